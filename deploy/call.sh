@@ -27,8 +27,8 @@ about="$("$python" -c 'import json, sys; print(json.loads(sys.argv[1]).get("use_
 # Another use case may run meanwhile. The line of a request that was not understood names none.
 [[ -z "$about" ]] || about=" AND NOT (jsonPayload.use_case:* AND NOT jsonPayload.use_case=\"$about\")"
 deploys "$function" || exit 1
-# deploy/setup.sh takes it for a foreign schedule and keeps it. One for each request:
-# two may be under way at once.
+# One for each request: two may be under way at once. deploy/setup.sh deletes one that is
+# over an hour old, whose script was killed.
 job="$prefix-by-hand-$(date +%s)-$$"
 here=(--location="$region" --project="$project")
 url="$(url_of "$function")"

@@ -201,13 +201,19 @@ is_ours() {
   return 1
 }
 
+# Tell whether deploy/call.sh made a schedule over an hour ago: it was killed before it
+# could delete it.
+is_left_by_hand() {
+  [[ "$1" =~ ^"$prefix"-by-hand-([0-9]+)-[0-9]+$ ]] && ((BASH_REMATCH[1] < $(date +%s) - 3600))
+}
+
 # Delete the schedules, services and jobs that no function or use case has any more.
 prune() {
   local name
   local here=(--project="$project" --region="$region")
   for name in $(gcloud scheduler jobs list --project="$project" --location="$region" \
     --filter="name~/jobs/$prefix-" --format='value(name.basename())'); do
-    [[ " $schedules " == *" $name "* ]] || ! is_ours "$name" ||
+    [[ " $schedules " == *" $name "* ]] || ! { is_ours "$name" || is_left_by_hand "$name"; } ||
       gcloud scheduler jobs delete "$name" --project="$project" --location="$region" --quiet
   done
   for name in $(gcloud run services list "${here[@]}" \

@@ -18,6 +18,7 @@ import pytest
 import sqlglot
 
 from commands import cli
+from deploy import functions
 from docs import __main__ as program
 from local.stack.state import DEFAULT_PORT_BASE, FUNCTIONS, PORT_OFFSETS, ROOT
 from propensity import errors, usecases
@@ -293,3 +294,18 @@ FROM
     STRUCT('cid', 'begin_checkout', TIMESTAMP '2026-02-09 23:59:59')
   ])
 """
+
+
+@pytest.mark.parametrize(
+    ("page", "words", "right"),
+    [
+        ("docs/crm.md", "read just this table", "reads_sources"),
+        ("docs/own-events.md", "read this table", "reads_export"),
+    ],
+)
+def test_a_page_names_all_functions_that_may_read_a_table_of_yours(page, words, right):
+    """Defect: 05-Audiences was left out."""
+    [sentence] = re.findall(rf"[^.]*\b{words}", text(page))
+    named = {*re.findall(r"\d\d-\w+", sentence)}
+
+    assert named == {one.folder for one in functions.load() if getattr(one, right)}

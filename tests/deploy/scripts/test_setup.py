@@ -23,7 +23,8 @@ SERVICE = {
 # by hand meanwhile.
 LISTED = {
     "scheduler jobs list": (
-        *("compact-features", "predictions-old", "report", "by-hand-1-2"),
+        *("compact-features", "predictions-old", "report"),
+        *("by-hand-1-2", f"by-hand-{int(time.time())}-2"),
     ),
     "run services list": ("get-proba", "score", "dashboard"),
     "run jobs list": ("training-job-old",),
@@ -96,13 +97,15 @@ class TestSetup:
         self, done
     ):
         """Schedules, services and jobs, and none that are called likewise, nor the
-        schedule of a request by hand."""
+        schedule of a request that is under way. Defect: that of a request whose script
+        was killed stayed, and was called again in a leap year."""
         deleted = [
             call.partition(" --")[0] for call in done[0].changes() if " delete " in call
         ]
 
         assert deleted == [
             "gcloud scheduler jobs delete propensity-predictions-old",
+            "gcloud scheduler jobs delete propensity-by-hand-1-2",
             "gcloud run services delete propensity-score",
             "gcloud run jobs delete propensity-training-job-old",
         ]
