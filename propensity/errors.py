@@ -143,6 +143,10 @@ class Unavailable(PropensityError, status=503, code="unavailable", retryable=Tru
     """A service that the run needs failed or was too slow; trying again may help."""
 
 
+class QuotaExceeded(Unavailable, code="quota_exceeded"):
+    """A quota of BigQuery is used up; it is renewed, or a person raises it."""
+
+
 class ExportLate(Unavailable, code="export_late", is_waiting=True):
     """Days of the export that the run would read are not there yet; they may come."""
 

@@ -42,5 +42,5 @@ def test_only_what_may_pass_by_itself_is_retried():
 
     assert retryable == {
         *("RunInProgress", "Conflict"),
-        *("Unavailable", "ExportLate", "AudienceWaits"),
+        *("Unavailable", "QuotaExceeded", "ExportLate", "AudienceWaits"),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import grpc
@@ -140,12 +140,28 @@ def error_of(  # noqa: PLR0911 an error each
             )
         case api.Unauthorized() | api.PermissionDenied():
             return _denied(text, settings, service, needs=needs, on=on)
-        # BigQuery's 403 may be about a quota, too.
+        # BigQuery's 403 may be about a quota, too: one of a moment, or of a day.
+        case api.Forbidden() if "rateLimitExceeded" in _reasons(error):
+            return errors.Unavailable(
+                f"{service} is asked too often: {text}", hint="Call again in a minute"
+            )
+        case api.Forbidden() if "quotaExceeded" in _reasons(error):
+            return errors.QuotaExceeded(
+                f"a quota of {service} is used up: {text}",
+                hint="Raise it (IAM & Admin, Quotas), or send the request again after "
+                "midnight Pacific time, when Google renews daily quotas",
+            )
         case api.Forbidden() if service != BIGQUERY or "Access Denied" in text:
             return _denied(text, settings, service, needs=needs, on=on)
         case api.BadRequest() | api.Forbidden():
             return errors.PropensityError(refused)
     return _unavailable(error, settings, service)
+
+
+def _reasons(error: Exception) -> set[str]:
+    """Return Google's words for why a request was refused."""
+    given = getattr(error, "errors", None) or ()
+    return {str(one.get("reason")) for one in given if isinstance(one, Mapping)}
 
 
 def _missing(service: str, on: str, text: str) -> errors.MissingTable:

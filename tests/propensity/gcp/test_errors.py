@@ -15,6 +15,7 @@ from propensity.errors import (
     MissingTable,
     PropensityError,
     QueryTooExpensive,
+    QuotaExceeded,
     SchemaError,
     Unavailable,
 )
@@ -23,6 +24,11 @@ from propensity.settings import Settings
 from tests.proxy import Proxy
 
 GOOGLE = Settings(project="p")
+
+
+def refused_for(reason: str) -> api.Forbidden:
+    """What BigQuery's client raises for a 403 that is about no permission."""
+    return api.Forbidden("Too much", errors=[{"reason": reason}])
 
 
 class TestRights:
@@ -88,7 +94,9 @@ class TestClasses:
             (api.NotFound("Not found: Table t"), MissingTable),
             (api.Forbidden("Access Denied"), AccessDenied),
             # A quota that is used up is 403, too, and no permission.
-            (api.Forbidden("Quota", errors=[{"reason": "quota"}]), PropensityError),
+            (refused_for("quotaExceeded"), QuotaExceeded),
+            (refused_for("rateLimitExceeded"), Unavailable),
+            (refused_for("another"), PropensityError),
             (api.InvalidArgument("Schema mismatch due to extra fields"), SchemaError),
             (api.Aborted("the stream was moved"), Unavailable),
             (api.ServiceUnavailable("down"), Unavailable),
