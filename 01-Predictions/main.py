@@ -32,6 +32,7 @@ def predictions(run: Run) -> Answer:
     with predict.removed_on_failure(run):
         scored = predict.score(run, model, shift)
         score_shift = predict.score_shift(run, scored)
+        run.check_lease()
     predict.publish(run, model, scored)
     index_users = predict.publish_index(run)
     predict.publish_drift(run, model, scored)

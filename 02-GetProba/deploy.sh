@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 
 choices=(
   --function=get_proba
-  --memory=1Gi              # an index of 8 million users, twice
+  --memory=1Gi              # indexes of 8 million users, of all use cases, twice
   --cpu=1                   # one event loop
   --concurrency=200         # they wait for BigQuery together
   --timeout=30              # no caller waits longer for an answer

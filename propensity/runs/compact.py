@@ -64,8 +64,10 @@ def compact(run: Run) -> dict[str, object]:
     A forced run counts all events again, and exports every closed day again.
 
     Raises:
+        SettingsError: ``retention_days`` names a table that cannot expire.
         Conflict: Another run has taken this one's place; nothing is lost.
     """
+    retention = tables.retention(run.settings.retention_days)
     touched, exported = set[date](), dict[str, int]()
     since, closed_before = EPOCH, EPOCH.date()
     last = run.warehouse.rows(statement("last_compaction"))
@@ -96,7 +98,8 @@ def compact(run: Run) -> dict[str, object]:
             closed = closed[len(week) :]
     counted_until = max(since, run.began_at - IN_FLIGHT)
     days = sorted(touched)
-    tiles = _count(run, days, counted_until=counted_until)
+    kept_days = retention.get(tables.STREAM_EVENTS.name, 0)
+    tiles = _count(run, days, counted_until=counted_until, kept_days=kept_days)
     return {
         "days": days,
         "tiles": tiles,
@@ -105,12 +108,18 @@ def compact(run: Run) -> dict[str, object]:
     }
 
 
-def _count(run: Run, days: Sequence[date], *, counted_until: datetime) -> int:
-    """Compute the sums of days anew; return how many there are."""
+def _count(
+    run: Run, days: Sequence[date], *, counted_until: datetime, kept_days: int
+) -> int:
+    """
+    Compute the sums of days anew; return how many there are.
+
+    Args:
+        kept_days: Days that events are kept, 0 for ever.
+    """
     # The sums of a day whose events have expired can not be computed anew: what comes
     # of it so late is in no feature.
-    kept = tables.retention(run.settings.retention_days).get(tables.STREAM_EVENTS.name)
-    first = run.as_of - kept * DAY + 2 * DAY if kept else EPOCH.date()
+    first = run.as_of - kept_days * DAY + 2 * DAY if kept_days else EPOCH.date()
     counted = [day for day in days if day >= first]
     run.check_lease()
     [row] = run.warehouse.rows(

@@ -257,10 +257,10 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
 
 @contextlib.contextmanager
 def removed_on_failure(run: Run) -> Iterator[None]:
-    """Remove what the run has scored where it fails: it would never be read."""
+    """Remove what the run has scored if it ends here: it would never be read."""
     try:
         yield
-    except errors.PropensityError:
+    except BaseException:
         with contextlib.suppress(errors.PropensityError):
             run.warehouse.execute(statement("remove_scored"), _key(run))
         raise
@@ -339,8 +339,8 @@ def score_shift(run: Run, scored: ScoredUsers) -> float | None:
             "nothing was published, because scores changed too much since "
             f"{last['as_of']}: by {shift:.2f} of their mean (limit {bound:g}). Likely "
             f"cause: {causes or 'a feature'}",
-            hint='Fix it, or send "force": true if the change is real (deploy/call.sh '
-            "sends a request)",
+            hint=f'Fix it, or, if the change is real, send {{"as_of": "{run.as_of}", '
+            '"force": true} (deploy/call.sh sends a request)',
             detail={
                 "score_shift": shift,
                 "mean_before": float(before.mean()),
@@ -355,8 +355,11 @@ def _unshifted(quantiles: Sequence[float], log_odds_shift: float | None) -> Floa
 
 
 def publish(run: Run, model: serving.Serving, scored: ScoredUsers) -> None:
-    """Publish what the run has scored, in one transaction."""
-    run.check_lease()
+    """
+    Publish what the run has scored, in one transaction; check the lease before it.
+
+    What was scored stays where that fails: the transaction may be through all the same.
+    """
     run.warehouse.execute(
         statement("publish_predictions"),
         {

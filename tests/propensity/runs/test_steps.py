@@ -18,13 +18,18 @@ import pytest
 
 from propensity import usecases
 from propensity.clock import SYSTEM
-from propensity.errors import ArtifactError, SchemaError, Unavailable
+from propensity.errors import (
+    ArtifactError,
+    SchemaError,
+    SettingsError,
+    Unavailable,
+)
 from propensity.ga4 import Freshness
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
 from propensity.runs import evaluate, predict, setup, train
-from propensity.runs.compact import ages_of, log_ages
+from propensity.runs.compact import ages_of, compact, log_ages
 from propensity.runs.export import missing_label_days
 from propensity.runs.run import Run
 from propensity.settings import Settings
@@ -207,3 +212,22 @@ def test_a_damaged_champion_of_one_use_case_hides_no_age_of_another(artifacts):
     assert [
         one["champion_age_days"] for _, one in lines if one["use_case"] == NAME
     ] == [51]
+
+
+@pytest.mark.parametrize("error", [SchemaError("x"), MemoryError(), SystemExit()])
+def test_what_was_scored_is_removed_however_a_run_ends(error):
+    """Defect: after an error that is not ours a million rows stayed for good."""
+    statements = list[str]()
+    warehouse: Any = SimpleNamespace(execute=lambda sql, _: statements.append(sql))
+    run = replace(run_without(), warehouse=warehouse)
+    with pytest.raises(type(error)), predict.removed_on_failure(run):
+        raise error
+
+    assert ["DELETE FROM ma_predictions_runs" in sql for sql in statements] == [True]
+
+
+def test_a_compaction_with_a_wrong_setting_does_nothing():
+    """Defect: each night it wrote its exports, and then failed."""
+    settings = Settings(project="p", retention_days="nope=4")
+    with pytest.raises(SettingsError, match="nope"):
+        compact(replace(run_without(), settings=settings))
