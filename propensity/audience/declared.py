@@ -40,6 +40,9 @@ Share = Annotated[
         description='a share of "0%" to "90%"',
     ),
 ]
+Column = Annotated[
+    str, Meta(pattern=r"^[A-Za-z_]\w{0,299}\Z", description="the name of a column")
+]
 
 
 class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +59,8 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         effect: The lift that you hope for; the plan says what shows it.
         order: By what the best users come first. A threshold is a probability anyway.
         control: Share of the control group, such as 10%.
+        control_by: What the control group is drawn by: the user id, or a column by
+            which the destination knows people.
         control_group: Audiences of one group have the same control group; the
             audience's own by default.
         destination: ``bucket``, or a file of ``destinations/`` without its ``.toml``.
@@ -73,6 +78,7 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     effect: Annotated[float, Meta(gt=0, le=100)] | None = None
     order: Literal["probability", "expected_value"] = "probability"
     control: Share = "10%"
+    control_by: Column = "user_id"
     control_group: declaration.Name | None = None
     days: Annotated[Sequence[Weekday], Meta(min_length=1)] = ("monday",)
     until: Day | None = None

@@ -1,9 +1,7 @@
 """
 The members of an audience: chosen once for an as-of date, and the same ever after.
 
-The control group is drawn by a keyed hash of the user: so it is the same every week,
-and a larger share holds out whom a smaller one did. Two audiences with a control group
-of one name hold out the same users.
+Whoever was held out by an audience of a control group stays held out in all of them.
 
 A user on the list of suppressed users is never chosen. The probabilities are the ones
 of consenting users where the deployment demands consent.
@@ -11,10 +9,8 @@ of consenting users where the deployment demands consent.
 
 from __future__ import annotations
 
-import hmac
 import json
-import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 
@@ -22,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from propensity import suppression
+from propensity.audience.control import USER, Control, control_of, normalised
 from propensity.audience.declared import MOST_USERS, Declared, Named
 from propensity.audience.values import as_json
 from propensity.errors import PropensityError, RequestError, UseCaseError
@@ -30,13 +27,11 @@ from propensity.registry.deployment import Deployment
 from propensity.statements import statement
 from propensity.tables import every as tables
 
-# The key of control groups; the first command that needs it creates it.
-KEY = "audiences/key.json"
 # Columns of candidates that are not the audience's own.
 PUBLISHED = ("user_id", "probability", "percentile", "expected_value")
 # Users whom a destination has; of some it says later what became.
 RECEIVED = ("accepted", "waiting")
-CANDIDATE = frozenset({*PUBLISHED, "score", "tie"})
+CANDIDATE = frozenset({*PUBLISHED, "was_control", "score", "tie"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +58,9 @@ class Member:
         own: dict[str, object] = json.loads(self.attributes or "{}")
         return own | {name: getattr(self, name) for name in PUBLISHED}
 
-
-@dataclass(frozen=True, kw_only=True)
-class Control:
-    """A control group: the deployment's key, its name, and a share of 0 to 0.9."""
-
-    key: bytes
-    group: str
-    share: float
-
-    @property
-    def tie_key(self) -> str:
-        """The key by which users who share a probability are put in order."""
-        return hmac.digest(self.key, f"ties\0{self.group}".encode(), "sha256").hex()
-
-    def holds_out(self, user_id: str) -> bool:
-        """Return whether a user is in the control group."""
-        digest = hmac.digest(self.key, f"{self.group}\0{user_id}".encode(), "sha256")
-        return int.from_bytes(digest[:8], "big") < self.share * 2**64
+    def known_by(self, column: str) -> str:
+        """Return what the user is known by: the id, or the text of a column."""
+        return self.user_id if column == USER else normalised(self.values.get(column))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +112,11 @@ def find_or_choose(
         until: The newest publication up to this date counts; None for today.
 
     Raises:
-        RequestError: There is no publication, the audience had another control group
-            before, was chosen or sent as of a newer date, or has ended.
-        UseCaseError: Its own statement has a user twice, or BigQuery refuses it.
-        Conflict: Another command has just created the key of control groups.
+        RequestError: There is no publication, the audience was chosen or sent as of a
+            newer date, or has ended; or as of ``control_of``.
+        UseCaseError: Its own statement has a user twice, or nothing to draw the control
+            group by, or BigQuery refuses it.
+        ArtifactError, Conflict: As of ``control_of``.
         MissingTable, SettingsError, Unavailable: As named.
     """
     use_case, warehouse = deployment.use_case, deployment.warehouse
@@ -147,11 +128,7 @@ def find_or_choose(
     # The newest date comes first.
     selections = deployment.rows("audience_selections", audience=named.name)
     sent = deployment.rows("audience_deliveries", audience=named.name)
-    control = Control(
-        key=_key_of(deployment, is_new=not selections),
-        group=named.group,
-        share=declared.share,
-    )
+    control = control_of(deployment, named)
     newest = max((row["as_of"] for row in (*selections, *sent)), default=as_of)
     if newest > as_of:
         raise RequestError(
@@ -161,10 +138,8 @@ def find_or_choose(
             field="as_of",
         )
     stored = None
-    if selections:
-        _check_comparable(named, selections[0], control)
-        if selections[0]["as_of"] == as_of:
-            stored = selections.pop(0)
+    if selections and selections[0]["as_of"] == as_of:
+        stored = selections.pop(0)
     suppressed = suppression.read(warehouse)
     if stored is None:
         most = most_candidates(
@@ -173,6 +148,7 @@ def find_or_choose(
         rows = _candidates(deployment, named, as_of, control, most)
         allowed = suppressed.without(rows, use_case.name)
         columns = [name for name in rows.column_names if name not in CANDIDATE]
+        _check_drawable(named, allowed, control)
         candidates = _with_attributes(allowed, columns)
         members = choose(candidates, declared, control, users=users)
     else:
@@ -209,7 +185,7 @@ def choose(
 
     Args:
         candidates: At least all who can be members, the best first; without suppressed
-            users. A threshold is what they were read by.
+            users. A threshold is what they were read by. Some were held out before.
         users: Number of users of the publication.
     """
     members, treated = list[Member](), 0
@@ -219,7 +195,7 @@ def choose(
         # small budget would have too large a control group.
         if treated == paid_for or len(members) == most:
             break
-        is_control = control.holds_out(one.user_id)
+        is_control = one.is_control or control.holds_out(one.known_by(control.by))
         treated += not is_control
         # The control group is never sent: its data for destinations are not kept.
         attributes = None if is_control else one.attributes
@@ -256,6 +232,7 @@ def _candidates(
         "least": declared.threshold or 0.0,
         "most": most,
         "tie_key": control.tie_key,
+        "control_group": control.group,
     }
     file = f"{use_case.name}/audiences/{named.sql_file.name}"
     is_own = named.sql_file.is_file()
@@ -292,13 +269,34 @@ def _candidates(
     return rows.rename_columns(names).drop_columns(["times"]).sort_by(order_by)
 
 
+def _check_drawable(named: Named, rows: pa.Table, control: Control) -> None:
+    """Make sure that each candidate has what the control group is drawn by."""
+    column, file = control.by, named.sql_file.name
+    if column == USER:
+        return
+    if column not in rows.column_names:
+        raise UseCaseError(
+            f"{named.name} draws its control group by {column}, and {file} has no "
+            "such column",
+            hint="Correct control_by, or select the column",
+        )
+    texts = pc.utf8_trim_whitespace(pc.cast(rows[column], pa.string()))
+    missing = pc.sum(pc.fill_null(pc.equal(texts, ""), True)).as_py()
+    if missing:
+        raise UseCaseError(
+            f"{file} has {missing} users without {column}, by which the control group "
+            "is drawn",
+            hint=f"Leave them out, for example with WHERE {column} != ''",
+        )
+
+
 def _with_attributes(rows: pa.Table, columns: Sequence[str]) -> Iterator[Member]:
     """Yield candidates, with further columns of their rows as JSON."""
     fields = [rows.schema.field(name) for name in columns]
     for row in rows.to_pylist():
         text = as_json(row, fields) if fields else None
         published = {name: row[name] for name in PUBLISHED}
-        yield Member(**published, attributes=text)
+        yield Member(**published, is_control=row["was_control"], attributes=text)
 
 
 def store(deployment: Deployment, audience: Audience) -> None:
@@ -318,15 +316,6 @@ def store(deployment: Deployment, audience: Audience) -> None:
         deployment.warehouse.write(tables.AUDIENCE_MEMBERS, rows)
 
 
-def _key_of(deployment: Deployment, *, is_new: bool) -> bytes:
-    """Return the key of control groups; one is made only for a new audience."""
-    artifacts = deployment.artifacts
-    if is_new and artifacts.find(KEY) is None:
-        key = json.dumps({"key": secrets.token_hex(32)}).encode()
-        artifacts.create(KEY, key, content_type="application/json")
-    return bytes.fromhex(json.loads(artifacts.read(KEY).data)["key"])
-
-
 def _check_not_over(named: Named, day: date) -> None:
     last = named.declared.until
     if last and day > last:
@@ -334,20 +323,6 @@ def _check_not_over(named: Named, day: date) -> None:
             f"{named.name} ended with {last}, and {day} is later: to go on, change "
             f"until in audiences/{named.name}.toml",
             field="as_of",
-        )
-
-
-def _check_comparable(
-    named: Named, before: Mapping[str, object], control: Control
-) -> None:
-    group, share = before["control_group"], before["control_share"]
-    if (group, share) != (control.group, control.share):
-        raise RequestError(
-            f"{named.name} has a control group of {share:.3g} named {group}. You "
-            f"asked for {control.share:.3g} named {control.group}, which would put "
-            "users into it who were already contacted",
-            hint="Keep the old values, or use another audience name",
-            field="control",
         )
 
 

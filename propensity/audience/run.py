@@ -68,7 +68,7 @@ def preview(
     requests = delivery.requests_left(ledger, ledger.recorded())
     cost, treated = named.declared.cost, audience.treated
     plan = planned(deployment, named, audience).columns()
-    del plan["planned_at"]
+    del plan["planned_at"], plan["control_key"]
     return {
         **ledger.about,
         "members_before": audience.last_size,
@@ -136,8 +136,9 @@ def send(
         if not audience.is_stored:
             _check_not_empty(audience, ledger.destination, may_be_empty=may_be_empty)
             plan = planned(deployment, named, audience)
-            store(deployment, audience)
+            # First what the control group is drawn by: no member is there without it.
             deployment.warehouse.write(tables.AUDIENCE_PLANS, [plan])
+            store(deployment, audience)
         recorded = ledger.recorded()
         waiting = ledger.settle(recorded)
         done = delivery.deliver(

@@ -67,6 +67,10 @@ class Plan(Row):
     audience: Audience
     as_of: Annotated[date, "Prediction date of the plan"]
     planned_at: Annotated[datetime, "When the members were chosen"]
+    control_group: Annotated[str, "Name of the control group"]
+    control_share: Annotated[float, "Share of the control group, 0 to 0.9"]
+    control_by: Annotated[str, "What it is drawn by: user_id, or a column"]
+    control_key: Annotated[str, "Fingerprint of the key that draws it"]
     new_members_a_week: Annotated[Number, "Users who become members each week"] = None
     control_share_needed: Annotated[Number, "Control share that shows the effect"] = (
         None

@@ -1,0 +1,205 @@
+"""
+The draw of a control group: one for all audiences of a deployment that share its name.
+
+It is a keyed hash of the user id, or of what the destination knows people by: so it is
+the same every week and in every use case, and a person who is known by several ids is
+held out by all of them. An audience of another draw would contact those who are held
+out, and is refused: by the files of the others, and by the plans of all that was sent.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from propensity import usecases
+from propensity.audience import declared
+from propensity.audience.declared import Named
+from propensity.errors import ArtifactError, PropensityError, RequestError
+from propensity.gcp.artifacts import Artifacts
+from propensity.registry.deployment import Deployment
+from propensity.statements import statement
+from propensity.usecases import UseCase
+
+# The key of control groups; the first audience of a deployment creates it.
+KEY = "audiences/key.json"
+# What a control group is drawn by, where its audiences name no column.
+USER = "user_id"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """
+    How a control group is drawn.
+
+    Attributes:
+        by: ``user_id``, or the column by which the destination knows people.
+        share: Of all users, 0 to 0.9.
+    """
+
+    group: str
+    share: float
+    by: str = USER
+
+    def __str__(self) -> str:
+        return f"{100 * self.share:.3g}% by {self.by}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control(Draw):
+    """A control group: its draw, and the deployment's key."""
+
+    key: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen digits by which the key is recognised, and which do not reveal it."""
+        return hmac.digest(self.key, b"", "sha256").hex()[:16]
+
+    @property
+    def tie_key(self) -> str:
+        """The key by which users who share a probability are put in order."""
+        return hmac.digest(self.key, f"ties\0{self.group}".encode(), "sha256").hex()
+
+    def holds_out(self, person: str) -> bool:
+        """Return whether a user, or what the destination knows it by, is in it."""
+        digest = hmac.digest(self.key, f"{self.group}\0{person}".encode(), "sha256")
+        return int.from_bytes(digest[:8], "big") < self.share * 2**64
+
+
+def normalised(value: object) -> str:
+    """Return what a destination knows a person by, as most of them compare it."""
+    return "" if value is None else str(value).strip().lower()
+
+
+def control_of(deployment: Deployment, named: Named) -> Control:
+    """
+    Return the control group of an audience.
+
+    Nothing is written, but the key, if the deployment has never sent an audience.
+
+    Raises:
+        RequestError: Another audience of the group has another draw, or this one had;
+            or ids are of persons, and change with a login.
+        ArtifactError: The key is lost, or is not the one of earlier audiences.
+        Conflict: Another command has just created the key.
+    """
+    draw = draw_of(named)
+    _check_lasting(deployment, named, draw)
+    plans = deployment.warehouse.rows(statement("audience_draws"), {})
+    key = _key_of(deployment.artifacts, is_first=not plans)
+    control = Control(**asdict(draw), key=key)
+    _check_key(control, plans)
+    who = deployment.use_case.name, named.name
+    _check_former(who, draw, plans)
+    _check_shared(named, draw, _others(who, plans))
+    return control
+
+
+def draw_of(named: Named) -> Draw:
+    """Return how the file of an audience has its control group drawn."""
+    declared = named.declared
+    return Draw(group=named.group, share=declared.share, by=declared.control_by)
+
+
+def _check_lasting(deployment: Deployment, named: Named, draw: Draw) -> None:
+    """Refuse ids that change with a login, for their draw would change as well."""
+    use_case = deployment.use_case
+    parameters = use_case.statement_parameters(deployment.settings)
+    is_of_persons = parameters.get("user_column") == "person"
+    if is_of_persons and draw.by == USER and draw.share:
+        raise RequestError(
+            f"{named.name} draws its control group by user id, and with "
+            "PROPENSITY_USER_COLUMN=person the id changes when a browser logs in: "
+            "users of the control group would be contacted then",
+            hint="Set control_by to a column of the audience's SQL that a person "
+            "keeps, such as the e-mail address or the customer number",
+            field="control_by",
+        )
+
+
+def _key_of(artifacts: Artifacts, *, is_first: bool) -> bytes:
+    """Return the key; one is made only if nobody was ever drawn."""
+    if artifacts.find(KEY) is None:
+        if not is_first:
+            raise ArtifactError(
+                f"{artifacts.uri(KEY)} does not exist, and the control groups of all "
+                "audiences were drawn by it: with another key, users would be "
+                "contacted who were held out",
+                hint="Restore its newest generation",
+            )
+        key = json.dumps({"key": secrets.token_hex(32)}).encode()
+        artifacts.create(KEY, key, content_type="application/json")
+    return bytes.fromhex(json.loads(artifacts.read(KEY).data)["key"])
+
+
+def _check_key(control: Control, plans: Iterable[Mapping[str, Any]]) -> None:
+    for row in plans:
+        if row["control_key"] != control.fingerprint:
+            raise ArtifactError(
+                f"{KEY} is not the key that drew the control group of "
+                f"{row['audience']} ({row['use_case']}): users would be contacted who "
+                "were held out",
+                hint="Restore the generation of that key",
+            )
+
+
+def _check_former(
+    who: tuple[str, str], draw: Draw, plans: Iterable[Mapping[str, Any]]
+) -> None:
+    for row in plans:
+        former = _drawn(row)
+        if (row["use_case"], row["audience"]) == who and former != draw:
+            raise RequestError(
+                f"{who[1]} has the control group {former.group}, {former}. You asked "
+                f"for {draw.group}, {draw}, which would contact users who were held "
+                "out, or hold out users who were contacted",
+                hint="Keep the old values, or use another audience name",
+                field="control",
+            )
+
+
+def _others(
+    who: tuple[str, str], plans: Iterable[Mapping[str, Any]]
+) -> Iterator[tuple[str, Draw]]:
+    """Yield the draws of all other audiences: as declared, and as sent."""
+    # No audience of a use case whose files are wrong is sent.
+    for use_case in usecases.loaded(lambda error: None).values():
+        for name in declared.names(use_case):
+            if (use_case.name, name) != who:
+                yield from _declared(use_case, name)
+    for row in plans:
+        yield f"{row['audience']} of {row['use_case']}", _drawn(row)
+
+
+def _declared(use_case: UseCase, name: str) -> Iterator[tuple[str, Draw]]:
+    """Yield the draw of an audience, unless its file is wrong: it is not sent then."""
+    try:
+        other = declared.load(use_case, name)
+    except PropensityError:
+        return
+    yield f"{name} of {use_case.name}", draw_of(other)
+
+
+def _check_shared(named: Named, draw: Draw, others: Iterable[tuple[str, Draw]]) -> None:
+    for other, shared in others:
+        if shared.group == draw.group and shared != draw:
+            raise RequestError(
+                f"{named.name} and {other} share the control group {draw.group}, but "
+                f"hold out different users: {draw}, and {shared}. Each would contact "
+                "users whom the other one holds out",
+                hint="Give both the same control and control_by, or name another "
+                "control_group",
+                field="control",
+            )
+
+
+def _drawn(row: Mapping[str, Any]) -> Draw:
+    """Return the draw of a stored plan."""
+    return Draw(
+        group=row["control_group"], share=row["control_share"], by=row["control_by"]
+    )
