@@ -187,12 +187,18 @@ def check(*, name: str) -> Any:
 
 @usecase.command("list", epilog=example("propensity usecase list"))
 def list_usecases() -> Any:
-    """List the use cases, with what each predicts."""
+    """List the use cases, with what each predicts, or what is wrong in its folder."""
     from propensity import usecases
+    from propensity.errors import UseCaseError
 
     rows = []
     for name in usecases.names():
-        rows.append({"use_case": name, "title": usecases.load(name).title})
+        title, fault = "", ""
+        try:
+            title = usecases.load(name).title
+        except UseCaseError as error:
+            fault = error.message
+        rows.append({"use_case": name, "title": title, "fault": fault})
     return {"use_cases": rows}
 
 

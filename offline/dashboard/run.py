@@ -18,7 +18,7 @@ from propensity import usecases
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import PropensityError, RequestError
 from propensity.gcp.artifacts import Artifacts
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import connected
 from propensity.settings import BUCKET, Settings
 
 INDEX = "index.html"
@@ -56,9 +56,8 @@ def run(
     """
     check(out)
     today = played = clock.now().date()
-    with opened() as deployment:
-        settings, warehouse = deployment.settings, deployment.warehouse
-        artifacts = deployment.artifacts
+    settings = Settings.from_environment()
+    with connected(settings) as (artifacts, warehouse):
         if is_local:
             # Nothing may have been played, and there may be no bucket yet.
             with suppress(PropensityError):

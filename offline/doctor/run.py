@@ -13,9 +13,9 @@ from offline import costs
 from offline.doctor import checks
 from offline.doctor.checks import Examination, Finding
 from propensity import usecases
-from propensity.errors import PropensityError, SettingsError
+from propensity.errors import PropensityError, SettingsError, UseCaseError
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import connected
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.timeframe import DAY, midnight
@@ -135,8 +135,13 @@ def run(
         place = "the settings of this environment"
         return Report(place, str(now.date()), ["settings"], [finding])
     settings = replace(chosen, deadline_s=min(PATIENCE_S, chosen.deadline_s))
-    with opened(settings=settings) as deployment:
-        artifacts = deployment.artifacts
+    wrong = list[Finding]()
+
+    def note(error: UseCaseError) -> None:
+        advice = "correct its folder; until then nothing else of it is examined"
+        wrong.append(Finding(error.message, advice, check="use cases"))
+
+    with connected(settings) as (artifacts, warehouse):
         serving = {settings.use_case}
         # The checks report a service that does not answer.
         with contextlib.suppress(PropensityError):
@@ -147,13 +152,14 @@ def run(
         report = examine(
             Examination(
                 settings=settings,
-                warehouse=deployment.warehouse,
+                warehouse=warehouse,
                 artifacts=artifacts,
                 now=now,
-                use_cases=[usecases.load(name) for name in sorted(serving)],
+                use_cases=[*usecases.loaded(note, sorted(serving)).values()],
                 is_local=is_local,
             )
         )
+    report.findings[:0] = wrong
     for process in ended:
         what, advice = f"{process} has ended", "run `make down`, then `make up`"
         report.findings.append(Finding(what, advice, check="processes"))

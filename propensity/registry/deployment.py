@@ -46,6 +46,16 @@ class Deployment:
 
 
 @contextlib.contextmanager
+def connected(settings: Settings) -> Iterator[tuple[Artifacts, Warehouse]]:
+    """Open the clients of a deployment, for what is about all of its use cases."""
+    with (
+        contextlib.closing(Artifacts.open(settings)) as artifacts,
+        contextlib.closing(Warehouse.open(settings)) as warehouse,
+    ):
+        yield artifacts, warehouse
+
+
+@contextlib.contextmanager
 def opened(
     use_case: str | None = None, *, settings: Settings | None = None
 ) -> Iterator[Deployment]:
@@ -58,10 +68,7 @@ def opened(
     """
     settings = settings or Settings.from_environment()
     chosen = usecases.load(use_case or settings.use_case).with_label_event(settings)
-    with (
-        contextlib.closing(Artifacts.open(settings)) as artifacts,
-        contextlib.closing(Warehouse.open(settings)) as warehouse,
-    ):
+    with connected(settings) as (artifacts, warehouse):
         yield Deployment(
             settings=settings,
             warehouse=warehouse,

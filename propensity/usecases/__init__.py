@@ -291,10 +291,20 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         return importlib.import_module(f"{__name__}.{self.name}.model")
 
 
-def loaded(wrong: Callable[[UseCaseError], object]) -> dict[str, UseCase]:
-    """Return the use cases of this deploy by name; ``wrong`` gets errors of others."""
+def loaded(
+    wrong: Callable[[UseCaseError], object], only: Sequence[str] = ()
+) -> dict[str, UseCase]:
+    """
+    Return use cases of this deploy by name; ``wrong`` gets the errors of others.
+
+    Args:
+        only: The names of those that are wanted; all by default.
+
+    Raises:
+        RequestError: There is none of a name in ``only``.
+    """
     found = {}
-    for name in names():
+    for name in only or names():
         try:
             found[name] = load(name)
         except UseCaseError as error:

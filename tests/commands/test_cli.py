@@ -29,6 +29,7 @@ from propensity import usecases
 from propensity.errors import RequestError
 from propensity.gcp.log import log
 from propensity.settings import Settings
+from tests import own_use_cases
 from tests.programs import execute
 
 # The commands that do something, and those that are groups of some, by whole names.
@@ -140,6 +141,19 @@ def test_use_cases_are_listed_with_what_each_predicts(capsys):
 
     assert [one["use_case"] for one in listed] == usecases.names()
     assert "Who will buy in the next 7 days?" in [one["title"] for one in listed]
+
+
+def test_use_cases_are_listed_with_the_fault_of_a_wrong_folder(capsys, tmp_path):
+    """Defect: the list ended with the fault, and named no other use case."""
+    with own_use_cases.in_folder(tmp_path / "own") as folder:
+        (folder / "broken").mkdir()
+        (folder / "broken" / "usecase.toml").write_text('title = "x"')
+        assert main(["usecase", "list", "--json"]) == Exit.DONE
+    listed = json.loads(capsys.readouterr().out)["use_cases"]
+    faults = {entry["use_case"]: entry["fault"] for entry in listed}
+
+    assert "broken/usecase.toml" in faults.pop("broken")
+    assert {*faults.values()} == {""}
 
 
 class TestExit:

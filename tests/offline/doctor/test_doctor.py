@@ -30,6 +30,7 @@ from propensity.registry.leases import leased
 from propensity.runs.compact import KIND, SCOPE
 from propensity.tables import every as tables
 from propensity.usecases.declaration import Events, Source
+from tests import own_use_cases
 from tests.clocks import ManualClock
 from tests.deployment import STREAMED, Deployment
 from tests.offline.doctor.conftest import (
@@ -257,6 +258,19 @@ class TestCommand:
         printed = capsys.readouterr().out
         assert f"predictions of {STREAMED} is overdue" in printed
         assert f"{pointer} is damaged" in printed
+
+    def test_the_doctor_names_a_wrong_folder_and_examines_the_others(
+        self, healthy, capsys, tmp_path
+    ):
+        """Defect: it ended with the fault of the folder, and examined nothing."""
+        with own_use_cases.in_folder(tmp_path / "own") as folder:
+            (folder / "broken").mkdir()
+            (folder / "broken" / "usecase.toml").write_text('title = "x"')
+            doctor(healthy, PROPENSITY_USE_CASE="broken")
+
+        printed = capsys.readouterr().out
+        assert "use cases: broken/usecase.toml" in printed
+        assert "dead letters" in printed
 
     def test_the_doctor_says_that_it_could_not_examine(self, healthy, capsys):
         """Services that do not answer are no finding: nothing is known of them."""
