@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, Group, command, example
+from commands.answers import Exit, Group, command, example, say
 from commands.options import DRY_RUN, FILE, moment, use_case
 
 
@@ -123,6 +123,7 @@ def forget(
         use_case=use_case or "",
         is_dry=is_dry,
         is_suppressing=not no_suppression,
+        said=say,
     )
     return report, Exit.LEFT_OVER if report["left"] else Exit.DONE
 

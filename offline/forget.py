@@ -1,11 +1,13 @@
 """
 Remove all data of users, prove it, and keep new data out.
 
-First the users go on the list of suppressed users, by a keyed hash. Then their rows are
-removed from every table and from every Parquet file in the bucket, older generations
-included, and prediction indexes are built anew without them. A second search proves it.
+First the users go on the list of suppressed users, by a keyed hash, and the receivers
+that took them are named. Then their rows are removed from every table and from every
+Parquet file in the bucket, older generations included, and prediction indexes are built
+anew without them. A second search proves it.
+
 What was under way until functions followed the list needs a second run: the report says
-when. See ``docs/privacy.md``.
+when. So do rows that a receiver's next removal needs. See ``docs/privacy.md``.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import contextlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -24,15 +26,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from offline import receivers
+from offline.receivers import Taken
 from offline.user_rows import index_has, named_rows, without
 from propensity import suppression, usecases
 from propensity.clock import SYSTEM
-from propensity.errors import ArtifactError, Conflict, MissingTable, RequestError
+from propensity.errors import (
+    ArtifactError,
+    Conflict,
+    MissingTable,
+    RequestError,
+    UseCaseError,
+)
 from propensity.gcp.artifacts import Artifacts, Generation
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_encodable
 from propensity.registry import index
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import connected
 from propensity.registry.index import INDEXES, pointer_name
 from propensity.registry.leases import leased
 from propensity.registry.versions import PARQUET, parquet_of
@@ -43,6 +53,7 @@ from propensity.statements import statement
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
 from propensity.tables.every import EVENT, RAW, USER
+from propensity.usecases import UseCase
 from propensity.usecases.declaration import MAXIMUM_DAYS
 
 SQL = resources.files(__package__)
@@ -57,9 +68,13 @@ def run(
     use_case: str = "",
     is_dry: bool = False,
     is_suppressing: bool = True,
+    said: Callable[[str], object] = str,
 ) -> dict[str, Any]:
     """
     Remove users; see the module.
+
+    Args:
+        said: Gets a line for each receiver, before the record of it is deleted.
 
     Returns:
         The rows and objects by place, before and after; how many are ``left``, and
@@ -73,15 +88,24 @@ def run(
     is_suppressing = is_suppressing and not is_dry
     if is_suppressing:
         settings.required("suppression_key")
-    with opened(use_case, settings=settings) as deployment:
-        warehouse, artifacts = deployment.warehouse, deployment.artifacts
-        browsers = browsers_of(warehouse, users, use_case)
-        work = Work(warehouse, artifacts, [*users, *browsers], use_case)
+    wrong = list[UseCaseError]()
+    loaded = usecases.loaded(wrong.append, _names(use_case))
+    with connected(settings) as (artifacts, warehouse):
+        browsers = browsers_of(warehouse, users, loaded)
+        work = Work(warehouse, artifacts, [*users, *browsers], use_case, loaded)
         if is_dry:
+            work.find_receivers()
             before, after = work.everywhere(is_search=True), Counter[Place]()
         else:
             if is_suppressing:
                 work.suppress()
+            work.find_receivers()
+            for entry in receivers.entries(work.taken):
+                said(
+                    f"{entry['destination']} took {entry['users']} of these users by "
+                    f"audience {entry['audience']} of {entry['use_case']}, last as of "
+                    f"{entry['newest']}: {entry['removal']}"
+                )
             # A compaction could write back rows that it read before.
             with leased(artifacts, compact.SCOPE, compact.KIND, clock=SYSTEM.now):
                 before = work.everywhere(is_search=False)
@@ -91,6 +115,7 @@ def run(
     follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
     again = (datetime.now(UTC) + follow).isoformat(timespec="seconds")
     text = statement("forget_ga4_export", own=SQL) if events else ""
+    left = after.total() + len(work.unreadable) + len(work.kept(work.users))
     return {
         "users": len(users),
         "use_case": use_case,
@@ -99,10 +124,11 @@ def run(
         "run_again_at": again if is_suppressing else "",
         "ga4_events": events,
         "ga4_statement": text.replace("export_dataset", settings.export).strip(),
-        "notes": _notes(use_case, work.unreadable, events, browsers),
+        "receivers": receivers.entries(work.taken),
+        "notes": _notes(work, events, browsers, wrong),
         "bytes_billed": bytes_billed,
         "unreadable": sorted(work.unreadable),
-        "left": after.total() + len(work.unreadable) * (not is_dry),
+        "left": 0 if is_dry else left,
         "places": [
             {"what": what, "where": name, "before": before[what, name]}
             | ({} if is_dry else {"after": after[what, name]})
@@ -115,15 +141,25 @@ def _names(use_case: str) -> list[str]:
     return [use_case] if use_case else usecases.names()
 
 
-def browsers_of(warehouse: Warehouse, users: Sequence[str], use_case: str) -> list[str]:
-    """Return the browsers of persons, who were users before the persons' logins."""
-    loaded = [usecases.load(name) for name in _names(use_case)]
-    chosen = [
-        one.statement_parameters(warehouse.settings).get("user_column")
-        for one in loaded
-    ]
+def _joins_browsers(settings: Settings, loaded: Mapping[str, UseCase]) -> bool:
+    """Return whether a use case's users are persons, with browsers of the export."""
+    columns = {settings.user_column}
+    for use_case in loaded.values():
+        columns.add(str(use_case.statement_parameters(settings).get("user_column")))
+    return bool(settings.ga4_dataset) and "person" in columns
+
+
+def browsers_of(
+    warehouse: Warehouse, users: Sequence[str], loaded: Mapping[str, UseCase]
+) -> list[str]:
+    """
+    Return the browsers of persons, who were users before the persons' logins.
+
+    Args:
+        loaded: The use cases that are meant, by name.
+    """
     found: set[str] = set()
-    if "person" in chosen and warehouse.settings.ga4_dataset:
+    if _joins_browsers(warehouse.settings, loaded):
         sql = statement("forget_browsers", own=SQL)
         with contextlib.suppress(MissingTable):
             for piece in _pieces(users):
@@ -133,17 +169,32 @@ def browsers_of(warehouse: Warehouse, users: Sequence[str], use_case: str) -> li
 
 
 def _notes(
-    use_case: str, unreadable: set[str], events: int | None, browsers: Sequence[str]
+    work: Work,
+    events: int | None,
+    browsers: Sequence[str],
+    wrong: Sequence[UseCaseError],
 ) -> list[str]:
     """Return what else was removed, and what others have to do."""
-    names = _names(use_case)
     notes = []
     if browsers:
         notes.append(f"Of these persons {len(browsers)} browsers were included.")
-    if own := {table for name in names for table in usecases.load(name).own_tables}:
-        listed = ", ".join(sorted(own))
+    own_tables = set[str]()
+    for use_case in work.use_cases.values():
+        own_tables.update(use_case.own_tables)
+    if own_tables:
+        listed = ", ".join(sorted(own_tables))
         notes.append(f"Delete the users from tables of your own as well: {listed}.")
-    if unreadable:
+    for error in wrong:
+        notes.append(
+            f"{error.message}. Correct it and run this again: its own tables and "
+            "audiences are not known."
+        )
+    if work.kept(work.users):
+        notes.append(
+            "Their rows of these audiences stay, because the removal needs them. Run "
+            "this again after the next delivery, which deletes them too."
+        )
+    if work.unreadable:
         notes.append("Delete or repair the unreadable files, and run this again.")
     if events:
         notes.append(
@@ -157,19 +208,41 @@ def _notes(
 def allow_again(
     settings: Settings, users: Sequence[str], *, use_case: str = ""
 ) -> dict[str, Any]:
-    """Take users off the list of suppressed ones, as they come back by choice."""
+    """
+    Take users off the list of suppressed ones, as they come back by choice.
+
+    With a person go the browsers that the export still says are theirs.
+
+    Returns:
+        The entries removed; and those made in the same run as these, which nobody can
+        name: of browsers that the export has no more, or of others.
+    """
     key = settings.required("suppression_key")
-    sql = statement("allow_again", own=SQL)
-    with opened(use_case, settings=settings) as deployment:
-        warehouse = deployment.warehouse
+    wrong = list[UseCaseError]()
+    loaded = usecases.loaded(wrong.append, _names(use_case))
+    parameters = {"use_case": use_case or EVERYWHERE}
+    removed, notes = 0, [error.message for error in wrong]
+    with connected(settings) as (artifacts, warehouse):
         suppression.read(warehouse)
-        parameters = {"use_case": use_case or EVERYWHERE}
-        removed = sum(
-            warehouse.execute(sql, {**parameters, "hashes": hashes})
-            for hashes in _pieces([user_hash(key, user) for user in users])
-        )
-        index.publish_suppressed(warehouse, deployment.artifacts)
-    return {"users": len(users), "entries_removed": removed}
+        browsers = browsers_of(warehouse, users, loaded)
+        hashes = [user_hash(key, user) for user in (*users, *browsers)]
+        moments = set[datetime]()
+        for piece in _pieces(hashes):
+            some = {**parameters, "hashes": piece}
+            rows = warehouse.rows(statement("suppressed_when", own=SQL), some)
+            moments.update(row["suppressed_at"] for row in rows)
+            removed += warehouse.execute(statement("allow_again", own=SQL), some)
+        if moments and _joins_browsers(settings, loaded):
+            those = {**parameters, "moments": sorted(moments)}
+            [row] = warehouse.rows(statement("suppressed_then", own=SQL), those)
+            if row["entries"]:
+                notes.append(
+                    f"{row['entries']} entries of the same runs of forget stay on the "
+                    "list: of others who were forgotten then, or of these persons' "
+                    "browsers that the export has no more. Name those to remove them."
+                )
+        index.publish_suppressed(warehouse, artifacts)
+    return {"users": len(users), "entries_removed": removed, "notes": notes}
 
 
 # A place is rows or objects, and the name of the table or folder.
@@ -182,8 +255,10 @@ class Work:
     The users, and where they are searched for.
 
     Attributes:
+        use_cases: Those that are meant, by name, as far as their folders can be read.
         events: The users' events, which say whose a truth is: they are remembered,
             because a truth may arrive after its event was removed.
+        taken: Users whom receivers of audiences took.
         unreadable: Files that cannot be read.
         clean: Generations of objects without the users. They never change.
     """
@@ -192,7 +267,9 @@ class Work:
     artifacts: Artifacts
     users: Sequence[str]
     use_case: str
+    use_cases: Mapping[str, UseCase]
     events: set[str] = field(default_factory=set)
+    taken: list[Taken] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)
     clean: set[tuple[str, int]] = field(default_factory=set)
 
@@ -217,6 +294,22 @@ class Work:
         if rows:
             self.warehouse.write(table, rows)
         index.publish_suppressed(self.warehouse, self.artifacts)
+
+    def find_receivers(self) -> None:
+        """Find the receivers that took the users."""
+        sql, rows = statement("forget_receivers", own=SQL), list[Any]()
+        with contextlib.suppress(MissingTable):
+            for keys in _pieces(self.users):
+                parameters = {"keys": keys, "use_case": self.use_case}
+                rows += self.warehouse.rows(sql, parameters)
+        today = datetime.now(UTC).date()
+        self.taken = receivers.taken(rows, self.use_cases, today=today)
+
+    def kept(self, users: Sequence[str]) -> list[str]:
+        """Return what rows of users the next delivery needs; see ``Taken.kept``."""
+        some = frozenset(users)
+        waiting = [user for user in self.taken if user.removal == receivers.WAITS]
+        return sorted({user.kept for user in waiting if user.user_id in some})
 
     def everywhere(self, *, is_search: bool) -> Counter[Place]:
         """Count rows and objects with the users, by place; remove them if asked to."""
@@ -260,6 +353,9 @@ class Work:
         count = 0
         for piece in _pieces(keys):
             parameters = {"keys": piece, "use_case": self.use_case}
+            if "audience" in table.types:
+                # An empty list has no type; no row has an empty key.
+                parameters["kept"] = self.kept(piece) or [""]
             if is_search:
                 sql = about(table, source, "forget_count")
                 count += self.warehouse.rows(sql, parameters)[0]["found"]
@@ -337,9 +433,9 @@ class Work:
             return False
         if not is_search:
             if generation.is_live and self.artifacts.find(pointer_name(use_case)):
-                # This deploy may have the use case no more.
-                is_known = use_case in usecases.names()
-                days = usecases.load(use_case).index_span if is_known else MAXIMUM_DAYS
+                # This deploy may have the use case no more, or its folder be wrong.
+                loaded = self.use_cases.get(use_case)
+                days = loaded.index_span if loaded else MAXIMUM_DAYS
                 index.publish(self.warehouse, self.artifacts, use_case, days=days)
             self._delete(generation)
         return True
@@ -378,6 +474,10 @@ def about(table: Table, source: str, name: str) -> str:
         RAW: "message_id IN UNNEST(@keys)",
         USER: "user_id IN UNNEST(@keys)",
     }[source]
+    if "audience" in table.types:
+        is_about_users += (
+            " AND CONCAT(use_case, '/', audience, '/', user_id) NOT IN UNNEST(@kept)"
+        )
     return statement(
         name,
         own=SQL,

@@ -28,6 +28,37 @@ WHERE
   AND user_id IN UNNEST(@keys)
   AND (@use_case = '' OR use_case = @use_case)
 
+-- statement: forget_receivers
+-- One row per destination of an audience and user of some, whom it took or may have
+-- taken: the newest date that the user was sent as of; whether the user is still on its
+-- list, as in audience_listed; and whether it rejected to take the user off.
+-- Parameters: @keys ARRAY<STRING>, the users; @use_case STRING, empty for all.
+-- Source: ma_audience_ledger, all dates.
+SELECT
+  use_case,
+  audience,
+  destination,
+  user_id,
+  MAX(IF(action = 'add', as_of, NULL)) AS as_of,
+  MAX(IF(action = 'add', recorded_at, NULL))
+  >= IFNULL(
+    MAX(IF(action = 'remove' AND status = 'accepted', recorded_at, NULL)),
+    TIMESTAMP '1970-01-01 00:00:00+00'
+  ) AS is_listed,
+  MAX(IF(action = 'add', recorded_at, NULL))
+  < IFNULL(
+    MAX(IF(action = 'remove' AND status = 'rejected', recorded_at, NULL)),
+    TIMESTAMP '1970-01-01 00:00:00+00'
+  ) AS is_rejected
+FROM ma_audience_ledger
+WHERE
+  as_of >= DATE '1970-01-01'
+  AND user_id IN UNNEST(@keys)
+  AND (@use_case = '' OR use_case = @use_case)
+  AND (action = 'remove' OR status IN ('accepted', 'pending'))
+GROUP BY 1, 2, 3, 4
+HAVING COUNTIF(action = 'add') > 0
+
 -- statement: forget_count
 -- One row: how many rows of a table are about some users.
 -- Parameters: @keys ARRAY<STRING>; @use_case STRING, empty for all. The program puts in
@@ -81,6 +112,27 @@ FOR day IN (
     )
     USING @user_ids AS ids;
 END FOR
+
+-- statement: suppressed_when
+-- One row per moment at which some users were put on the list of suppressed ones: a run
+-- of forget has one.
+-- Parameters: as of allow_again.
+SELECT DISTINCT suppressed_at
+FROM suppressed_users
+WHERE
+  suppressed_on >= DATE '1970-01-01'
+  AND use_case = @use_case
+  AND user_hash IN UNNEST(@hashes)
+
+-- statement: suppressed_then
+-- One row: how many users who were put on the list at some moments are still on it.
+-- Parameters: @moments ARRAY<TIMESTAMP>; @use_case STRING, the entry's own.
+SELECT COUNT(*) AS entries
+FROM suppressed_users
+WHERE
+  suppressed_on >= DATE '1970-01-01'
+  AND use_case = @use_case
+  AND suppressed_at IN UNNEST(@moments)
 
 -- statement: allow_again
 -- Take users off the list of those of whom nothing may be kept.

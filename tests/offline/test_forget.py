@@ -28,7 +28,7 @@ from propensity.registry.versions import parquet_of
 from propensity.runs import compact
 from propensity.tables import every as tables
 from propensity.usecases.declaration import VIEW
-from tests import shop
+from tests import own_use_cases, shop
 from tests.deployment import KEY, Deployment
 from tests.functions.streaming import new_versioned_site
 from tests.offline.forgetting import (
@@ -285,6 +285,54 @@ class TestCommand:
         assert main(["forget", GONE, "--allow-again", "--json"]) == Exit.DONE
         assert json.loads(capsys.readouterr().out)["entries_removed"] == 1
         assert not any(lists())
+
+    def test_forgetting_needs_no_folder_of_a_use_case_to_be_right(self, site, tmp_path):
+        """
+        Defect: with one wrong folder nobody was forgotten, nor suppressed.
+
+        It is named, because its own tables and audiences are not known.
+        """
+        fill(site)
+        with own_use_cases.in_folder(tmp_path / "own") as folder:
+            (folder / "broken").mkdir()
+            (folder / "broken" / "usecase.toml").write_text('title = "x"')
+            report = forget(site)
+            suppressed = suppression.read(site.warehouse)
+
+        assert report["left"] == 0
+        assert {*counts(site).values()} == {2}
+        assert suppressed.covers(GONE, USE_CASE)
+        assert any("broken/usecase.toml" in note for note in report["notes"])
+
+    def test_a_person_who_comes_back_does_so_with_the_browsers(self, site):
+        """
+        Defect: the browsers stayed on the list for good.
+
+        Of one that the export has no more, nobody can tell whose it was.
+        """
+        day = date(2026, 3, 1)
+        persons = [shop.event(f"b{n}", day, user_id="ann") for n in range(3)]
+        shop.load(site, persons)
+        settings = replace(
+            site.settings, ga4_dataset=site.ga4_dataset, user_column="person"
+        )
+        export = f"{settings.project}.{settings.ga4_dataset}"
+        text = events_view(export, require="false")
+        site.warehouse.replace_view(VIEW, text)
+        program.run(settings, ["ann"])
+        assert suppression.read(site.warehouse).covers("b2", USE_CASE)
+        table = f"`{export}.events_{day:%Y%m%d}`"
+        site.warehouse.execute(f"DELETE FROM {table} WHERE user_pseudo_id = 'b2'")
+        answer = program.allow_again(settings, ["ann"])
+        suppressed = suppression.read(site.warehouse)
+
+        assert answer["entries_removed"] == 3
+        assert [suppressed.covers(f"b{n}", USE_CASE) for n in range(3)] == [
+            False,
+            False,
+            True,
+        ]
+        assert "1 entries" in answer["notes"][0]
 
     def test_forgetting_says_how_the_export_is_cleared_by_its_owner(self, site):
         """Events of the export are counted; the statement has project and dataset."""

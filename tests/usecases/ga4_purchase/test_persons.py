@@ -130,6 +130,7 @@ def test_a_new_use_case_joins_browsers_alike(export, tmp_path, label):
 
 def test_a_person_is_forgotten_with_the_browsers_that_were_users_before(export):
     """Those whose last user it is, and no other's."""
-    found = forget.browsers_of(export.warehouse, ["ann"], "ga4_purchase")
+    loaded = {"ga4_purchase": usecases.load("ga4_purchase")}
+    found = forget.browsers_of(export.warehouse, ["ann"], loaded)
 
     assert found == ["ann.1", "ann.2", "ann.3"]

@@ -1,0 +1,140 @@
+"""Forgetting, specified with receivers: who has the person is named, or asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands.answers import Exit
+from commands.cli import main
+from local.receiver import Receiver
+from offline import forget, receivers
+from propensity import usecases
+from propensity.audience import declared
+from propensity.registry.deployment import opened
+from tests import own_use_cases
+from tests.deployment import Deployment
+from tests.offline.audience.conftest import act, next_week
+from tests.offline.audience.conftest import run as delivering
+
+GONE = "u199"
+ALL = {f"u{number:03}": (number + 1) / 400 for number in range(200)}
+
+
+@pytest.fixture
+def folder(tmp_path) -> Iterator[Path]:
+    """The audience winback of the use case, which goes to the destination crm."""
+    with own_use_cases.in_folder(tmp_path / "own") as own:
+        folder = own / "ga4_purchase" / "audiences"
+        (folder / "destinations").mkdir(parents=True)
+        text = 'top = 10\ncontrol = "0%"\ndestination = "crm"\n'
+        (folder / "winback.toml").write_text(text)
+        (folder / "winback.sql").write_text(
+            "SELECT user_id, CONCAT(user_id, '@x.org') AS email FROM publication"
+        )
+        yield folder
+
+
+def crm(folder: Path, receiver: Receiver) -> None:
+    text = f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\nrate = 0\n'
+    text += '[user]\nid = "{user_id}"\nemail = "{email}"\n'
+    text += '[remove]\nmethod = "DELETE"\n'
+    (folder / "destinations" / "crm.toml").write_text(text)
+
+
+def send(deployment: Deployment) -> dict[str, Any]:
+    with opened() as opened_run:
+        named = declared.load(opened_run.use_case, "winback")
+    return act(deployment, delivering.send, named).answer()
+
+
+def test_the_next_delivery_takes_a_forgotten_user_off_the_list_by_the_sent_address(
+    deployment, folder, capsys
+):
+    """
+    Defect: the record of who has the person was deleted, so no later delivery could
+    remove them.
+
+    The rows that the removal needs stay until it was done, and forgetting says so.
+    """
+    with Receiver() as receiver:
+        crm(folder, receiver)
+        send(deployment)
+        assert main(["forget", GONE, "--json"]) == Exit.LEFT_OVER
+        printed = capsys.readouterr()
+        report = json.loads(printed.out)
+        next_week(deployment, ALL)
+        delivery = send(deployment)
+        bodies = list(receiver.bodies.values())
+
+    assert report["receivers"] == [
+        {
+            "destination": "crm",
+            "audience": "winback",
+            "use_case": "ga4_purchase",
+            "users": 1,
+            "newest": "2026-03-02",
+            "removal": "the next delivery removes them",
+        }
+    ]
+    assert "crm took 1 of these users by audience winback" in printed.err
+    assert delivery["tallies"]["remove"]["accepted"] == 1
+    removed = [{"id": GONE, "email": f"{GONE}@x.org"}]
+    assert json.loads(bodies[1])["users"] == removed
+    assert receiver.users["add", GONE] == 1
+
+    report = forget.run(deployment.settings, [GONE])
+
+    assert report["left"] == 0
+    assert report["receivers"][0]["removal"] == "removed"
+    assert deployment.traces(GONE) == set()
+
+
+def test_a_receiver_that_no_delivery_will_ask_is_for_a_person(folder):
+    """And one whose files are wrong is asked once they are right."""
+
+    def is_asked() -> bool:
+        shop = usecases.load("ga4_purchase")
+        return receivers.will_remove(shop, "winback", "crm", today=date(2026, 3, 3))
+
+    audience, destination = folder / "winback.toml", folder / "destinations/crm.toml"
+    text = audience.read_text()
+    destination.write_text('kind = "http"\nname = "crm"\n[remove]\n')
+    assert is_asked()
+    audience.write_text("top = ten")
+    assert is_asked()
+    audience.write_text(f"until = 2026-03-02\n{text}")
+    assert not is_asked()
+    audience.write_text(text)
+    destination.write_text('kind = "http"\nname = "crm"\n')
+    assert not is_asked()
+    destination.write_text('kind = "http"\nname = "crm2"\n[remove]\n')
+    assert not is_asked()
+    destination.unlink()
+    assert not is_asked()
+    audience.unlink()
+    assert not is_asked()
+
+
+def test_a_removal_that_the_receiver_rejects_is_for_a_person(deployment, folder):
+    class Refusing(Receiver):
+        def take(self, *request: Any) -> Any:
+            is_removal = request[0] == "DELETE"
+            return (400, {}, {}) if is_removal else super().take(*request)
+
+    with Refusing() as receiver:
+        crm(folder, receiver)
+        send(deployment)
+        forget.run(deployment.settings, [GONE])
+        next_week(deployment, ALL)
+        send(deployment)
+    report = forget.run(deployment.settings, [GONE])
+
+    assert report["receivers"][0]["removal"] == "remove them there yourself"
+    assert report["left"] == 0
+    assert deployment.traces(GONE) == set()
