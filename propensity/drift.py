@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from msgspec import Struct, convert
 from msgspec.structs import replace
 
-from propensity.models.encoding import Floats, Integers, numbers_of, texts_of
+from propensity.models.encoding import Floats, numbers_of, texts_of
 from propensity.pages.words import Plain, compact, percent, plural
 from propensity.tables.models import Bin, Signal
 
@@ -33,10 +33,6 @@ PROBABILITY = "probability"
 
 # PSI that matters: a season moves the features of a shop by less in a few months.
 BOUND = 0.2
-
-# A feature that moves by itself, as the days since a first visit do while an export is
-# young, may be twice as far from the training as its newest rows: four times the PSI.
-_HABIT = 4.0
 
 # What chance adds to PSI at most, over 1/n + 1/m: of B bins, the quantile of chi-square
 # with B - 1 degrees of freedom that one publication in some 10,000 is beyond.
@@ -62,7 +58,6 @@ class Watched(Struct, frozen=True, kw_only=True, omit_defaults=True):
         shares: Of the rows, by bin: up to an edge, or with a value; then all other
             rows, and at the end those without a value.
         edges, values: Of a number, or of a category.
-        moved: How far the newest snapshots are from all, if it moves by itself.
     """
 
     kind: str
@@ -70,7 +65,6 @@ class Watched(Struct, frozen=True, kw_only=True, omit_defaults=True):
     shares: Sequence[float]
     edges: Sequence[float] = ()
     values: Sequence[str] | None = None
-    moved: float
 
     def counts(self, values: Any, weight: Floats | None = None) -> Floats:
         """Return rows by bin, (bins,)."""
@@ -137,51 +131,12 @@ def reference(
             signal = _numbers(FEATURE, name, values, weight)
         else:
             signal = _texts(name, values, rows["user_id"], weight)
-        counts = []
-        for start, end in pairwise([0, *np.cumsum(sizes)]):
-            counts.append(signal.counts(values[start:end], weight[start:end]))
-        moved = _moved(np.array(counts), sizes, newest=snapshots)
-        signals.append(replace(signal, moved=round(moved, 6)))
+        signals.append(signal)
     return Reference(
         users=round(held.sum()) // snapshots,
         distinct_users=pc.count_distinct(rows["user_id"]).as_py(),
         signals=signals,
     )
-
-
-def constant(summary: Reference | None) -> list[str]:
-    """Return the features that were the same for all rows in a training."""
-    names = []
-    for signal in summary.signals if summary else ():
-        place = int(np.argmax(signal.shares))
-        # Other values than the frequent ones are many, each of a few users.
-        is_one_value = signal.values is None or place != len(signal.values)
-        is_everybody = signal.shares[place] >= 1 and is_one_value
-        if signal.kind == FEATURE and is_everybody:
-            names.append(signal.name)
-    return names
-
-
-def _moved(counts: Floats, sizes: Integers, *, newest: int) -> float:
-    """
-    Return how far a feature's newest snapshots are from all, if it moves by itself.
-
-    A feature that moves by itself has done so before. One that jumps between two
-    snapshots, much further than ever before, broke or was changed. Counts are of users,
-    (snapshots, bins), and sizes of rows, (snapshots,).
-    """
-    bins = counts.shape[1]
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    # Nothing is known of what the first two snapshots differ by.
-    furthest = np.inf
-    for old, new in pairwise(range(len(sizes))):
-        step = _psi(shares[old], shares[new], min(sizes[old], sizes[new]))
-        bound = max(BOUND, _HABIT * furthest)
-        if step > bound + _by_chance(bins, sizes[old], sizes[new]):
-            return 0.0
-        furthest = step if old == 0 else max(furthest, step)
-    every, last = counts.sum(axis=0), counts[-newest:].sum(axis=0)
-    return _psi(every / every.sum(), last / last.sum(), sizes[-newest:].sum())
 
 
 def _column(rows: pa.Table | pa.RecordBatch, name: str, kind: str) -> Any:
@@ -204,9 +159,7 @@ def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> Watched:
         # A sum in another order is the same value.
         edges += 1e-9 * np.abs(edges)
     empty = [0.0] * (len(edges) + 2)
-    signal = Watched(
-        kind=kind, name=name, edges=edges.tolist(), shares=empty, moved=0.0
-    )
+    signal = Watched(kind=kind, name=name, edges=edges.tolist(), shares=empty)
     counts = signal.counts(values, weight)
     shares = counts / max(counts.sum(), 1)
     return replace(signal, shares=shares.round(6).tolist())
@@ -235,7 +188,6 @@ def _texts(
         name=name,
         values=shown["value"].to_pylist(),
         shares=[round(share, 6) for share in shares.clip(min=0.0).tolist()],
-        moved=0.0,
     )
 
 
@@ -289,8 +241,7 @@ def compare(signal: Watched, counts: Floats, *, summary: Reference) -> Signal:
     users, distinct = float(counts.sum()), max(summary.distinct_users, 1)
     expected, observed = np.array(signal.shares), counts / users
     psi = _psi(expected, observed, min(users, distinct))
-    bound = max(BOUND, _HABIT * signal.moved)
-    bound += _by_chance(len(counts), users, distinct)
+    bound = BOUND + _by_chance(len(counts), users, distinct)
     names, cause, message = signal.bins(), None, None
     if psi > bound:
         change, missing = observed - expected, len(counts) - 1
@@ -304,6 +255,8 @@ def compare(signal: Watched, counts: Floats, *, summary: Reference) -> Signal:
             f"for {percent(observed[place])} of users ({percent(expected[place])} in "
             "the training)"
         )
+        if cause == FEATURE:
+            message += "; if it moves as the export grows older, train again"
     return Signal(
         kind=signal.kind,
         name=signal.name,

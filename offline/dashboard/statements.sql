@@ -8,7 +8,6 @@ SELECT
     AS residual_standard_error,
   CAST(JSON_VALUE(metrics, '$.pr_auc_low') AS FLOAT64) AS pr_auc_low,
   CAST(JSON_VALUE(metrics, '$.pr_auc_high') AS FLOAT64) AS pr_auc_high,
-  CAST(JSON_VALUE(metrics, '$.calibration_noise') AS FLOAT64) AS calibration_noise,
   CAST(JSON_VALUE(metrics, '$.value_error_low') AS FLOAT64) AS value_error_low,
   CAST(JSON_VALUE(metrics, '$.value_error_high') AS FLOAT64) AS value_error_high,
   CAST(JSON_VALUE(metrics, '$.value_error') AS FLOAT64) AS value_error,

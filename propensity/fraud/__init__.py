@@ -23,7 +23,6 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -35,7 +34,7 @@ from pyarrow import json
 
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.measures.intervals import FEW, NORMAL, Difference, difference
-from propensity.measures.metrics import of_first, ratio, summed
+from propensity.measures.metrics import summed
 from propensity.measures.revenue import amounts, money, total
 from propensity.models.encoding import Flags, Floats, numbers_of
 from propensity.tables.models import Savings
@@ -43,9 +42,6 @@ from propensity.usecases import UseCase
 
 # Scores are at most 1, so none reaches it.
 NO_ALERTS = 2.0
-
-# Shares of the rows that people may review: one in a thousand to one in a hundred.
-RATES = (0.001, 0.005, 0.01)
 
 # What is known of an event's outcome.
 STATES = ("known", "unknown", "pending")
@@ -205,37 +201,3 @@ def cost_difference(
     """Return the cost of a challenger's alerts less a champion's, drawn by user."""
     gain = np.where(champion, stakes.gain, 0.0) - np.where(challenger, stakes.gain, 0.0)
     return difference(float(total(gain)), gain, stakes.is_fraud, user)
-
-
-def at_rates(
-    score: Floats, stakes: Stakes, rates: Sequence[float] = RATES
-) -> list[dict[str, float | None]]:
-    """
-    Return recall and cost of reviewing the rows with the highest scores, by rate.
-
-    Rows with the same score are divided in proportion, so numbers may be fractions. The
-    cost is of missed rows and reviews. Without positives recall is None.
-    """
-    fraud = np.where(stakes.is_fraud, stakes.weight, 0.0)
-    distinct, group = np.unique(-score, return_inverse=True)
-    rows, frauds, amount = (
-        summed(group, values, len(distinct))
-        for values in (stakes.weight, fraud, fraud * stakes.amount)
-    )
-    lost, entries = float(total(fraud * stakes.amount)), []
-    for rate in rates:
-        count = float(rate * stakes.weight.sum())
-        # Rounding in the sums must not give more hits than alerts.
-        hits = min(float(of_first(rows, frauds, count)), count)
-        stopped = float(of_first(rows, amount, count))
-        entry: dict[str, float | None] = {
-            "rate": rate,
-            "alerts": count,
-            "true_positives": hits,
-            "recall": ratio(hits, fraud.sum()),
-            "precision": ratio(hits, count),
-            "cost": lost - stopped + count * stakes.review_cost,
-            "cost_without": lost,
-        }
-        entries.append(entry)
-    return entries

@@ -4,9 +4,8 @@ The card of a model version: its data, its training and its metrics, in plain va
 ``card.json`` is the complete card; the metadata row, the page and the answer of
 00-ModelTraining show parts of it. Dates are texts, as in ISO 8601.
 
-Nothing that it says of the data set shows a single user: histograms end at quantiles,
-and a value of a category that fewer than ten users have is pooled. Rows are not
-weighted.
+Nothing that it says of the data set shows a single user: histograms end at quantiles.
+Rows are not weighted.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import json
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import combinations
 from pathlib import PurePath
 
 import numpy as np
@@ -50,12 +48,6 @@ REPORT = "report.html"
 BINS = 16
 # Quantiles at which a histogram ends; what lies beyond counts in its last bins.
 _ENDS = (0.01, 0.98)
-# Values of a category shown on their own; the others are pooled.
-_VALUES = 8
-# A rarer value may be a single person.
-FEWEST_USERS = 10
-# Pairs of features that correlate most.
-_PAIRS = 12
 # Rows sampled for all but counts: the error of a correlation is then below 0.01.
 _ROWS = 20_000
 
@@ -79,8 +71,8 @@ def card(
     Return the card of a version.
 
     Its ``metrics``, ``curves`` and ``importance`` are of the holdout, and ``drift`` is
-    what publications are compared with. Of events only there are ``outcomes``,
-    ``alerts`` by rate, and ``savings``. ``calibration`` is "none": models are published
+    what publications are compared with. Of events only there are ``outcomes`` and
+    ``savings``. ``calibration`` is "none": models are published
     as they are fitted, and versions of earlier releases have others.
 
     Args:
@@ -153,7 +145,6 @@ def card(
             },
             "importance": held.importance,
             "outcomes": parts.outcomes,
-            "alerts": held.at_rates,
             "savings": savings,
             "value": value,
             "verdict": verdict.entry(),
@@ -251,7 +242,6 @@ def answer(card: Plain, objects: Mapping[str, str]) -> dict[str, object]:
     if scores_events(card):
         answered |= {
             "is_warm": card["is_warm"],
-            "alerts": card["alerts"],
             "cost": card["savings"] or {},
             "outcomes": card["outcomes"],
         }
@@ -314,9 +304,6 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
           ``correlation`` with the label (Spearman's), and a histogram: ``edges``, and
           shares by bin of the rows of label 1, ``positive``, and of the others,
           ``negative``; None without values.
-        - ``categories``: ``feature``, ``missing``, ``values`` (``value``, ``share``,
-          ``rate`` of label 1).
-        - ``correlations``: the pairs of numbers that correlate most.
     """
     labels = numbers_of(rows["label"])
     dates = pd.DataFrame({"as_of": rows["as_of"].to_pandas(), "label": labels})
@@ -325,12 +312,10 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
     if len(rows) > _ROWS:
         places = np.random.default_rng(0).choice(len(rows), _ROWS, replace=False)
         frame, sampled = rows.take(pa.array(places)), labels[places]
-    numbers, categories = dict[str, Floats](), []
+    numbers = dict[str, Floats]()
     for name, kind in features.items():
         if kind == NUMBER:
             numbers[name] = numbers_of(frame[name])
-        else:
-            categories.append(_category(name, frame, sampled))
     # Spearman's, but for gaps: a column is ranked once, over its own values.
     spearman = pd.DataFrame({**numbers, "": sampled}).rank().corr().round(6)
     shown = []
@@ -345,8 +330,6 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
         "conversions": int(np.nansum(labels)),
         "dates": counted.astype(int).reset_index().to_dict("records"),
         "numbers": shown,
-        "categories": categories,
-        "correlations": _pairs(spearman.drop(index="", columns="")),
     }
 
 
@@ -384,35 +367,3 @@ def _edges(known: Floats) -> Floats:
         return np.arange(distinct[0], distinct[-1] + 2)
     end = high if high > low else low + max(1.0, abs(low) * 1e-9)
     return np.linspace(low, end, BINS + 1)
-
-
-def _category(name: str, rows: pa.Table, labels: Floats) -> dict[str, object]:
-    values = rows[name].cast(pa.string()).to_pandas()
-    frame = pd.DataFrame({"user": rows["user_id"].to_pandas(), "label": labels})
-    counts = frame.groupby(values).agg(
-        rows=("user", "size"), users=("user", "nunique"), rate=("label", "mean")
-    )
-    shown = []
-    often = counts[counts["users"] >= FEWEST_USERS].nlargest(_VALUES, "rows")
-    for value, row in often.iterrows():
-        share = round(float(row["rows"]) / len(rows), 6)
-        rate = None if np.isnan(row["rate"]) else round(float(row["rate"]), 6)
-        shown.append({"value": str(value), "share": share, "rate": rate})
-    return {
-        "feature": name,
-        "missing": round(float(values.isna().mean()), 6) if len(rows) else None,
-        "distinct": len(counts),
-        "values": shown,
-    }
-
-
-def _pairs(correlations: pd.DataFrame) -> list[dict[str, object]]:
-    pairs = []
-    for first, second in combinations(correlations.columns, 2):
-        value = round(float(correlations.loc[first, second]), 4)
-        if np.isfinite(value):
-            pairs.append((value, [first, second]))
-    pairs.sort(key=lambda pair: abs(pair[0]), reverse=True)
-    return [
-        {"features": names, "correlation": value} for value, names in pairs[:_PAIRS]
-    ]

@@ -100,9 +100,6 @@ class _Training:
             models = self._fitted(members, [parts.fitting])
         else:
             models = self._fitted(members, [parts.fitting, parts.every])
-        threshold = None
-        if not np.isnan(best.score).any():
-            threshold = thresholds.best_threshold(parts.choosing.outcomes(best.score))
         return trained.Trained(
             parts=parts,
             judged=judged,
@@ -110,7 +107,7 @@ class _Training:
             members=members,
             measured=models[0],
             live=models[-1],
-            holdout=self._holdout(models[0], models[-1], best.score, threshold),
+            holdout=self._holdout(models[0], models[-1], best.score),
         )
 
     def _judged_classifiers(self) -> list[trained.Judged]:
@@ -211,7 +208,6 @@ class _Training:
         measured: trained.Model,
         live: trained.Model,
         judged: Floats,
-        threshold: float | None,
     ) -> trained.Holdout:
         """Measure a model on the rows held out, beside the scores of judged rows."""
         part, use_case, seed = self.parts.holdout, self.use_case, self.settings.seed
@@ -232,16 +228,11 @@ class _Training:
         curves = metrics.curves(observed)
         if is_anomaly:
             curves = structs.replace(curves, calibration=())
-        if elapsed := use_case.stream.elapsed:
-            hours = numbers_of(part.rows[elapsed])
-            hourly = metrics.by_hour(score, part.label, part.weight, hours)
-            curves = structs.replace(curves, by_hour=hourly)
         holdout = replace(
             holdout,
             metrics=thresholds.measured(
                 observed,
                 threshold=use_case.threshold,
-                best_threshold=threshold,
                 budget=use_case.chosen_budget(self.settings),
                 dates=len(self.parts.split.holdout),
                 spread=partial(part.spread, score),
@@ -267,10 +258,9 @@ class _Training:
         them. A classifier has none: its alerts are by probability and amount.
         """
         part, earlier = holdout.rows, self.parts.choosing
-        stakes, threshold = self._stakes(part), None
-        at_rates = fraud.at_rates(holdout.probability, stakes)
         if not self.use_case.stream.amount:
-            return replace(holdout, at_rates=at_rates)
+            return holdout
+        stakes, threshold = self._stakes(part), None
         if measured.is_anomaly:
             earlier = self.parts.before
             judged = measured.scores(earlier.rows, self.use_case)
@@ -283,7 +273,6 @@ class _Training:
         alerted = stakes.alerts(holdout.probability, threshold)
         return replace(
             holdout,
-            at_rates=at_rates,
             savings=fraud.savings(alerted, stakes, threshold=threshold),
             baseline_saved=beside.saved,
             stakes=stakes,

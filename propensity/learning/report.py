@@ -12,7 +12,6 @@ from datetime import date
 
 from markupsafe import Markup
 
-from propensity import drift
 from propensity.learning import season
 from propensity.measures.intervals import rate_interval
 from propensity.pages.page import Line, filled, histogram_svg, lines_svg
@@ -45,7 +44,6 @@ def version_page(card: Plain) -> str:
         "rate_interval": rate_interval,
         "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "histograms": _histograms(plain),
-        "constant": drift.constant(drift.of_card(plain)),
     }
     return filled(__package__, "version.html", content)
 

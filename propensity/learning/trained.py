@@ -101,9 +101,8 @@ class Holdout:
         baseline_roc_auc: Its ROC AUC of these rows; None with one class.
         curves: ROC, precision-recall and calibration, for a page.
         importance: Of each feature, the greatest first.
-        at_rates, savings, stakes: Of events: recall and cost by alert rate, what the
-            alerts save, and what the rows cost; ``baseline_saved``, what alerts by the
-            baseline save.
+        savings, stakes: Of events: what the alerts save, and what the rows cost;
+            ``baseline_saved``, what alerts by the baseline save.
     """
 
     rows: Slice
@@ -114,7 +113,6 @@ class Holdout:
     metrics: Metrics = Metrics()
     curves: Curves = Curves()
     importance: Sequence[Importance] = ()
-    at_rates: Sequence[Mapping[str, float | None]] = ()
     savings: Savings | None = None
     baseline_saved: Decimal | None = None
     stakes: Stakes | None = None

@@ -7,7 +7,7 @@ conversions of each: exact, and in bounded memory for many users.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,8 +19,6 @@ from propensity.models.encoding import Floats
 from propensity.tables.models import Decile
 
 BINS = 10
-# Parts of a day, by the hours at which they end: most happens early.
-HOURS = (1.0, 3.0, 6.0, 12.0)
 
 # A curve on a page shows no more points than this.
 _POINTS = 200
@@ -183,55 +181,21 @@ def calibration_bins(observed: Outcomes) -> list[CalibrationBin]:
     Users with the same probability stay together, so bins may differ in size, and there
     may be fewer.
     """
-    users, found = observed.users, []
-    if users.sum() > 0:
-        sums = (users, users * observed.probability, observed.conversions)
-        for _, count, mean, rate in _shares(_bin(observed), *sums):
-            found.append(CalibrationBin(mean, rate, count))
-    return found
-
-
-def _shares(
-    group: NDArray[Any], users: Floats, expected: Floats, conversions: Floats
-) -> Iterator[tuple[int, float, float, float]]:
-    """Yield each group with its users, and their expected and actual shares."""
-    sums = []
-    for values in (users, expected, conversions):
-        sums.append(summed(group, values, BINS))
-    for place in np.flatnonzero(sums[0] > 0):
-        count, mean, rate = (float(one[place]) for one in sums)
-        yield int(place), count, mean / count, rate / count
-
-
-def _bin(observed: Outcomes) -> NDArray[np.int64]:
-    """Return the bin of each group, of ten with about equal numbers of users."""
+    bins = list[CalibrationBin]()
+    total = observed.users.sum()
+    if total <= 0:
+        return bins
     middle = np.cumsum(observed.users) - observed.users / 2
-    number: NDArray[np.int64] = (middle / observed.users.sum() * BINS).astype(np.int64)
-    return number.clip(max=BINS - 1)
-
-
-class Hours(Struct, frozen=True):
-    """Users up to so many hours: how many, and their expected and actual shares."""
-
-    hours: float
-    users: float
-    mean_probability: float
-    rate: float
-
-
-def by_hour(
-    probability: Floats, label: NDArray[Any], weight: Floats, hours: Floats
-) -> list[Hours]:
-    """
-    Return expected and actual shares by the hours that have passed, (rows,).
-
-    Each part of ``HOURS`` has an entry if it has rows, and so have all later hours.
-    """
-    ends = [*HOURS, float(np.nanmax(hours, initial=0.0))]
-    part, found = np.searchsorted(HOURS, hours), []
-    for place, *shares in _shares(part, weight, weight * probability, weight * label):
-        found.append(Hours(ends[place], *shares))
-    return found
+    number = (middle / total * BINS).astype(np.int64).clip(max=BINS - 1)
+    users = summed(number, observed.users, BINS)
+    expected = summed(number, observed.users * observed.probability, BINS)
+    converted = summed(number, observed.conversions, BINS)
+    for index in np.flatnonzero(users > 0):
+        count = float(users[index])
+        mean = float(expected[index]) / count
+        rate = float(converted[index]) / count
+        bins.append(CalibrationBin(mean, rate, count))
+    return bins
 
 
 def calibration_error(observed: Outcomes) -> float | None:
@@ -249,20 +213,6 @@ def calibration_error(observed: Outcomes) -> float | None:
         return None
     mean, rate, users = np.array([structs.astuple(one) for one in bins]).T
     return float(np.average(np.abs(mean - rate), weights=users))
-
-
-def calibration_noise(observed: Outcomes) -> float | None:
-    """
-    Return the calibration error that perfect probabilities show, on average.
-
-    Chance moves the rate of each bin: by the mean absolute deviation of a normal
-    distribution with its variance. An error of this size says nothing.
-    """
-    p, total = observed.probability, observed.users.sum()
-    if total <= 0:
-        return None
-    variance = summed(_bin(observed), observed.users * p * (1 - p), BINS)
-    return float(np.sqrt(variance * 2 / np.pi).sum() / total)
 
 
 class Confusion(NamedTuple):
@@ -345,13 +295,11 @@ class Curves(Struct, frozen=True, kw_only=True):
     Attributes:
         roc: [false positive rate, true positive rate] and ``pr`` [recall, precision],
             each from the highest threshold down.
-        by_hour: While a day lasts, of use cases that score within it.
     """
 
     roc: Sequence[Sequence[float]] = ()
     pr: Sequence[Sequence[float]] = ()
     calibration: Sequence[CalibrationBin] = ()
-    by_hour: Sequence[Hours] = ()
 
 
 def curves(observed: Outcomes) -> Curves:

@@ -104,7 +104,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     preprocessor_object: str = ""
     preprocessor_sha256: str = ""
     alert_threshold: float | None = None
-    best_threshold: float | None = None
     promoted: bool | None = None
     compared_version: int | None = None
     verdict: str = ""

@@ -4,7 +4,7 @@ Evaluation as a run: past scores beside their outcomes, week by week or day by d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
 import numpy as np
@@ -28,19 +28,14 @@ from propensity.tables.models import (
     Value,
 )
 
-Key = tuple[date, int]
 # An evaluation without metrics, and the scores and outcomes to measure, if any.
 Evaluated = tuple[Evaluation, pa.Table | None]
 
-# Left out of each week: the answer has the run's columns once, and counts are long.
-_NOT_ANSWERED = {"run_id", "as_of", "bytes_billed", "thresholds"}
+# Left out of each week, because the answer has the run's columns once.
+_NOT_ANSWERED = {"run_id", "as_of", "bytes_billed"}
 
 # How far a run of 03 goes back for weeks that it missed.
 CATCH_UP = timedelta(weeks=13)
-
-# A best threshold is of evaluations whose outcomes ended within so long before a week:
-# four weeks, or 28 days of events. Longer is more certain, shorter follows a season.
-THRESHOLD_MEMORY = timedelta(days=28)
 
 
 def wait_for_days(run: Run) -> Run:
@@ -59,19 +54,12 @@ def evaluations(run: Run) -> list[Evaluation]:
     predictions one that says so. If the export ends before that date, the week waits
     until its days are there.
     """
-    newest, horizon = run.as_of - run.timeframe.horizon, run.timeframe.horizon
+    newest = run.as_of - run.timeframe.horizon
     since = newest - CATCH_UP
-    first = since - horizon - THRESHOLD_MEMORY
-    before = run.read(Evaluation, "evaluations", since=first, until=newest)
-    known = {key(row): row for row in before}
     scored = _days if run.use_case.scores_events else _weeks
     rows = []
-    for found, groups in scored(run, since, newest):
-        row = found if groups is None else _measured(run, found, groups, known)
-        # The row of an earlier run stays, because it was known before this run.
-        if key(row) not in known or not known[key(row)].thresholds:
-            known[key(row)] = row
-        rows.append(row)
+    for row, groups in scored(run, since, newest):
+        rows.append(row if groups is None else _measured(run, row, groups))
     return rows
 
 
@@ -90,11 +78,6 @@ def _evaluation(run: Run, week: date, version: int = -1) -> Evaluation:
         bytes_billed=0,
         data_until=run.data_until,
     )
-
-
-def key(row: Evaluation) -> Key:
-    """Return the week and the model version of an evaluation."""
-    return row.week, row.model_version
 
 
 def to_json(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
@@ -132,58 +115,18 @@ def publish_evaluations(run: Run, rows: Sequence[Evaluation]) -> None:
             break  # the alert reads the newest
 
 
-def best_known_threshold(
-    run: Run, known: Mapping[Key, Evaluation], row: Evaluation
-) -> float | None:
-    """
-    Return the threshold of a week's probabilities, as it was known before the week.
-
-    A week that has a threshold keeps it, so that late rows change its metrics alone.
-    Else the threshold is the best one on the outcomes that ended within
-    ``THRESHOLD_MEMORY`` before the week began, of any version that was published.
-    Scores of events are compared with those of their own version: an anomaly score and
-    a probability have no common scale. With fewer conversions than
-    ``minimum_conversions`` it is the one that the version's training found.
-
-    Args:
-        known: Evaluations of this run and of those before it.
-        row: The week's, without metrics.
-    """
-    own = known.get(key(row))
-    if own and own.metrics and own.metrics.best_threshold is not None:
-        return own.metrics.best_threshold
-    before = {}
-    for (week, version), other in sorted(known.items()):
-        is_recent = row.week - THRESHOLD_MEMORY < other.week_end <= row.week
-        is_comparable = version == row.model_version or not run.use_case.scores_events
-        if other.thresholds and is_recent and is_comparable:
-            # A week that was published again counts once, by the later version.
-            before[week] = other.thresholds
-    observed = thresholds.pooled(before.values())
-    if observed.conversions.sum() >= run.settings.minimum_conversions:
-        best = thresholds.best_threshold(observed)
-        if best is not None:
-            return best
-    trained = find_recorded(run.warehouse, run.use_case.name, row.model_version)
-    return trained.best_threshold if trained else None
-
-
-def _measured(
-    run: Run, row: Evaluation, groups: pa.Table, known: Mapping[Key, Evaluation]
-) -> Evaluation:
+def _measured(run: Run, row: Evaluation, groups: pa.Table) -> Evaluation:
     """
     Return an evaluation with its metrics.
 
     Args:
         groups: As ``evaluation_rows.sql`` gives them; with ``is_anomaly`` where scores
             are no probabilities.
-        known: As for ``best_known_threshold``.
     """
     observed, unscored = outcomes_of(groups)
     scores = thresholds.measured(
         observed,
         threshold=run.use_case.threshold,
-        best_threshold=best_known_threshold(run, known, row),
         budget=run.use_case.chosen_budget(run.settings),
         is_anomaly="is_anomaly" in groups.column_names
         and bool(pc.any(groups["is_anomaly"]).as_py()),
@@ -192,7 +135,6 @@ def _measured(
         row,
         outcome="evaluated" if observed.has_both_classes else "one_class",
         unscored_converters=unscored,
-        thresholds=thresholds.by_threshold(observed),
         metrics=scores,
     )
 

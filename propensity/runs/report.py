@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from propensity.audience.lift import figures
 from propensity.learning.report import week_page
 from propensity.registry.versions import HTML
-from propensity.runs.evaluate import CATCH_UP, key
+from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import missing_label_days, status
 from propensity.schema import columns_of
 from propensity.tables.audiences import AUDIENCE_LIFT, GroupSums, Lift
@@ -91,11 +91,14 @@ def pages_of_weeks(
         # Alarms of a publication within the week are of its own report.
         alarms = run.rows("alarms_to_report", since=first, until=last)
         lifts = run.read(Lift, "audience_lifts", since=first, until=last + horizon)
-    final = {key(row) for row in known if row.status == "final"}
+    final = {(row.week, row.model_version) for row in known if row.status == "final"}
     for week in weeks:
         own = [row for row in rows if row.week == week]
         # A run of a newer date has made the week final: its page stays.
-        if any(row.status != "final" and key(row) in final for row in own):
+        provisional = {
+            (row.week, row.model_version) for row in own if row.status != "final"
+        }
+        if provisional & final:
             continue
         page = week_page(
             use_case,

@@ -42,9 +42,9 @@ class Metrics(Part):
     """
     Metrics of scored rows; None where one does not exist.
 
-    Anomaly scores have none that reads a score as a probability. ``_at_best`` is at
-    the best threshold on earlier rows, ``_at_budget`` of the rows of the budget. Counts
-    of the budget may be fractions: ties at its border are shared out.
+    Anomaly scores have none that reads a score as a probability. ``_at_budget`` is of
+    the rows of the budget, whose counts may be fractions: ties at its border are shared
+    out.
     """
 
     users: Annotated[int, "Rows that were measured: users or events", NULLABLE] = 0
@@ -68,14 +68,7 @@ class Metrics(Part):
     brier: Annotated[Number, "Mean squared error of the probabilities"] = None
     log_loss: Annotated[Number, "Mean negative log-likelihood"] = None
     calibration_error: Annotated[Number, "Expected calibration error, ten bins"] = None
-    calibration_noise: Annotated[Number, "calibration_error by chance", IN_JSON] = None
     lift: Annotated[Sequence[Decile], "Deciles of the score, highest first"] = ()
-    best_threshold: Annotated[Number, "Threshold of the best F1 on earlier rows"] = None
-    users_at_best: Annotated[Count, "Rows from the best threshold on", IN_JSON] = None
-    true_positives_at_best: Annotated[Count, "Positives among them", IN_JSON] = None
-    precision_at_best: Annotated[Number, "Precision at best_threshold", IN_JSON] = None
-    recall_at_best: Annotated[Number, "Recall at best_threshold", IN_JSON] = None
-    f1_at_best: Annotated[Number, "F1 at best_threshold", IN_JSON] = None
     budget: Annotated[str | None, "How many you can act on: 1000 or 10%"] = None
     users_at_budget: Annotated[Number, "Rows in the top k", IN_JSON] = None
     true_positives_at_budget: Annotated[Number, "Positives among them", IN_JSON] = None
@@ -139,14 +132,6 @@ TRAINING_METADATA = Table(
     ORDER BY promoted DESC, run_id
   ) = 1""",
 )
-
-
-class Selected(Row):
-    """The rows at or above a threshold."""
-
-    threshold: Annotated[float, "A probability of the week"]
-    users: Annotated[int, "Rows at or above it"]
-    conversions: Annotated[int, "Positives among them"]
 
 
 class InForce(Part):
@@ -224,7 +209,6 @@ class Evaluation(Row, kw_only=True):
     evaluated_at: Annotated[datetime, "When the run began", NULLABLE]
     metrics: Metrics | None = None
     savings: Savings | None = None
-    thresholds: Annotated[Sequence[Selected], "Other thresholds, highest first"] = ()
     value: Value | None = None
     unscored_converters: Annotated[Count, "Positives without a probability"] = None
     bytes_billed: BytesBilled

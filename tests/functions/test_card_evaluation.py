@@ -195,27 +195,6 @@ class TestFigures:
         )
         assert {row[name] for name in PROBABILITY_FIGURES} == {None}
 
-    def test_figures_have_the_best_threshold_of_the_days_before_of_their_version(
-        self, rows_of, drawn
-    ):
-        """Of one day, two champions have a row each. An anomaly score has a threshold
-        as well, on a scale of its own."""
-        score, label = drawn
-        before, after = rows_of(BEFORE), rows_of(AFTER)
-
-        assert [row["model_version"] for row in after] == [10, 11]
-        assert [row["best_threshold"] for row in before] == [None, None]
-        for row, own in zip(after, (score, 1 - score**2), strict=True):
-            f1 = {
-                threshold: round(metrics.f1_score(label, own >= threshold), 12)
-                for threshold in sorted(set(own), reverse=True)
-            }
-            best = max(f1, key=f1.__getitem__)
-            assert row["best_threshold"] == pytest.approx(best)
-            for name in ("precision", "recall"):
-                expected = getattr(metrics, f"{name}_score")(label, own >= best)
-                assert row[f"{name}_at_best"] == pytest.approx(expected)
-
     def test_figures_name_frauds_without_a_score(self, rows_of):
         """A transaction that nothing scored, or a model that was not warm, has none."""
         rows = rows_of(UNSCORED) + rows_of(COLD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pyarrow as pa
@@ -123,8 +124,9 @@ class TestAnAlarm:
             summarised(flagged(1)), with_column("spend", lambda c: pc.multiply(c, 0.0))
         )
 
+        assert found == {"spend": ("feature", ANY)}
         text = "spend is 0 or less for 100.0% of users (5.5% in the training)"
-        assert found == {"spend": ("feature", text)}
+        assert found["spend"][1].startswith(text)
         assert alarms(summarised(flagged(1)), flagged(2)) == {}
 
     def test_an_alarm_is_raised_by_scores_that_moved_and_by_half_of_the_users(
@@ -174,7 +176,6 @@ class TestNoAlarm:
                 name="f",
                 edges=range(10),
                 shares=random.multinomial(users, _shares(logs)) / users,
-                moved=0.0,
             )
             known = drift.Reference(users=users, distinct_users=users, signals=[signal])
             for week in range(104):
@@ -198,35 +199,6 @@ class TestNoAlarm:
         [source] = [one for one in summary.signals if one.name == "source"]
         assert source.shares == pytest.approx([*SHARES, 0], abs=0.05)
         assert summary.users == pytest.approx(USERS, rel=0.2)
-
-    @pytest.mark.parametrize("snapshots", [4, 12])
-    def test_no_alarm_is_raised_of_days_since_the_first_visit_while_an_export_is_young(
-        self, snapshots
-    ):
-        """They jump further between the first snapshots than ever later."""
-
-        def after(weeks: int) -> pa.Table:
-            random = np.random.default_rng(weeks)
-            seen = np.minimum(random.exponential(60, USERS), 7 * weeks)
-            seen -= random.integers(0, 7, USERS)
-            return with_column("spend", lambda _: pa.array(seen.clip(min=0).round()))
-
-        summary = summarised(*map(after, range(2, 2 + snapshots)))
-
-        for weeks in range(3, 6):
-            assert alarms(summary, after(snapshots + weeks)) == {}
-
-    def test_no_alarm_is_raised_of_a_feature_that_moves_by_itself(self):
-        """Unless it moves much further than it ever has."""
-
-        def aged(by: float) -> pa.Table:
-            seen = np.random.default_rng(int(10 * by)).normal(by, 1, USERS)
-            return with_column("spend", lambda _: pa.array(seen))
-
-        summary = summarised(*map(aged, (0.0, 0.4, 0.8)))
-
-        assert alarms(summary, aged(0.9)) == {}
-        assert list(alarms(summary, aged(2.0))) == ["spend"]
 
     @pytest.mark.parametrize("value", [7.0, None])
     def test_no_alarm_is_raised_of_a_feature_that_was_constant_in_all_of_the_training(
@@ -263,26 +235,3 @@ def test_the_season_alarm_is_of_odds_far_off_beyond_chance():
 
     assert "more often than predicted: odds +65%" in alarm(0.5, 0.05)
     assert {alarm(0.5, 0.2), alarm(0.2, 0.05), alarm(0.5, 0.05, 0)} == {"None"}
-
-
-def test_a_feature_is_constant_if_all_users_have_one_value_or_none():
-    """Not if nearly all have it, or if each of many values is rare."""
-
-    def rows(spend: list[float], sessions: float | None, source: list[str]) -> pa.Table:
-        return pa.table(
-            {
-                "user_id": [f"u{n}" for n in range(USERS)],
-                "weight": np.ones(USERS),
-                "spend": pa.array(spend, pa.float64()),
-                "sessions": pa.array([sessions] * USERS, pa.float64()),
-                "source": source,
-            }
-        )
-
-    nearly = [0.0] * 100 + [1.0] * (USERS - 100)
-    rare = [f"city {n % 400}" for n in range(USERS)]
-
-    assert drift.constant(summarised(rows(nearly, None, rare))) == ["sessions"]
-    assert drift.constant(summarised(rows([7.0] * USERS, 0.0, ["a"] * USERS))) == [
-        *FEATURES
-    ]

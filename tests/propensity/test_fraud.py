@@ -119,22 +119,3 @@ class TestSavings:
 
         assert apart.estimate == pytest.approx(saved[1] - saved[0])
         assert apart.low < apart.estimate < apart.high
-
-
-def test_rates_look_at_what_scores_highest_and_share_out_ties():
-    """Of ten rows two are looked at: one fraud of 100 is found, 30 is missed. Where
-    all score the same, a fifth of each fraud is."""
-    at = stakes([0, 0, 1, 0, 0, 0, 0, 0, 0, 1], [5.0, 5, 30, 5, 5, 5, 5, 5, 5, 100])
-    [entry] = fraud.at_rates(np.arange(10) / 10, at, (0.2,))
-    [tied] = fraud.at_rates(np.full(10, 0.5), at, (0.2,))
-
-    assert entry == {
-        "rate": 0.2,
-        "alerts": 2.0,
-        "true_positives": 1.0,
-        "recall": 0.5,
-        "precision": 0.5,
-        "cost": 34.0,
-        "cost_without": 130.0,
-    }
-    assert (tied["recall"], tied["cost"]) == (0.2, 108.0)

@@ -36,7 +36,6 @@ def figures(week: int, *, moved: float) -> dict[str, Any]:
     of_week = measured(
         metrics.outcomes(probability, label),
         threshold=0.5,
-        best_threshold=0.2,
         budget=Budget.parse("10%"),
     )
     return of_week.columns()
@@ -140,12 +139,6 @@ def hostile(value: Any) -> Any:
 
 
 class TestVersion:
-    def test_a_version_names_a_feature_that_was_the_same_for_everybody(self):
-        """As one whose tag broke before the first snapshot."""
-        said = "The same for every user, so the model learned nothing from it: refunds"
-
-        assert said in words(version_page(card()))
-
     def test_the_page_of_a_version_escapes_what_comes_from_data(self):
         """Names of features, values of categories, titles, reasons."""
         names = ("title", "outcome", "verdict", "candidates", "importance", "profile",

@@ -18,7 +18,6 @@ from sklearn import metrics as reference
 from propensity.learning.rows import Slice
 from propensity.measures import intervals, metrics, revenue, thresholds
 from propensity.measures.metrics import Outcomes, outcomes
-from propensity.measures.thresholds import by_threshold, pooled
 from propensity.settings import Budget
 from propensity.tables.models import Metrics
 
@@ -55,22 +54,9 @@ def calibrated(count: int, *, seed: int) -> Rows:
     return Rows(probability, label.astype(int), np.ones(count))
 
 
-def f1_at(rows: Rows, threshold: float) -> float:
-    """scikit-learn's F1 from a threshold on."""
-    return reference.f1_score(
-        rows.label, rows.probability >= threshold, sample_weight=rows.weight
-    )
-
-
-def measured(
-    rows: Rows, best: float | None = None, budget: str = "10%", **more: bool
-) -> Metrics:
+def measured(rows: Rows, budget: str = "10%", **more: bool) -> Metrics:
     return thresholds.measured(
-        rows.outcomes,
-        threshold=0.5,
-        best_threshold=best,
-        budget=Budget.parse(budget),
-        **more,
+        rows.outcomes, threshold=0.5, budget=Budget.parse(budget), **more
     )
 
 
@@ -121,7 +107,7 @@ class TestScores:
         assert (counted.precision is None) == (not positive.any())
         assert counted[:4] == pytest.approx((tp, tn, fp, fn), abs=0.5)
 
-    def test_scores_of_one_class_have_no_curve_no_area_and_no_threshold(self):
+    def test_scores_of_one_class_have_no_curve_and_no_area(self):
         """And a certain mistake is no infinite loss."""
         observed = outcomes(np.array([0.1, 0.2]), np.zeros(2))
         curves = metrics.curves(observed)
@@ -129,7 +115,6 @@ class TestScores:
 
         assert (curves.roc, curves.pr) == ((), ())
         assert metrics.roc_auc(observed) is metrics.pr_auc(observed) is None
-        assert thresholds.best_threshold(observed) is None
         assert loss == pytest.approx(-np.log(1e-15), rel=1e-3)
 
     @given(scored())
@@ -178,41 +163,6 @@ def test_calibration_bins_hold_every_user_once(rows):
     assert [entry.users for entry in equal] == [100] * 10
 
 
-class TestThresholds:
-    @given(scored())
-    def test_the_best_threshold_has_the_highest_f1_there_is(self, rows):
-        """No probability of the rows, as a threshold, has a higher one. Of one hit of
-        one and two of four, whose F1 is 2/3 at both, it selects the fewest."""
-        best = thresholds.best_threshold(rows.outcomes)
-        counted = metrics.confusion(rows.outcomes, threshold=best)
-        values = measured(rows, best).columns()
-
-        highest = max(f1_at(rows, threshold) for threshold in set(rows.probability))
-        assert f1_at(rows, best) == pytest.approx(highest)
-        assert best in rows.probability
-        equal = outcomes(np.array([0.9, 0.6, 0.6, 0.6]), np.array([1, 0, 0, 1]))
-        assert thresholds.best_threshold(equal) == 0.9
-        for name in ("true_positives", "precision", "recall", "f1"):
-            assert values[f"{name}_at_best"] == getattr(counted, name)
-
-    def test_thresholds_that_are_stored_of_several_weeks_add_up_and_lose_little(self):
-        """Pooled, two weeks are their rows together, as one is; none is none. Of many
-        probabilities some hundreds are kept, the last with all rows; the best F1 of
-        these is within a hundredth of the best of all."""
-        rows = calibrated(100_000, seed=5)
-        kept = by_threshold(rows.outcomes)
-        twice, once = pooled([kept, kept]), pooled([kept])
-        best, every = map(thresholds.best_threshold, (once, rows.outcomes))
-
-        assert 300 < len(kept) <= 600
-        assert kept[-1].users == 100_000
-        assert f1_at(rows, best) >= 0.99 * f1_at(rows, every)
-        assert np.array_equal(twice.users, 2 * once.users)
-        assert np.array_equal(twice.conversions, 2 * once.conversions)
-        assert once.conversions.sum() == rows.label.sum()
-        assert len(pooled([]).users) == 0
-
-
 class TestBudget:
     @given(st.integers(2, 80), st.integers(1, 100), st.integers(0, 2**32))
     def test_the_budget_has_the_metrics_of_a_plain_sort(self, size, count, seed):
@@ -247,17 +197,17 @@ class TestBudget:
     def test_the_budget_of_nobody_converting_has_no_recall(self):
         """Precision is 0, and what would divide by zero is None."""
         rows = Rows(np.array([0.1, 0.3]), np.zeros(2), np.ones(2))
-        found = measured(rows, 0.2, "1")
+        found = measured(rows, "1")
 
-        assert (found.precision_at_best, found.precision_at_budget) == (0, 0)
-        assert found.recall_at_best is found.recall_at_budget is None
+        assert found.precision_at_budget == 0
+        assert found.recall_at_budget is None
         assert found.lift_at_budget is None
 
 
 def test_anomaly_scores_are_read_as_no_probability():
     """Areas, lift, threshold and budget need a ranking alone."""
     rows = calibrated(500, seed=11)
-    ranks, whole = measured(rows, 0.2, is_anomaly=True), measured(rows, 0.2)
+    ranks, whole = measured(rows, is_anomaly=True), measured(rows)
 
     assert ranks.roc_auc == whole.roc_auc
     assert ranks.precision_at_budget == whole.precision_at_budget
@@ -336,18 +286,6 @@ def ends(observed: Outcomes, name: str = "roc_auc"):
     slopes = getattr(metrics, f"{name}_slopes")(observed)
     value = getattr(metrics, name)(observed)
     return intervals.interval(value, *intervals.of_rows(observed, slopes))
-
-
-def test_the_noise_of_the_calibration_error_is_what_perfect_probabilities_show():
-    """On average of 200 draws, to a tenth. Of probabilities that are all too high by a
-    fifth the error is a fifth, but for chance."""
-    draws = [calibrated(500, seed=seed).outcomes for seed in range(200)]
-    rows = calibrated(20_000, seed=2)
-    high = rows._replace(probability=np.minimum(rows.probability + 0.2, 1.0)).outcomes
-
-    error = np.mean([metrics.calibration_error(one) for one in draws])
-    assert metrics.calibration_noise(draws[0]) == pytest.approx(error, rel=0.1)
-    assert metrics.calibration_error(high) == pytest.approx(0.2, abs=0.01)
 
 
 def test_the_score_shift_is_one_where_all_scores_fall_to_zero_or_double():
