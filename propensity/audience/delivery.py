@@ -6,122 +6,50 @@ treated members are added. Users are recorded as pending, with the request that 
 in, before anything is sent. A delivery that was killed sends the requests that are
 still pending again: each has the users and the key that it had, so the receiver knows
 it. Rows are only added; ``ma_audience_ledger`` is a view of the newest of each user.
+
+A destination sends a request once. Here is decided whether and when it is sent again:
+before each try the list of suppressed users, the lease and the time are looked at.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from abc import ABC, abstractmethod
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from datetime import datetime
+from functools import cache
 
 from msgspec import structs
 
 from propensity import suppression
+from propensity.audience.destination import (
+    ADD,
+    REMOVE,
+    Destination,
+    Refused,
+    Request,
+    Sent,
+    Unanswered,
+)
 from propensity.audience.members import Audience, Member
 from propensity.clock import Clock
-from propensity.errors import PropensityError, RequestError
+from propensity.errors import PropensityError, RequestError, Unavailable
+from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment
+from propensity.registry.leases import Lease
 from propensity.statements import statement
-from propensity.suppression import Suppressed
 from propensity.tables.audiences import AUDIENCE_LEDGER, Delivery
 
-ADD, REMOVE = "add", "remove"
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 SUPPRESSED = "suppressed, and not sent"
 # Ten users refused in a row end a delivery, because its file must be at fault.
 REFUSED_IN_A_ROW = 10
-
-
-class Later(dict[str, str]):
-    """
-    Reasons of the users who were rejected; of the others the receiver says later what
-    became of them, if it is asked with the receipt.
-    """
-
-    def __init__(self, rejected: Mapping[str, str], receipt: str) -> None:
-        super().__init__(rejected)
-        self.receipt = receipt
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of the users of a receipt, and a note for the log."""
-
-    is_accepted: bool
-    reason: str | None = None
-
-
-class Refused(Exception):
-    """The receiver will never take this request; the message is its reason."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """
-    Users who are sent at once, to be added to a list or removed from it.
-
-    Attributes:
-        recorded_as: The key under which the ledger has these users as pending.
-    """
-
-    audience: Audience
-    destination: str
-    action: str
-    members: Sequence[Member]
-    recorded_as: str = ""
-
-    @property
-    def users(self) -> list[str]:
-        """The ids of its users, in order."""
-        return [member.user_id for member in self.members]
-
-    @cached_property
-    def key(self) -> str:
-        """The idempotency key: the same for the same users, however often sent."""
-        named = map(str, self.audience.key.values())
-        parts = (*named, self.action, self.destination, self.users)
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-class Destination(ABC):
-    """
-    A receiver of users.
-
-    Attributes:
-        name: In the ledger.
-        batch: Users in a request, at most.
-        actions: ``add``, and ``remove`` where it can take users off its list.
-    """
-
-    name: str
-    batch: int
-    actions: Sequence[str] = (ADD,)
-
-    @abstractmethod
-    def send(self, request: Request) -> Mapping[str, str]:
-        """
-        Send users; return the reason of each who was rejected, maybe as ``Later``.
-
-        Raises:
-            Refused: All of them, for one reason.
-            Unavailable: The outcome is not known; the same request may be sent again.
-        """
-
-    def validate(self, requests: Sequence[Request]) -> None:
-        """Ask whether the first request would be taken; raises Refused if not."""
-        raise RequestError(
-            f"{self.name} cannot check requests without executing them",
-            hint="Leave --validate out",
-            field="validate",
-        )
-
-    def outcome(self, receipt: str) -> Outcome | None:
-        """Return what became of the users of a receipt; None if that is still open."""
-        return None
+# How often a request is sent that is not answered; pauses double.
+TRIES = 8
+FIRST_PAUSE_S = 0.5
+# A receiver may ask for a pause of this length.
+LONGEST_PAUSE_S = 900.0
 
 
 # Hands over requests one by one, such as to a bar of progress.
@@ -171,33 +99,49 @@ class Ledger:
         rows = self.deployment.warehouse.table(sql, self.key)
         return [Member(**row) for row in rows.to_pylist()]
 
-    def record(
-        self, request: Request, status: str, reasons: Mapping[str, str] | None = None
-    ) -> None:
-        """Record a request's users, rejected where there is a reason for a user."""
-        receipt, now = None, self.clock.now()
-        if isinstance(reasons, Later):
-            status, receipt = PENDING, reasons.receipt
+    def record(self, request: Request, status: str, reason: str | None = None) -> None:
+        """Record a request's users, all with one status."""
         for member in request.members:
-            reason = reasons.get(member.user_id) if reasons else None
-            row = Delivery(
-                use_case=self.audience.use_case,
-                audience=self.audience.name,
-                as_of=self.audience.as_of,
-                destination=self.destination.name,
-                action=request.action,
-                user_id=member.user_id,
-                request=request.key,
-                status=status if reason is None else REJECTED,
-                reason=reason,
-                receipt=receipt,
-                recorded_at=now,
-            )
-            self.rows.append(row)
+            self._add(request, member.user_id, status, reason=reason)
 
-    def record_suppressed(self, request: Request) -> None:
-        """Record users who are not sent, because they were suppressed meanwhile."""
-        self.record(request, REJECTED, dict.fromkeys(request.users, SUPPRESSED))
+    def record_sent(self, request: Request, sent: Sent, *, at: datetime) -> None:
+        """
+        Record what a receiver says of a request's users.
+
+        Args:
+            at: When the request was sent. A delivery that slept since, and was taken
+                over, so says nothing newer than the other one.
+        """
+        status = PENDING if sent.receipt else ACCEPTED
+        for user in request.users:
+            reason = sent.rejected.get(user)
+            known = status if reason is None else REJECTED
+            self._add(request, user, known, reason=reason, receipt=sent.receipt, at=at)
+
+    def _add(
+        self,
+        request: Request,
+        user: str,
+        status: str,
+        *,
+        reason: str | None = None,
+        receipt: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        row = Delivery(
+            use_case=self.audience.use_case,
+            audience=self.audience.name,
+            as_of=self.audience.as_of,
+            destination=self.destination.name,
+            action=request.action,
+            user_id=user,
+            request=request.key,
+            status=status,
+            reason=reason,
+            receipt=receipt,
+            recorded_at=at or self.clock.now(),
+        )
+        self.rows.append(row)
 
     def settle(self, recorded: Sequence[Delivery]) -> int:
         """
@@ -246,7 +190,7 @@ def account(deployment: Deployment, audience: str) -> dict[str, object]:
 
 def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]:
     """
-    Return the requests that were not answered yet, removals first.
+    Return the requests that were not answered yet: removals first, refused users last.
 
     Those that are pending in the ledger have the users, and so the key, that they had.
     """
@@ -257,6 +201,7 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
     done = set[tuple[str, str]]()
     # New requests have no key yet.
     groups = defaultdict[tuple[str, str], list[Member]](list)
+    refused = {row.request for row in recorded if row.status == PENDING and row.reason}
     for row in recorded:
         action, user, key = row.action, row.user_id, row.request
         if row.as_of != audience.as_of:
@@ -270,9 +215,8 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
             groups[action, key].append(known[user])
         else:
             # A member who is not read any more was suppressed since.
-            ledger.record_suppressed(
-                Request(audience, destination.name, action, [Member(user)], key)
-            )
+            gone = Request(audience, destination.name, action, [Member(user)], key)
+            ledger.record(gone, REJECTED, SUPPRESSED)
     for member in sorted(audience.treated, key=lambda one: one.user_id):
         removable.pop(member.user_id, None)
         if (ADD, member.user_id) not in done:
@@ -280,11 +224,20 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
     for user in sorted(removable):
         if (REMOVE, user) not in done:
             groups[REMOVE, ""].append(removable[user])
-    requests, size = list[Request](), destination.batch
+    requests = list[Request]()
+    size = destination.batch
     for (action, key), members in groups.items():
         for at in range(0, len(members), size):
-            some = members[at : at + size]
-            requests.append(Request(audience, destination.name, action, some, key))
+            request = Request(
+                audience,
+                destination.name,
+                action,
+                members[at : at + size],
+                recorded_as=key,
+                was_refused=key in refused,
+            )
+            requests.append(request)
+    requests.sort(key=lambda request: request.was_refused)
     return sorted(requests, key=lambda request: request.action == ADD)
 
 
@@ -327,11 +280,12 @@ class Done:
         """Users whom the receiver will not take."""
         return self.sent - self.accepted
 
-    def count(self, request: Request, rejected: Mapping[str, str]) -> None:
-        """Count the users of a request; of those sent ``Later`` the rejected ones."""
-        known = [*rejected] if isinstance(rejected, Later) else request.users
-        self.reasons[request.action].update(rejected.get(user, "") for user in known)
-        self.pending -= len(known)
+    def count(self, request: Request, sent: Sent) -> None:
+        """Count the users of a request of whom it is known what became."""
+        users = sent.rejected if sent.receipt else request.users
+        for user in users:
+            self.reasons[request.action][sent.rejected.get(user, "")] += 1
+        self.pending -= len(users)
 
     def answer(self) -> dict[str, object]:
         """Return it for a person: ``tallies`` by action, and why it ended early."""
@@ -347,80 +301,214 @@ class Done:
 
 
 def deliver(
-    requests: Sequence[Request], ledger: Ledger, *, watched: Watched = iter
+    ledger: Ledger,
+    recorded: Sequence[Delivery],
+    *,
+    lease: Lease,
+    longest_s: float = math.inf,
+    watched: Watched = iter,
 ) -> Done:
     """
-    Send requests; return what became of their users, and what ended it early.
+    Send the requests that are left; return what became of their users.
 
     What became of a request is recorded before the next one is sent: after a kill one
-    request alone may be sent again. Suppressed users are not added. Their list is read
-    again as often as functions read it: a delivery may take days.
+    request alone may be sent again.
 
     A request that is refused is sent again in halves, until the users at fault are
     alone: so a user costs two requests for each halving. The halves are recorded before
     they are sent, as all requests are.
+
+    Args:
+        recorded: What the ledger has.
+        lease: Of the delivery; nothing is sent without it.
+        longest_s: How long the delivery may take, in seconds.
+        watched: Hands over the requests, such as to a bar of progress.
     """
-    warehouse, monotonic = ledger.deployment.warehouse, ledger.clock.monotonic
-    refresh_s = ledger.deployment.settings.refresh_s
+    requests = requests_left(ledger, recorded)
     for request in requests:
         if request.key != request.recorded_as:
             ledger.record(request, PENDING)
     ledger.flush()
-    planned_users = sum(len(request.members) for request in requests)
-    done, refused = Done(ledger.about, planned_users), 0
-    listed, read_at = suppression.read(warehouse), monotonic()
+    done = Done(ledger.about, users_of(requests, ADD) + users_of(requests, REMOVE))
+    course = Course(ledger, lease, done, longest_s)
+    for row in recorded:
+        has_taken = row.status == ACCEPTED or row.receipt is not None
+        if has_taken and row.as_of == ledger.audience.as_of:
+            course.taken.add(row.action)
     try:
         for planned in watched(requests):
-            waiting = [planned]
-            while waiting:
-                if monotonic() - read_at >= refresh_s:
-                    listed, read_at = suppression.read(warehouse), monotonic()
-                request, dropped = _parted(listed, waiting.pop())
-                ledger.record_suppressed(dropped)
-                done.pending -= len(dropped.members)
-                rejected: Mapping[str, str] = {}
-                try:
-                    if request.members:
-                        rejected = ledger.destination.send(request)
-                    refused = 0
-                except Refused as refusal:
-                    if len(request.members) > 1:
-                        waiting += _halves(request, ledger)
-                        continue
-                    refused += 1
-                    if refused == REFUSED_IN_A_ROW:
-                        raise RequestError(
-                            f"{request.destination} rejected {refused} users one after "
-                            "the other",
-                            hint="Correct the destination's file; if these users are "
-                            "wrong, the next delivery continues with the others. The "
-                            f"last answer: {refusal}",
-                        ) from refusal
-                    rejected = {request.members[0].user_id: str(refusal)}
-                ledger.record(request, ACCEPTED, rejected)
-                done.count(request, rejected)
-                ledger.flush()
+            course.run(planned)
+        course.end()
     except PropensityError as error:
         done.failure = error
-    done.pending += len(ledger.rows)
     return done
 
 
-def _halves(request: Request, ledger: Ledger) -> list[Request]:
-    """Record the halves of a request as pending; return them, the first one last."""
-    middle = len(request.members) // 2
-    halves = []
-    for part in (request.members[middle:], request.members[:middle]):
-        halves.append(replace(request, members=part))
-        ledger.record(halves[-1], PENDING)
-    ledger.flush()
-    return halves
+class Course:
+    """
+    The course of a delivery: requests are sent until each of them is answered.
 
+    Attributes:
+        taken: Actions of which the receiver has taken a request of this date.
+    """
 
-def _parted(suppressed: Suppressed, request: Request) -> tuple[Request, Request]:
-    """Return a request without suppressed users, and one of them; all are removed."""
-    kept, dropped = list[Member](), list[Member]()
-    for member in request.members:
-        is_covered = suppressed.covers(member.user_id, request.audience.use_case)
-        (dropped if is_covered and request.action == ADD else kept).append(member)
-    return replace(request, members=kept), replace(request, members=dropped)
+    def __init__(
+        self, ledger: Ledger, lease: Lease, done: Done, longest_s: float
+    ) -> None:
+        self.taken = set[str]()
+        self._ledger = ledger
+        self._lease = lease
+        self._done = done
+        self._clock = ledger.clock
+        self._ends_at = self._clock.monotonic() + longest_s
+        self._due_at = -math.inf
+        self._suppressed = suppression.NOBODY
+        self._read_at = -math.inf
+        # By action, requests of one user that were refused since the last one that was
+        # taken, with the reasons: users or the file may be at fault.
+        self._refused = defaultdict[str, list[tuple[Request, str]]](list)
+
+    def run(self, planned: Request) -> None:
+        """
+        Send a request, maybe in parts, and record what became of its users.
+
+        Raises:
+            RequestError: The receiver refuses everybody.
+            Conflict: Another delivery has taken over.
+            Unavailable: The receiver does not answer, or the time is over.
+            PropensityError: The receiver will take nothing.
+        """
+        waiting = [planned]
+        while waiting:
+            waiting += self._send(waiting.pop())
+
+    def end(self) -> None:
+        """
+        Record the users who were refused last.
+
+        Raises:
+            RequestError: The receiver has taken nobody.
+        """
+        for action, refused in self._refused.items():
+            if refused and action not in self.taken:
+                self._stop(action)
+        self._settle()
+
+    def _send(self, request: Request) -> list[Request]:
+        """Send a request until it is answered; return what is to be sent instead."""
+        tries = 0
+        while True:
+            request = self._allowed(request)
+            if not request.members:
+                return []
+            self._lease.check()
+            began_at = self._clock.now()
+            try:
+                sent = self._ledger.destination.send(request)
+                break
+            except Refused as refusal:
+                return self._refuse(request, str(refusal))
+            except Unanswered as unanswered:
+                tries += 1
+                self._wait(unanswered, tries)
+        self.taken.add(request.action)
+        self._ledger.record_sent(request, sent, at=began_at)
+        self._settle()
+        self._done.count(request, sent)
+        return []
+
+    def _allowed(self, request: Request) -> Request:
+        """
+        Return a request without suppressed users, once it may be sent.
+
+        Their list is read as often as functions read it, since a delivery may take
+        days. Everybody may be taken off a list.
+        """
+        ledger = self._ledger
+        self._pause(max(0.0, self._due_at - self._clock.monotonic()))
+        rate = ledger.destination.rate
+        if rate:
+            self._due_at = self._clock.monotonic() + 1 / rate
+        refresh_s = ledger.deployment.settings.refresh_s
+        if self._clock.monotonic() - self._read_at >= refresh_s:
+            self._suppressed = suppression.read(ledger.deployment.warehouse)
+            self._read_at = self._clock.monotonic()
+        kept = list[Member]()
+        dropped = list[Member]()
+        use_case = request.audience.use_case
+        for member in request.members:
+            is_covered = self._suppressed.covers(member.user_id, use_case)
+            if is_covered and request.action == ADD:
+                dropped.append(member)
+            else:
+                kept.append(member)
+        if dropped:
+            self._reject(replace(request, members=dropped), SUPPRESSED)
+        return replace(request, members=kept)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait; raise Unavailable if the delivery would take too long."""
+        if self._clock.monotonic() + seconds > self._ends_at:
+            raise Unavailable("the delivery takes long, and the next call continues it")
+        self._clock.sleep(seconds)
+
+    def _wait(self, unanswered: Unanswered, tries: int) -> None:
+        """Wait for the next try; raise Unavailable if that was the last."""
+        if tries == TRIES:
+            raise Unavailable(
+                f"{unanswered.receiver} failed {tries} times, most recently with "
+                f"{unanswered.reason}. Progress is saved",
+                hint="Run the same command again to continue",
+            ) from unanswered
+        pause_s = unanswered.pause_s or FIRST_PAUSE_S * 2 ** (tries - 1)
+        self._pause(min(pause_s, LONGEST_PAUSE_S))
+
+    def _refuse(self, request: Request, reason: str) -> list[Request]:
+        """Return the halves of a refused request; a single user stays pending."""
+        middle = len(request.members) // 2
+        if middle:
+            last = replace(request, members=request.members[middle:])
+            first = replace(request, members=request.members[:middle])
+            self._ledger.record(last, PENDING)
+            self._ledger.record(first, PENDING)
+            self._ledger.flush()
+            return [last, first]
+        refused = self._refused[request.action]
+        refused.append((request, reason))
+        if request.was_refused and request.action in self.taken:
+            # All others were tried before this user.
+            self._settle()
+        elif len(refused) == REFUSED_IN_A_ROW:
+            self._stop(request.action)
+        return []
+
+    def _settle(self) -> None:
+        """Record what waits, and refused users where the receiver takes others."""
+        settled = list[tuple[Request, str]]()
+        for action in self.taken:
+            settled += self._refused.pop(action, [])
+        for request, reason in settled:
+            self._ledger.record(request, REJECTED, reason)
+        self._ledger.flush()
+        for request, reason in settled:
+            self._done.count(request, Sent(dict.fromkeys(request.users, reason)))
+
+    def _reject(self, request: Request, reason: str) -> None:
+        self._ledger.record(request, REJECTED, reason)
+        self._ledger.flush()
+        self._done.count(request, Sent(dict.fromkeys(request.users, reason)))
+
+    def _stop(self, action: str) -> None:
+        """Raise RequestError; the users stay pending, as the file may be at fault."""
+        refused = self._refused[action]
+        for request, reason in refused:
+            self._ledger.record(request, PENDING, reason)
+        self._ledger.flush()
+        request, reason = refused[-1]
+        count = len(refused)
+        raise RequestError(
+            f"{request.destination} rejected {plural(count, 'user')} and accepted "
+            "nobody since, so they stay pending",
+            hint="Correct the destination's file; if these users are wrong, the next "
+            f"delivery continues with the others. The last answer: {reason}",
+        )

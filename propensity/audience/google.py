@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from propensity.audience.delivery import (
+from propensity.audience.destination import (
     ADD,
     REMOVE,
     Destination,
-    Later,
     Outcome,
     Refused,
     Request,
+    Sent,
+    Unanswered,
 )
 from propensity.audience.http import URL, File
 from propensity.audience.members import Member
@@ -149,12 +150,13 @@ class Google(Destination):
         if missing:
             raise ValueError(f"the audience has no column {', '.join(sorted(missing))}")
 
-    def send(self, request: Request) -> Mapping[str, str]:
+    def send(self, request: Request) -> Sent:
         """
         Send users; reject those whom Google could not know.
 
         Raises:
             Refused: Google finds users of the request wrong.
+            Unanswered: Google takes no request for now.
             RequestError: It finds something else wrong, or Analytics takes events of
                 this date no more.
             AccessDenied, Unavailable: As of ``DataManager.send``.
@@ -166,7 +168,7 @@ class Google(Destination):
         for request in requests[:1]:
             self._sent(request, validate_only=True)
 
-    def _sent(self, request: Request, *, validate_only: bool) -> Mapping[str, str]:
+    def _sent(self, request: Request, *, validate_only: bool) -> Sent:
         chosen_at = request.audience.chosen_at
         if self._is_events and self._clock.now() - chosen_at > _BACKDATED:
             raise RequestError(
@@ -185,13 +187,15 @@ class Google(Destination):
             except ValueError as error:
                 rejected[member.user_id] = str(error)
         if not records:
-            return rejected
-        from propensity.gcp.data_manager import Invalid
+            return Sent(rejected)
+        from propensity.gcp.data_manager import Invalid, NotNow
 
         method, content = self._request(records, request.action)
         content["validate_only"] = validate_only
         try:
             receipt = self._api.send(method, content)
+        except NotNow as error:
+            raise Unanswered("Google's Data Manager", str(error)) from error
         except Invalid as error:
             if error.is_about_records:
                 raise Refused(str(error)) from error
@@ -200,7 +204,7 @@ class Google(Destination):
                 hint="Correct the destination's file",
                 field="destination",
             ) from error
-        return rejected if validate_only else Later(rejected, receipt)
+        return Sent(rejected, receipt)
 
     def outcome(self, receipt: str) -> Outcome | None:
         """

@@ -3,8 +3,8 @@ Any HTTP endpoint, by a TOML file, which docs/destinations.md shows.
 
 Every request has its key in the header Idempotency-Key.
 
-No answer, 408, 425, 429 and 5xx are tried again, after pauses that double or that the
-receiver asks for. Every try is the same, down to its idempotency key.
+No answer, 408, 425, 429 and 5xx may be tried again, after a pause that the receiver may
+ask for. Every try is the same, down to its idempotency key.
 """
 
 from __future__ import annotations
@@ -22,21 +22,25 @@ from urllib.parse import urlsplit
 import msgspec
 import requests
 from msgspec import Meta
-from requests.adapters import HTTPAdapter
 from urllib3 import Retry
-from urllib3.exceptions import InvalidHeader, MaxRetryError
+from urllib3.exceptions import InvalidHeader
 
-from propensity.audience.delivery import ADD, REMOVE, Destination, Refused, Request
+from propensity.audience.destination import (
+    ADD,
+    REMOVE,
+    Destination,
+    Refused,
+    Request,
+    Sent,
+    Unanswered,
+)
 from propensity.audience.members import Member
 from propensity.audience.templates import MADE, filled, secrets_in
-from propensity.clock import SYSTEM, Clock
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp.artifacts import sha256
 from propensity.pages.words import cleaned
 
 TIMEOUT_S = (10.0, 60.0)
-TRIES = 8
-LONGEST_PAUSE_S = 900
 REPEATED = frozenset({408, 425, 429, *range(500, 600)})
 # They are about the request's users; all other refusals are about the receiver.
 REFUSED = frozenset({400, 409, 413, 422})
@@ -48,7 +52,7 @@ URL = r"^(https://[\w.-]+|http://127\.0\.0\.1)(:\d+)?([/?][!-\[\]-~]*)?\Z"
 REQUEST_VALUES = tuple(name for name in MADE if name != "user_key")
 # Control characters, and what is not in Latin-1.
 NO_HEADER = re.compile(r"[^ -~\u00a0-\u00ff]")
-# Its warning of each retry prints the whole address, which may have a secret.
+# A warning of it may print the whole address, which may have a secret.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 
@@ -114,17 +118,14 @@ def concealed(words: str, secrets: Collection[str]) -> str:
     return words
 
 
-class Pauses(Retry):
-    """Retries that a pause which cannot be read does not end."""
-
-    def parse_retry_after(self, retry_after: str) -> float:
-        """Return seconds: fractions are rounded up, and 0 is the pause that doubles."""
-        with contextlib.suppress(ValueError, OverflowError):
-            retry_after = str(max(0, math.ceil(float(retry_after))))
-        try:
-            return super().parse_retry_after(retry_after)
-        except (InvalidHeader, ValueError, OverflowError):
-            return 0
+def pause_of(retry_after: str) -> float:
+    """Return the seconds of a header Retry-After, rounded up; 0 where it has none."""
+    with contextlib.suppress(ValueError, OverflowError):
+        retry_after = str(max(0, math.ceil(float(retry_after))))
+    try:
+        return Retry().parse_retry_after(retry_after)
+    except (InvalidHeader, ValueError, OverflowError):
+        return 0.0
 
 
 def _words(answer: requests.Response) -> bytes | None:
@@ -158,9 +159,7 @@ def _user_key(values: Mapping[str, object], user_id: str) -> str:
 
 
 class Http(Destination):
-    """An endpoint that a file describes; sends requests one by one, at a rate."""
-
-    first_pause_s = 0.5
+    """An endpoint that a file describes."""
 
     def __init__(
         self,
@@ -168,7 +167,6 @@ class Http(Destination):
         variables: Mapping[str, str],
         *,
         columns: Sequence[str] = (),
-        clock: Clock = SYSTEM,
     ) -> None:
         """
         Args:
@@ -179,9 +177,10 @@ class Http(Destination):
                 who are to be removed.
         """
         self.name, self.batch = file.name, file.batch
+        self.rate = file.rate
         self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
-        self._file, self._variables, self._due = file, variables, 0.0
-        self._clock, self._columns = clock, columns
+        self._file, self._variables = file, variables
+        self._columns = columns
         known = json.dumps(dict.fromkeys(columns, "somebody"))
         somebody = [Member("somebody", 0.5, 50, 1.0, attributes=known)]
         if taken := {*columns} & {*MADE, "users", "index"}:
@@ -205,29 +204,17 @@ class Http(Destination):
                 "[remove] would send the same request as adding users. Give it another "
                 "method or url"
             )
-        retry = Pauses(
-            total=TRIES - 1,
-            redirect=0,
-            allowed_methods=None,
-            status_forcelist=REPEATED,
-            backoff_factor=self.first_pause_s,
-            backoff_max=60,
-            backoff_jitter=self.first_pause_s,
-            retry_after_max=LONGEST_PAUSE_S,
-            raise_on_status=False,
-        )
         self._session = requests.Session()
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
 
-    def send(self, request: Request) -> Mapping[str, str]:
+    def send(self, request: Request) -> Sent:
         """
         Send users; return those whom the answer rejects, with reasons.
 
         Raises:
             Refused: ``REFUSED``: the request's users are at fault.
+            Unanswered: No answer, or ``REPEATED``.
             AccessDenied: A redirection or another refusal: nothing will be taken.
-            Unavailable: No answer after all tries, or one in another form.
+            Unavailable: The answer is in another form.
         """
         of = request.audience
         places: dict[str, object] = {name: str(value) for name, value in of.key.items()}
@@ -237,7 +224,7 @@ class Http(Destination):
         method, url, body, own = self._parts(request.action, request.members, places)
         headers = {"Content-Type": "application/json", "Idempotency-Key": request.key}
         words = self._answer(method, url, body, headers | own)
-        return self._rejected(words, request)
+        return Sent(self._rejected(words, request))
 
     def _parts(
         self, action: str, members: Sequence[Member], places: Mapping[str, object]
@@ -284,9 +271,7 @@ class Http(Destination):
     ) -> bytes | None:
         """Send a request; return the answer's words, None if none are readable."""
         # Messages name the host alone: the rest may be a secret.
-        host, rate = urlsplit(url).hostname, self._file.rate
-        self._clock.sleep(max(0.0, self._due - self._clock.monotonic()))
-        self._due = self._clock.monotonic() + (1 / rate if rate else 0)
+        host = str(urlsplit(url).hostname)
         try:
             answer = self._session.request(
                 method,
@@ -300,18 +285,13 @@ class Http(Destination):
                 # The status says whether users were taken, whatever follows it.
                 stream=True,
             )
-            tries, failure = TRIES, f"status {answer.status_code}"
         except (requests.RequestException, ValueError) as error:
-            answer, failure = None, type(error).__name__
-            is_spent = any(isinstance(one, MaxRetryError) for one in error.args)
-            tries = TRIES if is_spent else 1
-        if answer is None or answer.status_code in REPEATED:
-            raise Unavailable(
-                f"{host} failed {tries} {'times' if tries > 1 else 'time'}, most "
-                f"recently with {failure}. Progress is saved",
-                hint="Run the same command again to continue",
-            )
+            raise Unanswered(host, type(error).__name__) from None
         words = _words(answer)
+        if answer.status_code in REPEATED:
+            asked = answer.headers.get("Retry-After", "")
+            status = f"status {answer.status_code}"
+            raise Unanswered(host, status, pause_s=pause_of(asked))
         if not 200 <= answer.status_code < 300:
             said = (words or b"").decode(errors="replace")
             reason = f"{answer.status_code} {self._excerpt(said)}".strip()

@@ -6,8 +6,9 @@ A destination is the bucket, or the file ``destinations/NAME.toml``.
 
 from __future__ import annotations
 
+import math
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
 import msgspec
@@ -16,6 +17,15 @@ import pyarrow as pa
 from propensity import errors
 from propensity.audience import delivery
 from propensity.audience.declared import Named
+from propensity.audience.destination import (
+    ADD,
+    REMOVE,
+    Destination,
+    Refused,
+    Request,
+    Sent,
+    Unanswered,
+)
 from propensity.audience.google import ANALYTICS, Google, GoogleFile
 from propensity.audience.http import Http, HttpFile, concealed
 from propensity.audience.members import Audience, find_or_choose, store
@@ -78,8 +88,8 @@ def preview(
         "outcome": deployment.use_case.outcome,
         "expected": round(sum(member.probability or 0 for member in treated), 1),
         "suppressed": audience.suppressed,
-        "sent_before": len(treated) - delivery.users_of(requests, delivery.ADD),
-        "to_remove": delivery.users_of(requests, delivery.REMOVE),
+        "sent_before": len(treated) - delivery.users_of(requests, ADD),
+        "to_remove": delivery.users_of(requests, REMOVE),
         "requests": len(requests),
         "cost": None if cost is None else cost * len(treated),
         "validated": _validated(ledger.destination, requests) if validate else None,
@@ -87,13 +97,13 @@ def preview(
     }
 
 
-def _validated(
-    destination: delivery.Destination, requests: Sequence[delivery.Request]
-) -> str:
+def _validated(destination: Destination, requests: Sequence[Request]) -> str:
     """Return in a word what a receiver says of the first request."""
     try:
         destination.validate(requests)
-    except delivery.Refused as refusal:
+    except Unanswered as unanswered:
+        return str(unanswered)
+    except Refused as refusal:
         return f"refused: {refusal}"
     return "yes"
 
@@ -106,6 +116,7 @@ def send(
     until: date | None = None,
     may_be_empty: bool = False,
     scheduled_on: date | None = None,
+    longest_s: float = math.inf,
     watched: delivery.Watched = iter,
     clock: Clock = SYSTEM,
 ) -> delivery.Done:
@@ -116,6 +127,7 @@ def send(
         may_be_empty: Whether an empty audience takes users of earlier dates off the
             list.
         scheduled_on: The day on which the clock sends it; None where a person does.
+        longest_s: How long requests may be sent, in seconds; the next delivery goes on.
 
     Returns:
         What was done.
@@ -128,7 +140,7 @@ def send(
             was sent.
     """
     kind, name = f"audience-{named.name}", deployment.use_case.name
-    with leased(deployment.artifacts, name, kind, clock=clock.now):
+    with leased(deployment.artifacts, name, kind, clock=clock.now) as lease:
         ledger = _opened(deployment, named, secret, until, clock)
         audience = ledger.audience
         if scheduled_on:
@@ -136,13 +148,14 @@ def send(
         if not audience.is_stored:
             _check_not_empty(audience, ledger.destination, may_be_empty=may_be_empty)
             plan = planned(deployment, named, audience)
+            lease.check()
             # First what the control group is drawn by: no member is there without it.
             deployment.warehouse.write(tables.AUDIENCE_PLANS, [plan])
             store(deployment, audience)
         recorded = ledger.recorded()
         waiting = ledger.settle(recorded)
         done = delivery.deliver(
-            delivery.requests_left(ledger, recorded), ledger, watched=watched
+            ledger, recorded, lease=lease, longest_s=longest_s, watched=watched
         )
         done.pending += waiting
     return done
@@ -160,7 +173,7 @@ def _opened(
     return delivery.Ledger(deployment, audience, destination, clock)
 
 
-def _hesitate(audience: Audience, destination: delivery.Destination, day: date) -> None:
+def _hesitate(audience: Audience, destination: Destination, day: date) -> None:
     """
     Stop a delivery by the clock that a person must look at.
 
@@ -191,9 +204,9 @@ def _hesitate(audience: Audience, destination: delivery.Destination, day: date) 
 
 
 def _check_not_empty(
-    audience: Audience, destination: delivery.Destination, *, may_be_empty: bool
+    audience: Audience, destination: Destination, *, may_be_empty: bool
 ) -> None:
-    can_remove = delivery.REMOVE in destination.actions
+    can_remove = REMOVE in destination.actions
     if not (audience.members or (may_be_empty and can_remove)):
         advice = f"{destination.name} cannot remove the users added earlier"
         if can_remove:
@@ -210,7 +223,7 @@ def _check_not_empty(
 
 def opened(
     named: Named, deployment: Deployment, secret: Secret, *, columns: Sequence[str] = ()
-) -> delivery.Destination:
+) -> Destination:
     """
     Open the destination of an audience.
 
@@ -265,7 +278,7 @@ def opened(
     return destination
 
 
-class Bucket(delivery.Destination):
+class Bucket(Destination):
     """
     Parquet files: ``audiences/<use case>/<audience>/<as of>/<key>.parquet``.
 
@@ -279,7 +292,7 @@ class Bucket(delivery.Destination):
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
 
-    def send(self, request: delivery.Request) -> Mapping[str, str]:
+    def send(self, request: Request) -> Sent:
         """Write a file."""
         of = request.audience
         same = {"audience": of.name, "as_of": of.as_of}
@@ -289,4 +302,4 @@ class Bucket(delivery.Destination):
         self._artifacts.create(
             f"{folder}/{request.key}.parquet", parquet_of(pa.table(table))
         )
-        return {}
+        return Sent()

@@ -22,7 +22,7 @@ from google.protobuf.json_format import ParseError
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp.clients import RAISED
 
-# A request and its repetitions may take this long.
+# A question for a status and its repetitions may take this long.
 DEADLINE_S = 300.0
 _STATUS = RequestStatusPerDestination.RequestStatus
 # The client raises these if the answer is not an API's.
@@ -48,6 +48,10 @@ class Invalid(Exception):
         self.is_about_records = is_about_records
 
 
+class NotNow(Exception):
+    """Google takes no request for now, or did not answer; the message is its reason."""
+
+
 class DataManager:
     """The API for one account; an address of this machine needs no credentials."""
 
@@ -67,17 +71,21 @@ class DataManager:
 
     def send(self, method: str, request: Mapping[str, object]) -> str:
         """
-        Send a request; return the id by which Google says later what became of it.
+        Send a request once; return the id by which Google says later what became of it.
 
         Args:
             method: Of the client, such as ``ingest_events``.
 
         Raises:
             Invalid: The request, or one of its records, is wrong.
+            NotNow: The same request may be sent again.
             AccessDenied: The account may not send there, or there is nothing.
-            Unavailable: Google did not answer after all tries.
+            Unavailable: Google answers in another form.
         """
-        request_id = str(self._call(method, request).request_id)
+        try:
+            request_id = str(self._call(method, request, again=None).request_id)
+        except _REPEATED as error:
+            raise NotNow(type(error).__name__) from None
         if not (request_id or request.get("validate_only")):
             raise Unavailable("Google's Data Manager answered without a request id")
         return request_id
@@ -93,8 +101,14 @@ class DataManager:
         Raises:
             AccessDenied, Unavailable: As of ``send``.
         """
+        again = Retry(
+            predicate=if_exception_type(*_REPEATED),
+            initial=self.first_pause_s,
+            timeout=DEADLINE_S,
+        )
+        question = {"request_id": request_id}
         try:
-            answer = self._call("retrieve_request_status", {"request_id": request_id})
+            answer = self._call("retrieve_request_status", question, again=again)
         except Invalid:  # Google keeps a status for some fifty days.
             return None
         for one in answer.request_status_per_destination:
@@ -107,15 +121,14 @@ class DataManager:
                 return str(status.name), failed
         return None
 
-    def _call(self, method: str, request: Mapping[str, object]) -> Any:
-        retry = Retry(
-            predicate=if_exception_type(*_REPEATED),
-            initial=self.first_pause_s,
-            timeout=DEADLINE_S,
-        )
+    def _call(
+        self, method: str, request: Mapping[str, object], *, again: Retry | None
+    ) -> Any:
         call = getattr(self._client, method)
         try:
-            return call(request=dict(request), retry=retry, timeout=60.0)
+            return call(request=dict(request), retry=again, timeout=60.0)
+        except _REPEATED:
+            raise
         except api.BadRequest as error:
             is_about_records = False
             for field, _ in _faults(error):

@@ -81,7 +81,7 @@ class Lease:
         if stored is None or (file.state, file.run_id) != ("running", self.run_id):
             raise Conflict(
                 "another run took over because this one was too slow (lease "
-                f"{self.name}). This run published nothing"
+                f"{self.name}). This one changes nothing more"
             )
         return stored
 

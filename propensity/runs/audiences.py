@@ -9,12 +9,11 @@ All else, and that after the while, is for a person: its log line raises an aler
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from propensity import errors
 from propensity.audience import declared
-from propensity.audience.delivery import Done, Request
+from propensity.audience.delivery import Done
 from propensity.audience.run import send
 from propensity.gcp import secrets
 from propensity.runs.run import Answer, Run
@@ -88,16 +87,7 @@ def _sent(run: Run, name: str) -> tuple[str, Done | None]:
         secrets.reader(run.settings),
         until=day,
         scheduled_on=day,
-        watched=lambda requests: _in_time(run, requests),
+        longest_s=LONGEST_S - run.elapsed_s(),
         clock=run.clock,
     )
     return "sent", done
-
-
-def _in_time(run: Run, requests: Sequence[Request]) -> Iterator[Request]:
-    for request in requests:
-        if run.elapsed_s() > LONGEST_S:
-            raise errors.Unavailable(
-                "the delivery takes long, and the next call continues it"
-            )
-        yield request

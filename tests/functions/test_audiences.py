@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from local.receiver import Receiver
-from propensity.audience import run
+from propensity.audience import delivery, run
 from propensity.audience.declared import load
-from propensity.audience.http import Http
 from propensity.gcp import secrets
 from propensity.registry.deployment import opened
 from propensity.runs import audiences
@@ -61,7 +60,7 @@ class Crm(Receiver):
 def crm() -> Iterator[Crm]:
     """A receiver that rejects one user, and for whose answers nobody pauses."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Http, "first_pause_s", 0.0)
+        patch.setattr(delivery, "FIRST_PAUSE_S", 0.0)
         with Crm(rejects=lambda user: "unsubscribed" * (user == "u150")) as receiver:
             yield receiver
 

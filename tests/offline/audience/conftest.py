@@ -15,7 +15,6 @@ import pytest
 from local.receiver import Receiver
 from propensity.audience import run
 from propensity.audience.declared import RULES, Declared, Named
-from propensity.audience.http import Http
 from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 from tests.clocks import ManualClock
@@ -25,7 +24,7 @@ from tests.rows import publish
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)
 # Arguments of a delivery, and no entries of a file.
-MORE = {"may_be_empty", "scheduled_on"}
+MORE = {"may_be_empty", "scheduled_on", "longest_s"}
 USERS = 200
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TABLES = (
@@ -72,12 +71,6 @@ def deployment(shared) -> Iterator[Deployment]:
     publish(shared.warehouse, MONDAY, users)
     with entered(shared.environment):
         yield shared
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """No pauses."""
-    monkeypatch.setattr(Http, "first_pause_s", 0.0)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from propensity.audience import declared
 from propensity.errors import RequestError, UseCaseError
 from tests.offline.audience.conftest import MONDAY, ledger, members_of, next_week, send
 
-pytestmark = pytest.mark.usefixtures("quick")
 USE_CASE = usecases.load("ga4_purchase")
 EVEN = """
 SELECT user_id AS User_ID, CONCAT(user_id, '@example.com') AS address, 7 AS points

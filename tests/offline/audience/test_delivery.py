@@ -13,6 +13,7 @@ from propensity.audience import run
 from propensity.audience.delivery import account
 from propensity.errors import (
     ArtifactError,
+    Conflict,
     RequestError,
     SettingsError,
     Unavailable,
@@ -35,7 +36,6 @@ from tests.offline.audience.conftest import (
 )
 from tests.offline.audience.test_killed import Fate, check_account, kill_and_resume
 
-pytestmark = pytest.mark.usefixtures("quick")
 BEST = {"control": "0%", "top": 10}
 
 
@@ -294,6 +294,157 @@ class TestSuppressed:
         assert {row["status"] for row in users.values()} == {"accepted", "rejected"}
         assert users[last]["reason"] == "suppressed, and not sent"
 
+    def test_users_suppressed_between_two_tries_of_a_request_are_not_sent(
+        self, deployment, crm
+    ):
+        """Defect: who was forgotten between two tries of a request was sent."""
+        last = "u199"
+
+        class Busy(Receiver):
+            def take(receiver, *request):
+                if receiver.requests > 1:
+                    return super().take(*request)
+                deployment.suppress(last, at=deployment.clock.now())
+                return 503, {"Retry-After": "600"}, {}
+
+        with Busy() as receiver:
+            delivery = send(deployment, crm(receiver, batch=100), control="0%")
+
+        assert len(receiver.users) == 99
+        assert ("add", last) not in receiver.users
+        assert delivery["tallies"]["add"]["sent"] == 100
+        assert delivery["tallies"]["add"]["rejected"] == {"suppressed, and not sent": 1}
+
+
+class TestTries:
+    """How often a request is sent, and when."""
+
+    @pytest.mark.parametrize("fault", [{"lost": 0.5}, {"unavailable": 0.5}])
+    def test_what_is_not_answered_is_sent_again(self, deployment, crm, fault):
+        """The receiver knows a repeat by its key: each user counts once."""
+        with Receiver(seed=3, **fault) as receiver:
+            delivery = send(deployment, crm(receiver), control="0%")
+
+        assert delivery["failure"] == ""
+        assert receiver.requests > 4
+        check_account(deployment, receiver, rejected=set())
+
+    def test_a_receiver_that_does_not_answer_is_tried_eight_times(
+        self, deployment, crm
+    ):
+        with Receiver(unavailable=1.0) as receiver:
+            delivery = send(deployment, crm(receiver))
+
+        assert receiver.requests == 8
+        assert "failed 8 times, most recently with status 503" in delivery["failure"]
+        assert delivery["pending"] > 0
+
+    def test_a_receiver_is_given_the_pause_that_it_asks_for(self, deployment, crm):
+        """A quarter of an hour at most."""
+        times = []
+
+        class Busy(Receiver):
+            def take(self, *request):
+                times.append(deployment.clock.monotonic())
+                asked = {1: "7", 2: "86400"}.get(self.requests)
+                if asked:
+                    return 429, {"Retry-After": asked}, {}
+                return super().take(*request)
+
+        with Busy() as receiver:
+            send(deployment, crm(receiver, batch=100))
+
+        assert [times[1] - times[0], times[2] - times[1]] == [7, 900]
+
+    def test_a_pause_that_is_longer_than_the_delivery_may_take_is_not_waited_for(
+        self, deployment, crm
+    ):
+        """Defect: it waited for up to 105 minutes, and was killed after 60.
+
+        What is left is sent by the next call."""
+
+        class Busy(Receiver):
+            is_busy = True
+
+            def take(self, *request):
+                if self.is_busy:
+                    return 503, {"Retry-After": "900"}, {}
+                return super().take(*request)
+
+        with Busy() as receiver:
+            began = deployment.clock.monotonic()
+            delivery = send(deployment, crm(receiver), longest_s=1_500)
+            took_s = deployment.clock.monotonic() - began
+            assert "the next call continues it" in delivery["failure"]
+            assert (receiver.requests, took_s) == (2, 900)
+            receiver.is_busy = False
+            assert send(deployment, crm(receiver))["failure"] == ""
+
+        check_account(deployment, receiver, rejected=set())
+
+
+class Busy(Receiver):
+    """A receiver whose second answer is that it is busy."""
+
+    def take(self, *request):
+        if self.requests == 2:
+            return 503, {}, {}
+        return super().take(*request)
+
+
+class TestLease:
+    """A laptop that sleeps between two tries, until another delivery takes over."""
+
+    @pytest.fixture
+    def sleep(self, deployment, monkeypatch):
+        """Let a function be done meanwhile, once."""
+
+        def asleep(meanwhile) -> None:
+            def sleep(seconds: float) -> None:
+                if not seconds:
+                    return
+                patch.undo()
+                for name in deployment.artifacts.names("runs/"):
+                    deployment.artifacts.delete(name)
+                meanwhile()
+
+            patch = pytest.MonkeyPatch()
+            patch.setattr(deployment.clock, "sleep", sleep)
+
+        return asleep
+
+    def test_a_delivery_that_was_taken_over_sends_nothing_more(
+        self, deployment, crm, sleep
+    ):
+        """Defect: both sent, as a delivery did not look at its lease."""
+        with Busy() as receiver:
+            to = crm(receiver)
+            sleep(lambda: send(deployment, to))
+            with pytest.raises(Conflict, match="took over"):
+                send(deployment, to)
+
+        check_account(deployment, receiver, rejected=set())
+        assert receiver.requests == 2 + 3
+
+    def test_a_delivery_of_an_older_date_puts_nobody_back_on_the_list(
+        self, deployment, crm, sleep
+    ):
+        """Defect: a laptop slept for a week, and added users who had left meanwhile."""
+
+        def meanwhile() -> None:
+            next_week(deployment, {"u001": 0.5})
+            send(deployment, to, **BEST)
+
+        with Busy() as receiver:
+            to = crm(receiver, remove=True, batch=5)
+            sleep(meanwhile)
+            with pytest.raises(Conflict, match="took over"):
+                send(deployment, to, **BEST)
+
+        added = {user for action, user in receiver.users if action == "add"}
+        removed = {user for action, user in receiver.users if action == "remove"}
+        assert added - removed == {"u001"}
+
 
 class TestFailure:
     """After it nothing more is sent, and what was under way is in the ledger."""
@@ -324,7 +475,9 @@ class TestFailure:
     def test_a_failure_of_the_ledger_hides_neither_reason_nor_number(
         self, deployment, crm, monkeypatch
     ):
-        """Nothing more is sent: nobody who was taken is recorded, all are pending."""
+        """Nothing more is sent: nobody who was taken is recorded, all are pending.
+
+        Defect: users who were taken counted as accepted and as pending."""
         write, count = Warehouse.write, iter(range(100))
 
         def failing(*given):
@@ -338,7 +491,8 @@ class TestFailure:
             delivery = send(deployment, crm(receiver), control="0%")
 
         assert "BigQuery is away" in delivery["failure"]
-        assert delivery["tallies"]["add"]["accepted"] == len(receiver.users) == 25
+        assert len(receiver.users) == 25
+        assert delivery["tallies"]["add"]["sent"] == 0
         assert delivery["pending"] == 100
 
 
@@ -346,12 +500,16 @@ class TestRefused:
     """Requests that a receiver refuses for some of their users."""
 
     @staticmethod
-    def receiver(bad, **more) -> Receiver:
-        return Receiver(
+    def receiver(deployment, bad) -> Receiver:
+        class Passing(Receiver):
+            def take(self, *request):
+                deployment.clock.advance(0.001)
+                return super().take(*request)
+
+        return Passing(
             batch=1_000,
             rejects=lambda user: "unsubscribed" * (user in bad),
             refuses_whole=True,
-            **more,
         )
 
     @pytest.mark.parametrize(
@@ -362,7 +520,7 @@ class TestRefused:
         ],
     )
     def test_users_are_found_and_the_others_are_sent(self, deployment, crm, bad, batch):
-        with self.receiver(bad) as receiver:
+        with self.receiver(deployment, bad) as receiver:
             folder = crm(receiver, batch=batch)
             delivery = send(deployment, folder, top=30, control="0%")
 
@@ -377,29 +535,48 @@ class TestRefused:
 
     def test_users_one_after_the_other_end_the_delivery(self, deployment, crm):
         """The file is at fault: nobody is found by a thousand requests."""
-        with self.receiver({f"u{n:03}" for n in range(200)}) as receiver:
+        with self.receiver(deployment, {f"u{n:03}" for n in range(200)}) as receiver:
             delivery = send(deployment, crm(receiver, batch=100), control="0%")
 
-        assert "rejected 10 users one after the other. " in delivery["failure"]
+        assert "rejected 10 users and accepted nobody since" in delivery["failure"]
         assert "The last answer: 422 " in delivery["failure"]
         assert receiver.requests <= 10 + 2 * math.log2(100) + 2
-        assert delivery["pending"] == 100 - delivery["tallies"]["add"]["sent"] == 91
+        assert delivery["pending"] == 100
+
+    @pytest.mark.parametrize("top", [3, 100])
+    def test_a_fault_of_the_file_costs_nobody_the_date(self, deployment, crm, top):
+        """Defect: nine users were rejected for good, and not sent after its correction.
+
+        Of a small audience all users."""
+        audience = {"top": top, "control": "0%"}
+        with self.receiver(deployment, {f"u{n:03}" for n in range(200)}) as receiver:
+            delivery = send(deployment, crm(receiver, batch=100), **audience)
+        assert delivery["failure"] != ""
+        with Receiver() as receiver:
+            again = send(deployment, crm(receiver), **audience)
+
+        assert again["failure"] == ""
+        assert again["tallies"]["add"]["accepted"] == len(receiver.users) == top
+
+    def test_a_delivery_goes_on_with_others_where_users_are_at_fault(
+        self, deployment, crm
+    ):
+        """Though they are ten in a row, and the first in each delivery."""
+        bad = {f"u{n}" for n in range(100, 112)}
+        with self.receiver(deployment, bad) as receiver:
+            first = send(deployment, crm(receiver), control="0%")
+            second = send(deployment, crm(receiver), control="0%")
+
+        assert "accepted nobody" in first["failure"]
+        assert second["failure"] == ""
+        assert accepted(deployment, but=bad) == {user for _, user in receiver.users}
 
     @pytest.mark.long
     def test_users_are_found_though_each_delivery_is_killed(
         self, deployment, crm, monkeypatch
     ):
         bad = {f"u{number}" for number in range(105, 200, 9)}
-        clock = deployment.clock
-
-        class Passing(Receiver):
-            def take(self, *request):
-                clock.advance(0.001)
-                return super().take(*request)
-
-        with Passing(
-            batch=1_000, rejects=lambda user: "x" * (user in bad), refuses_whole=True
-        ) as receiver:
+        with self.receiver(deployment, bad) as receiver:
             fate, folder = Fate(monkeypatch), crm(receiver, batch=40)
             killed = kill_and_resume(deployment, folder, fate, at_most=25, seed=1)
 

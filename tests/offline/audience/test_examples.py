@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from propensity.audience.declared import Declared, Named
-from propensity.audience.delivery import Request
+from propensity.audience.destination import Request
 from propensity.audience.members import Member
 from propensity.audience.run import opened
 from tests.offline.audience.test_destinations import AUDIENCE, SECRET
@@ -92,7 +92,7 @@ def test_an_example_sends_what_the_service_publishes(name, monkeypatch):
     client = opened(named, None, lambda _: SECRET, columns=[*COLUMNS])
     member = Member("u1", 0.5, attributes=json.dumps(COLUMNS))
 
-    assert client.send(Request(AUDIENCE, name, "add", [member])) == {}
+    assert client.send(Request(AUDIENCE, name, "add", [member])).rejected == {}
     assert sent == [expected]
     assert client.batch == batch
     if "remove" in client.actions:
@@ -107,4 +107,4 @@ def test_braze_rejects_a_user_by_the_place_in_the_request(monkeypatch):
     monkeypatch.setattr(requests.Session, "request", lambda *_, **__: answered(answer))
     request = Request(AUDIENCE, "braze", "add", [Member("u1"), Member("u2")])
 
-    assert client.send(request) == {"u2": "no such user"}
+    assert client.send(request).rejected == {"u2": "no such user"}

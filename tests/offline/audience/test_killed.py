@@ -20,8 +20,6 @@ from tests.deployment import Deployment
 from tests.offline.audience.conftest import MONDAY, WEEK, accepted, send
 from tests.rows import publish
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 
 class Killed(BaseException):
     """As by SIGKILL: nothing catches it."""

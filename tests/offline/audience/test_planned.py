@@ -21,7 +21,6 @@ from tests.offline.audience.conftest import (
 )
 from tests.rows import publish
 
-pytestmark = pytest.mark.usefixtures("quick")
 PROBABILITIES = {f"u{n:03}": (n + 1) / 400 for n in range(USERS)}
 # Users who buy the least often pay the most.
 VALUES = {f"u{n:03}": float(USERS - n) for n in range(USERS)}

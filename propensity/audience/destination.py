@@ -1,0 +1,138 @@
+"""
+What a receiver of users is: it sends a request once, and says what became of it.
+
+``delivery`` decides whether and when a request is sent again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from propensity.audience.members import Audience, Member
+from propensity.errors import RequestError
+
+ADD, REMOVE = "add", "remove"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """
+    What a receiver says of a request that it has taken.
+
+    Attributes:
+        rejected: Reasons of the users who were rejected.
+        receipt: What to ask with for what became of the others; None if they are
+            accepted.
+    """
+
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    receipt: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the users of a receipt, and a note for the log."""
+
+    is_accepted: bool
+    reason: str | None = None
+
+
+class Refused(Exception):
+    """The receiver will never take this request; the message is its reason."""
+
+
+class Unanswered(Exception):
+    """
+    It is not known whether a request was taken: the same may be sent again.
+
+    Attributes:
+        receiver: Who did not answer.
+        reason: What came instead of an answer.
+        pause_s: How long the receiver asks to wait; 0 if it does not.
+    """
+
+    def __init__(self, receiver: str, reason: str, *, pause_s: float = 0.0) -> None:
+        super().__init__(f"{receiver} did not answer: {reason}")
+        self.receiver = receiver
+        self.reason = reason
+        self.pause_s = pause_s
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    Users who are sent at once, to be added to a list or removed from it.
+
+    Attributes:
+        recorded_as: The key under which the ledger has these users as pending.
+        was_refused: Whether they were refused before, and maybe not by their fault.
+    """
+
+    audience: Audience
+    destination: str
+    action: str
+    members: Sequence[Member]
+    recorded_as: str = ""
+    was_refused: bool = False
+
+    @property
+    def users(self) -> list[str]:
+        """The ids of its users, in order."""
+        return [member.user_id for member in self.members]
+
+    @cached_property
+    def key(self) -> str:
+        """The idempotency key: the same for the same users, however often sent."""
+        named = map(str, self.audience.key.values())
+        parts = (*named, self.action, self.destination, self.users)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+class Destination(ABC):
+    """
+    A receiver of users.
+
+    Attributes:
+        name: In the ledger.
+        batch: Users in a request, at most.
+        actions: ``add``, and ``remove`` where it can take users off its list.
+        rate: Requests a second, at most; 0 for any number.
+    """
+
+    name: str
+    batch: int
+    actions: Sequence[str] = (ADD,)
+    rate: float = 0.0
+
+    @abstractmethod
+    def send(self, request: Request) -> Sent:
+        """
+        Send users once; return what the receiver says of them.
+
+        Raises:
+            Refused: All of them, for one reason.
+            Unanswered: The outcome is not known; the same request may be sent again.
+            PropensityError: Nothing will be taken; the delivery ends.
+        """
+
+    def validate(self, requests: Sequence[Request]) -> None:
+        """
+        Ask whether the first request would be taken.
+
+        Raises:
+            Refused, Unanswered: As of ``send``.
+        """
+        raise RequestError(
+            f"{self.name} cannot check requests without executing them",
+            hint="Leave --validate out",
+            field="validate",
+        )
+
+    def outcome(self, receipt: str) -> Outcome | None:
+        """Return what became of the users of a receipt; None if that is still open."""
+        return None
