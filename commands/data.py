@@ -17,8 +17,8 @@ def load() -> None:
     """
     Load postcodes, past card transactions, or the shipped model.
 
-    Files are Parquet, or CSV in UTF-8 with a header, commas and decimal points; plain,
-    .gz or .zst. They have to fit in memory.
+    Files are Parquet, or CSV in UTF-8 with a header and decimal points, also packed.
+    They have to fit in memory.
     """
 
 

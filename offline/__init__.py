@@ -6,7 +6,7 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``build_preprocessor``  checks and uploads a preprocessor of your own
 ``load_postcodes``      loads the table of postcodes
 ``load_transactions``   loads past card transactions
-``table_files``         reads the files of either: Parquet, or CSV in one form
+``table_files``         reads the files of either: Parquet or CSV
 ``forget``              removes users, and takes them off the list of suppressed ones
 ``user_rows``           finds which rows of a file are about users
 ``dead_letters``        counts dead letters, and sends them again

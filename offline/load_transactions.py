@@ -199,12 +199,7 @@ def _labels(table: pa.Table, name: str) -> pd.Series:
     """Return 0 and 1, and NA where a row does not say."""
     if name not in table.column_names:
         return pd.Series(pd.NA, range(len(table)), dtype="Int64")
-    column = table[name]
-    if table_files.is_text(column):
-        column = table_files.typed(table, name, "BOOL")
-    values = column.cast(pa.float64()).to_pandas()
-    _refuse(values.notna() & ~values.isin((0, 1)), table, name, "0 or 1")
-    return values.astype("Int64")
+    return table_files.labels(table, name).to_pandas().astype("Int64")
 
 
 def _ids(column: pa.ChunkedArray, name: str) -> list[str]:

@@ -1,19 +1,27 @@
 """
-Tables in files: Parquet, or CSV in one form, read whole.
+Tables in files: Parquet, or CSV as people have it, read whole.
 
-CSV is written in UTF-8: a header, commas between columns, points before decimals; plain
-or, by the ending of its name, packed by gzip (.gz) or Zstandard (.zst). It has texts
-alone, and null where there is none: what a text means is decided by the type that
-a person has declared for its column, by the rules that events have, and never by how
-the values look.
+What a file is, and how it is packed, is told by its first bytes, and not by its name.
+CSV has texts alone, and null where there is none: what a text means is decided by the
+type that a person has declared for its column, by the rules that events have, and never
+by how the values look.
 """
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import contextlib
+import csv
+import gzip
+import io
+import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,56 +37,149 @@ from propensity.schema import Column, arrow_type
 from propensity.timeframe import midnight, moment_of
 from propensity.usecases.declaration import MOMENTS
 
-FORMS = (
-    "Use Parquet (.parquet), or CSV in UTF-8 with a header, commas between columns and "
-    "points before decimals"
-)
+FORMS = "Use Parquet, or CSV in UTF-8 with a header"
+ENDINGS = (".csv", ".tsv", ".parquet")
+PACKED = (".gz", ".bz2", ".zst", ".zip")
 
+# A packed file may hold so many times its bytes, or so many: more would fill a memory.
+_TIMES_PACKED = 50
+_UNPACKED_BYTES = 1 << 28
+_CHUNK_BYTES = 1 << 20
+# The entries of archives that are spreadsheets, and how older spreadsheets begin.
+_SHEETS = ("xl/", "content.xml", "Index/")
+_OLD_SHEET = bytes.fromhex("d0cf11e0a1b11ae1")
+# How JSON, HTML and PDF begin.
+_OTHER_FORMS = ("{", "[", "<", "%PDF")
+# What libraries raise for a file that is cut off, damaged or locked.
+_DAMAGED = (
+    pa.ArrowException,
+    EOFError,
+    OSError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 # How data frames and spreadsheets write a column of ids that they took for numbers.
 _AS_NUMBER = r"^\s*\d+(\.0+|(\.\d+)?[eE]\+\d+)\s*$"
 
 
-def read(path: Path, expected: Sequence[str]) -> pa.Table:
+def is_table(name: str) -> bool:
+    """Return whether a file is a table by the ending of its name."""
+    name = name.lower()
+    for ending in PACKED:
+        name = name.removesuffix(ending)
+    return name.endswith(ENDINGS)
+
+
+def read(
+    path: Path, expected: Sequence[str], *, encoding: str | None = None
+) -> pa.Table:
     """
     Read a file of rows; CSV has every column as texts.
 
     Args:
         expected: Columns that must be there; further ones are read as well.
+        encoding: Of CSV that is neither in UTF-8 nor in UTF-16, if it is not refused.
 
     Raises:
         SchemaError: It cannot be read, or is in another form; it names the file.
     """
-    wrong: list[str] = []
     if not path.is_file():
         raise SchemaError(f"there is no file {path}", hint="Check the path")
     if not path.stat().st_size:
         raise SchemaError(f"{path} is empty", hint=FORMS)
     try:
-        is_parquet = path.suffix == ".parquet"
-        table = pq.read_table(path) if is_parquet else _csv(path, wrong)
-        names = table.column_names
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        kind = "Parquet" if is_parquet else "CSV in UTF-8"
-        raise SchemaError(f"{path} cannot be read as {kind}", hint=FORMS) from error
+        content = _unpacked(path)
+        is_parquet = content[:4].to_pybytes() == b"PAR1"
+        table = _parquet(path, content) if is_parquet else _csv(path, content, encoding)
+    except _DAMAGED as error:
+        raise _unreadable(path) from error
+    names = table.column_names
     if missing := [name for name in expected if name not in names]:
         raise SchemaError(
             f"{path} lacks the columns {', '.join(missing)}; it has "
             f"{', '.join(names)[:200]}",
-            hint=FORMS,
+            hint="Rename its columns, which must be as they are expected",
         )
     if twice := {name for name in names if names.count(name) > 1}:
         raise SchemaError(
             f"{path} has several columns of the same name: {', '.join(sorted(twice))}",
             hint="Rename or remove them",
         )
-    if wrong:
-        hint = "Correct the row, and quote values with commas in them"
-        raise SchemaError(f"{path}, {wrong[0]}", hint=hint)
     return table
 
 
-def _csv(path: Path, wrong: list[str]) -> pa.Table:
-    """Read the texts of a file, and add the faults of its rows."""
+def _unpacked(path: Path) -> pa.Buffer:
+    """Return the bytes of a file, or of the file that is packed in it."""
+    plain = pa.memory_map(str(path)).read_buffer()
+    beginning = plain[:8].to_pybytes()
+    packed: Any
+    if beginning.startswith(b"\x1f\x8b"):
+        packed = gzip.GzipFile(path)
+    elif beginning.startswith(b"BZh"):
+        packed = bz2.BZ2File(path)
+    elif beginning.startswith(b"\x28\xb5\x2f\xfd"):
+        packed = pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+    elif beginning.startswith(b"PK\3\4"):
+        packed = _archived(path)
+    elif beginning == _OLD_SHEET:
+        raise _spreadsheet(path)
+    else:
+        return plain
+    content = io.BytesIO()
+    with packed:
+        for chunk in iter(partial(packed.read, _CHUNK_BYTES), b""):
+            content.write(chunk)
+            _check_size(path, content.tell(), packed=len(plain))
+    return pa.py_buffer(content.getbuffer())
+
+
+def _check_size(path: Path, size: int, *, packed: int) -> None:
+    limit = max(_UNPACKED_BYTES, _TIMES_PACKED * packed)
+    if size > limit:
+        raise SchemaError(
+            f"{path} unpacks to more than {limit / 1e6:,.0f} MB",
+            hint="Use fewer rows, or unpack it first",
+        )
+
+
+def _archived(path: Path) -> Any:
+    """Open the one file of an archive."""
+    archive = zipfile.ZipFile(path)
+    names = []
+    for name in archive.namelist():
+        if name.startswith(_SHEETS):
+            raise _spreadsheet(path)
+        # macOS adds hidden files.
+        if not name.endswith("/") and not name.startswith("__MACOSX/"):
+            names.append(name)
+    if len(names) != 1:
+        problem = f"{path} has {len(names):,} files: {', '.join(names)[:200]}"
+        raise SchemaError(problem, hint="Unpack it, and use one of them")
+    return archive.open(names[0])
+
+
+def _unreadable(path: Path) -> SchemaError:
+    problem = f"{path} cannot be read: it is damaged, or neither Parquet nor CSV"
+    return SchemaError(problem, hint=FORMS)
+
+
+def _spreadsheet(path: Path) -> SchemaError:
+    hint = "Open it, and save its table as CSV UTF-8"
+    return SchemaError(f"{path} is a spreadsheet, which cannot be read", hint=hint)
+
+
+def _parquet(path: Path, content: pa.Buffer) -> pa.Table:
+    file = pq.ParquetFile(pa.BufferReader(content))
+    # Of the same values a column takes as good as no bytes.
+    size = file.metadata.num_rows * file.metadata.num_columns
+    _check_size(path, size, packed=len(content))
+    return file.read()
+
+
+def _csv(path: Path, content: pa.Buffer, encoding: str | None) -> pa.Table:
+    """Read texts; raise SchemaError for a row with more or fewer columns."""
+    wrong: list[str] = []
 
     def left_out(row: pa_csv.InvalidRow) -> str:
         if row.text.strip():
@@ -89,26 +190,93 @@ def _csv(path: Path, wrong: list[str]) -> pa.Table:
             )
         return "skip"
 
+    written = _encoding(content) or encoding
+    if written is None:
+        raise SchemaError(f"{path} is not in UTF-8", hint="Save it as CSV UTF-8")
+    beginning = content[:_CHUNK_BYTES].to_pybytes().decode(written, "ignore")
+    if "\0" in beginning or beginning.lstrip("\ufeff \r\n").startswith(_OTHER_FORMS):
+        raise _unreadable(path)
+    delimiter, skipped = _form(beginning.removeprefix("\ufeff"))
     # Arrow numbers rows only if it reads in one thread.
-    reading = pa_csv.ReadOptions(use_threads=False)
-    parsing = pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=left_out)
-    with (
-        pa.input_stream(str(path), compression="detect") as file,
-        pa_csv.open_csv(file, reading, parsing) as beginning,
-    ):
-        names = beginning.schema.names
-    if len(names) == 1 and (marks := set(";\t|").intersection(names[0])):
-        raise SchemaError(
-            f"{path} has {marks.pop()!r} between its columns",
-            hint="Write commas between columns, and points before decimals",
-        )
+    reading = pa_csv.ReadOptions(use_threads=False, encoding=written, skip_rows=skipped)
+    parsing = pa_csv.ParseOptions(
+        delimiter=delimiter, newlines_in_values=True, invalid_row_handler=left_out
+    )
+    with pa_csv.open_csv(pa.BufferReader(content), reading, parsing) as opened:
+        names = opened.schema.names
     texts = pa_csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()),
         null_values=[""],
         strings_can_be_null=True,
     )
-    with pa.input_stream(str(path), compression="detect") as file:
-        return pa_csv.read_csv(file, reading, parsing, texts)
+    wrong.clear()
+    table = pa_csv.read_csv(pa.BufferReader(content), reading, parsing, texts)
+    if len(table) and _is_open(table.slice(len(table) - 1), content):
+        wrong.append(f"row {len(table)} has a quotation mark that is not closed")
+    if wrong:
+        hint = f"Correct the row, and quote values with {delimiter!r} in them"
+        raise SchemaError(f"{path}, {wrong[0]}", hint=hint)
+    # As data frames call a column without a name, which is their index.
+    named = [name.strip() or f"Unnamed: {n}" for n, name in enumerate(names)]
+    return table.rename_columns(named)
+
+
+def _is_open(last: pa.Table, content: pa.Buffer) -> bool:
+    """Return whether a last row has taken all lines after a quotation mark."""
+    [values] = last.to_pylist()
+    has_lines = any("\n" in (value or "") for value in values.values())
+    return has_lines and sum(part.count(b'"') for part in _chunks(content)) % 2 == 1
+
+
+def _chunks(content: pa.Buffer) -> Iterator[bytes]:
+    for start in range(0, len(content), _CHUNK_BYTES):
+        yield content[start : start + _CHUNK_BYTES].to_pybytes()
+
+
+def _encoding(content: pa.Buffer) -> str | None:
+    """Return whether texts are in UTF-8 or UTF-16; None where they are in neither."""
+    if content[:2].to_pybytes() in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for chunk in _chunks(content):
+            decoder.decode(chunk)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return None
+    return "utf-8"
+
+
+def _form(beginning: str) -> tuple[str, int]:
+    """
+    Return what is between columns, and how many lines are above the header.
+
+    The header is the first row of the usual width; it has no numbers. Of two signs that
+    fit, the one with fewer lines above it counts.
+    """
+    if beginning.startswith("sep="):
+        return beginning[4], 1
+    forms = []
+    for delimiter in ";\t|,":
+        reader = csv.reader(io.StringIO(beginning, newline=""), delimiter=delimiter)
+        headers: dict[int, tuple[int, list[str]]] = {}
+        widths = Counter[int]()
+        line = 0
+        with contextlib.suppress(csv.Error):
+            for row in reader:
+                headers.setdefault(len(row), (line, row))
+                widths[len(row)] += 1
+                line = reader.line_num
+        for width, count in widths.most_common(1):
+            lines_above, header = headers[width]
+            is_header = all(name.strip(" +-.,0123456789") for name in header)
+            if width > 1:
+                forms.append((is_header, -lines_above, count, width, delimiter))
+    if not forms:
+        return ",", 0
+    is_header, lines_above, _, _, delimiter = max(forms)
+    # Rows that are wider than the header are no reason to take one for it.
+    return delimiter, -lines_above if is_header else 0
 
 
 @contextlib.contextmanager
@@ -187,8 +355,9 @@ def _whole(text: str) -> int:
 
 
 def _truth(text: str) -> bool | None:
-    """Return a label; data frames write those beside gaps as 0.0 and 1.0."""
-    value = float(text) if NUMERAL.fullmatch(text.strip()) else text
+    """Return a label; data frames write those beside gaps as 0.0 and 1.0, R quotes."""
+    text = text.strip().strip("'")
+    value = float(text) if NUMERAL.fullmatch(text) else text
     label = label_of(value, field="")
     return None if label is None else bool(label)
 
@@ -210,6 +379,27 @@ _READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "DATE": ("a day as YYYY-MM-DD", _day),
     "TIMESTAMP": ("a day or a time, for example 2026-03-01T08:30:00", moment_of),
 }
+
+
+def labels(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """
+    Return a column's outcomes as 0.0 and 1.0, null where a row has none.
+
+    Raises:
+        SchemaError: One is something else; it names row and column.
+    """
+    column = _plain(table[name])
+    read = typed(table, name, "BOOL") if is_text(column) else column
+    numbers = read.cast(pa.float64())
+    numbers = pc.if_else(pc.is_nan(numbers), None, numbers)
+    is_wrong = pc.invert(pc.is_in(numbers, pa.array([0.0, 1.0, None])))
+    row = pc.index(is_wrong, True).as_py()
+    if row >= 0:
+        raise SchemaError(
+            f"row {row + 1}: expected 0 or 1 in column {name}, found "
+            f"{column[row].as_py()}"
+        )
+    return numbers
 
 
 def identities(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from statistics import median
@@ -27,6 +27,8 @@ STRAY = 0.1
 # The usual number is the median of so many days with rows before a day, and after it: a
 # season changes slower than that, and an outage is over sooner.
 NEIGHBOURS = 14
+# Days that are farther apart are no neighbours; those of a monthly event are.
+FAR = timedelta(days=31)
 
 # One trains, one chooses and one is the test set.
 FEWEST_SNAPSHOTS = 3
@@ -87,14 +89,32 @@ def midnight(day: date) -> datetime:
 
 
 def days_of_data(rows: Mapping[date, int]) -> set[date]:
-    """Return the days that have ``STRAY`` of their neighbours' rows, or more."""
+    """
+    Return the days that have ``STRAY`` of their neighbours' rows, or more.
+
+    Days of a clock that is wrong by years have no neighbours but each other: a run of
+    days far from the others counts if it has as many rows as the main run would have.
+    """
+    runs: list[list[date]] = []
+    for day in sorted(rows):
+        if not runs or day - runs[-1][-1] > FAR:
+            runs.append([])
+        runs[-1].append(day)
+    main = max(runs, key=lambda run: sum(rows[day] for day in run), default=[])
     found = set[date]()
-    days = sorted(rows)
-    for place, day in enumerate(days):
-        neighbours = days[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
-        if rows[day] >= STRAY * median(rows[other] for other in neighbours):
-            found.add(day)
+    for run in runs:
+        usual = median(rows[day] for day in main)
+        total = sum(rows[day] for day in run)
+        if run is main or total >= max(usual / 2, STRAY * usual * len(run)):
+            found.update(_usual_days(run, rows))
     return found
+
+
+def _usual_days(run: Sequence[date], rows: Mapping[date, int]) -> Iterator[date]:
+    for index, day in enumerate(run):
+        neighbours = run[max(0, index - NEIGHBOURS) : index + NEIGHBOURS + 1]
+        if rows[day] >= STRAY * median(rows[other] for other in neighbours):
+            yield day
 
 
 def open_weekdays(days: Collection[date]) -> set[int]:

@@ -104,6 +104,27 @@ class TestDaysOfData:
 
         assert days_of_data(rows | dict.fromkeys(strays, 1)) == rows.keys()
 
+    @pytest.mark.parametrize(
+        ("usual", "strays", "each"), [(80, 30, 1), (80, 300, 2), (24, 1, 3), (24, 8, 1)]
+    )
+    @pytest.mark.parametrize("years", [-50, 10])
+    def test_one_device_decides_no_day_however_long_it_is_used(
+        self, usual, strays, each, years
+    ):
+        """Its clock is years ahead, or at 1970. Defect: eight of its days in a row were
+        each other's neighbours, and so the last days of the data."""
+        rows = dict.fromkeys(until(TODAY, 28), usual)
+        wrong = until(TODAY + 365 * years * DAY, strays)
+
+        assert days_of_data(rows | dict.fromkeys(wrong, each)) == rows.keys()
+
+    def test_days_after_a_long_outage_and_days_of_a_monthly_event_are_data(self):
+        outage = dict.fromkeys(until(TODAY - 60 * DAY, 300) + until(TODAY, 3), 100)
+        monthly = {date(2025, month, 1): 10 * month for month in range(1, 13)}
+
+        assert days_of_data(outage) == outage.keys()
+        assert days_of_data(monthly) == monthly.keys()
+
 
 class TestSnapshots:
     @given(spans, days, st.integers(14, 400), st.integers(1, 60))

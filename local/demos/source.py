@@ -50,7 +50,7 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
         sources.load_folder(client, path if path.is_dir() else path.parent, use_case)
     except SchemaError as error:
         raise UnusableData(error.problem, hint=error.hint) from error
-    for remark in () if own else ga4_export.remarks(path):
+    for remark in summary.remarks:
         say(remark)
     say(
         f"{summary.rows:,} events of {summary.users:,} users on {len(summary.dates)} "

@@ -18,6 +18,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ import duckdb
 import pyarrow as pa
 
 from local.exports.ga4_schema import ARROW_SCHEMA
-from local.exports.sources import SOURCES, Summary, replace_table
+from local.exports.sources import Summary, remark, replace_table, visible
 from local.progress import step
 from propensity.errors import SchemaError
 from propensity.ga4 import PREFIXES
@@ -49,8 +50,6 @@ REST = re.compile(
 )
 # The fields of a record's type that are no records.
 FIELDS = re.compile(r'(\w+)"? (BIGINT|DOUBLE|VARCHAR|BOOLEAN)\b')
-# Files that a remark names.
-NAMED = 5
 CHECKED_ROWS = 100
 # The first moment of 2000, which no site's analytics are older than.
 OLDEST = 946_684_800_000_000
@@ -85,17 +84,14 @@ def remarks(source: Path) -> list[str]:
     """Return how files were read, and which are left out, in words."""
     files = export_files(source)
     unclear = [path for path in files if _table(path) is None]
-    found = _visible(source) if source.is_dir() else files
+    found = visible(source) if source.is_dir() else files
     others = [path for path in found if path not in files]
     said = []
-    for paths, what in (
-        (unclear, "do not name a table, and count as daily tables"),
-        (others, "are left out, because of their ending or as a copy of a table"),
-    ):
-        if paths:
-            names = [path.name for path in paths[:NAMED]]
-            more = " …" if len(paths) > NAMED else ""
-            said.append(f"{len(paths):,} files {what}: {', '.join(names)}{more}")
+    if unclear:
+        said.append(remark(unclear, "do not name a table, and count as daily tables"))
+    if others:
+        what = "are left out, because of their ending or as a copy of a table"
+        said.append(remark(others, what))
     return said
 
 
@@ -111,29 +107,13 @@ def export_files(source: Path) -> list[Path]:
     if not source.exists():
         raise SchemaError(f"there is no file or folder {source}", hint="Check the path")
     files = []
-    for path in _visible(source) if source.is_dir() else [source]:
+    for path in visible(source) if source.is_dir() else [source]:
         is_copy = path != source and order_of(path) is None
         if path.name.lower().endswith(ENDINGS) and not is_copy:
             files.append(path)
     if not files:
         raise SchemaError(f"{source} has no file that ends with {', '.join(ENDINGS)}")
     return files
-
-
-def _visible(folder: Path) -> list[Path]:
-    """
-    List a folder's files.
-
-    Tables of the user's own, beside the export, are none of it, nor is what a system
-    hides, as macOS does with `._events.json`.
-    """
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and path.parent != folder / SOURCES
-        and not any(part[0] == "." for part in path.relative_to(folder).parts)
-    ]
 
 
 @contextlib.contextmanager
@@ -368,7 +348,7 @@ def load_export(client: bigquery.Client, dataset: str, source: Path) -> Summary:
         for start in range(0, len(names), AT_ONCE):
             some = names[start : start + AT_ONCE]
             load_tables(client, dataset, {n: rows_of(database, n) for n in some})
-        return summary(database)
+        return replace(summary(database), remarks=remarks(source))
 
 
 def rows_of(database: duckdb.DuckDBPyConnection, name: str) -> pa.Table:

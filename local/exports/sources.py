@@ -9,9 +9,8 @@ file of a folder ``sources/`` has the name of a source of the use case, as
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 
 from local.processes import PATIENCE_S
 from offline import table_files
+from offline.table_files import is_table
 from propensity.errors import SchemaError
 from propensity.schema import Column, arrow_type
 from propensity.timeframe import days_of_data
@@ -29,7 +29,8 @@ from propensity.usecases import UseCase
 from propensity.usecases.declaration import Events, OwnTable, Source
 
 SOURCES = "sources"
-EVENTS = re.compile(r".+\.(parquet|csv(\.gz|\.zst)?)")
+# Files that a remark names.
+NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Summary:
     ``dates`` are the days that have data, without stray ones at the ends;
     ``last_full_day`` is the last UTC day that they cover to its end.
     ``events`` are the names that several events have, and ``user_columns`` those of
-    user_pseudo_id and user_id.
+    user_pseudo_id and user_id. ``remarks`` say what was left out, in words.
     """
 
     rows: int
@@ -49,6 +50,30 @@ class Summary:
     last_full_day: date
     events: frozenset[str]
     user_columns: frozenset[str]
+    remarks: Sequence[str] = ()
+
+
+def visible(folder: Path) -> list[Path]:
+    """
+    List a folder's files, and those of its folders.
+
+    Tables of the user's own, beside the events, are none of them, nor is what a system
+    hides, as macOS does with `._events.json`.
+    """
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.parent != folder / SOURCES
+        and not any(part[0] == "." for part in path.relative_to(folder).parts)
+    ]
+
+
+def remark(paths: Sequence[Path], what: str) -> str:
+    """Say something of files, and name the first of them."""
+    names = [path.name for path in paths[:NAMED]]
+    more = " …" if len(paths) > NAMED else ""
+    return f"{len(paths):,} files {what}: {', '.join(names)}{more}"
 
 
 def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
@@ -58,7 +83,8 @@ def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
     Raises:
         SchemaError: A source has no file, a file no source, or one cannot be read.
     """
-    files = {path.stem: path for path in (folder / SOURCES).glob("*.[cp]*")}
+    tables = [path for path in (folder / SOURCES).glob("[!.]*") if is_table(path.name)]
+    files = {path.name.partition(".")[0]: path for path in tables}
     known = use_case.sources
     for name in sorted(files.keys() ^ known.keys()):
         raise SchemaError(
@@ -66,6 +92,9 @@ def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
             f"sources of {use_case.name} are {', '.join(known) or 'none'}: {name} is "
             "expected in both, as a file .parquet or .csv and under [sources]"
         )
+    if len(files) < len(tables):
+        names = ", ".join(sorted(path.name for path in tables))
+        raise SchemaError(f"{folder / SOURCES} has a source twice: {names}. Remove one")
     for name, path in files.items():
         load(client, known[name], read(path, known[name]))
 
@@ -125,37 +154,57 @@ def load_events(client: Any, path: Path, events: Events) -> Summary:
     Raises:
         SchemaError: There is no file, or one has other columns or values.
     """
-    files = [path] if path.is_file() else sorted(path.iterdir())
-    tables = [read(one, events) for one in files if EVENTS.fullmatch(one.name)]
-    if not tables:
+    found = visible(path) if path.is_dir() else [path]
+    files = [file for file in found if file == path or is_table(file.name)]
+    if not files:
         raise SchemaError(
-            f"{path} has no file of events: expected are .parquet, .csv, .csv.gz and "
-            ".csv.zst"
+            f"{path} has no file of events: expected are .parquet and .csv"
         )
-    rows = pa.concat_tables(tables)
-    known = pc.and_(rows[events.user_id].is_valid(), rows[events.time].is_valid())
-    rows = rows.filter(known)
-    if not len(rows):
+    rows = pa.concat_tables(read(file, events) for file in files)
+    is_event = pc.and_(rows[events.user_id].is_valid(), rows[events.time].is_valid())
+    kept = rows.filter(is_event)
+    if not len(kept):
         raise SchemaError(f"{path} has no row with {events.user_id} and {events.time}")
-    load(client, events, rows)
-    return summary_of(rows, events)
+    load(client, events, kept)
+    return replace(summary_of(kept, events), remarks=_remarks(found, files, rows, kept))
+
+
+def _remarks(
+    found: Sequence[Path], files: Sequence[Path], rows: pa.Table, kept: pa.Table
+) -> list[str]:
+    """Say what is left out, and what counts several times."""
+    remarks = []
+    others = [file for file in found if file not in files]
+    if others:
+        remarks.append(remark(others, "are left out, because of their ending"))
+    if len(kept) < len(rows):
+        count = len(rows) - len(kept)
+        remarks.append(f"{count:,} rows without a user or a time are left out")
+    distinct = kept.group_by(kept.column_names).aggregate([])
+    if len(distinct) < len(kept):
+        count = len(kept) - len(distinct)
+        remarks.append(
+            f"{count:,} rows repeat another one, and count as further events"
+        )
+    return remarks
 
 
 def summary_of(rows: pa.Table, events: Events) -> Summary:
     """Return what the demo needs to know of the events."""
-    times, names = rows[events.time], set[str]()
+    times = rows[events.time]
     days = times.cast(pa.date32(), safe=False)
+    names = set[str]()
     if events.name:
         names.update(rows[events.name].unique().drop_null().to_pylist())
     counts = days.value_counts().to_pylist()
-    dates = days_of_data({one["values"]: one["counts"] for one in counts})
-    # Days are whole where times are days; else the last may still have gone on.
-    has_hours = pc.any(pc.not_equal(times, days)).as_py()
+    dates = days_of_data({day["values"]: day["counts"] for day in counts})
+    # Days are whole where most times are days; else the last may still have gone on.
+    has_hours = 2 * pc.sum(pc.not_equal(times, days)).as_py() > len(rows)
     return Summary(
         rows=len(rows),
         users=pc.count_distinct(rows[events.user_id]).as_py(),
         dates=frozenset(dates),
-        last_full_day=max(dates) - timedelta(days=bool(has_hours)),
+        last_full_day=max(dates) - timedelta(days=has_hours),
         events=frozenset(names),
         user_columns=frozenset(),
     )

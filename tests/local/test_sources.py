@@ -76,11 +76,32 @@ def test_what_is_no_event_is_named_by_file_row_and_value(tmp_path, name, content
         sources.load_events(None, tmp_path, SHOP)
 
 
-@pytest.mark.parametrize(("hour", "last"), [(0, 10), (9, 9)])
-def test_the_last_day_of_events_is_whole_only_where_times_are_days(hour, last):
-    days = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 10)]
-    at = [*days, datetime(2026, 1, 10, hour, tzinfo=UTC)]
-    rows = pa.table({"customer": ["a"] * 10, "at": at, "type": ["x"] * 10})
+def test_all_files_of_a_folder_are_read_or_named(tmp_path, deployment):
+    """With rows that are left out, and rows that are there twice. Defect: without a
+    word `feb.CSV`, `mar.tsv` and files in folders were left out."""
+    (tmp_path / "2026-04").mkdir()
+    file(tmp_path, "jan.csv", CSV)
+    file(tmp_path, "feb.CSV", CSV.replace("7,", "8,") + "9,,buy,1,x\n")
+    file(tmp_path, "mar.tsv", CSV.replace("7,", "9,").replace(",", "\t"))
+    file(tmp_path / "2026-04", "part.csv", CSV)
+    file(tmp_path, "notes.txt", "none")
+    file(tmp_path, "._jan.csv", "hidden by macOS")
+    summary = sources.load_events(deployment.warehouse.client, tmp_path, SHOP)
+
+    assert summary.rows == 4
+    assert summary.remarks == [
+        "1 files are left out, because of their ending: notes.txt",
+        "1 rows without a user or a time are left out",
+        "1 rows repeat another one, and count as further events",
+    ]
+
+
+@pytest.mark.parametrize(("hours", "last"), [([0], 10), ([0, 9], 10), ([9, 17], 9)])
+def test_the_last_day_of_events_is_whole_where_most_times_are_days(hours, last):
+    """Defect: one row with a time took a day away."""
+    days = [datetime(2026, 1, day, hours[0], tzinfo=UTC) for day in range(1, 11)]
+    at = [*days, datetime(2026, 1, 10, hours[-1], tzinfo=UTC)]
+    rows = pa.table({"customer": ["a"] * 11, "at": at, "type": ["x"] * 11})
 
     assert sources.summary_of(rows, SHOP).last_full_day == date(2026, 1, last)
 
@@ -113,6 +134,13 @@ class TestSources:
         (folder / "sources" / "loyalty.parquet").touch()
 
         assert ga4_export.export_files(folder) == [folder / "events.json"]
+
+    def test_a_source_in_two_files_is_refused(self, folder):
+        """Defect: one of them was loaded."""
+        for name in ("loyalty.csv", "loyalty.CSV.gz"):
+            (folder / "sources" / name).touch()
+        with pytest.raises(SchemaError, match=r"twice: loyalty.CSV.gz, loyalty.csv"):
+            sources.load_folder(None, folder, USE_CASE)
 
     @pytest.mark.parametrize(
         ("name", "content", "message"),

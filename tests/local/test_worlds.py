@@ -222,6 +222,15 @@ class TestCardFiles:
         expected = table.to_pandas().astype(float)
         assert checked(tmp_path / "cards.parquet").equals(expected)
 
+    def test_card_files_may_have_labels_in_quotes(self, table, tmp_path):
+        """As OpenML writes them. Defect: they were refused."""
+        path = tmp_path / "creditcard.csv"
+        rows = table.to_pandas().astype(float)
+        quoted = rows["Class"].map({0.0: "'0'", 1.0: "'1'"})
+        rows.assign(Class=quoted).to_csv(path, index=False)
+
+        assert checked(path)["Class"].equals(rows["Class"])
+
     @pytest.mark.parametrize(
         ("change", "says"),
         [
@@ -230,7 +239,7 @@ class TestCardFiles:
             (lambda t: pa.concat_tables([t, t]), "row 201: Time is earlier than"),
             (column("V3", ["high"]), "row 1: expected a finite number in column V3"),
             (column("V4", [1.0, math.nan]), "row 2: V4 is not a finite number"),
-            (column("Class", [2]), "values other than 0 and 1"),
+            (column("Class", [2]), "row 1: expected 0 or 1 in column Class, found 2"),
             (column("Class", [1]), "has no genuine transactions"),
         ],
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import zipfile
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -28,34 +31,80 @@ def read(tmp_path):
     return reading
 
 
+def zipped(content: bytes, *others: str) -> bytes:
+    """Return an archive of a file, and of others beside it."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in ("x.csv", "__MACOSX/._x.csv", *others):
+            file.writestr(name, content)
+    return archive.getvalue()
+
+
 @pytest.mark.parametrize(
-    ("pack", "ending"),
-    [(bytes, ""), (gzip.compress, ".gz"), (zstandard.compress, ".zst")],
+    "pack", [bytes, gzip.compress, bz2.compress, zstandard.compress, zipped]
 )
-def test_csv_is_read_however_it_is_packed(read, pack, ending):
+def test_csv_is_read_however_it_is_packed_and_named(read, pack):
     """Texts are as they are written; Windows marks the first line."""
     expected = [{"id": "007", "amount": "1.5"}]
     marked = b"\xef\xbb\xbf" + CSV.replace(b"\n", b"\r\n")
 
-    assert read(pack(CSV), f"x.csv{ending}").to_pylist() == expected
-    assert read(pack(marked), f"x.csv{ending}").to_pylist() == expected
+    assert read(pack(CSV), "x.CSV").to_pylist() == expected
+    assert read(pack(marked), "x").to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"id;amount\nb;1,5\nc;2,5\n",
+        b"id\tamount\nb\t1,5\nc\t2,5\n",
+        b"sep=;\nid;amount\nb;1,5\nc;2,5\n",
+        b"Orders, 2026\n\nid;amount\nb;1,5\nc;2,5\n",
+        b' id ,amount\nb,"1,5"\nc,"2,5"\n',
+        "id|amount\nb|1,5\nc|2,5\n".encode("utf-16"),
+    ],
+    ids=str,
+)
+def test_csv_is_read_as_spreadsheets_of_any_country_write_it(read, content):
+    """Defect: of semicolons the file was refused, and of a title the title was the
+    header."""
+    assert read(content).to_pylist() == [
+        {"id": "b", "amount": "1,5"},
+        {"id": "c", "amount": "2,5"},
+    ]
+
+
+def test_decimal_commas_are_not_taken_for_what_is_between_columns(read):
+    """Though every row has more of them than of semicolons."""
+    [row] = read(b"id;amount\n3,4;1,5\n").to_pylist()
+
+    assert row == {"id": "3,4", "amount": "1,5"}
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"id;amount\n7;1,5\n", "has ';' between its columns"),
         (b"", "is empty"),
         (b"id,amount,id\n", "several columns of the same name: id"),
-        ("id,amount\n\u00f6,1\n".encode("latin-1"), "cannot be read"),
+        ("id,amount\n\u00f6,1\n".encode("latin-1"), "is not in UTF-8. Save it as CSV"),
+        (zipped(CSV, "y.csv"), "has 2 files: x.csv, y.csv. Unpack it"),
+        (zipped(CSV, "xl/workbook.xml"), "is a spreadsheet, .* save its table as CSV"),
+        (b'[{"id": 1}]', "neither Parquet nor CSV"),
+        (b"id,amount\n1,2,3\n4,5,6\n", "row 1 has 3 columns instead of 2"),
+        (b'id,amount\n1,"2\n3,4\n', "row 1 has a quotation mark that is not closed"),
     ],
-    ids=str,
 )
 def test_csv_of_another_form_is_refused(read, content, message):
     """With the file, what was found and what is expected."""
     with pytest.raises(SchemaError, match=message) as refused:
         read(content)
     assert "x.csv" in refused.value.message
+
+
+def test_a_small_file_that_unpacks_to_a_large_one_is_refused(read):
+    """Defect: 2 MB were unpacked to 2 GB, in memory."""
+    rows = gzip.compress(CSV * 20_000) * 1_000
+    with pytest.raises(SchemaError, match="unpacks to more than 268 MB"):
+        read(rows)
 
 
 def test_a_file_that_is_cut_off_or_not_there_is_refused(read, tmp_path):
@@ -106,6 +155,7 @@ MORNING = datetime(2026, 1, 5, 10, tzinfo=UTC)
         ("NUMERIC", "99999999999999999999999999999.999999999", None),
         ("BOOL", "true", True),
         ("BOOL", "1.0", True),
+        ("BOOL", "'1'", True),
         ("DATE", "2026-01-05", date(2026, 1, 5)),
         ("DATE", "2026-01-05 00:00:00", date(2026, 1, 5)),
         (
