@@ -49,7 +49,7 @@ REST = re.compile(
     r"(part|shard|of|[^a-z])*(\.(json|ndjson|jsonl|parquet))?(\.(gz|zst))?"
 )
 # The fields of a record's type that are no records.
-FIELDS = re.compile(r'(\w+)"? (BIGINT|DOUBLE|VARCHAR|BOOLEAN)\b')
+FIELDS = re.compile(r'(\w+)"? (BIGINT|DOUBLE|VARCHAR|BOOLEAN|JSON)\b')
 CHECKED_ROWS = 100
 # The first moment of 2000, which no site's analytics are older than.
 OLDEST = 946_684_800_000_000
@@ -183,8 +183,9 @@ def _read(
     kinds = {name: kind for name, kind, *_ in described}
     # JSON tells an id that is a number from a text.
     kinds |= dict.fromkeys(("user_pseudo_id", "user_id"), "JSON")
-
-    form = "array" if _is_marked_array(path) else "auto"
+    for name, identity in (("ecommerce", "transaction_id"), ("items", "item_id")):
+        kinds[name] = kinds[name].replace(f"{identity} VARCHAR", f"{identity} JSON")
+    form = "array" if _is_array(path) else "auto"
 
     def read(statement: str, kinds: Mapping[str, str]) -> None:
         fields = ", ".join(f"'{name}': '{kind}'" for name, kind in kinds.items())
@@ -202,7 +203,7 @@ def _read(
         if malformed := re.search(r"Malformed JSON.* in \S+ (\d+): (.*)", str(problem)):
             # DuckDB names the next row.
             row, reason = int(malformed[1]) - 1, malformed[2]
-            expected = "expected JSON, a row a line or an array of rows"
+            expected = "expected JSON, a row a line or one array of rows"
             raise SchemaError(f"{path}, row {row}: {expected}: {reason}") from problem
         for name, kind in kinds.items():
             # DuckDB's number of a row is wrong where a value in a list is.
@@ -217,15 +218,19 @@ def _read(
         "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE ("
         "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
         "AS event_date, user_pseudo_id ->> '$' AS user_pseudo_id, "
+        "IF(ecommerce IS NULL, NULL, STRUCT_UPDATE(ecommerce, transaction_id := "
+        "ecommerce.transaction_id ->> '$')) AS ecommerce, "
+        "LIST_TRANSFORM(items, LAMBDA i: STRUCT_UPDATE(i, item_id := i.item_id ->> '$')"
+        ") AS items, "
         f"user_id ->> '$' AS user_id), {place} AS place FROM given"
     )
 
 
-def _is_marked_array(path: Path) -> bool:
-    """Return whether a byte order mark hides from DuckDB that rows are an array."""
+def _is_array(path: Path) -> bool:
+    """Return whether rows are an array, which a byte order mark hides from DuckDB."""
     with pa.input_stream(str(path), compression="detect") as file:
-        mark, _, rows = file.read(4096).partition(codecs.BOM_UTF8)
-    return not mark and rows.lstrip().startswith(b"[")
+        beginning = file.read(4096).removeprefix(codecs.BOM_UTF8)
+    return bool(beginning.lstrip().startswith(b"["))
 
 
 def _first_wrong(database: duckdb.DuckDBPyConnection, name: str, kind: str) -> str:

@@ -19,6 +19,12 @@ SELECT
       THEN 'user_pseudo_id: expected a text, found the number ' || user_pseudo_id
     WHEN is_number(user_id)
       THEN 'user_id: expected a text, found the number ' || user_id
+    WHEN is_number(ecommerce.transaction_id)
+      THEN 'ecommerce.transaction_id: expected a text, found the number '
+        || ecommerce.transaction_id
+    WHEN LEN(LIST_FILTER(items, LAMBDA i: is_number(i.item_id))) > 0
+      THEN 'items.item_id: expected a text, found the number '
+        || LIST_FILTER(items, LAMBDA i: is_number(i.item_id))[1].item_id
   END AS why
 FROM given
 WHERE why IS NOT NULL

@@ -212,6 +212,10 @@ def test_files_that_are_left_out_or_say_no_table_are_named(tmp_path):
         ({"event_timestamp": str(NOON)}, {}),
         ({"event_timestamp": float(NOON)}, {}),
         ({"user_id": 2**53 - 1}, {"user_id": str(2**53 - 1)}),
+        (
+            {"ecommerce": {"transaction_id": 7}, "items": [{"item_id": 8}, {}]},
+            {"ecommerce": {"transaction_id": "7"}, "items": [{"item_id": "8"}, {}]},
+        ),
         ({"user_ltv": {"revenue": "1.5"}}, {"user_ltv": {"revenue": 1.5}}),
         ({"user_id": None, "event_value_in_usd": float("nan")}, {}),
         # GA4 writes parameters whose value is empty.
@@ -252,6 +256,16 @@ class TestRefusals:
             # Defect: it was read as 1022133605.1731383.
             (event(user_pseudo_id=1022133605.1731382094), "row 2: user_pseudo_id: .*"),
             (event(user_id=2**53), "row 2: user_id: expected a text.* 90071992547"),
+            # Defect: an order was two, as a number and as a text.
+            (
+                event(ecommerce={"transaction_id": 1.5e7}),
+                "transaction_id: expected a t",
+            ),
+            (
+                event(ecommerce={"transaction_id": 2**53}),
+                "transaction_id: expected a t",
+            ),
+            (event(items=[{}, {"item_id": 7.0}]), "items.item_id: expected a text"),
             ([event()], "expected"),
         ],
         ids=str,
@@ -299,6 +313,7 @@ class TestRefusals:
         ("name", "content", "message"),
         [
             ("events.json", b"{}\nno", "row 2: expected JSON, a row a line"),
+            ("events.json", b"[{}]\n[{}]", "expected JSON, .* or one array of rows"),
             ("events.json", "{}".encode("utf-16"), "UTF-16 encoding is not supported"),
             ("events.parquet", b"PAR?", "events.parquet cannot be read.*too small"),
             ("events.csv", b"a,b", r"events.csv has no file that ends with"),
