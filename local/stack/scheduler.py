@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -40,6 +41,8 @@ def run(
     headers = {
         "User-Agent": "Google-Cloud-Scheduler",
         "X-CloudScheduler": "true",
+        # The same at each attempt.
+        "X-CloudScheduler-ScheduleTime": datetime.now(UTC).isoformat(),
     }
     deadline_s = _seconds(flags["attempt-deadline"])
     pause_s, longest_s = _seconds(flags["min-backoff"]), _seconds(flags["max-backoff"])

@@ -106,6 +106,11 @@ class Lease:
         self.artifacts.replace(self.name, json_of(file), before)
 
 
+def name_of(use_case: str, kind: str, as_of: date) -> str:
+    """Return the name of the object of a lease."""
+    return f"runs/{use_case}/{kind}/{as_of.isoformat()}.json"
+
+
 @contextlib.contextmanager
 def leased(
     artifacts: Artifacts,
@@ -132,7 +137,7 @@ def leased(
     Raises:
         RunInProgress: Another run holds it.
     """
-    name = f"runs/{use_case}/{kind}/{as_of.isoformat()}.json"
+    name = name_of(use_case, kind, as_of)
     what = f"{kind} of {use_case}" + ("" if as_of == ANY_DATE else f" for {as_of}")
     stored, now = artifacts.find(name), clock()
     file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()

@@ -16,11 +16,16 @@ from propensity.audience import declared
 from propensity.audience.delivery import Done
 from propensity.audience.run import send
 from propensity.gcp import secrets
+from propensity.gcp.artifacts import content_of
+from propensity.registry.leases import LeaseFile, name_of
 from propensity.runs.run import Answer, Run
+from propensity.timeframe import DAY
 
 # The scheduler's last call comes after 190 minutes (05-Audiences/scheduler.sh), so that
 # a wait ends with an error.
 PATIENCE = timedelta(minutes=150)
+# The kind of the leases of its runs.
+KIND = "audiences"
 # The scheduler waits for 30 minutes. Its next call continues a longer delivery.
 LONGEST_S = 25 * 60
 ABOUT = ("destination", "members", "held_out")
@@ -63,14 +68,37 @@ def send_due(run: Run) -> Answer:
             entry["prediction_as_of"] = f"{done.about['as_of']}"
             entry |= {key: done.about[key] for key in ABOUT} | counted
         entries.append(entry)
+    if late := _still_waiting(run):
+        failed.append(late)
+        run.log("ERROR", late, outcome=errors.AudienceStopped.code)
     answer = {"audiences": entries, **sums}
     if failed:
         raise (errors.AudienceWaits if waits else errors.AudienceStopped)(
-            f"{len(failed)} of {len(entries)} audiences were not sent whole. "
-            + "; ".join(failed),
+            "audiences were not sent whole. " + "; ".join(failed),
             detail=answer,
         )
     return answer
+
+
+def _still_waiting(run: Run) -> str:
+    """
+    Return a message if the calls of the day before ended while an audience waited.
+
+    They go on until it is sent or a person is told. So this one is the first that does
+    not know any more on which day it was due.
+    """
+    day = run.as_of - DAY
+    name = name_of(run.use_case.name, KIND, day)
+    stored = run.artifacts.find(name)
+    if stored is None:
+        return ""
+    file = content_of(stored, LeaseFile, name=name)
+    if file.error != errors.AudienceWaits.__name__:
+        return ""
+    return (
+        f"audiences of {day} still wait, and nobody calls for them any more. To send "
+        f'them, call 05-Audiences with "as_of": "{day}"'
+    )
 
 
 def _sent(run: Run, name: str) -> tuple[str, Done | None]:

@@ -2,12 +2,13 @@
 A run: its request, its lease, its answer and its log line.
 
 The decorator ``run`` turns the body of a ``main.py`` into an HTTP function. The body
-does the run; the decorator does the rest. The date is the request's, by default
-today by the entry point's clock.
+does the run; the decorator does the rest. The date is the request's, by default the day
+on which the scheduler's call was due, and else today by the entry point's clock.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import time
@@ -33,7 +34,7 @@ from propensity.registry.deployment import Deployment
 from propensity.registry.leases import ANY_DATE, Lease, leased
 from propensity.schema import Row, Table, plain
 from propensity.settings import Settings
-from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, day_of
+from propensity.timeframe import DAY, TRUTH_DELAY_DAYS, Timeframe, day_of, moment_of
 
 Answer = Mapping[str, object]
 
@@ -41,6 +42,9 @@ MAXIMUM_BODY = 64 * 1024
 
 # Event time counts from 1970, and windows reach back from an as-of date by months.
 EARLIEST = date(1971, 1, 1)
+
+# When a call of Cloud Scheduler was due, however often it is repeated.
+DUE = "X-CloudScheduler-ScheduleTime"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +247,8 @@ def parse(
         request: ``POST`` with an optional JSON object of ``use_case``, ``as_of``
             (YYYY-MM-DD, from 1971 on), ``force`` and, of some functions, ``trial``.
         default_use_case: Where the request names none.
-        today: UTC; the default of ``as_of``, which may not be later.
+        today: UTC; ``as_of`` may not be later. Its default is the day on which the
+            scheduler's call was due, or else today.
         has_trials: Whether the function can be tried.
 
     Raises:
@@ -274,17 +279,35 @@ def parse(
     for name in ("force", "trial"):
         if not isinstance(body.get(name, False), bool):
             raise errors.RequestError(f"{name} must be true or false", field=name)
+    as_of = body.get("as_of")
+    if as_of is None:
+        day = _day_due(request.headers.get(DUE, ""), today)
+    else:
+        day = _as_of(as_of, today)
     return RunRequest(
         use_case,
-        _as_of(body.get("as_of"), today),
+        day,
         force=body.get("force") is True,
         trial=body.get("trial") is True,
     )
 
 
+def _day_due(due: str, today: date) -> date:
+    """
+    Return the day, in UTC, of a call that was due at a time; today if that is no time.
+
+    A call that is repeated after midnight is still of the day before. Repetitions are
+    over within a day, so any other day is not believed: a call by hand has a schedule
+    that is years away.
+    """
+    with contextlib.suppress(ValueError):
+        day = moment_of(due).date()
+        if day == today - DAY:
+            return day
+    return today
+
+
 def _as_of(value: object, today: date) -> date:
-    if value is None:
-        return today
     try:
         as_of = day_of(value if isinstance(value, str) else repr(value))
     except ValueError as error:

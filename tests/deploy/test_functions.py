@@ -12,6 +12,7 @@ import pytest
 from deploy import DeploymentError, configuration, functions
 from deploy.functions import ROOT, SUBSCRIPTIONS
 from propensity.registry.leases import DURATION
+from propensity.runs import audiences
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, Settings
 from tests.deploy.conftest import SETTINGS
 
@@ -96,6 +97,21 @@ class TestTogether:
             assert longest_s + patience_s("model_evaluation") <= 3600 * (later - first)
             assert first >= 0
             assert 3600 * later + patience_s("predictions") < 24 * 3600
+
+    def test_calls_by_the_clock_end_before_they_are_of_another_day(self):
+        """A call of the evening is repeated after midnight, and still of its day: a run
+        believes a schedule of the day before, and of no earlier one."""
+        for zone in ZONES:
+            hours = configuration.of({**SETTINGS, "DEPLOY_TIME_ZONE": zone}).hours
+            for target, hour in hours.items():
+                retries = BY_TARGET[target].schedule.flags["max-retry-attempts"]
+                longest_s = ATTEMPT_DEADLINE_S * (1 + int(retries))
+
+                assert 3600 * hour + patience_s(target) + longest_s < 48 * 3600
+
+    def test_a_wait_of_an_audience_ends_with_an_error(self):
+        """Before the last call of the clock, so that it tells a person."""
+        assert audiences.PATIENCE.total_seconds() < patience_s("audiences")
 
     @pytest.mark.parametrize(
         ("zone", "hours"),

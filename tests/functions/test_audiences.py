@@ -6,7 +6,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from propensity.audience.declared import load
 from propensity.gcp import secrets
 from propensity.registry.deployment import opened
 from propensity.runs import audiences
+from propensity.timeframe import DAY
 from tests.deployment import Deployment, entered
 from tests.rows import publish
 
@@ -101,10 +102,10 @@ def write(site: Deployment, crm: Crm) -> None:
     declare(site, "winback", WINBACK)
 
 
-def by_hand(site: Deployment, day: date, use_case="ga4_purchase"):
+def by_hand(site: Deployment, day: date, name: str = "winback"):
     """Send an audience as `propensity audience send` does."""
-    with entered(site.environment), opened(use_case) as deployment:
-        named = load(deployment.use_case, "winback")
+    with entered(site.environment), opened("ga4_purchase") as deployment:
+        named = load(deployment.use_case, name)
         secret = secrets.reader(site.settings)
         done = run.send(deployment, named, secret, until=day)
     assert done.failure is None
@@ -256,6 +257,39 @@ def test_late_predictions_are_waited_for_and_then_a_person_is_told(
     assert crm.requests == before
     publish(running.warehouse, later, USERS)
     assert post(running, later).json["sent"] > 0
+
+
+def test_an_audience_that_was_due_before_midnight_is_sent_after_it(running, day, crm):
+    """Defect: in the Americas the last calls of a day are of the next one, for which
+    the audience was not due: it was lost, and nobody was told."""
+    evening = datetime.now(UTC).date() - timedelta(days=1)
+    weekday = f"{evening:%A}".lower()
+    declare(running, "evening", f'{WINBACK}days = ["{weekday}"]\n')
+    by_hand(running, day, "evening")
+    headers = {"X-CloudScheduler-ScheduleTime": f"{evening}T23:50:00Z"}
+    before = running.post("audiences", {}, headers=headers)
+    publish(running.warehouse, evening, USERS)
+    after = running.post("audiences", {}, headers=headers)
+
+    assert before.json["error"] == "audience_waits"
+    outcomes = {
+        entry["audience"]: entry["outcome"] for entry in after.json["audiences"]
+    }
+    assert outcomes["evening"] == "sent"
+
+
+def test_a_person_is_told_if_calls_end_while_an_audience_waits(running, day, log_lines):
+    """As of a day whose calls do not know any more on which one they were due."""
+    later = day + timedelta(days=7)
+    refused(post(running, later), 503, "audience_waits")
+    log_lines()
+    message = refused(post(running, later + DAY), 409, "audience_stopped")
+    publish(running.warehouse, later, USERS)
+    assert post(running, later).json["sent"] > 0
+
+    assert f'call 05-Audiences with "as_of": "{later}"' in message
+    assert {line["outcome"] for line in log_lines()} >= {"audience_stopped"}
+    assert post(running, later + DAY).status_code == 200
 
 
 def test_a_receiver_that_is_down_is_tried_again(running, day, crm, monkeypatch):

@@ -42,6 +42,8 @@ def test_a_function_is_called_until_it_answers_with_success():
     for _, headers, _ in function.heard:
         assert headers["X-CloudScheduler"] == "true"
         assert headers["User-Agent"] == "Google-Cloud-Scheduler"
+    due = [headers["X-CloudScheduler-ScheduleTime"] for _, headers, _ in function.heard]
+    assert len({*due}) == 1
 
 
 def test_attempts_end_where_the_schedule_ends_them():

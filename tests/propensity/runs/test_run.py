@@ -66,6 +66,34 @@ def function(new_function) -> Function:
     return new_function(once=False)
 
 
+@pytest.mark.parametrize(
+    ("days", "hour", "expected"),
+    [
+        (-1, "T23:50:00Z", -1),
+        (0, "T00:00:00.123456789Z", 0),
+        (-2, "T23:30:00-02:00", -1),
+        # By hand, and no time.
+        (300, "T00:00:00Z", 0),
+        (-8, "T23:50:00Z", 0),
+        (-1, "", -1),
+        (-1, " soon", 0),
+    ],
+)
+def test_a_call_of_the_clock_is_of_the_day_on_which_it_was_due(
+    function, days, hour, expected
+):
+    """Defect: a call that was repeated after midnight was one of the next day, for
+    which nothing was due."""
+    due = f"{TODAY + timedelta(days=days)}{hour}"
+    function.post(headers={"X-CloudScheduler-ScheduleTime": due})
+    body = {"as_of": "2026-03-02"}
+    function.post(body, headers={"X-CloudScheduler-ScheduleTime": due})
+    usual, asked = function.runs
+
+    assert usual.as_of == TODAY + timedelta(days=expected)
+    assert asked.as_of == date(2026, 3, 2)
+
+
 def test_requests_say_what_to_run(function):
     """Without a body it is today, the default use case, and no force."""
     answer = function.post()
