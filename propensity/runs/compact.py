@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from propensity import usecases
-from propensity.errors import ArtifactError
+from propensity.errors import ArtifactError, AudienceStopped
 from propensity.gcp.artifacts import content_of
 from propensity.registry.leases import LeaseFile
 from propensity.registry.versions import Registry
@@ -201,8 +201,9 @@ def ages_of(artifacts: Artifacts, use_case: str, *, today: date) -> dict[str, in
     """
     Return ages in days by the names of their log fields.
 
-    They count from the as-of dates of the newest runs that succeeded, and of the
-    training that made the champion. A run that never happened has no age.
+    They count from the as-of dates of the newest runs that succeeded, or stopped for a
+    person, and of the training that made the champion. A run that never happened has no
+    age.
 
     Raises:
         ArtifactError: A pointer or a card is damaged.
@@ -217,7 +218,9 @@ def ages_of(artifacts: Artifacts, use_case: str, *, today: date) -> dict[str, in
         names = artifacts.names(f"runs/{use_case}/{kind}/")
         for name in sorted(names, reverse=True):
             stored = artifacts.find(name)
-            if stored and content_of(stored, LeaseFile, name=name).state == "done":
+            file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
+            # Of a run that stops for a person an alert has told already.
+            if file.state == "done" or file.error == AudienceStopped.__name__:
                 day = name.rpartition("/")[2].removesuffix(".json")
                 ages[field] = (today - date.fromisoformat(day)).days
                 break

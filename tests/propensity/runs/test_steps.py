@@ -20,6 +20,9 @@ from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import (
     ArtifactError,
+    AudienceStopped,
+    AudienceWaits,
+    PropensityError,
     SchemaError,
     SettingsError,
     Unavailable,
@@ -147,15 +150,21 @@ AT_NIGHT = datetime(2026, 4, 20, 1, 30, tzinfo=UTC)
 NAME = "ga4_purchase"
 
 
-def ran(artifacts: Artifacts, kind: str, days: int, *, failed: bool = False) -> None:
+def ran(
+    artifacts: Artifacts,
+    kind: str,
+    days: int,
+    *,
+    failure: type[PropensityError] | None = None,
+) -> None:
     """A run of some days ago, ended as the functions end it."""
     day = TODAY - days * DAY
     with (
-        contextlib.suppress(Unavailable),
+        contextlib.suppress(PropensityError),
         leased(artifacts, NAME, kind, day, clock=lambda: AT_NIGHT),
     ):
-        if failed:
-            raise Unavailable("injected")
+        if failure:
+            raise failure("injected")
 
 
 def enthroned(artifacts: Artifacts, days: int) -> None:
@@ -175,7 +184,7 @@ def test_ages_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
     for kind, days in (("train", 20), ("predict", 3), ("evaluate", 7)):
         for ago in (days + 30, days, days + 60):
             ran(artifacts, kind, ago)
-    ran(artifacts, "predict", 1, failed=True)
+    ran(artifacts, "predict", 1, failure=Unavailable)
     enthroned(artifacts, 51)
     with leased(artifacts, NAME, "predict", TODAY, clock=lambda: AT_NIGHT):
         ages = ages_of(artifacts, NAME, today=TODAY)
@@ -187,6 +196,15 @@ def test_ages_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
         "publication_age_days": 3,
         "evaluation_age_days": 7,
     }
+
+
+def test_audiences_that_stopped_for_a_person_have_run(artifacts):
+    """Defect: after the alert that an audience was not sent came one that no run was
+    done. A run that waits for ever is none."""
+    ran(artifacts, "audiences", 2, failure=AudienceStopped)
+    ran(artifacts, "audiences", 1, failure=AudienceWaits)
+
+    assert ages_of(artifacts, NAME, today=TODAY) == {"audience_age_days": 2}
 
 
 def test_ages_need_a_card_of_the_champion(artifacts):
