@@ -24,6 +24,8 @@ from propensity.ids import NAME
 from propensity.usecases import UseCase, declaration
 
 FOLDER = "audiences"
+# The name of the destination that needs no file.
+BUCKET = "bucket"
 # The largest audience.
 MOST_USERS = 1_000_000_000
 RULES = ("top", "deciles", "threshold", "budget")

@@ -218,12 +218,11 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
             gone = Request(audience, destination.name, action, [Member(user)], key)
             ledger.record(gone, REJECTED, SUPPRESSED)
     for member in sorted(audience.treated, key=lambda one: one.user_id):
-        removable.pop(member.user_id, None)
         if (ADD, member.user_id) not in done:
             groups[ADD, ""].append(member)
-    for user in sorted(removable):
-        if (REMOVE, user) not in done:
-            groups[REMOVE, ""].append(removable[user])
+    for member in _leaving(listed, audience.treated, destination.known_by):
+        if (REMOVE, member.user_id) not in done:
+            groups[REMOVE, ""].append(member)
     requests = list[Request]()
     size = destination.batch
     for (action, key), members in groups.items():
@@ -239,6 +238,30 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
             requests.append(request)
     requests.sort(key=lambda request: request.was_refused)
     return sorted(requests, key=lambda request: request.action == ADD)
+
+
+def _leaving(
+    listed: Sequence[Member], treated: Sequence[Member], known_by: Sequence[str]
+) -> list[Member]:
+    """
+    Return who is taken off a list, in order: who has left, or has another address.
+
+    Otherwise the earlier address would stay on the list for good.
+
+    Args:
+        known_by: Columns by which the destination knows a user.
+    """
+    staying = {member.user_id: member for member in treated}
+    leaving = []
+    for member in listed:
+        now = staying.get(member.user_id, Member(member.user_id))
+        is_known = member.attributes is not None
+        has_changed = any(
+            member.known_by(name) != now.known_by(name) for name in known_by
+        )
+        if member.user_id not in staying or is_known and has_changed:
+            leaving.append(member)
+    return sorted(leaving, key=lambda member: member.user_id)
 
 
 def users_of(requests: Sequence[Request], action: str) -> int:

@@ -101,12 +101,15 @@ class Destination(ABC):
         name: In the ledger.
         batch: Users in a request, at most.
         actions: ``add``, and ``remove`` where it can take users off its list.
+        known_by: Columns by which it knows a user, such as an address; none if it is
+            the user id.
         rate: Requests a second, at most; 0 for any number.
     """
 
     name: str
     batch: int
     actions: Sequence[str] = (ADD,)
+    known_by: Sequence[str] = ()
     rate: float = 0.0
 
     @abstractmethod

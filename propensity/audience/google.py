@@ -145,6 +145,7 @@ class Google(Destination):
         self.name = file.name
         self._is_events = file.account_type == ANALYTICS
         self.batch = EVENTS if self._is_events else MEMBERS
+        self.known_by = [column for column in (file.email, file.phone) if column]
         named = {file.email, file.phone, file.consent_by}
         missing = named - {"", *columns}
         if missing:

@@ -35,7 +35,7 @@ from propensity.audience.destination import (
     Unanswered,
 )
 from propensity.audience.members import Member
-from propensity.audience.templates import MADE, filled, secrets_in
+from propensity.audience.templates import MADE, filled, secrets_in, values_in
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp.artifacts import sha256
 from propensity.pages.words import cleaned
@@ -181,6 +181,9 @@ class Http(Destination):
         self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
         self._file, self._variables = file, variables
         self._columns = columns
+        named = values_in([file.user, file.body])
+        if "user_id" not in named:
+            self.known_by = [column for column in columns if column in named]
         known = json.dumps(dict.fromkeys(columns, "somebody"))
         somebody = [Member("somebody", 0.5, 50, 1.0, attributes=known)]
         if taken := {*columns} & {*MADE, "users", "index"}:

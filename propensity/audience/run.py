@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from propensity import errors
 from propensity.audience import delivery
-from propensity.audience.declared import Named
+from propensity.audience.control import USER
+from propensity.audience.declared import BUCKET, Named
 from propensity.audience.destination import (
     ADD,
     REMOVE,
@@ -28,6 +29,7 @@ from propensity.audience.destination import (
 )
 from propensity.audience.google import ANALYTICS, Google, GoogleFile
 from propensity.audience.http import Http, HttpFile, concealed
+from propensity.audience.lists import check_moved
 from propensity.audience.members import Audience, find_or_choose, store
 from propensity.audience.plan import planned
 from propensity.audience.templates import filled, secrets_in
@@ -44,8 +46,6 @@ from propensity.tables import every as tables
 
 # Older predictions send no one: the week's own are late.
 FRESH = timedelta(days=7)
-# The name of the destination that needs no file.
-BUCKET = "bucket"
 # Returns the value of a secret by its name, or raises SettingsError.
 Secret = Callable[[str], str]
 
@@ -170,6 +170,9 @@ def _opened(
 ) -> delivery.Ledger:
     audience = find_or_choose(deployment, named, until=until, now=clock.now())
     destination = opened(named, deployment, secret, columns=audience.columns)
+    if audience.control.by != USER:
+        destination.known_by = [audience.control.by]
+    check_moved(deployment, named.name, destination.name)
     return delivery.Ledger(deployment, audience, destination, clock)
 
 

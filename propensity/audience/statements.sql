@@ -117,44 +117,41 @@ WHERE score IS NOT NULL
 GROUP BY 1
 
 -- statement: audience_listed
--- One row per user whom a destination may have on the list from before an as-of date:
--- who was added, or may have been, and was not removed since; with the further columns
--- that the user was last sent with.
--- By the time of each row, and not its date: a user who is suppressed and allowed again
--- within a week is removed and added as of one date.
+-- One row per user whom a destination may have on the list from before an as-of date;
+-- with the further columns that the user was last sent with.
 -- Parameters: @use_case, @audience, @destination STRING; @as_of DATE.
 -- Source: ma_audience_ledger, ma_audience_members.
 WITH
-  listed AS (
-    SELECT
-      user_id,
-      MAX(IF(action = 'add', as_of, NULL)) AS as_of
-    FROM ma_audience_ledger
-    WHERE
-      use_case = @use_case
-      AND audience = @audience
-      AND destination = @destination
-      AND as_of < @as_of
-      AND (status = 'accepted' OR action = 'add' AND status = 'pending')
-    GROUP BY user_id
-    HAVING
-      MAX(IF(action = 'add', recorded_at, NULL))
-      >= IFNULL(
-        MAX(IF(action = 'remove', recorded_at, NULL)),
-        TIMESTAMP '1970-01-01 00:00:00+00'
-      )
-  )
+-- include: users_on_lists.sql
 SELECT
   l.user_id,
   m.attributes
-FROM listed AS l
+FROM on_lists AS l
 LEFT JOIN ma_audience_members AS m
   ON
     m.user_id = l.user_id
     AND m.as_of = l.as_of
     AND m.use_case = @use_case
     AND m.audience = @audience
+WHERE
+  l.audience = @audience
+  AND l.destination = @destination
 ORDER BY user_id
+
+-- statement: audience_lists
+-- One row per audience and destination: users whom it may have on the list.
+-- Parameters: @use_case STRING; @as_of DATE, after the deliveries of interest.
+-- Source: ma_audience_ledger.
+WITH
+-- include: users_on_lists.sql
+SELECT
+  audience,
+  destination,
+  COUNT(*) AS users,
+  MAX(as_of) AS as_of
+FROM on_lists
+GROUP BY audience, destination
+ORDER BY audience, destination
 
 -- statement: audience_newcomers
 -- One row, if a user reaches a score: how many users reached it for the first time in
@@ -189,3 +186,51 @@ CROSS JOIN (
   FROM reached
 ) AS b
 GROUP BY b.first_as_of
+
+-- statement: users_on_lists
+-- Part of audience_listed.sql and audience_lists.sql: users whom a destination may have
+-- on the list from before an as-of date, with the date of the last addition: who was
+-- added, or may have been, and was not removed since.
+-- Of one date a removal comes before an addition, unless the user was suppressed since.
+-- What is pending may have arrived whenever.
+-- Parameters: @use_case STRING; @as_of DATE.
+-- Source: ma_audience_ledger.
+  removed AS (
+    SELECT
+      audience,
+      destination,
+      user_id,
+      MAX(as_of) AS as_of,
+      MAX(recorded_at) AS recorded_at
+    FROM ma_audience_ledger
+    WHERE
+      use_case = @use_case
+      AND as_of < @as_of
+      AND action = 'remove'
+      AND status = 'accepted'
+    GROUP BY audience, destination, user_id
+  ),
+  on_lists AS (
+    SELECT
+      a.audience,
+      a.destination,
+      a.user_id,
+      MAX(a.as_of) AS as_of
+    FROM ma_audience_ledger AS a
+    LEFT JOIN removed AS r
+      ON
+        r.audience = a.audience
+        AND r.destination = a.destination
+        AND r.user_id = a.user_id
+    WHERE
+      a.use_case = @use_case
+      AND a.as_of < @as_of
+      AND a.action = 'add'
+      AND a.status IN ('accepted', 'pending')
+      AND (
+        r.user_id IS NULL
+        OR a.as_of > r.as_of
+        OR a.as_of = r.as_of AND (a.status = 'pending' OR a.recorded_at >= r.recorded_at)
+      )
+    GROUP BY a.audience, a.destination, a.user_id
+  )

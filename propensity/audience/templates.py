@@ -60,6 +60,16 @@ def secrets_in(template: Any) -> set[str]:
     return names
 
 
+def values_in(template: Any) -> set[str]:
+    """Return the names of the values that a template needs."""
+    names = set()
+    for text in _texts(template):
+        for part in _PART.findall(text):
+            if _PLACE.fullmatch(part) and not part.startswith("$"):
+                names.add(part[1:-1])
+    return names
+
+
 def _texts(template: Any) -> Iterator[str]:
     if isinstance(template, Mapping):
         template = list(template.values())

@@ -239,8 +239,8 @@ class TestStatement:
             file = crm(receiver) / "destinations" / "crm.toml"
             text = file.read_text().replace("[user]\n", f"[user]\n{places}")
             file.write_text(text)
+            send(deployment, tmp_path, top=1, control="0%", destination="bucket")
             send(deployment, tmp_path, top=1, control="0%")
-        send(deployment, tmp_path, top=1, control="0%", destination="bucket")
 
         [(_, user)] = receiver.sent
         [name] = deployment.artifacts.names("audiences/ga4_purchase/winback/")
@@ -282,6 +282,33 @@ class TestStatement:
             send(deployment, mail(receiver), top=5, control="0%")
 
         assert receiver.sent == before
+
+    @pytest.mark.parametrize("by", [{}, {"control_by": "address"}])
+    def test_an_address_that_changes_is_taken_off_the_list(
+        self, deployment, mail, tmp_path, by
+    ):
+        """Defect: it stayed there for good, also after the user had left.
+
+        The new one is added after that; in capitals it is the same."""
+        file = tmp_path / "winback.sql"
+        best = {"top": 2, "control": "0%", **by}
+        file.write_text(EVEN)
+        with Addressed() as receiver:
+            send(deployment, mail(receiver), **best)
+            receiver.sent.clear()
+            next_week(deployment, {"u190": 0.5, "u180": 0.4})
+            file.write_text(
+                EVEN.replace("@example", "@EXAMPLE").replace(
+                    "CONCAT(", "CONCAT(IF(user_id = 'u190', 'new', ''), "
+                )
+            )
+            send(deployment, mail(receiver), **best)
+
+        assert [(method, one["id"]) for method, one in receiver.sent] == [
+            ("DELETE", "u190@example.com"),
+            ("POST", "u180@EXAMPLE.com"),
+            ("POST", "newu190@EXAMPLE.com"),
+        ]
 
     def test_a_statement_gives_the_address_by_which_a_receiver_rejects_and_forgets(
         self, deployment, mail, tmp_path

@@ -11,6 +11,7 @@ import pytest
 from local.receiver import Receiver
 from propensity.audience import run
 from propensity.audience.delivery import account
+from propensity.audience.members import find_or_choose, store
 from propensity.errors import (
     ArtifactError,
     Conflict,
@@ -207,7 +208,9 @@ class TestLedger:
             to = crm(receiver, remove=True)
             send(deployment, to, **best)
             next_week(deployment, {"u199": 0.3, "u002": 0.2})
-            send(deployment, **best)
+            with opened() as chosen:
+                named, now = winback(to, **best), deployment.clock.now()
+                store(chosen, find_or_choose(chosen, named, until=None, now=now))
             deployment.suppress("u199", at=deployment.clock.now())
             send(deployment, to, **best)
             deployment.clock.advance(60)

@@ -1,0 +1,61 @@
+"""Lists of destinations: how many users of an audience are on them, or may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from propensity.audience.declared import BUCKET
+from propensity.errors import RequestError
+from propensity.registry.deployment import Deployment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """
+    Users of an audience who are on the list of a destination.
+
+    Attributes:
+        destination: Its name in the ledger.
+        users: How many.
+        as_of: Of the newest addition.
+    """
+
+    audience: str
+    destination: str
+    users: int
+    as_of: date
+
+
+def listed(deployment: Deployment) -> list[Listed]:
+    """
+    Return who is on a list, of all audiences of the use case.
+
+    Files in the bucket are no list: each has all users of its date.
+    """
+    rows = deployment.rows("audience_lists", as_of=date.max)
+    lists = [Listed(**dict(row.items())) for row in rows]
+    return [some for some in lists if some.destination != BUCKET]
+
+
+def check_moved(deployment: Deployment, audience: str, destination: str) -> None:
+    """
+    Make sure that nobody stays on the list of an earlier destination.
+
+    Args:
+        destination: Where the audience goes now.
+
+    Raises:
+        RequestError: An earlier destination still has users of the audience.
+    """
+    for some in listed(deployment):
+        if some.audience == audience and some.destination != destination:
+            raise RequestError(
+                f"{some.users:,} users of {audience} are on the list of "
+                f"{some.destination}, and nobody would take them off, because the "
+                f"audience now goes to {destination}",
+                hint="Restore the former name or destination, or take them off first: "
+                f"propensity audience end {audience} --destination "
+                f"'{some.destination}'",
+                field="destination",
+            )
