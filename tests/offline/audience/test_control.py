@@ -22,7 +22,6 @@ from tests.offline.audience.conftest import (
     winback,
 )
 
-pytestmark = pytest.mark.usefixtures("quick")
 HALF = {"control": "50%", "control_group": "all"}
 # Two browsers of each person, with one address.
 ADDRESSES = """

@@ -9,7 +9,6 @@ from propensity.audience import run
 from propensity.errors import RequestError
 from tests.offline.audience.conftest import act, next_week, send, winback
 
-pytestmark = pytest.mark.usefixtures("quick")
 BEST = {"control": "0%", "top": 10}
 
 
