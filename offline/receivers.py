@@ -17,8 +17,7 @@ from msgspec import Struct
 
 from propensity import usecases
 from propensity.audience import declared
-from propensity.audience.declared import Named
-from propensity.audience.run import BUCKET
+from propensity.audience.declared import BUCKET, Named
 from propensity.errors import RequestError, UseCaseError
 from propensity.statements import read
 from propensity.usecases import UseCase
