@@ -2,9 +2,11 @@
 Messages: from the push that brings one, and as a dead letter if it can be no event.
 
 A dead letter is kept for seven days, so that it can be sent again once the cause is
-mended. That needs no name, street address or birth date: the row of an event has only
-the age, which takes the place of the birth date. A message that is no JSON object could
-hold a name anywhere, and can never become an event: of it only the size is kept.
+mended. That needs the values of declared fields alone, and of those no name, street
+address or birth date: the row of an event has only the age, which takes the place of
+the birth date. Any other field, such as a misspelt one or an envelope, could hold a
+person's name in any form, so that its value is not kept. A message that is no JSON
+object can never become an event: of it only the size is kept.
 
 Source: https://cloud.google.com/pubsub/docs/push
 """
@@ -149,14 +151,14 @@ def _moment_or_none(text: str) -> datetime | None:
 # -- dead letters ----------------------------------------------------------------------
 
 
-def redacted(data: bytes, personal: Mapping[str, str]) -> bytes | None:
+def redacted(data: bytes, kinds: Mapping[str, str]) -> bytes | None:
     """
-    Return a message without the values of its personal fields, wherever they are.
+    Return a message with the values of its declared fields that are not personal.
 
-    A message without such fields stays the same bytes; of any other one numbers do.
+    A message that has no others stays the same bytes; of any other one numbers do.
 
     Args:
-        personal: Kinds of the personal fields, by the letters of their names.
+        kinds: Kinds of the declared fields, by the letters of their names.
 
     Returns:
         None for a message that is no JSON object, or has a name twice in one.
@@ -165,7 +167,7 @@ def redacted(data: bytes, personal: Mapping[str, str]) -> bytes | None:
         fields = _parsed(data.decode("utf-8-sig"))
         if not isinstance(fields, dict):
             return None
-        left = _without(fields, personal)
+        left = _declared(fields, kinds)
         return data if left == fields else msgspec.json.encode(left)
     except (ValueError, RecursionError):
         return None
@@ -193,35 +195,22 @@ def _reject_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, object]:
     return fields
 
 
-def _without(value: Any, kinds: Mapping[str, str]) -> Any:
-    """Return a value of JSON without personal fields, at any depth."""
-    if isinstance(value, list):
-        return [_without(one, kinds) for one in value]
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        return _without_in_text(value, kinds)
-    if not isinstance(value, dict):
-        return value
-    left: dict[str, object] = {}
-    for name, one in value.items():
-        kind = kinds.get(letters_of(name))
-        age = _age(value.get("event_time"), one) if kind == "birth date" else None
-        if age is not None:
-            left["age"] = age
-        elif kind:
+def _declared(fields: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
+    """Return fields, of which those that are declared keep a value of one piece."""
+    left: dict[str, Any] = {}
+    for name, value in fields.items():
+        kind = kinds.get(letters_of(name), "")
+        if kind == "birth date":
+            age = _age(fields.get("event_time"), value)
+            if age is not None:
+                left["age"] = age
+                continue
+        is_kept = kind not in ("", "personal", "birth date")
+        if is_kept and not isinstance(value, dict | list):
+            left.setdefault(name, value)
+        else:
             left[name] = REMOVED
-        elif name not in left:
-            left[name] = _without(one, kinds)
     return left
-
-
-def _without_in_text(text: str, kinds: Mapping[str, str]) -> str:
-    """Return a text that is JSON itself, as of programs that encode an event twice."""
-    try:
-        inner = _parsed(text)
-    except ValueError:
-        return text
-    left = _without(inner, kinds)
-    return text if left == inner else msgspec.json.encode(left).decode()
 
 
 def _age(event_time: Any, born: Any) -> int | None:
@@ -238,19 +227,19 @@ def dead_letters(
     refused: Mapping[int, Refused],
     *,
     received_at: datetime,
-    personal: Mapping[str, str],
+    kinds: Mapping[str, str],
 ) -> pa.RecordBatch:
     """
     Return rows of ``dead_letters``: refused messages, without personal values.
 
     Args:
         refused: The reasons, by place in ``messages``.
-        personal: As of ``redacted``.
+        kinds: As of ``redacted``.
     """
     letters = [messages[place] for place in refused]
-    attributes = [_without({**one.attributes}, personal) for one in letters]
+    attributes = [_declared(one.attributes, kinds) for one in letters]
     columns: dict[str, object] = {
-        "raw": [redacted(one.data, personal) for one in letters],
+        "raw": [redacted(one.data, kinds) for one in letters],
         "raw_size": [one.dropped or len(one.data) for one in letters],
         "attributes": [msgspec.json.encode(own).decode() for own in attributes],
         **receipt(letters, received_at),

@@ -56,6 +56,8 @@ KINDS: Mapping[str, object] = {
     "truth time": str,
 }
 PERSONAL = ("personal", "birth date")
+# The fields that an event of any type may have.
+_COMMON = ("event_id", "event_type", "event_time", "use_case", "user_id", "age")
 _OPTIONAL = (*PERSONAL, "label", "instant")
 # Kinds with a column of their own: a type has at most one such field.
 _SINGLE = ("birth date", "amount", "label", "identity", "truth", "truth time")
@@ -155,8 +157,8 @@ class Catalogue:
         types: By name.
         use_cases: Names of the use cases that take events.
         takers: The use cases that take a type, by its name.
-        personal: Kinds of the personal fields of all types, taken or not, by the
-            letters of their names.
+        kinds: Kinds of the fields of all types, taken or not, by the letters of their
+            names; of two types the personal one. Common fields are of kind "common".
     """
 
     def __init__(
@@ -195,10 +197,11 @@ class Catalogue:
             for name in use_case.stream.events:
                 self.types[name] = types[name]
                 self.takers.setdefault(name, []).append(use_case.name)
-        self.personal: dict[str, str] = {}
+        self.kinds = {letters_of(name): "common" for name in _COMMON}
         for event_type in types.values():
-            for name, kind in event_type.personal.items():
-                self.personal[letters_of(name)] = kind
+            for name, kind in event_type.fields.items():
+                if self.kinds.get(letters_of(name)) not in PERSONAL:
+                    self.kinds[letters_of(name)] = kind
         structs: Any = (one.struct() for one in self.types.values())
         # msgspec demands the type of an event only in a union. The nameless type makes
         # one of a single type, too.

@@ -312,7 +312,7 @@ class Consumer(ABC):
             letters,
             kept,
             received_at=self.clients.clock.now(),
-            personal=self.clients.catalogue.personal,
+            kinds=self.clients.catalogue.kinds,
         )
         return kept, rows
 

@@ -139,7 +139,7 @@ class DeadLetter(Row):
     reason: Annotated[str, "For example malformed_json"]
     field: Annotated[str | None, "The wrong field, if known"]
     detail: Annotated[str | None, "Expected and actual value"]
-    raw: Annotated[bytes | None, "Payload without personal fields, if kept"]
+    raw: Annotated[bytes | None, "Values of declared fields, if kept"]
     raw_size: Annotated[int | None, "Bytes of the whole payload"]
     attributes: Annotated[str | None, "The message's attributes, JSON"]
     published_at: PublishedAt

@@ -113,7 +113,7 @@ class TestRefuses:
         assert answer.status_code == 200
         assert (body["outcome"], body["reason"]) == ("dead_letter", name)
         assert (letter["reason"], letter["field"]) == (name, body["field"])
-        kept = None if name == "too_large" else redacted(data, CATALOGUE.personal)
+        kept = None if name == "too_large" else redacted(data, CATALOGUE.kinds)
         assert letter["raw"] == kept
         assert letter["raw_size"] == len(data)
         assert json.loads(letter["attributes"]) == attributes

@@ -89,7 +89,7 @@ def settled(site: Deployment) -> int:
 def kept(sent: Delivery) -> bytes | None:
     """What is kept of a message that is refused."""
     is_large = sent.reason == "too_large"
-    return None if is_large else redacted(sent.data, CATALOGUE.personal)
+    return None if is_large else redacted(sent.data, CATALOGUE.kinds)
 
 
 def check(site: Deployment, sent: Mapping[str, Delivery]) -> None:

@@ -91,15 +91,15 @@ def deployment(deployment, monkeypatch) -> Iterator[Deployment]:
 def stored(deployment) -> None:
     """Messages that were refused and are stored, one of them twice."""
     sent = [
-        Message(b'{"user_id":1}', "m-1", {"event_id": "e-1", "from": "shop"}),
-        Message(b'{"x":1.10}', "m-2", {}, "2026-11-20T11:59:59.123456789Z"),
+        Message(b'{"user_id":1}', "m-1", {"event_id": "e-1", "use_case": "x"}),
+        Message(b'{"amount":1.10}', "m-2", {}, "2026-11-20T11:59:59.123456789Z"),
         Message(b"{}", "m-3", {}),
         Message(b"\xff\x00", "m-4", {}),
     ]
     refused = accepting.accept(sent, DEPLOYED, None, received_at=NOW).refused
     deployment.warehouse.create(tables.DEAD_LETTERS)
     for chosen in (refused, {0: refused[0]}):
-        rows = stream.dead_letters(sent, chosen, received_at=NOW, personal={})
+        rows = stream.dead_letters(sent, chosen, received_at=NOW, kinds=DEPLOYED.kinds)
         deployment.warehouse.write(tables.DEAD_LETTERS, pa.Table.from_batches([rows]))
 
 
@@ -215,8 +215,8 @@ class TestRefused:
             for data, attributes in receive(deployment, EVENTS, 3)
         }
         assert messages == {
-            (b'{"user_id":1}', ("event_id", "e-1"), ("from", "shop")),
-            (b'{"x":1.10}', ("event_id", "m-2")),
+            (b'{"user_id":1}', ("event_id", "e-1"), ("use_case", "x")),
+            (b'{"amount":1.10}', ("event_id", "m-2")),
             (b"{}", ("event_id", "m-3")),
         }
         assert status == 1

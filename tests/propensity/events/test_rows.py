@@ -123,7 +123,7 @@ def test_groups_are_rows_of_the_tables(messages):
     accepted = accept(*messages, catalogue=BOTH)
 
     reasons = [one.reason for one in accepted.refused.values()]
-    letters = dead_letters(messages, accepted.refused, received_at=NOW, personal={})
+    letters = dead_letters(messages, accepted.refused, received_at=NOW, kinds={})
     for table, batch in (
         (STREAM_EVENTS, rows(accepted)),
         (TRUTH_EVENTS, truths(accepted)),
