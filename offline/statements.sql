@@ -1,5 +1,7 @@
 -- statement: forget_browsers
--- One row per browser whose last user id in the export is one of some users.
+-- One row per browser whose last user id in the export is one of some users. An id that
+-- was on more than 50 browsers in a month is nobody's, as in persons.sql: strangers would
+-- go with it.
 -- Parameters: @user_ids ARRAY<STRING>.
 SELECT user_pseudo_id
 FROM ga_events
@@ -7,8 +9,32 @@ WHERE
   table_suffix BETWEEN '00000000' AND '99999999'
   AND user_pseudo_id IS NOT NULL
   AND user_id IS NOT NULL
+  AND user_id NOT IN (
+    SELECT user_id
+    FROM
+      (
+        SELECT
+          user_id,
+          SUBSTR(table_suffix, 1, 6) AS month,
+          COUNT(DISTINCT user_pseudo_id) AS browsers
+        FROM ga_events
+        WHERE
+          table_suffix BETWEEN '00000000' AND '99999999'
+          AND user_id IN UNNEST(@user_ids)
+        GROUP BY user_id, month
+      )
+    WHERE browsers > 50
+  )
 GROUP BY user_pseudo_id
 HAVING MAX_BY(user_id, event_timestamp) IN UNNEST(@user_ids)
+
+-- statement: shared_ids
+-- One row: how many user ids join no browser, because too many have them.
+-- Parameters: those of persons.sql.
+WITH
+-- include: persons.sql
+SELECT COUNT(*) AS ids
+FROM shared_ids
 
 -- statement: forget_events
 -- One row per event of some users that is known by the stream or by a score.
@@ -31,7 +57,8 @@ WHERE
 -- statement: forget_receivers
 -- One row per destination of an audience and user of some, whom it took or may have
 -- taken: the newest date that the user was sent as of; whether the user is still on its
--- list, as in audience_listed; and whether it rejected to take the user off.
+-- list, as in audience_listed; and whether it rejected to take the user off: then the
+-- row may be pending, with the reason.
 -- Parameters: @keys ARRAY<STRING>, the users; @use_case STRING, empty for all.
 -- Source: ma_audience_ledger, all dates.
 SELECT
@@ -47,7 +74,7 @@ SELECT
   ) AS is_listed,
   MAX(IF(action = 'add', recorded_at, NULL))
   < IFNULL(
-    MAX(IF(action = 'remove' AND status = 'rejected', recorded_at, NULL)),
+    MAX(IF(action = 'remove' AND reason IS NOT NULL, recorded_at, NULL)),
     TIMESTAMP '1970-01-01 00:00:00+00'
   ) AS is_rejected
 FROM ma_audience_ledger

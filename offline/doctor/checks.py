@@ -158,6 +158,25 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
         )
 
 
+def check_user_ids(exam: Examination) -> Iterator[Finding]:
+    """Whether user ids of the export are on more browsers than a person has."""
+    today = exam.now.date()
+    reading = [one for one in exam.use_cases if one.reads_export]
+    for use_case in sorted(reading, key=lambda one: one.lookback_days)[-1:]:
+        window = use_case.window(exam.settings, [today])
+        if window.get("user_column") not in ("user_id", "person"):
+            continue
+        sql = statement("shared_ids", own=dead_letters.SQL)
+        [row] = exam.warehouse.rows(sql, {**window, "user_column": "person"})
+        if row["ids"]:
+            yield Finding(
+                f"{row['ids']} user ids are on more than 50 browsers each, so they are "
+                "placeholders, and no person's",
+                "have the site send no user_id for visitors who are not logged in; "
+                "until then these ids join no browsers to a person",
+            )
+
+
 def check_sources(exam: Examination) -> Iterator[Finding]:
     """Whether all tables of one's own are readable where queries run, by dry runs."""
     today = exam.now.date()

@@ -27,6 +27,7 @@ PATIENCE_S = 10
 CHECKS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = {
     "rights": checks.check_rights,
     "export": checks.check_export,
+    "user ids": checks.check_user_ids,
     "sources": checks.check_sources,
     "champions": checks.check_champions,
     "runs": checks.check_runs,

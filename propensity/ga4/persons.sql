@@ -2,12 +2,16 @@
 -- in the two lookbacks before it, with the last user id on it (person), null where there
 -- was none. A login from the date on joins nothing. Empty, and without a table read,
 -- unless @user_column is person.
+-- An id on more browsers than a person has, such as guest or the id of an app that all
+-- share, is a placeholder in whatever words (shared_ids), and joins none: by the same two
+-- lookbacks, so that later events change nothing.
 -- Parameters: @as_ofs ARRAY<DATE>; @lookback_days INT64; @user_column STRING;
 --   @first_repeat_suffix and @last_suffix STRING, the days of the two lookbacks.
   logins AS (
     SELECT
       table_suffix,
       user_pseudo_id AS browser,
+      user_id,
       EXTRACT(DATE FROM event_time) AS day,
       -- The newest has the greatest text, and of two at one moment always the same.
       MAX(CONCAT(LPAD(CAST(event_timestamp AS STRING), 20, '0'), user_id)) AS login
@@ -18,13 +22,14 @@
       AND @last_suffix
       AND user_pseudo_id IS NOT NULL
       AND event_time IS NOT NULL
-    GROUP BY table_suffix, browser, day
+    GROUP BY table_suffix, browser, user_id, day
   ),
-  persons AS (
+  ids_of_browsers AS (
     SELECT
       as_of AS snapshot,
       browser,
-      SUBSTR(MAX(login), 21) AS person
+      user_id,
+      MAX(login) AS login
     FROM UNNEST(@as_ofs) AS as_of
     INNER JOIN logins
       ON
@@ -35,5 +40,24 @@
           '%Y%m%d', DATE_SUB(as_of, INTERVAL 2 * @lookback_days + 1 DAY)
         )
         AND FORMAT_DATE('%Y%m%d', as_of)
-    GROUP BY snapshot, browser
+    GROUP BY snapshot, browser, user_id
+  ),
+  shared_ids AS (
+    SELECT
+      snapshot,
+      user_id
+    FROM ids_of_browsers
+    WHERE user_id IS NOT NULL
+    GROUP BY snapshot, user_id
+    HAVING COUNT(*) > 50
+  ),
+  persons AS (
+    SELECT
+      i.snapshot,
+      i.browser,
+      SUBSTR(MAX(IF(s.user_id IS NULL, i.login, NULL)), 21) AS person
+    FROM ids_of_browsers AS i
+    LEFT JOIN shared_ids AS s
+      ON s.snapshot = i.snapshot AND s.user_id = i.user_id
+    GROUP BY i.snapshot, i.browser
   )
