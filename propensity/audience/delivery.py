@@ -43,6 +43,7 @@ from propensity.tables.audiences import AUDIENCE_LEDGER, Delivery
 
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 SUPPRESSED = "suppressed, and not sent"
+NO_MEMBER = "suppressed or not in the audience's SQL any more, and not sent"
 # Ten users refused in a row end a delivery, because its file must be at fault.
 REFUSED_IN_A_ROW = 10
 # How often a request is sent that is not answered; pauses double.
@@ -214,9 +215,9 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
         elif user in known:
             groups[action, key].append(known[user])
         else:
-            # A member who is not read any more was suppressed since.
+            # A member who is not read any more may not be sent.
             gone = Request(audience, destination.name, action, [Member(user)], key)
-            ledger.record(gone, REJECTED, SUPPRESSED)
+            ledger.record(gone, REJECTED, NO_MEMBER)
     for member in sorted(audience.treated, key=lambda one: one.user_id):
         if (ADD, member.user_id) not in done:
             groups[ADD, ""].append(member)
@@ -232,6 +233,7 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
                 destination.name,
                 action,
                 members[at : at + size],
+                form=destination.form,
                 recorded_as=key,
                 was_refused=key in refused,
             )

@@ -69,6 +69,7 @@ class Request:
     Users who are sent at once, to be added to a list or removed from it.
 
     Attributes:
+        form: What its content is made by, such as a hash of the destination's template.
         recorded_as: The key under which the ledger has these users as pending.
         was_refused: Whether they were refused before, and maybe not by their fault.
     """
@@ -77,6 +78,7 @@ class Request:
     destination: str
     action: str
     members: Sequence[Member]
+    form: str = ""
     recorded_as: str = ""
     was_refused: bool = False
 
@@ -87,9 +89,14 @@ class Request:
 
     @cached_property
     def key(self) -> str:
-        """The idempotency key: the same for the same users, however often sent."""
-        named = map(str, self.audience.key.values())
-        parts = (*named, self.action, self.destination, self.users)
+        """
+        The idempotency key: the same for the same content, however often sent.
+
+        With another form the content is another one, which receivers refuse under a key
+        that they know.
+        """
+        parts: list[object] = [str(value) for value in self.audience.key.values()]
+        parts += [self.action, self.destination, self.form, self.users]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -104,6 +111,7 @@ class Destination(ABC):
         known_by: Columns by which it knows a user, such as an address; none if it is
             the user id.
         rate: Requests a second, at most; 0 for any number.
+        form: Of its requests.
     """
 
     name: str
@@ -111,6 +119,7 @@ class Destination(ABC):
     actions: Sequence[str] = (ADD,)
     known_by: Sequence[str] = ()
     rate: float = 0.0
+    form: str = ""
 
     @abstractmethod
     def send(self, request: Request) -> Sent:

@@ -178,6 +178,8 @@ class Http(Destination):
         """
         self.name, self.batch = file.name, file.batch
         self.rate = file.rate
+        form = (file.url, file.method, file.headers, file.body, file.user, file.remove)
+        self.form = sha256(msgspec.json.encode(form))
         self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
         self._file, self._variables = file, variables
         self._columns = columns

@@ -70,7 +70,8 @@ class Audience:
 
     Attributes:
         selection: How members were chosen, in words.
-        suppressed: Number of users who are no members because they are suppressed.
+        suppressed: Number of users who are no members because they are suppressed, or
+            not in the audience's own statement any more.
         columns: Names of the members' further columns.
         last_size: Members as of the date before; None without one.
         sent_to: Destinations that have taken users of it, of this date or earlier.
@@ -156,6 +157,8 @@ def find_or_choose(
         key = {"use_case": use_case.name, "audience": named.name, "as_of": as_of}
         rows = warehouse.table(sql, key)
         allowed = suppressed.without(rows, use_case.name)
+        if named.sql_file.is_file() and now.date() > stored["selected_at"].date():
+            allowed = _still_allowed(deployment, named, as_of, allowed)
         members = [Member(**row) for row in allowed.to_pylist()]
         found = (one.attributes for one in members if one.attributes)
         columns = list(json.loads(next(found, "{}")))
@@ -288,6 +291,26 @@ def _check_drawable(named: Named, rows: pa.Table, control: Control) -> None:
             "is drawn",
             hint=f"Leave them out, for example with WHERE {column} != ''",
         )
+
+
+def _still_allowed(
+    deployment: Deployment, named: Named, as_of: date, members: pa.Table
+) -> pa.Table:
+    """
+    Return the members whom the own statement still has, and the control group.
+
+    They were chosen on an earlier day: a consent that it reads may be withdrawn since.
+    """
+    use_case = deployment.use_case
+    parameters = {
+        **use_case.window(deployment.settings, [as_of]),
+        "as_of": as_of,
+        "order": named.declared.order,
+    }
+    sql = named.statement("audience_allowed", use_case)
+    users = deployment.warehouse.table(sql, parameters)["user_id"]
+    is_allowed = pc.is_in(members["user_id"], value_set=users.combine_chunks())
+    return members.filter(pc.or_(members["is_control"], is_allowed))
 
 
 def _with_attributes(rows: pa.Table, columns: Sequence[str]) -> Iterator[Member]:

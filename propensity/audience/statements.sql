@@ -6,6 +6,14 @@ SELECT
   user_id
 FROM publication
 
+-- statement: audience_allowed
+-- One row per user who may be a member, by the audience's own statement.
+-- Parameters: those of audience_scored.sql.
+WITH
+-- include: audience_scored.sql
+SELECT user_id
+FROM scored
+
 -- statement: audience_draws
 -- One row per audience of the deployment and draw of its control group, the newest first.
 -- Source: ma_audience_plans.

@@ -318,6 +318,27 @@ class TestSuppressed:
         assert delivery["tallies"]["add"]["sent"] == 100
         assert delivery["tallies"]["add"]["rejected"] == {"suppressed, and not sent": 1}
 
+    def test_users_who_are_not_in_the_sql_any_more_are_not_sent_on_a_later_day(
+        self, deployment, crm
+    ):
+        """Defect: who withdrew a consent for mail was sent days after it.
+
+        Members who stay are sent, and nobody is chosen anew."""
+        with Closing() as receiver:
+            folder = crm(receiver)
+            sql = folder / "winback.sql"
+            sql.write_text("SELECT user_id FROM publication")
+            assert "403" in send(deployment, folder, control="0%")["failure"]
+            sent = {user for _, user in receiver.users}
+        deployment.clock.advance(3 * 86_400)
+        sql.write_text("SELECT user_id FROM publication WHERE user_id != 'u199'")
+        with Receiver() as receiver:
+            send(deployment, crm(receiver), control="0%")
+            later = {user for _, user in receiver.users}
+
+        assert "u199" not in sent | later
+        assert accepted(deployment, but={"u199"}) == sent | later
+
 
 class TestTries:
     """How often a request is sent, and when."""
@@ -384,6 +405,27 @@ class TestTries:
             assert send(deployment, crm(receiver))["failure"] == ""
 
         check_account(deployment, receiver, rejected=set())
+
+
+def test_a_request_of_a_corrected_file_has_another_key(deployment, crm):
+    """Defect: receivers refuse a known key with another body, or answer as before."""
+
+    class Losing(Receiver):
+        loses = True
+
+        def answer(self, *request):
+            answer = super().answer(*request)
+            return None if self.loses else answer
+
+    with Losing() as receiver:
+        to = crm(receiver)
+        assert "failed 8 times" in send(deployment, to)["failure"]
+        file = to / "destinations" / "crm.toml"
+        file.write_text(file.read_text().replace("p = ", "score = "))
+        receiver.loses = False
+        assert send(deployment, to)["failure"] == ""
+
+    assert receiver.changed == []
 
 
 class Busy(Receiver):
