@@ -24,6 +24,6 @@ choices=(
 if deploys model_training; then
   stage model_training
   run gcloud run deploy "$prefix-model-training" \
-    --source="$staged/model_training" "${choices[@]}" "${common[@]}"
+    --source="$code" "${choices[@]}" "${common[@]}"
   serve_latest model-training
 fi

@@ -23,6 +23,6 @@ choices=(
 if deploys predictions; then
   stage predictions
   run gcloud run deploy "$prefix-predictions" \
-    --source="$staged/predictions" "${choices[@]}" "${common[@]}"
+    --source="$code" "${choices[@]}" "${common[@]}"
   serve_latest predictions
 fi

@@ -23,6 +23,6 @@ choices=(
 if deploys get_proba; then
   stage get_proba
   run gcloud run deploy "$prefix-get-proba" \
-    --source="$staged/get_proba" "${choices[@]}" "${common[@]}"
+    --source="$code" "${choices[@]}" "${common[@]}"
   serve_latest get-proba
 fi

@@ -24,6 +24,6 @@ choices=(
 if deploys score; then
   stage score requirements-score.txt
   run gcloud run deploy "$prefix-score" \
-    --source="$staged/score" "${choices[@]}" "${common[@]}"
+    --source="$code" "${choices[@]}" "${common[@]}"
   serve_latest score
 fi

@@ -22,6 +22,6 @@ choices=(
 if deploys model_evaluation; then
   stage model_evaluation
   run gcloud run deploy "$prefix-model-evaluation" \
-    --source="$staged/model_evaluation" "${choices[@]}" "${common[@]}"
+    --source="$code" "${choices[@]}" "${common[@]}"
   serve_latest model-evaluation
 fi

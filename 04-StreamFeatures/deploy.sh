@@ -24,6 +24,6 @@ choices=(
 if deploys stream_features; then
   stage stream_features
   run gcloud run deploy "$prefix-stream-features" \
-    --source="$staged/stream_features" "${choices[@]}" "${common[@]}"
+    --source="$code" "${choices[@]}" "${common[@]}"
   serve_latest stream-features
 fi

@@ -23,6 +23,6 @@ choices=(
 if deploys compact_features; then
   stage compact_features
   run gcloud run deploy "$prefix-compact-features" \
-    --source="$staged/compact_features" "${choices[@]}" "${common[@]}"
+    --source="$code" "${choices[@]}" "${common[@]}"
   serve_latest compact-features
 fi

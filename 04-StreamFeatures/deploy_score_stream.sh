@@ -24,6 +24,6 @@ choices=(
 if deploys score_stream; then
   stage score_stream requirements-score_stream.txt
   run gcloud run deploy "$prefix-score-stream" \
-    --source="$staged/score_stream" "${choices[@]}" "${common[@]}"
+    --source="$code" "${choices[@]}" "${common[@]}"
   serve_latest score-stream
 fi

@@ -23,6 +23,6 @@ choices=(
 if deploys audiences; then
   stage audiences
   run gcloud run deploy "$prefix-audiences" \
-    --source="$staged/audiences" "${choices[@]}" "${common[@]}"
+    --source="$code" "${choices[@]}" "${common[@]}"
   serve_latest audiences
 fi

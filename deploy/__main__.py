@@ -80,6 +80,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         **d.own,
         "project": d.project,
         "location": d.settings.location,
+        "bucket": d.settings.bucket,
         "export": ":".join(d.settings.export.rsplit(".", 1)),
         "environment": f"^{SEPARATOR}^{assigned}",
         "ingress": INGRESS[d.own["ingress"]],

@@ -106,10 +106,17 @@ deploys() {
 }
 
 # Put together what is uploaded for a function of this folder: main.py, its lock as
-# requirements.txt, and the package.
+# requirements.txt, and the package. Sets `code` to where gcloud finds it.
 stage() {
-  run "$python" -m deploy.stage "$folder" "$staged/$1" --locked \
+  code="$staged/$1"
+  run "$python" -m deploy.stage "$folder" "$code" --locked \
     --requirements="${2:-requirements.txt}"
+  [[ -n "$functions_kms_key" ]] || return 0
+  # For a function with a key gcloud uploads no folder: it takes an archive in a bucket.
+  # Named as gcloud names its own, which it goes on with in that bucket without a key.
+  code="gs://$bucket/services/$prefix-${1//_/-}/source.zip"
+  run "$python" -m zipfile --create "$staged/$1.zip" "$staged/$1/."
+  run gcloud storage cp "$staged/$1.zip" "$code" --project="$project"
 }
 
 # Print the address of a function.
@@ -154,7 +161,8 @@ else
   common+=(--clear-vpc-connector)
 fi
 if [[ -n "$functions_kms_key" ]]; then
-  common+=(--key="$functions_kms_key")
+  # Cloud Build's own disk has Google's key, which gcloud wants to be told.
+  common+=(--key="$functions_kms_key" --allow-unencrypted-build)
 else
   common+=(--clear-key)
 fi

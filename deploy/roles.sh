@@ -37,6 +37,6 @@ done
 cat >&2 <<END
 # In other projects, or above this one, the owners grant:
 #   an export or a source in another project: roles/bigquery.dataViewer on its dataset
-#   DEPLOY_KMS_KEY, DEPLOY_FUNCTIONS_KMS_KEY: roles/cloudkms.admin on the key
+#   DEPLOY_KMS_KEY, DEPLOY_FUNCTIONS_KMS_KEY: what deploy/setup.sh prints
 #   DEPLOY_BILLING_ACCOUNT: roles/billing.costsManager on the billing account
 END

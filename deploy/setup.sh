@@ -8,8 +8,9 @@
 #   deploy/setup.sh --drop-columns                      also delete columns
 #   deploy/setup.sh [--postcodes=FILE] [--with-model]   also load postcodes, the shipped model
 #   deploy/setup.sh --outputs                           only fetch the outputs that scripts read
+#   deploy/setup.sh --unlock=ID                         only release the lock of a set-up that was killed
 set -euo pipefail
-before=yes takes="--yes --drop-columns --postcodes= --with-model --outputs"
+before=yes takes="--yes --drop-columns --postcodes= --with-model --outputs --unlock="
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
@@ -17,6 +18,14 @@ if [[ "$options" == *" --outputs "* ]]; then
   require_state
   if [[ -n "$dry_run" ]]; then tf main output -json scripts; else keep_outputs; fi
   exit 0
+fi
+# Each root has a lock; the id is of one of them.
+if [[ -n "${given_unlock:-}" ]]; then
+  require_state
+  tf main force-unlock -force "$given_unlock" && exit 0
+  prepare watch
+  tf watch force-unlock -force "$given_unlock"
+  exit
 fi
 makes_state=yes
 postcodes="${given_postcodes:-}"
@@ -26,6 +35,7 @@ if [[ -n "$postcodes" ]]; then
 fi
 require_gcloud
 enable_first
+grant_keys
 values >&2
 if [[ -n "$dry_run" ]]; then
   preview main

@@ -49,10 +49,48 @@ require_gcloud() {
 # account is given rights, and is not there just because the API is enabled.
 enable_first() {
   local one apis=(cloudresourcemanager iam run pubsub) accounts=(pubsub)
-  [[ -z "$functions_kms_key" ]] || apis+=(artifactregistry) accounts+=(artifactregistry run)
+  [[ -z "$kms_key$functions_kms_key" ]] || apis+=(bigquery cloudkms logging storage)
+  if [[ -n "$functions_kms_key" ]]; then
+    apis+=(artifactregistry secretmanager) accounts+=(artifactregistry run secretmanager)
+  fi
   run gcloud services enable "${apis[@]/%/.googleapis.com}" --project="$project"
   for one in "${accounts[@]}"; do
     run gcloud beta services identity create --service="$one.googleapis.com" --project="$project"
+  done
+}
+
+# Let Google's services use the keys, or say what the keys' owner runs. They may from then
+# on, also after a teardown: without that nobody could read what is kept.
+grant_keys() {
+  local number=PROJECT_NUMBER agents=iam.gserviceaccount.com logs=cmek-pPROJECT_NUMBER
+  [[ -n "$kms_key$functions_kms_key" ]] || return 0
+  if [[ -z "$dry_run" ]]; then
+    number="$(gcloud projects describe "$project" --format='value(projectNumber)')"
+    logs="$(gcloud logging settings describe --project="$project" --format='value(kmsServiceAccountId)')"
+    # These two are there once somebody has asked for them.
+    gcloud storage service-agent --project="$project" >/dev/null
+    bq --project_id="$project" show --encryption_service_account >/dev/null
+  fi
+  let_use "$kms_key" "bq-$number@bigquery-encryption" "service-$number@gs-project-accounts" \
+    "service-$number@gcp-sa-pubsub"
+  let_use "$functions_kms_key" "service-$number@serverless-robot-prod" \
+    "service-$number@gcp-sa-artifactregistry" "service-$number@gcp-sa-secretmanager" "${logs%%@*}@gcp-sa-logging"
+}
+let_use() {
+  local agent words
+  [[ -n "$1" ]] || return 0
+  for agent in "${@:2}"; do
+    words=(gcloud kms keys add-iam-policy-binding "$1" --member="serviceAccount:$agent.$agents"
+      --role=roles/cloudkms.cryptoKeyEncrypterDecrypter --format=none --quiet)
+    if [[ -n "$dry_run" ]]; then
+      run "${words[@]}"
+    elif "${words[@]}" 2>/dev/null; then
+      # What uses the key waits until the grant is known everywhere.
+      mkdir -p "$work" && date +%s >"$work/granted"
+    else
+      echo "deploy: you may not grant the use of a key. Unless that is done, its owner runs:" >&2
+      printf '%q ' "${words[@]}" >&2 && echo >&2
+    fi
   done
 }
 
@@ -110,9 +148,10 @@ prepare() {
   tf "$1" init ${lock[@]+"${lock[@]}"} -reconfigure -backend-config="bucket=$state_bucket" -backend-config="prefix=$prefix/$1"
 }
 make_state_bucket() {
-  ask gcloud storage buckets create "gs://$state_bucket" --project="$project" \
-    --location="$location" --uniform-bucket-level-access --public-access-prevention
-  ask gcloud storage buckets update "gs://$state_bucket" --versioning
+  run gcloud storage buckets create "gs://$state_bucket" --project="$project" \
+    --location="$location" --uniform-bucket-level-access --public-access-prevention \
+    ${kms_key:+--default-encryption-key="$kms_key"}
+  run gcloud storage buckets update "gs://$state_bucket" --versioning
 }
 
 # Before a first set-up nothing keeps a state: plan in a copy that names no bucket.
@@ -173,6 +212,9 @@ apply_patiently() {
 deploy: what "already exists" is in no state of this deployment, and is left as it is.
   Set another DEPLOY_PREFIX and another PROPENSITY_BUCKET, or remove it first.
 END
+  fi
+  if [[ $status != 0 ]] && grep -q 'Error acquiring the state lock' "$refusal"; then
+    echo "deploy: another set-up is at work. If none is, one was killed: deploy/setup.sh --unlock=ID, with the ID above" >&2
   fi
   return "$status"
 }

@@ -72,5 +72,5 @@ resource "google_storage_bucket" "this" {
       default_kms_key_name = encryption.value
     }
   }
-  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent, terraform_data.settings]
+  depends_on = [google_project_service.api, terraform_data.settings]
 }

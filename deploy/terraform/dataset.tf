@@ -14,7 +14,7 @@ resource "google_bigquery_dataset" "this" {
       kms_key_name = default_encryption_configuration.value
     }
   }
-  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent, terraform_data.settings]
+  depends_on = [google_project_service.api, terraform_data.settings]
 }
 
 # A column that is added, a description, an expiry: changed in place. What would make a

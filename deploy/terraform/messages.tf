@@ -10,7 +10,7 @@ locals {
   is_streaming  = anytrue([for name in var.functions : length(try(local.known[name].subscriptions, [])) > 0])
   published     = toset(flatten([for name in var.functions : [for one in try(local.known[name].rights, []) : one.name if one.on == "topic"]]))
   wanted_topics = { for name, topic in local.topics : name => topic if local.is_streaming || contains(local.published, name) }
-  pubsub        = "serviceAccount:${local.agents.pubsub}"
+  pubsub        = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
 resource "google_pubsub_topic" "topic" {
@@ -23,7 +23,7 @@ resource "google_pubsub_topic" "topic" {
   message_storage_policy {
     allowed_persistence_regions = [var.region]
   }
-  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent, terraform_data.settings]
+  depends_on = [google_project_service.api, terraform_data.settings]
 }
 
 # Pulled until its function is there, so that messages wait and are not given up.

@@ -81,6 +81,18 @@ resource "google_project_iam_member" "build_sources" {
   }
 }
 
+# With a key for functions deploy/common.sh uploads into the bucket, which has one, too.
+resource "google_storage_bucket_iam_member" "build_sources" {
+  for_each = var.functions_kms_key != "" && !var.keep_only_data ? { build = "build" } : {}
+  bucket   = google_storage_bucket.this.name
+  role     = "roles/storage.objectViewer"
+  member   = "serviceAccount:${google_service_account.helper["build"].email}"
+  condition {
+    title      = "sources of functions"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${var.bucket}/objects/services/\")"
+  }
+}
+
 resource "google_artifact_registry_repository" "images" {
   for_each      = local.repositories
   project       = var.project
@@ -105,7 +117,7 @@ resource "google_artifact_registry_repository" "images" {
       older_than = "2592000s"
     }
   }
-  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
+  depends_on = [google_project_service.api]
 }
 
 resource "google_artifact_registry_repository_iam_member" "build" {
@@ -115,45 +127,6 @@ resource "google_artifact_registry_repository_iam_member" "build" {
   repository = google_artifact_registry_repository.images[each.key].repository_id
   role       = "roles/artifactregistry.writer"
   member     = "serviceAccount:${google_service_account.helper["build"].email}"
-}
-
-# What lets Google's services use the customer's keys, before anything does. A key and
-# its ring are made by who administers keys. They stay while there are data: without
-# these rights what is kept could not be read.
-
-data "google_bigquery_default_service_account" "this" {
-  count      = var.kms_key != "" ? 1 : 0
-  project    = var.project
-  depends_on = [google_project_service.api]
-}
-
-data "google_storage_project_service_account" "this" {
-  count      = var.kms_key != "" || var.functions_kms_key != "" ? 1 : 0
-  project    = var.project
-  depends_on = [google_project_service.api]
-}
-
-locals {
-  number = data.google_project.this.number
-  agents = {
-    bigquery         = try(data.google_bigquery_default_service_account.this[0].email, "")
-    storage          = try(data.google_storage_project_service_account.this[0].email_address, "")
-    pubsub           = "service-${local.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
-    run              = "service-${local.number}@serverless-robot-prod.iam.gserviceaccount.com"
-    artifactregistry = "service-${local.number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
-  }
-  # https://cloud.google.com/run/docs/securing/using-cmek
-  encrypts = merge(
-    { for one in ["bigquery", "storage", "pubsub"] : "data ${one}" => { service = one, key = var.kms_key } if var.kms_key != "" },
-    { for one in ["run", "artifactregistry", "storage"] : "functions ${one}" => { service = one, key = var.functions_kms_key } if var.functions_kms_key != "" },
-  )
-}
-
-resource "google_kms_crypto_key_iam_member" "agent" {
-  for_each      = local.encrypts
-  crypto_key_id = each.value.key
-  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
-  member        = "serviceAccount:${local.agents[each.value.service]}"
 }
 
 # A bucket of the log for the lines that functions write: one a run, none with a user's
@@ -166,7 +139,17 @@ resource "google_logging_project_bucket_config" "runs" {
   bucket_id      = var.prefix
   description    = "What the functions of ${var.prefix} write"
   retention_days = var.log_days
-  depends_on     = [google_project_service.api]
+  dynamic "cmek_settings" {
+    for_each = var.functions_kms_key != "" ? [var.functions_kms_key] : []
+    content {
+      kms_key_name = cmek_settings.value
+    }
+  }
+  lifecycle {
+    # A log bucket that was there before keeps its key.
+    ignore_changes = [cmek_settings]
+  }
+  depends_on = [google_project_service.api]
 }
 
 resource "google_logging_project_sink" "runs" {

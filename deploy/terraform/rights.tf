@@ -78,14 +78,28 @@ resource "google_pubsub_topic_iam_member" "producer" {
 }
 
 # Of each secret that a destination of an audience names. Its value is a version, which a
-# person adds: none is in the state.
+# person adds: none is in the state. It stays with the data: a deleted one is lost.
 resource "google_secret_manager_secret" "destination" {
-  for_each  = var.keep_only_data ? [] : local.secrets
+  for_each  = local.secrets
   project   = var.project
   secret_id = "${var.prefix}-${each.key}"
   labels    = local.labels
   replication {
-    auto {}
+    user_managed {
+      replicas {
+        location = var.region
+        dynamic "customer_managed_encryption" {
+          for_each = var.functions_kms_key != "" ? [var.functions_kms_key] : []
+          content {
+            kms_key_name = customer_managed_encryption.value
+          }
+        }
+      }
+    }
+  }
+  lifecycle {
+    # Another one would be a new secret, without its value.
+    ignore_changes = [replication]
   }
   depends_on = [google_project_service.api]
 }

@@ -140,7 +140,7 @@ variable "kms_key" {
 }
 
 variable "functions_kms_key" {
-  description = "Key in Cloud KMS of functions and their images; Google's where it is empty."
+  description = "Key in Cloud KMS of functions, their images, log lines and secrets; Google's where it is empty."
   type        = string
   default     = ""
   validation {
@@ -178,7 +178,7 @@ variable "log_days" {
 # -- off again ---------------------------------------------------------------------------
 
 variable "keep_only_data" {
-  description = "Remove all but what holds data: dataset, bucket, topics with their waiting messages, log bucket."
+  description = "Remove all but what holds data: dataset, bucket, secrets, topics with their waiting messages, log bucket."
   type        = bool
   default     = false
 }

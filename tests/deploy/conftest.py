@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ import pytest
 from deploy.functions import ROOT
 from tests.programs import execute
 
+SDK = Path(os.environ.get("CLOUD_SDK", "/usr/lib/google-cloud-sdk"))
 SETTINGS = {
     "GOOGLE_CLOUD_PROJECT": "my-project",
     "PROPENSITY_BUCKET": "my-bucket",
@@ -90,6 +91,9 @@ class Cloud:
     settings: dict[str, str]
     # What a call holds, the answer, the exit status, and how many times if not always.
     rules: list[tuple[str, str, int] | tuple[str, str, int, int]]
+    # Those that are stood in for; others are asked as they are, by these variables.
+    programs: tuple[str, ...] = ("gcloud", "bq", "terraform", "sleep")
+    environment: dict[str, str] = field(default_factory=dict)
 
     def run(
         self, script: str, *words: str, stdin: str = ""
@@ -97,7 +101,7 @@ class Cloud:
         """Run a script of the project, with these programs on PATH alone."""
         shutil.rmtree(self.folder / "bin", ignore_errors=True)
         (self.folder / "bin").mkdir()
-        for program in ("gcloud", "bq", "terraform", "sleep"):
+        for program in self.programs:
             file = self.folder / "bin" / program
             file.write_text(SHIM)
             file.chmod(0o755)
@@ -105,12 +109,16 @@ class Cloud:
         (self.folder / "rules").write_text("\n".join(rules))
         (self.folder / "calls").unlink(missing_ok=True)
         file = settings_file(self.folder, self.settings)
-        path = [self.folder / "bin", "/usr/bin", "/bin"]
+        path = [self.folder / "bin", SDK / "bin", "/usr/bin", "/bin"]
         return execute(
             [self.project / script, *words, f"--settings={file}"],
             input=stdin,
             cwd=self.folder,
-            env={"PATH": os.pathsep.join(map(str, path)), "HOME": str(self.folder)},
+            env={
+                "PATH": os.pathsep.join(map(str, path)),
+                "HOME": str(self.folder),
+                **self.environment,
+            },
             status=None,
         )
 

@@ -158,7 +158,6 @@ def test_nobody_is_let_in_but_who_is_named():
             for name in (
                 "artifactregistry.writer",
                 "bigquery.dataViewer",
-                "cloudkms.cryptoKeyEncrypterDecrypter",
                 "iam.serviceAccountOpenIdTokenCreator",
                 "logging.logWriter",
                 "pubsub.publisher",

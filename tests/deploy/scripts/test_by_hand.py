@@ -60,8 +60,8 @@ NEEDS = {
     "google_monitoring": "monitoring.editor",
     "google_secret_manager": "secretmanager.admin",
 }
-# In other projects, or of the billing account: the script says who gives these.
-ELSEWHERE = ("google_kms", "google_billing")
+# Of the billing account: the script says who gives it.
+ELSEWHERE = "google_billing"
 
 
 def test_every_resource_finds_a_role_of_the_deployer(cloud):

@@ -8,13 +8,11 @@ import json
 import os
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
-from deploy import functions
 from deploy.functions import ROOT
-from tests.deploy.conftest import OUTPUTS, WHOLE, cloud_of
+from tests.deploy.conftest import OUTPUTS, SDK, WHOLE, cloud_of
 from tests.programs import execute
 
 # What deploys and schedules functions, with what else it is told.
@@ -23,7 +21,6 @@ RUN["deploy/training_job.sh"] = ("--schedule",)
 RUN["deploy/roles.sh"] = ("user:ana@example.com",)
 RUN["deploy/call.sh"] = ("predictions", '{"force": true}')
 
-SDK = Path(os.environ.get("CLOUD_SDK", "/usr/lib/google-cloud-sdk"))
 BUNDLED = SDK / "platform" / "bundledpythonunix" / "bin" / "python3"
 # Parses command lines as gcloud does, and runs none: by the code of the SDK, whose
 # folder is the argument. Prints what is wrong with each; nothing where nothing is.
@@ -45,8 +42,6 @@ def problem(words):
 json.dump([problem(words[1:]) for words in json.load(sys.stdin)], sys.stdout)
 """
 
-EVERY = {function.target: function for function in functions.load()}
-
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory, project) -> list[list[str]]:
@@ -64,7 +59,7 @@ def printed(tmp_path_factory, project) -> list[list[str]]:
 def words_of(text: str) -> list[list[str]]:
     """The commands of gcloud in what was printed, taken apart by the shell itself."""
     keep = "gcloud() { printf '%s\\0' gcloud \"$@\"; printf '\\036'; }\n"
-    lines = [line for line in text.splitlines() if "-m deploy.stage" not in line]
+    lines = [line for line in text.splitlines() if line.startswith("gcloud ")]
     output = execute(["bash", "-c", keep + "\n".join(lines)]).stdout
     return [words.rstrip("\0").split("\0") for words in output.split("\036") if words]
 
@@ -100,69 +95,6 @@ class TestDryRun:
 
         assert [pair for pair in zip(commands, answers, strict=True) if pair[1]] == []
         assert refused
-
-    def test_a_dry_run_deploys_every_function_private_under_its_own_account(
-        self, printed
-    ):
-        """From its staged source, as a function of Cloud Run, with hash locks."""
-        deploys = {
-            flags(words)["function"]: flags(words)
-            for words in printed
-            if words[1:3] == ["run", "deploy"]
-        }
-
-        assert set(deploys) == set(EVERY)
-        for target, options in deploys.items():
-            name = f"propensity-{target.replace('_', '-')}"
-            assert options["service-account"].startswith(f"{name}@")
-            version = (ROOT / "deploy" / "python-version").read_text().strip()
-            assert options["base-image"] == f"python{version.replace('.', '')}"
-            # gcloud builds an image without an operating system for a function whose
-            # base image is Google's to update, and a job has none to put beneath.
-            assert ("no-automatic-updates" in options) == (target == "model_training")
-            assert options["source"].endswith(f"staged/{target}")
-            assert "no-allow-unauthenticated" in options
-            assert "allow-unauthenticated" not in options
-            assert options["build-service-account"].endswith(
-                "/propensity-build@my-project.iam.gserviceaccount.com"
-            )
-            variables = options["set-env-vars"]
-            assert "PROPENSITY_BUCKET=my-bucket" in variables
-            assert "DEPLOY_" not in variables
-            is_public = EVERY[target].is_public
-            assert options["ingress"] == (
-                "internal-and-cloud-load-balancing" if is_public else "internal"
-            )
-            key = "PROPENSITY_SUPPRESSION_KEY=propensity-suppression-key:latest"
-            assert options.get("set-secrets") == (
-                key if EVERY[target].needs_key else None
-            )
-
-    def test_a_dry_run_schedules_by_a_token_and_never_without(self, printed):
-        """As the scheduler's account, for that very function; each use case, but those
-        whose events are scored are not predicted."""
-        jobs = {
-            words[5].removeprefix("propensity-"): flags(words)
-            for words in printed
-            if words[1:3] == ["scheduler", "jobs"]
-            and "run.googleapis" not in str(words)
-            and "propensity-by-hand" not in str(words)
-        }
-        users = ("ga4-purchase", "first-day-churn")
-
-        assert {*jobs} == {
-            "compact-features",
-            *(f"predictions-{one}" for one in users),
-            *(f"audiences-{one}" for one in users),
-            *(f"model-training-{one}" for one in (*users, "card-fraud")),
-            *(f"model-evaluation-{one}" for one in (*users, "card-fraud")),
-        }
-        for name, options in jobs.items():
-            account = options["oidc-service-account-email"]
-            body = json.loads(options["message-body"])
-            assert account.startswith("propensity-scheduler@")
-            assert options["uri"] == options["oidc-token-audience"] + "/"
-            assert name.endswith(body.get("use_case", name).replace("_", "-"))
 
 
 class TestTeardown:

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.deploy.conftest import OUTPUTS, Cloud, cloud_of, planned
+from tests.deploy.conftest import KEY, OUTPUTS, WHOLE, Cloud, cloud_of, planned
 
 # A function is there, of whose revisions an older one is run.
 SERVICE = {
@@ -43,6 +43,11 @@ REFUSED = {
     "what is there already is not taken over": (
         *("setup --yes --wait=0", "deploy/terraform apply", EXISTS, 1),
         *("Set another DEPLOY_PREFIX", 1),
+    ),
+    "a state that a killed set-up has locked": (
+        *("setup --yes --wait=0", "deploy/terraform plan"),
+        *("Error: Error acquiring the state lock\nID: 17", 1),
+        *("deploy/setup.sh --unlock=ID", 0),
     ),
     "which functions there are": (
         *("setup --yes", "services list --project=my-project", "no network", 1),
@@ -129,6 +134,22 @@ class TestSetup:
 
         assert cloud.count(GRANT) == 1
         assert "Their owner runs there" in result.stderr
+
+    def test_the_set_up_prints_what_the_owner_of_a_key_grants(self, cloud):
+        """Where whoever deploys may not grant it; the set-up goes on."""
+        cloud.settings = WHOLE
+        cloud.rules[:0] = [("kms keys", "denied", 1), ("encryption_service", "", 0)]
+        result = cloud.run("deploy/setup.sh", "--yes")
+
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.count(f"gcloud kms keys add-iam-policy-binding {KEY}") == 7
+
+    def test_a_lock_that_was_left_is_released_in_whichever_root_it_is(self, cloud):
+        cloud.rules.insert(0, ("deploy/terraform force-unlock", "no such lock", 1))
+        result = cloud.run("deploy/setup.sh", "--unlock=17")
+
+        assert (result.returncode, cloud.changes()) == (0, []), result.stderr
+        assert cloud.count("deploy/terraform/watch force-unlock -force 17") == 1
 
     @pytest.mark.parametrize(("times", "status"), [(1, 0), (2, 1)])
     def test_the_set_up_tries_once_more_what_is_not_known_everywhere_yet(

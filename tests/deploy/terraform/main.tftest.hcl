@@ -120,6 +120,10 @@ run "a_teardown_keeps_what_holds_data_and_nothing_else" {
     error_message = "Waiting messages go."
   }
   assert {
+    condition     = toset(keys(google_secret_manager_secret.destination)) == toset(["CRM_TOKEN"])
+    error_message = "A secret goes, with the value that a person has added."
+  }
+  assert {
     condition     = google_bigquery_table.table["stream_events"].deletion_protection
     error_message = "Tables are not protected."
   }

@@ -1,6 +1,6 @@
 """
 deploy/terraform, specified in ``main.tftest.hcl`` and ``watch.tftest.hcl``, which
-Terraform's own test command runs.
+Terraform's own test command runs; and a company's policies, as rules over its plan.
 """
 
 from __future__ import annotations
@@ -55,6 +55,30 @@ def fetched(line: str, place: Path) -> Path:
     return place / "package"
 
 
+def check_policies(lines: str) -> None:
+    """Assert what a company with keys of its own demands of every resource."""
+    messages = [json.loads(line) for line in lines.splitlines()]
+    [plan] = [one["test_plan"] for one in messages if one["type"] == "test_plan"]
+    schemas = plan["provider_schemas"][provider.SOURCE]["resource_schemas"]
+    without_key, anywhere = [], []
+    for resource in plan["resource_changes"]:
+        if resource["type"] not in schemas:
+            continue
+        schema = json.dumps(schemas[resource["type"]])
+        after = resource["change"]["after"]
+        is_view = bool(after.get("view"))
+        text = json.dumps(after)
+        has_key = 'kms_key_name": "projects/' in text
+        if "kms_key_name" in schema and not (has_key or is_view):
+            without_key.append(resource["address"])
+        if '"global"' in text or '"auto": [{' in text:
+            anywhere.append(resource["address"])
+
+    assert len(plan["resource_changes"]) > 150
+    assert without_key == []
+    assert anywhere == []
+
+
 @pytest.mark.parametrize("line", ["6", pytest.param("7", marks=pytest.mark.long)])
 def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
     text = "".join(file.read_text() for file in TERRAFORM.rglob("*.tf"))
@@ -71,6 +95,11 @@ def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
     render.write(d, there, tmp_path)
     main = shutil.copytree(TERRAFORM, tmp_path / "main")
     (main / "named.json").write_text(json.dumps(named(d)))
+    # As if an audience of it were sent to a receiver with a token.
+    file = main / "generated" / "use_cases.json"
+    use_cases = json.loads(file.read_text())
+    use_cases["ga4_purchase"]["secrets"] = ["CRM_TOKEN"]
+    file.write_text(json.dumps(use_cases))
     with provider.serving(package, resources, data) as address:
         environment = {
             "PATH": os.environ["PATH"],
@@ -85,3 +114,7 @@ def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
             shutil.copy(tmp_path / f"{root}.tfvars", place / "terraform.tfvars")
             for words in (["init", "-input=false"], ["test", "-no-color"]):
                 execute(["terraform", f"-chdir={place}", *words], env=environment)
+        shutil.copy(HERE / "policies.tftest.hcl", main)
+        whole = ["test", "-json", "-verbose", "-filter=policies.tftest.hcl"]
+        done = execute(["terraform", f"-chdir={main}", *whole], env=environment)
+    check_policies(done.stdout)

@@ -1,0 +1,215 @@
+"""
+Answers gcloud in the place of Google: what is made is there from then on, every build
+succeeds at once, and nothing leaves the machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.proxy import Asked, Proxy
+
+# The APIs that the scripts call, by gcloud's names for them.
+APIS = """
+artifactregistry cloudbuild cloudkms cloudresourcemanager cloudscheduler iam logging run
+serviceusage storage
+"""
+CONDITIONS = ("Ready", "RoutesReady", "ConfigurationsReady")
+DIGEST = f"sha256:{'a' * 64}"
+BUILD = {
+    "id": "b1",
+    "projectId": "my-project",
+    "name": "projects/1/locations/us-central1/builds/b1",
+    "logUrl": "https://console.cloud.google.com/b1",
+    "status": "SUCCESS",
+    "results": {"images": [{"name": "image", "digest": DIGEST}]},
+}
+OF_BUILDS = "type.googleapis.com/google.devtools.cloudbuild.v1"
+LATEST = {"latestRevision": True, "percent": 100}
+MISSING = {"error": {"code": 404, "message": "404", "status": "NOT_FOUND"}}
+# Of the record that ends an archive.
+SIZE_OF_END = 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request; ``path`` has no escapes."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body or "{}")
+
+
+class Google:
+    """
+    A project on Google Cloud, as HTTP shows it.
+
+    ``things`` are the services, jobs and schedules that were asked for, by path;
+    ``builds`` the requested builds, by function; ``uploads`` the names of files within
+    each archive, by the object's address; ``buckets`` what was made, by name;
+    ``policies`` who was let in, by what; and ``unknown`` the requests that nothing here
+    answers.
+    """
+
+    def __init__(self) -> None:
+        self.things: dict[str, dict[str, Any]] = {}
+        self.builds: dict[str, dict[str, Any]] = {}
+        self.uploads: dict[str, list[str]] = {}
+        self.buckets: dict[str, dict[str, Any]] = {}
+        self.policies: dict[str, list[dict[str, Any]]] = {}
+        self.unknown: list[str] = []
+        self.proxy = Proxy("http://127.0.0.1", self._rule)
+        # The first that fits answers.
+        self._answers = {
+            r"^POST /upload/": self._upload,
+            r"^\w+ /storage/v1/b/[^/]+/o/": self._stored_object,
+            r"^\w+ /storage/v1/b": self._bucket,
+            r":submit$": self._build,
+            r"/operations/": self._built,
+            r"IamPolicy$": self._policy,
+            r":(generateServiceIdentity|batchEnable)$": self._done,
+            r"[.]googleapis[.]com$|/repositories/|/serviceAccounts/": self._found,
+            r"^GET .*/projects/[^/]+(/settings|/serviceAccount)?$": self._found,
+            r"^GET .*/(services|jobs)$": self._list,
+            r"/(services|jobs)(/[a-z0-9-]+)?$": self._thing,
+        }
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """Return variables by which gcloud asks here and nowhere else."""
+        address = urlsplit(self.proxy.url)
+        overrides = "CLOUDSDK_API_ENDPOINT_OVERRIDES_"
+        return {
+            **{
+                f"{overrides}{api.upper()}": f"{self.proxy.url}/"
+                for api in APIS.split()
+            },
+            "CLOUDSDK_AUTH_ACCESS_TOKEN": "made-up",
+            "CLOUDSDK_CONFIG": str(folder),
+            "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
+            "CLOUDSDK_PROXY_TYPE": "http",
+            "CLOUDSDK_PROXY_ADDRESS": f"{address.hostname}",
+            "CLOUDSDK_PROXY_PORT": f"{address.port}",
+        }
+
+    def named(self, part: str) -> dict[str, dict[str, Any]]:
+        """Return the things with a part in their path, by name."""
+        paths = [path for path in self.things if part in path]
+        return {path.rpartition("/")[2]: self.things[path] for path in paths}
+
+    def _rule(self, asked: Asked) -> tuple[int, bytes]:
+        address = urlsplit(asked.path)
+        request = Request(
+            method=asked.method,
+            path=unquote(address.path),
+            query={name: values[0] for name, values in parse_qs(address.query).items()},
+            body=asked.body,
+        )
+        line = f"{request.method} {request.path}"
+        for pattern, answer in self._answers.items():
+            if re.search(pattern, line):
+                content = answer(request)
+                status = 404 if content is None else 200
+                return status, json.dumps(content or MISSING).encode()
+        self.unknown.append(line)
+        return 404, json.dumps(MISSING).encode()
+
+    def _upload(self, request: Request) -> dict[str, Any]:
+        """Keep the names within an archive, which is a part of the request."""
+        start = request.body.index(b"PK\x03\x04")
+        end = request.body.rindex(b"PK\x05\x06") + SIZE_OF_END
+        content = request.body[start:end]
+        [said] = re.findall(r'"name": ?"(.+?)"', str(request.body[:start])) or [""]
+        answer = _object(request.path.split("/")[5], request.query.get("name", said))
+        archive = zipfile.ZipFile(io.BytesIO(content))
+        self.uploads[f"gs://{answer['bucket']}/{answer['name']}"] = archive.namelist()
+        digest = base64.b64encode(hashlib.md5(content).digest()).decode()
+        return {**answer, "size": f"{len(content)}", "md5Hash": digest}
+
+    def _stored_object(self, request: Request) -> dict[str, Any] | None:
+        bucket, _, name = request.path.removeprefix("/storage/v1/b/").partition("/o/")
+        return (
+            _object(bucket, name) if f"gs://{bucket}/{name}" in self.uploads else None
+        )
+
+    def _bucket(self, request: Request) -> dict[str, Any] | None:
+        name = request.path.removeprefix("/storage/v1/b").removeprefix("/")
+        if request.method == "POST":
+            name = request.json["name"]
+            self.buckets[name] = request.json | {"id": name}
+        if not name:
+            return {"items": [*self.buckets.values()]}
+        return self.buckets.get(name)
+
+    def _build(self, request: Request) -> dict[str, Any]:
+        build = request.json
+        self.builds[build["buildpackBuild"]["functionTarget"]] = build
+        kind = f"{OF_BUILDS}.BuildOperationMetadata"
+        operation = {"name": "b1", "metadata": {"@type": kind, "build": BUILD}}
+        return {"baseImageUri": "base", "buildOperation": operation}
+
+    def _built(self, request: Request) -> dict[str, Any]:
+        response = {"@type": f"{OF_BUILDS}.Build", **BUILD}
+        return {"name": request.path, "done": True, "response": response}
+
+    def _policy(self, request: Request) -> dict[str, Any]:
+        name = request.path.partition(":")[0].rpartition("/")[2]
+        if "policy" in request.json:
+            self.policies[name] = request.json["policy"]["bindings"]
+        return {"etag": "BwX=", "bindings": self.policies.get(name, [])}
+
+    def _done(self, request: Request) -> dict[str, Any]:
+        return {"name": "operations/done", "done": True, "response": {}}
+
+    def _found(self, request: Request) -> dict[str, Any]:
+        return {
+            "name": request.path,
+            "state": "ENABLED",
+            "format": "DOCKER",
+            "projectNumber": "1",
+            "kmsServiceAccountId": "cmek-p1@gcp-sa-logging.iam.gserviceaccount.com",
+        }
+
+    def _list(self, request: Request) -> dict[str, Any]:
+        within = [path for path in self.things if path.startswith(request.path)]
+        items = [self.things[path] for path in within]
+        return {"items": items, "jobs": items}
+
+    def _thing(self, request: Request) -> dict[str, Any] | None:
+        """Make, change or show a service, a job or a schedule."""
+        if request.method == "GET":
+            return self.things.get(request.path)
+        thing: dict[str, Any] = request.json
+        name = thing.get("name", "").rpartition("/")[2]
+        if "metadata" in thing:
+            name = thing["metadata"]["name"]
+            thing["metadata"] |= {"generation": 1, "resourceVersion": "1"}
+            thing["spec"].setdefault("traffic", [LATEST])
+            thing["status"] = {
+                "observedGeneration": 1,
+                "url": f"https://{name}-1.run.app",
+                "latestCreatedRevisionName": "r1",
+                "latestReadyRevisionName": "r1",
+                "conditions": [{"type": one, "status": "True"} for one in CONDITIONS],
+                "traffic": [{**LATEST, "revisionName": "r1"}],
+            }
+        folder = request.path.removesuffix(f"/{name}")
+        self.things[f"{folder}/{name}"] = thing
+        return thing
+
+
+def _object(bucket: str, name: str) -> dict[str, str]:
+    return {"bucket": bucket, "name": name, "generation": "7"}
