@@ -19,7 +19,7 @@ from deploy import functions
 from deploy.configuration import Deployment, words
 from deploy.functions import Function
 from propensity import usecases
-from propensity.audience.declared import secrets_of
+from propensity.audience.declared import secrets_of, sends_to_google
 from propensity.ga4 import KINDS, PREFIXES, events_view
 from propensity.schema import Table
 from propensity.settings import CONSENTS, TOPICS
@@ -133,6 +133,7 @@ def files() -> dict[Path, Any]:
             "sources": sorted({source.table for source in use_case.sources.values()}),
             "events": [use_case.own_events.table] if use_case.own_events else [],
             "secrets": secrets_of(use_case),
+            "sends_to_google": sends_to_google(use_case),
         }
         for name, use_case in ((name, usecases.load(name)) for name in usecases.names())
     }

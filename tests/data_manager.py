@@ -3,11 +3,13 @@ Google's Data Manager API on this machine, as far as audiences use it.
 
 The unmodified client reaches it by its endpoint. It has the API's limits and errors,
 says late what became of a request, and takes some requests only in part. It reads
-requests by the client's own types, so unknown fields are refused.
+requests by the client's own types, so unknown fields are refused. It also gives tokens:
+to a person for the scope of a login, to an account for the scopes that are asked for.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -35,6 +37,11 @@ METHODS: dict[str, tuple[Any, str, int]] = {
         10_000,
     ),
 }
+
+
+# What a login of gcloud is good for, and what the API wants.
+LOGIN = "https://www.googleapis.com/auth/cloud-platform"
+SCOPE = "https://www.googleapis.com/auth/datamanager"
 
 
 class DataManager(Receiver):
@@ -74,6 +81,21 @@ class DataManager(Receiver):
 
     def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
         """Return the answer to a request."""
+        address = urlsplit(path).path
+        if address == "/token":
+            return 200, {}, {"access_token": LOGIN, "expires_in": 3600}
+        if address.endswith(":generateAccessToken"):
+            # A token says here what it is good for.
+            scopes = " ".join(json.loads(body)["scope"])
+            expiry = "2100-01-01T00:00:00Z"
+            return 200, {}, {"accessToken": scopes, "expireTime": expiry}
+        if SCOPE not in headers.get("Authorization", SCOPE):
+            reason = "ACCESS_TOKEN_SCOPE_INSUFFICIENT"
+            return _error(403, "PERMISSION_DENIED", reason)
+        return self._take(method, path, body)
+
+    def _take(self, method: str, path: str, body: bytes) -> Answer:
+        """Return the answer to a request that may be made."""
         url = urlsplit(path)
         called = url.path.removeprefix("/v1/")
         if method == "GET" and called == "requestStatus:retrieve":

@@ -10,6 +10,7 @@ locals {
     var.suppression_secret != "" || length(local.secrets) > 0 ? ["secretmanager"] : [],
     var.kms_key != "" || var.functions_kms_key != "" ? ["cloudkms"] : [],
     var.vpc_connector != "" ? ["vpcaccess"] : [],
+    anytrue([for name in var.use_cases : try(local.use_cases[name].sends_to_google, false)]) ? ["datamanager"] : [],
   )
   # One by its whole name is the organisation's: who has it lets the builder write.
   is_own_repository = length(split("/", var.repository)) > 1

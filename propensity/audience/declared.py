@@ -8,7 +8,7 @@ columns for the destination. ``audiences/destinations/`` has the files of destin
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -219,13 +219,24 @@ def secrets_of(use_case: UseCase) -> list[str]:
     Raises:
         UseCaseError: A file is not TOML.
     """
-    folder = folder_of(use_case) / "destinations"
     needed = set[str]()
+    for template in _destinations(use_case):
+        needed |= secrets_in(template)
+    return sorted(needed)
+
+
+def sends_to_google(use_case: UseCase) -> bool:
+    """Return whether a destination of a use case is Google's Data Manager."""
+    return any(one.get("kind") == "google" for one in _destinations(use_case))
+
+
+def _destinations(use_case: UseCase) -> Iterator[dict[str, object]]:
+    """Yield the entries of the files of destinations."""
+    folder = folder_of(use_case) / "destinations"
     for path in sorted(folder.glob("*.toml")):
         try:
-            needed |= secrets_in(tomllib.loads(statements.read(folder, path.name)))
+            yield tomllib.loads(statements.read(folder, path.name))
         except ValueError as error:
             file = f"{use_case.name}/audiences/destinations/{path.name}"
             problem = explained(error, {}, dict)
             raise UseCaseError(f"{file}: {problem}") from error
-    return sorted(needed)

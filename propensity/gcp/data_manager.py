@@ -24,6 +24,8 @@ from propensity.gcp.clients import RAISED
 
 # A question for a status and its repetitions may take this long.
 DEADLINE_S = 300.0
+# Google's word for a token that was not made for this API, as a login of gcloud is.
+_WITHOUT_SCOPE = "ACCESS_TOKEN_SCOPE_INSUFFICIENT"
 _STATUS = RequestStatusPerDestination.RequestStatus
 # The client raises these if the answer is not an API's.
 _NONSENSE = (AttributeError, TypeError, ValueError, ParseError)
@@ -135,6 +137,13 @@ class DataManager:
                 is_about_records |= not field.startswith("destinations")
             raise Invalid(_reason(error), is_about_records=is_about_records) from None
         except (api.Unauthorized, api.Forbidden, api.NotFound) as error:
+            if error.reason == _WITHOUT_SCOPE:
+                raise AccessDenied(
+                    "a person's login may not send to Google's Data Manager",
+                    hint="Log in as the account of 05-Audiences: gcloud auth "
+                    "application-default login --impersonate-service-account="
+                    "propensity-audiences@PROJECT.iam.gserviceaccount.com",
+                ) from None
             raise AccessDenied(
                 "Google's Data Manager denies access to this account, or does not find "
                 "the property or the customer list",

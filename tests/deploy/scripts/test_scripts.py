@@ -66,7 +66,7 @@ def words_of(text: str) -> list[list[str]]:
 
 def of_pages() -> list[list[str]]:
     """The commands of gcloud that the pages tell an operator to type."""
-    names = ("deploy.md", "deploy-reference.md", "operate.md")
+    names = ("deploy.md", "deploy-reference.md", "destinations.md", "operate.md")
     pages = [(ROOT / "docs" / name).read_text() for name in names]
     lines = "\n".join(pages).replace("PROJECT", "my-project").splitlines()
     starts = [re.search(r"^(?:.*\| )?(gcloud (?!.*[`\[…|]).*)$", one) for one in lines]

@@ -35,6 +35,14 @@ run "a_whole_deployment_is_applied" {
   }
 }
 
+run "the_api_of_an_audience_for_google_is_enabled" {
+  command = plan
+  assert {
+    condition     = contains(keys(google_project_service.api), "datamanager")
+    error_message = "It is not."
+  }
+}
+
 run "what_must_be_forgotten_is_not_kept_by_the_bucket" {
   command = plan
   assert {

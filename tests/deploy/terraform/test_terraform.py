@@ -95,10 +95,10 @@ def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
     render.write(d, there, tmp_path)
     main = shutil.copytree(TERRAFORM, tmp_path / "main")
     (main / "named.json").write_text(json.dumps(named(d)))
-    # As if an audience of it were sent to a receiver with a token.
+    # As if its audiences were sent to Google, and to a receiver with a token.
     file = main / "generated" / "use_cases.json"
     use_cases = json.loads(file.read_text())
-    use_cases["ga4_purchase"]["secrets"] = ["CRM_TOKEN"]
+    use_cases["ga4_purchase"] |= {"secrets": ["CRM_TOKEN"], "sends_to_google": True}
     file.write_text(json.dumps(use_cases))
     with provider.serving(package, resources, data) as address:
         environment = {

@@ -8,9 +8,11 @@ from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+import requests
 
 from propensity import usecases
 from propensity.audience import google, run
@@ -67,6 +69,44 @@ LIST = {
     "terms": "ACCEPTED",
 }
 ADDRESSES = {"email": "email", "phone": "phone"}
+
+
+# As gcloud auth application-default login writes them.
+PERSON = {"type": "authorized_user", "client_id": "a", "client_secret": "b"}
+PERSON |= {"refresh_token": "c"}
+FUNCTION = {
+    "type": "impersonated_service_account",
+    "service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/"
+    "projects/-/serviceAccounts/propensity-audiences@p.iam.gserviceaccount.com"
+    ":generateAccessToken",
+    "source_credentials": PERSON,
+}
+VALIDATED = {
+    "destinations": [{"operating_account": {"account_id": "123"}}],
+    "events": [{"client_id": "u1", "event_timestamp": "2026-03-02T00:00:00Z"}],
+    "validate_only": True,
+}
+
+
+@pytest.fixture
+def log_in(fake, monkeypatch, tmp_path):
+    """Log in by a file; what goes to Google reaches the fake by Google's client."""
+    send = requests.adapters.HTTPAdapter.send
+
+    def redirected(adapter, request, **how):
+        address = urlsplit(request.url)
+        if address.netloc.endswith(".googleapis.com"):
+            request.url = f"{fake.url}{address.path}?{address.query}"
+        return send(adapter, request, **how)
+
+    def logged_in(login) -> DataManager:
+        file = tmp_path / "login.json"
+        file.write_text(json.dumps(login))
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+        monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", redirected)
+        return DataManager("https://datamanager.googleapis.com")
+
+    return logged_in
 
 
 @pytest.fixture(autouse=True)
@@ -347,6 +387,18 @@ class TestRequests:
     def test_requests_to_an_account_of_somebody_else_say_what_to_do(self, fake):
         with pytest.raises(AccessDenied, match="as an editor"):
             opened(fake, account="9").send(request_of("u1"))
+
+    def test_requests_of_a_persons_login_say_how_to_log_in(self, fake, log_in):
+        """Defect: the message told to make the account an editor, which it was."""
+        api = log_in(PERSON)
+
+        with pytest.raises(AccessDenied, match="impersonate-service-account"):
+            api.send("ingest_events", VALIDATED)
+
+    def test_requests_of_a_login_as_the_functions_account_are_taken(self, fake, log_in):
+        log_in(FUNCTION).send("ingest_events", VALIDATED)
+
+        assert len(fake.validated) == 1
 
     @pytest.mark.parametrize("fault", [{"lost": 1.0}, {"unavailable": 1.0}])
     def test_requests_without_an_answer_may_be_sent_again(self, fault):
