@@ -69,7 +69,8 @@ class Google:
         self.things: dict[str, dict[str, Any]] = {}
         self.builds: dict[str, dict[str, Any]] = {}
         self.uploads: dict[str, list[str]] = {}
-        self.buckets: dict[str, dict[str, Any]] = {}
+        # This one is Terraform's.
+        self.buckets: dict[str, dict[str, Any]] = {"my-bucket": {"name": "my-bucket"}}
         self.policies: dict[str, list[dict[str, Any]]] = {}
         self.unknown: list[str] = []
         self.proxy = Proxy("http://127.0.0.1", self._rule)

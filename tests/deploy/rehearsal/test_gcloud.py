@@ -190,7 +190,7 @@ def check_keys(google: Google, d: Deployment) -> None:
 
     assert state.get("defaultKmsKeyName", "") == d.own["kms_key"]
     if d.own["functions_kms_key"]:
-        assert {*google.buckets} == {"my-bucket-state"}
+        assert {*google.buckets} == {"my-bucket", "my-bucket-state"}
         assert "serviceAccount:cmek-p1@gcp-sa-logging.iam.gserviceaccount.com" in agents
         assert len(agents) == 7
 
