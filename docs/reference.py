@@ -194,8 +194,9 @@ def costs() -> str:
     settings, places = Settings(project="p"), ("US", "europe-west1")
     lines = [
         "| use case | shop | a training reads | a prediction reads | a month reads |"
-        + "".join(f" a month, {place} |" for place in places),
-        "|---|---|--:|--:|--:|--:|--:|",
+        + "".join(f" a month, {place} |" for place in places)
+        + " audiences add | daily predictions add |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, (shop, events) in product(COSTING, SHOPS.items()):
         month = billing.a_month(usecases.load(name), settings, a_day=events)
@@ -203,5 +204,6 @@ def costs() -> str:
         lines.append(
             f"| `{name}` | {shop} | {month.training:.2f} TiB "
             f"| {month.prediction:.3f} TiB | {month.total:.2f} TiB |{prices}"
+            f" {month.for_audiences:.2f} TiB | {month.for_daily:.2f} TiB |"
         )
     return "\n".join(lines) + "\n"

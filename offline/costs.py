@@ -2,7 +2,8 @@
 What a month of a use case on the GA4 export costs at BigQuery.
 
 There is a training a month, and every week a prediction and an evaluation of two weeks:
-the one that has just ended, and the one whose outcomes have become final.
+the one that has just ended, and the one whose outcomes have become final. Audiences are
+measured with it, by a statement of their own for both weeks.
 """
 
 from __future__ import annotations
@@ -17,23 +18,42 @@ from propensity.usecases import UseCase
 
 TIB = 1024**4
 WEEKS_A_MONTH = 52 / 12
+DAYS_A_MONTH = 365 / 12
 # USD per TiB on demand, and the TiB of a month that are free.
 PRICES = {"US": 6.25, "EU": 6.25, "europe-west1": 7.50}
 FREE_TIB = 1.0
+# What each run asks of the export; the free query of its days is not among them.
+STATEMENTS = {
+    "training": "training_rows",
+    "prediction": "features",
+    "evaluation": "evaluation_rows",
+    "audiences": "audience_outcomes",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Month:
-    """TiB that a training, a prediction and an evaluation of two weeks bill."""
+    """TiB that one run bills: ``evaluation`` and ``audiences`` of two weeks."""
 
     training: float
     prediction: float
     evaluation: float
+    audiences: float
 
     @property
     def total(self) -> float:
-        """TiB of a month."""
+        """TiB of a month with a prediction a week and without audiences."""
         return self.training + WEEKS_A_MONTH * (self.prediction + self.evaluation)
+
+    @property
+    def for_audiences(self) -> float:
+        """TiB that audiences add to a month, however many there are."""
+        return WEEKS_A_MONTH * self.audiences
+
+    @property
+    def for_daily(self) -> float:
+        """TiB that a prediction each day adds to a month."""
+        return (DAYS_A_MONTH - WEEKS_A_MONTH) * self.prediction
 
     def usd(self, location: str) -> float:
         """Return the price of a month; the highest known one of another place."""
@@ -64,12 +84,16 @@ def month(
         "prediction_as_of": week,
         "maximum_rows": settings.maximum_training_rows,
     }
+    both = [week, week - timeframe.stride]
     windows = {
-        "training_rows": use_case.window(settings, snapshots, today=as_of),
-        "features": use_case.window(settings, [as_of]),
-        "evaluation_rows": use_case.window(settings, [week], today=as_of),
+        "training": use_case.window(settings, snapshots, today=as_of),
+        "prediction": use_case.window(settings, [as_of]),
+        "evaluation": use_case.window(settings, [week], today=as_of),
+        "audiences": use_case.window(settings, both, today=as_of),
     }
-    training, prediction, evaluation = (
-        billed(name, {**window, **further}) / TIB for name, window in windows.items()
-    )
-    return Month(training=training, prediction=prediction, evaluation=2 * evaluation)
+    tib = {
+        run: billed(name, {**windows[run], **further}) / TIB
+        for run, name in STATEMENTS.items()
+    }
+    tib["evaluation"] *= 2
+    return Month(**tib)

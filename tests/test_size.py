@@ -9,6 +9,7 @@ sizes of types, from what each statement reads.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import cache
@@ -18,6 +19,7 @@ import pytest
 
 from local import billing
 from local.billing import EXPORT, Contents, bytes_read, event_sizes, scans
+from offline import costs
 from propensity import folders, usecases
 from propensity.errors import UseCaseError
 from propensity.events import messages
@@ -151,6 +153,27 @@ def test_no_statement_of_a_large_company_reads_more_than_a_query_may(name):
     assert len(asked) > 5
     assert {stem: n for stem, n in asked.items() if n > 0.1 * 16} == {}
     assert max(asked.values()) < SETTINGS.maximum_bytes_billed / TIB / 10
+
+
+@pytest.mark.parametrize("name", ["ga4_purchase", "ga4_value"])
+def test_the_price_of_a_month_counts_every_statement_that_reads_the_export(name):
+    """But parts of statements, and what reads the names of days alone.
+
+    Defect: the outcomes of audiences, a fifth to a third of a month, were not counted.
+    """
+    use_case = usecases.load(name)
+    files = folders.FOLDER.parent.rglob("*.sql")
+    text = "".join(file.read_text() for file in files)
+    parts = set(re.findall(r"^-- include: (\w+)\.sql", text, re.M))
+    reading = set()
+    for stem in {*statements(name)} - parts:
+        columns = [
+            one for one in scans(use_case.statement(stem)) if one.table == EXPORT
+        ]
+        if {"table_suffix"} < {column for one in columns for column in one.columns}:
+            reading.add(stem)
+
+    assert reading - {*costs.STATEMENTS.values()} == set()
 
 
 def test_a_lookup_without_an_index_and_a_score_of_users_stay_small():

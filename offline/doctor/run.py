@@ -83,8 +83,7 @@ def examine(exam: Examination) -> Report:
             report.failed[name] = error.message
     # The emulator bills nothing.
     if not exam.is_local and "export" not in report.failed:
-        with contextlib.suppress(PropensityError):
-            report.costs = _costs(exam)
+        report.costs = _costs(exam)
     return report
 
 
@@ -95,24 +94,35 @@ def _billed(
 
 
 def _costs(exam: Examination) -> dict[str, str]:
-    """Return what a month bills of the export that is there, by dry runs."""
+    """
+    Return what a month bills of the export that is there, by dry runs.
+
+    Also of use cases that nobody has trained yet: so their price is known before.
+    """
     texts = {}
-    for use_case in exam.use_cases:
-        if not use_case.reads_export:
-            continue
-        month = costs.month(
-            use_case,
-            exam.settings,
-            as_of=exam.now.date(),
-            billed=partial(_billed, exam.warehouse, use_case),
-        )
-        texts[use_case.name] = (
-            f"{month.total:.2f} TiB a month, about "
-            f"{month.usd(exam.settings.location):.0f} USD on demand: "
-            f"{month.training:.2f} a training, {month.prediction:.2f} a prediction, "
-            f"{month.evaluation:.2f} an evaluation"
-        )
+    for name in usecases.names():
+        # A use case that cannot run, and so bills nothing, has no price.
+        with contextlib.suppress(PropensityError):
+            use_case = usecases.load(name)
+            if use_case.reads_export:
+                texts[name] = _cost(exam, use_case)
     return texts
+
+
+def _cost(exam: Examination, use_case: UseCase) -> str:
+    month = costs.month(
+        use_case,
+        exam.settings,
+        as_of=exam.now.date(),
+        billed=partial(_billed, exam.warehouse, use_case),
+    )
+    return (
+        f"{month.total:.2f} TiB a month, about "
+        f"{month.usd(exam.settings.location):.0f} USD on demand: "
+        f"{month.training:.2f} a training, {month.prediction:.2f} a prediction, "
+        f"{month.evaluation:.2f} an evaluation; audiences add "
+        f"{month.for_audiences:.2f}, and daily predictions {month.for_daily:.2f}"
+    )
 
 
 def run(
