@@ -59,6 +59,7 @@ OWN = {
     ),
     "DEPLOY_PACKAGE_INDEX": ("", r"https://[^\s,]+"),
     "DEPLOY_LOG_DAYS": ("400", _COUNT),
+    "DEPLOY_TIME_TRAVEL_HOURS": ("168", "48|72|96|120|144|168"),
     "DEPLOY_ALERT_EMAIL": ("", r"[\w.%+'-]+@[\w.-]+"),
     "DEPLOY_ALERT_ROC_AUC": ("0.6", r"0(\.[0-9]+)?|1(\.0+)?"),
     "DEPLOY_ALERT_CHAMPION_DAYS": ("45", _COUNT),

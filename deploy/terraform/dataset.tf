@@ -7,6 +7,7 @@ resource "google_bigquery_dataset" "this" {
   description                = "Propensity"
   labels                     = local.labels
   delete_contents_on_destroy = var.delete_data
+  max_time_travel_hours      = var.time_travel_hours
 
   dynamic "default_encryption_configuration" {
     for_each = var.kms_key != "" ? [var.kms_key] : []

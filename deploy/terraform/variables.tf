@@ -175,6 +175,12 @@ variable "log_days" {
   }
 }
 
+variable "time_travel_hours" {
+  description = "Hours that BigQuery can restore deleted rows: 48 to 168, in whole days."
+  type        = number
+  default     = 168
+}
+
 # -- off again ---------------------------------------------------------------------------
 
 variable "keep_only_data" {

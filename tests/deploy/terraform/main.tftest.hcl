@@ -43,8 +43,11 @@ run "the_api_of_an_audience_for_google_is_enabled" {
   }
 }
 
-run "what_must_be_forgotten_is_not_kept_by_the_bucket" {
+run "what_must_be_forgotten_is_not_kept" {
   command = plan
+  variables {
+    time_travel_hours = 48
+  }
   assert {
     condition = anytrue([
       for rule in google_storage_bucket.this.lifecycle_rule : anytrue([
@@ -57,6 +60,10 @@ run "what_must_be_forgotten_is_not_kept_by_the_bucket" {
   assert {
     condition     = google_storage_bucket.this.soft_delete_policy[0].retention_duration_seconds == 0
     error_message = "What is deleted is kept."
+  }
+  assert {
+    condition     = google_bigquery_dataset.this.max_time_travel_hours == "48"
+    error_message = "BigQuery keeps deleted rows for longer than the setting says."
   }
 }
 
