@@ -147,7 +147,7 @@ class Google:
         )
 
     def _bucket(self, request: Request) -> dict[str, Any] | None:
-        name = request.path.removeprefix("/storage/v1/b").removeprefix("/")
+        name = request.path.removeprefix("/storage/v1/b").strip("/").split("/")[0]
         if request.method == "POST":
             name = request.json["name"]
             self.buckets[name] = request.json | {"id": name}
