@@ -1,0 +1,311 @@
+"""Sequences of a deployment's weeks, drawn by Hypothesis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from tests.audit import promises
+from tests.audit.faults import AWAY, KILLED
+from tests.audit.receiver import BUSY, LOST, TROUBLES, ListName
+from tests.audit.world import (
+    USE_CASES,
+    WEEK,
+    Audience,
+    Call,
+    Destination,
+    World,
+    due_on,
+)
+
+USERS = [f"u{number}" for number in range(12)]
+ZONES = ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "Pacific/Auckland")
+users = st.sampled_from(USERS)
+# Users of a publication, the best first.
+orders = st.lists(users, min_size=3, unique=True)
+controls = st.sampled_from(["0%", "20%", "50%"])
+tops = st.sampled_from([4, 12])
+scripts = st.lists(st.sampled_from(["", *TROUBLES]), max_size=4)
+faults = st.none() | st.tuples(st.sampled_from([KILLED, AWAY]), st.integers(1, 60))
+# What happens before a try is answered, and how it is: which try, and what.
+meanwhiles = st.none() | st.tuples(
+    st.integers(1, 3),
+    st.sampled_from(["suppress", "forget", "sleep 7 minutes", "sleep a week"]),
+    st.sampled_from([BUSY, LOST, ""]),
+)
+
+
+class Deliveries(RuleBasedStateMachine):
+    """A deployment whose first audience a person has sent."""
+
+    world: World
+    zone = ZONES[0]
+    has_begun = False
+
+    @initialize(
+        zone=st.sampled_from(ZONES),
+        order=orders,
+        control=controls,
+        top=tops,
+        batch=st.sampled_from([1, 3, 20]),
+        removes=st.booleans(),
+    )
+    def begin(
+        self,
+        *,
+        zone: str,
+        order: list[str],
+        control: str,
+        top: int,
+        batch: int,
+        removes: bool,
+    ) -> None:
+        """Declare an audience, and let a person send its first date."""
+        world, self.zone = self.world, zone
+        world.begin()
+        self.has_begun = True
+        world.addresses |= {user: f"{user}@one.example" for user in USERS}
+        world.connect(Destination(batch=batch, removes=removes))
+        audience = Audience(top=top, control=control)
+        world.declare(audience)
+        world.publish(order)
+        self.judge_by_hand(audience, world.by_hand(audience))
+
+    # -- what the clock and people do
+
+    @rule(
+        order=orders,
+        late=st.sampled_from([0, 0, 0, 20, 71, 180, 600]),
+        down=st.sampled_from([0, 0, 0, 15, 100, 300]),
+        script=scripts,
+        fault=faults,
+        meanwhile=meanwhiles,
+    )
+    def week(
+        self,
+        *,
+        order: list[str],
+        late: int,
+        down: int,
+        script: Any,
+        fault: Any,
+        meanwhile: Any,
+    ) -> None:
+        """Let the clock send next Monday, as predictions and receivers let it."""
+        self.monday(
+            order, late=late, down=down, script=script, fault=fault, meanwhile=meanwhile
+        )
+
+    @rule(
+        name=st.sampled_from(["aaa", "bbb"]),
+        use_case=st.sampled_from(USE_CASES),
+        script=scripts,
+        fault=faults,
+        meanwhile=meanwhiles,
+        is_file_wrong=st.booleans(),
+    )
+    def send(
+        self,
+        *,
+        name: str,
+        use_case: str,
+        script: Any,
+        fault: Any,
+        meanwhile: Any,
+        is_file_wrong: bool,
+    ) -> None:
+        """Let a person send an audience."""
+        audience = self.world.audiences.get((use_case, name))
+        if audience is None:
+            return
+        self.world.receiver.is_file_wrong = is_file_wrong
+        self.trouble(script, fault, meanwhile)
+        self.judge_by_hand(audience, self.world.by_hand(audience))
+        self.world.receiver.is_file_wrong = False
+
+    @rule(name=st.sampled_from(["aaa", "bbb"]), use_case=st.sampled_from(USE_CASES))
+    def preview(self, name: str, use_case: str) -> None:
+        """Let a person look at an audience."""
+        if audience := self.world.audiences.get((use_case, name)):
+            self.world.by_hand(audience, "preview")
+
+    # -- what people change
+
+    @rule(
+        name=st.sampled_from(["aaa", "bbb"]),
+        use_case=st.sampled_from(USE_CASES),
+        top=tops,
+        control=controls,
+        group=st.sampled_from(["", "all"]),
+        destination=st.sampled_from(["crm", "other"]),
+        ends=st.booleans(),
+    )
+    def declare(
+        self,
+        *,
+        name: str,
+        use_case: str,
+        top: int,
+        control: str,
+        group: str,
+        destination: str,
+        ends: bool,
+    ) -> None:
+        """Write an audience's file, new or changed."""
+        until = self.world.clock.now().date() if ends else None
+        audience = Audience(
+            use_case=use_case,
+            name=name,
+            top=top,
+            control=control,
+            group=group,
+            destination=destination,
+            until=until,
+        )
+        self.world.declare(audience)
+
+    @rule(name=st.sampled_from(["aaa", "bbb"]), use_case=st.sampled_from(USE_CASES))
+    def delete(self, name: str, use_case: str) -> None:
+        """Delete an audience's files."""
+        if audience := self.world.audiences.get((use_case, name)):
+            self.world.remove(audience)
+
+    @rule(
+        file=st.sampled_from(["crm", "other"]),
+        name=st.sampled_from(["crm-one", "crm-two"]),
+        path=st.sampled_from(["people", "others"]),
+        removes=st.booleans(),
+    )
+    def connect(self, file: str, name: str, path: str, removes: bool) -> None:
+        """Write a destination's file, new or changed."""
+        self.world.connect(
+            Destination(file=file, name=name, path=path, removes=removes)
+        )
+
+    @rule(user=users, address=st.sampled_from(["two", "three"]))
+    def move(self, user: str, address: str) -> None:
+        """Give a user another address."""
+        self.world.move(user, f"{user}@{address}.example")
+
+    @rule(user=users)
+    def suppress(self, user: str) -> None:
+        """Suppress a user."""
+        self.world.suppress(user)
+
+    @rule(user=users)
+    def forget(self, user: str) -> None:
+        """Forget a user."""
+        self.world.forget(user)
+
+    @rule()
+    def lose_key(self) -> None:
+        """Lose the key of control groups."""
+        self.world.lose_key()
+
+    # -- the pieces
+
+    def monday(
+        self,
+        order: list[str],
+        *,
+        late: int = 0,
+        down: int = 0,
+        script: Any = (),
+        fault: Any = None,
+        meanwhile: Any = None,
+    ) -> dict[str, list[Call]]:
+        """Let the clock send next Monday; judge each audience that was due."""
+        world, receiver = self.world, self.world.receiver
+        today = world.clock.now().date()
+        day = today + timedelta(days=7 - today.weekday())
+        due = due_on(day, self.zone)
+        world.clock.until(due - timedelta(hours=1))
+        events: dict[int, Callable[[], None]] = {}
+        if late:
+            events[late] = lambda: world.publish(order, day)
+        else:
+            world.publish(order, day)
+        if down:
+            receiver.is_down = True
+            events[down + 1] = lambda: setattr(receiver, "is_down", False)
+        self.trouble(script, fault, meanwhile)
+        was_due = [*world.audiences.values()]
+        calls = world.scheduled(due, events)
+        receiver.script.clear()
+        receiver.meanwhile.clear()
+        for audience in was_due:
+            of_audience = calls[audience.use_case]
+            promises.due_date_is_sent_or_told(world, of_audience, audience.name)
+            for call in of_audience:
+                for entry in call.answer.get("audiences", ()):
+                    is_own = entry["audience"] == audience.name
+                    if is_own and entry["outcome"] == "sent" and not entry["pending"]:
+                        self.judge(audience, call, entry["prediction_as_of"])
+        promises.check(world)
+        return calls
+
+    def trouble(self, script: Any, fault: Any, meanwhile: Any) -> None:
+        """Prepare what befalls the next call."""
+        receiver = self.world.receiver
+        receiver.script[:] = script
+        receiver.meanwhile.clear()
+        if fault:
+            self.world.faults.next(*fault)
+        if meanwhile:
+            nth, what, trouble = meanwhile
+            happens = {
+                "suppress": lambda: self.world.suppress(self.first_user()),
+                "forget": lambda: self.world.forget(self.first_user()),
+                "sleep 7 minutes": lambda: self.sleep(timedelta(minutes=7)),
+                "sleep a week": lambda: self.sleep(WEEK),
+            }[what]
+            receiver.meanwhile[len(receiver.tries) + nth] = happens
+            receiver.script[:] = [*script, "", "", ""][: nth - 1] + [trouble]
+
+    def first_user(self) -> str:
+        """Return somebody of the request that the receiver has not answered yet."""
+        return self.world.receiver.tries[-1].people[0].user
+
+    def sleep(self, time: timedelta) -> None:
+        """Let the sender's machine sleep, while a person sends its audience."""
+        world = self.world
+        [*_, sleeping] = world.under_way
+        name = world.receiver.tries[-1].list
+        audience = world.audiences.get((name.use_case, name.audience))
+        world.clock.pass_by(time.total_seconds())
+        if time >= WEEK:
+            world.publish(USERS[::-1])
+        if audience is not None:
+            other = world.by_hand(audience)
+            if other.status == 0:
+                sleeping.taken_over = other
+
+    def judge_by_hand(self, audience: Audience, call: Call) -> None:
+        """Ask about a delivery that a person was told is complete."""
+        self.world.receiver.script.clear()
+        self.world.receiver.meanwhile.clear()
+        if call.status == 0 and not call.answer["pending"]:
+            self.judge(audience, call, call.answer["as_of"])
+        promises.check(self.world)
+
+    def judge(self, audience: Audience, call: Call, as_of: str) -> None:
+        """Ask about a delivery that is complete."""
+        world = self.world
+        destination = world.destinations[audience.use_case, audience.destination]
+        name = ListName(f"/{destination.path}", audience.use_case, audience.name)
+        promises.everybody_was_sent(world, audience.use_case, audience.name, as_of)
+        promises.everybody_is_on_the_list(world, name, as_of)
+
+    def teardown(self) -> None:
+        """Let a last week come, in which all is well."""
+        if not self.has_begun:
+            return
+        world = self.world
+        world.clock.pass_by(3600)
+        self.monday(USERS)
+        for audience in [*world.audiences.values()]:
+            self.judge_by_hand(audience, world.by_hand(audience))

@@ -1,0 +1,189 @@
+"""
+BigQuery in the process: the product's own statements, translated for DuckDB.
+
+The emulator does so behind HTTP, where a statement costs ten times as much. The auditor
+plays sequences by the hundred; other tests ask whether statements are BigQuery's.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+import sqlglot
+from google.cloud.bigquery import Row as BigQueryRow
+from sqlglot import exp
+
+from propensity.errors import MissingTable, UseCaseError
+from propensity.gcp.warehouse import Warehouse
+from propensity.schema import Row, Table
+from propensity.settings import Settings
+
+PARAMETER = re.compile(r"\$(\w+)")
+
+
+@cache
+def translated(sql: str) -> tuple[list[str], bool]:
+    """Return DuckDB's statements, and whether the last one only reads."""
+    trees = [tree for tree in sqlglot.parse(sql, read="bigquery") if tree is not None]
+    for tree in trees:
+        for table in tree.find_all(exp.Table):
+            # There is one dataset.
+            table.set("db", None)
+            table.set("catalog", None)
+    texts = [tree.sql(dialect="duckdb") for tree in trees]
+    return texts, isinstance(trees[-1], exp.Query)
+
+
+def _with_integers(rows: pa.Table) -> pa.Table:
+    """Return rows with INT64, where DuckDB counts in numbers of 128 bits."""
+    for place, column in enumerate(rows.schema):
+        if column.type == pa.decimal128(38, 0):
+            counted = rows[column.name].cast(pa.int64())
+            rows = rows.set_column(place, column.name, counted)
+    return rows
+
+
+class LocalWarehouse(Warehouse):
+    """
+    A warehouse that is a database of DuckDB, in memory; a process has one.
+
+    Attributes:
+        changes: How often rows were changed.
+    """
+
+    database: duckdb.DuckDBPyConnection
+    lock = threading.RLock()
+    changes = 0
+
+    @classmethod
+    def begin(cls) -> None:
+        """Make the database, empty."""
+        cls.database = duckdb.connect(
+            config={"threads": 1, "autoinstall_known_extensions": False}
+        )
+        package = Path(str(importlib.resources.files("duckdb_extension_icu")))
+        icu = package / f"extensions/v{duckdb.__version__}/icu.duckdb_extension"
+        cls.database.execute(f"LOAD '{icu}'")
+        cls.database.execute("SET TimeZone = 'UTC'")
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Return the database; there is nothing to close."""
+        return cls(settings, client=None)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Close nothing."""
+
+    def _arrow(
+        self, sql: str, parameters: Mapping[str, object] | None
+    ) -> tuple[pa.Table, int]:
+        """Run statements; return the last one's rows, and how many were changed."""
+        texts, reads = translated(sql)
+        LocalWarehouse.changes += not reads
+        result, changed = pa.table({}), 0
+        with self.lock:
+            for text in texts:
+                names = {*PARAMETER.findall(text)}
+                values = {
+                    name: value
+                    for name, value in (parameters or {}).items()
+                    if name in names
+                }
+                try:
+                    done = self.database.execute(text, values)
+                except duckdb.CatalogException as error:
+                    raise MissingTable(str(error)) from error
+                except duckdb.Error as error:
+                    raise UseCaseError(str(error)) from error
+                if reads:
+                    result = _with_integers(done.to_arrow_table())
+                else:
+                    counts = done.fetchall()
+                    changed += counts[0][0] if counts and counts[0] else 0
+        return result, changed
+
+    def rows(self, sql: str, parameters: Any = None) -> list[Any]:
+        """Return the rows of a statement."""
+        table = self._arrow(sql, parameters)[0]
+        places = {name: place for place, name in enumerate(table.column_names)}
+        return [BigQueryRow(tuple(row.values()), places) for row in table.to_pylist()]
+
+    def lookup(self, sql: str, parameters: Any) -> list[Any]:
+        """Return the rows of a statement."""
+        return self.rows(sql, parameters)
+
+    def table(self, sql: str, parameters: Any = None) -> pa.Table:
+        """Return the rows of a statement."""
+        return self._arrow(sql, parameters)[0]
+
+    def batches(self, sql: str, parameters: Any = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a statement."""
+        yield from self._arrow(sql, parameters)[0].to_batches()
+
+    def execute(self, sql: str, parameters: Any = None) -> int:
+        """Run a statement that changes rows; return how many."""
+        return self._arrow(sql, parameters)[1]
+
+    def write(
+        self, table: Table, rows: pa.Table | Iterable[Row | Mapping[str, object]]
+    ) -> None:
+        """Append rows."""
+        LocalWarehouse.changes += 1
+        written = table.arrow(rows)
+        if not len(written):
+            return
+        with self.lock:
+            self.database.register("written", written)
+            try:
+                self.database.execute(
+                    f"INSERT INTO {table.stored} BY NAME SELECT * FROM written"
+                )
+            except duckdb.CatalogException as error:
+                raise MissingTable(str(error)) from error
+            finally:
+                self.database.unregister("written")
+
+    def create(self, table: Table) -> None:
+        """Create a table where it is missing, and its view."""
+        with self.lock:
+            self.database.register("empty", table.arrow_schema().empty_table())
+            self.database.execute(
+                f"CREATE TABLE IF NOT EXISTS {table.stored} AS SELECT * FROM empty"
+            )
+            self.database.unregister("empty")
+        if table.newest:
+            self.replace_view(table.name, table.view(self._dataset))
+
+    def replace_view(self, name: str, sql: str) -> None:
+        """Create a view, or change its query."""
+        [text] = translated(sql)[0]
+        with self.lock:
+            self.database.execute(f"CREATE OR REPLACE VIEW {name} AS {text}")
+
+    def view_text(self, name: str) -> str:
+        """Return the query of a view: there is none of the export."""
+        raise MissingTable(name)
+
+    def read_small_table(self, table: str, columns: Any) -> list[Any]:
+        """Return columns of all rows."""
+        return self.rows(f"SELECT {', '.join(columns)} FROM {table}")
+
+    def names(self) -> list[str]:
+        """Return the names of all tables."""
+        named = "SELECT table_name FROM duckdb_tables() ORDER BY 1"
+        with self.lock:
+            return [name for (name,) in self.database.execute(named).fetchall()]
+
+    def empty(self) -> None:
+        """Remove all rows."""
+        LocalWarehouse.changes += 1
+        for name in self.names():
+            self.database.execute(f"TRUNCATE {name}")

@@ -1,0 +1,411 @@
+"""
+A deployment in a world: files, predictions, people, a scheduler, and its operators.
+
+The product is called by its outer doors alone: 05-Audiences as the platform calls it,
+commands by their words. What it did is read from the receiver's record, from tables and
+from what it printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from commands.cli import main
+from deploy import configuration
+from propensity.errors import ArtifactError
+from propensity.registry.leases import DURATION
+from propensity.settings import Settings
+from propensity.suppression import EVERYWHERE, key_id, user_hash
+from propensity.tables import every as tables
+from tests.audit.bucket import LocalBucket
+from tests.audit.clock import START, MachineClock
+from tests.audit.faults import Faults, Killed
+from tests.audit.receiver import ListName, Receiver
+from tests.audit.warehouse import LocalWarehouse
+from tests.deployment import KEY, application
+from tests.rows import publish
+
+WEEK = timedelta(days=7)
+USE_CASES = ("ga4_purchase", "ga4_value")
+# Attempts of Cloud Scheduler, by 05-Audiences/scheduler.sh, in minutes.
+ATTEMPTS = (0, 10, 30, 70, 130, 190)
+DESTINATION = """
+kind = "http"
+name = "{name}"
+url = "{url}/{path}"
+batch = {batch}
+rate = 0
+[body]
+use_case = "{{use_case}}"
+audience = "{{audience}}"
+as_of = "{{as_of}}"
+users = "{{users}}"
+[user]
+id = "{{user_id}}"
+address = "{{email}}"
+[answer]
+rejected = "errors"
+user = "id"
+{removal}
+"""
+
+
+@dataclass(frozen=True)
+class Audience:
+    """What an audience's file says."""
+
+    use_case: str = USE_CASES[0]
+    name: str = "aaa"
+    top: int = 4
+    control: str = "30%"
+    group: str = ""
+    destination: str = "crm"
+    until: date | None = None
+
+    @property
+    def text(self) -> str:
+        """Its file."""
+        lines = [
+            f"top = {self.top}",
+            f'control = "{self.control}"',
+            f'destination = "{self.destination}"',
+        ]
+        if self.group:
+            lines.append(f'control_group = "{self.group}"')
+        if self.until:
+            lines.append(f"until = {self.until}")
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """What a destination's file says."""
+
+    file: str = "crm"
+    name: str = "crm-one"
+    path: str = "people"
+    batch: int = 2
+    removes: bool = True
+
+
+@dataclass
+class Call:
+    """
+    A call of the product, and what it said.
+
+    Attributes:
+        status: Of an answer over HTTP, or the exit code of a command.
+        killed: Whether its process was killed.
+        said: All that it printed.
+        first_try, last_try: How many tries the receiver had heard before, and after.
+        others: Calls that began and ended meanwhile.
+        recorded_before, recorded: Rows of the ledger.
+        lists: Of the receiver, that it has spoken to.
+        taken_over: The call of another sender, which had the lease meanwhile.
+    """
+
+    door: str
+    began_at: datetime
+    audience: Audience | None = None
+    due: datetime | None = None
+    use_case: str = ""
+    status: int | None = None
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    killed: bool = False
+    lines: Sequence[Mapping[str, Any]] = ()
+    said: str = ""
+    ended_at: datetime | None = None
+    first_try: int = 0
+    last_try: int = 0
+    others: list[Call] = field(default_factory=list)
+    recorded_before: list[dict[str, Any]] = field(default_factory=list)
+    recorded: list[dict[str, Any]] = field(default_factory=list)
+    lists: frozenset[ListName] = frozenset()
+    taken_over: Call | None = None
+
+
+@dataclass
+class World:
+    """Everything outside the product, and what it has seen of it."""
+
+    settings: Settings
+    folder: Path
+    clock: MachineClock
+    receiver: Receiver
+    faults: Faults
+    audiences: dict[tuple[str, str], Audience] = field(default_factory=dict)
+    destinations: dict[tuple[str, str], Destination] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+    suppressed: list[tuple[str, datetime]] = field(default_factory=list)
+    forgotten: list[Call] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    under_way: list[Call] = field(default_factory=list)
+    keys: int = 0
+    read: dict[tuple[int, str], list[dict[str, Any]]] = field(default_factory=dict)
+
+    def token(self, size: int = 32) -> str:
+        """Return what is drawn at random: the same in each play of a sequence."""
+        self.keys += 1
+        return hashlib.sha256(b"%d" % self.keys).hexdigest()[: 2 * size]
+
+    def stay_awake(self, before: datetime) -> None:
+        """Renew the leases of those who wait, as their machines do each minute."""
+        for name in self.bucket.names("runs/"):
+            lease = json.loads(self.bucket.read(name).data)
+            ends = datetime.fromisoformat(lease.get("expires_at") or str(START))
+            if lease.get("state") == "running" and before < ends:
+                renewed = self.clock.now() + DURATION
+                lease["expires_at"] = renewed.isoformat(timespec="microseconds")
+                self.bucket.overwrite(name, json.dumps(lease).encode())
+
+    @cached_property
+    def warehouse(self) -> LocalWarehouse:
+        """The deployment's tables."""
+        return LocalWarehouse.open(self.settings)
+
+    @cached_property
+    def bucket(self) -> LocalBucket:
+        """The deployment's objects."""
+        return LocalBucket.open(self.settings)
+
+    def begin(self) -> None:
+        """Empty everything, and begin on a Monday."""
+        self.keys = 0
+        self.clock.time = START
+        self.warehouse.empty()
+        self.bucket.empty()
+        self.receiver.forget_everything()
+        self.faults.clear()
+        for kept in (
+            self.audiences,
+            self.destinations,
+            self.addresses,
+            self.suppressed,
+            self.forgotten,
+            self.calls,
+            self.under_way,
+        ):
+            kept.clear()
+        for use_case in USE_CASES:
+            shutil.rmtree(self.folder / use_case, ignore_errors=True)
+            (self.folder / use_case / "audiences" / "destinations").mkdir(parents=True)
+
+    # -- files
+
+    def declare(self, audience: Audience) -> None:
+        """Write an audience's file, and its statement with addresses."""
+        self.audiences[audience.use_case, audience.name] = audience
+        self._file(audience.use_case, f"{audience.name}.toml").write_text(audience.text)
+        self._write_addresses()
+
+    def remove(self, audience: Audience) -> None:
+        """Delete an audience's files."""
+        del self.audiences[audience.use_case, audience.name]
+        for ending in ("toml", "sql"):
+            self._file(audience.use_case, f"{audience.name}.{ending}").unlink()
+
+    def connect(self, destination: Destination) -> None:
+        """Write a destination's file for every use case."""
+        removal = '[remove]\nmethod = "DELETE"' if destination.removes else ""
+        text = DESTINATION.format(
+            name=destination.name,
+            url=self.receiver.url,
+            path=destination.path,
+            batch=destination.batch,
+            removal=removal,
+        )
+        for use_case in USE_CASES:
+            self.destinations[use_case, destination.file] = destination
+            name = f"destinations/{destination.file}.toml"
+            self._file(use_case, name).write_text(text)
+
+    def move(self, user: str, address: str) -> None:
+        """Give a user another address."""
+        self.addresses[user] = address
+        self._write_addresses()
+
+    def _write_addresses(self) -> None:
+        rows = ",\n".join(
+            f"  STRUCT('{user}' AS user_id, '{address}' AS email)"
+            for user, address in sorted(self.addresses.items())
+        )
+        text = f"SELECT user_id, email\nFROM UNNEST([\n{rows}\n])\n"
+        for use_case, name in self.audiences:
+            self._file(use_case, f"{name}.sql").write_text(text)
+
+    def _file(self, use_case: str, name: str) -> Path:
+        return self.folder / use_case / "audiences" / name
+
+    # -- what happens in the world
+
+    def publish(self, order: Sequence[str], day: date | None = None) -> None:
+        """Publish predictions of users, the best first, for both use cases."""
+        day = day or self.clock.now().date()
+        users = {user: 0.9 - place / 20 for place, user in enumerate(order)}
+        for use_case in USE_CASES:
+            publish(self.warehouse, day, users, use_case=use_case)
+
+    def suppress(self, user: str) -> None:
+        """Put a user on the list; a minute later everybody has to follow it."""
+        now = self.clock.now()
+        row = {
+            "use_case": EVERYWHERE,
+            "user_hash": user_hash(KEY, user),
+            "key_id": key_id(KEY),
+            "suppressed_at": now,
+            "suppressed_on": now.date(),
+        }
+        self.warehouse.write(tables.SUPPRESSED_USERS, [row])
+        self.clock.pass_by(self.settings.refresh_s)
+        self.suppressed.append((user, self.clock.now()))
+
+    def forget(self, user: str) -> Call:
+        """Forget a user, as an operator does."""
+        call = self.command("forget", user)
+        self.clock.pass_by(self.settings.refresh_s)
+        if call.answer.get("suppressed"):
+            self.suppressed.append((user, self.clock.now()))
+        self.forgotten.append(call)
+        return call
+
+    def lose_key(self) -> None:
+        """Delete the key of control groups."""
+        with contextlib.suppress(ArtifactError):
+            self.bucket.delete("audiences/key.json")
+
+    # -- doors
+
+    def command(self, *words: str, audience: Audience | None = None) -> Call:
+        """Call a command by its words."""
+        call = Call(" ".join(words), self.clock.now(), audience)
+        with self._watched(call) as printed:
+            call.status = main([*words, "--json"])
+        with contextlib.suppress(ValueError):
+            call.answer = json.loads(printed.getvalue())
+        return call
+
+    def by_hand(self, audience: Audience, action: str = "send") -> Call:
+        """Let a person preview, send or end an audience."""
+        use_case = ("--use-case", audience.use_case)
+        words = ("audience", action, audience.name, *use_case)
+        return self.command(*words, audience=audience)
+
+    def attempt(self, use_case: str, due: datetime) -> Call:
+        """Let Cloud Scheduler call 05-Audiences once."""
+        call = Call("05", self.clock.now(), due=due, use_case=use_case)
+        headers = {
+            "X-CloudScheduler": "true",
+            "X-CloudScheduler-JobName": f"propensity-audiences-{use_case}",
+            "X-CloudScheduler-ScheduleTime": due.isoformat().replace("+00:00", "Z"),
+            "Content-Type": "application/json",
+        }
+        with self._watched(call):
+            body = json.dumps({"use_case": use_case})
+            client = application("audiences").test_client()
+            answer = client.post("/", data=body, headers=headers)
+            call.status = answer.status_code
+            call.answer = answer.json or {}
+        return call
+
+    def scheduled(
+        self, due: datetime, events: Mapping[int, Callable[[], None]]
+    ) -> dict[str, list[Call]]:
+        """
+        Let Cloud Scheduler call 05-Audiences on a day, until each answer is a success.
+
+        Args:
+            events: What happens, by the minute after it was due.
+
+        Returns:
+            The calls, by use case.
+        """
+        left = dict(sorted(events.items()))
+        waiting = sorted({use_case for use_case, _ in self.audiences})
+        calls: dict[str, list[Call]] = {use_case: [] for use_case in waiting}
+        for minutes in ATTEMPTS:
+            for minute in [minute for minute in left if minute <= minutes]:
+                self.clock.until(due + timedelta(minutes=minute))
+                left.pop(minute)()
+            for use_case in [*waiting]:
+                self.clock.until(due + timedelta(minutes=minutes))
+                call = self.attempt(use_case, due)
+                calls[use_case].append(call)
+                if call.status and 200 <= call.status < 300:
+                    waiting.remove(use_case)
+        for happens in left.values():
+            happens()
+        return calls
+
+    @contextlib.contextmanager
+    def _watched(self, call: Call) -> Iterator[io.StringIO]:
+        """Keep what a call says and what was recorded before and after it."""
+        printed, said = io.StringIO(), io.StringIO()
+        self.under_way.append(call)
+        call.recorded_before = self.recorded()
+        call.first_try = len(self.receiver.tries)
+        try:
+            with (
+                self.faults.during_call(),
+                contextlib.redirect_stdout(printed),
+                contextlib.redirect_stderr(said),
+            ):
+                yield printed
+        except Killed:
+            call.killed = True
+        finally:
+            self.under_way.remove(call)
+        call.last_try = len(self.receiver.tries)
+        call.ended_at = self.clock.now()
+        own = self.receiver.tries[call.first_try : call.last_try]
+        call.lists = frozenset(one.list for one in own)
+        call.said = said.getvalue() + printed.getvalue()
+        lines = said.getvalue().splitlines()
+        call.lines = [json.loads(line) for line in lines if line.startswith("{")]
+        call.recorded = self.recorded()
+        self.calls.append(call)
+        for outer in self.under_way:
+            outer.others.append(call)
+
+    # -- what is in the tables
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """Return the rows of the ledger."""
+        return self._rows("SELECT * FROM ma_audience_ledger")
+
+    def members(self) -> list[dict[str, Any]]:
+        """Return the members of all audiences and dates."""
+        return self._rows("SELECT * FROM ma_audience_members")
+
+    def _rows(self, sql: str) -> list[dict[str, Any]]:
+        changes = self.warehouse.changes
+        if (changes, sql) not in self.read:
+            self.read = {(changes, sql): self.warehouse.table(sql).to_pylist()}
+        return self.read[changes, sql]
+
+
+@cache
+def hour_of(zone: str) -> int:
+    """Return when 05-Audiences is called, in UTC, where a deployment is in a zone."""
+    example = {
+        "GOOGLE_CLOUD_PROJECT": "my-project",
+        "PROPENSITY_BUCKET": "my-bucket",
+        "DEPLOY_REGION": "us-central1",
+        "PROPENSITY_GA4_DATASET": "analytics_1",
+        "DEPLOY_TIME_ZONE": zone,
+    }
+    return configuration.of(example).hours["audiences"]
+
+
+def due_on(day: date, zone: str) -> datetime:
+    """Return when 05-Audiences is due on a day."""
+    return datetime(day.year, day.month, day.day, hour_of(zone), tzinfo=UTC)
