@@ -62,9 +62,9 @@ def trying(
     Show what a table or a use case can predict.
 
     TARGET is a CSV or Parquet file, a table project.dataset.table, or a use case. In a
-    table, columns that are not named are features, and the newest rows compare the
-    model with the best single column. A use case is compared with the live version.
-    Changes nothing in a deployment.
+    table, columns that are not named are features, and the newest rows (without --time,
+    random ones) compare the model with the best single column. A use case is compared
+    with the live version. Changes nothing in a deployment.
     """
     from local.progress import announced
     from offline import trying

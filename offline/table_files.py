@@ -56,6 +56,7 @@ _DAMAGED = (
     EOFError,
     OSError,
     RuntimeError,
+    UnicodeError,
     zipfile.BadZipFile,
     zlib.error,
 )

@@ -27,9 +27,6 @@ from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.usecases.declaration import SOURCE_TABLE
 
-# Endings of files; a name with another ending may be a table's.
-_FILES = (".csv", ".tsv", ".txt", ".parquet", ".gz", ".zst")
-
 Step = Callable[[str], AbstractContextManager[Any]]
 
 
@@ -49,19 +46,17 @@ def try_file(target: str, *, report: Path, step: Step, **chosen: Any) -> FirstLo
         chosen: As ``try_table`` takes them.
 
     Raises:
-        RequestError: It is neither, or no time or label is named.
+        RequestError: It is neither, or no label is named.
         SchemaError, NotEnoughData: As ``try_table``.
     """
     with step(f"reading {target}"):
         table = _read(target)
-    for name in ("time", "label"):
-        if not chosen[name]:
-            what = {"time": "says when a row was true", "label": "has the outcome"}
-            raise RequestError(
-                f"no column of {target} is named that {what[name]}",
-                hint=f"Add --{name} and one of {', '.join(table.column_names[:30])}",
-                field=name,
-            )
+    if not chosen["label"]:
+        raise RequestError(
+            f"no column of {target} is named that has the outcome",
+            hint=f"Add --label and one of {', '.join(table.column_names[:30])}",
+            field="label",
+        )
     with table_files.named(Path(target)), step(f"training on {len(table):,} rows"):
         look = try_table(table, name=Path(target).name, **chosen)
         whole_files.write(report, look.page().encode())
@@ -70,8 +65,8 @@ def try_file(target: str, *, report: Path, step: Step, **chosen: Any) -> FirstLo
 
 def _read(target: str) -> pa.Table:
     path, match = Path(target), SOURCE_TABLE.fullmatch(target)
-    if path.is_file() or path.suffix in _FILES:
-        return table_files.read(path, [])
+    if path.is_file() or table_files.is_table(path.name):
+        return table_files.read(path, [], encoding="cp1252")
     if match is None or match[1] is None:
         raise RequestError(
             f"{target!r} is not a file, a project.dataset.table or a use case",

@@ -1,45 +1,74 @@
 """
 The columns of a labelled table: what each holds, and its faults.
 
-Errors name column, row and value, and say what to do. Rows are counted from 1.
+What a person has typed is believed; of texts most decide, and a value that is something
+else is refused. Errors name column, row and value, and say what to do. Rows are counted
+from 1.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from propensity.errors import SchemaError
 from propensity.models.encoding import Floats
 from propensity.timeframe import FEWEST_SNAPSHOTS
 
-# Spreadsheets and data frames write these where a column of numbers has a gap.
-_GAPS = ["", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-"]
+# Spreadsheets, databases and data frames write these where a value is not known.
+_GAPS = frozenset(
+    {
+        *("na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?", "-", "."),
+        *("\\n", "0000-00-00", "0000-00-00 00:00:00"),
+    }
+)
+_UNKNOWN = _GAPS | {"unknown"}
 # Numbers for people: with a currency, separators of thousands, a percent sign.
 _WRITTEN = r"[-+]?[$€£]? ?\d{1,3}([,. ']?\d{3})*([.,]\d+)? ?[%€$£]?"
-# Postcodes and account numbers: their zeros count.
-_CODE = r"-?0\d+"
-# Digits without dashes may be anything.
-_DAY = r"\d{4}-\d\d.*"
-# This says how far a clock is from UTC; the digits before it stay.
-_OFFSET = r"(:\d\d(?:[.,]\d+)?) ?(?:Z|UTC|[+-]\d\d(?::?\d\d)?)$"
+# A number with a decimal comma, and one whose comma can be nothing else.
+_WITH_COMMA = r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?"
+_DECIMAL_COMMA = r"[-+]?([\d.]*\.\d{3},\d+|0,\d+|\d+,(\d{1,2}|\d{4,}))"
+# Postcodes, account and telephone numbers: programs write no number so.
+_CODE = r"-?0\d+|\d+[eE]\d+|\+\d+"
+# If so many of a column's numbers are written as codes, all are codes.
+_CODES = 0.05
+# Days as texts, beside the time of day, which says how far its clock is from UTC.
+_DAYS = (
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%d.%m.%y"),
+    *("%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%Y", "%m-%d-%Y"),
+    *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
+    *("%Y-%m", "%Y/%m", "%m/%Y", "%b %Y", "%B %Y", "%Y %b", "%b-%y"),
+)
+# Other digits and points are numbers or versions.
+_DIGITS = (19_000_101, 20_991_231)
+_SHAPES = {"%Y%m%d": r"(19|20)\d{6}", "%d.%m.%y": r"\d\d\.\d\d\.\d\d"}
+_CLOCK = (
+    r"(?i)^(.*?)(?:[T ,]+(\d\d?):(\d\d)(?::(\d\d(?:[.,]\d+)?))?(?: ?([AP])M)?"
+    r"(?: ?(?:Z|UTC|[+-]\d\d(?::?\d\d)?))?)?$"
+)
+# Days before and after these years stand for never.
+_FIRST_YEAR, _LAST_YEAR = 1901, 2199
 # Texts with more values, each of fewer than two rows on average, are ids or prose.
 _MOST_VALUES = 50
-# How texts may say when a row is of, beside numbers, quarters and names of months.
-_FORMATS = ("ISO8601", "%Y-%m", "%Y/%m", "%d.%m.%Y", "%b %Y", "%B %Y", "%Y %b", "%b-%y")
+# How data frames and spreadsheets call the column with the number of the row.
+_ROW_NUMBERS = ("", "index", "level_0", "Unnamed: 0")
 # Values of a label, and their opposites.
-_PAIRS = {"1": "0", "yes": "no", "y": "n", "true": "false", "t": "f"}
+_PAIRS = {"1": "0", "yes": "no", "y": "n", "ja": "nein", "true": "false", "t": "f"}
 _CONSTANT = "empty, or the same in every row"
 # A table with more times than that has no list of them.
 _MOST_TIMES = 60
 # Steps in time that have no date count from this day on, which no page shows.
 _FIRST_DAY = date(2001, 1, 1)
+# Parts of a table without times: of five one chooses and one is the test set.
+_PARTS = 5
 # Fewer outcomes are too few to train, to choose or to test by.
 FEWEST = 5
 
@@ -81,6 +110,66 @@ def is_moments(column: pd.Series) -> bool:
     return bool(pd.api.types.is_datetime64_any_dtype(column))
 
 
+def is_number(column: pd.Series) -> bool:
+    """Tell whether a column holds numbers by its type; truths are none."""
+    is_numeric = pd.api.types.is_numeric_dtype(column)
+    return is_numeric and column.dtype.kind not in "bc"
+
+
+def plain(column: pd.Series) -> pd.Series:
+    """Return a column whose values are not packed by Arrow or as sparse."""
+    if isinstance(column.dtype, pd.SparseDtype):
+        return column.sparse.to_dense()
+    if isinstance(column.dtype, pd.ArrowDtype):
+        values = pa.chunked_array(pa.array(column)).to_pandas()
+        return values.set_axis(column.index).rename(column.name)
+    return column
+
+
+# -- the label -------------------------------------------------------------------------
+
+
+def label_of(column: pd.Series, outcome: str | None) -> tuple[pd.Series, str]:
+    """
+    Read the label: 1, 0, or null where it is not known, and what 1 is in the table.
+
+    Case does not count, nor whether 1 is written as 1.0.
+
+    Args:
+        outcome: The value to predict; None where it is plain.
+    """
+    values = texts(column).str.replace(r"\.0+$", "", regex=True)
+    keys = values.str.lower()
+    wanted = re.sub(r"\.0+$", "", outcome.strip().lower()) if outcome else None
+    # Who predicts "unknown" knows what it is.
+    is_known = keys.notna() & (~keys.isin(_UNKNOWN) | (keys == wanted))
+    if wanted is None:
+        wanted = max(_PAIRS, key=lambda key: keys.isin([key, _PAIRS[key]]).sum())
+        odd = is_known & ~keys.isin([wanted, _PAIRS[wanted]])
+        if odd.any():
+            hint = "correct it, or name the value to predict by --outcome"
+            refuse(column, odd, "is neither 1 nor 0", hint=hint)
+    spellings = values[keys == wanted].unique()
+    there = ", ".join(sorted(values[is_known].unique())[:10]) or "empty"
+    if outcome and not len(spellings):
+        problem = f"column {column.name} has no value {outcome!r}; there are {there}"
+        raise SchemaError(problem, hint="Name one of them by --outcome")
+    if len(spellings) > 1 and wanted not in _PAIRS:
+        problem = f"column {column.name} has {' and '.join(spellings[:2])}"
+        raise SchemaError(problem, hint="Write the values of the label in one way")
+    label = (keys == wanted).astype("float64").mask(~is_known)
+    if label.nunique() < 2:
+        raise SchemaError(
+            f"column {column.name} is {there} from row 1 to the last",
+            hint=f"Add rows: a model needs some with {wanted!r} and some with another "
+            "value; an empty one is not known yet",
+        )
+    return label, spellings[0]
+
+
+# -- times -----------------------------------------------------------------------------
+
+
 def _by_their_clock(moments: pd.Series) -> pd.Series:
     """
     Return times by the clock that they were written by, as if it was UTC.
@@ -90,37 +179,45 @@ def _by_their_clock(moments: pd.Series) -> pd.Series:
     return moments.dt.tz_localize(None).dt.as_unit("us").dt.tz_localize("UTC")
 
 
-def _read_moments(read: pd.Series, form: str = "ISO8601") -> pd.Series:
-    """Read texts by the clock that they were written by; null where one is no time."""
-    bare = read.str.replace(_OFFSET, r"\1", regex=True)
-    return pd.to_datetime(bare, format=form, errors="coerce", utc=True)
-
-
-def label_of(column: pd.Series, outcome: str | None) -> tuple[pd.Series, str]:
+def _moments_of(column: pd.Series) -> pd.Series:
     """
-    Read the label: 1, 0, or null where it is not known, and what 1 is in the table.
+    Read days and times in the one form that most have; null where one has another.
 
-    The outcome is the value to predict; None where it is plain.
+    Raises:
+        SchemaError: No row tells which number is the day, and which the month.
     """
-    # A gap makes 1 and 0 of data frames 1.0 and 0.0.
-    values = texts(column).str.replace(r"\.0$", "", regex=True)
-    is_known = values.notna()
-    if outcome is None:
-        values = values.str.lower()
-        outcome = max(_PAIRS, key=lambda one: values.isin([one, _PAIRS[one]]).sum())
-        odd = is_known & ~values.isin([outcome, _PAIRS[outcome]])
-        if odd.any():
-            hint = "correct it, or name the value to predict by --outcome"
-            refuse(column, odd, "is neither 1 nor 0", hint=hint)
-    label = (values == outcome).astype("float64").mask(~is_known)
-    if label.nunique() < 2:
-        found = ", ".join(sorted(values.fillna("empty").unique())[:5]) or "empty"
-        raise SchemaError(
-            f"column {column.name} is {found} from row 1 to the last",
-            hint=f"Add rows: a model needs some with {outcome!r} and some with another "
-            "value; an empty one is not known yet",
-        )
-    return label, outcome
+    read = texts(column)
+    if is_number(column) and column.between(*_DIGITS).all():
+        # A gap makes 20260301 of data frames 20260301.0.
+        read = read.str.removesuffix(".0")
+    count_of = read.value_counts()
+    parts = count_of.index.to_series().astype("str").str.extract(_CLOCK)
+    best_count = 0
+    days = pd.to_datetime(parts[0], format=_DAYS[0], errors="coerce")
+    rivals: list[pd.Series] = []
+    for form in _DAYS:
+        fits = parts[0].str.fullmatch(_SHAPES.get(form, ".*"))
+        found = pd.to_datetime(parts[0].where(fits), format=form, errors="coerce")
+        count = int(count_of[found.notna()].sum())
+        if count > best_count:
+            best_count = count
+            days = found
+            rivals = []
+        elif count == best_count:
+            rivals.append(found)
+    if 2 * best_count > len(read) and not all(rival.equals(days) for rival in rivals):
+        hint = "write 2026-03-01, or leave the column out by --without"
+        problem = "may have the day or the month first, and no row tells which"
+        refuse(column, read.map(days).notna(), problem, hint=hint)
+    clock = parts[[1, 2, 3]].replace(",", ".", regex=True).astype("float64").fillna(0)
+    hours = clock[1].where(parts[4].isna(), clock[1] % 12)
+    hours += 12 * parts[4].str.upper().eq("P")
+    is_clock = (hours < 24) & (clock[2] < 60) & (clock[3] < 60)
+    seconds = (hours * 3600 + clock[2] * 60 + clock[3]).where(is_clock)
+    moments = days.astype("datetime64[us]") + pd.to_timedelta(seconds, "s").dt.as_unit(
+        "us"
+    )
+    return _by_their_clock(read.map(moments).astype("datetime64[us]"))
 
 
 def times_of(column: pd.Series) -> pd.Series:
@@ -131,55 +228,107 @@ def times_of(column: pd.Series) -> pd.Series:
     """
     if is_moments(column):
         values = _by_their_clock(column)
-    elif pd.api.types.is_numeric_dtype(column):
-        values = column.astype("Float64").astype("float64")
-        values = values.mask(np.isinf(values))
     else:
         read = texts(column)
-        known = pd.Series(read.dropna().unique(), dtype="object")
-        quarters = known.str.extract(r"(?i)^(\d{4})[- ]?[QW](\d\d?)$").astype("float64")
-        months = known.str.extract(r"^([A-Za-z]{3})[a-z]*\.?$")[0]
+        numbers = pd.to_numeric(read, errors="coerce").astype("float64")
+        quarters = read.str.extract(r"(?i)^(\d{4})[- ]?[QW](\d\d?)$").astype("float64")
+        months = read.str.extract(r"^([A-Za-z]{3})[a-z]*\.?$")[0]
         ways = [
-            pd.to_numeric(known, errors="coerce"),
+            _moments_of(column),
+            numbers.mask(np.isinf(numbers)),
             pd.to_datetime(months, format="%b", errors="coerce").dt.month,
             quarters[0] * 100 + quarters[1],
         ]
-        for form in _FORMATS:
-            ways.append(_read_moments(known, form))
-        best = max(ways, key=lambda way: way.notna().sum())
-        values = read.map(dict(zip(known, best, strict=True)))
-        values = _by_their_clock(values) if is_moments(values) else values
+        values = max(ways, key=lambda way: way.notna().sum())
     if values.isna().any():
         hint = "write 2026-03-01, 2026-03 or Mar, or remove the row"
         refuse(column, values.isna(), "is not a time", hint=hint)
     return values
 
 
-def feature_of(column: pd.Series, times: pd.Series) -> Feature:
-    """Decide what a column is; SchemaError for infinity, or text among numbers."""
+# -- features --------------------------------------------------------------------------
+
+
+def has_decimal_commas(frame: pd.DataFrame) -> bool:
+    """Tell whether a column of a table has numbers with a comma before decimals."""
+    for _, column in frame.items():
+        if not (is_number(column) or is_moments(column)):
+            words = _words(texts(column))
+            is_written = words.str.fullmatch(_WITH_COMMA)
+            is_comma = words.str.fullmatch(_DECIMAL_COMMA)
+            if is_comma.any() and 2 * is_written.sum() > len(words):
+                return True
+    return False
+
+
+def feature_of(
+    column: pd.Series, times: pd.Series | None, *, has_commas: bool = False
+) -> Feature:
+    """
+    Decide what a column is.
+
+    Args:
+        times: Of the rows; None where they have none.
+        has_commas: Whether the table's numbers have commas before decimals.
+
+    Raises:
+        SchemaError: A value is infinite, or something else than most of the column.
+    """
     if pd.api.types.is_timedelta64_dtype(column):
-        column = column.dt.total_seconds()
+        return _number(column, column.dt.total_seconds())
     if is_moments(column):
-        return _days(column, times)
-    if pd.api.types.is_numeric_dtype(column):
-        return _number(column.astype("Float64").astype("float64"))
-    read = texts(column)
-    words = read.mask(read.str.lower().isin(_GAPS)).dropna()
-    is_number = pd.to_numeric(words, errors="coerce").notna()
-    is_written = is_number | words.str.fullmatch(_WRITTEN)
-    if words.str.fullmatch(_CODE).any() or 2 * is_written.sum() <= len(words):
-        moments = _read_moments(read)
-        is_day = moments[words.index].notna() & words.str.fullmatch(_DAY)
-        is_date = len(words) and is_day.all()
-        return _days(moments, times) if is_date else category_of(read)
-    if not is_number.all():
-        hint = (
-            "write it like 1234.5, leave it empty, or, if the column's numbers are "
-            f"names, add --category {column.name}"
-        )
-        problem = "is not a number, but most of the column is"
-        refuse(column, ~is_number, problem, hint=hint)
-    return _number(pd.to_numeric(words).reindex(read.index).astype("float64"))
+        return _days(_by_their_clock(column), times)
+    is_typed = isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind == "b"
+    if is_typed or not column.count():
+        return category_of(column)
+    words = _words(texts(column))
+    moments = _moments_of(column[words.index])
+    if 2 * moments.notna().sum() > len(words):
+        if moments.isna().any():
+            _refuse_odd(column, moments.isna(), "a date", example="2026-03-01")
+        return _days(moments.reindex(column.index), times)
+    if is_number(column):
+        return _number(column, column.astype("Float64").astype("float64"))
+    return _number_or_category(column, words, has_commas=has_commas)
+
+
+def _number_or_category(
+    column: pd.Series, words: pd.Series, *, has_commas: bool
+) -> Feature:
+    """Decide what a column of texts is, by those that are no gaps."""
+    numbers = pd.to_numeric(words, errors="coerce")
+    # Without a person's word, data frames make numbers of them.
+    is_typed = isinstance(column.dtype, pd.StringDtype) and len(words) == column.count()
+    is_category = is_typed and numbers.notna().all()
+    has_comma = words.str.fullmatch(_WITH_COMMA)
+    if has_commas and 2 * has_comma.sum() > len(words):
+        plain = words.where(has_comma).str.replace(".", "").str.replace(",", ".")
+        numbers = pd.to_numeric(plain, errors="coerce")
+    is_written = numbers.notna() | words.str.fullmatch(_WRITTEN)
+    is_code = words.str.fullmatch(_CODE)
+    is_category |= 2 * is_written.sum() <= len(words) or is_code.mean() > _CODES
+    if is_category or (is_code.any() and words.str.len().nunique() == 1):
+        return category_of(column)
+    is_odd = numbers.isna() | is_code
+    if is_odd.any():
+        _refuse_odd(column, is_odd, "a number", example="1234.5")
+    return _number(column, numbers.reindex(column.index).astype("float64"))
+
+
+def _words(read: pd.Series) -> pd.Series:
+    """Return texts that are no gaps."""
+    return read.mask(read.str.lower().isin(_GAPS)).dropna()
+
+
+def _refuse_odd(
+    column: pd.Series, is_odd: pd.Series, what: str, *, example: str
+) -> NoReturn:
+    hint = (
+        f"write it like {example}, leave it empty, or, if the column has names of "
+        f"something, add --category {column.name}"
+    )
+    problem = f"is not {what}, but most of the column is"
+    refuse(column[is_odd.index], is_odd, problem, hint=hint)
 
 
 def category_of(column: pd.Series) -> Feature:
@@ -193,30 +342,38 @@ def category_of(column: pd.Series) -> Feature:
     return Feature(kind="category", values=read)
 
 
-def _number(values: pd.Series) -> Feature:
+def _number(column: pd.Series, values: pd.Series) -> Feature:
     is_infinite = np.isinf(values)
     if is_infinite.any():
-        hint = "leave it empty, or write a large number"
-        refuse(values, is_infinite, "is infinite", hint=hint)
+        hint = f"leave it empty, or, if it is a name, add --category {column.name}"
+        refuse(column, is_infinite, "is infinite or too large a number", hint=hint)
     if values.nunique(dropna=False) < 2:
         return Feature(why=_CONSTANT)
-    if (values.diff()[1:] == 1).all():
+    is_whole = (values % 1 == 0).all()
+    # Numbers that are counted up: rows may have been sorted or left out since.
+    is_counted = values.is_unique and values.max() - values.min() < 3 * len(values)
+    if is_whole and (is_counted or column.name in _ROW_NUMBERS):
         return Feature(why="the number of the row")
     return Feature(kind="number", values=values)
 
 
-def _days(moments: pd.Series, times: pd.Series) -> Feature:
+def _days(moments: pd.Series, times: pd.Series | None) -> Feature:
+    """Return the days from dates to the rows' times, or to the last of the dates."""
+    moments = moments.where(moments.dt.year.between(_FIRST_YEAR, _LAST_YEAR))
+    if times is None:
+        times = pd.Series(moments.max(), moments.index)
     if not is_moments(times):
         return Feature(why="dates, but the rows' times are not dates")
-    days = (times - _by_their_clock(moments)).dt.total_seconds() / 86_400
+    days = (times - moments).dt.total_seconds() / 86_400
     # A month may be written as its first day.
     is_late = days < (-31 if (times.dt.day == 1).all() else -1)
     if is_late.any():
         row = is_late.index[is_late.argmax()] + 1
         leak = f"holds days after the row's time, first in row {row}"
         return Feature(why="it knows the future", leak=leak)
-    feature = _number(days)
-    return replace(feature, kind="date") if feature.kind else feature
+    if days.nunique(dropna=False) < 2:
+        return Feature(why=_CONSTANT)
+    return Feature(kind="date", values=days)
 
 
 # -- steps of time ---------------------------------------------------------------------
@@ -228,27 +385,36 @@ class Steps:
     Rows in steps of time.
 
     Attributes:
-        of: The step of each row, from 0 on, (rows,).
+        step_of_row: The step of each row, from 0 on, (rows,).
         days: A date for each step.
         names: What each is called.
         horizon_days: After so many of these days a label is known.
     """
 
-    of: NDArray[np.int64]
+    step_of_row: NDArray[np.int64]
     days: list[date]
     names: list[str]
     horizon_days: int = 1
 
 
+def random_steps(users: pd.Series) -> Steps:
+    """Put users, and all rows of each, into parts at random: the same each time."""
+    hashes = pd.util.hash_array(users.to_numpy(dtype="object"))
+    numbers = np.unique(hashes, return_inverse=True)[1]
+    parts = numbers * _PARTS // (numbers.max() + 1)
+    days = [_FIRST_DAY + timedelta(days=part) for part in range(_PARTS)]
+    names = [f"part {part} of {_PARTS}" for part in range(1, _PARTS + 1)]
+    return Steps(step_of_row=parts, days=days, names=names)
+
+
 def steps_of(
-    times: pd.Series, shown: pd.Series, label: pd.Series, horizon: int | None
+    times: pd.Series, shown: pd.Series, horizon: int | None
 ) -> Iterator[Steps]:
     """
     Yield ways to put rows into steps, the most natural first.
 
-    Months, weeks or days; else the table's own times where they are few; else blocks of
-    equal size and, for a rare outcome, three: the newest tenth of the rows, or more,
-    with a quarter of it, a third of the rest, and all that remains.
+    Months, weeks or days; else the table's own times where they are few; else ten
+    blocks of equal size.
 
     Args:
         times: As ``times_of`` returns them; ``shown`` as the table has them.
@@ -266,18 +432,9 @@ def steps_of(
         return
     values = times.astype("int64" if is_dated else "float64").to_numpy(np.float64)
     distinct = np.unique(values)
-    if len(distinct) <= _MOST_TIMES:
-        yield _blocks(values, shown, distinct)
-        return
-    yield _blocks(values, shown, np.quantile(values, np.arange(10) / 10))
-    found = np.sort(values[label == 1])
-    if len(found) < 3 * FEWEST:
-        return
-    newest = min(found[-len(found) // 4], np.quantile(values, 0.9))
-    left = found[found < newest]
-    if len(left):
-        later = left[-max(FEWEST, len(left) // 3) :]
-        yield _blocks(values, shown, np.array([distinct[0], later[0], newest]))
+    if len(distinct) > _MOST_TIMES:
+        distinct = np.quantile(values, np.arange(10) / 10)
+    yield _blocks(values, shown, distinct)
 
 
 def _periods(times: pd.Series, *, horizon: int | None) -> Steps | None:
@@ -288,24 +445,31 @@ def _periods(times: pd.Series, *, horizon: int | None) -> Steps | None:
     for unit, fewest in (("M", 4), ("W", 4), ("D", fewest_days)):
         starts = days.dt.to_period(unit).dt.start_time
         if starts.nunique() >= fewest:
-            found, of = np.unique(starts.dt.date, return_inverse=True)
+            first_days, step_of_row = np.unique(starts.dt.date, return_inverse=True)
             if horizon is None:
-                gap = min(np.diff(found)).days
+                gap = min(np.diff(first_days)).days
             else:
                 gap = horizon + int((days - starts).dt.days.max())
-            names = [f"{day:%Y-%m}" if unit == "M" else str(day) for day in found]
-            return Steps(of=of, days=[*found], names=names, horizon_days=gap)
+            form = "%Y-%m" if unit == "M" else "%Y-%m-%d"
+            return Steps(
+                step_of_row=step_of_row,
+                days=list(first_days),
+                names=[day.strftime(form) for day in first_days],
+                horizon_days=gap,
+            )
     return None
 
 
 def _blocks(values: Floats, shown: pd.Series, starts: Floats) -> Steps:
     """Return steps that begin at these values, each named by its first and last."""
-    at = np.searchsorted(np.unique(starts), values, "right")
-    _, of = np.unique(at, return_inverse=True)
-    days, names = [], []
-    for step in range(of.max() + 1):
-        inside = np.flatnonzero(of == step)
-        ends = inside[[values[inside].argmin(), values[inside].argmax()]]
-        names.append(" to ".join(dict.fromkeys(str(shown.iloc[end]) for end in ends)))
+    positions = np.searchsorted(np.unique(starts), values, "right")
+    step_of_row = np.unique(positions, return_inverse=True)[1]
+    days = []
+    names = []
+    for step in range(step_of_row.max() + 1):
+        rows = np.flatnonzero(step_of_row == step)
+        first = str(shown.iloc[rows[values[rows].argmin()]])
+        last = str(shown.iloc[rows[values[rows].argmax()]])
+        names.append(first if first == last else f"{first} to {last}")
         days.append(_FIRST_DAY + timedelta(days=step))
-    return Steps(of=of, days=days, names=names)
+    return Steps(step_of_row=step_of_row, days=days, names=names)

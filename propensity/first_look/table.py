@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.first_look import columns
-from propensity.first_look.columns import FEWEST, Feature, Steps, refuse, steps_of
+from propensity.first_look.columns import FEWEST, Feature, Steps, refuse
 from propensity.learning import card as cards
 from propensity.learning import fit, gate
 from propensity.learning.report import version_page
@@ -55,23 +56,140 @@ _SETTINGS = _Small(project="none")
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadTable:
+    """
+    The rows of a table that can be tried; they keep their numbers, which errors name.
+
+    Attributes:
+        name: Of the table, for the report.
+        label: The column of ``labels``, which are 1 where it is ``positive``, or 0.
+        unlabelled: How many rows are left out.
+        time: The column of ``times``; None where nothing says when a row was true.
+        user: The column of ``users``; None where each row is of another one.
+        features: By column.
+    """
+
+    name: str
+    label: str
+    positive: str
+    labels: pd.Series
+    unlabelled: int
+    time: str | None
+    times: pd.Series | None
+    user: str | None
+    users: pd.Series
+    features: Mapping[str, Feature]
+
+    @cached_property
+    def used(self) -> Mapping[str, Feature]:
+        """Features by their names in a training, which uses some names itself."""
+        used = {}
+        for column, feature in self.features.items():
+            name = column
+            while name.lower() in RESERVED or (
+                name != column and name in self.features
+            ):
+                name += "_"
+            if feature.kind:
+                used[name] = feature
+        return used
+
+    @cached_property
+    def use_case(self) -> UseCase:
+        """What a training is told of the table."""
+        title = f"{self.label} = {self.positive}"
+        kinds: dict[str, FeatureKind] = {}
+        for name, feature in self.used.items():
+            kinds[name] = "category" if feature.kind == "category" else "number"
+        return UseCase(
+            name=self.name,
+            title=title,
+            outcome=f"have {title}",
+            lookback_days=1,
+            horizon_days=1,
+            threshold=0.5,
+            features=kinds,
+            baseline=Baseline(feature="", ascending=False),
+            candidates=candidates(),
+        )
+
+    def rows(self, steps: Steps) -> pa.Table:
+        """Return the rows of a training."""
+        rows = {
+            "as_of": pa.array(np.array(steps.days, "datetime64[D]")[steps.step_of_row]),
+            "user_id": pa.array(self.users),
+            "label": pa.array(self.labels.astype("int8")),
+            "weight": pa.array(np.ones(len(self.labels))),
+        }
+        for name, feature in self.used.items():
+            kind = pa.string() if feature.kind == "category" else pa.float64()
+            rows[name] = pa.array(feature.values, kind, from_pandas=True)
+        return pa.table(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FirstLook:
     """
     What a table can predict; printed, five lines.
 
     Attributes:
-        kinds: number, category or date by column.
-        left_out: Why a column is no feature.
         leaks: Why a column may know the outcome.
         card: As every model version has one.
     """
 
-    lines: Sequence[str]
-    kinds: Mapping[str, str]
-    left_out: Mapping[str, str]
+    table: ReadTable
     leaks: Mapping[str, str]
     card: Plain
     trained: Trained
+
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """number, category or date by column."""
+        features = self.table.features.items()
+        return {name: feature.kind for name, feature in features if feature.kind}
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Why a column is no feature."""
+        features = self.table.features.items()
+        return {name: feature.why for name, feature in features if feature.why}
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """The five lines."""
+        title = self.card["title"]
+        metrics = self.card["metrics"]
+        tested = self.card["split"]["holdout"]
+        rows = f"{len(self.trained.parts.holdout):,} rows"
+        test = f"{' to '.join(dict.fromkeys([tested[0], tested[-1]]))}, {rows}"
+        if self.table.times is None:
+            test = (
+                f"{rows} drawn at random: without --time this cannot see whether it "
+                "holds later, or what was written after the outcome"
+            )
+        if self.table.unlabelled:
+            test += f"; {self.table.unlabelled:,} rows have no {self.table.label} yet"
+        by_kind: dict[str, list[str]] = {}
+        for column, kind in self.kinds.items():
+            by_kind.setdefault(kind, []).append(column)
+        listed = [f"{kind}: {', '.join(names)}" for kind, names in by_kind.items()]
+        others = [f"{column} ({why})" for column, why in self.left_out.items()]
+        listed.append(f"left out: {', '.join(others) or 'none'}")
+        leaks = [f"{column} {why}" for column, why in self.leaks.items()]
+        compared = gate.beside_baseline(self.trained, self.card["baseline"]["name"])
+        best = metrics["lift"][0]
+        share = percent(self.trained.parts.every.label.mean())
+        return [
+            f"Table    {len(self.table.labels):,} rows, {share} with {title}; "
+            f"tested on {test}",
+            f"Columns  {'; '.join(listed)}",
+            f"Leaks    {'; '.join(leaks) or 'none found'}",
+            f"Model    {compared}",
+            f"Use      {percent(best['conversions'] / best['users'])} of the best 10% "
+            f"have {title}, {best['lift']:.1f} times the average; expected of all "
+            f"{percent(metrics['mean_probability'])}, found "
+            f"{percent(metrics['base_rate'])}",
+        ]
 
     def page(self) -> str:
         """Write the model report, an HTML page."""
@@ -84,8 +202,8 @@ class FirstLook:
 def try_table(
     table: pd.DataFrame | pa.Table,
     *,
-    time: str,
     label: str,
+    time: str | None = None,
     user: str | None = None,
     outcome: str | None = None,
     categories: Sequence[str] = (),
@@ -99,8 +217,9 @@ def try_table(
     Args:
         table: A row for each user and time. Columns that are not named here are
             features.
-        time: The column that says when a row was true.
         label: The column with the outcome: 1 or 0, yes or no, true or false.
+        time: The column that says when a row was true; None to test on users drawn at
+            random, which shows neither what changes with time nor every leak.
         user: The column that names the user; None where each row is of another one.
         outcome: The value of the label to predict, where it is another one.
         categories: Columns whose numbers are names of something.
@@ -113,57 +232,133 @@ def try_table(
         SchemaError: A column or value is wrong; the message names it.
         NotEnoughData: There are too few rows of a class, or too few times.
     """
-    frame = table.to_pandas() if isinstance(table, pa.Table) else table
-    frame = frame.reset_index(drop=frame.index.names == [None])
-    frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
-    keys = [time, label, *([user] if user else [])]
+    frame = _frame(table)
+    keys = [column for column in (label, time, user) if column is not None]
     _check_names(frame, [*keys, *categories, *without])
-    times = columns.times_of(frame[time])
-    if user:
-        _check_users(frame[user], frame[time], times)
-    known, positive = columns.label_of(frame[label], outcome)
-    is_older = _is_older(known, times, frame[label])
-    late = "" if is_older.all() else f"; {(~is_older).sum():,} rows have no {label} yet"
+    labels, positive = columns.label_of(frame[label], outcome)
+    times = None if time is None else columns.times_of(frame[time])
+    if user is not None:
+        _check_users(frame, user, time, times)
+    is_tried = labels.notna()
+    if times is not None:
+        is_tried = _is_older(labels, times, frame[label])
+        times = times[is_tried]
     # Rows keep their numbers, which errors name.
-    frame, times, known = frame[is_older], times[is_older], known[is_older]
-    read: dict[str, Feature] = {}
-    for column in frame.columns.drop([*keys, *without]):
-        if column in categories:
-            read[column] = columns.category_of(frame[column])
-        else:
-            read[column] = columns.feature_of(frame[column], times)
-    used = {_name_of(name, frame): one for name, one in read.items() if one.kind}
-    if not used:
+    tried = frame[is_tried]
+    read = ReadTable(
+        name=name,
+        label=label,
+        positive=positive,
+        labels=labels[is_tried],
+        unlabelled=int((~is_tried).sum()),
+        time=time,
+        times=times,
+        user=user,
+        users=columns.texts(tried[user] if user else tried.index.to_series()),
+        features=_features(tried.drop(columns=[*keys, *without]), times, categories),
+    )
+    if not read.used:
         hint = "add a column, or leave out fewer"
         raise SchemaError(f"{name} has no column to predict {label} from", hint=hint)
-    rows = {
-        "user_id": pa.array(map(str, frame[user] if user else frame.index)),
-        "label": pa.array(known.astype("int8")),
-        "weight": pa.array(np.ones(len(frame))),
-    }
-    kinds: dict[str, FeatureKind] = {}
-    for shown, one in used.items():
-        kinds[shown] = "category" if one.kind == "category" else "number"
-        kind = pa.string() if one.kind == "category" else pa.float64()
-        rows[shown] = pa.array(one.values, kind, from_pandas=True)
-    use_case = UseCase(
-        name=name,
-        title=f"{label} = {positive}",
-        outcome=f"have {label} = {positive}",
-        lookback_days=1,
-        horizon_days=1,
-        threshold=0.5,
-        features=kinds,
-        baseline=Baseline(feature="", ascending=False),
-        candidates=candidates(),
-    )
-    ways = [*steps_of(times, frame[time], known, horizon_days)]
-    _check_newest(ways[0], frame[label], known)
-    dated, parts, steps = _split(pa.table(rows), use_case, ways, time=time, label=label)
-    leaks = {name: one.leak for name, one in read.items() if one.leak}
-    leaks |= _leaks(parts, use_case)
-    parts, use_case = _with_baseline(parts, use_case)
+    ways = _ways(read, tried, horizon_days)
+    parts, steps = _split(read, ways)
+    leaks = _leaks(parts, read.use_case)
+    for column, feature in read.features.items():
+        if feature.leak:
+            leaks[column] = feature.leak
+    parts, use_case = _with_baseline(parts, read.use_case)
     trained = fit.train(parts, use_case, preprocessor=None, settings=_SETTINGS)
+    card = {
+        **_card(read, steps, leaks, use_case, trained),
+        "horizon_days": horizon_days,
+    }
+    return FirstLook(table=read, leaks=leaks, card=card, trained=trained)
+
+
+def _frame(table: pd.DataFrame | pa.Table) -> pd.DataFrame:
+    """Return a table's columns by texts, with rows that are counted from 0."""
+    frame = table
+    if isinstance(table, pa.Table):
+        frame = table.to_pandas()
+        # Of a table of texts alone, such as CSV, nobody has said that they are texts.
+        if all(pa.types.is_string(kind) for kind in table.schema.types):
+            frame = frame.astype("object")
+    plain = [columns.plain(column) for _, column in frame.items()]
+    read = pd.DataFrame(index=frame.index) if not plain else pd.concat(plain, axis=1)
+    read.columns = pd.Index([str(column) for column in frame.columns])
+    for position, name in enumerate(frame.index.names):
+        if name is not None and str(name) not in read.columns:
+            read.insert(0, str(name), frame.index.get_level_values(position))
+    return read.reset_index(drop=True)
+
+
+def _features(
+    frame: pd.DataFrame, times: pd.Series | None, categories: Sequence[str]
+) -> dict[str, Feature]:
+    has_commas = columns.has_decimal_commas(frame)
+    features = {}
+    for name, column in frame.items():
+        if name in categories:
+            features[str(name)] = columns.category_of(column)
+        else:
+            features[str(name)] = columns.feature_of(
+                column, times, has_commas=has_commas
+            )
+    return features
+
+
+def _ways(
+    read: ReadTable, frame: pd.DataFrame, horizon_days: int | None
+) -> Sequence[Steps]:
+    """Return ways to put rows into steps, the most natural first."""
+    if read.time is None or read.times is None:
+        if horizon_days is not None:
+            hint = "Name the column that says when a row was true by --time"
+            raise SchemaError("--horizon-days needs a time", hint=hint)
+        return [columns.random_steps(read.users)]
+    ways = list(columns.steps_of(read.times, frame[read.time], horizon_days))
+    _check_newest(ways[0], frame[read.label], read.labels)
+    return ways
+
+
+def _split(read: ReadTable, ways: Sequence[Steps]) -> tuple[Parts, Steps]:
+    """Split by the first steps that leave enough, or say why the most natural don't."""
+    refused: list[NotEnoughData] = []
+    for steps in ways:
+        horizon, count = steps.horizon_days, len(steps.days)
+        frame = Timeframe(lookback_days=1, horizon_days=horizon, settle_days=0)
+        try:
+            if count < FEWEST_SNAPSHOTS:
+                raise NotEnoughData(
+                    f"column {read.time} has {count} times: to train, to choose and to "
+                    f"test takes {FEWEST_SNAPSHOTS}",
+                    hint=f"{_ADVICE}, or leave --time out",
+                )
+            if not frame.are_enough(steps.days):
+                raise NotEnoughData(
+                    f"column {read.label} is known too late: {horizon} days after "
+                    f"{read.time}, whose values are from {steps.names[0]} to "
+                    f"{steps.names[-1]}",
+                    hint=f"{_ADVICE}, or lower --horizon-days",
+                )
+            rows = read.rows(steps)
+            parts = of_users(
+                rows, read.use_case, frame, settings=_SETTINGS, advice=_ADVICE
+            )
+            return parts, steps
+        except NotEnoughData as error:
+            refused.append(error)
+    raise refused[0]
+
+
+def _card(
+    read: ReadTable,
+    steps: Steps,
+    leaks: Mapping[str, str],
+    use_case: UseCase,
+    trained: Trained,
+) -> Plain:
+    """Return a card as every model version has one, with the names of steps."""
     reason = gate.beside_baseline(trained, f"{use_case.baseline.feature} alone")
     warnings = [f"{column} {why}" for column, why in leaks.items()]
     verdict = gate.Verdict(
@@ -173,76 +368,37 @@ def try_table(
         use_case,
         trained,
         verdict,
-        rows=dated,
+        rows=trained.parts.every.rows,
         as_of=steps.days[-1],
         trained_at=SYSTEM.now(),
     )
     names = dict(zip(map(str, steps.days), steps.names, strict=True))
-    split = {part: [names[d] for d in days] for part, days in card["split"].items()}
     for day in card["profile"]["dates"]:
         day["as_of"] = names[day["as_of"]]
-    card = {
-        **card,
+    split = {}
+    for part, days in card["split"].items():
+        split[part] = [names[day] for day in days]
+    changes = {
         "heading": "Test set",
-        "entity": user or "row",
-        "horizon_days": horizon_days,
+        "is_random": read.times is None,
+        "entity": read.user or "row",
         "as_of": steps.names[-1],
         "split": split,
     }
-    test = " to ".join(dict.fromkeys([split["holdout"][0], split["holdout"][-1]]))
-    m, best = card["metrics"], card["metrics"]["lift"][0]
-    lines = [
-        f"Table    {len(frame):,} rows, {percent(known.mean())} with {use_case.title}; "
-        f"tested on {test}, {len(parts.holdout):,} rows{late}",
-        f"Columns  {_listed(read)}",
-        f"Leaks    {'; '.join(warnings) or 'none found'}",
-        f"Model    {reason}",
-        f"Use      {percent(best['conversions'] / best['users'])} of the best 10% have "
-        f"{use_case.title}, {best['lift']:.1f} times the average; expected of all "
-        f"{percent(m['mean_probability'])}, found {percent(m['base_rate'])}",
-    ]
-    return FirstLook(
-        lines=lines,
-        kinds={name: one.kind for name, one in read.items() if one.kind},
-        left_out={name: one.why for name, one in read.items() if one.why},
-        leaks=leaks,
-        card=card,
-        trained=trained,
-    )
+    return {**card, **changes}
 
 
 def candidates() -> list[Candidate]:
     """Return the candidates of purchases, trees for few rows, and the mean of all."""
     every = {}
-    for one in usecases.load("ga4_purchase").candidates:
-        if one.algorithm != MEAN:
-            every[one.name] = one
-    for one in usecases.load("card_fraud").candidates:
-        if one.algorithm == "HistGradientBoostingClassifier":
-            name = f"{one.name}_of_few_rows"
-            every[name] = Candidate(name, one.algorithm, one.parameters)
+    for candidate in usecases.load("ga4_purchase").candidates:
+        if candidate.algorithm != MEAN:
+            every[candidate.name] = candidate
+    for candidate in usecases.load("card_fraud").candidates:
+        if candidate.algorithm == "HistGradientBoostingClassifier":
+            name = f"{candidate.name}_of_few_rows"
+            every[name] = Candidate(name, candidate.algorithm, candidate.parameters)
     return [*every.values(), Candidate("average", "VotingClassifier", {"of": [*every]})]
-
-
-def _name_of(column: str, frame: pd.DataFrame) -> str:
-    """Return a feature's name: the column's, unless a training uses it itself."""
-    name = column
-    while name.lower() in RESERVED or (name != column and name in frame.columns):
-        name += "_"
-    return name
-
-
-def _listed(read: Mapping[str, Feature]) -> str:
-    """Write the columns by their kinds, and the ones left out."""
-    by_kind: dict[str, list[str]] = {}
-    left_out = []
-    for column, one in read.items():
-        if one.kind:
-            by_kind.setdefault(one.kind, []).append(column)
-        else:
-            left_out.append(f"{column} ({one.why})")
-    listed = [f"{kind}: {', '.join(some)}" for kind, some in by_kind.items()]
-    return "; ".join([*listed, f"left out: {', '.join(left_out) or 'none'}"])
 
 
 def _check_names(frame: pd.DataFrame, named: Sequence[str]) -> None:
@@ -256,16 +412,19 @@ def _check_names(frame: pd.DataFrame, named: Sequence[str]) -> None:
         raise SchemaError(f"there are two columns {twice[0]!r}", hint=hint)
 
 
-def _check_users(users: pd.Series, shown: pd.Series, times: pd.Series) -> None:
+def _check_users(
+    frame: pd.DataFrame, user: str, time: str | None, times: pd.Series | None
+) -> None:
     """Make sure that each row has a user, and each user one row at a time."""
+    users = frame[user]
     ids = columns.texts(users)
     if ids.isna().any():
         hint = "fill it in, or remove the row"
         refuse(users, ids.isna(), "is not a user", hint=hint)
     twice = pd.DataFrame({"user": ids, "time": times}).duplicated()
-    if twice.any():
-        problem = f"has another row at {shown[twice.argmax()]}"
-        hint = f"keep one row for each {users.name} and {shown.name}"
+    if time is not None and twice.any():
+        problem = f"has another row at {frame[time][twice.argmax()]}"
+        hint = f"keep one row for each {user} and {time}"
         refuse(users, twice, problem, hint=hint)
 
 
@@ -289,7 +448,7 @@ def _is_older(known: pd.Series, times: pd.Series, shown: pd.Series) -> pd.Series
 
 def _check_newest(steps: Steps, shown: pd.Series, known: pd.Series) -> None:
     """Refuse a label that no one has at the newest time, and should by the older."""
-    is_newest = pd.Series(steps.of == steps.of.max(), known.index)
+    is_newest = pd.Series(steps.step_of_row == steps.step_of_row.max(), known.index)
     share = known[~is_newest].mean()
     if known[is_newest].any() or not share * is_newest.sum() >= _EXPECTED:
         return
@@ -299,36 +458,6 @@ def _check_newest(steps: Steps, shown: pd.Series, known: pd.Series) -> None:
     )
     hint = "remove these rows, or leave their label empty"
     refuse(shown, is_newest, problem, hint=hint)
-
-
-def _split(
-    rows: pa.Table, use_case: UseCase, ways: Sequence[Steps], *, time: str, label: str
-) -> tuple[pa.Table, Parts, Steps]:
-    """Split by the first steps that leave enough, or say why the most natural don't."""
-    refused: list[NotEnoughData] = []
-    for steps in ways:
-        horizon, count = steps.horizon_days, len(steps.days)
-        days = pa.array(np.array(steps.days, "datetime64[D]")[steps.of])
-        dated = rows.append_column("as_of", days)
-        frame = Timeframe(lookback_days=1, horizon_days=horizon, settle_days=0)
-        try:
-            if count < FEWEST_SNAPSHOTS:
-                raise NotEnoughData(
-                    f"column {time} has {count} times: to train, to choose and to test "
-                    f"takes {FEWEST_SNAPSHOTS}",
-                    hint=_ADVICE,
-                )
-            if not frame.are_enough(steps.days):
-                raise NotEnoughData(
-                    f"column {label} is known too late: {horizon} days after {time}, "
-                    f"whose values are from {steps.names[0]} to {steps.names[-1]}",
-                    hint=f"{_ADVICE}, or lower --horizon-days",
-                )
-            parts = of_users(dated, use_case, frame, settings=_SETTINGS, advice=_ADVICE)
-            return dated, parts, steps
-        except NotEnoughData as error:
-            refused.append(error)
-    raise refused[0]
 
 
 # -- what a column tells alone --------------------------------------------------------

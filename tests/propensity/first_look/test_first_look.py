@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from propensity import try_table
-from propensity.errors import PropensityError
+from propensity.errors import PropensityError, SchemaError
 from propensity.first_look import columns
 
 MONTHS = [f"2025-{month:02}" for month in range(1, 9)]
@@ -83,11 +84,13 @@ def test_the_newest_month_tests_a_model_of_older_ones(look):
 
 
 def test_neither_order_nor_names_nor_an_index_change_anything(look):
-    """The user and the time may be the index of a data frame, and columns have names
-    that a training uses itself."""
+    """The user and the time may be the index of a data frame, also beside the columns,
+    and columns have names that a training uses itself."""
     names = {"visits": "weight", "plan": "label", "postcode": "weight_"}
     shuffled = customers().sample(frac=1, random_state=1).rename(columns=names)
-    other = try_table(shuffled.set_index(["customer", "month"]), **NAMES)
+    indexed = shuffled.set_index("label", drop=False)
+    indexed = indexed.set_index(["customer", "month"], append=True)
+    other = try_table(indexed, **NAMES)
 
     assert other.card["metrics"] == look.card["metrics"]
     assert [*other.kinds.values()] == [*look.kinds.values()]
@@ -103,9 +106,11 @@ def test_neither_order_nor_names_nor_an_index_change_anything(look):
             ["2025-02-01", "2025-01-31 23:59:59.5", "2025-02-01"],
         ),
         ([pd.Timestamp("2025-04-01", tz="Europe/Berlin")], ["2025-04-01"]),
-        (["31.01.2025", "01.02.2025"], ["2025-01-31", "2025-02-01"]),
+        (["31.01.2025", "01.02.2025 10:30"], ["2025-01-31", "2025-02-01 10:30"]),
+        (["1/31/2025 10:00 PM", "2/1/2025"], ["2025-01-31 22:00", "2025-02-01"]),
+        (["31-Jan-25", "1-Feb-25"], ["2025-01-31", "2025-02-01"]),
         (["2025-Q4", "2026 Q1"], [202504, 202601]),
-        ([20250131, 20250201], [20250131, 20250201]),
+        ([20250131, 20250201], ["2025-01-31", "2025-02-01"]),
         (["12", "7"], [12, 7]),
     ],
     ids=str,
@@ -118,14 +123,27 @@ def test_times_are_read_as_people_write_them(values, order):
     assert read.tolist() == order
 
 
+FUTURE = "holds days after the row's time, first in row 1"
+
+
+def feature(values, **options) -> columns.Feature:
+    """Return what a column of a table of 2025 is."""
+    column = pd.Series(values) if isinstance(values, list) else values
+    times = pd.Series(pd.to_datetime(["2025-01-01"] * len(column), utc=True))
+    return columns.feature_of(column.rename("x"), times, **options)
+
+
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
         ([1.5, None, 3], "number"),
         (["1", "NA", "2.5"], "number"),
         (["01234", "98765"], "category"),
+        (["12E4", "13E5", "14A2"], "category"),
+        (["+4930123", "+4940123"], "category"),
         (["NA", "DE", None], "category"),
         (["2024-01-01", None, "2024-02-01"], "date"),
+        (["1.2.10", "1.2.11"], "category"),
         ([None, None], None),
         ([7, 7], None),
         ([1, 2, 3, 4], None),
@@ -134,21 +152,171 @@ def test_times_are_read_as_people_write_them(values, order):
     ids=str,
 )
 def test_the_type_of_a_column_is_that_of_its_values(values, kind):
-    """Numbers in texts are numbers, unless they begin with a zero; a date becomes the
-    days since it; what is empty, constant or counts the rows is no feature."""
-    times = pd.Series(pd.to_datetime(["2025-01-01"] * len(values), utc=True))
-    feature = columns.feature_of(pd.Series(values), times)
-
-    assert feature.kind == kind
+    """Numbers in texts are numbers, unless they are written as codes; a date becomes
+    the days since it; what is empty, constant or counts the rows is no feature."""
+    assert feature(values).kind == kind
 
 
-def test_a_date_that_stands_for_never_is_after_times_of_any_precision():
-    """Nanoseconds do not reach the year 9999."""
-    written = pd.Series(pd.to_datetime(["2025-01-01"] * 2)).dt.as_unit("ns")
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [
+        ("category", "category"),
+        ("string", "category"),
+        ("str", "category"),
+        (pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string())), "category"),
+        ("Int64", "number"),
+        ("Float32", "number"),
+        (pd.ArrowDtype(pa.decimal128(38, 2)), "number"),
+        (pd.SparseDtype("int64", 0), "number"),
+        ("timedelta64[s]", "number"),
+        ("boolean", "category"),
+        (bool, "category"),
+        (pd.ArrowDtype(pa.bool_()), "category"),
+        ("period[D]", "date"),
+        ("datetime64[s]", "date"),
+        (pd.ArrowDtype(pa.date32()), "date"),
+        ("complex128", "category"),
+    ],
+    ids=str,
+)
+def test_what_a_person_has_typed_is_believed(dtype, kind):
+    """Defect: numbers of pandas' `category` and texts of digits were numbers."""
+    numbers = pd.Series([0, 10, 20] * 2)
+    if "bool" in str(dtype):
+        numbers = numbers % 20 == 0
+    if "dictionary" in str(dtype):
+        numbers = numbers.astype("str")
+    if kind == "date":
+        numbers = pd.to_datetime(numbers, unit="D")
+    column = columns.plain(numbers.astype(dtype))
+
+    assert feature(column).kind == kind
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["15.03.2026", "01.02.2024"],
+        ["15/03/2026", "01/02/2024"],
+        ["03/15/2026 10:00 AM", "01/02/2024 9:00 AM"],
+        ["2026/03/15", "2024/02/01"],
+        ["15-Mar-26", "1-Feb-24"],
+        ["20260315", "20240201"],
+        [20260315, 20240201],
+    ],
+    ids=str,
+)
+def test_a_date_of_the_future_is_a_leak_however_it_is_written(values):
+    """Defect: it was a category, and no leak."""
+    assert feature(values).leak == FUTURE
+
+
+def test_a_date_that_stands_for_never_is_a_gap():
+    """At times of any precision. Defect: the column was left out as a leak."""
+    written = pd.Series(pd.to_datetime(["2025-01-01"] * 3)).dt.as_unit("ns")
     times = columns.times_of(written)
-    feature = columns.feature_of(pd.Series(["9999-12-31", None]), times)
+    never = pd.Series(["9999-12-31", "2024-12-31", "0000-00-00"])
+    read = columns.feature_of(never, times)
 
-    assert feature.leak == "holds days after the row's time, first in row 1"
+    assert read.values.fillna(-1).tolist() == [-1, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (["2024-01-01", "2024-02-01", "soon"], "row 3: 'soon' is not a date, but most"),
+        (["5", "7", "x"], "row 3: 'x' is not a number, but most"),
+        ([*map(str, range(100, 130)), "05"], "row 31: '05' is not a number, but most"),
+        (["03/04/2026", "01/02/2026"], "row 1: '03/04/2026' may have the day or"),
+        (["1", "2.5", "1e+999"], "row 3: '1e+999' is infinite or too large"),
+    ],
+    ids=str,
+)
+def test_one_odd_value_is_refused_and_never_changes_what_a_column_is(values, problem):
+    """Defect: dates with one other text were names."""
+    with pytest.raises(SchemaError) as caught:
+        feature(pd.Series(values, dtype="object"))
+
+    assert f"column x, {problem}" in caught.value.problem
+    assert caught.value.hint
+
+
+def test_numbers_with_decimal_commas_are_numbers_if_the_table_has_no_others():
+    """A comma that may separate thousands says nothing."""
+    frame = pd.DataFrame(
+        {"x": ["1.234,50", "7"], "y": ["1.000", "12.500"]}, dtype=object
+    )
+
+    assert columns.has_decimal_commas(frame)
+    assert not columns.has_decimal_commas(pd.DataFrame({"x": ["1,234", "7"]}))
+    assert feature(frame["x"], has_commas=True).values.tolist() == [1234.5, 7]
+    assert feature(frame["y"], has_commas=True).values.tolist() == [1000, 12500]
+
+
+@pytest.mark.parametrize("values", [[4, 2, 3, 1], [12, 10, 11], ["30", "10", "20"]])
+def test_numbers_of_rows_are_no_feature_in_any_order(values):
+    """Or with rows left out. Defect: an index of sorted rows was a feature."""
+    name = "Unnamed: 0" if isinstance(values[0], str) else "x"
+    column = pd.Series(values, dtype="object", name=name)
+    times = pd.Series(pd.to_datetime(["2025-01-01"] * len(values), utc=True))
+
+    assert columns.feature_of(column, times).why == "the number of the row"
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome", "label", "positive"),
+    [
+        (["Yes", "no", "NA", "Yes"], None, [1, 0, None, 1], "Yes"),
+        (["Yes", "No", "NA", "Yes"], "yes", [1, 0, None, 1], "Yes"),
+        ([True, False, True], "true", [1, 0, 1], "True"),
+        ([1.0, 2.0, 2.0, None], "2.0", [0, 1, 1, None], "2"),
+        (["1.0", "2.0"], "2", [0, 1], "2"),
+        (["won", "lost", "unknown", "?"], "WON", [1, 0, None, None], "won"),
+        (["none", "plus"], "none", [1, 0], "none"),
+        (["yes", "Yes", "no"], "Yes", [1, 1, 0], "yes"),
+    ],
+    ids=str,
+)
+def test_a_label_has_one_reading_with_an_outcome_and_without(
+    values, outcome, label, positive
+):
+    """Neither case nor decimals count, and words for gaps are not known. Defect: with
+    an outcome they were zeros."""
+    known, shown = columns.label_of(pd.Series(values, dtype=object), outcome)
+
+    assert [None if np.isnan(value) else value for value in known] == label
+    assert shown == positive
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome", "problem"),
+    [
+        (["Yes", "No"], "ja", "has no value 'ja'; there are No, Yes"),
+        (["A", "a", "b"], "a", "has A and a"),
+    ],
+)
+def test_an_outcome_that_is_not_there_or_not_clear_is_refused(values, outcome, problem):
+    with pytest.raises(SchemaError, match=problem):
+        columns.label_of(pd.Series(values), outcome)
+
+
+def test_a_table_without_times_is_tried_on_users_drawn_at_random():
+    """All rows of a user are on one side. The first line says what that cannot see."""
+    frame = customers().drop(columns="month")
+    frame.loc[5, "churned"] = "NA"
+    look = try_table(frame, user="customer", label="churned")
+    parts = look.trained.parts
+    tested = set(parts.holdout.rows["user_id"].to_pylist())
+    ids = columns.texts(frame["customer"].sample(frac=1))
+    last = ids[columns.random_steps(ids).step_of_row == 4]
+
+    assert len(tested) == 30
+    assert tested.isdisjoint(parts.before.rows["user_id"].to_pylist())
+    assert "drawn at random: without --time this cannot see" in look.lines[0]
+    assert "1 rows have no churned" in look.lines[0]
+    assert look.kinds["since"] == "date"
+    assert "drawn at random" in look.page()
+    assert set(last) == tested
 
 
 @pytest.mark.parametrize(
@@ -156,7 +324,7 @@ def test_a_date_that_stands_for_never_is_after_times_of_any_precision():
     [
         ("visits", 7, "many", "'many' is not a number, but most of the column is"),
         ("visits", 9, "1,200", "'1,200' is not a number, but most of the column is"),
-        ("visits", 8, np.inf, "'inf' is infinite"),
+        ("visits", 8, np.inf, "'inf' is infinite or too large a number"),
         ("month", 5, "soon", "'soon' is not a time"),
         ("customer", 2, "", "'' is not a user"),
         ("customer", 1_200, "c148", "'c148' has another row at 2025-08"),
@@ -193,7 +361,8 @@ def known_of_one_class() -> pd.DataFrame:
     ("frame", "changed", "problem"),
     [
         (customers(), {"time": "date"}, "there is no column 'date'"),
-        (customers(), {"outcome": "gone"}, "churned is no, yes from row 1 to the last"),
+        (customers(), {"outcome": "gone"}, "churned has no value 'gone'; there are no"),
+        (customers(), {"time": None, "horizon_days": 9}, "--horizon-days needs a time"),
         (customers(), {"label": "country"}, "row 1: 'NL' is neither 1 nor 0"),
         (customers(), {"horizon_days": 400}, "churned is known too late: 400 days"),
         (customers().assign(month=7), {"horizon_days": 9, "user": None}, "has '7'"),
@@ -275,13 +444,3 @@ def test_a_table_without_users_whose_times_are_seconds_is_put_into_blocks():
     look = try_table(frame, time="seconds", label="churned")
 
     assert "tested on 540 to 599, 120 rows" in look.lines[0]
-
-
-def test_a_rare_outcome_without_natural_steps_leaves_enough_of_it_to_each_part():
-    """In ten blocks of equal size one would have too few."""
-    random, seconds = np.random.default_rng(0), np.arange(3_000)
-    frame = pd.DataFrame({"second": seconds, "amount": random.random(3_000)})
-    is_rare = np.isin(seconds, [*range(0, 1_000, 40), 1_500, 1_600, 2_950])
-    look = try_table(frame.assign(fraud=is_rare), time="second", label="fraud")
-
-    assert look.card["metrics"]["users"] > 100
