@@ -118,6 +118,49 @@ def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
     return done.answer(), Exit.FAILED if done.failure else Exit.DONE
 
 
+@audience.command(epilog=example("propensity audience end winback"))
+@_NAME
+@click.option(
+    "--destination", metavar="NAME", help="Only the list of this destination."
+)
+@click.option(
+    "--removed-by-hand",
+    "is_by_hand",
+    is_flag=True,
+    help="Only record it, because you have removed them yourself.",
+)
+@use_case()
+def end(
+    audience: str, use_case: str | None, destination: str | None, is_by_hand: bool
+) -> Any:
+    """
+    Take all users of an audience off the lists of its destinations.
+
+    Do this before you delete or rename an audience, or send it elsewhere; it also works
+    afterwards. If its file stays and its `until` has not passed, 05-Audiences sends it
+    again. You can interrupt this command and run it again.
+    """
+    from propensity.audience.ending import end
+    from propensity.audience.lists import listed
+    from propensity.gcp import secrets
+    from propensity.registry.deployment import opened
+
+    answers, failed = [], False
+    with opened(use_case) as deployment:
+        secret = secrets.reader(deployment.settings)
+        for some in listed(deployment):
+            is_chosen = destination in (None, some.destination)
+            if some.audience == audience and is_chosen:
+                done = end(
+                    deployment, some, secret, is_by_hand=is_by_hand, watched=_watched
+                )
+                answers.append(done.answer())
+                failed = failed or done.failure is not None
+    if not answers:
+        say(f"propensity audience: no user of {audience} is on such a list")
+    return {"lists": answers}, Exit.FAILED if failed else Exit.DONE
+
+
 @audience.command(epilog=example("propensity audience ledger winback"))
 @_NAME
 @use_case()

@@ -13,7 +13,7 @@ from functools import partial
 from deploy import functions
 from offline import dead_letters
 from propensity import errors
-from propensity.audience import declared
+from propensity.audience import declared, lists
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
@@ -27,6 +27,7 @@ from propensity.ga4 import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.warehouse import Warehouse
+from propensity.registry.deployment import Deployment
 from propensity.registry.leases import ANY_DATE, LeaseFile
 from propensity.registry.serving import loaded, recorded
 from propensity.registry.versions import Registry
@@ -263,6 +264,32 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
             pending = sum(r["users"] for r in newest if r["status"] == "pending")
             if pending:
                 yield Finding(f"{pending} users of {which} are pending", send)
+        yield from _check_lists(exam, use_case)
+
+
+def _check_lists(exam: Examination, use_case: UseCase) -> Iterator[Finding]:
+    """Yield lists that still have users of audiences that are over or have no file."""
+    continued = set[str]()
+    for name in declared.names(use_case):
+        # Of a file that is wrong it is not known whether its audience is over.
+        until = None
+        with contextlib.suppress(PropensityError):
+            until = declared.load(use_case, name).declared.until
+        if until is None or exam.now.date() <= until:
+            continued.add(name)
+    deployment = Deployment(
+        settings=exam.settings,
+        warehouse=exam.warehouse,
+        artifacts=exam.artifacts,
+        use_case=use_case,
+    )
+    for some in lists.listed(deployment):
+        if some.audience not in continued:
+            yield Finding(
+                f"{some.users} users of audience {some.audience} of {use_case.name}, "
+                f"which has ended, are on the list of {some.destination}",
+                f"propensity audience end {some.audience} --use-case {use_case.name}",
+            )
 
 
 def check_dead_letters(exam: Examination) -> Iterator[Finding]:

@@ -9,11 +9,13 @@ All else, and that after the while, is for a person: its log line raises an aler
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import date, timedelta
 
 from propensity import errors
 from propensity.audience import declared
 from propensity.audience.delivery import Done
+from propensity.audience.ending import end
+from propensity.audience.lists import listed
 from propensity.audience.run import send
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import content_of
@@ -71,6 +73,7 @@ def send_due(run: Run) -> Answer:
     if late := _still_waiting(run):
         failed.append(late)
         run.log("ERROR", late, outcome=errors.AudienceStopped.code)
+    entries += _abandoned(run)
     answer = {"audiences": entries, **sums}
     if failed:
         raise (errors.AudienceWaits if waits else errors.AudienceStopped)(
@@ -105,9 +108,11 @@ def _sent(run: Run, name: str) -> tuple[str, Done | None]:
     """Send an audience if it is due; return the outcome, and what was done."""
     named = declared.load(run.use_case, name)
     until, day = named.declared.until, run.as_of
+    weekday = declared.WEEKDAYS[day.weekday()]
+    is_due = weekday in named.declared.days or run.force
     if until and day > until:
-        return "ended", None
-    if declared.WEEKDAYS[day.weekday()] not in named.declared.days and not run.force:
+        return "ended", _ended(run, name, until) if is_due else None
+    if not is_due:
         return "not_due", None
     done = send(
         run,
@@ -119,3 +124,52 @@ def _sent(run: Run, name: str) -> tuple[str, Done | None]:
         clock=run.clock,
     )
     return "sent", done
+
+
+def _ended(run: Run, name: str, until: date) -> Done | None:
+    """
+    Take the users of an audience that is over off the list; None if there are none.
+
+    Raises:
+        AudienceStopped: A person must do it. It is said for a week, then by the doctor.
+    """
+    lists = [some for some in listed(run) if some.audience == name]
+    if not lists:
+        return None
+    try:
+        return end(
+            run,
+            lists[0],
+            secrets.reader(run.settings),
+            longest_s=LONGEST_S - run.elapsed_s(),
+            clock=run.clock,
+        )
+    except errors.RequestError as error:
+        if run.as_of > until + 7 * DAY:
+            return None
+        raise errors.AudienceStopped(error.problem, hint=error.hint) from error
+
+
+def _abandoned(run: Run) -> list[dict[str, object]]:
+    """
+    Return entries for lists of audiences that have no file any more, on Mondays.
+
+    Nobody takes their users off, so the log has a line that raises the alert.
+    """
+    if run.as_of.weekday() != declared.WEEKDAYS.index("monday"):
+        return []
+    names = declared.names(run.use_case)
+    entries = list[dict[str, object]]()
+    for some in listed(run):
+        if some.audience in names:
+            continue
+        message = (
+            f"{some.users:,} users of {some.audience} are on the list of "
+            f"{some.destination}, but audiences/{some.audience}.toml is gone. Take "
+            f"them off: propensity audience end {some.audience}"
+        )
+        stopped = errors.AudienceStopped.code
+        run.log("ERROR", message, audience=some.audience, outcome=stopped)
+        entry = {"audience": some.audience, "outcome": "abandoned", "message": message}
+        entries.append(dict(entry))
+    return entries

@@ -14,6 +14,8 @@ import pytest
 from local.receiver import Receiver
 from propensity.audience import delivery, run
 from propensity.audience.declared import load
+from propensity.audience.ending import end
+from propensity.audience.lists import listed
 from propensity.gcp import secrets
 from propensity.registry.deployment import opened
 from propensity.runs import audiences
@@ -172,13 +174,13 @@ def test_the_first_date_of_an_audience_is_sent_by_a_person(running, day, crm):
     assert running.rows(members) == []
 
 
-def test_a_first_date_that_was_sent_to_another_destination_is_a_first_date(
-    running, day
-):
+def test_nobody_is_left_on_the_list_of_a_former_destination(running, day):
+    """Defect: whoever was on it stayed there for good."""
     file = file_of(running, "destinations/crm.toml")
     file.write_text(file.read_text().replace('name = "crm"', 'name = "mail"'))
+    message = refused(post(running, day), 409, "audience_stopped")
 
-    assert "never sent to mail" in refused(post(running, day), 409, "audience_stopped")
+    assert "users of winback are on the list of crm" in message
 
 
 def test_a_later_date_is_sent_and_a_clock_that_fires_twice_sends_nothing_twice(
@@ -222,19 +224,44 @@ def test_a_size_beyond_twice_or_below_half_of_the_last_one_stops(running, day, c
     check_account(running, crm)
 
 
-def test_an_audience_is_sent_on_its_days_until_its_last(running, day):
-    declare(running, "winback", f"{WINBACK}until = {day}\n")
-    outcomes = [
-        post(running, one).json["audiences"][0]["outcome"]
-        for one in (day, day + timedelta(days=7))
-    ]
+def test_an_audience_is_sent_on_its_days_until_its_last(running, day, crm):
+    """Then its users are taken off the list, once."""
     declare(running, "winback", f'{WINBACK}days = ["thursday"]\n')
     [entry] = post(running, day).json["audiences"]
-
-    assert outcomes == ["sent", "ended"]
     assert entry["outcome"] == "not_due"
     forced = post(running, day, force=True).json["audiences"][0]
     assert forced["outcome"] == "sent"
+    declare(running, "winback", f"{WINBACK}until = {day}\n")
+    before = crm.users.total()
+    later = [day + DAY, day + 7 * DAY, day + 14 * DAY]
+    entries = [post(running, day).json["audiences"][0] for day in later]
+
+    assert [entry["outcome"] for entry in entries] == ["ended"] * 3
+    assert ["sent" in entry for entry in entries] == [False, True, False]
+    assert crm.users.total() - before == entries[1]["accepted"] > 0
+
+
+def test_a_person_is_told_on_mondays_of_a_list_whose_audience_has_no_file(
+    running, day, log_lines
+):
+    with Crm() as mail:
+        file = file_of(running, "destinations/mail.toml")
+        file.write_text(CRM.format(url=mail.url).replace('"crm"', '"mail"'))
+        declare(running, "renamed", WINBACK.replace("crm", "mail"))
+        by_hand(running, day, "renamed")
+        file_of(running, "renamed.toml").unlink()
+        log_lines()
+        answer = post(running, day).json["audiences"]
+        [line] = [line for line in log_lines() if line["severity"] == "ERROR"]
+        with entered(running.environment), opened("ga4_purchase") as deployment:
+            [some] = [some for some in listed(deployment) if some.audience == "renamed"]
+            end(deployment, some, secrets.reader(running.settings))
+    again = post(running, day, force=True).json["audiences"]
+
+    assert answer[-1]["outcome"] == "abandoned"
+    assert "propensity audience end renamed" in line["message"]
+    assert line["outcome"] == "audience_stopped"
+    assert [entry["audience"] for entry in again] == ["winback"]
 
 
 def test_late_predictions_are_waited_for_and_then_a_person_is_told(
@@ -264,7 +291,8 @@ def test_an_audience_that_was_due_before_midnight_is_sent_after_it(running, day,
     the audience was not due: it was lost, and nobody was told."""
     evening = datetime.now(UTC).date() - timedelta(days=1)
     weekday = f"{evening:%A}".lower()
-    declare(running, "evening", f'{WINBACK}days = ["{weekday}"]\n')
+    text = WINBACK.replace("crm", "bucket")
+    declare(running, "evening", f'{text}days = ["{weekday}"]\n')
     by_hand(running, day, "evening")
     headers = {"X-CloudScheduler-ScheduleTime": f"{evening}T23:50:00Z"}
     before = running.post("audiences", {}, headers=headers)

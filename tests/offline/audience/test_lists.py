@@ -5,11 +5,91 @@ from __future__ import annotations
 import pytest
 
 from local.receiver import Receiver
-from propensity.audience import run
+from propensity.audience import declared, ending, run
+from propensity.audience.lists import listed
 from propensity.errors import RequestError
-from tests.offline.audience.conftest import act, next_week, send, winback
+from propensity.registry.deployment import opened
+from tests.offline.audience.conftest import act, ledger, next_week, send, winback
 
 BEST = {"control": "0%", "top": 10}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of the use case's audiences; none is declared in it."""
+    monkeypatch.setattr(declared, "folder_of", lambda use_case: tmp_path)
+    return tmp_path
+
+
+def end(deployment, **how):
+    """End the audience on each list; return what was done."""
+    with opened() as opened_run:
+        return [
+            ending.end(opened_run, some, {}.__getitem__, clock=deployment.clock, **how)
+            for some in listed(opened_run)
+        ]
+
+
+class TestEnd:
+    """Users of an audience whose file is gone, or is to go."""
+
+    def test_an_audience_that_ends_takes_its_users_off_the_list(
+        self, deployment, crm, folder
+    ):
+        """Also on the day on which they were added; and once."""
+        (folder / "winback.sql").write_text(
+            "SELECT user_id, CONCAT(user_id, '@example.com') AS email FROM publication"
+        )
+        with Receiver() as receiver:
+            file = crm(receiver, remove=True) / "destinations" / "crm.toml"
+            file.write_text(file.read_text().replace('"{user_id}"', '"{email}"'))
+            send(deployment, folder, **BEST)
+            [done] = end(deployment)
+            again = end(deployment)
+
+        removed = {user for action, user in receiver.users if action == "remove"}
+        assert removed == {f"u{n}@example.com" for n in range(190, 200)}
+        assert (done.accepted, done.pending, again) == (10, 0, [])
+
+    def test_an_ending_that_is_interrupted_continues_with_its_requests(
+        self, deployment, crm, folder
+    ):
+        class Closing(Receiver):
+            def take(self, method, *request):
+                if method == "DELETE" and self.requests > 4:
+                    return 403, {}, {}
+                return super().take(method, *request)
+
+        with Closing() as receiver:
+            send(deployment, crm(receiver, remove=True, batch=4), **BEST)
+            [done] = end(deployment)
+            assert done.failure
+            deployment.clock.advance(86_400)
+            pending = {
+                r["request"] for r in ledger(deployment) if r["status"] == "pending"
+            }
+        with Receiver() as receiver:
+            crm(receiver, remove=True, batch=4)
+            [done] = end(deployment)
+
+        assert done.accepted == 6
+        assert {*receiver.bodies} == pending
+
+    def test_a_destination_that_cannot_remove_says_so_and_a_person_records_it(
+        self, deployment, crm, folder
+    ):
+        with Receiver() as receiver:
+            send(deployment, crm(receiver), **BEST)
+            with pytest.raises(RequestError, match="and 10 of winback are on") as no:
+                end(deployment)
+            (folder / "destinations" / "crm.toml").unlink()
+            with pytest.raises(RequestError, match="no file in audiences/destinations"):
+                end(deployment)
+            [done] = end(deployment, is_by_hand=True)
+
+        assert "--removed-by-hand" in no.value.hint
+        assert (done.accepted, end(deployment)) == (10, [])
+        assert {action for action, _ in receiver.users} == {"add"}
 
 
 class TestMoved:

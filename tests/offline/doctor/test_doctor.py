@@ -360,6 +360,26 @@ def test_an_audience_that_cannot_be_sent_is_named(healthy, tmp_path, monkeypatch
     assert f"audience winback of {STREAMED} was never sent" in first
 
 
+def test_a_list_of_an_audience_that_has_ended_is_named(healthy, tmp_path, monkeypatch):
+    """Whether its file is gone, or its last day is over."""
+    own = {**healthy.extra, "PROPENSITY_USE_CASES": str(tmp_path)}
+    monkeypatch.setattr(healthy, "extra", own)
+    folder = tmp_path / STREAMED / "audiences"
+    folder.mkdir(parents=True)
+    text = 'destination = "crm"\ntop = 1\n'
+    (folder / "going_on.toml").write_text(text)
+    (folder / "over.toml").write_text(f"{text}until = 2026-01-01\n")
+    common = {"use_case": STREAMED, "as_of": date(2025, 12, 29), "destination": "crm"}
+    common |= {"action": "add", "request": "r", "status": "accepted", "user_id": "u"}
+    for name in ("going_on", "over", "gone"):
+        row = {"audience": name, "recorded_at": NOW, **common}
+        healthy.append(tables.AUDIENCE_LEDGER, row)
+
+    gone, over = found(healthy, "audiences")
+    assert f"1 users of audience gone of {STREAMED}, which has ended, are on" in gone
+    assert "1 users of audience over of" in over
+
+
 def test_sources_that_runs_could_not_read_are_named(healthy):
     """As a run would say it, before one does."""
     loading.load(healthy.warehouse.client, LOYALTY, loading.table_of(LOYALTY, []))

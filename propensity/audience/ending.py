@@ -1,0 +1,167 @@
+"""
+The end of an audience: its users are taken off the list of a destination.
+
+It is a delivery of nobody, as of a date after all others: what is pending is sent again
+with its key, and the ledger has who was removed. The audience's file may be gone; the
+destination's is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from propensity.audience import declared, delivery
+from propensity.audience.control import Control
+from propensity.audience.declared import Declared, Named
+from propensity.audience.destination import REMOVE, Destination, Request, Sent
+from propensity.audience.lists import Listed
+from propensity.audience.members import Audience
+from propensity.audience.run import Secret, opened
+from propensity.clock import SYSTEM, Clock
+from propensity.errors import RequestError, UseCaseError
+from propensity.registry.deployment import Deployment
+from propensity.registry.leases import leased
+from propensity.statements import read, statement
+from propensity.timeframe import DAY
+
+# Users of whom the ledger does not say yet what became.
+OPEN = ("pending", "waiting")
+
+
+def end(
+    deployment: Deployment,
+    some: Listed,
+    secret: Secret,
+    *,
+    is_by_hand: bool = False,
+    longest_s: float = math.inf,
+    watched: delivery.Watched = iter,
+    clock: Clock = SYSTEM,
+) -> delivery.Done:
+    """
+    Take the users of an audience off a list.
+
+    Args:
+        some: The audience and the list.
+        is_by_hand: Whether a person has removed them; it is only recorded.
+        longest_s, watched: As of ``delivery.deliver``.
+
+    Raises:
+        RunInProgress: A delivery of the audience is under way.
+        RequestError: The destination cannot remove users, or has no file any more.
+        UseCaseError, SettingsError, MissingTable, Unavailable: As named; nothing was
+            sent.
+    """
+    artifacts, name = deployment.artifacts, deployment.use_case.name
+    with leased(artifacts, name, f"audience-{some.audience}", clock=clock.now) as lease:
+        as_of = _date(deployment, some)
+        destination: Destination = ByHand(some.destination)
+        if not is_by_hand:
+            destination = _opened(deployment, some, secret, as_of)
+        nobody = Audience(
+            use_case=name,
+            name=some.audience,
+            as_of=as_of,
+            # Nobody is drawn.
+            control=Control(key=b"", group=some.audience, share=0.0),
+            selection="nobody, because the audience has ended",
+            members=[],
+            suppressed=0,
+            is_stored=True,
+            chosen_at=clock.now(),
+        )
+        ledger = delivery.Ledger(deployment, nobody, destination, clock)
+        recorded = ledger.recorded()
+        waiting = ledger.settle(recorded)
+        done = delivery.deliver(
+            ledger, recorded, lease=lease, longest_s=longest_s, watched=watched
+        )
+        done.pending += waiting
+    return done
+
+
+class ByHand(Destination):
+    """A person, who has removed the users."""
+
+    batch = 100_000
+    actions: Sequence[str] = (REMOVE,)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def send(self, request: Request) -> Sent:
+        """Do nothing: it is done."""
+        return Sent()
+
+
+def _date(deployment: Deployment, some: Listed) -> date:
+    """Return the date of an ending that was interrupted, or the first one without."""
+    # The newest date comes first.
+    rows = deployment.rows("audience_deliveries", audience=some.audience)
+    newest: date = rows[0]["as_of"]
+    last = [row for row in rows if row["as_of"] == newest]
+    is_ending = all(row["action"] == REMOVE for row in last)
+    is_open = any(row["status"] in OPEN for row in last)
+    return newest if is_ending and is_open else newest + DAY
+
+
+def _opened(
+    deployment: Deployment, some: Listed, secret: Secret, as_of: date
+) -> Destination:
+    """Open the destination that has a list; raises as ``end``."""
+    folder = declared.folder_of(deployment.use_case)
+    by_hand = (
+        f"remove the {some.users:,} users there yourself, then record it: propensity "
+        f"audience end {some.audience} --destination '{some.destination}' "
+        "--removed-by-hand"
+    )
+    file = _file_of(folder / "destinations", some.destination)
+    if file is None:
+        raise RequestError(
+            f"no file in audiences/destinations has name = {some.destination!r}",
+            hint=f"Restore it; or {by_hand}",
+            field="destination",
+        )
+    named = Named(some.audience, folder, Declared(destination=file, top=1))
+    columns = _columns(deployment, some, as_of)
+    destination = opened(named, deployment, secret, columns=columns)
+    if REMOVE not in destination.actions:
+        raise RequestError(
+            f"{some.destination} cannot remove users, and {some.users:,} of "
+            f"{some.audience} are on its list",
+            hint=f"If it can, add [remove] to its file; otherwise {by_hand}",
+            field="destination",
+        )
+    return destination
+
+
+def _file_of(folder: Path, name: str) -> str | None:
+    """Return the file, without its ``.toml``, of the destination of a name."""
+    for file in sorted(folder.glob("*.toml")):
+        try:
+            entries = tomllib.loads(read(folder, file.name))
+        except (UseCaseError, ValueError):
+            continue
+        if entries.get("name") == name:
+            return file.stem
+    return None
+
+
+def _columns(deployment: Deployment, some: Listed, as_of: date) -> list[str]:
+    """Return the names of the further columns that users were sent with."""
+    key = {
+        "use_case": deployment.use_case.name,
+        "audience": some.audience,
+        "destination": some.destination,
+        "as_of": as_of,
+    }
+    rows = deployment.warehouse.table(statement("audience_listed"), key)
+    columns = set[str]()
+    for text in rows["attributes"].to_pylist():
+        columns.update(json.loads(text or "{}"))
+    return sorted(columns)
