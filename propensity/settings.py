@@ -1,9 +1,9 @@
 """
 The settings of a function: read once, whole, and frozen.
 
-The only module that reads the environment. An unknown or malformed ``PROPENSITY_``
-variable stops the function before it does any work, so that a misspelt setting is
-found at the deploy and not in the bill.
+No other module reads settings; ``folders`` reads where your own use cases are. An
+unknown or malformed ``PROPENSITY_`` variable stops the function before it does any
+work, so that a misspelt setting is found at the deploy and not in the bill.
 """
 
 from __future__ import annotations

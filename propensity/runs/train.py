@@ -309,6 +309,8 @@ def publish_model(run: Run, challenger: Challenger) -> Answer:
     trained, valued = challenger.trained, challenger.valued
     files = cards.files(card, trained, challenger.rows, valued=valued)
     published = run.registry.publish(version, files)
+    # The files took a while to store.
+    run.check_lease()
     _record(run, card, published, is_undecided=verdict.promoted)
     if verdict.promoted:
         sha256 = published.checksums[cards.MODEL]
@@ -370,6 +372,7 @@ def _promoted(
     """
     verdict, champion = challenger.verdict, challenger.champion
     while verdict.promoted:
+        run.check_lease()
         try:
             serving = run.registry.promote(
                 version, model_sha256=sha256, at=run.began_at, instead_of=champion
