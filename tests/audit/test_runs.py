@@ -1,0 +1,50 @@
+"""Weeks of 00, 01 and 03 keep what people are promised, whatever befalls them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from propensity.runs import setup
+from tests import own_use_cases, shop
+from tests.audit.run_machine import Weeks
+from tests.audit.runs import FILES, FIRST, NAME, WEEKS, HandClock, Site
+from tests.deployment import Deployment
+
+
+@pytest.fixture(scope="module")
+def site(emulators, tmp_path_factory) -> Iterator[Site]:
+    """A shop's export, a small use case, and a clock."""
+    own = tmp_path_factory.mktemp("own")
+    with (
+        own_use_cases.in_folder(own) as folder,
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.closing(Deployment(emulators)) as deployment,
+    ):
+        (folder / NAME).mkdir()
+        for file, text in FILES.items():
+            (folder / NAME / file).write_text(text)
+        clock = HandClock()
+        clock.install(patch)
+        place = deployment.with_settings(PROPENSITY_USE_CASE=NAME)
+        place.prepare()
+        place.create_topic(place.topic("model-updates"))
+        shop.load(place, shop.weekly(FIRST, WEEKS))
+        setup.prepare_export(place.warehouse, place.settings)
+        yield Site(place, clock)
+
+
+@pytest.mark.hypothesis
+def test_weeks_keep_what_people_are_promised(site):
+    Weeks.site = site
+    is_deep = settings().max_examples >= 100
+    chosen = settings(
+        max_examples=40 if is_deep else 2,
+        stateful_step_count=12 if is_deep else 5,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Weeks, settings=chosen)
