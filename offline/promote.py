@@ -8,12 +8,15 @@ before anything changes. Every change is published to the topic model-updates.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import contextlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from typing import Any
 
 from msgspec.structs import asdict
 
-from propensity.errors import NoChampion, RequestError, UnknownVersion
+from propensity.errors import MissingTable, NoChampion, RequestError, UnknownVersion
 from propensity.registry.deployment import Deployment, opened
 from propensity.registry.serving import Serving, find_recorded, loaded
 from propensity.registry.versions import Champion, Registry, announce
@@ -76,6 +79,8 @@ def run(
         else:
             if action == "rollback" and not champion.pinned:
                 notes.append("training may promote again; pin it to keep it there")
+            if action == "rollback":
+                notes += _published(deployment, champion, today=at.date())
             if not announce(
                 deployment.settings, registry.use_case, action, champion, at=at
             ):
@@ -88,6 +93,23 @@ def run(
         "is_changed": is_changed,
         "notes": notes,
     }
+
+
+def _published(
+    deployment: Deployment, champion: Champion, *, today: date
+) -> Iterator[str]:
+    """Yield what to do if published predictions are of another version."""
+    name = deployment.use_case.name
+    # A deployment of the stream alone publishes nothing.
+    with contextlib.suppress(MissingTable):
+        rows = deployment.rows("newest_publication", since=date.min, until=today)
+        if rows and rows[0]["model_version"] != champion.version:
+            request = json.dumps({"use_case": name, "force": True})
+            yield (
+                f"the published predictions, of {rows[0]['as_of']}, are still of "
+                f"version {rows[0]['model_version']}: lookups and audiences use them. "
+                f"Publish new ones: deploy/call.sh predictions '{request}'"
+            )
 
 
 def _changed(

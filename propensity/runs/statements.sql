@@ -139,7 +139,7 @@ LIMIT 1
 -- statement: newest_publication
 -- At most one row: the newest publication of some as-of dates.
 -- Parameters: @use_case STRING; @since DATE and @until DATE, both included.
-SELECT as_of, users, quantiles, log_odds_shift
+SELECT as_of, users, quantiles, log_odds_shift, model_version
 FROM ma_publications
 WHERE
   use_case = @use_case

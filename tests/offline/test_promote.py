@@ -23,9 +23,11 @@ from propensity.errors import (
     RequestError,
     UnknownVersion,
 )
+from propensity.tables import every as tables
 from tests.deployment import STREAMED, Deployment, entered
 from tests.functions.streaming import new_site
 from tests.propensity.registry import versions
+from tests.rows import publish
 
 AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
@@ -115,6 +117,30 @@ class TestCommands:
         assert published[0]["attributes"] == {"use_case": STREAMED, "action": "promote"}
         assert all(datetime.fromisoformat(each["at"]).tzinfo for each in published)
         assert "training may promote again" in capsys.readouterr().out
+
+    def test_going_back_says_of_which_version_published_predictions_still_are(
+        self, deployment
+    ):
+        """
+        Defect: lookups and audiences kept the bad version's probabilities, unsaid.
+
+        Nothing is said once the version that is live has published.
+        """
+        for table in (tables.SCORES, tables.PUBLICATIONS):
+            deployment.warehouse.create(table)
+        bad = record(deployment)
+        change(deployment, "promote", version=bad)
+        day = datetime.now(UTC).date()
+        publish(deployment.warehouse, day, {"ana": 0.5}, version=bad, use_case=STREAMED)
+        [note] = [n for n in change(deployment, "rollback")["notes"] if "publish" in n]
+        change(deployment, "promote", version=bad)
+        publish(deployment.warehouse, day, {"ana": 0.5}, version=0, use_case=STREAMED)
+        notes = change(deployment, "rollback")["notes"]
+
+        assert f"still of version {bad}" in note
+        call = f'{{"use_case": "{STREAMED}", "force": true}}'
+        assert f"deploy/call.sh predictions '{call}'" in note
+        assert not any("publish" in other for other in notes)
 
     def test_commands_that_find_their_work_done_change_nothing(
         self, deployment, capsys

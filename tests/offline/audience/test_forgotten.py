@@ -124,6 +124,7 @@ def test_a_receiver_that_no_delivery_will_ask_is_for_a_person(folder):
 def test_a_removal_that_the_receiver_rejects_is_for_a_person(deployment, folder):
     class Refusing(Receiver):
         def take(self, *request: Any) -> Any:
+            deployment.clock.advance(1)
             is_removal = request[0] == "DELETE"
             return (400, {}, {}) if is_removal else super().take(*request)
 
