@@ -18,7 +18,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 from typing import Any, TextIO
 
@@ -297,13 +297,19 @@ class Work:
 
     def find_receivers(self) -> None:
         """Find the receivers that took the users."""
-        sql, rows = statement("forget_receivers", own=SQL), list[Any]()
+        takers = statement("forget_takers", own=SQL)
+        sql = statement("forget_receivers", own=SQL)
+        today, taken = datetime.now(UTC).date(), list[Taken]()
         with contextlib.suppress(MissingTable):
             for keys in _pieces(self.users):
-                parameters = {"keys": keys, "use_case": self.use_case}
-                rows += self.warehouse.rows(sql, parameters)
-        today = datetime.now(UTC).date()
-        self.taken = receivers.taken(rows, self.use_cases, today=today)
+                meant = {"keys": keys, "use_case": self.use_case}
+                for row in self.warehouse.rows(takers, meant):
+                    name = row["use_case"]
+                    ever = {"keys": keys, "use_case": name, "as_of": date.max}
+                    rows = self.warehouse.rows(sql, ever)
+                    use_case = self.use_cases.get(name)
+                    taken += receivers.taken(rows, name, use_case, today=today)
+        self.taken = taken
 
     def kept(self, users: Sequence[str]) -> list[str]:
         """Return what rows of users the next delivery needs; see ``Taken.kept``."""

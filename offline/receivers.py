@@ -51,26 +51,34 @@ class Taken(Struct, frozen=True):
 
 
 def taken(
-    rows: Iterable[Mapping[str, Any]], loaded: Mapping[str, UseCase], *, today: date
+    rows: Iterable[Mapping[str, Any]],
+    name: str,
+    use_case: UseCase | None,
+    *,
+    today: date,
 ) -> list[Taken]:
     """
     Return who took users, and what becomes of them.
 
     Args:
         rows: Of the statement ``forget_receivers``.
-        loaded: Use cases by name, as far as their folders can be read.
+        name: Of the use case.
+        use_case: None if its folder is wrong, or there is none any more.
     """
-    deployed = usecases.names()
+    is_deployed = name in usecases.names()
     result = []
     for row in rows:
-        name, removal = row["use_case"], REMOVED
+        audience, destination = row["audience"], row["destination"]
+        removal = REMOVED
         if row["is_listed"]:
             removal = BY_HAND
-            if name in deployed and not row["is_rejected"]:
-                audience, destination = row["audience"], row["destination"]
-                if will_remove(loaded.get(name), audience, destination, today=today):
-                    removal = WAITS
-        about = (name, row["audience"], row["destination"], row["user_id"])
+            if (
+                is_deployed
+                and not row["is_rejected"]
+                and will_remove(use_case, audience, destination, today=today)
+            ):
+                removal = WAITS
+        about = (name, audience, destination, row["user_id"])
         result.append(Taken(*about, row["as_of"], removal))
     return result
 

@@ -54,37 +54,49 @@ WHERE
   AND user_id IN UNNEST(@keys)
   AND (@use_case = '' OR use_case = @use_case)
 
--- statement: forget_receivers
--- One row per destination of an audience and user of some, whom it took or may have
--- taken: the newest date that the user was sent as of; whether the user is still on its
--- list, as in audience_listed; and whether it rejected to take the user off: then the
--- row may be pending, with the reason.
+-- statement: forget_takers
+-- One row per use case whose audiences some users were sent by.
 -- Parameters: @keys ARRAY<STRING>, the users; @use_case STRING, empty for all.
 -- Source: ma_audience_ledger, all dates.
-SELECT
-  use_case,
-  audience,
-  destination,
-  user_id,
-  MAX(IF(action = 'add', as_of, NULL)) AS as_of,
-  MAX(IF(action = 'add', recorded_at, NULL))
-  >= IFNULL(
-    MAX(IF(action = 'remove' AND status = 'accepted', recorded_at, NULL)),
-    TIMESTAMP '1970-01-01 00:00:00+00'
-  ) AS is_listed,
-  MAX(IF(action = 'add', recorded_at, NULL))
-  < IFNULL(
-    MAX(IF(action = 'remove' AND reason IS NOT NULL, recorded_at, NULL)),
-    TIMESTAMP '1970-01-01 00:00:00+00'
-  ) AS is_rejected
+SELECT DISTINCT use_case
 FROM ma_audience_ledger
 WHERE
   as_of >= DATE '1970-01-01'
   AND user_id IN UNNEST(@keys)
   AND (@use_case = '' OR use_case = @use_case)
-  AND (action = 'remove' OR status IN ('accepted', 'pending'))
-GROUP BY 1, 2, 3, 4
-HAVING COUNTIF(action = 'add') > 0
+ORDER BY use_case
+
+-- statement: forget_receivers
+-- One row per destination of an audience and user of some, whom it took or may have
+-- taken: the newest date that the user was sent as of; whether the user is on its list;
+-- and whether it rejected to take the user off: then the row may be pending, with the
+-- reason.
+-- Parameters: @keys ARRAY<STRING>, the users; those of users_on_lists.sql, @as_of after
+--   all deliveries.
+-- Source: ma_audience_ledger.
+WITH
+-- include: users_on_lists.sql
+SELECT
+  l.audience,
+  l.destination,
+  l.user_id,
+  MAX(IF(l.action = 'add', l.as_of, NULL)) AS as_of,
+  COUNTIF(o.user_id IS NOT NULL) > 0 AS is_listed,
+  COUNTIF(l.action = 'remove' AND l.reason IS NOT NULL AND l.as_of >= o.as_of) > 0
+    AS is_rejected
+FROM ma_audience_ledger AS l
+LEFT JOIN on_lists AS o
+  ON
+    o.audience = l.audience
+    AND o.destination = l.destination
+    AND o.user_id = l.user_id
+WHERE
+  l.use_case = @use_case
+  AND l.as_of < @as_of
+  AND l.user_id IN UNNEST(@keys)
+  AND (l.action = 'remove' OR l.status IN ('accepted', 'pending'))
+GROUP BY 1, 2, 3
+HAVING COUNTIF(l.action = 'add') > 0
 
 -- statement: forget_count
 -- One row: how many rows of a table are about some users.
