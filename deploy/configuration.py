@@ -189,6 +189,12 @@ def of(variables: Mapping[str, str]) -> Deployment:
             "function's configuration could read it. Keep it in Secret Manager and set "
             "DEPLOY_SUPPRESSION_SECRET to the secret's name"
         )
+    if re.match("https://[^/]*@", variables.get("DEPLOY_PACKAGE_INDEX", "")):
+        raise DeploymentError(
+            "DEPLOY_PACKAGE_INDEX has a user or a key before its host, which everyone "
+            "who sees a build could read. Use an index that propensity-build may read "
+            "by its own permission, such as a repository of Artifact Registry"
+        )
     prefix = variables.get("DEPLOY_PREFIX") or OWN["DEPLOY_PREFIX"][0]
     if variables.get("PROPENSITY_TOPIC_PREFIX", prefix) != prefix:
         raise DeploymentError(

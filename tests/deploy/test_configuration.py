@@ -29,6 +29,7 @@ from tests.deploy.conftest import KEY, SETTINGS, settings_file
         ("PROPENSITY_TOPIC_PREFIX", "another", "DEPLOY_PREFIX"),
         ("DEPLOY_PREFIX", "google", "DEPLOY_PREFIX"),
         ("DEPLOY_FUNCTIONS", " , ", "DEPLOY_FUNCTIONS names nothing"),
+        ("DEPLOY_PACKAGE_INDEX", "https://me:token@pypi.example.com/", "or a key"),
         ("PROPENSITY_BUCKET", "192.168.5.4", "PROPENSITY_BUCKET"),
         ("PROPENSITY_BUCKET", "a..b", "PROPENSITY_BUCKET"),
         ("PROPENSITY_BUCKET", "google-x", "PROPENSITY_BUCKET"),
