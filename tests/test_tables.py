@@ -100,10 +100,12 @@ def test_money_is_exact():
     assert amount.type == pa.decimal128(38, 9)
 
 
-def test_dead_letters_alone_expire():
-    """After a week; what is published never does."""
+def test_dead_letters_and_members_of_audiences_alone_expire():
+    """After a week and 400 days; what is published never does."""
     assert {one.name: one.expiration_days for one in TABLES if one.expiration_days} == {
-        "dead_letters": 7
+        "dead_letters": 7,
+        "ma_audience_members": 400,
+        "ma_audience_ledger": 400,
     }
 
 

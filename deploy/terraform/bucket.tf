@@ -48,6 +48,17 @@ resource "google_storage_bucket" "this" {
       matches_prefix = ["runs/"]
     }
   }
+  # Files of audiences may have addresses. The key of control groups beside them stays.
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age            = 400
+      matches_prefix = ["audiences/"]
+      matches_suffix = [".parquet"]
+    }
+  }
   lifecycle_rule {
     action {
       type          = "SetStorageClass"

@@ -10,6 +10,8 @@ from propensity.schema import NULLABLE, Part, Row, RunId, Table, UseCaseName
 from propensity.tables.models import Count, Money, Number
 
 _EFFECT = "contacted minus control"
+# Members have columns of the audience's own SQL, for example addresses.
+EXPIRATION_DAYS = 400
 Audience = Annotated[str, "Name of the audience"]
 
 
@@ -36,6 +38,7 @@ AUDIENCE_MEMBERS = Table(
     row=Member,
     key=("use_case", "audience", "as_of", "user_id"),
     partition="as_of",
+    expiration_days=EXPIRATION_DAYS,
     clustering=("use_case", "audience", "user_id"),
 )
 
@@ -111,6 +114,7 @@ AUDIENCE_LEDGER = Table(
     row=Delivery,
     key=("use_case", "audience", "as_of", "destination", "action", "user_id"),
     partition="as_of",
+    expiration_days=EXPIRATION_DAYS,
     clustering=("use_case", "audience", "destination"),
     newest="""\
   ROW_NUMBER() OVER (

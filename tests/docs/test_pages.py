@@ -25,6 +25,7 @@ from propensity import errors, usecases
 from propensity.events import messages
 from propensity.events.types import Catalogue
 from propensity.settings import Settings, variable_of
+from propensity.tables import every
 from tests.described import JSON, path_of, whole
 from tests.docs.pages import FENCE, blocks, text
 
@@ -210,6 +211,28 @@ def test_a_documented_command_is_taken(page, command):
 
     if "--help" not in words:
         taker.make_context(taker.name, words)
+
+
+def test_the_record_of_processing_has_every_table_and_folder_with_users():
+    """
+    Defect: addresses of members, in a table and in files, were in no row of it.
+
+    Folders without users are named below it.
+    """
+    section = (
+        text("docs/privacy.md").partition("## What is kept")[2].partition("\n- ")[0]
+    )
+    record, _, below = section.partition("The bucket's other folders")
+    assert below
+    tables = {table.name for table in every.holding_users()}
+    folders = set[str]()
+    for function in functions.load():
+        for right in function.objects:
+            names = [name for name in right.values() if isinstance(name, str)]
+            folders.update(name.partition("/")[0] + "/" for name in names)
+
+    assert tables - {*CODE.findall(record)} == set()
+    assert folders - {*CODE.findall(section)} == set()
 
 
 class TestUseCases:

@@ -58,6 +58,15 @@ run "what_must_be_forgotten_is_not_kept" {
     error_message = "A generation of an export that was written again is kept."
   }
   assert {
+    condition = anytrue([
+      for rule in google_storage_bucket.this.lifecycle_rule : anytrue([
+        for one in rule.condition :
+        try(contains(one.matches_prefix, "audiences/") && contains(one.matches_suffix, ".parquet"), false) && one.age == 400
+      ])
+    ])
+    error_message = "Files of audiences are kept for ever, or their key is not."
+  }
+  assert {
     condition     = google_storage_bucket.this.soft_delete_policy[0].retention_duration_seconds == 0
     error_message = "What is deleted is kept."
   }
