@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Remove everything that the other scripts created. Asks first; keeps data (dataset,
-# bucket, topics with waiting messages, log bucket) unless you pass --delete-data.
+# bucket, secrets, topics with waiting messages, log bucket) unless you pass --delete-data.
 #
 #   deploy/teardown.sh --dry-run
 #   deploy/teardown.sh [--delete-data] [--yes] [--settings FILE]

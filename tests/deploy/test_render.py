@@ -45,6 +45,18 @@ def test_a_use_case_of_ones_own_is_deployed_from_its_folder(tmp_path, capsys):
     assert str(own) not in "".join(others)
 
 
+def test_terraform_knows_of_an_audience_whose_destination_is_google(tmp_path):
+    """It enables Google's API then, which no other destination needs."""
+    with own_use_cases.in_folder(tmp_path / "own") as own:
+        folder = own / "ga4_purchase" / "audiences" / "destinations"
+        folder.mkdir(parents=True)
+        (folder / "ads.toml").write_text('kind = "google"\n')
+        known = render.files()[render.TERRAFORM / "generated" / "use_cases.json"]
+
+    assert known["ga4_purchase"]["sends_to_google"]
+    assert not known["ga4_value"]["sends_to_google"]
+
+
 def test_terraform_knows_every_table_that_is_kept_for_a_time(tmp_path):
     """Defect: one with the rows of runs was called by its view's name, and refused."""
     kept = "ma_drift_runs=90 stream_events=400"
