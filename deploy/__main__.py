@@ -21,7 +21,8 @@ from deploy import DeploymentError, configuration, functions, render
 from deploy.configuration import SEPARATOR, Deployment
 from deploy.functions import ROOT
 from propensity import usecases
-from propensity.audience.declared import secrets_of
+from propensity.audience import declared
+from propensity.errors import PropensityError
 from propensity.folders import own_use_cases
 
 # Cloud Run's and Terraform's names for the values of settings.
@@ -47,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(line)
     except DeploymentError as error:
         print(f"deploy: {error}", file=sys.stderr)
+        return 1
+    except PropensityError as error:
+        # A file of a use case is wrong.
+        print(f"deploy: {error.message}", file=sys.stderr)
         return 1
     return 0
 
@@ -75,7 +80,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")
     every = functions.load()
-    secrets = (secrets_of(usecases.load(name)) for name in d.use_cases)
+    secrets = (declared.secrets_of(usecases.load(name)) for name in d.use_cases)
     values = {
         **d.own,
         "project": d.project,
@@ -135,12 +140,15 @@ def named(d: Deployment) -> dict[str, str]:
 
 def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """
-    Write what Terraform reads; yield the services that run an older revision.
+    Write what Terraform reads; yield what to look at.
 
-    Values of variables go beside the file with Cloud Run's services, one of each root.
+    That is services that run an older revision, and audiences that are sent on a day
+    without predictions. Values of variables go beside the file with Cloud Run's
+    services, one of each root.
     """
     services = json.loads(options.json.read_text() or "[]")
     render.write(d, services, options.json.parent)
+    yield from _late_audiences(d)
     for one in services:
         name, status = one["metadata"]["name"], one["status"]
         latest = status.get("latestCreatedRevisionName", "")
@@ -153,6 +161,23 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
                 f"update-traffic {name} "
                 f"--to-latest --region={d.own['region']} --project={d.project}"
             )
+
+
+def _late_audiences(d: Deployment) -> Iterator[str]:
+    """Yield the audiences whose probabilities are some days old when they are sent."""
+    predicted = d.days["predictions"]
+    if predicted == "*":
+        return
+    for use_case in map(usecases.load, d.use_cases):
+        for name in declared.names(use_case):
+            days = declared.load(use_case, name).declared.days
+            late = [day for day in days if day[:3].upper() not in predicted]
+            if late:
+                yield (
+                    f"deploy: audience {name} of {use_case.name} is sent on "
+                    f"{', '.join(late)}, but DEPLOY_PREDICTION_DAYS is {predicted}, so "
+                    "its probabilities are days old. Name other days in its file"
+                )
 
 
 def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:

@@ -45,6 +45,40 @@ def test_a_use_case_of_ones_own_is_deployed_from_its_folder(tmp_path, capsys):
     assert str(own) not in "".join(others)
 
 
+@pytest.mark.parametrize(("days", "told"), [("TUE", True), ("daily", False)])
+def test_a_set_up_names_audiences_that_are_sent_on_days_without_predictions(
+    tmp_path, capsys, days, told
+):
+    """Defect: with predictions on Tuesdays each audience was sent six days late, and
+    nobody said so."""
+    with own_use_cases.in_folder(tmp_path / "own") as own:
+        folder = own / "ga4_purchase" / "audiences"
+        folder.mkdir(parents=True)
+        audience = 'destination = "bucket"\ntop = 10\ndays = ["monday"]\n'
+        (folder / "winback.toml").write_text(audience)
+        file = settings_file(tmp_path, SETTINGS | {"DEPLOY_PREDICTION_DAYS": days})
+        services = tmp_path / "services.json"
+        services.write_text("[]")
+        words = ["--settings", str(file), "--json", str(services)]
+        assert main(["variables", *words]) == 0
+
+    assert ("audience winback of ga4_purchase" in capsys.readouterr().out) == told
+
+
+def test_a_wrong_file_of_a_destination_is_told_in_a_line(tmp_path, capsys):
+    """Defect: every script of the deployment ended with a traceback."""
+    with own_use_cases.in_folder(tmp_path / "own") as own:
+        folder = own / "ga4_purchase" / "audiences" / "destinations"
+        folder.mkdir(parents=True)
+        (folder / "crm.toml").write_text('kind = "http')
+        file = settings_file(tmp_path, SETTINGS)
+        status = main(["shell", "--planned", "--settings", str(file)])
+
+    assert status == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "destinations/crm.toml" in line
+
+
 def test_terraform_knows_of_an_audience_whose_destination_is_google(tmp_path):
     """It enables Google's API then, which no other destination needs."""
     with own_use_cases.in_folder(tmp_path / "own") as own:
