@@ -1,0 +1,155 @@
+"""
+A receiver's words without what it was sent: secrets, ids, addresses, further values.
+
+Receivers repeat what they were sent, and spell it as JSON, HTML, an address or base64
+do. So the words are read as each of these, again and again, until nothing changes, and
+each time what was sent is removed.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import html
+import re
+from collections.abc import Callable, Collection
+from itertools import cycle, islice
+from urllib.parse import unquote
+
+from propensity.pages.words import cleaned
+
+REASON_CHARACTERS = 200
+# What is longer, or encoded more often, is no reason that a person reads.
+LONGEST_CHARACTERS = 16_384
+_MOST_READINGS = 12
+TOO_LONG = "(a long text)"
+TOO_ENCODED = "(a text that is encoded several times)"
+REPEATED = "(a text that repeats in base64 what was sent)"
+# They stand for what was removed while the words are read, as no language has them.
+_SECRET, _VALUE, _ADDRESS = "\ue000", "\ue001", "\ue002"
+_NAMES = {_SECRET: "(a secret)", _VALUE: "(a value)", _ADDRESS: "(an address)"}
+# Shorter ones are parts of other words, so they are removed as whole words alone.
+_SHORT = 4
+_JSON_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
+_JSON_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_WORD = re.compile(r"[^\s\"'<>(),;:=]+")
+_ALPHABETS = (
+    (re.compile(r"[A-Za-z0-9+/]{3,}"), b"+/"),
+    (re.compile(r"[A-Za-z0-9_-]{3,}"), b"-_"),
+)
+
+
+class Redaction:
+    """Removes from words what was sent."""
+
+    def __init__(self, *, secrets: Collection[str], values: Collection[str]) -> None:
+        """
+        Args:
+            secrets: Of the destination.
+            values: Of the request's users.
+        """
+        marks = dict[str, str]()
+        for value in values:
+            marks |= dict.fromkeys(_forms(value), _VALUE)
+        for secret in secrets:
+            marks |= dict.fromkeys(_forms(secret), _SECRET)
+        # A value may be a part of a longer one.
+        longest_first = sorted(marks, key=len, reverse=True)
+        self._marks = {form: marks[form] for form in longest_first}
+
+    def excerpt(self, words: str) -> str:
+        """Return the beginning of words as one line, without what was sent."""
+        if len(words) > LONGEST_CHARACTERS:
+            return TOO_LONG
+        text = _readings(_unmarked(words), self._removed)[-1]
+        if self._repeats_in_base64(text):
+            return REPEATED
+        text = _WORD.sub(_without_address, text)
+        # Neither tables nor terminals take all characters of a receiver's words.
+        line = " ".join(str(cleaned(text)).split())
+        for mark, name in _NAMES.items():
+            line = line.replace(mark, name)
+        return line[:REASON_CHARACTERS]
+
+    def _removed(self, text: str) -> str:
+        """Return a text with marks instead of what was sent, however capitalised."""
+        small = text.lower()
+        for form, mark in self._marks.items():
+            if form not in text and form.lower() not in small:
+                continue
+            pattern = re.escape(form)
+            if len(form) < _SHORT:
+                pattern = rf"(?<![^\W_]){pattern}(?![^\W_])"
+            text = re.sub(pattern, mark, text, flags=re.IGNORECASE)
+            small = text.lower()
+        return text
+
+    def _repeats_in_base64(self, text: str) -> bool:
+        decoded = list[str]()
+        for alphabet, last_two in _ALPHABETS:
+            for word in alphabet.findall(text):
+                padded = word + "=" * (-len(word) % 4)
+                with contextlib.suppress(ValueError):
+                    data = base64.b64decode(padded, last_two)
+                    decoded.append(data.decode(errors="replace"))
+        if not self._marks.keys().isdisjoint(decoded):
+            return True
+        plain = _readings("\n".join(decoded), str)[-1]
+        return any(len(form) >= _SHORT and form in plain for form in self._marks)
+
+
+def _unmarked(words: str) -> str:
+    for mark in _NAMES:
+        words = words.replace(mark, "\N{REPLACEMENT CHARACTER}")
+    return words
+
+
+def _forms(value: str) -> list[str]:
+    """Return a value as words may have it once they are read as other spellings."""
+    forms = []
+    for reading in _readings(_unmarked(value).strip(), str):
+        if reading.strip():
+            # A form of a web page has a plus for a blank.
+            forms += [reading, reading.replace(" ", "+")]
+    return forms
+
+
+def _readings(text: str, read: Callable[[str], str]) -> list[str]:
+    """
+    Return a text as it is, then as it is read from other spellings.
+
+    Args:
+        read: Changes each reading.
+    """
+    readings = [read(text)]
+    unchanged = 0
+    for unescaped in islice(cycle(_SPELLINGS), _MOST_READINGS):
+        plain = unescaped(readings[-1])
+        if plain != readings[-1]:
+            readings.append(read(plain))
+            unchanged = 0
+            continue
+        unchanged += 1
+        if unchanged == len(_SPELLINGS):
+            return readings
+    return [*readings, TOO_ENCODED]
+
+
+def _of_json(text: str) -> str:
+    """Return a text without the escapes of JSON."""
+    text = _JSON_ESCAPE.sub(_character, text)
+    # Two escapes may be the halves of one character.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _character(escape: re.Match[str]) -> str:
+    if escape[1]:
+        return chr(int(escape[1], 16))
+    return _JSON_ESCAPES.get(escape[2], escape[2])
+
+
+def _without_address(word: re.Match[str]) -> str:
+    return _ADDRESS if re.search(".@.", word[0]) else word[0]
+
+
+_SPELLINGS = (_of_json, unquote, html.unescape)
