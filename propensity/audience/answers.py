@@ -1,0 +1,105 @@
+"""
+Answers of receivers over HTTP, read within bounds: of size, and of time as a whole.
+
+A timeout of ``requests`` bounds the wait for each byte alone, so an answer that comes
+byte by byte would never end. A packed answer may be of any size, and is not unpacked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+import requests
+
+DEADLINE_S = 120.0
+LARGEST_BYTES = 1 << 20
+_PART_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Answer:
+    """
+    What a receiver says of a request.
+
+    Attributes:
+        retry_after: Its header of this name, which asks for a pause.
+        text: None if it is too long, does not end in time, is packed or is cut short.
+    """
+
+    status: int
+    retry_after: str = ""
+    text: str | None = None
+
+
+def answer_to(ask: Callable[[], requests.Response]) -> Answer:
+    """
+    Return the answer to a request.
+
+    Args:
+        ask: Sends the request; its response is a stream.
+
+    Raises:
+        requests.Timeout: No status came in time.
+        requests.RequestException, ValueError: As of ``ask``.
+    """
+    ends_at = time.monotonic() + DEADLINE_S
+    events = SimpleQueue[requests.Response | BaseException | bytes | None]()
+    # Nothing else ends the wait for a status and headers that come byte by byte.
+    threading.Thread(target=_read, args=(ask, events), daemon=True).start()
+    try:
+        response = events.get(timeout=DEADLINE_S)
+    except Empty:
+        raise requests.Timeout from None
+    if isinstance(response, BaseException):
+        raise response
+    assert isinstance(response, requests.Response)
+    body = None
+    try:
+        body = events.get(timeout=max(0.0, ends_at - time.monotonic()))
+    except Empty:
+        # The reader ends as well, unless it has just done so.
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            response.raw.shutdown()
+    text = _text(body) if isinstance(body, bytes) else None
+    retry_after = response.headers.get("Retry-After", "")
+    return Answer(response.status_code, retry_after, text)
+
+
+def _read(ask: Callable[[], requests.Response], events: SimpleQueue[object]) -> None:
+    """Hand over the response or the error, then the body."""
+    try:
+        response = ask()
+    except BaseException as error:
+        # It is raised again where the answer is waited for.
+        events.put(error)
+        return
+    events.put(response)
+    with response:
+        events.put(_body(response))
+
+
+def _body(response: requests.Response) -> bytes | None:
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        return None
+    body = bytearray()
+    try:
+        for part in response.iter_content(_PART_BYTES):
+            body += part
+            if len(body) > LARGEST_BYTES:
+                return None
+    except (requests.RequestException, ValueError):
+        return None
+    return bytes(body)
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # All bytes are letters of Latin-1.
+        return body.decode("latin-1")
