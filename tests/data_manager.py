@@ -77,7 +77,7 @@ class DataManager(Receiver):
 
     @property
     def unavailable(self) -> Answer:  # type: ignore[override]
-        return _error(503, "UNAVAILABLE", "INTERNAL_ERROR")
+        return error(503, "UNAVAILABLE", "INTERNAL_ERROR")
 
     def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
         """Return the answer to a request."""
@@ -91,7 +91,7 @@ class DataManager(Receiver):
             return 200, {}, {"accessToken": scopes, "expireTime": expiry}
         if SCOPE not in headers.get("Authorization", SCOPE):
             reason = "ACCESS_TOKEN_SCOPE_INSUFFICIENT"
-            return _error(403, "PERMISSION_DENIED", reason)
+            return error(403, "PERMISSION_DENIED", reason)
         return self._take(method, path, body)
 
     def _take(self, method: str, path: str, body: bytes) -> Answer:
@@ -101,12 +101,12 @@ class DataManager(Receiver):
         if method == "GET" and called == "requestStatus:retrieve":
             return self._status(parse_qs(url.query)["requestId"][0])
         if called not in METHODS:
-            return _error(404, "NOT_FOUND", "NOT_FOUND")
+            return error(404, "NOT_FOUND", "NOT_FOUND")
         kind, name, limit = METHODS[called]
         try:
             request = kind.from_json(body.decode())
         except ValueError:
-            return _error(400, "INVALID_ARGUMENT", "INVALID_FORMAT")
+            return error(400, "INVALID_ARGUMENT", "INVALID_FORMAT")
         records = list(getattr(request, name))
         if refusal := _refusal(request, name, records, limit):
             return refusal
@@ -130,7 +130,7 @@ class DataManager(Receiver):
 
     def _status(self, number: str) -> Answer:
         if number not in self._statuses:
-            return _error(400, "INVALID_ARGUMENT", "INVALID_REQUEST_ID")
+            return error(400, "INVALID_ARGUMENT", "INVALID_REQUEST_ID")
         self.asked[number] += 1
         status, failed = self._statuses[number]
         if self.asked[number] <= self._late:
@@ -149,9 +149,9 @@ def _refusal(
     """Return the error of a request that the API does not take."""
     accounts = [one.operating_account.account_id for one in request.destinations]
     if accounts != [ACCOUNT]:
-        return _error(403, "PERMISSION_DENIED", "PERMISSION_DENIED")
+        return error(403, "PERMISSION_DENIED", "PERMISSION_DENIED")
     if not 0 < len(records) <= limit:
-        return _error(400, "INVALID_ARGUMENT", f"TOO_MANY_{name.upper()}")
+        return error(400, "INVALID_ARGUMENT", f"TOO_MANY_{name.upper()}")
     faults = [
         {"field": f"{name}.{name}[{place}]", "reason": reason}
         for place, record in enumerate(records)
@@ -159,7 +159,7 @@ def _refusal(
     ]
     if not faults:
         return None
-    return _error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", faults)
+    return error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", faults)
 
 
 def identifier(record: Any) -> str:
@@ -185,7 +185,7 @@ def _fault(record: Any) -> str:
     return ""
 
 
-def _error(
+def error(
     code: int, status: str, reason: str, faults: Sequence[dict[str, str]] = ()
 ) -> Answer:
     """Return an error in the form of Google's APIs."""

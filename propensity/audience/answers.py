@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 import requests
 
-DEADLINE_S = 120.0
+# Of the status with its headers, and then of the text.
+STATUS_S, TEXT_S = 90.0, 30.0
 LARGEST_BYTES = 1 << 20
 _PART_BYTES = 1 << 16
 
@@ -47,12 +47,11 @@ def answer_to(ask: Callable[[], requests.Response]) -> Answer:
         requests.Timeout: No status came in time.
         requests.RequestException, ValueError: As of ``ask``.
     """
-    ends_at = time.monotonic() + DEADLINE_S
     events = SimpleQueue[requests.Response | BaseException | bytes | None]()
     # Nothing else ends the wait for a status and headers that come byte by byte.
     threading.Thread(target=_read, args=(ask, events), daemon=True).start()
     try:
-        response = events.get(timeout=DEADLINE_S)
+        response = events.get(timeout=STATUS_S)
     except Empty:
         raise requests.Timeout from None
     if isinstance(response, BaseException):
@@ -60,7 +59,7 @@ def answer_to(ask: Callable[[], requests.Response]) -> Answer:
     assert isinstance(response, requests.Response)
     body = None
     try:
-        body = events.get(timeout=max(0.0, ends_at - time.monotonic()))
+        body = events.get(timeout=TEXT_S)
     except Empty:
         # The reader ends as well, unless it has just done so.
         with contextlib.suppress(OSError, RuntimeError, ValueError):

@@ -30,6 +30,7 @@ from propensity.audience.destination import (
     Refused,
     Request,
     Sent,
+    Stopped,
     Unanswered,
 )
 from propensity.audience.members import Audience, Member
@@ -117,7 +118,14 @@ class Ledger:
         for user in request.users:
             reason = sent.rejected.get(user)
             known = status if reason is None else REJECTED
-            self._add(request, user, known, reason=reason, receipt=sent.receipt, at=at)
+            self._add(
+                request,
+                user,
+                known,
+                reason=sent.note if reason is None else reason,
+                receipt=sent.receipt,
+                at=at,
+            )
 
     def _add(
         self,
@@ -433,6 +441,10 @@ class Course:
                 break
             except Refused as refusal:
                 return self._refuse(request, str(refusal))
+            except Stopped as stop:
+                self._ledger.record(request, PENDING, stop.words)
+                self._ledger.flush()
+                raise stop.error from None
             except Unanswered as unanswered:
                 tries += 1
                 self._wait(unanswered, tries)
@@ -529,11 +541,11 @@ class Course:
         for request, reason in refused:
             self._ledger.record(request, PENDING, reason)
         self._ledger.flush()
-        request, reason = refused[-1]
-        count = len(refused)
+        users = plural(len(refused), "user")
         raise RequestError(
-            f"{request.destination} rejected {plural(count, 'user')} and accepted "
-            "nobody since, so they stay pending",
-            hint="Correct the destination's file; if these users are wrong, the next "
-            f"delivery continues with the others. The last answer: {reason}",
+            f"{self._ledger.destination.name} rejected {users} and accepted nobody "
+            "since, so they stay pending",
+            hint="ma_audience_ledger has the answers, in reason. Correct the "
+            "destination's file; if these users are wrong, the next delivery continues "
+            "with the others",
         )

@@ -11,10 +11,11 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from propensity.audience.members import Audience, Member
-from propensity.errors import RequestError
+from propensity.errors import PropensityError, RequestError
 
 ADD, REMOVE = "add", "remove"
 
@@ -28,10 +29,12 @@ class Sent:
         rejected: Reasons of the users who were rejected.
         receipt: What to ask with for what became of the others; None if they are
             accepted.
+        note: What the ledger says of the others besides.
     """
 
     rejected: Mapping[str, str] = field(default_factory=dict)
     receipt: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,21 @@ class Outcome:
 
 class Refused(Exception):
     """The receiver will never take this request; the message is its reason."""
+
+
+class Stopped(Exception):
+    """
+    The receiver takes nothing, or it is not known whom: the delivery ends.
+
+    Attributes:
+        error: What is logged; it has no word of the receiver's.
+        words: The receiver's words, for the ledger alone.
+    """
+
+    def __init__(self, error: PropensityError, words: str) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.words = words
 
 
 class Unanswered(Exception):
@@ -100,6 +118,20 @@ class Request:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
+def check_age(
+    request: Request, longest: timedelta, *, receiver: str, now: datetime
+) -> None:
+    """Raise RequestError if members were chosen too long ago for a receiver."""
+    chosen_at = request.audience.chosen_at
+    if now - chosen_at > longest:
+        raise RequestError(
+            f"the audience was chosen at {chosen_at:%Y-%m-%d %H:%M} UTC, and "
+            f"{receiver} accepts users for {longest / timedelta(hours=1):g} hours: "
+            "send the next date",
+            field="as_of",
+        )
+
+
 class Destination(ABC):
     """
     A receiver of users.
@@ -129,7 +161,7 @@ class Destination(ABC):
         Raises:
             Refused: All of them, for one reason.
             Unanswered: The outcome is not known; the same request may be sent again.
-            PropensityError: Nothing will be taken; the delivery ends.
+            Stopped, PropensityError: Nothing will be taken; the delivery ends.
         """
 
     def validate(self, requests: Sequence[Request]) -> None:

@@ -27,6 +27,7 @@ from propensity.audience.destination import (
     Request,
     Sent,
     Unanswered,
+    check_age,
 )
 from propensity.audience.http import URL, File
 from propensity.audience.members import Member
@@ -170,13 +171,9 @@ class Google(Destination):
             self._sent(request, validate_only=True)
 
     def _sent(self, request: Request, *, validate_only: bool) -> Sent:
-        chosen_at = request.audience.chosen_at
-        if self._is_events and self._clock.now() - chosen_at > _BACKDATED:
-            raise RequestError(
-                f"the audience was chosen at {chosen_at:%Y-%m-%d %H:%M} UTC, and "
-                "Analytics accepts events for 72 hours: send the next date",
-                field="as_of",
-            )
+        if self._is_events:
+            now = self._clock.now()
+            check_age(request, _BACKDATED, receiver="Analytics", now=now)
         of = self._event if self._is_events else self._member
         records, rejected = [], {}
         for member in request.members:

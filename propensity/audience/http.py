@@ -15,7 +15,8 @@ import logging
 import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from msgspec import Meta
 from urllib3 import Retry
 from urllib3.exceptions import InvalidHeader
 
+from propensity.audience.answers import Answer, answer_to
 from propensity.audience.destination import (
     ADD,
     REMOVE,
@@ -32,24 +34,30 @@ from propensity.audience.destination import (
     Refused,
     Request,
     Sent,
+    Stopped,
     Unanswered,
+    check_age,
 )
+from propensity.audience.forms import Form
 from propensity.audience.members import Member
+from propensity.audience.redaction import Redaction
 from propensity.audience.templates import MADE, filled, secrets_in, values_in
+from propensity.audience.values import texts_of
+from propensity.clock import SYSTEM, Clock
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp.artifacts import sha256
-from propensity.pages.words import cleaned
 
 TIMEOUT_S = (10.0, 60.0)
 REPEATED = frozenset({408, 425, 429, *range(500, 600)})
 # They are about the request's users; all other refusals are about the receiver.
 REFUSED = frozenset({400, 409, 413, 422})
-REASON_CHARACTERS = 200
-_EMAIL = re.compile(r"[^\s\"'<>(),;:=]{1,64}(?:@|%40)[^\s\"'<>(),;:=@]+", re.IGNORECASE)
+# Some users were taken, and others were not.
+IN_PART = 207
 # Nothing goes in the clear but to this machine. To some clients the host is what stands
 # before a backslash.
 URL = r"^(https://[\w.-]+|http://127\.0\.0\.1)(:\d+)?([/?][!-\[\]-~]*)?\Z"
 REQUEST_VALUES = tuple(name for name in MADE if name != "user_key")
+HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # Control characters, and what is not in Latin-1.
 NO_HEADER = re.compile(r"[^ -~\u00a0-\u00ff]")
 # A warning of it may print the whole address, which may have a secret.
@@ -77,27 +85,13 @@ class Removal(msgspec.Struct, forbid_unknown_fields=True):
     body: Any = None
 
 
-class Answer(msgspec.Struct, forbid_unknown_fields=True):
-    """
-    Where an answer lists the users whom it rejects.
-
-    Attributes:
-        by: What an entry names a user by: ``user_id``, a column of the audience, or
-            ``index``, the user's place in the request from 0 on.
-    """
-
-    rejected: str
-    user: str = "user_id"
-    reason: str = "reason"
-    by: str = "user_id"
-
-
 class HttpFile(File, tag="http", kw_only=True):
     """
     The file of an endpoint; ``${NAME}`` is filled in by each request.
 
     Attributes:
         rate: Requests a second, at most; 0 for any number.
+        max_age_hours: How long after their choice the receiver takes users.
     """
 
     url: str
@@ -108,14 +102,8 @@ class HttpFile(File, tag="http", kw_only=True):
     body: Any = msgspec.field(default_factory=lambda: {"users": "{users}"})
     user: Any = "{user_id}"
     remove: Removal | None = None
-    answer: Answer | None = None
-
-
-def concealed(words: str, secrets: Collection[str]) -> str:
-    """Return a text without secrets."""
-    for secret in secrets:
-        words = words.replace(secret, "(a secret)")
-    return words
+    answer: Form | None = None
+    max_age_hours: Annotated[float, Meta(gt=0)] | None = None
 
 
 def pause_of(retry_after: str) -> float:
@@ -126,16 +114,6 @@ def pause_of(retry_after: str) -> float:
         return Retry().parse_retry_after(retry_after)
     except (InvalidHeader, ValueError, OverflowError):
         return 0.0
-
-
-def _words(answer: requests.Response) -> bytes | None:
-    """Return the body of an answer; None if it is cut short or encoded otherwise."""
-    try:
-        return answer.content
-    except (requests.RequestException, ValueError):
-        return None
-    finally:
-        answer.close()
 
 
 def _check_url(url: str) -> None:
@@ -158,6 +136,13 @@ def _user_key(values: Mapping[str, object], user_id: str) -> str:
     return sha256(json.dumps([parts, user_id]).encode())[:32]
 
 
+def _sent_values(members: Sequence[Member]) -> Iterator[str]:
+    """Yield what a request may have of its users."""
+    for member in members:
+        yield member.user_id
+        yield from texts_of(json.loads(member.attributes or "{}"))
+
+
 class Http(Destination):
     """An endpoint that a file describes."""
 
@@ -167,6 +152,7 @@ class Http(Destination):
         variables: Mapping[str, str],
         *,
         columns: Sequence[str] = (),
+        clock: Clock = SYSTEM,
     ) -> None:
         """
         Args:
@@ -182,7 +168,7 @@ class Http(Destination):
         self.form = sha256(msgspec.json.encode(form))
         self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
         self._file, self._variables = file, variables
-        self._columns = columns
+        self._columns, self._clock = columns, clock
         named = values_in([file.user, file.body])
         if "user_id" not in named:
             self.known_by = [column for column in columns if column in named]
@@ -218,18 +204,47 @@ class Http(Destination):
         Raises:
             Refused: ``REFUSED``: the request's users are at fault.
             Unanswered: No answer, or ``REPEATED``.
-            AccessDenied: A redirection or another refusal: nothing will be taken.
-            Unavailable: The answer is in another form.
+            Stopped: A redirection or another refusal, or an answer in another form.
+            RequestError: The receiver takes users of this date no more.
         """
-        of = request.audience
-        places: dict[str, object] = {name: str(value) for name, value in of.key.items()}
-        places["key"] = request.key
-        places["chosen_micros"] = int(of.chosen_at.timestamp() * 1_000_000)
-        places["chosen_s"] = int(of.chosen_at.timestamp())
-        method, url, body, own = self._parts(request.action, request.members, places)
-        headers = {"Content-Type": "application/json", "Idempotency-Key": request.key}
-        words = self._answer(method, url, body, headers | own)
-        return Sent(self._rejected(words, request))
+        audience, hours = request.audience, self._file.max_age_hours
+        if hours is not None:
+            longest, now = timedelta(hours=hours), self._clock.now()
+            check_age(request, longest, receiver=self.name, now=now)
+        values: dict[str, object] = {}
+        for name, value in audience.key.items():
+            values[name] = str(value)
+        values["key"] = request.key
+        values["chosen_micros"] = int(audience.chosen_at.timestamp() * 1_000_000)
+        values["chosen_s"] = int(audience.chosen_at.timestamp())
+        method, url, body, headers = self._parts(
+            request.action, request.members, values
+        )
+        about = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": request.key,
+            "Accept-Encoding": "identity",
+        }
+        # Messages name the host alone: the rest may be a secret.
+        host = str(urlsplit(url).hostname)
+        try:
+            answer = answer_to(
+                lambda: self._session.request(
+                    method,
+                    url,
+                    data=body,
+                    headers=about | headers,
+                    # Given one, requests does not take a password from ~/.netrc.
+                    auth=lambda request: request,
+                    timeout=TIMEOUT_S,
+                    allow_redirects=False,
+                    # The status says whether users were taken, whatever follows it.
+                    stream=True,
+                )
+            )
+        except (requests.RequestException, ValueError) as error:
+            raise Unanswered(host, type(error).__name__) from None
+        return self._sent(answer, request, host)
 
     def _parts(
         self, action: str, members: Sequence[Member], places: Mapping[str, object]
@@ -244,16 +259,21 @@ class Http(Destination):
         # A body of one user may name it.
         of_body = each[0] if file.batch == 1 else values
         users = {"users": [filled(file.user, one) for one in each]}
+        headers = dict[str, str]()
+        for name, text in file.headers.items():
+            headers[name] = str(filled(text, values)).strip()
         return (
             other.method or file.method,
             filled(other.url or file.url, values),
             msgspec.json.encode(filled(other.body or file.body, of_body | users)),
-            {name: f"{filled(text, values)}" for name, text in file.headers.items()},
+            headers,
         )
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         """Raise ValueError for a header that cannot be sent, without its value."""
         for name, value in headers.items():
+            if not re.fullmatch(HEADER, name):
+                raise ValueError(f"headers: {name!r} cannot be the name of a header")
             bad = NO_HEADER.search(value)
             if bad is None:
                 continue
@@ -271,78 +291,57 @@ class Http(Destination):
         # A member of an earlier date, who is to be removed, may lack a column.
         return {**dict.fromkeys(self._columns), **member.values}
 
-    def _answer(
-        self, method: str, url: str, body: bytes, headers: Mapping[str, str]
-    ) -> bytes | None:
-        """Send a request; return the answer's words, None if none are readable."""
-        # Messages name the host alone: the rest may be a secret.
-        host = str(urlsplit(url).hostname)
-        try:
-            answer = self._session.request(
-                method,
-                url,
-                data=body,
-                headers=headers,
-                # Given one, requests does not take a password from ~/.netrc.
-                auth=lambda request: request,
-                timeout=TIMEOUT_S,
-                allow_redirects=False,
-                # The status says whether users were taken, whatever follows it.
-                stream=True,
+    def _sent(self, answer: Answer, request: Request, host: str) -> Sent:
+        """Return what an answer says of a request's users; raises as of ``send``."""
+        status, form = answer.status, self._file.answer
+        if status in REPEATED:
+            pause_s = pause_of(answer.retry_after)
+            raise Unanswered(host, f"status {status}", pause_s=pause_s)
+        is_success = 200 <= status < 300
+        is_empty = answer.text is not None and not answer.text.strip()
+        if is_success and status != IN_PART and (form is None or is_empty):
+            return Sent()
+        redaction = Redaction(self._variables.values(), _sent_values(request.members))
+        words = f"{status} {redaction.excerpt(answer.text or '')}".strip()
+        if status in REFUSED:
+            raise Refused(words)
+        if not is_success:
+            denied = AccessDenied(
+                f"{host} answers with status {status}",
+                hint="ma_audience_ledger has what it said, in reason",
             )
-        except (requests.RequestException, ValueError) as error:
-            raise Unanswered(host, type(error).__name__) from None
-        words = _words(answer)
-        if answer.status_code in REPEATED:
-            asked = answer.headers.get("Retry-After", "")
-            status = f"status {answer.status_code}"
-            raise Unanswered(host, status, pause_s=pause_of(asked))
-        if not 200 <= answer.status_code < 300:
-            said = (words or b"").decode(errors="replace")
-            reason = f"{answer.status_code} {self._excerpt(said)}".strip()
-            if answer.status_code in REFUSED:
-                raise Refused(reason)
-            raise AccessDenied(f"{host} answers {reason}")
-        return words
-
-    def _rejected(self, words: bytes | None, request: Request) -> dict[str, str]:
-        """
-        Return the users whom an answer rejects.
-
-        Raises:
-            Unavailable: It is in another form, so the rejected users are unknown.
-        """
-        shape = self._file.answer
-        if shape is None or words is not None and not words.strip():
-            return {}
-        rejected: dict[str, str] = {}
-        by = shape.by
-        # Several users may have one address.
-        users = defaultdict[str, list[str]](list)
-        for index, one in enumerate(request.members):
-            values = {"index": index} | self._values(one)
-            users[str(values[by])].append(one.user_id)
-        users.default_factory = None
+            raise Stopped(denied, words)
         try:
-            entries = (json.loads(words or b"") or {}).get(shape.rejected) or []
-            if not isinstance(entries, list):
-                raise TypeError
-            for entry in entries:
-                named = entry if isinstance(entry, Mapping) else {shape.user: entry}
-                reason = self._excerpt(str(named.get(shape.reason) or ""))
-                for user in users[str(named[shape.user])]:
-                    rejected[user] = reason or "rejected"
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-            raise Unavailable(
-                f"{self.name} answers in another form than [answer] in the "
+            return self._read(form, answer, request, redaction)
+        except ValueError:
+            hint = "Correct [answer]" if form else "Add [answer]"
+            error = Unavailable(
+                f"{self.name} answers {status} in another form than [answer] in the "
                 "destination's file, so the rejected users are unknown",
-                hint="Correct [answer]",
-            ) from None
-        return rejected
+                hint=f"{hint}. ma_audience_ledger has what it said, in reason",
+            )
+            raise Stopped(error, words) from None
 
-    def _excerpt(self, words: str) -> str:
-        """Return the beginning of a receiver's words, without addresses and secrets."""
-        words = concealed(words, self._variables.values())
-        # Neither tables nor terminals take all characters of a receiver's words.
-        line = " ".join(str(cleaned(words[: 2 * REASON_CHARACTERS])).split())
-        return _EMAIL.sub("(an address)", line)[:REASON_CHARACTERS]
+    def _read(
+        self,
+        form: Form | None,
+        answer: Answer,
+        request: Request,
+        redaction: Redaction,
+    ) -> Sent:
+        """Return whom an answer rejects; raise ValueError for another form."""
+        if form is None or answer.text is None:
+            raise ValueError("there is nothing to read")
+        users = self._by_name(form, request)
+        sent = form.read(answer.text, users, shown=redaction.excerpt)
+        if answer.status == IN_PART and not sent.rejected:
+            raise ValueError("nobody was rejected")
+        return sent
+
+    def _by_name(self, form: Form, request: Request) -> dict[str, list[str]]:
+        """Return the ids of a request's users, by what an answer names them by."""
+        users = defaultdict[str, list[str]](list)
+        for index, member in enumerate(request.members):
+            values = {"index": index} | self._values(member)
+            users[str(values[form.by])].append(member.user_id)
+        return dict(users)

@@ -12,7 +12,9 @@ import base64
 import contextlib
 import html
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import cycle, islice
 from urllib.parse import unquote
 
@@ -39,23 +41,37 @@ _ALPHABETS = (
 )
 
 
-class Redaction:
-    """Removes from words what was sent."""
+def concealed(words: str, secrets: Iterable[str]) -> str:
+    """Return a message of our own without secrets."""
+    for secret in secrets:
+        words = words.replace(secret, "(a secret)")
+    return words
 
-    def __init__(self, *, secrets: Collection[str], values: Collection[str]) -> None:
-        """
-        Args:
-            secrets: Of the destination.
-            values: Of the request's users.
-        """
+
+@dataclass(frozen=True)
+class Redaction:
+    """
+    Removes from words what was sent.
+
+    Attributes:
+        secrets: Of the destination.
+        values: Of the request's users; read when the first words come.
+    """
+
+    secrets: Iterable[str]
+    values: Iterable[str]
+
+    @cached_property
+    def _marks(self) -> dict[str, str]:
+        """What stands for each form of a secret or a value, the longest form first."""
         marks = dict[str, str]()
-        for value in values:
+        for value in self.values:
             marks |= dict.fromkeys(_forms(value), _VALUE)
-        for secret in secrets:
+        for secret in self.secrets:
             marks |= dict.fromkeys(_forms(secret), _SECRET)
         # A value may be a part of a longer one.
         longest_first = sorted(marks, key=len, reverse=True)
-        self._marks = {form: marks[form] for form in longest_first}
+        return {form: marks[form] for form in longest_first}
 
     def excerpt(self, words: str) -> str:
         """Return the beginning of words as one line, without what was sent."""
@@ -152,4 +168,4 @@ def _without_address(word: re.Match[str]) -> str:
     return _ADDRESS if re.search(".@.", word[0]) else word[0]
 
 
-_SPELLINGS = (_of_json, unquote, html.unescape)
+_SPELLINGS: tuple[Callable[[str], str], ...] = (_of_json, unquote, html.unescape)

@@ -28,10 +28,11 @@ from propensity.audience.destination import (
     Unanswered,
 )
 from propensity.audience.google import ANALYTICS, Google, GoogleFile
-from propensity.audience.http import Http, HttpFile, concealed
+from propensity.audience.http import Http, HttpFile
 from propensity.audience.lists import check_moved
 from propensity.audience.members import Audience, find_or_choose, store
 from propensity.audience.plan import planned
+from propensity.audience.redaction import concealed
 from propensity.audience.templates import filled, secrets_in
 from propensity.audience.values import column
 from propensity.clock import SYSTEM, Clock
@@ -169,7 +170,9 @@ def _opened(
     clock: Clock,
 ) -> delivery.Ledger:
     audience = find_or_choose(deployment, named, until=until, now=clock.now())
-    destination = opened(named, deployment, secret, columns=audience.columns)
+    destination = opened(
+        named, deployment, secret, columns=audience.columns, clock=clock
+    )
     if audience.control.by != USER:
         destination.known_by = [audience.control.by]
     check_moved(deployment, named.name, destination.name)
@@ -225,7 +228,12 @@ def _check_not_empty(
 
 
 def opened(
-    named: Named, deployment: Deployment, secret: Secret, *, columns: Sequence[str] = ()
+    named: Named,
+    deployment: Deployment,
+    secret: Secret,
+    *,
+    columns: Sequence[str] = (),
+    clock: Clock = SYSTEM,
 ) -> Destination:
     """
     Open the destination of an audience.
@@ -251,14 +259,16 @@ def opened(
         variables = {f"${name}": secret(name) for name in secrets_in(template)}
         if template.get("kind") != "google":
             chosen = msgspec.convert(template, HttpFile)
-            return Http(chosen, variables, columns=columns)
+            return Http(chosen, variables, columns=columns, clock=clock)
         template = filled({"property": named.name, **template}, variables)
         google = msgspec.convert(template, GoogleFile)
         google.check_consent(deployment.settings, deployment.use_case)
         # Google's client takes a second to import.
         from propensity.gcp.data_manager import DataManager
 
-        destination = Google(google, DataManager(google.url), columns=columns)
+        destination = Google(
+            google, DataManager(google.url), columns=columns, clock=clock
+        )
     except (OSError, ValueError) as error:
         kind = GoogleFile if template.get("kind") == "google" else HttpFile
         said = "there is no such file"

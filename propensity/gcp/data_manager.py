@@ -7,6 +7,7 @@ Its errors name fields and reasons, and not the values: these are users' address
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -155,8 +156,8 @@ class DataManager:
 
 
 def _reason(error: api.GoogleAPICallError) -> str:
-    """Return Google's words for an error, and the fields that are at fault."""
-    said = [str(error.reason or f"status {error.code}")]
+    """Return Google's name for an error, and the fields that are at fault."""
+    said = [_name(error.reason, otherwise=f"status {error.code}")]
     said += [f"{field}: {reason}" for field, reason in _faults(error)[:3]]
     return ", ".join(said)
 
@@ -166,5 +167,12 @@ def _faults(error: api.GoogleAPICallError) -> list[tuple[str, str]]:
     found = []
     for detail in error.details:
         for fault in detail.get("fieldViolations", ()):
-            found.append((str(fault.get("field")), str(fault.get("reason") or "wrong")))
+            field = _name(fault.get("field"), otherwise="a field")
+            found.append((field, _name(fault.get("reason"), otherwise="wrong")))
     return found
+
+
+def _name(words: object, *, otherwise: str) -> str:
+    """Return a name of a field or a reason; sentences may have values of users."""
+    is_name = isinstance(words, str) and re.fullmatch(r"[\w.\[\]]{1,100}", words)
+    return str(words) if is_name else otherwise

@@ -104,7 +104,7 @@ class Delivery(Row):
     user_id: Annotated[str, "The user"]
     request: Annotated[str, "Idempotency key of the request"]
     status: Annotated[str, "pending, accepted or rejected"]
-    reason: Annotated[str | None, "Why it was rejected, by us or the receiver"]
+    reason: Annotated[str | None, "Why it was rejected, or what the receiver said"]
     receipt: Annotated[str | None, "The receiver's request id, to ask later"]
     recorded_at: Annotated[datetime, "When the row was written"]
 

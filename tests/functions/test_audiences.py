@@ -331,6 +331,33 @@ def test_a_receiver_that_is_down_is_tried_again(running, day, crm, monkeypatch):
     check_account(running, crm)
 
 
+@pytest.mark.parametrize("status", [401, 422])
+def test_a_receiver_s_words_are_in_the_ledger_alone(
+    running, day, crm, log_lines, status
+):
+    """Defect: ids and names that it repeats were in log lines, answers and mails."""
+    log_lines()
+
+    def refuse(method, path, headers, body):
+        user = json.loads(body)["users"][0]["id"]
+        return status, {}, {"error": f"{user} (+49 170 1234567, Anna Muster) is wrong"}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crm, "take", refuse)
+        answer = post(running, day)
+
+    rows = running.rows(
+        "SELECT user_id, reason FROM ma_audience_ledger "
+        f"WHERE as_of = '{day}' AND status = 'pending' AND reason IS NOT NULL"
+    )
+    said = f"{answer.json}{log_lines()}"
+    assert not any(word in said for word in ("Anna", "1234567", rows[0]["user_id"]))
+    assert "ma_audience_ledger has" in said
+    words = "(a value) (+49 170 1234567, Anna Muster) is wrong"
+    assert {row["reason"] for row in rows} == {f'{status} {{"error": "{words}"}}'}
+    assert post(running, day).json["sent"] > 0
+
+
 def test_a_long_delivery_is_continued_by_the_next_call(running, day, crm, monkeypatch):
     """Before the scheduler, which waits for half an hour, takes it for lost."""
     before = crm.requests

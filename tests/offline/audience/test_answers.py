@@ -53,7 +53,8 @@ def sized(body: bytes, size: int, headers: bytes = b"") -> bytes:
 
 @pytest.fixture
 def hurried(monkeypatch):
-    monkeypatch.setattr(answers, "DEADLINE_S", 0.5)
+    monkeypatch.setattr(answers, "STATUS_S", 0.5)
+    monkeypatch.setattr(answers, "TEXT_S", 0.5)
 
 
 @pytest.mark.usefixtures("hurried")

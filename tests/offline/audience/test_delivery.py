@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -507,15 +509,16 @@ class TestFailure:
         assert taken == accepted
         assert delivery["pending"] == 100 - len(taken) > 0
 
-        with Receiver() as receiver:
+        with Receiver(port=urlsplit(receiver.url).port) as receiver:
             again = send(deployment, crm(receiver), control="0%")
         assert again["failure"] == ""
         assert {user for _, user in receiver.users} == {
             row["user_id"] for row in ledger(deployment)
         } - taken
-        # A pending user is recorded once.
-        stored = deployment.rows(f"SELECT status FROM {tables.AUDIENCE_LEDGER.stored}")
-        assert [row["status"] for row in stored].count("pending") == 100
+        # A pending user is recorded once, and with what the receiver said of it.
+        stored = deployment.rows(f"SELECT * FROM {tables.AUDIENCE_LEDGER.stored}")
+        pending = Counter(row["reason"] for row in stored if row["status"] == "pending")
+        assert pending == {None: 100, '403 {"error": "closed"}': 25}
 
     def test_a_failure_of_the_ledger_hides_neither_reason_nor_number(
         self, deployment, crm, monkeypatch
@@ -584,7 +587,9 @@ class TestRefused:
             delivery = send(deployment, crm(receiver, batch=100), control="0%")
 
         assert "rejected 10 users and accepted nobody since" in delivery["failure"]
-        assert "The last answer: 422 " in delivery["failure"]
+        pending = [row for row in ledger(deployment) if row["reason"]]
+        assert {row["status"] for row in pending} == {"pending"}
+        assert "{" not in delivery["failure"]
         assert receiver.requests <= 10 + 2 * math.log2(100) + 2
         assert delivery["pending"] == 100
 

@@ -8,19 +8,23 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import requests
 
 from propensity.audience.declared import Declared, Named
-from propensity.audience.destination import Request
+from propensity.audience.destination import Request, Sent, Stopped
 from propensity.audience.members import Member
 from propensity.audience.run import opened
+from propensity.errors import RequestError
+from tests.clocks import ManualClock
 from tests.offline.audience.test_destinations import AUDIENCE, SECRET
 
 DOCS = Path(__file__).parents[3] / "docs"
 COLUMNS = {"email": "a@b.com", "email_sha256": "0" * 64, "klaviyo_id": "01GX"}
+CLOCK = ManualClock(AUDIENCE.chosen_at)
 # Of use case, audience, date, action and user.
 KEY = hashlib.sha256(
     b'[["ga4_purchase", "winback", "2026-03-02", "add"], "u1"]'
@@ -69,10 +73,11 @@ def test_each_example_has_a_form():
     assert {file.stem for file in files} == {*EXPECTED}
 
 
-def answered(body: object) -> requests.Response:
+def answered(body: object, status: int = 200) -> requests.Response:
     """Return an answer of a service."""
     response = requests.Response()
-    response.status_code, response.raw = 200, io.BytesIO(json.dumps(body).encode())
+    response.status_code = status
+    response.raw = io.BytesIO(json.dumps(body).encode())
     return response
 
 
@@ -85,11 +90,12 @@ def test_an_example_sends_what_the_service_publishes(name, monkeypatch):
     def answer(self, method, url, *, data, headers, **how):
         # Retries know a request by its key.
         assert headers.pop("Idempotency-Key")
+        assert headers.pop("Accept-Encoding") == "identity"
         sent.append([method, url, headers, json.loads(data)])
-        return answered({})
+        return answered({"events_received": 1})
 
     monkeypatch.setattr(requests.Session, "request", answer)
-    client = opened(named, None, lambda _: SECRET, columns=[*COLUMNS])
+    client = opened(named, None, lambda _: SECRET, columns=[*COLUMNS], clock=CLOCK)
     member = Member("u1", 0.5, attributes=json.dumps(COLUMNS))
 
     assert client.send(Request(AUDIENCE, name, "add", [member])).rejected == {}
@@ -100,11 +106,48 @@ def test_an_example_sends_what_the_service_publishes(name, monkeypatch):
         assert sent[1] != sent[0]
 
 
-def test_braze_rejects_a_user_by_the_place_in_the_request(monkeypatch):
-    named = Named("winback", DOCS, Declared(destination="braze", top=1))
-    client = opened(named, None, lambda _: SECRET)
-    answer = {"message": "success", "errors": [{"type": "no such user", "index": 1}]}
-    monkeypatch.setattr(requests.Session, "request", lambda *_, **__: answered(answer))
-    request = Request(AUDIENCE, "braze", "add", [Member("u1"), Member("u2")])
+def sent(name: str, answer: requests.Response, monkeypatch, *, now=CLOCK) -> Sent:
+    """Send two users to a service; return what its answer says of them."""
+    named = Named("winback", DOCS, Declared(destination=name, top=1))
+    client = opened(named, None, lambda _: SECRET, columns=[*COLUMNS], clock=now)
+    monkeypatch.setattr(requests.Session, "request", lambda *_, **__: answer)
+    members = []
+    for user in ("u1", "u2"):
+        own = COLUMNS | {"email": f"{user}@b.com"}
+        members.append(Member(user, 0.5, attributes=json.dumps(own)))
+    return client.send(Request(AUDIENCE, name, "add", members))
 
-    assert client.send(request).rejected == {"u2": "no such user"}
+
+def test_braze_rejects_a_user_by_the_place_in_the_request(monkeypatch):
+    errors = [{"type": "no such user", "index": 1}]
+    answer = answered({"message": "success", "errors": errors}, 201)
+
+    assert sent("braze", answer, monkeypatch).rejected == {"u2": "no such user"}
+
+
+def test_hubspot_rejects_a_contact_by_its_address(monkeypatch):
+    """Defect: its 207 counted as all accepted."""
+    errors = [
+        {
+            "status": "error",
+            "category": "VALIDATION_ERROR",
+            "message": "u2@b.com is wrong",
+            "context": {"ids": ["u2@b.com"]},
+        }
+    ]
+    answer = answered({"status": "COMPLETE", "numErrors": 1, "errors": errors}, 207)
+
+    rejected = sent("hubspot", answer, monkeypatch).rejected
+    assert rejected == {"u2": "(a value) is wrong"}
+
+
+def test_meta_takes_all_events_or_it_is_not_known_whose(monkeypatch):
+    assert sent("meta", answered({"events_received": 2}), monkeypatch).rejected == {}
+    with pytest.raises(Stopped, match="another form"):
+        sent("meta", answered({"events_received": 1}), monkeypatch)
+
+
+def test_meta_takes_no_events_after_seven_days(monkeypatch):
+    late = ManualClock(AUDIENCE.chosen_at + timedelta(days=8))
+    with pytest.raises(RequestError, match="meta accepts users for 168 hours"):
+        sent("meta", answered({}), monkeypatch, now=late)

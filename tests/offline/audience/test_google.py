@@ -38,6 +38,7 @@ from propensity.gcp import data_manager
 from propensity.gcp.data_manager import DataManager
 from tests.clocks import ManualClock
 from tests.data_manager import DataManager as Fake
+from tests.data_manager import error
 from tests.offline.audience.conftest import (
     MONDAY,
     START,
@@ -383,6 +384,14 @@ class TestRequests:
             client.send(request_of("u1", email="ann@b.c"))
         assert "audience_members[0]: INVALID_SHA256_FORMAT" in str(raised.value)
         assert "ann" not in str(raised.value)
+
+    def test_requests_that_are_wrong_are_told_names_and_no_sentence(self, fake):
+        faults = [{"field": "events[0].client_id", "reason": "Ann (+49 170) is wrong"}]
+        fake.take = lambda *_: error(400, "INVALID_ARGUMENT", "of Ann", faults)
+
+        with pytest.raises(Refused) as raised:
+            opened(fake).send(request_of("u1"))
+        assert str(raised.value) == "status 400, events[0].client_id: wrong"
 
     def test_requests_to_an_account_of_somebody_else_say_what_to_do(self, fake):
         with pytest.raises(AccessDenied, match="as an editor"):

@@ -43,7 +43,7 @@ SECRETS = st.text(
 
 
 def excerpt(words: str, *values: str, secrets=()) -> str:
-    return Redaction(secrets=secrets, values=values).excerpt(words)
+    return Redaction(secrets, values).excerpt(words)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
