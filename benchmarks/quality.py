@@ -62,11 +62,14 @@ from local.stack.state import FUNCTIONS
 from propensity import usecases
 from propensity.errors import NoChampion
 from propensity.first_look.table import candidates
+from propensity.fraud.split import of_events
+from propensity.fraud.training import EventTraining
 from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning import fit
-from propensity.learning import rows as learning_rows
-from propensity.learning.rows import Parts, Slice
+from propensity.learning.rows import Slice, slice_of
+from propensity.learning.split import of_users
+from propensity.learning.training import Training
+from propensity.learning.users import UserTraining
 from propensity.models.encoding import Flags, Floats, numbers_of, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
@@ -204,11 +207,11 @@ def played(file: Path | None) -> Rivals:
             rows = read(warehouse, use_case, as_ofs).sort_by(keys)
             asked = {"use_case": use_case.name, "weeks": [*known]}
             published = warehouse.table(statement("published_users", own=FOLDER), asked)
-    parts = {week: learning_rows.slice_of(rows, [week]) for week in known}
+    parts = {week: slice_of(rows, [week]) for week in known}
     features, rivals = {name: use_case.features[name] for name in RFM}, []
     with step("fitting the plain model"):
         for week, dates in known.items():
-            older = learning_rows.slice_of(rows, dates)
+            older = slice_of(rows, dates)
             rivals.append(plain(older, parts[week], features, seed=settings.seed))
     whole = reduce(Slice.followed_by, parts.values())
     is_published, probability = matched(whole, published)
@@ -229,12 +232,14 @@ def matched(rows: Slice, other: pa.Table) -> tuple[Flags, Floats]:
 # -- labelled tables -----------------------------------------------------------------
 
 
-def scored(name: str, parts: Parts, later: Slice, use_case: UseCase) -> Rivals:
-    """Train on the parts, and score later rows."""
-    model = fit.train(parts, use_case, preprocessor=None, settings=SETTINGS)
+def scored(name: str, training: Training, later: Slice) -> Rivals:
+    """Train, and score later rows."""
+    use_case = training.use_case
+    every = training.parts.every
+    model = training.run()
     scores = {
         PUBLISHED: model.live.scores(later.rows, use_case),
-        PLAIN: plain(parts.every, later, use_case.features, seed=SETTINGS.seed),
+        PLAIN: plain(every, later, use_case.features, seed=SETTINGS.seed),
     }
     return Rivals(name=name, rows=later, scores=scores, is_gate=False)
 
@@ -264,11 +269,12 @@ def cards(file: Path) -> Rivals:
     end = FIRST + timedelta(days=7 * (DATES - NEWEST))
     known = rows.filter(pc.less(rows["as_of"], end))
     later = rows.filter(pc.greater_equal(rows["as_of"], end))
-    parts = learning_rows.of_events(known, settings=SETTINGS)
     # Only these candidates learn from labels.
     learning = [one for one in use_case.candidates if one.algorithm != FOREST]
     use_case = structs.replace(use_case, candidates=learning)
-    return scored("cards with labels", parts, Slice(rows=later), use_case)
+    parts = of_events(known, settings=SETTINGS)
+    training = EventTraining(parts=parts, use_case=use_case, settings=SETTINGS)
+    return scored("cards with labels", training, Slice(rows=later))
 
 
 def players() -> Rivals:
@@ -287,11 +293,12 @@ def players() -> Rivals:
 def _of_dates(name: str, rows: pa.Table, use_case: UseCase) -> Rivals:
     """Train on the older dates and score the newest."""
     as_ofs = sorted(pc.unique(rows["as_of"]).to_pylist())
-    known = learning_rows.slice_of(rows, as_ofs[:-NEWEST])
-    later = learning_rows.slice_of(rows, as_ofs[-NEWEST:])
+    known = slice_of(rows, as_ofs[:-NEWEST])
+    later = slice_of(rows, as_ofs[-NEWEST:])
     frame = use_case.timeframe(SETTINGS)
-    parts = learning_rows.of_users(known.rows, use_case, frame, settings=SETTINGS)
-    return scored(name, parts, later, use_case)
+    parts = of_users(known.rows, use_case, frame, settings=SETTINGS)
+    training = UserTraining(parts=parts, use_case=use_case, settings=SETTINGS)
+    return scored(name, training, later)
 
 
 def _dealt(table: pa.Table) -> pa.Table:

@@ -41,11 +41,12 @@ from local.progress import showing
 from propensity import usecases
 from propensity.errors import NotEnoughData
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning import candidates, fit, value
-from propensity.learning import rows as learning_rows
+from propensity.learning import candidates, value
 from propensity.learning.candidates import default_preprocessor, fitted, transformed
+from propensity.learning.model import Model
 from propensity.learning.rows import Slice, slice_of
-from propensity.learning.trained import Model
+from propensity.learning.split import of_users
+from propensity.learning.users import UserTraining
 from propensity.measures import revenue
 from propensity.models.encoding import Floats, numbers_of
 from propensity.settings import Settings
@@ -133,8 +134,9 @@ def expected(
     """Train as 00-ModelTraining on known rows; return what users are to pay."""
     frame, seed = use_case.timeframe(settings), settings.seed
     try:
-        parts = learning_rows.of_users(known.rows, use_case, frame, settings=settings)
-        trained = fit.train(parts, use_case, preprocessor=None, settings=settings)
+        parts = of_users(known.rows, use_case, frame, settings=settings)
+        training = UserTraining(parts=parts, use_case=use_case, settings=settings)
+        trained = training.run()
         valued = value.train(trained, use_case, seed=seed)
         assert valued is not None
         model, amounts = trained.live, valued.model

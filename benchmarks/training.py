@@ -25,10 +25,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from benchmarks.report import Line, finish, in_turns
 from propensity import usecases
-from propensity.learning import candidates, fit, gate
-from propensity.learning import card as cards
-from propensity.learning import rows as learning_rows
+from propensity.learning import candidates, gate
+from propensity.learning.card import Origin, user_card
+from propensity.learning.files import files
 from propensity.learning.gate import Rival
+from propensity.learning.split import of_users
+from propensity.learning.users import UserTraining
 from propensity.settings import Settings
 from propensity.usecases import CATEGORY, UseCase
 
@@ -68,24 +70,22 @@ def trained(use_case: UseCase, rows: pa.Table, jobs: int | None) -> float:
     settings = Settings(project="benchmark")
     began = time.perf_counter()
     timeframe = use_case.timeframe(settings)
-    model = fit.train(
-        learning_rows.of_users(rows, use_case, timeframe, settings=settings),
-        use_case,
-        preprocessor=None,
+    training = UserTraining(
+        parts=of_users(rows, use_case, timeframe, settings=settings),
+        use_case=use_case,
         settings=settings,
         jobs=jobs,
     )
+    model = training.run()
     verdict = gate.compare(model, Rival(version=0, score=model.holdout.probability))
-    card = cards.card(
-        use_case,
-        model,
-        verdict,
-        version=1,
+    origin = Origin(
         rows=rows,
+        version=1,
         as_of=date(2026, 3, 12),
         trained_at=datetime(2026, 3, 12, tzinfo=UTC),
     )
-    cards.files(card, model, rows)
+    card = user_card(use_case, model, verdict, origin)
+    files(card, model, rows)
     return time.perf_counter() - began
 
 

@@ -81,7 +81,8 @@ def trying(
     say(f"The report is in {report}")
     names = ("kinds", "left_out", "leaks")
     entries = {name: getattr(look, name) for name in names}
-    card = {"metrics": look.card["metrics"], "baseline": look.card["baseline"]}
+    plain = look.card.plain()
+    card = {"metrics": plain["metrics"], "baseline": plain["baseline"]}
     return Printed({**entries, **card, "report": str(report)})
 
 

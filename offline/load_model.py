@@ -19,6 +19,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from msgspec import convert
+
 from propensity import usecases
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts, sha256
@@ -29,8 +31,10 @@ from propensity.registry.versions import (
     HTML,
     JSON,
     Record,
+    RecordedCard,
     Registry,
     announce,
+    pending,
     unpickled,
 )
 from propensity.settings import Settings
@@ -113,7 +117,7 @@ def load(
         note = "this version is live; the shipped model was not loaded"
         return Outcome(use_case, champion.version, False, note)
     shipped = checked(read(use_case, folder), settings)
-    from propensity.learning import card as cards
+    from propensity.learning.card import UserCard
     from propensity.learning.report import version_page
 
     run_id = f"shipped-{uuid.uuid4().hex}"
@@ -122,20 +126,20 @@ def load(
         at=datetime.fromisoformat(shipped.card["trained_at"]),
         recorded=newest_recorded(warehouse, use_case),
     )
-    card = {**shipped.card, "model_version": version}
+    card = convert({**shipped.card, "model_version": version}, UserCard)
     published = registry.publish(
         version,
         {
             MODEL: (shipped.files[MODEL], _BINARY),
             PREPROCESSOR: (shipped.files[PREPROCESSOR], _BINARY),
-            CARD: (cards.to_json(card), JSON),
+            CARD: (card.to_json(), JSON),
             REPORT: (version_page(card).encode(), HTML),
         },
     )
     seconds = shipped.about["seconds"]
-    row = cards.row(card, published, run_id=run_id, seconds=seconds)
+    row = card.row(published, run_id=run_id, seconds=seconds)
     # Readers see the newest row of a version, so this one counts until the next.
-    warehouse.write(tables.TRAINING_METADATA, [cards.pending_row(row)])
+    warehouse.write(tables.TRAINING_METADATA, [pending(row)])
     registry.promote(
         version,
         model_sha256=row.model_sha256,
@@ -190,6 +194,6 @@ def checked(shipped: Shipped, settings: Settings) -> Shipped:
     shelf: Any = SimpleNamespace(
         load=lambda _: [unpickled(shipped.files[name]) for name in names]
     )
-    record = Record(model_version=0, card={**shipped.card, "files": {}})
+    record = Record(model_version=0, card=convert(shipped.card, RecordedCard))
     loaded(shelf, usecases.load(shipped.use_case), record, settings=settings)
     return shipped

@@ -103,10 +103,9 @@ class Reference(Struct, frozen=True, kw_only=True):
     signals: Sequence[Watched]
 
 
-def of_card(card: Plain) -> Reference | None:
-    """Return the summary in the card of a version, if there is one."""
-    summary = card.get("drift")
-    return convert(summary, Reference) if summary else None
+def summary_of(stored: Mapping[str, Any] | None) -> Reference | None:
+    """Return the summary that the card of a version has; None without one."""
+    return convert(stored, Reference) if stored else None
 
 
 def reference(

@@ -28,12 +28,12 @@ FLOORS = (
     },
     {"settings", "models", "pages", "tables"},
     {"drift", "measures", "usecases"},
-    {"fraud", "gcp"},
+    {"gcp"},
     {"ga4", "suppression"},
     {"events"},
     {"registry"},
     {"learning", "online", "stream"},
-    {"audience", "first_look"},
+    {"audience", "first_look", "fraud"},
     {"runs"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

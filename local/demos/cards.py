@@ -25,7 +25,7 @@ from local.generators.cards import DEFAULT_SEED, USE_CASE, Transactions, read_ca
 from local.generators.cards import cards as drawn
 from local.generators.streams import Delivery, moment
 from local.stack.stack import Stack
-from propensity.fraud import Stakes
+from propensity.fraud.alerts import Stakes
 from propensity.gcp.warehouse import Warehouse
 from propensity.timeframe import DAY, midnight
 

@@ -23,12 +23,15 @@ from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.first_look import columns
 from propensity.first_look.columns import FEWEST, Feature, Steps, refuse
-from propensity.learning import card as cards
-from propensity.learning import fit, gate
+from propensity.learning import gate
+from propensity.learning.card import Origin, UserCard, user_card
+from propensity.learning.importance import ranks_alone
 from propensity.learning.report import version_page
-from propensity.learning.rows import Parts, Slice, of_users
-from propensity.learning.trained import LEAK, Trained, ranks_alone
-from propensity.pages.words import Plain, percent
+from propensity.learning.rows import Parts, Slice
+from propensity.learning.split import of_users
+from propensity.learning.trained import LEAK, Trained
+from propensity.learning.users import UserTraining
+from propensity.pages.words import percent
 from propensity.settings import Settings
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.usecases import CATEGORY, Baseline, Candidate, UseCase
@@ -139,7 +142,7 @@ class FirstLook:
 
     table: ReadTable
     leaks: Mapping[str, str]
-    card: Plain
+    card: UserCard
     trained: Trained
 
     @property
@@ -157,9 +160,9 @@ class FirstLook:
     @property
     def lines(self) -> Sequence[str]:
         """The five lines."""
-        title = self.card["title"]
-        metrics = self.card["metrics"]
-        tested = self.card["split"]["holdout"]
+        title = self.card.title
+        metrics = self.card.metrics
+        tested = self.card.split["holdout"]
         rows = f"{len(self.trained.parts.holdout):,} rows"
         test = f"{' to '.join(dict.fromkeys([tested[0], tested[-1]]))}, {rows}"
         if self.table.times is None:
@@ -176,8 +179,8 @@ class FirstLook:
         others = [f"{column} ({why})" for column, why in self.left_out.items()]
         listed.append(f"left out: {', '.join(others) or 'none'}")
         leaks = [f"{column} {why}" for column, why in self.leaks.items()]
-        compared = gate.beside_baseline(self.trained, self.card["baseline"]["name"])
-        best = metrics["lift"][0]
+        compared = gate.beside_baseline(self.trained, self.card.baseline.name)
+        best = metrics.lift[0]
         share = percent(self.trained.parts.every.label.mean())
         return [
             f"Table    {len(self.table.labels):,} rows, {share} with {title}; "
@@ -185,10 +188,10 @@ class FirstLook:
             f"Columns  {'; '.join(listed)}",
             f"Leaks    {'; '.join(leaks) or 'none found'}",
             f"Model    {compared}",
-            f"Use      {percent(best['conversions'] / best['users'])} of the best 10% "
-            f"have {title}, {best['lift']:.1f} times the average; expected of all "
-            f"{percent(metrics['mean_probability'])}, found "
-            f"{percent(metrics['base_rate'])}",
+            f"Use      {percent(best.conversions / best.users)} of the best 10% "
+            f"have {title}, {best.lift:.1f} times the average; expected of all "
+            f"{percent(metrics.mean_probability)}, found "
+            f"{percent(metrics.base_rate)}",
         ]
 
     def page(self) -> str:
@@ -267,11 +270,10 @@ def try_table(
         if feature.leak:
             leaks[column] = feature.leak
     parts, use_case = _with_baseline(parts, read.use_case)
-    trained = fit.train(parts, use_case, preprocessor=None, settings=_SETTINGS)
-    card = {
-        **_card(read, steps, leaks, use_case, trained),
-        "horizon_days": horizon_days,
-    }
+    training = UserTraining(parts=parts, use_case=use_case, settings=_SETTINGS)
+    trained = training.run()
+    card = _card(read, steps, leaks, use_case, trained)
+    card = structs.replace(card, horizon_days=horizon_days)
     return FirstLook(table=read, leaks=leaks, card=card, trained=trained)
 
 
@@ -357,35 +359,33 @@ def _card(
     leaks: Mapping[str, str],
     use_case: UseCase,
     trained: Trained,
-) -> Plain:
+) -> UserCard:
     """Return a card as every model version has one, with the names of steps."""
     reason = gate.beside_baseline(trained, f"{use_case.baseline.feature} alone")
     warnings = [f"{column} {why}" for column, why in leaks.items()]
     verdict = gate.Verdict(
         promoted=not warnings, reason="; LIKELY LEAK: ".join([reason, *warnings])
     )
-    card = cards.card(
-        use_case,
-        trained,
-        verdict,
+    origin = Origin(
         rows=trained.parts.every.rows,
         as_of=steps.days[-1],
         trained_at=SYSTEM.now(),
     )
+    card = user_card(use_case, trained, verdict, origin)
     names = dict(zip(map(str, steps.days), steps.names, strict=True))
-    for day in card["profile"]["dates"]:
-        day["as_of"] = names[day["as_of"]]
+    for day in card.profile["dates"]:
+        day["as_of"] = names[str(day["as_of"])]
     split = {}
-    for part, days in card["split"].items():
+    for part, days in card.split.items():
         split[part] = [names[day] for day in days]
-    changes = {
-        "heading": "Test set",
-        "is_random": read.times is None,
-        "entity": read.user or "row",
-        "as_of": steps.names[-1],
-        "split": split,
-    }
-    return {**card, **changes}
+    return structs.replace(
+        card,
+        heading="Test set",
+        is_random=read.times is None,
+        entity=read.user or "row",
+        as_of=steps.names[-1],
+        split=split,
+    )
 
 
 def candidates() -> list[Candidate]:

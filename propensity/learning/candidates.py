@@ -30,9 +30,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from propensity.errors import SchemaError, UseCaseError
 from propensity.learning.rows import Slice
-from propensity.learning.trained import Model
-from propensity.models.encoding import numbers_of, to_frame
-from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.models.encoding import to_frame
 from propensity.models.scoring import native_threads
 from propensity.usecases import CATEGORY, NUMBER, Candidate, UseCase
 from propensity.usecases.declaration import MEAN
@@ -183,10 +181,10 @@ def estimator(candidate: Candidate, *, seed: int) -> Any:
             parameters["class_weight"] = {int(key): weights[key] for key in weights}
         return algorithm().set_params(**{"random_state": seed, **parameters})
     except ValueError as error:
-        raise _unfit(candidate, error) from error
+        raise unfit(candidate, error) from error
 
 
-def _unfit(candidate: Candidate, error: Exception) -> UseCaseError:
+def unfit(candidate: Candidate, error: Exception) -> UseCaseError:
     """Return the message for a candidate that its library rejects."""
     reason, _, _ = str(error).partition("\n")
     return UseCaseError(
@@ -216,7 +214,7 @@ def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(encoded, part.label, sample_weight=part.sample_weight)
     except (ValueError, TypeError) as error:
-        raise _unfit(candidate, error) from error
+        raise unfit(candidate, error) from error
     # Threads would add the trees up in another order each time.
     return model.set_params(n_jobs=None) if is_forest else model
 
@@ -242,31 +240,3 @@ def combined(models: Sequence[Any]) -> Any:
     mean = ensemble.VotingClassifier(named, voting="soft")
     # A row of each class: all parts are fitted, and learn nothing of these.
     return mean.fit(np.zeros((2, models[0].n_features_in_)), np.array([0, 1]))
-
-
-def fit_trees(
-    candidate: Candidate, rows: pa.Table, features: Mapping[str, str], *, seed: int
-) -> Model:
-    """Fit Half-Space Trees on rows in time order; UseCaseError if they are wrong."""
-    numbers = {name: kind for name, kind in features.items() if kind == NUMBER}
-    passing = ColumnTransformer([("numbers", "passthrough", list(numbers))])
-    encoded = passing.fit_transform(to_frame(_thinned(rows, seed), numbers))
-    try:
-        parameters = {"random_state": seed, **candidate.parameters}
-        trees = HalfSpaceTrees(**parameters).fit(np.asarray(encoded))
-    except (ValueError, TypeError) as error:
-        raise _unfit(candidate, error) from error
-    return Model(preprocessor=passing, classifier=trees)
-
-
-def _thinned(rows: pa.Table, seed: int) -> pa.Table:
-    """
-    Return a sample of rows in proportion to their weights.
-
-    Trees count rows and ignore weights: if a sample has kept all frauds, they would
-    look usual. Rows with at least the median weight of label 0 stay.
-    """
-    weight, others = rows["weight"].to_numpy(), numbers_of(rows["label"]) != 1
-    chance = weight / np.median(weight[others]) if others.any() else weight
-    drawn = np.random.default_rng(seed).random(len(rows))
-    return rows.filter(pa.array(drawn < chance))

@@ -4,29 +4,30 @@ The gate: whether a new version goes live, and why.
 A first version must rank beyond chance better than a coin and than the use case's
 baseline, by all rows that it was judged on, and its probabilities must be nearer to the
 outcomes than one probability for all. A challenger must not be worse than the champion
-beyond chance: by ROC AUC and log loss, or of events with amounts by the cost of their
-alerts. A person can overrule it.
+beyond chance, by ROC AUC and log loss. ``fraud.gate`` is the gate of events, whose
+alerts have a cost. A person can overrule both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from propensity import fraud
 from propensity.learning import season
 from propensity.learning.rows import Slice
-from propensity.learning.trained import Trained
+from propensity.learning.trained import Holdout, Trained
 from propensity.measures import metrics
-from propensity.measures.intervals import FEW, Difference, difference
+from propensity.measures.intervals import Difference, difference
 from propensity.measures.metrics import roc_auc_slopes
 from propensity.models.encoding import Flags, Floats
 from propensity.pages.words import plural
 
 # The advice for a version that training did not promote.
 BY_HAND = "promote it by hand: propensity promote VERSION --force"
+
+FIRST = "the first model of this use case"
 
 # Share of the champion's log loss by which a challenger's may be higher, whatever the
 # interval says: odds that are off by less than a half, as the weeks of a year differ.
@@ -52,14 +53,16 @@ class Verdict:
 
     def entry(self) -> dict[str, object]:
         """Return what a card has of it."""
-        entry: dict[str, object] = {**vars(self)}
-        del entry["differences"]
-        for name, apart in self.differences.items():
-            entry |= {
-                f"{name}_difference": apart.estimate,
-                f"{name}_difference_low": apart.low,
-                f"{name}_difference_high": apart.high,
-            }
+        entry: dict[str, object] = {
+            "promoted": self.promoted,
+            "reason": self.reason,
+            "compared_version": self.compared_version,
+            "level_difference": self.level_difference,
+        }
+        for name, measured in self.differences.items():
+            entry[f"{name}_difference"] = measured.estimate
+            entry[f"{name}_difference_low"] = measured.low
+            entry[f"{name}_difference_high"] = measured.high
         return entry
 
 
@@ -72,21 +75,28 @@ class Rival:
         score: Of the challenger's holdout rows, (rows,); None where it cannot score
             today's features.
         is_new: Which of these rows it has not learned from, (rows,); None for all.
-        alert_threshold: Of its training; above 1 without alerts, None where they are
-            by probability and amount.
     """
 
     version: int
     score: Floats | None
     is_new: Flags | None = None
-    alert_threshold: float | None = fraud.NO_ALERTS
+
+    def new_rows(self, holdout: Holdout) -> Flags:
+        """Return which rows of a holdout it has not learned from, (rows,)."""
+        if self.is_new is not None:
+            return self.is_new
+        return np.ones(len(holdout.rows), np.bool_)
 
 
 def compare(trained: Trained, champion: Rival | None) -> Verdict:
     """Decide whether a challenger goes live; the reason names suspicious features."""
-    verdict = _compared(trained, champion)
-    warnings = [f"; WARNING: {one}" for one in trained.holdout.suspicions()]
-    return replace(verdict, reason="".join([verdict.reason, *warnings]))
+    return with_suspicions(_compared(trained, champion), trained.holdout)
+
+
+def with_suspicions(verdict: Verdict, holdout: Holdout) -> Verdict:
+    """Return a verdict whose reason names the features that may know the outcome."""
+    warnings = [f"; WARNING: {suspicion}" for suspicion in holdout.suspicions()]
+    return replace(verdict, reason=verdict.reason + "".join(warnings))
 
 
 def _compared(trained: Trained, champion: Rival | None) -> Verdict:
@@ -101,93 +111,148 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
     """
     if champion is None:
         return first_verdict(trained)
-    other, held = f"version {champion.version}", trained.holdout
-    verdict = Verdict(promoted=False, reason="", compared_version=champion.version)
-    if not trained.is_warm:
-        reason = "it is not warm yet: it has seen too few events to score"
-        return replace(verdict, reason=reason)
     if champion.score is None:
-        first = first_verdict(trained)
-        reason = f"{other} cannot score today's features; {first.reason}"
-        return replace(verdict, promoted=first.promoted, reason=reason)
-    if not trained.is_anomaly:
-        weight = held.rows.weight
-        level = season.level_difference(held.live, champion.score, weight=weight)
-        verdict = replace(verdict, level_difference=level)
-    is_new = champion.is_new
-    if is_new is None:
-        is_new = np.ones(len(held.rows), np.bool_)
-    rows = held.rows.where(is_new)
+        return unrivalled(first_verdict(trained), champion.version)
+    holdout = trained.holdout
+    verdict = Verdict(
+        promoted=False,
+        reason="",
+        compared_version=champion.version,
+        level_difference=level_difference(holdout, champion.score),
+    )
+    is_new = champion.new_rows(holdout)
+    rows = holdout.rows.where(is_new)
     if not rows.has_both_classes:
-        why = f"the {plural(len(rows), 'known row')} of the test set have one label"
-        if len(held.rows) and not len(rows):
-            known = plural(len(held.rows), "row")
-            why = f"{other} has learned from all {known} of the test set"
-        reason = (
-            f"it cannot be compared with {other}: {why}. Wait for newer rows, or "
-            "promote it by hand: propensity promote VERSION"
-        )
+        reason = incomparable(champion.version, holdout.rows, rows)
         return replace(verdict, reason=reason)
-    mine, theirs = held.probability[is_new], champion.score[is_new]
-    area = _roc_auc(rows, mine, theirs)
-    compared, words = {"roc_auc": area}, f"ROC AUC {area.format()}"
-    is_worse = area.is_below()
-    if held.savings is not None and held.stakes is not None:
-        cost = fraud.cost_difference(
-            held.stakes.alerts(held.probability, held.savings.alert_threshold),
-            held.stakes.alerts(champion.score, champion.alert_threshold),
-            held.stakes,
-            user=held.rows.users,
-        )
-        compared["cost"], is_worse = cost, cost.is_above()
-        words = f"cost {cost.format('+,.2f')}, {words}"
-    elif not trained.is_anomaly:
-        loss, least = _log_loss(rows, mine, theirs)
-        compared["log_loss"] = loss
-        is_worse = is_worse or (loss.is_above() and loss.estimate > least)
-        words = f"{words}, log loss {loss.format()}"
-    return replace(
+    mine = holdout.probability[is_new]
+    theirs = champion.score[is_new]
+    area = roc_auc_difference(rows, mine, theirs)
+    loss, least = log_loss_difference(rows, mine, theirs)
+    is_worse = area.is_below() or is_worse_level(loss, least)
+    return compared(
         verdict,
-        promoted=not is_worse,
-        reason=f"{'worse' if is_worse else 'not worse'}: {words} against {other} on "
-        f"the same {len(rows)} rows{_saved(trained)}",
-        differences=compared,
+        {"roc_auc": area, "log_loss": loss},
+        is_worse=is_worse,
+        words=f"ROC AUC {area.format()}, log loss {loss.format()}",
+        n_rows=len(rows),
     )
 
 
-def _roc_auc(rows: Slice, mine: Floats, other: Floats) -> Difference:
+def unrivalled(first: Verdict, version: int) -> Verdict:
+    """Return the verdict beside a champion that cannot score today's features."""
+    reason = f"version {version} cannot score today's features; {first.reason}"
+    return replace(first, compared_version=version, reason=reason)
+
+
+def incomparable(version: int, held: Slice, new: Slice) -> str:
+    """Say why a challenger cannot be compared with a champion on new rows."""
+    why = f"the {plural(len(new), 'known row')} of the test set have one label"
+    if len(held) and not len(new):
+        known = plural(len(held), "row")
+        why = f"version {version} has learned from all {known} of the test set"
+    return (
+        f"it cannot be compared with version {version}: {why}. Wait for newer rows, or "
+        "promote it by hand: propensity promote VERSION"
+    )
+
+
+def compared(
+    verdict: Verdict,
+    differences: Mapping[str, Difference],
+    *,
+    is_worse: bool,
+    words: str,
+    n_rows: int,
+) -> Verdict:
+    """Return the verdict on a challenger that was compared."""
+    how = "worse" if is_worse else "not worse"
+    return replace(
+        verdict,
+        promoted=not is_worse,
+        reason=f"{how}: {words} against version {verdict.compared_version} on the same "
+        f"{n_rows} rows",
+        differences=differences,
+    )
+
+
+def level_difference(holdout: Holdout, champion: Floats) -> float | None:
+    """Return the shift of a champion's log-odds; its scores are of these rows."""
+    weight = holdout.rows.weight
+    return season.level_difference(holdout.live, champion, weight=weight)
+
+
+def roc_auc_difference(rows: Slice, mine: Floats, other: Floats) -> Difference:
     """Return the ROC AUC of a score minus another's on the same rows."""
-    apart = (rows.roc_auc(mine) or 0.0) - (rows.roc_auc(other) or 0.0)
+    estimate = (rows.roc_auc(mine) or 0.0) - (rows.roc_auc(other) or 0.0)
     slopes = rows.slopes(mine, roc_auc_slopes) - rows.slopes(other, roc_auc_slopes)
-    return difference(apart, slopes, rows.label, rows.users)
+    return difference(estimate, slopes, rows.label, rows.users)
+
+
+def log_loss_difference(
+    rows: Slice, mine: Floats, other: Floats
+) -> tuple[Difference, float]:
+    """Return the log loss minus another score's, and the least that counts."""
+    share = rows.weight / rows.weight.sum()
+    own_losses = metrics.losses(mine, rows.label)
+    other_losses = metrics.losses(other, rows.label)
+    losses = own_losses - other_losses
+    estimate = float(share @ losses)
+    slopes = share * (losses - estimate)
+    least = _SAME_LEVEL * float(share @ other_losses)
+    return difference(estimate, slopes, rows.label, rows.users), least
+
+
+def is_worse_level(loss: Difference, least: float) -> bool:
+    """Tell whether a log loss is higher beyond chance, and by enough to count."""
+    return loss.is_above() and loss.estimate > least
 
 
 def beside_baseline(trained: Trained, name: str) -> str:
     """Say whether a model or its baseline ranked the test set better, and by what."""
-    held = trained.holdout
-    area = held.metrics.roc_auc
-    if area is None or held.baseline_roc_auc is None:
+    holdout = trained.holdout
+    area = holdout.metrics.roc_auc
+    if area is None or holdout.baseline_roc_auc is None:
         return ""
-    baseline = held.baseline[len(trained.parts.choosing) :]
-    apart = _roc_auc(held.rows, held.probability, baseline)
+    baseline = holdout.baseline[len(trained.parts.choosing) :]
+    measured = roc_auc_difference(holdout.rows, holdout.probability, baseline)
     which = "no better than"
-    if apart.is_above() or apart.is_below():
-        which = "better than" if apart.is_above() else "worse than"
+    if measured.is_above():
+        which = "better than"
+    elif measured.is_below():
+        which = "worse than"
     return (
         f"the model ranks the test set {which} {name}: ROC AUC {area:.3f} against "
-        f"{held.baseline_roc_auc:.3f}, {apart.format('+.3f')}"
+        f"{holdout.baseline_roc_auc:.3f}, {measured.format('+.3f')}"
     )
 
 
-def _log_loss(rows: Slice, mine: Floats, other: Floats) -> tuple[Difference, float]:
-    """Return the log loss minus another score's, and the least that counts."""
-    share = rows.weight / rows.weight.sum()
-    losses = [metrics.losses(score, rows.label) for score in (mine, other)]
-    apart = losses[0] - losses[1]
-    estimate = float(share @ apart)
-    slopes = share * (apart - estimate)
-    least = _SAME_LEVEL * float(share @ losses[1])
-    return difference(estimate, slopes, rows.label, rows.users), least
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """
+    How a first version ranked the rows of later weeks.
+
+    Attributes:
+        unbeaten: What it does not rank better than beyond chance.
+        words: Its ROC AUC beside chance and the baseline.
+    """
+
+    unbeaten: Sequence[str]
+    words: str
+
+
+def ranking(rows: Slice, score: Floats, baseline: Floats) -> Ranking:
+    """Compare scores, (rows,), with chance and with ranks by the baseline."""
+    unbeaten = []
+    areas = []
+    chance = np.full(len(rows), 0.5)
+    for name, other in (("chance", chance), ("the baseline", baseline)):
+        area = roc_auc_difference(rows, score, other)
+        areas.append(f"{area.format()} against {name}")
+        if not area.is_above():
+            unbeaten.append(name)
+    words = f"ROC AUC {', '.join(areas)}, on {len(rows)} rows of later weeks"
+    return Ranking(unbeaten=unbeaten, words=words)
 
 
 def first_verdict(trained: Trained) -> Verdict:
@@ -195,76 +260,64 @@ def first_verdict(trained: Trained) -> Verdict:
     Decide whether the first model of a use case goes live.
 
     All rows count that were scored by models of older ones: the rows candidates were
-    judged on, and those held out. Half-Space Trees need no labels, so they can go live
-    before there are enough to measure by.
+    judged on, and those held out.
     """
-    first = "the first model of this use case"
-    if not trained.is_warm:
-        reason = f"{first}; it is not warm yet: no scores"
-        return Verdict(promoted=True, reason=reason)
     rows, score, baseline = trained.judged_forward()
-    positives, saved = rows.conversions, trained.holdout.savings
-    known = (
-        f"{positives} of the {len(rows)} rows that it was judged on, and whose "
-        "truth is known, are label 1"
-    )
-    if trained.is_anomaly and min(positives, len(rows) - positives) < FEW:
-        reason = (
-            f"{first}; it has learned without truths, and too few are known to measure "
-            f"it: {known}{_saved(trained)}"
-        )
-        return Verdict(promoted=True, reason=reason)
     if not rows.has_both_classes:
-        reason = (
-            f"not shown to be better than chance: {known}, which measures nothing. "
-            f"Wait for more truths, or {BY_HAND}"
-        )
-        return Verdict(promoted=False, reason=reason)
-    unbeaten, written = [], []
-    chance = np.full(len(rows), 0.5)
-    for name, other in (("chance", chance), ("the baseline", baseline)):
-        area = _roc_auc(rows, score, other)
-        written.append(f"{area.format()} against {name}")
-        if not area.is_above():
-            unbeaten.append(name)
-    measured = f"ROC AUC {', '.join(written)}, on {len(rows)} rows of later weeks"
-    rate = np.average(rows.label, weights=rows.weight)
-    loss, _ = _log_loss(rows, score, np.full(len(rows), rate))
-    if unbeaten:
-        reason = (
-            f"not shown to be better than {' and '.join(unbeaten)}: {measured}. "
-            f"Wait for more data, add better features, or {BY_HAND}"
-        )
-    elif not trained.is_anomaly and loss.estimate > 0:
-        mean = np.average(score, weights=rows.weight)
-        reason = (
-            "its probabilities are farther from the outcomes than the share of label "
-            f"1, {rate:.4f}, for all: their mean is {mean:.4f}, log loss "
-            f"{loss.format()}. If a candidate weighs the classes, remove the weights; "
-            f"otherwise wait for more data, or {BY_HAND}"
-        )
-    elif saved is not None and saved.saved < 0:
-        reason = (
-            f"its alerts cost more than none would{_saved(trained)}. Check "
-            "PROPENSITY_ALERT_REVIEW_COST, the cost of a review, wait for more truths, "
-            f"or {BY_HAND}"
-        )
-    else:
-        reason = f"{first}, and better than chance and the baseline: {measured}"
-        return Verdict(promoted=True, reason=f"{reason}{_saved(trained)}")
+        return refused(one_class(rows))
+    ranked = ranking(rows, score, baseline)
+    if ranked.unbeaten:
+        return refused(not_better(ranked))
+    misses = misses_level(rows, score)
+    if misses:
+        return refused(misses)
+    return Verdict(promoted=True, reason=better(ranked))
+
+
+def refused(reason: str) -> Verdict:
+    """Return the verdict on a first version that does not go live."""
     return Verdict(promoted=False, reason=reason)
 
 
-def _saved(trained: Trained) -> str:
-    """Say what the alerts save, and on how many frauds; nothing of users."""
-    saved, frauds = trained.holdout.savings, trained.holdout.rows.conversions
-    if saved is None:
+def known_outcomes(rows: Slice) -> str:
+    """Say how many rows of known outcomes are of label 1."""
+    return (
+        f"{rows.conversions} of the {len(rows)} rows that it was judged on, and whose "
+        "truth is known, are label 1"
+    )
+
+
+def one_class(rows: Slice) -> str:
+    """Say that rows of one class measure nothing."""
+    return (
+        f"not shown to be better than chance: {known_outcomes(rows)}, which measures "
+        f"nothing. Wait for more truths, or {BY_HAND}"
+    )
+
+
+def not_better(ranked: Ranking) -> str:
+    """Say what a first version does not rank better than."""
+    return (
+        f"not shown to be better than {' and '.join(ranked.unbeaten)}: {ranked.words}. "
+        f"Wait for more data, add better features, or {BY_HAND}"
+    )
+
+
+def misses_level(rows: Slice, score: Floats) -> str:
+    """Say that one probability for all would be nearer to the outcomes; "" if not."""
+    rate = np.average(rows.label, weights=rows.weight)
+    loss, _ = log_loss_difference(rows, score, np.full(len(rows), rate))
+    if loss.estimate <= 0:
         return ""
-    known, lost = f"; on {plural(frauds, 'fraud')}", f"{saved.cost_without:,.2f}"
-    if not saved.alerted:
-        return f"{known} it has no alerts, and saves nothing of {lost}"
-    low, high = saved.saved_low, saved.saved_high
-    interval = "too few for an interval"
-    if low is not None:
-        interval = f"{low:,.2f} to {high:,.2f}"
-    return f"{known} its alerts save {saved.saved:,.2f} of {lost} ({interval})"
+    mean = np.average(score, weights=rows.weight)
+    return (
+        "its probabilities are farther from the outcomes than the share of label "
+        f"1, {rate:.4f}, for all: their mean is {mean:.4f}, log loss "
+        f"{loss.format()}. If a candidate weighs the classes, remove the weights; "
+        f"otherwise wait for more data, or {BY_HAND}"
+    )
+
+
+def better(ranked: Ranking) -> str:
+    """Say that a first version is better than chance and the baseline."""
+    return f"{FIRST}, and better than chance and the baseline: {ranked.words}"

@@ -13,6 +13,7 @@ from datetime import date
 from markupsafe import Markup
 
 from propensity.learning import season
+from propensity.learning.card import Card, UserCard
 from propensity.measures.intervals import rate_interval
 from propensity.pages.page import Line, filled, histogram_svg, lines_svg
 from propensity.pages.words import Plain, cleaned, decimals, percent, period, present
@@ -25,32 +26,31 @@ _DRAWN = 24
 # -- a version -------------------------------------------------------------------------
 
 
-def version_page(card: Plain) -> str:
+def version_page(card: Card) -> str:
     """Write the page of a version, by its card."""
-    # Models that are loaded from elsewhere have cards of earlier releases.
-    plain: Plain = {"unit": "the events' currency", **cleaned(card)}
-    number, is_promoted = plain["model_version"], plain["verdict"]["promoted"]
+    plain: Plain = cleaned(card.plain())
+    number = card.model_version
+    is_promoted = card.verdict["promoted"]
     heading = "Went live" if is_promoted else "Did not go live"
     if number is None:
         heading = "Would go live" if is_promoted else "Would not go live"
+    is_of_users = isinstance(card, UserCard)
+    is_published = not card.heading
+    days = card.horizon_days or 0
     content = {
         "card": plain,
-        "heading": plain.get("heading", heading),
+        "m": plain["metrics"],
+        "heading": plain["heading"] or heading,
         "name": "trial" if number is None else f"model version {number}",
         "noun": plain["entity"].removesuffix("_id"),
-        "scores_events": scores_events(plain),
-        "who": "that" if scores_events(plain) else "who",
-        "follows_season": (plain["horizon_days"] or 0) <= season.LONGEST_DAYS,
+        "who": "who" if is_of_users else "that",
+        "follows_season": is_published and days <= season.LONGEST_DAYS,
         "rate_interval": rate_interval,
         "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "histograms": _histograms(plain),
     }
-    return filled(__package__, "version.html", content)
-
-
-def scores_events(card: Plain) -> bool:
-    """Tell whether a version's rows are events, as ``UseCase.scores_events``."""
-    return bool(card["outcomes"])
+    template = "users.html" if is_of_users else "events.html"
+    return filled(__package__, template, content)
 
 
 def _curves(shown: Plain, base: float | None) -> dict[str, Markup]:

@@ -92,10 +92,10 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
 
     Returns:
         None where there is nothing to learn: no amounts, or none above zero in the
-        first rows that are fitted on; and for use cases of events.
+        first rows that are fitted on.
     """
     parts = trained.parts
-    if use_case.scores_events or AMOUNT not in parts.every.rows.column_names:
+    if AMOUNT not in parts.every.rows.column_names:
         return None
     first = parts.before.between(0, parts.blocks[0].fit_end)
     if not _paid(first)[first.label == 1].any():

@@ -145,7 +145,7 @@ def loaded(
             f"version {version} {mismatch}, so its features would mean something else",
             hint="Train again, or set them back",
         )
-    if changed := dict(card["features"].items() ^ use_case.features.items()):
+    if changed := dict(card.features.items() ^ use_case.features.items()):
         raise errors.SchemaError(
             f"version {version} was trained on features that have changed since: "
             f"{', '.join(sorted(changed))}",
@@ -155,13 +155,11 @@ def loaded(
     is_anomaly = isinstance(model, HalfSpaceTrees)
     return Serving(
         version=version,
-        scorer=Scorer(preprocessor, model, features=card["features"], threads=threads),
+        scorer=Scorer(preprocessor, model, features=card.features, threads=threads),
         record=record,
         is_anomaly=is_anomaly,
         is_warm=model.is_warm if is_anomaly else True,
-        value=partial(registry.load_value, record)
-        if "value" in card["files"]
-        else None,
+        value=partial(registry.load_value, record) if "value" in card.files else None,
     )
 
 
@@ -178,11 +176,12 @@ def training_mismatch(
         statement: Only its parameters count; "" for all.
     """
     card = record.card
-    then = dict(card["statement_parameters"])
+    then = dict(card.statement_parameters)
     now = dict(use_case.statement_parameters(settings))
     if use_case.reads_export or use_case.own_events:
         for name in ("lookback_days", "horizon_days"):
-            then[name], now[name] = card[name], getattr(use_case, name)
+            then[name] = getattr(card, name)
+            now[name] = getattr(use_case, name)
     changed = []
     for name in sorted(then.keys() | now.keys()):
         is_read = not statement or re.search(rf"@{name}\b", statement)

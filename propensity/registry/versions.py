@@ -15,7 +15,7 @@ import io
 import itertools
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,11 +33,12 @@ from propensity.gcp.artifacts import (
     sha256,
 )
 from propensity.gcp.log import log
-from propensity.pages.words import Plain
 from propensity.settings import MODEL_UPDATES, Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from propensity.tables.models import Training
 
 
 JSON = "application/json"
@@ -88,16 +89,51 @@ class Published:
     checksums: Mapping[str, str]
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedFile(msgspec.Struct, frozen=True):
+    """An object of a version, and the SHA-256 of its bytes."""
+
+    object: str
+    sha256: str
+
+
+class RecordedCandidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate that was judged."""
+
+    name: str
+    algorithm: str
+    parameters: Mapping[str, Any]
+    chosen: bool
+
+
+class RecordedCard(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What training recorded of a version: columns of ``ma_model_training_metadata``.
+    What is read of a version's card after its training, by this and later releases.
+
+    ``learning.card.Card`` has all of it.
 
     Attributes:
-        card: ``card.json``, without histograms.
+        files: By kind, such as ``value``.
+        trained_until: The newest date that it has learned from.
+        drift: What publications are compared with, a ``drift.Reference``.
     """
 
+    features: Mapping[str, str] = {}
+    statement_parameters: Mapping[str, Any] = {}
+    lookback_days: int = 0
+    horizon_days: int = 0
+    files: Mapping[str, RecordedFile] = {}
+    candidates: Sequence[RecordedCandidate] = ()
+    members: Sequence[str] = ()
+    is_anomaly: bool = False
+    trained_until: date | None = None
+    drift: Mapping[str, Any] | None = None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What training recorded of a version: ``ma_model_training_metadata``."""
+
     model_version: int
-    card: Plain
+    card: RecordedCard
     as_of: date = date.min
     model_object: str = ""
     model_sha256: str = ""
@@ -107,6 +143,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     promoted: bool | None = None
     compared_version: int | None = None
     verdict: str = ""
+
+
+def pending(row: Training) -> Training:
+    """Return a row as it is before the pointer moves, and if the run ends here."""
+    why = f"interrupted before it was recorded whether it is live: {row.verdict}"
+    return replace(row, promoted=None, verdict=why)
 
 
 @dataclass(frozen=True)
@@ -257,8 +299,8 @@ class Registry:
 
     def load_value(self, record: Record) -> Any:
         """Return a version's model of amounts, like ``load``."""
-        file = record.card["files"]["value"]
-        return self.verified(file["object"], file["sha256"])
+        file = record.card.files["value"]
+        return self.verified(file.object, file.sha256)
 
     def verified(self, name: str, checksum: str) -> Any:
         """

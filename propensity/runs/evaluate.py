@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from propensity import drift, fraud
+from propensity import drift
+from propensity.fraud.alerts import saved_by_groups
 from propensity.learning import season
 from propensity.measures import metrics, revenue, thresholds
 from propensity.models.encoding import numbers_of
@@ -292,7 +293,7 @@ def _days(run: Run, since: date, until: date) -> Iterator[Evaluated]:
         )
         known = own.filter(pc.greater(own["users"], 0))
         if own["probability"].null_count < len(own):
-            saved = fraud.saved_by_groups(known, run.settings.alert_review_cost)
+            saved = saved_by_groups(known, run.settings.alert_review_cost)
             yield replace(row, truths=truths, savings=saved), known
         else:
             converters = outcomes_of(known)[1]

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from joblib import cpu_count
 
 from propensity import errors, suppression
-from propensity.drift import Observed, of_card
+from propensity.drift import Observed, summary_of
 from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.measures import metrics
@@ -220,7 +220,7 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
     """
     listed, key = suppression.read(run.warehouse), _key(run)
     value_model = model.value() if model.value is not None else None
-    observed = Observed(of_card(model.record.card))
+    observed = Observed(summary_of(model.record.card.drift))
     batches = observed.count(model.scorer.score(features(run)))
     for rows in in_tables(prediction_rows(batches, key, shift, value_model)):
         run.warehouse.write(tables.SCORES, rows)

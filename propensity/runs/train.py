@@ -7,32 +7,47 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from joblib import cpu_count
 from msgspec import structs
 
 from propensity import suppression
 from propensity.errors import ArtifactError, Conflict, NotEnoughData, SchemaError
-from propensity.fraud import NO_ALERTS, dataset
-from propensity.learning import card as cards
-from propensity.learning import fit, gate, value
-from propensity.learning import rows as learning_rows
-from propensity.learning.gate import Verdict
+from propensity.fraud.card import event_card
+from propensity.fraud.dataset import dataset
+from propensity.fraud.split import of_events
+from propensity.fraud.trained import EventTrained
+from propensity.fraud.training import EventTraining
+from propensity.learning import value
+from propensity.learning.card import MODEL, REPORT, Card, Origin, user_card
+from propensity.learning.files import files
+from propensity.learning.gate import Rival, Verdict
 from propensity.learning.report import version_page
+from propensity.learning.rows import in_order, repeated
+from propensity.learning.split import of_users
 from propensity.learning.trained import Trained
+from propensity.learning.training import Training
+from propensity.learning.users import UserTraining
 from propensity.learning.value import Valued
-from propensity.pages.words import Plain, plural
+from propensity.pages.words import plural
 from propensity.registry.serving import find_recorded, loaded, newest_recorded, recorded
-from propensity.registry.versions import HTML, Champion, Published, announce
+from propensity.registry.versions import (
+    HTML,
+    Champion,
+    Published,
+    RecordedCard,
+    announce,
+    pending,
+)
 from propensity.runs.export import missing_label_days
 from propensity.runs.run import Answer, Run, check_no_user_twice
 from propensity.tables import every as tables
 from propensity.timeframe import FEWEST_SNAPSHOTS, days_of_data
 from propensity.usecases import Candidate
+from propensity.usecases.declaration import Algorithm
 
 
 def training_rows(run: Run) -> pa.Table:
@@ -60,11 +75,13 @@ class Challenger:
 
     Attributes:
         rows: The rows that it was trained on.
+        training: How it was trained.
         valued: The model of amounts; None without amounts.
         champion: The live version; None before the first promotion.
     """
 
     rows: pa.Table
+    training: Training
     trained: Trained
     valued: Valued | None
     champion: Champion | None
@@ -76,25 +93,40 @@ def train(run: Run, rows: pa.Table) -> Challenger:
     Train, choose and measure on rows of ``training_rows``; compare with the champion.
 
     Raises:
-        NotEnoughData, SchemaError, UseCaseError: As ``fit.train``.
+        NotEnoughData, SchemaError, UseCaseError: As ``Training.run``.
     """
-    use_case, settings = run.use_case, run.settings
-    parts = (
-        learning_rows.of_events(rows, settings=settings)
-        if use_case.scores_events
-        else learning_rows.of_users(rows, use_case, run.timeframe, settings=settings)
-    )
-    uploaded = _uploaded_preprocessor(run)
-    trained = fit.train(parts, use_case, preprocessor=uploaded, settings=settings)
+    training = _training(run, rows)
+    trained = training.run()
     for suspicion in trained.holdout.suspicions():
         run.log("WARNING", suspicion)
     champion = run.registry.champion()
     return Challenger(
         rows=rows,
+        training=training,
         trained=trained,
-        valued=value.train(trained, use_case, seed=settings.seed),
+        valued=value.train(trained, run.use_case, seed=run.settings.seed),
         champion=champion,
-        verdict=_compare(run, trained, champion),
+        verdict=_compare(run, training, trained, champion),
+    )
+
+
+def _training(run: Run, rows: pa.Table) -> Training:
+    """Return the training of the use case's kind of rows."""
+    use_case = run.use_case
+    settings = run.settings
+    preprocessor = _uploaded_preprocessor(run)
+    if use_case.scores_events:
+        return EventTraining(
+            parts=of_events(rows, settings=settings),
+            use_case=use_case,
+            settings=settings,
+            preprocessor=preprocessor,
+        )
+    return UserTraining(
+        parts=of_users(rows, use_case, run.timeframe, settings=settings),
+        use_case=use_case,
+        settings=settings,
+        preprocessor=preprocessor,
     )
 
 
@@ -123,8 +155,8 @@ def _user_rows(run: Run) -> pa.Table:
         )
     # Sorted here, before there are copies: a later sort would hold the rows twice.
     moments = use_case.stream.elapsed
-    rows = learning_rows.in_order(rows, elapsed=moments)
-    check_no_user_twice(learning_rows.repeated(rows, elapsed=moments))
+    rows = in_order(rows, elapsed=moments)
+    check_no_user_twice(repeated(rows, elapsed=moments))
     return value.with_known_amounts(rows)
 
 
@@ -177,13 +209,15 @@ def training_dates(run: Run) -> Sequence[date]:
     return whole
 
 
-def _compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
+def _compare(
+    run: Run, training: Training, trained: Trained, champion: Champion | None
+) -> Verdict:
     """Compare a challenger with the champion; a pinned champion stays."""
-    rows = trained.holdout.rows.rows
-    beside = _rival(run, champion, rows) if champion else None
-    verdict = gate.compare(trained, beside)
+    rival = _rival(run, training, champion) if champion else None
+    verdict = training.compare(trained, rival)
     if run.trial and champion is not None and not verdict.differences:
-        verdict = _beside_its_recipe(run, trained, champion) or verdict
+        beside = _beside_its_recipe(run, training, trained, champion)
+        verdict = beside if beside is not None else verdict
     if champion is None or not champion.pinned:
         return verdict
     return replace(
@@ -193,45 +227,40 @@ def _compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
     )
 
 
-def _rival(run: Run, champion: Champion, rows: pa.Table) -> gate.Rival:
+def _rival(run: Run, training: Training, champion: Champion) -> Rival:
     """
     Return the champion with its scores of a challenger's holdout rows.
 
     A champion cannot score them if it has other features, if its artifacts are lost or
-    altered, or if it is not warm. Its scores of rows whose outcomes it knows, as in a
-    second training of the same day, would look better than they are.
+    altered, or if it is not warm.
     """
+    rows = training.parts.holdout.rows
     try:
         record = recorded(run.warehouse, run.use_case.name, champion.version)
-        settings, threads = run.settings, cpu_count()
         model = loaded(
-            run.registry, run.use_case, record, settings=settings, threads=threads
+            run.registry,
+            run.use_case,
+            record,
+            settings=run.settings,
+            threads=cpu_count(),
         )
         if not model.is_warm:
             raise SchemaError("it has not seen enough events to score")
-        parts = [scores for _, scores in model.scorer.score(rows.to_batches())]
+        scores = [np.empty(0)]
+        scores += [score for _, score in model.scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:
         run.log("WARNING", f"the live version cannot be compared: {error.message}")
-        return gate.Rival(version=champion.version, score=None)
-    threshold, is_new, card = record.alert_threshold, None, record.card
-    # Trees that were never measured have no alerts.
-    if threshold is None and card.get("is_anomaly"):
-        threshold = NO_ALERTS
-    until = card.get("trained_until")
-    # Events that it may have learned from are left out when they are read.
-    if until and not run.use_case.scores_events:
-        known = date.fromisoformat(until) + run.timeframe.horizon
-        is_new = pc.greater_equal(rows["as_of"], known).to_numpy()
-    return gate.Rival(
-        version=champion.version,
-        score=np.concatenate(parts) if parts else np.empty(0),
-        is_new=is_new,
-        alert_threshold=threshold,
+        return training.rival(RecordedCard(), champion.version, None)
+    return training.rival(
+        record.card,
+        champion.version,
+        np.concatenate(scores),
+        alert_threshold=record.alert_threshold,
     )
 
 
 def _beside_its_recipe(
-    run: Run, trained: Trained, champion: Champion
+    run: Run, training: Training, trained: Trained, champion: Champion
 ) -> Verdict | None:
     """
     Compare a trial with the live version's features and candidate, trained on its rows.
@@ -247,30 +276,20 @@ def _beside_its_recipe(
         return None
     card = record.card
     candidates = list[Candidate]()
-    for one in card["candidates"]:
-        if one["chosen"] or one["name"] in card["members"]:
-            name, algorithm = one["name"], one["algorithm"]
-            candidates.append(Candidate(name, algorithm, one["parameters"]))
+    for judged in card.candidates:
+        if judged.chosen or judged.name in card.members:
+            algorithm = cast(Algorithm, judged.algorithm)
+            candidate = Candidate(judged.name, algorithm, judged.parameters)
+            candidates.append(candidate)
     recipe = structs.replace(
-        run.use_case, features=card["features"], candidates=candidates
+        run.use_case, features=card.features, candidates=candidates
     )
     try:
-        again = fit.train(
-            trained.parts,
-            recipe,
-            preprocessor=_uploaded_preprocessor(run),
-            settings=run.settings,
-        )
+        retrained = replace(training, use_case=recipe).run()
     except SchemaError as error:
         run.log("WARNING", f"the live version cannot be compared: {error.message}")
         return None
-    held = again.holdout
-    other = gate.Rival(
-        version=champion.version,
-        score=held.probability,
-        alert_threshold=held.savings.alert_threshold if held.savings else None,
-    )
-    verdict = gate.compare(trained, other)
+    verdict = training.compare(trained, training.rival_of(retrained, champion.version))
     how = "trained again on the rows of this trial, with its own features and candidate"
     return replace(verdict, reason=f"{verdict.reason}; that version was {how}")
 
@@ -280,14 +299,16 @@ def report_trial(run: Run, challenger: Challenger) -> Answer:
     card = card_of(run, challenger)
     name = f"runs/{run.use_case.name}/trial/{run.as_of}.html"
     run.artifacts.overwrite(name, version_page(card).encode(), content_type=HTML)
-    return trial_answer(card, {cards.REPORT: name})
+    return trial_answer(card, {REPORT: name})
 
 
-def trial_answer(card: Plain, objects: Mapping[str, str]) -> Answer:
+def trial_answer(card: Card, objects: Mapping[str, str]) -> Answer:
     """Return the answer about a trial; ``objects`` says where its report is."""
-    would_go_live = card["verdict"]["promoted"]
-    answer = {**cards.answer(card, objects), "promoted": False, "trial": True}
-    return {**answer, "would_go_live": would_go_live}
+    answer = card.answer(objects)
+    answer["would_go_live"] = answer["promoted"]
+    answer["promoted"] = False
+    answer["trial"] = True
+    return answer
 
 
 def publish_model(run: Run, challenger: Challenger) -> Answer:
@@ -305,37 +326,39 @@ def publish_model(run: Run, challenger: Challenger) -> Answer:
         at=run.began_at,
         recorded=newest_recorded(run.warehouse, run.use_case.name),
     )
-    card, verdict = card_of(run, challenger, version=version), challenger.verdict
-    trained, valued = challenger.trained, challenger.valued
-    files = cards.files(card, trained, challenger.rows, valued=valued)
-    published = run.registry.publish(version, files)
+    card = card_of(run, challenger, version=version)
+    trained = challenger.trained
+    contents = files(card, trained, challenger.rows, valued=challenger.valued)
+    published = run.registry.publish(version, contents)
     # The files took a while to store.
     run.check_lease()
+    verdict = challenger.verdict
     _record(run, card, published, is_undecided=verdict.promoted)
     if verdict.promoted:
-        sha256 = published.checksums[cards.MODEL]
+        sha256 = published.checksums[MODEL]
         verdict = _promoted(run, challenger, version, sha256=sha256)
-        card = {**card, "verdict": verdict.entry()}
+        card = structs.replace(card, verdict=verdict.entry())
         _record(run, card, published)
-    return cards.answer(card, published.objects)
+    return card.answer(published.objects)
 
 
-def card_of(run: Run, challenger: Challenger, *, version: int | None = None) -> Plain:
+def card_of(run: Run, challenger: Challenger, *, version: int | None = None) -> Card:
     """Return the card of a version, or of a trial, which has no number."""
-    return cards.card(
-        run.use_case,
-        challenger.trained,
-        challenger.verdict,
-        version=version,
+    origin = Origin(
         rows=challenger.rows,
         as_of=run.as_of,
+        trained_at=run.began_at,
+        version=version,
         data_until=run.data_until,
         settle_days=run.timeframe.settle_days,
-        chosen=run.use_case.statement_parameters(run.settings),
-        trained_at=run.began_at,
+        statement_parameters=run.use_case.statement_parameters(run.settings),
         bytes_billed=run.warehouse.bytes_billed,
-        valued=challenger.valued,
     )
+    trained = challenger.trained
+    verdict = challenger.verdict
+    if isinstance(trained, EventTrained):
+        return event_card(run.use_case, trained, verdict, origin)
+    return user_card(run.use_case, trained, verdict, origin, valued=challenger.valued)
 
 
 def _announce_what_was_cut_off(run: Run, champion: Champion | None) -> None:
@@ -350,15 +373,15 @@ def _announce_what_was_cut_off(run: Run, champion: Champion | None) -> None:
 
 def _record(
     run: Run,
-    card: Mapping[str, object],
+    card: Card,
     published: Published,
     *,
     is_undecided: bool = False,
 ) -> None:
     """Append a row about the version; readers see the newest."""
-    row = cards.row(card, published, run_id=run.run_id, seconds=run.elapsed_s())
+    row = card.row(published, run_id=run.run_id, seconds=run.elapsed_s())
     if is_undecided:
-        row = cards.pending_row(row)
+        row = pending(row)
     run.warehouse.write(tables.TRAINING_METADATA, [row])
 
 
@@ -370,7 +393,8 @@ def _promoted(
 
     If the champion has changed meanwhile, compare again, with the new one.
     """
-    verdict, champion = challenger.verdict, challenger.champion
+    verdict = challenger.verdict
+    champion = challenger.champion
     while verdict.promoted:
         run.check_lease()
         try:
@@ -379,7 +403,8 @@ def _promoted(
             )
         except Conflict:
             champion = run.registry.champion()
-            verdict = _compare(run, challenger.trained, champion)
+            training = challenger.training
+            verdict = _compare(run, training, challenger.trained, champion)
         else:
             name = run.use_case.name
             announce(run.settings, name, "promote", serving, at=run.began_at)

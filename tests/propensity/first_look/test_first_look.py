@@ -92,7 +92,7 @@ def test_neither_order_nor_names_nor_an_index_change_anything(look):
     indexed = indexed.set_index(["customer", "month"], append=True)
     other = try_table(indexed, **NAMES)
 
-    assert other.card["metrics"] == look.card["metrics"]
+    assert other.card.metrics == look.card.metrics
     assert [*other.kinds.values()] == [*look.kinds.values()]
 
 
@@ -434,7 +434,7 @@ def test_columns_can_be_left_out_and_numbers_be_names():
 
     assert look.leaks == {}
     assert look.kinds["visits"] == "category"
-    assert look.card["baseline"]["name"] == "visits (rate) alone"
+    assert look.card.baseline.name == "visits (rate) alone"
 
 
 def test_a_table_without_users_whose_times_are_seconds_is_put_into_blocks():

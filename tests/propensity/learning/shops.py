@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from propensity.learning import fit
-from propensity.learning import rows as learning_rows
+from propensity.learning.split import of_users
 from propensity.learning.trained import Trained
+from propensity.learning.users import UserTraining
 from propensity.settings import Settings
 from propensity.timeframe import Timeframe
 from propensity.usecases import Baseline, Candidate, UseCase
@@ -121,13 +121,13 @@ def train(rows: pa.Table, **changed: Any) -> Trained:
     jobs = changed.pop("jobs", 1)
     settings = altered(SETTINGS, **changed.pop("settings", {}))
     use_case = replace(SHOP, **{"candidates": (LINEAR,), **changed})
-    return fit.train(
-        learning_rows.of_users(rows, use_case, WEEK, settings=settings),
-        use_case,
-        preprocessor=preprocessor,
+    return UserTraining(
+        parts=of_users(rows, use_case, WEEK, settings=settings),
+        use_case=use_case,
         settings=settings,
+        preprocessor=preprocessor,
         jobs=jobs,
-    )
+    ).run()
 
 
 @cache

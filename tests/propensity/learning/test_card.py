@@ -12,7 +12,6 @@ import pickle
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +19,13 @@ import pytest
 from msgspec import structs
 
 from propensity.learning import candidates
-from propensity.learning import card as cards
 from propensity.learning.candidates import default_preprocessor, fitted, transformed
+from propensity.learning.card import Origin, UserCard, user_card
+from propensity.learning.files import pseudonymise
 from propensity.learning.gate import Verdict
-from propensity.learning.trained import Model, Trained
+from propensity.learning.model import Model
+from propensity.learning.profile import BINS, described
+from propensity.learning.trained import Trained
 from propensity.models.encoding import to_frame
 from tests.propensity.learning.shops import FOREST, LINEAR, SHOP, snapshots, train
 
@@ -38,21 +40,23 @@ def trained() -> Trained:
     return train(ROWS, candidates=(LINEAR, FOREST))
 
 
-def card(model: Trained | None = None) -> dict[str, Any]:
+def card(model: Trained | None = None) -> UserCard:
     """The card of version 3."""
-    return cards.card(
-        SHOP,
-        model or trained(),
-        Verdict(promoted=False, reason="worse: ROC AUC", compared_version=2),
-        version=3,
+    origin = Origin(
         rows=ROWS,
+        version=3,
         as_of=date(2026, 2, 28),
+        trained_at=AT,
         data_until=date(2026, 2, 27),
         settle_days=3,
-        chosen={"user_column": "user_pseudo_id", "label_event": "purchase"},
-        trained_at=AT,
+        statement_parameters={
+            "user_column": "user_pseudo_id",
+            "label_event": "purchase",
+        },
         bytes_billed=10_485_760,
     )
+    verdict = Verdict(promoted=False, reason="worse: ROC AUC", compared_version=2)
+    return user_card(SHOP, model or trained(), verdict, origin)
 
 
 @pytest.mark.parametrize("members", [[LINEAR], [LINEAR, FOREST]])
@@ -87,11 +91,11 @@ def test_a_training_set_numbers_its_users_at_random():
     """Whoever has a list of ids could name them again by numbers in its order."""
     ids = [f"user {number:04}" for number in range(1_000)]
     table = pa.table({"user_id": ids, "recency": range(1_000)})
-    stored = cards.pseudonymise(table)
+    stored = pseudonymise(table)
 
     assert stored["user_id"].to_pylist() == sorted(stored["user_id"].to_pylist())
     assert abs(np.corrcoef(stored["user_id"], stored["recency"])[0, 1]) < 0.2
-    assert not stored.equals(cards.pseudonymise(table))
+    assert not stored.equals(pseudonymise(table))
 
 
 def test_a_card_keeps_an_infinite_parameter():
@@ -99,7 +103,7 @@ def test_a_card_keeps_an_infinite_parameter():
     infinite = structs.replace(trained().chosen, parameters={"C": math.inf})
     written = card(model=replace(trained(), chosen=infinite))
 
-    assert json.loads(cards.to_json(written))["parameters"] == {"C": math.inf}
+    assert json.loads(written.to_json())["parameters"] == {"C": math.inf}
 
 
 FEATURES = {
@@ -108,7 +112,7 @@ FEATURES = {
 
 
 @pytest.fixture(scope="module")
-def described() -> dict:
+def profile() -> dict:
     random, count = np.random.default_rng(1), 2_000
     label = (random.random(count) < 0.2).astype(np.int64)
     amount = random.gamma(2, 10, count) + 20 * label
@@ -124,15 +128,15 @@ def described() -> dict:
         "site": pa.array(site.tolist()),
         "label": label,
     }
-    return cards.described(pa.table(rows), FEATURES)
+    return described(pa.table(rows), FEATURES)
 
 
-def test_numbers_have_histograms_by_label(described):
+def test_numbers_have_histograms_by_label(profile):
     """Shares add up to one, whatever lies beyond the ends; of a few whole numbers each
     has a bin of its own."""
-    amount, _, flag = described["numbers"]
+    amount, _, flag = profile["numbers"]
 
-    assert len(amount["edges"]) == cards.BINS + 1
+    assert len(amount["edges"]) == BINS + 1
     for name in ("negative", "positive"):
         assert sum(amount[name]) == pytest.approx(1, abs=0.01)
     assert amount["correlation"] > 0.3
@@ -146,14 +150,14 @@ def test_numbers_have_histograms_by_label(described):
 def test_odd_numbers_have_histograms_too(values):
     rows = {"as_of": [1] * len(values), "user_id": values, "x": values}
     table = pa.table(rows | {"label": [0] * len(values)})
-    [number] = cards.described(table, {"x": "number"})["numbers"]
+    [number] = described(table, {"x": "number"})["numbers"]
 
-    assert len(number["edges"]) == cards.BINS + 1
+    assert len(number["edges"]) == BINS + 1
     assert sum(number["negative"]) == pytest.approx(1)
 
 
-def test_nothing_shows_a_single_user(described):
+def test_nothing_shows_a_single_user(profile):
     """The largest value is one person's. Rows are counted by date."""
-    assert "987654" not in str(described).replace("_", "")
-    assert [day["rows"] for day in described["dates"]] == [1_000, 1_000]
-    assert (described["rows"], described["users"]) == (2_000, 2_000)
+    assert "987654" not in str(profile).replace("_", "")
+    assert [day["rows"] for day in profile["dates"]] == [1_000, 1_000]
+    assert (profile["rows"], profile["users"]) == (2_000, 2_000)

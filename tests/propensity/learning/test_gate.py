@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pytest
-from msgspec import structs
 from scipy.special import expit, logit
 
 from propensity.learning import gate
@@ -20,7 +19,6 @@ from propensity.learning.gate import Rival, Verdict
 from propensity.learning.rows import JudgedRows, Slice
 from propensity.learning.trained import Trained
 from propensity.measures import metrics
-from tests.propensity.learning import fitted_cards
 from tests.propensity.learning.shops import drawn, snapshots, table, train, trained
 
 # Repetitions of a simulation.
@@ -143,18 +141,6 @@ class TestFirst:
         assert not wrong.promoted
         assert "its probabilities are farther from the outcomes" in wrong.reason
 
-    def test_the_first_of_events_must_not_cost_more_than_no_alerts(self):
-        model = fitted_cards.trained()
-        loss = structs.replace(
-            model.holdout.savings, saved=-model.holdout.savings.saved
-        )
-        costly = replace(model, holdout=replace(model.holdout, savings=loss))
-
-        assert first(model).promoted
-        assert "save" in first(model).reason
-        assert not first(costly).promoted
-        assert "PROPENSITY_ALERT_REVIEW_COST" in first(costly).reason
-
 
 class TestChallenger:
     def test_a_champion_that_cannot_score_is_replaced_by_a_model_that_is_good(self):
@@ -231,17 +217,12 @@ class TestChallenger:
         assert not none.promoted
         assert "version 3 has learned from all 500 rows of the test set" in none.reason
 
-    def test_a_challenger_stays_out_where_nothing_can_be_compared(self):
-        """Rows of one class; or it is not warm yet, and has no scores."""
+    def test_a_challenger_stays_out_where_all_rows_are_of_one_class(self):
         table = trained().holdout.rows.rows.drop_columns("label")
         rows = Slice(rows=table.append_column("label", pa.array(np.zeros(500))))
         one_class = with_scores(trained(), distorted(0), rows=rows)
-        few = fitted_cards.joined(fitted_cards.drawn(100))
-        cold = against(np.zeros(20), fitted_cards.train(few, fitted_cards.ALONE))
 
         assert not against(distorted(0), one_class).promoted
-        assert not cold.promoted
-        assert "not warm" in cold.reason
 
 
 @pytest.mark.parametrize(
@@ -271,30 +252,6 @@ def test_a_feature_that_knows_the_outcome_is_named_in_the_verdict(name, leak, is
 
     assert (f"{name} alone ranks at" in first(suspicious).reason) == is_named
     assert "WARNING" not in first(trained()).reason
-
-
-class TestEvents:
-    def test_events_of_few_frauds_are_not_decided_by_one_of_them(self):
-        """But by the cost of alerts: a challenger that misses one or two frauds more
-        than a perfect champion goes live, and one that misses most of them does not."""
-        model = fitted_cards.trained()
-        held = model.holdout
-        frauds = np.flatnonzero(held.rows.label)
-        assert 8 < len(frauds) < 20
-        perfect = held.rows.label.astype(float)
-        stakes = replace(held.stakes, amount=np.full(len(perfect), 50.0))
-
-        def verdict(missed: int) -> Verdict:
-            score = perfect.copy()
-            score[frauds[:missed]] = 0.0
-            saved = structs.replace(held.savings, alert_threshold=0.5)
-            spoilt = with_scores(model, score, stakes=stakes, savings=saved)
-            return against(perfect, spoilt, alert_threshold=0.5)
-
-        promoted = [verdict(missed).promoted for missed in (0, 1, 2, 8)]
-        assert promoted == [True, True, True, False]
-        assert set(verdict(8).differences) == {"cost", "roc_auc"}
-        assert verdict(8).differences["cost"].low > 0
 
 
 # Few conversions are the hard case; many draws of many rows take long.

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from propensity.errors import NotEnoughData
-from propensity.learning import rows as learning_rows
 from propensity.learning.rows import Parts, Slice
+from propensity.learning.split import of_users
 from propensity.timeframe import DAY, Timeframe
 from tests.propensity.learning.shops import SETTINGS, SHOP, WEEK, snapshots
 
@@ -29,7 +29,7 @@ def parts(weeks: int, timeframe: Timeframe = LONG) -> Parts:
     place = rows.column_names.index("as_of")
     days = [WEEK_ONE + n * timeframe.stride for n in range(weeks)]
     rows = rows.set_column(place, "as_of", pa.array(np.repeat(days, 120), pa.date32()))
-    return learning_rows.of_users(rows, SHOP, timeframe, settings=SETTINGS)
+    return of_users(rows, SHOP, timeframe, settings=SETTINGS)
 
 
 def ends(part: Slice) -> list:

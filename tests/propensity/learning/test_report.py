@@ -9,10 +9,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from msgspec import convert
 from msgspec.structs import replace
 
 from propensity import usecases
 from propensity.learning import season
+from propensity.learning.card import UserCard
 from propensity.learning.report import version_page, week_page
 from propensity.measures import metrics
 from propensity.measures.thresholds import measured
@@ -143,8 +145,9 @@ class TestVersion:
         """Names of features, values of categories, titles, reasons."""
         names = ("title", "outcome", "verdict", "candidates", "importance", "profile",
                  "features", "parameters", "baseline")  # fmt: skip
-        shown = card() | {name: hostile(card()[name]) for name in names}
-        written = version_page(shown)
+        plain = card().plain()
+        shown = plain | {name: hostile(plain[name]) for name in names}
+        written = version_page(convert(shown, UserCard))
 
         assert words(written)
         assert "<script>" not in written

@@ -35,7 +35,7 @@ from propensity.online.score import Waiting, append_all, scores_of
 from propensity.online.score_request import Instance, question_of
 from propensity.registry.inference_log import ONLINE, Scored, row_of
 from propensity.registry.serving import Serving, ServingState
-from propensity.registry.versions import Record
+from propensity.registry.versions import Record, RecordedCard
 from propensity.tables import every as tables
 from propensity.tables.stream import Inference
 
@@ -66,9 +66,8 @@ def serving(version: int, *, labels=(0, 0, 1, 1), model: Any = LINEAR) -> Servin
     encoded = preprocessor.fit_transform(frame)
     fitted = clone(model).fit(encoded, labels)
     scorer = Scorer(preprocessor, fitted, features=dict(PLAYERS.features))
-    return Serving(
-        version=version, scorer=scorer, record=Record(model_version=version, card={})
-    )
+    record = Record(model_version=version, card=RecordedCard())
+    return Serving(version=version, scorer=scorer, record=record)
 
 
 FIRST, SECOND = serving(1), serving(2, labels=(1, 1, 0, 0))

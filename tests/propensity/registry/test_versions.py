@@ -15,7 +15,15 @@ from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import ArtifactError, Conflict
 from propensity.models.value import ValueModel
-from propensity.registry.versions import EARLIER, Record, Registry, pickled, unpickled
+from propensity.registry.versions import (
+    EARLIER,
+    Record,
+    RecordedCard,
+    RecordedFile,
+    Registry,
+    pickled,
+    unpickled,
+)
 from tests.propensity.registry.versions import (
     NOW,
     SHA,
@@ -80,7 +88,7 @@ class TestArtifacts:
         objects, sha256s = published.objects, {**published.checksums, part: SHA}
         record = Record(
             model_version=0,
-            card={"files": {"value": {"object": objects["value"], "sha256": SHA}}},
+            card=RecordedCard(files={"value": RecordedFile(objects["value"], SHA)}),
             model_object=objects["model"],
             model_sha256=sha256s["model"],
             preprocessor_object=objects["preprocessor"],

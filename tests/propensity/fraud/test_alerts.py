@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity import fraud
-from propensity.fraud import NO_ALERTS, Stakes
+from propensity.fraud import alerts
+from propensity.fraud.alerts import NO_ALERTS, Stakes
 from propensity.measures.revenue import amounts
 
 
@@ -40,7 +40,7 @@ def test_the_threshold_is_the_cheapest_there_is(seed):
     """No other score of the rows, as a threshold, costs less; what is worth less than a
     review is no alert."""
     score, at = drawn(seed)
-    best = fraud.cheapest_threshold(score, at)
+    best = alerts.cheapest_threshold(score, at)
 
     def cost(threshold: float) -> float:
         alert = at.alerts(score, threshold)
@@ -54,7 +54,7 @@ def test_there_is_no_threshold_where_no_alert_pays():
     for truth in ([0, 0], [0, 1]):
         at = stakes(truth, [1.0, 1.0])
 
-        assert fraud.cheapest_threshold(np.array([0.1, 0.9]), at) == NO_ALERTS
+        assert alerts.cheapest_threshold(np.array([0.1, 0.9]), at) == NO_ALERTS
 
 
 def test_an_alert_is_what_is_worth_its_review():
@@ -75,11 +75,11 @@ def test_alerts_by_probability_and_amount_save_more_than_any_threshold(price):
     probability = random.beta(0.05, 1.5, rows)
     amount = random.lognormal(2.5, 1.6, rows).round(2)
     at = stakes(random.random(rows) < probability, amount, price=price)
-    threshold = fraud.cheapest_threshold(probability, at)
+    threshold = alerts.cheapest_threshold(probability, at)
 
     def saved(score: np.ndarray, least: float | None) -> float:
         alerted = at.alerts(score, least)
-        return fraud.savings(alerted, at, threshold=least).saved_share
+        return alerts.savings(alerted, at, threshold=least).saved_share
 
     # That threshold knows the outcomes, and is worse all the same.
     assert saved(probability, None) > saved(probability, threshold)
@@ -91,7 +91,7 @@ class TestSavings:
         cent, which floats are not."""
         score = np.array([0.1, 0.9, 0.8, 0.2])
         at = stakes([1, 1, 0, 0], [30.10, 100.10, 5, 5])
-        saved = fraud.savings(score >= 0.8, at, threshold=0.8)
+        saved = alerts.savings(score >= 0.8, at, threshold=0.8)
 
         assert (saved.alerted, saved.alerted_conversions) == (2, 1)
         sums = saved.cost_without, saved.saved, saved.cost
@@ -102,18 +102,18 @@ class TestSavings:
         """Which holds what is saved; fewer frauds are too few to say."""
         score, at = drawn(3, rows=1_000)
         alerted = at.alerts(score, 0.5)
-        saved = fraud.savings(alerted, at, threshold=0.5)
+        saved = alerts.savings(alerted, at, threshold=0.5)
         few = replace(at, is_fraud=at.is_fraud & (np.cumsum(at.is_fraud) < 20))
 
         assert saved.saved_low < saved.saved < saved.saved_high
-        assert fraud.savings(alerted, few, threshold=0.5).saved_low is None
+        assert alerts.savings(alerted, few, threshold=0.5).saved_low is None
 
     def test_savings_differ_by_the_cost_of_one_less_the_other(self):
         score, at = drawn(5, rows=2_000)
         user = np.arange(2_000)
-        apart = fraud.cost_difference(score >= 0.5, score >= 0.2, at, user=user)
+        apart = alerts.cost_difference(score >= 0.5, score >= 0.2, at, user=user)
         saved = [
-            float(fraud.savings(score >= least, at, threshold=least).saved)
+            float(alerts.savings(score >= least, at, threshold=least).saved)
             for least in (0.5, 0.2)
         ]
 

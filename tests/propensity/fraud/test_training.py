@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from propensity.errors import NotEnoughData, SchemaError
-from propensity.fraud import dataset
+from propensity.fraud.dataset import dataset
 from propensity.models.half_space_trees import HalfSpaceTrees
-from tests.propensity.learning.fitted_cards import (
+from tests.propensity.fraud.fitted_cards import (
     ALONE,
     FOREST,
     LINEAR,

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace
 
-from propensity.fraud import dataset
-from propensity.learning import fit
-from propensity.learning import rows as learning_rows
-from propensity.learning.trained import Trained
+from propensity.fraud.dataset import dataset
+from propensity.fraud.split import of_events
+from propensity.fraud.trained import EventTrained
+from propensity.fraud.training import EventTraining
 from propensity.settings import Settings
 from propensity.usecases import Candidate, UseCase
 from tests.constants import altered
@@ -54,18 +54,21 @@ def joined(
 
 def train(
     rows: pa.Table, use_case: UseCase = SMALL, preprocessor: Any = None, **changed: Any
-) -> Trained:
+) -> EventTrained:
     """Make a data set of joined rows and train on it."""
     settings = altered(SETTINGS, **changed)
-    return fit.train(
-        learning_rows.of_events(dataset(rows, use_case), settings=settings),
-        use_case,
-        preprocessor=preprocessor,
+    training = EventTraining(
+        parts=of_events(dataset(rows, use_case), settings=settings),
+        use_case=use_case,
         settings=settings,
+        preprocessor=preprocessor,
     )
+    trained = training.run()
+    assert isinstance(trained, EventTrained)
+    return trained
 
 
 @cache
-def trained(count: int = 1_000, share: float = 0.05) -> Trained:
+def trained(count: int = 1_000, share: float = 0.05) -> EventTrained:
     """The model of so many known transactions; no test changes it."""
     return train(joined(drawn(count, share=share)))

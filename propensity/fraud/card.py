@@ -1,0 +1,96 @@
+"""The card of a version that scores events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from msgspec import Struct, structs
+
+from propensity.fraud.trained import EventTrained
+from propensity.learning.card import Card, Origin, PartSizes, common
+from propensity.learning.gate import Verdict
+from propensity.registry.versions import Published
+from propensity.tables.models import Training
+from propensity.usecases import UseCase
+
+
+class CardSavings(Struct, frozen=True, kw_only=True):
+    """What alerts on the holdout save, as ``Savings``; and what the baseline's do."""
+
+    review_cost: Decimal
+    alert_threshold: float | None
+    alerted: int
+    alerted_conversions: int
+    cost: Decimal
+    cost_without: Decimal
+    saved: Decimal
+    saved_low: Decimal | None
+    saved_high: Decimal | None
+    saved_share: float | None
+    baseline_saved: Decimal | None
+
+
+class EventCard(Card, frozen=True, kw_only=True, tag="events"):
+    """
+    The card of a version that scores events.
+
+    Attributes:
+        is_anomaly: Whether it gives anomaly scores, and no probabilities.
+        is_warm: Whether it has seen enough to score.
+        outcomes: Numbers of rows with and without a label.
+        savings: What the alerts save; None without amounts.
+    """
+
+    is_anomaly: bool
+    is_warm: bool
+    outcomes: Mapping[str, int]
+    savings: CardSavings | None
+
+    def row(self, published: Published, *, run_id: str, seconds: float) -> Training:
+        """Return the row of a version, with what its alerts save."""
+        row = super().row(published, run_id=run_id, seconds=seconds)
+        row = structs.replace(row, is_warm=self.is_warm)
+        if self.savings is None:
+            return row
+        threshold = self.savings.alert_threshold
+        return structs.replace(row, alert_threshold=threshold, saved=self.savings.saved)
+
+    def answer(self, objects: Mapping[str, str]) -> dict[str, Any]:
+        """Return the answer of 00-ModelTraining, with what is known of the events."""
+        answer = super().answer(objects)
+        answer["is_warm"] = self.is_warm
+        answer["cost"] = self.plain()["savings"] or {}
+        answer["outcomes"] = dict(self.outcomes)
+        return answer
+
+
+def event_card(
+    use_case: UseCase, trained: EventTrained, verdict: Verdict, origin: Origin
+) -> EventCard:
+    """Return the card of a version that was trained on events."""
+    parts = trained.parts
+    holdout = trained.holdout
+    n_train = len(parts.before)
+    if trained.is_anomaly:
+        n_train = len(parts.unlabelled[0])
+    elif parts.blocks:
+        n_train = parts.blocks[0].first
+    savings = None
+    if holdout.savings is not None:
+        saved = structs.asdict(holdout.savings)
+        savings = CardSavings(**saved, baseline_saved=holdout.baseline_saved)
+    return EventCard(
+        **common(use_case, trained, verdict, origin, learned=parts.before),
+        trained_until=max((*parts.split.train, *parts.split.calibrate), default=None),
+        rows=PartSizes(
+            train=n_train,
+            calibrate=len(parts.choosing),
+            holdout=len(parts.holdout),
+        ),
+        is_anomaly=trained.is_anomaly,
+        is_warm=trained.is_warm,
+        outcomes=parts.outcomes,
+        savings=savings,
+    )

@@ -1,0 +1,268 @@
+"""
+Training: judge the candidates forward in time, fit the best, and measure it once.
+
+Rolling origin: on each block of rows a candidate is fitted on older ones, and scores
+the block's. The best over all blocks is fitted on all rows before the holdout and
+measured there. What is best, and which model goes live, differs between users and
+events.
+
+Source:
+    Tashman, "Out-of-sample tests of forecasting accuracy: an analysis and review",
+    International Journal of Forecasting 16, 2000, on rolling origins.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from joblib import cpu_count
+from threadpoolctl import threadpool_limits
+
+from propensity.learning import candidates
+from propensity.learning.gate import Rival, Verdict
+from propensity.learning.importance import baseline_score, importance
+from propensity.learning.model import Model
+from propensity.learning.rows import JudgedRows, Parts, Slice
+from propensity.learning.trained import Holdout, Judged, Trained
+from propensity.measures import metrics, thresholds
+from propensity.measures.metrics import Curves, Outcomes
+from propensity.models.encoding import Floats
+from propensity.registry.versions import RecordedCard
+from propensity.settings import Settings
+from propensity.tables.models import Metrics
+from propensity.usecases import Candidate, UseCase
+from propensity.usecases.declaration import MEAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A model that is measured on the holdout, and the one that would go live."""
+
+    measured: Model
+    live: Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(ABC):
+    """
+    A training of one kind of rows: of users at dates, or of events.
+
+    Attributes:
+        parts: The rows, split by time.
+        use_case: Its features, candidates, baseline and amount.
+        settings: The minimum of conversions, the cost of an alert, and the seed.
+        preprocessor: Unfitted ColumnTransformer for candidates that learn from labels;
+            clones are fitted. None for the default.
+        jobs: Fits of few rows at once; None for one per processor.
+    """
+
+    parts: Parts
+    use_case: UseCase
+    settings: Settings
+    preprocessor: Any | None = None
+    jobs: int | None = None
+
+    @abstractmethod
+    def judge(self) -> Sequence[Judged]:
+        """
+        Judge the candidates forward in time.
+
+        Raises:
+            NotEnoughData: There are too few labels for the use case's candidates.
+        """
+
+    @abstractmethod
+    def loss(self, judged: Judged) -> tuple[float, ...]:
+        """Return the values that the best candidate has the least of."""
+
+    @abstractmethod
+    def fit(self, chosen: Candidate, members: Sequence[Candidate]) -> Fitted:
+        """Fit the best candidate, which is the mean of its members."""
+
+    @abstractmethod
+    def result(self, trained: Trained) -> Trained:
+        """Return a training with what this kind of rows has beyond the metrics."""
+
+    @abstractmethod
+    def compare(self, trained: Trained, champion: Rival | None) -> Verdict:
+        """Decide whether a challenger goes live, and say why."""
+
+    @abstractmethod
+    def rival(
+        self,
+        card: RecordedCard,
+        version: int,
+        score: Floats | None,
+        *,
+        alert_threshold: float | None = None,
+    ) -> Rival:
+        """
+        Return the champion, as a challenger is compared with it.
+
+        Args:
+            card: Of the champion, as training recorded it.
+            score: Of the holdout rows, (rows,); None where it cannot score them.
+            alert_threshold: Of its training.
+        """
+
+    @abstractmethod
+    def rival_of(self, trained: Trained, version: int) -> Rival:
+        """Return another training on the same rows as a rival."""
+
+    def run(self) -> Trained:
+        """
+        Train, choose and measure.
+
+        Raises:
+            NotEnoughData: There are too few labels for the use case's candidates.
+            SchemaError: The rows or the preprocessor do not fit the use case.
+            UseCaseError: A candidate is wrong.
+        """
+        with threadpool_limits(1 if self._is_small else None):
+            judged = self.judge()
+            best = min(judged, key=self.loss)
+            names = candidates.members(best.candidate)
+            by_name = {entry.candidate.name: entry.candidate for entry in judged}
+            members = [by_name[name] for name in names]
+            fitted = self.fit(best.candidate, members)
+            return self.result(
+                Trained(
+                    parts=self.parts,
+                    judged=judged,
+                    chosen=best.candidate,
+                    members=members,
+                    measured=fitted.measured,
+                    live=fitted.live,
+                    holdout=self.holdout(fitted),
+                )
+            )
+
+    def classifier_scores(self, learning: Sequence[Candidate]) -> dict[str, Floats]:
+        """Return the scores of the judged rows by candidates that learn from labels."""
+        blocks = self.parts.blocks
+        features = self.use_case.features
+        known = self.parts.before
+        # The encoder knows nothing that any block judges.
+        first = known.between(0, blocks[0].fit_end)
+        encoder = candidates.fitted(self._preprocessor, first, features)
+        encoded = candidates.transformed(encoder, known.rows, features)
+
+        def scored(candidate: Candidate, block: JudgedRows) -> Floats:
+            rows = known.between(0, block.fit_end)
+            seed = self.settings.seed
+            model = candidates.fit(candidate, encoded[: len(rows)], rows, seed=seed)
+            judged = encoded[block.first : block.end]
+            return np.asarray(model.predict_proba(judged)[:, 1])
+
+        fits = []
+        for candidate in learning:
+            if candidate.algorithm != MEAN:
+                fits += [partial(scored, candidate, block) for block in blocks]
+        results = candidates.run_parallel(fits, jobs=self._jobs)
+        scores: dict[str, Floats] = {}
+        for candidate in learning:
+            if candidate.algorithm == MEAN:
+                members = [scores[name] for name in candidates.members(candidate)]
+                scores[candidate.name] = np.mean(members, axis=0)
+            else:
+                # They are in the order in which they were begun.
+                scores[candidate.name] = np.concatenate(results[: len(blocks)])
+                results = results[len(blocks) :]
+        return scores
+
+    def fitted(
+        self, members: Sequence[Candidate], learned: Sequence[Slice]
+    ) -> list[Model]:
+        """Return the mean of candidates, fitted on each of several slices."""
+        features = self.use_case.features
+        encoders = []
+        calls = []
+        for part in learned:
+            encoder = candidates.fitted(self._preprocessor, part, features)
+            encoders.append(encoder)
+            encoded = candidates.transformed(encoder, part.rows, features)
+            for member in members:
+                seed = self.settings.seed
+                calls.append(partial(candidates.fit, member, encoded, part, seed=seed))
+        fits = candidates.run_parallel(calls, jobs=self._jobs)
+        models = []
+        for number, encoder in enumerate(encoders):
+            first = number * len(members)
+            combined = candidates.combined(fits[first : first + len(members)])
+            models.append(Model(preprocessor=encoder, classifier=combined))
+        return models
+
+    def holdout(self, fitted: Fitted) -> Holdout:
+        """Measure a model on the rows held out."""
+        part = self.parts.holdout
+        use_case = self.use_case
+        score = fitted.measured.scores(part.rows, use_case)
+        live = score
+        if fitted.live is not fitted.measured:
+            live = fitted.live.scores(part.rows, use_case)
+        judged = self.parts.choosing
+        baseline = baseline_score(use_case, judged, part)
+        holdout = Holdout(
+            rows=part,
+            probability=score,
+            live=live,
+            baseline=baseline,
+            baseline_roc_auc=part.roc_auc(baseline[len(judged) :]),
+        )
+        if not len(part) or np.isnan(score).any():
+            return holdout
+        observed = part.outcomes(score)
+        return replace(
+            holdout,
+            metrics=self.metrics(fitted.measured, observed, score),
+            curves=self.curves(fitted.measured, observed),
+            importance=importance(
+                fitted.measured,
+                use_case,
+                part,
+                older=self.parts.before,
+                seed=self.settings.seed,
+            ),
+        )
+
+    def metrics(self, model: Model, observed: Outcomes, score: Floats) -> Metrics:
+        """Return the metrics of the rows held out by a model's scores, (rows,)."""
+        return self._measured(observed, score)
+
+    def curves(self, model: Model, observed: Outcomes) -> Curves:
+        """Return the curves of the rows held out by a model's scores."""
+        return metrics.curves(observed)
+
+    def _measured(
+        self, observed: Outcomes, score: Floats, *, is_anomaly: bool = False
+    ) -> Metrics:
+        return thresholds.measured(
+            observed,
+            threshold=self.use_case.threshold,
+            budget=self.use_case.chosen_budget(self.settings),
+            dates=len(self.parts.split.holdout),
+            spread=partial(self.parts.holdout.spread, score),
+            is_anomaly=is_anomaly,
+        )
+
+    @property
+    def _preprocessor(self) -> Any:
+        if self.preprocessor is not None:
+            return self.preprocessor
+        return candidates.default_preprocessor(self.use_case)
+
+    @property
+    def _is_small(self) -> bool:
+        return len(self.parts.every) <= candidates.PARALLEL_ROWS
+
+    @property
+    def _jobs(self) -> int:
+        # Fits of many rows use all processors themselves.
+        if not self._is_small:
+            return 1
+        return self.jobs or int(cpu_count())

@@ -1,0 +1,96 @@
+"""The training of a use case whose rows are users at dates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pyarrow.compute as pc
+
+from propensity.learning import gate
+from propensity.learning.gate import Rival, Verdict
+from propensity.learning.rows import Slice
+from propensity.learning.trained import Judged, Trained
+from propensity.learning.training import Fitted, Training
+from propensity.measures import metrics
+from propensity.models.encoding import Floats
+from propensity.registry.versions import RecordedCard
+from propensity.usecases import Candidate
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserTraining(Training):
+    """
+    A training on labelled snapshots of users.
+
+    The candidate with the least log loss is the best. It is measured without the
+    holdout, and fitted again on all rows: that model goes live.
+    """
+
+    def judge(self) -> Sequence[Judged]:
+        """Judge all candidates: ``of_users`` has seen to it that there are labels."""
+        choosing = self.parts.choosing
+        scores = self.classifier_scores(self.use_case.candidates)
+        judged = []
+        for candidate in self.use_case.candidates:
+            score = scores[candidate.name]
+            measured = metrics_of(choosing, score)
+            judged.append(Judged(candidate=candidate, score=score, metrics=measured))
+        return judged
+
+    def loss(self, judged: Judged) -> tuple[float, ...]:
+        """Return the log loss."""
+        log_loss = judged.metrics["log_loss"]
+        return (np.inf if log_loss is None else log_loss,)
+
+    def fit(self, chosen: Candidate, members: Sequence[Candidate]) -> Fitted:
+        """Fit without the holdout, and on all rows."""
+        learned = [self.parts.fitting, self.parts.every]
+        models = self.fitted(members, learned)
+        return Fitted(measured=models[0], live=models[1])
+
+    def result(self, trained: Trained) -> Trained:
+        """Return the training: of users there is nothing beyond the metrics."""
+        return trained
+
+    def compare(self, trained: Trained, champion: Rival | None) -> Verdict:
+        """Decide by ROC AUC and log loss."""
+        return gate.compare(trained, champion)
+
+    def rival(
+        self,
+        card: RecordedCard,
+        version: int,
+        score: Floats | None,
+        *,
+        alert_threshold: float | None = None,
+    ) -> Rival:
+        """
+        Return the champion with the rows whose outcomes it has not learned from.
+
+        Its scores of the others, as in a second training of the same day, would look
+        better than they are.
+        """
+        is_new = None
+        if card.trained_until is not None:
+            known = card.trained_until + timedelta(days=self.use_case.horizon_days)
+            as_of = self.parts.holdout.rows["as_of"]
+            is_new = pc.greater_equal(as_of, known).to_numpy()
+        return Rival(version=version, score=score, is_new=is_new)
+
+    def rival_of(self, trained: Trained, version: int) -> Rival:
+        """Return another training on the same rows as a rival."""
+        return Rival(version=version, score=trained.holdout.probability)
+
+
+def metrics_of(part: Slice, score: Floats) -> dict[str, float | None]:
+    """Return the metrics that candidates are compared by, of scores, (rows,)."""
+    observed = part.outcomes(score)
+    return {
+        "roc_auc": metrics.roc_auc(observed),
+        "pr_auc": metrics.pr_auc(observed),
+        "log_loss": metrics.log_loss(observed),
+        "brier": metrics.brier(observed),
+    }
