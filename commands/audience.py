@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -129,9 +130,14 @@ def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
     is_flag=True,
     help="Only record it, because you have removed them yourself.",
 )
+@click.option("--dry-run", "is_dry", is_flag=True, help="Only count them.")
 @use_case()
 def end(
-    audience: str, use_case: str | None, destination: str | None, is_by_hand: bool
+    audience: str,
+    use_case: str | None,
+    destination: str | None,
+    is_by_hand: bool,
+    is_dry: bool,
 ) -> Any:
     """
     Take all users of an audience off the lists of its destinations.
@@ -150,12 +156,16 @@ def end(
         secret = secrets.reader(deployment.settings)
         for some in listed(deployment):
             is_chosen = destination in (None, some.destination)
-            if some.audience == audience and is_chosen:
-                done = end(
-                    deployment, some, secret, is_by_hand=is_by_hand, watched=_watched
-                )
-                answers.append(done.answer())
-                failed = failed or done.failure is not None
+            if some.audience != audience or not is_chosen:
+                continue
+            if is_dry:
+                answers.append(asdict(some))
+                continue
+            done = end(
+                deployment, some, secret, is_by_hand=is_by_hand, watched=_watched
+            )
+            answers.append(done.answer())
+            failed = failed or done.failure is not None
     if not answers:
         say(f"propensity audience: no user of {audience} is on such a list")
     return {"lists": answers}, Exit.FAILED if failed else Exit.DONE

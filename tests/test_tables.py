@@ -133,9 +133,19 @@ class TestRetention:
         assert kept["ma_drift"].expiration_days == 90
         assert kept["inference_log"].expiration_days == 0
 
-    @pytest.mark.parametrize("name", ["strem_events", "suppressed_users"])
+    @pytest.mark.parametrize(
+        "name", ["strem_events", "suppressed_users", "ma_audience_plans"]
+    )
     def test_retention_refuses_what_is_no_table_or_never_expires(self, name):
         """A word for a table that there is not would keep it for ever; the list of
-        suppressed users must be kept."""
+        suppressed users must be kept, and how control groups were drawn."""
         with pytest.raises(SettingsError, match=f"RETENTION_DAYS names {name},"):
             tables.retention(f"stream_events=4 {name}=30")
+
+    @pytest.mark.parametrize("name", ["ma_audience_members", "ma_audience_ledger_runs"])
+    def test_retention_keeps_what_audiences_are_measured_by_for_a_year(self, name):
+        """Defect: a member whose first week had expired counted as a new one."""
+        with pytest.raises(SettingsError, match=f"keeps {name} for 399 days alone"):
+            tables.retention(f"{name}=399")
+
+        assert tables.retention(f"{name}=400 {name}=0") == {name: 0}

@@ -42,6 +42,9 @@ TABLES = tuple(
 # an event of the user; or bytes that may hold anything.
 USER, EVENT, RAW = "user_id", "event_id", "raw"
 
+# A verdict on an audience looks back a year.
+LEAST_DAYS = {AUDIENCE_MEMBERS.stored: 400, AUDIENCE_LEDGER.stored: 400}
+
 
 def views(dataset: str) -> dict[str, str]:
     """Return the queries of the views of tables, by name."""
@@ -66,20 +69,33 @@ def retention(text: str) -> dict[str, int]:
 
     Raises:
         SettingsError: It names a table that there is not, or that never expires:
-            without its entry in the list of suppressed users a user would come back.
+            without its entry in the list of suppressed users a user would come back,
+            and without its plans an audience may contact its control group. Or the days
+            are fewer than ``LEAST_DAYS``.
     """
     days_by_table = dict[str, int]()
     for part in text.replace(",", " ").split():
         name, _, days = part.partition("=")
         days_by_table[name] = int(days)
-    allowed = {table.stored for table in TABLES} - {SUPPRESSED_USERS.name}
+    variable = "PROPENSITY_RETENTION_DAYS"
+    kept = {SUPPRESSED_USERS.stored, AUDIENCE_PLANS.stored}
+    allowed = {table.stored for table in TABLES} - kept
     if unknown := sorted({*days_by_table} - allowed):
-        variable = "PROPENSITY_RETENTION_DAYS"
         raise SettingsError(
             f"{variable} names {', '.join(unknown)}, which cannot expire",
             hint=f"Name tables of {', '.join(sorted(allowed))}",
             field=variable,
         )
+    for name, least in LEAST_DAYS.items():
+        number = days_by_table.get(name, 0)
+        if 0 < number < least:
+            raise SettingsError(
+                f"{variable} keeps {name} for {number} days alone. Users who leave an "
+                "audience and come back later would count twice in its measured lift, "
+                "and some would stay on a destination's list",
+                hint=f"Use {least} or more, or 0 for ever",
+                field=variable,
+            )
     return days_by_table
 
 

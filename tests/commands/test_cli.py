@@ -51,7 +51,7 @@ WITHOUT_DRY_RUN = {
 OF_A_USE_CASE = {
     *("promote", "rollback", "pin", "versions", "load model", "load transactions"),
     *("build-preprocessor", "forget", "demo"),
-    *("audience preview", "audience send", "audience ledger"),
+    *("audience preview", "audience send", "audience end", "audience ledger"),
 }
 # A command that needs nothing but its files.
 HARMLESS = ("usecase", "new", "some_use_case", "--dry-run")
