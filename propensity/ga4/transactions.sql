@@ -20,8 +20,9 @@
 -- table of a later day was not there on it.
 -- A refund that says no amount is of its whole order, if the order is known and it names
 -- no fewer items.
--- Amounts are in US dollars, or as they are where the export gives none. Beyond a
--- trillion they are a mistake of the shop's page.
+-- Amounts are in US dollars, or as they are where no event of the name that a date reads
+-- has dollars: beside dollars, amounts without are not known. Beyond a trillion they are
+-- a mistake of the shop's page.
 -- include: persons.sql
   ,
   every AS (
@@ -68,6 +69,13 @@
         AND e.table_suffix <= FORMAT_DATE('%Y%m%d', w.until)
     LEFT JOIN persons AS p
       ON p.snapshot = w.as_of AND p.browser = e.user_pseudo_id
+  ),
+  in_dollars AS (
+    SELECT as_of, event_name, TRUE AS has_dollars
+    FROM identified
+    WHERE
+      refund_value_in_usd > 0 OR purchase_revenue_in_usd > 0 OR event_value_in_usd > 0
+    GROUP BY as_of, event_name
   ),
   transactions AS (
     SELECT
@@ -119,23 +127,34 @@
               IF(is_older, ecommerce_transaction_id, transaction_id) AS id,
               -- Nothing, beside a value above it, is what a page says that fills in the
               -- value alone.
-              IF(
-                is_older,
-                NULL,
-                COALESCE(
-                  NULLIF(refund_value_in_usd, 0),
-                  NULLIF(purchase_revenue_in_usd, 0),
-                  IF(event_value_in_usd > 0, event_value_in_usd, NULL),
-                  NULLIF(refund_value, 0),
-                  NULLIF(purchase_revenue, 0),
-                  IF(event_value > 0, event_value, NULL),
-                  purchase_revenue_in_usd,
-                  event_value_in_usd,
-                  purchase_revenue,
-                  event_value
-                )
-              ) AS stated
-            FROM identified
+              CASE
+                WHEN is_older THEN NULL
+                WHEN COALESCE(in_usd, as_it_is) IS NULL
+                  THEN COALESCE(
+                    purchase_revenue_in_usd,
+                    event_value_in_usd,
+                    purchase_revenue,
+                    event_value
+                  )
+                ELSE IF(has_dollars, in_usd, as_it_is)
+              END AS stated
+            FROM
+              (
+                SELECT
+                  *,
+                  COALESCE(
+                    NULLIF(refund_value_in_usd, 0),
+                    NULLIF(purchase_revenue_in_usd, 0),
+                    IF(event_value_in_usd > 0, event_value_in_usd, NULL)
+                  ) AS in_usd,
+                  COALESCE(
+                    NULLIF(refund_value, 0),
+                    NULLIF(purchase_revenue, 0),
+                    IF(event_value > 0, event_value, NULL)
+                  ) AS as_it_is
+                FROM identified
+                LEFT JOIN in_dollars USING (as_of, event_name)
+              )
           )
         WINDOW
           orders AS (

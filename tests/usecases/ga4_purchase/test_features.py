@@ -19,6 +19,7 @@ from tests.usecases.ga4_purchase.traps import (
     AFTER_ALL,
     FIRST_DAY,
     IMPOSSIBLE,
+    IN_DOLLARS,
     NOBODY,
     SHAPES,
     TRAPS,
@@ -98,13 +99,14 @@ def of_three_schemas() -> dict[str, pa.Table]:
     return tables
 
 
+def trapped(traps: Mapping[str, tuple[list[shop.Row], shop.Row]]) -> list[shop.Row]:
+    return [row | {"user_pseudo_id": user} for user in traps for row in traps[user][0]]
+
+
 @pytest.fixture(scope="module")
 def export(emulators) -> Iterator[Export]:
     """Everybody's events, and tables that the view must leave out."""
-    trapped = [
-        row | {"user_pseudo_id": user} for user in TRAPS for row in TRAPS[user][0]
-    ]
-    tables = shop.shards([*trapped, *others()])
+    tables = shop.shards([*trapped(TRAPS), *others()])
     only_there = shop.shards([event("not daily", ago(3)), event("at last", ago(3))])
     [(daily, rows)] = only_there.items()
     day = daily.removeprefix("events_")
@@ -151,6 +153,18 @@ def test_features_come_to_what_a_user_did(features, user):
     expected = TRAPS[user][1]
 
     assert {name: features[user][name] for name in expected} == expected
+
+
+def test_amounts_are_in_dollars_where_the_export_has_dollars(emulators):
+    export = Export(emulators)
+    features = export.load(shop.shards(trapped(IN_DOLLARS))).features()
+    found = {
+        user: {name: features[user][name] for name in expected}
+        for user, (_, expected) in IN_DOLLARS.items()
+    }
+    export.close()
+
+    assert found == {user: expected for user, (_, expected) in IN_DOLLARS.items()}
 
 
 def test_the_cohort_is_every_user_with_an_event_in_the_lookback(features):
