@@ -176,7 +176,7 @@ class Ledger:
     def flush(self) -> None:
         """Write what waits: all of it or nothing."""
         if self.rows:
-            self.deployment.warehouse.write(AUDIENCE_LEDGER, self.rows)
+            self.deployment.warehouse.append(AUDIENCE_LEDGER, self.rows)
             self.rows.clear()
 
 

@@ -2,9 +2,9 @@
 Rows that are appended by BigQuery's Storage Write API, as Arrow record batches.
 
 Those of a run or command (``write``) go to a pending stream, and are in the table once
-it is committed: all of them, once, or none. An instance that appends all the time
-(``Appends``) sends its rows to the table's default stream: they are visible once they
-are acknowledged, at least once.
+it is committed: all of them, once, or none. A run that appends all the time
+(``append``), and an instance (``Appends``), send rows to the table's default stream:
+they are visible once they are acknowledged, at least once.
 
 The API demands only ``bigquery.tables.updateData`` on the table; a load job also needs
 the rights to create and to alter tables.
@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -143,6 +143,43 @@ def write(settings: Settings, table: str, rows: pa.Table) -> None:
         raise Unavailable(f"BigQuery did not commit rows: {errors[0].error_message}")
 
 
+def append(settings: Settings, table: str, rows: pa.Table) -> None:
+    """
+    Append rows to a table at once: all of them, or none if it raises.
+
+    It takes one call by an open connection; after a failure rows may be there twice.
+    Rows of several requests go as by ``write``.
+
+    Args:
+        table: Its name in the dataset.
+        rows: In the table's Arrow schema.
+
+    Raises:
+        As of ``write``.
+    """
+    if len(list(slices(rows))) != 1:
+        write(settings, table, rows)
+        return
+    path = path_of(settings, table)
+    client = open_writer(settings.bigquery_storage_endpoint)
+    limit = float(settings.query_timeout_s)
+    limits: Any = {"retry": None, "timeout": limit}
+    again = Retry(predicate=_PASSING, initial=0.1, maximum=2.0, timeout=limit)
+
+    def send() -> None:
+        if _sent(client, f"{path}/streams/_default", rows, limits) != 1:
+            raise Unavailable("BigQuery closed the stream")
+
+    with translated(settings, BIGQUERY, on=path, needs=UPDATES):
+        again(send)()
+
+
+@cache
+def open_writer(endpoint: str) -> BigQueryWriteClient:
+    """Return the client by which this process appends."""
+    return open_client(BigQueryWriteClient, endpoint)
+
+
 def _staged(
     client: BigQueryWriteClient, path: str, rows: pa.Table, timeout: float
 ) -> str:
@@ -151,24 +188,31 @@ def _staged(
     limits: Any = {"retry": None, "timeout": timeout}
     pending = types.WriteStream(type_=types.WriteStream.Type.PENDING)
     stream = client.create_write_stream(parent=path, write_stream=pending, **limits)
-
-    def requests() -> Iterator[Any]:
-        first: Any = (stream.name, rows.schema)
-        for batch in slices(rows):
-            yield request_of(batch, *first)
-            first = ()
-
-    routed = metadata(stream.name)
-    answers: Any = client.append_rows(requests(), metadata=routed, **limits)
-    try:
-        for answer in answers:
-            check(answer)
-    finally:
-        answers.cancel()
+    _sent(client, stream.name, rows, limits)
     stored = client.finalize_write_stream(name=stream.name, **limits).row_count
     if stored != len(rows):
         raise Unavailable(f"BigQuery has {stored} of {len(rows)} rows")
     return stream.name
+
+
+def _sent(client: BigQueryWriteClient, stream: str, rows: pa.Table, limits: Any) -> int:
+    """Send rows to a stream; return how many requests were answered."""
+
+    def requests() -> Iterator[Any]:
+        first: Any = (stream, rows.schema)
+        for batch in slices(rows):
+            yield request_of(batch, *first)
+            first = ()
+
+    answered = 0
+    answers: Any = client.append_rows(requests(), metadata=metadata(stream), **limits)
+    try:
+        for answer in answers:
+            check(answer)
+            answered += 1
+    finally:
+        answers.cancel()
+    return answered
 
 
 def slices(rows: pa.Table) -> Iterator[pa.RecordBatch]:

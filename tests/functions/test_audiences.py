@@ -104,9 +104,9 @@ def write(site: Deployment, crm: Crm) -> None:
     declare(site, "winback", WINBACK)
 
 
-def by_hand(site: Deployment, day: date, name: str = "winback"):
+def by_hand(site: Deployment, day: date, use_case="ga4_purchase", name="winback"):
     """Send an audience as `propensity audience send` does."""
-    with entered(site.environment), opened("ga4_purchase") as deployment:
+    with entered(site.environment), opened(use_case) as deployment:
         named = load(deployment.use_case, name)
         secret = secrets.reader(site.settings)
         done = run.send(deployment, named, secret, until=day)
@@ -181,6 +181,19 @@ def test_nobody_is_left_on_the_list_of_a_former_destination(running, day):
     message = refused(post(running, day), 409, "audience_stopped")
 
     assert "users of winback are on the list of crm" in message
+
+
+def test_a_first_date_that_was_sent_to_another_destination_is_a_first_date(
+    running, day
+):
+    later = day + timedelta(days=7)
+    declare(running, "moved", WINBACK.replace("crm", "bucket"))
+    by_hand(running, day, name="moved")
+    publish(running.warehouse, later, USERS)
+    declare(running, "moved", WINBACK)
+    message = refused(post(running, later), 409, "audience_stopped")
+
+    assert "moved was never sent to crm" in message
 
 
 def test_a_later_date_is_sent_and_a_clock_that_fires_twice_sends_nothing_twice(
@@ -291,9 +304,9 @@ def test_an_audience_that_was_due_before_midnight_is_sent_after_it(running, day,
     the audience was not due: it was lost, and nobody was told."""
     evening = datetime.now(UTC).date() - timedelta(days=1)
     weekday = f"{evening:%A}".lower()
-    text = WINBACK.replace("crm", "bucket")
-    declare(running, "evening", f'{text}days = ["{weekday}"]\n')
-    by_hand(running, day, "evening")
+    bucket = WINBACK.replace("crm", "bucket")
+    declare(running, "evening", f'{bucket}days = ["{weekday}"]\n')
+    by_hand(running, day, name="evening")
     headers = {"X-CloudScheduler-ScheduleTime": f"{evening}T23:50:00Z"}
     before = running.post("audiences", {}, headers=headers)
     publish(running.warehouse, evening, USERS)

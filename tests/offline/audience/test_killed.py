@@ -37,13 +37,14 @@ class Fate:
         self._path = path
         self._wrap(monkeypatch, requests.Session, "request")
         self._wrap(monkeypatch, Warehouse, "write")
+        self._wrap(monkeypatch, Warehouse, "append")
 
     def _wrap(self, monkeypatch, owner, name) -> None:
         original = getattr(owner, name)
 
         def called(*args, **kwargs):
             # Google's clients have sessions, too, and threads of their own.
-            is_own = name == "write" or self._path in str(args)
+            is_own = owner is Warehouse or self._path in str(args)
             self._step(is_own)
             result = original(*args, **kwargs)
             try:

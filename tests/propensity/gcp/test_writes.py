@@ -187,6 +187,57 @@ class TestRowsOfARun:
         assert "ma_predictions_runs" in caught.value.message
 
 
+class TestPiecesOfARun:
+    """Rows that a run appends all the time, such as what became of each request."""
+
+    @pytest.fixture
+    def append_through(self, opened, warehouse):
+        def append(proxy: Faulty, rows: pa.Table) -> None:
+            address = proxy.address
+            opened(bigquery_storage_endpoint=address).append(SCORES, rows)
+
+        return append
+
+    def test_rows_in_pieces_take_one_call_each(
+        self, settings, warehouse, append_through
+    ):
+        """Defect: each of them took four calls by a connection of its own."""
+        with Faulty(settings, lambda *_: None) as proxy:
+            for count in (10, 20):
+                append_through(proxy, of_run(count))
+
+        assert proxy.calls == {"AppendRows": 2}
+        assert counted(warehouse)[0] == 30
+
+    @pytest.mark.parametrize("status", [DOWN, grpc.StatusCode.OK])
+    def test_rows_in_pieces_are_sent_again_after_a_failure(
+        self, settings, warehouse, append_through, status
+    ):
+        """Maybe they are there twice."""
+
+        def rule(_, number):
+            return (status, False) if number == 1 else None
+
+        with Faulty(settings, rule) as proxy:
+            append_through(proxy, of_run(10))
+
+        assert counted(warehouse)[1] == 10
+
+    def test_rows_of_several_requests_are_there_once(
+        self, settings, warehouse, append_through, monkeypatch
+    ):
+        """All or none: where a connection breaks they are sent anew."""
+
+        def rule(name, number):
+            return (DOWN, True) if (name, number) == ("AppendRows", 1) else None
+
+        monkeypatch.setattr(writes, "REQUEST_BYTES", 4_000)
+        with Faulty(settings, rule) as proxy:
+            append_through(proxy, of_run(1_000))
+
+        assert counted(warehouse) == (1_000, 1_000)
+
+
 # -- appends of the stream; against the emulator the functions' tests have them -------
 
 TABLE = tables.SUPPRESSED_USERS
