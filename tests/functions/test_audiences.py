@@ -261,7 +261,7 @@ def test_a_person_is_told_on_mondays_of_a_list_whose_audience_has_no_file(
         file = file_of(running, "destinations/mail.toml")
         file.write_text(CRM.format(url=mail.url).replace('"crm"', '"mail"'))
         declare(running, "renamed", WINBACK.replace("crm", "mail"))
-        by_hand(running, day, "renamed")
+        by_hand(running, day, name="renamed")
         file_of(running, "renamed.toml").unlink()
         log_lines()
         answer = post(running, day).json["audiences"]
