@@ -242,8 +242,12 @@ class Http(Destination):
                     stream=True,
                 )
             )
-        except (requests.RequestException, ValueError) as error:
-            raise Unanswered(host, type(error).__name__) from None
+        except requests.Timeout:
+            raise Unanswered(host, "no answer in time") from None
+        except requests.exceptions.SSLError:
+            raise Unanswered(host, "a certificate that is not trusted") from None
+        except (requests.RequestException, ValueError):
+            raise Unanswered(host, "no connection") from None
         return self._sent(answer, request, host)
 
     def _parts(

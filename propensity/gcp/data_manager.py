@@ -88,7 +88,9 @@ class DataManager:
         try:
             request_id = str(self._call(method, request, again=None).request_id)
         except _REPEATED as error:
-            raise NotNow(type(error).__name__) from None
+            # Lost connections have no status.
+            code = getattr(error, "code", None)
+            raise NotNow(f"status {code}" if code else "no connection") from None
         if not (request_id or request.get("validate_only")):
             raise Unavailable("Google's Data Manager answered without a request id")
         return request_id

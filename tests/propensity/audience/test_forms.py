@@ -1,0 +1,41 @@
+"""Answers of receivers, specified: whatever one says, it is read or refused."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from propensity.audience.forms import Form
+from propensity.audience.redaction import Redaction
+
+NAMES = st.sampled_from(["errors", "context", "ids", "u1", "n"]) | st.text()
+ANSWERS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | NAMES,
+    lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner),
+)
+FORM = Form(rejected="errors", user="context.ids", reason="n", taken="context.n")
+USERS = {"u1": ["u1"], "0": ["u2", "u3"]}
+
+
+def read(text: str):
+    shown = Redaction((), USERS).excerpt
+    return FORM.read(text, USERS, shown=shown)
+
+
+@example("[" * 100_000)
+@example("1" * 5_000)
+@given(st.builds(json.dumps, ANSWERS) | st.text())
+def test_any_answer_says_who_was_rejected_or_is_in_another_form(text):
+    try:
+        sent = read(text)
+    except ValueError:
+        return
+    assert {*sent.rejected} <= {"u1", "u2", "u3"}
+
+
+def test_an_answer_names_all_users_of_one_address():
+    answer = {"errors": [{"context": {"ids": [0]}, "n": "no"}], "context": {"n": 1}}
+
+    assert read(json.dumps(answer)).rejected == {"u2": "no", "u3": "no"}
