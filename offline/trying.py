@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.learning.report import version_page
 from propensity.runs import export, train
 from propensity.runs.run import RunRequest, begun, clients
-from propensity.settings import Settings
+from propensity.settings import GIB, Settings
 from propensity.statements import statement
 from propensity.usecases.declaration import SOURCE_TABLE
+
+# Of a table of BigQuery; more would fill a laptop's memory.
+MAXIMUM_ROWS = 1_000_000
 
 Step = Callable[[str], AbstractContextManager[Any]]
 
@@ -78,13 +82,25 @@ def _read(target: str) -> pa.Table:
     settings = Settings.from_environment(environment)
     own = Path(__file__).parent
     sql = statement("first_look_rows", own=own, some_table=f"`{target}`")
-    with contextlib.closing(Warehouse.open(settings)) as warehouse:
-        try:
+    try:
+        with contextlib.closing(Warehouse.open(settings)) as warehouse:
+            location, rows, size = warehouse.size_of(target)
+        if rows > MAXIMUM_ROWS or size > GIB:
+            raise RequestError(
+                f"{target} has {rows:,} rows and {size / GIB:.1f} GiB; at most "
+                f"{MAXIMUM_ROWS:,} rows and 1 GiB can be tried",
+                hint="Try a table of a tenth of the users, WHERE MOD(FARM_FINGERPRINT("
+                "CAST(customer AS STRING)), 10) = 0",
+                field="target",
+            )
+        # A job runs where its table is. A view may read more than it has.
+        settings = replace(settings, location=location, maximum_bytes_billed=10 * GIB)
+        with contextlib.closing(Warehouse.open(settings)) as warehouse:
             return warehouse.table(sql)
-        except MissingTable as error:
-            hint = f"check the name, and that {match[1]} has this dataset"
-            problem = f"there is no table {target}"
-            raise RequestError(problem, hint=hint, field="target") from error
+    except MissingTable as error:
+        hint = f"check the name, and that {match[1]} has this dataset"
+        problem = f"there is no table {target}"
+        raise RequestError(problem, hint=hint, field="target") from error
 
 
 def try_use_case(

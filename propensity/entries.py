@@ -76,7 +76,8 @@ def _entry_at_fault(text: str, entries: Mapping[str, object], kind: type[Any]) -
         advice = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}"
         return f"unknown entry {_joined(path, unknown[1])}. {advice}"
     if match["key"]:
-        return f"{path} is not a valid name: use letters, digits and underscores"
+        rule = "use 64 letters, digits and underscores at most"
+        return f"{path} is not a valid name: {rule}"
     if _CHOICE.fullmatch(what):
         choices = ", ".join(map(str, getattr(declared, "values", ())))
         return f"{path}: there is no {value}. Use one of {choices}"
@@ -101,7 +102,7 @@ def _value_at_fault(what: str, value: Any, allowed: str) -> str:
         return f"must be {wanted}; it is {found}{advice}"
     if what.endswith("of length >= 1"):
         return "is empty; name one or more"
-    return f"is {value!r}; use {allowed}" if allowed else f"is {value!r}: {what}"
+    return f"is {value!r}; use {allowed or 'another value'}"
 
 
 def _joined(path: str, name: str) -> str:
@@ -135,7 +136,7 @@ def _at(
     value: Any = entries
     declared: Any = inspect.type_info(kind)
     allowed = ""
-    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+    for name, index in re.findall(r"(\[[^\d\]]+\]|[^.\[\]]+)|\[(\d+)\]", path):
         try:
             value = value[int(index) if index else name]
         except (KeyError, IndexError, TypeError):
@@ -149,7 +150,11 @@ def _at(
             declared = getattr(declared, "value_type", None)
         if isinstance(declared, inspect.UnionType):
             # The described type is meant; the other says that an entry may be empty.
-            described = (one for one in declared.types if hasattr(one, "type"))
+            described = (
+                kind
+                for kind in declared.types
+                if hasattr(kind, "type") or hasattr(kind, "fields")
+            )
             declared = next(described, declared)
         if isinstance(declared, inspect.Metadata):
             allowed = (declared.extra_json_schema or {}).get("description", "")

@@ -119,6 +119,12 @@ class Warehouse(Queries):
             types[one.name] = "a list" if one.mode == "REPEATED" else kind
         return types
 
+    def size_of(self, table: str) -> tuple[str, int, int]:
+        """Return where a table is, its rows and its bytes; of a view 0 of them."""
+        with self._translated(on=table):
+            stored = self.client.get_table(table, **self._limits)
+        return stored.location, stored.num_rows or 0, stored.num_bytes or 0
+
     def replace_view(self, name: str, sql: str) -> None:
         """
         Change the query of the view ``name``, or create the view if it is missing.

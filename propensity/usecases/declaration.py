@@ -120,7 +120,7 @@ Column = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z",
-        description="letters, digits and underscores",
+        description="letters, digits and underscores; a view can rename a column",
     ),
 ]
 # Google's rule for the names of parameters and properties:

@@ -5,18 +5,20 @@ try, specified: a file, a table or a use case is tried, and nothing else changes
 from __future__ import annotations
 
 import json
+from typing import Any
 from unittest.mock import patch
 
 import pandas as pd
 import pytest
 
 from commands.cli import main
-from propensity.settings import Settings
+from propensity.settings import GIB, Settings
 from tests.deployment import entered
 from tests.docs.pages import blocks
 from tests.functions.conftest import LATER
 from tests.functions.test_notebook_page import worded
 from tests.propensity.first_look.test_first_look import NAMES, customers
+from tests.proxy import Asked, Proxy
 
 OPTIONS = [f"--{name}={column}" for name, column in NAMES.items()]
 
@@ -55,6 +57,41 @@ def test_a_file_or_a_table_is_tried_in_five_lines_and_a_report(folder, place, ca
     assert f"ROC AUC {answer['metrics']['roc_auc']:.3f} against" in output.out
     assert of_table.out == output.out
     assert f"there is no table {table}s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rows", "status"), [(1_200, 0), (1_000_001, 1)])
+def test_a_table_is_read_where_it_is_and_within_bounds(
+    folder, place, capsys, rows, status
+):
+    """As BigQuery does, the proxy knows a table in its own location alone. Defect: no
+    table of Europe was found, and one of terabytes was read into memory."""
+    client = place.warehouse.client
+    path = f"{place.dataset}/tables/eu"
+
+    def rule(asked: Asked) -> Any:
+        if path in asked.path:
+            stored = client.get_table(f"{place.dataset}.eu").to_api_repr()
+            return 200, json.dumps(stored | {"location": "EU", "numRows": str(rows)})
+        if asked.method == "POST" and b'"location": "EU"' not in asked.body:
+            return 404, b'{"error": {"message": "not found in location US"}}'
+        return None
+
+    loaded = json.loads(customers().to_json(orient="records", date_format="iso"))
+    client.load_table_from_json(loaded, f"{place.dataset}.eu").result()
+    with Proxy(place.stack.url("bigquery"), rule) as proxy:
+        environment = {**place.environment, "BIGQUERY_EMULATOR_HOST": proxy.url}
+        with entered(environment):
+            arguments = [f"{client.project}.{place.dataset}.eu", *OPTIONS]
+            assert main(["try", *arguments]) == status
+
+    bodies = [json.loads(asked.body) for asked in proxy.asked if asked.body]
+    if status:
+        assert (
+            "at most 1,000,000 rows and 1 GiB can be tried" in capsys.readouterr().err
+        )
+        assert bodies == []
+    else:
+        assert str(10 * GIB) in str(bodies[0])
 
 
 def test_a_file_of_another_country_is_tried_as_well(folder, capsys):

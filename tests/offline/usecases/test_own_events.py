@@ -169,6 +169,11 @@ SOURCE = '[sources.events]\ntable = "s.t"\nuser_id = "u"\nvalid_from = "v"\n'
         (TABLE.replace("s.e", "events") + 'time = "t"\n', "is 'events'; use"),
         (TABLE, "entry .*time is missing"),
         (TABLE + 'time = "t"\nday = "d"\n', "unknown entry .*day"),
+        # Defect: it showed a regular expression.
+        (
+            TABLE + 'time = "Created At"\n',
+            "time is 'Created At'; use letters, .* a view",
+        ),
         (TABLE + 'time = "t"\n' + SOURCE + 'columns = {x = "INT64"}\n', "one source"),
     ],
 )
