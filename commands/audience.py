@@ -13,7 +13,7 @@ from commands.answers import Exit, Group, example, say
 from commands.options import day, name, use_case
 
 if TYPE_CHECKING:
-    from propensity.audience.declared import Named
+    from propensity.audience.declared import DeclaredAudience
     from propensity.registry.deployment import Deployment
 
 _NAME = click.argument("audience", type=name, help="Name of the audience.")
@@ -41,7 +41,7 @@ def audience() -> None:
 @contextlib.contextmanager
 def _declared(
     audience: str, use_case: str | None
-) -> Iterator[tuple[Deployment, Named, Any]]:
+) -> Iterator[tuple[Deployment, DeclaredAudience, Any]]:
     """Open a deployment, a declared audience, and the reader of secrets."""
     from propensity.audience.declared import load
     from propensity.gcp import secrets

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from propensity import usecases
 from propensity.audience import declared
-from propensity.audience.declared import BUCKET, Named
+from propensity.audience.declared import BUCKET, DeclaredAudience
 from propensity.errors import RequestError, UseCaseError
 from propensity.statements import read
 from propensity.usecases import UseCase
@@ -106,7 +106,7 @@ def will_remove(
     return (last is None or today <= last) and _can_remove(named, destination)
 
 
-def _can_remove(named: Named, destination: str) -> bool:
+def _can_remove(named: DeclaredAudience, destination: str) -> bool:
     """Return whether an audience still goes to a destination, which removes users."""
     if named.declared.destination == BUCKET:
         return False

@@ -18,7 +18,7 @@ from typing import Any
 
 from propensity import usecases
 from propensity.audience import declared
-from propensity.audience.declared import Named
+from propensity.audience.declared import DeclaredAudience
 from propensity.errors import ArtifactError, PropensityError, RequestError
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.deployment import Deployment
@@ -76,7 +76,7 @@ def normalised(value: object) -> str:
     return "" if value is None else str(value).strip().lower()
 
 
-def control_of(deployment: Deployment, named: Named) -> Control:
+def control_of(deployment: Deployment, named: DeclaredAudience) -> Control:
     """
     Return the control group of an audience.
 
@@ -100,13 +100,13 @@ def control_of(deployment: Deployment, named: Named) -> Control:
     return control
 
 
-def draw_of(named: Named) -> Draw:
+def draw_of(named: DeclaredAudience) -> Draw:
     """Return how the file of an audience has its control group drawn."""
     declared = named.declared
     return Draw(group=named.group, share=declared.share, by=declared.control_by)
 
 
-def _check_lasting(deployment: Deployment, named: Named, draw: Draw) -> None:
+def _check_lasting(deployment: Deployment, named: DeclaredAudience, draw: Draw) -> None:
     """Refuse ids that change with a login, for their draw would change as well."""
     use_case = deployment.use_case
     parameters = use_case.statement_parameters(deployment.settings)
@@ -185,7 +185,9 @@ def _declared(use_case: UseCase, name: str) -> Iterator[tuple[str, Draw]]:
     yield f"{name} of {use_case.name}", draw_of(other)
 
 
-def _check_shared(named: Named, draw: Draw, others: Iterable[tuple[str, Draw]]) -> None:
+def _check_shared(
+    named: DeclaredAudience, draw: Draw, others: Iterable[tuple[str, Draw]]
+) -> None:
     for other, shared in others:
         if shared.group == draw.group and shared != draw:
             raise RequestError(

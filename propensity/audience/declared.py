@@ -132,7 +132,7 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return float(self.control[:-1]) / 100
 
 
-class Named(Struct, frozen=True):
+class DeclaredAudience(Struct, frozen=True):
     """A declared audience by its name, and the folder of its files."""
 
     name: str
@@ -152,13 +152,13 @@ class Named(Struct, frozen=True):
     def statement(self, name: str, use_case: UseCase) -> str:
         """Return a statement about all who may be members, as far as its SQL lets."""
         # The file's own statement replaces the default one.
-        own = {"eligible": self.name} if self.sql_file.is_file() else {}
+        renamed = {"eligible": self.name} if self.sql_file.is_file() else {}
         around = (
             {"eligible": declaration.with_sources(use_case.tables("features"))}
-            if own
+            if renamed
             else {}
         )
-        lines = statements.lines(name, own=self.folder, around=around, renamed=own)
+        lines = statements.lines(name, own=self.folder, around=around, renamed=renamed)
         return statements.joined(lines)
 
 
@@ -179,7 +179,7 @@ def names(use_case: UseCase) -> list[str]:
     return sorted(file.stem for file in files if file.is_file())
 
 
-def load(use_case: UseCase, name: str) -> Named:
+def load(use_case: UseCase, name: str) -> DeclaredAudience:
     """
     Read a declared audience.
 
@@ -190,9 +190,9 @@ def load(use_case: UseCase, name: str) -> Named:
     folder = folder_of(use_case)
     file = f"{name}.toml"
     if name not in names(use_case):
-        there = ", ".join(names(use_case)) or "none"
+        listed = ", ".join(names(use_case)) or "none"
         raise RequestError(
-            f"{use_case.name} has no audience {name[:64]!r}; declared are: {there}. "
+            f"{use_case.name} has no audience {name[:64]!r}; declared are: {listed}. "
             f"An audience is a file audiences/NAME.toml in the use case's folder",
             field="audience",
         )
@@ -209,7 +209,7 @@ def load(use_case: UseCase, name: str) -> Named:
     except ValueError as error:
         problem = explained(error, entries, Declared)
         raise UseCaseError(f"{use_case.name}/audiences/{file}: {problem}") from error
-    return Named(name, folder, declared)
+    return DeclaredAudience(name, folder, declared)
 
 
 def secrets_of(use_case: UseCase) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from propensity.audience import declared, delivery
 from propensity.audience.control import Control
-from propensity.audience.declared import Declared, Named
+from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.audience.destination import REMOVE, Destination, Request, Sent
 from propensity.audience.lists import Listed
 from propensity.audience.members import Audience
@@ -127,7 +127,7 @@ def _opened(
             hint=f"Restore it; or {by_hand}",
             field="destination",
         )
-    named = Named(some.audience, folder, Declared(destination=file, top=1))
+    named = DeclaredAudience(some.audience, folder, Declared(destination=file, top=1))
     columns = _columns(deployment, some, as_of)
     destination = opened(named, deployment, secret, columns=columns)
     if REMOVE not in destination.actions:

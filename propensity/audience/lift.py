@@ -166,9 +166,11 @@ def detectable(treated: GroupSums, control: GroupSums) -> float:
     """
     users = treated.users, control.users
     rate = (treated.conversions + control.conversions) / sum(users)
-    alike = rate_difference((rate * users[0], users[0]), (rate * users[1], users[1]))
+    no_effect = rate_difference(
+        (rate * users[0], users[0]), (rate * users[1], users[1])
+    )
     error = sqrt(rate * (1 - rate) * (1 / users[0] + 1 / users[1]))
-    return POWER * error - (alike.low or 0.0) if rate else 0.0
+    return POWER * error - (no_effect.low or 0.0) if rate else 0.0
 
 
 def sample_ratio(treated: int, control: int, *, share: float) -> float:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from propensity import suppression
 from propensity.audience.control import USER, Control, control_of, normalised
-from propensity.audience.declared import MOST_USERS, Declared, Named
+from propensity.audience.declared import MOST_USERS, Declared, DeclaredAudience
 from propensity.audience.values import as_json
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.ga4 import check_view
@@ -55,8 +55,8 @@ class Member:
     @property
     def values(self) -> dict[str, object]:
         """What a destination may be sent of the user, by name."""
-        own: dict[str, object] = json.loads(self.attributes or "{}")
-        return own | {name: getattr(self, name) for name in PUBLISHED}
+        columns: dict[str, object] = json.loads(self.attributes or "{}")
+        return columns | {name: getattr(self, name) for name in PUBLISHED}
 
     def known_by(self, column: str) -> str:
         """Return what the user is known by: the id, or the text of a column."""
@@ -102,7 +102,11 @@ class Audience:
 
 
 def find_or_choose(
-    deployment: Deployment, named: Named, *, until: date | None, now: datetime
+    deployment: Deployment,
+    named: DeclaredAudience,
+    *,
+    until: date | None,
+    now: datetime,
 ) -> Audience:
     """
     Return the audience of the newest publication: stored members, or new ones.
@@ -160,8 +164,8 @@ def find_or_choose(
         if named.sql_file.is_file() and now.date() > stored["selected_at"].date():
             allowed = _still_allowed(deployment, named, as_of, allowed)
         members = [Member(**row) for row in allowed.to_pylist()]
-        found = (one.attributes for one in members if one.attributes)
-        columns = list(json.loads(next(found, "{}")))
+        texts = (member.attributes for member in members if member.attributes)
+        columns = list(json.loads(next(texts, "{}")))
     return Audience(
         use_case=use_case.name,
         name=named.name,
@@ -193,16 +197,18 @@ def choose(
     """
     members, treated = list[Member](), 0
     most, paid_for = declared.most(users), declared.paid_for
-    for one in candidates:
+    for candidate in candidates:
         # End at the last user who is paid for: with more held-out users behind, a
         # small budget would have too large a control group.
         if treated == paid_for or len(members) == most:
             break
-        is_control = one.is_control or control.holds_out(one.known_by(control.by))
+        person = candidate.known_by(control.by)
+        is_control = candidate.is_control or control.holds_out(person)
         treated += not is_control
         # The control group is never sent: its data for destinations are not kept.
-        attributes = None if is_control else one.attributes
-        members.append(replace(one, is_control=is_control, attributes=attributes))
+        attributes = None if is_control else candidate.attributes
+        member = replace(candidate, is_control=is_control, attributes=attributes)
+        members.append(member)
     return members
 
 
@@ -223,7 +229,11 @@ def most_candidates(
 
 
 def _candidates(
-    deployment: Deployment, named: Named, as_of: date, control: Control, most: int
+    deployment: Deployment,
+    named: DeclaredAudience,
+    as_of: date,
+    control: Control,
+    most: int,
 ) -> pa.Table:
     """Read who can be members, the best first, as far as the own statement lets."""
     use_case, declared = deployment.use_case, named.declared
@@ -272,7 +282,7 @@ def _candidates(
     return rows.rename_columns(names).drop_columns(["times"]).sort_by(order_by)
 
 
-def _check_drawable(named: Named, rows: pa.Table, control: Control) -> None:
+def _check_drawable(named: DeclaredAudience, rows: pa.Table, control: Control) -> None:
     """Make sure that each candidate has what the control group is drawn by."""
     column, file = control.by, named.sql_file.name
     if column == USER:
@@ -283,8 +293,11 @@ def _check_drawable(named: Named, rows: pa.Table, control: Control) -> None:
             "such column",
             hint="Correct control_by, or select the column",
         )
-    texts = pc.utf8_trim_whitespace(pc.cast(rows[column], pa.string()))
-    missing = pc.sum(pc.fill_null(pc.equal(texts, ""), True)).as_py()
+    values = rows[column]
+    missing = values.null_count
+    if pa.types.is_string(values.type):
+        blank = pc.equal(pc.utf8_trim_whitespace(values), "")
+        missing += pc.sum(blank).as_py() or 0
     if missing:
         raise UseCaseError(
             f"{file} has {missing} users without {column}, by which the control group "
@@ -294,7 +307,7 @@ def _check_drawable(named: Named, rows: pa.Table, control: Control) -> None:
 
 
 def _still_allowed(
-    deployment: Deployment, named: Named, as_of: date, members: pa.Table
+    deployment: Deployment, named: DeclaredAudience, as_of: date, members: pa.Table
 ) -> pa.Table:
     """
     Return the members whom the own statement still has, and the control group.
@@ -339,7 +352,7 @@ def store(deployment: Deployment, audience: Audience) -> None:
         deployment.warehouse.write(tables.AUDIENCE_MEMBERS, rows)
 
 
-def _check_not_over(named: Named, day: date) -> None:
+def _check_not_over(named: DeclaredAudience, day: date) -> None:
     last = named.declared.until
     if last and day > last:
         raise RequestError(

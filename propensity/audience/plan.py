@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from propensity.audience.declared import Named
+from propensity.audience.declared import DeclaredAudience
 from propensity.audience.lift import ERRORS, POWER
 from propensity.audience.members import Audience
 from propensity.measures.intervals import NORMAL
@@ -57,9 +57,11 @@ def members_needed(
     if not (0 < rate < 1 and 0 <= treated <= 1 and lift and 0 < share < 1):
         return inf
     pooled = treated * (1 - share) + rate * share
-    alike = sqrt(pooled * (1 - pooled) * (1 / (1 - share) + 1 / share))
-    apart = sqrt(treated * (1 - treated) / (1 - share) + rate * (1 - rate) / share)
-    return ((errors * alike + POWER * apart) / (treated - rate)) ** 2
+    without_effect = sqrt(pooled * (1 - pooled) * (1 / (1 - share) + 1 / share))
+    with_effect = sqrt(
+        treated * (1 - treated) / (1 - share) + rate * (1 - rate) / share
+    )
+    return ((errors * without_effect + POWER * with_effect) / (treated - rate)) ** 2
 
 
 def smallest_lift(
@@ -205,10 +207,12 @@ class Ranked:
         return round(float(self.users[:groups].sum()))
 
 
-def planned(deployment: Deployment, named: Named, audience: Audience) -> Plan:
+def planned(
+    deployment: Deployment, named: DeclaredAudience, audience: Audience
+) -> Plan:
     """Return the plan of an audience before it is sent."""
     declared, members = named.declared, audience.members
-    rate = sum(one.probability or 0.0 for one in members) / max(len(members), 1)
+    rate = sum(member.probability or 0.0 for member in members) / max(len(members), 1)
     new_a_week = _new_a_week(deployment, named, audience)
     weeks = power(
         rate, len(members), new_a_week=new_a_week, share=audience.control.share
@@ -240,7 +244,9 @@ def planned(deployment: Deployment, named: Named, audience: Audience) -> Plan:
     )
 
 
-def _ranked(deployment: Deployment, named: Named, audience: Audience) -> Ranked | None:
+def _ranked(
+    deployment: Deployment, named: DeclaredAudience, audience: Audience
+) -> Ranked | None:
     """Return all who may be members, by their scores; None if there are none."""
     use_case, as_of = deployment.use_case, audience.as_of
     window = use_case.window(deployment.settings, [as_of])
@@ -259,7 +265,7 @@ def _ranked(deployment: Deployment, named: Named, audience: Audience) -> Ranked 
 
 
 def _new_a_week(
-    deployment: Deployment, named: Named, audience: Audience
+    deployment: Deployment, named: DeclaredAudience, audience: Audience
 ) -> float | None:
     """
     Return how many users a week become members for the first time in 13 weeks.
@@ -267,7 +273,9 @@ def _new_a_week(
     As if all publications since had chosen members from the lowest score of today's,
     and as large a part of those who reach it; None with one publication.
     """
-    scores = [getattr(one, named.declared.order) or 0.0 for one in audience.members]
+    scores = [
+        getattr(member, named.declared.order) or 0.0 for member in audience.members
+    ]
     rows = deployment.rows(
         "audience_newcomers",
         order=named.declared.order,

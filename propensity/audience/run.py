@@ -17,7 +17,7 @@ import pyarrow as pa
 from propensity import errors
 from propensity.audience import delivery
 from propensity.audience.control import USER
-from propensity.audience.declared import BUCKET, Named
+from propensity.audience.declared import BUCKET, DeclaredAudience
 from propensity.audience.destination import (
     ADD,
     REMOVE,
@@ -53,7 +53,7 @@ Secret = Callable[[str], str]
 
 def preview(
     deployment: Deployment,
-    named: Named,
+    named: DeclaredAudience,
     secret: Secret,
     *,
     until: date | None = None,
@@ -111,7 +111,7 @@ def _validated(destination: Destination, requests: Sequence[Request]) -> str:
 
 def send(
     deployment: Deployment,
-    named: Named,
+    named: DeclaredAudience,
     secret: Secret,
     *,
     until: date | None = None,
@@ -164,7 +164,7 @@ def send(
 
 def _opened(
     deployment: Deployment,
-    named: Named,
+    named: DeclaredAudience,
     secret: Secret,
     until: date | None,
     clock: Clock,
@@ -228,7 +228,7 @@ def _check_not_empty(
 
 
 def opened(
-    named: Named,
+    named: DeclaredAudience,
     deployment: Deployment,
     secret: Secret,
     *,

@@ -14,7 +14,7 @@ import pytest
 
 from local.receiver import Receiver
 from propensity.audience import run
-from propensity.audience.declared import RULES, Declared, Named
+from propensity.audience.declared import RULES, Declared, DeclaredAudience
 from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 from tests.clocks import ManualClock
@@ -93,16 +93,16 @@ def crm(tmp_path):
     return write
 
 
-def winback(folder: Path | None = None, **changed) -> Named:
+def winback(folder: Path | None = None, **changed) -> DeclaredAudience:
     """Return an audience that goes to the CRM of a folder, or to the bucket."""
     values = {"top": 100, "destination": "crm" if folder else "bucket"}
     if {*RULES} & {*changed}:
         del values["top"]
     declared = msgspec.convert(values | changed, Declared)
-    return Named("winback", folder or Path(), declared)
+    return DeclaredAudience("winback", folder or Path(), declared)
 
 
-def act(deployment: Deployment, action, named: Named, **more):
+def act(deployment: Deployment, action, named: DeclaredAudience, **more):
     """Preview or send an audience, by the settings of the environment."""
     with opened() as opened_run:
         return action(opened_run, named, {}.__getitem__, clock=deployment.clock, **more)

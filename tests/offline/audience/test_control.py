@@ -10,7 +10,7 @@ from msgspec import structs
 from local.receiver import Receiver
 from propensity.audience import declared, run
 from propensity.audience.control import KEY
-from propensity.audience.declared import Named
+from propensity.audience.declared import DeclaredAudience
 from propensity.errors import ArtifactError, RequestError, UseCaseError
 from propensity.tables import every as tables
 from tests.offline.audience.conftest import (
@@ -49,7 +49,7 @@ def declare(tmp_path, monkeypatch):
     return write
 
 
-def named(name: str, **changed) -> Named:
+def named(name: str, **changed) -> DeclaredAudience:
     """Return an audience of another name."""
     return structs.replace(winback(**changed), name=name)
 

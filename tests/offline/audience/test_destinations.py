@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from local.processes import free_ports
 from local.receiver import Receiver
-from propensity.audience.declared import Declared, Named
+from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.audience.destination import Refused, Request, Stopped, Unanswered
 from propensity.audience.http import Http, HttpFile, pause_of
 from propensity.audience.members import Audience, Control, Member
@@ -78,7 +78,9 @@ def read(tmp_path):
         path = tmp_path / "destinations" / "of_the_crm.toml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-        named = Named(audience, tmp_path, Declared(destination="of_the_crm", top=1))
+        named = DeclaredAudience(
+            audience, tmp_path, Declared(destination="of_the_crm", top=1)
+        )
         use_case = SimpleNamespace(
             name="ga4_purchase",
             statement_parameters=lambda _: {"user_column": "user_pseudo_id"},

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from propensity.audience.declared import Declared, Named
+from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.audience.destination import Request, Sent, Stopped
 from propensity.audience.members import Member
 from propensity.audience.run import opened
@@ -84,7 +84,7 @@ def answered(body: object, status: int = 200) -> requests.Response:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_an_example_sends_what_the_service_publishes(name, monkeypatch):
     batch, *expected = EXPECTED[name]
-    named = Named("winback", DOCS, Declared(destination=name, top=1))
+    named = DeclaredAudience("winback", DOCS, Declared(destination=name, top=1))
     sent = []
 
     def answer(self, method, url, *, data, headers, **how):
@@ -108,7 +108,7 @@ def test_an_example_sends_what_the_service_publishes(name, monkeypatch):
 
 def sent(name: str, answer: requests.Response, monkeypatch, *, now=CLOCK) -> Sent:
     """Send two users to a service; return what its answer says of them."""
-    named = Named("winback", DOCS, Declared(destination=name, top=1))
+    named = DeclaredAudience("winback", DOCS, Declared(destination=name, top=1))
     client = opened(named, None, lambda _: SECRET, columns=[*COLUMNS], clock=now)
     monkeypatch.setattr(requests.Session, "request", lambda *_, **__: answer)
     members = []

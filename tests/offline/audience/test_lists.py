@@ -55,8 +55,10 @@ class TestEnd:
         self, deployment, crm, folder
     ):
         class Closing(Receiver):
+            is_open = False
+
             def take(self, method, *request):
-                if method == "DELETE" and self.requests > 4:
+                if method == "DELETE" and self.requests > 4 and not self.is_open:
                     return 403, {}, {}
                 return super().take(method, *request)
 
@@ -65,15 +67,13 @@ class TestEnd:
             [done] = end(deployment)
             assert done.failure
             deployment.clock.advance(86_400)
-            pending = {
-                r["request"] for r in ledger(deployment) if r["status"] == "pending"
-            }
-        with Receiver() as receiver:
-            crm(receiver, remove=True, batch=4)
+            rows = ledger(deployment)
+            pending = {row["request"] for row in rows if row["status"] == "pending"}
+            receiver.is_open = True
             [done] = end(deployment)
 
         assert done.accepted == 6
-        assert {*receiver.bodies} == pending
+        assert pending < {*receiver.bodies}
 
     def test_a_destination_that_cannot_remove_says_so_and_a_person_records_it(
         self, deployment, crm, folder
