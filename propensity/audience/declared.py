@@ -227,7 +227,8 @@ def secrets_of(use_case: UseCase) -> list[str]:
 
 def sends_to_google(use_case: UseCase) -> bool:
     """Return whether a destination of a use case is Google's Data Manager."""
-    return any(one.get("kind") == "google" for one in _destinations(use_case))
+    kinds = [template.get("kind") for template in _destinations(use_case)]
+    return "google" in kinds
 
 
 def _destinations(use_case: UseCase) -> Iterator[dict[str, object]]:

@@ -204,7 +204,7 @@ class Google:
                 "url": f"https://{name}-1.run.app",
                 "latestCreatedRevisionName": "r1",
                 "latestReadyRevisionName": "r1",
-                "conditions": [{"type": one, "status": "True"} for one in CONDITIONS],
+                "conditions": [{"type": kind, "status": "True"} for kind in CONDITIONS],
                 "traffic": [{**LATEST, "revisionName": "r1"}],
             }
         folder = request.path.removesuffix(f"/{name}")

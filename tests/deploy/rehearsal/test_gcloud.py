@@ -42,7 +42,7 @@ def set_up(cloud: Cloud, settings: dict[str, str]) -> Deployment:
     d = configuration.of(settings)
     names = [function.target for function in d.functions]
     outputs = OUTPUTS | named(d)
-    outputs |= {"services": " ".join(d.name(one) for one in names), "schedules": ""}
+    outputs |= {"services": " ".join(map(d.name, names)), "schedules": ""}
     cloud.settings = settings
     cloud.has(**outputs)
     cloud.rules[:0] = [
@@ -54,7 +54,9 @@ def set_up(cloud: Cloud, settings: dict[str, str]) -> Deployment:
 
 def check_service(google: Google, d: Deployment, function: Function) -> None:
     """Assert that a service is what its function's script and its rights say."""
-    flags, own, target = function.flags, d.own, function.target
+    flags = function.flags
+    own = d.own
+    target = function.target
     service = google.named("/services/")[d.name(target)]
     annotations = service["metadata"]["annotations"]
     template = service["spec"]["template"]
@@ -84,10 +86,15 @@ def check_service(google: Google, d: Deployment, function: Function) -> None:
     assert revision[RUN + "cpu-throttling"] == throttled
     assert annotations[RUN + "ingress"] == ingress
     assert RUN + "invoker-iam-disabled" not in annotations
-    values = {one["name"]: one.get("value") for one in container["env"]}
-    references = {one["name"]: one.get("valueFrom") for one in container["env"]}
-    assert {name: value for name, value in values.items() if value} == variables
-    assert {name: of for name, of in references.items() if of} == secrets
+    texts = {}
+    references = {}
+    for variable in container["env"]:
+        if "valueFrom" in variable:
+            references[variable["name"]] = variable["valueFrom"]
+        else:
+            texts[variable["name"]] = variable["value"]
+    assert texts == variables
+    assert references == secrets
     assert revision.get(RUN + "encryption-key", "") == own["functions_kms_key"]
     assert revision.get(RUN + "vpc-access-connector", "") == own["vpc_connector"]
     assert container["image"].endswith(f"/{d.name(target)}@{DIGEST}")
@@ -95,9 +102,9 @@ def check_service(google: Google, d: Deployment, function: Function) -> None:
 
 def check_build(google: Google, d: Deployment, function: Function) -> None:
     """Assert that a function is built of its folder, under the builder's account."""
-    build, own = google.builds[function.target], d.own
+    build = google.builds[function.target]
     version = (functions.ROOT / "deploy" / "python-version").read_text().strip()
-    index = own["package_index"]
+    index = d.own["package_index"]
     source = build["storageSource"]
     archive = f"gs://{source['bucket']}/{source['object']}"
     pack = build["buildpackBuild"]
@@ -108,7 +115,7 @@ def check_build(google: Google, d: Deployment, function: Function) -> None:
     }
     assert build["serviceAccount"] == account
     assert build["imageUri"] == f"{named(d)['repository']}/{d.name(function.target)}"
-    assert build.get("workerPool", "") == own["worker_pool"]
+    assert build.get("workerPool", "") == d.own["worker_pool"]
     assert pack["baseImage"] == f"python{version.replace('.', '')}"
     assert pack["environmentVariables"] == ({"PIP_INDEX_URL": index} if index else {})
     # gcloud builds an image without an operating system for a function whose base
@@ -160,7 +167,7 @@ def check_jobs(google: Google, d: Deployment) -> None:
         scheduler = f"serviceAccount:{d.account('scheduler')}"
         invoker = {"members": [scheduler], "role": "roles/run.invoker"}
         key = template["metadata"]["annotations"].get(RUN + "encryption-key", "")
-        environment = [one for one in function["env"] if one["name"] != "THREADS"]
+        environment = [item for item in function["env"] if item["name"] != "THREADS"]
 
         assert container["image"] == function["image"]
         assert container["resources"]["limits"] == function["resources"]["limits"]
@@ -175,7 +182,7 @@ def test_one_function_is_deployed_with_all_settings(cloud, google):
     folder then."""
     d = set_up(cloud, WHOLE)
     done = cloud.run("02-GetProba/deploy.sh")
-    [function] = [one for one in d.functions if one.target == "get_proba"]
+    [function] = [known for known in d.functions if known.target == "get_proba"]
 
     assert done.returncode == 0, done.stderr
     check_service(google, d, function)

@@ -58,9 +58,10 @@ def fetched(line: str, place: Path) -> Path:
 def check_policies(lines: str) -> None:
     """Assert what a company with keys of its own demands of every resource."""
     messages = [json.loads(line) for line in lines.splitlines()]
-    [plan] = [one["test_plan"] for one in messages if one["type"] == "test_plan"]
+    [plan] = [said["test_plan"] for said in messages if said["type"] == "test_plan"]
     schemas = plan["provider_schemas"][provider.SOURCE]["resource_schemas"]
-    without_key, anywhere = [], []
+    without_key = []
+    anywhere = []
     for resource in plan["resource_changes"]:
         if resource["type"] not in schemas:
             continue
