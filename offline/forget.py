@@ -192,7 +192,7 @@ def _notes(
     if work.kept(work.users):
         notes.append(
             "Their rows of these audiences stay, because the removal needs them. Run "
-            "this again after the next delivery, which deletes them too."
+            "this again after it, which deletes them too."
         )
     if work.unreadable:
         notes.append("Delete or repair the unreadable files, and run this again.")
@@ -299,7 +299,7 @@ class Work:
         """Find the receivers that took the users."""
         takers = statement("forget_takers", own=SQL)
         sql = statement("forget_receivers", own=SQL)
-        today, taken = datetime.now(UTC).date(), list[Taken]()
+        taken = list[Taken]()
         with contextlib.suppress(MissingTable):
             for keys in _pieces(self.users):
                 meant = {"keys": keys, "use_case": self.use_case}
@@ -308,14 +308,14 @@ class Work:
                     ever = {"keys": keys, "use_case": name, "as_of": date.max}
                     rows = self.warehouse.rows(sql, ever)
                     use_case = self.use_cases.get(name)
-                    taken += receivers.taken(rows, name, use_case, today=today)
+                    taken += receivers.taken(rows, name, use_case)
         self.taken = taken
 
     def kept(self, users: Sequence[str]) -> list[str]:
-        """Return what rows of users the next delivery needs; see ``Taken.kept``."""
+        """Return the keys of rows of users that a removal needs; see ``Taken.key``."""
         some = frozenset(users)
-        waiting = [user for user in self.taken if user.removal == receivers.WAITS]
-        return sorted({user.kept for user in waiting if user.user_id in some})
+        waiting = [user for user in self.taken if user.is_kept]
+        return sorted({user.key for user in waiting if user.user_id in some})
 
     def everywhere(self, *, is_search: bool) -> Counter[Place]:
         """Count rows and objects with the users, by place; remove them if asked to."""

@@ -3,7 +3,8 @@ Receivers of audiences that took users who are to be forgotten.
 
 The delivery log is the only record of who has somebody's data, and the members' columns
 of the address that a receiver knows the user by. So a user's rows of an audience stay
-while its next delivery will take the user off a list; all else is for a person to do.
+while a delivery, or the end of the audience, will take the user off a list; all else is
+for a person to do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from msgspec import Struct
 
 from propensity import usecases
 from propensity.audience import declared
-from propensity.audience.declared import BUCKET, DeclaredAudience
+from propensity.audience.declared import BUCKET
 from propensity.errors import RequestError, UseCaseError
 from propensity.statements import read
 from propensity.usecases import UseCase
@@ -25,7 +26,9 @@ from propensity.usecases import UseCase
 # What becomes of a user on a receiver's list.
 REMOVED = "removed"
 WAITS = "the next delivery removes them"
+ENDS = "propensity audience end removes them"
 BY_HAND = "remove them there yourself"
+COPIES = "removed from the files; tell those who read them"
 
 
 class Taken(Struct, frozen=True):
@@ -34,7 +37,7 @@ class Taken(Struct, frozen=True):
 
     Attributes:
         as_of: Of the newest delivery that had the user.
-        removal: REMOVED, WAITS or BY_HAND.
+        removal: REMOVED, WAITS, ENDS, BY_HAND or COPIES.
     """
 
     use_case: str
@@ -45,17 +48,18 @@ class Taken(Struct, frozen=True):
     removal: str
 
     @property
-    def kept(self) -> str:
-        """What forget.py knows the rows by that the removal needs."""
+    def is_kept(self) -> bool:
+        """Whether the removal still needs rows about the user."""
+        return self.removal in (WAITS, ENDS)
+
+    @property
+    def key(self) -> str:
+        """What forget.py knows these rows by."""
         return f"{self.use_case}/{self.audience}/{self.user_id}"
 
 
 def taken(
-    rows: Iterable[Mapping[str, Any]],
-    name: str,
-    use_case: UseCase | None,
-    *,
-    today: date,
+    rows: Iterable[Mapping[str, Any]], name: str, use_case: UseCase | None
 ) -> list[Taken]:
     """
     Return who took users, and what becomes of them.
@@ -70,24 +74,20 @@ def taken(
     for row in rows:
         audience, destination = row["audience"], row["destination"]
         removal = REMOVED
-        if row["is_listed"]:
+        if destination == BUCKET:
+            removal = COPIES
+        elif row["is_listed"]:
             removal = BY_HAND
-            if (
-                is_deployed
-                and not row["is_rejected"]
-                and will_remove(use_case, audience, destination, today=today)
-            ):
-                removal = WAITS
+            if is_deployed and not row["is_rejected"]:
+                removal = removal_of(use_case, audience, destination)
         about = (name, audience, destination, row["user_id"])
         result.append(Taken(*about, row["as_of"], removal))
     return result
 
 
-def will_remove(
-    use_case: UseCase | None, audience: str, destination: str, *, today: date
-) -> bool:
+def removal_of(use_case: UseCase | None, audience: str, destination: str) -> str:
     """
-    Return whether a later delivery of an audience takes users off a list.
+    Return who takes a user off a list: WAITS, ENDS or BY_HAND.
 
     Where a file is wrong, deliveries go on once it is right again.
 
@@ -95,30 +95,26 @@ def will_remove(
         use_case: None if its folder is wrong.
     """
     if use_case is None:
-        return True
+        return WAITS
+    folder = declared.folder_of(use_case) / "destinations"
+    able = []
+    for file in sorted(folder.glob("*.toml")):
+        try:
+            chosen = tomllib.loads(read(folder, file.name))
+        except (UseCaseError, ValueError):
+            return WAITS
+        can_remove = chosen.get("kind") == "google" or "remove" in chosen
+        if can_remove and chosen.get("name") == destination:
+            able.append(file.stem)
+    if not able:
+        return BY_HAND
     try:
         named = declared.load(use_case, audience)
     except RequestError:
-        return False
+        return ENDS
     except UseCaseError:
-        return True
-    last = named.declared.until
-    return (last is None or today <= last) and _can_remove(named, destination)
-
-
-def _can_remove(named: DeclaredAudience, destination: str) -> bool:
-    """Return whether an audience still goes to a destination, which removes users."""
-    if named.declared.destination == BUCKET:
-        return False
-    try:
-        text = read(named.folder / "destinations", f"{named.declared.destination}.toml")
-        entries = tomllib.loads(text)
-    except FileNotFoundError:
-        return False
-    except (UseCaseError, OSError, ValueError):
-        return True
-    is_able = entries.get("kind") == "google" or "remove" in entries
-    return is_able and entries.get("name") == destination
+        return WAITS
+    return WAITS if named.declared.destination in able else ENDS
 
 
 def entries(users: Sequence[Taken]) -> list[dict[str, object]]:

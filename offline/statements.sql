@@ -82,8 +82,11 @@ SELECT
   l.user_id,
   MAX(IF(l.action = 'add', l.as_of, NULL)) AS as_of,
   COUNTIF(o.user_id IS NOT NULL) > 0 AS is_listed,
-  COUNTIF(l.action = 'remove' AND l.reason IS NOT NULL AND l.as_of >= o.as_of) > 0
-    AS is_rejected
+  COUNTIF(
+    l.action = 'remove'
+    AND (l.status = 'rejected' OR l.reason IS NOT NULL AND l.receipt IS NULL)
+    AND l.as_of >= o.as_of
+  ) > 0 AS is_rejected
 FROM ma_audience_ledger AS l
 LEFT JOIN on_lists AS o
   ON

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -98,27 +97,25 @@ def test_the_next_delivery_takes_a_forgotten_user_off_the_list_by_the_sent_addre
 def test_a_receiver_that_no_delivery_will_ask_is_for_a_person(folder):
     """And one whose files are wrong is asked once they are right."""
 
-    def is_asked() -> bool:
-        shop = usecases.load("ga4_purchase")
-        return receivers.will_remove(shop, "winback", "crm", today=date(2026, 3, 3))
+    def removal() -> str:
+        return receivers.removal_of(usecases.load("ga4_purchase"), "winback", "crm")
 
     audience, destination = folder / "winback.toml", folder / "destinations/crm.toml"
+    able = 'kind = "http"\nname = "crm"\n[remove]\n'
+    destination.write_text(able)
+    assert removal() == receivers.WAITS
     text = audience.read_text()
-    destination.write_text('kind = "http"\nname = "crm"\n[remove]\n')
-    assert is_asked()
     audience.write_text("top = ten")
-    assert is_asked()
-    audience.write_text(f"until = 2026-03-02\n{text}")
-    assert not is_asked()
-    audience.write_text(text)
-    destination.write_text('kind = "http"\nname = "crm"\n')
-    assert not is_asked()
-    destination.write_text('kind = "http"\nname = "crm2"\n[remove]\n')
-    assert not is_asked()
-    destination.unlink()
-    assert not is_asked()
+    assert removal() == receivers.WAITS
+    audience.write_text(text.replace("crm", "bucket"))
+    assert removal() == receivers.ENDS
     audience.unlink()
-    assert not is_asked()
+    assert removal() == receivers.ENDS
+    for other in (able.replace("[remove]", ""), able.replace('"crm"', '"crm2"')):
+        destination.write_text(other)
+        assert removal() == receivers.BY_HAND
+    destination.unlink()
+    assert removal() == receivers.BY_HAND
 
 
 def test_a_removal_that_the_receiver_rejects_is_for_a_person(deployment, folder):
