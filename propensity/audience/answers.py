@@ -16,7 +16,8 @@ from queue import Empty, SimpleQueue
 import requests
 
 # Of the status with its headers, and then of the text.
-STATUS_S, TEXT_S = 90.0, 30.0
+STATUS_S = 90.0
+TEXT_S = 30.0
 LARGEST_BYTES = 1 << 20
 _PART_BYTES = 1 << 16
 

@@ -168,7 +168,8 @@ class Http(Destination):
         self.form = sha256(msgspec.json.encode(form))
         self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
         self._file, self._variables = file, variables
-        self._columns, self._clock = columns, clock
+        self._columns = columns
+        self._clock = clock
         named = values_in([file.user, file.body])
         if "user_id" not in named:
             self.known_by = [column for column in columns if column in named]
@@ -207,10 +208,10 @@ class Http(Destination):
             Stopped: A redirection or another refusal, or an answer in another form.
             RequestError: The receiver takes users of this date no more.
         """
-        audience, hours = request.audience, self._file.max_age_hours
-        if hours is not None:
-            longest, now = timedelta(hours=hours), self._clock.now()
-            check_age(request, longest, receiver=self.name, now=now)
+        audience = request.audience
+        if self._file.max_age_hours is not None:
+            longest = timedelta(hours=self._file.max_age_hours)
+            check_age(request, longest, receiver=self.name, now=self._clock.now())
         values: dict[str, object] = {}
         for name, value in audience.key.items():
             values[name] = str(value)
@@ -281,8 +282,8 @@ class Http(Destination):
             bad = NO_HEADER.search(value)
             if bad is None:
                 continue
-            template, advice = self._file.headers[name], "Correct the header"
-            for secret in sorted(secrets_in(template)):
+            advice = "Correct the header"
+            for secret in sorted(secrets_in(self._file.headers[name])):
                 if NO_HEADER.search(self._variables[f"${secret}"]):
                     advice = f"It is in the secret {secret}: add its value again"
             raise ValueError(
@@ -297,7 +298,8 @@ class Http(Destination):
 
     def _sent(self, answer: Answer, request: Request, host: str) -> Sent:
         """Return what an answer says of a request's users; raises as of ``send``."""
-        status, form = answer.status, self._file.answer
+        status = answer.status
+        form = self._file.answer
         if status in REPEATED:
             pause_s = pause_of(answer.retry_after)
             raise Unanswered(host, f"status {status}", pause_s=pause_s)

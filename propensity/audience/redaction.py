@@ -28,7 +28,9 @@ TOO_LONG = "(a long text)"
 TOO_ENCODED = "(a text that is encoded several times)"
 REPEATED = "(a text that repeats in base64 what was sent)"
 # They stand for what was removed while the words are read, as no language has them.
-_SECRET, _VALUE, _ADDRESS = "\ue000", "\ue001", "\ue002"
+_SECRET = "\ue000"
+_VALUE = "\ue001"
+_ADDRESS = "\ue002"
 _NAMES = {_SECRET: "(a secret)", _VALUE: "(a value)", _ADDRESS: "(an address)"}
 # Shorter ones are parts of other words, so they are removed as whole words alone.
 _SHORT = 4
@@ -148,7 +150,8 @@ def _readings(text: str, read: Callable[[str], str]) -> list[str]:
         unchanged += 1
         if unchanged == len(_SPELLINGS):
             return readings
-    return [*readings, TOO_ENCODED]
+    readings.append(TOO_ENCODED)
+    return readings
 
 
 def _of_json(text: str) -> str:

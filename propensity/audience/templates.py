@@ -45,7 +45,8 @@ def filled(template: Any, values: Mapping[str, object]) -> Any:
         return [filled(part, values) for part in template]
     if not isinstance(template, str):
         return template
-    if whole := _PLACE.fullmatch(template):
+    whole = _PLACE.fullmatch(template)
+    if whole:
         return _value(whole, values)
     return _PART.sub(lambda part: _text(part[0], template, values), template)
 
