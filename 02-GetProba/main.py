@@ -16,7 +16,8 @@ from starlette.responses import Response
 
 from propensity.clock import SYSTEM
 from propensity.gcp.http import Callers, freeze_gc, json_errors
-from propensity.online.lookup import FUNCTION, Lookups, read_question
+from propensity.online.indexes import FUNCTION
+from propensity.online.lookup import Lookups, read_question
 from propensity.settings import Settings, target_here
 
 if target_here() == "score":

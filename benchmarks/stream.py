@@ -35,7 +35,8 @@ from local.generators.games import Games, postcodes
 from local.generators.streams import encode
 from propensity import usecases
 from propensity.events.messages import Message
-from propensity.events.rows import PostcodeIndex, accept, normalised, rows_of
+from propensity.events.postcodes import PostcodeIndex, normalised
+from propensity.events.rows import accept, rows_of
 from propensity.events.types import Catalogue
 from propensity.gcp.http import freeze_gc
 from propensity.tables.stream import STREAM_EVENTS

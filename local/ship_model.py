@@ -36,7 +36,8 @@ from offline.load_model import CARD, FILES, METADATA, MODELS
 from propensity import usecases
 from propensity.errors import ArtifactError
 from propensity.events.messages import Message
-from propensity.events.rows import PostcodeIndex, accept, rows_of
+from propensity.events.postcodes import PostcodeIndex
+from propensity.events.rows import accept, rows_of
 from propensity.events.types import Catalogue
 from propensity.gcp.artifacts import sha256
 from propensity.gcp.warehouse import Warehouse

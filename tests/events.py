@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from propensity import usecases
 from propensity.events import rows as stream
 from propensity.events.messages import Message
-from propensity.events.rows import Accepted, PostcodeIndex
+from propensity.events.postcodes import PostcodeIndex
+from propensity.events.rows import Accepted
 from propensity.events.types import Catalogue
 from propensity.suppression import NOBODY, Suppressed
 from propensity.tables.stream import STREAM_EVENTS, TRUTH_EVENTS

@@ -24,7 +24,7 @@ from propensity import folders, usecases
 from propensity.errors import UseCaseError
 from propensity.events import messages
 from propensity.gcp.writes import APPEND_BYTES
-from propensity.online import lookup
+from propensity.online import indexes
 from propensity.schema import Column, Table
 from propensity.settings import Settings
 from propensity.statements import names
@@ -189,7 +189,7 @@ def test_the_index_of_eight_million_users_fits_twice_into_an_instance():
     """At 53 bytes each, in 1 GiB of memory, as 02-GetProba/README.md says."""
     users = 8_000_000
 
-    assert 53 * users < (GIB - lookup.RESERVED_BYTES) / 2
+    assert 53 * users < (GIB - indexes.RESERVED_BYTES) / 2
 
 
 def test_what_an_instance_reads_holds_and_appends_is_bounded():

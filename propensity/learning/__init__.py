@@ -3,13 +3,16 @@ Learning: from rows to a model, its metrics, its card and its page.
 
 Read in this order. Nothing here reads or writes outside the process.
 
-- ``rows``: the rows of a training, split by time, if they are enough
+- ``rows``: the rows of a training, and their parts by time
+- ``split``: these parts of users at dates, if the rows are enough
 - ``candidates``: from a declaration to a fitted preprocessor and classifier
-- ``trained``: what a training gives, and which features a model needs
-- ``fit``: judge candidates forward in time, fit, measure, and fit again on all rows
+- ``model``, ``trained``: what a training gives
+- ``importance``: which features a model needs
+- ``training``: what all trainings do: judge candidates forward in time, fit, measure
+- ``users``: a training on users; ``fraud.training`` is the one on events
 - ``value``: what buyers pay, beside their probabilities
 - ``gate``: whether a new version becomes the champion
 - ``season``: how far the odds of all users have moved, and probabilities that follow
-- ``card``: the record of a version: row, card, its data set, files
+- ``profile``, ``card``, ``files``: the data of a version, its card, its files
 - ``report``: a version, or a week, as an HTML page
 """

@@ -6,6 +6,7 @@ it imports, in all packages, import nothing heavy.
 
 - ``lookup``: parses a request; a user's published probability as an answer, from the
   index of the use case in memory; without one, from the table
+- ``indexes``: these indexes, which follow their pointers
 
 A score, ``score``:
 

@@ -12,12 +12,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -28,29 +26,18 @@ from starlette.responses import Response
 from propensity import errors, folders, suppression
 from propensity.clock import Clock
 from propensity.concurrency import GroupCommit, Refreshed
-from propensity.gcp.artifacts import Artifacts, content_of
-from propensity.gcp.http import Json, instance_bytes, object_of, reject_duplicates
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.http import Json, object_of, reject_duplicates
 from propensity.gcp.log import log
 from propensity.ids import NAME, NAME_RULE, problem_of
-from propensity.registry.index import (
-    Index,
-    IndexPointer,
-    Prediction,
-    pointer_name,
-    read_suppressed,
-)
+from propensity.online.indexes import FUNCTION, Indexes, warn
+from propensity.registry.index import Prediction, read_suppressed
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.suppression import Suppressed
 
 if TYPE_CHECKING:
     from propensity.gcp.queries import Queries
-
-FUNCTION = "getProba"
-# Memory for all but indexes: Python, the framework and the requests under way.
-RESERVED_BYTES = 128 * 1024**2
-# The alert leaves it out: before a first prediction it must not fire.
-NOT_PUBLISHED = "no index has been published yet"
 
 # Each query bills 10 MB or more, so few at a time; more than one, so that a slow query
 # does not hold up all other requests.
@@ -89,111 +76,6 @@ class Question(NamedTuple):
     use_case: str | None
     is_single: bool
     values: bool = False
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """
-    What a pointer led to. A file is written once, so it is read once, and not again if
-    it cannot be used: then there is no index.
-    """
-
-    generation: int
-    size: int
-    index: Index | None
-
-
-class Indexes:
-    """The indexes that lookups ask for. Belongs to one event loop."""
-
-    def __init__(
-        self, bucket: Artifacts, settings: Settings, *, clock: Callable[[], float]
-    ) -> None:
-        """``bucket`` has pointers and files; ``clock`` is monotonic, in seconds."""
-        self._bucket = bucket
-        self._clock = clock
-        self._ttl_s = float(settings.refresh_s)
-        # All indexes share this memory; a use case has two of them during a switch.
-        self._most_bytes = (instance_bytes() - RESERVED_BYTES) // 2
-        self._followed: dict[str, Refreshed[Loaded]] = {}
-
-    async def current(self, use_case: str) -> Index | None:
-        """
-        Return the index of a use case of this deploy; None to read the table.
-
-        The first call waits for it. Later ones wait only after no call for longer
-        than answers may be old.
-        """
-        followed = self._followed.get(use_case)
-        if followed is None:
-            followed = self._followed[use_case] = Refreshed(
-                lambda: self._load(use_case),
-                ttl_s=self._ttl_s,
-                grace_s=self._ttl_s,
-                # Predictions change each day or week, and each has its date.
-                keeps=True,
-                clock=self._clock,
-                on_error=lambda error: warn(use_case, f"index not read: {error}"),
-            )
-        try:
-            return (await followed.current()).index
-        except errors.PropensityError:
-            return None
-
-    def _load(self, use_case: str) -> Loaded:
-        """
-        Return what the pointer leads to now, in a thread.
-
-        Raises:
-            AccessDenied, Unavailable: The bucket did not answer.
-        """
-        stored = self._bucket.find(pointer_name(use_case))
-        generation = stored.generation if stored else 0
-        before = self._followed[use_case].last
-        if before is not None and before.generation == generation:
-            return before
-        index, size = None, 0
-        try:
-            if stored is None:
-                raise errors.ArtifactError(NOT_PUBLISHED)
-            name = pointer_name(use_case)
-            pointer = content_of(stored, IndexPointer, name=name)
-            index, size = self._opened(use_case, pointer), pointer.size
-            log(
-                "INFO",
-                "loaded the prediction index",
-                function=FUNCTION,
-                use_case=use_case,
-                outcome="loaded",
-                rows_out=pointer.users,
-                bytes=size,
-            )
-        except (errors.ArtifactError, OSError) as error:
-            # The disk of an instance may be full.
-            warn(use_case, f"lookups read the table instead of the index: {error}")
-        return Loaded(generation, size, index)
-
-    def _opened(self, use_case: str, pointer: IndexPointer) -> Index:
-        """Load the file of a pointer, or raise ArtifactError."""
-        others = 0
-        for name, followed in [*self._followed.items()]:
-            if name != use_case and followed.last is not None:
-                others += followed.last.size
-        if others + pointer.size > self._most_bytes:
-            raise errors.ArtifactError(
-                f"{pointer.name} has {pointer.size} bytes: with it indexes would not "
-                "fit twice into this instance's memory"
-            )
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "index"
-            self._bucket.download(pointer.name, path)
-            # The open file stays when its name is gone.
-            return Index(path)
-
-
-def warn(use_case: str, message: str) -> None:
-    """Log that lookups of a use case are queries now."""
-    log("WARNING", message, function=FUNCTION, use_case=use_case, outcome="no_index")
 
 
 class Table:

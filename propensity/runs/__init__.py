@@ -5,8 +5,10 @@ Scheduled runs: 00, 01, 03, 05 and the compaction of 04.
 - ``export``: wait for the days of the export that a run reads
 - ``train``: the steps of 00-ModelTraining
 - ``predict``: the steps of 01-Predictions
-- ``evaluate``: the steps of 03-ModelEvaluation
-- ``report``: its last steps: what acting on audiences was worth, a page for each week
+- ``evaluate``: the steps of 03-ModelEvaluation, for ``evaluate_weeks`` of users or
+  ``evaluate_days`` of events; ``evaluation`` has what both need
+- ``lifts``: its step after that: what acting on audiences was worth
+- ``report``: its last step: a page for each week
 - ``audiences``: the steps of 05-Audiences
 - ``compact``: sums of the stream's days, Parquet of closed days
 - ``setup``: the dataset with its tables and views

@@ -36,8 +36,10 @@ from propensity.errors import (
     UseCaseError,
 )
 from propensity.events import messages
-from propensity.events.messages import Message, dead_letters
-from propensity.events.rows import Accepted, Event, PostcodeIndex, accept, rows_of
+from propensity.events.dead_letters import dead_letters
+from propensity.events.messages import Message
+from propensity.events.postcodes import PostcodeIndex
+from propensity.events.rows import Accepted, Event, accept, rows_of
 from propensity.events.types import Catalogue
 from propensity.events.values import Refused
 from propensity.gcp.http import Json, body_of, freeze_gc

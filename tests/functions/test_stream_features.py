@@ -12,7 +12,7 @@ import pytest
 from local.generators.games import FAULTS, Games
 from local.generators.streams import attributes_of, encode
 from propensity.errors import Unavailable
-from propensity.events.messages import redacted
+from propensity.events.dead_letters import redacted
 from propensity.gcp.writes import Appends, RowsRefused
 from propensity.tables import every as tables
 from tests.deployment import Deployment
@@ -28,7 +28,7 @@ PUBLISHED_AT = datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
 def site(emulators) -> Iterator[Deployment]:
     """Tables and topics of these tests; each has users of its own."""
     with new_site(emulators) as site:
-        code = {"postcode": "AB101AB", "socioeconomic_idx": 6.0, "is_outward": False}
+        code = {"postcode": "AB101AB", "socioeconomic_idx": 6.0}
         row = code | {"loaded_on": datetime.now(UTC).date()}
         append_rows(site.warehouse, tables.POSTCODE_INDEX, [row])
         yield site

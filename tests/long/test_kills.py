@@ -23,7 +23,7 @@ from deploy.functions import Subscription
 from local.generators.games import Games
 from local.generators.streams import Delivery
 from local.stack import topics
-from propensity.events.messages import redacted
+from propensity.events.dead_letters import redacted
 from propensity.settings import DEAD_LETTERS
 from tests.deployment import Deployment
 from tests.events import CATALOGUE

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from propensity.errors import RequestError
 from propensity.events import messages
-from propensity.events.messages import REMOVED, Message, dead_letters, redacted
+from propensity.events.dead_letters import REMOVED, dead_letters, redacted
+from propensity.events.messages import Message
 from propensity.events.values import Refused
 from tests.events import (
     CATALOGUE,

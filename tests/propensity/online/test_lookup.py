@@ -28,8 +28,9 @@ from starlette.requests import Request
 
 from propensity.errors import RequestError, Unavailable
 from propensity.gcp.artifacts import Artifacts, json_of
-from propensity.online import lookup
-from propensity.online.lookup import Indexes, Lookups, Question, Table, read_question
+from propensity.online import indexes
+from propensity.online.indexes import Indexes
+from propensity.online.lookup import Lookups, Question, Table, read_question
 from propensity.registry import index
 from propensity.registry.index import IndexPointer, Prediction, folder_of, pointer_name
 from propensity.settings import Settings
@@ -195,10 +196,10 @@ class TestIndexes:
         self, publish, capfd, monkeypatch
     ):
         """During a switch there are two: a file may take half of the memory."""
-        memory = lookup.RESERVED_BYTES + 2 * publish(ANA).size
-        monkeypatch.setattr(lookup, "instance_bytes", lambda: memory - 1)
+        memory = indexes.RESERVED_BYTES + 2 * publish(ANA).size
+        monkeypatch.setattr(indexes, "instance_bytes", lambda: memory - 1)
         assert OF_TABLE in await Served().body()
-        monkeypatch.setattr(lookup, "instance_bytes", lambda: memory)
+        monkeypatch.setattr(indexes, "instance_bytes", lambda: memory)
         served = Served()
         for rows, text in ((ANA, b"0.8125"), (NEWER, b"0.75"), (ANA, b"0.8125")):
             publish(rows)

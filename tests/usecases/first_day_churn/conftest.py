@@ -19,7 +19,7 @@ from offline import load_postcodes
 from propensity import usecases
 from propensity.events import rows as stream
 from propensity.events.messages import Message
-from propensity.events.rows import PostcodeIndex
+from propensity.events.postcodes import PostcodeIndex
 from propensity.registry.serving import users_on_the_stream
 from propensity.tables import every as tables
 from tests.deployment import OF_A_STREAM, Deployment

@@ -1,0 +1,53 @@
+"""
+The index of postcodes, which are compared in capitals and without spaces.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pyarrow as pa
+
+_LEFT_OUT = re.compile(r"[^A-Z0-9]+")
+
+
+def normalised(postcode: str) -> str:
+    """Return a postcode in capitals, without spaces or punctuation."""
+    return _LEFT_OUT.sub("", postcode.upper())
+
+
+class PostcodeIndex:
+    """
+    The postcodes of the table ``postcode_index``, and their index.
+
+    Two sorted arrays: a million postcodes take some 20 MB, a tenth of a dict.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        """
+        Args:
+            table: With ``postcode``, normalised, each once, and ``socioeconomic_idx``.
+                Where that is null or not finite, the row is left out.
+        """
+        values = table["socioeconomic_idx"].to_numpy().astype(np.float64)
+        codes = np.asarray(table["postcode"].to_numpy()).astype("S")
+        kept = np.flatnonzero(np.isfinite(values))
+        order = kept[np.argsort(codes[kept], kind="stable")]
+        self._codes = codes[order]
+        self._values = values[order]
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def find(self, postcode: str) -> float | None:
+        """Return the index of a postcode in any spelling, None if unknown."""
+        code = normalised(postcode)
+        # numpy would widen the whole array to compare it with a longer name.
+        if len(code) > self._codes.itemsize:
+            return None
+        key = code.encode("ascii")
+        position = int(np.searchsorted(self._codes, key))
+        if position < len(self) and self._codes[position] == key:
+            return float(self._values[position])
+        return None

@@ -1,0 +1,55 @@
+"""Days of events: the scores in the log, and their truths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+import pyarrow.compute as pc
+from msgspec.structs import replace
+
+from propensity.fraud.alerts import saved_by_groups
+from propensity.runs.evaluation import Evaluated, evaluation, outcomes_of
+from propensity.runs.run import Run
+from propensity.tables.models import Truths
+
+
+def days(run: Run, since: date, until: date) -> Iterator[Evaluated]:
+    """Yield days, each with the scores of a version in the log, and their truths."""
+    logged = run.rows("days_to_evaluate", since=since, until=until)
+    days = sorted({row["week"] for row in logged} | {until})
+    amount = run.use_case.stream.amount
+    groups = run.warehouse.table(
+        run.use_case.statement("event_evaluation_rows"),
+        {
+            **run.event_window(),
+            "since": days[0],
+            "days": days,
+            "amount": f"$.{amount}" if amount else "$",
+            "review_cost": run.settings.alert_review_cost,
+        },
+    )
+    # Grouped, because there may be millions of rows.
+    series = groups.group_by(["day", "model_version"]).aggregate([]).to_pydict()
+    scored = {*zip(series["day"], series["model_version"], strict=True)}
+    unscored = {(day, -1) for day in {*days} - {*series["day"]}}
+    for day, version in sorted(scored | unscored):
+        is_own = pc.and_(
+            pc.equal(groups["day"], day), pc.equal(groups["model_version"], version)
+        )
+        own = groups.filter(is_own)
+        row = evaluation(run, day, version)
+        if not len(own):
+            yield row, None
+            continue
+        truths = Truths(
+            unknown_outcomes=pc.sum(own["unknown"]).as_py(),
+            conflicting_outcomes=pc.sum(own["conflicting"]).as_py(),
+        )
+        known = own.filter(pc.greater(own["users"], 0))
+        if own["probability"].null_count < len(own):
+            saved = saved_by_groups(known, run.settings.alert_review_cost)
+            yield replace(row, truths=truths, savings=saved), known
+        else:
+            converters = outcomes_of(known)[1]
+            yield replace(row, truths=truths, unscored_converters=converters), None

@@ -1,0 +1,118 @@
+"""Weeks of users: the publication in force, and its outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec.structs import replace
+
+from propensity.learning import season
+from propensity.measures import revenue
+from propensity.models.encoding import numbers_of
+from propensity.registry.serving import find_recorded, training_mismatch
+from propensity.runs import export
+from propensity.runs.evaluation import Evaluated, evaluation, outcomes_of
+from propensity.runs.run import Run
+from propensity.tables.models import InForce, Residual, Value
+
+
+def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
+    """
+    Yield weeks with the publication in force, and its outcomes.
+
+    A week whose version has learned other labels than today's is left out: these say
+    nothing of it, and what was known of the week stays.
+    """
+    use_case = run.use_case
+    published = run.rows(
+        "weeks_to_evaluate",
+        since=since,
+        until=until,
+        with_newest=not (run.export and run.export.late),
+        lookback_days=use_case.lookback_days,
+        horizon_days=use_case.horizon_days,
+    )
+    mismatches = dict[int, str]()
+    for week in published:
+        first_day, version = week["week"], week["model_version"]
+        if version is None:
+            yield evaluation(run, first_day), None
+            continue
+        if version not in mismatches:
+            mismatches[version] = _label_mismatch(run, version)
+        if mismatch := mismatches[version]:
+            why = f"{first_day} is not evaluated: version {version} {mismatch}"
+            run.log("WARNING", why)
+            continue
+        parameters = use_case.window(run.settings, [first_day], today=run.as_of)
+        rows = run.warehouse.table(
+            use_case.statement("evaluation_rows"),
+            {**parameters, "prediction_as_of": week["as_of"]},
+        )
+        groups, values = _groups_and_values(rows)
+        row = replace(
+            evaluation(run, first_day, version),
+            in_force=InForce(
+                prediction_as_of=week["as_of"],
+                prediction_scored_at=week["scored_at"],
+                log_odds_shift=week["log_odds_shift"],
+            ),
+            residual=residual_of(run, first_day, groups),
+            value=_value(run, groups, values),
+        )
+        yield row, groups
+
+
+def _label_mismatch(run: Run, version: int) -> str:
+    """Say which labels a version has learned that are others today; "" for the same."""
+    recorded = find_recorded(run.warehouse, run.use_case.name, version)
+    if recorded is None:
+        return ""
+    labels = run.use_case.statement("evaluation_rows")
+    return training_mismatch(recorded, run.use_case, run.settings, statement=labels)
+
+
+def residual_of(run: Run, week: date, groups: pa.Table) -> Residual | None:
+    """
+    Return by how much the week's log-odds were too low, as 01-Predictions reads it.
+
+    None if the export lacks a day of the week: outcomes that never arrived are not a
+    season that 01 may follow.
+    """
+    lacked = season.residual(outcomes_of(groups)[0])
+    if lacked is None or export.missing_label_days(run, week):
+        return None
+    return Residual(residual_log_odds=lacked[0], residual_standard_error=lacked[1])
+
+
+def _groups_and_values(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """
+    Return the rows of probabilities, and those of expected values and amounts.
+
+    A use case whose own statement reads no amounts has none of the latter.
+    """
+    if "is_value" not in rows.column_names:
+        return rows, rows.slice(0, 0)
+    values = rows.filter(pc.and_(rows["is_value"], pc.is_valid(rows["expected_value"])))
+    return rows.filter(pc.invert(rows["is_value"])), values
+
+
+def _value(run: Run, groups: pa.Table, values: pa.Table) -> Value | None:
+    """Return expected values and what users paid; None without amounts."""
+    if not len(values):
+        return None
+    users, expected = map(numbers_of, (values["users"], values["expected_value"]))
+    paid = revenue.amounts(numbers_of(values["amount"]))
+    scored = groups.filter(pc.is_valid(groups["probability"]))
+    size, probability = map(numbers_of, (scored["users"], scored["probability"]))
+    each = revenue.amounts(numbers_of(scored["paid"])) / size
+    budget = run.use_case.chosen_budget(run.settings).rows(users.sum())
+    return replace(
+        revenue.measured(expected, paid, users, budget=budget),
+        revenue_at_budget_by_probability=revenue.share_of_best(
+            probability, each, size, budget
+        ),
+    )

@@ -1,0 +1,48 @@
+"""What the evaluations of weeks and of days have in common."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+
+from propensity.measures import metrics
+from propensity.models.encoding import numbers_of
+from propensity.runs import export
+from propensity.runs.run import Run
+from propensity.tables.models import Evaluation
+
+# An evaluation without metrics, and the scores and outcomes to measure, if any.
+Evaluated = tuple[Evaluation, pa.Table | None]
+
+
+def evaluation(run: Run, week: date, version: int = -1) -> Evaluation:
+    """Return the row of a week, or of a day, without any metrics."""
+    return Evaluation(
+        use_case=run.use_case.name,
+        week=week,
+        model_version=version,
+        week_end=week + run.timeframe.horizon,
+        run_id=run.run_id,
+        as_of=run.as_of,
+        status=export.status(run, week),
+        outcome="no_predictions",
+        evaluated_at=run.began_at,
+        bytes_billed=0,
+        data_until=run.data_until,
+    )
+
+
+def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
+    """
+    Return the outcomes by probability, and how many converted without one.
+
+    Args:
+        groups: ``probability``, ``users`` and ``conversions``; null for no probability.
+    """
+    counted = groups.select(["probability", "users", "conversions"])
+    probability, users, conversions = map(numbers_of, counted.columns)
+    scored = ~np.isnan(probability)
+    observed = metrics.grouped(probability[scored], users[scored], conversions[scored])
+    return observed, int(conversions[~scored].sum())

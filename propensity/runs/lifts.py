@@ -1,0 +1,107 @@
+"""
+The lift of audiences: contacted users beside their control group, week by week.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+from propensity.audience.lift import figures
+from propensity.runs.evaluate import CATCH_UP
+from propensity.runs.export import status
+from propensity.tables.audiences import AUDIENCE_LIFT, GroupSums, Lift
+
+if TYPE_CHECKING:
+    from propensity.runs.run import Run
+
+Key = tuple[str, date]
+
+
+def publish_lifts(run: Run) -> list[Lift]:
+    """
+    Append and return the lift of weeks without final metrics, audience by audience.
+
+    Nothing where the use case has no audience, or scores events. Only the users who
+    became members in these weeks are read; of earlier weeks there are sums. Figures are
+    of all users so far: those after an open week change with it.
+    """
+    if run.use_case.scores_events:
+        return []
+    newest = run.as_of - run.timeframe.horizon
+    found = run.rows("audience_weeks", since=newest - CATCH_UP, until=newest)
+    shares = {(row["audience"], row["week"]): row["control_share"] for row in found}
+    if not shares:
+        return []
+    ever = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
+    # Outcomes that were mature once are so in a run for an earlier date, too.
+    final, sums = set[Key](), dict[Key, Sequence[GroupSums]]()
+    for row in run.read(Lift, "audience_lifts", **ever):
+        sums[row.audience, row.week] = row.sums
+        if row.status == "final":
+            final.add((row.audience, row.week))
+    sums |= sums_of_weeks(run, shares)
+    rows = list[Lift]()
+    for audience in sorted({name for name, _ in shares}):
+        rows += _of_audience(run, audience, sums, shares, final=final)
+    run.append(AUDIENCE_LIFT, rows)
+    return rows
+
+
+def _of_audience(
+    run: Run,
+    audience: str,
+    sums: Mapping[Key, Sequence[GroupSums]],
+    shares: Mapping[Key, float | None],
+    *,
+    final: set[Key],
+) -> list[Lift]:
+    """Return the lift of an audience from its first open week on."""
+    first = min(week for name, week in shares if name == audience)
+    share, rows = shares[audience, first] or 0.0, list[Lift]()
+    so_far, users = list[GroupSums](), 0
+    for name, week in sorted(sums):
+        if name != audience:
+            continue
+        groups = sums[name, week]
+        so_far += groups
+        users += sum(group.users for group in groups)
+        if week < first or not users:
+            continue
+        is_final = (name, week) in final or status(run, week) == "final"
+        row = Lift(
+            use_case=run.use_case.name,
+            audience=audience,
+            week=week,
+            week_end=week + run.timeframe.horizon,
+            status="final" if is_final else "provisional",
+            run_id=run.run_id,
+            evaluated_at=run.began_at,
+            control_share=share,
+            sums=groups,
+            figures=figures(so_far, control_share=share, is_final=is_final),
+        )
+        rows.append(row)
+    return rows
+
+
+def sums_of_weeks(run: Run, weeks: Iterable[Key]) -> dict[Key, Sequence[GroupSums]]:
+    """Return sums by group of weeks; none where all were members before."""
+    groups: dict[Key, Sequence[GroupSums]] = dict.fromkeys(weeks, ())
+    as_ofs = sorted({week for _, week in groups})
+    window = run.use_case.window(run.settings, as_ofs, today=run.as_of)
+    sql = run.use_case.statement("audience_outcomes")
+    for row in run.warehouse.rows(sql, window):
+        where = row["audience"], row["week"]
+        if where in groups:
+            groups[where] = [*groups[where], GroupSums.of(dict(row))]
+    return groups
+
+
+def shown_lifts(rows: Sequence[Lift]) -> dict[str, object]:
+    """Return rows for an answer, without the sums; nothing where there are none."""
+    shown = [row.columns() for row in rows]
+    for row in shown:
+        del row["sums"], row["run_id"]
+    return {"audiences": shown} if shown else {}
