@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 
 choices=(
   --function=audiences
-  --memory=2Gi              # the members of an audience are held
+  --memory=2Gi              # a million members take 1.6 GiB
   --cpu=1                   # it waits for receivers
   --concurrency=1           # a run has its instance for itself
   --timeout=3600            # the longest allowed; the next call continues from there

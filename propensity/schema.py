@@ -8,11 +8,12 @@ and so is the page of all tables. Nothing here talks to BigQuery.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache, cached_property
+from itertools import islice
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -33,6 +34,9 @@ from propensity.errors import SchemaError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+# In Python a row takes ten times as much memory as in Arrow.
+ROWS_AT_ONCE = 5_000
 
 # SQL's names of types, by Python's.
 _IN_SQL: Mapping[Any, str] = {
@@ -295,7 +299,7 @@ class Table:
 
         Args:
             rows: In Arrow, all columns in any order; or rows, or values by column, of
-                which missing ones are null.
+                which missing ones are null. Of these a few thousand are held at once.
 
         Raises:
             SchemaError: A column is missing in Arrow, or the table has no such column.
@@ -304,20 +308,26 @@ class Table:
 
         schema = self.arrow_schema()
         names = {*schema.names}
-        values = list[Mapping[str, object]]()
         if isinstance(rows, pa.Table):
-            wrong = names ^ {*rows.column_names}
-        else:
-            values += [row.stored() if isinstance(row, Row) else row for row in rows]
-            wrong = set[str]().union(*values) - names
+            self._check_columns(names ^ {*rows.column_names})
+            return rows.select(schema.names).cast(schema)
+        pieces = [schema.empty_table()]
+        rest = iter(rows)
+        while True:
+            values = list[Mapping[str, object]]()
+            for row in islice(rest, ROWS_AT_ONCE):
+                values.append(row.stored() if isinstance(row, Row) else row)
+            if not values:
+                return pa.concat_tables(pieces)
+            self._check_columns(set[str]().union(*values) - names)
+            pieces.append(pa.Table.from_pylist(values, schema=schema))
+
+    def _check_columns(self, wrong: Collection[str]) -> None:
         if wrong:
             raise SchemaError(
                 f"rows for {self.name} lack these columns, or have too many: "
                 f"{', '.join(sorted(wrong))}"
             )
-        if isinstance(rows, pa.Table):
-            return rows.select(schema.names).cast(schema)
-        return pa.Table.from_pylist(values, schema=schema)
 
     def batch(self, columns: Mapping[str, object], count: int) -> pa.RecordBatch:
         """Return so many rows, by columns; missing columns are null."""
@@ -368,3 +378,9 @@ def arrow_type(column: Column) -> pa.DataType:
     else:
         kind = kinds[column.type]
     return pa.list_(kind) if column.repeated else kind
+
+
+def rows_of(rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield rows as values by column, of which a few thousand are held at once."""
+    for batch in rows.to_batches(max_chunksize=ROWS_AT_ONCE):
+        yield from batch.to_pylist()

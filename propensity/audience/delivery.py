@@ -39,6 +39,7 @@ from propensity.errors import PropensityError, RequestError, Unavailable
 from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import Lease
+from propensity.schema import ROWS_AT_ONCE, rows_of
 from propensity.statements import statement
 from propensity.tables.audiences import AUDIENCE_LEDGER, Delivery
 
@@ -93,13 +94,13 @@ class Ledger:
         """
         sql = statement("audience_recorded")
         rows = self.deployment.warehouse.table(sql, self.key)
-        return [Delivery.of(row) for row in rows.to_pylist()]
+        return [Delivery.of(row) for row in rows_of(rows)]
 
     def listed(self) -> list[Member]:
         """Return who was added as of an earlier date, and not removed since."""
         sql = statement("audience_listed")
         rows = self.deployment.warehouse.table(sql, self.key)
-        return [Member(**row) for row in rows.to_pylist()]
+        return [Member(**row) for row in rows_of(rows)]
 
     def record(self, request: Request, status: str, reason: str | None = None) -> None:
         """Record a request's users, all with one status."""
@@ -338,7 +339,7 @@ def deliver(
     recorded: Sequence[Delivery],
     *,
     lease: Lease,
-    longest_s: float = math.inf,
+    ends_at: float = math.inf,
     watched: Watched = iter,
 ) -> Done:
     """
@@ -354,16 +355,18 @@ def deliver(
     Args:
         recorded: What the ledger has.
         lease: Of the delivery; nothing is sent without it.
-        longest_s: How long the delivery may take, in seconds.
+        ends_at: Until when requests may be sent, by the monotonic clock.
         watched: Hands over the requests, such as to a bar of progress.
     """
     requests = requests_left(ledger, recorded)
     for request in requests:
         if request.key != request.recorded_as:
             ledger.record(request, PENDING)
+        if len(ledger.rows) >= ROWS_AT_ONCE:
+            ledger.flush()
     ledger.flush()
     done = Done(ledger.about, users_of(requests, ADD) + users_of(requests, REMOVE))
-    course = Course(ledger, lease, done, longest_s)
+    course = Course(ledger, lease, done, ends_at)
     for row in recorded:
         has_taken = row.status == ACCEPTED or row.receipt is not None
         if has_taken and row.as_of == ledger.audience.as_of:
@@ -386,14 +389,14 @@ class Course:
     """
 
     def __init__(
-        self, ledger: Ledger, lease: Lease, done: Done, longest_s: float
+        self, ledger: Ledger, lease: Lease, done: Done, ends_at: float
     ) -> None:
         self.taken = set[str]()
         self._ledger = ledger
         self._lease = lease
         self._done = done
         self._clock = ledger.clock
-        self._ends_at = self._clock.monotonic() + longest_s
+        self._ends_at = ends_at
         self._due_at = -math.inf
         self._suppressed = suppression.NOBODY
         self._read_at = -math.inf

@@ -39,7 +39,7 @@ def end(
     secret: Secret,
     *,
     is_by_hand: bool = False,
-    longest_s: float = math.inf,
+    ends_at: float = math.inf,
     watched: delivery.Watched = iter,
     clock: Clock = SYSTEM,
 ) -> delivery.Done:
@@ -49,7 +49,7 @@ def end(
     Args:
         some: The audience and the list.
         is_by_hand: Whether a person has removed them; it is only recorded.
-        longest_s, watched: As of ``delivery.deliver``.
+        ends_at, watched: As of ``delivery.deliver``.
 
     Raises:
         RunInProgress: A delivery of the audience is under way.
@@ -79,7 +79,7 @@ def end(
         recorded = ledger.recorded()
         waiting = ledger.settle(recorded)
         done = delivery.deliver(
-            ledger, recorded, lease=lease, longest_s=longest_s, watched=watched
+            ledger, recorded, lease=lease, ends_at=ends_at, watched=watched
         )
         done.pending += waiting
     return done

@@ -24,6 +24,7 @@ from propensity.audience.values import as_json
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.ga4 import check_view
 from propensity.registry.deployment import Deployment
+from propensity.schema import rows_of
 from propensity.statements import statement
 from propensity.tables import every as tables
 
@@ -163,7 +164,7 @@ def find_or_choose(
         allowed = suppressed.without(rows, use_case.name)
         if named.sql_file.is_file() and now.date() > stored["selected_at"].date():
             allowed = _still_allowed(deployment, named, as_of, allowed)
-        members = [Member(**row) for row in allowed.to_pylist()]
+        members = [Member(**row) for row in rows_of(allowed)]
         texts = (member.attributes for member in members if member.attributes)
         columns = list(json.loads(next(texts, "{}")))
     return Audience(
@@ -329,7 +330,7 @@ def _still_allowed(
 def _with_attributes(rows: pa.Table, columns: Sequence[str]) -> Iterator[Member]:
     """Yield candidates, with further columns of their rows as JSON."""
     fields = [rows.schema.field(name) for name in columns]
-    for row in rows.to_pylist():
+    for row in rows_of(rows):
         text = as_json(row, fields) if fields else None
         published = {name: row[name] for name in PUBLISHED}
         yield Member(**published, is_control=row["was_control"], attributes=text)
@@ -337,18 +338,16 @@ def _with_attributes(rows: pa.Table, columns: Sequence[str]) -> Iterator[Member]
 
 def store(deployment: Deployment, audience: Audience) -> None:
     """Write the members of an audience: all of them or none."""
-    rows = [
-        {
-            **audience.key,
-            "control_group": audience.control.group,
-            "control_share": audience.control.share,
-            "selection": audience.selection,
-            "selected_at": audience.chosen_at,
-            **asdict(member),
-        }
-        for member in audience.members
-    ]
-    if rows:
+    same = {
+        **audience.key,
+        "control_group": audience.control.group,
+        "control_share": audience.control.share,
+        "selection": audience.selection,
+        "selected_at": audience.chosen_at,
+    }
+    # One after the other, as there may be a million.
+    rows = (same | asdict(member) for member in audience.members)
+    if audience.members:
         deployment.warehouse.write(tables.AUDIENCE_MEMBERS, rows)
 
 

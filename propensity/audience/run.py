@@ -117,7 +117,7 @@ def send(
     until: date | None = None,
     may_be_empty: bool = False,
     scheduled_on: date | None = None,
-    longest_s: float = math.inf,
+    ends_at: float = math.inf,
     watched: delivery.Watched = iter,
     clock: Clock = SYSTEM,
 ) -> delivery.Done:
@@ -128,7 +128,7 @@ def send(
         may_be_empty: Whether an empty audience takes users of earlier dates off the
             list.
         scheduled_on: The day on which the clock sends it; None where a person does.
-        longest_s: How long requests may be sent, in seconds; the next delivery goes on.
+        ends_at: As of ``delivery.deliver``; the next delivery goes on.
 
     Returns:
         What was done.
@@ -156,7 +156,7 @@ def send(
         recorded = ledger.recorded()
         waiting = ledger.settle(recorded)
         done = delivery.deliver(
-            ledger, recorded, lease=lease, longest_s=longest_s, watched=watched
+            ledger, recorded, lease=lease, ends_at=ends_at, watched=watched
         )
         done.pending += waiting
     return done

@@ -45,13 +45,14 @@ def send_due(run: Run) -> Answer:
         AudienceWaits: One could not be sent yet; the next call goes on.
         AudienceStopped: One was not sent, and a person must look at it.
     """
+    ends_at = run.clock.monotonic() + LONGEST_S
     waited = run.now() - (run.lease and run.lease.waiting_since or run.now())
     entries, failed, waits = list[dict[str, object]](), list[str](), False
     sums = Counter(dict.fromkeys(COUNTS, 0))
     for name in declared.names(run.use_case):
         outcome, done, failure = "sent", None, None
         try:
-            outcome, done = _sent(run, name)
+            outcome, done = _sent(run, name, ends_at)
         except errors.PropensityError as error:
             outcome, failure = error.code, error
         if done and done.failure:
@@ -104,14 +105,14 @@ def _still_waiting(run: Run) -> str:
     )
 
 
-def _sent(run: Run, name: str) -> tuple[str, Done | None]:
+def _sent(run: Run, name: str, ends_at: float) -> tuple[str, Done | None]:
     """Send an audience if it is due; return the outcome, and what was done."""
     named = declared.load(run.use_case, name)
     until, day = named.declared.until, run.as_of
     weekday = declared.WEEKDAYS[day.weekday()]
     is_due = weekday in named.declared.days or run.force
     if until and day > until:
-        return "ended", _ended(run, name, until) if is_due else None
+        return "ended", _ended(run, name, until, ends_at) if is_due else None
     if not is_due:
         return "not_due", None
     done = send(
@@ -120,13 +121,13 @@ def _sent(run: Run, name: str) -> tuple[str, Done | None]:
         secrets.reader(run.settings),
         until=day,
         scheduled_on=day,
-        longest_s=LONGEST_S - run.elapsed_s(),
+        ends_at=ends_at,
         clock=run.clock,
     )
     return "sent", done
 
 
-def _ended(run: Run, name: str, until: date) -> Done | None:
+def _ended(run: Run, name: str, until: date, ends_at: float) -> Done | None:
     """
     Take the users of an audience that is over off the list; None if there are none.
 
@@ -141,7 +142,7 @@ def _ended(run: Run, name: str, until: date) -> Done | None:
             run,
             lists[0],
             secrets.reader(run.settings),
-            longest_s=LONGEST_S - run.elapsed_s(),
+            ends_at=ends_at,
             clock=run.clock,
         )
     except errors.RequestError as error:

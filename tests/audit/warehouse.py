@@ -151,6 +151,12 @@ class LocalWarehouse(Warehouse):
             finally:
                 self.database.unregister("written")
 
+    def append(
+        self, table: Table, rows: pa.Table | Iterable[Row | Mapping[str, object]]
+    ) -> None:
+        """Append rows."""
+        self.write(table, rows)
+
     def create(self, table: Table) -> None:
         """Create a table where it is missing, and its view."""
         with self.lock:

@@ -24,7 +24,7 @@ from tests.rows import publish
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)
 # Arguments of a delivery, and no entries of a file.
-MORE = {"may_be_empty", "scheduled_on", "longest_s"}
+MORE = {"may_be_empty", "scheduled_on", "ends_at"}
 USERS = 200
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TABLES = (

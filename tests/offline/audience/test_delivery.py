@@ -400,7 +400,7 @@ class TestTries:
 
         with Busy() as receiver:
             began = deployment.clock.monotonic()
-            delivery = send(deployment, crm(receiver), longest_s=1_500)
+            delivery = send(deployment, crm(receiver), ends_at=began + 1_500)
             took_s = deployment.clock.monotonic() - began
             assert "the next call continues it" in delivery["failure"]
             assert (receiver.requests, took_s) == (2, 900)

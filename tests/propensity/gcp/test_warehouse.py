@@ -119,6 +119,28 @@ class TestRows:
         with pytest.raises(SchemaError, match="ma_predictions_runs"):
             warehouse.write(SCORES, rows)
 
+    def test_rows_of_any_number_are_held_a_few_thousand_at_once(self):
+        """Defect: the members of a large audience filled the memory of a function."""
+        held = 0
+        most = 0
+
+        class Values(dict):
+            def __init__(self, user: str) -> None:
+                nonlocal held, most
+                super().__init__(use_case="ga4_purchase", user_id=user)
+                held += 1
+                most = max(most, held)
+
+            def __del__(self) -> None:
+                nonlocal held
+                held -= 1
+
+        users = [f"u{number}" for number in range(30_000)]
+        written = SCORES.arrow(Values(user) for user in users)
+
+        assert written["user_id"].to_pylist() == users
+        assert most < 15_000
+
     def test_rows_say_that_a_table_is_older_than_the_code(self, warehouse):
         """Where functions are deployed before the set-up."""
         warehouse.execute("ALTER TABLE ma_predictions_runs DROP COLUMN expected_value")
