@@ -9,7 +9,6 @@ from 1.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Literal, NoReturn
@@ -24,13 +23,7 @@ from propensity.models.encoding import Floats
 from propensity.timeframe import FEWEST_SNAPSHOTS
 
 # Spreadsheets, databases and data frames write these where a value is not known.
-_GAPS = frozenset(
-    {
-        *("na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?", "-", "."),
-        *("\\n", "0000-00-00", "0000-00-00 00:00:00"),
-    }
-)
-_UNKNOWN = _GAPS | {"unknown"}
+_GAPS = r"n/?a|#n/a|<na>|nan|nat|null|none|[?.-]|\\n|0000-00-00( 00:00:00)?"
 # Numbers for people: with a currency, separators of thousands, a percent sign.
 _WRITTEN = r"[-+]?[$€£]? ?\d{1,3}([,. ']?\d{3})*([.,]\d+)? ?[%€$£]?"
 # A number with a decimal comma, and one whose comma can be nothing else.
@@ -42,11 +35,10 @@ _CODE = r"-?0\d+|\d+[eE]\d+|\+\d+"
 _CODES = 0.05
 # Days as texts, beside the time of day, which says how far its clock is from UTC.
 _DAYS = (
-    *("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%d.%m.%y"),
-    *("%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%Y", "%m-%d-%Y"),
-    *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
-    *("%Y-%m", "%Y/%m", "%m/%Y", "%b %Y", "%B %Y", "%Y %b", "%b-%y"),
-)
+    "%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y", "%m-%d-%Y",
+    "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%d-%b-%Y", "%d-%b-%y", "%d-%B-%Y",
+    "%b-%d-%Y", "%B-%d-%Y", "%Y-%m", "%m-%Y", "%b-%Y", "%B-%Y", "%Y-%b", "%b-%y",
+)  # fmt: skip
 # Other digits and points are numbers or versions.
 _DIGITS = (19_000_101, 20_991_231)
 _SHAPES = {"%Y%m%d": r"(19|20)\d{6}", "%d.%m.%y": r"\d\d\.\d\d\.\d\d"}
@@ -142,7 +134,8 @@ def label_of(column: pd.Series, outcome: str | None) -> tuple[pd.Series, str]:
     keys = values.str.lower()
     wanted = re.sub(r"\.0+$", "", outcome.strip().lower()) if outcome else None
     # Who predicts "unknown" knows what it is.
-    is_known = keys.notna() & (~keys.isin(_UNKNOWN) | (keys == wanted))
+    is_gap = keys.fillna("").str.fullmatch(rf"({_GAPS}|unknown)?").astype("bool")
+    is_known = ~is_gap | (keys == wanted)
     if wanted is None:
         wanted = max(_PAIRS, key=lambda key: keys.isin([key, _PAIRS[key]]).sum())
         odd = is_known & ~keys.isin([wanted, _PAIRS[wanted]])
@@ -192,6 +185,7 @@ def _moments_of(column: pd.Series) -> pd.Series:
         read = read.str.removesuffix(".0")
     count_of = read.value_counts()
     parts = count_of.index.to_series().astype("str").str.extract(_CLOCK)
+    parts[0] = parts[0].str.replace(r"[/ ,]+", "-", regex=True)
     best_count = 0
     days = pd.to_datetime(parts[0], format=_DAYS[0], errors="coerce")
     rivals: list[pd.Series] = []
@@ -207,7 +201,7 @@ def _moments_of(column: pd.Series) -> pd.Series:
             rivals.append(found)
     if 2 * best_count > len(read) and not all(rival.equals(days) for rival in rivals):
         hint = "write 2026-03-01, or leave the column out by --without"
-        problem = "may have the day or the month first, and no row tells which"
+        problem = "may have the day, the month or the year first, and no row tells"
         refuse(column, read.map(days).notna(), problem, hint=hint)
     clock = parts[[1, 2, 3]].replace(",", ".", regex=True).astype("float64").fillna(0)
     hours = clock[1].where(parts[4].isna(), clock[1] % 12)
@@ -317,7 +311,8 @@ def _number_or_category(
 
 def _words(read: pd.Series) -> pd.Series:
     """Return texts that are no gaps."""
-    return read.mask(read.str.lower().isin(_GAPS)).dropna()
+    words = read.dropna()
+    return words[~words.str.fullmatch(_GAPS, case=False).astype("bool")]
 
 
 def _refuse_odd(
@@ -407,34 +402,28 @@ def random_steps(users: pd.Series) -> Steps:
     return Steps(step_of_row=parts, days=days, names=names)
 
 
-def steps_of(
-    times: pd.Series, shown: pd.Series, horizon: int | None
-) -> Iterator[Steps]:
+def steps_of(times: pd.Series, shown: pd.Series, horizon: int | None) -> Steps:
     """
-    Yield ways to put rows into steps, the most natural first.
-
-    Months, weeks or days; else the table's own times where they are few; else ten
-    blocks of equal size.
+    Put rows into months, weeks or days; else by the table's own times, or ten blocks.
 
     Args:
         times: As ``times_of`` returns them; ``shown`` as the table has them.
         horizon: Days until a label is known; None for until the next step.
     """
-    is_dated = is_moments(times)
-    if is_dated and (periods := _periods(times, horizon=horizon)):
-        yield periods
-    if horizon is not None:
-        if not is_dated:
-            raise SchemaError(
-                f"--horizon-days needs dates, and row 1 has {str(shown.iloc[0])!r}",
-                hint="Write the times as 2026-03-01, or leave --horizon-days out",
-            )
-        return
-    values = times.astype("int64" if is_dated else "float64").to_numpy(np.float64)
-    distinct = np.unique(values)
-    if len(distinct) > _MOST_TIMES:
-        distinct = np.quantile(values, np.arange(10) / 10)
-    yield _blocks(values, shown, distinct)
+    if is_moments(times):
+        periods = _periods(times, horizon=horizon)
+        if periods is not None:
+            return periods
+    elif horizon is not None:
+        raise SchemaError(
+            f"--horizon-days needs dates, and row 1 has {str(shown.iloc[0])!r}",
+            hint="Write the times as 2026-03-01, or leave --horizon-days out",
+        )
+    values = times.astype("int64" if is_moments(times) else "float64").to_numpy(float)
+    starts = np.unique(values)
+    if len(starts) > _MOST_TIMES:
+        starts = np.quantile(values, np.arange(10) / 10)
+    return _blocks(values, shown, starts)
 
 
 def _periods(times: pd.Series, *, horizon: int | None) -> Steps | None:

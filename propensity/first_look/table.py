@@ -263,8 +263,9 @@ def try_table(
     if not read.used:
         hint = "add a column, or leave out fewer"
         raise SchemaError(f"{name} has no column to predict {label} from", hint=hint)
-    ways = _ways(read, tried, horizon_days)
-    parts, steps = _split(read, ways)
+    steps, timeframe = _steps(read, tried, horizon_days)
+    rows = read.rows(steps)
+    parts = of_users(rows, read.use_case, timeframe, settings=_SETTINGS, advice=_ADVICE)
     leaks = _leaks(parts, read.use_case)
     for column, feature in read.features.items():
         if feature.leak:
@@ -309,48 +310,33 @@ def _features(
     return features
 
 
-def _ways(
+def _steps(
     read: ReadTable, frame: pd.DataFrame, horizon_days: int | None
-) -> Sequence[Steps]:
-    """Return ways to put rows into steps, the most natural first."""
+) -> tuple[Steps, Timeframe]:
+    """Put rows into steps, with the time until their labels are known."""
     if read.time is None or read.times is None:
         if horizon_days is not None:
             hint = "Name the column that says when a row was true by --time"
             raise SchemaError("--horizon-days needs a time", hint=hint)
-        return [columns.random_steps(read.users)]
-    ways = list(columns.steps_of(read.times, frame[read.time], horizon_days))
-    _check_newest(ways[0], frame[read.label], read.labels)
-    return ways
-
-
-def _split(read: ReadTable, ways: Sequence[Steps]) -> tuple[Parts, Steps]:
-    """Split by the first steps that leave enough, or say why the most natural don't."""
-    refused: list[NotEnoughData] = []
-    for steps in ways:
-        horizon, count = steps.horizon_days, len(steps.days)
-        frame = Timeframe(lookback_days=1, horizon_days=horizon, settle_days=0)
-        try:
-            if count < FEWEST_SNAPSHOTS:
-                raise NotEnoughData(
-                    f"column {read.time} has {count} times: to train, to choose and to "
-                    f"test takes {FEWEST_SNAPSHOTS}",
-                    hint=f"{_ADVICE}, or leave --time out",
-                )
-            if not frame.are_enough(steps.days):
-                raise NotEnoughData(
-                    f"column {read.label} is known too late: {horizon} days after "
-                    f"{read.time}, whose values are from {steps.names[0]} to "
-                    f"{steps.names[-1]}",
-                    hint=f"{_ADVICE}, or lower --horizon-days",
-                )
-            rows = read.rows(steps)
-            parts = of_users(
-                rows, read.use_case, frame, settings=_SETTINGS, advice=_ADVICE
-            )
-            return parts, steps
-        except NotEnoughData as error:
-            refused.append(error)
-    raise refused[0]
+        steps = columns.random_steps(read.users)
+    else:
+        steps = columns.steps_of(read.times, frame[read.time], horizon_days)
+        _check_newest(steps, frame[read.label], read.labels)
+    horizon = steps.horizon_days
+    timeframe = Timeframe(lookback_days=1, horizon_days=horizon, settle_days=0)
+    if len(steps.days) < FEWEST_SNAPSHOTS:
+        raise NotEnoughData(
+            f"column {read.time} has {len(steps.days)} times: to train, to choose and "
+            f"to test takes {FEWEST_SNAPSHOTS}",
+            hint=f"{_ADVICE}, or leave --time out",
+        )
+    if not timeframe.are_enough(steps.days):
+        raise NotEnoughData(
+            f"column {read.label} is known too late: {horizon} days after {read.time}, "
+            f"whose values are from {steps.names[0]} to {steps.names[-1]}",
+            hint=f"{_ADVICE}, or lower --horizon-days",
+        )
+    return steps, timeframe
 
 
 def _card(
