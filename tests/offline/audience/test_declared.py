@@ -310,6 +310,38 @@ class TestStatement:
             ("POST", "newu190@EXAMPLE.com"),
         ]
 
+    def test_an_address_that_may_have_arrived_is_taken_off_the_list(
+        self, deployment, mail, tmp_path
+    ):
+        """Though the delivery ended after the old one was removed."""
+
+        class Closed(Addressed):
+            def take(self, method, *request):
+                answer = super().take(method, *request)
+                deployment.clock.advance(1)
+                return (403, {}, {}) if method == "POST" else answer
+
+        file, best = tmp_path / "winback.sql", {"top": 2, "control": "0%"}
+        file.write_text(EVEN)
+        with Addressed() as receiver:
+            send(deployment, mail(receiver), **best)
+            next_week(deployment, {"u190": 0.5, "u180": 0.4})
+            file.write_text(EVEN.replace("@example.com", "@new.com"))
+        with Closed() as receiver:
+            destination = mail(receiver) / "destinations" / "crm.toml"
+            text = destination.read_text().replace("batch = 25", "batch = 1")
+            destination.write_text(text)
+            assert send(deployment, tmp_path, **best)["failure"]
+            next_week(deployment, {"u170": 0.5})
+        with Addressed() as receiver:
+            send(deployment, mail(receiver), **best)
+
+        assert [(method, one["id"]) for method, one in receiver.sent] == [
+            ("DELETE", "u180@new.com"),
+            ("DELETE", "u190@new.com"),
+            ("POST", "u170@new.com"),
+        ]
+
     def test_a_statement_gives_the_address_by_which_a_receiver_rejects_and_forgets(
         self, deployment, mail, tmp_path
     ):
