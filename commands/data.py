@@ -103,8 +103,8 @@ def forget(
     Adds the users to the list of suppressed users, so that functions accept nothing new
     about them, removes their rows from every table and Parquet file, earlier
     generations included, and searches again. You can interrupt it and run it again. The
-    report names no user, and says when to run it once more, because of late data. See
-    docs/privacy.md.
+    report names no user. It names the receivers that took them, and says when to run
+    the command once more. See docs/privacy.md.
     """
     from offline import forget as program
     from propensity.settings import Settings

@@ -237,9 +237,10 @@ def allow_again(
             [row] = warehouse.rows(statement("suppressed_then", own=SQL), those)
             if row["entries"]:
                 notes.append(
-                    f"{row['entries']} entries of the same runs of forget stay on the "
-                    "list: of others who were forgotten then, or of these persons' "
-                    "browsers that the export has no more. Name those to remove them."
+                    "Entries that the same runs of forget made and that stay on the "
+                    f"list: {row['entries']}. They are of others, or of browsers of "
+                    "these persons that the export no longer has; to remove them, "
+                    "name their ids."
                 )
         index.publish_suppressed(warehouse, artifacts)
     return {"users": len(users), "entries_removed": removed, "notes": notes}

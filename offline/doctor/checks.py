@@ -171,8 +171,8 @@ def check_user_ids(exam: Examination) -> Iterator[Finding]:
         [row] = exam.warehouse.rows(sql, {**window, "user_column": "person"})
         if row["ids"]:
             yield Finding(
-                f"{row['ids']} user ids are on more than 50 browsers each, so they are "
-                "placeholders, and no person's",
+                f"user ids that are on more than 50 browsers each: {row['ids']}. They "
+                "are placeholders, not persons",
                 "have the site send no user_id for visitors who are not logged in; "
                 "until then these ids join no browsers to a person",
             )

@@ -332,7 +332,7 @@ class TestCommand:
             False,
             True,
         ]
-        assert "1 entries" in answer["notes"][0]
+        assert "stay on the list: 1" in answer["notes"][0]
 
     def test_forgetting_says_how_the_export_is_cleared_by_its_owner(self, site):
         """Events of the export are counted; the statement has project and dataset."""
