@@ -105,7 +105,8 @@ END
 }
 
 # Write what both roots read: values of variables, and what the code and your use cases
-# say. Prints which services run an older revision than their latest.
+# say. Prints which services run an older revision than their latest, and which audiences
+# are sent on days without predictions.
 values() {
   mkdir -p "$work"
   # Without this list all callers would look foreign: only a plan does without.
