@@ -356,7 +356,7 @@ def _days(moments: pd.Series, times: pd.Series | None) -> Feature:
     """Return the days from dates to the rows' times, or to the last of the dates."""
     moments = moments.where(moments.dt.year.between(_FIRST_YEAR, _LAST_YEAR))
     if times is None:
-        times = pd.Series(moments.max(), moments.index)
+        times = pd.Series(moments.max(), moments.index, dtype=moments.dtype)
     if not is_moments(times):
         return Feature(why="dates, but the rows' times are not dates")
     days = (times - moments).dt.total_seconds() / 86_400

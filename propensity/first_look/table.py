@@ -318,7 +318,11 @@ def _steps(
         if horizon_days is not None:
             hint = "Name the column that says when a row was true by --time"
             raise SchemaError("--horizon-days needs a time", hint=hint)
-        steps = columns.random_steps(read.users)
+        # Rows that are alike may be of one user, and are on one side.
+        rows = pd.util.hash_pandas_object(frame.astype("str"), index=False).astype(
+            "str"
+        )
+        steps = columns.random_steps(read.users if read.user else rows)
     else:
         steps = columns.steps_of(read.times, frame[read.time], horizon_days)
         _check_newest(steps, frame[read.label], read.labels)

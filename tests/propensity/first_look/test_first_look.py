@@ -320,6 +320,17 @@ def test_a_table_without_times_is_tried_on_users_drawn_at_random():
     assert set(last) == tested
 
 
+def test_rows_without_a_user_that_repeat_are_on_one_side():
+    """A model would know the rows that it is tested on."""
+    frame = customers(75).drop(columns=["customer", "month"]).assign(until="9999-12-31")
+    look = try_table(pd.concat([frame, frame]), label="churned")
+    parts = look.trained.parts
+    tested = set(parts.holdout.rows["note"].to_pylist())
+
+    assert tested.isdisjoint(parts.before.rows["note"].to_pylist())
+    assert look.left_out["until"] == "empty, or the same in every row"
+
+
 @pytest.mark.parametrize(
     ("column", "row", "value", "problem"),
     [
