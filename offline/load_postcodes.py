@@ -2,7 +2,8 @@
 Load postcodes and their socioeconomic index into the table ``postcode_index``.
 
 Postcodes are compared in capitals and without spaces. A postcode with several values
-gets their lower median. One load job replaces the whole table.
+gets their lower median; every British outward code gets the lower median of its
+postcodes, for those that the table lacks. One load job replaces the whole table.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from offline import table_files
 from propensity.errors import SchemaError
-from propensity.events.postcodes import normalised
+from propensity.events.postcodes import normalised, outward
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
 from propensity.tables import every as tables
@@ -82,18 +83,25 @@ def table_of(table: pa.Table, *, loaded_on: date) -> tuple[pa.Table, dict[str, A
         raise SchemaError(f"none of {len(given):,} rows has a postcode and an index")
     by_postcode = complete.drop_duplicates().groupby(POSTCODE)[INDEX]
     values = by_postcode.quantile(interpolation="lower")
+    by_outward = values.groupby(values.index.map(outward))
+    medians = by_outward.quantile(interpolation="lower")
+    # An outward code that the file itself has an index of keeps that index.
+    medians = medians.drop(medians.index.intersection(values.index))
+    both = pd.concat([values, medians])
     summary = {
         "rows": len(given),
         "skipped": len(given) - len(complete),
         "conflicts": int((by_postcode.size() > 1).sum()),
         "postcodes": len(values),
+        "outward_codes": len(medians),
         "lowest": float(values.min()),
         "highest": float(values.max()),
     }
     rows = {
-        POSTCODE: pa.array(values.index, pa.string()),
-        INDEX: values.to_numpy(),
-        "loaded_on": pa.repeat(pa.scalar(loaded_on), len(values)),
+        POSTCODE: pa.array(both.index, pa.string()),
+        INDEX: both.to_numpy(),
+        "is_outward": np.arange(len(both)) >= len(values),
+        "loaded_on": pa.repeat(pa.scalar(loaded_on), len(both)),
     }
     return pa.table(rows), summary
 

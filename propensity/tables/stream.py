@@ -115,10 +115,11 @@ STREAM_COMPACTIONS = Table(
 
 
 class Postcode(Row):
-    """One row per postcode."""
+    """One row per postcode, and per outward code for unknown ones in it."""
 
     postcode: Annotated[str, "Capitals, without spaces"]
     socioeconomic_idx: Annotated[float, "The index"]
+    is_outward: Annotated[bool | None, "Whether it is the median of an outward code"]
     loaded_on: Annotated[date, "UTC day of the load"]
 
 

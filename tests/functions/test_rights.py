@@ -246,7 +246,7 @@ def place(borrow_module_deployment, tmp_path_factory) -> Deployment:
     )
     place = place.with_constants(minimum_training_rows=20, minimum_conversions=2)
     place.suppress("user.004")
-    code = {"socioeconomic_idx": 5.0, "loaded_on": TRAINED}
+    code = {"socioeconomic_idx": 5.0, "loaded_on": TRAINED, "is_outward": True}
     codes = [{**code, "postcode": f"AB{n}"} for n in range(2 * SMALL_ROWS)]
     append_rows(place.warehouse, tables.POSTCODE_INDEX, codes)
     games = Games(users=150, days=42, maximum_events=8).events()

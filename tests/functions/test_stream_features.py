@@ -28,7 +28,7 @@ PUBLISHED_AT = datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
 def site(emulators) -> Iterator[Deployment]:
     """Tables and topics of these tests; each has users of its own."""
     with new_site(emulators) as site:
-        code = {"postcode": "AB101AB", "socioeconomic_idx": 6.0}
+        code = {"postcode": "AB101AB", "socioeconomic_idx": 6.0, "is_outward": False}
         row = code | {"loaded_on": datetime.now(UTC).date()}
         append_rows(site.warehouse, tables.POSTCODE_INDEX, [row])
         yield site

@@ -42,7 +42,9 @@ LOADED = {
     "QD31AA": 2.0,
     "QD31AB": 8.0,
     "D02X285": 6.0,
+    # The file itself has it.
     "QA1": 7.0,
+    "QD3": 2.0,
 }
 ONE = "postcode,socioeconomic_idx\nQA12BD,7\n"
 
@@ -59,15 +61,16 @@ def written(tmp_path):
 
 class TestTheCommand:
     def test_the_command_replaces_the_table_by_a_file(self, written, prepared, capsys):
-        """Postcodes in capitals without spaces are in the table; nothing of what was
-        loaded before is left, and twice equals once. The output counts every row."""
+        """Postcodes in capitals without spaces, and outward codes with the median of
+        their postcodes, are in the table; nothing of what was loaded before is left,
+        and twice equals once. The output counts every row."""
         for text in (ONE, CSV, CSV):
             command = ("load", "postcodes", written(text), "--json")
             assert prepared.command(*command) == 0
             answer = json.loads(capsys.readouterr().out)
 
-        counted = ("rows", "postcodes", "skipped", "conflicts")
-        assert [answer[name] for name in counted] == [12, 7, 2, 1]
+        counted = ("rows", "postcodes", "outward_codes", "skipped", "conflicts")
+        assert [answer[name] for name in counted] == [12, 7, 1, 2, 1]
         rows = prepared.warehouse.table(statement("postcodes")).to_pylist()
         assert {row["postcode"]: row["socioeconomic_idx"] for row in rows} == LOADED
         name = f"{prepared.settings.dataset}.postcode_index"
@@ -132,7 +135,8 @@ class TestFiles:
 
 @given(st.permutations(CSV.splitlines()[1:]))
 def test_rows_give_the_same_in_any_order(lines):
-    """Each postcode has the lower median of its different values."""
+    """Each postcode has the lower median of its different values, each outward code
+    the lower median of its postcodes."""
     columns = zip(*(line.split(",") for line in lines), strict=True)
     table = pa.table([*columns], ["postcode", "town", "socioeconomic_idx"])
     values = [float(one) if one else None for one in table[2].to_pylist()]
@@ -141,3 +145,4 @@ def test_rows_give_the_same_in_any_order(lines):
 
     rows = made.cast(tables.POSTCODE_INDEX.arrow_schema()).to_pylist()
     assert {row["postcode"]: row["socioeconomic_idx"] for row in rows} == LOADED
+    assert {row["postcode"] for row in rows if row["is_outward"]} == {"QD3"}

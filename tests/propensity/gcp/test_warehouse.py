@@ -85,7 +85,7 @@ class TestRows:
 
     def test_rows_replace_all_others(self, warehouse):
         """Whoever reads sees the old rows or the new ones."""
-        row = {"socioeconomic_idx": 0.5, "loaded_on": DAY}
+        row = {"socioeconomic_idx": 0.5, "is_outward": False, "loaded_on": DAY}
         warehouse.create(POSTCODE_INDEX)
         for postcode in ("A", "B"):
             rows = POSTCODE_INDEX.arrow([{**row, "postcode": postcode}])
