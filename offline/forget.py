@@ -18,7 +18,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from importlib import resources
 from typing import Any, TextIO
 
@@ -113,7 +113,7 @@ def run(
         events = work.export_events()
         bytes_billed = warehouse.bytes_billed
     follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
-    again = (datetime.now(UTC) + follow).isoformat(timespec="seconds")
+    again = (SYSTEM.now() + follow).isoformat(timespec="seconds")
     text = statement("forget_ga4_export", own=SQL) if events else ""
     left = after.total() + len(work.unreadable) + len(work.kept(work.users))
     return {
@@ -277,7 +277,7 @@ class Work:
     def suppress(self) -> None:
         """Add the users to the list of suppressed users, unless they are on it."""
         key, table = self.warehouse.settings.suppression_key, tables.SUPPRESSED_USERS
-        use_case, now = self.use_case or EVERYWHERE, datetime.now(UTC)
+        use_case, now = self.use_case or EVERYWHERE, SYSTEM.now()
         index.check_key(self.artifacts, key)
         self.warehouse.create(table)
         known = suppression.read(self.warehouse)

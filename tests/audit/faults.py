@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,9 @@ from propensity.errors import Unavailable
 from tests.audit.bucket import LocalBucket
 from tests.audit.warehouse import LocalWarehouse
 
-KILLED, AWAY = "killed", "away"
+KILLED = "killed"
+# A write is not made; or it is, and the answer is lost.
+AWAY, UNSURE = "away", "away after a write"
 
 
 class Killed(BaseException):
@@ -39,6 +41,7 @@ class Faults:
     kind: str = ""
     left: int = 0
     armed: bool = False
+    call: Any = None
 
     def clear(self) -> None:
         """Let nothing befall anybody."""
@@ -49,12 +52,13 @@ class Faults:
         self.kind, self.left = kind, steps
 
     @contextlib.contextmanager
-    def during_call(self) -> Iterator[None]:
+    def during(self, call: Any) -> Iterator[None]:
         """Count the steps of a call; one that another call is within counts alone."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         self.armed = bool(self.kind)
+        self.call = call
         try:
             yield
         finally:
@@ -83,10 +87,10 @@ class Faults:
     def _counted(self, method: Any, name: str) -> Any:
         @functools.wraps(method)
         def called(*given: Any, **more: Any) -> Any:
-            self._step(name)
+            self._step(name, (KILLED, AWAY))
             result = method(*given, **more)
             try:
-                self._step(name)
+                self._step(name, (KILLED, UNSURE))
             except BaseException:
                 if isinstance(result, requests.Response):
                     result.close()
@@ -95,14 +99,17 @@ class Faults:
 
         return called
 
-    def _step(self, name: str) -> None:
-        if not self.armed or threading.current_thread() is not threading.main_thread():
+    def _step(self, name: str, kinds: Sequence[str]) -> None:
+        is_main = threading.current_thread() is threading.main_thread()
+        if not self.armed or not is_main or self.kind not in kinds:
             return
-        if self.kind == AWAY and name != "write":
+        # An append is a write in the end.
+        if self.kind != KILLED and name != "write":
             return
         self.left -= 1
         if self.left > 0:
             return
+        self.call.fault = self.kind
         if self.kind == KILLED:
             raise Killed
         self.armed = False

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.audit import promises
-from tests.audit.faults import AWAY, KILLED
+from tests.audit.faults import AWAY, KILLED, UNSURE
 from tests.audit.receiver import BUSY, LOST, TROUBLES, ListName
 from tests.audit.world import (
     USE_CASES,
@@ -20,17 +20,26 @@ from tests.audit.world import (
     Destination,
     World,
     due_on,
+    person_of,
 )
 
-USERS = [f"u{number}" for number in range(12)]
+PEOPLE = [f"u{number}" for number in range(10)]
+# Two of them have another browser.
+USERS = [*PEOPLE, "u0b", "u1b"]
 ZONES = ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "Pacific/Auckland")
-users = st.sampled_from(USERS)
+# A person or an audience, as a place among those that there are.
+places = st.integers(0, 9)
 # Users of a publication, the best first.
-orders = st.lists(users, min_size=3, unique=True)
+orders = st.lists(st.sampled_from(USERS), min_size=3, unique=True)
 controls = st.sampled_from(["0%", "20%", "50%"])
+groups = st.sampled_from(["", "all", "all"])
 tops = st.sampled_from([4, 12])
 scripts = st.lists(st.sampled_from(["", *TROUBLES]), max_size=4)
-faults = st.none() | st.tuples(st.sampled_from([KILLED, AWAY]), st.integers(1, 60))
+faults = (
+    st.none()
+    | st.tuples(st.just(KILLED), st.integers(1, 60))
+    | st.tuples(st.sampled_from([AWAY, UNSURE]), st.integers(1, 10))
+)
 # What happens before a try is answered, and how it is: which try, and what.
 meanwhiles = st.none() | st.tuples(
     st.integers(1, 3),
@@ -50,6 +59,7 @@ class Deliveries(RuleBasedStateMachine):
         zone=st.sampled_from(ZONES),
         order=orders,
         control=controls,
+        group=groups,
         top=tops,
         batch=st.sampled_from([1, 3, 20]),
         removes=st.booleans(),
@@ -57,20 +67,21 @@ class Deliveries(RuleBasedStateMachine):
     def begin(
         self,
         *,
-        zone: str,
+        zone: str = ZONES[0],
         order: list[str],
-        control: str,
-        top: int,
-        batch: int,
-        removes: bool,
+        control: str = "0%",
+        group: str = "",
+        top: int = 12,
+        batch: int = 3,
+        removes: bool = True,
     ) -> None:
         """Declare an audience, and let a person send its first date."""
         world, self.zone = self.world, zone
         world.begin()
         self.has_begun = True
-        world.addresses |= {user: f"{user}@one.example" for user in USERS}
+        world.addresses |= {user: f"{person_of(user)}@one.example" for user in USERS}
         world.connect(Destination(batch=batch, removes=removes))
-        audience = Audience(top=top, control=control)
+        audience = Audience(top=top, control=control, group=group)
         world.declare(audience)
         world.publish(order)
         self.judge_by_hand(audience, world.by_hand(audience))
@@ -89,11 +100,11 @@ class Deliveries(RuleBasedStateMachine):
         self,
         *,
         order: list[str],
-        late: int,
-        down: int,
-        script: Any,
-        fault: Any,
-        meanwhile: Any,
+        late: int = 0,
+        down: int = 0,
+        script: Any = (),
+        fault: Any = None,
+        meanwhile: Any = None,
     ) -> None:
         """Let the clock send next Monday, as predictions and receivers let it."""
         self.monday(
@@ -101,8 +112,7 @@ class Deliveries(RuleBasedStateMachine):
         )
 
     @rule(
-        name=st.sampled_from(["aaa", "bbb"]),
-        use_case=st.sampled_from(USE_CASES),
+        place=places,
         script=scripts,
         fault=faults,
         meanwhile=meanwhiles,
@@ -111,15 +121,14 @@ class Deliveries(RuleBasedStateMachine):
     def send(
         self,
         *,
-        name: str,
-        use_case: str,
-        script: Any,
-        fault: Any,
-        meanwhile: Any,
-        is_file_wrong: bool,
+        place: int,
+        script: Any = (),
+        fault: Any = None,
+        meanwhile: Any = None,
+        is_file_wrong: bool = False,
     ) -> None:
         """Let a person send an audience."""
-        audience = self.world.audiences.get((use_case, name))
+        audience = self.audience(place)
         if audience is None:
             return
         self.world.receiver.is_file_wrong = is_file_wrong
@@ -127,11 +136,18 @@ class Deliveries(RuleBasedStateMachine):
         self.judge_by_hand(audience, self.world.by_hand(audience))
         self.world.receiver.is_file_wrong = False
 
-    @rule(name=st.sampled_from(["aaa", "bbb"]), use_case=st.sampled_from(USE_CASES))
-    def preview(self, name: str, use_case: str) -> None:
+    @rule(place=places)
+    def preview(self, *, place: int) -> None:
         """Let a person look at an audience."""
-        if audience := self.world.audiences.get((use_case, name)):
+        if audience := self.audience(place):
             self.world.by_hand(audience, "preview")
+
+    @rule(place=places)
+    def end(self, *, place: int) -> None:
+        """Let a person end an audience."""
+        if audience := self.audience(place):
+            self.world.by_hand(audience, "end")
+            promises.check(self.world)
 
     # -- what people change
 
@@ -140,20 +156,20 @@ class Deliveries(RuleBasedStateMachine):
         use_case=st.sampled_from(USE_CASES),
         top=tops,
         control=controls,
-        group=st.sampled_from(["", "all"]),
+        group=groups,
         destination=st.sampled_from(["crm", "other"]),
         ends=st.booleans(),
     )
     def declare(
         self,
         *,
-        name: str,
-        use_case: str,
-        top: int,
-        control: str,
-        group: str,
-        destination: str,
-        ends: bool,
+        name: str = "aaa",
+        use_case: str = USE_CASES[0],
+        top: int = 12,
+        control: str = "0%",
+        group: str = "",
+        destination: str = "crm",
+        ends: bool = False,
     ) -> None:
         """Write an audience's file, new or changed."""
         until = self.world.clock.now().date() if ends else None
@@ -168,38 +184,42 @@ class Deliveries(RuleBasedStateMachine):
         )
         self.world.declare(audience)
 
-    @rule(name=st.sampled_from(["aaa", "bbb"]), use_case=st.sampled_from(USE_CASES))
-    def delete(self, name: str, use_case: str) -> None:
+    @rule(place=places)
+    def delete(self, *, place: int) -> None:
         """Delete an audience's files."""
-        if audience := self.world.audiences.get((use_case, name)):
+        if audience := self.audience(place):
             self.world.remove(audience)
 
     @rule(
         file=st.sampled_from(["crm", "other"]),
         name=st.sampled_from(["crm-one", "crm-two"]),
-        path=st.sampled_from(["people", "others"]),
         removes=st.booleans(),
     )
-    def connect(self, file: str, name: str, path: str, removes: bool) -> None:
+    def connect(self, file: str, name: str, removes: bool) -> None:
         """Write a destination's file, new or changed."""
-        self.world.connect(
-            Destination(file=file, name=name, path=path, removes=removes)
-        )
+        self.world.connect(Destination(file=file, name=name, removes=removes))
 
-    @rule(user=users, address=st.sampled_from(["two", "three"]))
-    def move(self, user: str, address: str) -> None:
-        """Give a user another address."""
-        self.world.move(user, f"{user}@{address}.example")
+    @rule(place=places, domain=st.sampled_from(["two", "three"]))
+    def move(self, *, place: int, domain: str) -> None:
+        """Give a person another address."""
+        self.world.move(self.person(place), domain)
 
-    @rule(user=users)
-    def suppress(self, user: str) -> None:
-        """Suppress a user."""
-        self.world.suppress(user)
+    @rule(place=places)
+    def suppress(self, *, place: int) -> None:
+        """Suppress a person."""
+        self.world.suppress(self.person(place))
 
-    @rule(user=users)
-    def forget(self, user: str) -> None:
-        """Forget a user."""
-        self.world.forget(user)
+    @rule(place=places, is_folder_broken=st.booleans())
+    def forget(self, *, place: int, is_folder_broken: bool) -> None:
+        """Forget a person."""
+        if is_folder_broken:
+            self.world.break_folder()
+        self.command_forget(self.person(place))
+
+    @rule()
+    def expire(self) -> None:
+        """Let members expire, by the retention of their table."""
+        self.world.expire()
 
     @rule()
     def lose_key(self) -> None:
@@ -207,6 +227,18 @@ class Deliveries(RuleBasedStateMachine):
         self.world.lose_key()
 
     # -- the pieces
+
+    def audience(self, place: int) -> Audience | None:
+        """Return an audience by its place."""
+        declared = [*self.world.audiences.values()]
+        return declared[place % len(declared)] if declared else None
+
+    def person(self, place: int) -> str:
+        """Return a person by their place, among those on lists if there are any."""
+        lists = self.world.receiver.lists.values()
+        listed = sorted({person.name for people in lists for person in people})
+        people = listed or PEOPLE
+        return people[place % len(people)]
 
     def monday(
         self,
@@ -258,17 +290,23 @@ class Deliveries(RuleBasedStateMachine):
         if meanwhile:
             nth, what, trouble = meanwhile
             happens = {
-                "suppress": lambda: self.world.suppress(self.first_user()),
-                "forget": lambda: self.world.forget(self.first_user()),
+                "suppress": lambda: self.world.suppress(self.somebody()),
+                "forget": lambda: self.world.forget(self.somebody()),
                 "sleep 7 minutes": lambda: self.sleep(timedelta(minutes=7)),
                 "sleep a week": lambda: self.sleep(WEEK),
             }[what]
             receiver.meanwhile[len(receiver.tries) + nth] = happens
             receiver.script[:] = [*script, "", "", ""][: nth - 1] + [trouble]
 
-    def first_user(self) -> str:
-        """Return somebody of the request that the receiver has not answered yet."""
-        return self.world.receiver.tries[-1].people[0].user
+    def somebody(self) -> str:
+        """Return a person of the request that the receiver has not answered yet."""
+        return self.world.receiver.tries[-1].people[0].name
+
+    def command_forget(self, person: str) -> None:
+        """Let a person forget somebody, and ask about it."""
+        report = self.world.forget(person)
+        promises.receivers_are_named(self.world, person)
+        promises.forgotten_are_nowhere(self.world, person, report)
 
     def sleep(self, time: timedelta) -> None:
         """Let the sender's machine sleep, while a person sends its audience."""
@@ -296,9 +334,11 @@ class Deliveries(RuleBasedStateMachine):
         """Ask about a delivery that is complete."""
         world = self.world
         destination = world.destinations[audience.use_case, audience.destination]
-        name = ListName(f"/{destination.path}", audience.use_case, audience.name)
+        name = ListName(f"/{destination.name}", audience.use_case, audience.name)
         promises.everybody_was_sent(world, audience.use_case, audience.name, as_of)
         promises.everybody_is_on_the_list(world, name, as_of)
+        if destination.removes:
+            promises.who_left_is_taken_off(world, name, as_of)
 
     def teardown(self) -> None:
         """Let a last week come, in which all is well."""
@@ -309,3 +349,6 @@ class Deliveries(RuleBasedStateMachine):
         self.monday(USERS)
         for audience in [*world.audiences.values()]:
             self.judge_by_hand(audience, world.by_hand(audience))
+        promises.abandoned_lists_are_named(world)
+        for person in [person for person in PEOPLE if world.is_forgotten(person)]:
+            self.command_forget(person)

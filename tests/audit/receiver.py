@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,10 +40,14 @@ class ListName:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody in a request: the user's id, and the address the receiver knows."""
+    """Somebody in a request: the address alone, as the receiver knows people."""
 
-    user: str
     address: str
+
+    @property
+    def name(self) -> str:
+        """Whose address it is."""
+        return self.address.partition("@")[0]
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Receiver:
 
     Attributes:
         tries: Everything that arrived, oldest first.
-        lists: Who is on which list, by address.
+        lists: Who is on which list.
         script: What becomes of the next tries.
         meanwhile: What happens in the world before a try of a number is answered.
         is_down: Whether every try is answered 503.
@@ -95,9 +99,7 @@ class Receiver:
 
     clock: MachineClock
     tries: list[Try] = field(default_factory=list)
-    lists: dict[ListName, dict[str, str]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
+    lists: dict[ListName, set[Person]] = field(default_factory=lambda: defaultdict(set))
     script: list[str] = field(default_factory=list)
     meanwhile: dict[int, Callable[[], None]] = field(default_factory=dict)
     is_down: bool = False
@@ -128,10 +130,7 @@ class Receiver:
         """Return status and content of an answer; None for one that is lost."""
         number = len(self.tries) + 1
         content = json.loads(body)
-        people = tuple(
-            Person(user["id"], user["address"] or user["id"])
-            for user in content["users"]
-        )
+        people = tuple(Person(user["address"]) for user in content["users"])
         name = ListName(path, content["use_case"], content["audience"])
         action = ACTIONS[method]
         trouble = self.script.pop(0) if self.script else ""
@@ -153,9 +152,9 @@ class Receiver:
         self.tries.append(arrived)
         for person in outcome.taken:
             if action == "add":
-                self.lists[name][person.address] = person.user
+                self.lists[name].add(person)
             else:
-                self.lists[name].pop(person.address, None)
+                self.lists[name].discard(person)
         if happens := self.meanwhile.pop(number, None):
             happens()
         if trouble == LOST:
@@ -179,18 +178,9 @@ class Receiver:
             if trouble == PARTLY:
                 refused = people[:1]
             taken = people[len(refused) :]
-            errors = [{"id": person.user} for person in refused]
+            errors = [{"address": person.address} for person in refused]
             self.outcomes[key] = Outcome(200, {"errors": errors}, taken, refused)
         return self.outcomes[key]
-
-    def times_taken(self) -> Counter[tuple[ListName, str, str, str, str]]:
-        """Count the keys under which somebody was taken, by list, date and action."""
-        keys = {
-            (one.list, one.as_of, one.action, person.user, one.key)
-            for one in self.tries
-            for person in one.taken
-        }
-        return Counter(key[:-1] for key in keys)
 
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
@@ -215,7 +205,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             self.send_header("Content-Length", f"{len(data)}")
             if status == 503:
-                self.send_header("Retry-After", "240")
+                self.send_header("Retry-After", "600")
             self.end_headers()
             self.wfile.write(data)
 

@@ -51,11 +51,11 @@ audience = "{{audience}}"
 as_of = "{{as_of}}"
 users = "{{users}}"
 [user]
-id = "{{user_id}}"
 address = "{{email}}"
 [answer]
 rejected = "errors"
-user = "id"
+user = "address"
+by = "email"
 {removal}
 """
 
@@ -69,6 +69,7 @@ class Audience:
     top: int = 4
     control: str = "30%"
     group: str = ""
+    by: str = "email"
     destination: str = "crm"
     until: date | None = None
 
@@ -80,6 +81,8 @@ class Audience:
             f'control = "{self.control}"',
             f'destination = "{self.destination}"',
         ]
+        if self.by != "user_id":
+            lines.append(f'control_by = "{self.by}"')
         if self.group:
             lines.append(f'control_group = "{self.group}"')
         if self.until:
@@ -93,7 +96,6 @@ class Destination:
 
     file: str = "crm"
     name: str = "crm-one"
-    path: str = "people"
     batch: int = 2
     removes: bool = True
 
@@ -106,6 +108,7 @@ class Call:
     Attributes:
         status: Of an answer over HTTP, or the exit code of a command.
         killed: Whether its process was killed.
+        fault: What befell it.
         said: All that it printed.
         first_try, last_try: How many tries the receiver had heard before, and after.
         others: Calls that began and ended meanwhile.
@@ -122,6 +125,7 @@ class Call:
     status: int | None = None
     answer: Mapping[str, Any] = field(default_factory=dict)
     killed: bool = False
+    fault: str = ""
     lines: Sequence[Mapping[str, Any]] = ()
     said: str = ""
     ended_at: datetime | None = None
@@ -147,6 +151,7 @@ class World:
     destinations: dict[tuple[str, str], Destination] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
     suppressed: list[tuple[str, datetime]] = field(default_factory=list)
+    seen_members: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
     forgotten: list[Call] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     under_way: list[Call] = field(default_factory=list)
@@ -191,11 +196,13 @@ class World:
             self.destinations,
             self.addresses,
             self.suppressed,
+            self.seen_members,
             self.forgotten,
             self.calls,
             self.under_way,
         ):
             kept.clear()
+        shutil.rmtree(self.folder / "broken", ignore_errors=True)
         for use_case in USE_CASES:
             shutil.rmtree(self.folder / use_case, ignore_errors=True)
             (self.folder / use_case / "audiences" / "destinations").mkdir(parents=True)
@@ -220,7 +227,7 @@ class World:
         text = DESTINATION.format(
             name=destination.name,
             url=self.receiver.url,
-            path=destination.path,
+            path=destination.name,
             batch=destination.batch,
             removal=removal,
         )
@@ -229,9 +236,10 @@ class World:
             name = f"destinations/{destination.file}.toml"
             self._file(use_case, name).write_text(text)
 
-    def move(self, user: str, address: str) -> None:
-        """Give a user another address."""
-        self.addresses[user] = address
+    def move(self, person: str, domain: str) -> None:
+        """Give a person another address."""
+        for user in self.ids_of(person):
+            self.addresses[user] = f"{person}@{domain}.example"
         self._write_addresses()
 
     def _write_addresses(self) -> None:
@@ -255,28 +263,49 @@ class World:
         for use_case in USE_CASES:
             publish(self.warehouse, day, users, use_case=use_case)
 
-    def suppress(self, user: str) -> None:
-        """Put a user on the list; a minute later everybody has to follow it."""
+    def suppress(self, person: str) -> None:
+        """Put a person on the list; a minute later everybody has to follow it."""
         now = self.clock.now()
-        row = {
-            "use_case": EVERYWHERE,
-            "user_hash": user_hash(KEY, user),
-            "key_id": key_id(KEY),
-            "suppressed_at": now,
-            "suppressed_on": now.date(),
-        }
-        self.warehouse.write(tables.SUPPRESSED_USERS, [row])
+        rows = [
+            {
+                "use_case": EVERYWHERE,
+                "user_hash": user_hash(KEY, user),
+                "key_id": key_id(KEY),
+                "suppressed_at": now,
+                "suppressed_on": now.date(),
+            }
+            for user in self.ids_of(person)
+        ]
+        self.warehouse.write(tables.SUPPRESSED_USERS, rows)
         self.clock.pass_by(self.settings.refresh_s)
-        self.suppressed.append((user, self.clock.now()))
+        self.suppressed.append((person, self.clock.now()))
 
-    def forget(self, user: str) -> Call:
-        """Forget a user, as an operator does."""
-        call = self.command("forget", user)
+    def forget(self, person: str) -> Call:
+        """Forget a person, as an operator does."""
+        call = self.command("forget", *self.ids_of(person))
         self.clock.pass_by(self.settings.refresh_s)
-        if call.answer.get("suppressed"):
-            self.suppressed.append((user, self.clock.now()))
+        self.suppressed.append((person, self.clock.now()))
         self.forgotten.append(call)
         return call
+
+    def is_forgotten(self, person: str) -> bool:
+        """Return whether a person was forgotten."""
+        return any(person in call.door.split() for call in self.forgotten)
+
+    def expire(self) -> None:
+        """Let members expire, by the retention of their table."""
+        self.members()
+        sql = "DELETE FROM ma_audience_members WHERE as_of < @day"
+        self.warehouse.execute(sql, {"day": self.clock.now().date()})
+
+    def break_folder(self) -> None:
+        """Leave a folder of a use case whose file is wrong."""
+        (self.folder / "broken").mkdir(exist_ok=True)
+        (self.folder / "broken" / "usecase.toml").write_text('title = "x"\n')
+
+    def ids_of(self, person: str) -> list[str]:
+        """Return the ids of a person, each of a browser."""
+        return [user for user in self.addresses if person_of(user) == person]
 
     def lose_key(self) -> None:
         """Delete the key of control groups."""
@@ -330,7 +359,7 @@ class World:
             The calls, by use case.
         """
         left = dict(sorted(events.items()))
-        waiting = sorted({use_case for use_case, _ in self.audiences})
+        waiting = list(USE_CASES)
         calls: dict[str, list[Call]] = {use_case: [] for use_case in waiting}
         for minutes in ATTEMPTS:
             for minute in [minute for minute in left if minute <= minutes]:
@@ -355,7 +384,7 @@ class World:
         call.first_try = len(self.receiver.tries)
         try:
             with (
-                self.faults.during_call(),
+                self.faults.during(call),
                 contextlib.redirect_stdout(printed),
                 contextlib.redirect_stderr(said),
             ):
@@ -383,14 +412,22 @@ class World:
         return self._rows("SELECT * FROM ma_audience_ledger")
 
     def members(self) -> list[dict[str, Any]]:
-        """Return the members of all audiences and dates."""
-        return self._rows("SELECT * FROM ma_audience_members")
+        """Return the members of all audiences and dates, expired ones as well."""
+        columns = ("use_case", "audience", "as_of", "user_id", "is_control")
+        for row in self._rows("SELECT * FROM ma_audience_members"):
+            self.seen_members[tuple(row[name] for name in columns)] = row
+        return [*self.seen_members.values()]
 
     def _rows(self, sql: str) -> list[dict[str, Any]]:
         changes = self.warehouse.changes
         if (changes, sql) not in self.read:
             self.read = {(changes, sql): self.warehouse.table(sql).to_pylist()}
         return self.read[changes, sql]
+
+
+def person_of(user: str) -> str:
+    """Return the person whose browser has an id: u1b is another one of u1's."""
+    return user.removesuffix("b")
 
 
 @cache
