@@ -20,8 +20,14 @@ from benchmarks import report
 ROOT = Path(__file__).parents[1]
 # In the order in which they run; quick ones first.
 NAMES = (
-    *("half_space_trees", "scoring", "training", "lookup", "stream"),
-    *("ingest", "quality", "quarter"),
+    "half_space_trees",
+    "scoring",
+    "training",
+    "lookup",
+    "stream",
+    "ingest",
+    "quality",
+    "quarter",
 )
 
 
@@ -34,7 +40,8 @@ def main() -> int:
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: {', '.join(NAMES)}")
     machine = f"{platform.platform()}, Python {platform.python_version()}"
-    table, missed = [f"# Benchmarks\n\n{machine}\n\n{report.HEAD}"], []
+    table = [f"# Benchmarks\n\n{machine}\n\n{report.HEAD}"]
+    missed = []
     for name in options.names or NAMES:
         print(f"== python -m benchmarks.{name}", flush=True)
         command = [sys.executable, "-m", f"benchmarks.{name}"]

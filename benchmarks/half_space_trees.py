@@ -26,7 +26,11 @@ from propensity.models.half_space_trees import HalfSpaceTrees
 FEATURES = tuple(sorted(f"V{number}" for number in range(1, 29)))
 # The trees of card fraud.
 OPTIONS = dict(usecases.load("card_fraud").candidates[0].parameters)
-SEED, WINDOW, ROWS, CHUNK, ROUNDS = 42, OPTIONS["window_size"], 5_000, 1_000, 9
+SEED = 42
+WINDOW = OPTIONS["window_size"]
+ROWS = 5_000
+CHUNK = 1_000
+ROUNDS = 9
 LEAST = 20.0
 RIVER = """
 import pickle, sys, time

@@ -27,11 +27,14 @@ from local.processes import HOST
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
 
-OWN, EMPTY = "stream_features", "empty asynchronous"
+OWN = "stream_features"
+EMPTY = "empty asynchronous"
 # Processor time of a push, of the empty asynchronous handler's.
 MOST_CPU_OF_EMPTY = 2.0
 LEAST_EVENTS_AN_APPEND = 20.0
-CONNECTIONS, ROUNDS, SECONDS = 256, 6, 3
+CONNECTIONS = 256
+ROUNDS = 6
+SECONDS = 3
 # More distinct requests than any of the servers can take in a round.
 REQUESTS = 90_000
 EVENTS_PER_USER = 25

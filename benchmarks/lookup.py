@@ -31,12 +31,18 @@ from local.processes import HOST
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry import index
 
-OWN, ASYNCHRONOUS, THREADED = "02-GetProba", "empty asynchronous", "empty threaded"
+OWN = "02-GetProba"
+ASYNCHRONOUS = "empty asynchronous"
+THREADED = "empty threaded"
 BASE = "framework and client"
 LEAST = {ASYNCHRONOUS: 0.65, THREADED: 4.0}
 MOST_OF_COLD_START = 1.3
-USERS, ASKED = 1_000_000, 1_000
-CONNECTIONS, ROUNDS, SECONDS, STARTS = 32, 6, 2, 7
+USERS = 1_000_000
+ASKED = 1_000
+CONNECTIONS = 32
+ROUNDS = 6
+SECONDS = 2
+STARTS = 7
 EMPTY_THREADED = """
 import functions_framework
 
@@ -49,7 +55,8 @@ def empty(request):
 
 def predictions(sql: str, parameters: object = None) -> Iterator[pa.RecordBatch]:
     """Yield a million users, as BigQuery streams the predictions table."""
-    draws, count = np.random.default_rng(1), 20_000
+    draws = np.random.default_rng(1)
+    count = 20_000
     today = pa.array([datetime.now(UTC).date()] * count, pa.date32())
     for first in range(0, USERS, count):
         yield pa.RecordBatch.from_pydict(

@@ -77,10 +77,13 @@ from propensity.statements import statement
 from propensity.usecases import CATEGORY, NUMBER, Stream, UseCase
 from propensity.usecases.declaration import FOREST, VIEW
 
-WEEKS, RESAMPLES = 13, 200
+WEEKS = 13
+RESAMPLES = 200
 TARGETS = ("model_training", "model_evaluation", "predictions")
 RUNS = [one for one in FUNCTIONS if one.target in TARGETS]
-PUBLISHED, PLAIN, KEPT = "published", "plain boosted trees", "what was kept"
+PUBLISHED = "published"
+PLAIN = "plain boosted trees"
+KEPT = "what was kept"
 KEYS = ("as_of", "user_id", "moment")
 # Figures, and whether more is better.
 COMPARED: Mapping[str, tuple[Callable[..., float], bool]] = {
@@ -108,7 +111,8 @@ CARDS = "creditcard_day1.parquet"
 CARDS_FITTED = 3_000
 FIRST = date(2026, 1, 5)
 # Dates of a table, and how many of the newest are scored.
-DATES, NEWEST = 12, 4
+DATES = 12
+NEWEST = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,14 +132,18 @@ def exported(
     warehouse: Warehouse, file: Path | None
 ) -> tuple[str, Sequence[date], date]:
     """Load a real shop, or generate one; return its name, days and last whole day."""
-    settings, client = warehouse.settings, warehouse.client
+    settings = warehouse.settings
+    client = warehouse.client
     if file:
         name = file.name.partition(".")[0]
         summary = ga4_export.load_export(client, settings.ga4_dataset, file)
-        days, last = [*summary.dates], summary.last_full_day
+        days = [*summary.dates]
+        last = summary.last_full_day
     else:
-        name, shop = "generated shop", Shop()
-        last, days = shop.last_full_day, shop.dates
+        name = "generated shop"
+        shop = Shop()
+        last = shop.last_full_day
+        days = shop.dates
         tables = {f"events_{day:%Y%m%d}": shop.shard(day) for day in days}
         ga4_export.load_tables(client, settings.ga4_dataset, tables)
     warehouse.replace_view(VIEW, events_view(settings.export, require="false"))
@@ -186,7 +194,8 @@ def played(file: Path | None) -> Rivals:
         frame = use_case.timeframe(settings)
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
             name, days, last = exported(warehouse, file)
-            month, trained_on = None, tuple[date, ...]()
+            month = None
+            trained_on = tuple[date, ...]()
             # The live version could learn from these dates, by that of a publication.
             known: dict[date, tuple[date, ...]] = {}
             for week in weeks_allowed(days, last, use_case)[-WEEKS:]:
@@ -208,7 +217,8 @@ def played(file: Path | None) -> Rivals:
             asked = {"use_case": use_case.name, "weeks": [*known]}
             published = warehouse.table(statement("published_users", own=FOLDER), asked)
     parts = {week: slice_of(rows, [week]) for week in known}
-    features, rivals = {name: use_case.features[name] for name in RFM}, []
+    features = {name: use_case.features[name] for name in RFM}
+    rivals = []
     with step("fitting the plain model"):
         for week, dates in known.items():
             older = slice_of(rows, dates)
@@ -332,7 +342,9 @@ def compared(one: Rivals) -> Iterator[Line]:
 
     A user counts a Poisson(1) number of times in a resample, with all of its weeks.
     """
-    name, rows, scores = one.name, one.rows, one.scores
+    name = one.name
+    rows = one.rows
+    scores = one.scores
     random = np.random.default_rng(1)
     ours, theirs = scores
     users = rows.rows["user_id"].combine_chunks()
@@ -362,11 +374,13 @@ def without_labels(folder: Path) -> Iterator[Line]:
     candidate, *_ = usecases.load("card_fraud").candidates
     names = [name for name in table.column_names if name not in ("Time", "Class")]
     rows = np.column_stack([numbers_of(table[name]) for name in names])
-    early, late = rows[:CARDS_FITTED], rows[CARDS_FITTED:]
+    early = rows[:CARDS_FITTED]
+    late = rows[CARDS_FITTED:]
     is_fraud = numbers_of(table["Class"])[CARDS_FITTED:]
     low, middle, high = np.quantile(early, [0.05, 0.5, 0.95], axis=0)
     distance = np.sum(np.abs(late - middle) / (high - low), axis=1)
-    ours, forest = [], []
+    ours = []
+    forest = []
     for seed in range(8):
         trees = HalfSpaceTrees(**{**candidate.parameters, "random_state": seed})
         score = trees.fit(early).predict_proba(late)[:, 1]
@@ -413,7 +427,8 @@ def main() -> int:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     data = os.environ.get("PROPENSITY_DATA")
-    folder, lines = Path(data) if data else None, list[Line]()
+    folder = Path(data) if data else None
+    lines = list[Line]()
     with showing():
         for one in measured(folder):
             lines += compared(one)

@@ -54,9 +54,13 @@ from propensity.timeframe import DAY
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import MEAN
 
-HORIZONS, LOOKBACK_DAYS = (28, 91), 60
-OURS, PEER, BEFORE = "ga4_value", "BG/NBD", "the same as before"
-ERROR, RANK = "error of the total, absolute", "Spearman's rank correlation"
+HORIZONS = (28, 91)
+LOOKBACK_DAYS = 60
+OURS = "ga4_value"
+PEER = "BG/NBD"
+BEFORE = "the same as before"
+ERROR = "error of the total, absolute"
+RANK = "Spearman's rank correlation"
 GINI = "normalised Gini index"
 TARGETS: Mapping[str, Any] = {ERROR: {"most": 1.0}, RANK: {"least": 1.0}, GINI: {}}
 LIFETIMES = """
@@ -132,14 +136,16 @@ def expected(
     known: Slice, asked: Slice, use_case: UseCase, settings: Settings
 ) -> Floats:
     """Train as 00-ModelTraining on known rows; return what users are to pay."""
-    frame, seed = use_case.timeframe(settings), settings.seed
+    frame = use_case.timeframe(settings)
+    seed = settings.seed
     try:
         parts = of_users(known.rows, use_case, frame, settings=settings)
         training = UserTraining(parts=parts, use_case=use_case, settings=settings)
         trained = training.run()
         valued = value.train(trained, use_case, seed=seed)
         assert valued is not None
-        model, amounts = trained.live, valued.model
+        model = trained.live
+        amounts = valued.model
     except NotEnoughData:
         encoder = fitted(default_preprocessor(use_case), known, use_case.features)
         encoded = transformed(encoder, known.rows, use_case.features)
@@ -156,7 +162,8 @@ def compared(
     bought: pd.DataFrame, use_case: UseCase, rows: pa.Table, settings: Settings
 ) -> Iterator[Line]:
     """Yield the figures of a horizon, a round a start."""
-    days, frame = use_case.horizon_days, use_case.timeframe(settings)
+    days = use_case.horizon_days
+    frame = use_case.timeframe(settings)
     dates = sorted(set(rows["as_of"].to_pylist()))
     known = {}
     for start in dates:
@@ -169,7 +176,8 @@ def compared(
         what: {way: [] for way in (OURS, PEER, BEFORE)} for what in TARGETS
     }
     # Plain values: the environment of lifetimes may have another pandas.
-    columns, moments = bought.to_dict("list"), [(number(one), days) for one in starts]
+    columns = bought.to_dict("list")
+    moments = [(number(one), days) for one in starts]
     others = by_peer("lifetimes", LIFETIMES, columns, moments)
     for start, by_user in zip(starts, others, strict=True):
         asked = slice_of(rows, [start])

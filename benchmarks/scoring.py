@@ -32,8 +32,12 @@ from propensity.models.encoding import to_frame
 from propensity.models.scoring import Scorer
 from propensity.usecases import CATEGORY, NUMBER
 
-ROWS, TRAINING_ROWS, SEARCH_ROWS, BATCH_ROWS = 500_000, 40_000, 200_000, 10_000
-CHUNKS, ROUNDS = (5_000, 10_000, 25_000, 100_000), 5
+ROWS = 500_000
+TRAINING_ROWS = 40_000
+SEARCH_ROWS = 200_000
+BATCH_ROWS = 10_000
+CHUNKS = (5_000, 10_000, 25_000, 100_000)
+ROUNDS = 5
 USE_CASE = usecases.load("ga4_purchase")
 FEATURES = dict(USE_CASE.features)
 NUMBERS = [name for name, kind in FEATURES.items() if kind == NUMBER]

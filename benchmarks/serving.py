@@ -64,9 +64,11 @@ def append_server(port: int) -> Iterator[Appended]:
         return PublishResponse.pb()(message_ids=["1"] * len(request.messages))
 
     def append(requests: Iterable[Any], _: Any) -> Iterator[Any]:
-        stream, schema = "", pa.schema([])
+        stream = ""
+        schema = pa.schema([])
         for request in requests:
-            stream, rows = request.write_stream or stream, request.arrow_rows
+            stream = request.write_stream or stream
+            rows = request.arrow_rows
             if rows.writer_schema.serialized_schema:
                 buffer = pa.py_buffer(rows.writer_schema.serialized_schema)
                 schema = pa.ipc.read_schema(buffer)
@@ -222,12 +224,22 @@ def loads(
         for data in requests:
             file.write(b"%d\n%b" % (len(data), data))
     wrk = [
-        *("wrk", "--threads", "1", "--connections", f"{connections}", "--timeout"),
-        *("30s", "--duration", f"{seconds}s", "--script", f"{WRK_SCRIPT}"),
+        "wrk",
+        "--threads",
+        "1",
+        "--connections",
+        f"{connections}",
+        "--timeout",
+        "30s",
+        "--duration",
+        f"{seconds}s",
+        "--script",
+        f"{WRK_SCRIPT}",
     ]
 
     def load(process: Process) -> Load:
-        began, url = cpu_s(process), f"http://{HOST}:{process.port}"
+        began = cpu_s(process)
+        url = f"http://{HOST}:{process.port}"
         text = subprocess.check_output([*wrk, url, "--", f"{asked}"], text=True)
         count, micros, failures = map(int, text.splitlines()[-1].split())
         if failures and process.name == next(iter(sources)):

@@ -42,8 +42,11 @@ from propensity.gcp.http import freeze_gc
 from propensity.tables.stream import STREAM_EVENTS
 
 # How many times storey's speed, in groups of so many messages.
-LEAST, GROUP = 5.0, 1_000
-EVENTS, EVENTS_PER_USER, ROUNDS = 200_000, 50, 5
+LEAST = 5.0
+GROUP = 1_000
+EVENTS = 200_000
+EVENTS_PER_USER = 50
+ROUNDS = 5
 LATENESS = timedelta(days=30)
 # Answers with thousands of events a second of processor time.
 STOREY = """
@@ -116,7 +119,8 @@ def ours(path: Path) -> float:
 
     # An instance makes some things once, on its first call.
     made(messages[:GROUP])
-    began, rows = time.process_time(), 0
+    began = time.process_time()
+    rows = 0
     for start in range(0, len(messages), GROUP):
         rows += made(messages[start : start + GROUP])
     seconds = time.process_time() - began

@@ -35,7 +35,9 @@ from propensity.settings import Settings
 from propensity.usecases import CATEGORY, UseCase
 
 MOST_OF_FITS = 1.3
-ROWS, SNAPSHOTS, ROUNDS = 30_000, 26, 3
+ROWS = 30_000
+SNAPSHOTS = 26
+ROUNDS = 3
 
 
 def labelled_rows(use_case: UseCase, count: int) -> pa.Table:

@@ -150,7 +150,8 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     render.write(d, services, options.json.parent)
     yield from _late_audiences(d)
     for one in services:
-        name, status = one["metadata"]["name"], one["status"]
+        name = one["metadata"]["name"]
+        status = one["status"]
         latest = status.get("latestCreatedRevisionName", "")
         traffic = [part for part in status.get("traffic", []) if part.get("percent")]
         older = {part.get("revisionName") for part in traffic} - {latest}
@@ -186,7 +187,8 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """
     lost = []
     for one in json.loads(options.json.read_text())["resource_changes"]:
-        before, after = one["change"]["before"], one["change"]["after"]
+        before = one["change"]["before"]
+        after = one["change"]["after"]
         if (one["type"], one["name"]) != ("google_bigquery_table", "table"):
             continue
         if "delete" in one["change"]["actions"]:

@@ -139,7 +139,8 @@ def load(file: Path = FILE) -> tuple[Function, ...]:
         DeploymentError: A table or topic is named that there is not, or a function that
             no script deploys.
     """
-    deployed, scheduled = _deployed(), _scheduled()
+    deployed = _deployed()
+    scheduled = _scheduled()
     functions = []
     for target, entry in tomllib.loads(file.read_text()).items():
         if target not in deployed:

@@ -31,7 +31,8 @@ VARIABLE = r'^variable "(\w+)"'
 # The services of Cloud Run, as gcloud lists them.
 Services = Sequence[Mapping[str, Any]]
 # Placeholders for the dataset and the export in the text of a view.
-DATASET, EXPORT = "PROJECT.DATASET", "PROJECT.EXPORT"
+DATASET = "PROJECT.DATASET"
+EXPORT = "PROJECT.EXPORT"
 
 OBJECT_ROLES = {
     "read": "roles/storage.objectViewer",

@@ -25,8 +25,10 @@ PARTS = {
 
 def with_part(text: str, name: str, part: str) -> str:
     """Return a page's text with another part between the comments of its name."""
-    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-    before, after = text.split(begin, maxsplit=1)[0], text.split(end)[1]
+    begin = f"<!-- {name} -->\n"
+    end = f"<!-- /{name} -->"
+    before = text.split(begin, maxsplit=1)[0]
+    after = text.split(end)[1]
     return f"{before}{begin}{part}{end}{after}"
 
 

@@ -81,7 +81,8 @@ def _of_column(column: Column) -> Schema:
 
 def _features(use_case: usecases.UseCase) -> Schema:
     """Return the schema of features, where a number may be a text."""
-    text, number = kind(["text", "null"]), kind(["numeral", "float", "null"])
+    text = kind(["text", "null"])
+    number = kind(["numeral", "float", "null"])
     return {
         "type": "object",
         "properties": {
@@ -165,7 +166,8 @@ def _json(description: str, schema: Schema) -> Schema:
 
 def _operation(method: str, source: Schema) -> Schema:
     own = ("request", "maximum_body", "answer", "unknown_user", "errors")
-    request, answer = source.get("request"), source["answer"]
+    request = source.get("request")
+    answer = source["answer"]
     made = {name: of for name, of in source.items() if name not in own}
     is_run = str(request).endswith("Run")
     done = _json("Done", kind(answer))

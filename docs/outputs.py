@@ -25,7 +25,8 @@ STATE = "pages"
 PAGES = ("README.md", "docs/quickstart.md", "docs/tour.md")
 BLOCK = re.compile(r"^```(text|json)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Numbers of two machines may differ by a share of themselves, or by so much.
-SHARE, LEAST = 0.01, 0.002
+SHARE = 0.01
+LEAST = 0.002
 # Texts and dates of a line stay as they are; times and other numbers may differ.
 PARTS = re.compile(
     r'(?P<fixed>"[^"]*"|\d{4}-\d\d-\d\d)|(?P<time>\d+ ms)|[+-]?\d[\d,]*(?:\.\d+)?'
@@ -77,7 +78,8 @@ def written(text: str, printed: list[str]) -> tuple[str, list[str]]:
     wrong: list[str] = []
 
     def block(found: re.Match[str]) -> str:
-        left, lines = [*printed], []
+        left = [*printed]
+        lines = []
         for line in found[2].splitlines():
             new = renewed(line, left) if line.strip() else line
             lines.append(line if new is None else new)
@@ -119,9 +121,14 @@ def pictures() -> None:
     for name, (file, width, height) in PICTURES.items():
         page = (ROOT / ".local" / "states" / STATE / file).resolve(strict=True)
         command = [
-            *(browser, "--headless", "--no-sandbox", "--hide-scrollbars"),
-            *("--log-level=3", f"--window-size={width},{height}"),
-            *(f"--screenshot={ROOT}/docs/{name}", page.as_uri()),
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--hide-scrollbars",
+            "--log-level=3",
+            f"--window-size={width},{height}",
+            f"--screenshot={ROOT}/docs/{name}",
+            page.as_uri(),
         ]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         print(f"wrote docs/{name}")
@@ -133,7 +140,8 @@ def main() -> int:
     parser.add_argument("--check", type=Path, metavar="FILE")
     options = parser.parse_args()
     if options.check:
-        printed, wrong = options.check.read_text("utf-8").splitlines(), list[str]()
+        printed = options.check.read_text("utf-8").splitlines()
+        wrong = list[str]()
         for name in PAGES:
             wrong += problems(name, (ROOT / name).read_text("utf-8"), printed)
         print(*wrong, sep="\n")

@@ -35,9 +35,13 @@ PLAIN = {"STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "DATE", "TIMESTAMP"}
 
 # Tables that people rarely query: the page has no columns of them.
 INTERNAL = {
-    *("ma_publications", "ma_predictions_runs", "ma_preprocessors"),
-    *("stream_features_daily", "stream_compactions"),
-    *("postcode_index", "suppressed_users"),
+    "ma_publications",
+    "ma_predictions_runs",
+    "ma_preprocessors",
+    "stream_features_daily",
+    "stream_compactions",
+    "postcode_index",
+    "suppressed_users",
 }
 
 # A reader of a table must know this, and its columns do not say it.
@@ -71,7 +75,8 @@ def shared_columns() -> str:
 
 def tables() -> str:
     """Return the tables that people query, with their columns."""
-    shared, parts = _shared(), list[str]()
+    shared = _shared()
+    parts = list[str]()
     columns_of = {table.name: table.columns for table in TABLES}
     for table in (table for table in TABLES if table.name not in INTERNAL):
         own = [column for column in table.columns if column not in shared]
@@ -191,7 +196,8 @@ SHOPS = {"small": 100_000, "mid-sized": 2_000_000, "large": 20_000_000}
 
 def costs() -> str:
     """Return the table of what queries cost, by use case and size of a shop."""
-    settings, places = Settings(project="p"), ("US", "europe-west1")
+    settings = Settings(project="p")
+    places = ("US", "europe-west1")
     lines = [
         "| use case | shop | a training reads | a prediction reads | a month reads |"
         + "".join(f" a month, {place} |" for place in places)

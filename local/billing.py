@@ -215,7 +215,8 @@ def _paths(column: Any) -> Iterator[str]:
 
 
 def _path(column: Any) -> str:
-    parts, node = [column.name], column
+    parts = [column.name]
+    node = column
     while isinstance(node.parent, exp.Dot) and node.parent.this is node:
         node = node.parent
         parts.append(node.expression.name)

@@ -13,7 +13,8 @@ class LocalError(Exception):
     """
 
     def __init__(self, problem: str, *, hint: str = "") -> None:
-        self.problem, self.hint = problem, hint
+        self.problem = problem
+        self.hint = hint
         super().__init__(f"{problem}. {hint}" if hint else problem)
 
 

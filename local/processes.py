@@ -118,8 +118,14 @@ def spawn(
 def served(target: str, port: int, is_asynchronous: bool) -> list[str]:
     """Return functions-framework's options that serve what is in the working folder."""
     return [
-        *("--source", "main.py", "--target", target),
-        *("--host", HOST, "--port", str(port)),
+        "--source",
+        "main.py",
+        "--target",
+        target,
+        "--host",
+        HOST,
+        "--port",
+        str(port),
         *(["--asgi"] if is_asynchronous else []),
     ]
 

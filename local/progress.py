@@ -50,16 +50,19 @@ class Progress:
     def __init__(
         self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.stream, self.clock = stream, clock
+        self.stream = stream
+        self.clock = clock
         self.steps: list[Step] = []
-        self._last, self._lock = clock(), threading.Lock()
+        self._last = clock()
+        self._lock = threading.Lock()
         self._longest_pause = QUIET_S
 
     def say(self, text: str = "") -> None:
         """Print a line at once, also into a pipe."""
         # The terminal may be gone; the working code will notice itself.
         with self._lock, contextlib.suppress(OSError, ValueError):
-            self._last, self._longest_pause = self.clock(), QUIET_S
+            self._last = self.clock()
+            self._longest_pause = QUIET_S
             if self.stream is not None:
                 # A bar is drawn again below the text. Another thread may be in the
                 # middle of importing tqdm, which has no bars yet then.
@@ -92,7 +95,8 @@ class Progress:
 
         Within another such block this changes the stream alone.
         """
-        outer, self.stream = self.stream, stream or sys.stdout
+        outer = self.stream
+        self.stream = stream or sys.stdout
         ended = threading.Event()
 
         def show() -> None:
@@ -100,7 +104,8 @@ class Progress:
                 self.tick()
 
         if outer is None:
-            self._last, self._longest_pause = self.clock(), FIRST_S
+            self._last = self.clock()
+            self._longest_pause = FIRST_S
             threading.Thread(target=show, daemon=True).start()
         try:
             yield
@@ -117,5 +122,7 @@ class Progress:
 
 
 _progress = Progress()
-say, step, showing = _progress.say, _progress.step, _progress.showing
+say = _progress.say
+step = _progress.step
+showing = _progress.showing
 announced = _progress.announced

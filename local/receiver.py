@@ -68,8 +68,11 @@ class Receiver:
         self.changed: list[str] = []
         self.users: Counter[tuple[str, str]] = Counter()
         self.requests = 0
-        self._batch, self._lost, self._unavailable = batch, lost, unavailable
-        self._rejects, self._refuses_whole = rejects, refuses_whole
+        self._batch = batch
+        self._lost = lost
+        self._unavailable = unavailable
+        self._rejects = rejects
+        self._refuses_whole = refuses_whole
         self._random = random.Random(seed)
         self._answers: dict[str, Answer] = {}
         self._lock = threading.Lock()

@@ -39,8 +39,10 @@ class Sandbox:
 
     def load(self, rows: Iterable[Row]) -> None:
         """Have the export hold these events alone; only days that differ are sent."""
-        client, settings = self.warehouse.client, self.warehouse.settings
-        tables, changed = by_day(rows), {}
+        client = self.warehouse.client
+        settings = self.warehouse.settings
+        tables = by_day(rows)
+        changed = {}
         for name in self._loaded.keys() - tables.keys():
             client.delete_table(f"{settings.export}.{name}")
         for name, table in tables.items():

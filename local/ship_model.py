@@ -50,8 +50,15 @@ from propensity.tables.stream import STREAM_EVENTS
 END = datetime(2025, 1, 1, tzinfo=UTC)
 GAMES = Games(seed=2025, users=8_000, maximum_events=200, end=END)
 FIGURES = (
-    *("base_rate", "roc_auc", "roc_auc_low", "roc_auc_high", "pr_auc", "brier"),
-    *("log_loss", "calibration_error", "users"),
+    "base_rate",
+    "roc_auc",
+    "roc_auc_low",
+    "roc_auc_high",
+    "pr_auc",
+    "brier",
+    "log_loss",
+    "calibration_error",
+    "users",
 )
 
 
@@ -113,7 +120,8 @@ def store(warehouse: Warehouse, games: Games) -> None:
     accepted = accept(messages, catalogue, index, received_at=games.end)
     if accepted.refused:
         raise ArtifactError(f"generated events are refused: {accepted.refused}")
-    at, events = games.end, accepted.events
+    at = games.end
+    events = accepted.events
     rows = rows_of(STREAM_EVENTS, events, received_at=at, lateness=lateness)
     warehouse.write(STREAM_EVENTS, pa.Table.from_batches([rows]))
 

@@ -28,7 +28,9 @@ from propensity.models.encoding import Floats, numbers_of, texts_of
 from propensity.pages.words import Plain, compact, percent, plural
 from propensity.tables.models import Bin, Signal
 
-FEATURE, SCORE, USERS = "feature", "score", "users"
+FEATURE = "feature"
+SCORE = "score"
+USERS = "users"
 PROBABILITY = "probability"
 
 # PSI that matters: a season moves the features of a shop by less in a few months.
@@ -36,7 +38,8 @@ BOUND = 0.2
 
 # What chance adds to PSI at most, over 1/n + 1/m: of B bins, the quantile of chi-square
 # with B - 1 degrees of freedom that one publication in some 10,000 is beyond.
-_CHANCE, _CHANCE_OF_BIN = 12, 3
+_CHANCE = 12
+_CHANCE_OF_BIN = 3
 
 # An alarm of the number of users: half as many as in the training, or twice.
 _TIMES = 2.0
@@ -44,10 +47,13 @@ _TIMES = 2.0
 # Bins of a number: tenths of the training's rows. Values of a category: the most
 # frequent, of at least a hundredth of the rows and so many users: one may be a person.
 _TENTHS = np.linspace(0.1, 0.9, 9)
-_VALUES, _RARE, _FEWEST_USERS = 20, 0.01, 10
+_VALUES = 20
+_RARE = 0.01
+_FEWEST_USERS = 10
 
 # An alarm of the outcomes: odds off by a quarter, and by three standard errors.
-_ODDS, _ERRORS = 0.25, 3.0
+_ODDS = 0.25
+_ERRORS = 3.0
 
 
 class Watched(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -193,7 +199,8 @@ def _texts(
 def _psi(expected: Floats, observed: Floats, users: float) -> float:
     """Return the index of two shares by bin, with half a user more in every bin."""
     total = users + 0.5 * len(expected)
-    before, now = (expected * users + 0.5) / total, (observed * users + 0.5) / total
+    before = (expected * users + 0.5) / total
+    now = (observed * users + 0.5) / total
     return float(((now - before) * np.log(now / before)).sum())
 
 
@@ -237,17 +244,24 @@ class Observed:
 
 def compare(signal: Watched, counts: Floats, *, summary: Reference) -> Signal:
     """Compare the users of a publication by bin, (bins,), with the training."""
-    users, distinct = float(counts.sum()), max(summary.distinct_users, 1)
-    expected, observed = np.array(signal.shares), counts / users
+    users = float(counts.sum())
+    distinct = max(summary.distinct_users, 1)
+    expected = np.array(signal.shares)
+    observed = counts / users
     psi = _psi(expected, observed, min(users, distinct))
     bound = BOUND + _by_chance(len(counts), users, distinct)
-    names, cause, message = signal.bins(), None, None
+    names = signal.bins()
+    cause = None
+    message = None
     if psi > bound:
-        change, missing = observed - expected, len(counts) - 1
-        place, cause = int(np.argmax(np.abs(change))), signal.kind
+        change = observed - expected
+        missing = len(counts) - 1
+        place = int(np.argmax(np.abs(change)))
+        cause = signal.kind
         # A gap explains all that it took.
         if cause == FEATURE and change[missing] > 0.4 * np.abs(change).sum():
-            place, cause = missing, "missing values"
+            place = missing
+            cause = "missing values"
         is_text = place < len(signal.values or ())
         message = (
             f"{signal.name} is {repr(names[place]) if is_text else names[place]} "
@@ -292,7 +306,8 @@ def season_alarm(row: Plain) -> str | None:
 
     None without an alarm, and for a week with the probabilities of another one.
     """
-    lacked, error = row.get("residual_log_odds"), row.get("residual_standard_error")
+    lacked = row.get("residual_log_odds")
+    error = row.get("residual_standard_error")
     is_own = row.get("prediction_as_of") == row.get("week")
     if lacked is None or error is None or not is_own:
         return None
@@ -313,7 +328,8 @@ def value_alarm(row: Plain) -> str | None:
     None without an alarm, for a week with the values of another one, and where too few
     paid to tell.
     """
-    error, low = row.get("value_error"), row.get("value_error_low")
+    error = row.get("value_error")
+    low = row.get("value_error_low")
     high = row.get("value_error_high")
     is_own = row.get("prediction_as_of") == row.get("week")
     if error is None or low is None or high is None or not is_own:

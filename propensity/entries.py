@@ -61,7 +61,8 @@ def explained(error: ValueError, entries: Mapping[str, object], kind: type[Any])
 def _entry_at_fault(text: str, entries: Mapping[str, object], kind: type[Any]) -> str:
     match = _AT.fullmatch(text)
     assert match is not None
-    what, path = match["what"], match["path"] or ""
+    what = match["what"]
+    path = match["path"] or ""
     if match["key"]:
         path += "[...]"
     while "[...]" in path:

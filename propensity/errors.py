@@ -46,7 +46,8 @@ class PropensityError(Exception):
             field: The request's field at fault, where there is one.
             detail: More for the answer's body; must be JSON-serialisable.
         """
-        self.problem, self.hint = problem, hint
+        self.problem = problem
+        self.hint = hint
         self.message = f"{problem}. {hint}" if hint else problem
         super().__init__(self.message)
         self.field = field

@@ -42,7 +42,8 @@ def own_names(root: Path = ROOT) -> list[str]:
     Raises:
         UseCaseError: One has a name that is taken, or the setting names no folder.
     """
-    folder, package = own(root), root / "propensity" / "usecases"
+    folder = own(root)
+    package = root / "propensity" / "usecases"
     if not folder.is_dir():
         if own_use_cases():
             raise UseCaseError(

@@ -27,8 +27,16 @@ _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Ids that pages and servers send where they have none, as in meaningless_ids.sql.
 MEANINGLESS = frozenset(
     {
-        *("", "-", "0", "nan", "none", "null", "undefined"),
-        *("(none)", "(not set)", "(data deleted)"),
+        "",
+        "-",
+        "0",
+        "nan",
+        "none",
+        "null",
+        "undefined",
+        "(none)",
+        "(not set)",
+        "(data deleted)",
     }
 )
 

@@ -103,7 +103,8 @@ class Row(Struct, metaclass=_Frozen):
 
     def columns(self) -> dict[str, object]:
         """Return the values by column, those in JSON as well, without parts not set."""
-        parts, columns = _parts(type(self)), dict[str, object]()
+        parts = _parts(type(self))
+        columns = dict[str, object]()
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if name in parts:
@@ -116,7 +117,8 @@ class Row(Struct, metaclass=_Frozen):
 
     def stored(self) -> dict[str, object]:
         """Return the values by column, as the table has them."""
-        columns, inside = self.columns(), dict[str, object]()
+        columns = self.columns()
+        inside = dict[str, object]()
         for column in columns_of(type(self)):
             value = columns.pop(column.name, None) if column.in_json else None
             if value is not None:

@@ -25,7 +25,14 @@ from propensity.errors import UseCaseError
 # Editors on Windows begin a file with a byte order mark, which is no part of its text.
 ENCODING = "utf-8-sig"
 FOLDERS = (
-    *("runs", "audience", "stream", "registry", "online", "ga4", "fraud", "usecases"),
+    "runs",
+    "audience",
+    "stream",
+    "registry",
+    "online",
+    "ga4",
+    "fraud",
+    "usecases",
 )
 
 SHARED_FILE = "statements.sql"
@@ -142,7 +149,8 @@ def _short(folder: Any) -> dict[str, tuple[str, int, str]]:
     """Return what ``_found`` returns of the short statements of a folder, by name."""
     if not (folder / SHARED_FILE).is_file():
         return {}
-    whole, found = read(folder, SHARED_FILE), {}
+    whole = read(folder, SHARED_FILE)
+    found = {}
     for one in _NAMED.finditer(whole):
         first = whole.count("\n", 0, one.start("text")) + 1
         found[one["name"]] = f"{folder.name}/{SHARED_FILE}", first, one["text"]

@@ -176,7 +176,10 @@ class Timeframe:
         Of a source that is closed on some weekdays it lacks no more than a fifth of
         the others. ``days`` are all days of the source that have data.
         """
-        weekdays, there, expected, lacking = open_weekdays(days), {*days}, 0, 0
+        weekdays = open_weekdays(days)
+        there = {*days}
+        expected = 0
+        lacking = 0
         for number in range(1, self.lookback_days + 1):
             day = as_of - DAY * number
             if day.weekday() in weekdays:
@@ -245,7 +248,8 @@ def rolling_blocks(
     blocks: list[Block] = []
     left = snapshots
     while len(blocks) < BLOCKS:
-        judged, older = left[-BLOCK_SNAPSHOTS:], left[:-BLOCK_SNAPSHOTS]
+        judged = left[-BLOCK_SNAPSHOTS:]
+        older = left[:-BLOCK_SNAPSHOTS]
         fitting = older
         while fitting and not timeframe.is_matured(fitting[-1], today=judged[0]):
             fitting = fitting[:-1]

@@ -117,7 +117,8 @@ def play(
         since=first_day,
         as_of=datetime.now(UTC).date(),
     )
-    stored, dead = counts["stored_rows"], counts["dead_letters"]
+    stored = counts["stored_rows"]
+    dead = counts["dead_letters"]
     yield (
         f"{stored:,} transactions stored, {stored - counts['events']:,} of them "
         f"duplicates; {counts['truths']:,} truths; {dead:,} dead letters; "

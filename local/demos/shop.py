@@ -85,7 +85,8 @@ def run(stack: Stack, options: Choice) -> None:
 
     # Functions load their libraries while the export is loaded, and streams are played
     # while a model is trained.
-    ready, loaded = beside(stack.ready), threading.Event()
+    ready = beside(stack.ready)
+    loaded = threading.Event()
     played = None if options.data or options.events else beside(streams)
     if options.cards:
         loaded.set()
@@ -140,7 +141,9 @@ def play(
     end = weeks[-1] + horizon
     say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
     trained: dict[str, Any] = {}
-    is_promoted, is_sent, trained_month = False, False, None
+    is_promoted = False
+    is_sent = False
+    trained_month = None
     # Earlier dates than the weeks where days of the export were missing.
     published: list[date] = []
     for day in [*weeks, end]:
@@ -229,7 +232,8 @@ def predicted(stack: Stack, body: Mapping[str, Any]) -> date | None:
         return None
     shift = answer["log_odds_shift"]
     shifted = "" if shift is None else f", log-odds shifted by {shift:+.2f}"
-    users, version = answer["users"], answer["model_version"]
+    users = answer["users"]
+    version = answer["model_version"]
     say(
         f"{answer['as_of']}  predict   {users:,} users by version {version}, mean "
         f"probability {answer['mean_probability']:.4f}{shifted}"
@@ -272,7 +276,8 @@ def loyalty_text(
     rows = pd.DataFrame(scores).merge(loyalty.to_pandas(), "left", _KEYS)
     rows = rows.merge(buyers.to_pandas().assign(label=1), "left", _KEYS)
     label = rows["label"].fillna(0)
-    odds, points = logit(rows["probability"].clip(1e-6, 1 - 1e-6)), rows["points"]
+    odds = logit(rows["probability"].clip(1e-6, 1 - 1e-6))
+    points = rows["points"]
     inputs = np.column_stack([odds, np.log1p(points.fillna(0)), points.isna()])
     later = weeks[len(weeks) // 2 + 1 :]
     fitted = rows["as_of"].isin(weeks[: len(weeks) // 2])

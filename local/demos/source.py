@@ -20,14 +20,16 @@ from propensity.usecases import UseCase
 
 # Days of the generated export, and of these before the first week; more if the use case
 # and the weeks need them.
-DAYS, HISTORY_DAYS = 365, 262
+DAYS = 365
+HISTORY_DAYS = 262
 
 
 def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | Summary:
     """
     Generate the export of a demo, or load the user's; raise UnusableData if it can't.
     """
-    path, own = options.data or options.events, use_case.own_events
+    path = options.data or options.events
+    own = use_case.own_events
     if bool(options.events) != bool(own):
         reads = f"events of its own, {own.table}" if own else "no events of its own"
         raise UnusableData(
@@ -41,7 +43,8 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
         with step("generating"):
             return Shop(days=max(DAYS, history + options.weeks * frame.horizon_days))
     say(f"Loading {path} …")
-    client, settings = warehouse.client, warehouse.settings
+    client = warehouse.client
+    settings = warehouse.settings
     try:
         if own:
             summary = sources.load_events(client, path, own)
@@ -86,7 +89,8 @@ def chosen_weeks(
     Raises:
         UnusableData: The data are too short to train before the first of them.
     """
-    last, frame = source.last_full_day, use_case.timeframe(settings)
+    last = source.last_full_day
+    frame = use_case.timeframe(settings)
     weeks = []
     for week in weeks_allowed(source.dates, last, use_case):
         known = frame.snapshots(
@@ -117,7 +121,8 @@ def weeks_allowed(dates: Collection[date], last: date, use_case: UseCase) -> lis
     One horizon apart, counted back from the last whole day, with which the newest label
     window ends; each has data on nine tenths of its lookback.
     """
-    lookback, horizon = use_case.lookback_days, use_case.horizon_days
+    lookback = use_case.lookback_days
+    horizon = use_case.horizon_days
     frame = Timeframe(lookback_days=lookback, horizon_days=horizon, settle_days=0)
     at_most = 1 + (last - min(dates)).days // horizon
     return [*frame.snapshots(today=last + DAY, days=dates, at_most=at_most)]

@@ -42,11 +42,13 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
     accepted = sum(delivery.event is not None for delivery in deliveries)
     expected = {"stored_rows": accepted, "dead_letters": len(deliveries) - accepted}
     counts = settled(warehouse, USE_CASE, expected, since=since)
-    stored, dead = counts["stored_rows"], counts["dead_letters"]
+    stored = counts["stored_rows"]
+    dead = counts["dead_letters"]
     twice = stored - counts["events"]
     yield f"{stored:,} stored, {twice:,} of them duplicates; {dead:,} dead letters"
     compacted = call(stack, "compact_features", {})
-    days, exported = len(compacted["days"]), compacted["exported_days"]["stream_events"]
+    days = len(compacted["days"])
+    exported = compacted["exported_days"]["stream_events"]
     yield f"compacted {days} days; {exported} days exported to Parquet"
     streamed = features(warehouse, "streamed_features")
     clean = features(
@@ -81,7 +83,8 @@ def features(warehouse: Warehouse, name: str, **parameters: Any) -> dict[str, An
 
 def scores_text(warehouse: Warehouse) -> str:
     """Return a line on the churn scores of the first day against the outcomes."""
-    labels, yesterday = GAMES.labels(), datetime.now(UTC).date() - timedelta(days=1)
+    labels = GAMES.labels()
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
     found = rows(warehouse, "newest_scores", use_case=USE_CASE, since_day=yesterday)
     scored = [row for row in found if row["user_id"] in labels]
     truth = [labels[row["user_id"]] for row in scored]

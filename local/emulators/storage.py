@@ -98,11 +98,15 @@ class Store:
 
     def objects(self, bucket: str, query: Query) -> list[Resource]:
         self.bucket(bucket)
-        prefix, versions = query.get("prefix", ""), query.get("versions", "")
+        prefix = query.get("prefix", "")
+        versions = query.get("versions", "")
         return self._resources(
             "generations WHERE bucket = ? AND SUBSTR(name, 1, LENGTH(?)) = ? "
             "AND (is_live OR ?) ORDER BY name, generation",
-            *(bucket, prefix, prefix, versions.lower() == "true"),
+            bucket,
+            prefix,
+            prefix,
+            versions.lower() == "true",
         )
 
     def live(self, bucket: str, name: str) -> Resource | None:
@@ -128,7 +132,8 @@ class Store:
     ) -> Resource:
         """Write an object, if it still has the generation that is expected."""
         name = metadata["name"]
-        live, file = self.live(bucket, name), self._file(bucket, name)
+        live = self.live(bucket, name)
+        file = self._file(bucket, name)
         last = int(live["generation"]) if live else 0
         if int(query.get("ifGenerationMatch", last)) != last:
             message = f"The precondition did not hold: the generation is {last}."
@@ -147,7 +152,8 @@ class Store:
 
     def delete(self, bucket: str, name: str, query: Query) -> None:
         """Delete an object, or for good the generation that is named."""
-        live, named = self.live(bucket, name), query.get("generation")
+        live = self.live(bucket, name)
+        named = query.get("generation")
         if live and named in (None, live["generation"]):
             self._retire(live, for_good=named is not None)
             self._file(bucket, name).unlink(missing_ok=True)
@@ -204,7 +210,8 @@ class Service:
     """The routes; one event loop answers one request after another."""
 
     def __init__(self, store: Store, secrets: Path) -> None:
-        self.store, self.secrets = store, secrets
+        self.store = store
+        self.secrets = secrets
         # Parts received of resumable uploads, by their ids.
         self._uploads: dict[str, tuple[Resource, Query, bytearray]] = {}
 
@@ -256,7 +263,8 @@ class Service:
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
         if not wanted:
             return Response(content, headers=about)
-        first, last = int(wanted[1]), int(wanted[2] or len(content))
+        first = int(wanted[1])
+        last = int(wanted[2] or len(content))
         if first >= len(content):
             return Response(status_code=416)
         part = content[first : last + 1]
@@ -265,7 +273,8 @@ class Service:
 
     async def upload(self, request: Request) -> Response:
         """Take an upload: at once, in two parts, or in chunks."""
-        bucket, query = request.path_params["bucket"], request.query_params
+        bucket = request.path_params["bucket"]
+        query = request.query_params
         body = await request.body()
         if upload := query.get("upload_id"):
             metadata, conditions, content = self._uploads[upload]

@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
 
 PREFIX = "events_"
-LOAD_WORKERS, AT_ONCE = 4, 16
+LOAD_WORKERS = 4
+AT_ONCE = 16
 # UTC days before the last whose ends its own is compared with.
 COMPARED_DAYS = 14
-PARQUET, JSON = ".parquet", (".json", ".ndjson", ".jsonl")
+PARQUET = ".parquet"
+JSON = (".json", ".ndjson", ".jsonl")
 PACKED = {".gz": "GZIP", ".zst": "ZSTD"}
 ENDINGS = (*(f"{one}{packed}" for one in JSON for packed in ("", *PACKED)), PARQUET)
 # The name of a day's table, and what may follow it: words of parts, and an ending.
@@ -169,7 +171,8 @@ def _read(
 ) -> None:
     """Check the rows of a file, and add them to ``events``."""
     some = f" LIMIT {limit}" if limit else ""
-    file, packed = _quoted(path), PACKED.get(path.suffix.lower(), "UNCOMPRESSED")
+    file = _quoted(path)
+    packed = PACKED.get(path.suffix.lower(), "UNCOMPRESSED")
     if path.name.lower().endswith(PARQUET):
         # Parquet becomes JSON, so that both are read and checked in one way.
         given = copy.with_suffix(".given")
@@ -202,7 +205,8 @@ def _read(
     except duckdb.InvalidInputException as problem:
         if malformed := re.search(r"Malformed JSON.* in \S+ (\d+): (.*)", str(problem)):
             # DuckDB names the next row.
-            row, reason = int(malformed[1]) - 1, malformed[2]
+            row = int(malformed[1]) - 1
+            reason = malformed[2]
             expected = "expected JSON, a row a line or one array of rows"
             raise SchemaError(f"{path}, row {row}: {expected}: {reason}") from problem
         for name, kind in kinds.items():

@@ -56,7 +56,9 @@ COMPONENTS = tuple(f"V{number}" for number in range(1, 29))
 COLUMNS = ("Time", *COMPONENTS, "Amount", "Class")
 # Mean time from a transaction to its truth; how many are never learned; of how many
 # frauds, and as many others, the first verdict is wrong.
-DELAY_MS, NEVER, WRONG_FIRST = 18 * HOUR_MS, 0.05, 0.10
+DELAY_MS = 18 * HOUR_MS
+NEVER = 0.05
+WRONG_FIRST = 0.10
 FAULTS: Faults = {
     "malformed_json": cut_short,
     "missing_field": without("V14"),
@@ -73,7 +75,8 @@ TRUTH_FAULTS: Faults = {
 }
 # Most transactions of a file that are played.
 MAXIMUM_TRANSACTIONS = 12_000
-DEFAULT_SEED, DEFAULT_END = 42, datetime(2026, 6, 30, tzinfo=UTC)
+DEFAULT_SEED = 42
+DEFAULT_END = datetime(2026, 6, 30, tzinfo=UTC)
 N_COMPONENTS = len(COMPONENTS)
 
 # The world is the same for every seed, which only draws transactions.
@@ -89,8 +92,30 @@ GROWTH = np.round(0.3 * (_WORLD.random(N_COMPONENTS) - 0.5), 3)
 TURN = np.pi / 4
 HOURS = np.array(
     [
-        *(1.6, 1.0, 0.7, 0.6, 0.6, 0.9, 1.4, 2.4, 3.6, 4.6, 5.2, 5.6),
-        *(6.0, 5.8, 5.4, 5.4, 5.6, 6.0, 6.4, 6.2, 5.4, 4.4, 3.4, 2.4),
+        1.6,
+        1.0,
+        0.7,
+        0.6,
+        0.6,
+        0.9,
+        1.4,
+        2.4,
+        3.6,
+        4.6,
+        5.2,
+        5.6,
+        6.0,
+        5.8,
+        5.4,
+        5.4,
+        5.6,
+        6.0,
+        6.4,
+        6.2,
+        5.4,
+        4.4,
+        3.4,
+        2.4,
     ]
 )
 # Of each kind: shifts of components in standard deviations; the spread relative to what
@@ -104,17 +129,29 @@ KINDS = (
     # Card testing, with tiny amounts.
     (
         {"V14": -3.0, "V12": -2.7, "V17": -2.4, "V10": -2.0, "V4": 1.9, "V11": 1.6},
-        *(1.2, 0.3, 0.6, 0.55, 0.25),
+        1.2,
+        0.3,
+        0.6,
+        0.55,
+        0.25,
     ),
     # An account is emptied.
     (
         {"V3": -2.7, "V7": -2.3, "V10": -2.4, "V16": -2.0, "V2": 1.9, "V21": 1.6},
-        *(1.4, 5.6, 0.9, 0.32, 0.27),
+        1.4,
+        5.6,
+        0.9,
+        0.32,
+        0.27,
     ),
     # A made-up identity.
     (
         {"V1": 2.3, "V5": -2.3, "V8": 2.8, "V19": -2.0, "V23": 2.1, "V26": -1.8},
-        *(1.1, 4.2, 1.0, 0.05, 0.40),
+        1.1,
+        4.2,
+        1.0,
+        0.05,
+        0.40,
     ),
     # The fraudster pays like the owner, but more.
     ({}, 1.0, 4.4, 1.2, 0.08, 0.08),
@@ -153,7 +190,8 @@ def cards(
         days: From the first possible transaction to ``end``.
         end: Aware; no transaction is at this time or later.
     """
-    n, start_ms = transactions, milliseconds(end) - days * DAY_MS
+    n = transactions
+    start_ms = milliseconds(end) - days * DAY_MS
     is_fraud = np.zeros(n, bool)
     is_fraud[shuffled(random_of(seed, "frauds"), n)[: round(n * fraud_rate)]] = True
     weight = HOURS[(start_ms // HOUR_MS + np.arange(days * 24)) % 24]
@@ -162,7 +200,8 @@ def cards(
     since = ((time_ms - start_ms) / (days * DAY_MS))[:, None]
     share = FIRST_SHARE + (LAST_SHARE - FIRST_SHARE) * since
     way = np.sin(2 * np.pi * (START + since)) - np.sin(2 * np.pi * START)
-    mean, scale = SCALE * WANDER * way, SCALE * np.exp(GROWTH * since)
+    mean = SCALE * WANDER * way
+    scale = SCALE * np.exp(GROWTH * since)
     angle = TURN * since[:, :, None]
     loadings = np.cos(angle) * FIRST_LOADINGS + np.sin(angle) * LAST_LOADINGS
 
@@ -262,10 +301,12 @@ class Transactions:
 
         A transaction's latest finding is the truth.
         """
-        random, n = random_of(self.seed, "truths 0"), len(self)
+        random = random_of(self.seed, "truths 0")
+        n = len(self)
         row = shuffled(random, n)[round(n * NEVER) :]
         time = self.time_ms + SECOND_MS + exponential(random, n, DELAY_MS)
-        frauds, others = row[self.is_fraud[row]], row[~self.is_fraud[row]]
+        frauds = row[self.is_fraud[row]]
+        others = row[~self.is_fraud[row]]
         count = round(len(frauds) * WRONG_FIRST)
         wrong = np.sort(np.r_[frauds[:count], others[:count]])
         row = np.sort(row)
@@ -315,7 +356,8 @@ def read_cards(path: Path, *, start: datetime, end: datetime) -> Transactions:
     """
     rows = checked(path)[:MAXIMUM_TRANSACTIONS]
     since = np.rint((rows["Time"] - rows["Time"][0]).to_numpy() * SECOND_MS)
-    begins, ends = milliseconds(start), milliseconds(end)
+    begins = milliseconds(start)
+    ends = milliseconds(end)
     return Transactions(
         # The last is before the end.
         time_ms=begins + floor(since / (since[-1] + 1) * (ends - begins)),

@@ -65,8 +65,11 @@ AMOUNT_FIELDS = {event_type: field for event_type, field, *_ in PLAYS}
 SHIFT, SPREAD = np.array([play[2:4] for play in PLAYS]).T
 AGES = (
     # from, to
-    *((18, 24, 0.12, 0.19), (25, 34, 0.27, 0.31), (35, 44, 0.27, 0.25)),
-    *((45, 54, 0.20, 0.15), (55, 79, 0.14, 0.10)),
+    (18, 24, 0.12, 0.19),
+    (25, 34, 0.27, 0.31),
+    (35, 44, 0.27, 0.25),
+    (45, 54, 0.20, 0.15),
+    (55, 79, 0.14, 0.10),
 )
 COUNTRIES = (
     ("England", 0.72, 0.68),
@@ -88,14 +91,20 @@ CHANNELS = (
 )
 # Values by the index of the postcode, from 1 to 7.
 INDICES = (
-    *((0.04, 0.17), (0.07, 0.20), (0.12, 0.20), (0.17, 0.17)),
-    *((0.21, 0.13), (0.21, 0.08), (0.18, 0.05)),
+    (0.04, 0.17),
+    (0.07, 0.20),
+    (0.12, 0.20),
+    (0.17, 0.17),
+    (0.21, 0.13),
+    (0.21, 0.08),
+    (0.18, 0.05),
 )
 # Means and standard deviations of logarithms: plays on the first day, and later ones;
 # a player's stake.
 FIRST_DAY = np.array([[3.2, 1.0], [2.6, 1.0]])
 LATER = np.array([[5.0, 1.2], [1.8, 0.9]])
-STAKE, STAKE_SPREAD = np.array([1.1, 0.7]), 0.8
+STAKE = np.array([1.1, 0.7])
+STAKE_SPREAD = 0.8
 # Share of those who churn that comes back on the second day.
 SECOND_DAY = 0.35
 PLAY_DAYS = 14
@@ -106,24 +115,56 @@ SESSION_MS = 3 * HOUR_MS
 FREE_BETS = 0.015
 HOURS = np.array(
     [
-        *(3.0, 2.0, 1.2, 0.8, 0.5, 0.5, 0.8, 1.4, 2.0, 2.4, 2.8, 3.2),
-        *(3.8, 3.6, 3.4, 3.6, 4.0, 4.8, 6.0, 7.2, 8.0, 8.0, 6.6, 4.6),
+        3.0,
+        2.0,
+        1.2,
+        0.8,
+        0.5,
+        0.5,
+        0.8,
+        1.4,
+        2.0,
+        2.4,
+        2.8,
+        3.2,
+        3.8,
+        3.6,
+        3.4,
+        3.6,
+        4.0,
+        4.8,
+        6.0,
+        7.2,
+        8.0,
+        8.0,
+        6.6,
+        4.6,
     ]
 )
 WEEKDAYS = np.array([0.85, 0.85, 0.95, 0.95, 1.15, 1.35, 1.2])
 # Shares of players whose unit, or whose district, the table lacks.
-UNKNOWN_UNIT, UNKNOWN_DISTRICT = 0.015, 0.015
+UNKNOWN_UNIT = 0.015
+UNKNOWN_DISTRICT = 0.015
 # Postcodes in the format of the United Kingdom, in areas that it does not have.
 AREAS = (
     # area, city, country
-    *(("QA", "Ambermouth", 0), ("QD", "Dunmere", 0), ("QL", "Lanthorpe", 0)),
-    *(("XB", "Brackenford", 0), ("XT", "Thornwick", 0), ("V", "Vellinsham", 0)),
-    *(("XG", "Glenarrick", 1), ("XK", "Kirkmorran", 1), ("QW", "Porthwen", 2)),
-    *(("XN", "Nantmôr", 2), ("XY", "Ballycarrow", 3), ("VA", "Ardnashee", 3)),
+    ("QA", "Ambermouth", 0),
+    ("QD", "Dunmere", 0),
+    ("QL", "Lanthorpe", 0),
+    ("XB", "Brackenford", 0),
+    ("XT", "Thornwick", 0),
+    ("V", "Vellinsham", 0),
+    ("XG", "Glenarrick", 1),
+    ("XK", "Kirkmorran", 1),
+    ("QW", "Porthwen", 2),
+    ("XN", "Nantmôr", 2),
+    ("XY", "Ballycarrow", 3),
+    ("VA", "Ardnashee", 3),
 )
 DISTRICTS = ("1", "2", "3", "4A", "7", "11", "15", "28")
 # Units of each district in the table. It has none of a letter Z.
-UNITS, LETTERS = 30, "ABDEFGHJLNPQRSTUWXYZ"
+UNITS = 30
+LETTERS = "ABDEFGHJLNPQRSTUWXYZ"
 NAMES = ("Aisha Begum", "Gethin Davies", "Jürgen Lindström", "Zoë Ní Bhriain")
 
 
@@ -223,14 +264,17 @@ class Games:
     @cached_property
     def _players(self) -> pd.DataFrame:
         """One row for each player, by time of registration."""
-        random, n = random_of(self.seed, "players"), self.users
+        random = random_of(self.seed, "players")
+        n = self.users
         churns = np.zeros(n, np.int64)
         churns[shuffled(random, n)[: round(n * self.churn_rate)]] = 1
         youngest, oldest, *_ = np.array(AGES)[_drawn(random, AGES, churns)].T
         age = floor(youngest + np.floor(random.random(n) * (oldest - youngest + 1)))
         country = _drawn(random, COUNTRIES, churns)
         level = 1 + _drawn(random, INDICES, churns)
-        unit, where, known = np.zeros(n, np.int64), random.random(n), random.random(n)
+        unit = np.zeros(n, np.int64)
+        where = random.random(n)
+        known = random.random(n)
         homes = units().groupby(["country", "level"]).indices
         for (nation, index), places in homes.items():
             theirs = (country == nation) & (level == index)
@@ -259,9 +303,11 @@ class Games:
             day = moment(player["registered_ms"]).date()
             birthday = day.replace(day=min(day.day, 28), year=day.year - player["age"])
             country, *_ = COUNTRIES[player["country"]]
-            code, city = player["code"], player["city"]
+            code = player["code"]
+            city = player["city"]
             if country == "Ireland":
-                code, city = f"Q{i % 90:02d} {i:06d}", "Dúnbeg"
+                code = f"Q{i % 90:02d} {i:06d}"
+                city = "Dúnbeg"
             elif player["known"] < UNKNOWN_DISTRICT:
                 code = f"ZZ{1 + i % 90} 1AA"
             elif player["known"] < UNKNOWN_DISTRICT + UNKNOWN_UNIT:
@@ -283,7 +329,8 @@ class Games:
 
     def _played(self) -> Iterator[Happened]:
         """Yield everything that is played, with its money."""
-        random, n = random_of(self.seed, "play"), self.users
+        random = random_of(self.seed, "play")
+        n = self.users
         churns = self._players["churns"].to_numpy()
         registered_ms = self._players["registered_ms"].to_numpy()
         stays = churns == 0
@@ -309,7 +356,8 @@ class Games:
 
         # Sessions by player and day, in ms from the start of the day. A player's days
         # begin at the hour of registration, and the first with a session.
-        shape, share = (n, PLAY_DAYS, len(SESSIONS)), np.cumsum(HOURS) / HOURS.sum()
+        shape = (n, PLAY_DAYS, len(SESSIONS))
+        share = np.cumsum(HOURS) / HOURS.sum()
         hour = np.searchsorted(share, random.random(shape), side="right")
         clock = np.minimum(hour, 23) * HOUR_MS + floor(random.random(shape) * HOUR_MS)
         starts = (clock - registered_ms[:, None, None]) % DAY_MS

@@ -33,7 +33,8 @@ from local.exports.ga4_schema import ARROW_SCHEMA
 from propensity.models.encoding import Floats
 from propensity.timeframe import DAY
 
-DAY_US, SECOND_US = 86_400_000_000, 1_000_000
+DAY_US = 86_400_000_000
+SECOND_US = 1_000_000
 TIME_ZONE = "America/New_York"
 # The simulation begins so many days before the export: its first day is like any.
 BURN_IN_DAYS = 90
@@ -58,19 +59,31 @@ ITEMS = np.array([0.0, 0.3, 0.8, 2.4])
 CART = np.array([0.0, 0.02, 0.07, 0.50])
 CHECKOUT = np.array([0.0, 0.1, 0.15, 0.35])
 # The last day brings this much more new users than the first; some were there before.
-ARRIVAL_GROWTH, EARLY_USERS = 0.6, 0.15
+ARRIVAL_GROWTH = 0.6
+EARLY_USERS = 0.15
 # Mean and standard deviation of the logarithm of each trait.
-ACTIVITY, CONVERSION, PATIENCE = (-0.1, 0.4), (0.05, 0.5), (0.0, 0.5)
+ACTIVITY = (-0.1, 0.4)
+CONVERSION = (0.05, 0.5)
+PATIENCE = (0.0, 0.5)
 WEEKDAY = np.array([1.05, 1.0, 0.97, 0.98, 1.0, 0.92, 1.08])
-TREND_A_YEAR, SEASON = 0.12, 0.10
+TREND_A_YEAR = 0.12
+SEASON = 0.10
 # Of the demand's season: the logarithm at its peak, month and day of that, and standard
 # deviation in days. What a year adds to the logarithm.
-AT_PEAK, PEAK, PEAK_DAYS, DRIFT = 1.2, (6, 21), 25, -0.3
-LOGGED_IN, SECOND_VISIT = 0.35, 0.12
+AT_PEAK = 1.2
+PEAK = (6, 21)
+PEAK_DAYS = 25
+DRIFT = -0.3
+LOGGED_IN = 0.35
+SECOND_VISIT = 0.12
 # Days between changes of a loyalty programme, and points by mood in that time.
-POINTS_DAYS, POINTS = 7, np.array([0.0, 0.2, 1.0, 5.0])
-REFUNDED, WITHOUT_ECOMMERCE, DUPLICATED = 0.09, 0.02, 0.005
-LATE, LATEST_ARRIVAL_DAYS = 0.02, 3
+POINTS_DAYS = 7
+POINTS = np.array([0.0, 0.2, 1.0, 5.0])
+REFUNDED = 0.09
+WITHOUT_ECOMMERCE = 0.02
+DUPLICATED = 0.005
+LATE = 0.02
+LATEST_ARRIVAL_DAYS = 3
 
 # Position of an event in its visit: pages and items mix, the rest follows in order.
 STAGES = {
@@ -105,11 +118,38 @@ DEVICES = pd.DataFrame(
     columns=["category", "operating_system", "browser", "share", "effect"],
 )
 _NAMES = (
-    *("United States", "Canada", "United Kingdom", "Germany", "India", "France"),
-    *("Mexico", "Japan", "Australia", "Brazil", "Spain", "Italy", "Netherlands"),
-    *("(not set)", "Sweden", "Poland", "South Korea", "Singapore", "Portugal"),
-    *("Ireland", "Norway", "Chile", "New Zealand", "Greece", "Kenya", "Iceland"),
-    *("Uruguay", "Nepal", "Estonia", "Malta", "Fiji", "Bhutan"),
+    "United States",
+    "Canada",
+    "United Kingdom",
+    "Germany",
+    "India",
+    "France",
+    "Mexico",
+    "Japan",
+    "Australia",
+    "Brazil",
+    "Spain",
+    "Italy",
+    "Netherlands",
+    "(not set)",
+    "Sweden",
+    "Poland",
+    "South Korea",
+    "Singapore",
+    "Portugal",
+    "Ireland",
+    "Norway",
+    "Chile",
+    "New Zealand",
+    "Greece",
+    "Kenya",
+    "Iceland",
+    "Uruguay",
+    "Nepal",
+    "Estonia",
+    "Malta",
+    "Fiji",
+    "Bhutan",
 )
 COUNTRIES = pd.DataFrame(
     {
@@ -169,7 +209,8 @@ class Shop:
             ``customer_id`` string, ``changed_at`` timestamp in UTC, ``points`` int64: a
             row for each change.
         """
-        users, days = self._users, np.arange(0, self._simulated_days, POINTS_DAYS)
+        users = self._users
+        days = np.arange(0, self._simulated_days, POINTS_DAYS)
         # A generator of its own keeps the export the same with and without points.
         random = np.random.Generator(np.random.PCG64(len(users)))
         is_member = random.random(len(users)) < 0.8
@@ -197,7 +238,8 @@ class Shop:
         conversion = np.exp(random.normal(*CONVERSION, n) + effect)
         patience = np.exp(random.normal(*PATIENCE, n))
         # Arrivals grow in a straight line: the inverse of that distribution.
-        growth, uniform = ARRIVAL_GROWTH, random.random(n)
+        growth = ARRIVAL_GROWTH
+        uniform = random.random(n)
         share = (np.sqrt(1 + growth * (2 + growth) * uniform) - 1) / growth
         arrival = np.where(
             random.random(n) < EARLY_USERS,
@@ -228,15 +270,19 @@ class Shop:
 
     def _simulated(self) -> pd.DataFrame:
         """Play every day; return each visit's user, day, mood, and if it buys."""
-        random, n = self._random, len(self._users)
+        random = self._random
+        n = len(self._users)
         activity, conversion, patience, arrival = (
             self._users[name].to_numpy()
             for name in ("activity", "conversion", "patience", "arrival")
         )
-        everyone, mood = np.arange(n), np.ones(n, np.int64)
-        parts, moods = [], []
+        everyone = np.arange(n)
+        mood = np.ones(n, np.int64)
+        parts = []
+        moods = []
         for day in range(self._simulated_days):
-            arrives, present = arrival == day, arrival <= day
+            arrives = arrival == day
+            present = arrival <= day
             mood[arrives] = random.choice(4, int(arrives.sum()), p=ARRIVAL_MOOD)
             moods.append(mood)
             rhythm, demand = self._rhythm(day)
@@ -277,7 +323,8 @@ class Shop:
         visits = visits.sort_values(["user", "start_us"], ignore_index=True)
         of_user = visits.groupby("user")
         # GA4's ids are a random number and the second of the first touch.
-        users, first = self._users, of_user["start_us"].min()
+        users = self._users
+        first = of_user["start_us"].min()
         names = zip(users["client"], first // SECOND_US, strict=True)
         users["user_pseudo_id"] = [f"{client}.{second}" for client, second in names]
         users["user_first_touch_timestamp"] = first
@@ -288,8 +335,10 @@ class Shop:
 
     def _events(self, visits: pd.DataFrame) -> pd.DataFrame:
         """Fill every visit with events, by its mood; return them by user and time."""
-        random, n = self._random, len(visits)
-        mood, buys = visits["mood"].to_numpy(), visits["buys"].to_numpy()
+        random = self._random
+        n = len(visits)
+        mood = visits["mood"].to_numpy()
+        buys = visits["buys"].to_numpy()
         items = random.poisson(ITEMS[mood])
         carts = random.random(n) < CART[mood]
         checkouts = carts & (random.random(n) < CHECKOUT[mood])
@@ -309,7 +358,8 @@ class Shop:
         kind, visit = np.repeat(places, counts.ravel(), axis=1)
         stage = np.array([*STAGES.values()])[kind]
         order = np.lexsort((random.random(len(kind)), stage, visit))
-        visit, kind = visit[order], kind[order]
+        visit = visit[order]
+        kind = kind[order]
         gap_us = (random.gamma(1.2, 35.0, len(visit)) * SECOND_US).astype(np.int64) + 1
         gap_us = np.minimum(gap_us, 240 * SECOND_US)
         # A visit's first events share its first instant, as GA4 sends them.
@@ -329,7 +379,9 @@ class Shop:
 
     def _written(self, events: pd.DataFrame) -> pa.Table:
         """Write events in the export's columns; those never read are null."""
-        random, n, visit = self._random, len(events), events["visit"].to_numpy()
+        random = self._random
+        n = len(events)
+        visit = events["visit"].to_numpy()
         kind = events["name"].to_numpy()
         worth, baskets = self._baskets(n_visits := visit.max() + 1)
         is_sale = (kind == "purchase") | (kind == "refund")
@@ -403,7 +455,8 @@ class Shop:
 
     def _params(self, events: pd.DataFrame) -> pa.ListArray:
         """Write the event parameters, with the types that real exports mix."""
-        random, name = self._random, events["name"]
+        random = self._random
+        name = events["name"]
         parts: list[pa.Table] = []
 
         def add(key: str, rows: pd.DataFrame, field: str, values: Any) -> None:
@@ -418,8 +471,10 @@ class Shop:
             for code, field in enumerate(VALUE_FIELDS):
                 add(key, rows[style == code], field, written[code][style == code])
 
-        online, is_opening = events[name != "refund"], name.isin([*STAGES][:2])
-        opening, later = events[is_opening], online[~is_opening[online.index]]
+        online = events[name != "refund"]
+        is_opening = name.isin([*STAGES][:2])
+        opening = events[is_opening]
+        later = online[~is_opening[online.index]]
         add("ga_session_id", online, "int_value", online["start_us"] // SECOND_US)
         add("ga_session_number", online, "int_value", online["number"])
         add("session_engaged", opening, "int_value", np.ones(len(opening), np.int64))

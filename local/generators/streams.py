@@ -199,7 +199,8 @@ def sent(
         reason, spoil = [*faults.items()][number % len(faults)]
         data = spoil(event)
         if isinstance(data, dict):
-            event, data = data, encode(data)
+            event = data
+            data = encode(data)
         at = moment(int(event_ms[rows[place]] + wait_ms[number]))
         spoilt.append(Delivery(data, attributes_of(event), at, None, reason))
     return sorted([*once, *twice, *spoilt], key=attrgetter("sent_time"))

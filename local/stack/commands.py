@@ -44,7 +44,8 @@ def down(states: Sequence[State]) -> dict[str, Any]:
 
 def status(states: Sequence[State]) -> dict[str, Any]:
     """Return what was started and not stopped, and what of it has ended by itself."""
-    running, ended = list[dict[str, Any]](), []
+    running = list[dict[str, Any]]()
+    ended = []
     for state in states:
         record = state.record()
         running += services(state, record.processes)

@@ -45,7 +45,8 @@ def run(
         "X-CloudScheduler-ScheduleTime": datetime.now(UTC).isoformat(),
     }
     deadline_s = _seconds(flags["attempt-deadline"])
-    pause_s, longest_s = _seconds(flags["min-backoff"]), _seconds(flags["max-backoff"])
+    pause_s = _seconds(flags["min-backoff"])
+    longest_s = _seconds(flags["max-backoff"])
     left = int(flags["max-retry-attempts"])
     while True:
         answer = None
@@ -56,7 +57,8 @@ def run(
         if not left or (answer is not None and answer.ok):
             break
         sleep(pause_s / 3600)
-        pause_s, left = min(2 * pause_s, longest_s), left - 1
+        pause_s = min(2 * pause_s, longest_s)
+        left = left - 1
     if answer is None:
         raise LocalError(
             f"{function.target} did not answer within {deadline_s:g} s: {failure}"

@@ -304,14 +304,20 @@ class Stack:
         parent = [] if self._stays else ["--parent", str(os.getpid())]
         for service, words in {
             "bigquery": [
-                *("--grpc-port", str(self.port("bigquery_storage"))),
-                *("--project", self.options.project),
-                *("--data-dir", str(folder / "bigquery")),
-                *("--storage", self.url("storage")),
+                "--grpc-port",
+                str(self.port("bigquery_storage")),
+                "--project",
+                self.options.project,
+                "--data-dir",
+                str(folder / "bigquery"),
+                "--storage",
+                self.url("storage"),
             ],
             "storage": [
-                *("--data-dir", str(folder / "storage")),
-                *("--secrets-dir", str(folder / "secrets")),
+                "--data-dir",
+                str(folder / "storage"),
+                "--secrets-dir",
+                str(folder / "secrets"),
             ],
             "pubsub": [],
         }.items():
@@ -327,7 +333,8 @@ class Stack:
             runtime.mkdir(parents=True, exist_ok=True)
             options = served(target, self.port(target), function.is_asynchronous)
             command = [str(python), str(LOOPBACK), *options]
-            source, staged = self._root / function.folder, folder / "staged" / target
+            source = self._root / function.folder
+            staged = folder / "staged" / target
             stage.stage(source, staged, requirements=function.requirements)
             if self.audiences_folder.is_dir():
                 own_folder = staged / folders.OWN

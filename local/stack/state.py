@@ -26,11 +26,22 @@ FUNCTIONS = functions.load()
 EMULATORS = ("bigquery", "storage", "pubsub")
 # A service's place here is the distance of its port from the first.
 SERVICES = (
-    *("model_training", "predictions", "get_proba", "model_evaluation"),
-    *("stream_features", "score_stream", "compact_features", "audiences", "score"),
+    "model_training",
+    "predictions",
+    "get_proba",
+    "model_evaluation",
+    "stream_features",
+    "score_stream",
+    "compact_features",
+    "audiences",
+    "score",
     # The demo, which sends audiences to it, starts this one.
     "receiver",
-    *("bigquery", "bigquery_storage", "storage", "pubsub", "dashboard"),
+    "bigquery",
+    "bigquery_storage",
+    "storage",
+    "pubsub",
+    "dashboard",
 )
 PORT_OFFSETS = {name: SERVICES.index(name) for name in SERVICES}
 PORTS = len(SERVICES)
@@ -176,7 +187,8 @@ def port_base(environment: Mapping[str, str] = os.environ) -> int:
     Raises:
         LocalError: It is no port, or leaves no room for the others.
     """
-    value, most = environment.get(PORT_BASE, f"{DEFAULT_PORT_BASE}"), 65_535 - PORTS
+    value = environment.get(PORT_BASE, f"{DEFAULT_PORT_BASE}")
+    most = 65_535 - PORTS
     if not (value.isdecimal() and 1 <= int(value) <= most):
         raise LocalError(
             f"{PORT_BASE} is {value!r}", hint=f"Use a port from 1 to {most}"

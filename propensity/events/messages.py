@@ -81,10 +81,13 @@ def message(body: bytes, *, maximum_bytes: int = MAXIMUM_EVENT_BYTES) -> Message
         raise RequestError("the body has no message of Pub/Sub", field="message")
     if not pushed.message_id:
         raise RequestError("the message has no id", field="message.messageId")
-    text, problem, dropped = pushed.data or "", None, 0
+    text = pushed.data or ""
+    problem = None
+    dropped = 0
     size = len(text) // 4 * 3 - text[-2:].count("=")
     if size > maximum_bytes:
-        data, dropped = b"", size
+        data = b""
+        dropped = size
         problem = Refused("too_large", f"over {maximum_bytes} bytes")
     else:
         try:

@@ -41,7 +41,8 @@ from propensity.tables.stream import STREAM_EVENTS
 from propensity.timeframe import midnight
 
 _COLUMNS = frozenset(STREAM_EVENTS.types)
-_CENTS, _NUMERIC = pa.decimal128(14, 2), pa.decimal128(38, 9)
+_CENTS = pa.decimal128(14, 2)
+_NUMERIC = pa.decimal128(38, 9)
 _BAD_TIME = f"the time is not in ISO 8601, or not from {EARLIEST:%Y} to now"
 # These are an event's values, by column.
 Values = Mapping[str, Any]
@@ -112,7 +113,8 @@ def accept(
             accepted.refused[place] = _alone(error)
     times = times_of([getattr(sent, sent.declared.time) for _, _, sent, _ in read])
     latest = received_at + CLOCK_SKEW
-    earliest_us, latest_us = microseconds_of(EARLIEST), microseconds_of(latest)
+    earliest_us = microseconds_of(EARLIEST)
+    latest_us = microseconds_of(latest)
     for (place, message, sent, json), time_us in zip(
         read, times.cast(pa.int64()).to_pylist(), strict=True
     ):
@@ -122,7 +124,8 @@ def accept(
                 raise Refused("bad_time", _BAD_TIME, field=declared.time)
             use_cases = _use_cases(message, sent, catalogue)
             event_id, user_id = _ids(message, sent)
-            amount, values = None, _NO_VALUES
+            amount = None
+            values = _NO_VALUES
             if field := declared.amount:
                 amount = amount_of(getattr(sent, field), field=field)
             if declared.stored or declared.personal:
@@ -150,7 +153,8 @@ def _alone(error: Refused) -> Refused:
 
 
 def _use_cases(message: Message, sent: Any, catalogue: Catalogue) -> Sequence[str]:
-    event_type, named = sent.declared.name, sent.use_case
+    event_type = sent.declared.name
+    named = sent.use_case
     if named is None:
         named = message.attributes.get("use_case") or None
     takers = catalogue.takers.get(event_type, ())
@@ -162,7 +166,8 @@ def _use_cases(message: Message, sent: Any, catalogue: Catalogue) -> Sequence[st
 
 
 def _ids(message: Message, sent: Any) -> tuple[str, str]:
-    declared, attributes = sent.declared, message.attributes
+    declared = sent.declared
+    attributes = message.attributes
     if declared.identity:
         event_id = user_id = str(getattr(sent, declared.identity))
         _check_id(event_id, declared.identity)

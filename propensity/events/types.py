@@ -105,7 +105,7 @@ class EventType:
         self.time = name_of.get("truth time", "event_time")
         self.personal = self.of_kinds(*PERSONAL)
         self.stored = self.of_kinds(
-            *("text", "text or null", "number", "label", "numeral", "instant", "truth")
+            "text", "text or null", "number", "label", "numeral", "instant", "truth"
         )
 
     def of_kinds(self, *kinds: str) -> dict[str, str]:
@@ -192,7 +192,8 @@ class Catalogue:
         if not streamed:
             raise UseCaseError("no use case takes events: name some under [stream]")
         self.use_cases = frozenset(use_case.name for use_case in streamed)
-        self.types, self.takers = dict[str, EventType](), dict[str, list[str]]()
+        self.types = dict[str, EventType]()
+        self.takers = dict[str, list[str]]()
         for use_case in streamed:
             for name in use_case.stream.events:
                 self.types[name] = types[name]
@@ -266,7 +267,8 @@ class Catalogue:
 
     def unknown_type(self, use_case: str | None, event_type: str | None) -> Refused:
         """Return the refusal of an event that no use case takes."""
-        reason, field = "unknown_event_type", "event_type"
+        reason = "unknown_event_type"
+        field = "event_type"
         if event_type not in self.types:
             detail = (
                 f"no use case accepts it. Use one of {', '.join(sorted(self.types))}"
@@ -274,7 +276,8 @@ class Catalogue:
         elif use_case in self.use_cases:
             detail = "the use case does not accept events of this type"
         else:
-            reason, field = "unknown_use_case", "use_case"
+            reason = "unknown_use_case"
+            field = "use_case"
             detail = (
                 f"there is none of this name. Use {', '.join(sorted(self.use_cases))}"
             )
@@ -295,7 +298,8 @@ def _problems(
     shared = dict[str, str]()
     for event_type in shared_types().values():
         shared |= event_type.fields
-    columns, kinds = STREAM_EVENTS.types.keys(), list(fields.values())
+    columns = STREAM_EVENTS.types.keys()
+    kinds = list(fields.values())
     if name in known:
         yield "another use case has the name; rename it"
     for field, kind in fields.items():

@@ -43,9 +43,19 @@ _LABELS = {"0": 0, "1": 1, "false": 0, "true": 1}
 
 # Why an event can never succeed; 04-StreamFeatures/README.md says what each means.
 REASONS = (
-    *("malformed_json", "wrong_encoding", "too_large", "unknown_use_case"),
-    *("unknown_event_type", "missing_field", "wrong_type", "bad_amount", "not_finite"),
-    *("bad_time", "bad_value", "refused_by_table", "refused_by_model"),
+    "malformed_json",
+    "wrong_encoding",
+    "too_large",
+    "unknown_use_case",
+    "unknown_event_type",
+    "missing_field",
+    "wrong_type",
+    "bad_amount",
+    "not_finite",
+    "bad_time",
+    "bad_value",
+    "refused_by_table",
+    "refused_by_model",
 )
 
 

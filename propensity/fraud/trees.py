@@ -37,7 +37,8 @@ def _thinned(rows: pa.Table, seed: int) -> pa.Table:
     Trees count rows and ignore weights: if a sample has kept all frauds, they would
     look usual. Rows with at least the median weight of label 0 stay.
     """
-    weight, others = rows["weight"].to_numpy(), numbers_of(rows["label"]) != 1
+    weight = rows["weight"].to_numpy()
+    others = numbers_of(rows["label"]) != 1
     chance = weight / np.median(weight[others]) if others.any() else weight
     drawn = np.random.default_rng(seed).random(len(rows))
     return rows.filter(pa.array(drawn < chance))

@@ -239,9 +239,11 @@ class Shards:
         order = list(PREFIXES.values())
         for match in filter(None, map(SHARD.fullmatch, names)):
             with contextlib.suppress(ValueError):
-                day, place = date.fromisoformat(match[2]), order.index(match[1])
+                day = date.fromisoformat(match[2])
+                place = order.index(match[1])
                 days[day] = min(place, days.get(day, place))
-        daily, intraday = set[date](), set[date]()
+        daily = set[date]()
+        intraday = set[date]()
         for day, place in days.items():
             if KINDS[place] in kinds:
                 (daily if KINDS[place] == DAILY else intraday).add(day)

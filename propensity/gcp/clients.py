@@ -25,7 +25,9 @@ Client = TypeVar("Client")
 _NO_LIMIT = [("grpc.max_receive_message_length", -1)]
 
 # Settings of the emulators that stand in for a service.
-BIGQUERY, STORAGE, PUBSUB = "BigQuery", "Cloud Storage", "Pub/Sub"
+BIGQUERY = "BigQuery"
+STORAGE = "Cloud Storage"
+PUBSUB = "Pub/Sub"
 SECRETS = "Secret Manager"
 _ENDPOINTS = {
     BIGQUERY: "bigquery_endpoint",
@@ -74,9 +76,11 @@ def open_client(client: type[Client], endpoint: str) -> Client:
     """
     if not endpoint:
         return client()
-    name, channel_of = "grpc", grpc.insecure_channel
+    name = "grpc"
+    channel_of = grpc.insecure_channel
     if client.__name__.endswith("AsyncClient"):
-        name, channel_of = "grpc_asyncio", grpc.aio.insecure_channel
+        name = "grpc_asyncio"
+        channel_of = grpc.aio.insecure_channel
     any_client: Any = client
     transport = any_client.get_transport_class(name)
     opened: Client = any_client(
@@ -175,7 +179,8 @@ def _missing(service: str, on: str, text: str) -> errors.MissingTable:
 def _denied(
     text: str, settings: Settings, service: str, *, needs: str, on: str
 ) -> errors.AccessDenied:
-    export, remedy = settings.export, REMEDY
+    export = settings.export
+    remedy = REMEDY
     project, _, dataset = export.rpartition(".")
     named = rf"{re.escape(f'{project}:{dataset}')}\b"
     if export and (on == export or re.search(named, text)):

@@ -95,12 +95,15 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
             of the request.
     """
     if isinstance(raised, errors.PropensityError):
-        error, message = raised, raised.message
+        error = raised
+        message = raised.message
     else:
         error = errors.PropensityError("unexpected error; the log has its trace")
         frames = "".join(traceback.format_tb(raised.__traceback__))
         message = f"unexpected error\n{type(raised).__name__}\n{frames}"
-    status, body, headers = error.status, error.body(), error.headers
+    status = error.status
+    body = error.body()
+    headers = error.headers
     if not error.is_public:
         if callers is Callers.PUSHES:
             status = max(status, 500)
@@ -154,7 +157,9 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
         TooLarge: The body is larger.
         RequestError: The connection was closed within the body.
     """
-    chunks, size, is_whole = list[bytes](), 0, False
+    chunks = list[bytes]()
+    size = 0
+    is_whole = False
     while not is_whole:
         # Starlette's own stream takes several times as long for one part.
         part = await request.receive()

@@ -59,13 +59,15 @@ def _requests(
     path: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]
 ) -> Iterator[PublishRequest]:
     """Yield requests within the limits, as protobuf's own messages: a third faster."""
-    request, size = PublishRequest.pb()(topic=path), 0
+    request = PublishRequest.pb()(topic=path)
+    size = 0
     for payload, attributes in messages:
         count = len(request.messages)
         is_full = size + len(payload) > MAXIMUM_REQUEST_BYTES
         if count and (is_full or count >= MAXIMUM_MESSAGES):
             yield PublishRequest.wrap(request)
-            request, size = PublishRequest.pb()(topic=path), 0
+            request = PublishRequest.pb()(topic=path)
+            size = 0
         message = request.messages.add(data=payload)
         # As an argument of ``add`` the mapping would take twice as long.
         own = message.attributes

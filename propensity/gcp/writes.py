@@ -325,7 +325,8 @@ async def append_accepted(
     refused = dict[int, str]()
     places = [*range(rows.num_rows)]
     for part in parts(rows):
-        left, own = part, places[: part.num_rows]
+        left = part
+        own = places[: part.num_rows]
         places = places[part.num_rows :]
         while own:
             try:
@@ -334,5 +335,6 @@ async def append_accepted(
             except RowsRefused as error:
                 refused |= {own[row]: detail for row, detail in error.rows.items()}
                 kept = [row for row in range(len(own)) if row not in error.rows]
-                left, own = left.take(kept), [own[row] for row in kept]
+                left = left.take(kept)
+                own = [own[row] for row in kept]
     return refused

@@ -114,8 +114,10 @@ def check_preprocessor(
             "a preprocessor is an unfitted sklearn ColumnTransformer, "
             f"not {type(preprocessor).__name__}"
         )
-    count, features = 40, use_case.features
-    row, columns = np.arange(count), dict[str, pa.Array]()
+    count = 40
+    features = use_case.features
+    row = np.arange(count)
+    columns = dict[str, pa.Array]()
     for place, (name, kind) in enumerate(features.items()):
         values = pa.array(row * (place + 3) % 11, mask=(row + place) % 7 == 0)
         columns[name] = values.cast(pa.float64() if kind == NUMBER else pa.string())
@@ -201,7 +203,8 @@ def members(candidate: Candidate) -> list[str]:
 
 def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
     """Return a candidate, fitted on encoded rows; UseCaseError if it cannot be."""
-    model, is_large = estimator(candidate, seed=seed), len(part) > PARALLEL_ROWS
+    model = estimator(candidate, seed=seed)
+    is_large = len(part) > PARALLEL_ROWS
     is_forest = isinstance(
         model, ensemble.RandomForestClassifier | ensemble.ExtraTreesClassifier
     )

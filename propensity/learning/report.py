@@ -116,9 +116,13 @@ def week_page(
     shown = [row for row in cleaned(rows) if row.get("users")]
     # A day may have several versions: the one that scored most comes first.
     shown.sort(key=lambda row: -row["users"])
-    entity, who, days = "user", "who", use_case.horizon_days
+    entity = "user"
+    who = "who"
+    days = use_case.horizon_days
     if use_case.scores_events:
-        entity, who, days = use_case.entity, "that", 1
+        entity = use_case.entity
+        who = "that"
+        days = 1
     content = {
         "use_case": use_case.name,
         "title": cleaned(use_case.title),
@@ -168,8 +172,10 @@ def _charts(weeks: Sequence[Plain]) -> list[tuple[str, Markup]]:
         )
         return Line(name=name, y=y, low=low, high=high, style=style)
 
-    expected, actual = line("mean_probability", "guide"), line("base_rate")
-    times, drawn = [str(row["week"]) for row in rows], []
+    expected = line("mean_probability", "guide")
+    actual = line("base_rate")
+    times = [str(row["week"]) for row in rows]
+    drawn = []
     for heading, lines, write in (
         ("Expected (dashed) and actual", [expected, actual], percent),
         ("Ranking quality (ROC AUC)", [line("roc_auc")], decimals(3)),

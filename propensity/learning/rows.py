@@ -101,7 +101,8 @@ class Slice:
         observed = self.outcomes(score)
         by_group = slopes_of(observed)
         group = np.searchsorted(observed.probability, score)
-        positive, negative = by_group.positive[group], by_group.negative[group]
+        positive = by_group.positive[group]
+        negative = by_group.negative[group]
         return self.weight * np.where(self.label == 1, positive, negative)
 
     def spread(

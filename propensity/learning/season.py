@@ -25,7 +25,8 @@ from propensity.models.encoding import Floats
 
 # Weeks that are remembered: a quarter, as far as 03 goes back. Of fewer than two weeks
 # nothing is known: a single one may be odd.
-MEMORY_WEEKS, FEWEST_WEEKS = 13, 2
+MEMORY_WEEKS = 13
+FEWEST_WEEKS = 2
 
 # Outcomes of more days are known too late to say how the next ones will be.
 LONGEST_DAYS = 28
@@ -35,10 +36,13 @@ MAXIMUM_LOG_ODDS_SHIFT = 1.0
 
 # Standard deviations in log-odds: of the season before any week is known, of what it
 # moves by in a week, and of what moves a single week only, such as a bank holiday.
-_SEASON, _MOVE, _WEEK = 0.05, 0.1, 0.05
+_SEASON = 0.05
+_MOVE = 0.1
+_WEEK = 0.05
 
 # The bisection ends at this shift, and 64 halvings reach a float's last bit.
-_FARTHEST, _HALVINGS = 64.0, 64
+_FARTHEST = 64.0
+_HALVINGS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +120,12 @@ def _shift_to(probability: Floats, users: Floats, *, total: float) -> float | No
     # Probabilities of 0 and 1 can not be moved.
     movable = (probability > 0) & (probability < 1) & (users > 0)
     target = total - float(users[probability >= 1].sum())
-    p, n = probability[movable], users[movable]
+    p = probability[movable]
+    n = users[movable]
     if not 0 < target < float(n.sum()):
         return None
-    low, high = -_FARTHEST, _FARTHEST
+    low = -_FARTHEST
+    high = _FARTHEST
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         is_above = float((n * apply(p, middle)).sum()) > target
@@ -139,9 +145,11 @@ def of_version(
     It lacks what another one lacked, less the difference of their levels. Weeks of a
     version that was never compared with it, over others or not, are left out.
     """
-    levels, pairs = {version: 0.0}, list(differences)
+    levels = {version: 0.0}
+    pairs = list(differences)
     for one in pairs * len(pairs):  # each turn reaches one comparison further
-        new, old = one.model_version, one.compared_version
+        new = one.model_version
+        old = one.compared_version
         if old in levels:
             levels.setdefault(new, levels[old] + one.log_odds)
         elif new in levels:
@@ -180,7 +188,9 @@ def shift(
     labels = [sum(one.conversions for one in known), sum(one.others for one in known)]
     if len(known) < FEWEST_WEEKS or min(labels) < minimum_conversions:
         return None
-    level, variance, before = 0.0, _SEASON**2, known[-1].week
+    level = 0.0
+    variance = _SEASON**2
+    before = known[-1].week
     for one in reversed(known):
         variance += _MOVE**2 * (one.week - before).days / horizon_days
         before = one.week

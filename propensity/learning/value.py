@@ -36,7 +36,8 @@ from propensity.usecases import UseCase
 # Column of a training's rows with what a buyer paid; null for the others.
 AMOUNT = "label_amount"
 
-MEAN, TREES = "mean", "boosted_trees"
+MEAN = "mean"
+TREES = "boosted_trees"
 
 # Slow and shallow: a few thousand buyers of one shop.
 _TREES = {
@@ -164,6 +165,7 @@ def fit_amounts(
 def _deviance(expected: Floats, part: Slice) -> float:
     """Return the mean gamma deviance of the buyers' amounts, less a constant."""
     is_buyer = part.label == 1
-    paid, expected = _paid(part)[is_buyer], expected[is_buyer]
+    paid = _paid(part)[is_buyer]
+    expected = expected[is_buyer]
     loss = np.log(expected) + paid / expected
     return float(np.average(loss, weights=part.weight[is_buyer]))

@@ -69,7 +69,8 @@ def rate_interval(
         Journal of the American Statistical Association 22, 1927: the score interval,
         which holds for few rows and rates near 0, too.
     """
-    rate, spread = conversions / users, errors**2 / users
+    rate = conversions / users
+    spread = errors**2 / users
     middle = (rate + spread / 2) / (1 + spread)
     half = errors * np.sqrt(rate * (1 - rate) / users + spread / (4 * users))
     half = float(half / (1 + spread))
@@ -114,7 +115,8 @@ def interval(value: float, fewest: float, variance: float) -> Ends:
     if not 0 < value < 1:
         return value, value
     error = math.sqrt(variance) / (value * (1 - value))
-    odds, factor = value / (1 - value), math.exp(NORMAL * error)
+    odds = value / (1 - value)
+    factor = math.exp(NORMAL * error)
     return odds / (odds + factor), odds * factor / (odds * factor + 1)
 
 

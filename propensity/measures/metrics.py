@@ -122,7 +122,8 @@ def roc_auc_slopes(observed: Outcomes) -> Slopes:
     """
     positives = observed.conversions
     negatives = observed.users - positives
-    n_positives, n_negatives = positives.sum(), negatives.sum()
+    n_positives = positives.sum()
+    n_negatives = negatives.sum()
     # The share of the other class that a row is ranked right against.
     beaten = (np.cumsum(negatives) - negatives / 2) / n_negatives
     missed = 1 - (np.cumsum(positives) - positives / 2) / n_positives
@@ -137,7 +138,8 @@ def pr_auc_slopes(observed: Outcomes) -> Slopes:
     They are its derivatives: a row adds to the selection from its group on down.
     """
     selected, hits = above(observed)
-    converted, total = observed.conversions[::-1], hits[-1]
+    converted = observed.conversions[::-1]
+    total = hits[-1]
     precision = hits / np.maximum(selected, 1e-300)
     shares = converted / np.maximum(selected, 1e-300)
     gained = np.cumsum(shares[::-1])[::-1]
@@ -149,14 +151,17 @@ def pr_auc_slopes(observed: Outcomes) -> Slopes:
 
 def brier(observed: Outcomes) -> float | None:
     """Return the mean squared error of the probabilities; None without rows."""
-    p, n, c = observed.probability, observed.users, observed.conversions
+    p = observed.probability
+    n = observed.users
+    c = observed.conversions
     return ratio((c * (1 - p) ** 2 + (n - c) * p**2).sum(), n.sum())
 
 
 def log_loss(observed: Outcomes) -> float | None:
     """Return the mean negative log-likelihood in nats; None without rows."""
     p = np.clip(observed.probability, _EPSILON, 1 - _EPSILON)
-    n, c = observed.users, observed.conversions
+    n = observed.users
+    c = observed.conversions
     return ratio(-(c * np.log(p) + (n - c) * np.log1p(-p)).sum(), n.sum())
 
 
@@ -230,9 +235,12 @@ class Confusion(NamedTuple):
 def confusion(observed: Outcomes, *, threshold: float) -> Confusion:
     """Count predictions at a threshold; a probability equal to it is positive."""
     positive = observed.probability >= threshold
-    n, c = observed.users, observed.conversions
-    hits, false_positives = c[positive].sum(), (n - c)[positive].sum()
-    misses, negatives = c[~positive].sum(), (n - c)[~positive].sum()
+    n = observed.users
+    c = observed.conversions
+    hits = c[positive].sum()
+    false_positives = (n - c)[positive].sum()
+    misses = c[~positive].sum()
+    negatives = (n - c)[~positive].sum()
     return Confusion(
         true_positives=round(hits),
         true_negatives=round(negatives),
@@ -251,10 +259,12 @@ def lift_by_decile(observed: Outcomes) -> list[Decile]:
     Users with the same probability are divided between the parts in proportion, so that
     the order of ties has no effect. Sizes and conversions are therefore fractions.
     """
-    total, positives = observed.users.sum(), observed.conversions.sum()
+    total = observed.users.sum()
+    positives = observed.conversions.sum()
     if total <= 0:
         return []
-    size, users = total / BINS, observed.users[::-1]
+    size = total / BINS
+    users = observed.users[::-1]
     mass = tenths(users, users * observed.probability[::-1])
     # Rounding in the sums must not give a part more conversions than users.
     conversions = tenths(users, observed.conversions[::-1]).clip(0.0, size)

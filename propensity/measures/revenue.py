@@ -47,8 +47,10 @@ def measured(
             expected to pay, what each paid, and how many they are.
         budget: How many of the best users can be acted on.
     """
-    promised, observed = float(expected @ users), float(paid @ users)
-    payers, count = float(users[paid > 0].sum()), float(users.sum())
+    promised = float(expected @ users)
+    observed = float(paid @ users)
+    payers = float(users[paid > 0].sum())
+    count = float(users.sum())
     error: float | None = None
     error_ends: Ends = None, None
     if observed > 0:
@@ -104,7 +106,8 @@ def _around(value: float, squares: float, fourths: float, payers: float) -> Ends
         return None, None
     if squares <= 0:
         return value, value
-    freedom, z = max(squares**2 / fourths - 1, 1.0), NORMAL
+    freedom = max(squares**2 / fourths - 1, 1.0)
+    z = NORMAL
     quantile = (
         z
         + (z**3 + z) / 4 / freedom

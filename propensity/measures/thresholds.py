@@ -32,7 +32,8 @@ def measured(
             independent of each other.
         is_anomaly: Whether the score ranks, and is no probability.
     """
-    users, conversions = observed.users.sum(), observed.conversions.sum()
+    users = observed.users.sum()
+    conversions = observed.conversions.sum()
     values: dict[str, object] = {}
     spread = spread or (lambda slopes_of: of_rows(observed, slopes_of(observed)))
     for name, measure, slopes_of in (
@@ -68,9 +69,11 @@ def measured(
 
 def _at_budget(observed: Outcomes, budget: Budget, *, dates: int) -> Metrics:
     """Return the metrics of the best rows only; ties at the border are shared out."""
-    total, positives = float(observed.users.sum()), float(observed.conversions.sum())
+    total = float(observed.users.sum())
+    positives = float(observed.conversions.sum())
     count = min(budget.rows(total, dates=dates), total)
-    users, conversions = observed.users[::-1], observed.conversions[::-1]
+    users = observed.users[::-1]
+    conversions = observed.conversions[::-1]
     # Rounding in the sums must not give more hits than rows or conversions.
     hits = min(float(metrics.of_first(users, conversions, count)), count, positives)
     precision = ratio(hits, count)

@@ -142,7 +142,8 @@ class _Categories:
         return np.hstack([table[codes] for codes, table in self._coded(batch)])
 
     def project(self, batch: pa.RecordBatch, weights: Array) -> Array:
-        total, start = np.zeros(batch.num_rows), 0
+        total = np.zeros(batch.num_rows)
+        start = 0
         for codes, table in self._coded(batch):
             stop = start + table.shape[1]
             total += (table @ weights[start:stop])[codes]

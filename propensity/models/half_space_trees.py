@@ -144,7 +144,8 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._n_live += stop - start
             if self._n_live == self.window_size:
                 self._leaf_scores = self._scored_leaves(self._live)
-                self._live, self._n_live = np.zeros_like(self._live), 0
+                self._live = np.zeros_like(self._live)
+                self._n_live = 0
             start = stop
         return scores
 
@@ -175,7 +176,8 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _drawn(self, generator: random.Random) -> list[tuple[Integers, Floats]]:
         """Return columns and thresholds of the nodes of each depth."""
         n_nodes = self.n_trees * ((1 << self.height) - 1)
-        features, shares = np.empty(n_nodes, dtype=np.intp), np.empty(n_nodes)
+        features = np.empty(n_nodes, dtype=np.intp)
+        shares = np.empty(n_nodes)
         # All features weigh alike, whatever their units.
         box = [(0.0, 1.0)] * self.n_features_in_
 
@@ -188,7 +190,8 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             padding = _PADDING * (high - low)
             share = generator.uniform(low + padding, high - padding)
             position = self.n_trees * ((1 << depth) - 1) + node
-            features[position], shares[position] = column, share
+            features[position] = column
+            shares[position] = share
             # River draws the side below first.
             for is_below, side in ((1, (low, share)), (0, (share, high))):
                 box[column] = side

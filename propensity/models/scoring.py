@@ -68,7 +68,8 @@ class Scorer:
                 f"the preprocessor gives {width} columns, but the model was trained on "
                 f"{expected}; they are not of one training"
             )
-        self._model, self._weights = model, None
+        self._model = model
+        self._weights = None
         if width is not None and type(model) is LogisticRegression:
             self._model, self._weights = _folded(model)
         self._threads = threads
@@ -133,14 +134,17 @@ class Scorer:
 
     def refusal(self, rows: pa.RecordBatch) -> SchemaError:
         """Return the faults of rejected rows: the feature, never the value."""
-        farthest, most, gaps = None, 0.0, list[str]()
+        farthest = None
+        most = 0.0
+        gaps = list[str]()
         for name, kind in self._encoder.features.items():
             if kind != "number":
                 continue
             values = numbers_of(rows.column(name))
             largest = np.nanmax(np.abs(values), initial=0.0)
             if largest > most:
-                farthest, most = name, largest
+                farthest = name
+                most = largest
             if np.isinf(largest):
                 return SchemaError(
                     f"feature {name!r} is infinite in some rows, which models reject: "

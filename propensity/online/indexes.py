@@ -86,13 +86,15 @@ class Indexes:
         before = self._followed[use_case].last
         if before is not None and before.generation == generation:
             return before
-        index, size = None, 0
+        index = None
+        size = 0
         try:
             if stored is None:
                 raise errors.ArtifactError(NOT_PUBLISHED)
             name = pointer_name(use_case)
             pointer = content_of(stored, IndexPointer, name=name)
-            index, size = self._opened(use_case, pointer), pointer.size
+            index = self._opened(use_case, pointer)
+            size = pointer.size
             log(
                 "INFO",
                 "loaded the prediction index",

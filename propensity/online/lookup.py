@@ -203,7 +203,8 @@ class Lookups:
         answers = [_fields(u, found.get(u), oldest) for u in question.user_ids]
         if not question.is_single:
             return Json(_encode({"predictions": answers}))
-        answer, prediction = answers[0], found.get(question.user_ids[0])
+        answer = answers[0]
+        prediction = found.get(question.user_ids[0])
         if prediction is None:
             return Json(_encode(answer | _UNKNOWN_USER), status=404)
         if question.values:

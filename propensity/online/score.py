@@ -146,7 +146,8 @@ class Online:
             default=self._settings.use_case,
             latest=self._clock.now() + CLOCK_SKEW,
         )
-        use_case, instances = question.use_case, question.instances
+        use_case = question.use_case
+        instances = question.instances
         state = await self._state(use_case, question.version)
         assert state.champion is not None
         suppressed = await self._suppressed.current()
@@ -163,7 +164,8 @@ class Online:
         at = self._clock.now()
         request_ms = round((self._clock.monotonic() - began) * 1e3, 3)
         events = _events(question, instances, at=at, request_ms=request_ms)
-        rows, kept = list[Inference](), list[Inference]()
+        rows = list[Inference]()
+        kept = list[Inference]()
         for event, score in zip(events, scores, strict=True):
             row = inference_log.row_of(
                 use_case, state, event, score, source=inference_log.ONLINE, at=at
@@ -244,7 +246,8 @@ def scores_of(group: Sequence[Waiting]) -> list[Any]:
     for position, waiting in enumerate(group):
         positions_of[id(waiting.serving)].append(position)
     for positions in positions_of.values():
-        first, features = group[positions[0]], list[Features]()
+        first = group[positions[0]]
+        features = list[Features]()
         for position in positions:
             features += [one.features for one in group[position].instances]
         try:
@@ -322,7 +325,8 @@ def _events(
     at: datetime,
     request_ms: float,
 ) -> list[inference_log.Scored]:
-    unique, events = uuid.uuid4().hex, list[inference_log.Scored]()
+    unique = uuid.uuid4().hex
+    events = list[inference_log.Scored]()
     for position, instance in enumerate(instances):
         event_id = unique if question.is_single else f"{unique}-{position}"
         latency: float | None = request_ms

@@ -117,7 +117,8 @@ def lines_svg(
         times: Names of the places 0, 1, 2, … along x; without any, x is written as y.
         starts_at_zero: Whether the y axis must have 0.
     """
-    shown, x_values = list[float](), list[float]()
+    shown = list[float]()
+    x_values = list[float]()
     for line in lines:
         x_values += line.x
         for values in (line.y, line.low, line.high):
@@ -127,11 +128,16 @@ def lines_svg(
     last = len(x_ticks) - 1
     x_ends = (x_ticks[0], x_ticks[-1]) if last else (-1.0, 1.0)
     # The left margin takes as much as "−20.0%".
-    left, right, base, height = 58.0, WIDTH - 10, 184.0, 210.0
-    across, up = _scale(*x_ends, left, right), _scale(y_ticks[0], y_ticks[-1], base, 12)
+    left = 58.0
+    right = WIDTH - 10
+    base = 184.0
+    height = 210.0
+    across = _scale(*x_ends, left, right)
+    up = _scale(y_ticks[0], y_ticks[-1], base, 12)
     parts = []
     for y in y_ticks:
-        place, name = up(y), write(y)
+        place = up(y)
+        name = write(y)
         parts.append(
             f'<path class="grid" d="M{left:g} {place:.1f}H{right:g}"/><text '
             f'class="tick end" x="{left - 6:g}" y="{place + 4:.1f}">{name}</text>'
@@ -146,7 +152,8 @@ def lines_svg(
         )
     parts.append(f'<path class="axis" d="M{left:g} {base:g}H{right:g}"/>')
     for line in lines:
-        low, high = line.points(line.low), line.points(line.high)
+        low = line.points(line.low)
+        high = line.points(line.high)
         for run in _runs(low.keys() & high.keys()):
             around = [high[n] for n in run] + [low[n] for n in run[::-1]]
             # A single week has no area: an upright line.
@@ -176,7 +183,10 @@ def histogram_svg(
     edges: Sequence[float], shares: Sequence[Sequence[float]], *, title: str
 ) -> Markup:
     """Draw shares over the same bins, the ones behind first, in equal widths."""
-    width, height, base, bins = 220.0, 92.0, 76.0, len(edges) - 1
+    width = 220.0
+    height = 92.0
+    base = 76.0
+    bins = len(edges) - 1
     highest = max(chain(*shares), default=0) or 1
     up = _scale(0, highest, base, 14)
     parts = [f'<text class="tick" x="0" y="9">{percent(highest)}</text>']
@@ -198,7 +208,8 @@ def ticks(values: Sequence[float], write: Format) -> list[float]:
 
     Steps are so wide that no two labels are alike.
     """
-    low, high = min(values, default=0.0), max(values, default=0.0)
+    low = min(values, default=0.0)
+    high = max(values, default=0.0)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):
         # Equal values have no span, so they get room around them.
         around = abs(high) / 10 or 1.0
@@ -207,7 +218,8 @@ def ticks(values: Sequence[float], write: Format) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     found: list[float] = []
     for step in (n * power for n in (1, 2, 5, 10, 20, 50, 100) if n * power >= rough):
-        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        first = math.floor(low / step + 1e-9)
+        last = math.ceil(high / step - 1e-9)
         found = [n * step for n in range(first, max(last, first + 2) + 1)]
         if len({*map(write, found)}) == len(found):
             break

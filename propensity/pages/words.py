@@ -105,7 +105,8 @@ def compact(value: Number) -> str:
 
 def ends(row: Mapping[str, Number], key: str, write: Format) -> str:
     """Write the interval of a metric."""
-    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    low = row.get(f"{key}_low")
+    high = row.get(f"{key}_high")
     return f"{write(low)} to {write(high)}" if present(low) else DASH
 
 

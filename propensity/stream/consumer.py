@@ -303,13 +303,15 @@ class Consumer(ABC):
         suppressed: Suppressed,
     ) -> tuple[dict[int, Refused], pa.RecordBatch]:
         """Return the refusals that name no suppressed user, and rows of them."""
-        letters, kept = [*group], {}
+        letters = [*group]
+        kept = {}
         for place, refusal in refused.items():
             letter = group[place]
             if suppressed and suppression.has_many_texts(letter.data):
                 letter = replace(letter, data=b"", dropped=len(letter.data))
             if not suppressed.is_mentioned(letter.data, letter.attributes.values()):
-                letters[place], kept[place] = letter, refusal
+                letters[place] = letter
+                kept[place] = refusal
         rows = dead_letters(
             letters,
             kept,
@@ -347,7 +349,8 @@ class StreamFeatures(Consumer):
         """Store truths and events, then publish the stored events."""
         truths = await self._store(TRUTH_EVENTS, accepted.truths, accepted)
         events = await self._store(STREAM_EVENTS, accepted.events, accepted)
-        messages, unknown_postcodes = [], 0
+        messages = []
+        unknown_postcodes = 0
         for event in events:
             attributes = {
                 "use_case": event.use_case,
@@ -369,7 +372,8 @@ class StreamFeatures(Consumer):
         self, table: Table, events: Sequence[Event], accepted: Accepted
     ) -> list[Event]:
         """Append rows of events or truths, and return those that the table took."""
-        refused, at = accepted.refused, accepted.received_at
+        refused = accepted.refused
+        at = accepted.received_at
         if events:
             lateness = timedelta(days=self.clients.settings.maximum_lateness_days)
             rows = rows_of(table, events, received_at=at, lateness=lateness)

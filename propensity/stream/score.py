@@ -34,8 +34,16 @@ SCORING_GROUPS = 2
 
 _ATTRIBUTES = ("use_case", "event_id")
 _IN_MESSAGES = (
-    *("use_case", "event_id", "user_id", "event_time", "probability"),
-    *("anomaly_score", "is_warm", "model_version", "inference_id", "scored_at"),
+    "use_case",
+    "event_id",
+    "user_id",
+    "event_time",
+    "probability",
+    "anomaly_score",
+    "is_warm",
+    "model_version",
+    "inference_id",
+    "scored_at",
 )
 
 # An event and the features that it is scored by.
@@ -147,7 +155,8 @@ class ScoreStream(Consumer):
                 scores = [*each_score(champion.scorer, features)]
             if not champion.is_warm:
                 counts["not_warm"] = len(to_score)
-        at, rows = self.clients.clock.now(), dict[int, Inference]()
+        at = self.clients.clock.now()
+        rows = dict[int, Inference]()
         times = published([event.message for event, _ in to_score]).to_pylist()
         for (event, values), score, time in zip(to_score, scores, times, strict=True):
             if isinstance(score, SchemaError):

@@ -40,7 +40,9 @@ TABLES = tuple(
 
 # Columns that connect a row with a user: the user's id; where there is none, the id of
 # an event of the user; or bytes that may hold anything.
-USER, EVENT, RAW = "user_id", "event_id", "raw"
+USER = "user_id"
+EVENT = "event_id"
+RAW = "raw"
 
 # A verdict on an audience looks back a year.
 LEAST_DAYS = {AUDIENCE_MEMBERS.stored: 400, AUDIENCE_LEDGER.stored: 400}

@@ -24,7 +24,8 @@ from propensity.schema import (
 Number = float | None
 Count = int | None
 Money = Decimal | None
-_LOW, _HIGH = "lower end of its 95% interval", "upper end of its 95% interval"
+_LOW = "lower end of its 95% interval"
+_HIGH = "upper end of its 95% interval"
 _MATRIX = "Confusion matrix at the threshold"
 
 

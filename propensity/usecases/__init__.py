@@ -220,7 +220,9 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             Values by name. Features and labels have their own suffix bounds, so that
             each pays for the days that it needs.
         """
-        first, last, lookback = min(as_ofs), max(as_ofs), self.lookback_days
+        first = min(as_ofs)
+        last = max(as_ofs)
+        lookback = self.lookback_days
         return {
             **self.statement_parameters(settings),
             "use_case": self.name,
@@ -379,7 +381,8 @@ def parse(name: str, text: str) -> UseCase:
 
 def _contradictions(use_case: UseCase) -> Iterator[str]:
     """Yield mistakes among entries that are right by themselves."""
-    features, stream = use_case.features, use_case.stream
+    features = use_case.features
+    stream = use_case.stream
     try:
         Budget.parse(use_case.budget)
     except ValueError as error:
@@ -404,7 +407,8 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
             yield f"{at}: {name} is not a numeric feature"
     earlier: list[str] = []
     for candidate in use_case.candidates:
-        name, algorithm = candidate.name, candidate.algorithm
+        name = candidate.name
+        algorithm = candidate.algorithm
         if name in earlier:
             yield f"candidates: two are named {name}; rename one"
         if algorithm == FOREST and not stream.scored:

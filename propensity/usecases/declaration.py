@@ -83,10 +83,22 @@ SOURCE_TABLE = re.compile(r"(?:([a-z0-9.:-]+)\.)?([A-Za-z0-9_]+)\.([A-Za-z0-9_-]
 # Parameters that runs set, in all statements or in some.
 RUN_PARAMETERS = frozenset(
     {
-        *("as_ofs", "today", "earliest", "known_before", "lookback_days"),
-        *("horizon_days", "first_suffix", "first_repeat_suffix", "last_suffix"),
-        *("first_label_suffix", "last_label_suffix", "maximum_rows", "use_case"),
-        *("prediction_as_of", "user_ids", "first_event_day"),
+        "as_ofs",
+        "today",
+        "earliest",
+        "known_before",
+        "lookback_days",
+        "horizon_days",
+        "first_suffix",
+        "first_repeat_suffix",
+        "last_suffix",
+        "first_label_suffix",
+        "last_label_suffix",
+        "maximum_rows",
+        "use_case",
+        "prediction_as_of",
+        "user_ids",
+        "first_event_day",
     }
 )
 
@@ -94,9 +106,17 @@ RUN_PARAMETERS = frozenset(
 # know the answer, or whose row it is.
 RESERVED = frozenset(
     {
-        *("as_of", "user_id", "label", "weight", "label_amount"),
-        *("sampled_by", "has_positive", "bucket"),
-        *("state", "truth_time", "is_conflicting"),
+        "as_of",
+        "user_id",
+        "label",
+        "weight",
+        "label_amount",
+        "sampled_by",
+        "has_positive",
+        "bucket",
+        "state",
+        "truth_time",
+        "is_conflicting",
     }
 )
 

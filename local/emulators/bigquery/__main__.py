@@ -67,8 +67,10 @@ def main() -> None:
     from local_bigquery.settings import settings
 
     data_dir = options.data_dir.resolve()
-    settings.bigquery_host, settings.bigquery_port = HOST, options.port
-    settings.grpc_port, settings.data_dir = options.grpc_port, data_dir
+    settings.bigquery_host = HOST
+    settings.bigquery_port = options.port
+    settings.grpc_port = options.grpc_port
+    settings.data_dir = data_dir
     settings.default_project_id = options.project
     settings.storage_emulator_host = options.storage
 

@@ -26,7 +26,8 @@ def aggregate_in_place() -> None:
         if not is_value or not _is_plain(node.this):
             return node
         query = node.this
-        source, [aggregate] = query.args["from_"].this, query.expressions
+        source = query.args["from_"].this
+        [aggregate] = query.expressions
         [element] = source.args["alias"].columns
         elements = source.expressions[0]
         if where := query.args.get("where"):
@@ -52,11 +53,19 @@ def _is_plain(query: Any) -> bool:
         return False
     source = query.args.get("from_") and query.args["from_"].this
     alias = source and source.args.get("alias")
-    [aggregate], where = query.expressions, query.args.get("where")
+    [aggregate] = query.expressions
+    where = query.args.get("where")
     # Names of their own, and names that only aggregates know.
     others = (
-        *(exp.Query, exp.Lambda, exp.AggFunc, exp.Window),
-        *(exp.Star, exp.HavingMax, exp.IgnoreNulls, exp.Order, exp.Limit),
+        exp.Query,
+        exp.Lambda,
+        exp.AggFunc,
+        exp.Window,
+        exp.Star,
+        exp.HavingMax,
+        exp.IgnoreNulls,
+        exp.Order,
+        exp.Limit,
     )
     return (
         isinstance(aggregate, exp.Max | exp.Min | exp.Sum | exp.Count)

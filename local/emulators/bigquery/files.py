@@ -70,7 +70,8 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
     connection.execute(f"SET GLOBAL allowed_directories = [{own}]")
     connection.execute("SET GLOBAL enable_external_access = false")
     connection.execute("SET GLOBAL lock_configuration = true")
-    database.connection, database.attach = (lambda: connection), attach
+    database.connection = lambda: connection
+    database.attach = attach
     database.projects = projects
     load.paths = _of_buckets(load.paths)
     extract.written = _of_buckets(extract.written)

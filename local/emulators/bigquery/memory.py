@@ -24,7 +24,9 @@ def keep_jobs(database: Any) -> None:
     from local_bigquery.jobs import store
 
     jobs = OrderedDict[tuple[str, str], Any]()
-    physical, write, list_all = tables.physical, tables.write, tabledata.list_rows
+    physical = tables.physical
+    write = tables.write
+    list_all = tabledata.list_rows
 
     def physical_or_result(project: str, dataset: str, name: str) -> Any:
         if dataset == tables.RESULTS:
@@ -86,10 +88,13 @@ def keep_jobs(database: Any) -> None:
         ]
 
     database.execute("ATTACH ':memory:' AS results")
-    tables.physical, tables.write = physical_or_result, write_once
+    tables.physical = physical_or_result
+    tables.write = write_once
     tabledata.list_rows = list_rows
     store.load = lambda *key: jobs.get(key)
-    store.save, store.list_, store.delete = save, newest, delete
+    store.save = save
+    store.list_ = newest
+    store.delete = delete
 
 
 def keep_resources(database: Any) -> None:
@@ -100,7 +105,8 @@ def keep_resources(database: Any) -> None:
     """
     from local_bigquery.catalog import metadata
 
-    save, delete = metadata.save, metadata.delete
+    save = metadata.save
+    delete = metadata.delete
     kept: dict[Any, dict[tuple[str, ...], Any]] = {}
     for model, kind in metadata.KINDS.items():
         keys = ", ".join(database.RESOURCES[kind])
@@ -125,7 +131,9 @@ def keep_resources(database: Any) -> None:
         for key in _beginning(kept[model], keys):
             kept[model].pop(key, None)
 
-    metadata.list_, metadata.save, metadata.delete = listed, keep, forget
+    metadata.list_ = listed
+    metadata.save = keep
+    metadata.delete = forget
 
 
 def _beginning(resources: dict[tuple[str, ...], Any], keys: tuple[str, ...]) -> Any:
@@ -144,7 +152,9 @@ def look_up_by_name(database: Any) -> None:
     from local_bigquery.sql.rules import information_schema, partitions
 
     missing = (duckdb.CatalogException, duckdb.BinderException)
-    fetch, quote, scan = database.fetch, database.quote, database.objects
+    fetch = database.fetch
+    quote = database.quote
+    scan = database.objects
 
     def objects(
         project: str, dataset: str, table: str | None = None
@@ -188,7 +198,8 @@ def look_up_by_name(database: Any) -> None:
 
     list_tables = information_schema.VIEWS["TABLES"]
     information_schema.VIEWS["TABLES"] = table_list
-    database.objects, database.fetch = objects, fetch_by_name
+    database.objects = objects
+    database.fetch = fetch_by_name
     assert tables.database is database
     assert partitions.database is database
 
@@ -220,7 +231,9 @@ def keep_translations() -> None:
     from local_bigquery.sql import script
     from sqlglot import exp
 
-    translate, kept, changes = query.translate, dict[Any, Any](), 0
+    translate = query.translate
+    kept = dict[Any, Any]()
+    changes = 0
     parsed = functools.lru_cache(KEPT_STATEMENTS)(script.parse)
     changing = exp.Insert, exp.Update, exp.Delete
 
@@ -271,7 +284,8 @@ def keep_translations() -> None:
 
         return inner
 
-    save, save_changed = metadata.save, change(metadata.save, lambda _, *keys: keys)
+    save = metadata.save
+    save_changed = change(metadata.save, lambda _, *keys: keys)
 
     def save_perhaps_changed(resource: Any, *keys: str) -> Any:
         stored = metadata.load(type(resource), *keys)
@@ -283,4 +297,5 @@ def keep_translations() -> None:
     metadata.save = save_perhaps_changed
     metadata.delete = change(metadata.delete, lambda _, *keys: keys)
     script.parse_script = functools.lru_cache(KEPT_STATEMENTS)(script.parse_script)
-    script.parse, query.translate = parse, translate_once
+    script.parse = parse
+    query.translate = translate_once

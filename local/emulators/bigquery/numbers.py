@@ -14,7 +14,9 @@ from typing import Any
 
 NUMERIC = "DECIMAL(38, 9)"
 # A product of two has at most 76 digits.
-_EXACT, _NUMERIC, _NINTH = Context(prec=80), Context(prec=38), Decimal("1e-9")
+_EXACT = Context(prec=80)
+_NUMERIC = Context(prec=38)
+_NINTH = Decimal("1e-9")
 # The body of a macro whose parameters fit best is DuckDB's choice.
 _BY_TYPE = """
 CREATE MACRO bq.main._{name}_by_type
@@ -89,7 +91,8 @@ def calculate_exactly() -> None:
         elif isinstance(node, exp.Mul) or (
             isinstance(node, exp.Div) and not node.args.get("safe")
         ):
-            left, right = node.this, node.expression
+            left = node.this
+            right = node.expression
         else:
             return division(node, context)
         kinds = {of(left), of(right)}

@@ -22,12 +22,15 @@ def follow_views() -> None:
     from local_bigquery.sql.translate import parse
     from sqlglot import exp
 
-    resolve, columns, apply = rules.tables.resolve, tables.columns, ddl.apply
+    resolve = rules.tables.resolve
+    columns = tables.columns
+    apply = ddl.apply
     parsed = functools.lru_cache(KEPT_TEXTS)(parse)
     known: dict[Any, Any] = {}
 
     def inline(tree: Any, context: Any) -> Any:
-        common, target = _common_tables(tree), names.target(tree)
+        common = _common_tables(tree)
+        target = names.target(tree)
         defined = set[str]()
         for table in list(tree.find_all(exp.Table)):
             reference = resolve(table, context, common)
@@ -74,7 +77,8 @@ def follow_views() -> None:
             _qualify(tree.expression, project, dataset)
         apply(tree, project, dataset, evaluate)
 
-    tables.columns, ddl.apply = columns_known, apply_qualified
+    tables.columns = columns_known
+    ddl.apply = apply_qualified
     rules.STATEMENT_RULES.insert(0, inline)
 
 

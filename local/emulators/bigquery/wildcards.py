@@ -191,7 +191,8 @@ def union_wildcards(database: Any) -> None:
         )
         return exp.Subquery(this=select, alias=alias)
 
-    translate, gathered = query.translate, Gathered(database)
+    translate = query.translate
+    gathered = Gathered(database)
 
     def translate_whole(tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
         context.wildcards = ()

@@ -28,7 +28,8 @@ def queue_writes(runner: Any) -> threading.RLock:
     from local_bigquery.jobs import query
     from local_bigquery.sql import script
 
-    lock, execute = threading.RLock(), query.execute
+    lock = threading.RLock()
+    execute = query.execute
 
     def is_read(configuration: Any, *, dry_run: bool = False, **_: Any) -> bool:
         if dry_run or configuration.destinationTable:
@@ -92,7 +93,8 @@ def append_batches(lock: threading.RLock) -> None:
     from local_bigquery.engine import database
     from local_bigquery.grpc import write
 
-    decoder_of, insert_rows = write._decoder, write._insert
+    decoder_of = write._decoder
+    insert_rows = write._insert
 
     def decoder(request: Any) -> Any:
         if "arrow_rows" not in request:
@@ -145,4 +147,5 @@ def append_batches(lock: threading.RLock) -> None:
                 f"SELECT {', '.join(values)} FROM __rows"
             )
 
-    write._decoder, write._insert = decoder, insert
+    write._decoder = decoder
+    write._insert = insert

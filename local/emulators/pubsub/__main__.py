@@ -21,8 +21,12 @@ from local.processes import HOST, options_of_child
 RPCS = {
     "Publisher": ("CreateTopic", "DeleteTopic", "Publish"),
     "Subscriber": (
-        *("CreateSubscription", "DeleteSubscription", "Acknowledge"),
-        *("ModifyAckDeadline", "Pull", "StreamingPull"),
+        "CreateSubscription",
+        "DeleteSubscription",
+        "Acknowledge",
+        "ModifyAckDeadline",
+        "Pull",
+        "StreamingPull",
     ),
 }
 OPTIONS = (
@@ -68,7 +72,8 @@ def handler(broker: Broker, rpc: str) -> Any:
 
 async def serve(port: int) -> None:
     """Serve until SIGTERM or SIGINT; raise RuntimeError where the port is taken."""
-    server, broker = grpc.aio.server(options=OPTIONS), Broker(Pusher)
+    server = grpc.aio.server(options=OPTIONS)
+    broker = Broker(Pusher)
     for name, rpcs in RPCS.items():
         handlers = {rpc: handler(broker, rpc) for rpc in rpcs}
         service = f"google.pubsub.v1.{name}"

@@ -81,7 +81,8 @@ class Subscription:
     def take(self, limit: int) -> Iterator[tuple[int, Delivery]]:
         """Lease messages that are ready until their deadline, with their numbers."""
         while self.ready and limit > 0:
-            delivery, limit = self.ready.popleft(), limit - 1
+            delivery = self.ready.popleft()
+            limit = limit - 1
             delivery.attempts += 1
             number = next(self._numbers)
             self._lease(number, delivery, self.config.ack_deadline_seconds)
