@@ -1,0 +1,116 @@
+"""
+The smallest sequences that once broke a promise, played again.
+
+The machine asks its questions after each step, and after a last week.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.audit.faults import AWAY
+from tests.audit.machine import PEOPLE, USERS, Deliveries
+from tests.audit.receiver import BUSY
+from tests.audit.world import USE_CASES, World
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def weeks(world: World) -> Iterator[Deliveries]:
+    """A machine whose steps a test chooses."""
+
+    class Here(Deliveries):
+        pass
+
+    Here.world = world
+    machine = Here()
+    yield machine
+    machine.teardown()
+
+
+def test_a_call_after_midnight_goes_on_with_the_day_that_was_due(weeks):
+    weeks.begin(zone="America/New_York", order=USERS, top=4)
+    weeks.week(order=USERS, late=71)
+
+
+@pytest.mark.parametrize("use_case", USE_CASES)
+def test_audiences_of_a_group_leave_the_same_people_alone(weeks, use_case):
+    weeks.begin(order=USERS, control="20%", group="all")
+    weeks.declare(name="bbb", use_case=use_case, group="all", control="50%")
+    weeks.send(place=1)
+
+
+def test_a_lost_key_is_not_replaced(weeks):
+    weeks.begin(order=USERS, control="50%")
+    weeks.lose_key()
+    weeks.declare(name="bbb")
+    weeks.preview(place=1)
+    weeks.week(order=USERS)
+
+
+def test_a_draw_does_not_change_once_members_have_expired(weeks):
+    weeks.begin(order=USERS, control="50%")
+    weeks.world.clock.pass_by(400 * 24 * 3600)
+    weeks.expire()
+    weeks.declare(name="aaa", control="20%")
+    weeks.week(order=USERS)
+
+
+@pytest.mark.parametrize("time", ["7 minutes", "a week"])
+def test_a_machine_that_slept_sends_nothing_beside_another(weeks, time):
+    weeks.begin(order=USERS, batch=1)
+    weeks.week(order=USERS, meanwhile=(1, f"sleep {time}", ""))
+
+
+def test_a_second_try_has_nobody_who_was_suppressed_after_the_first(weeks):
+    weeks.begin(order=USERS)
+    weeks.week(order=USERS, meanwhile=(1, "suppress", BUSY))
+
+
+def test_a_call_ends_before_the_scheduler_gives_it_up(weeks):
+    weeks.begin(order=USERS)
+    weeks.week(order=USERS, script=[BUSY] * 7)
+
+
+@pytest.mark.parametrize("writes", range(3, 10))
+def test_counts_are_those_of_the_ledger_though_a_write_failed(weeks, writes):
+    weeks.begin(order=USERS, batch=3)
+    weeks.week(order=USERS, fault=(AWAY, writes))
+
+
+def test_a_wrong_file_rejects_nobody(weeks):
+    weeks.begin(order=USERS[:3], batch=1)
+    weeks.week(order=PEOPLE, late=600)
+    weeks.send(place=0, is_file_wrong=True)
+    weeks.send(place=0)
+
+
+def test_an_earlier_address_is_taken_off(weeks):
+    weeks.begin(order=USERS)
+    weeks.move(place=0, domain="two")
+    weeks.week(order=USERS)
+
+
+def test_a_list_that_no_file_leads_to_is_named(weeks):
+    weeks.begin(order=USERS)
+    weeks.delete(place=0)
+    weeks.declare(name="bbb")
+
+
+def test_a_destination_of_another_name_is_another_list(weeks):
+    weeks.begin(order=USERS)
+    weeks.connect(file="crm", name="crm-two", removes=True)
+    weeks.send(place=0)
+
+
+@pytest.mark.parametrize("removes", [False, True])
+@pytest.mark.parametrize("is_folder_broken", [False, True])
+def test_forgetting_names_the_receivers_that_have_somebody(
+    weeks, removes, is_folder_broken
+):
+    weeks.begin(order=USERS, removes=removes)
+    weeks.forget(place=0, is_folder_broken=is_folder_broken)
+    weeks.week(order=USERS)
