@@ -158,7 +158,7 @@ END FOR
 -- statement: suppressed_when
 -- One row per moment at which some users were put on the list of suppressed ones: a run
 -- of forget has one.
--- Parameters: as of allow_again.
+-- Parameters: @hashes ARRAY<STRING>; @use_case STRING, the entry's own.
 SELECT DISTINCT suppressed_at
 FROM suppressed_users
 WHERE
