@@ -131,8 +131,8 @@ def dashboard(
     """
     Write the dashboard: web pages that need no server.
 
-    They show use cases, the stream by hour, fraud, audiences and their lift, runs with
-    their cost, and the SQL of every number, but no user id. Open index.html, or put the
+    They show use cases, fraud, audiences and their lift, how many messages could not be
+    processed, and the SQL of every number, but no user id. Open index.html, or put the
     pages on any web server or bucket.
     """
     from commands.machine import enter_state

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 from markupsafe import Markup
 
 from offline.dashboard.cases import Case, Facts
-from offline.dashboard.reading import STREAM_DAYS, TITLES, Reading, Row, Window
+from offline.dashboard.reading import NEWEST_DAYS, TITLES, Reading, Row, Window
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words
 from propensity.pages.page import Line, filled, lines_svg
@@ -22,10 +21,8 @@ BARS = 12
 
 PAGES = (
     ("Overview", "index.html"),
-    ("Stream", "stream.html"),
     ("Fraud", "fraud.html"),
     ("Audiences", "audiences.html"),
-    ("Runs", "runs.html"),
     ("SQL", "sql.html"),
 )
 Readings = Mapping[str, Reading]
@@ -44,7 +41,7 @@ def lines(
     Draw columns of rows over time.
 
     Args:
-        rows: Of hours or weeks, the oldest first.
+        rows: Of weeks or days, the oldest first.
         columns: The most important one first, with its interval if it has one.
         others: Style of the other columns; ``guide`` is dashed.
 
@@ -64,16 +61,10 @@ def lines(
     return lines_svg(
         [front, *behind],
         title=title,
-        times=[time_of(row) for row in rows],
+        times=[f"{row['week']:%d %b}" for row in rows],
         write=write,
         starts_at_zero=starts_at_zero,
     )
-
-
-def time_of(row: Row) -> str:
-    """Write the hour of a row, or the first day of its week, for an axis."""
-    time = row["hour"] if "hour" in row else row["week"]
-    return f"{time:%d %b %H}h" if isinstance(time, datetime) else f"{time:%d %b}"
 
 
 def size(n: float | None) -> str:
@@ -86,19 +77,11 @@ def size(n: float | None) -> str:
     return f"{compact(round(value, 1))} TiB"
 
 
-def milliseconds(value: Number) -> str:
-    """Write a wait, long ones in seconds."""
-    if not present(value) or value < 1_000:
-        return f"{count(value)} ms"
-    return f"{value / 1000:,.1f} s"
-
-
 # Functions that templates call.
 FUNCTIONS = {
     "lines_svg": lines,
     "rate_interval": rate_interval,
     "size": size,
-    "milliseconds": milliseconds,
     "share_of": words.share_of,
     "count": count,
     "compact": compact,
@@ -124,22 +107,18 @@ def site(
         "place": words.cleaned(place),
         "window": window,
         "since": window.parameters("evaluations")["since"],
-        "days": STREAM_DAYS,
+        "days": NEWEST_DAYS,
         "points": POINTS,
         "pages": PAGES,
         "titles": TITLES,
         "readings": readings,
         "cases": listed,
     }
+    letters = readings["dead_letters"].rows
     contents: dict[str, dict[str, Any]] = {
-        "index.html": {
-            "events": total(readings["stream"].rows, "received", "duplicates"),
-            "letters": total(readings["dead_letters"].rows, "messages"),
-        },
-        "stream.html": stream(readings),
+        "index.html": {"messages": sum(row["messages"] for row in letters)},
         "fraud.html": {"parts": [*_alerting(listed)]},
         "audiences.html": {"lifts": _lifts(readings)},
-        "runs.html": {},
         "sql.html": {},
     }
     pages = {
@@ -180,61 +159,15 @@ def total(rows: Iterable[Row], *columns: str) -> dict[str, float]:
     return {name: sum(row[name] or 0 for row in shown) for name in columns}
 
 
-def by(
-    key: str, rows: Sequence[Row], *columns: str, highest: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """Add up columns of rows with the same key, or take their highest, by the key."""
+def by(key: str, rows: Sequence[Row], *columns: str) -> list[dict[str, Any]]:
+    """Add up columns of rows with the same key, by the key."""
     together: dict[Any, list[Row]] = defaultdict(list)
     for row in rows:
         together[row[key]].append(row)
     return [
-        {
-            key: value,
-            "n": len(own),
-            **total(own, *columns),
-            **{name: max(row[name] or 0.0 for row in own) for name in highest},
-        }
+        {key: value, "n": len(own), **total(own, *columns)}
         for value, own in sorted(together.items())
     ]
-
-
-def stream(readings: Readings) -> dict[str, Any]:
-    """Return what the page of the stream reads."""
-    events, scores = readings["stream"].rows, readings["latency"].rows
-    letters = readings["dead_letters"].rows
-    columns = ("received", "duplicates", "late")
-    waits, lags = ("wait_p50_ms", "wait_p99_ms"), ("latency_p50_ms", "latency_p99_ms")
-    hours = [
-        *by("hour", events, *columns, highest=waits),
-        *by("hour", scores, "scores", highest=lags),
-        *by("hour", letters, "messages"),
-    ]
-    use_cases: dict[str, dict[str, Any]] = defaultdict(dict)
-    for row in (
-        *by("use_case", events, *columns, highest=("hour",)),
-        *by("use_case", scores, "scores", highest=lags),
-    ):
-        use_cases[row["use_case"]] |= row
-    reasons = by("reason", letters, "messages")
-    return {
-        "hours": _filled(hours, (*columns, "messages")),
-        "sums": {**total(events, *columns), **total(letters, "messages")},
-        "use_cases": [*use_cases.values()],
-        "reasons": sorted(reasons, key=lambda row: -row["messages"]),
-    }
-
-
-def _filled(rows: Sequence[Row], counts: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a row for each hour from the first to the last."""
-    hour, by_hour = timedelta(hours=1), defaultdict[Any, dict[str, Any]](dict)
-    for row in rows:
-        by_hour[row["hour"]] |= row
-    if not by_hour:
-        return []
-    first, last = min(by_hour), max(by_hour)
-    times = [first + n * hour for n in range((last - first) // hour + 1)]
-    nothing = dict.fromkeys(counts, 0)
-    return [{"hour": time, **nothing, **by_hour[time]} for time in times]
 
 
 def _alerting(listed: Sequence[Case]) -> Iterable[dict[str, Any]]:

@@ -24,18 +24,15 @@ TITLES = {
     "evaluations": "Evaluated weeks",
     "versions": "Model versions",
     "publications": "Publications",
-    "runs": "Runs",
     "drift": "Drift",
-    "stream": "Streamed events, by hour",
-    "latency": "Scores of streamed events, by hour",
-    "dead_letters": "Dead letters, by hour and reason",
+    "dead_letters": "Dead letters, by reason",
     "audiences": "Members of audiences",
     "plans": "Plans of audiences",
     "deliveries": "Deliveries of audiences",
     "lift": "Treated users against those held out",
 }
-STREAM = ("stream", "latency", "dead_letters")
-STREAM_DAYS = 7
+# Days of dead letters, and of linked reports of fraud.
+NEWEST_DAYS = 7
 # A champion may be older than the weeks that are shown.
 TRAININGS = timedelta(days=400)
 
@@ -58,8 +55,8 @@ class Window:
     def parameters(self, name: str) -> dict[str, date]:
         """Return the first and the last day that a statement reads."""
         since = self.as_of - timedelta(weeks=self.weeks)
-        if name in STREAM:
-            since = self.until - timedelta(days=STREAM_DAYS - 1)
+        if name == "dead_letters":
+            since = self.until - timedelta(days=NEWEST_DAYS - 1)
         elif name == "versions":
             since -= TRAININGS
         return {"since": since, "until": self.until}

@@ -57,62 +57,6 @@ FROM ma_publications
 WHERE as_of BETWEEN @since AND @until
 ORDER BY use_case, as_of DESC
 
--- statement: runs
--- One row per run that left rows, newest first: trainings, evaluations, publications,
--- deliveries of audiences.
--- Parameters: @since DATE and @until DATE, both included.
-SELECT
-  trained_at AS ended_at,
-  'training' AS run,
-  use_case,
-  FORMAT('version %d, %s', model_version, IF(promoted, 'promoted', 'not promoted'))
-    AS result,
-  users,
-  seconds,
-  bytes_billed
-FROM ma_model_training_metadata
-WHERE
-  training_date BETWEEN @since AND @until
-  AND COALESCE(as_of, training_date) <= @until
-UNION ALL
-SELECT
-  evaluated_at,
-  'evaluation',
-  use_case,
-  FORMAT('%t to %t', MIN(week), MAX(week)),
-  SUM(users),
-  NULL,
-  MAX(bytes_billed)
-FROM ma_model_evaluation
-WHERE
-  week BETWEEN @since AND @until
-  AND COALESCE(week_end, week) <= @until
-GROUP BY use_case, evaluated_at
-UNION ALL
-SELECT
-  scored_at,
-  'publication',
-  use_case,
-  FORMAT('%t, version %d', as_of, model_version),
-  users,
-  seconds,
-  bytes_billed
-FROM ma_publications
-WHERE as_of BETWEEN @since AND @until
-UNION ALL
-SELECT
-  MAX(recorded_at),
-  'delivery',
-  use_case,
-  FORMAT('%t, %s to %s', as_of, audience, destination),
-  COUNT(*),
-  NULL,
-  NULL
-FROM ma_audience_ledger
-WHERE as_of BETWEEN @since AND @until
-GROUP BY use_case, audience, destination, as_of
-ORDER BY ended_at DESC
-
 -- statement: drift
 -- One row per publication and feature, and one of the scores with their distribution,
 -- beside the training of the model: newest first, those that moved most first.
@@ -132,64 +76,17 @@ FROM ma_drift
 WHERE as_of BETWEEN @since AND @until
 ORDER BY use_case, as_of DESC, psi DESC, name
 
--- statement: stream
--- One row per use case and hour of arrival: events, repeats, late ones, and the wait from
--- publication until they were stored.
--- Parameters: @since DATE and @until DATE, both included.
-SELECT
-  use_case,
-  TIMESTAMP_TRUNC(received_at, HOUR) AS hour,
-  COUNT(*) AS received,
-  COUNTIF(nth > 1) AS duplicates,
-  COUNTIF(is_late) AS late,
-  APPROX_QUANTILES(wait_ms, 100)[OFFSET(50)] AS wait_p50_ms,
-  APPROX_QUANTILES(wait_ms, 100)[OFFSET(99)] AS wait_p99_ms
-FROM
-  (
-    SELECT
-      use_case,
-      received_at,
-      is_late,
-      TIMESTAMP_DIFF(received_at, published_at, MILLISECOND) AS wait_ms,
-      ROW_NUMBER() OVER (
-        PARTITION BY use_case, user_id, event_date, event_id
-        ORDER BY received_at
-      ) AS nth
-    FROM stream_events
-    WHERE received_on BETWEEN @since AND @until
-  ) AS events
-GROUP BY use_case, hour
-ORDER BY use_case, hour
-
--- statement: latency
--- One row per use case and hour: scores of streamed events, each once, and how long they
--- took from ingestion or publication.
--- Parameters: @since DATE and @until DATE, both included.
-SELECT
-  use_case,
-  TIMESTAMP_TRUNC(scored_at, HOUR) AS hour,
-  COUNT(DISTINCT inference_id) AS scores,
-  APPROX_QUANTILES(latency_ms, 100)[OFFSET(50)] AS latency_p50_ms,
-  APPROX_QUANTILES(latency_ms, 100)[OFFSET(99)] AS latency_p99_ms
-FROM inference_log
-WHERE
-  scored_on BETWEEN @since AND @until
-  AND model_version >= 0
-  AND source = 'stream'
-GROUP BY use_case, hour
-ORDER BY use_case, hour
-
 -- statement: dead_letters
--- One row per hour of arrival and reason: messages that became dead letters, each once.
+-- One row per reason, the most frequent first: messages that became dead letters, each
+-- once.
 -- Parameters: @since DATE and @until DATE, both included.
 SELECT
-  TIMESTAMP_TRUNC(received_at, HOUR) AS hour,
   reason,
   COUNT(DISTINCT message_id) AS messages
 FROM dead_letters
 WHERE received_on BETWEEN @since AND @until
-GROUP BY hour, reason
-ORDER BY hour, reason
+GROUP BY reason
+ORDER BY messages DESC, reason
 
 -- statement: audiences
 -- One row per audience and as-of date, newest first: how members were chosen, how many.

@@ -110,7 +110,6 @@ def fill_models(deployment: Deployment) -> None:
     )
     published = {"use_case": USE_CASE, "model_version": 0, "scored_at": NOW}
     published |= {"users": 2_000, "value_promised": Decimal("14000.25")}
-    published |= {"seconds": 48.0, "bytes_billed": 3 * 2**30}
     days = (DAY, DAY - 40 * WEEK)
     deployment.append(
         tables.PUBLICATIONS, *({**published, "as_of": day} for day in days)
@@ -128,39 +127,8 @@ def fill_models(deployment: Deployment) -> None:
     )
 
 
-def fill_stream(deployment: Deployment) -> None:
+def fill_letters(deployment: Deployment) -> None:
     at = NOW - timedelta(hours=2)
-    event = {
-        "use_case": "first_day_churn", "user_id": SOMEBODY, "event_id": "1",
-        "event_type": "new_registration",
-        "event_time": at, "event_date": at.date(),
-        "received_at": at, "received_on": at.date(),
-        "published_at": at - timedelta(seconds=2),
-    }  # fmt: skip
-    older = {"received_at": at - 2 * WEEK, "received_on": at.date() - 2 * WEEK}
-    deployment.append(
-        tables.STREAM_EVENTS,
-        event,
-        # The same again, an hour later.
-        {**event, "received_at": at + timedelta(hours=1)},
-        {**event, "event_id": "2", "is_late": True},
-        {**event, "event_id": "3", **older},
-    )
-    scored = {
-        "use_case": CARDS, "event_id": "1", "user_id": SOMEBODY,
-        "event_time": at, "event_date": at.date(), "source": "stream",
-        "scored_at": at, "scored_on": at.date(), "model_version": 1,
-        "latency_ms": 120.0,
-    }  # fmt: skip
-    deployment.append(
-        tables.INFERENCE_LOG,
-        {**scored, "inference_id": "a", "probability": 0.9},
-        # A redelivery repeats its id.
-        {**scored, "inference_id": "a", "probability": 0.9},
-        {**scored, "inference_id": "b", "probability": 0.1},
-        # Came while nothing served.
-        {**scored, "inference_id": "c", "model_version": -1},
-    )
     letter = {"received_at": at, "received_on": at.date(), "raw": SOMEBODY.encode()}
     deployment.append(
         tables.DEAD_LETTERS,
@@ -191,6 +159,10 @@ def fill_audiences(deployment: Deployment) -> None:
             **key,
             "as_of": DAY - 2 * WEEK,
             "planned_at": NOW,
+            "control_group": "winback",
+            "control_share": 0.5,
+            "control_by": "user_id",
+            "control_key": "k",
             "new_members_a_week": 1.0,
             "control_share_needed": 0.25,
             "measured_lift": 0.4,
@@ -253,6 +225,6 @@ def deployment(new_deployment) -> Deployment:
     """The deployment; tests read it."""
     deployment = new_deployment()
     fill_models(deployment)
-    fill_stream(deployment)
+    fill_letters(deployment)
     fill_audiences(deployment)
     return deployment

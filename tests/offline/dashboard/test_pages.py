@@ -78,7 +78,8 @@ class TestPages:
     def test_pages_show_what_every_table_has(self, whole):
         for file, text in (
             ("index.html", "2 use cases. 1 needs your attention."),
-            ("index.html", "2 messages could not be processed"),
+            ("index.html", "attention. 2 messages could not be processed."),
+            ("index.html", "up to 2026-03-03: bad_value 1, malformed_json 1."),
             (SHOP, "Model version 3 is live."),
             (SHOP, "Look at 1 drift warning: source is 'google' for 2% of users."),
             (SHOP, "went live: not worse"),
@@ -86,7 +87,6 @@ class TestPages:
             (SHOP, "12,000.50 expected, 13,050.50 paid (the events' currency)"),
             (SHOP, "Expected revenue in the 7 days from 2026-03-03 on: 14,000.25"),
             (SHOP, "12,000.50 13,050.50 1.09"),
-            ("stream.html", "5 messages: 1 duplicate, 2 could not be processed"),
             (
                 "fraud.html",
                 "Alerts of card_fraud saved 800.00 (the events' currency) over 1 day",
@@ -100,10 +100,16 @@ class TestPages:
             ("audiences.html", "1 2 47.0% 31.0%"),
             ("audiences.html", "A control group of 25.0% shows"),
             ("audiences.html", "lift of 40.0%, contacting the best 191 users"),
-            ("runs.html", "5 runs in this time, 3 GiB billed."),
-            ("runs.html", f"2026-03-03 08:30 publication {USE_CASE} 2026-03-03,"),
         ):
             assert text.lower() in words(whole[file]).lower(), text
+
+    def test_the_first_page_begins_with_messages_that_could_not_be_processed(self):
+        """Nobody is told that all is well meanwhile."""
+        letters = [{"reason": "bad_value", "messages": 1}]
+        page = words(pages({"dead_letters": letters})["index.html"])
+
+        assert "2 use cases. 1 message could not be processed." in page
+        assert "Nothing needs your attention" not in page
 
     def test_pages_of_an_empty_deployment_say_that_there_is_nothing(self):
         """A use case that neither serves nor has a row has no page."""
@@ -112,10 +118,8 @@ class TestPages:
         assert {*empty} == {file for _, file in PAGES}
         for file, text in {
             "index.html": "Nothing was trained",
-            "stream.html": "No event arrived in the last 7 days",
             "fraud.html": "No day of a use case that scores events",
             "audiences.html": "No audience was chosen",
-            "runs.html": "No run left a row",
         }.items():
             assert text in words(empty[file])
             assert not NONE.search(words(empty[file]))
@@ -148,13 +152,13 @@ class TestPages:
                         key: word if isinstance(it, str) else it
                         for key, it in row.items()
                     }
-                    | ({"use_case": USE_CASE} if of != "stream" else {})
+                    | {"use_case": USE_CASE}
                     for row in given
                 ]
                 for of, given in everything(deployment).items()
             }
             known = {USE_CASE: Facts(title=word, outcome=word, champion=3)}
-            files = pages(rows, known, runs=word)
+            files = pages(rows, known, plans=word)
             return [
                 [tag for tag, _ in parse(page).tags]
                 for _, page in sorted(files.items())
