@@ -11,12 +11,13 @@ Belongs to one event loop. No user and no feature is ever in a log line.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 from starlette.background import BackgroundTask
@@ -76,6 +77,10 @@ class Waiting(NamedTuple):
     instances: Sequence[Instance]
 
 
+# Scores of a request's instances, NaN while the version is not warm; or why it failed.
+Result = list[float] | Exception
+
+
 class Online:
     """Answers requests for scores; an instance of the function has one."""
 
@@ -98,14 +103,14 @@ class Online:
         self._use_cases = usecases.loaded(
             lambda error: log("ERROR", f"left out: {error.message}", outcome=error.code)
         )
-        self._scores: GroupCommit[Waiting, Any] = GroupCommit(
+        self._scores: GroupCommit[Waiting, Result] = GroupCommit(
             self._score_group,
             writers=1,
             size=GROUP_INSTANCES,
             waiting=WAITING_INSTANCES,
             pause_s=PAUSE_S,
         )
-        self._users: dict[str, GroupCommit[str, Any]] = {
+        self._users: dict[str, GroupCommit[str, Features | None]] = {
             name: GroupCommit(
                 partial(self._features_of, use_case),
                 writers=CONCURRENT_QUERIES,
@@ -212,68 +217,89 @@ class Online:
             )
         if suppressed.covers(user_id, use_case.name):
             return None
-        return await self._users[use_case.name].submit(user_id, size=1)  # type: ignore[no-any-return]
+        return await self._users[use_case.name].submit(user_id, size=1)
 
     async def _features_of(
         self, use_case: UseCase, user_ids: Sequence[str]
     ) -> list[Features | None]:
         now = self._clock.now()
-        found = await asyncio.to_thread(
+        users = await asyncio.to_thread(
             users_on_the_stream,
             self._warehouse,
             use_case,
             {*user_ids},
             first_event_day=now.date(),
         )
-        features = (found.get(user_id) for user_id in user_ids)
-        return [of and of.at(now) for of in features]
+        features = list[Features | None]()
+        for user_id in user_ids:
+            user = users.get(user_id)
+            features.append(None if user is None else user.at(now))
+        return features
 
-    async def _score_group(self, group: Sequence[Waiting]) -> list[Any]:
+    async def _score_group(self, group: Sequence[Waiting]) -> list[Result]:
         self._counts.add(groups=1)
         # In a thread scikit-learn would wait for the event loop again and again.
         return scores_of(group)
 
 
-def scores_of(group: Sequence[Waiting]) -> list[Any]:
+def scores_of(group: Sequence[Waiting]) -> list[Result]:
     """
     Score a group by one call for each version.
 
-    Returns:
-        For each request its scores, NaN while the version is not warm; or its error.
+    If a call breaks, its requests are scored one by one: a bad one must not fail the
+    others.
     """
-    results: list[Any] = [None] * len(group)
     positions_of: dict[int, list[int]] = defaultdict(list)
     for position, waiting in enumerate(group):
         positions_of[id(waiting.serving)].append(position)
+    results = dict[int, Result]()
     for positions in positions_of.values():
-        first = group[positions[0]]
-        features = list[Features]()
-        for position in positions:
-            features += [one.features for one in group[position].instances]
-        try:
-            rows = pa.RecordBatch.from_pylist(features, first.use_case.feature_schema())
-            scores = each_score(first.serving.scorer, rows)
-            for position in positions:
-                results[position] = _own_scores(group[position].instances, scores)
-        except Exception as error:  # every waiting request must get an answer
-            for position in positions:
-                results[position] = error.with_traceback(None)
-                if len(positions) > 1:  # a bad request must not fail the others
-                    [results[position]] = scores_of([group[position]])
-    return results
+        requests = [group[position] for position in positions]
+        for position, result in zip(positions, _results(requests), strict=True):
+            results[position] = result
+    return [results[position] for position in range(len(group))]
 
 
-def _own_scores(
+def _results(requests: Sequence[Waiting]) -> list[Result]:
+    with contextlib.suppress(Exception):
+        return _scored(requests)
+    return [_scored_alone(request) for request in requests]
+
+
+def _scored_alone(request: Waiting) -> Result:
+    try:
+        [result] = _scored([request])
+    except Exception as error:  # every waiting request must get an answer
+        return error.with_traceback(None)
+    return result
+
+
+def _scored(requests: Sequence[Waiting]) -> list[Result]:
+    """Score requests for the same version by one call."""
+    features = list[Features]()
+    for request in requests:
+        features += [instance.features for instance in request.instances]
+    schema = requests[0].use_case.feature_schema()
+    rows = pa.RecordBatch.from_pylist(features, schema)
+    scores = each_score(requests[0].serving.scorer, rows)
+    return [_result(request.instances, scores) for request in requests]
+
+
+def _result(
     instances: Sequence[Instance], scores: Iterator[float | errors.SchemaError]
-) -> Any:
-    """Take a request's scores, or return the error that names its refused instance."""
-    own = [next(scores) for _ in instances]
-    for instance, score in zip(instances, own, strict=True):
-        if isinstance(score, errors.SchemaError):
+) -> Result:
+    """Take a request's scores; the error names the first instance that is refused."""
+    values = list[float]()
+    refused = None
+    for instance in instances:
+        score = next(scores)
+        if not isinstance(score, errors.SchemaError):
+            values.append(score)
+        elif refused is None:
             # The model may refuse a row as a whole, such as an unknown category.
             field = f"{instance.prefix}{score.field or ''}".strip(".") or "features"
-            return errors.RequestError(f"{field}: {score.message}", field=field)
-    return own
+            refused = errors.RequestError(f"{field}: {score.message}", field=field)
+    return values if refused is None else refused
 
 
 async def append_all(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from propensity import usecases
 from propensity.errors import RequestError, TooLarge
@@ -30,6 +30,18 @@ EVENT_ID = "event_id"
 MAXIMUM_INSTANCES = 1_000
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
+
+
+class Item(NamedTuple):
+    """
+    A JSON object of a request.
+
+    Attributes:
+        prefix: Of its field names in errors, such as "instances[3].".
+    """
+
+    fields: Mapping[str, object]
+    prefix: str = ""
 
 
 class Instance(NamedTuple):
@@ -91,169 +103,195 @@ def question_of(
         TooLarge: It has too many instances.
     """
     version = _version(fields.get("version"))
-    ways = [way for way in WAYS if way in fields]
-    if len(ways) > 1:
-        raise RequestError(f"give {ways[0]} or {ways[1]}, not both", field=ways[1])
-    way = ways[0] if ways else ""
+    way = _way(fields)
+    request = Item(fields)
     if way == "user_id":
         use_case = _use_case(fields, {}, use_cases, default)
-        user_id = identity(fields[way], way)
-        instance = _named(use_case, {"": fields}, latest)
+        user_id = _identity(fields["user_id"], "user_id")
+        instance = _instance(use_case, [request], latest)
         return ScoreQuestion(use_case, version, [instance], user_id)
     items = _items(fields, way)
-    use_case = _use_case(fields, next(iter(items.values())), use_cases, default)
-    if not (way or fields.keys() & use_case.features.keys()):
+    use_case = _use_case(fields, items[0].fields, use_cases, default)
+    if not way and fields.keys().isdisjoint(use_case.features):
         raise RequestError(
             f"nothing to score: give one of {', '.join(WAYS)}, or the features "
             f"themselves: {', '.join(use_case.features)}",
             field="features",
         )
-    # Fields around features go before equal ones among them.
-    around = {"": fields} if way == "features" else {}
-    instances = []
-    for prefix, item in items.items():
-        named = _named(use_case, {**around, prefix: item}, latest)
-        features = {
-            name: _feature(item, name, kind, prefix)
-            for name, kind in use_case.features.items()
-        }
-        instances.append(named._replace(prefix=prefix, features=features))
+    instances = list[Instance]()
+    for item in items:
+        # Fields around features count before equal ones among them.
+        sources = [request, item] if way == "features" else [item]
+        instance = _instance(use_case, sources, latest)
+        features = _features(use_case, item)
+        instances.append(instance._replace(prefix=item.prefix, features=features))
     return ScoreQuestion(use_case, version, instances, is_single=way != "instances")
+
+
+def _version(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise RequestError("version must be a whole number", field="version")
+
+
+def _way(fields: Mapping[str, object]) -> str:
+    """Return which of ``WAYS`` a body has; empty for the features themselves."""
+    ways = [way for way in WAYS if way in fields]
+    if len(ways) > 1:
+        raise RequestError(f"give {ways[0]} or {ways[1]}, not both", field=ways[1])
+    return ways[0] if ways else ""
+
+
+def _items(fields: Mapping[str, object], way: str) -> list[Item]:
+    """Return the objects that have features, one at least."""
+    if not way:
+        return [Item(fields)]
+    if way == "features":
+        return [_item(fields["features"], "features")]
+    instances = fields["instances"]
+    if not isinstance(instances, list) or not instances:
+        raise RequestError(
+            "instances must be a list of one object or more", field="instances"
+        )
+    if len(instances) > MAXIMUM_INSTANCES:
+        raise TooLarge(
+            f"instances has {len(instances)} objects; the limit is {MAXIMUM_INSTANCES}",
+            field="instances",
+        )
+    return [_item(value, f"instances[{n}]") for n, value in enumerate(instances)]
+
+
+def _item(value: object, field: str) -> Item:
+    if not isinstance(value, dict):
+        raise RequestError(f"{field} must be a JSON object", field=field)
+    return Item(value, f"{field}.")
 
 
 def _use_case(
     fields: Mapping[str, object],
     features: Mapping[str, object],
-    known: Mapping[str, UseCase],
+    use_cases: Mapping[str, UseCase],
     default: str,
 ) -> UseCase:
     """
     Return the request's use case.
 
-    Without ``use_case`` that is the one all of whose features are in the request, if
-    there is one; else the default, unless only another one has all features.
-
     Raises:
-        RequestError: There is none of that name.
-        UseCaseError: Its folder is wrong, so that it was left out.
+        UseCaseError: There is none of that name; or its folder is wrong, so that it was
+            left out.
     """
-    name = fields.get("use_case")
-    if name is None:
-        sent = features.keys()
-        whole = [each for each in known.values() if sent >= {*each.features}]
-        if len(whole) == 1:
-            return whole[0]
-        some = [each for each in known.values() if sent & {*each.features}]
-        if len(some) == 1 and some[0].name != default:
-            return some[0]
-        name = default
+    value = fields.get("use_case")
+    if value is None:
+        name = _name_by_features(features, use_cases) or default
+    else:
+        name = str(value)
     # If the use case was left out, loading it raises its fault.
-    return known.get(str(name)) or usecases.load(str(name))
+    return use_cases.get(name) or usecases.load(name)
 
 
-def _items(fields: Mapping[str, object], way: str) -> dict[str, Mapping[str, object]]:
-    """Return what has features, by the prefix of its field names."""
-    if not way:
-        return {"": fields}
-    given = {f"{way}.": fields[way]}
-    if way == "instances":
-        instances = fields[way]
-        if not isinstance(instances, list) or not instances:
-            raise RequestError(
-                "instances must be a list of one object or more", field="instances"
-            )
-        if len(instances) > MAXIMUM_INSTANCES:
-            raise TooLarge(
-                f"instances has {len(instances)} objects; the limit is "
-                f"{MAXIMUM_INSTANCES}",
-                field="instances",
-            )
-        given = {f"instances[{n}].": item for n, item in enumerate(instances)}
-    items = dict[str, Mapping[str, object]]()
-    for prefix, item in given.items():
-        if not isinstance(item, dict):
-            field = prefix.removesuffix(".")
-            raise RequestError(f"{field} must be a JSON object", field=field)
-        items[prefix] = item
-    return items
+def _name_by_features(
+    features: Mapping[str, object], use_cases: Mapping[str, UseCase]
+) -> str:
+    """
+    Return the name of the only use case all of whose features a request has, or else of
+    the only one that has some of them; empty without one.
+    """
+    complete = list[str]()
+    partial = list[str]()
+    for name, use_case in use_cases.items():
+        n_shared = len(features.keys() & use_case.features.keys())
+        if n_shared == len(use_case.features):
+            complete.append(name)
+        if n_shared:
+            partial.append(name)
+    for names in (complete, partial):
+        if len(names) == 1:
+            return names[0]
+    return ""
 
 
-def _named(
-    use_case: UseCase, places: Mapping[str, Mapping[str, object]], latest: datetime
-) -> Instance:
+def _instance(use_case: UseCase, sources: Sequence[Item], latest: datetime) -> Instance:
     """
     Return an instance without features: its identity and ``ingest_ts``.
 
     Args:
-        places: Where both may stand, by prefix; the first that has one counts.
+        sources: The objects that may have them; the first that has one counts.
     """
-    names = (use_case.entity, EVENT_ID) if use_case.scores_events else (EVENT_ID,)
-    ids = (
-        identity(fields[name], prefix + name)
-        for prefix, fields in places.items()
-        for name in names
-        if fields.get(name) is not None
-    )
-    moments = [fields[INGESTED] for fields in places.values() if INGESTED in fields]
+    times = list[object]()
+    for source in sources:
+        if INGESTED in source.fields:
+            times.append(source.fields[INGESTED])
     return Instance(
         {},
-        event_id=next(ids, None),
-        has_time=bool(moments),
-        ingested_at=sensible_instant(moments[0], latest=latest) if moments else None,
+        event_id=_event_id(use_case, sources),
+        has_time=bool(times),
+        ingested_at=sensible_instant(times[0], latest=latest) if times else None,
     )
 
 
-def _version(value: Any) -> int | None:
-    if isinstance(value, str) and _WHOLE.fullmatch(value):
-        return int(value)
-    if value is not None and type(value) is not int:
-        raise RequestError("version must be a whole number", field="version")
-    return value
+def _event_id(use_case: UseCase, sources: Sequence[Item]) -> str | None:
+    names = [EVENT_ID]
+    if use_case.scores_events:
+        names.insert(0, use_case.entity)
+    for source in sources:
+        for name in names:
+            value = source.fields.get(name)
+            if value is not None:
+                return _identity(value, source.prefix + name)
+    return None
 
 
-def _feature(
-    fields: Mapping[str, object], name: str, kind: str, prefix: str
-) -> float | str | None:
-    """Return the value of a feature; a number may be written as a text."""
-    field = prefix + name
-    if name not in fields:
-        raise RequestError(f"feature {field} is missing", field=field)
-    value = fields[name]
-    if value is None:
-        return None
-    if kind == NUMBER:
-        return _number(value, field)
-    is_text = isinstance(value, str) and len(value) <= MAXIMUM_TEXT_CHARACTERS
-    if not is_text or not is_encodable(str(value)):
-        raise RequestError(
-            f"{field} must be null or a text of {MAXIMUM_TEXT_CHARACTERS} characters "
-            "at most",
-            field=field,
-        )
+def _identity(value: object, field: str) -> str:
+    """Return a text as it is, and as a text a whole number that has all its digits."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < INEXACT:
+        return str(value)
+    problem = problem_of(value)
+    if problem:
+        raise RequestError(f"{field} {problem}", field=field)
     return str(value)
 
 
-def _number(value: Any, field: str) -> float:
-    if type(value) not in {float, int, str}:
+def _features(use_case: UseCase, item: Item) -> Features:
+    fields, prefix = item
+    features = dict[str, float | str | None]()
+    for name, kind in use_case.features.items():
+        field = prefix + name
+        if name not in fields:
+            raise RequestError(f"feature {field} is missing", field=field)
+        value = fields[name]
+        if value is None:
+            features[name] = None
+        elif kind == NUMBER:
+            features[name] = _number(value, field)
+        else:
+            features[name] = _text(value, field)
+    return features
+
+
+def _number(value: object, field: str) -> float:
+    if not isinstance(value, (float, int, str)) or isinstance(value, bool):
         raise RequestError(
             f"{field} must be a number, or a text that holds one", field=field
         )
     try:
         return float(numeral_of(value, field=field))
-    except (Refused, OverflowError) as error:
-        reason = getattr(error, "detail", OUT_OF_RANGE)
-        raise RequestError(f"{field}: {reason}", field=field) from None
+    except Refused as error:
+        problem = error.detail
+    except OverflowError:  # of a whole number
+        problem = OUT_OF_RANGE
+    raise RequestError(f"{field}: {problem}", field=field)
 
 
-def identity(value: Any, field: str) -> str:
-    """
-    Return an identity: a text, or a whole number as a text.
-
-    Raises:
-        RequestError: It is neither, empty, too long, or a number of 2^53 or more.
-    """
-    if type(value) is int and abs(value) < INEXACT:
-        value = str(value)
-    if problem := problem_of(value):
-        raise RequestError(f"{field} {problem}", field=field)
+def _text(value: object, field: str) -> str:
+    is_short = isinstance(value, str) and len(value) <= MAXIMUM_TEXT_CHARACTERS
+    if not is_short or not is_encodable(str(value)):
+        raise RequestError(
+            f"{field} must be null or a text of {MAXIMUM_TEXT_CHARACTERS} characters "
+            "at most",
+            field=field,
+        )
     return str(value)
