@@ -252,8 +252,8 @@ def _form(beginning: str) -> tuple[str, int]:
     """
     Return what is between columns, and how many lines are above the header.
 
-    The header is the first row of the usual width; it has no numbers. Of two signs that
-    fit, the one with fewer lines above it counts.
+    The header is the first row of the usual width with several names; none of them is a
+    number. Of two signs that fit, the one with fewer lines above it counts.
     """
     if beginning.startswith("sep="):
         return beginning[4], 1
@@ -265,13 +265,17 @@ def _form(beginning: str) -> tuple[str, int]:
         line = 0
         with contextlib.suppress(csv.Error):
             for row in reader:
-                headers.setdefault(len(row), (line, row))
+                names = [name.strip() for name in row if name.strip()]
+                # A title has a row of its own, which spreadsheets fill with blanks.
+                if len(names) > 1:
+                    headers.setdefault(len(row), (line, names))
                 widths[len(row)] += 1
                 line = reader.line_num
         for width, count in widths.most_common(1):
-            lines_above, header = headers[width]
-            is_header = all(name.strip(" +-.,0123456789") for name in header)
-            if width > 1:
+            if width in headers:
+                lines_above, names = headers[width]
+                # Signs that may be between columns are in no name.
+                is_header = all(name.strip(" +-.,;|\t0123456789") for name in names)
                 forms.append((is_header, -lines_above, count, width, delimiter))
     if not forms:
         return ",", 0

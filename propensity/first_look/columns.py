@@ -25,12 +25,13 @@ from propensity.timeframe import FEWEST_SNAPSHOTS
 # Spreadsheets, databases and data frames write these where a value is not known.
 _GAPS = r"n/?a|#n/a|<na>|nan|nat|null|none|[?.-]|\\n|0000-00-00( 00:00:00)?"
 # Numbers for people: with a currency, separators of thousands, a percent sign.
-_WRITTEN = r"[-+]?[$€£]? ?\d{1,3}([,. ']?\d{3})*([.,]\d+)? ?[%€$£]?"
+_WRITTEN = r"[-+]?[$€£]? ?\d{1,3}([,.\s'’]?\d{3})*([.,]\d+)? ?[%€$£]?"
 # A number with a decimal comma, and one whose comma can be nothing else.
 _WITH_COMMA = r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?"
 _DECIMAL_COMMA = r"[-+]?([\d.]*\.\d{3},\d+|0,\d+|\d+,(\d{1,2}|\d{4,}))"
-# Postcodes, account and telephone numbers: programs write no number so.
-_CODE = r"-?0\d+|\d+[eE]\d+|\+\d+"
+# Postcodes, account and telephone numbers: programs write no number so. Of 17 digits
+# a number would lose some.
+_CODE = r"-?0\d+|\d+[eE]\d+|\+\d+|\d{17,}"
 # If so many of a column's numbers are written as codes, all are codes.
 _CODES = 0.05
 # Days as texts, beside the time of day, which says how far its clock is from UTC.
@@ -38,10 +39,15 @@ _DAYS = (
     "%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y", "%m-%d-%Y",
     "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%d-%b-%Y", "%d-%b-%y", "%d-%B-%Y",
     "%b-%d-%Y", "%B-%d-%Y", "%Y-%m", "%m-%Y", "%b-%Y", "%B-%Y", "%Y-%b", "%b-%y",
+    "%m.%Y", "%d%b%Y",
 )  # fmt: skip
 # Other digits and points are numbers or versions.
 _DIGITS = (19_000_101, 20_991_231)
-_SHAPES = {"%Y%m%d": r"(19|20)\d{6}", "%d.%m.%y": r"\d\d\.\d\d\.\d\d"}
+_SHAPES = {
+    "%Y%m%d": r"(19|20)\d{6}",
+    "%d.%m.%y": r"\d\d\.\d\d\.\d\d",
+    "%m.%Y": r"\d\d?\.(19|20)\d\d",
+}
 _CLOCK = (
     r"(?i)^(.*?)(?:[T ,]+(\d\d?):(\d\d)(?::(\d\d(?:[.,]\d+)?))?(?: ?([AP])M)?"
     r"(?: ?(?:Z|UTC|[+-]\d\d(?::?\d\d)?))?)?$"
@@ -109,7 +115,13 @@ def is_number(column: pd.Series) -> bool:
 
 
 def plain(column: pd.Series) -> pd.Series:
-    """Return a column whose values are not packed by Arrow or as sparse."""
+    """
+    Return a column whose values are not packed by Arrow or as sparse.
+
+    A period is its first day.
+    """
+    if isinstance(column.dtype, pd.PeriodDtype):
+        return column.dt.start_time
     if isinstance(column.dtype, pd.SparseDtype):
         return column.sparse.to_dense()
     if isinstance(column.dtype, pd.ArrowDtype):
@@ -121,7 +133,7 @@ def plain(column: pd.Series) -> pd.Series:
 # -- the label -------------------------------------------------------------------------
 
 
-def label_of(column: pd.Series, outcome: str | None) -> tuple[pd.Series, str]:
+def label_of(column: pd.Series, outcome: object | None) -> tuple[pd.Series, str]:
     """
     Read the label: 1, 0, or null where it is not known, and what 1 is in the table.
 
@@ -132,7 +144,9 @@ def label_of(column: pd.Series, outcome: str | None) -> tuple[pd.Series, str]:
     """
     values = texts(column).str.replace(r"\.0+$", "", regex=True)
     keys = values.str.lower()
-    wanted = re.sub(r"\.0+$", "", outcome.strip().lower()) if outcome else None
+    wanted = None
+    if outcome is not None:
+        wanted = re.sub(r"\.0+$", "", str(outcome).strip().lower())
     # Who predicts "unknown" knows what it is.
     is_gap = keys.fillna("").str.fullmatch(rf"({_GAPS}|unknown)?").astype("bool")
     is_known = ~is_gap | (keys == wanted)
@@ -144,7 +158,7 @@ def label_of(column: pd.Series, outcome: str | None) -> tuple[pd.Series, str]:
             refuse(column, odd, "is neither 1 nor 0", hint=hint)
     spellings = values[keys == wanted].unique()
     there = ", ".join(sorted(values[is_known].unique())[:10]) or "empty"
-    if outcome and not len(spellings):
+    if outcome is not None and not len(spellings):
         problem = f"column {column.name} has no value {outcome!r}; there are {there}"
         raise SchemaError(problem, hint="Name one of them by --outcome")
     if len(spellings) > 1 and wanted not in _PAIRS:
@@ -183,6 +197,8 @@ def _moments_of(column: pd.Series) -> pd.Series:
     if is_number(column) and column.between(*_DIGITS).all():
         # A gap makes 20260301 of data frames 20260301.0.
         read = read.str.removesuffix(".0")
+    if not read.count():
+        return read.astype("datetime64[us, UTC]")
     count_of = read.value_counts()
     parts = count_of.index.to_series().astype("str").str.extract(_CLOCK)
     parts[0] = parts[0].str.replace(r"[/ ,]+", "-", regex=True)

@@ -208,7 +208,7 @@ def try_table(
     label: str,
     time: str | None = None,
     user: str | None = None,
-    outcome: str | None = None,
+    outcome: object | None = None,
     categories: Sequence[str] = (),
     without: Sequence[str] = (),
     horizon_days: int | None = None,
@@ -237,7 +237,7 @@ def try_table(
     """
     frame = _frame(table)
     keys = [column for column in (label, time, user) if column is not None]
-    _check_names(frame, [*keys, *categories, *without])
+    _check_names(frame, keys, [*categories, *without])
     labels, positive = columns.label_of(frame[label], outcome)
     times = None if time is None else columns.times_of(frame[time])
     if user is not None:
@@ -262,7 +262,7 @@ def try_table(
     )
     if not read.used:
         hint = "add a column, or leave out fewer"
-        raise SchemaError(f"{name} has no column to predict {label} from", hint=hint)
+        raise SchemaError(f"no column is left to predict {label} from", hint=hint)
     steps, timeframe = _steps(read, tried, horizon_days)
     rows = read.rows(steps)
     parts = of_users(rows, read.use_case, timeframe, settings=_SETTINGS, advice=_ADVICE)
@@ -391,15 +391,23 @@ def candidates() -> list[Candidate]:
     return [*every.values(), Candidate("average", "VotingClassifier", {"of": [*every]})]
 
 
-def _check_names(frame: pd.DataFrame, named: Sequence[str]) -> None:
-    for column in named:
+def _check_names(
+    frame: pd.DataFrame, keys: Sequence[str], others: Sequence[str]
+) -> None:
+    for column in [*keys, *others]:
         if column not in frame.columns:
-            near = difflib.get_close_matches(column, frame.columns, n=1)
+            near = difflib.get_close_matches(str(column), frame.columns, n=1)
             hint = f"name one of {', '.join(near or frame.columns[:30])}"
             raise SchemaError(f"there is no column {column!r}", hint=hint)
     if twice := [*frame.columns[frame.columns.duplicated()]]:
         hint = "rename or remove one"
         raise SchemaError(f"there are two columns {twice[0]!r}", hint=hint)
+    for column in keys:
+        if keys.count(column) > 1:
+            hint = (
+                "label, time and user are three columns; leave out which is not there"
+            )
+            raise SchemaError(f"column {column} is named twice", hint=hint)
 
 
 def _check_users(

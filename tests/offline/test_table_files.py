@@ -61,6 +61,7 @@ def test_csv_is_read_however_it_is_packed_and_named(read, pack):
         b"Orders, 2026\n\nid;amount\nb;1,5\nc;2,5\n",
         b' id ,amount\nb,"1,5"\nc,"2,5"\n',
         "id|amount\nb|1,5\nc|2,5\n".encode("utf-16"),
+        b"Orders;\nid;amount\nb;1,5\nc;2,5\n",
     ],
     ids=str,
 )
@@ -73,11 +74,15 @@ def test_csv_is_read_as_spreadsheets_of_any_country_write_it(read, content):
     ]
 
 
-def test_decimal_commas_are_not_taken_for_what_is_between_columns(read):
-    """Though every row has more of them than of semicolons."""
-    [row] = read(b"id;amount\n3,4;1,5\n").to_pylist()
+@pytest.mark.parametrize("further", [b"", b";", b";2026"])
+def test_decimal_commas_are_not_taken_for_what_is_between_columns(read, further):
+    """Though every row has more of them than of semicolons. Defect: beside a column
+    without a name, or with a year for its name, the header was left out."""
+    header = b"id;amount;state" + further
+    [row] = read(header + b"\nb,4;1,5;new" + further + b"\n").to_pylist()
 
-    assert row == {"id": "3,4", "amount": "1,5"}
+    assert row["id"] == "b,4"
+    assert row["amount"] == "1,5"
 
 
 @pytest.mark.parametrize(

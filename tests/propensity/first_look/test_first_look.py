@@ -110,12 +110,15 @@ def test_neither_order_nor_names_nor_an_index_change_anything(look):
         (["1/31/2025 10:00 PM", "2/1/2025"], ["2025-01-31 22:00", "2025-02-01"]),
         (["31-Jan-25", "1-Feb-25"], ["2025-01-31", "2025-02-01"]),
         (["2025-Q4", "2026 Q1"], [202504, 202601]),
+        (["12.2024", "1.2025"], ["2024-12-01", "2025-01-01"]),
+        (["31Dec2024", "01JAN2025"], ["2024-12-31", "2025-01-01"]),
         ([20250131, 20250201], ["2025-01-31", "2025-02-01"]),
         (["12", "7"], [12, 7]),
     ],
     ids=str,
 )
 def test_times_are_read_as_people_write_them(values, order):
+    """Defect: months as 12.2024 were numbers, and those of a year not together."""
     read = columns.times_of(pd.Series(values))
 
     if isinstance(order[0], str):
@@ -145,6 +148,12 @@ def feature(values, **options) -> columns.Feature:
         (["2024-01-01", None, "2024-02-01"], "date"),
         (["1.2.10", "1.2.11"], "category"),
         ([None, None], None),
+        (["NA", "NA"], None),
+        ([" ", " "], None),
+        (
+            pd.Series([12345678901234567890, 12345678901234567891], dtype="O"),
+            "category",
+        ),
         ([7, 7], None),
         ([1, 2, 3, 4], None),
         ([["a"], ["b"]], "category"),
@@ -153,7 +162,8 @@ def feature(values, **options) -> columns.Feature:
 )
 def test_the_type_of_a_column_is_that_of_its_values(values, kind):
     """Numbers in texts are numbers, unless they are written as codes; a date becomes
-    the days since it; what is empty, constant or counts the rows is no feature."""
+    the days since it; what is empty, constant or counts the rows is no feature. Defect:
+    a column of gaps alone, or of blanks, ended the look with an error of pandas."""
     assert feature(values).kind == kind
 
 
@@ -193,6 +203,16 @@ def test_what_a_person_has_typed_is_believed(dtype, kind):
     assert feature(column).kind == kind
 
 
+@pytest.mark.parametrize("unit", ["D", "W", "M", "Q", "Y"])
+def test_periods_are_dates_by_their_first_day(unit):
+    """Defect: weeks were refused as times, and weeks and quarters were names."""
+    days = pd.Series(pd.to_datetime(["2024-01-01", "2023-02-01"]))
+    column = columns.plain(days.dt.to_period(unit))
+
+    assert columns.times_of(column)[0] == pd.Timestamp("2024-01-01", tz="UTC")
+    assert feature(column).kind == "date"
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -230,6 +250,7 @@ def test_a_date_that_stands_for_never_is_a_gap():
         (["03/04/2026", "01/02/2026"], "row 1: '03/04/2026' may have the day,"),
         (["26/03/15", "25/01/02"], "row 1: '26/03/15' may have the day, the month or"),
         (["1", "2.5", "1e+999"], "row 3: '1e+999' is infinite or too large"),
+        (["1\u00a0234", "2\u202f500"], "row 1: '1\\xa0234' is not a number, but most"),
     ],
     ids=str,
 )
@@ -272,6 +293,7 @@ def test_numbers_of_rows_are_no_feature_in_any_order(values):
         ([True, False, True], "true", [1, 0, 1], "True"),
         ([1.0, 2.0, 2.0, None], "2.0", [0, 1, 1, None], "2"),
         (["1.0", "2.0"], "2", [0, 1], "2"),
+        ([0, 2, 2, 0], 2, [0, 1, 1, 0], "2"),
         (["won", "lost", "unknown", "?"], "WON", [1, 0, None, None], "won"),
         (["none", "plus"], "none", [1, 0], "none"),
         (["yes", "Yes", "no"], "Yes", [1, 1, 0], "yes"),
@@ -373,6 +395,9 @@ def known_of_one_class() -> pd.DataFrame:
     ("frame", "changed", "problem"),
     [
         (customers(), {"time": "date"}, "there is no column 'date'"),
+        (customers(), {"label": 3}, "there is no column 3"),
+        (customers(), {"user": "month"}, "column month is named twice"),
+        (customers().assign(month=""), {}, "month, row 1: '' is not a time"),
         (customers(), {"outcome": "gone"}, "churned has no value 'gone'; there are no"),
         (customers(), {"time": None, "horizon_days": 9}, "--horizon-days needs a time"),
         (customers(), {"label": "country"}, "row 1: 'NL' is neither 1 nor 0"),
