@@ -42,18 +42,18 @@ _CHANCE = 12
 _CHANCE_OF_BIN = 3
 
 # An alarm of the number of users: half as many as in the training, or twice.
-_TIMES = 2.0
+_USER_COUNT_FACTOR = 2.0
 
 # Bins of a number: tenths of the training's rows. Values of a category: the most
 # frequent, of at least a hundredth of the rows and so many users: one may be a person.
 _TENTHS = np.linspace(0.1, 0.9, 9)
-_VALUES = 20
+_SHOWN_VALUES = 20
 _RARE = 0.01
 _FEWEST_USERS = 10
 
 # An alarm of the outcomes: odds off by a quarter, and by three standard errors.
-_ODDS = 0.25
-_ERRORS = 3.0
+_ALARM_ODDS = 0.25
+_ALARM_ERRORS = 3.0
 
 
 class Watched(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -78,10 +78,10 @@ class Watched(Struct, frozen=True, kw_only=True, omit_defaults=True):
             places = np.searchsorted(self.edges, values, "left")
             places = np.where(np.isnan(values), len(self.edges) + 1, places)
         else:
-            known = pa.array(self.values, pa.string())
-            found = pc.fill_null(pc.index_in(values, known), len(known))
-            found = pc.if_else(pc.is_valid(values), found, len(known) + 1)
-            places = found.to_numpy(zero_copy_only=False)
+            listed = pa.array(self.values, pa.string())
+            indices = pc.fill_null(pc.index_in(values, listed), len(listed))
+            indices = pc.if_else(pc.is_valid(values), indices, len(listed) + 1)
+            places = indices.to_numpy(zero_copy_only=False)
         return np.bincount(places, weight, minlength=len(self.shares)).astype(float)
 
     def bins(self) -> list[str]:
@@ -153,11 +153,11 @@ def _column(rows: pa.Table | pa.RecordBatch, name: str, kind: str) -> Any:
 
 
 def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> Watched:
-    known = values[~np.isnan(values)]
-    edges = known[:0]
-    if len(known):
-        edges = np.unique(np.quantile(known, _TENTHS, method="lower"))
-        below = known[known < edges[0]]
+    present = values[~np.isnan(values)]
+    edges = present[:0]
+    if len(present):
+        edges = np.unique(np.quantile(present, _TENTHS, method="lower"))
+        below = present[present < edges[0]]
         # A value that nearly all have is kept apart from the fewer ones below it.
         if len(edges) == 1 and len(below):
             edges = np.array([below.max(), *edges])
@@ -178,15 +178,15 @@ def _texts(
         [("weight", "sum"), ("user", "count_distinct")]
     )
     order = [("weight_sum", "descending"), ("value", "ascending")]
-    known = counted.filter(pc.is_valid(counted["value"])).sort_by(order)
+    present = counted.filter(pc.is_valid(counted["value"])).sort_by(order)
     total = max(float(weight.sum()), 1.0)
     frequent = pc.and_(
-        pc.greater_equal(known["weight_sum"], _RARE * total),
-        pc.greater_equal(known["user_count_distinct"], _FEWEST_USERS),
+        pc.greater_equal(present["weight_sum"], _RARE * total),
+        pc.greater_equal(present["user_count_distinct"], _FEWEST_USERS),
     )
-    shown = known.filter(frequent)[:_VALUES]
+    shown = present.filter(frequent)[:_SHOWN_VALUES]
     kept = shown["weight_sum"].to_numpy() / total
-    every = float(known["weight_sum"].to_numpy().sum()) / total
+    every = float(present["weight_sum"].to_numpy().sum()) / total
     shares = np.array([*kept, every - kept.sum(), 1.0 - every])
     return Watched(
         kind=FEATURE,
@@ -215,7 +215,7 @@ class Observed:
     def __init__(self, summary: Reference | None) -> None:
         self._summary = summary
         self._signals = summary.signals if summary else ()
-        self._counts = [np.zeros(len(one.shares)) for one in self._signals]
+        self._counts = [np.zeros(len(signal.shares)) for signal in self._signals]
         self._users = 0
 
     def count(
@@ -224,22 +224,22 @@ class Observed:
         """Yield scored batches as they are, counted, as the model gave them."""
         for batch, probability in scored:
             self._users += batch.num_rows
-            for place, signal in enumerate(self._signals):
+            for index, signal in enumerate(self._signals):
                 values = probability
                 if signal.kind != SCORE:
                     kind = "number" if signal.values is None else "category"
                     values = _column(batch, signal.name, kind)
-                self._counts[place] += signal.counts(values)
+                self._counts[index] += signal.counts(values)
             yield batch, probability
 
     def signals(self) -> list[Signal]:
         """Return all that is watched, each compared with the training."""
         if self._summary is None or not self._users:
             return []
-        found = [_of_users(self._users, self._summary.users)]
+        compared = [_of_users(self._users, self._summary.users)]
         for signal, counts in zip(self._signals, self._counts, strict=True):
-            found.append(compare(signal, counts, summary=self._summary))
-        return found
+            compared.append(compare(signal, counts, summary=self._summary))
+        return compared
 
 
 def compare(signal: Watched, counts: Floats, *, summary: Reference) -> Signal:
@@ -256,17 +256,17 @@ def compare(signal: Watched, counts: Floats, *, summary: Reference) -> Signal:
     if psi > bound:
         change = observed - expected
         missing = len(counts) - 1
-        place = int(np.argmax(np.abs(change)))
+        farthest = int(np.argmax(np.abs(change)))
         cause = signal.kind
         # A gap explains all that it took.
         if cause == FEATURE and change[missing] > 0.4 * np.abs(change).sum():
-            place = missing
+            farthest = missing
             cause = "missing values"
-        is_text = place < len(signal.values or ())
+        is_text = farthest < len(signal.values or ())
         message = (
-            f"{signal.name} is {repr(names[place]) if is_text else names[place]} "
-            f"for {percent(observed[place])} of users ({percent(expected[place])} in "
-            "the training)"
+            f"{signal.name} is {repr(names[farthest]) if is_text else names[farthest]} "
+            f"for {percent(observed[farthest])} of users "
+            f"({percent(expected[farthest])} in the training)"
         )
         if cause == FEATURE:
             message += "; if it moves as the export grows older, train again"
@@ -291,7 +291,7 @@ def compare(signal: Watched, counts: Floats, *, summary: Reference) -> Signal:
 
 def _of_users(now: int, before: int) -> Signal:
     signal = Signal(kind=USERS, name=USERS, users=now, users_before=before)
-    if before / _TIMES <= now <= before * _TIMES:
+    if before / _USER_COUNT_FACTOR <= now <= before * _USER_COUNT_FACTOR:
         return signal
     message = (
         f"{plural(now, 'user')} have features, and {before:,} had in a snapshot of the "
@@ -311,7 +311,7 @@ def season_alarm(row: Plain) -> str | None:
     is_own = row.get("prediction_as_of") == row.get("week")
     if lacked is None or error is None or not is_own:
         return None
-    if abs(lacked) <= np.log(1 + _ODDS) + _ERRORS * error:
+    if abs(lacked) <= np.log(1 + _ALARM_ODDS) + _ALARM_ERRORS * error:
         return None
     odds = exp(min(lacked, 20.0)) - 1
     which = "more" if lacked > 0 else "less"
@@ -334,7 +334,7 @@ def value_alarm(row: Plain) -> str | None:
     is_own = row.get("prediction_as_of") == row.get("week")
     if error is None or low is None or high is None or not is_own:
         return None
-    if low <= _ODDS and (1 + high) * (1 + _ODDS) >= 1:
+    if low <= _ALARM_ODDS and (1 + high) * (1 + _ALARM_ODDS) >= 1:
         return None
     # A factor that is nearly nothing says less than the sums.
     return (

@@ -53,8 +53,8 @@ def explained(error: ValueError, entries: Mapping[str, object], kind: type[Any])
         return "the file is not in UTF-8"
     if not isinstance(error, tomllib.TOMLDecodeError):
         return str(error)
-    place = re.search(r"\(at (.*)\)", str(error))
-    where = f" at {place[1]}" if place else ""
+    position = re.search(r"\(at (.*)\)", str(error))
+    where = f" at {position[1]}" if position else ""
     return f"this is not TOML{where}: look for a missing quotation mark, bracket or ="
 
 
@@ -69,12 +69,14 @@ def _entry_at_fault(text: str, entries: Mapping[str, object], kind: type[Any]) -
         table, _, below = path.partition("[...]")
         path = _first_at_fault(text, entries, kind, table) + below
     value, declared, allowed = _at(path, entries, kind)
-    if missing := _MISSING.fullmatch(what):
+    missing = _MISSING.fullmatch(what)
+    if missing:
         return f"the entry {_joined(path, missing[1])} is missing"
-    if unknown := _UNKNOWN.fullmatch(what):
-        known = [each.encode_name for each in getattr(declared, "fields", ())]
-        near = difflib.get_close_matches(unknown[1], known, n=1)
-        advice = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}"
+    unknown = _UNKNOWN.fullmatch(what)
+    if unknown:
+        names = [each.encode_name for each in getattr(declared, "fields", ())]
+        near = difflib.get_close_matches(unknown[1], names, n=1)
+        advice = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(names)}"
         return f"unknown entry {_joined(path, unknown[1])}. {advice}"
     if match["key"]:
         rule = "use 64 letters, digits and underscores at most"
@@ -87,20 +89,22 @@ def _entry_at_fault(text: str, entries: Mapping[str, object], kind: type[Any]) -
 
 def _value_at_fault(what: str, value: Any, allowed: str) -> str:
     """Return the fault of a value, to follow its path."""
-    if bound := _BOUND.match(what):
+    bound = _BOUND.match(what)
+    if bound:
         side = {"<": "less", ">": "more"}[bound[1]]
         limit = f"{bound[3]} or {side}" if bound[2] else f"{side} than {bound[3]}"
         return f"is {value}; it must be {limit}"
-    if wrong := _TYPE.match(what):
+    wrong = _TYPE.match(what)
+    if wrong:
         # TOML has no empty value: an entry may be left out.
         kinds = wrong[1].replace(" | null", "").split(" | ")
-        wanted = " or ".join(_TYPES.get(one, one) for one in kinds)
+        wanted = " or ".join(_TYPES.get(kind, kind) for kind in kinds)
         is_quoted = isinstance(value, str) and re.fullmatch(r"[\d.]+|true|false", value)
-        found = f'the text "{value}"' if isinstance(value, str) else str(value)
+        shown = f'the text "{value}"' if isinstance(value, str) else str(value)
         advice = f"; use {allowed}" if allowed else ""
         if is_quoted and "str" not in wrong[1]:
             advice = ". Remove the quotes"
-        return f"must be {wanted}; it is {found}{advice}"
+        return f"must be {wanted}; it is {shown}{advice}"
     if what.endswith("of length >= 1"):
         return "is empty; name one or more"
     return f"is {value!r}; use {allowed or 'another value'}"
@@ -118,10 +122,10 @@ def _first_at_fault(
     *outer, last = table.split(".")
     # One copy for all: a file may have thousands of entries.
     changed: Any = copy.deepcopy(entries)
-    around = reduce(getitem, outer, changed)
+    parent = reduce(getitem, outer, changed)
     for key, value in values.items() if isinstance(values, Mapping) else ():
         # The table keeps this entry alone, so that the fault must be its own.
-        around[last] = {key: value}
+        parent[last] = {key: value}
         try:
             msgspec.convert(changed, kind)
         except msgspec.ValidationError as error:

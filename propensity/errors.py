@@ -55,12 +55,12 @@ class PropensityError(Exception):
 
     def body(self) -> dict[str, object]:
         """Return the JSON body of the answer: error, message, retryable, field."""
-        known = {"field": self.field, "detail": self.detail}
+        optional = {"field": self.field, "detail": self.detail}
         return {
             "error": self.code,
             "message": self.message,
             "retryable": self.retryable,
-            **{name: value for name, value in known.items() if value is not None},
+            **{name: value for name, value in optional.items() if value is not None},
         }
 
 

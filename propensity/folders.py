@@ -51,8 +51,8 @@ def own_names(root: Path = ROOT) -> list[str]:
                 "folder. Create it, or correct the setting"
             )
         return []
-    found = shipped(folder)
-    for name in found:
+    listed = shipped(folder)
+    for name in listed:
         is_taken = (package / name / FILE).is_file() or (
             package / f"{name}.py"
         ).exists()
@@ -61,7 +61,7 @@ def own_names(root: Path = ROOT) -> list[str]:
                 f"{name} is the name of a use case in {folder} and of one that ships "
                 "with Propensity: rename yours"
             )
-    return found
+    return listed
 
 
 def shipped(folder: Path = FOLDER) -> list[str]:

@@ -92,14 +92,17 @@ class Row(Struct, metaclass=_Frozen):
     def of(cls, values: Mapping[str, object]) -> Self:
         """Return a row that BigQuery has sent; a null is the field's default."""
         given = {**values}
-        if details := given.pop(cls.details, None):
+        details = given.pop(cls.details, None)
+        if details:
             given |= json.loads(str(details))
-        known = {name: value for name, value in given.items() if value is not None}
+        present = {name: value for name, value in given.items() if value is not None}
         for name, part in _parts(cls).items():
-            own = {column.name: known.get(column.name) for column in columns_of(part)}
-            if any(value not in (None, []) for value in own.values()):
-                known[name] = part.of(own)
-        return convert({**_nulls(cls), **known}, cls)
+            part_values = {
+                column.name: present.get(column.name) for column in columns_of(part)
+            }
+            if any(value not in (None, []) for value in part_values.values()):
+                present[name] = part.of(part_values)
+        return convert({**_nulls(cls), **present}, cls)
 
     def columns(self) -> dict[str, object]:
         """Return the values by column, those in JSON as well, without parts not set."""
@@ -233,7 +236,7 @@ def _without_none(kind: Any) -> tuple[Any, bool]:
     """Return a type without None, and whether it has None."""
     if get_origin(kind) is not UnionType:
         return kind, False
-    return next(one for one in get_args(kind) if one is not NoneType), True
+    return next(member for member in get_args(kind) if member is not NoneType), True
 
 
 def _plain(value: Any) -> Any:
@@ -272,12 +275,12 @@ class Table:
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The columns, in order."""
-        return tuple(one for one in columns_of(self.row) if not one.in_json)
+        return tuple(column for column in columns_of(self.row) if not column.in_json)
 
     @property
     def in_json(self) -> tuple[Column, ...]:
         """Values without a column of their own, which are in JSON."""
-        return tuple(one for one in columns_of(self.row) if one.in_json)
+        return tuple(column for column in columns_of(self.row) if column.in_json)
 
     @property
     def stored(self) -> str:

@@ -75,7 +75,8 @@ class Budget:
         """
         if _COUNT.fullmatch(text) and 1 <= int(text) <= MOST:
             return cls(count=int(text))
-        if (match := _SHARE.fullmatch(text)) and 0 < float(match[1]) <= 100:
+        match = _SHARE.fullmatch(text)
+        if match and 0 < float(match[1]) <= 100:
             return cls(share=float(match[1]) / 100)
         raise ValueError(
             f"use a number from 1 to {MOST}, for example 1000, or a share above 0% and "
@@ -105,10 +106,10 @@ def _like(pattern: str, what: str, example: str) -> Meta:
     return Meta(pattern=rf"^(?:{pattern})\Z", title=what, examples=[example])
 
 
-def _from(least: float, most: float, kind: str = "whole number") -> Meta:
+def _from(minimum: float, maximum: float, kind: str = "whole number") -> Meta:
     """Return the bounds of a number."""
-    title = f"a {kind} from {least:.15g} to {most:.15g}"
-    return Meta(ge=least, le=most, title=title)
+    title = f"a {kind} from {minimum:.15g} to {maximum:.15g}"
+    return Meta(ge=minimum, le=maximum, title=title)
 
 
 _NAME = _like(r"[A-Za-z0-9_]{1,1024}", "a dataset name", "propensity")
@@ -204,15 +205,17 @@ class Settings:
             SettingsError: A variable is unknown, malformed or missing.
         """
         given = os.environ if environment is None else environment
-        known = {variable_of(one.name): one for one in fields(cls)}
-        if unknown := sorted({*filter(is_setting, given)} - known.keys()):
-            which = "; ".join(unknown_setting(name, known) for name in unknown)
+        by_variable = {variable_of(setting.name): setting for setting in fields(cls)}
+        unknown = sorted({*filter(is_setting, given)} - by_variable.keys())
+        if unknown:
+            which = "; ".join(unknown_setting(name, by_variable) for name in unknown)
             raise SettingsError(
                 which, hint="docs/settings.md has all settings", field=unknown[0]
             )
         values = {}
-        for variable, setting in known.items():
-            if text := given.get(variable, "").strip():
+        for variable, setting in by_variable.items():
+            text = given.get(variable, "").strip()
+            if text:
                 values[setting.name] = _value(variable, setting.name, text)
         if "project" not in values:
             raise SettingsError(
@@ -294,11 +297,11 @@ def is_setting(name: str) -> bool:
     return name.startswith(PREFIX) and not FOREIGN.fullmatch(name)
 
 
-def unknown_setting(name: str, known: Iterable[str]) -> str:
+def unknown_setting(name: str, names: Iterable[str]) -> str:
     """Return that a setting is unknown, and which setting has almost its name."""
     import difflib  # only a wrong setting needs it
 
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
     return f"unknown setting {name}" + (f". Did you mean {near[0]}?" if near else "")
 
 

@@ -178,8 +178,8 @@ def entries_of(warehouse: Queries) -> list[Entry]:
 
 def recognised(entries: Sequence[Entry], key: str) -> Suppressed:
     """Return the list of entries, or raise SettingsError if another key made them."""
-    own = key_id(key) if key else None
-    if any(entry.key_id != own for entry in entries):
+    expected = key_id(key) if key else None
+    if any(entry.key_id != expected for entry in entries):
         setting = "another key" if key else "not set"
         raise SettingsError(
             f"PROPENSITY_SUPPRESSION_KEY is {setting}, so the users of "
@@ -187,7 +187,9 @@ def recognised(entries: Sequence[Entry], key: str) -> Suppressed:
             hint="Set the key that the list was made with",
             field="PROPENSITY_SUPPRESSION_KEY",
         )
-    return Suppressed(key, frozenset((one.use_case, one.user_hash) for one in entries))
+    return Suppressed(
+        key, frozenset((entry.use_case, entry.user_hash) for entry in entries)
+    )
 
 
 def suppressed_users(

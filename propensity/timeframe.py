@@ -74,7 +74,8 @@ def moment_of(text: str) -> datetime:
     """
     try:
         is_short = len(text) <= MAXIMUM_MOMENT_CHARACTERS
-        if is_short and (match := _MOMENT.fullmatch(text.strip())):
+        match = _MOMENT.fullmatch(text.strip()) if is_short else None
+        if match:
             day, time, offset = match.groups()
             moment = datetime.fromisoformat(f"{day}T{time or '00'}{offset or 'Z'}")
             return moment.astimezone(UTC) if offset else moment
@@ -101,13 +102,13 @@ def days_of_data(rows: Mapping[date, int]) -> set[date]:
             runs.append([])
         runs[-1].append(day)
     main = max(runs, key=lambda run: sum(rows[day] for day in run), default=[])
-    found = set[date]()
+    days = set[date]()
     for run in runs:
         usual = median(rows[day] for day in main)
         total = sum(rows[day] for day in run)
         if run is main or total >= max(usual / 2, STRAY * usual * len(run)):
-            found.update(_usual_days(run, rows))
-    return found
+            days.update(_usual_days(run, rows))
+    return days
 
 
 def _usual_days(run: Sequence[date], rows: Mapping[date, int]) -> Iterator[date]:
@@ -176,16 +177,12 @@ class Timeframe:
         Of a source that is closed on some weekdays it lacks no more than a fifth of
         the others. ``days`` are all days of the source that have data.
         """
-        weekdays = open_weekdays(days)
-        there = {*days}
-        expected = 0
-        lacking = 0
-        for number in range(1, self.lookback_days + 1):
-            day = as_of - DAY * number
-            if day.weekday() in weekdays:
-                expected += 1
-                lacking += day not in there
-        return 5 * lacking <= expected and 10 * lacking <= self.lookback_days
+        open_days = open_weekdays(days)
+        lookback = [as_of - DAY * n for n in range(1, self.lookback_days + 1)]
+        expected = [day for day in lookback if day.weekday() in open_days]
+        missing = set(expected).difference(days)
+        few_of_open = 5 * len(missing) <= len(expected)
+        return few_of_open and 10 * len(missing) <= self.lookback_days
 
     def snapshots(
         self, *, today: date, days: Collection[date], at_most: int
@@ -246,17 +243,17 @@ def rolling_blocks(
         timeframe: Says when labels are final.
     """
     blocks: list[Block] = []
-    left = snapshots
+    remaining = snapshots
     while len(blocks) < BLOCKS:
-        judged = left[-BLOCK_SNAPSHOTS:]
-        older = left[:-BLOCK_SNAPSHOTS]
+        judged = remaining[-BLOCK_SNAPSHOTS:]
+        older = remaining[:-BLOCK_SNAPSHOTS]
         fitting = older
         while fitting and not timeframe.is_matured(fitting[-1], today=judged[0]):
             fitting = fitting[:-1]
         if len(fitting) < max(BLOCK_SNAPSHOTS, len(snapshots) // 3):
             break
         blocks.append(Block(fitting=fitting, judged=judged))
-        left = older
+        remaining = older
     return tuple(reversed(blocks))
 
 

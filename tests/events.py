@@ -205,7 +205,7 @@ def published(accepted: Accepted) -> list[bytes]:
 
 def places(events: Sequence[Any]) -> list[int]:
     """Return the place of the message of each event."""
-    return [event.place for event in events]
+    return [event.index for event in events]
 
 
 def row(

@@ -44,8 +44,8 @@ def redacted(data: bytes, kinds: Mapping[str, str]) -> bytes | None:
         fields = _parsed(data.decode("utf-8-sig"))
         if not isinstance(fields, dict):
             return None
-        left = _declared(fields, kinds)
-        return data if left == fields else msgspec.json.encode(left)
+        kept = _declared(fields, kinds)
+        return data if kept == fields else msgspec.json.encode(kept)
     except (ValueError, RecursionError):
         return None
 
@@ -74,20 +74,20 @@ def _reject_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, object]:
 
 def _declared(fields: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
     """Return fields, of which those that are declared keep a value of one piece."""
-    left: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
     for name, value in fields.items():
         kind = kinds.get(letters_of(name), "")
         if kind == "birth date":
             age = _age(fields.get("event_time"), value)
             if age is not None:
-                left["age"] = age
+                kept["age"] = age
                 continue
         is_kept = kind not in ("", "personal", "birth date")
         if is_kept and not isinstance(value, dict | list):
-            left.setdefault(name, value)
+            kept.setdefault(name, value)
         else:
-            left[name] = REMOVED
-    return left
+            kept[name] = REMOVED
+    return kept
 
 
 def _age(event_time: Any, born: Any) -> int | None:
@@ -113,12 +113,12 @@ def dead_letters(
         refused: The reasons, by place in ``messages``.
         kinds: As of ``redacted``.
     """
-    letters = [messages[place] for place in refused]
-    attributes = [_declared(one.attributes, kinds) for one in letters]
+    letters = [messages[index] for index in refused]
+    attributes = [_declared(letter.attributes, kinds) for letter in letters]
     columns: dict[str, object] = {
-        "raw": [redacted(one.data, kinds) for one in letters],
-        "raw_size": [one.dropped or len(one.data) for one in letters],
-        "attributes": [msgspec.json.encode(own).decode() for own in attributes],
+        "raw": [redacted(letter.data, kinds) for letter in letters],
+        "raw_size": [letter.dropped or len(letter.data) for letter in letters],
+        "attributes": [msgspec.json.encode(fields).decode() for fields in attributes],
         **receipt(letters, received_at),
     }
     for name in ("reason", "field", "detail"):

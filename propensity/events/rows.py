@@ -61,7 +61,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         published: The enriched event, as JSON.
     """
 
-    place: int
+    index: int
     message: Message
     use_case: str
     event_id: str
@@ -104,44 +104,47 @@ def accept(
     """
     accepted = Accepted([], [], {}, received_at)
     read: list[tuple[int, Message, Any, bytes]] = []
-    for place, message in enumerate(messages):
+    for index, message in enumerate(messages):
         try:
             if message.problem is not None:
                 raise message.problem
-            read.append((place, message, *catalogue.read(message.data)))
+            read.append((index, message, *catalogue.read(message.data)))
         except Refused as error:
-            accepted.refused[place] = _alone(error)
-    times = times_of([getattr(sent, sent.declared.time) for _, _, sent, _ in read])
+            accepted.refused[index] = _alone(error)
+    times = times_of(
+        [getattr(parsed, parsed.declared.time) for _, _, parsed, _ in read]
+    )
     latest = received_at + CLOCK_SKEW
     earliest_us = microseconds_of(EARLIEST)
     latest_us = microseconds_of(latest)
-    for (place, message, sent, json), time_us in zip(
+    for (index, message, parsed, json), time_us in zip(
         read, times.cast(pa.int64()).to_pylist(), strict=True
     ):
-        declared = sent.declared
+        declared = parsed.declared
         try:
             if time_us is None or not earliest_us <= time_us <= latest_us:
                 raise Refused("bad_time", _BAD_TIME, field=declared.time)
-            use_cases = _use_cases(message, sent, catalogue)
-            event_id, user_id = _ids(message, sent)
+            use_cases = _use_cases(message, parsed, catalogue)
+            event_id, user_id = _ids(message, parsed)
             amount = None
             values = _NO_VALUES
-            if field := declared.amount:
-                amount = amount_of(getattr(sent, field), field=field)
+            if declared.amount:
+                field = declared.amount
+                amount = amount_of(getattr(parsed, field), field=field)
             if declared.stored or declared.personal:
                 moment = EPOCH + time_us * MICROSECOND
-                values = _values(sent, moment, postcodes, latest)
+                values = _values(parsed, moment, postcodes, latest)
         except Refused as error:
-            accepted.refused[place] = _alone(error)
+            accepted.refused[index] = _alone(error)
             continue
         for use_case in use_cases:
             if suppressed.covers(user_id, use_case):
                 continue
             ids = use_case, event_id, user_id
-            data = _enriched(json, sent, ids, values)
+            data = _enriched(json, parsed, ids, values)
             kind = declared.name
             (accepted.truths if declared.truth else accepted.events).append(
-                Event(place, message, *ids, kind, time_us, amount, values, data)
+                Event(index, message, *ids, kind, time_us, amount, values, data)
             )
     return accepted
 
@@ -152,28 +155,28 @@ def _alone(error: Refused) -> Refused:
     return error
 
 
-def _use_cases(message: Message, sent: Any, catalogue: Catalogue) -> Sequence[str]:
-    event_type = sent.declared.name
-    named = sent.use_case
+def _use_cases(message: Message, parsed: Any, catalogue: Catalogue) -> Sequence[str]:
+    event_type = parsed.declared.name
+    named = parsed.use_case
     if named is None:
         named = message.attributes.get("use_case") or None
-    takers = catalogue.takers.get(event_type, ())
-    if named is None and takers:
-        return takers
-    if named not in takers:
+    use_cases = catalogue.use_cases_by_type.get(event_type, ())
+    if named is None and use_cases:
+        return use_cases
+    if named not in use_cases:
         raise catalogue.unknown_type(named, event_type)
     return (named,)
 
 
-def _ids(message: Message, sent: Any) -> tuple[str, str]:
-    declared = sent.declared
+def _ids(message: Message, parsed: Any) -> tuple[str, str]:
+    declared = parsed.declared
     attributes = message.attributes
     if declared.identity:
-        event_id = user_id = str(getattr(sent, declared.identity))
+        event_id = user_id = str(getattr(parsed, declared.identity))
         _check_id(event_id, declared.identity)
     else:
-        event_id = sent.event_id or attributes.get("event_id") or message.message_id
-        user_id = sent.user_id
+        event_id = parsed.event_id or attributes.get("event_id") or message.message_id
+        user_id = parsed.user_id
         _check_id(event_id, "event_id")
         _check_id(user_id, "user_id")
     return event_id, user_id
@@ -188,12 +191,12 @@ def _check_id(value: str, field: str) -> None:
 
 
 def _values(
-    sent: Any, moment: datetime, postcodes: PostcodeIndex | None, latest: datetime
+    parsed: Any, moment: datetime, postcodes: PostcodeIndex | None, latest: datetime
 ) -> dict[str, object]:
     values: dict[str, object] = {}
     attributes: dict[str, object] = {}
-    for name, kind in sent.declared.stored.items():
-        value = getattr(sent, name)
+    for name, kind in parsed.declared.stored.items():
+        value = getattr(parsed, name)
         if value is msgspec.UNSET:
             continue
         if kind in ("label", "truth"):
@@ -205,8 +208,8 @@ def _values(
             attributes[name] = None if at is None else at.isoformat()
         else:
             (values if name in _COLUMNS else attributes)[name] = value
-    if sent.declared.personal:
-        values["age"] = _age(sent, moment)
+    if parsed.declared.personal:
+        values["age"] = _age(parsed, moment)
     postcode = values.get("postcode")
     if postcodes is not None and isinstance(postcode, str):
         values["socioeconomic_idx"] = postcodes.find(postcode)
@@ -215,12 +218,12 @@ def _values(
     return values
 
 
-def _age(sent: Any, moment: datetime) -> int | None:
+def _age(parsed: Any, moment: datetime) -> int | None:
     """Return the age at an event, which takes the place of personal fields."""
-    given = getattr(sent, "age", msgspec.UNSET)
+    given = getattr(parsed, "age", msgspec.UNSET)
     age: int | None = None if given is msgspec.UNSET else given
-    for name, kind in sent.declared.personal.items():
-        value = getattr(sent, name)
+    for name, kind in parsed.declared.personal.items():
+        value = getattr(parsed, name)
         if value is msgspec.UNSET:
             if given is msgspec.UNSET:
                 # A producer that holds back personal fields must send the age.
@@ -231,16 +234,16 @@ def _age(sent: Any, moment: datetime) -> int | None:
 
 
 def _enriched(
-    data: bytes, sent: Any, ids: tuple[str, str, str], values: Mapping[str, object]
+    data: bytes, parsed: Any, ids: tuple[str, str, str], values: Mapping[str, object]
 ) -> bytes:
     """Return an event with what its row says besides."""
     use_case, event_id, user_id = ids
     added: dict[str, object] = {}
-    if sent.event_id != event_id:
+    if parsed.event_id != event_id:
         added["event_id"] = event_id
-    if sent.use_case is None:
+    if parsed.use_case is None:
         added["use_case"] = use_case
-    if sent.user_id != user_id:
+    if parsed.user_id != user_id:
         added["user_id"] = user_id
     if "postcode" in values:
         added["socioeconomic_idx"] = values.get("socioeconomic_idx")

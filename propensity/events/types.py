@@ -146,7 +146,9 @@ class EventType:
 def shared_types() -> Mapping[str, EventType]:
     """Return the types of ``events.toml``."""
     text = (resources.files("propensity") / "events.toml").read_text("utf-8")
-    return {name: EventType(name, one) for name, one in tomllib.loads(text).items()}
+    return {
+        name: EventType(name, fields) for name, fields in tomllib.loads(text).items()
+    }
 
 
 class Catalogue:
@@ -179,7 +181,8 @@ class Catalogue:
         for problems in (_problems_declared, _problems_taken):
             right = []
             for use_case in streamed:
-                if problem := next(problems(use_case, types), ""):
+                problem = next(problems(use_case, types), "")
+                if problem:
                     error = UseCaseError(f"usecases/{use_case.name} {problem}")
                     if wrong is None:
                         raise error
@@ -193,17 +196,17 @@ class Catalogue:
             raise UseCaseError("no use case takes events: name some under [stream]")
         self.use_cases = frozenset(use_case.name for use_case in streamed)
         self.types = dict[str, EventType]()
-        self.takers = dict[str, list[str]]()
+        self.use_cases_by_type = dict[str, list[str]]()
         for use_case in streamed:
             for name in use_case.stream.events:
                 self.types[name] = types[name]
-                self.takers.setdefault(name, []).append(use_case.name)
+                self.use_cases_by_type.setdefault(name, []).append(use_case.name)
         self.kinds = {letters_of(name): "common" for name in _COMMON}
         for event_type in types.values():
             for name, kind in event_type.fields.items():
                 if self.kinds.get(letters_of(name)) not in PERSONAL:
                     self.kinds[letters_of(name)] = kind
-        structs: Any = (one.struct() for one in self.types.values())
+        structs: Any = (event_type.struct() for event_type in self.types.values())
         # msgspec demands the type of an event only in a union. The nameless type makes
         # one of a single type, too.
         union = reduce(or_, structs, EventType("", {}).struct())
@@ -225,7 +228,10 @@ class Catalogue:
             try:
                 return self._decode(data), data
             except msgspec.ValidationError as error:
-                if str(error) not in _UNTYPED or not (name := self._inferred(data)):
+                if str(error) not in _UNTYPED:
+                    raise
+                name = self._inferred(data)
+                if not name:
                     raise
             data = with_fields(data, {"event_type": name})
             return self._decode(data), data
@@ -239,26 +245,32 @@ class Catalogue:
         """
         fields = _decode_fields(data)
         types = self.types.items()
-        lacking = {n: one.missing_share(fields) for n, one in types if one.identity}
-        least = min([*lacking.values(), 0.5])
-        likely = [name for name, share in lacking.items() if share == least < 0.5]
+        shares = {
+            name: event_type.missing_share(fields)
+            for name, event_type in types
+            if event_type.identity
+        }
+        smallest = min([*shares.values(), 0.5])
+        likely = [name for name, share in shares.items() if share == smallest < 0.5]
         return likely[0] if len(likely) == 1 else ""
 
     def _refusal(self, data: bytes, error: Exception) -> Refused:
         if not isinstance(error, msgspec.ValidationError):
             return _malformed(data)
         text = str(error)
-        field = at[1] if (at := _AT.search(text)) else None
+        at = _AT.search(text)
+        field = at[1] if at else None
         if field == "event_type" and text.startswith("Invalid value"):
             return self.unknown_type(None, None)
-        if missing := _MISSING.match(text):
+        missing = _MISSING.match(text)
+        if missing:
             return Refused("missing_field", "the field is missing", field=missing[1])
         if text.startswith("Expected `object`") and field is None:
             return Refused("malformed_json", "the event is not a JSON object")
         problem = text.partition(" - at")[0]
         for start, (reason, detail) in _REASONS.items():
             if problem.startswith(start):
-                amounts = {one.amount for one in self.types.values()}
+                amounts = {event_type.amount for event_type in self.types.values()}
                 is_amount = reason == "not_finite" and field in amounts
                 return Refused(
                     "bad_amount" if is_amount else reason, detail, field=field
@@ -293,14 +305,14 @@ def _problems_declared(
 
 
 def _problems(
-    name: str, fields: Mapping[str, str], known: Mapping[str, EventType]
+    name: str, fields: Mapping[str, str], declared: Mapping[str, EventType]
 ) -> Iterator[str]:
     shared = dict[str, str]()
     for event_type in shared_types().values():
         shared |= event_type.fields
     columns = STREAM_EVENTS.types.keys()
     kinds = list(fields.values())
-    if name in known:
+    if name in declared:
         yield "another use case has the name; rename it"
     for field, kind in fields.items():
         if field in {"declared", *columns} - shared.keys():
@@ -316,17 +328,24 @@ def _problems(
 
 
 def _problems_taken(use_case: UseCase, types: Mapping[str, EventType]) -> Iterator[str]:
-    if missing := ", ".join(sorted(set(use_case.stream.events) - set(types))):
-        yield f"stream.events names {missing}, which no usecase.toml declares"
+    undeclared = sorted(set(use_case.stream.events) - set(types))
+    if undeclared:
+        yield (
+            f"stream.events names {', '.join(undeclared)}, which no usecase.toml "
+            "declares"
+        )
     for name in use_case.stream.scored:
         if name not in use_case.stream.events or not types[name].identity:
             yield (
                 f"stream.scored names {name}, which must be among stream.events and "
                 "have a field of kind identity"
             )
-        lacking = use_case.features.keys() - types[name].of_kinds("numeral")
-        if missing := ", ".join(sorted(lacking)):
-            yield f"stream.scored names {name}, which lacks the numerals {missing}"
+        missing = use_case.features.keys() - types[name].of_kinds("numeral")
+        if missing:
+            yield (
+                f"stream.scored names {name}, which lacks the numerals "
+                f"{', '.join(sorted(missing))}"
+            )
 
 
 def _malformed(data: bytes) -> Refused:

@@ -77,7 +77,10 @@ class Refused(Exception):
 
 def _name(field: str) -> str:
     """Return a field's name as a table and a terminal can show it."""
-    shown = (one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in field)
+    shown = (
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+        for character in field
+    )
     return "".join(islice(shown, MAXIMUM_FIELD_CHARACTERS))
 
 

@@ -67,9 +67,9 @@ def _compared(trained: EventTrained, champion: EventRival | None) -> Verdict:
         is_worse = cost.is_above()
         words = f"cost {cost.format('+,.2f')}, {words}"
     elif not trained.is_anomaly:
-        loss, least = gate.log_loss_difference(rows, mine, theirs)
+        loss, minimum = gate.log_loss_difference(rows, mine, theirs)
         differences["log_loss"] = loss
-        is_worse = is_worse or gate.is_worse_level(loss, least)
+        is_worse = is_worse or gate.is_worse_level(loss, minimum)
         words = f"{words}, log loss {loss.format()}"
     verdict = gate.compared(
         verdict, differences, is_worse=is_worse, words=words, n_rows=len(rows)
@@ -134,11 +134,11 @@ def saved_in_words(trained: EventTrained) -> str:
     savings = trained.holdout.savings
     if savings is None:
         return ""
-    known = f"; on {plural(trained.holdout.rows.conversions, 'fraud')}"
+    basis = f"; on {plural(trained.holdout.rows.conversions, 'fraud')}"
     lost = f"{savings.cost_without:,.2f}"
     if not savings.alerted:
-        return f"{known} it has no alerts, and saves nothing of {lost}"
+        return f"{basis} it has no alerts, and saves nothing of {lost}"
     interval = "too few for an interval"
     if savings.saved_low is not None:
         interval = f"{savings.saved_low:,.2f} to {savings.saved_high:,.2f}"
-    return f"{known} its alerts save {savings.saved:,.2f} of {lost} ({interval})"
+    return f"{basis} its alerts save {savings.saved:,.2f} of {lost} ({interval})"

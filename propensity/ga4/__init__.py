@@ -55,13 +55,13 @@ KINDS = (*PREFIXES,)
 SHARD = re.compile(r"(events_(?:fresh_)?(?:intraday_)?)([0-9]{8})")
 
 # A daily table may come for so long after its day.
-SETTLES = timedelta(hours=72)
+DAILY_TABLE_DEADLINE = timedelta(hours=72)
 
 # A streamed table is complete so long after its day.
-STREAMED = timedelta(hours=3)
+INTRADAY_COMPLETE_AFTER = timedelta(hours=3)
 
 # After so many days without a daily table a property only streams.
-STREAMS = 3
+STREAMING_ONLY_AFTER_DAYS = 3
 
 # The statement that reads a value as a type.
 _READERS = {
@@ -148,8 +148,9 @@ def events_view(
     parts: list[str] = []
     for kind in kinds:
         shards = statement("ga_events_shards", shards=f"`{dataset}.{PREFIXES[kind]}2*`")
-        if earlier := KINDS[: KINDS.index(kind)]:
-            names = "|".join(PREFIXES[one] for one in earlier)
+        earlier = KINDS[: KINDS.index(kind)]
+        if earlier:
+            names = "|".join(PREFIXES[other] for other in earlier)
             shards += statement("ga_events_earlier", earlier_kinds=names, tables=tables)
         view = statement(VIEW, shards=f"(\n{shards})", columns_of_use_cases=columns)
         parts.append(view + conditions)
@@ -179,7 +180,8 @@ def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
             field="PROPENSITY_REQUIRE_CONSENT",
         )
     values = use_case.export_values
-    if missing := [one.column for one in values if _selected(one) not in text]:
+    missing = [value.column for value in values if _selected(value) not in text]
+    if missing:
         raise SchemaError(
             f"the view {VIEW} lacks {', '.join(missing)}, which the use case "
             f"{use_case.name} names",
@@ -189,8 +191,8 @@ def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
 
 def kinds_of(names: Iterable[str]) -> list[str]:
     """Return the kinds of tables that are there, in the order in which they count."""
-    found = {match[1] for match in map(SHARD.fullmatch, names) if match}
-    return [kind for kind in KINDS if PREFIXES[kind] in found]
+    prefixes = {match[1] for match in map(SHARD.fullmatch, names) if match}
+    return [kind for kind in KINDS if PREFIXES[kind] in prefixes]
 
 
 def kinds_read(view: str) -> list[str]:
@@ -240,13 +242,13 @@ class Shards:
         for match in filter(None, map(SHARD.fullmatch, names)):
             with contextlib.suppress(ValueError):
                 day = date.fromisoformat(match[2])
-                place = order.index(match[1])
-                days[day] = min(place, days.get(day, place))
+                rank = order.index(match[1])
+                days[day] = min(rank, days.get(day, rank))
         daily = set[date]()
         intraday = set[date]()
-        for day, place in days.items():
-            if KINDS[place] in kinds:
-                (daily if KINDS[place] == DAILY else intraday).add(day)
+        for day, rank in days.items():
+            if KINDS[rank] in kinds:
+                (daily if KINDS[rank] == DAILY else intraday).add(day)
         return cls(daily=frozenset(daily), intraday=frozenset(intraday))
 
     @property
@@ -306,7 +308,7 @@ def check_days(
 
     def is_there(day: date) -> bool:
         # The window needs the last local day only up to its own end.
-        is_over = now >= min(ends(day), midnight(until)) + STREAMED
+        is_over = now >= min(ends(day), midnight(until)) + INTRADAY_COMPLETE_AFTER
         return day in shards.daily or (day in shards.intraday and is_over)
 
     first, last = local_days(since, until, utc_offset_hours=utc_offset_hours)
@@ -320,12 +322,17 @@ def check_days(
     # A daily table that is still to come has more than the streamed one.
     awaited = [*late]
     for day in streamed:
-        if any(day - n * DAY in shards.daily for n in range(1, STREAMS + 1)):
+        if any(
+            day - n * DAY in shards.daily
+            for n in range(1, STREAMING_ONLY_AFTER_DAYS + 1)
+        ):
             awaited.append(day)
     return Freshness(
         data_until=until - (last - late[0] + DAY if late else 0 * DAY),
         late=tuple(late),
         missing=tuple(day for day in read if day not in shards.days),
         streamed=tuple(streamed),
-        is_awaited=any(ends(day) <= now < ends(day) + SETTLES for day in awaited),
+        is_awaited=any(
+            ends(day) <= now < ends(day) + DAILY_TABLE_DEADLINE for day in awaited
+        ),
     )

@@ -253,7 +253,7 @@ class Artifacts:
         blobs = self._listed(prefix, versions=True)
         return [
             Generation(blob.name, _generation(blob), blob.time_deleted is None)
-            for blob in sorted(blobs, key=lambda one: (one.name, _generation(one)))
+            for blob in sorted(blobs, key=lambda blob: (blob.name, _generation(blob)))
         ]
 
     def _listed(self, prefix: str, **more: Any) -> list[Blob]:

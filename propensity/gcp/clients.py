@@ -165,7 +165,9 @@ def error_of(  # noqa: PLR0911 an error each
 def _reasons(error: Exception) -> set[str]:
     """Return Google's words for why a request was refused."""
     given = getattr(error, "errors", None) or ()
-    return {str(one.get("reason")) for one in given if isinstance(one, Mapping)}
+    return {
+        str(detail.get("reason")) for detail in given if isinstance(detail, Mapping)
+    }
 
 
 def _missing(service: str, on: str, text: str) -> errors.MissingTable:

@@ -86,7 +86,7 @@ class DataManager:
             Unavailable: Google answers in another form.
         """
         try:
-            request_id = str(self._call(method, request, again=None).request_id)
+            request_id = str(self._call(method, request, retry=None).request_id)
         except _REPEATED as error:
             # Lost connections have no status.
             code = getattr(error, "code", None)
@@ -106,32 +106,32 @@ class DataManager:
         Raises:
             AccessDenied, Unavailable: As of ``send``.
         """
-        again = Retry(
+        retry = Retry(
             predicate=if_exception_type(*_REPEATED),
             initial=self.first_pause_s,
             timeout=DEADLINE_S,
         )
         question = {"request_id": request_id}
         try:
-            answer = self._call("retrieve_request_status", question, again=again)
+            answer = self._call("retrieve_request_status", question, retry=retry)
         except Invalid:  # Google keeps a status for some fifty days.
             return None
-        for one in answer.request_status_per_destination:
-            status = one.request_status
+        for destination in answer.request_status_per_destination:
+            status = destination.request_status
             if status in {_STATUS.SUCCESS, _STATUS.FAILED, _STATUS.PARTIAL_SUCCESS}:
                 failed = {}
-                for each in one.error_info.error_counts:
+                for each in destination.error_info.error_counts:
                     reason = each.reason.name.removeprefix("PROCESSING_ERROR_REASON_")
                     failed[reason] = each.record_count
                 return str(status.name), failed
         return None
 
     def _call(
-        self, method: str, request: Mapping[str, object], *, again: Retry | None
+        self, method: str, request: Mapping[str, object], *, retry: Retry | None
     ) -> Any:
         call = getattr(self._client, method)
         try:
-            return call(request=dict(request), retry=again, timeout=60.0)
+            return call(request=dict(request), retry=retry, timeout=60.0)
         except _REPEATED:
             raise
         except api.BadRequest as error:
@@ -166,12 +166,12 @@ def _reason(error: api.GoogleAPICallError) -> str:
 
 def _faults(error: api.GoogleAPICallError) -> list[tuple[str, str]]:
     """Return the fields that an error is about, and their reasons."""
-    found = []
+    faults = []
     for detail in error.details:
         for fault in detail.get("fieldViolations", ()):
             field = _name(fault.get("field"), otherwise="a field")
-            found.append((field, _name(fault.get("reason"), otherwise="wrong")))
-    return found
+            faults.append((field, _name(fault.get("reason"), otherwise="wrong")))
+    return faults
 
 
 def _name(words: object, *, otherwise: str) -> str:

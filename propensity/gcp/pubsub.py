@@ -70,9 +70,9 @@ def _requests(
             size = 0
         message = request.messages.add(data=payload)
         # As an argument of ``add`` the mapping would take twice as long.
-        own = message.attributes
+        fields = message.attributes
         for name, value in attributes.items():
-            own[name] = value
+            fields[name] = value
         size += len(payload)
     if request.messages:
         yield PublishRequest.wrap(request)

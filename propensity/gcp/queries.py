@@ -155,8 +155,8 @@ class Queries:
         trip, and does not say what it bills: what it processed, in whole MiB, and at
         least ten; nothing if it had the result cached.
         """
-        most = self.settings.maximum_bytes_billed
-        config = self._config(parameters, maximum_bytes_billed=most)
+        limit = self.settings.maximum_bytes_billed
+        config = self._config(parameters, maximum_bytes_billed=limit)
         with self._translated():
             result = self.client.query_and_wait(
                 sql,
@@ -167,7 +167,8 @@ class Queries:
                 job_retry=None,  # type: ignore[arg-type]
             )
             rows = list(result)
-        if processed := int(result.total_bytes_processed or 0):
+        processed = int(result.total_bytes_processed or 0)
+        if processed:
             self.bytes_billed += max(10, -(-processed // 1024**2)) * 1024**2
         return rows
 
@@ -189,14 +190,14 @@ class Queries:
             with self._translated():
                 return int(self._run(sql, parameters)[0].num_dml_affected_rows or 0)
 
-        again = api_retry.Retry(
+        retry = api_retry.Retry(
             predicate=api_retry.if_exception_type(Conflict),
             initial=1.0,
             maximum=30.0,
             timeout=self._query_s,
         )
         try:
-            return int(again(run)())
+            return int(retry(run)())
         except api.RetryError as error:
             raise error.cause from None
 
@@ -233,7 +234,9 @@ class Queries:
     def _config(
         self, parameters: Parameters | None, **options: Any
     ) -> bigquery.QueryJobConfig:
-        named = [query_parameter(*one) for one in (parameters or {}).items()]
+        named = [
+            query_parameter(name, value) for name, value in (parameters or {}).items()
+        ]
         return bigquery.QueryJobConfig(
             default_dataset=self._dataset,
             query_parameters=named,
@@ -244,9 +247,11 @@ class Queries:
     def read_small_table(self, table: str, columns: Sequence[str]) -> list[Any]:
         """Return columns of texts of all rows of a small table; it bills nothing."""
         fields = [bigquery.SchemaField(name, "STRING") for name in columns]
-        whole = bigquery.Table(self._id(table), schema=fields)
+        described = bigquery.Table(self._id(table), schema=fields)
         with self._translated():
-            rows = self.client.list_rows(whole, selected_fields=fields, **self._limits)
+            rows = self.client.list_rows(
+                described, selected_fields=fields, **self._limits
+            )
             return list(rows)
 
     @property
@@ -282,12 +287,12 @@ def query_parameter(name: str, value: Any) -> Any:
     if is_array and not value:
         raise TypeError(f"@{name} is an empty list, which has no type")
     sample = value[0] if is_array else value
-    kind = next((name for of, name in _TYPES.items() if isinstance(sample, of)), None)
-    if kind is None:
+    kinds = [kind for of_kind, kind in _TYPES.items() if isinstance(sample, of_kind)]
+    if not kinds:
         raise TypeError(f"@{name} has no BigQuery type: {type(sample).__name__}")
     if is_array:
-        return bigquery.ArrayQueryParameter(name, kind, list(value))
-    return bigquery.ScalarQueryParameter(name, kind, value)
+        return bigquery.ArrayQueryParameter(name, kinds[0], list(value))
+    return bigquery.ScalarQueryParameter(name, kinds[0], value)
 
 
 def type_of_parameter(name: str, value: Any) -> str:

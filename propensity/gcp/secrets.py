@@ -45,7 +45,8 @@ def reader(settings: Settings) -> Callable[[str], str]:
                 raise missing from None
         data: bytes = answer.payload.data
         # Editors of Windows begin a file with a byte order mark.
-        if value := data.decode("utf-8-sig", errors="replace").strip():
+        value = data.decode("utf-8-sig", errors="replace").strip()
+        if value:
             return value
         raise missing
 

@@ -108,15 +108,15 @@ class Warehouse(Queries):
             view = self.client.get_table(self._id(name), **self._limits)
         return view.view_query or ""
 
-    def types_of(self, place: tuple[str, str, str]) -> dict[str, str]:
+    def types_of(self, path: tuple[str, str, str]) -> dict[str, str]:
         """Return the types of the columns of a table, by project, dataset and name."""
-        name = ".".join(place)
+        name = ".".join(path)
         with self._translated(on=name):
             schema = self.client.get_table(name, **self._limits).schema
         types = {}
-        for one in schema:
-            kind = in_sql(one.field_type)
-            types[one.name] = "a list" if one.mode == "REPEATED" else kind
+        for field in schema:
+            kind = in_sql(field.field_type)
+            types[field.name] = "a list" if field.mode == "REPEATED" else kind
         return types
 
     def size_of(self, table: str) -> tuple[str, int, int]:
@@ -154,15 +154,16 @@ class Warehouse(Queries):
             SettingsError: It is in another location than queries.
         """
         with self._translated(dataset):
-            found = self.client.get_dataset(dataset, **self._limits).location
+            location = self.client.get_dataset(dataset, **self._limits).location
             # BigQuery's largest page.
             listed = self.client.list_tables(dataset, page_size=1_000, **self._limits)
             names = [table.table_id for table in listed]
         expected = self.settings.location
-        if found and found.casefold() != expected.casefold():
+        if location and location.casefold() != expected.casefold():
             raise SettingsError(
-                f"the dataset {dataset} is in {found}, and queries run in {expected} "
-                "(PROPENSITY_LOCATION). BigQuery cannot join across locations",
+                f"the dataset {dataset} is in {location}, and queries run in "
+                f"{expected} (PROPENSITY_LOCATION). BigQuery cannot join across "
+                "locations",
                 hint=f"Copy it, or put the dataset {self.settings.dataset} where it is",
                 field="PROPENSITY_LOCATION",
             )

@@ -123,18 +123,18 @@ def write(settings: Settings, table: str, rows: pa.Table) -> None:
     """
     path = path_of(settings, table)
     client = open_client(BigQueryWriteClient, settings.bigquery_storage_endpoint)
-    again = Retry(
+    retry = Retry(
         predicate=_PASSING,
         initial=0.1,
         maximum=2.0,
         timeout=float(settings.query_timeout_s),
     )
     with translated(settings, BIGQUERY, on=path, needs=UPDATES), client:
-        stream = again(_staged)(client, path, rows, float(settings.query_timeout_s))
+        stream = retry(_staged)(client, path, rows, float(settings.query_timeout_s))
         # May be repeated: BigQuery reports a stream that is committed.
         answer = client.batch_commit_write_streams(
             types.BatchCommitWriteStreamsRequest(parent=path, write_streams=[stream]),
-            retry=again,
+            retry=retry,
             timeout=float(settings.deadline_s),
         )
     committed = types.StorageError.StorageErrorCode.STREAM_ALREADY_COMMITTED
@@ -164,14 +164,14 @@ def append(settings: Settings, table: str, rows: pa.Table) -> None:
     client = open_writer(settings.bigquery_storage_endpoint)
     limit = float(settings.query_timeout_s)
     limits: Any = {"retry": None, "timeout": limit}
-    again = Retry(predicate=_PASSING, initial=0.1, maximum=2.0, timeout=limit)
+    retry = Retry(predicate=_PASSING, initial=0.1, maximum=2.0, timeout=limit)
 
     def send() -> None:
         if _sent(client, f"{path}/streams/_default", rows, limits) != 1:
             raise Unavailable("BigQuery closed the stream")
 
     with translated(settings, BIGQUERY, on=path, needs=UPDATES):
-        again(send)()
+        retry(send)()
 
 
 @cache
@@ -221,12 +221,14 @@ def slices(rows: pa.Table) -> Iterator[pa.RecordBatch]:
         yield from parts(batch, REQUEST_BYTES)
 
 
-def parts(rows: pa.RecordBatch, most: int = APPEND_BYTES) -> Iterator[pa.RecordBatch]:
+def parts(
+    rows: pa.RecordBatch, maximum: int = APPEND_BYTES
+) -> Iterator[pa.RecordBatch]:
     """Yield rows in parts of so many bytes at most, or of a single row."""
     half = rows.num_rows // 2
-    if half and rows.nbytes > most:
-        yield from parts(rows[:half], most)
-        yield from parts(rows[half:], most)
+    if half and rows.nbytes > maximum:
+        yield from parts(rows[:half], maximum)
+        yield from parts(rows[half:], maximum)
     else:
         yield rows
 
@@ -325,16 +327,16 @@ async def append_accepted(
     refused = dict[int, str]()
     places = [*range(rows.num_rows)]
     for part in parts(rows):
-        left = part
-        own = places[: part.num_rows]
+        remaining = part
+        indices = places[: part.num_rows]
         places = places[part.num_rows :]
-        while own:
+        while indices:
             try:
-                await append(left)
+                await append(remaining)
                 break
             except RowsRefused as error:
-                refused |= {own[row]: detail for row, detail in error.rows.items()}
-                kept = [row for row in range(len(own)) if row not in error.rows]
-                left = left.take(kept)
-                own = [own[row] for row in kept]
+                refused |= {indices[row]: detail for row, detail in error.rows.items()}
+                kept = [row for row in range(len(indices)) if row not in error.rows]
+                remaining = remaining.take(kept)
+                indices = [indices[row] for row in kept]
     return refused

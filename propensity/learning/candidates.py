@@ -118,12 +118,12 @@ def check_preprocessor(
     features = use_case.features
     row = np.arange(count)
     columns = dict[str, pa.Array]()
-    for place, (name, kind) in enumerate(features.items()):
-        values = pa.array(row * (place + 3) % 11, mask=(row + place) % 7 == 0)
+    for position, (name, kind) in enumerate(features.items()):
+        values = pa.array(row * (position + 3) % 11, mask=(row + position) % 7 == 0)
         columns[name] = values.cast(pa.float64() if kind == NUMBER else pa.string())
     # Weights differ, so that a fit is given them: not every classifier takes any.
-    own = {"label": (row % 2).astype(np.int8), "weight": 1.0 + row % 3}
-    part = Slice(rows=pa.table({**columns, **own}))
+    targets = {"label": (row % 2).astype(np.int8), "weight": 1.0 + row % 3}
+    part = Slice(rows=pa.table({**columns, **targets}))
     fit = fitted(preprocessor, part, features)
     encoded = np.asarray(transformed(fit, part.rows, features))
     if encoded.ndim != 2 or len(encoded) != count or not encoded.size:
@@ -178,7 +178,8 @@ def estimator(candidate: Candidate, *, seed: int) -> Any:
     algorithm = ALGORITHMS[candidate.algorithm]
     try:
         parameters = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
-        if isinstance(weights := parameters.get("class_weight"), Mapping):
+        weights = parameters.get("class_weight")
+        if isinstance(weights, Mapping):
             # TOML's keys are texts, and the classes are 0 and 1.
             parameters["class_weight"] = {int(key): weights[key] for key in weights}
         return algorithm().set_params(**{"random_state": seed, **parameters})

@@ -128,8 +128,8 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
     mine = holdout.probability[is_new]
     theirs = champion.score[is_new]
     area = roc_auc_difference(rows, mine, theirs)
-    loss, least = log_loss_difference(rows, mine, theirs)
-    is_worse = area.is_below() or is_worse_level(loss, least)
+    loss, minimum = log_loss_difference(rows, mine, theirs)
+    is_worse = area.is_below() or is_worse_level(loss, minimum)
     return compared(
         verdict,
         {"roc_auc": area, "log_loss": loss},
@@ -149,8 +149,8 @@ def incomparable(version: int, held: Slice, new: Slice) -> str:
     """Say why a challenger cannot be compared with a champion on new rows."""
     why = f"the {plural(len(new), 'known row')} of the test set have one label"
     if len(held) and not len(new):
-        known = plural(len(held), "row")
-        why = f"version {version} has learned from all {known} of the test set"
+        learned = plural(len(held), "row")
+        why = f"version {version} has learned from all {learned} of the test set"
     return (
         f"it cannot be compared with version {version}: {why}. Wait for newer rows, or "
         "promote it by hand: propensity promote VERSION"
@@ -199,13 +199,13 @@ def log_loss_difference(
     losses = own_losses - other_losses
     estimate = float(share @ losses)
     slopes = share * (losses - estimate)
-    least = _SAME_LEVEL * float(share @ other_losses)
-    return difference(estimate, slopes, rows.label, rows.users), least
+    minimum = _SAME_LEVEL * float(share @ other_losses)
+    return difference(estimate, slopes, rows.label, rows.users), minimum
 
 
-def is_worse_level(loss: Difference, least: float) -> bool:
+def is_worse_level(loss: Difference, minimum: float) -> bool:
     """Tell whether a log loss is higher beyond chance, and by enough to count."""
-    return loss.is_above() and loss.estimate > least
+    return loss.is_above() and loss.estimate > minimum
 
 
 def beside_baseline(trained: Trained, name: str) -> str:

@@ -72,8 +72,8 @@ def importance(
             column = rows[name].take(pa.array(generator.permutation(len(rows))))
             shuffled.append(rows.set_column(column_index, name, column))
     # All are scored at once: trees take half the time a row if there are many.
-    whole = model.scores(pa.concat_tables(shuffled).combine_chunks(), use_case)
-    areas = [part.roc_auc(score) or 0.0 for score in np.split(whole, len(shuffled))]
+    scores = model.scores(pa.concat_tables(shuffled).combine_chunks(), use_case)
+    areas = [part.roc_auc(score) or 0.0 for score in np.split(scores, len(shuffled))]
     falls = areas[0] - np.array(areas[1:]).reshape(len(varying), REPEATS)
     entries = []
     for name, kind in use_case.features.items():
@@ -101,9 +101,9 @@ def ranks_alone(older: Slice, part: Slice, name: str, kind: str) -> Floats:
     if kind == NUMBER:
         return _ranks(numbers_of(column))
     label = pd.Series(older.label)
-    known = label.groupby(older.rows[name].to_pandas(), dropna=False)
-    rates = known.mean()[known.size() >= FEWEST_ROWS]
-    rare = label[known.transform("size") < FEWEST_ROWS]
+    by_category = label.groupby(older.rows[name].to_pandas(), dropna=False)
+    rates = by_category.mean()[by_category.size() >= FEWEST_ROWS]
+    rare = label[by_category.transform("size") < FEWEST_ROWS]
     others = (rare if len(rare) >= FEWEST_ROWS else label).mean()
     rate_of_row = column.to_pandas().map(rates).fillna(others)
     return _ranks(rate_of_row.to_numpy(np.float64))

@@ -67,18 +67,18 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
 
 
 def _number(name: str, values: Floats, labels: Floats) -> dict[str, object]:
-    known = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)]
     count = max(len(values), 1)
     entry: dict[str, object] = {
         "feature": name,
-        "missing": round(1 - len(known) / count, 6),
+        "missing": round(1 - len(finite) / count, 6),
         "zeros": round(float(np.sum(values == 0)) / count, 6),
         "quartiles": None,
         "edges": None,
     }
-    if not len(known):
+    if not len(finite):
         return entry
-    edges = _edges(known)
+    edges = _edges(finite)
     # Values beyond the edges count in the last bins, a last whole number in its own.
     inside = np.clip(values, edges[0], np.nextafter(edges[-1], -np.inf))
     for side, label in (("negative", 0), ("positive", 1)):
@@ -86,14 +86,14 @@ def _number(name: str, values: Floats, labels: Floats) -> dict[str, object]:
         counts, _ = np.histogram(shown, edges)
         shares = (counts / max(counts.sum(), 1)).tolist()
         entry[side] = [round(share, 4) for share in shares]
-    quartiles = np.quantile(known, [0.25, 0.5, 0.75])
+    quartiles = np.quantile(finite, [0.25, 0.5, 0.75])
     return entry | {"quartiles": quartiles.tolist(), "edges": edges.tolist()}
 
 
-def _edges(known: Floats) -> Floats:
+def _edges(finite: Floats) -> Floats:
     """Return the edges of bins: one for each of a few whole numbers, or equal ones."""
-    low, high = np.quantile(known, HISTOGRAM_QUANTILES)
-    distinct = np.unique(known[(known >= low) & (known <= high)])
+    low, high = np.quantile(finite, HISTOGRAM_QUANTILES)
+    distinct = np.unique(finite[(finite >= low) & (finite <= high)])
     # Two values have none between their quantiles; integers are exact below 2^53.
     is_whole = len(distinct) > 0 and np.all(distinct == np.floor(distinct))
     is_exact = is_whole and abs(distinct).max() < INEXACT

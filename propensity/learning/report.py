@@ -59,7 +59,7 @@ def _curves(shown: Plain, base: float | None) -> dict[str, Markup]:
     points = {
         "roc": shown.get("roc"),
         "pr": shown.get("pr"),
-        "calibration": [(one["mean_probability"], one["rate"]) for one in bins],
+        "calibration": [(point["mean_probability"], point["rate"]) for point in bins],
     }
     drawn = {}
     for name, curve in points.items():
@@ -67,22 +67,24 @@ def _curves(shown: Plain, base: float | None) -> dict[str, Markup]:
             x, y = zip(*curve, strict=True)
             last = max(*x, *y) if name == "calibration" else 1.0
             guide = (base, base) if name == "pr" else (0.0, last)
-            beside = Line(x=(0.0, last), y=guide, style="guide")
-            lines = [beside, Line(name=name, x=x, y=y)]
+            guide_line = Line(x=(0.0, last), y=guide, style="guide")
+            lines = [guide_line, Line(name=name, x=x, y=y)]
             drawn[name] = lines_svg(lines, title=name, starts_at_zero=True)
     return drawn
 
 
 def _histograms(card: Plain) -> list[tuple[Plain, Markup]]:
     """Draw the most important numbers, of label 0 behind those of label 1."""
-    order = [one["feature"] for one in card["importance"]]
-    numbers = [one for one in card["profile"]["numbers"] if one["edges"]]
+    order = [entry["feature"] for entry in card["importance"]]
+    numbers = [number for number in card["profile"]["numbers"] if number["edges"]]
     if order:
-        numbers.sort(key=lambda one: order.index(one["feature"]))
+        numbers.sort(key=lambda number: order.index(number["feature"]))
     drawn = []
-    for one in numbers[:_DRAWN]:
-        shares = [one["negative"], one["positive"]]
-        drawn.append((one, histogram_svg(one["edges"], shares, title=one["feature"])))
+    for number in numbers[:_DRAWN]:
+        shares = [number["negative"], number["positive"]]
+        drawn.append(
+            (number, histogram_svg(number["edges"], shares, title=number["feature"]))
+        )
     return drawn
 
 

@@ -98,8 +98,8 @@ def residual(observed: Outcomes) -> tuple[float, float] | None:
     shift = _shift_to(observed.probability, observed.users, total=total)
     if shift is None:
         return None
-    moved = apply(observed.probability, shift)
-    information = float((observed.users * moved * (1.0 - moved)).sum())
+    shifted = apply(observed.probability, shift)
+    information = float((observed.users * shifted * (1.0 - shifted)).sum())
     return shift, information**-0.5
 
 
@@ -147,13 +147,16 @@ def of_version(
     """
     levels = {version: 0.0}
     pairs = list(differences)
-    for one in pairs * len(pairs):  # each turn reaches one comparison further
-        new = one.model_version
-        old = one.compared_version
-        if old in levels:
-            levels.setdefault(new, levels[old] + one.log_odds)
-        elif new in levels:
-            levels[old] = levels[new] - one.log_odds
+    n_reached = 0
+    while n_reached < len(levels):  # each turn reaches one comparison further
+        n_reached = len(levels)
+        for pair in pairs:
+            new = pair.model_version
+            old = pair.compared_version
+            if old in levels:
+                levels.setdefault(new, levels[old] + pair.log_odds)
+            elif new in levels:
+                levels[old] = levels[new] - pair.log_odds
     return [
         replace(week, log_odds=week.log_odds + levels[week.model_version])
         for week in weeks
@@ -179,22 +182,25 @@ def shift(
         Harvey, "Forecasting, Structural Time Series Models and the Kalman Filter",
         1989, section 4.1: the local level model.
     """
-    known: list[EvaluatedWeek] = []
-    for one in sorted(weeks, key=attrgetter("week"), reverse=True):
+    chosen: list[EvaluatedWeek] = []
+    for week in sorted(weeks, key=attrgetter("week"), reverse=True):
         # Weeks that share days with a newer one would count these twice.
-        if not known or (known[-1].week - one.week).days >= horizon_days:
-            known.append(one)
-    known = known[:MEMORY_WEEKS]
-    labels = [sum(one.conversions for one in known), sum(one.others for one in known)]
-    if len(known) < FEWEST_WEEKS or min(labels) < minimum_conversions:
+        if not chosen or (chosen[-1].week - week.week).days >= horizon_days:
+            chosen.append(week)
+    chosen = chosen[:MEMORY_WEEKS]
+    labels = [
+        sum(week.conversions for week in chosen),
+        sum(week.others for week in chosen),
+    ]
+    if len(chosen) < FEWEST_WEEKS or min(labels) < minimum_conversions:
         return None
     level = 0.0
     variance = _SEASON**2
-    before = known[-1].week
-    for one in reversed(known):
-        variance += _MOVE**2 * (one.week - before).days / horizon_days
-        before = one.week
-        gain = variance / (variance + one.standard_error**2 + _WEEK**2)
-        level += gain * (one.log_odds - level)
+    before = chosen[-1].week
+    for week in reversed(chosen):
+        variance += _MOVE**2 * (week.week - before).days / horizon_days
+        before = week.week
+        gain = variance / (variance + week.standard_error**2 + _WEEK**2)
+        level += gain * (week.log_odds - level)
         variance *= 1 - gain
     return float(np.clip(level, -MAXIMUM_LOG_ODDS_SHIFT, MAXIMUM_LOG_ODDS_SHIFT))

@@ -139,9 +139,9 @@ def _check_dates(as_ofs: Sequence[date], timeframe: Timeframe) -> None:
 
 def _held_out(snapshots: Snapshots, *, minimum: int) -> int:
     """Return how many of the newest snapshots are held out."""
-    most = len(snapshots.as_ofs) // 4
+    maximum = len(snapshots.as_ofs) // 4
     n_held = 1
-    while n_held < most:
+    while n_held < maximum:
         first = snapshots.first[snapshots.as_ofs[-n_held]]
         if snapshots.every.between(first).conversions >= minimum:
             break
@@ -181,9 +181,9 @@ def _only_block(
         # Outcomes so long that none would be left to learn from overlap those of the
         # holdout: they decide among few candidates, and nothing is fitted.
         judged = list(earlier[-n_judged:])
-    known = timeframe.over(over, today=judged[0])
+    learned = timeframe.over(over, today=judged[0])
     return JudgedRows(
-        fit_end=snapshots.end[known[-1]] if known else 0,
+        fit_end=snapshots.end[learned[-1]] if learned else 0,
         first=snapshots.first[judged[0]],
         end=snapshots.end[judged[-1]],
     )
@@ -204,18 +204,19 @@ def _check_enough(
                 "and users who did not",
                 hint=hint,
             )
-    least = settings.minimum_training_rows
-    if (count := len(parts["train on"])) < least:
+    minimum = settings.minimum_training_rows
+    count = len(parts["train on"])
+    if count < minimum:
         raise NotEnoughData(
-            f"{count} rows to train on are too few: at least {least} are needed",
+            f"{count} rows to train on are too few: at least {minimum} are needed",
             hint=advice,
         )
-    least = settings.minimum_conversions
+    minimum = settings.minimum_conversions
     for name, part in parts.items():
-        if part.conversions < least:
+        if part.conversions < minimum:
             raise NotEnoughData(
                 f"{part.conversions} of the {len(part)} rows to {name} are of users "
                 f"who {use_case.outcome} (label 1), which is too few: at least "
-                f"{least} are needed",
+                f"{minimum} are needed",
                 hint=hint,
             )

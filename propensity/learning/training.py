@@ -146,14 +146,14 @@ class Training(ABC):
         """Return the scores of the judged rows by candidates that learn from labels."""
         blocks = self.parts.blocks
         features = self.use_case.features
-        known = self.parts.before
+        labelled = self.parts.before
         # The encoder knows nothing that any block judges.
-        first = known.between(0, blocks[0].fit_end)
+        first = labelled.between(0, blocks[0].fit_end)
         encoder = candidates.fitted(self._preprocessor, first, features)
-        encoded = candidates.transformed(encoder, known.rows, features)
+        encoded = candidates.transformed(encoder, labelled.rows, features)
 
         def scored(candidate: Candidate, block: JudgedRows) -> Floats:
-            rows = known.between(0, block.fit_end)
+            rows = labelled.between(0, block.fit_end)
             seed = self.settings.seed
             model = candidates.fit(candidate, encoded[: len(rows)], rows, seed=seed)
             judged = encoded[block.first : block.end]

@@ -75,9 +75,9 @@ class UserTraining(Training):
         """
         is_new = None
         if card.trained_until is not None:
-            known = card.trained_until + timedelta(days=self.use_case.horizon_days)
+            first_new = card.trained_until + timedelta(days=self.use_case.horizon_days)
             as_of = self.parts.holdout.rows["as_of"]
-            is_new = pc.greater_equal(as_of, known).to_numpy()
+            is_new = pc.greater_equal(as_of, first_new).to_numpy()
         return Rival(version=version, score=score, is_new=is_new)
 
     def rival_of(self, trained: Trained, version: int) -> Rival:

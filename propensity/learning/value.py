@@ -153,12 +153,12 @@ def fit_amounts(
     weights = {} if np.ptp(weight) == 0 else {"sample_weight": weight}
     regressor.fit(encoded, np.maximum(amount / weight / mean, _LEAST), **weights)
     # Trees keep the mean of each leaf nearly; the model keeps the sum.
-    again = regressor.predict(encoded)
+    predicted = regressor.predict(encoded)
     return ValueModel(
         features,
         preprocessor=preprocessor,
         regressor=regressor,
-        mean=float(amount.sum() / (again * weight).sum()),
+        mean=float(amount.sum() / (predicted * weight).sum()),
     )
 
 

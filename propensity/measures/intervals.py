@@ -94,7 +94,7 @@ def by_user(
     Slopes, (rows,), say how far each row moves it. A row has a label, 0 or 1, and the
     number of its user, from 0 on.
     """
-    fewest = min(len(np.unique(user[label == one])) for one in (0, 1))
+    fewest = min(len(np.unique(user[label == value])) for value in (0, 1))
     of_users = np.bincount(user, weights=slopes)
     return fewest, float((of_users**2).sum())
 

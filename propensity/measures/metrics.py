@@ -216,7 +216,9 @@ def calibration_error(observed: Outcomes) -> float | None:
     bins = calibration_bins(observed)
     if not bins:
         return None
-    mean, rate, users = np.array([structs.astuple(one) for one in bins]).T
+    mean, rate, users = np.array(
+        [structs.astuple(calibration_bin) for calibration_bin in bins]
+    ).T
     return float(np.average(np.abs(mean - rate), weights=users))
 
 
@@ -349,6 +351,6 @@ def summed(group: NDArray[Any], values: Floats, count: int) -> Floats:
     return np.asarray(sums, dtype=np.float64)
 
 
-def ratio(part: float, whole: float) -> float | None:
+def ratio(part: float, total: float) -> float | None:
     """Return a share; None of nothing."""
-    return float(part / whole) if whole > 0 else None
+    return float(part / total) if total > 0 else None

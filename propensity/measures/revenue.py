@@ -126,10 +126,10 @@ def _deciles(expected: Floats, paid: Floats, users: Floats) -> list[ValueDecile]
         tenths(size, summed(group, each * users, len(distinct)))
         for each in (np.ones_like(paid), expected, paid, paid**2, paid**4, paid > 0)
     )
-    apart = np.maximum(squares - observed**2 / count, 0.0)
+    deviations = np.maximum(squares - observed**2 / count, 0.0)
     parts = []
     for n in range(BINS):
-        low, high = _around(observed[n], apart[n], fourths[n], payers[n])
+        low, high = _around(observed[n], deviations[n], fourths[n], payers[n])
         part = ValueDecile(
             decile=n + 1,
             users=float(count[n]),
@@ -151,13 +151,13 @@ def share_of_best(
     Each group of users, (groups,), has a score, what one of them paid on average, and
     its size as weight. None where nothing was paid.
     """
-    whole = float((paid * weight).sum())
-    if whole <= 0:
+    sum_paid = float((paid * weight).sum())
+    if sum_paid <= 0:
         return None
     distinct, group = np.unique(-score, return_inverse=True)
     users = summed(group, weight, len(distinct))
     amount = summed(group, paid * weight, len(distinct))
-    return float(of_first(users, amount, n) / whole)
+    return float(of_first(users, amount, n) / sum_paid)
 
 
 def normalised_gini(expected: Floats, paid: Floats, weight: Floats) -> float | None:

@@ -45,7 +45,7 @@ def measured(
         if value is not None:
             ends = interval(value, *spread(slopes_of))
         values |= {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
-    found = replace(
+    measured_rows = replace(
         _at_budget(observed, budget, dates=dates),
         users=round(float(users)),
         conversions=round(float(conversions)),
@@ -54,10 +54,10 @@ def measured(
         **values,
     )
     if is_anomaly:
-        lift = [replace(decile, mean_probability=None) for decile in found.lift]
-        return replace(found, lift=lift)
+        lift = [replace(decile, mean_probability=None) for decile in measured_rows.lift]
+        return replace(measured_rows, lift=lift)
     return replace(
-        found,
+        measured_rows,
         **metrics.confusion(observed, threshold=threshold)._asdict(),
         threshold=threshold,
         mean_probability=ratio((observed.probability * observed.users).sum(), users),

@@ -222,13 +222,13 @@ def _categories(
         or getattr(encoder, "target_type_", "") == "multiclass"
     ):
         return None
-    known = []
+    categories = []
     for fit in encoder.categories_:
-        known.append([value for value in fit if isinstance(value, str)])
+        categories.append([value for value in fit if isinstance(value, str)])
     # Below the known values a null, and at the end a new one.
-    rows = max(map(len, known)) + 2
+    rows = max(map(len, categories)) + 2
     columns = dict[str, pd.Series]()
-    for name, values in zip(features, known, strict=True):
+    for name, values in zip(features, categories, strict=True):
         gaps = [None] * (rows - 1 - len(values))
         columns[name] = pd.Series([*values, *gaps, _NEW], dtype="str")
     try:
@@ -237,12 +237,12 @@ def _categories(
         numbered = copy.deepcopy(encoder)
         vars(numbered).pop("feature_names_in_", None)
         # Scikit-learn has no other public way to tell whose column an encoded one is.
-        named = numbered.get_feature_names_out([*map(str, range(len(known)))])
+        named = numbered.get_feature_names_out([*map(str, range(len(categories)))])
         owners = np.array([int(name.partition("_")[0]) for name in named])
     except ValueError:  # it refuses new values, or names columns in a way of its own
         return None
     tables = {}
-    for position, (name, values) in enumerate(zip(features, known, strict=True)):
+    for position, (name, values) in enumerate(zip(features, categories, strict=True)):
         table = encoded[:, owners == position][[*range(len(values) + 1), -1]]
         tables[name] = pa.array(values, pa.string()), table
     return _Categories(tables)

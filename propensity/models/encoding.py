@@ -81,12 +81,12 @@ def check(schema: pa.Schema, features: Mapping[str, str]) -> None:
 def _holds(arrow_type: pa.DataType, kind: str) -> bool:
     if types.is_dictionary(arrow_type):
         arrow_type = arrow_type.value_type
-    known = (
+    checks = (
         (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)
         if kind == "number"
         else (types.is_string, types.is_large_string, types.is_string_view)
     )
-    return any(holds(arrow_type) for holds in (types.is_null, *known))
+    return any(holds(arrow_type) for holds in (types.is_null, *checks))
 
 
 def texts_of(column: pa.Array) -> pa.Array:

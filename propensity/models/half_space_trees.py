@@ -152,11 +152,11 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _check_parameters(self) -> None:
         # Within these bounds sums of masses are below 2**53, so that scores are exact.
         bounds = {"n_trees": 1_000, "height": 20, "window_size": 1 << 20}
-        for name, most in bounds.items():
+        for name, maximum in bounds.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= most:
+            if not isinstance(value, int) or not 1 <= value <= maximum:
                 raise ValueError(
-                    f"{name} must be an integer from 1 to {most}, got {value!r}"
+                    f"{name} must be an integer from 1 to {maximum}, got {value!r}"
                 )
 
     def _rows(self, x: Any, *, reset: bool = False) -> Floats:
@@ -201,8 +201,8 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for tree in range(self.n_trees):
             split(0, tree)
         # The thresholds are scaled once, and not all values.
-        least, greatest = self.limits_[features].T
-        thresholds = (1 - shares) * least + shares * greatest
+        lowest, highest = self.limits_[features].T
+        thresholds = (1 - shares) * lowest + shares * highest
         ends = [self.n_trees * ((1 << depth) - 1) for depth in range(self.height + 1)]
         return [
             (features[start:end], thresholds[start:end])
@@ -264,5 +264,5 @@ def _robust(column: Floats) -> tuple[float, float]:
     others = values[values != low]
     if len(others) == 0:
         return low - 0.5, low + 0.5
-    least, greatest = _robust(others)
-    return min(low, least), max(low, greatest)
+    lowest, highest = _robust(others)
+    return min(low, lowest), max(low, highest)

@@ -135,16 +135,16 @@ class Scorer:
     def refusal(self, rows: pa.RecordBatch) -> SchemaError:
         """Return the faults of rejected rows: the feature, never the value."""
         farthest = None
-        most = 0.0
+        maximum = 0.0
         gaps = list[str]()
         for name, kind in self._encoder.features.items():
             if kind != "number":
                 continue
             values = numbers_of(rows.column(name))
             largest = np.nanmax(np.abs(values), initial=0.0)
-            if largest > most:
+            if largest > maximum:
                 farthest = name
-                most = largest
+                maximum = largest
             if np.isinf(largest):
                 return SchemaError(
                     f"feature {name!r} is infinite in some rows, which models reject: "

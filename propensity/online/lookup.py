@@ -119,10 +119,10 @@ class Table:
         users_of: dict[str, set[str]] = defaultdict(set)
         for use_case, user_id in keys:
             users_of[use_case].add(user_id)
-        found: dict[Key, Prediction] = {}
+        predictions: dict[Key, Prediction] = {}
         for use_case, users in users_of.items():
-            found |= await asyncio.to_thread(self._query, use_case, sorted(users))
-        return [found.get(key) for key in keys]
+            predictions |= await asyncio.to_thread(self._query, use_case, sorted(users))
+        return [predictions.get(key) for key in keys]
 
     def _query(self, use_case: str, user_ids: Sequence[str]) -> dict[Key, Prediction]:
         queries = self._queries().for_run()
@@ -196,15 +196,16 @@ class Lookups:
         use_case = question.use_case or self.settings.use_case
         # A name that a caller made up costs no query, and is not remembered.
         user_ids = question.user_ids if use_case in self.use_cases else ()
-        if suppressed := await self.suppressed.current():
+        suppressed = await self.suppressed.current()
+        if suppressed:
             user_ids = [u for u in user_ids if not suppressed.covers(u, use_case)]
-        found = await self._find(use_case, user_ids)
+        predictions = await self._find(use_case, user_ids)
         oldest = (today - STALE_AFTER).isoformat()
-        answers = [_fields(u, found.get(u), oldest) for u in question.user_ids]
+        answers = [_fields(u, predictions.get(u), oldest) for u in question.user_ids]
         if not question.is_single:
             return Json(_encode({"predictions": answers}))
         answer = answers[0]
-        prediction = found.get(question.user_ids[0])
+        prediction = predictions.get(question.user_ids[0])
         if prediction is None:
             return Json(_encode(answer | _UNKNOWN_USER), status=404)
         if question.values:
@@ -266,7 +267,8 @@ async def read_question(request: Request) -> Question:
 
 
 def _in_query_string(encoded: bytes) -> Question:
-    if plain := _PLAIN.fullmatch(encoded):
+    plain = _PLAIN.fullmatch(encoded)
+    if plain:
         return Question((plain[1].decode(),), None, is_single=True)
     try:
         pairs = parse_qsl(encoded.decode(), keep_blank_values=True, errors="strict")
@@ -299,16 +301,17 @@ def _in_body(fields: dict[str, object]) -> Question:
     return Question(user_ids, _use_case(fields), is_single=False)
 
 
-def _check_known(fields: dict[str, object], known: tuple[str, ...]) -> None:
-    unknown = fields.keys() - {*known}
+def _check_known(fields: dict[str, object], names: tuple[str, ...]) -> None:
+    unknown = fields.keys() - {*names}
     if unknown:
         # The field is named beside the message, which may stand in a log.
-        message = f"there is no such field; use {', '.join(known)}"
+        message = f"there is no such field; use {', '.join(names)}"
         raise errors.RequestError(message, field=min(unknown)[:64])
 
 
 def _user(user_id: Any, *, field: str) -> str:
-    if problem := problem_of(user_id):
+    problem = problem_of(user_id)
+    if problem:
         raise errors.RequestError(f"{field} {problem}", field=field)
     return str(user_id)
 

@@ -47,7 +47,7 @@ def filled(package: str, template: str, content: Mapping[str, object]) -> str:
 def _templates(package: str) -> Environment:
     """Read the templates once; they escape what they are given, and miss nothing."""
     templates = Environment(
-        loader=ChoiceLoader([PackageLoader(one) for one in (__package__, package)]),
+        loader=ChoiceLoader([PackageLoader(name) for name in (__package__, package)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -136,11 +136,11 @@ def lines_svg(
     up = _scale(y_ticks[0], y_ticks[-1], base, 12)
     parts = []
     for y in y_ticks:
-        place = up(y)
+        line_y = up(y)
         name = write(y)
         parts.append(
-            f'<path class="grid" d="M{left:g} {place:.1f}H{right:g}"/><text '
-            f'class="tick end" x="{left - 6:g}" y="{place + 4:.1f}">{name}</text>'
+            f'<path class="grid" d="M{left:g} {line_y:.1f}H{right:g}"/><text '
+            f'class="tick end" x="{left - 6:g}" y="{line_y + 4:.1f}">{name}</text>'
         )
     for n in sorted({0, len(x_ticks) // 2, last}) if last > 3 else range(last + 1):
         # The last one would otherwise stand half outside.
@@ -155,10 +155,10 @@ def lines_svg(
         low = line.points(line.low)
         high = line.points(line.high)
         for run in _runs(low.keys() & high.keys()):
-            around = [high[n] for n in run] + [low[n] for n in run[::-1]]
+            outline = [high[n] for n in run] + [low[n] for n in run[::-1]]
             # A single week has no area: an upright line.
             style, end = ("whisker", "") if len(run) == 1 else ("band", "Z")
-            d = _path(around, across, up)
+            d = _path(outline, across, up)
             parts.append(f'<path class="{style}" d="{d}{end}"/>')
     for line in lines:
         points = line.points(line.y)
@@ -190,14 +190,14 @@ def histogram_svg(
     highest = max(chain(*shares), default=0) or 1
     up = _scale(0, highest, base, 14)
     parts = [f'<text class="tick" x="0" y="9">{percent(highest)}</text>']
-    for n, one in enumerate(shares):
-        steps = "".join(f"V{up(share):.1f}h{width / bins:.2f}" for share in one)
+    for n, of_bins in enumerate(shares):
+        steps = "".join(f"V{up(share):.1f}h{width / bins:.2f}" for share in of_bins)
         parts.append(f'<path class="fill-{n}" d="M0 {base:g}{steps}V{base:g}"/>')
     parts.append(f'<path class="axis" d="M0 {base:g}H{width:g}"/>')
-    for place, side in {0: "", bins // 2: " middle", bins: " end"}.items():
+    for edge, side in {0: "", bins // 2: " middle", bins: " end"}.items():
         parts.append(
-            f'<text class="tick{side}" x="{place / bins * width:.1f}" '
-            f'y="{height - 3:g}">{compact(edges[place])}</text>'
+            f'<text class="tick{side}" x="{edge / bins * width:.1f}" '
+            f'y="{height - 3:g}">{compact(edges[edge])}</text>'
         )
     return _svg(width, height, parts, title=title, description="Shares by value.")
 
@@ -212,18 +212,18 @@ def ticks(values: Sequence[float], write: Format) -> list[float]:
     high = max(values, default=0.0)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):
         # Equal values have no span, so they get room around them.
-        around = abs(high) / 10 or 1.0
-        low, high = (0.0, around) if not high else (low - around, high + around)
+        margin = abs(high) / 10 or 1.0
+        low, high = (0.0, margin) if not high else (low - margin, high + margin)
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
-    found: list[float] = []
+    round_values: list[float] = []
     for step in (n * power for n in (1, 2, 5, 10, 20, 50, 100) if n * power >= rough):
         first = math.floor(low / step + 1e-9)
         last = math.ceil(high / step - 1e-9)
-        found = [n * step for n in range(first, max(last, first + 2) + 1)]
-        if len({*map(write, found)}) == len(found):
+        round_values = [n * step for n in range(first, max(last, first + 2) + 1)]
+        if len({*map(write, round_values)}) == len(round_values):
             break
-    return found
+    return round_values
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Scale:
@@ -239,8 +239,8 @@ def _path(points: Iterable[Point], across: Scale, up: Scale) -> str:
 def _runs(places: Iterable[int]) -> list[list[int]]:
     """Cut places where one between them is left out."""
     numbered = enumerate(sorted(places))
-    runs = groupby(numbered, key=lambda one: one[1] - one[0])
-    return [[place for _, place in run] for _, run in runs]
+    runs = groupby(numbered, key=lambda pair: pair[1] - pair[0])
+    return [[position for _, position in run] for _, run in runs]
 
 
 def _svg(

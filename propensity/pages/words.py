@@ -42,9 +42,9 @@ def present(value: Number) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
-def share_of(part: Number, whole: Number) -> float | None:
+def share_of(part: Number, total: Number) -> float | None:
     """Return a share, None of nothing."""
-    return part / whole if part is not None and whole else None
+    return part / total if part is not None and total else None
 
 
 def count(value: Number) -> str:

@@ -42,7 +42,7 @@ class Deployment:
         self, row: type[RowType], name: str, **parameters: object
     ) -> list[RowType]:
         """Return the rows of a statement about the use case, as instances."""
-        return [row.of(dict(found)) for found in self.rows(name, **parameters)]
+        return [row.of(dict(values)) for values in self.rows(name, **parameters)]
 
 
 @contextlib.contextmanager

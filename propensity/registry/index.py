@@ -160,9 +160,9 @@ def hashes(key: bytes) -> blake2b:
 
 def hashed(keyed: blake2b, user_id: str) -> int:
     """Return the key of a user's row."""
-    own = keyed.copy()
-    own.update(user_id.encode())
-    return int.from_bytes(own.digest(), "little", signed=True)
+    hasher = keyed.copy()
+    hasher.update(user_id.encode())
+    return int.from_bytes(hasher.digest(), "little", signed=True)
 
 
 def folder_of(use_case: str) -> str:
@@ -283,12 +283,13 @@ def check_key(artifacts: Artifacts, key: str) -> None:
     Raises:
         SettingsError: It is another one.
     """
-    known = None
-    if (stored := artifacts.find(SUPPRESSED)) is not None:
+    published = None
+    stored = artifacts.find(SUPPRESSED)
+    if stored is not None:
         # A damaged object is written anew.
         with contextlib.suppress(ArtifactError):
-            known = content_of(stored, SuppressedUsers, name=SUPPRESSED).key_id
-    if known not in (None, key_id(key)):
+            published = content_of(stored, SuppressedUsers, name=SUPPRESSED).key_id
+    if published not in (None, key_id(key)):
         raise SettingsError(
             "PROPENSITY_SUPPRESSION_KEY is not the key of this deployment's functions",
             hint="Take theirs from Secret Manager; if you have changed it, let "

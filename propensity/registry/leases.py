@@ -120,7 +120,7 @@ def leased(
     *,
     clock: Callable[[], datetime],
     run_id: str = "",
-    again: bool = True,
+    rerun: bool = True,
 ) -> Iterator[Lease]:
     """
     Hold the lease of a run for a block, or have the answer of the run that is done.
@@ -132,7 +132,7 @@ def leased(
         kind: Of the run, such as "train".
         clock: Returns the time, in UTC.
         run_id: This run's own; a new one by default.
-        again: Take the lease even if a run is done.
+        rerun: Take the lease even if a run is done.
 
     Raises:
         RunInProgress: Another run holds it.
@@ -143,7 +143,7 @@ def leased(
     file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
     run_id = run_id or uuid.uuid4().hex
     lease = Lease(artifacts=artifacts, name=name, run_id=run_id, began_at=now)
-    if file.state == "done" and file.answer is not None and not again:
+    if file.state == "done" and file.answer is not None and not rerun:
         lease.answer, lease.is_finished = file.answer, True
         yield lease
         return
@@ -167,8 +167,8 @@ def leased(
             lease.waiting_since = lease.waiting_since or now
         # The next run may begin at once. Of an error here the lease ends by itself.
         with contextlib.suppress(PropensityError):
-            own = lease.check()
-            lease.write("failed", own, at=clock(), error=type(error).__name__)
+            held = lease.check()
+            lease.write("failed", held, at=clock(), error=type(error).__name__)
         raise
 
 

@@ -73,8 +73,8 @@ def find_recorded(warehouse: Queries, use_case: str, version: int) -> Record | N
     rows = warehouse.rows(statement("trained_versions"), parameters)
     if not rows:
         return None
-    known = {name: value for name, value in rows[0].items() if value is not None}
-    return convert({**known, "card": json.loads(known["card"])}, Record)
+    present = {name: value for name, value in rows[0].items() if value is not None}
+    return convert({**present, "card": json.loads(present["card"])}, Record)
 
 
 def recorded(warehouse: Queries, use_case: str, version: int) -> Record:
@@ -140,12 +140,14 @@ def loaded(
     from propensity.models.scoring import Scorer
 
     version, card = record.model_version, record.card
-    if mismatch := training_mismatch(record, use_case, settings):
+    mismatch = training_mismatch(record, use_case, settings)
+    if mismatch:
         raise errors.SchemaError(
             f"version {version} {mismatch}, so its features would mean something else",
             hint="Train again, or set them back",
         )
-    if changed := dict(card.features.items() ^ use_case.features.items()):
+    changed = dict(card.features.items() ^ use_case.features.items())
+    if changed:
         raise errors.SchemaError(
             f"version {version} was trained on features that have changed since: "
             f"{', '.join(sorted(changed))}",
@@ -185,7 +187,9 @@ def training_mismatch(
     changed = []
     for name in sorted(then.keys() | now.keys()):
         is_read = not statement or re.search(rf"@{name}\b", statement)
-        if is_read and (old := then.get(name)) != (new := now.get(name)):
+        old = then.get(name)
+        new = now.get(name)
+        if is_read and old != new:
             changed.append(f"{name} {old!r}, which is {new!r} today")
     return f"was trained with {', '.join(changed)}" if changed else ""
 
@@ -331,8 +335,8 @@ class UserFeatures(NamedTuple):
             return None
         if not self.elapsed or self.since is None:
             return self.values
-        known = float(self.values[self.elapsed] or 0.0)
-        hours = max(known, (moment - self.since) / _HOUR)
+        stored = float(self.values[self.elapsed] or 0.0)
+        hours = max(stored, (moment - self.since) / _HOUR)
         return {**self.values, self.elapsed: hours}
 
 
@@ -353,17 +357,17 @@ def users_on_the_stream(
         use_case.statement("stream_rows"),
         use_case.serving(warehouse.settings, user_ids, first_event_day=first_event_day),
     )
-    found = {}
+    by_user = {}
     for row in rows:
         # The model's floats, not BigQuery's decimals: Arrow does not round a large one.
         values = dict[str, float | str | None]()
         for name, kind in use_case.features.items():
             is_number = kind == NUMBER and row[name] is not None
             values[name] = float(row[name]) if is_number else row[name]
-        found[row["user_id"]] = UserFeatures(
+        by_user[row["user_id"]] = UserFeatures(
             values,
             until=row.get("scored_until"),
             since=row.get("scored_from"),
             elapsed=use_case.stream.elapsed,
         )
-    return found
+    return by_user

@@ -196,13 +196,14 @@ class Registry:
         before = after = instead_of
         if before is None or before.version != version:
             champions = (before.version, *before.earlier) if before else ()
+            others = [other for other in champions if other != version]
             after = Champion(
                 version=version,
                 epoch=before.epoch if before else NOTHING_SERVES,
                 model_sha256=model_sha256,
                 promoted_at=instant_of(at),
                 pinned=before.pinned if before else False,
-                earlier=tuple(one for one in champions if one != version)[:EARLIER],
+                earlier=tuple(others[:EARLIER]),
             )
         assert after is not None
         return self._change(before, replace(after, pinned=pinned or after.pinned))

@@ -71,7 +71,8 @@ def send_due(run: Run) -> Answer:
             entry["prediction_as_of"] = f"{done.about['as_of']}"
             entry |= {key: done.about[key] for key in ABOUT} | counted
         entries.append(entry)
-    if late := _still_waiting(run):
+    late = _still_waiting(run)
+    if late:
         failed.append(late)
         run.log("ERROR", late, outcome=errors.AudienceStopped.code)
     entries += _abandoned(run)
@@ -134,7 +135,7 @@ def _ended(run: Run, name: str, until: date, ends_at: float) -> Done | None:
     Raises:
         AudienceStopped: A person must do it. It is said for a week, then by the doctor.
     """
-    lists = [some for some in listed(run) if some.audience == name]
+    lists = [listing for listing in listed(run) if listing.audience == name]
     if not lists:
         return None
     try:
@@ -161,16 +162,20 @@ def _abandoned(run: Run) -> list[dict[str, object]]:
         return []
     names = declared.names(run.use_case)
     entries = list[dict[str, object]]()
-    for some in listed(run):
-        if some.audience in names:
+    for listing in listed(run):
+        if listing.audience in names:
             continue
         message = (
-            f"{some.users:,} users of {some.audience} are on the list of "
-            f"{some.destination}, but audiences/{some.audience}.toml is gone. Take "
-            f"them off: propensity audience end {some.audience}"
+            f"{listing.users:,} users of {listing.audience} are on the list of "
+            f"{listing.destination}, but audiences/{listing.audience}.toml is gone. "
+            f"Take them off: propensity audience end {listing.audience}"
         )
         stopped = errors.AudienceStopped.code
-        run.log("ERROR", message, audience=some.audience, outcome=stopped)
-        entry = {"audience": some.audience, "outcome": "abandoned", "message": message}
+        run.log("ERROR", message, audience=listing.audience, outcome=stopped)
+        entry = {
+            "audience": listing.audience,
+            "outcome": "abandoned",
+            "message": message,
+        }
         entries.append(dict(entry))
     return entries

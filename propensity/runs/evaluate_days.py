@@ -37,19 +37,19 @@ def days(run: Run, since: date, until: date) -> Iterator[Evaluated]:
         is_own = pc.and_(
             pc.equal(groups["day"], day), pc.equal(groups["model_version"], version)
         )
-        own = groups.filter(is_own)
+        of_version = groups.filter(is_own)
         row = evaluation(run, day, version)
-        if not len(own):
+        if not len(of_version):
             yield row, None
             continue
         truths = Truths(
-            unknown_outcomes=pc.sum(own["unknown"]).as_py(),
-            conflicting_outcomes=pc.sum(own["conflicting"]).as_py(),
+            unknown_outcomes=pc.sum(of_version["unknown"]).as_py(),
+            conflicting_outcomes=pc.sum(of_version["conflicting"]).as_py(),
         )
-        known = own.filter(pc.greater(own["users"], 0))
-        if own["probability"].null_count < len(own):
-            saved = saved_by_groups(known, run.settings.alert_review_cost)
-            yield replace(row, truths=truths, savings=saved), known
+        labelled = of_version.filter(pc.greater(of_version["users"], 0))
+        if of_version["probability"].null_count < len(of_version):
+            saved = saved_by_groups(labelled, run.settings.alert_review_cost)
+            yield replace(row, truths=truths, savings=saved), labelled
         else:
-            converters = outcomes_of(known)[1]
+            converters = outcomes_of(labelled)[1]
             yield replace(row, truths=truths, unscored_converters=converters), None

@@ -43,7 +43,8 @@ def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
             continue
         if version not in mismatches:
             mismatches[version] = _label_mismatch(run, version)
-        if mismatch := mismatches[version]:
+        mismatch = mismatches[version]
+        if mismatch:
             why = f"{first_day} is not evaluated: version {version} {mismatch}"
             run.log("WARNING", why)
             continue

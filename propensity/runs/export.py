@@ -86,9 +86,11 @@ def wait_for_days(
 
 def check_own_events(warehouse: Warehouse, use_case: UseCase) -> None:
     """Raise SchemaError if the use case's table of events has other columns."""
-    if own := use_case.own_events:
-        types = warehouse.types_of(own.place(warehouse.settings.project))
-        if problems := [*own.problems(types)]:
+    own_events = use_case.own_events
+    if own_events:
+        types = warehouse.types_of(own_events.place(warehouse.settings.project))
+        problems = list(own_events.problems(types))
+        if problems:
             raise SchemaError("; ".join(problems))
 
 
@@ -103,7 +105,7 @@ def answer(run: Run) -> dict[str, object]:
     if state is None:
         return {}
     days = {"late": state.late, "missing": state.missing, "streamed": state.streamed}
-    named = {f"{name}_days": list(some) for name, some in days.items() if some}
+    named = {f"{name}_days": list(dates) for name, dates in days.items() if dates}
     return {"as_of": run.as_of, "data_until": state.data_until, **named}
 
 
@@ -138,9 +140,10 @@ def _wait(run: Run, state: Freshness) -> None:
     wait_s = min(math.ceil((ends - run.now()).total_seconds()), LOOK_AGAIN_S)
     if wait_s <= 0:
         return
+    awaited = state.late or state.streamed[-ga4.STREAMING_ONLY_AFTER_DAYS :]
     raise ExportLate(
         f"the GA4 export {run.settings.export} is incomplete: the daily table of "
-        f"{listed(state.late or state.streamed[-ga4.STREAMS :])} has not arrived",
+        f"{listed(awaited)} has not arrived",
         hint=f"Call again in {wait_s} s. After {ends:%Y-%m-%d %H:%M} UTC "
         '(PROPENSITY_EXPORT_WAIT_MINUTES), or with "force": true, the run uses what '
         f"happened before {state.data_until}",

@@ -30,8 +30,10 @@ def publish_lifts(run: Run) -> list[Lift]:
     if run.use_case.scores_events:
         return []
     newest = run.as_of - run.timeframe.horizon
-    found = run.rows("audience_weeks", since=newest - CATCH_UP, until=newest)
-    shares = {(row["audience"], row["week"]): row["control_share"] for row in found}
+    audience_weeks = run.rows("audience_weeks", since=newest - CATCH_UP, until=newest)
+    shares = {
+        (row["audience"], row["week"]): row["control_share"] for row in audience_weeks
+    }
     if not shares:
         return []
     ever = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}

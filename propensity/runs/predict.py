@@ -65,14 +65,14 @@ class ScoredUsers:
     @property
     def alarms(self) -> list[Signal]:
         """The signals that a person should look at."""
-        return [one for one in self.signals if one.is_alarm]
+        return [signal for signal in self.signals if signal.is_alarm]
 
     def answer(self) -> dict[str, object]:
         """Return what the answer of 01 says."""
         value = self.expected_value
         alarms = [
-            {"cause": one.cause, "name": one.name, "message": one.message}
-            for one in self.alarms
+            {"cause": signal.cause, "name": signal.name, "message": signal.message}
+            for signal in self.alarms
         ]
         return {
             "users": self.users,
@@ -124,7 +124,8 @@ def champion(run: Run) -> serving.Serving:
     if live is None:
         raise _no_champion(run)
     record = serving.recorded(run.warehouse, run.use_case.name, live.version)
-    if (age := run.as_of - record.as_of).days >= 0:
+    age = run.as_of - record.as_of
+    if age.days >= 0:
         # The alert of this name reads it, where no compaction runs as well.
         run.log("INFO", "the age of the live version", champion_age_days=age.days)
     else:
@@ -246,7 +247,11 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
         expected_value=row["expected_value"],
         signals=sorted(
             observed.signals(),
-            key=lambda one: (not one.is_alarm, -(one.psi or 99.0), one.name),
+            key=lambda signal: (
+                not signal.is_alarm,
+                -(signal.psi or 99.0),
+                signal.name,
+            ),
         ),
     )
     for alarm in scored.alarms:
@@ -295,7 +300,10 @@ def prediction_rows(
             "probability": pa.array(probability),
             "expected_value": value,
         }
-        same = {name: pa.repeat(one, len(probability)) for name, one in key.items()}
+        same = {
+            name: pa.repeat(constant, len(probability))
+            for name, constant in key.items()
+        }
         yield pa.RecordBatch.from_pydict({**columns, **same})
 
 
@@ -334,7 +342,7 @@ def score_shift(run: Run, scored: ScoredUsers) -> float | None:
     shift = metrics.score_shift(before, now)
     bound = run.settings.maximum_score_shift
     if shift > bound and not run.force:
-        causes = "; ".join(f"{one.message}" for one in scored.alarms[:CAUSES])
+        causes = "; ".join(f"{alarm.message}" for alarm in scored.alarms[:CAUSES])
         raise errors.ScoreShift(
             "nothing was published, because scores changed too much since "
             f"{last['as_of']}: by {shift:.2f} of their mean (limit {bound:g}). Likely "

@@ -79,8 +79,8 @@ def pages_of_weeks(
     first, last = weeks[0], weeks[-1]
     back = LOOK_BACK * (timedelta(days=1) if use_case.scores_events else horizon)
     evaluated = run.read(Evaluation, "evaluations", since=first - back, until=last)
-    known = [row for row in evaluated if row.model_version >= 0]
-    versions = sorted({row.model_version for row in known}) or [-1]
+    with_version = [row for row in evaluated if row.model_version >= 0]
+    versions = sorted({row.model_version for row in with_version}) or [-1]
     trained = run.rows("trained_versions", model_versions=versions)
     alarms: Sequence[Any] = ()
     lifts: Sequence[Lift] = ()
@@ -88,20 +88,22 @@ def pages_of_weeks(
         # Alarms of a publication within the week are of its own report.
         alarms = run.rows("alarms_to_report", since=first, until=last)
         lifts = run.read(Lift, "audience_lifts", since=first, until=last + horizon)
-    final = {(row.week, row.model_version) for row in known if row.status == "final"}
+    final = {
+        (row.week, row.model_version) for row in with_version if row.status == "final"
+    }
     for week in weeks:
-        own = [row for row in rows if row.week == week]
+        of_week = [row for row in rows if row.week == week]
         # A run of a newer date has made the week final: its page stays.
         provisional = {
-            (row.week, row.model_version) for row in own if row.status != "final"
+            (row.week, row.model_version) for row in of_week if row.status != "final"
         }
         if provisional & final:
             continue
         page = week_page(
             use_case,
             week,
-            rows=[*map(_shown, own)],
-            weeks=[*map(_shown, up_to(week, known, first=week - back))],
+            rows=[*map(_shown, of_week)],
+            weeks=[*map(_shown, up_to(week, with_version, first=week - back))],
             trained={row["model_version"]: row for row in trained},
             alarms=[row for row in alarms if row["as_of"] == week],
             lifts=[_shown(row) for row in lifts if week <= row.week < week + horizon],

@@ -102,8 +102,8 @@ class Run(Deployment):
 
     def log(self, severity: str, message: str, **fields: object) -> None:
         """Write a log line beside the run's own; a WARNING does not stop the run."""
-        own = {"use_case": self.use_case.name, "as_of": self.as_of}
-        log.log(severity, message, function=self.function, **{**own, **fields})
+        context = {"use_case": self.use_case.name, "as_of": self.as_of}
+        log.log(severity, message, function=self.function, **{**context, **fields})
 
     def check_lease(self) -> None:
         """Raise Conflict if another run has taken over the lease."""
@@ -187,9 +187,11 @@ def run(
                 current = begun(parsed, function, clock=clock)
                 line["use_case"] = current.use_case.name
                 line["as_of"] = current.as_of.isoformat()
-                of = "trial" if current.trial else kind
+                lease_kind = "trial" if current.trial else kind
                 is_once = once and not current.trial
-                answer = _under_lease(current, body, kind=of, scope=scope, once=is_once)
+                answer = _under_lease(
+                    current, body, kind=lease_kind, scope=scope, once=is_once
+                )
                 line |= _plain_fields(answer)
             except Exception as raised:  # the last place before the caller
                 by_clock = request.headers.get("X-CloudScheduler") == "true"
@@ -267,10 +269,11 @@ def parse(
         # The framework reads the rest of a body that was rejected.
         request.max_content_length = None
     body = http.object_in(read.strip() or b"{}")
-    known = ["use_case", "as_of", "force", *(["trial"] if has_trials else [])]
-    if unknown := sorted(name[:64] for name in {*body} - {*known}):
+    allowed = ["use_case", "as_of", "force", *(["trial"] if has_trials else [])]
+    unknown = sorted(name[:64] for name in {*body} - {*allowed})
+    if unknown:
         raise errors.RequestError(
-            f"unknown field {', '.join(unknown)}; known are {', '.join(known)}",
+            f"unknown field {', '.join(unknown)}; known are {', '.join(allowed)}",
             field=unknown[0],
         )
     use_case = body.get("use_case", default_use_case)
@@ -339,7 +342,7 @@ def _under_lease(
         ANY_DATE if scope else current.as_of,
         run_id=current.run_id,
         clock=current.now,
-        again=current.force or not once,
+        rerun=current.force or not once,
     ) as lease:
         if lease.is_finished:
             return {**lease.answer, "repeated": True}

@@ -147,7 +147,8 @@ def _user_rows(run: Run) -> pa.Table:
     )
     rows = suppression.read(run.warehouse).without(rows, use_case.name)
     read = {*use_case.features, use_case.baseline.feature}
-    if missing := read - set(rows.column_names):
+    missing = read - set(rows.column_names)
+    if missing:
         raise SchemaError(
             f"features.sql does not return {', '.join(sorted(missing))}",
             hint="Add the column, or remove it from the features and the baseline of "
@@ -170,8 +171,8 @@ def training_dates(run: Run) -> Sequence[date]:
     at_most = run.settings.training_snapshots
     earliest = timeframe.first_read(today=run.as_of, at_most=at_most)
     parameters = {"use_case": use_case.name, "earliest": earliest}
-    found = run.warehouse.rows(use_case.statement("days"), parameters)
-    days = days_of_data({row["day"]: row["n_events"] for row in found})
+    day_rows = run.warehouse.rows(use_case.statement("days"), parameters)
+    days = days_of_data({row["day"]: row["n_events"] for row in day_rows})
     if not days:
         raise NotEnoughData(
             f"{use_case.name} has no events",
@@ -188,8 +189,8 @@ def training_dates(run: Run) -> Sequence[date]:
             f"earlier, and 90% of the {timeframe.lookback_days} days before each must "
             "have data"
         )
-    whole = [as_of for as_of in snapshots if not missing_label_days(run, as_of)]
-    if not whole:
+    complete = [as_of for as_of in snapshots if not missing_label_days(run, as_of)]
+    if not complete:
         raise NotEnoughData(
             f"each of {len(snapshots)} snapshots lacks a day of the export within its "
             f"{timeframe.horizon_days} days of outcomes. The newest missing day is "
@@ -203,10 +204,11 @@ def training_dates(run: Run) -> Sequence[date]:
             f"{newest}: the {timeframe.lookback_days} days before {newest} lack days "
             "with data",
         )
-    if left_out := len(snapshots) - len(whole):
-        lacking = f"{plural(left_out, 'snapshot')} left out, whose outcomes lack a day"
-        run.log("WARNING", lacking)
-    return whole
+    left_out = len(snapshots) - len(complete)
+    if left_out:
+        message = f"{plural(left_out, 'snapshot')} left out, whose outcomes lack a day"
+        run.log("WARNING", message)
+    return complete
 
 
 def _compare(
@@ -216,8 +218,8 @@ def _compare(
     rival = _rival(run, training, champion) if champion else None
     verdict = training.compare(trained, rival)
     if run.trial and champion is not None and not verdict.differences:
-        beside = _beside_its_recipe(run, training, trained, champion)
-        verdict = beside if beside is not None else verdict
+        recipe_verdict = _beside_its_recipe(run, training, trained, champion)
+        verdict = recipe_verdict if recipe_verdict is not None else verdict
     if champion is None or not champion.pinned:
         return verdict
     return replace(

@@ -177,16 +177,16 @@ class Consumer(ABC):
     async def _read(self, request: Request) -> bytes:
         """Read a body, unless the instance is reading as much as it has memory for."""
         # A body in chunks does not say how long it will be.
-        size = most = messages.MAXIMUM_BODY_BYTES
+        size = maximum = messages.MAXIMUM_BODY_BYTES
         for name, value in request.scope["headers"]:
             if name == b"content-length":
-                size = min(int(value), most)
+                size = min(int(value), maximum)
         if self._reading + size > READING_BYTES:
             raise Unavailable("too much is being read in this instance; try again")
         self._reading += size
         try:
             async with asyncio.timeout(BODY_S):
-                return await body_of(request, maximum=most)
+                return await body_of(request, maximum=maximum)
         except TimeoutError:
             message = f"the body was not whole after {BODY_S:.0f} s; try again"
             raise Unavailable(message) from None
@@ -195,7 +195,7 @@ class Consumer(ABC):
 
     async def _commit(self, group: Sequence[Message]) -> Sequence[Unhandled | None]:
         unhandled = await self.consume(group)
-        return [unhandled.get(place) for place in range(len(group))]
+        return [unhandled.get(index) for index in range(len(group))]
 
     async def consume(self, group: Sequence[Message]) -> Mapping[int, Unhandled]:
         """
@@ -216,15 +216,17 @@ class Consumer(ABC):
             received_at=self.clients.clock.now(),
             suppressed=suppressed,
         )
-        again = self._held_back(accepted.refused)
-        counts = await self.handle(accepted, again)
+        to_redeliver = self._held_back(accepted.refused)
+        counts = await self.handle(accepted, to_redeliver)
         letters = await self.dead_letter(group, accepted.refused, suppressed)
-        unhandled: dict[int, Unhandled] = {**letters, **again}
-        handled = {event.place for event in (*accepted.events, *accepted.truths)}
-        if len(again) < len(group):
+        unhandled: dict[int, Unhandled] = {**letters, **to_redeliver}
+        handled = {event.index for event in (*accepted.events, *accepted.truths)}
+        if len(to_redeliver) < len(group):
             self.counts.add(
-                Counter(letters[place].reason for place in letters.keys() - again),
-                rows_in=len(group) - len(again),
+                Counter(
+                    letters[index].reason for index in letters.keys() - to_redeliver
+                ),
+                rows_in=len(group) - len(to_redeliver),
                 suppressed=len(group) - len(handled | unhandled.keys()),
                 dead_letters=len(letters),
                 **counts,
@@ -237,14 +239,14 @@ class Consumer(ABC):
 
     @abstractmethod
     async def handle(
-        self, accepted: Accepted, again: dict[int, PropensityError]
+        self, accepted: Accepted, to_redeliver: dict[int, PropensityError]
     ) -> Mapping[str, int]:
         """
         Store and publish what a group has brought; return counts for the log.
 
         Args:
             accepted: ``refused`` gets what a model or a table refuses.
-            again: Gets the errors of messages that are to be delivered again.
+            to_redeliver: Gets the errors of messages that are to be delivered again.
 
         Raises:
             PropensityError: The whole group is to be delivered again.
@@ -255,9 +257,9 @@ class Consumer(ABC):
         if not self.clients.wrong:
             return {}
         names = ("use_case", "event_type")
-        places = [place for place, one in refused.items() if one.field in names]
-        for place in places:
-            del refused[place]
+        places = [index for index, refusal in refused.items() if refusal.field in names]
+        for index in places:
+            del refused[index]
         return dict.fromkeys(places, self.clients.wrong[0])
 
     async def append(
@@ -305,13 +307,13 @@ class Consumer(ABC):
         """Return the refusals that name no suppressed user, and rows of them."""
         letters = [*group]
         kept = {}
-        for place, refusal in refused.items():
-            letter = group[place]
+        for index, refusal in refused.items():
+            letter = group[index]
             if suppressed and suppression.has_many_texts(letter.data):
                 letter = replace(letter, data=b"", dropped=len(letter.data))
             if not suppressed.is_mentioned(letter.data, letter.attributes.values()):
-                letters[place] = letter
-                kept[place] = refusal
+                letters[index] = letter
+                kept[index] = refusal
         rows = dead_letters(
             letters,
             kept,
@@ -344,7 +346,7 @@ class StreamFeatures(Consumer):
         return await self._postcodes.current()
 
     async def handle(
-        self, accepted: Accepted, again: dict[int, PropensityError]
+        self, accepted: Accepted, to_redeliver: dict[int, PropensityError]
     ) -> Mapping[str, int]:
         """Store truths and events, then publish the stored events."""
         truths = await self._store(TRUTH_EVENTS, accepted.truths, accepted)
@@ -377,5 +379,5 @@ class StreamFeatures(Consumer):
         if events:
             lateness = timedelta(days=self.clients.settings.maximum_lateness_days)
             rows = rows_of(table, events, received_at=at, lateness=lateness)
-            await self.append(table, rows, [event.place for event in events], refused)
-        return [event for event in events if event.place not in refused]
+            await self.append(table, rows, [event.index for event in events], refused)
+        return [event for event in events if event.index not in refused]

@@ -72,7 +72,7 @@ class ScoreStream(Consumer):
         )
 
     async def handle(
-        self, accepted: Accepted, again: dict[int, PropensityError]
+        self, accepted: Accepted, to_redeliver: dict[int, PropensityError]
     ) -> Mapping[str, int]:
         """Score a group, the events of each use case together."""
         by_use_case: dict[str, list[Event]] = defaultdict(list)
@@ -84,7 +84,7 @@ class ScoreStream(Consumer):
                 use_case = usecases.load(name)
                 counts.update(await self._store(use_case, events, accepted.refused))
             except PropensityError as error:
-                again |= dict.fromkeys([event.place for event in events], error)
+                to_redeliver |= dict.fromkeys([event.index for event in events], error)
         return counts
 
     async def _store(
@@ -110,9 +110,9 @@ class ScoreStream(Consumer):
             INFERENCE_LOG, inference_log.batch_of([*rows.values()]), [*rows], refused
         )
         scores = []
-        for place, row in rows.items():
+        for index, row in rows.items():
             is_scored = (row.probability, row.anomaly_score) != (None, None)
-            if is_scored and place not in refused:
+            if is_scored and index not in refused:
                 message = {name: getattr(row, name) for name in _IN_MESSAGES}
                 attributes = {name: message[name] for name in _ATTRIBUTES}
                 scores.append((msgspec.json.encode(message), attributes))
@@ -160,7 +160,7 @@ class ScoreStream(Consumer):
         times = published([event.message for event, _ in to_score]).to_pylist()
         for (event, values), score, time in zip(to_score, scores, times, strict=True):
             if isinstance(score, SchemaError):
-                refused[event.place] = Refused(
+                refused[event.index] = Refused(
                     "refused_by_model", score.message, field=score.field
                 )
                 continue
@@ -171,7 +171,7 @@ class ScoreStream(Consumer):
                 features=values,
                 latency_ms=inference_log.latency_ms(self._taken_at(event, time), at),
             )
-            rows[event.place] = inference_log.row_of(
+            rows[event.index] = inference_log.row_of(
                 use_case, state, scored, score, source=inference_log.STREAM, at=at
             )
         return rows, counts
@@ -208,8 +208,11 @@ class ScoreStream(Consumer):
             return [], counts
         to_score: list[WithFeatures] = []
         for event in in_time:
-            found = features.get(event.user_id)
-            if found and (values := found.at(_time(event))) is not None:
+            user_features = features.get(event.user_id)
+            if user_features is None:
+                continue
+            values = user_features.at(_time(event))
+            if values is not None:
                 to_score.append((event, values))
         return to_score, {**counts, "outside_window": len(in_time) - len(to_score)}
 

@@ -82,20 +82,21 @@ def retention(text: str) -> dict[str, int]:
     variable = "PROPENSITY_RETENTION_DAYS"
     kept = {SUPPRESSED_USERS.stored, AUDIENCE_PLANS.stored}
     allowed = {table.stored for table in TABLES} - kept
-    if unknown := sorted({*days_by_table} - allowed):
+    unknown = sorted({*days_by_table} - allowed)
+    if unknown:
         raise SettingsError(
             f"{variable} names {', '.join(unknown)}, which cannot expire",
             hint=f"Name tables of {', '.join(sorted(allowed))}",
             field=variable,
         )
-    for name, least in LEAST_DAYS.items():
+    for name, minimum in LEAST_DAYS.items():
         number = days_by_table.get(name, 0)
-        if 0 < number < least:
+        if 0 < number < minimum:
             raise SettingsError(
                 f"{variable} keeps {name} for {number} days alone. Users who leave an "
                 "audience and come back later would count twice in its measured lift, "
                 "and some would stay on a destination's list",
-                hint=f"Use {least} or more, or 0 for ever",
+                hint=f"Use {minimum} or more, or 0 for ever",
                 field=variable,
             )
     return days_by_table

@@ -153,8 +153,10 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         """Return its spans; figures are not final before labels are known."""
         settle_days = TRUTH_DELAY_DAYS
         if not self.scores_events:
-            known = int(self.statement_parameters(settings).get("label_known_days", 0))
-            settle_days = max(settings.settle_days, known - self.horizon_days)
+            known_days = int(
+                self.statement_parameters(settings).get("label_known_days", 0)
+            )
+            settle_days = max(settings.settle_days, known_days - self.horizon_days)
         return Timeframe(
             lookback_days=self.lookback_days,
             horizon_days=self.horizon_days,
@@ -196,8 +198,9 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         """Return the SQL of the own tables that a statement reads, by name there."""
         read = self.sources if name == "features" else {}
         named = {key: source.text() for key, source in read.items()}
-        if own := self.own_events:
-            named["events"] = own.text(name, horizon_days=self.horizon_days)
+        own_events = self.own_events
+        if own_events:
+            named["events"] = own_events.text(name, horizon_days=self.horizon_days)
         return named
 
     def has_statement(self, name: str) -> bool:
@@ -305,13 +308,13 @@ def loaded(
     Raises:
         RequestError: There is none of a name in ``only``.
     """
-    found = {}
+    use_cases = {}
     for name in only or names():
         try:
-            found[name] = load(name)
+            use_cases[name] = load(name)
         except UseCaseError as error:
             wrong(error)
-    return found
+    return use_cases
 
 
 @cache
@@ -400,7 +403,8 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     is_feature = baseline in features or bool(stream.events)
     numbers = {"baseline.feature": baseline} if is_feature else {}
     for name in ("amount", "elapsed"):
-        if feature := getattr(stream, name):
+        feature = getattr(stream, name)
+        if feature:
             numbers[f"stream.{name}"] = feature
     for at, name in numbers.items():
         if features.get(name) != NUMBER:
@@ -433,16 +437,17 @@ def _one_in_sql(at: str, names: Iterable[str]) -> Iterator[str]:
 
 
 def _is_mean_of(parameters: Mapping[str, object], earlier: Sequence[str]) -> bool:
-    of = parameters.get("of")
-    if parameters.keys() != {"of"} or not isinstance(of, list):
+    members = parameters.get("of")
+    if parameters.keys() != {"of"} or not isinstance(members, list):
         return False
-    return 0 < sum(name in of for name in earlier) == len(of)
+    return 0 < sum(name in members for name in earlier) == len(members)
 
 
 def _wrong_tables(use_case: UseCase) -> Iterator[str]:
-    if own := use_case.own_events:
-        if not SOURCE_TABLE.fullmatch(own.table):
-            yield f"events.table is {own.table!r}; use {TABLE_FORM}"
+    own_events = use_case.own_events
+    if own_events:
+        if not SOURCE_TABLE.fullmatch(own_events.table):
+            yield f"events.table is {own_events.table!r}; use {TABLE_FORM}"
         if use_case.stream.events or "events" in use_case.sources:
             yield "events: a use case has one source of events, a table or the stream"
     for name, source in use_case.sources.items():

@@ -199,7 +199,9 @@ def tell_events_apart(entries: dict[str, object]) -> None:
     """Move what [events] says of a table: the types of events in it are tables, too."""
     types = entries.get("events")
     if isinstance(types, dict):
-        table = {key: one for key, one in types.items() if not isinstance(one, dict)}
+        table = {
+            key: value for key, value in types.items() if not isinstance(value, dict)
+        }
         if table:
             entries[OWN_EVENTS] = table
             entries["events"] = {key: types[key] for key in types.keys() - table.keys()}
@@ -350,12 +352,12 @@ class Events(OwnTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Args:
             types: Types in BigQuery by name.
         """
-        there = {name.lower(): kind for name, kind in types.items()}
+        kind_by_name = {name.lower(): kind for name, kind in types.items()}
         for entry, allowed in _ALLOWED.items():
             column = getattr(self, entry)
-            if not column or there.get(column.lower()) in allowed:
+            if not column or kind_by_name.get(column.lower()) in allowed:
                 continue
-            kind = there.get(column.lower(), f"missing among {', '.join(types)}")
+            kind = kind_by_name.get(column.lower(), f"missing among {', '.join(types)}")
             yield (
                 f"{self.table}: column {column}, the {entry} of [events], is {kind}, "
                 f"but must be {' or '.join(allowed)}. Cast it in another table, and "

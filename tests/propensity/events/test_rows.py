@@ -139,7 +139,7 @@ def test_groups_are_rows_of_the_tables(messages):
     assert set(reasons) <= set(REASONS)
     taken = zip(accepted.events, rows(accepted).to_pylist(), strict=True)
     for event, stored in taken:
-        assert stored["message_id"] == messages[event.place].message_id
+        assert stored["message_id"] == messages[event.index].message_id
         assert (stored["received_at"], stored["received_on"]) == (NOW, NOW.date())
 
 

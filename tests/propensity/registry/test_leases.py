@@ -17,9 +17,9 @@ from tests.propensity.registry.versions import NOW, after_the_next_find, overwri
 AS_OF = date(2026, 3, 2)
 
 
-def leased(registry, *, kind="train", as_of=AS_OF, clock=lambda: NOW, again=True):
+def leased(registry, *, kind="train", as_of=AS_OF, clock=lambda: NOW, rerun=True):
     return leases.leased(
-        registry.artifacts, registry.use_case, kind, as_of, clock=clock, again=again
+        registry.artifacts, registry.use_case, kind, as_of, clock=clock, rerun=rerun
     )
 
 
@@ -60,7 +60,7 @@ def test_a_lease_is_taken_over_when_it_ends(registry):
     with pytest.raises(Conflict, match="took over"):
         slow.close()
 
-    with leased(registry, again=False) as finished:
+    with leased(registry, rerun=False) as finished:
         assert (finished.answer, finished.is_finished) == ({"by": "new"}, True)
 
 
