@@ -37,9 +37,15 @@ def filled(template: Any, values: Mapping[str, object]) -> Any:
 
     Raises:
         ValueError: A place has no value here, a user's value is within a text, or a
-            brace belongs to no place.
+            brace belongs to no place, or is in the name of an entry.
     """
     if isinstance(template, Mapping):
+        for key in template:
+            if re.search("[{}]", key):
+                raise ValueError(
+                    f"the entry {key!r} has a brace in its name, and only values are "
+                    "filled in. Name the entry as the receiver does"
+                )
         return {key: filled(part, values) for key, part in template.items()}
     if isinstance(template, list):
         return [filled(part, values) for part in template]

@@ -52,6 +52,12 @@ def test_a_brace_of_no_place_is_refused(text):
         filled({"list": [text]}, VALUES)
 
 
+def test_a_place_in_the_name_of_an_entry_is_refused():
+    """Defect: it was sent as it stood."""
+    with pytest.raises(ValueError, match="only values are filled in"):
+        filled({"user": {"{user_id}": "member"}}, {**VALUES, "user_id": "ana"})
+
+
 def test_secrets_are_those_that_the_entries_name():
     template = {"a": "Bearer ${ONE}", "b": [{"c": "${TWO}"}, 7], "d": "${{THREE}}"}
 
