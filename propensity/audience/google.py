@@ -52,6 +52,15 @@ _BACKDATED = timedelta(hours=72)
 _COUNTRY = r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[2-9]\d\d"
 # Elsewhere a 0 behind the code is for calls within the country.
 _ZERO_STAYS = frozenset({"39", "225", "226", "229", "241", "242", "247", "378", "992"})
+# Numbers in countries where another digit than 0 is for calls within the country: 1 in
+# North America and Mexico, 8 in Russia, Kazakhstan, Lithuania and Belarus.
+_WHOLE = {
+    "1": r"[2-9]\d{9}",
+    "7": r"\d{10}",
+    "52": r"\d{10}",
+    "370": r"\d{8}",
+    "375": r"\d{9}",
+}
 Digits = Annotated[str, Meta(pattern=r"^\d{1,20}\Z", description="digits alone")]
 
 
@@ -365,7 +374,7 @@ def hashed_phone(text: str) -> str:
         digits = f"0{digits}"
     if digits.startswith("0") and country not in _ZERO_STAYS:
         raise ValueError("a phone number with a 0 behind the country code")
-    is_american = re.fullmatch(r"[2-9]\d{9}", digits)
-    if country == "1" and not is_american or not 7 <= len(country + digits) <= 15:
+    whole = _WHOLE.get(country, r"\d+")
+    if not re.fullmatch(whole, digits) or not 7 <= len(country + digits) <= 15:
         raise ValueError("a phone number with too few or too many digits")
     return sha256(f"+{country}{digits}".encode())

@@ -277,6 +277,7 @@ def test_addresses_are_normalised_as_google_does(given, address):
         ("+39 06 698 12345", "+390669812345"),
         ("+39 (0)6 698 12345", "+390669812345"),
         ("+229 01 95 12 34 56", "+2290195123456"),
+        ("+7 (495) 000-00-00", "+74950000000"),
     ],
 )
 def test_a_phone_number_has_one_form(given, number):
@@ -306,6 +307,12 @@ def test_a_phone_number_has_one_form(given, number):
             hashed_phone,
             "too few or too many digits",
             ("+44 2", "+1 (1) 555 010 0199", "+1 555 010 01", "+491234567890123456"),
+        ),
+        # Defect: the digit of calls within the country was hashed with the rest.
+        (
+            hashed_phone,
+            "too few or too many digits",
+            ("+7 (8) 495 000-00-00", "+52 1 55 0000 0000", "+370 8 600 00000"),
         ),
     ],
 )
