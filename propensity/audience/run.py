@@ -173,8 +173,11 @@ def _opened(
     destination = opened(
         named, deployment, secret, columns=audience.columns, clock=clock
     )
-    if audience.control.by != USER:
-        destination.known_by = [audience.control.by]
+    by = audience.control.by
+    guess = destination.known_by
+    if isinstance(destination, Http) and by != USER and (by in guess or not guess):
+        # The file does not say which of its columns is the address.
+        destination.known_by = [by]
     check_moved(deployment, named.name, destination.name)
     return delivery.Ledger(deployment, audience, destination, clock)
 

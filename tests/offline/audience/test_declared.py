@@ -283,22 +283,27 @@ class TestStatement:
 
         assert receiver.sent == before
 
-    @pytest.mark.parametrize("by", [{}, {"control_by": "address"}])
+    @pytest.mark.parametrize(
+        "by", [{}, {"control_by": "address"}, {"control_by": "customer"}]
+    )
     def test_an_address_that_changes_is_taken_off_the_list(
         self, deployment, mail, tmp_path, by
     ):
         """Defect: it stayed there for good, also after the user had left.
 
-        The new one is added after that; in capitals it is the same."""
+        The new one is added after that; in capitals it is the same. A customer number
+        that draws the control group is no address, and not in the destination's file.
+        """
         file = tmp_path / "winback.sql"
         best = {"top": 2, "control": "0%", **by}
-        file.write_text(EVEN)
+        sql = EVEN.replace("7 AS points", "7 AS points, user_id AS customer")
+        file.write_text(sql)
         with Addressed() as receiver:
             send(deployment, mail(receiver), **best)
             receiver.sent.clear()
             next_week(deployment, {"u190": 0.5, "u180": 0.4})
             file.write_text(
-                EVEN.replace("@example", "@EXAMPLE").replace(
+                sql.replace("@example", "@EXAMPLE").replace(
                     "CONCAT(", "CONCAT(IF(user_id = 'u190', 'new', ''), "
                 )
             )
