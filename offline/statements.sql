@@ -97,7 +97,11 @@ WHERE
   l.use_case = @use_case
   AND l.as_of < @as_of
   AND l.user_id IN UNNEST(@keys)
-  AND (l.action = 'remove' OR l.status IN ('accepted', 'pending'))
+  AND (
+    l.action = 'remove'
+    OR l.status IN ('accepted', 'pending')
+    OR o.user_id IS NOT NULL
+  )
 GROUP BY 1, 2, 3
 HAVING COUNTIF(l.action = 'add') > 0
 

@@ -45,7 +45,7 @@ from propensity.tables.audiences import AUDIENCE_LEDGER, Delivery
 
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 SUPPRESSED = "suppressed, and not sent"
-NO_MEMBER = "suppressed or not in the audience's SQL any more, and not sent"
+MAYBE_ARRIVED = "not sent again, but an earlier try may have arrived"
 # Ten users refused in a row end a delivery, because its file must be at fault.
 REFUSED_IN_A_ROW = 10
 # How often a request is sent that is not answered; pauses double.
@@ -224,9 +224,10 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
         elif user in known:
             groups[action, key].append(known[user])
         else:
-            # A member who is not read any more may not be sent.
+            # A member who is not read any more is suppressed, or not in the SQL, and
+            # may not be sent.
             gone = Request(audience, destination.name, action, [Member(user)], key)
-            ledger.record(gone, REJECTED, NO_MEMBER)
+            ledger.record(gone, REJECTED, MAYBE_ARRIVED)
     for member in sorted(audience.treated, key=lambda one: one.user_id):
         if (ADD, member.user_id) not in done:
             groups[ADD, ""].append(member)
@@ -434,7 +435,7 @@ class Course:
         """Send a request until it is answered; return what is to be sent instead."""
         tries = 0
         while True:
-            request = self._allowed(request)
+            request = self._allowed(request, is_first=not tries)
             if not request.members:
                 return []
             self._lease.check()
@@ -457,12 +458,15 @@ class Course:
         self._done.count(request, sent)
         return []
 
-    def _allowed(self, request: Request) -> Request:
+    def _allowed(self, request: Request, *, is_first: bool) -> Request:
         """
         Return a request without suppressed users, once it may be sent.
 
         Their list is read as often as functions read it, since a delivery may take
         days. Everybody may be taken off a list.
+
+        Args:
+            is_first: Whether this delivery has not sent the request yet.
         """
         ledger = self._ledger
         self._pause(max(0.0, self._due_at - self._clock.monotonic()))
@@ -483,7 +487,10 @@ class Course:
             else:
                 kept.append(member)
         if dropped:
-            self._reject(replace(request, members=dropped), SUPPRESSED)
+            # What an earlier delivery left pending it may have sent.
+            is_new = is_first and not request.recorded_as
+            reason = SUPPRESSED if is_new else MAYBE_ARRIVED
+            self._reject(replace(request, members=dropped), reason)
         return replace(request, members=kept)
 
     def _pause(self, seconds: float) -> None:

@@ -198,7 +198,8 @@ GROUP BY b.first_as_of
 -- statement: users_on_lists
 -- Part of audience_listed.sql and audience_lists.sql: users whom a destination may have
 -- on the list from before an as-of date, with the date of the last addition: who was
--- added, or may have been, and was not removed since.
+-- added, or may have been, and was not removed since. Who was suppressed after a request
+-- was sent is rejected, and may have arrived by an earlier try.
 -- Of one date a removal comes before an addition, unless the user was suppressed since.
 -- What is pending may have arrived whenever.
 -- Parameters: @use_case STRING; @as_of DATE.
@@ -234,7 +235,10 @@ GROUP BY b.first_as_of
       a.use_case = @use_case
       AND a.as_of < @as_of
       AND a.action = 'add'
-      AND a.status IN ('accepted', 'pending')
+      AND (
+        a.status IN ('accepted', 'pending')
+        OR a.reason = 'not sent again, but an earlier try may have arrived'
+      )
       AND (
         r.user_id IS NULL
         OR a.as_of > r.as_of

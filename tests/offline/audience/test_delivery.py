@@ -300,26 +300,45 @@ class TestSuppressed:
         assert {row["status"] for row in users.values()} == {"accepted", "rejected"}
         assert users[last]["reason"] == "suppressed, and not sent"
 
-    def test_users_suppressed_between_two_tries_of_a_request_are_not_sent(
-        self, deployment, crm
+    @pytest.mark.parametrize("is_later", [False, True])
+    def test_users_suppressed_between_two_tries_are_not_sent_and_are_taken_off(
+        self, deployment, crm, is_later
     ):
-        """Defect: who was forgotten between two tries of a request was sent."""
+        """Defect: who was forgotten between two tries of a request was sent.
+
+        Defect: the first try had arrived, and nobody took the user off the list."""
         last = "u199"
 
-        class Busy(Receiver):
+        def suppress():
+            deployment.suppress(last, at=deployment.clock.now())
+
+        class Losing(Receiver):
             def take(receiver, *request):
+                answer = super().take(*request)
                 if receiver.requests > 1:
-                    return super().take(*request)
-                deployment.suppress(last, at=deployment.clock.now())
+                    return answer
+                if is_later:
+                    return 503, {"Retry-After": "900"}, {}
+                suppress()
                 return 503, {"Retry-After": "600"}, {}
 
-        with Busy() as receiver:
-            delivery = send(deployment, crm(receiver, batch=100), control="0%")
+        best = {"control": "0%", "top": 4}
+        with Losing() as receiver:
+            to = crm(receiver, remove=True)
+            ends_at = deployment.clock.monotonic() + 700
+            delivery = send(deployment, to, **best, ends_at=ends_at)
+            if is_later:
+                suppress()
+                delivery = send(deployment, to, **best)
+            next_week(deployment, {"u198": 0.3})
+            send(deployment, to, **best)
 
-        assert len(receiver.users) == 99
-        assert ("add", last) not in receiver.users
-        assert delivery["tallies"]["add"]["sent"] == 100
-        assert delivery["tallies"]["add"]["rejected"] == {"suppressed, and not sent": 1}
+        [row] = [row for row in ledger(deployment) if row["reason"]]
+        assert (row["user_id"], row["status"]) == (last, "rejected")
+        assert row["reason"] == "not sent again, but an earlier try may have arrived"
+        assert delivery["pending"] == 0
+        assert receiver.users["add", last] == 1
+        assert receiver.users["remove", last] == 1
 
     def test_users_who_are_not_in_the_sql_any_more_are_not_sent_on_a_later_day(
         self, deployment, crm

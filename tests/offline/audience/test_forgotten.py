@@ -136,3 +136,29 @@ def test_a_removal_that_the_receiver_rejects_is_for_a_person(deployment, folder)
     assert report["receivers"][0]["removal"] == "remove them there yourself"
     assert report["left"] == 0
     assert deployment.traces(GONE) == set()
+
+
+def test_a_user_who_is_forgotten_between_two_tries_is_named_until_taken_off(
+    deployment, folder
+):
+    """Defect: the first try had arrived, and a second run found no receiver."""
+
+    class Losing(Receiver):
+        def take(self, *request: Any) -> Any:
+            answer = super().take(*request)
+            if self.requests > 1:
+                return answer
+            forget.run(deployment.settings, [GONE])
+            deployment.clock.advance(deployment.settings.refresh_s)
+            return 503, {}, {}
+
+    with Losing() as receiver:
+        crm(folder, receiver)
+        send(deployment)
+        report = forget.run(deployment.settings, [GONE])
+        next_week(deployment, ALL)
+        send(deployment)
+
+    assert report["receivers"][0]["removal"] == receivers.WAITS
+    assert (receiver.users["add", GONE], receiver.users["remove", GONE]) == (1, 1)
+    assert forget.run(deployment.settings, [GONE])["left"] == 0
