@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from propensity.audience.control import normalised
 from propensity.audience.destination import Sent
 from propensity.pages.words import plural
 
@@ -46,8 +47,8 @@ class Form(Struct, forbid_unknown_fields=True):
         Return what an answer says of the users of a request.
 
         Args:
-            users: Ids of users, by what the answer names them by. Several users may
-                have one address.
+            users: Ids of users, by ``name_of`` what the answer names them by. Several
+                users may have one address.
             shown: Returns a receiver's words as a table may have them.
 
         Raises:
@@ -83,7 +84,12 @@ class Form(Struct, forbid_unknown_fields=True):
             names = [names]
         if not names or None in names:
             raise ValueError("an entry names nobody")
-        return [str(name) for name in names]
+        return [self.name_of(name) for name in names]
+
+    def name_of(self, value: object) -> str:
+        """Return a user's name; receivers write addresses in small letters."""
+        is_exact = self.by in {"user_id", "index"}
+        return str(value) if is_exact else normalised(value)
 
     def _check_taken(self, content: object, expected: int) -> None:
         if self.taken and _at(content, self.taken) != expected:

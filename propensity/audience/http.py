@@ -349,5 +349,5 @@ class Http(Destination):
         users = defaultdict[str, list[str]](list)
         for index, member in enumerate(request.members):
             values = {"index": index} | self._values(member)
-            users[str(values[form.by])].append(member.user_id)
+            users[form.name_of(values[form.by])].append(member.user_id)
         return dict(users)

@@ -39,3 +39,12 @@ def test_an_answer_names_all_users_of_one_address():
     answer = {"errors": [{"context": {"ids": [0]}, "n": "no"}], "context": {"n": 1}}
 
     assert read(json.dumps(answer)).rejected == {"u2": "no", "u3": "no"}
+
+
+def test_a_user_is_rejected_by_an_address_in_small_letters():
+    """Defect: the user counted as accepted, and the receiver as naming a stranger."""
+    form = Form(rejected="errors", user="to", by="email")
+    users = {form.name_of("Ana@X.example"): ["u1"]}
+    answer = json.dumps({"errors": [{"to": "ana@x.example", "reason": "no"}]})
+
+    assert form.read(answer, users, shown=str).rejected == {"u1": "no"}
