@@ -17,18 +17,14 @@ from concurrent.futures import Future
 from datetime import date, timedelta
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 import requests
-from scipy.special import logit
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from local.demos import Choice, audience, cards, stream
 from local.demos.calls import call, rows, table, training_text
 from local.demos.source import HISTORY_DAYS, chosen_weeks, needed_days, opened
 from local.errors import LocalError
-from local.exports import ga4_export, sources
+from local.exports import ga4_export
 from local.generators.shop import LATEST_ARRIVAL_DAYS, Shop
 from local.processes import PATIENCE_S
 from local.progress import say, shown, step
@@ -40,7 +36,7 @@ from propensity.pages.words import period
 from propensity.runs import setup
 from propensity.settings import Settings
 from propensity.timeframe import DAY
-from propensity.usecases import UseCase, declaration
+from propensity.usecases import UseCase
 
 Result = TypeVar("Result")
 
@@ -58,13 +54,6 @@ REVENUE = (
     ("paid", "value_observed", "{:,.0f}"),
     ("error", "value_error", "{:+.1%}"),
     ("Gini", "value_gini", "{:.3f}"),
-)
-_KEYS = ["as_of", "user_id"]
-LOYALTY = declaration.Source(
-    table="crm.loyalty",
-    user_id="customer_id",
-    valid_from="changed_at",
-    columns={"points": "INT64"},
 )
 
 
@@ -177,8 +166,6 @@ def play(
 
     show(warehouse, use_case, weeks, verbose=options.verbose)
     scores = rows(warehouse, "published_users", use_case=use_case.name, weeks=published)
-    if shop:
-        say(loyalty_text(warehouse, use_case, shop, scores))
     say("\nLooking up the likeliest user, the least likely, and an unknown one:")
     kept = timedelta(days=use_case.index_span)
     users = [row["user_id"] for row in scores if end - row["as_of"] <= kept]
@@ -249,45 +236,3 @@ def look_up(stack: Stack, user: str) -> None:
     took = (time.perf_counter() - began) * 1000
     say(f"  curl '{answer.url}'")
     say(f"  {answer.status_code} in {took:.0f} ms  {answer.text.strip()}")
-
-
-def loyalty_text(
-    warehouse: Warehouse,
-    use_case: UseCase,
-    shop: Shop,
-    scores: Sequence[Mapping[str, Any]],
-) -> str:
-    """
-    Load the shop's loyalty table, and return a line on what it adds.
-
-    A logistic regression on published probability and points is fitted on the first
-    half of the weeks, and judged on the second but for its first. ``scores`` are rows
-    of ``published_users.sql``.
-    """
-    weeks = sorted({row["as_of"] for row in scores})
-    sources.load(warehouse.client, LOYALTY, shop.loyalty())
-    window = use_case.window(warehouse.settings, weeks)
-    buyers = warehouse.table(use_case.statement("labels"), window).select(_KEYS)
-    before, after = declaration.with_sources({"loyalty": LOYALTY.text()})
-    loyalty = warehouse.table(
-        f"{before}SELECT as_of, user_id, points FROM loyalty{after}",
-        {"as_ofs": weeks, "known_before": max(weeks)},
-    )
-    rows = pd.DataFrame(scores).merge(loyalty.to_pandas(), "left", _KEYS)
-    rows = rows.merge(buyers.to_pandas().assign(label=1), "left", _KEYS)
-    label = rows["label"].fillna(0)
-    odds = logit(rows["probability"].clip(1e-6, 1 - 1e-6))
-    points = rows["points"]
-    inputs = np.column_stack([odds, np.log1p(points.fillna(0)), points.isna()])
-    later = weeks[len(weeks) // 2 + 1 :]
-    fitted = rows["as_of"].isin(weeks[: len(weeks) // 2])
-    judged = rows["as_of"].isin(later)
-    if min(label[fitted].nunique(), label[judged].nunique()) < 2:
-        return "Too few weeks to show what a loyalty table adds as a source."
-    model = LogisticRegression().fit(inputs[fitted], label[fitted])
-    together = roc_auc_score(label[judged], model.predict_proba(inputs[judged])[:, 1])
-    alone = roc_auc_score(label[judged], rows["probability"][judged])
-    return (
-        f"With loyalty points as an extra source, ROC AUC is {together:.4f} instead of "
-        f"{alone:.4f} (weeks {', '.join(map(str, later))})"
-    )

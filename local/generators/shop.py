@@ -76,9 +76,6 @@ PEAK_DAYS = 25
 DRIFT = -0.3
 LOGGED_IN = 0.35
 SECOND_VISIT = 0.12
-# Days between changes of a loyalty programme, and points by mood in that time.
-POINTS_DAYS = 7
-POINTS = np.array([0.0, 0.2, 1.0, 5.0])
 REFUNDED = 0.09
 WITHOUT_ECOMMERCE = 0.02
 DUPLICATED = 0.005
@@ -198,35 +195,6 @@ class Shop:
         has_arrived = listed["arrival"] <= pd.Timestamp(seen_on)
         return self._rows.take(pa.array(listed.index[has_arrived]))
 
-    def loyalty(self) -> pa.Table:
-        """
-        Return what a loyalty programme of the shop's stores knows of its members.
-
-        Points are those of the last week, for what members buy in the stores: no event
-        shows it, and it goes with their moods.
-
-        Returns:
-            ``customer_id`` string, ``changed_at`` timestamp in UTC, ``points`` int64: a
-            row for each change.
-        """
-        users = self._users
-        days = np.arange(0, self._simulated_days, POINTS_DAYS)
-        # A generator of its own keeps the export the same with and without points.
-        random = np.random.Generator(np.random.PCG64(len(users)))
-        is_member = random.random(len(users)) < 0.8
-        is_there = is_member & (users["arrival"].to_numpy() <= days[:, None])
-        mean = POINTS[self._moods[days]] * users["conversion"].to_numpy() * is_there
-        points = random.poisson(mean)
-        week, user = np.nonzero(np.diff(points, axis=0, prepend=0))
-        day = np.datetime64(self._start) + 1 + days[week]
-        return pa.table(
-            {
-                "customer_id": pa.array(users["user_pseudo_id"].iloc[user], "string"),
-                "changed_at": pa.array(day).cast(pa.timestamp("us", "UTC")),
-                "points": points[week, user],
-            }
-        )
-
     def _drawn(self, n: int) -> pd.DataFrame:
         """Draw users: what the export tells of them, and their traits."""
         random = self._random
@@ -279,12 +247,10 @@ class Shop:
         everyone = np.arange(n)
         mood = np.ones(n, np.int64)
         parts = []
-        moods = []
         for day in range(self._simulated_days):
             arrives = arrival == day
             present = arrival <= day
             mood[arrives] = random.choice(4, int(arrives.sum()), p=ARRIVAL_MOOD)
-            moods.append(mood)
             rhythm, demand = self._rhythm(day)
             chance = -np.expm1(-activity * VISIT[mood] * rhythm)
             visits = arrives | (present & (random.random(n) < chance))
@@ -300,7 +266,6 @@ class Shop:
             tomorrow[buys] = BOUGHT[mood[buys]]
             drawn = (random.random((n, 1)) > tomorrow.cumsum(axis=1)).sum(axis=1)
             mood = np.where(present, np.minimum(drawn, 3), mood)
-        self._moods = np.array(moods)
         columns = ["user", "day", "mood", "buys"]
         return pd.DataFrame(np.concatenate(parts, axis=1).T, columns=columns)
 

@@ -74,7 +74,6 @@ def test_a_world_is_the_same_each_time_and_another_by_another_seed():
         cards_of = cards(transactions=100, fraud_rate=0.03, seed=seed)
         return [
             digest(pa.concat_tables(map(shop.shard, shop.dates)).to_pylist()),
-            digest(shop.loyalty().to_pylist()),
             digest(games.deliveries()),
             digest(cards_of.deliveries()),
         ]
