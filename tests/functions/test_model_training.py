@@ -169,10 +169,10 @@ def test_amounts_are_of_the_horizon_and_in_one_currency(borrow_deployment):
     as_of = TRAINED
     place = borrow_deployment(
         [
-            purchase("u", as_of - DAY, 1_000.0),
-            purchase("u", as_of, 3.0),
-            purchase("u", as_of + 6 * DAY, 4.0),
-            purchase("u", as_of + WEEK, 1_000.0),
+            paid("u", as_of - DAY, 1_000.0, "USD"),
+            paid("u", as_of, 3.0, "USD"),
+            paid("u", as_of + 6 * DAY, 4.0, "USD"),
+            paid("u", as_of + WEEK, 1_000.0, "USD"),
             paid("v", as_of, 10.0, "USD"),
             paid("v", as_of + DAY, 10.0, "EUR"),
             purchase("w", as_of, None),

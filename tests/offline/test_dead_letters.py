@@ -16,7 +16,7 @@ from google.api_core.exceptions import DeadlineExceeded
 from commands.cli import main
 from offline import dead_letters
 from offline.dead_letters import ORIGIN, SUBSCRIPTION
-from propensity.events import messages as stream
+from propensity.events import dead_letters as stream
 from propensity.events import rows as accepting
 from propensity.events.messages import Message
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from offline.forget import users_of
-from propensity.learning.card import pseudonymise
+from propensity.learning.files import pseudonymise
 from propensity.registry.versions import parquet_of
 from propensity.tables import every as tables
 from tests.deployment import KEY, Deployment, entered

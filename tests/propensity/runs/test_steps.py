@@ -31,7 +31,7 @@ from propensity.ga4 import Freshness
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
-from propensity.runs import evaluate, predict, setup, train
+from propensity.runs import evaluate_weeks, predict, setup, train
 from propensity.runs.compact import ages_of, compact, log_ages
 from propensity.runs.export import missing_label_days
 from propensity.runs.run import Run
@@ -114,7 +114,7 @@ def test_outcomes_say_nothing_of_the_season_where_a_day_never_came(missing, lack
     has nothing to follow: it would predict too little of everybody."""
     groups = {"probability": [0.2], "users": [1000], "conversions": [100]}
     run = run_without(*(WEEK + days * DAY for days in missing))
-    residual = evaluate.residual_of(run, WEEK, pa.table(groups))
+    residual = evaluate_weeks.residual_of(run, WEEK, pa.table(groups))
 
     found = residual and residual.residual_log_odds
     assert found == (lacked and pytest.approx(lacked, abs=0.01))
