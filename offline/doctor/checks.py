@@ -235,7 +235,7 @@ def check_champions(exam: Examination) -> Iterator[Finding]:
 
 
 def check_audiences(exam: Examination) -> Iterator[Finding]:
-    """Whether audiences can be sent: their files, secrets, and pending users."""
+    """Whether audiences can be sent: their files, secrets, users pending or left."""
     secret = secrets.reader(exam.settings)
     for use_case in exam.use_cases:
         for name in declared.secrets_of(use_case):
@@ -243,53 +243,51 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
                 secret(name)
             except SettingsError as why:
                 yield Finding(f"{use_case.name}: {why.problem}", why.hint)
+        deployment = Deployment(
+            settings=exam.settings,
+            warehouse=exam.warehouse,
+            artifacts=exam.artifacts,
+            use_case=use_case,
+        )
+        continued = set[str]()
         for name in declared.names(use_case):
-            which = f"audience {name} of {use_case.name}"
+            # Of a file that is wrong it is not known whether its audience is over.
+            until = None
             try:
-                declared.load(use_case, name)
+                until = declared.load(use_case, name).declared.until
             except PropensityError as why:
+                advice = "docs/audiences-reference.md has every entry"
+                yield Finding(why.message, advice)
+            if until is None or exam.now.date() <= until:
+                continued.add(name)
+                yield from _check_sent(deployment, name)
+        for some in lists.listed(deployment):
+            if some.audience not in continued:
                 yield Finding(
-                    why.message, "docs/audiences-reference.md has every entry"
+                    f"{some.users} users of audience {some.audience} of "
+                    f"{use_case.name}, which has ended, are on the list of "
+                    f"{some.destination}",
+                    f"propensity audience end {some.audience} --use-case "
+                    f"{use_case.name}",
                 )
-            asked = {"use_case": use_case.name, "audience": name}
-            rows = exam.warehouse.rows(statement("audience_deliveries"), asked)
-            send = f"propensity audience send {name} --use-case {use_case.name}"
-            if not rows:
-                yield Finding(
-                    f"{which} was never sent: a person sends the first date",
-                    f"look at propensity audience preview {name}, then {send}",
-                )
-            # A newer date has all users who are still members.
-            newest = [row for row in rows if row["as_of"] == rows[0]["as_of"]]
-            pending = sum(r["users"] for r in newest if r["status"] == "pending")
-            if pending:
-                yield Finding(f"{pending} users of {which} are pending", send)
-        yield from _check_lists(exam, use_case)
 
 
-def _check_lists(exam: Examination, use_case: UseCase) -> Iterator[Finding]:
-    """Yield lists that still have users of audiences that are over or have no file."""
-    continued = set[str]()
-    for name in declared.names(use_case):
-        # Of a file that is wrong it is not known whether its audience is over.
-        until = None
-        with contextlib.suppress(PropensityError):
-            until = declared.load(use_case, name).declared.until
-        if until is None or exam.now.date() <= until:
-            continued.add(name)
-    deployment = Deployment(
-        settings=exam.settings,
-        warehouse=exam.warehouse,
-        artifacts=exam.artifacts,
-        use_case=use_case,
-    )
-    for some in lists.listed(deployment):
-        if some.audience not in continued:
-            yield Finding(
-                f"{some.users} users of audience {some.audience} of {use_case.name}, "
-                f"which has ended, are on the list of {some.destination}",
-                f"propensity audience end {some.audience} --use-case {use_case.name}",
-            )
+def _check_sent(deployment: Deployment, audience: str) -> Iterator[Finding]:
+    """Yield an audience that was never sent, or has users who are pending."""
+    use_case = deployment.use_case.name
+    which = f"audience {audience} of {use_case}"
+    send = f"propensity audience send {audience} --use-case {use_case}"
+    rows = deployment.rows("audience_deliveries", audience=audience)
+    if not rows:
+        yield Finding(
+            f"{which} was never sent: a person sends the first date",
+            f"look at propensity audience preview {audience}, then {send}",
+        )
+    # A newer date has all users who are still members.
+    newest = [row for row in rows if row["as_of"] == rows[0]["as_of"]]
+    pending = sum(row["users"] for row in newest if row["status"] == "pending")
+    if pending:
+        yield Finding(f"{pending} users of {which} are pending", send)
 
 
 def check_dead_letters(exam: Examination) -> Iterator[Finding]:
@@ -309,11 +307,13 @@ def check_dead_letters(exam: Examination) -> Iterator[Finding]:
         for row in letters["refused"]:
             counts[row["reason"]] += row["messages"]
         reasons = ", ".join(f"{reason} {n}" for reason, n in counts.most_common())
+        first = (exam.now - dead_letters.KEPT).date()
+        end = exam.now.date() + DAY
         yield Finding(
             f"{counts.total()} messages of the last seven days became dead letters: "
             f"{reasons}",
             "correct the producer (dead_letters.detail has the reason), then run "
-            f"`{replay} --refused`",
+            f"`{replay} --refused --from {first} --to {end}`",
         )
 
 

@@ -20,6 +20,7 @@ from google.cloud import bigquery
 from google.pubsub_v1 import PublisherClient
 from msgspec import structs
 
+from commands.answers import Exit
 from local.exports import sources as loading
 from offline.doctor import checks, run
 from offline.doctor.run import CHECKS
@@ -378,6 +379,40 @@ def test_a_list_of_an_audience_that_has_ended_is_named(healthy, tmp_path, monkey
     gone, over = found(healthy, "audiences")
     assert f"1 users of audience gone of {STREAMED}, which has ended, are on" in gone
     assert "1 users of audience over of" in over
+
+
+def test_an_audience_that_has_ended_is_not_to_be_sent(healthy, tmp_path, monkeypatch):
+    """Defect: for users who were pending, and for one that was never sent, the advice
+    was `send`, which refuses an audience that is over."""
+    own = {**healthy.extra, "PROPENSITY_USE_CASES": str(tmp_path)}
+    monkeypatch.setattr(healthy, "extra", own)
+    folder = tmp_path / STREAMED / "audiences"
+    folder.mkdir(parents=True)
+    text = 'destination = "crm"\ntop = 1\nuntil = 2026-01-01\n'
+    for name in ("interrupted", "unsent"):
+        (folder / f"{name}.toml").write_text(text)
+    row = {"use_case": STREAMED, "audience": "interrupted", "destination": "crm"}
+    row |= {"as_of": date(2025, 12, 29), "action": "add", "user_id": "u"}
+    row |= {"request": "r", "status": "pending", "recorded_at": NOW}
+    healthy.empty_tables([tables.AUDIENCE_LEDGER])
+    healthy.append(tables.AUDIENCE_LEDGER, row)
+    report = examine(healthy)
+    healthy.empty_tables([tables.AUDIENCE_LEDGER])
+
+    advice = [
+        finding.advice for finding in report.findings if finding.check == "audiences"
+    ]
+    assert advice == [f"propensity audience end interrupted --use-case {STREAMED}"]
+
+
+def test_what_the_doctor_says_about_dead_letters_can_be_run(deployment):
+    """Defect: `replay --refused` was without the days that it needs."""
+    dead_letters(deployment)
+    [finding] = checks.check_dead_letters(examination(deployment))
+    repair(deployment)
+    _, line, _ = finding.advice.split("`")
+
+    assert deployment.command(*line.split()[1:], "--dry-run") == Exit.DONE
 
 
 def test_sources_that_runs_could_not_read_are_named(healthy):
