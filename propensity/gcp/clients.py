@@ -63,6 +63,13 @@ _RACE = re.compile("concurrent update|Could not serialize access")
 # BigQuery queues 20 statements that change a table, and refuses more with this.
 _QUEUE = "Too many DML statements outstanding"
 
+# BigQuery repeats a value that a statement cannot read, which may be a person's.
+_VALUE = re.compile(
+    r"\b((?:Bad|Invalid) (?:u?int64|float|double|bool|date|time|datetime|timestamp|"
+    r"interval|(?:big)?numeric|json)(?: value| string)?): .*",
+    re.IGNORECASE,
+)
+
 # BigQuery says this of a query that would bill more than it may.
 _BILLED = "limit for bytes billed"
 
@@ -116,6 +123,7 @@ def error_of(  # noqa: PLR0911 an error each
     # job.
     text = str(getattr(error, "message", "") or error)
     text = text.partition("\n")[0].partition("; reason: ")[0]
+    text = _VALUE.sub(r"\1: (a value of a row)", text)
     refused = f"{service} rejects {on or 'the statement'}: {text}"
     match error:
         case api.NotFound():

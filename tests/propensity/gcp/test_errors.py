@@ -205,3 +205,15 @@ def test_a_limit_that_is_exhausted_is_named_with_its_value(error, limit):
 
     assert limit in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "said", ["Bad int64 value", "Invalid date", "Invalid NUMERIC value"]
+)
+def test_a_value_that_a_statement_cannot_read_is_not_repeated(said):
+    """Defect: a log line had the address that an audience's SQL took for a number."""
+    refused = api.BadRequest(f"{said}: ana@example.com; while executing")
+    message = error_of(refused, GOOGLE, BIGQUERY).message
+
+    assert f"{said}: (a value of a row)" in message
+    assert "ana" not in message
