@@ -72,7 +72,13 @@ class Control(Draw):
 
 
 def normalised(value: object) -> str:
-    """Return what a destination knows a person by, as most of them compare it."""
+    """
+    Return what a destination knows a person by, as most of them compare it.
+
+    A customer number may be a FLOAT64 in one table, and an integer or a text elsewhere.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return "" if value is None else str(value).strip().lower()
 
 

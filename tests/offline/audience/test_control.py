@@ -11,6 +11,7 @@ from local.receiver import Receiver
 from propensity.audience import declared, run
 from propensity.audience.control import KEY
 from propensity.audience.declared import DeclaredAudience
+from propensity.audience.members import Member
 from propensity.errors import ArtifactError, RequestError, UseCaseError
 from propensity.tables import every as tables
 from tests.offline.audience.conftest import (
@@ -159,6 +160,13 @@ class TestPersons:
         assert 20 < len(groups[True]) < 80
         assert not groups[True] & groups[False]
         assert {user[2:] for _, user in receiver.users} == groups[False]
+
+    def test_a_customer_number_is_the_same_whatever_type_its_column_has(self):
+        """Defect: use cases with a FLOAT64 and an INT64 held out different users."""
+        texts = ['{"number": 7}', '{"number": 7.0}', '{"number": "7"}']
+        people = [Member("u1", attributes=text).known_by("number") for text in texts]
+
+        assert people == ["7", "7", "7"]
 
     def test_who_was_held_out_stays_so_with_another_address(
         self, deployment, crm, tmp_path
