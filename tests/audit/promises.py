@@ -307,12 +307,16 @@ def forgotten_are_nowhere(world: World, person: str, report: Call) -> None:
 
 
 def receivers_are_named(world: World, person: str) -> None:
-    """Reports of the forgetting name every destination that has the person."""
+    """
+    The last report of the forgetting names every destination that has the person.
+
+    A report that leaves the removal to a person is the last one that can name it.
+    """
+    reports = [call for call in world.forgotten if person in call.door.split()]
     for name, people in world.receiver.lists.items():
         said = set[str]()
-        for report in world.forgotten:
-            if person in report.door.split():
-                said |= _removals(report, name)
+        for report in reports:
+            said = _removals(report, name) | said & {BY_HAND}
         if person in {somebody.name for somebody in people}:
             assert {WAITS, ENDS, BY_HAND} & said, f"{person} is on {name}: {said}"
 
