@@ -1,7 +1,9 @@
 """
 A parsed request for scores: of instances with their features, or of a user.
 
-Every error names the field at fault.
+Every error names the field at fault. Structs of msgspec would leave most of this as it
+is, and add a reader of msgspec's errors: a number may be a text, an identity around the
+features hides a wrong one among them, and the features say which use case is meant.
 """
 
 from __future__ import annotations
