@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Generic, TypeVar
 
-from propensity.errors import Unavailable
+from propensity.errors import Unavailable, without_frames
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -89,7 +89,8 @@ class GroupCommit(Generic[Item, Result]):
         except Exception as error:  # no caller may wait for ever
             _fail(futures, error)
         finally:
-            del futures  # an error has this frame in its traceback: it would be a cycle
+            # The log needs the error with its frames (``without_frames``); this is one.
+            del futures
 
     def _next(self) -> tuple[list[Item], list[asyncio.Future[Result]]]:
         """Take the oldest items that fit in a group, one at least."""
@@ -160,8 +161,7 @@ class Refreshed(Generic[Value]):
                 return self.last  # type: ignore[return-value]
             if self._reading is None:
                 assert self._error is not None
-                # Anew, or each caller would stay in the traceback of the one error.
-                raise self._error.with_traceback(None)
+                raise without_frames(self._error)
             began = self._began
             await asyncio.wait([self._reading])
             now = self.clock()

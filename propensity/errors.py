@@ -10,6 +10,22 @@ the request alone, so that anybody may read its message.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
+
+AnyError = TypeVar("AnyError", bound=Exception)
+
+
+def without_frames(error: AnyError) -> AnyError:
+    """
+    Take the frames that it has passed off an error, and return it.
+
+    Frames keep their variables in memory: a request, or what holds the error in turn,
+    which then stays until the garbage collector runs. So an error that is kept, or
+    given to several callers, has none.
+    """
+    error.__traceback__ = None
+    error.__context__ = None
+    return error
 
 
 class PropensityError(Exception):

@@ -17,6 +17,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from propensity.errors import without_frames
 from propensity.events.messages import UTC_TIME, Message, receipt, times_of
 from propensity.events.postcodes import PostcodeIndex
 from propensity.events.types import Catalogue
@@ -110,7 +111,7 @@ def accept(
                 raise message.problem
             read.append((index, message, *catalogue.read(message.data)))
         except Refused as error:
-            accepted.refused[index] = _alone(error)
+            accepted.refused[index] = without_frames(error)
     times = times_of(
         [getattr(parsed, parsed.declared.time) for _, _, parsed, _ in read]
     )
@@ -135,7 +136,7 @@ def accept(
                 moment = EPOCH + time_us * MICROSECOND
                 values = _values(parsed, moment, postcodes, latest)
         except Refused as error:
-            accepted.refused[index] = _alone(error)
+            accepted.refused[index] = without_frames(error)
             continue
         for use_case in use_cases:
             if suppressed.covers(user_id, use_case):
@@ -147,12 +148,6 @@ def accept(
                 Event(index, message, *ids, kind, time_us, amount, values, data)
             )
     return accepted
-
-
-def _alone(error: Refused) -> Refused:
-    """Return an error that holds no frame, and with it no message, in memory."""
-    error.__traceback__ = error.__context__ = None
-    return error
 
 
 def _use_cases(message: Message, parsed: Any, catalogue: Catalogue) -> Sequence[str]:

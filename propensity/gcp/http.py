@@ -236,8 +236,8 @@ def json_errors(name: str, callers: Callers) -> Callable[[Function], Function]:
         @functools.wraps(function)
         async def answered(request: Request) -> Response:
             began = SYSTEM.monotonic()
-            # No variable may hold the error: it would be a cycle with the traceback,
-            # and keep the request in memory until the garbage collector runs.
+            # No variable may hold the error, whose frames the log needs: it would keep
+            # the request in memory (see ``errors.without_frames``).
             try:
                 return await function(request)
             except Exception as raised:  # only here, last before the caller

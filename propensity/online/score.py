@@ -270,7 +270,7 @@ def _scored_alone(request: Waiting) -> Result:
     try:
         [result] = _scored([request])
     except Exception as error:  # every waiting request must get an answer
-        return error.with_traceback(None)
+        return errors.without_frames(error)
     return result
 
 
