@@ -301,6 +301,16 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if is_dictionary else column
 
 
+def _texts(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Return values as texts; raise SchemaError where they are several, or bytes."""
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowException as error:
+        problem = f"column {name} has lists, records or bytes"
+        hint = "Write one text, number or time a row"
+        raise SchemaError(problem, hint=hint) from error
+
+
 def is_text(column: pa.ChunkedArray) -> bool:
     """Return whether a column holds texts; in CSV every column does."""
     return _plain(column).type in (pa.string(), pa.large_string())
@@ -329,9 +339,8 @@ def typed(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
             numbers = pc.utf8_trim_whitespace(column).cast(wanted)
             if pc.all(pc.is_finite(numbers)).as_py() is not False:
                 return numbers
-    except pa.ArrowException as error:
-        if not is_read:
-            raise SchemaError(f"column {name} has other values than {kind}") from error
+    except pa.ArrowException:
+        column = _texts(column, name)
     expected, read_as = _READERS[kind]
     values = []
     for row, text in enumerate(column.to_pylist(), 1):
@@ -415,17 +424,18 @@ def identities(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         SchemaError: One is another number, which may have lost digits.
     """
     column = _plain(column)
+    texts = _texts(column, name)
     if pa.types.is_integer(column.type):
         numbers = column.cast(pa.float64(), safe=False)
         is_wrong = pc.greater_equal(pc.abs(numbers), INEXACT)
     elif pa.types.is_floating(column.type):
         is_wrong = column.is_valid()
     else:
-        is_wrong = pc.match_substring_regex(column.cast(pa.string()), _AS_NUMBER)
+        is_wrong = pc.match_substring_regex(texts, _AS_NUMBER)
     row = pc.index(is_wrong, True).as_py()
     if row >= 0:
         raise SchemaError(
             f"row {row + 1}: {name} is the number {column[row].as_py()}, which may "
             "have lost digits; write the column as text"
         )
-    return column.cast(pa.string())
+    return texts

@@ -238,3 +238,25 @@ def test_an_id_that_may_have_lost_digits_is_refused(column, wrong):
     else:
         texts = [None if one is None else str(one) for one in column]
         assert table_files.identities(ids, "x").to_pylist() == texts
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1.5, float("nan")], "row 2: expected a number with .*, found 'nan'"),
+        ([True, False], "row 1: expected a number with .*, found 'true'"),
+        ([[1.5], [2.0]], "column x has lists, .* Write one text, number or time"),
+    ],
+    ids=str,
+)
+def test_values_of_another_type_are_refused_with_what_is_expected(values, message):
+    """Defect: the message named BigQuery's type, and neither row nor value."""
+    with pytest.raises(SchemaError, match=message):
+        table_files.typed(pa.table({"x": values}), "x", "NUMERIC")
+
+
+@pytest.mark.parametrize("values", [[["u1"], ["u2"]], [b"\xff", b"u1"]], ids=str)
+def test_ids_that_are_no_texts_are_refused(values):
+    """Defect: they ended the loading with an error of Arrow."""
+    with pytest.raises(SchemaError, match="column x has lists, records or bytes"):
+        table_files.identities(pa.chunked_array([values]), "x")
