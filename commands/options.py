@@ -21,9 +21,21 @@ FILE = click.Path(path_type=Path)
 
 
 class Whole(click.IntRange):
-    """A whole number, named so in errors."""
+    """A whole number between limits, which errors name."""
 
-    name = "whole number"
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the number."""
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a whole number", param, ctx)
+        if self.min is not None and number < self.min:
+            self.fail(f"{number} is too low; use {self.min:g} or more", param, ctx)
+        if self.max is not None and number > self.max:
+            self.fail(f"{number} is too high; use {self.max:g} or less", param, ctx)
+        return number
 
 
 class Count(Whole):

@@ -37,8 +37,7 @@ DAYS = Count(min=1)
 )
 @click.option(
     "--horizon-days",
-    type=click.IntRange(min=1),
-    metavar="N",
+    type=DAYS,
     show_default="until the table's next time",
     help="Days after a row until its label is known.",
 )

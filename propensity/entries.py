@@ -26,6 +26,8 @@ _MISSING = re.compile(r"Object missing required field `(.*)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _CHOICE = re.compile(r"Invalid enum value '?(.*?)'?")
 _BOUND = re.compile(r"Expected `\w+` (<|>)(=?) (\S+)")
+# Of tomllib.
+_TWICE = re.compile(r"overwrite|twice")
 _TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 _TYPES = {
     "array": "a list",
@@ -55,6 +57,8 @@ def explained(error: ValueError, entries: Mapping[str, object], kind: type[Any])
         return str(error)
     position = re.search(r"\(at (.*)\)", str(error))
     where = f" at {position[1]}" if position else ""
+    if _TWICE.search(str(error)):
+        return f"the file has an entry twice{where}: remove one"
     return f"this is not TOML{where}: look for a missing quotation mark, bracket or ="
 
 

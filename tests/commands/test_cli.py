@@ -104,7 +104,12 @@ class TestHelp:
     )
     def test_a_number_that_is_wrong_is_called_a_whole_number(self, line, capsys):
         assert main(line) == 2
-        assert f"'{line[-1]}' is not a valid whole number" in capsys.readouterr().err
+        assert f"'{line[-1]}' is not a whole number" in capsys.readouterr().err
+
+    def test_a_number_beyond_a_limit_is_told_with_the_limit(self, capsys):
+        """Defect: it was "not in the range x>=1"."""
+        assert main(["try", "x.csv", "--horizon-days", "0"]) == Exit.UNKNOWN
+        assert "0 is too low; use 1 or more" in capsys.readouterr().err
 
     def test_defaults_are_shown_in_one_way(self, capsys):
         for name in LEAVES:

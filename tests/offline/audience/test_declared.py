@@ -102,6 +102,8 @@ class TestFile:
             ("top = 5\ncontrol_group = 'A b'", "use lower-case letters"),
             ("top = 5\ndestination = '../crm'", "destination"),
             ("top = ", "this is not TOML"),
+            ("top = 5\ntop = 6", "the file has an entry twice"),
+            ("top = 5\n[a]\n[a]", "the file has an entry twice"),
         ],
     )
     def test_a_file_that_is_wrong_is_refused_with_its_name_and_the_key(
