@@ -122,6 +122,9 @@ def plain(column: pd.Series) -> pd.Series:
     """
     if isinstance(column.dtype, pd.PeriodDtype):
         return column.dt.start_time
+    if column.dtype == "float16":
+        # Beyond 65,504 such numbers are infinite.
+        return column.astype("float64")
     if isinstance(column.dtype, pd.SparseDtype):
         return column.sparse.to_dense()
     if isinstance(column.dtype, pd.ArrowDtype):

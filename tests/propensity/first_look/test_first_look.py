@@ -186,6 +186,7 @@ def test_the_type_of_a_column_is_that_of_its_values(values, kind):
         ("datetime64[s]", "date"),
         (pd.ArrowDtype(pa.date32()), "date"),
         ("complex128", "category"),
+        ("float16", "number"),
     ],
     ids=str,
 )
