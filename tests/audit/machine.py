@@ -217,11 +217,6 @@ class Deliveries(RuleBasedStateMachine):
         self.command_forget(self.person(place))
 
     @rule()
-    def expire(self) -> None:
-        """Let members expire, by the retention of their table."""
-        self.world.expire()
-
-    @rule()
     def lose_key(self) -> None:
         """Lose the key of control groups."""
         self.world.lose_key()

@@ -54,7 +54,7 @@ def test_a_lost_key_is_not_replaced(weeks):
 def test_a_draw_does_not_change_once_members_have_expired(weeks):
     weeks.begin(order=USERS, control="50%")
     weeks.world.clock.pass_by(400 * 24 * 3600)
-    weeks.expire()
+    weeks.world.expire()
     weeks.declare(name="aaa", control="20%")
     weeks.week(order=USERS)
 
