@@ -43,7 +43,7 @@ def test_weeks_keep_what_people_are_promised(site):
     Weeks.site = site
     is_deep = settings().max_examples >= 100
     chosen = settings(
-        max_examples=40 if is_deep else 2,
+        max_examples=10 if is_deep else 2,
         stateful_step_count=12 if is_deep else 5,
         suppress_health_check=list(HealthCheck),
     )
