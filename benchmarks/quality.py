@@ -215,7 +215,9 @@ def played(file: Path | None) -> Rivals:
             keys = [("as_of", "ascending"), ("user_id", "ascending")]
             rows = read(warehouse, use_case, as_ofs).sort_by(keys)
             asked = {"use_case": use_case.name, "weeks": [*known]}
-            published = warehouse.table(statement("published_users", own=FOLDER), asked)
+            published = warehouse.table(
+                statement("published_users", folder=FOLDER), asked
+            )
     parts = {week: slice_of(rows, [week]) for week in known}
     features = {name: use_case.features[name] for name in RFM}
     rivals = []

@@ -56,7 +56,7 @@ def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
     since = now - KEPT
     with contextlib.closing(Warehouse.open(settings)) as warehouse:
         rows = warehouse.rows(
-            statement("refused_by_reason", own=SQL),
+            statement("refused_by_reason", folder=SQL),
             {"since": since, "since_day": since.date()},
         )
     waiting = 0
@@ -129,7 +129,7 @@ def replay_refused(
         "first_day": since.date(),
         "last_day": until.date(),
     }
-    sql = statement("replay_dead_letters", own=SQL)
+    sql = statement("replay_dead_letters", folder=SQL)
     with contextlib.closing(Warehouse.open(settings)) as warehouse:
         for batch in warehouse.batches(sql, parameters):
             messages = []

@@ -114,7 +114,7 @@ def run(
         bytes_billed = warehouse.bytes_billed
     follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
     again = (SYSTEM.now() + follow).isoformat(timespec="seconds")
-    text = statement("forget_ga4_export", own=SQL) if events else ""
+    text = statement("forget_ga4_export", folder=SQL) if events else ""
     left = after.total() + len(work.unreadable) + len(work.kept(work.users))
     return {
         "users": len(users),
@@ -160,7 +160,7 @@ def browsers_of(
     """
     found: set[str] = set()
     if _joins_browsers(warehouse.settings, loaded):
-        sql = statement("forget_browsers", own=SQL)
+        sql = statement("forget_browsers", folder=SQL)
         with contextlib.suppress(MissingTable):
             for piece in _pieces(users):
                 rows = warehouse.rows(sql, {"user_ids": piece})
@@ -229,12 +229,12 @@ def allow_again(
         moments = set[datetime]()
         for piece in _pieces(hashes):
             some = {**parameters, "hashes": piece}
-            rows = warehouse.rows(statement("suppressed_when", own=SQL), some)
+            rows = warehouse.rows(statement("suppressed_when", folder=SQL), some)
             moments.update(row["suppressed_at"] for row in rows)
-            removed += warehouse.execute(statement("allow_again", own=SQL), some)
+            removed += warehouse.execute(statement("allow_again", folder=SQL), some)
         if moments and _joins_browsers(settings, loaded):
             those = {**parameters, "moments": sorted(moments)}
-            [row] = warehouse.rows(statement("suppressed_then", own=SQL), those)
+            [row] = warehouse.rows(statement("suppressed_then", folder=SQL), those)
             if row["entries"]:
                 notes.append(
                     "Entries that the same runs of forget made and that stay on the "
@@ -298,8 +298,8 @@ class Work:
 
     def find_receivers(self) -> None:
         """Find the receivers that took the users."""
-        takers = statement("forget_takers", own=SQL)
-        sql = statement("forget_receivers", own=SQL)
+        takers = statement("forget_takers", folder=SQL)
+        sql = statement("forget_receivers", folder=SQL)
         taken = list[Taken]()
         with contextlib.suppress(MissingTable):
             for keys in _pieces(self.users):
@@ -372,7 +372,7 @@ class Work:
         return count
 
     def _remember_events(self) -> None:
-        sql = statement("forget_events", own=SQL)
+        sql = statement("forget_events", folder=SQL)
         for keys in _pieces(self.users):
             rows = self.warehouse.rows(sql, {"keys": keys, "use_case": self.use_case})
             self.events |= {row["event"] for row in rows}
@@ -385,7 +385,7 @@ class Work:
     def _refused(self) -> list[str]:
         """Return the ids of dead letters that name a user in the clear."""
         users, message_ids = frozenset(self.users), set()
-        for batch in self.warehouse.batches(statement("forget_letters", own=SQL)):
+        for batch in self.warehouse.batches(statement("forget_letters", folder=SQL)):
             for row in batch.to_pylist():
                 attributes = json.loads(row["attributes"] or "{}").values()
                 texts = suppression.texts_of(row["raw"] or b"", attributes)
@@ -454,7 +454,7 @@ class Work:
         """Count the users' events in the export; None where there is none."""
         if not self.warehouse.settings.ga4_dataset:
             return None
-        sql = statement("forget_export_events", own=SQL)
+        sql = statement("forget_export_events", folder=SQL)
         with contextlib.suppress(MissingTable):
             return sum(
                 int(self.warehouse.rows(sql, {"user_ids": users})[0]["events"])
@@ -487,7 +487,7 @@ def about(table: Table, source: str, name: str) -> str:
         )
     return statement(
         name,
-        own=SQL,
+        folder=SQL,
         some_table=table.stored,
         every_partition=f"{table.partition} >= DATE '1970-01-01'",
         is_about_users=is_about_users,

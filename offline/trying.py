@@ -81,7 +81,7 @@ def _read(target: str) -> pa.Table:
     environment = {"GOOGLE_CLOUD_PROJECT": match[1], **os.environ}
     settings = Settings.from_environment(environment)
     own = Path(__file__).parent
-    sql = statement("first_look_rows", own=own, some_table=f"`{target}`")
+    sql = statement("first_look_rows", folder=own, some_table=f"`{target}`")
     try:
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
             location, rows, size = warehouse.size_of(target)

@@ -54,70 +54,78 @@ class Line(NamedTuple):
     text: str
 
 
-def statement(name: str, *, own: Any = None, **parts: str) -> str:
+def statement(name: str, *, folder: Any = None, **parts: str) -> str:
     """
     Return the text of a statement, with its includes.
 
     Args:
         name: Name of the statement, without ``.sql``.
-        own: A folder that is searched before ``FOLDERS``.
+        folder: One that is searched before ``FOLDERS``.
         parts: The text of each part.
 
     Raises:
         UseCaseError: There is no such file, or it is not UTF-8.
     """
-    text = joined(lines(name, own=own))
+    text = joined(lines(name, folder=folder))
     return _PART.sub(lambda word: parts.get(word[1], word[0]), text)
 
 
-def joined(found: Iterable[Line]) -> str:
+def joined(lines: Iterable[Line]) -> str:
     """Return the text that has these lines."""
-    return "".join(f"{line.text}\n" for line in found)
+    return "".join(f"{line.text}\n" for line in lines)
 
 
 def lines(
     name: str,
     *,
-    own: Any = None,
-    around: Mapping[str, tuple[str, str]] | None = None,
-    renamed: Mapping[str, str] | None = None,
-    within: tuple[str, ...] = (),
+    folder: Any = None,
+    wrappers: Mapping[str, tuple[str, str]] | None = None,
+    file_names: Mapping[str, str] | None = None,
+    include_stack: tuple[str, ...] = (),
 ) -> Iterator[Line]:
     """
     Yield the lines of a statement, as ``statement`` has them.
 
     Args:
-        around: Texts that stand before and after a statement, by its name.
-        renamed: Names of the files of statements that have other names.
-        within: The statements that include this one.
+        folder: As of ``statement``.
+        wrappers: Texts that stand before and after a statement, by its name.
+        file_names: Names of the files of statements that have other names.
+        include_stack: The statements that include this one.
 
     Raises:
         UseCaseError: As ``statement``; or one includes itself.
     """
-    folders = [_PACKAGE / folder for folder in FOLDERS]
-    stem = (renamed or {}).get(name, name)
-    for folder in folders if own is None else [own, *folders]:
-        if found := _found(folder, stem):
+    searched = [_PACKAGE / package for package in FOLDERS]
+    if folder is not None:
+        searched.insert(0, folder)
+    stem = (file_names or {}).get(name, name)
+    for parent in searched:
+        written = _found(parent, stem)
+        if written:
             break
     else:
         raise UseCaseError(f"there is no file {stem}.sql")
-    file, first, whole = found
+    file, first, body = written
     use_case, _, short = stem.rpartition("/")
     if use_case:
         # A statement of another use case includes that use case's own parts.
-        own = folder / use_case
-    before, after = (around or {}).get(name, ("", ""))
+        folder = parent / use_case
+    before, after = (wrappers or {}).get(name, ("", ""))
     for text in split(before):
         yield Line(short, file, first, text)
     # A statement that includes it continues after its end.
-    whole = whole.rstrip().removesuffix(";")
-    for number, line in enumerate(split(whole), start=first):
-        if include := _INCLUDE.fullmatch(line):
-            if include[1] in (*within, name):
+    body = body.rstrip().removesuffix(";")
+    for number, line in enumerate(split(body), start=first):
+        include = _INCLUDE.fullmatch(line)
+        if include:
+            if include[1] in (*include_stack, name):
                 raise UseCaseError(f"{file}:{number} includes itself")
-            inner = (*within, name)
             yield from lines(
-                include[1], own=own, around=around, renamed=renamed, within=inner
+                include[1],
+                folder=folder,
+                wrappers=wrappers,
+                file_names=file_names,
+                include_stack=(*include_stack, name),
             )
         else:
             yield Line(short, file, number, line)
@@ -137,8 +145,9 @@ def split(text: str) -> list[str]:
 
 def _found(folder: Any, name: str) -> tuple[str, int, str] | None:
     """Return a statement's file, its first line there and its text, if there is one."""
-    if found := _short(folder).get(name):
-        return found
+    short = _short(folder).get(name)
+    if short:
+        return short
     if (folder / f"{name}.sql").is_file():
         return f"{folder.name}/{name}.sql", 1, read(folder, f"{name}.sql")
     return None
@@ -149,19 +158,22 @@ def _short(folder: Any) -> dict[str, tuple[str, int, str]]:
     """Return what ``_found`` returns of the short statements of a folder, by name."""
     if not (folder / SHARED_FILE).is_file():
         return {}
-    whole = read(folder, SHARED_FILE)
-    found = {}
-    for one in _NAMED.finditer(whole):
-        first = whole.count("\n", 0, one.start("text")) + 1
-        found[one["name"]] = f"{folder.name}/{SHARED_FILE}", first, one["text"]
-    return found
+    shared = read(folder, SHARED_FILE)
+    by_name = {}
+    for match in _NAMED.finditer(shared):
+        first = shared.count("\n", 0, match.start("text")) + 1
+        by_name[match["name"]] = f"{folder.name}/{SHARED_FILE}", first, match["text"]
+    return by_name
 
 
 def names(folder: Any) -> list[str]:
     """Return the names of the statements that are written in a folder."""
-    files = sorted(one.name for one in folder.iterdir() if one.name.endswith(".sql"))
-    own = [file.removesuffix(".sql") for file in files if file != SHARED_FILE]
-    return [*own, *_short(folder)]
+    stems = []
+    for file in sorted(path.name for path in folder.iterdir()):
+        if file.endswith(".sql") and file != SHARED_FILE:
+            stems.append(file.removesuffix(".sql"))
+    stems.extend(_short(folder))
+    return stems
 
 
 def read(folder: Any, file: str) -> str:

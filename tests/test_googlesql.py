@@ -136,7 +136,7 @@ def written(name: str) -> dict[str, list[Line]]:
     found = {one: [*use_case.lines(one)] for one in known - PUT_TOGETHER}
     if use_case.reads_export:
         others = OFFLINE.keys() - PUT_TOGETHER
-        found |= {one: [*lines(one, own=OFFLINE[one])] for one in others}
+        found |= {one: [*lines(one, folder=OFFLINE[one])] for one in others}
     parts = {
         (line.file, line.statement)
         for one in found
@@ -184,7 +184,7 @@ def test_what_forgets_a_user_is_taken_by_googles_own_analyzer(relations, table, 
 
 def test_what_forgets_a_user_of_the_export_is_taken_by_googles_own_analyzer(relations):
     """It is printed, for whoever owns the export, and never run by us."""
-    script = statement("forget_ga4_export", own=ROOT / "offline")
+    script = statement("forget_ga4_export", folder=ROOT / "offline")
     # The analyzer knows no datasets: a name is one word.
     script = re.sub(r"export_dataset\.[\w.%]+", r"`\g<0>`", script)
     tables, delete = re.findall(r"SELECT[^)]*\)|DELETE[^']*", script)

@@ -57,9 +57,9 @@ class TestAStatement:
             labels="-- include: ga4_purchase/labels.sql",
             label_transactions="of this folder",
         )
-        theirs = statement("labels", own=folders.FOLDER / "ga4_purchase")
+        theirs = statement("labels", folder=folders.FOLDER / "ga4_purchase")
 
-        assert statement("labels", own=folder) == theirs
+        assert statement("labels", folder=folder) == theirs
 
     @pytest.mark.parametrize(
         ("outer", "complete"),
@@ -80,22 +80,22 @@ class TestAStatement:
             outer=outer, middle="a,\n-- include: inner.sql\nc", inner="b,", part=PART
         )
 
-        assert statement("outer", own=folder) == complete
+        assert statement("outer", folder=folder) == complete
 
     def test_a_statement_is_the_use_case_s_own_before_the_shared_one(self, own):
         """Of itself, and of a part of what it shares."""
         folder = own(event_sums="own sums")
 
-        assert statement("event_sums", own=folder) == "own sums\n"
-        assert statement("lookup", own=folder) == statement("lookup")
-        assert "own sums" in statement("stream_features", own=folder)
+        assert statement("event_sums", folder=folder) == "own sums\n"
+        assert statement("lookup", folder=folder) == statement("lookup")
+        assert "own sums" in statement("stream_features", folder=folder)
         assert "own sums" not in statement("stream_features")
 
     def test_a_statement_has_lines_as_sql_has_them(self, own):
         """Defect: a text in quotes was cut in two at another character of Unicode."""
         folder = own(outer="SELECT 'a\u2028b\u2029c\x0cd'\n")
 
-        assert statement("outer", own=folder) == "SELECT 'a\u2028b\u2029c\x0cd'\n"
+        assert statement("outer", folder=folder) == "SELECT 'a\u2028b\u2029c\x0cd'\n"
 
     def test_a_short_statement_is_in_the_file_of_its_folder(self, own):
         """Its lines say where they are: an analyzer's errors name them."""
@@ -104,8 +104,8 @@ class TestAStatement:
         )
         file = f"{folder.name}/statements.sql"
 
-        assert statement("one", own=folder) == "SELECT 1\n"
-        assert [*statements.lines("two", own=folder)] == [
+        assert statement("one", folder=folder) == "SELECT 1\n"
+        assert [*statements.lines("two", folder=folder)] == [
             ("two", file, 4, "SELECT"),
             ("two", file, 5, "  2"),
         ]
@@ -128,7 +128,7 @@ class TestAStatement:
         )
 
         with pytest.raises(UseCaseError, match=told):
-            statement(name, own=folder)
+            statement(name, folder=folder)
 
 
 @cache
@@ -139,10 +139,10 @@ def every_statement() -> dict[str, str]:
         own = resources.files(usecases) / use_case
         for name in {*NAMES, *statements.names(own)}:
             with suppress(UseCaseError):
-                texts[f"{use_case}/{name}"] = statement(name, own=own)
+                texts[f"{use_case}/{name}"] = statement(name, folder=own)
     for folder in OFFLINE:
         for name in statements.names(folder):
-            texts[f"{folder.name}/{name}"] = statement(name, own=folder)
+            texts[f"{folder.name}/{name}"] = statement(name, folder=folder)
     return {
         # A part of a statement is none; what it is a part of has it.
         name: text

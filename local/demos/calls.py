@@ -29,7 +29,7 @@ POLL_S = 2.0
 
 def rows(warehouse: Warehouse, name: str, **parameters: Any) -> list[dict[str, Any]]:
     """Return the rows of a statement of the demo or the product."""
-    result = warehouse.rows(statement(name, own=FOLDER), parameters)
+    result = warehouse.rows(statement(name, folder=FOLDER), parameters)
     return [dict(row.items()) for row in result]
 
 

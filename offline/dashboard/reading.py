@@ -90,7 +90,7 @@ def read(
         PropensityError: BigQuery did not answer, or refuses.
     """
     for name in TITLES:
-        sql, parameters = statement(name, own=SQL), window.parameters(name)
+        sql, parameters = statement(name, folder=SQL), window.parameters(name)
         before, scanned = warehouse.bytes_billed, 0
         rows: Sequence[Row] = ()
         missing = ""

@@ -167,7 +167,7 @@ def check_user_ids(exam: Examination) -> Iterator[Finding]:
         window = use_case.window(exam.settings, [today])
         if window.get("user_column") not in ("user_id", "person"):
             continue
-        sql = statement("shared_ids", own=dead_letters.SQL)
+        sql = statement("shared_ids", folder=dead_letters.SQL)
         [row] = exam.warehouse.rows(sql, {**window, "user_column": "person"})
         if row["ids"]:
             yield Finding(

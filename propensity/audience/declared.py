@@ -152,13 +152,15 @@ class DeclaredAudience(Struct, frozen=True):
     def statement(self, name: str, use_case: UseCase) -> str:
         """Return a statement about all who may be members, as far as its SQL lets."""
         # The file's own statement replaces the default one.
-        renamed = {"eligible": self.name} if self.sql_file.is_file() else {}
-        around = (
+        file_names = {"eligible": self.name} if self.sql_file.is_file() else {}
+        wrappers = (
             {"eligible": declaration.with_sources(use_case.tables("features"))}
-            if renamed
+            if file_names
             else {}
         )
-        lines = statements.lines(name, own=self.folder, around=around, renamed=renamed)
+        lines = statements.lines(
+            name, folder=self.folder, wrappers=wrappers, file_names=file_names
+        )
         return statements.joined(lines)
 
 

@@ -191,8 +191,8 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     def lines(self, name: str) -> Iterator[Line]:
         """Yield the lines of ``statement``, and where each is written."""
         names = ("features", "labels", "days", "converter_amounts")
-        around = {key: declaration.with_sources(self.tables(key)) for key in names}
-        return statements.lines(name, own=self.folder, around=around)
+        wrappers = {key: declaration.with_sources(self.tables(key)) for key in names}
+        return statements.lines(name, folder=self.folder, wrappers=wrappers)
 
     def tables(self, name: str) -> dict[str, str]:
         """Return the SQL of the own tables that a statement reads, by name there."""

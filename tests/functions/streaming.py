@@ -144,7 +144,7 @@ def changed(site: Deployment, **extra: str) -> Iterator[Deployment]:
 def streamed_features(site: Deployment) -> dict[str, dict[str, Any]]:
     """Return what the view says of each user."""
     return by_user(
-        site, statement("streamed_features", own=DEMO_SQL), {"use_case": STREAMED}
+        site, statement("streamed_features", folder=DEMO_SQL), {"use_case": STREAMED}
     )
 
 

@@ -197,7 +197,7 @@ def readings(rows: Mapping[str, Sequence[Row]], **missing: str) -> dict[str, Rea
     return {
         name: Reading(
             name=name,
-            text=statement(name, own=SQL),
+            text=statement(name, folder=SQL),
             rows=rows.get(name, ()),
             missing=missing.get(name, ""),
         )

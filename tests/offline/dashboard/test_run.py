@@ -81,7 +81,9 @@ class TestStatements:
         beside it: it has no system variables."""
         for name in TITLES:
             text = reading.filled(
-                statement(name, own=SQL), WINDOW.parameters(name), deployment.warehouse
+                statement(name, folder=SQL),
+                WINDOW.parameters(name),
+                deployment.warehouse,
             )
             _, dataset, *lines = text.splitlines()
 
