@@ -74,7 +74,8 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Exit:
         """Run the function, print its answer or the failure, and return the code."""
-        as_json, name = ctx.params.pop("as_json"), ctx.command_path
+        as_json = ctx.params.pop("as_json")
+        name = ctx.command_path
         try:
             stdout = sys.stderr if as_json else sys.stdout
             with contextlib.redirect_stdout(stdout), showing(sys.stderr), step(name):

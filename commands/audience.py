@@ -151,7 +151,8 @@ def end(
     from propensity.gcp import secrets
     from propensity.registry.deployment import opened
 
-    answers, failed = [], False
+    answers = []
+    failed = False
     with opened(use_case) as deployment:
         secret = secrets.reader(deployment.settings)
         for some in listed(deployment):

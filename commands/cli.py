@@ -18,8 +18,12 @@ from commands.answers import Exit, example, fail
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
     "A deployment": (
-        *(deployment.versions, deployment.promote, deployment.rollback),
-        *(deployment.pin, deployment.dashboard, deployment.doctor),
+        deployment.versions,
+        deployment.promote,
+        deployment.rollback,
+        deployment.pin,
+        deployment.dashboard,
+        deployment.doctor,
     ),
     "Data": (data.load, data.forget, data.dead_letters, audience.audience),
     "Use cases": (usecases.trying, usecases.usecase, usecases.build_preprocessor),

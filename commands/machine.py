@@ -136,7 +136,8 @@ def enter_state(name: str | None) -> State:
     if len(up) != 1:
         names = ", ".join(state.name for state in up)
         if up:
-            problem, hint = f"several states are running: {names}", "Choose by --state"
+            problem = f"several states are running: {names}"
+            hint = "Choose by --state"
         else:
             problem = f"{name or 'Propensity'} is not running on this machine"
             hint = "Start it with `make up`"

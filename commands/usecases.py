@@ -193,7 +193,8 @@ def list_usecases() -> Any:
 
     rows = []
     for name in usecases.names():
-        title, fault = "", ""
+        title = ""
+        fault = ""
         try:
             title = usecases.load(name).title
         except UseCaseError as error:

@@ -85,7 +85,8 @@ def replay(settings: Settings, *, is_dry: bool = False) -> dict[str, Any]:
     Raises:
         PropensityError: Pub/Sub failed. What was sent by then is acknowledged.
     """
-    sent, left_out = Counter[str](), Counter[str]()
+    sent = Counter[str]()
+    left_out = Counter[str]()
     with _subscription(settings) as subscription:
         while (pulled := subscription.pull(PULLED)) is not None:
             by_topic: dict[str, list[Any]] = {}
@@ -121,7 +122,8 @@ def replay_refused(
     Raises:
         PropensityError: BigQuery or Pub/Sub failed.
     """
-    sent, left_out = Counter[str](), Counter[str]()
+    sent = Counter[str]()
+    left_out = Counter[str]()
     to = settings.prefixed(EVENTS)
     parameters = {
         "since": since,
@@ -137,7 +139,8 @@ def replay_refused(
                 if row["raw"] is None:
                     left_out["its payload was not kept"] += 1
                     continue
-                data, own = row["raw"], json.loads(row["attributes"] or "{}")
+                data = row["raw"]
+                own = json.loads(row["attributes"] or "{}")
                 messages.append((data, identified(data, own, row["message_id"])))
             if messages and not is_dry:
                 publish(settings, to, messages)

@@ -95,7 +95,8 @@ def run(
         work = Work(warehouse, artifacts, [*users, *browsers], use_case, loaded)
         if is_dry:
             work.find_receivers()
-            before, after = work.everywhere(is_search=True), Counter[Place]()
+            before = work.everywhere(is_search=True)
+            after = Counter[Place]()
         else:
             if is_suppressing:
                 work.suppress()
@@ -221,7 +222,8 @@ def allow_again(
     wrong = list[UseCaseError]()
     loaded = usecases.loaded(wrong.append, _names(use_case))
     parameters = {"use_case": use_case or EVERYWHERE}
-    removed, notes = 0, [error.message for error in wrong]
+    removed = 0
+    notes = [error.message for error in wrong]
     with connected(settings) as (artifacts, warehouse):
         suppression.read(warehouse)
         browsers = browsers_of(warehouse, users, loaded)
@@ -276,8 +278,10 @@ class Work:
 
     def suppress(self) -> None:
         """Add the users to the list of suppressed users, unless they are on it."""
-        key, table = self.warehouse.settings.suppression_key, tables.SUPPRESSED_USERS
-        use_case, now = self.use_case or EVERYWHERE, SYSTEM.now()
+        key = self.warehouse.settings.suppression_key
+        table = tables.SUPPRESSED_USERS
+        use_case = self.use_case or EVERYWHERE
+        now = SYSTEM.now()
         index.check_key(self.artifacts, key)
         self.warehouse.create(table)
         known = suppression.read(self.warehouse)
@@ -338,7 +342,8 @@ class Work:
             folder = "/".join(parts[: 1 if parts[0] == "models" else 2])
             kind = "objects" if generation.is_live else "noncurrent objects"
             if generation.name.startswith(INDEXES):
-                kind, has_users = "indexes", self._index(generation, is_search)
+                kind = "indexes"
+                has_users = self._index(generation, is_search)
             elif generation.name.endswith(".parquet"):
                 has_users = self._parquet(generation, is_search)
             else:
@@ -384,7 +389,8 @@ class Work:
 
     def _refused(self) -> list[str]:
         """Return the ids of dead letters that name a user in the clear."""
-        users, message_ids = frozenset(self.users), set()
+        users = frozenset(self.users)
+        message_ids = set()
         for batch in self.warehouse.batches(statement("forget_letters", folder=SQL)):
             for row in batch.to_pylist():
                 attributes = json.loads(row["attributes"] or "{}").values()
@@ -401,7 +407,8 @@ class Work:
 
         One that another program writes meanwhile is found by the second search.
         """
-        name, number = generation.name, generation.generation
+        name = generation.name
+        number = generation.generation
         try:
             with self.artifacts.opened(name, generation=number) as content:
                 file = pq.ParquetFile(content)
@@ -434,7 +441,8 @@ class Work:
         is_pointer = generation.name == pointer_name(use_case)
         if is_pointer or self.use_case not in ("", use_case):
             return False
-        name, number = generation.name, generation.generation
+        name = generation.name
+        number = generation.generation
         found = self.artifacts.find(name, generation=number)
         if found is None or not index_has(found.data, self.users):
             return False

@@ -44,8 +44,10 @@ MODELS = Path(__file__).resolve().parent / "models"
 USE_CASE = "first_day_churn"
 METADATA = "metadata.json"
 # The names that card.py has; this module imports it only if there is a model to load.
-MODEL, PREPROCESSOR = "model.joblib", "preprocessor.joblib"
-CARD, REPORT = "card.json", "report.html"
+MODEL = "model.joblib"
+PREPROCESSOR = "preprocessor.joblib"
+CARD = "card.json"
+REPORT = "report.html"
 FILES = (MODEL, PREPROCESSOR, CARD)
 _BINARY = "application/octet-stream"
 
@@ -82,7 +84,8 @@ def run(use_case: str, *, is_dry: bool = False) -> dict[str, Any]:
         PropensityError: The model does not fit, or a client failed.
     """
     with opened(use_case) as deployment:
-        registry, settings = deployment.registry, deployment.settings
+        registry = deployment.registry
+        settings = deployment.settings
         if is_dry and registry.champion() is None:
             checked(read(use_case), settings)
             return vars(Outcome(use_case, None, False, "it can be loaded"))

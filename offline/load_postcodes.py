@@ -23,7 +23,8 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 
-POSTCODE, INDEX = "postcode", "socioeconomic_idx"
+POSTCODE = "postcode"
+INDEX = "socioeconomic_idx"
 
 # The longest postcodes of the world have ten. The functions keep the table in memory,
 # every row as wide as the widest.

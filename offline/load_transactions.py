@@ -33,7 +33,9 @@ from propensity.tables import every as tables
 from propensity.usecases import UseCase
 
 EVENT_TIME = "event_time"
-USE_CASE, SOURCE, NO_VERSION = "card_fraud", "loaded", -1
+USE_CASE = "card_fraud"
+SOURCE = "loaded"
+NO_VERSION = -1
 PIECE = 50_000
 
 
@@ -111,7 +113,9 @@ def _inference(use_case: UseCase, row: Mapping[Hashable, Any]) -> dict[str, Any]
 
 def _truth(use_case: UseCase, row: Mapping[Hashable, Any]) -> dict[str, Any]:
     """Return a row of ``truth_events``: received when it was found."""
-    event_id, label, time = row["event_id"], row["label"], row["truth_time"]
+    event_id = row["event_id"]
+    label = row["label"]
+    time = row["truth_time"]
     return {
         "use_case": use_case.name,
         "event_id": event_id,
@@ -145,7 +149,8 @@ def read(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
     if not use_case.scores_events:
         raise SchemaError(f"{use_case.name} scores users; only events can be loaded")
     identity = use_case.entity
-    found_at, outcome = _field(use_case, "truth time"), _field(use_case, "truth")
+    found_at = _field(use_case, "truth time")
+    outcome = _field(use_case, "truth")
     needed = [identity, EVENT_TIME, *use_case.features]
     table = table_files.read(path, needed)
     if not len(table):

@@ -48,7 +48,8 @@ def run(
         Conflict: Another command was quicker.
         RequestError: The version takes force.
     """
-    at, notes = datetime.now(UTC), list[str]()
+    at = datetime.now(UTC)
+    notes = list[str]()
     with opened(use_case) as deployment:
         registry = deployment.registry
         before = champion = registry.champion()

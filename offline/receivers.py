@@ -72,7 +72,8 @@ def taken(
     is_deployed = name in usecases.names()
     result = []
     for row in rows:
-        audience, destination = row["audience"], row["destination"]
+        audience = row["audience"]
+        destination = row["destination"]
         removal = REMOVED
         if destination == BUCKET:
             removal = COPIES

@@ -323,7 +323,8 @@ def typed(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
     Raises:
         SchemaError: A value is none of the type; it names row and column.
     """
-    column, wanted = _plain(table[name]), arrow_type(Column(name, kind, ""))
+    column = _plain(table[name])
+    wanted = arrow_type(Column(name, kind, ""))
     is_read = is_text(column)
     if kind in MOMENTS and not (is_read or pa.types.is_temporal(column.type)):
         raise SchemaError(

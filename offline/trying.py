@@ -68,7 +68,8 @@ def try_file(target: str, *, report: Path, step: Step, **chosen: Any) -> FirstLo
 
 
 def _read(target: str) -> pa.Table:
-    path, match = Path(target), SOURCE_TABLE.fullmatch(target)
+    path = Path(target)
+    match = SOURCE_TABLE.fullmatch(target)
     if path.is_file() or table_files.is_table(path.name):
         return table_files.read(path, [], encoding="cp1252")
     if match is None or match[1] is None:

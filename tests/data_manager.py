@@ -68,7 +68,8 @@ class DataManager(Receiver):
         **faults: Any,
     ) -> None:
         super().__init__(**faults)
-        self._late, self._fails = late, fails
+        self._late = late
+        self._fails = fails
         self.taken: list[Any] = []
         self.validated: list[Any] = []
         # The status of requests by their ids, and how often each was asked for.
@@ -134,7 +135,8 @@ class DataManager(Receiver):
         self.asked[number] += 1
         status, failed = self._statuses[number]
         if self.asked[number] <= self._late:
-            status, failed = "PROCESSING", Counter()
+            status = "PROCESSING"
+            failed = Counter()
         counts = [
             {"reason": f"PROCESSING_ERROR_REASON_{reason}", "recordCount": str(count)}
             for reason, count in sorted(failed.items())

@@ -124,7 +124,8 @@ class Deployment:
         self.stack = Stack(
             emulators.state, options=options, base=emulators.base, functions=()
         )
-        self.project, self.dataset = options.project, options.dataset
+        self.project = options.project
+        self.dataset = options.dataset
         self.ga4_dataset = options.ga4_dataset
         self.extra: Mapping[str, str] = settings
         self.constants: Mapping[str, float] = SMALL
@@ -393,7 +394,8 @@ class Deployment:
 
     def publish(self, topic: str, messages: Iterable[Mapping[str, Any]]) -> list[str]:
         """Publish messages of data and attributes; return their ids."""
-        path, every = self.path(topic), list(messages)
+        path = self.path(topic)
+        every = list(messages)
         return [
             message_id
             for start in range(0, len(every), 500)

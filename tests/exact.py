@@ -43,7 +43,8 @@ def expected_features(
     counted: dict[tuple[Any, ...], tuple[Mapping[str, Any], datetime]] = {}
     registered: dict[str, datetime] = {}
     for event in events:
-        user, time = event["user_id"], _instant(event["event_time"])
+        user = event["user_id"]
+        time = _instant(event["event_time"])
         key = (event.get("use_case"), user, time.date(), event["event_id"])
         counted.setdefault(key, (event, time))
         if event["event_type"] == REGISTRATION:
@@ -52,7 +53,8 @@ def expected_features(
         lambda: {measure: [] for measure in MEASURES.values()}
     )
     for event, time in counted.values():
-        user, event_type = event["user_id"], event["event_type"]
+        user = event["user_id"]
+        event_type = event["event_type"]
         if cut_off is not None and (
             user not in registered or time >= registered[user] + cut_off
         ):

@@ -49,7 +49,8 @@ class Proxy:
         assert urlsplit(upstream).hostname == HOST
         how = {"threaded": True, "request_handler": Quiet}
         self._server = make_server(HOST, 0, self._answer, **how)
-        self.upstream, self.rule = upstream, rule
+        self.upstream = upstream
+        self.rule = rule
         self.asked: list[Asked] = []
         self.url = f"http://{HOST}:{self._server.server_port}"
         self._counting = threading.Lock()
@@ -65,9 +66,11 @@ class Proxy:
     @Request.application
     def _answer(self, request: Request) -> Response:
         # The path as it came: names of objects have escapes.
-        path, headers = request.environ["REQUEST_URI"], request.headers
+        path = request.environ["REQUEST_URI"]
+        headers = request.headers
         with self._counting:
-            number, body = len(self.asked), request.get_data()
+            number = len(self.asked)
+            body = request.get_data()
             asked = Asked(number, request.method, path, body)
             self.asked.append(asked)
         outcome = self.rule(asked)

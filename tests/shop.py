@@ -156,7 +156,8 @@ def unconsented(when: int, generator: np.random.Generator) -> Row:
     denied = {"analytics_storage": "No", "ads_storage": "No"}
     row = event(None, when, params={}, privacy_info=denied, user_id=None)
     if generator.random() < 0.5:
-        row["event_name"], row["items"] = "purchase", []
+        row["event_name"] = "purchase"
+        row["items"] = []
         row["ecommerce"] = {"purchase_revenue": 5.0, "transaction_id": "(not set)"}
     return row
 
@@ -177,7 +178,8 @@ def weekly(first: date, weeks: int) -> list[Row]:
 
     Every fourth user buys in seven weeks of ten, the others in one of twenty.
     """
-    generator, users = np.random.default_rng(7), 160
+    generator = np.random.default_rng(7)
+    users = 160
     rows = []
     for week in range(weeks):
         day = first + week * WEEK

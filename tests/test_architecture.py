@@ -23,8 +23,15 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # room. Rooms on one floor do not know each other.
 FLOORS = (
     {
-        *("clock", "concurrency", "entries", "errors", "folders", "ids"),
-        *("schema", "statements", "timeframe"),
+        "clock",
+        "concurrency",
+        "entries",
+        "errors",
+        "folders",
+        "ids",
+        "schema",
+        "statements",
+        "timeframe",
     },
     {"settings", "models", "pages", "tables"},
     {"drift", "measures", "usecases"},
@@ -72,7 +79,8 @@ def name_of(path: Path) -> str:
 
 def known(parts: list[str], names: Collection[str]) -> str:
     """The module that an import is of; empty where it is not the project's."""
-    whole, outer = ".".join(parts), ".".join(parts[:-1])
+    whole = ".".join(parts)
+    outer = ".".join(parts[:-1])
     return whole if whole in names else outer if outer in names else ""
 
 

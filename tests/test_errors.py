@@ -41,6 +41,10 @@ def test_only_what_may_pass_by_itself_is_retried():
     retryable = {kind.__name__ for kind in CLASSES if kind.retryable}
 
     assert retryable == {
-        *("RunInProgress", "Conflict"),
-        *("Unavailable", "QuotaExceeded", "ExportLate", "AudienceWaits"),
+        "RunInProgress",
+        "Conflict",
+        "Unavailable",
+        "QuotaExceeded",
+        "ExportLate",
+        "AudienceWaits",
     }

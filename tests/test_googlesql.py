@@ -37,11 +37,24 @@ AS_OF = date(2026, 3, 3)
 SETTINGS = Settings(project="p")
 # Python puts these together, and tests of their own have what comes of it.
 PUT_TOGETHER = {
-    *("ga_events", "ga_events_shards", "ga_events_earlier", "source_as_of"),
-    *("first_look_rows", "own_events", "own_events_as_of"),
-    *("analytics_consent", "ads_consent", "meaningless_ids", "export_day"),
-    *("export_value", "export_int64", "export_numeric", "export_string"),
-    *("forget_count", "forget_rows", "forget_ga4_export"),
+    "ga_events",
+    "ga_events_shards",
+    "ga_events_earlier",
+    "source_as_of",
+    "first_look_rows",
+    "own_events",
+    "own_events_as_of",
+    "analytics_consent",
+    "ads_consent",
+    "meaningless_ids",
+    "export_day",
+    "export_value",
+    "export_int64",
+    "export_numeric",
+    "export_string",
+    "forget_count",
+    "forget_rows",
+    "forget_ga4_export",
 }
 # Statements that were analysed, with the types of their parameters.
 TAKEN: set[tuple[str, str]] = set()
@@ -90,7 +103,8 @@ def statements(script: str) -> Iterator[str]:
     start = 0
     for token in sqlglot.tokenize(script + ";", read="bigquery"):
         if token.token_type is sqlglot.TokenType.SEMICOLON:
-            one, start = script[start : token.start], token.end + 1
+            one = script[start : token.start]
+            start = token.end + 1
             code = _COMMENT.sub("", one).strip()
             if code and not _TRANSACTION.fullmatch(code):
                 yield one

@@ -31,18 +31,24 @@ from propensity.statements import names
 from propensity.stream import consumer
 from propensity.tables import every as tables
 
-GIB, TIB = 1024**3, 1024**4
+GIB = 1024**3
+TIB = 1024**4
 TODAY = date(2026, 11, 23)
 SETTINGS = Settings(project="p")
 # BigQuery counts a text with two more bytes: these are an id, and any other.
-ID, TEXT = 38, 18
+ID = 38
+TEXT = 18
 # JSON of an event or of features.
 LONG_TEXTS = {"features", "attributes", "card", "metrics", "raw", "thresholds"}
 WIDTHS = {"BOOL": 1, "NUMERIC": 16, "STRING": TEXT, "BYTES": 600, "JSON": 600}
 DAYS = [TODAY - timedelta(days=n) for n in range(730)]
-WEEKS, MONTHS = DAYS[::7], sorted({day.replace(day=1) for day in DAYS})
-A_DAY, USERS, A_WEEK = 2_000_000, 20_000_000, 5_000_000
-MEMBERS, PLAYER_DAYS = 1_000_000, 300_000
+WEEKS = DAYS[::7]
+MONTHS = sorted({day.replace(day=1) for day in DAYS})
+A_DAY = 2_000_000
+USERS = 20_000_000
+A_WEEK = 5_000_000
+MEMBERS = 1_000_000
+PLAYER_DAYS = 300_000
 
 
 def per(days: list[date], rows: int) -> dict[date | str, int]:
@@ -179,7 +185,8 @@ def test_the_price_of_a_month_counts_every_statement_that_reads_the_export(name)
 
 def test_a_lookup_without_an_index_and_a_score_of_users_stay_small():
     """Each is a query, and there is one a second. BigQuery prunes clusters besides."""
-    shop, players = usecases.load("ga4_purchase"), usecases.load("first_day_churn")
+    shop = usecases.load("ga4_purchase")
+    players = usecases.load("first_day_churn")
 
     assert billed(shop, "lookup") < 4 * GIB
     assert billed(players, "stream_rows") < 4 * GIB

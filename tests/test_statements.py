@@ -23,8 +23,10 @@ ROOT = Path(__file__).parents[1]
 SHARED = [ROOT / "propensity" / folder for folder in statements.FOLDERS]
 NAMES = [name for folder in SHARED for name in statements.names(folder)]
 OFFLINE = [
-    *(ROOT / "offline", ROOT / "offline/dashboard"),
-    *(ROOT / "local/demos", ROOT / "local/exports"),
+    ROOT / "offline",
+    ROOT / "offline/dashboard",
+    ROOT / "local/demos",
+    ROOT / "local/exports",
 ]
 PART = r"'\1 \g<0> \n'"
 # Whoever reads it says which days are meant.
@@ -207,6 +209,10 @@ class TestThePartitionFilter:
     ):
         """Streams, their logs, and the history of all predictions."""
         assert set(DAY_OF) == {
-            *("stream_events", "inference_log", "truth_events", "dead_letters"),
-            *("ma_predictions_runs", "ma_predictions_history"),
+            "stream_events",
+            "inference_log",
+            "truth_events",
+            "dead_letters",
+            "ma_predictions_runs",
+            "ma_predictions_history",
         }

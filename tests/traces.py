@@ -50,7 +50,8 @@ def traces(
     client: bigquery.Client, dataset: str, bucket: storage.Bucket, *users: str
 ) -> set[str]:
     """Return the tables and objects that have one of some users, and views by rows."""
-    forms, found = set().union(*map(forms_of, users)), set()
+    forms = set().union(*map(forms_of, users))
+    found = set()
     for listed in client.list_tables(dataset):
         name = listed.table_id
         view = f"SELECT * FROM `{dataset}.{name}`"

@@ -21,7 +21,8 @@ from propensity.runs.report import report_name
 from propensity.settings import Settings
 
 # Runs are late after two weeks, or two horizons that are shorter.
-LATE, WEEK_DAYS = 2, 7
+LATE = 2
+WEEK_DAYS = 7
 # Newest weeks of a use case whose reports are copied.
 REPORTS = 40
 # Someone who may write reports could put a script into one. The first policy in a file
@@ -234,7 +235,8 @@ class Case:
 
 def _derived(row: Row) -> dict[str, Any]:
     """Return what templates read of an evaluation beside its columns."""
-    recall, alerted = row["recall_at_budget"], row["alerted"]
+    recall = row["recall_at_budget"]
+    alerted = row["alerted"]
     right = row["alerted_conversions"]
     return {
         "missed": None if recall is None else (1 - recall) * row["conversions"],
@@ -254,7 +256,9 @@ def find(
     use_case = usecases.load(name).with_label_event(settings)
     rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
     weeks = [*dict.fromkeys(row["week"] for row in rows)][:REPORTS]
-    champion, reports, damage = None, dict[date, str](), ""
+    champion = None
+    reports = dict[date, str]()
+    damage = ""
     try:
         champion = Registry(artifacts, name).champion()
         reports = _reports(name, weeks, artifacts)
@@ -275,7 +279,8 @@ def find(
 
 
 def _reports(name: str, weeks: Sequence[date], artifacts: Artifacts) -> dict[date, str]:
-    reports, there = {}, {*artifacts.names(f"reports/{name}/")}
+    reports = {}
+    there = {*artifacts.names(f"reports/{name}/")}
     for week in weeks:
         file = report_name(name, week)
         if file in there and (stored := artifacts.find(file)):

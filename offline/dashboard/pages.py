@@ -55,7 +55,8 @@ def lines(
     first, *beside = columns
     if not any(present(value) for value in values(first)):
         return None
-    low, high = values(f"{first}_low"), values(f"{first}_high")
+    low = values(f"{first}_low")
+    high = values(f"{first}_high")
     front = Line(name=first, y=values(first), low=low, high=high)
     behind = [Line(name=one, y=values(one), style=others) for one in beside]
     return lines_svg(

@@ -90,8 +90,10 @@ def read(
         PropensityError: BigQuery did not answer, or refuses.
     """
     for name in TITLES:
-        sql, parameters = statement(name, folder=SQL), window.parameters(name)
-        before, scanned = warehouse.bytes_billed, 0
+        sql = statement(name, folder=SQL)
+        parameters = window.parameters(name)
+        before = warehouse.bytes_billed
+        scanned = 0
         rows: Sequence[Row] = ()
         missing = ""
         try:

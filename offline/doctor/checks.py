@@ -137,7 +137,8 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
             f"{LINKS}, and switch on the daily export (locally: make demo)",
         )
         return
-    begun, newest = min(days), max(days)
+    begun = min(days)
+    newest = max(days)
     # The table of the day that follows has been awaited since that day ended.
     is_late = exam.now - midnight(newest + 2 * DAY) > EXPORT_LATE
     if is_late and not exam.is_local:
@@ -207,7 +208,8 @@ def check_sources(exam: Examination) -> Iterator[Finding]:
 def check_champions(exam: Examination) -> Iterator[Finding]:
     """Whether champions are recorded, unaltered and loadable here."""
     for use_case in exam.use_cases:
-        name, registry = use_case.name, Registry(exam.artifacts, use_case.name)
+        name = use_case.name
+        registry = Registry(exam.artifacts, use_case.name)
         repair = (
             f"restore the object's earlier generation, or delete {registry.pointer} "
             f"and run `propensity promote VERSION --use-case {name}`"
@@ -321,7 +323,8 @@ def check_runs(exam: Examination) -> Iterator[Finding]:
     """Yield runs that did not begin in time, or did not end."""
     newest = newest_runs(exam.artifacts)
     for function in functions.load():
-        schedule, kind = function.schedule, KINDS.get(function.target)
+        schedule = function.schedule
+        kind = KINDS.get(function.target)
         if schedule is None or kind is None:
             continue
         called_for = schedule.called_for(exam.use_cases)
@@ -342,11 +345,13 @@ def check_runs(exam: Examination) -> Iterator[Finding]:
 
 
 def _check_ended(exam: Examination, run: str, lease: LeaseFile) -> Iterator[Finding]:
-    state, error = lease.state, lease.error or "no reason"
+    state = lease.state
+    error = lease.error or "no reason"
     # A lease has the name of the class, docs/operate.md goes by the code.
     code = getattr(getattr(errors, error, None), "code", "")
     log = f"see the log of {run.partition(' ')[0]} of that run"
-    minutes, since = exam.settings.export_wait_minutes, lease.waiting_since
+    minutes = exam.settings.export_wait_minutes
+    since = lease.waiting_since
     # One that failed for another reason may have waited before.
     waits = code == ExportLate.code and bool(
         since and since > exam.now - timedelta(minutes=minutes)

@@ -172,6 +172,7 @@ def run(
         )
     report.findings[:0] = wrong
     for process in ended:
-        what, advice = f"{process} has ended", "run `make down`, then `make up`"
+        what = f"{process} has ended"
+        advice = "run `make down`, then `make up`"
         report.findings.append(Finding(what, advice, check="processes"))
     return report

@@ -326,7 +326,8 @@ def _rows(
     """Return a statement's rows, by date and user, on events before a day, or all."""
     end = math.inf if until is None else midnight(until).timestamp() * 1e6
     seen = [row for row in events if row["event_timestamp"] < end]
-    settings, statement = sandbox.warehouse.settings, use_case.statement(name)
+    settings = sandbox.warehouse.settings
+    statement = use_case.statement(name)
     if VIEW in statement:
         sandbox.load(seen)
         view = ga4.events_view(settings.export, require="false")
@@ -345,7 +346,8 @@ def _changed(every: pd.DataFrame, before: pd.DataFrame) -> list[str]:
     """Return the columns that differ; user_id where there are other rows."""
     common = every.index.intersection(before.index)
     changed = [] if len(common) == len(every) == len(before) else ["user_id"]
-    every, before = every.loc[common], before.loc[common]
+    every = every.loc[common]
+    before = before.loc[common]
     for name in before.columns:
         try:
             # Sums of floats differ by their order alone.

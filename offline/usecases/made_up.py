@@ -26,8 +26,14 @@ TICK = timedelta(microseconds=1)
 
 # Names that shops send, in addition to the names in a use case's statements.
 NAMES = (
-    *("session_start", "page_view", "view_item", "add_to_cart", "begin_checkout"),
-    *("purchase", "refund", "sign_up"),
+    "session_start",
+    "page_view",
+    "view_item",
+    "add_to_cart",
+    "begin_checkout",
+    "purchase",
+    "refund",
+    "sign_up",
 )
 _LITERAL = re.compile(r"'([A-Za-z][A-Za-z0-9_]{0,39})'")
 
@@ -38,7 +44,8 @@ def events(use_case: UseCase, as_of: date) -> list[dict[str, Any]]:
     files = [file.name for file in folder.iterdir() if file.name.endswith(".sql")]
     texts = (statements.read(folder, file) for file in files)
     named = {*_LITERAL.findall("".join(texts)), *map(str, use_case.parameters.values())}
-    start, end = midnight(as_of), midnight(as_of) + DAY * use_case.horizon_days
+    start = midnight(as_of)
+    end = midnight(as_of) + DAY * use_case.horizon_days
     lookback = use_case.lookback_days
     generator = np.random.default_rng(7)
     rows = []

@@ -22,7 +22,8 @@ from propensity.ids import NAME, NAME_RULE, is_event_name
 from propensity.usecases.declaration import Events
 
 TEMPLATES = Path(__file__).parent / "templates"
-EVENT, CHURN = "event", "churn"
+EVENT = "event"
+CHURN = "churn"
 PURCHASE = "purchase"
 # Spans of the lookback that features count by themselves, in days before the date.
 WINDOWS = (7, 28)
@@ -71,7 +72,8 @@ def write(
         problem = f"{name} already exists. Choose another name or remove it"
         raise RequestError(problem, field="name")
     if events is None:
-        statements, parts = _parts("export.sql"), _of_export(str(label_event))
+        statements = _parts("export.sql")
+        parts = _of_export(str(label_event))
     else:
         statements = _parts("events.sql")
         parts = _of_events(events, label_event, counts, lookback_days)
@@ -215,7 +217,8 @@ def _of_source(table: str | None, user: str) -> dict[str, str]:
         names = ("source", "source_features", "source_columns", "source_join")
         return dict.fromkeys(names, "")
     name = re.sub(r"\W", "_", table.rpartition(".")[2]).lower()
-    text, join = _parts("parts.toml")["source"], _parts("export.sql")["source"]
+    text = _parts("parts.toml")["source"]
+    join = _parts("export.sql")["source"]
     return {
         "source": text.substitute(name=name, table=table),
         "source_features": f'{name}_points = "number"\n{name}_tier = "category"\n',

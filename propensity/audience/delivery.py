@@ -43,7 +43,9 @@ from propensity.schema import ROWS_AT_ONCE, rows_of
 from propensity.statements import statement
 from propensity.tables.audiences import AUDIENCE_LEDGER, Delivery
 
-PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
+PENDING = "pending"
+ACCEPTED = "accepted"
+REJECTED = "rejected"
 SUPPRESSED = "suppressed, and not sent"
 MAYBE_ARRIVED = "not sent again, but an earlier try may have arrived"
 # Ten users refused in a row end a delivery, because its file must be at fault.
@@ -82,7 +84,8 @@ class Ledger:
     @property
     def about(self) -> dict[str, object]:
         """Its audience and destination, with the numbers of members."""
-        members, treated = len(self.audience.members), len(self.audience.treated)
+        members = len(self.audience.members)
+        treated = len(self.audience.treated)
         return {**self.key, "members": members, "held_out": members - treated}
 
     def recorded(self) -> list[Delivery]:
@@ -160,7 +163,8 @@ class Ledger:
         Returns:
             How many users it still says nothing of, as of all dates.
         """
-        outcome_of, waiting = cache(self.destination.outcome), 0
+        outcome_of = cache(self.destination.outcome)
+        waiting = 0
         for row in recorded:
             if row.status != PENDING or row.receipt is None:
                 continue
@@ -188,7 +192,8 @@ def account(deployment: Deployment, audience: str) -> dict[str, object]:
     Raises:
         RequestError: There is no audience of this name.
     """
-    name, found = deployment.use_case.name, dict[str, object]()
+    name = deployment.use_case.name
+    found = dict[str, object]()
     statements = {"members": "audience_selections", "users": "audience_deliveries"}
     for key, file in statements.items():
         rows = deployment.rows(file, audience=audience)
@@ -204,7 +209,8 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
 
     Those that are pending in the ledger have the users, and so the key, that they had.
     """
-    audience, destination = ledger.audience, ledger.destination
+    audience = ledger.audience
+    destination = ledger.destination
     known = {member.user_id: member for member in audience.members}
     listed = ledger.listed() if REMOVE in destination.actions else []
     removable = {member.user_id: member for member in listed}
@@ -213,7 +219,9 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
     groups = defaultdict[tuple[str, str], list[Member]](list)
     refused = {row.request for row in recorded if row.status == PENDING and row.reason}
     for row in recorded:
-        action, user, key = row.action, row.user_id, row.request
+        action = row.action
+        user = row.user_id
+        key = row.request
         if row.as_of != audience.as_of:
             continue
         done.add((action, user))

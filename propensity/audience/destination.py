@@ -17,7 +17,8 @@ from functools import cached_property
 from propensity.audience.members import Audience, Member
 from propensity.errors import PropensityError, RequestError
 
-ADD, REMOVE = "add", "remove"
+ADD = "add"
+REMOVE = "remove"
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,8 @@ def end(
         UseCaseError, SettingsError, MissingTable, Unavailable: As named; nothing was
             sent.
     """
-    artifacts, name = deployment.artifacts, deployment.use_case.name
+    artifacts = deployment.artifacts
+    name = deployment.use_case.name
     with leased(artifacts, name, f"audience-{some.audience}", clock=clock.now) as lease:
         as_of = _date(deployment, some)
         destination: Destination = ByHand(some.destination)

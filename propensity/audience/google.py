@@ -40,11 +40,13 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
     from propensity.usecases import UseCase
 
-ANALYTICS, ADS = "GOOGLE_ANALYTICS_PROPERTY", "GOOGLE_ADS"
+ANALYTICS = "GOOGLE_ANALYTICS_PROPERTY"
+ADS = "GOOGLE_ADS"
 # Values of PROPENSITY_REQUIRE_CONSENT by which all users have consented to ads.
 ADS_CONSENTS = ("ads_storage", "both")
 # Google takes no more in a request.
-EVENTS, MEMBERS = 2_000, 10_000
+EVENTS = 2_000
+MEMBERS = 10_000
 _OWN = "_|firebase_|ga_|google_|first_open|first_visit|user_id$"
 _PROPERTY = rf"^(?!{_OWN})[A-Za-z][A-Za-z0-9_]{{0,23}}\Z"
 _TARGETS = {ANALYTICS: r"G-[A-Z0-9]+", ADS: r"\d+"}
@@ -151,7 +153,9 @@ class Google(Destination):
         Raises:
             ValueError: The file names a column that there is not.
         """
-        self._file, self._api, self._clock = file, api, clock
+        self._file = file
+        self._api = api
+        self._clock = clock
         self.name = file.name
         self._is_events = file.account_type == ANALYTICS
         self.batch = EVENTS if self._is_events else MEMBERS
@@ -184,7 +188,8 @@ class Google(Destination):
             now = self._clock.now()
             check_age(request, _BACKDATED, receiver="Analytics", now=now)
         of = self._event if self._is_events else self._member
-        records, rejected = [], {}
+        records = []
+        rejected = {}
         for member in request.members:
             try:
                 record = of(member, request)
@@ -283,7 +288,8 @@ class Google(Destination):
             raise ValueError("not a client id")
         if re.fullmatch(r"[0-9a-fA-F]{32}", user):
             raise ValueError("an app instance instead of a browser")
-        of, state = request.audience, "in" if request.action == ADD else "out"
+        of = request.audience
+        state = "in" if request.action == ADD else "out"
         delivery = f"{of.name} {of.as_of} {state}"
         values = {
             "audience": of.name,
@@ -313,7 +319,9 @@ class Google(Destination):
         file = self._file
         if not (file.email or file.phone):
             return {"user_id_data": {"user_id": member.user_id}}
-        identifiers, reasons, values = [], [], member.values
+        identifiers = []
+        reasons = []
+        values = member.values
         for column, name, hashing in (
             (file.email, "email_address", hashed_email),
             (file.phone, "phone_number", hashed_phone),

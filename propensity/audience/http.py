@@ -162,12 +162,14 @@ class Http(Destination):
             ValueError: The file cannot be filled in, names no users, or would add those
                 who are to be removed.
         """
-        self.name, self.batch = file.name, file.batch
+        self.name = file.name
+        self.batch = file.batch
         self.rate = file.rate
         form = (file.url, file.method, file.headers, file.body, file.user, file.remove)
         self.form = sha256(msgspec.json.encode(form))
         self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
-        self._file, self._variables = file, variables
+        self._file = file
+        self._variables = variables
         self._columns = columns
         self._clock = clock
         named = values_in([file.user, file.body])
@@ -255,7 +257,8 @@ class Http(Destination):
         self, action: str, members: Sequence[Member], places: Mapping[str, object]
     ) -> tuple[str, str, bytes, dict[str, str]]:
         """Return method, url, body and headers of a request."""
-        file, values = self._file, {**self._variables, **places, "action": action}
+        file = self._file
+        values = {**self._variables, **places, "action": action}
         other = file.remove if file.remove and action == REMOVE else Removal()
         each = []
         for member in members:

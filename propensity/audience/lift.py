@@ -44,7 +44,8 @@ def figures(
         control_share: Share that is held out.
         is_final: Whether no outcome of these users is missing any more.
     """
-    treated, control = GroupSums(is_control=False), GroupSums(is_control=True)
+    treated = GroupSums(is_control=False)
+    control = GroupSums(is_control=True)
     for more in sums:
         if more.is_control:
             control = _added(control, more)
@@ -52,7 +53,8 @@ def figures(
             treated = _added(treated, more)
     difference = lift = least = None
     if treated.users and control.users:
-        bought, anyway = treated.conversions, control.conversions
+        bought = treated.conversions
+        anyway = control.conversions
         difference = rate_difference((bought, treated.users), (anyway, control.users))
         least = detectable(treated, control)
         if anyway:
@@ -81,7 +83,8 @@ def figures(
 
 def _added(total: GroupSums, more: GroupSums) -> GroupSums:
     """Add up sums of a group; amounts are None while none is known."""
-    revenue, squares = total.revenue, total.revenue_squares
+    revenue = total.revenue
+    squares = total.revenue_squares
     if more.revenue is not None:
         revenue = more.revenue + (revenue or 0)
         squares = (more.revenue_squares or 0.0) + (squares or 0.0)
@@ -142,13 +145,15 @@ def mean_difference(treated: GroupSums, control: GroupSums) -> Difference:
 
     It has no interval where a group has less than ``MINIMUM_BUYERS``.
     """
-    means, variance = [], 0.0
+    means = []
+    variance = 0.0
     for group in (treated, control):
         mean = float(group.revenue or 0) / group.users
         squares = (group.revenue_squares or 0.0) / group.users
         means.append(mean)
         variance += max(squares - mean**2, 0.0) / group.users
-    value, half = means[0] - means[1], ERRORS * sqrt(variance)
+    value = means[0] - means[1]
+    half = ERRORS * sqrt(variance)
     if min(treated.conversions, control.conversions) < MINIMUM_BUYERS:
         return Difference(value, None, None)
     return Difference(value, value - half, value + half)

@@ -125,8 +125,10 @@ def find_or_choose(
         ArtifactError, Conflict: As of ``control_of``.
         MissingTable, SettingsError, Unavailable: As named.
     """
-    use_case, warehouse = deployment.use_case, deployment.warehouse
-    declared, day = named.declared, until or now.date()
+    use_case = deployment.use_case
+    warehouse = deployment.warehouse
+    declared = named.declared
+    day = until or now.date()
     if use_case.reads_export:
         check_view(warehouse, use_case)
     as_of, users = _publication(deployment, day)
@@ -196,8 +198,10 @@ def choose(
             users. A threshold is what they were read by. Some were held out before.
         users: Number of users of the publication.
     """
-    members, treated = list[Member](), 0
-    most, paid_for = declared.most(users), declared.paid_for
+    members = list[Member]()
+    treated = 0
+    most = declared.most(users)
+    paid_for = declared.paid_for
     for candidate in candidates:
         # End at the last user who is paid for: with more held-out users behind, a
         # small budget would have too large a control group.
@@ -222,7 +226,8 @@ def most_candidates(
     Args:
         suppressed: How many users are left out after that.
     """
-    most, paid_for = declared.most(users), declared.paid_for
+    most = declared.most(users)
+    paid_for = declared.paid_for
     if paid_for is not None:
         # Too few by chance once in 10^18 times, whatever the budget and the share.
         most = int(1.5 * paid_for / (1 - control.share)) + 1_000
@@ -237,7 +242,8 @@ def _candidates(
     most: int,
 ) -> pa.Table:
     """Read who can be members, the best first, as far as the own statement lets."""
-    use_case, declared = deployment.use_case, named.declared
+    use_case = deployment.use_case
+    declared = named.declared
     order = declared.order
     parameters = {
         **use_case.window(deployment.settings, [as_of]),
@@ -285,7 +291,8 @@ def _candidates(
 
 def _check_drawable(named: DeclaredAudience, rows: pa.Table, control: Control) -> None:
     """Make sure that each candidate has what the control group is drawn by."""
-    column, file = control.by, named.sql_file.name
+    column = control.by
+    file = named.sql_file.name
     if column == USER:
         return
     if column not in rows.column_names:

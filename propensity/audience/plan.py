@@ -73,7 +73,8 @@ def smallest_lift(
     Returns:
         None if they could not even show an effect where all convert.
     """
-    low, high = 0.0, 1 / rate - 1 if rate else 0.0
+    low = 0.0
+    high = 1 / rate - 1 if rate else 0.0
     if members_needed(rate, high, share=share, errors=errors) > members:
         return None
     while high - low > 1e-6 * high:
@@ -130,9 +131,12 @@ def weeks_left(rows: Sequence[Mapping[str, Any]]) -> int | None:
         0 if users suffice and only their outcomes are not final; None if it takes more
         than the weekly looks that a verdict is for, or no new users arrive.
     """
-    newest, before = rows[-1], rows[-1 - RECENT_WEEKS :][0]
-    users, control = _users(newest), newest["control_users"]
-    lift, converted = newest["conversion_lift"], newest["control_conversions"]
+    newest = rows[-1]
+    before = rows[-1 - RECENT_WEEKS :][0]
+    users = _users(newest)
+    control = newest["control_users"]
+    lift = newest["conversion_lift"]
+    converted = newest["control_conversions"]
     if lift is None or not users > control > 0:
         return None
     missing = members_needed(converted / control, lift, share=control / users) - users
@@ -211,7 +215,8 @@ def planned(
     deployment: Deployment, named: DeclaredAudience, audience: Audience
 ) -> Plan:
     """Return the plan of an audience before it is sent."""
-    declared, members = named.declared, audience.members
+    declared = named.declared
+    members = audience.members
     rate = sum(member.probability or 0.0 for member in members) / max(len(members), 1)
     new_a_week = _new_a_week(deployment, named, audience)
     weeks = power(
@@ -222,7 +227,8 @@ def planned(
         share = share_needed(rate, declared.effect, weeks[-1].members)
     ranked = _ranked(deployment, named, audience)
     lift = _measured_lift(deployment, audience)
-    cost, margin = declared.cost_per_contact, declared.margin
+    cost = declared.cost_per_contact
+    margin = declared.margin
     recommended = None
     if ranked and lift is not None and cost and margin:
         recommended = ranked.best_number(lift=lift, cost=cost, margin=margin)
@@ -248,7 +254,8 @@ def _ranked(
     deployment: Deployment, named: DeclaredAudience, audience: Audience
 ) -> Ranked | None:
     """Return all who may be members, by their scores; None if there are none."""
-    use_case, as_of = deployment.use_case, audience.as_of
+    use_case = deployment.use_case
+    as_of = audience.as_of
     window = use_case.window(deployment.settings, [as_of])
     order = {"as_of": as_of, "order": named.declared.order}
     sql = named.statement("audience_values", use_case)

@@ -77,7 +77,8 @@ def preview(
     ledger = _opened(deployment, named, secret, until, clock)
     audience = ledger.audience
     requests = delivery.requests_left(ledger, ledger.recorded())
-    cost, treated = named.declared.cost, audience.treated
+    cost = named.declared.cost
+    treated = audience.treated
     plan = planned(deployment, named, audience).columns()
     del plan["planned_at"], plan["control_key"]
     return {
@@ -140,7 +141,8 @@ def send(
         RequestError, SettingsError, UseCaseError, MissingTable, Unavailable: Nothing
             was sent.
     """
-    kind, name = f"audience-{named.name}", deployment.use_case.name
+    kind = f"audience-{named.name}"
+    name = deployment.use_case.name
     with leased(deployment.artifacts, name, kind, clock=clock.now) as lease:
         ledger = _opened(deployment, named, secret, until, clock)
         audience = ledger.audience
@@ -189,7 +191,9 @@ def _hesitate(audience: Audience, destination: Destination, day: date) -> None:
     Raises:
         AudienceWaits, AudienceStopped: As of ``send``.
     """
-    name, size, before = audience.name, len(audience.members), audience.last_size
+    name = audience.name
+    size = len(audience.members)
+    before = audience.last_size
     if audience.as_of <= day - FRESH:
         raise errors.AudienceWaits(
             f"{name} waits: the newest predictions are of {audience.as_of}, a week or "
@@ -252,7 +256,8 @@ def opened(
     """
     if named.declared.destination == BUCKET:
         return Bucket(deployment.artifacts)
-    folder, file = named.folder / "destinations", f"{named.declared.destination}.toml"
+    folder = named.folder / "destinations"
+    file = f"{named.declared.destination}.toml"
     variables: dict[str, str] = {}
     template: dict[str, object] = {}
     try:

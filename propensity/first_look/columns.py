@@ -53,7 +53,8 @@ _CLOCK = (
     r"(?: ?(?:Z|UTC|[+-]\d\d(?::?\d\d)?))?)?$"
 )
 # Days before and after these years stand for never.
-_FIRST_YEAR, _LAST_YEAR = 1901, 2199
+_FIRST_YEAR = 1901
+_LAST_YEAR = 2199
 # Texts with more values, each of fewer than two rows on average, are ids or prose.
 _MOST_VALUES = 50
 # How data frames and spreadsheets call the column with the number of the row.

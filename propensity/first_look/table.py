@@ -43,7 +43,8 @@ _ADVICE = "Add older rows, or rows of more users"
 # A column with more values than that is no list of them.
 _MOST_VALUES = 60
 # Rows of a value, and their share of label 1, from which the value tells the outcome.
-_SURE_ROWS, _SURE_SHARE = 20, 0.98
+_SURE_ROWS = 20
+_SURE_SHARE = 0.98
 # A column that is filled so much less often in the newest rows is filled in later.
 _FILLED_LESS = 0.1
 
@@ -463,7 +464,8 @@ def _check_newest(steps: Steps, shown: pd.Series, known: pd.Series) -> None:
 
 def _with_baseline(parts: Parts, use_case: UseCase) -> tuple[Parts, UseCase]:
     """Make the column that alone ranks the judged rows best the baseline."""
-    older, every = parts.before.between(0, parts.blocks[0].fit_end), parts.every
+    older = parts.before.between(0, parts.blocks[0].fit_end)
+    every = parts.every
     areas = dict[str, float]()
     for name, kind in use_case.features.items():
         areas[name] = _area(older, parts.choosing, name, kind)
@@ -486,8 +488,10 @@ def _with_baseline(parts: Parts, use_case: UseCase) -> tuple[Parts, UseCase]:
 
 def _leaks(parts: Parts, use_case: UseCase) -> dict[str, str]:
     """Return columns that alone nearly decide the label, or are written after it."""
-    fit_end, every = parts.blocks[0].fit_end, parts.every
-    older, later = every.between(0, fit_end), every.between(fit_end)
+    fit_end = parts.blocks[0].fit_end
+    every = parts.every
+    older = every.between(0, fit_end)
+    later = every.between(fit_end)
     found = {}
     for name, kind in use_case.features.items():
         area = _area(older, later, name, kind)

@@ -44,14 +44,34 @@ for top in cli.root.commands.values():
 # What changes nothing that a dry run could spare: they read, or start and stop
 # processes of this machine; a delivery has a preview in its place.
 WITHOUT_DRY_RUN = {
-    *("demo", "up", "down", "status", "versions", "doctor", "usecase list"),
-    *("dead-letters list", "usecase check", "try"),
-    *("audience preview", "audience send", "audience ledger"),
+    "demo",
+    "up",
+    "down",
+    "status",
+    "versions",
+    "doctor",
+    "usecase list",
+    "dead-letters list",
+    "usecase check",
+    "try",
+    "audience preview",
+    "audience send",
+    "audience ledger",
 }
 OF_A_USE_CASE = {
-    *("promote", "rollback", "pin", "versions", "load model", "load transactions"),
-    *("build-preprocessor", "forget", "demo"),
-    *("audience preview", "audience send", "audience end", "audience ledger"),
+    "promote",
+    "rollback",
+    "pin",
+    "versions",
+    "load model",
+    "load transactions",
+    "build-preprocessor",
+    "forget",
+    "demo",
+    "audience preview",
+    "audience send",
+    "audience end",
+    "audience ledger",
 }
 # A command that needs nothing but its files.
 HARMLESS = ("usecase", "new", "some_use_case", "--dry-run")

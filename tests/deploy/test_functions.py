@@ -19,14 +19,22 @@ from tests.deploy.conftest import SETTINGS
 EVERY = functions.load()
 BY_TARGET = {function.target: function for function in EVERY}
 ZONES = (
-    *("Etc/UTC", "Pacific/Kiritimati", "Etc/GMT+12", "Asia/Kathmandu", "Pacific/Apia"),
-    *("America/St_Johns", "Europe/Berlin", "America/New_York", "Africa/Casablanca"),
+    "Etc/UTC",
+    "Pacific/Kiritimati",
+    "Etc/GMT+12",
+    "Asia/Kathmandu",
+    "Pacific/Apia",
+    "America/St_Johns",
+    "Europe/Berlin",
+    "America/New_York",
+    "Africa/Casablanca",
 )
 # Cloud Scheduler waits no longer for an answer.
 ATTEMPT_DEADLINE_S = 1800
 # https://cloud.google.com/run/docs/configuring/max-instances-limits: a service may not
 # have more instances than fit; CpuAllocPerProjectRegion and MemAllocPerProjectRegion.
-NEW_PROJECT_CPUS, NEW_PROJECT_GIB = 20, 40
+NEW_PROJECT_CPUS = 20
+NEW_PROJECT_GIB = 40
 GIB = {"512Mi": 0.5, "1Gi": 1, "2Gi": 2, "4Gi": 4, "8Gi": 8}
 
 
@@ -92,7 +100,8 @@ class TestTogether:
         # These go from the earliest to the latest, with half and quarter hours.
         for zone in ZONES:
             hours = configuration.of({**SETTINGS, "DEPLOY_TIME_ZONE": zone}).hours
-            first, later = hours["model_evaluation"], hours["predictions"]
+            first = hours["model_evaluation"]
+            later = hours["predictions"]
 
             assert longest_s + patience_s("model_evaluation") <= 3600 * (later - first)
             assert first >= 0

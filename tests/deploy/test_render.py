@@ -112,7 +112,8 @@ def test_a_service_is_named_if_it_does_not_run_its_latest_revision(
     traffic = [{"revisionName": runs, "percent": 100}, {"revisionName": "r0"}]
     status = {"url": "u", "latestCreatedRevisionName": "r2", "traffic": traffic}
     name = configuration.of(SETTINGS).name("get_proba")
-    file, services = settings_file(tmp_path, SETTINGS), tmp_path / "services.json"
+    file = settings_file(tmp_path, SETTINGS)
+    services = tmp_path / "services.json"
     services.write_text(json.dumps([{"metadata": {"name": name}, "status": status}]))
 
     assert main(["variables", "--settings", str(file), "--json", str(services)]) == 0
@@ -133,7 +134,8 @@ def test_a_plan_that_takes_columns_or_tables_away_is_refused(
     tmp_path, capsys, change, lost
 ):
     """A column that is added is no loss."""
-    file, plan = settings_file(tmp_path, SETTINGS), tmp_path / "plan.json"
+    file = settings_file(tmp_path, SETTINGS)
+    plan = tmp_path / "plan.json"
     plan.write_text(planned(*change))
     status = main(["losses", "--settings", str(file), "--json", str(plan)])
 

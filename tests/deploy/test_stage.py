@@ -76,7 +76,8 @@ def test_use_cases_of_ones_own_travel_with_each_function(
 ):
     """From beside the package, or where the setting points; a use case may be a
     link to a folder elsewhere, as of a repository of its own."""
-    own, elsewhere = function.parent / "usecases", tmp_path / "ours"
+    own = function.parent / "usecases"
+    elsewhere = tmp_path / "ours"
     if is_set:
         own = tmp_path / "mine"
     monkeypatch.setenv("PROPENSITY_USE_CASES", str(own) if is_set else "")

@@ -98,7 +98,8 @@ def test_a_function_is_served_as_it_is_declared(tmp_path, target):
 def test_an_archive_installs_and_answers_with_nothing_else(targets, tmp_path):
     """Unpacked into an empty folder, installed into an empty environment under hash
     checking as the buildpack does: every function of it is served."""
-    folder, venv = staged(EVERY[targets[0]], tmp_path), tmp_path / "venv"
+    folder = staged(EVERY[targets[0]], tmp_path)
+    venv = tmp_path / "venv"
     pip = [sys.executable, "-m", "pip", "--python", venv / "bin" / "python"]
     install = [*pip, "install", "-q", "--require-hashes", "--only-binary=:all:"]
     for command in (

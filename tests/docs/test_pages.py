@@ -243,7 +243,8 @@ class TestUseCases:
         [toml] = blocks("docs/usecase-files.md", "toml")
         use_case = usecases.parse("documented", toml)
         features, labels, days = blocks("docs/usecase-files.md", "sql")
-        settings, warehouse = deployment.settings, deployment.warehouse
+        settings = deployment.settings
+        warehouse = deployment.warehouse
         warehouse.execute(EVENTS)
         as_ofs = [date(2026, 2, 3), date(2026, 2, 5)]
 

@@ -131,7 +131,9 @@ class Instance(Endpoint):
         self.process = spawn(
             self.target,
             [
-                *(str(python_of(self.target)), "-m", "functions_framework"),
+                str(python_of(self.target)),
+                "-m",
+                "functions_framework",
                 *served(self.target, self.port, is_asynchronous),
             ],
             environment={

@@ -43,7 +43,8 @@ def publish(deployment, predictions, *, use_case: str = "ga4_purchase") -> None:
         }
         for row in predictions
     ]
-    client, table = deployment.warehouse.client, definition_of(tables.PREDICTIONS, name)
+    client = deployment.warehouse.client
+    table = definition_of(tables.PREDICTIONS, name)
     client.create_table(table, exists_ok=True)
     load = bigquery.LoadJobConfig(schema=table.schema)
     client.load_table_from_json(rows, name, job_config=load).result()

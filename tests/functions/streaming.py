@@ -47,7 +47,8 @@ TABLES = (
 
 def prepare_view(warehouse: Warehouse) -> None:
     """Create the view for events that are received in a spring of the tests' own."""
-    settings, name = warehouse.settings, tables.STREAM_FEATURES
+    settings = warehouse.settings
+    name = tables.STREAM_FEATURES
     text = tables.views(f"{settings.project}.{settings.dataset}")[name]
     warehouse.replace_view(name, text.replace("CURRENT_DATE()", "DATE '2026-03-20'"))
 

@@ -155,7 +155,9 @@ def test_a_run_of_an_older_date_leaves_final_rows(monday, converters, monkeypatc
     """Defect: what it had read before late rows came took the place of the final
     figures that a run of a newer date, with a lease of its own, had written meanwhile;
     and its page that of theirs."""
-    users, final, write = sorted(converters), [], Warehouse.write
+    users = sorted(converters)
+    final = []
+    write = Warehouse.write
     join(monday, MONDAY, users[:10], users[10:20])
 
     def published() -> list[Any]:

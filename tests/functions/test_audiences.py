@@ -216,7 +216,8 @@ def test_a_later_date_is_sent_and_a_clock_that_fires_twice_sends_nothing_twice(
 def test_a_size_beyond_twice_or_below_half_of_the_last_one_stops(running, day, crm):
     """A person decides, and the clock goes on from there."""
     users = {f"u{n:03}": (n + 1) / 400 for n in range(250)}
-    second, third = day + timedelta(days=7), MONDAY + timedelta(days=14 * next(WEEKS))
+    second = day + timedelta(days=7)
+    third = MONDAY + timedelta(days=14 * next(WEEKS))
 
     def posted(day: date, top: int):
         declare(running, "winback", WINBACK.replace("top = 100", f"top = {top}"))
@@ -280,7 +281,8 @@ def test_a_person_is_told_on_mondays_of_a_list_whose_audience_has_no_file(
 def test_late_predictions_are_waited_for_and_then_a_person_is_told(
     running, day, crm, log_lines
 ):
-    later, before = day + timedelta(days=7), crm.requests
+    later = day + timedelta(days=7)
+    before = crm.requests
     log_lines()
     message = refused(post(running, later), 503, "audience_waits")
     waiting = log_lines()

@@ -98,7 +98,8 @@ class TestWithTruths:
         alerts."""
         place, answer = labelled
         row = place.versions()[1]
-        card, savings = row["card"], row["card"]["savings"]
+        card = row["card"]
+        savings = row["card"]["savings"]
         spared = savings["cost_without"] - savings["cost"]
 
         assert (row["use_case"], row["model_version"]) == (NAME, 1)

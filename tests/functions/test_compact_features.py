@@ -109,7 +109,8 @@ def test_a_second_run_changes_nothing(site, log_lines):
     client = functions_framework.create_app("compact_features", str(file)).test_client()
     events = [bet(user_id="somebody", event_id=f"e{n}") for n in range(3)]
     site.store(rows_of([*events, *events], received_at=datetime.now(UTC)))
-    answers, found = [], []
+    answers = []
+    found = []
     for _ in range(2):
         with entered(site.environment):
             answers.append(client.post("/", json={}).json)

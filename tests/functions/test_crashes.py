@@ -65,7 +65,9 @@ def crashed(
     stays with every write of the run that is let through. Returns the writes up to the
     one that publishes.
     """
-    old, calls, states = published(), list[str](), list[Any]()
+    old = published()
+    calls = list[str]()
+    states = list[Any]()
 
     def crash(name: str) -> None:
         calls.append(name)
@@ -213,7 +215,8 @@ def test_a_run_whose_lease_was_taken_over_writes_nothing(request, kind, steps):
     lease = f"runs/ga4_purchase/{kind}/{as_of}.json"
     join(place, MONDAY, ["u0", "u1"], ["u2", "u3"])
     for owner, step, written in steps:
-        before, original = written(place), getattr(owner, step)
+        before = written(place)
+        original = getattr(owner, step)
 
         def slow(*words: Any, _original: Any = original, **named: Any) -> Any:
             result = _original(*words, **named)

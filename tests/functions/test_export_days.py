@@ -58,10 +58,8 @@ def drop(place: Deployment, day: date) -> None:
 
 def wait(place: Deployment) -> None:
     """Have the first attempt of today's predictions have been two hours ago."""
-    artifacts, name = (
-        place.registry.artifacts,
-        f"runs/ga4_purchase/predict/{TODAY}.json",
-    )
+    artifacts = place.registry.artifacts
+    name = f"runs/ga4_purchase/predict/{TODAY}.json"
     stored = artifacts.find(name)
     lease = json.loads(stored.data)
     since = datetime.fromisoformat(lease["waiting_since"]) - timedelta(minutes=121)
@@ -178,7 +176,8 @@ def test_an_export_that_is_only_streamed_is_read(borrow_deployment):
 
 def test_an_export_in_another_project_is_read_there(borrow_deployment, deployment):
     """By predictions and evaluations, through the view."""
-    name, days = deployment.ga4_dataset, [TODAY - n * DAY for n in range(30, 32)]
+    name = deployment.ga4_dataset
+    days = [TODAY - n * DAY for n in range(30, 32)]
     theirs = replace(deployment.settings, project="their-project")
     with contextlib.closing(Warehouse.open(theirs)) as warehouse:
         ga4_export.load_tables(warehouse.client, name, shop.shards(visits(*days)))

@@ -60,7 +60,8 @@ def test_a_prediction_is_read_once_its_day_has_ended_where_the_property_is(
     borrow_deployment,
 ):
     """A day in New York ends when the outcomes of the next have begun in UTC."""
-    place, as_of = borrow_deployment([event("a", date(2026, 3, 8))]), date(2026, 3, 10)
+    place = borrow_deployment([event("a", date(2026, 3, 8))])
+    as_of = date(2026, 3, 10)
     for day, value in ((8, 0.1), (9, 0.2), (10, 0.9)):
         export_users(place, date(2026, 3, day), {"a": value})
     scores = {}
@@ -100,7 +101,8 @@ def test_the_report_says_whether_the_model_or_ga4_ranked_better(
     with own_use_cases.in_folder(tmp_path / "usecases") as folder:
         copy = folder / "compared"
         shutil.copytree(str(folders.FOLDER / "ga4_purchase"), copy)
-        declared, features = copy / "usecase.toml", copy / "features.sql"
+        declared = copy / "usecase.toml"
+        features = copy / "features.sql"
         text = re.sub(
             r"\[baseline\]\n.*\n.*\n", f"[baseline]{baseline}", declared.read_text()
         )

@@ -133,7 +133,8 @@ class TestWeek:
         place, answer = week
         [row] = place.evaluations()
         page = place.page(PAGE)
-        low, high = row["roc_auc_low"], row["roc_auc_high"]
+        low = row["roc_auc_low"]
+        high = row["roc_auc_high"]
 
         assert answer["reports"] == [PAGE]
         assert "· provisional" in page
@@ -208,12 +209,14 @@ class TestMaturity:
         late = place.run("model_evaluation", mature)
         # A run of the earlier date makes nothing provisional again.
         place.run("model_evaluation", MONDAY + WEEK)
-        page, [row, *_] = place.page(PAGE), place.evaluations()
+        page = place.page(PAGE)
+        [row, *_] = place.evaluations()
         # The week between has its final row in time, though nothing was published then.
         last = place.run("model_evaluation", MONDAY + 2 * WEEK)
         known = [weeks_of(place, day)[MONDAY] for day in (MONDAY + WEEK, mature)]
 
-        [before], first = early["weeks"], late["weeks"][0]
+        [before] = early["weeks"]
+        first = late["weeks"][0]
         assert (before["status"], before["conversions"]) == ("provisional", 1)
         assert (first["week"], first["status"]) == (str(MONDAY), "final")
         assert (row["status"], row["conversions"]) == ("final", 2)
@@ -296,7 +299,8 @@ class TestMaturity:
         whole = place.run("model_evaluation", late)
 
         assert lacking["missing_days"] == [str(wednesday)]
-        first, then = lacking["weeks"][0], whole["weeks"][0]
+        first = lacking["weeks"][0]
+        then = whole["weeks"][0]
         assert first["week"] == then["week"] == str(MONDAY)
         assert (first["status"], first["conversions"]) == ("provisional", half)
         assert f"The export lacks {wednesday}" in page

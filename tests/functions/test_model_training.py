@@ -109,7 +109,8 @@ class TestVersion:
         """Every file is in the bucket; those that are loaded are as recorded."""
         place, answer = trained
         [row] = place.versions()
-        champion, files = place.registry.champion(), row["card"]["files"]
+        champion = place.registry.champion()
+        files = row["card"]["files"]
         contents = {part: place.read(file["object"]) for part, file in files.items()}
 
         assert set(answer["objects"]) == FILES
@@ -261,7 +262,8 @@ def test_two_at_once_give_two_versions_and_one_champion(place, monkeypatch):
     topic = place.topic("model-updates")
     place.create_topic(topic)
     subscription = place.subscribe(topic)
-    barrier, client = threading.Barrier(2), application("model_training")
+    barrier = threading.Barrier(2)
+    client = application("model_training")
     find = Registry.champion
 
     def together(registry):
@@ -279,7 +281,8 @@ def test_two_at_once_give_two_versions_and_one_champion(place, monkeypatch):
     with entered(place.environment), ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(train, [TRAINED, TRAINED + WEEK]))
     monkeypatch.undo()
-    rows, champion = place.versions(), place.registry.champion()
+    rows = place.versions()
+    champion = place.registry.champion()
     messages = place.pull(subscription, champion.epoch + 1)
     updates = [json.loads(message.data) for message in messages]
     place.publisher.transport.close()
@@ -362,7 +365,8 @@ class TestFailures:
     ):
         """A user would count as often as a join finds something; a feature may be
         missing: 409. The statement reads so many rows at most as are set."""
-        read, most = Warehouse.table, []
+        read = Warehouse.table
+        most = []
 
         def changed(self, sql, parameters):
             rows = read(self, sql, parameters)

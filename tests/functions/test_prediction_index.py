@@ -140,7 +140,8 @@ class TestPublication:
         leaves no other file."""
         publish(deployment, [ANA])
         artifacts = deployment.artifacts
-        create, others = artifacts.create_from, []
+        create = artifacts.create_from
+        others = []
 
         def late(*arguments):
             create(*arguments)

@@ -190,7 +190,8 @@ class TestPublishing:
         promoted by then. Where there was none the champion scores, and the log says
         so."""
         current = "SELECT * FROM ma_predictions_table ORDER BY user_id"
-        place, older = champion_place, TRAINED - WEEK
+        place = champion_place
+        older = TRAINED - WEEK
         place.run("predictions", TRAINED)
         newest = place.rows(current)
         log_lines()
@@ -365,7 +366,8 @@ def test_scores_that_jumped_are_published_by_force_alone(champion_place):
 def test_drift_is_an_alarm_and_stops_nothing(champion_place, log_lines, monkeypatch):
     """Alarms and their causes are in the answer, the log and the table. Where there is
     no such table the week is published all the same, and the log says it."""
-    place, write = champion_place, Warehouse.write
+    place = champion_place
+    write = Warehouse.write
     all_came_by_mail(place)
     log_lines()
     answer = place.run("predictions", LATER)

@@ -22,7 +22,8 @@ from tests.shop import DAY, WEEK, event, purchase
 
 NAME = "ga4_value"
 QUARTER = 91 * DAY
-BUYERS, USERS = 40, 200
+BUYERS = 40
+USERS = 200
 # Published on each of these days.
 DAYS = [MONDAY + n * DAY for n in range(14)]
 
@@ -61,7 +62,8 @@ def weeks(answer: dict[str, Any]) -> list[tuple[str, str]]:
 
 def test_predictions_of_each_day_are_evaluated_a_week_apart(played):
     """Each when its quarter is over; final when that has settled."""
-    first, second = str(MONDAY), str(MONDAY + WEEK)
+    first = str(MONDAY)
+    second = str(MONDAY + WEEK)
 
     assert weeks(played[1][0]) == [(first, "provisional")]
     assert weeks(played[1][1]) == [(first, "final"), (second, "provisional")]

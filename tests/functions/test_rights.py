@@ -62,14 +62,20 @@ ROLES: dict[str, set[str]] = {
     "roles/bigquery.jobUser": {"jobs.create"},
     "roles/bigquery.readSessionUser": {"readsessions.create"},
     "roles/bigquery.dataViewer": {
-        *("tables.getData", "tables.export", "tables.get", "tables.list"),
+        "tables.getData",
+        "tables.export",
+        "tables.get",
+        "tables.list",
         "datasets.get",
     },
     "roles/pubsub.publisher": {"topics.publish"},
     "roles/storage.objectViewer": {"objects.get", "objects.list"},
     "roles/storage.objectCreator": {"objects.create"},
     "roles/storage.objectUser": {
-        *("objects.create", "objects.delete", "objects.get", "objects.list"),
+        "objects.create",
+        "objects.delete",
+        "objects.get",
+        "objects.list",
     },
     **{
         role: {permission.partition(".")[2] for permission in of["permissions"]}
@@ -198,7 +204,9 @@ class Record:
 def recording(place: Deployment) -> Iterator[Record]:
     """Record what the clients of this process ask for; topics get nothing."""
     record = Record(place)
-    send, reader, path_of = requests.Session.send, queries.open_reader, writes.path_of
+    send = requests.Session.send
+    reader = queries.open_reader
+    path_of = writes.path_of
 
     def sending(self: Any, request: Any, **how: Any) -> Any:
         answer = send(self, request, **how)

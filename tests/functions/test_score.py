@@ -309,8 +309,18 @@ WRONG: Mapping[str, tuple[Any, int, str | None]] = {
     **{
         f"a number that is {str(value)[:9]}": (FEATURES | {"V3": value}, 400, "V3")
         for value in (
-            *("much", "", "NaN", "-Infinity", "1_000", "0x10", "٣", True, {}),
-            *(float("nan"), float("inf"), 10**400),
+            "much",
+            "",
+            "NaN",
+            "-Infinity",
+            "1_000",
+            "0x10",
+            "٣",
+            True,
+            {},
+            float("nan"),
+            float("inf"),
+            10**400,
         )
     },
     **{

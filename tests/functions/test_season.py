@@ -89,7 +89,8 @@ def test_a_publication_adds_the_shift_to_the_log_odds_of_all_users(
     log_lines()
     answer = place.run("predictions", LATER)
     *_, line = log_lines()
-    after, applied = history(place), answer["log_odds_shift"]
+    after = history(place)
+    applied = answer["log_odds_shift"]
     current = place.rows("SELECT * FROM ma_predictions_table")
     place.warehouse.execute(
         "UPDATE ma_publications_runs SET log_odds_shift = 2.0 WHERE as_of = @day",

@@ -109,7 +109,8 @@ class TestRefuses:
 
         answer = stream.post(data, message_id=f"broken {name}", attributes=attributes)
 
-        body, [letter] = answer.json(), letters_of(site, f"broken {name}")
+        body = answer.json()
+        [letter] = letters_of(site, f"broken {name}")
         assert answer.status_code == 200
         assert (body["outcome"], body["reason"]) == ("dead_letter", name)
         assert (letter["reason"], letter["field"]) == (name, body["field"])
@@ -121,7 +122,8 @@ class TestRefuses:
 
     def test_the_row_that_the_table_refuses(self, site, stream, user, monkeypatch):
         """One bad row does not hold up all that came with it."""
-        bad, append = bet(user_id=f"bad {user}"), Appends.append
+        bad = bet(user_id=f"bad {user}")
+        append = Appends.append
 
         async def refusing(self: Appends, table: Any, rows: Any) -> None:
             if table is tables.STREAM_EVENTS:

@@ -168,7 +168,8 @@ class TestScheduledRuns:
         place = borrow_deployment(dataset="", PROPENSITY_SUPPRESSION_KEY=KEY)
         stored(place.warehouse, cards := drawn(1_500))
         place.suppress(cards.ids[7])
-        as_of, cards_only = date(2026, 3, 14), {"use_case": "card_fraud"}
+        as_of = date(2026, 3, 14)
+        cards_only = {"use_case": "card_fraud"}
         every = place.run("model_training", as_of, **cards_only)
         fewer = place.with_settings(PROPENSITY_MAXIMUM_TRAINING_ROWS="1000")
         sample = fewer.run("model_training", as_of, force=True, **cards_only)

@@ -16,9 +16,11 @@ def test_a_trial_changes_nothing_but_its_own_report(champion_place, monkeypatch)
     training of that day is not answered by it."""
     sent = []
     monkeypatch.setattr("propensity.gcp.pubsub.publish", lambda *a: sent.append(a))
-    place, artifacts = champion_place, champion_place.registry.artifacts
+    place = champion_place
+    artifacts = champion_place.registry.artifacts
     before = {name: artifacts.read(name).data for name in artifacts.names("")}
-    versions, champion = place.versions(), place.registry.champion()
+    versions = place.versions()
+    champion = place.registry.champion()
 
     answer = place.run("model_training", LATER, trial=True)
     after = {name: artifacts.read(name).data for name in artifacts.names("")}

@@ -47,7 +47,11 @@ def test_a_file_or_a_table_is_tried_in_five_lines_and_a_report(folder, place, ca
         assert main(["try", f"{table}s", *OPTIONS]) == 1
 
     assert [line.split()[0] for line in output.out.splitlines()] == [
-        *("Table", "Columns", "Leaks", "Model", "Use"),
+        "Table",
+        "Columns",
+        "Leaks",
+        "Model",
+        "Use",
     ]
     assert "number: visits; category: plan, postcode; date: since" in output.out
     assert worded(output.out) == worded(blocks("docs/first-look.md", "text")[0])
@@ -137,7 +141,8 @@ def test_a_use_case_is_tried_and_nothing_of_the_deployment_changes(
     folder, champion_place, capsys
 ):
     """Not even a lease or a report is left in the bucket."""
-    place, artifacts = champion_place, champion_place.registry.artifacts
+    place = champion_place
+    artifacts = champion_place.registry.artifacts
     before = [(one.name, one.generation) for one in artifacts.generations()]
     versions = place.versions()
     with entered(place.environment), patch.multiple(Settings, **place.constants):

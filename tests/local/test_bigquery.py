@@ -24,7 +24,8 @@ class Warehouse:
     """One test's dataset and the few verbs that its tests need."""
 
     def __init__(self, client: bigquery.Client, dataset: str) -> None:
-        self.client, self.dataset = client, dataset
+        self.client = client
+        self.dataset = dataset
         self.default = bigquery.DatasetReference(client.project, dataset)
 
     def job(self, sql: str, parameters: Any = (), **options: Any) -> Any:
@@ -72,7 +73,8 @@ class TestTransactions:
         warehouse.rows("CREATE TABLE current AS SELECT 'a' AS user_id, 0.5 AS p")
         warehouse.rows("CREATE TABLE history AS SELECT @d AS day, 'z' AS user_id", DAYS)
         warehouse.load("staging", user_id=["a", "b"], p=[0.1, 0.2])
-        script, current = self.SCRIPT.format(last=last), "SELECT * FROM current"
+        script = self.SCRIPT.format(last=last)
+        current = "SELECT * FROM current"
         if last:
             with pytest.raises(GoogleAPICallError):
                 warehouse.rows(script, DAYS)
@@ -106,7 +108,8 @@ def test_numerics_are_calculated_exactly(warehouse):
 
 def test_a_query_knows_the_columns_of_now(warehouse):
     """The same text, before and after its table changes: by a statement, by a load."""
-    third, sql = Decimal("0.333333333"), "SELECT a / 3 FROM t"
+    third = Decimal("0.333333333")
+    sql = "SELECT a / 3 FROM t"
     warehouse.load("t", a=[1.0])
     assert warehouse.rows(sql) == [(1 / 3,)]
     warehouse.rows("CREATE OR REPLACE TABLE t AS SELECT NUMERIC '1' AS a")
@@ -201,7 +204,8 @@ def test_a_parameter_is_what_it_was_whatever_its_text(deployment, p, q, ids):
     warehouse = Warehouse(deployment.warehouse.client, deployment.dataset)
     warehouse.rows("CREATE TABLE IF NOT EXISTS events_20260301 AS SELECT 1 AS n")
     given = [
-        *(Scalar("p", "STRING", p), Scalar("q", "STRING", q)),
+        Scalar("p", "STRING", p),
+        Scalar("q", "STRING", q),
         Scalar("day", "STRING", "0260301"),
         bigquery.ArrayQueryParameter("ids", "STRING", ids),
     ]

@@ -94,7 +94,8 @@ class TestFunctions:
         self, stack, monkeypatch
     ):
         """Defect: Ctrl-C while the export loads waited for them and the streams."""
-        go_on, ready = threading.Event(), []
+        go_on = threading.Event()
+        ready = []
 
         def interrupted(*_: object) -> None:
             raise KeyboardInterrupt
@@ -110,7 +111,8 @@ class TestFunctions:
 
 def test_a_long_demo_begins_with_the_world(monkeypatch):
     """Defect: of 28 weeks it asked for days before it, and died."""
-    world, loaded = Shop(users=40, days=20), list[str]()
+    world = Shop(users=40, days=20)
+    loaded = list[str]()
     there = SimpleNamespace(client=None, settings=SimpleNamespace(ga4_dataset="ga4"))
     monkeypatch.setattr(ga4_export, "load_tables", lambda *of: loaded.extend(of[2]))
     shop.load(there, world, 200, until=world.dates[-1])
@@ -143,7 +145,8 @@ class TestCards:
     def test_cards_are_measured_by_their_first_scores(self, transactions, threshold):
         """Areas as scikit-learn has them; alerts of what is worth its review."""
         training = {"model_version": 0, "cost": {"alert_threshold": threshold}}
-        truth, score = transactions.is_fraud, transactions.true_probabilities
+        truth = transactions.is_fraud
+        score = transactions.true_probabilities
         columns = {"event_id": transactions.ids, "score": score, "label": truth}
         # first_scores.sql returns rows like these.
         scored = pa.table(columns | {"model_version": [0] * len(truth)}).to_pylist()
@@ -201,10 +204,12 @@ class TestRefusals:
 
     def test_refusals_of_later_rows_leave_no_state_either(self, tmp_path, monkeypatch):
         """Where only a later row gives the data away, what was made for them goes."""
-        file, row = tmp_path / "export.ndjson", '{{"event_timestamp": {}, {}}}\n'
+        file = tmp_path / "export.ndjson"
+        row = '{{"event_timestamp": {}, {}}}\n'
         times = range(NOON, NOON + 200)
         file.write_text("".join(row.format(one, VIEW) for one in times))
-        state, ports = State("test", tmp_path / "states"), free_ports(PORTS)
+        state = State("test", tmp_path / "states")
+        ports = free_ports(PORTS)
         # No function is called before all rows are loaded.
         monkeypatch.setattr(play, "PLAYED", ())
         monkeypatch.setattr(play, "Stack", partial(Stack, base=ports[0]))

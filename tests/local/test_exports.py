@@ -331,7 +331,8 @@ class TestRefusals:
 def test_a_load_replaces_the_shard_of_each_event_date(deployment, tmp_path):
     """Whatever the timestamp says; twice equals once. Parameters keep their type
     and order, and what is absent is null. Of bad rows nothing is loaded."""
-    client, path = deployment.warehouse.client, tmp_path / "events.ndjson"
+    client = deployment.warehouse.client
+    path = tmp_path / "events.ndjson"
 
     def load(*rows: Any) -> Summary:
         path.write_bytes(ndjson(*rows))

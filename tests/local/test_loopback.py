@@ -62,7 +62,8 @@ def test_a_server_on_this_machine_refuses_what_a_page_of_the_web_can_send(
 def test_the_receiver_to_practise_with_has_the_faults_of_real_ones():
     """It loses answers, returns 503 and rejects users, as docs/audiences.md says."""
     [port] = free_ports(1)
-    seen, reasons = set[object](), set[str]()
+    seen = set[object]()
+    reasons = set[str]()
     command = [sys.executable, "-m", "local.receiver", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         eventually(lambda: is_listening(port))

@@ -72,7 +72,8 @@ def killed(tmp_path) -> Iterator[Process]:
 
 def started(folder: Path, name: str, command: list[str]) -> Process:
     """Start a program that finds others by PATH."""
-    places, log = {"PATH": os.environ["PATH"]}, folder / f"{name}.log"
+    places = {"PATH": os.environ["PATH"]}
+    log = folder / f"{name}.log"
     return spawn(name, command, environment=places, folder=folder, port=1, log=log)
 
 
@@ -176,7 +177,8 @@ class TestVirtualEnvironments:
     def test_virtual_environments_are_made_once_by_many_and_anew_after_an_interruption(
         self, tmp_path, monkeypatch
     ):
-        file, output = tmp_path / "requirements.txt", []
+        file = tmp_path / "requirements.txt"
+        output = []
         file.write_text("# nothing\n")
         monkeypatch.setattr(venvs, "say", output.append)
 
@@ -239,7 +241,8 @@ class TestVirtualEnvironments:
 
 def test_progress_is_a_line_where_none_came():
     """It has what goes on, and for how long it has been."""
-    stream, now = io.StringIO(), [0.0]
+    stream = io.StringIO()
+    now = [0.0]
     progress = Progress(stream, clock=lambda: now[0])
     progress.steps.append(Step("loading", 0.0))
 

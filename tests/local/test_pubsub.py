@@ -26,7 +26,8 @@ from local.receiver import Receiver
 from tests.functions.streaming import eventually
 
 PATIENCE_S = 15
-OK, ERROR = 204, 500
+OK = 204
+ERROR = 500
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,8 @@ class TestStreamingPull:
         subscription = emulator.subscription(topic)
         texts = [f"m{number}" for number in range(60)]
         emulator.publish(topic, *texts[:30])
-        got, held = Counter[str](), []
+        got = Counter[str]()
+        held = []
 
         def take(message):
             got[message.data.decode()] += 1
@@ -277,8 +279,10 @@ class TestStreamingPull:
         while len(ids) < 2:
             for one in next(stream).received_messages:
                 ids[one.message.data] = one.ack_id
-        kept, done = [ids[b"held"]], [ids[b"acknowledged"]]
-        client, own = emulator.subscriber, {"subscription": subscription}
+        kept = [ids[b"held"]]
+        done = [ids[b"acknowledged"]]
+        client = emulator.subscriber
+        own = {"subscription": subscription}
         client.modify_ack_deadline(ack_ids=kept, ack_deadline_seconds=3, **own)
         client.acknowledge(ack_ids=done, **own)
         time.sleep(1.2)

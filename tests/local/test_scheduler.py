@@ -22,7 +22,8 @@ class Answering(Receiver):
 
     def __init__(self, *answers: int) -> None:
         super().__init__()
-        self._given, self.heard = list(answers), []
+        self._given = list(answers)
+        self.heard = []
 
     def take(self, method, path, headers, body):
         self.heard.append((method, dict(headers), json.loads(body)))

@@ -245,7 +245,8 @@ class TestStack:
     def test_a_stack_stops_with_its_program(self, tmp_path):
         """Of a program that was killed whoever comes next stops the rest; after Ctrl-C,
         as after a termination, nothing is left."""
-        state, started = State("test", tmp_path), []
+        state = State("test", tmp_path)
+        started = []
         for number in (signal.SIGKILL, signal.SIGINT):
             program = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, str(tmp_path)],

@@ -24,7 +24,8 @@ def bucket(deployment):
 @pytest.mark.parametrize("cut", ["_retire", "write"])
 def test_a_write_that_is_cut_off_leaves_an_object_whole(tmp_path, monkeypatch, cut):
     """Either the old one or the new one, with the checksum that it says."""
-    place, bucket = ({"name": "champion.json"}, {}), "bucket"
+    place = ({"name": "champion.json"}, {})
+    bucket = "bucket"
     whole = {"_retire": emulator.Store, "write": emulator.whole_files}[cut]
     done = getattr(whole, cut)
 
@@ -49,7 +50,9 @@ def test_a_write_that_is_cut_off_leaves_an_object_whole(tmp_path, monkeypatch, c
 def test_a_generation_that_is_deleted_by_its_number_is_gone_for_good(tmp_path):
     """Also the live one; all others stay, and are listed where versions are asked for:
     the forgetting of users looks for them there."""
-    bucket, name, every = "bucket", "index", {"versions": "true"}
+    bucket = "bucket"
+    name = "index"
+    every = {"versions": "true"}
     with contextlib.closing(emulator.Store(tmp_path)) as store:
         store.create_bucket({"name": bucket, "versioning": {"enabled": True}})
         old, live = (store.write(bucket, b"x", {"name": name}, {}) for _ in range(2))

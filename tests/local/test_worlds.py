@@ -121,7 +121,9 @@ def test_games_are_sent_with_repeated_late_and_broken_messages():
     """One in ten again, byte for byte; one in twenty late by days; one in a hundred
     broken, under an id of its own, with every reason among them."""
     games = Games(users=200, maximum_events=60)
-    events, once, late = [*games.events()], {}, 0
+    events = [*games.events()]
+    once = {}
+    late = 0
     sent = games.deliveries()
     for one in sent:
         if one.event and one.event["event_id"] not in once:
@@ -144,7 +146,8 @@ class TestCards:
         """In every tenth as many are fraud as they say, to 4 standard errors, and all
         over the days. Some frauds look as their victims do."""
         many = cards(transactions=60_000, fraud_rate=0.5, days=10)
-        p, y = many.true_probabilities, many.is_fraud
+        p = many.true_probabilities
+        y = many.is_fraud
         by_odds = np.array_split(np.argsort(p, kind="stable"), 10)
 
         for rows in (*by_odds, *np.array_split(np.arange(len(p)), 10)):

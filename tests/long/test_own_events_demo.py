@@ -22,7 +22,8 @@ NEW = (
     "--event-name type --amount total --counts login,ticket --label churn "
     "--lookback-days 60 --horizon-days 14"
 )
-FIRST, DAYS = datetime(2026, 1, 1, tzinfo=UTC), 200
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+DAYS = 200
 
 
 def write(file: Path) -> None:

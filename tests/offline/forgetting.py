@@ -15,7 +15,8 @@ from propensity.schema import Table
 from propensity.tables import every as tables
 from tests.deployment import Deployment
 
-GONE, KEPT = "player-1", "player-11"
+GONE = "player-1"
+KEPT = "player-11"
 OTHER = "ga4_purchase"
 EXPORT = "exports/stream_events/date=2026-03-01/run=a/part-000000000000.parquet"
 SCORES = "exports/inference_log/date=2026-03-01/run=a/part-000000000000.parquet"

@@ -127,7 +127,8 @@ class TestTables:
         self, site, monkeypatch
     ):
         """Afterwards nothing says any more whose it is."""
-        log, truths = tables.INFERENCE_LOG, tables.TRUTH_EVENTS
+        log = tables.INFERENCE_LOG
+        truths = tables.TRUTH_EVENTS
         site.append(log, row_of(log, GONE, event_id="e7"))
         execute = Warehouse.execute
 

@@ -64,11 +64,9 @@ def of_all_types() -> dict[str, pa.Table]:
 def forgotten(emulators) -> Iterator[tuple[Deployment, dict[str, Any], dict[str, int]]]:
     """A deployment with users in many forms, after they were forgotten: with the
     report, and generations of objects before."""
-    log, truths, letters = (
-        tables.INFERENCE_LOG,
-        tables.TRUTH_EVENTS,
-        tables.DEAD_LETTERS,
-    )
+    log = tables.INFERENCE_LOG
+    truths = tables.TRUTH_EVENTS
+    letters = tables.DEAD_LETTERS
     users = users_of([GONE, "7", *ODD], None)
     with new_versioned_site(emulators, PROPENSITY_SUPPRESSION_KEY=KEY) as made:
         made.append(log, row_of(log, GONE, event_id="e7"))

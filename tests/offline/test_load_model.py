@@ -111,7 +111,8 @@ class TestLoad:
         self, deployment, capsys
     ):
         """Whatever serves is newer than what was shipped."""
-        answers, kept = [], []
+        answers = []
+        kept = []
         for options in (["--dry-run"], [], []):
             assert deployment.command("load", "model", "--json", *options) == 0
             answers.append(json.loads(capsys.readouterr().out))

@@ -124,7 +124,8 @@ class TestLoad:
         as_of = {"as_of": date(2026, 3, 4), "since": date(2026, 2, 1)}
         limits = {"truth_delay_days": 30, "maximum_rows": 1_000}
         parameters = {"use_case": USE_CASE.name, **as_of, **limits}
-        sql, trained = USE_CASE.statement("event_training_rows"), []
+        sql = USE_CASE.statement("event_training_rows")
+        trained = []
         for path in (short, short, whole):
             assert prepared.command("load", "transactions", str(path)) == 0
             table = prepared.warehouse.table(sql, parameters)

@@ -86,7 +86,8 @@ def deployment(shared) -> Iterator[Deployment]:
 class TestCommands:
     def test_commands_change_what_serves(self, deployment, capsys):
         """Each does what it says, tells it, and tells everybody else."""
-        first, second = record(deployment), record(deployment)
+        first = record(deployment)
+        second = record(deployment)
         states = []
         with announced(deployment) as pulled:
             for command in (
@@ -161,7 +162,8 @@ class TestCommands:
     ):
         """Defect: of two equal commands at once both said that they had changed what
         serves, and both published it. The slower one is told."""
-        version, verified = record(deployment), promote.verified
+        version = record(deployment)
+        verified = promote.verified
 
         def then_pinned(*arguments: Any) -> Any:
             serving = verified(*arguments)
@@ -178,7 +180,8 @@ class TestCommands:
         ) == (version, True)
 
     def test_commands_that_are_tried_write_nothing(self, deployment, capsys):
-        version, before = record(deployment), deployment.registry.champion()
+        version = record(deployment)
+        before = deployment.registry.champion()
         assert deployment.command("promote", str(version), "--dry-run") == 0
 
         output = capsys.readouterr().out
@@ -258,7 +261,8 @@ class TestVersions:
 
     def test_versions_are_listed_with_their_metrics(self, deployment, capsys):
         """Newest first, with what serves and what is pinned."""
-        first, second = record(deployment), record(deployment)
+        first = record(deployment)
+        second = record(deployment)
         change(deployment, "pin", version=first)
         assert deployment.command("versions", "--use-case", STREAMED, "--json") == 0
         listed = json.loads(capsys.readouterr().out)

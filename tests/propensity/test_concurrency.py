@@ -163,7 +163,8 @@ class Source:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.reads, self.takes_s = 0, 0.0
+        self.reads = 0
+        self.takes_s = 0.0
         self.errors: list[BaseException] = []
         self.error: Exception | None = None
         self.value = Refreshed(

@@ -79,21 +79,28 @@ def with_column(name: str, change: Any, seed: int = 2) -> pa.Table:
 # A column's new values, the cause of the alarm, and a part of its message.
 ALARMS = [
     (
-        *("spend", lambda column: pc.multiply(column, 0.0), "feature"),
+        "spend",
+        lambda column: pc.multiply(column, 0.0),
+        "feature",
         "spend is 0 or less for 100.0% of users",
     ),
     (
-        *("sessions", lambda column: pc.multiply(column, 1000.0), "feature"),
+        "sessions",
+        lambda column: pc.multiply(column, 1000.0),
+        "feature",
         "sessions is over 5 for ",
     ),
     (
-        *("sessions", lambda column: pa.nulls(len(column), column.type)),
+        "sessions",
+        lambda column: pa.nulls(len(column), column.type),
         "missing values",
         "sessions is missing for 100.0% of users (0.0% in the training)",
     ),
     (
-        *("source", lambda column: pc.replace_substring(column, "google", "Google")),
-        *("feature", "source is another value for "),
+        "source",
+        lambda column: pc.replace_substring(column, "google", "Google"),
+        "feature",
+        "source is another value for ",
     ),
 ]
 CHANGES = pytest.mark.parametrize(("name", "change", "cause", "said"), ALARMS)
@@ -170,7 +177,8 @@ class TestNoAlarm:
         random = np.random.default_rng(users)
         raised = 0
         for _ in range(40):
-            logs, height = random.normal(0, 1.2, 12), random.normal(0, 0.1, 12)
+            logs = random.normal(0, 1.2, 12)
+            height = random.normal(0, 0.1, 12)
             signal = drift.Watched(
                 kind="feature",
                 name="f",

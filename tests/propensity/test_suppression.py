@@ -31,7 +31,8 @@ from propensity.tables import every as tables
 from tests.clocks import ManualClock
 from tests.deployment import KEY
 
-CHURN, SHOP = "first_day_churn", "ga4_purchase"
+CHURN = "first_day_churn"
+SHOP = "ga4_purchase"
 
 
 def listed(*users: str, use_case: str = EVERYWHERE) -> Suppressed:
@@ -48,7 +49,8 @@ class TestList:
     ):
         """By the HMAC of the id under the key."""
         in_churn = listed(user, use_case=CHURN)
-        id_, key = user.encode("utf-8", "surrogatepass"), KEY.encode()
+        id_ = user.encode("utf-8", "surrogatepass")
+        key = KEY.encode()
 
         assert user_hash(KEY, user) == hmac.new(key, id_, hashlib.sha256).hexdigest()
         assert listed(user).covers(user, CHURN)
@@ -129,7 +131,8 @@ class TestRead:
 
 async def test_the_list_is_followed_within_its_time_and_used_for_five_times_it():
     """Then an instance that cannot read it stops answering."""
-    clock, lists = ManualClock(), [NOBODY, listed("ana")]
+    clock = ManualClock()
+    lists = [NOBODY, listed("ana")]
 
     def read() -> Suppressed:
         if not lists:
@@ -182,9 +185,18 @@ class TestPublished:
     @pytest.mark.parametrize(
         "answer",
         [
-            *(Unavailable("503"), AccessDenied("403"), ArtifactError("not there")),
-            *(b"", b"\xff", b"[", b"[" * 100_000, b"[]", b"{}"),
-            *(b'{"users": 3}', b'{"users": [3]}', b'{"users": [["", "00"]]}'),
+            Unavailable("503"),
+            AccessDenied("403"),
+            ArtifactError("not there"),
+            b"",
+            b"\xff",
+            b"[",
+            b"[" * 100_000,
+            b"[]",
+            b"{}",
+            b'{"users": 3}',
+            b'{"users": [3]}',
+            b'{"users": [["", "00"]]}',
         ],
     )
     def test_the_published_list_is_the_table_where_the_bucket_has_none(
@@ -200,7 +212,8 @@ class TestPublished:
         """The one that has read the table before cannot bring the old list back."""
         place = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         place.warehouse.create(tables.SUPPRESSED_USERS)
-        read, counts = Warehouse.read_small_table, []
+        read = Warehouse.read_small_table
+        counts = []
 
         def slow(self, *arguments):
             rows = read(self, *arguments)

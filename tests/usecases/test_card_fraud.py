@@ -75,7 +75,8 @@ def known(label: int, *, is_conflicting: bool = False) -> Row:
 
 UNKNOWN = {"label": None, "is_conflicting": False, "state": "unknown"}
 A = inference("a", START)
-V1_IS_1, V1_IS_2 = {"V1": 1.0}, {"V1": 2.0}
+V1_IS_1 = {"V1": 1.0}
+V1_IS_2 = {"V1": 2.0}
 FIRST = MIDNIGHT - USE_CASE.lookback_days * DAY
 # Rows of both tables, and the events that become training rows, with what these say.
 CASES: dict[str, tuple[list[Row], dict[str, Row]]] = {
@@ -154,7 +155,8 @@ def test_a_training_row_leaves_out_what_is_found_or_logged_later(deployment):
         deployment,
         inference("a", START, scored_at=MIDNIGHT + DAY - SECOND),
         inference("b", START, scored_at=MIDNIGHT + DAY),
-        *(found(2, 0), found(20, 1)),
+        found(2, 0),
+        found(20, 1),
     )
     [row] = training_rows(deployment).values()
     later = training_rows(deployment, as_of=AS_OF + DAY)

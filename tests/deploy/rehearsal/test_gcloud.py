@@ -60,7 +60,8 @@ def check_service(google: Google, d: Deployment, function: Function) -> None:
     service = google.named("/services/")[d.name(target)]
     annotations = service["metadata"]["annotations"]
     template = service["spec"]["template"]
-    revision, spec = template["metadata"]["annotations"], template["spec"]
+    revision = template["metadata"]["annotations"]
+    spec = template["spec"]
     [container] = spec["containers"]
     limits = {"cpu": flags["cpu"], "memory": flags["memory"]}
     variables = dict(d.variables)

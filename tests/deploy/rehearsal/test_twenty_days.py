@@ -34,8 +34,10 @@ from tests.deploy.conftest import SETTINGS, settings_file
 from tests.programs import execute
 
 FIRST = date(2026, 4, 20)  # a Monday
-SHOP, COPY = "ga4_purchase", "repeat_purchase"
-HOURS, DAYS = configuration.of(SETTINGS).hours, configuration.of(SETTINGS).days
+SHOP = "ga4_purchase"
+COPY = "repeat_purchase"
+HOURS = configuration.of(SETTINGS).hours
+DAYS = configuration.of(SETTINGS).days
 SCHEDULED = sorted(
     (one for one in FUNCTIONS if one.schedule), key=lambda one: HOURS.get(one.target, 0)
 )
@@ -70,7 +72,8 @@ def release(folder: Path, *, column: bool = False, use_case: str = "") -> Path:
     if use_case:
         cases = folder / "propensity" / "usecases"
         shutil.copytree(cases / SHOP, cases / use_case)
-    services, settings = folder / "services.json", settings_file(folder, SETTINGS)
+    services = folder / "services.json"
+    settings = settings_file(folder, SETTINGS)
     services.write_text("[]")
     words = ["variables", "--settings", settings, "--json", services]
     execute([ROOT / ".venv/bin/python", "-m", "deploy", *words], cwd=folder)
@@ -81,7 +84,8 @@ class Rehearsal:
     """One deployment: its data stay, whichever release serves it."""
 
     def __init__(self, home: Path) -> None:
-        self._home, self._base = home, free_ports(PORTS)[0]
+        self._home = home
+        self._base = free_ports(PORTS)[0]
 
     @contextmanager
     def serving(self, root: Path) -> Iterator[Stack]:
@@ -93,7 +97,8 @@ class Rehearsal:
     def set_up(self, stack: Stack, root: Path) -> str:
         """Run a release's set-up; return its refusal, or "" once it has been done."""
         warehouse = warehouse_of(stack)
-        client, changes = warehouse.client, []
+        client = warehouse.client
+        changes = []
         planned = json.loads((root / TABLES).read_text())
         for name, table in planned.items():
             now = client.get_table(f"{stack.options.dataset}.{name}")
@@ -144,7 +149,8 @@ def look_up(stack: Stack, use_case: str) -> date:
 @pytest.mark.long
 def test_a_deployment_lives_through_releases_a_lost_week_and_another_use_case(tmp_path):
     """Whichever release serves, what was published stays, and the clock goes on."""
-    place, older = Rehearsal(tmp_path), release(tmp_path / "older")
+    place = Rehearsal(tmp_path)
+    older = release(tmp_path / "older")
     newer = release(tmp_path / "newer", column=True, use_case=COPY)
     with place.serving(older) as stack:
         exported = shop.shards(shop.weekly(date(2026, 1, 7), 20))

@@ -23,8 +23,11 @@ SERVICE = {
 # by hand meanwhile.
 LISTED = {
     "scheduler jobs list": (
-        *("compact-features", "predictions-old", "report"),
-        *("by-hand-1-2", f"by-hand-{int(time.time())}-2"),
+        "compact-features",
+        "predictions-old",
+        "report",
+        "by-hand-1-2",
+        f"by-hand-{int(time.time())}-2",
     ),
     "run services list": ("get-proba", "score", "dashboard"),
     "run jobs list": ("training-job-old",),
@@ -37,27 +40,46 @@ EXISTS = "Error: Error 409: Already Exists: Dataset my-project:propensity, dupli
 # that are there, an apply would take away who may call them.
 REFUSED = {
     "only what watches": (
-        *("setup --yes", "terraform/watch apply", "refused", 3),
-        *("everything is set up except some alerts", 1),
+        "setup --yes",
+        "terraform/watch apply",
+        "refused",
+        3,
+        "everything is set up except some alerts",
+        1,
     ),
     "what is there already is not taken over": (
-        *("setup --yes --wait=0", "deploy/terraform apply", EXISTS, 1),
-        *("Set another DEPLOY_PREFIX", 1),
+        "setup --yes --wait=0",
+        "deploy/terraform apply",
+        EXISTS,
+        1,
+        "Set another DEPLOY_PREFIX",
+        1,
     ),
     "a state that a killed set-up has locked": (
-        *("setup --yes --wait=0", "deploy/terraform plan"),
-        *("Error: Error acquiring the state lock\nID: 17", 1),
-        *("deploy/setup.sh --unlock=ID", 0),
+        "setup --yes --wait=0",
+        "deploy/terraform plan",
+        "Error: Error acquiring the state lock\nID: 17",
+        1,
+        "deploy/setup.sh --unlock=ID",
+        0,
     ),
     "which functions there are": (
-        *("setup --yes", "services list --project=my-project", "no network", 1),
-        *("no network", 0),
+        "setup --yes",
+        "services list --project=my-project",
+        "no network",
+        1,
+        "no network",
+        0,
     ),
     "a state": ("setup --outputs", "buckets describe", "404", 1, NOTHING, None),
     "all that was set up": ("teardown", "state list", "404", 1, NOTHING, None),
     "a bucket, in a dry run": (
-        *("setup --dry-run --yes", "buckets describe", "HTTPError 403", 1),
-        *("HTTPError 403", None),
+        "setup --dry-run --yes",
+        "buckets describe",
+        "HTTPError 403",
+        1,
+        "HTTPError 403",
+        None,
     ),
 }
 

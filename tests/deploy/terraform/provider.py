@@ -107,7 +107,8 @@ def message(*fields: tuple[int, int | str | bytes]) -> bytes:
 
 
 def varint(number: int) -> bytes:
-    low, rest = number & 127, number >> 7
+    low = number & 127
+    rest = number >> 7
     return bytes([low | 128]) + varint(rest) if rest else bytes([low])
 
 
@@ -157,7 +158,8 @@ class Module:
         return block_of((attributes, blocks))
 
     def _parts_of(self, interface: str, body: str) -> Parts:
-        attributes, blocks = dict[str, bytes](), dict[str, bytes]()
+        attributes = dict[str, bytes]()
+        blocks = dict[str, bytes]()
         declared = re.search(
             rf"interface {interface} [^{{]*\{{(.*?)^\}}", self.declared, re.M | re.S
         )

@@ -328,7 +328,8 @@ class TestStatement:
                 deployment.clock.advance(1)
                 return (403, {}, {}) if method == "POST" else answer
 
-        file, best = tmp_path / "winback.sql", {"top": 2, "control": "0%"}
+        file = tmp_path / "winback.sql"
+        best = {"top": 2, "control": "0%"}
         file.write_text(EVEN)
         with Addressed() as receiver:
             send(deployment, mail(receiver), **best)

@@ -176,7 +176,8 @@ class TestLedger:
         ) as receiver:
             delivery = send(deployment, crm(receiver), control="0%")
 
-        rows, tally = ledger(deployment), delivery["tallies"]["add"]
+        rows = ledger(deployment)
+        tally = delivery["tallies"]["add"]
         assert len(rows) == tally["sent"] == tally["accepted"] + 1 == 100
         [rejected] = [row for row in rows if row["status"] == "rejected"]
         assert rejected["user_id"] == "u150"
@@ -212,7 +213,8 @@ class TestLedger:
             send(deployment, to, **best)
             next_week(deployment, {"u199": 0.3, "u002": 0.2})
             with opened() as chosen:
-                named, now = winback(to, **best), deployment.clock.now()
+                named = winback(to, **best)
+                now = deployment.clock.now()
                 store(chosen, find_or_choose(chosen, named, until=None, now=now))
             deployment.suppress("u199", at=deployment.clock.now())
             send(deployment, to, **best)
@@ -546,7 +548,8 @@ class TestFailure:
         """Nothing more is sent: nobody who was taken is recorded, all are pending.
 
         Defect: users who were taken counted as accepted and as pending."""
-        append, count = Warehouse.append, iter(range(100))
+        append = Warehouse.append
+        count = iter(range(100))
 
         def failing(*given):
             # After those who are pending.
@@ -647,7 +650,8 @@ class TestRefused:
     ):
         bad = {f"u{number}" for number in range(105, 200, 9)}
         with self.receiver(deployment, bad) as receiver:
-            fate, folder = Fate(monkeypatch), crm(receiver, batch=40)
+            fate = Fate(monkeypatch)
+            folder = crm(receiver, batch=40)
             killed = kill_and_resume(deployment, folder, fate, at_most=25, seed=1)
 
         assert killed >= 4

@@ -217,8 +217,10 @@ class TestHttp:
             *(
                 ({"url": url}, "https")
                 for url in (
-                    *("http://example.com/", "http://127.0.0.1.example.com"),
-                    *("https://{audience}.example.com", "http://127.0.0.1{action}"),
+                    "http://example.com/",
+                    "http://127.0.0.1.example.com",
+                    "https://{audience}.example.com",
+                    "http://127.0.0.1{action}",
                     # Some clients take what is before the backslash as the host.
                     "http://example.com\\@127.0.0.1/",
                 )

@@ -100,7 +100,8 @@ def test_a_receiver_that_no_delivery_will_ask_is_for_a_person(folder):
     def removal() -> str:
         return receivers.removal_of(usecases.load("ga4_purchase"), "winback", "crm")
 
-    audience, destination = folder / "winback.toml", folder / "destinations/crm.toml"
+    audience = folder / "winback.toml"
+    destination = folder / "destinations/crm.toml"
     able = 'kind = "http"\nname = "crm"\n[remove]\n'
     destination.write_text(able)
     assert removal() == receivers.WAITS

@@ -148,7 +148,8 @@ class TestEvents:
 
         assert fake.taken.pop().events == fake.taken[-1].events
         for request, state in zip(fake.taken, ("out", "in"), strict=True):
-            [event], [target] = request.events, request.destinations
+            [event] = request.events
+            [target] = request.destinations
             [value] = event.user_properties.additional_user_properties
             assert (value.property_name, value.value) == ("winback", state)
             assert (event.client_id, event.event_timestamp) == ("GA1.2.3", START)
@@ -490,13 +491,15 @@ class TestDeliveries:
         self, deployment, fake, ads
     ):
         """Not before; and sent once, whoever asks, as Google is asked no more."""
-        folder, best = ads(fake), {"top": 2, "control": "0%"}
+        folder = ads(fake)
+        best = {"top": 2, "control": "0%"}
 
         assert [send(deployment, folder, **best)["pending"] for _ in range(2)] == [2, 2]
         assert {row["status"] for row in ledger(deployment)} == {"pending"}
         assert {row["receipt"] for row in ledger(deployment)} == {"request-0"}
         assert send(deployment, folder, **best)["pending"] == 0
-        settled, asked = ledger(deployment), fake.asked.total()
+        settled = ledger(deployment)
+        asked = fake.asked.total()
         assert {row["status"] for row in settled} == {"accepted"}
         assert send(deployment, folder, **best)["pending"] == 0
         assert (ledger(deployment), fake.asked.total()) == (settled, asked)

@@ -124,7 +124,9 @@ class TestKilled:
                 return super().take(method, path, {}, body)
 
         with Keyless() as receiver:
-            to, fate, requests = crm(receiver), Fate(monkeypatch), 2
+            to = crm(receiver)
+            fate = Fate(monkeypatch)
+            requests = 2
             # Members, plan, pending users, and what became of each request are written.
             fate.left = 6 + 4 * requests + 1
             with pytest.raises(Killed):
@@ -141,7 +143,8 @@ class TestKilled:
         """Those who leave by a newer date would be put on the list after it."""
         publish(deployment.warehouse, MONDAY + WEEK, {"u001": 0.5})
         with Receiver() as receiver:
-            to, fate = crm(receiver), Fate(monkeypatch)
+            to = crm(receiver)
+            fate = Fate(monkeypatch)
             fate.left = 5
             with pytest.raises(Killed):
                 send(deployment, to, until=MONDAY)

@@ -19,8 +19,10 @@ from propensity.statements import statement
 from propensity.tables import every as tables
 from tests.deployment import Deployment
 
-USE_CASE, CARDS = "ga4_purchase", "card_fraud"
-DAY, WEEK = date(2026, 3, 3), timedelta(days=7)
+USE_CASE = "ga4_purchase"
+CARDS = "card_fraud"
+DAY = date(2026, 3, 3)
+WEEK = timedelta(days=7)
 NOW = datetime(2026, 3, 3, 8, 30, tzinfo=UTC)
 WINDOW = Window(as_of=DAY, weeks=26, until=DAY)
 KNOWN = {

@@ -25,7 +25,8 @@ from tests.offline.dashboard.conftest import (
 )
 from tests.propensity.learning.report_pages import parse
 
-SHOP, FRAUD = f"use-case-{USE_CASE}.html", f"use-case-{CARDS}.html"
+SHOP = f"use-case-{USE_CASE}.html"
+FRAUD = f"use-case-{CARDS}.html"
 NONE = re.compile(r"\b(None|nan|Undefined)\b")
 
 

@@ -40,7 +40,8 @@ POINTER = f"models/{STREAMED}/champion.json"
 def create_topics(deployment: Deployment) -> None:
     """Create topics and subscriptions, whose names all places share."""
     endpoints = {one.target: "http://127.0.0.1:9" for one in functions.load()}
-    project, endpoint = deployment.settings.project, deployment.settings.pubsub_endpoint
+    project = deployment.settings.project
+    endpoint = deployment.settings.pubsub_endpoint
     local_topics.create(project, endpoint, endpoints=endpoints)
 
 
@@ -78,7 +79,8 @@ def note(
 ) -> None:
     """Let a run be done, have failed, or have begun."""
     name = f"runs/{STREAMED}/{kind}/{as_of}.json"
-    at, stored = midnight(as_of) + timedelta(hours=13), deployment.artifacts.find(name)
+    at = midnight(as_of) + timedelta(hours=13)
+    stored = deployment.artifacts.find(name)
     lease = Lease(artifacts=deployment.artifacts, name=name, run_id="r", began_at=at)
     lease.waiting_since = waiting_since
     lease.write(state, stored, at=at, error=error)

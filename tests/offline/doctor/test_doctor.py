@@ -334,7 +334,8 @@ def test_days_that_no_use_case_reads_are_not_missed(healthy):
     ga4, cards = (usecases.load(name) for name in ("ga4_purchase", "card_fraud"))
     assert cards.lookback_days > 30
 
-    gapped, reading = over(healthy, GAPPED), structs.replace(ga4, lookback_days=7)
+    gapped = over(healthy, GAPPED)
+    reading = structs.replace(ga4, lookback_days=7)
     assert found(gapped, "export", use_cases=[ga4, cards])
     assert found(gapped, "export", use_cases=[reading, cards]) == []
 

@@ -93,7 +93,8 @@ class TestALeak:
         """The row is of before, and tells of the purchase all the same. It is none
         where the moment is compared, or planned, such as the end of a contract. All
         else is right as it is written, and runs over made-up rows of the table."""
-        tier, moments = 'tier = "STRING"', ("ordered_at", "ends_at")
+        tier = 'tier = "STRING"'
+        moments = ("ordered_at", "ends_at")
         declared = "".join(f'\n{name} = "TIMESTAMP"' for name in moments)
         edit("usecase.toml", tier, f"{tier}{declared}")
         edit("usecase.toml", "valid_from =", 'plans = ["ends_at"]\nvalid_from =')

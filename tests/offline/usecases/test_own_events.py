@@ -21,7 +21,8 @@ SHOP = Events(
 CHOSEN = {"lookback_days": 30, "horizon_days": 7, "events": SHOP}
 AS_OF = date(2026, 3, 2)
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
-DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
+DAY = timedelta(days=1)
+TICK = timedelta(microseconds=1)
 
 
 @pytest.fixture

@@ -38,9 +38,12 @@ class TestFigures:
         both = figures(sums, control_share=0.5).columns()
         expected = lift.rate_difference((601, 2_000), (500, 2_000))
         columns = (
-            *("treated_users", "control_users"),
-            *("treated_conversions", "control_conversions"),
-            *("treated_revenue", "control_revenue"),
+            "treated_users",
+            "control_users",
+            "treated_conversions",
+            "control_conversions",
+            "treated_revenue",
+            "control_revenue",
         )
 
         assert [first[name] for name in columns] == [1_000, 1_000, 300, 250, 10.5, 7]
@@ -92,7 +95,8 @@ def test_a_difference_of_money_has_the_standard_error_of_means():
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
 def test_an_interval_of_money_covers_the_truth_in_94_of_100_audiences(sigma):
     """Amounts of a few buyers, as skewed as those of shops; the truth is no effect."""
-    random, tries = np.random.default_rng(5), 400
+    random = np.random.default_rng(5)
+    tries = 400
     covered = 0
     for _ in range(tries):
         sums = []
@@ -109,7 +113,9 @@ def test_an_interval_of_money_covers_the_truth_in_94_of_100_audiences(sigma):
 @pytest.mark.parametrize("a_week", [200, 1_000, 5_000])
 def test_a_look_each_week_of_a_year_misleads_in_5_of_100_audiences(a_week):
     """Without an effect; one in ten converts, and one in ten is held out."""
-    random, tries, misled = np.random.default_rng(8), 300, 0
+    random = np.random.default_rng(8)
+    tries = 300
+    misled = 0
     users = np.array([0.9 * a_week, 0.1 * a_week]).astype(int)
     for _ in range(tries):
         drawn = random.binomial(users, 0.1, (52, 2)).cumsum(axis=0)
@@ -123,8 +129,11 @@ def test_a_look_each_week_of_a_year_misleads_in_5_of_100_audiences(a_week):
 
 
 def test_the_least_difference_that_users_can_show_is_found_in_80_of_100_audiences():
-    random, tries, found = np.random.default_rng(9), 400, 0
-    users, rate = (9_000, 1_000), 0.1
+    random = np.random.default_rng(9)
+    tries = 400
+    found = 0
+    users = (9_000, 1_000)
+    rate = 0.1
     sums = [group(n, rate * n, is_control=False) for n in users]
     effect = lift.detectable(*sums)
     for _ in range(tries):

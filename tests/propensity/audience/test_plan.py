@@ -29,7 +29,8 @@ def test_the_smallest_lift_is_found_by_the_verdict_in_80_of_100_audiences(
     effect = plan.smallest_lift(rate, members, share=share)
     control = round(share * members)
     treated = members - control
-    random, found = np.random.default_rng(1), 0
+    random = np.random.default_rng(1)
+    found = 0
     for _ in range(1_000):
         bought = random.binomial(treated, rate * (1 + effect))
         anyway = random.binomial(control, rate)
@@ -40,7 +41,9 @@ def test_the_smallest_lift_is_found_by_the_verdict_in_80_of_100_audiences(
 
 def test_one_look_at_a_fixed_date_shows_smaller_effects():
     """By the z-test of two proportions at 5%, in 80 of 100 audiences."""
-    rate, treated, control = 0.08, 9_000, 1_000
+    rate = 0.08
+    treated = 9_000
+    control = 1_000
     effect = plan.smallest_lift(rate, 10_000, share=0.1, errors=NORMAL)
     random = np.random.default_rng(2)
     bought = random.binomial(treated, rate * (1 + effect), 10_000)

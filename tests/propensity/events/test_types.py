@@ -74,7 +74,11 @@ class TestEveryType:
     @pytest.mark.parametrize(
         "name",
         [
-            *("new_deposit", "", "NEW_BET", "new_bet ", "\0"),
+            "new_deposit",
+            "",
+            "NEW_BET",
+            "new_bet ",
+            "\0",
             "Object missing required field `user_id` - at `$.city`",
         ],
     )
@@ -91,15 +95,27 @@ class TestJson:
     @pytest.mark.parametrize(
         "data",
         [
-            *(b"", b" \n", b"{", b"}", b"{'user_id': 'u1'}", b"[]", b"5", b"NaN"),
+            b"",
+            b" \n",
+            b"{",
+            b"}",
+            b"{'user_id': 'u1'}",
+            b"[]",
+            b"5",
+            b"NaN",
             b"[" + written(bet()) + b"]",
-            *(written(bet())[:-1], written(bet())[:-1] + b",}", written(bet()) * 2),
+            written(bet())[:-1],
+            written(bet())[:-1] + b",}",
+            written(bet()) * 2,
             b"// a bet\n" + written(bet()),
             *map(spoilt, ("01", "1.", ".5", "+1", "1e", "0x1", "1_000", "1,50")),
-            *(spoilt('"\n"', "user_id"), spoilt('"\\x"', "note")),
-            *(spoilt("[1, NaN]", "note"), spoilt("NaN")[:-1]),
+            spoilt('"\n"', "user_id"),
+            spoilt('"\\x"', "note"),
+            spoilt("[1, NaN]", "note"),
+            spoilt("NaN")[:-1],
             *(spoilt('"\\ud800"', field) for field in ("user_id", "note")),
-            *(b"[" * 1_000_000, b'{"a":' * 200_000),
+            b"[" * 1_000_000,
+            b'{"a":' * 200_000,
         ],
         ids=lambda data: str(data[:40]),
     )
@@ -229,8 +245,10 @@ class TestCatalogue:
     @pytest.mark.parametrize(
         ("field", "literal", "reason"),
         [
-            *(("machine", "5", "wrong_type"), ("odds", '"5"', "wrong_type")),
-            *(("odds", "1e999", "not_finite"), ("stake", "0.001", "bad_amount")),
+            ("machine", "5", "wrong_type"),
+            ("odds", '"5"', "wrong_type"),
+            ("odds", "1e999", "not_finite"),
+            ("stake", "0.001", "bad_amount"),
         ],
     )
     def test_the_catalogue_checks_the_types_of_a_use_case(self, field, literal, reason):

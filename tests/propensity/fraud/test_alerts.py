@@ -71,7 +71,8 @@ def test_an_alert_is_what_is_worth_its_review():
 @pytest.mark.parametrize("price", [1.0, 5.0, 20.0])
 def test_alerts_by_probability_and_amount_save_more_than_any_threshold(price):
     """Of probabilities that are true, and amounts as skewed as those of cards."""
-    random, rows = np.random.default_rng(4), 40_000
+    random = np.random.default_rng(4)
+    rows = 40_000
     probability = random.beta(0.05, 1.5, rows)
     amount = random.lognormal(2.5, 1.6, rows).round(2)
     at = stakes(random.random(rows) < probability, amount, price=price)

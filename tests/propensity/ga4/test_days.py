@@ -55,8 +55,11 @@ def test_tables_of_days_are_known_by_their_names():
     assert Shards.of(names, kinds=["intraday"]).intraday == {date(2026, 3, 2)}
 
 
-BEFORE, SATURDAY, MONTH = AS_OF - DAY, AS_OF - 2 * DAY, AS_OF - 20 * DAY
-NIGHT, TWO = datetime(2026, 3, 2, 3, tzinfo=UTC), datetime(2026, 3, 2, 2, tzinfo=UTC)
+BEFORE = AS_OF - DAY
+SATURDAY = AS_OF - 2 * DAY
+MONTH = AS_OF - 20 * DAY
+NIGHT = datetime(2026, 3, 2, 3, tzinfo=UTC)
+TWO = datetime(2026, 3, 2, 2, tzinfo=UTC)
 SUNDAYS = {day for day in days() if day.isoweekday() == 7}
 WINDOW = tuple(AS_OF - n * DAY for n in range(60, 0, -1))
 WHOLE = Freshness(data_until=AS_OF)
@@ -71,7 +74,8 @@ CASES = {
     # A daily table comes within three days, or never.
     "one never came": (days(BEFORE), {"now": LONG_AFTER}, LOST),
     "two never came": (
-        *(days(BEFORE, SATURDAY), {"now": LONG_AFTER}),
+        days(BEFORE, SATURDAY),
+        {"now": LONG_AFTER},
         Freshness(data_until=SATURDAY, late=(SATURDAY, BEFORE)),
     ),
     # Older days are named, and nobody waits for them.
@@ -82,7 +86,8 @@ CASES = {
     # A shop that is closed on Sundays has no table of them: of none is it missing.
     "closed on Sundays": (days(*SUNDAYS), {}, WHOLE),
     "Saturday may still come": (
-        *(days(*SUNDAYS, SATURDAY), {}),
+        days(*SUNDAYS, SATURDAY),
+        {},
         Freshness(data_until=SATURDAY, late=(SATURDAY,), is_awaited=True),
     ),
     # Statements say what is wrong with an empty window.
@@ -91,33 +96,39 @@ CASES = {
     # A streamed day is there three hours after its end.
     "streamed": (set(), {"intraday": days()}, replace(WHOLE, streamed=WINDOW)),
     "streamed until now": (
-        *(set(), {"intraday": days(), "now": TWO}),
+        set(),
+        {"intraday": days(), "now": TWO},
         replace(LATE, streamed=WINDOW[:-1]),
     ),
     # It is read where the daily table, which has more, does not come.
     "streamed, may still come": (
-        *(days(BEFORE), {"intraday": BOTH_STREAMED}),
+        days(BEFORE),
+        {"intraday": BOTH_STREAMED},
         replace(WHOLE, streamed=(BEFORE,), is_awaited=True),
     ),
     "streamed, never came": (
-        *(days(BEFORE), {"intraday": BOTH_STREAMED, "now": LONG_AFTER}),
+        days(BEFORE),
+        {"intraday": BOTH_STREAMED, "now": LONG_AFTER},
         replace(WHOLE, streamed=(BEFORE,)),
     ),
     "streamed and daily": (days(), {"intraday": {BEFORE}}, WHOLE),
     # Ahead of UTC the last hours before its midnight are of the next local day.
     "ahead of UTC": (
-        *(days(), {"zone": 9, "now": LONG_AFTER}),
+        days(),
+        {"zone": 9, "now": LONG_AFTER},
         Freshness(data_until=BEFORE, late=(AS_OF,)),
     ),
     "ahead, a day more": (days(until=AS_OF + DAY), {"zone": 9}, WHOLE),
     # That day goes on; what the window needs of it is over.
     "ahead, streamed": (
-        *(set(), {"intraday": days(until=AS_OF + DAY), "zone": 9}),
+        set(),
+        {"intraday": days(until=AS_OF + DAY), "zone": 9},
         replace(WHOLE, streamed=(*WINDOW, AS_OF)),
     ),
     # Behind UTC the window's first hours are of the local day before.
     "behind UTC": (
-        *(days(AS_OF - 61 * DAY), {"zone": -8}),
+        days(AS_OF - 61 * DAY),
+        {"zone": -8},
         replace(WHOLE, missing=(AS_OF - 61 * DAY,)),
     ),
     "in UTC": (days(AS_OF - 61 * DAY), {}, WHOLE),

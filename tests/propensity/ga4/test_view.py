@@ -67,7 +67,8 @@ def warehouse(module_deployment) -> Warehouse:
         ]
         + [shop.event("other", DAY, params={"other": 1})],
     )
-    place, values = module_deployment, [*VALUES, PLAN]
+    place = module_deployment
+    values = [*VALUES, PLAN]
     text = events_view(place.settings.export, require="false", values=values)
     place.warehouse.replace_view(VIEW, text)
     return place.warehouse

@@ -73,7 +73,8 @@ class TestCreate:
             return (403, answer) if request.method == "POST" else None
 
         artifacts.create("taken.json", b"first")
-        taken, narrow = artifacts.read("taken.json"), through(refuse)
+        taken = artifacts.read("taken.json")
+        narrow = through(refuse)
 
         assert narrow.create("taken.json", b"first") == taken.generation
         with pytest.raises(Conflict, match=r"taken\.json"):
@@ -86,7 +87,8 @@ class TestCreate:
 
 def test_files_are_uploaded_once_and_downloaded(artifacts, tmp_path):
     """Of any size, also in several pieces."""
-    path, copy = tmp_path / "file", tmp_path / "copy"
+    path = tmp_path / "file"
+    copy = tmp_path / "copy"
     path.write_bytes(b"x" * 9_000_000 + b"y")
     artifacts.create_from("large", path)
     artifacts.download("large", copy)

@@ -69,7 +69,8 @@ def test_an_error_behind_the_function_is_for_operators_and_the_log(error):
 
 
 def test_the_public_is_told_what_will_pass():
-    missing, late = errors.MissingTable(INSIDE), errors.Unavailable(INSIDE)
+    missing = errors.MissingTable(INSIDE)
+    late = errors.Unavailable(INSIDE)
 
     assert "not there yet" in failure_of(missing, Callers.PUBLIC).body["message"]
     assert "try again" in failure_of(late, Callers.PUBLIC).body["message"]

@@ -262,7 +262,8 @@ class Call:
     async def read(self) -> Any:
         while self._service.hangs:
             await asyncio.sleep(0.01)
-        name, answer = self._unanswered.pop(0), AppendRowsResponse()
+        name = self._unanswered.pop(0)
+        answer = AppendRowsResponse()
         if name == "the last":
             return grpc.aio.EOF
         if name.startswith("bad"):

@@ -113,7 +113,8 @@ FEATURES = {
 
 @pytest.fixture(scope="module")
 def profile() -> dict:
-    random, count = np.random.default_rng(1), 2_000
+    random = np.random.default_rng(1)
+    count = 2_000
     label = (random.random(count) < 0.2).astype(np.int64)
     amount = random.gamma(2, 10, count) + 20 * label
     amount[0] = 987_654.25

@@ -128,7 +128,8 @@ def test_a_fit_lets_nothing_of_the_holdout_into_the_measured_model(candidate):
 def test_a_fit_judges_candidates_by_models_of_older_rows():
     """Other labels and features of what is judged change no score that does not
     read them; categories that only later rows have are unknown to the encoder."""
-    rows, two = snapshots(users=150), (LINEAR, FOREST)
+    rows = snapshots(users=150)
+    two = (LINEAR, FOREST)
     before = train(rows, candidates=two)
     later = before.parts.split.calibrate
     other = changed(rows, later, "label", lambda label: 1 - label)
@@ -189,7 +190,8 @@ def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     whole = table(columns, chance)
     training = train(table(columns, chance, weight).filter(kept))
     base_rate = np.mean(whole["label"].to_numpy())
-    held, judged = training.holdout, training.parts.choosing
+    held = training.holdout
+    judged = training.parts.choosing
     observed = held.rows.outcomes(held.probability)
     area = metrics.roc_auc(observed)
     low, high = interval(area, *of_rows(observed, metrics.roc_auc_slopes(observed)))
@@ -211,7 +213,8 @@ def test_one_odd_row_hardly_moves_the_probability_of_those_like_it(usual, odd):
     """A gap, or a number that is otherwise constant, in one training row of label 1.
     Users with it next week had 99%; the evidence of one row is worth less than a factor
     of five on a usual 8%, and all others keep their probability."""
-    random, rows = np.random.default_rng(0), 100_000
+    random = np.random.default_rng(0)
+    rows = 100_000
     spend = random.gamma(2, 2, rows)
     label = random.random(rows) < 1 / (1 + np.exp(3.2 - 0.5 * np.log1p(spend)))
     first = np.flatnonzero(label)[0]

@@ -56,7 +56,8 @@ def made(label: np.ndarray, user: np.ndarray, score: np.ndarray, *, judged: int)
     model = small()
     columns = {"user_id": user, "label": label, "weight": np.ones(len(label))}
     rows = Slice(rows=pa.table(columns))
-    before, held = rows.between(0, judged), rows.between(judged)
+    before = rows.between(0, judged)
+    held = rows.between(judged)
     holdout = replace(
         model.holdout,
         rows=held,
@@ -96,7 +97,8 @@ def users(seed: int, positives: float, *, rate: float, weeks: int = 1) -> Users:
 
 def refused(drawn: Users, seed: int) -> bool:
     """Whether a model is refused beside another one that knows as much."""
-    one, two = drawn.model(2 * seed), drawn.model(2 * seed + 1)
+    one = drawn.model(2 * seed)
+    two = drawn.model(2 * seed + 1)
     verdict = against(two, made(drawn.label, drawn.user, one, judged=0))
     return bool(verdict.differences) and not verdict.promoted
 
@@ -123,7 +125,8 @@ class TestFirst:
     def test_the_first_version_is_judged_by_all_rows_that_older_models_scored(self):
         """The newest snapshot alone would not do: a shop would wait for months."""
         label, user, _ = drawn = users(3, 200, rate=0.1)
-        score, newest = drawn.model(4), slice(-60, None)
+        score = drawn.model(4)
+        newest = slice(-60, None)
         whole = first(made(label, user, score, judged=len(label) - 60))
         alone = first(made(label[newest], user[newest], score[newest], judged=0))
 
@@ -206,7 +209,8 @@ class TestChallenger:
         self,
     ):
         """Of the others its scores would be too good; where it knows all, it stays."""
-        held, perfect = trained().holdout, trained().holdout.rows.label.astype(float)
+        held = trained().holdout
+        perfect = trained().holdout.rows.label.astype(float)
         is_new = np.arange(len(perfect)) >= 250
         score = np.where(is_new, held.probability, perfect)
         half = against(score, is_new=is_new)
@@ -239,8 +243,11 @@ class TestChallenger:
         ("country", lambda label: [f"u{n % 80}" for n in range(len(label))], False),
     ],
     ids=[
-        *("a gap unless it came", "nearly the label", "a category"),
-        *("an id of an order", "an id of a user"),
+        "a gap unless it came",
+        "nearly the label",
+        "a category",
+        "an id of an order",
+        "an id of a user",
     ],
 )
 def test_a_feature_that_knows_the_outcome_is_named_in_the_verdict(name, leak, is_named):

@@ -169,7 +169,8 @@ class TestFollowing:
         self,
     ):
         """Evaluations on seven days of one week are not seven weeks; in any order."""
-        newest, before = week(1, 0.3, error=0.2), week(2, 0.1, error=0.2)
+        newest = week(1, 0.3, error=0.2)
+        before = week(2, 0.1, error=0.2)
         overlapping = [
             replace(newest, week=newest.week - timedelta(days=days))
             for days in range(1, 7)

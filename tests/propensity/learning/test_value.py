@@ -23,8 +23,10 @@ from tests.propensity.learning.shops import (
     train,
 )
 
-FIRST, SECOND = date(2026, 1, 5), date(2026, 1, 12)
-WEEKS, USERS = 12, 800
+FIRST = date(2026, 1, 5)
+SECOND = date(2026, 1, 12)
+WEEKS = 12
+USERS = 800
 COLUMNS = drawn(WEEKS, USERS, seed=1)
 ROWS = table(COLUMNS, propensity(COLUMNS))
 HELD_OUT = np.arange(len(ROWS)) >= (WEEKS - 1) * USERS
@@ -92,7 +94,8 @@ class TestTraining:
         label = ROWS["label"].to_numpy()
         paid = pa.array(np.round(MEANS * NOISE + 0.01, 2), mask=label != 1)
         rows = ROWS.append_column(AMOUNT, paid)
-        judged, losses = train(ROWS).parts.split.calibrate, []
+        judged = train(ROWS).parts.split.calibrate
+        losses = []
         for others in ("XX", "YY"):
             own = np.where(label == 1, "XX", others)
             other = changed(rows, judged, "country", lambda _, own=own: own)

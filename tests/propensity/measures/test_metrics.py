@@ -77,7 +77,8 @@ class TestScores:
         """Ties and weights included; log loss where no probability is 0 or 1. What is
         at a threshold is above it."""
         p, y, w = rows
-        observed, inner = rows.outcomes, np.clip(p, 0.001, 0.999)
+        observed = rows.outcomes
+        inner = np.clip(p, 0.001, 0.999)
         positive = p >= threshold
         (tn, fp), (fn, tp) = reference.confusion_matrix(y, positive, sample_weight=w)
         counted = metrics.confusion(observed, threshold=threshold)
@@ -121,7 +122,8 @@ class TestScores:
     def test_scores_have_curves_from_nobody_to_everybody(self, rows):
         """ROC goes up from (0, 0) to (1, 1); precision-recall ends at recall 1."""
         curves = metrics.curves(rows.outcomes)
-        roc, pr = np.array(curves.roc), np.array(curves.pr)
+        roc = np.array(curves.roc)
+        pr = np.array(curves.pr)
 
         assert roc[[0, -1]].ravel() == pytest.approx([0, 0, 1, 1])
         assert np.all(np.diff(roc, axis=0) >= -1e-12)
@@ -137,7 +139,8 @@ def test_lift_is_of_ten_equal_parts_the_highest_first(rows):
         np.array([getattr(part, name) for part in parts])
         for name in ("users", "conversions", "lift")
     )
-    total, positives = rows.weight.sum(), rows.weight @ rows.label
+    total = rows.weight.sum()
+    positives = rows.weight @ rows.label
     ranked = metrics.lift_by_decile(outcomes(np.arange(100) / 100, np.arange(100) > 89))
     tied = metrics.lift_by_decile(outcomes(np.full(50, 0.3), np.arange(50) < 9))
 
@@ -186,7 +189,8 @@ class TestBudget:
     @given(scored(), st.integers(1, 100))
     def test_the_budget_shares_ties_at_the_border_out(self, rows, share):
         """As the lift does: a tenth is the first decile. No rate is above 1."""
-        tenth, found = measured(rows), measured(rows, budget=f"{share}%")
+        tenth = measured(rows)
+        found = measured(rows, budget=f"{share}%")
         [first, *_] = metrics.lift_by_decile(rows.outcomes)
 
         assert tenth.users_at_budget == pytest.approx(first.users)
@@ -207,7 +211,8 @@ class TestBudget:
 def test_anomaly_scores_are_read_as_no_probability():
     """Areas, lift, threshold and budget need a ranking alone."""
     rows = calibrated(500, seed=11)
-    ranks, whole = measured(rows, is_anomaly=True), measured(rows)
+    ranks = measured(rows, is_anomaly=True)
+    whole = measured(rows)
 
     assert ranks.roc_auc == whole.roc_auc
     assert ranks.precision_at_budget == whole.precision_at_budget
@@ -243,7 +248,8 @@ class TestIntervals:
         """Eight rows of each user that are alike prove no more than one, and 25 users
         that a row stands for no more than the row. Fewer than twenty prove nothing, and
         a difference of three of each label is within Student's interval."""
-        rows, users = calibrated(500, seed=7), np.arange(500)
+        rows = calibrated(500, seed=7)
+        users = np.arange(500)
         for times, weight in ((1, 25.0), (8, 1.0)):
             columns = {
                 "user_id": np.tile(users, times),
@@ -266,9 +272,11 @@ class TestIntervals:
     @given(scored())
     def test_slopes_are_how_far_a_metric_moves(self, name, rows):
         """With a little more of a row, of either label."""
-        measure, slopes_of = getattr(metrics, name), getattr(metrics, f"{name}_slopes")
+        measure = getattr(metrics, name)
+        slopes_of = getattr(metrics, f"{name}_slopes")
         observed = rows.outcomes
-        slopes, place = slopes_of(observed), len(observed.users) // 2
+        slopes = slopes_of(observed)
+        place = len(observed.users) // 2
         for label, slope in ((1, slopes.positive), (0, slopes.negative)):
             step = np.where(np.arange(len(observed.users)) == place, 1e-7, 0.0)
             more = Outcomes(
@@ -291,7 +299,8 @@ def ends(observed: Outcomes, name: str = "roc_auc"):
 def test_the_score_shift_is_one_where_all_scores_fall_to_zero_or_double():
     """It is relative to the mean before, sees a spread, and divides nothing by zero."""
     before = np.linspace(0.01, 0.4, 101)
-    flat, nothing = np.full(101, before.mean()), np.zeros(101)
+    flat = np.full(101, before.mean())
+    nothing = np.zeros(101)
 
     assert metrics.score_shift(before, before) == 0
     assert metrics.score_shift(before, nothing) == pytest.approx(1)

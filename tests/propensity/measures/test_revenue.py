@@ -40,7 +40,8 @@ def test_deciles_add_up_to_all_users_and_all_money(groups):
     deciles = found.value_deciles
 
     for name in ("value_error", "value_top_share", "value_observed_low"):
-        one, other = getattr(found, name), getattr(many, name)
+        one = getattr(found, name)
+        other = getattr(many, name)
         assert one == (None if other is None else pytest.approx(other))
     for name, of in (("users", np.ones_like(paid)), ("expected", expected)):
         assert sum(getattr(part, name) for part in deciles) == pytest.approx(of @ users)

@@ -57,7 +57,8 @@ def scores_of(trees: HalfSpaceTrees, rows: np.ndarray) -> np.ndarray:
 def test_this_implementation_gives_the_same_scores_to_the_last_bit():
     """In chunks of any size. River gets rows that are scaled by our limits; without it
     the test fails, it is not skipped."""
-    ours, asked = [], []
+    ours = []
+    asked = []
     for (n_trees, height, window_size, seed), gaps in CASES:
         rows = numbers(300, seed=1, gaps=gaps) * [100, 1, 1, 0.01, 5, 1]
         options = {"n_trees": n_trees, "height": height, "window_size": window_size}

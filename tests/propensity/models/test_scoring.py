@@ -243,7 +243,8 @@ def test_scores_are_those_of_the_pipeline(numbers, categories, model, monkeypatc
 )
 def test_scores_are_those_of_preprocessors_of_any_sort(preprocessor):
     """What is not a plain ColumnTransformer is run as it is."""
-    fitted, batch = fit(preprocessor, boosted()), users(40, seed=4)
+    fitted = fit(preprocessor, boosted())
+    batch = users(40, seed=4)
 
     assert np.array_equal(scored([batch], *fitted), expected(batch, *fitted))
 

@@ -152,7 +152,8 @@ class Served:
 
     def __init__(self) -> None:
         settings = replace(Settings.from_environment(), use_case="c", refresh_s=300)
-        self.clock, self.shelf = ManualClock(), Shelf("ana")
+        self.clock = ManualClock()
+        self.shelf = Shelf("ana")
         self.bucket: Any = Bucket.open(settings)
         indexes = Indexes(self.bucket, settings, clock=self.clock.monotonic)
         self.lookups = lookups_of(self.shelf, settings, indexes=indexes)

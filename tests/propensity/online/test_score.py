@@ -70,7 +70,8 @@ def serving(version: int, *, labels=(0, 0, 1, 1), model: Any = LINEAR) -> Servin
     return Serving(version=version, scorer=scorer, record=record)
 
 
-FIRST, SECOND = serving(1), serving(2, labels=(1, 1, 0, 0))
+FIRST = serving(1)
+SECOND = serving(2, labels=(1, 1, 0, 0))
 
 
 def player(bets: float, *, age: float | None = 30.0, prefix: str = "") -> Instance:
@@ -229,7 +230,8 @@ async def test_the_log_is_written_again_until_it_is_taken(error, capsys, monkeyp
     how many were lost is an error in the log. If nobody foresaw a failure the log has
     the trace, and not the text, which may name a user."""
     monkeypatch.setattr(score, "RETRY_S", 0.001)
-    failures, taken = [error, RowsRefused({1: "too long"}), error], []
+    failures = [error, RowsRefused({1: "too long"}), error]
+    taken = []
 
     async def append(rows: pa.RecordBatch) -> None:
         assert rows.schema == tables.INFERENCE_LOG.arrow_schema()

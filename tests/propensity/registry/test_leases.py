@@ -102,7 +102,8 @@ def test_a_lease_is_free_after_a_failure(registry):
 def test_a_lease_outlives_a_write_whose_answer_was_lost(registry, monkeypatch, number):
     """Defect: it had been written, so that each try within five minutes was told that
     a run was under way; a renewed lease is still the run's own."""
-    replace, calls = Artifacts.replace, []
+    replace = Artifacts.replace
+    calls = []
 
     def replaced(*arguments, **named):
         generation = replace(*arguments, **named)

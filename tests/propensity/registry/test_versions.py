@@ -85,7 +85,8 @@ class TestArtifacts:
             name: (pickled(name), "") for name in ("model", "preprocessor", "value")
         }
         published = registry.publish(0, files)
-        objects, sha256s = published.objects, {**published.checksums, part: SHA}
+        objects = published.objects
+        sha256s = {**published.checksums, part: SHA}
         record = Record(
             model_version=0,
             card=RecordedCard(files={"value": RecordedFile(objects["value"], SHA)}),
@@ -117,9 +118,17 @@ def roll_back(registry):
 @pytest.mark.parametrize(
     "damage",
     [
-        *("", "[]", "{}", '{"version": 0, "epoch": 0}', b'"\xff"'),
-        *({"epoch": True}, {"version": -1}, {"version": "0 OR TRUE"}),
-        *({"pinned": "yes"}, {"earlier": 7}, {"earlier": ["x"]}),
+        "",
+        "[]",
+        "{}",
+        '{"version": 0, "epoch": 0}',
+        b'"\xff"',
+        {"epoch": True},
+        {"version": -1},
+        {"version": "0 OR TRUE"},
+        {"pinned": "yes"},
+        {"earlier": 7},
+        {"earlier": ["x"]},
     ],
 )
 def test_a_damaged_pointer_is_an_artifact_error(registry, damage):

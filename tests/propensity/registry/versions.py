@@ -79,7 +79,8 @@ class Bucket(Artifacts):
 
     def __init__(self, *of: Any) -> None:
         super().__init__(*of)
-        self.is_down, self.asked = False, Counter[str]()
+        self.is_down = False
+        self.asked = Counter[str]()
 
     def find(self, name: str, **named: Any) -> Any:
         self._ask(name)

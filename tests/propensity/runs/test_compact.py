@@ -41,7 +41,9 @@ from tests.functions.streaming import (
 )
 
 NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 
 REGISTERED = (
     "age",
@@ -133,7 +135,8 @@ class TestSums:
     def test_sums_are_counted_up_to_a_time_that_never_goes_back(self, empty):
         """It leaves the time that an append may take. A run whose clock is behind
         counts, and leaves it where it is. Of an empty stream there is no sum."""
-        first, again = compact_at(empty, NOW), compact_at(empty, NOW - DAY)
+        first = compact_at(empty, NOW)
+        again = compact_at(empty, NOW - DAY)
 
         assert first == {
             "days": [],
@@ -332,7 +335,8 @@ def test_features_are_exact_in_any_history(strict, seed):
     the end it has every event, and so has a clean computation; a forced compaction
     counts all days again, and changes neither it nor a single sum.
     """
-    chance, clock = random.Random(seed), NOW
+    chance = random.Random(seed)
+    clock = NOW
     sent: dict[Any, dict[str, Any]] = {}
     counted: set[Any] = set()
     unsure: set[str] = set()
@@ -369,7 +373,9 @@ def test_features_are_exact_in_any_history(strict, seed):
             clock += LEASE
         elif follows:
             compact_at(strict, clock, as_of=FIRST, force=follows == "force")
-            counted, unsure, perhaps = set(sent), set(), set()
+            counted = set(sent)
+            unsure = set()
+            perhaps = set()
         if follows:
             # Rows of just before it began may not have been there yet.
             anew = {day: at for day, at in anew.items() if at >= began - IN_FLIGHT}

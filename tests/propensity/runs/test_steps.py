@@ -124,7 +124,8 @@ def test_a_set_up_makes_tables_and_views_and_keeps_what_is_there(deployment):
     """As they are declared; twice equals once, and tables with rows are left alone."""
     shop.load(deployment, [shop.event("u", AS_OF)])
     place = deployment
-    client, settings = place.warehouse.client, place.settings
+    client = place.warehouse.client
+    settings = place.settings
     setup.prepare(place.warehouse, settings)
     row = {"use_case": "u", "as_of": AS_OF, "users": 1, "model_version": 0}
     place.append(tables.PUBLICATIONS, row)

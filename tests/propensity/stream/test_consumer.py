@@ -48,7 +48,8 @@ class Pushed:
     """A push whose body comes once it is let through."""
 
     def __init__(self, length: int | None, body: bytes = BODY) -> None:
-        self.is_read, self.body = False, body
+        self.is_read = False
+        self.body = body
         self.comes = asyncio.Event()
         headers = [(b"content-length", b"%d" % length)] if length is not None else []
         scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
@@ -101,7 +102,8 @@ async def test_a_body_that_does_not_end_keeps_no_other_from_being_read(monkeypat
 
 async def test_more_messages_than_an_instance_can_hold_are_sent_again(monkeypatch):
     monkeypatch.setattr(consumers, "WAITING_BYTES", 0)
-    consumer, pushed = stream_of(Log()), [Pushed(len(BODY)) for _ in range(3)]
+    consumer = stream_of(Log())
+    pushed = [Pushed(len(BODY)) for _ in range(3)]
     for one in pushed:
         one.comes.set()
     takes = [consumer.take(one.request) for one in pushed]
@@ -159,8 +161,12 @@ async def test_names_that_callers_make_up_leave_no_memory_behind():
         for n in range(200):
             name = f"{round_}-{n}-{'x' * 2_000}"
             events = [
-                *(bet(use_case=name), bet(event_type=name), bet(event_id=[name])),
-                *(enriched_card(name), {name: 1}, {**bet(), name: {name: 1}}),
+                bet(use_case=name),
+                bet(event_type=name),
+                bet(event_id=[name]),
+                enriched_card(name),
+                {name: 1},
+                {**bet(), name: {name: 1}},
             ]
             group = [Message(written(event), name) for event in events]
             await consumer.consume([*group, Message(name.encode(), name)])

@@ -56,7 +56,8 @@ def stream_of(log: Log, warehouse: Any = None) -> ScoreStream:
     """The consumer, a minute after ``NOW``, where nothing has ever served."""
     settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p"})
     warehouse = warehouse or SimpleNamespace()
-    warehouse.settings, warehouse.read_small_table = settings, lambda *_: []
+    warehouse.settings = settings
+    warehouse.read_small_table = lambda *_: []
     clock: Any = ManualClock(NOW + timedelta(minutes=1))
     all_others: Any = log
     clients = Clients(settings, warehouse, all_others, all_others, DEPLOYED, clock)
@@ -111,7 +112,8 @@ def scoring(
 ) -> tuple[ScoreStream, list[pa.RecordBatch]]:
     """The consumer where a model serves that gives everybody the same, and what that
     was given."""
-    consumer, batches = stream_of(log, warehouse), []
+    consumer = stream_of(log, warehouse)
+    batches = []
 
     def probabilities(batch: pa.RecordBatch) -> list[float]:
         batches.append(batch)
@@ -259,7 +261,8 @@ class Tables(Log):
     def __init__(self, refuses: str = "") -> None:
         super().__init__()
         self.of: dict[str, list[dict[str, Any]]] = {}
-        self.largest, self.refuses = 0, refuses
+        self.largest = 0
+        self.refuses = refuses
 
     async def append(self, table: Any, rows: pa.RecordBatch) -> None:
         wrong = [n for n, row in enumerate(rows.to_pylist()) if self.is_refused(row)]
@@ -280,7 +283,8 @@ async def test_an_event_that_the_model_refuses_does_not_refuse_its_group(wrong, 
     sent = [enriched_card(f"t{n}", V1=1e39 if n in wrong else 1.0) for n in range(7)]
 
     handled = await consumer.consume([message(one, one["event_id"]) for one in sent])
-    letters, rows = tables.of["dead_letters"], tables.of.get("inference_log", [])
+    letters = tables.of["dead_letters"]
+    rows = tables.of.get("inference_log", [])
     assert [*handled] == wrong
     assert [row["message_id"] for row in letters] == [f"t{n}" for n in wrong]
     assert {(row["reason"], row["field"]) for row in letters} == {

@@ -66,7 +66,8 @@ def wrong(request, folder) -> Path:
 
 def consumer() -> tuple[StreamFeatures, Tables]:
     """The consumer as it opens in this deployment, before tables that take all."""
-    clients, tables = Clients.open(SETTINGS, ManualClock(NOW)), Tables()
+    clients = Clients.open(SETTINGS, ManualClock(NOW))
+    tables = Tables()
     postcodes = pa.table({"postcode": [""], "socioeconomic_idx": [0.0]})[:0]
     warehouse = SimpleNamespace(
         settings=SETTINGS, table=lambda _: postcodes, read_small_table=lambda *_: []

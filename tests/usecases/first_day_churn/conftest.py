@@ -36,7 +36,9 @@ TWELVE = [
 AS_OF = date(2026, 3, 2)
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 WEEK = 7 * DAY
 # Long after everything: all rows have come, all labels are known.
 LATER = AS_OF + 60 * DAY
@@ -111,7 +113,8 @@ class Stream(Deployment):
     def moments(self, *as_ofs: date, today: date = LATER) -> list[Row]:
         """Return training rows: of the whole first day, and of moments of it."""
         window = USE_CASE.window(self.settings, as_ofs or [AS_OF], today=today)
-        sql, sampled = USE_CASE.statement("training_rows"), {"maximum_rows": 100_000}
+        sql = USE_CASE.statement("training_rows")
+        sampled = {"maximum_rows": 100_000}
         return [dict(row) for row in self.rows(sql, **window, **sampled)]
 
     def training(self, *as_ofs: date, today: date = LATER) -> dict[str, Row]:

@@ -55,7 +55,8 @@ from tests.usecases.first_day_churn.conftest import (
 
 # This unit is in the same district, which has 30 units of 4,000.
 UNKNOWN_UNIT = f"{HOME.split()[0]} 0ZZ"
-SOON, LATE = timedelta(seconds=1), 5 * DAY
+SOON = timedelta(seconds=1)
+LATE = 5 * DAY
 
 # Events with when they came; the user is the one whose trap they are.
 Came = list[tuple[Row, datetime]]
@@ -78,9 +79,11 @@ def known_of(postcode: str | None) -> Row:
     return {"socioeconomic_idx": postcode and POSTCODES.find(postcode)}
 
 
-UNSAID, MIDDAY = registration("", REGISTERED), REGISTERED + 12 * HOUR
+UNSAID = registration("", REGISTERED)
+MIDDAY = REGISTERED + 12 * HOUR
 del UNSAID["label"]
-NO_TIME, FAST = timedelta(), MIDNIGHT - 8 * DAY + 5 * MINUTE
+NO_TIME = timedelta()
+FAST = MIDNIGHT - 8 * DAY + 5 * MINUTE
 # Whoever is of the cohort: what happened, and what the first day comes to.
 TRAPS: dict[str, tuple[Came, Row]] = {
     # The first day ends in the lookback, (as_of - 7 days, as_of], to the microsecond.
@@ -168,7 +171,8 @@ def large_amounts() -> tuple[Row, ...]:
         amount = Decimal(cents).scaleb(-2)
         rows.append(event("three of a billion", REGISTERED, "new_win", amount))
     for number in range(12):
-        user, most = f"large {number}", 100 * 10 ** (number % 10)
+        user = f"large {number}"
+        most = 100 * 10 ** (number % 10)
         rows.append(registration(user, REGISTERED))
         for kind in EVERYTHING:
             for cents in random.integers(0, most + 1, 3 + 9 * number).tolist():
@@ -265,7 +269,8 @@ def test_hours_are_read_whole_at_the_edges(empty, monkeypatch):
     Who is the first of a week is there with all events, in training as in serving,
     even if a clock was a day fast: no partition is left out that holds one.
     """
-    place, last = empty, MIDNIGHT - WEEK
+    place = empty
+    last = MIDNIGHT - WEEK
     began = {hours: last - hours * HOUR + MICROSECOND for hours in (1, 24, 25, 71)}
     events = [
         row
@@ -296,7 +301,9 @@ def test_hours_are_read_whole_at_the_edges(empty, monkeypatch):
 def test_a_registration_is_known_to_trainings_for_ever_and_to_scores_for_a_month(empty):
     """Who registers anew is no new player: it is compacted. A score reads the month of
     its event and the one before, not the days of all years."""
-    place, old, recent = empty, ago(days=63), ago(days=33)
+    place = empty
+    old = ago(days=63)
+    recent = ago(days=33)
     for name, moment in (("old", old), ("recent", recent)):
         place.add(registration(name, moment), received_at=moment)
     place.warehouse.execute(
@@ -352,7 +359,8 @@ def test_what_had_not_happened_is_left_out(empty, generated):
     No event at or after an as-of date changes a feature at that date: neither the
     generated rest of the stream, nor whatever else may come at that very moment.
     """
-    as_of, moment = AS_OF - WEEK, MIDNIGHT - WEEK
+    as_of = AS_OF - WEEK
+    moment = MIDNIGHT - WEEK
     place = empty
     known = [row for row in GAMES.events() if row["event_time"] < moment.isoformat()]
     place.add(*known, received_at=moment)
@@ -382,7 +390,8 @@ class TestLabel:
         """Null or absent, a label leaves its user out of training, not of scoring. It
         is that of the first registration; sent again with the label it is the same
         one."""
-        unknown, trained = {"label not known", "label not said"}, trapped.training()
+        unknown = {"label not known", "label not said"}
+        trained = trapped.training()
 
         assert set(trained) == set(features) - unknown
         assert unknown < set(features)

@@ -70,7 +70,8 @@ def test_no_feature_depends_on_the_label(empty, generated):
         for row in GAMES.events()
     )
     place.add(*turned, received_at=MIDNIGHT)
-    ours, theirs = generated.training(*WEEKS), place.training(*WEEKS)
+    ours = generated.training(*WEEKS)
+    theirs = place.training(*WEEKS)
 
     assert place.first_days(*WEEKS) == generated.first_days(*WEEKS)
     for user, row in ours.items():
@@ -98,7 +99,8 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
     async def consume() -> None:
         clients = Clients.open(place.settings, SYSTEM)
         bucket = Artifacts.open(place.settings)
-        features, scores = StreamFeatures(clients), ScoreStream(clients, bucket)
+        features = StreamFeatures(clients)
+        scores = ScoreStream(clients, bucket)
         sent = 0
         while sent < len(deliveries):
             chosen = deliveries[sent : sent + int(random.integers(1, 50))]
@@ -165,7 +167,8 @@ class TestScores:
     def test_scores_are_of_the_hours_that_have_passed(self):
         """Also where somebody has done nothing for hours; never less than what the
         newest event says."""
-        since, until = MIDNIGHT, MIDNIGHT + DAY
+        since = MIDNIGHT
+        until = MIDNIGHT + DAY
         user = UserFeatures({"bets": 2, ELAPSED: 3.0}, until, since, ELAPSED)
 
         assert user.at(since + 5 * HOUR) == {"bets": 2, ELAPSED: 5.0}
@@ -272,7 +275,8 @@ def test_what_a_stream_collects_is_learned_predicted_and_evaluated(opened):
     )
     assert {row["user_id"] for row in scored} == set(place.first_days(AS_OF))
 
-    past, registered = AS_OF - 2 * WEEK, MIDNIGHT - 3 * WEEK + DAY
+    past = AS_OF - 2 * WEEK
+    registered = MIDNIGHT - 3 * WEEK + DAY
     assert place.run("predictions", past, force=True)["model_version"] == 0
     labels = [row["label"] for row in place.training(past).values()]
     for user, label in (("late leaver", 1), ("late stayer", 0)):

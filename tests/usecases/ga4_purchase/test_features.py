@@ -26,7 +26,8 @@ from tests.usecases.ga4_purchase.traps import (
 )
 
 # An order page is opened again on a day of the horizon, so long after the purchase.
-REOPENED, GAPS = AS_OF + 2 * DAY, (3, 30, 59, 61, 84, 100, 114, 120, 150)
+REOPENED = AS_OF + 2 * DAY
+GAPS = (3, 30, 59, 61, 84, 100, 114, 120, 150)
 
 
 def others() -> list[shop.Row]:
@@ -85,8 +86,13 @@ def others() -> list[shop.Row]:
 def of_three_schemas() -> dict[str, pa.Table]:
     """Return days of one user: the first lacks columns, and the last has one more."""
     older = [
-        *("collected_traffic_source", "is_active_user", "batch_page_id"),
-        *("batch_event_index", "batch_ordering_id", "privacy_info", "app_info"),
+        "collected_traffic_source",
+        "is_active_user",
+        "batch_page_id",
+        "batch_event_index",
+        "batch_ordering_id",
+        "privacy_info",
+        "app_info",
     ]
     tables = shop.shards(
         purchase("over the years", ago(day), 5.0, transaction=f"T{day}")
@@ -226,7 +232,8 @@ def test_a_user_may_be_the_login(export):
 
 def test_batches_give_each_date_the_outcomes_that_it_has_alone(export):
     """So it is with who converted, and with what they paid: once, at first."""
-    name, dates = "converter_amounts", [AS_OF - 7 * DAY, AS_OF]
+    name = "converter_amounts"
+    dates = [AS_OF - 7 * DAY, AS_OF]
     alone = [row for day in dates for row in export.outcomes(name, day)]
     paid = export.outcomes(name, *dates)
     labels = export.outcomes("labels", *dates)

@@ -20,11 +20,20 @@ PLACEHOLDERS = ["", "(not set)", "(data deleted)", None]
 # Ids that mean nothing, in any case, with blanks around.
 NOBODY = [
     *PLACEHOLDERS,
-    *("null", "undefined", "None", "(none)", "NaN", "0", "-", " NULL "),
+    "null",
+    "undefined",
+    "None",
+    "(none)",
+    "NaN",
+    "0",
+    "-",
+    " NULL ",
 ]
 # Each of these tells two events apart, also if nothing else does.
 DIFFERENCES = (
-    *("batch_event_index", "batch_ordering_id", "batch_page_id"),
+    "batch_event_index",
+    "batch_ordering_id",
+    "batch_page_id",
     "event_bundle_sequence_id",
 )
 TYPES: dict[str, shop.Row] = {
@@ -99,7 +108,8 @@ def windows() -> list[shop.Row]:
 
 def twice_but_for(difference: str) -> list[shop.Row]:
     """Return an event that came twice, and once more with something else in it."""
-    one, bought = at(9, "add_to_cart", items=[{"item_id": "a"}]), sold(9, 5.0)
+    one = at(9, "add_to_cart", items=[{"item_id": "a"}])
+    bought = sold(9, 5.0)
     return [one, one, one | {difference: 2}, bought, bought | {difference: 2}]
 
 
