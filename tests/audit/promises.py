@@ -122,23 +122,24 @@ def control_is_left_alone(world: World) -> None:
     """
     No audience of a group sends a person once the group's control group has them.
 
-    With another address a person may get into it later on.
+    With another address a person may get into it later on. An audience that had another
+    group before leaves those of both alone.
     """
-    groups = dict[tuple[str, ...], str]()
+    groups = defaultdict[tuple[str, str], set[str]](set)
     held_since = defaultdict[str, dict[str, str]](dict)
     for row in world.members():
         as_of, person = str(row["as_of"]), person_of(row["user_id"])
         group = row["control_group"]
-        groups[row["use_case"], row["audience"], as_of] = group
+        groups[row["use_case"], row["audience"]].add(group)
         if row["is_control"]:
             before = held_since[group].get(person, as_of)
             held_since[group][person] = min(before, as_of)
     for one in _tries(world):
-        group = groups.get((one.list.use_case, one.list.audience, one.as_of), "")
-        for person in one.people:
-            since = held_since[group].get(person.name)
-            is_held = since is not None and since <= one.as_of
-            assert not is_held, f"{person} of the control group {group} sent: {one}"
+        for group in groups[one.list.use_case, one.list.audience]:
+            for person in one.people:
+                since = held_since[group].get(person.name)
+                is_held = since is not None and since <= one.as_of
+                assert not is_held, f"{person} of the control group {group} sent: {one}"
 
 
 def suppressed_are_not_sent(world: World) -> None:
@@ -194,11 +195,12 @@ def who_left_is_taken_off(world: World, name: ListName, as_of: str) -> None:
         if (one.list, one.as_of) == (name, as_of)
         for person in one.people
     }
-    # Whom the receiver would not remove is in the ledger with the reason.
+    # Whom the receiver would not remove is in the ledger with the reason, and is asked
+    # for again as of the next date.
     refused = {
         person
         for one in _tries(world, "remove")
-        if one.list == name
+        if (one.list, one.as_of) == (name, as_of)
         for person in one.refused
     }
     left = world.receiver.lists[name] - current - refused

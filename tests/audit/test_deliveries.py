@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.audit.machine import Deliveries
 from tests.audit.world import World
 
-CHANGES = 6
+CHANGES = 8
 
 
 def play(world: World, **how: Any) -> None:

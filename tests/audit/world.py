@@ -22,7 +22,6 @@ from typing import Any
 
 from commands.cli import main
 from deploy import configuration
-from propensity.errors import ArtifactError
 from propensity.registry.leases import DURATION
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, key_id, user_hash
@@ -37,6 +36,7 @@ from tests.rows import publish
 
 WEEK = timedelta(days=7)
 USE_CASES = ("ga4_purchase", "ga4_value")
+CONTROL_KEY = "audiences/key.json"
 # Attempts of Cloud Scheduler, by 05-Audiences/scheduler.sh, in minutes.
 ATTEMPTS = (0, 10, 30, 70, 130, 190)
 DESTINATION = """
@@ -156,6 +156,7 @@ class World:
     calls: list[Call] = field(default_factory=list)
     under_way: list[Call] = field(default_factory=list)
     keys: int = 0
+    first_key: bytes = b""
     read: dict[tuple[int, str], list[dict[str, Any]]] = field(default_factory=dict)
 
     def token(self, size: int = 32) -> str:
@@ -186,6 +187,7 @@ class World:
     def begin(self) -> None:
         """Empty everything, and begin on a Monday."""
         self.keys = 0
+        self.first_key = b""
         self.clock.time = START
         self.warehouse.empty()
         self.bucket.empty()
@@ -309,8 +311,22 @@ class World:
 
     def lose_key(self) -> None:
         """Delete the key of control groups."""
-        with contextlib.suppress(ArtifactError):
-            self.bucket.delete("audiences/key.json")
+        stored = self.bucket.find(CONTROL_KEY)
+        if stored is not None:
+            self.first_key = self.first_key or stored.data
+            self.bucket.delete(CONTROL_KEY)
+
+    def replace_key(self) -> None:
+        """Put another key in the place of the key of control groups."""
+        self.lose_key()
+        key = json.dumps({"key": self.token()}).encode()
+        self.bucket.replace(CONTROL_KEY, key, None)
+
+    def restore_key(self) -> None:
+        """Put the first key of control groups back, if it was lost."""
+        if self.first_key:
+            self.lose_key()
+            self.bucket.replace(CONTROL_KEY, self.first_key, None)
 
     # -- doors
 
