@@ -197,6 +197,23 @@ def test_the_core_reads_neither_clock_nor_environment(reading, rooms):
     assert {room_of(path) for path in MODULES if reading.search(code(path))} <= rooms
 
 
+def test_a_line_of_code_has_one_idea():
+    """Values that have nothing to do with each other are assigned apart; no star joins
+    the words of a list."""
+    crowded = []
+    for path in HOUSE:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            is_crowded = isinstance(node, ast.Starred) and isinstance(
+                node.value, ast.Tuple | ast.List
+            )
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
+                is_crowded = isinstance(node.targets[0], ast.Tuple)
+            if is_crowded:
+                crowded.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+
+    assert crowded == []
+
+
 def test_every_statement_is_used():
     """No statement lies there that nothing runs or includes."""
     folders = ("propensity", "offline", "local")

@@ -238,7 +238,8 @@ def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
     Raises:
         SchemaError: A user is there twice.
     """
-    key, users = secrets.token_bytes(16), 0
+    key = secrets.token_bytes(16)
+    users = 0
     keyed = hashes(key)
     db = sqlite3.connect(path)
     try:

@@ -139,15 +139,18 @@ def leased(
     """
     name = name_of(use_case, kind, as_of)
     what = f"{kind} of {use_case}" + ("" if as_of == ANY_DATE else f" for {as_of}")
-    stored, now = artifacts.find(name), clock()
+    stored = artifacts.find(name)
+    now = clock()
     file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
     run_id = run_id or uuid.uuid4().hex
     lease = Lease(artifacts=artifacts, name=name, run_id=run_id, began_at=now)
     if file.state == "done" and file.answer is not None and not rerun:
-        lease.answer, lease.is_finished = file.answer, True
+        lease.answer = file.answer
+        lease.is_finished = True
         yield lease
         return
-    began, ends = file.began_at, file.expires_at
+    began = file.began_at
+    ends = file.expires_at
     if file.state == "running" and began and ends and now < ends:
         raise RunInProgress(
             f"{what} has been under way since {instant_of(began)}; its lease ends at "

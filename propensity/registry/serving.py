@@ -139,7 +139,8 @@ def loaded(
     from propensity.models.half_space_trees import HalfSpaceTrees  # 03 has no sklearn
     from propensity.models.scoring import Scorer
 
-    version, card = record.model_version, record.card
+    version = record.model_version
+    card = record.card
     mismatch = training_mismatch(record, use_case, settings)
     if mismatch:
         raise errors.SchemaError(

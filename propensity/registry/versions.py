@@ -275,7 +275,8 @@ class Registry:
         self, version: int, files: Mapping[str, tuple[bytes, str]]
     ) -> Published:
         """Store a claimed version's files, each once: bytes and type by file name."""
-        objects, checksums = {}, {}
+        objects = {}
+        checksums = {}
         for name, (data, content_type) in files.items():
             objects[name] = self._object(version, name)
             checksums[name] = sha256(data)
@@ -349,7 +350,9 @@ def announce(
         champion: The pointer after the change.
     """
     named = {"use_case": use_case, "action": action}
-    version, pinned, epoch = champion.version, champion.pinned, champion.epoch
+    version = champion.version
+    pinned = champion.pinned
+    epoch = champion.epoch
     state = {"version": version, "pinned": pinned, "epoch": epoch}
     data = json.dumps({**named, **state, "at": at.isoformat()}).encode()
     try:

@@ -47,16 +47,22 @@ def send_due(run: Run) -> Answer:
     """
     ends_at = run.clock.monotonic() + LONGEST_S
     waited = run.now() - (run.lease and run.lease.waiting_since or run.now())
-    entries, failed, waits = list[dict[str, object]](), list[str](), False
+    entries = list[dict[str, object]]()
+    failed = list[str]()
+    waits = False
     sums = Counter(dict.fromkeys(COUNTS, 0))
     for name in declared.names(run.use_case):
-        outcome, done, failure = "sent", None, None
+        outcome = "sent"
+        done = None
+        failure = None
         try:
             outcome, done = _sent(run, name, ends_at)
         except errors.PropensityError as error:
-            outcome, failure = error.code, error
+            outcome = error.code
+            failure = error
         if done and done.failure:
-            outcome, failure = "interrupted", done.failure
+            outcome = "interrupted"
+            failure = done.failure
         entry: dict[str, object] = {"audience": name, "outcome": outcome}
         if failure:
             entry["message"] = failure.message
@@ -109,7 +115,8 @@ def _still_waiting(run: Run) -> str:
 def _sent(run: Run, name: str, ends_at: float) -> tuple[str, Done | None]:
     """Send an audience if it is due; return the outcome, and what was done."""
     named = declared.load(run.use_case, name)
-    until, day = named.declared.until, run.as_of
+    until = named.declared.until
+    day = run.as_of
     weekday = declared.WEEKDAYS[day.weekday()]
     is_due = weekday in named.declared.days or run.force
     if until and day > until:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from propensity.runs.run import Run
 
 # All compactions share this lease, and forgetting a user takes it as well.
-SCOPE, KIND = "stream", "compact"
+SCOPE = "stream"
+KIND = "compact"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # A row gets its time before it is appended. Rows still on their way when a run begins
@@ -68,11 +69,14 @@ def compact(run: Run) -> dict[str, object]:
         Conflict: Another run has taken this one's place; nothing is lost.
     """
     retention = tables.retention(run.settings.retention_days)
-    touched, exported = set[date](), dict[str, int]()
-    since, closed_before = EPOCH, EPOCH.date()
+    touched = set[date]()
+    exported = dict[str, int]()
+    since = EPOCH
+    closed_before = EPOCH.date()
     last = run.warehouse.rows(statement("last_compaction"))
     if last and not run.force:
-        since, closed_before = last[0]["counted_until"], last[0]["closed_before"]
+        since = last[0]["counted_until"]
+        closed_before = last[0]["closed_before"]
     for table, (days_of, _) in EXPORTED.items():
         rows = run.warehouse.rows(
             statement(days_of),
@@ -84,7 +88,8 @@ def compact(run: Run) -> dict[str, object]:
         )
         closed = list[date]()
         for row in rows:
-            day, is_touched = row["day"], row["newest"] >= since
+            day = row["day"]
+            is_touched = row["newest"] >= since
             if is_touched and table == tables.STREAM_EVENTS.name:
                 touched.add(day)
             is_closed = day < run.as_of and not row["is_late"]
@@ -150,7 +155,8 @@ def export(run: Run, table: str, days: Sequence[date]) -> None:
         table: One of EXPORTED.
         days: Of events, sorted; all within a week.
     """
-    bucket, artifacts = run.settings.required("bucket"), run.artifacts
+    bucket = run.settings.required("bucket")
+    artifacts = run.artifacts
     lateness = run.settings.maximum_lateness_days
     before: list[str] = []
     exports = [statement(EXPORTED[table][1])]

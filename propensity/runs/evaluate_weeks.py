@@ -37,7 +37,8 @@ def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
     )
     mismatches = dict[int, str]()
     for week in published:
-        first_day, version = week["week"], week["model_version"]
+        first_day = week["week"]
+        version = week["model_version"]
         if version is None:
             yield evaluation(run, first_day), None
             continue

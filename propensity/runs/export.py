@@ -27,7 +27,8 @@ LOOK_AGAIN_S = 600
 
 def wait_for_training_days(run: Run) -> Run:
     """As ``wait_for_days``, for the days that a training reads."""
-    timeframe, count = run.timeframe, run.settings.training_snapshots
+    timeframe = run.timeframe
+    count = run.settings.training_snapshots
     newest = timeframe.newest_matured(today=run.as_of)
     oldest = newest - (count - 1) * timeframe.stride
     return wait_for_days(

@@ -38,7 +38,8 @@ def publish_lifts(run: Run) -> list[Lift]:
         return []
     ever = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
     # Outcomes that were mature once are so in a run for an earlier date, too.
-    final, sums = set[Key](), dict[Key, Sequence[GroupSums]]()
+    final = set[Key]()
+    sums = dict[Key, Sequence[GroupSums]]()
     for row in run.read(Lift, "audience_lifts", **ever):
         sums[row.audience, row.week] = row.sums
         if row.status == "final":
@@ -61,8 +62,10 @@ def _of_audience(
 ) -> list[Lift]:
     """Return the lift of an audience from its first open week on."""
     first = min(week for name, week in shares if name == audience)
-    share, rows = shares[audience, first] or 0.0, list[Lift]()
-    so_far, users = list[GroupSums](), 0
+    share = shares[audience, first] or 0.0
+    rows = list[Lift]()
+    so_far = list[GroupSums]()
+    users = 0
     for name, week in sorted(sums):
         if name != audience:
             continue

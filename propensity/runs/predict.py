@@ -129,7 +129,8 @@ def champion(run: Run) -> serving.Serving:
         # The alert of this name reads it, where no compaction runs as well.
         run.log("INFO", "the age of the live version", champion_age_days=age.days)
     else:
-        name, champions = run.use_case.name, (live.version, *live.earlier)
+        name = run.use_case.name
+        champions = (live.version, *live.earlier)
         version = serving.find_promoted(
             run.warehouse, name, as_of=run.as_of, champions=champions
         )
@@ -138,7 +139,8 @@ def champion(run: Run) -> serving.Serving:
             run.log("WARNING", message)
         else:
             record = serving.recorded(run.warehouse, name, version)
-    settings, threads = run.settings, cpu_count()
+    settings = run.settings
+    threads = cpu_count()
     return serving.loaded(
         run.registry, run.use_case, record, settings=settings, threads=threads
     )
@@ -147,7 +149,8 @@ def champion(run: Run) -> serving.Serving:
 def _no_champion(run: Run) -> errors.NoChampion:
     """Return why there is no live version: no training yet, or all were rejected."""
     is_trained = serving.newest_recorded(run.warehouse, run.use_case.name) >= 0
-    why, hint = "it was never trained", "Call 00-ModelTraining first"
+    why = "it was never trained"
+    hint = "Call 00-ModelTraining first"
     if is_trained:
         why = f"no training was promoted, or {run.registry.pointer} was deleted"
         hint = (
@@ -200,7 +203,8 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
         SchemaError, MissingTable: A table is not what ``features.sql`` reads.
         QueryTooExpensive, Unavailable: As named.
     """
-    use_case, suppressed = run.use_case, suppression.read(run.warehouse)
+    use_case = run.use_case
+    suppressed = suppression.read(run.warehouse)
     window = use_case.window(run.settings, [run.as_of])
     for batch in run.warehouse.batches(use_case.statement("features"), window):
         yield suppressed.without(batch, use_case.name)
@@ -219,7 +223,8 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
             the model gives no probabilities.
         Unavailable: A user was suppressed meanwhile, whose score may be among them.
     """
-    listed, key = suppression.read(run.warehouse), _key(run)
+    listed = suppression.read(run.warehouse)
+    key = _key(run)
     value_model = model.value() if model.value is not None else None
     observed = Observed(summary_of(model.record.card.drift))
     batches = observed.count(model.scorer.score(features(run)))
@@ -420,7 +425,8 @@ def publish_index(run: Run) -> int:
         PropensityError: The index was not published, and the message says so. The next
             run of any date publishes it.
     """
-    artifacts, use_case = run.artifacts, run.use_case
+    artifacts = run.artifacts
+    use_case = run.use_case
     try:
         index.publish_suppressed(run.warehouse, artifacts)
         days = use_case.index_span

@@ -41,7 +41,8 @@ def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
         For the answer: ``reports``, the objects that were written.
     """
     weeks = sorted({row.week for row in rows if row.metrics and row.metrics.users})
-    use_case, names = run.use_case.name, list[str]()
+    use_case = run.use_case.name
+    names = list[str]()
     try:
         for week, page in pages_of_weeks(run, weeks, rows) if weeks else ():
             run.check_lease()
@@ -75,8 +76,10 @@ def pages_of_weeks(
     run: Run, weeks: Sequence[date], rows: Sequence[Evaluation]
 ) -> Iterator[tuple[date, str]]:
     """Yield weeks with their pages, in which is nothing from after the week."""
-    use_case, horizon = run.use_case, run.timeframe.horizon
-    first, last = weeks[0], weeks[-1]
+    use_case = run.use_case
+    horizon = run.timeframe.horizon
+    first = weeks[0]
+    last = weeks[-1]
     back = LOOK_BACK * (timedelta(days=1) if use_case.scores_events else horizon)
     evaluated = run.read(Evaluation, "evaluations", since=first - back, until=last)
     with_version = [row for row in evaluated if row.model_version >= 0]

@@ -164,7 +164,8 @@ def run(
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
         @functools.wraps(body)
         def respond(request: flask.Request) -> flask.Response:
-            severity, message = "INFO", "ok"
+            severity = "INFO"
+            message = "ok"
             # Fields of every line, also of a run that fails before it knows them.
             line: dict[str, object] = {
                 **dict.fromkeys(("use_case", "as_of", "model_version")),
@@ -175,7 +176,8 @@ def run(
                 **log.trace_of(request.headers.get("traceparent", "")),
             }
             began = time.perf_counter()
-            status, headers = 200, dict[str, str]()
+            status = 200
+            headers = dict[str, str]()
             current = None
             try:
                 parsed = parse(
@@ -197,9 +199,11 @@ def run(
                 by_clock = request.headers.get("X-CloudScheduler") == "true"
                 caller = http.Callers.SCHEDULER if by_clock else http.Callers.OPERATORS
                 failure = http.failure_of(raised, caller)
-                status, headers = failure.status, dict(failure.headers)
+                status = failure.status
+                headers = dict(failure.headers)
                 answer = failure.body
-                severity, message = failure.severity, failure.message
+                severity = failure.severity
+                message = failure.message
                 line |= {**_plain_fields(answer.get("detail")), **failure.fields}
             if current is not None:
                 line["bytes_billed"] = current.warehouse.bytes_billed

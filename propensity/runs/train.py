@@ -167,7 +167,8 @@ def training_dates(run: Run) -> Sequence[date]:
 
     Those whose horizon lacks a day of the export are left out.
     """
-    use_case, timeframe = run.use_case, run.timeframe
+    use_case = run.use_case
+    timeframe = run.timeframe
     at_most = run.settings.training_snapshots
     earliest = timeframe.first_read(today=run.as_of, at_most=at_most)
     parameters = {"use_case": use_case.name, "earliest": earliest}
