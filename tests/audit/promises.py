@@ -27,6 +27,9 @@ EXPECTED = ("run_in_progress", "export_late", "audience_waits", "audience_stoppe
 
 def check(world: World) -> None:
     """Ask everything that can be asked at any time."""
+    # What goes on meanwhile runs in the receiver's thread.
+    for failure in world.receiver.failures:
+        raise failure
     for call in world.calls:
         counts_are_true(call)
         calls_end_in_time(call)

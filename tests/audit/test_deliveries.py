@@ -33,4 +33,4 @@ def test_weeks_keep_what_people_are_promised(world):
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_many_weeks_keep_what_people_are_promised(world):
-    play(world, max_examples=3 * settings().max_examples)
+    play(world, max_examples=settings().max_examples)
