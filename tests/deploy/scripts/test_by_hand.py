@@ -20,7 +20,9 @@ SCRIPTS = ("02-GetProba/deploy.sh", "deploy/deploy_all.sh", "deploy/lock.sh")
 def clone(tmp_path_factory, project) -> Path:
     """A checkout where nothing was set up."""
     copy = tmp_path_factory.mktemp("clean") / "clone"
-    shutil.copytree(project, copy, symlinks=True)
+    # Other tests deploy from this copy of the project.
+    left_out = shutil.ignore_patterns(".local")
+    shutil.copytree(project, copy, symlinks=True, ignore=left_out)
     (copy / ".venv").unlink()
     return copy
 
