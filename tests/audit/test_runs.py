@@ -39,6 +39,7 @@ def site(emulators, tmp_path_factory) -> Iterator[Site]:
 
 
 @pytest.mark.hypothesis
+@pytest.mark.timeout(1800)
 def test_weeks_keep_what_people_are_promised(site):
     Weeks.site = site
     is_deep = settings().max_examples >= 100

@@ -101,7 +101,8 @@ def test_a_shop_names_nobody_outside_its_tables_and_forgets_in_all_of_them(
     user = "user.004"
     audiences = tmp_path / "ga4_purchase" / "audiences"
     audiences.mkdir(parents=True)
-    (audiences / "mail.toml").write_text('destination = "bucket"\ntop = 1000\n')
+    text = 'destination = "bucket"\ntop = 1000\ncontrol = "0%"\n'
+    (audiences / "mail.toml").write_text(text)
     champion_place = champion_place.with_settings(
         PROPENSITY_SUPPRESSION_KEY=KEY, PROPENSITY_USE_CASES=str(tmp_path)
     )
