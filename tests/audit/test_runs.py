@@ -46,6 +46,7 @@ def test_weeks_keep_what_people_are_promised(site):
     chosen = settings(
         max_examples=10 if is_deep else 2,
         stateful_step_count=12 if is_deep else 5,
+        derandomize=True,
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Weeks, settings=chosen)
