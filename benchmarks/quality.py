@@ -137,7 +137,7 @@ def exported(
     if file:
         name = file.name.partition(".")[0]
         summary = ga4_export.load_export(client, settings.ga4_dataset, file)
-        days = [*summary.dates]
+        days = list(summary.dates)
         last = summary.last_full_day
     else:
         name = "generated shop"
@@ -205,16 +205,18 @@ def played(file: Path | None) -> Rivals:
                     month = week.year, week.month
                     call(stack, "model_training", body)
                     most = settings.training_snapshots
-                    trained_on = frame.snapshots(today=week, days={*days}, at_most=most)
+                    trained_on = frame.snapshots(
+                        today=week, days=set(days), at_most=most
+                    )
                 if known:
                     call(stack, "model_evaluation", body)
                 answer = call(stack, "predictions", body, accepted=NoChampion.code)
                 if "error" not in answer:
                     known[date.fromisoformat(answer["data_until"])] = trained_on
-            as_ofs = sorted({*known}.union(*known.values()))
+            as_ofs = sorted(set(known).union(*known.values()))
             keys = [("as_of", "ascending"), ("user_id", "ascending")]
             rows = read(warehouse, use_case, as_ofs).sort_by(keys)
-            asked = {"use_case": use_case.name, "weeks": [*known]}
+            asked = {"use_case": use_case.name, "weeks": list(known)}
             published = warehouse.table(
                 statement("published_users", folder=FOLDER), asked
             )

@@ -171,7 +171,7 @@ def compared(
             known[start] = final
     # The rows that 00-ModelTraining would train on, or all if it would use none.
     enough = [start for start in known if frame.are_enough(known[start])]
-    starts = enough or [*known]
+    starts = enough or list(known)
     figures: dict[str, dict[str, list[float]]] = {
         what: {way: [] for way in (OURS, PEER, BEFORE)} for what in TARGETS
     }
@@ -215,7 +215,7 @@ def main() -> int:
         [(_, sales), *horizons] = loaded(opened.warehouse, Path(folder) / quality.REAL)
     bought = {
         "user": sales["user_id"].to_pylist(),
-        "day": [*map(number, sales["as_of"].to_pylist())],
+        "day": list(map(number, sales["as_of"].to_pylist())),
         "amount": paid(sales, "amount"),
     }
     for use_case, rows in horizons:

@@ -105,7 +105,7 @@ HEAD = "| what | ours | peer | ratio | target |\n|:--|:--|:--|:--|:--|"
 
 def finish(lines: Iterable[Line], *, problems: Sequence[str] = ()) -> int:
     """Print lines as a table; return 1 if a target is missed or there were problems."""
-    every = [*lines]
+    every = list(lines)
     print("", HEAD, *every, sep="\n", flush=True)
     for problem in problems:
         print(f"failed: {problem}", file=sys.stderr)

@@ -64,7 +64,7 @@ def pipelines() -> dict[str, tuple[Pipeline, float]]:
 
 def _columns(numbers: object, categories: object) -> ColumnTransformer:
     kinds = ("numbers", numbers, NUMBERS), ("categories", categories, CATEGORIES)
-    return ColumnTransformer([*kinds])
+    return ColumnTransformer(list(kinds))
 
 
 def fitted(pipeline: Pipeline) -> Pipeline:

@@ -143,7 +143,7 @@ def enter_state(name: str | None) -> State:
             hint = "Start it with `make up`"
         raise RequestError(problem, hint=hint)
     # The user's own settings may be of a deployment: this is about the local state.
-    for variable in [*os.environ]:
+    for variable in list(os.environ):
         if is_setting(variable):
             del os.environ[variable]
     os.environ.update(Stack(up[0], base=up[0].record().base).environment)

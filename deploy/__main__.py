@@ -194,8 +194,8 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         if "delete" in one["change"]["actions"]:
             lost.append(f"{one['index']} whole, which its protection refuses")
         elif before:
-            kept = {*_names(json.loads(after["schema"]))}
-            gone = {*_names(json.loads(before["schema"]))} - kept
+            kept = set(_names(json.loads(after["schema"])))
+            gone = set(_names(json.loads(before["schema"]))) - kept
             lost += [f"{one['index']}.{name}" for name in sorted(gone)]
     if lost:
         raise DeploymentError(

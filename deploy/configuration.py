@@ -80,7 +80,7 @@ FORMS = {name: form for name, (_, form) in OWN.items()} | {
 }
 REQUIRED = ("GOOGLE_CLOUD_PROJECT", "PROPENSITY_BUCKET", "DEPLOY_REGION")
 # The addresses of emulators are not settings of a deployment.
-KNOWN = {variable_of(one.name) for one in fields(Settings)} | {*OWN}
+KNOWN = {variable_of(one.name) for one in fields(Settings)} | set(OWN)
 KNOWN = {name for name in KNOWN if not name.endswith("_EMULATOR_HOST")}
 
 # gcloud takes no value apart that is joined by this, and no setting may hold it.

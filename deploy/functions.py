@@ -117,7 +117,7 @@ class Function:
     @property
     def runs_queries(self) -> bool:
         """Whether it starts jobs in BigQuery: reading or changing, not appending."""
-        return bool({*self.reads} - LISTED or self.writes)
+        return bool(set(self.reads) - LISTED or self.writes)
 
     @property
     def needs_key(self) -> bool:

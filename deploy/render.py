@@ -164,7 +164,7 @@ def _settings(d: Deployment, services: Services) -> dict[str, Any]:
         "location": settings.location,
         "dataset": settings.dataset,
         "bucket": settings.bucket,
-        "functions": [*called],
+        "functions": list(called),
         "use_cases": list(d.use_cases),
         "services": {target: url for target, url in called.items() if url},
         "ga4_dataset": settings.ga4_dataset,

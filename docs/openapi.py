@@ -67,7 +67,7 @@ def _row(columns: Iterable[Column], *required: str) -> Schema:
             for column in columns
             if column.name not in _OF_THE_RUN
         },
-        "required": [*required],
+        "required": list(required),
         "additionalProperties": False,
     }
 
@@ -89,7 +89,7 @@ def _features(use_case: usecases.UseCase) -> Schema:
             name: number if of == usecases.NUMBER else text
             for name, of in use_case.features.items()
         },
-        "required": [*use_case.features],
+        "required": list(use_case.features),
     }
 
 

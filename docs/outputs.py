@@ -78,7 +78,7 @@ def written(text: str, printed: list[str]) -> tuple[str, list[str]]:
     wrong: list[str] = []
 
     def block(found: re.Match[str]) -> str:
-        left = [*printed]
+        left = list(printed)
         lines = []
         for line in found[2].splitlines():
             new = renewed(line, left) if line.strip() else line

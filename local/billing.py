@@ -89,7 +89,7 @@ def bytes_read(
             if scan.table == table:
                 for one in _partitions(scan, known, parameters):
                     columns[one] = columns.get(one, frozenset()) | scan.columns
-        sizes = {read: _size(read, known.sizes) for read in {*columns.values()}}
+        sizes = {read: _size(read, known.sizes) for read in set(columns.values())}
         billed[table] = sum(known.rows[one] * sizes[of] for one, of in columns.items())
     return billed
 
@@ -107,7 +107,7 @@ def _partitions(
     scan: Scan, known: Contents, parameters: Mapping[str, Any]
 ) -> set[date | str]:
     """Return the partitions that a scan's conditions leave in."""
-    values = [*known.rows]
+    values = list(known.rows)
     kind = "DATE" if isinstance(values[0], date) else "VARCHAR"
     where = exp.and_(*scan.conditions, copy=True) if scan.conditions else exp.true()
     for column in where.find_all(exp.Column):

@@ -55,7 +55,9 @@ class Sandbox:
         self, source: Source | Events, rows: Iterable[Mapping[str, Any]]
     ) -> None:
         """Have the table of a source hold these rows alone."""
-        sources.load(self.warehouse.client, source, sources.table_of(source, [*rows]))
+        sources.load(
+            self.warehouse.client, source, sources.table_of(source, list(rows))
+        )
 
 
 def by_day(rows: Iterable[Row]) -> dict[str, pa.Table]:

@@ -166,7 +166,7 @@ def browsers_of(
             for piece in _pieces(users):
                 rows = warehouse.rows(sql, {"user_ids": piece})
                 found |= {row["user_pseudo_id"] for row in rows}
-    return sorted(found - {*users})
+    return sorted(found - set(users))
 
 
 def _notes(

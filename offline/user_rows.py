@@ -43,7 +43,7 @@ def named_rows(
     is_named = [any(row) for row in zip(*columns, strict=True)]
     if use_case and "use_case" in paths:
         cases = _has_any(file.read(["use_case"])["use_case"], [use_case])
-        is_named = [*map(operator.and_, is_named, cases)]
+        is_named = list(map(operator.and_, is_named, cases))
     return is_named
 
 
@@ -64,7 +64,7 @@ def _has_any(column: pa.ChunkedArray, texts: Sequence[str]) -> list[bool]:
 def _texts(value: Any) -> Iterator[str]:
     """Yield the texts in a value of any type, and its numbers as they are written."""
     if isinstance(value, dict):
-        value = [*value.values()]
+        value = list(value.values())
     if isinstance(value, list | tuple):
         for one in value:
             yield from _texts(one)

@@ -312,9 +312,9 @@ class Table:
         import pyarrow as pa
 
         schema = self.arrow_schema()
-        names = {*schema.names}
+        names = set(schema.names)
         if isinstance(rows, pa.Table):
-            self._check_columns(names ^ {*rows.column_names})
+            self._check_columns(names ^ set(rows.column_names))
             return rows.select(schema.names).cast(schema)
         pieces = [schema.empty_table()]
         rest = iter(rows)

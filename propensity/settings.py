@@ -206,7 +206,7 @@ class Settings:
         """
         given = os.environ if environment is None else environment
         by_variable = {variable_of(setting.name): setting for setting in fields(cls)}
-        unknown = sorted({*filter(is_setting, given)} - by_variable.keys())
+        unknown = sorted(set(filter(is_setting, given)) - by_variable.keys())
         if unknown:
             which = "; ".join(unknown_setting(name, by_variable) for name in unknown)
             raise SettingsError(

@@ -111,7 +111,7 @@ class Suppressed:
         also within a word, or escaped where the message is JSON.
         """
         texts = texts_of(data, attributes) if self.users else ()
-        return any(user_hash(self.key, text) in self._hashes for text in {*texts})
+        return any(user_hash(self.key, text) in self._hashes for text in set(texts))
 
 
 def has_many_texts(data: bytes) -> bool:

@@ -74,7 +74,7 @@ def play(
         # Versions of earlier runs in this state learned from other transactions.
         earlier = (stack.bucket_folder / "models" / USE_CASE).glob("*")
         history = drawn(
-            seed=DEFAULT_SEED + len([*earlier]),
+            seed=DEFAULT_SEED + len(list(earlier)),
             transactions=TRANSACTIONS,
             fraud_rate=FRAUD_RATE,
             days=DAYS,

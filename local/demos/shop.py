@@ -66,10 +66,10 @@ def run(stack: Stack, options: Choice) -> None:
         loaded.wait()
         with contextlib.closing(Warehouse.open(settings)) as own:
             if options.cards:
-                return [*cards.play(stack, own, cards=options.cards)]
-            shown = [*stream.play(stack, own)]
+                return list(cards.play(stack, own, cards=options.cards))
+            shown = list(stream.play(stack, own))
             # Scores of the stream come while cards are played.
-            fraud = [*cards.play(stack, own)]
+            fraud = list(cards.play(stack, own))
             return [*shown, stream.scores_text(own), *fraud]
 
     # Functions load their libraries while the export is loaded, and streams are played

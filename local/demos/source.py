@@ -125,4 +125,4 @@ def weeks_allowed(dates: Collection[date], last: date, use_case: UseCase) -> lis
     horizon = use_case.horizon_days
     frame = Timeframe(lookback_days=lookback, horizon_days=horizon, settle_days=0)
     at_most = 1 + (last - min(dates)).days // horizon
-    return [*frame.snapshots(today=last + DAY, days=dates, at_most=at_most)]
+    return list(frame.snapshots(today=last + DAY, days=dates, at_most=at_most))

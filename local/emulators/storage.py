@@ -182,7 +182,7 @@ class Store:
 
     def _file(self, bucket: str, name: str) -> Path:
         # Two names have two files: a path may have no part that leads elsewhere.
-        if {"", ".", ".."} & {*name.split("/")} or "\0" in name:
+        if {"", ".", ".."} & set(name.split("/")) or "\0" in name:
             raise HTTPException(400, f"{name!r} cannot name a file")
         return self.folder / bucket / name
 

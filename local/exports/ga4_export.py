@@ -73,7 +73,7 @@ def order_of(path: Path) -> int | None:
     if table is None:
         return 0
     is_copy = not REST.fullmatch(table[2])
-    return None if is_copy else [*PREFIXES.values()].index(table[1])
+    return None if is_copy else list(PREFIXES.values()).index(table[1])
 
 
 def _table(path: Path) -> re.Match[str] | None:

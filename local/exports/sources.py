@@ -116,7 +116,7 @@ def read(path: Path, source: Source | Events) -> pa.Table:
 
 def table_of(source: Source | Events, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Return made-up rows as a table of the types that a source declares."""
-    return pa.Table.from_pylist([*rows], _schema(source))
+    return pa.Table.from_pylist(list(rows), _schema(source))
 
 
 def _schema(source: Source | Events) -> pa.Schema:

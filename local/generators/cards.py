@@ -361,7 +361,7 @@ def read_cards(path: Path, *, start: datetime, end: datetime) -> Transactions:
     return Transactions(
         # The last is before the end.
         time_ms=begins + floor(since / (since[-1] + 1) * (ends - begins)),
-        components=rows[[*COMPONENTS]].to_numpy(),
+        components=rows[list(COMPONENTS)].to_numpy(),
         amounts=rows["Amount"].to_numpy(),
         is_fraud=rows["Class"].to_numpy() == 1,
     )

@@ -205,7 +205,7 @@ def postcodes() -> pa.Table:
         number from 1 to 7 that varies little within a district.
     """
     level = units()["level"].to_numpy(np.float64)
-    return pa.table({"postcode": [*units()["code"]], "socioeconomic_idx": level})
+    return pa.table({"postcode": list(units()["code"]), "socioeconomic_idx": level})
 
 
 # Each fault spoils a bet, a win or a purchase.

@@ -321,7 +321,7 @@ class Shop:
         )
         places = np.indices(counts.shape).reshape(2, -1)
         kind, visit = np.repeat(places, counts.ravel(), axis=1)
-        stage = np.array([*STAGES.values()])[kind]
+        stage = np.array(list(STAGES.values()))[kind]
         order = np.lexsort((random.random(len(kind)), stage, visit))
         visit = visit[order]
         kind = kind[order]
@@ -330,7 +330,9 @@ class Shop:
         # A visit's first events share its first instant, as GA4 sends them.
         gap_us[stage[order] < 2] = 0
         within = pd.Series(gap_us).groupby(visit).cumsum().clip(upper=5_390 * SECOND_US)
-        events = visits.iloc[visit].assign(visit=visit, name=np.array([*STAGES])[kind])
+        events = visits.iloc[visit].assign(
+            visit=visit, name=np.array(list(STAGES))[kind]
+        )
         events["time_us"] = events["start_us"] + within.to_numpy()
         # The shop's server books returns, outside any session.
         bought = events[events["name"] == "purchase"]
@@ -437,7 +439,7 @@ class Shop:
                 add(key, rows[style == code], field, written[code][style == code])
 
         online = events[name != "refund"]
-        is_opening = name.isin([*STAGES][:2])
+        is_opening = name.isin(list(STAGES)[:2])
         opening = events[is_opening]
         later = online[~is_opening[online.index]]
         add("ga_session_id", online, "int_value", online["start_us"] // SECOND_US)

@@ -196,7 +196,7 @@ def sent(
     for number, place in enumerate(floor(random.random(count) * len(rows))):
         event = events[rows[place]]
         event = event | {next(iter(event)): f"broken-{number}"}
-        reason, spoil = [*faults.items()][number % len(faults)]
+        reason, spoil = list(faults.items())[number % len(faults)]
         data = spoil(event)
         if isinstance(data, dict):
             event = data

@@ -107,7 +107,7 @@ class Case:
             before = largest.get(row["week"], {}).get("users") or -1
             if row["outcome"] != "no_predictions" and (row["users"] or 0) > before:
                 largest[row["week"]] = {**row, **_derived(row)}
-        return [*largest.values()]
+        return list(largest.values())
 
     @property
     def before(self) -> Row | None:
@@ -255,7 +255,7 @@ def find(
     """Find the facts of a use case."""
     use_case = usecases.load(name).with_label_event(settings)
     rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
-    weeks = [*dict.fromkeys(row["week"] for row in rows)][:REPORTS]
+    weeks = list(dict.fromkeys(row["week"] for row in rows))[:REPORTS]
     champion = None
     reports = dict[date, str]()
     damage = ""
@@ -280,7 +280,7 @@ def find(
 
 def _reports(name: str, weeks: Sequence[date], artifacts: Artifacts) -> dict[date, str]:
     reports = {}
-    there = {*artifacts.names(f"reports/{name}/")}
+    there = set(artifacts.names(f"reports/{name}/"))
     for week in weeks:
         file = report_name(name, week)
         if file in there and (stored := artifacts.find(file)):

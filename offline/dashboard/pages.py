@@ -118,7 +118,7 @@ def site(
     letters = readings["dead_letters"].rows
     contents: dict[str, dict[str, Any]] = {
         "index.html": {"messages": sum(row["messages"] for row in letters)},
-        "fraud.html": {"parts": [*_alerting(listed)]},
+        "fraud.html": {"parts": list(_alerting(listed))},
         "audiences.html": {"lifts": _lifts(readings)},
         "sql.html": {},
     }
@@ -156,7 +156,7 @@ def cases(readings: Readings, facts: Mapping[str, Facts], window: Window) -> lis
 
 def total(rows: Iterable[Row], *columns: str) -> dict[str, float]:
     """Add up columns; null is nothing."""
-    shown = [*rows]
+    shown = list(rows)
     return {name: sum(row[name] or 0 for row in shown) for name in columns}
 
 
@@ -191,4 +191,4 @@ def _lifts(readings: Readings) -> list[list[Row]]:
     audiences: dict[Any, list[Row]] = defaultdict(list)
     for row in readings["lift"].rows:
         audiences[row["use_case"], row["audience"]].insert(0, row)
-    return [*audiences.values()][:BARS]
+    return list(audiences.values())[:BARS]

@@ -100,7 +100,7 @@ def read(
             if is_dry:
                 scanned = warehouse.dry_run(sql, parameters)
             else:
-                rows = [*map(plain, warehouse.table(sql, parameters).to_pylist())]
+                rows = list(map(plain, warehouse.table(sql, parameters).to_pylist()))
         except MissingTable as error:
             missing = error.message
         yield Reading(

@@ -166,7 +166,7 @@ def run(
                 warehouse=warehouse,
                 artifacts=artifacts,
                 now=now,
-                use_cases=[*usecases.loaded(note, sorted(serving)).values()],
+                use_cases=list(usecases.loaded(note, sorted(serving)).values()),
                 is_local=is_local,
             )
         )

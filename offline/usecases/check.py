@@ -81,13 +81,13 @@ def check(
             field="name",
         )
     with step("reading the files, and fitting each candidate to generated rows"):
-        problems = [*files(name)]
+        problems = list(files(name))
     if problems:
         return Report(name, problems, "statements: correct the files first")
     report = _checked(name, sandbox, step)
     if report.problems:
         return report
-    return replace(report, warnings=[*_warnings(usecases.load(name))])
+    return replace(report, warnings=list(_warnings(usecases.load(name))))
 
 
 def _checked(
@@ -105,7 +105,7 @@ def _checked(
         return Report(name, [], "leakage: events are generated for the GA4 export only")
     made = made_up.events(use_case, AS_OF)
     with step("running features and labels on generated events"), sandbox() as opened:
-        return Report(name, [*_leaks(use_case, opened, made)])
+        return Report(name, list(_leaks(use_case, opened, made)))
 
 
 # -- the files -------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def _warnings(use_case: UseCase) -> Iterator[str]:
     others = usecases.loaded(lambda error: None)
     del others[use_case.name]
     for name, other in others.items():
-        if shared := sorted({*use_case.stream.events} & {*other.stream.events}):
+        if shared := sorted(set(use_case.stream.events) & set(other.stream.events)):
             yield (
                 f"{name} also takes {', '.join(shared)}: an event that names no "
                 "use_case goes to both. Let producers name the use case"
@@ -214,7 +214,7 @@ def faults_of_statements(use_case: UseCase) -> list[str]:
     ):
         if columns and not use_case.has_statement(name):
             continue
-        if problems := [*_statement(use_case, name, parameters, columns)]:
+        if problems := list(_statement(use_case, name, parameters, columns)):
             return problems
     return []
 
@@ -228,7 +228,7 @@ def _statement(
     """Yield what Google's analyzer finds in a statement, and columns that are wrong."""
     file = f"{use_case.name}/{name}.sql"
     try:
-        lines = [*use_case.lines(name)]
+        lines = list(use_case.lines(name))
     except UseCaseError as error:
         yield f"{file}: {error.message.removeprefix(f'{file} ')}"
         return
@@ -304,11 +304,11 @@ def _leaks(
         changed = _changed(every, before)
         if name == "features":
             read = {"user_id", use_case.baseline.feature, *use_case.features}
-            for feature in sorted({*changed} & read):
+            for feature in sorted(set(changed) & read):
                 yield f"{file}: {feature} {LEAKS}"
         elif changed:
             yield f"{file} sees an event after its horizon; end at @last_label_suffix"
-        found[name] = {*every.index}
+        found[name] = set(every.index)
     if len(found) == 3 and len(others := found["labels"] ^ found["converter_amounts"]):
         yield (
             f"{use_case.name}/converter_amounts.sql and labels.sql differ in "

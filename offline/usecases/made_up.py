@@ -50,7 +50,7 @@ def events(use_case: UseCase, as_of: date) -> list[dict[str, Any]]:
     generator = np.random.default_rng(7)
     rows = []
     for user in USERS:
-        for name in (*NAMES, *sorted(named - {*NAMES})):
+        for name in (*NAMES, *sorted(named - set(NAMES))):
             # The last moment before each boundary and the first behind it, and others.
             times = [start - TICK, start, end - TICK, end, start - lookback * DAY]
             before = generator.uniform(0, min(lookback, 30), 3)

@@ -114,7 +114,7 @@ def write(
     return {
         "use_case": name,
         "folder": folder,
-        "files": [*files],
+        "files": list(files),
         "is_dry": is_dry,
         "next": f"change the files, then: `propensity usecase check {name}`",
     }

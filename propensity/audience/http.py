@@ -177,7 +177,7 @@ class Http(Destination):
             self.known_by = [column for column in columns if column in named]
         known = json.dumps(dict.fromkeys(columns, "somebody"))
         somebody = [Member("somebody", 0.5, 50, 1.0, attributes=known)]
-        if taken := {*columns} & {*MADE, "users", "index"}:
+        if taken := set(columns) & {*MADE, "users", "index"}:
             name = min(taken)
             raise ValueError(
                 f"{{{name}}} is a value of every request: rename the column {name}"

@@ -115,7 +115,7 @@ class EventType:
     def missing_share(self, fields: Collection[str]) -> float:
         """Return the share of its required fields that are not among some."""
         required = self.fields.keys() - self.of_kinds(*_OPTIONAL)
-        return len(required - {*fields}) / len(required)
+        return len(required - set(fields)) / len(required)
 
     def struct(self) -> type[msgspec.Struct]:
         """Return the type as a struct, with ``declared``, the type."""

@@ -389,7 +389,10 @@ def candidates() -> list[Candidate]:
         if candidate.algorithm == "HistGradientBoostingClassifier":
             name = f"{candidate.name}_of_few_rows"
             every[name] = Candidate(name, candidate.algorithm, candidate.parameters)
-    return [*every.values(), Candidate("average", "VotingClassifier", {"of": [*every]})]
+    return [
+        *every.values(),
+        Candidate("average", "VotingClassifier", {"of": list(every)}),
+    ]
 
 
 def _check_names(
@@ -400,7 +403,7 @@ def _check_names(
             near = difflib.get_close_matches(str(column), frame.columns, n=1)
             hint = f"name one of {', '.join(near or frame.columns[:30])}"
             raise SchemaError(f"there is no column {column!r}", hint=hint)
-    if twice := [*frame.columns[frame.columns.duplicated()]]:
+    if twice := list(frame.columns[frame.columns.duplicated()]):
         hint = "rename or remove one"
         raise SchemaError(f"there are two columns {twice[0]!r}", hint=hint)
     for column in keys:

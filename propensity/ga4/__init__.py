@@ -49,7 +49,7 @@ PREFIXES = {
     "intraday": "events_intraday_",
     "fresh_intraday": "events_fresh_intraday_",
 }
-KINDS = (*PREFIXES,)
+KINDS = tuple(PREFIXES)
 
 # The table of a day.
 SHARD = re.compile(r"(events_(?:fresh_)?(?:intraday_)?)([0-9]{8})")
@@ -320,7 +320,7 @@ def check_days(
         late.insert(0, read.pop())
     streamed = [day for day in read if day in shards.intraday - shards.daily]
     # A daily table that is still to come has more than the streamed one.
-    awaited = [*late]
+    awaited = list(late)
     for day in streamed:
         if any(
             day - n * DAY in shards.daily

@@ -325,7 +325,7 @@ async def append_accepted(
         Why rows are refused for good, by their place.
     """
     refused = dict[int, str]()
-    places = [*range(rows.num_rows)]
+    places = list(range(rows.num_rows))
     for part in parts(rows):
         remaining = part
         indices = places[: part.num_rows]

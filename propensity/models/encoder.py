@@ -62,7 +62,7 @@ class Encoder:
         Raises:
             SchemaError: The preprocessor was fitted on a feature that is not there.
         """
-        names = [*map(str, getattr(preprocessor, "feature_names_in_", features))]
+        names = list(map(str, getattr(preprocessor, "feature_names_in_", features)))
         unknown = [name for name in names if name not in features]
         if unknown:
             raise SchemaError(
@@ -186,9 +186,9 @@ def _parts(
 
 def _fast(transformer: Any, features: Mapping[str, str]) -> _Part | None:
     steps = _steps(transformer)
-    kinds = {*features.values()}
+    kinds = set(features.values())
     if kinds == {"number"} and all(map(_takes_arrays, steps)):
-        return _Numbers(steps, [*features])
+        return _Numbers(steps, list(features))
     if kinds == {"category"} and steps:
         return _categories(transformer, steps, features)
     return None
@@ -237,7 +237,7 @@ def _categories(
         numbered = copy.deepcopy(encoder)
         vars(numbered).pop("feature_names_in_", None)
         # Scikit-learn has no other public way to tell whose column an encoded one is.
-        named = numbered.get_feature_names_out([*map(str, range(len(categories)))])
+        named = numbered.get_feature_names_out(list(map(str, range(len(categories)))))
         owners = np.array([int(name.partition("_")[0]) for name in named])
     except ValueError:  # it refuses new values, or names columns in a way of its own
         return None

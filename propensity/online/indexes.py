@@ -112,7 +112,7 @@ class Indexes:
     def _opened(self, use_case: str, pointer: IndexPointer) -> Index:
         """Load the file of a pointer, or raise ArtifactError."""
         others = 0
-        for name, followed in [*self._followed.items()]:
+        for name, followed in list(self._followed.items()):
             if name != use_case and followed.last is not None:
                 others += followed.last.size
         if others + pointer.size > self._most_bytes:

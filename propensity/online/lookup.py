@@ -276,7 +276,7 @@ def _in_query_string(encoded: bytes) -> Question:
         raise errors.RequestError(
             "the query string must be percent-encoded UTF-8", field="user_id"
         ) from None
-    parameters: dict[str, object] = reject_duplicates([*pairs])
+    parameters: dict[str, object] = reject_duplicates(list(pairs))
     _check_known(parameters, ("user_id", "use_case", "value"))
     if "user_id" not in parameters:
         raise errors.RequestError(
@@ -302,7 +302,7 @@ def _in_body(fields: dict[str, object]) -> Question:
 
 
 def _check_known(fields: dict[str, object], names: tuple[str, ...]) -> None:
-    unknown = fields.keys() - {*names}
+    unknown = fields.keys() - set(names)
     if unknown:
         # The field is named beside the message, which may stand in a log.
         message = f"there is no such field; use {', '.join(names)}"

@@ -227,7 +227,7 @@ class Online:
             users_on_the_stream,
             self._warehouse,
             use_case,
-            {*user_ids},
+            set(user_ids),
             first_event_day=now.date(),
         )
         features = list[Features | None]()

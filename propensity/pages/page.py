@@ -124,7 +124,7 @@ def lines_svg(
         for values in (line.y, line.low, line.high):
             shown += [y for _, y in line.points(values).values()]
     y_ticks = ticks([0.0, *shown] if starts_at_zero else shown, write)
-    x_ticks = [*map(float, range(len(times)))] or ticks(x_values, write)
+    x_ticks = list(map(float, range(len(times)))) or ticks(x_values, write)
     last = len(x_ticks) - 1
     x_ends = (x_ticks[0], x_ticks[-1]) if last else (-1.0, 1.0)
     # The left margin takes as much as "−20.0%".
@@ -221,7 +221,7 @@ def ticks(values: Sequence[float], write: Format) -> list[float]:
         first = math.floor(low / step + 1e-9)
         last = math.ceil(high / step - 1e-9)
         round_values = [n * step for n in range(first, max(last, first + 2) + 1)]
-        if len({*map(write, round_values)}) == len(round_values):
+        if len(set(map(write, round_values))) == len(round_values):
             break
     return round_values
 

@@ -122,7 +122,7 @@ class Index:
             # which takes as long as it likes.
             self._db.execute("PRAGMA trusted_schema = OFF")
             kinds = self._db.execute("SELECT DISTINCT type FROM sqlite_schema")
-            if {*kinds} != {("table",)}:
+            if set(kinds) != {("table",)}:
                 raise ValueError("it has more than tables")
             # A writer to the bucket could also put other types there.
             [(key,)] = self._db.execute(

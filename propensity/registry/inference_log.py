@@ -121,4 +121,4 @@ def row_of(
 
 def batch_of(rows: Sequence[Inference]) -> pa.RecordBatch:
     """Return rows as they are appended."""
-    return pa.RecordBatch.from_pylist([*map(asdict, rows)], _SCHEMA)
+    return pa.RecordBatch.from_pylist(list(map(asdict, rows)), _SCHEMA)

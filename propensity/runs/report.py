@@ -105,8 +105,8 @@ def pages_of_weeks(
         page = week_page(
             use_case,
             week,
-            rows=[*map(_shown, of_week)],
-            weeks=[*map(_shown, up_to(week, with_version, first=week - back))],
+            rows=list(map(_shown, of_week)),
+            weeks=list(map(_shown, up_to(week, with_version, first=week - back))),
             trained={row["model_version"]: row for row in trained},
             alarms=[row for row in alarms if row["as_of"] == week],
             lifts=[_shown(row) for row in lifts if week <= row.week < week + horizon],

@@ -274,7 +274,7 @@ def parse(
         request.max_content_length = None
     body = http.object_in(read.strip() or b"{}")
     allowed = ["use_case", "as_of", "force", *(["trial"] if has_trials else [])]
-    unknown = sorted(name[:64] for name in {*body} - {*allowed})
+    unknown = sorted(name[:64] for name in set(body) - set(allowed))
     if unknown:
         raise errors.RequestError(
             f"unknown field {', '.join(unknown)}; known are {', '.join(allowed)}",

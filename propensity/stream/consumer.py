@@ -305,7 +305,7 @@ class Consumer(ABC):
         suppressed: Suppressed,
     ) -> tuple[dict[int, Refused], pa.RecordBatch]:
         """Return the refusals that name no suppressed user, and rows of them."""
-        letters = [*group]
+        letters = list(group)
         kept = {}
         for index, refusal in refused.items():
             letter = group[index]

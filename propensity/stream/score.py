@@ -107,7 +107,10 @@ class ScoreStream(Consumer):
         if not rows:
             return counts
         await self.append(
-            INFERENCE_LOG, inference_log.batch_of([*rows.values()]), [*rows], refused
+            INFERENCE_LOG,
+            inference_log.batch_of(list(rows.values())),
+            list(rows),
+            refused,
         )
         scores = []
         for index, row in rows.items():
@@ -152,7 +155,7 @@ class ScoreStream(Consumer):
                 [values for _, values in to_score], use_case.feature_schema()
             )
             with self._scoring:
-                scores = [*each_score(champion.scorer, features)]
+                scores = list(each_score(champion.scorer, features))
             if not champion.is_warm:
                 counts["not_warm"] = len(to_score)
         at = self.clients.clock.now()

@@ -82,7 +82,7 @@ def retention(text: str) -> dict[str, int]:
     variable = "PROPENSITY_RETENTION_DAYS"
     kept = {SUPPRESSED_USERS.stored, AUDIENCE_PLANS.stored}
     allowed = {table.stored for table in TABLES} - kept
-    unknown = sorted({*days_by_table} - allowed)
+    unknown = sorted(set(days_by_table) - allowed)
     if unknown:
         raise SettingsError(
             f"{variable} names {', '.join(unknown)}, which cannot expire",

@@ -369,7 +369,7 @@ def parse(name: str, text: str) -> UseCase:
         entries["name"] = name
         declaration.tell_events_apart(entries)
         use_case = convert(entries, UseCase)
-        problems = [*_contradictions(use_case)]
+        problems = list(_contradictions(use_case))
     except ValueError as error:
         from propensity.entries import explained  # only a wrong file needs it
 
@@ -396,7 +396,7 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     yield from _one_in_sql("features", features)
     yield from _one_in_sql("parameters", use_case.parameters)
     yield from _one_in_sql("sources", use_case.sources)
-    for name in sorted({*use_case.parameters} & declaration.RUN_PARAMETERS):
+    for name in sorted(set(use_case.parameters) & declaration.RUN_PARAMETERS):
         yield f"parameters.{name}: every run sets @{name}; rename it"
     baseline = use_case.baseline.feature
     # That of users may be a column of features.sql that no model reads.
@@ -457,7 +457,7 @@ def _wrong_tables(use_case: UseCase) -> Iterator[str]:
             yield f"sources.{name}.table is {source.table!r}; use {TABLE_FORM}"
         columns = (source.user_id, source.valid_from, *source.columns)
         yield from _one_in_sql(f"sources.{name}.columns", columns)
-        for column in sorted({*source.plans} - {*source.columns}):
+        for column in sorted(set(source.plans) - set(source.columns)):
             yield f"sources.{name}.plans: {column} is not among its columns"
 
 

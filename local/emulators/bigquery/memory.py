@@ -68,7 +68,7 @@ def keep_jobs(database: Any) -> None:
         jobs[own] = job
         # The one that ended last has the longest to be read.
         jobs.move_to_end(own)
-        for key, older in [*jobs.items()][: max(0, len(jobs) - KEPT_JOBS)]:
+        for key, older in list(jobs.items())[: max(0, len(jobs) - KEPT_JOBS)]:
             if older.status.state == "DONE":
                 delete(*key)
         return job
@@ -81,7 +81,7 @@ def keep_jobs(database: Any) -> None:
     def newest(project: str, states: Any = None, parent: Any = None, *_: Any) -> Any:
         return [
             job
-            for (owner, _), job in [*jobs.items()][::-1]
+            for (owner, _), job in list(jobs.items())[::-1]
             if owner == project
             and job.statistics.parentJobId == parent
             and (states is None or job.status.state in states)
@@ -137,7 +137,7 @@ def keep_resources(database: Any) -> None:
 
 
 def _beginning(resources: dict[tuple[str, ...], Any], keys: tuple[str, ...]) -> Any:
-    return [key for key in [*resources] if key[: len(keys)] == keys]
+    return [key for key in list(resources) if key[: len(keys)] == keys]
 
 
 def look_up_by_name(database: Any) -> None:
@@ -264,7 +264,7 @@ def keep_translations() -> None:
         referenced = {*context.referenced, *_named(tree, context)}
         named = f"{text} {referenced}".casefold()
         if began == changes and "information_schema" not in named:
-            kept[key] = sql, [*bound], referenced, context.wildcards
+            kept[key] = sql, list(bound), referenced, context.wildcards
         return sql, bound
 
     def change(function: Any, keys: Callable[..., tuple[str, ...]]) -> Any:
@@ -278,7 +278,7 @@ def keep_translations() -> None:
                 return function(*arguments, **named)
             finally:
                 changes += 1
-                for key, (_, _, referenced, _) in [*kept.items()]:
+                for key, (_, _, referenced, _) in list(kept.items()):
                     if any(one[: len(changed)] == changed for one in referenced):
                         kept.pop(key, None)
 

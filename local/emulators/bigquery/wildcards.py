@@ -152,7 +152,7 @@ class Wildcard:
             label = names.label(self.project, self.dataset, views[0])
             reason = "Views cannot be queried through prefix. Matched views are: "
             raise BigQueryError("invalidQuery", f"{reason}{label}")
-        kept = gathered.table(self.project, self.dataset, prefix, [*found])
+        kept = gathered.table(self.project, self.dataset, prefix, list(found))
         return sql.replace(self.text, f"SELECT * FROM {kept}")
 
 

@@ -240,7 +240,7 @@ class Broker:
         ended.add_done_callback(lambda _: news.set())
         try:
             while not (ended.done() or subscription.is_deleted):
-                held = {*filter(subscription.is_leased, held)}
+                held = set(filter(subscription.is_leased, held))
                 room = min(most - len(held), STREAMED_MESSAGES)
                 received = []
                 for number, delivery in subscription.take(room):
