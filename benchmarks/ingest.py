@@ -25,7 +25,7 @@ from local.generators.games import Games
 from local.generators.streams import attributes_of, encode
 from local.processes import HOST
 from propensity.gcp.warehouse import Warehouse
-from propensity.tables import every as tables
+from propensity.tables.stream import POSTCODE_INDEX, STREAM_EVENTS
 
 OWN = "stream_features"
 EMPTY = "empty asynchronous"
@@ -68,14 +68,14 @@ def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     with place() as here:
         with contextlib.closing(Warehouse.open(here.settings)) as warehouse:
-            warehouse.create(tables.POSTCODE_INDEX)
+            warehouse.create(POSTCODE_INDEX)
         sources = {
             OWN: here.function("04-StreamFeatures", OWN),
             EMPTY: here.handler("asynchronous", EMPTY_ASYNCHRONOUS),
         }
         how = {"connections": CONNECTIONS, "rounds": ROUNDS, "seconds": SECONDS}
         sent = loads(here, sources, pushes(REQUESTS), **how)
-    events = f"/{tables.STREAM_EVENTS.name}/"
+    events = f"/{STREAM_EVENTS.name}/"
     appended = [rows for stream, rows in here.appended if events in stream]
     rates = {name: [one.requests_per_s for one in of] for name, of in sent.items()}
     cpu_us = {name: [one.cpu_us for one in of] for name, of in sent.items()}

@@ -20,13 +20,14 @@ from typing import Any
 from deploy import DeploymentError
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, TOPICS
 from propensity.tables import every as tables
+from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases import UseCase
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = Path(__file__).with_name("functions.toml")
 
 # Tables whose rows are listed as they are, without a query.
-LISTED = frozenset({tables.SUPPRESSED_USERS.name})
+LISTED = frozenset({SUPPRESSED_USERS.name})
 # The only things that are read and no table of tables/.
 VIEWS = ("ga_events", *tables.views(""))
 
@@ -122,7 +123,7 @@ class Function:
     @property
     def needs_key(self) -> bool:
         """Whether it reads the list of suppressed users, which has hashes by a key."""
-        return tables.SUPPRESSED_USERS.name in self.reads
+        return SUPPRESSED_USERS.name in self.reads
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:

@@ -20,7 +20,8 @@ from propensity import folders, usecases
 from propensity.errors import PropensityError
 from propensity.runs.run import MAXIMUM_BODY
 from propensity.schema import Column
-from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_LIFT
+from propensity.tables.models import EVALUATION
 
 Schema = dict[str, Any]
 
@@ -102,8 +103,8 @@ def schemas() -> Schema:
     flat = {"allOf": [kind("Features"), kind("Beside")]}
     # Other use cases score events as they happen, and no users by day.
     of_users = [one.name for one in loaded if not one.scores_events]
-    week = (*tables.EVALUATION.columns, *tables.EVALUATION.in_json)
-    lift = tables.AUDIENCE_LIFT.columns
+    week = (*EVALUATION.columns, *EVALUATION.in_json)
+    lift = AUDIENCE_LIFT.columns
     return {
         **{name: _object(fields) for name, fields in SOURCE["objects"].items()},
         **{

@@ -20,7 +20,7 @@ from propensity.learning.candidates import check_preprocessor, default_preproces
 from propensity.registry.deployment import opened
 from propensity.registry.versions import pickled, unpickled
 from propensity.settings import Settings
-from propensity.tables import every as tables
+from propensity.tables.models import PREPROCESSORS
 from propensity.usecases import UseCase
 
 
@@ -55,7 +55,7 @@ def run(
             "features": json.dumps(dict(loaded.features)),
             "is_default": file is None,
         }
-        deployment.warehouse.write(tables.PREPROCESSORS, [row])
+        deployment.warehouse.write(PREPROCESSORS, [row])
         return {**answer, "uri": deployment.artifacts.uri(name), "sha256": checksum}
 
 

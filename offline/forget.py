@@ -53,6 +53,7 @@ from propensity.statements import statement
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
 from propensity.tables.every import EVENT, RAW, USER
+from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import MAXIMUM_DAYS
 
@@ -279,7 +280,7 @@ class Work:
     def suppress(self) -> None:
         """Add the users to the list of suppressed users, unless they are on it."""
         key = self.warehouse.settings.suppression_key
-        table = tables.SUPPRESSED_USERS
+        table = SUPPRESSED_USERS
         use_case = self.use_case or EVERYWHERE
         now = SYSTEM.now()
         index.check_key(self.artifacts, key)

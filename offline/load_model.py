@@ -38,7 +38,7 @@ from propensity.registry.versions import (
     unpickled,
 )
 from propensity.settings import Settings
-from propensity.tables import every as tables
+from propensity.tables.models import TRAINING_METADATA
 
 MODELS = Path(__file__).resolve().parent / "models"
 USE_CASE = "first_day_churn"
@@ -142,14 +142,14 @@ def load(
     seconds = shipped.about["seconds"]
     row = card.row(published, run_id=run_id, seconds=seconds)
     # Readers see the newest row of a version, so this one counts until the next.
-    warehouse.write(tables.TRAINING_METADATA, [pending(row)])
+    warehouse.write(TRAINING_METADATA, [pending(row)])
     registry.promote(
         version,
         model_sha256=row.model_sha256,
         at=datetime.now(UTC),
         instead_of=None,
     )
-    warehouse.write(tables.TRAINING_METADATA, [row])
+    warehouse.write(TRAINING_METADATA, [row])
     return Outcome(use_case, version, True, "the shipped model is live")
 
 

@@ -21,7 +21,7 @@ from propensity.errors import SchemaError
 from propensity.events.postcodes import normalised, outward
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
-from propensity.tables import every as tables
+from propensity.tables.stream import POSTCODE_INDEX
 
 POSTCODE = "postcode"
 INDEX = "socioeconomic_idx"
@@ -62,8 +62,8 @@ def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> dict[str,
         SchemaError, PropensityError: As ``run``.
     """
     rows, summary = table_of(table, loaded_on=loaded_on)
-    warehouse.create(tables.POSTCODE_INDEX)
-    warehouse.replace(tables.POSTCODE_INDEX, rows)
+    warehouse.create(POSTCODE_INDEX)
+    warehouse.replace(POSTCODE_INDEX, rows)
     return summary
 
 

@@ -29,7 +29,7 @@ from propensity.events.values import EARLIEST
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_meaningless, problem_of
 from propensity.registry.deployment import opened
-from propensity.tables import every as tables
+from propensity.tables.stream import INFERENCE_LOG, TRUTH_EVENTS
 from propensity.usecases import UseCase
 
 EVENT_TIME = "event_time"
@@ -82,8 +82,8 @@ def load(warehouse: Warehouse, use_case: UseCase, rows: pd.DataFrame) -> None:
     total = len(rows) + len(outcomes)
     with tqdm(desc="loading", total=total, unit=" rows", disable=None) as bar:
         for table, some, row_of in (
-            (tables.INFERENCE_LOG, rows, _inference),
-            (tables.TRUTH_EVENTS, outcomes, _truth),
+            (INFERENCE_LOG, rows, _inference),
+            (TRUTH_EVENTS, outcomes, _truth),
         ):
             warehouse.create(table)
             for first in range(0, len(some), PIECE):

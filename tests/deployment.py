@@ -49,6 +49,8 @@ from propensity.schema import Table
 from propensity.settings import Settings, is_setting
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
+from propensity.tables.models import EVALUATION, TRAINING_METADATA
+from propensity.tables.stream import STREAM_EVENTS, SUPPRESSED_USERS
 from propensity.usecases import UseCase
 from tests.clocks import ManualClock
 from tests.described import check_described
@@ -274,7 +276,7 @@ class Deployment:
     def evaluations(self) -> list[dict[str, Any]]:
         """Return the evaluated weeks, with their metrics as if these were columns."""
         sql = "SELECT * FROM ma_model_evaluation ORDER BY week, model_version"
-        absent = dict.fromkeys(column.name for column in tables.EVALUATION.in_json)
+        absent = dict.fromkeys(column.name for column in EVALUATION.in_json)
         return [
             {**absent, **row, **json.loads(row["metrics"] or "{}")}
             for row in self.rows(sql)
@@ -292,7 +294,7 @@ class Deployment:
 
     def store(self, rows: pa.Table) -> None:
         """Store rows of ``stream_events``."""
-        self.warehouse.write(tables.STREAM_EVENTS, rows)
+        self.warehouse.write(STREAM_EVENTS, rows)
 
     def suppress(
         self, user: str, *, use_case: str = EVERYWHERE, at: datetime | None = None
@@ -306,7 +308,7 @@ class Deployment:
             "suppressed_at": at,
             "suppressed_on": at.date(),
         }
-        self.append(tables.SUPPRESSED_USERS, row)
+        self.append(SUPPRESSED_USERS, row)
 
     def empty(self, of: Iterable[Table] = tables.TABLES) -> None:
         """Remove all rows of tables, and all objects."""
@@ -370,7 +372,7 @@ class Deployment:
     def publish_version(self, use_case: str, **files: Any) -> int:
         """Store and record a fitted model, as training does; return its version."""
         version, row = store(Registry(self.artifacts, use_case), **files)
-        self.warehouse.write(tables.TRAINING_METADATA, row)
+        self.warehouse.write(TRAINING_METADATA, row)
         return version
 
     def damage(self, name: str, data: bytes) -> None:

@@ -16,11 +16,19 @@ import pyarrow as pa
 from propensity.gcp.warehouse import Warehouse
 from propensity.schema import Table
 from propensity.tables import every as tables
-from propensity.tables.models import EVALUATION, TRAINING_METADATA, Evaluation
+from propensity.tables.models import (
+    EVALUATION,
+    PREDICTIONS,
+    PREDICTIONS_HISTORY,
+    PUBLICATIONS,
+    SCORES,
+    TRAINING_METADATA,
+    Evaluation,
+)
 
 # The column of which a query must say something, by the table; the last is a view.
 DAY_OF = {one.name: one.partition for one in tables.TABLES if one.requires_filter}
-DAY_OF[tables.PREDICTIONS_HISTORY] = "as_of"
+DAY_OF[PREDICTIONS_HISTORY] = "as_of"
 
 # The card of a version that learned nothing: whatever loads it reads no more.
 CARD = {
@@ -88,7 +96,7 @@ def publish(
         }
         for user, probability in probabilities.items()
     ]
-    append_rows(warehouse, tables.SCORES, scores)
+    append_rows(warehouse, SCORES, scores)
     ordered = sorted(probabilities.values())
     row = {
         **key,
@@ -99,7 +107,7 @@ def publish(
         "mean_probability": sum(ordered) / len(ordered),
         "quantiles": [ordered[n * (len(ordered) - 1) // 100] for n in range(101)],
     }
-    append_rows(warehouse, tables.PUBLICATIONS, [row])
+    append_rows(warehouse, PUBLICATIONS, [row])
 
 
 def put(warehouse: Warehouse, user: str, **fields: object) -> None:
@@ -113,7 +121,7 @@ def put(warehouse: Warehouse, user: str, **fields: object) -> None:
         "scored_at": datetime(2026, 4, 13, tzinfo=UTC),
         **fields,
     }
-    append_rows(warehouse, tables.PREDICTIONS, [row])
+    append_rows(warehouse, PREDICTIONS, [row])
 
 
 def of_all_days(sql: str) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
-from propensity.tables import every as tables
+from propensity.tables.stream import INFERENCE_LOG, TRUTH_EVENTS
 from tests.rows import append_rows
 
 USE_CASE = usecases.load("card_fraud")
@@ -112,8 +112,8 @@ def store(
     warehouse: Warehouse, inferences: Iterable[Row] = (), truths: Iterable[Row] = ()
 ) -> None:
     """Append rows to the log and to the truths."""
-    append_rows(warehouse, tables.INFERENCE_LOG, inferences)
-    append_rows(warehouse, tables.TRUTH_EVENTS, truths)
+    append_rows(warehouse, INFERENCE_LOG, inferences)
+    append_rows(warehouse, TRUTH_EVENTS, truths)
 
 
 def stored(

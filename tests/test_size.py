@@ -30,6 +30,15 @@ from propensity.settings import Settings
 from propensity.statements import names
 from propensity.stream import consumer
 from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_MEMBERS
+from propensity.tables.models import PREDICTIONS, SCORES
+from propensity.tables.stream import (
+    DEAD_LETTERS,
+    INFERENCE_LOG,
+    STREAM_EVENTS,
+    STREAM_FEATURES_DAILY,
+    TRUTH_EVENTS,
+)
 
 GIB = 1024**3
 TIB = 1024**4
@@ -56,15 +65,15 @@ def per(days: list[date], rows: int) -> dict[date | str, int]:
 
 
 ROWS: Mapping[Table, Mapping[date | str, int]] = {
-    tables.STREAM_EVENTS: per(DAYS, A_DAY),
-    tables.INFERENCE_LOG: per(DAYS, A_DAY),
-    tables.TRUTH_EVENTS: per(DAYS, A_DAY // 100),
-    tables.DEAD_LETTERS: per(DAYS[:7], A_DAY // 100),
-    tables.STREAM_FEATURES_DAILY: per(MONTHS, 30 * PLAYER_DAYS),
-    tables.SCORES: per(WEEKS, A_WEEK),
-    tables.PREDICTIONS: per(WEEKS, USERS // len(WEEKS)),
-    tables.AUDIENCE_MEMBERS: per(WEEKS, MEMBERS),
-    tables.AUDIENCE_LEDGER: per(WEEKS, 2 * MEMBERS),
+    STREAM_EVENTS: per(DAYS, A_DAY),
+    INFERENCE_LOG: per(DAYS, A_DAY),
+    TRUTH_EVENTS: per(DAYS, A_DAY // 100),
+    DEAD_LETTERS: per(DAYS[:7], A_DAY // 100),
+    STREAM_FEATURES_DAILY: per(MONTHS, 30 * PLAYER_DAYS),
+    SCORES: per(WEEKS, A_WEEK),
+    PREDICTIONS: per(WEEKS, USERS // len(WEEKS)),
+    AUDIENCE_MEMBERS: per(WEEKS, MEMBERS),
+    AUDIENCE_LEDGER: per(WEEKS, 2 * MEMBERS),
 }
 
 

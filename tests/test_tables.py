@@ -15,7 +15,8 @@ from propensity.errors import SettingsError
 from propensity.schema import Column, Table
 from propensity.tables import every as tables
 from propensity.tables.every import TABLES
-from propensity.tables.models import Evaluation
+from propensity.tables.models import EVALUATION, Evaluation
+from propensity.tables.stream import STREAM_EVENTS
 from tests.rows import evaluation
 
 BY_NAME = {table.name: table for table in TABLES}
@@ -77,14 +78,14 @@ def test_metrics_without_a_column_are_in_json():
     assert stored["roc_auc"] == 0.7
     assert (inside["pr_auc_low"], inside["cost"]) == (0.1 + 0.2, 40.05)
     assert "saved_low" not in inside
-    assert set(stored) <= set(columns(tables.EVALUATION))
+    assert set(stored) <= set(columns(EVALUATION))
     assert Evaluation.of(stored).stored() == stored
 
 
 def test_a_repeated_record_is_an_array_of_structs():
     """In SQL, in BigQuery's API and in Arrow."""
-    lift = columns(tables.EVALUATION)["lift"]
-    part = tables.EVALUATION.arrow_schema().field("lift").type
+    lift = columns(EVALUATION)["lift"]
+    part = EVALUATION.arrow_schema().field("lift").type
 
     assert lift.sql_type.startswith("ARRAY<STRUCT<decile INT64, users FLOAT64, ")
     assert (lift.in_api["type"], lift.in_api["mode"]) == ("RECORD", "REPEATED")
@@ -95,7 +96,7 @@ def test_a_repeated_record_is_an_array_of_structs():
 
 def test_money_is_exact():
     """NUMERIC has 38 digits, nine of them behind the point."""
-    amount = tables.STREAM_EVENTS.arrow_schema().field("amount")
+    amount = STREAM_EVENTS.arrow_schema().field("amount")
 
     assert amount.type == pa.decimal128(38, 9)
 

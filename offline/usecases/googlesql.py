@@ -19,6 +19,8 @@ from typing import Any
 
 from propensity.statements import statement
 from propensity.tables import every as tables
+from propensity.tables.models import PREDICTIONS_HISTORY
+from propensity.tables.stream import STREAM_FEATURES
 
 Columns = Mapping[str, str]
 
@@ -114,10 +116,8 @@ def deployment() -> Mapping[str, Columns]:
     known: dict[str, Columns] = {}
     for table in tables.TABLES:
         known |= {table.name: table.types, table.stored: table.types}
-    known[tables.PREDICTIONS_HISTORY] = columns(
-        statement("predictions_history"), known, {}
-    )
-    known[tables.STREAM_FEATURES] = columns(statement("stream_features"), known, {})
+    known[PREDICTIONS_HISTORY] = columns(statement("predictions_history"), known, {})
+    known[STREAM_FEATURES] = columns(statement("stream_features"), known, {})
     return known
 
 

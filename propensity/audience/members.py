@@ -26,7 +26,7 @@ from propensity.ga4 import check_view
 from propensity.registry.deployment import Deployment
 from propensity.schema import rows_of
 from propensity.statements import statement
-from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_MEMBERS
 
 # Columns of candidates that are not the audience's own.
 PUBLISHED = ("user_id", "probability", "percentile", "expected_value")
@@ -355,7 +355,7 @@ def store(deployment: Deployment, audience: Audience) -> None:
     # One after the other, as there may be a million.
     rows = (same | asdict(member) for member in audience.members)
     if audience.members:
-        deployment.warehouse.write(tables.AUDIENCE_MEMBERS, rows)
+        deployment.warehouse.write(AUDIENCE_MEMBERS, rows)
 
 
 def _check_not_over(named: DeclaredAudience, day: date) -> None:

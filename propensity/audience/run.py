@@ -43,7 +43,7 @@ from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of
 from propensity.statements import read
-from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_PLANS
 
 # Older predictions send no one: the week's own are late.
 FRESH = timedelta(days=7)
@@ -153,7 +153,7 @@ def send(
             plan = planned(deployment, named, audience)
             lease.check()
             # First what the control group is drawn by: no member is there without it.
-            deployment.warehouse.write(tables.AUDIENCE_PLANS, [plan])
+            deployment.warehouse.write(AUDIENCE_PLANS, [plan])
             store(deployment, audience)
         recorded = ledger.recorded()
         waiting = ledger.settle(recorded)

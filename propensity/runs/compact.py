@@ -25,6 +25,7 @@ from propensity.registry.leases import LeaseFile
 from propensity.registry.versions import Registry
 from propensity.statements import statement
 from propensity.tables import every as tables
+from propensity.tables.stream import STREAM_EVENTS
 from propensity.timeframe import DAY
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def compact(run: Run) -> dict[str, object]:
         for row in rows:
             day = row["day"]
             is_touched = row["newest"] >= since
-            if is_touched and table == tables.STREAM_EVENTS.name:
+            if is_touched and table == STREAM_EVENTS.name:
                 touched.add(day)
             is_closed = day < run.as_of and not row["is_late"]
             if is_closed and (is_touched or day >= closed_before):
@@ -103,7 +104,7 @@ def compact(run: Run) -> dict[str, object]:
             closed = closed[len(week) :]
     counted_until = max(since, run.began_at - IN_FLIGHT)
     days = sorted(touched)
-    kept_days = retention.get(tables.STREAM_EVENTS.name, 0)
+    kept_days = retention.get(STREAM_EVENTS.name, 0)
     tiles = _count(run, days, counted_until=counted_until, kept_days=kept_days)
     return {
         "days": days,

@@ -31,8 +31,7 @@ from propensity.models.value import ValueModel
 from propensity.registry import index, serving
 from propensity.runs.run import Run, check_no_user_twice
 from propensity.statements import statement
-from propensity.tables import every as tables
-from propensity.tables.models import Drift, Signal
+from propensity.tables.models import DRIFT, SCORES, Drift, Signal
 
 # Rows that are appended at once; they are gathered in memory.
 ROWS_AT_ONCE = 1_000_000
@@ -40,7 +39,7 @@ ROWS_AT_ONCE = 1_000_000
 # If scores jumped, the error names this many drift alarms.
 CAUSES = 5
 
-_NUMERIC = tables.SCORES.arrow_schema().field("expected_value").type
+_NUMERIC = SCORES.arrow_schema().field("expected_value").type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +228,7 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
     observed = Observed(summary_of(model.record.card.drift))
     batches = observed.count(model.scorer.score(features(run)))
     for rows in in_tables(prediction_rows(batches, key, shift, value_model)):
-        run.warehouse.write(tables.SCORES, rows)
+        run.warehouse.write(SCORES, rows)
         # Free these rows before the next million is gathered.
         del rows
     if suppression.read(run.warehouse) != listed:
@@ -412,7 +411,7 @@ def publish_drift(run: Run, model: serving.Serving, scored: ScoredUsers) -> None
         for signal in scored.signals
     ]
     try:
-        run.append(tables.DRIFT, rows)
+        run.append(DRIFT, rows)
     except errors.PropensityError as error:
         run.log("WARNING", f"drift is not in its table: {error.message}")
 

@@ -8,6 +8,8 @@ from propensity.ga4 import KINDS, events_view, kinds_of
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.tables import every as tables
+from propensity.tables.models import PREDICTIONS_HISTORY
+from propensity.tables.stream import STREAM_FEATURES
 from propensity.usecases.declaration import VIEW
 
 
@@ -24,7 +26,7 @@ def prepare(warehouse: Warehouse, settings: Settings) -> None:
     for table in tables.retained(settings.retention_days):
         warehouse.create(table)
     views = tables.views(f"{settings.project}.{settings.dataset}")
-    for name in (tables.PREDICTIONS_HISTORY, tables.STREAM_FEATURES):
+    for name in (PREDICTIONS_HISTORY, STREAM_FEATURES):
         warehouse.replace_view(name, views[name])
     if settings.ga4_dataset:
         prepare_export(warehouse, settings)

@@ -44,7 +44,7 @@ from propensity.registry.versions import (
 )
 from propensity.runs.export import missing_label_days
 from propensity.runs.run import Answer, Run, check_no_user_twice
-from propensity.tables import every as tables
+from propensity.tables.models import TRAINING_METADATA
 from propensity.timeframe import FEWEST_SNAPSHOTS, days_of_data
 from propensity.usecases import Candidate
 from propensity.usecases.declaration import Algorithm
@@ -385,7 +385,7 @@ def _record(
     row = card.row(published, run_id=run.run_id, seconds=run.elapsed_s())
     if is_undecided:
         row = pending(row)
-    run.warehouse.write(tables.TRAINING_METADATA, [row])
+    run.warehouse.write(TRAINING_METADATA, [row])
 
 
 def _promoted(

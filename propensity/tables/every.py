@@ -8,28 +8,13 @@ from propensity.errors import SettingsError
 from propensity.schema import Table
 from propensity.statements import statement
 from propensity.tables import audiences, models, stream
-
-TRAINING_METADATA = models.TRAINING_METADATA
-EVALUATION = models.EVALUATION
-DRIFT = models.DRIFT
-PREPROCESSORS = models.PREPROCESSORS
-PREDICTIONS = models.PREDICTIONS
-PREDICTIONS_HISTORY = models.PREDICTIONS_HISTORY
-SCORES = models.SCORES
-PUBLICATIONS = models.PUBLICATIONS
-AUDIENCE_MEMBERS = audiences.AUDIENCE_MEMBERS
-AUDIENCE_LEDGER = audiences.AUDIENCE_LEDGER
-AUDIENCE_PLANS = audiences.AUDIENCE_PLANS
-AUDIENCE_LIFT = audiences.AUDIENCE_LIFT
-STREAM_EVENTS = stream.STREAM_EVENTS
-STREAM_FEATURES = "stream_features"
-STREAM_FEATURES_DAILY = stream.STREAM_FEATURES_DAILY
-STREAM_COMPACTIONS = stream.STREAM_COMPACTIONS
-POSTCODE_INDEX = stream.POSTCODE_INDEX
-DEAD_LETTERS = stream.DEAD_LETTERS
-INFERENCE_LOG = stream.INFERENCE_LOG
-TRUTH_EVENTS = stream.TRUTH_EVENTS
-SUPPRESSED_USERS = stream.SUPPRESSED_USERS
+from propensity.tables.audiences import (
+    AUDIENCE_LEDGER,
+    AUDIENCE_MEMBERS,
+    AUDIENCE_PLANS,
+)
+from propensity.tables.models import PREDICTIONS_HISTORY, PUBLICATIONS, SCORES
+from propensity.tables.stream import STREAM_FEATURES, SUPPRESSED_USERS
 
 TABLES = tuple(
     table

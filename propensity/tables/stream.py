@@ -86,6 +86,8 @@ class UserDay(Row):
     compacted_at: Annotated[datetime | None, "When the row was written"]
 
 
+# The name of a view.
+STREAM_FEATURES = "stream_features"
 STREAM_FEATURES_DAILY = Table(
     name="stream_features_daily",
     row=UserDay,

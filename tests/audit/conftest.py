@@ -11,6 +11,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.tables import every as tables
+from propensity.tables.models import PREDICTIONS_HISTORY
 from tests.audit.bucket import LocalBucket
 from tests.audit.clock import MachineClock
 from tests.audit.faults import Faults
@@ -45,8 +46,8 @@ def world(tmp_path_factory) -> Iterator[World]:
         warehouse = LocalWarehouse.open(settings)
         for table in tables.TABLES:
             warehouse.create(table)
-        history = tables.views("")[tables.PREDICTIONS_HISTORY]
-        warehouse.replace_view(tables.PREDICTIONS_HISTORY, history)
+        history = tables.views("")[PREDICTIONS_HISTORY]
+        warehouse.replace_view(PREDICTIONS_HISTORY, history)
         clock.install(patch)
         faults = Faults(receiver.url)
         faults.install(patch)

@@ -25,7 +25,7 @@ from deploy import configuration
 from propensity.registry.leases import DURATION
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, key_id, user_hash
-from propensity.tables import every as tables
+from propensity.tables.stream import SUPPRESSED_USERS
 from tests.audit.bucket import LocalBucket
 from tests.audit.clock import START, MachineClock
 from tests.audit.faults import Faults, Killed
@@ -278,7 +278,7 @@ class World:
             }
             for user in self.ids_of(person)
         ]
-        self.warehouse.write(tables.SUPPRESSED_USERS, rows)
+        self.warehouse.write(SUPPRESSED_USERS, rows)
         self.clock.pass_by(self.settings.refresh_s)
         self.suppressed.append((person, self.clock.now()))
 

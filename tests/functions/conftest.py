@@ -27,7 +27,7 @@ from xdist import is_xdist_controller
 
 from local.stack.stack import Stack
 from propensity.runs import setup
-from propensity.tables.every import TRAINING_METADATA
+from propensity.tables.models import TRAINING_METADATA
 from tests import shared, shop
 from tests.conftest import start_emulators
 from tests.deployment import Deployment

@@ -8,7 +8,7 @@ from google.cloud import bigquery
 
 from propensity.gcp.warehouse import definition_of
 from propensity.statements import statement
-from propensity.tables import every as tables
+from propensity.tables.models import PREDICTIONS
 
 TODAY = datetime.now(UTC).date()
 ANA = {
@@ -33,7 +33,7 @@ BEN = {
 def publish(deployment, predictions, *, use_case: str = "ga4_purchase") -> None:
     """Create the table where it is missing, and add rows to it as answers show them."""
     dataset = f"{deployment.project}.{deployment.dataset}"
-    name = f"{dataset}.{tables.PREDICTIONS.name}"
+    name = f"{dataset}.{PREDICTIONS.name}"
     rows = [
         {
             "use_case": use_case,
@@ -44,7 +44,7 @@ def publish(deployment, predictions, *, use_case: str = "ga4_purchase") -> None:
         for row in predictions
     ]
     client = deployment.warehouse.client
-    table = definition_of(tables.PREDICTIONS, name)
+    table = definition_of(PREDICTIONS, name)
     client.create_table(table, exists_ok=True)
     load = bigquery.LoadJobConfig(schema=table.schema)
     client.load_table_from_json(rows, name, job_config=load).result()

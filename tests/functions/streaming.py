@@ -26,6 +26,18 @@ from propensity.runs.compact import KIND, SCOPE, compact
 from propensity.runs.run import Run
 from propensity.statements import statement
 from propensity.tables import every as tables
+from propensity.tables.models import TRAINING_METADATA
+from propensity.tables.stream import (
+    DEAD_LETTERS,
+    INFERENCE_LOG,
+    POSTCODE_INDEX,
+    STREAM_COMPACTIONS,
+    STREAM_EVENTS,
+    STREAM_FEATURES,
+    STREAM_FEATURES_DAILY,
+    SUPPRESSED_USERS,
+    TRUTH_EVENTS,
+)
 from tests.clocks import ManualClock
 from tests.deployment import DEADLINE_S, OF_A_STREAM, STREAMED, Deployment
 from tests.events import DEPLOYED, LATENESS, written
@@ -33,22 +45,22 @@ from tests.events import DEPLOYED, LATENESS, written
 POLL_S = 0.05
 FOREVER = datetime(2999, 1, 1, tzinfo=UTC)
 TABLES = (
-    tables.STREAM_EVENTS,
-    tables.STREAM_FEATURES_DAILY,
-    tables.STREAM_COMPACTIONS,
-    tables.POSTCODE_INDEX,
-    tables.INFERENCE_LOG,
-    tables.TRUTH_EVENTS,
-    tables.DEAD_LETTERS,
-    tables.SUPPRESSED_USERS,
-    tables.TRAINING_METADATA,
+    STREAM_EVENTS,
+    STREAM_FEATURES_DAILY,
+    STREAM_COMPACTIONS,
+    POSTCODE_INDEX,
+    INFERENCE_LOG,
+    TRUTH_EVENTS,
+    DEAD_LETTERS,
+    SUPPRESSED_USERS,
+    TRAINING_METADATA,
 )
 
 
 def prepare_view(warehouse: Warehouse) -> None:
     """Create the view for events that are received in a spring of the tests' own."""
     settings = warehouse.settings
-    name = tables.STREAM_FEATURES
+    name = STREAM_FEATURES
     text = tables.views(f"{settings.project}.{settings.dataset}")[name]
     warehouse.replace_view(name, text.replace("CURRENT_DATE()", "DATE '2026-03-20'"))
 
@@ -82,7 +94,7 @@ def rows_of(
     accepted = stream.accept(messages, DEPLOYED, None, received_at=received_at)
     assert not accepted.refused, accepted.refused
     batch = stream.rows_of(
-        tables.STREAM_EVENTS,
+        STREAM_EVENTS,
         accepted.events,
         received_at=received_at,
         lateness=lateness,

@@ -10,7 +10,8 @@ import pytest
 
 from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
-from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_MEMBERS
+from propensity.tables.models import EVALUATION
 from tests import shop
 from tests.deployment import Deployment
 from tests.events import registration
@@ -69,7 +70,7 @@ def join(
         for users, is_control in ((treated, False), (held_out, True))
         for user in users
     ]
-    append_rows(place.warehouse, tables.AUDIENCE_MEMBERS, rows)
+    append_rows(place.warehouse, AUDIENCE_MEMBERS, rows)
 
 
 def lifts(place: Deployment):
@@ -164,7 +165,7 @@ def test_a_run_of_an_older_date_leaves_final_rows(monday, converters, monkeypatc
         return [*monday.evaluations(), *lifts(monday), monday.read(PAGE)]
 
     def written(self: Any, to: Any, rows: Any) -> None:
-        if to is tables.EVALUATION and not final:
+        if to is EVALUATION and not final:
             final.append(None)
             shop.load(monday, [purchase("u3", MONDAY + 2 * DAY)])
             monday.run("model_evaluation", MONDAY + 2 * WEEK)

@@ -19,7 +19,7 @@ import pytest
 from sklearn import metrics
 
 from propensity.runs.report import report_name
-from propensity.tables import every as tables
+from propensity.tables.models import TRAINING_METADATA
 from tests.deployment import Deployment
 from tests.rows import append_rows
 from tests.scored_cards import DAY, START, inference, store, truth
@@ -70,7 +70,7 @@ def trained(
         "as_of": as_of,
         "alert_threshold": alert_threshold,
     }
-    append_rows(place.warehouse, tables.TRAINING_METADATA, [row])
+    append_rows(place.warehouse, TRAINING_METADATA, [row])
 
 
 def scored(

@@ -17,7 +17,8 @@ import pytest
 from sklearn import metrics
 
 from propensity.runs import report
-from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_LIFT
+from propensity.tables.models import DRIFT, TRAINING_METADATA
 from tests import shop
 from tests.deployment import Deployment
 from tests.functions.conftest import MONDAY, USERS
@@ -60,9 +61,9 @@ def week(
     publish(place.warehouse, MONDAY, {"u0": 1.0}, use_case="first_day_churn")
     same = {"use_case": NAME}
     alarm = {**ALARM, **same, "as_of": MONDAY, "bins": []}
-    append_rows(place.warehouse, tables.DRIFT, [alarm])
+    append_rows(place.warehouse, DRIFT, [alarm])
     lift = {**LIFT, **same, "week": MONDAY, "sums": []}
-    append_rows(place.warehouse, tables.AUDIENCE_LIFT, [lift])
+    append_rows(place.warehouse, AUDIENCE_LIFT, [lift])
     return place, place.run("model_evaluation", MONDAY + WEEK)
 
 
@@ -345,7 +346,7 @@ class TestWeeksWithout:
             "as_of": MONDAY,
             "card": json.dumps({**CARD, "statement_parameters": trained_with}),
         }
-        append_rows(monday.warehouse, tables.TRAINING_METADATA, [record])
+        append_rows(monday.warehouse, TRAINING_METADATA, [record])
         log_lines()
         other = monday.with_settings(PROPENSITY_LABEL_EVENT="sign_up")
         answer = other.run("model_evaluation", MONDAY + WEEK)

@@ -23,7 +23,7 @@ from propensity.learning.candidates import default_preprocessor
 from propensity.learning.value import AMOUNT
 from propensity.registry.versions import Registry, pickled
 from propensity.runs import setup
-from propensity.tables import every as tables
+from propensity.tables.models import PREPROCESSORS
 from tests.deployment import Deployment, application, entered
 from tests.functions.conftest import FIRST, LATER, TRAINED
 from tests.propensity.registry.versions import Malicious, overwrite, promote
@@ -49,7 +49,7 @@ def upload(place: Deployment, preprocessor: object) -> str:
         "features": json.dumps(dict(USE_CASE.features)),
         "is_default": False,
     }
-    place.warehouse.write(tables.PREPROCESSORS, [row])
+    place.warehouse.write(PREPROCESSORS, [row])
     return name
 
 

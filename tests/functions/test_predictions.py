@@ -20,7 +20,7 @@ from propensity.registry.index import pointer_name
 from propensity.registry.serving import find_recorded
 from propensity.registry.versions import pickled
 from propensity.runs import predict
-from propensity.tables import every as tables
+from propensity.tables.models import DRIFT, SCORES
 from tests.deployment import KEY, Deployment
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import serving
@@ -376,7 +376,7 @@ def test_drift_is_an_alarm_and_stops_nothing(champion_place, log_lines, monkeypa
     by_name = {row["name"]: row for row in rows}
 
     def written(self: Any, table: Any, rows: Any) -> None:
-        if table is tables.DRIFT:
+        if table is DRIFT:
             raise MissingTable("there is no ma_drift_runs")
         write(self, table, rows)
 
@@ -413,7 +413,7 @@ def test_no_publication_has_a_user_who_was_forgotten_meanwhile(
     original = getattr(Warehouse, step)
 
     def called(self: Any, what: Any, *rest: Any, **named: Any) -> Any:
-        if not left and (what is tables.SCORES or "BEGIN TRANSACTION" in str(what)):
+        if not left and (what is SCORES or "BEGIN TRANSACTION" in str(what)):
             left.append(-1)
             left[0] = forget.run(place.settings, [user])["left"]
         return original(self, what, *rest, **named)

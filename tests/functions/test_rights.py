@@ -32,6 +32,7 @@ from offline import build_preprocessor
 from propensity.gcp import queries, writes
 from propensity.gcp.pubsub import Bus
 from propensity.tables import every as tables
+from propensity.tables.stream import POSTCODE_INDEX, STREAM_EVENTS
 from tests import scored_cards
 from tests.deployment import KEY, Deployment, entered
 from tests.events import bet, enriched_card, registration, transaction, truth
@@ -256,10 +257,10 @@ def place(borrow_module_deployment, tmp_path_factory) -> Deployment:
     place.suppress("user.004")
     code = {"socioeconomic_idx": 5.0, "loaded_on": TRAINED, "is_outward": True}
     codes = [{**code, "postcode": f"AB{n}"} for n in range(2 * SMALL_ROWS)]
-    append_rows(place.warehouse, tables.POSTCODE_INDEX, codes)
+    append_rows(place.warehouse, POSTCODE_INDEX, codes)
     games = Games(users=150, days=42, maximum_events=8).events()
     players = rows_of(map(encode, games), received_at=DEFAULT_END)
-    place.warehouse.write(tables.STREAM_EVENTS, players)
+    place.warehouse.write(STREAM_EVENTS, players)
     scored_cards.stored(place.warehouse, scored_cards.drawn(600))
     users = {f"u{number}": number / 100 for number in range(100)}
     publish(place.warehouse, TRAINED - WEEK, users)

@@ -13,7 +13,7 @@ import pytest
 
 from propensity.learning import season
 from propensity.statements import statement
-from propensity.tables import every as tables
+from propensity.tables.models import EVALUATION, TRAINING_METADATA
 from tests.deployment import Deployment
 from tests.functions.conftest import LATER, TRAINED
 from tests.rows import append_rows, publish
@@ -43,7 +43,7 @@ def evaluated(
     }
     if log_odds is not None:
         row |= {"residual_log_odds": log_odds, "residual_standard_error": 0.02}
-    append_rows(place.warehouse, tables.EVALUATION, [row])
+    append_rows(place.warehouse, EVALUATION, [row])
 
 
 def both_weeks(place: Deployment, log_odds: float) -> None:
@@ -175,7 +175,7 @@ def test_a_new_version_stands_higher_than_the_old_by_what_its_training_found(pla
             (3, LATER + DAY, 0.5),
         )
     ]
-    append_rows(place.warehouse, tables.TRAINING_METADATA, rows)
+    append_rows(place.warehouse, TRAINING_METADATA, rows)
     parameters = {"use_case": "ga4_purchase", "as_of": LATER}
     [row] = place.warehouse.rows(statement("level_differences"), parameters)
 

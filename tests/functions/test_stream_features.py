@@ -14,7 +14,12 @@ from local.generators.streams import attributes_of, encode
 from propensity.errors import Unavailable
 from propensity.events.dead_letters import redacted
 from propensity.gcp.writes import Appends, RowsRefused
-from propensity.tables import every as tables
+from propensity.tables.stream import (
+    DEAD_LETTERS,
+    POSTCODE_INDEX,
+    STREAM_EVENTS,
+    TRUTH_EVENTS,
+)
 from tests.deployment import Deployment
 from tests.events import CATALOGUE, bet, registration, transaction, truth, written
 from tests.functions.instances import Served, failing, serving
@@ -30,7 +35,7 @@ def site(emulators) -> Iterator[Deployment]:
     with new_site(emulators) as site:
         code = {"postcode": "AB101AB", "socioeconomic_idx": 6.0, "is_outward": False}
         row = code | {"loaded_on": datetime.now(UTC).date()}
-        append_rows(site.warehouse, tables.POSTCODE_INDEX, [row])
+        append_rows(site.warehouse, POSTCODE_INDEX, [row])
         yield site
 
 
@@ -126,7 +131,7 @@ class TestRefuses:
         append = Appends.append
 
         async def refusing(self: Appends, table: Any, rows: Any) -> None:
-            if table is tables.STREAM_EVENTS:
+            if table is STREAM_EVENTS:
                 users = rows["user_id"].to_pylist()
                 if bad["user_id"] in users:
                     place = users.index(bad["user_id"])
@@ -165,10 +170,10 @@ class TestInTrouble:
     @pytest.mark.parametrize(
         ("event", "table"),
         [
-            (bet(), tables.STREAM_EVENTS),
-            (transaction(), tables.STREAM_EVENTS),
-            (truth(), tables.TRUTH_EVENTS),
-            (bet(event_type="unheard_of"), tables.DEAD_LETTERS),
+            (bet(), STREAM_EVENTS),
+            (transaction(), STREAM_EVENTS),
+            (truth(), TRUTH_EVENTS),
+            (bet(event_type="unheard_of"), DEAD_LETTERS),
         ],
         ids=["event", "transaction", "truth", "dead letter"],
     )
@@ -184,7 +189,7 @@ class TestInTrouble:
 
         assert (refused.status_code, refused.json()["retryable"]) == (503, True)
         assert again.status_code == 200
-        is_letter = table is tables.DEAD_LETTERS
+        is_letter = table is DEAD_LETTERS
         rows = letters_of(site, user) if is_letter else stored(site, user, table.stored)
         assert len(rows) == 1
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from offline import forget as program
 from propensity.registry.versions import parquet_of
 from propensity.schema import Table
-from propensity.tables import every as tables
+from propensity.tables.stream import STREAM_EVENTS
 from tests.deployment import Deployment
 
 GONE = "player-1"
@@ -43,7 +43,7 @@ def row_of(table: Table, user: str, **values: Any) -> dict[str, Any]:
 
 def parquet(*users: str) -> bytes:
     """A file with a row for each user."""
-    table = tables.STREAM_EVENTS
+    table = STREAM_EVENTS
     rows = [row_of(table, user) for user in users]
     return parquet_of(pa.Table.from_pylist(rows, schema=table.arrow_schema()))
 

@@ -20,7 +20,7 @@ from propensity.events import dead_letters as stream
 from propensity.events import rows as accepting
 from propensity.events.messages import Message
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS
-from propensity.tables import every as tables
+from propensity.tables import stream as tables
 from tests.deployment import Deployment, entered
 from tests.events import DEPLOYED
 

@@ -27,6 +27,7 @@ from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of
 from propensity.runs import compact
 from propensity.tables import every as tables
+from propensity.tables.stream import INFERENCE_LOG, STREAM_EVENTS, TRUTH_EVENTS
 from propensity.usecases.declaration import VIEW
 from tests import own_use_cases, shop
 from tests.deployment import KEY, Deployment
@@ -113,7 +114,7 @@ class TestTables:
 
     def test_tables_keep_other_use_cases_where_one_is_named(self, site):
         """Rows of that use case go; the list has the user in it alone."""
-        table = tables.STREAM_EVENTS
+        table = STREAM_EVENTS
         site.append(table, row_of(table, GONE), row_of(table, GONE, use_case=OTHER))
         forget(site, use_case=USE_CASE)
         [row] = site.rows("SELECT use_case FROM stream_events")
@@ -127,8 +128,8 @@ class TestTables:
         self, site, monkeypatch
     ):
         """Afterwards nothing says any more whose it is."""
-        log = tables.INFERENCE_LOG
-        truths = tables.TRUTH_EVENTS
+        log = INFERENCE_LOG
+        truths = TRUTH_EVENTS
         site.append(log, row_of(log, GONE, event_id="e7"))
         execute = Warehouse.execute
 

@@ -13,7 +13,12 @@ import pytest
 from offline.forget import users_of
 from propensity.learning.files import pseudonymise
 from propensity.registry.versions import parquet_of
-from propensity.tables import every as tables
+from propensity.tables.stream import (
+    DEAD_LETTERS,
+    INFERENCE_LOG,
+    STREAM_EVENTS,
+    TRUTH_EVENTS,
+)
 from tests.deployment import KEY, Deployment, entered
 from tests.functions.streaming import new_versioned_site
 from tests.offline.forgetting import (
@@ -64,9 +69,9 @@ def of_all_types() -> dict[str, pa.Table]:
 def forgotten(emulators) -> Iterator[tuple[Deployment, dict[str, Any], dict[str, int]]]:
     """A deployment with users in many forms, after they were forgotten: with the
     report, and generations of objects before."""
-    log = tables.INFERENCE_LOG
-    truths = tables.TRUTH_EVENTS
-    letters = tables.DEAD_LETTERS
+    log = INFERENCE_LOG
+    truths = TRUTH_EVENTS
+    letters = DEAD_LETTERS
     users = users_of([GONE, "7", *ODD], None)
     with new_versioned_site(emulators, PROPENSITY_SUPPRESSION_KEY=KEY) as made:
         made.append(log, row_of(log, GONE, event_id="e7"))
@@ -75,8 +80,8 @@ def forgotten(emulators) -> Iterator[tuple[Deployment, dict[str, Any], dict[str,
             made.append(truths, row_of(truths, GONE, event_id=event_id))
         for raw in (b'{"user_id": "player-1"', b'[{"who": "player-1"}]'):
             made.append(letters, row_of(letters, GONE, raw=raw, attributes="{}"))
-        rows = (row_of(tables.STREAM_EVENTS, user) for user in (*ODD, KEPT))
-        made.append(tables.STREAM_EVENTS, *rows)
+        rows = (row_of(STREAM_EVENTS, user) for user in (*ODD, KEPT))
+        made.append(STREAM_EVENTS, *rows)
         create = made.artifacts.create
         create(EXPORT, parquet(GONE, KEPT, GONE))
         create(SCORES, parquet(KEPT, GONE))

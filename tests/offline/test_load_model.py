@@ -19,7 +19,7 @@ from propensity.errors import ArtifactError, Conflict, SchemaError
 from propensity.gcp.artifacts import sha256
 from propensity.registry import serving
 from propensity.registry.versions import Registry, pickled
-from propensity.tables import every as tables
+from propensity.tables.models import TRAINING_METADATA
 from tests.deployment import Deployment
 from tests.propensity.registry.versions import Malicious, promote
 
@@ -39,7 +39,7 @@ def shared(new_deployment) -> Deployment:
 def deployment(shared) -> Iterator[Deployment]:
     """A deployment of the stream with nothing that serves."""
     yield shared
-    shared.empty([tables.TRAINING_METADATA])
+    shared.empty([TRAINING_METADATA])
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from commands.cli import main
 from offline import load_postcodes
 from propensity.errors import SchemaError
 from propensity.statements import statement
-from propensity.tables import every as tables
+from propensity.tables.stream import POSTCODE_INDEX
 
 CSV = """\
 postcode,town,socioeconomic_idx
@@ -143,6 +143,6 @@ def test_rows_give_the_same_in_any_order(lines):
     table = table.set_column(2, "socioeconomic_idx", [values])
     made, _ = load_postcodes.table_of(table, loaded_on=date(2026, 11, 20))
 
-    rows = made.cast(tables.POSTCODE_INDEX.arrow_schema()).to_pylist()
+    rows = made.cast(POSTCODE_INDEX.arrow_schema()).to_pylist()
     assert {row["postcode"]: row["socioeconomic_idx"] for row in rows} == LOADED
     assert {row["postcode"] for row in rows if row["is_outward"]} == {"QD3"}

@@ -23,7 +23,7 @@ from propensity.errors import (
     RequestError,
     UnknownVersion,
 )
-from propensity.tables import every as tables
+from propensity.tables.models import PUBLICATIONS, SCORES
 from tests.deployment import STREAMED, Deployment, entered
 from tests.functions.streaming import new_site
 from tests.propensity.registry import versions
@@ -127,7 +127,7 @@ class TestCommands:
 
         Nothing is said once the version that is live has published.
         """
-        for table in (tables.SCORES, tables.PUBLICATIONS):
+        for table in (SCORES, PUBLICATIONS):
             deployment.warehouse.create(table)
         bad = record(deployment)
         change(deployment, "promote", version=bad)

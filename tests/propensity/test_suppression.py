@@ -27,7 +27,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry import index
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, key_id, user_hash
-from propensity.tables import every as tables
+from propensity.tables.stream import SUPPRESSED_USERS
 from tests.clocks import ManualClock
 from tests.deployment import KEY
 
@@ -109,7 +109,7 @@ class TestRead:
     def test_a_read_of_the_list_is_of_the_table(self, deployment):
         """Every entry is read, and no query is run for it."""
         place = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
-        place.warehouse.create(tables.SUPPRESSED_USERS)
+        place.warehouse.create(SUPPRESSED_USERS)
         empty = suppression.read(place.warehouse)
         place.suppress("anna")
         place.suppress("björn")
@@ -211,7 +211,7 @@ class TestPublished:
     ):
         """The one that has read the table before cannot bring the old list back."""
         place = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
-        place.warehouse.create(tables.SUPPRESSED_USERS)
+        place.warehouse.create(SUPPRESSED_USERS)
         read = Warehouse.read_small_table
         counts = []
 

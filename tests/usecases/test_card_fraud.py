@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from propensity.tables import every as tables
+from propensity.tables.stream import INFERENCE_LOG, TRUTH_EVENTS
 from tests.deployment import Deployment
 from tests.scored_cards import DAY, START, USE_CASE, Row, inference, store, truth
 
@@ -20,7 +20,7 @@ AS_OF = (START + 20 * DAY).date()
 MIDNIGHT = START + 20 * DAY
 DELAY = 7
 SECOND = timedelta(seconds=1)
-TABLES = tables.INFERENCE_LOG, tables.TRUTH_EVENTS
+TABLES = INFERENCE_LOG, TRUTH_EVENTS
 
 
 def add(deployment: Deployment, *rows: Row) -> None:

@@ -16,7 +16,14 @@ from local.receiver import Receiver
 from propensity.audience import run
 from propensity.audience.declared import RULES, Declared, DeclaredAudience
 from propensity.registry.deployment import opened
-from propensity.tables import every as tables
+from propensity.tables.audiences import (
+    AUDIENCE_LEDGER,
+    AUDIENCE_LIFT,
+    AUDIENCE_MEMBERS,
+    AUDIENCE_PLANS,
+)
+from propensity.tables.models import PUBLICATIONS, SCORES
+from propensity.tables.stream import SUPPRESSED_USERS
 from tests.clocks import ManualClock
 from tests.deployment import KEY, Deployment, entered
 from tests.rows import publish
@@ -28,13 +35,13 @@ MORE = {"may_be_empty", "scheduled_on", "ends_at"}
 USERS = 200
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TABLES = (
-    tables.SCORES,
-    tables.PUBLICATIONS,
-    tables.SUPPRESSED_USERS,
-    tables.AUDIENCE_MEMBERS,
-    tables.AUDIENCE_LEDGER,
-    tables.AUDIENCE_PLANS,
-    tables.AUDIENCE_LIFT,
+    SCORES,
+    PUBLICATIONS,
+    SUPPRESSED_USERS,
+    AUDIENCE_MEMBERS,
+    AUDIENCE_LEDGER,
+    AUDIENCE_PLANS,
+    AUDIENCE_LIFT,
 )
 
 

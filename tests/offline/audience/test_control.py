@@ -13,7 +13,7 @@ from propensity.audience.control import KEY
 from propensity.audience.declared import DeclaredAudience
 from propensity.audience.members import Member
 from propensity.errors import ArtifactError, RequestError, UseCaseError
-from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_MEMBERS
 from tests.offline.audience.conftest import (
     act,
     ledger,
@@ -91,7 +91,7 @@ class TestOneDraw:
     ):
         """Also once its members have expired: their draw does not."""
         send(deployment, **HALF)
-        deployment.empty_tables([tables.AUDIENCE_MEMBERS])
+        deployment.empty_tables([AUDIENCE_MEMBERS])
         upsell = named("upsell", control_group="all")
 
         with pytest.raises(RequestError, match="upsell and winback of ga4_purchase"):
@@ -105,7 +105,7 @@ class TestOneDraw:
     ):
         """Defect: who was held out before could be contacted then."""
         send(deployment, **HALF)
-        deployment.empty_tables([tables.AUDIENCE_MEMBERS])
+        deployment.empty_tables([AUDIENCE_MEMBERS])
         next_week(deployment, {"u001": 0.5})
 
         error = refusal(deployment, **HALF | changed)

@@ -22,7 +22,8 @@ from propensity.errors import (
 )
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
-from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_LEDGER
+from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases.declaration import VIEW
 from tests.offline.audience.conftest import (
     MONDAY,
@@ -219,7 +220,7 @@ class TestLedger:
             deployment.suppress("u199", at=deployment.clock.now())
             send(deployment, to, **best)
             deployment.clock.advance(60)
-            deployment.empty_tables([tables.SUPPRESSED_USERS])
+            deployment.empty_tables([SUPPRESSED_USERS])
             send(deployment, to, **best)
             next_week(deployment, {"u002": 0.2})
             delivery = send(deployment, to, **best)
@@ -538,7 +539,7 @@ class TestFailure:
         assert again["failure"] == ""
         check_account(deployment, receiver, rejected=set())
         # A pending user is recorded once, and with what the receiver said of it.
-        stored = deployment.rows(f"SELECT * FROM {tables.AUDIENCE_LEDGER.stored}")
+        stored = deployment.rows(f"SELECT * FROM {AUDIENCE_LEDGER.stored}")
         pending = Counter(row["reason"] for row in stored if row["status"] == "pending")
         assert pending == {None: 100, '403 {"error": "closed"}': 25}
 

@@ -9,7 +9,7 @@ import pytest
 from local.receiver import Receiver
 from propensity.audience import run
 from propensity.errors import RequestError
-from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_LIFT
 from tests.offline.audience.conftest import (
     MONDAY,
     USERS,
@@ -130,7 +130,7 @@ class TestPlan:
         """As many as pay their contact: here those of whom 10 or more is expected."""
         row = {"use_case": "ga4_purchase", "audience": "winback", "status": "final"}
         week = {"week": MONDAY - 2 * WEEK, "verdict": verdict, "conversion_lift": lift}
-        shop.append(tables.AUDIENCE_LIFT, row | week)
+        shop.append(AUDIENCE_LIFT, row | week)
 
         plan = preview(shop, **MONEY)
         assert plan["recommended_users"] == users

@@ -16,7 +16,14 @@ from offline.dashboard.pages import cases
 from offline.dashboard.pages import site as rendered
 from offline.dashboard.reading import SQL, TITLES, Reading, Window
 from propensity.statements import statement
-from propensity.tables import every as tables
+from propensity.tables.audiences import (
+    AUDIENCE_LEDGER,
+    AUDIENCE_LIFT,
+    AUDIENCE_MEMBERS,
+    AUDIENCE_PLANS,
+)
+from propensity.tables.models import DRIFT, EVALUATION, PUBLICATIONS, TRAINING_METADATA
+from propensity.tables.stream import DEAD_LETTERS
 from tests.deployment import Deployment
 
 USE_CASE = "ga4_purchase"
@@ -80,7 +87,7 @@ def fill_models(deployment: Deployment) -> None:
     verdict = {"promoted": True, "verdict": "not worse", "algorithm": "Trees"}
     old = {"training_date": DAY - 60 * WEEK, "use_case": CARDS, "model_version": 1}
     deployment.append(
-        tables.TRAINING_METADATA,
+        TRAINING_METADATA,
         {"use_case": USE_CASE, "model_version": 0, **trained, **verdict},
         {**old, **verdict},
     )
@@ -106,23 +113,21 @@ def fill_models(deployment: Deployment) -> None:
         "cost": 200.0, "cost_without": 1000.0, "saved": Decimal(800),
     }  # fmt: skip
     deployment.append(
-        tables.EVALUATION,
+        EVALUATION,
         *(of_week(n, **shop) for n in (1, 2, 40)),
         {**scored, **day, "week": DAY - timedelta(days=1)},
     )
     published = {"use_case": USE_CASE, "model_version": 0, "scored_at": NOW}
     published |= {"users": 2_000, "value_promised": Decimal("14000.25")}
     days = (DAY, DAY - 40 * WEEK)
-    deployment.append(
-        tables.PUBLICATIONS, *({**published, "as_of": day} for day in days)
-    )
+    deployment.append(PUBLICATIONS, *({**published, "as_of": day} for day in days))
     drift = {"use_case": USE_CASE, "as_of": DAY, "bound": 0.2, "written_at": NOW}
     score = {"kind": "score", "name": "probability", "psi": 0.05, "is_alarm": False}
     bins = [{"value": "0% to 5%", "observed": 0.1, "expected": 0.09}]
     message = "source is 'google' for 2% of users"
     alarm = {"kind": "feature", "name": "source", "psi": 0.6, "is_alarm": True}
     deployment.append(
-        tables.DRIFT,
+        DRIFT,
         {**drift, **score, "bins": bins},
         {**drift, **score, "bins": [], "written_at": NOW - WEEK},
         {**drift, **alarm, "cause": "feature", "message": message},
@@ -133,7 +138,7 @@ def fill_letters(deployment: Deployment) -> None:
     at = NOW - timedelta(hours=2)
     letter = {"received_at": at, "received_on": at.date(), "raw": SOMEBODY.encode()}
     deployment.append(
-        tables.DEAD_LETTERS,
+        DEAD_LETTERS,
         {**letter, "message_id": "1", "reason": "bad_value"},
         {**letter, "message_id": "1", "reason": "bad_value"},
         {**letter, "message_id": "2", "reason": "malformed_json"},
@@ -149,14 +154,14 @@ def fill_audiences(deployment: Deployment) -> None:
         "probability": 0.5,
     }
     deployment.append(
-        tables.AUDIENCE_MEMBERS,
+        AUDIENCE_MEMBERS,
         {**member, "user_id": SOMEBODY, "is_control": False},
         {**member, "user_id": "another", "is_control": True},
     )
     decile = {"decile": 1, "users": 20.0, "conversions": 9.5, "value": 3810.0}
     power = {"weeks": 1, "members": 2, "smallest_lift": 0.47}
     deployment.append(
-        tables.AUDIENCE_PLANS,
+        AUDIENCE_PLANS,
         {
             **key,
             "as_of": DAY - 2 * WEEK,
@@ -176,7 +181,7 @@ def fill_audiences(deployment: Deployment) -> None:
     sent = {**key, "as_of": DAY - 2 * WEEK, "destination": "crm", "action": "add"}
     sent |= {"user_id": SOMEBODY, "request": "r", "recorded_at": NOW}
     deployment.append(
-        tables.AUDIENCE_LEDGER,
+        AUDIENCE_LEDGER,
         {**sent, "status": "pending"},
         {**sent, "status": "rejected", "reason": f"{SOMEBODY} is unknown"},
     )
@@ -188,7 +193,7 @@ def fill_audiences(deployment: Deployment) -> None:
         "conversion_difference_high": 0.05, "conversion_lift": 0.25,
     }  # fmt: skip
     deployment.append(
-        tables.AUDIENCE_LIFT,
+        AUDIENCE_LIFT,
         of_week(2, **lift),
         of_week(1, **lift | {"status": "provisional"}),
     )

@@ -23,7 +23,7 @@ from propensity import usecases
 from propensity.gcp.clients import open_client
 from propensity.registry.leases import Lease
 from propensity.runs import setup
-from propensity.tables import every as tables
+from propensity.tables.stream import DEAD_LETTERS, POSTCODE_INDEX
 from propensity.timeframe import midnight
 from tests import shop
 from tests.deployment import STREAMED, Deployment, entered
@@ -120,8 +120,8 @@ def repair(deployment: Deployment) -> None:
     """Put back views and tables, and leave no message for the next test."""
     view = f"{deployment.ga4_dataset}.{VIEW_IN_THE_EXPORT}"
     deployment.warehouse.client.delete_table(view, not_found_ok=True)
-    deployment.warehouse.create(tables.POSTCODE_INDEX)
-    deployment.empty_tables([tables.DEAD_LETTERS])
+    deployment.warehouse.create(POSTCODE_INDEX)
+    deployment.empty_tables([DEAD_LETTERS])
     setup.prepare_export(deployment.warehouse, deployment.settings)
     name = f"projects/{deployment.settings.project}/subscriptions/dead-letters-replay"
     endpoint = deployment.settings.pubsub_endpoint

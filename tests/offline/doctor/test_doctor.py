@@ -29,7 +29,8 @@ from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.runs.compact import KIND, SCOPE
-from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_LEDGER
+from propensity.tables.stream import DEAD_LETTERS
 from propensity.usecases.declaration import Events, Source
 from tests import own_use_cases
 from tests.clocks import ManualClock
@@ -130,7 +131,7 @@ def dead_letters(deployment: Deployment) -> str:
     letter = {"reason": "bad_amount", "raw": b"secret-user", "received_at": NOW}
     letter["received_on"] = NOW.date()
     rows = [{**letter, "message_id": f"m{number}"} for number in range(3)]
-    deployment.append(tables.DEAD_LETTERS, *rows)
+    deployment.append(DEAD_LETTERS, *rows)
     return "dead letters: 3 messages .* became dead letters: bad_amount 3"
 
 
@@ -375,7 +376,7 @@ def test_a_list_of_an_audience_that_has_ended_is_named(healthy, tmp_path, monkey
     common |= {"action": "add", "request": "r", "status": "accepted", "user_id": "u"}
     for name in ("going_on", "over", "gone"):
         row = {"audience": name, "recorded_at": NOW, **common}
-        healthy.append(tables.AUDIENCE_LEDGER, row)
+        healthy.append(AUDIENCE_LEDGER, row)
 
     gone, over = found(healthy, "audiences")
     assert f"1 users of audience gone of {STREAMED}, which has ended, are on" in gone
@@ -395,10 +396,10 @@ def test_an_audience_that_has_ended_is_not_to_be_sent(healthy, tmp_path, monkeyp
     row = {"use_case": STREAMED, "audience": "interrupted", "destination": "crm"}
     row |= {"as_of": date(2025, 12, 29), "action": "add", "user_id": "u"}
     row |= {"request": "r", "status": "pending", "recorded_at": NOW}
-    healthy.empty_tables([tables.AUDIENCE_LEDGER])
-    healthy.append(tables.AUDIENCE_LEDGER, row)
+    healthy.empty_tables([AUDIENCE_LEDGER])
+    healthy.append(AUDIENCE_LEDGER, row)
     report = examine(healthy)
-    healthy.empty_tables([tables.AUDIENCE_LEDGER])
+    healthy.empty_tables([AUDIENCE_LEDGER])
 
     advice = [
         finding.advice for finding in report.findings if finding.check == "audiences"

@@ -12,11 +12,11 @@ import pytest
 
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from propensity.tables import every as tables
+from propensity.tables import models
 
 DAY = date(2026, 3, 2)
 # Rows of all days at once.
-SCORES = replace(tables.SCORES, requires_filter=False)
+SCORES = replace(models.SCORES, requires_filter=False)
 
 
 def staged(*users: str) -> pa.Table:

@@ -10,7 +10,7 @@ import pytest
 
 from propensity.errors import SchemaError, SettingsError
 from propensity.gcp.queries import query_parameter
-from propensity.tables.every import POSTCODE_INDEX
+from propensity.tables.stream import POSTCODE_INDEX
 from tests.propensity.gcp.conftest import DAY, SCORES, staged
 
 INJECTION = "x'; DROP TABLE ma_predictions_runs; --"

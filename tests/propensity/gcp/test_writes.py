@@ -24,7 +24,7 @@ from propensity.gcp import writes
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends, RowsRefused
 from propensity.settings import Settings
-from propensity.tables import every as tables
+from propensity.tables.stream import SUPPRESSED_USERS
 from tests.propensity.gcp.conftest import SCORES, counted, of_run
 
 DOWN = grpc.StatusCode.UNAVAILABLE
@@ -240,7 +240,7 @@ class TestPiecesOfARun:
 
 # -- appends of the stream; against the emulator the functions' tests have them -------
 
-TABLE = tables.SUPPRESSED_USERS
+TABLE = SUPPRESSED_USERS
 SCHEMA = TABLE.arrow_schema()
 
 

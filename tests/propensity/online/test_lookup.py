@@ -35,7 +35,7 @@ from propensity.registry import index
 from propensity.registry.index import IndexPointer, Prediction, folder_of, pointer_name
 from propensity.settings import Settings
 from propensity.suppression import NOBODY, Suppressed, user_hash
-from propensity.tables.every import SUPPRESSED_USERS
+from propensity.tables.stream import SUPPRESSED_USERS
 from tests.clocks import ManualClock
 from tests.deployment import KEY, entered
 from tests.propensity.registry.test_index import batch

@@ -36,8 +36,7 @@ from propensity.online.score_request import Instance, question_of
 from propensity.registry.inference_log import ONLINE, Scored, row_of
 from propensity.registry.serving import Serving, ServingState
 from propensity.registry.versions import Record, RecordedCard
-from propensity.tables import every as tables
-from propensity.tables.stream import Inference
+from propensity.tables.stream import INFERENCE_LOG, Inference
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 CARDS = usecases.load("card_fraud")
@@ -234,7 +233,7 @@ async def test_the_log_is_written_again_until_it_is_taken(error, capsys, monkeyp
     taken = []
 
     async def append(rows: pa.RecordBatch) -> None:
-        assert rows.schema == tables.INFERENCE_LOG.arrow_schema()
+        assert rows.schema == INFERENCE_LOG.arrow_schema()
         if failures:
             raise failures.pop()
         taken.extend(rows["event_id"].to_pylist())

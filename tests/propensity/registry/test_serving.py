@@ -31,7 +31,7 @@ from propensity.registry.serving import (
     recorded,
 )
 from propensity.registry.versions import pickled
-from propensity.tables.every import TRAINING_METADATA
+from propensity.tables.models import TRAINING_METADATA
 from tests.clocks import ManualClock
 from tests.deployment import Deployment
 from tests.propensity.registry.versions import Bucket, promote

@@ -17,7 +17,7 @@ from propensity import usecases
 from propensity.errors import Unavailable
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import Champion, Registry
-from propensity.tables.every import TRAINING_METADATA
+from propensity.tables.models import TRAINING_METADATA
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 

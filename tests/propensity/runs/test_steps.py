@@ -37,6 +37,8 @@ from propensity.runs.export import missing_label_days
 from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.tables import every as tables
+from propensity.tables.models import PUBLICATIONS
+from propensity.tables.stream import DEAD_LETTERS
 from tests import shop
 
 AS_OF = date(2026, 6, 1)
@@ -128,7 +130,7 @@ def test_a_set_up_makes_tables_and_views_and_keeps_what_is_there(deployment):
     settings = place.settings
     setup.prepare(place.warehouse, settings)
     row = {"use_case": "u", "as_of": AS_OF, "users": 1, "model_version": 0}
-    place.append(tables.PUBLICATIONS, row)
+    place.append(PUBLICATIONS, row)
     setup.prepare(place.warehouse, settings)
     made = client.get_table(f"{settings.project}.{settings.dataset}.dead_letters")
     users = place.rows("SELECT user_pseudo_id FROM ga_events")
@@ -140,7 +142,7 @@ def test_a_set_up_makes_tables_and_views_and_keeps_what_is_there(deployment):
     assert {table.table_id for table in listed} == views | {
         table.stored for table in tables.TABLES
     }
-    declared = tables.DEAD_LETTERS
+    declared = DEAD_LETTERS
     assert [field.name for field in made.schema] == [*declared.types]
     assert made.clustering_fields == [*declared.clustering]
     assert made.time_partitioning.field == declared.partition

@@ -21,7 +21,11 @@ from propensity.events import rows as stream
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
 from propensity.registry.serving import users_on_the_stream
-from propensity.tables import every as tables
+from propensity.tables.stream import (
+    STREAM_COMPACTIONS,
+    STREAM_EVENTS,
+    STREAM_FEATURES_DAILY,
+)
 from tests.deployment import OF_A_STREAM, Deployment
 from tests.events import CATALOGUE, LATENESS
 from tests.functions.streaming import by_user
@@ -91,7 +95,7 @@ def accepted(events: Iterable[Row], *, received_at: datetime) -> pa.RecordBatch:
     result = stream.accept(messages, CATALOGUE, POSTCODES, received_at=received_at)
     assert not result.refused, result.refused
     return stream.rows_of(
-        tables.STREAM_EVENTS, result.events, received_at=received_at, lateness=LATENESS
+        STREAM_EVENTS, result.events, received_at=received_at, lateness=LATENESS
     )
 
 
@@ -167,8 +171,8 @@ def opened(emulators: Stack) -> Iterator[Callable[[], Stream]]:
             stream = Stream(emulators, **OF_A_STREAM)
             stream.extra = {"PROPENSITY_TOPIC_PREFIX": stream.name, **stream.extra}
             stack.callback(stream.close)
-            stream.warehouse.create(tables.STREAM_EVENTS)
-            stream.warehouse.create(tables.STREAM_FEATURES_DAILY)
+            stream.warehouse.create(STREAM_EVENTS)
+            stream.warehouse.create(STREAM_FEATURES_DAILY)
             return stream
 
         yield make
@@ -178,14 +182,14 @@ def opened(emulators: Stack) -> Iterator[Callable[[], Stream]]:
 def spare(opened) -> Stream:
     """A stream that tests have one after the other."""
     stream = opened()
-    stream.warehouse.create(tables.STREAM_COMPACTIONS)
+    stream.warehouse.create(STREAM_COMPACTIONS)
     return stream
 
 
 @pytest.fixture
 def empty(spare) -> Stream:
     """The same, without a row."""
-    stored = (tables.STREAM_EVENTS, tables.STREAM_FEATURES_DAILY)
+    stored = (STREAM_EVENTS, STREAM_FEATURES_DAILY)
     spare.empty_tables(stored)
     return spare
 
