@@ -72,9 +72,7 @@ class TestFiles:
         ],
     )
     @pytest.mark.parametrize("is_array", [False, True])
-    def test_files_of_json_are_read_plain_and_packed(
-        self, tmp_path, name, pack, is_array
-    ):
+    def test_files_of_json_may_be_packed(self, tmp_path, name, pack, is_array):
         """A row a line, or an array as `bq query --format=prettyjson` writes it."""
         rows = [event(event_timestamp=str(NOON)), event(event_name="scroll")]
         array = orjson.dumps(rows, option=orjson.OPT_INDENT_2)
@@ -158,9 +156,7 @@ NAMES = [
     found=st.lists(st.sampled_from(TABLES), unique=True, min_size=1),
     names=st.lists(st.sampled_from(NAMES), min_size=4, max_size=4),
 )
-def test_the_rows_of_one_table_of_a_day_count_however_its_files_are_called(
-    found, names
-):
+def test_a_day_has_the_rows_of_one_table(found, names):
     """The daily table's before the fresh, the streamed and the fresh streamed one's."""
     with tempfile.TemporaryDirectory() as folder:
         for table, name in zip(found, names, strict=False):
@@ -186,7 +182,7 @@ def test_days_that_only_another_table_has_are_read(tmp_path):
         assert found.fetchall() == [(TABLES[0],), ("streamed",)]
 
 
-def test_files_that_are_left_out_or_say_no_table_are_named(tmp_path):
+def test_files_that_are_left_out_are_named(tmp_path):
     """Copies, parts without an ending, and formats that are not read."""
     read_ones = ["events_20250301.json", "export.json"]
     others = ["20250301_backup.json", "20250302-000000000000", "20250303.csv"]
@@ -270,7 +266,7 @@ class TestRefusals:
         ],
         ids=str,
     )
-    def test_refusals_name_file_row_and_field(self, tmp_path, row, message):
+    def test_refusals_name_the_field(self, tmp_path, row, message):
         path = tmp_path / "events.ndjson"
         # BigQuery extracts whole numbers as texts.
         right = event(
@@ -388,9 +384,7 @@ class TestSummary:
     @example(table=10, hours=24 * 3650, is_cut=False, name="purchase")
     @example(table=19, hours=30, is_cut=False, name="purchase")
     @example(table=19, hours=6, is_cut=True, name="page_view")
-    def test_a_summary_is_the_same_with_one_event_of_a_device_whose_clock_is_wrong(
-        self, table, hours, is_cut, name
-    ):
+    def test_a_summary_ignores_a_wrong_clock(self, table, hours, is_cut, name):
         """The days, the last whole one, and what can be predicted."""
         usual = [at(day, hour) for day in range(20) for hour in range(24)]
         usual = usual[:-12] if is_cut else usual

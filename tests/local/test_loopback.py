@@ -38,9 +38,7 @@ def pages(tmp_path):
         server.terminate()
 
 
-def test_a_server_on_this_machine_refuses_what_a_page_of_the_web_can_send(
-    emulators, pages
-):
+def test_a_server_on_this_machine_refuses_web_pages(emulators, pages):
     """The receiver and the dashboard as well as the emulators."""
     with Receiver() as receiver:
         for method, url in (
@@ -59,7 +57,7 @@ def test_a_server_on_this_machine_refuses_what_a_page_of_the_web_can_send(
             assert (foreign, 421 in own) == ({421}, False), url
 
 
-def test_the_receiver_to_practise_with_has_the_faults_of_real_ones():
+def test_the_receiver_has_the_faults_of_real_ones():
     """It loses answers, returns 503 and rejects users, as docs/audiences.md says."""
     [port] = free_ports(1)
     seen = set[object]()

@@ -123,9 +123,7 @@ def killed_after(service: str, folder: Path, *words: str) -> Iterator[str]:
 
 
 class TestKilledEmulators:
-    def test_a_killed_emulator_keeps_tables_and_views_of_every_project(
-        self, tmp_path, monkeypatch
-    ):
+    def test_a_killed_emulator_keeps_every_project(self, tmp_path, monkeypatch):
         """Times are UTC wherever it runs."""
         projects = ("propensity-local", "other-project")
         [grpc_port] = free_ports(1)
@@ -174,9 +172,8 @@ class TestKilledEmulators:
 
 
 class TestVirtualEnvironments:
-    def test_virtual_environments_are_made_once_by_many_and_anew_after_an_interruption(
-        self, tmp_path, monkeypatch
-    ):
+    def test_virtual_environments_are_made_once(self, tmp_path, monkeypatch):
+        """Also by many at once; after an interruption they are made anew."""
         file = tmp_path / "requirements.txt"
         output = []
         file.write_text("# nothing\n")
@@ -201,7 +198,7 @@ class TestVirtualEnvironments:
         with pytest.raises(LocalError, match="no-such-package"):
             venvs.python_of(file, folder=tmp_path)
 
-    def test_virtual_environments_have_all_that_what_is_pinned_depends_on(self):
+    def test_virtual_environments_are_pinned_whole(self):
         """Set-up installs what is listed, and looks for nothing."""
         found = re.findall(r"(?m)^([\w.-]+)==(\S+)", venvs.REQUIREMENTS.read_text())
         pinned = {canonicalize_name(name): version for name, version in found}
@@ -260,7 +257,7 @@ def test_progress_is_a_line_where_none_came():
     assert stream.getvalue().endswith("  … loading, 29 s\n")
 
 
-def test_a_line_is_printed_while_another_thread_imports_the_bars(monkeypatch):
+def test_a_line_needs_no_progress_bar(monkeypatch):
     """Defect: the thread that prints progress ended, with "partially initialized"."""
     monkeypatch.setitem(sys.modules, "tqdm", ModuleType("tqdm"))
     stream = io.StringIO()

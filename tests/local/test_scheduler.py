@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
-from dataclasses import replace
 
 import pytest
 
-from local.errors import LocalError
 from local.receiver import Receiver
 from local.stack import scheduler
 from local.stack.state import FUNCTIONS
@@ -45,28 +42,3 @@ def test_a_function_is_called_until_it_answers_with_success():
         assert headers["User-Agent"] == "Google-Cloud-Scheduler"
     due = [headers["X-CloudScheduler-ScheduleTime"] for _, headers, _ in function.heard]
     assert len({*due}) == 1
-
-
-def test_attempts_end_where_the_schedule_ends_them():
-    pauses: list[float] = []
-    with Answering(500) as function:
-        answer = scheduler.run(function.url, PREDICTIONS, REQUEST, sleep=pauses.append)
-
-    assert (answer.status_code, len(function.heard)) == (500, 5)
-    assert pauses == pytest.approx([1 / 6, 2 / 6, 4 / 6, 1])
-
-
-def test_a_function_that_does_not_answer_in_time_is_called_again():
-    """A socket that listens, and behind it nobody."""
-    flags = {"attempt-deadline": "0.05s", "max-retry-attempts": "2"}
-    schedule = replace(
-        PREDICTIONS.schedule, flags={**PREDICTIONS.schedule.flags, **flags}
-    )
-    hasty = replace(PREDICTIONS, schedule=schedule)
-    pauses: list[float] = []
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
-        with pytest.raises(LocalError, match=r"did not answer within 0\.05 s"):
-            scheduler.run(url, hasty, REQUEST, sleep=pauses.append)
-
-    assert len(pauses) == 2

@@ -69,7 +69,7 @@ def test_an_event_is_the_same_in_every_format(tmp_path, name, content):
         ("notes.txt", CSV, "has no file of events"),
     ],
 )
-def test_what_is_no_event_is_named_by_file_row_and_value(tmp_path, name, content, said):
+def test_what_is_no_event_is_named(tmp_path, name, content, said):
     file(tmp_path, name, content)
 
     with pytest.raises(SchemaError, match=said):

@@ -91,16 +91,16 @@ BY_TARGET = {function.target: function for function in FUNCTIONS}
 def make_project(folder: Path, *packages: str) -> Path:
     """Write a project with this project's functions, a few lines each."""
     for function in FUNCTIONS:
-        place = folder / function.folder
-        place.mkdir(parents=True, exist_ok=True)
+        target_folder = folder / function.folder
+        target_folder.mkdir(parents=True, exist_ok=True)
         source = ASYNCHRONOUS if function.is_asynchronous else FACTS
         # Functions of one folder are in one file, each under its own name.
-        with (place / "main.py").open("a") as file:
+        with (target_folder / "main.py").open("a") as file:
             file.write(source.format(target=function.target))
         # Each function's script says how it is deployed.
         for script in (ROOT / function.folder).glob("*.sh"):
-            shutil.copy(script, place)
-        shutil.copy(ROOT / function.folder / function.requirements, place)
+            shutil.copy(script, target_folder)
+        shutil.copy(ROOT / function.folder / function.requirements, target_folder)
     for name in ("propensity", *packages):
         skipped = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, ignore=skipped)
@@ -124,14 +124,14 @@ def test_ports_have_a_base_that_can_be(value):
 
 
 class TestState:
-    def test_a_state_is_of_one_data_set_and_question(self, tmp_path, monkeypatch):
+    def test_a_state_is_of_one_data_set(self, tmp_path, monkeypatch):
         """However a path is written. Defect: names that agreed in 64 characters shared
         a state, and a label event with a blank could name none."""
         monkeypatch.chdir(tmp_path)
-        places = [tmp_path / ("export-" * 12 + end) for end in "ab"]
+        paths = [tmp_path / ("export-" * 12 + end) for end in "ab"]
         names = {
-            State.of_data(place, Options(user_column=column, label_event=label)).name
-            for place in (None, *places, *(Path(place.name) for place in places))
+            State.of_data(path, Options(user_column=column, label_event=label)).name
+            for path in (None, *paths, *(Path(path.name) for path in paths))
             for column in ("user_pseudo_id", "user_id")
             for label in ("purchase", "generate lead", "generate-lead", "k\u00e4ufe")
         }
@@ -142,8 +142,8 @@ class TestState:
     @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "é" * 3])
     def test_a_state_has_a_name_that_a_folder_can_have(self, tmp_path, name):
         """Defect: a file among the states, and `make down` stopped nothing."""
-        for place in ("demo", "copy of demo", ".hidden"):
-            (tmp_path / place).mkdir()
+        for folder in ("demo", "copy of demo", ".hidden"):
+            (tmp_path / folder).mkdir()
         (tmp_path / "a-file").touch()
 
         assert [state.name for state in states(tmp_path)] == ["demo"]
@@ -200,35 +200,35 @@ class TestFunctions:
         assert [file for file in kept if KEY.encode() in file.read_bytes()] == []
 
     @pytest.mark.parametrize("target", ["model_training", "get_proba"])
-    def test_functions_refuse_what_a_page_of_the_web_can_send(self, running, target):
+    def test_functions_refuse_web_pages(self, running, target):
         for headers in FOREIGN:
             answer = requests.post(running.url(target), "{}", headers=headers)
             assert (answer.status_code, answer.text) == (421, REFUSAL)
 
 
 class TestStack:
-    def test_a_stack_refuses_a_state_that_is_in_use_and_says_how_to_play_beside(
-        self, project, running
-    ):
+    def test_a_stack_refuses_a_state_in_use(self, project, running):
         beside = f"make demo STATE=test-2 PROPENSITY_PORT_BASE={running.base + 1000}"
         with pytest.raises(LocalError, match=f"(?s)by process {os.getpid()}.*{beside}"):
             project_stack(project, "model_training").start()
 
         assert not running.state.record().ended
 
-    def test_a_stack_refuses_a_state_that_is_up_and_a_port_that_is_taken(self, running):
-        up, late = (State(name, running.state.home) for name in ("up", "late"))
+    def test_a_stack_refuses_a_state_that_is_up(self, running):
+        up = State("up", running.state.home)
         up.folder.mkdir()
         record = running.state.record()
         up.write(Record(base=record.base, is_up=True, processes=record.processes))
-        for state, says in (
-            (up, "is running. Stop it with `make down`"),
-            (late, "needed for model_training, is taken"),
-        ):
-            with pytest.raises(LocalError, match=says):
-                Stack(state, base=running.base, functions=()).start()
+        with pytest.raises(LocalError, match="is running. Stop it with `make down`"):
+            Stack(up, base=running.base, functions=()).start()
 
         assert not running.state.record().ended
+
+    def test_a_stack_refuses_a_port_that_is_taken(self, running):
+        late = State("late", running.state.home)
+        with pytest.raises(LocalError, match="needed for model_training, is taken"):
+            Stack(late, base=running.base, functions=()).start()
+
         assert not late.record().processes
 
     def test_a_stack_says_why_a_function_did_not_start(self, tmp_path):
