@@ -44,7 +44,7 @@ class Facts:
 
     Attributes:
         outcome: What users or events of label 1 do, as in *users who buy*.
-        unit: The currency of amounts, in words.
+        unit: The currency of amounts, such as EUR; may be empty.
         champion: The live version; None if there is none.
         damage: The fault of its pointer or a report; empty without one.
         reports: HTML of the report of a week, or day, by its first day.
@@ -52,7 +52,7 @@ class Facts:
 
     title: str
     outcome: str
-    unit: str = "the events' currency"
+    unit: str = ""
     is_of_events: bool = False
     horizon_days: int = 7
     champion: int | None = None
@@ -268,7 +268,7 @@ def find(
     return Facts(
         title=cleaned(use_case.title),
         outcome=cleaned(use_case.outcome),
-        unit=use_case.money,
+        unit=use_case.currency,
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
         champion=champion.version if champion else None,

@@ -17,7 +17,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 
 from msgspec import structs
@@ -34,6 +34,7 @@ from propensity.audience.destination import (
     Unanswered,
 )
 from propensity.audience.members import Audience, Member
+from propensity.audience.result import results, sentence
 from propensity.clock import Clock
 from propensity.errors import PropensityError, RequestError, Unavailable
 from propensity.pages.words import plural
@@ -187,7 +188,8 @@ class Ledger:
 
 def account(deployment: Deployment, audience: str) -> dict[str, object]:
     """
-    Return what the ledger has of an audience: members, and users by their status.
+    Return what the ledger has of an audience: members, and users by their status; and
+    what contacting them brought, once outcomes are known.
 
     Raises:
         RequestError: There is no audience of this name.
@@ -200,6 +202,10 @@ def account(deployment: Deployment, audience: str) -> dict[str, object]:
         found[key] = [dict(row.items()) for row in rows]
     if not found["members"]:
         raise RequestError(f"{name} has no audience {audience!r}", field="audience")
+    shown = results(deployment, until=date.max).get(audience)
+    if shown:
+        found["brought"] = shown.columns()
+        found["says"] = sentence(shown, deployment.use_case.currency)
     return {"use_case": name, "audience": audience, **found}
 
 

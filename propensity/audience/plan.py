@@ -243,6 +243,8 @@ def planned(
         control_key=audience.control.fingerprint,
         new_members_a_week=new_a_week,
         control_share_needed=share,
+        cost_per_contact=declared.cost,
+        margin=margin,
         measured_lift=lift,
         recommended_users=recommended,
         power=weeks,

@@ -110,6 +110,7 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
     Attributes:
         heading: Of the page; empty for whether the version went live.
         span: Of the outcomes, in words; empty where ``horizon_days`` says it.
+        unit: The currency of amounts, such as EUR; empty where it is not known.
         as_of, split: Dates as texts, or the times of a table in the words that it has.
         is_random: Whether the parts were drawn at random, since rows have no time.
         trained_until: The newest date that the live model has learned from.
@@ -127,7 +128,7 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
     outcome: str
     span: str
     entity: str
-    unit: str = "the events' currency"
+    unit: str = ""
     heading: str = ""
     model_version: int | None
     trained_at: datetime
@@ -315,7 +316,7 @@ def common(
         "outcome": use_case.outcome,
         "span": use_case.span,
         "entity": use_case.entity,
-        "unit": use_case.money,
+        "unit": use_case.currency,
         "model_version": origin.version,
         "trained_at": origin.trained_at.replace(microsecond=0),
         "as_of": str(origin.as_of),

@@ -129,7 +129,7 @@ def week_page(
         "use_case": use_case.name,
         "title": cleaned(use_case.title),
         "outcome": cleaned(use_case.outcome),
-        "unit": use_case.money,
+        "unit": use_case.currency,
         "scores_events": use_case.scores_events,
         "noun": entity.removesuffix("_id"),
         "who": who,

@@ -61,8 +61,8 @@ def _templates(package: str) -> Environment:
         "money": words.money,
         "places": words.decimals,
     }
-    for write in (words.percent, words.count, words.money, words.compact, words.plural):
-        templates.filters[write.__name__] = write
+    for name in ("percent", "count", "money", "compact", "plural", "amount", "about"):
+        templates.filters[name] = getattr(words, name)
     templates.filters["decimals"] = lambda value, n: words.decimals(n)(value)
     templates.filters["ends"] = words.ends
     return templates

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, TypeGuard
 
 Number = float | int | None
@@ -37,7 +38,7 @@ def cleaned(value: Any) -> Any:
     return value
 
 
-def present(value: Number) -> TypeGuard[float]:
+def present(value: Number | Decimal) -> TypeGuard[float]:
     """Return whether there is such a figure."""
     return value is not None and math.isfinite(value)
 
@@ -76,8 +77,30 @@ def percent(value: Number) -> str:
     return _minus(f"{shown:.2f}%" if 0 < abs(shown) < 1 else f"{shown:.1f}%")
 
 
+def share(value: Number) -> str:
+    """Write a share that someone chose, as a percentage without more digits."""
+    return _minus(f"{100 * value:.4g}%") if present(value) else DASH
+
+
+def amount(value: Number | Decimal, currency: str = "", whole_from: int = 100) -> str:
+    """Write a sum of money: cents matter where it is small only."""
+    if not present(value):
+        return DASH
+    unit = Decimal(1) if abs(value) >= whole_from else Decimal("0.01")
+    # Halves go up, as on a bill.
+    shown = _minus(f"{Decimal(str(value)).quantize(unit, ROUND_HALF_UP):,f}")
+    return f"{shown} {currency}".rstrip()
+
+
+def about(value: Number, currency: str = "") -> str:
+    """Write a sum of money that is not exact, in three digits if it is large."""
+    if not present(value):
+        return DASH
+    return amount(float(f"{value:.3g}"), currency, whole_from=10)
+
+
 def money(value: Number) -> str:
-    """Write a sum of money."""
+    """Write a sum of money, with cents."""
     return _minus(f"{value:,.2f}") if present(value) else DASH
 
 

@@ -78,6 +78,8 @@ class Plan(Row):
     control_share_needed: Annotated[Number, "Control share that shows the effect"] = (
         None
     )
+    cost_per_contact: Annotated[Money, "What a contact costs, as declared"] = None
+    margin: Annotated[Number, "Share of revenue that is left, as declared"] = None
     measured_lift: Annotated[Number, "Newest decided lift"] = None
     recommended_users: Annotated[Count, "How many are worth contacting by it"] = None
     power: Annotated[Sequence[Power], "Smallest effects after 1, 4 and 13 weeks"] = ()

@@ -69,6 +69,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         event_params, user_properties: Values of the GA4 export that its statements
             read, beyond the columns that ``ga_events`` always has: types by key.
         budget: How many of the best rows, or what share, a team can act on.
+        currency: Of its amounts, such as EUR; empty where the file doesn't say.
         span: What the outcome is predicted from, in words; empty for the lookback.
         sources: Tables of the user's own that ``features.sql`` reads, by name.
         own_events: A table of events that all statements read in place of the export.
@@ -94,6 +95,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     event_params: Mapping[declaration.Key, declaration.ValueType] = {}
     user_properties: Mapping[declaration.Key, declaration.ValueType] = {}
     budget: str = declaration.BUDGET
+    currency: declaration.Currency = ""
     span: declaration.Text = ""
     sources: Mapping[declaration.Name, declaration.Source] = {}
     # A file calls both [events]: ``parse`` tells the two apart.
@@ -125,13 +127,6 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
                 if kind == "identity":
                     entity = name
         return entity
-
-    @property
-    def money(self) -> str:
-        """The currency of its amounts, in words."""
-        if self.has_statement("features") and self.reads_export:
-            return "US dollars, or the events' currency if the export has no dollars"
-        return self.stream.currency or "the events' currency"
 
     @property
     def export_values(self) -> list[Value]:

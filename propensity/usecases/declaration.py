@@ -185,14 +185,12 @@ class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         elapsed: The feature with the hours since a user's ``scored_from``; empty where
             ``stream_rows`` has no such time.
         amount: The feature with the money that a missed event costs; empty for none.
-        currency: Of the amount, such as EUR; empty where the use case does not say.
     """
 
     events: Sequence[str] = ()
     scored: Sequence[str] = ()
     elapsed: Text = ""
     amount: Text = ""
-    currency: Currency = ""
 
 
 def tell_events_apart(entries: dict[str, object]) -> None:

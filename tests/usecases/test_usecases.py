@@ -108,7 +108,7 @@ of = ["lr", "trees"] | of = ["lr", "tree"] | average needs one parameter, of
 of = ["lr", "trees"] | of = ["lr"]\nC = 1 | average needs one parameter, of
 of = ["lr", "trees"] | of = ["lr", "lr"] | average needs one parameter, of
 of = ["lr", "trees"] | of = [] | candidates: average needs one parameter, of
-[stream] | [stream]\ncurrency = "euro" | is 'euro'; use three capitals
+outcome = "o" | outcome = "o"\ncurrency = "euro" | is 'euro'; use three capitals
 [stream] | [stream]\namount = "country" | stream.amount: country is not a num
 events = ["spin"] | events = "spin" | stream.events must be a list
 [events.spin] | [events."a spin"] | events.a spin is not a valid name

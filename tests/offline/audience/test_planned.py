@@ -8,7 +8,9 @@ import pytest
 
 from local.receiver import Receiver
 from propensity.audience import run
+from propensity.audience.delivery import account
 from propensity.errors import RequestError
+from propensity.registry.deployment import opened
 from propensity.tables.audiences import AUDIENCE_LIFT
 from tests.offline.audience.conftest import (
     MONDAY,
@@ -134,6 +136,28 @@ class TestPlan:
 
         plan = preview(shop, **MONEY)
         assert plan["recommended_users"] == users
+
+
+def test_the_ledger_says_what_contacting_brought_and_what_it_cost(shop):
+    """With the cost of the newest plan, and users of all dates once."""
+    send(shop, **MONEY)
+    row = {"use_case": "ga4_purchase", "audience": "winback", "status": "final"}
+    users = {"treated_users": 100, "control_users": 50, "verdict": "helps"}
+    money = {
+        "revenue_difference": 10.0,
+        "revenue_difference_low": 5.0,
+        "revenue_difference_high": 15.0,
+    }
+    shop.append(AUDIENCE_LIFT, {**row, **users, **money, "week": MONDAY})
+    with opened() as opened_run:
+        found = account(opened_run, "winback")
+
+    assert found["brought"]["profit"] == 310
+    assert found["says"] == (
+        "Contacting 100 users brought 1,000 USD more than not contacting them (95% "
+        "interval 500 to 1,500); it cost 190 USD (first contacts at 1.90). At a margin "
+        "of 50%, that is a profit of 310 USD (95% interval 60 to 560)."
+    )
 
 
 def test_a_receiver_that_only_takes_is_not_asked_to_validate(deployment):

@@ -33,9 +33,15 @@ WEEK = timedelta(days=7)
 NOW = datetime(2026, 3, 3, 8, 30, tzinfo=UTC)
 WINDOW = Window(as_of=DAY, weeks=26, until=DAY)
 KNOWN = {
-    USE_CASE: Facts(title="Purchase within the horizon", outcome="buy", champion=3),
+    USE_CASE: Facts(
+        title="Purchase within the horizon", outcome="buy", unit="USD", champion=3
+    ),
     CARDS: Facts(
-        title="Card fraud", outcome="are fraud", is_of_events=True, champion=3
+        title="Card fraud",
+        outcome="are fraud",
+        unit="EUR",
+        is_of_events=True,
+        champion=3,
     ),
 }
 # Whatever a page is about, it is not about one of these.

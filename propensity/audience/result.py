@@ -1,0 +1,184 @@
+"""
+What contacting an audience brought, as a sum of money and as a sentence.
+
+A user counts once, in the week of becoming a member, so a user of several dates is in
+the sum once: with what this user paid within the horizon of the first of them. The sum
+is the difference per user, which ``lift`` measures, times the contacted users; so it
+holds at every weekly look of a year, too.
+
+``result`` and ``sentence`` are pure; ``results`` reads the stored rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from propensity.pages.words import about, amount, plural, present, share
+
+if TYPE_CHECKING:
+    from propensity.registry.deployment import Deployment
+
+# Rows of ``ma_audience_lift`` and ``ma_audience_plans`` by column.
+StoredRow = Mapping[str, Any]
+# The verdict where the sizes of the groups can't be chance.
+LOST = "sample_ratio"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """
+    What an audience brought up to a week, in the currency of its use case.
+
+    Attributes:
+        week: Prediction date of its newest members.
+        status: "final", or "provisional" while outcomes may still arrive.
+        contacted, control: Users so far, each once.
+        verdict: As ``lift.verdict`` gives it.
+        brought: What contacted users paid more than without contact; below 0 for less,
+            and None where outcomes have no amounts, a group has no users, or users got
+            lost, so that the groups can't be compared.
+        brought_low, brought_high: Ends of its 95% interval; None of too few buyers.
+        cost_per_contact, cost: Of one contact, and of the first contacts of all users;
+            None if the audience doesn't say.
+        margin: Share of the revenue that is left; None if the audience doesn't say.
+        profit: The margin of ``brought`` minus the cost, with its interval; None
+            without margin or cost.
+    """
+
+    week: date
+    status: str
+    contacted: int
+    control: int
+    verdict: str
+    brought: float | None
+    brought_low: float | None
+    brought_high: float | None
+    cost_per_contact: Decimal | None
+    cost: Decimal | None
+    margin: float | None
+    profit: float | None
+    profit_low: float | None
+    profit_high: float | None
+
+    def columns(self) -> dict[str, object]:
+        """Return the values by name, for JSON: money as numbers."""
+        return {
+            name: float(value) if isinstance(value, Decimal) else value
+            for name, value in asdict(self).items()
+        }
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether contacting may also have brought nothing."""
+        if self.brought_low is None or self.brought_high is None:
+            return True
+        return self.brought_low <= 0 <= self.brought_high
+
+
+def newest(rows: Sequence[StoredRow]) -> StoredRow | None:
+    """Return the newest row of an audience's, a final one if there is any."""
+    final = [row for row in rows if row["status"] == "final"]
+    return max(final or rows, key=lambda row: row["week"], default=None)
+
+
+def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
+    """
+    Return what an audience brought up to the week of a row.
+
+    Args:
+        row: Of ``ma_audience_lift``; ``newest`` chooses the one to show.
+        plan: The audience's newest of ``ma_audience_plans``, which has the costs.
+    """
+    users = int(row["treated_users"] or 0)
+    plan = plan or {}
+    price = plan.get("cost_per_contact")
+    margin = plan.get("margin")
+    price = None if price is None else Decimal(str(price))
+    cost = None if price is None else price * users
+    is_sound = row["verdict"] != LOST
+    sums: dict[str, float | None] = {}
+    for end in ("", "_low", "_high"):
+        each = row[f"revenue_difference{end}"]
+        brought = users * float(each) if is_sound and present(each) else None
+        sums[f"brought{end}"] = brought
+        sums[f"profit{end}"] = None
+        if brought is not None and margin is not None and cost is not None:
+            sums[f"profit{end}"] = float(margin) * brought - float(cost)
+    return Result(
+        week=row["week"],
+        status=row["status"] or "provisional",
+        contacted=users,
+        control=int(row["control_users"] or 0),
+        verdict=row["verdict"] or "open",
+        cost_per_contact=price,
+        cost=cost,
+        margin=margin,
+        **sums,
+    )
+
+
+def sentence(shown: Result, currency: str) -> str:
+    """
+    Say what contacting brought, with its interval, what it cost, and what is left.
+
+    Args:
+        currency: Of the use case, such as USD; may be empty.
+    """
+    users = plural(shown.contacted, "user")
+    brought = shown.brought
+    if not shown.contacted:
+        return "No user has been contacted yet."
+    if brought is None:
+        why = "their outcomes have no amounts"
+        if not shown.control:
+            why = "there is no control group"
+        elif shown.verdict == LOST:
+            why = "some users got lost on the way"
+        text = f"What contacting {users} brought is not known, because {why}"
+    else:
+        more = "less" if brought < 0 else "more"
+        text = (
+            f"Contacting {users} brought {amount(abs(brought), currency)} {more} than "
+            f"not contacting them ({_interval(shown.brought_low, shown.brought_high)})"
+        )
+    if shown.cost is not None:
+        text += (
+            f"; it cost {amount(shown.cost, currency)} "
+            f"(first contacts at {amount(shown.cost_per_contact)})"
+        )
+    text += "."
+    if shown.profit is not None:
+        what = "loss" if shown.profit < 0 else "profit"
+        text += (
+            f" At a margin of {share(shown.margin)}, that is a {what} of "
+            f"{amount(abs(shown.profit), currency)} "
+            f"({_interval(shown.profit_low, shown.profit_high)})."
+        )
+    if brought is not None and shown.may_be_chance:
+        text += " The difference may be chance."
+    return text
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "too few buyers for an interval"
+    return f"95% interval {about(low)} to {about(high)}"
+
+
+def results(deployment: Deployment, *, until: date) -> dict[str, Result]:
+    """Return what each audience of a use case brought up to a day, by its name."""
+    of_audience: dict[str, list[StoredRow]] = {}
+    since = date(1970, 1, 1)
+    for row in deployment.rows("audience_lifts", since=since, until=until):
+        of_audience.setdefault(row["audience"], []).append(row)
+    plans = {
+        row["audience"]: row for row in deployment.rows("audience_costs", until=until)
+    }
+    return {
+        audience: result(newest(rows) or {}, plans.get(audience))
+        for audience, rows in sorted(of_audience.items())
+    }
