@@ -17,7 +17,7 @@ CLASSES = [
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_an_error_has_a_status_and_a_code_of_its_own(kind):
+def test_an_error_has_a_code_of_its_own(kind):
     """An entry point catches all of them by one name; a caller tells them apart by
     their code. The page of errors is the docstrings."""
     assert issubclass(kind, PropensityError)
@@ -26,7 +26,7 @@ def test_an_error_has_a_status_and_a_code_of_its_own(kind):
     assert [other.code for other in CLASSES].count(kind.code) == 1
 
 
-def test_the_body_of_an_error_names_the_field_and_what_was_found():
+def test_the_body_of_an_error_names_the_field():
     """Where there is none the body has no such entry, as openapi.yaml says."""
     body = RequestError("as_of is late").body()
     found = RequestError("as_of is late", field="as_of", detail={"found": 3}).body()

@@ -136,7 +136,7 @@ def test_a_default_that_is_written_into_its_variable_gives_the_same_setting(sett
     assert getattr(read(**{variable: str(default)}), setting.name) == default
 
 
-def test_a_setting_that_is_needed_and_missing_is_named():
+def test_a_missing_setting_is_named():
     assert read(PROPENSITY_BUCKET="my-bucket").required("bucket") == "my-bucket"
     with pytest.raises(SettingsError, match="PROPENSITY_BUCKET is not set"):
         read().required("bucket")

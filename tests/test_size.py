@@ -192,7 +192,7 @@ def test_the_price_of_a_month_counts_every_statement_that_reads_the_export(name)
     assert reading - {*costs.STATEMENTS.values()} == set()
 
 
-def test_a_lookup_without_an_index_and_a_score_of_users_stay_small():
+def test_a_query_of_each_second_stays_small():
     """Each is a query, and there is one a second. BigQuery prunes clusters besides."""
     shop = usecases.load("ga4_purchase")
     players = usecases.load("first_day_churn")
@@ -208,7 +208,7 @@ def test_the_index_of_eight_million_users_fits_twice_into_an_instance():
     assert 53 * users < (GIB - indexes.RESERVED_BYTES) / 2
 
 
-def test_what_an_instance_reads_holds_and_appends_is_bounded():
+def test_the_memory_of_an_instance_is_bounded():
     """By its memory, 1 GiB, and by BigQuery's 10 MB for one append."""
     held = consumer.READING_BYTES + consumer.WAITING_BYTES + 4 * consumer.GROUP_BYTES
 

@@ -199,12 +199,12 @@ class TestThePartitionFilter:
         """Of every table that asks for one, wherever the statement names it."""
         assert unfiltered(every_statement()[name]) == []
 
-    def test_the_partition_filter_is_in_what_searches_and_removes_a_user(self):
+    def test_the_partition_filter_is_in_what_forgets_a_user(self):
         for name in ("forget_count", "forget_rows"):
             for table, source in holding_users().items():
                 assert unfiltered(forget.about(table, source, name)) == []
 
-    def test_the_partition_filter_is_asked_for_by_what_grows_with_events_and_weeks(
+    def test_the_partition_filter_is_asked_for_by_what_grows(
         self,
     ):
         """Streams, their logs, and the history of all predictions."""

@@ -60,7 +60,7 @@ def test_a_table_is_organised_by_columns_that_it_has_once(table):
         ),
     ],
 )
-def test_the_contract_s_tables_keep_names_keys_and_columns(name, key, has):
+def test_the_contract_s_tables_keep_their_columns(name, key, has):
     """Other people's queries name them and count on their keys."""
     assert BY_NAME[name].key == key
     assert set(has.split()) <= set(columns(BY_NAME[name]))
@@ -101,7 +101,7 @@ def test_money_is_exact():
     assert amount.type == pa.decimal128(38, 9)
 
 
-def test_dead_letters_and_members_of_audiences_alone_expire():
+def test_few_tables_expire():
     """After a week and 400 days; what is published never does."""
     assert {one.name: one.expiration_days for one in TABLES if one.expiration_days} == {
         "dead_letters": 7,

@@ -90,7 +90,7 @@ class TestHelp:
         assert all(line.endswith(".") for line in lines.values()), lines
 
     @pytest.mark.parametrize("name", LEAVES)
-    def test_help_says_what_a_command_and_its_options_do(self, name, capsys):
+    def test_help_says_what_a_command_does(self, name, capsys):
         """``--json`` always, ``--dry-run`` where something changes, ``--use-case``
         where there may be one."""
         assert main([*name.split(), "--help"]) == Exit.DONE
@@ -344,7 +344,7 @@ class TestAnswer:
         read = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
         assert read == {"features": {"share": None, "n": 1}}
 
-    def test_an_answer_is_a_line_for_each_entry_and_a_table_of_rows(self, capsys):
+    def test_an_answer_is_a_line_for_each_entry(self, capsys):
         rows = [{"as_of": "2026-03-02", "users": 1234}, {"as_of": "", "users": 5}]
         answers.show({"n_rows": 1234567, "is_dry": True, "rows": rows}, as_json=False)
 

@@ -42,7 +42,7 @@ def test_wrong_settings_are_named(name, value, told):
 
 
 @pytest.mark.parametrize("name", sorted(configuration.FORMS))
-def test_wrong_settings_are_told_with_their_value_and_one_that_is_right(name):
+def test_wrong_settings_are_told_with_an_example(name):
     """In one line, and without a regular expression."""
     with pytest.raises(DeploymentError) as told:
         configuration.of({**SETTINGS, name: "\N{SNOWMAN}"})

@@ -51,7 +51,7 @@ def of_main(folder: str) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("function", EVERY, ids=lambda function: function.target)
-def test_every_function_fits_a_new_project_and_what_calls_it(function):
+def test_every_function_fits_a_new_project(function):
     """Cloud Run refuses more instances than the quota of a region has processors and
     memory for: 20 and 40 GiB in a project that has asked for no more. A push is
     answered before it comes again, and what the scheduler or Pub/Sub calls takes no
@@ -84,7 +84,7 @@ def test_a_run_that_was_killed_can_begin_again_when_the_scheduler_calls_again(fu
 
 
 class TestTogether:
-    def test_all_functions_are_there_and_served_as_they_are_decorated(self):
+    def test_functions_are_served_as_they_are_decorated(self):
         decorated: dict[str, bool] = {}
         for path in ROOT.glob("0*/main.py"):
             decorated |= of_main(path.parent.name)

@@ -188,7 +188,7 @@ LINES = [
 
 
 @pytest.mark.parametrize(("file", "line"), LINES)
-def test_data_are_protected_and_callers_are_those_that_are_named(file, line):
+def test_terraform_protects_data(file, line):
     assert line in " ".join(TEXTS[file].split())
 
 
@@ -235,7 +235,7 @@ def camel(target: str) -> str:
     return first + "".join(word.title() for word in others)
 
 
-def test_filters_read_fields_and_functions_that_are_logged():
+def test_alerts_read_what_is_logged():
     """Each field is a word that the code writes."""
     files = [*(ROOT / "propensity").rglob("*.py"), *ROOT.glob("0*/*.py")]
     code = "\n".join(file.read_text() for file in files)

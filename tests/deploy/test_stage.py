@@ -180,7 +180,7 @@ class TestLocks:
 
         assert of == fingerprint(ROOT / function.folder / function.requirements)
 
-    def test_locks_have_what_is_required_and_tested(self, function):
+    def test_locks_have_the_tested_versions(self, function):
         """Every pin of the function, and of all else the versions that tests run on."""
         locked = pins(lock_of(function).read_text())
         required = pins((ROOT / function.folder / function.requirements).read_text())

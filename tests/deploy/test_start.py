@@ -95,7 +95,7 @@ def test_a_function_is_served_as_it_is_declared(tmp_path, target):
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not RUNS_HERE, reason="locks are for CPython 3.11 on Linux")
 @pytest.mark.parametrize("targets", ARCHIVES.values(), ids="-".join)
-def test_an_archive_installs_and_answers_with_nothing_else(targets, tmp_path):
+def test_an_archive_needs_nothing_else(targets, tmp_path):
     """Unpacked into an empty folder, installed into an empty environment under hash
     checking as the buildpack does: every function of it is served."""
     folder = staged(EVERY[targets[0]], tmp_path)

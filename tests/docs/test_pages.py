@@ -77,7 +77,7 @@ class TestPages:
         assert missing == []
 
     @pytest.mark.parametrize("page", PAGES)
-    def test_json_and_sql_can_be_read(self, page):
+    def test_the_blocks_of_a_page_can_be_read(self, page):
         for block in blocks(page, "json"):
             json.loads(block)
         for block in blocks(page, "sql"):
@@ -119,7 +119,7 @@ def _has(file: Path, target) -> bool:
 
 class TestSettings:
     @pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
-    def test_settings_are_described_with_their_defaults_and_bounds(self, field):
+    def test_settings_are_described_with_their_bounds(self, field):
         variable = variable_of(field.name)
         default, bounds = _default_and_bounds(variable)
 
@@ -213,7 +213,7 @@ def test_a_documented_command_is_taken(page, command):
         taker.make_context(taker.name, words)
 
 
-def test_the_record_of_processing_has_every_table_and_folder_with_users():
+def test_the_record_of_processing_is_complete():
     """
     Defect: addresses of members, in a table and in files, were in no row of it.
 

@@ -196,9 +196,7 @@ def test_a_first_date_that_was_sent_to_another_destination_is_a_first_date(
     assert "moved was never sent to crm" in message
 
 
-def test_a_later_date_is_sent_and_a_clock_that_fires_twice_sends_nothing_twice(
-    running, day, crm
-):
+def test_a_clock_that_fires_twice_sends_once(running, day, crm):
     before = crm.users.total()
     answer = post(running, day).json
     requests_before = crm.requests
@@ -278,9 +276,7 @@ def test_a_person_is_told_on_mondays_of_a_list_whose_audience_has_no_file(
     assert [entry["audience"] for entry in again] == ["winback"]
 
 
-def test_late_predictions_are_waited_for_and_then_a_person_is_told(
-    running, day, crm, log_lines
-):
+def test_late_predictions_stop_an_audience(running, day, crm, log_lines):
     later = day + timedelta(days=7)
     before = crm.requests
     log_lines()
@@ -386,7 +382,7 @@ def test_a_long_delivery_is_continued_by_the_next_call(running, day, crm, monkey
     check_account(running, crm)
 
 
-def test_an_audience_that_is_wrong_is_named_and_stops_no_other(running, day, crm):
+def test_a_wrong_audience_stops_no_other(running, day, crm):
     bucket = WINBACK.replace("crm", "bucket")
     crm_elsewhere = CRM.format(url="https://x.com")
     file_of(running, "bad.sql").write_text("SELECT user_id FROM nowhere")

@@ -205,7 +205,7 @@ class TestFigures:
         assert counts == [(-1, "no_predictions", 1), (7, "no_predictions", 2)]
         assert rows[0]["roc_auc"] is None
 
-    def test_figures_have_the_cost_of_reviews_and_missed_amounts(self, rows_of):
+    def test_figures_have_the_cost_of_fraud(self, rows_of):
         """At the threshold that training chose, of what is worth a review: exact, as
         the amounts were sent; an unknown truth costs nothing."""
         [row] = rows_of(COSTLY)
@@ -217,9 +217,7 @@ class TestFigures:
         assert row["saved_share"] == pytest.approx(95.1 / 130.15)
         assert row["saved_low"] is None
 
-    def test_figures_have_alerts_by_probability_and_amount_without_a_threshold(
-        self, place
-    ):
+    def test_figures_need_no_threshold(self, place):
         """Of 0.9 x 100.10 and 0.2 x 30.05, and not of 0.3 x 7.00."""
         trained(place, 8, as_of=FIRST, at=START - DAY)
         store(place.warehouse, of_five(0, 8), truths((1, 0, 0, 1, None)))

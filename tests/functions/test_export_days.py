@@ -78,9 +78,7 @@ def days_of(place: Deployment) -> list[set[tuple[date, date]]]:
     ]
 
 
-def test_the_newest_day_is_waited_for_and_given_up_until_it_comes(
-    borrow_deployment, log_lines
-):
+def test_a_late_export_is_waited_for(borrow_deployment, log_lines):
     """While it may come runs end with 503 and Retry-After, a warning and no error in
     the log, and nothing is written. After a while, counted from the first attempt, they
     go on as of the newest date whose days are there, and say so in answer, log and

@@ -46,7 +46,7 @@ class TestGet:
         "user_id",
         ["nobody", "' OR '1'='1", "ana.1'); DROP TABLE t; --", "%", "\u202eana.1"],
     )
-    def test_a_lookup_knows_an_unknown_user_by_status_and_nulls(self, lookups, user_id):
+    def test_a_lookup_of_an_unknown_user_is_404(self, lookups, user_id):
         """404, with the keys of any answer and null; SQL is an unknown user's name."""
         answer = lookups.get(user_id=user_id)
 

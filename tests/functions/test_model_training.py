@@ -105,7 +105,7 @@ class TestVersion:
         for name in ("roc_auc", "budget", "precision_at_budget"):
             assert answer["holdout"][name] == row[name]
 
-    def test_a_version_is_stored_with_its_checksums_and_serves(self, trained):
+    def test_a_version_is_stored_with_its_checksums(self, trained):
         """Every file is in the bucket; those that are loaded are as recorded."""
         place, answer = trained
         [row] = place.versions()
@@ -164,7 +164,7 @@ class TestVersion:
         assert answer["value"]["observed"] == sum(paid or 0 for _, paid in held)
 
 
-def test_amounts_are_of_the_horizon_and_in_one_currency(borrow_deployment):
+def test_amounts_are_of_the_horizon(borrow_deployment):
     """A purchase before the as-of date, or after the horizon, does not matter. Of
     several currencies it is US dollars; what a purchase lacks counts as nothing."""
     as_of = TRAINED
@@ -255,7 +255,7 @@ class TestAgain:
         assert "cannot be compared" in logged
 
 
-def test_two_at_once_give_two_versions_and_one_champion(place, monkeypatch):
+def test_two_trainings_at_once_give_one_champion(place, monkeypatch):
     """Each claims a version; the slower is compared with the quicker, and its row and
     answer say how that ended. Each promotion is a message to whoever listens."""
     place = place.with_settings(PROPENSITY_TOPIC_PREFIX=place.name)

@@ -160,7 +160,7 @@ class TestPage:
 
     @pytest.mark.installs
     @pytest.mark.timeout(600)
-    def test_the_page_needs_what_it_installs_and_nothing_else(self, deployed, tmp_path):
+    def test_the_page_needs_only_what_it_installs(self, deployed, tmp_path):
         """In a fresh environment, of the packages that the page names, in the versions
         of requirements.txt: others might read no pickle."""
         pinned = (ROOT / "requirements.txt").read_text("utf-8").splitlines()

@@ -41,9 +41,7 @@ SCORES = (
 )
 
 
-def test_no_personal_field_is_stored_or_logged_and_a_user_can_be_forgotten(
-    emulators, capfd
-):
+def test_a_player_is_named_nowhere(emulators, capfd):
     """In no table, where it is accepted or refused, and in no object. The search would
     find: the user's id is in tables and exports, until the user is forgotten."""
     now = datetime.now(UTC)
@@ -94,9 +92,7 @@ def test_no_personal_field_is_stored_or_logged_and_a_user_can_be_forgotten(
 
 
 @pytest.mark.long
-def test_a_shop_names_nobody_outside_its_tables_and_forgets_in_all_of_them(
-    champion_place, capsys, tmp_path
-):
+def test_a_shop_names_nobody_outside_its_tables(champion_place, capsys, tmp_path):
     """00, 01 and 03 name no user in a log, an answer or an object."""
     user = "user.004"
     audiences = tmp_path / "ga4_purchase" / "audiences"

@@ -85,7 +85,7 @@ def test_dates_to_evaluate_lie_a_horizon_or_a_week_apart(played, horizon, newest
         assert (other - one).days >= min(horizon, 7)
 
 
-def test_a_quarter_has_sums_deciles_and_a_rank_of_revenue(played):
+def test_a_quarter_has_its_revenue(played):
     """The best by expected value are those who bought, in another order."""
     row = played[1][1]["weeks"][0]
     paid = sum(10.0 + n % 5 for n in range(BUYERS))
@@ -108,7 +108,7 @@ def test_sums_far_off_raise_a_drift_warning(played):
     assert "times what they paid" in alarms["value"]["message"]
 
 
-def test_the_report_of_a_quarter_calls_it_so_and_shows_its_revenue(played):
+def test_the_report_of_a_quarter_shows_its_revenue(played):
     place, answers = played
     page = place.page(answers[1]["reports"][0])
 

@@ -179,7 +179,7 @@ class TestAnswers:
             (lambda item: {"instances": [item]}, "instances[0]."),
         ],
     )
-    def test_an_identity_and_a_moment(self, score, nested, prefix):
+    def test_an_identity_beside_or_among_features(self, score, nested, prefix):
         """Beside the features or among them, where a wrong identity is named."""
         moment = {"ingest_ts": (time.time() - 2) * 1e3}
         answer = scored(score, nested(FEATURES | moment | {"transaction_id": 17}))

@@ -87,7 +87,7 @@ def test_no_partition_from_the_last_date_on_is_read():
     assert sql.count("`crm-project.crm.loyalty`") == 1
 
 
-def test_runs_train_on_a_source_and_publish(place, load):
+def test_a_source_is_trained_on(place, load):
     """As on any other feature: it is in the model's card."""
     users = [f"user.{number:03}" for number in range(160)]
     long_ago = midnight(TRAINED) - 100 * DAY

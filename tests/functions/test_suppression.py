@@ -139,9 +139,7 @@ class TestScheduledRuns:
         place.suppress(self.USER)
         return place
 
-    def test_scheduled_runs_leave_the_user_out_of_training_and_predictions(
-        self, shop_place, capfd
-    ):
+    def test_scheduled_runs_leave_a_user_out(self, shop_place, capfd):
         """159 of 160 users are trained on and scored; the log and the version's pages
         name none of them."""
         trained = shop_place.run("model_training", TRAINED)

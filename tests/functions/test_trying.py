@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_file_or_a_table_is_tried_in_five_lines_and_a_report(folder, place, capsys):
+def test_a_file_is_tried_in_five_lines(folder, place, capsys):
     """What it is read from changes nothing. As JSON it has what a program may want."""
     table = f"{place.warehouse.client.project}.{place.dataset}.churn"
     rows = json.loads(customers().to_json(orient="records", date_format="iso"))
@@ -64,9 +64,7 @@ def test_a_file_or_a_table_is_tried_in_five_lines_and_a_report(folder, place, ca
 
 
 @pytest.mark.parametrize(("rows", "status"), [(1_200, 0), (1_000_001, 1)])
-def test_a_table_is_read_where_it_is_and_within_bounds(
-    folder, place, capsys, rows, status
-):
+def test_a_table_is_tried_within_bounds(folder, place, capsys, rows, status):
     """As BigQuery does, the proxy knows a table in its own location alone. Defect: no
     table of Europe was found, and one of terabytes was read into memory."""
     client = place.warehouse.client
@@ -137,9 +135,7 @@ def test_what_cannot_be_tried_is_said_in_a_line(folder, capsys, arguments, messa
     assert not [*folder.glob("*.html")]
 
 
-def test_a_use_case_is_tried_and_nothing_of_the_deployment_changes(
-    folder, champion_place, capsys
-):
+def test_a_trial_changes_nothing(folder, champion_place, capsys):
     """Not even a lease or a report is left in the bucket."""
     place = champion_place
     artifacts = champion_place.registry.artifacts

@@ -125,7 +125,7 @@ def check(site: Deployment, sent: Mapping[str, Delivery]) -> None:
 
 
 @pytest.mark.long
-def test_a_process_killed_at_any_time_loses_and_doubles_nothing(site, tmp_path):
+def test_a_killed_process_loses_nothing(site, tmp_path):
     """
     Ended by SIGKILL in the middle of its work, and started again, several times.
 

@@ -150,9 +150,7 @@ class TestForms:
         assert users_in(stored.data) == [KEPT]
         assert not {ALONE, DELETED} & {one.name for one in every}
 
-    def test_a_file_loses_the_user_whatever_the_type_and_depth_of_its_ids(
-        self, forgotten
-    ):
+    def test_a_file_loses_the_user_at_any_depth(self, forgotten):
         for name, rows in of_all_types().items():
             data = forgotten[0].read(name)
             left = pq.read_table(io.BytesIO(data)).to_pylist()

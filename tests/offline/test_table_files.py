@@ -43,7 +43,7 @@ def zipped(content: bytes, *others: str) -> bytes:
 @pytest.mark.parametrize(
     "pack", [bytes, gzip.compress, bz2.compress, zstandard.compress, zipped]
 )
-def test_csv_is_read_however_it_is_packed_and_named(read, pack):
+def test_csv_may_be_packed(read, pack):
     """Texts are as they are written; Windows marks the first line."""
     expected = [{"id": "007", "amount": "1.5"}]
     marked = b"\xef\xbb\xbf" + CSV.replace(b"\n", b"\r\n")
@@ -130,9 +130,7 @@ def test_a_file_that_is_cut_off_or_not_there_is_refused(read, tmp_path):
 )
 @example(["NA", "null", "NaN", "NULL", "n/a", "#N/A", "None", "", " "], "\n", False)
 @example(["007", "1e5", "true", "2026-01-05", "1.0", "first\nsecond", '"'], "\n", True)
-def test_texts_of_csv_are_as_they_are_written_and_empty_alone_is_null(
-    tmp_path_factory, texts, end, is_marked
-):
+def test_texts_of_csv_are_as_they_are_written(tmp_path_factory, texts, end, is_marked):
     """Whatever they look like, and whatever an editor puts around the rows."""
     lines = ['"{}",x'.format(text.replace('"', '""')) for text in texts]
     content = end.join([f"{end}id,amount", *lines, "", "  ", ""])
@@ -199,7 +197,7 @@ def test_texts_are_read_by_the_declared_type_alone(read, kind, text, value):
         ("TIMESTAMP", "05.01.2026"),
     ],
 )
-def test_a_text_that_is_none_of_the_type_is_named_with_row_and_column(read, kind, text):
+def test_a_text_of_another_type_is_named(read, kind, text):
     """Rows are counted from 1, without the header."""
     table = read(f"id,amount\na,\nb,{text}\n".encode())
 

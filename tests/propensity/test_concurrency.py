@@ -108,7 +108,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(1, 3), st.integers(5, 30))
-def test_groups_write_everything_once_and_answer_the_truth(steps, writers, waiting):
+def test_groups_write_everything_once(steps, writers, waiting):
     """
     Items are begun once, in order, in groups within their bounds, and nobody waits in
     the end. Who is answered was written; who is refused was not begun.
@@ -198,7 +198,7 @@ class TestRefreshed:
         async with asyncio.timeout(5):
             assert [await source.value.current() for _ in range(2)] == [1, 2]
 
-    async def test_a_value_pauses_after_a_failure_and_is_then_read_again(self):
+    async def test_a_value_is_read_again_after_a_failure(self):
         """Within the grace the old value serves on."""
         source = Source()
         await source.value.current()

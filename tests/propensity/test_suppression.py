@@ -129,7 +129,7 @@ class TestRead:
         assert suppression.read(deployment.warehouse) == NOBODY
 
 
-async def test_the_list_is_followed_within_its_time_and_used_for_five_times_it():
+async def test_the_list_is_used_for_five_times_its_time():
     """Then an instance that cannot read it stops answering."""
     clock = ManualClock()
     lists = [NOBODY, listed("ana")]

@@ -147,7 +147,7 @@ def look_up(stack: Stack, use_case: str) -> date:
 
 
 @pytest.mark.long
-def test_a_deployment_lives_through_releases_a_lost_week_and_another_use_case(tmp_path):
+def test_a_deployment_lives_through_twenty_days(tmp_path):
     """Whichever release serves, what was published stays, and the clock goes on."""
     place = Rehearsal(tmp_path)
     older = release(tmp_path / "older")

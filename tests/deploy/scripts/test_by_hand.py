@@ -80,7 +80,7 @@ def test_every_resource_finds_a_role_of_the_deployer(cloud):
             assert NEEDS[start] in given, kind
 
 
-def test_roles_are_given_to_whoever_is_named_and_to_nobody_else(cloud):
+def test_roles_are_given_to_the_named_account_alone(cloud):
     cloud.settings = SETTINGS
     done = cloud.run("deploy/roles.sh", ANA)
 
@@ -111,7 +111,7 @@ def deployed(cloud) -> Cloud:
 
 
 @pytest.mark.parametrize(("line", "status"), [(DONE, 0), (SHIFT, 1)])
-def test_a_request_by_hand_is_sent_once_and_leaves_no_schedule(deployed, line, status):
+def test_a_request_by_hand_is_sent_once(deployed, line, status):
     """By a schedule of its own with that very body; the function's line is shown."""
     deployed.rules.insert(0, ("gcloud logging read", line, 0))
     result = deployed.run("deploy/call.sh", "predictions", REQUEST)

@@ -98,7 +98,7 @@ class TestDryRun:
 
 
 class TestTeardown:
-    def test_the_teardown_asks_and_does_nothing_unless_answered(self, cloud):
+    def test_the_teardown_asks_first(self, cloud):
         result = cloud.run("deploy/teardown.sh", stdin="yes\n")
 
         assert (result.returncode, cloud.changes()) == (1, [])
@@ -130,11 +130,16 @@ class TestTeardown:
         assert done == ["state", "plan", "apply", "output", "destroy"]
 
 
-def test_help_is_of_the_script_and_what_is_unknown_is_refused(cloud):
+def test_help_is_of_the_script(cloud):
     result = cloud.run("02-GetProba/deploy.sh", "--help")
-    refused = cloud.run("02-GetProba/deploy.sh", "--dryrun")
 
     assert result.stdout.startswith("Deploy the lookup of 02-GetProba;")
+    assert cloud.calls() == []
+
+
+def test_an_unknown_option_is_refused(cloud):
+    refused = cloud.run("02-GetProba/deploy.sh", "--dryrun")
+
     assert refused.returncode == 2
     assert "unknown option --dryrun" in refused.stderr
     assert cloud.calls() == []

@@ -120,9 +120,7 @@ class TestSetup:
 
         assert places == sorted(places)
 
-    def test_the_set_up_removes_what_no_function_and_no_use_case_has_any_more(
-        self, done
-    ):
+    def test_the_set_up_removes_old_schedules(self, done):
         """Schedules, services and jobs, and none that are called likewise, nor the
         schedule of a request that is under way. Defect: that of a request whose script
         was killed stayed, and was called again in a leap year."""
@@ -199,15 +197,13 @@ class TestSetup:
         assert "terraform -chdir=deploy/terraform apply" in result.stdout
         assert cloud.calls() == ["gcloud auth print-access-token"]
 
-    def test_the_set_up_plans_both_roots_in_a_dry_run_and_changes_nothing(self, cloud):
+    def test_the_set_up_only_plans_in_a_dry_run(self, cloud):
         """Though told --yes."""
         assert cloud.run("deploy/setup.sh", "--dry-run", "--yes").returncode == 0
         assert (cloud.count(" plan "), cloud.changes()) == (2, [])
 
     @pytest.mark.parametrize("refused", REFUSED)
-    def test_the_set_up_and_the_teardown_end_where_a_call_is_refused(
-        self, cloud, refused
-    ):
+    def test_a_script_ends_where_a_call_is_refused(self, cloud, refused):
         """The last line says why; none for ``applied``: nothing at all was changed."""
         command, part, answer, status, told, applied = REFUSED[refused]
         cloud.rules.insert(0, (part, answer, 1))
@@ -280,7 +276,7 @@ class TestAfterASetup:
         assert result.returncode == 1
         assert set_up.count("run deploy") == 1
 
-    def test_functions_are_built_one_by_one_and_failures_named(self, cloud):
+    def test_functions_are_built_one_by_one(self, cloud):
         """gcloud's database takes one call at a time. The others are deployed; nothing
         is scheduled then."""
         refusal = ("run deploy propensity-get-proba", "quota exceeded", 1)
@@ -338,7 +334,7 @@ class TestOutputs:
         assert f"{cloud.outputs} is missing" in line
         assert "Run deploy/setup.sh first" in line
 
-    def test_a_dry_run_is_of_the_settings_and_not_of_the_last_set_up(self, set_up):
+    def test_a_dry_run_follows_the_settings(self, set_up):
         set_up.settings["DEPLOY_FUNCTIONS"] = "get_proba predictions"
         set_up.settings["DEPLOY_USE_CASES"] = "ga4_purchase first_day_churn"
         printed = set_up.run("01-Predictions/scheduler.sh", "--dry-run").stdout

@@ -47,7 +47,7 @@ def whole(deployment):
 
 
 class TestPages:
-    def test_pages_lead_to_nothing_outside_and_to_no_dead_end(self, whole):
+    def test_pages_lead_to_no_dead_end(self, whole):
         """Every link is one of these pages, and its anchor is there."""
         anchors = {name: attributes(page, "id") for name, page in whole.items()}
         assert {*whole} == {*(file for _, file in PAGES), SHOP, FRAUD}
@@ -57,7 +57,7 @@ class TestPages:
                 assert (file or name) in whole, link
                 assert not anchor or anchor in anchors[file or name], link
 
-    def test_pages_have_no_script_and_load_nothing(self, whole):
+    def test_pages_load_nothing(self, whole):
         """So that they work from a file, and tell nobody who reads them."""
         for page in whole.values():
             tags = parse(page).tags
@@ -141,9 +141,7 @@ class TestPages:
             assert not NONE.search(words(pages({"evaluations": rows})[SHOP]))
 
     @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x>'])
-    def test_pages_take_texts_from_data_for_words_and_nothing_else(
-        self, deployment, name
-    ):
+    def test_pages_take_texts_for_words(self, deployment, name):
         """The tags of the pages are those of an ordinary text."""
 
         def tags(word: str) -> list[list[str]]:
@@ -239,9 +237,7 @@ class TestActions:
         alarm = one(deployment, "drift", is_alarm=True, as_of=DAY - WEEK)
         assert self.texts(evaluations=[week], drift=[calm, alarm]) == []
 
-    def test_an_action_is_to_look_at_the_largest_alarm_and_counts_all(
-        self, deployment, week
-    ):
+    def test_an_action_counts_all_alarms(self, deployment, week):
         """Forty broken features are not forty lines."""
         alarm = one(
             deployment, "drift", is_alarm=True, message="revenue is 0 for all users"

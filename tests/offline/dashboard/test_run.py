@@ -62,7 +62,7 @@ class TestStatements:
             USE_CASE,
         }
 
-    def test_statements_count_letters_and_members_once(self, deployment):
+    def test_statements_count_members_once(self, deployment):
         """A redelivery repeats its id; of a delivery the newest status counts, of a
         repeated publication the newest."""
         (score,) = [row for row in given(deployment, "drift") if row["kind"] == "score"]
@@ -124,7 +124,7 @@ class TestCommand:
         for file in folder.iterdir():
             assert SOMEBODY not in file.read_text(), file.name
 
-    def test_a_damaged_pointer_is_named_and_hides_no_other_use_case(
+    def test_a_damaged_pointer_hides_no_other_use_case(
         self, deployment, known, tmp_path
     ):
         pointer = f"models/{CARDS}/champion.json"
@@ -138,7 +138,7 @@ class TestCommand:
         assert (tmp_path / SHOP).is_file()
         assert "champion.json" in (tmp_path / f"use-case-{CARDS}.html").read_text()
 
-    def test_a_wrong_folder_of_a_use_case_is_named_and_hides_no_other_one(
+    def test_a_wrong_folder_hides_no_other_use_case(
         self, deployment, known, tmp_path, monkeypatch, capsys
     ):
         load = usecases.load
@@ -185,7 +185,7 @@ class TestCommand:
         assert copy.read_text() == f"{cases.FIRST}<p>a week"
         assert f'href="{copy.name}"' in (tmp_path / SHOP).read_text()
 
-    def test_the_dashboard_says_what_a_dry_run_would_read_and_write(
+    def test_the_dashboard_says_what_a_dry_run_would_do(
         self, deployment, tmp_path, capsys
     ):
         """And does neither."""

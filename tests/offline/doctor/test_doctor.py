@@ -261,9 +261,7 @@ class TestCommand:
         assert f"predictions of {STREAMED} is overdue" in printed
         assert f"{pointer} is damaged" in printed
 
-    def test_the_doctor_names_a_wrong_folder_and_examines_the_others(
-        self, healthy, capsys, tmp_path
-    ):
+    def test_the_doctor_names_a_wrong_folder(self, healthy, capsys, tmp_path):
         """Defect: it ended with the fault of the folder, and examined nothing."""
         with own_use_cases.in_folder(tmp_path / "own") as folder:
             (folder / "broken").mkdir()
@@ -312,19 +310,20 @@ class TestCommand:
         assert "PROPENSITY_GA4_DATASET is not set, and ga4_pur" in needed
 
 
-def test_an_export_without_a_day_and_a_champion_not_warm_are_named(
-    healthy, monkeypatch
-):
-    """The dataset is another one; the model has seen too little."""
-    monkeypatch.setattr(
-        checks, "loaded", lambda *_, **__: SimpleNamespace(is_warm=False)
-    )
+def test_an_export_without_a_day_is_named(healthy):
+    """The dataset is another one."""
     dataset = healthy.settings.dataset
     settings = replace(healthy.settings, ga4_dataset=dataset)
 
     assert found(healthy, "export", settings=settings) == [
         f"{dataset} has no daily table, such as events_20260301"
     ]
+
+
+def test_a_live_version_that_is_not_warm_is_named(healthy, monkeypatch):
+    cold = SimpleNamespace(is_warm=False)
+    monkeypatch.setattr(checks, "loaded", lambda *_, **__: cold)
+
     assert found(healthy, "champions") == [
         f"{STREAMED}: the live version has not seen enough events to score"
     ]

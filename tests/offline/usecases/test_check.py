@@ -144,9 +144,7 @@ class TestCheck:
              "features.sql does not return the column city; add it"),
         ],
     )  # fmt: skip
-    def test_a_check_names_a_mistake_by_file_and_entry_or_line(
-        self, edit, checked, mistake
-    ):
+    def test_a_check_names_the_line_of_a_mistake(self, edit, checked, mistake):
         """Before anything is run."""
         file, old, new_, words = mistake
         line = edit(file, old, new_)
@@ -215,7 +213,7 @@ class TestModel:
 class TestLeaks:
     """Features as of a day are those of the events before it."""
 
-    def test_leaks_of_features_labels_and_amounts_are_found(self, folder, edit, leaks):
+    def test_leaks_are_found(self, folder, edit, leaks):
         """Whatever the window of a statement is, an event at or after the day shows; an
         event after the horizon is no outcome."""
         time = "          event_time,\n"
@@ -245,16 +243,18 @@ class TestLeaks:
 
         assert "converter_amounts.sql and labels.sql differ" in problem
 
-    def test_a_leak_blames_no_other_feature_and_rows_of_a_user_twice_are_named(
-        self, edit, leaks
-    ):
+    def test_a_leak_blames_no_other_feature(self, edit, leaks):
         edit(
             "features.sql",
             "COUNT(*) AS active_days",
             "(SELECT COUNT(*) FROM user_days) AS active_days",
         )
-        edit("labels.sql", "SELECT DISTINCT", "SELECT")
-        feature, labels = leaks()
+        [feature] = leaks()
 
         assert feature.startswith(f"{NAME}/features.sql: active_days reads")
+
+    def test_a_user_of_several_rows_is_named(self, edit, leaks):
+        edit("labels.sql", "SELECT DISTINCT", "SELECT")
+        [labels] = leaks()
+
         assert "labels.sql returns several rows for a user and date" in labels

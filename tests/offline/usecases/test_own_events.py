@@ -55,9 +55,7 @@ def load(sandbox, *events):
     ],
     indirect=True,
 )
-def test_what_is_written_for_a_table_of_events_is_right_and_leaks_nothing(
-    folder, checked
-):
+def test_a_new_use_case_leaks_nothing(folder, checked):
     report = checked()
 
     assert (report.problems, report.skipped) == ([], "")
@@ -76,7 +74,7 @@ def test_a_statement_that_reads_the_table_itself_is_found_to_leak(folder, edit, 
     assert "events reads events from the prediction date on" in problem
 
 
-def test_features_end_and_labels_begin_at_midnight_of_each_date(folder, sandbox):
+def test_features_end_where_labels_begin(folder, sandbox):
     """Many dates at once give the rows that each has alone."""
     load(
         sandbox,
@@ -130,7 +128,7 @@ def test_a_user_who_stays_away_in_the_horizon_has_churned(folder, sandbox, churn
 @pytest.mark.parametrize(
     "folder", [{"events": replace(SHOP, table="shop.typed")}], indirect=True
 )
-def test_days_as_times_and_numbers_as_ids_are_read(folder, sandbox):
+def test_days_may_be_times(folder, sandbox):
     """An event of a day is known when the day is over."""
     sandbox.warehouse.client.query(
         "CREATE OR REPLACE TABLE `shop.typed` AS SELECT 12 AS customer, "

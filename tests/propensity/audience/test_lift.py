@@ -163,9 +163,7 @@ def test_sample_ratio_is_the_chi_square_test():
         ((0.01, 0.03), {"is_sound": False}, "sample_ratio"),
     ],
 )
-def test_a_verdict_needs_final_outcomes_enough_of_them_and_an_interval(
-    ends, known, expected
-):
+def test_a_verdict_needs_final_outcomes(ends, known, expected):
     difference = Difference(sum(ends) / 2, low=ends[0], high=ends[1])
     options = {"conversions": 50, "is_sound": True, "is_final": True} | known
 

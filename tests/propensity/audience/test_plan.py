@@ -137,7 +137,7 @@ def ranked(value=(40.0, 10.0, 30.0, 0.0)):
     )
 
 
-def test_deciles_have_the_best_users_first_and_leave_nobody_out():
+def test_deciles_have_the_best_users_first():
     rows = ranked().deciles(cost=0.5, margin=0.4)
     sums = {
         name: sum(getattr(row, name) for row in rows)

@@ -35,7 +35,7 @@ def test_a_text_without_a_brace_is_sent_as_it_stands(text):
     assert filled(text, {}) == text
 
 
-def test_a_text_has_what_is_made_here_and_secrets():
+def test_a_text_is_filled_with_values():
     text = "${TOKEN}/{audience}/{as_of}/{{ id }}"
 
     assert filled(text, VALUES) == "a secret {as_of}/a audience/a as_of/{ id }"

@@ -66,7 +66,7 @@ def test_payload_that_is_not_base64_is_kept_with_the_reason(data):
 
 
 @pytest.mark.parametrize("size", [7, 8, 9, 10, 1_000])
-def test_payload_that_is_too_large_is_dropped_and_its_size_is_known(size):
+def test_payload_that_is_too_large_is_dropped(size):
     """To keep it while it waits would take memory, and it can never be an event. The
     largest message of Pub/Sub, of 10 MB, is read."""
     pushed = {**SENT, "data": base64.b64encode(b"x" * size).decode()}
@@ -94,7 +94,7 @@ def test_payload_that_is_too_large_is_dropped_and_its_size_is_known(size):
     ],
     ids=lambda one: str(one[:40]),
 )
-def test_any_other_body_is_the_callers_mistake_and_the_field_is_named(sent, field):
+def test_any_other_body_is_the_callers_mistake(sent, field):
     with pytest.raises(RequestError) as caught:
         messages.message(sent)
 
@@ -200,7 +200,7 @@ def test_the_field_of_a_dead_letter_can_be_shown_in_a_terminal():
 
 
 class TestDeadLetters:
-    def test_dead_letters_hold_what_came_and_why(self):
+    def test_dead_letters_hold_what_came(self):
         messages = [
             message(bet(), "m1"),
             message(

@@ -121,7 +121,7 @@ def fates(messages: Sequence[Message], **how: Any) -> list[Any]:
 
 
 @given(BATCHES)
-def test_groups_are_the_sum_of_their_messages_and_lose_nothing(messages):
+def test_groups_are_the_sum_of_their_messages(messages):
     """No message, however broken, changes what becomes of another."""
     assert fates(messages) == [fates([one])[0] for one in messages]
 
@@ -197,7 +197,7 @@ class TestRows:
         assert json.loads(own["attributes"]) == {"machine": "m7", "odds": -1.25}
 
     @pytest.mark.parametrize("event", [registration(label=1), spin(churned=1)])
-    def test_rows_have_the_label_in_its_column_and_nowhere_else(self, event):
+    def test_rows_have_the_label_in_its_column_alone(self, event):
         field = "label" if "label" in event else "churned"
         labelled, other = (
             row(one, catalogue=BOTH) for one in (event, {**event, field: None})
@@ -222,7 +222,7 @@ def card(event: dict[str, Any] | bytes) -> dict[str, Any]:
 
 
 class TestCards:
-    def test_cards_need_no_type_use_case_user_and_event_id(self):
+    def test_cards_need_no_identity(self):
         stored = card(transaction())
 
         assert (stored["use_case"], stored["event_type"]) == (
@@ -238,7 +238,7 @@ class TestCards:
         nulls = dict.fromkeys(("event_type", "use_case", "user_id", "event_id"))
         assert card(transaction(**nulls)) == stored
 
-    def test_cards_are_published_as_they_were_written_with_who_and_what_they_are(self):
+    def test_cards_are_published_as_they_were_written(self):
         data = written(transaction(), V1="1.10", V2='"1e2"')
         [enriched] = published(accept(message(data), catalogue=DEPLOYED))
 
@@ -266,7 +266,7 @@ class TestCards:
             ({**transaction(), **truth()}, "event_type"),
         ],
     )
-    def test_cards_that_lack_a_field_are_refused_and_it_is_named(self, event, field):
+    def test_cards_that_lack_a_field_are_refused(self, event, field):
         assert refusal(event, catalogue=DEPLOYED) == ("missing_field", field)
 
     @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ class TestCards:
         plain = row(truth(), catalogue=DEPLOYED)
         assert row(truth(Amount=5, V1=1), catalogue=DEPLOYED) == plain
 
-    def test_truths_are_rows_of_their_own_table_and_are_not_published(self):
+    def test_truths_have_a_table_of_their_own(self):
         accepted = accept(message(truth(), "m7"), catalogue=DEPLOYED)
 
         [stored] = truths(accepted).to_pylist()
@@ -323,7 +323,7 @@ class TestEnriched:
 
         assert published(accept(message(data))) == [data]
 
-    def test_an_enriched_event_has_the_identity_and_what_was_found_out(self):
+    def test_an_enriched_event_has_what_was_found_out(self):
         """All fields that were sent stay as they were written."""
         sent = written(registration(event_id=...), note="[1.10, 1e400, 1E2, -0.0]")
         [enriched] = published(accept(message(sent, "m1"), postcodes=POSTCODES))
@@ -341,7 +341,7 @@ class TestEnriched:
         assert rows(accepted)["socioeconomic_idx"].to_pylist() == [2.5]
         assert json.loads(published(accepted)[0])["socioeconomic_idx"] == 2.5
 
-    def test_an_enriched_event_replaces_fields_of_the_object_and_no_others(self):
+    def test_an_enriched_event_keeps_nested_fields(self):
         data = b'{"\\u0061ge":5,"x":1.10,"z":{"age":-0.0}} \n'
 
         enriched = with_fields(data, {"age": 7})

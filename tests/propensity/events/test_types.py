@@ -170,7 +170,7 @@ class TestIds:
         assert (place, refused.reason, refused.field) == (0, "bad_value", field)
         assert len(accepted.events) == 2
 
-    def test_ids_of_messages_and_attributes_have_the_same_rule(self):
+    def test_ids_have_one_rule(self):
         bare = bet(event_id=...)
         accepted = accept(
             message(bare, "m1", event_id="a\tb"),

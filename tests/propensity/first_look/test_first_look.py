@@ -255,7 +255,7 @@ def test_a_date_that_stands_for_never_is_a_gap():
     ],
     ids=str,
 )
-def test_one_odd_value_is_refused_and_never_changes_what_a_column_is(values, problem):
+def test_an_odd_value_never_changes_a_column(values, problem):
     """Defect: dates with one other text were names."""
     with pytest.raises(SchemaError) as caught:
         feature(pd.Series(values, dtype="object"))
@@ -301,9 +301,7 @@ def test_numbers_of_rows_are_no_feature_in_any_order(values):
     ],
     ids=str,
 )
-def test_a_label_has_one_reading_with_an_outcome_and_without(
-    values, outcome, label, positive
-):
+def test_a_label_has_one_reading(values, outcome, label, positive):
     """Neither case nor decimals count, and words for gaps are not known. Defect: with
     an outcome they were zeros."""
     known, shown = columns.label_of(pd.Series(values, dtype=object), outcome)
@@ -368,7 +366,7 @@ def test_rows_without_a_user_that_repeat_are_on_one_side():
     ],
     ids=str,
 )
-def test_a_wrong_value_is_refused_with_its_column_and_row(column, row, value, problem):
+def test_a_wrong_value_is_refused_with_its_row(column, row, value, problem):
     """In one line, with what to do."""
     frame = customers()
     frame[column] = frame[column].astype(object)
@@ -462,7 +460,7 @@ def test_columns_that_know_the_outcome_are_named_as_likely_leaks():
     assert "LIKELY LEAK: status alone ranks at ROC AUC 1.000" in look.page()
 
 
-def test_columns_can_be_left_out_and_numbers_be_names():
+def test_columns_can_be_left_out():
     look = try_table(
         leaky(),
         **NAMES,

@@ -69,7 +69,7 @@ def test_an_alert_is_what_is_worth_its_review():
 
 
 @pytest.mark.parametrize("price", [1.0, 5.0, 20.0])
-def test_alerts_by_probability_and_amount_save_more_than_any_threshold(price):
+def test_alerts_by_amount_save_more_than_any_threshold(price):
     """Of probabilities that are true, and amounts as skewed as those of cards."""
     random = np.random.default_rng(4)
     rows = 40_000

@@ -31,7 +31,7 @@ def test_a_dataset_refuses_other_features(text):
 
 
 class TestSplit:
-    def test_the_split_is_by_time_and_of_what_is_known(self):
+    def test_the_split_is_by_time(self):
         """The newest fifth of the known is held out, a quarter of the rest chosen on;
         no row is in two parts, and what is newer than all truths changes nothing. Rows
         may come in any order."""

@@ -85,7 +85,7 @@ class TestCreate:
             narrow.create("elsewhere.json", b"mine")
 
 
-def test_files_are_uploaded_once_and_downloaded(artifacts, tmp_path):
+def test_files_are_uploaded_once(artifacts, tmp_path):
     """Of any size, also in several pieces."""
     path = tmp_path / "file"
     copy = tmp_path / "copy"

@@ -32,7 +32,7 @@ def refused_for(reason: str) -> api.Forbidden:
 
 
 class TestRights:
-    def test_rights_are_named_with_the_resource_and_what_to_do(self):
+    def test_rights_are_named_with_the_resource(self):
         error = error_of(
             api.PermissionDenied("User not authorized to perform this action."),
             GOOGLE,

@@ -56,7 +56,7 @@ def test_an_error_of_the_request_is_answered_in_full(error, headers, callers):
         RuntimeError(INSIDE),
     ],
 )
-def test_an_error_behind_the_function_is_for_operators_and_the_log(error):
+def test_the_public_reads_no_error_of_operators(error):
     """The public reads neither message nor field nor detail. The log has the message,
     but for that of an error that nobody foresaw, which may name a user."""
     failure = failure_of(error, Callers.PUBLIC)

@@ -50,7 +50,7 @@ class TestStatements:
             query_parameter("p", value)
 
     @pytest.mark.parametrize("count", [5, 300_000])
-    def test_statements_answer_rows_batches_and_tables_alike(self, warehouse, count):
+    def test_statements_answer_all_rows(self, warehouse, count):
         """Few come with the answer, many through the Storage API: all of them."""
         sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, @most)) AS n"
         table = warehouse.table(sql, {"most": count})

@@ -94,15 +94,17 @@ class TestModel:
         assert np.array_equal(once.holdout.probability, again.holdout.probability)
 
 
-def test_a_fit_holds_out_the_newest_and_more_where_conversions_are_few():
-    """The newest week, which nothing else has seen; with too few conversions up to
-    a quarter of the weeks. A budget in users is for each week."""
+def test_a_fit_holds_out_the_newest_week():
+    assert trained().holdout.metrics.users == 500
+
+
+def test_a_fit_holds_out_more_where_conversions_are_few():
+    """Up to a quarter of the weeks. A budget in users is for each week."""
     columns = drawn(12, 200, seed=3)
     settings = {"minimum_conversions": 15, "budget": "10"}
     rare = train(table(columns, propensity(columns) / 4), settings=settings)
     weeks = len(rare.parts.split.holdout)
 
-    assert trained().holdout.metrics.users == 500
     assert 1 < weeks <= 3
     assert rare.holdout.metrics.users_at_budget == 10 * weeks
 
@@ -178,7 +180,7 @@ class TestCandidates:
         assert odd.score.mean() > even.score.mean() + 0.2
 
 
-def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
+def test_a_sample_proves_no_more_than_its_rows():
     """Rows of label 0 that were left out are stood for by weights: the mean probability
     of all users is their base rate, to a tenth; intervals are as wide as of the rows
     there are."""
@@ -337,9 +339,7 @@ class TestPreprocessor:
         ],
         ids=["other", "unseen", "text", "unknown", "nothing"],
     )
-    def test_a_preprocessor_is_refused_at_the_upload_and_not_by_the_next_training(
-        self, wrong, message
-    ):
+    def test_a_preprocessor_is_refused_at_the_upload(self, wrong, message):
         with pytest.raises(SchemaError, match=message):
             check_preprocessor(wrong, SHOP)
 

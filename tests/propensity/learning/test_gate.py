@@ -104,7 +104,7 @@ def refused(drawn: Users, seed: int) -> bool:
 
 
 class TestFirst:
-    def test_the_first_version_goes_live_if_it_beats_chance_and_the_baseline(self):
+    def test_the_first_version_beats_the_baseline(self):
         """Not if labels are such that no feature tells, nor if it is far beyond chance
         and no better than the one rule: nothing goes live, and the reason says so."""
         columns = drawn(6, 400, seed=100)

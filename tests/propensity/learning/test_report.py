@@ -154,7 +154,7 @@ class TestVersion:
 
 
 class TestWeek:
-    def test_a_week_says_whether_the_odds_were_right_and_if_nothing_ranks(self):
+    def test_a_week_says_whether_the_odds_were_right(self):
         one = row(outcome="one_class", roc_auc=None, pr_auc=None, lift=())
 
         usual = words(page())

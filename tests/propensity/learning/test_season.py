@@ -165,9 +165,13 @@ class TestFollowing:
             weeks = [week(ago, far, error=0.01) for ago in (1, 2, 3)]
             assert shift(*weeks) == np.sign(far)
 
-    def test_the_shift_counts_every_day_of_outcomes_once_and_the_newest_weeks_alone(
-        self,
-    ):
+    def test_the_shift_is_of_the_newest_weeks_alone(self):
+        recent = [week(ago, 0.2) for ago in range(1, 14)]
+        older = [week(ago, -2.0) for ago in range(14, 30)]
+
+        assert shift(*older, *recent[::-1]) == shift(*recent)
+
+    def test_the_shift_counts_every_day_of_outcomes_once(self):
         """Evaluations on seven days of one week are not seven weeks; in any order."""
         newest = week(1, 0.3, error=0.2)
         before = week(2, 0.1, error=0.2)
@@ -175,11 +179,8 @@ class TestFollowing:
             replace(newest, week=newest.week - timedelta(days=days))
             for days in range(1, 7)
         ]
-        recent = [week(ago, 0.2) for ago in range(1, 14)]
-        older = [week(ago, -2.0) for ago in range(14, 30)]
 
         assert shift(before, *overlapping, newest) == shift(newest, before)
-        assert shift(*older, *recent[::-1]) == shift(*recent)
 
 
 def test_outcomes_of_a_quarter_have_no_season():

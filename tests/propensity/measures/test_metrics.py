@@ -108,15 +108,17 @@ class TestScores:
         assert (counted.precision is None) == (not positive.any())
         assert counted[:4] == pytest.approx((tp, tn, fp, fn), abs=0.5)
 
-    def test_scores_of_one_class_have_no_curve_and_no_area(self):
-        """And a certain mistake is no infinite loss."""
+    def test_a_certain_mistake_is_no_infinite_loss(self):
+        loss = metrics.log_loss(outcomes(np.array([0.0, 1.0]), np.array([1, 0])))
+
+        assert loss == pytest.approx(-np.log(1e-15), rel=1e-3)
+
+    def test_scores_of_one_class_have_no_curve(self):
         observed = outcomes(np.array([0.1, 0.2]), np.zeros(2))
         curves = metrics.curves(observed)
-        loss = metrics.log_loss(outcomes(np.array([0.0, 1.0]), np.array([1, 0])))
 
         assert (curves.roc, curves.pr) == ((), ())
         assert metrics.roc_auc(observed) is metrics.pr_auc(observed) is None
-        assert loss == pytest.approx(-np.log(1e-15), rel=1e-3)
 
     @given(scored())
     def test_scores_have_curves_from_nobody_to_everybody(self, rows):
@@ -244,7 +246,7 @@ class TestIntervals:
 
         assert 182 <= held <= 198
 
-    def test_intervals_count_users_and_neither_their_weight_nor_their_rows(self):
+    def test_intervals_count_users(self):
         """Eight rows of each user that are alike prove no more than one, and 25 users
         that a row stands for no more than the row. Fewer than twenty prove nothing, and
         a difference of three of each label is within Student's interval."""

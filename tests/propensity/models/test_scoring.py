@@ -314,7 +314,7 @@ class TestRefusal:
         assert "source" not in raised.value.message
 
 
-def test_a_frame_has_floats_and_strings_with_nan_for_null():
+def test_a_frame_has_nan_for_null():
     """As a person would write it down; decimals are rounded once, to the nearest."""
     decimals = [Decimal("0.1"), Decimal("19.99"), None]
     batch = pa.RecordBatch.from_pydict(

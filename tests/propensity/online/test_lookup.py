@@ -211,9 +211,7 @@ class TestIndexes:
     @pytest.mark.parametrize(
         "content", [None, b'{"newest": 3}', b"{", {"size": 10**20}, {"name": "gone"}]
     )
-    async def test_indexes_in_trouble_leave_lookups_to_the_table_and_heal(
-        self, artifacts, publish, content, capfd
-    ):
+    async def test_indexes_in_trouble_heal(self, artifacts, publish, content, capfd):
         """The table's answer, one warning, and after the next publication the index."""
         pointer = publish(ANA)
         if content is None:

@@ -20,7 +20,7 @@ def event(
     return Scored(event_id, user_id, time, {}, None)
 
 
-def test_the_log_has_one_row_for_a_use_case_event_and_version():
+def test_the_log_has_a_row_for_each_version():
     """Another of any is another. A transaction's is what it always was."""
     ids = {
         inference_id(replace(CARDS, name=name), event(event_id), version)
@@ -35,7 +35,7 @@ def test_the_log_has_one_row_for_a_use_case_event_and_version():
     )
 
 
-def test_the_row_of_a_scored_event_knows_no_user_and_no_day():
+def test_the_row_of_a_scored_event_knows_no_user():
     """A transaction's id is unique in its use case, whoever names whom and when: by the
     stream and by HTTP it is one inference."""
     events = [event(), event(user_id=None), event(user_id="v", time=datetime.now(UTC))]
@@ -43,7 +43,7 @@ def test_the_row_of_a_scored_event_knows_no_user_and_no_day():
     assert len({inference_id(CARDS, each, 1) for each in events}) == 1
 
 
-def test_the_row_of_a_user_s_event_knows_user_and_day():
+def test_the_row_of_a_user_s_event_knows_the_day():
     """An id names one event of one user on one day: others are others."""
     names = {
         inference_id(PLAYERS, event(user_id=user, time=NOON + days * timedelta(1)), 1)

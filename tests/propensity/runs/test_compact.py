@@ -103,7 +103,7 @@ def of(user: str, event_id: str, day: str, **fields: Any) -> dict[str, Any]:
 
 
 class TestSums:
-    def test_sums_come_to_the_same_before_and_after_they_are_counted(self, empty):
+    def test_sums_stay_when_they_are_counted(self, empty):
         """Of an event that is sent again with another amount counts what was received
         first; of two registrations at a moment the one whose text comes first, of
         others the first; and what was on its way when the last run began counts."""

@@ -122,7 +122,7 @@ def test_outcomes_say_nothing_of_the_season_where_a_day_never_came(missing, lack
     assert found == (lacked and pytest.approx(lacked, abs=0.01))
 
 
-def test_a_set_up_makes_tables_and_views_and_keeps_what_is_there(deployment):
+def test_a_set_up_keeps_what_is_there(deployment):
     """As they are declared; twice equals once, and tables with rows are left alone."""
     shop.load(deployment, [shop.event("u", AS_OF)])
     place = deployment

@@ -181,7 +181,7 @@ async def test_names_that_callers_make_up_leave_no_memory_behind():
     assert kept < 200_000, "half of the names"
 
 
-async def test_loaded_postcodes_are_there_within_the_hour_and_stay(capsys):
+async def test_loaded_postcodes_are_used_within_the_hour(capsys):
     """Where the table cannot be read the old one serves on. Events whose postcode is
     unknown are counted."""
     table: Any = pa.table({"postcode": [""], "socioeconomic_idx": [0.0]})[:0]

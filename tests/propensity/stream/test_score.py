@@ -92,7 +92,7 @@ async def test_a_group_that_comes_again_is_counted_once(capsys):
     assert row["is_warm"] is False
 
 
-async def test_events_while_no_model_is_live_are_counted_and_not_scored(capsys):
+async def test_events_without_a_live_model_are_counted(capsys):
     """Their events are acknowledged, and wait for nothing; none is scored or logged."""
     log = Log()
     consumer = stream_of(log)

@@ -298,7 +298,7 @@ def test_hours_are_read_whole_at_the_edges(empty, monkeypatch):
         )
 
 
-def test_a_registration_is_known_to_trainings_for_ever_and_to_scores_for_a_month(empty):
+def test_a_registration_is_known_to_scores_for_a_month(empty):
     """Who registers anew is no new player: it is compacted. A score reads the month of
     its event and the one before, not the days of all years."""
     place = empty

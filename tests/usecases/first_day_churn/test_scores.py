@@ -247,7 +247,7 @@ COLLECTED = Games(seed=5, users=1_600, maximum_events=40, churn_rate=0.5, end=MI
 POSSIBLE = 0.8
 
 
-def test_what_a_stream_collects_is_learned_predicted_and_evaluated(opened):
+def test_what_a_stream_collects_is_learned(opened):
     """00 trains a model that replaces the shipped one: its ranking is far above that of
     the number of bets, and near the best that is possible. 01 scores everyone whose
     first day has ended since the week before; a week of the past by the model of its

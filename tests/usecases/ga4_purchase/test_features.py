@@ -208,9 +208,7 @@ class TestLabels:
 
         assert {row["user_id"] for row in other.outcomes("labels")} == {"subscribes"}
 
-    def test_labels_and_features_alike_count_no_order_page_that_is_opened_again(
-        self, labels, later
-    ):
+    def test_labels_count_no_order_page_again(self, labels, later):
         """The first order counts in both, however many weeks lie between, up to the
         two lookbacks that are read; beyond, both count it again."""
         bought = {gap: labels[f"after {gap}"] for gap in GAPS}

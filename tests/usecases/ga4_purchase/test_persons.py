@@ -112,7 +112,7 @@ def test_a_login_of_tomorrow_joins_nothing_of_yesterday(export, features):
     assert both[AS_OF + 7 * DAY, "late"]["events"] == 4
 
 
-def test_labels_and_amounts_are_of_the_person_of_the_date(export):
+def test_labels_are_of_the_person_of_the_date(export):
     """Of a browser that was there its owner's; of a new one the event's own user's."""
     paid = export.outcomes("converter_amounts")
     labels = {row["user_id"] for row in export.training_rows() if row["label"]}
