@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 
 choices=(
   --function=predictions
-  --memory=4Gi              # batches of users, and the index: 53 bytes a user
+  --memory=4Gi              # batches of users, and the index: 56 bytes a user
   --cpu=2                   # one scores while the other reads
   --concurrency=1           # a run has its instance for itself
   --timeout=3600            # the most there is: a hundred million users

@@ -107,6 +107,10 @@ def publish(
         "mean_probability": sum(ordered) / len(ordered),
         "quantiles": [ordered[n * (len(ordered) - 1) // 100] for n in range(101)],
     }
+    if values:
+        # All users are one group by money.
+        mean = Decimal(sum(values.values()) / len(values)).quantize(Decimal("0.01"))
+        row["value_deciles"] = [{"least": Decimal(0), "mean": mean}]
     append_rows(warehouse, PUBLICATIONS, [row])
 
 

@@ -8,7 +8,8 @@
       user_id,
       probability,
       percentile,
-      CAST(expected_value AS FLOAT64) AS expected_value
+      CAST(expected_value AS FLOAT64) AS expected_value,
+      CAST(decile_value AS FLOAT64) AS decile_value
     FROM ma_predictions_history
     WHERE
       use_case = @use_case
@@ -23,6 +24,7 @@
       p.probability,
       p.percentile,
       p.expected_value,
+      p.decile_value,
       IF(@order = 'expected_value', p.expected_value, p.probability) AS score
     FROM eligible AS e
     JOIN publication AS p

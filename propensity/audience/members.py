@@ -29,7 +29,13 @@ from propensity.statements import statement
 from propensity.tables.audiences import AUDIENCE_MEMBERS
 
 # Columns of candidates that are not the audience's own.
-PUBLISHED = ("user_id", "probability", "percentile", "expected_value")
+PUBLISHED = (
+    "user_id",
+    "probability",
+    "percentile",
+    "expected_value",
+    "decile_value",
+)
 # Users whom a destination has; of some it says later what became.
 RECEIVED = ("accepted", "waiting")
 CANDIDATE = frozenset({*PUBLISHED, "was_control", "score", "tie"})
@@ -44,6 +50,7 @@ class Member:
         percentile: Rank within the publication, 100 the highest.
         expected_value: Probability times amount; None where none is known.
         attributes: Further columns for the destination, as JSON; None without any.
+        decile_value: Mean expected value of the user's tenth; None where none is known.
     """
 
     user_id: str
@@ -52,6 +59,7 @@ class Member:
     expected_value: float | None = None
     is_control: bool = False
     attributes: str | None = None
+    decile_value: float | None = None
 
     @property
     def values(self) -> dict[str, object]:

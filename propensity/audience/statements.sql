@@ -39,7 +39,8 @@ SELECT
   percentile,
   expected_value,
   is_control,
-  attributes
+  attributes,
+  decile_value
 FROM ma_audience_members
 WHERE
   use_case = @use_case

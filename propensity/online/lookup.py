@@ -69,7 +69,7 @@ class Question(NamedTuple):
     A parsed request.
 
     With ``is_single`` the answer is one object, not a list; with ``values`` it has the
-    expected value as well.
+    expected value and its decile's mean as well.
     """
 
     user_ids: Sequence[str]
@@ -210,6 +210,7 @@ class Lookups:
             return Json(_encode(answer | _UNKNOWN_USER), status=404)
         if question.values:
             answer["expected_value"] = prediction.expected_value
+            answer["decile_value"] = prediction.decile_value
         return Json(_encode(answer))
 
     async def _find(
@@ -233,7 +234,10 @@ def _fields(
     """Return a user's answer; predictions of before ``oldest`` are stale."""
     probability = percentile = as_of = version = is_stale = None
     if prediction is not None:
-        probability, percentile, as_of, version, _ = prediction
+        probability = prediction.probability
+        percentile = prediction.percentile
+        as_of = prediction.as_of
+        version = prediction.model_version
         is_stale = as_of < oldest
     return {
         "user_id": user_id,

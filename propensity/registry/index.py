@@ -69,11 +69,18 @@ CREATE TABLE predictions (
   percentile INTEGER,
   as_of TEXT,
   model_version INTEGER,
-  expected_value REAL
+  expected_value REAL,
+  decile_cents INTEGER
 )
 """
 _FIND = """
-SELECT probability, percentile, as_of, model_version, expected_value
+SELECT
+  probability,
+  percentile,
+  as_of,
+  model_version,
+  expected_value,
+  decile_cents / 100.0
 FROM predictions WHERE user = ?
 """
 
@@ -86,13 +93,21 @@ class Prediction(NamedTuple):
     as_of: str
     model_version: int
     expected_value: float | None
+    decile_value: float | None = None
 
     @classmethod
     def of(cls, row: Any) -> Prediction:
-        """Return a row of ``ma_predictions_table``, whose value is a decimal."""
-        probability, percentile, as_of, version, value = map(row.get, cls._fields)
-        amount = None if value is None else float(value)
-        return cls(probability, percentile, as_of.isoformat(), version, amount)
+        """Return a row of ``ma_predictions_table``, whose amounts are decimals."""
+        value = row.get("expected_value")
+        decile_value = row.get("decile_value")
+        return cls(
+            row.get("probability"),
+            row.get("percentile"),
+            row.get("as_of").isoformat(),
+            row.get("model_version"),
+            None if value is None else float(value),
+            None if decile_value is None else float(decile_value),
+        )
 
 
 class IndexPointer(Struct, frozen=True):
@@ -246,11 +261,8 @@ def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
         db.executescript(_CREATE)
         db.execute("INSERT INTO about VALUES (?)", (key,))
         for batch in batches:
-            rows = (
-                (hashed(keyed, row["user_id"]), *Prediction.of(row))
-                for row in batch.to_pylist()
-            )
-            db.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?)", rows)
+            rows = (_stored(row, keyed) for row in batch.to_pylist())
+            db.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             users += batch.num_rows
         db.commit()
     except sqlite3.IntegrityError as error:
@@ -262,6 +274,14 @@ def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
     finally:
         db.close()
     return users
+
+
+def _stored(row: dict[str, Any], keyed: blake2b) -> tuple[object, ...]:
+    """Return a row of the file."""
+    *others, decile_value = Prediction.of(row)
+    # A whole number takes two or three bytes, and a REAL eight.
+    cents = None if decile_value is None else round(100 * decile_value)
+    return hashed(keyed, row["user_id"]), *others, cents
 
 
 # -- the list of suppressed users ------------------------------------------------------

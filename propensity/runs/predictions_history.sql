@@ -3,6 +3,8 @@
 --   replaced; ma_publications.
 -- Users who share a probability share the lowest percentile of them, so that no more
 -- than a tenth of the users are above 90.
+-- The means of the deciles rise with them, so that a user's own is the greatest of those
+-- that begin at the user's value or below.
 SELECT
   r.use_case,
   r.user_id,
@@ -16,7 +18,12 @@ SELECT
   p.scored_at,
   p.data_until,
   p.log_odds_shift,
-  r.expected_value
+  r.expected_value,
+  (
+    SELECT MAX(d.mean)
+    FROM UNNEST(p.value_deciles) AS d
+    WHERE d.least <= r.expected_value
+  ) AS decile_value
 FROM `ma_predictions_runs` AS r
 INNER JOIN `ma_publications` AS p
   ON p.use_case = r.use_case AND p.as_of = r.as_of AND p.run_id = r.run_id

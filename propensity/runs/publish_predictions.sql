@@ -7,6 +7,7 @@
 --   @bytes_billed INT64; @seconds FLOAT64.
 -- In the current table re-scored users are overwritten, new ones added and the others
 -- kept; a rerun of an older date takes the row of no user who has a newer one.
+-- Deciles of the expected value that begin with the same value are one.
 BEGIN TRANSACTION;
 
 INSERT INTO
@@ -25,7 +26,8 @@ INSERT INTO
     log_odds_shift,
     value_promised,
     bytes_billed,
-    seconds
+    seconds,
+    value_deciles
   )
 SELECT
   @use_case AS use_case,
@@ -41,7 +43,37 @@ SELECT
   IF(@is_shifted, @log_odds_shift, NULL) AS log_odds_shift,
   IF(@has_value, @value_promised, NULL) AS value_promised,
   @bytes_billed AS bytes_billed,
-  @seconds AS seconds;
+  @seconds AS seconds,
+  (
+    SELECT ARRAY_AGG(STRUCT(least, mean) ORDER BY least)
+    FROM
+      (
+        SELECT
+          MIN(s.expected_value) AS least,
+          ROUND(AVG(s.expected_value), 2) AS mean
+        FROM ma_predictions_runs AS s
+        CROSS JOIN
+          (
+            SELECT APPROX_QUANTILES(expected_value, 10) AS bounds
+            FROM ma_predictions_runs
+            WHERE
+              use_case = @use_case
+              AND as_of = @as_of
+              AND run_id = @run_id
+          ) AS q
+        WHERE
+          s.use_case = @use_case
+          AND s.as_of = @as_of
+          AND s.run_id = @run_id
+          AND s.expected_value IS NOT NULL
+        GROUP BY
+          -- The last bound is the greatest value, and no decile begins with it.
+          LEAST(
+            10,
+            (SELECT COUNTIF(bound <= s.expected_value) FROM UNNEST(q.bounds) AS bound)
+          )
+      )
+  ) AS value_deciles;
 
 MERGE ma_predictions_table AS t
 USING
@@ -62,7 +94,8 @@ WHEN MATCHED AND s.as_of >= t.as_of THEN
     scored_at = s.scored_at,
     data_until = s.data_until,
     log_odds_shift = s.log_odds_shift,
-    expected_value = s.expected_value
+    expected_value = s.expected_value,
+    decile_value = s.decile_value
 WHEN NOT MATCHED THEN
   INSERT (
     use_case,
@@ -74,7 +107,8 @@ WHEN NOT MATCHED THEN
     scored_at,
     data_until,
     log_odds_shift,
-    expected_value
+    expected_value,
+    decile_value
   )
   VALUES (
     s.use_case,
@@ -86,7 +120,8 @@ WHEN NOT MATCHED THEN
     s.scored_at,
     s.data_until,
     s.log_odds_shift,
-    s.expected_value
+    s.expected_value,
+    s.decile_value
   );
 
 COMMIT TRANSACTION;

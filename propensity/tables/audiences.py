@@ -31,6 +31,7 @@ class Member(Row):
     control_share: Annotated[float | None, "Share of the control group, 0 to 0.9"]
     selection: Annotated[str | None, "Rule that chose them, for example top 1000"]
     selected_at: Annotated[datetime | None, "When they were chosen"]
+    decile_value: Annotated[float | None, "As published for as_of"]
 
 
 AUDIENCE_MEMBERS = Table(

@@ -335,6 +335,7 @@ class Prediction(Row):
     data_until: Annotated[date | None, "Day before which the export was complete"]
     log_odds_shift: Annotated[float | None, "Season's shift; null without"]
     expected_value: Annotated[Decimal | None, "Probability times expected amount"]
+    decile_value: Annotated[Decimal | None, "Mean expected_value of its 10% of users"]
 
 
 PREDICTIONS = Table(
@@ -372,6 +373,13 @@ SCORES = Table(
 )
 
 
+class ExpectedDecile(Row):
+    """A tenth of the users of a prediction date, by expected value."""
+
+    least: Annotated[Decimal, "Least expected value in it"]
+    mean: Annotated[Decimal, "Mean of the expected values, to the cent"]
+
+
 class Publication(Row):
     """One row per published prediction date: its users, probabilities and cost."""
 
@@ -389,6 +397,9 @@ class Publication(Row):
     value_promised: Annotated[Decimal | None, "Sum of expected values; null without"]
     bytes_billed: BytesBilled
     seconds: Annotated[float | None, "Seconds from request to this row"]
+    value_deciles: Annotated[
+        Sequence[ExpectedDecile], "Deciles of the expected value, the lowest first"
+    ]
 
 
 PUBLICATIONS = Table(

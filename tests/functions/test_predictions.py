@@ -162,10 +162,29 @@ class TestPublishing:
                 valued = lookups.get(user_id="user.003", value=1).json()
                 older = lookups.get(user_id="gone.1", value=1).json()
 
-            expected = {"expected_value": float(row["expected_value"])}
+            names = ("expected_value", "decile_value")
+            expected = {name: float(row[name]) for name in names}
             assert valued == {**plain.json(), **expected}
             assert without.text == plain.text
             assert older["expected_value"] is None
+
+    def test_a_publication_says_of_each_user_what_its_tenth_is_worth(self, published):
+        """The mean expected value of the tenth of all users of the date, by expected
+        value, to the cent: the number that ad platforms are sent."""
+        rows = published.rows(
+            "SELECT expected_value, decile_value FROM ma_predictions_history "
+            "WHERE use_case = 'ga4_purchase' ORDER BY expected_value"
+        )
+        tenths = [rows[at : at + 16] for at in range(0, 160, 16)]
+
+        assert len(rows) == 160
+        for tenth in tenths[:-1]:
+            [value] = {row["decile_value"] for row in tenth[1:-1]}
+            mean = sum(row["expected_value"] for row in tenth) / 16
+            assert float(value) == pytest.approx(float(mean), rel=0.1)
+        [highest] = {row["decile_value"] for row in tenths[-1][2:]}
+        mean = sum(row["expected_value"] for row in tenths[-1]) / 16
+        assert float(highest) == pytest.approx(float(mean), rel=0.1)
 
     def test_a_publication_that_is_repeated_changes_nothing(self, publication, before):
         """The lease does not stop a second run, and what is published is the same; the

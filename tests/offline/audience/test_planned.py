@@ -64,16 +64,17 @@ class TestByMoney:
         with Receiver(unavailable=1.0) as away:
             folder = crm(away)
             file = folder / "destinations" / "crm.toml"
-            more = 'rank = "{percentile}"\nworth = "{expected_value}"\np ='
+            more = 'rank = "{percentile}"\nworth = "{decile_value}"\np ='
             file.write_text(file.read_text().replace("p =", more))
             assert send(shop, folder, top=1, control="0%")["failure"]
         with Receiver() as receiver:
             file.write_text(file.read_text().replace(away.url, receiver.url))
             send(shop, folder, top=1, control="0%")
         [body] = receiver.bodies.values()
+        mean = round(sum(VALUES.values()) / len(VALUES), 2)
 
         assert json.loads(body)["users"] == [
-            {"id": "u199", "p": 0.5, "rank": 100, "worth": 1.0}
+            {"id": "u199", "p": 0.5, "rank": 100, "worth": mean}
         ]
 
 

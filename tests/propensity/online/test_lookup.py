@@ -119,8 +119,8 @@ class TestTable:
         assert await rows.find("c", ["u"]) == {"u": PREDICTION}
 
 
-ANA = {"ana": (0.8125, 99, TODAY - DAY, 2, None)}
-NEWER = {"ana": (0.75, 99, TODAY - DAY, 3, None)}
+ANA = {"ana": (0.8125, 99, TODAY - DAY, 2, None, None)}
+NEWER = {"ana": (0.75, 99, TODAY - DAY, 3, None, None)}
 # The table has this of her.
 OF_TABLE = b'"probability":0.25'
 

@@ -31,6 +31,7 @@ ROWS = st.dictionaries(
         st.dates(),
         st.integers(0, 2**63 - 1),
         st.none() | st.decimals(0, 10**9, places=9),
+        st.none() | st.decimals(0, 10**9, places=2),
     ),
 )
 
@@ -43,6 +44,7 @@ SCHEMA = pa.schema(
         "as_of": pa.date32(),
         "model_version": pa.int64(),
         "expected_value": pa.decimal128(38, 9),
+        "decile_value": pa.decimal128(38, 9),
     }
 )
 
@@ -56,7 +58,14 @@ def batch(rows) -> pa.RecordBatch:
 def many(count: int):
     """Rows of many users, of many dates and versions."""
     return {
-        f"user.{n}": (n / count, 1 + n % 100, DAY + timedelta(n % 400), n % 3, None)
+        f"user.{n}": (
+            n / count,
+            1 + n % 100,
+            DAY + timedelta(n % 400),
+            n % 3,
+            None,
+            None,
+        )
         for n in range(count)
     }
 
@@ -78,9 +87,9 @@ class TestIndex:
             opened = Index(written(Path(folder), *batches))
 
         assert all(opened.find(other) is None for other in {*others} - {*rows})
-        for user_id, (*numbers, as_of, version, value) in rows.items():
-            amount = None if value is None else float(value)
-            expected = (*numbers, as_of.isoformat(), version, amount)
+        for user_id, (p, rank, as_of, version, *amounts) in rows.items():
+            values = [None if value is None else float(value) for value in amounts]
+            expected = (p, rank, as_of.isoformat(), version, *values)
             assert opened.find(user_id) == expected
 
     def test_the_index_has_no_ids(self, tmp_path):
@@ -94,14 +103,14 @@ class TestIndex:
     def test_the_index_takes_about_fifty_bytes_a_user(self, tmp_path):
         """Ten million users fit into 600 MB."""
         rows = {
-            user: (*row[:4], Decimal("0.142857143"))
+            user: (*row[:4], Decimal("0.142857143"), Decimal("12.34"))
             for user, row in many(50_000).items()
         }
 
         assert written(tmp_path, rows).stat().st_size / 50_000 < 60
 
     def test_the_index_refuses_a_user_who_is_there_twice(self, tmp_path):
-        ana = {"ana": (0.5, 1, DAY, 1, None)}
+        ana = {"ana": (0.5, 1, DAY, 1, None, None)}
 
         with pytest.raises(SchemaError, match="twice"):
             written(tmp_path, ana, many(1_000), ana)
@@ -126,7 +135,7 @@ class TestIndex:
     )
     def test_the_index_with_values_of_other_types_is_refused(self, tmp_path, change):
         """Lookups read the table then. Defect: they answered 500 to everybody."""
-        path = written(tmp_path, {"ana": (0.5, 1, DAY, 1, None)})
+        path = written(tmp_path, {"ana": (0.5, 1, DAY, 1, None, None)})
         with contextlib.closing(sqlite3.connect(path)) as database, database:
             database.execute(change)
 
