@@ -29,7 +29,7 @@ from tqdm import tqdm
 from offline import receivers
 from offline.receivers import Taken
 from offline.user_rows import index_has, named_rows, without
-from propensity import suppression, usecases
+from propensity import statements, suppression, usecases
 from propensity.clock import SYSTEM
 from propensity.errors import (
     ArtifactError,
@@ -116,7 +116,11 @@ def run(
         bytes_billed = warehouse.bytes_billed
     follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
     again = (SYSTEM.now() + follow).isoformat(timespec="seconds")
-    text = statement("forget_ga4_export", folder=SQL) if events else ""
+    text = ""
+    if events:
+        text = statement(
+            "forget_ga4_export", folder=SQL, export_dataset=settings.export
+        )
     left = after.total() + len(work.unreadable) + len(work.kept(work.users))
     return {
         "users": len(users),
@@ -125,7 +129,7 @@ def run(
         "suppressed": is_suppressing,
         "run_again_at": again if is_suppressing else "",
         "ga4_events": events,
-        "ga4_statement": text.replace("export_dataset", settings.export).strip(),
+        "ga4_statement": text.strip(),
         "receivers": receivers.entries(work.taken),
         "notes": _notes(work, events, browsers, wrong),
         "bytes_billed": bytes_billed,
@@ -484,23 +488,17 @@ def in_order() -> list[tuple[Table, str]]:
 
 def about(table: Table, source: str, name: str) -> str:
     """Return a statement on a table's rows about users, by the column of ``source``."""
-    has_use_case = "use_case" in table.types
-    is_about_users = {
-        EVENT: "CONCAT(use_case, '/', event_id) IN UNNEST(@keys)",
-        RAW: "message_id IN UNNEST(@keys)",
-        USER: "user_id IN UNNEST(@keys)",
-    }[source]
+    conditions = {USER: "about_users", EVENT: "about_events", RAW: "about_letters"}
+    condition = conditions[source]
     if "audience" in table.types:
-        is_about_users += (
-            " AND CONCAT(use_case, '/', audience, '/', user_id) NOT IN UNNEST(@kept)"
-        )
+        condition = "about_members"
     return statement(
         name,
         folder=SQL,
         some_table=table.stored,
-        every_partition=f"{table.partition} >= DATE '1970-01-01'",
-        is_about_users=is_about_users,
-        some_use_case="use_case" if has_use_case else "@use_case",
+        some_partition=table.partition,
+        some_use_case="use_case" if "use_case" in table.types else "@use_case",
+        is_about=statements.lines(condition, folder=SQL),
     )
 
 

@@ -28,14 +28,6 @@ WHERE
 GROUP BY user_pseudo_id
 HAVING MAX_BY(user_id, event_timestamp) IN UNNEST(@user_ids)
 
--- statement: shared_ids
--- One row: how many user ids join no browser, because too many have them.
--- Parameters: those of persons.sql.
-WITH
--- include: persons.sql
-SELECT COUNT(*) AS ids
-FROM shared_ids
-
 -- statement: forget_events
 -- One row per event of some users that is known by the stream or by a score.
 -- Parameters: @keys ARRAY<STRING>, the users; @use_case STRING, empty for all.
@@ -108,21 +100,39 @@ HAVING COUNTIF(l.action = 'add') > 0
 -- statement: forget_count
 -- One row: how many rows of a table are about some users.
 -- Parameters: @keys ARRAY<STRING>; @use_case STRING, empty for all. The program puts in
---   the table, all of its partitions, and how its rows are known by the keys.
+--   the table, the column with its partitions, and how its rows are known by the keys.
 SELECT COUNT(*) AS found
 FROM `some_table`
 WHERE
-  `every_partition`
-  AND `is_about_users`
+  `some_partition` >= DATE '1970-01-01'
+  -- include: is_about.sql
   AND (@use_case = '' OR `some_use_case` = @use_case)
 
 -- statement: forget_rows
 -- Remove the rows of a table that are about some users; see forget_count.
 DELETE FROM `some_table`
 WHERE
-  `every_partition`
-  AND `is_about_users`
+  `some_partition` >= DATE '1970-01-01'
+  -- include: is_about.sql
   AND (@use_case = '' OR `some_use_case` = @use_case)
+
+-- statement: about_users
+-- Part of forget_count: rows of users.
+AND user_id IN UNNEST(@keys)
+
+-- statement: about_events
+-- Part of forget_count: rows of events, of which users have some.
+AND CONCAT(use_case, '/', event_id) IN UNNEST(@keys)
+
+-- statement: about_letters
+-- Part of forget_count: rows of messages, of which some name users.
+AND message_id IN UNNEST(@keys)
+
+-- statement: about_members
+-- Part of forget_count: rows of members of audiences.
+-- Parameters: @kept ARRAY<STRING>, the members whose rows stay.
+AND user_id IN UNNEST(@keys)
+AND CONCAT(use_case, '/', audience, '/', user_id) NOT IN UNNEST(@kept)
 
 -- statement: forget_letters
 -- One row per dead letter, however old, with all that may name a user.
@@ -148,12 +158,12 @@ WHERE
 -- Never run by us: the export is the customer's, and Analytics writes it anew for days.
 FOR day IN (
   SELECT table_name
-  FROM export_dataset.INFORMATION_SCHEMA.TABLES
+  FROM `export_dataset`.INFORMATION_SCHEMA.TABLES
   WHERE STARTS_WITH(table_name, 'events_')
 ) DO
   EXECUTE IMMEDIATE
     FORMAT(
-      'DELETE FROM export_dataset.%s WHERE user_pseudo_id IN UNNEST(@ids) OR user_id IN UNNEST(@ids)',
+      'DELETE FROM `export_dataset`.%s WHERE user_pseudo_id IN UNNEST(@ids) OR user_id IN UNNEST(@ids)',
       day.table_name
     )
     USING @user_ids AS ids;

@@ -8,14 +8,14 @@ A line ``-- include: name.sql`` stands for the text of that statement. Names are
 among the packages, so that a use case can replace any shared statement, or a part of
 one. A line ``-- include: ga4_purchase/features.sql`` is the statement of that use case.
 
-What no parameter can hold, such as the name of a table, is a part: a word in backticks,
-which stands for the text that the caller gives.
+What no parameter can hold is a part, which the caller gives: the text that stands for a
+word in backticks, such as the name of a table; or the lines that stand for an include.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
@@ -54,20 +54,19 @@ class Line(NamedTuple):
     text: str
 
 
-def statement(name: str, *, folder: Any = None, **parts: str) -> str:
+def statement(name: str, *, folder: Any = None, **parts: str | Sequence[Line]) -> str:
     """
     Return the text of a statement, with its includes.
 
     Args:
         name: Name of the statement, without ``.sql``.
         folder: One that is searched before ``FOLDERS``.
-        parts: The text of each part.
+        parts: The text of a word in backticks, or the lines of an include.
 
     Raises:
-        UseCaseError: There is no such file, or it is not UTF-8.
+        UseCaseError: There is no such file, it is not UTF-8, or it includes itself.
     """
-    text = joined(lines(name, folder=folder))
-    return _PART.sub(lambda word: parts.get(word[1], word[0]), text)
+    return joined(lines(name, folder=folder, **parts))
 
 
 def joined(lines: Iterable[Line]) -> str:
@@ -76,71 +75,52 @@ def joined(lines: Iterable[Line]) -> str:
 
 
 def lines(
+    name: str, *, folder: Any = None, **parts: str | Sequence[Line]
+) -> list[Line]:
+    """Return the lines of ``statement``, and where each is written."""
+    return list(_lines(name, folder, parts, ()))
+
+
+def _lines(
     name: str,
-    *,
-    folder: Any = None,
-    wrappers: Mapping[str, tuple[str, str]] | None = None,
-    file_names: Mapping[str, str] | None = None,
-    include_stack: tuple[str, ...] = (),
+    folder: Any,
+    parts: Mapping[str, str | Sequence[Line]],
+    include_stack: tuple[str, ...],
 ) -> Iterator[Line]:
-    """
-    Yield the lines of a statement, as ``statement`` has them.
-
-    Args:
-        folder: As of ``statement``.
-        wrappers: Texts that stand before and after a statement, by its name.
-        file_names: Names of the files of statements that have other names.
-        include_stack: The statements that include this one.
-
-    Raises:
-        UseCaseError: As ``statement``; or one includes itself.
-    """
+    """Yield the lines of a statement, which those of ``include_stack`` include."""
+    part = parts.get(name, "")
+    if not isinstance(part, str):
+        yield from part
+        return
     searched = [_PACKAGE / package for package in FOLDERS]
     if folder is not None:
         searched.insert(0, folder)
-    stem = (file_names or {}).get(name, name)
     for parent in searched:
-        written = _found(parent, stem)
+        written = _found(parent, name)
         if written:
             break
     else:
-        raise UseCaseError(f"there is no file {stem}.sql")
+        raise UseCaseError(f"there is no file {name}.sql")
     file, first, body = written
-    use_case, _, short = stem.rpartition("/")
+    use_case, _, short = name.rpartition("/")
     if use_case:
-        # A statement of another use case includes that use case's own parts.
+        # A statement of another use case includes that use case's own.
         folder = parent / use_case
-    before, after = (wrappers or {}).get(name, ("", ""))
-    for text in split(before):
-        yield Line(short, file, first, text)
-    # A statement that includes it continues after its end.
-    body = body.rstrip().removesuffix(";")
-    for number, line in enumerate(split(body), start=first):
+        parts = {}
+    texts = {word: part for word, part in parts.items() if isinstance(part, str)}
+    # A statement that includes it continues after its end. SQL's lines end with a line
+    # feed alone: ``splitlines`` would also cut a text in quotes, at U+2028 for example.
+    body = body.rstrip().removesuffix(";").rstrip()
+    for number, line in enumerate(body.split("\n"), start=first):
         include = _INCLUDE.fullmatch(line)
         if include:
             if include[1] in (*include_stack, name):
                 raise UseCaseError(f"{file}:{number} includes itself")
-            yield from lines(
-                include[1],
-                folder=folder,
-                wrappers=wrappers,
-                file_names=file_names,
-                include_stack=(*include_stack, name),
-            )
+            yield from _lines(include[1], folder, parts, (*include_stack, name))
         else:
-            yield Line(short, file, number, line)
-    for text in split(after):
-        yield Line(short, file, first, text)
-
-
-def split(text: str) -> list[str]:
-    """
-    Return the lines of a text.
-
-    SQL's lines end with a line feed alone; ``splitlines`` would also cut a text in
-    quotes at a character such as U+2028.
-    """
-    return text.removesuffix("\n").split("\n") if text else []
+            text = _PART.sub(lambda word: texts.get(word[1], word[0]), line)
+            for piece in text.split("\n"):
+                yield Line(short, file, number, piece)
 
 
 def _found(folder: Any, name: str) -> tuple[str, int, str] | None:

@@ -24,6 +24,7 @@ SHARED = [ROOT / "propensity" / folder for folder in statements.FOLDERS]
 NAMES = [name for folder in SHARED for name in statements.names(folder)]
 OFFLINE = [
     ROOT / "offline",
+    ROOT / "offline/doctor",
     ROOT / "offline/dashboard",
     ROOT / "local/demos",
     ROOT / "local/exports",
@@ -84,6 +85,18 @@ class TestAStatement:
 
         assert statement("outer", folder=folder) == complete
 
+    def test_a_part_is_what_the_caller_gives(self, own):
+        """For a word in backticks, or for an include, with its own file and lines."""
+        folder = own(
+            outer="SELECT *\nFROM `t`,\n(\n-- include: rows.sql\n)",
+            inner="SELECT `c`\nFROM `t`",
+        )
+        inner = statements.lines("inner", folder=folder)
+        lines = statements.lines("outer", folder=folder, t="x,\ny", rows=inner)
+
+        assert [line.text for line in lines[:4]] == ["SELECT *", "FROM x,", "y,", "("]
+        assert lines[4:-1] == inner
+
     def test_a_statement_is_the_use_case_s_own_before_the_shared_one(self, own):
         """Of itself, and of a part of what it shares."""
         folder = own(event_sums="own sums")
@@ -107,7 +120,7 @@ class TestAStatement:
         file = f"{folder.name}/statements.sql"
 
         assert statement("one", folder=folder) == "SELECT 1\n"
-        assert [*statements.lines("two", folder=folder)] == [
+        assert statements.lines("two", folder=folder) == [
             ("two", file, 4, "SELECT"),
             ("two", file, 5, "  2"),
         ]
@@ -144,7 +157,8 @@ def every_statement() -> dict[str, str]:
                 texts[f"{use_case}/{name}"] = statement(name, folder=own)
     for folder in OFFLINE:
         for name in statements.names(folder):
-            texts[f"{folder.name}/{name}"] = statement(name, folder=folder)
+            with suppress(UseCaseError):
+                texts[f"{folder.name}/{name}"] = statement(name, folder=folder)
     return {
         # A part of a statement is none; what it is a part of has it.
         name: text

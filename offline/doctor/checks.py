@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
+from importlib import resources
 
 from deploy import functions
 from offline import dead_letters
@@ -39,6 +40,7 @@ from propensity.timeframe import DAY, first_shard, midnight
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import VIEW
 
+SQL = resources.files(__package__)
 # A day's table of the export is there about noon of the next day, in the property's
 # time zone, and a day later at times.
 EXPORT_LATE = timedelta(hours=36)
@@ -88,14 +90,18 @@ def check_rights(exam: Examination) -> Iterator[Finding]:
     if missing := [one.name for one in tables.TABLES if one.name not in there]:
         what = f"{settings.dataset} lacks the tables {', '.join(missing)}"
         yield Finding(what, SET_UP)
-    # Names are those of ``tables``; a dry run reads nothing.
-    reads = " UNION ALL ".join(
-        f"SELECT 1 FROM {table.name} WHERE {table.partition} IS NULL"
-        for table in tables.TABLES
-        if table.name in there
-    )
+    reads = []
+    for table in tables.TABLES:
+        if table.name in there:
+            sql = statement(
+                "readable",
+                folder=SQL,
+                some_table=table.name,
+                some_partition=table.partition,
+            )
+            reads.append(sql)
     try:
-        exam.warehouse.dry_run(reads)
+        exam.warehouse.dry_run("UNION ALL\n".join(reads))
     except AccessDenied as error:
         yield Finding(error.message, "ask an owner of the project for the role")
 
@@ -120,7 +126,7 @@ def check_export(exam: Examination) -> Iterator[Finding]:
         return
     yield from _check_days(exam, Shards.of(there))
     try:
-        exam.warehouse.dry_run(f"SELECT * FROM {VIEW} WHERE table_suffix = ''")
+        exam.warehouse.dry_run(statement("readable_export", folder=SQL))
     except PropensityError as error:
         what = f"the view {VIEW} cannot be read: {error.message}"
         advice = "or move other tables and views named events_ to another dataset"
@@ -168,7 +174,7 @@ def check_user_ids(exam: Examination) -> Iterator[Finding]:
         window = use_case.window(exam.settings, [today])
         if window.get("user_column") not in ("user_id", "person"):
             continue
-        sql = statement("shared_ids", folder=dead_letters.SQL)
+        sql = statement("shared_ids", folder=SQL)
         [row] = exam.warehouse.rows(sql, {**window, "user_column": "person"})
         if row["ids"]:
             yield Finding(

@@ -228,7 +228,7 @@ def _statement(
     """Yield what Google's analyzer finds in a statement, and columns that are wrong."""
     file = f"{use_case.name}/{name}.sql"
     try:
-        lines = list(use_case.lines(name))
+        lines = use_case.lines(name)
     except UseCaseError as error:
         yield f"{file}: {error.message.removeprefix(f'{file} ')}"
         return
@@ -250,8 +250,13 @@ def _statement(
     try:
         types = googlesql.columns(sql, known, given)
     except googlesql.Refused as error:
-        at = lines[error.line - 1] if error.line else None
-        yield f"{f'{at.file}:{at.number}' if at else file}: {error}"
+        written_at = file
+        if error.line:
+            line = lines[error.line - 1]
+            # What stands around a statement is not the user's to mend.
+            if line.statement != declaration.READING:
+                written_at = f"{line.file}:{line.number}"
+        yield f"{written_at}: {error}"
         return
     # The analyzer has no types for what only BigQuery knows.
     for column, wanted in columns.items() if types else ():

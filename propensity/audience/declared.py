@@ -21,6 +21,7 @@ from propensity.audience.templates import secrets_in
 from propensity.entries import explained
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
+from propensity.statements import statement
 from propensity.usecases import UseCase, declaration
 
 FOLDER = "audiences"
@@ -151,17 +152,11 @@ class DeclaredAudience(Struct, frozen=True):
 
     def statement(self, name: str, use_case: UseCase) -> str:
         """Return a statement about all who may be members, as far as its SQL lets."""
-        # The file's own statement replaces the default one.
-        file_names = {"eligible": self.name} if self.sql_file.is_file() else {}
-        wrappers = (
-            {"eligible": declaration.with_sources(use_case.tables("features"))}
-            if file_names
-            else {}
-        )
-        lines = statements.lines(
-            name, folder=self.folder, wrappers=wrappers, file_names=file_names
-        )
-        return statements.joined(lines)
+        if not self.sql_file.is_file():
+            return statement(name, folder=self.folder)
+        lines = statements.lines(self.name, folder=self.folder)
+        eligible = declaration.reading(lines, use_case.tables("features"))
+        return statement(name, folder=self.folder, eligible=eligible)
 
 
 def folder_of(use_case: UseCase) -> Path:

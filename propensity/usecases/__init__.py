@@ -183,20 +183,28 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         """
         return statements.joined(self.lines(name))
 
-    def lines(self, name: str) -> Iterator[Line]:
-        """Yield the lines of ``statement``, and where each is written."""
-        names = ("features", "labels", "days", "converter_amounts")
-        wrappers = {key: declaration.with_sources(self.tables(key)) for key in names}
-        return statements.lines(name, folder=self.folder, wrappers=wrappers)
+    def lines(self, name: str) -> list[Line]:
+        """Return the lines of ``statement``, and where each is written."""
+        parts = dict[str, Sequence[Line]]()
+        for part in ("features", "labels", "days", "converter_amounts"):
+            tables = self.tables(part)
+            if tables:
+                lines = statements.lines(part, folder=self.folder, **parts)
+                parts[part] = declaration.reading(lines, tables)
+            if part == name:
+                break  # what is wrong in the next one is told of that one
+        return statements.lines(name, folder=self.folder, **parts)
 
     def tables(self, name: str) -> dict[str, str]:
         """Return the SQL of the own tables that a statement reads, by name there."""
-        read = self.sources if name == "features" else {}
-        named = {key: source.text() for key, source in read.items()}
-        own_events = self.own_events
-        if own_events:
-            named["events"] = own_events.text(name, horizon_days=self.horizon_days)
-        return named
+        tables = {}
+        if name == "features":
+            for key, source in self.sources.items():
+                tables[key] = source.text()
+        if self.own_events:
+            days = self.horizon_days
+            tables["events"] = self.own_events.text(name, horizon_days=days)
+        return tables
 
     def has_statement(self, name: str) -> bool:
         """Return whether the use case has a statement ``name`` of its own."""

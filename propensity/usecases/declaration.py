@@ -20,14 +20,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
+from propensity import statements
 from propensity.errors import UseCaseError
 from propensity.ids import NAME, NAME_RULE
 from propensity.settings import Settings
-from propensity.statements import statement
+from propensity.statements import Line, statement
 
 FILE = "usecase.toml"
 # Entries of [events] that describe no event type are moved to this name.
 OWN_EVENTS = "[events]"
+# Stands around a statement that reads tables of the user's own.
+READING = "reading_own_tables"
 # Dates that a training reads at most.
 _SNAPSHOTS = Settings.training_snapshots
 
@@ -376,14 +379,16 @@ def _column(name: str | None) -> str:
     return f"`{name}`" if name else "NULL"
 
 
-def with_sources(tables: Mapping[str, str]) -> tuple[str, str]:
+def reading(lines: Sequence[Line], tables: Mapping[str, str]) -> Sequence[Line]:
     """
-    Return what stands before and after a statement, so that it can read tables.
+    Return the lines of a statement that can read tables of the user's own.
 
     Args:
         tables: The SQL of each, by the name that the statement calls it.
     """
     if not tables:
-        return "", ""
-    named = ",\n".join(f"  {name} AS (\n{sql}  )" for name, sql in tables.items())
-    return f"WITH\n{named}\nSELECT\n  *\nFROM\n  (\n", "\n  )\n"
+        return lines
+    texts = []
+    for name, sql in tables.items():
+        texts.append(statement("own_table", table_name=name, table_rows=sql))
+    return statements.lines(READING, own_tables=",".join(texts), own_statement=lines)

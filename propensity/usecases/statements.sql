@@ -62,3 +62,19 @@ QUALIFY
       TIMESTAMP(s.`source_valid_from`) DESC,
       TO_JSON_STRING(s) DESC
   ) = 1
+
+-- statement: own_table
+-- Part of reading_own_tables: a table by the name that a statement calls it.
+`table_name` AS (
+  `table_rows`
+)
+
+-- statement: reading_own_tables
+-- A statement of a use case, and the tables of the user's own that it reads.
+WITH
+  `own_tables`
+SELECT *
+FROM
+  (
+    -- include: own_statement.sql
+  )
