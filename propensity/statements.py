@@ -1,9 +1,6 @@
 """
 SQL statements by name: from the use case's folder, else from a package's.
 
-Short statements of a package share its file ``statements.sql``, each below a line
-``-- statement: name``; the others are ``name.sql``.
-
 A line ``-- include: name.sql`` stands for the text of that statement. Names are unique
 among the packages, so that a use case can replace any shared statement, or a part of
 one. A line ``-- include: ga4_purchase/features.sql`` is the statement of that use case.
@@ -16,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -35,12 +31,7 @@ FOLDERS = (
     "usecases",
 )
 
-SHARED_FILE = "statements.sql"
-
 _PART = re.compile(r"`(\w+)`")
-_NAMED = re.compile(
-    r"^-- statement: (?P<name>\w+)\n(?P<text>.*?)(?=^-- statement: |\Z)", re.M | re.S
-)
 _INCLUDE = re.compile(r" *-- include: (\w+(?:/\w+)?)\.sql")
 _PACKAGE = resources.files("propensity")
 
@@ -96,12 +87,12 @@ def _lines(
     if folder is not None:
         searched.insert(0, folder)
     for parent in searched:
-        written = _found(parent, name)
-        if written:
+        if (parent / f"{name}.sql").is_file():
             break
     else:
         raise UseCaseError(f"there is no file {name}.sql")
-    file, first, body = written
+    file = f"{parent.name}/{name}.sql"
+    body = read(parent, f"{name}.sql")
     use_case, _, short = name.rpartition("/")
     if use_case:
         # A statement of another use case includes that use case's own.
@@ -111,7 +102,7 @@ def _lines(
     # A statement that includes it continues after its end. SQL's lines end with a line
     # feed alone: ``splitlines`` would also cut a text in quotes, at U+2028 for example.
     body = body.rstrip().removesuffix(";").rstrip()
-    for number, line in enumerate(body.split("\n"), start=first):
+    for number, line in enumerate(body.split("\n"), start=1):
         include = _INCLUDE.fullmatch(line)
         if include:
             if include[1] in (*include_stack, name):
@@ -123,37 +114,10 @@ def _lines(
                 yield Line(short, file, number, piece)
 
 
-def _found(folder: Any, name: str) -> tuple[str, int, str] | None:
-    """Return a statement's file, its first line there and its text, if there is one."""
-    short = _short(folder).get(name)
-    if short:
-        return short
-    if (folder / f"{name}.sql").is_file():
-        return f"{folder.name}/{name}.sql", 1, read(folder, f"{name}.sql")
-    return None
-
-
-@cache
-def _short(folder: Any) -> dict[str, tuple[str, int, str]]:
-    """Return what ``_found`` returns of the short statements of a folder, by name."""
-    if not (folder / SHARED_FILE).is_file():
-        return {}
-    shared = read(folder, SHARED_FILE)
-    by_name = {}
-    for match in _NAMED.finditer(shared):
-        first = shared.count("\n", 0, match.start("text")) + 1
-        by_name[match["name"]] = f"{folder.name}/{SHARED_FILE}", first, match["text"]
-    return by_name
-
-
 def names(folder: Any) -> list[str]:
     """Return the names of the statements that are written in a folder."""
-    stems = []
-    for file in sorted(path.name for path in folder.iterdir()):
-        if file.endswith(".sql") and file != SHARED_FILE:
-            stems.append(file.removesuffix(".sql"))
-    stems.extend(_short(folder))
-    return stems
+    files = sorted(path.name for path in folder.iterdir())
+    return [file.removesuffix(".sql") for file in files if file.endswith(".sql")]
 
 
 def read(folder: Any, file: str) -> str:

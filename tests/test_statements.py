@@ -112,17 +112,14 @@ class TestAStatement:
 
         assert statement("outer", folder=folder) == "SELECT 'a\u2028b\u2029c\x0cd'\n"
 
-    def test_a_short_statement_is_in_the_file_of_its_folder(self, own):
-        """Its lines say where they are: an analyzer's errors name them."""
-        folder = own(
-            statements="-- statement: one\nSELECT 1;\n-- statement: two\nSELECT\n  2;\n"
-        )
-        file = f"{folder.name}/statements.sql"
+    def test_a_line_says_where_it_is_written(self, own):
+        """An analyzer's errors name its file and number there."""
+        folder = own(outer="SELECT\n-- include: inner.sql", inner="  1,\n  2;\n")
 
-        assert statement("one", folder=folder) == "SELECT 1\n"
-        assert statements.lines("two", folder=folder) == [
-            ("two", file, 4, "SELECT"),
-            ("two", file, 5, "  2"),
+        assert statements.lines("outer", folder=folder) == [
+            ("outer", f"{folder.name}/outer.sql", 1, "SELECT"),
+            ("inner", f"{folder.name}/inner.sql", 1, "  1,"),
+            ("inner", f"{folder.name}/inner.sql", 2, "  2"),
         ]
 
     @pytest.mark.parametrize(

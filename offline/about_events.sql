@@ -1,0 +1,2 @@
+-- Part of forget_count: rows of events, of which users have some.
+AND CONCAT(use_case, '/', event_id) IN UNNEST(@keys)

@@ -1,0 +1,2 @@
+-- Part of forget_count: rows of users.
+AND user_id IN UNNEST(@keys)

@@ -1,0 +1,3 @@
+-- All rows of a labelled table, which `some_table` stands for.
+SELECT *
+FROM `some_table`

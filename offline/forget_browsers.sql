@@ -1,0 +1,28 @@
+-- One row per browser whose last user id in the export is one of some users. An id that
+-- was on more than 50 browsers in a month is nobody's, as in persons.sql: strangers would
+-- go with it.
+-- Parameters: @user_ids ARRAY<STRING>.
+SELECT user_pseudo_id
+FROM ga_events
+WHERE
+  table_suffix BETWEEN '00000000' AND '99999999'
+  AND user_pseudo_id IS NOT NULL
+  AND user_id IS NOT NULL
+  AND user_id NOT IN (
+    SELECT user_id
+    FROM
+      (
+        SELECT
+          user_id,
+          SUBSTR(table_suffix, 1, 6) AS month,
+          COUNT(DISTINCT user_pseudo_id) AS browsers
+        FROM ga_events
+        WHERE
+          table_suffix BETWEEN '00000000' AND '99999999'
+          AND user_id IN UNNEST(@user_ids)
+        GROUP BY user_id, month
+      )
+    WHERE browsers > 50
+  )
+GROUP BY user_pseudo_id
+HAVING MAX_BY(user_id, event_timestamp) IN UNNEST(@user_ids)

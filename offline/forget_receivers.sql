@@ -1,0 +1,37 @@
+-- One row per destination of an audience and user of some, whom it took or may have
+-- taken: the newest date that the user was sent as of; whether the user is on its list;
+-- and whether it rejected to take the user off: then the row may be pending, with the
+-- reason.
+-- Parameters: @keys ARRAY<STRING>, the users; those of users_on_lists.sql, @as_of after
+--   all deliveries.
+-- Source: ma_audience_ledger.
+WITH
+-- include: users_on_lists.sql
+SELECT
+  l.audience,
+  l.destination,
+  l.user_id,
+  MAX(IF(l.action = 'add', l.as_of, NULL)) AS as_of,
+  COUNTIF(o.user_id IS NOT NULL) > 0 AS is_listed,
+  COUNTIF(
+    l.action = 'remove'
+    AND (l.status = 'rejected' OR l.reason IS NOT NULL AND l.receipt IS NULL)
+    AND l.as_of >= o.as_of
+  ) > 0 AS is_rejected
+FROM ma_audience_ledger AS l
+LEFT JOIN on_lists AS o
+  ON
+    o.audience = l.audience
+    AND o.destination = l.destination
+    AND o.user_id = l.user_id
+WHERE
+  l.use_case = @use_case
+  AND l.as_of < @as_of
+  AND l.user_id IN UNNEST(@keys)
+  AND (
+    l.action = 'remove'
+    OR l.status IN ('accepted', 'pending')
+    OR o.user_id IS NOT NULL
+  )
+GROUP BY 1, 2, 3
+HAVING COUNTIF(l.action = 'add') > 0

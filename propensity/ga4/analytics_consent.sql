@@ -1,0 +1,3 @@
+-- Part of the view ga_events, behind its conditions: events whose user had allowed
+-- analytics storage. What says nothing, as without consent mode, is no consent.
+AND privacy_info.analytics_storage = 'Yes'

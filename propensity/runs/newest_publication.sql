@@ -1,0 +1,9 @@
+-- At most one row: the newest publication of some as-of dates.
+-- Parameters: @use_case STRING; @since DATE and @until DATE, both included.
+SELECT as_of, users, quantiles, log_odds_shift, model_version
+FROM ma_publications
+WHERE
+  use_case = @use_case
+  AND as_of BETWEEN @since AND @until
+ORDER BY as_of DESC
+LIMIT 1

@@ -1,0 +1,15 @@
+-- One row: what a run has scored.
+-- Parameters: @use_case STRING; @as_of DATE; @run_id STRING.
+-- ``repeated`` counts rows of users who have another one; ``quantiles`` are the least
+-- probability, the 99 percentiles and the greatest.
+SELECT
+  COUNT(*) AS users,
+  COUNT(*) - COUNT(DISTINCT user_id) AS repeated,
+  AVG(probability) AS mean_probability,
+  APPROX_QUANTILES(probability, 100) AS quantiles,
+  SUM(expected_value) AS expected_value
+FROM ma_predictions_runs
+WHERE
+  use_case = @use_case
+  AND as_of = @as_of
+  AND run_id = @run_id
