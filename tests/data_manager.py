@@ -81,7 +81,6 @@ class DataManager(Receiver):
         return error(503, "UNAVAILABLE", "INTERNAL_ERROR")
 
     def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
-        """Return the answer to a request."""
         address = urlsplit(path).path
         if address == "/token":
             return 200, {}, {"access_token": LOGIN, "expires_in": 3600}

@@ -20,7 +20,6 @@ JSON = "application/json"
 
 @cache
 def whole() -> dict[str, Any]:
-    """Return the description."""
     text = (ROOT / "docs/openapi.yaml").read_text()
     # In C where the wheel has it: a tenth of the time, half a second a process.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

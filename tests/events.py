@@ -185,14 +185,12 @@ def accept(
 
 
 def rows(accepted: Accepted, *, lateness: timedelta = LATENESS) -> pa.RecordBatch:
-    """Return the rows of accepted events."""
     return stream.rows_of(
         STREAM_EVENTS, accepted.events, received_at=NOW, lateness=lateness
     )
 
 
 def truths(accepted: Accepted) -> pa.RecordBatch:
-    """Return the rows of accepted truths."""
     return stream.rows_of(
         TRUTH_EVENTS, accepted.truths, received_at=NOW, lateness=LATENESS
     )

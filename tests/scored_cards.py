@@ -41,7 +41,6 @@ class Cards:
         return len(self.ids)
 
     def given(self, place: int) -> dict[str, float]:
-        """Return the features of one."""
         return dict(zip(USE_CASE.features, self.features[place].tolist(), strict=True))
 
 

@@ -26,7 +26,6 @@ class LocalBucket(Artifacts):
 
     @classmethod
     def open(cls, settings: Settings) -> LocalBucket:
-        """Return the bucket."""
         return cls()
 
     def close(self) -> None:
@@ -69,7 +68,6 @@ class LocalBucket(Artifacts):
 
     @contextlib.contextmanager
     def opened(self, name: str, *, generation: int) -> Iterator[IO[bytes]]:
-        """Open an object."""
         stored = self.find(name, generation=generation)
         if stored is None:
             raise ArtifactError(f"{name} does not exist")
@@ -87,7 +85,6 @@ class LocalBucket(Artifacts):
         file.write_bytes(self.read(name).data)
 
     def names(self, prefix: str) -> list[str]:
-        """Return the names of objects."""
         return sorted(name for name in self.objects if name.startswith(prefix))
 
     def generations(self, prefix: str = "") -> list[Generation]:

@@ -249,12 +249,10 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(place=places)
     def suppress(self, *, place: int) -> None:
-        """Suppress a person."""
         self.world.suppress(self.person(place))
 
     @rule(place=places, is_folder_broken=st.booleans())
     def forget(self, *, place: int, is_folder_broken: bool) -> None:
-        """Forget a person."""
         if is_folder_broken:
             self.world.break_folder()
         self.command_forget(self.person(place))
@@ -266,7 +264,6 @@ class Deliveries(RuleBasedStateMachine):
     # -- the pieces
 
     def audience(self, place: int) -> Audience | None:
-        """Return an audience by its place."""
         declared = [*self.world.audiences.values()]
         return declared[place % len(declared)] if declared else None
 

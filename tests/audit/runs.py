@@ -210,8 +210,6 @@ class State:
 
 
 class Site:
-    """The deployment."""
-
     def __init__(self, deployment: Deployment, clock: HandClock) -> None:
         self.deployment, self.clock = deployment, clock
 
@@ -226,7 +224,6 @@ class Site:
         return answer.status_code, answer.json
 
     def lease(self, kind: str, as_of: date) -> Mapping[str, Any]:
-        """Return what the lease of a run says."""
         return self._object(f"runs/{NAME}/{kind}/{as_of}.json")
 
     def _object(self, name: str) -> Mapping[str, Any]:

@@ -111,7 +111,6 @@ class LocalWarehouse(Warehouse):
         return result, changed
 
     def rows(self, sql: str, parameters: Any = None) -> list[Any]:
-        """Return the rows of a statement."""
         table = self._arrow(sql, parameters)[0]
         places = {name: place for place, name in enumerate(table.column_names)}
         return [BigQueryRow(tuple(row.values()), places) for row in table.to_pylist()]
@@ -135,7 +134,6 @@ class LocalWarehouse(Warehouse):
     def write(
         self, table: Table, rows: pa.Table | Iterable[Row | Mapping[str, object]]
     ) -> None:
-        """Append rows."""
         LocalWarehouse.changes += 1
         written = table.arrow(rows)
         if not len(written):
@@ -154,7 +152,6 @@ class LocalWarehouse(Warehouse):
     def append(
         self, table: Table, rows: pa.Table | Iterable[Row | Mapping[str, object]]
     ) -> None:
-        """Append rows."""
         self.write(table, rows)
 
     def create(self, table: Table) -> None:

@@ -75,7 +75,6 @@ class Audience:
 
     @property
     def text(self) -> str:
-        """Its file."""
         lines = [
             f"top = {self.top}",
             f'control = "{self.control}"',
@@ -331,7 +330,6 @@ class World:
     # -- doors
 
     def command(self, *words: str, audience: Audience | None = None) -> Call:
-        """Call a command by its words."""
         call = Call(" ".join(words), self.clock.now(), audience)
         with self._watched(call) as printed:
             call.status = main([*words, "--json"])

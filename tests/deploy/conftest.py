@@ -47,7 +47,6 @@ WHOLE = {
 
 
 def settings_file(folder: Path, settings: dict[str, str]) -> Path:
-    """Write a settings file, and return it."""
     file = folder / "settings.env"
     file.write_text("".join(f'{name}="{value}"\n' for name, value in settings.items()))
     return file

@@ -157,7 +157,6 @@ def days(borrow_module_deployment, drawn) -> Deployment:
 
 @pytest.fixture(scope="module")
 def rows_of(days) -> Callable[[int], list[dict[str, Any]]]:
-    """The rows of a day."""
     rows = days.evaluations()
     return lambda day: [row for row in rows if row["week"] == FIRST + day * DAY]
 

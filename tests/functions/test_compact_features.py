@@ -85,7 +85,6 @@ def exported(site: Deployment, table: str = "stream_events") -> dict[str, list[A
 
 
 def score(site: Deployment, user: str, event_id: str, day: str, at: datetime) -> None:
-    """Log a score of an event."""
     row = {
         "use_case": "first_day_churn",
         "inference_id": f"{user} {event_id} {day}",

@@ -39,13 +39,11 @@ def publish_index(deployment: Deployment, *, use_case: str = USE_CASE) -> IndexP
 
 
 def pointer(artifacts: Artifacts, use_case: str = USE_CASE) -> IndexPointer:
-    """The index that answers."""
     name = pointer_name(use_case)
     return content_of(artifacts.read(name), IndexPointer, name=name)
 
 
 def opened(data: bytes, folder: Path) -> Index:
-    """An index of its bytes."""
     path = folder / uuid.uuid4().hex
     path.write_bytes(data)
     return Index(path)

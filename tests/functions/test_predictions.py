@@ -47,7 +47,6 @@ def publication(borrow_module_deployment) -> tuple[Deployment, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def published(publication) -> Deployment:
-    """The place of the publication."""
     return publication[0]
 
 

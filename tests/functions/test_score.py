@@ -65,7 +65,6 @@ def site(emulators) -> Iterator[Deployment]:
 
 @pytest.fixture(scope="module")
 def score(site) -> Iterator[Served]:
-    """The function."""
     with serving("score", site.environment) as function:
         yield function
 

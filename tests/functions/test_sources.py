@@ -53,7 +53,6 @@ def load(place, use_case) -> Callable[..., None]:
 
 
 def points(place: Deployment, *as_ofs: date) -> dict[tuple[date, str], int | None]:
-    """Points of users, by as-of date."""
     use_case = usecases.load(NAME)
     rows = place.warehouse.rows(
         use_case.statement("features"), use_case.window(place.settings, as_ofs)

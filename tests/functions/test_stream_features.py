@@ -41,7 +41,6 @@ def site(emulators) -> Iterator[Deployment]:
 
 @pytest.fixture(scope="module")
 def stream(site) -> Iterator[Served]:
-    """The function."""
     with serving("stream_features", site.environment) as function:
         yield function
 
@@ -58,7 +57,6 @@ def stored(
 
 
 def letters_of(site: Deployment, message_id: str) -> list[dict[str, Any]]:
-    """Return the dead letters of a message."""
     return site.rows("SELECT * FROM dead_letters WHERE message_id = @id", id=message_id)
 
 

@@ -36,7 +36,6 @@ SHOP = "ga4_purchase"
 
 
 def listed(*users: str, use_case: str = EVERYWHERE) -> Suppressed:
-    """A list of users."""
     return Suppressed(KEY, frozenset((use_case, user_hash(KEY, u)) for u in users))
 
 

@@ -74,7 +74,6 @@ def test_each_example_has_a_form():
 
 
 def answered(body: object, status: int = 200) -> requests.Response:
-    """Return an answer of a service."""
     response = requests.Response()
     response.status_code = status
     response.raw = io.BytesIO(json.dumps(body).encode())

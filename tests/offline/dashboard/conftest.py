@@ -223,7 +223,6 @@ def pages(
     known: Mapping[str, Facts] = KNOWN,
     **missing: str,
 ) -> dict[str, str]:
-    """Pages of some rows."""
     return rendered(readings(rows, **missing), known, WINDOW, place="p.propensity")
 
 

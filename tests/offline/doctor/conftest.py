@@ -104,7 +104,6 @@ def examine(deployment: Deployment, **changed: Any) -> run.Report:
 
 
 def found(deployment: Deployment, check: str, **changed: Any) -> list[str]:
-    """Return what one check finds."""
     with entered(deployment.environment):
         findings = [*run.CHECKS[check](examination(deployment, **changed))]
     return [finding.what for finding in findings]

@@ -40,7 +40,6 @@ def counted(warehouse: Warehouse) -> tuple[int, int]:
 
 @pytest.fixture(scope="module")
 def settings(module_deployment) -> Settings:
-    """The settings of the deployment of one module."""
     return Settings.from_environment(module_deployment.environment)
 
 

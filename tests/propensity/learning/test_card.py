@@ -41,7 +41,6 @@ def trained() -> Trained:
 
 
 def card(model: Trained | None = None) -> UserCard:
-    """The card of version 3."""
     origin = Origin(
         rows=ROWS,
         version=3,

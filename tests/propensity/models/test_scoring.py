@@ -85,7 +85,6 @@ FIRST = TRAINING.slice(0, 1)
 
 
 def with_column(batch, name, values):
-    """The batch with other values of a column."""
     return batch.set_column(batch.schema.get_field_index(name), name, values)
 
 

@@ -74,7 +74,6 @@ SECOND = serving(2, labels=(1, 1, 0, 0))
 
 
 def player(bets: float, *, age: float | None = 30.0, prefix: str = "") -> Instance:
-    """Return a player to be scored."""
     return Instance({"bet_count": bets, "country": "GB", "age": age}, prefix)
 
 

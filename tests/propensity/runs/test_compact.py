@@ -187,7 +187,6 @@ class Interrupted(Warehouse):
 def interrupt(
     site: Deployment, at: datetime, happens: Callable[[], object], **changed: Any
 ) -> None:
-    """Compact, and be interrupted."""
     warehouse = Interrupted(site.settings, client=site.warehouse.client)
     warehouse.happens = happens
     compact_at(site, at, warehouse=warehouse, **changed)

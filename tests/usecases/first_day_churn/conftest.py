@@ -69,7 +69,6 @@ def event(
 
 
 def registration(user: str, at: datetime, **fields: Any) -> Row:
-    """Return a registration."""
     return event(user, at, "new_registration") | {
         "name": "Niamh Quayle",
         "date_of_birth": "1990-05-01",

@@ -44,7 +44,6 @@ class Export(Deployment):
         return self
 
     def outcomes(self, name: str, *as_ofs: date, **sampled: Any) -> list[shop.Row]:
-        """Return the rows of a statement."""
         window = USE_CASE.window(self.settings, as_ofs or [AS_OF])
         table = self.warehouse.table(USE_CASE.statement(name), {**window, **sampled})
         return list(table.to_pylist())
