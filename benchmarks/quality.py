@@ -247,7 +247,6 @@ def matched(rows: Slice, other: pa.Table) -> tuple[Flags, Floats]:
 
 
 def scored(name: str, training: Training, later: Slice) -> Rivals:
-    """Train, and score later rows."""
     use_case = training.use_case
     every = training.parts.every
     model = training.run()

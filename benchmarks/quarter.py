@@ -123,7 +123,6 @@ def loaded(warehouse: Warehouse, file: Path) -> Iterator[tuple[UseCase, pa.Table
 
 
 def number(day: date) -> int:
-    """Return a day as a number."""
     return (day - date(2000, 1, 1)).days
 
 

@@ -68,7 +68,6 @@ def _columns(numbers: object, categories: object) -> ColumnTransformer:
 
 
 def fitted(pipeline: Pipeline) -> Pipeline:
-    """Fit on users of its own."""
     rows = labelled_rows(USE_CASE, TRAINING_ROWS).combine_chunks()
     [batch] = rows.to_batches()
     return pipeline.fit(to_frame(batch, FEATURES), rows["label"].to_numpy())

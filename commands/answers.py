@@ -101,8 +101,6 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of commands."""
-
     command_class = Command
 
 

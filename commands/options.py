@@ -26,7 +26,6 @@ class Whole(click.IntRange):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        """Return the number."""
         try:
             number = int(value)
         except ValueError:
@@ -42,7 +41,6 @@ class Count(Whole):
     """A whole number, which the help calls N."""
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return the name of a value."""
         return "N"
 
 

@@ -126,7 +126,6 @@ def _views() -> dict[str, Any]:
 
 
 def files() -> dict[Path, Any]:
-    """Return what each file holds."""
     use_cases = {
         name: {
             "reads_export": use_case.reads_export,

@@ -153,7 +153,6 @@ def _code(names: Iterable[str]) -> str:
 
 
 def exit_codes() -> str:
-    """Return the table of exit codes."""
     lines = [f"| {int(code)} | {text} |" for code, text in MEANINGS.items()]
     return "\n".join(["| code | meaning |", "|--:|---|", *lines, ""])
 

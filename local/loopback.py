@@ -68,7 +68,6 @@ def serve(app: Any, port: int) -> None:
 
 
 def serve_files(port: int) -> None:
-    """Serve the files of the working folder."""
     from starlette.applications import Starlette
     from starlette.routing import Mount
     from starlette.staticfiles import StaticFiles

@@ -160,7 +160,6 @@ def _wait(is_so: Callable[[], bool]) -> None:
 
 
 def end_of(process: Process) -> str:
-    """Return how the log of a process ends."""
     log = Path(process.log)
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     kept = [f"    {line}" for line in lines if line.strip()][-15:]

@@ -103,7 +103,6 @@ class Receiver:
             return None if self._random.random() < self._lost else result
 
     def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
-        """Return the answer to a request."""
         if method not in ACTIONS:
             return 405, {}, {"error": f"known are {', '.join(ACTIONS)}"}
         key = headers.get("Idempotency-Key") or f"without a key {self.requests}"

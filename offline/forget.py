@@ -306,7 +306,6 @@ class Work:
         index.publish_suppressed(self.warehouse, self.artifacts)
 
     def find_receivers(self) -> None:
-        """Find the receivers that took the users."""
         takers = statement("forget_takers", folder=SQL)
         sql = statement("forget_receivers", folder=SQL)
         taken = list[Taken]()

@@ -62,7 +62,6 @@ class Shipped:
 
     @property
     def card(self) -> dict[str, Any]:
-        """The model's card."""
         return dict(json.loads(self.files[CARD]))
 
 

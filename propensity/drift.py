@@ -85,7 +85,6 @@ class Watched(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return np.bincount(places, weight, minlength=len(self.shares)).astype(float)
 
     def bins(self) -> list[str]:
-        """Return the names of the bins."""
         if self.values is not None:
             return [*self.values, "another value", "missing"]
         edges = [compact(float(f"{edge:.6g}")) for edge in self.edges]

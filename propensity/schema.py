@@ -165,7 +165,6 @@ class Column:
 
     @property
     def sql_type(self) -> str:
-        """The type as SQL spells it."""
         kind = self.type
         if self.fields:
             inside = ", ".join(f"{part.name} {part.sql_type}" for part in self.fields)
@@ -348,7 +347,6 @@ class Table:
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def arrow_schema(self) -> pa.Schema:
-        """Return the Arrow schema of the table's rows."""
         return self._schema
 
     @cached_property
@@ -364,7 +362,6 @@ class Table:
 
 
 def arrow_type(column: Column) -> pa.DataType:
-    """Return the Arrow type of a column."""
     import pyarrow as pa
 
     kinds = {

@@ -107,7 +107,6 @@ def _like(pattern: str, what: str, example: str) -> Meta:
 
 
 def _from(minimum: float, maximum: float, kind: str = "whole number") -> Meta:
-    """Return the bounds of a number."""
     title = f"a {kind} from {minimum:.15g} to {maximum:.15g}"
     return Meta(ge=minimum, le=maximum, title=title)
 

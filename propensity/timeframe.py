@@ -268,5 +268,4 @@ def first_shard(as_of: date, *, days: int) -> date:
 
 
 def first_suffix(as_of: date, *, days: int) -> str:
-    """Return the suffix of ``first_shard``."""
     return first_shard(as_of, days=days).isoformat().replace("-", "")

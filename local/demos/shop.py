@@ -201,7 +201,6 @@ def load(warehouse: Warehouse, shop: Shop, count: int, *, until: date) -> None:
 
 
 def evaluation_text(answer: Mapping[str, Any]) -> str:
-    """Return a line on an evaluation."""
     parts = []
     for row in answer["weeks"]:
         what = row["outcome"]

@@ -216,7 +216,6 @@ class Service:
         self._uploads: dict[str, tuple[Resource, Query, bytearray]] = {}
 
     def app(self) -> Starlette:
-        """Return the application."""
         bucket = "/storage/v1/b/{bucket}"
         return Starlette(
             routes=[

@@ -132,11 +132,9 @@ class Stack:
         return f"http://{self.address(service)}"
 
     def address(self, service: str) -> str:
-        """Return host and port of a service."""
         return f"{HOST}:{self.port(service)}"
 
     def port(self, service: str) -> int:
-        """Return the port of a service."""
         return self.base + PORT_OFFSETS[service]
 
     @property

@@ -175,7 +175,6 @@ class State:
             raise LocalError(f"{self.record_file} cannot be read", hint=hint) from error
 
     def write(self, record: Record) -> None:
-        """Write its record."""
         text = json.dumps(dataclasses.asdict(record), indent=2)
         whole_files.write(self.record_file, text.encode())
 
@@ -197,7 +196,6 @@ def port_base(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def states(home: Path = LOCAL / "states") -> list[State]:
-    """List the states that there are."""
     # A file, or a copy by another name, is none.
     folders = [one.name for one in sorted(home.glob("*")) if one.is_dir()]
     return [State(name, home) for name in folders if NAME.fullmatch(name)]

@@ -86,12 +86,10 @@ class Case:
 
     @property
     def title(self) -> str:
-        """Its title."""
         return self.facts.title
 
     @property
     def page(self) -> str:
-        """File of its page."""
         return f"use-case-{self.name}.html"
 
     @property
@@ -252,7 +250,6 @@ def find(
     *,
     settings: Settings,
 ) -> Facts:
-    """Find the facts of a use case."""
     use_case = usecases.load(name).with_label_event(settings)
     rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
     weeks = list(dict.fromkeys(row["week"] for row in rows))[:REPORTS]

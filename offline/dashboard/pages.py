@@ -69,7 +69,6 @@ def lines(
 
 
 def size(n: float | None) -> str:
-    """Write bytes."""
     value = float(n or 0)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if value < 1024:

@@ -55,7 +55,6 @@ class Report:
 
     @property
     def status(self) -> int:
-        """The exit status."""
         return 1 if self.findings else 4 if self.failed else 0
 
     def __str__(self) -> str:

@@ -139,7 +139,6 @@ def tables_of(sql: str) -> set[str]:
 
 @functools.cache
 def language() -> Any:
-    """Return the language of BigQuery."""
     from zetasql.types import LanguageOptions, ProductMode
 
     service()
@@ -152,7 +151,6 @@ def language() -> Any:
 
 @functools.cache
 def type_of(sql: str) -> Any:
-    """Return a type by its name in SQL."""
     from zetasql.api import Analyzer
 
     analyzer = Analyzer(options_of({}), catalog_of({}), service())
@@ -161,7 +159,6 @@ def type_of(sql: str) -> Any:
 
 
 def name_of(kind: Any) -> str:
-    """Return the name of a type in SQL."""
     from zetasql.types import TypeKind
 
     if kind.type_kind == TypeKind.TYPE_ARRAY:
@@ -190,7 +187,6 @@ def options_of(parameters: Columns) -> Any:
 
 
 def catalog_of(relations: Mapping[str, Columns]) -> Any:
-    """Return tables as a catalog."""
     from zetasql import types
 
     def column(name: str, kind: str) -> Any:

@@ -314,7 +314,6 @@ class Bucket(Destination):
         self._artifacts = artifacts
 
     def send(self, request: Request) -> Sent:
-        """Write a file."""
         of = request.audience
         same = {"audience": of.name, "as_of": of.as_of}
         rows = [{**member.values, **same} for member in request.members]

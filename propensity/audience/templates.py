@@ -58,7 +58,6 @@ def filled(template: Any, values: Mapping[str, object]) -> Any:
 
 
 def secrets_in(template: Any) -> set[str]:
-    """Return the names of the secrets that a template needs."""
     names = set()
     for text in _texts(template):
         for part in _PART.findall(text):
@@ -68,7 +67,6 @@ def secrets_in(template: Any) -> set[str]:
 
 
 def values_in(template: Any) -> set[str]:
-    """Return the names of the values that a template needs."""
     names = set()
     for text in _texts(template):
         for part in _PART.findall(text):

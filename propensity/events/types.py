@@ -144,7 +144,6 @@ class EventType:
 
 @cache
 def shared_types() -> Mapping[str, EventType]:
-    """Return the types of ``events.toml``."""
     text = (resources.files("propensity") / "events.toml").read_text("utf-8")
     return {
         name: EventType(name, fields) for name, fields in tomllib.loads(text).items()

@@ -118,7 +118,6 @@ class ReadTable:
         )
 
     def rows(self, steps: Steps) -> pa.Table:
-        """Return the rows of a training."""
         rows = {
             "as_of": pa.array(np.array(steps.days, "datetime64[D]")[steps.step_of_row]),
             "user_id": pa.array(self.users),

@@ -69,7 +69,6 @@ class EventCard(Card, frozen=True, kw_only=True, tag="events"):
 def event_card(
     use_case: UseCase, trained: EventTrained, verdict: Verdict, origin: Origin
 ) -> EventCard:
-    """Return the card of a version that was trained on events."""
     parts = trained.parts
     holdout = trained.holdout
     n_train = len(parts.before)

@@ -196,7 +196,6 @@ def kinds_of(names: Iterable[str]) -> list[str]:
 
 
 def kinds_read(view: str) -> list[str]:
-    """Return the kinds of tables that the text of a view reads."""
     return [kind for kind, name in PREFIXES.items() if f".{name}2*`" in view]
 
 

@@ -296,7 +296,6 @@ def query_parameter(name: str, value: Any) -> Any:
 
 
 def type_of_parameter(name: str, value: Any) -> str:
-    """Return the type of ``query_parameter``, as SQL names it."""
     parameter = query_parameter(name, value)
     if isinstance(parameter, bigquery.ArrayQueryParameter):
         return f"ARRAY<{parameter.array_type}>"

@@ -176,7 +176,6 @@ def _schema(table: Table) -> list[bigquery.SchemaField]:
 
 
 def definition_of(table: Table, table_id: str) -> bigquery.Table:
-    """Return a table's definition for the API."""
     definition = bigquery.Table(table_id, schema=_schema(table))
     definition.description = table.description
     definition.clustering_fields = list(table.clustering)

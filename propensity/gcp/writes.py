@@ -76,7 +76,6 @@ class RowsRefused(PropensityError, code="rows_refused"):
 
 
 def path_of(settings: Settings, table: str) -> str:
-    """Return a table's path in the API."""
     return f"projects/{settings.project}/datasets/{settings.dataset}/tables/{table}"
 
 

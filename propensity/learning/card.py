@@ -168,7 +168,6 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
         return plain
 
     def to_json(self) -> bytes:
-        """Return the bytes of ``card.json``."""
         return json.dumps(self.plain(), indent=1).encode()
 
     def row(self, published: Published, *, run_id: str, seconds: float) -> Training:
@@ -258,7 +257,6 @@ def user_card(
     *,
     valued: Valued | None = None,
 ) -> UserCard:
-    """Return the card of a version that was trained on users."""
     parts = trained.parts
     split = parts.split
     value = None

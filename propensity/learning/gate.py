@@ -52,7 +52,6 @@ class Verdict:
     differences: Mapping[str, Difference] = field(default_factory=dict)
 
     def entry(self) -> dict[str, object]:
-        """Return what a card has of it."""
         entry: dict[str, object] = {
             "promoted": self.promoted,
             "reason": self.reason,
@@ -165,7 +164,6 @@ def compared(
     words: str,
     n_rows: int,
 ) -> Verdict:
-    """Return the verdict on a challenger that was compared."""
     how = "worse" if is_worse else "not worse"
     return replace(
         verdict,

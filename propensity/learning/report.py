@@ -27,7 +27,6 @@ _DRAWN = 24
 
 
 def version_page(card: Card) -> str:
-    """Write the page of a version, by its card."""
     plain: Plain = cleaned(card.plain())
     number = card.model_version
     is_promoted = card.verdict["promoted"]

@@ -41,7 +41,6 @@ class UserTraining(Training):
         return judged
 
     def loss(self, judged: Judged) -> tuple[float, ...]:
-        """Return the log loss."""
         log_loss = judged.metrics["log_loss"]
         return (np.inf if log_loss is None else log_loss,)
 

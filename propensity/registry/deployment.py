@@ -30,7 +30,6 @@ class Deployment:
 
     @property
     def registry(self) -> Registry:
-        """The registry of the use case."""
         return Registry(self.artifacts, self.use_case.name)
 
     def rows(self, name: str, **parameters: object) -> list[Any]:

@@ -174,19 +174,16 @@ def hashes(key: bytes) -> blake2b:
 
 
 def hashed(keyed: blake2b, user_id: str) -> int:
-    """Return the key of a user's row."""
     hasher = keyed.copy()
     hasher.update(user_id.encode())
     return int.from_bytes(hasher.digest(), "little", signed=True)
 
 
 def folder_of(use_case: str) -> str:
-    """Return the folder of a use case's indexes."""
     return f"{INDEXES}{use_case}/"
 
 
 def pointer_name(use_case: str) -> str:
-    """Return the name of a use case's pointer."""
     return f"{folder_of(use_case)}current.json"
 
 

@@ -78,7 +78,7 @@ def find_recorded(warehouse: Queries, use_case: str, version: int) -> Record | N
 
 
 def recorded(warehouse: Queries, use_case: str, version: int) -> Record:
-    """Return the same, or raise ArtifactError."""
+    """Return the training record of a version, or raise ArtifactError."""
     record = find_recorded(warehouse, use_case, version)
     if record is None:
         raise errors.ArtifactError(

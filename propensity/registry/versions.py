@@ -401,7 +401,6 @@ def unpickled(data: bytes) -> Any:
 
 
 def parquet_of(rows: pa.Table) -> bytes:
-    """Return rows as a Parquet file."""
     # Lookups have no pyarrow.
     import pyarrow.parquet as pq
 
