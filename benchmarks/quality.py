@@ -61,7 +61,7 @@ from local.progress import showing, step
 from local.stack.state import FUNCTIONS
 from propensity import usecases
 from propensity.errors import NoChampion
-from propensity.first_look.table import candidates
+from propensity.first_look.reading import candidates
 from propensity.fraud.split import of_events
 from propensity.fraud.training import EventTraining
 from propensity.ga4 import events_view

@@ -54,8 +54,25 @@ DAYS = Count(min=1)
     show_default="try-TARGET.html",
     help="File to write the report to.",
 )
+@click.option(
+    "--scores",
+    metavar="FILE",
+    type=FILE,
+    help="Also write a CSV file of the users whose outcome is open, the best first.",
+)
+@click.option(
+    "--rows",
+    metavar="FILE",
+    help="File or table of the users to score, if they are not in TARGET.",
+)
 def trying(
-    *, target: str, as_of: date | None, report: Path | None, **chosen: Any
+    *,
+    target: str,
+    as_of: date | None,
+    report: Path | None,
+    scores: Path | None,
+    rows: str | None,
+    **chosen: Any,
 ) -> Any:
     """
     Show what a table or a use case can predict.
@@ -64,25 +81,41 @@ def trying(
     table, columns that are not named are features, and the newest rows (without --time,
     random ones) compare the model with the best single column. A use case is compared
     with the live version. Changes nothing in a deployment.
+
+    --scores lists the users whose outcome is still empty, or those of --rows, by their
+    newest row: user, probability, percentile. It replaces an earlier list. A use case,
+    also one of your own events, publishes predictions instead.
     """
+    if rows and not scores:
+        raise click.UsageError("--rows needs --scores FILE, the list to write")
     from local.progress import announced
     from offline import trying
 
     report = report or Path(f"try-{Path(target).name}.html")
     if trying.is_use_case(target):
+        if scores:
+            raise click.UsageError(
+                f"--scores is for a table, and {target} is a use case, whose "
+                "predictions are its list: declare an audience, see docs/audiences.md"
+            )
         answer = trying.try_use_case(target, as_of=as_of, report=report, step=announced)
         would = "would" if answer["would_go_live"] else "would not"
         print(printable(f"It {would} go live: {answer['verdict']}."))
         say(f"The report is in {report}")
         return Printed(answer)
-    look = trying.try_file(target, report=report, step=announced, **chosen)
+    look, listed = trying.try_file(
+        target, report=report, scores=scores, rows=rows, step=announced, **chosen
+    )
     print(printable(repr(look)))
     say(f"The report is in {report}")
+    if scores:
+        say(f"The list of {listed:,} users is in {scores}")
     names = ("kinds", "left_out", "leaks")
     entries = {name: getattr(look, name) for name in names}
     plain = look.card.plain()
     card = {"metrics": plain["metrics"], "baseline": plain["baseline"]}
-    return Printed({**entries, **card, "report": str(report)})
+    files = {"report": str(report), "scores": str(scores) if scores else None}
+    return Printed({**entries, **card, **files, "listed": listed})
 
 
 @click.group(cls=Group, epilog=example("propensity usecase list"))

@@ -1,8 +1,8 @@
 """
 Set-up: environments that hold what local mode needs, from the package index, by uv.
 
-    python -m local.venvs    requirements.txt, the BigQuery emulator and the command,
-                             into the environment of this Python
+    python -m local.venvs    requirements.txt, the BigQuery emulator, the command and
+                             the project, into the environment of this Python
     python -m local.venvs functions    the functions' environment
 
 ``make setup`` makes the environment for development, with uv in it, and calls both.
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def install_development() -> None:
-    """Install requirements.txt, the BigQuery emulator and the command, in here."""
+    """Install requirements.txt, the BigQuery emulator, command and project, here."""
     python = ("--python", sys.executable)
     say("· the packages of requirements.txt …")
     uv("pip", "sync", *python, str(REQUIREMENTS))
@@ -77,6 +77,17 @@ def install_development() -> None:
     other = ("--no-deps", "--python-version", "3.13")
     uv("pip", "install", *python, *other, "--requirement", str(EMULATOR))
     write_command(Path(sys.prefix), python=Path(sys.executable))
+    write_path(Path(sysconfig.get_path("purelib")))
+
+
+def write_path(folder: Path, *, root: Path = ROOT) -> None:
+    """
+    Have Pythons with a folder of packages import the project's from anywhere.
+
+    Not by an editable install, whose hook comes too late: in the folder around a clone
+    that is called ``propensity``, the clone itself would be imported.
+    """
+    (folder / "propensity.pth").write_text(f"{root}\n")
 
 
 def write_command(folder: Path, *, python: Path) -> None:

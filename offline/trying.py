@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import date
@@ -19,12 +19,15 @@ from offline import table_files, whole_files
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import MissingTable, RequestError
-from propensity.first_look.table import FirstLook, try_table
+from propensity.first_look.reading import read_table
+from propensity.first_look.scores import RowsToScore
+from propensity.first_look.table import FirstLook, look_at
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.report import version_page
 from propensity.runs import export, train
 from propensity.runs.run import RunRequest, begun, clients
 from propensity.settings import GIB, Settings
+from propensity.spreadsheet import csv_of
 from propensity.statements import statement
 from propensity.usecases.declaration import SOURCE_TABLE
 
@@ -39,20 +42,37 @@ def is_use_case(target: str) -> bool:
     return target in usecases.names() and not Path(target).is_file()
 
 
-def try_file(target: str, *, report: Path, step: Step, **chosen: Any) -> FirstLook:
+def try_file(
+    target: str,
+    *,
+    report: Path,
+    scores: Path | None = None,
+    rows: str | None = None,
+    step: Step,
+    **chosen: Any,
+) -> tuple[FirstLook, int]:
     """
     Have a first look at a file or a table of BigQuery, and write the report.
 
     Args:
         target: A CSV or Parquet file, or ``project.dataset.table``.
         report: The file to write.
+        scores: The file to write the list to, if there is to be one.
+        rows: Whom it lists, as ``target``; None for the target's open rows.
         step: Says what goes on.
         chosen: As ``try_table`` takes them.
 
+    Returns:
+        What the table can predict; with a list, without columns that may know the
+        outcome. How many users the list has.
+
     Raises:
-        RequestError: It is neither, or no label is named.
-        SchemaError, NotEnoughData: As ``try_table``.
+        RequestError: It is neither, no label is named, or the list would replace what
+            it is made of.
+        SchemaError, NotEnoughData: As ``try_table`` and ``FirstLook.scores``.
     """
+    if scores is not None:
+        _check_list(scores, [target, str(rows), str(report)])
     with step(f"reading {target}"):
         table = _read(target)
     if not chosen["label"]:
@@ -61,10 +81,47 @@ def try_file(target: str, *, report: Path, step: Step, **chosen: Any) -> FirstLo
             hint=f"Add --label and one of {', '.join(table.column_names[:30])}",
             field="label",
         )
+    others = None
+    if rows is not None:
+        with step(f"reading {rows}"):
+            others = _read(rows)
+    with table_files.named(Path(target)):
+        read = read_table(table, name=Path(target).name, **chosen)
+    to_score = Path(target if rows is None else rows)
+    if scores is not None:
+        # Faults of these rows are said before the training, which takes a minute.
+        with table_files.named(to_score):
+            RowsToScore.of(read, others)
     with table_files.named(Path(target)), step(f"training on {len(table):,} rows"):
-        look = try_table(table, name=Path(target).name, **chosen)
+        look = look_at(read)
+        if scores is not None:
+            look = look.without_leaks
+    if scores is None:
         whole_files.write(report, look.page().encode())
-    return look
+        return look, 0
+    with table_files.named(to_score):
+        listed = look.scores(others)
+    shown = listed.round({"probability": 6})
+    content = csv_of(list(shown), shown.itertuples(index=False))
+    whole_files.write(report, look.page().encode())
+    whole_files.write(scores, content)
+    return look, len(listed)
+
+
+def _check_list(scores: Path, others: Sequence[str]) -> None:
+    """Make sure that a list is a CSV file, and replaces none of the other files."""
+    if scores.suffix.lower() != ".csv":
+        raise RequestError(
+            f"{scores} does not end in .csv, and the list is CSV",
+            hint=f"Name it {scores.stem or 'list'}.csv",
+            field="scores",
+        )
+    if scores.resolve() in [Path(other).resolve() for other in others]:
+        raise RequestError(
+            f"the list would replace {scores}, which is named twice",
+            hint="Name another file by --scores",
+            field="scores",
+        )
 
 
 def _read(target: str) -> pa.Table:

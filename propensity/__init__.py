@@ -13,6 +13,7 @@ Beside the packages:
 - ``drift``: what differs from the training
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
 - ``ids``: which ids are none; ``entries``: TOML files; ``folders``: use cases
+- ``spreadsheet``: rows as CSV
 
 A notebook imports ``try_table`` from here; it is loaded at the first use.
 """

@@ -4,5 +4,6 @@ A first look: how well the columns of a labelled table predict its label.
 Nothing here reads or writes outside the process; models and metrics are ``learning``'s.
 
 - ``table``: a table, tried; what a column tells by itself
-- ``columns``: what its columns hold; its rows as snapshots
+- ``reading``: the table, read; ``columns``: what its columns hold; steps of time
+- ``scores``: the rows whose outcome is open, for a list
 """

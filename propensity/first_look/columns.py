@@ -9,7 +9,8 @@ from 1.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Literal, NoReturn
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from propensity.errors import SchemaError
+from propensity.ids import INEXACT
 from propensity.models.encoding import Floats
 from propensity.timeframe import FEWEST_SNAPSHOTS
 
@@ -82,12 +84,23 @@ class Feature:
         values: One a row.
         why: Why it is left out.
         leak: Why it may know the outcome.
+        form: How dates are written; empty where they are dates by their type.
+        has_commas: Whether numbers have commas before decimals.
+        until: Up to when days are counted in a table without times.
     """
 
     kind: Literal["number", "category", "date"] | None = None
     values: Any = None
     why: str = ""
     leak: str = ""
+    form: str = ""
+    has_commas: bool = False
+    until: pd.Timestamp | None = None
+
+    def array(self, values: Any) -> pa.Array:
+        """Return values as a training has them."""
+        kind = pa.string() if self.kind == "category" else pa.float64()
+        return pa.array(values, kind, from_pandas=True)
 
 
 def refuse(column: pd.Series, rows: pd.Series, problem: str, *, hint: str) -> NoReturn:
@@ -99,7 +112,15 @@ def refuse(column: pd.Series, rows: pd.Series, problem: str, *, hint: str) -> No
 
 
 def texts(column: pd.Series) -> pd.Series:
-    """Return values as stripped texts; null where there is none."""
+    """
+    Return values as stripped texts; null where there is none.
+
+    A whole number is the same text whether or not there are gaps in its column.
+    """
+    if column.dtype.kind == "f":
+        numbers = column.dropna()
+        if (numbers.mod(1).eq(0) & numbers.abs().lt(INEXACT)).all():
+            column = column.astype("Int64")
     values = column.astype("object").map(lambda v: str(v).strip(), na_action="ignore")
     return values.where(values.notna() & (values != ""), None).astype("object")
 
@@ -132,6 +153,41 @@ def plain(column: pd.Series) -> pd.Series:
         values = pa.chunked_array(pa.array(column)).to_pandas()
         return values.set_axis(column.index).rename(column.name)
     return column
+
+
+def frame_of(table: pd.DataFrame | pa.Table) -> pd.DataFrame:
+    """Return a table's columns by texts, with rows that are counted from 0."""
+    frame = table
+    if isinstance(table, pa.Table):
+        frame = table.to_pandas()
+        # Of a table of texts alone, such as CSV, nobody has said that they are texts.
+        if all(pa.types.is_string(kind) for kind in table.schema.types):
+            frame = frame.astype("object")
+    unpacked = [plain(column) for _, column in frame.items()]
+    read = pd.DataFrame(index=frame.index)
+    if unpacked:
+        read = pd.concat(unpacked, axis=1)
+    read.columns = pd.Index([str(column) for column in frame.columns])
+    for position, name in enumerate(frame.index.names):
+        if name is not None and str(name) not in read.columns:
+            read.insert(0, str(name), frame.index.get_level_values(position))
+    return read.reset_index(drop=True)
+
+
+def check_users(
+    frame: pd.DataFrame, user: str, time: str | None, times: pd.Series | None
+) -> None:
+    """Make sure that each row has a user, and each user one row at a time."""
+    users = frame[user]
+    ids = texts(users)
+    if ids.isna().any():
+        hint = "fill it in, or remove the row"
+        refuse(users, ids.isna(), "is not a user", hint=hint)
+    twice = pd.DataFrame({"user": ids, "time": times}).duplicated()
+    if time is not None and twice.any():
+        problem = f"has another row at {frame[time][twice.argmax()]}"
+        hint = f"keep one row for each {user} and {time}"
+        refuse(users, twice, problem, hint=hint)
 
 
 # -- the label -------------------------------------------------------------------------
@@ -190,9 +246,17 @@ def _by_their_clock(moments: pd.Series) -> pd.Series:
     return moments.dt.tz_localize(None).dt.as_unit("us").dt.tz_localize("UTC")
 
 
-def _moments_of(column: pd.Series) -> pd.Series:
+def _moments_of(
+    column: pd.Series, forms: Sequence[str] = _DAYS
+) -> tuple[pd.Series, str]:
     """
     Read days and times in the one form that most have; null where one has another.
+
+    Args:
+        forms: Those that are tried.
+
+    Returns:
+        The times, and the form.
 
     Raises:
         SchemaError: No row tells which number is the day, and which the month.
@@ -202,19 +266,21 @@ def _moments_of(column: pd.Series) -> pd.Series:
         # A gap makes 20260301 of data frames 20260301.0.
         read = read.str.removesuffix(".0")
     if not read.count():
-        return read.astype("datetime64[us, UTC]")
+        return read.astype("datetime64[us, UTC]"), ""
     count_of = read.value_counts()
     parts = count_of.index.to_series().astype("str").str.extract(_CLOCK)
     parts[0] = parts[0].str.replace(r"[/ ,]+", "-", regex=True)
     best_count = 0
-    days = pd.to_datetime(parts[0], format=_DAYS[0], errors="coerce")
+    best_form = forms[0]
+    days = pd.to_datetime(parts[0], format=best_form, errors="coerce")
     rivals: list[pd.Series] = []
-    for form in _DAYS:
+    for form in forms:
         fits = parts[0].str.fullmatch(_SHAPES.get(form, ".*"))
         found = pd.to_datetime(parts[0].where(fits), format=form, errors="coerce")
         count = int(count_of[found.notna()].sum())
         if count > best_count:
             best_count = count
+            best_form = form
             days = found
             rivals = []
         elif count == best_count:
@@ -231,7 +297,8 @@ def _moments_of(column: pd.Series) -> pd.Series:
     moments = days.astype("datetime64[us]") + pd.to_timedelta(seconds, "s").dt.as_unit(
         "us"
     )
-    return _by_their_clock(read.map(moments).astype("datetime64[us]"))
+    times = _by_their_clock(read.map(moments).astype("datetime64[us]"))
+    return times, best_form
 
 
 def times_of(column: pd.Series) -> pd.Series:
@@ -248,7 +315,7 @@ def times_of(column: pd.Series) -> pd.Series:
         quarters = read.str.extract(r"(?i)^(\d{4})[- ]?[QW](\d\d?)$").astype("float64")
         months = read.str.extract(r"^([A-Za-z]{3})[a-z]*\.?$")[0]
         ways = [
-            _moments_of(column),
+            _moments_of(column)[0],
             numbers.mask(np.isinf(numbers)),
             pd.to_datetime(months, format="%b", errors="coerce").dt.month,
             quarters[0] * 100 + quarters[1],
@@ -296,11 +363,10 @@ def feature_of(
     if is_typed or not column.count():
         return category_of(column)
     words = _words(texts(column))
-    moments = _moments_of(column[words.index])
+    moments, form = _moments_of(column[words.index])
     if 2 * moments.notna().sum() > len(words):
-        if moments.isna().any():
-            _refuse_odd(column, moments.isna(), "a date", example="2026-03-01")
-        return _days(moments.reindex(column.index), times)
+        days = _days(_all_moments(column, moments), times)
+        return replace(days, form=form)
     if is_number(column):
         return _number(column, column.astype("Float64").astype("float64"))
     return _number_or_category(column, words, has_commas=has_commas)
@@ -310,29 +376,54 @@ def _number_or_category(
     column: pd.Series, words: pd.Series, *, has_commas: bool
 ) -> Feature:
     """Decide what a column of texts is, by those that are no gaps."""
-    numbers = pd.to_numeric(words, errors="coerce")
+    numbers = _numbers_of(words)
     # Without a person's word, data frames make numbers of them.
     is_typed = isinstance(column.dtype, pd.StringDtype) and len(words) == column.count()
     is_category = is_typed and numbers.notna().all()
     has_comma = words.str.fullmatch(_WITH_COMMA)
-    if has_commas and 2 * has_comma.sum() > len(words):
-        plain = words.where(has_comma).str.replace(".", "").str.replace(",", ".")
-        numbers = pd.to_numeric(plain, errors="coerce")
+    has_commas = has_commas and 2 * has_comma.sum() > len(words)
+    if has_commas:
+        numbers = _numbers_of(words, has_commas=True)
     is_written = numbers.notna() | words.str.fullmatch(_WRITTEN)
     is_code = words.str.fullmatch(_CODE)
     is_category |= 2 * is_written.sum() <= len(words) or is_code.mean() > _CODES
     if is_category or (is_code.any() and words.str.len().nunique() == 1):
         return category_of(column)
-    is_odd = numbers.isna() | is_code
-    if is_odd.any():
-        _refuse_odd(column, is_odd, "a number", example="1234.5")
-    return _number(column, numbers.reindex(column.index).astype("float64"))
+    number = _number(column, _all_numbers(column, numbers.mask(is_code)))
+    return replace(number, has_commas=has_commas)
+
+
+def _numbers_of(words: pd.Series, *, has_commas: bool = False) -> pd.Series:
+    """Read numbers; null where a text is none."""
+    if has_commas:
+        has_comma = words.str.fullmatch(_WITH_COMMA)
+        words = words.where(has_comma).str.replace(".", "").str.replace(",", ".")
+    return pd.to_numeric(words, errors="coerce")
+
+
+def _all_numbers(column: pd.Series, numbers: pd.Series) -> pd.Series:
+    """Return the numbers of words, for all rows; refuse a word that is none."""
+    if numbers.isna().any():
+        _refuse_odd(column, numbers.isna(), "a number", example="1234.5")
+    return numbers.reindex(column.index).astype("float64")
+
+
+def _all_moments(column: pd.Series, moments: pd.Series) -> pd.Series:
+    """Return the dates of words, for all rows; refuse a word that is none."""
+    if moments.isna().any():
+        _refuse_odd(column, moments.isna(), "a date", example="2026-03-01")
+    return moments.reindex(column.index)
 
 
 def _words(read: pd.Series) -> pd.Series:
     """Return texts that are no gaps."""
     words = read.dropna()
     return words[~words.str.fullmatch(_GAPS, case=False).astype("bool")]
+
+
+def filled(column: pd.Series) -> float:
+    """Return the share of rows in which a column has something; 0 without rows."""
+    return len(_words(texts(column))) / max(len(column), 1)
 
 
 def _refuse_odd(
@@ -357,11 +448,15 @@ def category_of(column: pd.Series) -> Feature:
     return Feature(kind="category", values=read)
 
 
-def _number(column: pd.Series, values: pd.Series) -> Feature:
+def _check_finite(column: pd.Series, values: pd.Series) -> None:
     is_infinite = np.isinf(values)
     if is_infinite.any():
         hint = f"leave it empty, or, if it is a name, add --category {column.name}"
         refuse(column, is_infinite, "is infinite or too large a number", hint=hint)
+
+
+def _number(column: pd.Series, values: pd.Series) -> Feature:
+    _check_finite(column, values)
     if values.nunique(dropna=False) < 2:
         return Feature(why=_CONSTANT)
     is_whole = (values % 1 == 0).all()
@@ -374,21 +469,83 @@ def _number(column: pd.Series, values: pd.Series) -> Feature:
 
 def _days(moments: pd.Series, times: pd.Series | None) -> Feature:
     """Return the days from dates to the rows' times, or to the last of the dates."""
-    moments = moments.where(moments.dt.year.between(_FIRST_YEAR, _LAST_YEAR))
+    until = None
     if times is None:
-        times = pd.Series(moments.max(), moments.index, dtype=moments.dtype)
+        until = _without_never(moments).max()
+        times = pd.Series(until, moments.index, dtype=moments.dtype)
     if not is_moments(times):
         return Feature(why="dates, but the rows' times are not dates")
-    days = (times - moments).dt.total_seconds() / 86_400
-    # A month may be written as its first day.
-    is_late = days < (-31 if (times.dt.day == 1).all() else -1)
+    days = _days_to(times, moments)
+    is_late = _is_late(days, times)
     if is_late.any():
         row = is_late.index[is_late.argmax()] + 1
         leak = f"holds days after the row's time, first in row {row}"
         return Feature(why="it knows the future", leak=leak)
     if days.nunique(dropna=False) < 2:
         return Feature(why=_CONSTANT)
-    return Feature(kind="date", values=days)
+    return Feature(kind="date", values=days, until=until)
+
+
+def _without_never(moments: pd.Series) -> pd.Series:
+    """Return dates; null where one stands for never."""
+    return moments.where(moments.dt.year.between(_FIRST_YEAR, _LAST_YEAR))
+
+
+def _days_to(times: pd.Series, moments: pd.Series) -> pd.Series:
+    """Return the days from dates to times."""
+    return (times - _without_never(moments)).dt.total_seconds() / 86_400
+
+
+def _is_late(days: pd.Series, times: pd.Series) -> pd.Series:
+    """Return which dates are after the rows' times; a month may be its first day."""
+    return days < (-31 if (times.dt.day == 1).all() else -1)
+
+
+# -- further rows ----------------------------------------------------------------------
+
+
+def read_as(feature: Feature, column: pd.Series, times: pd.Series | None) -> pd.Series:
+    """
+    Read a column of further rows as a feature: what it is, is decided already.
+
+    Args:
+        times: Of the rows; None where they have none.
+
+    Raises:
+        SchemaError: A value is something else, or a date is after the row's time.
+    """
+    if feature.kind == "category":
+        return texts(column)
+    if feature.kind == "number":
+        return _read_numbers(feature, column)
+    if is_moments(column):
+        moments = _by_their_clock(column)
+    else:
+        words = _words(texts(column))
+        forms = (feature.form,) if feature.form else _DAYS
+        moments = _all_moments(column, _moments_of(column[words.index], forms)[0])
+    if times is None:
+        times = pd.Series(feature.until, column.index, dtype=moments.dtype)
+    days = _days_to(times, moments)
+    is_late = _is_late(days, times)
+    if is_late.any():
+        problem = f"is after the row's time, {times[is_late.idxmax()]:%Y-%m-%d}"
+        refuse(column, is_late, problem, hint="correct it, or leave it empty")
+    return days
+
+
+def _read_numbers(feature: Feature, column: pd.Series) -> pd.Series:
+    """Read a column of further rows as the numbers of a feature."""
+    if pd.api.types.is_timedelta64_dtype(column):
+        values = column.dt.total_seconds()
+    elif is_number(column):
+        values = column.astype("Float64").astype("float64")
+    else:
+        words = _words(texts(column))
+        numbers = _numbers_of(words, has_commas=feature.has_commas)
+        values = _all_numbers(column, numbers)
+    _check_finite(column, values)
+    return values
 
 
 # -- steps of time ---------------------------------------------------------------------

@@ -1,28 +1,28 @@
 """
 A first look at a labelled table: how well its columns predict its label.
 
-``columns`` reads types and times, and puts rows into snapshots; the split,
-the candidates, the metrics and the report are those of every training. Here are what a
-column tells alone: the best one to compare with, and likely leaks.
+``reading`` reads the table; the split, the metrics and the report are those of every
+training. Here are what a column tells alone: the best one to compare with, and likely
+leaks.
 """
 
 from __future__ import annotations
 
-import difflib
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from msgspec import structs
 
-from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.first_look import columns
-from propensity.first_look.columns import FEWEST, Feature, Steps, refuse
+from propensity.first_look.columns import FEWEST, Steps, refuse
+from propensity.first_look.reading import ReadTable, read_table
+from propensity.first_look.scores import RowsToScore
 from propensity.learning import gate
 from propensity.learning.card import Origin, UserCard, user_card
 from propensity.learning.importance import ranks_alone
@@ -34,8 +34,7 @@ from propensity.learning.users import UserTraining
 from propensity.pages.words import percent
 from propensity.settings import Settings
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
-from propensity.usecases import CATEGORY, Baseline, Candidate, UseCase
-from propensity.usecases.declaration import MEAN, RESERVED, FeatureKind
+from propensity.usecases import CATEGORY, Baseline, UseCase
 
 # If this many outcomes are expected and none is there, it is not by chance.
 _EXPECTED = 10
@@ -57,77 +56,6 @@ class _Small(Settings):
 
 
 _SETTINGS = _Small(project="none")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadTable:
-    """
-    The rows of a table that can be tried; they keep their numbers, which errors name.
-
-    Attributes:
-        name: Of the table, for the report.
-        label: The column of ``labels``, which are 1 where it is ``positive``, or 0.
-        unlabelled: How many rows are left out.
-        time: The column of ``times``; None where nothing says when a row was true.
-        user: The column of ``users``; None where each row is of another one.
-        features: By column.
-    """
-
-    name: str
-    label: str
-    positive: str
-    labels: pd.Series
-    unlabelled: int
-    time: str | None
-    times: pd.Series | None
-    user: str | None
-    users: pd.Series
-    features: Mapping[str, Feature]
-
-    @cached_property
-    def used(self) -> Mapping[str, Feature]:
-        """Features by their names in a training, which uses some names itself."""
-        used = {}
-        for column, feature in self.features.items():
-            name = column
-            while name.lower() in RESERVED or (
-                name != column and name in self.features
-            ):
-                name += "_"
-            if feature.kind:
-                used[name] = feature
-        return used
-
-    @cached_property
-    def use_case(self) -> UseCase:
-        """What a training is told of the table."""
-        title = f"{self.label} = {self.positive}"
-        kinds: dict[str, FeatureKind] = {}
-        for name, feature in self.used.items():
-            kinds[name] = "category" if feature.kind == "category" else "number"
-        return UseCase(
-            name=self.name,
-            title=title,
-            outcome=f"have {title}",
-            lookback_days=1,
-            horizon_days=1,
-            threshold=0.5,
-            features=kinds,
-            baseline=Baseline(feature="", ascending=False),
-            candidates=candidates(),
-        )
-
-    def rows(self, steps: Steps) -> pa.Table:
-        rows = {
-            "as_of": pa.array(np.array(steps.days, "datetime64[D]")[steps.step_of_row]),
-            "user_id": pa.array(self.users),
-            "label": pa.array(self.labels.astype("int8")),
-            "weight": pa.array(np.ones(len(self.labels))),
-        }
-        for name, feature in self.used.items():
-            kind = pa.string() if feature.kind == "category" else pa.float64()
-            rows[name] = pa.array(feature.values, kind, from_pandas=True)
-        return pa.table(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,12 +122,47 @@ class FirstLook:
             f"{percent(metrics.base_rate)}",
         ]
 
+    @cached_property
+    def without_leaks(self) -> FirstLook:
+        """The same table, tried without the columns that may know the outcome."""
+        clean = self.table.without(self.leaks)
+        if clean.columns == self.table.columns:
+            return self
+        if not clean.columns:
+            problem = "each column may know the outcome, so that none is left"
+            raise SchemaError(problem, hint="Add columns that are known before it")
+        return look_at(clean)
+
+    def scores(self, rows: pd.DataFrame | pa.Table | None = None) -> pd.DataFrame:
+        """
+        Return the users, each with probability and percentile, the best first.
+
+        The model has learned from all rows whose outcome is known, without columns that
+        may know it.
+
+        Args:
+            rows: Rows of a later table; by default the table's own rows whose outcome
+                is open. Of each user the newest row counts.
+
+        Raises:
+            SchemaError: There is no row, or a column or value is wrong.
+        """
+        look = self.without_leaks
+        to_score = RowsToScore.of(look.table, rows)
+        model = look.trained.live
+        return to_score.listed(model.scores(to_score.features, look.table.use_case))
+
     def page(self) -> str:
         """Write the model report, an HTML page."""
         return version_page(self.card)
 
     def __repr__(self) -> str:
         return "\n".join(self.lines)
+
+    def _repr_html_(self) -> str:
+        """Show the report in a notebook, where its styles change nothing else."""
+        page = html.escape(self.page())
+        return f'<iframe srcdoc="{page}" width="100%" height="600"></iframe>'
 
 
 def try_table(
@@ -235,97 +198,52 @@ def try_table(
         SchemaError: A column or value is wrong; the message names it.
         NotEnoughData: There are too few rows of a class, or too few times.
     """
-    frame = _frame(table)
-    keys = [column for column in (label, time, user) if column is not None]
-    _check_names(frame, keys, [*categories, *without])
-    labels, positive = columns.label_of(frame[label], outcome)
-    times = None if time is None else columns.times_of(frame[time])
-    if user is not None:
-        _check_users(frame, user, time, times)
-    is_tried = labels.notna()
-    if times is not None:
-        is_tried = _is_older(labels, times, frame[label])
-        times = times[is_tried]
-    # Rows keep their numbers, which errors name.
-    tried = frame[is_tried]
-    read = ReadTable(
-        name=name,
-        label=label,
-        positive=positive,
-        labels=labels[is_tried],
-        unlabelled=int((~is_tried).sum()),
-        time=time,
-        times=times,
-        user=user,
-        users=columns.texts(tried[user] if user else tried.index.to_series()),
-        features=_features(tried.drop(columns=[*keys, *without]), times, categories),
+    return look_at(
+        read_table(
+            table,
+            label=label,
+            time=time,
+            user=user,
+            outcome=outcome,
+            categories=categories,
+            without=without,
+            horizon_days=horizon_days,
+            name=name,
+        )
     )
-    if not read.used:
-        hint = "add a column, or leave out fewer"
-        raise SchemaError(f"no column is left to predict {label} from", hint=hint)
-    steps, timeframe = _steps(read, tried, horizon_days)
+
+
+def look_at(read: ReadTable) -> FirstLook:
+    """Train on a table; errors are ``try_table``'s."""
+    steps, timeframe = _steps(read)
     rows = read.rows(steps)
     parts = of_users(rows, read.use_case, timeframe, settings=_SETTINGS, advice=_ADVICE)
-    leaks = _leaks(parts, read.use_case)
-    for column, feature in read.features.items():
-        if feature.leak:
-            leaks[column] = feature.leak
+    leaks = _leaks(parts, read)
     parts, use_case = _with_baseline(parts, read.use_case)
     training = UserTraining(parts=parts, use_case=use_case, settings=_SETTINGS)
     trained = training.run()
+    # A leak that is left out is no reason to distrust the model.
     card = _card(read, steps, leaks, use_case, trained)
-    card = structs.replace(card, horizon_days=horizon_days)
+    card = structs.replace(card, horizon_days=read.horizon_days)
+    for column, feature in read.features.items():
+        if feature.leak:
+            leaks[column] = feature.leak
     return FirstLook(table=read, leaks=leaks, card=card, trained=trained)
 
 
-def _frame(table: pd.DataFrame | pa.Table) -> pd.DataFrame:
-    """Return a table's columns by texts, with rows that are counted from 0."""
-    frame = table
-    if isinstance(table, pa.Table):
-        frame = table.to_pandas()
-        # Of a table of texts alone, such as CSV, nobody has said that they are texts.
-        if all(pa.types.is_string(kind) for kind in table.schema.types):
-            frame = frame.astype("object")
-    plain = [columns.plain(column) for _, column in frame.items()]
-    read = pd.DataFrame(index=frame.index) if not plain else pd.concat(plain, axis=1)
-    read.columns = pd.Index([str(column) for column in frame.columns])
-    for position, name in enumerate(frame.index.names):
-        if name is not None and str(name) not in read.columns:
-            read.insert(0, str(name), frame.index.get_level_values(position))
-    return read.reset_index(drop=True)
-
-
-def _features(
-    frame: pd.DataFrame, times: pd.Series | None, categories: Sequence[str]
-) -> dict[str, Feature]:
-    has_commas = columns.has_decimal_commas(frame)
-    features = {}
-    for name, column in frame.items():
-        if name in categories:
-            features[str(name)] = columns.category_of(column)
-        else:
-            features[str(name)] = columns.feature_of(
-                column, times, has_commas=has_commas
-            )
-    return features
-
-
-def _steps(
-    read: ReadTable, frame: pd.DataFrame, horizon_days: int | None
-) -> tuple[Steps, Timeframe]:
+def _steps(read: ReadTable) -> tuple[Steps, Timeframe]:
     """Put rows into steps, with the time until their labels are known."""
     if read.time is None or read.times is None:
-        if horizon_days is not None:
+        if read.horizon_days is not None:
             hint = "Name the column that says when a row was true by --time"
             raise SchemaError("--horizon-days needs a time", hint=hint)
         # Rows that are alike may be of one user, and are on one side.
-        rows = pd.util.hash_pandas_object(frame.astype("str"), index=False).astype(
-            "str"
-        )
-        steps = columns.random_steps(read.users if read.user else rows)
+        hashes = pd.util.hash_pandas_object(read.tried.astype("str"), index=False)
+        steps = columns.random_steps(read.users if read.user else hashes.astype("str"))
     else:
-        steps = columns.steps_of(read.times, frame[read.time], horizon_days)
-        _check_newest(steps, frame[read.label], read.labels)
+        shown = read.tried[read.time]
+        steps = columns.steps_of(read.times, shown, read.horizon_days)
+        _check_newest(steps, read.tried[read.label], read.labels)
     horizon = steps.horizon_days
     timeframe = Timeframe(lookback_days=1, horizon_days=horizon, settle_days=0)
     if len(steps.days) < FEWEST_SNAPSHOTS:
@@ -378,75 +296,6 @@ def _card(
     )
 
 
-def candidates() -> list[Candidate]:
-    """Return the candidates of purchases, trees for few rows, and the mean of all."""
-    every = {}
-    for candidate in usecases.load("ga4_purchase").candidates:
-        if candidate.algorithm != MEAN:
-            every[candidate.name] = candidate
-    for candidate in usecases.load("card_fraud").candidates:
-        if candidate.algorithm == "HistGradientBoostingClassifier":
-            name = f"{candidate.name}_of_few_rows"
-            every[name] = Candidate(name, candidate.algorithm, candidate.parameters)
-    return [
-        *every.values(),
-        Candidate("average", "VotingClassifier", {"of": list(every)}),
-    ]
-
-
-def _check_names(
-    frame: pd.DataFrame, keys: Sequence[str], others: Sequence[str]
-) -> None:
-    for column in [*keys, *others]:
-        if column not in frame.columns:
-            near = difflib.get_close_matches(str(column), frame.columns, n=1)
-            hint = f"name one of {', '.join(near or frame.columns[:30])}"
-            raise SchemaError(f"there is no column {column!r}", hint=hint)
-    if twice := list(frame.columns[frame.columns.duplicated()]):
-        hint = "rename or remove one"
-        raise SchemaError(f"there are two columns {twice[0]!r}", hint=hint)
-    for column in keys:
-        if keys.count(column) > 1:
-            hint = (
-                "label, time and user are three columns; leave out which is not there"
-            )
-            raise SchemaError(f"column {column} is named twice", hint=hint)
-
-
-def _check_users(
-    frame: pd.DataFrame, user: str, time: str | None, times: pd.Series | None
-) -> None:
-    """Make sure that each row has a user, and each user one row at a time."""
-    users = frame[user]
-    ids = columns.texts(users)
-    if ids.isna().any():
-        hint = "fill it in, or remove the row"
-        refuse(users, ids.isna(), "is not a user", hint=hint)
-    twice = pd.DataFrame({"user": ids, "time": times}).duplicated()
-    if time is not None and twice.any():
-        problem = f"has another row at {frame[time][twice.argmax()]}"
-        hint = f"keep one row for each {user} and {time}"
-        refuse(users, twice, problem, hint=hint)
-
-
-def _is_older(known: pd.Series, times: pd.Series, shown: pd.Series) -> pd.Series:
-    """
-    Return which rows are older than all whose label is not known yet.
-
-    Where an outcome shows at once and its absence later, the rows in between would be
-    of one class.
-    """
-    unknown = known.isna()
-    if not unknown.any():
-        return ~unknown
-    since = times[unknown].min()
-    if since == times.min() or not unknown.groupby(times).any()[since:].all():
-        hint = "fill it in, or remove the row"
-        problem = "is missing, but later rows have a label"
-        refuse(shown, unknown & (times == since), problem, hint=hint)
-    return times < since
-
-
 def _check_newest(steps: Steps, shown: pd.Series, known: pd.Series) -> None:
     """Refuse a label that no one has at the newest time, and should by the older."""
     is_newest = pd.Series(steps.step_of_row == steps.step_of_row.max(), known.index)
@@ -488,29 +337,42 @@ def _with_baseline(parts: Parts, use_case: UseCase) -> tuple[Parts, UseCase]:
     return parts, structs.replace(use_case, baseline=baseline)
 
 
-def _leaks(parts: Parts, use_case: UseCase) -> dict[str, str]:
+def _leaks(parts: Parts, read: ReadTable) -> dict[str, str]:
     """Return columns that alone nearly decide the label, or are written after it."""
     fit_end = parts.blocks[0].fit_end
     every = parts.every
     older = every.between(0, fit_end)
     later = every.between(fit_end)
     found = {}
-    for name, kind in use_case.features.items():
+    for name, kind in read.use_case.features.items():
+        column = read.columns[name]
         area = _area(older, later, name, kind)
-        filled, newest = (
-            1 - part.rows[name].null_count / len(part)
-            for part in (parts.before, parts.holdout)
-        )
+        filled = _filled(parts.before, name)
+        newest = _filled(parts.holdout, name)
+        in_every = _filled(every, name)
+        in_open = columns.filled(read.open_rows[column])
+        is_expected = in_every * len(read.open_rows) >= _EXPECTED
+        sure = _sure(every, name)
         if max(area, 1 - area) >= LEAK:
-            found[name] = f"alone ranks at ROC AUC {max(area, 1 - area):.3f}"
+            found[column] = f"alone ranks at ROC AUC {max(area, 1 - area):.3f}"
         elif newest < filled * _FILLED_LESS:
-            found[name] = (
+            found[column] = (
                 f"is filled in {percent(filled)} of the older rows and "
                 f"{percent(newest)} of the newest, as if written later"
             )
-        elif sure := _sure(every, name):
-            found[name] = sure
+        elif is_expected and in_open < in_every * _FILLED_LESS:
+            found[column] = (
+                f"is filled in {percent(in_every)} of the rows with {read.label} and "
+                f"{percent(in_open)} of those without, as if written later"
+            )
+        elif sure:
+            found[column] = sure
     return found
+
+
+def _filled(part: Slice, name: str) -> float:
+    """Return the share of rows in which a column is filled."""
+    return 1 - int(part.rows[name].null_count) / len(part)
 
 
 def _area(older: Slice, part: Slice, name: str, kind: str) -> float:

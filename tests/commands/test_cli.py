@@ -24,7 +24,7 @@ from commands import answers, cli
 from commands.answers import Exit
 from commands.cli import main
 from local.stack.state import ROOT
-from local.venvs import write_command
+from local.venvs import write_command, write_path
 from propensity import usecases
 from propensity.errors import RequestError
 from propensity.gcp.log import log
@@ -373,6 +373,23 @@ class TestScript:
             env={"PATH": os.environ["PATH"]},
         )
         assert "usecase.toml" in process.stdout
+
+    @pytest.mark.parametrize("place", [".", "propensity"])
+    def test_python_imports_the_package_from_any_folder(self, tmp_path, place):
+        """Also around a clone, and in it. Defect: around a clone that is called
+        propensity, its folder was imported, in which there is no try_table."""
+        clone = tmp_path / "propensity"
+        clone.mkdir()
+        (clone / "propensity").symlink_to(ROOT / "propensity")
+        write_path(tmp_path, root=clone)
+        program = (
+            f"import site; site.addsitedir({str(tmp_path)!r})\n"
+            "import propensity; print(propensity.__file__)"
+        )
+        process = execute(
+            [sys.executable, "-S", "-c", program], cwd=tmp_path / place, env={}
+        )
+        assert process.stdout == f"{clone}/propensity/__init__.py\n"
 
     def test_the_script_prints_what_a_locale_has_no_letters_for(self):
         """A demo in such a locale ended at its first dots."""

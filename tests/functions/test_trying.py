@@ -4,6 +4,7 @@ try, specified: a file, a table or a use case is tried, and nothing else changes
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import Any
 from unittest.mock import patch
@@ -18,6 +19,7 @@ from tests.docs.pages import blocks
 from tests.functions.conftest import LATER
 from tests.functions.test_notebook_page import worded
 from tests.propensity.first_look.test_first_look import NAMES, customers
+from tests.propensity.first_look.test_scores import still_open
 from tests.proxy import Asked, Proxy
 
 OPTIONS = [f"--{name}={column}" for name, column in NAMES.items()]
@@ -133,6 +135,68 @@ def test_what_cannot_be_tried_is_said_in_a_line(folder, capsys, arguments, messa
     assert message in problem
     assert hint.startswith("hint: ")
     assert not [*folder.glob("*.html")]
+
+
+def test_a_list_opens_in_a_spreadsheet(folder, capsys):
+    """Ids stay as they are, unless a spreadsheet would take one for a formula."""
+    frame = still_open(customers())
+    frame["customer"] = frame["customer"].replace({"c7": "=c7", "c8": "Zoë"})
+    frame.to_csv("churn.csv", index=False)
+    (folder / "list.csv").write_text("the list of last month")
+    assert main(["try", "churn.csv", *OPTIONS, "--scores", "list.csv"]) == 0
+
+    output = capsys.readouterr()
+    content = (folder / "list.csv").read_bytes()
+    listed = pd.read_csv("list.csv")
+    assert "The list of 150 users is in list.csv" in output.err
+    assert content.startswith(codecs.BOM_UTF8 + b"customer,probability,percentile\r\n")
+    ids = {f"c{n}" for n in range(150)} - {"c7", "c8"}
+    assert {*listed["customer"]} == ids | {"'=c7", "Zoë"}
+    assert listed["probability"].is_monotonic_decreasing
+
+
+def test_a_list_can_be_of_another_file(folder, capsys):
+    customers().to_csv("churn.csv", index=False)
+    later = customers().tail(3).drop(columns="churned")
+    later.to_parquet("later.parquet")
+    options = [*OPTIONS, "--rows=later.parquet", "--scores=lists/later.csv", "--json"]
+    assert main(["try", "churn.csv", *options]) == 0
+
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["scores"], answer["listed"]) == ("lists/later.csv", 3)
+    assert {*pd.read_csv("lists/later.csv")["customer"]} == {*later["customer"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--scores=list.csv"], 1, "churn.csv, no row is left to score: each has a ch"),
+        (["--scores=list.xlsx"], 1, "list.xlsx does not end in .csv"),
+        (["--scores=./churn.csv"], 1, "would replace churn.csv"),
+        (["--scores=l.csv", "--rows=bad.csv"], 1, "bad.csv, column visits, row 3: 'x'"),
+        (["--scores=l.csv", "--rows=gone.csv"], 1, "there is no file gone.csv"),
+        (["--rows=bad.csv"], 2, "--rows needs --scores"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_listed_is_said_before_training(
+    folder, capsys, arguments, status, message
+):
+    customers().to_csv("churn.csv", index=False)
+    bad = customers().tail(3).astype({"visits": object})
+    bad["visits"] = [3, 4, "x"]
+    bad.to_csv("bad.csv", index=False)
+    assert main(["try", "churn.csv", *OPTIONS, *arguments]) == status
+
+    said = capsys.readouterr().err
+    assert message in said
+    assert "training on" not in said
+    assert {file.name for file in folder.iterdir()} == {"churn.csv", "bad.csv"}
+
+
+def test_a_use_case_has_no_list(folder, capsys):
+    assert main(["try", "ga4_purchase", "--scores=list.csv"]) == 2
+    assert "whose predictions are its list" in capsys.readouterr().err
 
 
 def test_a_trial_changes_nothing(folder, champion_place, capsys):

@@ -1,0 +1,134 @@
+"""
+The rows to score: those of a tried table whose outcome is open, or of another table.
+
+Their columns are read as the table's features were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from propensity.errors import SchemaError
+from propensity.first_look import columns
+from propensity.first_look.reading import ReadTable
+from propensity.models.encoding import Floats
+
+# What a list has of each user beside the user.
+COLUMNS = ("probability", "percentile")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsToScore:
+    """
+    A row for each user: the newest one.
+
+    Attributes:
+        users: Of the rows, by the name of their column; ``row`` where there is none.
+        features: As a model reads them.
+    """
+
+    users: pd.Series
+    features: pa.Table
+
+    @classmethod
+    def of(
+        cls, read: ReadTable, table: pd.DataFrame | pa.Table | None = None
+    ) -> RowsToScore:
+        """
+        Read rows to score.
+
+        Args:
+            table: All of its rows; None for the open rows of the tried table.
+
+        Raises:
+            SchemaError: There are none, or a column or value is wrong.
+        """
+        if read.user in COLUMNS:
+            hint = "Rename the column"
+            raise SchemaError(f"a list has a column {read.user} itself", hint=hint)
+        if table is None:
+            frame = read.open_rows
+            times = read.open_times
+            if frame.empty:
+                raise SchemaError(
+                    f"no row is left to score: each has a {read.label}",
+                    hint=f"Add rows whose {read.label} is empty, or name a file of rows"
+                    " by --rows",
+                )
+        else:
+            frame = columns.frame_of(table)
+            times = _times_of_others(read, frame)
+        users = frame.index.to_series().add(1).rename("row")
+        if read.user is not None:
+            users = columns.texts(frame[read.user])
+        if read.user is not None and times is not None:
+            oldest_first = users[times.sort_values(kind="stable").index]
+            users = oldest_first.drop_duplicates(keep="last").sort_index()
+            frame = frame.loc[users.index]
+            times = times[users.index]
+        elif read.user is not None:
+            _check_once(frame[read.user], users)
+        features = {}
+        for name, column in read.columns.items():
+            feature = read.features[column]
+            values = columns.read_as(feature, frame[column], times)
+            features[name] = feature.array(values)
+        return cls(users=users, features=pa.table(features))
+
+    def listed(self, probability: Floats) -> pd.DataFrame:
+        """
+        Return users with their probabilities, (rows,), the best first.
+
+        As in predictions, users who share a probability share the lowest percentile.
+        """
+        quantiles = np.quantile(probability, np.arange(101) / 100, method="lower")
+        percentile = np.maximum(1, np.searchsorted(quantiles, probability))
+        names = (str(self.users.name), *COLUMNS)
+        values = (self.users.to_numpy(), probability, percentile)
+        table = pd.DataFrame(dict(zip(names, values, strict=True)))
+        order = table.sort_values([names[1], names[0]], ascending=[False, True])
+        return order.reset_index(drop=True)
+
+
+def check_there(names: Iterable[str], frame: pd.DataFrame) -> None:
+    """Raise SchemaError if rows to score lack a column."""
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise SchemaError(
+            f"the rows to score lack the column {missing[0]!r}",
+            hint=f"Add it, or train without it by --without {missing[0]}",
+        )
+
+
+def _check_once(shown: pd.Series, users: pd.Series) -> None:
+    """Make sure that no user has two rows, of which none is known to be newer."""
+    twice = users.duplicated()
+    if twice.any():
+        hint = "name the column that says when a row was true by --time"
+        columns.refuse(shown, twice, "has another row to score", hint=hint)
+
+
+def _times_of_others(read: ReadTable, frame: pd.DataFrame) -> pd.Series | None:
+    """Return the times of another table's rows; raise SchemaError if it is wrong."""
+    keys = [name for name in (read.user, read.time) if name is not None]
+    check_there([*keys, *read.columns.values()], frame)
+    if frame.empty:
+        raise SchemaError(
+            "there are no rows to score", hint="Add some below the header"
+        )
+    times = None
+    if read.time is not None:
+        times = columns.times_of(frame[read.time])
+        if columns.is_moments(times) != columns.is_moments(read.times):
+            every = pd.Series(True, frame.index)
+            problem = "is not a time as the table has them"
+            hint = "write the times in the same way"
+            columns.refuse(frame[read.time], every, problem, hint=hint)
+    if read.user is not None:
+        columns.check_users(frame, read.user, read.time, times)
+    return times

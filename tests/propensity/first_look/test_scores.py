@@ -1,0 +1,178 @@
+"""
+The list of a first look, specified: whom it has, by which model, and what it refuses.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from propensity import try_table
+from propensity.errors import SchemaError
+from propensity.first_look.reading import read_table
+from propensity.first_look.scores import RowsToScore
+from tests.propensity.first_look.test_first_look import NAMES, customers, leaky
+
+NEWEST = "2025-08"
+
+
+def still_open(frame: pd.DataFrame, *, since: str = NEWEST) -> pd.DataFrame:
+    """Return customers of whom it is not known yet whether they churn."""
+    return frame.assign(churned=frame["churned"].mask(frame["month"] >= since))
+
+
+def as_people_write(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of texts, with decimal commas, and days before months."""
+    written = frame.assign(
+        spent=[f"{n % 7},5" for n in frame["visits"]],
+        since=pd.to_datetime(frame["since"]).dt.strftime("%d/%m/%Y"),
+    )
+    return written.astype("object").map(lambda v: str(v) if pd.notna(v) else None)
+
+
+@pytest.fixture(scope="module")
+def look():
+    return try_table(as_people_write(still_open(customers())), **NAMES)
+
+
+def test_the_list_has_everybody_whose_outcome_is_open(look):
+    """By a calibrated model of all rows whose outcome is known: of the newest month too
+    few are expected to churn, or too many, in one case of a thousand."""
+    listed = look.scores()
+    frame = customers()
+    churned = frame[frame["month"] == NEWEST].set_index("customer")["churned"] == "yes"
+    spread = np.sqrt((listed["probability"] * (1 - listed["probability"])).sum())
+
+    assert [*listed.columns] == ["customer", "probability", "percentile"]
+    assert {*listed["customer"]} == {f"c{n}" for n in range(150)}
+    assert listed["probability"].is_monotonic_decreasing
+    assert listed["percentile"].iloc[[0, -1]].tolist() == [100, 1]
+    assert abs(listed["probability"].sum() - churned.sum()) < 3.3 * spread
+    assert churned[listed["customer"].head(15)].mean() > 2 * churned.mean()
+
+
+def test_other_rows_are_read_as_the_table_was(look):
+    """A row alone does not tell which number is the day, or what its comma means."""
+    frame = as_people_write(still_open(customers()))
+    newest = frame[frame["month"] == NEWEST].drop(columns="churned")
+    listed = look.scores().set_index("customer")["probability"]
+    for customer in ("c0", "c149"):
+        other = newest[newest["customer"] == customer]
+        [probability] = look.scores(other)["probability"]
+        assert probability == listed[customer]
+    typed = newest.assign(visits=newest["visits"].astype(float))
+    typed["since"] = pd.to_datetime(typed["since"], format="%d/%m/%Y")
+    assert look.scores(typed).set_index("customer")["probability"].equals(listed)
+
+
+def test_a_value_that_no_row_had_before_is_scored(look):
+    frame = as_people_write(still_open(customers()))
+    rows = frame.tail(2).assign(plan=["new", None], postcode=[None, "99999"])
+    assert look.scores(rows)["probability"].between(0, 1).all()
+
+
+def test_of_each_user_the_newest_open_row_counts():
+    read = read_table(still_open(customers(), since="2025-07"), **NAMES)
+    newest = RowsToScore.of(read)
+
+    assert (newest.users.index >= 7 * 150).all()
+    assert newest.users.is_unique
+    assert len(newest.users) == newest.features.num_rows == 150
+
+
+def test_rows_without_a_user_are_named_by_their_numbers():
+    frame = customers().drop(columns=["customer", "month"])
+    frame["churned"] = frame["churned"].where(frame.index != 41)
+    read = read_table(frame, label="churned")
+
+    assert RowsToScore.of(read).users.tolist() == [42]
+    assert RowsToScore.of(read).users.name == "row"
+
+
+def test_categories_of_numbers_are_the_same_with_gaps():
+    """Defect: 1 was 1.0 in a column with a gap, which no row of the training had."""
+    frame = still_open(customers()).assign(region=np.arange(1_200) % 3)
+    read = read_table(frame, **NAMES, categories=["region"])
+    later = frame.tail(3).assign(region=[1, None, 2])
+
+    regions = RowsToScore.of(read, later).features["region"].to_pylist()
+    assert regions == ["1", None, "2"]
+
+
+def test_leaks_are_left_out_of_the_list():
+    """One that is filled once the outcome is known is found by the open rows alone.
+    Defect: it was taken for a feature, and is empty in each row to score."""
+    frame = still_open(leaky().drop(columns=["survey", "refund", "status"]))
+    random = np.random.default_rng(3)
+    call = pd.Series(random.choice(["short", "long"], len(frame)))
+    frame["call"] = call.where(frame["churned"].notna())
+    look = try_table(frame, **NAMES)
+    clean = look.without_leaks
+
+    assert set(look.leaks) == {"cancelled", "reason", "call"}
+    assert look.leaks["call"].startswith("is filled in 100.0% of the rows with churned")
+    assert {"reason", "call"}.isdisjoint(clean.kinds)
+    assert clean.leaks == look.leaks
+    assert "LIKELY LEAK" not in clean.page()
+    assert look.scores().equals(clean.scores())
+
+
+def without_customer() -> pd.DataFrame:
+    return customers().tail(2).drop(columns="customer")
+
+
+def with_value(column: str, value: str) -> pd.DataFrame:
+    """Return two rows, the second one with another value of a column."""
+    rows = customers().tail(2).reset_index(drop=True).astype({column: object})
+    rows.loc[1, column] = value
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        (customers().iloc[:0], "there are no rows to score"),
+        (without_customer(), "lack the column 'customer'"),
+        (customers().tail(2).drop(columns="plan"), "lack the column 'plan'"),
+        (with_value("visits", "many"), "column visits, row 2: 'many' is not a number"),
+        (with_value("visits", "inf"), "column visits, row 2: 'inf' is infinite"),
+        (with_value("since", "soon"), "column since, row 2: 'soon' is not a date"),
+        (with_value("since", "2026-01-01"), "is after the row's time, 2025-08-01"),
+        (with_value("customer", " "), "column customer, row 2: ' ' is not a user"),
+        (customers().tail(2).assign(month=8), "is not a time as the table has them"),
+        (
+            customers().tail(1).loc[[1_199, 1_199]],
+            "customer, row 2: 'c149' has another row at 2025-08",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_scored_are_refused(rows, problem):
+    read = read_table(still_open(customers()), **NAMES)
+    with pytest.raises(SchemaError) as caught:
+        RowsToScore.of(read, rows)
+
+    assert problem in caught.value.problem
+    assert caught.value.hint
+
+
+def test_a_table_without_open_rows_has_no_list():
+    with pytest.raises(SchemaError, match="no row is left to score") as caught:
+        RowsToScore.of(read_table(customers(), **NAMES))
+    assert "--rows" in caught.value.hint
+
+
+def test_a_user_without_times_has_one_row_to_score():
+    frame = customers().drop(columns="month")
+    frame["churned"] = frame["churned"].where(frame["customer"] != "c7")
+    read = read_table(frame, user="customer", label="churned")
+    with pytest.raises(SchemaError, match="'c7' has another row to score"):
+        RowsToScore.of(read)
+
+
+def test_a_notebook_shows_the_report(look):
+    """In a frame, so that its styles change nothing of the notebook."""
+    shown = look._repr_html_()
+    assert shown.startswith("<iframe srcdoc=")
+    assert "Test set:" in shown
+    assert "<style" not in shown
