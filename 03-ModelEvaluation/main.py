@@ -18,7 +18,7 @@ Answers   200 the weeks' metrics; 409 the same run is under way; 424 a table is 
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import evaluate, export, lifts, report
+from propensity.runs import evaluate, export, report, uplifts
 from propensity.runs.run import Answer, Run, run
 
 
@@ -29,11 +29,11 @@ def model_evaluation(run: Run) -> Answer:
     run = evaluate.wait_for_days(run)
     rows = evaluate.evaluations(run)
     evaluate.publish_evaluations(run, rows)
-    audience_lifts = lifts.publish_lifts(run)
+    audience_uplifts = uplifts.publish_uplifts(run)
     reports = report.write_reports(run, rows)
     return {
         **evaluate.to_json(run, rows),
-        **lifts.shown_lifts(audience_lifts),
+        **uplifts.shown_uplifts(audience_uplifts),
         **reports,
         **export.answer(run),
     }

@@ -76,7 +76,7 @@ def preview(audience: str, use_case: str | None, **chosen: Any) -> Any:
     Show what `send` would do, without sending anything.
 
     Counts members, the control group, requests and cost. Says what the users of each
-    decile may bring, from which lift contacting them pays, and which effect the
+    decile may bring, from which uplift contacting them pays, and which effect the
     audience can prove after 1, 4 and 13 weeks.
     """
     from propensity.audience import run

@@ -131,9 +131,9 @@ def dashboard(
     """
     Write the dashboard: web pages that need no server.
 
-    They show use cases, fraud, audiences and their lift, how many messages could not be
-    processed, and the SQL of every number, but no user id. Open index.html, or put the
-    pages on any web server or bucket.
+    They show use cases, fraud, audiences and their uplift, how many messages could not
+    be processed, and the SQL of every number, but no user id. Open index.html, or put
+    the pages on any web server or bucket.
     """
     from commands.machine import enter_state
     from offline.dashboard.run import run

@@ -32,7 +32,7 @@ PARTS = re.compile(
     r'(?P<fixed>"[^"]*"|\d{4}-\d\d-\d\d)|(?P<time>\d+ ms)|[+-]?\d[\d,]*(?:\.\d+)?'
 )
 # Drawn anew by each run: who is in the control group, and what comes in real time.
-CHANCE = re.compile(r" (audience|lift) |^ *-?\d+ +(-|[A-Z]\w+) +[\d,]+ ")
+CHANCE = re.compile(r" (audience|uplift) |^ *-?\d+ +(-|[A-Z]\w+) +[\d,]+ ")
 RULES = re.compile(r"^-+$")
 # Pictures: the file of a state that they show, and their size.
 REPORT = "storage/propensity-local/models/ga4_purchase/1/report.html"

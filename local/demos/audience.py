@@ -2,7 +2,7 @@
 The audience of the demo: its best users, sent to a receiver on this machine.
 
 As in a deployment, the first date is sent by the command, and later ones by
-05-Audiences on its schedule. The receiver writes to no one, so the lift that
+05-Audiences on its schedule. The receiver writes to no one, so the uplift that
 03-ModelEvaluation measures a week later is the effect of doing nothing.
 """
 
@@ -76,8 +76,8 @@ def _by_hand(stack: Stack, use_case: str, as_of: date) -> dict[str, Any]:
     return done
 
 
-def lift_text(answer: Mapping[str, Any]) -> str:
-    """Return a line on the lift that an evaluation measured; empty without any."""
+def uplift_text(answer: Mapping[str, Any]) -> str:
+    """Return a line on the uplift that an evaluation measured; empty without any."""
     rows = [row for row in answer.get("audiences", ()) if row["audience"] == NAME]
     names = ("", "_low", "_high")
     figures = [rows[-1][f"conversion_difference{end}"] for end in names] if rows else []
@@ -85,7 +85,7 @@ def lift_text(answer: Mapping[str, Any]) -> str:
         return ""
     difference, low, high = (f"{100 * figure:+z.1f}" for figure in figures)
     return (
-        f"{answer['as_of']}  lift      contacted users minus control group: "
+        f"{answer['as_of']}  uplift    contacted users minus control group: "
         f"{difference} percentage points (95% interval {low} to {high}). The "
         "fake CRM doesn't contact anyone, so the true effect is 0"
     )

@@ -147,13 +147,13 @@ def play(
         if published:
             evaluated = call(stack, "model_evaluation", body)
             say(evaluation_text(evaluated))
-            if lift := audience.lift_text(evaluated):
-                say(lift)
+            if uplift := audience.uplift_text(evaluated):
+                say(uplift)
         # A lookup finds the scores of the day on which the data end.
         as_of = predicted(stack, body)
         if as_of and day <= weeks[-1]:
             published.append(as_of)
-        # Their outcomes are evaluated by the end, so that there is a lift to show.
+        # Their outcomes are evaluated by the end, so that there is an uplift to show.
         if as_of and day in weeks[-audience.WEEKS :]:
             audience.act(stack, use_case.name, day, is_first=not is_sent)
             is_sent = True

@@ -143,7 +143,7 @@ class Case:
         return [row for row in rows if row["value_promised"] is not None]
 
     @property
-    def lifts(self) -> list[Row]:
+    def uplifts(self) -> list[Row]:
         """
         The newest row of each audience, a final one if there is any.
 
@@ -154,12 +154,12 @@ class Case:
         of_audience: dict[str, list[Row]] = {}
         for row in rows:
             of_audience.setdefault(row["audience"], []).append(row)
-        lifts: list[Row] = []
+        uplifts: list[Row] = []
         for newest, *earlier in of_audience.values():
             before = [row for row in earlier if row["week"] < newest["week"]]
             left = weeks_left([*before[::-1], newest])
-            lifts.append({**newest, "weeks_left": left})
-        return lifts
+            uplifts.append({**newest, "weeks_left": left})
+        return uplifts
 
     @cached_property
     def actions(self) -> list[Action]:
@@ -218,7 +218,7 @@ class Case:
                 yield Action(text, "deliveries")
 
     def _to_stop(self) -> Iterator[Action]:
-        for row in self.lifts:
+        for row in self.uplifts:
             # One without new members for so long is over.
             if self._is_late(row["week_end"]):
                 continue

@@ -118,7 +118,7 @@ def site(
     contents: dict[str, dict[str, Any]] = {
         "index.html": {"messages": sum(row["messages"] for row in letters)},
         "fraud.html": {"parts": list(_alerting(listed))},
-        "audiences.html": {"lifts": _lifts(readings)},
+        "audiences.html": {"uplifts": _uplifts(readings)},
         "sql.html": {},
     }
     pages = {
@@ -185,7 +185,7 @@ def _alerting(listed: Sequence[Case]) -> Iterable[dict[str, Any]]:
             }
 
 
-def _lifts(readings: Readings) -> list[list[Row]]:
+def _uplifts(readings: Readings) -> list[list[Row]]:
     """Return the rows of each audience, oldest first."""
     audiences: dict[Any, list[Row]] = defaultdict(list)
     for row in readings["lift"].rows:

@@ -9,6 +9,6 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``delivery``: a request of users, and what takes it; requests that are left, sent one
   after the other, and the ledger of their users: pending, then accepted or rejected
 - ``plan``: what an audience may bring and can prove, before it is sent
-- ``lift``: whether it helped, once outcomes are known
+- ``uplift``: whether it helped, once outcomes are known
 - ``http``, ``google``: an endpoint, and Analytics or a customer list of Google Ads
 """

@@ -59,7 +59,7 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         budget: As many users as it pays for; who is held out costs nothing.
         cost_per_contact: What it costs to contact a user.
         margin: Share of the revenue that is left after the goods are paid for.
-        effect: The lift that you hope for; the plan says what shows it.
+        effect: The uplift that you hope for; the plan says what shows it.
         order: By what the best users come first. A threshold is a probability anyway.
         control: Share of the control group, such as 10%.
         control_by: What the control group is drawn by: the user id, or a column by
@@ -90,9 +90,9 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Raise ValueError unless the file says in one way how many."""
         given = [name for name in RULES if getattr(self, name) is not None]
         if len(given) != 1:
+            rules = " and ".join(given) if given else "none"
             raise ValueError(
-                f"say how many with exactly one of {', '.join(RULES)}, not with "
-                f"{' and '.join(given) or 'none'}"
+                f"say how many with exactly one of {', '.join(RULES)}, not with {rules}"
             )
         if given == ["budget"] and not self.cost_per_contact:
             raise ValueError("budget needs cost_per_contact, above 0")
@@ -116,7 +116,7 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         cost = self.cost_per_contact
         return None if cost is None else Decimal(str(cost))
 
-    def most(self, users: int) -> int | None:
+    def limit(self, users: int) -> int | None:
         """Return the largest number of members of ``users``; None for any number."""
         return self.top if self.deciles is None else users * self.deciles // 10
 
@@ -143,7 +143,8 @@ class DeclaredAudience(Struct, frozen=True):
     @property
     def group(self) -> str:
         """The name that its control group is drawn by."""
-        return self.declared.control_group or self.name
+        group = self.declared.control_group
+        return self.name if group is None else group
 
     @property
     def sql_file(self) -> Path:
@@ -166,8 +167,8 @@ def folder_of(use_case: UseCase) -> Path:
     One in the folder of your own use cases comes first: so a use case that ships can
     have audiences.
     """
-    own = folders.own() / use_case.name / FOLDER
-    return own if own.is_dir() else use_case.folder / FOLDER
+    folder = folders.own() / use_case.name / FOLDER
+    return folder if folder.is_dir() else use_case.folder / FOLDER
 
 
 def names(use_case: UseCase) -> list[str]:
@@ -187,7 +188,8 @@ def load(use_case: UseCase, name: str) -> DeclaredAudience:
     folder = folder_of(use_case)
     file = f"{name}.toml"
     if name not in names(use_case):
-        listed = ", ".join(names(use_case)) or "none"
+        declared_names = names(use_case)
+        listed = ", ".join(declared_names) if declared_names else "none"
         raise RequestError(
             f"{use_case.name} has no audience {name[:64]!r}; declared are: {listed}. "
             f"An audience is a file audiences/NAME.toml in the use case's folder",

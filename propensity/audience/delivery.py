@@ -122,12 +122,12 @@ class Ledger:
         status = PENDING if sent.receipt else ACCEPTED
         for user in request.users:
             reason = sent.rejected.get(user)
-            known = status if reason is None else REJECTED
+            is_rejected = reason is not None
             self._add(
                 request,
                 user,
-                known,
-                reason=sent.note if reason is None else reason,
+                REJECTED if is_rejected else status,
+                reason=reason if is_rejected else sent.note,
                 receipt=sent.receipt,
                 at=at,
             )
@@ -142,6 +142,8 @@ class Ledger:
         receipt: str | None = None,
         at: datetime | None = None,
     ) -> None:
+        if at is None:
+            at = self.clock.now()
         row = Delivery(
             use_case=self.audience.use_case,
             audience=self.audience.name,
@@ -153,7 +155,7 @@ class Ledger:
             status=status,
             reason=reason,
             receipt=receipt,
-            recorded_at=at or self.clock.now(),
+            recorded_at=at,
         )
         self.rows.append(row)
 
@@ -174,8 +176,13 @@ class Ledger:
                 waiting += 1
                 continue
             status = ACCEPTED if outcome.is_accepted else REJECTED
-            known = {"reason": outcome.reason, "recorded_at": self.clock.now()}
-            self.rows.append(structs.replace(row, status=status, **known))
+            settled = structs.replace(
+                row,
+                status=status,
+                reason=outcome.reason,
+                recorded_at=self.clock.now(),
+            )
+            self.rows.append(settled)
         self.flush()
         return waiting
 
@@ -195,18 +202,21 @@ def account(deployment: Deployment, audience: str) -> dict[str, object]:
         RequestError: There is no audience of this name.
     """
     name = deployment.use_case.name
-    found = dict[str, object]()
-    statements = {"members": "audience_selections", "users": "audience_deliveries"}
-    for key, file in statements.items():
-        rows = deployment.rows(file, audience=audience)
-        found[key] = [dict(row.items()) for row in rows]
-    if not found["members"]:
+    members = deployment.rows("audience_selections", audience=audience)
+    if not members:
         raise RequestError(f"{name} has no audience {audience!r}", field="audience")
-    shown = results(deployment, until=date.max).get(audience)
-    if shown:
-        found["brought"] = shown.columns()
-        found["says"] = sentence(shown, deployment.use_case.currency)
-    return {"use_case": name, "audience": audience, **found}
+    users = deployment.rows("audience_deliveries", audience=audience)
+    answer: dict[str, object] = {
+        "use_case": name,
+        "audience": audience,
+        "members": [dict(row.items()) for row in members],
+        "users": [dict(row.items()) for row in users],
+    }
+    result = results(deployment, until=date.max).get(audience)
+    if result:
+        answer["brought"] = result.columns()
+        answer["says"] = sentence(result, deployment.use_case.currency)
+    return answer
 
 
 def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]:
@@ -217,7 +227,7 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
     """
     audience = ledger.audience
     destination = ledger.destination
-    known = {member.user_id: member for member in audience.members}
+    member_of = {member.user_id: member for member in audience.members}
     listed = ledger.listed() if REMOVE in destination.actions else []
     removable = {member.user_id: member for member in listed}
     done = set[tuple[str, str]]()
@@ -234,15 +244,15 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
         if row.status != PENDING or row.receipt:
             continue
         if action == REMOVE:
-            groups[action, key].append(removable.get(user) or Member(user))
-        elif user in known:
-            groups[action, key].append(known[user])
+            groups[action, key].append(removable.get(user, Member(user)))
+        elif user in member_of:
+            groups[action, key].append(member_of[user])
         else:
             # A member who is not read any more is suppressed, or not in the SQL, and
             # may not be sent.
             gone = Request(audience, destination.name, action, [Member(user)], key)
             ledger.record(gone, REJECTED, MAYBE_ARRIVED)
-    for member in sorted(audience.treated, key=lambda one: one.user_id):
+    for member in sorted(audience.treated, key=lambda member: member.user_id):
         if (ADD, member.user_id) not in done:
             groups[ADD, ""].append(member)
     for member in _leaving(listed, audience.treated, destination.known_by):
@@ -251,12 +261,12 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
     requests = list[Request]()
     size = destination.batch
     for (action, key), members in groups.items():
-        for at in range(0, len(members), size):
+        for start in range(0, len(members), size):
             request = Request(
                 audience,
                 destination.name,
                 action,
-                members[at : at + size],
+                members[start : start + size],
                 form=destination.form,
                 recorded_as=key,
                 was_refused=key in refused,
@@ -292,7 +302,7 @@ def _leaving(
 
 def users_of(requests: Sequence[Request], action: str) -> int:
     """Return how many users are to be added or removed."""
-    return sum(len(one.members) for one in requests if one.action == action)
+    return sum(len(item.members) for item in requests if item.action == action)
 
 
 @dataclass
@@ -521,7 +531,9 @@ class Course:
                 f"{unanswered.reason}. Progress is saved",
                 hint="Run the same command again to continue",
             ) from unanswered
-        pause_s = unanswered.pause_s or FIRST_PAUSE_S * 2 ** (tries - 1)
+        pause_s = unanswered.pause_s
+        if not pause_s:
+            pause_s = FIRST_PAUSE_S * 2 ** (tries - 1)
         self._pause(min(pause_s, LONGEST_PAUSE_S))
 
     def _refuse(self, request: Request, reason: str) -> list[Request]:

@@ -164,5 +164,6 @@ def _columns(deployment: Deployment, some: Listed, as_of: date) -> list[str]:
     rows = deployment.warehouse.table(statement("audience_listed"), key)
     columns = set[str]()
     for text in rows["attributes"].to_pylist():
-        columns.update(json.loads(text or "{}"))
+        if text is not None:
+            columns.update(json.loads(text))
     return sorted(columns)

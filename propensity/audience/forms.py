@@ -59,16 +59,17 @@ class Form(Struct, forbid_unknown_fields=True):
         except RecursionError:
             raise ValueError("the answer is too deep") from None
         entries = _at(content, self.rejected) if self.rejected else None
-        if not isinstance(entries, list | None):
+        if entries is None:
+            entries = []
+        if not isinstance(entries, list):
             raise ValueError("rejected users are no list")
         rejected = dict[str, str]()
         strangers = 0
-        for entry in entries or []:
+        for entry in entries:
+            reason = self._reason(entry, shown)
             for name in self._names(entry):
                 if name not in users:
                     strangers += 1
-                words = _at(entry, self.reason) if isinstance(entry, Mapping) else None
-                reason = shown(str(words or "")) or "rejected"
                 rejected |= dict.fromkeys(users.get(name, ()), reason)
         self._check_taken(content, sum(map(len, users.values())) - len(rejected))
         note = None
@@ -85,6 +86,12 @@ class Form(Struct, forbid_unknown_fields=True):
         if not names or None in names:
             raise ValueError("an entry names nobody")
         return [self.name_of(name) for name in names]
+
+    def _reason(self, entry: object, shown: Callable[[str], str]) -> str:
+        """Return why an entry's users are rejected, as a table may have it."""
+        words = _at(entry, self.reason) if isinstance(entry, Mapping) else None
+        reason = shown(str(words)) if words else ""
+        return reason if reason else "rejected"
 
     def name_of(self, value: object) -> str:
         """Return a user's name; receivers write addresses in small letters."""

@@ -160,8 +160,10 @@ class Google(Destination):
         self._is_events = file.account_type == ANALYTICS
         self.batch = EVENTS if self._is_events else MEMBERS
         self.known_by = [column for column in (file.email, file.phone) if column]
-        named = {file.email, file.phone, file.consent_by}
-        missing = named - {"", *columns}
+        missing = set[str]()
+        for column in (file.email, file.phone, file.consent_by):
+            if column and column not in columns:
+                missing.add(column)
         if missing:
             raise ValueError(f"the audience has no column {', '.join(sorted(missing))}")
 
@@ -187,12 +189,12 @@ class Google(Destination):
         if self._is_events:
             now = self._clock.now()
             check_age(request, _BACKDATED, receiver="Analytics", now=now)
-        of = self._event if self._is_events else self._member
+        record_of = self._event if self._is_events else self._member
         records = []
         rejected = {}
         for member in request.members:
             try:
-                record = of(member, request)
+                record = record_of(member, request)
                 if request.action == ADD:
                     record |= self._consent_of(member)
                 records.append(record)
@@ -288,12 +290,13 @@ class Google(Destination):
             raise ValueError("not a client id")
         if re.fullmatch(r"[0-9a-fA-F]{32}", user):
             raise ValueError("an app instance instead of a browser")
-        of = request.audience
+        audience = request.audience
         state = "in" if request.action == ADD else "out"
-        delivery = f"{of.name} {of.as_of} {state}"
+        delivery = f"{audience.name} {audience.as_of} {state}"
+        transaction = f"{audience.use_case} {delivery} {user}"
         values = {
-            "audience": of.name,
-            "as_of": str(of.as_of),
+            "audience": audience.name,
+            "as_of": str(audience.as_of),
             "state": state,
             "delivery": delivery,
         }
@@ -301,8 +304,8 @@ class Google(Destination):
             "client_id": user,
             "event_name": "propensity_audience",
             "event_source": "WEB",
-            "event_timestamp": of.chosen_at,
-            "transaction_id": sha256(f"{of.use_case} {delivery} {user}".encode()),
+            "event_timestamp": audience.chosen_at,
+            "transaction_id": sha256(transaction.encode()),
             "additional_event_parameters": [
                 {"parameter_name": name, "value": value}
                 for name, value in values.items()
@@ -332,8 +335,9 @@ class Google(Destination):
             except ValueError as error:
                 reasons.append(str(error))
         if not identifiers:
-            none = "no e-mail address and no phone number"
-            raise ValueError(", ".join(reasons) or none)
+            if not reasons:
+                reasons.append("no e-mail address and no phone number")
+            raise ValueError(", ".join(reasons))
         return {"user_data": {"user_identifiers": identifiers}}
 
 

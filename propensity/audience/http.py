@@ -48,7 +48,7 @@ from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp.artifacts import sha256
 
 TIMEOUT_S = (10.0, 60.0)
-REPEATED = frozenset({408, 425, 429, *range(500, 600)})
+REPEATED = frozenset({408, 425, 429}.union(range(500, 600)))
 # They are about the request's users; all other refusals are about the receiver.
 REFUSED = frozenset({400, 409, 413, 422})
 # Some users were taken, and others were not.
@@ -105,6 +105,25 @@ class HttpFile(File, tag="http", kw_only=True):
     answer: Form | None = None
     max_age_hours: Annotated[float, Meta(gt=0)] | None = None
 
+    def form(self, action: str) -> RequestForm:
+        """Return the form of requests that add users, or that remove them."""
+        url = self.url
+        method = self.method
+        body = self.body
+        if action == REMOVE and self.remove:
+            url = url if self.remove.url is None else self.remove.url
+            method = method if self.remove.method is None else self.remove.method
+            body = body if self.remove.body is None else self.remove.body
+        return RequestForm(url, method, body)
+
+
+class RequestForm(msgspec.Struct, frozen=True):
+    """Where and how a request goes; url and body are templates."""
+
+    url: str
+    method: Method
+    body: Any
+
 
 def pause_of(retry_after: str) -> float:
     """Return the seconds of a header Retry-After, rounded up; 0 where it has none."""
@@ -140,7 +159,8 @@ def _sent_values(members: Sequence[Member]) -> Iterator[str]:
     """Yield what a request may have of its users."""
     for member in members:
         yield member.user_id
-        yield from texts_of(json.loads(member.attributes or "{}"))
+        if member.attributes is not None:
+            yield from texts_of(json.loads(member.attributes))
 
 
 class Http(Destination):
@@ -175,19 +195,19 @@ class Http(Destination):
         named = values_in([file.user, file.body])
         if "user_id" not in named:
             self.known_by = [column for column in columns if column in named]
-        known = json.dumps(dict.fromkeys(columns, "somebody"))
-        somebody = [Member("somebody", 0.5, 50, 1.0, attributes=known)]
-        if taken := set(columns) & {*MADE, "users", "index"}:
-            name = min(taken)
-            raise ValueError(
-                f"{{{name}}} is a value of every request: rename the column {name}"
-            )
+        attributes = json.dumps(dict.fromkeys(columns, "somebody"))
+        somebody = [Member("somebody", 0.5, 50, 1.0, attributes=attributes)]
+        for name in sorted(columns):
+            if name in MADE or name in {"users", "index"}:
+                raise ValueError(
+                    f"{{{name}}} is a value of every request: rename the column {name}"
+                )
         by = file.answer.by if file.answer else "user_id"
-        if by not in {"index", "user_id", *columns}:
+        if by not in {"index", "user_id"} and by not in columns:
             raise ValueError(f"[answer] has by = {by!r}, but no column of this name")
         # A host must not contain this mark, because it must not depend on a value.
         unknown = dict.fromkeys(REQUEST_VALUES, "{}")
-        samples = [self._parts(of, somebody, unknown) for of in self.actions]
+        samples = [self._parts(action, somebody, unknown) for action in self.actions]
         for _, url, _, headers in samples:
             _check_url(url)
             self._check_headers(headers)
@@ -259,23 +279,19 @@ class Http(Destination):
         """Return method, url, body and headers of a request."""
         file = self._file
         values = {**self._variables, **places, "action": action}
-        other = file.remove if file.remove and action == REMOVE else Removal()
-        each = []
+        form = file.form(action)
+        user_values = []
         for member in members:
             user_key = _user_key(values, member.user_id)
-            each.append(values | self._values(member) | {"user_key": user_key})
+            user_values.append(values | self._values(member) | {"user_key": user_key})
         # A body of one user may name it.
-        of_body = each[0] if file.batch == 1 else values
-        users = {"users": [filled(file.user, one) for one in each]}
+        body_values = dict(user_values[0] if file.batch == 1 else values)
+        body_values["users"] = [filled(file.user, user) for user in user_values]
         headers = dict[str, str]()
         for name, text in file.headers.items():
             headers[name] = str(filled(text, values)).strip()
-        return (
-            other.method or file.method,
-            filled(other.url or file.url, values),
-            msgspec.json.encode(filled(other.body or file.body, of_body | users)),
-            headers,
-        )
+        body = msgspec.json.encode(filled(form.body, body_values))
+        return form.method, filled(form.url, values), body, headers
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         """Raise ValueError for a header that cannot be sent, without its value."""
@@ -311,7 +327,9 @@ class Http(Destination):
         if is_success and status != IN_PART and (form is None or is_empty):
             return Sent()
         redaction = Redaction(self._variables.values(), _sent_values(request.members))
-        words = f"{status} {redaction.excerpt(answer.text or '')}".strip()
+        words = str(status)
+        if answer.text:
+            words = f"{status} {redaction.excerpt(answer.text)}".strip()
         if status in REFUSED:
             raise Refused(words)
         if not is_success:

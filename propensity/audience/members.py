@@ -38,7 +38,7 @@ PUBLISHED = (
 )
 # Users whom a destination has; of some it says later what became.
 RECEIVED = ("accepted", "waiting")
-CANDIDATE = frozenset({*PUBLISHED, "was_control", "score", "tie"})
+CANDIDATE = frozenset(PUBLISHED + ("was_control", "score", "tie"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,12 @@ class Member:
     @property
     def values(self) -> dict[str, object]:
         """What a destination may be sent of the user, by name."""
-        columns: dict[str, object] = json.loads(self.attributes or "{}")
-        return columns | {name: getattr(self, name) for name in PUBLISHED}
+        values: dict[str, object] = {}
+        if self.attributes is not None:
+            values = json.loads(self.attributes)
+        for name in PUBLISHED:
+            values[name] = getattr(self, name)
+        return values
 
     def known_by(self, column: str) -> str:
         """Return what the user is known by: the id, or the text of a column."""
@@ -110,6 +114,12 @@ class Audience:
         return [member for member in self.members if not member.is_control]
 
 
+def expected_conversions(members: Iterable[Member]) -> float:
+    """Return how many members are expected to convert, by their probabilities."""
+    chances = (member.probability for member in members)
+    return sum(chance for chance in chances if chance is not None)
+
+
 def find_or_choose(
     deployment: Deployment,
     named: DeclaredAudience,
@@ -136,7 +146,7 @@ def find_or_choose(
     use_case = deployment.use_case
     warehouse = deployment.warehouse
     declared = named.declared
-    day = until or now.date()
+    day = now.date() if until is None else until
     if use_case.reads_export:
         check_view(warehouse, use_case)
     as_of, users = _publication(deployment, day)
@@ -145,12 +155,13 @@ def find_or_choose(
     selections = deployment.rows("audience_selections", audience=named.name)
     sent = deployment.rows("audience_deliveries", audience=named.name)
     control = control_of(deployment, named)
-    newest = max((row["as_of"] for row in (*selections, *sent)), default=as_of)
+    earlier = list(selections) + list(sent)
+    newest = max((row["as_of"] for row in earlier), default=as_of)
     if newest > as_of:
         raise RequestError(
             f"{named.name} was already chosen or sent for {newest}, so it cannot "
             f"be chosen for the earlier {as_of}: that would add users again who have "
-            "left, and distort the measured lift",
+            "left, and distort the measured uplift",
             field="as_of",
         )
     stored = None
@@ -158,10 +169,10 @@ def find_or_choose(
         stored = selections.pop(0)
     suppressed = suppression.read(warehouse)
     if stored is None:
-        most = most_candidates(
+        limit = most_candidates(
             declared, control, users=users, suppressed=len(suppressed)
         )
-        rows = _candidates(deployment, named, as_of, control, most)
+        rows = _candidates(deployment, named, as_of, control, limit)
         allowed = suppressed.without(rows, use_case.name)
         columns = [name for name in rows.column_names if name not in CANDIDATE]
         _check_drawable(named, allowed, control)
@@ -208,12 +219,12 @@ def choose(
     """
     members = list[Member]()
     treated = 0
-    most = declared.most(users)
+    limit = declared.limit(users)
     paid_for = declared.paid_for
     for candidate in candidates:
         # End at the last user who is paid for: with more held-out users behind, a
         # small budget would have too large a control group.
-        if treated == paid_for or len(members) == most:
+        if treated == paid_for or len(members) == limit:
             break
         person = candidate.known_by(control.by)
         is_control = candidate.is_control or control.holds_out(person)
@@ -234,12 +245,12 @@ def most_candidates(
     Args:
         suppressed: How many users are left out after that.
     """
-    most = declared.most(users)
+    limit = declared.limit(users)
     paid_for = declared.paid_for
     if paid_for is not None:
         # Too few by chance once in 10^18 times, whatever the budget and the share.
-        most = int(1.5 * paid_for / (1 - control.share)) + 1_000
-    return MOST_USERS if most is None else min(most + suppressed, MOST_USERS)
+        limit = int(1.5 * paid_for / (1 - control.share)) + 1_000
+    return MOST_USERS if limit is None else min(limit + suppressed, MOST_USERS)
 
 
 def _candidates(
@@ -247,7 +258,7 @@ def _candidates(
     named: DeclaredAudience,
     as_of: date,
     control: Control,
-    most: int,
+    limit: int,
 ) -> pa.Table:
     """Read who can be members, the best first, as far as the own statement lets."""
     use_case = deployment.use_case
@@ -257,8 +268,8 @@ def _candidates(
         **use_case.window(deployment.settings, [as_of]),
         "as_of": as_of,
         "order": order,
-        "least": declared.threshold or 0.0,
-        "most": most,
+        "least": 0.0 if declared.threshold is None else declared.threshold,
+        "most": limit,
         "tie_key": control.tie_key,
         "control_group": control.group,
     }
@@ -313,7 +324,7 @@ def _check_drawable(named: DeclaredAudience, rows: pa.Table, control: Control) -
     missing = values.null_count
     if pa.types.is_string(values.type):
         blank = pc.equal(pc.utf8_trim_whitespace(values), "")
-        missing += pc.sum(blank).as_py() or 0
+        missing += pc.sum(blank, min_count=0).as_py()
     if missing:
         raise UseCaseError(
             f"{file} has {missing} users without {column}, by which the control group "

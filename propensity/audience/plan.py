@@ -1,5 +1,5 @@
 """
-The plan of an audience: which effect it can prove, and from which lift it pays.
+The plan of an audience: which effect it can prove, and from which uplift it pays.
 
 The power is the textbook's, of two proportions, with the boundary of the verdict in the
 place of a single look's: verdicts hold 5% over a year of weekly looks, so they need
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from propensity.audience.declared import DeclaredAudience
-from propensity.audience.lift import ERRORS, POWER
-from propensity.audience.members import Audience
+from propensity.audience.members import Audience, expected_conversions
+from propensity.audience.uplift import ERRORS, POWER
 from propensity.measures.intervals import NORMAL
 from propensity.measures.metrics import ratio, tenths
 from propensity.models.encoding import Floats, numbers_of
@@ -42,19 +42,19 @@ DECIDED = ("helps", "harms")
 
 
 def members_needed(
-    rate: float, lift: float, *, share: float, errors: float = ERRORS
+    rate: float, uplift: float, *, share: float, errors: float = ERRORS
 ) -> float:
     """
     Return how many members show an effect in 80% of cases; infinity for none.
 
     Args:
         rate: Share of the control group that converts.
-        lift: The effect, relative to the rate; below 0 for one that harms.
+        uplift: The effect, relative to the rate; below 0 for one that harms.
         share: Of the members, in the control group.
         errors: Standard errors of the boundary; ``NORMAL`` is a single look's.
     """
-    treated = rate * (1 + lift)
-    if not (0 < rate < 1 and 0 <= treated <= 1 and lift and 0 < share < 1):
+    treated = rate * (1 + uplift)
+    if not (0 < rate < 1 and 0 <= treated <= 1 and uplift and 0 < share < 1):
         return inf
     pooled = treated * (1 - share) + rate * share
     without_effect = sqrt(pooled * (1 - pooled) * (1 / (1 - share) + 1 / share))
@@ -64,11 +64,11 @@ def members_needed(
     return ((errors * without_effect + POWER * with_effect) / (treated - rate)) ** 2
 
 
-def smallest_lift(
+def smallest_uplift(
     rate: float, members: float, *, share: float, errors: float = ERRORS
 ) -> float | None:
     """
-    Return the smallest lift that so many members show in 80% of cases.
+    Return the smallest uplift that so many members show in 80% of cases.
 
     Returns:
         None if they could not even show an effect where all convert.
@@ -86,10 +86,10 @@ def smallest_lift(
     return high
 
 
-def share_needed(rate: float, lift: float, members: float) -> float | None:
-    """Return the smallest control group, in whole percents up to half, for a lift."""
+def share_needed(rate: float, uplift: float, members: float) -> float | None:
+    """Return the smallest control group for an uplift, in whole percents up to half."""
     for percent in range(1, 51):
-        if members_needed(rate, lift, share=percent / 100) <= members:
+        if members_needed(rate, uplift, share=percent / 100) <= members:
             return percent / 100
     return None
 
@@ -107,13 +107,17 @@ def power(
             not known, so that only the first week is.
     """
     rows = []
-    for weeks in WEEKS if new_a_week is not None else WEEKS[:1]:
-        count = members + (weeks - 1) * (new_a_week or 0.0)
-        once = smallest_lift(rate, count, share=share, errors=NORMAL)
+    for weeks in WEEKS:
+        count = float(members)
+        if weeks > 1:
+            if new_a_week is None:
+                break
+            count += (weeks - 1) * new_a_week
+        once = smallest_uplift(rate, count, share=share, errors=NORMAL)
         row = Power(
             weeks=weeks,
             members=round(count),
-            smallest_lift=smallest_lift(rate, count, share=share),
+            smallest_lift=smallest_uplift(rate, count, share=share),
             smallest_lift_one_look=once,
         )
         rows.append(row)
@@ -135,11 +139,11 @@ def weeks_left(rows: Sequence[Mapping[str, Any]]) -> int | None:
     before = rows[-1 - RECENT_WEEKS :][0]
     users = _users(newest)
     control = newest["control_users"]
-    lift = newest["conversion_lift"]
+    uplift = newest["conversion_lift"]
     converted = newest["control_conversions"]
-    if lift is None or not users > control > 0:
+    if uplift is None or not users > control > 0:
         return None
-    missing = members_needed(converted / control, lift, share=control / users) - users
+    missing = members_needed(converted / control, uplift, share=control / users) - users
     if missing <= 0:
         return 0
     days = (newest["week"] - before["week"]).days
@@ -177,16 +181,16 @@ class Ranked:
         conversions = tenths(self.users, self.conversions).tolist()
         value = None if self.value is None else tenths(self.users, self.value)
         rows = []
-        for place, count in enumerate(users):
-            expected = None if value is None else float(value[place])
+        for index, count in enumerate(users):
+            expected = None if value is None else float(value[index])
             costs = None if cost is None else cost * count
             pays_from = None
             if expected is not None and costs is not None and margin is not None:
                 pays_from = ratio(costs, margin * expected)
             row = Decile(
-                decile=place + 1,
+                decile=index + 1,
                 users=count,
-                conversions=conversions[place],
+                conversions=conversions[index],
                 value=expected,
                 cost=costs,
                 pays_from=pays_from,
@@ -194,20 +198,20 @@ class Ranked:
             rows.append(row)
         return rows
 
-    def best_number(self, *, lift: float, cost: float, margin: float) -> int | None:
+    def best_number(self, *, uplift: float, cost: float, margin: float) -> int | None:
         """
         Return how many of the best users to contact, so that most is left.
 
         Args:
-            lift: What contacting adds to what users pay anyway, relative to that.
+            uplift: What contacting adds to what users pay anyway, relative to that.
 
         Returns:
             None without amounts.
         """
         if self.value is None:
             return None
-        gained = np.cumsum(lift * margin * self.value - cost * self.users)
-        groups = int(np.argmax([0.0, *gained]))
+        gained = np.cumsum(uplift * margin * self.value - cost * self.users)
+        groups = int(np.argmax(np.concatenate([[0.0], gained])))
         return round(float(self.users[:groups].sum()))
 
 
@@ -217,7 +221,7 @@ def planned(
     """Return the plan of an audience before it is sent."""
     declared = named.declared
     members = audience.members
-    rate = sum(member.probability or 0.0 for member in members) / max(len(members), 1)
+    rate = expected_conversions(members) / len(members) if members else 0.0
     new_a_week = _new_a_week(deployment, named, audience)
     weeks = power(
         rate, len(members), new_a_week=new_a_week, share=audience.control.share
@@ -226,12 +230,12 @@ def planned(
     if declared.effect is not None and len(weeks) == len(WEEKS):
         share = share_needed(rate, declared.effect, weeks[-1].members)
     ranked = _ranked(deployment, named, audience)
-    lift = _measured_lift(deployment, audience)
+    uplift = _measured_uplift(deployment, audience)
     cost = declared.cost_per_contact
     margin = declared.margin
     recommended = None
-    if ranked and lift is not None and cost and margin:
-        recommended = ranked.best_number(lift=lift, cost=cost, margin=margin)
+    if ranked and uplift is not None and cost and margin:
+        recommended = ranked.best_number(uplift=uplift, cost=cost, margin=margin)
     return Plan(
         use_case=audience.use_case,
         audience=audience.name,
@@ -245,7 +249,7 @@ def planned(
         control_share_needed=share,
         cost_per_contact=declared.cost,
         margin=margin,
-        measured_lift=lift,
+        measured_lift=uplift,
         recommended_users=recommended,
         power=weeks,
         deciles=ranked.deciles(cost=cost, margin=margin) if ranked else [],
@@ -282,12 +286,15 @@ def _new_a_week(
     As if all publications since had chosen members from the lowest score of today's,
     and as large a part of those who reach it; None with one publication.
     """
-    scores = [
-        getattr(member, named.declared.order) or 0.0 for member in audience.members
-    ]
+    order = named.declared.order
+    scores = list[float]()
+    for member in audience.members:
+        score = getattr(member, order)
+        # A member of an empty expected value comes last.
+        scores.append(0.0 if score is None else score)
     rows = deployment.rows(
         "audience_newcomers",
-        order=named.declared.order,
+        order=order,
         least=min(scores, default=0.0),
         since=audience.as_of - max(WEEKS) * WEEK,
         recent=audience.as_of - RECENT_WEEKS * WEEK,
@@ -300,8 +307,8 @@ def _new_a_week(
     return None
 
 
-def _measured_lift(deployment: Deployment, audience: Audience) -> float | None:
-    """Return the newest decided lift of an audience, relative to its control group."""
+def _measured_uplift(deployment: Deployment, audience: Audience) -> float | None:
+    """Return an audience's newest decided uplift, relative to its control group."""
     rows = deployment.rows(
         "audience_lifts",
         since=audience.as_of - timedelta(days=400),
@@ -309,6 +316,6 @@ def _measured_lift(deployment: Deployment, audience: Audience) -> float | None:
     )
     for row in reversed(rows):
         if row["audience"] == audience.name and row["verdict"] in DECIDED:
-            lift: float | None = row["conversion_lift"]
-            return lift
+            uplift: float | None = row["conversion_lift"]
+            return uplift
     return None

@@ -3,7 +3,7 @@ What contacting an audience brought, as a sum of money and as a sentence.
 
 A user counts once, in the week of becoming a member, so a user of several dates is in
 the sum once: with what this user paid within the horizon of the first of them. The sum
-is the difference per user, which ``lift`` measures, times the contacted users; so it
+is the difference per user, which ``uplift`` measures, times the contacted users; so it
 holds at every weekly look of a year, too.
 
 ``result`` and ``sentence`` are pure; ``results`` reads the stored rows.
@@ -37,7 +37,7 @@ class Result:
         week: Prediction date of its newest members.
         status: "final", or "provisional" while outcomes may still arrive.
         contacted, control: Users so far, each once.
-        verdict: As ``lift.verdict`` gives it.
+        verdict: As ``uplift.verdict`` gives it.
         brought: What contacted users paid more than without contact; below 0 for less,
             and None where outcomes have no amounts, a group has no users, or users got
             lost, so that the groups can't be compared.

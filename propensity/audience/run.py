@@ -30,7 +30,12 @@ from propensity.audience.destination import (
 from propensity.audience.google import ANALYTICS, Google, GoogleFile
 from propensity.audience.http import Http, HttpFile
 from propensity.audience.lists import check_moved
-from propensity.audience.members import Audience, find_or_choose, store
+from propensity.audience.members import (
+    Audience,
+    expected_conversions,
+    find_or_choose,
+    store,
+)
 from propensity.audience.plan import planned
 from propensity.audience.redaction import concealed
 from propensity.audience.templates import filled, secrets_in
@@ -88,7 +93,7 @@ def preview(
         "is_stored": audience.is_stored,
         "treated": len(treated),
         "outcome": deployment.use_case.outcome,
-        "expected": round(sum(member.probability or 0 for member in treated), 1),
+        "expected": round(expected_conversions(treated), 1),
         "suppressed": audience.suppressed,
         "sent_before": len(treated) - delivery.users_of(requests, ADD),
         "to_remove": delivery.users_of(requests, REMOVE),
@@ -147,7 +152,7 @@ def send(
         ledger = _opened(deployment, named, secret, until, clock)
         audience = ledger.audience
         if scheduled_on:
-            _hesitate(audience, ledger.destination, scheduled_on)
+            _check_unattended(audience, ledger.destination, scheduled_on)
         if not audience.is_stored:
             _check_not_empty(audience, ledger.destination, may_be_empty=may_be_empty)
             plan = planned(deployment, named, audience)
@@ -184,7 +189,7 @@ def _opened(
     return delivery.Ledger(deployment, audience, destination, clock)
 
 
-def _hesitate(audience: Audience, destination: Destination, day: date) -> None:
+def _check_unattended(audience: Audience, destination: Destination, day: date) -> None:
     """
     Stop a delivery by the clock that a person must look at.
 
@@ -314,12 +319,11 @@ class Bucket(Destination):
         self._artifacts = artifacts
 
     def send(self, request: Request) -> Sent:
-        of = request.audience
-        same = {"audience": of.name, "as_of": of.as_of}
-        rows = [{**member.values, **same} for member in request.members]
-        folder = f"audiences/{of.use_case}/{of.name}/{of.as_of}"
+        audience = request.audience
+        key = {"audience": audience.name, "as_of": audience.as_of}
+        rows = [member.values | key for member in request.members]
         table = {name: column([row[name] for row in rows]) for name in rows[0]}
-        self._artifacts.create(
-            f"{folder}/{request.key}.parquet", parquet_of(pa.table(table))
-        )
+        folder = f"audiences/{audience.use_case}/{audience.name}/{audience.as_of}"
+        file = f"{folder}/{request.key}.parquet"
+        self._artifacts.create(file, parquet_of(pa.table(table)))
         return Sent()

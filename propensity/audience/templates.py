@@ -23,7 +23,7 @@ MADE = (
     "chosen_micros",
     "chosen_s",
 )
-_PLACE = re.compile(r"(\$?)\{(\w+)\}")
+_PLACEHOLDER = re.compile(r"(\$?)\{(\w+)\}")
 # A brace that is written twice is a brace.
 _PART = re.compile(r"\{\{|\}\}|\$?\{\w+\}|[{}]")
 
@@ -51,9 +51,9 @@ def filled(template: Any, values: Mapping[str, object]) -> Any:
         return [filled(part, values) for part in template]
     if not isinstance(template, str):
         return template
-    whole = _PLACE.fullmatch(template)
-    if whole:
-        return _value(whole, values)
+    placeholder = _PLACEHOLDER.fullmatch(template)
+    if placeholder:
+        return _value(placeholder, values)
     return _PART.sub(lambda part: _text(part[0], template, values), template)
 
 
@@ -70,7 +70,7 @@ def values_in(template: Any) -> set[str]:
     names = set()
     for text in _texts(template):
         for part in _PART.findall(text):
-            if _PLACE.fullmatch(part) and not part.startswith("$"):
+            if _PLACEHOLDER.fullmatch(part) and not part.startswith("$"):
                 names.add(part[1:-1])
     return names
 
@@ -85,10 +85,10 @@ def _texts(template: Any) -> Iterator[str]:
         yield template
 
 
-def _value(place: re.Match[str], values: Mapping[str, object]) -> object:
-    name = place[1] + place[2]
+def _value(placeholder: re.Match[str], values: Mapping[str, object]) -> object:
+    name = placeholder[1] + placeholder[2]
     if name not in values:
-        raise ValueError(f"{place[0]} is not known here; use {', '.join(values)}")
+        raise ValueError(f"{placeholder[0]} is not known here; use {', '.join(values)}")
     return values[name]
 
 
@@ -96,14 +96,14 @@ def _text(part: str, template: str, values: Mapping[str, object]) -> str:
     """Return what stands for a part of a longer text."""
     if part in {"{{", "}}"}:
         return part[0]
-    place = _PLACE.fullmatch(part)
-    if place is None:
+    placeholder = _PLACEHOLDER.fullmatch(part)
+    if placeholder is None:
         raise ValueError(
             f"{template!r} has a brace that belongs to no {{placeholder}}. Correct the "
             "placeholder, or write the brace twice to send it"
         )
-    value = _value(place, values)
-    if not place[1] and place[2] not in MADE:
+    value = _value(placeholder, values)
+    if not placeholder[1] and placeholder[2] not in MADE:
         raise ValueError(
             f"{template!r} has {part} within a text, where a user's value could change "
             "the text's meaning. Give it an entry of its own"

@@ -56,7 +56,8 @@ def _plain(value: Any, field: pa.Field) -> Any:
         return {part.name: _plain(value[part.name], part) for part in field.type}
     if isinstance(value, Decimal):
         return _number(value)
-    if isinstance(value, str) and (field.metadata or {}).get(_MARK) == _JSON:
+    is_json = field.metadata is not None and field.metadata.get(_MARK) == _JSON
+    if isinstance(value, str) and is_json:
         return msgspec.Raw(value.encode())
     return value
 

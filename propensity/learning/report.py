@@ -98,7 +98,7 @@ def week_page(
     weeks: Sequence[Plain],
     trained: Mapping[int, Plain],
     alarms: Sequence[Plain],
-    lifts: Sequence[Plain],
+    uplifts: Sequence[Plain],
     lacked: Sequence[date],
 ) -> str:
     """
@@ -111,7 +111,7 @@ def week_page(
             one with metrics.
         weeks: Rows of ``evaluations``, this week's among them, oldest first.
         trained: Rows of ``trained_versions`` by version.
-        alarms, lifts: Rows of ``alarms_to_report`` and ``audience_lifts``.
+        alarms, uplifts: Rows of ``alarms_to_report`` and ``audience_lifts``.
         lacked: Days of the outcomes that the export lacks.
     """
     shown = [row for row in cleaned(rows) if row.get("users")]
@@ -138,7 +138,7 @@ def week_page(
         "weeks": cleaned(weeks),
         "trained": cleaned(trained),
         "alarms": cleaned(alarms),
-        "lifts": cleaned(lifts),
+        "uplifts": cleaned(uplifts),
         "lacked": lacked,
         "rate_interval": rate_interval,
         "verdict": mean_verdict(shown[0]),

@@ -7,7 +7,7 @@ Scheduled runs: 00, 01, 03, 05 and the compaction of 04.
 - ``predict``: the steps of 01-Predictions
 - ``evaluate``: the steps of 03-ModelEvaluation, for ``evaluate_weeks`` of users or
   ``evaluate_days`` of events; ``evaluation`` has what both need
-- ``lifts``: its step after that: what acting on audiences was worth
+- ``uplifts``: its step after that: what acting on audiences was worth
 - ``report``: its last step: a page for each week
 - ``audiences``: the steps of 05-Audiences
 - ``compact``: sums of the stream's days, Parquet of closed days

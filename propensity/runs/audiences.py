@@ -46,7 +46,9 @@ def send_due(run: Run) -> Answer:
         AudienceStopped: One was not sent, and a person must look at it.
     """
     ends_at = run.clock.monotonic() + LONGEST_S
-    waited = run.now() - (run.lease and run.lease.waiting_since or run.now())
+    waited = timedelta()
+    if run.lease and run.lease.waiting_since:
+        waited = run.now() - run.lease.waiting_since
     entries = list[dict[str, object]]()
     failed = list[str]()
     waits = False
@@ -68,7 +70,8 @@ def send_due(run: Run) -> Answer:
             entry["message"] = failure.message
             failed.append(f"{name}: {failure.message}")
             may_wait = failure.retryable and waited < PATIENCE
-            waits = waits or may_wait
+            if may_wait:
+                waits = True
             severity = "WARNING" if may_wait else "ERROR"
             run.log(severity, failure.message, audience=name, outcome=outcome)
         if done:

@@ -14,7 +14,7 @@ from propensity.learning.report import week_page
 from propensity.registry.versions import HTML
 from propensity.runs.export import missing_label_days
 from propensity.schema import columns_of
-from propensity.tables.audiences import Lift
+from propensity.tables.audiences import Uplift
 from propensity.tables.models import Evaluation
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
     use_case = run.use_case.name
     names = list[str]()
     try:
-        for week, page in pages_of_weeks(run, weeks, rows) if weeks else ():
+        for week, page in pages_of_weeks(run, weeks, rows):
             run.check_lease()
             name = report_name(use_case, week)
             run.artifacts.overwrite(name, page.encode(), content_type=HTML)
@@ -55,7 +55,7 @@ def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
     return {"reports": names} if names else {}
 
 
-def _shown(row: Evaluation | Lift) -> dict[str, object]:
+def _shown(row: Evaluation | Uplift) -> dict[str, object]:
     """Return a row for a page, with null where it has no value."""
     nulls = dict.fromkeys(column.name for column in columns_of(type(row)))
     return {**nulls, **row.columns()}
@@ -76,6 +76,8 @@ def pages_of_weeks(
     run: Run, weeks: Sequence[date], rows: Sequence[Evaluation]
 ) -> Iterator[tuple[date, str]]:
     """Yield weeks with their pages, in which is nothing from after the week."""
+    if not weeks:
+        return
     use_case = run.use_case
     horizon = run.timeframe.horizon
     first = weeks[0]
@@ -83,33 +85,39 @@ def pages_of_weeks(
     back = LOOK_BACK * (timedelta(days=1) if use_case.scores_events else horizon)
     evaluated = run.read(Evaluation, "evaluations", since=first - back, until=last)
     with_version = [row for row in evaluated if row.model_version >= 0]
-    versions = sorted({row.model_version for row in with_version}) or [-1]
-    trained = run.rows("trained_versions", model_versions=versions)
+    versions = sorted({row.model_version for row in with_version})
+    # BigQuery takes no empty array whose type it does not know.
+    asked = versions if versions else [-1]
+    trained = run.rows("trained_versions", model_versions=asked)
     alarms: Sequence[Any] = ()
-    lifts: Sequence[Lift] = ()
+    uplifts: Sequence[Uplift] = ()
     if not use_case.scores_events:
         # Alarms of a publication within the week are of its own report.
         alarms = run.rows("alarms_to_report", since=first, until=last)
-        lifts = run.read(Lift, "audience_lifts", since=first, until=last + horizon)
+        uplifts = run.read(Uplift, "audience_lifts", since=first, until=last + horizon)
     final = {
         (row.week, row.model_version) for row in with_version if row.status == "final"
     }
     for week in weeks:
-        of_week = [row for row in rows if row.week == week]
+        evaluations = [row for row in rows if row.week == week]
         # A run of a newer date has made the week final: its page stays.
         provisional = {
-            (row.week, row.model_version) for row in of_week if row.status != "final"
+            (row.week, row.model_version)
+            for row in evaluations
+            if row.status != "final"
         }
         if provisional & final:
             continue
         page = week_page(
             use_case,
             week,
-            rows=list(map(_shown, of_week)),
+            rows=list(map(_shown, evaluations)),
             weeks=list(map(_shown, up_to(week, with_version, first=week - back))),
             trained={row["model_version"]: row for row in trained},
             alarms=[row for row in alarms if row["as_of"] == week],
-            lifts=[_shown(row) for row in lifts if week <= row.week < week + horizon],
+            uplifts=[
+                _shown(row) for row in uplifts if week <= row.week < week + horizon
+            ],
             lacked=missing_label_days(run, week),
         )
         yield week, page

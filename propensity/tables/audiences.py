@@ -52,7 +52,7 @@ class Decile(Row):
     conversions: Annotated[float, "Positives who are expected among them"]
     value: Annotated[Number, "What they are expected to pay"] = None
     cost: Annotated[Number, "What it costs to contact them"] = None
-    pays_from: Annotated[Number, "Lift from which contacting them pays"] = None
+    pays_from: Annotated[Number, "Uplift from which contacting them pays"] = None
 
 
 class Power(Row):
@@ -81,7 +81,7 @@ class Plan(Row):
     )
     cost_per_contact: Annotated[Money, "What a contact costs, as declared"] = None
     margin: Annotated[Number, "Share of revenue that is left, as declared"] = None
-    measured_lift: Annotated[Number, "Newest decided lift"] = None
+    measured_lift: Annotated[Number, "Newest decided uplift"] = None
     recommended_users: Annotated[Count, "How many are worth contacting by it"] = None
     power: Annotated[Sequence[Power], "Smallest effects after 1, 4 and 13 weeks"] = ()
     deciles: Annotated[Sequence[Decile], "Possible members, in tenths"] = ()
@@ -167,7 +167,7 @@ class Figures(Part):
     revenue: Revenue | None = None
 
 
-class Lift(Row):
+class Uplift(Row):
     """One row per audience and week: contacted users against control."""
 
     use_case: UseCaseName
@@ -184,7 +184,7 @@ class Lift(Row):
 
 AUDIENCE_LIFT = Table(
     name="ma_audience_lift",
-    row=Lift,
+    row=Uplift,
     key=("use_case", "audience", "week"),
     partition="week",
     clustering=("use_case", "audience"),

@@ -15,8 +15,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.serving import find_promoted
 from propensity.registry.versions import Registry
-from propensity.runs import evaluate, predict, report, train
-from propensity.runs import lifts as lifting
+from propensity.runs import evaluate, predict, report, train, uplifts
 from tests.deployment import Deployment
 from tests.functions.conftest import LATER, MONDAY, TRAINED
 from tests.functions.test_audience_lift import join
@@ -196,7 +195,7 @@ def reports(place: Deployment) -> list[str]:
             "evaluate",
             [
                 (evaluate, "evaluations", Deployment.evaluations),
-                (lifting, "sums_of_weeks", lifts),
+                (uplifts, "sums_of_weeks", lifts),
                 (report, "pages_of_weeks", reports),
             ],
         ),

@@ -132,12 +132,12 @@ class TestMembers:
         assert delivery["tallies"]["add"]["sent"] == 0
 
     def test_members_of_an_older_date_are_not_chosen_after_newer_ones(self, deployment):
-        """Defect: users counted in the lift from distort the measured lift."""
+        """Defect: users counted in the lift from distort the measured uplift."""
         next_week(deployment, {"u001": 0.5})
         send(deployment)
         for action in (run.preview, run.send):
             with pytest.raises(
-                RequestError, match="distort the measured lift"
+                RequestError, match="distort the measured uplift"
             ) as raised:
                 act(deployment, action, winback(), until=MONDAY)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from propensity.audience import plan
-from propensity.audience.lift import rate_difference
+from propensity.audience.uplift import rate_difference
 from propensity.measures.intervals import NORMAL
 
 MONDAY = date(2026, 3, 2)
@@ -26,7 +26,7 @@ def test_the_smallest_lift_is_found_by_the_verdict_in_80_of_100_audiences(
     rate, members, share
 ):
     """Each is drawn 1,000 times: a standard error of 1.3 points."""
-    effect = plan.smallest_lift(rate, members, share=share)
+    effect = plan.smallest_uplift(rate, members, share=share)
     control = round(share * members)
     treated = members - control
     random = np.random.default_rng(1)
@@ -44,7 +44,7 @@ def test_one_look_at_a_fixed_date_shows_smaller_effects():
     rate = 0.08
     treated = 9_000
     control = 1_000
-    effect = plan.smallest_lift(rate, 10_000, share=0.1, errors=NORMAL)
+    effect = plan.smallest_uplift(rate, 10_000, share=0.1, errors=NORMAL)
     random = np.random.default_rng(2)
     bought = random.binomial(treated, rate * (1 + effect), 10_000)
     anyway = random.binomial(control, rate, 10_000)
@@ -53,7 +53,7 @@ def test_one_look_at_a_fixed_date_shows_smaller_effects():
     found = (bought / treated - anyway / control) / error > NORMAL
 
     assert found.mean() == pytest.approx(0.8, abs=0.02)
-    assert effect < plan.smallest_lift(rate, 10_000, share=0.1)
+    assert effect < plan.smallest_uplift(rate, 10_000, share=0.1)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_one_look_at_a_fixed_date_shows_smaller_effects():
 def test_nothing_can_be_shown_by_too_few_or_where_all_or_none_convert(
     rate, members, share
 ):
-    assert plan.smallest_lift(rate, members, share=share) is None
+    assert plan.smallest_uplift(rate, members, share=share) is None
 
 
 def test_the_share_that_shows_an_effect_is_the_smallest_one():
@@ -163,9 +163,9 @@ def test_contacting_pays_from_the_lift_whose_margin_covers_the_cost():
 
 
 @pytest.mark.parametrize(
-    ("lift", "users"), [(0.0, 0), (0.4, 25), (1.0, 75), (9.0, 75), (-0.5, 0)]
+    ("uplift", "users"), [(0.0, 0), (0.4, 25), (1.0, 75), (9.0, 75), (-0.5, 0)]
 )
-def test_the_best_number_leaves_the_most_money(lift, users):
+def test_the_best_number_leaves_the_most_money(uplift, users):
     """A group that is not worth it may stand before one that is."""
-    assert ranked().best_number(lift=lift, cost=0.25, margin=0.5) == users
-    assert ranked(value=None).best_number(lift=lift, cost=0.25, margin=0.5) is None
+    assert ranked().best_number(uplift=uplift, cost=0.25, margin=0.5) == users
+    assert ranked(value=None).best_number(uplift=uplift, cost=0.25, margin=0.5) is None

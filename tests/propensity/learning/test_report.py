@@ -68,7 +68,7 @@ ALARM = {
     "message": "source is 'google' for 2% of users (41% in the training)",
     "is_alarm": True,
 }
-LIFT = {
+UPLIFT = {
     "audience": "winback",
     "week": MONDAY + 2 * WEEK,
     "week_end": MONDAY + 3 * WEEK,
@@ -107,7 +107,7 @@ def page(
         weeks=weeks,
         trained={3: row(0)},
         lacked=[],
-        **{"alarms": [], "lifts": [], **changes},
+        **{"alarms": [], "uplifts": [], **changes},
     )
 
 
@@ -169,7 +169,7 @@ class TestWeek:
         named = replace(SHOP, title=HOSTILE, outcome=HOSTILE)
         texts = {
             "alarms": [{**ALARM, "message": HOSTILE}],
-            "lifts": [{**LIFT, "audience": HOSTILE}],
+            "uplifts": [{**UPLIFT, "audience": HOSTILE}],
         }
         written = page(use_case=named, **texts)
 

@@ -1,5 +1,5 @@
 """
-The lift of audiences: contacted users beside their control group, week by week.
+The uplift of audiences: contacted users beside their control group, week by week.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
-from propensity.audience.lift import figures
+from propensity.audience.uplift import figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import status
-from propensity.tables.audiences import AUDIENCE_LIFT, GroupSums, Lift
+from propensity.tables.audiences import AUDIENCE_LIFT, GroupSums, Uplift
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Key = tuple[str, date]
 
 
-def publish_lifts(run: Run) -> list[Lift]:
+def publish_uplifts(run: Run) -> list[Uplift]:
     """
-    Append and return the lift of weeks without final metrics, audience by audience.
+    Append and return the uplift of weeks without final metrics, audience by audience.
 
     Nothing where the use case has no audience, or scores events. Only the users who
     became members in these weeks are read; of earlier weeks there are sums. Figures are
@@ -40,12 +40,12 @@ def publish_lifts(run: Run) -> list[Lift]:
     # Outcomes that were mature once are so in a run for an earlier date, too.
     final = set[Key]()
     sums = dict[Key, Sequence[GroupSums]]()
-    for row in run.read(Lift, "audience_lifts", **ever):
+    for row in run.read(Uplift, "audience_lifts", **ever):
         sums[row.audience, row.week] = row.sums
         if row.status == "final":
             final.add((row.audience, row.week))
     sums |= sums_of_weeks(run, shares)
-    rows = list[Lift]()
+    rows = list[Uplift]()
     for audience in sorted({name for name, _ in shares}):
         rows += _of_audience(run, audience, sums, shares, final=final)
     run.append(AUDIENCE_LIFT, rows)
@@ -59,11 +59,13 @@ def _of_audience(
     shares: Mapping[Key, float | None],
     *,
     final: set[Key],
-) -> list[Lift]:
-    """Return the lift of an audience from its first open week on."""
+) -> list[Uplift]:
+    """Return the uplift of an audience from its first open week on."""
     first = min(week for name, week in shares if name == audience)
-    share = shares[audience, first] or 0.0
-    rows = list[Lift]()
+    share = shares[audience, first]
+    if share is None:
+        share = 0.0
+    rows = list[Uplift]()
     so_far = list[GroupSums]()
     users = 0
     for name, week in sorted(sums):
@@ -75,7 +77,7 @@ def _of_audience(
         if week < first or not users:
             continue
         is_final = (name, week) in final or status(run, week) == "final"
-        row = Lift(
+        row = Uplift(
             use_case=run.use_case.name,
             audience=audience,
             week=week,
@@ -91,20 +93,20 @@ def _of_audience(
     return rows
 
 
-def sums_of_weeks(run: Run, weeks: Iterable[Key]) -> dict[Key, Sequence[GroupSums]]:
+def sums_of_weeks(run: Run, weeks: Iterable[Key]) -> dict[Key, list[GroupSums]]:
     """Return sums by group of weeks; none where all were members before."""
-    groups: dict[Key, Sequence[GroupSums]] = dict.fromkeys(weeks, ())
+    groups: dict[Key, list[GroupSums]] = {key: [] for key in weeks}
     as_ofs = sorted({week for _, week in groups})
     window = run.use_case.window(run.settings, as_ofs, today=run.as_of)
     sql = run.use_case.statement("audience_outcomes")
     for row in run.warehouse.rows(sql, window):
-        where = row["audience"], row["week"]
-        if where in groups:
-            groups[where] = [*groups[where], GroupSums.of(dict(row))]
+        key = row["audience"], row["week"]
+        if key in groups:
+            groups[key].append(GroupSums.of(dict(row)))
     return groups
 
 
-def shown_lifts(rows: Sequence[Lift]) -> dict[str, object]:
+def shown_uplifts(rows: Sequence[Uplift]) -> dict[str, object]:
     """Return rows for an answer, without the sums; nothing where there are none."""
     shown = [row.columns() for row in rows]
     for row in shown:

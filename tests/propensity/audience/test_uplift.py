@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from propensity.audience import lift
-from propensity.audience.lift import figures
+from propensity.audience import uplift
+from propensity.audience.uplift import figures
 from propensity.measures.intervals import NORMAL, Difference
 from propensity.tables.audiences import GroupSums
 
@@ -36,7 +36,7 @@ class TestFigures:
         ]
         first = figures(sums[:2], control_share=0.5).columns()
         both = figures(sums, control_share=0.5).columns()
-        expected = lift.rate_difference((601, 2_000), (500, 2_000))
+        expected = uplift.rate_difference((601, 2_000), (500, 2_000))
         columns = (
             "treated_users",
             "control_users",
@@ -82,14 +82,14 @@ def test_a_difference_of_money_has_the_standard_error_of_means():
         group(len(paid), 20, is_control=True, revenue=paid.sum(), squares=paid @ paid)
         for paid in amounts
     ]
-    value, low, high = astuple(lift.mean_difference(*sums))
+    value, low, high = astuple(uplift.mean_difference(*sums))
     error = np.sqrt(sum(paid.var() / len(paid) for paid in amounts))
 
     assert value == pytest.approx(7.5)
     assert high - value == pytest.approx(value - low)
     assert high - value == pytest.approx(2.85 * error)
     few = group(25, 19, is_control=True, revenue=300.0)
-    assert lift.mean_difference(sums[0], few) == Difference(value, None, None)
+    assert uplift.mean_difference(sums[0], few) == Difference(value, None, None)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
@@ -104,7 +104,7 @@ def test_an_interval_of_money_covers_the_truth_in_94_of_100_audiences(sigma):
             paid = random.lognormal(0, sigma, random.binomial(users, 0.1))
             total = {"revenue": paid.sum(), "squares": paid @ paid}
             sums.append(group(users, len(paid), is_control=True, **total))
-        found = lift.mean_difference(*sums)
+        found = uplift.mean_difference(*sums)
         covered += found.low <= 0 <= found.high
 
     assert covered >= 0.94 * tries
@@ -120,7 +120,9 @@ def test_a_look_each_week_of_a_year_misleads_in_5_of_100_audiences(a_week):
     for _ in range(tries):
         drawn = random.binomial(users, 0.1, (52, 2)).cumsum(axis=0)
         intervals = (
-            lift.rate_difference((treated, week * users[0]), (control, week * users[1]))
+            uplift.rate_difference(
+                (treated, week * users[0]), (control, week * users[1])
+            )
             for week, (treated, control) in enumerate(drawn, 1)
         )
         misled += any(one.low > 0 or one.high < 0 for one in intervals)
@@ -135,11 +137,11 @@ def test_the_least_difference_that_users_can_show_is_found_in_80_of_100_audience
     users = (9_000, 1_000)
     rate = 0.1
     sums = [group(n, rate * n, is_control=False) for n in users]
-    effect = lift.detectable(*sums)
+    effect = uplift.detectable(*sums)
     for _ in range(tries):
         treated = random.binomial(users[0], rate + effect)
         control = random.binomial(users[1], rate)
-        difference = lift.rate_difference((treated, users[0]), (control, users[1]))
+        difference = uplift.rate_difference((treated, users[0]), (control, users[1]))
         found += difference.low > 0
 
     assert 0.72 < found / tries < 0.88
@@ -148,8 +150,8 @@ def test_the_least_difference_that_users_can_show_is_found_in_80_of_100_audience
 def test_sample_ratio_is_the_chi_square_test():
     expected = chisquare([880, 120], [900, 100]).pvalue
 
-    assert lift.sample_ratio(880, 120, share=0.1) == pytest.approx(expected)
-    assert lift.sample_ratio(880, 0, share=0.0) == 1.0
+    assert uplift.sample_ratio(880, 120, share=0.1) == pytest.approx(expected)
+    assert uplift.sample_ratio(880, 0, share=0.0) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -167,13 +169,13 @@ def test_a_verdict_needs_final_outcomes(ends, known, expected):
     difference = Difference(sum(ends) / 2, low=ends[0], high=ends[1])
     options = {"conversions": 50, "is_sound": True, "is_final": True} | known
 
-    assert lift.verdict(difference, **options) == expected
+    assert uplift.verdict(difference, **options) == expected
 
 
 def test_rate_difference_is_that_of_newcombe(monkeypatch):
     """The example of his paper: 56 of 70 and 48 of 80, at 95%."""
-    monkeypatch.setattr(lift, "ERRORS", NORMAL)
-    found = lift.rate_difference((56, 70), (48, 80))
+    monkeypatch.setattr(uplift, "ERRORS", NORMAL)
+    found = uplift.rate_difference((56, 70), (48, 80))
 
     expected = pytest.approx([0.2, 0.0524, 0.3339], abs=1e-4)
     assert [found.estimate, found.low, found.high] == expected

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 from math import erfc, hypot, sqrt
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -27,10 +28,11 @@ MINIMUM_CONVERSIONS = 10
 # Amounts are skewed: of fewer buyers in a group, an interval of money misses too often.
 MINIMUM_BUYERS = 20
 # How many standard errors an interval reaches. Of 52 weekly looks at all users so far,
-# none leaves these in 95% of cases (tests/propensity/audience/test_lift.py).
+# none leaves these in 95% of cases (tests/propensity/audience/test_uplift.py).
 ERRORS = 2.85
 # Standard errors beyond the interval at which an effect is found in 80% of cases.
 POWER = 0.8416
+Amount = TypeVar("Amount", Decimal, float)
 
 
 def figures(
@@ -51,25 +53,28 @@ def figures(
             control = _added(control, more)
         else:
             treated = _added(treated, more)
-    difference = lift = least = None
+    difference = None
+    uplift = None
+    smallest = None
     if treated.users and control.users:
         bought = treated.conversions
         anyway = control.conversions
         difference = rate_difference((bought, treated.users), (anyway, control.users))
-        least = detectable(treated, control)
+        smallest = detectable(treated, control)
         if anyway:
-            lift = bought / treated.users / (anyway / control.users) - 1
+            uplift = bought / treated.users / (anyway / control.users) - 1
+    estimate, low, high = _interval(difference)
     p_value = sample_ratio(treated.users, control.users, share=control_share)
     return Figures(
         treated_users=treated.users,
         control_users=control.users,
         treated_conversions=treated.conversions,
         control_conversions=control.conversions,
-        conversion_difference=difference and difference.estimate,
-        conversion_difference_low=difference and difference.low,
-        conversion_difference_high=difference and difference.high,
-        conversion_lift=lift,
-        detectable_difference=least,
+        conversion_difference=estimate,
+        conversion_difference_low=low,
+        conversion_difference_high=high,
+        conversion_lift=uplift,
+        detectable_difference=smallest,
         sample_ratio_p=p_value,
         verdict=verdict(
             difference,
@@ -83,18 +88,29 @@ def figures(
 
 def _added(total: GroupSums, more: GroupSums) -> GroupSums:
     """Add up sums of a group; amounts are None while none is known."""
-    revenue = total.revenue
-    squares = total.revenue_squares
-    if more.revenue is not None:
-        revenue = more.revenue + (revenue or 0)
-        squares = (more.revenue_squares or 0.0) + (squares or 0.0)
     return replace(
         total,
         users=total.users + more.users,
         conversions=total.conversions + more.conversions,
-        revenue=revenue,
-        revenue_squares=squares,
+        revenue=_sum(total.revenue, more.revenue),
+        revenue_squares=_sum(total.revenue_squares, more.revenue_squares),
     )
+
+
+def _sum(total: Amount | None, amount: Amount | None) -> Amount | None:
+    """Add an amount; None while none is known."""
+    if total is None or amount is None:
+        return amount if total is None else total
+    return total + amount
+
+
+def _interval(
+    difference: Difference | None,
+) -> tuple[float | None, float | None, float | None]:
+    """Return a difference and its ends, each None if it is not known."""
+    if difference is None:
+        return None, None, None
+    return difference.estimate, difference.low, difference.high
 
 
 def _revenue(treated: GroupSums, control: GroupSums) -> Revenue | None:
@@ -104,13 +120,19 @@ def _revenue(treated: GroupSums, control: GroupSums) -> Revenue | None:
     difference = None
     if treated.users and control.users:
         difference = mean_difference(treated, control)
+    estimate, low, high = _interval(difference)
     return Revenue(
-        treated_revenue=treated.revenue or Decimal(0),
-        control_revenue=control.revenue or Decimal(0),
-        revenue_difference=difference and difference.estimate,
-        revenue_difference_low=difference and difference.low,
-        revenue_difference_high=difference and difference.high,
+        treated_revenue=_revenue_of(treated),
+        control_revenue=_revenue_of(control),
+        revenue_difference=estimate,
+        revenue_difference_low=low,
+        revenue_difference_high=high,
     )
+
+
+def _revenue_of(group: GroupSums) -> Decimal:
+    """Return what a group has paid: nothing where no amount of it is known."""
+    return Decimal(0) if group.revenue is None else group.revenue
 
 
 def rate_difference(
@@ -128,14 +150,15 @@ def rate_difference(
         every look: Pocock, "Group sequential methods in the design and analysis of
         clinical trials", Biometrika 64, 1977.
     """
-    rates = treated[0] / treated[1], control[0] / control[1]
-    low, high = rate_interval(*treated, errors=ERRORS)
-    other_low, other_high = rate_interval(*control, errors=ERRORS)
-    value = rates[0] - rates[1]
+    rate = treated[0] / treated[1]
+    low, high = rate_interval(treated[0], treated[1], errors=ERRORS)
+    control_rate = control[0] / control[1]
+    control_low, control_high = rate_interval(control[0], control[1], errors=ERRORS)
+    value = rate - control_rate
     return Difference(
         value,
-        low=value - hypot(rates[0] - low, other_high - rates[1]),
-        high=value + hypot(high - rates[0], rates[1] - other_low),
+        low=value - hypot(rate - low, control_high - control_rate),
+        high=value + hypot(high - rate, control_rate - control_low),
     )
 
 
@@ -148,10 +171,11 @@ def mean_difference(treated: GroupSums, control: GroupSums) -> Difference:
     means = []
     variance = 0.0
     for group in (treated, control):
-        mean = float(group.revenue or 0) / group.users
-        squares = (group.revenue_squares or 0.0) / group.users
+        mean = float(_revenue_of(group)) / group.users
         means.append(mean)
-        variance += max(squares - mean**2, 0.0) / group.users
+        if group.revenue_squares is not None:
+            squares = group.revenue_squares / group.users
+            variance += max(squares - mean**2, 0.0) / group.users
     value = means[0] - means[1]
     half = ERRORS * sqrt(variance)
     if min(treated.conversions, control.conversions) < MINIMUM_BUYERS:
@@ -169,13 +193,16 @@ def detectable(treated: GroupSums, control: GroupSums) -> float:
     Returns:
         The difference that this look would find in 80% of cases; 0 without conversions.
     """
-    users = treated.users, control.users
-    rate = (treated.conversions + control.conversions) / sum(users)
+    users = treated.users + control.users
+    rate = (treated.conversions + control.conversions) / users
+    if not rate:
+        return 0.0
     no_effect = rate_difference(
-        (rate * users[0], users[0]), (rate * users[1], users[1])
+        (rate * treated.users, treated.users), (rate * control.users, control.users)
     )
-    error = sqrt(rate * (1 - rate) * (1 / users[0] + 1 / users[1]))
-    return POWER * error - (no_effect.low or 0.0) if rate else 0.0
+    assert no_effect.low is not None
+    error = sqrt(rate * (1 - rate) * (1 / treated.users + 1 / control.users))
+    return POWER * error - no_effect.low
 
 
 def sample_ratio(treated: int, control: int, *, share: float) -> float:
