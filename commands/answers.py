@@ -50,7 +50,7 @@ _ADVICE = {
 }
 
 
-class Printed(dict[str, Any]):
+class AlreadyPrinted(dict[str, Any]):
     """An answer that a person has read already."""
 
 
@@ -90,13 +90,15 @@ class Command(click.Command):
         except KeyboardInterrupt:
             return fail(name, "interrupted", code=Exit.INTERRUPTED, as_json=as_json)
         except Exception as error:
-            if not (cause := explained(error)):
+            cause = explained(error)
+            if cause is None:
                 if not as_json:
                     raise
                 traceback.print_exc()
-                name_of = type(error).__name__
-                cause = f"Propensity has an error: {name_of}: {error}", ""
-            return fail(name, *cause, code=self.failure, as_json=as_json)
+                kind = type(error).__name__
+                cause = f"Propensity has an error: {kind}: {error}", ""
+            problem, hint = cause
+            return fail(name, problem, hint, code=self.failure, as_json=as_json)
         return Exit(code)
 
 
@@ -123,22 +125,29 @@ def explained(error: Exception) -> tuple[str, str] | None:
     from propensity.errors import PropensityError, RequestError
 
     if isinstance(error, OSError):
-        # The target of a copy is named first: its disk may be full.
-        name = error.filename2 or error.filename
-        problem = error.strerror or str(error)
-        advice = _ADVICE.get(error.errno or 0, "")
-        return f"{name}: {problem}" if name else problem, advice
+        return _explained_by_system(error)
     if isinstance(error, GoogleAuthError):
         login = f"Log in with `gcloud auth application-default login`: {error}"
         return "there is no access to Google Cloud", login
-    if isinstance(error, PropensityError):
-        # A wrong request is explained by its message alone.
-        if error.hint or isinstance(error, RequestError):
-            return error.problem, error.hint
-        return error.problem, f"docs/operate.md#{error.code} has more about this error"
-    if isinstance(error, LocalError):
+    if isinstance(error, DeploymentError):
+        return str(error), ""
+    if not isinstance(error, PropensityError | LocalError):
+        return None
+    # A wrong request is explained by its message alone, as a fault of this machine is.
+    if error.hint or isinstance(error, LocalError | RequestError):
         return error.problem, error.hint
-    return (str(error), "") if isinstance(error, DeploymentError) else None
+    return error.problem, f"docs/operate.md#{error.code} has more about this error"
+
+
+def _explained_by_system(error: OSError) -> tuple[str, str]:
+    problem = str(error) if error.strerror is None else error.strerror
+    # The target of a copy is named first: its disk may be full.
+    for name in (error.filename2, error.filename):
+        if name:
+            problem = f"{name}: {problem}"
+            break
+    advice = "" if error.errno is None else _ADVICE.get(error.errno, "")
+    return problem, advice
 
 
 def fail(name: str, problem: str, hint: str = "", *, code: Exit, as_json: bool) -> Exit:
@@ -159,7 +168,7 @@ def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
         # NaN and infinity are no JSON: null.
         valid = json.loads(text, parse_constant=lambda _: None)
         click.echo(json.dumps(valid, indent=2))
-    elif not isinstance(answer, Printed):
+    elif not isinstance(answer, AlreadyPrinted):
         click.echo(printable("\n".join(_lines(answer))))
 
 
@@ -186,13 +195,16 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
             titles = [column.replace("_", " ") for column in first]
             rows = [[_cell(cell) for cell in row.values()] for row in value]
             table = tabulate(rows, titles, "plain", disable_numparse=True)
-            below += ["", f"{label}:", *(line.rstrip() for line in table.splitlines())]
+            below += ["", f"{label}:"]
+            below += [line.rstrip() for line in table.splitlines()]
         elif isinstance(first, str) and " " in first:
-            below += ["", f"{label}:", *value]
+            below += ["", f"{label}:"]
+            below += value
         elif value not in ([], "", None):
             plain.append((label, _text(value)))
     width = max((len(label) for label, _ in plain), default=0)
-    return [*(f"{label:<{width}}  {text}" for label, text in plain), *below]
+    lines = [f"{label:<{width}}  {text}" for label, text in plain]
+    return lines + below
 
 
 def _cell(value: Any) -> str:
@@ -203,14 +215,17 @@ def _cell(value: Any) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.6g}"
     if isinstance(value, Mapping):
-        # Names of files have other characters than words; they stay as they are.
-        value = [
-            f"{key.replace('_', ' ') if key.isidentifier() else key} {_text(entry)}"
-            for key, entry in value.items()
-        ]
+        entries = []
+        for key, entry in value.items():
+            # Names of files have other characters than words; they stay as they are.
+            words = key.replace("_", " ") if key.isidentifier() else key
+            entries.append(f"{words} {_text(entry)}")
+        value = entries
     if isinstance(value, list | tuple):
         value = ", ".join(map(_text, value))
     return "-" if value in (None, "") else str(value)

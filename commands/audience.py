@@ -166,7 +166,8 @@ def end(
                 deployment, some, secret, is_by_hand=is_by_hand, watched=_watched
             )
             answers.append(done.answer())
-            failed = failed or done.failure is not None
+            if done.failure:
+                failed = True
     if not answers:
         say(f"propensity audience: no user of {audience} is on such a list")
     return {"lists": answers}, Exit.FAILED if failed else Exit.DONE

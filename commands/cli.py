@@ -38,17 +38,18 @@ class Commands(click.Group):
     ) -> None:
         """Write the sections of the help, with a line for each command."""
         for title, commands in SECTIONS.items():
+            lines = []
+            for command in commands:
+                lines.append((str(command.name), command.get_short_help_str(70)))
             with formatter.section(title):
-                formatter.write_dl(
-                    [(str(one.name), one.get_short_help_str(70)) for one in commands]
-                )
+                formatter.write_dl(lines)
 
 
 def _print_version(ctx: click.Context, _: Any, is_wanted: bool) -> None:
     """Print the release, or the commit where there was none."""
     if not is_wanted:
         return
-    described = ""
+    version = "(unknown version)"
     # A copy without git's folder, or a machine without git, has no number.
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         command = ["git", "describe", "--tags", "--always", "--dirty"]
@@ -56,7 +57,8 @@ def _print_version(ctx: click.Context, _: Any, is_wanted: bool) -> None:
         described = subprocess.check_output(
             command, cwd=folder, text=True, stderr=subprocess.DEVNULL
         )
-    click.echo(f"propensity {described.strip() or '(unknown version)'}")
+        version = described.strip()
+    click.echo(f"propensity {version}")
     ctx.exit()
 
 
@@ -87,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in words
     try:
-        return int(root.main(words, prog_name="propensity", standalone_mode=False) or 0)
+        code = root.main(words, prog_name="propensity", standalone_mode=False)
+        return Exit.DONE if code is None else int(code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
     except click.UsageError as error:
@@ -95,10 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"`{name} --help` explains its options, with an example"
         fail(name, error.format_message(), hint, code=Exit.UNKNOWN, as_json=as_json)
     except click.Abort:
-        code = Exit.INTERRUPTED
-        return fail("propensity", "interrupted", code=code, as_json=as_json)
+        return fail("propensity", "interrupted", code=Exit.INTERRUPTED, as_json=as_json)
     except SystemExit as ended:
-        return int(ended.code or Exit.DONE)
+        return Exit.DONE if ended.code is None else int(ended.code)
     return Exit.UNKNOWN
 
 

@@ -115,12 +115,14 @@ def forget(
         )
     settings = Settings.from_environment()
     users = program.users_of(user_id, sys.stdin)
+    if use_case is None:
+        use_case = ""  # All of them.
     if is_allowing:
-        return program.allow_again(settings, users, use_case=use_case or "")
+        return program.allow_again(settings, users, use_case=use_case)
     report = program.run(
         settings,
         users,
-        use_case=use_case or "",
+        use_case=use_case,
         is_dry=is_dry,
         is_suppressing=not no_suppression,
         said=say,

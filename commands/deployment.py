@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, Printed, command, printable
+from commands.answers import AlreadyPrinted, Exit, command, printable
 from commands.options import (
     DRY_RUN,
     FORCE,
@@ -113,7 +113,7 @@ def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     processes = [f"{one.name} (its log is {one.log})" for one in ended]
     report = run(is_local=is_local, ended=processes, **arguments)
     click.echo(printable(str(report)))
-    return Printed(status=report.status, **asdict(report)), report.status
+    return AlreadyPrinted(status=report.status, **asdict(report)), report.status
 
 
 @command("propensity dashboard --out gs://my-bucket/dashboard")
@@ -140,7 +140,8 @@ def dashboard(
 
     if is_local:
         folder = enter_state(state).dashboard
-        out = out or str(folder)
+        if out is None:
+            out = str(folder)
     if not out:
         raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
     return run(out, is_local=is_local, **arguments)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.answers import Exit, Printed, command
+from commands.answers import AlreadyPrinted, Exit, command
 from commands.options import FILE, Count, local_state, use_case
 
 if TYPE_CHECKING:
@@ -64,10 +64,11 @@ def demo(**choice: Any) -> Any:
     if sum(bool(choice[name]) for name in inputs) > 1:
         raise click.UsageError("give only one of --data, --events and --cards")
     for name in inputs:
-        choice[name] = choice[name] and choice[name].expanduser()
+        if choice[name] is not None:
+            choice[name] = choice[name].expanduser()
     named = ("user_column", "label_event", "use_case")
     options = Options(**{name: choice.pop(name) for name in named})
-    return Printed(run(Choice(options=options, **choice)))
+    return AlreadyPrinted(run(Choice(options=options, **choice)))
 
 
 @command("propensity up")
@@ -139,7 +140,8 @@ def enter_state(name: str | None) -> State:
             problem = f"several states are running: {names}"
             hint = "Choose by --state"
         else:
-            problem = f"{name or 'Propensity'} is not running on this machine"
+            who = "Propensity" if name is None else name
+            problem = f"{who} is not running on this machine"
             hint = "Start it with `make up`"
         raise RequestError(problem, hint=hint)
     # The user's own settings may be of a deployment: this is about the local state.

@@ -86,13 +86,15 @@ def name(text: str) -> str:
     )
 
 
-def use_case(default: str | None = None, *, shown: str = "") -> Decorator[Any]:
-    """Return the option ``--use-case``; ``shown`` describes a default."""
+def use_case(
+    default: str | None = None, *, shown: str = "PROPENSITY_USE_CASE"
+) -> Decorator[Any]:
+    """Return the option ``--use-case``; ``shown`` describes what None stands for."""
     return click.option(
         "--use-case",
         metavar="NAME",
         default=default,
-        show_default=default is not None or shown or "PROPENSITY_USE_CASE",
+        show_default=shown if default is None else True,
         help="Name of the use case.",
     )
 

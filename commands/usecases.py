@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, Group, Printed, command, example, printable, say
+from commands.answers import (
+    AlreadyPrinted,
+    Exit,
+    Group,
+    command,
+    example,
+    printable,
+    say,
+)
 from commands.options import DRY_RUN, FILE, Count, day, use_case
 
 DAYS = Count(min=1)
@@ -91,7 +99,8 @@ def trying(
     from local.progress import announced
     from offline import trying
 
-    report = report or Path(f"try-{Path(target).name}.html")
+    if report is None:
+        report = Path(f"try-{Path(target).name}.html")
     if trying.is_use_case(target):
         if scores:
             raise click.UsageError(
@@ -102,7 +111,7 @@ def trying(
         would = "would" if answer["would_go_live"] else "would not"
         print(printable(f"It {would} go live: {answer['verdict']}."))
         say(f"The report is in {report}")
-        return Printed(answer)
+        return AlreadyPrinted(answer)
     look, listed = trying.try_file(
         target, report=report, scores=scores, rows=rows, step=announced, **chosen
     )
@@ -115,7 +124,7 @@ def trying(
     plain = look.card.plain()
     card = {"metrics": plain["metrics"], "baseline": plain["baseline"]}
     files = {"report": str(report), "scores": str(scores) if scores else None}
-    return Printed({**entries, **card, **files, "listed": listed})
+    return AlreadyPrinted({**entries, **card, **files, "listed": listed})
 
 
 @click.group(cls=Group, epilog=example("propensity usecase list"))

@@ -37,7 +37,7 @@ def run(
         SchemaError: The file gives no preprocessor that fits the features.
     """
     settings = Settings.from_environment()
-    loaded = usecases.load(use_case or settings.use_case)
+    loaded = usecases.load(settings.use_case if use_case is None else use_case)
     preprocessor = built(file, loaded) if file else default_preprocessor(loaded)
     check_preprocessor(preprocessor, loaded)
     answer = {"use_case": loaded.name, "uri": None}

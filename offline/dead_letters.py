@@ -62,13 +62,17 @@ def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
     waiting = 0
     # A deployment without the stream has no subscription, so nothing waits there.
     with contextlib.suppress(MissingTable), _subscription(settings) as subscription:
-        waiting = len(subscription.pull(PULLED) or ())
+        waiting = len(subscription.pull(PULLED))
     refused = [dict(row.items()) for row in rows]
-    if rarer := refused[LISTED:]:
-        count = sum(row["messages"] for row in rarer)
-        last_at = max(row["last_at"] for row in rarer)
-        other = {"reason": "other", "field": f"{len(rarer):,} more"}
-        refused[LISTED:] = [{**other, "messages": count, "last_at": last_at}]
+    rarer = refused[LISTED:]
+    if rarer:
+        other = {
+            "reason": "other",
+            "field": f"{len(rarer):,} more",
+            "messages": sum(row["messages"] for row in rarer),
+            "last_at": max(row["last_at"] for row in rarer),
+        }
+        refused[LISTED:] = [other]
     return {"waiting": waiting, "more": waiting == PULLED, "refused": refused}
 
 
@@ -88,19 +92,21 @@ def replay(settings: Settings, *, is_dry: bool = False) -> dict[str, Any]:
     sent = Counter[str]()
     left_out = Counter[str]()
     with _subscription(settings) as subscription:
-        while (pulled := subscription.pull(PULLED)) is not None:
+        while not subscription.is_over:
             by_topic: dict[str, list[Any]] = {}
-            for message in pulled:
-                if to := origin(message, settings):
-                    by_topic.setdefault(to, []).append(message)
+            for message in subscription.pull(PULLED):
+                topic = origin(message, settings)
+                if topic is None:
+                    name = message.attributes[ORIGIN]
+                    left_out[f"from the unknown subscription {name}"] += 1
                 else:
-                    by = message.attributes[ORIGIN]
-                    left_out[f"from the unknown subscription {by}"] += 1
-            for to, batch in by_topic.items():
+                    by_topic.setdefault(topic, []).append(message)
+            for topic, batch in by_topic.items():
                 if not is_dry:
-                    publish(settings, to, [(one.data, returned(one)) for one in batch])
+                    messages = [(item.data, returned(item)) for item in batch]
+                    publish(settings, topic, messages)
                     subscription.acknowledge(batch)
-                sent[to] += len(batch)
+                sent[topic] += len(batch)
     return {"is_dry": is_dry, "sent": dict(sent), "left_out": dict(left_out)}
 
 
@@ -140,8 +146,11 @@ def replay_refused(
                     left_out["its payload was not kept"] += 1
                     continue
                 data = row["raw"]
-                own = json.loads(row["attributes"] or "{}")
-                messages.append((data, identified(data, own, row["message_id"])))
+                attributes: Mapping[str, str] = {}
+                if row["attributes"] is not None:
+                    attributes = json.loads(row["attributes"])
+                attributes = identified(data, attributes, row["message_id"])
+                messages.append((data, attributes))
             if messages and not is_dry:
                 publish(settings, to, messages)
             sent[to] += len(messages)
@@ -150,24 +159,24 @@ def replay_refused(
 
 def origin(message: Any, settings: Settings) -> str | None:
     """Return the topic that a dead letter failed on; None if it is not here."""
-    known = {
-        settings.prefixed(subscription.name): subscription.topic
-        for subscription in SUBSCRIPTIONS
-    }
     name = message.attributes.get(ORIGIN)
-    # One without an origin was published by hand.
-    topic = EVENTS if name is None else known.get(name)
-    return None if topic is None else settings.prefixed(topic)
+    if name is None:
+        # It was published by hand.
+        return settings.prefixed(EVENTS)
+    for subscription in SUBSCRIPTIONS:
+        if settings.prefixed(subscription.name) == name:
+            return settings.prefixed(subscription.topic)
+    return None
 
 
 def returned(message: Any) -> Mapping[str, str]:
     """Return the attributes that a dead letter had, with an identity."""
-    own = {
+    attributes = {
         name: value
         for name, value in message.attributes.items()
         if not name.startswith(ADDED)
     }
-    return identified(message.data, own, message.message_id)
+    return identified(message.data, attributes, message.message_id)
 
 
 def identified(
@@ -181,7 +190,12 @@ def identified(
 
 
 class _Subscription:
-    """Pulled messages, which ``release`` gives back unless they are acknowledged."""
+    """
+    Pulled messages, which ``release`` gives back unless they are acknowledged.
+
+    Attributes:
+        is_over: Whether the last pull found that no message arrives any more.
+    """
 
     def __init__(self, settings: Settings, client: SubscriberClient) -> None:
         name = settings.prefixed(SUBSCRIPTION)
@@ -189,9 +203,10 @@ class _Subscription:
         self._client = client
         self._settings = settings
         self._held: dict[str, str] = {}  # id for acknowledgement, by message id
+        self.is_over = False
 
-    def pull(self, count: int) -> list[Any] | None:
-        """Return the messages that are not held yet; None if none arrived in time."""
+    def pull(self, count: int) -> list[Any]:
+        """Return the messages that are not held yet; none if none arrived in time."""
         needs = "pubsub.subscriptions.consume"
         with translated(self._settings, PUBSUB, on=self._path, needs=needs):
             try:
@@ -199,14 +214,16 @@ class _Subscription:
                     subscription=self._path, max_messages=count, timeout=PULL_S
                 )
             except api.DeadlineExceeded:
-                return None
-        if not answer.received_messages:
-            return None
-        ids = {one.message.message_id: one.ack_id for one in answer.received_messages}
-        new = ids.keys() - self._held.keys()
-        self._held |= ids
-        messages = [received.message for received in answer.received_messages]
-        return [message for message in messages if message.message_id in new]
+                self.is_over = True
+                return []
+        self.is_over = not answer.received_messages
+        messages = []
+        for received in answer.received_messages:
+            message = received.message
+            if message.message_id not in self._held:
+                messages.append(message)
+            self._held[message.message_id] = received.ack_id
+        return messages
 
     def acknowledge(self, messages: Sequence[Any]) -> None:
         """Take messages out of the subscription; one that stays comes again."""

@@ -93,10 +93,11 @@ def run(
     loaded = usecases.loaded(wrong.append, _names(use_case))
     with connected(settings) as (artifacts, warehouse):
         browsers = browsers_of(warehouse, users, loaded)
-        work = Work(warehouse, artifacts, [*users, *browsers], use_case, loaded)
+        ids = list(users) + browsers
+        work = Work(warehouse, artifacts, ids, use_case, loaded)
         if is_dry:
             work.find_receivers()
-            before = work.everywhere(is_search=True)
+            before = work.search()
             after = Counter[Place]()
         else:
             if is_suppressing:
@@ -110,8 +111,8 @@ def run(
                 )
             # A compaction could write back rows that it read before.
             with leased(artifacts, compact.SCOPE, compact.KIND, clock=SYSTEM.now):
-                before = work.everywhere(is_search=False)
-                after = work.everywhere(is_search=True)
+                before = work.remove()
+                after = work.search()
         events = work.export_events()
         bytes_billed = warehouse.bytes_billed
     follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
@@ -122,6 +123,12 @@ def run(
             "forget_ga4_export", folder=SQL, export_dataset=settings.export
         )
     left = after.total() + len(work.unreadable) + len(work.kept(work.users))
+    places = []
+    for what, name in dict(before) | dict(after):
+        row = {"what": what, "where": name, "before": before[what, name]}
+        if not is_dry:
+            row["after"] = after[what, name]
+        places.append(row)
     return {
         "users": len(users),
         "use_case": use_case,
@@ -135,16 +142,17 @@ def run(
         "bytes_billed": bytes_billed,
         "unreadable": sorted(work.unreadable),
         "left": 0 if is_dry else left,
-        "places": [
-            {"what": what, "where": name, "before": before[what, name]}
-            | ({} if is_dry else {"after": after[what, name]})
-            for what, name in {**before, **after}
-        ],
+        "places": places,
     }
 
 
 def _names(use_case: str) -> list[str]:
     return [use_case] if use_case else usecases.names()
+
+
+def _suppressed_in(use_case: str) -> str:
+    """Return what the list of suppressed users has for a use case, or for all."""
+    return use_case if use_case else EVERYWHERE
 
 
 def _joins_browsers(settings: Settings, loaded: Mapping[str, UseCase]) -> bool:
@@ -164,14 +172,14 @@ def browsers_of(
     Args:
         loaded: The use cases that are meant, by name.
     """
-    found: set[str] = set()
+    browsers: set[str] = set()
     if _joins_browsers(warehouse.settings, loaded):
         sql = statement("forget_browsers", folder=SQL)
         with contextlib.suppress(MissingTable):
             for piece in _pieces(users):
                 rows = warehouse.rows(sql, {"user_ids": piece})
-                found |= {row["user_pseudo_id"] for row in rows}
-    return sorted(found - set(users))
+                browsers |= {row["user_pseudo_id"] for row in rows}
+    return sorted(browsers - set(users))
 
 
 def _notes(
@@ -226,22 +234,22 @@ def allow_again(
     key = settings.required("suppression_key")
     wrong = list[UseCaseError]()
     loaded = usecases.loaded(wrong.append, _names(use_case))
-    parameters = {"use_case": use_case or EVERYWHERE}
+    parameters = {"use_case": _suppressed_in(use_case)}
     removed = 0
     notes = [error.message for error in wrong]
     with connected(settings) as (artifacts, warehouse):
         suppression.read(warehouse)
         browsers = browsers_of(warehouse, users, loaded)
-        hashes = [user_hash(key, user) for user in (*users, *browsers)]
+        hashes = [user_hash(key, user) for user in list(users) + browsers]
         moments = set[datetime]()
         for piece in _pieces(hashes):
-            some = {**parameters, "hashes": piece}
-            rows = warehouse.rows(statement("suppressed_when", folder=SQL), some)
+            entries = parameters | {"hashes": piece}
+            rows = warehouse.rows(statement("suppressed_when", folder=SQL), entries)
             moments.update(row["suppressed_at"] for row in rows)
-            removed += warehouse.execute(statement("allow_again", folder=SQL), some)
+            removed += warehouse.execute(statement("allow_again", folder=SQL), entries)
         if moments and _joins_browsers(settings, loaded):
-            those = {**parameters, "moments": sorted(moments)}
-            [row] = warehouse.rows(statement("suppressed_then", folder=SQL), those)
+            runs = parameters | {"moments": sorted(moments)}
+            [row] = warehouse.rows(statement("suppressed_then", folder=SQL), runs)
             if row["entries"]:
                 notes.append(
                     "Entries that the same runs of forget made and that stay on the "
@@ -285,11 +293,11 @@ class Work:
         """Add the users to the list of suppressed users, unless they are on it."""
         key = self.warehouse.settings.suppression_key
         table = SUPPRESSED_USERS
-        use_case = self.use_case or EVERYWHERE
+        use_case = _suppressed_in(self.use_case)
         now = SYSTEM.now()
         index.check_key(self.artifacts, key)
         self.warehouse.create(table)
-        known = suppression.read(self.warehouse)
+        suppressed = suppression.read(self.warehouse)
         rows = [
             {
                 "use_case": use_case,
@@ -299,20 +307,20 @@ class Work:
                 "suppressed_on": now.date(),
             }
             for user in self.users
-            if not known.covers(user, use_case)
+            if not suppressed.covers(user, use_case)
         ]
         if rows:
             self.warehouse.write(table, rows)
         index.publish_suppressed(self.warehouse, self.artifacts)
 
     def find_receivers(self) -> None:
-        takers = statement("forget_takers", folder=SQL)
+        use_cases = statement("forget_takers", folder=SQL)
         sql = statement("forget_receivers", folder=SQL)
         taken = list[Taken]()
         with contextlib.suppress(MissingTable):
             for keys in _pieces(self.users):
-                meant = {"keys": keys, "use_case": self.use_case}
-                for row in self.warehouse.rows(takers, meant):
+                parameters = {"keys": keys, "use_case": self.use_case}
+                for row in self.warehouse.rows(use_cases, parameters):
                     name = row["use_case"]
                     ever = {"keys": keys, "use_case": name, "as_of": date.max}
                     rows = self.warehouse.rows(sql, ever)
@@ -322,28 +330,36 @@ class Work:
 
     def kept(self, users: Sequence[str]) -> list[str]:
         """Return the keys of rows of users that a removal needs; see ``Taken.key``."""
-        some = frozenset(users)
-        waiting = [user for user in self.taken if user.is_kept]
-        return sorted({user.key for user in waiting if user.user_id in some})
+        keys = set[str]()
+        ids = frozenset(users)
+        for user in self.taken:
+            if user.is_kept and user.user_id in ids:
+                keys.add(user.key)
+        return sorted(keys)
 
-    def everywhere(self, *, is_search: bool) -> Counter[Place]:
-        """Count rows and objects with the users, by place; remove them if asked to."""
-        found: Counter[Place] = Counter()
+    def search(self) -> Counter[Place]:
+        """Count rows and objects with the users, by place."""
+        return self._everywhere(is_search=True)
+
+    def remove(self) -> Counter[Place]:
+        """Remove rows and objects with the users; count them, by place."""
+        return self._everywhere(is_search=False)
+
+    def _everywhere(self, *, is_search: bool) -> Counter[Place]:
+        counts: Counter[Place] = Counter()
         with contextlib.suppress(MissingTable):
             self._remember_events()
         for table, source in tqdm(in_order(), "tables", leave=False, disable=None):
             with contextlib.suppress(MissingTable):
-                found["rows", table.stored] = self._rows(table, source, is_search)
+                counts["rows", table.stored] = self._rows(table, source, is_search)
         # Indexes last: they are built anew of the table.
-        every = sorted(
-            self.artifacts.generations(), key=lambda one: one.name.startswith(INDEXES)
+        objects = sorted(
+            self.artifacts.generations(), key=lambda item: item.name.startswith(INDEXES)
         )
-        for generation in tqdm(every, "objects", leave=False, disable=None):
-            own = generation.name, generation.generation
-            if own in self.clean:
+        for generation in tqdm(objects, "objects", leave=False, disable=None):
+            key = generation.name, generation.generation
+            if key in self.clean:
                 continue
-            parts = generation.name.split("/")
-            folder = "/".join(parts[: 1 if parts[0] == "models" else 2])
             kind = "objects" if generation.is_live else "noncurrent objects"
             if generation.name.startswith(INDEXES):
                 kind = "indexes"
@@ -352,10 +368,11 @@ class Work:
                 has_users = self._parquet(generation, is_search)
             else:
                 continue
-            found[kind, folder] += has_users
+            place = kind, _folder_of(generation.name)
+            counts[place] += 1 if has_users else 0
             if not has_users:
-                self.clean.add(own)
-        return found
+                self.clean.add(key)
+        return counts
 
     # -- tables
 
@@ -370,8 +387,9 @@ class Work:
         for piece in _pieces(keys):
             parameters = {"keys": piece, "use_case": self.use_case}
             if "audience" in table.types:
+                kept = self.kept(piece)
                 # An empty list has no type; no row has an empty key.
-                parameters["kept"] = self.kept(piece) or [""]
+                parameters["kept"] = kept if kept else [""]
             if is_search:
                 sql = about(table, source, "forget_count")
                 count += self.warehouse.rows(sql, parameters)[0]["found"]
@@ -397,8 +415,11 @@ class Work:
         message_ids = set()
         for batch in self.warehouse.batches(statement("forget_letters", folder=SQL)):
             for row in batch.to_pylist():
-                attributes = json.loads(row["attributes"] or "{}").values()
-                texts = suppression.texts_of(row["raw"] or b"", attributes)
+                attributes: dict[str, str] = {}
+                if row["attributes"] is not None:
+                    attributes = json.loads(row["attributes"])
+                raw = b"" if row["raw"] is None else row["raw"]
+                texts = suppression.texts_of(raw, attributes.values())
                 if not users.isdisjoint(texts):
                     message_ids.add(row["message_id"])
         return sorted(message_ids)
@@ -447,8 +468,8 @@ class Work:
             return False
         name = generation.name
         number = generation.generation
-        found = self.artifacts.find(name, generation=number)
-        if found is None or not index_has(found.data, self.users):
+        stored = self.artifacts.find(name, generation=number)
+        if stored is None or not index_has(stored.data, self.users):
             return False
         if not is_search:
             if generation.is_live and self.artifacts.find(pointer_name(use_case)):
@@ -473,6 +494,13 @@ class Work:
                 for users in _pieces(self.users)
             )
         return None
+
+
+def _folder_of(name: str) -> str:
+    """Return the folder of an object, as the report names it."""
+    first, *rest = name.split("/")
+    # All use cases have a folder of models, and each the other folders.
+    return first if first == "models" or not rest else f"{first}/{rest[0]}"
 
 
 def in_order() -> list[tuple[Table, str]]:
@@ -513,17 +541,17 @@ def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
     Raises:
         RequestError: There is none, or one is not written in UTF-8.
     """
-    every = arguments
+    ids = arguments
     if tuple(arguments) == ("-",):
-        given = io.TextIOWrapper(stdin.buffer if stdin else io.BytesIO(), "utf-8-sig")
+        content = b"" if stdin is None else stdin.buffer.read()
         try:
-            every = given.read().split("\n")
+            ids = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig").read().split("\n")
         except UnicodeDecodeError as error:
             raise RequestError(
                 "the user ids on standard input are not UTF-8; convert them",
                 field="user_id",
             ) from error
-    users = tuple(dict.fromkeys(user for user in every if user))
+    users = tuple(dict.fromkeys(user for user in ids if user))
     if not users:
         raise RequestError(
             "there is no user id", hint="Name one or more", field="user_id"

@@ -110,11 +110,13 @@ def table_of(table: pa.Table, *, loaded_on: date) -> tuple[pa.Table, dict[str, A
 def _codes(table: pa.Table) -> list[str | None]:
     """Return postcodes, normalised; null where a row has none."""
     texts = table_files.identities(table[POSTCODE], POSTCODE).to_pylist()
-    codes = [normalised(text or "") or None for text in texts]
-    for row, code in enumerate(codes):
-        if code and len(code) > MAXIMUM_CHARACTERS:
+    codes = list[str | None]()
+    for row, text in enumerate(texts):
+        code = "" if text is None else normalised(text)
+        codes.append(code if code else None)
+        if len(code) > MAXIMUM_CHARACTERS:
             raise SchemaError(
-                f"row {row + 1}: {texts[row][:40]!r} is longer than a postcode, which "
+                f"row {row + 1}: {text[:40]!r} is longer than a postcode, which "
                 f"has {MAXIMUM_CHARACTERS} letters and digits at most"
             )
     return codes

@@ -149,9 +149,9 @@ def read(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
     if not use_case.scores_events:
         raise SchemaError(f"{use_case.name} scores users; only events can be loaded")
     identity = use_case.entity
-    found_at = _field(use_case, "truth time")
+    truth_time = _field(use_case, "truth time")
     outcome = _field(use_case, "truth")
-    needed = [identity, EVENT_TIME, *use_case.features]
+    needed = [identity, EVENT_TIME] + list(use_case.features)
     table = table_files.read(path, needed)
     if not len(table):
         raise SchemaError(f"{path} is empty: it has no transactions")
@@ -159,21 +159,24 @@ def read(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
         rows = pd.DataFrame({name: _numbers(table, name) for name in use_case.features})
         times = _moments(table, EVENT_TIME, now)
         _refuse(times.isna(), table, EVENT_TIME, "a time")
-        found = times
-        if found_at in table.column_names:
-            found = _moments(table, found_at, now).fillna(times)
+        truth_times = times
+        if truth_time in table.column_names:
+            truth_times = _moments(table, truth_time, now).fillna(times)
         return rows.assign(
             event_id=_ids(table[identity], identity),
             event_time=times,
             label=_labels(table, outcome),
-            truth_time=found,
+            truth_time=truth_times,
         )
 
 
 def _field(use_case: UseCase, kind: str) -> str:
-    """Return the field of a kind that its own types of events have."""
-    fields = [fields.items() for fields in use_case.event_types.values()]
-    return next((name for of in fields for name, is_a in of if is_a == kind), "")
+    """Return the field of a kind that its types of events have; empty without one."""
+    for fields in use_case.event_types.values():
+        for name, field_kind in fields.items():
+            if field_kind == kind:
+                return name
+    return ""
 
 
 def _refuse(is_wrong: pd.Series, table: pa.Table, name: str, what: str) -> None:
@@ -210,7 +213,7 @@ def _labels(table: pa.Table, name: str) -> pd.Series:
 def _ids(column: pa.ChunkedArray, name: str) -> list[str]:
     texts = table_files.identities(column, name).to_pylist()
     for row, text in enumerate(texts):
-        problem = problem_of(text or "")
+        problem = problem_of("" if text is None else text)
         if not problem and is_meaningless(text):
             problem = f"is {text!r}, a placeholder; write the id"
         if problem:

@@ -91,18 +91,22 @@ def read(
         raise SchemaError(f"{path} is empty", hint=FORMS)
     try:
         content = _unpacked(path)
-        is_parquet = content[:4].to_pybytes() == b"PAR1"
-        table = _parquet(path, content) if is_parquet else _csv(path, content, encoding)
+        if content[:4].to_pybytes() == b"PAR1":
+            table = _parquet(path, content)
+        else:
+            table = _csv(path, content, encoding)
     except _DAMAGED as error:
         raise _unreadable(path) from error
     names = table.column_names
-    if missing := [name for name in expected if name not in names]:
+    missing = [name for name in expected if name not in names]
+    if missing:
         raise SchemaError(
             f"{path} lacks the columns {', '.join(missing)}; it has "
             f"{', '.join(names)[:200]}",
             hint="Rename its columns, which must be as they are expected",
         )
-    if twice := {name for name in names if names.count(name) > 1}:
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
         raise SchemaError(
             f"{path} has several columns of the same name: {', '.join(sorted(twice))}",
             hint="Rename or remove them",
@@ -191,7 +195,9 @@ def _csv(path: Path, content: pa.Buffer, encoding: str | None) -> pa.Table:
             )
         return "skip"
 
-    written = _encoding(content) or encoding
+    written = _encoding(content)
+    if written is None:
+        written = encoding
     if written is None:
         raise SchemaError(f"{path} is not in UTF-8", hint="Save it as CSV UTF-8")
     beginning = content[:_CHUNK_BYTES].to_pybytes().decode(written, "ignore")
@@ -217,16 +223,22 @@ def _csv(path: Path, content: pa.Buffer, encoding: str | None) -> pa.Table:
     if wrong:
         hint = f"Correct the row, and quote values with {delimiter!r} in them"
         raise SchemaError(f"{path}, {wrong[0]}", hint=hint)
-    # As data frames call a column without a name, which is their index.
-    named = [name.strip() or f"Unnamed: {n}" for n, name in enumerate(names)]
-    return table.rename_columns(named)
+    columns = []
+    for number, name in enumerate(names):
+        column = name.strip()
+        if not column:
+            # As data frames call a column without a name, which is their index.
+            column = f"Unnamed: {number}"
+        columns.append(column)
+    return table.rename_columns(columns)
 
 
 def _is_open(last: pa.Table, content: pa.Buffer) -> bool:
     """Return whether a last row has taken all lines after a quotation mark."""
     [values] = last.to_pylist()
-    has_lines = any("\n" in (value or "") for value in values.values())
-    return has_lines and sum(part.count(b'"') for part in _chunks(content)) % 2 == 1
+    if not any(value and "\n" in value for value in values.values()):
+        return False
+    return sum(part.count(b'"') for part in _chunks(content)) % 2 == 1
 
 
 def _chunks(content: pa.Buffer) -> Iterator[bytes]:
@@ -404,8 +416,10 @@ def labels(table: pa.Table, name: str) -> pa.ChunkedArray:
         SchemaError: One is something else; it names row and column.
     """
     column = _plain(table[name])
-    read = typed(table, name, "BOOL") if is_text(column) else column
-    numbers = read.cast(pa.float64())
+    values = column
+    if is_text(column):
+        values = typed(table, name, "BOOL")
+    numbers = values.cast(pa.float64())
     numbers = pc.if_else(pc.is_nan(numbers), None, numbers)
     is_wrong = pc.invert(pc.is_in(numbers, pa.array([0.0, 1.0, None])))
     row = pc.index(is_wrong, True).as_py()

@@ -175,7 +175,7 @@ def try_use_case(
         report: The file to write.
         step: Says what goes on.
     """
-    day = as_of or SYSTEM.now().date()
+    day = SYSTEM.now().date() if as_of is None else as_of
     request = RunRequest(use_case=name, as_of=day, force=False, trial=True)
     run = export.wait_for_training_days(begun(request, "try", clock=SYSTEM))
     try:

@@ -35,11 +35,11 @@ def named_rows(
         use_case: The only one that is meant; empty for all.
     """
     schema = file.schema
-    paths = [schema.column(place).path for place in range(len(schema))]
+    paths = [schema.column(index).path for index in range(len(schema))]
     ids = [path for path in paths if USER in path.split(".")]
     if not ids or (name.startswith(MODELS) and _is_numbered(file.schema_arrow)):
         return []
-    columns = [_has_any(one, users) for one in file.read(ids).columns]
+    columns = [_has_any(column, users) for column in file.read(ids).columns]
     is_named = [any(row) for row in zip(*columns, strict=True)]
     if use_case and "use_case" in paths:
         cases = _has_any(file.read(["use_case"])["use_case"], [use_case])
@@ -66,8 +66,8 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple):
-        for one in value:
-            yield from _texts(one)
+        for item in value:
+            yield from _texts(item)
     elif isinstance(value, bytes):
         yield value.decode("utf-8", "replace")
     else:
@@ -77,11 +77,14 @@ def _texts(value: Any) -> Iterator[str]:
 
 def without(rows: pa.Table, is_named: Sequence[bool]) -> pa.Table:
     """Return the other rows, by slices: Arrow cannot filter rows of every type."""
-    ends = [place for place, is_one in enumerate(is_named) if is_one]
-    starts = [0, *(end + 1 for end in ends)]
-    slices = zip(starts, [*ends, len(rows)], strict=True)
-    left = [rows.slice(start, end - start) for start, end in slices]
-    return pa.concat_tables(left).combine_chunks()
+    kept = []
+    start = 0
+    for row, is_removed in enumerate(is_named):
+        if is_removed:
+            kept.append(rows.slice(start, row - start))
+            start = row + 1
+    kept.append(rows.slice(start))
+    return pa.concat_tables(kept).combine_chunks()
 
 
 def index_has(data: bytes, users: Sequence[str]) -> bool:

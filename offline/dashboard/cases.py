@@ -101,10 +101,13 @@ class Case:
     def weeks(self) -> list[Row]:
         """Evaluations with outcomes: of the version that scored most of each week."""
         largest: dict[date, Row] = {}
+        maximum: dict[date, int] = {}
         for row in self.rows["evaluations"]:
-            before = largest.get(row["week"], {}).get("users") or -1
-            if row["outcome"] != "no_predictions" and (row["users"] or 0) > before:
-                largest[row["week"]] = {**row, **_derived(row)}
+            week = row["week"]
+            users = 0 if row["users"] is None else row["users"]
+            if row["outcome"] != "no_predictions" and users > maximum.get(week, -1):
+                maximum[week] = users
+                largest[week] = {**row, **_derived(row)}
         return list(largest.values())
 
     @property
@@ -133,13 +136,11 @@ class Case:
     @property
     def amounts(self) -> list[Row]:
         """Weeks with expected amounts, and the newest publication before them."""
-        evaluated = {row["week"] for row in self.weeks}
-        pending = [
-            {**row, "week": row["as_of"]}
-            for row in self.rows["publications"][:1]
-            if row["as_of"] not in evaluated
-        ]
-        rows = [*pending, *self.weeks]
+        rows = list(self.weeks)
+        evaluated = {row["week"] for row in rows}
+        for row in self.rows["publications"][:1]:
+            if row["as_of"] not in evaluated:
+                rows.insert(0, {**row, "week": row["as_of"]})
         return [row for row in rows if row["value_promised"] is not None]
 
     @property
@@ -151,26 +152,28 @@ class Case:
         """
         # The rows of a week are newest first.
         rows = sorted(self.rows["lift"], key=lambda row: row["status"] != "final")
-        of_audience: dict[str, list[Row]] = {}
+        by_audience: dict[str, list[Row]] = {}
         for row in rows:
-            of_audience.setdefault(row["audience"], []).append(row)
+            by_audience.setdefault(row["audience"], []).append(row)
         uplifts: list[Row] = []
-        for newest, *earlier in of_audience.values():
-            before = [row for row in earlier if row["week"] < newest["week"]]
-            left = weeks_left([*before[::-1], newest])
-            uplifts.append({**newest, "weeks_left": left})
+        for newest, *earlier in by_audience.values():
+            oldest_first = [newest]
+            for row in earlier:
+                if row["week"] < newest["week"]:
+                    oldest_first.insert(0, row)
+            uplifts.append({**newest, "weeks_left": weeks_left(oldest_first)})
         return uplifts
 
     @cached_property
     def actions(self) -> list[Action]:
         """What to do, the most urgent first."""
-        return [
-            *self._to_train(),
-            *self._to_look(),
-            *self._late(),
-            *self._to_send(),
-            *self._to_stop(),
-        ]
+        actions = list[Action]()
+        actions.extend(self._to_train())
+        actions.extend(self._to_look())
+        actions.extend(self._late())
+        actions.extend(self._to_send())
+        actions.extend(self._to_stop())
+        return actions
 
     def _to_train(self) -> Iterator[Action]:
         if self.facts.damage:
@@ -254,10 +257,14 @@ def find(
     rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
     weeks = list(dict.fromkeys(row["week"] for row in rows))[:REPORTS]
     champion = None
+    is_pinned = False
     reports = dict[date, str]()
     damage = ""
     try:
-        champion = Registry(artifacts, name).champion()
+        pointer = Registry(artifacts, name).champion()
+        if pointer:
+            champion = pointer.version
+            is_pinned = pointer.pinned
         reports = _reports(name, weeks, artifacts)
     except ArtifactError as error:
         # The damage is of one use case; the pages of the others are still written.
@@ -268,18 +275,19 @@ def find(
         unit=use_case.currency,
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
-        champion=champion.version if champion else None,
+        champion=champion,
         damage=damage,
-        is_pinned=champion is not None and champion.pinned,
+        is_pinned=is_pinned,
         reports=reports,
     )
 
 
 def _reports(name: str, weeks: Sequence[date], artifacts: Artifacts) -> dict[date, str]:
     reports = {}
-    there = set(artifacts.names(f"reports/{name}/"))
+    existing = set(artifacts.names(f"reports/{name}/"))
     for week in weeks:
         file = report_name(name, week)
-        if file in there and (stored := artifacts.find(file)):
+        stored = artifacts.find(file) if file in existing else None
+        if stored:
             reports[week] = FIRST + stored.data.decode(errors="replace")
     return reports

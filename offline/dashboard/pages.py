@@ -52,15 +52,16 @@ def lines(
     def values(name: str) -> list[Number]:
         return [row.get(name) for row in rows]
 
-    first, *beside = columns
+    first = columns[0]
     if not any(present(value) for value in values(first)):
         return None
     low = values(f"{first}_low")
     high = values(f"{first}_high")
-    front = Line(name=first, y=values(first), low=low, high=high)
-    behind = [Line(name=one, y=values(one), style=others) for one in beside]
+    drawn = [Line(name=first, y=values(first), low=low, high=high)]
+    for column in columns[1:]:
+        drawn.append(Line(name=column, y=values(column), style=others))
     return lines_svg(
-        [front, *behind],
+        drawn,
         title=title,
         times=[f"{row['week']:%d %b}" for row in rows],
         write=write,
@@ -69,7 +70,7 @@ def lines(
 
 
 def size(n: float | None) -> str:
-    value = float(n or 0)
+    value = 0.0 if n is None else float(n)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if value < 1024:
             return f"{compact(round(value, 1))} {unit}"
@@ -144,44 +145,47 @@ def cases(readings: Readings, facts: Mapping[str, Facts], window: Window) -> lis
         Case(
             name=name,
             as_of=window.as_of,
-            facts=known,
+            facts=facts[name],
             rows={source: grouped[name][source] for source in sources},
         )
-        for name, known in sorted(facts.items())
-        if name in grouped or known.champion is not None
+        for name in sorted(facts)
+        if name in grouped or facts[name].champion is not None
     ]
     return sorted(listed, key=lambda case: not case.actions)
 
 
-def total(rows: Iterable[Row], *columns: str) -> dict[str, float]:
+def total(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, float]:
     """Add up columns; null is nothing."""
-    shown = list(rows)
-    return {name: sum(row[name] or 0 for row in shown) for name in columns}
+    return {
+        name: sum(row[name] for row in rows if row[name] is not None)
+        for name in columns
+    }
 
 
-def by(key: str, rows: Sequence[Row], *columns: str) -> list[dict[str, Any]]:
+def by(key: str, rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any]]:
     """Add up columns of rows with the same key, by the key."""
-    together: dict[Any, list[Row]] = defaultdict(list)
+    groups: dict[Any, list[Row]] = defaultdict(list)
     for row in rows:
-        together[row[key]].append(row)
-    return [
-        {key: value, "n": len(own), **total(own, *columns)}
-        for value, own in sorted(together.items())
-    ]
+        groups[row[key]].append(row)
+    totals = []
+    for value in sorted(groups):
+        group = groups[value]
+        totals.append({key: value, "n": len(group)} | total(group, columns))
+    return totals
 
 
 def _alerting(listed: Sequence[Case]) -> Iterable[dict[str, Any]]:
     """Yield the use cases with alerts, and what these saved by day and version."""
     counts = ("users", "conversions", "alerted", "alerted_conversions", "false_alerts")
-    columns = (*counts, "cost", "cost_without", "saved")
+    columns = counts + ("cost", "cost_without", "saved")
     for case in listed:
         if case.saving:
-            days = by("week", case.saving, *columns)
+            days = by("week", case.saving, columns)
             yield {
                 "case": case,
-                "total": {**total(days, *columns), "n": len(days)},
+                "total": total(days, columns) | {"n": len(days)},
                 "days": days[-POINTS:],
-                "versions": by("model_version", case.saving, *columns)[::-1],
+                "versions": by("model_version", case.saving, columns)[::-1],
             }
 
 

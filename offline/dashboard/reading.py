@@ -29,7 +29,7 @@ TITLES = {
     "audiences": "Members of audiences",
     "plans": "Plans of audiences",
     "deliveries": "Deliveries of audiences",
-    "lift": "Treated users against those held out",
+    "lift": "Contacted users against the control group",
 }
 # Days of dead letters, and of linked reports of fraud.
 NEWEST_DAYS = 7
@@ -129,9 +129,13 @@ def filled(sql: str, parameters: Mapping[str, date], warehouse: Warehouse) -> st
         https://cloud.google.com/bigquery/docs/reference/system-variables: a script
         may set the dataset of the names without one.
     """
-    body = _PARAMETER.sub(
-        lambda found: found["comment"] or f"DATE '{parameters[found['name']]}'", sql
-    )
+
+    def value(match: re.Match[str]) -> str:
+        if match["comment"]:
+            return match["comment"]
+        return f"DATE '{parameters[match['name']]}'"
+
+    body = _PARAMETER.sub(value, sql)
     settings = warehouse.settings
     return (
         f"SET @@dataset_project_id = '{settings.project}';\n"

@@ -64,12 +64,12 @@ def run(
                 runs = newest_runs(artifacts).items()
                 days = [day for (name, _), day in runs if name == settings.use_case]
                 played = min(today, max(days, default=today))
-        window = Window(
-            as_of=as_of or played,
-            weeks=weeks,
-            until=as_of or today,
-        )
-        readings = {one.name: one for one in read(warehouse, window, is_dry=is_dry)}
+        window = Window(as_of=played, weeks=weeks, until=today)
+        if as_of is not None:
+            window = Window(as_of=as_of, weeks=weeks, until=as_of)
+        readings = {
+            reading.name: reading for reading in read(warehouse, window, is_dry=is_dry)
+        }
         wrong: list[str] = []
         pages: Mapping[str, str] = dict.fromkeys((file for _, file in PAGES), "")
         first = f"{out.rstrip('/')}/{INDEX}"

@@ -333,46 +333,53 @@ def check_runs(exam: Examination) -> Iterator[Finding]:
         kind = KINDS.get(function.target)
         if schedule is None or kind is None:
             continue
-        called_for = schedule.called_for(exam.use_cases)
-        for name in called_for if schedule.per_use_case else ["stream"]:
-            who = f"{function.target} of {name}"
-            if as_of := newest.get((name, kind)):
-                lease = _lease(exam.artifacts, f"runs/{name}/{kind}/{as_of}.json")
-                # All compactions have one lease, so that its date says nothing.
-                if as_of == ANY_DATE:
-                    as_of = (lease.began_at or exam.now).date()
-                yield from _check_ended(exam, f"{who} for {as_of}", lease)
-                if not exam.is_local:
-                    yield from _check_overdue(exam, who, as_of, schedule.cron)
-            # A use case with a shipped model need not be trained.
-            elif name == exam.settings.use_case and not exam.is_local:
-                advice = "call it once (deploy/call.sh), and run its scheduler.sh"
-                yield Finding(f"{who} has never run", advice)
+        scopes = ["stream"]
+        if schedule.per_use_case:
+            scopes = schedule.called_for(exam.use_cases)
+        for scope in scopes:
+            who = f"{function.target} of {scope}"
+            as_of = newest.get((scope, kind))
+            if as_of is None:
+                # A use case with a shipped model need not be trained.
+                if scope == exam.settings.use_case and not exam.is_local:
+                    advice = "call it once (deploy/call.sh), and run its scheduler.sh"
+                    yield Finding(f"{who} has never run", advice)
+                continue
+            lease = _lease(exam.artifacts, f"runs/{scope}/{kind}/{as_of}.json")
+            # All compactions have one lease, so that its date says nothing.
+            if as_of == ANY_DATE:
+                began_at = exam.now if lease.began_at is None else lease.began_at
+                as_of = began_at.date()
+            yield from _check_ended(exam, f"{who} for {as_of}", lease)
+            if not exam.is_local:
+                yield from _check_overdue(exam, who, as_of, schedule.cron)
 
 
 def _check_ended(exam: Examination, run: str, lease: LeaseFile) -> Iterator[Finding]:
     state = lease.state
-    error = lease.error or "no reason"
+    error = lease.error if lease.error else "no reason"
     # A lease has the name of the class, docs/operate.md goes by the code.
     code = getattr(getattr(errors, error, None), "code", "")
     log = f"see the log of {run.partition(' ')[0]} of that run"
     minutes = exam.settings.export_wait_minutes
-    since = lease.waiting_since
+    is_waiting = False
     # One that failed for another reason may have waited before.
-    waits = code == ExportLate.code and bool(
-        since and since > exam.now - timedelta(minutes=minutes)
-    )
-    if state == "running" and not (lease.expires_at and lease.expires_at >= exam.now):
+    if code == ExportLate.code and lease.waiting_since is not None:
+        is_waiting = lease.waiting_since > exam.now - timedelta(minutes=minutes)
+    is_held = lease.expires_at is not None and lease.expires_at >= exam.now
+    if state == "running" and not is_held:
         yield Finding(f"{run} is stuck: it began and did not end", log)
-    elif state == "failed" and waits:
+    elif state == "failed" and is_waiting:
         yield Finding(
             f"{run} waits for the export, whose newest day is overdue",
             f"call it again, as the schedule does: {minutes} minutes after the first "
             "call it continues without that day",
         )
     elif state == "failed":
-        advice = f"docs/operate.md#{code} says what to do" if code else log
-        yield Finding(f"{run} failed: {code or error}", advice)
+        advice = log
+        if code:
+            advice = f"docs/operate.md#{code} says what to do"
+        yield Finding(f"{run} failed: {code if code else error}", advice)
     elif state not in ("running", "done"):
         advice = "delete its object under runs/ in the bucket; until then no run begins"
         yield Finding(f"{run}: its lease is damaged", advice)
@@ -382,7 +389,11 @@ def _check_overdue(
     exam: Examination, who: str, as_of: date, cron: str
 ) -> Iterator[Finding]:
     _, _, day, _, weekday = cron.split()
-    period = 31 if day != "*" else 7 if weekday != "*" else 1
+    period = 1
+    if day != "*":
+        period = 31
+    elif weekday != "*":
+        period = 7
     if exam.now.date() - as_of > timedelta(days=period):
         yield Finding(
             f"{who} is overdue: it should run every {period} days, and the last run "

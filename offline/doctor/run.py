@@ -55,12 +55,16 @@ class Report:
 
     @property
     def status(self) -> int:
-        return 1 if self.findings else 4 if self.failed else 0
+        if self.findings:
+            return 1
+        return 4 if self.failed else 0
 
     def __str__(self) -> str:
         parts = [f"{self.place}, {self.as_of}: {', '.join(self.checks)}"]
-        for one in self.findings:
-            parts.append(f"{one.check}: {one.what}\n  What to do: {one.advice}")
+        for finding in self.findings:
+            parts.append(
+                f"{finding.check}: {finding.what}\n  What to do: {finding.advice}"
+            )
         for check, why in self.failed.items():
             parts.append(f"{check} could not be examined: {why}")
         if len(parts) == 1:
@@ -140,7 +144,9 @@ def run(
         chosen = Settings.from_environment()
         chosen.required("bucket")
     except SettingsError as error:
-        advice = error.hint or "docs/settings.md has every setting and its default"
+        advice = error.hint
+        if not advice:
+            advice = "docs/settings.md has every setting and its default"
         finding = Finding(error.problem, advice, check="settings")
         place = "the settings of this environment"
         return Report(place, str(now.date()), ["settings"], [finding])

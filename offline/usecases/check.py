@@ -163,19 +163,19 @@ def _warnings(use_case: UseCase) -> Iterator[str]:
     others = usecases.loaded(lambda error: None)
     del others[use_case.name]
     for name, other in others.items():
-        if shared := sorted(set(use_case.stream.events) & set(other.stream.events)):
+        shared = set(use_case.stream.events) & set(other.stream.events)
+        if shared:
             yield (
-                f"{name} also takes {', '.join(shared)}: an event that names no "
-                "use_case goes to both. Let producers name the use case"
+                f"{name} also takes {', '.join(sorted(shared))}: an event that names "
+                "no use_case goes to both. Let producers name the use case"
             )
-    folder = use_case.folder
-    for file in sorted(one.name for one in folder.iterdir()):
-        text = statements.read(folder, file) if file.endswith(".sql") else ""
-        for name in (use_case.name, *others):
+    for path in sorted(use_case.folder.glob("*.sql")):
+        text = statements.read(use_case.folder, path.name)
+        for name in [use_case.name] + list(others):
             if f"'{name}'" in text:
                 yield (
-                    f"{use_case.name}/{file} names '{name}', so a copy of the folder "
-                    "would read the wrong rows. Write @use_case instead"
+                    f"{use_case.name}/{path.name} names '{name}', so a copy of the "
+                    "folder would read the wrong rows. Write @use_case instead"
                 )
 
 
@@ -191,7 +191,11 @@ def faults_of_statements(use_case: UseCase) -> list[str]:
     settings = Settings(project="sandbox")
     window = use_case.window(settings, [AS_OF])
     serving = use_case.serving(settings, ["user.00"], first_event_day=AS_OF)
-    own = {"use_case": use_case.name, "prediction_as_of": AS_OF, "maximum_rows": 1_000}
+    shared = window | {
+        "use_case": use_case.name,
+        "prediction_as_of": AS_OF,
+        "maximum_rows": 1_000,
+    }
     keys = {"as_of": "DATE", "user_id": "STRING"}
     # Types that a model reads as a number.
     number = "FLOAT64 or INT64"
@@ -209,12 +213,13 @@ def faults_of_statements(use_case: UseCase) -> list[str]:
         ("converter_amounts", window, {**keys, "amount": "NUMERIC"}),
         ("stream_rows", serving, stream),
         # They include those of a use case.
-        ("training_rows", window | own, {}),
-        ("evaluation_rows", window | own, {}),
+        ("training_rows", shared, {}),
+        ("evaluation_rows", shared, {}),
     ):
         if columns and not use_case.has_statement(name):
             continue
-        if problems := list(_statement(use_case, name, parameters, columns)):
+        problems = list(_statement(use_case, name, parameters, columns))
+        if problems:
             return problems
     return []
 
@@ -233,22 +238,23 @@ def _statement(
         yield f"{file}: {error.message.removeprefix(f'{file} ')}"
         return
     sql = statements.joined(lines)
-    known = _relations(use_case)
-    there = {*known, *tables.views("")}
-    for table in googlesql.tables_of(sql) if use_case.has_statement(name) else ():
-        if "*" in table or (table not in there and "." not in table):
-            yield (
-                f"{file} reads {table}, which a deployment does not have. For events "
-                f"of the export, read {VIEW}"
-            )
-            return
+    relations = _relations(use_case)
+    existing = set(relations).union(tables.views(""))
+    if use_case.has_statement(name):
+        for table in googlesql.tables_of(sql):
+            if "*" in table or (table not in existing and "." not in table):
+                yield (
+                    f"{file} reads {table}, which a deployment does not have. For "
+                    f"events of the export, read {VIEW}"
+                )
+                return
     given = {
         key: type_of_parameter(key, value)
         for key, value in parameters.items()
         if f"@{key}" in sql
     }
     try:
-        types = googlesql.columns(sql, known, given)
+        types = googlesql.columns(sql, relations, given)
     except googlesql.Refused as error:
         written_at = file
         if error.line:
@@ -258,8 +264,10 @@ def _statement(
                 written_at = f"{line.file}:{line.number}"
         yield f"{written_at}: {error}"
         return
-    # The analyzer has no types for what only BigQuery knows.
-    for column, wanted in columns.items() if types else ():
+    if not types:
+        # The analyzer has no types for what only BigQuery knows.
+        return
+    for column, wanted in columns.items():
         if column not in types:
             yield f"{file} does not return the column {column}; add it"
         elif types[column] not in wanted.split(" or "):
@@ -268,13 +276,14 @@ def _statement(
 
 def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
     """Return the columns of all that a statement may read, by name."""
-    view = (*ga4.GA_EVENTS, *ga4.columns(use_case.export_values))
-    return {
-        **googlesql.deployment(),
-        VIEW: {column.name: column.type for column in view},
-        **{source.table: source.types for source in use_case.sources.values()},
-        **({own.table: own.types} if (own := use_case.own_events) else {}),
-    }
+    view = list(ga4.GA_EVENTS) + list(ga4.columns(use_case.export_values))
+    relations = dict(googlesql.deployment())
+    relations[VIEW] = {column.name: column.type for column in view}
+    for source in use_case.sources.values():
+        relations[source.table] = source.types
+    if use_case.own_events:
+        relations[use_case.own_events.table] = use_case.own_events.types
+    return relations
 
 
 # -- leakage ---------------------------------------------------------------------------
@@ -285,7 +294,7 @@ def _leaks(
 ) -> Iterator[str]:
     """Yield features and labels that see events which they must not see."""
     horizon = AS_OF + timedelta(days=use_case.horizon_days)
-    found = dict[str, set[Any]]()
+    keys = dict[str, set[Any]]()
     for name, until in (
         ("features", AS_OF),
         ("labels", horizon),
@@ -308,13 +317,16 @@ def _leaks(
             return
         changed = _changed(every, before)
         if name == "features":
-            read = {"user_id", use_case.baseline.feature, *use_case.features}
-            for feature in sorted(set(changed) & read):
+            read = {"user_id", use_case.baseline.feature}.union(use_case.features)
+            for feature in sorted(read.intersection(changed)):
                 yield f"{file}: {feature} {LEAKS}"
         elif changed:
             yield f"{file} sees an event after its horizon; end at @last_label_suffix"
-        found[name] = set(every.index)
-    if len(found) == 3 and len(others := found["labels"] ^ found["converter_amounts"]):
+        keys[name] = set(every.index)
+    if "converter_amounts" not in keys:
+        return
+    others = keys["labels"] ^ keys["converter_amounts"]
+    if others:
         yield (
             f"{use_case.name}/converter_amounts.sql and labels.sql differ in "
             f"{len(others)} users. Correct one of them: training reads the first"
@@ -337,8 +349,9 @@ def _rows(
         sandbox.load(seen)
         view = ga4.events_view(settings.export, require="false")
         sandbox.warehouse.replace_view(VIEW, view)
-    if own := use_case.own_events:
-        sandbox.load_source(own, made_up.own_events(own, seen))
+    own_events = use_case.own_events
+    if own_events:
+        sandbox.load_source(own_events, made_up.own_events(own_events, seen))
     for source in use_case.sources.values():
         made = made_up.source_rows(source, AS_OF, is_leaking=until is None)
         sandbox.load_source(source, made)
@@ -349,8 +362,10 @@ def _rows(
 
 def _changed(every: pd.DataFrame, before: pd.DataFrame) -> list[str]:
     """Return the columns that differ; user_id where there are other rows."""
+    changed = []
     common = every.index.intersection(before.index)
-    changed = [] if len(common) == len(every) == len(before) else ["user_id"]
+    if len(common) < len(every) or len(common) < len(before):
+        changed.append("user_id")
     every = every.loc[common]
     before = before.loc[common]
     for name in before.columns:

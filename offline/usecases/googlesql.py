@@ -24,7 +24,7 @@ from propensity.tables.stream import STREAM_FEATURES
 
 Columns = Mapping[str, str]
 
-_PLACE = re.compile(r"\s*\[at (\d+):\d+\]")
+_POSITION = re.compile(r"\s*\[at (\d+):\d+\]")
 # The analyzer lacks these aggregates of BigQuery, which return their first argument.
 _OF_A_ROW = ("MAX_BY", "MIN_BY")
 # BigQuery has these beside its analyzer, and models, and functions of a namespace.
@@ -82,12 +82,12 @@ def resolve(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
     from zetasql.types import AnalyzeRequest
 
     read = tables_of(sql)
-    known = {name: of for name, of in relations.items() if name in read}
+    read_relations = {name: relations[name] for name in relations if name in read}
     try:
         request = AnalyzeRequest(
             sql_statement=sql,
             options=options_of(parameters),
-            simple_catalog=catalog_of(known),
+            simple_catalog=catalog_of(read_relations),
         )
         node = service().wasm_client.call_grpc_func(
             "ZetaSqlLocalService_Analyze",
@@ -97,12 +97,17 @@ def resolve(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
     except ServerError as error:
         if error.code != StatusCode.INVALID_ARGUMENT or _UNKNOWN.match(error.message):
             return None
-        place = _PLACE.search(error.raw_error)
-        text = _PLACE.sub("", error.raw_error).partition("Message: ")[2].splitlines()
-        # The signatures that would do have lines of their own.
-        types = [line.strip() for line in text[1:] if "Argument types:" in line]
-        line = int(place[1]) if place else 0
-        raise Refused(", ".join([*text[:1], *types]), line) from None
+        position = _POSITION.search(error.raw_error)
+        text = _POSITION.sub("", error.raw_error).partition("Message: ")[2]
+        reasons = []
+        for number, line in enumerate(text.splitlines()):
+            # The signatures that would do have lines of their own.
+            if number == 0:
+                reasons.append(line)
+            elif "Argument types:" in line:
+                reasons.append(line.strip())
+        at = int(position[1]) if position else 0
+        raise Refused(", ".join(reasons), at) from None
     node = node.resolved_statement
     # A kind of statement has kinds of its own, such as those of CREATE.
     while "node" in node.DESCRIPTOR.oneofs_by_name:
@@ -189,23 +194,25 @@ def options_of(parameters: Columns) -> Any:
 def catalog_of(relations: Mapping[str, Columns]) -> Any:
     from zetasql import types
 
-    def column(name: str, kind: str) -> Any:
-        return types.SimpleColumn(
-            name=name,
-            type=type_of(kind),
-            is_writable_column=True,
-            is_pseudo_column=name.startswith("_"),
-        )
+    def table(name: str) -> Any:
+        columns = []
+        for column, kind in relations[name].items():
+            columns.append(
+                types.SimpleColumn(
+                    name=column,
+                    type=type_of(kind),
+                    is_writable_column=True,
+                    is_pseudo_column=column.startswith("_"),
+                )
+            )
+        return types.SimpleTable(name=name, column=columns)
 
     return types.SimpleCatalog(
         name="tables",
         builtin_function_options=types.ZetaSQLBuiltinFunctionOptions(
             language_options=language()
         ),
-        table=[
-            types.SimpleTable(name=name, column=[column(*one) for one in of.items()])
-            for name, of in relations.items()
-        ],
+        table=[table(name) for name in relations],
         custom_function=[_of_a_row(name) for name in _OF_A_ROW],
     )
 

@@ -43,19 +43,22 @@ def events(use_case: UseCase, as_of: date) -> list[dict[str, Any]]:
     folder = use_case.folder
     files = [file.name for file in folder.iterdir() if file.name.endswith(".sql")]
     texts = (statements.read(folder, file) for file in files)
-    named = {*_LITERAL.findall("".join(texts)), *map(str, use_case.parameters.values())}
+    named = set(_LITERAL.findall("".join(texts)))
+    named.update(map(str, use_case.parameters.values()))
+    names = list(NAMES) + sorted(named.difference(NAMES))
     start = midnight(as_of)
     end = midnight(as_of) + DAY * use_case.horizon_days
     lookback = use_case.lookback_days
     generator = np.random.default_rng(7)
     rows = []
     for user in USERS:
-        for name in (*NAMES, *sorted(named - set(NAMES))):
+        for name in names:
             # The last moment before each boundary and the first behind it, and others.
             times = [start - TICK, start, end - TICK, end, start - lookback * DAY]
             before = generator.uniform(0, min(lookback, 30), 3)
             after = generator.uniform(0, use_case.horizon_days + 2, 2)
-            times += [start + DAY * days for days in [*-before, *after]]
+            times += [start - DAY * days for days in before]
+            times += [start + DAY * days for days in after]
             for time in times:
                 # Some users do some things.
                 if generator.random() < 0.5:
@@ -109,15 +112,15 @@ def _event(
     }
 
 
-def own_events(own: Events, made: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
+def own_events(table: Events, made: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
     """Yield made-up events of the export as rows of a table of one's own."""
     epoch = datetime.fromtimestamp(0, UTC)
     for row in made:
         yield {
-            own.user_id: row["user_id"],
-            own.time: epoch + timedelta(microseconds=row["event_timestamp"]),
-            own.name: row["event_name"],
-            own.amount: Decimal(row["event_value_in_usd"]),
+            table.user_id: row["user_id"],
+            table.time: epoch + timedelta(microseconds=row["event_timestamp"]),
+            table.name: row["event_name"],
+            table.amount: Decimal(row["event_value_in_usd"]),
         }
 
 
@@ -132,26 +135,33 @@ def source_rows(
             times that are filled in later are filled.
     """
     start = midnight(as_of)
-    before = [start - 40 * DAY, start - 5 * DAY]
-    later = [start, start + TICK, start + 30 * DAY / 24] if is_leaking else []
+    times = [start - 40 * DAY, start - 5 * DAY]
+    filled_in = None
+    if is_leaking:
+        times += [start, start + TICK, start + 30 * DAY / 24]
+        filled_in = start + DAY
+    is_number = source.types[source.user_id] == "INT64"
     for number, user in enumerate(USERS):
-        for step, time in enumerate([*before, *later]):
-            # A row of later has numbers that no other has.
-            size = 1 + (number + step) % 7 + (1_000_000 if time in later else 0)
+        for step, time in enumerate(times):
+            size = 1 + (number + step) % 7
+            if time >= start:
+                # A row of later has numbers that no other has.
+                size += 1_000_000
             row = {}
             for name, kind in source.types.items():
-                filled = start + DAY if is_leaking else None
-                moment = filled if number % 2 else time - DAY
-                if name in (source.valid_from, *source.plans):
+                moment = filled_in if number % 2 else time - DAY
+                if name == source.valid_from or name in source.plans:
                     moment = time
                 row[name] = _of_type(kind, size, moment)
-            is_number = source.types[source.user_id] == "INT64"
-            yield row | {source.user_id: number if is_number else user}
+            row[source.user_id] = number if is_number else user
+            yield row
 
 
 def _of_type(kind: str, size: int, moment: datetime | None) -> Any:
     """Return a value of a type, made of a number or a moment."""
     if kind in MOMENTS:
         return moment.date() if moment and kind == "DATE" else moment
-    made = {"STRING": str, "FLOAT64": float, "NUMERIC": Decimal, "INT64": int}
-    return made[kind](size) if kind in made else bool(size % 2)
+    if kind == "BOOL":
+        return bool(size % 2)
+    constructors = {"STRING": str, "FLOAT64": float, "NUMERIC": Decimal, "INT64": int}
+    return constructors[kind](size)

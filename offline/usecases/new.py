@@ -102,7 +102,7 @@ def write(
     # The last makes a folder a use case: there is no half of one.
     declaration = TEMPLATES / "usecase.toml"
     chosen["usecase.toml"] = Template(declaration.read_text("utf-8"))
-    files = {file: one.substitute(substitutions) for file, one in chosen.items()}
+    files = {file: part.substitute(substitutions) for file, part in chosen.items()}
     try:
         usecases.parse(name, files["usecase.toml"])
     except UseCaseError as error:
@@ -123,8 +123,9 @@ def write(
 def _parts(file: str) -> dict[str, Template]:
     """Return the parts of a file of templates, each below a line with its name."""
     text = (TEMPLATES / file).read_text("utf-8")
-    _, *found = re.split(r"^(?:--|#) part: (\w+)\n", text, flags=re.MULTILINE)
-    parts = zip(found[::2], found[1::2], strict=True)
+    # Before the first name is a comment; then names and parts take turns.
+    pieces = re.split(r"^(?:--|#) part: (\w+)\n", text, flags=re.MULTILINE)[1:]
+    parts = zip(pieces[::2], pieces[1::2], strict=True)
     return {name: Template(f"{part.rstrip()}\n") for name, part in parts}
 
 
@@ -132,9 +133,9 @@ def _check(
     events: Events | None, label_event: str | None, label: str, counts: Sequence[str]
 ) -> None:
     """Raise RequestError for names of events, or for options that do not fit."""
-    named = [*counts, *([] if label_event is None else [label_event])]
+    named = _named(counts, label_event)
     is_name = _EVENT.fullmatch if events else is_event_name
-    wrong = [one for one in named if not is_name(one)]
+    wrong = [name for name in named if not is_name(name)]
     problem = ""
     if wrong:
         problem = (
@@ -152,6 +153,14 @@ def _check(
         problem = "add --label-event: the table has events of several names"
     if problem:
         raise RequestError(problem, field="label_event")
+
+
+def _named(counts: Sequence[str], label_event: str | None) -> list[str]:
+    """Return the names of events that features count, and that of the label."""
+    named = list(counts)
+    if label_event is not None:
+        named.append(label_event)
+    return named
 
 
 def _of_export(label_event: str) -> dict[str, str]:
@@ -175,24 +184,32 @@ def _of_events(
 ) -> dict[str, str]:
     """Return what a table of events adds to each file."""
     counted = {"events": ""}
-    for name in dict.fromkeys([*counts, *([label_event] if label_event else [])]):
+    for name in dict.fromkeys(_named(counts, label_event)):
         column = "n_" + re.sub(r"\W", "_", name, flags=re.ASCII).lower()
         while column in counted:
             column += "_"
         counted[column] = f" AND event_name = '{name}'"
     features = {}
-    for days in (None, *(one for one in WINDOWS if one < lookback_days)):
-        suffix, span = (f"_{days}d", f"days_ago <= {days}") if days else ("", "TRUE")
+    spans = {"": "TRUE"}
+    for days in WINDOWS:
+        if days < lookback_days:
+            spans[f"_{days}d"] = f"days_ago <= {days}"
+    for suffix, span in spans.items():
         for column, kind in counted.items():
             features[column + suffix] = f"COUNTIF({span}{kind})"
         if events.amount:
             total = f"SUM(IF({span}, amount, NULL))"
             features[f"amount{suffix}"] = f"CAST(IFNULL({total}, 0) AS FLOAT64)"
     kinds = ["recency_days", "first_event_days", "active_days", "mean_gap_days"]
-    entries = {"table": events.table, "user_id": events.user_id, "time": events.time}
-    entries |= {"name": events.name or "", "amount": events.amount or ""}
+    columns = {
+        "table": events.table,
+        "user_id": events.user_id,
+        "time": events.time,
+        "name": events.name,
+        "amount": events.amount,
+    }
     declared = "\n".join(
-        f"{key} = {_toml_text(value)}" for key, value in entries.items() if value
+        f"{key} = {_toml_text(value)}" for key, value in columns.items() if value
     )
     parameters = f"converting_event = {_toml_text(label_event)}" if label_event else ""
     return {
@@ -200,8 +217,8 @@ def _of_events(
         "inputs": _parts("parts.toml")["events_inputs"].substitute(
             declared=declared, parameters=parameters
         ),
-        "features": "".join(f'{one} = "number"\n' for one in [*kinds, *features]),
-        "columns": "".join(f",\n  {sql} AS {one}" for one, sql in features.items()),
+        "features": "".join(f'{name} = "number"\n' for name in kinds + list(features)),
+        "columns": "".join(f",\n  {sql} AS {name}" for name, sql in features.items()),
         "condition": "\n  AND event_name = @converting_event" if label_event else "",
     }
 
