@@ -123,16 +123,20 @@ def lines_svg(
         x_values += line.x
         for values in (line.y, line.low, line.high):
             shown += [y for _, y in line.points(values).values()]
-    y_ticks = ticks([0.0, *shown] if starts_at_zero else shown, write)
-    x_ticks = list(map(float, range(len(times)))) or ticks(x_values, write)
+    y_ticks = ticks(shown + [0.0] if starts_at_zero else shown, write)
+    if times:
+        x_ticks = [float(n) for n in range(len(times))]
+    else:
+        x_ticks = ticks(x_values, write)
     last = len(x_ticks) - 1
-    x_ends = (x_ticks[0], x_ticks[-1]) if last else (-1.0, 1.0)
+    first_x = x_ticks[0] if last else -1.0
+    last_x = x_ticks[-1] if last else 1.0
     # The left margin takes as much as "−20.0%".
     left = 58.0
     right = WIDTH - 10
     base = 184.0
     height = 210.0
-    across = _scale(*x_ends, left, right)
+    across = _scale(first_x, last_x, left, right)
     up = _scale(y_ticks[0], y_ticks[-1], base, 12)
     parts = []
     for y in y_ticks:
@@ -142,24 +146,23 @@ def lines_svg(
             f'<path class="grid" d="M{left:g} {line_y:.1f}H{right:g}"/><text '
             f'class="tick end" x="{left - 6:g}" y="{line_y + 4:.1f}">{name}</text>'
         )
-    for n in sorted({0, len(x_ticks) // 2, last}) if last > 3 else range(last + 1):
-        # The last one would otherwise stand half outside.
-        side, shift = ("end", 9) if n and n == last else ("middle", 0)
+    named = list(range(last + 1)) if last <= 3 else [0, len(x_ticks) // 2, last]
+    for n in named:
         name = times[n] if times else write(x_ticks[n])
-        parts.append(
-            f'<text class="tick {side}" x="{across(x_ticks[n]) + shift:.1f}" '
-            f'y="{base + 18:g}">{escape(name)}</text>'
-        )
+        is_last = n > 0 and n == last
+        parts.append(_x_name(name, across(x_ticks[n]), base + 18, is_last=is_last))
     parts.append(f'<path class="axis" d="M{left:g} {base:g}H{right:g}"/>')
     for line in lines:
         low = line.points(line.low)
         high = line.points(line.high)
         for run in _runs(low.keys() & high.keys()):
             outline = [high[n] for n in run] + [low[n] for n in run[::-1]]
-            # A single week has no area: an upright line.
-            style, end = ("whisker", "") if len(run) == 1 else ("band", "Z")
             d = _path(outline, across, up)
-            parts.append(f'<path class="{style}" d="{d}{end}"/>')
+            # A single week has no area: an upright line.
+            if len(run) == 1:
+                parts.append(f'<path class="whisker" d="{d}"/>')
+            else:
+                parts.append(f'<path class="band" d="{d}Z"/>')
     for line in lines:
         points = line.points(line.y)
         for run in _runs(points):
@@ -179,6 +182,16 @@ def lines_svg(
     return _svg(WIDTH, height, parts, title=title, description=ends)
 
 
+def _x_name(name: str, x: float, y: float, *, is_last: bool) -> str:
+    side = "middle"
+    if is_last:
+        # It would otherwise stand half outside.
+        side = "end"
+        x += 9
+    text = escape(name)
+    return f'<text class="tick {side}" x="{x:.1f}" y="{y:g}">{text}</text>'
+
+
 def histogram_svg(
     edges: Sequence[float], shares: Sequence[Sequence[float]], *, title: str
 ) -> Markup:
@@ -187,7 +200,9 @@ def histogram_svg(
     height = 92.0
     base = 76.0
     bins = len(edges) - 1
-    highest = max(chain(*shares), default=0) or 1
+    highest = max(chain.from_iterable(shares), default=0)
+    if not highest:
+        highest = 1
     up = _scale(0, highest, base, 14)
     parts = [f'<text class="tick" x="0" y="9">{percent(highest)}</text>']
     for n, of_bins in enumerate(shares):
@@ -212,8 +227,11 @@ def ticks(values: Sequence[float], write: Format) -> list[float]:
     high = max(values, default=0.0)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):
         # Equal values have no span, so they get room around them.
-        margin = abs(high) / 10 or 1.0
-        low, high = (0.0, margin) if not high else (low - margin, high + margin)
+        margin = abs(high) / 10
+        low -= margin
+        high += margin
+        if not high:
+            high = 1.0
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     round_values: list[float] = []
@@ -228,17 +246,18 @@ def ticks(values: Sequence[float], write: Format) -> list[float]:
 
 def _scale(low: float, high: float, start: float, end: float) -> Scale:
     """Return what turns a value into a place between start and end."""
-    span = (high - low) or 1
-    return lambda value: start + (value - low) / span * (end - start)
+    if low == high:
+        return lambda value: start
+    return lambda value: start + (value - low) / (high - low) * (end - start)
 
 
 def _path(points: Iterable[Point], across: Scale, up: Scale) -> str:
     return "M" + "L".join(f"{across(x):.1f} {up(y):.1f}" for x, y in points)
 
 
-def _runs(places: Iterable[int]) -> list[list[int]]:
-    """Cut places where one between them is left out."""
-    numbered = enumerate(sorted(places))
+def _runs(positions: Iterable[int]) -> list[list[int]]:
+    """Cut positions where one between them is left out."""
+    numbered = enumerate(sorted(positions))
     runs = groupby(numbered, key=lambda pair: pair[1] - pair[0])
     return [[position for _, position in run] for _, run in runs]
 
