@@ -41,7 +41,7 @@ from propensity.errors import (
 from propensity.gcp.artifacts import Artifacts, Generation
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_encodable
-from propensity.registry import index
+from propensity.registry import index, suppressed_list
 from propensity.registry.deployment import connected
 from propensity.registry.index import INDEXES, pointer_name
 from propensity.registry.leases import leased
@@ -257,7 +257,7 @@ def allow_again(
                     "these persons that the export no longer has; to remove them, "
                     "name their ids."
                 )
-        index.publish_suppressed(warehouse, artifacts)
+        suppressed_list.publish(warehouse, artifacts)
     return {"users": len(users), "entries_removed": removed, "notes": notes}
 
 
@@ -295,7 +295,7 @@ class Work:
         table = SUPPRESSED_USERS
         use_case = _suppressed_in(self.use_case)
         now = SYSTEM.now()
-        index.check_key(self.artifacts, key)
+        suppressed_list.check_key(self.artifacts, key)
         self.warehouse.create(table)
         suppressed = suppression.read(self.warehouse)
         rows = [
@@ -311,7 +311,7 @@ class Work:
         ]
         if rows:
             self.warehouse.write(table, rows)
-        index.publish_suppressed(self.warehouse, self.artifacts)
+        suppressed_list.publish(self.warehouse, self.artifacts)
 
     def find_receivers(self) -> None:
         use_cases = statement("forget_takers", folder=SQL)

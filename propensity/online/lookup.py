@@ -31,7 +31,8 @@ from propensity.gcp.http import Json, object_of, reject_duplicates
 from propensity.gcp.log import log
 from propensity.ids import NAME, NAME_RULE, problem_of
 from propensity.online.indexes import FUNCTION, Indexes, warn
-from propensity.registry.index import Prediction, read_suppressed
+from propensity.registry import suppressed_list
+from propensity.registry.index import Prediction
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.suppression import Suppressed
@@ -169,7 +170,7 @@ class Lookups:
             return Queries.open(settings)
 
         def listed() -> Suppressed:
-            return read_suppressed(
+            return suppressed_list.read(
                 bucket, settings, table=lambda: suppression.read(queries())
             )
 

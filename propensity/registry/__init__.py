@@ -7,7 +7,7 @@ The registry: model versions, the champion, and leases of runs.
 - ``leases``: one run at a time for each kind and as-of date
 - ``serving``: a version as training recorded it, with its scorer; the live version in
   an instance's memory, refreshed in the background
-- ``index``: what answers lookups: the file of newest predictions and its pointer, and
-  the copy of the list of suppressed users
+- ``index``: what answers lookups: the file of newest predictions and its pointer
+- ``suppressed_list``: the copy of the list of suppressed users, which lookups read
 - ``inference_log``: rows of scores, from stream and HTTP, and their identity
 """

@@ -3,7 +3,7 @@ The prediction index: each user's newest prediction in a SQLite file, and its po
 
 01-Predictions and ``propensity forget`` write a file under a new name, then move the
 pointer, ``indexes/<use case>/current.json``. 02-GetProba answers from the file without
-a query. They also keep a copy of the list of suppressed users for it.
+a query.
 
 A file has no user ids. Its key is BLAKE2b of the id, 64 bits of it, under a random key
 that the file names: who does not know the key cannot choose ids that collide. An id
@@ -14,48 +14,31 @@ Source: RFC 7693, BLAKE2, section 2.9, keyed hashing.
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import sqlite3
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, ValidationError, convert
-from msgspec.json import encode
 
 from propensity.errors import (
     ArtifactError,
     Conflict,
-    MissingTable,
-    PropensityError,
     SchemaError,
-    SettingsError,
 )
-from propensity.gcp.artifacts import Artifacts, Stored, content_of, json_of, retried
-from propensity.gcp.log import log
+from propensity.gcp.artifacts import Artifacts, json_of, retried
 from propensity.statements import statement
-from propensity.suppression import (
-    NOBODY,
-    Entry,
-    Suppressed,
-    entries_of,
-    key_id,
-    recognised,
-)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from propensity.gcp.queries import Queries
-    from propensity.settings import Settings
 
 INDEXES = "indexes/"
-SUPPRESSED = "suppressed/users.json"
 ANEW = "Run 01-Predictions again, which writes the index anew"
 
 _CREATE = """
@@ -279,93 +262,3 @@ def _stored(row: dict[str, Any], keyed: blake2b) -> tuple[object, ...]:
     # A whole number takes two or three bytes, and a REAL eight.
     cents = None if decile_value is None else round(100 * decile_value)
     return hashed(keyed, row["user_id"]), *others, cents
-
-
-# -- the list of suppressed users ------------------------------------------------------
-
-
-class SuppressedUsers(Struct, frozen=True):
-    """The content of ``suppressed/users.json``: the table, and the key in use."""
-
-    users: list[Entry]
-    key_id: str | None = None
-
-
-def check_key(artifacts: Artifacts, key: str) -> None:
-    """
-    Compare a key with the one that the list was last published under.
-
-    An empty list has no user to tell the keys apart by; a user who is added under a
-    wrong one stops every function.
-
-    Raises:
-        SettingsError: It is another one.
-    """
-    published = None
-    stored = artifacts.find(SUPPRESSED)
-    if stored is not None:
-        # A damaged object is written anew.
-        with contextlib.suppress(ArtifactError):
-            published = content_of(stored, SuppressedUsers, name=SUPPRESSED).key_id
-    if published not in (None, key_id(key)):
-        raise SettingsError(
-            "PROPENSITY_SUPPRESSION_KEY is not the key of this deployment's functions",
-            hint="Take theirs from Secret Manager; if you have changed it, let "
-            "predictions run first",
-            field="PROPENSITY_SUPPRESSION_KEY",
-        )
-
-
-def publish_suppressed(warehouse: Queries, artifacts: Artifacts) -> None:
-    """
-    Write the list, as the table has it now, into the bucket.
-
-    The table is read after the object, which changes by compare-and-set: so a slow
-    writer cannot bring an older list back.
-
-    Raises:
-        Conflict: Others wrote it each time.
-        AccessDenied, Unavailable: As named.
-    """
-
-    def write() -> None:
-        stored = artifacts.find(SUPPRESSED)
-        try:
-            entries = entries_of(warehouse)
-        except MissingTable:
-            entries = []
-        key = warehouse.settings.suppression_key
-        data = encode(SuppressedUsers(sorted(entries), key_id(key) if key else None))
-        if stored is None or stored.data != data:
-            artifacts.replace(SUPPRESSED, data, stored)
-
-    retried(write)
-
-
-@lru_cache(maxsize=1)
-def _recognised(stored: Stored, key: str) -> Suppressed:
-    """Parse the object; every minute's is nearly always the one before it."""
-    listed = content_of(stored, SuppressedUsers, name=SUPPRESSED)
-    return recognised(listed.users, key)
-
-
-def read_suppressed(
-    bucket: Artifacts, settings: Settings, *, table: Callable[[], Suppressed]
-) -> Suppressed:
-    """
-    Read the list from the bucket, or by ``table`` where that fails.
-
-    Without a list no lookup could be answered, since any user might be on it.
-
-    Raises:
-        SettingsError, MissingTable, Unavailable: As ``suppression.read``.
-    """
-    try:
-        if not settings.suppression_key and bucket.find(SUPPRESSED) is None:
-            return NOBODY
-        return _recognised(bucket.read(SUPPRESSED), settings.suppression_key)
-    except SettingsError:
-        raise
-    except PropensityError as error:
-        log("WARNING", f"suppressed users are read from the table: {error}")
-        return table()

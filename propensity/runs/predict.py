@@ -28,7 +28,7 @@ from propensity.measures import metrics
 from propensity.measures.revenue import MAXIMUM_AMOUNT
 from propensity.models.encoding import Floats
 from propensity.models.value import ValueModel
-from propensity.registry import index, serving
+from propensity.registry import index, serving, suppressed_list
 from propensity.runs.run import Run, check_no_user_twice
 from propensity.statements import statement
 from propensity.tables.models import DRIFT, SCORES, Drift, Signal
@@ -427,7 +427,7 @@ def publish_index(run: Run) -> int:
     artifacts = run.artifacts
     use_case = run.use_case
     try:
-        index.publish_suppressed(run.warehouse, artifacts)
+        suppressed_list.publish(run.warehouse, artifacts)
         days = use_case.index_span
         return index.publish(run.warehouse, artifacts, use_case.name, days=days)
     except errors.PropensityError as error:

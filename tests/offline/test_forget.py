@@ -22,7 +22,7 @@ from propensity.clock import SYSTEM
 from propensity.errors import RequestError, RunInProgress, SettingsError
 from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry import index
+from propensity.registry import index, suppressed_list
 from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of
 from propensity.runs import compact
@@ -248,7 +248,7 @@ class TestCommand:
     def test_forgetting_takes_the_key_of_the_functions_alone(self, site):
         """Under another key an empty list would get a user whom no function knows, and
         all would stop."""
-        index.publish_suppressed(site.warehouse, site.artifacts)
+        suppressed_list.publish(site.warehouse, site.artifacts)
         fill(site)
         with pytest.raises(SettingsError):
             program.run(replace(site.settings, suppression_key="x" * 32), [GONE])
@@ -279,7 +279,7 @@ class TestCommand:
         list in the bucket, know of both."""
 
         def lists() -> list[suppression.Suppressed]:
-            of_lookups = index.read_suppressed(
+            of_lookups = suppressed_list.read(
                 site.artifacts, site.settings, table=pytest.fail
             )
             return [suppression.read(site.warehouse), of_lookups]

@@ -24,7 +24,7 @@ from propensity.errors import (
 )
 from propensity.gcp.artifacts import Stored
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry import index
+from propensity.registry import suppressed_list
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, key_id, user_hash
 from propensity.tables.stream import SUPPRESSED_USERS
@@ -172,7 +172,7 @@ def published(answer: bytes | Exception | None, key: str = KEY) -> Suppressed:
 
     bucket: Any = SimpleNamespace(find=read, read=read)
     settings = Settings(project="p", suppression_key=key)
-    return index.read_suppressed(bucket, settings, table=lambda: listed("tab"))
+    return suppressed_list.read(bucket, settings, table=lambda: listed("tab"))
 
 
 class TestPublished:
@@ -184,6 +184,7 @@ class TestPublished:
     @pytest.mark.parametrize(
         "answer",
         [
+            None,
             Unavailable("503"),
             AccessDenied("403"),
             ArtifactError("not there"),
@@ -219,13 +220,13 @@ class TestPublished:
             counts.append(len(rows))
             if len(counts) == 1:
                 place.suppress("second")
-                index.publish_suppressed(place.warehouse, place.artifacts)
+                suppressed_list.publish(place.warehouse, place.artifacts)
             return rows
 
         monkeypatch.setattr(Warehouse, "read_small_table", slow)
         place.suppress("first")
-        index.publish_suppressed(place.warehouse, place.artifacts)
-        published = index.read_suppressed(
+        suppressed_list.publish(place.warehouse, place.artifacts)
+        published = suppressed_list.read(
             place.artifacts, place.settings, table=lambda: NOBODY
         )
 

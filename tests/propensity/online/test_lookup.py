@@ -31,7 +31,7 @@ from propensity.gcp.artifacts import Artifacts, json_of
 from propensity.online import indexes
 from propensity.online.indexes import Indexes
 from propensity.online.lookup import Lookups, Question, Table, read_question
-from propensity.registry import index
+from propensity.registry import index, suppressed_list
 from propensity.registry.index import IndexPointer, Prediction, folder_of, pointer_name
 from propensity.settings import Settings
 from propensity.suppression import NOBODY, Suppressed, user_hash
@@ -312,7 +312,7 @@ class TestAnswer:
         place = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         place.warehouse.create(SUPPRESSED_USERS)
         place.suppress("u")
-        index.publish_suppressed(place.warehouse, place.artifacts)
+        suppressed_list.publish(place.warehouse, place.artifacts)
         with entered(place.environment):
             lookups = Lookups.open(place.settings, ManualClock())
 
