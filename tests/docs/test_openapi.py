@@ -7,22 +7,18 @@ Answers are held against it wherever tests receive them, by ``tests.described``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import flask
 import jsonschema_rs
 import pytest
 import schemathesis
 
-from local.stack.state import FUNCTIONS
 from propensity import errors, usecases
 from propensity.online import score_request
-from propensity.runs.run import parse
 from tests.described import path_of, whole
 
-FOLDERS = {function.target: function.folder for function in FUNCTIONS}
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
 
@@ -42,29 +38,10 @@ def is_accepted(read: Callable[[], object]) -> bool:
     return True
 
 
-def test_the_description_is_openapi_of_every_function():
+def test_the_description_is_openapi_of_the_functions_that_programs_call():
     schemathesis.openapi.from_dict(whole()).validate()
 
-    assert {*whole()["paths"]} == {path_of(name) for name in FOLDERS}
-
-
-@pytest.mark.parametrize("name", ["use_case", "as_of", "force"])
-@pytest.mark.parametrize(
-    "value", [None, "", 0, 1.5, True, [], {}, "ga4_purchase", "2026-03-01"]
-)
-def test_fields_of_a_run_have_the_values_that_are_taken(name, value):
-    """Of each field: null means what its absence does, or is refused."""
-    body = {name: value}
-
-    def taken() -> None:
-        app = flask.Flask("f")
-        with app.test_request_context("/", method="POST", json=body):
-            run = parse(
-                flask.request, default_use_case="ga4_purchase", today=date(2026, 3, 2)
-            )
-        usecases.load(run.use_case)
-
-    assert is_valid("PredictionRun", body) == is_accepted(taken)
+    assert {*whole()["paths"]} == {path_of("get_proba"), path_of("score")}
 
 
 @pytest.mark.parametrize("value", [None, "", 0, True, [], "card_fraud", "nobody"])

@@ -33,7 +33,6 @@ OPERATIONS = [
     ("get_proba", "GET"),
     ("get_proba", "POST"),
     ("score", "POST"),
-    ("stream_features", "POST"),
 ]
 CHECKS = [
     not_a_server_error,
