@@ -57,12 +57,12 @@ class Trained:
     objects: dict[str, bytes]
     record: pa.Table
 
-    def put_into(self, place: Deployment) -> None:
-        """Leave the record and objects at another place, as if it had trained."""
+    def put_into(self, deployment: Deployment) -> None:
+        """Leave the record and objects at another deployment, as if it had trained."""
         for name, data in self.objects.items():
-            place.registry.artifacts.create(name, data)
+            deployment.registry.artifacts.create(name, data)
         rows = self.record.cast(TRAINING_METADATA.arrow_schema())
-        place.warehouse.write(TRAINING_METADATA, rows)
+        deployment.warehouse.write(TRAINING_METADATA, rows)
 
 
 @dataclass
@@ -100,26 +100,28 @@ class Deployments:
             """Lend one over an export of these rows, or of a dataset ("" for none)."""
             exported = "rows" if rows is not None else str(dataset)
             idle = self.idle[exported]
-            place = idle.pop() if idle else self._new()
-            lent.append((exported, place))
-            place.empty()
+            deployment = idle.pop() if idle else self._new()
+            lent.append((exported, deployment))
+            deployment.empty()
             if rows is not None:
-                dataset = place.ga4_dataset
-                for table in place.warehouse.tables_of(dataset):
-                    place.warehouse.client.delete_table(f"{dataset}.{table}")
-                shop.load(place, rows)
+                dataset = deployment.ga4_dataset
+                for table in deployment.warehouse.tables_of(dataset):
+                    deployment.warehouse.client.delete_table(f"{dataset}.{table}")
+                shop.load(deployment, rows)
             elif dataset is None:
                 dataset = self.shop_dataset
-            place = place.with_settings(PROPENSITY_GA4_DATASET=dataset, **extra)
+            deployment = deployment.with_settings(
+                PROPENSITY_GA4_DATASET=dataset, **extra
+            )
             if dataset:
-                setup.prepare_export(place.warehouse, place.settings)
+                setup.prepare_export(deployment.warehouse, deployment.settings)
             if champion:
-                self.first_model.put_into(place)
-            return place
+                self.first_model.put_into(deployment)
+            return deployment
 
         yield lend
-        for exported, place in lent:
-            self.idle[exported].append(place)
+        for exported, deployment in lent:
+            self.idle[exported].append(deployment)
 
     @cached_property
     def first_model(self) -> Trained:
@@ -127,15 +129,15 @@ class Deployments:
 
         def train(folder: Path) -> None:
             with self.lending() as lend:
-                place = lend()
-                place.fits_all = True
-                answer = place.run("model_training", TRAINED)
-                artifacts = place.registry.artifacts
+                deployment = lend()
+                deployment.fits_all = True
+                answer = deployment.run("model_training", TRAINED)
+                artifacts = deployment.registry.artifacts
                 objects = {
                     name: artifacts.read(name).data for name in artifacts.names("")
                 }
                 sql = f"SELECT * FROM {TRAINING_METADATA.name}"
-                record = place.warehouse.table(sql)
+                record = deployment.warehouse.table(sql)
             model = Trained(answer, objects, record)
             (folder / "model").write_bytes(pickle.dumps(model))
 
@@ -161,8 +163,8 @@ def deployments(emulators, shop_dataset) -> Iterator[Deployments]:
     """Deployments that are used again."""
     deployments = Deployments(emulators, shop_dataset)
     yield deployments
-    for place in deployments.made:
-        place.close()
+    for deployment in deployments.made:
+        deployment.close()
 
 
 @pytest.fixture
@@ -180,15 +182,25 @@ def borrow_module_deployment(deployments) -> Iterator[Callable[..., Deployment]]
 
 
 @pytest.fixture
-def place(borrow_deployment) -> Deployment:
-    """A place over the small shop for one test, without a champion."""
+def shop_deployment(borrow_deployment) -> Deployment:
+    """A deployment over the small shop for one test, without a champion."""
     return borrow_deployment()
 
 
 @pytest.fixture
-def champion_place(borrow_deployment) -> Deployment:
+def champion_deployment(borrow_deployment) -> Deployment:
     """The same, with a champion."""
     return borrow_deployment(champion=True)
+
+
+@pytest.fixture
+def place(shop_deployment) -> Deployment:
+    return shop_deployment
+
+
+@pytest.fixture
+def champion_place(champion_deployment) -> Deployment:
+    return champion_deployment
 
 
 @pytest.fixture
@@ -219,12 +231,12 @@ def converters(scores) -> list[str]:
 
 @pytest.fixture
 def monday(borrow_deployment, scores, converters) -> Deployment:
-    """A place with a publication of Monday and the outcomes of its week."""
-    place = borrow_deployment(
+    """A deployment with a publication of Monday and the outcomes of its week."""
+    deployment = borrow_deployment(
         [shop.purchase(user, MONDAY + shop.DAY) for user in converters]
     )
-    publish(place.warehouse, MONDAY, scores)
-    return place
+    publish(deployment.warehouse, MONDAY, scores)
+    return deployment
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ OUTCOMES = [
 
 
 def join(
-    place: Deployment,
+    deployment: Deployment,
     as_of: date,
     treated,
     held_out,
@@ -70,26 +70,26 @@ def join(
         for users, is_control in ((treated, False), (held_out, True))
         for user in users
     ]
-    append_rows(place.warehouse, AUDIENCE_MEMBERS, rows)
+    append_rows(deployment.warehouse, AUDIENCE_MEMBERS, rows)
 
 
-def lifts(place: Deployment):
-    return place.rows("SELECT * FROM ma_audience_lift ORDER BY audience, week")
+def lifts(deployment: Deployment):
+    return deployment.rows("SELECT * FROM ma_audience_lift ORDER BY audience, week")
 
 
 @pytest.fixture(scope="module")
 def weeks(borrow_module_deployment) -> tuple[dict, list[dict], list[dict]]:
     """Two weeks: the answer, the rows while a day is missing, and once it is there."""
-    place = borrow_module_deployment(OUTCOMES)
-    join(place, MONDAY, TREATED, HELD_OUT)
-    join(place, MONDAY, TREATED[:10], HELD_OUT[:10], audience="upsell")
+    deployment = borrow_module_deployment(OUTCOMES)
+    join(deployment, MONDAY, TREATED, HELD_OUT)
+    join(deployment, MONDAY, TREATED[:10], HELD_OUT[:10], audience="upsell")
     # A user who is a member again counts in the first week alone.
-    join(place, SECOND, ["new", "t20"], ["c0"])
-    answer = place.run("model_evaluation", SECOND + 2 * WEEK)
-    before = lifts(place)
-    shop.load(place, [BOUGHT_LATE])
-    place.run("model_evaluation", SECOND + 2 * WEEK)
-    return answer, before, lifts(place)
+    join(deployment, SECOND, ["new", "t20"], ["c0"])
+    answer = deployment.run("model_evaluation", SECOND + 2 * WEEK)
+    before = lifts(deployment)
+    shop.load(deployment, [BOUGHT_LATE])
+    deployment.run("model_evaluation", SECOND + 2 * WEEK)
+    return answer, before, lifts(deployment)
 
 
 class TestLift:
@@ -131,19 +131,19 @@ class TestLift:
 
 def test_players_whose_label_is_not_known_are_in_no_group(borrow_deployment):
     """Of players the labels are those that came with their registration."""
-    place = borrow_deployment(dataset="")
+    deployment = borrow_deployment(dataset="")
     registered = datetime.combine(MONDAY - 5 * DAY, time(), UTC)
     registrations = [
         registration(user_id=user, label=label, event_time=registered.isoformat())
         for user, label in (("t0", 1), ("t1", 0), ("t2", None), ("c0", 1))
     ]
-    place.store(rows_of(registrations, received_at=registered))
-    join(place, MONDAY, TREATED, HELD_OUT, use_case="first_day_churn")
+    deployment.store(rows_of(registrations, received_at=registered))
+    join(deployment, MONDAY, TREATED, HELD_OUT, use_case="first_day_churn")
     use_case = usecases.load("first_day_churn")
 
-    rows = place.warehouse.rows(
+    rows = deployment.warehouse.rows(
         use_case.statement("audience_outcomes"),
-        use_case.window(place.settings, [MONDAY], today=MONDAY + WEEK)
+        use_case.window(deployment.settings, [MONDAY], today=MONDAY + WEEK)
         | {"use_case": use_case.name},
     )
 

@@ -70,7 +70,7 @@ def crm() -> Iterator[Crm]:
 
 @pytest.fixture(scope="module")
 def running(borrow_module_deployment, crm, emulators, tmp_path_factory) -> Deployment:
-    """A place with an audience and a secret for it, once a person has sent Monday."""
+    """A deployment with an audience and a secret for it, after Monday was sent."""
     folder = tmp_path_factory.mktemp("own")
     site = borrow_module_deployment(PROPENSITY_USE_CASES=str(folder))
     write(site, crm)
@@ -415,7 +415,7 @@ def test_a_secret_from_an_editor_of_windows_is_the_text_in_it(running, emulators
     assert secrets.reader(running.settings)("OF_WINDOWS") == "token"
 
 
-def test_a_use_case_without_audiences_has_nothing_to_do(place):
-    answer = place.run("audiences", MONDAY)
+def test_a_use_case_without_audiences_has_nothing_to_do(shop_deployment):
+    answer = shop_deployment.run("audiences", MONDAY)
 
     assert (answer["audiences"], answer["sent"]) == ([], 0)

@@ -34,8 +34,8 @@ PROBABILITY_FIGURES = (
 
 
 @pytest.fixture
-def place(borrow_deployment) -> Deployment:
-    """A place without an export: all it has is transactions."""
+def deployment(borrow_deployment) -> Deployment:
+    """A deployment without an export: all it has is transactions."""
     return borrow_deployment(dataset="")
 
 
@@ -47,14 +47,14 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
     return score, (generator.random(N) < 2 * score).astype(int)
 
 
-def evaluate(place: Deployment, as_of: date) -> list[dict[str, Any]]:
+def evaluate(deployment: Deployment, as_of: date) -> list[dict[str, Any]]:
     """Run 03; return its rows as they stand in the table."""
-    place.run("model_evaluation", as_of, use_case=NAME)
-    return place.evaluations()
+    deployment.run("model_evaluation", as_of, use_case=NAME)
+    return deployment.evaluations()
 
 
 def trained(
-    place: Deployment,
+    deployment: Deployment,
     version: int,
     *,
     as_of: date,
@@ -70,7 +70,7 @@ def trained(
         "as_of": as_of,
         "alert_threshold": alert_threshold,
     }
-    append_rows(place.warehouse, TRAINING_METADATA, [row])
+    append_rows(deployment.warehouse, TRAINING_METADATA, [row])
 
 
 def scored(
@@ -114,7 +114,7 @@ def of_five(day: int, version: int) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def days(borrow_module_deployment, drawn) -> Deployment:
-    """A place whose days were evaluated by one run."""
+    """A deployment whose days were evaluated by one run."""
     score, label = drawn
     known = [None if n % 4 == 0 else outcome for n, outcome in enumerate(label)]
     costs = (1, 0, 0, 1, None)
@@ -147,12 +147,12 @@ def days(borrow_module_deployment, drawn) -> Deployment:
         *truths(label, day=BEFORE),
         *truths(label, day=AFTER),
     ]
-    place = borrow_module_deployment(dataset="")
+    deployment = borrow_module_deployment(dataset="")
     at = START - DAY
-    trained(place, 8, as_of=at.date(), at=at, alert_threshold=0.5)
-    store(place.warehouse, log, truth_rows)
-    evaluate(place, FIRST + (NEWEST + 1) * DAY)
-    return place
+    trained(deployment, 8, as_of=at.date(), at=at, alert_threshold=0.5)
+    store(deployment.warehouse, log, truth_rows)
+    evaluate(deployment, FIRST + (NEWEST + 1) * DAY)
+    return deployment
 
 
 @pytest.fixture(scope="module")
@@ -216,11 +216,11 @@ class TestFigures:
         assert row["saved_share"] == pytest.approx(95.1 / 130.15)
         assert row["saved_low"] is None
 
-    def test_figures_need_no_threshold(self, place):
+    def test_figures_need_no_threshold(self, deployment):
         """Of 0.9 x 100.10 and 0.2 x 30.05, and not of 0.3 x 7.00."""
-        trained(place, 8, as_of=FIRST, at=START - DAY)
-        store(place.warehouse, of_five(0, 8), truths((1, 0, 0, 1, None)))
-        row = evaluate(place, FIRST + 4 * DAY)[0]
+        trained(deployment, 8, as_of=FIRST, at=START - DAY)
+        store(deployment.warehouse, of_five(0, 8), truths((1, 0, 0, 1, None)))
+        row = evaluate(deployment, FIRST + 4 * DAY)[0]
 
         assert (row["alerted"], row["alert_threshold"]) == (2, None)
         assert (row["cost"], row["cost_without"]) == (10, 130.15)
@@ -233,21 +233,21 @@ class TestFigures:
 
 
 class TestDays:
-    def test_days_are_provisional_until_the_truth_is_due(self, place, drawn):
+    def test_days_are_provisional_until_the_truth_is_due(self, deployment, drawn):
         """For the truth's delay figures may change; then they are final, and stay so in
         a run for an earlier date.
 
         Defect: figures of the few truths known by the earlier date replaced them."""
         score, label = drawn
-        store(place.warehouse, scored(score), truths(label[:100]))
-        early = evaluate(place, FIRST + 7 * DAY)[0]
+        store(deployment.warehouse, scored(score), truths(label[:100]))
+        early = evaluate(deployment, FIRST + 7 * DAY)[0]
         rest = zip(range(100, N), label[100:], strict=True)
         late_truths = [truth(f"0-t{n}", START + 6 * DAY, int(one)) for n, one in rest]
-        store(place.warehouse, truths=late_truths)
-        late = evaluate(place, FIRST + 8 * DAY)[0]
-        store(place.warehouse, truths=truths(1 - label, after=8))
-        place.run("model_evaluation", FIRST + DAY, use_case=NAME)
-        after = evaluate(place, FIRST + 12 * DAY)[0]
+        store(deployment.warehouse, truths=late_truths)
+        late = evaluate(deployment, FIRST + 8 * DAY)[0]
+        store(deployment.warehouse, truths=truths(1 - label, after=8))
+        deployment.run("model_evaluation", FIRST + DAY, use_case=NAME)
+        after = evaluate(deployment, FIRST + 12 * DAY)[0]
 
         assert (early["status"], early["users"]) == ("provisional", 100)
         assert early["unknown_outcomes"] == 0
@@ -279,7 +279,7 @@ class TestDays:
         assert "user" not in page.lower()
         assert re.findall(r"0-t\d+", page) == []
 
-    def test_a_day_leaves_out_what_the_model_has_learned(self, place, drawn):
+    def test_a_day_leaves_out_what_the_model_has_learned(self, deployment, drawn):
         """
         A version scores a transaction that it was trained on, sent again: the score
         is no forecast, and does not count.
@@ -289,10 +289,10 @@ class TestDays:
         """
         score, label = drawn
         now = START + 10 * DAY
-        trained(place, 1, as_of=FIRST + 5 * DAY, at=now)
+        trained(deployment, 1, as_of=FIRST + 5 * DAY, at=now)
         of_1 = {"model_version": 1, "scored_at": now + DAY}
         store(
-            place.warehouse,
+            deployment.warehouse,
             scored(score)
             + scored(label, **of_1)
             + scored(score, day=2, **of_1)
@@ -303,7 +303,7 @@ class TestDays:
             + truths(label, day=3)
             + truths(label, day=6, after=1),
         )
-        rows = evaluate(place, FIRST + 12 * DAY)
+        rows = evaluate(deployment, FIRST + 12 * DAY)
 
         assert [(row["week"], row["model_version"], row["users"]) for row in rows] == [
             (FIRST, 0, N),
@@ -313,21 +313,21 @@ class TestDays:
         ]
 
 
-def test_a_caller_of_score_cannot_change_how_a_version_is_measured(place, drawn):
+def test_a_caller_of_score_cannot_change_how_a_version_is_measured(deployment, drawn):
     """The stream's score of a transaction counts, whatever was asked for before it."""
     score, label = drawn
-    store(place.warehouse, scored(score), truths(label))
-    alone = evaluate(place, FIRST + 3 * DAY)[0]
+    store(deployment.warehouse, scored(score), truths(label))
+    alone = evaluate(deployment, FIRST + 3 * DAY)[0]
     asked = {"source": "online", "scored_at": START}
-    store(place.warehouse, scored(label, **asked))
-    beside = evaluate(place, FIRST + 3 * DAY)[0]
+    store(deployment.warehouse, scored(label, **asked))
+    beside = evaluate(deployment, FIRST + 3 * DAY)[0]
 
     assert beside["roc_auc"] == alone["roc_auc"] < 1
 
 
-def test_predictions_refuse_a_use_case_of_transactions(place):
+def test_predictions_refuse_a_use_case_of_transactions(deployment):
     """01 scores users by day; transactions are scored as they happen."""
-    refused = place.post("predictions", {"use_case": NAME, "as_of": str(FIRST)})
+    refused = deployment.post("predictions", {"use_case": NAME, "as_of": str(FIRST)})
 
     assert (refused.status_code, refused.json["field"]) == (400, "use_case")
     assert "as they happen" in refused.json["message"]

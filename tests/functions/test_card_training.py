@@ -16,12 +16,14 @@ NAME = "card_fraud"
 TRAINED = date(2026, 3, 14)
 
 
-def train(place: Deployment, as_of: date = TRAINED, **body: object) -> dict[str, Any]:
-    return place.run("model_training", as_of, use_case=NAME, **body)
+def train(
+    deployment: Deployment, as_of: date = TRAINED, **body: object
+) -> dict[str, Any]:
+    return deployment.run("model_training", as_of, use_case=NAME, **body)
 
 
-def champion(place: Deployment) -> int | None:
-    serving = Registry(place.registry.artifacts, NAME).champion()
+def champion(deployment: Deployment) -> int | None:
+    serving = Registry(deployment.registry.artifacts, NAME).champion()
     return serving and serving.version
 
 
@@ -32,31 +34,31 @@ def cards() -> Cards:
 
 @pytest.fixture(scope="module")
 def unlabelled(borrow_module_deployment, cards) -> tuple[Deployment, dict[str, Any]]:
-    """A place where no truth is known yet, and what the first training answered."""
-    place = borrow_module_deployment(dataset="")
-    place.fits_all = True
-    stored(place.warehouse, cards, known=())
-    return place, train(place)
+    """A deployment where no truth is known yet, and the first answer."""
+    deployment = borrow_module_deployment(dataset="")
+    deployment.fits_all = True
+    stored(deployment.warehouse, cards, known=())
+    return deployment, train(deployment)
 
 
 @pytest.fixture(scope="module")
 def labelled(unlabelled, cards) -> tuple[Deployment, dict[str, Any]]:
     """The same once all truths are known, and what another training answered."""
-    place, _ = unlabelled
+    deployment, _ = unlabelled
     found = START + 11 * DAY
     pairs = zip(cards.ids, cards.is_fraud, strict=True)
     store(
-        place.warehouse,
+        deployment.warehouse,
         truths=[truth(of, found, int(one)) for of, one in pairs],
     )
-    return place, train(place, force=True)
+    return deployment, train(deployment, force=True)
 
 
 class TestWithoutTruths:
     def test_a_training_without_truths_trains_what_needs_none(self, unlabelled):
         """Version 0 learns what is usual; nothing is measured, and it serves."""
-        place, answer = unlabelled
-        row = place.versions()[0]
+        deployment, answer = unlabelled
+        row = deployment.versions()[0]
 
         assert answer["algorithm"] == "HalfSpaceTrees"
         assert (answer["model_version"], answer["promoted"]) == (0, True)
@@ -68,25 +70,29 @@ class TestWithoutTruths:
         assert answer["outcomes"]["unknown"] > 0
         assert answer["outcomes"]["pending"] > 0
 
-    def test_a_model_without_truths_gives_way_to_the_first_that_is_warm(self, place):
+    def test_a_model_without_truths_gives_way_to_the_first_that_is_warm(
+        self, shop_deployment
+    ):
         """A hundred rows fill no window: the version is recorded and serves, and its
         verdict says so. A champion without scores is worth less than any scores."""
-        stored(place.warehouse, scored_cards.drawn(100), known=())
-        cold = train(place)
+        stored(shop_deployment.warehouse, scored_cards.drawn(100), known=())
+        cold = train(shop_deployment)
         more = scored_cards.drawn(400, start=START + 12 * DAY, days=1, prefix="u")
-        stored(place.warehouse, more, known=())
-        warm = train(place, TRAINED + 2 * DAY)
+        stored(shop_deployment.warehouse, more, known=())
+        warm = train(shop_deployment, TRAINED + 2 * DAY)
 
-        assert [row["is_warm"] for row in place.versions()] == [False, True]
+        assert [row["is_warm"] for row in shop_deployment.versions()] == [False, True]
         assert (cold["is_warm"], cold["promoted"]) == (False, True)
         assert "not warm" in cold["verdict"]
-        assert "not warm yet" in place.page(f"models/{NAME}/0/report.html")
+        assert "not warm yet" in shop_deployment.page(f"models/{NAME}/0/report.html")
         assert warm["promoted"]
-        assert champion(place) == 1
+        assert champion(shop_deployment) == 1
 
-    def test_a_model_without_truths_needs_a_transaction(self, place):
+    def test_a_model_without_truths_needs_a_transaction(self, shop_deployment):
         """Without any there is nothing to learn: 422, and the lease is free."""
-        refused = place.post("model_training", {"use_case": NAME, "as_of": TRAINED})
+        refused = shop_deployment.post(
+            "model_training", {"use_case": NAME, "as_of": TRAINED}
+        )
 
         assert refused.status_code == 422
         assert "propensity load transactions" in refused.json["message"]
@@ -96,8 +102,8 @@ class TestWithTruths:
     def test_a_model_with_truths_is_recorded_with_what_was_known(self, labelled):
         """The row, the card, the answer and the page say how good, by how many
         alerts."""
-        place, answer = labelled
-        row = place.versions()[1]
+        deployment, answer = labelled
+        row = deployment.versions()[1]
         card = row["card"]
         savings = row["card"]["savings"]
         spared = savings["cost_without"] - savings["cost"]
@@ -112,7 +118,7 @@ class TestWithTruths:
         assert answer["cost"]["saved"] == float(row["saved"])
         assert answer["cost"]["alert_threshold"] == row["alert_threshold"]
         assert savings["baseline_saved"] is not None
-        assert "Alerts" in place.page(f"models/{NAME}/1/report.html")
+        assert "Alerts" in deployment.page(f"models/{NAME}/1/report.html")
         assert answer["outcomes"] == {
             "known": 1_500, "unknown": 0, "pending": 0, "conflicting": 0,
         }  # fmt: skip
@@ -122,21 +128,21 @@ class TestWithTruths:
 
     def test_a_model_with_truths_takes_over_what_learned_from_none(self, labelled):
         """The first version saw no truth, and has no alerts."""
-        place, answer = labelled
-        row = place.versions()[1]
+        deployment, answer = labelled
+        row = deployment.versions()[1]
 
         assert answer["promoted"]
-        assert champion(place) == 1
+        assert champion(deployment) == 1
         assert row["compared_version"] == 0
         assert row["card"]["verdict"]["roc_auc_difference"] is not None
         assert answer["verdict"].startswith("not worse: cost -")
 
 
-def test_nothing_after_the_as_of_date_is_read(place, cards):
+def test_nothing_after_the_as_of_date_is_read(shop_deployment, cards):
     """A transaction, a score or a truth of later is in no training row."""
-    stored(place.warehouse, cards)
+    stored(shop_deployment.warehouse, cards)
     halfway = START + 5 * DAY
-    answer = train(place, halfway.date())
+    answer = train(shop_deployment, halfway.date())
 
     before = sum(at < halfway for at in cards.at)
     known = sum(at + DAY < halfway for at in cards.at)

@@ -55,7 +55,7 @@ def after_writes(then: Callable[[str], None]) -> Iterator[None]:
 
 
 def crashed(
-    place: Deployment, target: str, as_of: Any, published: Callable[[], Any]
+    deployment: Deployment, target: str, as_of: Any, published: Callable[[], Any]
 ) -> list[str]:
     """
     Crash a run after its first write, the next one after its second, and so on.
@@ -77,26 +77,29 @@ def crashed(
     while published() == old:
         calls.clear()
         with after_writes(crash):
-            answer = place.post(target, {"as_of": as_of})
+            answer = deployment.post(target, {"as_of": as_of})
         assert (answer.status_code, answer.json["error"]) == (500, "internal")
         # A run that fails removes what it wrote, by further calls.
         steps.append(calls[len(steps)])
     with after_writes(lambda _: states.append(published())):
         states.insert(0, published())
-        place.run(target, as_of)
+        deployment.run(target, as_of)
 
     assert len(states) > len(steps)
     assert all(state == states[-1] for state in states)
     return steps
 
 
-def test_a_prediction_that_crashes_leaves_whole_tables(champion_place):
+def test_a_prediction_that_crashes_leaves_whole_tables(champion_deployment):
     """One transaction publishes; a repeated run changes nothing."""
-    place = champion_place.with_constants(maximum_score_shift=inf)
-    put(place.warehouse, "user.001", as_of=TRAINED)
-    publish(place.warehouse, TRAINED, {"user.001": 0.25})
+    deployment = champion_deployment.with_constants(maximum_score_shift=inf)
+    put(deployment.warehouse, "user.001", as_of=TRAINED)
+    publish(deployment.warehouse, TRAINED, {"user.001": 0.25})
 
-    assert crashed(place, "predictions", LATER, place.published) == ["write", "execute"]
+    assert crashed(deployment, "predictions", LATER, deployment.published) == [
+        "write",
+        "execute",
+    ]
 
 
 def test_an_evaluation_that_crashes_leaves_whole_tables(monday):
@@ -117,7 +120,9 @@ def test_an_evaluation_that_crashes_leaves_whole_tables(monday):
     ]
 
 
-def killed(place: Deployment, owner: Any, step: str, *, is_after: bool = False) -> None:
+def killed(
+    deployment: Deployment, owner: Any, step: str, *, is_after: bool = False
+) -> None:
     """Have a training killed at one of its steps; its lease ends by itself."""
     original = getattr(owner, step)
 
@@ -129,54 +134,59 @@ def killed(place: Deployment, owner: Any, step: str, *, is_after: bool = False) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, step, kill)
         with pytest.raises(Killed):
-            place.post("model_training", {"as_of": TRAINED})
-    place.registry.artifacts.delete(f"runs/ga4_purchase/train/{TRAINED}.json")
+            deployment.post("model_training", {"as_of": TRAINED})
+    deployment.registry.artifacts.delete(f"runs/ga4_purchase/train/{TRAINED}.json")
 
 
-def test_a_training_that_is_killed_is_not_recorded_as_promoted(place, monkeypatch):
+def test_a_training_that_is_killed_is_not_recorded_as_promoted(
+    shop_deployment, monkeypatch
+):
     """Before its record nothing is seen of it but a number that is not given again.
 
     Defect: the record said "promoted" where the pointer had not moved, and no process
     was left to correct it. Where it had, reruns of that week know it by the pointer,
     and the next run says what the one that was killed could not."""
     for step in ("claim", "publish"):
-        killed(place, Registry, step, is_after=True)
-        assert (place.versions(), place.registry.champion()) == ([], None)
-    killed(place, Registry, "promote")
-    assert place.registry.champion() is None
-    assert find_promoted(place.warehouse, "ga4_purchase") is None
-    killed(place, train, "announce")
-    recorded = place.versions()
-    known = find_promoted(place.warehouse, "ga4_purchase", champions=(3,))
+        killed(shop_deployment, Registry, step, is_after=True)
+        assert (shop_deployment.versions(), shop_deployment.registry.champion()) == (
+            [],
+            None,
+        )
+    killed(shop_deployment, Registry, "promote")
+    assert shop_deployment.registry.champion() is None
+    assert find_promoted(shop_deployment.warehouse, "ga4_purchase") is None
+    killed(shop_deployment, train, "announce")
+    recorded = shop_deployment.versions()
+    known = find_promoted(shop_deployment.warehouse, "ga4_purchase", champions=(3,))
 
     assert [row["model_version"] for row in recorded] == [2, 3]
     assert {row["promoted"] for row in recorded} == {None}
     assert all(row["verdict"].startswith("interrupted before") for row in recorded)
-    assert find_promoted(place.warehouse, "ga4_purchase") is None
-    assert place.registry.champion().version == known == 3
+    assert find_promoted(shop_deployment.warehouse, "ga4_purchase") is None
+    assert shop_deployment.registry.champion().version == known == 3
 
     announced: list[int] = []
     monkeypatch.setattr(
         train, "announce", lambda *words, **_: announced.append(words[3].version)
     )
-    answer = place.run("model_training", LATER)
+    answer = shop_deployment.run("model_training", LATER)
     assert (answer["model_version"], announced) == (4, [3, 4])
 
 
-def versions(place: Deployment) -> list[Any]:
-    return [*place.versions(), *place.registry.artifacts.names("models/")]
+def versions(deployment: Deployment) -> list[Any]:
+    return [*deployment.versions(), *deployment.registry.artifacts.names("models/")]
 
 
-def champion(place: Deployment) -> Any:
-    return place.registry.champion()
+def champion(deployment: Deployment) -> Any:
+    return deployment.registry.champion()
 
 
-def lifts(place: Deployment) -> list[Any]:
-    return place.rows("SELECT * FROM ma_audience_lift")
+def lifts(deployment: Deployment) -> list[Any]:
+    return deployment.rows("SELECT * FROM ma_audience_lift")
 
 
-def reports(place: Deployment) -> list[str]:
-    return list(place.registry.artifacts.names("reports/"))
+def reports(deployment: Deployment) -> list[str]:
+    return list(deployment.registry.artifacts.names("reports/"))
 
 
 @pytest.mark.parametrize(
@@ -206,27 +216,27 @@ def test_a_run_whose_lease_was_taken_over_writes_nothing(request, kind, steps):
     """It was too slow, and another has its place. Defect: a training looked at its
     lease before it stored its files, and recorded and promoted a version after them."""
     fixture, target, as_of = {
-        "train": ("place", "model_training", TRAINED),
-        "predict": ("champion_place", "predictions", LATER),
+        "train": ("shop_deployment", "model_training", TRAINED),
+        "predict": ("champion_deployment", "predictions", LATER),
         "evaluate": ("monday", "model_evaluation", MONDAY + WEEK),
     }[kind]
-    place: Deployment = request.getfixturevalue(fixture)
+    deployment: Deployment = request.getfixturevalue(fixture)
     lease = f"runs/ga4_purchase/{kind}/{as_of}.json"
-    join(place, MONDAY, ["u0", "u1"], ["u2", "u3"])
+    join(deployment, MONDAY, ["u0", "u1"], ["u2", "u3"])
     for owner, step, written in steps:
-        before = written(place)
+        before = written(deployment)
         original = getattr(owner, step)
 
         def slow(*words: Any, _original: Any = original, **named: Any) -> Any:
             result = _original(*words, **named)
-            place.registry.artifacts.overwrite(lease, b'{"run_id": "another"}')
+            deployment.registry.artifacts.overwrite(lease, b'{"run_id": "another"}')
             return result
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(owner, step, slow)
-            answer = place.post(target, {"as_of": as_of})
+            answer = deployment.post(target, {"as_of": as_of})
 
         assert (answer.status_code, answer.json["error"]) == (409, "conflict")
         assert "took over because this one was too slow" in answer.json["message"]
-        assert written(place) == before
-        place.registry.artifacts.delete(lease)
+        assert written(deployment) == before
+        deployment.registry.artifacts.delete(lease)

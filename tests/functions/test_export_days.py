@@ -42,23 +42,25 @@ def visits(*days: date) -> list[shop.Row]:
     return rows
 
 
-def stream(place: Deployment, day: date, *kinds: str) -> None:
+def stream(deployment: Deployment, day: date, *kinds: str) -> None:
     """Copy a day's table to those that Google streams."""
-    export = place.settings.export
+    export = deployment.settings.export
     for kind in kinds:
-        place.warehouse.execute(
+        deployment.warehouse.execute(
             f"CREATE TABLE `{export}.events_{kind}_{day:%Y%m%d}` AS "
             f"SELECT * FROM `{export}.events_{day:%Y%m%d}`"
         )
 
 
-def drop(place: Deployment, day: date) -> None:
-    place.warehouse.client.delete_table(f"{place.settings.export}.events_{day:%Y%m%d}")
+def drop(deployment: Deployment, day: date) -> None:
+    deployment.warehouse.client.delete_table(
+        f"{deployment.settings.export}.events_{day:%Y%m%d}"
+    )
 
 
-def wait(place: Deployment) -> None:
+def wait(deployment: Deployment) -> None:
     """Have the first attempt of today's predictions have been two hours ago."""
-    artifacts = place.registry.artifacts
+    artifacts = deployment.registry.artifacts
     name = f"runs/ga4_purchase/predict/{TODAY}.json"
     stored = artifacts.find(name)
     lease = json.loads(stored.data)
@@ -67,12 +69,12 @@ def wait(place: Deployment) -> None:
     artifacts.replace(name, json.dumps(lease).encode(), stored)
 
 
-def days_of(place: Deployment) -> list[set[tuple[date, date]]]:
+def days_of(deployment: Deployment) -> list[set[tuple[date, date]]]:
     """Return as-of dates that are published, and up to when each read the export."""
     return [
         {
             (row["as_of"], row["data_until"])
-            for row in place.rows(f"SELECT DISTINCT as_of, data_until FROM {name}")
+            for row in deployment.rows(f"SELECT DISTINCT as_of, data_until FROM {name}")
         }
         for name in ("ma_predictions_table", "ma_predictions_history")
     ]
@@ -83,17 +85,17 @@ def test_a_late_export_is_waited_for(borrow_deployment, log_lines):
     the log, and nothing is written. After a while, counted from the first attempt, they
     go on as of the newest date whose days are there, and say so in answer, log and
     rows. Once it has come, a run of the date has all days, and its own rows."""
-    place = borrow_deployment(
+    deployment = borrow_deployment(
         visits(*(TODAY - n * DAY for n in range(2, DAYS + 1))), champion=True
     )
-    stream(place, STREAMED, "intraday")
-    drop(place, STREAMED)
-    setup.prepare_export(place.warehouse, place.settings)
+    stream(deployment, STREAMED, "intraday")
+    drop(deployment, STREAMED)
+    setup.prepare_export(deployment.warehouse, deployment.settings)
     log_lines()  # those of a champion's training
 
-    awaited = place.post("predictions", {"as_of": TODAY})
+    awaited = deployment.post("predictions", {"as_of": TODAY})
     [line] = [line for line in log_lines() if "outcome" in line]
-    again = place.post("predictions", {"as_of": TODAY})
+    again = deployment.post("predictions", {"as_of": TODAY})
 
     assert awaited.status_code == again.status_code == 503
     assert 1 <= int(awaited.headers["Retry-After"]) <= 600
@@ -101,11 +103,11 @@ def test_a_late_export_is_waited_for(borrow_deployment, log_lines):
     assert awaited.json["detail"] == {"late_days": [str(BEFORE)]}
     assert str(BEFORE) in awaited.json["message"]
     assert (line["severity"], line["outcome"]) == ("WARNING", "export_late")
-    assert days_of(place) == [set(), set()]
+    assert days_of(deployment) == [set(), set()]
 
     log_lines()
-    wait(place)
-    cut = place.run("predictions", TODAY)
+    wait(deployment)
+    cut = deployment.run("predictions", TODAY)
     [warning, *_, line] = log_lines()
 
     assert cut["as_of"] == line["as_of"] == str(BEFORE)
@@ -115,24 +117,24 @@ def test_a_late_export_is_waited_for(borrow_deployment, log_lines):
     assert cut["users"] == USERS
     assert warning["severity"] == "WARNING"
     assert f"lacks {BEFORE}" in warning["message"]
-    assert days_of(place) == [{(BEFORE, BEFORE)}] * 2
+    assert days_of(deployment) == [{(BEFORE, BEFORE)}] * 2
 
     # An evaluation waits as well. It goes on without the week that ends with the date:
     # six days are no week.
-    awaited = place.post("model_evaluation", {"as_of": TODAY})
-    evaluation = place.run("model_evaluation", TODAY, force=True)
+    awaited = deployment.post("model_evaluation", {"as_of": TODAY})
+    evaluation = deployment.run("model_evaluation", TODAY, force=True)
 
     assert awaited.status_code == 503
     assert evaluation["weeks"] == []
     assert evaluation["data_until"] == str(BEFORE)
 
-    shop.load(place, visits(BEFORE))
-    whole = place.run("predictions", TODAY)
-    [week] = place.run("model_evaluation", TODAY)["weeks"]
+    shop.load(deployment, visits(BEFORE))
+    whole = deployment.run("predictions", TODAY)
+    [week] = deployment.run("model_evaluation", TODAY)["weeks"]
 
     assert whole["data_until"] == week["data_until"] == str(TODAY)
     assert "late_days" not in whole
-    assert days_of(place) == [{(TODAY, TODAY)}, {(TODAY, TODAY), (BEFORE, BEFORE)}]
+    assert days_of(deployment) == [{(TODAY, TODAY)}, {(TODAY, TODAY), (BEFORE, BEFORE)}]
     assert week["week"] == str(TODAY - 7 * DAY)
 
 
@@ -141,13 +143,13 @@ def test_a_day_is_read_from_one_table_alone(borrow_deployment):
     the fresh one and the streamed ones, or both of these, or the fresh streamed one."""
     days = [TODAY - n * DAY for n in range(2, 6)]
     kinds = ("fresh", "intraday", "fresh_intraday")
-    place = borrow_deployment(visits(*days))
+    deployment = borrow_deployment(visits(*days))
     for gone, day in enumerate(days):
-        stream(place, day, *kinds[max(gone - 1, 0) :])
+        stream(deployment, day, *kinds[max(gone - 1, 0) :])
         if gone:
-            drop(place, day)
-    setup.prepare_export(place.warehouse, place.settings)
-    rows = place.rows(
+            drop(deployment, day)
+    setup.prepare_export(deployment.warehouse, deployment.settings)
+    rows = deployment.rows(
         "SELECT table_suffix, COUNT(*) AS n FROM ga_events "
         "WHERE table_suffix >= @first GROUP BY table_suffix",
         first=f"{days[-1]:%Y%m%d}",
@@ -161,12 +163,12 @@ def test_a_day_is_read_from_one_table_alone(borrow_deployment):
 def test_an_export_that_is_only_streamed_is_read(borrow_deployment):
     """A property may have no daily tables at all."""
     days = [TODAY - n * DAY for n in (31, 30)]
-    place = borrow_deployment(visits(*days), champion=True)
+    deployment = borrow_deployment(visits(*days), champion=True)
     for day in days:
-        stream(place, day, "intraday")
-        drop(place, day)
-    setup.prepare_export(place.warehouse, place.settings)
-    answer = place.run("predictions", TODAY - 29 * DAY)
+        stream(deployment, day, "intraday")
+        drop(deployment, day)
+    setup.prepare_export(deployment.warehouse, deployment.settings)
+    answer = deployment.run("predictions", TODAY - 29 * DAY)
 
     assert answer["users"] == USERS
     assert answer["streamed_days"] == [str(day) for day in days]
@@ -179,14 +181,14 @@ def test_an_export_in_another_project_is_read_there(borrow_deployment, deploymen
     theirs = replace(deployment.settings, project="their-project")
     with contextlib.closing(Warehouse.open(theirs)) as warehouse:
         ga4_export.load_tables(warehouse.client, name, shop.shards(visits(*days)))
-    place = borrow_deployment(dataset=f"their-project.{name}", champion=True)
-    answer = place.run("predictions", TODAY - 29 * DAY)
-    [week] = place.run("model_evaluation", TODAY - 29 * DAY)["weeks"]
+    reading = borrow_deployment(dataset=f"their-project.{name}", champion=True)
+    answer = reading.run("predictions", TODAY - 29 * DAY)
+    [week] = reading.run("model_evaluation", TODAY - 29 * DAY)["weeks"]
 
     assert answer["users"] == USERS
     assert answer["data_until"] == str(TODAY - 29 * DAY)
     assert week["outcome"] == "no_predictions"
-    view = place.warehouse.view_text("ga_events")
+    view = reading.warehouse.view_text("ga_events")
     assert f"`their-project.{name}.events_2*`" in view
 
 
@@ -207,9 +209,11 @@ def test_an_export_in_another_project_is_read_there(borrow_deployment, deploymen
     ],
     ids=["another location", "no such dataset", "no dataset", "no consent"],
 )
-def test_an_export_that_cannot_be_read_is_refused(place: Any, settings, message):
+def test_an_export_that_cannot_be_read_is_refused(
+    shop_deployment: Any, settings, message
+):
     """By name, before a query."""
-    other = place.with_settings(**settings)
+    other = shop_deployment.with_settings(**settings)
     answer = other.post("predictions", {"as_of": TODAY, "use_case": "ga4_purchase"})
 
     assert answer.status_code in (424, 500)

@@ -30,25 +30,25 @@ FROM
 """
 
 
-def export_users(place, day: date, scores: dict[str, float]) -> None:
+def export_users(deployment, day: date, scores: dict[str, float]) -> None:
     """Write the table of a day: the users whose data changed, with GA4's scores."""
     cases = "".join(
         f" WHEN id = '{user}' THEN {score}" for user, score in scores.items()
     )
     sql = EXPORTED.format(
-        dataset=place.ga4_dataset,
+        dataset=deployment.ga4_dataset,
         day=day,
         score=f"CASE{cases} END",
         users=[*scores],
     )
-    place.warehouse.execute(sql)
+    deployment.warehouse.execute(sql)
 
 
-def create_view(place, zone: str = "Europe/Amsterdam") -> str:
+def create_view(deployment, zone: str = "Europe/Amsterdam") -> str:
     """Create the view of the page, in a time zone; return its name."""
     [sql] = blocks(PAGE, "sql")
-    dataset = place.ga4_dataset
-    place.warehouse.execute(
+    dataset = deployment.ga4_dataset
+    deployment.warehouse.execute(
         sql.replace(MADE_UP, f"`{dataset}.")
         .replace("CREATE VIEW", "CREATE OR REPLACE VIEW")
         .replace("Europe/Amsterdam", zone)
@@ -60,20 +60,20 @@ def test_a_prediction_is_read_once_its_day_has_ended_where_the_property_is(
     borrow_deployment,
 ):
     """A day in New York ends when the outcomes of the next have begun in UTC."""
-    place = borrow_deployment([event("a", date(2026, 3, 8))])
+    deployment = borrow_deployment([event("a", date(2026, 3, 8))])
     as_of = date(2026, 3, 10)
     for day, value in ((8, 0.1), (9, 0.2), (10, 0.9)):
-        export_users(place, date(2026, 3, day), {"a": value})
+        export_users(deployment, date(2026, 3, day), {"a": value})
     scores = {}
     for zone in ("Europe/Amsterdam", "UTC", "America/New_York"):
         source = Source(
-            table=create_view(place, zone),
+            table=create_view(deployment, zone),
             user_id="user_pseudo_id",
             valid_from="known_at",
             columns={"purchase_score_7d": "FLOAT64"},
         )
         asked = {"as_ofs": [as_of], "known_before": as_of}
-        [row] = place.warehouse.rows(source.text(), asked)
+        [row] = deployment.warehouse.rows(source.text(), asked)
         scores[zone] = row["user_id"], row["purchase_score_7d"]
 
     assert scores == {
@@ -88,14 +88,14 @@ def test_the_report_says_whether_the_model_or_ga4_ranked_better(
 ):
     """The prediction is the baseline, and no feature: the rows of the training have it,
     and the report compares."""
-    place = borrow_deployment(weekly(FIRST, WEEKS))
+    deployment = borrow_deployment(weekly(FIRST, WEEKS))
     users = [f"user.{number:03}" for number in range(160)]
     for days in (31, 24, 17, 10):
         # GA4 knows half of those who buy often, and no later day may be seen.
         known = {user: 0.9 if n % 8 == 0 else 0.01 for n, user in enumerate(users)}
-        export_users(place, TRAINED - (days + 1) * DAY, known)
-        export_users(place, TRAINED - days * DAY, dict.fromkeys(users, 0.5))
-    table = create_view(place)
+        export_users(deployment, TRAINED - (days + 1) * DAY, known)
+        export_users(deployment, TRAINED - days * DAY, dict.fromkeys(users, 0.5))
+    table = create_view(deployment)
     own, baseline = blocks(PAGE, "toml")[0].split("[baseline]")
     on = "ON g.as_of = u.as_of AND g.user_id = u.user_id"
     with own_use_cases.in_folder(tmp_path / "usecases") as folder:
@@ -111,19 +111,19 @@ def test_the_report_says_whether_the_model_or_ga4_ranked_better(
         column = "  g.purchase_score_7d,\n  u.active_days,\n"
         sql = features.read_text().replace("  u.active_days,\n", column, 1)
         features.write_text(f"{sql}LEFT JOIN ga4_predictions AS g {on}\n")
-        place = place.with_settings(PROPENSITY_USE_CASES=str(folder))
-        answer = place.run("model_training", TRAINED, use_case="compared")
+        deployment = deployment.with_settings(PROPENSITY_USE_CASES=str(folder))
+        answer = deployment.run("model_training", TRAINED, use_case="compared")
 
-    [version] = place.versions()
+    [version] = deployment.versions()
     compared = version["card"]["baseline"]
     rows = pq.read_table(
-        io.BytesIO(place.read(answer["objects"]["dataset/rows.parquet"]))
+        io.BytesIO(deployment.read(answer["objects"]["dataset/rows.parquet"]))
     )
     assert compared["name"] == "purchase_score_7d alone"
     assert (
         "the model ranks the test set better than purchase_score_7d alone"
         in (compared["words"])
     )
-    assert compared["words"] in place.page(answer["objects"]["report.html"])
+    assert compared["words"] in deployment.page(answer["objects"]["report.html"])
     assert "purchase_score_7d" not in version["card"]["features"]
     assert set(rows["purchase_score_7d"].to_pylist()) == {0.9, 0.01}

@@ -53,18 +53,18 @@ def week(
         *(purchase(user, MONDAY + WEEK, 1_000.0) for user in scores),
         *(event("u1", MONDAY + n * DAY) for n in range(-1, 8)),
     ]
-    place = borrow_module_deployment(rows)
+    deployment = borrow_module_deployment(rows)
     values = {user: 1.0 + n % 7 for n, user in enumerate(scores)}
-    publish(place.warehouse, MONDAY, scores, values=values)
+    publish(deployment.warehouse, MONDAY, scores, values=values)
     # A later publication is not the one that was in force for the week.
-    publish(place.warehouse, MONDAY + WEEK, dict.fromkeys(scores, 0.99), version=1)
-    publish(place.warehouse, MONDAY, {"u0": 1.0}, use_case="first_day_churn")
+    publish(deployment.warehouse, MONDAY + WEEK, dict.fromkeys(scores, 0.99), version=1)
+    publish(deployment.warehouse, MONDAY, {"u0": 1.0}, use_case="first_day_churn")
     same = {"use_case": NAME}
     alarm = {**ALARM, **same, "as_of": MONDAY, "bins": []}
-    append_rows(place.warehouse, DRIFT, [alarm])
+    append_rows(deployment.warehouse, DRIFT, [alarm])
     lift = {**LIFT, **same, "week": MONDAY, "sums": []}
-    append_rows(place.warehouse, AUDIENCE_LIFT, [lift])
-    return place, place.run("model_evaluation", MONDAY + WEEK)
+    append_rows(deployment.warehouse, AUDIENCE_LIFT, [lift])
+    return deployment, deployment.run("model_evaluation", MONDAY + WEEK)
 
 
 class TestWeek:
@@ -72,8 +72,8 @@ class TestWeek:
         self, week, scores, converters
     ):
         """Defect: the join is an outer one, with the history and not the present."""
-        place, answer = week
-        [row] = place.evaluations()
+        deployment, answer = week
+        [row] = deployment.evaluations()
         probability = np.array(list(scores.values()))
         label = np.array([user in converters for user in scores]).astype(int)
         called = probability >= 0.5
@@ -110,8 +110,8 @@ class TestWeek:
 
     def test_a_week_has_what_each_user_paid_in_it(self, week, converters):
         """Beside what was promised; nobody else's amounts count, and none twice."""
-        place, answer = week
-        [row] = place.evaluations()
+        deployment, answer = week
+        [row] = deployment.evaluations()
 
         assert row["value_observed"] == Decimal(10 * len(converters))
         assert row["value_promised"] == sum(1 + n % 7 for n in range(USERS))
@@ -131,9 +131,9 @@ class TestWeek:
         """Beside the use case's objects, and named in the answer, with alarms and
         audiences as the tables have them when it is written. Its figures are of groups
         alone: no id of anybody is on it."""
-        place, answer = week
-        [row] = place.evaluations()
-        page = place.page(PAGE)
+        deployment, answer = week
+        [row] = deployment.evaluations()
+        page = deployment.page(PAGE)
         low = row["roc_auc_low"]
         high = row["roc_auc_high"]
 
@@ -144,17 +144,17 @@ class TestWeek:
         assert f"(ROC AUC) {row['roc_auc']:.3f} {low:.3f} to {high:.3f}" in page
         assert ALARM["message"] in page
         assert "winback 150 of 900" in page
-        assert re.findall(r"\bu\d+\b", place.read(PAGE).decode()) == []
+        assert re.findall(r"\bu\d+\b", deployment.read(PAGE).decode()) == []
 
     def test_a_week_that_is_evaluated_twice_is_there_once(self, week, log_lines):
         """An alert of a deploy reads ROC AUC in the log, which names nobody."""
-        place, answer = week
-        [before] = place.evaluations()
+        deployment, answer = week
+        [before] = deployment.evaluations()
         log_lines()
-        place.run("model_evaluation", MONDAY + WEEK)
+        deployment.run("model_evaluation", MONDAY + WEEK)
         *_, line = lines = log_lines()
         [evaluated] = [one for one in lines if one["message"] == "evaluated"]
-        [after] = place.evaluations()
+        [after] = deployment.evaluations()
         for changing in ("evaluated_at", "bytes_billed", "run_id"):
             del before[changing], after[changing]
 
@@ -169,17 +169,17 @@ class TestWeek:
         self, week, log_lines, monkeypatch
     ):
         """The log says what was not written."""
-        place, _ = week
+        deployment, _ = week
 
         def broken(*_: object, **__: object) -> str:
             raise ZeroDivisionError("no such figure")
 
         monkeypatch.setattr(report, "week_page", broken)
         log_lines()
-        again = place.run("model_evaluation", MONDAY + WEEK)
+        again = deployment.run("model_evaluation", MONDAY + WEEK)
         [warning] = [one for one in log_lines() if "reports" in one["message"]]
 
-        assert len(place.evaluations()) == 1
+        assert len(deployment.evaluations()) == 1
         assert "reports" not in again
         assert warning["severity"] == "WARNING"
         assert warning["message"] == (
@@ -205,23 +205,23 @@ class TestMaturity:
         """Defect: labels closed before GA4 did. Late rows still change the figures; a
         rerun of 01, which follows the season, must not know of them."""
         some = [purchase("u1", MONDAY + 2 * DAY)]
-        place = borrow_deployment([event("u1", MONDAY - DAY), *some])
-        publish(place.warehouse, MONDAY, scores)
-        place.warehouse.execute(
+        deployment = borrow_deployment([event("u1", MONDAY - DAY), *some])
+        publish(deployment.warehouse, MONDAY, scores)
+        deployment.warehouse.execute(
             "UPDATE ma_publications_runs SET log_odds_shift = 0.25 WHERE TRUE"
         )
         mature = MONDAY + WEEK + 3 * DAY
 
-        early = place.run("model_evaluation", MONDAY + WEEK)
-        shop.load(place, [*some, purchase("u2", MONDAY + 2 * DAY)])
-        late = place.run("model_evaluation", mature)
+        early = deployment.run("model_evaluation", MONDAY + WEEK)
+        shop.load(deployment, [*some, purchase("u2", MONDAY + 2 * DAY)])
+        late = deployment.run("model_evaluation", mature)
         # A run of the earlier date makes nothing provisional again.
-        place.run("model_evaluation", MONDAY + WEEK)
-        page = place.page(PAGE)
-        [row, *_] = place.evaluations()
+        deployment.run("model_evaluation", MONDAY + WEEK)
+        page = deployment.page(PAGE)
+        [row, *_] = deployment.evaluations()
         # The week between has its final row in time, though nothing was published then.
-        last = place.run("model_evaluation", MONDAY + 2 * WEEK)
-        known = [weeks_of(place, day)[MONDAY] for day in (MONDAY + WEEK, mature)]
+        last = deployment.run("model_evaluation", MONDAY + 2 * WEEK)
+        known = [weeks_of(deployment, day)[MONDAY] for day in (MONDAY + WEEK, mature)]
 
         [before] = early["weeks"]
         first = late["weeks"][0]
@@ -265,23 +265,25 @@ class TestMaturity:
         """Defect: a final week without a publication of its own kept the figures of an
         earlier one that was replaced. It is evaluated again, once, and is of the newest
         before it alone; so is one that had no probabilities at all."""
-        place = borrow_deployment([purchase(user, MONDAY + DAY) for user in converters])
+        deployment = borrow_deployment(
+            [purchase(user, MONDAY + DAY) for user in converters]
+        )
         late = MONDAY + 2 * WEEK
-        place.run("model_evaluation", MONDAY + WEEK)
+        deployment.run("model_evaluation", MONDAY + WEEK)
         found = []
         for days, version in ((None, -1), (-WEEK, 0), (-3 * DAY, 1)):
             if days is not None:
                 publish(
-                    place.warehouse,
+                    deployment.warehouse,
                     MONDAY + days,
                     scores,
                     version=version,
                     scored_at=datetime.now(UTC),
                 )
-            place.run("model_evaluation", late)
-            rows = [row for row in place.evaluations() if row["week"] == MONDAY]
+            deployment.run("model_evaluation", late)
+            rows = [row for row in deployment.evaluations() if row["week"] == MONDAY]
             found += [(row["status"], row["model_version"]) for row in rows]
-        once_more = place.run("model_evaluation", late)
+        once_more = deployment.run("model_evaluation", late)
 
         assert found == [("final", -1), ("final", 0), ("final", 1)]
         assert str(MONDAY) not in [row["week"] for row in once_more["weeks"]]
@@ -296,15 +298,15 @@ class TestMaturity:
         others = [event("u0", wednesday + n * WEEK) for n in (-2, -1, *range(1, 10))]
         half = len(converters) // 2
         bought = [purchase(user, MONDAY + DAY) for user in converters[:half]]
-        place = borrow_deployment([*others, *bought])
-        publish(place.warehouse, MONDAY, scores)
+        deployment = borrow_deployment([*others, *bought])
+        publish(deployment.warehouse, MONDAY, scores)
         # Longer ago than features read.
         late = MONDAY + 10 * WEEK
-        lacking = place.run("model_evaluation", late)
-        page = place.page(PAGE)
+        lacking = deployment.run("model_evaluation", late)
+        page = deployment.page(PAGE)
         came = [purchase(user, wednesday) for user in converters[half:]]
-        shop.load(place, came)
-        whole = place.run("model_evaluation", late)
+        shop.load(deployment, came)
+        whole = deployment.run("model_evaluation", late)
 
         assert lacking["missing_days"] == [str(wednesday)]
         first = lacking["weeks"][0]
@@ -322,12 +324,12 @@ class TestWeeksWithout:
     ):
         """Where nobody bought there is no ROC curve, and no crash. Once there are
         predictions, the row that says there were none is replaced."""
-        place = borrow_deployment([event("u1", MONDAY - DAY)])
-        answer = place.run("model_evaluation", MONDAY + WEEK)
-        [before] = place.evaluations()
-        publish(place.warehouse, MONDAY, scores)
-        place.run("model_evaluation", MONDAY + WEEK)
-        [row] = place.evaluations()
+        deployment = borrow_deployment([event("u1", MONDAY - DAY)])
+        answer = deployment.run("model_evaluation", MONDAY + WEEK)
+        [before] = deployment.evaluations()
+        publish(deployment.warehouse, MONDAY, scores)
+        deployment.run("model_evaluation", MONDAY + WEEK)
+        [row] = deployment.evaluations()
 
         assert answer["weeks"][0]["outcome"] == "no_predictions"
         assert (before["outcome"], before["model_version"]) == ("no_predictions", -1)

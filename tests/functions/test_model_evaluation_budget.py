@@ -50,16 +50,16 @@ def weeks(borrow_module_deployment, scores) -> tuple[Deployment, list[dict[str, 
     late, and the others are caught up with. Their rows, and the newest one's once
     it is final."""
     rows = [*bought(scores, *WEEKS), event("u0", WEEKS[-1] + WEEK + DAY)]
-    place = borrow_module_deployment(rows, PROPENSITY_BUDGET="20")
+    deployment = borrow_module_deployment(rows, PROPENSITY_BUDGET="20")
     for week in WEEKS:
-        publish(place.warehouse, week, scores)
+        publish(deployment.warehouse, week, scores)
     second = WEEKS[1]
-    place.run("model_evaluation", second + WEEK)
+    deployment.run("model_evaluation", second + WEEK)
     late = [purchase(user, second + DAY) for user in [*scores][:90]]
-    shop.load(place, [*bought(scores, second), *late])
+    shop.load(deployment, [*bought(scores, second), *late])
     for weeks in (1, 2):
-        place.run("model_evaluation", WEEKS[-1] + weeks * WEEK)
-    return place, place.evaluations()[: len(WEEKS)]
+        deployment.run("model_evaluation", WEEKS[-1] + weeks * WEEK)
+    return deployment, deployment.evaluations()[: len(WEEKS)]
 
 
 def test_the_budget_has_the_users_who_are_most_likely_to_buy(weeks, scores):
@@ -79,8 +79,8 @@ def test_the_budget_has_the_users_who_are_most_likely_to_buy(weeks, scores):
 
 def test_a_page_shows_its_week_beside_the_weeks_before(weeks):
     """A week's page has no later one."""
-    place, _ = weeks
-    page = place.read(f"reports/{NAME}/{WEEKS[1]}.html").decode()
+    deployment, _ = weeks
+    page = deployment.read(f"reports/{NAME}/{WEEKS[1]}.html").decode()
     shown = re.findall(r'<th scope="row"[^>]*>(2026-\S+?)</th>', page)
 
     assert shown == [str(WEEKS[1]), str(MONDAY)]

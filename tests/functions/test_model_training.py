@@ -36,9 +36,9 @@ FILES = {
 }  # fmt: skip
 
 
-def upload(place: Deployment, preprocessor: object) -> str:
+def upload(deployment: Deployment, preprocessor: object) -> str:
     """Upload a preprocessor as a person does; return its object."""
-    name, checksum = place.registry.upload_preprocessor(preprocessor)
+    name, checksum = deployment.registry.upload_preprocessor(preprocessor)
     now = datetime.now(UTC)
     row = {
         "use_case": "ga4_purchase",
@@ -49,21 +49,21 @@ def upload(place: Deployment, preprocessor: object) -> str:
         "features": json.dumps(dict(USE_CASE.features)),
         "is_default": False,
     }
-    place.warehouse.write(PREPROCESSORS, [row])
+    deployment.warehouse.write(PREPROCESSORS, [row])
     return name
 
 
 @pytest.fixture(scope="module")
 def trained(borrow_module_deployment, deployments) -> tuple[Deployment, dict]:
-    """A place whose first model was trained, and the answer of the training."""
+    """A deployment whose first model was trained, and the answer of the training."""
     return borrow_module_deployment(champion=True), deployments.first_model.answer
 
 
 class TestVersion:
     def test_a_version_is_recorded_in_full(self, trained):
         """The row says when, of what, how and how well; what is known is not null."""
-        place, answer = trained
-        [row] = place.versions()
+        deployment, answer = trained
+        [row] = deployment.versions()
         card = row["card"]
         days_ago = {
             part: [(TRAINED - date.fromisoformat(day)).days for day in days]
@@ -92,8 +92,8 @@ class TestVersion:
 
     def test_a_version_is_answered_as_it_is_recorded(self, trained):
         """Version, verdict and metrics on the rows held out."""
-        place, answer = trained
-        [row] = place.versions()
+        deployment, answer = trained
+        [row] = deployment.versions()
 
         assert (answer["model_version"], answer["repeated"]) == (0, False)
         assert answer["promoted"] is row["promoted"] is True
@@ -107,14 +107,16 @@ class TestVersion:
 
     def test_a_version_is_stored_with_its_checksums(self, trained):
         """Every file is in the bucket; those that are loaded are as recorded."""
-        place, answer = trained
-        [row] = place.versions()
-        champion = place.registry.champion()
+        deployment, answer = trained
+        [row] = deployment.versions()
+        champion = deployment.registry.champion()
         files = row["card"]["files"]
-        contents = {part: place.read(file["object"]) for part, file in files.items()}
+        contents = {
+            part: deployment.read(file["object"]) for part, file in files.items()
+        }
 
         assert set(answer["objects"]) == FILES
-        assert all(place.read(name) for name in answer["objects"].values())
+        assert all(deployment.read(name) for name in answer["objects"].values())
         for part, data in contents.items():
             assert sha256(data) == files[part]["sha256"]
         for part in ("model", "preprocessor"):
@@ -128,12 +130,12 @@ class TestVersion:
     def test_a_version_keeps_the_rows_that_it_was_made_of(self, trained):
         """As a query would give them again, with a number in the place of a user, and
         amounts of buyers beside them."""
-        place, answer = trained
-        data = place.read(answer["objects"]["dataset/rows.parquet"])
+        deployment, answer = trained
+        data = deployment.read(answer["objects"]["dataset/rows.parquet"])
         stored = pq.read_table(io.BytesIO(data))
         days = [day for part in answer["split"].values() for day in part]
-        window = USE_CASE.window(place.settings, [*map(date.fromisoformat, days)])
-        again = place.warehouse.table(
+        window = USE_CASE.window(deployment.settings, [*map(date.fromisoformat, days)])
+        again = deployment.warehouse.table(
             USE_CASE.statement("training_rows"), {**window, "maximum_rows": 500_000}
         )
         features = [*{*stored.column_names} - {"user_id", AMOUNT}]
@@ -152,7 +154,7 @@ class TestVersion:
         assert pa.types.is_integer(stored.schema.field("user_id").type)
 
         # The test set's expected amounts are compared with what users paid.
-        [version] = place.versions()
+        [version] = deployment.versions()
         held = [
             (row["label"], row[AMOUNT])
             for row in stored.to_pylist()
@@ -168,7 +170,7 @@ def test_amounts_are_of_the_horizon(borrow_deployment):
     """A purchase before the as-of date, or after the horizon, does not matter. Of
     several currencies it is US dollars; what a purchase lacks counts as nothing."""
     as_of = TRAINED
-    place = borrow_deployment(
+    deployment = borrow_deployment(
         [
             paid("u", as_of - DAY, 1_000.0, "USD"),
             paid("u", as_of, 3.0, "USD"),
@@ -179,8 +181,8 @@ def test_amounts_are_of_the_horizon(borrow_deployment):
             purchase("w", as_of, None),
         ]
     )
-    window = USE_CASE.window(place.settings, [as_of])
-    rows = place.rows(USE_CASE.statement("converter_amounts"), **window)
+    window = USE_CASE.window(deployment.settings, [as_of])
+    rows = deployment.rows(USE_CASE.statement("converter_amounts"), **window)
 
     amounts = {row["user_id"]: row["amount"] for row in rows}
     assert amounts == {"u": Decimal(7), "v": Decimal("22.5"), "w": None}
@@ -191,26 +193,26 @@ class TestAgain:
         self, trained, log_lines
     ):
         """The scheduler's retry of a finished run does not train twice."""
-        place, answer = trained
-        repeated = place.run("model_training", TRAINED)
+        deployment, answer = trained
+        repeated = deployment.run("model_training", TRAINED)
         [line] = log_lines()
 
         assert repeated == {**answer, "repeated": True}
-        assert len(place.versions()) == 1
+        assert len(deployment.versions()) == 1
         assert (line["outcome"], line["model_version"]) == ("ok", 0)
 
-    def test_a_training_by_force_is_a_version_of_its_own(self, champion_place):
+    def test_a_training_by_force_is_a_version_of_its_own(self, champion_deployment):
         """It knows no newer rows than the champion, which has learned from all that
         are held out: there is nothing to compare by, and the champion stays. A number
         is not given again, though the newest version's objects were deleted."""
-        champion = champion_place.registry.champion()
-        champion_place.warehouse.execute(
+        champion = champion_deployment.registry.champion()
+        champion_deployment.warehouse.execute(
             "INSERT INTO ma_model_training_metadata_runs "
             "SELECT * REPLACE (1 AS model_version) FROM ma_model_training_metadata"
         )
-        champion_place.run("model_training", TRAINED, force=True)
-        before, _, row = champion_place.versions()
-        again = champion_place.run("model_training", TRAINED)
+        champion_deployment.run("model_training", TRAINED, force=True)
+        before, _, row = champion_deployment.versions()
+        again = champion_deployment.run("model_training", TRAINED)
 
         assert before["card"]["trained_until"] == row["card"]["split"]["holdout"][0]
         assert (row["model_version"], row["promoted"]) == (2, False)
@@ -218,22 +220,22 @@ class TestAgain:
         assert (
             "version 0 has learned from all 160 rows of the test set" in row["verdict"]
         )
-        assert champion_place.registry.champion() == champion
+        assert champion_deployment.registry.champion() == champion
         assert (again["model_version"], again["repeated"]) == (2, True)
 
     def test_a_training_of_a_later_day_goes_live_unless_it_is_worse(
-        self, champion_place, log_lines
+        self, champion_deployment, log_lines
     ):
         """One by a useless preprocessor is kept and stays out; a pinned champion stays
         beside a good one, and the verdict says both. With a champion whose file is lost
         nothing can be compared, and whatever scores is better."""
         useless = ColumnTransformer([("all", "passthrough", ["refunds"])])
-        upload(champion_place, useless)
-        champion_place.run("model_training", TRAINED + 2 * WEEK)
-        upload(champion_place, default_preprocessor(USE_CASE))
-        promote(champion_place.registry, 0, pinned=True)
-        champion_place.run("model_training", TRAINED + 3 * WEEK)
-        _, worse, pinned = champion_place.versions()
+        upload(champion_deployment, useless)
+        champion_deployment.run("model_training", TRAINED + 2 * WEEK)
+        upload(champion_deployment, default_preprocessor(USE_CASE))
+        promote(champion_deployment.registry, 0, pinned=True)
+        champion_deployment.run("model_training", TRAINED + 3 * WEEK)
+        _, worse, pinned = champion_deployment.versions()
 
         assert (worse["promoted"], worse["compared_version"]) == (False, 0)
         assert worse["verdict"].startswith("worse")
@@ -241,13 +243,15 @@ class TestAgain:
         assert worse["roc_auc"] == 0.5
         assert not pinned["promoted"]
         assert pinned["verdict"].startswith("version 0 is pinned and stays; not worse")
-        champion = champion_place.registry.champion()
+        champion = champion_deployment.registry.champion()
         assert champion.version == 0
 
-        champion_place.registry.unpin(champion)
-        champion_place.registry.artifacts.delete("models/ga4_purchase/0/model.joblib")
+        champion_deployment.registry.unpin(champion)
+        champion_deployment.registry.artifacts.delete(
+            "models/ga4_purchase/0/model.joblib"
+        )
         log_lines()
-        answer = champion_place.run("model_training", TRAINED + 4 * WEEK)
+        answer = champion_deployment.run("model_training", TRAINED + 4 * WEEK)
 
         assert (answer["model_version"], answer["promoted"]) == (3, True)
         assert "cannot score" in answer["verdict"]
@@ -255,13 +259,15 @@ class TestAgain:
         assert "cannot be compared" in logged
 
 
-def test_two_trainings_at_once_give_one_champion(place, monkeypatch):
+def test_two_trainings_at_once_give_one_champion(shop_deployment, monkeypatch):
     """Each claims a version; the slower is compared with the quicker, and its row and
     answer say how that ended. Each promotion is a message to whoever listens."""
-    place = place.with_settings(PROPENSITY_TOPIC_PREFIX=place.name)
-    topic = place.topic("model-updates")
-    place.create_topic(topic)
-    subscription = place.subscribe(topic)
+    shop_deployment = shop_deployment.with_settings(
+        PROPENSITY_TOPIC_PREFIX=shop_deployment.name
+    )
+    topic = shop_deployment.topic("model-updates")
+    shop_deployment.create_topic(topic)
+    subscription = shop_deployment.subscribe(topic)
     barrier = threading.Barrier(2)
     client = application("model_training")
     find = Registry.champion
@@ -278,15 +284,15 @@ def test_two_trainings_at_once_give_one_champion(place, monkeypatch):
             return caller.post("/", json={"as_of": str(as_of)})
 
     monkeypatch.setattr(Registry, "champion", together)
-    with entered(place.environment), ThreadPoolExecutor(2) as pool:
+    with entered(shop_deployment.environment), ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(train, [TRAINED, TRAINED + WEEK]))
     monkeypatch.undo()
-    rows = place.versions()
-    champion = place.registry.champion()
-    messages = place.pull(subscription, champion.epoch + 1)
+    rows = shop_deployment.versions()
+    champion = shop_deployment.registry.champion()
+    messages = shop_deployment.pull(subscription, champion.epoch + 1)
     updates = [json.loads(message.data) for message in messages]
-    place.publisher.transport.close()
-    place.subscriber.transport.close()
+    shop_deployment.publisher.transport.close()
+    shop_deployment.subscriber.transport.close()
 
     assert [answer.status_code for answer in answers] == [200, 200]
     assert [row["model_version"] for row in rows] == [0, 1]
@@ -313,21 +319,23 @@ def test_two_trainings_at_once_give_one_champion(place, monkeypatch):
 
 @pytest.fixture(scope="module")
 def serving(borrow_module_deployment) -> Deployment:
-    """A place with a champion that no failure may touch."""
+    """A deployment with a champion that no failure may touch."""
     return borrow_module_deployment(champion=True)
 
 
 class TestFailures:
     """Each is a clear error, leaves the champion, and lets the next try begin."""
 
-    def failed(self, place: Deployment, status: int, error: str, as_of=LATER) -> str:
-        before = place.registry.champion(), place.versions()
-        answer = place.post("model_training", {"as_of": as_of})
-        lease = json.loads(place.read(f"runs/ga4_purchase/train/{as_of}.json"))
+    def failed(
+        self, deployment: Deployment, status: int, error: str, as_of=LATER
+    ) -> str:
+        before = deployment.registry.champion(), deployment.versions()
+        answer = deployment.post("model_training", {"as_of": as_of})
+        lease = json.loads(deployment.read(f"runs/ga4_purchase/train/{as_of}.json"))
 
         assert (answer.status_code, answer.json["error"]) == (status, error)
         assert answer.json["retryable"] is False
-        assert (place.registry.champion(), place.versions()) == before
+        assert (deployment.registry.champion(), deployment.versions()) == before
         assert lease["state"] == "failed"
         return answer.json["message"]
 
@@ -376,8 +384,8 @@ class TestFailures:
             return change(rows)
 
         monkeypatch.setattr(Warehouse, "table", changed)
-        place = serving.with_settings(PROPENSITY_MAXIMUM_TRAINING_ROWS="1234")
-        message = self.failed(place, 409, "schema")
+        deployment = serving.with_settings(PROPENSITY_MAXIMUM_TRAINING_ROWS="1234")
+        message = self.failed(deployment, 409, "schema")
 
         assert expected in message
         assert most == [1_234]

@@ -82,7 +82,7 @@ def worded(printed: str) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def check(python: str | Path, place: Deployment, folder: Path) -> None:
+def check(python: str | Path, deployment: Deployment, folder: Path) -> None:
     """Run all cells with a Python, outside of the project's folder, and compare what
     they print with the page."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -90,7 +90,7 @@ def check(python: str | Path, place: Deployment, folder: Path) -> None:
         [python, "-I", "-c", RUNNER],
         input=json.dumps([cell for cell, _ in cells()]),
         cwd=folder,
-        env={**kept, **place.environment},
+        env={**kept, **deployment.environment},
         capture_output=True,
         text=True,
         check=False,
@@ -105,18 +105,18 @@ def check(python: str | Path, place: Deployment, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def deployed(borrow_module_deployment, tmp_path_factory) -> Deployment:
     """A week published with a shift of the season, and players scored on the stream."""
-    place = borrow_module_deployment(champion=True)
-    both_weeks(place, 0.7)
-    assert place.run("predictions", LATER)["log_odds_shift"] > 0
-    site = place.with_settings(
+    deployment = borrow_module_deployment(champion=True)
+    both_weeks(deployment, 0.7)
+    assert deployment.run("predictions", LATER)["log_odds_shift"] > 0
+    site = deployment.with_settings(
         PROPENSITY_GA4_DATASET="",
         PROPENSITY_USE_CASE=STREAMED,
-        PROPENSITY_TOPIC_PREFIX=place.name,
+        PROPENSITY_TOPIC_PREFIX=deployment.name,
         PROPENSITY_DEADLINE_S="30",
     )
     for topic in ("enriched", "scores"):
         site.create_topic(site.topic(topic))
-    place.load_model()
+    deployment.load_model()
     home = tmp_path_factory.mktemp("score_stream")
     with Instance("score_stream", site.environment, home) as started:
         for user in ("ana", "ben", "eva"):
@@ -134,7 +134,7 @@ def deployed(borrow_module_deployment, tmp_path_factory) -> Deployment:
             site.store(rows_of(events, received_at=datetime.now(UTC)))
             assert started.post(events[-1]).status_code == 200
     site.publisher.transport.close()
-    return place
+    return deployment
 
 
 class TestPage:

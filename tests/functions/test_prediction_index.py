@@ -159,18 +159,24 @@ class TestPublication:
 
 
 class TestPredictions:
-    def test_predictions_say_that_the_index_was_not_published(self, champion_place):
+    def test_predictions_say_that_the_index_was_not_published(
+        self, champion_deployment
+    ):
         """Predictions are, and the list of suppressed users before it; the index of
         before stays, and a retry heals."""
-        first = champion_place.run("predictions", TRAINED)
-        artifacts = champion_place.registry.artifacts
+        first = champion_deployment.run("predictions", TRAINED)
+        artifacts = champion_deployment.registry.artifacts
         before = pointer(artifacts)
         row = {"user_id": "twice", "probability": 0.5, "percentile": 1}
         row |= {"prediction_date": str(TRAINED), "model_version": 0}
-        publish(champion_place, [row, row])
+        publish(champion_deployment, [row, row])
         artifacts.delete(SUPPRESSED)
-        answer = champion_place.post("predictions", {"as_of": LATER, "force": True})
-        rows = champion_place.rows("SELECT MAX(as_of) AS day FROM ma_predictions_table")
+        answer = champion_deployment.post(
+            "predictions", {"as_of": LATER, "force": True}
+        )
+        rows = champion_deployment.rows(
+            "SELECT MAX(as_of) AS day FROM ma_predictions_table"
+        )
 
         assert first["index_users"] == before.users == 160
         assert artifacts.find(SUPPRESSED) is not None
@@ -180,9 +186,9 @@ class TestPredictions:
         assert before == pointer(artifacts)
         assert files(artifacts) == [before.name]
 
-        champion_place.warehouse.execute(
+        champion_deployment.warehouse.execute(
             "DELETE FROM ma_predictions_table "
             "WHERE user_id = 'twice' AND as_of > '2000-01-01'"
         )
-        champion_place.run("predictions", LATER, force=True)
+        champion_deployment.run("predictions", LATER, force=True)
         assert pointer(artifacts) != before

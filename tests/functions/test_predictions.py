@@ -34,15 +34,17 @@ POINTER = "models/ga4_purchase/champion.json"
 
 @pytest.fixture(scope="module")
 def publication(borrow_module_deployment) -> tuple[Deployment, dict[str, Any]]:
-    """A place with predictions of before and a published week; the run's answer."""
-    place = borrow_module_deployment(champion=True)
-    put(place.warehouse, "gone.1", as_of=TRAINED - WEEK)
-    put(place.warehouse, "user.001", as_of=TRAINED - WEEK)
-    put(place.warehouse, "user.002", as_of=TRAINED)
-    put(place.warehouse, "user.001", as_of=TRAINED, use_case="first_day_churn")
-    publish(place.warehouse, TRAINED, {"user.001": 0.25}, use_case="first_day_churn")
-    publish(place.warehouse, TRAINED, {"of an earlier try": 0.25})
-    return place, place.run("predictions", TRAINED)
+    """A deployment with a published week, and the run's answer."""
+    deployment = borrow_module_deployment(champion=True)
+    put(deployment.warehouse, "gone.1", as_of=TRAINED - WEEK)
+    put(deployment.warehouse, "user.001", as_of=TRAINED - WEEK)
+    put(deployment.warehouse, "user.002", as_of=TRAINED)
+    put(deployment.warehouse, "user.001", as_of=TRAINED, use_case="first_day_churn")
+    publish(
+        deployment.warehouse, TRAINED, {"user.001": 0.25}, use_case="first_day_churn"
+    )
+    publish(deployment.warehouse, TRAINED, {"of an earlier try": 0.25})
+    return deployment, deployment.run("predictions", TRAINED)
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +64,22 @@ class TestPublishing:
     ):
         """Probabilities are the pipeline's, and expected values these by the amounts of
         the version's own model, to the decimal; the answer says how many."""
-        place, answer = publication
-        table = place.warehouse.table(
-            USE_CASE.statement("features"), USE_CASE.window(place.settings, [TRAINED])
+        deployment, answer = publication
+        table = deployment.warehouse.table(
+            USE_CASE.statement("features"),
+            USE_CASE.window(deployment.settings, [TRAINED]),
         ).combine_chunks()
-        [version] = place.versions()
-        record = find_recorded(place.warehouse, USE_CASE.name, 0)
-        preprocessor, model = place.registry.load(record)
+        [version] = deployment.versions()
+        record = find_recorded(deployment.warehouse, USE_CASE.name, 0)
+        preprocessor, model = deployment.registry.load(record)
         value = version["card"]["files"]["value"]
-        amounts = place.registry.verified(value["object"], value["sha256"])
+        amounts = deployment.registry.verified(value["object"], value["sha256"])
         frame = to_frame(table.to_batches()[0], dict(USE_CASE.features))
         scores = model.predict_proba(preprocessor.transform(frame))[:, 1]
         users = table["user_id"].to_pylist()
         expected = dict(zip(users, scores, strict=True))
         values = dict(zip(users, scores * amounts.amounts_of(table), strict=True))
-        rows = place.rows(
+        rows = deployment.rows(
             "SELECT * FROM ma_predictions_history WHERE use_case = 'ga4_purchase'"
         )
 
@@ -126,12 +129,12 @@ class TestPublishing:
     def test_a_publication_records_what_it_answers(self, publication):
         """Users, version and mean; the exact sum of the users' values, and of the rows
         of this very run."""
-        place, answer = publication
-        _, row = place.rows("SELECT * FROM ma_publications ORDER BY use_case")
-        [users] = place.rows(
+        deployment, answer = publication
+        _, row = deployment.rows("SELECT * FROM ma_publications ORDER BY use_case")
+        [users] = deployment.rows(
             "SELECT SUM(expected_value) AS v FROM ma_predictions_table"
         )
-        history = place.rows(
+        history = deployment.rows(
             "SELECT DISTINCT scored_at FROM ma_predictions_history "
             "WHERE use_case = 'ga4_purchase'"
         )
@@ -188,13 +191,13 @@ class TestPublishing:
     def test_a_publication_that_is_repeated_changes_nothing(self, publication, before):
         """The lease does not stop a second run, and what is published is the same; the
         date has one row about it, and that of another use case stays."""
-        place, answer = publication
+        deployment, answer = publication
         rows = "SELECT * FROM ma_publications ORDER BY use_case"
-        other, first = place.rows(rows)
-        again = place.run("predictions", TRAINED)
-        same, second = place.rows(rows)
+        other, first = deployment.rows(rows)
+        again = deployment.run("predictions", TRAINED)
+        same, second = deployment.rows(rows)
 
-        assert (again["repeated"], place.published()) == (False, before)
+        assert (again["repeated"], deployment.published()) == (False, before)
         assert again["expected_value"] == answer["expected_value"]
         assert same == other
         assert second["run_id"] != first["run_id"]
@@ -202,29 +205,29 @@ class TestPublishing:
             assert second[name] == first[name]
 
     def test_a_publication_of_an_older_date_takes_nobody_s_newer_row(
-        self, champion_place, log_lines
+        self, champion_deployment, log_lines
     ):
         """It renews its history, and not the present, with the version that was
         promoted by then. Where there was none the champion scores, and the log says
         so."""
         current = "SELECT * FROM ma_predictions_table ORDER BY user_id"
-        place = champion_place
+        deployment = champion_deployment
         older = TRAINED - WEEK
-        place.run("predictions", TRAINED)
-        newest = place.rows(current)
+        deployment.run("predictions", TRAINED)
+        newest = deployment.rows(current)
         log_lines()
-        without = place.run("predictions", older)
+        without = deployment.run("predictions", older)
         warning, *_, line = log_lines()
         # The same files, of a training two weeks before.
-        place.warehouse.execute(
+        deployment.warehouse.execute(
             "INSERT INTO ma_model_training_metadata_runs SELECT * REPLACE "
             "(1 AS model_version, DATE_SUB(as_of, INTERVAL 14 DAY) AS as_of) "
             "FROM ma_model_training_metadata"
         )
-        then = place.run("predictions", older)
+        then = deployment.run("predictions", older)
 
-        assert place.rows(current) == newest
-        assert str(older) in str(place.published())
+        assert deployment.rows(current) == newest
+        assert str(older) in str(deployment.published())
         assert (without["model_version"], then["model_version"]) == (0, 1)
         assert warning["message"].startswith("no version was live by then")
         assert (line["function"], line["outcome"]) == ("predictions", "ok")
@@ -235,25 +238,25 @@ class TestPublishing:
 
 
 @contextlib.contextmanager
-def altered(place: Deployment, name: str, data: bytes | None) -> Iterator[None]:
+def altered(deployment: Deployment, name: str, data: bytes | None) -> Iterator[None]:
     """Have an object hold something else, or be gone, for a while."""
-    original = place.read(name)
+    original = deployment.read(name)
     if data is None:
-        place.registry.artifacts.delete(name)
+        deployment.registry.artifacts.delete(name)
     else:
-        overwrite(place.registry, name, data)
+        overwrite(deployment.registry, name, data)
     yield
-    overwrite(place.registry, name, original)
+    overwrite(deployment.registry, name, original)
 
 
 @contextlib.contextmanager
-def recorded(place: Deployment, changes: str, **parameters: Any) -> Iterator[None]:
+def recorded(deployment: Deployment, changes: str, **parameters: Any) -> Iterator[None]:
     """Have the version's record say something else for a while."""
-    [row] = place.versions()
+    [row] = deployment.versions()
     update = "UPDATE ma_model_training_metadata_runs SET {} WHERE TRUE"
-    place.warehouse.execute(update.format(changes), parameters)
+    deployment.warehouse.execute(update.format(changes), parameters)
     yield
-    place.warehouse.execute(
+    deployment.warehouse.execute(
         update.format("card = @card, promoted = TRUE, verdict = @verdict"),
         {"card": json.dumps(row["card"]), "verdict": row["verdict"]},
     )
@@ -267,8 +270,10 @@ class TestRefusals:
         yield
         assert published.published() == before
 
-    def refused(self, place: Deployment, *, status: int, error: str, **body) -> dict:
-        answer = place.post("predictions", {"as_of": LATER, **body})
+    def refused(
+        self, deployment: Deployment, *, status: int, error: str, **body
+    ) -> dict:
+        answer = deployment.post("predictions", {"as_of": LATER, **body})
 
         assert (answer.status_code, answer.json["error"]) == (status, error)
         assert answer.json["retryable"] is False
@@ -332,44 +337,44 @@ class TestRefusals:
         assert log_lines()[-1]["is_trained"] is True
 
 
-def test_without_a_champion_the_training_is_named(place, log_lines):
+def test_without_a_champion_the_training_is_named(shop_deployment, log_lines):
     """409 says what to run first."""
-    answer = place.post("predictions", {"as_of": LATER})
+    answer = shop_deployment.post("predictions", {"as_of": LATER})
 
     assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
     assert "00-ModelTraining" in answer.json["message"]
     assert log_lines()[-1]["is_trained"] is False
 
 
-def all_came_by_mail(place: Deployment) -> None:
+def all_came_by_mail(deployment: Deployment) -> None:
     """Let the training have seen one medium alone."""
-    [version] = place.versions()
+    [version] = deployment.versions()
     card = version["card"]
     [medium] = [one for one in card["drift"]["signals"] if one["name"] == "medium"]
     medium |= {"values": ["email"], "shares": [1.0, 0.0, 0.0]}
-    place.warehouse.execute(
+    deployment.warehouse.execute(
         "UPDATE ma_model_training_metadata_runs SET card = @card WHERE TRUE",
         {"card": json.dumps(card)},
     )
 
 
-def test_scores_that_jumped_are_published_by_force_alone(champion_place):
+def test_scores_that_jumped_are_published_by_force_alone(champion_deployment):
     """Beyond the bound nothing is published, until somebody has looked at them: the
     answer says by how much they moved, and what has changed. What was published before
     the lookback is compared with nothing."""
-    publish(champion_place.warehouse, TRAINED - 61 * DAY, {"u": 1e-4})
-    unlike = champion_place.run("predictions", TRAINED)
-    publish(champion_place.warehouse, TRAINED - WEEK, {"u": 1e-4})
-    all_came_by_mail(champion_place)
-    before = champion_place.published()
-    refused = champion_place.post("predictions", {"as_of": TRAINED})
-    after = champion_place.published()
-    forced = champion_place.run("predictions", TRAINED, force=True)
+    publish(champion_deployment.warehouse, TRAINED - 61 * DAY, {"u": 1e-4})
+    unlike = champion_deployment.run("predictions", TRAINED)
+    publish(champion_deployment.warehouse, TRAINED - WEEK, {"u": 1e-4})
+    all_came_by_mail(champion_deployment)
+    before = champion_deployment.published()
+    refused = champion_deployment.post("predictions", {"as_of": TRAINED})
+    after = champion_deployment.published()
+    forced = champion_deployment.run("predictions", TRAINED, force=True)
 
     assert unlike["score_shift"] is None
     assert (refused.status_code, refused.json["error"]) == (409, "score_shift")
     # Nobody would ever read what was refused: ten million rows for a large shop.
-    [left] = champion_place.rows(
+    [left] = champion_deployment.rows(
         "SELECT COUNT(DISTINCT run_id) AS runs FROM ma_predictions_runs AS r "
         "WHERE run_id NOT IN (SELECT run_id FROM ma_publications_runs)"
     )
@@ -381,14 +386,14 @@ def test_scores_that_jumped_are_published_by_force_alone(champion_place):
     assert forced["users"] == 160
 
 
-def test_drift_is_in_answer_log_table_alike(champion_place, log_lines):
+def test_drift_is_in_answer_log_table_alike(champion_deployment, log_lines):
     """With its causes."""
-    place = champion_place
-    all_came_by_mail(place)
+    deployment = champion_deployment
+    all_came_by_mail(deployment)
     log_lines()
-    answer = place.run("predictions", LATER)
+    answer = deployment.run("predictions", LATER)
     warned = [line for line in log_lines() if line["severity"] == "WARNING"]
-    rows = place.rows("SELECT * FROM ma_drift WHERE as_of = @d", d=LATER)
+    rows = deployment.rows("SELECT * FROM ma_drift WHERE as_of = @d", d=LATER)
     by_name = {row["name"]: row for row in rows}
 
     alarm, *others = answer["drift"]["alarms"]
@@ -407,7 +412,7 @@ def test_drift_is_in_answer_log_table_alike(champion_place, log_lines):
 
 
 def test_a_week_is_published_without_a_table_of_drift(
-    champion_place, log_lines, monkeypatch
+    champion_deployment, log_lines, monkeypatch
 ):
     """The log says it."""
     write = Warehouse.write
@@ -418,7 +423,7 @@ def test_a_week_is_published_without_a_table_of_drift(
         write(self, table, rows)
 
     monkeypatch.setattr(Warehouse, "write", written)
-    answer = champion_place.run("predictions", LATER)
+    answer = champion_deployment.run("predictions", LATER)
     messages = [line["message"] for line in log_lines()]
 
     assert answer["index_users"] == 160
@@ -432,29 +437,31 @@ def test_no_publication_has_a_user_who_was_forgotten_meanwhile(
     """Forgotten before the scores are appended, nothing is published and nobody's score
     stays: the run is called again. Before the publication, all others are published."""
     user = "user.004"
-    place = borrow_deployment(champion=True, PROPENSITY_SUPPRESSION_KEY=KEY)
+    deployment = borrow_deployment(champion=True, PROPENSITY_SUPPRESSION_KEY=KEY)
     left: list[int] = []
     original = getattr(Warehouse, step)
 
     def called(self: Any, what: Any, *rest: Any, **named: Any) -> Any:
         if not left and (what is SCORES or "BEGIN TRANSACTION" in str(what)):
             left.append(-1)
-            left[0] = forget.run(place.settings, [user])["left"]
+            left[0] = forget.run(deployment.settings, [user])["left"]
         return original(self, what, *rest, **named)
 
     def users() -> dict[str, set[str]]:
         holders = ("ma_predictions_table", "ma_predictions_runs")
-        rows = {name: place.rows(f"SELECT user_id FROM {name}") for name in holders}
+        rows = {
+            name: deployment.rows(f"SELECT user_id FROM {name}") for name in holders
+        }
         return {name: {row["user_id"] for row in rows[name]} for name in holders}
 
     monkeypatch.setattr(Warehouse, step, called)
-    answer = place.post("predictions", {"as_of": TRAINED})
+    answer = deployment.post("predictions", {"as_of": TRAINED})
 
     assert left == [0]
     if step == "write":
         assert (answer.status_code, answer.json["retryable"]) == (503, True)
         assert set().union(*users().values()) == set()
-        answer = place.post("predictions", {"as_of": TRAINED})
+        answer = deployment.post("predictions", {"as_of": TRAINED})
     assert answer.status_code == 200
     assert [len(some) for some in users().values()] == [159, 159]
     assert user not in set().union(*users().values())

@@ -92,37 +92,37 @@ def test_a_player_is_named_nowhere(emulators, capfd):
 
 
 @pytest.mark.long
-def test_a_shop_names_nobody_outside_its_tables(champion_place, capsys, tmp_path):
+def test_a_shop_names_nobody_outside_its_tables(champion_deployment, capsys, tmp_path):
     """00, 01 and 03 name no user in a log, an answer or an object."""
     user = "user.004"
     audiences = tmp_path / "ga4_purchase" / "audiences"
     audiences.mkdir(parents=True)
     text = 'destination = "bucket"\ntop = 1000\ncontrol = "0%"\n'
     (audiences / "mail.toml").write_text(text)
-    champion_place = champion_place.with_settings(
+    champion_deployment = champion_deployment.with_settings(
         PROPENSITY_SUPPRESSION_KEY=KEY, PROPENSITY_USE_CASES=str(tmp_path)
     )
     answers = [
-        champion_place.run("predictions", TRAINED),
-        champion_place.run("model_evaluation", LATER),
-        champion_place.run("model_training", LATER),
+        champion_deployment.run("predictions", TRAINED),
+        champion_deployment.run("model_evaluation", LATER),
+        champion_deployment.run("model_training", LATER),
     ]
-    artifacts = champion_place.registry.artifacts
+    artifacts = champion_deployment.registry.artifacts
     names = artifacts.names("")
 
     assert any(name.endswith(".parquet") for name in names)
     # The index finds a user by a hash under a key of its own, and names nobody.
-    [index] = champion_place.traces(user).intersection(names)
+    [index] = champion_deployment.traces(user).intersection(names)
     assert index.startswith("indexes/")
     assert user.encode() not in artifacts.read(index).data
     assert not is_named(json.dumps(answers) + "".join(capsys.readouterr()), user)
 
-    with entered(champion_place.environment):
+    with entered(champion_deployment.environment):
         send = ("audience", "send", "mail")
         assert main([*send, "--as-of", str(LATER)]) == Exit.DONE
         # The export is the shop's own.
-        before = champion_place.traces(user) - {"ga_events"}
-        assert forget.run(champion_place.settings, [user])["left"] == 0
+        before = champion_deployment.traces(user) - {"ga_events"}
+        assert forget.run(champion_deployment.settings, [user])["left"] == 0
 
     assert {name.partition("/")[0] for name in before} >= {"audiences", "indexes"}
-    assert champion_place.traces(user) == {"ga_events"}
+    assert champion_deployment.traces(user) == {"ga_events"}

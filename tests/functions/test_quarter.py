@@ -39,21 +39,21 @@ def played(borrow_module_deployment) -> tuple[Deployment, list[dict[str, Any]]]:
         purchase(user, MONDAY + (3 + n % 5) * WEEK - DAY, 10.0 + n % 5)
         for n, user in enumerate(users[:BUYERS])
     ]
-    place = borrow_module_deployment(rows)
+    deployment = borrow_module_deployment(rows)
     values = {user: round(30.0 - n / 10, 1) for n, user in enumerate(users)}
     for day in DAYS:
         publish(
-            place.warehouse,
+            deployment.warehouse,
             day,
             {user: (USERS - n) / (USERS + 1) for n, user in enumerate(users)},
             values=values,
             use_case=NAME,
         )
     answers = [
-        place.run("model_evaluation", MONDAY + QUARTER + n * WEEK, use_case=NAME)
+        deployment.run("model_evaluation", MONDAY + QUARTER + n * WEEK, use_case=NAME)
         for n in range(2)
     ]
-    return place, answers
+    return deployment, answers
 
 
 def weeks(answer: dict[str, Any]) -> list[tuple[str, str]]:
@@ -109,8 +109,8 @@ def test_sums_far_off_raise_a_drift_warning(played):
 
 
 def test_the_report_of_a_quarter_shows_its_revenue(played):
-    place, answers = played
-    page = place.page(answers[1]["reports"][0])
+    deployment, answers = played
+    page = deployment.page(answers[1]["reports"][0])
 
     assert "Quarter by quarter" in page
     assert "Ten groups of equal size by expected value" in page

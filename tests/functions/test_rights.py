@@ -102,11 +102,11 @@ def covers(right: Mapping[str, str], need: Need) -> bool:
 class Record:
     """What each function needs, while it is at work."""
 
-    def __init__(self, place: Deployment) -> None:
-        self.place = place
-        self.export = place.environment["PROPENSITY_GA4_DATASET"]
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.export = deployment.environment["PROPENSITY_GA4_DATASET"]
         names = ("ga_events", *tables.views(""))
-        self.views = {name: place.warehouse.view_text(name) for name in names}
+        self.views = {name: deployment.warehouse.view_text(name) for name in names}
         self.names = {*self.views, *(table.stored for table in tables.TABLES)}
         self.needs: dict[str, set[Need]] = defaultdict(set)
         self.unbounded: list[str] = []
@@ -128,9 +128,9 @@ class Record:
         url = urlsplit(request.url)
         origin = f"{url.scheme}://{url.netloc}"
         path = [unquote(part) for part in url.path.split("/")]
-        if origin == self.place.environment["BIGQUERY_EMULATOR_HOST"]:
+        if origin == self.deployment.environment["BIGQUERY_EMULATOR_HOST"]:
             self.bigquery(request, path[path.index("projects") + 2 :])
-        elif origin == self.place.environment["STORAGE_EMULATOR_HOST"]:
+        elif origin == self.deployment.environment["STORAGE_EMULATOR_HOST"]:
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
             self.storage(request, path[path.index("b") + 2 :], query, status)
 
@@ -202,9 +202,9 @@ class Record:
 
 
 @contextlib.contextmanager
-def recording(place: Deployment) -> Iterator[Record]:
+def recording(deployment: Deployment) -> Iterator[Record]:
     """Record what the clients of this process ask for; topics get nothing."""
-    record = Record(place)
+    record = Record(deployment)
     send = requests.Session.send
     reader = queries.open_reader
     path_of = writes.path_of
@@ -240,7 +240,7 @@ def recording(place: Deployment) -> Iterator[Record]:
 
 
 @pytest.fixture(scope="module")
-def place(borrow_module_deployment, tmp_path_factory) -> Deployment:
+def deployment(borrow_module_deployment, tmp_path_factory) -> Deployment:
     """A shop and players, with what a deployment has collected when it trains."""
     own = tmp_path_factory.mktemp("own_use_cases")
     for name, table in AUDIENCES.items():
@@ -250,28 +250,30 @@ def place(borrow_module_deployment, tmp_path_factory) -> Deployment:
         statement = f"SELECT user_id FROM publication, {table} WHERE FALSE"
         both = f"{statement} UNION DISTINCT SELECT user_id FROM publication"
         (folder / "winback.sql").write_text(both)
-    place = borrow_module_deployment(
+    deployment = borrow_module_deployment(
         PROPENSITY_SUPPRESSION_KEY=KEY, PROPENSITY_USE_CASES=str(own)
     )
-    place = place.with_constants(minimum_training_rows=20, minimum_conversions=2)
-    place.suppress("user.004")
+    deployment = deployment.with_constants(
+        minimum_training_rows=20, minimum_conversions=2
+    )
+    deployment.suppress("user.004")
     code = {"socioeconomic_idx": 5.0, "loaded_on": TRAINED, "is_outward": True}
     codes = [{**code, "postcode": f"AB{n}"} for n in range(2 * SMALL_ROWS)]
-    append_rows(place.warehouse, POSTCODE_INDEX, codes)
+    append_rows(deployment.warehouse, POSTCODE_INDEX, codes)
     games = Games(users=150, days=42, maximum_events=8).events()
     players = rows_of(map(encode, games), received_at=DEFAULT_END)
-    place.warehouse.write(STREAM_EVENTS, players)
-    scored_cards.stored(place.warehouse, scored_cards.drawn(600))
+    deployment.warehouse.write(STREAM_EVENTS, players)
+    scored_cards.stored(deployment.warehouse, scored_cards.drawn(600))
     users = {f"u{number}": number / 100 for number in range(100)}
-    publish(place.warehouse, TRAINED - WEEK, users)
-    join(place, TRAINED - WEEK, ["u1"], ["u2"], audience="earlier")
-    place.load_model()
+    publish(deployment.warehouse, TRAINED - WEEK, users)
+    join(deployment, TRAINED - WEEK, ["u1"], ["u2"], audience="earlier")
+    deployment.load_model()
     file = tmp_path_factory.mktemp("own") / "own.py"
     own = "from propensity.learning.candidates import default_preprocessor as {}"
     file.write_text(own.format("preprocessor"))
-    with entered(place.environment):
+    with entered(deployment.environment):
         build_preprocessor.run(file, use_case="ga4_purchase")
-    return place
+    return deployment
 
 
 def scheduled(record: Record) -> None:
@@ -279,17 +281,17 @@ def scheduled(record: Record) -> None:
 
     def run(target: str, use_case: str, as_of: date, **more: Any) -> Any:
         with record.of(target):
-            return record.place.run(target, as_of, use_case=use_case, **more)
+            return record.deployment.run(target, as_of, use_case=use_case, **more)
 
     run("model_training", "ga4_purchase", TRAINED)
     run("model_training", "first_day_churn", PLAYED)
     assert run("model_training", "card_fraud", CARDS_KNOWN)["promoted"]
-    by_hand(record.place, TRAINED - WEEK)
+    by_hand(record.deployment, TRAINED - WEEK)
     run("predictions", "ga4_purchase", TRAINED, force=True)
     run("audiences", "ga4_purchase", TRAINED, force=True)
     run("predictions", "first_day_churn", PLAYED - WEEK)
-    by_hand(record.place, PLAYED - WEEK, "first_day_churn")
-    record.place.suppress("user.005")
+    by_hand(record.deployment, PLAYED - WEEK, "first_day_churn")
+    record.deployment.suppress("user.005")
     run("predictions", "first_day_churn", PLAYED, force=True)
     run("audiences", "first_day_churn", PLAYED, force=True)
     run("model_evaluation", "ga4_purchase", TRAINED)
@@ -298,26 +300,26 @@ def scheduled(record: Record) -> None:
     file = ROOT / "04-StreamFeatures" / "compact_features.py"
     client = functions_framework.create_app("compact_features", str(file)).test_client()
     for _ in range(2):
-        with entered(record.place.environment), record.of("compact_features"):
+        with entered(record.deployment.environment), record.of("compact_features"):
             assert client.post("/", json={"force": True}).json["tiles"]
 
 
 def served(record: Record, target: str, *bodies: Any, status: int = 200) -> None:
     """Send requests to a function that serves."""
-    with record.of(target), serving(target, record.place.environment) as function:
+    with record.of(target), serving(target, record.deployment.environment) as function:
         for body in bodies:
             answer = function.ask(body)
             assert answer.status_code == status, (target, body, answer.text)
 
 
 @pytest.fixture(scope="module")
-def needs(place) -> Mapping[str, set[Need]]:
+def needs(deployment) -> Mapping[str, set[Need]]:
     """What each function needed for all that it can do."""
     player = {"user_id": "late", "event_time": datetime.now(UTC).isoformat()}
     events = [registration(**player), bet(**player)]
     others = [transaction(), truth(), b"{"]
     user = {"use_case": "first_day_churn", "user_id": "late"}
-    with recording(place) as record:
+    with recording(deployment) as record:
         # Nothing serves cards yet, and there is no index.
         served(record, "get_proba", {"user_ids": ["nobody"]})
         served(record, "score", transaction(), status=409)

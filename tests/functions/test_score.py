@@ -211,7 +211,7 @@ class TestAnswers:
     def test_instances_are_scored_in_their_order(self, site, score, event_id):
         """A list is answered by a list, all of one version; of a thousand, too."""
         rows = transactions(5, seed=4)
-        ids = [f"{event_id}-{place}" for place in range(5)]
+        ids = [f"{event_id}-{deployment}" for deployment in range(5)]
         named = zip(rows, ids, strict=True)
         instances = [flat(row, transaction_id=name) for row, name in named]
 
@@ -392,15 +392,15 @@ def test_all_that_was_answered_is_logged_before_the_function_ends(
         serving("score", site.environment) as score,
     ):
 
-        def status(place: int) -> int:
+        def status(deployment: int) -> int:
             try:
-                named = {"transaction_id": f"{event_id}-{place}"}
+                named = {"transaction_id": f"{event_id}-{deployment}"}
                 return score.ask(FEATURES | named).status_code
             except requests.RequestException:
                 return 0
 
         assert status(0) == 200
-        pending = [pool.submit(status, place) for place in range(1, 100)]
+        pending = [pool.submit(status, deployment) for deployment in range(1, 100)]
         futures.wait(pending[:30])
     n_answers = 1 + sum(future.result() == 200 for future in pending)
 

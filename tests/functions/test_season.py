@@ -23,7 +23,7 @@ BEFORE = TRAINED - WEEK
 
 
 def evaluated(
-    place: Deployment, week: date, log_odds: float | None, **more: Any
+    deployment: Deployment, week: date, log_odds: float | None, **more: Any
 ) -> None:
     """Write the final row of a week that lacked these log-odds, as of its end."""
     row = {
@@ -43,30 +43,32 @@ def evaluated(
     }
     if log_odds is not None:
         row |= {"residual_log_odds": log_odds, "residual_standard_error": 0.02}
-    append_rows(place.warehouse, EVALUATION, [row])
+    append_rows(deployment.warehouse, EVALUATION, [row])
 
 
-def both_weeks(place: Deployment, log_odds: float) -> None:
+def both_weeks(deployment: Deployment, log_odds: float) -> None:
     """Write two weeks, fewer than which are no season."""
     for week in (BEFORE, TRAINED):
-        evaluated(place, week, log_odds)
+        evaluated(deployment, week, log_odds)
 
 
-def weeks_of(place: Deployment, as_of: date) -> dict[date, dict[str, Any]]:
+def weeks_of(deployment: Deployment, as_of: date) -> dict[date, dict[str, Any]]:
     """What 01 reads of evaluated weeks on a date."""
     parameters = {"use_case": "ga4_purchase", "as_of": as_of, "horizon_days": 7}
     sql = statement("season_weeks")
-    rows = place.warehouse.rows(sql, {**parameters, "since": as_of - 10 * WEEK})
+    rows = deployment.warehouse.rows(sql, {**parameters, "since": as_of - 10 * WEEK})
     return {row["week"]: dict(row.items()) for row in rows}
 
 
-def log_odds_of(place: Deployment, as_of: date) -> dict[date, float]:
-    return {week: row["log_odds"] for week, row in weeks_of(place, as_of).items()}
+def log_odds_of(deployment: Deployment, as_of: date) -> dict[date, float]:
+    return {week: row["log_odds"] for week, row in weeks_of(deployment, as_of).items()}
 
 
-def history(place: Deployment) -> dict[str, tuple[float, int, float | None]]:
+def history(deployment: Deployment) -> dict[str, tuple[float, int, float | None]]:
     """Probability, percentile and shift of every user of the newest publication."""
-    rows = place.rows("SELECT * FROM ma_predictions_history WHERE as_of = @d", d=LATER)
+    rows = deployment.rows(
+        "SELECT * FROM ma_predictions_history WHERE as_of = @d", d=LATER
+    )
     return {
         row["user_id"]: (row["probability"], row["percentile"], row["log_odds_shift"])
         for row in rows
@@ -74,29 +76,31 @@ def history(place: Deployment) -> dict[str, tuple[float, int, float | None]]:
 
 
 def test_a_publication_adds_the_shift_to_the_log_odds_of_all_users(
-    champion_place, log_lines
+    champion_deployment, log_lines
 ):
     """
     Without an evaluation there is none. Ranks stay; history, table, answer and log
     line have the shift. Means that double by it alone are no jump of the scores, and it
     does not hide one: what is compared is as the models gave it.
     """
-    place = champion_place
-    earlier = place.run("predictions", LATER)
-    before = history(place)
-    publish(place.warehouse, TRAINED, {user: row[0] for user, row in before.items()})
-    both_weeks(place, 2.0)
+    deployment = champion_deployment
+    earlier = deployment.run("predictions", LATER)
+    before = history(deployment)
+    publish(
+        deployment.warehouse, TRAINED, {user: row[0] for user, row in before.items()}
+    )
+    both_weeks(deployment, 2.0)
     log_lines()
-    answer = place.run("predictions", LATER)
+    answer = deployment.run("predictions", LATER)
     *_, line = log_lines()
-    after = history(place)
+    after = history(deployment)
     applied = answer["log_odds_shift"]
-    current = place.rows("SELECT * FROM ma_predictions_table")
-    place.warehouse.execute(
+    current = deployment.rows("SELECT * FROM ma_predictions_table")
+    deployment.warehouse.execute(
         "UPDATE ma_publications_runs SET log_odds_shift = 2.0 WHERE as_of = @day",
         {"day": TRAINED},
     )
-    jumped = place.post("predictions", {"as_of": LATER})
+    jumped = deployment.post("predictions", {"as_of": LATER})
 
     assert {shift for *_, shift in before.values()} == {None}
     assert earlier["log_odds_shift"] is earlier["score_shift"] is None
@@ -121,11 +125,11 @@ def test_a_publication_adds_the_shift_to_the_log_odds_of_all_users(
 class TestWeeks:
     """Which evaluated weeks 01 follows."""
 
-    def test_weeks_that_say_nothing_of_the_season_do_not_count(self, place):
+    def test_weeks_that_say_nothing_of_the_season_do_not_count(self, shop_deployment):
         """Of one class, of another use case, without predictions or with probabilities
         of weeks before, known a day later, or not over. Beside them there is one that
         does, with the shift that it was published with."""
-        evaluated(place, BEFORE, 0.5, log_odds_shift=0.25)
+        evaluated(shop_deployment, BEFORE, 0.5, log_odds_shift=0.25)
         for version, row in enumerate(
             (
                 {"outcome": "one_class", "log_odds": None},
@@ -137,28 +141,32 @@ class TestWeeks:
             )
         ):
             own = {"week": TRAINED, "log_odds": 0.7, "model_version": version}
-            evaluated(place, **{**own, **row})
+            evaluated(shop_deployment, **{**own, **row})
 
-        assert log_odds_of(place, LATER) == {BEFORE: 0.75}
+        assert log_odds_of(shop_deployment, LATER) == {BEFORE: 0.75}
 
-    def test_weeks_are_those_of_the_first_run_in_a_rerun(self, place):
+    def test_weeks_are_those_of_the_first_run_in_a_rerun(self, shop_deployment):
         """Labels that came late made the week final since; they were not known then.
         Later weeks were not, either."""
-        evaluated(place, BEFORE, 0.5)
-        evaluated(place, TRAINED, 0.5, status="provisional")
-        first = log_odds_of(place, LATER)
-        evaluated(place, TRAINED, 0.7, as_of=LATER + 4 * DAY)
-        evaluated(place, LATER, -1.5)
+        evaluated(shop_deployment, BEFORE, 0.5)
+        evaluated(shop_deployment, TRAINED, 0.5, status="provisional")
+        first = log_odds_of(shop_deployment, LATER)
+        evaluated(shop_deployment, TRAINED, 0.7, as_of=LATER + 4 * DAY)
+        evaluated(shop_deployment, LATER, -1.5)
 
-        assert log_odds_of(place, LATER) == first == {BEFORE: 0.5, TRAINED: 0.5}
-        assert log_odds_of(place, LATER + WEEK) == {
+        assert (
+            log_odds_of(shop_deployment, LATER) == first == {BEFORE: 0.5, TRAINED: 0.5}
+        )
+        assert log_odds_of(shop_deployment, LATER + WEEK) == {
             BEFORE: 0.5,
             TRAINED: 0.7,
             LATER: -1.5,
         }
 
 
-def test_a_new_version_stands_higher_than_the_old_by_what_its_training_found(place):
+def test_a_new_version_stands_higher_than_the_old_by_what_its_training_found(
+    shop_deployment,
+):
     """Known on a date; one that was never compared has no shift until its own weeks."""
     rows = [
         {
@@ -175,9 +183,9 @@ def test_a_new_version_stands_higher_than_the_old_by_what_its_training_found(pla
             (3, LATER + DAY, 0.5),
         )
     ]
-    append_rows(place.warehouse, TRAINING_METADATA, rows)
+    append_rows(shop_deployment.warehouse, TRAINING_METADATA, rows)
     parameters = {"use_case": "ga4_purchase", "as_of": LATER}
-    [row] = place.warehouse.rows(statement("level_differences"), parameters)
+    [row] = shop_deployment.warehouse.rows(statement("level_differences"), parameters)
 
     assert dict(row.items()) == {
         "model_version": 1,

@@ -38,7 +38,7 @@ def use_case(tmp_path_factory) -> Iterator[Any]:
 
 
 @pytest.fixture
-def load(place, use_case) -> Callable[..., None]:
+def load(shop_deployment, use_case) -> Callable[..., None]:
     """Replace the table: user, when it became known, and points."""
 
     def load(*rows: tuple[str, datetime, int]) -> None:
@@ -47,20 +47,22 @@ def load(place, use_case) -> Callable[..., None]:
             {"user_id": user, "changed_at": at, "points": points, "tier": "gold"}
             for user, at, points in rows
         ]
-        tables.load(place.warehouse.client, source, tables.table_of(source, made))
+        tables.load(
+            shop_deployment.warehouse.client, source, tables.table_of(source, made)
+        )
 
     return load
 
 
-def points(place: Deployment, *as_ofs: date) -> dict[tuple[date, str], int | None]:
+def points(deployment: Deployment, *as_ofs: date) -> dict[tuple[date, str], int | None]:
     use_case = usecases.load(NAME)
-    rows = place.warehouse.rows(
-        use_case.statement("features"), use_case.window(place.settings, as_ofs)
+    rows = deployment.warehouse.rows(
+        use_case.statement("features"), use_case.window(deployment.settings, as_ofs)
     )
     return {(row["as_of"], row["user_id"]): row["loyalty_points"] for row in rows}
 
 
-def test_each_as_of_date_has_the_newest_row_before_it(place, load):
+def test_each_as_of_date_has_the_newest_row_before_it(shop_deployment, load):
     """One row of each user and date; a moment at midnight belongs to its day. A
     correction that comes later changes no past row."""
     known = [
@@ -69,9 +71,9 @@ def test_each_as_of_date_has_the_newest_row_before_it(place, load):
         (USER, midnight(TRAINED) + DAY, 4),
     ]
     load(*known)
-    before = points(place, *AS_OFS)
+    before = points(shop_deployment, *AS_OFS)
     load(*known, (USER, midnight(AS_OFS[1]) + DAY, 3))
-    after = points(place, *AS_OFS)
+    after = points(shop_deployment, *AS_OFS)
 
     assert [before[as_of, USER] for as_of in AS_OFS] == [1, 2, 2]
     assert [after[as_of, USER] for as_of in AS_OFS] == [1, 2, 3]
@@ -86,21 +88,21 @@ def test_no_partition_from_the_last_date_on_is_read():
     assert sql.count("`crm-project.crm.loyalty`") == 1
 
 
-def test_a_source_is_trained_on(place, load):
+def test_a_source_is_trained_on(shop_deployment, load):
     """As on any other feature: it is in the model's card."""
     users = [f"user.{number:03}" for number in range(160)]
     long_ago = midnight(TRAINED) - 100 * DAY
     load(*((user, long_ago, n % 5) for n, user in enumerate(users)))
-    trained = place.run("model_training", TRAINED, use_case=NAME)
-    published = place.run("predictions", TRAINED, use_case=NAME)
-    [version] = place.versions()
+    trained = shop_deployment.run("model_training", TRAINED, use_case=NAME)
+    published = shop_deployment.run("predictions", TRAINED, use_case=NAME)
+    [version] = shop_deployment.versions()
 
     assert trained["promoted"] is True
     assert published["users"] == 160
     assert "loyalty_points" in version["card"]["features"]
 
 
-def test_what_cannot_be_read_is_named(place, load, monkeypatch):
+def test_what_cannot_be_read_is_named(shop_deployment, load, monkeypatch):
     """The table or the column."""
     load()
     use_case = usecases.load(NAME)
@@ -113,7 +115,7 @@ def test_what_cannot_be_read_is_named(place, load, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(usecases, "load", lambda _, wrong=wrong: wrong)
             body = {"as_of": TRAINED, "use_case": NAME}
-            answer = place.post("model_training", body)
+            answer = shop_deployment.post("model_training", body)
 
         assert answer.status_code == status
         assert named in answer.json["message"]

@@ -132,8 +132,8 @@ class TestRefuses:
             if table is STREAM_EVENTS:
                 users = rows["user_id"].to_pylist()
                 if bad["user_id"] in users:
-                    place = users.index(bad["user_id"])
-                    raise RowsRefused({place: "no such partition"})
+                    deployment = users.index(bad["user_id"])
+                    raise RowsRefused({deployment: "no such partition"})
             await append(self, table, rows)
 
         monkeypatch.setattr(Appends, "append", refusing)

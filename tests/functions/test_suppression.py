@@ -132,25 +132,25 @@ class TestScheduledRuns:
     USER = "user.004"
 
     @pytest.fixture
-    def shop_place(self, place, shop_rows) -> Deployment:
+    def suppressing_deployment(self, shop_deployment, shop_rows) -> Deployment:
         """A shop whose every fourth user is a regular; this one is suppressed."""
-        place = place.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+        shop_deployment = shop_deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         assert self.USER in {row["user_pseudo_id"] for row in shop_rows}
-        place.suppress(self.USER)
-        return place
+        shop_deployment.suppress(self.USER)
+        return shop_deployment
 
-    def test_scheduled_runs_leave_a_user_out(self, shop_place, capfd):
+    def test_scheduled_runs_leave_a_user_out(self, suppressing_deployment, capfd):
         """159 of 160 users are trained on and scored; the log and the version's pages
         name none of them."""
-        trained = shop_place.run("model_training", TRAINED)
+        trained = suppressing_deployment.run("model_training", TRAINED)
         texts = [capfd.readouterr().err]
         texts += [
-            shop_place.read(name).decode()
-            for name in shop_place.registry.artifacts.names("models/")
+            suppressing_deployment.read(name).decode()
+            for name in suppressing_deployment.registry.artifacts.names("models/")
             if name.endswith((".html", ".json"))
         ]
-        predicted = shop_place.run("predictions", TRAINED)
-        rows = shop_place.rows("SELECT user_id FROM ma_predictions_table")
+        predicted = suppressing_deployment.run("predictions", TRAINED)
+        rows = suppressing_deployment.rows("SELECT user_id FROM ma_predictions_table")
 
         assert "modelTraining" in texts[0]
         assert len(texts) > 2
@@ -163,13 +163,13 @@ class TestScheduledRuns:
         self, borrow_deployment
     ):
         """One of 1,500 cards with a transaction each; and they read 1,000 if so set."""
-        place = borrow_deployment(dataset="", PROPENSITY_SUPPRESSION_KEY=KEY)
-        stored(place.warehouse, cards := drawn(1_500))
-        place.suppress(cards.ids[7])
+        deployment = borrow_deployment(dataset="", PROPENSITY_SUPPRESSION_KEY=KEY)
+        stored(deployment.warehouse, cards := drawn(1_500))
+        deployment.suppress(cards.ids[7])
         as_of = date(2026, 3, 14)
         cards_only = {"use_case": "card_fraud"}
-        every = place.run("model_training", as_of, **cards_only)
-        fewer = place.with_settings(PROPENSITY_MAXIMUM_TRAINING_ROWS="1000")
+        every = deployment.run("model_training", as_of, **cards_only)
+        fewer = deployment.with_settings(PROPENSITY_MAXIMUM_TRAINING_ROWS="1000")
         sample = fewer.run("model_training", as_of, force=True, **cards_only)
 
         assert sum(every["rows"].values()) == 1_499

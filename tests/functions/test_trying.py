@@ -32,18 +32,20 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_file_is_tried_in_five_lines(folder, place, capsys):
+def test_a_file_is_tried_in_five_lines(folder, shop_deployment, capsys):
     """What it is read from changes nothing. As JSON it has what a program may want."""
-    table = f"{place.warehouse.client.project}.{place.dataset}.churn"
+    table = (
+        f"{shop_deployment.warehouse.client.project}.{shop_deployment.dataset}.churn"
+    )
     rows = json.loads(customers().to_json(orient="records", date_format="iso"))
-    place.warehouse.client.load_table_from_json(rows, table).result()
+    shop_deployment.warehouse.client.load_table_from_json(rows, table).result()
     customers().to_csv("churn.csv", index=False)
     customers().to_parquet("churn.parquet")
     assert main(["try", "churn.csv", *OPTIONS]) == 0
     output = capsys.readouterr()
     assert main(["try", "churn.parquet", *OPTIONS, "--json", "--report=r.html"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    with entered(place.environment):
+    with entered(shop_deployment.environment):
         assert main(["try", table, *OPTIONS]) == 0
         of_table = capsys.readouterr()
         assert main(["try", f"{table}s", *OPTIONS]) == 1
@@ -66,26 +68,29 @@ def test_a_file_is_tried_in_five_lines(folder, place, capsys):
 
 
 @pytest.mark.parametrize(("rows", "status"), [(1_200, 0), (1_000_001, 1)])
-def test_a_table_is_tried_within_bounds(folder, place, capsys, rows, status):
+def test_a_table_is_tried_within_bounds(folder, shop_deployment, capsys, rows, status):
     """As BigQuery does, the proxy knows a table in its own location alone. Defect: no
     table of Europe was found, and one of terabytes was read into memory."""
-    client = place.warehouse.client
-    path = f"{place.dataset}/tables/eu"
+    client = shop_deployment.warehouse.client
+    path = f"{shop_deployment.dataset}/tables/eu"
 
     def rule(asked: Asked) -> Any:
         if path in asked.path:
-            stored = client.get_table(f"{place.dataset}.eu").to_api_repr()
+            stored = client.get_table(f"{shop_deployment.dataset}.eu").to_api_repr()
             return 200, json.dumps(stored | {"location": "EU", "numRows": str(rows)})
         if asked.method == "POST" and b'"location": "EU"' not in asked.body:
             return 404, b'{"error": {"message": "not found in location US"}}'
         return None
 
     loaded = json.loads(customers().to_json(orient="records", date_format="iso"))
-    client.load_table_from_json(loaded, f"{place.dataset}.eu").result()
-    with Proxy(place.stack.url("bigquery"), rule) as proxy:
-        environment = {**place.environment, "BIGQUERY_EMULATOR_HOST": proxy.url}
+    client.load_table_from_json(loaded, f"{shop_deployment.dataset}.eu").result()
+    with Proxy(shop_deployment.stack.url("bigquery"), rule) as proxy:
+        environment = {
+            **shop_deployment.environment,
+            "BIGQUERY_EMULATOR_HOST": proxy.url,
+        }
         with entered(environment):
-            arguments = [f"{client.project}.{place.dataset}.eu", *OPTIONS]
+            arguments = [f"{client.project}.{shop_deployment.dataset}.eu", *OPTIONS]
             assert main(["try", *arguments]) == status
 
     bodies = [json.loads(asked.body) for asked in proxy.asked if asked.body]
@@ -199,20 +204,23 @@ def test_a_use_case_has_no_list(folder, capsys):
     assert "whose predictions are its list" in capsys.readouterr().err
 
 
-def test_a_trial_changes_nothing(folder, champion_place, capsys):
+def test_a_trial_changes_nothing(folder, champion_deployment, capsys):
     """Not even a lease or a report is left in the bucket."""
-    place = champion_place
-    artifacts = champion_place.registry.artifacts
+    deployment = champion_deployment
+    artifacts = champion_deployment.registry.artifacts
     before = [(one.name, one.generation) for one in artifacts.generations()]
-    versions = place.versions()
-    with entered(place.environment), patch.multiple(Settings, **place.constants):
+    versions = deployment.versions()
+    with (
+        entered(deployment.environment),
+        patch.multiple(Settings, **deployment.constants),
+    ):
         status = main(["try", "ga4_purchase", "--as-of", str(LATER), "--json"])
     answer = json.loads(capsys.readouterr().out)
 
     assert status == 0
     assert (answer["model_version"], answer["would_go_live"]) == (None, True)
     assert [(one.name, one.generation) for one in artifacts.generations()] == before
-    assert place.versions() == versions
+    assert deployment.versions() == versions
     assert "Would go live" in (folder / "try-ga4_purchase.html").read_text()
 
 

@@ -107,17 +107,17 @@ class TestList:
 class TestRead:
     def test_a_read_of_the_list_is_of_the_table(self, deployment):
         """Every entry is read, and no query is run for it."""
-        place = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
-        place.warehouse.create(SUPPRESSED_USERS)
-        empty = suppression.read(place.warehouse)
-        place.suppress("anna")
-        place.suppress("björn")
-        suppressed = suppression.read(place.warehouse)
+        keyed = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+        keyed.warehouse.create(SUPPRESSED_USERS)
+        empty = suppression.read(keyed.warehouse)
+        keyed.suppress("anna")
+        keyed.suppress("björn")
+        suppressed = suppression.read(keyed.warehouse)
 
         assert not empty
         assert len(suppressed) == 2
         assert suppressed.covers("björn", SHOP)
-        assert place.warehouse.bytes_billed == 0
+        assert keyed.warehouse.bytes_billed == 0
 
     def test_a_read_of_the_list_needs_a_table_where_there_is_a_key(self, deployment):
         """A key without a table is a set-up that was not run again; without either
@@ -210,8 +210,8 @@ class TestPublished:
         self, deployment, monkeypatch
     ):
         """The one that has read the table before cannot bring the old list back."""
-        place = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
-        place.warehouse.create(SUPPRESSED_USERS)
+        keyed = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+        keyed.warehouse.create(SUPPRESSED_USERS)
         read = Warehouse.read_small_table
         counts = []
 
@@ -219,15 +219,15 @@ class TestPublished:
             rows = read(self, *arguments)
             counts.append(len(rows))
             if len(counts) == 1:
-                place.suppress("second")
-                suppressed_list.publish(place.warehouse, place.artifacts)
+                keyed.suppress("second")
+                suppressed_list.publish(keyed.warehouse, keyed.artifacts)
             return rows
 
         monkeypatch.setattr(Warehouse, "read_small_table", slow)
-        place.suppress("first")
-        suppressed_list.publish(place.warehouse, place.artifacts)
+        keyed.suppress("first")
+        suppressed_list.publish(keyed.warehouse, keyed.artifacts)
         published = suppressed_list.read(
-            place.artifacts, place.settings, table=lambda: NOBODY
+            keyed.artifacts, keyed.settings, table=lambda: NOBODY
         )
 
         assert counts == [1, 2, 2]

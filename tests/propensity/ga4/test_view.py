@@ -67,11 +67,11 @@ def warehouse(module_deployment) -> Warehouse:
         ]
         + [shop.event("other", DAY, params={"other": 1})],
     )
-    place = module_deployment
+    deployment = module_deployment
     values = [*VALUES, PLAN]
-    text = events_view(place.settings.export, require="false", values=values)
-    place.warehouse.replace_view(VIEW, text)
-    return place.warehouse
+    text = events_view(deployment.settings.export, require="false", values=values)
+    deployment.warehouse.replace_view(VIEW, text)
+    return deployment.warehouse
 
 
 @pytest.fixture(scope="module")
@@ -154,13 +154,13 @@ def events() -> list[shop.Row]:
 @pytest.fixture(scope="module")
 def warehouse_of(emulators) -> Iterator[Callable[..., Warehouse]]:
     """Have the view of some setting, over events of all kinds of consent."""
-    with contextlib.closing(Deployment(emulators)) as place:
-        shop.load(place, events())
+    with contextlib.closing(Deployment(emulators)) as deployment:
+        shop.load(deployment, events())
 
         def make(require: str) -> Warehouse:
-            text = events_view(place.settings.export, require=require)
-            place.warehouse.replace_view(VIEW, text)
-            return place.warehouse
+            text = events_view(deployment.settings.export, require=require)
+            deployment.warehouse.replace_view(VIEW, text)
+            return deployment.warehouse
 
         yield make
 

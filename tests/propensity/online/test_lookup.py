@@ -309,12 +309,12 @@ class TestAnswer:
         assert stale == [False, False, True]
 
     async def test_answers_follow_the_list_that_was_published(self, deployment):
-        place = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
-        place.warehouse.create(SUPPRESSED_USERS)
-        place.suppress("u")
-        suppressed_list.publish(place.warehouse, place.artifacts)
-        with entered(place.environment):
-            lookups = Lookups.open(place.settings, ManualClock())
+        keyed = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+        keyed.warehouse.create(SUPPRESSED_USERS)
+        keyed.suppress("u")
+        suppressed_list.publish(keyed.warehouse, keyed.artifacts)
+        with entered(keyed.environment):
+            lookups = Lookups.open(keyed.settings, ManualClock())
 
         assert (await lookups.suppressed.current()).covers("u", "ga4_purchase")
 

@@ -125,19 +125,18 @@ def test_outcomes_say_nothing_of_the_season_where_a_day_never_came(missing, lack
 def test_a_set_up_keeps_what_is_there(deployment):
     """As they are declared; twice equals once, and tables with rows are left alone."""
     shop.load(deployment, [shop.event("u", AS_OF)])
-    place = deployment
-    client = place.warehouse.client
-    settings = place.settings
-    setup.prepare(place.warehouse, settings)
+    client = deployment.warehouse.client
+    settings = deployment.settings
+    setup.prepare(deployment.warehouse, settings)
     row = {"use_case": "u", "as_of": AS_OF, "users": 1, "model_version": 0}
-    place.append(PUBLICATIONS, row)
-    setup.prepare(place.warehouse, settings)
+    deployment.append(PUBLICATIONS, row)
+    setup.prepare(deployment.warehouse, settings)
     made = client.get_table(f"{settings.project}.{settings.dataset}.dead_letters")
-    users = place.rows("SELECT user_pseudo_id FROM ga_events")
+    users = deployment.rows("SELECT user_pseudo_id FROM ga_events")
     listed = client.list_tables(settings.dataset)
     views = {"ga_events", *tables.views("")}
 
-    assert place.count("ma_publications") == 1
+    assert deployment.count("ma_publications") == 1
     assert [row["user_pseudo_id"] for row in users] == ["u"]
     assert {table.table_id for table in listed} == views | {
         table.stored for table in tables.TABLES

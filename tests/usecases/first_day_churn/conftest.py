@@ -196,6 +196,6 @@ def empty(spare) -> Stream:
 @pytest.fixture(scope="module")
 def generated(opened) -> Stream:
     """A small generated stream, all of it stored."""
-    place = opened()
-    place.add(*GAMES.events(), received_at=MIDNIGHT)
-    return place
+    deployment = opened()
+    deployment.add(*GAMES.events(), received_at=MIDNIGHT)
+    return deployment

@@ -185,8 +185,8 @@ def large_amounts() -> tuple[Row, ...]:
 def trapped(opened) -> Stream:
     """Everybody's events, each as it came."""
     events = {user: rows for user, (rows, _) in TRAPS.items()} | OTHERS
-    place = opened()
-    place.store(
+    deployment = opened()
+    deployment.store(
         *(
             accepted([row | {"user_id": user}], received_at=received)
             for user, rows in events.items()
@@ -194,7 +194,7 @@ def trapped(opened) -> Stream:
         ),
         accepted(large_amounts(), received_at=MIDNIGHT),
     )
-    return place
+    return deployment
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +269,7 @@ def test_hours_are_read_whole_at_the_edges(empty, monkeypatch):
     Who is the first of a week is there with all events, in training as in serving,
     even if a clock was a day fast: no partition is left out that holds one.
     """
-    place = empty
+    deployment = empty
     last = MIDNIGHT - WEEK
     began = {hours: last - hours * HOUR + MICROSECOND for hours in (1, 24, 25, 71)}
     events = [
@@ -285,15 +285,15 @@ def test_hours_are_read_whole_at_the_edges(empty, monkeypatch):
     for row in rows:
         row["received_at"] = row["event_time"] - DAY
         row["received_on"] = row["received_at"].date()
-    place.store(pa.RecordBatch.from_pylist(rows, STREAM_EVENTS.arrow_schema()))
+    deployment.store(pa.RecordBatch.from_pylist(rows, STREAM_EVENTS.arrow_schema()))
     for hours in began:
         user = f"edge {hours}"
         set_parameter(monkeypatch, USE_CASE, first_day_hours=hours)
-        served = place.served([user], since=last.date())[user]
+        served = deployment.served([user], since=last.date())[user]
 
         assert served["bet_count"] == 2
         assert served["scored_until"] == last + MICROSECOND
-        assert model_input(place.first_days()[user], without=ELAPSED) == (
+        assert model_input(deployment.first_days()[user], without=ELAPSED) == (
             model_input(served, without=ELAPSED)
         )
 
@@ -301,12 +301,12 @@ def test_hours_are_read_whole_at_the_edges(empty, monkeypatch):
 def test_a_registration_is_known_to_scores_for_a_month(empty):
     """Who registers anew is no new player: it is compacted. A score reads the month of
     its event and the one before, not the days of all years."""
-    place = empty
+    deployment = empty
     old = ago(days=63)
     recent = ago(days=33)
     for name, moment in (("old", old), ("recent", recent)):
-        place.add(registration(name, moment), received_at=moment)
-    place.warehouse.execute(
+        deployment.add(registration(name, moment), received_at=moment)
+    deployment.warehouse.execute(
         statement("compact_days"),
         {
             "days": [old.date(), recent.date()],
@@ -319,16 +319,16 @@ def test_a_registration_is_known_to_scores_for_a_month(empty):
     )
     for user in ("old", "recent", "new"):
         for row in (registration(user, REGISTERED), event(user, REGISTERED)):
-            place.add(row, received_at=REGISTERED)
+            deployment.add(row, received_at=REGISTERED)
 
-    assert set(place.first_days()) == {"new"}
-    served = place.served(["old", "recent", "new"], since=REGISTERED.date())
+    assert set(deployment.first_days()) == {"new"}
+    served = deployment.served(["old", "recent", "new"], since=REGISTERED.date())
     assert set(served) == {"old", "new"}
-    assert set(place.first_days(AS_OF - 56 * DAY)) == {"old"}
+    assert set(deployment.first_days(AS_OF - 56 * DAY)) == {"old"}
 
 
 def test_a_copy_of_the_folder_reads_its_own_rows(empty, tmp_path):
-    place = empty
+    deployment = empty
     with own_use_cases.in_folder(tmp_path / "usecases") as own:
         shutil.copytree(USE_CASE.folder, own / "second_churn")
         second = usecases.load("second_churn")
@@ -337,19 +337,19 @@ def test_a_copy_of_the_folder_reads_its_own_rows(empty, tmp_path):
         events = [registration(user, REGISTERED), event(user, REGISTERED)]
         rows = accepted(events, received_at=REGISTERED).to_pylist()
         rows = [row | {"use_case": name} for row in rows]
-        place.store(pa.RecordBatch.from_pylist(rows, STREAM_EVENTS.arrow_schema()))
+        deployment.store(pa.RecordBatch.from_pylist(rows, STREAM_EVENTS.arrow_schema()))
 
     for use_case, user in ((USE_CASE, "ours"), (second, "theirs")):
-        today = use_case.window(place.settings, [AS_OF], today=AS_OF + 60 * DAY)
+        today = use_case.window(deployment.settings, [AS_OF], today=AS_OF + 60 * DAY)
         sampled = {**today, "maximum_rows": 100}
         for name, window in (("features", today), ("training_rows", sampled)):
-            read = place.warehouse.rows(use_case.statement(name), window)
+            read = deployment.warehouse.rows(use_case.statement(name), window)
             assert {row["user_id"] for row in read} == {user}, name
-        [day] = place.warehouse.rows(use_case.statement("days"), today)
+        [day] = deployment.warehouse.rows(use_case.statement("days"), today)
         assert day["n_events"] == 1
         since = REGISTERED.date()
         found = users_on_the_stream(
-            place.warehouse, use_case, {"ours", "theirs"}, first_event_day=since
+            deployment.warehouse, use_case, {"ours", "theirs"}, first_event_day=since
         )
         assert [*found] == [user]
 
@@ -361,16 +361,16 @@ def test_what_had_not_happened_is_left_out(empty, generated):
     """
     as_of = AS_OF - WEEK
     moment = MIDNIGHT - WEEK
-    place = empty
+    deployment = empty
     known = [row for row in GAMES.events() if row["event_time"] < moment.isoformat()]
-    place.add(*known, received_at=moment)
-    then = place.first_days(as_of)
+    deployment.add(*known, received_at=moment)
+    then = deployment.first_days(as_of)
     for user in then:
         late = [event(user, moment, kind, 1e9) for kind in EVERYTHING]
-        place.add(registration(user, moment, campaign="later", label=1), *late)
+        deployment.add(registration(user, moment, campaign="later", label=1), *late)
 
     assert len(then) > 20
-    assert place.first_days(as_of) == then
+    assert deployment.first_days(as_of) == then
     assert generated.first_days(as_of) == then
 
 

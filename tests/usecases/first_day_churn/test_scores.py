@@ -55,25 +55,25 @@ from tests.usecases.first_day_churn.conftest import (
 )
 
 
-def served_by_the_shipped_model(place: Stream) -> Stream:
-    """Return a place where postcodes are loaded, and the shipped model serves."""
-    prepare_stream(place)
-    load_postcodes.load(place.warehouse, postcodes(), loaded_on=AS_OF)
-    place.load_model()
-    return place
+def served_by_the_shipped_model(deployment: Stream) -> Stream:
+    """Return a deployment where postcodes are loaded, and the shipped model serves."""
+    prepare_stream(deployment)
+    load_postcodes.load(deployment.warehouse, postcodes(), loaded_on=AS_OF)
+    deployment.load_model()
+    return deployment
 
 
 def test_no_feature_depends_on_the_label(empty, generated):
-    place = empty
+    deployment = empty
     turned = (
         row | {"label": 1 - row["label"]} if "label" in row else row
         for row in GAMES.events()
     )
-    place.add(*turned, received_at=MIDNIGHT)
+    deployment.add(*turned, received_at=MIDNIGHT)
     ours = generated.training(*WEEKS)
-    theirs = place.training(*WEEKS)
+    theirs = deployment.training(*WEEKS)
 
-    assert place.first_days(*WEEKS) == generated.first_days(*WEEKS)
+    assert deployment.first_days(*WEEKS) == generated.first_days(*WEEKS)
     for user, row in ours.items():
         assert {**row, "label": 1 - row["label"]} == theirs[user]
 
@@ -86,32 +86,34 @@ class Group:
     since: datetime
 
 
-def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Group]:
+def play(
+    deployment: Stream, deliveries: Sequence[Delivery], *, seed: int
+) -> list[Group]:
     """
     Send deliveries through the consumers themselves, in groups of any size.
 
     What the first publishes is pulled by the ordinary client, and given to the second.
     """
     random = np.random.default_rng(seed)
-    subscription = place.subscribe(place.topic("enriched"))
+    subscription = deployment.subscribe(deployment.topic("enriched"))
     groups: list[Group] = []
 
     async def consume() -> None:
-        clients = Clients.open(place.settings, SYSTEM)
-        bucket = Artifacts.open(place.settings)
+        clients = Clients.open(deployment.settings, SYSTEM)
+        bucket = Artifacts.open(deployment.settings)
         features = StreamFeatures(clients)
         scores = ScoreStream(clients, bucket)
         sent = 0
         while sent < len(deliveries):
             chosen = deliveries[sent : sent + int(random.integers(1, 50))]
             messages = [
-                Message(delivery.data, str(sent + place), delivery.attributes)
-                for place, delivery in enumerate(chosen)
+                Message(delivery.data, str(sent + deployment), delivery.attributes)
+                for deployment, delivery in enumerate(chosen)
             ]
             sent += len(chosen)
             refused = await features.consume(messages)
             count = len(chosen) - len(refused)
-            pulled = await asyncio.to_thread(place.pull, subscription, count)
+            pulled = await asyncio.to_thread(deployment.pull, subscription, count)
             # Pub/Sub promises no order; with one the last bit of a score is the same.
             pulled.sort(
                 key=lambda message: (message.attributes["event_id"], message.message_id)
@@ -124,15 +126,15 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
                 ]
             )
 
-    with entered(place.environment):
+    with entered(deployment.environment):
         asyncio.run(consume())
-    place.unsubscribe(subscription)
+    deployment.unsubscribe(subscription)
     return groups
 
 
-def inferences(place: Stream) -> list[Row]:
+def inferences(deployment: Stream) -> list[Row]:
     """Return all that was scored, in order, with what the model was given."""
-    rows = place.rows("SELECT * FROM inference_log ORDER BY scored_at")
+    rows = deployment.rows("SELECT * FROM inference_log ORDER BY scored_at")
     return [row | {"features": json.loads(row["features"])} for row in rows]
 
 
@@ -142,8 +144,8 @@ PLAYED = Games(seed=11, users=24, maximum_events=30, days=10, end=MIDNIGHT)
 @pytest.fixture(scope="module")
 def played(opened) -> tuple[Stream, list[Group]]:
     """A generated stream with duplicates, late and broken messages, played."""
-    place = served_by_the_shipped_model(opened())
-    return place, play(place, PLAYED.deliveries(), seed=1)
+    deployment = served_by_the_shipped_model(opened())
+    return deployment, play(deployment, PLAYED.deliveries(), seed=1)
 
 
 class TestScores:
@@ -152,10 +154,10 @@ class TestScores:
         Skew: what the model was given last of anybody's first day is, bit for bit,
         what it is trained on; but for the hours, which are those of the newest event.
         """
-        place, _ = played
-        last = {row["user_id"]: row["features"] for row in inferences(place)}
-        trained = place.training(*(AS_OF + week * WEEK for week in range(-1, 2)))
-        served = place.served(PLAYED.user_ids, since=AS_OF - 10 * DAY)
+        deployment, _ = played
+        last = {row["user_id"]: row["features"] for row in inferences(deployment)}
+        trained = deployment.training(*(AS_OF + week * WEEK for week in range(-1, 2)))
+        served = deployment.served(PLAYED.user_ids, since=AS_OF - 10 * DAY)
 
         assert set(last) == set(PLAYED.user_ids)
         for user, features in last.items():
@@ -180,8 +182,8 @@ class TestScores:
         Each event of a first day is scored as often as it comes, with the exact
         features of all that had come by then; no other event is scored.
         """
-        place, groups = played
-        scored = inferences(place)
+        deployment, groups = played
+        scored = inferences(deployment)
         expected: Counter[tuple[int, str]] = Counter()
         known: list[Row] = []
         exact: list[dict[str, Row]] = []
@@ -216,9 +218,9 @@ class TestScores:
 def test_scores_are_probabilities_at_every_hour_of_the_first_day(opened):
     """From the first event on, of players whom the shipped model has never seen."""
     players = Games(seed=21, users=1_000, maximum_events=60, end=MIDNIGHT)
-    place = opened()
-    place.add(*players.events(), received_at=MIDNIGHT)
-    rows = place.moments(*WEEKS)
+    deployment = opened()
+    deployment.add(*players.events(), received_at=MIDNIGHT)
+    rows = deployment.moments(*WEEKS)
     nothing = {
         name: 0.0 if "_count" in name or "_sum" in name else None for name in TWELVE
     }
@@ -253,35 +255,35 @@ def test_what_a_stream_collects_is_learned(opened):
     first day has ended since the week before; a week of the past by the model of its
     time, the shipped one, which ranks players that it has never seen. 03 counts a
     churner who came late, whom nobody had scored, and nobody else."""
-    place = served_by_the_shipped_model(opened())
+    deployment = served_by_the_shipped_model(opened())
     # Training, predictions and evaluation also write.
-    setup.prepare(place.warehouse, place.settings)
-    place.add(*COLLECTED.events(), received_at=MIDNIGHT)
-    place.run("model_training", AS_OF)
-    [_, row] = place.rows(
+    setup.prepare(deployment.warehouse, deployment.settings)
+    deployment.add(*COLLECTED.events(), received_at=MIDNIGHT)
+    deployment.run("model_training", AS_OF)
+    [_, row] = deployment.rows(
         "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
     )
     baseline = json.loads(row["card"])["baseline"]
-    champion = Registry(place.artifacts, USE_CASE.name).champion()
+    champion = Registry(deployment.artifacts, USE_CASE.name).champion()
 
     assert (champion.version, champion.previous) == (1, 0)
     # A ROC AUC of two hundred users has a standard deviation of about 0.03.
     assert row["roc_auc"] > max(baseline["roc_auc"] + 0.1, POSSIBLE - 0.05)
 
-    predicted = place.run("predictions", AS_OF)
+    predicted = deployment.run("predictions", AS_OF)
     assert (predicted["model_version"], predicted["drift"]["alarms"]) == (1, [])
-    scored = place.rows(
+    scored = deployment.rows(
         "SELECT user_id FROM ma_predictions_table WHERE as_of = @day", day=AS_OF
     )
-    assert {row["user_id"] for row in scored} == set(place.first_days(AS_OF))
+    assert {row["user_id"] for row in scored} == set(deployment.first_days(AS_OF))
 
     past = AS_OF - 2 * WEEK
     registered = MIDNIGHT - 3 * WEEK + DAY
-    assert place.run("predictions", past, force=True)["model_version"] == 0
-    labels = [row["label"] for row in place.training(past).values()]
+    assert deployment.run("predictions", past, force=True)["model_version"] == 0
+    labels = [row["label"] for row in deployment.training(past).values()]
     for user, label in (("late leaver", 1), ("late stayer", 0)):
-        place.add(registration(user, registered, label=label))
-    [week] = place.run("model_evaluation", past + WEEK)["weeks"]
+        deployment.add(registration(user, registered, label=label))
+    [week] = deployment.run("model_evaluation", past + WEEK)["weeks"]
 
     assert (week["users"], week["conversions"]) == (len(labels), sum(labels))
     assert week["unscored_converters"] == 1
@@ -292,7 +294,7 @@ PLAYERS = 40
 
 
 @pytest.fixture
-def place(opened, monkeypatch) -> Stream:
+def deployment(opened, monkeypatch) -> Stream:
     """Players of a week, every fourth of whom leaves, and a probability for each.
 
     Labels are known a fortnight after the registration: a week after the outcomes.
@@ -312,10 +314,10 @@ def place(opened, monkeypatch) -> Stream:
     return site
 
 
-def evaluation(place: Stream, as_of: date) -> Row:
+def evaluation(deployment: Stream, as_of: date) -> Row:
     """Run 03; return the week's row as it stands in the table."""
-    place.run("model_evaluation", as_of)
-    [row] = place.rows(
+    deployment.run("model_evaluation", as_of)
+    [row] = deployment.rows(
         "SELECT * EXCEPT (evaluated_at, bytes_billed, run_id, as_of) "
         "FROM ma_model_evaluation WHERE week = @week",
         week=AS_OF,
@@ -323,11 +325,11 @@ def evaluation(place: Stream, as_of: date) -> Row:
     return row
 
 
-def test_a_week_has_the_players_whose_label_is_known(place):
+def test_a_week_has_the_players_whose_label_is_known(deployment):
     """Until all are, it is provisional. Defect: in a run for an earlier date a final
     week got the figures of the few players whose label was known on that date."""
-    early = evaluation(place, AS_OF + WEEK)
-    final = evaluation(place, AS_OF + 2 * WEEK)
+    early = evaluation(deployment, AS_OF + WEEK)
+    final = evaluation(deployment, AS_OF + 2 * WEEK)
 
     # On that day those of the first day before the last are known.
     known = [n for n in range(PLAYERS) if DAY + n * WEEK / PLAYERS >= WEEK]
@@ -335,4 +337,4 @@ def test_a_week_has_the_players_whose_label_is_known(place):
     assert (final["status"], final["users"]) == ("final", PLAYERS)
     assert final["conversions"] == PLAYERS // 4
     for again in (AS_OF + WEEK, AS_OF + 2 * WEEK + DAY):
-        assert evaluation(place, again) == final
+        assert evaluation(deployment, again) == final
