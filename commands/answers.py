@@ -118,25 +118,30 @@ def example(*lines: str) -> str:
 
 def explained(error: Exception) -> tuple[str, str] | None:
     """Return what is wrong and what to do; None for a fault of ours."""
-    from google.auth.exceptions import GoogleAuthError
-
     from deploy import DeploymentError
     from local.errors import LocalError
     from propensity.errors import PropensityError, RequestError
 
     if isinstance(error, OSError):
         return _explained_by_system(error)
-    if isinstance(error, GoogleAuthError):
-        login = f"Log in with `gcloud auth application-default login`: {error}"
-        return "there is no access to Google Cloud", login
     if isinstance(error, DeploymentError):
         return str(error), ""
     if not isinstance(error, PropensityError | LocalError):
-        return None
+        return _explained_by_google(error)
     # A wrong request is explained by its message alone, as a fault of this machine is.
     if error.hint or isinstance(error, LocalError | RequestError):
         return error.problem, error.hint
     return error.problem, f"docs/operate.md#{error.code} has more about this error"
+
+
+def _explained_by_google(error: Exception) -> tuple[str, str] | None:
+    # Nothing else need wait for Google's library.
+    from google.auth.exceptions import GoogleAuthError
+
+    if not isinstance(error, GoogleAuthError):
+        return None
+    login = f"Log in with `gcloud auth application-default login`: {error}"
+    return "there is no access to Google Cloud", login
 
 
 def _explained_by_system(error: OSError) -> tuple[str, str]:

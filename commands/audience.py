@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.answers import Exit, Group, example, say
-from commands.options import day, name, use_case
+from commands.options import AudienceName, day, use_case
 
 if TYPE_CHECKING:
     from propensity.audience.declared import DeclaredAudience
     from propensity.registry.deployment import Deployment
 
-_NAME = click.argument("audience", type=name, help="Name of the audience.")
+_NAME = click.argument("audience", type=AudienceName(), help="Name of the audience.")
 _AS_OF = click.option(
     "--as-of",
     "until",
@@ -43,13 +43,19 @@ def _declared(
     audience: str, use_case: str | None
 ) -> Iterator[tuple[Deployment, DeclaredAudience, Any]]:
     """Open a deployment, a declared audience, and the reader of secrets."""
+    from propensity import usecases
     from propensity.audience.declared import load
+    from propensity.settings import Settings
+
+    # A wrong name is told before Google's libraries are imported.
+    settings = Settings.from_environment()
+    named = load(usecases.load(use_case or settings.use_case), audience)
+
     from propensity.gcp import secrets
     from propensity.registry.deployment import opened
 
-    with opened(use_case) as deployment:
-        named = load(deployment.use_case, audience)
-        yield deployment, named, secrets.reader(deployment.settings)
+    with opened(use_case, settings=settings) as deployment:
+        yield deployment, named, secrets.reader(settings)
 
 
 def _watched(requests: Any) -> Any:
@@ -79,9 +85,9 @@ def preview(audience: str, use_case: str | None, **chosen: Any) -> Any:
     decile may bring, from which uplift contacting them pays, and which effect the
     audience can prove after 1, 4 and 13 weeks.
     """
-    from propensity.audience import run
-
     with _declared(audience, use_case) as (deployment, named, secret):
+        from propensity.audience import run
+
         return run.preview(deployment, named, secret, **chosen)
 
 
@@ -107,9 +113,9 @@ def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
     Send the first date of an audience by this command; 05-Audiences sends later dates.
     Fails if the receiver stops accepting users.
     """
-    from propensity.audience import run
-
     with _declared(audience, use_case) as (deployment, named, secret):
+        from propensity.audience import run
+
         done = run.send(deployment, named, secret, watched=_watched, **chosen)
     if done.failure:
         say(

@@ -14,6 +14,8 @@ import click
 
 from commands import audience, data, deployment, machine, usecases
 from commands.answers import Exit, example, fail
+from commands.options import UnknownName
+from propensity.suggestions import nearest
 
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
@@ -32,6 +34,16 @@ SECTIONS: Mapping[str, Sequence[click.Command]] = {
 
 class Commands(click.Group):
     """All commands; the help lists them in sections."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; a wrong name is answered with the one that is meant."""
+        near = nearest(args[0], self.commands)
+        if args[0] in self.commands or not near:
+            return super().resolve_command(ctx, args)
+        problem = f"there is no command {args[0]!r}"
+        raise UnknownName(problem, f"Did you mean {near!r}?", ctx)
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
@@ -96,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         name = error.ctx.command_path if error.ctx else "propensity"
         hint = f"`{name} --help` explains its options, with an example"
+        if isinstance(error, UnknownName):
+            hint = error.hint
         fail(name, error.format_message(), hint, code=Exit.UNKNOWN, as_json=as_json)
     except click.Abort:
         return fail("propensity", "interrupted", code=Exit.INTERRUPTED, as_json=as_json)

@@ -135,13 +135,13 @@ def dashboard(
     be processed, and the SQL of every number, but no user id. Open index.html, or put
     the pages on any web server or bucket.
     """
+    if not out and not is_local:
+        raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
     from commands.machine import enter_state
     from offline.dashboard.run import run
 
     if is_local:
         folder = enter_state(state).dashboard
-        if out is None:
+        if not out:
             out = str(folder)
-    if not out:
-        raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
-    return run(out, is_local=is_local, **arguments)
+    return run(str(out), is_local=is_local, **arguments)

@@ -73,7 +73,8 @@ def demo(**choice: Any) -> Any:
 
 @command("propensity up")
 @local_state()
-def up(*, state: str | None) -> Any:
+@click.option("--new", "is_new", is_flag=True, help="Create the state, empty.")
+def up(*, state: str | None, is_new: bool) -> Any:
     """
     Start Propensity on this machine and keep it running.
 
@@ -81,9 +82,10 @@ def up(*, state: str | None) -> Any:
     PROPENSITY_PORT_BASE moves the ports.
     """
     from local.stack import commands
-    from local.stack.state import State
+    from local.stack.state import State, named
 
-    return _status_of(commands.up(State(state) if state else State()))
+    chosen = State(state) if is_new and state else named(state)
+    return _status_of(commands.up(chosen))
 
 
 @command("propensity down")

@@ -7,17 +7,167 @@ ValueError ends the command.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Function], Function]
 
 FILE = click.Path(path_type=Path)
+
+
+class UnknownName(click.UsageError):
+    """There is nothing of a name; the hint says what to write instead."""
+
+    def __init__(self, problem: str, hint: str, ctx: click.Context | None) -> None:
+        super().__init__(problem, ctx)
+        self.hint = hint
+
+
+class UseCaseName(click.ParamType[str]):
+    """
+    The name of a use case, of which a shell completes the rest.
+
+    It is checked before the libraries of a command are imported, which takes seconds.
+    """
+
+    name = "name"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the name."""
+        from propensity import folders
+        from propensity.suggestions import instead
+
+        names = folders.names()
+        if value not in names:
+            problem = f"there is no use case {value!r}"
+            raise UnknownName(problem, instead(value, names, kind="Use cases"), ctx)
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin so."""
+        from propensity import folders
+
+        return completions(folders.names(), incomplete)
+
+
+class Folder(UseCaseName):
+    """The name of a use case, whose folder may be wrong; ``check_folder`` checks it."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the name."""
+        return str(value)
+
+
+class Target(Folder):
+    """A file, a table or a use case; ``check_target`` checks it."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return use cases and files that begin so."""
+        files = [CompletionItem(incomplete, type="file")]
+        return super().shell_complete(ctx, param, incomplete) + files
+
+
+def check_folder(value: str) -> None:
+    """Raise UnknownName where no use case has a folder of this name."""
+    from propensity import folders
+    from propensity.ids import NAME
+
+    if not (NAME.fullmatch(value) and folders.place(value).is_dir()):
+        UseCaseName().convert(value, None, click.get_current_context())
+
+
+def check_target(value: str) -> None:
+    """Raise UnknownName for what is no file, no table of BigQuery and no use case."""
+    from propensity import folders
+    from propensity.suggestions import instead
+    from propensity.usecases.declaration import SOURCE_TABLE
+
+    names = folders.names()
+    table = SOURCE_TABLE.fullmatch(value)
+    is_table = table is not None and table[1] is not None
+    if not (value in names or is_table or Path(value).is_file()):
+        problem = f"{value!r} is not a file, a project.dataset.table or a use case"
+        hint = f"Check the path. {instead(value, names, kind='Use cases')}"
+        raise UnknownName(problem, hint, click.get_current_context())
+
+
+def completions(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """Return what a shell may complete to one of the names."""
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+class StateName(click.ParamType[str]):
+    """The name of a local state, of which a shell completes the rest."""
+
+    name = "state"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the name."""
+        from local.errors import LocalError
+        from local.stack.state import State
+
+        try:
+            return State(value).name
+        except LocalError as error:
+            self.fail(str(error), param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the states that begin so."""
+        from local.stack.state import states
+
+        return completions([state.name for state in states()], incomplete)
+
+
+class AudienceName(click.ParamType[str]):
+    """The name of an audience, of which a shell completes the rest."""
+
+    name = "name"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the name."""
+        from propensity.ids import NAME
+
+        if not NAME.fullmatch(value):
+            rule = "use lower-case letters, digits and underscores"
+            self.fail(f"{value!r} is not a valid name: {rule}", param, ctx)
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the use case's audiences that begin so."""
+        from propensity import usecases
+        from propensity.audience import declared
+        from propensity.errors import PropensityError
+        from propensity.settings import Settings
+
+        names = list[str]()
+        # A shell that completes has no place for an error.
+        with contextlib.suppress(PropensityError):
+            chosen = ctx.params.get("use_case") or Settings.from_environment().use_case
+            names = declared.names(usecases.load(chosen))
+        return completions(names, incomplete)
 
 
 class Whole(click.IntRange):
@@ -64,34 +214,13 @@ def moment(text: str) -> datetime:
     return moment_of(text)
 
 
-def state(text: str) -> str:
-    """Read the name of a local state."""
-    from local.errors import LocalError
-    from local.stack.state import State
-
-    try:
-        return State(text).name
-    except LocalError as error:
-        raise ValueError(error) from None
-
-
-def name(text: str) -> str:
-    """Read the name of an audience or of a control group."""
-    from propensity.ids import NAME
-
-    if NAME.fullmatch(text):
-        return text
-    raise ValueError(
-        f"{text!r} is not a valid name: use lower-case letters, digits and underscores"
-    )
-
-
 def use_case(
     default: str | None = None, *, shown: str = "PROPENSITY_USE_CASE"
 ) -> Decorator[Any]:
     """Return the option ``--use-case``; ``shown`` describes what None stands for."""
     return click.option(
         "--use-case",
+        type=UseCaseName(),
         metavar="NAME",
         default=default,
         show_default=shown if default is None else True,
@@ -102,7 +231,7 @@ def use_case(
 def local_state(shown: str = "demo") -> Decorator[Any]:
     """Return the option ``--state``; ``shown`` describes its default."""
     text = "Name of the local state."
-    return click.option("--state", type=state, show_default=shown, help=text)
+    return click.option("--state", type=StateName(), show_default=shown, help=text)
 
 
 DRY_RUN: Decorator[Any] = click.option(

@@ -18,7 +18,17 @@ from commands.answers import (
     printable,
     say,
 )
-from commands.options import DRY_RUN, FILE, Count, day, use_case
+from commands.options import (
+    DRY_RUN,
+    FILE,
+    Count,
+    Folder,
+    Target,
+    check_folder,
+    check_target,
+    day,
+    use_case,
+)
 
 DAYS = Count(min=1)
 
@@ -26,7 +36,9 @@ DAYS = Count(min=1)
 @command(
     "propensity try churn.csv --user customer --time month --label churned", name="try"
 )
-@click.argument("target", help="A file, project.dataset.table or use case.")
+@click.argument(
+    "target", type=Target(), help="A file, project.dataset.table or use case."
+)
 @click.option("--user", metavar="COLUMN", help="Column that names the user.")
 @click.option("--time", metavar="COLUMN", help="Column that says when a row was true.")
 @click.option("--label", metavar="COLUMN", help="Column with the outcome: 1 or 0.")
@@ -96,6 +108,7 @@ def trying(
     """
     if rows and not scores:
         raise click.UsageError("--rows needs --scores FILE, the list to write")
+    check_target(target)
     from local.progress import announced
     from offline import trying
 
@@ -208,7 +221,7 @@ def new(
 
 
 @usecase.command(epilog=example("propensity usecase check shop_signup"))
-@click.argument("name", help="Name of the use case's folder.")
+@click.argument("name", type=Folder(), help="Name of the use case's folder.")
 def check(*, name: str) -> Any:
     """
     Check the files and SQL of a use case, and its leakage.
@@ -217,6 +230,7 @@ def check(*, name: str) -> Any:
     analyzer, then runs features and labels on generated events, with and without events
     of the future, and reports every column that changes.
     """
+    check_folder(name)
     from local import sandbox
     from local.progress import announced
     from offline.usecases import check as program

@@ -77,7 +77,7 @@ def try_file(
         table = _read(target)
     if not chosen["label"]:
         raise RequestError(
-            f"no column of {target} is named that has the outcome",
+            f"which column of {target} has the outcome?",
             hint=f"Add --label and one of {', '.join(table.column_names[:30])}",
             field="label",
         )

@@ -12,8 +12,8 @@ Beside the packages:
 - ``suppression``: users of whom nothing is kept
 - ``drift``: what differs from the training
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
-- ``ids``: which ids are none; ``entries``: TOML files; ``folders``: use cases
-- ``spreadsheet``: rows as CSV
+- ``ids``: which ids are none; ``suggestions``: what a wrong name may mean
+- ``entries``: TOML files; ``folders``: use cases; ``spreadsheet``: rows as CSV
 
 A notebook imports ``try_table`` from here; it is loaded at the first use.
 """

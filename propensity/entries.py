@@ -8,7 +8,6 @@ person reads which entry it is, what it says, and what it may say.
 from __future__ import annotations
 
 import copy
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -18,6 +17,8 @@ from typing import Any
 
 import msgspec
 from msgspec import inspect
+
+from propensity.suggestions import instead
 
 _AT = re.compile(
     r"(?P<what>.*?)(?: - at `(?P<key>key` in `)?\$\.?(?P<path>.*)`)?", re.S
@@ -79,8 +80,7 @@ def _entry_at_fault(text: str, entries: Mapping[str, object], kind: type[Any]) -
     unknown = _UNKNOWN.fullmatch(what)
     if unknown:
         names = [each.encode_name for each in getattr(declared, "fields", ())]
-        near = difflib.get_close_matches(unknown[1], names, n=1)
-        advice = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(names)}"
+        advice = instead(unknown[1], names, kind="Entries")
         return f"unknown entry {_joined(path, unknown[1])}. {advice}"
     if match["key"]:
         rule = "use 64 letters, digits and underscores at most"

@@ -18,6 +18,7 @@ from msgspec import Meta, ValidationError, convert
 
 from propensity.errors import SettingsError
 from propensity.ids import NAME, is_event_name
+from propensity.suggestions import nearest
 
 PREFIX = "PROPENSITY_"
 
@@ -298,10 +299,9 @@ def is_setting(name: str) -> bool:
 
 def unknown_setting(name: str, names: Iterable[str]) -> str:
     """Return that a setting is unknown, and which setting has almost its name."""
-    import difflib  # only a wrong setting needs it
-
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
-    return f"unknown setting {name}" + (f". Did you mean {near[0]}?" if near else "")
+    # Names of settings begin alike, so that all are a bit like each other.
+    near = nearest(name, names, cutoff=0.75)
+    return f"unknown setting {name}" + (f". Did you mean {near}?" if near else "")
 
 
 def target_here() -> str:

@@ -31,6 +31,7 @@ FLOORS = (
         "ids",
         "schema",
         "statements",
+        "suggestions",
         "timeframe",
     },
     {"settings", "models", "pages", "tables"},

@@ -17,6 +17,7 @@ from local import venvs
 from local.errors import LocalError
 from local.processes import Process
 from offline import whole_files
+from propensity.suggestions import instead
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
@@ -177,6 +178,22 @@ class State:
     def write(self, record: Record) -> None:
         text = json.dumps(dataclasses.asdict(record), indent=2)
         whole_files.write(self.record_file, text.encode())
+
+
+def named(name: str | None) -> State:
+    """
+    Return the state of a name, the demo's by default.
+
+    Raises:
+        LocalError: There is no state of the name, which may be mistyped.
+    """
+    state = State(name or DEFAULT_STATE)
+    names = [each.name for each in states()]
+    if state.name not in (DEFAULT_STATE, *names):
+        listed = instead(state.name, names, kind="States")
+        hint = f"{listed}. To create an empty one: --new"
+        raise LocalError(f"there is no state {state.name!r}", hint=hint)
+    return state
 
 
 def port_base(environment: Mapping[str, str] = os.environ) -> int:

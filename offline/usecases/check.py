@@ -21,9 +21,8 @@ import pandas as pd
 
 from offline.usecases import googlesql, made_up
 from propensity import folders, ga4, statements, usecases
-from propensity.errors import PropensityError, RequestError, UseCaseError
+from propensity.errors import PropensityError, UseCaseError
 from propensity.gcp.queries import type_of_parameter
-from propensity.ids import NAME
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.timeframe import midnight
@@ -69,17 +68,7 @@ def check(
         sandbox: Opens an emulated BigQuery as a context, with ``warehouse`` and
             ``load(events)``; called only if the files are right.
         step: Opens a context in which something is done that takes seconds.
-
-    Raises:
-        RequestError: There is no such use case.
     """
-    if not NAME.fullmatch(name) or not folders.place(name).is_dir():
-        known = ", ".join(usecases.names())
-        raise RequestError(
-            f"there is no use case {name[:64]!r}",
-            hint=f"Use one of {known}",
-            field="name",
-        )
     with step("reading the files, and fitting each candidate to generated rows"):
         problems = list(files(name))
     if problems:

@@ -22,6 +22,7 @@ from propensity.entries import explained
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
 from propensity.statements import statement
+from propensity.suggestions import nearest
 from propensity.usecases import UseCase, declaration
 
 FOLDER = "audiences"
@@ -188,11 +189,9 @@ def load(use_case: UseCase, name: str) -> DeclaredAudience:
     folder = folder_of(use_case)
     file = f"{name}.toml"
     if name not in names(use_case):
-        declared_names = names(use_case)
-        listed = ", ".join(declared_names) if declared_names else "none"
         raise RequestError(
-            f"{use_case.name} has no audience {name[:64]!r}; declared are: {listed}. "
-            f"An audience is a file audiences/NAME.toml in the use case's folder",
+            f"{use_case.name} has no audience {name[:64]!r}",
+            hint=_advice(use_case, name[:64]),
             field="audience",
         )
     entries: dict[str, object] = {}
@@ -209,6 +208,21 @@ def load(use_case: UseCase, name: str) -> DeclaredAudience:
         problem = explained(error, entries, Declared)
         raise UseCaseError(f"{use_case.name}/audiences/{file}: {problem}") from error
     return DeclaredAudience(name, folder, declared)
+
+
+def _advice(use_case: UseCase, name: str) -> str:
+    """Return what to do where there is no audience of a name."""
+    declared = names(use_case)
+    near = nearest(name, declared)
+    if near:
+        return f"Did you mean {near!r}?"
+    own = folders.own()
+    root = own if folders.own_use_cases() else own.relative_to(folders.ROOT)
+    file = root / use_case.name / FOLDER / f"{name}.toml"
+    advice = f"Create {file}; docs/audiences.md shows one"
+    if declared:
+        advice += f". Audiences there are: {', '.join(declared)}"
+    return advice
 
 
 def secrets_of(use_case: UseCase) -> list[str]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from propensity.errors import SchemaError
 from propensity.ids import INEXACT
 from propensity.models.encoding import Floats
+from propensity.suggestions import instead
 from propensity.timeframe import FEWEST_SNAPSHOTS
 
 # Spreadsheets, databases and data frames write these where a value is not known.
@@ -217,19 +218,22 @@ def label_of(column: pd.Series, outcome: object | None) -> tuple[pd.Series, str]
             hint = "correct it, or name the value to predict by --outcome"
             refuse(column, odd, "is neither 1 nor 0", hint=hint)
     spellings = values[keys == wanted].unique()
-    there = ", ".join(sorted(values[is_known].unique())[:10]) or "empty"
     if outcome is not None and not len(spellings):
-        problem = f"column {column.name} has no value {outcome!r}; there are {there}"
-        raise SchemaError(problem, hint="Name one of them by --outcome")
+        names = sorted(values[is_known].unique())[:10]
+        hint = instead(str(outcome), names, kind="Its values")
+        raise SchemaError(f"no row of {column.name} is {outcome!r}", hint=hint)
     if len(spellings) > 1 and wanted not in _PAIRS:
         problem = f"column {column.name} has {' and '.join(spellings[:2])}"
         raise SchemaError(problem, hint="Write the values of the label in one way")
     label = (keys == wanted).astype("float64").mask(~is_known)
     if label.nunique() < 2:
+        only = "no value"
+        if is_known.any():
+            only = f"only the value {values[is_known].iloc[0]!r}"
         raise SchemaError(
-            f"column {column.name} is {there} from row 1 to the last",
+            f"column {column.name} has {only}",
             hint=f"Add rows: a model needs some with {wanted!r} and some with another "
-            "value; an empty one is not known yet",
+            "value. An empty one is not known yet",
         )
     return label, spellings[0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.first_look import columns
 from propensity.first_look.columns import Feature, Steps, refuse
+from propensity.suggestions import instead
 from propensity.usecases import Baseline, Candidate, UseCase
 from propensity.usecases.declaration import MEAN, RESERVED, FeatureKind
 
@@ -196,8 +196,7 @@ def _check_names(
 ) -> None:
     for column in [*keys, *others]:
         if column not in frame.columns:
-            near = difflib.get_close_matches(str(column), frame.columns, n=1)
-            hint = f"name one of {', '.join(near or frame.columns[:30])}"
+            hint = instead(str(column), frame.columns, kind="Columns")
             raise SchemaError(f"there is no column {column!r}", hint=hint)
     if twice := list(frame.columns[frame.columns.duplicated()]):
         hint = "rename or remove one"

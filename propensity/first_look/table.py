@@ -31,7 +31,7 @@ from propensity.learning.rows import Parts, Slice
 from propensity.learning.split import of_users
 from propensity.learning.trained import LEAK, Trained
 from propensity.learning.users import UserTraining
-from propensity.pages.words import percent
+from propensity.pages.words import percent, plural
 from propensity.settings import Settings
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.usecases import CATEGORY, Baseline, UseCase
@@ -99,14 +99,26 @@ class FirstLook:
                 "holds later, or what was written after the outcome"
             )
         if self.table.unlabelled:
-            test += f"; {self.table.unlabelled:,} rows have no {self.table.label} yet"
+            have = "has" if self.table.unlabelled == 1 else "have"
+            rows = plural(self.table.unlabelled, "row")
+            test += f"; {rows} {have} no {self.table.label} yet"
         by_kind: dict[str, list[str]] = {}
         for column, kind in self.kinds.items():
             by_kind.setdefault(kind, []).append(column)
         listed = [f"{kind}: {', '.join(names)}" for kind, names in by_kind.items()]
         others = [f"{column} ({why})" for column, why in self.left_out.items()]
         listed.append(f"left out: {', '.join(others) or 'none'}")
-        leaks = [f"{column} {why}" for column, why in self.leaks.items()]
+        leaks = []
+        ahead = []
+        for column, why in self.leaks.items():
+            if column in self.left_out:
+                ahead.append(column)
+            else:
+                leaks.append(f"{column} {why}")
+        if ahead:
+            leaks.append(
+                f"left out, because they hold days of the future: {', '.join(ahead)}"
+            )
         compared = gate.beside_baseline(self.trained, self.card.baseline.name)
         best = metrics.lift[0]
         share = percent(self.trained.parts.every.label.mean())
@@ -116,9 +128,9 @@ class FirstLook:
             f"Columns  {'; '.join(listed)}",
             f"Leaks    {'; '.join(leaks) or 'none found'}",
             f"Model    {compared}",
-            f"Use      {percent(best.conversions / best.users)} of the best 10% "
-            f"have {title}, {best.lift:.1f} times the average; expected of all "
-            f"{percent(metrics.mean_probability)}, found "
+            f"Use      Of the top 10%, {percent(best.conversions / best.users)} have "
+            f"{title}: {best.lift:.1f} times the average. Expected of all "
+            f"{percent(metrics.mean_probability)}, actual "
             f"{percent(metrics.base_rate)}",
         ]
 
@@ -248,8 +260,8 @@ def _steps(read: ReadTable) -> tuple[Steps, Timeframe]:
     timeframe = Timeframe(lookback_days=1, horizon_days=horizon, settle_days=0)
     if len(steps.days) < FEWEST_SNAPSHOTS:
         raise NotEnoughData(
-            f"column {read.time} has {len(steps.days)} times: to train, to choose and "
-            f"to test takes {FEWEST_SNAPSHOTS}",
+            f"column {read.time} has only {plural(len(steps.days), 'value')}. You need "
+            f"at least {FEWEST_SNAPSHOTS}: to train, to choose and to test",
             hint=f"{_ADVICE}, or leave --time out",
         )
     if not timeframe.are_enough(steps.days):

@@ -282,7 +282,8 @@ def _in_query_string(encoded: bytes) -> Question:
             "the query string must be percent-encoded UTF-8", field="user_id"
         ) from None
     parameters: dict[str, object] = reject_duplicates(list(pairs))
-    _check_known(parameters, ("user_id", "use_case", "value"))
+    names = ("user_id", "use_case", "value")
+    _check_known(parameters, names, kind="parameter")
     if "user_id" not in parameters:
         raise errors.RequestError(
             "user_id is missing: GET /?user_id=...", field="user_id"
@@ -295,7 +296,7 @@ def _in_query_string(encoded: bytes) -> Question:
 
 
 def _in_body(fields: dict[str, object]) -> Question:
-    _check_known(fields, ("user_ids", "use_case"))
+    _check_known(fields, ("user_ids", "use_case"), kind="field")
     user_ids = fields.get("user_ids")
     if not isinstance(user_ids, list) or not 1 <= len(user_ids) <= MAXIMUM_USERS:
         raise errors.RequestError(
@@ -306,11 +307,14 @@ def _in_body(fields: dict[str, object]) -> Question:
     return Question(user_ids, _use_case(fields), is_single=False)
 
 
-def _check_known(fields: dict[str, object], names: tuple[str, ...]) -> None:
+def _check_known(
+    fields: dict[str, object], names: tuple[str, ...], *, kind: str
+) -> None:
     unknown = fields.keys() - set(names)
     if unknown:
-        # The field is named beside the message, which may stand in a log.
-        message = f"there is no such field; use {', '.join(names)}"
+        # Its name is beside the message, which may stand in a log.
+        others = ", ".join(names[:-1])
+        message = f"there is no such {kind}. Use {others} or {names[-1]}"
         raise errors.RequestError(message, field=min(unknown)[:64])
 
 

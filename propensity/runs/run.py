@@ -277,7 +277,8 @@ def parse(
     unknown = sorted(name[:64] for name in set(body) - set(allowed))
     if unknown:
         raise errors.RequestError(
-            f"unknown field {', '.join(unknown)}; known are {', '.join(allowed)}",
+            f"there is no field {', '.join(unknown)}. "
+            f"Use {', '.join(allowed[:-1])} or {allowed[-1]}",
             field=unknown[0],
         )
     use_case = body.get("use_case", default_use_case)

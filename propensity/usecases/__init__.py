@@ -28,6 +28,7 @@ from propensity.errors import RequestError, SettingsError, UseCaseError
 from propensity.folders import names as names
 from propensity.settings import Budget
 from propensity.statements import Line
+from propensity.suggestions import instead
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
 from propensity.usecases import declaration
 from propensity.usecases.declaration import (
@@ -332,7 +333,7 @@ def load(name: str) -> UseCase:
     if name not in names():
         raise RequestError(
             f"there is no use case {name[:64]!r}",
-            hint=f"Use one of {', '.join(names())}",
+            hint=instead(name[:64], names(), kind="Use cases"),
             field="use_case",
         )
     # A model that is loaded may name classes of a model.py.
@@ -352,7 +353,7 @@ def require_default(settings: Settings) -> None:
     if settings.use_case not in names():
         raise SettingsError(
             f"PROPENSITY_USE_CASE is {settings.use_case!r}, which is not a use case",
-            hint=f"Use one of {', '.join(names())}",
+            hint=instead(settings.use_case, names(), kind="Use cases"),
             field="PROPENSITY_USE_CASE",
         )
 

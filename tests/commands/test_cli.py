@@ -181,6 +181,70 @@ def test_use_cases_are_listed_with_the_fault_of_a_wrong_folder(capsys, tmp_path)
     assert {*faults.values()} == {""}
 
 
+class TestNames:
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "versions --use-case nothere",
+            "audience preview nothere",
+            "usecase check nothere",
+            "try nothere",
+            "up --state nothere",
+        ],
+    )
+    def test_a_wrong_name_is_told_before_a_library_that_takes_long(self, line):
+        """Defect: it took seconds of imports."""
+        program = f"""
+import sys
+from commands.cli import main
+main({line.split()})
+heavy = {{"google.auth", "grpc", "pandas", "pyarrow", "sklearn"}}
+print(heavy & {{*sys.modules}})
+"""
+        environment = {**os.environ, "GOOGLE_CLOUD_PROJECT": "some-project"}
+        process = execute([sys.executable, "-c", program], env=environment)
+
+        assert process.stdout.strip() == "set()"
+        assert "'nothere'" in process.stderr
+
+    @pytest.mark.parametrize(
+        ("line", "meant"),
+        [
+            ("trie x.csv", "try"),
+            ("versions --use-case ga4_purchas", "ga4_purchase"),
+            ("usecase check ga4_valu", "ga4_value"),
+        ],
+    )
+    def test_a_name_that_is_nearly_right_is_answered_with_the_one_that_is_meant(
+        self, line, meant, capsys
+    ):
+        assert main(line.split()) == Exit.UNKNOWN
+        assert f"hint: Did you mean '{meant}'?" in capsys.readouterr().err
+
+    def test_a_mistyped_state_starts_nothing(self, monkeypatch, capsys):
+        """Defect: an empty one was created and started."""
+        monkeypatch.setattr("local.stack.commands.up", pytest.fail)
+
+        assert main(["up", "--state", "nix"]) == Exit.FAILED
+        error = capsys.readouterr().err
+        assert "there is no state 'nix'" in error
+        assert "To create an empty one: --new" in error
+
+    def test_a_shell_completes_the_names_of_commands_and_use_cases(self):
+        def completed(words: str) -> str:
+            environment = {
+                **os.environ,
+                "_PROPENSITY_COMPLETE": "bash_complete",
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(len(words.split()) - 1),
+            }
+            line = [sys.executable, "-m", "propensity"]
+            return execute(line, env=environment, status=None).stdout
+
+        assert completed("propensity rollb") == "plain,rollback\n"
+        assert completed("propensity versions --use-case card") == "plain,card_fraud\n"
+
+
 class TestExit:
     @pytest.mark.parametrize(
         "arguments",

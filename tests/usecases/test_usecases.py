@@ -81,7 +81,7 @@ ends = "DATE"
 # A line of TOML, or its end; what stands there instead; and what is said of it.
 MISTAKES = r"""
 title = "t" | title = 3 | title must be a text; it is 3
-title = "t" | title = "t"\ntitel = "t" | unknown entry titel. Did you mean title?
+title = "t" | title = "t"\ntitel = "t" | unknown entry titel. Did you mean 'title'?
 title = "t" | title = "t"\nname = "t" | name is unknown
 lookback_days = 60 | lookback_days = 0 | lookback_days is 0; it must be 1 or more
 horizon_days = 7 | horizon_days = 91\nstride_days = 1 | of 91 days; use 2 or more

@@ -138,7 +138,9 @@ class TestFile:
         (folder / "upsell.toml").touch()
         (folder / "winback.toml").mkdir()
 
-        with pytest.raises(RequestError, match="'winback'; declared are: upsell"):
+        with pytest.raises(
+            RequestError, match=r"'winback'\. Create .*Audiences there are: upsell"
+        ):
             declared.load(USE_CASE, "winback")
 
 

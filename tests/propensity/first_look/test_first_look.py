@@ -313,7 +313,7 @@ def test_a_label_has_one_reading(values, outcome, label, positive):
 @pytest.mark.parametrize(
     ("values", "outcome", "problem"),
     [
-        (["Yes", "No"], "ja", "has no value 'ja'; there are No, Yes"),
+        (["Yes", "No"], "ja", r"no row of None is 'ja'\. Its values: No, Yes"),
         (["A", "a", "b"], "a", "has A and a"),
     ],
 )
@@ -335,7 +335,7 @@ def test_a_table_without_times_is_tried_on_users_drawn_at_random():
     assert len(tested) == 30
     assert tested.isdisjoint(parts.before.rows["user_id"].to_pylist())
     assert "drawn at random: without --time this cannot see" in look.lines[0]
-    assert "1 rows have no churned" in look.lines[0]
+    assert "1 row has no churned" in look.lines[0]
     assert look.kinds["since"] == "date"
     assert "drawn at random" in look.page()
     assert set(last) == tested
@@ -394,16 +394,17 @@ def known_of_one_class() -> pd.DataFrame:
     ("frame", "changed", "problem"),
     [
         (customers(), {"time": "date"}, "there is no column 'date'"),
+        (customers(), {"time": "mnth"}, "there is no column 'mnth'"),
         (customers(), {"label": 3}, "there is no column 3"),
         (customers(), {"user": "month"}, "column month is named twice"),
         (customers().assign(month=""), {}, "month, row 1: '' is not a time"),
-        (customers(), {"outcome": "gone"}, "churned has no value 'gone'; there are no"),
+        (customers(), {"outcome": "gone"}, "no row of churned is 'gone'"),
         (customers(), {"time": None, "horizon_days": 9}, "--horizon-days needs a time"),
         (customers(), {"label": "country"}, "row 1: 'NL' is neither 1 nor 0"),
         (customers(), {"horizon_days": 400}, "churned is known too late: 400 days"),
         (customers().assign(month=7), {"horizon_days": 9, "user": None}, "has '7'"),
-        (customers().assign(churned="no"), {}, "churned is no from row 1 to the last"),
-        (customers().iloc[:0], {}, "churned is empty from row 1"),
+        (customers().assign(churned="no"), {}, "churned has only the value 'no'"),
+        (customers().iloc[:0], {}, "churned has no value"),
         (without_outcome("2025-02"), {}, "not enough data: 0 of the "),
         (
             without_outcome("2025-08"),
@@ -411,7 +412,7 @@ def known_of_one_class() -> pd.DataFrame:
             "76.3% of the older ones: it is not known yet",
         ),
         (known_of_one_class(), {}, "not enough data: 0 of the 750 rows to train on"),
-        (customers().query("month > '2025-06'"), {}, "column month has 2 times"),
+        (customers().query("month > '2025-06'"), {}, "column month has only 2 values"),
         (customers(2), {}, "not enough data: "),
     ],
 )
