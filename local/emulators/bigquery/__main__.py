@@ -5,19 +5,29 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-import re
 import signal
 import sys
 from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery import arrays, memory, numbers
-from local.emulators.bigquery.files import connect_plainly
+from local.emulators.bigquery.patches import (
+    arrays,
+    batches,
+    buckets,
+    callers,
+    catalog,
+    errors,
+    jobs,
+    names,
+    numbers,
+    resources,
+    translations,
+    views,
+    wildcards,
+    writers,
+)
 from local.emulators.bigquery.rewriting import make_importable
-from local.emulators.bigquery.views import follow_views
-from local.emulators.bigquery.wildcards import union_wildcards
-from local.emulators.bigquery.writes import append_batches, queue_writes
 from local.loopback import serve
 from local.processes import HOST, options_of_child
 
@@ -25,13 +35,6 @@ from local.processes import HOST, options_of_child
 GRPC_THREADS = 256
 # A translation makes so many objects that Python would look for garbage many times.
 GARBAGE = 100_000
-# DuckDB's words for a column, a table or a field that a statement names in vain.
-MISSING = (
-    r'Referenced table "(?P<name>[^"]+)" not found',
-    r"Referenced update column (?P<name>\S+) not found",
-    r'does not have a column (?:named|with name) "(?P<name>[^"]+)"',
-    r'Could not find key "(?P<name>[^"]+)" in struct',
-)
 
 
 def serve_storage_api(port: int) -> Any:
@@ -74,27 +77,22 @@ def main() -> None:
     settings.default_project_id = options.project
     settings.storage_emulator_host = options.storage
 
-    from local_bigquery import errors
     from local_bigquery.engine import database
     from local_bigquery.jobs import runner
 
     data_dir.mkdir(parents=True, exist_ok=True)
-    connect_plainly(database, data_dir)
-    memory.keep_jobs(database)
-    memory.keep_resources(database)
-    memory.look_up_by_name(database)
+    catalog.connect_plainly(database, data_dir)
+    buckets.stay_in_buckets()
+    jobs.keep_jobs(database)
+    resources.keep_resources(database)
+    names.look_up_by_name(database)
     arrays.aggregate_in_place()
-    memory.keep_translations()
-    follow_views()
-    union_wildcards(database)
+    translations.keep_translations()
+    views.follow_views()
+    wildcards.union_wildcards(database)
     numbers.calculate_exactly()
-    append_batches(queue_writes(runner))
-    # An error inside the emulator gets a status that clients do not retry.
-    errors.STATUSES["dontRetry"] = (501, "UNIMPLEMENTED")
-    for words in MISSING:
-        errors.DUCKDB_ERRORS.append(
-            (re.compile(words), "invalidQuery", "Unrecognized name: {name}")
-        )
+    batches.append_batches(writers.queue_writes(runner))
+    errors.tell_errors_apart()
 
     # It warns of every property that DuckDB has no use for.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -103,12 +101,8 @@ def main() -> None:
     storage_api = serve_storage_api(options.grpc_port)
     try:
         from local_bigquery.app import app
-        from starlette.middleware.base import BaseHTTPMiddleware
 
-        # It finds out who asks, for the rights of rows: a fifth of a request's time.
-        app.user_middleware = [
-            one for one in app.user_middleware if one.cls is not BaseHTTPMiddleware
-        ]
+        callers.ask_for_nobody(app)
         gc.freeze()
         serve(app, options.port)
     except KeyboardInterrupt:

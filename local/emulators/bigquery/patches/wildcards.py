@@ -19,6 +19,30 @@ from typing import Any
 MANY = 50_000
 
 
+# The lines of local-bigquery that this replaces, by module.
+REPLACES = {
+    "local_bigquery.engine.database": ("def writing(",),
+    "local_bigquery.catalog.tabledata": ("def insert_all(",),
+    "local_bigquery.catalog.metadata": (
+        "def save[R: Resource](",
+        "def delete(model:",
+    ),
+    "local_bigquery.sql.rules.tables": ("def wildcard_table(",),
+    "local_bigquery.jobs.query": (
+        "from local_bigquery.sql.translate import Context, parse, translate",
+    ),
+    "local_bigquery.sql.script": (
+        "from local_bigquery.sql.translate import Context, parse, translate",
+    ),
+    "local_bigquery.grpc.read": (
+        "from local_bigquery.sql.translate import Context, parse, translate",
+    ),
+    "local_bigquery.jobs.merge": (
+        "from local_bigquery.sql.translate import Context, translate",
+    ),
+}
+
+
 class Gathered:
     """
     The tables of each wildcard as one, in memory, compressed.

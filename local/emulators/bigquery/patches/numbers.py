@@ -32,6 +32,13 @@ _DIVIDED = (
 )
 
 
+# The lines of local-bigquery that this replaces, by module.
+REPLACES = {
+    "local_bigquery.sql.rules.math": ("def division(",),
+    "local_bigquery.sql.rules": ("NODE_RULES = [",),
+}
+
+
 def define(connection: Any) -> None:
     """Register the operations with DuckDB, where the emulator's macros are."""
     operations = {"multiply": (product, "a * b"), "divide": (quotient, _DIVIDED)}

@@ -8,6 +8,14 @@ from typing import Any
 KEPT_TEXTS = 500
 
 
+# The lines of local-bigquery that this replaces, by module.
+REPLACES = {
+    "local_bigquery.catalog.tables": ("def columns(",),
+    "local_bigquery.catalog.ddl": ("def apply(",),
+    "local_bigquery.sql.rules": ("STATEMENT_RULES = [",),
+}
+
+
 def follow_views() -> None:
     """
     Put a view's own text into each query of it: once, however often it is read.

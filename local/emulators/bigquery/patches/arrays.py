@@ -11,6 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
+# The lines of local-bigquery that this replaces, by module.
+REPLACES = {
+    "local_bigquery.sql.rules": ("NODE_RULES = [",),
+}
+
 
 def aggregate_in_place() -> None:
     """Have a scalar subquery over an array be a function of the array, if it can."""

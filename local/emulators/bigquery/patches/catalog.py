@@ -6,19 +6,25 @@ import functools
 import importlib.resources
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery import numbers
+from local.emulators.bigquery.patches import numbers
 
 CATALOG_SUFFIX = ".bq.duckdb"
+# The lines of local-bigquery that this replaces, by module.
+REPLACES = {
+    "local_bigquery.engine.database": (
+        "def connection(",
+        "def attach(",
+        "def projects(",
+    ),
+}
 
 
 def connect_plainly(database: Any, data_dir: Path) -> None:
     """Replace the emulator's DuckLake catalog by one DuckDB file per project."""
     import duckdb
-    from local_bigquery.jobs import extract, load
 
     # Files under way are in the emulator's folder, too.
     staged = data_dir / "staged"
@@ -73,21 +79,6 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
     database.connection = lambda: connection
     database.attach = attach
     database.projects = projects
-    load.paths = _of_buckets(load.paths)
-    extract.written = _of_buckets(extract.written)
-
-
-def _of_buckets(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Refuse a URI, the last argument, that is not one of Cloud Storage."""
-    from local_bigquery.errors import BigQueryError
-
-    def checked(*arguments: Any) -> Any:
-        if not arguments[-1].startswith("gs://"):
-            problem = f"Source or target is not in a bucket: {arguments[-1]}"
-            raise BigQueryError("invalid", problem)
-        return function(*arguments)
-
-    return checked
 
 
 def _literal(path: Path) -> str:
