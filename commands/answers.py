@@ -54,6 +54,14 @@ class AlreadyPrinted(dict[str, Any]):
     """An answer that a person has read already."""
 
 
+class File(dict[str, Any]):
+    """An answer that is a file for a person, who names it by a redirection."""
+
+    def __init__(self, answer: Mapping[str, Any], content: bytes) -> None:
+        super().__init__(answer)
+        self.content = content
+
+
 class Command(click.Command):
     """
     A command that prints its function's answer for a person, or with --json as JSON.
@@ -173,6 +181,11 @@ def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
         # NaN and infinity are no JSON: null.
         valid = json.loads(text, parse_constant=lambda _: None)
         click.echo(json.dumps(valid, indent=2))
+    elif isinstance(answer, File) and sys.stdout.isatty():
+        click.echo(printable(answer.content.decode("utf-8-sig").replace("\r\n", "\n")))
+    elif isinstance(answer, File):
+        # Whatever encoding the locale has.
+        sys.stdout.buffer.write(answer.content)
     elif not isinstance(answer, AlreadyPrinted):
         click.echo(printable("\n".join(_lines(answer))))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.answers import Exit, Group, example, say
+from commands.answers import Exit, File, Group, example, say
 from commands.options import AudienceName, day, use_case
 
 if TYPE_CHECKING:
@@ -177,6 +177,29 @@ def end(
     if not answers:
         say(f"propensity audience: no user of {audience} is on such a list")
     return {"lists": answers}, Exit.FAILED if failed else Exit.DONE
+
+
+@audience.command(
+    "list", epilog=example("propensity audience list winback > monday.csv")
+)
+@_NAME
+@use_case()
+def list_members(audience: str, use_case: str | None) -> Any:
+    """
+    Print the users to contact as CSV, the best first.
+
+    These are the members of the newest date that was sent, without the control group,
+    suppressed users, and users who are not in the audience's SQL any more. They have
+    percentile, probability, expected value, if any, and the columns of the SQL.
+    """
+    from propensity.audience.files import csv_of_members
+    from propensity.audience.members import find_treated
+
+    with _declared(audience, use_case) as (deployment, named, _):
+        as_of, members = find_treated(deployment, named)
+    users = [member.values for member in members]
+    answer = {"audience": audience, "as_of": as_of, "users": users}
+    return File(answer, csv_of_members(members, named.declared.order))
 
 
 @audience.command(epilog=example("propensity audience ledger winback"))

@@ -3,8 +3,8 @@ Remove all data of users, prove it, and keep new data out.
 
 First the users go on the list of suppressed users, by a keyed hash, and the receivers
 that took them are named. Then their rows are removed from every table and from every
-Parquet file in the bucket, older generations included, and prediction indexes are built
-anew without them. A second search proves it.
+Parquet file and audience's list in the bucket, older generations included, and
+prediction indexes are built anew without them. A second search proves it.
 
 What was under way until functions followed the list needs a second run: the report says
 when. So do rows that a receiver's next removal needs. See ``docs/privacy.md``.
@@ -13,6 +13,7 @@ when. So do rows that a receiver's next removal needs. See ``docs/privacy.md``.
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 from collections import Counter
@@ -28,8 +29,9 @@ from tqdm import tqdm
 
 from offline import receivers
 from offline.receivers import Taken
-from offline.user_rows import index_has, named_rows, without
+from offline.user_rows import index_has, named_cells, named_rows, without
 from propensity import statements, suppression, usecases
+from propensity.audience.declared import FOLDER
 from propensity.clock import SYSTEM
 from propensity.errors import (
     ArtifactError,
@@ -49,6 +51,7 @@ from propensity.registry.versions import PARQUET, parquet_of
 from propensity.runs import compact
 from propensity.schema import Table
 from propensity.settings import Settings
+from propensity.spreadsheet import CSV_TYPE, csv_of, rows_of_csv
 from propensity.statements import statement
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
@@ -366,6 +369,8 @@ class Work:
                 has_users = self._index(generation, is_search)
             elif generation.name.endswith(".parquet"):
                 has_users = self._parquet(generation, is_search)
+            elif is_list(generation.name):
+                has_users = self._csv(generation, is_search)
             else:
                 continue
             place = kind, _folder_of(generation.name)
@@ -455,6 +460,28 @@ class Work:
             self._delete(generation)
         return True
 
+    def _csv(self, generation: Generation, is_search: bool) -> bool:
+        """As ``_parquet``, of a list for people."""
+        name = generation.name
+        found = self.artifacts.find(name, generation=generation.generation)
+        if found is None:
+            return False  # Another run has deleted it.
+        try:
+            rows = rows_of_csv(found.data)
+            is_named = named_cells(rows, self.users)
+        except (UnicodeError, csv.Error, IndexError):
+            self.unreadable.add(name)
+            return False
+        if is_search or not any(is_named):
+            return any(is_named)
+        left = [row for row, is_gone in zip(rows, is_named, strict=True) if not is_gone]
+        with contextlib.suppress(Conflict):
+            if generation.is_live and len(left) > 1:
+                content = csv_of(left[0], left[1:])
+                self.artifacts.replace(name, content, generation, content_type=CSV_TYPE)
+            self._delete(generation)
+        return True
+
     def _index(self, generation: Generation, is_search: bool) -> bool:
         """
         Return whether a prediction index has the users; replace it unless searching.
@@ -501,6 +528,11 @@ def _folder_of(name: str) -> str:
     first, *rest = name.split("/")
     # All use cases have a folder of models, and each the other folders.
     return first if first == "models" or not rest else f"{first}/{rest[0]}"
+
+
+def is_list(name: str) -> bool:
+    """Return whether an object is an audience's list for people."""
+    return name.startswith(f"{FOLDER}/") and name.endswith(".csv")
 
 
 def in_order() -> list[tuple[Table, str]]:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from propensity import usecases
 from propensity.audience import declared
-from propensity.audience.declared import BUCKET
+from propensity.audience.declared import FILES
 from propensity.errors import RequestError, UseCaseError
 from propensity.statements import read
 from propensity.usecases import UseCase
@@ -75,7 +75,7 @@ def taken(
         audience = row["audience"]
         destination = row["destination"]
         removal = REMOVED
-        if destination == BUCKET:
+        if destination in FILES:
             removal = COPIES
         elif row["is_listed"]:
             removal = BY_HAND

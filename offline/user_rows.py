@@ -1,5 +1,5 @@
 """
-Which rows of a file are about users: Parquet, and prediction indexes.
+Which rows of a file are about users: Parquet, CSV, and prediction indexes.
 
 Ids are in columns of the name ``user_id``, of any type and however deep.
 """
@@ -45,6 +45,12 @@ def named_rows(
         cases = _has_any(file.read(["use_case"])["use_case"], [use_case])
         is_named = list(map(operator.and_, is_named, cases))
     return is_named
+
+
+def named_cells(rows: Sequence[Sequence[str]], users: Sequence[str]) -> list[bool]:
+    """Tell of each row of a CSV file whether it is about users; its header is not."""
+    places = [place for place, name in enumerate(rows[0]) if name == USER]
+    return [any(row[place] in users for place in places) for row in rows]
 
 
 def _is_numbered(schema: pa.Schema) -> bool:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 
+CSV_TYPE = "text/csv; charset=utf-8"
 # Spreadsheets run what begins so. Numbers call nothing, and neither do telephone
 # numbers. Source: OWASP, "CSV Injection".
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -37,7 +38,7 @@ def rows_of_csv(content: bytes) -> list[list[str]]:
 
 def _cell(value: object) -> object:
     if isinstance(value, bool | list | dict):
-        return json.dumps(value)
+        return json.dumps(value, default=str)
     is_formula = isinstance(value, str) and _FORMULA.match(value)
     if isinstance(value, str) and is_formula and not _NUMBER.fullmatch(value):
         return f"'{value}"

@@ -30,6 +30,7 @@ FLOORS = (
         "folders",
         "ids",
         "schema",
+        "spreadsheet",
         "statements",
         "suggestions",
         "timeframe",

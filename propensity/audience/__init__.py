@@ -1,8 +1,7 @@
 """
 Audiences: who is treated, who is held out, and what became of sending them.
 
-- ``run``: the preview, and the delivery; opens the destination that a file names, or
-  the bucket; begin here
+- ``run``: the preview, and the delivery; opens the destination; begin here
 - ``declared``: the file of an audience, and its statement
 - ``members``: the audience of an as-of date, chosen once and stored
 - ``control``: the draw of a control group, one for all audiences of its name
@@ -11,4 +10,5 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``plan``: what an audience may bring and can prove, before it is sent
 - ``uplift``: whether it helped, once outcomes are known
 - ``http``, ``google``: an endpoint, and Analytics or a customer list of Google Ads
+- ``files``: Parquet and CSV in the bucket
 """

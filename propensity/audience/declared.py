@@ -26,8 +26,11 @@ from propensity.suggestions import nearest
 from propensity.usecases import UseCase, declaration
 
 FOLDER = "audiences"
-# The name of the destination that needs no file.
+# The destinations that are files of the deployment, and need none of a person's:
+# Parquet keeps the types of values, and CSV opens in a spreadsheet.
 BUCKET = "bucket"
+CSV = "csv"
+FILES = (BUCKET, CSV)
 # The largest audience.
 MOST_USERS = 1_000_000_000
 RULES = ("top", "deciles", "threshold", "budget")
@@ -67,7 +70,8 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             which the destination knows people.
         control_group: Audiences of one group have the same control group; the
             audience's own by default.
-        destination: ``bucket``, or a file of ``destinations/`` without its ``.toml``.
+        destination: One of ``FILES``, or a file of ``destinations/`` without its
+            ``.toml``.
         days: When the function sends it.
         until: The last day on which it is sent.
     """

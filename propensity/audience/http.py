@@ -71,8 +71,8 @@ class File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="
     name: Annotated[
         str,
         Meta(
-            pattern=r"^(?!bucket$)[!-~][ -~]{0,63}\Z",
-            description="up to 64 ASCII characters, and not bucket",
+            pattern=r"^(?!(bucket|csv)$)[!-~][ -~]{0,63}\Z",
+            description="up to 64 ASCII characters, and not bucket or csv",
         ),
     ]
 

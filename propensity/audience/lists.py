@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from propensity.audience.declared import BUCKET
+from propensity.audience.declared import FILES
 from propensity.errors import RequestError
 from propensity.registry.deployment import Deployment
 
@@ -35,7 +35,7 @@ def listed(deployment: Deployment) -> list[Listed]:
     """
     rows = deployment.rows("audience_lists", as_of=date.max)
     lists = [Listed(**dict(row.items())) for row in rows]
-    return [some for some in lists if some.destination != BUCKET]
+    return [some for some in lists if some.destination not in FILES]
 
 
 def check_moved(deployment: Deployment, audience: str, destination: str) -> None:

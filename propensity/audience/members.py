@@ -179,15 +179,12 @@ def find_or_choose(
         candidates = _with_attributes(allowed, columns)
         members = choose(candidates, declared, control, users=users)
     else:
-        sql = statement("audience_members")
-        key = {"use_case": use_case.name, "audience": named.name, "as_of": as_of}
-        rows = warehouse.table(sql, key)
+        rows = _stored_rows(deployment, named, as_of)
         allowed = suppressed.without(rows, use_case.name)
-        if named.sql_file.is_file() and now.date() > stored["selected_at"].date():
+        if now.date() > stored["selected_at"].date():
             allowed = _still_allowed(deployment, named, as_of, allowed)
         members = [Member(**row) for row in rows_of(allowed)]
-        texts = (member.attributes for member in members if member.attributes)
-        columns = list(json.loads(next(texts, "{}")))
+        columns = further_columns(members)
     return Audience(
         use_case=use_case.name,
         name=named.name,
@@ -204,6 +201,49 @@ def find_or_choose(
             row["destination"] for row in sent if row["status"] in RECEIVED
         ),
     )
+
+
+def find_treated(
+    deployment: Deployment, named: DeclaredAudience
+) -> tuple[date, list[Member]]:
+    """
+    Return whom a delivery of the newest stored date would contact today.
+
+    Raises:
+        RequestError: No date is stored yet.
+        MissingTable, SettingsError, Unavailable: As named.
+    """
+    use_case = deployment.use_case
+    if use_case.reads_export:
+        check_view(deployment.warehouse, use_case)
+    selections = deployment.rows("audience_selections", audience=named.name)
+    if not selections:
+        raise RequestError(
+            f"{named.name} has no members yet",
+            hint=f"Run `propensity audience send {named.name}`, which chooses them",
+            field="audience",
+        )
+    as_of = selections[0]["as_of"]
+    suppressed = suppression.read(deployment.warehouse)
+    rows = _stored_rows(deployment, named, as_of)
+    allowed = suppressed.without(rows, use_case.name)
+    allowed = _still_allowed(deployment, named, as_of, allowed)
+    members = [Member(**row) for row in rows_of(allowed)]
+    return as_of, [member for member in members if not member.is_control]
+
+
+def further_columns(members: Iterable[Member]) -> list[str]:
+    """Return the names of the members' further columns."""
+    texts = (member.attributes for member in members if member.attributes)
+    return list(json.loads(next(texts, "{}")))
+
+
+def _stored_rows(
+    deployment: Deployment, named: DeclaredAudience, as_of: date
+) -> pa.Table:
+    name = deployment.use_case.name
+    key = {"use_case": name, "audience": named.name, "as_of": as_of}
+    return deployment.warehouse.table(statement("audience_members"), key)
 
 
 def choose(
@@ -341,6 +381,8 @@ def _still_allowed(
 
     They were chosen on an earlier day: a consent that it reads may be withdrawn since.
     """
+    if not named.sql_file.is_file():
+        return members
     use_case = deployment.use_case
     parameters = {
         **use_case.window(deployment.settings, [as_of]),

@@ -1,7 +1,7 @@
 """
 The preview of an audience, and its delivery, one at a time; and where it is sent.
 
-A destination is the bucket, or the file ``destinations/NAME.toml``.
+A destination is files in the bucket, or the file ``destinations/NAME.toml``.
 """
 
 from __future__ import annotations
@@ -12,21 +12,20 @@ from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
 import msgspec
-import pyarrow as pa
 
 from propensity import errors
 from propensity.audience import delivery
 from propensity.audience.control import USER
-from propensity.audience.declared import BUCKET, DeclaredAudience
+from propensity.audience.declared import BUCKET, CSV, FILES, DeclaredAudience
 from propensity.audience.destination import (
     ADD,
     REMOVE,
     Destination,
     Refused,
     Request,
-    Sent,
     Unanswered,
 )
+from propensity.audience.files import CsvFiles, ParquetFiles
 from propensity.audience.google import ANALYTICS, Google, GoogleFile
 from propensity.audience.http import Http, HttpFile
 from propensity.audience.lists import check_moved
@@ -39,14 +38,11 @@ from propensity.audience.members import (
 from propensity.audience.plan import planned
 from propensity.audience.redaction import concealed
 from propensity.audience.templates import filled, secrets_in
-from propensity.audience.values import column
 from propensity.clock import SYSTEM, Clock
 from propensity.entries import explained
 from propensity.folders import has_file
-from propensity.gcp.artifacts import Artifacts
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
-from propensity.registry.versions import parquet_of
 from propensity.statements import read
 from propensity.tables.audiences import AUDIENCE_PLANS
 
@@ -260,7 +256,9 @@ def opened(
         SettingsError: There is no secret of a name.
     """
     if named.declared.destination == BUCKET:
-        return Bucket(deployment.artifacts)
+        return ParquetFiles(deployment.artifacts)
+    if named.declared.destination == CSV:
+        return CsvFiles(deployment.artifacts, named.declared.order)
     folder = named.folder / "destinations"
     file = f"{named.declared.destination}.toml"
     variables: dict[str, str] = {}
@@ -289,8 +287,8 @@ def opened(
             said = explained(error, template, kind)
         raise errors.UseCaseError(
             f"audiences/destinations/{file}: {concealed(said, variables.values())}. "
-            f"docs/destinations.md has the entries of such a file; the destination "
-            f"{BUCKET!r} needs none"
+            "docs/destinations.md has the entries of such a file; the destinations "
+            f"{' and '.join(map(repr, FILES))} need none"
         ) from None
     column = deployment.use_case.statement_parameters(deployment.settings).get(
         "user_column"
@@ -302,28 +300,3 @@ def opened(
             field="destination",
         )
     return destination
-
-
-class Bucket(Destination):
-    """
-    Parquet files: ``audiences/<use case>/<audience>/<as of>/<key>.parquet``.
-
-    A file has treated users only, and is written once: a delivery that is repeated
-    finds its own bytes. ``propensity forget`` removes users from it.
-    """
-
-    name = BUCKET
-    batch = 100_000
-
-    def __init__(self, artifacts: Artifacts) -> None:
-        self._artifacts = artifacts
-
-    def send(self, request: Request) -> Sent:
-        audience = request.audience
-        key = {"audience": audience.name, "as_of": audience.as_of}
-        rows = [member.values | key for member in request.members]
-        table = {name: column([row[name] for row in rows]) for name in rows[0]}
-        folder = f"audiences/{audience.use_case}/{audience.name}/{audience.as_of}"
-        file = f"{folder}/{request.key}.parquet"
-        self._artifacts.create(file, parquet_of(pa.table(table)))
-        return Sent()

@@ -57,6 +57,7 @@ WITHOUT_DRY_RUN = {
     "audience preview",
     "audience send",
     "audience ledger",
+    "audience list",
 }
 OF_A_USE_CASE = {
     "promote",
@@ -72,6 +73,7 @@ OF_A_USE_CASE = {
     "audience send",
     "audience end",
     "audience ledger",
+    "audience list",
 }
 # A command that needs nothing but its files.
 HARMLESS = ("usecase", "new", "some_use_case", "--dry-run")
@@ -110,7 +112,7 @@ class TestHelp:
         """It is in the help and on the page of commands."""
         _, *lines = LEAVES[name].epilog.partition("Example:")[2].splitlines()
         for line in lines:
-            words = shlex.split(line.partition("<")[0])
+            words = shlex.split(line.partition(" <")[0].partition(" >")[0])
             assert words[: len(name.split()) + 1] == ["propensity", *name.split()]
             LEAVES[name].make_context(name, words[len(name.split()) + 1 :])
 
