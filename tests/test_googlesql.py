@@ -202,7 +202,7 @@ def test_what_forgets_a_user_is_taken_by_googles_own_analyzer(relations, table, 
     columns(about(*table, name), relations, given)
 
 
-def test_what_forgets_a_user_of_the_export_is_taken_by_googles_own_analyzer(relations):
+def test_the_statement_of_forgetting_is_valid(relations):
     """It is printed, for whoever owns the export, and never run by us."""
     script = statement(
         "forget_ga4_export", folder=ROOT / "offline", export_dataset="shop"

@@ -82,7 +82,7 @@ def test_rows_of_a_user_stay_together(warehouse):
     assert set(rows["weight"].to_pylist()) == {1.0}
 
 
-def test_rows_are_of_both_classes_where_more_are_positive_than_fit(warehouse):
+def test_rows_are_of_both_classes(warehouse):
     """Defect: all rows of label 1 were read and twelve of label 0, each of which stood
     for nearly a million."""
     made(warehouse, 3_000, 0.9)

@@ -129,7 +129,7 @@ WITH_DEFAULT = [one for one in fields(Settings) if getattr(DEFAULTS, one.name)]
 
 
 @pytest.mark.parametrize("setting", WITH_DEFAULT, ids=lambda one: one.name)
-def test_a_default_that_is_written_into_its_variable_gives_the_same_setting(setting):
+def test_a_default_can_be_written_into_its_variable(setting):
     default = getattr(DEFAULTS, setting.name)
     variable = variable_of(setting.name)
 
@@ -174,7 +174,7 @@ def test_a_budget_that_is_neither_number_nor_share_is_refused(text):
         Budget.parse(text)
 
 
-def test_a_budget_has_so_many_rows_for_each_date_or_a_share_of_all():
+def test_a_budget_is_a_number_or_a_share():
     """A thousand a week are three thousand of three weeks; nobody is selected twice."""
     assert Budget(count=1000).rows(9_000, dates=3) == 3_000
     assert Budget(count=1000).rows(12) == 12

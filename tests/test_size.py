@@ -160,7 +160,7 @@ def statements(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", usecases.names())
-def test_no_statement_of_a_large_company_reads_more_than_a_query_may(name):
+def test_no_statement_reads_more_than_a_query_may(name):
     """Nor does any read a table's whole history where it has a day to bound it."""
     use_case = usecases.load(name)
     asked = {stem: billed(use_case, stem) / TIB for stem in statements(name)}
@@ -171,7 +171,7 @@ def test_no_statement_of_a_large_company_reads_more_than_a_query_may(name):
 
 
 @pytest.mark.parametrize("name", ["ga4_purchase", "ga4_value"])
-def test_the_price_of_a_month_counts_every_statement_that_reads_the_export(name):
+def test_the_price_of_a_month_counts_every_statement(name):
     """But parts of statements, and what reads the names of days alone.
 
     Defect: the outcomes of audiences, a fifth to a third of a month, were not counted.
@@ -201,7 +201,7 @@ def test_a_query_of_each_second_stays_small():
     assert billed(players, "stream_rows") < 4 * GIB
 
 
-def test_the_index_of_eight_million_users_fits_twice_into_an_instance():
+def test_the_index_of_a_large_shop_fits_twice():
     """At 56 bytes each, in 1 GiB of memory, as 02-GetProba/README.md says."""
     users = 8_000_000
 

@@ -144,7 +144,7 @@ class TestRetention:
             tables.retention(f"stream_events=4 {name}=30")
 
     @pytest.mark.parametrize("name", ["ma_audience_members", "ma_audience_ledger_runs"])
-    def test_retention_keeps_what_audiences_are_measured_by_for_a_year(self, name):
+    def test_retention_keeps_audiences_for_a_year(self, name):
         """Defect: a member whose first week had expired counted as a new one."""
         with pytest.raises(SettingsError, match=f"keeps {name} for 399 days alone"):
             tables.retention(f"{name}=399")

@@ -65,7 +65,7 @@ def test_a_machine_that_slept_sends_nothing_beside_another(weeks, time):
     weeks.week(order=USERS, meanwhile=(1, f"sleep {time}", ""))
 
 
-def test_a_second_try_has_nobody_who_was_suppressed_after_the_first(weeks):
+def test_a_second_try_has_nobody_who_is_suppressed(weeks):
     weeks.begin(order=USERS)
     weeks.week(order=USERS, meanwhile=(1, "suppress", BUSY))
 

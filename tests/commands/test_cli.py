@@ -344,7 +344,7 @@ class TestExit:
         assert status == answer["status"] == Exit.NOT_EXAMINED
         assert str(error) in answer["error"]["message"]
 
-    def test_the_exit_status_of_a_reader_that_has_read_enough_is_no_traceback(self):
+    def test_a_closed_pipe_is_no_traceback(self):
         """Defect: `| head` left a traceback behind."""
         process = execute(["bash", "-c", f"{PYTHON} -m propensity --help | head -n 0"])
         assert process.stderr == ""

@@ -76,7 +76,7 @@ def patience_s(target: str) -> int:
 
 
 @pytest.mark.parametrize("function", EVERY, ids=lambda function: function.target)
-def test_a_run_that_was_killed_can_begin_again_when_the_scheduler_calls_again(function):
+def test_a_killed_run_begins_again_by_schedule(function):
     """The lease of a dead run has ended by then."""
     if function.schedule:
         pause = int(function.schedule.flags["min-backoff"].rstrip("s"))

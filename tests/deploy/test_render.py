@@ -46,7 +46,7 @@ def test_a_use_case_of_ones_own_is_deployed_from_its_folder(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("days", "told"), [("TUE", True), ("daily", False)])
-def test_a_set_up_names_audiences_that_are_sent_on_days_without_predictions(
+def test_a_set_up_names_audiences_of_days_without_predictions(
     tmp_path, capsys, days, told
 ):
     """Defect: with predictions on Tuesdays each audience was sent six days late, and
@@ -79,7 +79,7 @@ def test_a_wrong_file_of_a_destination_is_told_in_a_line(tmp_path, capsys):
     assert "destinations/crm.toml" in line
 
 
-def test_terraform_knows_of_an_audience_whose_destination_is_google(tmp_path):
+def test_terraform_knows_an_audience_of_google(tmp_path):
     """It enables Google's API then, which no other destination needs."""
     with own_use_cases.in_folder(tmp_path / "own") as own:
         folder = own / "ga4_purchase" / "audiences" / "destinations"
@@ -102,22 +102,6 @@ def test_terraform_knows_every_table_that_is_kept_for_a_time(tmp_path):
 
     assert json.loads(line) == {"ma_drift_runs": 90, "stream_events": 400}
     assert {*json.loads(line)} <= {*tables}
-
-
-@pytest.mark.parametrize(("runs", "is_named"), [("r1", True), ("r2", False)])
-def test_a_service_is_named_if_it_does_not_run_its_latest_revision(
-    tmp_path, capsys, runs, is_named
-):
-    """A revision without requests is none that runs."""
-    traffic = [{"revisionName": runs, "percent": 100}, {"revisionName": "r0"}]
-    status = {"url": "u", "latestCreatedRevisionName": "r2", "traffic": traffic}
-    name = configuration.of(SETTINGS).name("get_proba")
-    file = settings_file(tmp_path, SETTINGS)
-    services = tmp_path / "services.json"
-    services.write_text(json.dumps([{"metadata": {"name": name}, "status": status}]))
-
-    assert main(["variables", "--settings", str(file), "--json", str(services)]) == 0
-    assert (f"{name} runs {runs} " in capsys.readouterr().out) == is_named
 
 
 @pytest.mark.parametrize(

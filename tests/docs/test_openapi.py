@@ -38,7 +38,7 @@ def is_accepted(read: Callable[[], object]) -> bool:
     return True
 
 
-def test_the_description_is_openapi_of_the_functions_that_programs_call():
+def test_the_description_is_openapi():
     schemathesis.openapi.from_dict(whole()).validate()
 
     assert {*whole()["paths"]} == {path_of("get_proba"), path_of("score")}

@@ -336,7 +336,7 @@ FROM
         ("docs/own-events.md", "read this table", "reads_export"),
     ],
 )
-def test_a_page_names_all_functions_that_may_read_a_table_of_yours(page, words, right):
+def test_a_page_names_all_readers_of_a_table(page, words, right):
     """Defect: 05-Audiences was left out."""
     [sentence] = re.findall(rf"[^.]*\b{words}", text(page))
     named = {*re.findall(r"\d\d-\w+", sentence)}

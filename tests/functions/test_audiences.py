@@ -183,9 +183,7 @@ def test_nobody_is_left_on_the_list_of_a_former_destination(running, day):
     assert "users of winback are on the list of crm" in message
 
 
-def test_a_first_date_that_was_sent_to_another_destination_is_a_first_date(
-    running, day
-):
+def test_a_first_date_may_be_of_another_destination(running, day):
     later = day + timedelta(days=7)
     declare(running, "moved", WINBACK.replace("crm", "bucket"))
     by_hand(running, day, name="moved")
@@ -253,9 +251,7 @@ def test_an_audience_is_sent_on_its_days_until_its_last(running, day, crm):
     assert crm.users.total() - before == entries[1]["accepted"] > 0
 
 
-def test_a_person_is_told_on_mondays_of_a_list_whose_audience_has_no_file(
-    running, day, log_lines
-):
+def test_a_person_is_told_of_a_list_without_a_file(running, day, log_lines):
     with Crm() as mail:
         file = file_of(running, "destinations/mail.toml")
         file.write_text(CRM.format(url=mail.url).replace('"crm"', '"mail"'))
@@ -297,7 +293,7 @@ def test_late_predictions_stop_an_audience(running, day, crm, log_lines):
     assert post(running, later).json["sent"] > 0
 
 
-def test_an_audience_that_was_due_before_midnight_is_sent_after_it(running, day, crm):
+def test_an_audience_is_sent_after_midnight(running, day, crm):
     """Defect: in the Americas the last calls of a day are of the next one, for which
     the audience was not due: it was lost, and nobody was told."""
     evening = datetime.now(UTC).date() - timedelta(days=1)

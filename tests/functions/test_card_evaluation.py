@@ -313,7 +313,7 @@ class TestDays:
         ]
 
 
-def test_a_caller_of_score_cannot_change_how_a_version_is_measured(deployment, drawn):
+def test_a_caller_of_score_changes_no_figure(deployment, drawn):
     """The stream's score of a transaction counts, whatever was asked for before it."""
     score, label = drawn
     store(deployment.warehouse, scored(score), truths(label))

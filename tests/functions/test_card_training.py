@@ -70,9 +70,7 @@ class TestWithoutTruths:
         assert answer["outcomes"]["unknown"] > 0
         assert answer["outcomes"]["pending"] > 0
 
-    def test_a_model_without_truths_gives_way_to_the_first_that_is_warm(
-        self, shop_deployment
-    ):
+    def test_a_model_without_truths_gives_way_to_a_warm_one(self, shop_deployment):
         """A hundred rows fill no window: the version is recorded and serves, and its
         verdict says so. A champion without scores is worth less than any scores."""
         stored(shop_deployment.warehouse, scored_cards.drawn(100), known=())

@@ -163,7 +163,7 @@ class TestExports:
         assert rows["new"]["age"] == 35
         assert "Muster" not in str(rows)
 
-    def test_exports_come_once_a_day_is_over_though_nothing_came_since(self, site):
+    def test_exports_come_once_a_day_is_over(self, site):
         """A day that was open when it was last looked at is exported later."""
         event = bet(event_time="2026-03-20T08:00:00Z")
         site.store(rows_of([event], received_at=NOW))
@@ -268,7 +268,7 @@ class TestLate:
 @pytest.mark.long
 class TestKilled:
     @pytest.mark.timeout(900)
-    def test_a_run_that_is_killed_at_any_step_is_completed_by_the_next(self, site):
+    def test_a_killed_run_is_completed_by_the_next(self, site):
         """The view is exact when it has died, and afterwards all is as if it had not:
         sums, and exports of each event once."""
         events: list[dict[str, Any]] = []

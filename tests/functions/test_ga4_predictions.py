@@ -56,7 +56,7 @@ def create_view(deployment, zone: str = "Europe/Amsterdam") -> str:
     return f"{dataset}.ga4_predictions"
 
 
-def test_a_prediction_is_read_once_its_day_has_ended_where_the_property_is(
+def test_a_prediction_is_read_once_its_day_has_ended(
     borrow_deployment,
 ):
     """A day in New York ends when the outcomes of the next have begun in UTC."""

@@ -170,9 +170,7 @@ class TestPost:
             ("application/json-patch+json", 415),
         ],
     )
-    def test_a_lookup_of_many_takes_only_a_body_that_is_declared_to_be_json(
-        self, lookups, content_type, status
-    ):
+    def test_a_lookup_of_many_takes_only_json(self, lookups, content_type, status):
         """With or without a character set."""
         body = json.dumps({"user_ids": ["ana.1"]})
         headers = {"Content-Type": content_type}
@@ -195,9 +193,7 @@ class TestFailures:
             "retryable": False,
         }
 
-    def test_failures_of_lookups_are_logged_by_one_line_without_the_user(
-        self, deployment, capfd
-    ):
+    def test_a_failed_lookup_is_one_line_without_the_user(self, deployment, capfd):
         """A failed request is one JSON line; nobody is named in any line."""
         publish(deployment, [ANA])
         with serving("get_proba", deployment.environment) as lookups:

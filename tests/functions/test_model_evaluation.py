@@ -68,9 +68,7 @@ def week(
 
 
 class TestWeek:
-    def test_a_week_has_the_metrics_of_scikit_learn_on_the_joined_rows(
-        self, week, scores, converters
-    ):
+    def test_a_week_has_the_metrics_of_scikit_learn(self, week, scores, converters):
         """Defect: the join is an outer one, with the history and not the present."""
         deployment, answer = week
         [row] = deployment.evaluations()

@@ -120,9 +120,7 @@ print(json.dumps([json.loads(answer.body), [n for n in heavy if n in sys.modules
 
 
 class TestPublication:
-    def test_a_publication_of_the_index_leaves_one_file_to_which_the_pointer_leads(
-        self, deployment
-    ):
+    def test_a_publication_leaves_one_index(self, deployment):
         """A file is written once; older ones are deleted for good."""
         publish(deployment, [ANA])
         for _ in range(3):

@@ -59,9 +59,7 @@ def before(published) -> Any:
 
 
 class TestPublishing:
-    def test_a_publication_scores_every_user_of_the_lookback_as_the_model_would(
-        self, publication
-    ):
+    def test_a_publication_scores_every_user(self, publication):
         """Probabilities are the pipeline's, and expected values these by the amounts of
         the version's own model, to the decimal; the answer says how many."""
         deployment, answer = publication
@@ -291,9 +289,7 @@ class TestRefusals:
         assert not (tmp_path / "was_here").exists()
 
     @pytest.mark.parametrize(("days", "today"), [("lookback", 60), ("horizon", 7)])
-    def test_a_prediction_run_refuses_what_the_model_was_not_trained_with(
-        self, published, days, today
-    ):
+    def test_a_prediction_refuses_other_features(self, published, days, today):
         """Sums of 60 days are no features of one that has learned sums of 30, nor is
         its probability that of another horizon. Force does not help."""
         [version] = published.versions()

@@ -134,7 +134,7 @@ def test_an_evaluation_is_missing_when_none_was_of_the_last_week(horizon, days):
     assert asked == [(newest - (days - 1) * DAY, newest)]
 
 
-def test_a_page_shows_twelve_evaluations_before_its_own_however_long_the_outcomes():
+def test_a_page_shows_twelve_evaluations():
     """Quarters are evaluated each week, so that twelve quarters have 156 of them."""
     rows = [SimpleNamespace(week=MONDAY + n * WEEK) for n in range(160)]
     shown = report.up_to(rows[158].week, rows, first=MONDAY)

@@ -57,9 +57,7 @@ def logged(site: Deployment, names: list[str]) -> list[dict[str, Any]]:
     )
 
 
-def test_an_event_of_a_user_is_scored_by_all_that_the_stream_has_of_the_user(
-    site, user
-):
+def test_an_event_is_scored_by_all_events_of_its_user(site, user):
     """It is logged with what the model was given, and published."""
     events = [
         registration(user_id=user),
@@ -138,7 +136,7 @@ def test_transactions_are_scored_by_their_own_fields(site, name):
         assert before - TAKEN <= timedelta(milliseconds=latency) <= after - TAKEN
 
 
-def test_a_transaction_goes_from_the_topic_of_events_to_that_of_scores(site, name):
+def test_a_transaction_goes_from_events_to_scores(site, name):
     """A bare one, through both functions, as it happens."""
     promote(site, publish(site, fitted()[1]))
     with (

@@ -75,9 +75,7 @@ def history(deployment: Deployment) -> dict[str, tuple[float, int, float | None]
     }
 
 
-def test_a_publication_adds_the_shift_to_the_log_odds_of_all_users(
-    champion_deployment, log_lines
-):
+def test_a_publication_adds_the_shift_of_the_season(champion_deployment, log_lines):
     """
     Without an evaluation there is none. Ranks stay; history, table, answer and log
     line have the shift. Means that double by it alone are no jump of the scores, and it
@@ -164,7 +162,7 @@ class TestWeeks:
         }
 
 
-def test_a_new_version_stands_higher_than_the_old_by_what_its_training_found(
+def test_a_new_version_has_the_level_of_its_training(
     shop_deployment,
 ):
     """Known on a date; one that was never compared has no shift until its own weeks."""

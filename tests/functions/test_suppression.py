@@ -159,9 +159,7 @@ class TestScheduledRuns:
         assert predicted["users"] == len(rows) == 159
         assert self.USER not in {row["user_id"] for row in rows}
 
-    def test_scheduled_runs_leave_the_user_out_of_cards_of_which_they_read_some(
-        self, borrow_deployment
-    ):
+    def test_scheduled_runs_leave_a_card_out(self, borrow_deployment):
         """One of 1,500 cards with a transaction each; and they read 1,000 if so set."""
         deployment = borrow_deployment(dataset="", PROPENSITY_SUPPRESSION_KEY=KEY)
         stored(deployment.warehouse, cards := drawn(1_500))

@@ -41,9 +41,7 @@ def test_a_trial_changes_nothing_but_its_own_report(champion_deployment, monkeyp
     assert (trained["model_version"], trained["repeated"]) == (1, False)
 
 
-def test_a_trial_is_compared_by_its_features_where_the_live_version_knows_the_rows(
-    champion_deployment, monkeypatch
-):
+def test_a_trial_is_compared_by_its_features(champion_deployment, monkeypatch):
     """Of the day that the live version was trained on, whose training does not answer
     it, and with other features."""
     fewer = {"items": "number", "country": "category", "recency_days": "number"}

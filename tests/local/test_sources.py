@@ -97,7 +97,7 @@ def test_all_files_of_a_folder_are_read_or_named(tmp_path, deployment):
 
 
 @pytest.mark.parametrize(("hours", "last"), [([0], 10), ([0, 9], 10), ([9, 17], 9)])
-def test_the_last_day_of_events_is_whole_where_most_times_are_days(hours, last):
+def test_the_last_day_is_whole_where_times_are_days(hours, last):
     """Defect: one row with a time took a day away."""
     days = [datetime(2026, 1, day, hours[0], tzinfo=UTC) for day in range(1, 11)]
     at = [*days, datetime(2026, 1, 10, hours[-1], tzinfo=UTC)]

@@ -54,7 +54,7 @@ def write(file: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_churn_of_a_subscription_service_is_predicted_from_its_own_events(tmp_path):
+def test_the_churn_of_a_subscription_is_predicted(tmp_path):
     """Trained, predicted, evaluated and looked up; better than by the last event."""
     write(tmp_path / "events.csv")
     (tmp_path / "own").mkdir()

@@ -99,7 +99,7 @@ class TestBuildPreprocessor:
             ("x = 1", "does not define preprocessor"),
         ],
     )
-    def test_building_a_preprocessor_refuses_what_training_could_not_use(
+    def test_building_a_preprocessor_refuses_a_wrong_one(
         self, tmp_path, prepared, capsys, text, said
     ):
         """A preprocessor that can not work is refused before it is uploaded."""

@@ -108,9 +108,7 @@ def replay(*options: str) -> int:
 
 
 class TestFailedTooOften:
-    def test_messages_that_failed_too_often_go_back_to_where_they_failed(
-        self, deployment, capsys
-    ):
+    def test_failed_messages_go_back_to_where_they_failed(self, deployment, capsys):
         """As they were, less what Pub/Sub added, each to its topic; then they are
         gone from the subscription."""
         event = {"event_id": "e-1", "use_case": "first_day_churn"}
@@ -131,9 +129,7 @@ class TestFailedTooOften:
         assert receive(deployment, SUBSCRIPTION, 0) == []
         assert f"{deployment.name}-events 3" in capsys.readouterr().out
 
-    def test_messages_that_failed_too_often_are_kept_until_they_are_published(
-        self, deployment, capsys
-    ):
+    def test_failed_messages_are_kept_until_published(self, deployment, capsys):
         """Where nothing can be published nothing is acknowledged; all of it is there
         for the next time."""
         bury(deployment, b"1")
@@ -151,9 +147,7 @@ class TestFailedTooOften:
         assert replay() == 0
         assert {data for data, _ in receive(deployment, EVENTS, 2)} == {b"1", b"2"}
 
-    def test_messages_that_failed_too_often_of_an_unknown_subscription_stay(
-        self, deployment, capsys
-    ):
+    def test_failed_messages_of_another_subscription_stay(self, deployment, capsys):
         """Nobody knows where they belong."""
         bury(deployment, b"mine", failed_at="somebody-s")
 
@@ -161,9 +155,7 @@ class TestFailedTooOften:
         assert "unknown subscription somebody-s" in capsys.readouterr().out
         assert [data for data, _ in receive(deployment, SUBSCRIPTION, 1)] == [b"mine"]
 
-    def test_messages_that_failed_too_often_are_only_counted_on_a_dry_run(
-        self, deployment, capsys
-    ):
+    def test_failed_messages_are_counted_on_a_dry_run(self, deployment, capsys):
         """None is sent and none acknowledged."""
         bury(deployment, b"1")
 
@@ -240,9 +232,7 @@ class TestRefused:
         assert found["waiting"] == 1
         assert len(receive(deployment, SUBSCRIPTION, 1)) == 1
 
-    def test_names_that_a_producer_makes_up_are_rows_of_a_list_up_to_a_limit(
-        self, stored, monkeypatch, capsys
-    ):
+    def test_made_up_names_are_rows_up_to_a_limit(self, stored, monkeypatch, capsys):
         monkeypatch.setattr(dead_letters, "LISTED", 1)
         assert main(["dead-letters", "list", "--json"]) == 0
         [_, other] = json.loads(capsys.readouterr().out)["refused"]

@@ -124,9 +124,7 @@ class TestTables:
         assert listed.covers(GONE, USE_CASE)
         assert not listed.covers(GONE, OTHER)
 
-    def test_a_truth_that_arrives_while_its_event_is_removed_is_removed_as_well(
-        self, site, monkeypatch
-    ):
+    def test_a_truth_that_arrives_meanwhile_is_removed(self, site, monkeypatch):
         """Afterwards nothing says any more whose it is."""
         log = INFERENCE_LOG
         truths = TRUTH_EVENTS

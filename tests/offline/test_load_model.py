@@ -63,9 +63,7 @@ def altered(tmp_path) -> Callable[..., Path]:
 
 
 class TestLoad:
-    def test_a_load_of_the_shipped_model_lets_it_serve_where_nothing_does(
-        self, deployment
-    ):
+    def test_a_load_makes_the_shipped_model_live(self, deployment):
         """As version 0, stored, recorded, promoted and loaded like any other; and
         older than any stream that it may serve, so that a rerun of a past week finds
         it, and not a model that has seen what came of the week."""
@@ -89,9 +87,7 @@ class TestLoad:
         )
         assert found.version == 0
 
-    def test_a_load_of_the_shipped_model_is_no_version_that_was_recorded(
-        self, deployment
-    ):
+    def test_a_load_needs_no_recorded_version(self, deployment):
         """Defect: with the bucket lost and the record kept, version 0 was stored under
         the record of another model, so that no function loaded what was promoted."""
         deployment.load_model()
@@ -141,9 +137,7 @@ class TestInterruption:
         assert {type(load.exception()) for load in loads} <= {type(None), Conflict}
         assert live == {deployment.registry.champion().version}
 
-    def test_a_load_that_is_cut_off_before_it_serves_is_not_recorded_as_serving(
-        self, deployment, monkeypatch
-    ):
+    def test_a_load_that_is_cut_off_is_not_live(self, deployment, monkeypatch):
         """Defect: the row said "promoted" before anything did; the next load does."""
         monkeypatch.setattr(Registry, "promote", lambda *_, **__: 1 // 0)
         with pytest.raises(ZeroDivisionError):
@@ -157,7 +151,7 @@ class TestInterruption:
         assert [row["promoted"] for row in deployment.versions()] == [None, True]
 
     @pytest.mark.parametrize(("is_pinned", "serves"), [(False, 1), (True, 7)])
-    def test_an_interruption_by_a_training_or_a_pin_leaves_that_one_serving(
+    def test_a_promotion_keeps_a_champion_of_meanwhile(
         self, deployment, monkeypatch, is_pinned, serves
     ):
         """The slower one is told. Defect: the row said that it was promoted."""

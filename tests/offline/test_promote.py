@@ -119,9 +119,7 @@ class TestCommands:
         assert all(datetime.fromisoformat(each["at"]).tzinfo for each in published)
         assert "training may promote again" in capsys.readouterr().out
 
-    def test_going_back_says_of_which_version_published_predictions_still_are(
-        self, deployment
-    ):
+    def test_going_back_names_the_version_of_predictions(self, deployment):
         """
         Defect: lookups and audiences kept the bad version's probabilities, unsaid.
 

@@ -184,13 +184,13 @@ class Source:
 
 
 class TestRefreshed:
-    async def test_a_refreshed_value_is_read_once_for_all_who_ask_within_its_time(self):
+    async def test_a_refreshed_value_is_read_once_for_all(self):
         source = Source()
         values = await asyncio.gather(*(source.value.current() for _ in range(9)))
         source.now += 9.9
         assert [*values, await source.value.current()] == [1] * 10
 
-    async def test_a_refreshed_value_answers_though_a_read_takes_longer_than_its_use(
+    async def test_a_refreshed_value_answers_during_a_long_read(
         self,
     ):
         source = Source()

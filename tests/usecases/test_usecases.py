@@ -278,7 +278,7 @@ def test_the_window_bounds_the_shards_by_one_day_on_each_side(toy):
 @pytest.mark.parametrize(
     "chosen", [{}, {"user_column": "user_id", "label_event": "sign_up"}]
 )
-def test_the_window_has_the_parameters_of_the_use_case_or_of_the_settings(toy, chosen):
+def test_the_window_has_the_parameters_of_the_use_case(toy, chosen):
     window = toy.window(Settings(project="p", **chosen), [DAY])
 
     defaults = {"user_column": "user_pseudo_id", "label_event": "purchase"}

@@ -28,7 +28,7 @@ def clone(tmp_path_factory, project) -> Path:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_names_make_setup_in_one_line_where_it_has_not_run(clone, script):
+def test_a_script_names_make_setup(clone, script):
     words = [] if script.endswith("lock.sh") else ["--dry-run"]
     done = execute([clone / script, *words], cwd=clone, status=1)
 

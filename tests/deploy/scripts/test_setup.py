@@ -148,7 +148,7 @@ class TestSetup:
         assert "propensity-get-proba runs r1" in result.stderr
         assert "update-traffic propensity-get-proba --to-latest" in result.stderr
 
-    def test_the_set_up_prints_what_the_owner_of_sources_elsewhere_grants(self, done):
+    def test_the_set_up_prints_the_grants_of_sources(self, done):
         """Where whoever deploys may not grant it."""
         cloud, result, _ = done
 
@@ -172,9 +172,7 @@ class TestSetup:
         assert cloud.count("deploy/terraform/watch force-unlock -force 17") == 1
 
     @pytest.mark.parametrize(("times", "status"), [(1, 0), (2, 1)])
-    def test_the_set_up_tries_once_more_what_is_not_known_everywhere_yet(
-        self, cloud, times, status
-    ):
+    def test_the_set_up_tries_once_more(self, cloud, times, status):
         """Google's provider does not: it takes such an answer for a wrong setting. What
         goes on failing fails."""
         refusal = "Service account service-1@gcp-sa-pubsub does not exist., badRequest"
@@ -228,9 +226,7 @@ class TestSetup:
         assert "--drop-columns" in refused.stderr
 
     @pytest.mark.parametrize(("answer", "is_done"), [("no\n", 0), ("yes\nyes\n", 1)])
-    def test_nothing_is_changed_before_somebody_has_agreed_to_the_plan(
-        self, cloud, answer, is_done
-    ):
+    def test_nothing_is_changed_before_a_plan_is_agreed(self, cloud, answer, is_done):
         result = cloud.run("deploy/setup.sh", stdin=answer)
 
         assert result.returncode == 1 - is_done

@@ -78,7 +78,7 @@ def test_an_answer_whose_status_never_comes_is_none(parts):
     [sized(b"", 1000), OK + b"\r\n", OK + b"Transfer-Encoding: chunked\r\n\r\n"],
     ids=["length", "until it is closed", "chunks"],
 )
-def test_an_answer_that_never_ends_has_a_status_and_no_text(head):
+def test_an_answer_that_never_ends_has_no_text(head):
     """Defect: it had no end; and what was taken must not be sent again."""
     with receiver(head, b"1", pause_s=0.05, times=1_000) as url:
         assert ask(url) == Answer(200)

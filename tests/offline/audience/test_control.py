@@ -69,7 +69,7 @@ class TestOneDraw:
     @pytest.mark.parametrize(
         "other", ["control = '10%'", "control = '50%'\ncontrol_by = 'email'"]
     )
-    def test_audiences_of_one_group_hold_out_the_same_users_or_are_refused(
+    def test_audiences_of_one_group_hold_out_the_same_users(
         self, deployment, declare, use_case, other
     ):
         """Defect: an audience sent the control users of another one of its group."""
@@ -86,9 +86,7 @@ class TestOneDraw:
 
         assert send(deployment, **HALF)["held_out"] > 0
 
-    def test_a_group_keeps_its_draw_when_nobody_declares_its_audience_any_more(
-        self, deployment
-    ):
+    def test_a_group_keeps_its_draw_without_its_audience(self, deployment):
         """Also once its members have expired: their draw does not."""
         send(deployment, **HALF)
         deployment.empty_tables([AUDIENCE_MEMBERS])
@@ -161,7 +159,7 @@ class TestPersons:
         assert not groups[True] & groups[False]
         assert {user[2:] for _, user in receiver.users} == groups[False]
 
-    def test_a_customer_number_is_the_same_whatever_type_its_column_has(self):
+    def test_a_customer_number_is_the_same_in_any_type(self):
         """Defect: use cases with a FLOAT64 and an INT64 held out different users."""
         texts = ['{"number": 7}', '{"number": 7.0}', '{"number": "7"}']
         people = [Member("u1", attributes=text).known_by("number") for text in texts]
@@ -194,7 +192,7 @@ class TestPersons:
              "FROM publication", "winback.sql has 2 users without email"),
         ],
     )  # fmt: skip
-    def test_a_user_without_it_is_named_and_nobody_is_chosen(
+    def test_a_user_without_an_address_stops_an_audience(
         self, deployment, crm, tmp_path, statement, message
     ):
         (tmp_path / "winback.sql").write_text(statement)

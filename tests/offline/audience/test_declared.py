@@ -106,9 +106,7 @@ class TestFile:
             ("top = 5\n[a]\n[a]", "the file has an entry twice"),
         ],
     )
-    def test_a_file_that_is_wrong_is_refused_with_its_name_and_the_key(
-        self, folder, text, message
-    ):
+    def test_a_wrong_file_is_refused_by_its_name(self, folder, text, message):
         given = text if "destination" in text else f"destination = 'bucket'\n{text}"
         (folder / "winback.toml").write_text(given)
 
@@ -120,7 +118,7 @@ class TestFile:
         assert "\n" not in raised.value.message
         assert "regex" not in raised.value.message
 
-    def test_a_file_says_how_many_to_whom_and_until_when(self, folder):
+    def test_a_file_says_who_is_contacted(self, folder):
         (folder / "winback.toml").write_text(
             "destination = 'crm'\nbudget = 0.3\ncost_per_contact = 0.1\n"
             "control = '12.5%'\ncontrol_group = 'mail'\nuntil = 2026-12-31\n"
@@ -134,7 +132,7 @@ class TestFile:
         assert (named.declared.share, named.group) == (0.125, "mail")
         assert str(named.declared.until) == "2026-12-31"
 
-    def test_a_file_that_is_missing_is_named_with_those_that_there_are(self, folder):
+    def test_a_missing_file_is_named_with_the_others(self, folder):
         (folder / "upsell.toml").touch()
         (folder / "winback.toml").mkdir()
 
@@ -166,9 +164,7 @@ class TestSecrets:
 class TestStatement:
     """``winback.sql``: one row per user who may be a member."""
 
-    def test_a_statement_says_who_may_be_a_member_and_what_a_destination_gets(
-        self, deployment, mail, tmp_path
-    ):
+    def test_a_statement_says_who_may_be_a_member(self, deployment, mail, tmp_path):
         (tmp_path / "winback.sql").write_text(EVEN)
         with Addressed() as receiver:
             done = send(deployment, mail(receiver), top=15, control="50%")
@@ -205,7 +201,7 @@ class TestStatement:
         ids=["one of the best twice", "one of the others twice", "a value's name",
              "an option's name", "no table", "no SQL", "no user", "fails"],
     )  # fmt: skip
-    def test_a_statement_that_cannot_be_used_is_named_and_nobody_becomes_a_member(
+    def test_a_wrong_statement_makes_nobody_a_member(
         self, deployment, crm, tmp_path, statement, said
     ):
         (tmp_path / "winback.sql").write_text(statement)
@@ -217,9 +213,7 @@ class TestStatement:
         assert receiver.requests == 0
         assert deployment.rows("SELECT * FROM ma_audience_members") == []
 
-    def test_a_statement_gives_the_treated_and_its_columns_to_files_of_the_bucket(
-        self, deployment, tmp_path
-    ):
+    def test_a_statement_gives_its_columns_to_the_bucket(self, deployment, tmp_path):
         (tmp_path / "winback.sql").write_text(EVEN)
         send(deployment, tmp_path, top=15, control="50%", destination="bucket")
 
@@ -233,9 +227,7 @@ class TestStatement:
             (user, f"{user}@example.com") for user in treated
         }
 
-    def test_a_statement_s_numbers_and_json_stay_what_they_are(
-        self, deployment, crm, tmp_path
-    ):
+    def test_a_statement_s_numbers_stay_what_they_are(self, deployment, crm, tmp_path):
         """Defect: NUMERIC was sent as the text 19.990000000, and JSON as a text."""
         (tmp_path / "winback.sql").write_text(TYPED)
         places = "".join(f'{name} = "{{{name}}}"\n' for name in TYPES)
@@ -255,9 +247,7 @@ class TestStatement:
         assert {name: row[name] for name in TYPES} == TYPES
         assert json.dumps(user["points"]) == "20"
 
-    def test_a_statement_with_rows_without_a_user_makes_nobody_a_member(
-        self, deployment, tmp_path
-    ):
+    def test_a_row_without_a_user_is_no_member(self, deployment, tmp_path):
         (tmp_path / "winback.sql").write_text(
             "SELECT IF(user_id < 'u190', NULL, user_id) AS user_id\n"
             "FROM ma_predictions_history WHERE as_of = @as_of\n"
@@ -267,9 +257,7 @@ class TestStatement:
         assert done["members"] == 10
         assert min(members_of(deployment, is_control=False)) == "u190"
 
-    def test_a_statement_that_has_changed_does_not_change_what_was_chosen(
-        self, deployment, mail, tmp_path
-    ):
+    def test_a_changed_statement_chooses_nobody_anew(self, deployment, mail, tmp_path):
         """A request that is repeated has the same key, so it has the same body."""
 
         class Closed(Addressed):
@@ -352,7 +340,7 @@ class TestStatement:
             ("POST", "u170@new.com"),
         ]
 
-    def test_a_statement_gives_the_address_by_which_a_receiver_rejects_and_forgets(
+    def test_a_statement_gives_the_address_of_a_rejection(
         self, deployment, mail, tmp_path
     ):
         (tmp_path / "winback.sql").write_text(EVEN)

@@ -176,9 +176,7 @@ class TestHttp:
         assert SECRET not in raised.value.message
 
     @pytest.mark.parametrize("secret", ["two\nlines", "T\u20acKEN", "\ufffdT\0O\0"])
-    def test_an_http_destination_names_the_secret_that_no_header_can_have(
-        self, read, monkeypatch, secret
-    ):
+    def test_an_http_destination_names_a_wrong_secret(self, read, monkeypatch, secret):
         """Defect: nothing was sent, and the receiver was said to have failed."""
         monkeypatch.setitem(VARIABLES, "CRM_TOKEN", secret)
         with pytest.raises(UseCaseError) as raised:
@@ -234,9 +232,7 @@ class TestHttp:
             ({"remove": {"url": SIMPLE["url"]}}, "same request as adding"),
         ],
     )
-    def test_an_http_destination_refuses_a_file_by_what_is_wrong_in_it(
-        self, read, changed, message
-    ):
+    def test_an_http_destination_refuses_a_wrong_file(self, read, changed, message):
         with pytest.raises(UseCaseError, match=message):
             read(toml(SIMPLE | changed))
 
@@ -303,7 +299,7 @@ class TestHttp:
             else:
                 assert client.send(request).rejected == rejected
 
-    def test_an_http_destination_notes_a_rejected_user_who_was_not_sent(self, read):
+    def test_an_http_destination_notes_a_stranger(self, read):
         """Defect: it stopped, and each try sent again who had been taken."""
         with Answering(answer={"errors": [{"id": "U7"}, {"id": "u0"}]}) as receiver:
             sent = read(HTTP.format(url=receiver.url)).send(request_of(2))
@@ -311,7 +307,7 @@ class TestHttp:
         assert sent.rejected == {"u0": "rejected"}
         assert sent.note == "the answer also rejects 1 user not in the request"
 
-    def test_an_http_destination_sends_nobody_whom_the_receiver_takes_no_more(self):
+    def test_an_http_destination_sends_nobody_too_late(self):
         """Defect: users were rejected for a date that was too old."""
         with Answering() as receiver:
             template = SIMPLE | {"url": receiver.url, "max_age_hours": 168}
@@ -352,9 +348,7 @@ class TestAnswers:
         assert pause_of(words) >= 0
 
     @pytest.mark.parametrize("status", [200, 204, 400])
-    def test_a_delivery_knows_a_status_whatever_the_encoding_of_the_answer_says(
-        self, status
-    ):
+    def test_a_delivery_knows_a_status_of_any_encoding(self, status):
         """The users of a success were taken: none is sent again."""
         lie = {"Content-Encoding": "gzip"}
         with Answering(status, {"errors": []}, lie) as receiver:
@@ -387,9 +381,7 @@ class TestAnswers:
             ((302, 401, 403, 404, 410, 415, 451, 999), Stopped),
         ],
     )
-    def test_a_delivery_says_whether_the_users_or_the_receiver_are_at_fault(
-        self, statuses, error
-    ):
+    def test_a_delivery_says_who_is_at_fault(self, statuses, error):
         """The log has the status alone; the ledger's words repeat nothing of ours."""
         answer = {"error": f"no {SECRET} of jo@example.com, u0"}
         for status in statuses:

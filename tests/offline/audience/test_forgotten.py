@@ -52,9 +52,7 @@ def send(deployment: Deployment) -> dict[str, Any]:
     return act(deployment, delivering.send, named).answer()
 
 
-def test_the_next_delivery_takes_a_forgotten_user_off_the_list_by_the_sent_address(
-    deployment, folder, capsys
-):
+def test_a_forgotten_user_is_taken_off_by_the_sent_address(deployment, folder, capsys):
     """
     Defect: the record of who has the person was deleted, so no later delivery could
     remove them.
@@ -139,9 +137,7 @@ def test_a_removal_that_the_receiver_rejects_is_for_a_person(deployment, folder)
     assert deployment.traces(GONE) == set()
 
 
-def test_a_user_who_is_forgotten_between_two_tries_is_named_until_taken_off(
-    deployment, folder
-):
+def test_a_user_forgotten_between_two_tries_is_named(deployment, folder):
     """Defect: the first try had arrived, and a second run found no receiver."""
 
     class Losing(Receiver):

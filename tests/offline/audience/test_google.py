@@ -317,7 +317,7 @@ def test_a_phone_number_has_one_form(given, number):
         ),
     ],
 )
-def test_nothing_is_hashed_that_is_no_address_and_no_number(hashing, message, texts):
+def test_nothing_is_hashed_that_is_no_address(hashing, message, texts):
     for text in texts:
         with pytest.raises(ValueError, match=message):
             hashing(text)
@@ -353,9 +353,7 @@ def test_a_file_that_google_would_refuse_is_refused_at_once(changed):
         ("both", "first_day_churn", True),
     ],
 )
-def test_a_file_grants_consent_only_where_all_users_have_consented(
-    required, use_case, is_refused
-):
+def test_a_file_grants_consent_of_all_users_alone(required, use_case, is_refused):
     """Defect: Google was told of users who had refused that they had consented."""
     file = msgspec.convert(EVENTS, GoogleFile)
     settings = SimpleNamespace(require_consent=required)
@@ -383,7 +381,7 @@ class TestRequests:
         with pytest.raises(RequestError, match="TOO_MANY"):
             client.send(request_of(*users, "more"))
 
-    def test_requests_that_are_wrong_say_where_and_no_address(self, fake, monkeypatch):
+    def test_wrong_requests_name_no_address(self, fake, monkeypatch):
         """The reason may stand in a table."""
         monkeypatch.setattr(google, "hashed_email", lambda text: text)
         client = opened(fake, LIST | ADDRESSES, columns=[*ADDRESSES])
@@ -393,7 +391,7 @@ class TestRequests:
         assert "audience_members[0]: INVALID_SHA256_FORMAT" in str(raised.value)
         assert "ann" not in str(raised.value)
 
-    def test_requests_that_are_wrong_are_told_names_and_no_sentence(self, fake):
+    def test_wrong_requests_repeat_no_sentence(self, fake):
         faults = [{"field": "events[0].client_id", "reason": "Ann (+49 170) is wrong"}]
         fake.take = lambda *_: error(400, "INVALID_ARGUMENT", "of Ann", faults)
 
@@ -487,9 +485,7 @@ class TestDeliveries:
         assert answer["validated"] == "yes"
         assert (len(fake.validated), fake.taken) == (1, [])
 
-    def test_users_are_recorded_as_accepted_once_google_has_taken_them(
-        self, deployment, fake, ads
-    ):
+    def test_users_are_accepted_once_google_has_taken_them(self, deployment, fake, ads):
         """Not before; and sent once, whoever asks, as Google is asked no more."""
         folder = ads(fake)
         best = {"top": 2, "control": "0%"}
@@ -505,9 +501,7 @@ class TestDeliveries:
         assert (ledger(deployment), fake.asked.total()) == (settled, asked)
         assert set(fake.users.values()) == {1}
 
-    def test_deliveries_are_a_first_date_before_google_says_what_became_of_it(
-        self, deployment, ads
-    ):
+    def test_deliveries_count_before_google_answers(self, deployment, ads):
         """A person has sent it, so the schedule goes on in the next week."""
         with Fake(late=99) as fake:
             send(deployment, ads(fake))

@@ -101,7 +101,7 @@ def check_account(
 
 
 class TestKilled:
-    def test_a_delivery_that_is_killed_again_and_again_reaches_everybody_once(
+    def test_a_delivery_that_is_killed_reaches_everybody_once(
         self, deployment, crm, monkeypatch
     ):
         with Receiver(
@@ -114,7 +114,7 @@ class TestKilled:
         assert killed >= 4
         check_account(deployment, receiver, rejected={"u120"})
 
-    def test_a_delivery_killed_between_two_requests_is_resumed_with_the_second(
+    def test_a_killed_delivery_resumes_with_the_next_request(
         self, deployment, crm, monkeypatch
     ):
         """Also a receiver that knows no keys hears of each user once."""

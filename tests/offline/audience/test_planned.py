@@ -53,9 +53,7 @@ class TestByMoney:
             f"u{n}" for n in range(189, USERS)
         }
 
-    def test_a_by_money_without_expected_values_there_is_no_such_order(
-        self, deployment
-    ):
+    def test_an_order_by_money_needs_expected_values(self, deployment):
         with pytest.raises(RequestError, match="publishes no expected_value"):
             send(deployment, order="expected_value")
 
@@ -139,7 +137,7 @@ class TestPlan:
         assert plan["recommended_users"] == users
 
 
-def test_the_ledger_says_what_contacting_brought_and_what_it_cost(shop):
+def test_the_ledger_says_what_contacting_brought(shop):
     """With the cost of the newest plan, and users of all dates once."""
     send(shop, **MONEY)
     row = {"use_case": "ga4_purchase", "audience": "winback", "status": "final"}

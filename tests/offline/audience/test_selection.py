@@ -34,10 +34,10 @@ class TestControl:
 
         assert low <= len(held_out()) <= high
 
-    def test_the_control_group_of_a_larger_share_holds_out_whom_a_smaller_one_did(self):
+    def test_a_larger_control_group_keeps_the_smaller_one(self):
         assert held_out(share=0.05) < held_out(share=0.1) < held_out(share=0.5)
 
-    def test_the_control_group_is_another_one_for_another_group_and_another_deployment(
+    def test_the_control_group_is_of_one_deployment(
         self,
     ):
         for other in (held_out(group="loyal"), held_out(key=b"k" * 32)):
@@ -58,9 +58,7 @@ class TestMembers:
         assert [m.user_id for m in members] == [f"u{n}" for n in range(999, 899, -1)]
 
     @given(st.integers(1, 10), st.integers(0, 200))
-    def test_deciles_are_tenths_of_the_users_whatever_their_probabilities(
-        self, deciles, users
-    ):
+    def test_deciles_are_tenths_of_the_users(self, deciles, users):
         members = choose(
             [Member(f"u{number}", 0.5) for number in range(users)],
             declared(deciles=deciles),

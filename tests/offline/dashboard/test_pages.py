@@ -104,7 +104,7 @@ class TestPages:
         ):
             assert text.lower() in words(whole[file]).lower(), text
 
-    def test_the_first_page_begins_with_messages_that_could_not_be_processed(self):
+    def test_the_first_page_begins_with_failed_messages(self):
         """Nobody is told that all is well meanwhile."""
         letters = [{"reason": "bad_value", "messages": 1}]
         page = words(pages({"dead_letters": letters})["index.html"])
@@ -246,7 +246,7 @@ class TestActions:
             "Look at 40 drift warnings: revenue is 0 for all users."
         ]
 
-    def test_an_action_names_a_week_with_far_more_positives_than_predicted(self, week):
+    def test_an_action_names_a_week_of_many_positives(self, week):
         week |= {"residual_log_odds": 1.0, "residual_standard_error": 0.05}
         week["prediction_as_of"] = week["week"]
         (text,) = self.texts(evaluations=[week])

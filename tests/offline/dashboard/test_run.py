@@ -210,9 +210,7 @@ class TestCommand:
 
         assert "Model version 7 is live" in words((tmp_path / SHOP).read_text())
 
-    def test_the_dashboard_of_a_local_state_is_of_the_day_that_was_played(
-        self, deployment, tmp_path
-    ):
+    def test_the_dashboard_is_of_the_day_that_was_played(self, deployment, tmp_path):
         """Which may be of another year; dead letters are those of today."""
         played = DAY - 52 * WEEK
         name = deployment.settings.use_case

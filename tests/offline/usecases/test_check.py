@@ -98,9 +98,7 @@ class TestCheck:
         where = f"published_probabilities.sql:{line}: Unrecognized name: worth"
         assert report.problems[0].endswith(where), report.problems
 
-    def test_a_check_warns_of_a_copy_that_shares_events_or_rows_with_another(
-        self, use_cases, monkeypatch
-    ):
+    def test_a_check_warns_of_a_shared_copy(self, use_cases, monkeypatch):
         """Its statements are right."""
         monkeypatch.setattr(check, "faults_of_statements", lambda _: [])
         shutil.copytree(folders.place("first_day_churn"), use_cases / "second_churn")

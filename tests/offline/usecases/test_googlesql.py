@@ -22,9 +22,7 @@ class TestColumns:
         ) == {"user_id": "STRING", "half": "FLOAT64", "days": "ARRAY<DATE>"}
 
     @pytest.mark.parametrize("function", ["MAX_BY", "min_by"])
-    def test_columns_of_bigquerys_own_aggregates_of_a_row_have_the_type_of_the_value(
-        self, function
-    ):
+    def test_columns_of_aggregates_have_the_type_of_the_value(self, function):
         sql = f"SELECT {function}(STRUCT(n AS a), day).a AS x FROM t"
 
         assert googlesql.columns(sql, TABLES, {}) == {"x": "INT64"}
@@ -45,9 +43,7 @@ class TestColumns:
             ("n IN (SELECT n FROM others)", "Table not found: others"),
         ],
     )
-    def test_columns_of_what_bigquery_refuses_are_an_error_with_its_line(
-        self, sql, message
-    ):
+    def test_a_statement_that_bigquery_refuses_has_its_line(self, sql, message):
         """In BigQuery's own words."""
         with pytest.raises(googlesql.Refused) as refused:
             googlesql.columns(f"SELECT\n  user_id\nFROM t\nWHERE {sql}", TABLES, {})

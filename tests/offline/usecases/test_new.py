@@ -87,9 +87,7 @@ class TestANewUseCaseWithASource:
 
 
 class TestALeak:
-    def test_a_leak_of_a_column_that_is_filled_after_the_purchase_is_found(
-        self, folder, edit, checked
-    ):
+    def test_a_column_that_is_filled_afterwards_is_a_leak(self, folder, edit, checked):
         """The row is of before, and tells of the purchase all the same. It is none
         where the moment is compared, or planned, such as the end of a contract. All
         else is right as it is written, and runs over made-up rows of the table."""

@@ -22,9 +22,7 @@ SHOPS = [
 
 
 @pytest.mark.parametrize(("rate", "members", "share"), SHOPS)
-def test_the_smallest_lift_is_found_by_the_verdict_in_80_of_100_audiences(
-    rate, members, share
-):
+def test_the_smallest_uplift_is_found_in_80_of_100(rate, members, share):
     """Each is drawn 1,000 times: a standard error of 1.3 points."""
     effect = plan.smallest_uplift(rate, members, share=share)
     control = round(share * members)
@@ -60,9 +58,7 @@ def test_one_look_at_a_fixed_date_shows_smaller_effects():
     ("rate", "members", "share"),
     [(0.0, 10**6, 0.1), (1.0, 10**6, 0.1), (0.5, 10, 0.1), (0.5, 10**4, 0.0)],
 )
-def test_nothing_can_be_shown_by_too_few_or_where_all_or_none_convert(
-    rate, members, share
-):
+def test_nothing_can_be_shown_by_too_few_users(rate, members, share):
     assert plan.smallest_uplift(rate, members, share=share) is None
 
 
@@ -101,7 +97,7 @@ def lifts(*weeks: tuple[int, int], share=0.2, bought=0.11, anyway=0.1):
     return rows
 
 
-def test_an_open_verdict_takes_as_many_weeks_as_bring_the_members_it_lacks():
+def test_an_open_verdict_says_how_many_weeks_it_takes():
     """Counted by the week, and not by the row, where an audience skips some. Users who
     suffice only wait for their outcomes."""
     needed = plan.members_needed(0.1, 0.1, share=0.2)
@@ -150,7 +146,7 @@ def test_deciles_have_the_best_users_first():
     assert (rows[0].conversions, rows[0].value) == (1.6, 16)
 
 
-def test_contacting_pays_from_the_lift_whose_margin_covers_the_cost():
+def test_contacting_pays_from_the_uplift_of_its_cost():
     """Nobody pays in the last decile, so no lift is enough there."""
     rows = ranked().deciles(cost=0.5, margin=0.4)
 

@@ -31,7 +31,7 @@ def row(**changed):
     return {**stored, **changed}
 
 
-def test_the_sum_is_the_difference_of_a_user_times_the_contacted_users():
+def test_the_sum_is_of_the_contacted_users():
     found = result(row(), PLAN)
 
     assert found.brought == pytest.approx(681 * 0.32)
@@ -40,7 +40,7 @@ def test_the_sum_is_the_difference_of_a_user_times_the_contacted_users():
     assert found.profit is None
 
 
-def test_the_sentence_has_sum_interval_and_cost_with_their_currency():
+def test_the_sentence_has_amounts_with_their_currency():
     assert sentence(result(row(), PLAN), "USD") == (
         "Contacting 681 users brought 218 USD more than not contacting them (95% "
         "interval −12,800 to 13,300); it cost 341 USD (first contacts at 0.50). The "
@@ -84,7 +84,7 @@ def test_final_outcomes_are_shown_before_newer_provisional_ones():
     assert newest([]) is None
 
 
-def test_the_interval_of_a_sum_has_the_truth_in_95_of_100_audiences():
+def test_the_interval_of_a_sum_is_right_in_95_of_100():
     """At every weekly look of a year: 94 to 96 of 100, where contact adds 40%."""
     random = np.random.default_rng(11)
     audiences = 800

@@ -93,7 +93,7 @@ def test_a_difference_of_money_has_the_standard_error_of_means():
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
-def test_an_interval_of_money_covers_the_truth_in_94_of_100_audiences(sigma):
+def test_an_interval_of_money_is_right_in_94_of_100(sigma):
     """Amounts of a few buyers, as skewed as those of shops; the truth is no effect."""
     random = np.random.default_rng(5)
     tries = 400
@@ -111,7 +111,7 @@ def test_an_interval_of_money_covers_the_truth_in_94_of_100_audiences(sigma):
 
 
 @pytest.mark.parametrize("a_week", [200, 1_000, 5_000])
-def test_a_look_each_week_of_a_year_misleads_in_5_of_100_audiences(a_week):
+def test_a_look_each_week_misleads_in_5_of_100(a_week):
     """Without an effect; one in ten converts, and one in ten is held out."""
     random = np.random.default_rng(8)
     tries = 300
@@ -130,7 +130,7 @@ def test_a_look_each_week_of_a_year_misleads_in_5_of_100_audiences(a_week):
     assert misled <= 0.05 * tries
 
 
-def test_the_least_difference_that_users_can_show_is_found_in_80_of_100_audiences():
+def test_the_least_difference_is_found_in_80_of_100():
     random = np.random.default_rng(9)
     tries = 400
     found = 0

@@ -124,9 +124,7 @@ class TestJson:
         assert refusal(data) == ("malformed_json", None)
 
     @given(st.sampled_from(BASE), st.data())
-    def test_json_that_is_spoilt_anywhere_is_an_event_or_a_dead_letter(
-        self, name, data
-    ):
+    def test_spoilt_json_is_an_event_or_a_dead_letter(self, name, data):
         whole = written(EXAMPLES[name])
         at = data.draw(st.integers(0, len(whole)))
         to = data.draw(st.integers(at, min(len(whole), at + 5)))
@@ -272,7 +270,7 @@ class TestCatalogue:
         with pytest.raises(UseCaseError, match=re.escape(problem)):
             Catalogue(use_cases)
 
-    def test_an_event_that_names_no_use_case_goes_to_all_that_take_its_type(self):
+    def test_an_event_goes_to_all_use_cases_of_its_type(self):
         """So a new use case gets the events of producers that know none, and takes
         nothing away. A type that one use case declares may be taken by others."""
         both = Catalogue(

@@ -108,7 +108,7 @@ def test_amounts_are_what_was_written_to_the_cent(literal, amount):
     assert not stored.is_signed()
 
 
-def test_a_numeral_longer_than_a_text_may_be_is_refused_with_its_field():
+def test_a_numeral_that_is_too_long_is_refused():
     """The number of characters is what a request to ``score`` is told as well."""
     longest = "0." + "1" * 4_094
     longer = "0." + "1" * 4_095
@@ -154,7 +154,7 @@ def test_numerals_may_be_written_as_programs_write_numbers(text, number):
         *((literal, None) for literal in NO_MOMENTS),
     ],
 )
-def test_instants_are_iso_8601_or_seconds_or_milliseconds_since_1970(literal, moment):
+def test_instants_have_three_forms(literal, moment):
     """One that makes no sense is null, and refuses nothing."""
     stored = row(written(transaction(), ingest_ts=literal), catalogue=DEPLOYED)
 

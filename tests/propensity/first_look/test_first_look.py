@@ -264,7 +264,7 @@ def test_an_odd_value_never_changes_a_column(values, problem):
     assert caught.value.hint
 
 
-def test_numbers_with_decimal_commas_are_numbers_if_the_table_has_no_others():
+def test_decimal_commas_make_numbers():
     """A comma that may separate thousands says nothing."""
     frame = pd.DataFrame(
         {"x": ["1.234,50", "7"], "y": ["1.000", "12.500"]}, dtype=object
@@ -425,7 +425,7 @@ def test_a_table_that_cannot_be_tried_is_refused_with_what_to_do(
     assert error.hint
 
 
-def test_rows_whose_label_is_not_known_yet_are_left_out_with_all_later_ones():
+def test_rows_without_a_label_are_left_out():
     """Who churns is known at once, and who stays only at the month's end."""
     frame = customers()
     is_newest = (frame["month"] == "2025-08") & (frame["churned"] == "no")
@@ -474,7 +474,7 @@ def test_columns_can_be_left_out():
     assert look.card.baseline.name == "visits (rate) alone"
 
 
-def test_a_table_without_users_whose_times_are_seconds_is_put_into_blocks():
+def test_times_in_seconds_are_put_into_blocks():
     """Rows of one time stay together; the block of the newest rows is the test."""
     frame = customers().drop(columns=["customer", "month", "since"])
     frame["seconds"] = np.arange(len(frame)) // 2

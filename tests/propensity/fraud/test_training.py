@@ -102,7 +102,7 @@ class TestCandidates:
 
 
 class TestHoldout:
-    def test_the_holdout_has_the_savings_of_a_threshold_of_earlier_rows(self):
+    def test_the_holdout_has_the_savings_of_a_threshold(self):
         """Other truths in the holdout change what alerts save, and not where they
         begin."""
         cards = drawn(1_000)

@@ -175,9 +175,7 @@ def warehouse_of(emulators) -> Iterator[Callable[..., Warehouse]]:
         ("both", ("analytics Yes", "ads Yes")),
     ],
 )
-def test_the_view_of_the_export_has_events_with_the_required_consent_alone(
-    warehouse_of, require, consents
-):
+def test_the_view_has_events_with_consent_alone(warehouse_of, require, consents):
     """Yes is consent; No is none, and nor is silence. Where nothing is required all
     events are read, also that of a user who has changed their mind."""
     sql = "SELECT user_pseudo_id AS user, COUNT(*) AS n FROM ga_events GROUP BY user"
@@ -191,7 +189,7 @@ def test_the_view_of_the_export_has_events_with_the_required_consent_alone(
     assert events[CHANGED] == (2 if consents else 3)
 
 
-def test_a_view_of_an_older_setting_is_refused_until_the_set_up_has_run(warehouse_of):
+def test_a_view_of_an_older_setting_is_refused(warehouse_of):
     """A setting alone changes no view."""
     warehouse = warehouse_of("false")
     settings = replace(warehouse.settings, require_consent="both")

@@ -125,7 +125,7 @@ class TestClasses:
 
 @pytest.mark.usefixtures("warehouse")
 @pytest.mark.parametrize(("aborted", "is_done"), [(1, True), (99, False)])
-def test_a_statement_that_lost_a_race_is_tried_again_for_the_time_of_a_query(
+def test_a_statement_that_lost_a_race_is_tried_again(
     opened, emulators, aborted, is_done
 ):
     """BigQuery ends one of two that change the same rows, which has changed nothing.

@@ -129,7 +129,7 @@ async def test_a_body_is_read_up_to_its_maximum():
             await body_of(request, maximum=9)
 
 
-async def test_a_connection_that_is_closed_within_the_body_is_the_callers_fault():
+async def test_a_body_that_is_cut_off_is_the_callers_fault():
     async def receive() -> dict[str, object]:
         return {"type": "http.disconnect"}
 

@@ -295,7 +295,7 @@ class Service:
         await self.appends.append(TABLE, rows)
 
 
-async def test_appends_of_the_stream_are_each_answered_for_their_own_rows():
+async def test_appends_are_answered_for_their_own_rows():
     """Neither who is late nor who gives up nor who is refused leaves the next one
     a wrong answer; none of that takes longer than the deadline."""
     service = Service()
@@ -319,7 +319,7 @@ async def test_appends_of_the_stream_are_each_answered_for_their_own_rows():
     assert all(call.is_closed for call in service.calls[:2])
 
 
-async def test_appends_go_by_a_new_connection_where_bigquery_has_closed_an_idle_one():
+async def test_appends_open_a_closed_connection_again():
     """Who sends the first rows after a pause does not notice."""
     service = Service()
     await service.append("a")

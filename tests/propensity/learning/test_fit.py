@@ -110,7 +110,7 @@ def test_a_fit_holds_out_more_where_conversions_are_few():
 
 
 @pytest.mark.parametrize("candidate", [LINEAR, FOREST], ids=lambda one: one.name)
-def test_a_fit_lets_nothing_of_the_holdout_into_the_measured_model(candidate):
+def test_a_fit_learns_nothing_of_the_holdout(candidate):
     """Other labels and features in the holdout: the choice, and what is measured,
     are the same bytes. What serves has learned from the holdout."""
     rows = snapshots(users=150)
@@ -211,7 +211,7 @@ def test_a_sample_proves_no_more_than_its_rows():
     [(None, None), (0.0, 1_000.0), (7.0, 8.0)],
     ids=["a gap", "a large number", "one more than always"],
 )
-def test_one_odd_row_hardly_moves_the_probability_of_those_like_it(usual, odd):
+def test_one_odd_row_hardly_moves_a_probability(usual, odd):
     """A gap, or a number that is otherwise constant, in one training row of label 1.
     Users with it next week had 99%; the evidence of one row is worth less than a factor
     of five on a usual 8%, and all others keep their probability."""
@@ -241,6 +241,18 @@ def test_one_odd_row_hardly_moves_the_probability_of_those_like_it(usual, odd):
 
     assert chance[0] == pytest.approx(label.mean(), rel=0.15)
     assert chance[1] < 0.35
+
+
+def test_a_model_tells_a_gap_from_a_usual_value():
+    """That a number is missing may say more than any number."""
+    use_case = replace(SHOP, features={"spend": "number"})
+    spend = pa.array([1.0, 2.0, 3.0, None] * 25)
+    part = Slice(rows=pa.table({"spend": spend, "label": [0, 0, 0, 1] * 25}))
+    encoder = fitted(default_preprocessor(use_case), part, use_case.features)
+    rows = pa.table({"spend": pa.array([None, 2.0], pa.float64())})
+    gap, median = transformed(encoder, rows, use_case.features)
+
+    assert gap.tolist() != median.tolist()
 
 
 class TestTooFew:
@@ -314,7 +326,7 @@ class TestPreprocessor:
         check_preprocessor(preprocessor, SHOP)
         check_preprocessor(default_preprocessor(SHOP), SHOP)
 
-    def test_a_preprocessor_that_fails_on_later_rows_says_what_to_change(self):
+    def test_a_preprocessor_that_fails_says_what_to_change(self):
         """Encoders refuse new categories by default; next week has some."""
         rows = snapshots(users=100)
         later = train(rows).parts.split.calibrate

@@ -122,7 +122,7 @@ class TestFirst:
         assert not alike.promoted
         assert "better than the baseline:" in alike.reason
 
-    def test_the_first_version_is_judged_by_all_rows_that_older_models_scored(self):
+    def test_the_first_version_is_judged_by_all_scored_rows(self):
         """The newest snapshot alone would not do: a shop would wait for months."""
         label, user, _ = drawn = users(3, 200, rate=0.1)
         score = drawn.model(4)
@@ -146,7 +146,7 @@ class TestFirst:
 
 
 class TestChallenger:
-    def test_a_champion_that_cannot_score_is_replaced_by_a_model_that_is_good(self):
+    def test_a_champion_that_cannot_score_is_replaced(self):
         """As a first version is: a useless one stays out."""
         label, user, log_odds = users(8, 100, rate=0.2)
         coin = np.random.default_rng(9).permutation(expit(log_odds))
@@ -184,9 +184,7 @@ class TestChallenger:
         assert "version 3 on the same 500 rows" in verdict.reason
 
     @pytest.mark.parametrize(("times", "is_promoted"), [(1.1, True), (3.0, False)])
-    def test_a_challenger_that_ranks_alike_stays_out_if_its_odds_are_far_off(
-        self, times, is_promoted
-    ):
+    def test_a_challenger_with_wrong_odds_stays_out(self, times, is_promoted):
         """A small change of the level is the season's, which a shift makes up for."""
         odds = logit(np.clip(distorted(0), 1e-6, 1 - 1e-6)) + np.log(times)
         verdict = against(distorted(0), with_scores(trained(), expit(odds)))
@@ -205,7 +203,7 @@ class TestChallenger:
 
         assert against(half).level_difference == pytest.approx(np.log(2), abs=1e-6)
 
-    def test_a_challenger_is_compared_on_rows_that_the_champion_has_not_learned_from(
+    def test_a_challenger_is_compared_on_new_rows(
         self,
     ):
         """Of the others its scores would be too good; where it knows all, it stays."""
@@ -283,9 +281,7 @@ class TestChance:
         assert count / REPEATS <= 0.05
 
     @pytest.mark.parametrize("positives", POSITIVES)
-    def test_a_first_version_that_knows_nothing_goes_live_once_in_forty_at_most(
-        self, positives
-    ):
+    def test_a_version_that_knows_nothing_rarely_goes_live(self, positives):
         promoted = 0
         for seed in range(REPEATS):
             label, user, log_odds = users(seed, positives, rate=0.06)

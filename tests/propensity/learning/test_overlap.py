@@ -42,9 +42,7 @@ def ends(part: Slice) -> list:
     ("weeks", "stride", "horizon"),
     [(11, 7, 35), (40, 1, 7), (20, 13, 30)],
 )
-def test_no_model_is_judged_by_outcomes_that_overlap_those_it_learned(
-    weeks, stride, horizon
-):
+def test_no_model_is_judged_by_outcomes_it_learned(weeks, stride, horizon):
     """Neither in a block nor on the test set, whose outcomes choose no candidate."""
     timeframe = replace(LONG, stride_days=stride, horizon_days=horizon)
     split = parts(weeks, timeframe)
@@ -59,7 +57,7 @@ def test_no_model_is_judged_by_outcomes_that_overlap_those_it_learned(
 
 
 @pytest.mark.parametrize("weeks", [9, 10])
-def test_the_choice_alone_shares_days_with_the_test_where_time_is_short(weeks):
+def test_a_short_time_leaves_the_test_its_days(weeks):
     """What is fitted has ended before both; so a shop need not wait for a third
     outcome before it gets a model."""
     split = parts(weeks)

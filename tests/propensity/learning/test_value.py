@@ -66,7 +66,7 @@ class TestTraining:
         assert plain.algorithm == value.MEAN
         assert plain.model.amounts_of(ROWS) == pytest.approx(20.0, rel=0.05)
 
-    def test_a_value_model_learns_nothing_of_the_holdout_for_its_figures(self, valued):
+    def test_a_value_model_learns_nothing_of_the_holdout(self, valued):
         """Other amounts there change what is observed, and not what is predicted."""
         other = learned(MEANS * NOISE * np.where(HELD_OUT, 7.0, 1.0))
 

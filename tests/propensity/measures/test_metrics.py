@@ -298,7 +298,7 @@ def ends(observed: Outcomes, name: str = "roc_auc"):
     return intervals.interval(value, *intervals.of_rows(observed, slopes))
 
 
-def test_the_score_shift_is_one_where_all_scores_fall_to_zero_or_double():
+def test_the_score_shift_is_one_where_all_scores_fall():
     """It is relative to the mean before, sees a spread, and divides nothing by zero."""
     before = np.linspace(0.01, 0.4, 101)
     flat = np.full(101, before.mean())

@@ -54,7 +54,7 @@ def test_deciles_add_up(groups):
 
 
 @pytest.mark.parametrize("users", [200, 4_000])
-def test_the_interval_of_the_error_holds_the_truth_in_95_of_100_draws(users):
+def test_the_interval_of_the_error_is_right_in_95_of_100(users):
     """Of 40 payers as of 800, though single ones pay as much as all others."""
     found = [drawn(level=1.0, seed=seed, users=users) for seed in range(600)]
     holds = [one.value_error_low <= 0 <= one.value_error_high for one in found]

@@ -54,7 +54,7 @@ def scores_of(trees: HalfSpaceTrees, rows: np.ndarray) -> np.ndarray:
     return trees.predict_proba(rows)[:, 1]
 
 
-def test_this_implementation_gives_the_same_scores_to_the_last_bit():
+def test_scores_are_the_same_to_the_last_bit():
     """In chunks of any size. River gets rows that are scaled by our limits; without it
     the test fails, it is not skipped."""
     ours = []
@@ -83,7 +83,7 @@ def named(row: list[float]) -> dict[str, float]:
 
 
 class TestStream:
-    def test_the_stream_of_trees_gives_no_score_until_the_first_window_is_full(self):
+    def test_trees_give_no_score_before_a_full_window(self):
         """Nothing can be known before. Then scores lie in [0, 1], beyond all limits,
         too, and to score learns nothing."""
         rows = numbers(130, seed=1)

@@ -363,11 +363,14 @@ class TestSchema:
         assert np.array_equal(scored([batch], *fitted), expected(batch, *fitted))
 
     def test_a_schema_refuses_what_is_not_of_one_training(self, fitted):
-        """Other features, a model of another preprocessor, a model that is not
-        fitted."""
+        """Other features, a model of another preprocessor or of three classes, a model
+        that is not fitted."""
         fewer = {name: kind for name, kind in FEATURES.items() if name != "device"}
         other = fit(columns("drop", ordinal()), boosted())
+        three = LogisticRegression().fit([[0.0], [1.0], [2.0]], [0, 1, 2])
 
+        with pytest.raises(SchemaError, match=r"its classes are \[.*0.*1.*2"):
+            Scorer(fitted[0], three, features=FEATURES)
         with pytest.raises(SchemaError, match="'device'.*train again"):
             Scorer(*fitted, features=fewer)
         with pytest.raises(SchemaError, match="9 columns.*trained on 3"):

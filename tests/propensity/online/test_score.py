@@ -167,7 +167,7 @@ class TestScores:
         assert third == [alone(player(3), by)]
 
 
-def test_a_refused_instance_among_a_thousand_is_found_in_a_few_calls():
+def test_a_refused_instance_is_found_in_a_few_calls():
     """One call for each would hold up all other requests for seconds."""
     calls = []
 

@@ -193,7 +193,7 @@ def interrupt(
 
 
 class TestRun:
-    def test_a_compaction_leaves_to_the_next_what_comes_while_it_looks(self, empty):
+    def test_a_compaction_leaves_later_events_to_the_next(self, empty):
         """An event of an older day than any that the run saw, just before it counts."""
         old = bet(event_time="2026-01-15T12:00:00Z")
         empty.store(rows_of([old], received_at=NOW))
@@ -208,7 +208,7 @@ class TestRun:
         assert len(tiles(empty)) == 2
         assert between["u1"]["bet_count"] == 3
 
-    def test_a_compaction_excludes_every_other_whatever_its_as_of_date(self, empty):
+    def test_a_compaction_excludes_every_other(self, empty):
         """Of two at once BigQuery would take both their tiles of a new day; the other
         may have begun on the day after."""
         midnight = datetime(2026, 3, 21, tzinfo=UTC)
@@ -392,7 +392,7 @@ def test_features_are_exact_in_any_history(strict, seed):
 
 
 class TestLateEvents:
-    def test_late_events_count_once_where_the_bound_was_another_before(self, strict):
+    def test_late_events_count_once(self, strict):
         """A row of an instance that has an older, larger bound is left to a run."""
         old = bet(event_time="2025-12-24T12:00:00Z")
         for received in (NOW - 60 * DAY, NOW):

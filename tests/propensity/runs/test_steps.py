@@ -19,7 +19,6 @@ import pytest
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import (
-    ArtifactError,
     AudienceStopped,
     AudienceWaits,
     PropensityError,
@@ -76,7 +75,7 @@ def test_a_week_lacks_the_local_days_of_its_outcomes(hours, days):
     assert not missing_label_days(run_without(WEEK - 2 * DAY, WEEK + 8 * DAY), WEEK)
 
 
-def test_a_training_leaves_out_snapshots_that_lack_a_day_of_their_outcomes(capfd):
+def test_a_training_leaves_out_incomplete_snapshots(capfd):
     """Who bought on a day that never came has label 0 by mistake."""
     days = [{"day": AS_OF - n * DAY, "n_events": 9} for n in range(1, 700)]
     run = run_without(WEEK + DAY)
@@ -111,7 +110,7 @@ class TestScores:
 @pytest.mark.parametrize(
     ("missing", "lacked"), [((-1, 7), -0.81), ((0,), None), ((6,), None)]
 )
-def test_outcomes_say_nothing_of_the_season_where_a_day_never_came(missing, lacked):
+def test_incomplete_outcomes_say_nothing_of_the_season(missing, lacked):
     """Half as many bought as expected; if the export lacks a day of the week, 01
     has nothing to follow: it would predict too little of everybody."""
     groups = {"probability": [0.2], "users": [1000], "conversions": [100]}
@@ -209,14 +208,7 @@ def test_audiences_that_stopped_for_a_person_have_run(artifacts):
     assert ages_of(artifacts, NAME, today=TODAY) == {"audience_age_days": 2}
 
 
-def test_ages_need_a_card_of_the_champion(artifacts):
-    Registry(artifacts, NAME).promote(0, model_sha256="", at=AT_NIGHT, instead_of=None)
-
-    with pytest.raises(ArtifactError, match=r"card\.json does not exist"):
-        ages_of(artifacts, NAME, today=TODAY)
-
-
-def test_a_damaged_champion_of_one_use_case_hides_no_age_of_another(artifacts):
+def test_a_damaged_champion_hides_no_age_of_another(artifacts):
     artifacts.create("models/card_fraud/champion.json", b"[]")
     enthroned(artifacts, 51)
     lines: list[tuple[str, dict[str, Any]]] = []

@@ -237,7 +237,7 @@ async def test_a_late_event_does_not_refuse_its_group(capsys):
     assert counted(consumer, capsys)["too_late"] == 1
 
 
-async def test_events_of_days_that_may_not_be_read_do_not_refuse_their_group(capsys):
+async def test_events_of_other_days_refuse_no_group(capsys):
     """However long a deployment scores after an event."""
     log = Log()
     consumer, _ = scoring(log, users(rows_per_day=2_000_000))
@@ -276,7 +276,7 @@ class Tables(Log):
 
 
 @pytest.mark.parametrize("wrong", [[0], [6], [0, 1], [2, 4], [*range(7)]])
-async def test_an_event_that_the_model_refuses_does_not_refuse_its_group(wrong, capsys):
+async def test_an_event_that_is_refused_refuses_no_group(wrong, capsys):
     """It is a dead letter, with the feature; all others are scored."""
     tables = Tables()
     consumer, _ = scoring(tables, refuses=lambda row: row["V1"] > 1e38)

@@ -213,9 +213,7 @@ def test_the_first_day_comes_to_what_happened_in_it(features, user):
 
 
 class TestCohort:
-    def test_the_cohort_is_everyone_whose_first_day_ended_in_the_lookback(
-        self, trapped, features
-    ):
+    def test_the_cohort_is_of_first_days_in_the_lookback(self, trapped, features):
         """Who plays without a registration has none. Who registers anew a week later
         had the first day then."""
         assert not OTHERS.keys() & features.keys()

@@ -160,7 +160,7 @@ def test_the_doctor_counts_user_ids_that_join_no_browsers(export):
     assert "on more than 50 browsers each: 1" in finding.what
 
 
-def test_a_person_is_forgotten_with_the_browsers_that_were_users_before(export):
+def test_a_person_is_forgotten_with_all_browsers(export):
     """Those whose last user it is, and no other's."""
     loaded = {"ga4_purchase": usecases.load("ga4_purchase")}
     found = forget.browsers_of(export.warehouse, ["ann"], loaded)
