@@ -19,12 +19,9 @@ from datetime import timedelta
 from math import ceil, inf, sqrt
 from typing import Any
 
-import numpy as np
-
 from propensity.audience.declared import DeclaredAudience
 from propensity.audience.members import Audience, expected_conversions
 from propensity.audience.uplift import ERRORS, POWER
-from propensity.measures.intervals import NORMAL
 from propensity.measures.metrics import ratio, tenths
 from propensity.models.encoding import Floats, numbers_of
 from propensity.registry.deployment import Deployment
@@ -37,13 +34,9 @@ LOOKS = 52
 # New members a week are those of so many weeks before.
 RECENT_WEEKS = 4
 WEEK = timedelta(days=7)
-# Verdicts that say how much contacting adds.
-DECIDED = ("helps", "harms")
 
 
-def members_needed(
-    rate: float, uplift: float, *, share: float, errors: float = ERRORS
-) -> float:
+def members_needed(rate: float, uplift: float, *, share: float) -> float:
     """
     Return how many members show an effect in 80% of cases; infinity for none.
 
@@ -51,7 +44,6 @@ def members_needed(
         rate: Share of the control group that converts.
         uplift: The effect, relative to the rate; below 0 for one that harms.
         share: Of the members, in the control group.
-        errors: Standard errors of the boundary; ``NORMAL`` is a single look's.
     """
     treated = rate * (1 + uplift)
     if not (0 < rate < 1 and 0 <= treated <= 1 and uplift and 0 < share < 1):
@@ -61,12 +53,10 @@ def members_needed(
     with_effect = sqrt(
         treated * (1 - treated) / (1 - share) + rate * (1 - rate) / share
     )
-    return ((errors * without_effect + POWER * with_effect) / (treated - rate)) ** 2
+    return ((ERRORS * without_effect + POWER * with_effect) / (treated - rate)) ** 2
 
 
-def smallest_uplift(
-    rate: float, members: float, *, share: float, errors: float = ERRORS
-) -> float | None:
+def smallest_uplift(rate: float, members: float, *, share: float) -> float | None:
     """
     Return the smallest uplift that so many members show in 80% of cases.
 
@@ -75,23 +65,15 @@ def smallest_uplift(
     """
     low = 0.0
     high = 1 / rate - 1 if rate else 0.0
-    if members_needed(rate, high, share=share, errors=errors) > members:
+    if members_needed(rate, high, share=share) > members:
         return None
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
-        if members_needed(rate, middle, share=share, errors=errors) > members:
+        if members_needed(rate, middle, share=share) > members:
             low = middle
         else:
             high = middle
     return high
-
-
-def share_needed(rate: float, uplift: float, members: float) -> float | None:
-    """Return the smallest control group for an uplift, in whole percents up to half."""
-    for percent in range(1, 51):
-        if members_needed(rate, uplift, share=percent / 100) <= members:
-            return percent / 100
-    return None
 
 
 def power(
@@ -113,12 +95,10 @@ def power(
             if new_a_week is None:
                 break
             count += (weeks - 1) * new_a_week
-        once = smallest_uplift(rate, count, share=share, errors=NORMAL)
         row = Power(
             weeks=weeks,
             members=round(count),
             smallest_lift=smallest_uplift(rate, count, share=share),
-            smallest_lift_one_look=once,
         )
         rows.append(row)
     return rows
@@ -198,22 +178,6 @@ class Ranked:
             rows.append(row)
         return rows
 
-    def best_number(self, *, uplift: float, cost: float, margin: float) -> int | None:
-        """
-        Return how many of the best users to contact, so that most is left.
-
-        Args:
-            uplift: What contacting adds to what users pay anyway, relative to that.
-
-        Returns:
-            None without amounts.
-        """
-        if self.value is None:
-            return None
-        gained = np.cumsum(uplift * margin * self.value - cost * self.users)
-        groups = int(np.argmax(np.concatenate([[0.0], gained])))
-        return round(float(self.users[:groups].sum()))
-
 
 def planned(
     deployment: Deployment, named: DeclaredAudience, audience: Audience
@@ -226,16 +190,9 @@ def planned(
     weeks = power(
         rate, len(members), new_a_week=new_a_week, share=audience.control.share
     )
-    share = None
-    if declared.effect is not None and len(weeks) == len(WEEKS):
-        share = share_needed(rate, declared.effect, weeks[-1].members)
     ranked = _ranked(deployment, named, audience)
-    uplift = _measured_uplift(deployment, audience)
     cost = declared.cost_per_contact
     margin = declared.margin
-    recommended = None
-    if ranked and uplift is not None and cost and margin:
-        recommended = ranked.best_number(uplift=uplift, cost=cost, margin=margin)
     return Plan(
         use_case=audience.use_case,
         audience=audience.name,
@@ -246,11 +203,8 @@ def planned(
         control_by=audience.control.by,
         control_key=audience.control.fingerprint,
         new_members_a_week=new_a_week,
-        control_share_needed=share,
         cost_per_contact=declared.cost,
         margin=margin,
-        measured_lift=uplift,
-        recommended_users=recommended,
         power=weeks,
         deciles=ranked.deciles(cost=cost, margin=margin) if ranked else [],
     )
@@ -304,18 +258,4 @@ def _new_a_week(
         if row["weeks"] and row["users_now"]:
             new_a_week: float = row["newcomers"] / row["weeks"]
             return new_a_week * len(scores) / float(row["users_now"])
-    return None
-
-
-def _measured_uplift(deployment: Deployment, audience: Audience) -> float | None:
-    """Return an audience's newest decided uplift, relative to its control group."""
-    rows = deployment.rows(
-        "audience_lifts",
-        since=audience.as_of - timedelta(days=400),
-        until=audience.as_of,
-    )
-    for row in reversed(rows):
-        if row["audience"] == audience.name and row["verdict"] in DECIDED:
-            uplift: float | None = row["conversion_lift"]
-            return uplift
     return None

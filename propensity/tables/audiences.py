@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Annotated
 
 from propensity.schema import NULLABLE, Part, Row, RunId, Table, UseCaseName
-from propensity.tables.models import Count, Money, Number
+from propensity.tables.models import Money, Number
 
 _EFFECT = "contacted minus control"
 # Members have columns of the audience's own SQL, for example addresses.
@@ -61,7 +61,6 @@ class Power(Row):
     weeks: Annotated[int, "Weeks from the prediction date on"]
     members: Annotated[int, "Members up to then, each user once"]
     smallest_lift: Annotated[Number, "Least effect that a weekly verdict finds"] = None
-    smallest_lift_one_look: Annotated[Number, "The same, of one look"] = None
 
 
 class Plan(Row):
@@ -76,13 +75,8 @@ class Plan(Row):
     control_by: Annotated[str, "What it is drawn by: user_id, or a column"]
     control_key: Annotated[str, "Fingerprint of the key that draws it"]
     new_members_a_week: Annotated[Number, "Users who become members each week"] = None
-    control_share_needed: Annotated[Number, "Control share that shows the effect"] = (
-        None
-    )
     cost_per_contact: Annotated[Money, "What a contact costs, as declared"] = None
     margin: Annotated[Number, "Share of revenue that is left, as declared"] = None
-    measured_lift: Annotated[Number, "Newest decided uplift"] = None
-    recommended_users: Annotated[Count, "How many are worth contacting by it"] = None
     power: Annotated[Sequence[Power], "Smallest effects after 1, 4 and 13 weeks"] = ()
     deciles: Annotated[Sequence[Decile], "Possible members, in tenths"] = ()
 

@@ -113,28 +113,12 @@ class TestPlan:
         assert plan["new_members_a_week"] == pytest.approx(10, abs=3)
         assert [week["weeks"] for week in plan["power"]] == [1, 4, 13]
         assert plan["power"][0]["members"] == 100
-        assert plan["control_share_needed"] is None
 
     def test_a_plan_looks_no_weeks_ahead_after_one_publication(self, deployment):
         plan = preview(deployment)
 
         assert [week["weeks"] for week in plan["power"]] == [1]
         assert plan["new_members_a_week"] is None
-
-    @pytest.mark.parametrize(
-        ("verdict", "lift", "users"),
-        [("helps", 0.4, 191), ("harms", -0.1, 0), ("open", 0.4, None)],
-    )
-    def test_a_plan_recommends_a_number_by_a_lift_that_is_decided(
-        self, shop, verdict, lift, users
-    ):
-        """As many as pay their contact: here those of whom 10 or more is expected."""
-        row = {"use_case": "ga4_purchase", "audience": "winback", "status": "final"}
-        week = {"week": MONDAY - 2 * WEEK, "verdict": verdict, "conversion_lift": lift}
-        shop.append(AUDIENCE_LIFT, row | week)
-
-        plan = preview(shop, **MONEY)
-        assert plan["recommended_users"] == users
 
 
 def test_the_ledger_says_what_contacting_brought(shop):

@@ -177,11 +177,8 @@ def fill_audiences(deployment: Deployment) -> None:
             "control_by": "user_id",
             "control_key": "k",
             "new_members_a_week": 1.0,
-            "control_share_needed": 0.25,
-            "measured_lift": 0.4,
-            "recommended_users": 191,
             "deciles": [decile | {"cost": 38.0, "pays_from": 0.02}],
-            "power": [power | {"smallest_lift_one_look": 0.31}],
+            "power": [power],
         },
     )
     sent = {**key, "as_of": DAY - 2 * WEEK, "destination": "crm", "action": "add"}

@@ -98,9 +98,7 @@ class TestPages:
             ),
             ("audiences.html", f"winback {USE_CASE} crm add 2026-02-17 1 0 1 0"),
             ("audiences.html", "1 20 9.5 3,810.00 38.00 2.0%"),
-            ("audiences.html", "1 2 47.0% 31.0%"),
-            ("audiences.html", "A control group of 25.0% shows"),
-            ("audiences.html", "lift of 40.0%, contacting the best 191 users"),
+            ("audiences.html", "1 2 47.0%"),
         ):
             assert text.lower() in words(whole[file]).lower(), text
 
