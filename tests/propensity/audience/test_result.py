@@ -8,8 +8,8 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from propensity.audience.lift import figures
 from propensity.audience.result import newest, result, sentence
+from propensity.audience.uplift import figures
 from propensity.tables.audiences import GroupSums
 
 WEEK = date(2026, 6, 3)
