@@ -23,7 +23,7 @@ from tests import shop
 from tests.deployment import Deployment
 from tests.functions.conftest import MONDAY, USERS
 from tests.functions.test_season import weeks_of
-from tests.propensity.learning.test_report import ALARM, LIFT
+from tests.propensity.learning.test_report import ALARM, UPLIFT
 from tests.rows import CARD, append_rows, publish
 from tests.shop import DAY, WEEK, event, purchase
 
@@ -62,8 +62,8 @@ def week(
     same = {"use_case": NAME}
     alarm = {**ALARM, **same, "as_of": MONDAY, "bins": []}
     append_rows(deployment.warehouse, DRIFT, [alarm])
-    lift = {**LIFT, **same, "week": MONDAY, "sums": []}
-    append_rows(deployment.warehouse, AUDIENCE_LIFT, [lift])
+    uplift = {**UPLIFT, **same, "week": MONDAY, "sums": []}
+    append_rows(deployment.warehouse, AUDIENCE_LIFT, [uplift])
     return deployment, deployment.run("model_evaluation", MONDAY + WEEK)
 
 

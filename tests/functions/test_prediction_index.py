@@ -15,10 +15,9 @@ from pathlib import Path
 from deploy import stage
 from local.stack.state import ROOT
 from propensity.gcp.artifacts import Artifacts, content_of
-from propensity.registry import index
+from propensity.registry import index, suppressed_list
 from propensity.registry.index import (
     INDEXES,
-    SUPPRESSED,
     Index,
     IndexPointer,
     pointer_name,
@@ -168,7 +167,7 @@ class TestPredictions:
         row = {"user_id": "twice", "probability": 0.5, "percentile": 1}
         row |= {"prediction_date": str(TRAINED), "model_version": 0}
         publish(champion_deployment, [row, row])
-        artifacts.delete(SUPPRESSED)
+        artifacts.delete(suppressed_list.FILE)
         answer = champion_deployment.post(
             "predictions", {"as_of": LATER, "force": True}
         )
@@ -177,7 +176,7 @@ class TestPredictions:
         )
 
         assert first["index_users"] == before.users == 160
-        assert artifacts.find(SUPPRESSED) is not None
+        assert artifacts.find(suppressed_list.FILE) is not None
         assert answer.status_code == 409
         assert "predictions were published" in answer.json["message"]
         assert rows == [{"day": LATER}]
