@@ -1,5 +1,6 @@
 """
 05-Audiences: send the declared audiences of a use case, each on its days.
+``overview.py`` is beside it.
 
     newest predictions + audiences/NAME.sql --> members, control group
     members who are not in the control group --> destination, ledger
@@ -15,6 +16,7 @@ Answers   200 what became of each audience; 409 one was not sent, or the same ru
 """
 
 import functions_framework
+from overview import overview  # noqa: F401
 
 from propensity.clock import SYSTEM
 from propensity.runs.audiences import send_due

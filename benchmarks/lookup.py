@@ -67,6 +67,7 @@ def predictions(sql: str, parameters: object = None) -> Iterator[pa.RecordBatch]
                 "percentile": draws.integers(1, 101, count),
                 "model_version": draws.integers(0, 3, count),
                 "expected_value": draws.random(count),
+                "decile_value": draws.integers(0, 100, count),
             }
         )
 
@@ -103,8 +104,11 @@ def main() -> int:
         starts = in_turns(STARTS, ways)
         address = "GET /?user_id=user.{} HTTP/1.1\r\nHost: f\r\n\r\n"
         requests = [address.format(n).encode() for n in range(ASKED)]
-        how = {"connections": CONNECTIONS, "rounds": ROUNDS, "seconds": SECONDS}
-        sent = loads(here, sources, requests, **how)
+        how = {"rounds": ROUNDS, "seconds": SECONDS}
+        sent = loads(here, sources, requests, connections=CONNECTIONS, **how)
+        # How long a caller waits whom nobody else keeps waiting.
+        pair = {OWN: sources[OWN], ASYNCHRONOUS: sources[ASYNCHRONOUS]}
+        alone = loads(here, pair, requests, connections=1, **how)
     rates = {name: [one.requests_per_s for one in of] for name, of in sent.items()}
     per_cpu_s = {name: [1e6 / one.cpu_us for one in of] for name, of in sent.items()}
     what = "lookups in a second of processor time"
@@ -115,6 +119,10 @@ def main() -> int:
     what = f"lookups at {CONNECTIONS} connections"
     for peer in LEAST:
         lines.append(Line(what, "/s", {OWN: rates[OWN], peer: rates[peer]}))
+    for name in ("p50_ms", "p99_ms"):
+        times = {peer: [getattr(one, name) for one in of] for peer, of in alone.items()}
+        what = f"{name.removesuffix('_ms')} of a lookup at one connection"
+        lines.append(Line(what, "ms", times))
     start = Line("cold start", "s", starts, most=MOST_OF_COLD_START)
     return finish([*lines, start])
 

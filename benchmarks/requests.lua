@@ -1,5 +1,6 @@
 -- For wrk: sends the requests of a file in turn, and prints how many were answered, in
--- how many microseconds, and how many failed.
+-- how many microseconds, how many failed, and in how many microseconds half of them and
+-- 99% of them were answered.
 -- Requests lie in the file that is named behind "--", each behind a line with its length.
 local requests = {}
 local count = 0
@@ -23,5 +24,8 @@ function done(summary, latency)
   local errors = summary.errors
   local failures = errors.connect + errors.read + errors.write + errors.status
   failures = failures + errors.timeout
-  io.write(string.format("\n%d %d %d\n", summary.requests, summary.duration, failures))
+  local half = latency:percentile(50)
+  local most = latency:percentile(99)
+  local counts = string.format("%d %d %d", summary.requests, summary.duration, failures)
+  io.write(string.format("\n%s %d %d\n", counts, half, most))
 end

@@ -142,11 +142,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Load:
-    """What one round of requests gave, and the processor time of each of them."""
+    """
+    What one round of requests gave, and the processor time of each of them.
+
+    Attributes:
+        p50_ms, p99_ms: In which time half of them, and 99% of them, were answered.
+    """
 
     requests: int
     requests_per_s: float
     cpu_us: float
+    p50_ms: float
+    p99_ms: float
 
 
 @contextlib.contextmanager
@@ -241,12 +248,14 @@ def loads(
         began = cpu_s(process)
         url = f"http://{HOST}:{process.port}"
         text = subprocess.check_output([*wrk, url, "--", f"{asked}"], text=True)
-        count, micros, failures = map(int, text.splitlines()[-1].split())
+        figures = [int(word) for word in text.splitlines()[-1].split()]
+        count, micros, failures, p50_us, p99_us = figures
         if failures and process.name == next(iter(sources)):
             raise SystemExit(f"{process.name}: {failures} requests failed")
         cpu_us = (cpu_s(process) - began) / count * 1e6
         time.sleep(SETTLED_S)
-        return Load(count, count / micros * 1e6, cpu_us)
+        rate = count / micros * 1e6
+        return Load(count, rate, cpu_us, p50_us / 1e3, p99_us / 1e3)
 
     with running(sources, here.environment) as processes:
         ways = {name: partial(load, process) for name, process in processes.items()}

@@ -116,6 +116,22 @@ def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     return AlreadyPrinted(status=report.status, **asdict(report)), report.status
 
 
+@command("propensity message", "propensity message --as-of 2026-06-24")
+@click.option("--as-of", type=day, show_default="today", help="As if it were that day.")
+def message(**arguments: Any) -> Any:
+    """
+    Print the weekly message, as your chat gets it.
+
+    Five sentences: what contacting brought, how good the predictions were, what needs a
+    person, whom to contact next, and where the dashboard is. Sends nothing.
+    """
+    from offline.message import run
+
+    said = run(**arguments)
+    click.echo(printable("\n".join(said)))
+    return AlreadyPrinted(sentences=said)
+
+
 @command("propensity dashboard --out gs://my-bucket/dashboard")
 @click.option(
     "--out",

@@ -80,7 +80,9 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")
     every = functions.load()
-    secrets = (declared.secrets_of(usecases.load(name)) for name in d.use_cases)
+    secrets = {d.settings.message_secret} - {""}
+    for name in d.use_cases:
+        secrets |= set(declared.secrets_of(usecases.load(name)))
     values = {
         **d.own,
         "project": d.project,
@@ -94,7 +96,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "work": f"{work}",
         "staged": f"{work}/staged",
         "every": " ".join(d.name(function.target) for function in every),
-        "secrets": " ".join({one for named in secrets for one in named}),
+        "secrets": " ".join(sorted(secrets)),
         **{f"hour_{name}": f"{hour}" for name, hour in d.hours.items()},
         **{f"days_{name}": days for name, days in d.days.items()},
     }

@@ -14,9 +14,9 @@ function="" request="{}"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 case "$function" in
-model_training | predictions | model_evaluation | audiences | compact_features) ;;
+model_training | predictions | model_evaluation | audiences | compact_features | overview) ;;
 *)
-  echo "$0: FUNCTION is '$function'. Use model_training, predictions, model_evaluation, audiences or compact_features" >&2
+  echo "$0: FUNCTION is '$function'. Use model_training, predictions, model_evaluation, audiences, compact_features or overview" >&2
   exit 2
   ;;
 esac

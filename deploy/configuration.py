@@ -138,6 +138,7 @@ class Deployment:
             "model_evaluation": predictions - 5,
             "predictions": predictions,
             "audiences": predictions + 1,
+            "overview": min(predictions + 5, 23),
         }
 
     @property
@@ -149,9 +150,9 @@ class Deployment:
         """
         days = self.own["prediction_days"]
         if days == "daily":
-            return {"predictions": "*", "model_evaluation": "MON"}
+            return {"predictions": "*", "model_evaluation": "MON", "overview": "*"}
         first = next(day for day in _WEEKDAYS if day in days)
-        return {"predictions": days, "model_evaluation": first}
+        return {"predictions": days, "model_evaluation": first, "overview": days}
 
     def called_for(self, function: Function) -> list[str]:
         """Return the use cases that the clock calls a function for."""

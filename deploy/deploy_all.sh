@@ -35,7 +35,7 @@ case " $* " in
 *) "$here/deploy/setup.sh" ${shared[@]+"${shared[@]}"} ${again[@]+"${again[@]}"} && watched=0 || watched=$? ;;
 esac
 [[ $watched == 0 || $watched == 3 ]] || exit "$watched"
-for script in "$here"/0*/scheduler.sh; do
+for script in "$here"/0*/scheduler*.sh; do
   "$script" ${shared[@]+"${shared[@]}"}
 done
 exit "$watched"

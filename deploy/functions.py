@@ -97,6 +97,7 @@ class Function:
     reads_export: bool = False
     reads_sources: bool = False
     reads_secrets: bool = False
+    reads_webhook: bool = False
     reads: Sequence[str] = ()
     appends: Sequence[str] = ()
     writes: Sequence[str] = ()
@@ -172,7 +173,7 @@ def _deployed() -> dict[str, dict[str, Any]]:
 def _scheduled() -> dict[str, dict[str, str]]:
     """Return how each function is called by the clock."""
     scheduled = {}
-    for script in sorted(ROOT.glob("0*/scheduler.sh")):
+    for script in sorted(ROOT.glob("0*/scheduler*.sh")):
         text = script.read_text().replace("\\\n", " ")
         [target] = re.findall(r"\burl_of (\w+)", text)
         [command] = re.findall(r"^ *run gcloud scheduler jobs (.*)$", text, re.M)

@@ -93,6 +93,7 @@ def _function(function: Function) -> dict[str, Any]:
         # A table of events of one's own is in the place of the export.
         "reads_events": function.reads_export,
         "reads_secrets": function.reads_secrets,
+        "reads_webhook": function.reads_webhook,
         "subscriptions": [each.name for each in function.subscriptions],
         "rights": list(rights(function)),
     }
@@ -163,6 +164,7 @@ def _settings(d: Deployment, services: Services) -> dict[str, Any]:
         "location": settings.location,
         "dataset": settings.dataset,
         "bucket": settings.bucket,
+        "message_secret": settings.message_secret,
         "functions": list(called),
         "use_cases": list(d.use_cases),
         "services": {target: url for target, url in called.items() if url},

@@ -4,7 +4,8 @@ Stage a function: exactly what a deploy uploads, and nothing else.
     python3 -m deploy.stage 02-GetProba /tmp/staged
 
 A staged folder holds ``main.py`` and the modules beside it, ``requirements.txt``, a
-copy of ``propensity/``, and in ``usecases/`` the use cases of your own.
+copy of ``propensity/``, and in ``usecases/`` the use cases of your own. A folder with a
+link to ``offline/`` also gets the dashboard, which one of its functions writes.
 Equal sources give equal bytes and modes.
 What is deployed is staged ``--locked``: its ``requirements.txt`` is the function's
 lock, with every package that it needs and the hashes of each, see ``lock.sh``.
@@ -26,6 +27,8 @@ from propensity import folders
 from propensity.errors import UseCaseError
 
 PACKAGE = "propensity"
+OFFLINE = "offline"
+DASHBOARD = ("offline/__init__.py", "offline/dashboard")
 # The command of the repository is no part of a function.
 NEVER_STAGED = frozenset({"__main__.py", "__pycache__", "tests"})
 
@@ -63,6 +66,8 @@ def stage(
             "requirements.txt": (locks if locked else function_folder) / requirements,
             **_modules(root),
         }
+        if (function_folder / OFFLINE).is_dir():
+            files |= _dashboard(root)
     except UseCaseError as error:
         raise DeploymentError(
             f"cannot stage {function_folder}: {error.message}"
@@ -73,7 +78,7 @@ def stage(
         )
     there = {file.name for file in target.iterdir()} if target.is_dir() else set()
     # An earlier deploy may have had another module beside main.py.
-    ours = {"requirements.txt", PACKAGE, folders.OWN, "__pycache__"}
+    ours = {"requirements.txt", PACKAGE, OFFLINE, folders.OWN, "__pycache__"}
     others = {name for name in there - ours if not name.endswith(".py")}
     if target.is_file() or others or (there and PACKAGE not in there):
         raise DeploymentError(
@@ -109,6 +114,16 @@ def _modules(root: Path) -> dict[str, Path]:
         for name in glob.glob("**", root_dir=top, recursive=True):  # noqa: PTH207
             if (top / name).is_file() and NEVER_STAGED.isdisjoint(Path(name).parts):
                 files[Path(tree, name).as_posix()] = top / name
+    return files
+
+
+def _dashboard(root: Path) -> dict[str, Path]:
+    """Return the modules of the dashboard: path in the folder to source."""
+    files = {}
+    for name in DASHBOARD:
+        for path in (root / name, *(root / name).rglob("*")):
+            if path.is_file() and NEVER_STAGED.isdisjoint(path.parts):
+                files[path.relative_to(root).as_posix()] = path
     return files
 
 

@@ -171,6 +171,9 @@ class Settings:
     require_consent: Annotated[
         str, _like("|".join(CONSENTS), f"one of {', '.join(CONSENTS)}", "both")
     ] = "false"
+    message_secret: Annotated[
+        str, _like(r"[A-Za-z0-9_-]{1,200}", "a secret's name", "monday-webhook")
+    ] = ""
     # The set-up checks the names of the tables, which ``tables.every`` knows.
     retention_days: Annotated[
         str,

@@ -50,8 +50,10 @@ locals {
     ]
   ])...)
 
-  # Secrets that destinations of audiences name.
-  secrets = toset(flatten([for name in var.use_cases : try(local.use_cases[name].secrets, [])]))
+  # Secrets that destinations of audiences name, and the address of a chat.
+  webhooks = var.message_secret != "" ? [var.message_secret] : []
+  named    = flatten([for name in var.use_cases : try(local.use_cases[name].secrets, [])])
+  secrets  = toset(concat(local.named, local.webhooks))
 
   # Every right of every function, by a name that says what it is. An import knows a
   # part of the accounts and roles alone, and needs the names only.

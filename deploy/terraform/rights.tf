@@ -77,7 +77,7 @@ resource "google_pubsub_topic_iam_member" "producer" {
   member   = each.value
 }
 
-# Of each secret that a destination of an audience names. Its value is a version, which a
+# Of each secret that a destination of an audience names, and of a chat's address. Its value is a version, which a
 # person adds: none is in the state. It stays with the data: a deleted one is lost.
 resource "google_secret_manager_secret" "destination" {
   for_each  = local.secrets
@@ -106,10 +106,12 @@ resource "google_secret_manager_secret" "destination" {
 
 resource "google_secret_manager_secret_iam_member" "destination" {
   for_each = merge([
-    for name, one in local.functions : { for secret in local.secrets : "${name} ${secret}" => {
-      function = name
-      secret   = secret
-    } } if one.reads_secrets && !var.keep_only_data
+    for name, one in local.functions : {
+      for secret in toset(concat(one.reads_secrets ? local.named : [], one.reads_webhook ? local.webhooks : [])) : "${name} ${secret}" => {
+        function = name
+        secret   = secret
+      }
+    } if !var.keep_only_data
   ]...)
   project   = var.project
   secret_id = google_secret_manager_secret.destination[each.value.secret].secret_id

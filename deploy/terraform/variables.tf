@@ -121,6 +121,12 @@ variable "producers" {
   }
 }
 
+variable "message_secret" {
+  description = "Secret in Secret Manager with the address of the chat that gets the weekly message, without the prefix; empty for no message."
+  type        = string
+  default     = ""
+}
+
 variable "suppression_secret" {
   description = "Secret in Secret Manager with the key of the list of suppressed users; empty without a list."
   type        = string

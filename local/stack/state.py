@@ -36,6 +36,7 @@ SERVICES = (
     "compact_features",
     "audiences",
     "score",
+    "overview",
     # The demo, which sends audiences to it, starts this one.
     "receiver",
     "bigquery",

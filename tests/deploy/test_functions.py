@@ -124,7 +124,7 @@ class TestTogether:
 
     @pytest.mark.parametrize(
         ("zone", "hours"),
-        [("Etc/UTC", (8, 12, 17, 18)), ("Europe/Berlin", (7, 11, 16, 17))],
+        [("Etc/UTC", (8, 12, 17, 18, 22)), ("Europe/Berlin", (7, 11, 16, 17, 21))],
     )
     def test_runs_come_at_hours_of_the_zone(self, zone, hours):
         of_zone = configuration.of({**SETTINGS, "DEPLOY_TIME_ZONE": zone}).hours
@@ -138,10 +138,14 @@ class TestTogether:
     def test_predictions_come_on_the_days_of_the_settings(
         self, days, predictions, evaluation
     ):
-        """And the evaluation once a week, on one of them."""
+        """And the overview; and the evaluation once a week, on one of them."""
         of_days = configuration.of({**SETTINGS, "DEPLOY_PREDICTION_DAYS": days}).days
 
-        assert of_days == {"predictions": predictions, "model_evaluation": evaluation}
+        assert of_days == {
+            "predictions": predictions,
+            "model_evaluation": evaluation,
+            "overview": predictions,
+        }
         for name in of_days:
             cron = BY_TARGET[name].schedule.flags["schedule"]
             assert cron.endswith(f"* * $days_{name}")

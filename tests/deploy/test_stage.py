@@ -70,6 +70,19 @@ def test_staging_copies_what_a_deploy_uploads(function, tmp_path):
     assert (staged / "main.py").read_text() == (function / "main.py").read_text()
 
 
+def test_the_dashboard_is_staged_with_all_that_it_imports(tmp_path):
+    staged = stage(ROOT / "05-Audiences", tmp_path / "staged")
+    program = (
+        "import sys, offline.dashboard.scheduled\n"
+        "for name, module in sys.modules.items():\n"
+        "    if name.partition('.')[0] in ('offline', 'propensity'):\n"
+        "        print(module.__file__)"
+    )
+    done = execute([sys.executable, "-c", program], cwd=staged)
+
+    assert {Path(name).is_relative_to(staged) for name in done.stdout.split()} == {True}
+
+
 @pytest.mark.parametrize("is_set", [False, True])
 def test_use_cases_of_ones_own_travel_with_each_function(
     function, tmp_path, monkeypatch, is_set

@@ -130,6 +130,8 @@ class Record:
         path = [unquote(part) for part in url.path.split("/")]
         if origin == self.deployment.environment["BIGQUERY_EMULATOR_HOST"]:
             self.bigquery(request, path[path.index("projects") + 2 :])
+        elif "secrets" in path:
+            pass  # Terraform grants these by what the use cases name
         elif origin == self.deployment.environment["STORAGE_EMULATOR_HOST"]:
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
             self.storage(request, path[path.index("b") + 2 :], query, status)
@@ -251,7 +253,9 @@ def deployment(borrow_module_deployment, tmp_path_factory) -> Deployment:
         both = f"{statement} UNION DISTINCT SELECT user_id FROM publication"
         (folder / "winback.sql").write_text(both)
     deployment = borrow_module_deployment(
-        PROPENSITY_SUPPRESSION_KEY=KEY, PROPENSITY_USE_CASES=str(own)
+        PROPENSITY_SUPPRESSION_KEY=KEY,
+        PROPENSITY_USE_CASES=str(own),
+        PROPENSITY_MESSAGE_SECRET="no-chat",
     )
     deployment = deployment.with_constants(
         minimum_training_rows=20, minimum_conversions=2
@@ -297,6 +301,8 @@ def scheduled(record: Record) -> None:
     run("model_evaluation", "ga4_purchase", TRAINED)
     run("model_evaluation", "first_day_churn", PLAYED)
     run("model_evaluation", "card_fraud", CARDS_KNOWN)
+    run("overview", "ga4_purchase", TRAINED)
+    run("overview", "ga4_purchase", TRAINED, force=True)
     file = ROOT / "04-StreamFeatures" / "compact_features.py"
     client = functions_framework.create_app("compact_features", str(file)).test_client()
     for _ in range(2):

@@ -85,6 +85,12 @@ locals {
       log      = "${local.of_ours} AND jsonPayload.function=(\"streamFeatures\" OR \"scoreStream\") AND jsonPayload.reasons:*"
       text     = "Messages that can never be events are in the table dead_letters. The log entry counts them by reason."
     }
+    message_not_sent = {
+      title    = "the weekly message was not sent"
+      severity = "WARNING"
+      log      = "${local.of_ours} AND jsonPayload.function=\"overview\" AND jsonPayload.outcome=\"message_not_sent\""
+      text     = "The chat did not take the weekly message. It is not sent again by itself."
+    }
     no_index = {
       title    = "lookups are queries, without an index"
       severity = "WARNING"
@@ -102,7 +108,7 @@ locals {
       severity = "ERROR"
       log = join(" OR ", [
         # A line of ours, but for what is expected.
-        "(${local.of_ours} AND jsonPayload.function=(\"modelTraining\" OR \"predictions\" OR \"modelEvaluation\" OR \"audiences\" OR \"compactFeatures\") AND jsonPayload.status>=400 AND NOT jsonPayload.outcome=(\"run_in_progress\" OR \"export_late\" OR \"audience_waits\" OR \"audience_stopped\") AND NOT (jsonPayload.outcome=\"no_champion\" AND jsonPayload.is_trained=false))",
+        "(${local.of_ours} AND jsonPayload.function=(\"modelTraining\" OR \"predictions\" OR \"modelEvaluation\" OR \"audiences\" OR \"compactFeatures\" OR \"overview\") AND jsonPayload.status>=400 AND NOT jsonPayload.outcome=(\"run_in_progress\" OR \"export_late\" OR \"audience_waits\" OR \"audience_stopped\") AND NOT (jsonPayload.outcome=\"no_champion\" AND jsonPayload.is_trained=false))",
         # The scheduler's, but for what it repeats.
         "(resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=~\"^${var.prefix}-\" AND severity>=ERROR AND NOT httpRequest.status=(409 OR 503))",
         # Killed for its memory, a function answers 503 and writes nothing.

@@ -1,0 +1,99 @@
+"""
+Incoming webhooks of Slack, Microsoft Teams and Google Chat: who knows the address may
+post, so the address is a secret, and no message here has more of it than the host.
+
+Sources:
+    https://api.slack.com/messaging/webhooks,
+    https://support.microsoft.com/office/create-incoming-webhooks-with-workflows-for-microsoft-teams-8ae491c7-0394-4861-ba59-055e33f75498,
+    https://developers.google.com/workspace/chat/quickstart/webhooks
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import requests
+
+from propensity.audience.answers import answer_to
+from propensity.audience.http import TIMEOUT_S, URL
+from propensity.errors import SettingsError, Unavailable
+
+SLACK = ("hooks.slack.com", "hooks.slack-gov.com")
+GOOGLE_CHAT = ("chat.googleapis.com",)
+# An address of this machine takes the form of Slack, for tests and to practise.
+LOCAL = ("127.0.0.1",)
+# Workflows have a host of their own in each region.
+TEAMS = (".logic.azure.com", ".api.powerplatform.com", ".webhook.office.com")
+# Slack takes these for the beginning of a link or of a mention.
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def body_for(host: str, sentences: Sequence[str]) -> dict[str, object]:
+    """
+    Return the body that a chat takes, by the host of its webhook.
+
+    Raises:
+        SettingsError: The host is none of these chats'.
+    """
+    if host.endswith(TEAMS):
+        blocks = [
+            {"type": "TextBlock", "text": sentence, "wrap": True}
+            for sentence in sentences
+        ]
+        card = {
+            "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+            "type": "AdaptiveCard",
+            "version": "1.2",
+            "body": blocks,
+        }
+        content = {
+            "contentType": "application/vnd.microsoft.card.adaptive",
+            "content": card,
+        }
+        return {"type": "message", "attachments": [content]}
+    text = "\n".join(sentences)
+    if host in (*SLACK, *LOCAL):
+        return {"text": re.sub("[&<>]", lambda sign: _ESCAPES[sign[0]], text)}
+    if host in GOOGLE_CHAT:
+        return {"text": text}
+    raise SettingsError(
+        "the secret that PROPENSITY_MESSAGE_SECRET names is not the address of a "
+        "webhook of Slack, Microsoft Teams or Google Chat",
+        hint="Copy the whole address from the chat, from https:// to its end",
+        field="PROPENSITY_MESSAGE_SECRET",
+    )
+
+
+def post(url: str, sentences: Sequence[str]) -> None:
+    """
+    Post sentences to a chat, once.
+
+    Raises:
+        SettingsError: As of ``body_for``.
+        Unavailable: The chat did not answer, or refused.
+    """
+    host = ""
+    if re.match(URL, url):
+        host = str(urlsplit(url).hostname)
+    data = json.dumps(body_for(host, sentences)).encode()
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    try:
+        answer = answer_to(
+            lambda: requests.post(
+                url,
+                data=data,
+                headers=headers,
+                # Given one, requests does not take a password from ~/.netrc.
+                auth=lambda request: request,
+                timeout=TIMEOUT_S,
+                allow_redirects=False,
+                stream=True,
+            )
+        )
+    except (requests.RequestException, ValueError):
+        raise Unavailable(f"{host} did not answer") from None
+    if not 200 <= answer.status < 300:
+        raise Unavailable(f"{host} answered with status {answer.status}")

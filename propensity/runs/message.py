@@ -1,0 +1,250 @@
+"""
+The weekly message: five sentences about stored rows, which one chat gets once a week.
+
+They name use cases and audiences, and have no user, no value of an event and no word of
+a receiver. A chat that fails never fails the run: the log has a line, which raises an
+alert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+from propensity import usecases
+from propensity.audience import declared, webhook
+from propensity.audience.result import LOST, Result, results, sentence
+from propensity.errors import (
+    AudienceStopped,
+    AudienceWaits,
+    MissingTable,
+    PropensityError,
+    UseCaseError,
+)
+from propensity.gcp import secrets
+from propensity.gcp.artifacts import content_of, json_of
+from propensity.learning.report import mean_verdict
+from propensity.pages.words import about, cleaned, period, plural
+from propensity.registry.deployment import Deployment
+from propensity.registry.leases import LeaseFile, name_of
+from propensity.runs.audiences import KIND
+from propensity.statements import statement
+from propensity.tables.models import Evaluation
+from propensity.timeframe import DAY
+
+if TYPE_CHECKING:
+    from propensity.gcp.artifacts import Artifacts
+    from propensity.gcp.warehouse import Warehouse
+    from propensity.runs.run import Run
+    from propensity.settings import Settings
+
+# Google Chat takes 4,096 bytes, and nobody reads more.
+MOST = 5
+# Evaluations that are older are no news.
+NEWS = 14 * DAY
+# Days of messages that could not be processed.
+LETTERS = 7 * DAY
+
+
+def sentences(
+    of_use_cases: Sequence[Deployment], *, as_of: date, link: str
+) -> list[str]:
+    """
+    Return the five sentences.
+
+    Args:
+        of_use_cases: The deployment for each use case.
+        as_of: Rows up to this day count.
+        link: Address of the dashboard.
+    """
+    brought = list[str]()
+    verdicts = list[str]()
+    needs = list[str]()
+    chosen = list[str]()
+    for deployment in of_use_cases:
+        currency = deployment.use_case.currency
+        for audience, result in results(deployment, until=as_of).items():
+            brought.append(f"{audience}: {sentence(result, currency)}")
+            needs += _wrong(audience, result)
+        verdicts += _verdicts(deployment, as_of)
+        needs += _needs(deployment, as_of)
+        chosen += _chosen(deployment, as_of)
+    if of_use_cases:
+        needs += _letters(of_use_cases[0], as_of)
+    return [
+        _listed("What contacting brought", brought, "no audience has outcomes yet."),
+        _listed("How good the predictions were", verdicts, "none was evaluated yet."),
+        _listed("What needs a person", needs, "nothing."),
+        _listed("Whom to contact next", chosen, "no audience was chosen this week."),
+        f"Dashboard: {link}",
+    ]
+
+
+def link_of(bucket: str) -> str:
+    """Return the address at which a browser that is logged in shows the dashboard."""
+    return f"https://storage.cloud.google.com/{bucket}/dashboard/index.html"
+
+
+def deployments(
+    settings: Settings,
+    warehouse: Warehouse,
+    artifacts: Artifacts,
+    *,
+    wrong: Callable[[UseCaseError], object],
+) -> list[Deployment]:
+    """Return the deployment for each use case; ``wrong`` gets errors of the others."""
+    return [
+        Deployment(
+            settings=settings,
+            warehouse=warehouse,
+            artifacts=artifacts,
+            use_case=use_case.with_label_event(settings),
+        )
+        for use_case in usecases.loaded(wrong).values()
+    ]
+
+
+def tell(run: Run) -> dict[str, object]:
+    """
+    Send the message of the week, if a chat is set and it was not sent yet.
+
+    An object with the week's name says so. It is there before the chat is asked: a run
+    that is repeated, or killed, sends nothing twice. A forced run sends it again.
+
+    Returns:
+        For the answer: ``weekly_message``, what became of it, and its ``sentences``.
+    """
+    secret = run.settings.message_secret
+    if not secret:
+        return {"weekly_message": "off"}
+    year, week, _ = run.as_of.isocalendar()
+    name = f"messages/{year}-W{week:02}.json"
+    before = run.artifacts.find(name)
+    if before is not None and not run.force:
+        return {"weekly_message": "sent before"}
+    link = link_of(run.settings.required("bucket"))
+    of_use_cases = deployments(
+        run.settings,
+        run.warehouse,
+        run.artifacts,
+        wrong=lambda error: run.log("ERROR", error.message),
+    )
+    said = sentences(of_use_cases, as_of=run.as_of, link=link)
+    content = json_of({"run_id": run.run_id, "as_of": run.as_of.isoformat()})
+    run.check_lease()
+    run.artifacts.replace(name, content, before)
+    outcome = "sent"
+    try:
+        webhook.post(secrets.reader(run.settings)(secret), said)
+    except PropensityError as error:
+        problem = f"the weekly message was not sent: {error.message}"
+        run.log("ERROR", problem, outcome="message_not_sent")
+        outcome = "not sent"
+    return {"weekly_message": outcome, "sentences": said}
+
+
+def _listed(what: str, parts: Sequence[str], none: str) -> str:
+    """Return a sentence with its parts, or that there are none."""
+    if not parts:
+        return f"{what}: {none}"
+    shown = list(parts[:MOST])
+    if len(parts) > MOST:
+        shown.append(f"{len(parts) - MOST} more are on the dashboard.")
+    return f"{what}: {' '.join(shown)}"
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%b %Y}"
+
+
+def _wrong(audience: str, result: Result) -> Iterator[str]:
+    """Yield what is wrong with an audience whose outcomes are known."""
+    if result.verdict == "harms":
+        yield f"{audience} does harm: stop it."
+    if result.verdict == LOST:
+        yield f"{audience} lost users on the way, so its result can't be used."
+
+
+def _verdicts(deployment: Deployment, as_of: date) -> Iterator[str]:
+    """Yield how the newest week was whose outcomes are over."""
+    use_case = deployment.use_case
+    since = as_of - NEWS - deployment.use_case.timeframe(deployment.settings).horizon
+    rows = deployment.read(Evaluation, "evaluations", since=since, until=as_of)
+    measured = [row for row in rows if row.metrics and row.metrics.users]
+    if not measured:
+        return
+    row = measured[-1]
+    what = f"{cleaned(use_case.title)} ({period(use_case.horizon_days)} of "
+    what += f"{_day(row.week)})"
+    verdict = mean_verdict(row.metrics.columns()) if row.metrics else None
+    is_expected = True
+    if verdict:
+        is_expected = verdict[0]
+        what += f": {verdict[1].removesuffix('.')}"
+    value = row.value
+    if value and value.value_error_low is not None:
+        is_expected = is_expected and value.value_error_low <= 0
+        is_expected = is_expected and (value.value_error_high or 0) >= 0
+        promised = about(float(value.value_promised), use_case.currency)
+        observed = about(float(value.value_observed), use_case.currency)
+        what += f"; {promised} expected, {observed} actual"
+    if verdict or value:
+        what += ", within chance" if is_expected else ", more than chance explains"
+    yield f"{what}."
+
+
+def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
+    """Yield what a person has to look at."""
+    use_case = deployment.use_case
+    title = cleaned(use_case.title)
+    if use_case.scores_events:
+        return
+    newest = deployment.rows("newest_publication", since=date(1970, 1, 1), until=as_of)
+    for publication in newest:
+        day = publication["as_of"]
+        alarms = deployment.rows("alarms_to_report", since=day, until=as_of)
+        if alarms:
+            yield f"{title} has {plural(len(alarms), 'drift warning')}."
+        if as_of - day > NEWS:
+            yield f"{title} has no predictions since {_day(day)}."
+    name = name_of(use_case.name, KIND, as_of)
+    stored = deployment.artifacts.find(name)
+    file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
+    if file.error in (AudienceStopped.__name__, AudienceWaits.__name__):
+        yield f"Audiences of {title} were not sent whole on {_day(as_of)}."
+    for audience in declared.names(use_case):
+        rows = deployment.rows("audience_deliveries", audience=audience)
+        newest_day = max((row["as_of"] for row in rows), default=as_of)
+        for status in ("pending", "rejected"):
+            users = 0
+            for row in rows:
+                if row["status"] == status and row["as_of"] == newest_day:
+                    users += row["users"]
+            if users:
+                yield f"{plural(users, 'user')} of {audience} are {status}."
+
+
+def _letters(deployment: Deployment, as_of: date) -> Iterator[str]:
+    """Yield how many messages of the stream could not be processed."""
+    window = {"since": as_of - LETTERS + DAY, "until": as_of}
+    try:
+        [row] = deployment.warehouse.rows(statement("dead_letter_count"), window)
+    except MissingTable:
+        return
+    if row["messages"]:
+        yield f"{plural(row['messages'], 'message')} could not be processed."
+
+
+def _chosen(deployment: Deployment, as_of: date) -> Iterator[str]:
+    """Yield the audiences that were chosen last, with their sizes."""
+    for audience in declared.names(deployment.use_case):
+        rows = deployment.rows("audience_selections", audience=audience)
+        for row in rows[:1]:
+            if as_of - row["as_of"] > NEWS:
+                continue
+            contacted = row["users"] - row["control_users"]
+            text = f"{audience}: {plural(contacted, 'user')}"
+            if row["control_users"]:
+                text += f", and a control group of {row['control_users']:,}"
+            yield f"{text}, by predictions of {_day(row['as_of'])}."

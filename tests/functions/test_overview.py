@@ -1,0 +1,184 @@
+"""overview of 05-Audiences: one message a week, of stored rows, to a chat."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+
+from local.receiver import Receiver
+from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_LIFT, AUDIENCE_PLANS
+from propensity.tables.models import EVALUATION
+from propensity.timeframe import DAY
+from tests.deployment import Deployment
+from tests.functions.test_audience_lift import join
+from tests.rows import append_rows, publish
+
+MONDAY = date(2026, 6, 8)
+WEEK = 7 * DAY
+NOW = datetime(2026, 6, 8, 20, tzinfo=UTC)
+SECRET = "monday-webhook"
+USER = "1032705470.1738682875"
+
+
+class Chat(Receiver):
+    """A chat, which may be down; ``texts`` are what it took."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.is_down = False
+
+    def take(self, method, path, headers, body):
+        if self.is_down:
+            return 500, {}, {"error": USER}
+        self.texts.append(json.loads(body)["text"])
+        return 200, {}, {}
+
+
+@pytest.fixture
+def chat() -> Iterator[Chat]:
+    with Chat() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def deployment(borrow_deployment, emulators, chat, tmp_path) -> Deployment:
+    """A shop with an audience that brought something, and has users pending."""
+    folder = tmp_path / "ga4_purchase" / "audiences"
+    folder.mkdir(parents=True)
+    (folder / "winback.toml").write_text('destination = "bucket"\ntop = 2\n')
+    deployment = borrow_deployment(
+        PROPENSITY_MESSAGE_SECRET=SECRET,
+        PROPENSITY_USE_CASES=str(tmp_path),
+    )
+    kept = emulators.state.folder / "secrets" / SECRET
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(f"{chat.url}/services/T000/B000/XXX")
+    publish(deployment.warehouse, MONDAY, {USER: 0.5, "another": 0.25})
+    join(deployment, MONDAY, [USER], ["another"])
+    key = {"use_case": "ga4_purchase", "audience": "winback"}
+    lift = {
+        **key,
+        "week": MONDAY - WEEK,
+        "week_end": MONDAY,
+        "status": "final",
+        "run_id": "r",
+        "evaluated_at": NOW,
+        "treated_users": 681,
+        "control_users": 150,
+        "verdict": "open",
+        "revenue_difference": 0.32,
+        "revenue_difference_low": -18.83,
+        "revenue_difference_high": 19.48,
+    }
+    append_rows(deployment.warehouse, AUDIENCE_LIFT, [lift])
+    plan = {
+        **key,
+        "as_of": MONDAY,
+        "planned_at": NOW,
+        "control_group": "winback",
+        "control_share": 0.5,
+        "control_by": "user_id",
+        "control_key": "k",
+        "cost_per_contact": Decimal("0.50"),
+    }
+    append_rows(deployment.warehouse, AUDIENCE_PLANS, [plan])
+    pending = {
+        **key,
+        "destination": "crm",
+        "as_of": MONDAY,
+        "user_id": USER,
+        "action": "add",
+        "status": "pending",
+        "reason": "words of a stranger",
+        "request": "a",
+        "recorded_at": NOW,
+    }
+    append_rows(deployment.warehouse, AUDIENCE_LEDGER, [pending])
+    week = {
+        "use_case": "ga4_purchase",
+        "week": MONDAY - WEEK,
+        "prediction_as_of": MONDAY - WEEK,
+        "prediction_scored_at": NOW,
+        "users": 1000,
+        "conversions": 80,
+        "base_rate": 0.08,
+        "mean_probability": 0.079,
+    }
+    append_rows(deployment.warehouse, EVALUATION, [week])
+    return deployment
+
+
+class TestDashboard:
+    def test_a_run_writes_the_dashboard_into_the_bucket(self, deployment):
+        """Of all use cases, with no id of a user."""
+        answer = deployment.run("overview", MONDAY)
+        pages = deployment.artifacts.names("dashboard/")
+        texts = [deployment.read(name).decode() for name in pages]
+
+        assert answer["pages"] == len(list(pages))
+        assert "dashboard/index.html" in pages
+        assert "dashboard/use-case-ga4_purchase.html" in pages
+        assert not any(USER in text for text in texts)
+
+
+class TestMessage:
+    def test_a_message_has_five_sentences_of_stored_rows(self, deployment, chat):
+        """The sum, the verdict, what needs a person, whom next, and the link."""
+        answer = deployment.run("overview", MONDAY)
+        [text] = chat.texts
+        brought, verdict, needs, chosen, link = text.splitlines()
+
+        assert answer["weekly_message"] == "sent"
+        assert answer["sentences"] == text.splitlines()
+        assert "winback: Contacting 681 users brought 218 USD more" in brought
+        assert "it cost 341 USD" in brought
+        assert "7.9% expected, 8.0% actual" in verdict
+        assert "(week of 1 Jun 2026)" in verdict
+        assert "within chance" in verdict
+        assert "1 user of winback are pending" in needs
+        assert "winback: 1 user, and a control group of 1" in chosen
+        bucket = deployment.settings.bucket
+        assert link.endswith(f"/{bucket}/dashboard/index.html")
+
+    def test_a_message_has_no_id_and_no_word_of_a_stranger(self, deployment, chat):
+        deployment.run("overview", MONDAY)
+        [text] = chat.texts
+
+        assert USER not in text
+        assert "stranger" not in text
+
+    def test_a_message_is_sent_once_a_week(self, deployment, chat):
+        """Whatever is repeated; a person can have it sent again."""
+        deployment.run("overview", MONDAY)
+        again = deployment.run("overview", MONDAY)
+        later = deployment.run("overview", MONDAY + 3 * DAY)
+
+        assert again["weekly_message"] == later["weekly_message"] == "sent before"
+        assert len(chat.texts) == 1
+        assert (
+            deployment.run("overview", MONDAY, force=True)["weekly_message"] == "sent"
+        )
+        assert deployment.run("overview", MONDAY + WEEK)["weekly_message"] == "sent"
+        assert len(chat.texts) == 3
+
+    def test_a_chat_that_refuses_fails_no_run_and_is_in_the_log(
+        self, deployment, chat, log_lines
+    ):
+        """Without its address, which is a secret, and without its words."""
+        chat.is_down = True
+        answer = deployment.run("overview", MONDAY)
+        *_, alert, _ = log_lines()
+
+        assert answer["weekly_message"] == "not sent"
+        assert (alert["severity"], alert["outcome"]) == ("ERROR", "message_not_sent")
+        assert "127.0.0.1 answered with status 500" in alert["message"]
+        assert "services" not in alert["message"]
+        assert USER not in alert["message"]
+
+    def test_without_the_setting_nothing_is_sent(self, borrow_deployment):
+        assert borrow_deployment().run("overview", MONDAY)["weekly_message"] == "off"
