@@ -2,8 +2,8 @@
 A receiver's words without what it was sent: secrets, ids, addresses, further values.
 
 Receivers repeat what they were sent, and spell it as JSON, HTML, an address or base64
-do. So the words are read as each of these, again and again, until nothing changes, and
-each time what was sent is removed.
+do, or with signs of Unicode in another form. So the words are read as each of these,
+again and again, until nothing changes, and each time what was sent is removed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import base64
 import contextlib
 import html
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ from propensity.pages.words import cleaned
 REASON_CHARACTERS = 200
 # What is longer, or encoded more often, is no reason that a person reads.
 LONGEST_CHARACTERS = 16_384
-_MOST_READINGS = 12
+_MOST_READINGS = 20
 TOO_LONG = "(a long text)"
 TOO_ENCODED = "(a text that is encoded several times)"
 REPEATED = "(a text that repeats in base64 what was sent)"
@@ -37,6 +38,11 @@ _SHORT = 4
 _JSON_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _JSON_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _WORD = re.compile(r"[^\s\"'<>(),;:=]+")
+_AT = re.compile(r"\s*[(\[{]\s*at\s*[)\]}]\s*", re.IGNORECASE)
+# A telephone number, and what may stand between its digits.
+_TELEPHONE = re.compile(r"\+?[0-9][0-9 ()./-]{5,}[0-9]")
+_NO_DIGIT = re.compile("[^0-9]")
+_BETWEEN = r"[ ()./\u2010-\u2015-]*"
 _ALPHABETS = (
     (re.compile(r"[A-Za-z0-9+/]{3,}"), b"+/"),
     (re.compile(r"[A-Za-z0-9_-]{3,}"), b"-_"),
@@ -75,6 +81,15 @@ class Redaction:
         longest_first = sorted(marks, key=len, reverse=True)
         return {form: marks[form] for form in longest_first}
 
+    @cached_property
+    def _telephones(self) -> dict[str, str]:
+        """What stands for each telephone number, by its digits."""
+        telephones = dict[str, str]()
+        for form, mark in self._marks.items():
+            if _TELEPHONE.fullmatch(form):
+                telephones[_NO_DIGIT.sub("", form)] = mark
+        return telephones
+
     def excerpt(self, words: str) -> str:
         """Return the beginning of words as one line, without what was sent."""
         if len(words) > LONGEST_CHARACTERS:
@@ -91,6 +106,11 @@ class Redaction:
 
     def _removed(self, text: str) -> str:
         """Return a text with marks instead of what was sent, however capitalised."""
+        every_digit = _NO_DIGIT.sub("", text)
+        for digits, mark in self._telephones.items():
+            if digits in every_digit:
+                grouped = _BETWEEN.join(digits)
+                text = re.sub(rf"(?<![0-9])[+]?{grouped}(?![0-9])", mark, text)
         small = text.lower()
         for form, mark in self._marks.items():
             if form not in text and form.lower() not in small:
@@ -161,6 +181,16 @@ def _of_json(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def _with_at(text: str) -> str:
+    """Return a text with the sign of addresses where it is written out."""
+    return _AT.sub("@", text)
+
+
+def _composed(text: str) -> str:
+    """Return a text with the usual sign where it may be written as several."""
+    return unicodedata.normalize("NFKC", text)
+
+
 def _character(escape: re.Match[str]) -> str:
     if escape[1]:
         return chr(int(escape[1], 16))
@@ -171,4 +201,10 @@ def _without_address(word: re.Match[str]) -> str:
     return _ADDRESS if re.search(".@.", word[0]) else word[0]
 
 
-_SPELLINGS: tuple[Callable[[str], str], ...] = (_of_json, unquote, html.unescape)
+_SPELLINGS: tuple[Callable[[str], str], ...] = (
+    _of_json,
+    unquote,
+    html.unescape,
+    _composed,
+    _with_at,
+)
