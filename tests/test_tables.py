@@ -149,4 +149,15 @@ class TestRetention:
         with pytest.raises(SettingsError, match=f"keeps {name} for 399 days alone"):
             tables.retention(f"{name}=399")
 
-        assert tables.retention(f"{name}=400 {name}=0") == {name: 0}
+        assert tables.retention(f"{name}=400") == {name: 400}
+
+    @pytest.mark.parametrize(
+        "text", ["ma_audience_ledger_runs=0", "ma_audience_ledger_runs=401"]
+    )
+    def test_retention_keeps_the_address_of_whoever_may_be_on_a_list(self, text):
+        """Defect: a removal of a member who had expired was sent without an address."""
+        with pytest.raises(SettingsError, match="longer than ma_audience_members"):
+            tables.retention(text)
+
+        days = tables.retention(f"{text} ma_audience_members=0")
+        assert days["ma_audience_members"] == 0

@@ -58,7 +58,7 @@ def retention(text: str) -> dict[str, int]:
         SettingsError: It names a table that there is not, or that never expires:
             without its entry in the list of suppressed users a user would come back,
             and without its plans an audience may contact its control group. Or the days
-            are fewer than ``LEAST_DAYS``.
+            are fewer than ``LEAST_DAYS``, or the ledger of audiences outlives members.
     """
     days_by_table = dict[str, int]()
     for part in text.replace(",", " ").split():
@@ -84,6 +84,18 @@ def retention(text: str) -> dict[str, int]:
                 hint=f"Use {minimum} or more, or 0 for ever",
                 field=variable,
             )
+    ledger = AUDIENCE_LEDGER
+    members = AUDIENCE_MEMBERS
+    ledger_days = days_by_table.get(ledger.stored, ledger.expiration_days)
+    members_days = days_by_table.get(members.stored, members.expiration_days)
+    if members_days and (ledger_days == 0 or ledger_days > members_days):
+        raise SettingsError(
+            f"{variable} keeps {ledger.stored} longer than {members.stored}. A removal "
+            "would not have the user's address any more, so users would stay on a "
+            "destination's list",
+            hint=f"Keep {members.stored} as long, or longer",
+            field=variable,
+        )
     return days_by_table
 
 
