@@ -36,6 +36,14 @@ class Answer:
     retry_after: str = ""
     text: str | None = None
 
+    @property
+    def is_web_page(self) -> bool:
+        """Whether it is one, such as a login, whatever its status."""
+        if self.text is None:
+            return False
+        start = self.text.lstrip("\ufeff \t\r\n").lower()
+        return start.startswith(("<!doctype html", "<html"))
+
 
 def answer_to(ask: Callable[[], requests.Response]) -> Answer:
     """

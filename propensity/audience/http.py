@@ -42,7 +42,7 @@ from propensity.audience.forms import Form
 from propensity.audience.members import Member
 from propensity.audience.redaction import Redaction
 from propensity.audience.templates import MADE, filled, secrets_in, values_in
-from propensity.audience.values import texts_of
+from propensity.audience.values import of_json, texts_of
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp.artifacts import sha256
@@ -57,11 +57,14 @@ IN_PART = 207
 # before a backslash.
 URL = r"^(https://[\w.-]+|http://127\.0\.0\.1)(:\d+)?([/?][!-\[\]-~]*)?\Z"
 REQUEST_VALUES = tuple(name for name in MADE if name != "user_key")
+# Every request has these of our own.
+OWN_HEADERS = frozenset({"accept-encoding", "idempotency-key"})
 HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # Control characters, and what is not in Latin-1.
 NO_HEADER = re.compile(r"[^ -~\u00a0-\u00ff]")
 # A warning of it may print the whole address, which may have a secret.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+_JSON = msgspec.json.Encoder(decimal_format="number")
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -160,7 +163,7 @@ def _sent_values(members: Sequence[Member]) -> Iterator[str]:
     for member in members:
         yield member.user_id
         if member.attributes is not None:
-            yield from texts_of(json.loads(member.attributes))
+            yield from texts_of(of_json(member.attributes))
 
 
 class Http(Destination):
@@ -290,7 +293,7 @@ class Http(Destination):
         headers = dict[str, str]()
         for name, text in file.headers.items():
             headers[name] = str(filled(text, values)).strip()
-        body = msgspec.json.encode(filled(form.body, body_values))
+        body = _JSON.encode(filled(form.body, body_values))
         return form.method, filled(form.url, values), body, headers
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
@@ -298,6 +301,11 @@ class Http(Destination):
         for name, value in headers.items():
             if not re.fullmatch(HEADER, name):
                 raise ValueError(f"headers: {name!r} cannot be the name of a header")
+            if name.lower() in OWN_HEADERS:
+                raise ValueError(
+                    f"headers: every request has its own {name}. Remove the entry; a "
+                    "header of another name may contain {key}"
+                )
             bad = NO_HEADER.search(value)
             if bad is None:
                 continue
@@ -324,7 +332,9 @@ class Http(Destination):
             raise Unanswered(host, f"status {status}", pause_s=pause_s)
         is_success = 200 <= status < 300
         is_empty = answer.text is not None and not answer.text.strip()
-        if is_success and status != IN_PART and (form is None or is_empty):
+        is_page = answer.is_web_page
+        is_whole = is_success and status != IN_PART and not is_page
+        if is_whole and (form is None or is_empty):
             return Sent()
         redaction = Redaction(self._variables.values(), _sent_values(request.members))
         words = str(status)
@@ -332,9 +342,10 @@ class Http(Destination):
             words = f"{status} {redaction.excerpt(answer.text)}".strip()
         if status in REFUSED:
             raise Refused(words)
-        if not is_success:
+        if is_page or not is_success:
+            page = " and a web page, such as a login" if is_page else ""
             denied = AccessDenied(
-                f"{host} answers with status {status}",
+                f"{host} answers with status {status}{page}",
                 hint="ma_audience_ledger has what it said, in reason",
             )
             raise Stopped(denied, words)

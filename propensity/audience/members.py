@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from propensity import suppression
 from propensity.audience.control import USER, Control, control_of, normalised
 from propensity.audience.declared import MOST_USERS, Declared, DeclaredAudience
-from propensity.audience.values import as_json
+from propensity.audience.values import as_json, of_json
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.ga4 import check_view
 from propensity.registry.deployment import Deployment
@@ -66,7 +66,7 @@ class Member:
         """What a destination may be sent of the user, by name."""
         values: dict[str, object] = {}
         if self.attributes is not None:
-            values = json.loads(self.attributes)
+            values = of_json(self.attributes)
         for name in PUBLISHED:
             values[name] = getattr(self, name)
         return values

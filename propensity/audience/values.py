@@ -25,12 +25,29 @@ def as_json(row: Mapping[str, object], fields: Sequence[pa.Field]) -> str:
     return msgspec.json.encode(values, enc_hook=str).decode()
 
 
+def of_json(text: str) -> dict[str, object]:
+    """Return the values of a JSON object; a number that no float holds is a Decimal."""
+    values: dict[str, object] = json.loads(text, parse_float=_exact)
+    return values
+
+
+def _exact(text: str) -> float | Decimal:
+    number = float(text)
+    exact = Decimal(text)
+    return number if Decimal(repr(number)) == exact else exact
+
+
 def column(values: Sequence[object]) -> pa.Array:
-    """Return a column; values without a type in common are texts of JSON."""
+    """
+    Return a column; values without a type in common are texts of JSON.
+
+    Fractions are floats, as the columns of all files need one type.
+    """
+    values = [float(one) if isinstance(one, Decimal) else one for one in values]
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError):
-        return pa.array([json.dumps(value) for value in values])
+        return pa.array([json.dumps(value, default=float) for value in values])
 
 
 def texts_of(value: object) -> Iterator[str]:
@@ -42,7 +59,7 @@ def texts_of(value: object) -> Iterator[str]:
             yield from texts_of(item)
     if isinstance(value, str):
         yield value
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     # Three digits name nobody, and stand in many a receiver's words.
     if is_number and len(str(value)) > 3:
         yield str(value)

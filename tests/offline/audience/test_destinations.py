@@ -21,6 +21,7 @@ from propensity.audience.members import Audience, Control, Member
 from propensity.audience.run import opened
 from propensity.errors import AccessDenied, RequestError, UseCaseError
 from tests.clocks import ManualClock
+from tests.offline.audience.test_answers import receiver as answering
 
 SECRET = "a secret of the file"
 VARIABLES = {"CRM_TOKEN": SECRET}
@@ -148,6 +149,25 @@ class TestHttp:
         assert removal[0] == "DELETE"
         assert client.actions == ("remove", "add")
 
+    @pytest.mark.parametrize("digits", ["12345678901234567.89", "0.1", "1e+300"])
+    def test_an_http_destination_sends_all_digits_of_a_number(self, digits):
+        """Defect: the last digits of a long NUMERIC were others."""
+        heard = []
+
+        class Keeping(Receiver):
+            def take(self, method, path, headers, body):
+                heard.append(body.decode().lower())
+                return 200, {}, {}
+
+        with Keeping() as receiver:
+            user = {"id": "{user_id}", "paid": "{paid}"}
+            template = {**SIMPLE, "url": receiver.url, "rate": 0, "user": user}
+            client = Http(msgspec.convert(template, HttpFile), {}, columns=["paid"])
+            member = Member("u0", attributes=f'{{"paid":{digits}}}')
+            client.send(Request(AUDIENCE, "crm", "add", [member]))
+
+        assert f'"paid":{digits.replace("+", "")}' in heard[0].replace("+", "")
+
     def test_an_http_destination_has_one_key_for_the_same_users_alone(self):
         others = [request_of(9), request_of(action="remove"), request_of(first=1)]
         keys = {request_of().key, *(other.key for other in others)}
@@ -210,6 +230,8 @@ class TestHttp:
             ({"url": "https://example.com:65536/"}, "cannot exist"),
             ({"url": "https://example..com/"}, "cannot exist"),
             ({"headers": {"X": "a\tb"}}, "headers.X .* U.0009, .* Correct the header"),
+            # Defect: all requests had the key of the file, and one was taken.
+            ({"headers": {"idempotency-Key": "mine"}}, "Remove the entry"),
             ({"remove": {"verb": "DELETE"}}, "verb"),
             ({"remove": {"url": "http://example.com"}}, "https"),
             *(
@@ -401,6 +423,19 @@ class TestAnswers:
                 assert isinstance(raised.value.error, AccessDenied)
                 assert str(raised.value).startswith(denied)
             assert (receiver.requests, other.requests) == (1, 0)
+
+    @pytest.mark.parametrize(
+        "page", ["\n<!DOCTYPE html><title>Log in", "<html lang=de>", "\ufeff<HTML>"]
+    )
+    def test_a_web_page_accepts_nobody(self, page):
+        """Defect: a login page, whose status is 200, counted as an acceptance."""
+        text = page.encode()
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text
+        with (
+            answering(answer) as url,
+            pytest.raises(Stopped, match="status 200 and a web page"),
+        ):
+            self.send(url)
 
     def test_a_delivery_takes_no_password_of_netrc(self, tmp_path, monkeypatch):
         (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password mine\n")
