@@ -2,10 +2,11 @@
 -- more, at most so many, the best first. Of users who share a score the hash decides,
 -- keyed so that it prefers no user by their id. Users whom the audience's own
 -- statement has twice come before all others, whatever their probability. Whoever was
--- held out by an audience of the control group is marked: what the group is drawn by,
--- such as an address, may have changed since.
+-- held out by an audience of the control group is marked, and so is who has the same
+-- address now: an address may have changed since.
 -- Parameters: those of audience_scored.sql; @least FLOAT64, that probability;
---   @most INT64; @tie_key, @control_group STRING.
+--   @most INT64; @tie_key, @control_group STRING. The program puts in the column that
+--   the group is drawn by.
 -- Source: also ma_audience_members.
 WITH
 -- include: audience_scored.sql
@@ -18,19 +19,21 @@ WITH
     FROM scored
   ),
   held_out AS (
-    SELECT DISTINCT user_id
-    FROM ma_audience_members
+    SELECT DISTINCT e.`drawn_by` AS person
+    FROM eligible AS e
+    JOIN ma_audience_members AS m
+      ON m.user_id = e.user_id
     WHERE
-      control_group = @control_group
-      AND is_control
-      AND as_of <= @as_of
+      m.control_group = @control_group
+      AND m.is_control
+      AND m.as_of <= @as_of
   )
 SELECT
   c.*,
-  h.user_id IS NOT NULL AS was_control
+  h.person IS NOT NULL AS was_control
 FROM counted AS c
 LEFT JOIN held_out AS h
-  ON h.user_id = c.user_id
+  ON h.person = c.`drawn_by`
 WHERE
   probability >= @least
   OR times > 1

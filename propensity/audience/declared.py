@@ -156,13 +156,18 @@ class DeclaredAudience(Struct, frozen=True):
         """The statement of who may be a member; it may be missing."""
         return self.folder / f"{self.name}.sql"
 
-    def statement(self, name: str, use_case: UseCase) -> str:
-        """Return a statement about all who may be members, as far as its SQL lets."""
+    def statement(self, name: str, use_case: UseCase, **parts: str) -> str:
+        """
+        Return a statement about all who may be members, as far as its SQL lets.
+
+        Args:
+            parts: As of ``statements.statement``.
+        """
         if not self.sql_file.is_file():
-            return statement(name, folder=self.folder)
+            return statement(name, folder=self.folder, **parts)
         lines = statements.lines(self.name, folder=self.folder)
         eligible = declaration.reading(lines, use_case.tables("features"))
-        return statement(name, folder=self.folder, eligible=eligible)
+        return statement(name, folder=self.folder, eligible=eligible, **parts)
 
 
 def folder_of(use_case: UseCase) -> Path:

@@ -1,7 +1,8 @@
 """
 The members of an audience: chosen once for an as-of date, and the same ever after.
 
-Whoever was held out by an audience of a control group stays held out in all of them.
+Whoever was held out by an audience of a control group stays held out in all of them,
+and so does who has the same address by now.
 
 A user on the list of suppressed users is never chosen. The probabilities are the ones
 of consenting users where the deployment demands consent.
@@ -315,7 +316,7 @@ def _candidates(
     }
     file = f"{use_case.name}/audiences/{named.sql_file.name}"
     is_own = named.sql_file.is_file()
-    sql = named.statement("audience_candidates", use_case)
+    sql = named.statement("audience_candidates", use_case, drawn_by=control.by)
     try:
         rows = deployment.warehouse.table(sql, parameters)
     except PropensityError as error:
@@ -323,8 +324,8 @@ def _candidates(
             raise
         raise UseCaseError(
             f"{file}: {error.problem}",
-            hint="It needs a row for each user, with the column user_id, and may read "
-            "what features.sql reads",
+            hint="It needs a row for each user, with user_id and the column of "
+            "control_by, and may read what features.sql reads",
         ) from error
     repeated = pc.sum(pc.greater(rows["times"], 1)).as_py()
     if repeated:

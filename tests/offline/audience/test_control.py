@@ -182,10 +182,30 @@ class TestPersons:
         assert len(held_out) > 10
         assert not held_out & {row["user_id"] for row in ledger(deployment)}
 
+    def test_another_browser_of_who_was_held_out_is_so_with_another_address(
+        self, deployment, crm, tmp_path
+    ):
+        """Defect: it had been no member before, and was contacted."""
+        file = tmp_path / "winback.sql"
+        file.write_text(ADDRESSES.format("'p'"))
+        with Receiver() as receiver:
+            send(deployment, crm(receiver), **self.BY_EMAIL | {"top": 100})
+            held_out = members_of(deployment, is_control=True)
+            # Other browsers are the best now.
+            next_week(deployment, {f"u{n:03}": 0.9 - n / 400 for n in range(200)})
+            file.write_text(ADDRESSES.format("'q'"))
+            before = receiver.users.copy()
+            send(deployment, crm(receiver), **self.BY_EMAIL | {"top": 100})
+
+        people = {user[2:] for user in held_out}
+        assert len(people) > 10
+        sent = receiver.users - before
+        assert not people & {user[2:] for _, user in sent}
+
     @pytest.mark.parametrize(
         ("statement", "message"),
         [
-            ("SELECT user_id FROM publication", "has no such column"),
+            ("SELECT user_id FROM publication", "the column of control_by"),
             ("SELECT user_id, NULLIF(user_id, 'u199') AS email FROM publication",
              "winback.sql has 1 users without email"),
             ("SELECT user_id, IF(user_id > 'u197', ' ', user_id) AS email "
