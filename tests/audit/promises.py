@@ -7,6 +7,7 @@ how the product works.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -35,6 +36,7 @@ def check(world: World) -> None:
         calls_end_in_time(call)
     accepted_were_taken(world)
     control_is_left_alone(world)
+    draws_last(world)
     suppressed_are_not_sent(world)
     dates_go_forward(world)
     who_lost_the_lease_changes_nothing(world)
@@ -110,12 +112,22 @@ def accepted_were_taken(world: World) -> None:
 
 
 def keys_name_one_request(world: World) -> None:
-    """A key that comes again has the same request: receivers answer by the key."""
+    """
+    A key that comes again has the same request: receivers answer by the key.
+
+    A request that comes again has the same key, unless its file was changed.
+    """
     bodies = dict[tuple[str, str], bytes]()
+    keys = dict[tuple[int, Any, str, bytes], str]()
     for one in world.receiver.tries:
         if one.taken:
             first = bodies.setdefault((one.list.path, one.key), one.body)
             assert first == one.body, f"one key, two requests: {first!r} {one.body!r}"
+        # Another request, for another browser of somebody, has the same body.
+        if all(len(world.ids_of(person.name)) == 1 for person in one.people):
+            files = bisect_right(world.file_changes, one.number)
+            key = keys.setdefault((files, one.list, one.action, one.body), one.key)
+            assert key == one.key, f"one request, two keys: {one}"
 
 
 # -- who is left alone -----------------------------------------------------------------
@@ -143,6 +155,16 @@ def control_is_left_alone(world: World) -> None:
                 since = held_since[group].get(person.name)
                 is_held = since is not None and since <= one.as_of
                 assert not is_held, f"{person} of the control group {group} sent: {one}"
+
+
+def draws_last(world: World) -> None:
+    """Whoever keeps an address is in a group's control group always, or never."""
+    drawn = dict[tuple[str, str], bool]()
+    for row in world.members():
+        group, person = row["control_group"], person_of(row["user_id"])
+        if person not in world.moved:
+            is_control = drawn.setdefault((group, person), row["is_control"])
+            assert is_control == row["is_control"], f"{person} changes sides: {row}"
 
 
 def suppressed_are_not_sent(world: World) -> None:
@@ -277,16 +299,21 @@ def abandoned_lists_are_named(world: World) -> None:
         for (use_case, name), audience in world.audiences.items()
         if (destination := world.destinations.get((use_case, audience.destination)))
     }
-    told = {
-        (call.use_case, line.get("audience"))
+    told = [
+        (call.use_case, line.get("audience"), line.get("message", ""))
         for call in world.calls
         for line in call.lines
         if any(map(raises_alert, call.lines))
-    }
+    ]
     for name, people in world.receiver.lists.items():
         left = {person for person in people if not _is_named(world, name, person)}
         if left and name not in current:
-            is_told = (name.use_case, name.audience) in told
+            is_told = any(
+                (use_case, audience) == (name.use_case, name.audience)
+                and name.path[1:] in message
+                and " list" in message
+                for use_case, audience, message in told
+            )
             assert is_told, f"nobody names the list {name}: {left}"
 
 

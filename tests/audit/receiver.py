@@ -121,8 +121,9 @@ class Receiver:
 
     def forget_everything(self) -> None:
         """Begin anew."""
-        for kept in (self.tries, self.lists, self.script, self.meanwhile):
+        for kept in (self.tries, self.lists, self.script, self.failures):
             kept.clear()
+        self.meanwhile.clear()
         self.outcomes.clear()
         self.is_down, self.is_file_wrong = False, False
 

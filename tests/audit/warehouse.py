@@ -73,6 +73,8 @@ class LocalWarehouse(Warehouse):
         icu = package / f"extensions/v{duckdb.__version__}/icu.duckdb_extension"
         cls.database.execute(f"LOAD '{icu}'")
         cls.database.execute("SET TimeZone = 'UTC'")
+        # Tables are small, and a plan costs more than it saves.
+        cls.database.execute("PRAGMA disable_optimizer")
 
     @classmethod
     def open(cls, settings: Settings) -> Self:

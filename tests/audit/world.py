@@ -149,6 +149,9 @@ class World:
     audiences: dict[tuple[str, str], Audience] = field(default_factory=dict)
     destinations: dict[tuple[str, str], Destination] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
+    moved: set[str] = field(default_factory=set)
+    # How many tries there had been, each time when a destination's file changed.
+    file_changes: list[int] = field(default_factory=list)
     suppressed: list[tuple[str, datetime]] = field(default_factory=list)
     seen_members: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
     forgotten: list[Call] = field(default_factory=list)
@@ -196,6 +199,8 @@ class World:
             self.audiences,
             self.destinations,
             self.addresses,
+            self.moved,
+            self.file_changes,
             self.suppressed,
             self.seen_members,
             self.forgotten,
@@ -224,6 +229,7 @@ class World:
 
     def connect(self, destination: Destination) -> None:
         """Write a destination's file for every use case."""
+        self.file_changes.append(len(self.receiver.tries) + 1)
         removal = '[remove]\nmethod = "DELETE"' if destination.removes else ""
         text = DESTINATION.format(
             name=destination.name,
@@ -239,6 +245,7 @@ class World:
 
     def move(self, person: str, domain: str) -> None:
         """Give a person another address."""
+        self.moved.add(person)
         for user in self.ids_of(person):
             self.addresses[user] = f"{person}@{domain}.example"
         self._write_addresses()
