@@ -154,6 +154,7 @@ class Ledger:
             request=request.key,
             status=status,
             reason=reason,
+            may_have_arrived=request.may_have_arrived,
             receipt=receipt,
             recorded_at=at,
         )
@@ -250,7 +251,14 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
         else:
             # A member who is not read any more is suppressed, or not in the SQL, and
             # may not be sent.
-            gone = Request(audience, destination.name, action, [Member(user)], key)
+            gone = Request(
+                audience,
+                destination.name,
+                action,
+                [Member(user)],
+                recorded_as=key,
+                may_have_arrived=True,
+            )
             ledger.record(gone, REJECTED, MAYBE_ARRIVED)
     for member in sorted(audience.treated, key=lambda member: member.user_id):
         if (ADD, member.user_id) not in done:
@@ -270,6 +278,8 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
                 form=destination.form,
                 recorded_as=key,
                 was_refused=key in refused,
+                # What an earlier delivery left pending it may have sent.
+                may_have_arrived=bool(key),
             )
             requests.append(request)
     requests.sort(key=lambda request: request.was_refused)
@@ -384,13 +394,16 @@ def deliver(
         watched: Hands over the requests, such as to a bar of progress.
     """
     requests = requests_left(ledger, recorded)
+    done = Done(ledger.about, users_of(requests, ADD) + users_of(requests, REMOVE))
+    for row in ledger.rows:
+        # Who may not be sent any more is rejected.
+        done.reasons[row.action][row.reason or ""] += 1
     for request in requests:
         if request.key != request.recorded_as:
             ledger.record(request, PENDING)
         if len(ledger.rows) >= ROWS_AT_ONCE:
             ledger.flush()
     ledger.flush()
-    done = Done(ledger.about, users_of(requests, ADD) + users_of(requests, REMOVE))
     course = Course(ledger, lease, done, ends_at)
     for row in recorded:
         has_taken = row.status == ACCEPTED or row.receipt is not None
@@ -459,7 +472,7 @@ class Course:
         """Send a request until it is answered; return what is to be sent instead."""
         tries = 0
         while True:
-            request = self._allowed(request, is_first=not tries)
+            request = self._allowed(request)
             if not request.members:
                 return []
             self._lease.check()
@@ -475,6 +488,7 @@ class Course:
                 raise stop.error from None
             except Unanswered as unanswered:
                 tries += 1
+                request = replace(request, may_have_arrived=True)
                 self._wait(unanswered, tries)
         self.taken.add(request.action)
         self._ledger.record_sent(request, sent, at=began_at)
@@ -482,15 +496,12 @@ class Course:
         self._done.count(request, sent)
         return []
 
-    def _allowed(self, request: Request, *, is_first: bool) -> Request:
+    def _allowed(self, request: Request) -> Request:
         """
         Return a request without suppressed users, once it may be sent.
 
         Their list is read as often as functions read it, since a delivery may take
         days. Everybody may be taken off a list.
-
-        Args:
-            is_first: Whether this delivery has not sent the request yet.
         """
         ledger = self._ledger
         self._pause(max(0.0, self._due_at - self._clock.monotonic()))
@@ -511,9 +522,7 @@ class Course:
             else:
                 kept.append(member)
         if dropped:
-            # What an earlier delivery left pending it may have sent.
-            is_new = is_first and not request.recorded_as
-            reason = SUPPRESSED if is_new else MAYBE_ARRIVED
+            reason = MAYBE_ARRIVED if request.may_have_arrived else SUPPRESSED
             self._reject(replace(request, members=dropped), reason)
         return replace(request, members=kept)
 

@@ -91,6 +91,7 @@ class Request:
         form: What its content is made by, such as a hash of the destination's template.
         recorded_as: The key under which the ledger has these users as pending.
         was_refused: Whether they were refused before, and maybe not by their fault.
+        may_have_arrived: Whether an earlier try of these users was not answered.
     """
 
     audience: Audience
@@ -100,6 +101,7 @@ class Request:
     form: str = ""
     recorded_as: str = ""
     was_refused: bool = False
+    may_have_arrived: bool = False
 
     @property
     def users(self) -> list[str]:

@@ -102,6 +102,7 @@ class Delivery(Row):
     request: Annotated[str, "Idempotency key of the request"]
     status: Annotated[str, "pending, accepted or rejected"]
     reason: Annotated[str | None, "Why it was rejected, or what the receiver said"]
+    may_have_arrived: Annotated[bool | None, "Whether an earlier try may have arrived"]
     receipt: Annotated[str | None, "The receiver's request id, to ask later"]
     recorded_at: Annotated[datetime, "When the row was written"]
 

@@ -94,6 +94,14 @@ def test_an_earlier_address_is_taken_off(weeks):
     weeks.week(order=USERS)
 
 
+def test_an_earlier_address_is_taken_off_though_a_week_was_lost(weeks):
+    """Defect: who was not asked to be added yet counted as on the list already."""
+    weeks.begin(order=USERS)
+    weeks.move(place=0, domain="two")
+    weeks.week(order=USERS, down=600)
+    weeks.week(order=USERS)
+
+
 def test_a_list_that_no_file_leads_to_is_named(weeks):
     weeks.begin(order=USERS)
     weeks.delete(place=0)

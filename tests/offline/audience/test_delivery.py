@@ -316,6 +316,30 @@ class TestSuppressed:
         assert receiver.users["add", last] == 1
         assert receiver.users["remove", last] == 1
 
+    def test_users_rejected_after_a_lost_try_are_taken_off(self, deployment, crm):
+        """Defect: the first try had arrived, and nobody took the users off the list."""
+        rejected = "u198"
+
+        class Losing(Receiver):
+            def take(receiver, *request):
+                answer = super().take(*request)
+                if receiver.requests == 1:
+                    deployment.suppress("u199", at=deployment.clock.now())
+                    return 503, {"Retry-After": "600"}, {}
+                if receiver.requests == 2:
+                    return 200, {}, {"errors": [{"id": rejected, "message": "wrong"}]}
+                return answer
+
+        best = {"control": "0%", "top": 4}
+        with Losing() as receiver:
+            to = crm(receiver, remove=True)
+            send(deployment, to, **best)
+            next_week(deployment, {"u197": 0.3})
+            send(deployment, to, **best)
+
+        assert receiver.users["add", rejected] == 2
+        assert receiver.users["remove", rejected] == 1
+
     def test_users_who_left_the_sql_are_not_sent_later(self, deployment, crm):
         """Defect: who withdrew a consent for mail was sent days after it.
 
@@ -329,10 +353,12 @@ class TestSuppressed:
         deployment.clock.advance(3 * 86_400)
         sql.write_text("SELECT user_id FROM publication WHERE user_id != 'u199'")
         with Receiver() as receiver:
-            send(deployment, crm(receiver), control="0%")
+            delivery = send(deployment, crm(receiver), control="0%")
             later = {user for _, user in receiver.users}
 
         assert "u199" not in sent | later
+        # Defect: the answer did not count whom the ledger rejects.
+        assert [*delivery["tallies"]["add"]["rejected"].values()] == [1]
         assert accepted(deployment, but={"u199"}) == sent | later
 
 
