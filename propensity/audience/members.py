@@ -324,7 +324,7 @@ def _candidates(
             raise
         raise UseCaseError(
             f"{file}: {error.problem}",
-            hint="It needs a row for each user, with user_id and the column of "
+            hint="It needs a row for each user, with the column user_id and that of "
             "control_by, and may read what features.sql reads",
         ) from error
     repeated = pc.sum(pc.greater(rows["times"], 1)).as_py()

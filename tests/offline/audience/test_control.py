@@ -205,7 +205,7 @@ class TestPersons:
     @pytest.mark.parametrize(
         ("statement", "message"),
         [
-            ("SELECT user_id FROM publication", "the column of control_by"),
+            ("SELECT user_id FROM publication", "and that of control_by"),
             ("SELECT user_id, NULLIF(user_id, 'u199') AS email FROM publication",
              "winback.sql has 1 users without email"),
             ("SELECT user_id, IF(user_id > 'u197', ' ', user_id) AS email "
