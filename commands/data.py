@@ -53,9 +53,10 @@ def transactions(**arguments: Any) -> Any:
     You can load a file twice, or a longer one after it: each row counts once, by its
     id.
     """
+    from local.progress import watched
     from offline.load_transactions import run
 
-    return run(**arguments)
+    return run(**arguments, watched=watched)
 
 
 @load.command(epilog=example("propensity load model"))
@@ -106,6 +107,7 @@ def forget(
     report names no user. It names the receivers that took them, and says when to run
     the command once more. See docs/privacy.md.
     """
+    from local.progress import watched
     from offline import forget as program
     from propensity.settings import Settings
 
@@ -126,6 +128,7 @@ def forget(
         is_dry=is_dry,
         is_suppressing=not no_suppression,
         said=say,
+        watched=watched,
     )
     return report, Exit.LEFT_OVER if report["left"] else Exit.DONE
 

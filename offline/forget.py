@@ -25,11 +25,11 @@ from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from offline import receivers
 from offline.receivers import Taken
 from offline.user_rows import index_has, named_cells, named_rows, without
+from offline.watching import Watched, unwatched
 from propensity import statements, suppression, usecases
 from propensity.audience.declared import FOLDER
 from propensity.clock import SYSTEM
@@ -73,12 +73,14 @@ def run(
     is_dry: bool = False,
     is_suppressing: bool = True,
     said: Callable[[str], object] = str,
+    watched: Watched = unwatched,
 ) -> dict[str, Any]:
     """
     Remove users; see the module.
 
     Args:
         said: Gets a line for each receiver, before the record of it is deleted.
+        watched: Yields tables or objects, and shows how many are done.
 
     Returns:
         The rows and objects by place, before and after; how many are ``left``, and
@@ -97,7 +99,7 @@ def run(
     with connected(settings) as (artifacts, warehouse):
         browsers = browsers_of(warehouse, users, loaded)
         ids = list(users) + browsers
-        work = Work(warehouse, artifacts, ids, use_case, loaded)
+        work = Work(warehouse, artifacts, ids, use_case, loaded, watched=watched)
         if is_dry:
             work.find_receivers()
             before = work.search()
@@ -280,6 +282,7 @@ class Work:
         taken: Users whom receivers of audiences took.
         unreadable: Files that cannot be read.
         clean: Generations of objects without the users. They never change.
+        watched: Yields tables or objects, and shows how many are done.
     """
 
     warehouse: Warehouse
@@ -291,6 +294,7 @@ class Work:
     taken: list[Taken] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)
     clean: set[tuple[str, int]] = field(default_factory=set)
+    watched: Watched = unwatched
 
     def suppress(self) -> None:
         """Add the users to the list of suppressed users, unless they are on it."""
@@ -352,14 +356,14 @@ class Work:
         counts: Counter[Place] = Counter()
         with contextlib.suppress(MissingTable):
             self._remember_events()
-        for table, source in tqdm(in_order(), "tables", leave=False, disable=None):
+        for table, source in self.watched(list(in_order()), "looking at tables"):
             with contextlib.suppress(MissingTable):
                 counts["rows", table.stored] = self._rows(table, source, is_search)
         # Indexes last: they are built anew of the table.
         objects = sorted(
             self.artifacts.generations(), key=lambda item: item.name.startswith(INDEXES)
         )
-        for generation in tqdm(objects, "objects", leave=False, disable=None):
+        for generation in self.watched(objects, "looking at objects"):
             key = generation.name, generation.generation
             if key in self.clean:
                 continue

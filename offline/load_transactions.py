@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from tqdm import tqdm
 
 from offline import table_files
+from offline.watching import Watched, unwatched
 from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.events.values import EARLIEST
@@ -40,10 +40,17 @@ PIECE = 50_000
 
 
 def run(
-    file: Path, *, use_case: str = USE_CASE, is_dry: bool = False
+    file: Path,
+    *,
+    use_case: str = USE_CASE,
+    is_dry: bool = False,
+    watched: Watched = unwatched,
 ) -> dict[str, Any]:
     """
     Read, check and load a file of transactions; return what was read and added.
+
+    Args:
+        watched: Yields pieces, and shows how many are loaded.
 
     Raises:
         SchemaError: The file is not one of transactions; names column or row.
@@ -52,7 +59,7 @@ def run(
     rows = read(file, usecases.load(use_case), now=datetime.now(UTC))
     if not is_dry:
         with opened(use_case) as deployment:
-            load(deployment.warehouse, deployment.use_case, rows)
+            load(deployment.warehouse, deployment.use_case, rows, watched=watched)
     last = rows["event_time"].max().date()
     return {
         "file": file.name,
@@ -68,7 +75,13 @@ def run(
     }
 
 
-def load(warehouse: Warehouse, use_case: UseCase, rows: pd.DataFrame) -> None:
+def load(
+    warehouse: Warehouse,
+    use_case: UseCase,
+    rows: pd.DataFrame,
+    *,
+    watched: Watched = unwatched,
+) -> None:
     """
     Append transactions and outcomes.
 
@@ -79,17 +92,15 @@ def load(warehouse: Warehouse, use_case: UseCase, rows: pd.DataFrame) -> None:
         PropensityError: BigQuery did not take all of it; load it again.
     """
     outcomes = rows[rows["label"].notna()]
-    total = len(rows) + len(outcomes)
-    with tqdm(desc="loading", total=total, unit=" rows", disable=None) as bar:
-        for table, some, row_of in (
-            (INFERENCE_LOG, rows, _inference),
-            (TRUTH_EVENTS, outcomes, _truth),
-        ):
-            warehouse.create(table)
-            for first in range(0, len(some), PIECE):
-                piece = some.iloc[first : first + PIECE].to_dict("records")
-                warehouse.write(table, [row_of(use_case, one) for one in piece])
-                bar.update(len(piece))
+    for table, some, row_of in (
+        (INFERENCE_LOG, rows, _inference),
+        (TRUTH_EVENTS, outcomes, _truth),
+    ):
+        warehouse.create(table)
+        pieces = range(0, len(some), PIECE)
+        for first in watched(pieces, f"loading pieces of {table.name}"):
+            piece = some.iloc[first : first + PIECE].to_dict("records")
+            warehouse.write(table, [row_of(use_case, row) for row in piece])
 
 
 def _inference(use_case: UseCase, row: Mapping[Hashable, Any]) -> dict[str, Any]:

@@ -25,6 +25,14 @@ from propensity.statements import statement
 
 FOLDER = resources.files(__package__)
 POLL_S = 2.0
+# What functions that are called do, by target.
+DOES = {
+    "model_training": "training",
+    "model_evaluation": "evaluating",
+    "predictions": "predicting",
+    "audiences": "sending audiences",
+    "compact_features": "compacting the stream",
+}
 
 
 def rows(warehouse: Warehouse, name: str, **parameters: Any) -> list[dict[str, Any]]:
@@ -40,7 +48,7 @@ def call(
     Call a function as the scheduler does; an ``accepted`` error is an answer, too.
     """
     [scheduled] = [one for one in stack.functions if one.target == function]
-    with step(f"{function} as of {body.get('as_of', 'today')}"):
+    with step(f"{DOES[function]} as of {body.get('as_of', 'today')}"):
         answer = scheduler.run(stack.url(function), scheduled, body)
     result: dict[str, Any] = {}
     with contextlib.suppress(ValueError):

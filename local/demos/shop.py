@@ -27,7 +27,7 @@ from local.errors import LocalError
 from local.exports import ga4_export
 from local.generators.shop import LATEST_ARRIVAL_DAYS, Shop
 from local.processes import PATIENCE_S
-from local.progress import say, shown, step
+from local.progress import say, shown, step, watched
 from local.stack.stack import Stack
 from propensity import usecases
 from propensity.errors import NoChampion
@@ -51,7 +51,7 @@ COLUMNS = (
 )
 REVENUE = (
     ("expected revenue", "value_promised", "{:,.0f}"),
-    ("paid", "value_observed", "{:,.0f}"),
+    ("actual", "value_observed", "{:,.0f}"),
     ("error", "value_error", "{:+.1%}"),
     ("Gini", "value_gini", "{:.3f}"),
 )
@@ -135,7 +135,7 @@ def play(
     trained_month = None
     # Earlier dates than the weeks where days of the export were missing.
     published: list[date] = []
-    for day in [*weeks, end]:
+    for day in watched([*weeks, end], "weeks"):
         if shop and day > weeks[0]:
             load(warehouse, shop, horizon.days, until=day)
         body = {"use_case": use_case.name, "as_of": day.isoformat()}
@@ -178,11 +178,13 @@ def show(
 ) -> None:
     """Print the metrics of weeks; verbose, all numbers there are of them."""
     first = (period(use_case.horizon_days), "week", "{}")
+    unit = f", in {use_case.currency}" if use_case.currency else ""
     evaluated = rows(warehouse, "evaluated_weeks", use_case=use_case.name, weeks=weeks)
     evaluated = [{**row, **json.loads(row["metrics"])} for row in evaluated]
     say("\n" + table([first, *COLUMNS], evaluated))
     if any(row["value_promised"] is not None for row in evaluated):
-        say("\n" + table([first, *REVENUE], evaluated))
+        say(f"\nWhat users were expected to pay, and what they paid{unit}:")
+        say(table([first, *REVENUE], evaluated))
     if verbose:
         frame = pd.DataFrame(evaluated, [row["week"] for row in evaluated])
         numbers = frame.select_dtypes("number").T

@@ -142,8 +142,10 @@ def opened(
         database.execute("SET threads = 1")
         database.register("no_events", ARROW_SCHEMA.empty_table())
         database.execute("CREATE TABLE events AS SELECT 0 AS place, * FROM no_events")
+        bar.total = len(files)
+        bar.unit = "files"
         for number, path in enumerate(files):
-            bar.label = f"reading, {number:,} of {len(files):,} files are done"
+            bar.done = number
             try:
                 _read(database, path, copy=Path(folder) / "copy.json", limit=limit)
             except (OSError, duckdb.Error) as error:
@@ -373,10 +375,11 @@ def load_tables(
     """Load rows in ``ARROW_SCHEMA`` as shards, each replacing the one of its name."""
     client.create_dataset(dataset, exists_ok=True)
 
-    def load(name: str) -> str:
+    def load(name: str) -> None:
         replace_table(client, f"{client.project}.{dataset}.{name}", tables[name])
-        return name
 
     with ThreadPoolExecutor(LOAD_WORKERS) as pool, step("loading") as bar:
-        for name in pool.map(load, tables):
-            bar.label = f"loading, {name} is done"
+        bar.total = len(tables)
+        bar.unit = "days"
+        for _ in pool.map(load, tables):
+            bar.done += 1

@@ -41,7 +41,7 @@ from local.processes import (
     spawn,
     stop,
 )
-from local.progress import say
+from local.progress import say, watched
 from local.stack.state import (
     EMULATORS,
     FUNCTIONS,
@@ -247,7 +247,7 @@ class Stack:
             if self.functions:
                 python = venvs.functions_python()
             self._began = time.monotonic()
-            say(f"starting emulators and {len(self.functions)} functions …")
+            say("starting the emulators and the functions …")
             self._record = Record(self.options, self.base, os.getpid())
             undo.callback(self._stop)
             for name, command, environment, folder in self.processes(python):
@@ -264,7 +264,7 @@ class Stack:
             LocalError: A process ended or did not answer in time.
         """
         self.prepare()
-        for process in self._record.processes:
+        for process in watched(self._record.processes, "starting services"):
             self._wait_for(process.name)
         say(f"all answer after {time.monotonic() - self._began:.1f} s")
 

@@ -15,7 +15,6 @@ from dataclasses import replace
 from datetime import date
 from importlib.metadata import requires
 from pathlib import Path
-from types import ModuleType
 
 import psutil
 import pyarrow as pa
@@ -254,13 +253,24 @@ def test_progress_is_a_line_where_none_came():
     assert "…" not in stream.getvalue()
     pass_time(3 * TICK_S)
 
-    assert stream.getvalue().endswith("  … loading, 29 s\n")
+    assert stream.getvalue().endswith(f"  … loading, {now[0]:.0f} s\n")
 
 
-def test_a_line_needs_no_progress_bar(monkeypatch):
-    """Defect: the thread that prints progress ended, with "partially initialized"."""
-    monkeypatch.setitem(sys.modules, "tqdm", ModuleType("tqdm"))
-    stream = io.StringIO()
-    Progress(stream).say("loading")
+def test_a_terminal_has_one_line_of_progress():
+    """It says what goes on, how far it is, and for how long, and makes room for text.
+    Defect: each pause of six seconds added a line."""
+    drawn = io.StringIO()
+    now = [0.0]
+    progress = Progress(drawn, clock=lambda: now[0])
+    progress.terminal = drawn
+    with progress.step("working"):
+        for _ in progress.watched(["a", "b"], "weeks"):
+            with progress.step("training"):
+                now[0] += 9
+                progress.tick()
+            progress.say("done")
+    lines = [line.partition("\x1b")[0][2:] for line in drawn.getvalue().split("\r")]
 
-    assert stream.getvalue() == "loading\n"
+    assert "weeks (0 of 2): training, 9 s" in lines
+    assert "weeks (1 of 2): training, 9 s" in lines
+    assert drawn.getvalue().count("\n") == 2
