@@ -9,6 +9,7 @@ As in a deployment, the first date is sent by the command, and later ones by
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date
 from importlib import resources
@@ -59,10 +60,14 @@ def act(stack: Stack, use_case: str, as_of: date, *, is_first: bool) -> None:
     heard = sum(receiver.users.values())
     if heard != done["accepted"]:
         raise LocalError(f"the receiver took {heard} users, and {done} was recorded")
+    counts = Counter[str]()
+    for (action, _), times in receiver.users.items():
+        counts[action] += times
+    sender = "by command" if is_first else "scheduled "
     say(
-        f"{as_of}  audience  {'by command' if is_first else 'scheduled '}: "
-        f"{done['sent']:,} users sent = {done['accepted']:,} accepted + "
-        f"{done['rejected']:,} rejected; control group of {done['held_out']:,}"
+        f"{as_of}  audience  {sender}: {counts['add']:,} users added, "
+        f"{counts['remove']:,} removed, {done['rejected']:,} rejected; control group "
+        f"of {done['held_out']:,}"
     )
 
 
