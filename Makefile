@@ -51,7 +51,7 @@ status: ## show what is running, with addresses and logs
 	@$(IF_SET_UP) $(BIN)/python -m propensity status $${STATE:+--state "$$STATE"}
 
 doctor: $(STAMP) ## check what is running, and suggest what to fix
-	@$(BIN)/python -m propensity doctor --local $${STATE:+--state "$$STATE"} || exit $$?
+	@$(BIN)/python -m propensity doctor --local $${STATE:+--state "$$STATE"} || [ $$? = 1 ]
 
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds the tests on real data
 	@$(BIN)/python -m pytest -m "not long and not installs$(if $(ONLY), and $(ONLY))" $(OF_SLICE) -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests

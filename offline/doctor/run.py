@@ -15,14 +15,16 @@ from offline.doctor.checks import Examination, Finding
 from propensity import usecases
 from propensity.errors import PropensityError, SettingsError, UseCaseError
 from propensity.gcp.warehouse import Warehouse
+from propensity.pages.words import plural
 from propensity.registry.deployment import connected
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.timeframe import DAY, midnight
 from propensity.usecases import UseCase
 
-# The longest wait for an answer of a service.
+# The longest wait for an answer of a service, and of an emulator on a busy machine.
 PATIENCE_S = 10
+LOCAL_PATIENCE_S = 60
 
 CHECKS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = {
     "rights": checks.check_rights,
@@ -60,17 +62,26 @@ class Report:
         return 4 if self.failed else 0
 
     def __str__(self) -> str:
-        parts = [f"{self.place}, {self.as_of}: {', '.join(self.checks)}"]
+        parts = []
         for finding in self.findings:
-            parts.append(
-                f"{finding.check}: {finding.what}\n  What to do: {finding.advice}"
-            )
+            advice = f"  What to do: {finding.advice}"
+            parts.append(f"{named(finding.check)}: {finding.what}\n{advice}")
         for check, why in self.failed.items():
-            parts.append(f"{check} could not be examined: {why}")
-        if len(parts) == 1:
-            parts.append("Nothing is wrong.")
+            parts.append(f"{named(check)} could not be examined: {why}")
         parts += [f"cost of {name}: {text}" for name, text in self.costs.items()]
+        result = "Nothing is wrong."
+        if self.findings:
+            result = f"{plural(len(self.findings), 'finding')}, as above."
+        elif self.failed:
+            result = "Nothing else is wrong."
+        checks = ", ".join(map(named, self.checks))
+        parts.append(f"{result} Looked at {checks} of {self.place}, {self.as_of}.")
         return "\n\n".join(parts)
+
+
+def named(check: str) -> str:
+    """Return the name of a check in the glossary's words."""
+    return {"rights": "permissions", "champions": "live versions"}.get(check, check)
 
 
 def examine(exam: Examination) -> Report:
@@ -150,7 +161,10 @@ def run(
         finding = Finding(error.problem, advice, check="settings")
         place = "the settings of this environment"
         return Report(place, str(now.date()), ["settings"], [finding])
-    settings = replace(chosen, deadline_s=min(PATIENCE_S, chosen.deadline_s))
+    patience_s = min(PATIENCE_S, chosen.deadline_s)
+    if is_local:
+        patience_s = LOCAL_PATIENCE_S
+    settings = replace(chosen, deadline_s=patience_s)
     wrong = list[Finding]()
 
     def note(error: UseCaseError) -> None:

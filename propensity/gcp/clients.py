@@ -231,11 +231,15 @@ def _unavailable(
     if is_refused:
         message = f"{service} did not answer: the connection was refused"
     address = getattr(settings, _ENDPOINTS[service])
-    if address:
-        variable = variable_of(_ENDPOINTS[service])
+    variable = variable_of(_ENDPOINTS[service])
+    if address and is_refused:
         hint = f"This is the emulator at {address} ({variable}), not Google. "
-        if is_refused:
-            hint += "`make status` shows running states; `make up` starts it"
-        else:
-            hint += "The machine may be busy: close other programs, and try again"
+        hint += "`make status` shows running states; `make up` starts it"
+    elif address:
+        message = (
+            "this machine is too busy: the emulator of "
+            f"{service} did not answer in time"
+        )
+        hint = "Close other programs and run the same command again. "
+        hint += f"The emulator is at {address} ({variable})"
     return errors.Unavailable(message, hint=hint)

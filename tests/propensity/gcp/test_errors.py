@@ -163,7 +163,7 @@ def test_a_statement_that_lost_a_race_is_tried_again(
             "connection was refused",
             "`make up`",
         ),
-        (TimeoutError(), "in time", "may be busy"),
+        (TimeoutError(), "this machine is too busy", "Close other programs"),
     ],
 )
 def test_an_outage_of_an_emulator_names_it_with_what_to_do(cause, what, advice):
