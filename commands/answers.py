@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 import click
 
-from local.progress import showing, step
+from local.progress import erase, showing, step
 from propensity.pages.words import cleaned
 
 
@@ -50,8 +51,17 @@ _ADVICE = {
 }
 
 
-class AlreadyPrinted(dict[str, Any]):
-    """An answer that a person has read already."""
+class Spoken(dict[str, Any]):
+    """An answer with the text that a person reads instead of it."""
+
+    def __init__(self, answer: Mapping[str, Any], text: str = "") -> None:
+        super().__init__(answer)
+        self.text = text
+
+
+def spoken(answer: Mapping[str, Any], write: Callable[..., str], **more: Any) -> Spoken:
+    """Return an answer with the text that is written of it, once it is cleaned."""
+    return Spoken(answer, write(cleaned(answer), **more))
 
 
 class File(dict[str, Any]):
@@ -86,7 +96,11 @@ class Command(click.Command):
         name = ctx.command_path
         try:
             stdout = sys.stderr if as_json else sys.stdout
-            with contextlib.redirect_stdout(stdout), showing(sys.stderr), step(name):
+            with (
+                contextlib.redirect_stdout(stdout),
+                showing(sys.stderr),
+                step("working"),
+            ):
                 result = super().invoke(ctx)
             is_pair = isinstance(result, tuple)
             answer, code = result if is_pair else (result, Exit.DONE)
@@ -165,9 +179,10 @@ def _explained_by_system(error: OSError) -> tuple[str, str]:
 
 def fail(name: str, problem: str, hint: str = "", *, code: Exit, as_json: bool) -> Exit:
     """Print what is wrong with a command and what to do; return the exit code."""
-    say(f"{name}: {problem}")
+    command_name = click.style(f"{printable(name)}:", fg="red")
+    _echo(f"{command_name} {printable(problem)}", err=True)
     if hint:
-        say(f"hint: {hint}")
+        _echo(f"{click.style('hint:', fg='cyan')} {printable(hint)}", err=True)
     if as_json:
         error = {"message": problem, "hint": hint}
         show({"status": int(code), "error": error}, as_json=True)
@@ -182,22 +197,39 @@ def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
         valid = json.loads(text, parse_constant=lambda _: None)
         click.echo(json.dumps(valid, indent=2))
     elif isinstance(answer, File) and sys.stdout.isatty():
-        click.echo(printable(answer.content.decode("utf-8-sig").replace("\r\n", "\n")))
+        _echo(printable(answer.content.decode("utf-8-sig").replace("\r\n", "\n")))
     elif isinstance(answer, File):
         # Whatever encoding the locale has.
         sys.stdout.buffer.write(answer.content)
-    elif not isinstance(answer, AlreadyPrinted):
-        click.echo(printable("\n".join(_lines(answer))))
+    elif not isinstance(answer, Spoken):
+        _echo(printable("\n".join(_lines(answer))))
+    elif answer.text:
+        _echo(_without_returns(answer.text))
+
+
+def tell(text: str) -> None:
+    """Print a part of the answer for a person; on standard error with --json."""
+    _echo(printable(text))
 
 
 def say(message: str) -> None:
     """Print a message on standard error."""
-    click.echo(printable(message), err=True)
+    _echo(printable(message), err=True)
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    """Print a text, with its colours on a terminal whose user wants them."""
+    erase()
+    click.echo(text, err=err, color=False if os.environ.get("NO_COLOR") else None)
 
 
 def printable(text: str) -> str:
     """Return a text without control characters, which a terminal would obey."""
-    return str(cleaned(text)).replace("\r", "\N{REPLACEMENT CHARACTER}")
+    return _without_returns(cleaned(text))
+
+
+def _without_returns(text: str) -> str:
+    return text.replace("\r", "\N{REPLACEMENT CHARACTER}")
 
 
 def _lines(answer: Mapping[str, Any]) -> list[str]:
@@ -207,6 +239,8 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
     plain: list[tuple[str, str]] = []
     below: list[str] = []
     for key, value in answer.items():
+        if key == "is_dry" and not value:
+            continue
         label = key.replace("_", " ")
         first = value[0] if isinstance(value, list) and value else None
         if isinstance(first, Mapping):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.answers import Exit, File, Group, example, say
+from commands.answers import Exit, File, Group, example, say, spoken
 from commands.options import AudienceName, day, use_case
+from commands.texts import audiences as texts
 
 if TYPE_CHECKING:
     from propensity.audience.declared import DeclaredAudience
@@ -60,14 +61,14 @@ def _declared(
 
 def _watched(requests: Any) -> Any:
     """Show how many users are done, on a terminal."""
-    from tqdm import tqdm
+    from local.progress import step
 
-    users = sum(len(one.members) for one in requests)
-    # None draws the bar on a terminal only.
-    with tqdm(total=users, unit=" users", disable=None) as bar:
+    with step("sending") as running:
+        running.unit = "users"
+        running.total = sum(len(request.members) for request in requests)
         for request in requests:
             yield request
-            bar.update(len(request.members))
+            running.done += len(request.members)
 
 
 @audience.command(epilog=example("propensity audience preview winback"))
@@ -88,7 +89,13 @@ def preview(audience: str, use_case: str | None, **chosen: Any) -> Any:
     with _declared(audience, use_case) as (deployment, named, secret):
         from propensity.audience import run
 
-        return run.preview(deployment, named, secret, **chosen)
+        answer = run.preview(deployment, named, secret, **chosen)
+        return spoken(
+            answer,
+            texts.previewed,
+            effect=named.declared.effect,
+            currency=deployment.use_case.currency,
+        )
 
 
 @audience.command(epilog=example("propensity audience send winback"))
@@ -122,7 +129,8 @@ def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
             f"propensity audience: {done.failure.message}. {done.pending:,} users are "
             "pending: run the same command again to continue"
         )
-    return done.answer(), Exit.FAILED if done.failure else Exit.DONE
+    answer = spoken(done.answer(), texts.sent)
+    return answer, Exit.FAILED if done.failure else Exit.DONE
 
 
 @audience.command(epilog=example("propensity audience end winback"))
@@ -215,4 +223,4 @@ def ledger(audience: str, use_case: str | None) -> Any:
     from propensity.registry.deployment import opened
 
     with opened(use_case) as deployment:
-        return account(deployment, audience)
+        return spoken(account(deployment, audience), texts.ledger)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from commands.answers import AlreadyPrinted, Exit, command, printable
+from commands.answers import Exit, Spoken, command, spoken
 from commands.options import (
     DRY_RUN,
     FORCE,
@@ -18,6 +18,8 @@ from commands.options import (
     local_state,
     use_case,
 )
+from commands.texts import deployments as texts
+from propensity.pages.words import cleaned
 
 _VERSION_HELP = "Number of the version, from `propensity versions`."
 
@@ -43,7 +45,7 @@ def versions(**arguments: Any) -> Any:
     """
     from offline.promote import versions as program
 
-    return program(**arguments)
+    return spoken(program(**arguments), texts.versions)
 
 
 @command("propensity promote 3")
@@ -60,7 +62,7 @@ def promote(**arguments: Any) -> Any:
     """
     from offline.promote import run
 
-    return run("promote", **arguments)
+    return spoken(run("promote", **arguments), texts.changed)
 
 
 @command("propensity rollback")
@@ -75,7 +77,7 @@ def rollback(**arguments: Any) -> Any:
     """
     from offline.promote import run
 
-    return run("rollback", **arguments)
+    return spoken(run("rollback", **arguments), texts.changed)
 
 
 @command("propensity pin 3", "propensity pin --off")
@@ -94,7 +96,8 @@ def pin(*, version: int | None, is_off: bool, **arguments: Any) -> Any:
 
     if (version is None) != is_off:
         raise click.UsageError("give either VERSION or --off, not both")
-    return run("unpin" if is_off else "pin", version=version, **arguments)
+    action = "unpin" if is_off else "pin"
+    return spoken(run(action, version=version, **arguments), texts.changed)
 
 
 @command("propensity doctor --local", failure=Exit.NOT_EXAMINED)
@@ -106,14 +109,16 @@ def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     Checks settings, your permissions, the GA4 export, live versions, the last run of
     each kind and dead letters. Changes nothing, and names no user.
     """
-    from commands.machine import enter_state
+    from commands.machine import enter_state, state_of_environment
     from offline.doctor.run import run
 
-    ended = enter_state(state).record().ended if is_local else ()
+    # The `export` lines of `up` mean the state that is up.
+    local = enter_state(state) if is_local else state_of_environment()
+    ended = local.record().ended if local else ()
     processes = [f"{one.name} (its log is {one.log})" for one in ended]
-    report = run(is_local=is_local, ended=processes, **arguments)
-    click.echo(printable(str(report)))
-    return AlreadyPrinted(status=report.status, **asdict(report)), report.status
+    report = run(is_local=local is not None, ended=processes, **arguments)
+    answer = {"status": report.status, **asdict(report)}
+    return Spoken(answer, cleaned(str(report))), report.status
 
 
 @command("propensity message", "propensity message --as-of 2026-06-24")
@@ -128,8 +133,7 @@ def message(**arguments: Any) -> Any:
     from offline.message import run
 
     said = run(**arguments)
-    click.echo(printable("\n".join(said)))
-    return AlreadyPrinted(sentences=said)
+    return Spoken({"sentences": said}, cleaned("\n".join(said)))
 
 
 @command("propensity dashboard --out gs://my-bucket/dashboard")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.answers import AlreadyPrinted, Exit, command
+from commands.answers import Exit, Spoken, command, spoken
 from commands.options import FILE, Count, local_state, use_case
 
 if TYPE_CHECKING:
@@ -68,24 +68,36 @@ def demo(**choice: Any) -> Any:
             choice[name] = choice[name].expanduser()
     named = ("user_column", "label_event", "use_case")
     options = Options(**{name: choice.pop(name) for name in named})
-    return AlreadyPrinted(run(Choice(options=options, **choice)))
+    return Spoken(run(Choice(options=options, **choice)))
 
 
 @command("propensity up")
 @local_state()
 @click.option("--new", "is_new", is_flag=True, help="Create the state, empty.")
-def up(*, state: str | None, is_new: bool) -> Any:
+@click.option(
+    "--env",
+    "is_environment",
+    is_flag=True,
+    help="Print only the settings for your shell: `export` lines.",
+)
+def up(*, state: str | None, is_new: bool, is_environment: bool) -> Any:
     """
     Start Propensity on this machine and keep it running.
 
-    Prints every address, the environment for clients, and commands to try.
-    PROPENSITY_PORT_BASE moves the ports.
+    Prints what to do first, and every address. PROPENSITY_PORT_BASE moves the ports.
     """
+    from commands.texts import machine as texts
     from local.stack import commands
+    from local.stack.stack import Stack
     from local.stack.state import State, named
 
     chosen = State(state) if is_new and state else named(state)
-    return _status_of(commands.up(chosen))
+    answer = commands.up(chosen)
+    stack = Stack(chosen, base=chosen.record().base)
+    text = texts.up(answer, commands.first_steps(stack))
+    if is_environment:
+        text = commands.exports(stack)
+    return _status_of(Spoken(answer, text))
 
 
 @command("propensity down")
@@ -97,12 +109,12 @@ def down(*, state: str | None) -> Any:
     Stops every local state, or the one you name, but not that of a running demo, which
     stops by itself.
     """
+    from commands.texts import machine as texts
     from local.stack import commands
 
     answer = commands.down(_states(state))
-    if not answer["stopped"] and not answer["in_use"]:
-        print("Nothing was running.")
-    return answer, Exit.FAILED if answer["in_use"] else Exit.DONE
+    code = Exit.FAILED if answer["in_use"] else Exit.DONE
+    return spoken(answer, texts.down), code
 
 
 @command("propensity status")
@@ -114,15 +126,13 @@ def status(*, state: str | None) -> Any:
     Shows every local state, or the one you name. Fails if a process has ended by
     itself.
     """
+    from commands.texts import machine as texts
     from local.stack import commands
 
-    answer = commands.status(_states(state))
-    if not answer["services"]:
-        print("Nothing is running. Start it with `make up`.")
-    return _status_of(answer)
+    return _status_of(spoken(commands.status(_states(state)), texts.status))
 
 
-def _status_of(answer: dict[str, Any]) -> tuple[dict[str, Any], Exit]:
+def _status_of(answer: Spoken) -> tuple[Spoken, Exit]:
     return answer, Exit.FAILED if answer["ended"] else Exit.DONE
 
 
@@ -152,6 +162,21 @@ def enter_state(name: str | None) -> State:
             del os.environ[variable]
     os.environ.update(Stack(up[0], base=up[0].record().base).environment)
     return up[0]
+
+
+def state_of_environment() -> State | None:
+    """Return the running state whose emulators the environment names; None if none."""
+    from local.stack.stack import Stack
+
+    address = os.environ.get("BIGQUERY_EMULATOR_HOST")
+    for state in _states(None) if address else ():
+        record = state.record()
+        if (
+            record.is_running
+            and Stack(state, base=record.base).url("bigquery") == address
+        ):
+            return state
+    return None
 
 
 def _states(name: str | None) -> list[State]:

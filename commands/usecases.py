@@ -9,15 +9,7 @@ from typing import Any
 
 import click
 
-from commands.answers import (
-    AlreadyPrinted,
-    Exit,
-    Group,
-    command,
-    example,
-    printable,
-    say,
-)
+from commands.answers import Exit, Group, Spoken, command, example, say, tell
 from commands.options import (
     DRY_RUN,
     FILE,
@@ -122,13 +114,13 @@ def trying(
             )
         answer = trying.try_use_case(target, as_of=as_of, report=report, step=announced)
         would = "would" if answer["would_go_live"] else "would not"
-        print(printable(f"It {would} go live: {answer['verdict']}."))
+        tell(f"It {would} go live: {answer['verdict']}.")
         say(f"The report is in {report}")
-        return AlreadyPrinted(answer)
+        return Spoken(answer)
     look, listed = trying.try_file(
         target, report=report, scores=scores, rows=rows, step=announced, **chosen
     )
-    print(printable(repr(look)))
+    tell(repr(look))
     say(f"The report is in {report}")
     if scores:
         say(f"The list of {listed:,} users is in {scores}")
@@ -137,7 +129,7 @@ def trying(
     plain = look.card.plain()
     card = {"metrics": plain["metrics"], "baseline": plain["baseline"]}
     files = {"report": str(report), "scores": str(scores) if scores else None}
-    return AlreadyPrinted({**entries, **card, **files, "listed": listed})
+    return Spoken({**entries, **card, **files, "listed": listed})
 
 
 @click.group(cls=Group, epilog=example("propensity usecase list"))
@@ -237,7 +229,7 @@ def check(*, name: str) -> Any:
 
     report = program.check(name, sandbox.opened, step=announced)
     if not report.problems:
-        print("Nothing is wrong.")
+        tell("Nothing is wrong.")
     return asdict(report), Exit.FAILED if report.problems else Exit.DONE
 
 

@@ -223,8 +223,8 @@ class Settings:
         if "project" not in values:
             raise SettingsError(
                 "GOOGLE_CLOUD_PROJECT is not set",
-                hint="On this machine, run `make up` and paste the export lines that "
-                "it prints. For a deployment: "
+                hint="On this machine, run `make up`, then "
+                'eval "$(.venv/bin/propensity up --env)". For a deployment: '
                 'eval "$(.venv/bin/python -m deploy environment)"',
                 field="GOOGLE_CLOUD_PROJECT",
             )

@@ -73,21 +73,40 @@ def services(state: State, processes: Iterable[Process]) -> list[dict[str, Any]]
     ]
 
 
-def directions(stack: Stack) -> str:
-    """Return how to use a running state from a shell."""
+def exports(stack: Stack) -> str:
+    """Return what a shell needs, so that its commands are about a running state."""
     variables = dict(stack.environment)
     # Commands that you type while nothing is up fail after seconds, as with Google.
     del variables["PROPENSITY_DEADLINE_S"]
-    exports = "\n".join(f"export {k}={v}" for k, v in variables.items())
+    return "\n".join(f"export {k}={v}" for k, v in variables.items())
+
+
+def first_steps(stack: Stack) -> dict[str, str]:
+    """Return the things to do with a running state: commands and an address."""
+    user, _ = example_prediction(stack)
+    which = _option(stack)
+    return {
+        "look a user up": f"curl '{stack.url('get_proba')}/?user_id={user}'",
+        "open the dashboard": stack.url("dashboard"),
+        "use commands here": f'eval "$(.venv/bin/propensity up --env{which})"',
+    }
+
+
+def _option(stack: Stack) -> str:
+    is_default = stack.state.name == State().name
+    return "" if is_default else f" --state {stack.state.name}"
+
+
+def directions(stack: Stack) -> str:
+    """Return how to use a running state from a shell."""
     user, as_of = example_prediction(stack)
-    which = "" if stack.state.name == State().name else f" --state {stack.state.name}"
     runs = "\n".join(
         f'curl -X POST {stack.url(function)} -d \'{{"as_of": "{as_of}"}}\''
         for function in ("model_training", "model_evaluation", "predictions")
     )
     query = f"SELECT * FROM `{stack.options.dataset}.stream_features` LIMIT 10"
     return f"""\
-{exports}
+{exports(stack)}
 
 To look up a user; to train, evaluate and predict; to see features of the stream:
 
@@ -99,7 +118,7 @@ curl {tables(stack)}/queries -H 'Content-Type: application/json' \
 To look at the dashboard, and to write it anew:
 
 {stack.url("dashboard")}
-.venv/bin/propensity dashboard --local{which}
+.venv/bin/propensity dashboard --local{_option(stack)}
 
 The bucket's objects are files in {shown(stack.bucket_folder)}/
 `make down` stops it."""

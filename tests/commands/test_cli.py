@@ -317,16 +317,30 @@ class TestExit:
         assert answer["error"]["message"]
         assert answer["error"]["hint"]
 
-    def test_a_command_that_takes_seconds_says_so_on_standard_error(
+    def test_a_command_that_takes_long_says_so_on_standard_error(
         self, monkeypatch, capsys
     ):
-        monkeypatch.setattr("local.progress.FIRST_S", 0.1)
+        monkeypatch.setattr("local.progress.QUIET_S", 0.1)
         monkeypatch.setattr("offline.usecases.new.write", lambda **_: time.sleep(0.5))
 
         assert main([*HARMLESS]) == Exit.DONE
         printed = capsys.readouterr()
         assert printed.out == ""
-        assert printed.err.startswith("  … propensity usecase new, 0 s\n")
+        assert printed.err.startswith("  … working, 0 s\n")
+
+    @pytest.mark.parametrize(
+        ("variables", "is_red"), [({}, True), ({"NO_COLOR": "1"}, False)]
+    )
+    def test_an_error_is_red_in_a_terminal_whose_user_wants_colours(
+        self, variables, is_red
+    ):
+        command = f"{sys.executable} -m propensity trie"
+        environment = {**os.environ, "TERM": "xterm", **variables}
+        line = ["script", "-qec", command, "/dev/null"]
+        process = execute(line, env=environment, status=None)
+
+        assert "there is no command 'trie'" in process.stdout
+        assert ("\x1b[31m" in process.stdout) == is_red
 
     @pytest.mark.parametrize("error", [RequestError("no"), ValueError("a fault")])
     def test_a_doctor_that_cannot_begin_says_so_in_json(

@@ -340,17 +340,19 @@ class TestCommandLine:
         first = command("up")
         assert first.returncode == 0, first.stderr
         # A shell's commands read and write your own use cases, and no copy of them.
-        assert "PROPENSITY_USE_CASES" not in first.stdout
-        assert "export PROPENSITY_LABEL_EVENT=sign_up" in first.stdout
+        exports = command("up", "--env").stdout
+        assert "PROPENSITY_USE_CASES" not in exports
+        assert "export PROPENSITY_LABEL_EVENT=sign_up" in exports
         processes = state.record().processes
         for process in processes:
             assert f"http://127.0.0.1:{process.port}" in first.stdout
 
         lines = first.stdout.splitlines()
-        exports = [line for line in lines if line.startswith("export ")]
-        lookup = next(line for line in lines if line.startswith("curl 'http"))
+        _, lookup = next(line for line in lines if "curl 'http" in line).split(
+            "user up"
+        )
         bucket = "curl -sf $STORAGE_EMULATOR_HOST/storage/v1/b/$PROPENSITY_BUCKET >&2"
-        script = "\n".join([*exports, bucket, lookup])
+        script = "\n".join([exports, bucket, lookup])
         shell = {"PATH": os.environ["PATH"]}
         answer = execute(["bash", "-ec", script], env=shell)
         assert json.loads(answer.stdout) == {"server": "starlette.requests"}

@@ -117,7 +117,7 @@ class TestCommands:
         assert {each["use_case"] for each in published} == {STREAMED}
         assert published[0]["attributes"] == {"use_case": STREAMED, "action": "promote"}
         assert all(datetime.fromisoformat(each["at"]).tzinfo for each in published)
-        assert "training may promote again" in capsys.readouterr().out
+        assert "Training may promote again" in capsys.readouterr().out
 
     def test_going_back_names_the_version_of_predictions(self, deployment):
         """
@@ -153,7 +153,7 @@ class TestCommands:
             deployment.command("pin", "0")
             assert [message["action"] for message in pulled(1)] == ["pin"]
 
-        assert capsys.readouterr().out.count("nothing was changed") == 2
+        assert capsys.readouterr().out.count("Nothing was changed") == 2
 
     def test_commands_that_another_has_done_meanwhile_change_nothing(
         self, deployment, monkeypatch
@@ -183,7 +183,7 @@ class TestCommands:
         assert deployment.command("promote", str(version), "--dry-run") == 0
 
         output = capsys.readouterr().out
-        assert f"version {version} can go live" in output
+        assert f"Version {version} can go live" in output
         assert deployment.registry.champion() == before
 
     def test_commands_stand_when_nobody_can_be_told(self, deployment, capsys):
@@ -194,7 +194,7 @@ class TestCommands:
         assert deployment.command("pin", "0") == 0
         assert deployment.registry.champion().pinned
         output = capsys.readouterr()
-        assert "not announced" in output.out
+        assert "Not announced" in output.out
         assert topic in output.err
 
 

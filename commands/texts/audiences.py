@@ -1,0 +1,207 @@
+"""What people read about audiences: a preview, a delivery, a ledger."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from commands.texts.tables import aligned, day
+from propensity.pages.words import amount, count, infinitive, plural, share
+
+Answer = Mapping[str, Any]
+TENTH = 10
+DECILES = {
+    "group": "group",
+    "users": "users",
+    "conversions": "expected",
+    "value": "expected revenue",
+    "cost": "cost",
+    "pays_from": "pays from an effect of",
+}
+LEDGER = {
+    "as_of": "date",
+    "destination": "to",
+    "added": "added",
+    "removed": "removed",
+    "rejected": "rejected",
+    "pending": "pending",
+    "control": "control",
+    "selection": "chosen by",
+}
+
+
+def previewed(answer: Answer, *, effect: float | None, currency: str) -> str:
+    """
+    Return what a delivery would do, what it may bring, and what it can show.
+
+    Args:
+        effect: The lift that the audience's file hopes for; None for none.
+        currency: Of the use case; may be empty.
+    """
+    to_add = answer["treated"] - answer["sent_before"]
+    what = [f"{plural(to_add, 'user')} to add"]
+    if answer["to_remove"]:
+        what.append(f"{count(answer['to_remove'])} to remove")
+    control = f"control group of {count(answer['held_out'])}"
+    lines = [
+        f"{_named(answer)}. Nothing was sent.",
+        "",
+        f"{', '.join(what)}; {control} ({share(answer['control_share'])}).",
+        f"Members: {count(answer['members'])}, {chosen_by(answer['selection'])}.",
+    ]
+    if answer["members_before"] is not None:
+        lines[-1] += f" The date before had {count(answer['members_before'])}."
+    if answer["suppressed"]:
+        users = plural(answer["suppressed"], "suppressed user")
+        lines.append(f"Left out: {users}.")
+    lines.append(
+        f"Of {plural(answer['treated'], 'contacted user')}, about "
+        f"{count(answer['expected'])} are expected {infinitive(answer['outcome'])} "
+        "even without being contacted."
+    )
+    if answer["cost"] is not None:
+        lines.append(f"Contacting them costs {amount(answer['cost'], currency)}.")
+    if answer["validated"]:
+        said = answer["validated"]
+        if said == "yes":
+            said = "it would take the first request"
+        lines.append(f"The receiver says: {said}.")
+    lines += ["", provable(answer, effect)]
+    for warning in answer.get("warnings", ()):
+        lines.append(f"Warning: {warning}")
+    if answer["deciles"]:
+        rows = [_decile(row) for row in answer["deciles"]]
+        unit = f"; money in {currency}" if currency else ""
+        lines += ["", f"All who may be members, the best first{unit}:"]
+        lines.append(aligned(DECILES, rows))
+    return "\n".join(lines)
+
+
+def _named(answer: Answer) -> str:
+    return f"{answer['audience']} of {day(answer['as_of'])}, to {answer['destination']}"
+
+
+def chosen_by(selection: str) -> str:
+    """Write the rule of members for people: deciles 3 are the top 30%."""
+    deciles = re.fullmatch(r"deciles (\d+)(.*)", selection)
+    if deciles:
+        return f"the top {TENTH * int(deciles[1])}%{deciles[2]}"
+    least = re.fullmatch(r"threshold (\S+)(.*)", selection)
+    if least:
+        return f"all with a probability of {least[1]} or more{least[2]}"
+    return re.sub(r"^top (\d+)", lambda top: f"the top {int(top[1]):,}", selection)
+
+
+def provable(answer: Answer, effect: float | None) -> str:
+    """Say which effect the audience can show, and when it shows the hoped one."""
+    rows = [row for row in answer["power"] if row["smallest_lift"] is not None]
+    if not rows:
+        return "It is too small to show any effect: contact more users."
+    if effect is None:
+        return _least(rows[-1])
+    hoped = f"Hoped for: {_effect(effect)}."
+    enough = [row["smallest_lift"] <= effect for row in rows]
+    if True not in enough:
+        advice = "Contact more users, or don't expect proof."
+        return f"{_least(rows[-1])} {hoped} You don't reach that. {advice}"
+    first = enough.index(True)
+    if not first:
+        return f"{_least(rows[0])} {hoped}"
+    reached = rows[first]
+    return (
+        f"{_least(rows[first - 1])} {hoped} You reach that after "
+        f"{plural(reached['weeks'], 'week')} ({100 * reached['smallest_lift']:.0f}%)."
+    )
+
+
+def _least(row: Answer) -> str:
+    return (
+        f"After {plural(row['weeks'], 'week')} you can show an effect of "
+        f"{_effect(row['smallest_lift'])} or more."
+    )
+
+
+def _effect(lift: float | None) -> str:
+    return "" if lift is None else f"{100 * lift:+.0f}%"
+
+
+def _decile(row: Answer) -> dict[str, str]:
+    group = "top 10%" if row["decile"] == 1 else "next 10%"
+    shown = {"group": group, "users": count(row["users"])}
+    shown["conversions"] = count(row["conversions"])
+    for name in ("value", "cost"):
+        shown[name] = "" if row[name] is None else amount(row[name])
+    shown["pays_from"] = _effect(row["pays_from"])
+    return shown
+
+
+def sent(answer: Answer) -> str:
+    """Return what became of the users of a delivery."""
+    done = {"add": "added", "remove": "removed"}
+    parts = []
+    reasons = Counter[str]()
+    for action, counts in answer["tallies"].items():
+        if counts["sent"]:
+            users = count(counts["accepted"])
+            if action == "add":
+                users = plural(counts["accepted"], "user")
+            parts.append(f"{users} {done[action]}")
+        reasons.update(counts["rejected"])
+    control = f"control group of {count(answer['held_out'])}"
+    lines = [f"{_named(answer)}: {', '.join(parts) or 'nobody'}; {control}."]
+    lines += _rejected(reasons)
+    if answer["pending"]:
+        lines.append(f"{plural(answer['pending'], 'user')}: no answer yet.")
+    return "\n".join(lines)
+
+
+def _rejected(reasons: Mapping[str, int]) -> list[str]:
+    if not reasons:
+        return []
+    parts = [f"{users:,} {reason or 'no reason'}" for reason, users in reasons.items()]
+    return [f"Rejected by the receiver: {', '.join(parts)}."]
+
+
+def ledger(answer: Answer) -> str:
+    """Return what became of an audience's users by date, and what that brought."""
+    lines = [f"{answer['audience']} of {answer['use_case']}"]
+    if answer.get("says"):
+        lines.append(answer["says"])
+    rows = []
+    reasons = Counter[str]()
+    for members in answer["members"]:
+        deliveries = [
+            row for row in answer["users"] if row["as_of"] == members["as_of"]
+        ]
+        names = list(dict.fromkeys(row["destination"] for row in deliveries))
+        for name in names or ["not sent yet"]:
+            of_name = [row for row in deliveries if row["destination"] == name]
+            rows.append(_delivered(members, name, of_name))
+    for row in answer["users"]:
+        if row["status"] == "rejected":
+            reasons[row["reason"]] += row["users"]
+    lines += ["", aligned(LEDGER, rows)]
+    if reasons:
+        lines += ["", *_rejected(reasons)]
+    return "\n".join(lines)
+
+
+def _delivered(
+    members: Answer, destination: str, rows: Sequence[Answer]
+) -> dict[str, str]:
+    counts = Counter[str]()
+    for row in rows:
+        name = row["status"]
+        if name == "accepted":
+            name = "added" if row["action"] == "add" else "removed"
+        elif name == "waiting":
+            name = "pending"
+        counts[name] += row["users"]
+    shown = {"as_of": day(members["as_of"]), "destination": destination}
+    for name in ("added", "removed", "rejected", "pending"):
+        shown[name] = count(counts[name])
+    shown["control"] = count(members["control_users"])
+    shown["selection"] = chosen_by(members["selection"] or "")
+    return shown

@@ -1,0 +1,55 @@
+"""What people read about this machine: what runs, and what to do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from click import style
+
+from commands.texts.tables import aligned
+
+Answer = Mapping[str, Any]
+SERVICES = {"state": "state", "service": "service", "url": "address", "now": "now"}
+
+
+def up(answer: Answer, first_steps: Mapping[str, str]) -> str:
+    """
+    Return what runs, between the things to do with it.
+
+    Args:
+        first_steps: What each does, and what to type or to open.
+    """
+    width = max(map(len, first_steps))
+    steps = "\n".join(
+        f"  {name:<{width}}  {style(what, fg='cyan')}"
+        for name, what in first_steps.items()
+    )
+    state = answer["services"][0]["state"]
+    parts = [f"State {state} is running.", steps, status(answer)]
+    parts.append("To train, evaluate and predict, see docs/requests.md.")
+    return "\n\n".join([*parts, steps, "`make down` stops it."])
+
+
+def down(answer: Answer) -> str:
+    """Return what was stopped, and what a program is using."""
+    lines = []
+    if answer["stopped"]:
+        names = [service["service"] for service in answer["stopped"]]
+        lines.append(f"Stopped {', '.join(names)}.")
+    return "\n".join(lines + answer["in_use"]) or "Nothing was running."
+
+
+def status(answer: Answer) -> str:
+    """Return what runs, and what has ended by itself."""
+    if not answer["services"]:
+        return "Nothing is running. Start it with `make up`."
+    rows = []
+    for service in answer["services"]:
+        state = style("running", fg="green")
+        if not service["is_running"]:
+            state = style("ended", fg="red")
+        rows.append({**service, "now": state})
+    folders = dict.fromkeys(str(row["log"]).rpartition("/")[0] for row in rows)
+    logs = [f"Logs of {folder}" for folder in folders]
+    return "\n".join([aligned(SERVICES, rows), "", *logs, *answer["ended"]])

@@ -1,0 +1,109 @@
+"""What people read of an answer, specified: sentences in the glossary's words."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from commands.answers import show, spoken
+from commands.texts import audiences, deployments
+
+ABOUT = {
+    "use_case": "ga4_purchase",
+    "audience": "winback",
+    "as_of": date(2026, 6, 24),
+    "destination": "crm",
+    "members": 649,
+    "held_out": 118,
+}
+
+
+def plan(*lifts: float | None) -> dict[str, object]:
+    """The smallest effects after 1, 4 and 13 weeks."""
+    rows = []
+    for weeks, lift in zip((1, 4, 13), lifts, strict=False):
+        rows.append({"weeks": weeks, "smallest_lift": lift})
+    return {"power": rows}
+
+
+@pytest.mark.parametrize(
+    ("answer", "effect", "text"),
+    [
+        (
+            plan(0.84, 0.61, 0.39),
+            0.4,
+            "After 4 weeks you can show an effect of +61% or more. Hoped for: +40%. "
+            "You reach that after 13 weeks (39%).",
+        ),
+        (
+            plan(0.84, 0.61, 0.39),
+            0.3,
+            "After 13 weeks you can show an effect of +39% or more. Hoped for: +30%. "
+            "You don't reach that. Contact more users, or don't expect proof.",
+        ),
+        (
+            plan(0.84, 0.61, 0.39),
+            None,
+            "After 13 weeks you can show an effect of +39% or more.",
+        ),
+        (plan(None), 0.4, "It is too small to show any effect: contact more users."),
+    ],
+)
+def test_a_plan_is_a_sentence_about_the_effect_that_is_hoped_for(answer, effect, text):
+    assert audiences.provable(answer, effect) == text
+
+
+def test_a_delivery_says_who_was_added_and_removed_and_who_is_not_contacted():
+    """Defect: 681 users sent were 531 added and 150 removed."""
+    tallies = {
+        "add": {"sent": 535, "accepted": 531, "rejected": {"unsubscribed": 4}},
+        "remove": {"sent": 150, "accepted": 150, "rejected": {}},
+    }
+    text = audiences.sent({**ABOUT, "tallies": tallies, "pending": 0})
+
+    assert text.splitlines() == [
+        "winback of 24 Jun 2026, to crm: 531 users added, 150 removed; control group "
+        "of 118.",
+        "Rejected by the receiver: 4 unsubscribed.",
+    ]
+
+
+def test_a_ledger_has_a_line_for_each_date_below_what_contacting_brought():
+    user = {"destination": "crm", "as_of": date(2026, 6, 24), "reason": ""}
+    users = [
+        {**user, "action": "add", "status": "accepted", "users": 531},
+        {**user, "action": "add", "status": "waiting", "users": 3},
+        {**user, "action": "remove", "status": "accepted", "users": 150},
+    ]
+    chosen = {"selection": "deciles 3", "control_users": 118}
+    dates = [{**chosen, "as_of": date(2026, 6, day)} for day in (24, 17)]
+    says = "Contacting 681 users brought 218 USD more than not contacting them."
+    text = audiences.ledger({**ABOUT, "members": dates, "users": users, "says": says})
+    title, money, _, head, newest, oldest = text.splitlines()
+
+    assert money == says
+    assert head.split()[:4] == ["date", "to", "added", "removed"]
+    assert "24 Jun 2026  crm" in newest
+    assert newest.split()[4:] == ["531", "150", "0", "3", "118", "the", "top", "30%"]
+    assert "not sent yet" in oldest
+
+
+def test_a_version_is_a_line_that_says_which_is_live_and_how_good_it_is(capsys):
+    """Defect: it was an epoch, a hash of 64 digits, and microseconds."""
+    row = {
+        "as_of": date(2026, 6, 3),
+        "roc_auc": 0.77612,
+        "is_warm": True,
+        "serves": "yes",
+        "model_version": 1,
+        "verdict": "not worse: ROC AUC -0.0006 against version 0 on the same 980 rows",
+    }
+    champion = {"version": 1, "promoted_at": "2026-06-03T05:00:00.123", "pinned": False}
+    answer = {"use_case": "ga4_purchase", "champion": champion, "versions": [row]}
+    show(spoken(answer, deployments.versions), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+
+    assert lines[0] == "Version 1 of ga4_purchase is live since 3 Jun 2026."
+    newest = " ".join(lines[-1].split())
+    assert newest == "1 live 3 Jun 2026 0.776 as good as version 0"
