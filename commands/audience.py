@@ -184,7 +184,8 @@ def end(
                 failed = True
     if not answers:
         say(f"propensity audience: no user of {audience} is on such a list")
-    return {"lists": answers}, Exit.FAILED if failed else Exit.DONE
+    answer = spoken({"lists": answers}, texts.ended)
+    return answer, Exit.FAILED if failed else Exit.DONE
 
 
 @audience.command(

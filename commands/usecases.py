@@ -101,7 +101,7 @@ def trying(
     if rows and not scores:
         raise click.UsageError("--rows needs --scores FILE, the list to write")
     check_target(target)
-    from local.progress import announced
+    from local.progress import announced, watched
     from offline import trying
 
     if report is None:
@@ -118,7 +118,13 @@ def trying(
         say(f"The report is in {report}")
         return Spoken(answer)
     look, listed = trying.try_file(
-        target, report=report, scores=scores, rows=rows, step=announced, **chosen
+        target,
+        report=report,
+        scores=scores,
+        rows=rows,
+        step=announced,
+        watched=watched,
+        **chosen,
     )
     tell(repr(look))
     say(f"The report is in {report}")

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO, TypeVar
 
@@ -49,6 +49,7 @@ class Step:
         label: What goes on; it may change meanwhile.
         began: By the clock of the progress.
         done, total, unit: How far it is; a total of 0 where nobody knows.
+        thread: Only the steps of the thread that began first are shown.
     """
 
     label: str
@@ -56,6 +57,7 @@ class Step:
     done: int = 0
     total: int = 0
     unit: str = ""
+    thread: int = field(default_factory=threading.get_ident)
 
     def __str__(self) -> str:
         if not self.total:
@@ -120,6 +122,7 @@ class Progress:
         with self._lock, contextlib.suppress(OSError, ValueError):
             # Other threads begin and end steps meanwhile.
             steps = list(self.steps) or [Step("still working", self._last)]
+            steps = [step for step in steps if step.thread == steps[0].thread]
             text = f"{_joined(steps)}, {max(now - steps[-1].began, 0):.0f} s"
             if self.terminal is None:
                 if now - self._last >= QUIET_S:

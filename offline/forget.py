@@ -29,7 +29,6 @@ import pyarrow.parquet as pq
 from offline import receivers
 from offline.receivers import Taken
 from offline.user_rows import index_has, named_cells, named_rows, without
-from offline.watching import Watched, unwatched
 from propensity import statements, suppression, usecases
 from propensity.audience.declared import FOLDER
 from propensity.clock import SYSTEM
@@ -59,6 +58,7 @@ from propensity.tables.every import EVENT, RAW, USER
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import MAXIMUM_DAYS
+from propensity.watching import Watched, unwatched
 
 SQL = resources.files(__package__)
 # Keys of one statement: BigQuery's limit for all parameters is 10 MB.

@@ -22,7 +22,6 @@ import pandas as pd
 import pyarrow as pa
 
 from offline import table_files
-from offline.watching import Watched, unwatched
 from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.events.values import EARLIEST
@@ -31,6 +30,7 @@ from propensity.ids import is_meaningless, problem_of
 from propensity.registry.deployment import opened
 from propensity.tables.stream import INFERENCE_LOG, TRUTH_EVENTS
 from propensity.usecases import UseCase
+from propensity.watching import Watched, unwatched
 
 EVENT_TIME = "event_time"
 USE_CASE = "card_fraud"

@@ -30,6 +30,7 @@ from propensity.settings import GIB, Settings
 from propensity.spreadsheet import csv_of
 from propensity.statements import statement
 from propensity.usecases.declaration import SOURCE_TABLE
+from propensity.watching import Watched
 
 # Of a table of BigQuery; more would fill a laptop's memory.
 MAXIMUM_ROWS = 1_000_000
@@ -49,6 +50,7 @@ def try_file(
     scores: Path | None = None,
     rows: str | None = None,
     step: Step,
+    watched: Watched,
     **chosen: Any,
 ) -> tuple[FirstLook, int]:
     """
@@ -60,6 +62,7 @@ def try_file(
         scores: The file to write the list to, if there is to be one.
         rows: Whom it lists, as ``target``; None for the target's open rows.
         step: Says what goes on.
+        watched: Yields fits, and shows how many are done.
         chosen: As ``try_table`` takes them.
 
     Returns:
@@ -93,7 +96,7 @@ def try_file(
         with table_files.named(to_score):
             RowsToScore.of(read, others)
     with table_files.named(Path(target)), step(f"training on {len(table):,} rows"):
-        look = look_at(read)
+        look = look_at(read, watched)
         if scores is not None:
             look = look.without_leaks
     if scores is None:

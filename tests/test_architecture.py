@@ -34,6 +34,7 @@ FLOORS = (
         "statements",
         "suggestions",
         "timeframe",
+        "watching",
     },
     {"settings", "models", "pages", "tables"},
     {"drift", "measures", "usecases"},

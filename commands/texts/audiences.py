@@ -157,6 +157,19 @@ def sent(answer: Answer) -> str:
     return "\n".join(lines)
 
 
+def ended(answer: Answer) -> str:
+    """Return who was taken off which list, or who is on one."""
+    lines = []
+    for some in answer["lists"]:
+        if "tallies" in some:
+            lines.append(sent(some))
+            continue
+        users = plural(some["users"], "user")
+        where = f"on the list of {some['destination']}"
+        lines.append(f"{users} of {some['audience']} {where}. Nothing was sent.")
+    return "\n".join(lines)
+
+
 def _rejected(reasons: Mapping[str, int]) -> list[str]:
     if not reasons:
         return []

@@ -35,6 +35,7 @@ from propensity.pages.words import percent, plural
 from propensity.settings import Settings
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.usecases import CATEGORY, Baseline, UseCase
+from propensity.watching import Watched, unwatched
 
 # If this many outcomes are expected and none is there, it is not by chance.
 _EXPECTED = 10
@@ -225,14 +226,16 @@ def try_table(
     )
 
 
-def look_at(read: ReadTable) -> FirstLook:
+def look_at(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
     """Train on a table; errors are ``try_table``'s."""
     steps, timeframe = _steps(read)
     rows = read.rows(steps)
     parts = of_users(rows, read.use_case, timeframe, settings=_SETTINGS, advice=_ADVICE)
     leaks = _leaks(parts, read)
     parts, use_case = _with_baseline(parts, read.use_case)
-    training = UserTraining(parts=parts, use_case=use_case, settings=_SETTINGS)
+    training = UserTraining(
+        parts=parts, use_case=use_case, settings=_SETTINGS, watched=watched
+    )
     trained = training.run()
     # A leak that is left out is no reason to distrust the model.
     card = _card(read, steps, leaks, use_case, trained)

@@ -34,6 +34,7 @@ from propensity.models.encoding import to_frame
 from propensity.models.scoring import native_threads
 from propensity.usecases import CATEGORY, NUMBER, Candidate, UseCase
 from propensity.usecases.declaration import MEAN
+from propensity.watching import Watched, unwatched
 
 T = TypeVar("T")
 
@@ -223,17 +224,19 @@ def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
     return model.set_params(n_jobs=None) if is_forest else model
 
 
-def run_parallel(calls: Sequence[Callable[[], T]], *, jobs: int) -> list[T]:
+def run_parallel(
+    calls: Sequence[Callable[[], T]], *, jobs: int, watched: Watched = unwatched
+) -> list[T]:
     """Return the results of fits of few rows, so many at once."""
     # Filters of warnings belong to the process, and scikit-learn sets and resets them
     # in every thread: none may be there that turns a warning into an error.
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("ignore")
         # The longest first, so that none is left to run alone at the end.
-        results = Parallel(n_jobs=jobs, backend="threading")(
-            delayed(call)() for call in reversed(calls)
-        )
-    return list(reversed(results))
+        parallel = Parallel(n_jobs=jobs, backend="threading", return_as="generator")
+        fits = parallel(delayed(call)() for call in reversed(calls))
+        results = [next(fits) for _ in watched(calls, "fitting candidates")]
+    return results[::-1]
 
 
 def combined(models: Sequence[Any]) -> Any:

@@ -37,6 +37,7 @@ from propensity.settings import Settings
 from propensity.tables.models import Metrics
 from propensity.usecases import Candidate, UseCase
 from propensity.usecases.declaration import MEAN
+from propensity.watching import Watched, unwatched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,7 @@ class Training(ABC):
         preprocessor: Unfitted ColumnTransformer for candidates that learn from labels;
             clones are fitted. None for the default.
         jobs: Fits of few rows at once; None for one per processor.
+        watched: Yields the fits, and shows how many are done.
     """
 
     parts: Parts
@@ -66,6 +68,7 @@ class Training(ABC):
     settings: Settings
     preprocessor: Any | None = None
     jobs: int | None = None
+    watched: Watched = unwatched
 
     @abstractmethod
     def judge(self) -> Sequence[Judged]:
@@ -163,7 +166,7 @@ class Training(ABC):
         for candidate in learning:
             if candidate.algorithm != MEAN:
                 fits += [partial(scored, candidate, block) for block in blocks]
-        results = candidates.run_parallel(fits, jobs=self._jobs)
+        results = candidates.run_parallel(fits, jobs=self._jobs, watched=self.watched)
         scores: dict[str, Floats] = {}
         for candidate in learning:
             if candidate.algorithm == MEAN:
@@ -189,7 +192,7 @@ class Training(ABC):
             for member in members:
                 seed = self.settings.seed
                 calls.append(partial(candidates.fit, member, encoded, part, seed=seed))
-        fits = candidates.run_parallel(calls, jobs=self._jobs)
+        fits = candidates.run_parallel(calls, jobs=self._jobs, watched=self.watched)
         models = []
         for number, encoder in enumerate(encoders):
             first = number * len(members)

@@ -23,8 +23,10 @@ import pytest
 from commands import answers, cli
 from commands.answers import Exit
 from commands.cli import main
-from local.stack.state import ROOT
+from local.processes import Process, start_time
+from local.stack.state import ROOT, Record, State
 from local.venvs import write_command, write_path
+from offline.doctor.run import Report
 from propensity import usecases
 from propensity.errors import RequestError
 from propensity.gcp.log import log
@@ -371,6 +373,29 @@ class TestExit:
 
         assert main([*HARMLESS]) == Exit.INTERRUPTED
         assert capsys.readouterr().err == "propensity usecase new: interrupted\n"
+
+    def test_a_doctor_looks_at_this_machine_if_its_emulators_are_set(
+        self, monkeypatch, tmp_path
+    ):
+        """Defect: it looked for Cloud Scheduler on a laptop, and found days overdue."""
+        state = State(home=tmp_path)
+        this = os.getpid()
+        mine = Process("bigquery", this, str(start_time(this)), 8090, "some.log")
+        state.write(Record(base=8080, is_up=True, processes=[mine]))
+        monkeypatch.setattr("commands.machine._states", lambda _: [state])
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:8090")
+        seen = []
+
+        def examined(*, is_local: bool, **_: object) -> Report:
+            seen.append(is_local)
+            return Report("some project", "some day")
+
+        monkeypatch.setattr("offline.doctor.run.run", examined)
+        main(["doctor"])
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9999")
+        main(["doctor"])
+
+        assert seen == [True, False]
 
 
 class TestAnswer:
