@@ -141,3 +141,15 @@ class TestIndex:
 
         with pytest.raises(ArtifactError):
             Index(path).find("ana")
+
+    def test_the_index_with_a_view_is_refused(self, tmp_path):
+        """A lookup in a view takes as long as whoever wrote it likes."""
+        path = written(tmp_path, {"ana": (0.5, 1, DAY, 1, None, None)})
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.executescript(
+                "ALTER TABLE predictions RENAME TO kept;"
+                "CREATE VIEW predictions AS SELECT * FROM kept"
+            )
+
+        with pytest.raises(ArtifactError):
+            Index(path)
