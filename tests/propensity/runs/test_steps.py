@@ -19,6 +19,7 @@ import pytest
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import (
+    ArtifactError,
     AudienceStopped,
     AudienceWaits,
     PropensityError,
@@ -206,6 +207,13 @@ def test_audiences_that_stopped_for_a_person_have_run(artifacts):
     ran(artifacts, "audiences", 1, failure=AudienceWaits)
 
     assert ages_of(artifacts, NAME, today=TODAY) == {"audience_age_days": 2}
+
+
+def test_ages_need_a_card_of_the_champion(artifacts):
+    Registry(artifacts, NAME).promote(0, model_sha256="", at=AT_NIGHT, instead_of=None)
+
+    with pytest.raises(ArtifactError, match=r"card\.json does not exist"):
+        ages_of(artifacts, NAME, today=TODAY)
 
 
 def test_a_damaged_champion_hides_no_age_of_another(artifacts):
