@@ -89,12 +89,12 @@ def pytest_collection_modifyitems(
         )
         items[:] = [item for item in items if item.path in files]
 
-    def place(item: pytest.Item) -> int:
+    def rank(item: pytest.Item) -> int:
         folders = item.path.relative_to(Path(__file__).parent).parts
         known = [LONGEST_FIRST.index(one) for one in folders if one in LONGEST_FIRST]
         return min(known, default=len(LONGEST_FIRST))
 
-    items.sort(key=place)
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(tryfirst=True)

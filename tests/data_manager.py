@@ -154,8 +154,8 @@ def _refusal(
     if not 0 < len(records) <= limit:
         return error(400, "INVALID_ARGUMENT", f"TOO_MANY_{name.upper()}")
     faults = [
-        {"field": f"{name}.{name}[{place}]", "reason": reason}
-        for place, record in enumerate(records)
+        {"field": f"{name}.{name}[{index}]", "reason": reason}
+        for index, record in enumerate(records)
         if (reason := _fault(record))
     ]
     if not faults:

@@ -40,8 +40,8 @@ class Cards:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def given(self, place: int) -> dict[str, float]:
-        return dict(zip(USE_CASE.features, self.features[place].tolist(), strict=True))
+    def given(self, index: int) -> dict[str, float]:
+        return dict(zip(USE_CASE.features, self.features[index].tolist(), strict=True))
 
 
 def drawn(
@@ -59,8 +59,8 @@ def drawn(
     features = generator.normal(size=(n, len(USE_CASE.features)))
     features[:, :4] += 4 * is_fraud[:, np.newaxis]
     features[:, -1] = np.round(np.exp(features[:, -1] + 3), 2)
-    at = [start + days * DAY * (place + 0.5) / n for place in range(n)]
-    return Cards([f"{prefix}{place:05}" for place in range(n)], at, features, is_fraud)
+    at = [start + days * DAY * (index + 0.5) / n for index in range(n)]
+    return Cards([f"{prefix}{index:05}" for index in range(n)], at, features, is_fraud)
 
 
 def inference(

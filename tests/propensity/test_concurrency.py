@@ -76,10 +76,10 @@ class TestGroups:
         """In order; an item larger than any group is a group of its own."""
         sizes = [6, 4, 1, 9, 10, 5, 90, 5, 5]
         table = Table(waiting=1_000)
-        submitted = (table.submit(place, size) for place, size in enumerate(sizes))
+        submitted = (table.submit(index, size) for index, size in enumerate(sizes))
         await asyncio.gather(*submitted)
 
-        groups = [[sizes[place] for place in group] for group in table.begun]
+        groups = [[sizes[index] for index in group] for group in table.begun]
         assert groups == [[6, 4], [1, 9], [10], [5], [90], [5, 5]]
 
     async def test_groups_refuse_what_is_too_much_to_wait(self):

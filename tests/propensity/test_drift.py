@@ -72,8 +72,8 @@ def alarms(*of: Any) -> dict[str, tuple[str, str]]:
 
 def with_column(name: str, change: Any, seed: int = 2) -> pa.Table:
     rows = shop(seed)
-    place = rows.column_names.index(name)
-    return rows.set_column(place, name, change(rows[name]))
+    index = rows.column_names.index(name)
+    return rows.set_column(index, name, change(rows[name]))
 
 
 # A column's new values, the cause of the alarm, and a part of its message.

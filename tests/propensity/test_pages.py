@@ -56,7 +56,7 @@ def test_lines_stay_within_the_chart(rows) -> None:
 
     for picture in (svg, histogram_svg([3, 3], [[1.0]], title="t")):
         assert ElementTree.fromstring(picture).get("role") == "img"
-    assert all(-20 <= place <= 380 for place in places(svg))
+    assert all(-20 <= x <= 380 for x in places(svg))
 
 
 def test_lines_break_where_there_is_no_value() -> None:

@@ -149,26 +149,26 @@ def look_up(stack: Stack, use_case: str) -> date:
 @pytest.mark.long
 def test_a_deployment_lives_through_twenty_days(tmp_path):
     """Whichever release serves, what was published stays, and the clock goes on."""
-    place = Rehearsal(tmp_path)
+    rehearsal = Rehearsal(tmp_path)
     older = release(tmp_path / "older")
     newer = release(tmp_path / "newer", column=True, use_case=COPY)
-    with place.serving(older) as stack:
+    with rehearsal.serving(older) as stack:
         exported = shop.shards(shop.weekly(date(2026, 1, 7), 20))
         client = warehouse_of(stack).client
         ga4_export.load_tables(client, stack.options.ga4_dataset, exported)
-        assert place.set_up(stack, older) == ""
-        assert place.call(stack, "model_training", FIRST, SHOP)["promoted"]
-        place.live(stack, range(7), SHOP)
+        assert rehearsal.set_up(stack, older) == ""
+        assert rehearsal.call(stack, "model_training", FIRST, SHOP)["promoted"]
+        rehearsal.live(stack, range(7), SHOP)
 
     # The clock of day 7 finds nobody: that week has no predictions.
-    with place.serving(newer) as stack:
-        assert place.set_up(stack, newer) == ""
-        place.live(stack, range(9, 15), SHOP, COPY)
+    with rehearsal.serving(newer) as stack:
+        assert rehearsal.set_up(stack, newer) == ""
+        rehearsal.live(stack, range(9, 15), SHOP, COPY)
         assert [look_up(stack, one) for one in (SHOP, COPY)] == [day(14), day(14)]
 
-    with place.serving(older) as stack:
-        assert "training_metadata_runs.approved_by" in place.set_up(stack, older)
-        place.live(stack, range(15, 22), SHOP)
+    with rehearsal.serving(older) as stack:
+        assert "training_metadata_runs.approved_by" in rehearsal.set_up(stack, older)
+        rehearsal.live(stack, range(15, 22), SHOP)
         assert look_up(stack, SHOP) == day(21)
         warehouse = warehouse_of(stack)
         published = {tuple(row) for row in warehouse.rows(PUBLISHED)}

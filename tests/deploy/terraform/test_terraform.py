@@ -42,17 +42,17 @@ pytestmark = [
 ]
 
 
-def fetched(line: str, place: Path) -> Path:
+def fetched(line: str, folder: Path) -> Path:
     """Fetch the package of a line; return its folder, or skip without an index."""
     pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
-    if execute([*pip, LINES[line], "-d", place], status=None).returncode:
+    if execute([*pip, LINES[line], "-d", folder], status=None).returncode:
         pytest.skip("there is no package index here")
-    [wheel] = place.glob("*.whl")
+    [wheel] = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as held:
         [name] = [name for name in held.namelist() if name.endswith(".jsii.tgz")]
         with held.open(name) as packed, tarfile.open(fileobj=packed) as files:
-            files.extractall(place, filter="data")
-    return place / "package"
+            files.extractall(folder, filter="data")
+    return folder / "package"
 
 
 def check_policies(lines: str) -> None:
@@ -109,12 +109,12 @@ def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
             "TF_CLI_CONFIG_FILE": os.devnull,
             "CHECKPOINT_DISABLE": "1",
         }
-        for root, place in (("main", main), ("watch", main / "watch")):
-            (place / "backend_override.tf").write_text(NO_BUCKET)
-            shutil.copy(HERE / f"{root}.tftest.hcl", place)
-            shutil.copy(tmp_path / f"{root}.tfvars", place / "terraform.tfvars")
+        for root, folder in (("main", main), ("watch", main / "watch")):
+            (folder / "backend_override.tf").write_text(NO_BUCKET)
+            shutil.copy(HERE / f"{root}.tftest.hcl", folder)
+            shutil.copy(tmp_path / f"{root}.tfvars", folder / "terraform.tfvars")
             for words in (["init", "-input=false"], ["test", "-no-color"]):
-                execute(["terraform", f"-chdir={place}", *words], env=environment)
+                execute(["terraform", f"-chdir={folder}", *words], env=environment)
         shutil.copy(HERE / "policies.tftest.hcl", main)
         whole = ["test", "-json", "-verbose", "-filter=policies.tftest.hcl"]
         done = execute(["terraform", f"-chdir={main}", *whole], env=environment)

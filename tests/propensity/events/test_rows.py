@@ -111,13 +111,13 @@ def fates(messages: Sequence[Message], **how: Any) -> list[Any]:
     how = {"catalogue": BOTH, "postcodes": POSTCODES, **how}
     accepted = accept(*messages, **how)
     fate: dict[int, Any] = {
-        place: (one.reason, one.detail, one.field)
-        for place, one in accepted.refused.items()
+        index: (one.reason, one.detail, one.field)
+        for index, one in accepted.refused.items()
     }
     stored = zip(rows(accepted).to_pylist(), published(accepted), strict=True)
     fate |= zip(places(accepted.events), stored, strict=True)
     fate |= zip(places(accepted.truths), truths(accepted).to_pylist(), strict=True)
-    return [fate[place] for place in range(len(messages))]
+    return [fate[index] for index in range(len(messages))]
 
 
 @given(BATCHES)

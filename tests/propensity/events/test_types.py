@@ -164,8 +164,8 @@ class TestIds:
             message(registration(event_id="e3", city="a\tb"), "3"),
         )
 
-        [(place, refused)] = accepted.refused.items()
-        assert (place, refused.reason, refused.field) == (0, "bad_value", field)
+        [(index, refused)] = accepted.refused.items()
+        assert (index, refused.reason, refused.field) == (0, "bad_value", field)
         assert len(accepted.events) == 2
 
     def test_ids_have_one_rule(self):

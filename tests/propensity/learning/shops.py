@@ -143,5 +143,5 @@ def changed(
     inside = pc.is_in(rows["as_of"], value_set=pa.array(as_ofs, pa.date32()))
     column = rows[name].combine_chunks()
     other = pa.array(new(column.to_numpy(zero_copy_only=False)), column.type)
-    place = rows.column_names.index(name)
-    return rows.set_column(place, name, pc.if_else(inside, other, column))
+    index = rows.column_names.index(name)
+    return rows.set_column(index, name, pc.if_else(inside, other, column))

@@ -291,9 +291,9 @@ class TestTooFew:
         """Of 300 users a date with five rows each, which weigh a fifth, no more convert
         than of 300 with one row each."""
         rows = snapshots(5, 300)
-        place = rows.column_names.index("weight")
+        index = rows.column_names.index("weight")
         fifths = pa.array(np.full(len(rows), 0.2))
-        moments = pa.concat_tables([rows.set_column(place, "weight", fifths)] * 5)
+        moments = pa.concat_tables([rows.set_column(index, "weight", fifths)] * 5)
 
         message = self.refused(moments, minimum_conversions=90)
 

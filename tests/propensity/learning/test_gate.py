@@ -251,9 +251,9 @@ class TestChallenger:
 def test_a_feature_that_knows_the_outcome_is_named_in_the_verdict(name, leak, is_named):
     """A model of it is perfect, and worth nothing. An id tells nothing of others."""
     rows = snapshots(users=80)
-    place = rows.column_names.index(name)
+    index = rows.column_names.index(name)
     values = pa.array(leak(rows["label"].to_numpy()), from_pandas=True)
-    suspicious = train(rows.set_column(place, name, values.cast(rows[name].type)))
+    suspicious = train(rows.set_column(index, name, values.cast(rows[name].type)))
 
     assert (f"{name} alone ranks at" in first(suspicious).reason) == is_named
     assert "WARNING" not in first(trained()).reason

@@ -26,9 +26,9 @@ WEEK_ONE = date(2026, 1, 5)
 def parts(weeks: int, timeframe: Timeframe = LONG) -> Parts:
     """The rows of so many dates, a stride apart, split."""
     rows = snapshots(weeks, 120)
-    place = rows.column_names.index("as_of")
+    index = rows.column_names.index("as_of")
     days = [WEEK_ONE + n * timeframe.stride for n in range(weeks)]
-    rows = rows.set_column(place, "as_of", pa.array(np.repeat(days, 120), pa.date32()))
+    rows = rows.set_column(index, "as_of", pa.array(np.repeat(days, 120), pa.date32()))
     return of_users(rows, SHOP, timeframe, settings=SETTINGS)
 
 

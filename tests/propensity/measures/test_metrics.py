@@ -278,9 +278,9 @@ class TestIntervals:
         slopes_of = getattr(metrics, f"{name}_slopes")
         observed = rows.outcomes
         slopes = slopes_of(observed)
-        place = len(observed.users) // 2
+        index = len(observed.users) // 2
         for label, slope in ((1, slopes.positive), (0, slopes.negative)):
-            step = np.where(np.arange(len(observed.users)) == place, 1e-7, 0.0)
+            step = np.where(np.arange(len(observed.users)) == index, 1e-7, 0.0)
             more = Outcomes(
                 observed.probability,
                 observed.users + step,
@@ -288,7 +288,7 @@ class TestIntervals:
             )
             moved = (measure(more) - measure(observed)) / 1e-7
 
-            assert moved == pytest.approx(slope[place], rel=1e-3, abs=1e-4)
+            assert moved == pytest.approx(slope[index], rel=1e-3, abs=1e-4)
 
 
 def ends(observed: Outcomes, name: str = "roc_auc"):
@@ -331,7 +331,7 @@ def test_the_gini_index_is_one_for_the_order_of_what_was_paid():
 
 
 def test_the_best_users_have_a_share_of_what_was_paid():
-    """Those with one score are divided in proportion: of three who share a place, one
+    """Those with one score are divided in proportion: of three who share a score, one
     has a third of what they paid."""
     score = np.array([0.1, 0.5, 0.5, 0.5])
 

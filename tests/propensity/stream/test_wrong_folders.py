@@ -92,11 +92,11 @@ async def test_a_wrong_folder_does_not_stop_the_stream(wrong, capsys):
         bet(event_type="deposit", use_case=...),
         bet(bet_amount=-1),
     ]
-    group = [message(event, str(place)) for place, event in enumerate(sent)]
+    group = [message(event, str(index)) for index, event in enumerate(sent)]
     unhandled = await stream.consume(group)
 
-    for place in (3, 4):
-        error = unhandled[place]
+    for index in (3, 4):
+        error = unhandled[index]
         assert isinstance(error, UseCaseError)
         assert error.status >= 500
         assert NEW in error.message
