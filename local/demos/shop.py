@@ -137,7 +137,8 @@ def play(
     published: list[date] = []
     for day in watched([*weeks, end], "weeks"):
         if shop and day > weeks[0]:
-            load(warehouse, shop, horizon.days, until=day)
+            contacted = audience.contacted(warehouse, use_case.name)
+            load(warehouse, shop, horizon.days, until=day, contacted=contacted)
         body = {"use_case": use_case.name, "as_of": day.isoformat()}
         if day <= weeks[-1] and (day.year, day.month) != trained_month:
             trained_month = (day.year, day.month)
@@ -147,7 +148,8 @@ def play(
         if published:
             evaluated = call(stack, "model_evaluation", body)
             say(evaluation_text(evaluated))
-            if uplift := audience.uplift_text(evaluated):
+            uplift = audience.uplift_text(evaluated, reacts=shop is not None)
+            if uplift:
                 say(uplift)
         # A lookup finds the scores of the day on which the data end.
         as_of = predicted(stack, body)
@@ -164,6 +166,9 @@ def play(
             hint=f"Look at {report}",
         )
 
+    brought = audience.brought_text(warehouse, use_case, end)
+    if brought:
+        say(brought)
     show(warehouse, use_case, weeks, verbose=options.verbose)
     scores = rows(warehouse, "published_users", use_case=use_case.name, weeks=published)
     say("\nLooking up the likeliest user, the least likely, and an unknown one:")
@@ -192,17 +197,26 @@ def show(
         say(numbers.to_string(float_format="{:.6g}".format))
 
 
-def load(warehouse: Warehouse, shop: Shop, count: int, *, until: date) -> None:
+def load(
+    warehouse: Warehouse,
+    shop: Shop,
+    count: int,
+    *,
+    until: date,
+    contacted: Mapping[str, date] | None = None,
+) -> None:
     """Load the days before a date, and those before them that GA4 may rewrite."""
     days = (until - n * DAY for n in range(count + LATEST_ARRIVAL_DAYS + 1, 0, -1))
     tables = {}
     for day in days:
         if day >= shop.dates[0]:
-            tables[f"events_{day:%Y%m%d}"] = shop.shard(day, seen_on=until - DAY)
+            rows_of_day = shop.shard(day, seen_on=until - DAY, contacted=contacted)
+            tables[f"events_{day:%Y%m%d}"] = rows_of_day
     ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)
 
 
 def evaluation_text(answer: Mapping[str, Any]) -> str:
+    """Return a line on an evaluation."""
     parts = []
     for row in answer["weeks"]:
         what = row["outcome"]

@@ -99,6 +99,36 @@ class TestShop:
         assert any(r["event_name"] == "view_item" and not r["items"] for r in rows)
         assert 0.002 * len(rows) < twice < 0.01 * len(rows)
 
+    def test_contacted_users_buy_about_twice_as_often_and_nothing_before_moves(self):
+        """By users who buy in two weeks, among the active ones of the weeks before."""
+        shop = Shop(users=2_000, days=50, seed=3)
+        day = shop.dates[-21]
+        before = pa.concat_tables(map(shop.shard, shop.dates[:-21])).to_pylist()
+        users = {row["user_pseudo_id"] for row in before}
+        contacted = dict.fromkeys(users, day)
+        weeks = shop.dates[-21:-7]
+        plain = [shop.shard(each).to_pylist() for each in weeks]
+        moved = [shop.shard(each, contacted=contacted) for each in weeks]
+        more = [table.to_pylist() for table in moved]
+        buyers = [
+            {
+                row["user_pseudo_id"]
+                for of_day in days
+                for row in of_day
+                if row["event_name"] == "purchase"
+            }
+            for days in (plain, more)
+        ]
+        added = {str(row) for of_day in more for row in of_day}
+        added -= {str(row) for of_day in plain for row in of_day}
+
+        assert moved[0].schema.equals(ARROW_SCHEMA)
+        assert 1.7 < len(buyers[1] & users) / len(buyers[0] & users) < 2.3
+        assert len(added) == sum(map(len, more)) - sum(map(len, plain))
+        assert buyers[1] - users == buyers[0] - users
+        for each in shop.dates[-28:-22]:
+            assert shop.shard(each, contacted=contacted).equals(shop.shard(each))
+
 
 class TestCards:
     def test_cards_have_true_probabilities(self):

@@ -1,0 +1,13 @@
+-- One row per user who was contacted: the first date.
+-- Parameters: @use_case, @audience STRING.
+-- Source: ma_audience_ledger.
+SELECT
+  user_id,
+  MIN(as_of) AS as_of
+FROM ma_audience_ledger
+WHERE
+  use_case = @use_case
+  AND audience = @audience
+  AND action = 'add'
+  AND status = 'accepted'
+GROUP BY user_id
