@@ -6,20 +6,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from offline.dashboard.reading import Reading, Row
 from propensity import usecases
 from propensity.audience.plan import weeks_left
-from propensity.drift import season_alarm, value_alarm
+from propensity.audience.result import Result, claim, result, sentence
+from propensity.drift import Judged, judged, season_alarm, value_alarm
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
 from propensity.pages.page import POLICY
-from propensity.pages.words import cleaned, period, plural, present, share_of
+from propensity.pages.words import (
+    amount,
+    cleaned,
+    day,
+    infinitive,
+    percent,
+    period,
+    plural,
+    present,
+    share_of,
+)
 from propensity.registry.versions import Registry
 from propensity.runs.report import report_name
 from propensity.settings import Settings
 
+Key = TypeVar("Key")
 # Runs are late after two weeks, or two horizons that are shorter.
 LATE = 2
 WEEK_DAYS = 7
@@ -48,6 +60,7 @@ class Facts:
         champion: The live version; None if there is none.
         damage: The fault of its pointer or a report; empty without one.
         reports: HTML of the report of a week, or day, by its first day.
+        model_reports: HTML of the report of a version, by its number.
     """
 
     title: str
@@ -59,6 +72,7 @@ class Facts:
     damage: str = ""
     is_pinned: bool = False
     reports: Mapping[date, str] = field(default_factory=dict)
+    model_reports: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def words(self) -> dict[str, str]:
@@ -97,6 +111,12 @@ class Case:
         """Files of reports by the first day of their week."""
         return {week: f"report-{self.name}-{week}.html" for week in self.facts.reports}
 
+    @property
+    def model_reports(self) -> dict[int, str]:
+        """Files of the reports of versions."""
+        versions = self.facts.model_reports
+        return {version: f"model-{self.name}-{version}.html" for version in versions}
+
     @cached_property
     def weeks(self) -> list[Row]:
         """Evaluations with outcomes: of the version that scored most of each week."""
@@ -134,6 +154,16 @@ class Case:
         return [{**row, **_derived(row)} for row in rows]
 
     @property
+    def saved_by_day(self) -> list[Row]:
+        """What alerts of all versions saved by day, the oldest first."""
+        days: dict[date, dict[str, Any]] = {}
+        for row in reversed(self.saving):
+            day_sums = days.setdefault(row["week"], {"week": row["week"]})
+            for name in ("saved", "cost_without"):
+                day_sums[name] = day_sums.get(name, 0.0) + (row[name] or 0.0)
+        return list(days.values())
+
+    @property
     def amounts(self) -> list[Row]:
         """Weeks with expected amounts, and the newest publication before them."""
         rows = list(self.weeks)
@@ -156,13 +186,66 @@ class Case:
         for row in rows:
             by_audience.setdefault(row["audience"], []).append(row)
         uplifts: list[Row] = []
-        for newest, *earlier in by_audience.values():
-            oldest_first = [newest]
-            for row in earlier:
-                if row["week"] < newest["week"]:
-                    oldest_first.insert(0, row)
-            uplifts.append({**newest, "weeks_left": weeks_left(oldest_first)})
+        for of_weeks in by_audience.values():
+            shown = of_weeks[0]
+            before = [row for row in of_weeks[1:] if row["week"] < shown["week"]]
+            left = weeks_left([*reversed(before), shown])
+            brought = self._result(shown)
+            said = sentence(brought, self.facts.unit)
+            more = {"weeks_left": left, "result": brought, "said": said}
+            uplifts.append({**shown, **more, "unit": self.facts.unit})
         return uplifts
+
+    def _result(self, row: Row) -> Result:
+        plans = {plan["audience"]: plan for plan in self.rows["plans"]}
+        return result(row, plans.get(row["audience"]))
+
+    @property
+    def brought(self) -> list[Row]:
+        """What contacting the first audience brought, by week, the oldest first."""
+        rows: list[Row] = []
+        for row in reversed(self.rows["lift"]):
+            if row["audience"] == self.uplifts[0]["audience"]:
+                rows.append({**vars(self._result(row)), "week": row["week"]})
+        return [row for row in rows if row["brought"] is not None]
+
+    @property
+    def members(self) -> Row | None:
+        """The members of an audience at its newest date, the largest audience's."""
+        rows = self.rows["audiences"]
+        of_day = [row for row in rows if row["as_of"] == rows[0]["as_of"]]
+        return max(of_day, key=lambda row: row["members"], default=None)
+
+    @property
+    def judged(self) -> list[Judged]:
+        """What was expected of the newest week beside what came."""
+        return judged(self.weeks[0], self.facts.unit) if self.weeks else []
+
+    @property
+    def headline(self) -> str:
+        """The answer: what acting on the predictions brought, or how right they are."""
+        for row in self.uplifts:
+            if row["result"].brought is not None:
+                return claim(row["result"], self.facts.unit)
+        unit = self.facts.unit
+        saved = sum(row["saved"] for row in self.saving)
+        if self.saving:
+            verb = "saved" if saved >= 0 else "cost"
+            more = "" if saved >= 0 else " more than they saved"
+            days = len({row["week"] for row in self.saving})
+            return (
+                f"Alerts {verb} {amount(abs(saved), unit)}{more} in "
+                f"{plural(days, 'day')}, after the cost of reviews"
+            )
+        for week in self.weeks[:1]:
+            if present(week["mean_probability"]):
+                return (
+                    f"We expected {percent(week['mean_probability'])} of "
+                    f"{plural(week['users'], self.facts.words['noun'])} "
+                    f"{infinitive(self.facts.outcome)}; actual: "
+                    f"{percent(week['base_rate'])}"
+                )
+        return f"No {self.facts.words['span']} has outcomes yet"
 
     @cached_property
     def actions(self) -> list[Action]:
@@ -187,7 +270,7 @@ class Case:
     def _to_look(self) -> Iterator[Action]:
         for week in self.weeks[:1]:
             for message in filter(None, (season_alarm(week), value_alarm(week))):
-                when = f"In the {self.facts.words['span']} of {week['week']}"
+                when = f"In the {self.facts.words['span']} of {day(week['week'])}"
                 yield Action(f"{when} {message}.", "evaluations")
         for row in self.alarms[:1]:
             count = plural(len(self.alarms), "drift warning")
@@ -201,13 +284,13 @@ class Case:
         weeks = self.weeks
         if weeks and self._is_late(weeks[0]["week_end"]):
             yield Action(
-                f"No evaluation since {weeks[0]['week_end']}. Ask your data team to "
-                "run propensity doctor.",
+                f"No evaluation since {day(weeks[0]['week_end'])}. Ask your data team "
+                "to run propensity doctor.",
                 "evaluations",
             )
         for row in self.rows["publications"][:1]:
             if self._is_late(row["as_of"]):
-                why = f"No predictions since {row['as_of']}. Ask your data team"
+                why = f"No predictions since {day(row['as_of'])}. Ask your data team"
                 yield Action(f"{why} to run propensity doctor.", "publications")
 
     def _to_send(self) -> Iterator[Action]:
@@ -256,16 +339,24 @@ def find(
     use_case = usecases.load(name).with_label_event(settings)
     rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
     weeks = list(dict.fromkeys(row["week"] for row in rows))[:REPORTS]
+    trained = [r for r in readings["versions"].rows if r["use_case"] == name]
+    versions = [row["model_version"] for row in trained][:REPORTS]
     champion = None
     is_pinned = False
     reports = dict[date, str]()
+    model_reports = dict[int, str]()
     damage = ""
     try:
         pointer = Registry(artifacts, name).champion()
         if pointer:
             champion = pointer.version
             is_pinned = pointer.pinned
-        reports = _reports(name, weeks, artifacts)
+        weekly = {week: report_name(name, week) for week in weeks}
+        reports = _copies(weekly, artifacts, under=f"reports/{name}/")
+        of_versions = {
+            version: f"models/{name}/{version}/report.html" for version in versions
+        }
+        model_reports = _copies(of_versions, artifacts, under=f"models/{name}/")
     except ArtifactError as error:
         # The damage is of one use case; the pages of the others are still written.
         damage = error.message
@@ -279,15 +370,18 @@ def find(
         damage=damage,
         is_pinned=is_pinned,
         reports=reports,
+        model_reports=model_reports,
     )
 
 
-def _reports(name: str, weeks: Sequence[date], artifacts: Artifacts) -> dict[date, str]:
-    reports = {}
-    existing = set(artifacts.names(f"reports/{name}/"))
-    for week in weeks:
-        file = report_name(name, week)
+def _copies(
+    files: Mapping[Key, str], artifacts: Artifacts, *, under: str
+) -> dict[Key, str]:
+    """Return the HTML of those reports that there are."""
+    copies = {}
+    existing = set(artifacts.names(under))
+    for key, file in files.items():
         stored = artifacts.find(file) if file in existing else None
         if stored:
-            reports[week] = FIRST + stored.data.decode(errors="replace")
-    return reports
+            copies[key] = FIRST + stored.data.decode(errors="replace")
+    return copies

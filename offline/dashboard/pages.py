@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from propensity.pages.words import Format, Number, compact, count, present
 
 # Weeks or days that a chart has at most, and audiences.
 POINTS = 60
+FEWEST = 3
 BARS = 12
 
 PAGES = (
@@ -46,15 +48,19 @@ def lines(
         others: Style of the other columns; ``guide`` is dashed.
 
     Returns:
-        An ``svg`` element; None where the first column has no values.
+        An ``svg`` element; of less than ``FEWEST`` values, which are no chart, a list
+        of these; None without any.
     """
 
     def values(name: str) -> list[Number]:
         return [row.get(name) for row in rows]
 
     first = columns[0]
-    if not any(present(value) for value in values(first)):
+    shown = [value for value in values(first) if present(value)]
+    if not shown:
         return None
+    if len(shown) < FEWEST:
+        return _numbers(rows, first, write)
     low = values(f"{first}_low")
     high = values(f"{first}_high")
     drawn = [Line(name=first, y=values(first), low=low, high=high)]
@@ -63,10 +69,22 @@ def lines(
     return lines_svg(
         drawn,
         title=title,
-        times=[f"{row['week']:%d %b}" for row in rows],
+        times=[words.short_day(row["week"]) for row in rows],
         write=write,
         starts_at_zero=starts_at_zero,
     )
+
+
+def _numbers(rows: Sequence[Row], name: str, write: Format) -> Markup:
+    """Write the values of a few weeks or days."""
+    items = [
+        Markup("<li>{} <b>{}</b></li>").format(
+            words.short_day(row["week"]), write(row[name])
+        )
+        for row in rows
+        if present(row.get(name))
+    ]
+    return Markup('<ul class="few">{}</ul>').format(Markup("").join(items))
 
 
 def size(n: float | None) -> str:
@@ -86,11 +104,17 @@ FUNCTIONS = {
     "share_of": words.share_of,
     "count": count,
     "compact": compact,
+    "about": words.about,
 }
 
 
 def site(
-    readings: Readings, facts: Mapping[str, Facts], window: Window, place: str
+    readings: Readings,
+    facts: Mapping[str, Facts],
+    window: Window,
+    *,
+    place: str,
+    first: str = "",
 ) -> dict[str, str]:
     """
     Fill all pages.
@@ -98,11 +122,12 @@ def site(
     Args:
         facts: Of use cases with a folder, by name.
         place: Project and dataset.
+        first: The use case that comes first.
 
     Returns:
         HTML documents by the name of their file. They link to each other alone.
     """
-    listed = cases(readings, facts, window)
+    listed = cases(readings, facts, window, first=first)
     common = {
         **FUNCTIONS,
         "place": words.cleaned(place),
@@ -130,15 +155,48 @@ def site(
         content = {**common, "case": case, "here": case.page, **case.facts.words}
         pages[case.page] = filled(__package__, "use_case.html", content)
         for week, file in case.reports.items():
-            pages[file] = case.facts.reports[week]
+            pages[file] = _linked(case.facts.reports[week], case)
+        for version, file in case.model_reports.items():
+            pages[file] = _linked(case.facts.model_reports[version], case)
     return pages
 
 
-def cases(readings: Readings, facts: Mapping[str, Facts], window: Window) -> list[Case]:
-    """Return the use cases with rows or a live version, the urgent ones first."""
-    sources = ("evaluations", "versions", "publications", "drift", "lift", "deliveries")
+def _linked(report: str, case: Case) -> str:
+    """Return a report that leads back to its use case, and to the model's report."""
+    back = Markup('<body>\n<p class="back"><a href="{}">← {}</a></p>').format(
+        case.page, case.title
+    )
+
+    def model(found: re.Match[str]) -> str:
+        return case.model_reports.get(int(found["version"]), case.page)
+
+    address = rf"\.\./\.\./models/{case.name}/(?P<version>\d+)/report\.html"
+    return re.sub(address, model, report.replace("<body>", back, 1))
+
+
+# The statements whose rows are of a use case.
+SOURCES = (
+    "evaluations",
+    "versions",
+    "publications",
+    "drift",
+    "lift",
+    "deliveries",
+    "audiences",
+    "plans",
+)
+
+
+def cases(
+    readings: Readings, facts: Mapping[str, Facts], window: Window, *, first: str = ""
+) -> list[Case]:
+    """
+    Return the use cases with rows or a live version.
+
+    The deployment's own comes first, then those of users, then those of events.
+    """
     grouped: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    for source in sources:
+    for source in SOURCES:
         for row in readings[source].rows:
             grouped[row["use_case"]][source].append(row)
     listed = [
@@ -146,12 +204,14 @@ def cases(readings: Readings, facts: Mapping[str, Facts], window: Window) -> lis
             name=name,
             as_of=window.as_of,
             facts=facts[name],
-            rows={source: grouped[name][source] for source in sources},
+            rows={source: grouped[name][source] for source in SOURCES},
         )
         for name in sorted(facts)
         if name in grouped or facts[name].champion is not None
     ]
-    return sorted(listed, key=lambda case: not case.actions)
+    return sorted(
+        listed, key=lambda case: (case.name != first, case.facts.is_of_events)
+    )
 
 
 def total(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, float]:

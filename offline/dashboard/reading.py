@@ -29,7 +29,7 @@ TITLES = {
     "audiences": "Members of audiences",
     "plans": "Plans of audiences",
     "deliveries": "Deliveries of audiences",
-    "lift": "Contacted users against the control group",
+    "lift": "Contacted users and control group",
 }
 # Days of dead letters, and of linked reports of fraud.
 NEWEST_DAYS = 7

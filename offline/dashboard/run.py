@@ -79,7 +79,7 @@ def run(
                 for name in usecases.loaded(lambda error: wrong.append(error.message))
             }
             place = f"{settings.project}.{settings.dataset}"
-            pages = site(readings, facts, window, place=place)
+            pages = site(readings, facts, window, place=place, first=settings.use_case)
             first = write(pages, out, settings)
     return {
         "first": first,

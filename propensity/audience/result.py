@@ -128,39 +128,44 @@ def sentence(shown: Result, currency: str) -> str:
     Args:
         currency: Of the use case, such as USD; may be empty.
     """
+    parts = [claim(shown, currency)]
+    if shown.brought is not None:
+        parts.append(f" ({_interval(shown.brought_low, shown.brought_high)})")
+    if shown.cost is not None and shown.contacted:
+        cost = amount(shown.cost, currency)
+        price = amount(shown.cost_per_contact)
+        parts.append(f"; it cost {cost} (first contacts at {price})")
+    parts.append(".")
+    if shown.profit is not None:
+        what = "loss" if shown.profit < 0 else "profit"
+        left = amount(abs(shown.profit), currency)
+        parts.append(
+            f" At a margin of {share(shown.margin)}, that is a {what} of {left} "
+            f"({_interval(shown.profit_low, shown.profit_high)})."
+        )
+    if shown.brought is not None and shown.may_be_chance:
+        parts.append(" The difference may be chance.")
+    return "".join(parts)
+
+
+def claim(shown: Result, currency: str) -> str:
+    """Say what contacting brought, in a few words: a headline without its stop."""
     users = plural(shown.contacted, "user")
     brought = shown.brought
     if not shown.contacted:
-        return "No user has been contacted yet."
+        return "No user has been contacted yet"
     if brought is None:
         why = "their outcomes have no amounts"
         if not shown.control:
             why = "there is no control group"
         elif shown.verdict == LOST:
             why = "some users got lost on the way"
-        text = f"What contacting {users} brought is not known, because {why}"
-    else:
-        more = "less" if brought < 0 else "more"
-        text = (
-            f"Contacting {users} brought {amount(abs(brought), currency)} {more} than "
-            f"not contacting them ({_interval(shown.brought_low, shown.brought_high)})"
-        )
-    if shown.cost is not None:
-        text += (
-            f"; it cost {amount(shown.cost, currency)} "
-            f"(first contacts at {amount(shown.cost_per_contact)})"
-        )
-    text += "."
-    if shown.profit is not None:
-        what = "loss" if shown.profit < 0 else "profit"
-        text += (
-            f" At a margin of {share(shown.margin)}, that is a {what} of "
-            f"{amount(abs(shown.profit), currency)} "
-            f"({_interval(shown.profit_low, shown.profit_high)})."
-        )
-    if brought is not None and shown.may_be_chance:
-        text += " The difference may be chance."
-    return text
+        return f"What contacting {users} brought is not known, because {why}"
+    more = "less" if brought < 0 else "more"
+    return (
+        f"Contacting {users} brought {amount(abs(brought), currency)} {more} than not "
+        "contacting them"
+    )
 
 
 def _interval(low: float | None, high: float | None) -> str:

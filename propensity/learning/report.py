@@ -12,15 +12,26 @@ from datetime import date
 
 from markupsafe import Markup
 
+from propensity.drift import judged
 from propensity.learning import season
 from propensity.learning.card import Card, UserCard
 from propensity.measures.intervals import rate_interval
 from propensity.pages.page import Line, filled, histogram_svg, lines_svg
-from propensity.pages.words import Plain, cleaned, decimals, percent, period, present
+from propensity.pages.words import (
+    Plain,
+    cleaned,
+    decimals,
+    percent,
+    period,
+    present,
+    short_day,
+)
 from propensity.usecases import UseCase
 
 # Features whose histograms are drawn, the most important ones.
 _DRAWN = 24
+# Weeks that make a chart.
+FEWEST = 3
 
 
 # -- a version -------------------------------------------------------------------------
@@ -111,7 +122,8 @@ def week_page(
             one with metrics.
         weeks: Rows of ``evaluations``, this week's among them, oldest first.
         trained: Rows of ``trained_versions`` by version.
-        alarms, uplifts: Rows of ``alarms_to_report`` and ``audience_lifts``.
+        alarms: Rows of ``alarms_to_report``.
+        uplifts: Rows of ``audience_lifts``, with what contacting ``brought`` in words.
         lacked: Days of the outcomes that the export lacks.
     """
     shown = [row for row in cleaned(rows) if row.get("users")]
@@ -141,22 +153,10 @@ def week_page(
         "uplifts": cleaned(uplifts),
         "lacked": lacked,
         "rate_interval": rate_interval,
-        "verdict": mean_verdict(shown[0]),
+        "judged": judged(shown[0], use_case.currency),
         "charts": _charts(cleaned(weeks)),
     }
     return filled(__package__, "week.html", content)
-
-
-def mean_verdict(row: Plain) -> tuple[bool, str] | None:
-    """Say whether the mean probability is as the observed share, if there is one."""
-    predicted = row["mean_probability"]
-    if not present(predicted):
-        return None
-    low, high = rate_interval(row["conversions"], row["users"])
-    return low <= predicted <= high, (
-        f"{percent(predicted)} expected, {percent(row['base_rate'])} actual "
-        f"({percent(low)} to {percent(high)})."
-    )
 
 
 def _charts(weeks: Sequence[Plain]) -> list[tuple[str, Markup]]:
@@ -164,7 +164,7 @@ def _charts(weeks: Sequence[Plain]) -> list[tuple[str, Markup]]:
     by_size = sorted(weeks, key=lambda row: row["users"] or 0)
     largest = {row["week"]: row for row in by_size}
     rows = [largest[week] for week in sorted(largest)]
-    if len(rows) < 2:
+    if len(rows) < FEWEST:
         return []
 
     def line(name: str, style: str = "line") -> Line:
@@ -175,7 +175,7 @@ def _charts(weeks: Sequence[Plain]) -> list[tuple[str, Markup]]:
 
     expected = line("mean_probability", "guide")
     actual = line("base_rate")
-    times = [str(row["week"]) for row in rows]
+    times = [short_day(row["week"]) for row in rows]
     drawn = []
     for heading, lines, write in (
         ("Expected (dashed) and actual", [expected, actual], percent),

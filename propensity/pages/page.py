@@ -61,7 +61,20 @@ def _templates(package: str) -> Environment:
         "money": words.money,
         "places": words.decimals,
     }
-    for name in ("percent", "count", "money", "compact", "plural", "amount", "about"):
+    for name in (
+        "percent",
+        "count",
+        "money",
+        "compact",
+        "plural",
+        "amount",
+        "about",
+        "day",
+        "short_day",
+        "tenth",
+        "signed",
+        "minus",
+    ):
         templates.filters[name] = getattr(words, name)
     templates.filters["decimals"] = lambda value, n: words.decimals(n)(value)
     templates.filters["ends"] = words.ends

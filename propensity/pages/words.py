@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, TypeGuard
 
@@ -25,6 +26,9 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e"
     "\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
+
+# The hyphen of a negative number; one of a name or a date follows a letter or a digit.
+_NEGATIVE = re.compile(r"(?<![\w-])-(?=\d)")
 
 
 def cleaned(value: Any) -> Any:
@@ -51,6 +55,33 @@ def share_of(part: Number, total: Number) -> float | None:
 def count(value: Number) -> str:
     """Write a count with thousands apart."""
     return f"{value:,.0f}" if present(value) else DASH
+
+
+def day(value: object) -> str:
+    """Write a date for people, such as 24 Jun 2026, which no line breaks in two."""
+    if not isinstance(value, date):
+        return str(value)
+    return f"{value.day}\N{NO-BREAK SPACE}{value:%b}\N{NO-BREAK SPACE}{value:%Y}"
+
+
+def short_day(value: date) -> str:
+    """Write a date of these weeks, such as 24 Jun."""
+    return f"{value.day}\N{NO-BREAK SPACE}{value:%b}"
+
+
+def tenth(n: int) -> str:
+    """Name a tenth of the users by its rank, 1 for the first."""
+    return "Top 10%" if n == 1 else f"{10 * n - 10}% to {10 * n}%"
+
+
+def signed(value: Number, write: Format) -> str:
+    """Write a difference with its sign."""
+    return f"{'+' if present(value) and value > 0 else ''}{write(value)}"
+
+
+def minus(text: str) -> str:
+    """Return a text whose negative numbers have real minus signs."""
+    return _NEGATIVE.sub("\N{MINUS SIGN}", text)
 
 
 def plural(n: Number, noun: str) -> str:

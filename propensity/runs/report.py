@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from propensity.audience.result import result, sentence
 from propensity.learning.report import week_page
 from propensity.registry.versions import HTML
 from propensity.runs.export import missing_label_days
@@ -91,10 +92,18 @@ def pages_of_weeks(
     trained = run.rows("trained_versions", model_versions=asked)
     alarms: Sequence[Any] = ()
     uplifts: Sequence[Uplift] = ()
+    plans = dict[str, Any]()
+
+    def brought(row: Uplift) -> str:
+        shown = result(_shown(row), plans.get(row.audience))
+        return sentence(shown, use_case.currency)
+
     if not use_case.scores_events:
         # Alarms of a publication within the week are of its own report.
         alarms = run.rows("alarms_to_report", since=first, until=last)
         uplifts = run.read(Uplift, "audience_lifts", since=first, until=last + horizon)
+        for plan in run.rows("audience_costs", until=last + horizon):
+            plans[plan["audience"]] = plan
     final = {
         (row.week, row.model_version) for row in with_version if row.status == "final"
     }
@@ -116,7 +125,9 @@ def pages_of_weeks(
             trained={row["model_version"]: row for row in trained},
             alarms=[row for row in alarms if row["as_of"] == week],
             uplifts=[
-                _shown(row) for row in uplifts if week <= row.week < week + horizon
+                {**_shown(row), "brought": brought(row)}
+                for row in uplifts
+                if week <= row.week < week + horizon
             ],
             lacked=missing_label_days(run, week),
         )

@@ -111,6 +111,7 @@ def page(
     )
 
 
+NAMES = ("ga4_purchase", SHOP.name)
 HOSTILE = '<script>alert("1")</script>&amp;\'`]]>-->\x00\x1b\x85\u202e\ud800\uffff${x}'
 
 
@@ -125,7 +126,8 @@ def words(page: str) -> str:
     assert inner[0] == {"charset": "utf-8"}
     assert str(inner[1]["content"]).startswith("default-src 'none'; ")
     assert not {"script", "iframe", "object", "img"} & {tag for tag, _ in parsed.tags}
-    assert links == ["data:,"]
+    assert links[0] == "data:,"
+    assert {*links[1:]} <= {f"../../models/{name}/3/report.html" for name in NAMES}
     assert pictures(page)
     page.encode()
     return " ".join(" ".join(parsed.words).split())
@@ -155,15 +157,44 @@ class TestVersion:
 
 class TestWeek:
     def test_a_week_says_whether_the_odds_were_right(self):
-        one = row(outcome="one_class", roc_auc=None, pr_auc=None, lift=())
+        one = row(2, outcome="one_class", roc_auc=None, pr_auc=None, lift=())
 
         usual = words(page())
         assert "As expected." in usual
         # The budget, the deciles and the weeks before are on every page.
-        for part in ("The top 10%", "Lift by group", "Week by week"):
+        for part in ("The top 10%", "Lift by group", "Top 10%", "Week by week"):
             assert part in usual
         assert "Other than expected." in words(page(row(2, moved=0.8)))
         assert "All outcomes are the same" in words(page(one))
+
+    def test_a_week_judges_its_money_as_its_users(self):
+        """Defect: the banner was green over a sum that was off by 21%."""
+        money = {
+            "value_promised": 790.0,
+            "value_observed": 1000.0,
+            "value_observed_low": 850.0,
+            "value_observed_high": 1200.0,
+            "value_error": -0.21,
+            "value_error_low": -0.34,
+            "value_error_high": -0.07,
+            "value_top_share": 0.3,
+            "value_gini": 0.5,
+            "value_deciles": (),
+        }
+        off = words(page(row(2, **money)))
+        right = words(page(row(2, **money | {"value_error_high": 0.05})))
+
+        assert "Other than expected." in off
+        assert "Revenue: 790 USD expected, 1,000 USD actual" in off
+        assert "If the next one is off the same way, train the model again." in off
+        assert "As expected." in right
+
+    def test_a_week_says_what_contacting_brought(self):
+        said = "Contacting 900 users brought 1,233 USD more than not contacting them."
+        written = words(page(uplifts=[{**UPLIFT, "brought": said}]))
+
+        assert said in written
+        assert "too early to say" in written
 
     def test_the_page_of_a_week_escapes_what_comes_from_data(self):
         named = replace(SHOP, title=HOSTILE, outcome=HOSTILE)
