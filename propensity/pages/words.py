@@ -117,7 +117,8 @@ def amount(value: Number | Decimal, currency: str = "", whole_from: int = 100) -
     """Write a sum of money: cents matter where it is small only."""
     if not present(value):
         return DASH
-    unit = Decimal(1) if abs(value) >= whole_from else Decimal("0.01")
+    is_whole = abs(value) >= whole_from or value == 0
+    unit = Decimal(1) if is_whole else Decimal("0.01")
     # Halves go up, as on a bill.
     shown = _minus(f"{Decimal(str(value)).quantize(unit, ROUND_HALF_UP):,f}")
     return f"{shown} {currency}".rstrip()

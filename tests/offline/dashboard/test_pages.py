@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from offline.dashboard.cases import Facts
-from offline.dashboard.pages import PAGES
+from offline.dashboard.pages import PAGES, cases
 from offline.dashboard.reading import TITLES
 from tests.offline.dashboard.conftest import (
     CARDS,
@@ -16,12 +16,14 @@ from tests.offline.dashboard.conftest import (
     KNOWN,
     USE_CASE,
     WEEK,
+    WINDOW,
     ago,
     case,
     everything,
     given,
     one,
     pages,
+    readings,
 )
 from tests.propensity.learning.report_pages import parse
 
@@ -112,6 +114,53 @@ class TestPages:
 
         assert "1 message could not be processed." in page
         assert "Nothing needs your attention" not in page
+
+    def test_the_owners_use_case_comes_first_and_then_those_of_users(self):
+        """Defect: a shop's dashboard opened with card fraud, by the alphabet."""
+        named = {name: replace(KNOWN[CARDS], is_of_events=False) for name in "ab"}
+        listed = [
+            [case.name for case in cases(readings({}), facts, WINDOW, first=first)]
+            for facts, first in ((KNOWN, ""), (KNOWN | named, "b"))
+        ]
+
+        assert listed == [[USE_CASE, CARDS], ["b", "a", USE_CASE, CARDS]]
+
+    def test_reports_lead_back_and_to_the_model(self):
+        """A model's report that is missing leads to the use case."""
+        link = (
+            f'<body><a href="../../models/{USE_CASE}/{{}}/report.html">model</a></body>'
+        )
+        reports = {DAY: link.format(3), DAY - WEEK: link.format(1)}
+        facts = replace(KNOWN[USE_CASE], reports=reports, model_reports={3: "<body>"})
+        files = pages({}, {USE_CASE: facts})
+        newest = files[f"report-{USE_CASE}-{DAY}.html"]
+        older = files[f"report-{USE_CASE}-{DAY - WEEK}.html"]
+        model = f"model-{USE_CASE}-3.html"
+
+        assert f'<a href="{SHOP}">← Purchase' in newest
+        assert f'<a href="{model}">model' in newest
+        assert f'<a href="{SHOP}">model' in older
+        assert f'<a href="{SHOP}">← Purchase' in files[model]
+
+    def test_pages_say_what_contacting_brought_and_what_it_cost(self, deployment):
+        """With the newest plan; a sum off by more than chance asks for a look."""
+        money = {"revenue_difference": 10.0, "revenue_difference_low": 5.0}
+        row = one(deployment, "lift", **money, revenue_difference_high=15.0)
+        plan = one(deployment, "plans", cost_per_contact=0.5, margin=0.4)
+        off = {"value_error": -0.2, "value_error_low": -0.3, "value_error_high": -0.1}
+        week = one(deployment, "evaluations", **off)
+        files = pages({"lift": [row], "plans": [plan], "evaluations": [week]})
+        first = words(files["index.html"])
+
+        assert (
+            "Contacting 900 users brought 9,000 USD more than not contacting" in first
+        )
+        assert (
+            "+9,000 USD 95% interval 4,500 to 13,500; too early to say; it cost 450"
+            in (first)
+        )
+        assert "That is beyond chance. What contacting brought is part of it." in first
+        assert "that is a profit of 3,150 USD" in words(files["audiences.html"])
 
     def test_pages_of_an_empty_deployment_say_that_there_is_nothing(self):
         """A use case that neither serves nor has a row has no page."""

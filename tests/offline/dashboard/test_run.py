@@ -220,8 +220,8 @@ class TestCommand:
             run(str(tmp_path), weeks=26, is_local=True, clock=ManualClock(NOW))
 
         page = words((tmp_path / "index.html").read_text())
-        assert f"26 weeks up to {played}" in page
-        assert f"in the 7 days up to {DAY}: bad_value" in page
+        assert f"26 weeks up to {played:%-d %b %Y}" in page
+        assert f"In the 7 days up to {DAY:%-d %b %Y}: bad_value" in page
 
     @pytest.mark.parametrize("out", ["gs://", "gs:///x", "gs://-x/y", "FILE"])
     def test_the_dashboard_refuses_a_place_before_it_reads(

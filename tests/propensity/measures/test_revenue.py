@@ -99,6 +99,17 @@ def test_the_value_alarm_is_of_sums_far_off_whatever_chance_did():
     assert drift.value_alarm({}) is None
 
 
+def test_a_sum_is_judged_by_chance_where_the_alarm_still_rests():
+    """Defect: nothing said that a week's sum was off, as its interval did."""
+    off = drawn(level=0.65, seed=1).columns()
+    [money] = drift.judged(off, "USD")
+
+    assert drift.value_alarm(off | {"prediction_as_of": 1, "week": 1}) is None
+    assert not money.is_expected
+    assert drift.judged(drawn(level=1.0, seed=1).columns())[0].is_expected
+    assert drift.judged({}) == []
+
+
 def test_the_value_alarm_is_loudest_where_nothing_was_expected():
     """It has both sums. Defect: a week with 5,000 paid and 0 expected had no alarm."""
     week = {"prediction_as_of": 1, "week": 1}
