@@ -14,7 +14,6 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from math import exp
 from typing import Any
@@ -25,16 +24,8 @@ import pyarrow.compute as pc
 from msgspec import Struct, convert
 from msgspec.structs import replace
 
-from propensity.measures.intervals import rate_interval
 from propensity.models.encoding import Floats, numbers_of, texts_of
-from propensity.pages.words import (
-    Plain,
-    amount,
-    compact,
-    percent,
-    plural,
-    present,
-)
+from propensity.pages.words import Plain, compact, percent, plural
 from propensity.tables.models import Bin, Signal
 
 FEATURE = "feature"
@@ -309,59 +300,6 @@ def _of_users(now: int, before: int) -> Signal:
         "training"
     )
     return replace(signal, is_alarm=True, cause=USERS, message=message)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """
-    An expected figure of a week beside the actual one.
-
-    Attributes:
-        what: "users" or "money".
-        text: Both figures, with the actual one's 95% interval.
-        is_expected: Whether the expected one lies within it.
-    """
-
-    what: str
-    text: str
-    is_expected: bool
-
-
-def judged(row: Plain, unit: str = "") -> list[Judged]:
-    """
-    Judge what was expected of a week by one rule of chance: its users, and its money.
-
-    Args:
-        row: Of ``ma_model_evaluation``, with the metrics that are in JSON.
-        unit: The currency; may be empty.
-
-    Returns:
-        What could be judged: anomaly scores expect no share, and of too few buyers
-        there is no interval.
-    """
-    found = []
-    expected = row.get("mean_probability")
-    if present(expected) and row["users"]:
-        low, high = rate_interval(row["conversions"], row["users"])
-        text = (
-            f"{percent(expected)} expected, {percent(row['base_rate'])} actual "
-            f"(95% interval {percent(low)} to {percent(high)})"
-        )
-        is_expected = low <= expected <= high
-        found.append(Judged(what="users", text=text, is_expected=is_expected))
-    error = row.get("value_error")
-    error_low = row.get("value_error_low")
-    error_high = row.get("value_error_high")
-    if present(error) and present(error_low) and present(error_high):
-        text = (
-            f"{amount(row['value_promised'], unit)} expected, "
-            f"{amount(row['value_observed'], unit)} actual; the expected sum is "
-            f"{1 + error:.2f} times the actual one (95% interval {1 + error_low:.2f} "
-            f"to {1 + error_high:.2f})"
-        )
-        is_expected = error_low <= 0 <= error_high
-        found.append(Judged(what="money", text=text, is_expected=is_expected))
-    return found
 
 
 def season_alarm(row: Plain) -> str | None:

@@ -12,9 +12,10 @@ from offline.dashboard.reading import Reading, Row
 from propensity import usecases
 from propensity.audience.plan import weeks_left
 from propensity.audience.result import Result, claim, result, sentence
-from propensity.drift import Judged, judged, season_alarm, value_alarm
+from propensity.drift import season_alarm, value_alarm
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
+from propensity.learning.judged import Judged, judged
 from propensity.pages.page import POLICY
 from propensity.pages.words import (
     amount,

@@ -12,9 +12,9 @@ from datetime import date
 
 from markupsafe import Markup
 
-from propensity.drift import judged
 from propensity.learning import season
 from propensity.learning.card import Card, UserCard
+from propensity.learning.judged import judged
 from propensity.measures.intervals import rate_interval
 from propensity.pages.page import Line, filled, histogram_svg, lines_svg
 from propensity.pages.words import (

@@ -24,8 +24,8 @@ from propensity.errors import (
 )
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import content_of, json_of
-from propensity.learning.report import mean_verdict
-from propensity.pages.words import about, cleaned, period, plural
+from propensity.learning.judged import judged
+from propensity.pages.words import cleaned, period, plural
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import LeaseFile, name_of
 from propensity.runs.audiences import KIND
@@ -177,20 +177,11 @@ def _verdicts(deployment: Deployment, as_of: date) -> Iterator[str]:
     row = measured[-1]
     what = f"{cleaned(use_case.title)} ({period(use_case.horizon_days)} of "
     what += f"{_day(row.week)})"
-    verdict = mean_verdict(row.metrics.columns()) if row.metrics else None
-    is_expected = True
-    if verdict:
-        is_expected = verdict[0]
-        what += f": {verdict[1].removesuffix('.')}"
-    value = row.value
-    if value and value.value_error_low is not None:
-        is_expected = is_expected and value.value_error_low <= 0
-        is_expected = is_expected and (value.value_error_high or 0) >= 0
-        promised = about(float(value.value_promised), use_case.currency)
-        observed = about(float(value.value_observed), use_case.currency)
-        what += f"; {promised} expected, {observed} actual"
-    if verdict or value:
-        what += ", within chance" if is_expected else ", more than chance explains"
+    judgements = judged(row.columns(), use_case.currency)
+    if judgements:
+        what += f": {'; '.join(judgement.text for judgement in judgements)}"
+        is_expected = all(judgement.is_expected for judgement in judgements)
+        what += ", within chance" if is_expected else ", beyond chance"
     yield f"{what}."
 
 

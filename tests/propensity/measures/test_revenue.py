@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity import drift
+from propensity.learning.judged import judged
 from propensity.measures.revenue import measured
 from propensity.tables.models import Value
 
@@ -102,12 +103,12 @@ def test_the_value_alarm_is_of_sums_far_off_whatever_chance_did():
 def test_a_sum_is_judged_by_chance_where_the_alarm_still_rests():
     """Defect: nothing said that a week's sum was off, as its interval did."""
     off = drawn(level=0.65, seed=1).columns()
-    [money] = drift.judged(off, "USD")
+    [money] = judged(off, "USD")
 
     assert drift.value_alarm(off | {"prediction_as_of": 1, "week": 1}) is None
     assert not money.is_expected
-    assert drift.judged(drawn(level=1.0, seed=1).columns())[0].is_expected
-    assert drift.judged({}) == []
+    assert judged(drawn(level=1.0, seed=1).columns())[0].is_expected
+    assert judged({}) == []
 
 
 def test_the_value_alarm_is_loudest_where_nothing_was_expected():
