@@ -85,6 +85,24 @@ class TestTransactions:
         )
 
 
+def test_numerics_are_calculated_exactly(warehouse):
+    """Products and quotients, to nine decimals, rounded half away from zero."""
+    values = {
+        "a / b": "0.333333333",
+        "-2 * a / (3 * a)": "-0.666666667",
+        "large * 1000 * b": "3000000000000000000",
+        "SAFE_MULTIPLY(large, b) - large * b": "0",
+        "SAFE_MULTIPLY(large, large)": "None",
+        "CAST(a / 8 AS STRING)": "0.125",
+    }
+    [row] = warehouse.rows(
+        f"SELECT {', '.join(values)} FROM "
+        "(SELECT NUMERIC '1' AS a, NUMERIC '3' AS b, NUMERIC '1e15' AS large)"
+    )
+
+    assert [*map(str, row)] == [*values.values()]
+
+
 class TestViews:
     def test_views_read_the_tables_of_now(self, warehouse):
         """A view on a view on a wildcard, whichever way a daily table came or went."""

@@ -178,18 +178,6 @@ def check_jobs(google: Google, d: Deployment) -> None:
         assert google.policies[name] == [invoker]
 
 
-def test_one_function_is_deployed_with_all_settings(cloud, google):
-    """Defect: with a key for functions gcloud refused every deploy, since it uploads no
-    folder then."""
-    d = set_up(cloud, WHOLE)
-    done = cloud.run("02-GetProba/deploy.sh")
-    [function] = [known for known in d.functions if known.target == "get_proba"]
-
-    assert done.returncode == 0, done.stderr
-    check_service(google, d, function)
-    check_build(google, d, function)
-
-
 def check_keys(google: Google, d: Deployment) -> None:
     """Assert that with keys no bucket is without one, and Google may use them."""
     state = google.buckets["my-bucket-state"].get("encryption", {})
@@ -207,7 +195,10 @@ def check_keys(google: Google, d: Deployment) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_all_functions_are_deployed(cloud, google, shape):
-    """Nobody is let in but the scheduler to its jobs: who may call is Terraform's."""
+    """Nobody is let in but the scheduler to its jobs: who may call is Terraform's.
+
+    Defect: with a key for functions gcloud refused every deploy, since it uploads no
+    folder then."""
     d = set_up(cloud, SHAPES[shape])
     done = cloud.run("deploy/deploy_all.sh", "--yes")
     job = cloud.run("deploy/training_job.sh", "--schedule")
