@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -78,6 +79,9 @@ def exports(stack: Stack) -> str:
     variables = dict(stack.environment)
     # Commands that you type while nothing is up fail after seconds, as with Google.
     del variables["PROPENSITY_DEADLINE_S"]
+    if stack.audiences_folder.is_dir():
+        stack.share_use_cases()
+        variables["PROPENSITY_USE_CASES"] = shlex.quote(str(stack.audiences_folder))
     return "\n".join(f"export {k}={v}" for k, v in variables.items())
 
 

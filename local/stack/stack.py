@@ -147,6 +147,18 @@ class Stack:
         """Folder of use cases with audiences of this state: functions get them, too."""
         return self.state.folder / folders.OWN
 
+    def share_use_cases(self) -> None:
+        """Link your own use cases beside the audiences of this state, for a shell."""
+        if not self.audiences_folder.is_dir():
+            return
+        for file in sorted(folders.own().rglob("*")):
+            link = self.audiences_folder / file.relative_to(folders.own())
+            if file.is_file() and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                # A file that was moved leaves a link to nothing.
+                link.unlink(missing_ok=True)
+                link.symlink_to(file.resolve())
+
     def prepare(self) -> None:
         """
         Create what the functions expect: bucket, tables, views, topics, a first model.
@@ -335,8 +347,12 @@ class Stack:
             staged = folder / "staged" / target
             stage.stage(source, staged, requirements=function.requirements)
             if self.audiences_folder.is_dir():
-                own_folder = staged / folders.OWN
-                shutil.copytree(self.audiences_folder, own_folder, dirs_exist_ok=True)
+                shutil.copytree(
+                    self.audiences_folder,
+                    staged / folders.OWN,
+                    dirs_exist_ok=True,
+                    ignore_dangling_symlinks=True,
+                )
             own = {"XDG_RUNTIME_DIR": str(runtime), **secret}
             yield target, command, self.environment | own, staged
         if self._stays:

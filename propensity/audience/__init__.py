@@ -10,5 +10,6 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``plan``: what an audience may bring and can prove, before it is sent
 - ``uplift``: whether it helped, once outcomes are known
 - ``http``, ``google``: an endpoint, and Analytics or a customer list of Google Ads
+- ``warnings``: what a person should know before an audience is sent
 - ``files``: Parquet and CSV in the bucket
 """

@@ -145,6 +145,8 @@ class Destination(ABC):
         actions: ``add``, and ``remove`` where it can take users off its list.
         known_by: Columns by which it knows a user, such as an address; none if it is
             the user id.
+        columns_sent: Columns of the audience's statement that it gets.
+        knows_people: Whether it is a CRM or the like, which knows no browsers.
         rate: Requests a second, at most; 0 for any number.
         form: Of its requests.
     """
@@ -153,6 +155,8 @@ class Destination(ABC):
     batch: int
     actions: Sequence[str] = (ADD,)
     known_by: Sequence[str] = ()
+    columns_sent: Sequence[str] = ()
+    knows_people: bool = False
     rate: float = 0.0
     form: str = ""
 

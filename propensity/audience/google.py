@@ -160,6 +160,8 @@ class Google(Destination):
         self._is_events = file.account_type == ANALYTICS
         self.batch = EVENTS if self._is_events else MEMBERS
         self.known_by = [column for column in (file.email, file.phone) if column]
+        self.columns_sent = self.known_by
+        self.knows_people = not self._is_events
         missing = set[str]()
         for column in (file.email, file.phone, file.consent_by):
             if column and column not in columns:

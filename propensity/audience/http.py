@@ -169,6 +169,8 @@ def _sent_values(members: Sequence[Member]) -> Iterator[str]:
 class Http(Destination):
     """An endpoint that a file describes."""
 
+    knows_people = True
+
     def __init__(
         self,
         file: HttpFile,
@@ -196,8 +198,9 @@ class Http(Destination):
         self._columns = columns
         self._clock = clock
         named = values_in([file.user, file.body])
+        self.columns_sent = [column for column in columns if column in named]
         if "user_id" not in named:
-            self.known_by = [column for column in columns if column in named]
+            self.known_by = self.columns_sent
         attributes = json.dumps(dict.fromkeys(columns, "somebody"))
         somebody = [Member("somebody", 0.5, 50, 1.0, attributes=attributes)]
         for name in sorted(columns):

@@ -87,6 +87,7 @@ class Audience:
         suppressed: Number of users who are no members because they are suppressed, or
             not in the audience's own statement any more.
         columns: Names of the members' further columns.
+        users: How many have a prediction of this date.
         last_size: Members as of the date before; None without one.
         sent_to: Destinations that have taken users of it, of this date or earlier.
     """
@@ -101,6 +102,7 @@ class Audience:
     is_stored: bool
     chosen_at: datetime
     columns: Sequence[str] = ()
+    users: int = 0
     last_size: int | None = None
     sent_to: frozenset[str] = frozenset()
 
@@ -197,6 +199,7 @@ def find_or_choose(
         is_stored=stored is not None,
         chosen_at=stored["selected_at"] if stored else now,
         columns=columns,
+        users=users,
         last_size=selections[0]["users"] if selections else None,
         sent_to=frozenset(
             row["destination"] for row in sent if row["status"] in RECEIVED

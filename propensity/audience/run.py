@@ -38,6 +38,7 @@ from propensity.audience.members import (
 from propensity.audience.plan import planned
 from propensity.audience.redaction import concealed
 from propensity.audience.templates import filled, secrets_in
+from propensity.audience.warnings import warnings_of
 from propensity.clock import SYSTEM, Clock
 from propensity.entries import explained
 from propensity.folders import has_file
@@ -82,6 +83,12 @@ def preview(
     treated = audience.treated
     plan = planned(deployment, named, audience).columns()
     del plan["planned_at"], plan["control_key"]
+    warnings = warnings_of(
+        named,
+        audience,
+        ledger.destination,
+        user_column=_user_column(deployment),
+    )
     return {
         **ledger.about,
         "members_before": audience.last_size,
@@ -96,6 +103,7 @@ def preview(
         "requests": len(requests),
         "cost": None if cost is None else cost * len(treated),
         "validated": _validated(ledger.destination, requests) if validate else None,
+        "warnings": list(warnings),
         **plan,
     }
 
@@ -232,6 +240,13 @@ def _check_not_empty(
         )
 
 
+def _user_column(deployment: Deployment) -> str | None:
+    """Return the column of GA4 that names a user; None in events of one's own."""
+    parameters = deployment.use_case.statement_parameters(deployment.settings)
+    column = parameters.get("user_column")
+    return None if column is None else str(column)
+
+
 # -- destinations ---------------------------------------------------------------------
 
 
@@ -290,9 +305,7 @@ def opened(
             "docs/destinations.md has the entries of such a file; the destinations "
             f"{' and '.join(map(repr, FILES))} need none"
         ) from None
-    column = deployment.use_case.statement_parameters(deployment.settings).get(
-        "user_column"
-    )
+    column = _user_column(deployment)
     if google.account_type == ANALYTICS and column != "user_pseudo_id":
         raise errors.RequestError(
             f"users of {deployment.use_case.name} are not browsers of Analytics "

@@ -24,6 +24,7 @@ from local.loopback import REFUSAL
 from local.processes import free_ports, is_free, spawn, stop
 from local.stack import commands
 from local.stack import stack as stacks
+from local.stack.commands import exports
 from local.stack.stack import SECRET, Stack
 from local.stack.state import (
     FUNCTIONS,
@@ -37,6 +38,7 @@ from local.stack.state import (
     port_base,
     states,
 )
+from tests import own_use_cases
 from tests.functions.streaming import eventually
 from tests.local.test_loopback import FOREIGN
 from tests.programs import execute
@@ -298,6 +300,24 @@ def test_down_fails_where_a_program_uses_a_state(running, tmp_path):
     [problem] = commands.down([running.state])["in_use"]
     assert f"in use by process {os.getpid()}" in problem
     assert not running.state.record().ended
+
+
+def test_a_shell_has_the_audiences_of_a_state_beside_your_own(tmp_path):
+    """Defect: `audience preview` of the demo's own audience found none."""
+    with own_use_cases.in_folder(tmp_path / "own") as own:
+        (own / "my_shop").mkdir(parents=True)
+        (own / "my_shop" / "usecase.toml").touch()
+        stack = Stack(State("test", tmp_path / "states"), base=free_ports(PORTS)[0])
+        audiences = stack.audiences_folder / "ga4_purchase" / "audiences"
+        audiences.mkdir(parents=True)
+        (audiences / "best_customers.toml").touch()
+        lines = exports(stack).splitlines()
+
+        [line] = [line for line in lines if "PROPENSITY_USE_CASES" in line]
+        folder = Path(line.partition("=")[2])
+        (own / "my_shop" / "usecase.toml").write_text("title")
+    assert (folder / "ga4_purchase/audiences/best_customers.toml").is_file()
+    assert (folder / "my_shop/usecase.toml").read_text() == "title"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,47 @@
+"""What a person should know before an audience is sent, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from propensity.audience.declared import DeclaredAudience
+from propensity.audience.destination import Destination
+from propensity.audience.members import Audience
+
+# The column of GA4 by which users are browsers.
+BROWSER = "user_pseudo_id"
+
+
+def warnings_of(
+    named: DeclaredAudience,
+    audience: Audience,
+    destination: Destination,
+    *,
+    user_column: str | None,
+) -> Iterator[str]:
+    """
+    Yield what may be meant otherwise.
+
+    Args:
+        user_column: The column of GA4 that names a user; None in events of one's own.
+    """
+    top = named.declared.top
+    chosen = len(audience.members) + audience.suppressed
+    if top and chosen < top and named.sql_file.is_file():
+        yield (
+            f"top = {top}, but only {chosen:,} users are in {named.sql_file.name}, so "
+            "all of these are in the audience."
+        )
+    elif top and top > audience.users:
+        yield (
+            f"top = {top}, but only {audience.users:,} users have a prediction, so "
+            "everybody is in the audience."
+        )
+    is_of_browsers = user_column == BROWSER and not destination.columns_sent
+    if destination.knows_people and is_of_browsers:
+        yield (
+            f"Users are browsers (PROPENSITY_USER_COLUMN is {BROWSER}), and "
+            f"{destination.name} gets nothing but their ids. If it knows people, for "
+            "example by their e-mail addresses, it can't find them: see "
+            "docs/audiences.md#who-is-a-user"
+        )
