@@ -77,6 +77,14 @@ DAYS = Count(min=1)
     metavar="FILE",
     help="File or table of the users to score, if they are not in TARGET.",
 )
+@click.option(
+    "--treatment",
+    metavar="COLUMN",
+    help="Column that says how a user was contacted, in an experiment at random.",
+)
+@click.option(
+    "--control", metavar="VALUE", help="Value of --treatment for users not contacted."
+)
 def trying(
     *,
     target: str,
@@ -84,6 +92,8 @@ def trying(
     report: Path | None,
     scores: Path | None,
     rows: str | None,
+    treatment: str | None,
+    control: str | None,
     **chosen: Any,
 ) -> Any:
     """
@@ -97,7 +107,12 @@ def trying(
     --scores lists the users whose outcome is still empty, or those of --rows, by their
     newest row: user, probability, percentile. It replaces an earlier list. A use case,
     also one of your own events, publishes predictions instead.
+
+    With --treatment and --control, the table is an experiment, one row for each user:
+    shows what contacting added, and whether to contact by effect or by probability.
     """
+    if bool(treatment) != bool(control):
+        raise click.UsageError("--treatment needs --control, and --control needs it")
     if rows and not scores:
         raise click.UsageError("--rows needs --scores FILE, the list to write")
     check_target(target)
@@ -106,6 +121,15 @@ def trying(
 
     if report is None:
         report = Path(f"try-{Path(target).name}.html")
+    if treatment and control:
+        alone = {"--time": chosen.pop("time"), "--scores": scores, "--as-of": as_of}
+        alone["--horizon-days"] = chosen.pop("horizon_days")
+        for option, value in alone.items():
+            if value:
+                raise click.UsageError(f"an experiment takes no {option}")
+        return _experiment(
+            target, report=report, treatment=treatment, control=control, **chosen
+        )
     if trying.is_use_case(target):
         if scores:
             raise click.UsageError(
@@ -136,6 +160,17 @@ def trying(
     card = {"metrics": plain["metrics"], "baseline": plain["baseline"]}
     files = {"report": str(report), "scores": str(scores) if scores else None}
     return Spoken({**entries, **card, **files, "listed": listed})
+
+
+def _experiment(target: str, *, report: Path, **chosen: Any) -> Any:
+    from local.progress import announced
+    from offline import trying
+
+    look = trying.try_experiment_file(target, report=report, step=announced, **chosen)
+    tell(repr(look))
+    say(f"The report is in {report}")
+    arms = [arm.plain() for arm in look.arms]
+    return Spoken({"arms": arms, "left_out": look.left_out, "report": str(report)})
 
 
 @click.group(cls=Group, epilog=example("propensity usecase list"))

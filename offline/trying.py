@@ -19,6 +19,7 @@ from offline import table_files, whole_files
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import MissingTable, RequestError
+from propensity.first_look.experiment import ExperimentLook, try_experiment
 from propensity.first_look.reading import read_table
 from propensity.first_look.scores import RowsToScore
 from propensity.first_look.table import FirstLook, look_at
@@ -76,14 +77,7 @@ def try_file(
     """
     if scores is not None:
         _check_list(scores, [target, str(rows), str(report)])
-    with step(f"reading {target}"):
-        table = _read(target)
-    if not chosen["label"]:
-        raise RequestError(
-            f"which column of {target} has the outcome?",
-            hint=f"Add --label and one of {', '.join(table.column_names[:30])}",
-            field="label",
-        )
+    table = _labelled(target, chosen["label"], step=step)
     others = None
     if rows is not None:
         with step(f"reading {rows}"):
@@ -109,6 +103,41 @@ def try_file(
     whole_files.write(report, look.page().encode())
     whole_files.write(scores, content)
     return look, len(listed)
+
+
+def try_experiment_file(
+    target: str, *, report: Path, step: Step, **chosen: Any
+) -> ExperimentLook:
+    """
+    Say what contacting added in an experiment, and write the report.
+
+    Args:
+        target: A CSV or Parquet file, or ``project.dataset.table``.
+        report: The file to write.
+        step: Says what goes on.
+        chosen: As ``try_experiment`` takes them.
+
+    Raises:
+        RequestError: It is neither, or no label is named.
+        SchemaError, NotEnoughData: As ``try_experiment``.
+    """
+    table = _labelled(target, chosen["label"], step=step)
+    with table_files.named(Path(target)), step(f"comparing {len(table):,} rows"):
+        look = try_experiment(table, name=Path(target).name, **chosen)
+    whole_files.write(report, look.page().encode())
+    return look
+
+
+def _labelled(target: str, label: str | None, *, step: Step) -> pa.Table:
+    with step(f"reading {target}"):
+        table = _read(target)
+    if not label:
+        raise RequestError(
+            f"which column of {target} has the outcome?",
+            hint=f"Add --label and one of {', '.join(table.column_names[:30])}",
+            field="label",
+        )
+    return table
 
 
 def _check_list(scores: Path, others: Sequence[str]) -> None:

@@ -16,7 +16,8 @@ Beside the packages:
 - ``entries``: TOML files; ``folders``: use cases; ``spreadsheet``: rows as CSV
 - ``watching``: how a program shows how far it is
 
-A notebook imports ``try_table`` from here; it is loaded at the first use.
+A notebook imports ``try_table`` and ``try_experiment`` from here; they are loaded at
+the first use.
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+_IMPORTED = {
+    "try_table": "propensity.first_look.table",
+    "try_experiment": "propensity.first_look.experiment",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name != "try_table":
+    if name not in _IMPORTED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module("propensity.first_look.table").try_table
+    return getattr(import_module(_IMPORTED[name]), name)

@@ -124,7 +124,7 @@ def read_table(
     """Read a table that is to be tried; arguments and errors are ``try_table``'s."""
     frame = columns.frame_of(table)
     keys = [column for column in (label, time, user) if column is not None]
-    _check_names(frame, keys, [*categories, *without])
+    check_names(frame, keys, [*categories, *without])
     labels, positive = columns.label_of(frame[label], outcome)
     times = None if time is None else columns.times_of(frame[time])
     if user is not None:
@@ -151,7 +151,7 @@ def read_table(
         open_times=open_times,
         user=user,
         users=columns.texts(tried[user] if user else tried.index.to_series()),
-        features=_features(tried.drop(columns=[*keys, *without]), times, categories),
+        features=features_of(tried.drop(columns=[*keys, *without]), times, categories),
         horizon_days=horizon_days,
     )
     if not read.used:
@@ -160,7 +160,7 @@ def read_table(
     return read
 
 
-def _features(
+def features_of(
     frame: pd.DataFrame, times: pd.Series | None, categories: Sequence[str]
 ) -> dict[str, Feature]:
     has_commas = columns.has_decimal_commas(frame)
@@ -191,7 +191,7 @@ def candidates() -> list[Candidate]:
     ]
 
 
-def _check_names(
+def check_names(
     frame: pd.DataFrame, keys: Sequence[str], others: Sequence[str]
 ) -> None:
     for column in [*keys, *others]:

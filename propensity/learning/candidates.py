@@ -75,8 +75,13 @@ def default_preprocessor(use_case: UseCase) -> ColumnTransformer:
     model = use_case.model
     if model is not None:
         return model.preprocessor(use_case)
-    numbers = [name for name, kind in use_case.features.items() if kind == NUMBER]
-    categories = [name for name, kind in use_case.features.items() if kind == CATEGORY]
+    return encoder_of(use_case.features)
+
+
+def encoder_of(features: Mapping[str, str]) -> ColumnTransformer:
+    """Return the default preprocessor of features, unfitted."""
+    numbers = [name for name, kind in features.items() if kind == NUMBER]
+    categories = [name for name, kind in features.items() if kind == CATEGORY]
     of_numbers = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         FunctionTransformer(np.arcsinh),

@@ -1,0 +1,456 @@
+"""
+An experiment: users contacted at random, what contacting added, and whom to contact.
+
+The order by effect is offered only if it adds more than the order by probability beyond
+chance; otherwise the look says what is missing.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from markupsafe import Markup
+from scipy import stats
+
+from propensity.errors import NotEnoughData, SchemaError
+from propensity.first_look import columns
+from propensity.first_look.columns import Feature, refuse
+from propensity.first_look.reading import check_names, features_of
+from propensity.learning import effects
+from propensity.learning.candidates import encoder_of
+from propensity.learning.effects import Effects, Experiment
+from propensity.measures.intervals import FEW, NORMAL, Difference
+from propensity.models.encoding import Flags, Floats, to_frame
+from propensity.pages.page import Line, filled, lines_svg
+from propensity.pages.words import decimals, percent
+
+# Chance that a column which was written before the contact is refused.
+_BY_CHANCE = 0.001
+# Fewer users in a group say nothing of an order.
+_FEWEST = 200
+# Numbers with more values are shown by thirds, and texts by their commonest values.
+_MOST_GROUPS = 6
+# What a page and a line compare.
+_SHARE = 0.3
+_SHARES = np.linspace(0, 1, 21)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Users with a value of a feature, or with one in its third."""
+
+    name: str
+    users: int
+    added: Difference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """
+    A treatment against the control group.
+
+    Attributes:
+        name: The treatment, as the table calls it.
+        experiment: The users of both groups.
+        effects: What contacting added, user by user.
+        reacting: Groups by feature, where their effects differ beyond chance; the
+            feature whose groups differ most comes first.
+    """
+
+    name: str
+    experiment: Experiment
+    effects: Effects
+    reacting: Mapping[str, Sequence[Group]]
+
+    @cached_property
+    def gain(self) -> Difference:
+        """By how much the order by effect adds more than that by probability."""
+        return self.effects.gain()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether to contact by effect."""
+        return self.gain.is_above()
+
+    def added_by_share(self, order: Floats) -> Floats:
+        """Return what contacting the best adds, per 100 users, by their share."""
+        return 100 * self.effects.curve(order, _SHARES)
+
+    def at_share(self, order: Floats) -> float:
+        """Return what contacting the best 30% adds, per 100 users."""
+        return 100 * float(self.effects.curve(order, np.array([_SHARE]))[0])
+
+    @property
+    def verdict(self) -> str:
+        """Whom to contact, and why."""
+        gain = self.gain
+        more = Difference(
+            100 * gain.estimate,
+            None if gain.low is None else 100 * gain.low,
+            None if gain.high is None else 100 * gain.high,
+        ).format("+.2f")
+        compared = f"on average over all shares {more} for each 100 users"
+        if self.is_open:
+            return (
+                "Contact by effect: it adds more than an order by probability, "
+                f"{compared}."
+            )
+        if gain.is_below():
+            return f"Contact by probability: an order by effect adds less, {compared}."
+        needed = effects.users_needed(gain, len(self.experiment))
+        if needed is None or needed <= len(self.experiment):
+            advice = "Repeat the experiment with other users to decide it"
+        else:
+            missing = needed - len(self.experiment)
+            advice = f"About {_rounded(missing):,} more users would decide it"
+        return (
+            "Contact by probability: it is undecided whether an order by effect adds "
+            f"more, {compared}. {advice}."
+        )
+
+    def plain(self) -> dict[str, object]:
+        """Return the numbers of the treatment, per user, for JSON."""
+        effect = self.effects.mean()
+        shares = np.array([_SHARE])
+        by_effect = self.effects.curve(self.effects.effect, shares)
+        by_outcome = self.effects.curve(self.effects.expected, shares)
+        return {
+            "treatment": self.name,
+            "users": len(self.experiment),
+            "contacted": int(self.experiment.is_contacted.sum()),
+            "effect": effect.estimate,
+            "effect_low": effect.low,
+            "effect_high": effect.high,
+            "gain": self.gain.estimate,
+            "gain_low": self.gain.low,
+            "gain_high": self.gain.high,
+            "top_30_by_effect": float(by_effect[0]),
+            "top_30_by_probability": float(by_outcome[0]),
+            "by_effect": self.is_open,
+            "verdict": self.verdict,
+            "reacting": list(self.reacting),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentLook:
+    """
+    What an experiment says; printed, a few lines for each treatment.
+
+    Attributes:
+        outcome: The label, or ``label = value``.
+        is_money: Whether the label is a sum.
+        control: The control group, as the table calls it.
+        left_out: Why a column is no feature.
+    """
+
+    name: str
+    outcome: str
+    is_money: bool
+    control: str
+    arms: Sequence[Arm]
+    left_out: Mapping[str, str]
+
+    def lines(self, arm: Arm) -> list[str]:
+        """Return the lines of a treatment."""
+        contacted = int(arm.experiment.is_contacted.sum())
+        outcome = arm.experiment.outcome
+        mean = outcome[~arm.experiment.is_contacted].mean()
+        effect = arm.effects.mean()
+        reacting = "none beyond chance"
+        for feature, groups in list(arm.reacting.items())[:1]:
+            ordered = sorted(groups, key=lambda group: -group.added.estimate)
+            best = ordered[0]
+            least = ordered[-1]
+            reacting = (
+                f"{feature}: {_per_100(best.added)} for {best.name}, "
+                f"{_per_100(least.added)} for {least.name}"
+            )
+        return [
+            f"Groups   {contacted:,} users of {arm.name}, "
+            f"{len(outcome) - contacted:,} of {self.control}",
+            f"Effect   contacting adds {_per_100(effect)} of {self.outcome} for each "
+            f"100 users; the control group has {100 * mean:,.2f}",
+            f"Orders   the top {_SHARE:.0%} add "
+            f"{arm.at_share(arm.effects.effect):.2f} by effect, "
+            f"{arm.at_share(arm.effects.expected):.2f} by probability, "
+            f"{_SHARE * 100 * effect.estimate:.2f} at random",
+            f"Reacting {reacting}",
+            f"Use      {arm.verdict}",
+        ]
+
+    def page(self) -> str:
+        """Write the report, an HTML page."""
+        return filled(
+            __package__,
+            "experiment.html",
+            {"look_at": self, "draw": _curves, "per_100": _per_100},
+        )
+
+    def __repr__(self) -> str:
+        return "\n\n".join("\n".join(self.lines(arm)) for arm in self.arms)
+
+    def _repr_html_(self) -> str:
+        """Show the report in a notebook, where its styles change nothing else."""
+        page = html.escape(self.page())
+        return f'<iframe srcdoc="{page}" width="100%" height="600"></iframe>'
+
+
+def try_experiment(
+    table: pd.DataFrame | pa.Table,
+    *,
+    label: str,
+    treatment: str,
+    control: object,
+    user: str | None = None,
+    outcome: object | None = None,
+    categories: Sequence[str] = (),
+    without: Sequence[str] = (),
+    name: str = "table",
+) -> ExperimentLook:
+    """
+    Say what contacting added in an experiment at random, and whom to contact.
+
+    Args:
+        table: A row for each user. Columns that are not named here are features, and
+            were known before the contact.
+        label: The column with the outcome: 1 or 0, yes or no, or a sum of money.
+        treatment: The column that says how a user was contacted.
+        control: Its value for users who were not.
+        user: The column that names the user; None where each row is of another one.
+        outcome: The value of the label that counts, where it is neither 1 nor yes.
+        categories: Columns whose numbers are names of something.
+        without: Columns to leave out.
+        name: Of the table, for the report.
+
+    Raises:
+        SchemaError: A column or value is wrong, a column was written after the contact,
+            or the groups were not drawn at random.
+        NotEnoughData: A group is too small.
+    """
+    frame = columns.frame_of(table)
+    keys = [column for column in (label, treatment, user) if column is not None]
+    check_names(frame, keys, [*categories, *without])
+    if user is not None:
+        columns.check_users(frame, user, None, None)
+        _check_once(frame[user])
+    values, title = _outcomes(frame[label], outcome)
+    arms = columns.texts(frame[treatment])
+    if arms.isna().any():
+        hint = "fill it in, or remove the row"
+        refuse(frame[treatment], arms.isna(), "is no treatment", hint=hint)
+    names = sorted(arms.unique())
+    if str(control) not in names or len(names) < 2:
+        problem = f"column {treatment} has no value {str(control)!r} beside others"
+        raise SchemaError(problem, hint=f"Name one by --control: {', '.join(names)}")
+    features = features_of(frame.drop(columns=[*keys, *without]), None, categories)
+    used = {column: entry for column, entry in features.items() if entry.kind}
+    if not used:
+        raise SchemaError("no column is left as a feature", hint="Leave out fewer")
+    read = _frame(used)
+    looked_at = []
+    for arm in names:
+        if arm == str(control):
+            continue
+        # Whose outcome is not known counts in no group.
+        rows = (values.notna() & arms.isin([arm, str(control)])).to_numpy()
+        is_contacted = (arms[rows] == arm).to_numpy()
+        _check_sizes(values[rows], is_contacted, [arm, str(control)], title)
+        _check_random(read[rows], is_contacted, treatment)
+        encoder = encoder_of({column: _kind(entry) for column, entry in used.items()})
+        experiment = Experiment(
+            features=np.asarray(encoder.fit_transform(read[rows])),
+            is_contacted=is_contacted,
+            outcome=values[rows].to_numpy(),
+        )
+        estimated = effects.effects(experiment)
+        looked_at.append(
+            Arm(
+                name=arm,
+                experiment=experiment,
+                effects=estimated,
+                reacting=_reacting(read[rows], estimated),
+            )
+        )
+    return ExperimentLook(
+        name=name,
+        outcome=title,
+        is_money=title == label,
+        control=str(control),
+        arms=looked_at,
+        left_out={column: entry.why for column, entry in features.items() if entry.why},
+    )
+
+
+def _outcomes(column: pd.Series, outcome: object | None) -> tuple[pd.Series, str]:
+    """Return the outcome, null where it is not known, and what it is called."""
+    if outcome is None:
+        amounts = columns.feature_of(column, None, has_commas=False)
+        values = pd.Series(amounts.values, column.index)
+        if amounts.kind == "number" and values.nunique() > 2:
+            return values.astype("float64"), str(column.name)
+    labels, positive = columns.label_of(column, outcome)
+    return labels, f"{column.name} = {positive}"
+
+
+def _kind(feature: Feature) -> str:
+    return "category" if feature.kind == "category" else "number"
+
+
+def _frame(features: Mapping[str, Feature]) -> pd.DataFrame:
+    """Return features as preprocessors are fitted on them."""
+    arrays = {column: entry.array(entry.values) for column, entry in features.items()}
+    kinds = {column: _kind(entry) for column, entry in features.items()}
+    return to_frame(pa.table(arrays), kinds)
+
+
+# -- what is wrong with an experiment --------------------------------------------------
+
+
+def _check_once(users: pd.Series) -> None:
+    twice = columns.texts(users).duplicated()
+    if twice.any():
+        problem = "has another row: an experiment has one for each user"
+        hint = "add the user's outcomes up, and keep the row before the contact"
+        refuse(users, twice, problem, hint=hint)
+
+
+def _check_sizes(
+    outcome: pd.Series, is_contacted: Flags, names: Sequence[str], title: str
+) -> None:
+    for name, chosen in zip(names, (is_contacted, ~is_contacted), strict=True):
+        users = int(chosen.sum())
+        with_outcome = int((outcome[chosen] != 0).sum())
+        if users < _FEWEST:
+            raise NotEnoughData(
+                f"{name} has {users:,} users, and an order takes {_FEWEST}",
+                hint="Add users",
+            )
+        if with_outcome < FEW or users - with_outcome < FEW:
+            raise NotEnoughData(
+                f"{with_outcome:,} of {users:,} users of {name} have {title}: it takes "
+                f"{FEW} with it and {FEW} without",
+                hint="Add users; if nobody can have both, the column of the treatment "
+                "was written by the outcome",
+            )
+
+
+def _check_random(read: pd.DataFrame, is_contacted: Flags, treatment: str) -> None:
+    """
+    Refuse columns whose values differ between the groups beyond chance.
+
+    Either they were written after the contact, or users were not drawn at random.
+    """
+    different = []
+    for name, values in read.items():
+        if _chance_of_groups(values, is_contacted) < _BY_CHANCE / read.shape[1]:
+            different.append(str(name))
+    if different:
+        leaving = " ".join(f"--without {name}" for name in different)
+        raise SchemaError(
+            f"the groups of {treatment} differ beyond chance in "
+            f"{', '.join(different)}: this was written after the contact, or the "
+            "groups were not drawn at random",
+            hint=f"What was written later, leave out: {leaving}. From groups that were "
+            "not drawn at random nothing can be learned",
+        )
+
+
+def _chance_of_groups(values: pd.Series, is_contacted: Flags) -> float:
+    """Return the chance of values so different, if the groups are drawn at random."""
+    if pd.api.types.is_numeric_dtype(values):
+        # A gap is a value below all others.
+        ranked = values.fillna(-np.inf)
+        test = stats.mannwhitneyu(ranked[is_contacted], ranked[~is_contacted])
+        return float(test.pvalue)
+    counts = pd.crosstab(values.fillna("(missing)"), is_contacted)
+    counts = counts[counts.sum(axis=1) >= FEW]
+    return float(stats.chi2_contingency(counts).pvalue) if len(counts) > 1 else 1.0
+
+
+# -- what reacts -----------------------------------------------------------------------
+
+
+def _reacting(read: pd.DataFrame, estimated: Effects) -> dict[str, list[Group]]:
+    """Return features whose groups react differently beyond chance, by how much."""
+    by_feature = {}
+    chances = {}
+    for name, values in read.items():
+        groups = []
+        for label, rows in _groups(values).groupby(_groups(values)).groups.items():
+            chosen = read.index.isin(rows)
+            if chosen.sum() >= _FEWEST:
+                added = estimated.mean(chosen)
+                groups.append(
+                    Group(name=str(label), users=int(chosen.sum()), added=added)
+                )
+        if len(groups) < 2:
+            continue
+        chance = _chance(groups)
+        if chance < 0.05 / read.shape[1]:
+            by_feature[str(name)] = groups
+            chances[str(name)] = chance
+    return {name: by_feature[name] for name in sorted(chances, key=chances.__getitem__)}
+
+
+def _groups(values: pd.Series) -> pd.Series:
+    """Return the group of each row: a value, or a third of the numbers."""
+    if not pd.api.types.is_numeric_dtype(values):
+        usual = values.value_counts().index[:_MOST_GROUPS]
+        return values.where(values.isin(usual) | values.isna(), "others").fillna(
+            "empty"
+        )
+    if values.nunique() <= _MOST_GROUPS:
+        return values.map(decimals(0), na_action="ignore").fillna("empty")
+    thirds = pd.qcut(values, 3, duplicates="drop")
+    names = thirds.map(lambda third: f"{third.left:,.4g} to {third.right:,.4g}")
+    return names.astype("object").fillna("empty")
+
+
+def _chance(groups: Sequence[Group]) -> float:
+    """Return the chance of groups that differ so much, if all react alike."""
+    means = np.array([group.added.estimate for group in groups])
+    ends = np.array([group.added.high for group in groups], dtype=float)
+    weights = (NORMAL / (ends - means)) ** 2
+    distance = float(
+        (weights * (means - np.average(means, weights=weights)) ** 2).sum()
+    )
+    return float(stats.chi2.sf(distance, len(groups) - 1))
+
+
+def _rounded(users: int) -> int:
+    """Return a number with two digits: more would be guessed."""
+    return int(float(f"{users:.2g}"))
+
+
+def _per_100(added: Difference) -> str:
+    """Write what contacting a user adds, for each 100 users."""
+    if added.low is None or added.high is None:
+        return f"{100 * added.estimate:.2f}"
+    ends = f"{100 * added.low:.2f} to {100 * added.high:.2f}"
+    return f"{100 * added.estimate:.2f} (95% interval {ends})"
+
+
+def _curves(arm: Arm) -> Markup:
+    """Draw the outcomes added by the share contacted, by each order."""
+    by_effect = arm.added_by_share(arm.effects.effect)
+    by_probability = arm.added_by_share(arm.effects.expected)
+    at_random = _SHARES * by_effect[-1]
+    lines = [
+        Line(name="at random", y=list(at_random), style="guide"),
+        Line(name="by probability", y=list(by_probability), style="line other"),
+        Line(name="by effect", y=list(by_effect)),
+    ]
+    return lines_svg(
+        lines,
+        title="Added outcomes by share contacted",
+        write=decimals(2),
+        times=[percent(share) for share in _SHARES],
+        starts_at_zero=True,
+    )

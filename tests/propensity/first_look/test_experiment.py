@@ -1,0 +1,158 @@
+"""
+An experiment of one's own, specified: what contacting added, when to contact by effect,
+and which tables say nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from propensity import try_experiment
+from propensity.errors import NotEnoughData, SchemaError
+
+NAMES = {"treatment": "mail", "control": "none", "label": "bought", "user": "customer"}
+
+
+def campaign(users: int = 6_000, *, seed: int = 0, undecided: float = 0.12):
+    """Customers of whom half got a mail; of the undecided it makes so many buy more."""
+    random = np.random.default_rng(seed)
+    visits = random.poisson(4, users)
+    is_undecided = random.random(users) < 0.4
+    is_mailed = random.random(users) < 0.5
+    # Who visits often buys anyway; the undecided visit as often as others.
+    rate = np.where(is_undecided, 0.05, 0.02 + 0.03 * visits)
+    rate = rate + is_mailed * np.where(is_undecided, undecided, 0.0)
+    return pd.DataFrame(
+        {
+            "customer": [f"c{n}" for n in range(users)],
+            "visits": visits,
+            "segment": np.where(is_undecided, "undecided", "usual"),
+            "mail": np.where(is_mailed, "spring", "none"),
+            "bought": (random.random(users) < rate).astype(int),
+        }
+    )
+
+
+def alike(users: int, *, seed: int) -> pd.DataFrame:
+    """Customers who all react alike, whatever else they are."""
+    random = np.random.default_rng(seed)
+    visits = random.poisson(4, users)
+    is_mailed = random.random(users) < 0.5
+    bought = random.random(users) < 0.02 + 0.03 * visits + 0.03 * is_mailed
+    return pd.DataFrame(
+        {
+            "visits": visits,
+            "age": random.normal(40, 10, users),
+            "segment": random.choice(["a", "b", "c"], users),
+            "mail": np.where(is_mailed, "spring", "none"),
+            "bought": bought.astype(int),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def look():
+    return try_experiment(campaign(), **NAMES)
+
+
+def test_the_effect_has_an_interval_that_holds_the_true_one(look):
+    effect = look.arms[0].effects.mean()
+
+    # Of the users 40% are undecided, and 12% of these buy because of the mail.
+    assert effect.low < 0.4 * 0.12 < effect.high
+
+
+def test_the_undecided_are_contacted_first_if_they_alone_react(look):
+    arm = look.arms[0]
+
+    assert arm.is_open
+    assert arm.at_share(arm.effects.effect) > 1.5 * arm.at_share(arm.effects.expected)
+    assert list(arm.reacting) == ["segment"]
+
+
+def test_a_table_whose_users_react_alike_is_undecided():
+    look = try_experiment(alike(6_000, seed=1), **{**NAMES, "user": None})
+
+    arm = look.arms[0]
+    assert not arm.is_open
+    assert "undecided" in arm.verdict or "adds less" in arm.verdict
+
+
+def test_a_sum_of_money_is_an_outcome():
+    table = campaign()
+    table["bought"] = table["bought"] * np.where(table["segment"] == "usual", 10.0, 20)
+
+    arm = try_experiment(table, **NAMES).arms[0]
+
+    effect = arm.effects.mean()
+    assert effect.low < 0.4 * 0.12 * 20 < effect.high
+
+
+def test_each_treatment_is_compared_with_the_control_group_alone():
+    table = campaign(8_000)
+    is_other = (table["mail"] == "spring") & (table.index % 2 == 0)
+    table.loc[is_other, "mail"] = "summer"
+
+    look = try_experiment(table, **NAMES)
+
+    sizes = table["mail"].value_counts()
+    assert [arm.name for arm in look.arms] == ["spring", "summer"]
+    for arm in look.arms:
+        assert len(arm.experiment) == sizes["none"] + sizes[arm.name]
+
+
+def test_the_report_shows_each_treatment(look):
+    page = look.page()
+
+    assert look.arms[0].verdict in page
+    assert "<script" not in page
+
+
+def _clicked(table):
+    clicks = np.random.default_rng(2).random(len(table)) < 0.2
+    return table.assign(clicked=((table["mail"] == "spring") & clicks).astype(int))
+
+
+def _chosen_by_hand(table):
+    return table.assign(mail=np.where(table["visits"] > 4, "spring", "none"))
+
+
+def _by_outcome(table):
+    return table.assign(mail=np.where(table["bought"] == 1, "spring", "none"))
+
+
+def _twice(table):
+    return pd.concat([table, table.head(1)])
+
+
+def _without_control(table):
+    return table.assign(mail=table["mail"].replace("none", "no"))
+
+
+WRONG = {
+    "a column that was written after the contact": (_clicked, "in clicked"),
+    "groups that were not drawn at random": (_chosen_by_hand, "in visits"),
+    "groups by their outcome": (_by_outcome, "bought"),
+    "a user with two rows": (_twice, "has another row"),
+    "a control group that is not there": (_without_control, "no value 'none'"),
+    "a handful of users": (lambda table: table.head(60), "users"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG)
+def test_a_table_that_says_nothing_of_an_effect_is_refused(change, message):
+    with pytest.raises((SchemaError, NotEnoughData), match=message):
+        try_experiment(change(campaign()), **NAMES)
+
+
+@pytest.mark.long
+def test_shops_whose_users_react_alike_are_hardly_ever_contacted_by_effect():
+    opened = 0
+    for seed in range(60):
+        look = try_experiment(alike(3_000, seed=seed), **{**NAMES, "user": None})
+        opened += look.arms[0].is_open
+
+    # At most 2.5% of all shops; six of sixty would be chance in 0.3% of the runs.
+    assert opened <= 5
