@@ -117,7 +117,7 @@ def dead_letters(
     attributes = [_declared(letter.attributes, kinds) for letter in letters]
     columns: dict[str, object] = {
         "raw": [redacted(letter.data, kinds) for letter in letters],
-        "raw_size": [letter.dropped or len(letter.data) for letter in letters],
+        "raw_size": [letter.size for letter in letters],
         "attributes": [msgspec.json.encode(fields).decode() for fields in attributes],
         **receipt(letters, received_at),
     }

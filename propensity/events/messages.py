@@ -45,6 +45,11 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     problem: Refused | None = None
     dropped: int = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes of the payload as it arrived."""
+        return self.dropped if self.dropped else len(self.data)
+
 
 class _Pushed(msgspec.Struct, gc=False, rename="camel"):
     data: str | None = None
@@ -81,7 +86,9 @@ def message(body: bytes, *, maximum_bytes: int = MAXIMUM_EVENT_BYTES) -> Message
         raise RequestError("the body has no message of Pub/Sub", field="message")
     if not pushed.message_id:
         raise RequestError("the message has no id", field="message.messageId")
-    text = pushed.data or ""
+    text = "" if pushed.data is None else pushed.data
+    attributes = {} if pushed.attributes is None else pushed.attributes
+    published_at = "" if pushed.publish_time is None else pushed.publish_time
     problem = None
     dropped = 0
     size = len(text) // 4 * 3 - text[-2:].count("=")
@@ -98,8 +105,8 @@ def message(body: bytes, *, maximum_bytes: int = MAXIMUM_EVENT_BYTES) -> Message
     return Message(
         data,
         pushed.message_id,
-        pushed.attributes or {},
-        pushed.publish_time or "",
+        attributes,
+        published_at,
         problem,
         dropped,
     )

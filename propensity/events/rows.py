@@ -154,7 +154,9 @@ def _use_cases(message: Message, parsed: Any, catalogue: Catalogue) -> Sequence[
     event_type = parsed.declared.name
     named = parsed.use_case
     if named is None:
-        named = message.attributes.get("use_case") or None
+        attribute = message.attributes.get("use_case")
+        if attribute:
+            named = attribute
     use_cases = catalogue.use_cases_by_type.get(event_type, ())
     if named is None and use_cases:
         return use_cases
@@ -170,7 +172,11 @@ def _ids(message: Message, parsed: Any) -> tuple[str, str]:
         event_id = user_id = str(getattr(parsed, declared.identity))
         _check_id(event_id, declared.identity)
     else:
-        event_id = parsed.event_id or attributes.get("event_id") or message.message_id
+        event_id = parsed.event_id
+        if not event_id:
+            event_id = attributes.get("event_id", "")
+        if not event_id:
+            event_id = message.message_id
         user_id = parsed.user_id
         _check_id(event_id, "event_id")
         _check_id(user_id, "user_id")

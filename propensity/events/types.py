@@ -58,7 +58,7 @@ KINDS: Mapping[str, object] = {
 PERSONAL = ("personal", "birth date")
 # The fields that an event of any type may have.
 _COMMON = ("event_id", "event_type", "event_time", "use_case", "user_id", "age")
-_OPTIONAL = (*PERSONAL, "label", "instant")
+_OPTIONAL = PERSONAL + ("label", "instant")
 # Kinds with a column of their own: a type has at most one such field.
 _SINGLE = ("birth date", "amount", "label", "identity", "truth", "truth time")
 
@@ -127,8 +127,10 @@ class EventType:
         if not self.truth:
             fields.append(("event_time", str))
         for name, kind in self.fields.items():
-            default = (msgspec.UNSET,) if kind in _OPTIONAL else ()
-            fields.append((name, KINDS[kind], *default))
+            if kind in _OPTIONAL:
+                fields.append((name, KINDS[kind], msgspec.UNSET))
+            else:
+                fields.append((name, KINDS[kind]))
         if self.of_kinds("birth date"):
             fields.append(("age", _Age | _Unset, msgspec.UNSET))
         return msgspec.defstruct(
@@ -249,7 +251,7 @@ class Catalogue:
             for name, event_type in types
             if event_type.identity
         }
-        smallest = min([*shares.values(), 0.5])
+        smallest = min(shares.values(), default=0.5)
         likely = [name for name, share in shares.items() if share == smallest < 0.5]
         return likely[0] if len(likely) == 1 else ""
 
@@ -314,7 +316,8 @@ def _problems(
     if name in declared:
         yield "another use case has the name; rename it"
     for field, kind in fields.items():
-        if field in {"declared", *columns} - shared.keys():
+        is_taken = field == "declared" or field in columns
+        if is_taken and field not in shared:
             yield f"a field cannot be named {field!r}; rename it"
         everywhere = shared.get(field, kind).removesuffix(" or null")
         if kind.removesuffix(" or null") != everywhere:

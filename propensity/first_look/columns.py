@@ -280,15 +280,15 @@ def _moments_of(
     rivals: list[pd.Series] = []
     for form in forms:
         fits = parts[0].str.fullmatch(_SHAPES.get(form, ".*"))
-        found = pd.to_datetime(parts[0].where(fits), format=form, errors="coerce")
-        count = int(count_of[found.notna()].sum())
+        read_days = pd.to_datetime(parts[0].where(fits), format=form, errors="coerce")
+        count = int(count_of[read_days.notna()].sum())
         if count > best_count:
             best_count = count
             best_form = form
-            days = found
+            days = read_days
             rivals = []
         elif count == best_count:
-            rivals.append(found)
+            rivals.append(read_days)
     if 2 * best_count > len(read) and not all(rival.equals(days) for rival in rivals):
         hint = "write 2026-03-01, or leave the column out by --without"
         problem = "may have the day, the month or the year first, and no row tells"

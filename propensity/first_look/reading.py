@@ -124,7 +124,8 @@ def read_table(
     """Read a table that is to be tried; arguments and errors are ``try_table``'s."""
     frame = columns.frame_of(table)
     keys = [column for column in (label, time, user) if column is not None]
-    check_names(frame, keys, [*categories, *without])
+    ignored = keys + list(without)
+    check_names(frame, keys, list(categories) + list(without))
     labels, positive = columns.label_of(frame[label], outcome)
     times = None if time is None else columns.times_of(frame[time])
     if user is not None:
@@ -150,8 +151,8 @@ def read_table(
         times=times,
         open_times=open_times,
         user=user,
-        users=columns.texts(tried[user] if user else tried.index.to_series()),
-        features=features_of(tried.drop(columns=[*keys, *without]), times, categories),
+        users=columns.texts(tried.index.to_series() if user is None else tried[user]),
+        features=features_of(tried.drop(columns=ignored), times, categories),
         horizon_days=horizon_days,
     )
     if not read.used:
@@ -177,28 +178,28 @@ def features_of(
 
 def candidates() -> list[Candidate]:
     """Return the candidates of purchases, trees for few rows, and the mean of all."""
-    every = {}
+    members = []
     for candidate in usecases.load("ga4_purchase").candidates:
         if candidate.algorithm != MEAN:
-            every[candidate.name] = candidate
+            members.append(candidate)
     for candidate in usecases.load("card_fraud").candidates:
         if candidate.algorithm == "HistGradientBoostingClassifier":
             name = f"{candidate.name}_of_few_rows"
-            every[name] = Candidate(name, candidate.algorithm, candidate.parameters)
-    return [
-        *every.values(),
-        Candidate("average", "VotingClassifier", {"of": list(every)}),
-    ]
+            members.append(Candidate(name, candidate.algorithm, candidate.parameters))
+    names = [member.name for member in members]
+    mean = Candidate("average", "VotingClassifier", {"of": names})
+    return members + [mean]
 
 
 def check_names(
     frame: pd.DataFrame, keys: Sequence[str], others: Sequence[str]
 ) -> None:
-    for column in [*keys, *others]:
+    for column in list(keys) + list(others):
         if column not in frame.columns:
             hint = instead(str(column), frame.columns, kind="Columns")
             raise SchemaError(f"there is no column {column!r}", hint=hint)
-    if twice := list(frame.columns[frame.columns.duplicated()]):
+    twice = list(frame.columns[frame.columns.duplicated()])
+    if twice:
         hint = "rename or remove one"
         raise SchemaError(f"there are two columns {twice[0]!r}", hint=hint)
     for column in keys:
@@ -209,14 +210,14 @@ def check_names(
             raise SchemaError(f"column {column} is named twice", hint=hint)
 
 
-def _is_older(known: pd.Series, times: pd.Series, shown: pd.Series) -> pd.Series:
+def _is_older(labels: pd.Series, times: pd.Series, shown: pd.Series) -> pd.Series:
     """
     Return which rows are older than all whose label is not known yet.
 
     Where an outcome shows at once and its absence later, the rows in between would be
     of one class.
     """
-    unknown = known.isna()
+    unknown = labels.isna()
     if not unknown.any():
         return ~unknown
     since = times[unknown].min()

@@ -88,10 +88,11 @@ class RowsToScore:
         """
         quantiles = np.quantile(probability, np.arange(101) / 100, method="lower")
         percentile = np.maximum(1, np.searchsorted(quantiles, probability))
-        names = (str(self.users.name), *COLUMNS)
-        values = (self.users.to_numpy(), probability, percentile)
-        table = pd.DataFrame(dict(zip(names, values, strict=True)))
-        order = table.sort_values([names[1], names[0]], ascending=[False, True])
+        user = str(self.users.name)
+        table = pd.DataFrame({user: self.users.to_numpy()})
+        table["probability"] = probability
+        table["percentile"] = percentile
+        order = table.sort_values(["probability", user], ascending=[False, True])
         return order.reset_index(drop=True)
 
 
@@ -116,7 +117,7 @@ def _check_once(shown: pd.Series, users: pd.Series) -> None:
 def _times_of_others(read: ReadTable, frame: pd.DataFrame) -> pd.Series | None:
     """Return the times of another table's rows; raise SchemaError if it is wrong."""
     keys = [name for name in (read.user, read.time) if name is not None]
-    check_there([*keys, *read.columns.values()], frame)
+    check_there(keys + list(read.columns.values()), frame)
     if frame.empty:
         raise SchemaError(
             "there are no rows to score", hint="Add some below the header"

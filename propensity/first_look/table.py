@@ -108,7 +108,7 @@ class FirstLook:
             by_kind.setdefault(kind, []).append(column)
         listed = [f"{kind}: {', '.join(names)}" for kind, names in by_kind.items()]
         others = [f"{column} ({why})" for column, why in self.left_out.items()]
-        listed.append(f"left out: {', '.join(others) or 'none'}")
+        listed.append(f"left out: {', '.join(others) if others else 'none'}")
         leaks = []
         ahead = []
         for column, why in self.leaks.items():
@@ -120,6 +120,8 @@ class FirstLook:
             leaks.append(
                 f"left out, because they hold days of the future: {', '.join(ahead)}"
             )
+        if not leaks:
+            leaks.append("none found")
         compared = gate.beside_baseline(self.trained, self.card.baseline.name)
         best = metrics.lift[0]
         share = percent(self.trained.parts.every.label.mean())
@@ -127,7 +129,7 @@ class FirstLook:
             f"Table    {len(self.table.labels):,} rows, {share} with {title}; "
             f"tested on {test}",
             f"Columns  {'; '.join(listed)}",
-            f"Leaks    {'; '.join(leaks) or 'none found'}",
+            f"Leaks    {'; '.join(leaks)}",
             f"Model    {compared}",
             f"Use      Of the top 10%, {percent(best.conversions / best.users)} have "
             f"{title}: {best.lift:.1f} times the average. Expected of all "
@@ -285,10 +287,9 @@ def _card(
 ) -> UserCard:
     """Return a card as every model version has one, with the names of steps."""
     reason = gate.beside_baseline(trained, f"{use_case.baseline.feature} alone")
-    warnings = [f"{column} {why}" for column, why in leaks.items()]
-    verdict = gate.Verdict(
-        promoted=not warnings, reason="; LIKELY LEAK: ".join([reason, *warnings])
-    )
+    for column, why in leaks.items():
+        reason += f"; LIKELY LEAK: {column} {why}"
+    verdict = gate.Verdict(promoted=not leaks, reason=reason)
     origin = Origin(
         rows=trained.parts.every.rows,
         as_of=steps.days[-1],
@@ -305,17 +306,17 @@ def _card(
         card,
         heading="Test set",
         is_random=read.times is None,
-        entity=read.user or "row",
+        entity="row" if read.user is None else read.user,
         as_of=steps.names[-1],
         split=split,
     )
 
 
-def _check_newest(steps: Steps, shown: pd.Series, known: pd.Series) -> None:
+def _check_newest(steps: Steps, shown: pd.Series, labels: pd.Series) -> None:
     """Refuse a label that no one has at the newest time, and should by the older."""
-    is_newest = pd.Series(steps.step_of_row == steps.step_of_row.max(), known.index)
-    share = known[~is_newest].mean()
-    if known[is_newest].any() or not share * is_newest.sum() >= _EXPECTED:
+    is_newest = pd.Series(steps.step_of_row == steps.step_of_row.max(), labels.index)
+    share = labels[~is_newest].mean()
+    if labels[is_newest].any() or not share * is_newest.sum() >= _EXPECTED:
         return
     problem = (
         f"is the label of all {is_newest.sum():,} rows of {steps.names[-1]}, and of "
@@ -358,31 +359,33 @@ def _leaks(parts: Parts, read: ReadTable) -> dict[str, str]:
     every = parts.every
     older = every.between(0, fit_end)
     later = every.between(fit_end)
-    found = {}
+    leaks = {}
     for name, kind in read.use_case.features.items():
         column = read.columns[name]
         area = _area(older, later, name, kind)
+        # A column may rank the other way round.
+        area = max(area, 1 - area)
         filled = _filled(parts.before, name)
         newest = _filled(parts.holdout, name)
         in_every = _filled(every, name)
         in_open = columns.filled(read.open_rows[column])
         is_expected = in_every * len(read.open_rows) >= _EXPECTED
         sure = _sure(every, name)
-        if max(area, 1 - area) >= LEAK:
-            found[column] = f"alone ranks at ROC AUC {max(area, 1 - area):.3f}"
+        if area >= LEAK:
+            leaks[column] = f"alone ranks at ROC AUC {area:.3f}"
         elif newest < filled * _FILLED_LESS:
-            found[column] = (
+            leaks[column] = (
                 f"is filled in {percent(filled)} of the older rows and "
                 f"{percent(newest)} of the newest, as if written later"
             )
         elif is_expected and in_open < in_every * _FILLED_LESS:
-            found[column] = (
+            leaks[column] = (
                 f"is filled in {percent(in_every)} of the rows with {read.label} and "
                 f"{percent(in_open)} of those without, as if written later"
             )
         elif sure:
-            found[column] = sure
-    return found
+            leaks[column] = sure
+    return leaks
 
 
 def _filled(part: Slice, name: str) -> float:

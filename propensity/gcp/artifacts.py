@@ -297,4 +297,4 @@ class Artifacts:
 
 
 def _generation(blob: Blob) -> int:
-    return int(blob.generation or 0)
+    return 0 if blob.generation is None else int(blob.generation)

@@ -121,10 +121,13 @@ def error_of(  # noqa: PLR0911 an error each
     """
     # BigQuery's client appends the reason, the message again, and on further lines the
     # job.
-    text = str(getattr(error, "message", "") or error)
+    text = getattr(error, "message", "")
+    if not text:
+        text = str(error)
     text = text.partition("\n")[0].partition("; reason: ")[0]
     text = _VALUE.sub(r"\1: (a value of a row)", text)
-    refused = f"{service} rejects {on or 'the statement'}: {text}"
+    what = on if on else "the statement"
+    refused = f"{service} rejects {what}: {text}"
     match error:
         case api.NotFound():
             return _missing(service, on, text)
@@ -172,18 +175,20 @@ def error_of(  # noqa: PLR0911 an error each
 
 def _reasons(error: Exception) -> set[str]:
     """Return Google's words for why a request was refused."""
-    given = getattr(error, "errors", None) or ()
+    details = getattr(error, "errors", None)
+    if details is None:
+        return set()
     return {
-        str(detail.get("reason")) for detail in given if isinstance(detail, Mapping)
+        str(detail.get("reason")) for detail in details if isinstance(detail, Mapping)
     }
 
 
 def _missing(service: str, on: str, text: str) -> errors.MissingTable:
-    export = ", and check PROPENSITY_GA4_DATASET and the use case's sources"
-    return errors.MissingTable(
-        f"{service} does not find {on or 'a table or dataset'}: {text}",
-        hint=f"Run deploy/setup.sh{export if service == BIGQUERY else ''}",
-    )
+    what = on if on else "a table or dataset"
+    hint = "Run deploy/setup.sh"
+    if service == BIGQUERY:
+        hint += ", and check PROPENSITY_GA4_DATASET and the use case's sources"
+    return errors.MissingTable(f"{service} does not find {what}: {text}", hint=hint)
 
 
 def _denied(
@@ -200,10 +205,12 @@ def _denied(
                 ", which is for its owner to do; docs/deploy-reference.md has the "
                 "command"
             )
-    where = f" on {on}" if on else ""
+    lacking = needs if needs else "a permission"
+    if on:
+        lacking += f" on {on}"
     return errors.AccessDenied(
         f"{service} denies access: the account that this runs as lacks "
-        f"{needs or 'a permission'}{where}. It says: {text}",
+        f"{lacking}. It says: {text}",
         hint=remedy,
     )
 

@@ -153,7 +153,7 @@ class DataManager:
                 hint="Add the account to the Analytics property as an editor, or to "
                 f"the Google Ads account: {_reason(error)}",
             ) from None
-        except (*RAISED, *_NONSENSE) as error:
+        except RAISED + _NONSENSE as error:
             raise Unavailable("Google's Data Manager did not answer in time") from error
 
 
@@ -176,5 +176,6 @@ def _faults(error: api.GoogleAPICallError) -> list[tuple[str, str]]:
 
 def _name(words: object, *, otherwise: str) -> str:
     """Return a name of a field or a reason; sentences may have values of users."""
-    is_name = isinstance(words, str) and re.fullmatch(r"[\w.\[\]]{1,100}", words)
-    return str(words) if is_name else otherwise
+    if isinstance(words, str) and re.fullmatch(r"[\w.\[\]]{1,100}", words):
+        return words
+    return otherwise

@@ -66,8 +66,9 @@ class Counts:
         # Counter.update would take several times as long, for each request.
         for name, count in counts.items():
             self._counts[name] += count
-        for reason, count in (reasons or {}).items():
-            self._reasons[reason] += count
+        if reasons is not None:
+            for reason, count in reasons.items():
+                self._reasons[reason] += count
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(LOG_EVERY_S, self.write)

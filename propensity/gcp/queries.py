@@ -48,6 +48,11 @@ _TYPES = {
 }
 
 
+def count_of(value: int | None) -> int:
+    """Return a count of BigQuery's, which is None where a job has none."""
+    return 0 if value is None else int(value)
+
+
 class Queries:
     """
     Queries of one run of a function: one dataset, and a meter.
@@ -110,7 +115,7 @@ class Queries:
         with self._translated():
             result = self._run(sql, parameters, page_size=SMALL_ROWS)[1]
             # A few rows are faster with the answer than through the Storage API.
-            if (result.total_rows or 0) <= SMALL_ROWS:
+            if count_of(result.total_rows) <= SMALL_ROWS:
                 return result.to_arrow(create_bqstorage_client=False)
             return result.to_arrow(
                 bqstorage_client=open_reader(self.settings.bigquery_storage_endpoint),
@@ -167,7 +172,7 @@ class Queries:
                 job_retry=None,  # type: ignore[arg-type]
             )
             rows = list(result)
-        processed = int(result.total_bytes_processed or 0)
+        processed = count_of(result.total_bytes_processed)
         if processed:
             self.bytes_billed += max(10, -(-processed // 1024**2)) * 1024**2
         return rows
@@ -188,7 +193,8 @@ class Queries:
 
         def run() -> int:
             with self._translated():
-                return int(self._run(sql, parameters)[0].num_dml_affected_rows or 0)
+                job, _ = self._run(sql, parameters)
+                return count_of(job.num_dml_affected_rows)
 
         retry = api_retry.Retry(
             predicate=api_retry.if_exception_type(Conflict),
@@ -205,7 +211,7 @@ class Queries:
         """Return the bytes that a statement would scan, without running it."""
         with self._translated():
             job = self._start(sql, parameters, dry_run=True)
-            return int(job.total_bytes_processed or 0)
+            return count_of(job.total_bytes_processed)
 
     def _run(
         self, sql: str, parameters: Parameters | None, *, page_size: int | None = None
@@ -224,7 +230,7 @@ class Queries:
             job_timeout_ms=1000 * self.settings.query_timeout_s,
         )
         rows = job.result(page_size=page_size, retry=self._retry, timeout=self._query_s)
-        self.bytes_billed += int(job.total_bytes_billed or 0)
+        self.bytes_billed += count_of(job.total_bytes_billed)
         return job, rows
 
     def _start(self, sql: str, parameters: Parameters | None, **options: Any) -> Any:
@@ -234,9 +240,10 @@ class Queries:
     def _config(
         self, parameters: Parameters | None, **options: Any
     ) -> bigquery.QueryJobConfig:
-        named = [
-            query_parameter(name, value) for name, value in (parameters or {}).items()
-        ]
+        named = []
+        if parameters is not None:
+            for name, value in parameters.items():
+                named.append(query_parameter(name, value))
         return bigquery.QueryJobConfig(
             default_dataset=self._dataset,
             query_parameters=named,

@@ -14,7 +14,7 @@ from google.api_core import exceptions as api
 from google.cloud import bigquery
 
 from propensity.errors import SettingsError
-from propensity.gcp.queries import LABELS, Queries
+from propensity.gcp.queries import LABELS, Queries, count_of
 from propensity.schema import in_sql
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Warehouse(Queries):
         """Return the query of a view."""
         with self._translated():
             view = self.client.get_table(self._id(name), **self._limits)
-        return view.view_query or ""
+        return "" if view.view_query is None else str(view.view_query)
 
     def types_of(self, path: tuple[str, str, str]) -> dict[str, str]:
         """Return the types of the columns of a table, by project, dataset and name."""
@@ -123,7 +123,7 @@ class Warehouse(Queries):
         """Return where a table is, its rows and its bytes; of a view 0 of them."""
         with self._translated(on=table):
             stored = self.client.get_table(table, **self._limits)
-        return stored.location, stored.num_rows or 0, stored.num_bytes or 0
+        return stored.location, count_of(stored.num_rows), count_of(stored.num_bytes)
 
     def replace_view(self, name: str, sql: str) -> None:
         """
@@ -179,9 +179,12 @@ def definition_of(table: Table, table_id: str) -> bigquery.Table:
     definition = bigquery.Table(table_id, schema=_schema(table))
     definition.description = table.description
     definition.clustering_fields = list(table.clustering)
-    definition.require_partition_filter = table.requires_filter or None
+    # None says nothing, where False would be a setting of its own.
+    definition.require_partition_filter = True if table.requires_filter else None
+    expiration_ms = None
+    if table.expiration_days:
+        expiration_ms = table.expiration_days * _DAY_MS
     definition.time_partitioning = bigquery.TimePartitioning(
-        field=table.partition,
-        expiration_ms=table.expiration_days * _DAY_MS or None,
+        field=table.partition, expiration_ms=expiration_ms
     )
     return definition

@@ -79,6 +79,12 @@ class Question(NamedTuple):
     values: bool = False
 
 
+def _take_error(read: asyncio.Future[Prediction | None]) -> None:
+    """Ask a read for its error: asyncio logs one that no caller waits for any more."""
+    if not read.cancelled():
+        read.exception()
+
+
 class Table:
     """``ma_predictions_table``. Belongs to one event loop."""
 
@@ -105,9 +111,9 @@ class Table:
         """
         reads: dict[str, asyncio.Future[Prediction | None]] = {}
         for user_id in dict.fromkeys(user_ids):
-            read = reads[user_id] = self._reads.submit((use_case, user_id), size=1)
-            # Its error is known, also if no caller waits for it any more.
-            read.add_done_callback(lambda read: read.cancelled() or read.exception())
+            read = self._reads.submit((use_case, user_id), size=1)
+            read.add_done_callback(_take_error)
+            reads[user_id] = read
         if reads:
             limit = self._settings.deadline_s
             _, late = await asyncio.wait(reads.values(), timeout=limit)
@@ -184,7 +190,7 @@ class Lookups:
             suppressed=suppression.suppressed_users(
                 settings, listed, function=FUNCTION, clock=clock.monotonic
             ),
-            use_cases=frozenset({*folders.names(), settings.use_case}),
+            use_cases=frozenset(folders.names()).union([settings.use_case]),
         )
 
     async def answer(self, question: Question, *, today: date) -> Response:
@@ -194,7 +200,9 @@ class Lookups:
         Raises:
             PropensityError: The predictions could not be read.
         """
-        use_case = question.use_case or self.settings.use_case
+        use_case = question.use_case
+        if not use_case:
+            use_case = self.settings.use_case
         # A name that a caller made up costs no query, and is not remembered.
         user_ids = question.user_ids if use_case in self.use_cases else ()
         suppressed = await self.suppressed.current()

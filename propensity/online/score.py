@@ -297,7 +297,7 @@ def _result(
             values.append(score)
         elif refused is None:
             # The model may refuse a row as a whole, such as an unknown category.
-            field = f"{instance.prefix}{score.field or ''}".strip(".") or "features"
+            field = instance.field(score.field)
             refused = errors.RequestError(f"{field}: {score.message}", field=field)
     return values if refused is None else refused
 
@@ -359,9 +359,9 @@ def _events(
         if instance.has_time:
             latency = inference_log.latency_ms(instance.ingested_at, at)
         event = inference_log.Scored(
-            event_id=instance.event_id or event_id,
+            event_id=instance.event_id if instance.event_id else event_id,
             user_id=question.user_id,
-            time=instance.ingested_at or at,
+            time=at if instance.ingested_at is None else instance.ingested_at,
             features=instance.features,
             latency_ms=latency,
         )
@@ -389,14 +389,14 @@ def _answer(
 
 
 _IN_ANSWERS = ("probability", "anomaly_score", "event_id", "inference_id")
-_OF_INSTANCES = (*_IN_ANSWERS, "latency_ms")
+_OF_INSTANCES = _IN_ANSWERS + ("latency_ms",)
 
 
 def _unknown_user(use_case: UseCase, user_id: str) -> Response:
     body = {
         "use_case": use_case.name,
         "user_id": user_id,
-        **dict.fromkeys(("model_version", "is_warm", *_IN_ANSWERS)),
+        **dict.fromkeys(("model_version", "is_warm") + _IN_ANSWERS),
         "error": "unknown_user",
         "message": "the stream has no features of this user now",
         "retryable": False,

@@ -64,6 +64,13 @@ class Instance(NamedTuple):
     has_time: bool = False
     ingested_at: datetime | None = None
 
+    def field(self, name: str | None) -> str:
+        """Return the name that a request has for a feature, or for all without one."""
+        if name:
+            return f"{self.prefix}{name}"
+        instance = self.prefix.strip(".")
+        return instance if instance else "features"
+
 
 class ScoreQuestion(NamedTuple):
     """
@@ -187,12 +194,13 @@ def _use_case(
             left out.
     """
     value = fields.get("use_case")
+    name = default if value is None else str(value)
     if value is None:
-        name = _name_by_features(features, use_cases) or default
-    else:
-        name = str(value)
+        by_features = _name_by_features(features, use_cases)
+        if by_features:
+            name = by_features
     # If the use case was left out, loading it raises its fault.
-    return use_cases.get(name) or usecases.load(name)
+    return use_cases[name] if name in use_cases else usecases.load(name)
 
 
 def _name_by_features(

@@ -65,8 +65,11 @@ def opened(
         use_case: By its name; the setting's by default.
         settings: Others than those of the environment.
     """
-    settings = settings or Settings.from_environment()
-    chosen = usecases.load(use_case or settings.use_case).with_label_event(settings)
+    if settings is None:
+        settings = Settings.from_environment()
+    if use_case is None:
+        use_case = settings.use_case
+    chosen = usecases.load(use_case).with_label_event(settings)
     with connected(settings) as (artifacts, warehouse):
         yield Deployment(
             settings=settings,

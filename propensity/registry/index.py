@@ -258,7 +258,9 @@ def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
 
 def _stored(row: dict[str, Any], keyed: blake2b) -> tuple[object, ...]:
     """Return a row of the file."""
-    *others, decile_value = Prediction.of(row)
+    prediction = Prediction.of(row)
     # A whole number takes two or three bytes, and a REAL eight.
-    cents = None if decile_value is None else round(100 * decile_value)
-    return hashed(keyed, row["user_id"]), *others, cents
+    cents = None
+    if prediction.decile_value is not None:
+        cents = round(100 * prediction.decile_value)
+    return (hashed(keyed, row["user_id"]),) + tuple(prediction)[:-1] + (cents,)

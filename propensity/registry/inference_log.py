@@ -103,7 +103,8 @@ def row_of(
         use_case=use_case.name,
         inference_id=inference_id(use_case, event, version),
         event_id=event.event_id,
-        user_id=event.user_id or event.event_id,
+        # An event without a user stands for itself.
+        user_id=event.user_id if event.user_id else event.event_id,
         event_time=event.time,
         event_date=event.time.date(),
         model_version=version,

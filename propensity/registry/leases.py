@@ -142,7 +142,8 @@ def leased(
     stored = artifacts.find(name)
     now = clock()
     file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
-    run_id = run_id or uuid.uuid4().hex
+    if not run_id:
+        run_id = uuid.uuid4().hex
     lease = Lease(artifacts=artifacts, name=name, run_id=run_id, began_at=now)
     if file.state == "done" and file.answer is not None and not rerun:
         lease.answer = file.answer
@@ -166,8 +167,9 @@ def leased(
             yield lease
         lease.write("done", lease.check(), at=clock())
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        if isinstance(error, PropensityError) and error.is_waiting:
-            lease.waiting_since = lease.waiting_since or now
+        is_waiting = isinstance(error, PropensityError) and error.is_waiting
+        if is_waiting and lease.waiting_since is None:
+            lease.waiting_since = now
         # The next run may begin at once. Of an error here the lease ends by itself.
         with contextlib.suppress(PropensityError):
             held = lease.check()

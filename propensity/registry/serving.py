@@ -104,7 +104,8 @@ def find_promoted(
     """
     rows = warehouse.rows(
         statement("champion_as_of"),
-        {"use_case": use_case, "as_of": as_of, "champions": [-1, *champions]},
+        # An empty array has no type; no version is below 0.
+        {"use_case": use_case, "as_of": as_of, "champions": [-1] + list(champions)},
     )
     return int(rows[0]["model_version"]) if rows else None
 
@@ -187,10 +188,11 @@ def training_mismatch(
             now[name] = getattr(use_case, name)
     changed = []
     for name in sorted(then.keys() | now.keys()):
-        is_read = not statement or re.search(rf"@{name}\b", statement)
+        if statement and not re.search(rf"@{name}\b", statement):
+            continue
         old = then.get(name)
         new = now.get(name)
-        if is_read and old != new:
+        if old != new:
             changed.append(f"{name} {old!r}, which is {new!r} today")
     return f"was trained with {', '.join(changed)}" if changed else ""
 
@@ -336,8 +338,9 @@ class UserFeatures(NamedTuple):
             return None
         if not self.elapsed or self.since is None:
             return self.values
-        stored = float(self.values[self.elapsed] or 0.0)
-        hours = max(stored, (moment - self.since) / _HOUR)
+        stored = self.values[self.elapsed]
+        hours = 0.0 if stored is None else float(stored)
+        hours = max(hours, (moment - self.since) / _HOUR)
         return {**self.values, self.elapsed: hours}
 
 

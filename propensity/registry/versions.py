@@ -193,9 +193,13 @@ class Registry:
             instead_of: The champion until now, None for none.
             pinned: Whether to pin it: training promotes no other until ``unpin``.
         """
-        before = after = instead_of
+        before = instead_of
+        after = before
         if before is None or before.version != version:
-            champions = (before.version, *before.earlier) if before else ()
+            champions = list[int]()
+            if before:
+                champions.append(before.version)
+                champions += before.earlier
             others = [other for other in champions if other != version]
             after = Champion(
                 version=version,
@@ -206,7 +210,9 @@ class Registry:
                 earlier=tuple(others[:EARLIER]),
             )
         assert after is not None
-        return self._change(before, replace(after, pinned=pinned or after.pinned))
+        if pinned:
+            after = replace(after, pinned=True)
+        return self._change(before, after)
 
     def roll_back(
         self, champion: Champion, *, model_sha256: str, at: datetime

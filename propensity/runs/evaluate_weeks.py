@@ -27,11 +27,12 @@ def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
     nothing of it, and what was known of the week stays.
     """
     use_case = run.use_case
+    is_late = run.export is not None and bool(run.export.late)
     published = run.rows(
         "weeks_to_evaluate",
         since=since,
         until=until,
-        with_newest=not (run.export and run.export.late),
+        with_newest=not is_late,
         lookback_days=use_case.lookback_days,
         horizon_days=use_case.horizon_days,
     )

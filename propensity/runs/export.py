@@ -65,11 +65,14 @@ def wait_for_days(
     run.settings.required("ga4_dataset")
     export = run.settings.export
     # A kind of tables that is newer than the set-up is not in the view.
-    kinds = ga4.kinds_read(run.warehouse.view_text(VIEW)) or ga4.KINDS
-    shards = ga4.Shards.of(run.warehouse.tables_of(export), kinds=kinds)
+    kinds = ga4.kinds_read(run.warehouse.view_text(VIEW))
+    tables = run.warehouse.tables_of(export)
+    shards = ga4.Shards.of(tables, kinds=kinds if kinds else ga4.KINDS)
     ga4.check_view(run.warehouse, run.use_case)
-    since = since or run.as_of - timedelta(days=run.use_case.lookback_days)
-    until = until or run.as_of
+    if since is None:
+        since = run.as_of - timedelta(days=run.use_case.lookback_days)
+    if until is None:
+        until = run.as_of
     offset = run.settings.property_utc_offset_hours
     state = ga4.check_days(shards, since, until, now=run.now(), utc_offset_hours=offset)
     if state.is_awaited and not run.force:
@@ -136,12 +139,16 @@ def missing_label_days(run: Run, as_of: date) -> list[date]:
 
 def _wait(run: Run, state: Freshness) -> None:
     """Raise ExportLate, until the runs of this date have waited long enough."""
-    since = (run.lease.waiting_since if run.lease else None) or run.began_at
+    since = run.began_at
+    if run.lease and run.lease.waiting_since:
+        since = run.lease.waiting_since
     ends = since + timedelta(minutes=run.settings.export_wait_minutes)
     wait_s = min(math.ceil((ends - run.now()).total_seconds()), LOOK_AGAIN_S)
     if wait_s <= 0:
         return
-    awaited = state.late or state.streamed[-ga4.STREAMING_ONLY_AFTER_DAYS :]
+    awaited = state.late
+    if not awaited:
+        awaited = state.streamed[-ga4.STREAMING_ONLY_AFTER_DAYS :]
     raise ExportLate(
         f"the GA4 export {run.settings.export} is incomplete: the daily table of "
         f"{listed(awaited)} has not arrived",

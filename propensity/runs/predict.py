@@ -129,7 +129,7 @@ def champion(run: Run) -> serving.Serving:
         run.log("INFO", "the age of the live version", champion_age_days=age.days)
     else:
         name = run.use_case.name
-        champions = (live.version, *live.earlier)
+        champions = [live.version] + list(live.earlier)
         version = serving.find_promoted(
             run.warehouse, name, as_of=run.as_of, champions=champions
         )
@@ -249,19 +249,19 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
         quantiles=row["quantiles"],
         log_odds_shift=shift,
         expected_value=row["expected_value"],
-        signals=sorted(
-            observed.signals(),
-            key=lambda signal: (
-                not signal.is_alarm,
-                -(signal.psi or 99.0),
-                signal.name,
-            ),
-        ),
+        signals=sorted(observed.signals(), key=_by_urgency),
     )
     for alarm in scored.alarms:
         message = f"drift: {alarm.message}"
         run.log("WARNING", message, cause=alarm.cause, name=alarm.name)
     return scored
+
+
+def _by_urgency(signal: Signal) -> tuple[bool, float, str]:
+    """Return what signals are sorted by: alarms first, then the largest drift."""
+    # A signal without a distance says more than a number.
+    psi = 99.0 if signal.psi is None else signal.psi
+    return not signal.is_alarm, -psi, signal.name
 
 
 @contextlib.contextmanager
@@ -347,10 +347,12 @@ def score_shift(run: Run, scored: ScoredUsers) -> float | None:
     bound = run.settings.maximum_score_shift
     if shift > bound and not run.force:
         causes = "; ".join(f"{alarm.message}" for alarm in scored.alarms[:CAUSES])
+        if not causes:
+            causes = "a feature"
         raise errors.ScoreShift(
             "nothing was published, because scores changed too much since "
             f"{last['as_of']}: by {shift:.2f} of their mean (limit {bound:g}). Likely "
-            f"cause: {causes or 'a feature'}",
+            f"cause: {causes}",
             hint=f'Fix it, or, if the change is real, send {{"as_of": "{run.as_of}", '
             '"force": true} (deploy/call.sh sends a request)',
             detail={
@@ -363,7 +365,9 @@ def score_shift(run: Run, scored: ScoredUsers) -> float | None:
 
 
 def _unshifted(quantiles: Sequence[float], log_odds_shift: float | None) -> Floats:
-    return season.apply(np.asarray(quantiles), -(log_odds_shift or 0.0))
+    if log_odds_shift is None:
+        log_odds_shift = 0.0
+    return season.apply(np.asarray(quantiles), -log_odds_shift)
 
 
 def publish(run: Run, model: serving.Serving, scored: ScoredUsers) -> None:
@@ -372,6 +376,10 @@ def publish(run: Run, model: serving.Serving, scored: ScoredUsers) -> None:
 
     What was scored stays where that fails: the transaction may be through all the same.
     """
+    # A parameter without a value has no type; each has a flag in its place.
+    data_until = run.as_of if run.data_until is None else run.data_until
+    shift = 0.0 if scored.log_odds_shift is None else scored.log_odds_shift
+    value = Decimal(0) if scored.expected_value is None else scored.expected_value
     run.warehouse.execute(
         statement("publish_predictions"),
         {
@@ -379,14 +387,14 @@ def publish(run: Run, model: serving.Serving, scored: ScoredUsers) -> None:
             "model_version": model.version,
             "scored_at": run.began_at,
             "reads_export": run.data_until is not None,
-            "data_until": run.data_until or run.as_of,
+            "data_until": data_until,
             "users": scored.users,
             "mean_probability": scored.mean_probability,
             "quantiles": list(scored.quantiles),
             "is_shifted": scored.log_odds_shift is not None,
-            "log_odds_shift": scored.log_odds_shift or 0.0,
+            "log_odds_shift": shift,
             "has_value": scored.expected_value is not None,
-            "value_promised": scored.expected_value or Decimal(0),
+            "value_promised": value,
             "bytes_billed": run.warehouse.bytes_billed,
             "seconds": run.elapsed_s(),
         },

@@ -41,6 +41,8 @@ def prepare_export(warehouse: Warehouse, settings: Settings) -> None:
     """
     kinds = kinds_of(warehouse.tables_of(settings.export))
     text = events_view(
-        settings.export, require=settings.require_consent, kinds=kinds or KINDS
+        settings.export,
+        require=settings.require_consent,
+        kinds=kinds if kinds else KINDS,
     )
     warehouse.replace_view(VIEW, text)

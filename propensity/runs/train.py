@@ -146,7 +146,7 @@ def _user_rows(run: Run) -> pa.Table:
         {**window, "maximum_rows": run.settings.maximum_training_rows},
     )
     rows = suppression.read(run.warehouse).without(rows, use_case.name)
-    read = {*use_case.features, use_case.baseline.feature}
+    read = set(use_case.features).union([use_case.baseline.feature])
     missing = read - set(rows.column_names)
     if missing:
         raise SchemaError(

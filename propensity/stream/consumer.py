@@ -220,7 +220,8 @@ class Consumer(ABC):
         counts = await self.handle(accepted, to_redeliver)
         letters = await self.dead_letter(group, accepted.refused, suppressed)
         unhandled: dict[int, Unhandled] = {**letters, **to_redeliver}
-        handled = {event.index for event in (*accepted.events, *accepted.truths)}
+        handled = {event.index for event in accepted.events}
+        handled |= {event.index for event in accepted.truths}
         if len(to_redeliver) < len(group):
             self.counts.add(
                 Counter(
