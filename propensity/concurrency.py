@@ -174,8 +174,9 @@ class Refreshed(Generic[Value]):
             self.last = await asyncio.to_thread(self.read)
             self._error = None
         except Exception as error:  # each caller gets it
-            is_kept = self.keeps and self.last is not None
-            self._error = None if is_kept else error
+            self._error = error
+            if self.keeps and self.last is not None:
+                self._error = None
             self._expires = self.clock() + PAUSE_S
             self.on_error(error)
         if self._error is None:

@@ -86,15 +86,16 @@ class Watched(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def bins(self) -> list[str]:
         if self.values is not None:
-            return [*self.values, "another value", "missing"]
+            return list(self.values) + ["another value", "missing"]
         if self.kind == SCORE:
             edges = [f"{100 * edge:.3g}%" for edge in self.edges]
         else:
             edges = [compact(float(f"{edge:.6g}")) for edge in self.edges]
         if not edges:
             return ["any value", "missing"]
-        between = [f"{low} to {high}" for low, high in pairwise(edges)]
-        return [f"{edges[0]} or less", *between, f"over {edges[-1]}", "missing"]
+        bins = [f"{edges[0]} or less"]
+        bins += [f"{low} to {high}" for low, high in pairwise(edges)]
+        return bins + [f"over {edges[-1]}", "missing"]
 
 
 class Reference(Struct, frozen=True, kw_only=True):
@@ -162,7 +163,7 @@ def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> Watched:
         below = present[present < edges[0]]
         # A value that nearly all have is kept apart from the fewer ones below it.
         if len(edges) == 1 and len(below):
-            edges = np.array([below.max(), *edges])
+            edges = np.append(below.max(), edges)
         # A sum in another order is the same value.
         edges += 1e-9 * np.abs(edges)
     empty = [0.0] * (len(edges) + 2)
@@ -188,8 +189,8 @@ def _texts(
     )
     shown = present.filter(frequent)[:_SHOWN_VALUES]
     kept = shown["weight_sum"].to_numpy() / total
-    every = float(present["weight_sum"].to_numpy().sum()) / total
-    shares = np.array([*kept, every - kept.sum(), 1.0 - every])
+    present_share = float(present["weight_sum"].to_numpy().sum()) / total
+    shares = np.append(kept, [present_share - kept.sum(), 1.0 - present_share])
     return Watched(
         kind=FEATURE,
         name=name,
@@ -264,10 +265,11 @@ def compare(signal: Watched, counts: Floats, *, summary: Reference) -> Signal:
         if cause == FEATURE and change[missing] > 0.4 * np.abs(change).sum():
             farthest = missing
             cause = "missing values"
-        is_text = farthest < len(signal.values or ())
+        what = names[farthest]
+        if signal.values is not None and farthest < len(signal.values):
+            what = repr(what)
         message = (
-            f"{signal.name} is {repr(names[farthest]) if is_text else names[farthest]} "
-            f"for {percent(observed[farthest])} of users "
+            f"{signal.name} is {what} for {percent(observed[farthest])} of users "
             f"({percent(expected[farthest])} in the training)"
         )
         if cause == FEATURE:

@@ -67,7 +67,7 @@ def _entry_at_fault(text: str, entries: Mapping[str, object], kind: type[Any]) -
     match = _AT.fullmatch(text)
     assert match is not None
     what = match["what"]
-    path = match["path"] or ""
+    path = match["path"] if match["path"] else ""
     if match["key"]:
         path += "[...]"
     while "[...]" in path:
@@ -103,15 +103,17 @@ def _value_at_fault(what: str, value: Any, allowed: str) -> str:
         # TOML has no empty value: an entry may be left out.
         kinds = wrong[1].replace(" | null", "").split(" | ")
         wanted = " or ".join(_TYPES.get(kind, kind) for kind in kinds)
-        is_quoted = isinstance(value, str) and re.fullmatch(r"[\d.]+|true|false", value)
-        shown = f'the text "{value}"' if isinstance(value, str) else str(value)
+        shown = str(value)
         advice = f"; use {allowed}" if allowed else ""
-        if is_quoted and "str" not in wrong[1]:
-            advice = ". Remove the quotes"
+        if isinstance(value, str):
+            shown = f'the text "{value}"'
+            is_quoted = re.fullmatch(r"[\d.]+|true|false", value) is not None
+            if is_quoted and "str" not in wrong[1]:
+                advice = ". Remove the quotes"
         return f"must be {wanted}; it is {shown}{advice}"
     if what.endswith("of length >= 1"):
         return "is empty; name one or more"
-    return f"is {value!r}; use {allowed or 'another value'}"
+    return f"is {value!r}; use {allowed if allowed else 'another value'}"
 
 
 def _joined(path: str, name: str) -> str:
@@ -165,9 +167,9 @@ def _at(
                 if hasattr(kind, "type") or hasattr(kind, "fields")
             )
             declared = next(described, declared)
+        allowed = ""
         if isinstance(declared, inspect.Metadata):
-            allowed = (declared.extra_json_schema or {}).get("description", "")
+            if declared.extra_json_schema is not None:
+                allowed = declared.extra_json_schema.get("description", "")
             declared = declared.type
-        else:
-            allowed = ""
     return value, declared, allowed

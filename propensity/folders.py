@@ -29,7 +29,8 @@ def own_use_cases() -> str:
 
 def own(root: Path = ROOT) -> Path:
     """Return the folder of your own use cases; it may be missing."""
-    return Path(own_use_cases() or root / OWN)
+    named = own_use_cases()
+    return Path(named) if named else root / OWN
 
 
 def own_names(root: Path = ROOT) -> list[str]:
@@ -84,7 +85,7 @@ def has_file(folder: Path, name: str) -> bool:
 
 def names() -> list[str]:
     """Return the names of all use cases; raises as ``own_names``."""
-    return sorted({*shipped(), *own_names()})
+    return sorted(set(shipped()).union(own_names()))
 
 
 def place(name: str) -> Path:

@@ -269,7 +269,8 @@ class Table:
     @property
     def description(self) -> str:
         """What a row is, for the console."""
-        return " ".join((self.row.__doc__ or "").split()).removesuffix(".")
+        text = "" if self.row.__doc__ is None else self.row.__doc__
+        return " ".join(text.split()).removesuffix(".")
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:

@@ -87,7 +87,8 @@ class Budget:
     def __str__(self) -> str:
         if self.count is not None:
             return str(self.count)
-        return f"{100 * (self.share or 0.0):.6f}".rstrip("0").rstrip(".") + "%"
+        assert self.share is not None
+        return f"{100 * self.share:.6f}".rstrip("0").rstrip(".") + "%"
 
     def rows(self, total: float, *, dates: int = 1) -> float:
         """
@@ -99,7 +100,8 @@ class Budget:
         """
         if self.count is not None:
             return min(float(self.count * dates), total)
-        return (self.share or 0.0) * total
+        assert self.share is not None
+        return self.share * total
 
 
 def _like(pattern: str, what: str, example: str) -> Meta:

@@ -102,12 +102,13 @@ def _lines(
     # A statement that includes it continues after its end. SQL's lines end with a line
     # feed alone: ``splitlines`` would also cut a text in quotes, at U+2028 for example.
     body = body.rstrip().removesuffix(";").rstrip()
+    stack = include_stack + (name,)
     for number, line in enumerate(body.split("\n"), start=1):
         include = _INCLUDE.fullmatch(line)
         if include:
-            if include[1] in (*include_stack, name):
+            if include[1] in stack:
                 raise UseCaseError(f"{file}:{number} includes itself")
-            yield from _lines(include[1], folder, parts, (*include_stack, name))
+            yield from _lines(include[1], folder, parts, stack)
         else:
             text = _PART.sub(lambda word: texts.get(word[1], word[0]), line)
             for piece in text.split("\n"):

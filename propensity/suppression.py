@@ -138,7 +138,7 @@ def _strings(text: str) -> Iterator[str]:
     try:
         values = [json.loads(text, object_pairs_hook=list, **as_text)]
     except (ValueError, RecursionError):
-        values = [text, *text.split('"')]
+        values = [text] + text.split('"')
     while values:
         value = values.pop()
         if isinstance(value, str):

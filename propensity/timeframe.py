@@ -76,8 +76,10 @@ def moment_of(text: str) -> datetime:
         is_short = len(text) <= MAXIMUM_MOMENT_CHARACTERS
         match = _MOMENT.fullmatch(text.strip()) if is_short else None
         if match:
-            day, time, offset = match.groups()
-            moment = datetime.fromisoformat(f"{day}T{time or '00'}{offset or 'Z'}")
+            day, time, offset = match.groups(default="")
+            clock = time if time else "00"
+            zone = offset if offset else "Z"
+            moment = datetime.fromisoformat(f"{day}T{clock}{zone}")
             return moment.astimezone(UTC) if offset else moment
     except (ValueError, OverflowError):
         pass
@@ -150,7 +152,8 @@ class Timeframe:
     @property
     def stride(self) -> timedelta:
         """The span between two as-of dates of a training."""
-        return timedelta(days=self.stride_days or self.horizon_days)
+        days = self.stride_days if self.stride_days else self.horizon_days
+        return timedelta(days=days)
 
     def over(self, as_ofs: Iterable[date], *, today: date) -> tuple[date, ...]:
         """Return the as-of dates whose horizon has ended on ``today``."""
@@ -181,8 +184,9 @@ class Timeframe:
         lookback = [as_of - DAY * n for n in range(1, self.lookback_days + 1)]
         expected = [day for day in lookback if day.weekday() in open_days]
         missing = set(expected).difference(days)
-        few_of_open = 5 * len(missing) <= len(expected)
-        return few_of_open and 10 * len(missing) <= self.lookback_days
+        are_few_of_open = 5 * len(missing) <= len(expected)
+        are_few = 10 * len(missing) <= self.lookback_days
+        return are_few_of_open and are_few
 
     def snapshots(
         self, *, today: date, days: Collection[date], at_most: int

@@ -61,7 +61,7 @@ class EventCard(Card, frozen=True, kw_only=True, tag="events"):
         """Return the answer of 00-ModelTraining, with what is known of the events."""
         answer = super().answer(objects)
         answer["is_warm"] = self.is_warm
-        answer["cost"] = self.plain()["savings"] or {}
+        answer["cost"] = {} if self.savings is None else self.plain()["savings"]
         answer["outcomes"] = dict(self.outcomes)
         return answer
 
@@ -80,9 +80,10 @@ def event_card(
     if holdout.savings is not None:
         saved = structs.asdict(holdout.savings)
         savings = CardSavings(**saved, baseline_saved=holdout.baseline_saved)
+    before_holdout = list(parts.split.train) + list(parts.split.calibrate)
     return EventCard(
         **common(use_case, trained, verdict, origin, learned=parts.before),
-        trained_until=max((*parts.split.train, *parts.split.calibrate), default=None),
+        trained_until=max(before_holdout, default=None),
         rows=PartSizes(
             train=n_train,
             calibrate=len(parts.choosing),

@@ -64,7 +64,8 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
 
 def counts(rows: pa.Table) -> dict[str, int]:
     """Return the numbers of rows by state, and of those with conflicting labels."""
-    return {
-        **{state: pc.sum(pc.equal(rows["state"], state)).as_py() for state in STATES},
-        "conflicting": pc.sum(rows["is_conflicting"]).as_py() or 0,
-    }
+    numbers = {}
+    for state in STATES:
+        numbers[state] = pc.sum(pc.equal(rows["state"], state)).as_py()
+    numbers["conflicting"] = pc.sum(rows["is_conflicting"], min_count=0).as_py()
+    return numbers

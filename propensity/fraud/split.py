@@ -75,7 +75,9 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
     if not hold:
         return end, end
     before = int(np.searchsorted(labelled, hold))
-    return first(int(before * (1 - CHOOSING_SHARE))) or hold, hold
+    choose = first(int(before * (1 - CHOOSING_SHARE)))
+    # There are no rows to train on before the first one.
+    return (choose if choose else hold), hold
 
 
 def _labelled(rows: pa.Table) -> Slice:

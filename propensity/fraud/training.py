@@ -81,7 +81,8 @@ class EventTraining(Training):
         # Nothing is paid, or trees are not warm for all rows.
         if cost is None:
             cost = np.inf if self.use_case.stream.amount else 0.0
-        return cost, -(judged.metrics["pr_auc"] or 0.0)
+        pr_auc = judged.metrics["pr_auc"]
+        return cost, 0.0 if pr_auc is None else -pr_auc
 
     def fit(self, chosen: Candidate, members: Sequence[Candidate]) -> Fitted:
         """Fit on all rows before the holdout."""
@@ -178,8 +179,8 @@ class EventTraining(Training):
         them. A classifier has none: its alerts are by probability and amount.
         """
         holdout = EventHoldout(**vars(trained.holdout))
-        is_measured = len(holdout.rows) and not np.isnan(holdout.probability).any()
-        if not is_measured or not self.use_case.stream.amount:
+        is_scored = not np.isnan(holdout.probability).any()
+        if not len(holdout.rows) or not is_scored or not self.use_case.stream.amount:
             return holdout
         stakes = self._stakes(holdout.rows)
         earlier = self.parts.choosing

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
@@ -271,7 +272,7 @@ def user_card(
         )
     return UserCard(
         **common(use_case, trained, verdict, origin, learned=parts.every),
-        trained_until=max((*split.train, *split.calibrate, *split.holdout)),
+        trained_until=max(chain(split.train, split.calibrate, split.holdout)),
         rows=PartSizes(
             train=parts.blocks[0].first,
             calibrate=len(parts.choosing),

@@ -182,7 +182,12 @@ def level_difference(holdout: Holdout, champion: Floats) -> float | None:
 
 def roc_auc_difference(rows: Slice, mine: Floats, other: Floats) -> Difference:
     """Return the ROC AUC of a score minus another's on the same rows."""
-    estimate = (rows.roc_auc(mine) or 0.0) - (rows.roc_auc(other) or 0.0)
+    area = rows.roc_auc(mine)
+    other_area = rows.roc_auc(other)
+    # Of rows of one class there is none; then the difference is 0.
+    estimate = 0.0
+    if area is not None and other_area is not None:
+        estimate = area - other_area
     slopes = rows.slopes(mine, roc_auc_slopes) - rows.slopes(other, roc_auc_slopes)
     return difference(estimate, slopes, rows.label, rows.users)
 

@@ -37,6 +37,12 @@ class Importance(Struct, frozen=True, kw_only=True):
     alone: float
 
 
+def _area(part: Slice, score: Floats) -> float:
+    """Return the ROC AUC of a score; 0 where there is one class."""
+    area = part.roc_auc(score)
+    return 0.0 if area is None else area
+
+
 def importance(
     model: Model, use_case: UseCase, holdout: Slice, *, older: Slice, seed: int
 ) -> list[Importance]:
@@ -61,7 +67,8 @@ def importance(
         indices = np.flatnonzero(holdout.label == label)
         drawn.append(generator.permutation(indices)[:half])
     sample = np.sort(np.concatenate(drawn))
-    taken = holdout.rows.select([*features, "label", "weight"]).take(pa.array(sample))
+    columns = features + ["label", "weight"]
+    taken = holdout.rows.select(columns).take(pa.array(sample))
     part = Slice(rows=taken.combine_chunks())
     rows = part.rows.select(features)
     varying = [name for name in features if pc.count_distinct(rows[name]).as_py() > 1]
@@ -73,12 +80,12 @@ def importance(
             shuffled.append(rows.set_column(column_index, name, column))
     # All are scored at once: trees take half the time a row if there are many.
     scores = model.scores(pa.concat_tables(shuffled).combine_chunks(), use_case)
-    areas = [part.roc_auc(score) or 0.0 for score in np.split(scores, len(shuffled))]
+    areas = [_area(part, score) for score in np.split(scores, len(shuffled))]
     falls = areas[0] - np.array(areas[1:]).reshape(len(varying), REPEATS)
     entries = []
     for name, kind in use_case.features.items():
         fall = falls[varying.index(name)] if name in varying else np.zeros(1)
-        area = part.roc_auc(ranks_alone(older, part, name, kind)) or 0.0
+        area = _area(part, ranks_alone(older, part, name, kind))
         entries.append(
             Importance(
                 feature=name,

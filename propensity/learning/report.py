@@ -46,11 +46,11 @@ def version_page(card: Card) -> str:
         heading = "Would go live" if is_promoted else "Would not go live"
     is_of_users = isinstance(card, UserCard)
     is_published = not card.heading
-    days = card.horizon_days or 0
+    days = 0 if card.horizon_days is None else card.horizon_days
     content = {
         "card": plain,
         "m": plain["metrics"],
-        "heading": plain["heading"] or heading,
+        "heading": card.heading if card.heading else heading,
         "name": "trial" if number is None else f"model version {number}",
         "noun": plain["entity"].removesuffix("_id"),
         "who": "who" if is_of_users else "that",
@@ -65,11 +65,13 @@ def version_page(card: Card) -> str:
 
 def _curves(shown: Plain, base: float | None) -> dict[str, Markup]:
     """Draw ``roc``, ``pr`` and ``calibration``; the base rate is a coin's precision."""
-    bins = shown.get("calibration") or ()
+    calibration = []
+    for point in shown.get("calibration", ()):
+        calibration.append((point["mean_probability"], point["rate"]))
     points = {
         "roc": shown.get("roc"),
         "pr": shown.get("pr"),
-        "calibration": [(point["mean_probability"], point["rate"]) for point in bins],
+        "calibration": calibration,
     }
     drawn = {}
     for name, curve in points.items():
@@ -161,8 +163,14 @@ def week_page(
 
 def _charts(weeks: Sequence[Plain]) -> list[tuple[str, Markup]]:
     """Draw predicted and observed shares, ROC AUC and lift, of each week's largest."""
-    by_size = sorted(weeks, key=lambda row: row["users"] or 0)
-    largest = {row["week"]: row for row in by_size}
+    largest: dict[date, Plain] = {}
+    maximum: dict[date, int] = {}
+    for row in weeks:
+        week = row["week"]
+        users = 0 if row["users"] is None else row["users"]
+        if users >= maximum.get(week, 0):
+            maximum[week] = users
+            largest[week] = row
     rows = [largest[week] for week in sorted(largest)]
     if len(rows) < FEWEST:
         return []

@@ -171,12 +171,13 @@ def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
 
 def in_order(rows: pa.Table, *, elapsed: str = "") -> pa.Table:
     """Return rows by date, user and ``elapsed``, if any; the same table if they are."""
-    names = ("as_of", "user_id", *([elapsed] if elapsed else []))
-    order = [(name, "ascending") for name in names]
-    places = pc.sort_indices(rows, order)
-    if pc.all(pc.equal(pc.pairwise_diff(places.cast(pa.int64()), 1), 1)).as_py():
+    order = [("as_of", "ascending"), ("user_id", "ascending")]
+    if elapsed:
+        order.append((elapsed, "ascending"))
+    indices = pc.sort_indices(rows, order)
+    if pc.all(pc.equal(pc.pairwise_diff(indices.cast(pa.int64()), 1), 1)).as_py():
         return rows
-    return rows.take(places)
+    return rows.take(indices)
 
 
 def repeated(rows: pa.Table, *, elapsed: str = "") -> int:

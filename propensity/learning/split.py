@@ -46,7 +46,7 @@ class Snapshots:
         as_ofs: tuple[date, ...] = tuple(sorted(pc.unique(rows["as_of"]).to_pylist()))
         days = rows["as_of"].to_numpy().astype("datetime64[D]")
         starts = np.searchsorted(days, np.array(as_ofs, "datetime64[D]")).tolist()
-        ends = [*starts[1:], len(rows)]
+        ends = starts[1:] + [len(rows)]
         return cls(
             every=Slice(rows=rows),
             as_ofs=as_ofs,

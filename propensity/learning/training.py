@@ -268,4 +268,4 @@ class Training(ABC):
         # Fits of many rows use all processors themselves.
         if not self._is_small:
             return 1
-        return self.jobs or int(cpu_count())
+        return self.jobs if self.jobs else int(cpu_count())

@@ -323,8 +323,9 @@ def curves(observed: Outcomes) -> Curves:
     shown = np.unique(np.linspace(0, len(hits) - 1, _POINTS).astype(int))
     recall = (hits / hits[-1])[shown]
     false_positive_rate = ((selected - hits) / (selected[-1] - hits[-1]))[shown]
+    roc = np.column_stack([false_positive_rate, recall]).tolist()
     return Curves(
-        roc=[[0.0, 0.0], *np.column_stack([false_positive_rate, recall]).tolist()],
+        roc=[[0.0, 0.0]] + roc,
         pr=np.column_stack([recall, (hits / selected)[shown]]).tolist(),
         calibration=bins,
     )

@@ -4,13 +4,22 @@ The threshold and the budget: the rows to act on, and all metrics of scored rows
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from msgspec.structs import replace
 
 from propensity.measures import metrics
 from propensity.measures.intervals import Ends, Spread, interval, of_rows
-from propensity.measures.metrics import Outcomes, ratio
+from propensity.measures.metrics import Outcomes, Slopes, ratio
 from propensity.settings import Budget
 from propensity.tables.models import Metrics
+
+
+def _of_independent_rows(
+    observed: Outcomes, slopes_of: Callable[[Outcomes], Slopes]
+) -> tuple[float, float]:
+    return of_rows(observed, slopes_of(observed))
 
 
 def measured(
@@ -35,7 +44,8 @@ def measured(
     users = observed.users.sum()
     conversions = observed.conversions.sum()
     values: dict[str, object] = {}
-    spread = spread or (lambda slopes_of: of_rows(observed, slopes_of(observed)))
+    if spread is None:
+        spread = partial(_of_independent_rows, observed)
     for name, measure, slopes_of in (
         ("roc_auc", metrics.roc_auc, metrics.roc_auc_slopes),
         ("pr_auc", metrics.pr_auc, metrics.pr_auc_slopes),

@@ -84,10 +84,12 @@ class Encoder:
         blocks = [(columns, part.encode(batch)) for columns, part in self._parts]
         if len(blocks) == 1:
             return blocks[0][1]
-        kinds = [block.dtype for _, block in blocks] or [np.dtype(np.float64)]
+        if not blocks:
+            return np.empty((batch.num_rows, 0))
+        assert self.width is not None
+        kind = np.result_type(*(block.dtype for _, block in blocks))
         # Arrow has columns in one piece, and trees read these as fast as rows.
-        shape = (batch.num_rows, self.width or 0)
-        encoded = np.empty(shape, dtype=np.result_type(*kinds), order="F")
+        encoded = np.empty((batch.num_rows, self.width), dtype=kind, order="F")
         for columns, block in blocks:
             encoded[:, columns] = block
         return encoded
@@ -99,7 +101,8 @@ class Encoder:
         A category then costs one addition and not a row of zeros.
         """
         total = np.zeros(batch.num_rows)
-        for columns, part in self._parts or ():
+        assert self._parts is not None
+        for columns, part in self._parts:
             total += part.project(batch, weights[columns])
         return total
 
@@ -205,8 +208,8 @@ def _steps(transformer: Any) -> list[Any]:
 
 def _takes_arrays(step: Any) -> bool:
     if type(step) is FunctionTransformer:
-        by_element = step.func is np.clip or isinstance(step.func, np.ufunc)
-        return step.func is None or by_element
+        is_by_element = step.func is np.clip or isinstance(step.func, np.ufunc)
+        return step.func is None or is_by_element
     return type(step).__module__.startswith(_OF_ARRAYS)
 
 
@@ -230,7 +233,7 @@ def _categories(
     columns = dict[str, pd.Series]()
     for name, values in zip(features, categories, strict=True):
         gaps = [None] * (rows - 1 - len(values))
-        columns[name] = pd.Series([*values, *gaps, _NEW], dtype="str")
+        columns[name] = pd.Series(values + gaps + [_NEW], dtype="str")
     try:
         with warnings.catch_warnings(action="ignore"):
             encoded = _dense(transformer.transform(pd.DataFrame(columns)))
@@ -243,7 +246,9 @@ def _categories(
         return None
     tables = {}
     for position, (name, values) in enumerate(zip(features, categories, strict=True)):
-        table = encoded[:, owners == position][[*range(len(values) + 1), -1]]
+        # The values, a null, and the new one at the end.
+        encoded_rows = list(range(len(values) + 1)) + [-1]
+        table = encoded[:, owners == position][encoded_rows]
         tables[name] = pa.array(values, pa.string()), table
     return _Categories(tables)
 

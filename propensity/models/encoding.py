@@ -81,12 +81,13 @@ def check(schema: pa.Schema, features: Mapping[str, str]) -> None:
 def _holds(arrow_type: pa.DataType, kind: str) -> bool:
     if types.is_dictionary(arrow_type):
         arrow_type = arrow_type.value_type
-    checks = (
-        (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)
-        if kind == "number"
-        else (types.is_string, types.is_large_string, types.is_string_view)
-    )
-    return any(holds(arrow_type) for holds in (types.is_null, *checks))
+    checks = [types.is_null]
+    if kind == "number":
+        checks += [types.is_integer, types.is_floating]
+        checks += [types.is_decimal, types.is_boolean]
+    else:
+        checks += [types.is_string, types.is_large_string, types.is_string_view]
+    return any(holds(arrow_type) for holds in checks)
 
 
 def texts_of(column: pa.Array) -> pa.Array:

@@ -91,7 +91,7 @@ class Scorer:
             SchemaError: A batch lacks a feature or holds it in another type, or the
                 model refuses a value; where that is known, it names the feature.
         """
-        with ThreadPoolExecutor(self._threads or 1, "score") as pool:
+        with ThreadPoolExecutor(max(1, self._threads), "score") as pool:
             # Threads work on while results are taken.
             running: deque[tuple[pa.RecordBatch, Iterator[Floats]]] = deque()
             for batch in batches:
@@ -215,7 +215,7 @@ def each_score(
 
 def _joined(batch: pa.RecordBatch, parts: Iterable[Floats]) -> ScoredBatch:
     """Return a batch with the probabilities of its chunks; it may be empty."""
-    return batch, np.concatenate([np.empty(0), *parts])
+    return batch, np.concatenate([np.empty(0)] + list(parts))
 
 
 def _folded(model: Any) -> tuple[Any, Floats]:

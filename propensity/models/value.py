@@ -53,4 +53,7 @@ class ValueModel:
 
     def amounts_of(self, rows: pa.Table) -> Floats:
         """Return the amounts of the rows of a table, in order."""
-        return np.concatenate([np.empty(0), *map(self.amounts, rows.to_batches())])
+        amounts = [np.empty(0)]
+        for batch in rows.to_batches():
+            amounts.append(self.amounts(batch))
+        return np.concatenate(amounts)

@@ -112,7 +112,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     @property
     def index_span(self) -> int:
         """Days of predictions that lookups are answered from."""
-        return self.index_days or self.lookback_days
+        return self.index_days if self.index_days else self.lookback_days
 
     @property
     def scores_events(self) -> bool:
@@ -234,7 +234,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             **self.statement_parameters(settings),
             "use_case": self.name,
             "as_ofs": sorted(as_ofs),
-            "today": today or last,
+            "today": last if today is None else today,
             "known_before": last,
             "earliest": first - timedelta(days=lookback + 2),
             "lookback_days": lookback,
@@ -248,10 +248,11 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     def statement_parameters(self, settings: Settings) -> dict[str, str | int]:
         """Return its parameters; settings name another user column or label event."""
-        chosen = {**self.parameters}
+        chosen = dict(self.parameters)
         for name in ("user_column", "label_event"):
-            if name in chosen:
-                chosen[name] = getattr(settings, name) or chosen[name]
+            setting = getattr(settings, name)
+            if name in chosen and setting:
+                chosen[name] = setting
         return chosen
 
     def with_label_event(self, settings: Settings) -> UseCase:
@@ -272,7 +273,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     def chosen_budget(self, settings: Settings) -> Budget:
         """Return the budget of the settings, or the use case's own."""
-        return Budget.parse(settings.budget or self.budget)
+        return Budget.parse(settings.budget if settings.budget else self.budget)
 
     def serving(
         self, settings: Settings, user_ids: Collection[str], *, first_event_day: date
@@ -422,9 +423,10 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
         if algorithm == FOREST and not stream.scored:
             yield f"candidates: {name} is a {FOREST}, which scores events, not users"
         if algorithm == MEAN and not _is_mean_of(candidate.parameters, earlier):
+            listed = ", ".join(earlier) if earlier else "there is none"
             yield (
                 f"candidates: {name} needs one parameter, of: a list of candidates "
-                f"before it, each once ({', '.join(earlier) or 'there is none'})"
+                f"before it, each once ({listed})"
             )
         earlier.append(name)
     yield from declaration.wrong_stride(use_case.stride_days, use_case.horizon_days)
@@ -459,7 +461,7 @@ def _wrong_tables(use_case: UseCase) -> Iterator[str]:
             yield f"sources.{name}: a deployment has a table of this name; rename it"
         if not SOURCE_TABLE.fullmatch(source.table):
             yield f"sources.{name}.table is {source.table!r}; use {TABLE_FORM}"
-        columns = (source.user_id, source.valid_from, *source.columns)
+        columns = [source.user_id, source.valid_from] + list(source.columns)
         yield from _one_in_sql(f"sources.{name}.columns", columns)
         for column in sorted(set(source.plans) - set(source.columns)):
             yield f"sources.{name}.plans: {column} is not among its columns"

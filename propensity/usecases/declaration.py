@@ -272,7 +272,8 @@ class OwnTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return project, dataset and name of the table."""
         match = SOURCE_TABLE.fullmatch(self.table)
         assert match is not None, self.table
-        return match[1] or project, match[2], match[3]
+        named_project = match[1] if match[1] else project
+        return named_project, match[2], match[3]
 
 
 class Source(OwnTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
