@@ -162,54 +162,19 @@ def run(
     http.disable_worker_timeout()
 
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
+        endpoint = Endpoint(
+            function=function,
+            body=body,
+            kind=kind,
+            once=once,
+            clock=clock,
+            scope=scope,
+            has_trials=has_trials,
+        )
+
         @functools.wraps(body)
         def respond(request: flask.Request) -> flask.Response:
-            severity = "INFO"
-            message = "ok"
-            # Fields of every line, also of a run that fails before it knows them.
-            line: dict[str, object] = {
-                **dict.fromkeys(("use_case", "as_of", "model_version")),
-                "function": function,
-                "outcome": "ok",
-                "status": 200,
-                "bytes_billed": 0,
-                **log.trace_of(request.headers.get("traceparent", "")),
-            }
-            began = time.perf_counter()
-            status = 200
-            headers = dict[str, str]()
-            current = None
-            try:
-                parsed = parse(
-                    request,
-                    default_use_case=clients()[0].use_case,
-                    today=clock.now().date(),
-                    has_trials=has_trials,
-                )
-                current = begun(parsed, function, clock=clock)
-                line["use_case"] = current.use_case.name
-                line["as_of"] = current.as_of.isoformat()
-                lease_kind = "trial" if current.trial else kind
-                is_once = once and not current.trial
-                answer = _under_lease(
-                    current, body, kind=lease_kind, scope=scope, once=is_once
-                )
-                line |= _plain_fields(answer)
-            except Exception as raised:  # the last place before the caller
-                by_clock = request.headers.get("X-CloudScheduler") == "true"
-                caller = http.Callers.SCHEDULER if by_clock else http.Callers.OPERATORS
-                failure = http.failure_of(raised, caller)
-                status = failure.status
-                headers = dict(failure.headers)
-                answer = failure.body
-                severity = failure.severity
-                message = failure.message
-                line |= {**_plain_fields(answer.get("detail")), **failure.fields}
-            if current is not None:
-                line["bytes_billed"] = current.warehouse.bytes_billed
-            seconds = round(time.perf_counter() - began, 3)
-            log.log(severity, message, **line, seconds=seconds)
-            return _json_response(answer, status, headers)
+            return endpoint.respond(request)
 
         functions_framework.errorhandler(HTTPException)(_framework_failure)
         functions_framework.errorhandler(500)(_framework_failure)
@@ -218,8 +183,108 @@ def run(
     return decorate
 
 
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A run as an HTTP function; its attributes are the arguments of ``run``."""
+
+    function: str
+    body: Callable[[Run], Answer]
+    kind: str
+    once: bool
+    clock: Clock
+    scope: str | None
+    has_trials: bool
+
+    def respond(self, request: flask.Request) -> flask.Response:
+        """Do the run that a request is for, answer it, and write its log line."""
+        began = time.perf_counter()
+        line = self._line(request)
+        try:
+            answer = self._answer(request, line)
+        except Exception as raised:  # the last place before the caller
+            failure = http.failure_of(raised, _caller_of(request))
+            line.update(_plain_fields(failure.body.get("detail")))
+            line.update(failure.fields)
+            _write(failure.severity, failure.message, line, began=began)
+            return _json_response(failure.body, failure.status, failure.headers)
+        _write("INFO", "ok", line, began=began)
+        return _json_response(answer, 200)
+
+    def _line(self, request: flask.Request) -> dict[str, object]:
+        """Return what each log line has, also of a run that fails at once."""
+        return {
+            **dict.fromkeys(("use_case", "as_of", "model_version")),
+            "function": self.function,
+            "outcome": "ok",
+            "status": 200,
+            "bytes_billed": 0,
+            **log.trace_of(request.headers.get("traceparent", "")),
+        }
+
+    def _answer(self, request: flask.Request, line: dict[str, object]) -> Answer:
+        """Do the run, and note in its log line what is known of it."""
+        parsed = parse(
+            request,
+            default_use_case=clients()[0].use_case,
+            today=self.clock.now().date(),
+            has_trials=self.has_trials,
+        )
+        current = begun(parsed, self.function, clock=self.clock)
+        line["use_case"] = current.use_case.name
+        line["as_of"] = current.as_of.isoformat()
+        try:
+            answer = self._under_lease(current)
+            line.update(_plain_fields(answer))
+        finally:
+            line["bytes_billed"] = current.warehouse.bytes_billed
+        return answer
+
+    def _under_lease(self, current: Run) -> Answer:
+        """Do a run while it has its lease, unless one that is done answers it."""
+        scope = self.scope
+        as_of = ANY_DATE
+        if scope is None:
+            scope = current.use_case.name
+            as_of = current.as_of
+        may_repeat = current.force or current.trial or not self.once
+        with leased(
+            current.artifacts,
+            scope,
+            "trial" if current.trial else self.kind,
+            as_of,
+            run_id=current.run_id,
+            clock=current.now,
+            rerun=may_repeat,
+        ) as lease:
+            if lease.is_finished:
+                return {**lease.answer, "repeated": True}
+            result = self.body(replace(current, lease=lease))
+            answer = {
+                "use_case": current.use_case.name,
+                "as_of": current.as_of,
+                **result,
+                "bytes_billed": current.warehouse.bytes_billed,
+            }
+            lease.answer = json.loads(json.dumps(answer, default=plain))
+        return {**lease.answer, "repeated": False}
+
+
+def _caller_of(request: flask.Request) -> http.Callers:
+    if request.headers.get("X-CloudScheduler") == "true":
+        return http.Callers.SCHEDULER
+    return http.Callers.OPERATORS
+
+
+def _write(
+    severity: str, message: str, line: Mapping[str, object], *, began: float
+) -> None:
+    """Write a log line, with the seconds since a time of the performance counter."""
+    seconds = round(time.perf_counter() - began, 3)
+    log.log(severity, message, **line, seconds=seconds)
+
+
 def begun(parsed: RunRequest, function: str, *, clock: Clock) -> Run:
-    """Return the run that a request is for; a trial does not wait for the export."""
+    """Return the run that a request is for."""
     settings, warehouse, artifacts = clients()
     if parsed.use_case == settings.use_case:
         usecases.require_default(settings)
@@ -230,6 +295,7 @@ def begun(parsed: RunRequest, function: str, *, clock: Clock) -> Run:
         settings=settings,
         use_case=use_case,
         as_of=parsed.as_of,
+        # A trial does not wait for the export.
         force=parsed.force or parsed.trial,
         trial=parsed.trial,
         began_at=clock.now(),
@@ -272,8 +338,11 @@ def parse(
     finally:
         # The framework reads the rest of a body that was rejected.
         request.max_content_length = None
-    body = http.object_in(read.strip() or b"{}")
-    allowed = ["use_case", "as_of", "force", *(["trial"] if has_trials else [])]
+    content = read.strip()
+    body = http.object_in(content) if content else {}
+    allowed = ["use_case", "as_of", "force"]
+    if has_trials:
+        allowed.append("trial")
     unknown = sorted(name[:64] for name in set(body) - set(allowed))
     if unknown:
         raise errors.RequestError(
@@ -331,37 +400,6 @@ def _as_of(value: object, today: date) -> date:
     return as_of
 
 
-def _under_lease(
-    current: Run,
-    body: Callable[[Run], Answer],
-    *,
-    kind: str,
-    scope: str | None,
-    once: bool,
-) -> Answer:
-    """Do a run while it has its lease, unless one that is done answers it."""
-    with leased(
-        current.artifacts,
-        scope or current.use_case.name,
-        kind,
-        ANY_DATE if scope else current.as_of,
-        run_id=current.run_id,
-        clock=current.now,
-        rerun=current.force or not once,
-    ) as lease:
-        if lease.is_finished:
-            return {**lease.answer, "repeated": True}
-        result = body(replace(current, lease=lease))
-        answer = {
-            "use_case": current.use_case.name,
-            "as_of": current.as_of,
-            **result,
-            "bytes_billed": current.warehouse.bytes_billed,
-        }
-        lease.answer = json.loads(json.dumps(answer, default=plain))
-    return {**lease.answer, "repeated": False}
-
-
 def check_no_user_twice(extra_rows: int) -> None:
     """Raise SchemaError if features have more than a row of some user and date."""
     if extra_rows:
@@ -386,7 +424,7 @@ def _plain_fields(entries: object) -> dict[str, object]:
 
 def _framework_failure(error: HTTPException) -> flask.Response:
     """Answer in JSON where the framework refuses a request before the function."""
-    status = error.code or errors.PropensityError.status
+    status = errors.PropensityError.status if error.code is None else error.code
     failure = errors.PropensityError("unexpected error; the log has its trace")
     if status == errors.NoSuchPath.status:
         failure = errors.NoSuchPath("there is nothing at this path")
