@@ -94,8 +94,7 @@ def run(
     is_suppressing = is_suppressing and not is_dry
     if is_suppressing:
         settings.required("suppression_key")
-    wrong = list[UseCaseError]()
-    loaded = usecases.loaded(wrong.append, _names(use_case))
+    loaded, wrong = usecases.load_all(_names(use_case))
     with connected(settings) as (artifacts, warehouse):
         browsers = browsers_of(warehouse, users, loaded)
         ids = list(users) + browsers
@@ -237,8 +236,7 @@ def allow_again(
         name: of browsers that the export has no more, or of others.
     """
     key = settings.required("suppression_key")
-    wrong = list[UseCaseError]()
-    loaded = usecases.loaded(wrong.append, _names(use_case))
+    loaded, wrong = usecases.load_all(_names(use_case))
     parameters = {"use_case": _suppressed_in(use_case)}
     removed = 0
     notes = [error.message for error in wrong]

@@ -70,23 +70,27 @@ def run(
         readings = {
             reading.name: reading for reading in read(warehouse, window, is_dry=is_dry)
         }
-        wrong: list[str] = []
+        use_cases, errors = usecases.load_all()
         pages: Mapping[str, str] = dict.fromkeys((file for _, file in PAGES), "")
         first = f"{out.rstrip('/')}/{INDEX}"
         if not is_dry:
             facts = {
                 name: find(name, readings, artifacts, settings=settings)
-                for name in usecases.loaded(lambda error: wrong.append(error.message))
+                for name in use_cases
             }
             place = f"{settings.project}.{settings.dataset}"
             pages = site(readings, facts, window, place=place, first=settings.use_case)
             first = write(pages, out, settings)
+    missing = {}
+    for reading in readings.values():
+        if reading.missing:
+            missing[reading.name] = reading.missing
     return {
         "first": first,
         "pages": {name: len(text.encode()) for name, text in pages.items()},
         "statements": {name: readings[name].bytes_billed for name in TITLES},
-        "missing": {one.name: one.missing for one in readings.values() if one.missing},
-        "wrong": wrong,
+        "missing": missing,
+        "wrong": [] if is_dry else [error.message for error in errors],
         "is_dry": is_dry,
     }
 

@@ -13,7 +13,7 @@ from offline import costs
 from offline.doctor import checks
 from offline.doctor.checks import Examination, Finding
 from propensity import usecases
-from propensity.errors import PropensityError, SettingsError, UseCaseError
+from propensity.errors import PropensityError, SettingsError
 from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import plural
 from propensity.registry.deployment import connected
@@ -165,12 +165,6 @@ def run(
     if is_local:
         patience_s = LOCAL_PATIENCE_S
     settings = replace(chosen, deadline_s=patience_s)
-    wrong = list[Finding]()
-
-    def note(error: UseCaseError) -> None:
-        advice = "correct its folder; until then nothing else of it is examined"
-        wrong.append(Finding(error.message, advice, check="use cases"))
-
     with connected(settings) as (artifacts, warehouse):
         serving = {settings.use_case}
         # The checks report a service that does not answer.
@@ -179,17 +173,21 @@ def run(
             for name in usecases.names():
                 if Registry(artifacts, name).pointer in objects:
                     serving.add(name)
+        use_cases, wrong = usecases.load_all(sorted(serving))
         report = examine(
             Examination(
                 settings=settings,
                 warehouse=warehouse,
                 artifacts=artifacts,
                 now=now,
-                use_cases=list(usecases.loaded(note, sorted(serving)).values()),
+                use_cases=list(use_cases.values()),
                 is_local=is_local,
             )
         )
-    report.findings[:0] = wrong
+    advice = "correct its folder; until then nothing else of it is examined"
+    report.findings[:0] = [
+        Finding(error.message, advice, check="use cases") for error in wrong
+    ]
     for process in ended:
         what = f"{process} has ended"
         advice = "run `make down`, then `make up`"

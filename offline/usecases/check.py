@@ -149,7 +149,7 @@ def _model(use_case: UseCase) -> Iterator[str]:
 
 def _warnings(use_case: UseCase) -> Iterator[str]:
     """Yield what a use case has to do with others, which may not be meant."""
-    others = usecases.loaded(lambda error: None)
+    others, _ = usecases.load_all()
     del others[use_case.name]
     for name, other in others.items():
         shared = set(use_case.stream.events) & set(other.stream.events)

@@ -174,7 +174,8 @@ def _others(
 ) -> Iterator[tuple[str, Draw]]:
     """Yield the draws of all other audiences: as declared, and as sent."""
     # No audience of a use case whose files are wrong is sent.
-    for use_case in usecases.loaded(lambda error: None).values():
+    use_cases, _ = usecases.load_all()
+    for use_case in use_cases.values():
         for name in declared.names(use_case):
             if (use_case.name, name) != who:
                 yield from _declared(use_case, name)

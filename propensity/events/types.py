@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from functools import cache, reduce
 from importlib import resources
@@ -152,6 +152,32 @@ def shared_types() -> Mapping[str, EventType]:
     }
 
 
+def with_right_types(
+    use_cases: Iterable[UseCase],
+) -> tuple[list[UseCase], list[UseCaseError]]:
+    """
+    Return the use cases that take events, and errors of those that do so wrongly.
+
+    A use case is wrong if it takes an undeclared type, declares one a second time, or
+    declares an invalid one.
+    """
+    wrong = []
+    types = dict(shared_types())
+    streamed = [use_case for use_case in use_cases if use_case.stream.events]
+    for problems in (_problems_declared, _problems_taken):
+        right = []
+        for use_case in streamed:
+            problem = next(problems(use_case, types), "")
+            if problem:
+                wrong.append(UseCaseError(f"usecases/{use_case.name} {problem}"))
+                continue
+            for name, fields in use_case.event_types.items():
+                types[name] = EventType(name, fields)
+            right.append(use_case)
+        streamed = right
+    return streamed, wrong
+
+
 class Catalogue:
     """
     The event types of a deployment, and the use cases that take them.
@@ -159,42 +185,25 @@ class Catalogue:
     Attributes:
         types: By name.
         use_cases: Names of the use cases that take events.
-        takers: The use cases that take a type, by its name.
+        use_cases_by_type: Names of the use cases that take a type, by its name.
         kinds: Kinds of the fields of all types, taken or not, by the letters of their
             names; of two types the personal one. Common fields are of kind "common".
     """
 
-    def __init__(
-        self,
-        use_cases: Iterable[UseCase],
-        wrong: Callable[[UseCaseError], object] | None = None,
-    ) -> None:
+    def __init__(self, use_cases: Iterable[UseCase]) -> None:
         """
-        Args:
-            wrong: Gets the error of a use case that takes an undeclared type, declares
-                one a second time, or an invalid one; it is left out. None raises it.
-
         Raises:
-            UseCaseError: No use case is left that takes events.
+            UseCaseError: No use case takes events, or one does so wrongly.
         """
-        types = dict(shared_types())
-        streamed = [use_case for use_case in use_cases if use_case.stream.events]
-        for problems in (_problems_declared, _problems_taken):
-            right = []
-            for use_case in streamed:
-                problem = next(problems(use_case, types), "")
-                if problem:
-                    error = UseCaseError(f"usecases/{use_case.name} {problem}")
-                    if wrong is None:
-                        raise error
-                    wrong(error)
-                    continue
-                for name, fields in use_case.event_types.items():
-                    types[name] = EventType(name, fields)
-                right.append(use_case)
-            streamed = right
+        streamed, wrong = with_right_types(use_cases)
+        if wrong:
+            raise wrong[0]
         if not streamed:
             raise UseCaseError("no use case takes events: name some under [stream]")
+        types = dict(shared_types())
+        for use_case in streamed:
+            for name, fields in use_case.event_types.items():
+                types[name] = EventType(name, fields)
         self.use_cases = frozenset(use_case.name for use_case in streamed)
         self.types = dict[str, EventType]()
         self.use_cases_by_type = dict[str, list[str]]()

@@ -100,9 +100,9 @@ class Online:
             clock=clock.monotonic,
         )
         # A folder that is wrong refuses its own requests, and no others.
-        self._use_cases = usecases.loaded(
-            lambda error: log("ERROR", f"left out: {error.message}", outcome=error.code)
-        )
+        self._use_cases, wrong = usecases.load_all()
+        for error in wrong:
+            log("ERROR", f"left out: {error.message}", outcome=error.code)
         self._scores: GroupCommit[Waiting, Result] = GroupCommit(
             self._score_group,
             writers=1,

@@ -40,7 +40,7 @@ from propensity.events.dead_letters import dead_letters
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
 from propensity.events.rows import Accepted, Event, accept, rows_of
-from propensity.events.types import Catalogue
+from propensity.events.types import Catalogue, with_right_types
 from propensity.events.values import Refused
 from propensity.gcp.http import Json, body_of, freeze_gc
 from propensity.gcp.log import Counts, log
@@ -92,21 +92,19 @@ class Clients:
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Clients:
         """Open what an instance needs; use cases that are wrong are left out."""
-        wrong: list[UseCaseError] = []
-
-        def leave_out(error: UseCaseError) -> None:
+        use_cases, wrong = usecases.load_all()
+        takers, wrong_types = with_right_types(use_cases.values())
+        left_out = wrong + wrong_types
+        for error in left_out:
             log("ERROR", f"left out: {error.message}", outcome=error.code)
-            wrong.append(error)
-
-        loaded = usecases.loaded(leave_out)
         return cls(
             settings=settings,
             warehouse=Queries.open(settings),
             appends=Appends(settings),
             bus=Bus(settings),
-            catalogue=Catalogue(loaded.values(), leave_out),
+            catalogue=Catalogue(takers),
             clock=clock,
-            wrong=wrong,
+            wrong=left_out,
         )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache, cached_property
 from pathlib import Path
@@ -301,25 +301,26 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         return importlib.import_module(f"{__name__}.{self.name}.model")
 
 
-def loaded(
-    wrong: Callable[[UseCaseError], object], only: Sequence[str] = ()
-) -> dict[str, UseCase]:
+def load_all(
+    only: Sequence[str] | None = None,
+) -> tuple[dict[str, UseCase], list[UseCaseError]]:
     """
-    Return use cases of this deploy by name; ``wrong`` gets the errors of others.
+    Return use cases of this deploy by name, and the errors of those that are wrong.
 
     Args:
-        only: The names of those that are wanted; all by default.
+        only: The names of those that are wanted; None for all.
 
     Raises:
         RequestError: There is none of a name in ``only``.
     """
     use_cases = {}
-    for name in only or names():
+    wrong = []
+    for name in names() if only is None else only:
         try:
             use_cases[name] = load(name)
         except UseCaseError as error:
-            wrong(error)
-    return use_cases
+            wrong.append(error)
+    return use_cases, wrong
 
 
 @cache

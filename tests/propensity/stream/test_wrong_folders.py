@@ -114,7 +114,7 @@ async def test_an_event_of_a_folder_that_is_right_again_is_stored(folder):
 
 def test_a_wrong_folder_refuses_its_own_requests_for_scores_alone(folder):
     (folder / "labels.sql").unlink()
-    known = usecases.loaded(lambda _: None)
+    known, _ = usecases.load_all()
 
     def asked(body: dict[str, Any], default: str) -> str:
         question = question_of(body, known, default=default, latest=NOW)
