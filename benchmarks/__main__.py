@@ -42,7 +42,7 @@ def main() -> int:
     machine = f"{platform.platform()}, Python {platform.python_version()}"
     table = [f"# Benchmarks\n\n{machine}\n\n{report.HEAD}"]
     missed = []
-    for name in options.names or NAMES:
+    for name in options.names if options.names else NAMES:
         print(f"== python -m benchmarks.{name}", flush=True)
         command = [sys.executable, "-m", f"benchmarks.{name}"]
         pipe = subprocess.PIPE

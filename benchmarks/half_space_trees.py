@@ -73,7 +73,7 @@ def main() -> int:
 
     def ours() -> float:
         trees = warm()
-        edges = [*range(WINDOW, len(rows), CHUNK), len(rows)]
+        edges = list(range(WINDOW, len(rows), CHUNK)) + [len(rows)]
         start = time.process_time()
         for begin, end in pairwise(edges):
             trees.score_and_learn(rows[begin:end])

@@ -120,11 +120,13 @@ def main() -> int:
     for peer in LEAST:
         lines.append(Line(what, "/s", {OWN: rates[OWN], peer: rates[peer]}))
     for name in ("p50_ms", "p99_ms"):
-        times = {peer: [getattr(one, name) for one in of] for peer, of in alone.items()}
+        times = {}
+        for peer, loads in alone.items():
+            times[peer] = [getattr(load, name) for load in loads]
         what = f"{name.removesuffix('_ms')} of a lookup at one connection"
         lines.append(Line(what, "ms", times))
-    start = Line("cold start", "s", starts, most=MOST_OF_COLD_START)
-    return finish([*lines, start])
+    lines.append(Line("cold start", "s", starts, most=MOST_OF_COLD_START))
+    return finish(lines)
 
 
 if __name__ == "__main__":

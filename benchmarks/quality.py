@@ -262,7 +262,7 @@ def shoppers(file: Path) -> Rivals:
     codes = ", ".join(f"{name}::TEXT AS {name}" for name in CODES)
     query = f"SELECT * REPLACE ({codes}) RENAME (Revenue AS label) FROM '{file}'"
     table = duckdb.sql(query).to_arrow_table()
-    texts = ("Month", "VisitorType", *CODES)
+    texts = ["Month", "VisitorType"] + list(CODES)
     *names, _ = table.column_names
     # The use case of a shop, with other features and candidates.
     use_case = structs.replace(

@@ -169,8 +169,9 @@ def compared(
         if final := [day for day in dates if frame.is_matured(day, today=start)]:
             known[start] = final
     # The rows that 00-ModelTraining would train on, or all if it would use none.
-    enough = [start for start in known if frame.are_enough(known[start])]
-    starts = enough or list(known)
+    starts = [start for start in known if frame.are_enough(known[start])]
+    if not starts:
+        starts = list(known)
     figures: dict[str, dict[str, list[float]]] = {
         what: {way: [] for way in (OURS, PEER, BEFORE)} for what in TARGETS
     }
@@ -192,9 +193,11 @@ def compared(
         actual = paid(asked.rows, value.AMOUNT)
         for way, one in said.items():
             gini = revenue.normalised_gini(one, actual, np.ones(len(actual)))
+            if gini is None:
+                gini = 0.0
             figures[ERROR][way].append(abs(one.sum() / actual.sum() - 1))
             figures[RANK][way].append(float(spearmanr(one, actual).statistic))
-            figures[GINI][way].append(gini or 0.0)
+            figures[GINI][way].append(gini)
     for what, by_way in figures.items():
         for rival in (PEER, BEFORE):
             both = {OURS: by_way[OURS], rival: by_way[rival]}

@@ -81,19 +81,21 @@ class Line:
 
     def __str__(self) -> str:
         bounds = {"≥": self.least, "≤": self.most}
-        targets = [f"{sign} {of:.4g}" for sign, of in bounds.items() if of is not None]
-        ours, *theirs = [
-            f"{name} {_figure(median(of))} {self.unit}"
-            for name, of in self.rounds.items()
-        ]
-        cells = [
-            self.what,
-            ours,
-            *(theirs or [""]),
-            f"{self.value:.2f}" if theirs else "",
-            f"{' '.join(targets)} {'**missed**' * self.is_missed}",
-        ]
-        return f"| {' | '.join(cell.strip() for cell in cells)} |"
+        targets = []
+        for sign, bound in bounds.items():
+            if bound is not None:
+                targets.append(f"{sign} {bound:.4g}")
+        if self.is_missed:
+            targets.append("**missed**")
+        cells = [self.what]
+        for name, seconds in self.rounds.items():
+            cells.append(f"{name} {_figure(median(seconds))} {self.unit}")
+        if len(self.rounds) > 1:
+            cells.append(f"{self.value:.2f}")
+        else:
+            cells += ["", ""]
+        cells.append(" ".join(targets))
+        return f"| {' | '.join(cells)} |"
 
 
 def _figure(value: float) -> str:

@@ -67,7 +67,8 @@ def append_server(port: int) -> Iterator[Appended]:
         stream = ""
         schema = pa.schema([])
         for request in requests:
-            stream = request.write_stream or stream
+            if request.write_stream:
+                stream = request.write_stream
             rows = request.arrow_rows
             if rows.writer_schema.serialized_schema:
                 buffer = pa.py_buffer(rows.writer_schema.serialized_schema)
@@ -189,9 +190,10 @@ def running(
     try:
         ports = free_ports(len(sources))
         for (name, source), port in zip(sources.items(), ports, strict=True):
+            options = served(source.target, port, source.is_asynchronous)
             processes[name] = spawn(
                 name,
-                [*framework, *served(source.target, port, source.is_asynchronous)],
+                framework + options,
                 environment=environment,
                 folder=source.folder,
                 port=port,
@@ -247,7 +249,8 @@ def loads(
     def load(process: Process) -> Load:
         began = cpu_s(process)
         url = f"http://{HOST}:{process.port}"
-        text = subprocess.check_output([*wrk, url, "--", f"{asked}"], text=True)
+        command = wrk + [url, "--", f"{asked}"]
+        text = subprocess.check_output(command, text=True)
         figures = [int(word) for word in text.splitlines()[-1].split()]
         count, micros, failures, p50_us, p99_us = figures
         if failures and process.name == next(iter(sources)):

@@ -50,7 +50,9 @@ def _declared(
 
     # A wrong name is told before Google's libraries are imported.
     settings = Settings.from_environment()
-    named = load(usecases.load(use_case or settings.use_case), audience)
+    if use_case is None:
+        use_case = settings.use_case
+    named = load(usecases.load(use_case), audience)
 
     from propensity.gcp import secrets
     from propensity.registry.deployment import opened

@@ -165,7 +165,9 @@ class AudienceName(click.ParamType[str]):
         names = list[str]()
         # A shell that completes has no place for an error.
         with contextlib.suppress(PropensityError):
-            chosen = ctx.params.get("use_case") or Settings.from_environment().use_case
+            chosen = ctx.params.get("use_case")
+            if chosen is None:
+                chosen = Settings.from_environment().use_case
             names = declared.names(usecases.load(chosen))
         return completions(names, incomplete)
 

@@ -83,6 +83,9 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     secrets = {d.settings.message_secret} - {""}
     for name in d.use_cases:
         secrets |= set(declared.secrets_of(usecases.load(name)))
+    state_bucket = d.own["state_bucket"]
+    if not state_bucket:
+        state_bucket = f"{d.settings.bucket}-state"
     values = {
         **d.own,
         "project": d.project,
@@ -92,7 +95,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "environment": f"^{SEPARATOR}^{assigned}",
         "ingress": INGRESS[d.own["ingress"]],
         "vpc_egress": EGRESS[d.own["vpc_egress"]],
-        "state_bucket": d.own["state_bucket"] or f"{d.settings.bucket}-state",
+        "state_bucket": state_bucket,
         "work": f"{work}",
         "staged": f"{work}/staged",
         "every": " ".join(d.name(function.target) for function in every),
@@ -101,7 +104,8 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         **{f"days_{name}": days for name, days in d.days.items()},
     }
     # Scripts name those, too, that are not deployed.
-    for part in (*(function.target for function in every), *HELPERS):
+    targets = [function.target for function in every]
+    for part in targets + list(HELPERS):
         values |= {f"account_{part}": "", f"use_cases_{part}": ""}
     outputs = ROOT / work / "outputs.json"
     names = named(d) if options.planned else _put_out(d, outputs)
@@ -124,14 +128,14 @@ def _put_out(d: Deployment, file: Path) -> dict[str, str]:
 
 def named(d: Deployment) -> dict[str, str]:
     """Return what Terraform puts out, as long as it has not: a test holds the two."""
-    repository = d.own["repository"] or d.prefix
+    repository = d.own["repository"] if d.own["repository"] else d.prefix
     if "/" not in repository:
         repository = f"{d.own['region']}-docker.pkg.dev/{d.project}/{repository}"
     parts = [function.target for function in d.functions]
     return {
         "repository": repository,
         "functions": " ".join(sorted(parts)),
-        **{f"account_{part}": d.account(part) for part in (*parts, *HELPERS)},
+        **{f"account_{part}": d.account(part) for part in parts + list(HELPERS)},
         **{
             f"use_cases_{function.target}": " ".join(sorted(d.called_for(function)))
             for function in d.functions
@@ -148,12 +152,13 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     without predictions. Values of variables go beside the file with Cloud Run's
     services, one of each root.
     """
-    services = json.loads(options.json.read_text() or "[]")
+    text = options.json.read_text()
+    services = json.loads(text) if text else []
     render.write(d, services, options.json.parent)
     yield from _late_audiences(d)
-    for one in services:
-        name = one["metadata"]["name"]
-        status = one["status"]
+    for service in services:
+        name = service["metadata"]["name"]
+        status = service["status"]
         latest = status.get("latestCreatedRevisionName", "")
         traffic = [part for part in status.get("traffic", []) if part.get("percent")]
         older = {part.get("revisionName") for part in traffic} - {latest}

@@ -129,8 +129,12 @@ class Deployment:
         12:00 and 17:00 in the zone's winter, and early enough to wait for an export.
         """
         zone = zoneinfo.ZoneInfo(self.own["time_zone"])
-        of_year = [datetime(2026, month, 1, tzinfo=zone) for month in range(1, 13)]
-        offset = min(one.utcoffset() or timedelta() for one in of_year)
+        offsets = list[timedelta]()
+        for month in range(1, 13):
+            offset = datetime(2026, month, 1, tzinfo=zone).utcoffset()
+            assert offset is not None
+            offsets.append(offset)
+        offset = min(offsets)
         ahead = offset // timedelta(hours=1)
         predictions = min(max(17 - ahead, 5), 21)
         return {
@@ -196,7 +200,9 @@ def of(variables: Mapping[str, str]) -> Deployment:
             "who sees a build could read. Use an index that propensity-build may read "
             "by its own permission, such as a repository of Artifact Registry"
         )
-    prefix = variables.get("DEPLOY_PREFIX") or OWN["DEPLOY_PREFIX"][0]
+    prefix = variables.get("DEPLOY_PREFIX")
+    if not prefix:
+        prefix = OWN["DEPLOY_PREFIX"][0]
     if variables.get("PROPENSITY_TOPIC_PREFIX", prefix) != prefix:
         raise DeploymentError(
             f"PROPENSITY_TOPIC_PREFIX is not {prefix!r}, which is DEPLOY_PREFIX. Leave "
@@ -230,8 +236,12 @@ def of(variables: Mapping[str, str]) -> Deployment:
     except PropensityError as error:
         raise DeploymentError(error.message) from error
     every_function = {function.target: function for function in functions.load()}
-    targets = words(own["functions"] or " ".join(every_function))
-    use_cases = words(own["use_cases"] or settings.use_case)
+    targets = list(every_function)
+    if own["functions"]:
+        targets = words(own["functions"])
+    use_cases = [settings.use_case]
+    if own["use_cases"]:
+        use_cases = words(own["use_cases"])
     _require_known("DEPLOY_FUNCTIONS", targets, known=every_function)
     _require_known("DEPLOY_USE_CASES", use_cases, known=usecases.names())
     return Deployment(
@@ -258,9 +268,9 @@ def words(text: str) -> list[str]:
 def _require_known(name: str, names: list[str], *, known: Collection[str]) -> None:
     strangers = [word for word in names if word not in known]
     if strangers or not names:
+        wrong = ", ".join(strangers) if strangers else "nothing"
         raise DeploymentError(
-            f"{name} names {', '.join(strangers) or 'nothing'}. Use some of "
-            f"{', '.join(sorted(known))}"
+            f"{name} names {wrong}. Use some of {', '.join(sorted(known))}"
         )
 
 

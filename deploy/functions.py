@@ -29,7 +29,7 @@ FILE = Path(__file__).with_name("functions.toml")
 # Tables whose rows are listed as they are, without a query.
 LISTED = frozenset({SUPPRESSED_USERS.name})
 # The only things that are read and no table of tables/.
-VIEWS = ("ga_events", *tables.views(""))
+VIEWS = ["ga_events"] + list(tables.views(""))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +106,10 @@ class Function:
     publishes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        known = {table.stored for table in tables.TABLES} | {*VIEWS, *TOPICS}
-        named = {*self.reads, *self.appends, *self.writes, *self.publishes}
-        if wrong := sorted(named - known):
+        known = {table.stored for table in tables.TABLES}.union(VIEWS, TOPICS)
+        named = set(self.reads).union(self.appends, self.writes, self.publishes)
+        wrong = sorted(named - known)
+        if wrong:
             raise DeploymentError(f"{self.target}: {', '.join(wrong)} is not known")
 
     @property
@@ -119,7 +120,7 @@ class Function:
     @property
     def runs_queries(self) -> bool:
         """Whether it starts jobs in BigQuery: reading or changing, not appending."""
-        return bool(set(self.reads) - LISTED or self.writes)
+        return bool(self.writes) or not LISTED.issuperset(self.reads)
 
     @property
     def needs_key(self) -> bool:
@@ -163,7 +164,7 @@ def _deployed() -> dict[str, dict[str, Any]]:
         flags = _flags(choices)
         deployed[flags["function"]] = {
             "folder": script.parent.name,
-            "requirements": requirements or "requirements.txt",
+            "requirements": requirements if requirements else "requirements.txt",
             "is_asynchronous": "THREADS=" not in choices,
             "flags": flags,
         }

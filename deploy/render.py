@@ -82,12 +82,13 @@ def rights(function: Function) -> Iterator[dict[str, str]]:
 
 
 def _function(function: Function) -> dict[str, Any]:
+    schedule = function.schedule
     return {
         "title": f"runs {function.target}",
         "is_public": function.is_public,
-        "per_use_case": bool(function.schedule and function.schedule.per_use_case),
-        "is_scheduled": function.schedule is not None,
-        "skips_events": bool(function.schedule and function.schedule.skips),
+        "per_use_case": schedule is not None and schedule.per_use_case,
+        "is_scheduled": schedule is not None,
+        "skips_events": schedule is not None and bool(schedule.skips),
         "needs_key": function.needs_key,
         "reads_sources": function.reads_sources,
         # A table of events of one's own is in the place of the export.

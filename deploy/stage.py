@@ -81,9 +81,10 @@ def stage(
     ours = {"requirements.txt", PACKAGE, OFFLINE, folders.OWN, "__pycache__"}
     others = {name for name in there - ours if not name.endswith(".py")}
     if target.is_file() or others or (there and PACKAGE not in there):
+        listed = ", ".join(sorted(others)[:3]) if others else "files"
         raise DeploymentError(
-            f"cannot stage into {target}, which has other files: "
-            f"{', '.join(sorted(others)[:3]) or 'files'}. Name a new folder"
+            f"cannot stage into {target}, which has other files: {listed}. Name a new "
+            "folder"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".staging-") as folder:
@@ -92,7 +93,7 @@ def stage(
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, staged / name)
         # Whatever the umask: another user may run the function.
-        for path in (staged, *staged.rglob("*")):
+        for path in [staged] + list(staged.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
         if target.exists():
             shutil.rmtree(target)

@@ -83,7 +83,7 @@ def schemas() -> Schema:
         **{f"Features_{one.name}": _features(one) for one in loaded},
         "Features": kind([f"Features_{one.name}" for one in loaded]),
         "Instances": kind("instances"),
-        "Question": {"anyOf": [*kind(requests)["anyOf"], flat]},
+        "Question": {"anyOf": kind(requests)["anyOf"] + [flat]},
     }
 
 

@@ -45,7 +45,11 @@ PICTURES = {
 
 def shape(line: str) -> str:
     """Return a line without its numbers: lines of the same shape are compared."""
-    return PARTS.sub(lambda found: found["fixed"] or "#", " ".join(line.split()))
+
+    def part(match: re.Match[str]) -> str:
+        return match["fixed"] if match["fixed"] else "#"
+
+    return PARTS.sub(part, " ".join(line.split()))
 
 
 def numbers(line: str) -> list[str]:
@@ -87,7 +91,7 @@ def written(text: str, printed: list[str]) -> tuple[str, list[str]]:
             may_differ = RULES.match(line) or re.search(REAL_TIME, line)
             if new is None and not may_differ:
                 wrong.append(f"the demo prints no line like: {line.strip()}")
-        return "\n".join([f"```{found[1]}", *lines, "```"])
+        return "\n".join([f"```{found[1]}"] + lines + ["```"])
 
     return BLOCK.sub(block, text), wrong
 
@@ -117,7 +121,9 @@ def played() -> str:
 
 def pictures() -> None:
     """Take the pictures of the state that was played."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    browser = shutil.which("chromium")
+    if browser is None:
+        browser = shutil.which("google-chrome")
     if browser is None:
         sys.exit("no pictures are taken: install Chromium, such as by its package")
     for name, (file, width, height) in PICTURES.items():

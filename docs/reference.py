@@ -81,12 +81,14 @@ def tables() -> str:
     for table in (table for table in TABLES if table.name not in INTERNAL):
         own = [column for column in table.columns if column not in shared]
         also = [column for column in table.columns if column in shared]
-        parts += [*_about(table), f"\nColumns, besides {_code(_shown(also))}"]
+        parts += _about(table)
+        parts.append(f"\nColumns, besides {_code(_shown(also))}")
         if like := LIKE.get(table.name):
             same = [column for column in own if column in columns_of[like]]
             own = [column for column in own if column not in same]
             parts.append(f", and {_code(_shown(same))} of [{like}](#{like})")
-        parts += [":\n\n", *_lines(own)]
+        parts.append(":\n\n")
+        parts += _lines(own)
     return "".join(parts)
 
 
@@ -120,9 +122,11 @@ def _about(table: Table) -> Iterator[str]:
 
 def _writers(table: str) -> list[str]:
     """Return which functions write a table."""
-    return [
-        one.target for one in functions.load() if table in (*one.writes, *one.appends)
-    ]
+    writers = []
+    for function in functions.load():
+        if table in function.writes or table in function.appends:
+            writers.append(function.target)
+    return writers
 
 
 def _shown(columns: Iterable[Column]) -> list[str]:
@@ -140,7 +144,9 @@ def _lines(columns: Sequence[Column]) -> Iterator[str]:
         names = list[str]()
         for column in alike:
             interval = f"{column.name}_low" in by_name
-            names += [column.name, *(("…_low", "…_high") if interval else ())]
+            names.append(column.name)
+            if interval:
+                names += ["…_low", "…_high"]
         kind = f"ARRAY<{column.type}>" if column.repeated else column.type
         known = "" if kind in PLAIN else f" (`{kind}`)"
         fields = _code(field.name for field in column.fields)
@@ -154,7 +160,7 @@ def _code(names: Iterable[str]) -> str:
 
 def exit_codes() -> str:
     lines = [f"| {int(code)} | {text} |" for code, text in MEANINGS.items()]
-    return "\n".join(["| code | meaning |", "|--:|---|", *lines, ""])
+    return "\n".join(["| code | meaning |", "|--:|---|"] + lines + [""])
 
 
 def commands() -> str:
@@ -166,15 +172,21 @@ def commands() -> str:
     return "".join(parts)
 
 
+def _clean(text: str | None) -> str:
+    return "" if text is None else inspect.cleandoc(text)
+
+
 def _command(command: click.Command, before: str, heading: str) -> str:
     """Return the part of a command, and of those below it."""
     name = f"{before} {command.name}".strip()
-    text = inspect.cleandoc(command.help or "").partition("\n\n")[0]
+    text = _clean(command.help).partition("\n\n")[0]
     about = f"\n{heading} {name}\n\n" + " ".join(text.split()) + "\n"
     if isinstance(command, click.Group):
         below = command.commands.values()
-        return about + "".join(_command(one, name, f"{heading}#") for one in below)
-    example = inspect.cleandoc((command.epilog or "").partition("Example:\n")[2])
+        parts = [_command(part, name, f"{heading}#") for part in below]
+        return about + "".join(parts)
+    epilog = "" if command.epilog is None else command.epilog
+    example = _clean(epilog.partition("Example:\n")[2])
     taken = _code(_options(command))
     return f"{about}\n```\n{example}\n```\n" + (f"\nTakes {taken}.\n" if taken else "")
 

@@ -28,8 +28,9 @@ STATUS = HTTPStatus.MISDIRECTED_REQUEST
 
 def is_foreign(host: str | None, origin: str | None) -> bool:
     """Return whether a request's Host or Origin is not this machine."""
-    names = [host or "", *([] if origin is None else [origin])]
-    return not all(map(OWN.fullmatch, names))
+    if host is None or not OWN.fullmatch(host):
+        return True
+    return origin is not None and not OWN.fullmatch(origin)
 
 
 def refusing(app: Any) -> Any:

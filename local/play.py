@@ -30,7 +30,7 @@ def run(choice: Choice) -> dict[str, Any]:
         LocalError, DeploymentError: It could not be played; the message says why.
     """
     began = time.monotonic()
-    data = choice.cards or choice.data or choice.events
+    data = next(filter(None, (choice.cards, choice.data, choice.events)), None)
     if data and not data.exists():
         raise LocalError(f"there is no file or folder {data}", hint="Check the path")
     state = State(choice.state) if choice.state else State.of_data(data, choice.options)

@@ -112,22 +112,19 @@ def spawn(
         )
     # Its exit status is read when it ends, so that it leaves no zombie.
     threading.Thread(target=child.wait, name=f"reap {child.pid}", daemon=True).start()
-    return Process(name, child.pid, start_time(child.pid) or "ended", port, str(log))
+    started = start_time(child.pid)
+    if started is None:
+        started = "ended"
+    return Process(name, child.pid, started, port, str(log))
 
 
 def served(target: str, port: int, is_asynchronous: bool) -> list[str]:
     """Return functions-framework's options that serve what is in the working folder."""
-    return [
-        "--source",
-        "main.py",
-        "--target",
-        target,
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-        *(["--asgi"] if is_asynchronous else []),
-    ]
+    options = ["--source", "main.py", "--target", target]
+    options += ["--host", HOST, "--port", str(port)]
+    if is_asynchronous:
+        options.append("--asgi")
+    return options
 
 
 def stop(processes: Iterable[Process]) -> list[Process]:
@@ -163,7 +160,9 @@ def end_of(process: Process) -> str:
     log = Path(process.log)
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     kept = [f"    {line}" for line in lines if line.strip()][-15:]
-    text = "\n".join(kept) or "    (it wrote nothing)"
+    if not kept:
+        kept.append("    (it wrote nothing)")
+    text = "\n".join(kept)
     return f"Its log {shown(process.log)} ends with\n{text}"
 
 

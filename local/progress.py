@@ -161,7 +161,7 @@ class Progress:
         Within another such block this changes the stream alone.
         """
         outer = self.stream
-        self.stream = stream or sys.stdout
+        self.stream = sys.stdout if stream is None else stream
         ended = threading.Event()
 
         def show() -> None:

@@ -105,7 +105,7 @@ class Receiver:
     def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
         if method not in ACTIONS:
             return 405, {}, {"error": f"use {' or '.join(ACTIONS)}"}
-        key = headers.get("Idempotency-Key") or f"without a key {self.requests}"
+        key = headers.get("Idempotency-Key", f"without a key {self.requests}")
         if key in self._answers:
             if self.bodies[key] != body:
                 self.changed.append(key)

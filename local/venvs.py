@@ -134,7 +134,7 @@ def python_of(*requirements: Path, folder: Path = FOLDER) -> Path:
     """
     version = ".".join(map(str, sys.version_info[:3]))
     texts = [file.read_text() for file in requirements]
-    facts = "\n".join([version, sysconfig.get_platform(), *texts])
+    facts = "\n".join([version, sysconfig.get_platform()] + texts)
     environment = folder / hashlib.sha256(facts.encode()).hexdigest()[:12]
     python = environment / "bin" / "python"
     with locked(folder / f"{environment.name}.lock"):
@@ -174,7 +174,7 @@ def uv(*arguments: str) -> None:
     program = str(Path(sys.executable).with_name("uv"))
     with step(f"uv {arguments[0]}"):
         process = subprocess.run(
-            [program, "--quiet", *arguments],
+            [program, "--quiet"] + list(arguments),
             check=False,
             text=True,
             stdout=subprocess.PIPE,

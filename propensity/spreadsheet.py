@@ -39,12 +39,12 @@ def rows_of_csv(content: bytes) -> list[list[str]]:
 def _cell(value: object) -> object:
     if isinstance(value, bool | list | dict):
         return json.dumps(value, default=str)
-    is_formula = isinstance(value, str) and _FORMULA.match(value)
-    if isinstance(value, str) and is_formula and not _NUMBER.fullmatch(value):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str) or not _FORMULA.match(value):
+        return value
+    return value if _NUMBER.fullmatch(value) else f"'{value}"
 
 
 def _without_mark(cell: str) -> str:
-    is_marked = cell.startswith("'") and _FORMULA.match(cell)
-    return cell[1:] if is_marked else cell
+    if cell.startswith("'") and _FORMULA.match(cell):
+        return cell[1:]
+    return cell

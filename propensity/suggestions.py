@@ -29,5 +29,5 @@ def instead(name: str, names: Iterable[str], *, kind: str) -> str:
     near = nearest(name, known)
     if near:
         return f"Did you mean {near!r}?"
-    listed = ", ".join(known[:MOST]) or "none"
+    listed = ", ".join(known[:MOST]) if known else "none"
     return f"{kind}: {listed}"

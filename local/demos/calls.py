@@ -129,5 +129,6 @@ def table(
         values = ((row.get(key), form) for _, key, form in columns)
         cells.append([form.format(v) if v is not None else "-" for v, form in values])
     text = tabulate(cells, tablefmt="plain", stralign="right", disable_numparse=True)
-    head, *lines = text.splitlines()
-    return "\n".join([head, "-" * len(head), *lines])
+    lines = text.splitlines()
+    lines.insert(1, "-" * len(lines[0]))
+    return "\n".join(lines)

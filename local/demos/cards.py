@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,11 @@ def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]
     times = [delivery.sent_time for delivery in sent]
     rows = [len(transactions) * part // PARTS for part in range(1, PARTS)]
     stops = [moment(int(transactions.time_ms[row])) for row in rows]
-    bounds = [0, *(sum(time < stop for time in times) for stop in stops), len(sent)]
-    return [sent[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    bounds = [0]
+    for stop in stops:
+        bounds.append(sum(time < stop for time in times))
+    bounds.append(len(sent))
+    return [sent[first:end] for first, end in pairwise(bounds)]
 
 
 def counts_of(deliveries: Sequence[Delivery]) -> dict[str, int]:

@@ -70,7 +70,8 @@ def run(stack: Stack, options: Choice) -> None:
             shown = list(stream.play(stack, own))
             # Scores of the stream come while cards are played.
             fraud = list(cards.play(stack, own))
-            return [*shown, stream.scores_text(own), *fraud]
+            shown.append(stream.scores_text(own))
+            return shown + fraud
 
     # Functions load their libraries while the export is loaded, and streams are played
     # while a model is trained.
@@ -135,7 +136,7 @@ def play(
     trained_month = None
     # Earlier dates than the weeks where days of the export were missing.
     published: list[date] = []
-    for day in watched([*weeks, end], "weeks"):
+    for day in watched(list(weeks) + [end], "weeks"):
         if shop and day > weeks[0]:
             contacted = audience.contacted(warehouse, use_case.name)
             load(warehouse, shop, horizon.days, until=day, contacted=contacted)
@@ -143,7 +144,8 @@ def play(
         if day <= weeks[-1] and (day.year, day.month) != trained_month:
             trained_month = (day.year, day.month)
             trained = call(stack, "model_training", body)
-            is_promoted = is_promoted or trained["promoted"]
+            if trained["promoted"]:
+                is_promoted = True
             say(training_text(trained))
         if published:
             evaluated = call(stack, "model_evaluation", body)
@@ -186,10 +188,10 @@ def show(
     unit = f", in {use_case.currency}" if use_case.currency else ""
     evaluated = rows(warehouse, "evaluated_weeks", use_case=use_case.name, weeks=weeks)
     evaluated = [{**row, **json.loads(row["metrics"])} for row in evaluated]
-    say("\n" + table([first, *COLUMNS], evaluated))
+    say("\n" + table([first] + list(COLUMNS), evaluated))
     if any(row["value_promised"] is not None for row in evaluated):
         say(f"\nWhat users were expected to pay, and what they paid{unit}:")
-        say(table([first, *REVENUE], evaluated))
+        say(table([first] + list(REVENUE), evaluated))
     if verbose:
         frame = pd.DataFrame(evaluated, [row["week"] for row in evaluated])
         numbers = frame.select_dtypes("number").T
@@ -223,7 +225,8 @@ def evaluation_text(answer: Mapping[str, Any]) -> str:
         if what == "evaluated":
             what = f"ROC AUC {row['roc_auc']:.3f}"
         parts.append(f"week {row['week']} {row['status']} {what}")
-    return f"{answer['as_of']}  evaluate  {'; '.join(parts) or 'nothing'}"
+    weeks = "; ".join(parts) if parts else "nothing"
+    return f"{answer['as_of']}  evaluate  {weeks}"
 
 
 def predicted(stack: Stack, body: Mapping[str, Any]) -> date | None:

@@ -28,7 +28,7 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
     """
     Generate the export of a demo, or load the user's; raise UnusableData if it can't.
     """
-    path = options.data or options.events
+    path = options.events if options.data is None else options.data
     own = use_case.own_events
     if bool(options.events) != bool(own):
         reads = f"events of its own, {own.table}" if own else "no events of its own"

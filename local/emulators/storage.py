@@ -117,8 +117,10 @@ class Store:
 
     def read(self, bucket: str, name: str, query: Query) -> tuple[Resource, bytes]:
         """Return the resource and content of an object, or of its generation."""
-        live = self.live(bucket, name) or {}
-        generation = query.get("generation", live.get("generation"))
+        generation = query.get("generation")
+        if generation is None:
+            live = self.live(bucket, name)
+            generation = None if live is None else live["generation"]
         for resource, content in self._database.execute(
             "SELECT resource, content FROM generations "
             "WHERE bucket = ? AND name = ? AND generation = ?",
@@ -144,7 +146,8 @@ class Store:
             self._database.execute("BEGIN")
             self._retire(live)
             self._database.execute(
-                "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?)", [*row, content]
+                "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?)",
+                list(row) + [content],
             )
         # It is there to be opened; what is read comes from the database.
         whole_files.write(file, content)
@@ -263,7 +266,7 @@ class Service:
         if not wanted:
             return Response(content, headers=about)
         first = int(wanted[1])
-        last = int(wanted[2] or len(content))
+        last = int(wanted[2]) if wanted[2] else len(content)
         if first >= len(content):
             return Response(status_code=416)
         part = content[first : last + 1]
@@ -286,7 +289,9 @@ class Service:
             return self._written(bucket, bytes(content), metadata, conditions)
         kind = query["uploadType"]
         if kind == "resumable":
-            metadata = {"name": query.get("name"), **json.loads(body or b"{}")}
+            metadata = {"name": query.get("name")}
+            if body:
+                metadata |= json.loads(body)
             upload = uuid.uuid4().hex
             self._uploads[upload] = metadata, query, bytearray()
             where = request.url.replace_query_params(uploadType=kind, upload_id=upload)

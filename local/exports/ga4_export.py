@@ -44,7 +44,9 @@ COMPARED_DAYS = 14
 PARQUET = ".parquet"
 JSON = (".json", ".ndjson", ".jsonl")
 PACKED = {".gz": "GZIP", ".zst": "ZSTD"}
-ENDINGS = (*(f"{one}{packed}" for one in JSON for packed in ("", *PACKED)), PARQUET)
+ENDINGS = tuple(
+    f"{ending}{packed}" for ending in JSON for packed in [""] + list(PACKED)
+) + (PARQUET,)
 # The name of a day's table, and what may follow it: words of parts, and an ending.
 TABLE = re.compile(r"(?<![a-z0-9_])(events_(?:fresh_)?(?:intraday_)?)[0-9]{8}(.*)")
 REST = re.compile(
@@ -217,9 +219,12 @@ def _read(
             if wrong := _first_wrong(database, name, kind):
                 raise SchemaError(f"{path}, {wrong}") from problem
         raise
-    if wrong_row := database.execute(WRONG_ROWS).fetchone():
+    wrong_row = database.execute(WRONG_ROWS).fetchone()
+    if wrong_row:
         raise SchemaError(f"{path}, row {wrong_row[0]}: {wrong_row[1]}")
-    place = order_of(path) or 0
+    place = order_of(path)
+    if place is None:
+        place = 0
     database.execute(
         "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE ("
         "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
@@ -272,7 +277,11 @@ def _without_groups(row: bytes) -> bytes:
     def inner(group: dict[str, Any]) -> Any:
         if group.keys() != {"list"}:
             return group
-        return [value for one in group["list"] or () for value in one.values()]
+        values = []
+        if group["list"] is not None:
+            for element in group["list"]:
+                values += element.values()
+        return values
 
     if b'{"list":' not in row:
         return row
@@ -334,7 +343,7 @@ def summary(database: Any) -> Summary:
     is_cut = end < min(before[-COMPARED_DAYS:], default=end)
     # A person is a browser with a user_id.
     kinds = ("user_pseudo_id", "user_id", "person")
-    columns = zip(kinds, [*has, min(has)], strict=True)
+    columns = zip(kinds, list(has) + [min(has)], strict=True)
     return Summary(
         rows=sum(rows.values()),
         users=users,

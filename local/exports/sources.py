@@ -87,10 +87,12 @@ def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
     files = {path.name.partition(".")[0]: path for path in tables}
     known = use_case.sources
     for name in sorted(files.keys() ^ known.keys()):
+        existing = ", ".join(sorted(files)) if files else "nothing"
+        declared = ", ".join(known) if known else "none"
         raise SchemaError(
-            f"{folder / SOURCES} has {', '.join(sorted(files)) or 'nothing'}, and the "
-            f"sources of {use_case.name} are {', '.join(known) or 'none'}: {name} is "
-            "expected in both, as a file .parquet or .csv and under [sources]"
+            f"{folder / SOURCES} has {existing}, and the sources of {use_case.name} "
+            f"are {declared}: {name} is expected in both, as a file .parquet or .csv "
+            "and under [sources]"
         )
     if len(files) < len(tables):
         names = ", ".join(sorted(path.name for path in tables))

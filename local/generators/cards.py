@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
@@ -53,7 +54,7 @@ from propensity.models.encoding import Flags, Floats
 
 USE_CASE = "card_fraud"
 COMPONENTS = tuple(f"V{number}" for number in range(1, 29))
-COLUMNS = ("Time", *COMPONENTS, "Amount", "Class")
+COLUMNS = ("Time",) + COMPONENTS + ("Amount", "Class")
 # Mean time from a transaction to its truth; how many are never learned; of how many
 # frauds, and as many others, the first verdict is wrong.
 DELAY_MS = 18 * HOUR_MS
@@ -344,7 +345,7 @@ class Transactions:
             time_field="truth_time",
             broken=0.005,
         )
-        return sorted([*transactions, *truths], key=attrgetter("sent_time"))
+        return sorted(chain(transactions, truths), key=attrgetter("sent_time"))
 
 
 def read_cards(path: Path, *, start: datetime, end: datetime) -> Transactions:

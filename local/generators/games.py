@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache, cached_property
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -388,7 +389,7 @@ class Games:
 
         Times are texts in UTC to the millisecond, amounts Decimal with two decimals.
         """
-        rows = sorted([*self._registered(), *self._played()], key=itemgetter(0))
+        rows = sorted(chain(self._registered(), self._played()), key=itemgetter(0))
         times = texts_of(np.array([row[0] for row in rows]))
         user_ids = self.user_ids
         for number, (_, player, event_type, fields) in enumerate(rows):

@@ -477,7 +477,7 @@ class Shop:
         worth = np.add.reduceat(PRICES[products] * each, ends - lines).round(2)
         alone = np.arange(len(PRICES))
         items = _record(
-            item_id=[f"SKU{10_000 + 17 * one:05d}" for one in [*products, *alone]],
+            item_id=[f"SKU{10_000 + 17 * item:05d}" for item in np.r_[products, alone]],
             quantity=np.r_[each, np.ones_like(alone)],
         )
         offsets = np.r_[0, ends, ends[-1] + 1 + alone, len(items)]

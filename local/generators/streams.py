@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -203,4 +204,4 @@ def sent(
             data = encode(data)
         at = moment(int(event_ms[rows[place]] + wait_ms[number]))
         spoilt.append(Delivery(data, attributes_of(event), at, None, reason))
-    return sorted([*once, *twice, *spoilt], key=attrgetter("sent_time"))
+    return sorted(chain(once, twice, spoilt), key=attrgetter("sent_time"))

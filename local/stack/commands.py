@@ -136,7 +136,7 @@ def example_prediction(stack: Stack) -> tuple[str, str]:
     table = f"{dataset}/tables/ma_predictions_table/data"
     parameters = {"maxResults": "1000", "selectedFields": "user_id,as_of"}
     try:
-        rows = requests.get(table, parameters, timeout=5).json().get("rows") or []
+        rows = requests.get(table, parameters, timeout=5).json().get("rows", [])
     except (OSError, ValueError):
         rows = []
     predictions = [(str(row["f"][1]["v"]), str(row["f"][0]["v"])) for row in rows]

@@ -92,9 +92,9 @@ class Stack:
         root: Path = ROOT,
         stays: bool = False,
     ) -> None:
-        self.state = state or State()
-        self.options = options or self.state.record().options
-        self.base = base or port_base()
+        self.state = State() if state is None else state
+        self.options = self.state.record().options if options is None else options
+        self.base = base if base else port_base()
         self.functions = tuple(functions)
         self._root = root
         self._stays = stays
@@ -208,7 +208,7 @@ class Stack:
         if staged.is_dir():
             environment["PROPENSITY_USE_CASES"] = str(staged)
         return subprocess.run(
-            [sys.executable, "-m", "propensity", *words],
+            [sys.executable, "-m", "propensity"] + list(words),
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -333,7 +333,7 @@ class Stack:
         }.items():
             port = ["--port", str(self.port(service))]
             module = [sys.executable, "-m", f"local.emulators.{service}"]
-            yield service, [*module, *port, *words, *parent], {}, ROOT
+            yield service, module + port + words + parent, {}, ROOT
         secret = {SECRET: os.environ[SECRET]} if SECRET in os.environ else {}
         for function in self.functions:
             target = function.target
@@ -342,7 +342,7 @@ class Stack:
             runtime = folder / "run" / target
             runtime.mkdir(parents=True, exist_ok=True)
             options = served(target, self.port(target), function.is_asynchronous)
-            command = [str(python), str(LOOPBACK), *options]
+            command = [str(python), str(LOOPBACK)] + options
             source = self._root / function.folder
             staged = folder / "staged" / target
             stage.stage(source, staged, requirements=function.requirements)

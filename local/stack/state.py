@@ -114,12 +114,13 @@ class State:
         """
         if not data and options == Options():
             return cls()
-        settings = options.user_column, options.label_event, options.use_case
-        text = json.dumps([str(data.resolve()) if data else "", *settings])
+        path = str(data.resolve()) if data else ""
+        facts = [path, options.user_column, options.label_event, options.use_case]
+        text = json.dumps(facts)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         stem = data.name.partition(".")[0] if data else DEFAULT_STATE
         stem = re.sub(r"[^A-Za-z0-9]+", "-", stem)[:40].strip("-")
-        return cls(f"{stem or 'data'}-{digest}")
+        return cls(f"{stem if stem else 'data'}-{digest}")
 
     @property
     def folder(self) -> Path:
@@ -188,9 +189,9 @@ def named(name: str | None) -> State:
     Raises:
         LocalError: There is no state of the name, which may be mistyped.
     """
-    state = State(name or DEFAULT_STATE)
+    state = State(name if name else DEFAULT_STATE)
     names = [each.name for each in states()]
-    if state.name not in (DEFAULT_STATE, *names):
+    if state.name != DEFAULT_STATE and state.name not in names:
         listed = instead(state.name, names, kind="States")
         hint = f"{listed}. To create an empty one: --new"
         raise LocalError(f"there is no state {state.name!r}", hint=hint)

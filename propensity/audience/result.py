@@ -82,7 +82,8 @@ class Result:
 def newest(rows: Sequence[StoredRow]) -> StoredRow | None:
     """Return the newest row of an audience's, a final one if there is any."""
     final = [row for row in rows if row["status"] == "final"]
-    return max(final or rows, key=lambda row: row["week"], default=None)
+    shown = final if final else rows
+    return max(shown, key=lambda row: row["week"], default=None)
 
 
 def result(row: StoredRow, plan: StoredRow | None = None) -> Result:

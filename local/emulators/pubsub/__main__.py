@@ -40,8 +40,8 @@ OPTIONS = (
 
 def handler(broker: Broker, rpc: str) -> Any:
     """Return the handler of an RPC, by the broker's method of its name."""
-    name = {"CreateTopic": "Topic", "CreateSubscription": "Subscription"}.get(rpc)
-    request_type = getattr(types, name or f"{rpc}Request").pb()
+    names = {"CreateTopic": "Topic", "CreateSubscription": "Subscription"}
+    request_type = getattr(types, names.get(rpc, f"{rpc}Request")).pb()
     method = getattr(broker, re.sub(r"\B([A-Z])", r"_\1", rpc).lower())
 
     async def stream(

@@ -175,9 +175,8 @@ class Broker:
         if request.HasField("dead_letter_policy"):
             self._check_topic(request.dead_letter_policy.dead_letter_topic)
         request.push_config.SetInParent()
-        request.ack_deadline_seconds = (
-            request.ack_deadline_seconds or DEFAULT_DEADLINE_S
-        )
+        if not request.ack_deadline_seconds:
+            request.ack_deadline_seconds = DEFAULT_DEADLINE_S
         subscription = Subscription(request, self._bury)
         self._subscriptions[request.name] = subscription
         if request.push_config.push_endpoint:
@@ -211,8 +210,10 @@ class Broker:
         subscription = self._pulled(request.subscription)
         news = asyncio.Event()
         subscription.watchers.append(news.set)
+        if not remaining_s:
+            remaining_s = MAX_DEADLINE_S
         try:
-            async with asyncio.timeout((remaining_s or MAX_DEADLINE_S) - PULL_MARGIN_S):
+            async with asyncio.timeout(remaining_s - PULL_MARGIN_S):
                 while not (subscription.ready or subscription.is_deleted):
                     news.clear()
                     await news.wait()
@@ -232,7 +233,10 @@ class Broker:
         subscription = self._pulled(first.subscription)
         # Below one there is no limit.
         limit = first.max_outstanding_messages
-        most = limit if limit > 0 else MAX_MESSAGES
+        maximum = limit if limit > 0 else MAX_MESSAGES
+        deadline_s = first.stream_ack_deadline_seconds
+        if not deadline_s:
+            deadline_s = DEFAULT_DEADLINE_S
         held: set[int] = set()  # numbers of leases
         news = asyncio.Event()
         subscription.watchers.append(news.set)
@@ -241,10 +245,10 @@ class Broker:
         try:
             while not (ended.done() or subscription.is_deleted):
                 held = set(filter(subscription.is_leased, held))
-                room = min(most - len(held), STREAMED_MESSAGES)
+                room = min(maximum - len(held), STREAMED_MESSAGES)
                 received = []
                 for number, delivery in subscription.take(room):
-                    subscription.extend(number, first.stream_ack_deadline_seconds or 10)
+                    subscription.extend(number, deadline_s)
                     held.add(number)
                     received.append(_received(subscription, number, delivery))
                 if received:

@@ -28,7 +28,9 @@ logger = logging.getLogger("pubsub_emulator")
 def head_of(url: str) -> str:
     """Return the head of all requests to an endpoint, without their lengths."""
     parts = urlsplit(url)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    path = parts.path if parts.path else "/"
+    if parts.query:
+        path += f"?{parts.query}"
     return (
         f"POST {path} HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n"
         "Content-Type: application/json\r\nUser-Agent: CloudPubSub-Google\r\n"
@@ -62,7 +64,8 @@ class Pusher:
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
         endpoint = subscription.config.push_config.push_endpoint
-        self._address = urlsplit(endpoint).hostname, urlsplit(endpoint).port or 80
+        url = urlsplit(endpoint)
+        self._address = url.hostname, 80 if url.port is None else url.port
         self._head = head_of(endpoint)
         self._idle: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._under_way: set[asyncio.Task[None]] = set()
@@ -149,5 +152,6 @@ async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
     length = re.search(rb"(?i)\r\nContent-Length:[ \t]*(\d+)", head)
     if length:
         await reader.readexactly(int(length[1]))
-    closes = re.search(rb"(?i)\r\nConnection:[ \t]*close|^HTTP/1\.0", head)
-    return status, not closes and bool(length or status == NO_CONTENT)
+    closes = re.search(rb"(?i)\r\nConnection:[ \t]*close|^HTTP/1\.0", head) is not None
+    has_end = length is not None or status == NO_CONTENT
+    return status, has_end and not closes
