@@ -145,7 +145,7 @@ def _check_list(scores: Path, others: Sequence[str]) -> None:
     if scores.suffix.lower() != ".csv":
         raise RequestError(
             f"{scores} does not end in .csv, and the list is CSV",
-            hint=f"Name it {scores.stem or 'list'}.csv",
+            hint=f"Name it {scores.stem if scores.stem else 'list'}.csv",
             field="scores",
         )
     if scores.resolve() in [Path(other).resolve() for other in others]:

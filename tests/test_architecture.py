@@ -203,19 +203,28 @@ def test_the_core_reads_neither_clock_nor_environment(reading, rooms):
     assert {room_of(path) for path in MODULES if reading.search(code(path))} <= rooms
 
 
+def is_crowded(node: ast.AST) -> bool:
+    """Return whether values that have nothing to do with each other are assigned in one
+    line, a star joins lists, or ``or`` gives a default value."""
+    match node:
+        case ast.Assign(targets=[ast.Tuple()], value=ast.Tuple()):
+            return True
+        case ast.List(elts=parts) | ast.Set(elts=parts) | ast.Tuple(elts=parts):
+            is_read = not isinstance(getattr(node, "ctx", None), ast.Store)
+            return is_read and any(isinstance(part, ast.Starred) for part in parts)
+        case ast.BoolOp(values=values):
+            plain = ast.Constant | ast.List | ast.Tuple | ast.Dict | ast.JoinedStr
+            return any(isinstance(value, plain) for value in values)
+    return False
+
+
 def test_a_line_of_code_has_one_idea():
-    """Values that have nothing to do with each other are assigned apart; no star joins
-    the words of a list."""
-    crowded = []
-    for path in HOUSE:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            is_crowded = isinstance(node, ast.Starred) and isinstance(
-                node.value, ast.Tuple | ast.List
-            )
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
-                is_crowded = isinstance(node.targets[0], ast.Tuple)
-            if is_crowded:
-                crowded.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    crowded = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in HOUSE
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if is_crowded(node)
+    ]
 
     assert crowded == []
 

@@ -83,9 +83,7 @@ def csv_of_members(members: Sequence[Member], order: str) -> bytes:
         names.append("expected_value")
     names += further_columns(members)
     by_id = sorted(members, key=lambda member: member.user_id)
-    best_first = sorted(
-        by_id, key=lambda member: getattr(member, order) or 0.0, reverse=True
-    )
+    best_first = sorted(by_id, key=lambda member: member.score(order), reverse=True)
     rows = []
     for member in best_first:
         values = member.values

@@ -72,6 +72,11 @@ class Member:
             values[name] = getattr(self, name)
         return values
 
+    def score(self, order: str) -> float:
+        """Return what members are put in order by; 0 where it is not known."""
+        score: float | None = getattr(self, order)
+        return 0.0 if score is None else score
+
     def known_by(self, column: str) -> str:
         """Return what the user is known by: the id, or the text of a column."""
         return self.user_id if column == USER else normalised(self.values.get(column))

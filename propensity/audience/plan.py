@@ -241,11 +241,7 @@ def _new_a_week(
     and as large a part of those who reach it; None with one publication.
     """
     order = named.declared.order
-    scores = list[float]()
-    for member in audience.members:
-        score = getattr(member, order)
-        # A member of an empty expected value comes last.
-        scores.append(0.0 if score is None else score)
+    scores = [member.score(order) for member in audience.members]
     rows = deployment.rows(
         "audience_newcomers",
         order=order,

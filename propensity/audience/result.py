@@ -94,12 +94,16 @@ def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
         row: Of ``ma_audience_lift``; ``newest`` chooses the one to show.
         plan: The audience's newest of ``ma_audience_plans``, which has the costs.
     """
-    users = int(row["treated_users"] or 0)
-    plan = plan or {}
-    price = plan.get("cost_per_contact")
-    margin = plan.get("margin")
-    price = None if price is None else Decimal(str(price))
-    cost = None if price is None else price * users
+    users = 0 if row["treated_users"] is None else int(row["treated_users"])
+    control = 0 if row["control_users"] is None else int(row["control_users"])
+    price = None
+    cost = None
+    margin = None
+    if plan:
+        margin = plan["margin"]
+        if plan["cost_per_contact"] is not None:
+            price = Decimal(str(plan["cost_per_contact"]))
+            cost = price * users
     is_sound = row["verdict"] != LOST
     sums: dict[str, float | None] = {}
     for end in ("", "_low", "_high"):
@@ -111,10 +115,10 @@ def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
             sums[f"profit{end}"] = float(margin) * brought - float(cost)
     return Result(
         week=row["week"],
-        status=row["status"] or "provisional",
+        status="provisional" if row["status"] is None else row["status"],
         contacted=users,
-        control=int(row["control_users"] or 0),
-        verdict=row["verdict"] or "open",
+        control=control,
+        verdict="open" if row["verdict"] is None else row["verdict"],
         cost_per_contact=price,
         cost=cost,
         margin=margin,
@@ -177,14 +181,16 @@ def _interval(low: float | None, high: float | None) -> str:
 
 def results(deployment: Deployment, *, until: date) -> dict[str, Result]:
     """Return what each audience of a use case brought up to a day, by its name."""
-    of_audience: dict[str, list[StoredRow]] = {}
+    by_audience: dict[str, list[StoredRow]] = {}
     since = date(1970, 1, 1)
     for row in deployment.rows("audience_lifts", since=since, until=until):
-        of_audience.setdefault(row["audience"], []).append(row)
+        by_audience.setdefault(row["audience"], []).append(row)
     plans = {
         row["audience"]: row for row in deployment.rows("audience_costs", until=until)
     }
-    return {
-        audience: result(newest(rows) or {}, plans.get(audience))
-        for audience, rows in sorted(of_audience.items())
-    }
+    shown = {}
+    for audience in sorted(by_audience):
+        row = newest(by_audience[audience])
+        if row is not None:
+            shown[audience] = result(row, plans.get(audience))
+    return shown

@@ -109,7 +109,8 @@ def accept(
         try:
             if message.problem is not None:
                 raise message.problem
-            read.append((index, message, *catalogue.read(message.data)))
+            parsed, data = catalogue.read(message.data)
+            read.append((index, message, parsed, data))
         except Refused as error:
             accepted.refused[index] = without_frames(error)
     times = times_of(

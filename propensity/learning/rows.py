@@ -182,5 +182,7 @@ def in_order(rows: pa.Table, *, elapsed: str = "") -> pa.Table:
 
 def repeated(rows: pa.Table, *, elapsed: str = "") -> int:
     """Return how many rows are of the date, user and ``elapsed`` of another one."""
-    keys = ["as_of", "user_id", *([elapsed] if elapsed else [])]
+    keys = ["as_of", "user_id"]
+    if elapsed:
+        keys.append(elapsed)
     return len(rows) - len(rows.group_by(keys).aggregate([]))

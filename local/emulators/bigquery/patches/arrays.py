@@ -40,7 +40,7 @@ def aggregate_in_place() -> None:
         value = _aggregated(aggregate, elements, element.name)
         if value is None:
             return node
-        value.type = node.type or aggregate.type
+        value.type = aggregate.type if node.type is None else node.type
         # A column has the name that the emulator gives it, where it has no own.
         return exp.alias_(value, node.alias) if node.alias else value
 
@@ -56,8 +56,11 @@ def _is_plain(query: Any) -> bool:
         return False
     if any(value for key, value in query.args.items() if key not in allowed):
         return False
-    source = query.args.get("from_") and query.args["from_"].this
-    alias = source and source.args.get("alias")
+    source = None
+    alias = None
+    if query.args.get("from_"):
+        source = query.args["from_"].this
+        alias = source.args.get("alias")
     [aggregate] = query.expressions
     where = query.args.get("where")
     # Names of their own, and names that only aggregates know.

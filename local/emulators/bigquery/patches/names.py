@@ -47,16 +47,17 @@ def look_up_by_name(database: Any) -> None:
     def columns(name: str, condition: str, parameters: list[str]) -> list[Any]:
         query = f"SELECT name FROM pragma_table_info(?) WHERE {condition}"
         try:
-            return list(fetch(query, [name, *parameters]))
+            return list(fetch(query, [name] + parameters))
         except missing:
             return []
 
     def fetch_by_name(sql: str, parameters: list[Any] | None = None) -> list[Any]:
+        if parameters is None:
+            return list(fetch(sql, parameters))
         if sql.startswith("SELECT column_name FROM duckdb_columns()"):
-            return columns(quote(*(parameters or [])), '"notnull"', [])
+            return columns(quote(*parameters), '"notnull"', [])
         if sql.startswith("SELECT 1 FROM duckdb_columns()"):
-            *table, column = parameters or []
-            return columns(quote(*table), "name = ?", [column])
+            return columns(quote(*parameters[:-1]), "name = ?", parameters[-1:])
         return list(fetch(sql, parameters))
 
     def table_list(project: str, dataset: str | None) -> Any:
@@ -68,7 +69,7 @@ def look_up_by_name(database: Any) -> None:
             for one in listed:
                 kind = information_schema.TABLE_TYPES.get(one.type, one.type)
                 rows.append([project, dataset, one.tableReference.tableId, kind])
-        return [*information_schema.IDENTITY, "table_type"], rows
+        return list(information_schema.IDENTITY) + ["table_type"], rows
 
     list_tables = information_schema.VIEWS["TABLES"]
     information_schema.VIEWS["TABLES"] = table_list

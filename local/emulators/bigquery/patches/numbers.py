@@ -103,7 +103,7 @@ def calculate_exactly() -> None:
         else:
             return division(node, context)
         kinds = {of(left), of(right)}
-        if kinds & {types.BIGDECIMAL, *FLOATS}:
+        if types.BIGDECIMAL in kinds or not kinds.isdisjoint(FLOATS):
             return division(node, context)
         name = "_divide" if isinstance(node, exp.Div) else "_multiply"
         if types.DECIMAL in kinds:

@@ -59,7 +59,7 @@ def keep_translations() -> None:
 
     def parse(text: str) -> list[Any]:
         trees: list[Any] = parsed(text)
-        kinds = exp.Query, *changing
+        kinds = (exp.Query,) + changing
         if len(trees) == 1 and isinstance(trees[0], kinds) and "@@" not in text:
             trees[0].meta["text"] = text
             if isinstance(trees[0], exp.Query):
@@ -81,7 +81,7 @@ def keep_translations() -> None:
         sql, bound = translate(tree, context)
         # A translation has the rows of INFORMATION_SCHEMA in it; and what changes
         # meanwhile may not be in it.
-        referenced = {*context.referenced, *_named(tree, context)}
+        referenced = set(context.referenced).union(_named(tree, context))
         named = f"{text} {referenced}".casefold()
         if began == changes and "information_schema" not in named:
             kept[key] = sql, list(bound), referenced, context.wildcards

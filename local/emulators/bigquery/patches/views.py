@@ -48,9 +48,10 @@ def follow_views() -> None:
             stored = metadata.load(Table, *reference)
             if stored is None or stored.view is None or not stored.view.query:
                 continue
-            alias = table.args.get("alias") or exp.TableAlias(
-                this=exp.to_identifier(table.name, quoted=True)
-            )
+            alias = table.args.get("alias")
+            if not alias:
+                identifier = exp.to_identifier(table.name, quoted=True)
+                alias = exp.TableAlias(this=identifier)
             # A name with points is no table's.
             name = ".".join(reference)
             if name not in defined:
@@ -72,7 +73,7 @@ def follow_views() -> None:
         if stored is None or stored.view is None:
             return columns(*reference)
         # A view keeps the columns that it had when it was made, as in BigQuery.
-        key = (*reference, stored.etag)
+        key = tuple(reference) + (stored.etag,)
         if key not in known:
             try:
                 known[key] = columns(*reference)
@@ -118,5 +119,5 @@ def _define_first(tree: Any, name: str, body: Any) -> None:
 
     alias = exp.to_identifier(name, quoted=True)
     tree.with_(alias, as_=body, materialized=False, copy=False)
-    *others, own = tree.ctes
-    own.parent.set("expressions", [own, *others])
+    own = tree.ctes[-1]
+    own.parent.set("expressions", [own] + tree.ctes[:-1])

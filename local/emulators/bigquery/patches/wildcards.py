@@ -119,11 +119,11 @@ class Gathered:
             gone = [name for name in read if now.get(name) != read[name]]
             if gone or changed:
                 if read and changed and _fits(cursor, f"({rows(changed)})", into=kept):
-                    old = ", ".join(f"'{name[len(prefix) :]}'" for name in gone)
+                    suffixes = [f"'{name[len(prefix) :]}'" for name in gone]
+                    # A list without an element is no SQL.
+                    old = ", ".join(suffixes) if suffixes else "NULL"
                     cursor.execute("BEGIN")
-                    cursor.execute(
-                        f"DELETE FROM {kept} WHERE _TABLE_SUFFIX IN ({old or 'NULL'})"
-                    )
+                    cursor.execute(f"DELETE FROM {kept} WHERE _TABLE_SUFFIX IN ({old})")
                     cursor.execute(f"INSERT INTO {kept} BY NAME {rows(changed)}")
                     cursor.execute("COMMIT")
                 else:
@@ -210,9 +210,11 @@ def union_wildcards(database: Any) -> None:
         )
         text = select.sql(dialect=DuckDBDialect)
         context.wildcards += (Wildcard(project, dataset, node.name, mark, text),)
-        alias = node.args.get("alias") or exp.TableAlias(
-            this=exp.to_identifier(node.name.rstrip("*") or node.name, quoted=True)
-        )
+        alias = node.args.get("alias")
+        if not alias:
+            name = node.name.rstrip("*")
+            name = name if name else node.name
+            alias = exp.TableAlias(this=exp.to_identifier(name, quoted=True))
         return exp.Subquery(this=select, alias=alias)
 
     translate = query.translate

@@ -54,7 +54,8 @@ def queue_writes(runner: Any) -> threading.RLock:
         if dry_run or configuration.destinationTable:
             return dry_run
         try:
-            statements = script.parse_script(configuration.query or "")
+            text = "" if configuration.query is None else configuration.query
+            statements = script.parse_script(text)
         except Exception:  # the job itself reports the fault in its text
             return True
         if len(statements) != 1 or statements[0].kind != "SQL":
