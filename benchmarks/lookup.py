@@ -121,8 +121,8 @@ def main() -> int:
         lines.append(Line(what, "/s", {OWN: rates[OWN], peer: rates[peer]}))
     for name in ("p50_ms", "p99_ms"):
         times = {}
-        for peer, loads in alone.items():
-            times[peer] = [getattr(load, name) for load in loads]
+        for peer, figures in alone.items():
+            times[peer] = [getattr(load, name) for load in figures]
         what = f"{name.removesuffix('_ms')} of a lookup at one connection"
         lines.append(Line(what, "ms", times))
     lines.append(Line("cold start", "s", starts, most=MOST_OF_COLD_START))

@@ -122,7 +122,7 @@ def _dashboard(root: Path) -> dict[str, Path]:
     """Return the modules of the dashboard: path in the folder to source."""
     files = {}
     for name in DASHBOARD:
-        for path in (root / name, *(root / name).rglob("*")):
+        for path in [root / name] + list((root / name).rglob("*")):
             if path.is_file() and NEVER_STAGED.isdisjoint(path.parts):
                 files[path.relative_to(root).as_posix()] = path
     return files

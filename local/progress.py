@@ -121,7 +121,9 @@ class Progress:
         now = self.clock()
         with self._lock, contextlib.suppress(OSError, ValueError):
             # Other threads begin and end steps meanwhile.
-            steps = list(self.steps) or [Step("still working", self._last)]
+            steps = list(self.steps)
+            if not steps:
+                steps.append(Step("still working", self._last))
             steps = [step for step in steps if step.thread == steps[0].thread]
             text = f"{_joined(steps)}, {max(now - steps[-1].began, 0):.0f} s"
             if self.terminal is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date
 
 from propensity.clock import SYSTEM, Clock
-from propensity.errors import UseCaseError
 from propensity.registry.deployment import connected
 from propensity.runs.message import deployments, link_of, sentences
 from propensity.settings import Settings
@@ -23,13 +22,11 @@ def run(*, as_of: date | None = None, clock: Clock = SYSTEM) -> list[str]:
         PropensityError: BigQuery did not answer, or refuses.
     """
     settings = Settings.from_environment()
-
-    def refuse(error: UseCaseError) -> None:
-        raise error
-
+    if as_of is None:
+        as_of = clock.now().date()
     with connected(settings) as (artifacts, warehouse):
-        return sentences(
-            deployments(settings, warehouse, artifacts, wrong=refuse),
-            as_of=as_of or clock.now().date(),
-            link=link_of(settings.required("bucket")),
-        )
+        opened, wrong = deployments(settings, warehouse, artifacts)
+        if wrong:
+            raise wrong[0]
+        link = link_of(settings.required("bucket"))
+        return sentences(opened, as_of=as_of, link=link)

@@ -150,7 +150,9 @@ def sent(answer: Answer) -> str:
             parts.append(f"{users} {done[action]}")
         reasons.update(counts["rejected"])
     control = f"control group of {count(answer['held_out'])}"
-    lines = [f"{_named(answer)}: {', '.join(parts) or 'nobody'}; {control}."]
+    if not parts:
+        parts.append("nobody")
+    lines = [f"{_named(answer)}: {', '.join(parts)}; {control}."]
     lines += _rejected(reasons)
     if answer["pending"]:
         lines.append(f"{plural(answer['pending'], 'user')}: no answer yet.")
@@ -173,7 +175,9 @@ def ended(answer: Answer) -> str:
 def _rejected(reasons: Mapping[str, int]) -> list[str]:
     if not reasons:
         return []
-    parts = [f"{users:,} {reason or 'no reason'}" for reason, users in reasons.items()]
+    parts = []
+    for reason, users in reasons.items():
+        parts.append(f"{users:,} {reason if reason else 'no reason'}")
     return [f"Rejected by the receiver: {', '.join(parts)}."]
 
 
@@ -189,7 +193,9 @@ def ledger(answer: Answer) -> str:
             row for row in answer["users"] if row["as_of"] == members["as_of"]
         ]
         names = list(dict.fromkeys(row["destination"] for row in deliveries))
-        for name in names or ["not sent yet"]:
+        if not names:
+            names.append("not sent yet")
+        for name in names:
             of_name = [row for row in deliveries if row["destination"] == name]
             rows.append(_delivered(members, name, of_name))
     for row in answer["users"]:
@@ -197,7 +203,8 @@ def ledger(answer: Answer) -> str:
             reasons[row["reason"]] += row["users"]
     lines += ["", aligned(LEDGER, rows)]
     if reasons:
-        lines += ["", *_rejected(reasons)]
+        lines.append("")
+        lines += _rejected(reasons)
     return "\n".join(lines)
 
 
@@ -216,5 +223,6 @@ def _delivered(
     for name in ("added", "removed", "rejected", "pending"):
         shown[name] = count(counts[name])
     shown["control"] = count(members["control_users"])
-    shown["selection"] = chosen_by(members["selection"] or "")
+    selection = members["selection"]
+    shown["selection"] = "" if selection is None else chosen_by(selection)
     return shown

@@ -47,7 +47,7 @@ def versions(answer: Answer) -> str:
                 "state": state,
                 "as_of": day(row["as_of"]),
                 "roc_auc": "" if area is None else f"{area:.3f}",
-                "verdict": verdict(row["verdict"] or ""),
+                "verdict": "" if row["verdict"] is None else verdict(row["verdict"]),
             }
         )
     return "\n".join([line, "", aligned(VERSIONS, rows)])
@@ -73,4 +73,4 @@ def changed(answer: Answer) -> str:
             how += " and pinned"
         text = f"Version {answer['version']} of {name} {how}."
     notes = [f"{note[:1].upper()}{note[1:]}." for note in answer["notes"]]
-    return "\n".join([text, *notes])
+    return "\n".join([text] + notes)

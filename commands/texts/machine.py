@@ -28,7 +28,8 @@ def up(answer: Answer, first_steps: Mapping[str, str]) -> str:
     state = answer["services"][0]["state"]
     parts = [f"State {state} is running.", steps, status(answer)]
     parts.append("To train, evaluate and predict, see docs/requests.md.")
-    return "\n\n".join([*parts, steps, "`make down` stops it."])
+    parts += [steps, "`make down` stops it."]
+    return "\n\n".join(parts)
 
 
 def down(answer: Answer) -> str:
@@ -37,7 +38,8 @@ def down(answer: Answer) -> str:
     if answer["stopped"]:
         names = [service["service"] for service in answer["stopped"]]
         lines.append(f"Stopped {', '.join(names)}.")
-    return "\n".join(lines + answer["in_use"]) or "Nothing was running."
+    lines += answer["in_use"]
+    return "\n".join(lines) if lines else "Nothing was running."
 
 
 def status(answer: Answer) -> str:
@@ -52,4 +54,5 @@ def status(answer: Answer) -> str:
         rows.append({**service, "now": state})
     folders = dict.fromkeys(str(row["log"]).rpartition("/")[0] for row in rows)
     logs = [f"Logs of {folder}" for folder in folders]
-    return "\n".join([aligned(SERVICES, rows), "", *logs, *answer["ended"]])
+    lines = [aligned(SERVICES, rows), ""] + logs + list(answer["ended"])
+    return "\n".join(lines)

@@ -29,7 +29,7 @@ def aligned(columns: Mapping[str, str], rows: Sequence[Mapping[str, str]]) -> st
     for key, title in columns.items():
         cells = [" ".join(row.get(key, "").split()) for row in rows]
         if any(cells):
-            shown.append(_column([title, *cells]))
+            shown.append(_column([title] + cells))
     lines = ["  ".join(cells).rstrip() for cells in zip(*shown, strict=True)]
     return "\n".join(lines)
 

@@ -35,7 +35,9 @@ def publish(run: Run) -> dict[str, object]:
     """
     window = Window(as_of=run.as_of, weeks=WEEKS, until=run.as_of)
     readings = {reading.name: reading for reading in read(run.warehouse, window)}
-    names = usecases.loaded(lambda error: run.log("ERROR", error.message))
+    names, wrong = usecases.load_all()
+    for error in wrong:
+        run.log("ERROR", error.message)
     settings = run.settings
     facts = {
         name: find(name, readings, run.artifacts, settings=settings) for name in names

@@ -397,7 +397,8 @@ def deliver(
     done = Done(ledger.about, users_of(requests, ADD) + users_of(requests, REMOVE))
     for row in ledger.rows:
         # Who may not be sent any more is rejected.
-        done.reasons[row.action][row.reason or ""] += 1
+        reason = "" if row.reason is None else row.reason
+        done.reasons[row.action][reason] += 1
     for request in requests:
         if request.key != request.recorded_as:
             ledger.record(request, PENDING)

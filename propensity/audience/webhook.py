@@ -55,7 +55,7 @@ def body_for(host: str, sentences: Sequence[str]) -> dict[str, object]:
         }
         return {"type": "message", "attachments": [content]}
     text = "\n".join(sentences)
-    if host in (*SLACK, *LOCAL):
+    if host in SLACK or host in LOCAL:
         return {"text": re.sub("[&<>]", lambda sign: _ESCAPES[sign[0]], text)}
     if host in GOOGLE_CHAT:
         return {"text": text}

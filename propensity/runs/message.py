@@ -8,7 +8,7 @@ alert.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -87,22 +87,20 @@ def link_of(bucket: str) -> str:
 
 
 def deployments(
-    settings: Settings,
-    warehouse: Warehouse,
-    artifacts: Artifacts,
-    *,
-    wrong: Callable[[UseCaseError], object],
-) -> list[Deployment]:
-    """Return the deployment for each use case; ``wrong`` gets errors of the others."""
-    return [
+    settings: Settings, warehouse: Warehouse, artifacts: Artifacts
+) -> tuple[list[Deployment], list[UseCaseError]]:
+    """Return the deployment for each use case, and the errors of wrong ones."""
+    use_cases, wrong = usecases.load_all()
+    opened = [
         Deployment(
             settings=settings,
             warehouse=warehouse,
             artifacts=artifacts,
             use_case=use_case.with_label_event(settings),
         )
-        for use_case in usecases.loaded(wrong).values()
+        for use_case in use_cases.values()
     ]
+    return opened, wrong
 
 
 def tell(run: Run) -> dict[str, object]:
@@ -124,13 +122,10 @@ def tell(run: Run) -> dict[str, object]:
     if before is not None and not run.force:
         return {"weekly_message": "sent before"}
     link = link_of(run.settings.required("bucket"))
-    of_use_cases = deployments(
-        run.settings,
-        run.warehouse,
-        run.artifacts,
-        wrong=lambda error: run.log("ERROR", error.message),
-    )
-    said = sentences(of_use_cases, as_of=run.as_of, link=link)
+    opened, wrong = deployments(run.settings, run.warehouse, run.artifacts)
+    for error in wrong:
+        run.log("ERROR", error.message)
+    said = sentences(opened, as_of=run.as_of, link=link)
     content = json_of({"run_id": run.run_id, "as_of": run.as_of.isoformat()})
     run.check_lease()
     run.artifacts.replace(name, content, before)
