@@ -217,8 +217,9 @@ class Shop:
         places = listed.index[has_arrived]
         rows = self._rows.take(pa.array(places))
         won = self._won.loc[self._won.index.intersection(places)]
-        since = won["user_pseudo_id"].map(contacted or {})
-        since = since.fillna(won["member"].map(contacted or {}))
+        reacting = {} if contacted is None else contacted
+        since = won["user_pseudo_id"].map(reacting)
+        since = since.fillna(won["member"].map(reacting))
         is_after = won["at"] >= pd.to_datetime(since)
         sales = self._sales(won[is_after])
         return pa.concat_tables([rows, sales]) if len(sales) else rows

@@ -161,7 +161,8 @@ class Case:
         for row in reversed(self.saving):
             day_sums = days.setdefault(row["week"], {"week": row["week"]})
             for name in ("saved", "cost_without"):
-                day_sums[name] = day_sums.get(name, 0.0) + (row[name] or 0.0)
+                amount = 0.0 if row[name] is None else row[name]
+                day_sums[name] = day_sums.get(name, 0.0) + amount
         return list(days.values())
 
     @property
@@ -190,7 +191,7 @@ class Case:
         for of_weeks in by_audience.values():
             shown = of_weeks[0]
             before = [row for row in of_weeks[1:] if row["week"] < shown["week"]]
-            left = weeks_left([*reversed(before), shown])
+            left = weeks_left(before[::-1] + [shown])
             brought = self._result(shown)
             said = sentence(brought, self.facts.unit)
             more = {"weeks_left": left, "result": brought, "said": said}
