@@ -236,7 +236,8 @@ def try_experiment(
     """
     frame = columns.frame_of(table)
     keys = [column for column in (label, treatment, user) if column is not None]
-    check_names(frame, keys, [*categories, *without])
+    ignored = list(keys) + list(without)
+    check_names(frame, keys, list(categories) + list(without))
     if user is not None:
         columns.check_users(frame, user, None, None)
         _check_once(frame[user])
@@ -249,7 +250,7 @@ def try_experiment(
     if str(control) not in names or len(names) < 2:
         problem = f"column {treatment} has no value {str(control)!r} beside others"
         raise SchemaError(problem, hint=f"Name one by --control: {', '.join(names)}")
-    features = features_of(frame.drop(columns=[*keys, *without]), None, categories)
+    features = features_of(frame.drop(columns=ignored), None, categories)
     used = {column: entry for column, entry in features.items() if entry.kind}
     if not used:
         raise SchemaError("no column is left as a feature", hint="Leave out fewer")
