@@ -253,6 +253,11 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
             ("no ecommerce, refunded", [refund(8, "R", refund_value=3.0)]),
         )
     },
+    # A gift is known to cost nothing, where no purchase has dollars.
+    "gift": (
+        [at(9, "purchase", event_value_in_usd=0.0)],
+        {"purchases": 1, "mean_order_value": 0},
+    ),
     # A revenue that is no amount of money is left out; the purchase counts.
     "negative": ([sold(9, -5.0, "N")], {"purchases": 1, "revenue": -5}),
     "revenue nan": ([sold(9, math.nan, "N")], {"purchases": 1, "revenue": 0}),
