@@ -194,16 +194,6 @@ def champion_deployment(borrow_deployment) -> Deployment:
 
 
 @pytest.fixture
-def place(shop_deployment) -> Deployment:
-    return shop_deployment
-
-
-@pytest.fixture
-def champion_place(champion_deployment) -> Deployment:
-    return champion_deployment
-
-
-@pytest.fixture
 def log_lines(capfd) -> Callable[[], list[dict[str, Any]]]:
     """Return the JSON lines that were written since the last call."""
 
