@@ -59,10 +59,13 @@ def test_a_draw_does_not_change_once_members_have_expired(weeks):
     weeks.week(order=USERS)
 
 
-@pytest.mark.parametrize("time", ["7 minutes", "a week"])
-def test_a_machine_that_slept_sends_nothing_beside_another(weeks, time):
+def test_a_machine_that_slept_sends_nothing_beside_another(weeks):
     weeks.begin(order=USERS, batch=1)
-    weeks.week(order=USERS, meanwhile=(1, f"sleep {time}", ""))
+    weeks.week(order=USERS, meanwhile=(1, "sleep 7 minutes", ""))
+
+
+def test_a_laptop_that_slept_for_a_week_puts_nobody_back(weeks):
+    weeks.begin(order=USERS, top=4, batch=1, meanwhile=(1, "sleep a week", ""))
 
 
 def test_a_second_try_has_nobody_who_is_suppressed(weeks):

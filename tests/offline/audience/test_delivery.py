@@ -14,7 +14,6 @@ from propensity.audience import run
 from propensity.audience.delivery import account
 from propensity.audience.members import find_or_choose, store
 from propensity.errors import (
-    Conflict,
     RequestError,
     SettingsError,
     Unavailable,
@@ -446,69 +445,6 @@ def test_a_request_of_a_corrected_file_has_another_key(deployment, crm):
         assert send(deployment, to)["failure"] == ""
 
     assert receiver.changed == []
-
-
-class Busy(Receiver):
-    """A receiver whose second answer is that it is busy."""
-
-    def take(self, *request):
-        if self.requests == 2:
-            return 503, {}, {}
-        return super().take(*request)
-
-
-class TestLease:
-    """A laptop that sleeps between two tries, until another delivery takes over."""
-
-    @pytest.fixture
-    def sleep(self, deployment, monkeypatch):
-        """Let a function be done meanwhile, once."""
-
-        def asleep(meanwhile) -> None:
-            def sleep(seconds: float) -> None:
-                if not seconds:
-                    return
-                patch.undo()
-                for name in deployment.artifacts.names("runs/"):
-                    deployment.artifacts.delete(name)
-                meanwhile()
-
-            patch = pytest.MonkeyPatch()
-            patch.setattr(deployment.clock, "sleep", sleep)
-
-        return asleep
-
-    def test_a_delivery_that_was_taken_over_sends_nothing_more(
-        self, deployment, crm, sleep
-    ):
-        """Defect: both sent, as a delivery did not look at its lease."""
-        with Busy() as receiver:
-            to = crm(receiver)
-            sleep(lambda: send(deployment, to))
-            with pytest.raises(Conflict, match="took over"):
-                send(deployment, to)
-
-        check_account(deployment, receiver, rejected=set())
-        assert receiver.requests == 2 + 3
-
-    def test_a_delivery_of_an_older_date_puts_nobody_back_on_the_list(
-        self, deployment, crm, sleep
-    ):
-        """Defect: a laptop slept for a week, and added users who had left meanwhile."""
-
-        def meanwhile() -> None:
-            next_week(deployment, {"u001": 0.5})
-            send(deployment, to, **BEST)
-
-        with Busy() as receiver:
-            to = crm(receiver, remove=True, batch=5)
-            sleep(meanwhile)
-            with pytest.raises(Conflict, match="took over"):
-                send(deployment, to, **BEST)
-
-        added = {user for action, user in receiver.users if action == "add"}
-        removed = {user for action, user in receiver.users if action == "remove"}
-        assert added - removed == {"u001"}
 
 
 class TestFailure:
