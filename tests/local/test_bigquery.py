@@ -103,6 +103,12 @@ def test_numerics_are_calculated_exactly(warehouse):
     assert [*map(str, row)] == [*values.values()]
 
 
+def test_whole_numbers_are_divided_as_they_are_grouped(warehouse):
+    sql = "SELECT DIV(3 + 47, 24), DIV(100, 2 + 1), MOD(7 + 1, 5 - 1), DIV(-7, 2)"
+
+    assert warehouse.rows(sql) == [(2, 33, 0, -3)]
+
+
 class TestViews:
     def test_views_read_the_tables_of_now(self, warehouse):
         """A view on a view on a wildcard, whichever way a daily table came or went."""

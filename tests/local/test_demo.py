@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from dataclasses import replace
 from datetime import date
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -18,10 +21,10 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from local import play
-from local.demos import shop
+from local.demos import Choice, shop
 from local.demos.cards import by_version
 from local.demos.source import check, weeks_allowed
-from local.errors import UnusableData
+from local.errors import LocalError, UnusableData
 from local.exports import ga4_export
 from local.exports.ga4_export import DAY, Summary
 from local.generators.cards import cards
@@ -29,7 +32,7 @@ from local.generators.shop import Shop
 from local.processes import free_ports, is_free
 from local.progress import showing
 from local.stack.stack import Stack
-from local.stack.state import PORTS, State
+from local.stack.state import PORTS, Options, State
 from propensity import usecases
 from propensity.settings import Settings
 from tests.programs import execute
@@ -57,6 +60,49 @@ def test_an_export_without_the_outcome_is_refused(user_column, label_event, says
 
     with pytest.raises(UnusableData, match=says):
         check(summary, wrong)
+
+
+class TestFunctions:
+    """Those that start beside the demo."""
+
+    @pytest.fixture
+    def stack(self, tmp_path):
+        return Stack(State("test", tmp_path), options=Options(), functions=())
+
+    def test_functions_that_do_not_start_are_named_before_a_stream(
+        self, stack, monkeypatch
+    ):
+        """Defect: all messages were sent, and waited for, before the reason came."""
+        played = []
+
+        def ready() -> None:
+            time.sleep(0.2)
+            raise LocalError("score_stream ended")
+
+        monkeypatch.setattr(stack, "ready", ready)
+        monkeypatch.setattr(shop.cards, "play", lambda *_, **__: played.append(1) or [])
+
+        with pytest.raises(LocalError, match="score_stream ended"):
+            shop.run(stack, Choice(cards=Path("cards.csv")))
+        assert not played
+
+    def test_functions_are_not_waited_for_when_it_is_interrupted(
+        self, stack, monkeypatch
+    ):
+        """Defect: Ctrl-C while the export loads waited for them and the streams."""
+        go_on = threading.Event()
+        ready = []
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(stack, "ready", lambda: ready.append(go_on.wait(5)))
+        monkeypatch.setattr(shop, "play", interrupted)
+
+        with pytest.raises(KeyboardInterrupt):
+            shop.run(stack, Choice(data=Path("export.json")))
+        assert not ready
+        go_on.set()
 
 
 def test_a_long_demo_begins_with_the_world(monkeypatch):
