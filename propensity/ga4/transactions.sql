@@ -1,4 +1,5 @@
--- Part of a query: the common table ``transactions``, the events of windows, each once.
+-- Part of a query: the common table ``transactions``, the events of windows, each once,
+-- and ``every_transaction``, with those of nobody known: a null user_id.
 -- Parameters: @lookback_days INT64; @user_column STRING, user_pseudo_id, user_id or
 --   person; @as_ofs ARRAY<DATE> and @last_suffix STRING, of persons.sql;
 --   @first_repeat_suffix STRING, the first day that repeats are looked for in;
@@ -77,7 +78,7 @@
       refund_value_in_usd > 0 OR purchase_revenue_in_usd > 0 OR event_value_in_usd > 0
     GROUP BY as_of, event_name
   ),
-  transactions AS (
+  every_transaction AS (
     SELECT
       as_of,
       event_name,
@@ -163,7 +164,6 @@
             ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
           )
       )
-    WHERE user_id IS NOT NULL
     QUALIFY
       ROW_NUMBER() OVER (
         PARTITION BY as_of, event_name, user_id, identity
@@ -171,4 +171,8 @@
       ) = 1
       AND event_time >= TIMESTAMP(since)
       AND table_suffix >= FORMAT_DATE('%Y%m%d', DATE_SUB(since, INTERVAL 1 DAY))
+  ),
+  transactions AS (
+    SELECT * FROM every_transaction
+    WHERE user_id IS NOT NULL
   )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +17,7 @@ from propensity.registry.serving import find_recorded, training_mismatch
 from propensity.runs import export
 from propensity.runs.evaluation import Evaluated, evaluation, outcomes_of
 from propensity.runs.run import Run
-from propensity.tables.models import InForce, Residual, Value
+from propensity.tables.models import InForce, Residual, Unidentified, Value
 
 
 def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
@@ -65,6 +66,7 @@ def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
             ),
             residual=residual_of(run, first_day, groups),
             value=_value(run, groups, values),
+            unidentified=_unidentified(groups),
         )
         yield row, groups
 
@@ -101,6 +103,21 @@ def _groups_and_values(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
         return rows, rows.slice(0, 0)
     values = rows.filter(pc.and_(rows["is_value"], pc.is_valid(rows["expected_value"])))
     return rows.filter(pc.invert(rows["is_value"])), values
+
+
+def _unidentified(groups: pa.Table) -> Unidentified | None:
+    """Return purchases without an id among all; None where the statement has none."""
+    if "purchases" not in groups.column_names:
+        return None
+    names = ("purchases", "purchases_without_id", "paid", "paid_without_id")
+    # No group has a sum where nobody paid.
+    sums = {name: pc.sum(groups[name], min_count=0).as_py() for name in names}
+    return Unidentified(
+        purchases=int(sums["purchases"]),
+        purchases_without_id=int(sums["purchases_without_id"]),
+        revenue=Decimal(sums["paid"]),
+        revenue_without_id=Decimal(sums["paid_without_id"]),
+    )
 
 
 def _value(run: Run, groups: pa.Table, values: pa.Table) -> Value | None:

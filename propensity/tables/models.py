@@ -186,6 +186,17 @@ class Value(Part):
     ] = ()
 
 
+class Unidentified(Part):
+    """Purchases of a week that no prediction can be about: the export has no id."""
+
+    purchases: Annotated[
+        Count, "Purchases of the week, with and without an id", IN_JSON
+    ]
+    purchases_without_id: Annotated[Count, "Those without a user id", IN_JSON]
+    revenue: Annotated[Money, "What all purchases brought", IN_JSON]
+    revenue_without_id: Annotated[Money, "What those without an id brought", IN_JSON]
+
+
 class Truths(Part):
     """How much is known of the events of a day."""
 
@@ -216,6 +227,7 @@ class Evaluation(Row, kw_only=True):
     data_until: Annotated[date | None, "End of the days read from GA4", IN_JSON]
     residual: Residual | None = None
     truths: Truths | None = None
+    unidentified: Unidentified | None = None
 
 
 EVALUATION = Table(

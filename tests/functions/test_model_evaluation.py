@@ -48,6 +48,9 @@ def week(
         purchase("stranger 1", MONDAY + 3 * DAY, 1_000.0),
         purchase("stranger 2", MONDAY + 4 * DAY, 1_000.0, transaction="again"),
         purchase("stranger 2", MONDAY + 4 * DAY, 1_000.0),
+        # Someone who refused cookies, whose thank-you page was opened twice.
+        purchase(None, MONDAY + DAY, 30.0, transaction="of nobody"),
+        purchase(None, MONDAY + 2 * DAY, 30.0, transaction="of nobody"),
         # These are not of the week.
         *(purchase(user, MONDAY - DAY, 1_000.0) for user in scores),
         *(purchase(user, MONDAY + WEEK, 1_000.0) for user in scores),
@@ -114,6 +117,20 @@ class TestWeek:
         assert row["value_observed"] == Decimal(10 * len(converters))
         assert row["value_promised"] == sum(1 + n % 7 for n in range(USERS))
         assert answer["weeks"][0]["value_observed"] == float(row["value_observed"])
+
+    def test_a_week_says_how_many_purchases_have_no_user_id(self, week, converters):
+        """And what they brought, of all purchases: why the shop's total is higher."""
+        deployment, answer = week
+        [row] = deployment.evaluations()
+        strangers = 3
+
+        assert row["purchases"] == len(converters) + strangers + 1
+        assert row["purchases_without_id"] == 1
+        assert row["revenue"] == 10.0 * len(converters) + 3_000.0 + 30.0
+        assert row["revenue_without_id"] == 30.0
+        assert answer["weeks"][0]["purchases_without_id"] == 1
+        assert "1 of " in deployment.page(PAGE)
+        assert "purchases have no user id" in deployment.page(PAGE)
 
     def test_a_week_says_how_well_money_is_ranked(self, week):
         """By probability the share of the revenue is the recall: all pay the same."""

@@ -1,0 +1,3 @@
+-- Rows of two kinds, of probabilities and of amounts.
+-- Parameters and source: those of ga4_purchase, of which it is a copy.
+-- include: ga4_purchase/evaluation_rows.sql
