@@ -43,7 +43,7 @@ def publish(run: Run) -> dict[str, object]:
         name: find(name, readings, run.artifacts, settings=settings) for name in names
     }
     place = f"{settings.project}.{settings.dataset}"
-    pages = site(readings, facts, window, place=place)
+    pages = site(readings, facts, window, place=place, first=settings.use_case)
     run.check_lease()
     for name in sorted(pages, key=lambda name: (name == INDEX, name)):
         data = pages[name].encode()
