@@ -425,9 +425,13 @@ def _words(read: pd.Series) -> pd.Series:
     return words[~words.str.fullmatch(_GAPS, case=False).astype("bool")]
 
 
-def filled(column: pd.Series) -> float:
-    """Return the share of rows in which a column has something; 0 without rows."""
-    return len(_words(texts(column))) / max(len(column), 1)
+def filled(feature: Feature, column: pd.Series) -> float:
+    """Return the share of rows in which a feature has a value; 0 without rows."""
+    values = texts(column).dropna()
+    # Of names, those that are gaps among numbers are values.
+    if feature.kind != "category":
+        values = _words(values)
+    return len(values) / max(len(column), 1)
 
 
 def _refuse_odd(

@@ -110,16 +110,9 @@ class FirstLook:
         others = [f"{column} ({why})" for column, why in self.left_out.items()]
         listed.append(f"left out: {', '.join(others) if others else 'none'}")
         leaks = []
-        ahead = []
         for column, why in self.leaks.items():
-            if column in self.left_out:
-                ahead.append(column)
-            else:
-                leaks.append(f"{column} {why}")
-        if ahead:
-            leaks.append(
-                f"left out, because they hold days of the future: {', '.join(ahead)}"
-            )
+            without = ", so it is left out" if column in self.left_out else ""
+            leaks.append(f"{column} {why}{without}")
         if not leaks:
             leaks.append("none found")
         compared = gate.beside_baseline(self.trained, self.card.baseline.name)
@@ -368,9 +361,9 @@ def _leaks(parts: Parts, read: ReadTable) -> dict[str, str]:
         filled = _filled(parts.before, name)
         newest = _filled(parts.holdout, name)
         in_every = _filled(every, name)
-        in_open = columns.filled(read.open_rows[column])
+        in_open = columns.filled(read.features[column], read.open_rows[column])
         is_expected = in_every * len(read.open_rows) >= _EXPECTED
-        sure = _sure(every, name)
+        sure = _sure(every, name, _open_values(read, column))
         if area >= LEAK:
             leaks[column] = f"alone ranks at ROC AUC {area:.3f}"
         elif newest < filled * _FILLED_LESS:
@@ -399,17 +392,38 @@ def _area(older: Slice, part: Slice, name: str, kind: str) -> float:
     return 0.5 if area is None else area
 
 
-def _sure(every: Slice, name: str) -> str:
-    """Say which value has the rarer label only, if one has; a gap is a value."""
+def _sure(every: Slice, name: str, open_values: pd.Series) -> str:
+    """
+    Say which value has the rarer label only, if one has; a gap is a value.
+
+    A value that the open rows have as well was not written after the outcome.
+    """
     values = every.rows[name].to_pandas()
-    texts = values.astype("str").where(values.notna(), "empty")
+    texts = _as_texts(values)
+    open_texts = _as_texts(open_values)
     if texts.nunique() > _MOST_VALUES:
         usual = texts.mode()[0]
         texts = texts.where(texts == usual, f"not {usual}")
+        open_texts = open_texts.where(open_texts == usual, f"not {usual}")
     rarer = int(2 * every.conversions < len(every))
     rates = pd.Series(every.label == rarer).groupby(texts).agg(["size", "mean"])
     sure = rates[(rates["size"] >= _SURE_ROWS) & (rates["mean"] >= _SURE_SHARE)]
-    if sure.empty:
-        return ""
-    count = sure["size"].iloc[0]
-    return f"is {sure.index[0]} in {count:,} rows, nearly all of label {rarer}"
+    for value, count in sure["size"].items():
+        expected = count * len(open_texts) / len(texts)
+        if (open_texts == value).sum() < max(1, expected / 2):
+            return f"is {value} in {count:,} rows, nearly all of label {rarer}"
+    return ""
+
+
+def _as_texts(values: pd.Series) -> pd.Series:
+    return values.astype("str").where(values.notna(), "empty")
+
+
+def _open_values(read: ReadTable, column: str) -> pd.Series:
+    """Return the values of a column in the open rows; none if one of them is wrong."""
+    feature = read.features[column]
+    try:
+        return columns.read_as(feature, read.open_rows[column], read.open_times)
+    except SchemaError:
+        # It is refused once the rows are scored.
+        return pd.Series(dtype="object")

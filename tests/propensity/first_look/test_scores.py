@@ -107,6 +107,7 @@ def test_leaks_are_left_out_of_the_list():
     random = np.random.default_rng(3)
     call = pd.Series(random.choice(["short", "long"], len(frame)))
     frame["call"] = call.where(frame["churned"].notna())
+    frame["reason"] = frame["reason"].where(frame["churned"].notna())
     look = try_table(frame, **NAMES)
     clean = look.without_leaks
 
@@ -116,6 +117,21 @@ def test_leaks_are_left_out_of_the_list():
     assert clean.leaks == look.leaks
     assert "LIKELY LEAK" not in clean.page()
     assert look.scores().equals(clean.scores())
+
+
+def test_a_value_that_open_rows_have_as_well_is_no_leak():
+    """Defect: the number of orders was left out, as those with most nearly all buy."""
+    frame = customers(400)
+    is_sure = (frame["churned"] == "yes") & (np.arange(len(frame)) % 5 == 0)
+    known = np.where(is_sure, "gold", "none")
+    frame = still_open(frame).assign(tier=known, note=known)
+    frame["note"] = frame["note"].where(frame["churned"].notna(), "none")
+    look = try_table(frame, **NAMES)
+
+    assert set(look.leaks) == {"note"}
+    assert "note is gold in " in look.lines[2]
+    assert "left out" not in look.lines[2]
+    assert "so it is left out" in look.without_leaks.lines[2]
 
 
 def without_customer() -> pd.DataFrame:
