@@ -28,7 +28,7 @@ def predictions(run: Run) -> Answer:
     evaluation_missing = not predict.is_evaluated(run)
     run = export.wait_for_days(run)
     model = predict.champion(run)
-    shift = predict.season_shift(run, model.version)
+    shift = predict.season_shift(run)
     with predict.removed_on_failure(run):
         scored = predict.score(run, model, shift)
         score_shift = predict.score_shift(run, scored)

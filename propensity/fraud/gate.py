@@ -47,9 +47,6 @@ def _compared(trained: EventTrained, champion: EventRival | None) -> Verdict:
         return gate.unrivalled(first_verdict(trained), champion.version)
     holdout = trained.holdout
     verdict = Verdict(promoted=False, reason="", compared_version=champion.version)
-    if not trained.is_anomaly:
-        level = gate.level_difference(holdout, champion.score)
-        verdict = replace(verdict, level_difference=level)
     is_new = champion.new_rows(holdout)
     rows = holdout.rows.where(is_new)
     if not rows.has_both_classes:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from propensity.learning import season
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Holdout, Trained
 from propensity.measures import metrics
@@ -40,15 +39,12 @@ class Verdict:
     """
     Whether the challenger becomes champion, and why.
 
-    ``level_difference`` is the shift of the champion's log-odds that gives the
-    challenger's mean probability; None where one of them gives none. ``differences``
-    are of ``roc_auc``, ``log_loss`` and ``cost``.
+    ``differences`` are of ``roc_auc``, ``log_loss`` and ``cost``.
     """
 
     promoted: bool
     reason: str
     compared_version: int | None = None
-    level_difference: float | None = None
     differences: Mapping[str, Difference] = field(default_factory=dict)
 
     def entry(self) -> dict[str, object]:
@@ -56,7 +52,6 @@ class Verdict:
             "promoted": self.promoted,
             "reason": self.reason,
             "compared_version": self.compared_version,
-            "level_difference": self.level_difference,
         }
         for name, measured in self.differences.items():
             entry[f"{name}_difference"] = measured.estimate
@@ -113,12 +108,7 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
     if champion.score is None:
         return unrivalled(first_verdict(trained), champion.version)
     holdout = trained.holdout
-    verdict = Verdict(
-        promoted=False,
-        reason="",
-        compared_version=champion.version,
-        level_difference=level_difference(holdout, champion.score),
-    )
+    verdict = Verdict(promoted=False, reason="", compared_version=champion.version)
     is_new = champion.new_rows(holdout)
     rows = holdout.rows.where(is_new)
     if not rows.has_both_classes:
@@ -172,12 +162,6 @@ def compared(
         f"{n_rows} rows",
         differences=differences,
     )
-
-
-def level_difference(holdout: Holdout, champion: Floats) -> float | None:
-    """Return the shift of a champion's log-odds; its scores are of these rows."""
-    weight = holdout.rows.weight
-    return season.level_difference(holdout.live, champion, weight=weight)
 
 
 def roc_auc_difference(rows: Slice, mine: Floats, other: Floats) -> Difference:

@@ -3,7 +3,7 @@ Season: how far the odds of all users have moved, and probabilities that follow.
 
 A model knows the base rate of its training. Where it moves, all probabilities are too
 low or too high by about the same factor of the odds, which is a shift of the log-odds:
-ranks stay, and it can be read off weeks that were evaluated.
+ranks stay, and it can be read off evaluated weeks, whichever version scored them.
 
 Source:
     Saerens, Latinne and Decaestecker, "Adjusting the Outputs of a Classifier to New a
@@ -13,8 +13,8 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from operator import attrgetter
 
@@ -55,20 +55,10 @@ class EvaluatedWeek:
     """
 
     week: date
-    model_version: int
     log_odds: float
     standard_error: float
     conversions: int
     others: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class LevelDifference:
-    """How much higher the log-odds of a version are than those of an older one."""
-
-    model_version: int
-    compared_version: int
-    log_odds: float
 
 
 def apply(probability: Floats, shift: float | None) -> Floats:
@@ -103,18 +93,6 @@ def residual(observed: Outcomes) -> tuple[float, float] | None:
     return shift, information**-0.5
 
 
-def level_difference(
-    challenger: Floats, champion: Floats, *, weight: Floats
-) -> float | None:
-    """
-    Return the shift of a champion's log-odds that gives the mean of a challenger's.
-
-    Probabilities and positive weights are of the same rows, (rows,). None where no
-    shift does.
-    """
-    return _shift_to(champion, weight, total=float((challenger * weight).sum()))
-
-
 def _shift_to(probability: Floats, users: Floats, *, total: float) -> float | None:
     """Return the shift with which the probabilities of all users add up to a total."""
     # Probabilities of 0 and 1 can not be moved.
@@ -133,37 +111,6 @@ def _shift_to(probability: Floats, users: Floats, *, total: float) -> float | No
     return (low + high) / 2
 
 
-def of_version(
-    weeks: Iterable[EvaluatedWeek],
-    differences: Iterable[LevelDifference],
-    *,
-    version: int,
-) -> list[EvaluatedWeek]:
-    """
-    Return weeks as they would have been with one version's probabilities.
-
-    It lacks what another one lacked, less the difference of their levels. Weeks of a
-    version that was never compared with it, over others or not, are left out.
-    """
-    levels = {version: 0.0}
-    pairs = list(differences)
-    n_reached = 0
-    while n_reached < len(levels):  # each turn reaches one comparison further
-        n_reached = len(levels)
-        for pair in pairs:
-            new = pair.model_version
-            old = pair.compared_version
-            if old in levels:
-                levels.setdefault(new, levels[old] + pair.log_odds)
-            elif new in levels:
-                levels[old] = levels[new] - pair.log_odds
-    return [
-        replace(week, log_odds=week.log_odds + levels[week.model_version])
-        for week in weeks
-        if week.model_version in levels
-    ]
-
-
 def shift(
     weeks: Sequence[EvaluatedWeek], *, horizon_days: int, minimum_conversions: int
 ) -> float | None:
@@ -174,7 +121,7 @@ def shift(
     a step is followed within a few weeks.
 
     Args:
-        weeks: As ``of_version`` returns them, in any order.
+        weeks: Of any versions, in any order.
         horizon_days: Days of outcomes in a week.
         minimum_conversions: Fewer of either label in all of the weeks prove nothing.
 

@@ -42,7 +42,6 @@ class Holdout:
     Attributes:
         rows: The labelled rows held out.
         probability: Of these rows, (rows,).
-        live: The same of the model that goes live.
         baseline: Ranks by the use case's baseline, in [0, 1], of the judged rows and
             these, (rows,).
         baseline_roc_auc: Its ROC AUC of these rows; None with one class.
@@ -52,7 +51,6 @@ class Holdout:
 
     rows: Slice
     probability: Floats
-    live: Floats
     baseline: Floats
     baseline_roc_auc: float | None
     metrics: Metrics = Metrics()

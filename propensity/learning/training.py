@@ -205,15 +205,11 @@ class Training(ABC):
         part = self.parts.holdout
         use_case = self.use_case
         score = fitted.measured.scores(part.rows, use_case)
-        live = score
-        if fitted.live is not fitted.measured:
-            live = fitted.live.scores(part.rows, use_case)
         judged = self.parts.choosing
         baseline = baseline_score(use_case, judged, part)
         holdout = Holdout(
             rows=part,
             probability=score,
-            live=live,
             baseline=baseline,
             baseline_roc_auc=part.roc_auc(baseline[len(judged) :]),
         )

@@ -23,7 +23,7 @@ from joblib import cpu_count
 from propensity import errors, suppression
 from propensity.drift import Observed, summary_of
 from propensity.learning import season
-from propensity.learning.season import EvaluatedWeek, LevelDifference
+from propensity.learning.season import EvaluatedWeek
 from propensity.measures import metrics
 from propensity.measures.revenue import MAXIMUM_AMOUNT
 from propensity.models.encoding import Floats
@@ -163,15 +163,12 @@ def _no_champion(run: Run) -> errors.NoChampion:
     )
 
 
-def season_shift(run: Run, version: int) -> float | None:
+def season_shift(run: Run) -> float | None:
     """
     Return the shift of log-odds that evaluated weeks call for, None if too few do.
 
     Only what was known on the as-of date counts, so that a rerun has the same shift.
     Where outcomes last longer than ``season.LONGEST_DAYS`` there is none.
-
-    Args:
-        version: The model that scores.
     """
     horizon = run.timeframe.horizon_days
     if horizon > season.LONGEST_DAYS:
@@ -182,13 +179,8 @@ def season_shift(run: Run, version: int) -> float | None:
         since=run.as_of - season.MEMORY_WEEKS * run.timeframe.horizon,
         horizon_days=horizon,
     )
-    differences = run.rows("level_differences", as_of=run.as_of)
     return season.shift(
-        season.of_version(
-            [EvaluatedWeek(**row) for row in weeks],
-            [LevelDifference(**row) for row in differences],
-            version=version,
-        ),
+        [EvaluatedWeek(**row) for row in weeks],
         horizon_days=horizon,
         minimum_conversions=run.settings.minimum_conversions,
     )

@@ -22,7 +22,6 @@ WITH
   )
 SELECT
   week,
-  model_version,
   log_odds,
   standard_error,
   conversions,

@@ -4,7 +4,6 @@ The season across functions, on emulators: 03 measures it, 01 follows it.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from propensity.learning import season
 from propensity.statements import statement
-from propensity.tables.models import EVALUATION, TRAINING_METADATA
+from propensity.tables.models import EVALUATION
 from tests.deployment import Deployment
 from tests.functions.conftest import LATER, TRAINED
 from tests.rows import append_rows, publish
@@ -160,33 +159,3 @@ class TestWeeks:
             TRAINED: 0.7,
             LATER: -1.5,
         }
-
-
-def test_a_new_version_has_the_level_of_its_training(
-    shop_deployment,
-):
-    """Known on a date; one that was never compared has no shift until its own weeks."""
-    rows = [
-        {
-            "use_case": "ga4_purchase",
-            "model_version": version,
-            "compared_version": 0,
-            "training_date": as_of,
-            "as_of": as_of,
-            "card": json.dumps({"verdict": {"level_difference": level}}),
-        }
-        for version, as_of, level in (
-            (1, TRAINED, 0.4),
-            (2, TRAINED, None),
-            (3, LATER + DAY, 0.5),
-        )
-    ]
-    append_rows(shop_deployment.warehouse, TRAINING_METADATA, rows)
-    parameters = {"use_case": "ga4_purchase", "as_of": LATER}
-    [row] = shop_deployment.warehouse.rows(statement("level_differences"), parameters)
-
-    assert dict(row.items()) == {
-        "model_version": 1,
-        "compared_version": 0,
-        "log_odds": 0.4,
-    }

@@ -62,7 +62,6 @@ def made(label: np.ndarray, user: np.ndarray, score: np.ndarray, *, judged: int)
         model.holdout,
         rows=held,
         probability=score[judged:],
-        live=score[judged:],
         baseline=np.random.default_rng(len(label)).random(len(label)),
     )
     return replace(
@@ -195,13 +194,6 @@ class TestChallenger:
         assert not against(
             expit(odds + 2), with_scores(trained(), distorted(1))
         ).promoted
-
-    def test_a_challenger_tells_how_much_higher_its_level_is(self):
-        """The season is read off weeks of the champion."""
-        live = trained().holdout.live
-        half = live / (2 - live)
-
-        assert against(half).level_difference == pytest.approx(np.log(2), abs=1e-6)
 
     def test_a_challenger_is_compared_on_new_rows(
         self,

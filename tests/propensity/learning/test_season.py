@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from propensity.learning import season
-from propensity.learning.season import EvaluatedWeek, LevelDifference
+from propensity.learning.season import EvaluatedWeek
 from propensity.measures import metrics
 from propensity.measures.metrics import grouped
 from propensity.runs.predict import season_shift
@@ -30,13 +30,12 @@ SHIFTS = st.floats(-3, 3)
 
 
 def week(
-    ago: int, log_odds: float, *, error: float = 0.05, version: int = 0, **more: int
+    ago: int, log_odds: float, *, error: float = 0.05, **more: int
 ) -> EvaluatedWeek:
     """An evaluated week, so many weeks before the one to predict."""
     counts = {"conversions": 400, "others": 4_000, **more}
     return EvaluatedWeek(
         week=MONDAY - ago * WEEK,
-        model_version=version,
         log_odds=log_odds,
         standard_error=error,
         **counts,
@@ -94,31 +93,6 @@ def test_residuals_need_both_classes(probability, conversions):
 
     assert season.residual(observed) is None
     assert season.residual(rare)[0] == pytest.approx(np.log(1e9), abs=1e-6)
-
-
-def test_levels_differ_by_what_a_newer_model_has_learned():
-    """Of the same rows, the shift that gives the champion the challenger's mean."""
-    champion = np.random.default_rng(0).beta(1, 9, 500)
-    weight = np.random.default_rng(1).choice([1.0, 3.0], 500)
-    later = season.apply(champion, 0.3)
-
-    assert season.level_difference(later, champion, weight=weight) == pytest.approx(0.3)
-
-
-def test_levels_carry_weeks_over_several_versions():
-    """Back to a version that is served again, and over one that never was; weeks
-    of a version that was never compared are left out."""
-    differences = [
-        LevelDifference(model_version=1, compared_version=0, log_odds=0.3),
-        LevelDifference(model_version=2, compared_version=0, log_odds=-0.1),
-    ]
-    weeks = [week(1, 0.5, version=2), week(2, 0.1, version=1)]
-    stranger = week(3, 0.5, version=4)
-    at_0 = season.of_version([*weeks, stranger], differences, version=0)
-    at_1 = season.of_version(weeks, differences, version=1)
-
-    assert [carried.log_odds for carried in at_0] == pytest.approx([0.4, 0.4])
-    assert [carried.log_odds for carried in at_1] == pytest.approx([0.1, 0.1])
 
 
 class TestFollowing:
@@ -189,4 +163,4 @@ def test_outcomes_of_a_quarter_have_no_season():
         timeframe=Timeframe(lookback_days=180, horizon_days=91, settle_days=3)
     )
 
-    assert season_shift(run, version=1) is None
+    assert season_shift(run) is None
