@@ -1,0 +1,132 @@
+"""
+The text of a ``usecase.toml``, read and checked.
+
+Each entry is checked by its type; here are the contradictions among entries, too.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec import convert
+
+from propensity.errors import UseCaseError
+from propensity.settings import Budget
+from propensity.usecases import declaration
+from propensity.usecases.declaration import (
+    FOREST,
+    MEAN,
+    NUMBER,
+    SOURCE_TABLE,
+    TABLE_FORM,
+)
+from propensity.usecases.use_case import UseCase
+
+
+def parse(name: str, text: str) -> UseCase:
+    """
+    Return the use case that the text of a ``usecase.toml`` describes.
+
+    Raises:
+        UseCaseError: The text is wrong; the message says where.
+    """
+    entries: dict[str, object] = {}
+    try:
+        entries = tomllib.loads(text)
+        if "name" in entries:
+            raise ValueError("name is unknown: remove it, the folder has the name")
+        entries["name"] = name
+        declaration.tell_events_apart(entries)
+        use_case = convert(entries, UseCase)
+        problems = list(_contradictions(use_case))
+    except ValueError as error:
+        from propensity.entries import explained  # only a wrong file needs it
+
+        problems = [explained(error, entries, UseCase)]
+    except RecursionError:
+        problems = ["its tables are nested too deeply"]
+    if problems:
+        file = f"{name}/{declaration.FILE}"
+        raise UseCaseError("\n".join(f"{file}: {problem}" for problem in problems))
+    return use_case
+
+
+def _contradictions(use_case: UseCase) -> Iterator[str]:
+    """Yield mistakes among entries that are right by themselves."""
+    features = use_case.features
+    stream = use_case.stream
+    try:
+        Budget.parse(use_case.budget)
+    except ValueError as error:
+        yield f"budget is {use_case.budget!r}: {error}"
+    for name in features:
+        if name.lower() in declaration.RESERVED:
+            yield f"features.{name}: training has a column of this name; rename it"
+    yield from _one_in_sql("features", features)
+    yield from _one_in_sql("parameters", use_case.parameters)
+    yield from _one_in_sql("sources", use_case.sources)
+    for name in sorted(set(use_case.parameters) & declaration.RUN_PARAMETERS):
+        yield f"parameters.{name}: every run sets @{name}; rename it"
+    baseline = use_case.baseline.feature
+    # That of users may be a column of features.sql that no model reads.
+    is_feature = baseline in features or bool(stream.events)
+    numbers = {"baseline.feature": baseline} if is_feature else {}
+    for name in ("amount", "elapsed"):
+        feature = getattr(stream, name)
+        if feature:
+            numbers[f"stream.{name}"] = feature
+    for at, name in numbers.items():
+        if features.get(name) != NUMBER:
+            yield f"{at}: {name} is not a numeric feature"
+    earlier: list[str] = []
+    for candidate in use_case.candidates:
+        name = candidate.name
+        algorithm = candidate.algorithm
+        if name in earlier:
+            yield f"candidates: two are named {name}; rename one"
+        if algorithm == FOREST and not stream.scored:
+            yield f"candidates: {name} is a {FOREST}, which scores events, not users"
+        if algorithm == MEAN and not _is_mean_of(candidate.parameters, earlier):
+            listed = ", ".join(earlier) if earlier else "there is none"
+            yield (
+                f"candidates: {name} needs one parameter, of: a list of candidates "
+                f"before it, each once ({listed})"
+            )
+        earlier.append(name)
+    yield from declaration.wrong_stride(use_case.stride_days, use_case.horizon_days)
+    yield from _wrong_tables(use_case)
+
+
+def _one_in_sql(at: str, names: Iterable[str]) -> Iterator[str]:
+    """Yield names that differ in capitals alone, which BigQuery does not tell apart."""
+    first = dict[str, str]()
+    for name in names:
+        other = first.setdefault(name.lower(), name)
+        if other != name:
+            yield f"{at}.{name}: BigQuery takes it for {other}; rename one of them"
+
+
+def _is_mean_of(parameters: Mapping[str, object], earlier: Sequence[str]) -> bool:
+    members = parameters.get("of")
+    if parameters.keys() != {"of"} or not isinstance(members, list):
+        return False
+    return 0 < sum(name in members for name in earlier) == len(members)
+
+
+def _wrong_tables(use_case: UseCase) -> Iterator[str]:
+    own_events = use_case.own_events
+    if own_events:
+        if not SOURCE_TABLE.fullmatch(own_events.table):
+            yield f"events.table is {own_events.table!r}; use {TABLE_FORM}"
+        if use_case.stream.events or "events" in use_case.sources:
+            yield "events: a use case has one source of events, a table or the stream"
+    for name, source in use_case.sources.items():
+        if name == "ga_events" or name.startswith(("ma_", "stream_")):
+            yield f"sources.{name}: a deployment has a table of this name; rename it"
+        if not SOURCE_TABLE.fullmatch(source.table):
+            yield f"sources.{name}.table is {source.table!r}; use {TABLE_FORM}"
+        columns = [source.user_id, source.valid_from] + list(source.columns)
+        yield from _one_in_sql(f"sources.{name}.columns", columns)
+        for column in sorted(set(source.plans) - set(source.columns)):
+            yield f"sources.{name}.plans: {column} is not among its columns"

@@ -1,0 +1,286 @@
+"""
+A use case: what its folder says, and what a run asks of it.
+
+Its files are read here, and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta, Struct, field
+from msgspec.structs import replace
+
+from propensity import folders, statements
+from propensity.settings import Budget
+from propensity.statements import Line
+from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
+from propensity.usecases import declaration
+from propensity.usecases.declaration import (
+    CATEGORY,
+    NUMBER,
+    Baseline,
+    Candidate,
+    Events,
+    Stream,
+    Value,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from propensity.settings import Settings
+
+# The input of a model: numbers and categories by feature.
+Features = Mapping[str, float | str | None]
+
+# Statements of a use case whose rows are users; use cases of events have none.
+STATEMENTS = ("features", "labels", "days")
+
+
+class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """
+    A use case, as its folder describes it: the entries of its ``usecase.toml``.
+
+    Attributes:
+        features: "number" or "category" by column of ``features.sql``, in the order of
+            the model's input.
+        event_types: Types of events that it declares itself: fields by type.
+        event_params, user_properties: Values of the GA4 export that its statements
+            read, beyond the columns that ``ga_events`` always has: types by key.
+        budget: How many of the best rows, or what share, a team can act on.
+        currency: Of its amounts, such as EUR; empty where the file doesn't say.
+        span: What the outcome is predicted from, in words; empty for the lookback.
+        sources: Tables of the user's own that ``features.sql`` reads, by name.
+        own_events: A table of events that all statements read in place of the export.
+        stride_days: Days between two dates of a training; 0 for the horizon.
+        index_days: Days of predictions that lookups are answered from; 0 for the
+            lookback.
+    """
+
+    name: declaration.Name
+    title: declaration.Text
+    outcome: declaration.Text
+    lookback_days: declaration.Days
+    horizon_days: declaration.Days
+    threshold: declaration.Probability
+    features: Mapping[declaration.Column, declaration.FeatureKind]
+    baseline: Baseline
+    candidates: Annotated[Sequence[Candidate], Meta(min_length=1)]
+    parameters: Mapping[declaration.Column, str | int] = {}
+    stream: Stream = Stream()
+    event_types: Mapping[
+        declaration.Name, Mapping[declaration.Column, declaration.EventKind]
+    ] = field(default_factory=dict, name="events")
+    event_params: Mapping[declaration.Key, declaration.ValueType] = {}
+    user_properties: Mapping[declaration.Key, declaration.ValueType] = {}
+    budget: str = declaration.BUDGET
+    currency: declaration.Currency = ""
+    span: declaration.Text = ""
+    sources: Mapping[declaration.Name, declaration.Source] = {}
+    # A file calls both [events]: ``parse`` tells the two apart.
+    own_events: Events | None = field(default=None, name=declaration.OWN_EVENTS)
+    stride_days: declaration.DaysOrNone = 0
+    index_days: declaration.DaysOrNone = 0
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return folders.place(self.name)
+
+    @property
+    def index_span(self) -> int:
+        """Days of predictions that lookups are answered from."""
+        return self.index_days if self.index_days else self.lookback_days
+
+    @property
+    def scores_events(self) -> bool:
+        """Whether a row is an event, whose own fields are the features."""
+        return bool(self.stream.scored)
+
+    @cached_property
+    def entity(self) -> str:
+        """The id of what a row is about: of users, or the identity of events."""
+        entity = "user_id"
+        for event_type in self.stream.scored:
+            for name, kind in self.event_types.get(event_type, {}).items():
+                if kind == "identity":
+                    entity = name
+        return entity
+
+    @property
+    def export_values(self) -> list[Value]:
+        """The values of the export that its statements read."""
+        return [
+            Value(record, key, kind)
+            for record in declaration.VALUES
+            for key, kind in getattr(self, record).items()
+        ]
+
+    def feature_schema(self) -> pa.Schema:
+        """Return the features as columns: numbers are floats, categories texts."""
+        import pyarrow as pa  # heavy, and only who scores or trains needs it
+
+        kinds = {NUMBER: pa.float64(), CATEGORY: pa.string()}
+        return pa.schema([(name, kinds[kind]) for name, kind in self.features.items()])
+
+    def timeframe(self, settings: Settings) -> Timeframe:
+        """Return its spans; figures are not final before labels are known."""
+        settle_days = TRUTH_DELAY_DAYS
+        if not self.scores_events:
+            known_days = int(
+                self.statement_parameters(settings).get("label_known_days", 0)
+            )
+            settle_days = max(settings.settle_days, known_days - self.horizon_days)
+        return Timeframe(
+            lookback_days=self.lookback_days,
+            horizon_days=self.horizon_days,
+            settle_days=settle_days,
+            stride_days=self.stride_days,
+        )
+
+    @property
+    def own_tables(self) -> list[str]:
+        """The tables of the user's own that it reads."""
+        tables = {source.table for source in self.sources.values()}
+        if self.own_events:
+            tables.add(self.own_events.table)
+        return sorted(tables)
+
+    @property
+    def reads_export(self) -> bool:
+        """Whether its features come from the GA4 export."""
+        return not self.scores_events and declaration.VIEW in self.statement("features")
+
+    def statement(self, name: str) -> str:
+        """
+        Return ``name.sql``: the use case's own, or the shared one.
+
+        Its includes are looked up in the same order.
+
+        Raises:
+            UseCaseError: There is neither, or it is not UTF-8.
+        """
+        return statements.joined(self.lines(name))
+
+    def lines(self, name: str) -> list[Line]:
+        """Return the lines of ``statement``, and where each is written."""
+        parts = dict[str, Sequence[Line]]()
+        for part in ("features", "labels", "days", "converter_amounts"):
+            tables = self.tables(part)
+            if tables:
+                lines = statements.lines(part, folder=self.folder, **parts)
+                parts[part] = declaration.reading(lines, tables)
+            if part == name:
+                break  # what is wrong in the next one is told of that one
+        return statements.lines(name, folder=self.folder, **parts)
+
+    def tables(self, name: str) -> dict[str, str]:
+        """Return the SQL of the own tables that a statement reads, by name there."""
+        tables = {}
+        if name == "features":
+            for key, source in self.sources.items():
+                tables[key] = source.text()
+        if self.own_events:
+            days = self.horizon_days
+            tables["events"] = self.own_events.text(name, horizon_days=days)
+        return tables
+
+    def has_statement(self, name: str) -> bool:
+        """Return whether the use case has a statement ``name`` of its own."""
+        return (self.folder / f"{name}.sql").is_file()
+
+    def window(
+        self, settings: Settings, as_ofs: Sequence[date], *, today: date | None = None
+    ) -> dict[str, object]:
+        """
+        Return the parameters of the use case's statements.
+
+        Args:
+            settings: They may name another user column or label event.
+            as_ofs: As-of dates to compute rows for; at least one.
+            today: The run's as-of date, which decides whether a label is known; the
+                last of ``as_ofs`` where None.
+
+        Returns:
+            Values by name. Features and labels have their own suffix bounds, so that
+            each pays for the days that it needs.
+        """
+        first = min(as_ofs)
+        last = max(as_ofs)
+        lookback = self.lookback_days
+        return {
+            **self.statement_parameters(settings),
+            "use_case": self.name,
+            "as_ofs": sorted(as_ofs),
+            "today": last if today is None else today,
+            "known_before": last,
+            "earliest": first - timedelta(days=lookback + 2),
+            "lookback_days": lookback,
+            "horizon_days": self.horizon_days,
+            "first_suffix": first_suffix(first, days=lookback),
+            "first_repeat_suffix": first_suffix(first, days=2 * lookback),
+            "last_suffix": first_suffix(last, days=-1),
+            "first_label_suffix": first_suffix(first, days=0),
+            "last_label_suffix": first_suffix(last, days=-self.horizon_days - 1),
+        }
+
+    def statement_parameters(self, settings: Settings) -> dict[str, str | int]:
+        """Return its parameters; settings name another user column or label event."""
+        chosen = dict(self.parameters)
+        for name in ("user_column", "label_event"):
+            setting = getattr(settings, name)
+            if name in chosen and setting:
+                chosen[name] = setting
+        return chosen
+
+    def with_label_event(self, settings: Settings) -> UseCase:
+        """
+        Return the use case in words about the predicted outcome.
+
+        Its own words are of its own label event: where a setting names another one,
+        pages would say of those who sign up that they buy.
+        """
+        event = self.statement_parameters(settings).get("label_event")
+        if event == self.parameters.get("label_event"):
+            return self
+        return replace(
+            self,
+            title=f"Who will have {event} in the next {self.horizon_days} days?",
+            outcome=f"have the event {event}",
+        )
+
+    def chosen_budget(self, settings: Settings) -> Budget:
+        """Return the budget of the settings, or the use case's own."""
+        return Budget.parse(settings.budget if settings.budget else self.budget)
+
+    def serving(
+        self, settings: Settings, user_ids: Collection[str], *, first_event_day: date
+    ) -> dict[str, object]:
+        """
+        Return the parameters of the use case's ``stream_rows``.
+
+        Args:
+            settings: As in ``window``.
+            user_ids: Users to read features of; at least one.
+            first_event_day: Day of the oldest event to score.
+        """
+        return {
+            **self.statement_parameters(settings),
+            "use_case": self.name,
+            "user_ids": sorted(user_ids),
+            "first_event_day": first_event_day,
+        }
+
+    @property
+    def model(self) -> ModuleType | None:
+        """The use case's ``model.py``, or None where it has none."""
+        if not (self.folder / "model.py").is_file():
+            return None
+        return importlib.import_module(f"{__package__}.{self.name}.model")
