@@ -171,15 +171,15 @@ def end(
     failed = False
     with opened(use_case) as deployment:
         secret = secrets.reader(deployment.settings)
-        for some in listed(deployment):
-            is_chosen = destination in (None, some.destination)
-            if some.audience != audience or not is_chosen:
+        for listing in listed(deployment):
+            is_chosen = destination in (None, listing.destination)
+            if listing.audience != audience or not is_chosen:
                 continue
             if is_dry:
-                answers.append(asdict(some))
+                answers.append(asdict(listing))
                 continue
             done = end(
-                deployment, some, secret, is_by_hand=is_by_hand, watched=_watched
+                deployment, listing, secret, is_by_hand=is_by_hand, watched=_watched
             )
             answers.append(done.answer())
             if done.failure:

@@ -115,7 +115,7 @@ def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     # The `export` lines of `up` mean the state that is up.
     local = enter_state(state) if is_local else state_of_environment()
     ended = local.record().ended if local else ()
-    processes = [f"{one.name} (its log is {one.log})" for one in ended]
+    processes = [f"{process.name} (its log is {process.log})" for process in ended]
     report = run(is_local=local is not None, ended=processes, **arguments)
     answer = {"status": report.status, **asdict(report)}
     return Spoken(answer, cleaned(str(report))), report.status

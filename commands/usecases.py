@@ -240,15 +240,15 @@ def new(
     from propensity.errors import RequestError
     from propensity.usecases.declaration import Events
 
-    own = None
+    own_events = None
     if events and user and time:
         named = {"table": events, "user_id": user, "time": time}
-        own = Events(**named, name=event_name, amount=amount)
+        own_events = Events(**named, name=event_name, amount=amount)
     elif events or user or time or event_name or amount:
         raise click.UsageError("a table of events needs --events, --user and --time")
-    counted = [one.strip() for one in counts.split(",") if one.strip()]
+    counted = [name.strip() for name in counts.split(",") if name.strip()]
     try:
-        return program.write(events=own, counts=counted, **arguments)
+        return program.write(events=own_events, counts=counted, **arguments)
     except RequestError as error:
         raise click.UsageError(error.message) from None
 

@@ -465,11 +465,11 @@ class Work:
     def _csv(self, generation: Generation, is_search: bool) -> bool:
         """As ``_parquet``, of a list for people."""
         name = generation.name
-        found = self.artifacts.find(name, generation=generation.generation)
-        if found is None:
+        stored = self.artifacts.find(name, generation=generation.generation)
+        if stored is None:
             return False  # Another run has deleted it.
         try:
-            rows = rows_of_csv(found.data)
+            rows = rows_of_csv(stored.data)
             is_named = named_cells(rows, self.users)
         except (UnicodeError, csv.Error, IndexError):
             self.unreadable.add(name)

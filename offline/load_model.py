@@ -159,10 +159,10 @@ def read(use_case: str, folder: Path = MODELS) -> Shipped:
     Raises:
         ArtifactError: There is none, or its bytes are not the ones that were shipped.
     """
-    place = folder / use_case
+    shelf = folder / use_case
     try:
-        about = json.loads((place / METADATA).read_bytes())
-        files = {name: (place / name).read_bytes() for name in FILES}
+        about = json.loads((shelf / METADATA).read_bytes())
+        files = {name: (shelf / name).read_bytes() for name in FILES}
     except FileNotFoundError as error:
         raise ArtifactError(
             f"there is no shipped model for {use_case}: {error.filename} is missing"
@@ -170,7 +170,7 @@ def read(use_case: str, folder: Path = MODELS) -> Shipped:
     for name, data in files.items():
         if sha256(data) != about["files"][name]["sha256"]:
             raise ArtifactError(
-                f"{place / name} has changed: its SHA-256 is not the one in "
+                f"{shelf / name} has changed: its SHA-256 is not the one in "
                 f"{METADATA}. Nothing was loaded",
                 hint=f"Restore it, for example with git checkout {name}",
             )

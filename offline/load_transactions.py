@@ -92,14 +92,14 @@ def load(
         PropensityError: BigQuery did not take all of it; load it again.
     """
     outcomes = rows[rows["label"].notna()]
-    for table, some, row_of in (
+    for table, loaded, row_of in (
         (INFERENCE_LOG, rows, _inference),
         (TRUTH_EVENTS, outcomes, _truth),
     ):
         warehouse.create(table)
-        pieces = range(0, len(some), PIECE)
+        pieces = range(0, len(loaded), PIECE)
         for first in watched(pieces, f"loading pieces of {table.name}"):
-            piece = some.iloc[first : first + PIECE].to_dict("records")
+            piece = loaded.iloc[first : first + PIECE].to_dict("records")
             warehouse.write(table, [row_of(use_case, row) for row in piece])
 
 

@@ -170,8 +170,8 @@ def _read(target: str) -> pa.Table:
     # Nothing need be deployed: without a setting the table's own project asks.
     environment = {"GOOGLE_CLOUD_PROJECT": match[1], **os.environ}
     settings = Settings.from_environment(environment)
-    own = Path(__file__).parent
-    sql = statement("first_look_rows", folder=own, some_table=f"`{target}`")
+    folder = Path(__file__).parent
+    sql = statement("first_look_rows", folder=folder, some_table=f"`{target}`")
     try:
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
             location, rows, size = warehouse.size_of(target)

@@ -49,8 +49,8 @@ def named_rows(
 
 def named_cells(rows: Sequence[Sequence[str]], users: Sequence[str]) -> list[bool]:
     """Tell of each row of a CSV file whether it is about users; its header is not."""
-    places = [place for place, name in enumerate(rows[0]) if name == USER]
-    return [any(row[place] in users for place in places) for row in rows]
+    indices = [index for index, name in enumerate(rows[0]) if name == USER]
+    return [any(row[index] in users for index in indices) for row in rows]
 
 
 def _is_numbered(schema: pa.Schema) -> bool:

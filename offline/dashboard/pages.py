@@ -167,8 +167,8 @@ def _linked(report: str, case: Case) -> str:
         case.page, case.title
     )
 
-    def model(found: re.Match[str]) -> str:
-        return case.model_reports.get(int(found["version"]), case.page)
+    def model(link: re.Match[str]) -> str:
+        return case.model_reports.get(int(link["version"]), case.page)
 
     address = rf"\.\./\.\./models/{case.name}/(?P<version>\d+)/report\.html"
     return re.sub(address, model, report.replace("<body>", back, 1))

@@ -86,20 +86,23 @@ class Examination:
 def check_rights(exam: Examination) -> Iterator[Finding]:
     """Whether tables are there and the account may read them, by one dry run."""
     settings = exam.settings
-    there = exam.warehouse.tables_of(f"{settings.project}.{settings.dataset}")
-    if missing := [one.name for one in tables.TABLES if one.name not in there]:
-        what = f"{settings.dataset} lacks the tables {', '.join(missing)}"
-        yield Finding(what, SET_UP)
+    existing = exam.warehouse.tables_of(f"{settings.project}.{settings.dataset}")
+    missing = []
     reads = []
     for table in tables.TABLES:
-        if table.name in there:
-            sql = statement(
-                "readable",
-                folder=SQL,
-                some_table=table.name,
-                some_partition=table.partition,
-            )
-            reads.append(sql)
+        if table.name not in existing:
+            missing.append(table.name)
+            continue
+        sql = statement(
+            "readable",
+            folder=SQL,
+            some_table=table.name,
+            some_partition=table.partition,
+        )
+        reads.append(sql)
+    if missing:
+        what = f"{settings.dataset} lacks the tables {', '.join(missing)}"
+        yield Finding(what, SET_UP)
     try:
         exam.warehouse.dry_run("UNION ALL\n".join(reads))
     except AccessDenied as error:
@@ -118,13 +121,13 @@ def check_export(exam: Examination) -> Iterator[Finding]:
             )
         return
     try:
-        there = exam.warehouse.tables_of(exam.settings.export)
+        existing = exam.warehouse.tables_of(exam.settings.export)
     except (MissingTable, SettingsError, AccessDenied) as error:
         yield Finding(
             error.message, "correct PROPENSITY_GA4_DATASET, or its permissions"
         )
         return
-    yield from _check_days(exam, Shards.of(there))
+    yield from _check_days(exam, Shards.of(existing))
     try:
         exam.warehouse.dry_run(statement("readable_export", folder=SQL))
     except PropensityError as error:
@@ -153,7 +156,7 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
             f"the export ends at {newest}; {late} days are overdue",
             f"{LINKS}: an export above its daily limit is stopped",
         )
-    reading = [one.lookback_days for one in exam.use_cases if one.reads_export]
+    reading = [case.lookback_days for case in exam.use_cases if case.reads_export]
     lookback = max(reading, default=60)
     first = max(begun, first_shard(newest + DAY, days=lookback))
     span = shards.expected(first, newest)
@@ -169,8 +172,8 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
 def check_user_ids(exam: Examination) -> Iterator[Finding]:
     """Whether user ids of the export are on more browsers than a person has."""
     today = exam.now.date()
-    reading = [one for one in exam.use_cases if one.reads_export]
-    for use_case in sorted(reading, key=lambda one: one.lookback_days)[-1:]:
+    reading = [case for case in exam.use_cases if case.reads_export]
+    for use_case in sorted(reading, key=lambda case: case.lookback_days)[-1:]:
         window = use_case.window(exam.settings, [today])
         if window.get("user_column") not in ("user_id", "person"):
             continue
@@ -269,13 +272,13 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
             if until is None or exam.now.date() <= until:
                 continued.add(name)
                 yield from _check_sent(deployment, name)
-        for some in lists.listed(deployment):
-            if some.audience not in continued:
+        for listing in lists.listed(deployment):
+            if listing.audience not in continued:
                 yield Finding(
-                    f"{some.users} users of audience {some.audience} of "
+                    f"{listing.users} users of audience {listing.audience} of "
                     f"{use_case.name}, which has ended, are on the list of "
-                    f"{some.destination}",
-                    f"propensity audience end {some.audience} --use-case "
+                    f"{listing.destination}",
+                    f"propensity audience end {listing.audience} --use-case "
                     f"{use_case.name}",
                 )
 

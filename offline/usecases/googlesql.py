@@ -118,12 +118,14 @@ def resolve(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
 @functools.cache
 def deployment() -> Mapping[str, Columns]:
     """Return the columns of a deployment's tables and views, but for the export."""
-    known: dict[str, Columns] = {}
+    relations: dict[str, Columns] = {}
     for table in tables.TABLES:
-        known |= {table.name: table.types, table.stored: table.types}
-    known[PREDICTIONS_HISTORY] = columns(statement("predictions_history"), known, {})
-    known[STREAM_FEATURES] = columns(statement("stream_features"), known, {})
-    return known
+        relations |= {table.name: table.types, table.stored: table.types}
+    history = columns(statement("predictions_history"), relations, {})
+    relations[PREDICTIONS_HISTORY] = history
+    stream = columns(statement("stream_features"), relations, {})
+    relations[STREAM_FEATURES] = stream
+    return relations
 
 
 def tables_of(sql: str) -> set[str]:

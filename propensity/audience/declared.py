@@ -225,8 +225,9 @@ def _advice(use_case: UseCase, name: str) -> str:
     near = nearest(name, declared)
     if near:
         return f"Did you mean {near!r}?"
-    own = folders.own()
-    root = own if folders.own_use_cases() else own.relative_to(folders.ROOT)
+    root = folders.own()
+    if not folders.own_use_cases():
+        root = root.relative_to(folders.ROOT)
     file = root / use_case.name / FOLDER / f"{name}.toml"
     advice = f"Create {file}; docs/audiences.md shows one"
     if declared:

@@ -316,7 +316,7 @@ def users_of(requests: Sequence[Request], action: str) -> int:
 
 
 @dataclass
-class Done:
+class DeliveryResult:
     """
     What a delivery did: users sent are those accepted and those rejected.
 
@@ -376,7 +376,7 @@ def deliver(
     lease: Lease,
     ends_at: float = math.inf,
     watched: Watched = iter,
-) -> Done:
+) -> DeliveryResult:
     """
     Send the requests that are left; return what became of their users.
 
@@ -394,7 +394,9 @@ def deliver(
         watched: Hands over the requests, such as to a bar of progress.
     """
     requests = requests_left(ledger, recorded)
-    done = Done(ledger.about, users_of(requests, ADD) + users_of(requests, REMOVE))
+    done = DeliveryResult(
+        ledger.about, users_of(requests, ADD) + users_of(requests, REMOVE)
+    )
     for row in ledger.rows:
         # Who may not be sent any more is rejected.
         reason = "" if row.reason is None else row.reason
@@ -428,7 +430,7 @@ class Course:
     """
 
     def __init__(
-        self, ledger: Ledger, lease: Lease, done: Done, ends_at: float
+        self, ledger: Ledger, lease: Lease, done: DeliveryResult, ends_at: float
     ) -> None:
         self.taken = set[str]()
         self._ledger = ledger

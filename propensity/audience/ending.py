@@ -35,19 +35,19 @@ OPEN = ("pending", "waiting")
 
 def end(
     deployment: Deployment,
-    some: Listed,
+    listing: Listed,
     secret: Secret,
     *,
     is_by_hand: bool = False,
     ends_at: float = math.inf,
     watched: delivery.Watched = iter,
     clock: Clock = SYSTEM,
-) -> delivery.Done:
+) -> delivery.DeliveryResult:
     """
     Take the users of an audience off a list.
 
     Args:
-        some: The audience and the list.
+        listing: The audience and the list.
         is_by_hand: Whether a person has removed them; it is only recorded.
         ends_at, watched: As of ``delivery.deliver``.
 
@@ -59,17 +59,19 @@ def end(
     """
     artifacts = deployment.artifacts
     name = deployment.use_case.name
-    with leased(artifacts, name, f"audience-{some.audience}", clock=clock.now) as lease:
-        as_of = _date(deployment, some)
-        destination: Destination = ByHand(some.destination)
+    with leased(
+        artifacts, name, f"audience-{listing.audience}", clock=clock.now
+    ) as lease:
+        as_of = _date(deployment, listing)
+        destination: Destination = ByHand(listing.destination)
         if not is_by_hand:
-            destination = _opened(deployment, some, secret, as_of)
+            destination = _opened(deployment, listing, secret, as_of)
         nobody = Audience(
             use_case=name,
-            name=some.audience,
+            name=listing.audience,
             as_of=as_of,
             # Nobody is drawn.
-            control=Control(key=b"", group=some.audience, share=0.0),
+            control=Control(key=b"", group=listing.audience, share=0.0),
             selection="nobody, because the audience has ended",
             members=[],
             suppressed=0,
@@ -100,10 +102,10 @@ class ByHand(Destination):
         return Sent()
 
 
-def _date(deployment: Deployment, some: Listed) -> date:
+def _date(deployment: Deployment, listing: Listed) -> date:
     """Return the date of an ending that was interrupted, or the first one without."""
     # The newest date comes first.
-    rows = deployment.rows("audience_deliveries", audience=some.audience)
+    rows = deployment.rows("audience_deliveries", audience=listing.audience)
     newest: date = rows[0]["as_of"]
     last = [row for row in rows if row["as_of"] == newest]
     is_ending = all(row["action"] == REMOVE for row in last)
@@ -112,29 +114,31 @@ def _date(deployment: Deployment, some: Listed) -> date:
 
 
 def _opened(
-    deployment: Deployment, some: Listed, secret: Secret, as_of: date
+    deployment: Deployment, listing: Listed, secret: Secret, as_of: date
 ) -> Destination:
     """Open the destination that has a list; raises as ``end``."""
     folder = declared.folder_of(deployment.use_case)
     by_hand = (
-        f"remove the {some.users:,} users there yourself, then record it: propensity "
-        f"audience end {some.audience} --destination '{some.destination}' "
-        "--removed-by-hand"
+        f"remove the {listing.users:,} users there yourself, then record it: "
+        f"propensity audience end {listing.audience} --destination "
+        f"'{listing.destination}' --removed-by-hand"
     )
-    file = _file_of(folder / "destinations", some.destination)
+    file = _file_of(folder / "destinations", listing.destination)
     if file is None:
         raise RequestError(
-            f"no file in audiences/destinations has name = {some.destination!r}",
+            f"no file in audiences/destinations has name = {listing.destination!r}",
             hint=f"Restore it; or {by_hand}",
             field="destination",
         )
-    named = DeclaredAudience(some.audience, folder, Declared(destination=file, top=1))
-    columns = _columns(deployment, some, as_of)
+    named = DeclaredAudience(
+        listing.audience, folder, Declared(destination=file, top=1)
+    )
+    columns = _columns(deployment, listing, as_of)
     destination = opened(named, deployment, secret, columns=columns)
     if REMOVE not in destination.actions:
         raise RequestError(
-            f"{some.destination} cannot remove users, and {some.users:,} of "
-            f"{some.audience} are on its list",
+            f"{listing.destination} cannot remove users, and {listing.users:,} of "
+            f"{listing.audience} are on its list",
             hint=f"If it can, add [remove] to its file; otherwise {by_hand}",
             field="destination",
         )
@@ -153,12 +157,12 @@ def _file_of(folder: Path, name: str) -> str | None:
     return None
 
 
-def _columns(deployment: Deployment, some: Listed, as_of: date) -> list[str]:
+def _columns(deployment: Deployment, listing: Listed, as_of: date) -> list[str]:
     """Return the names of the further columns that users were sent with."""
     key = {
         "use_case": deployment.use_case.name,
-        "audience": some.audience,
-        "destination": some.destination,
+        "audience": listing.audience,
+        "destination": listing.destination,
         "as_of": as_of,
     }
     rows = deployment.warehouse.table(statement("audience_listed"), key)

@@ -35,7 +35,7 @@ def listed(deployment: Deployment) -> list[Listed]:
     """
     rows = deployment.rows("audience_lists", as_of=date.max)
     lists = [Listed(**dict(row.items())) for row in rows]
-    return [some for some in lists if some.destination not in FILES]
+    return [listing for listing in lists if listing.destination not in FILES]
 
 
 def check_moved(deployment: Deployment, audience: str, destination: str) -> None:
@@ -48,14 +48,14 @@ def check_moved(deployment: Deployment, audience: str, destination: str) -> None
     Raises:
         RequestError: An earlier destination still has users of the audience.
     """
-    for some in listed(deployment):
-        if some.audience == audience and some.destination != destination:
+    for listing in listed(deployment):
+        if listing.audience == audience and listing.destination != destination:
             raise RequestError(
-                f"{some.users:,} users of {audience} are on the list of "
-                f"{some.destination}, and nobody would take them off, because the "
+                f"{listing.users:,} users of {audience} are on the list of "
+                f"{listing.destination}, and nobody would take them off, because the "
                 f"audience now goes to {destination}",
                 hint="Restore the former name or destination, or take them off first: "
                 f"propensity audience end {audience} --destination "
-                f"'{some.destination}'",
+                f"'{listing.destination}'",
                 field="destination",
             )

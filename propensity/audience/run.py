@@ -130,7 +130,7 @@ def send(
     ends_at: float = math.inf,
     watched: delivery.Watched = iter,
     clock: Clock = SYSTEM,
-) -> delivery.Done:
+) -> delivery.DeliveryResult:
     """
     Store the members of an audience, and send those who are treated.
 

@@ -43,7 +43,7 @@ def column(values: Sequence[object]) -> pa.Array:
 
     Fractions are floats, as the columns of all files need one type.
     """
-    values = [float(one) if isinstance(one, Decimal) else one for one in values]
+    values = [float(v) if isinstance(v, Decimal) else v for v in values]
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError):

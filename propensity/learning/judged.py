@@ -36,7 +36,7 @@ def judged(row: Plain, unit: str = "") -> list[Judged]:
         What could be judged: anomaly scores expect no share, and of too few buyers
         there is no interval.
     """
-    found = []
+    judgements = []
     expected = row.get("mean_probability")
     if present(expected) and row["users"]:
         low, high = rate_interval(row["conversions"], row["users"])
@@ -45,7 +45,7 @@ def judged(row: Plain, unit: str = "") -> list[Judged]:
             f"(95% interval {percent(low)} to {percent(high)})"
         )
         is_expected = low <= expected <= high
-        found.append(Judged(what="users", text=text, is_expected=is_expected))
+        judgements.append(Judged(what="users", text=text, is_expected=is_expected))
     error = row.get("value_error")
     error_low = row.get("value_error_low")
     error_high = row.get("value_error_high")
@@ -57,5 +57,5 @@ def judged(row: Plain, unit: str = "") -> list[Judged]:
             f"to {1 + error_high:.2f})"
         )
         is_expected = error_low <= 0 <= error_high
-        found.append(Judged(what="money", text=text, is_expected=is_expected))
-    return found
+        judgements.append(Judged(what="money", text=text, is_expected=is_expected))
+    return judgements

@@ -13,7 +13,7 @@ from datetime import date, timedelta
 
 from propensity import errors
 from propensity.audience import declared
-from propensity.audience.delivery import Done
+from propensity.audience.delivery import DeliveryResult
 from propensity.audience.ending import end
 from propensity.audience.lists import listed
 from propensity.audience.run import send
@@ -115,7 +115,7 @@ def _still_waiting(run: Run) -> str:
     )
 
 
-def _sent(run: Run, name: str, ends_at: float) -> tuple[str, Done | None]:
+def _sent(run: Run, name: str, ends_at: float) -> tuple[str, DeliveryResult | None]:
     """Send an audience if it is due; return the outcome, and what was done."""
     named = declared.load(run.use_case, name)
     until = named.declared.until
@@ -138,7 +138,7 @@ def _sent(run: Run, name: str, ends_at: float) -> tuple[str, Done | None]:
     return "sent", done
 
 
-def _ended(run: Run, name: str, until: date, ends_at: float) -> Done | None:
+def _ended(run: Run, name: str, until: date, ends_at: float) -> DeliveryResult | None:
     """
     Take the users of an audience that is over off the list; None if there are none.
 

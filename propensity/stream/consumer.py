@@ -256,26 +256,28 @@ class Consumer(ABC):
         if not self.clients.wrong:
             return {}
         names = ("use_case", "event_type")
-        places = [index for index, refusal in refused.items() if refusal.field in names]
-        for index in places:
+        indices = [
+            index for index, refusal in refused.items() if refusal.field in names
+        ]
+        for index in indices:
             del refused[index]
-        return dict.fromkeys(places, self.clients.wrong[0])
+        return dict.fromkeys(indices, self.clients.wrong[0])
 
     async def append(
         self,
         table: Table,
         rows: pa.RecordBatch,
-        places: Sequence[int],
+        indices: Sequence[int],
         refused: dict[int, Refused],
     ) -> None:
         """
-        Append rows, of messages at ``places``.
+        Append rows, of messages at ``indices``.
 
         A row that the table refuses holds up no other; ``refused`` gets its refusal.
         """
         append = partial(self.clients.appends.append, table)
         for row, detail in (await append_accepted(append, rows)).items():
-            refused[places[row]] = Refused("refused_by_table", detail[:500])
+            refused[indices[row]] = Refused("refused_by_table", detail[:500])
 
     async def dead_letter(
         self,
