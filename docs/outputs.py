@@ -35,11 +35,14 @@ PARTS = re.compile(
 REAL_TIME = r"^ *-?\d+ +(-|[A-Z]\w+) +[\d,]+ "
 CHANCE = re.compile(rf" (audience|uplift|brought) |{REAL_TIME}")
 RULES = re.compile(r"^-+$")
-# Pictures: the file of a state that they show, and their size.
+# Pictures: the file of a state that they show, their size, and a browser's number of
+# the colours: 0 is dark.
 REPORT = "storage/propensity-local/models/ga4_purchase/1/report.html"
+OVERVIEW = "dashboard/index.html"
 PICTURES = {
-    "dashboard.png": ("dashboard/use-case-ga4_purchase.html", 1180, 1140),
-    "report.png": (REPORT, 1000, 560),
+    "dashboard.png": (OVERVIEW, 1180, 760, 1),
+    "dashboard-dark.png": (OVERVIEW, 1180, 760, 0),
+    "report.png": (REPORT, 1000, 560, 1),
 }
 
 
@@ -126,7 +129,7 @@ def pictures() -> None:
         browser = shutil.which("google-chrome")
     if browser is None:
         sys.exit("no pictures are taken: install Chromium, such as by its package")
-    for name, (file, width, height) in PICTURES.items():
+    for name, (file, width, height, colours) in PICTURES.items():
         page = (ROOT / ".local" / "states" / STATE / file).resolve(strict=True)
         command = [
             browser,
@@ -135,6 +138,7 @@ def pictures() -> None:
             "--hide-scrollbars",
             "--log-level=3",
             f"--window-size={width},{height}",
+            f"--blink-settings=preferredColorScheme={colours}",
             f"--screenshot={ROOT}/docs/{name}",
             page.as_uri(),
         ]
