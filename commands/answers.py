@@ -9,11 +9,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
 import click
 
+from commands.texts.tables import aligned, day
 from local.progress import erase, showing, step
 from propensity.pages.words import cleaned
 
@@ -233,22 +235,18 @@ def _without_returns(text: str) -> str:
 
 
 def _lines(answer: Mapping[str, Any]) -> list[str]:
-    """Return a line for each entry that has something; tables and sentences last."""
-    from tabulate import tabulate
-
+    """Return a line for each entry that says something; tables and sentences last."""
     plain: list[tuple[str, str]] = []
     below: list[str] = []
     for key, value in answer.items():
-        if key == "is_dry" and not value:
+        if value is False:
             continue
         label = key.replace("_", " ")
         first = value[0] if isinstance(value, list) and value else None
         if isinstance(first, Mapping):
-            titles = [column.replace("_", " ") for column in first]
-            rows = [[_cell(cell) for cell in row.values()] for row in value]
-            table = tabulate(rows, titles, "plain", disable_numparse=True)
-            below += ["", f"{label}:"]
-            below += [line.rstrip() for line in table.splitlines()]
+            titles = {column: column.replace("_", " ") for column in first}
+            rows = [{column: _cell(row[column]) for column in titles} for row in value]
+            below += ["", f"{label}:", aligned(titles, rows)]
         elif isinstance(first, str) and " " in first:
             below += ["", f"{label}:"]
             below += value
@@ -260,8 +258,8 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    """Return a value of a table, whose rows are a line each."""
-    return " ".join(_text(value).split("\n"))
+    """Return a value of a table; none is an empty cell."""
+    return "" if value in (None, "") else _text(value)
 
 
 def _text(value: Any) -> str:
@@ -271,6 +269,8 @@ def _text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.6g}"
+    if isinstance(value, datetime):
+        return f"{day(value)} {value:%H:%M}"
     if isinstance(value, Mapping):
         entries = []
         for key, entry in value.items():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from click import style
 
 from commands.texts.tables import aligned
+from local.progress import shown
 
 Answer = Mapping[str, Any]
 SERVICES = {"state": "state", "service": "service", "url": "address", "now": "now"}
@@ -52,7 +54,7 @@ def status(answer: Answer) -> str:
         if not service["is_running"]:
             state = style("ended", fg="red")
         rows.append({**service, "now": state})
-    folders = dict.fromkeys(str(row["log"]).rpartition("/")[0] for row in rows)
-    logs = [f"Logs of {folder}" for folder in folders]
+    folders = dict.fromkeys(Path(str(row["log"])).parent for row in rows)
+    logs = [f"Their logs are in {shown(folder)}" for folder in folders]
     lines = [aligned(SERVICES, rows), ""] + logs + list(answer["ended"])
     return "\n".join(lines)

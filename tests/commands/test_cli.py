@@ -15,6 +15,7 @@ import re
 import shlex
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ from commands import answers, cli
 from commands.answers import Exit
 from commands.cli import main
 from local.processes import Process, start_time
+from local.stack.stack import Stack
 from local.stack.state import ROOT, Record, State
 from local.venvs import write_command, write_path
 from offline.doctor.run import Report
@@ -383,7 +385,8 @@ class TestExit:
         mine = Process("bigquery", this, str(start_time(this)), 8090, "some.log")
         state.write(Record(base=8080, is_up=True, processes=[mine]))
         monkeypatch.setattr("commands.machine._states", lambda _: [state])
-        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:8090")
+        address = Stack(state, base=8080).url("bigquery")
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", address)
         seen = []
 
         def examined(*, is_local: bool, **_: object) -> Report:
@@ -450,17 +453,21 @@ class TestAnswer:
         assert read == {"features": {"share": None, "n": 1}}
 
     def test_an_answer_is_a_line_for_each_entry(self, capsys):
-        rows = [{"as_of": "2026-03-02", "users": 1234}, {"as_of": "", "users": 5}]
-        answers.show({"n_rows": 1234567, "is_dry": True, "rows": rows}, as_json=False)
+        """What is not so, or not there, is not printed."""
+        at = datetime(2026, 3, 2, 6, 30, 0, 764578, tzinfo=UTC)
+        newest = {"last_at": at, "users": 1234, "fault": ""}
+        rows = [newest, {**newest, "last_at": None, "users": 5}]
+        answer = {"n_rows": 1234567, "is_dry": True, "is_new": False, "rows": rows}
+        answers.show(answer, as_json=False)
 
         assert capsys.readouterr().out.splitlines() == [
             "n rows  1,234,567",
             "is dry  yes",
             "",
             "rows:",
-            "as of       users",
-            "2026-03-02  1,234",
-            "-           5",
+            "last at           users",
+            "2 Mar 2026 06:30  1,234",
+            "                      5",
         ]
 
 
