@@ -100,8 +100,8 @@ def trying(
     Show what a table or a use case can predict.
 
     TARGET is a CSV or Parquet file, a table project.dataset.table, or a use case. In a
-    table, columns that are not named are features, and the newest rows (without --time,
-    random ones) compare the model with the best single column. A use case is compared
+    table, all other columns are features. On the newest rows (without --time, random
+    ones), the model is compared with the best single column. A use case is compared
     with the live version. Changes nothing in a deployment.
 
     --scores lists the users whose outcome is still empty, or those of --rows, by their

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Create everything that the functions need, or update it: the script changes all of it
-# that differs from deploy/terraform and the settings, and removes what it created
-# earlier that is in neither any more.
+# Create or update everything that the functions need. Also removes what an earlier run
+# created and the settings no longer name.
 # Exits with 3 if everything is done except some alerts.
 #
 #   deploy/setup.sh [--dry-run] [--yes] [--settings FILE]
