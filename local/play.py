@@ -11,7 +11,7 @@ import shutil
 import time
 from typing import Any
 
-from local.demos import Choice, audience
+from local.demos import Choice
 from local.errors import LocalError, UnusableData
 from local.progress import say, showing, shown, step
 from local.stack.stack import Stack
@@ -87,6 +87,8 @@ def play(state: State, choice: Choice) -> str:
     try:
         with step("starting"):
             if not choice.cards:
+                from local.demos import audience
+
                 audience.declare(stack, choice.options.use_case)
             stack.start()
             from local.demos import shop
