@@ -236,7 +236,7 @@ print(heavy & {{*sys.modules}})
         assert "there is no state 'nix'" in error
         assert "To create an empty one: --new" in error
 
-    def test_a_shell_completes_the_names_of_commands_and_use_cases(self):
+    def test_a_shell_completes_names(self):
         def completed(words: str) -> str:
             environment = {
                 **os.environ,

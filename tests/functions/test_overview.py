@@ -145,7 +145,7 @@ class TestMessage:
         bucket = deployment.settings.bucket
         assert link.endswith(f"/{bucket}/dashboard/index.html")
 
-    def test_a_message_has_no_id_and_no_word_of_a_stranger(self, deployment, chat):
+    def test_a_message_has_no_word_of_a_stranger(self, deployment, chat):
         deployment.run("overview", MONDAY)
         [text] = chat.texts
 
@@ -166,9 +166,7 @@ class TestMessage:
         assert deployment.run("overview", MONDAY + WEEK)["weekly_message"] == "sent"
         assert len(chat.texts) == 3
 
-    def test_a_chat_that_refuses_fails_no_run_and_is_in_the_log(
-        self, deployment, chat, log_lines
-    ):
+    def test_a_chat_that_refuses_fails_no_run(self, deployment, chat, log_lines):
         """Without its address, which is a secret, and without its words."""
         chat.is_down = True
         answer = deployment.run("overview", MONDAY)

@@ -99,7 +99,7 @@ class TestShop:
         assert any(r["event_name"] == "view_item" and not r["items"] for r in rows)
         assert 0.002 * len(rows) < twice < 0.01 * len(rows)
 
-    def test_contacted_users_buy_about_twice_as_often_and_nothing_before_moves(self):
+    def test_contacted_users_buy_about_twice_as_often(self):
         """By users who buy in two weeks, among the active ones of the weeks before."""
         shop = Shop(users=2_000, days=50, seed=3)
         day = shop.dates[-21]

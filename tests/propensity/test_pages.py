@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.pages.page import Line, histogram_svg, lines_svg, ticks
-from propensity.pages.words import compact, count, decimals, percent
+from propensity.pages.words import amount, compact, count, decimals, percent
 
 NUMBERS = st.floats(-1e9, 1e9) | st.none()
 
@@ -82,3 +82,13 @@ def test_numbers_are_written_for_people() -> None:
     assert compact(-(10.0**300)) == "\N{MINUS SIGN}1.00e+300"
     for write in (count, percent, compact, decimals(1)):
         assert write(None) == write(float("nan")) == write(float("inf")) == "—"
+
+
+def test_halves_of_money_go_up() -> None:
+    """As on a bill; cents are shown of small sums alone."""
+    assert [*map(amount, (2.345, 2.335, 100.5, 99.5))] == [
+        "2.35",
+        "2.34",
+        "101",
+        "99.50",
+    ]

@@ -115,7 +115,7 @@ class TestPages:
         assert "1 message could not be processed." in page
         assert "Nothing needs your attention" not in page
 
-    def test_the_owners_use_case_comes_first_and_then_those_of_users(self):
+    def test_the_owners_use_case_comes_first(self):
         """Defect: a shop's dashboard opened with card fraud, by the alphabet."""
         named = {name: replace(KNOWN[CARDS], is_of_events=False) for name in "ab"}
         listed = [
@@ -125,7 +125,7 @@ class TestPages:
 
         assert listed == [[USE_CASE, CARDS], ["b", "a", USE_CASE, CARDS]]
 
-    def test_reports_lead_back_and_to_the_model(self):
+    def test_reports_lead_to_the_model(self):
         """A model's report that is missing leads to the use case."""
         link = (
             f'<body><a href="../../models/{USE_CASE}/{{}}/report.html">model</a></body>'
@@ -142,7 +142,7 @@ class TestPages:
         assert f'<a href="{SHOP}">model' in older
         assert f'<a href="{SHOP}">← Purchase' in files[model]
 
-    def test_pages_say_what_contacting_brought_and_what_it_cost(self, deployment):
+    def test_pages_say_what_contacting_brought(self, deployment):
         """With the newest plan; a sum off by more than chance asks for a look."""
         money = {"revenue_difference": 10.0, "revenue_difference_low": 5.0}
         row = one(deployment, "lift", **money, revenue_difference_high=15.0)

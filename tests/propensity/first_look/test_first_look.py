@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from propensity import try_table
-from propensity.errors import PropensityError, SchemaError
+from propensity.errors import NotEnoughData, PropensityError, SchemaError
 from propensity.first_look import columns
 
 MONTHS = [f"2025-{month:02}" for month in range(1, 9)]
@@ -432,6 +432,14 @@ def test_rows_without_a_label_are_left_out():
     look = try_table(frame.assign(churned=frame["churned"].mask(is_newest)), **NAMES)
 
     assert "tested on 2025-07, 150 rows; 150 rows have no churned yet" in look.lines[0]
+
+
+def test_a_table_with_few_outcomes_is_refused():
+    """Four of the newest month would decide whether a model is good."""
+    frame = customers()
+    frame["churned"] = np.where(frame.index % 150 < 4, "yes", "no")
+
+    assert isinstance(refused(frame), NotEnoughData)
 
 
 def leaky() -> pd.DataFrame:
