@@ -1,0 +1,168 @@
+"""
+The view ``ga_events`` of the export, with the columns that use cases name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated
+
+from propensity import usecases
+from propensity.errors import SchemaError, SettingsError
+from propensity.ga4.shards import DAILY, KINDS, PREFIXES
+from propensity.schema import Column, Row, columns_of
+from propensity.statements import statement
+from propensity.usecases.declaration import VIEW, Value
+
+if TYPE_CHECKING:
+    from propensity.gcp.warehouse import Warehouse
+    from propensity.usecases import UseCase
+
+# The statement that reads a value as a type.
+_READERS = {
+    "STRING": "export_string",
+    "INT64": "export_int64",
+    "NUMERIC": "export_numeric",
+}
+
+# Statements with the view's further conditions, by the setting ``require_consent``.
+_CONDITIONS = {
+    "false": (),
+    "true": ("analytics_consent",),
+    "analytics_storage": ("analytics_consent",),
+    "ads_storage": ("ads_consent",),
+    "both": ("analytics_consent", "ads_consent"),
+}
+
+
+class ExportEvent(Row):
+    """
+    One row per event of the view ``ga_events``, which ga_events.sql makes.
+
+    Nothing here creates it or reads it as instances: any column may be null.
+    """
+
+    table_suffix: Annotated[str, "Local day of the table, YYYYMMDD; prunes"]
+    event_timestamp: Annotated[int, "Microseconds since 1970, UTC"]
+    event_time: Annotated[datetime, "The same as a moment; null beyond year 9999"]
+    event_name: Annotated[str, "For example page_view or purchase"]
+    user_pseudo_id: Annotated[str, "Browser or device; null without consent"]
+    user_id: Annotated[str, "The site's own id; null before a login"]
+    user_first_touch_timestamp: Annotated[int, "First visit, as event_timestamp"]
+    ga_session_id: Annotated[int, "Session of the browser or device"]
+    ga_session_number: Annotated[int, "1 for a browser's first session, and so on"]
+    engagement_ms: Annotated[int, "Milliseconds on screen"]
+    event_value: Annotated[Decimal, "Parameter value, in the event's currency"]
+    event_value_in_usd: Annotated[Decimal, "The same in US dollars"]
+    currency: Annotated[str, "Parameter currency, in capitals, such as EUR"]
+    purchase_revenue: Annotated[Decimal, "Amount paid, in the event's currency"]
+    purchase_revenue_in_usd: Annotated[Decimal, "The same in US dollars"]
+    refund_value: Annotated[Decimal, "Amount refunded, in the event's currency"]
+    refund_value_in_usd: Annotated[Decimal, "The same in US dollars"]
+    ecommerce_transaction_id: Annotated[str, "Id of a purchase or refund, by GA4"]
+    transaction_id: Annotated[str, "The same; else the event's own parameter"]
+    n_items: Annotated[int, "Sum of the items' quantities; none is 1"]
+    n_distinct_items: Annotated[int, "Different items; those without an id each"]
+    source: Annotated[str, "Source of the user's first visit; null if streamed"]
+    medium: Annotated[str, "Medium of the user's first visit; null if streamed"]
+    device_category: Annotated[str, "desktop, mobile or tablet"]
+    operating_system: Annotated[str, "For example Android"]
+    country: Annotated[str, "By the user's address"]
+    event_digest: Annotated[str, "MD5 of what tells an event from every other"]
+
+
+# A test holds that these are the view's columns.
+GA_EVENTS = columns_of(ExportEvent)
+
+
+def events_view(
+    dataset: str,
+    *,
+    require: str,
+    kinds: Sequence[str] = (DAILY,),
+    values: Iterable[Value] | None = None,
+) -> str:
+    """
+    Return the text of the view.
+
+    Args:
+        dataset: Project and dataset of the export.
+        require: The setting ``require_consent``.
+        kinds: Of the tables that it has, of KINDS: BigQuery refuses a wildcard that
+            matches none.
+        values: The columns that use cases name; by default those of all use cases of
+            this deploy.
+
+    Raises:
+        UseCaseError: A use case is wrong, or two name a column with different types.
+    """
+    named = usecases.export_values() if values is None else values
+    columns = "".join(map(_selected, named))
+    conditions = "".join(map(statement, _CONDITIONS[require]))
+    tables = f"`{dataset}.INFORMATION_SCHEMA.TABLES`"
+    parts: list[str] = []
+    for kind in kinds:
+        shards = statement("ga_events_shards", shards=f"`{dataset}.{PREFIXES[kind]}2*`")
+        earlier = KINDS[: KINDS.index(kind)]
+        if earlier:
+            names = "|".join(PREFIXES[other] for other in earlier)
+            shards += statement("ga_events_earlier", earlier_kinds=names, tables=tables)
+        view = statement(VIEW, shards=f"(\n{shards})", columns_of_use_cases=columns)
+        parts.append(view + conditions)
+    return "UNION ALL\n".join(parts)
+
+
+def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
+    """
+    Make sure that the view leaves out events without consent, and has the columns that
+    the use case names.
+
+    Raises:
+        SettingsError: It is older than the setting: events without consent would be
+            read.
+        SchemaError: It lacks a column that the use case names.
+        MissingTable: There is no view.
+    """
+    require = warehouse.settings.require_consent
+    if not _CONDITIONS[require] and not use_case.export_values:
+        return
+    text = warehouse.view_text(VIEW)
+    if not all(statement(name).strip() in text for name in _CONDITIONS[require]):
+        raise SettingsError(
+            f"PROPENSITY_REQUIRE_CONSENT is {require}, but the view {VIEW} reads "
+            "events without that consent. Nothing was read",
+            hint="Run deploy/setup.sh, which replaces the view",
+            field="PROPENSITY_REQUIRE_CONSENT",
+        )
+    values = use_case.export_values
+    missing = [value.column for value in values if _selected(value) not in text]
+    if missing:
+        raise SchemaError(
+            f"the view {VIEW} lacks {', '.join(missing)}, which the use case "
+            f"{use_case.name} names",
+            hint="Run deploy/setup.sh, which replaces the view",
+        )
+
+
+def columns(values: Iterable[Value]) -> list[Column]:
+    """Return the columns of the view that hold values."""
+    return [
+        Column(value.column, value.type, f"{value.key} of {value.record}")
+        for value in values
+    ]
+
+
+def _selected(value: Value) -> str:
+    """Return the SQL of a value's column in the view."""
+    return statement(
+        "export_value",
+        value=statement(_READERS[value.type]).rstrip(),
+        record=value.record,
+        key=f"'{value.key}'",
+        column=value.column,
+    )
+
+
+# -- days ------------------------------------------------------------------------------
