@@ -6,9 +6,8 @@
     members who are not in the control group --> destination, ledger
 
 Request   POST {"use_case", "as_of", "force"}, all optional
-Reads     ma_predictions_history, ma_audience_lift, what the audiences' statements read,
-          the list of suppressed users (BigQuery); the destinations' secrets (Secret
-          Manager)
+Reads     ma_predictions_history, what the audiences' statements read, the list of
+          suppressed users (BigQuery); the destinations' secrets (Secret Manager)
 Writes    ma_audience_members, ma_audience_plans, ma_audience_ledger; requests to
           destinations
 Answers   200 what became of each audience; 409 one was not sent, or the same run is
