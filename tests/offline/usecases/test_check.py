@@ -15,7 +15,6 @@ import pytest
 
 from offline.usecases import check
 from propensity import folders, usecases
-from propensity.errors import RequestError
 from tests.offline.usecases.conftest import NAME
 
 # One row for each user who signs up within the horizon: what the user paid by then.
@@ -113,10 +112,6 @@ class TestCheck:
         assert other.startswith(
             "second_churn/days.sql names 'first_day_churn', so a copy"
         )
-
-    def test_a_check_knows_the_use_cases_that_there_are(self):
-        with pytest.raises(RequestError, match="ga4_purchase"):
-            check.check("no_such", contextlib.nullcontext)
 
     @pytest.mark.parametrize(
         "mistake",
