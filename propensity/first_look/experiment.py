@@ -28,7 +28,7 @@ from propensity.learning.effects import Effects, Experiment
 from propensity.measures.intervals import FEW, NORMAL, Difference
 from propensity.models.encoding import Flags, Floats, to_frame
 from propensity.pages.page import Line, filled, lines_svg
-from propensity.pages.words import decimals, percent
+from propensity.pages.words import decimals
 
 # Chance that a column which was written before the contact is refused.
 _BY_CHANCE = 0.001
@@ -445,13 +445,13 @@ def _curves(arm: Arm) -> Markup:
     at_random = _SHARES * by_effect[-1]
     lines = [
         Line(name="at random", y=list(at_random), style="guide"),
-        Line(name="by probability", y=list(by_probability), style="line other"),
         Line(name="by effect", y=list(by_effect)),
+        Line(name="by probability", y=list(by_probability), style="line other"),
     ]
     return lines_svg(
         lines,
         title="Added outcomes by share contacted",
         write=decimals(2),
-        times=[percent(share) for share in _SHARES],
+        times=[f"{share:.0%}" for share in _SHARES],
         starts_at_zero=True,
     )
