@@ -38,7 +38,7 @@ _SHORT = 4
 _JSON_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _JSON_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _WORD = re.compile(r"[^\s\"'<>(),;:=]+")
-_AT = re.compile(r"\s*[(\[{]\s*at\s*[)\]}]\s*", re.IGNORECASE)
+_AT = re.compile(r"\s?[(\[{]\s?at\s?[)\]}]\s?", re.IGNORECASE)
 # A telephone number, and what may stand between its digits.
 _TELEPHONE = re.compile(r"\+?[0-9][0-9 ()./-]{5,}[0-9]")
 _NO_DIGIT = re.compile("[^0-9]")
