@@ -185,7 +185,7 @@ def end(
             if done.failure:
                 failed = True
     if not answers:
-        say(f"propensity audience: no user of {audience} is on such a list")
+        say(f"Nothing to take back: {audience} is on no list that can remove users")
     answer = spoken({"lists": answers}, texts.ended)
     return answer, Exit.FAILED if failed else Exit.DONE
 

@@ -25,6 +25,7 @@ SECTIONS: Mapping[str, Sequence[click.Command]] = {
         deployment.rollback,
         deployment.pin,
         deployment.dashboard,
+        deployment.message,
         deployment.doctor,
     ),
     "Data": (data.load, data.forget, data.dead_letters, audience.audience),

@@ -157,11 +157,13 @@ def dashboard(
     """
     if not out and not is_local:
         raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
-    from commands.machine import enter_state
+    from commands.machine import enter_state, state_of_environment
     from offline.dashboard.run import run
 
+    # The `export` lines of `up` mean the state that is up, whose data may be old.
+    is_played = is_local or state_of_environment() is not None
     if is_local:
         folder = enter_state(state).dashboard
         if not out:
             out = str(folder)
-    return run(str(out), is_local=is_local, **arguments)
+    return run(str(out), is_local=is_played, **arguments)

@@ -160,7 +160,11 @@ def enter_state(name: str | None) -> State:
     for variable in list(os.environ):
         if is_setting(variable):
             del os.environ[variable]
-    os.environ.update(Stack(up[0], base=up[0].record().base).environment)
+    stack = Stack(up[0], base=up[0].record().base)
+    os.environ.update(stack.environment)
+    if stack.audiences_folder.is_dir():
+        stack.share_use_cases()
+        os.environ.setdefault("PROPENSITY_USE_CASES", str(stack.audiences_folder))
     return up[0]
 
 

@@ -151,7 +151,7 @@ def sent(answer: Answer) -> str:
         reasons.update(counts["rejected"])
     control = f"control group of {count(answer['held_out'])}"
     if not parts:
-        parts.append("nobody")
+        parts.append("nobody new")
     lines = [f"{_named(answer)}: {', '.join(parts)}; {control}."]
     lines += _rejected(reasons)
     if answer["pending"]:

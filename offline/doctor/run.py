@@ -159,7 +159,7 @@ def run(
         if not advice:
             advice = "docs/settings.md has every setting and its default"
         finding = Finding(error.problem, advice, check="settings")
-        place = "the settings of this environment"
+        place = "this environment"
         return Report(place, str(now.date()), ["settings"], [finding])
     patience_s = min(PATIENCE_S, chosen.deadline_s)
     if is_local:

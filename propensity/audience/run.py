@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date, timedelta
 
 import msgspec
 
 from propensity import errors
-from propensity.audience import delivery
+from propensity.audience import declared, delivery
 from propensity.audience.control import USER
 from propensity.audience.declared import BUCKET, CSV, FILES, DeclaredAudience
 from propensity.audience.destination import (
@@ -46,6 +47,7 @@ from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
 from propensity.statements import read
 from propensity.tables.audiences import AUDIENCE_PLANS
+from propensity.usecases import UseCase
 
 # Older predictions send no one: the week's own are late.
 FRESH = timedelta(days=7)
@@ -88,6 +90,7 @@ def preview(
         audience,
         ledger.destination,
         user_column=_user_column(deployment),
+        others=_other_groups(deployment.use_case, named, audience.as_of),
     )
     return {
         **ledger.about,
@@ -238,6 +241,19 @@ def _check_not_empty(
             hint=advice,
             field="audience",
         )
+
+
+def _other_groups(use_case: UseCase, named: DeclaredAudience, as_of: date) -> list[str]:
+    """Return the audiences, not ended, that draw another control group."""
+    others = []
+    for name in declared.names(use_case):
+        # A fault of another file is told where that audience is used.
+        with suppress(errors.UseCaseError):
+            other = declared.load(use_case, name)
+            until = other.declared.until
+            if other.group != named.group and (until is None or until >= as_of):
+                others.append(name)
+    return others
 
 
 def _user_column(deployment: Deployment) -> str | None:

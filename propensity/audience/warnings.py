@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from propensity.audience.declared import DeclaredAudience
 from propensity.audience.destination import Destination
@@ -18,12 +18,14 @@ def warnings_of(
     destination: Destination,
     *,
     user_column: str | None,
+    others: Sequence[str] = (),
 ) -> Iterator[str]:
     """
     Yield what may be meant otherwise.
 
     Args:
         user_column: The column of GA4 that names a user; None in events of one's own.
+        others: Audiences of the use case that draw another control group.
     """
     top = named.declared.top
     chosen = len(audience.members) + audience.suppressed
@@ -44,4 +46,10 @@ def warnings_of(
             f"{destination.name} gets nothing but their ids. If it knows people, for "
             "example by their e-mail addresses, it can't find them: see "
             "docs/audiences.md#who-is-a-user"
+        )
+    if others:
+        yield (
+            f"This audience may contact the control group of {', '.join(others)}, "
+            "which makes that result wrong. Give them one control_group: see "
+            "docs/audiences-reference.md#the-control-group"
         )

@@ -104,7 +104,7 @@ class Arm:
         if gain.is_below():
             return f"Contact by probability: an order by effect adds less, {compared}."
         needed = effects.users_needed(gain, len(self.experiment))
-        if needed is None or needed <= len(self.experiment):
+        if needed is None:
             advice = "Repeat the experiment with other users to decide it"
         else:
             missing = needed - len(self.experiment)
@@ -330,7 +330,7 @@ def _check_sizes(
         with_outcome = int((outcome[chosen] != 0).sum())
         if users < _FEWEST:
             raise NotEnoughData(
-                f"{name} has {users:,} users, and an order takes {_FEWEST}",
+                f"{name} has {users:,} users, and each group needs {_FEWEST}",
                 hint="Add users",
             )
         if with_outcome < FEW or users - with_outcome < FEW:
@@ -358,8 +358,8 @@ def _check_random(read: pd.DataFrame, is_contacted: Flags, treatment: str) -> No
             f"the groups of {treatment} differ beyond chance in "
             f"{', '.join(different)}: this was written after the contact, or the "
             "groups were not drawn at random",
-            hint=f"What was written later, leave out: {leaving}. From groups that were "
-            "not drawn at random nothing can be learned",
+            hint="Nothing can be learned from groups that were not drawn at random. If "
+            f"they were, leave out what was written later: {leaving}",
         )
 
 

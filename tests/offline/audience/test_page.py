@@ -113,10 +113,10 @@ def test_from_ga4_to_a_mail_service(deployment, folder, addresses, monkeypatch, 
         addresses[user] for user in treated
     }
     assert preview["treated"] == len(treated) > 100
-    assert preview["warnings"] == [
+    assert preview["warnings"][0] == (
         "top = 500, but only 180 users are in mailing.sql, so all of these are in the "
         "audience."
-    ]
+    )
 
 
 @pytest.mark.usefixtures("addresses")
@@ -173,3 +173,18 @@ def test_a_preview_warns_of_a_statement_with_few_users(folder, capsys):
         "top = 190, but only 180 users are in winback.sql, so all of these are in the "
         "audience."
     ]
+
+
+@pytest.mark.usefixtures("addresses")
+def test_a_preview_warns_of_another_control_group(folder, capsys):
+    """Defect: a second audience spoiled the result of the first without a word."""
+    for name, group in (("winback", "mail"), ("spring", "mail"), ("loyal", "loyal")):
+        entries = f'destination = "csv"\ntop = 10\ncontrol_group = "{group}"\n'
+        (folder / f"{name}.toml").write_text(entries)
+    for file in folder.glob("*.toml"):
+        if file.stem not in ("winback", "spring", "loyal"):
+            file.unlink()
+    run("preview", "winback", "--json")
+
+    [warning] = json.loads(capsys.readouterr().out)["warnings"]
+    assert "the control group of loyal, which" in warning
