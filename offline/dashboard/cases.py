@@ -16,6 +16,7 @@ from propensity.drift import season_alarm, value_alarm
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
 from propensity.learning.judged import Judged, judged
+from propensity.learning.unidentified import unidentified
 from propensity.pages.page import POLICY
 from propensity.pages.words import (
     amount,
@@ -222,6 +223,11 @@ class Case:
     def judged(self) -> list[Judged]:
         """What was expected of the newest week beside what came."""
         return judged(self.weeks[0], self.facts.unit) if self.weeks else []
+
+    @property
+    def unidentified(self) -> str:
+        """How many purchases of the newest week have no user id; may be empty."""
+        return unidentified(self.weeks[0], self.facts.unit) if self.weeks else ""
 
     @property
     def headline(self) -> str:

@@ -15,7 +15,11 @@ SELECT
   CAST(JSON_VALUE(metrics, '$.alerted') AS INT64) AS alerted,
   CAST(JSON_VALUE(metrics, '$.alerted_conversions') AS INT64) AS alerted_conversions,
   CAST(JSON_VALUE(metrics, '$.cost') AS NUMERIC) AS cost,
-  CAST(JSON_VALUE(metrics, '$.cost_without') AS NUMERIC) AS cost_without
+  CAST(JSON_VALUE(metrics, '$.cost_without') AS NUMERIC) AS cost_without,
+  CAST(JSON_VALUE(metrics, '$.purchases') AS INT64) AS purchases,
+  CAST(JSON_VALUE(metrics, '$.purchases_without_id') AS INT64) AS purchases_without_id,
+  CAST(JSON_VALUE(metrics, '$.revenue') AS NUMERIC) AS revenue,
+  CAST(JSON_VALUE(metrics, '$.revenue_without_id') AS NUMERIC) AS revenue_without_id
 FROM ma_model_evaluation
 WHERE
   week BETWEEN @since AND @until

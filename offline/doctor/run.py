@@ -15,16 +15,21 @@ from offline.doctor.checks import Examination, Finding
 from propensity import usecases
 from propensity.errors import PropensityError, SettingsError
 from propensity.gcp.warehouse import Warehouse
-from propensity.pages.words import plural
+from propensity.learning.unidentified import unidentified
+from propensity.pages.words import period, plural
 from propensity.registry.deployment import connected
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
+from propensity.statements import statement
+from propensity.tables.models import Evaluation
 from propensity.timeframe import DAY, midnight
 from propensity.usecases import UseCase
 
 # The longest wait for an answer of a service, and of an emulator on a busy machine.
 PATIENCE_S = 10
 LOCAL_PATIENCE_S = 60
+# How long after its outcomes a week is still said to be the newest.
+RECENT = 28 * DAY
 
 CHECKS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = {
     "rights": checks.check_rights,
@@ -46,6 +51,7 @@ class Report:
     Attributes:
         failed: Checks that could not be made, with the reason.
         costs: What a month of runs bills at BigQuery, by use case.
+        totals: Why the shop's own total is higher than that of a use case.
     """
 
     place: str
@@ -54,6 +60,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     costs: dict[str, str] = field(default_factory=dict)
+    totals: dict[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> int:
@@ -69,6 +76,7 @@ class Report:
         for check, why in self.failed.items():
             parts.append(f"{named(check)} could not be examined: {why}")
         parts += [f"cost of {name}: {text}" for name, text in self.costs.items()]
+        parts += [f"total of {name}: {text}" for name, text in self.totals.items()]
         result = "Nothing is wrong."
         if self.findings:
             result = f"{plural(len(self.findings), 'finding')}, as above."
@@ -98,7 +106,28 @@ def examine(exam: Examination) -> Report:
     # The emulator bills nothing.
     if not exam.is_local and "export" not in report.failed:
         report.costs = _costs(exam)
+    if "rights" not in report.failed:
+        report.totals = _totals(exam)
     return report
+
+
+def _totals(exam: Examination) -> dict[str, str]:
+    """Return what the newest week of each use case says of purchases without an id."""
+    texts = {}
+    until = exam.now.date()
+    for use_case in exam.use_cases:
+        dates = {"since": until - use_case.horizon_days * DAY - RECENT, "until": until}
+        named = {"use_case": use_case.name, **dates}
+        # A table that is missing or cannot be read is a finding of the permissions.
+        with contextlib.suppress(PropensityError):
+            rows = exam.warehouse.rows(statement("evaluations"), named)
+            for values in rows[-1:]:
+                row = Evaluation.of(dict(values))
+                said = unidentified(row.columns(), use_case.currency)
+                if said:
+                    week = f"{period(use_case.horizon_days)} of {row.week}"
+                    texts[use_case.name] = f"{said} ({week})"
+    return texts
 
 
 def _billed(

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from propensity.learning import season
 from propensity.learning.card import Card, UserCard
 from propensity.learning.judged import judged
+from propensity.learning.unidentified import unidentified
 from propensity.measures.intervals import rate_interval
 from propensity.pages.page import Line, filled, histogram_svg, lines_svg
 from propensity.pages.words import (
@@ -156,6 +157,7 @@ def week_page(
         "lacked": lacked,
         "rate_interval": rate_interval,
         "judged": judged(shown[0], use_case.currency),
+        "unidentified": unidentified,
         "charts": _charts(cleaned(weeks)),
     }
     return filled(__package__, "week.html", content)

@@ -130,7 +130,7 @@ class TestWeek:
         assert row["revenue_without_id"] == 30.0
         assert answer["weeks"][0]["purchases_without_id"] == 1
         assert "1 of " in deployment.page(PAGE)
-        assert "purchases have no user id" in deployment.page(PAGE)
+        assert "purchases has no user id" in deployment.page(PAGE)
 
     def test_a_week_says_how_well_money_is_ranked(self, week):
         """By probability the share of the revenue is the recall: all pay the same."""

@@ -111,6 +111,8 @@ def fill_models(deployment: Deployment) -> None:
         "budget": "10%", "recall_at_budget": 0.53, "lift_at_budget": 5.3,
         "pr_auc": 0.3, "log_loss": 0.22, "calibration_error": 0.02,
         "value_promised": Decimal("12000.5"), "value_observed": Decimal("13050.5"),
+        "purchases": 200, "purchases_without_id": 16,
+        "revenue": 14_100.0, "revenue_without_id": 1_050.0,
     }  # fmt: skip
     # A day of 20 alerts, 15 of them right.
     day = {

@@ -93,6 +93,8 @@ class TestPages:
             (SHOP, "47.0% outside the top 10%"),
             (SHOP, "Expected revenue in the 7 days from then on: 14,000 USD"),
             (SHOP, "12,001 13,051 1.09"),
+            (SHOP, "16 of 200 purchases have no user id"),
+            (SHOP, "brought 1,050 USD of 14,100 USD"),
             (
                 "fraud.html",
                 "Alerts of card_fraud saved 800 EUR over 1 day",

@@ -30,6 +30,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.runs.compact import KIND, SCOPE
 from propensity.tables.audiences import AUDIENCE_LEDGER
+from propensity.tables.models import EVALUATION
 from propensity.tables.stream import DEAD_LETTERS
 from propensity.usecases.declaration import Events, Source
 from tests import own_use_cases
@@ -300,6 +301,23 @@ class TestCommand:
         )
         assert "cost of ga4_value" in str(report)
         assert examine(healthy, use_cases=ga4, is_local=True).costs == {}
+
+    def test_the_doctor_says_why_a_total_is_not_the_shops(self, deployment):
+        """By the newest week, and without a finding: nothing is wrong."""
+        newest = MONDAY - timedelta(days=7)
+        row = {"use_case": "ga4_purchase", "model_version": 1, "outcome": "evaluated"}
+        row |= {"purchases": 300, "purchases_without_id": 24}
+        row |= {"revenue": 9_000.0, "revenue_without_id": 800.0}
+        older = {**row, "week": newest - timedelta(days=7), "purchases": 1}
+        deployment.append(EVALUATION, older, {**row, "week": newest})
+        ga4 = usecases.load("ga4_purchase")
+        report = examine(deployment, use_cases=[usecases.load(STREAMED), ga4])
+        deployment.empty_tables([EVALUATION])
+
+        assert report.totals.keys() == {"ga4_purchase"}
+        assert "24 of 300 purchases have no user id" in str(report)
+        assert "800 USD of 9,000 USD" in str(report)
+        assert not any("user id" in finding.what for finding in report.findings)
 
     def test_an_export_is_needed_where_a_use_case_reads_one(self, healthy):
         """Settings that do not go together are told."""
