@@ -84,6 +84,7 @@ def publish(
     use_case: str = "ga4_purchase",
     scored_at: datetime = datetime(2026, 3, 2, tzinfo=UTC),
     values: Mapping[str, float] = MappingProxyType({}),
+    categories: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Publish users' probabilities in the place of those of the date, if any."""
     key = {"use_case": use_case, "as_of": as_of, "run_id": uuid4().hex}
@@ -93,6 +94,7 @@ def publish(
             "user_id": user,
             "probability": probability,
             "expected_value": Decimal(str(values[user])) if user in values else None,
+            "categories": categories.get(user),
         }
         for user, probability in probabilities.items()
     ]

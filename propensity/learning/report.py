@@ -157,6 +157,7 @@ def week_page(
         "lacked": lacked,
         "rate_interval": rate_interval,
         "judged": judged(shown[0], use_case.currency),
+        "judged_row": judged,
         "unidentified": unidentified,
         "charts": _charts(cleaned(weeks)),
     }

@@ -15,9 +15,11 @@ from propensity.measures import revenue
 from propensity.models.encoding import numbers_of
 from propensity.registry.serving import find_recorded, training_mismatch
 from propensity.runs import export
+from propensity.runs.categories import evaluated_categories
 from propensity.runs.evaluation import Evaluated, evaluation, outcomes_of
 from propensity.runs.run import Run
-from propensity.tables.models import InForce, Residual, Unidentified, Value
+from propensity.tables.models import Compared, InForce, Residual, Unidentified, Value
+from propensity.usecases import UseCase
 
 
 def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
@@ -56,7 +58,7 @@ def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
             use_case.statement("evaluation_rows"),
             {**parameters, "prediction_as_of": week["as_of"]},
         )
-        groups, values = _groups_and_values(rows)
+        groups, values, categories = _kinds_of_rows(rows)
         row = replace(
             evaluation(run, first_day, version),
             in_force=InForce(
@@ -67,6 +69,7 @@ def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
             residual=residual_of(run, first_day, groups),
             value=_value(run, groups, values),
             unidentified=_unidentified(groups),
+            compared=_compared(use_case, categories),
         )
         yield row, groups
 
@@ -93,16 +96,29 @@ def residual_of(run: Run, week: date, groups: pa.Table) -> Residual | None:
     return Residual(residual_log_odds=lacked[0], residual_standard_error=lacked[1])
 
 
-def _groups_and_values(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+def _kinds_of_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table]:
     """
-    Return the rows of probabilities, and those of expected values and amounts.
+    Return the rows of probabilities, of expected values and amounts, and of categories.
 
-    A use case whose own statement reads no amounts has none of the latter.
+    A use case whose own statement reads neither of the latter has none of them.
     """
+    none = rows.slice(0, 0)
+    categories = none
+    if "is_category" in rows.column_names:
+        categories = rows.filter(rows["is_category"])
+        rows = rows.filter(pc.invert(rows["is_category"]))
     if "is_value" not in rows.column_names:
-        return rows, rows.slice(0, 0)
+        return rows, none, categories
     values = rows.filter(pc.and_(rows["is_value"], pc.is_valid(rows["expected_value"])))
-    return rows.filter(pc.invert(rows["is_value"])), values
+    return rows.filter(pc.invert(rows["is_value"])), values, categories
+
+
+def _compared(use_case: UseCase, rows: pa.Table) -> Compared | None:
+    """Return the declared categories of a week; None where nobody has any."""
+    categories = []
+    if len(rows):
+        categories = evaluated_categories(rows, use_case.compared)
+    return Compared(categories=categories) if categories else None
 
 
 def _unidentified(groups: pa.Table) -> Unidentified | None:

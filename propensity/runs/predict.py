@@ -29,6 +29,7 @@ from propensity.measures.revenue import MAXIMUM_AMOUNT
 from propensity.models.encoding import Floats
 from propensity.models.value import ValueModel
 from propensity.registry import index, serving, suppressed_list
+from propensity.runs.categories import stored_categories
 from propensity.runs.run import Run, check_no_user_twice
 from propensity.statements import statement
 from propensity.tables.models import DRIFT, SCORES, Drift, Signal
@@ -219,7 +220,9 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
     value_model = model.value() if model.value is not None else None
     observed = Observed(summary_of(model.record.card.drift))
     batches = observed.count(model.scorer.score(features(run)))
-    for rows in in_tables(prediction_rows(batches, key, shift, value_model)):
+    for rows in in_tables(
+        prediction_rows(batches, key, shift, value_model, run.use_case.compared)
+    ):
         run.warehouse.write(SCORES, rows)
         # Free these rows before the next million is gathered.
         del rows
@@ -277,6 +280,7 @@ def prediction_rows(
     key: Mapping[str, object],
     log_odds_shift: float | None,
     value_model: ValueModel | None,
+    compared: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Yield rows with shifted probabilities and expected values, null without any."""
     for batch, unshifted in scored:
@@ -295,6 +299,7 @@ def prediction_rows(
             "user_id": batch["user_id"].cast(pa.string()),
             "probability": pa.array(probability),
             "expected_value": value,
+            "categories": stored_categories(batch, compared),
         }
         same = {
             name: pa.repeat(constant, len(probability))

@@ -2,7 +2,7 @@
 -- Parameters: @use_case STRING; @prediction_as_of DATE, the publication.
 -- Above two million users probabilities and values are rounded, which bounds the groups.
   publication AS (
-    SELECT user_id, probability, expected_value
+    SELECT user_id, probability, expected_value, categories
     FROM ma_predictions_history
     WHERE
       use_case = @use_case
@@ -12,7 +12,8 @@
     SELECT
       user_id,
       IF(is_large, ROUND(probability, 6), probability) AS probability,
-      IF(is_large, ROUND(expected_value, 2), expected_value) AS expected_value
+      IF(is_large, ROUND(expected_value, 2), expected_value) AS expected_value,
+      categories
     FROM publication
     CROSS JOIN (SELECT COUNT(*) > 2000000 AS is_large FROM publication)
   )

@@ -197,6 +197,25 @@ class Unidentified(Part):
     revenue_without_id: Annotated[Money, "What those without an id brought", IN_JSON]
 
 
+class Category(Row):
+    """Users of a week with the same value of a category."""
+
+    category: Annotated[str, "A feature of the use case"]
+    value: Annotated[str, "Empty for none; others for all less common ones"]
+    users: Annotated[int, "Users with a prediction"]
+    conversions: Annotated[int, "Positives among them"]
+    mean_probability: Annotated[float, "Mean of their probabilities"]
+    base_rate: Annotated[float, "Share of positives"]
+
+
+class Compared(Part):
+    """What was expected of a week by category, and what came."""
+
+    categories: Annotated[
+        Sequence[Category], "The commonest values of each declared category", IN_JSON
+    ] = ()
+
+
 class Truths(Part):
     """How much is known of the events of a day."""
 
@@ -228,6 +247,7 @@ class Evaluation(Row, kw_only=True):
     residual: Residual | None = None
     truths: Truths | None = None
     unidentified: Unidentified | None = None
+    compared: Compared | None = None
 
 
 EVALUATION = Table(
@@ -360,7 +380,7 @@ PREDICTIONS = Table(
 
 
 # The name of a view: the rows of SCORES of the runs that PUBLICATIONS has, in the
-# columns of PREDICTIONS.
+# columns of PREDICTIONS, and with the categories.
 PREDICTIONS_HISTORY = "ma_predictions_history"
 
 
@@ -373,6 +393,7 @@ class Score(Row):
     probability: Annotated[float, "That the outcome comes, 0 to 1"]
     run_id: Annotated[str, "The run that scored"]
     expected_value: Annotated[Decimal | None, "Probability times expected amount"]
+    categories: Annotated[str | None, "Those that the week is compared by, JSON"]
 
 
 SCORES = Table(

@@ -15,6 +15,7 @@ from propensity.errors import UseCaseError
 from propensity.settings import Budget
 from propensity.usecases import declaration
 from propensity.usecases.declaration import (
+    CATEGORY,
     FOREST,
     MEAN,
     NUMBER,
@@ -63,6 +64,11 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     for name in features:
         if name.lower() in declaration.RESERVED:
             yield f"features.{name}: training has a column of this name; rename it"
+    for name in use_case.compared:
+        if features.get(name) != CATEGORY or use_case.scores_events:
+            yield f"compared: {name} is not a feature of users that is a category"
+    if len(set(use_case.compared)) < len(use_case.compared):
+        yield "compared names a category twice; remove one"
     yield from _one_in_sql("features", features)
     yield from _one_in_sql("parameters", use_case.parameters)
     yield from _one_in_sql("sources", use_case.sources)

@@ -62,6 +62,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         stride_days: Days between two dates of a training; 0 for the horizon.
         index_days: Days of predictions that lookups are answered from; 0 for the
             lookback.
+        compared: Categories by which an evaluated week is compared.
     """
 
     name: declaration.Name
@@ -88,6 +89,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     own_events: Events | None = field(default=None, name=declaration.OWN_EVENTS)
     stride_days: declaration.DaysOrNone = 0
     index_days: declaration.DaysOrNone = 0
+    compared: Annotated[Sequence[declaration.Column], Meta(max_length=3)] = ()
 
     @cached_property
     def folder(self) -> Path:

@@ -58,7 +58,11 @@ def week(
     ]
     deployment = borrow_module_deployment(rows)
     values = {user: 1.0 + n % 7 for n, user in enumerate(scores)}
-    publish(deployment.warehouse, MONDAY, scores, values=values)
+    categories = {}
+    for n, user in enumerate(scores):
+        country = "DE" if n % 4 else "FR"
+        categories[user] = json.dumps({"country": country, "source": f"s{n % 8}"})
+    publish(deployment.warehouse, MONDAY, scores, values=values, categories=categories)
     # A later publication is not the one that was in force for the week.
     publish(deployment.warehouse, MONDAY + WEEK, dict.fromkeys(scores, 0.99), version=1)
     publish(deployment.warehouse, MONDAY, {"u0": 1.0}, use_case="first_day_churn")
@@ -131,6 +135,22 @@ class TestWeek:
         assert answer["weeks"][0]["purchases_without_id"] == 1
         assert "1 of " in deployment.page(PAGE)
         assert "purchases has no user id" in deployment.page(PAGE)
+
+    def test_a_week_is_compared_by_declared_categories(self, week, scores, converters):
+        """What was expected of each value and what came; the rest are others."""
+        deployment, answer = week
+        categories = answer["weeks"][0]["categories"]
+        french = [user for n, user in enumerate(scores) if n % 4 == 0]
+        sources = [row["value"] for row in categories if row["category"] == "source"]
+        [france] = [row for row in categories if row["value"] == "FR"]
+        mean = sum(scores[user] for user in french) / len(french)
+
+        assert france["users"] == len(french)
+        assert france["conversions"] == len(set(french) & set(converters))
+        assert france["mean_probability"] == pytest.approx(mean)
+        assert sources == ["s0", "s1", "s2", "s3", "s4", "others"]
+        assert sum(row["users"] for row in categories) == 2 * USERS
+        assert "Expected and actual by category" in deployment.page(PAGE)
 
     def test_a_week_says_how_well_money_is_ranked(self, week):
         """By probability the share of the revenue is the recall: all pay the same."""

@@ -110,7 +110,9 @@ class TestPublishing:
             if (row["use_case"], row["as_of"]) == ("ga4_purchase", TRAINED)
         }
         percentiles = [row["percentile"] for row in own]
+        categories = [json.loads(row.pop("categories")) for row in own]
 
+        assert all(each.keys() == {*USE_CASE.compared} for each in categories)
         assert len(by_user) == len(rows) == 160 + 2
         assert current == {row["user_id"]: row for row in own}
         gone = by_user["ga4_purchase", "gone.1"]

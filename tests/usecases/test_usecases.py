@@ -109,6 +109,7 @@ of = ["lr", "trees"] | of = ["lr"]\nC = 1 | average needs one parameter, of
 of = ["lr", "trees"] | of = ["lr", "lr"] | average needs one parameter, of
 of = ["lr", "trees"] | of = [] | candidates: average needs one parameter, of
 outcome = "o" | outcome = "o"\ncurrency = "euro" | is 'euro'; use three capitals
+outcome = "o" | outcome = "o"\ncompared = ["x"] | compared: x is not a feature
 [stream] | [stream]\namount = "country" | stream.amount: country is not a num
 events = ["spin"] | events = "spin" | stream.events must be a list
 [events.spin] | [events."a spin"] | events.a spin is not a valid name

@@ -17,11 +17,14 @@ WITH
   ),
 -- include: published_probabilities.sql
 SELECT
-  GROUPING(s.probability) = 1 AS is_value,
+  GROUPING(s.expected_value) = 0 AS is_value,
+  GROUPING(s.categories) = 0 AS is_category,
   s.probability,
   s.expected_value,
   c.amount,
+  s.categories,
   COUNT(*) AS users,
+  SUM(s.probability) AS expected,
   COUNT(c.user_id) AS conversions,
   SUM(c.amount) AS paid,
   SUM(c.purchases) AS purchases,
@@ -30,4 +33,4 @@ SELECT
 FROM scored AS s
 FULL OUTER JOIN converters AS c
   ON c.user_id = s.user_id
-GROUP BY GROUPING SETS ((s.probability), (s.expected_value, c.amount))
+GROUP BY GROUPING SETS ((s.probability), (s.expected_value, c.amount), (s.categories))
