@@ -64,7 +64,7 @@ def is_due(function: Function, on: date) -> bool:
 
 def release(folder: Path, *, column: bool = False, use_case: str = "") -> Path:
     """Check out a release, and make its files for Terraform."""
-    for name in {"propensity", "deploy", *(one.folder for one in FUNCTIONS)}:
+    for name in {"propensity", "offline", "deploy", *(one.folder for one in FUNCTIONS)}:
         shutil.copytree(ROOT / name, folder / name, symlinks=True)
     if column:
         file = folder / "propensity" / "tables" / "models.py"
