@@ -79,7 +79,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     yield from _own_folder()
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")
-    every = functions.load()
+    all_functions = functions.load()
     secrets = {d.settings.message_secret} - {""}
     for name in d.use_cases:
         secrets |= set(declared.secrets_of(usecases.load(name)))
@@ -98,13 +98,13 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "state_bucket": state_bucket,
         "work": f"{work}",
         "staged": f"{work}/staged",
-        "every": " ".join(d.name(function.target) for function in every),
+        "every": " ".join(d.name(function.target) for function in all_functions),
         "secrets": " ".join(sorted(secrets)),
         **{f"hour_{name}": f"{hour}" for name, hour in d.hours.items()},
         **{f"days_{name}": days for name, days in d.days.items()},
     }
     # Scripts name those, too, that are not deployed.
-    targets = [function.target for function in every]
+    targets = [function.target for function in all_functions]
     for part in targets + list(HELPERS):
         values |= {f"account_{part}": "", f"use_cases_{part}": ""}
     outputs = ROOT / work / "outputs.json"
@@ -193,17 +193,17 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     Raise DeploymentError if a plan of Terraform takes columns or tables; yield nothing.
     """
     lost = []
-    for one in json.loads(options.json.read_text())["resource_changes"]:
-        before = one["change"]["before"]
-        after = one["change"]["after"]
-        if (one["type"], one["name"]) != ("google_bigquery_table", "table"):
+    for resource in json.loads(options.json.read_text())["resource_changes"]:
+        before = resource["change"]["before"]
+        after = resource["change"]["after"]
+        if (resource["type"], resource["name"]) != ("google_bigquery_table", "table"):
             continue
-        if "delete" in one["change"]["actions"]:
-            lost.append(f"{one['index']} whole, which its protection refuses")
+        if "delete" in resource["change"]["actions"]:
+            lost.append(f"{resource['index']} whole, which its protection refuses")
         elif before:
             kept = set(_names(json.loads(after["schema"])))
             gone = set(_names(json.loads(before["schema"]))) - kept
-            lost += [f"{one['index']}.{name}" for name in sorted(gone)]
+            lost += [f"{resource['index']}.{name}" for name in sorted(gone)]
     if lost:
         raise DeploymentError(
             f"nothing was changed, because tables would lose {', '.join(lost)} with "
@@ -214,14 +214,14 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     yield from ()
 
 
-def _names(columns: list[dict[str, Any]], within: str = "") -> Iterator[str]:
+def _names(columns: list[dict[str, Any]], prefix: str = "") -> Iterator[str]:
     """Yield the names of columns, and of the fields of records."""
     for column in columns:
-        yield within + column["name"]
-        yield from _names(column.get("fields", []), f"{within}{column['name']}.")
+        yield prefix + column["name"]
+        yield from _names(column.get("fields", []), f"{prefix}{column['name']}.")
 
 
-VERBS = {one.__name__: one for one in (environment, shell, variables, losses)}
+VERBS = {verb.__name__: verb for verb in (environment, shell, variables, losses)}
 
 if __name__ == "__main__":
     sys.exit(main())

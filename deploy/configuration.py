@@ -80,7 +80,7 @@ FORMS = {name: form for name, (_, form) in OWN.items()} | {
 }
 REQUIRED = ("GOOGLE_CLOUD_PROJECT", "PROPENSITY_BUCKET", "DEPLOY_REGION")
 # The addresses of emulators are not settings of a deployment.
-KNOWN = {variable_of(one.name) for one in fields(Settings)} | set(OWN)
+KNOWN = {variable_of(setting.name) for setting in fields(Settings)} | set(OWN)
 KNOWN = {name for name in KNOWN if not name.endswith("_EMULATOR_HOST")}
 
 # gcloud takes no value apart that is joined by this, and no setting may hold it.
@@ -242,13 +242,15 @@ def of(variables: Mapping[str, str]) -> Deployment:
     use_cases = [settings.use_case]
     if own["use_cases"]:
         use_cases = words(own["use_cases"])
-    _require_known("DEPLOY_FUNCTIONS", targets, known=every_function)
-    _require_known("DEPLOY_USE_CASES", use_cases, known=usecases.names())
+    _require_known("DEPLOY_FUNCTIONS", targets, choices=every_function)
+    _require_known("DEPLOY_USE_CASES", use_cases, choices=usecases.names())
     return Deployment(
         settings=settings,
         variables=values,
         own=own,
-        functions=tuple(one for name, one in every_function.items() if name in targets),
+        functions=tuple(
+            function for name, function in every_function.items() if name in targets
+        ),
         use_cases=tuple(dict.fromkeys(use_cases)),
     )
 
@@ -265,12 +267,12 @@ def words(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
 
-def _require_known(name: str, names: list[str], *, known: Collection[str]) -> None:
-    strangers = [word for word in names if word not in known]
+def _require_known(name: str, names: list[str], *, choices: Collection[str]) -> None:
+    strangers = [word for word in names if word not in choices]
     if strangers or not names:
         wrong = ", ".join(strangers) if strangers else "nothing"
         raise DeploymentError(
-            f"{name} names {wrong}. Use some of {', '.join(sorted(known))}"
+            f"{name} names {wrong}. Use some of {', '.join(sorted(choices))}"
         )
 
 

@@ -77,9 +77,9 @@ class Schedule:
     def called_for(self, use_cases: Iterable[UseCase]) -> list[str]:
         """Return the names of use cases that it calls for; none if it calls once."""
         return [
-            one.name
-            for one in use_cases
-            if self.per_use_case and not (self.skips and getattr(one, self.skips))
+            use_case.name
+            for use_case in use_cases
+            if self.per_use_case and not (self.skips and getattr(use_case, self.skips))
         ]
 
 
@@ -106,9 +106,9 @@ class Function:
     publishes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        known = {table.stored for table in tables.TABLES}.union(VIEWS, TOPICS)
+        resources = {table.stored for table in tables.TABLES}.union(VIEWS, TOPICS)
         named = set(self.reads).union(self.appends, self.writes, self.publishes)
-        wrong = sorted(named - known)
+        wrong = sorted(named - resources)
         if wrong:
             raise DeploymentError(f"{self.target}: {', '.join(wrong)} is not known")
 
@@ -130,7 +130,11 @@ class Function:
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
         """The subscriptions that push to it."""
-        return tuple(one for one in SUBSCRIPTIONS if one.function == self.target)
+        return tuple(
+            subscription
+            for subscription in SUBSCRIPTIONS
+            if subscription.function == self.target
+        )
 
 
 @cache

@@ -71,7 +71,9 @@ def rights(function: Function) -> Iterator[dict[str, str]]:
         yield from (right("table", role, name) for name in names)
     if function.reads_export:
         yield right("export", READER)
-    for verb, names_of in (pair for one in function.objects for pair in one.items()):
+    for verb, names_of in (
+        pair for entry in function.objects for pair in entry.items()
+    ):
         if verb == "list":
             # Names are listed of a bucket: no condition on an object's name holds.
             yield right("bucket", "object_lister")
@@ -139,12 +141,17 @@ def files() -> dict[Path, Any]:
         }
         for name, use_case in ((name, usecases.load(name)) for name in usecases.names())
     }
-    subscriptions = {one.name: asdict(one) for one in functions.SUBSCRIPTIONS}
+    subscriptions = {
+        subscription.name: asdict(subscription)
+        for subscription in functions.SUBSCRIPTIONS
+    }
     generated = {
         "tables": {table.stored: _table(table) for table in tables.TABLES},
         "views": _views(),
         "topics": {"topics": list(TOPICS), "subscriptions": subscriptions},
-        "functions": {one.target: _function(one) for one in functions.load()},
+        "functions": {
+            function.target: _function(function) for function in functions.load()
+        },
         "use_cases": use_cases,
     }
     return {
@@ -155,9 +162,14 @@ def files() -> dict[Path, Any]:
 
 def _settings(d: Deployment, services: Services) -> dict[str, Any]:
     """Return the values of variables that settings say, of both roots."""
-    urls = {one["metadata"]["name"]: one["status"].get("url") for one in services}
+    urls = {
+        service["metadata"]["name"]: service["status"].get("url")
+        for service in services
+    }
     # Addresses of the services that Cloud Run has.
-    called = {one.target: urls.get(d.name(one.target)) for one in d.functions}
+    called = {
+        function.target: urls.get(d.name(function.target)) for function in d.functions
+    }
     settings = d.settings
     return {
         **d.own,
@@ -186,6 +198,12 @@ def write(d: Deployment, services: Services, folder: Path) -> None:
     for name, root in (("main", TERRAFORM), ("watch", TERRAFORM / "watch")):
         text = (root / "variables.tf").read_text()
         # A number is one in Terraform, too: it takes "7" for 7. Others are off.
-        known = [one for one in re.findall(VARIABLE, text, re.M) if one in values]
-        lines = [f"{one} = {json.dumps(values[one])}\n" for one in known]
+        variables = [
+            variable
+            for variable in re.findall(VARIABLE, text, re.M)
+            if variable in values
+        ]
+        lines = [
+            f"{variable} = {json.dumps(values[variable])}\n" for variable in variables
+        ]
         (folder / f"{name}.tfvars").write_text("".join(lines))

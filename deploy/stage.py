@@ -76,11 +76,11 @@ def stage(
         raise DeploymentError(
             f"cannot stage {function_folder}: no {', no '.join(missing)}"
         )
-    there = {file.name for file in target.iterdir()} if target.is_dir() else set()
+    existing = {file.name for file in target.iterdir()} if target.is_dir() else set()
     # An earlier deploy may have had another module beside main.py.
     ours = {"requirements.txt", PACKAGE, OFFLINE, folders.OWN, "__pycache__"}
-    others = {name for name in there - ours if not name.endswith(".py")}
-    if target.is_file() or others or (there and PACKAGE not in there):
+    others = {name for name in existing - ours if not name.endswith(".py")}
+    if target.is_file() or others or (existing and PACKAGE not in existing):
         listed = ", ".join(sorted(others)[:3]) if others else "files"
         raise DeploymentError(
             f"cannot stage into {target}, which has other files: {listed}. Name a new "
@@ -103,12 +103,14 @@ def stage(
 
 def _modules(root: Path) -> dict[str, Path]:
     """Return the package and use cases of your own: path in the folder to source."""
-    own = folders.own(root)
+    own_folder = folders.own(root)
     trees = {PACKAGE: root / PACKAGE}
-    trees |= {f"{folders.OWN}/{name}": own / name for name in folders.own_names(root)}
+    trees |= {
+        f"{folders.OWN}/{name}": own_folder / name for name in folders.own_names(root)
+    }
     # Audiences of your own for use cases that ship.
     added = [f"{name}/audiences" for name in folders.shipped()]
-    trees |= {f"{folders.OWN}/{name}": own / name for name in added}
+    trees |= {f"{folders.OWN}/{name}": own_folder / name for name in added}
     files = {}
     # Path.rglob follows no link, and a use case may be a link to a folder elsewhere.
     for tree, top in trees.items():

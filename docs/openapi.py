@@ -31,19 +31,19 @@ SOURCE: Schema = yaml.load(_TEXT, _Loader)
 NULL = {"type": "null"}
 
 
-def kind(of: str | list[str]) -> Schema:
+def kind(spec: str | list[str]) -> Schema:
     """Return the schema of a kind of ``http.yaml``."""
-    if isinstance(of, list):
-        return {"anyOf": [kind(one) for one in of]}
-    if of.endswith("[]"):
-        return {"type": "array", "items": kind(of.removesuffix("[]"))}
-    return SOURCE["kinds"].get(of, {"$ref": f"#/components/schemas/{of}"})
+    if isinstance(spec, list):
+        return {"anyOf": [kind(option) for option in spec]}
+    if spec.endswith("[]"):
+        return {"type": "array", "items": kind(spec.removesuffix("[]"))}
+    return SOURCE["kinds"].get(spec, {"$ref": f"#/components/schemas/{spec}"})
 
 
 def _object(fields: Mapping[str, Any], *, is_closed: bool = True) -> Schema:
     made: Schema = {
         "type": "object",
-        "properties": {name.rstrip("?"): kind(of) for name, of in fields.items()},
+        "properties": {name.rstrip("?"): kind(spec) for name, spec in fields.items()},
         "required": [name for name in fields if not name.endswith("?")],
     }
     return {**made, "additionalProperties": False} if is_closed else made
@@ -55,7 +55,9 @@ def _features(use_case: usecases.UseCase) -> Schema:
     features = use_case.features
     return {
         "type": "object",
-        "properties": {name: kind(kinds[of]) for name, of in features.items()},
+        "properties": {
+            name: kind(kinds[feature_kind]) for name, feature_kind in features.items()
+        },
         "required": list(features),
     }
 
@@ -80,19 +82,19 @@ def schemas() -> Schema:
         # A number may be a text.
         "NumberFeature": kind(["numeral", "float", "null"]),
         "CategoryFeature": kind(["text", "null"]),
-        **{f"Features_{one.name}": _features(one) for one in loaded},
-        "Features": kind([f"Features_{one.name}" for one in loaded]),
+        **{f"Features_{use_case.name}": _features(use_case) for use_case in loaded},
+        "Features": kind([f"Features_{use_case.name}" for use_case in loaded]),
         "Instances": kind("instances"),
         "Question": {"anyOf": kind(requests)["anyOf"] + [flat]},
     }
 
 
-def _errors(of: type[PropensityError]) -> dict[str, type[PropensityError]]:
+def _errors(error: type[PropensityError]) -> dict[str, type[PropensityError]]:
     """Return an error and those below it, by their codes."""
-    found = {of.code: of}
-    for below in of.__subclasses__():
-        found |= _errors(below)
-    return found
+    errors = {error.code: error}
+    for below in error.__subclasses__():
+        errors |= _errors(below)
+    return errors
 
 
 ERRORS = _errors(PropensityError)
@@ -123,14 +125,14 @@ def _json(description: str, schema: Schema) -> Schema:
 
 
 def _operation(method: str, source: Schema) -> Schema:
-    own = ("request", "maximum_body", "answer", "unknown_user", "errors")
+    handled = ("request", "maximum_body", "answer", "unknown_user", "errors")
     request = source.get("request")
-    made = {name: of for name, of in source.items() if name not in own}
+    made = {name: value for name, value in source.items() if name not in handled}
     responses = {"200": _json("Done", kind(source["answer"])), **_failures(source)}
     if method == "head":
         responses = {
-            status: {"description": one["description"]}
-            for status, one in responses.items()
+            status: {"description": response["description"]}
+            for status, response in responses.items()
         }
     if request:
         content = _json("", kind(request))["content"]
@@ -146,7 +148,10 @@ def description() -> Schema:
     return {
         **{name: SOURCE[name] for name in kept},
         "paths": {
-            path: {method: _operation(method, one) for method, one in methods.items()}
+            path: {
+                method: _operation(method, operation)
+                for method, operation in methods.items()
+            }
             for path, methods in SOURCE["paths"].items()
         },
         "components": {"securitySchemes": {"identity": identity}, "schemas": schemas()},

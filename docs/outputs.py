@@ -57,7 +57,11 @@ def shape(line: str) -> str:
 
 def numbers(line: str) -> list[str]:
     """Return the numbers of a line that are no times."""
-    return [one[0] for one in PARTS.finditer(line) if not any(one.groupdict().values())]
+    return [
+        match[0]
+        for match in PARTS.finditer(line)
+        if not any(match.groupdict().values())
+    ]
 
 
 def renewed(line: str, printed: list[str]) -> str | None:
@@ -66,35 +70,35 @@ def renewed(line: str, printed: list[str]) -> str | None:
 
     The demo's line leaves the list: a page quotes each once.
     """
-    for place, one in enumerate(printed):
+    for index, candidate in enumerate(printed):
         # The answer to a lookup is a part of its line.
-        part = one[one.find("{") :] if line.startswith("{") else one
+        part = candidate[candidate.find("{") :] if line.startswith("{") else candidate
         if shape(part) == shape(line):
-            del printed[place]
+            del printed[index]
             return part.rstrip()
     return None
 
 
 def is_close(text: str, other: str) -> bool:
     """Tell whether two numbers are the same but for rounding on another machine."""
-    one, two = (float(value.replace(",", "")) for value in (text, other))
-    return abs(one - two) <= max(LEAST, SHARE * abs(two))
+    first, second = (float(value.replace(",", "")) for value in (text, other))
+    return abs(first - second) <= max(LEAST, SHARE * abs(second))
 
 
 def written(text: str, printed: list[str]) -> tuple[str, list[str]]:
     """Return a page with the numbers of a demo, and what is still wrong with it."""
     wrong: list[str] = []
 
-    def block(found: re.Match[str]) -> str:
+    def block(match: re.Match[str]) -> str:
         left = list(printed)
         lines = []
-        for line in found[2].splitlines():
+        for line in match[2].splitlines():
             new = renewed(line, left) if line.strip() else line
             lines.append(line if new is None else new)
             may_differ = RULES.match(line) or re.search(REAL_TIME, line)
             if new is None and not may_differ:
                 wrong.append(f"the demo prints no line like: {line.strip()}")
-        return "\n".join([f"```{found[1]}"] + lines + ["```"])
+        return "\n".join([f"```{match[1]}"] + lines + ["```"])
 
     return BLOCK.sub(block, text), wrong
 
@@ -102,8 +106,8 @@ def written(text: str, printed: list[str]) -> tuple[str, list[str]]:
 def problems(name: str, text: str, printed: list[str]) -> Iterator[str]:
     """Yield what a page quotes otherwise than a demo printed it."""
     new, wrong = written(text, printed)
-    for one in wrong:
-        yield f"{name}: {one}"
+    for problem in wrong:
+        yield f"{name}: {problem}"
     for line, other in zip(text.splitlines(), new.splitlines(), strict=True):
         both = zip(numbers(line), numbers(other), strict=True)
         if not (CHANCE.search(line) or all(is_close(*pair) for pair in both)):

@@ -79,16 +79,16 @@ def tables() -> str:
     parts = list[str]()
     columns_of = {table.name: table.columns for table in TABLES}
     for table in (table for table in TABLES if table.name not in INTERNAL):
-        own = [column for column in table.columns if column not in shared]
+        columns = [column for column in table.columns if column not in shared]
         also = [column for column in table.columns if column in shared]
         parts += _about(table)
         parts.append(f"\nColumns, besides {_code(_shown(also))}")
         if like := LIKE.get(table.name):
-            same = [column for column in own if column in columns_of[like]]
-            own = [column for column in own if column not in same]
+            same = [column for column in columns if column in columns_of[like]]
+            columns = [column for column in columns if column not in same]
             parts.append(f", and {_code(_shown(same))} of [{like}](#{like})")
         parts.append(":\n\n")
-        parts += _lines(own)
+        parts += _lines(columns)
     return "".join(parts)
 
 
@@ -106,7 +106,7 @@ def events_columns() -> str:
 def _shared() -> list[Column]:
     """Return the columns that many tables have, most common first."""
     counted = Counter(column for table in TABLES for column in table.columns)
-    return [one for one, times in counted.most_common() if times >= SHARED_BY]
+    return [column for column, times in counted.most_common() if times >= SHARED_BY]
 
 
 def _about(table: Table) -> Iterator[str]:
@@ -140,18 +140,20 @@ def _lines(columns: Sequence[Column]) -> Iterator[str]:
     """Yield a line for each column, or for neighbours of one description."""
     by_name = {column.name: column for column in columns}
     shown = [by_name[name] for name in _shown(columns)]
-    for description, alike in groupby(shown, key=lambda column: column.description):
+    for description, neighbours in groupby(
+        shown, key=lambda column: column.description
+    ):
         names = list[str]()
-        for column in alike:
+        for column in neighbours:
             interval = f"{column.name}_low" in by_name
             names.append(column.name)
             if interval:
                 names += ["…_low", "…_high"]
         kind = f"ARRAY<{column.type}>" if column.repeated else column.type
-        known = "" if kind in PLAIN else f" (`{kind}`)"
+        type_text = "" if kind in PLAIN else f" (`{kind}`)"
         fields = _code(field.name for field in column.fields)
-        of = f" ({fields})" if fields else ""
-        yield f"- {_code(names)}{known}: {description}{of}\n"
+        fields_text = f" ({fields})" if fields else ""
+        yield f"- {_code(names)}{type_text}: {description}{fields_text}\n"
 
 
 def _code(names: Iterable[str]) -> str:
@@ -168,7 +170,7 @@ def commands() -> str:
     parts = list[str]()
     for title, below in cli.SECTIONS.items():
         parts.append(f"\n## {title}\n")
-        parts += [_command(one, "", "###") for one in below]
+        parts += [_command(command, "", "###") for command in below]
     return "".join(parts)
 
 
@@ -208,16 +210,16 @@ SHOPS = {"small": 100_000, "mid-sized": 2_000_000, "large": 20_000_000}
 def costs() -> str:
     """Return the table of what queries cost, by use case and size of a shop."""
     settings = Settings(project="p")
-    places = ("US", "europe-west1")
+    locations = ("US", "europe-west1")
     lines = [
         "| use case | shop | a training reads | a prediction reads | a month reads |"
-        + "".join(f" a month, {place} |" for place in places)
+        + "".join(f" a month, {location} |" for location in locations)
         + " audiences add | daily predictions add |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, (shop, events) in product(COSTING, SHOPS.items()):
         month = billing.a_month(usecases.load(name), settings, a_day=events)
-        prices = "".join(f" {month.usd(place):.0f} USD |" for place in places)
+        prices = "".join(f" {month.usd(location):.0f} USD |" for location in locations)
         lines.append(
             f"| `{name}` | {shop} | {month.training:.2f} TiB "
             f"| {month.prediction:.3f} TiB | {month.total:.2f} TiB |{prices}"
