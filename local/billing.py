@@ -82,15 +82,22 @@ def bytes_read(
     """Return the bytes that a statement bills, by table."""
     billed: dict[str, float] = {}
     for table in {scan.table for scan in scans}:
-        known = contents[table]
+        table_contents = contents[table]
         # A column of a partition is billed once, however many scans read it.
         columns: dict[date | str, frozenset[str]] = {}
         for scan in scans:
             if scan.table == table:
-                for one in _partitions(scan, known, parameters):
-                    columns[one] = columns.get(one, frozenset()) | scan.columns
-        sizes = {read: _size(read, known.sizes) for read in set(columns.values())}
-        billed[table] = sum(known.rows[one] * sizes[of] for one, of in columns.items())
+                for partition in _partitions(scan, table_contents, parameters):
+                    columns[partition] = (
+                        columns.get(partition, frozenset()) | scan.columns
+                    )
+        sizes = {
+            read: _size(read, table_contents.sizes) for read in set(columns.values())
+        }
+        billed[table] = sum(
+            table_contents.rows[partition] * sizes[read]
+            for partition, read in columns.items()
+        )
     return billed
 
 
@@ -104,10 +111,10 @@ def _size(columns: frozenset[str], sizes: Mapping[str, float]) -> float:
 
 
 def _partitions(
-    scan: Scan, known: Contents, parameters: Mapping[str, Any]
+    scan: Scan, contents: Contents, parameters: Mapping[str, Any]
 ) -> set[date | str]:
     """Return the partitions that a scan's conditions leave in."""
-    values = list(known.rows)
+    values = list(contents.rows)
     kind = "DATE" if isinstance(values[0], date) else "VARCHAR"
     where = exp.and_(*scan.conditions, copy=True) if scan.conditions else exp.true()
     for column in where.find_all(exp.Column):
@@ -118,8 +125,8 @@ def _partitions(
     sql = where.sql("duckdb")
     named = {parameter.name for parameter in where.find_all(exp.Parameter)}
     given = {name: parameters[name] for name in named}
-    every = f"(SELECT UNNEST($values::{kind}[]) AS {known.partition})"
-    query = f"SELECT {known.partition} FROM {every} WHERE {sql}"
+    all_partitions = f"(SELECT UNNEST($values::{kind}[]) AS {contents.partition})"
+    query = f"SELECT {contents.partition} FROM {all_partitions} WHERE {sql}"
     rows = _database().execute(query, {**given, "values": values}).fetchall()
     return {value for (value,) in rows}
 
@@ -139,8 +146,8 @@ def a_month(use_case: UseCase, settings: Settings, *, a_day: int) -> costs.Month
 
     def billed(name: str, window: Mapping[str, Any]) -> float:
         all_scans = scans(use_case.statement(name))
-        own = [scan for scan in all_scans if scan.table == EXPORT]
-        return bytes_read(own, {EXPORT: export}, window)[EXPORT]
+        export_scans = [scan for scan in all_scans if scan.table == EXPORT]
+        return bytes_read(export_scans, {EXPORT: export}, window)[EXPORT]
 
     return costs.month(use_case, settings, as_of=as_of, billed=billed)
 
@@ -156,10 +163,10 @@ def event_sizes() -> dict[str, float]:
 @cache
 def _catalogue() -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
     """Return columns and partition columns by table, and views, parsed."""
-    columns = {one.stored: dict(one.types) for one in tables.TABLES}
-    columns[EXPORT] = {one.name: one.sql_type for one in ga4_schema.COLUMNS}
+    columns = {table.stored: dict(table.types) for table in tables.TABLES}
+    columns[EXPORT] = {column.name: column.sql_type for column in ga4_schema.COLUMNS}
     columns[EXPORT]["table_suffix"] = "STRING"
-    partitions = {one.stored: one.partition for one in tables.TABLES}
+    partitions = {table.stored: table.partition for table in tables.TABLES}
     texts = {VIEW: statement(VIEW, columns_of_use_cases=""), **tables.views("")}
     views = {name: _parsed(text) for name, text in texts.items()}
     return columns, partitions | {EXPORT: "table_suffix"}, views
@@ -174,15 +181,15 @@ def scans(sql: str) -> list[Scan]:
         tree, schema=types, dialect="bigquery", validate_qualify_columns=False
     )
     tree = pushdown_predicates(pushdown_projections(tree))
-    found: list[Scan] = []
+    table_scans: list[Scan] = []
     for scope in traverse_scope(tree):
         for alias, (_, source) in scope.selected_sources.items():
             if isinstance(source, exp.Table):
                 partition = partitions[source.name]
                 columns = frozenset(_columns(scope.expression, alias))
                 conditions = _conditions(scope.expression, alias, partition)
-                found.append(Scan(source.name, columns, tuple(conditions)))
-    return found
+                table_scans.append(Scan(source.name, columns, tuple(conditions)))
+    return table_scans
 
 
 def _parsed(sql: str) -> Any:
@@ -232,6 +239,9 @@ def _conditions(select: Any, alias: str, column: str) -> Iterator[Any]:
         if isinstance(condition, exp.And):
             left += [condition.left, condition.right]
         elif not condition.find(exp.Select):
-            columns = {(one.table, one.name) for one in condition.find_all(exp.Column)}
+            columns = {
+                (reference.table, reference.name)
+                for reference in condition.find_all(exp.Column)
+            }
             if columns == {(alias, column)}:
                 yield condition

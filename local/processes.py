@@ -134,10 +134,10 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     Returns:
         The processes that were still running when this began; their ports are free.
     """
-    every = list(processes)
-    running = [process for process in every if process.is_running]
+    all_processes = list(processes)
+    running = [process for process in all_processes if process.is_running]
     # Find the members while the leaders run; afterwards their owner is not known.
-    members = [member for process in every for member in process.members()]
+    members = [member for process in all_processes for member in process.members()]
     for process in running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)

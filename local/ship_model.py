@@ -68,7 +68,9 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
     metadata.
     """
     began = time.monotonic()
-    [training] = [one for one in FUNCTIONS if one.target == "model_training"]
+    [training] = [
+        function for function in FUNCTIONS if function.target == "model_training"
+    ]
     with sandbox.emulators(training) as stack:
         settings = Settings.from_environment(stack.environment)
         say(f"storing the events of {games.users:,} players …")

@@ -47,7 +47,7 @@ def call(
     """
     Call a function as the scheduler does; an ``accepted`` error is an answer, too.
     """
-    [scheduled] = [one for one in stack.functions if one.target == function]
+    [scheduled] = [entry for entry in stack.functions if entry.target == function]
     with step(f"{DOES[function]} as of {body.get('as_of', 'today')}"):
         answer = scheduler.run(stack.url(function), scheduled, body)
     result: dict[str, Any] = {}
@@ -67,12 +67,12 @@ def call(
 def send(warehouse: Warehouse, deliveries: Iterable[Delivery]) -> None:
     """Publish messages as a producer does, ingested now if they say when."""
     messages = []
-    for one in deliveries:
-        data = one.data
+    for delivery in deliveries:
+        data = delivery.data
         if b'"ingest_ts"' in data and data.endswith(b"}"):
             ingested = {"ingest_ts": datetime.now(UTC).isoformat()}
             data = json.dumps(json.loads(data) | ingested).encode()
-        messages.append((data, one.attributes))
+        messages.append((data, delivery.attributes))
     publish(warehouse.settings, EVENTS, messages)
 
 

@@ -93,11 +93,11 @@ def play(
     sent, *parts = planned(transactions, now=now)
     send(warehouse, sent)
     counts = settled(warehouse, USE_CASE, counts_of(sent), since=now)
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as executor:
         for part in parts:
             # The training is as of today, and reads the events before today.
             body = {"use_case": USE_CASE, "force": True}
-            training = beside.submit(call, stack, "model_training", body)
+            training = executor.submit(call, stack, "model_training", body)
             rest = part
             while rest and not training.done():
                 send(warehouse, rest[:PACE])
@@ -133,7 +133,9 @@ def play(
 
 def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]]:
     """Return what a producer has sent by now, in parts of as many transactions each."""
-    sent = [one for one in transactions.deliveries() if one.sent_time < now]
+    sent = [
+        delivery for delivery in transactions.deliveries() if delivery.sent_time < now
+    ]
     times = [delivery.sent_time for delivery in sent]
     rows = [len(transactions) * part // PARTS for part in range(1, PARTS)]
     stops = [moment(int(transactions.time_ms[row])) for row in rows]
@@ -146,7 +148,7 @@ def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]
 
 def counts_of(deliveries: Sequence[Delivery]) -> dict[str, int]:
     """Count messages by the columns of ``counts.sql``, as they will be stored."""
-    events = [one.event for one in deliveries if one.event is not None]
+    events = [delivery.event for delivery in deliveries if delivery.event is not None]
     transactions = [event for event in events if "is_fraud" not in event]
     return {
         "stored_rows": len(transactions),
@@ -186,32 +188,34 @@ def by_version(
     trained = {training["model_version"]: training for training in trainings}
     rows = []
     for version, theirs in frame.groupby("model_version"):
-        known = theirs.dropna(subset="label").astype({"label": int})
+        labelled = theirs.dropna(subset="label").astype({"label": int})
         training = trained.get(version, {})
         row: dict[str, Any] = {
             "version": version,
             "algorithm": training.get("algorithm"),
             "scored": len(theirs),
-            "known": len(known),
-            "frauds": known["label"].sum(),
+            "known": len(labelled),
+            "frauds": labelled["label"].sum(),
         }
         rows.append(row)
-        if known["label"].nunique() < 2:
+        if labelled["label"].nunique() < 2:
             continue
-        if known["optimum"].notna().all():
-            row["optimum"] = roc_auc_score(known["is_fraud"], known["optimum"])
-        if known["score"].isna().any():
+        if labelled["optimum"].notna().all():
+            row["optimum"] = roc_auc_score(labelled["is_fraud"], labelled["optimum"])
+        if labelled["score"].isna().any():
             continue
-        row["roc_auc"] = roc_auc_score(known["label"], known["score"])
-        row["pr_auc"] = average_precision_score(known["label"], known["score"])
+        row["roc_auc"] = roc_auc_score(labelled["label"], labelled["score"])
+        row["pr_auc"] = average_precision_score(labelled["label"], labelled["score"])
         if cost := training.get("cost"):
             stakes = Stakes(
-                is_fraud=known["label"].to_numpy() == 1,
-                amount=known["amount"].to_numpy(),
-                weight=np.ones(len(known)),
+                is_fraud=labelled["label"].to_numpy() == 1,
+                amount=labelled["amount"].to_numpy(),
+                weight=np.ones(len(labelled)),
                 review_cost=review_cost,
             )
-            alerts = stakes.alerts(known["score"].to_numpy(), cost["alert_threshold"])
+            alerts = stakes.alerts(
+                labelled["score"].to_numpy(), cost["alert_threshold"]
+            )
             row["alerts"] = alerts.sum()
             row["caught"] = (alerts & stakes.is_fraud).sum()
             row["saved"] = stakes.gain[alerts].sum()

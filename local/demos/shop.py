@@ -64,13 +64,13 @@ def run(stack: Stack, options: Choice) -> None:
     def streams() -> list[str]:
         ready.result()
         loaded.wait()
-        with contextlib.closing(Warehouse.open(settings)) as own:
+        with contextlib.closing(Warehouse.open(settings)) as streams_warehouse:
             if options.cards:
-                return list(cards.play(stack, own, cards=options.cards))
-            shown = list(stream.play(stack, own))
+                return list(cards.play(stack, streams_warehouse, cards=options.cards))
+            shown = list(stream.play(stack, streams_warehouse))
             # Scores of the stream come while cards are played.
-            fraud = list(cards.play(stack, own))
-            shown.append(stream.scores_text(own))
+            fraud = list(cards.play(stack, streams_warehouse))
+            shown.append(stream.scores_text(streams_warehouse))
             return shown + fraud
 
     # Functions load their libraries while the export is loaded, and streams are played

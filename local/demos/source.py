@@ -29,9 +29,11 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
     Generate the export of a demo, or load the user's; raise UnusableData if it can't.
     """
     path = options.events if options.data is None else options.data
-    own = use_case.own_events
-    if bool(options.events) != bool(own):
-        reads = f"events of its own, {own.table}" if own else "no events of its own"
+    events = use_case.own_events
+    if bool(options.events) != bool(events):
+        reads = (
+            f"events of its own, {events.table}" if events else "no events of its own"
+        )
         raise UnusableData(
             f"{use_case.name} reads {reads}, by its usecase.toml",
             hint="Use EVENTS=… with a USE_CASE that has [events], and no other",
@@ -46,8 +48,8 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
     client = warehouse.client
     settings = warehouse.settings
     try:
-        if own:
-            summary = sources.load_events(client, path, own)
+        if events:
+            summary = sources.load_events(client, path, events)
         else:
             summary = ga4_export.load_export(client, settings.ga4_dataset, path)
         sources.load_folder(client, path if path.is_dir() else path.parent, use_case)
@@ -60,8 +62,8 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
         f"days, {min(summary.dates)} to {max(summary.dates)}; the last whole day in "
         f"UTC is {summary.last_full_day}"
     )
-    if own:
-        event = use_case.parameters.get("converting_event", "") if own.name else ""
+    if events:
+        event = use_case.parameters.get("converting_event", "") if events.name else ""
         settings = replace(settings, label_event=str(event), user_column="")
     check(summary, settings)
     return summary
@@ -69,14 +71,14 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
 
 def check(summary: Summary, settings: Settings) -> None:
     """Refuse an export without users, or without the event that is predicted."""
-    for variable, wanted, there in (
+    for variable, wanted, choices in (
         ("LABEL_EVENT", settings.label_event, summary.events),
         ("USER_COLUMN", settings.user_column, summary.user_columns),
     ):
-        if wanted and wanted not in there:
+        if wanted and wanted not in choices:
             raise UnusableData(
                 f"the data have no {wanted!r}",
-                hint=f"Set {variable} to one of {', '.join(sorted(there))}",
+                hint=f"Set {variable} to one of {', '.join(sorted(choices))}",
             )
 
 
@@ -93,10 +95,10 @@ def chosen_weeks(
     frame = use_case.timeframe(settings)
     weeks = []
     for week in weeks_allowed(source.dates, last, use_case):
-        known = frame.snapshots(
+        snapshots = frame.snapshots(
             today=week, days=source.dates, at_most=settings.training_snapshots
         )
-        if frame.are_enough(known):
+        if frame.are_enough(snapshots):
             weeks.append(week)
     if not weeks:
         raise UnusableData(
@@ -109,9 +111,9 @@ def chosen_weeks(
 
 def needed_days(timeframe: Timeframe) -> int:
     """Return about how many days a first training needs, and an outcome after it."""
-    apart = max(timeframe.stride, timeframe.horizon) + timeframe.stride
+    spacing = max(timeframe.stride, timeframe.horizon) + timeframe.stride
     outcomes = 2 * timeframe.horizon_days + timeframe.settle_days
-    return timeframe.lookback_days + apart.days + outcomes
+    return timeframe.lookback_days + spacing.days + outcomes
 
 
 def weeks_allowed(dates: Collection[date], last: date, use_case: UseCase) -> list[date]:

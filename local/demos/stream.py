@@ -77,16 +77,16 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
 
 def features(warehouse: Warehouse, name: str, **parameters: Any) -> dict[str, Any]:
     """Return the row of each user that a statement gives."""
-    found = rows(warehouse, name, use_case=USE_CASE, **parameters)
-    return {row["user_id"]: row for row in found}
+    feature_rows = rows(warehouse, name, use_case=USE_CASE, **parameters)
+    return {row["user_id"]: row for row in feature_rows}
 
 
 def scores_text(warehouse: Warehouse) -> str:
     """Return a line on the churn scores of the first day against the outcomes."""
     labels = GAMES.labels()
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    found = rows(warehouse, "newest_scores", use_case=USE_CASE, since_day=yesterday)
-    scored = [row for row in found if row["user_id"] in labels]
+    scores = rows(warehouse, "newest_scores", use_case=USE_CASE, since_day=yesterday)
+    scored = [row for row in scores if row["user_id"] in labels]
     truth = [labels[row["user_id"]] for row in scored]
     if len(set(truth)) < 2:
         return "No model has scored the stream: both outcomes are needed to compare."

@@ -244,8 +244,8 @@ class Service:
         return JSONResponse(self.store.save_bucket(whole))
 
     async def objects(self, request: Request) -> Response:
-        found = self.store.objects(request.path_params["bucket"], request.query_params)
-        return JSONResponse({"kind": "storage#objects", "items": found})
+        items = self.store.objects(request.path_params["bucket"], request.query_params)
+        return JSONResponse({"kind": "storage#objects", "items": items})
 
     async def delete(self, request: Request) -> Response:
         self.store.delete(**request.path_params, query=request.query_params)
@@ -302,8 +302,8 @@ class Service:
             _, about, part = body.split(mark)[:3]
             metadata = json.loads(about.partition(b"\r\n\r\n")[2])
             head, _, data = part.partition(b"\r\n\r\n")
-            found = re.search(rb"(?i)content-type: *(\S+)", head)
-            metadata.setdefault("contentType", found[1].decode() if found else None)
+            match = re.search(rb"(?i)content-type: *(\S+)", head)
+            metadata.setdefault("contentType", match[1].decode() if match else None)
             return self._written(bucket, data.removesuffix(b"\r\n"), metadata, query)
         return self._written(bucket, body, {"name": query["name"]}, query)
 

@@ -88,8 +88,8 @@ def remarks(source: Path) -> list[str]:
     """Return how files were read, and which are left out, in words."""
     files = export_files(source)
     unclear = [path for path in files if _table(path) is None]
-    found = visible(source) if source.is_dir() else files
-    others = [path for path in found if path not in files]
+    visible_files = visible(source) if source.is_dir() else files
+    others = [path for path in visible_files if path not in files]
     said = []
     if unclear:
         said.append(remark(unclear, "do not name a table, and count as daily tables"))
@@ -222,9 +222,9 @@ def _read(
     wrong_row = database.execute(WRONG_ROWS).fetchone()
     if wrong_row:
         raise SchemaError(f"{path}, row {wrong_row[0]}: {wrong_row[1]}")
-    place = order_of(path)
-    if place is None:
-        place = 0
+    order = order_of(path)
+    if order is None:
+        order = 0
     database.execute(
         "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE ("
         "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
@@ -233,7 +233,7 @@ def _read(
         "ecommerce.transaction_id ->> '$')) AS ecommerce, "
         "LIST_TRANSFORM(items, LAMBDA i: STRUCT_UPDATE(i, item_id := i.item_id ->> '$')"
         ") AS items, "
-        f"user_id ->> '$' AS user_id), {place} AS place FROM given"
+        f"user_id ->> '$' AS user_id), {order} AS place FROM given"
     )
 
 
@@ -253,9 +253,9 @@ def _first_wrong(database: duckdb.DuckDBPyConnection, name: str, kind: str) -> s
     while some := rows.fetchmany(duckdb.__standard_vector_size__):
         for row, text, read in some:
             value = None if text is None else json.loads(text)
-            for field, found in _refused(value, read, name):
+            for field, excerpt in _refused(value, read, name):
                 expected = kinds.get(field.rpartition(".")[2], "a record")
-                return f"row {row}: {field}: expected {expected}, found {found}"
+                return f"row {row}: {field}: expected {expected}, found {excerpt}"
     return ""
 
 
@@ -265,8 +265,8 @@ def _refused(value: Any, read: Any, field: str) -> Iterator[tuple[str, str]]:
         for name, inner in read.items():
             yield from _refused(value.get(name), inner, f"{field}.{name}")
     elif isinstance(value, list) and isinstance(read, list):
-        for place, pair in enumerate(zip(value, read, strict=True)):
-            yield from _refused(*pair, f"{field}[{place}]")
+        for index, pair in enumerate(zip(value, read, strict=True)):
+            yield from _refused(*pair, f"{field}[{index}]")
     elif value is not None and (read is None or isinstance(read, (dict, list))):
         yield field, json.dumps(value)[:60]
 
@@ -362,8 +362,8 @@ def load_export(client: bigquery.Client, dataset: str, source: Path) -> Summary:
     every row can be read; a SchemaError names one that is no export's.
     """
     with opened(source) as database:
-        found = database.execute("SELECT DISTINCT event_date FROM events ORDER BY ALL")
-        names = [f"{PREFIX}{day}" for (day,) in found.fetchall()]
+        result = database.execute("SELECT DISTINCT event_date FROM events ORDER BY ALL")
+        names = [f"{PREFIX}{day}" for (day,) in result.fetchall()]
         # Some at once: memory does not hold all.
         for start in range(0, len(names), AT_ONCE):
             some = names[start : start + AT_ONCE]
@@ -374,8 +374,8 @@ def load_export(client: bigquery.Client, dataset: str, source: Path) -> Summary:
 def rows_of(database: duckdb.DuckDBPyConnection, name: str) -> pa.Table:
     """Return the rows of a shard in ``ARROW_SCHEMA``."""
     of_day = "SELECT * EXCLUDE place FROM events WHERE event_date = ?"
-    found = database.execute(of_day, [name.removeprefix(PREFIX)])
-    return found.to_arrow_table().cast(ARROW_SCHEMA)
+    result = database.execute(of_day, [name.removeprefix(PREFIX)])
+    return result.to_arrow_table().cast(ARROW_SCHEMA)
 
 
 def load_tables(

@@ -85,10 +85,10 @@ def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
     """
     tables = [path for path in (folder / SOURCES).glob("[!.]*") if is_table(path.name)]
     files = {path.name.partition(".")[0]: path for path in tables}
-    known = use_case.sources
-    for name in sorted(files.keys() ^ known.keys()):
+    sources = use_case.sources
+    for name in sorted(files.keys() ^ sources.keys()):
         existing = ", ".join(sorted(files)) if files else "nothing"
-        declared = ", ".join(known) if known else "none"
+        declared = ", ".join(sources) if sources else "none"
         raise SchemaError(
             f"{folder / SOURCES} has {existing}, and the sources of {use_case.name} "
             f"are {declared}: {name} is expected in both, as a file .parquet or .csv "
@@ -98,7 +98,7 @@ def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
         names = ", ".join(sorted(path.name for path in tables))
         raise SchemaError(f"{folder / SOURCES} has a source twice: {names}. Remove one")
     for name, path in files.items():
-        load(client, known[name], read(path, known[name]))
+        load(client, sources[name], read(path, sources[name]))
 
 
 def read(path: Path, source: Source | Events) -> pa.Table:
@@ -156,8 +156,8 @@ def load_events(client: Any, path: Path, events: Events) -> Summary:
     Raises:
         SchemaError: There is no file, or one has other columns or values.
     """
-    found = visible(path) if path.is_dir() else [path]
-    files = [file for file in found if file == path or is_table(file.name)]
+    paths = visible(path) if path.is_dir() else [path]
+    files = [file for file in paths if file == path or is_table(file.name)]
     if not files:
         raise SchemaError(
             f"{path} has no file of events: expected are .parquet and .csv"
@@ -168,15 +168,15 @@ def load_events(client: Any, path: Path, events: Events) -> Summary:
     if not len(kept):
         raise SchemaError(f"{path} has no row with {events.user_id} and {events.time}")
     load(client, events, kept)
-    return replace(summary_of(kept, events), remarks=_remarks(found, files, rows, kept))
+    return replace(summary_of(kept, events), remarks=_remarks(paths, files, rows, kept))
 
 
 def _remarks(
-    found: Sequence[Path], files: Sequence[Path], rows: pa.Table, kept: pa.Table
+    paths: Sequence[Path], files: Sequence[Path], rows: pa.Table, kept: pa.Table
 ) -> list[str]:
     """Say what is left out, and what counts several times."""
     remarks = []
-    others = [file for file in found if file not in files]
+    others = [file for file in paths if file not in files]
     if others:
         remarks.append(remark(others, "are left out, because of their ending"))
     if len(kept) < len(rows):

@@ -214,8 +214,8 @@ def cards(
     noise = np.zeros((n, N_COMPONENTS))
     for factor in range(N_FACTORS):
         noise += common[:, :, factor] * normal(random, n)[:, None]
-    own = normal(random, n * N_COMPONENTS).reshape(n, N_COMPONENTS)
-    noise += np.sqrt(1 - COMMON) * own
+    residual = normal(random, n * N_COMPONENTS).reshape(n, N_COMPONENTS)
+    noise += np.sqrt(1 - COMMON) * residual
     standard = SHIFT[kind] + SPREAD[kind][:, None] * noise
     components = np.round(mean + scale * standard, 6)
     drawn = normal(random_of(seed, "amounts"), n)

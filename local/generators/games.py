@@ -178,7 +178,11 @@ def units() -> pd.DataFrame:
     """
     random = random_of(7, "postcodes")
     districts = pd.DataFrame(
-        [(area + one, city, of) for area, city, of in AREAS for one in DISTRICTS],
+        [
+            (area + district, city, country)
+            for area, city, country in AREAS
+            for district in DISTRICTS
+        ],
         columns=["district", "city", "country"],
     )
     base = np.zeros(len(districts), np.int64)
@@ -188,7 +192,9 @@ def units() -> pd.DataFrame:
     codes: list[str] = []
     for name in districts["district"]:
         drawn = shuffled(random, 10 * len(letters))[:UNITS].tolist()
-        codes += sorted(f"{name} {one % 10}{letters[one // 10]}" for one in drawn)
+        codes += sorted(
+            f"{name} {number % 10}{letters[number // 10]}" for number in drawn
+        )
     step = np.searchsorted([0.2, 0.8], random.random(len(codes))) - 1
     # Each district has a unit of its own index, and each country all of them.
     step[::UNITS] = 0
@@ -335,25 +341,25 @@ class Games:
         churns = self._players["churns"].to_numpy()
         registered_ms = self._players["registered_ms"].to_numpy()
         stays = churns == 0
-        most = max(1, int(FIRST_DAY_SHARE * (self.maximum_events - 1)))
+        first_day_limit = max(1, int(FIRST_DAY_SHARE * (self.maximum_events - 1)))
         first, later = (
             floor(np.exp(mean + spread * normal(random, n)))
             for mean, spread in (FIRST_DAY[churns].T, LATER[churns].T)
         )
-        first = np.minimum(first, most)
+        first = np.minimum(first, first_day_limit)
         later = np.minimum(later, self.maximum_events - 1 - first)
-        again = stays | (random.random(n) < SECOND_DAY)
+        returns = stays | (random.random(n) < SECOND_DAY)
         # A player is retained if active two days later.
-        later = np.where(again, np.maximum(later, stays), 0)
+        later = np.where(returns, np.maximum(later, stays), 0)
         last_day = np.where(stays, 2 + floor(random.random(n) * (PLAY_DAYS - 2)), 1)
 
         player = np.repeat(np.arange(n), first + later)
-        place = np.arange(len(player))
-        place -= (np.cumsum(first + later) - first - later)[player]
+        index = np.arange(len(player))
+        index -= (np.cumsum(first + later) - first - later)[player]
         final = last_day[player]
         day = 1 + floor(random.random(len(player)) ** 1.2 * final)
-        day = np.where(place == first[player], final, np.minimum(day, final))
-        day = np.where(place >= first[player], day, 0)
+        day = np.where(index == first[player], final, np.minimum(day, final))
+        day = np.where(index >= first[player], day, 0)
 
         # Sessions by player and day, in ms from the start of the day. A player's days
         # begin at the hour of registration, and the first with a session.

@@ -243,8 +243,8 @@ class Shop:
         """Return purchases at the end of visits, each with a number of its own."""
         rows = self._rows.take(pa.array(won.index)).to_pylist()
         baskets = self._rows.take(pa.array(won["basket"])).to_pylist()
-        for place, row, basket in zip(won.index, rows, baskets, strict=True):
-            number = f"C{500_000 + place}"
+        for index, row, basket in zip(won.index, rows, baskets, strict=True):
+            number = f"C{500_000 + index}"
             params = [entry for entry in row["event_params"] if entry["key"] in SESSION]
             for entry in basket["event_params"]:
                 if entry["key"] in SALE:
@@ -296,8 +296,8 @@ class Shop:
         trend = 1 + TREND_A_YEAR * (day - BURN_IN_DAYS) / 365
         visits = WEEKDAY[calendar.weekday()] * (1 + SEASON * np.cos(turn)) * trend
         peaks = (date(calendar.year + n, *PEAK) for n in (-1, 0, 1))
-        apart = min(abs((calendar - peak).days) for peak in peaks)
-        season = AT_PEAK * np.exp(-0.5 * (apart / PEAK_DAYS) ** 2)
+        distance = min(abs((calendar - peak).days) for peak in peaks)
+        season = AT_PEAK * np.exp(-0.5 * (distance / PEAK_DAYS) ** 2)
         return visits, np.exp(season + DRIFT * (day - BURN_IN_DAYS) / 365)
 
     def _simulated(self) -> pd.DataFrame:
@@ -336,8 +336,8 @@ class Shop:
     def _placed(self, visits: pd.DataFrame) -> pd.DataFrame:
         """Place every visit in its UTC day; some have a second one."""
         random = self._random
-        again = random.random(len(visits)) < SECOND_VISIT
-        second = visits[again].assign(buys=0, is_second=True)
+        has_second = random.random(len(visits)) < SECOND_VISIT
+        second = visits[has_second].assign(buys=0, is_second=True)
         visits = pd.concat([visits.assign(is_second=False), second])
         n = len(visits)
         # An evening in New York is cut in two by UTC: a second visit falls into the
@@ -346,9 +346,9 @@ class Shop:
         daytime = random.normal(17.0, 2.5, n) % 24
         is_evening = visits["is_second"] ^ (random.random(n) < 0.5)
         # 90 minutes are left before midnight: no visit is cut by the end of its day.
-        within = np.minimum(np.where(is_evening, evening, daytime) * 3600, 81_000)
+        seconds = np.minimum(np.where(is_evening, evening, daytime) * 3600, 81_000)
         start_us = pd.Timestamp(self._start).value // 1_000 + visits["day"] * DAY_US
-        visits["start_us"] = start_us + (within * SECOND_US).astype(np.int64)
+        visits["start_us"] = start_us + (seconds * SECOND_US).astype(np.int64)
         visits = visits.sort_values(["user", "start_us"], ignore_index=True)
         of_user = visits.groupby("user")
         # GA4's ids are a random number and the second of the first touch.
@@ -393,11 +393,13 @@ class Shop:
         gap_us = np.minimum(gap_us, 240 * SECOND_US)
         # A visit's first events share its first instant, as GA4 sends them.
         gap_us[stage[order] < 2] = 0
-        within = pd.Series(gap_us).groupby(visit).cumsum().clip(upper=5_390 * SECOND_US)
+        offset_us = (
+            pd.Series(gap_us).groupby(visit).cumsum().clip(upper=5_390 * SECOND_US)
+        )
         events = visits.iloc[visit].assign(
             visit=visit, name=np.array(list(STAGES))[kind]
         )
-        events["time_us"] = events["start_us"] + within.to_numpy()
+        events["time_us"] = events["start_us"] + offset_us.to_numpy()
         # The shop's server books returns, outside any session.
         bought = events[events["name"] == "purchase"]
         back = bought[random.random(len(bought)) < REFUNDED].assign(name="refund")
@@ -491,8 +493,12 @@ class Shop:
         parts: list[pa.Table] = []
 
         def add(key: str, rows: pd.DataFrame, field: str, values: Any) -> None:
-            of = {"row": rows.index, "key": pa.repeat(key, len(rows)), field: values}
-            parts.append(pa.table(of))
+            columns = {
+                "row": rows.index,
+                "key": pa.repeat(key, len(rows)),
+                field: values,
+            }
+            parts.append(pa.table(columns))
 
         def add_number(key: str, rows: pd.DataFrame, values: pd.Series) -> None:
             style = random.choice(4, len(rows), p=[0.70, 0.18, 0.06, 0.06])
@@ -524,8 +530,8 @@ class Shop:
         add("currency", sales, "string_value", pa.repeat("USD", len(sales)))
         add("transaction_id", sales, "string_value", sales["transaction"])
 
-        every = pa.concat_tables(parts, promote_options="permissive").sort_by("row")
-        [entries] = every.combine_chunks().to_batches()
+        table = pa.concat_tables(parts, promote_options="permissive").sort_by("row")
+        [entries] = table.combine_chunks().to_batches()
         values = entries.select(VALUE_FIELDS).to_struct_array()
         offsets = np.searchsorted(entries["row"], np.arange(len(events) + 1))
         entries = _record(key=entries["key"], value=values)

@@ -71,8 +71,8 @@ def moments(
     """Draw sorted milliseconds; ``weight`` has one entry for each hour from a start."""
     share = np.cumsum(weight) / weight.sum()
     hours = np.searchsorted(share, random.random(n), side="right")
-    within = floor(random.random(n) * HOUR_MS)
-    return np.sort(start_ms + np.minimum(hours, len(weight) - 1) * HOUR_MS + within)
+    offset_ms = floor(random.random(n) * HOUR_MS)
+    return np.sort(start_ms + np.minimum(hours, len(weight) - 1) * HOUR_MS + offset_ms)
 
 
 def latency_ms(random: np.random.Generator, n: int) -> Ints:
@@ -172,8 +172,8 @@ def sent(
     event_ms = np.array(texts, "datetime64[ms]").astype(np.int64)
     sent_ms = event_ms + (latency_ms(random, n) if is_delayed else 0)
     is_late = shuffled(random, n)[: round(n * late)]
-    least, most = late_days
-    late_ms = floor((least + (most - least) * random.random(n)) * DAY_MS)
+    shortest, longest = late_days
+    late_ms = floor((shortest + (longest - shortest) * random.random(n)) * DAY_MS)
     sent_ms[is_late] += late_ms[is_late]
     once = [
         Delivery(encode(event), attributes_of(event), moment(at), event)
@@ -181,27 +181,31 @@ def sent(
     ]
 
     count = round(n * repeated)
-    again = floor(random.random(count) * n)
+    repeats = floor(random.random(count) * n)
     wait_ms = 200 + exponential(random, count, 90 * SECOND_MS)
     longer_ms = floor(random.random(count) * repeated_days * DAY_MS)
     wait_ms += np.where(random.random(count) < 0.1, longer_ms, 0)
     twice = [
-        replace(once[place], sent_time=moment(at))
-        for place, at in zip(again, (sent_ms[again] + wait_ms).tolist(), strict=True)
+        replace(once[index], sent_time=moment(at))
+        for index, at in zip(
+            repeats, (sent_ms[repeats] + wait_ms).tolist(), strict=True
+        )
     ]
 
-    rows = [n for n, one in enumerate(events) if one.get("event_type") != REGISTRATION]
+    rows = [
+        n for n, event in enumerate(events) if event.get("event_type") != REGISTRATION
+    ]
     count = round(n * broken)
     wait_ms = latency_ms(random, count)
     spoilt = []
-    for number, place in enumerate(floor(random.random(count) * len(rows))):
-        event = events[rows[place]]
+    for number, index in enumerate(floor(random.random(count) * len(rows))):
+        event = events[rows[index]]
         event = event | {next(iter(event)): f"broken-{number}"}
         reason, spoil = list(faults.items())[number % len(faults)]
         data = spoil(event)
         if isinstance(data, dict):
             event = data
             data = encode(data)
-        at = moment(int(event_ms[rows[place]] + wait_ms[number]))
+        at = moment(int(event_ms[rows[index]] + wait_ms[number]))
         spoilt.append(Delivery(data, attributes_of(event), at, None, reason))
     return sorted(chain(once, twice, spoilt), key=attrgetter("sent_time"))

@@ -191,7 +191,9 @@ class Stack:
             bucket.create()
         with contextlib.suppress(MissingTable):
             setup.prepare(warehouse, settings)
-        endpoints = {one.target: self.url(one.target) for one in self.functions}
+        endpoints = {
+            function.target: self.url(function.target) for function in self.functions
+        }
         if "score_stream" in endpoints:
             try:
                 load_model.load(warehouse, Artifacts(bucket, settings), settings)
@@ -353,8 +355,8 @@ class Stack:
                     dirs_exist_ok=True,
                     ignore_dangling_symlinks=True,
                 )
-            own = {"XDG_RUNTIME_DIR": str(runtime), **secret}
-            yield target, command, self.environment | own, staged
+            variables = {"XDG_RUNTIME_DIR": str(runtime), **secret}
+            yield target, command, self.environment | variables, staged
         if self._stays:
             self.state.dashboard.mkdir(parents=True, exist_ok=True)
             server = [sys.executable, str(LOOPBACK), str(self.port("dashboard"))]
@@ -407,9 +409,11 @@ def stop_all(state: State, record: Record) -> list[Process]:
     Stop the processes of a state, functions first, since they may be using tables;
     return those that were still running.
     """
-    emulators = [one for one in record.processes if one.name in EMULATORS]
+    emulators = [process for process in record.processes if process.name in EMULATORS]
     with deferred_signals():
-        stopped = stop([one for one in record.processes if one not in emulators])
+        stopped = stop(
+            [process for process in record.processes if process not in emulators]
+        )
         stopped += stop(emulators)
         if record.processes:
             state.write(Record(record.options, record.base))

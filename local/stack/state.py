@@ -169,7 +169,9 @@ class State:
         try:
             fields = json.loads(self.record_file.read_text())
             fields["options"] = Options(**fields["options"])
-            fields["processes"] = [Process(**one) for one in fields["processes"]]
+            fields["processes"] = [
+                Process(**process) for process in fields["processes"]
+            ]
             return Record(**fields)
         except (ValueError, TypeError, KeyError) as error:
             hint = (
@@ -206,15 +208,15 @@ def port_base(environment: Mapping[str, str] = os.environ) -> int:
         LocalError: It is no port, or leaves no room for the others.
     """
     value = environment.get(PORT_BASE, f"{DEFAULT_PORT_BASE}")
-    most = 65_535 - PORTS
-    if not (value.isdecimal() and 1 <= int(value) <= most):
+    highest = 65_535 - PORTS
+    if not (value.isdecimal() and 1 <= int(value) <= highest):
         raise LocalError(
-            f"{PORT_BASE} is {value!r}", hint=f"Use a port from 1 to {most}"
+            f"{PORT_BASE} is {value!r}", hint=f"Use a port from 1 to {highest}"
         )
     return int(value)
 
 
 def states(home: Path = LOCAL / "states") -> list[State]:
     # A file, or a copy by another name, is none.
-    folders = [one.name for one in sorted(home.glob("*")) if one.is_dir()]
+    folders = [folder.name for folder in sorted(home.glob("*")) if folder.is_dir()]
     return [State(name, home) for name in folders if NAME.fullmatch(name)]

@@ -28,10 +28,12 @@ def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
             with contextlib.suppress(AlreadyExists):
                 publisher.create_topic(name=f"projects/{project}/topics/{topic}")
     with open_client(SubscriberClient, address) as subscriber:
-        for one in SUBSCRIPTIONS:
-            if not one.function or one.function in endpoints:
+        for subscription in SUBSCRIPTIONS:
+            if not subscription.function or subscription.function in endpoints:
                 with contextlib.suppress(AlreadyExists):
-                    subscriber.create_subscription(message(one, project, endpoints))
+                    subscriber.create_subscription(
+                        message(subscription, project, endpoints)
+                    )
 
 
 def message(

@@ -222,7 +222,9 @@ class Broker:
         finally:
             subscription.watchers.remove(news.set)
         limit = min(request.max_messages, MAX_MESSAGES)
-        received = [_received(subscription, *one) for one in subscription.take(limit)]
+        received = [
+            _received(subscription, *lease) for lease in subscription.take(limit)
+        ]
         return types.PullResponse.pb()(received_messages=received)
 
     async def streaming_pull(
@@ -281,8 +283,12 @@ class Broker:
             raise RefusedError("Topic not found", "NOT_FOUND")
 
     def _subscribers(self, topic: str) -> list[Subscription]:
-        every = self._subscriptions.values()
-        return [one for one in every if one.config.topic == topic]
+        subscriptions = self._subscriptions.values()
+        return [
+            subscription
+            for subscription in subscriptions
+            if subscription.config.topic == topic
+        ]
 
     def _deliver(self, topic: str, messages: Iterable[Proto]) -> list[str]:
         """Give messages ids and a time, and each to every subscription of a topic."""

@@ -80,11 +80,11 @@ def append_batches(lock: threading.RLock) -> None:
             except duckdb.CatalogException:
                 tables.load(*reference)  # raises if it is missing
                 raise
-            known = {
+            columns = {
                 column.casefold(): (database.quote(column), kind)
                 for column, kind in zip(target.columns, target.types, strict=True)
             }
-            into = [known[column.casefold()] for column in rows.column_names]
+            into = [columns[column.casefold()] for column in rows.column_names]
             values = [
                 f"CAST({database.quote(column)} AS {kind})"
                 for column, (_, kind) in zip(rows.column_names, into, strict=True)

@@ -15,5 +15,7 @@ def ask_for_nobody(app: Any) -> None:
     from starlette.middleware.base import BaseHTTPMiddleware
 
     app.user_middleware = [
-        one for one in app.user_middleware if one.cls is not BaseHTTPMiddleware
+        middleware
+        for middleware in app.user_middleware
+        if middleware.cls is not BaseHTTPMiddleware
     ]

@@ -72,8 +72,8 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
     attach(database.settings.default_project_id)
     # A statement is anybody's who reaches the port: it reads and writes no files
     # but those of the emulator, and changes no setting that says so.
-    own = _literal(data_dir)
-    connection.execute(f"SET GLOBAL allowed_directories = [{own}]")
+    folder = _literal(data_dir)
+    connection.execute(f"SET GLOBAL allowed_directories = [{folder}]")
     connection.execute("SET GLOBAL enable_external_access = false")
     connection.execute("SET GLOBAL lock_configuration = true")
     database.connection = lambda: connection

@@ -57,8 +57,8 @@ def keep_jobs(database: Any) -> None:
         cursor.execute(f"CREATE TABLE {rows} AS {query}", parameters)
         kinds = cursor.sql(f"SELECT * FROM {rows} LIMIT 0").types
         if all(map(is_of_bigquery, kinds)):
-            own = database.quote(tables.physical(*reference)[2])
-            cursor.execute(f"ALTER TABLE {rows} RENAME TO {own}")
+            result = database.quote(tables.physical(*reference)[2])
+            cursor.execute(f"ALTER TABLE {rows} RENAME TO {result}")
             return True
         try:
             return write(cursor, f"SELECT * FROM {rows}", None, reference, *rest, **how)
@@ -75,10 +75,10 @@ def keep_jobs(database: Any) -> None:
             return results.page(cursor, name, limit, start, None, int64), fields
 
     def save(job: Any) -> Any:
-        own = job.jobReference.projectId, job.jobReference.jobId
-        jobs[own] = job
+        job_key = job.jobReference.projectId, job.jobReference.jobId
+        jobs[job_key] = job
         # The one that ended last has the longest to be read.
-        jobs.move_to_end(own)
+        jobs.move_to_end(job_key)
         for key, older in list(jobs.items())[: max(0, len(jobs) - KEPT_JOBS)]:
             if older.status.state == "DONE":
                 delete(*key)

@@ -66,9 +66,9 @@ def look_up_by_name(database: Any) -> None:
             return list_tables(project, dataset)
         rows = []
         for listed in metadata.existing(tables.list_, [(project, dataset)]):
-            for one in listed:
-                kind = information_schema.TABLE_TYPES.get(one.type, one.type)
-                rows.append([project, dataset, one.tableReference.tableId, kind])
+            for table in listed:
+                kind = information_schema.TABLE_TYPES.get(table.type, table.type)
+                rows.append([project, dataset, table.tableReference.tableId, kind])
         return list(information_schema.IDENTITY) + ["table_type"], rows
 
     list_tables = information_schema.VIEWS["TABLES"]

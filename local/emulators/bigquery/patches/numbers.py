@@ -82,8 +82,8 @@ def calculate_exactly() -> None:
     types = exp.DataType.Type
 
     def of(node: Any) -> Any:
-        known = kind(node)
-        return None if known in (types.UNKNOWN, types.NULL) else known
+        node_kind = kind(node)
+        return None if node_kind in (types.UNKNOWN, types.NULL) else node_kind
 
     def operation(node: Any, context: Any) -> Any:
         if isinstance(node, exp.IntDiv):

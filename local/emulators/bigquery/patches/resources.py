@@ -33,8 +33,8 @@ def keep_resources(database: Any) -> None:
         }
 
     def listed(model: Any, *keys: str) -> list[Any]:
-        if (found := kept[model].get(keys)) is not None:
-            return [found]
+        if (resource := kept[model].get(keys)) is not None:
+            return [resource]
         if len(keys) == len(database.RESOURCES[metadata.KINDS[model]]):
             return []
         return [kept[model][key] for key in _beginning(kept[model], keys)]

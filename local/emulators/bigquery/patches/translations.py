@@ -68,8 +68,8 @@ def keep_translations() -> None:
 
     def translate_once(tree: Any, context: Any) -> Any:
         text = tree.meta.get("text")
-        own = (context.variables, context.temporary, context.functions)
-        if text is None or any(own):
+        definitions = (context.variables, context.temporary, context.functions)
+        if text is None or any(definitions):
             return translate(tree, context)
         parameters = tuple(sorted(context.parameters.items()))
         key = (text, context.project_id, context.dataset_id, parameters)
@@ -99,7 +99,9 @@ def keep_translations() -> None:
             finally:
                 changes += 1
                 for key, (_, _, referenced, _) in list(kept.items()):
-                    if any(one[: len(changed)] == changed for one in referenced):
+                    if any(
+                        reference[: len(changed)] == changed for reference in referenced
+                    ):
                         kept.pop(key, None)
 
         return inner

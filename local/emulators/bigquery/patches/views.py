@@ -34,7 +34,7 @@ def follow_views() -> None:
     columns = tables.columns
     apply = ddl.apply
     parsed = functools.lru_cache(KEPT_TEXTS)(parse)
-    known: dict[Any, Any] = {}
+    view_columns: dict[Any, Any] = {}
 
     def inline(tree: Any, context: Any) -> Any:
         common = _common_tables(tree)
@@ -74,12 +74,12 @@ def follow_views() -> None:
             return columns(*reference)
         # A view keeps the columns that it had when it was made, as in BigQuery.
         key = tuple(reference) + (stored.etag,)
-        if key not in known:
+        if key not in view_columns:
             try:
-                known[key] = columns(*reference)
+                view_columns[key] = columns(*reference)
             except BigQueryError:
                 return tables.fields(stored)
-        return known[key]
+        return view_columns[key]
 
     def apply_qualified(tree: Any, project: str, dataset: str, evaluate: Any) -> None:
         if tree.args.get("kind") == "VIEW" and tree.expression is not None:
@@ -119,5 +119,5 @@ def _define_first(tree: Any, name: str, body: Any) -> None:
 
     alias = exp.to_identifier(name, quoted=True)
     tree.with_(alias, as_=body, materialized=False, copy=False)
-    own = tree.ctes[-1]
-    own.parent.set("expressions", [own] + tree.ctes[:-1])
+    common_table = tree.ctes[-1]
+    common_table.parent.set("expressions", [common_table] + tree.ctes[:-1])

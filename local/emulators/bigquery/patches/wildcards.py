@@ -93,23 +93,23 @@ class Gathered:
     def names(self, project: str, dataset: str) -> dict[str, str]:
         """Return a dataset's tables and views with their kinds."""
         changes = self._changes[project, dataset]
-        known = self._names.get((project, dataset))
-        if known is None or known[0] != changes:
+        entry = self._names.get((project, dataset))
+        if entry is None or entry[0] != changes:
             listed = self._database.objects(project, dataset)
-            known = changes, {name: kind for name, kind, _ in listed}
-            self._names[project, dataset] = known
-        return known[1]
+            entry = changes, {name: kind for name, kind, _ in listed}
+            self._names[project, dataset] = entry
+        return entry[1]
 
     def table(self, project: str, dataset: str, prefix: str, names: list[str]) -> str:
         """Return the name of the table that has the rows of all these tables."""
         key = project, dataset, prefix
         kept = str(self._database.quote("wildcards", "main", ":".join(key)))
 
-        def rows(of: Iterable[str]) -> str:
+        def rows(shards: Iterable[str]) -> str:
             return " UNION ALL BY NAME ".join(
                 f"SELECT *, '{name[len(prefix) :]}' AS _TABLE_SUFFIX "
                 f"FROM {self._database.quote(project, dataset, name)}"
-                for name in of
+                for name in shards
             )
 
         with self._lock, self._database.cursor() as cursor:
@@ -139,7 +139,10 @@ class Gathered:
 def _fits(cursor: Any, rows: str, *, into: str) -> bool:
     """Return whether rows have the columns of a table, and of the same types."""
     relations = [cursor.sql(f"SELECT * FROM {name} LIMIT 0") for name in (rows, into)]
-    new, kept = (dict(zip(one.columns, one.types, strict=True)) for one in relations)
+    new, kept = (
+        dict(zip(relation.columns, relation.types, strict=True))
+        for relation in relations
+    )
     return bool(new == kept)
 
 
@@ -165,18 +168,18 @@ class Wildcard:
 
         prefix = self.name.rstrip("*")
         label = names.label(self.project, self.dataset, self.name)
-        found = {
+        matches = {
             name: kind
             for name, kind in gathered.names(self.project, self.dataset).items()
             if name.startswith(prefix)
         }
-        if not found:
+        if not matches:
             raise BigQueryError("invalid", f"{label} does not match any table.")
-        if views := [name for name, kind in found.items() if kind != "TABLE"]:
+        if views := [name for name, kind in matches.items() if kind != "TABLE"]:
             label = names.label(self.project, self.dataset, views[0])
             reason = "Views cannot be queried through prefix. Matched views are: "
             raise BigQueryError("invalidQuery", f"{reason}{label}")
-        kept = gathered.table(self.project, self.dataset, prefix, list(found))
+        kept = gathered.table(self.project, self.dataset, prefix, list(matches))
         return sql.replace(self.text, f"SELECT * FROM {kept}")
 
 
@@ -223,8 +226,8 @@ def union_wildcards(database: Any) -> None:
     def translate_whole(tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
         context.wildcards = ()
         sql, bound = translate(tree, context)
-        for one in context.wildcards:
-            sql = one.put_into(sql, gathered)
+        for pattern in context.wildcards:
+            sql = pattern.put_into(sql, gathered)
         return sql, bound
 
     rules.NODE_RULES[rules.NODE_RULES.index(rules.tables.wildcard_table)] = wildcard
