@@ -77,14 +77,17 @@ def main() -> int:
         sent = loads(here, sources, pushes(REQUESTS), **how)
     events = f"/{STREAM_EVENTS.name}/"
     appended = [rows for stream, rows in here.appended if events in stream]
-    rates = {name: [one.requests_per_s for one in of] for name, of in sent.items()}
-    cpu_us = {name: [one.cpu_us for one in of] for name, of in sent.items()}
+    rates = {
+        name: [load.requests_per_s for load in figures]
+        for name, figures in sent.items()
+    }
+    cpu_us = {name: [load.cpu_us for load in figures] for name, figures in sent.items()}
     lines = [
         Line("processor time of a push", "µs", cpu_us, most=MOST_CPU_OF_EMPTY),
         Line("requests a second", "", rates),
         Line("events an append", "", {OWN: appended}, least=LEAST_EVENTS_AN_APPEND),
     ]
-    lost = sum(one.requests for one in sent[OWN]) - sum(appended)
+    lost = sum(load.requests for load in sent[OWN]) - sum(appended)
     problems = [f"{lost} answers were in no append"] if lost > 0 else []
     return finish(lines, problems=problems)
 

@@ -109,12 +109,17 @@ def main() -> int:
         # How long a caller waits whom nobody else keeps waiting.
         pair = {OWN: sources[OWN], ASYNCHRONOUS: sources[ASYNCHRONOUS]}
         alone = loads(here, pair, requests, connections=1, **how)
-    rates = {name: [one.requests_per_s for one in of] for name, of in sent.items()}
-    per_cpu_s = {name: [1e6 / one.cpu_us for one in of] for name, of in sent.items()}
+    rates = {
+        name: [load.requests_per_s for load in figures]
+        for name, figures in sent.items()
+    }
+    per_cpu_s = {
+        name: [1e6 / load.cpu_us for load in figures] for name, figures in sent.items()
+    }
     what = "lookups in a second of processor time"
     lines = [
-        Line(what, "", {OWN: per_cpu_s[OWN], peer: per_cpu_s[peer]}, least=least)
-        for peer, least in LEAST.items()
+        Line(what, "", {OWN: per_cpu_s[OWN], peer: per_cpu_s[peer]}, least=target)
+        for peer, target in LEAST.items()
     ]
     what = f"lookups at {CONNECTIONS} connections"
     for peer in LEAST:

@@ -80,7 +80,7 @@ from propensity.usecases.declaration import FOREST, VIEW
 WEEKS = 13
 RESAMPLES = 200
 TARGETS = ("model_training", "model_evaluation", "predictions")
-RUNS = [one for one in FUNCTIONS if one.target in TARGETS]
+RUNS = [function for function in FUNCTIONS if function.target in TARGETS]
 PUBLISHED = "published"
 PLAIN = "plain boosted trees"
 KEPT = "what was kept"
@@ -171,18 +171,18 @@ def read(
 
 
 def plain(
-    known: Slice, asked: Slice, features: Mapping[str, str], *, seed: int
+    train_rows: Slice, asked: Slice, features: Mapping[str, str], *, seed: int
 ) -> Floats:
     """Return what few and small trees, with their defaults, say of the rows asked."""
     names = [name for name, kind in features.items() if kind == CATEGORY]
     frames = [
         to_frame(part.rows, features).astype(dict.fromkeys(names, "category"))
-        for part in (known, asked)
+        for part in (train_rows, asked)
     ]
     model = HistGradientBoostingClassifier(
         max_iter=80, max_leaf_nodes=15, learning_rate=0.05, random_state=seed
     )
-    model.fit(frames[0], known.label)
+    model.fit(frames[0], train_rows.label)
     return np.asarray(model.predict_proba(frames[1])[:, 1])
 
 
@@ -197,34 +197,34 @@ def played(file: Path | None) -> Rivals:
             month = None
             trained_on = tuple[date, ...]()
             # The live version could learn from these dates, by that of a publication.
-            known: dict[date, tuple[date, ...]] = {}
+            dates_by_week: dict[date, tuple[date, ...]] = {}
             for week in weeks_allowed(days, last, use_case)[-WEEKS:]:
                 body = {"use_case": use_case.name, "as_of": week.isoformat()}
                 # The first week of each month trains.
                 if month != (week.year, week.month):
                     month = week.year, week.month
                     call(stack, "model_training", body)
-                    most = settings.training_snapshots
+                    limit = settings.training_snapshots
                     trained_on = frame.snapshots(
-                        today=week, days=set(days), at_most=most
+                        today=week, days=set(days), at_most=limit
                     )
-                if known:
+                if dates_by_week:
                     call(stack, "model_evaluation", body)
                 answer = call(stack, "predictions", body, accepted=NoChampion.code)
                 if "error" not in answer:
-                    known[date.fromisoformat(answer["data_until"])] = trained_on
-            as_ofs = sorted(set(known).union(*known.values()))
+                    dates_by_week[date.fromisoformat(answer["data_until"])] = trained_on
+            as_ofs = sorted(set(dates_by_week).union(*dates_by_week.values()))
             keys = [("as_of", "ascending"), ("user_id", "ascending")]
             rows = read(warehouse, use_case, as_ofs).sort_by(keys)
-            asked = {"use_case": use_case.name, "weeks": list(known)}
+            asked = {"use_case": use_case.name, "weeks": list(dates_by_week)}
             published = warehouse.table(
                 statement("published_users", folder=FOLDER), asked
             )
-    parts = {week: slice_of(rows, [week]) for week in known}
+    parts = {week: slice_of(rows, [week]) for week in dates_by_week}
     features = {name: use_case.features[name] for name in RFM}
     rivals = []
     with step("fitting the plain model"):
-        for week, dates in known.items():
+        for week, dates in dates_by_week.items():
             older = slice_of(rows, dates)
             rivals.append(plain(older, parts[week], features, seed=settings.seed))
     whole = reduce(Slice.followed_by, parts.values())
@@ -248,11 +248,11 @@ def matched(rows: Slice, other: pa.Table) -> tuple[Flags, Floats]:
 
 def scored(name: str, training: Training, later: Slice) -> Rivals:
     use_case = training.use_case
-    every = training.parts.every
+    all_rows = training.parts.every
     model = training.run()
     scores = {
         PUBLISHED: model.live.scores(later.rows, use_case),
-        PLAIN: plain(every, later, use_case.features, seed=SETTINGS.seed),
+        PLAIN: plain(all_rows, later, use_case.features, seed=SETTINGS.seed),
     }
     return Rivals(name=name, rows=later, scores=scores, is_gate=False)
 
@@ -280,12 +280,14 @@ def cards(file: Path) -> Rivals:
     use_case = usecases.load("card_fraud")
     rows = _dealt(pq.read_table(file).rename_columns({"Class": "label"}))
     end = FIRST + timedelta(days=7 * (DATES - NEWEST))
-    known = rows.filter(pc.less(rows["as_of"], end))
+    older = rows.filter(pc.less(rows["as_of"], end))
     later = rows.filter(pc.greater_equal(rows["as_of"], end))
     # Only these candidates learn from labels.
-    learning = [one for one in use_case.candidates if one.algorithm != FOREST]
+    learning = [
+        candidate for candidate in use_case.candidates if candidate.algorithm != FOREST
+    ]
     use_case = structs.replace(use_case, candidates=learning)
-    parts = of_events(known, settings=SETTINGS)
+    parts = of_events(older, settings=SETTINGS)
     training = EventTraining(parts=parts, use_case=use_case, settings=SETTINGS)
     return scored("cards with labels", training, Slice(rows=later))
 
@@ -306,10 +308,10 @@ def players() -> Rivals:
 def _of_dates(name: str, rows: pa.Table, use_case: UseCase) -> Rivals:
     """Train on the older dates and score the newest."""
     as_ofs = sorted(pc.unique(rows["as_of"]).to_pylist())
-    known = slice_of(rows, as_ofs[:-NEWEST])
+    older = slice_of(rows, as_ofs[:-NEWEST])
     later = slice_of(rows, as_ofs[-NEWEST:])
     frame = use_case.timeframe(SETTINGS)
-    parts = of_users(known.rows, use_case, frame, settings=SETTINGS)
+    parts = of_users(older.rows, use_case, frame, settings=SETTINGS)
     training = UserTraining(parts=parts, use_case=use_case, settings=SETTINGS)
     return scored(name, training, later)
 
@@ -323,7 +325,7 @@ def _dealt(table: pa.Table) -> pa.Table:
     at = as_of.astype("datetime64[us]") + number.astype("timedelta64[s]")
     columns = {
         "as_of": pa.array(as_of),
-        "user_id": pa.array([f"row {place}" for place in order]),
+        "user_id": pa.array([f"row {row}" for row in order]),
         "event_time": pa.array(at, pa.timestamp("us", tz="UTC")),
         "weight": pa.array(np.ones(len(rows))),
         "moment": pa.array(np.zeros(len(rows))),
@@ -339,26 +341,26 @@ def _dealt(table: pa.Table) -> pa.Table:
 # -- comparisons ----------------------------------------------------------------------
 
 
-def compared(one: Rivals) -> Iterator[Line]:
+def compared(rivals: Rivals) -> Iterator[Line]:
     """
     Yield each figure beside the rival's, and the interval of the difference.
 
     A user counts a Poisson(1) number of times in a resample, with all of its weeks.
     """
-    name = one.name
-    rows = one.rows
-    scores = one.scores
+    name = rivals.name
+    rows = rivals.rows
+    scores = rivals.scores
     random = np.random.default_rng(1)
     ours, theirs = scores
     users = rows.rows["user_id"].combine_chunks()
     user = pc.dictionary_encode(users).indices.to_numpy()
     drawn = [random.poisson(1.0, user.max() + 1)[user] for _ in range(RESAMPLES)]
-    for figure, (of, is_more_better) in COMPARED.items():
-        whole = {rival: [of(rows.label, score)] for rival, score in scores.items()}
+    for figure, (measure, is_more_better) in COMPARED.items():
+        whole = {rival: [measure(rows.label, score)] for rival, score in scores.items()}
         yield Line(f"{name}: {figure}", "", whole)
         differences = [
-            of(rows.label, scores[ours], sample_weight=weight)
-            - of(rows.label, scores[theirs], sample_weight=weight)
+            measure(rows.label, scores[ours], sample_weight=weight)
+            - measure(rows.label, scores[theirs], sample_weight=weight)
             for weight in drawn
         ]
         low, high = np.quantile(differences, [0.025, 0.975])
@@ -366,8 +368,8 @@ def compared(one: Rivals) -> Iterator[Line]:
             f"{name}: {figure} minus {theirs}'s, 95% {low:+.4f} to {high:+.4f}",
             "",
             {ours: [float(high if is_more_better else low)]},
-            least=0.0 if one.is_gate and is_more_better else None,
-            most=0.0 if one.is_gate and not is_more_better else None,
+            least=0.0 if rivals.is_gate and is_more_better else None,
+            most=0.0 if rivals.is_gate and not is_more_better else None,
         )
 
 
@@ -396,19 +398,19 @@ def without_labels(folder: Path) -> Iterator[Line]:
     yield Line(what, "", {"trees": ours, "isolation forest": forest})
 
 
-def keep(one: Rivals, file: Path) -> None:
+def keep(rivals: Rivals, file: Path) -> None:
     """Write what was published, and of whom."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    rows = one.rows.rows
+    rows = rivals.rows.rows
     kept = rows.select([name for name in KEYS if name in rows.column_names])
-    pq.write_table(kept.append_column("probability", [one.scores[PUBLISHED]]), file)
+    pq.write_table(kept.append_column("probability", [rivals.scores[PUBLISHED]]), file)
 
 
-def beside_kept(one: Rivals, file: Path) -> Rivals:
+def beside_kept(rivals: Rivals, file: Path) -> Rivals:
     """Return what was published beside what a file keeps of the same rows."""
-    is_kept, kept = matched(one.rows, pq.read_table(file))
-    scores = {PUBLISHED: one.scores[PUBLISHED][is_kept], KEPT: kept}
-    return replace(one, rows=one.rows.where(is_kept), scores=scores, is_gate=True)
+    is_kept, kept = matched(rivals.rows, pq.read_table(file))
+    scores = {PUBLISHED: rivals.scores[PUBLISHED][is_kept], KEPT: kept}
+    return replace(rivals, rows=rivals.rows.where(is_kept), scores=scores, is_gate=True)
 
 
 def measured(folder: Path | None) -> Iterator[Rivals]:
@@ -433,13 +435,13 @@ def main() -> int:
     folder = Path(data) if data else None
     lines = list[Line]()
     with showing():
-        for one in measured(folder):
-            lines += compared(one)
-            file = f"{one.name}.parquet"
+        for rivals in measured(folder):
+            lines += compared(rivals)
+            file = f"{rivals.name}.parquet"
             if options.against:
-                lines += compared(beside_kept(one, options.against / file))
+                lines += compared(beside_kept(rivals, options.against / file))
             if options.keep:
-                keep(one, options.keep / file)
+                keep(rivals, options.keep / file)
         if folder:
             lines += without_labels(folder)
     return finish(lines)

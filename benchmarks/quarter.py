@@ -109,16 +109,16 @@ def loaded(warehouse: Warehouse, file: Path) -> Iterator[tuple[UseCase, pa.Table
     _, opened, last = quality.exported(warehouse, file)
     shop = replace(usecases.load(OURS), lookback_days=LOOKBACK_DAYS)
     first = min(opened)
-    every = [first + n * DAY for n in range((last - first).days + 1)]
+    all_days = [first + n * DAY for n in range((last - first).days + 1)]
     daily = replace(shop, horizon_days=1)
-    yield daily, quality.read(warehouse, daily, every, "converter_amounts")
+    yield daily, quality.read(warehouse, daily, all_days, "converter_amounts")
     for days in HORIZONS:
         use_case = replace(shop, horizon_days=days)
         # The data hold these dates' outcomes, settled or not. On days without a row the
         # shop was closed, as over Christmas: nothing is missing.
         timeframe = use_case.timeframe(warehouse.settings)
         frame = dataclasses.replace(timeframe, settle_days=0)
-        dates = frame.snapshots(today=last + DAY, days=every, at_most=len(every))
+        dates = frame.snapshots(today=last + DAY, days=all_days, at_most=len(all_days))
         yield use_case, quality.read(warehouse, use_case, dates)
 
 
@@ -132,13 +132,13 @@ def paid(rows: pa.Table, column: str) -> Floats:
 
 
 def expected(
-    known: Slice, asked: Slice, use_case: UseCase, settings: Settings
+    older: Slice, asked: Slice, use_case: UseCase, settings: Settings
 ) -> Floats:
     """Train as 00-ModelTraining on known rows; return what users are to pay."""
     frame = use_case.timeframe(settings)
     seed = settings.seed
     try:
-        parts = of_users(known.rows, use_case, frame, settings=settings)
+        parts = of_users(older.rows, use_case, frame, settings=settings)
         training = UserTraining(parts=parts, use_case=use_case, settings=settings)
         trained = training.run()
         valued = value.train(trained, use_case, seed=seed)
@@ -146,13 +146,20 @@ def expected(
         model = trained.live
         amounts = valued.model
     except NotEnoughData:
-        encoder = fitted(default_preprocessor(use_case), known, use_case.features)
-        encoded = transformed(encoder, known.rows, use_case.features)
-        members = [one for one in use_case.candidates if one.algorithm != MEAN]
-        fits = [candidates.fit(one, encoded, known, seed=seed) for one in members]
+        encoder = fitted(default_preprocessor(use_case), older, use_case.features)
+        encoded = transformed(encoder, older.rows, use_case.features)
+        members = [
+            candidate
+            for candidate in use_case.candidates
+            if candidate.algorithm != MEAN
+        ]
+        fits = [
+            candidates.fit(candidate, encoded, older, seed=seed)
+            for candidate in members
+        ]
         model = Model(preprocessor=encoder, classifier=candidates.combined(fits))
         amounts = value.fit_amounts(
-            value.TREES, known, encoder, use_case=use_case, seed=seed
+            value.TREES, older, encoder, use_case=use_case, seed=seed
         )
     return model.scores(asked.rows, use_case) * amounts.amounts_of(asked.rows)
 
@@ -164,39 +171,39 @@ def compared(
     days = use_case.horizon_days
     frame = use_case.timeframe(settings)
     dates = sorted(set(rows["as_of"].to_pylist()))
-    known = {}
+    matured = {}
     for start in dates:
         if final := [day for day in dates if frame.is_matured(day, today=start)]:
-            known[start] = final
+            matured[start] = final
     # The rows that 00-ModelTraining would train on, or all if it would use none.
-    starts = [start for start in known if frame.are_enough(known[start])]
+    starts = [start for start in matured if frame.are_enough(matured[start])]
     if not starts:
-        starts = list(known)
+        starts = list(matured)
     figures: dict[str, dict[str, list[float]]] = {
         what: {way: [] for way in (OURS, PEER, BEFORE)} for what in TARGETS
     }
     # Plain values: the environment of lifetimes may have another pandas.
     columns = bought.to_dict("list")
-    moments = [(number(one), days) for one in starts]
+    moments = [(number(start), days) for start in starts]
     others = by_peer("lifetimes", LIFETIMES, columns, moments)
     for start, by_user in zip(starts, others, strict=True):
         asked = slice_of(rows, [start])
         users = asked.rows["user_id"].to_pylist()
         since = bought["day"].between(number(start) - days, number(start) - 1)
         spent = bought[since].groupby("user")["amount"].sum()
-        known_rows = slice_of(rows, known[start])
+        known_rows = slice_of(rows, matured[start])
         said = {
             OURS: expected(known_rows, asked, use_case, settings),
             PEER: np.array([by_user.get(user, 0.0) for user in users]),
             BEFORE: spent.reindex(users).fillna(0.0).to_numpy(),
         }
         actual = paid(asked.rows, value.AMOUNT)
-        for way, one in said.items():
-            gini = revenue.normalised_gini(one, actual, np.ones(len(actual)))
+        for way, amounts in said.items():
+            gini = revenue.normalised_gini(amounts, actual, np.ones(len(actual)))
             if gini is None:
                 gini = 0.0
-            figures[ERROR][way].append(abs(one.sum() / actual.sum() - 1))
-            figures[RANK][way].append(float(spearmanr(one, actual).statistic))
+            figures[ERROR][way].append(abs(amounts.sum() / actual.sum() - 1))
+            figures[RANK][way].append(float(spearmanr(amounts, actual).statistic))
             figures[GINI][way].append(gini)
     for what, by_way in figures.items():
         for rival in (PEER, BEFORE):

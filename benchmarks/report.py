@@ -107,8 +107,8 @@ HEAD = "| what | ours | peer | ratio | target |\n|:--|:--|:--|:--|:--|"
 
 def finish(lines: Iterable[Line], *, problems: Sequence[str] = ()) -> int:
     """Print lines as a table; return 1 if a target is missed or there were problems."""
-    every = list(lines)
-    print("", HEAD, *every, sep="\n", flush=True)
+    all_lines = list(lines)
+    print("", HEAD, *all_lines, sep="\n", flush=True)
     for problem in problems:
         print(f"failed: {problem}", file=sys.stderr)
-    return int(bool(problems) or any(line.is_missed for line in every))
+    return int(bool(problems) or any(line.is_missed for line in all_lines))

@@ -102,7 +102,7 @@ def main() -> int:
     batches = rows.to_batches(max_chunksize=BATCH_ROWS)
     few = batches[: SEARCH_ROWS // BATCH_ROWS]
     lines = []
-    for name, (unfitted, least) in pipelines().items():
+    for name, (unfitted, target) in pipelines().items():
         pipeline = fitted(unfitted)
         rate_of = {chunk: by_pandas(pipeline, few, chunk) for chunk in CHUNKS}
         best = max(CHUNKS, key=rate_of.__getitem__)
@@ -111,7 +111,7 @@ def main() -> int:
             f"pandas, {best:,} at a time": partial(by_pandas, pipeline, batches, best),
         }
         rates = in_turns(ROUNDS, ways)
-        lines.append(Line(f"{name}, {ROWS:,} rows", "k rows/s", rates, least=least))
+        lines.append(Line(f"{name}, {ROWS:,} rows", "k rows/s", rates, least=target))
     return finish(lines)
 
 

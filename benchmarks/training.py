@@ -45,7 +45,7 @@ def labelled_rows(use_case: UseCase, count: int) -> pa.Table:
     random = np.random.default_rng(7)
     columns: dict[str, Any] = {}
     score = np.zeros(count)
-    for place, (name, kind) in enumerate(use_case.features.items()):
+    for index, (name, kind) in enumerate(use_case.features.items()):
         if kind == CATEGORY:
             codes = random.zipf(1.6, count) % 40
             columns[name] = pa.array([f"{name} {code}" for code in codes])
@@ -53,7 +53,7 @@ def labelled_rows(use_case: UseCase, count: int) -> pa.Table:
             continue
         values = random.lognormal(1.0, 1.2, count)
         columns[name] = pa.array(values, mask=random.random(count) < 0.05)
-        score += np.log1p(values) * random.normal() / (3 + place)
+        score += np.log1p(values) * random.normal() / (3 + index)
     chance = 1 / (1 + np.exp(-(score - np.quantile(score, 0.9))))
     days = [date(2026, 3, 2) - timedelta(days=7 * n) for n in range(SNAPSHOTS)]
     return pa.table(
