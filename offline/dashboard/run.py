@@ -10,9 +10,10 @@ from datetime import date
 from pathlib import Path
 
 from offline import whole_files
-from offline.dashboard.cases import find
-from offline.dashboard.pages import PAGES, site
+from offline.dashboard import writing
+from offline.dashboard.pages import PAGES
 from offline.dashboard.reading import TITLES, Window, read
+from offline.dashboard.writing import INDEX
 from offline.doctor.checks import newest_runs
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
@@ -21,9 +22,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.registry.deployment import connected
 from propensity.settings import BUCKET, Settings
 
-INDEX = "index.html"
 _BUCKET = re.compile(rf"gs://(?P<bucket>{BUCKET.pattern})(?:/(?P<prefix>.*?))?/?")
-_TYPE = "text/html; charset=utf-8"
 
 
 def run(
@@ -74,12 +73,9 @@ def run(
         pages: Mapping[str, str] = dict.fromkeys((file for _, file in PAGES), "")
         first = f"{out.rstrip('/')}/{INDEX}"
         if not is_dry:
-            facts = {
-                name: find(name, readings, artifacts, settings=settings)
-                for name in use_cases
-            }
-            place = f"{settings.project}.{settings.dataset}"
-            pages = site(readings, facts, window, place=place, first=settings.use_case)
+            pages = writing.pages_of(
+                use_cases, readings, window, artifacts=artifacts, settings=settings
+            )
             first = write(pages, out, settings)
     missing = {}
     for reading in readings.values():
@@ -129,12 +125,11 @@ def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
         RequestError: The folder cannot be written to.
         PropensityError: The bucket cannot.
     """
-    names = sorted(pages, key=lambda name: (name == INDEX, name))
     address = _BUCKET.fullmatch(out)
     if address is None:
         folder = Path(out).expanduser()
         try:
-            for name in names:
+            for name in writing.in_order(pages):
                 whole_files.write(folder / name, pages[name].encode())
         except OSError as error:
             raise RequestError(
@@ -144,7 +139,5 @@ def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
         return str(folder / INDEX)
     prefix = f"{address['prefix']}/" if address["prefix"] else ""
     with closing(Artifacts.open(replace(settings, bucket=address["bucket"]))) as bucket:
-        for name in names:
-            data = pages[name].encode()
-            bucket.overwrite(prefix + name, data, content_type=_TYPE)
+        writing.write(pages, bucket, prefix)
         return bucket.uri(prefix + INDEX)

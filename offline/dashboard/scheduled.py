@@ -9,23 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from offline.dashboard.cases import find
-from offline.dashboard.pages import site
 from offline.dashboard.reading import Window, read
+from offline.dashboard.writing import pages_of, write
 from propensity import usecases
-from propensity.registry.versions import HTML
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
 
 FOLDER = "dashboard/"
-INDEX = "index.html"
 WEEKS = 26
 
 
 def publish(run: Run) -> dict[str, object]:
     """
-    Write the pages, the first one last, so that it leads to pages that are there.
+    Write the pages.
 
     Returns:
         For the answer: ``pages``, how many there are.
@@ -38,14 +35,9 @@ def publish(run: Run) -> dict[str, object]:
     names, wrong = usecases.load_all()
     for error in wrong:
         run.log("ERROR", error.message)
-    settings = run.settings
-    facts = {
-        name: find(name, readings, run.artifacts, settings=settings) for name in names
-    }
-    place = f"{settings.project}.{settings.dataset}"
-    pages = site(readings, facts, window, place=place, first=settings.use_case)
+    pages = pages_of(
+        names, readings, window, artifacts=run.artifacts, settings=run.settings
+    )
     run.check_lease()
-    for name in sorted(pages, key=lambda name: (name == INDEX, name)):
-        data = pages[name].encode()
-        run.artifacts.overwrite(f"{FOLDER}{name}", data, content_type=HTML)
+    write(pages, run.artifacts, FOLDER)
     return {"pages": len(pages)}
