@@ -8,14 +8,15 @@ from datetime import date
 
 from click import unstyle
 
+from propensity.pages.words import plain_day
+
 # A count, a share or a sum; or none.
 NUMBER = re.compile(r"[-+\N{MINUS SIGN}]?[\d,.]*%?")
 
 
 def day(value: date | str) -> str:
     """Write a day: 24 Jun 2026."""
-    moment = date.fromisoformat(str(value)[:10])
-    return f"{moment.day} {moment:%b %Y}"
+    return plain_day(date.fromisoformat(str(value)[:10]))
 
 
 def aligned(columns: Mapping[str, str], rows: Sequence[Mapping[str, str]]) -> str:

@@ -57,11 +57,16 @@ def count(value: Number) -> str:
     return f"{value:,.0f}" if present(value) else DASH
 
 
+def plain_day(value: date) -> str:
+    """Write a date for people, such as 24 Jun 2026, in a plain text."""
+    return f"{value.day} {value:%b %Y}"
+
+
 def day(value: object) -> str:
     """Write a date for people, such as 24 Jun 2026, which no line breaks in two."""
     if not isinstance(value, date):
         return str(value)
-    return f"{value.day}\N{NO-BREAK SPACE}{value:%b}\N{NO-BREAK SPACE}{value:%Y}"
+    return plain_day(value).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def short_day(value: date) -> str:

@@ -25,7 +25,7 @@ from propensity.errors import (
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import content_of, json_of
 from propensity.learning.judged import judged
-from propensity.pages.words import cleaned, period, plural
+from propensity.pages.words import cleaned, period, plain_day, plural
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import LeaseFile, name_of
 from propensity.runs.audiences import KIND
@@ -149,10 +149,6 @@ def _listed(what: str, parts: Sequence[str], none: str) -> str:
     return f"{what}: {' '.join(shown)}"
 
 
-def _day(day: date) -> str:
-    return f"{day.day} {day:%b %Y}"
-
-
 def _wrong(audience: str, result: Result) -> Iterator[str]:
     """Yield what is wrong with an audience whose outcomes are known."""
     if result.verdict == "harms":
@@ -171,7 +167,7 @@ def _verdicts(deployment: Deployment, as_of: date) -> Iterator[str]:
         return
     row = measured[-1]
     what = f"{cleaned(use_case.title)} ({period(use_case.horizon_days)} of "
-    what += f"{_day(row.week)})"
+    what += f"{plain_day(row.week)})"
     judgements = judged(row.columns(), use_case.currency)
     if judgements:
         what += f": {'; '.join(judgement.text for judgement in judgements)}"
@@ -193,12 +189,12 @@ def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
         if alarms:
             yield f"{title} has {plural(len(alarms), 'drift warning')}."
         if as_of - day > NEWS:
-            yield f"{title} has no predictions since {_day(day)}."
+            yield f"{title} has no predictions since {plain_day(day)}."
     name = name_of(use_case.name, KIND, as_of)
     stored = deployment.artifacts.find(name)
     file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
     if file.error in (AudienceStopped.__name__, AudienceWaits.__name__):
-        yield f"Audiences of {title} were not sent whole on {_day(as_of)}."
+        yield f"Audiences of {title} were not sent whole on {plain_day(as_of)}."
     for audience in declared.names(use_case):
         rows = deployment.rows("audience_deliveries", audience=audience)
         newest_day = max((row["as_of"] for row in rows), default=as_of)
@@ -233,4 +229,4 @@ def _chosen(deployment: Deployment, as_of: date) -> Iterator[str]:
             text = f"{audience}: {plural(contacted, 'user')}"
             if row["control_users"]:
                 text += f", and a control group of {row['control_users']:,}"
-            yield f"{text}, by predictions of {_day(row['as_of'])}."
+            yield f"{text}, by predictions of {plain_day(row['as_of'])}."
