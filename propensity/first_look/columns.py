@@ -24,6 +24,7 @@ from propensity.ids import INEXACT
 from propensity.models.encoding import Floats
 from propensity.suggestions import instead
 from propensity.timeframe import FEWEST_SNAPSHOTS
+from propensity.usecases.declaration import FeatureKind
 
 # Spreadsheets, databases and data frames write these where a value is not known.
 _GAPS = r"n/?a|#n/a|<na>|nan|nat|null|none|[?.-]|\\n|0000-00-00( 00:00:00)?"
@@ -98,9 +99,14 @@ class Feature:
     has_commas: bool = False
     until: pd.Timestamp | None = None
 
+    @property
+    def model_kind(self) -> FeatureKind:
+        """The kind that a model is told: days until a date are numbers."""
+        return "category" if self.kind == "category" else "number"
+
     def array(self, values: Any) -> pa.Array:
         """Return values as a training has them."""
-        kind = pa.string() if self.kind == "category" else pa.float64()
+        kind = pa.string() if self.model_kind == "category" else pa.float64()
         return pa.array(values, kind, from_pandas=True)
 
 

@@ -7,7 +7,6 @@ chance; otherwise the look says what is missing.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,14 +19,14 @@ from scipy import stats
 
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.first_look import columns
-from propensity.first_look.columns import Feature, refuse
+from propensity.first_look.columns import refuse
 from propensity.first_look.reading import check_names, features_of
 from propensity.learning import effects
 from propensity.learning.candidates import encoder_of
 from propensity.learning.effects import Effects, Experiment
 from propensity.measures.intervals import FEW, NORMAL, Difference
 from propensity.models.encoding import Flags, Floats, to_frame
-from propensity.pages.page import Line, filled, lines_svg
+from propensity.pages.page import Line, filled, in_notebook, lines_svg
 from propensity.pages.words import decimals
 
 # Chance that a column which was written before the contact is refused.
@@ -117,9 +116,6 @@ class Arm:
     def plain(self) -> dict[str, object]:
         """Return the numbers of the treatment, per user, for JSON."""
         effect = self.effects.mean()
-        shares = np.array([_SHARE])
-        by_effect = self.effects.curve(self.effects.effect, shares)
-        by_outcome = self.effects.curve(self.effects.expected, shares)
         return {
             "treatment": self.name,
             "users": len(self.experiment),
@@ -130,8 +126,8 @@ class Arm:
             "gain": self.gain.estimate,
             "gain_low": self.gain.low,
             "gain_high": self.gain.high,
-            "top_30_by_effect": float(by_effect[0]),
-            "top_30_by_probability": float(by_outcome[0]),
+            "top_30_by_effect": self.at_share(self.effects.effect) / 100,
+            "top_30_by_probability": self.at_share(self.effects.expected) / 100,
             "by_effect": self.is_open,
             "verdict": self.verdict,
             "reacting": list(self.reacting),
@@ -145,14 +141,12 @@ class ExperimentLook:
 
     Attributes:
         outcome: The label, or ``label = value``.
-        is_money: Whether the label is a sum.
         control: The control group, as the table calls it.
         left_out: Why a column is no feature.
     """
 
     name: str
     outcome: str
-    is_money: bool
     control: str
     arms: Sequence[Arm]
     left_out: Mapping[str, str]
@@ -197,9 +191,7 @@ class ExperimentLook:
         return "\n\n".join("\n".join(self.lines(arm)) for arm in self.arms)
 
     def _repr_html_(self) -> str:
-        """Show the report in a notebook, where its styles change nothing else."""
-        page = html.escape(self.page())
-        return f'<iframe srcdoc="{page}" width="100%" height="600"></iframe>'
+        return in_notebook(self.page())
 
 
 def try_experiment(
@@ -254,7 +246,9 @@ def try_experiment(
     used = {column: entry for column, entry in features.items() if entry.kind}
     if not used:
         raise SchemaError("no column is left as a feature", hint="Leave out fewer")
-    read = _frame(used)
+    arrays = {column: entry.array(entry.values) for column, entry in used.items()}
+    kinds = {column: entry.model_kind for column, entry in used.items()}
+    read = to_frame(pa.table(arrays), kinds)
     looked_at = []
     for arm in names:
         if arm == str(control):
@@ -264,7 +258,7 @@ def try_experiment(
         is_contacted = (arms[rows] == arm).to_numpy()
         _check_sizes(values[rows], is_contacted, [arm, str(control)], title)
         _check_random(read[rows], is_contacted, treatment)
-        encoder = encoder_of({column: _kind(entry) for column, entry in used.items()})
+        encoder = encoder_of(kinds)
         experiment = Experiment(
             features=np.asarray(encoder.fit_transform(read[rows])),
             is_contacted=is_contacted,
@@ -282,7 +276,6 @@ def try_experiment(
     return ExperimentLook(
         name=name,
         outcome=title,
-        is_money=title == label,
         control=str(control),
         arms=looked_at,
         left_out={column: entry.why for column, entry in features.items() if entry.why},
@@ -298,17 +291,6 @@ def _outcomes(column: pd.Series, outcome: object | None) -> tuple[pd.Series, str
             return values.astype("float64"), str(column.name)
     labels, positive = columns.label_of(column, outcome)
     return labels, f"{column.name} = {positive}"
-
-
-def _kind(feature: Feature) -> str:
-    return "category" if feature.kind == "category" else "number"
-
-
-def _frame(features: Mapping[str, Feature]) -> pd.DataFrame:
-    """Return features as preprocessors are fitted on them."""
-    arrays = {column: entry.array(entry.values) for column, entry in features.items()}
-    kinds = {column: _kind(entry) for column, entry in features.items()}
-    return to_frame(pa.table(arrays), kinds)
 
 
 # -- what is wrong with an experiment --------------------------------------------------
@@ -384,13 +366,13 @@ def _reacting(read: pd.DataFrame, estimated: Effects) -> dict[str, list[Group]]:
     chances = {}
     for name, values in read.items():
         groups = []
-        for label, rows in _groups(values).groupby(_groups(values)).groups.items():
-            chosen = read.index.isin(rows)
-            if chosen.sum() >= _FEWEST:
+        group_of_user = _groups(values).to_numpy()
+        for label in sorted(set(group_of_user)):
+            chosen = group_of_user == label
+            users = int(chosen.sum())
+            if users >= _FEWEST:
                 added = estimated.mean(chosen)
-                groups.append(
-                    Group(name=str(label), users=int(chosen.sum()), added=added)
-                )
+                groups.append(Group(name=str(label), users=users, added=added))
         if len(groups) < 2:
             continue
         chance = _chance(groups)

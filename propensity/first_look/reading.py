@@ -16,7 +16,7 @@ from propensity.first_look import columns
 from propensity.first_look.columns import Feature, Steps, refuse
 from propensity.suggestions import instead
 from propensity.usecases import Baseline, Candidate, UseCase
-from propensity.usecases.declaration import MEAN, RESERVED, FeatureKind
+from propensity.usecases.declaration import MEAN, RESERVED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +74,7 @@ class ReadTable:
     def use_case(self) -> UseCase:
         """What a training is told of the table."""
         title = f"{self.label} = {self.positive}"
-        kinds: dict[str, FeatureKind] = {}
-        for name, feature in self.used.items():
-            kinds[name] = "category" if feature.kind == "category" else "number"
+        kinds = {name: feature.model_kind for name, feature in self.used.items()}
         return UseCase(
             name=self.name,
             title=title,

@@ -8,7 +8,6 @@ leaks.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +30,7 @@ from propensity.learning.rows import Parts, Slice
 from propensity.learning.split import of_users
 from propensity.learning.trained import LEAK, Trained
 from propensity.learning.users import UserTraining
+from propensity.pages.page import in_notebook
 from propensity.pages.words import percent, plural
 from propensity.settings import Settings
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
@@ -168,9 +168,7 @@ class FirstLook:
         return "\n".join(self.lines)
 
     def _repr_html_(self) -> str:
-        """Show the report in a notebook, where its styles change nothing else."""
-        page = html.escape(self.page())
-        return f'<iframe srcdoc="{page}" width="100%" height="600"></iframe>'
+        return in_notebook(self.page())
 
 
 def try_table(

@@ -81,6 +81,11 @@ def _templates(package: str) -> Environment:
     return templates
 
 
+def in_notebook(page: str) -> str:
+    """Return a page as a notebook shows it, where its styles change nothing else."""
+    return f'<iframe srcdoc="{escape(page)}" width="100%" height="600"></iframe>'
+
+
 # -- charts ----------------------------------------------------------------------------
 
 
