@@ -4,7 +4,7 @@
 #
 # One that starts a Cloud Run job (deploy/training_job.sh --schedule) is left alone.
 #
-#   00-ModelTraining/scheduler.sh [--dry-run] [--settings FILE]
+#   00-ModelTraining/scheduler.sh [--dry-run] [--deployment FILE]
 #   00-ModelTraining/scheduler.sh --function    let it call the function again
 set -euo pipefail
 takes="--function"

@@ -2,7 +2,7 @@
 # Let Cloud Scheduler call the predictions, for each use case with users to score; after deploy.sh.
 # A use case that is no longer called loses its schedule in deploy/setup.sh.
 #
-#   01-Predictions/scheduler.sh [--dry-run] [--settings FILE]
+#   01-Predictions/scheduler.sh [--dry-run] [--deployment FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 

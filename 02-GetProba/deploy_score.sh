@@ -3,7 +3,7 @@
 # deploy/setup.sh comes before it, and after it the first time: then it lets in
 # DEPLOY_CALLERS.
 #
-#   02-GetProba/deploy_score.sh [--dry-run] [--settings FILE]
+#   02-GetProba/deploy_score.sh [--dry-run] [--deployment FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 

@@ -2,7 +2,7 @@
 # Deploy 03-ModelEvaluation. deploy/setup.sh comes before it, and after it the first
 # time: then it lets in who may call.
 #
-#   03-ModelEvaluation/deploy.sh [--dry-run] [--settings FILE]
+#   03-ModelEvaluation/deploy.sh [--dry-run] [--deployment FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 

@@ -2,7 +2,7 @@
 # Let Cloud Scheduler call the evaluation, for each use case; after deploy.sh.
 # A use case that is no longer called loses its schedule in deploy/setup.sh.
 #
-#   03-ModelEvaluation/scheduler.sh [--dry-run] [--settings FILE]
+#   03-ModelEvaluation/scheduler.sh [--dry-run] [--deployment FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 

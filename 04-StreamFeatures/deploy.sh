@@ -3,7 +3,7 @@
 # of its three others. deploy/setup.sh comes before it, and after it the first time: then
 # Pub/Sub pushes to it.
 #
-#   04-StreamFeatures/deploy.sh [--dry-run] [--settings FILE]
+#   04-StreamFeatures/deploy.sh [--dry-run] [--deployment FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 

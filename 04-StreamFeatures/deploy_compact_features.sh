@@ -3,7 +3,7 @@
 # is late. deploy/setup.sh comes before it, and after it the first time: then the
 # scheduler may call it.
 #
-#   04-StreamFeatures/deploy_compact_features.sh [--dry-run] [--settings FILE]
+#   04-StreamFeatures/deploy_compact_features.sh [--dry-run] [--deployment FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 

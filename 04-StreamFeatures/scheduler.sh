@@ -2,7 +2,7 @@
 # Let Cloud Scheduler call the compaction, once for all use cases; after deploy.sh.
 # Without compact_features among DEPLOY_FUNCTIONS deploy/setup.sh deletes its schedule.
 #
-#   04-StreamFeatures/scheduler.sh [--dry-run] [--settings FILE]
+#   04-StreamFeatures/scheduler.sh [--dry-run] [--deployment FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 

@@ -2,7 +2,7 @@
 # Deploy 05-Audiences. deploy/setup.sh comes before it, and after it the first
 # time: then it lets in who may call.
 #
-#   05-Audiences/deploy.sh [--dry-run] [--settings FILE]
+#   05-Audiences/deploy.sh [--dry-run] [--deployment FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 

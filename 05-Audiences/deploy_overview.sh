@@ -2,7 +2,7 @@
 # Deploy overview of 05-Audiences: the dashboard, and the weekly message to a chat.
 # deploy/setup.sh comes before it, and after it the first time: then the scheduler may call it.
 #
-#   05-Audiences/deploy_overview.sh [--dry-run] [--settings FILE]
+#   05-Audiences/deploy_overview.sh [--dry-run] [--deployment FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 

@@ -2,7 +2,7 @@
 # Let Cloud Scheduler call overview, once for all use cases; after deploy_overview.sh.
 # Without overview among DEPLOY_FUNCTIONS deploy/setup.sh deletes its schedule.
 #
-#   05-Audiences/scheduler_overview.sh [--dry-run] [--settings FILE]
+#   05-Audiences/scheduler_overview.sh [--dry-run] [--deployment FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 

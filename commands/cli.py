@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,13 @@ import click
 
 from commands import audience, data, deployment, machine, usecases
 from commands.answers import Exit, example, fail
-from commands.options import UnknownName
+from commands.options import FILE, UnknownName
 from propensity.suggestions import nearest
 
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
     "A deployment": (
+        deployment.deployment,
         deployment.versions,
         deployment.promote,
         deployment.rollback,
@@ -75,6 +77,26 @@ def _print_version(ctx: click.Context, _: Any, is_wanted: bool) -> None:
     ctx.exit()
 
 
+def _enter(ctx: click.Context, _: Any, file: Path | None) -> None:
+    """Have the settings of a deployment's file, and no others."""
+    # A shell that completes may read none.
+    if file is None or ctx.resilient_parsing:
+        return
+    from deploy import DeploymentError, configuration
+    from propensity.settings import is_setting
+
+    try:
+        variables = configuration.read(file).variables
+    except DeploymentError as error:
+        raise click.UsageError(str(error), ctx) from error
+    for name in list(os.environ):
+        # The shell's own settings may be of a local state. No file has the key.
+        is_other = is_setting(name) or name.endswith("_EMULATOR_HOST")
+        if is_other and name != "PROPENSITY_SUPPRESSION_KEY":
+            del os.environ[name]
+    os.environ.update(variables)
+
+
 @click.group(
     cls=Commands,
     commands=[command for section in SECTIONS.values() for command in section],
@@ -89,6 +111,16 @@ def _print_version(ctx: click.Context, _: Any, is_wanted: bool) -> None:
     expose_value=False,
     callback=_print_version,
     help="Print the version.",
+)
+@click.option(
+    "--deployment",
+    type=FILE,
+    metavar="FILE",
+    envvar="PROPENSITY_DEPLOYMENT",
+    expose_value=False,
+    callback=_enter,
+    show_default="PROPENSITY_DEPLOYMENT",
+    help="Settings of the deployment, FOLDER/production.env.",
 )
 def root() -> None:
     """Predict a probability for every user, from behaviour data."""

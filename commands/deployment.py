@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
-from commands.answers import Exit, Spoken, command, spoken
+from commands.answers import Exit, Group, Spoken, command, example, spoken
 from commands.options import (
     DRY_RUN,
+    FILE,
     FORCE,
     VERSION,
     Count,
@@ -33,6 +35,31 @@ def local_or_not(function: Function) -> Function:
     function = local_state("the one that is up")(function)
     text = "Use what `propensity up` started, instead of your settings."
     return click.option("--local", "is_local", is_flag=True, help=text)(function)
+
+
+@click.group(cls=Group, epilog=example("propensity deployment new ../shop"))
+def deployment() -> None:
+    """
+    Create the folder that a deployment is made of.
+
+    It has the settings of each environment, use cases, audiences and destinations, and
+    no secret. Keep it in a repository of your own.
+    """
+
+
+@deployment.command(epilog=example("propensity deployment new ../shop"))
+@click.argument("folder", type=FILE, help="A new folder.")
+@DRY_RUN
+def new(folder: Path, *, is_dry: bool) -> Any:
+    """
+    Write FOLDER, with settings to fill in.
+
+    Then name its file to every script and command: --deployment FOLDER/production.env,
+    or PROPENSITY_DEPLOYMENT.
+    """
+    from deploy.new import write
+
+    return write(folder, is_dry=is_dry)
 
 
 @command("propensity versions")

@@ -4,6 +4,7 @@ manual.
 
 ``functions``      what each function may touch, from ``functions.toml``; begin here
 ``configuration``  the settings of a deployment, checked
+``new``            the folder of a new deployment, a copy of ``template/``
 ``stage``          the folder that a deploy uploads
 ``render``         what Terraform reads
 ``__main__``       what the shell scripts ask

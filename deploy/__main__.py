@@ -1,7 +1,6 @@
 """
 What the shell scripts ask: settings, checked, as the shell or Terraform reads them.
 
-    .venv/bin/python -m deploy environment       the settings as functions have them
     .venv/bin/python -m deploy shell             the names that scripts use
     .venv/bin/python -m deploy variables         write what Terraform reads
     .venv/bin/python -m deploy losses            what tables would lose by a plan of it
@@ -39,12 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     parser = argparse.ArgumentParser("python -m deploy", description=__doc__)
     parser.add_argument("verb", choices=VERBS)
-    parser.add_argument("--settings", type=Path, default=configuration.FILE)
+    parser.add_argument("--deployment", type=Path, required=True)
     parser.add_argument("--planned", action="store_true", help="read no outputs")
     parser.add_argument("--json", type=Path, help="services of Cloud Run, or a plan")
     options = parser.parse_args(arguments)
     try:
-        for line in VERBS[options.verb](configuration.read(options.settings), options):
+        for line in VERBS[options.verb](
+            configuration.read(options.deployment), options
+        ):
             print(line)
     except DeploymentError as error:
         print(f"deploy: {error}", file=sys.stderr)
@@ -56,19 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def environment(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
-    """Yield the settings of the functions, as a shell sets them."""
-    yield from _own_folder()
-    for name, value in d.variables.items():
-        yield f"export {name}={shlex.quote(value)}"
-
-
-def _own_folder() -> Iterator[str]:
-    """Yield where the use cases of your own are, if a setting says so."""
-    if folder := own_use_cases():
-        yield f"export {configuration.OWN_FOLDER}={shlex.quote(folder)}"
-
-
 def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """
     Yield assignments of all names that scripts use.
@@ -76,7 +64,8 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     Raises:
         DeploymentError: Nothing has been set up, so that no names are known.
     """
-    yield from _own_folder()
+    # What stages a function looks for the use cases there.
+    yield f"export PROPENSITY_USE_CASES={shlex.quote(own_use_cases())}"
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")
     all_functions = functions.load()
@@ -221,7 +210,7 @@ def _names(columns: list[dict[str, Any]], prefix: str = "") -> Iterator[str]:
         yield from _names(column.get("fields", []), f"{prefix}{column['name']}.")
 
 
-VERBS = {verb.__name__: verb for verb in (environment, shell, variables, losses)}
+VERBS = {verb.__name__: verb for verb in (shell, variables, losses)}
 
 if __name__ == "__main__":
     sys.exit(main())

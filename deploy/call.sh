@@ -3,7 +3,7 @@
 # neither a machine in the project's network nor a token. Waits for the function's line
 # in the log and shows it; exits with 0 if the run succeeded.
 #
-#   deploy/call.sh FUNCTION [REQUEST] [--dry-run] [--settings FILE]
+#   deploy/call.sh FUNCTION [REQUEST] [--dry-run] [--deployment FILE]
 #   deploy/call.sh predictions '{"use_case": "ga4_purchase", "force": true}'
 #   deploy/call.sh model_training '{"as_of": "2026-02-01"}'
 #   deploy/call.sh compact_features

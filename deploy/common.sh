@@ -1,24 +1,20 @@
 # shellcheck shell=bash
-# Sourced by every script: reads its options and deploy/settings.env, and runs commands,
-# or prints them with --dry-run. A script names in `takes` what else it takes: --yes, or
+# Sourced by every script: reads its options and the deployment's settings file, and runs
+# commands, or prints them with --dry-run. A script names in `takes` what else it takes: --yes, or
 # --postcodes= with a value, which is then in given_postcodes; and sets `before=yes` if it
 # needs no names of what a set-up has made.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 folder="$(basename "$(cd "$(dirname "$0")" && pwd)")"
-settings="$root/deploy/settings.env"
+deployment="${PROPENSITY_DEPLOYMENT:-}"
 dry_run="" options=" " patience_s=600 started="$PWD"
 usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 
 while [[ $# -gt 0 ]]; do
   case "$1" in
   --dry-run) dry_run=yes ;;
-  --settings) set -- "$1" "--settings=${2:-}" "${@:3}" ;;
-  --settings=*)
-    settings="${1#*=}"
-    [[ -f "$settings" ]] || { echo "$0: --settings FILE: there is no file '$settings'" >&2 && exit 2; }
-    settings="$(cd "$(dirname "$settings")" && pwd)/$(basename "$settings")"
-    ;;
+  --deployment) set -- "$1" "--deployment=${2:-}" "${@:3}" ;;
+  --deployment=*) deployment="${1#*=}" ;;
   --wait=*)
     patience_s="${1#*=}"
     [[ "$patience_s" =~ ^[0-9]+$ ]] || { echo "$0: --wait=SECONDS takes a whole number" >&2 && exit 2; }
@@ -36,12 +32,18 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
-cd "$root" || exit 1
-
-if [[ -n "$dry_run" && ! -f "$settings" && "$settings" == "$root/deploy/settings.env" ]]; then
-  settings="$settings.example"
-  echo "# there is no deploy/settings.env: the example's names stand for yours" >&2
+if [[ -z "$deployment" && -n "$dry_run" ]]; then
+  deployment="$root/deploy/template/production.env"
+  echo "# no deployment is named: the template's names stand for yours" >&2
 fi
+if [[ ! -f "$deployment" ]]; then
+  [[ -z "$deployment" ]] || echo "$0: there is no file '$deployment'" >&2
+  echo "$0: name your deployment by --deployment FOLDER/production.env or PROPENSITY_DEPLOYMENT;" \
+    "'propensity deployment new FOLDER' creates one" >&2
+  exit 2
+fi
+deployment="$(cd "$(dirname "$deployment")" && pwd)/$(basename "$deployment")"
+cd "$root" || exit 1
 
 python="$root/.venv/bin/python"
 # The last file that `make setup` writes.
@@ -51,7 +53,7 @@ python="$root/.venv/bin/python"
 # what Terraform has created, by its outputs.
 read_names() {
   local names
-  names="$("$python" -m deploy shell --settings "$settings" "$@")"
+  names="$("$python" -m deploy shell --deployment "$deployment" "$@")"
   eval "$names"
 }
 # A dry run says what the settings are for, whatever was set up before.

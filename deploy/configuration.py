@@ -1,5 +1,9 @@
 """
-The settings of a deployment: one file, checked whole before anything is created.
+The settings of a deployment: one file of its folder, checked whole before anything is
+created.
+
+The folder is its users' own, and may have a file for each environment; ``usecases/``
+beside the file has their use cases, and audiences of those that ship.
 
 ``GOOGLE_CLOUD_PROJECT`` and ``PROPENSITY_*`` go to every function as they are, and are
 checked by ``propensity.settings``. ``DEPLOY_*`` are for the deployment alone; the
@@ -19,14 +23,14 @@ from pathlib import Path
 
 from deploy import DeploymentError, functions
 from deploy.functions import Function
-from propensity import usecases
+from propensity import folders, usecases
 from propensity.errors import PropensityError
-from propensity.settings import FOREIGN, Settings, unknown_setting, variable_of
+from propensity.settings import Settings, unknown_setting, variable_of
 from propensity.tables import every
 
-FILE = Path(__file__).with_name("settings.env")
-OWN_FOLDER = "PROPENSITY_USE_CASES"
-EXAMPLE = Path(__file__).with_name("settings.env.example")
+# What a new deployment's folder begins with.
+TEMPLATE = Path(__file__).with_name("template")
+EXAMPLE = TEMPLATE / "production.env"
 
 _MEMBER = r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+"
 _MEMBERS = rf"{_MEMBER}([ ,]+{_MEMBER})*"
@@ -165,17 +169,21 @@ class Deployment:
 
 
 def read(file: Path) -> Deployment:
-    """Read a settings file; raise DeploymentError where it is missing or wrong."""
+    """
+    Read a settings file, and have this process use the use cases beside it.
+
+    Raises:
+        DeploymentError: The file is missing or wrong.
+    """
     if not file.is_file():
         raise DeploymentError(
-            f"there is no file {file}. Copy {EXAMPLE.name} and fill it in"
+            f"there is no file {file}. `propensity deployment new FOLDER` creates a "
+            "deployment's folder"
         )
     try:
         variables = _variables(file.read_text("utf-8"))
-        # The code below, and scripts, look for use cases; functions need not
-        # know where they are from.
-        if folder := variables.pop(OWN_FOLDER, ""):
-            os.environ[OWN_FOLDER] = folder
+        # Functions need not know where use cases are from: their source has them.
+        os.environ["PROPENSITY_USE_CASES"] = str(file.resolve().parent / folders.OWN)
         return of(variables)
     except UnicodeDecodeError as error:
         raise DeploymentError(f"{file.name} is not UTF-8; convert it") from error
@@ -186,7 +194,7 @@ def read(file: Path) -> Deployment:
 def of(variables: Mapping[str, str]) -> Deployment:
     """Return what variables describe; raise DeploymentError where one is wrong."""
     for name in sorted(variables):
-        if name not in KNOWN and not FOREIGN.fullmatch(name):
+        if name not in KNOWN:
             raise DeploymentError(unknown_setting(name, KNOWN))
     if variables.get("PROPENSITY_SUPPRESSION_KEY"):
         raise DeploymentError(

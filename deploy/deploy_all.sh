@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Set up, deploy every function, grant access to their callers, and schedule them.
 #
-#   deploy/deploy_all.sh --dry-run [--settings FILE]
-#   deploy/deploy_all.sh [--yes] [--drop-columns] [--postcodes=FILE] [--with-model] [--settings FILE]
+#   deploy/deploy_all.sh --dry-run [--deployment FILE]
+#   deploy/deploy_all.sh [--yes] [--drop-columns] [--postcodes=FILE] [--with-model] [--deployment FILE]
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 

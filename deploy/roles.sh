@@ -2,7 +2,7 @@
 # Let someone deploy who does not own the project: give them the roles that the scripts
 # need, and no more. An owner of the project runs this, once.
 #
-#   deploy/roles.sh MEMBER [--dry-run] [--settings FILE]
+#   deploy/roles.sh MEMBER [--dry-run] [--deployment FILE]
 #   deploy/roles.sh user:ana@example.com
 #   deploy/roles.sh serviceAccount:deployer@my-project.iam.gserviceaccount.com
 set -euo pipefail

@@ -3,7 +3,7 @@
 # created and the settings no longer name.
 # Exits with 3 if everything is done except some alerts.
 #
-#   deploy/setup.sh [--dry-run] [--yes] [--settings FILE]
+#   deploy/setup.sh [--dry-run] [--yes] [--deployment FILE]
 #   deploy/setup.sh --drop-columns                      also delete columns
 #   deploy/setup.sh [--postcodes=FILE] [--with-model]   also load postcodes, the shipped model
 #   deploy/setup.sh --outputs                           only fetch the outputs that scripts read
@@ -48,7 +48,7 @@ grant_sources
 prune
 
 # What the functions start with.
-[[ -z "$postcodes" && "$options" != *" --with-model "* ]] || eval "$("$python" -m deploy environment --settings "$settings")"
+export PROPENSITY_DEPLOYMENT="$deployment"
 [[ -z "$postcodes" ]] || "$python" -m propensity load postcodes "$postcodes"
 [[ "$options" != *" --with-model "* ]] || "$python" -m propensity load model
 

@@ -3,7 +3,7 @@
 # bucket, secrets, topics with waiting messages, log bucket) unless you pass --delete-data.
 #
 #   deploy/teardown.sh --dry-run
-#   deploy/teardown.sh [--delete-data] [--yes] [--settings FILE]
+#   deploy/teardown.sh [--delete-data] [--yes] [--deployment FILE]
 set -euo pipefail
 before=yes takes="--delete-data --yes"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -118,7 +118,7 @@ values() {
     echo "deploy: planned as if no function was deployed yet" >&2
     echo '[]' >"$work/services.json"
   fi
-  "$python" -m deploy variables --settings "$settings" --json "$work/services.json"
+  "$python" -m deploy variables --deployment "$deployment" --json "$work/services.json"
 }
 
 # Say that there is nothing, and stop: what goes on would make something, or find nothing.
@@ -183,7 +183,7 @@ plan() {
   tf "$1" plan -out="$file" -var-file="$root/$work/$1.tfvars" || return
   [[ "$1" == main && -z "$blind" && "$options" != *" --drop-columns "* ]] || return 0
   tf "$1" show -json "$file" >"$file.json" || return
-  "$python" -m deploy losses --settings "$settings" --json "$file.json"
+  "$python" -m deploy losses --deployment "$deployment" --json "$file.json"
 }
 
 # Change what differs: what the plan shows. Asks, unless --yes is given.

@@ -3,7 +3,7 @@
 # those that take longer than Cloud Scheduler waits. --schedule lets the clock start the
 # job in the place of the function; 00-ModelTraining/scheduler.sh --function goes back.
 #
-#   deploy/training_job.sh [--schedule] [--dry-run] [--settings FILE]
+#   deploy/training_job.sh [--schedule] [--dry-run] [--deployment FILE]
 set -euo pipefail
 takes="--schedule"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -2,7 +2,8 @@
 The folders of the use cases that a deploy holds.
 
 Those that ship are in the package. Your own are in ``usecases/`` beside it, in a
-checkout and in a staged function alike, or where PROPENSITY_USE_CASES points.
+checkout and in a staged function alike, or where PROPENSITY_USE_CASES points: commands
+and scripts have it point to ``usecases/`` of a deployment's folder.
 02-GetProba imports this, and so does the staging of a deploy, which has the standard
 library alone: nothing else may be imported here.
 """
@@ -48,8 +49,8 @@ def own_names(root: Path = ROOT) -> list[str]:
     if not folder.is_dir():
         if own_use_cases():
             raise UseCaseError(
-                f"PROPENSITY_USE_CASES is {str(folder)!r}, but there is no such "
-                "folder. Create it, or correct the setting"
+                f"there is no folder {str(folder)!r} for use cases of your own. Create "
+                "it, or correct PROPENSITY_DEPLOYMENT or PROPENSITY_USE_CASES"
             )
         return []
     listed = shipped(folder)

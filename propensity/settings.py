@@ -22,9 +22,9 @@ from propensity.suggestions import nearest
 
 PREFIX = "PROPENSITY_"
 
-# For the tests, commands and deploys alone; functions ignore them:
-# the folder of real data, the first port, and the folder of your own use cases.
-FOREIGN = re.compile(r"PROPENSITY_(DATA|PORT_BASE|USE_CASES)")
+# For the tests, commands and deploys alone; functions ignore them: the folder of real
+# data, the first port, a deployment's settings file, the folder of your own use cases.
+FOREIGN = re.compile(r"PROPENSITY_(DATA|DEPLOYMENT|PORT_BASE|USE_CASES)")
 
 GIB = 1024**3
 
@@ -227,7 +227,7 @@ class Settings:
                 "GOOGLE_CLOUD_PROJECT is not set",
                 hint="On this machine, run `make up`, then "
                 'eval "$(.venv/bin/propensity up --env)". For a deployment: '
-                'eval "$(.venv/bin/python -m deploy environment)"',
+                "export PROPENSITY_DEPLOYMENT=FOLDER/production.env",
                 field="GOOGLE_CLOUD_PROJECT",
             )
         return cls(**values)

@@ -1,4 +1,4 @@
-# deploy/setup.sh writes the values, from deploy/settings.env: python -m deploy variables.
+# deploy/setup.sh writes the values, from the settings file: python -m deploy variables.
 
 # -- where, and what it is called ------------------------------------------------------
 

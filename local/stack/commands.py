@@ -82,6 +82,8 @@ def exports(stack: Stack) -> str:
     if stack.audiences_folder.is_dir():
         stack.share_use_cases()
         variables["PROPENSITY_USE_CASES"] = shlex.quote(str(stack.audiences_folder))
+    # It is not about a deployment that the shell has named before.
+    variables["PROPENSITY_DEPLOYMENT"] = ""
     return "\n".join(f"export {k}={v}" for k, v in variables.items())
 
 

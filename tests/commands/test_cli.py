@@ -319,7 +319,7 @@ class TestExit:
         assert problem == "propensity versions: GOOGLE_CLOUD_PROJECT is not set"
         # The settings of this machine, and those of a deployment.
         assert hint.startswith("hint: On this machine, run `make up`")
-        assert "python -m deploy environment" in hint
+        assert "export PROPENSITY_DEPLOYMENT=" in hint
 
     def test_a_failure_names_the_whole_command(self, capsys):
         """A script may load three files."""

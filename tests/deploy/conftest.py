@@ -10,8 +10,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -46,7 +48,16 @@ WHOLE = {
 }
 
 
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Whichever deployment a test enters here, the next one has the environment."""
+    with patch.dict(os.environ):
+        yield
+
+
 def settings_file(folder: Path, settings: dict[str, str]) -> Path:
+    """Write the folder of a deployment; return its file."""
+    (folder / "usecases").mkdir(exist_ok=True)
     file = folder / "settings.env"
     file.write_text("".join(f'{name}="{value}"\n' for name, value in settings.items()))
     return file
@@ -110,7 +121,7 @@ class Cloud:
         file = settings_file(self.folder, self.settings)
         path = [self.folder / "bin", SDK / "bin", "/usr/bin", "/bin"]
         return execute(
-            [self.project / script, *words, f"--settings={file}"],
+            [self.project / script, *words, f"--deployment={file}"],
             input=stdin,
             cwd=self.folder,
             env={

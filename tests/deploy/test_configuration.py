@@ -4,12 +4,15 @@ The settings of a deployment, specified: checked whole, before anything is calle
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
 
+from commands import cli
 from deploy import DeploymentError, configuration
-from deploy.__main__ import main
+from propensity import folders
+from propensity.settings import Settings
 from tests.deploy.conftest import KEY, SETTINGS, settings_file
 
 
@@ -82,7 +85,7 @@ def test_a_line_that_is_none_of_a_shell_is_refused(tmp_path, line):
 def test_the_example_is_one_to_deploy_from(tmp_path):
     """Every setting of a deployment is in it, if commented out."""
     text = configuration.EXAMPLE.read_text()
-    file = tmp_path / "settings.env"
+    file = settings_file(tmp_path, {})
     file.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", text, flags=re.M))
     d = configuration.read(file)
 
@@ -91,15 +94,56 @@ def test_the_example_is_one_to_deploy_from(tmp_path):
     assert named == set(configuration.OWN)
 
 
-def test_the_environment_is_what_functions_have(tmp_path, capsys):
-    """A shell that takes it over has the names of this deployment."""
-    file = settings_file(tmp_path, {**SETTINGS, "DEPLOY_PREFIX": "shop"})
-    assert main(["environment", "--settings", str(file)]) == 0
-    told = capsys.readouterr().out.splitlines()
+def test_a_new_deployment_has_environments_of_its_own(tmp_path):
+    """Both deploy as they are, once they are filled in; no resource is of both."""
+    folder = tmp_path / "shop"
+    assert cli.main(["deployment", "new", str(folder)]) == 0
+    production = configuration.read(folder / "production.env")
+    test = configuration.read(folder / "test.env")
 
-    assert {
-        "export PROPENSITY_TOPIC_PREFIX=shop",
-        "export PROPENSITY_DATASET=shop",
-        "export GOOGLE_CLOUD_PROJECT=my-project",
-    } <= {*told}
-    assert not any("DEPLOY_" in line for line in told)
+    assert production.project != test.project
+    assert production.settings.bucket != test.settings.bucket
+    assert production.settings.export == test.settings.export
+
+
+def test_a_new_deployment_leaves_what_is_there(tmp_path, capsys):
+    (tmp_path / "production.env").write_text("mine")
+
+    assert cli.main(["deployment", "new", str(tmp_path)]) == 1
+    assert "is not empty" in capsys.readouterr().err
+    assert (tmp_path / "production.env").read_text() == "mine"
+
+
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_a_command_is_about_the_deployment_that_is_named(tmp_path, by):
+    """Whatever the shell has of a local state; the key is in no file."""
+    file = settings_file(tmp_path, {**SETTINGS, "DEPLOY_PREFIX": "shop"})
+    variables = {
+        "PROPENSITY_BUCKET": "another",
+        "PROPENSITY_DATASET": "another",
+        "PROPENSITY_USER_COLUMN": "user_id",
+        "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",
+        "PROPENSITY_SUPPRESSION_KEY": "k" * 32,
+    }
+    words = ["usecase", "list"]
+    if by == "option":
+        words = ["--deployment", str(file)] + words
+    else:
+        variables["PROPENSITY_DEPLOYMENT"] = str(file)
+    os.environ.update(variables)
+
+    assert cli.main(words) == 0
+    settings = Settings.from_environment()
+
+    assert (settings.project, settings.bucket) == ("my-project", "my-bucket")
+    assert (settings.dataset, settings.topic_prefix) == ("shop", "shop")
+    assert (settings.user_column, settings.bigquery_endpoint) == ("", "")
+    assert settings.suppression_key == "k" * 32
+    assert folders.own() == tmp_path / "usecases"
+
+
+def test_a_command_for_a_deployment_that_is_not_there_is_refused(tmp_path, capsys):
+    file = tmp_path / "prod.env"
+
+    assert cli.main(["--deployment", str(file), "versions"]) == 2
+    assert f"there is no file {file}" in capsys.readouterr().err

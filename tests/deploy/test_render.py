@@ -21,19 +21,18 @@ from tests.deploy.conftest import SETTINGS, planned, settings_file
 from tests.programs import execute
 
 
-def test_a_use_case_of_ones_own_is_deployed_from_its_folder(tmp_path, capsys):
-    """The setting may stand in the settings file; scripts get it, and functions do
-    not: their source has the folder."""
-    with own_use_cases.in_folder(tmp_path / "own") as own:
+def test_a_use_case_of_ones_own_is_deployed_from_the_deployments_folder(
+    tmp_path, capsys
+):
+    """Scripts get its place, and functions do not: their source has the folder."""
+    with own_use_cases.in_folder(tmp_path / "usecases") as own:
         shutil.copytree(folders.place("ga4_purchase"), own / "shop")
         file = own / "shop" / "usecase.toml"
         table = '[events]\ntable = "crm.shop"\nuser_id = "u"\ntime = "t"\n'
         file.write_text(file.read_text() + table)
-        (tmp_path / "none").mkdir()
-        own_use_cases.set_folder(tmp_path / "none")
-        chosen = {"PROPENSITY_USE_CASES": str(own), "DEPLOY_USE_CASES": "shop"}
-        file = settings_file(tmp_path, SETTINGS | chosen)
-        assert main(["shell", "--planned", "--settings", str(file)]) == 0
+        file = settings_file(tmp_path, SETTINGS | {"DEPLOY_USE_CASES": "shop"})
+        own_use_cases.set_folder(tmp_path / "another")
+        assert main(["shell", "--planned", "--deployment", str(file)]) == 0
         known = render.files()[render.TERRAFORM / "generated" / "use_cases.json"]
         deployment = configuration.read(file)
 
@@ -45,13 +44,24 @@ def test_a_use_case_of_ones_own_is_deployed_from_its_folder(tmp_path, capsys):
     assert str(own) not in "".join(others)
 
 
+def test_a_deployment_without_its_folder_of_use_cases_is_refused(tmp_path, capsys):
+    """Defect: from a clone that had no audiences a set-up took those that were deployed
+    away, with the secrets of their destinations, and said nothing."""
+    file = settings_file(tmp_path, SETTINGS)
+    file.with_name("usecases").rmdir()
+
+    assert main(["shell", "--planned", "--deployment", str(file)]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'usecases'}' for use cases of your own" in line
+
+
 @pytest.mark.parametrize(("days", "told"), [("TUE", True), ("daily", False)])
 def test_a_set_up_names_audiences_of_days_without_predictions(
     tmp_path, capsys, days, told
 ):
     """Defect: with predictions on Tuesdays each audience was sent six days late, and
     nobody said so."""
-    with own_use_cases.in_folder(tmp_path / "own") as own:
+    with own_use_cases.in_folder(tmp_path / "usecases") as own:
         folder = own / "ga4_purchase" / "audiences"
         folder.mkdir(parents=True)
         audience = 'destination = "bucket"\ntop = 10\ndays = ["monday"]\n'
@@ -59,7 +69,7 @@ def test_a_set_up_names_audiences_of_days_without_predictions(
         file = settings_file(tmp_path, SETTINGS | {"DEPLOY_PREDICTION_DAYS": days})
         services = tmp_path / "services.json"
         services.write_text("[]")
-        words = ["--settings", str(file), "--json", str(services)]
+        words = ["--deployment", str(file), "--json", str(services)]
         assert main(["variables", *words]) == 0
 
     assert ("audience winback of ga4_purchase" in capsys.readouterr().out) == told
@@ -67,12 +77,12 @@ def test_a_set_up_names_audiences_of_days_without_predictions(
 
 def test_a_wrong_file_of_a_destination_is_told_in_a_line(tmp_path, capsys):
     """Defect: every script of the deployment ended with a traceback."""
-    with own_use_cases.in_folder(tmp_path / "own") as own:
+    with own_use_cases.in_folder(tmp_path / "usecases") as own:
         folder = own / "ga4_purchase" / "audiences" / "destinations"
         folder.mkdir(parents=True)
         (folder / "crm.toml").write_text('kind = "http')
         file = settings_file(tmp_path, SETTINGS)
-        status = main(["shell", "--planned", "--settings", str(file)])
+        status = main(["shell", "--planned", "--deployment", str(file)])
 
     assert status == 1
     [line] = capsys.readouterr().err.splitlines()
@@ -81,7 +91,7 @@ def test_a_wrong_file_of_a_destination_is_told_in_a_line(tmp_path, capsys):
 
 def test_terraform_knows_an_audience_of_google(tmp_path):
     """It enables Google's API then, which no other destination needs."""
-    with own_use_cases.in_folder(tmp_path / "own") as own:
+    with own_use_cases.in_folder(tmp_path / "usecases") as own:
         folder = own / "ga4_purchase" / "audiences" / "destinations"
         folder.mkdir(parents=True)
         (folder / "ads.toml").write_text('kind = "google"\n')
@@ -121,7 +131,7 @@ def test_a_plan_that_takes_columns_or_tables_away_is_refused(
     file = settings_file(tmp_path, SETTINGS)
     plan = tmp_path / "plan.json"
     plan.write_text(planned(*change))
-    status = main(["losses", "--settings", str(file), "--json", str(plan)])
+    status = main(["losses", "--deployment", str(file), "--json", str(plan)])
 
     assert status == bool(lost)
     assert lost in capsys.readouterr().err

@@ -260,7 +260,7 @@ class TestOfOnesOwn:
     def test_a_setting_that_points_nowhere_is_named(self, own):
         own.rmdir()
 
-        with pytest.raises(UseCaseError, match=r"PROPENSITY_USE_CASES is '.*/own'"):
+        with pytest.raises(UseCaseError, match=r"no folder '.*/own'"):
             usecases.names()
 
 

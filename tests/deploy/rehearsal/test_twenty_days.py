@@ -75,7 +75,7 @@ def release(folder: Path, *, column: bool = False, use_case: str = "") -> Path:
     services = folder / "services.json"
     settings = settings_file(folder, SETTINGS)
     services.write_text("[]")
-    words = ["variables", "--settings", settings, "--json", services]
+    words = ["variables", "--deployment", settings, "--json", services]
     execute([ROOT / ".venv/bin/python", "-m", "deploy", *words], cwd=folder)
     return folder
 
@@ -109,7 +109,7 @@ class Rehearsal:
             changes.append({**kind, "change": {**change, "actions": ["update"]}})
         plan = root / "plan.json"
         plan.write_text(json.dumps({"resource_changes": changes}))
-        words = ["losses", "--settings", root / "settings.env", "--json", plan]
+        words = ["losses", "--deployment", root / "settings.env", "--json", plan]
         python = ROOT / ".venv/bin/python"
         done = execute([python, "-m", "deploy", *words], cwd=root, status=None)
         for name, table in {} if done.returncode else planned.items():

@@ -12,7 +12,7 @@ import shlex
 import pytest
 
 from deploy.functions import ROOT
-from tests.deploy.conftest import OUTPUTS, SDK, WHOLE, cloud_of
+from tests.deploy.conftest import OUTPUTS, SDK, WHOLE, cloud_of, settings_file
 from tests.programs import execute
 
 # What deploys and schedules functions, with what else it is told.
@@ -143,3 +143,17 @@ def test_an_unknown_option_is_refused(cloud):
     assert refused.returncode == 2
     assert "unknown option --dryrun" in refused.stderr
     assert cloud.calls() == []
+
+
+def test_a_script_is_about_a_deployment_that_is_named(cloud):
+    """By the variable, too; none is assumed, and a file that is not there is named."""
+    file = settings_file(cloud.folder, cloud.settings)
+    named = {"PATH": "/usr/bin:/bin", "PROPENSITY_DEPLOYMENT": "settings.env"}
+    script = cloud.project / "02-GetProba/deploy.sh"
+    printed = execute([script, "--dry-run"], cwd=file.parent, env=named).stdout
+    missing = execute([script, "--deployment", "prod.env"], status=2).stderr
+    refused = execute([script], env={"PATH": "/usr/bin:/bin"}, status=2).stderr
+
+    assert "PROPENSITY_BUCKET=my-bucket" in printed
+    assert "there is no file 'prod.env'" in missing
+    assert "propensity deployment new" in refused
