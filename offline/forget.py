@@ -553,6 +553,8 @@ def about(table: Table, source: str, name: str) -> str:
     condition = conditions[source]
     if "audience" in table.types:
         condition = "about_members"
+    elif "user_pseudo_id" in table.types:
+        condition = "about_browsers"
     return statement(
         name,
         folder=SQL,

@@ -9,6 +9,7 @@ of all tables are made of it. ``schema`` says what a column and a table are.
 - ``audiences``: members, the ledger of what was sent, what acting was worth
 - ``stream``: events, sums of them, postcodes, dead letters; scores as they were given,
   outcomes of their events, suppressed users
+- ``export``: the digest of the GA4 export, by user and day
 - ``every``: all of them, their views and how long they are kept
 
 What answers callers imports the modules of its tables, and not all of them.

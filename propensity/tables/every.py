@@ -7,7 +7,7 @@ from dataclasses import replace
 from propensity.errors import SettingsError
 from propensity.schema import Table
 from propensity.statements import statement
-from propensity.tables import audiences, models, stream
+from propensity.tables import audiences, export, models, stream
 from propensity.tables.audiences import (
     AUDIENCE_LEDGER,
     AUDIENCE_MEMBERS,
@@ -18,7 +18,7 @@ from propensity.tables.stream import STREAM_FEATURES, SUPPRESSED_USERS
 
 TABLES = tuple(
     table
-    for module in (models, audiences, stream)
+    for module in (models, audiences, stream, export)
     for table in vars(module).values()
     if isinstance(table, Table)
 )

@@ -27,6 +27,7 @@ from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of
 from propensity.runs import compact
 from propensity.tables import every as tables
+from propensity.tables.export import USER_DAYS
 from propensity.tables.stream import INFERENCE_LOG, STREAM_EVENTS, TRUTH_EVENTS
 from propensity.usecases.declaration import VIEW
 from tests import own_use_cases, shop
@@ -111,6 +112,21 @@ class TestTables:
         assert {row["user_id"] for row in rows} == {KEPT}
         assert {*before(forget(site)).values()} == {0}
         assert site.count("suppressed_users") == 1
+
+    def test_the_digest_of_the_export_is_searched_for_browsers_and_user_ids(self, site):
+        """Before a login a browser has events without a user id."""
+        table = USER_DAYS
+        known = row_of(table, GONE, user_pseudo_id="a browser")
+        unknown = row_of(table, "", user_id=None, user_pseudo_id=GONE)
+        other = row_of(table, KEPT, user_pseudo_id="another browser")
+        site.append(table, known, unknown, other)
+
+        forget(site, use_case=USE_CASE)
+        assert site.count("ga_user_days") == 3
+        forget(site)
+
+        [row] = site.rows("SELECT user_id FROM ga_user_days")
+        assert row["user_id"] == KEPT
 
     def test_tables_keep_other_use_cases_where_one_is_named(self, site):
         """Rows of that use case go; the list has the user in it alone."""

@@ -1,0 +1,112 @@
+"""
+The digest of the GA4 export: what statements read of its events, a day at a time.
+
+Partitions are days of the export, by the names of its tables: a day that changes is
+replaced whole, with its row of ``ga_digested_days``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated
+
+from propensity.schema import Row, Table
+
+# Columns that are null where there is no value.
+Text = str | None
+Count = int | None
+Money = Decimal | None
+
+ExportDay = Annotated[date, "Local day in the name of the export's table"]
+Browser = Annotated[Text, "Browser or device; null without consent"]
+Login = Annotated[Text, "The site's own id; null before a login"]
+
+
+class UserDay(Row):
+    """One row per table of the export, browser, user id and UTC day."""
+
+    export_day: ExportDay
+    user_pseudo_id: Browser
+    user_id: Login
+    day: Annotated[date, "UTC day of the events"]
+    first_event: Annotated[int, "Microseconds since 1970, UTC"]
+    last_event: Annotated[int, "Microseconds since 1970, UTC"]
+    first_touch: Annotated[Count, "First visit, in microseconds since 1970"]
+    n_events: Annotated[int, "Events, each once"]
+    session_number: Annotated[Count, "Highest number of a session, 1 to 1000000"]
+    engagement_ms: Annotated[Count, "Milliseconds on screen"]
+    n_page_views: Annotated[int, "Events page_view"]
+    n_view_items: Annotated[int, "Events view_item"]
+    n_add_to_carts: Annotated[int, "Events add_to_cart"]
+    n_begin_checkouts: Annotated[int, "Events begin_checkout"]
+    session_ids: Annotated[Sequence[int], "Sessions, each once"]
+    source: Annotated[Text, "Of the last event: source of the first visit"]
+    medium: Annotated[Text, "Of the last event: medium of the first visit"]
+    device_category: Annotated[Text, "Of the last event: desktop, mobile or tablet"]
+    operating_system: Annotated[Text, "Of the last event: for example Android"]
+    country: Annotated[Text, "Of the last event: by the user's address"]
+
+
+USER_DAYS = Table(
+    name="ga_user_days",
+    row=UserDay,
+    key=("export_day", "user_pseudo_id", "user_id", "day"),
+    partition="export_day",
+    clustering=("user_pseudo_id", "user_id"),
+)
+
+
+class Conversion(Row):
+    """One row per purchase, refund or event that a use case predicts."""
+
+    export_day: ExportDay
+    event_name: Annotated[str, "For example purchase"]
+    user_pseudo_id: Browser
+    user_id: Login
+    event_timestamp: Annotated[int, "Microseconds since 1970, UTC"]
+    event_time: Annotated[datetime, "The same as a moment"]
+    ecommerce_transaction_id: Annotated[Text, "Id of a purchase or refund, by GA4"]
+    transaction_id: Annotated[Text, "The same; else the event's own parameter"]
+    event_value: Annotated[Money, "Parameter value, in the event's currency"]
+    event_value_in_usd: Annotated[Money, "The same in US dollars"]
+    purchase_revenue: Annotated[Money, "Amount paid, in the event's currency"]
+    purchase_revenue_in_usd: Annotated[Money, "The same in US dollars"]
+    refund_value: Annotated[Money, "Amount refunded, in the event's currency"]
+    refund_value_in_usd: Annotated[Money, "The same in US dollars"]
+    n_items: Annotated[Count, "Sum of the items' quantities; none is 1"]
+    n_distinct_items: Annotated[Count, "Different items; those without an id each"]
+    event_digest: Annotated[str, "MD5 of what tells an event from every other"]
+
+
+CONVERSIONS = Table(
+    name="ga_conversions",
+    row=Conversion,
+    key=("export_day", "event_digest"),
+    partition="export_day",
+    clustering=("event_name", "user_pseudo_id"),
+)
+
+
+class DigestedDay(Row):
+    """One row per day of the export that is in the digest."""
+
+    export_day: ExportDay
+    source_modified: Annotated[datetime, "When the export's table was last changed"]
+    statement: Annotated[str, "SHA-256 of the statement that digested it"]
+    consent: Annotated[str, "Consent that its events had; empty where not asked"]
+    event_names: Annotated[Sequence[str], "Events that ga_conversions has of it"]
+    n_events: Annotated[int, "Events of the table, those of nobody known too"]
+    size_bytes: Annotated[int, "Size of the export's table"]
+    run_id: Annotated[str, "The run that digested it"]
+    digested_at: Annotated[datetime, "When"]
+
+
+DIGESTED_DAYS = Table(
+    name="ga_digested_days",
+    row=DigestedDay,
+    key=("export_day",),
+    partition="export_day",
+    clustering=("statement",),
+)
