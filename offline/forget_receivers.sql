@@ -1,25 +1,54 @@
 -- One row per destination of an audience and user of some, whom it took or may have
 -- taken: the newest date that the user was sent as of; whether the user is on its list;
--- and whether it rejected to take the user off: then the row may be pending, with the
--- reason.
+-- and whether it rejected to take each of the user's addresses off: then the row may be
+-- pending, with the reason.
 -- Parameters: @keys ARRAY<STRING>, the users; those of users_on_lists.sql, @as_of after
 --   all deliveries.
 -- Source: ma_audience_ledger.
 WITH
 -- include: users_on_lists.sql
+  ,
+  refused AS (
+    SELECT
+      audience,
+      destination,
+      user_id,
+      IFNULL(address, '') AS address,
+      MAX(as_of) AS as_of
+    FROM ma_audience_ledger
+    WHERE
+      use_case = @use_case
+      AND as_of < @as_of
+      AND action = 'remove'
+      AND (status = 'rejected' OR reason IS NOT NULL AND receipt IS NULL)
+    GROUP BY 1, 2, 3, 4
+  ),
+  left_over AS (
+    SELECT
+      o.audience,
+      o.destination,
+      o.user_id,
+      COUNTIF(f.user_id IS NULL) AS removable
+    FROM on_lists AS o
+    LEFT JOIN refused AS f
+      ON
+        f.audience = o.audience
+        AND f.destination = o.destination
+        AND f.user_id = o.user_id
+        AND f.address = o.address
+        AND f.as_of >= o.as_of
+    WHERE o.user_id IN UNNEST(@keys)
+    GROUP BY 1, 2, 3
+  )
 SELECT
   l.audience,
   l.destination,
   l.user_id,
   MAX(IF(l.action = 'add', l.as_of, NULL)) AS as_of,
   COUNTIF(o.user_id IS NOT NULL) > 0 AS is_listed,
-  COUNTIF(
-    l.action = 'remove'
-    AND (l.status = 'rejected' OR l.reason IS NOT NULL AND l.receipt IS NULL)
-    AND l.as_of >= o.as_of
-  ) > 0 AS is_rejected
+  COUNTIF(o.removable = 0) > 0 AS is_rejected
 FROM ma_audience_ledger AS l
-LEFT JOIN on_lists AS o
+LEFT JOIN left_over AS o
   ON
     o.audience = l.audience
     AND o.destination = l.destination

@@ -1,11 +1,12 @@
--- One row per user whom a destination may have on the list from before an as-of date;
--- with the further columns that the user was last sent with.
+-- One row per user and address that a destination may have on the list from before an
+-- as-of date; with the further columns that the user was last sent with at the address.
 -- Parameters: @use_case, @audience, @destination STRING; @as_of DATE.
 -- Source: ma_audience_ledger, ma_audience_members.
 WITH
 -- include: users_on_lists.sql
 SELECT
   l.user_id,
+  NULLIF(l.address, '') AS address,
   m.attributes
 FROM on_lists AS l
 LEFT JOIN ma_audience_members AS m
@@ -17,4 +18,4 @@ LEFT JOIN ma_audience_members AS m
 WHERE
   l.audience = @audience
   AND l.destination = @destination
-ORDER BY user_id
+ORDER BY user_id, address

@@ -6,7 +6,7 @@ WITH
 SELECT
   audience,
   destination,
-  COUNT(*) AS users,
+  COUNT(DISTINCT user_id) AS users,
   MAX(as_of) AS as_of
 FROM on_lists
 GROUP BY audience, destination

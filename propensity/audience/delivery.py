@@ -33,6 +33,7 @@ from propensity.audience.destination import (
     Stopped,
     Unanswered,
 )
+from propensity.audience.lists import Entry, fingerprint
 from propensity.audience.members import Audience, Member
 from propensity.audience.result import results, sentence
 from propensity.clock import Clock
@@ -100,16 +101,16 @@ class Ledger:
         rows = self.deployment.warehouse.table(sql, self.key)
         return [Delivery.of(row) for row in rows_of(rows)]
 
-    def listed(self) -> list[Member]:
+    def listed(self) -> list[Entry]:
         """Return who was added as of an earlier date, and not removed since."""
         sql = statement("audience_listed")
         rows = self.deployment.warehouse.table(sql, self.key)
-        return [Member(**row) for row in rows_of(rows)]
+        return [Entry(**row) for row in rows_of(rows)]
 
     def record(self, request: Request, status: str, reason: str | None = None) -> None:
         """Record a request's users, all with one status."""
         for member in request.members:
-            self._add(request, member.user_id, status, reason=reason)
+            self._add(request, member, status, reason=reason)
 
     def record_sent(self, request: Request, sent: Sent, *, at: datetime) -> None:
         """
@@ -120,12 +121,12 @@ class Ledger:
                 over, so says nothing newer than the other one.
         """
         status = PENDING if sent.receipt else ACCEPTED
-        for user in request.users:
-            reason = sent.rejected.get(user)
+        for member in request.members:
+            reason = sent.rejected.get(member.key)
             is_rejected = reason is not None
             self._add(
                 request,
-                user,
+                member,
                 REJECTED if is_rejected else status,
                 reason=reason if is_rejected else sent.note,
                 receipt=sent.receipt,
@@ -135,7 +136,7 @@ class Ledger:
     def _add(
         self,
         request: Request,
-        user: str,
+        member: Member,
         status: str,
         *,
         reason: str | None = None,
@@ -144,13 +145,18 @@ class Ledger:
     ) -> None:
         if at is None:
             at = self.clock.now()
+        if isinstance(member, Entry):
+            address = member.address
+        else:
+            address = fingerprint(member, self.destination.known_by)
         row = Delivery(
             use_case=self.audience.use_case,
             audience=self.audience.name,
             as_of=self.audience.as_of,
             destination=self.destination.name,
             action=request.action,
-            user_id=user,
+            user_id=member.user_id,
+            address=address,
             request=request.key,
             status=status,
             reason=reason,
@@ -230,7 +236,7 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
     destination = ledger.destination
     member_of = {member.user_id: member for member in audience.members}
     listed = ledger.listed() if REMOVE in destination.actions else []
-    removable = {member.user_id: member for member in listed}
+    removable = {entry.key: entry for entry in listed}
     done = set[tuple[str, str]]()
     # New requests have no key yet.
     groups = defaultdict[tuple[str, str], list[Member]](list)
@@ -241,11 +247,12 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
         key = row.request
         if row.as_of != audience.as_of:
             continue
-        done.add((action, user))
+        entry = Entry(user, address=row.address)
+        done.add((action, entry.key if action == REMOVE else user))
         if row.status != PENDING or row.receipt:
             continue
         if action == REMOVE:
-            groups[action, key].append(removable.get(user, Member(user)))
+            groups[action, key].append(removable.get(entry.key, entry))
         elif user in member_of:
             groups[action, key].append(member_of[user])
         else:
@@ -255,7 +262,7 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
                 audience,
                 destination.name,
                 action,
-                [Member(user)],
+                [entry],
                 recorded_as=key,
                 may_have_arrived=True,
             )
@@ -263,9 +270,9 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
     for member in sorted(audience.treated, key=lambda member: member.user_id):
         if (ADD, member.user_id) not in done:
             groups[ADD, ""].append(member)
-    for member in _leaving(listed, audience.treated, destination.known_by):
-        if (REMOVE, member.user_id) not in done:
-            groups[REMOVE, ""].append(member)
+    for entry in _leaving(listed, audience.treated, destination.known_by):
+        if (REMOVE, entry.key) not in done:
+            groups[REMOVE, ""].append(entry)
     requests = list[Request]()
     size = destination.batch
     for (action, key), members in groups.items():
@@ -287,8 +294,8 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
 
 
 def _leaving(
-    listed: Sequence[Member], treated: Sequence[Member], known_by: Sequence[str]
-) -> list[Member]:
+    listed: Sequence[Entry], treated: Sequence[Member], known_by: Sequence[str]
+) -> list[Entry]:
     """
     Return who is taken off a list, in order: who has left, or has another address.
 
@@ -299,15 +306,15 @@ def _leaving(
     """
     staying = {member.user_id: member for member in treated}
     leaving = []
-    for member in listed:
-        now = staying.get(member.user_id, Member(member.user_id))
-        is_known = member.attributes is not None
+    for entry in listed:
+        now = staying.get(entry.user_id, Member(entry.user_id))
+        is_known = entry.attributes is not None
         has_changed = any(
-            member.known_by(name) != now.known_by(name) for name in known_by
+            entry.known_by(name) != now.known_by(name) for name in known_by
         )
-        if member.user_id not in staying or is_known and has_changed:
-            leaving.append(member)
-    return sorted(leaving, key=lambda member: member.user_id)
+        if entry.user_id not in staying or is_known and has_changed:
+            leaving.append(entry)
+    return sorted(leaving, key=lambda entry: entry.key)
 
 
 def users_of(requests: Sequence[Request], action: str) -> int:
@@ -351,10 +358,10 @@ class DeliveryResult:
 
     def count(self, request: Request, sent: Sent) -> None:
         """Count the users of a request of whom it is known what became."""
-        users = sent.rejected if sent.receipt else request.users
-        for user in users:
-            self.reasons[request.action][sent.rejected.get(user, "")] += 1
-        self.pending -= len(users)
+        keys = sent.rejected if sent.receipt else request.keys
+        for key in keys:
+            self.reasons[request.action][sent.rejected.get(key, "")] += 1
+        self.pending -= len(keys)
 
     def answer(self) -> dict[str, object]:
         """Return it for a person: ``tallies`` by action, and why it ended early."""
@@ -576,12 +583,12 @@ class Course:
             self._ledger.record(request, REJECTED, reason)
         self._ledger.flush()
         for request, reason in settled:
-            self._done.count(request, Sent(dict.fromkeys(request.users, reason)))
+            self._done.count(request, Sent(dict.fromkeys(request.keys, reason)))
 
     def _reject(self, request: Request, reason: str) -> None:
         self._ledger.record(request, REJECTED, reason)
         self._ledger.flush()
-        self._done.count(request, Sent(dict.fromkeys(request.users, reason)))
+        self._done.count(request, Sent(dict.fromkeys(request.keys, reason)))
 
     def _stop(self, action: str) -> None:
         """Raise RequestError; the users stay pending, as the file may be at fault."""

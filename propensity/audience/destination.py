@@ -27,7 +27,7 @@ class Sent:
     What a receiver says of a request that it has taken.
 
     Attributes:
-        rejected: Reasons of the users who were rejected.
+        rejected: Reasons of those who were rejected, by the key of a member.
         receipt: What to ask with for what became of the others; None if they are
             accepted.
         note: What the ledger says of the others besides.
@@ -104,9 +104,9 @@ class Request:
     may_have_arrived: bool = False
 
     @property
-    def users(self) -> list[str]:
-        """The ids of its users, in order."""
-        return [member.user_id for member in self.members]
+    def keys(self) -> list[str]:
+        """The keys of its members, in order."""
+        return [member.key for member in self.members]
 
     @cached_property
     def key(self) -> str:
@@ -117,7 +117,7 @@ class Request:
         that they know.
         """
         parts: list[object] = [str(value) for value in self.audience.key.values()]
-        parts += [self.action, self.destination, self.form, self.users]
+        parts += [self.action, self.destination, self.form, self.keys]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

@@ -47,8 +47,8 @@ class Form(Struct, forbid_unknown_fields=True):
         Return what an answer says of the users of a request.
 
         Args:
-            users: Ids of users, by ``name_of`` what the answer names them by. Several
-                users may have one address.
+            users: Keys of members, by ``name_of`` what the answer names them by.
+                Several may have one address.
             shown: Returns a receiver's words as a table may have them.
 
         Raises:

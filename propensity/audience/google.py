@@ -201,7 +201,7 @@ class Google(Destination):
                     record |= self._consent_of(member)
                 records.append(record)
             except ValueError as error:
-                rejected[member.user_id] = str(error)
+                rejected[member.key] = str(error)
         if not records:
             return Sent(rejected)
         from propensity.gcp.data_manager import Invalid, NotNow

@@ -16,6 +16,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -152,10 +153,10 @@ def _check_url(url: str) -> None:
         raise ValueError("url has a host name or a port that cannot exist") from None
 
 
-def _user_key(values: Mapping[str, object], user_id: str) -> str:
+def _user_key(values: Mapping[str, object], member: Member) -> str:
     """Return a key of a user in a request: the same whenever it is sent."""
     parts = [str(values[name]) for name in ("use_case", "audience", "as_of", "action")]
-    return sha256(json.dumps([parts, user_id]).encode())[:32]
+    return sha256(json.dumps([parts, member.key]).encode())[:32]
 
 
 def _sent_values(members: Sequence[Member]) -> Iterator[str]:
@@ -246,8 +247,9 @@ class Http(Destination):
         values["key"] = request.key
         values["chosen_micros"] = int(audience.chosen_at.timestamp() * 1_000_000)
         values["chosen_s"] = int(audience.chosen_at.timestamp())
+        entries = self._entries(request, values)
         method, url, body, headers = self._parts(
-            request.action, request.members, values
+            request.action, [members[0] for members in entries], values
         )
         about = {
             "Content-Type": "application/json",
@@ -277,7 +279,7 @@ class Http(Destination):
             raise Unanswered(host, "a certificate that is not trusted") from None
         except (requests.RequestException, ValueError):
             raise Unanswered(host, "no connection") from None
-        return self._sent(answer, request, host)
+        return self._sent(answer, entries, host)
 
     def _parts(
         self, action: str, members: Sequence[Member], places: Mapping[str, object]
@@ -286,10 +288,7 @@ class Http(Destination):
         file = self._file
         values = {**self._variables, **places, "action": action}
         form = file.form(action)
-        user_values = []
-        for member in members:
-            user_key = _user_key(values, member.user_id)
-            user_values.append(values | self._values(member) | {"user_key": user_key})
+        user_values = [self._user_values(member, values) for member in members]
         # A body of one user may name it.
         body_values = dict(user_values[0] if file.batch == 1 else values)
         body_values["users"] = [filled(file.user, user) for user in user_values]
@@ -298,6 +297,22 @@ class Http(Destination):
             headers[name] = str(filled(text, values)).strip()
         body = _JSON.encode(filled(form.body, body_values))
         return form.method, filled(form.url, values), body, headers
+
+    def _entries(
+        self, request: Request, places: Mapping[str, object]
+    ) -> list[list[Member]]:
+        """
+        Return a request's members, together those who are sent as one.
+
+        Two browsers of a person may have one address. If it came twice, a receiver
+        could take the one and reject the other, and nobody would know if it has it.
+        """
+        values = {**self._variables, **places, "action": request.action}
+        entries = defaultdict[bytes, list[Member]](list)
+        for member in request.members:
+            entry = filled(self._file.user, self._user_values(member, values))
+            entries[_JSON.encode(entry)].append(member)
+        return list(entries.values())
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         """Raise ValueError for a header that cannot be sent, without its value."""
@@ -321,12 +336,21 @@ class Http(Destination):
                 f"header may contain. {advice}"
             )
 
+    def _user_values(
+        self, member: Member, values: Mapping[str, object]
+    ) -> dict[str, object]:
+        """Return the values of a member's entry."""
+        user_key = _user_key(values, member)
+        return {**values, **self._values(member), "user_key": user_key}
+
     def _values(self, member: Member) -> dict[str, object]:
         """Return a member's values by the names of their places."""
         # A member of an earlier date, who is to be removed, may lack a column.
         return {**dict.fromkeys(self._columns), **member.values}
 
-    def _sent(self, answer: Answer, request: Request, host: str) -> Sent:
+    def _sent(
+        self, answer: Answer, entries: Sequence[Sequence[Member]], host: str
+    ) -> Sent:
         """Return what an answer says of a request's users; raises as of ``send``."""
         status = answer.status
         form = self._file.answer
@@ -339,7 +363,8 @@ class Http(Destination):
         is_whole = is_success and status != IN_PART and not is_page
         if is_whole and (form is None or is_empty):
             return Sent()
-        redaction = Redaction(self._variables.values(), _sent_values(request.members))
+        members = [member for together in entries for member in together]
+        redaction = Redaction(self._variables.values(), _sent_values(members))
         words = str(status)
         if answer.text:
             words = f"{status} {redaction.excerpt(answer.text)}".strip()
@@ -353,7 +378,7 @@ class Http(Destination):
             )
             raise Stopped(denied, words)
         try:
-            return self._read(form, answer, request, redaction)
+            return self._read(form, answer, entries, redaction)
         except ValueError:
             hint = "Correct [answer]" if form else "Add [answer]"
             error = Unavailable(
@@ -367,22 +392,30 @@ class Http(Destination):
         self,
         form: Form | None,
         answer: Answer,
-        request: Request,
+        entries: Sequence[Sequence[Member]],
         redaction: Redaction,
     ) -> Sent:
         """Return whom an answer rejects; raise ValueError for another form."""
         if form is None or answer.text is None:
             raise ValueError("there is nothing to read")
-        users = self._by_name(form, request)
-        sent = form.read(answer.text, users, shown=redaction.excerpt)
+        sent = form.read(
+            answer.text, self._by_name(form, entries), shown=redaction.excerpt
+        )
         if answer.status == IN_PART and not sent.rejected:
             raise ValueError("nobody was rejected")
-        return sent
+        rejected = dict[str, str]()
+        for members in entries:
+            reason = sent.rejected.get(members[0].key)
+            if reason is not None:
+                rejected |= dict.fromkeys([member.key for member in members], reason)
+        return replace(sent, rejected=rejected)
 
-    def _by_name(self, form: Form, request: Request) -> dict[str, list[str]]:
-        """Return the ids of a request's users, by what an answer names them by."""
-        users = defaultdict[str, list[str]](list)
-        for index, member in enumerate(request.members):
-            values = {"index": index} | self._values(member)
-            users[form.name_of(values[form.by])].append(member.user_id)
-        return dict(users)
+    def _by_name(
+        self, form: Form, entries: Sequence[Sequence[Member]]
+    ) -> dict[str, list[str]]:
+        """Return the keys of first members, by what an answer names them by."""
+        keys = defaultdict[str, list[str]](list)
+        for index, members in enumerate(entries):
+            values = {"index": index} | self._values(members[0])
+            keys[form.name_of(values[form.by])].append(members[0].key)
+        return dict(keys)

@@ -77,6 +77,11 @@ class Member:
         score: float | None = getattr(self, order)
         return 0.0 if score is None else score
 
+    @property
+    def key(self) -> str:
+        """What tells it from the others of a request."""
+        return self.user_id
+
     def known_by(self, column: str) -> str:
         """Return what the user is known by: the id, or the text of a column."""
         return self.user_id if column == USER else normalised(self.values.get(column))

@@ -99,6 +99,7 @@ class Delivery(Row):
     destination: Annotated[str, "Name of the destination"]
     action: Annotated[str, "add or remove"]
     user_id: Annotated[str, "The user"]
+    address: Annotated[str | None, "Fingerprint of the address; null for user ids"]
     request: Annotated[str, "Idempotency key of the request"]
     status: Annotated[str, "pending, accepted or rejected"]
     reason: Annotated[str | None, "Why it was rejected, or what the receiver said"]
@@ -110,13 +111,22 @@ class Delivery(Row):
 AUDIENCE_LEDGER = Table(
     name="ma_audience_ledger",
     row=Delivery,
-    key=("use_case", "audience", "as_of", "destination", "action", "user_id"),
+    key=(
+        "use_case",
+        "audience",
+        "as_of",
+        "destination",
+        "action",
+        "user_id",
+        "address",
+    ),
     partition="as_of",
     expiration_days=EXPIRATION_DAYS,
     clustering=("use_case", "audience", "destination"),
     newest="""\
   ROW_NUMBER() OVER (
-    PARTITION BY use_case, audience, as_of, destination, action, user_id
+    PARTITION BY use_case, audience, as_of, destination, action, user_id,
+      IF(action = 'remove', address, NULL)
     ORDER BY status = 'pending', receipt IS NULL, recorded_at DESC
   ) = 1""",
 )

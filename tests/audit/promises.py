@@ -69,7 +69,12 @@ def _counts(call: Call) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _statuses(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], str]:
     columns = ("use_case", "audience", "as_of", "destination", "action", "user_id")
-    return {tuple(row[name] for name in columns): row["status"] for row in rows}
+    statuses = {}
+    for row in rows:
+        # Somebody may be taken off at several addresses.
+        address = row["address"] if row["action"] == "remove" else None
+        statuses[*(row[name] for name in columns), address] = row["status"]
+    return statuses
 
 
 def counts_are_true(call: Call) -> None:
@@ -205,7 +210,7 @@ def who_lost_the_lease_changes_nothing(world: World) -> None:
         audience = other.audience.use_case, other.audience.name
         of_other = _statuses(other.recorded)
         for key, status in _statuses(call.recorded).items():
-            if key[:2] == audience and person_of(key[-1]) not in recorded:
+            if key[:2] == audience and person_of(key[-2]) not in recorded:
                 assert status == of_other.get(key), f"recorded without a lease: {key}"
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.audit.faults import AWAY
+from tests.audit.faults import AWAY, KILLED
 from tests.audit.machine import PEOPLE, USERS, Deliveries
-from tests.audit.receiver import BUSY
+from tests.audit.receiver import BUSY, PARTLY, REFUSES
 from tests.audit.world import USE_CASES, World
 
 pytestmark = pytest.mark.long
@@ -125,3 +125,35 @@ def test_forgetting_names_the_receivers_that_have_somebody(
     weeks.begin(order=USERS, removes=removes)
     weeks.forget(place=0, is_folder_broken=is_folder_broken)
     weeks.week(order=USERS)
+
+
+@pytest.mark.parametrize("trouble", [PARTLY, REFUSES])
+def test_an_earlier_address_that_was_not_removed_is_asked_for_again(weeks, trouble):
+    """Defect: once the new address was taken, the earlier one stayed on the list."""
+    weeks.begin(order=USERS)
+    weeks.move(place=2, domain="two")
+    weeks.week(order=USERS, script=[trouble])
+
+
+def test_earlier_addresses_are_taken_off_once_a_destination_can(weeks):
+    """Defect: of addresses from before ``[remove]`` the newest alone was removed."""
+    weeks.begin(order=USERS, removes=False)
+    weeks.move(place=2, domain="two")
+    weeks.week(order=USERS)
+    weeks.connect(file="crm", name="crm-one", removes=True)
+    weeks.week(order=USERS)
+
+
+def test_an_address_is_known_that_was_sent_before_a_kill(weeks):
+    """Defect: while the removal of another address was refused, it was forgotten."""
+    weeks.begin(order=USERS, batch=20)
+    weeks.move(place=2, domain="two")
+    weeks.week(order=USERS, down=600)
+    weeks.send(place=0, script=[REFUSES], fault=(KILLED, 80))
+    weeks.move(place=2, domain="three")
+
+
+def test_who_is_rejected_with_another_browser_is_on_no_list(weeks):
+    """Defect: an address was sent twice in a request, taken once and rejected once."""
+    weeks.begin(order=USERS, script=[PARTLY])
+    weeks.suppress(place=0)
