@@ -298,7 +298,12 @@ def everybody_is_on_the_list(world: World, name: ListName, as_of: str) -> None:
 
 
 def abandoned_lists_are_named(world: World) -> None:
-    """An alert has told of a list that no file leads to any more, and has people."""
+    """
+    An alert has told of a list that no file leads to any more, and has people.
+
+    An audience whose destination has no file is told of by that: with the file comes
+    the list.
+    """
     current = {
         ListName(f"/{destination.name}", use_case, name)
         for (use_case, name), audience in world.audiences.items()
@@ -315,8 +320,11 @@ def abandoned_lists_are_named(world: World) -> None:
         if left and name not in current:
             is_told = any(
                 (use_case, audience) == (name.use_case, name.audience)
-                and name.path[1:] in message
-                and " list" in message
+                and (
+                    name.path[1:] in message
+                    and " list" in message
+                    or "there is no such file" in message
+                )
                 for use_case, audience, message in told
             )
             assert is_told, f"nobody names the list {name}: {left}"
