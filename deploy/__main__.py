@@ -3,7 +3,9 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
 
     .venv/bin/python -m deploy shell             the names that scripts use
     .venv/bin/python -m deploy variables         write what Terraform reads
-    .venv/bin/python -m deploy losses            what tables would lose by a plan of it
+    .venv/bin/python -m deploy losses            what would be lost by a plan of it
+    .venv/bin/python -m deploy describe          what the folder would deploy
+    .venv/bin/python -m deploy kept              whether that is all that was deployed
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy import DeploymentError, configuration, functions, render
+import msgspec
+
+from deploy import DeploymentError, configuration, deployed, functions, render
 from deploy.configuration import SEPARATOR, Deployment
 from deploy.functions import ROOT
 from propensity import usecases
@@ -40,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("--deployment", type=Path, required=True)
     parser.add_argument("--planned", action="store_true", help="read no outputs")
-    parser.add_argument("--json", type=Path, help="services of Cloud Run, or a plan")
+    parser.add_argument("--drop-columns", action="store_true", help="columns may go")
+    text = "services of Cloud Run, a plan, or what was deployed"
+    parser.add_argument("--json", type=Path, help=text)
     options = parser.parse_args(arguments)
     try:
         for line in VERBS[options.verb](
@@ -71,7 +77,8 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     all_functions = functions.load()
     secrets = {d.settings.message_secret} - {""}
     for name in d.use_cases:
-        secrets |= set(declared.secrets_of(usecases.load(name)))
+        if d.settings.sends == "yes":
+            secrets |= set(declared.secrets_of(usecases.load(name)))
     state_bucket = d.own["state_bucket"]
     if not state_bucket:
         state_bucket = f"{d.settings.bucket}-state"
@@ -179,15 +186,26 @@ def _late_audiences(d: Deployment) -> Iterator[str]:
 
 def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """
-    Raise DeploymentError if a plan of Terraform takes columns or tables; yield nothing.
+    Yield nothing; raise DeploymentError if a plan of Terraform takes secrets, or, where
+    they may not go, columns or tables.
     """
     lost = []
     for resource in json.loads(options.json.read_text())["resource_changes"]:
         before = resource["change"]["before"]
         after = resource["change"]["after"]
-        if (resource["type"], resource["name"]) != ("google_bigquery_table", "table"):
+        is_deleted = "delete" in resource["change"]["actions"]
+        if resource["type"] == "google_secret_manager_secret" and is_deleted:
+            secret = before["secret_id"]
+            raise DeploymentError(
+                f"nothing was changed, because the secret {secret} would be deleted, "
+                "which nobody can undo: no destination needs it any more. Unless you "
+                f"need its value, first run: gcloud secrets delete {secret} "
+                f"--project={d.project}"
+            )
+        kind = (resource["type"], resource["name"])
+        if kind != ("google_bigquery_table", "table") or options.drop_columns:
             continue
-        if "delete" in resource["change"]["actions"]:
+        if is_deleted:
             lost.append(f"{resource['index']} whole, which its protection refuses")
         elif before:
             kept = set(_names(json.loads(after["schema"])))
@@ -210,7 +228,22 @@ def _names(columns: list[dict[str, Any]], prefix: str = "") -> Iterator[str]:
         yield from _names(column.get("fields", []), f"{prefix}{column['name']}.")
 
 
-VERBS = {verb.__name__: verb for verb in (shell, variables, losses)}
+def describe(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+    """Yield what the folder would deploy, as the next set-up reads it."""
+    now = deployed.described(d, options.deployment)
+    yield msgspec.json.format(msgspec.json.encode(now), indent=1).decode()
+
+
+def kept(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+    """Raise DeploymentError if something was deployed that is gone; yield nothing."""
+    text = options.json.read_bytes().strip()
+    if text:
+        before = msgspec.json.decode(text, type=deployed.Deployed)
+        deployed.check_kept(before, deployed.described(d, options.deployment))
+    yield from ()
+
+
+VERBS = {verb.__name__: verb for verb in (shell, variables, losses, describe, kept)}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -107,10 +107,14 @@ deploys() {
   [[ " $functions " == *" $1 "* ]] || { echo "# $1 is not among DEPLOY_FUNCTIONS" && false; }
 }
 
+# Stop where something was deployed that the deployment's folder has no more.
+check_kept() { "$python" -m deploy kept --deployment "$deployment" --json "$work/deployed.json"; }
+
 # Put together what is uploaded for a function of this folder: main.py, its lock as
 # requirements.txt, and the package. Sets `code` to where gcloud finds it.
 stage() {
   code="$staged/$1"
+  [[ -n "$dry_run" || ! -e "$work/deployed.json" ]] || check_kept
   run "$python" -m deploy.stage "$folder" "$code" --locked \
     --requirements="${2:-requirements.txt}"
   [[ -n "$functions_kms_key" ]] || return 0

@@ -98,10 +98,12 @@ class Deployment:
 
     ``variables`` are the settings as functions have them; ``own`` those of the
     deployment, defaults and all, as scripts and Terraform call them: ``region``;
-    ``use_cases`` are what the clock calls functions for.
+    ``use_cases`` are what the clock calls functions for; ``given`` are all settings
+    that the file sets.
     """
 
     settings: Settings
+    given: Mapping[str, str]
     variables: Mapping[str, str]
     own: Mapping[str, str]
     functions: tuple[Function, ...]
@@ -254,6 +256,7 @@ def of(variables: Mapping[str, str]) -> Deployment:
     _require_known("DEPLOY_USE_CASES", use_cases, choices=usecases.names())
     return Deployment(
         settings=settings,
+        given={name: value for name, value in variables.items() if value},
         variables=values,
         own=own,
         functions=tuple(

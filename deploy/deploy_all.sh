@@ -2,7 +2,7 @@
 # Set up, deploy every function, grant access to their callers, and schedule them.
 #
 #   deploy/deploy_all.sh --dry-run [--deployment FILE]
-#   deploy/deploy_all.sh [--yes] [--drop-columns] [--postcodes=FILE] [--with-model] [--deployment FILE]
+#   deploy/deploy_all.sh [--yes] [--remove] [--drop-columns] [--postcodes=FILE] [--with-model] [--deployment FILE]
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -11,7 +11,7 @@ for word in "$@"; do
   case "$word" in
   -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit 0 ;;
   # Flags of the set-up alone; tables that are loaded once are skipped later.
-  --yes | --drop-columns) again+=("$word") ;;
+  --yes | --remove | --drop-columns) again+=("$word") ;;
   --postcodes=* | --with-model) ;;
   *) shared+=("$word") ;;
   esac

@@ -182,6 +182,7 @@ def _settings(d: Deployment, services: Services) -> dict[str, Any]:
         "use_cases": list(d.use_cases),
         "services": {target: url for target, url in called.items() if url},
         "ga4_dataset": settings.ga4_dataset,
+        "sends": settings.sends == "yes",
         "require_consent": settings.require_consent,
         "retention_days": tables.retention(settings.retention_days),
         "callers": words(d.own["callers"]),

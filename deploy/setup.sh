@@ -4,18 +4,19 @@
 # Exits with 3 if everything is done except some alerts.
 #
 #   deploy/setup.sh [--dry-run] [--yes] [--deployment FILE]
+#   deploy/setup.sh --remove                            also remove what the folder no longer has
 #   deploy/setup.sh --drop-columns                      also delete columns
 #   deploy/setup.sh [--postcodes=FILE] [--with-model]   also load postcodes, the shipped model
 #   deploy/setup.sh --outputs                           only fetch the outputs that scripts read
 #   deploy/setup.sh --unlock=ID                         only release the lock of a set-up that was killed
 set -euo pipefail
-before=yes takes="--yes --drop-columns --postcodes= --with-model --outputs --unlock="
+before=yes takes="--yes --remove --drop-columns --postcodes= --with-model --outputs --unlock="
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
 if [[ "$options" == *" --outputs "* ]]; then
   require_state
-  if [[ -n "$dry_run" ]]; then tf main output -json scripts; else keep_outputs; fi
+  if [[ -n "$dry_run" ]]; then tf main output -json scripts; else fetch_deployed && keep_outputs; fi
   exit 0
 fi
 # Each root has a lock; the id is of one of them.
@@ -33,6 +34,10 @@ if [[ -n "$postcodes" ]]; then
   [[ -f "$postcodes" ]] || { echo "deploy: --postcodes: there is no file $postcodes" >&2 && exit 1; }
 fi
 require_gcloud
+if [[ -z "$blind" ]]; then
+  fetch_deployed
+  [[ ! -e "$work/deployed.json" || "$options" == *" --remove "* ]] || check_kept || [[ -n "$dry_run" ]]
+fi
 enable_first
 grant_keys
 values >&2
@@ -43,6 +48,7 @@ if [[ -n "$dry_run" ]]; then
 fi
 apply_patiently main
 date +%s >"$root/$work/granted"
+keep_deployed
 keep_outputs
 grant_sources
 prune

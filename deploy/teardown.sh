@@ -31,6 +31,8 @@ options+="--yes --drop-columns "
 destroy watch
 # Rights, accounts and roles go; the protection of the data, too, if they are to go.
 apply main
+gcloud storage rm "$record" --project="$project" --quiet || echo "deploy: there was no $record" >&2
+rm -f "$work/deployed.json"
 keep_outputs
 prune
 if [[ -n "$deletes" ]]; then

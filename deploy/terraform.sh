@@ -20,6 +20,9 @@ lock=()
 [[ "$by" == tofu ]] || lock=(-lockfile=readonly)
 export TF_INPUT=0 TF_IN_AUTOMATION=1
 
+# What is deployed, as the last set-up has written it down.
+record="gs://$state_bucket/$prefix/deployed.json"
+
 # Where a plan is made while there is no bucket for the state.
 from=deploy/terraform
 folder_of() { if [[ "$1" == main ]]; then echo "$from"; else echo "$from/$1"; fi; }
@@ -121,6 +124,24 @@ values() {
   "$python" -m deploy variables --deployment "$deployment" --json "$work/services.json"
 }
 
+# Fetch what the last set-up has written down; nothing before the first.
+fetch_deployed() {
+  local answer
+  mkdir -p "$work"
+  if answer="$(gcloud storage cat "$record" --project="$project" 2>&1 >"$work/deployed.new")"; then
+    mv "$work/deployed.new" "$work/deployed.json"
+  elif [[ "$answer" == *404* || "$answer" == *"matched no objects"* ]]; then
+    rm -f "$work/deployed.json"
+  else
+    echo "$answer" >&2 && exit 1
+  fi
+}
+# Write down what is deployed from now on.
+keep_deployed() {
+  "$python" -m deploy describe --deployment "$deployment" >"$work/deployed.json"
+  gcloud storage cp "$work/deployed.json" "$record" --project="$project" --quiet
+}
+
 # Say that there is nothing, and stop: what goes on would make something, or find nothing.
 nothing_there() {
   echo "deploy: gs://$state_bucket has nothing of '$prefix' in project $project: nothing has been set up, or" \
@@ -179,11 +200,12 @@ preview() {
 
 # Plan, show the plan and keep it; stop where it would take columns of tables away.
 plan() {
-  local file="$root/$work/$1.plan"
+  local file="$root/$work/$1.plan" may=()
   tf "$1" plan -out="$file" -var-file="$root/$work/$1.tfvars" || return
-  [[ "$1" == main && -z "$blind" && "$options" != *" --drop-columns "* ]] || return 0
+  [[ "$1" == main && -z "$blind" && -z "${deletes:-}" ]] || return 0
   tf "$1" show -json "$file" >"$file.json" || return
-  "$python" -m deploy losses --deployment "$deployment" --json "$file.json"
+  [[ "$options" != *" --drop-columns "* ]] || may+=(--drop-columns)
+  "$python" -m deploy losses --deployment "$deployment" --json "$file.json" ${may[@]+"${may[@]}"}
 }
 
 # Change what differs: what the plan shows. Asks, unless --yes is given.

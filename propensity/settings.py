@@ -173,6 +173,7 @@ class Settings:
     require_consent: Annotated[
         str, _like("|".join(CONSENTS), f"one of {', '.join(CONSENTS)}", "both")
     ] = "false"
+    sends: Annotated[str, _like("yes|no", "yes or no", "no")] = "yes"
     message_secret: Annotated[
         str, _like(r"[A-Za-z0-9_-]{1,200}", "a secret's name", "monday-webhook")
     ] = ""

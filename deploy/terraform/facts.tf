@@ -52,7 +52,7 @@ locals {
 
   # Secrets that destinations of audiences name, and the address of a chat.
   webhooks = var.message_secret != "" ? [var.message_secret] : []
-  named    = flatten([for name in var.use_cases : try(local.use_cases[name].secrets, [])])
+  named    = flatten([for name in var.use_cases : try(local.use_cases[name].secrets, []) if var.sends])
   secrets  = toset(concat(local.named, local.webhooks))
 
   # Every right of every function, by a name that says what it is. An import knows a

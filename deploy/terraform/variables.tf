@@ -127,6 +127,12 @@ variable "message_secret" {
   default     = ""
 }
 
+variable "sends" {
+  description = "Whether audiences are sent to receivers; without that their secrets are not needed."
+  type        = bool
+  default     = true
+}
+
 variable "suppression_secret" {
   description = "Secret in Secret Manager with the key of the list of suppressed users; empty without a list."
   type        = string

@@ -249,7 +249,8 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
     """Whether audiences can be sent: their files, secrets, users pending or left."""
     secret = secrets.reader(exam.settings)
     for use_case in exam.use_cases:
-        for name in declared.secrets_of(use_case):
+        needed = declared.secrets_of(use_case) if exam.settings.sends == "yes" else []
+        for name in needed:
             try:
                 secret(name)
             except SettingsError as why:
@@ -289,7 +290,7 @@ def _check_sent(deployment: Deployment, audience: str) -> Iterator[Finding]:
     which = f"audience {audience} of {use_case}"
     send = f"propensity audience send {audience} --use-case {use_case}"
     rows = deployment.rows("audience_deliveries", audience=audience)
-    if not rows:
+    if not rows and deployment.settings.sends == "yes":
         yield Finding(
             f"{which} was never sent: a person sends the first date",
             f"look at propensity audience preview {audience}, then {send}",

@@ -124,6 +124,14 @@ def _opened(
         f"'{listing.destination}' --removed-by-hand"
     )
     file = _file_of(folder / "destinations", listing.destination)
+    if deployment.settings.sends == "no":
+        raise RequestError(
+            f"this deployment does not send (PROPENSITY_SENDS is no), and "
+            f"{listing.users:,} users of {listing.audience} are on the list of "
+            f"{listing.destination}",
+            hint=f"Set PROPENSITY_SENDS=yes; or {by_hand}",
+            field="destination",
+        )
     if file is None:
         raise RequestError(
             f"no file in audiences/destinations has name = {listing.destination!r}",

@@ -159,7 +159,8 @@ def send(
         ledger = _opened(deployment, named, secret, until, clock)
         audience = ledger.audience
         if scheduled_on:
-            _check_unattended(audience, ledger.destination, scheduled_on)
+            sends = deployment.settings.sends == "yes"
+            _check_unattended(audience, ledger.destination, scheduled_on, sends=sends)
         if not audience.is_stored:
             _check_not_empty(audience, ledger.destination, may_be_empty=may_be_empty)
             plan = planned(deployment, named, audience)
@@ -196,9 +197,14 @@ def _opened(
     return delivery.Ledger(deployment, audience, destination, clock)
 
 
-def _check_unattended(audience: Audience, destination: Destination, day: date) -> None:
+def _check_unattended(
+    audience: Audience, destination: Destination, day: date, *, sends: bool
+) -> None:
     """
     Stop a delivery by the clock that a person must look at.
+
+    Args:
+        sends: Whether the deployment sends to receivers: if not, nobody need look.
 
     Raises:
         AudienceWaits, AudienceStopped: As of ``send``.
@@ -214,7 +220,7 @@ def _check_unattended(audience: Audience, destination: Destination, day: date) -
         )
     by_hand = f"look at `propensity audience preview {name}`, then send this date "
     by_hand += f"yourself: propensity audience send {name}"
-    if destination.name not in audience.sent_to:
+    if sends and destination.name not in audience.sent_to:
         raise errors.AudienceStopped(
             f"{name} was never sent to {destination.name}, and a person sends the "
             f"first date: {by_hand}"
@@ -275,7 +281,7 @@ def opened(
     clock: Clock = SYSTEM,
 ) -> Destination:
     """
-    Open the destination of an audience.
+    Open the destination of an audience; files where the deployment sends to nobody.
 
     Args:
         secret: Gives what ``${NAME}`` in a file stands for: no secret is in the file.
@@ -286,10 +292,11 @@ def opened(
         RequestError: Analytics does not know these users.
         SettingsError: There is no secret of a name.
     """
-    if named.declared.destination == BUCKET:
-        return ParquetFiles(deployment.artifacts)
     if named.declared.destination == CSV:
         return CsvFiles(deployment.artifacts, named.declared.order)
+    # Who sends to nobody still has the files, by which an audience can be looked at.
+    if named.declared.destination == BUCKET or deployment.settings.sends == "no":
+        return ParquetFiles(deployment.artifacts)
     folder = named.folder / "destinations"
     file = f"{named.declared.destination}.toml"
     variables: dict[str, str] = {}

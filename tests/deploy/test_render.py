@@ -137,6 +137,22 @@ def test_a_plan_that_takes_columns_or_tables_away_is_refused(
     assert lost in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [[], ["--drop-columns"]])
+def test_a_set_up_never_deletes_a_secret(tmp_path, capsys, words):
+    """Nobody can undo that, so a person does it. Defect: where a destination had no
+    file any more, its token went with the next set-up."""
+    file = settings_file(tmp_path, SETTINGS)
+    secret = {"type": "google_secret_manager_secret", "name": "destination"}
+    change = {"actions": ["delete"], "before": {"secret_id": "shop-TOKEN"}}
+    changes = [{**secret, "change": {**change, "after": None}}]
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"resource_changes": changes}))
+    command = ["losses", "--deployment", str(file), "--json", str(plan)]
+
+    assert main(command + words) == 1
+    assert "gcloud secrets delete shop-TOKEN" in capsys.readouterr().err
+
+
 def test_a_pull_never_touches_what_is_of_ones_own():
     """Neither use cases, nor what a set-up writes about them: git knows neither."""
     ours = ["usecases/shop/usecase.toml", "deploy/terraform/generated/views.json"]

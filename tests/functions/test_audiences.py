@@ -16,6 +16,7 @@ from propensity.audience import delivery, run
 from propensity.audience.declared import load
 from propensity.audience.ending import end
 from propensity.audience.lists import listed
+from propensity.errors import RequestError
 from propensity.gcp import secrets
 from propensity.registry.deployment import opened
 from propensity.runs import audiences
@@ -172,6 +173,37 @@ def test_the_first_date_of_an_audience_is_sent_by_a_person(running, day, crm):
     assert (answer.status_code, answer.json["error"]) == (200, "audience_stopped")
     assert crm.requests == before
     assert running.rows(members) == []
+
+
+def test_a_deployment_that_must_not_send_reaches_no_receiver(running, day, crm):
+    """Neither by the clock nor by hand, and without secrets; files show the audience.
+    Defect: a test environment had production's audiences, and sent real users."""
+    quiet = running.with_settings(PROPENSITY_SENDS="no")
+    file_of(running, "winback.toml").unlink()
+    file = file_of(running, "destinations/crm.toml")
+    file.write_text(file.read_text().replace("AUDIENCE_TOKEN", "NOT_THERE"))
+    declare(running, "trial", WINBACK)
+    declare(running, "by_hand", WINBACK)
+    before = crm.requests
+    by_hand(quiet, day, name="by_hand")
+    entries = post(quiet, day).json["audiences"]
+    sent = {entry["audience"]: entry for entry in entries}
+
+    assert crm.requests == before
+    assert sent["trial"]["destination"] == sent["by_hand"]["destination"] == "bucket"
+    assert sent["trial"]["accepted"] == 100 - sent["trial"]["held_out"]
+
+
+def test_a_deployment_that_must_not_send_takes_nobody_off_a_list(running, day, crm):
+    """It says what to do about those who are on one."""
+    quiet = running.with_settings(PROPENSITY_SENDS="no")
+    before = crm.requests
+    with entered(quiet.environment), opened("ga4_purchase") as deployment:
+        [some] = [some for some in listed(deployment) if some.audience == "winback"]
+        with pytest.raises(RequestError, match="PROPENSITY_SENDS is no"):
+            end(deployment, some, secrets.reader(quiet.settings))
+
+    assert crm.requests == before
 
 
 def test_nobody_is_left_on_the_list_of_a_former_destination(running, day):

@@ -36,8 +36,6 @@ BUILD = {
 OF_BUILDS = "type.googleapis.com/google.devtools.cloudbuild.v1"
 LATEST = {"latestRevision": True, "percent": 100}
 MISSING = {"error": {"code": 404, "message": "404", "status": "NOT_FOUND"}}
-# Of the record that ends an archive.
-SIZE_OF_END = 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +58,15 @@ class Google:
 
     ``things`` are the services, jobs and schedules that were asked for, by path;
     ``builds`` the requested builds, by function; ``uploads`` the names of files within
-    each archive, by the object's address; ``buckets`` what was made, by name;
-    ``policies`` who was let in, by what; and ``unknown`` the requests that nothing here
-    answers.
+    each archive, by the object's address; ``contents`` all objects, by address;
+    ``buckets`` what was made, by name; ``policies`` who was let in, by what; and
+    ``unknown`` the requests that nothing here answers.
     """
 
     def __init__(self) -> None:
         self.things: dict[str, dict[str, Any]] = {}
         self.builds: dict[str, dict[str, Any]] = {}
+        self.contents: dict[str, bytes] = {}
         self.uploads: dict[str, list[str]] = {}
         # This one is Terraform's.
         self.buckets: dict[str, dict[str, Any]] = {"my-bucket": {"name": "my-bucket"}}
@@ -77,7 +76,7 @@ class Google:
         # The first that fits answers.
         self._answers = {
             r"^POST /upload/": self._upload,
-            r"^\w+ /storage/v1/b/[^/]+/o/": self._stored_object,
+            r"^\w+ (/download)?/storage/v1/b/[^/]+/o/": self._stored_object,
             r"^\w+ /storage/v1/b": self._bucket,
             r":submit$": self._build,
             r"/operations/": self._built,
@@ -124,27 +123,39 @@ class Google:
             if re.search(pattern, line):
                 content = answer(request)
                 status = 404 if content is None else 200
+                if isinstance(content, bytes):
+                    return status, content
                 return status, json.dumps(content or MISSING).encode()
         self.unknown.append(line)
         return 404, json.dumps(MISSING).encode()
 
     def _upload(self, request: Request) -> dict[str, Any]:
-        """Keep the names within an archive, which is a part of the request."""
-        start = request.body.index(b"PK\x03\x04")
-        end = request.body.rindex(b"PK\x05\x06") + SIZE_OF_END
-        content = request.body[start:end]
-        [said] = re.findall(r'"name": ?"(.+?)"', str(request.body[:start])) or [""]
+        """Keep an object, which is a part of the request, and the names within it."""
+        boundary = request.body.partition(b"\n")[0].rstrip()
+        _, about, part, _ = request.body.split(boundary)
+        content = re.split(rb"\r?\n\r?\n", part, maxsplit=1)[1]
+        content = re.sub(rb"\r?\n\Z", b"", content)
+        [said] = re.findall(r'"name": ?"(.+?)"', str(about)) or [""]
         answer = _object(request.path.split("/")[5], request.query.get("name", said))
-        archive = zipfile.ZipFile(io.BytesIO(content))
-        self.uploads[f"gs://{answer['bucket']}/{answer['name']}"] = archive.namelist()
+        address = f"gs://{answer['bucket']}/{answer['name']}"
+        self.contents[address] = content
+        if content.startswith(b"PK"):
+            archive = zipfile.ZipFile(io.BytesIO(content))
+            self.uploads[address] = archive.namelist()
         digest = base64.b64encode(hashlib.md5(content).digest()).decode()
         return {**answer, "size": f"{len(content)}", "md5Hash": digest}
 
-    def _stored_object(self, request: Request) -> dict[str, Any] | None:
-        bucket, _, name = request.path.removeprefix("/storage/v1/b/").partition("/o/")
-        return (
-            _object(bucket, name) if f"gs://{bucket}/{name}" in self.uploads else None
-        )
+    def _stored_object(self, request: Request) -> dict[str, Any] | bytes | None:
+        bucket, _, name = request.path.rpartition("/b/")[2].partition("/o/")
+        content = self.contents.get(f"gs://{bucket}/{name}")
+        if content is None:
+            return None
+        if request.query.get("alt") == "media":
+            return content
+        digest = base64.b64encode(hashlib.md5(content).digest()).decode()
+        link = f"{self.proxy.url}/download{request.path}?alt=media"
+        about = {"size": f"{len(content)}", "md5Hash": digest, "mediaLink": link}
+        return _object(bucket, name) | about
 
     def _bucket(self, request: Request) -> dict[str, Any] | None:
         name = request.path.removeprefix("/storage/v1/b").strip("/").split("/")[0]

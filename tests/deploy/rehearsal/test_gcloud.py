@@ -191,6 +191,13 @@ def check_keys(google: Google, d: Deployment) -> None:
         assert len(agents) == 7
 
 
+def check_record(google: Google, d: Deployment) -> None:
+    """Assert that the set-up has written down what it deployed."""
+    written = google.contents["gs://my-bucket-state/propensity/deployed.json"]
+
+    assert json.loads(written)["settings"] == d.given
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("shape", SHAPES)
@@ -212,6 +219,7 @@ def test_all_functions_are_deployed(cloud, google, shape):
         check_build(google, d, function)
         assert f"https://{d.name(function.target)}-1.run.app" in values
     check_keys(google, d)
+    check_record(google, d)
     check_jobs(google, d)
     check_schedules(google, d)
     assert {*google.policies} == {*google.named("/namespaces/my-project/jobs/")}

@@ -233,6 +233,74 @@ class TestSetup:
         assert cloud.count("terraform apply /") == is_done
 
 
+WINBACK = "usecases/ga4_purchase/audiences/winback.toml"
+
+
+@pytest.fixture
+def deployed(cloud) -> Cloud:
+    """The cloud after a set-up with an audience that the folder has no more."""
+    file = cloud.folder / WINBACK
+    file.parent.mkdir(parents=True)
+    file.write_text('destination = "bucket"\ntop = 10\n')
+    cloud.settings["DEPLOY_CALLERS"] = "group:website@example.com"
+    assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
+    record = cloud.outputs.with_name("deployed.json").read_text()
+    cloud.rules.insert(0, ("storage cat gs://my-bucket-state/propensity/", record, 0))
+    file.unlink()
+    return cloud
+
+
+class TestDeployed:
+    """Defect: a set-up from a clone without the folder, or with an older one, took
+    audiences, callers and the values of secrets away, and said nothing."""
+
+    def test_a_set_up_writes_down_what_it_deployed(self, deployed):
+        record = json.loads(deployed.outputs.with_name("deployed.json").read_text())
+        kept = "storage cp .local/deploy/my-project-propensity/deployed.json"
+
+        assert record["settings"] == deployed.settings
+        assert record["audiences"] == ["ga4_purchase/winback"]
+        assert deployed.count(f"{kept} gs://my-bucket-state/propensity/") == 1
+
+    @pytest.mark.parametrize("script", ["deploy/setup.sh", "02-GetProba/deploy.sh"])
+    def test_what_was_deployed_does_not_go_in_silence(self, deployed, script):
+        """Nothing is changed before somebody says so; the first line names it all."""
+        del deployed.settings["DEPLOY_CALLERS"]
+        refused = deployed.run(script)
+
+        assert (refused.returncode, deployed.changes()) == (1, [])
+        assert deployed.count("run deploy") == 0
+        assert "audience ga4_purchase/winback" in refused.stderr
+        assert "DEPLOY_CALLERS=group:website@example.com" in refused.stderr
+        assert "deploy/setup.sh --remove" in refused.stderr
+
+    def test_what_was_deployed_goes_if_somebody_says_so(self, deployed):
+        """From then on it is not missed."""
+        assert deployed.run("deploy/setup.sh", "--yes", "--remove").returncode == 0
+        assert deployed.run("02-GetProba/deploy.sh").returncode == 0
+
+    def test_a_dry_run_says_what_would_go_and_plans(self, deployed):
+        printed = deployed.run("deploy/setup.sh", "--dry-run")
+
+        assert printed.returncode == 0, printed.stderr
+        assert "audience ga4_purchase/winback" in printed.stderr
+        assert deployed.count(" plan ") == 2
+
+    def test_what_was_deployed_is_known_or_nothing_is_changed(self, deployed):
+        """Who may not read it does not know what goes."""
+        deployed.rules.insert(0, ("storage cat", "HTTPError 403", 1))
+        refused = deployed.run("deploy/setup.sh", "--yes")
+
+        assert (refused.returncode, deployed.changes()) == (1, [])
+        assert "HTTPError 403" in refused.stderr
+
+    def test_another_machine_knows_what_was_deployed(self, deployed):
+        """Its folder may be an older one."""
+        deployed.outputs.with_name("deployed.json").unlink()
+        assert deployed.run("deploy/setup.sh", "--outputs").returncode == 0
+        assert deployed.run("02-GetProba/deploy.sh").returncode == 1
+
+
 class TestAfterASetup:
     def test_names_are_those_that_terraform_has_put_out(self, set_up):
         """An account by another name is the one that is deployed with."""

@@ -162,6 +162,17 @@ run "a_teardown_keeps_what_holds_data_and_nothing_else" {
   }
 }
 
+run "a_deployment_that_sends_nothing_reads_no_secret_of_a_receiver" {
+  command = plan
+  variables {
+    sends = false
+  }
+  assert {
+    condition     = length(google_secret_manager_secret_iam_member.destination) == 0
+    error_message = "A function may read one."
+  }
+}
+
 run "an_export_in_a_project_of_a_domain_is_read" {
   command = plan
   variables {
