@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from propensity import folders, statements
 from propensity.settings import Budget
 from propensity.statements import Line
-from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
+from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_shard, first_suffix
 from propensity.usecases import declaration
 from propensity.usecases.declaration import (
     CATEGORY,
@@ -59,6 +59,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         span: What the outcome is predicted from, in words; empty for the lookback.
         sources: Tables of the user's own that ``features.sql`` reads, by name.
         own_events: A table of events that all statements read in place of the export.
+        history_days: Days of purchases that features know; 0 for two lookbacks.
         stride_days: Days between two dates of a training; 0 for the horizon.
         index_days: Days of predictions that lookups are answered from; 0 for the
             lookback.
@@ -87,6 +88,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     sources: Mapping[declaration.Name, declaration.Source] = {}
     # A file calls both [events]: ``parse`` tells the two apart.
     own_events: Events | None = field(default=None, name=declaration.OWN_EVENTS)
+    history_days: declaration.DaysOrNone = 0
     stride_days: declaration.DaysOrNone = 0
     index_days: declaration.DaysOrNone = 0
     compared: Annotated[Sequence[declaration.Column], Meta(max_length=3)] = ()
@@ -100,6 +102,11 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     def index_span(self) -> int:
         """Days of predictions that lookups are answered from."""
         return self.index_days if self.index_days else self.lookback_days
+
+    @property
+    def history_span(self) -> int:
+        """Days before a date in which its features know a purchase."""
+        return max(self.history_days, 2 * self.lookback_days)
 
     @property
     def scores_events(self) -> bool:
@@ -225,7 +232,9 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             "known_before": last,
             "earliest": first - timedelta(days=lookback + 2),
             "lookback_days": lookback,
+            "history_days": self.history_span,
             "horizon_days": self.horizon_days,
+            "first_history_day": first_shard(first, days=self.history_span),
             "first_suffix": first_suffix(first, days=lookback),
             "first_repeat_suffix": first_suffix(first, days=2 * lookback),
             "last_suffix": first_suffix(last, days=-1),

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
 from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
@@ -274,6 +275,20 @@ def test_the_window_bounds_the_shards_by_one_day_on_each_side(toy):
     assert window["last_suffix"] == "20260302"
     assert window["first_label_suffix"] == "20260301"
     assert window["last_label_suffix"] == "20260309"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "days"),
+    [(0, 120), (90, 120), (730, 730)],
+    ids=["two lookbacks", "never fewer", "as declared"],
+)
+def test_a_history_of_purchases_is_two_lookbacks_or_as_long_as_declared(
+    toy, chosen, days
+):
+    window = replace(toy, history_days=chosen).window(SETTINGS, [DAY])
+
+    assert window["history_days"] == days
+    assert window["first_history_day"] == DAY - timedelta(days=days + 1)
 
 
 @pytest.mark.parametrize(
