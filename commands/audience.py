@@ -86,7 +86,7 @@ def preview(audience: str, use_case: str | None, **chosen: Any) -> Any:
 
     Counts members, the control group, requests and cost. Says what the users of each
     decile may bring, from which uplift contacting them pays, and which effect the
-    audience can prove after 1, 4 and 13 weeks.
+    audience can prove after 1, 4, 13 and 52 weeks, or up to its `until`.
     """
     with _declared(audience, use_case) as (deployment, named, secret):
         from propensity.audience import run

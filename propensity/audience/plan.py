@@ -2,9 +2,8 @@
 The plan of an audience: which effect it can prove, and from which uplift it pays.
 
 The power is the textbook's, of two proportions, with the boundary of the verdict in the
-place of a single look's: verdicts hold 5% over a year of weekly looks, so they need
-more users than one look at a date that was fixed beforehand. ``planned`` reads what is
-published; all else is pure.
+place of a single look's (``boundary``), and less what the probabilities explain, as the
+verdict is adjusted for them. ``planned`` reads what is published; all else is pure.
 
 Source:
     Fleiss, Levin and Paik, "Statistical Methods for Rates and Proportions", 3rd ed.,
@@ -15,28 +14,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from math import ceil, inf, sqrt
+from datetime import date
+from math import inf, sqrt
 from typing import Any
 
+from propensity.audience.boundary import LAST, LOOKS, WEEK, errors_at, progress_at
 from propensity.audience.declared import DeclaredAudience
-from propensity.audience.members import Audience, expected_conversions
-from propensity.audience.uplift import ERRORS, POWER
+from propensity.audience.members import Audience, Member, expected_conversions
+from propensity.audience.uplift import POWER
 from propensity.measures.metrics import ratio, tenths
 from propensity.models.encoding import Floats, numbers_of
 from propensity.registry.deployment import Deployment
 from propensity.tables.audiences import Decile, Plan, Power
 
-# Weeks of new members that a plan looks ahead.
-WEEKS = (1, 4, 13)
-# The boundary of verdicts holds for so many weekly looks.
-LOOKS = 52
-# New members a week are those of so many weeks before.
+# Weeks of new members that a plan looks ahead, if it is not over before.
+WEEKS = (1, 4, 13, LOOKS)
+# Who is new is known of so many weeks before, and how many a week of the recent ones.
+KNOWN_WEEKS = 13
 RECENT_WEEKS = 4
-WEEK = timedelta(days=7)
 
 
-def members_needed(rate: float, uplift: float, *, share: float) -> float:
+def members_needed(
+    rate: float,
+    uplift: float,
+    *,
+    share: float,
+    errors: float = LAST,
+    explained: float = 0.0,
+) -> float:
     """
     Return how many members show an effect in 80% of cases; infinity for none.
 
@@ -44,6 +49,8 @@ def members_needed(rate: float, uplift: float, *, share: float) -> float:
         rate: Share of the control group that converts.
         uplift: The effect, relative to the rate; below 0 for one that harms.
         share: Of the members, in the control group.
+        errors: How many standard errors the interval reaches; as at the planned end.
+        explained: Share of the variance that the probabilities explain.
     """
     treated = rate * (1 + uplift)
     if not (0 < rate < 1 and 0 <= treated <= 1 and uplift and 0 < share < 1):
@@ -53,23 +60,32 @@ def members_needed(rate: float, uplift: float, *, share: float) -> float:
     with_effect = sqrt(
         treated * (1 - treated) / (1 - share) + rate * (1 - rate) / share
     )
-    return ((ERRORS * without_effect + POWER * with_effect) / (treated - rate)) ** 2
+    reached = errors * without_effect + POWER * with_effect
+    return (1 - explained) * (reached / (treated - rate)) ** 2
 
 
-def smallest_uplift(rate: float, members: float, *, share: float) -> float | None:
+def smallest_uplift(
+    rate: float,
+    members: float,
+    *,
+    share: float,
+    errors: float = LAST,
+    explained: float = 0.0,
+) -> float | None:
     """
     Return the smallest uplift that so many members show in 80% of cases.
 
     Returns:
         None if they could not even show an effect where all convert.
     """
+    known = {"share": share, "errors": errors, "explained": explained}
     low = 0.0
     high = 1 / rate - 1 if rate else 0.0
-    if members_needed(rate, high, share=share) > members:
+    if members_needed(rate, high, **known) > members:
         return None
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
-        if members_needed(rate, middle, share=share) > members:
+        if members_needed(rate, middle, **known) > members:
             low = middle
         else:
             high = middle
@@ -77,31 +93,58 @@ def smallest_uplift(rate: float, members: float, *, share: float) -> float | Non
 
 
 def power(
-    rate: float, members: int, *, new_a_week: float | None, share: float
+    rate: float,
+    members: int,
+    *,
+    new_a_week: float | None,
+    share: float,
+    planned_weeks: int = LOOKS,
+    explained: float = 0.0,
 ) -> list[Power]:
     """
-    Return what an audience that begins today can show after 1, 4 and 13 weeks.
+    Return what an audience that begins today can show after 1, 4, 13 and 52 weeks.
 
     Args:
         rate: Share of the members who are expected to convert anyway.
         members: Of the first week.
         new_a_week: Users a week who become members for the first time; None if that is
             not known, so that only the first week is.
+        planned_weeks: After which the audience ends.
+        explained: Share of the variance that the probabilities explain.
     """
     rows = []
-    for weeks in WEEKS:
+    for weeks in sorted({min(weeks, planned_weeks) for weeks in WEEKS}):
         count = float(members)
         if weeks > 1:
             if new_a_week is None:
                 break
             count += (weeks - 1) * new_a_week
-        row = Power(
-            weeks=weeks,
-            members=round(count),
-            smallest_lift=smallest_uplift(rate, count, share=share),
+        smallest = smallest_uplift(
+            rate,
+            count,
+            share=share,
+            errors=errors_at(weeks / planned_weeks),
+            explained=explained,
         )
+        row = Power(weeks=weeks, members=round(count), smallest_lift=smallest)
         rows.append(row)
     return rows
+
+
+def explained_by(members: Sequence[Member]) -> float:
+    """
+    Return the share of the variance of conversions that probabilities explain.
+
+    It is theirs in relation to that of conversions, if they are what they say.
+    """
+    chances = [
+        member.probability for member in members if member.probability is not None
+    ]
+    rate = sum(chances) / len(chances) if chances else 0.0
+    if not 0 < rate < 1:
+        return 0.0
+    squares = sum((chance - rate) ** 2 for chance in chances)
+    return squares / len(chances) / (rate * (1 - rate))
 
 
 def weeks_left(rows: Sequence[Mapping[str, Any]]) -> int | None:
@@ -113,7 +156,7 @@ def weeks_left(rows: Sequence[Mapping[str, Any]]) -> int | None:
 
     Returns:
         0 if users suffice and only their outcomes are not final; None if it takes more
-        than the weekly looks that a verdict is for, or no new users arrive.
+        than the planned length of the audience, or no new users arrive.
     """
     newest = rows[-1]
     before = rows[-1 - RECENT_WEEKS :][0]
@@ -123,15 +166,27 @@ def weeks_left(rows: Sequence[Mapping[str, Any]]) -> int | None:
     converted = newest["control_conversions"]
     if uplift is None or not users > control > 0:
         return None
-    missing = members_needed(converted / control, uplift, share=control / users) - users
-    if missing <= 0:
-        return 0
+    explained = newest["variance_explained"]
     days = (newest["week"] - before["week"]).days
     new_a_week = 7 * (users - _users(before)) / days if days else 0.0
-    looked = (newest["week"] - rows[0]["week"]).days / 7
-    if missing > (LOOKS - looked) * new_a_week:
-        return None
-    return ceil(missing / new_a_week)
+    for weeks in range(LOOKS):
+        progress = progress_at(
+            newest["week"] + weeks * WEEK,
+            first=rows[0]["week"],
+            until=newest["planned_until"],
+        )
+        needed = members_needed(
+            converted / control,
+            uplift,
+            share=control / users,
+            errors=errors_at(progress),
+            explained=0.0 if explained is None else explained,
+        )
+        if needed <= users + weeks * new_a_week:
+            return weeks
+        if progress >= 1:
+            break
+    return None
 
 
 def _users(row: Mapping[str, Any]) -> int:
@@ -188,7 +243,12 @@ def planned(
     rate = expected_conversions(members) / len(members) if members else 0.0
     new_a_week = _new_a_week(deployment, named, audience)
     weeks = power(
-        rate, len(members), new_a_week=new_a_week, share=audience.control.share
+        rate,
+        len(members),
+        new_a_week=new_a_week,
+        share=audience.control.share,
+        planned_weeks=_planned_weeks(audience.as_of, declared.until),
+        explained=explained_by(members),
     )
     ranked = _ranked(deployment, named, audience)
     cost = declared.cost_per_contact
@@ -205,9 +265,17 @@ def planned(
         new_members_a_week=new_a_week,
         cost_per_contact=declared.cost,
         margin=margin,
+        until=declared.until,
         power=weeks,
         deciles=ranked.deciles(cost=cost, margin=margin) if ranked else [],
     )
+
+
+def _planned_weeks(as_of: date, until: date | None) -> int:
+    """Return how many weeks an audience lasts that begins today."""
+    if until is None:
+        return LOOKS
+    return max((until - as_of) // WEEK, 0) + 1
 
 
 def _ranked(
@@ -235,7 +303,7 @@ def _new_a_week(
     deployment: Deployment, named: DeclaredAudience, audience: Audience
 ) -> float | None:
     """
-    Return how many users a week become members for the first time in 13 weeks.
+    Return how many users a week become members for the first time.
 
     As if all publications since had chosen members from the lowest score of today's,
     and as large a part of those who reach it; None with one publication.
@@ -246,7 +314,7 @@ def _new_a_week(
         "audience_newcomers",
         order=order,
         least=min(scores, default=0.0),
-        since=audience.as_of - max(WEEKS) * WEEK,
+        since=audience.as_of - KNOWN_WEEKS * WEEK,
         recent=audience.as_of - RECENT_WEEKS * WEEK,
         as_of=audience.as_of,
     )

@@ -2,11 +2,9 @@
 Did an audience help: what its treated users did, against those held out at random.
 
 Users are assigned by a keyed hash before anything is sent. A user counts once, in the
-week of becoming a member; the figures of a week are of all users so far.
-
-A team that looks each week stops at the first good news. Intervals hold at every weekly
-look of a year: in 5% of cases at most, an audience without an effect ever seems to
-help or to harm.
+week of becoming a member; the figures of a week are of all users so far. Differences
+are adjusted for the probabilities by which users became members: by how much the groups
+differed from the start is no effect. Intervals hold at each weekly look (``boundary``).
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from propensity.audience.adjusted import Sums, adjusted
 from propensity.measures.intervals import Difference, rate_interval
 from propensity.tables.audiences import Figures, GroupSums, Revenue
 
@@ -26,17 +25,26 @@ ALARM = 0.001
 # A verdict needs so many conversions in all: below, there are too few to say.
 MINIMUM_CONVERSIONS = 10
 # Amounts are skewed: of fewer buyers in a group, an interval of money misses too often.
-MINIMUM_BUYERS = 20
-# How many standard errors an interval reaches. Of 52 weekly looks at all users so far,
-# none leaves these in 95% of cases (tests/propensity/audience/test_uplift.py).
-ERRORS = 2.85
+MINIMUM_BUYERS = 40
 # Standard errors beyond the interval at which an effect is found in 80% of cases.
 POWER = 0.8416
+# Sums of a group that are None while nothing is known.
+SUMS = (
+    "revenue",
+    "revenue_squares",
+    "probability_squares",
+    "probability_conversions",
+    "probability_revenue",
+)
 Amount = TypeVar("Amount", Decimal, float)
 
 
 def figures(
-    sums: Iterable[GroupSums], *, control_share: float, is_final: bool = False
+    sums: Iterable[GroupSums],
+    *,
+    control_share: float,
+    errors: float,
+    is_final: bool = False,
 ) -> Figures:
     """
     Return the figures of an audience.
@@ -44,10 +52,11 @@ def figures(
     Args:
         sums: Of both groups, of all weeks so far: of users who became members in each.
         control_share: Share that is held out.
+        errors: How many standard errors an interval reaches at this look.
         is_final: Whether no outcome of these users is missing any more.
     """
-    treated = GroupSums(is_control=False)
-    control = GroupSums(is_control=True)
+    treated = GroupSums(is_control=False, probability=0.0)
+    control = GroupSums(is_control=True, probability=0.0)
     for more in sums:
         if more.is_control:
             control = _added(control, more)
@@ -56,13 +65,16 @@ def figures(
     difference = None
     uplift = None
     smallest = None
+    explained = None
     if treated.users and control.users:
-        bought = treated.conversions
-        anyway = control.conversions
-        difference = rate_difference((bought, treated.users), (anyway, control.users))
-        smallest = detectable(treated, control)
-        if anyway:
-            uplift = bought / treated.users / (anyway / control.users) - 1
+        bought = conversions_of(treated)
+        anyway = conversions_of(control)
+        means = adjusted(bought, anyway)
+        difference = rate_difference(bought, anyway, errors=errors)
+        smallest = detectable(bought, anyway, errors=errors)
+        explained = means.explained
+        if means.control > 0:
+            uplift = means.treated / means.control - 1
     estimate, low, high = _interval(difference)
     p_value = sample_ratio(treated.users, control.users, share=control_share)
     return Figures(
@@ -73,6 +85,7 @@ def figures(
         conversion_difference=estimate,
         conversion_difference_low=low,
         conversion_difference_high=high,
+        variance_explained=explained,
         conversion_lift=uplift,
         detectable_difference=smallest,
         sample_ratio_p=p_value,
@@ -82,18 +95,53 @@ def figures(
             is_sound=p_value >= ALARM,
             is_final=is_final,
         ),
-        revenue=_revenue(treated, control),
+        revenue=_revenue(treated, control, errors=errors),
     )
 
 
 def _added(total: GroupSums, more: GroupSums) -> GroupSums:
-    """Add up sums of a group; amounts are None while none is known."""
+    """
+    Add up sums of a group; amounts are None while none is known.
+
+    The probability is None if any week has none: an earlier release evaluated it.
+    """
+    probability = None
+    if total.probability is not None and more.probability is not None:
+        probability = total.probability + more.probability
+    sums = {name: _sum(getattr(total, name), getattr(more, name)) for name in SUMS}
     return replace(
         total,
         users=total.users + more.users,
         conversions=total.conversions + more.conversions,
-        revenue=_sum(total.revenue, more.revenue),
-        revenue_squares=_sum(total.revenue_squares, more.revenue_squares),
+        probability=probability,
+        **sums,
+    )
+
+
+def conversions_of(group: GroupSums) -> Sums:
+    """Return the conversions of a group, and what was expected of its users."""
+    return Sums(
+        users=group.users,
+        positives=group.conversions,
+        outcomes=group.conversions,
+        squares=group.conversions,
+        covariates=group.probability,
+        covariate_squares=group.probability_squares,
+        products=group.probability_conversions,
+    )
+
+
+def revenue_of(group: GroupSums) -> Sums:
+    """Return what a group has paid: nothing where no amount of it is known."""
+    squares = group.revenue_squares
+    return Sums(
+        users=group.users,
+        positives=group.conversions,
+        outcomes=float(_paid(group)),
+        squares=0.0 if squares is None else squares,
+        covariates=group.probability,
+        covariate_squares=group.probability_squares,
+        products=group.probability_revenue,
     )
 
 
@@ -113,96 +161,117 @@ def _interval(
     return difference.estimate, difference.low, difference.high
 
 
-def _revenue(treated: GroupSums, control: GroupSums) -> Revenue | None:
+def _revenue(
+    treated: GroupSums, control: GroupSums, *, errors: float
+) -> Revenue | None:
     """Return what members have paid; None where no amount is known."""
     if treated.revenue is None and control.revenue is None:
         return None
     difference = None
     if treated.users and control.users:
-        difference = mean_difference(treated, control)
+        difference = mean_difference(
+            revenue_of(treated), revenue_of(control), errors=errors
+        )
     estimate, low, high = _interval(difference)
     return Revenue(
-        treated_revenue=_revenue_of(treated),
-        control_revenue=_revenue_of(control),
+        treated_revenue=_paid(treated),
+        control_revenue=_paid(control),
         revenue_difference=estimate,
         revenue_difference_low=low,
         revenue_difference_high=high,
     )
 
 
-def _revenue_of(group: GroupSums) -> Decimal:
-    """Return what a group has paid: nothing where no amount of it is known."""
+def _paid(group: GroupSums) -> Decimal:
     return Decimal(0) if group.revenue is None else group.revenue
 
 
-def rate_difference(
-    treated: tuple[float, int], control: tuple[float, int]
-) -> Difference:
+def rate_difference(treated: Sums, control: Sums, *, errors: float) -> Difference:
     """
     Return the share of converters among the treated less that among the control group.
 
     Args:
-        treated, control: Conversions, and users, above 0.
+        errors: How many standard errors the interval reaches.
 
     Source:
         Newcombe, "Interval estimation for the difference between independent
-        proportions", Statistics in Medicine 17, 1998: method 10. The same boundary at
-        every look: Pocock, "Group sequential methods in the design and analysis of
-        clinical trials", Biometrika 64, 1977.
+        proportions", Statistics in Medicine 17, 1998: method 10; here for as many users
+        as would show a rate as exactly without a covariate.
     """
-    rate = treated[0] / treated[1]
-    low, high = rate_interval(treated[0], treated[1], errors=ERRORS)
-    control_rate = control[0] / control[1]
-    control_low, control_high = rate_interval(control[0], control[1], errors=ERRORS)
-    value = rate - control_rate
+    means = adjusted(treated, control)
+    low, high = _below_and_above(treated, means.treated_users, errors=errors)
+    control_low, control_high = _below_and_above(
+        control, means.control_users, errors=errors
+    )
+    value = means.treated - means.control
+    more = errors * sqrt(means.slope_variance)
     return Difference(
         value,
-        low=value - hypot(rate - low, control_high - control_rate),
-        high=value + hypot(high - rate, control_rate - control_low),
+        low=value - hypot(low, control_high, more),
+        high=value + hypot(high, control_low, more),
     )
 
 
-def mean_difference(treated: GroupSums, control: GroupSums) -> Difference:
+def _below_and_above(
+    group: Sums, users: float, *, errors: float
+) -> tuple[float, float]:
+    """Return how far the interval of a rate reaches below it and above it."""
+    conversions = group.outcomes * users / group.users
+    low, high = rate_interval(conversions, users, errors=errors)
+    return group.mean - low, high - group.mean
+
+
+def mean_difference(treated: Sums, control: Sums, *, errors: float) -> Difference:
     """
     Return the amount per user of the treated minus the control group's.
 
-    It has no interval where a group has less than ``MINIMUM_BUYERS``.
+    It has no interval where a group has less than ``MINIMUM_BUYERS``. The control group
+    is small, and amounts are skewed: its buyers alone seldom show how much the largest
+    orders vary. So the spread of a buyer's amount, in relation to its mean, is that of
+    the buyers of both groups (``benchmarks.verdicts`` has what that is worth).
     """
-    means = []
-    variance = 0.0
-    for group in (treated, control):
-        mean = float(_revenue_of(group)) / group.users
-        means.append(mean)
-        if group.revenue_squares is not None:
-            squares = group.revenue_squares / group.users
-            variance += max(squares - mean**2, 0.0) / group.users
-    value = means[0] - means[1]
-    half = ERRORS * sqrt(variance)
-    if min(treated.conversions, control.conversions) < MINIMUM_BUYERS:
+    means = adjusted(treated, control)
+    value = means.treated - means.control
+    buyers = treated.positives + control.positives
+    if min(treated.positives, control.positives) < MINIMUM_BUYERS:
         return Difference(value, None, None)
+    relative_squares = 0.0
+    for group in (treated, control):
+        if group.outcomes > 0:
+            mean_amount = group.outcomes / group.positives
+            relative_squares += group.squares / mean_amount**2 / buyers
+    variance = means.slope_variance
+    for group, users in (
+        (treated, means.treated_users),
+        (control, means.control_users),
+    ):
+        mean_amount = group.outcomes / group.positives
+        squares = group.mean * mean_amount * relative_squares
+        variance += max(squares - group.mean**2, 0.0) / users
+    half = errors * sqrt(variance)
     return Difference(value, value - half, value + half)
 
 
-def detectable(treated: GroupSums, control: GroupSums) -> float:
+def detectable(treated: Sums, control: Sums, *, errors: float) -> float:
     """
     Return the smallest true difference of the rates that so many users would show.
 
     Args:
-        treated, control: Sums of groups with users.
+        errors: How many standard errors an interval reaches at this look.
 
     Returns:
         The difference that this look would find in 80% of cases; 0 without conversions.
     """
+    means = adjusted(treated, control)
     users = treated.users + control.users
-    rate = (treated.conversions + control.conversions) / users
+    rate = (treated.outcomes + control.outcomes) / users
     if not rate:
         return 0.0
-    no_effect = rate_difference(
-        (rate * treated.users, treated.users), (rate * control.users, control.users)
-    )
-    assert no_effect.low is not None
-    error = sqrt(rate * (1 - rate) * (1 / treated.users + 1 / control.users))
-    return POWER * error - no_effect.low
+    counts = means.treated_users, means.control_users
+    low, _ = rate_interval(rate * counts[0], counts[0], errors=errors)
+    _, control_high = rate_interval(rate * counts[1], counts[1], errors=errors)
+    error = sqrt(rate * (1 - rate) * (1 / counts[0] + 1 / counts[1]))
+    return POWER * error + hypot(rate - low, control_high - rate)
 
 
 def sample_ratio(treated: int, control: int, *, share: float) -> float:

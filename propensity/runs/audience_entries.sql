@@ -5,7 +5,7 @@
 -- A user counts once. Whether a user is a member again may be what the treatment did:
 -- those who are cannot be compared any more.
   entries AS (
-    SELECT audience, as_of, user_id, is_control
+    SELECT audience, as_of, user_id, is_control, probability
     FROM ma_audience_members
     WHERE
       use_case = @use_case

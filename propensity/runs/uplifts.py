@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
+from propensity.audience.boundary import errors_at, progress_at
 from propensity.audience.uplift import figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import status
@@ -31,23 +32,29 @@ def publish_uplifts(run: Run) -> list[Uplift]:
         return []
     newest = run.as_of - run.timeframe.horizon
     audience_weeks = run.rows("audience_weeks", since=newest - CATCH_UP, until=newest)
-    shares = {
-        (row["audience"], row["week"]): row["control_share"] for row in audience_weeks
-    }
+    shares = dict[Key, float | None]()
+    open_plans = dict[Key, date | None]()
+    for week in audience_weeks:
+        key = week["audience"], week["week"]
+        shares[key] = week["control_share"]
+        open_plans[key] = week["planned_until"]
     if not shares:
         return []
     ever = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
     # Outcomes that were mature once are so in a run for an earlier date, too.
     final = set[Key]()
     sums = dict[Key, Sequence[GroupSums]]()
+    plans = dict[Key, date | None]()
     for row in run.read(Uplift, "audience_lifts", **ever):
         sums[row.audience, row.week] = row.sums
+        plans[row.audience, row.week] = row.planned_until
         if row.status == "final":
             final.add((row.audience, row.week))
     sums |= sums_of_weeks(run, shares)
+    plans |= open_plans
     rows = list[Uplift]()
     for audience in sorted({name for name, _ in shares}):
-        rows += _of_audience(run, audience, sums, shares, final=final)
+        rows += _of_audience(run, audience, sums, shares, plans=plans, final=final)
     run.append(AUDIENCE_LIFT, rows)
     return rows
 
@@ -58,9 +65,11 @@ def _of_audience(
     sums: Mapping[Key, Sequence[GroupSums]],
     shares: Mapping[Key, float | None],
     *,
+    plans: Mapping[Key, date | None],
     final: set[Key],
 ) -> list[Uplift]:
     """Return the uplift of an audience from its first open week on."""
+    began = min(week for name, week in sums if name == audience)
     first = min(week for name, week in shares if name == audience)
     share = shares[audience, first]
     if share is None:
@@ -77,6 +86,8 @@ def _of_audience(
         if week < first or not users:
             continue
         is_final = (name, week) in final or status(run, week) == "final"
+        until = plans[name, week]
+        progress = progress_at(week, first=began, until=until)
         row = Uplift(
             use_case=run.use_case.name,
             audience=audience,
@@ -86,8 +97,14 @@ def _of_audience(
             run_id=run.run_id,
             evaluated_at=run.began_at,
             control_share=share,
+            planned_until=until,
             sums=groups,
-            figures=figures(so_far, control_share=share, is_final=is_final),
+            figures=figures(
+                so_far,
+                control_share=share,
+                errors=errors_at(progress),
+                is_final=is_final,
+            ),
         )
         rows.append(row)
     return rows

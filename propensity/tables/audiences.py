@@ -77,7 +77,8 @@ class Plan(Row):
     new_members_a_week: Annotated[Number, "Users who become members each week"] = None
     cost_per_contact: Annotated[Money, "What a contact costs, as declared"] = None
     margin: Annotated[Number, "Share of revenue that is left, as declared"] = None
-    power: Annotated[Sequence[Power], "Smallest effects after 1, 4 and 13 weeks"] = ()
+    until: Annotated[date | None, "Last day on which it is sent, as declared"] = None
+    power: Annotated[Sequence[Power], "Smallest effects after some weeks"] = ()
     deciles: Annotated[Sequence[Decile], "Possible members, in tenths"] = ()
 
 
@@ -140,6 +141,11 @@ class GroupSums(Row):
     conversions: Annotated[int, "Positives among them"] = 0
     revenue: Annotated[Money, "Sum of amounts; null where outcomes have none"] = None
     revenue_squares: Annotated[Number, "Sum of the squares of users' amounts"] = None
+    # Null in rows of earlier releases.
+    probability: Annotated[Number, "Sum of published probabilities"] = None
+    probability_squares: Annotated[Number, "Sum of their squares"] = None
+    probability_conversions: Annotated[Number, "Sum of those of the positives"] = None
+    probability_revenue: Annotated[Number, "Sum of probability times amount"] = None
 
 
 class Revenue(Part):
@@ -162,6 +168,7 @@ class Figures(Part):
     conversion_difference: Annotated[Number, f"Share of positives, {_EFFECT}"]
     conversion_difference_low: Annotated[Number, f"Lower end: positives, {_EFFECT}"]
     conversion_difference_high: Annotated[Number, f"Upper end: positives, {_EFFECT}"]
+    variance_explained: Annotated[Number, "Share of chance that probabilities explain"]
     # Null without a conversion in the control group.
     conversion_lift: Annotated[Number, "Ratio of the two shares, minus 1"]
     # These users would show this difference in 80% of cases.
@@ -183,6 +190,7 @@ class Uplift(Row):
     run_id: RunId
     evaluated_at: Annotated[datetime, "When the run wrote this row", NULLABLE]
     control_share: Annotated[float, "Share of the control group", NULLABLE]
+    planned_until: Annotated[date | None, "Last day planned; null for a year"]
     sums: Annotated[Sequence[GroupSums], "Sums over the week's new members"]
     figures: Figures
 

@@ -256,7 +256,7 @@ class TestPages:
     @pytest.mark.parametrize(
         ("before", "text"),
         [
-            (500, "If the difference stays, about 3 more weeks decide it."),
+            (500, "If the difference stays, about 4 more weeks decide it."),
             (9_990, "At this size a year is not enough: contact more users"),
             (10_000, "At this size a year is not enough: contact more users"),
         ],

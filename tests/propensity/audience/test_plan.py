@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from propensity.audience import plan
-from propensity.audience.uplift import rate_difference
+from propensity.audience.boundary import errors_at
+from tests.propensity.audience.test_uplift import rates
 
 MONDAY = date(2026, 3, 2)
 SHOPS = [
@@ -31,7 +32,7 @@ def test_the_smallest_uplift_is_found_in_80_of_100(rate, members, share):
     for _ in range(1_000):
         bought = random.binomial(treated, rate * (1 + effect))
         anyway = random.binomial(control, rate)
-        found += rate_difference((bought, treated), (anyway, control)).low > 0
+        found += rates((bought, treated), (anyway, control)).low > 0
 
     assert found / 1_000 == pytest.approx(0.8, abs=0.04)
 
@@ -49,12 +50,19 @@ def test_only_new_members_add_to_what_an_audience_can_show():
     weeks = plan.power(0.08, 1_000, new_a_week=100.0, share=0.2)
     effects = [week.smallest_lift for week in weeks]
 
-    assert [week.members for week in weeks] == [1_000, 1_300, 2_200]
+    assert [week.members for week in weeks] == [1_000, 1_300, 2_200, 6_100]
     assert effects == sorted(effects, reverse=True)
     assert len(plan.power(0.08, 1_000, new_a_week=None, share=0.2)) == 1
 
 
-def lifts(*weeks: tuple[int, int], share=0.2, bought=0.11, anyway=0.1):
+def lifts(
+    *weeks: tuple[int, int],
+    share=0.2,
+    bought=0.11,
+    anyway=0.1,
+    explained=None,
+    until=None,
+):
     """Rows of an audience: numbers of weeks since the first, and of users so far."""
     rows = []
     for number, users in weeks:
@@ -66,6 +74,8 @@ def lifts(*weeks: tuple[int, int], share=0.2, bought=0.11, anyway=0.1):
                 "control_users": control,
                 "control_conversions": round(anyway * control),
                 "conversion_lift": bought / anyway - 1 if anyway else None,
+                "variance_explained": explained,
+                "planned_until": until,
             }
         )
     return rows
@@ -74,18 +84,30 @@ def lifts(*weeks: tuple[int, int], share=0.2, bought=0.11, anyway=0.1):
 def test_an_open_verdict_says_how_many_weeks_it_takes():
     """Counted by the week, and not by the row, where an audience skips some. Users who
     suffice only wait for their outcomes."""
-    needed = plan.members_needed(0.1, 0.1, share=0.2)
     weekly = plan.weeks_left(lifts((0, 2_000), (1, 6_000)))
-
     rows = lifts((0, 2_000), (1, 4_000), (2, 6_000))
-    assert plan.weeks_left(rows) == np.ceil((needed - 6_000) / 2_000)
+    left = plan.weeks_left(rows)
+
+    for weeks, suffices in ((left - 1, False), (left, True)):
+        errors = errors_at((3 + weeks) / 52)
+        needed = plan.members_needed(0.1, 0.1, share=0.2, errors=errors)
+        assert (needed <= 6_000 + 2_000 * weeks) is suffices
     assert plan.weeks_left(lifts((0, 2_000), (2, 6_000))) > weekly
-    assert plan.weeks_left(lifts((0, 90_000), (1, 100_000))) == 0
+    assert plan.weeks_left(lifts((0, 90_000), (1, 200_000))) == 0
+
+
+def test_a_verdict_takes_fewer_weeks_by_a_shorter_plan_or_good_probabilities():
+    weeks = ((0, 2_000), (1, 4_000), (2, 6_000))
+    left = plan.weeks_left(lifts(*weeks))
+
+    assert plan.weeks_left(lifts(*weeks, explained=0.2)) < left
+    assert plan.weeks_left(lifts(*weeks, until=MONDAY + timedelta(weeks=30))) < left
 
 
 @pytest.mark.parametrize(
     "rows",
     [
+        lifts((0, 2_000), (1, 4_000), until=MONDAY + timedelta(weeks=5)),
         lifts((0, 2_000), (1, 2_000)),
         lifts((0, 2_000)),
         lifts((0, 20), (1, 40)),

@@ -8,6 +8,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from propensity.audience.boundary import errors_at
 from propensity.audience.result import newest, result, sentence
 from propensity.audience.uplift import figures
 from propensity.tables.audiences import GroupSums
@@ -123,7 +124,8 @@ def _has_truth(totals, users, rates, sigma, week):
             revenue_squares=squares[week],
         )
         sums.append(group)
-    columns = figures(sums, control_share=0.2, is_final=True).columns()
+    errors = errors_at((week + 1) / 52)
+    columns = figures(sums, control_share=0.2, errors=errors, is_final=True).columns()
     found = result({"week": WEEK, "status": "final", **columns})
     if found.brought_low is None:
         return True

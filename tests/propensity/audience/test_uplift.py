@@ -1,4 +1,4 @@
-"""The lift, specified: treated users against those held out, week by week."""
+"""The uplift, specified: contacted users against the control group, week by week."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import pytest
 from scipy.stats import chisquare
 
 from propensity.audience import uplift
+from propensity.audience.boundary import LAST as ERRORS
+from propensity.audience.boundary import errors_at
 from propensity.audience.uplift import figures
 from propensity.measures.intervals import NORMAL, Difference
 from propensity.tables.audiences import GroupSums
 
 
-def group(users, conversions, *, is_control, revenue=None, squares=None):
+def group(users, conversions, *, is_control=False, revenue=None, squares=None):
     return GroupSums(
         is_control=is_control,
         users=users,
@@ -23,6 +25,20 @@ def group(users, conversions, *, is_control, revenue=None, squares=None):
         revenue=revenue,
         revenue_squares=squares,
     )
+
+
+def rates(treated, control, *, errors=ERRORS):
+    """Return the difference of two rates, of conversions and users."""
+    sums = [
+        uplift.conversions_of(group(users, conversions))
+        for conversions, users in (treated, control)
+    ]
+    return uplift.rate_difference(*sums, errors=errors)
+
+
+def amounts(treated, control):
+    sums = [uplift.revenue_of(each) for each in (treated, control)]
+    return uplift.mean_difference(*sums, errors=ERRORS)
 
 
 class TestFigures:
@@ -34,9 +50,9 @@ class TestFigures:
             group(1_000, 301, is_control=False, revenue=Decimal("10.50")),
             group(1_000, 250, is_control=True, revenue=Decimal(7)),
         ]
-        first = figures(sums[:2], control_share=0.5).columns()
-        both = figures(sums, control_share=0.5).columns()
-        expected = uplift.rate_difference((601, 2_000), (500, 2_000))
+        first = figures(sums[:2], control_share=0.5, errors=ERRORS).columns()
+        both = figures(sums, control_share=0.5, errors=ERRORS).columns()
+        expected = rates((601, 2_000), (500, 2_000))
         columns = (
             "treated_users",
             "control_users",
@@ -53,13 +69,13 @@ class TestFigures:
         assert both["conversion_lift"] == pytest.approx(0.202)
         assert both["revenue_difference"] == pytest.approx(0.0035)
         plain = [group(9, 1, is_control=False), group(9, 1, is_control=True)]
-        assert figures(plain, control_share=0.5).revenue is None
+        assert figures(plain, control_share=0.5, errors=ERRORS).revenue is None
 
     @pytest.mark.parametrize("is_control", [False, True])
     def test_figures_of_an_empty_group_say_that_nobody_is_there(self, is_control):
         """Not that it is open: it would be for good."""
         users = group(50, 50, is_control=is_control)
-        row = figures([users], control_share=0.0)
+        row = figures([users], control_share=0.0, errors=ERRORS)
 
         assert row.verdict == "no_control"
         assert row.conversion_difference is None
@@ -69,65 +85,73 @@ class TestFigures:
         treated = group(3_000, 3_000, is_control=False)
         control = group(2_000, 2_000, is_control=True)
 
-        row = figures([treated, control], control_share=0.5)
+        row = figures([treated, control], control_share=0.5, errors=ERRORS)
 
         assert row.verdict == "sample_ratio"
         assert row.sample_ratio_p < 0.001
 
 
+def paid(users, amounts):
+    return group(users, len(amounts), revenue=amounts.sum(), squares=amounts @ amounts)
+
+
 def test_a_difference_of_money_has_the_standard_error_of_means():
     """And no interval, where a group has too few buyers for one."""
-    amounts = np.arange(40.0), np.arange(25.0)
-    sums = [
-        group(len(paid), 20, is_control=True, revenue=paid.sum(), squares=paid @ paid)
-        for paid in amounts
-    ]
-    value, low, high = astuple(uplift.mean_difference(*sums))
-    error = np.sqrt(sum(paid.var() / len(paid) for paid in amounts))
+    bought = np.arange(1, 81.0)
+    value, low, high = astuple(amounts(paid(400, bought), paid(200, bought[1::2])))
+    means = bought.sum() / 400, bought[1::2].sum() / 200
+    squares = bought @ bought / 400, bought[1::2] @ bought[1::2] / 200
+    error = np.sqrt(
+        (squares[0] - means[0] ** 2) / 400 + (squares[1] - means[1] ** 2) / 200
+    )
 
-    assert value == pytest.approx(7.5)
+    assert value == pytest.approx(means[0] - means[1])
     assert high - value == pytest.approx(value - low)
-    assert high - value == pytest.approx(2.85 * error)
-    few = group(25, 19, is_control=True, revenue=300.0)
-    assert uplift.mean_difference(sums[0], few) == Difference(value, None, None)
+    assert high - value == pytest.approx(ERRORS * error, rel=0.01)
+    few = amounts(paid(400, bought), paid(200, bought[:39]))
+    assert (few.low, few.high) == (None, None)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
 def test_an_interval_of_money_is_right_in_94_of_100(sigma):
-    """Amounts of a few buyers, as skewed as those of shops; the truth is no effect."""
+    """
+    Amounts of a few buyers, as skewed as those of shops; the truth is no effect.
+
+    Defect: the few of the control group seldom showed a large order, so that the
+    interval was too narrow just where they had paid little.
+    """
     random = np.random.default_rng(5)
-    tries = 400
+    tries = 1_000
     covered = 0
     for _ in range(tries):
-        sums = []
-        for users in (4_500, 500):
-            paid = random.lognormal(0, sigma, random.binomial(users, 0.1))
-            total = {"revenue": paid.sum(), "squares": paid @ paid}
-            sums.append(group(users, len(paid), is_control=True, **total))
-        found = uplift.mean_difference(*sums)
-        covered += found.low <= 0 <= found.high
+        sums = [
+            paid(users, random.lognormal(0, sigma, random.binomial(users, 0.1)))
+            for users in (4_500, 500)
+        ]
+        found = amounts(*sums)
+        covered += found.low is None or found.low <= 0 <= found.high
 
     assert covered >= 0.94 * tries
 
 
-@pytest.mark.parametrize("a_week", [200, 1_000, 5_000])
-def test_a_look_each_week_misleads_in_5_of_100(a_week):
-    """Without an effect; one in ten converts, and one in ten is held out."""
+def test_a_look_each_week_misleads_in_5_of_100():
+    """Without an effect; one in ten buys, and one in ten is in the control group. Two
+    standard errors of the draw are allowed."""
     random = np.random.default_rng(8)
-    tries = 300
+    tries = 800
     misled = 0
-    users = np.array([0.9 * a_week, 0.1 * a_week]).astype(int)
     for _ in range(tries):
-        drawn = random.binomial(users, 0.1, (52, 2)).cumsum(axis=0)
-        intervals = (
-            uplift.rate_difference(
-                (treated, week * users[0]), (control, week * users[1])
-            )
-            for week, (treated, control) in enumerate(drawn, 1)
-        )
-        misled += any(one.low > 0 or one.high < 0 for one in intervals)
+        drawn = random.binomial((180, 20), 0.1, (52, 2)).cumsum(axis=0)
+        for week, (treated, control) in enumerate(drawn, 1):
+            users = 180 * week, 20 * week
+            errors = errors_at(week / 52)
+            found = rates((treated, users[0]), (control, users[1]), errors=errors)
+            enough = treated + control >= uplift.MINIMUM_CONVERSIONS
+            if enough and (found.is_above() or found.is_below()):
+                misled += 1
+                break
 
-    assert misled <= 0.05 * tries
+    assert misled <= 0.065 * tries
 
 
 def test_the_least_difference_is_found_in_80_of_100():
@@ -136,12 +160,12 @@ def test_the_least_difference_is_found_in_80_of_100():
     found = 0
     users = (9_000, 1_000)
     rate = 0.1
-    sums = [group(n, rate * n, is_control=False) for n in users]
-    effect = uplift.detectable(*sums)
+    sums = [uplift.conversions_of(group(n, rate * n)) for n in users]
+    effect = uplift.detectable(*sums, errors=ERRORS)
     for _ in range(tries):
         treated = random.binomial(users[0], rate + effect)
         control = random.binomial(users[1], rate)
-        difference = uplift.rate_difference((treated, users[0]), (control, users[1]))
+        difference = rates((treated, users[0]), (control, users[1]))
         found += difference.low > 0
 
     assert 0.72 < found / tries < 0.88
@@ -172,10 +196,9 @@ def test_a_verdict_needs_final_outcomes(ends, known, expected):
     assert uplift.verdict(difference, **options) == expected
 
 
-def test_rate_difference_is_that_of_newcombe(monkeypatch):
+def test_rate_difference_is_that_of_newcombe():
     """The example of his paper: 56 of 70 and 48 of 80, at 95%."""
-    monkeypatch.setattr(uplift, "ERRORS", NORMAL)
-    found = uplift.rate_difference((56, 70), (48, 80))
+    found = rates((56, 70), (48, 80), errors=NORMAL)
 
     expected = pytest.approx([0.2, 0.0524, 0.3339], abs=1e-4)
     assert [found.estimate, found.low, found.high] == expected

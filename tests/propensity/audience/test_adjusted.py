@@ -1,0 +1,176 @@
+"""Differences adjusted for what was known, specified: by the users' own rows."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from propensity.audience.adjusted import adjusted
+from propensity.audience.uplift import (
+    conversions_of,
+    figures,
+    mean_difference,
+    rate_difference,
+    revenue_of,
+)
+from propensity.tables.audiences import GroupSums
+
+ERRORS = 2.35
+
+
+def drawn(random, users, *, effect=0.0, spread=0.1):
+    """Return rows of a group: probabilities, labels and amounts."""
+    chance = np.full(users, 0.2)
+    if spread:
+        size = 0.16 / spread**2 - 1
+        chance = random.beta(0.2 * size, 0.8 * size, users)
+    label = (random.random(users) < chance + effect).astype(float)
+    return chance, label, label * random.lognormal(1, 0.5, users)
+
+
+def group(chance, label, amount, *, is_control=False):
+    return GroupSums(
+        is_control=is_control,
+        users=len(chance),
+        conversions=int(label.sum()),
+        revenue=amount.sum(),
+        revenue_squares=amount @ amount,
+        probability=chance.sum(),
+        probability_squares=chance @ chance,
+        probability_conversions=chance @ label,
+        probability_revenue=chance @ amount,
+    )
+
+
+def regression(treated, control, column):
+    """Return the effect by ordinary least squares of all users' rows, and the
+    residuals' variance of each group: treatment, covariate and their product."""
+    chance = np.concatenate([treated[0], control[0]])
+    is_treated = np.repeat([1.0, 0.0], [len(treated[0]), len(control[0])])
+    centred = chance - chance.mean()
+    design = np.column_stack(
+        [np.ones(len(chance)), is_treated, centred, is_treated * centred]
+    )
+    outcome = np.concatenate([treated[column], control[column]])
+    fit, *_ = np.linalg.lstsq(design, outcome, rcond=None)
+    residuals = outcome - design @ fit
+    variances = []
+    for value in (1, 0):
+        of_group = residuals[is_treated == value]
+        variances.append(of_group @ of_group / (len(of_group) - 2))
+    return fit[1], variances
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    users=st.integers(400, 3_000),
+    share=st.floats(0.1, 0.9),
+    effect=st.floats(-0.05, 0.3),
+)
+def test_sums_say_what_the_regression_of_all_rows_says(seed, users, share, effect):
+    """Of conversions as of money, whatever the sizes of the groups."""
+    random = np.random.default_rng(seed)
+    held_out = max(int(share * users), 250)
+    rows = [drawn(random, users, effect=effect), drawn(random, held_out)]
+    sums = [group(*each) for each in rows]
+    for column, outcomes_of in ((1, conversions_of), (2, revenue_of)):
+        treated, control = (outcomes_of(each) for each in sums)
+        means = adjusted(treated, control)
+        expected, variances = regression(*rows, column)
+
+        assert means.treated - means.control == pytest.approx(expected, abs=1e-8)
+        for plain, effective, variance in (
+            (treated, means.treated_users, variances[0]),
+            (control, means.control_users, variances[1]),
+        ):
+            error = plain.variance / effective
+            of_rows = variance * (plain.users - 1) / plain.users**2
+            assert error == pytest.approx(of_rows, rel=1e-6)
+
+
+def test_sums_of_weeks_say_what_one_sum_of_all_users_says():
+    random = np.random.default_rng(2)
+    weeks = []
+    for is_control in (False, True):
+        for _ in range(5):
+            rows = drawn(random, 900, effect=0.0 if is_control else 0.05)
+            weeks.append((is_control, rows))
+    sums = [group(*rows, is_control=flag) for flag, rows in weeks]
+    whole = []
+    for is_control in (False, True):
+        rows = [rows for flag, rows in weeks if flag == is_control]
+        columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
+        whole.append(group(*columns, is_control=is_control))
+    options = {"control_share": 0.5, "errors": ERRORS}
+    by_week = figures(sums, **options).columns()
+    at_once = figures(whole, **options).columns()
+
+    assert by_week.pop("verdict") == at_once.pop("verdict")
+    assert by_week == pytest.approx(at_once, rel=1e-9)
+    assert 0.02 < by_week["variance_explained"] < 0.12
+
+
+@pytest.mark.parametrize("lack", ["equal", "missing", "missing in a week", "few"])
+def test_without_knowledge_the_interval_is_the_plain_one(lack):
+    """To the last digit: users with equal probabilities, of weeks that were evaluated
+    before there were sums of them, or of too few buyers for a slope."""
+    random = np.random.default_rng(3)
+    users = 60 if lack == "few" else 2_000
+    spread = 0.0 if lack == "equal" else 0.1
+    sums = []
+    plain = []
+    for number in range(4):
+        each = group(*drawn(random, users, spread=spread), is_control=number > 1)
+        plain.append(replace(each, probability=None))
+        is_lacking = lack == "missing" or (lack == "missing in a week" and not number)
+        sums.append(plain[-1] if is_lacking else each)
+    options = {"control_share": 0.5, "errors": ERRORS}
+    if lack == "few":
+        del sums[3], plain[3]
+
+    assert figures(sums, **options) == figures(plain, **options)
+
+
+@pytest.mark.parametrize("spread", [0.06, 0.15])
+def test_an_adjusted_interval_is_right_in_95_of_100(spread):
+    """As 1.96 errors promise, for shares and sums, where contact adds four points."""
+    random = np.random.default_rng(4)
+    tries = 1_500
+    covered = np.zeros(2)
+    for _ in range(tries):
+        rows = [drawn(random, 2_700, effect=0.04, spread=spread)]
+        rows.append(drawn(random, 300, spread=spread))
+        truths = 0.04, 0.04 * np.exp(1 + 0.5**2 / 2)
+        sums = [group(*each) for each in rows]
+        shown = (
+            rate_difference(*map(conversions_of, sums), errors=1.96),
+            mean_difference(*map(revenue_of, sums), errors=1.96),
+        )
+        for index, (truth, each) in enumerate(zip(truths, shown, strict=True)):
+            _, low, high = astuple(each)
+            covered[index] += low is None or low <= truth <= high
+
+    assert all(abs(covered / tries - 0.95) <= 0.015)
+
+
+def test_probabilities_that_explain_more_take_fewer_users():
+    """By the share of the variance that they explain."""
+    random = np.random.default_rng(5)
+    sums = [
+        group(*drawn(random, 100_000, spread=0.15), is_control=is_control)
+        for is_control in (False, True)
+    ]
+    plain = [replace(each, probability=None) for each in sums]
+    widths = []
+    for known in (sums, plain):
+        shown = figures(known, control_share=0.5, errors=ERRORS)
+        high = shown.conversion_difference_high
+        widths.append(high - shown.conversion_difference_low)
+    expected = 0.15**2 / (0.2 * 0.8)
+
+    assert 1 - (widths[0] / widths[1]) ** 2 == pytest.approx(expected, rel=0.1)
