@@ -57,7 +57,8 @@ settings.load_profile("quick")
 # These files, and those of these folders, take longest. Begun first, none of them is
 # waited for at the end by a worker that has nothing else to do.
 LONGEST_FIRST = (
-    "long", "functions", "local", "offline", "usecases", "runs", "registry", "learning",
+    "test_gcloud.py", "test_twenty_days.py", "test_runs.py", "long", "audit",
+    "functions", "local", "offline", "usecases", "runs", "registry", "learning",
     "deploy", "test_sampling.py",
 )  # fmt: skip
 

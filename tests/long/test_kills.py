@@ -39,9 +39,9 @@ from tests.functions.streaming import (
 
 pytestmark = pytest.mark.timeout(3600)
 
-EVENTS = 18_000
-USERS = 190
-KILLS = 12
+EVENTS = 6_000
+USERS = 64
+KILLS = 8
 TOPICS = ("events-a", "events-b")
 # Everything has been delivered long before, unless something hangs.
 SETTLED_S = 1800.0

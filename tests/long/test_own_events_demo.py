@@ -28,14 +28,14 @@ DAYS = 200
 
 def write(file: Path) -> None:
     """
-    Write events of 1,500 customers, as CSV.
+    Write events of 700 customers, as CSV.
 
     Customers begin on any day. Each uses the service at a rate of its own, pays each
     thirty days, and stops. Who will soon leave comes less often, and complains.
     """
     draws = np.random.default_rng(7)
     rows = []
-    for customer in range(1_000, 2_500):
+    for customer in range(1_000, 1_700):
         joined = draws.uniform(-60, DAYS - 20)
         end = min(joined + draws.exponential(30 + 250 * draws.uniform()), DAYS)
         days = joined + np.cumsum(draws.exponential(1 / draws.gamma(2, 0.15), 200))

@@ -18,7 +18,9 @@ from deploy.functions import Function
 from tests.deploy.conftest import OUTPUTS, SDK, SETTINGS, WHOLE, Cloud
 from tests.deploy.rehearsal.google import DIGEST, Google
 
-SHAPES = {"few settings": SETTINGS, "all settings": WHOLE}
+# A function, a job and a schedule of each kind show what settings that are missing do.
+FEW = {**SETTINGS, "DEPLOY_FUNCTIONS": "model_training get_proba compact_features"}
+SHAPES = {"few settings": FEW, "all settings": WHOLE}
 RUN = "run.googleapis.com/"
 
 pytestmark = pytest.mark.skipif(
