@@ -34,8 +34,9 @@ from propensity.ga4.shards import (
     kinds_of,
     kinds_read,
     local_days,
+    tables_of_days,
 )
-from propensity.ga4.view import GA_EVENTS, check_view, columns, events_view
+from propensity.ga4.view import GA_EVENTS, check_view, columns, consent_of, events_view
 
 __all__ = [
     "DAILY",
@@ -51,5 +52,7 @@ __all__ = [
     "events_view",
     "kinds_of",
     "kinds_read",
+    "consent_of",
     "local_days",
+    "tables_of_days",
 ]

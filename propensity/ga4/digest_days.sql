@@ -3,7 +3,7 @@
 --   all days are replaced; @days ARRAY<DATE>, those that the export has, with
 --   @modified ARRAY<TIMESTAMP> and @sizes ARRAY<INT64> of their tables; @statement,
 --   @consent and @run_id STRING.
--- The export is read before the transaction: it is the part that takes long.
+-- A table that came after these were looked up is of a later run. The export is read before the transaction: it is the part that takes long.
 CREATE TEMP TABLE user_days AS
 -- include: user_days_of_export.sql
 ;
@@ -66,7 +66,8 @@ SELECT
   last_visit.country
 FROM user_days
 WHERE
-  day IS NOT NULL
+  export_day IN UNNEST(@days)
+  AND day IS NOT NULL
   AND COALESCE(user_pseudo_id, user_id) IS NOT NULL;
 
 INSERT INTO
@@ -90,8 +91,12 @@ INSERT INTO
     n_distinct_items,
     event_digest
   )
+SELECT *
+FROM
+  (
 -- include: conversions_of_export.sql
-;
+  )
+WHERE export_day IN UNNEST(@days);
 
 INSERT INTO
   ga_digested_days

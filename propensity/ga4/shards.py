@@ -45,6 +45,29 @@ def kinds_read(view: str) -> list[str]:
     return [kind for kind, name in PREFIXES.items() if f".{name}2*`" in view]
 
 
+def tables_of_days(
+    names: Iterable[str], *, kinds: Collection[str] = KINDS
+) -> dict[date, str]:
+    """
+    Return the name of the table that counts of each day; names of no day are left out.
+
+    It is the one of the first kind: a view that does not read this ``kind`` shows
+    nothing of the day.
+    """
+    ranks: dict[date, int] = {}
+    order = list(PREFIXES.values())
+    for match in filter(None, map(SHARD.fullmatch, names)):
+        with contextlib.suppress(ValueError):
+            day = date.fromisoformat(match[2])
+            rank = order.index(match[1])
+            ranks[day] = min(rank, ranks.get(day, rank))
+    return {
+        day: f"{order[rank]}{day:%Y%m%d}"
+        for day, rank in sorted(ranks.items())
+        if KINDS[rank] in kinds
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shards:
     """The days with a daily table, and those with a fresh or streamed one."""
@@ -55,23 +78,13 @@ class Shards:
     @classmethod
     def of(cls, names: Iterable[str], *, kinds: Collection[str] = KINDS) -> Shards:
         """
-        Sort table names; those of no day are left out.
-
-        Of a day only the table of the first kind counts: a view that does not read
-        this ``kind`` shows nothing of the day.
+        Sort table names, as ``tables_of_days``.
         """
-        days: dict[date, int] = {}
-        order = list(PREFIXES.values())
-        for match in filter(None, map(SHARD.fullmatch, names)):
-            with contextlib.suppress(ValueError):
-                day = date.fromisoformat(match[2])
-                rank = order.index(match[1])
-                days[day] = min(rank, days.get(day, rank))
         daily = set[date]()
         intraday = set[date]()
-        for day, rank in days.items():
-            if KINDS[rank] in kinds:
-                (daily if KINDS[rank] == DAILY else intraday).add(day)
+        for day, name in tables_of_days(names, kinds=kinds).items():
+            is_daily = name == f"{PREFIXES[DAILY]}{day:%Y%m%d}"
+            (daily if is_daily else intraday).add(day)
         return cls(daily=frozenset(daily), intraday=frozenset(intraday))
 
     @property

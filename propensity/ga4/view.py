@@ -146,6 +146,16 @@ def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
         )
 
 
+def consent_of(view: str) -> frozenset[str]:
+    """Return the conditions on consent in the text of the view, by statement."""
+    names = set[str]()
+    for conditions in _CONDITIONS.values():
+        for name in conditions:
+            if statement(name).strip() in view:
+                names.add(name)
+    return frozenset(names)
+
+
 def columns(values: Iterable[Value]) -> list[Column]:
     """Return the columns of the view that hold values."""
     return [

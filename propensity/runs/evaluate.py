@@ -34,7 +34,11 @@ def wait_for_days(run: Run) -> Run:
     """As ``export.wait_for_days``, for the days of all weeks that may be evaluated."""
     lookback = timedelta(days=run.use_case.lookback_days)
     evaluated = CATCH_UP + run.timeframe.horizon
-    return export.wait_for_days(run, since=run.as_of - max(lookback, evaluated))
+    return export.wait_for_days(
+        run,
+        oldest=run.as_of - evaluated,
+        since=run.as_of - max(lookback, evaluated),
+    )
 
 
 def evaluations(run: Run) -> list[Evaluation]:

@@ -1,5 +1,5 @@
 """
-The GA4 export before a run reads it: consent, and the wait for its days.
+The GA4 export before a run reads it: consent, the wait for its days, their digest.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from propensity import ga4
 from propensity.errors import ExportLate, SchemaError
+from propensity.runs import digest
 from propensity.usecases.declaration import VIEW
 
 if TYPE_CHECKING:
@@ -33,23 +34,30 @@ def wait_for_training_days(run: Run) -> Run:
     oldest = newest - (count - 1) * timeframe.stride
     return wait_for_days(
         run,
+        oldest=oldest,
         since=oldest - timedelta(days=timeframe.lookback_days),
         until=newest + timeframe.horizon,
     )
 
 
 def wait_for_days(
-    run: Run, *, since: date | None = None, until: date | None = None
+    run: Run,
+    *,
+    oldest: date | None = None,
+    since: date | None = None,
+    until: date | None = None,
 ) -> Run:
     """
-    Return the run as of the newest date with all days of the export before it.
+    Return the run as of the newest date with all days of the export before it, which
+    are digested.
 
     While the newest day may still come, the run ends here and is called again. After
     the longest wait, or when the day cannot come any more, the run is cut short: a
     missing day would make every user look less recent.
 
     Args:
-        since: The first day (UTC) that is read; None for the lookback's.
+        oldest: The first date that rows are computed for; None for the as-of date.
+        since: The first day (UTC) that must be there; None for the lookback's.
         until: The day after the last; None for the as-of date.
 
     Raises:
@@ -57,6 +65,7 @@ def wait_for_days(
         MissingTable, SettingsError, AccessDenied: The export cannot be read at all.
         SettingsError, SchemaError: As ``check_view``; or a table of events
             lacks a column.
+        RunInProgress: Another run has been digesting for some minutes.
     """
     check_own_events(run.warehouse, run.use_case)
     if not run.use_case.reads_export:
@@ -85,7 +94,10 @@ def wait_for_days(
         )
     if state.missing:
         run.log("WARNING", f"days of the export are missing: {listed(state.missing)}")
-    return replace(run, as_of=run.as_of - (until - state.data_until), export=state)
+    as_of = run.as_of - (until - state.data_until)
+    oldest = as_of if oldest is None else min(oldest, as_of)
+    digest.bring_up_to_date(run, oldest, state.data_until)
+    return replace(run, as_of=as_of, export=state)
 
 
 def check_own_events(warehouse: Warehouse, use_case: UseCase) -> None:

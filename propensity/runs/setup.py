@@ -4,8 +4,9 @@ Set-up: the dataset with its tables and views, created where missing.
 
 from __future__ import annotations
 
-from propensity.ga4 import KINDS, events_view, kinds_of
+from propensity.ga4 import KINDS, consent_of, events_view, kinds_of
 from propensity.gcp.warehouse import Warehouse
+from propensity.runs import digest
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.tables.models import PREDICTIONS_HISTORY
@@ -46,3 +47,6 @@ def prepare_export(warehouse: Warehouse, settings: Settings) -> None:
         kinds=kinds if kinds else KINDS,
     )
     warehouse.replace_view(VIEW, text)
+    if consent_of(text):
+        # Events without a consent that is asked for from now on go at once.
+        digest.remove_days(warehouse, digest.state_of(warehouse).withdrawn)

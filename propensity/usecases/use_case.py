@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from propensity import folders, statements
 from propensity.settings import Budget
 from propensity.statements import Line
+from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_shard, first_suffix
 from propensity.usecases import declaration
 from propensity.usecases.declaration import (
@@ -165,7 +166,18 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     @property
     def reads_export(self) -> bool:
         """Whether its features come from the GA4 export."""
-        return not self.scores_events and declaration.VIEW in self.statement("features")
+        if self.scores_events:
+            return False
+        return self.reads_digest or declaration.VIEW in self.statement("features")
+
+    @cached_property
+    def reads_digest(self) -> bool:
+        """Whether its features, labels or days come from the export's digest."""
+        if self.scores_events:
+            return False
+        texts = [self.statement(name) for name in STATEMENTS]
+        names = [table.name for table in (USER_DAYS, CONVERSIONS, DIGESTED_DAYS)]
+        return any(name in text for name in names for text in texts)
 
     def statement(self, name: str) -> str:
         """

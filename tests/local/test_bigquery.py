@@ -150,3 +150,25 @@ def test_a_statement_touches_no_file_of_the_machine(warehouse, tmp_path, sql):
         warehouse.rows(sql.replace("{file}", str(file)))
 
     assert not file.parent.exists()
+
+
+def test_a_table_of_a_day_says_when_its_rows_were_changed(warehouse):
+    """By a load and by a statement. Who only reads changes nothing."""
+
+    def changed() -> int:
+        [row] = warehouse.rows(
+            "SELECT last_modified_time, size_bytes "
+            f"FROM {warehouse.dataset}.__TABLES__ WHERE table_id = 'events_20260301'"
+        )
+        assert row[1] > 0
+        return int(row[0])
+
+    warehouse.load("events_20260301", "WRITE_TRUNCATE", user=["a", "b", "c"])
+    loaded = changed()
+    warehouse.rows("SELECT * FROM events_20260301")
+    assert changed() == loaded
+    warehouse.rows("DELETE FROM events_20260301 WHERE user = 'a'")
+    deleted = changed()
+    warehouse.load("events_20260301", "WRITE_TRUNCATE", user=["a"])
+
+    assert loaded < deleted < changed()

@@ -17,6 +17,7 @@ from local.emulators.bigquery.patches import (
     buckets,
     callers,
     catalog,
+    changes,
     errors,
     jobs,
     names,
@@ -90,6 +91,7 @@ def main() -> None:
     translations.keep_translations()
     views.follow_views()
     wildcards.union_wildcards(database)
+    changes.note_changes(database)
     numbers.calculate_exactly()
     batches.append_batches(writers.queue_writes(runner))
     errors.tell_errors_apart()

@@ -4,13 +4,13 @@ The digest of the export, specified: what it has of a day's events.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import pytest
 
 from propensity.ga4 import events_view
-from propensity.runs.digest import ExportTable, replace_days
+from propensity.runs.digest import replace_days, state_of
 from propensity.usecases.declaration import VIEW
 from tests import shop
 from tests.deployment import Deployment
@@ -28,20 +28,13 @@ def export(deployment) -> Deployment:
 
 
 def digested(export: Deployment, *events: shop.Row) -> dict[str, list[dict[str, Any]]]:
-    """Digest one day with these events; return the rows of the tables."""
+    """Digest all days of an export of these events; return the rows of the tables."""
     shop.load(export, events)
     view = events_view(export.settings.export, require="false")
     export.warehouse.replace_view(VIEW, view)
-    table = ExportTable(
-        day=DAY, modified=datetime(2026, 3, 3, tzinfo=UTC), size_bytes=1_000
-    )
+    state = state_of(export.warehouse)
     replace_days(
-        export.warehouse,
-        [table],
-        digest="a statement",
-        consent="",
-        event_names=["purchase", "refund"],
-        run_id="a run",
+        export.warehouse, list(state.tables.values()), state.rules, run_id="a run"
     )
     tables = ("ga_user_days", "ga_conversions", "ga_digested_days")
     return {name: export.rows(f"SELECT * FROM {name}") for name in tables}

@@ -14,6 +14,7 @@ What would be wrong, or a danger:
 
 - ``merges``, ``commits``, ``errors``: transactions; what clients are told
 - ``views``, ``wildcards``: views and ``events_*`` that follow their tables
+- ``changes``: when tables were changed last
 - ``numbers``: exact products and quotients of NUMERIC
 - ``writers``: one writer at a time
 - ``buckets``: no files of this machine

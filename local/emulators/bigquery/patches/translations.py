@@ -79,11 +79,12 @@ def keep_translations() -> None:
             return sql, {name: context.values[name] for name in used}
         began = changes
         sql, bound = translate(tree, context)
-        # A translation has the rows of INFORMATION_SCHEMA in it; and what changes
+        # A translation has the rows of a list of tables in it; and what changes
         # meanwhile may not be in it.
         referenced = set(context.referenced).union(_named(tree, context))
         named = f"{text} {referenced}".casefold()
-        if began == changes and "information_schema" not in named:
+        is_listing = "information_schema" in named or "__tables__" in named
+        if began == changes and not is_listing:
             kept[key] = sql, list(bound), referenced, context.wildcards
         return sql, bound
 

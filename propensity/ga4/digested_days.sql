@@ -1,0 +1,8 @@
+-- One row per day of the export that is in the digest.
+SELECT
+  export_day,
+  source_modified,
+  statement,
+  consent,
+  event_names
+FROM ga_digested_days

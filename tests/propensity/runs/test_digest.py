@@ -1,0 +1,291 @@
+"""
+The digest of the export as a step of runs: which days it reads, and when it reads them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from propensity import usecases
+from propensity.errors import RunInProgress, Unavailable
+from propensity.gcp.warehouse import Warehouse
+from propensity.registry.leases import leased
+from propensity.runs import digest, setup
+from propensity.runs.run import Run
+from propensity.usecases import UseCase
+from tests import shop
+from tests.clocks import ManualClock
+from tests.deployment import Deployment
+from tests.shop import DAY, microseconds
+
+FIRST = date(2026, 1, 1)
+DAYS = [FIRST + n * DAY for n in range(11)]
+LAST = DAYS[-1]
+
+
+@pytest.fixture(autouse=True)
+def reading(monkeypatch) -> None:
+    """All use cases of users read the digest."""
+    monkeypatch.setattr(UseCase, "reads_digest", property(lambda _: True))
+
+
+@pytest.fixture
+def export(deployment) -> Deployment:
+    """A deployment with an export of eleven days, each with one purchase."""
+    load(deployment, *DAYS)
+    setup.prepare(deployment.warehouse, deployment.settings)
+    return deployment
+
+
+def load(export: Deployment, *days: date, user: str = "u", events: int = 1) -> None:
+    rows = []
+    for day in days:
+        for n in range(events):
+            moment = microseconds(day) + n
+            rows.append(shop.purchase(user, moment, 5.0, transaction=f"{day} {n}"))
+    shop.load(export, rows)
+
+
+def run_of(export: Deployment, as_of: date = LAST, **changed: Any) -> Run:
+    clock = ManualClock()
+    run = Run(
+        function="f",
+        run_id="a run",
+        settings=export.settings,
+        use_case=usecases.load("ga4_purchase"),
+        as_of=as_of,
+        force=False,
+        began_at=clock.now(),
+        warehouse=export.warehouse.for_run(),
+        artifacts=export.artifacts,
+        clock=clock,
+    )
+    return replace(run, **changed)
+
+
+def statements(monkeypatch, *, fails: Callable[[int], bool] = lambda _: False) -> list:
+    """Note the days of each statement that digests; some fail before they begin."""
+    read: list[list[date]] = []
+    execute = Warehouse.execute
+
+    def noted(self: Warehouse, sql: str, parameters: Any = None) -> int:
+        if parameters and "modified" in parameters:
+            if fails(len(read)):
+                raise Unavailable("killed")
+            read.append(list(parameters["days"]))
+        return execute(self, sql, parameters)
+
+    monkeypatch.setattr(Warehouse, "execute", noted)
+    return read
+
+
+def digested(export: Deployment) -> set[date]:
+    return {row["export_day"] for row in export.rows("SELECT * FROM ga_digested_days")}
+
+
+def users_of(export: Deployment, day: date) -> dict[str, int]:
+    """Return the events of a day's users in the digest, where they are."""
+    rows = export.rows(
+        "SELECT user_pseudo_id, n_events FROM ga_user_days WHERE export_day = @day",
+        day=day,
+    )
+    return {row["user_pseudo_id"]: row["n_events"] for row in rows}
+
+
+def bring(run: Run, *, oldest: date | None = None) -> None:
+    digest.bring_up_to_date(run, oldest if oldest else run.as_of, run.as_of)
+
+
+def test_each_day_is_read_once_in_statements_of_a_month(export, monkeypatch, capfd):
+    """The log says before how many there are, and how far it is. A second run reads
+    none, and bills nothing for it."""
+    monkeypatch.setattr(digest, "DAYS_AT_ONCE", 4)
+    read = statements(monkeypatch)
+    bring(run_of(export))
+
+    assert [len(days) for days in read] == [4, 4, 3]
+    assert digested(export) == set(DAYS)
+    log = capfd.readouterr().err
+    assert "11 days of the export to digest" in log
+    assert "digested 8 of 11 days" in log
+    assert export.count("ga_conversions") == len(DAYS)
+    bring(run_of(export))
+    assert len(read) == 3
+
+
+def test_a_statement_reads_no_more_than_half_of_what_it_may_bill(export, monkeypatch):
+    """By the size of the tables. A day that is larger alone has a statement."""
+    read = statements(monkeypatch)
+    load(export, FIRST + 5 * DAY, events=100)
+    settings = replace(export.settings, maximum_bytes_billed=8 * 1_600)
+    bring(run_of(export, settings=settings))
+
+    assert [len(days) for days in read] == [4, 1, 1, 4, 1]
+
+
+def test_days_that_the_run_cannot_read_are_left_out(export):
+    """An earlier date reads an earlier window, and no later day."""
+    bring(run_of(export, as_of=DAYS[4]))
+
+    assert digested(export) == set(DAYS[:5])
+
+
+def test_a_run_that_was_broken_off_is_continued(export, monkeypatch):
+    """Killed between two statements, three times."""
+    monkeypatch.setattr(digest, "DAYS_AT_ONCE", 3)
+    days = list[date]()
+    for _ in range(3):
+        with monkeypatch.context() as context:
+            read = statements(context, fails=lambda done: done == 1)
+            with pytest.raises(Unavailable):
+                bring(run_of(export))
+            [group] = read
+            days += group
+    read = statements(monkeypatch)
+    bring(run_of(export))
+    [group] = read
+    days += group
+
+    assert days == DAYS
+    assert export.count("ga_conversions") == len(DAYS)
+
+
+def test_only_a_changed_day_is_read_again(export, monkeypatch):
+    """A late day, one that GA4 has written anew, and one that streams and grows."""
+    bring(run_of(export))
+    replaced = LAST - 3 * DAY
+    load(export, replaced, user="another")
+    late = LAST + DAY
+    load(export, late)
+    intraday = LAST + 2 * DAY
+    stream(export, intraday, events=2)
+    setup.prepare_export(export.warehouse, export.settings)
+
+    read = statements(monkeypatch)
+    bring(run_of(export, as_of=intraday))
+    assert read == [[replaced], [late, intraday]]
+    assert users_of(export, replaced) == {"another": 1}
+
+    stream(export, intraday, events=7)
+    bring(run_of(export, as_of=intraday))
+    assert read[2:] == [[intraday]]
+    assert users_of(export, intraday) == {"u": 7}
+
+
+def stream(export: Deployment, day: date, *, events: int) -> None:
+    """Have a day that has only been streamed so far."""
+    load(export, day, events=events)
+    names = f"{export.settings.export}.events_"
+    export.warehouse.execute(
+        f"CREATE OR REPLACE TABLE `{names}intraday_{day:%Y%m%d}` AS "
+        f"SELECT * FROM `{names}{day:%Y%m%d}`"
+    )
+    export.warehouse.client.delete_table(f"{names}{day:%Y%m%d}")
+
+
+def test_a_day_that_is_gone_from_the_export_is_gone_from_the_digest(export):
+    bring(run_of(export))
+    name = f"{export.settings.export}.events_{FIRST:%Y%m%d}"
+    export.warehouse.client.delete_table(name)
+    bring(run_of(export))
+
+    assert FIRST not in digested(export)
+    assert users_of(export, FIRST) == {}
+    assert export.count("ga_user_days") == len(DAYS) - 1
+
+
+def test_days_older_than_any_training_reads_are_removed(export, monkeypatch):
+    """Counted from the newest day of the export, whatever today is."""
+    bring(run_of(export))
+    monkeypatch.setattr(digest, "reach", lambda _: 4 * DAY)
+    load(export, LAST + DAY)
+    as_of = LAST + DAY
+    monkeypatch.setattr(digest, "first_day", lambda _: LAST)
+    bring(run_of(export, as_of=as_of))
+
+    assert digested(export) == {as_of - n * DAY for n in range(5)}
+
+
+def test_a_run_waits_for_another_one_that_digests(export, monkeypatch):
+    """It answers as where the same run is under way, if that takes some minutes; what
+    the other one has digested meanwhile it does not read again."""
+    # Not so long that the other one's lease would have to be renewed.
+    monkeypatch.setattr(digest, "WAIT", timedelta(minutes=4))
+    run = run_of(export)
+    with (
+        leased(export.artifacts, digest.SCOPE, digest.KIND, clock=ManualClock().now),
+        pytest.raises(RunInProgress, match="digest of ga4_export"),
+    ):
+        bring(run)
+
+    assert run.elapsed_s() >= 240
+    assert digested(export) == set()
+
+
+def test_two_runs_at_once_read_each_day_once(export, monkeypatch):
+    read = statements(monkeypatch)
+    monkeypatch.setattr(ManualClock, "sleep", lambda *_: threading.Event().wait(0.2))
+    runs = [threading.Thread(target=bring, args=[run_of(export)]) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+
+    assert sum(len(days) for days in read) == len(DAYS)
+    assert export.count("ga_conversions") == len(DAYS)
+
+
+def test_another_consent_takes_its_events_out_at_once(export, monkeypatch):
+    """By the set-up, before a day is read again; a run that comes first does it, too.
+    The other way round, days are read again and stay until then."""
+    bring(run_of(export))
+    asking = export.with_settings(PROPENSITY_REQUIRE_CONSENT="true")
+    setup.prepare_export(export.warehouse, asking.settings)
+
+    assert export.count("ga_user_days") == 0
+    assert digested(export) == set()
+    bring(run_of(asking))
+    assert export.count("ga_user_days") == 0
+    assert len(digested(export)) == len(DAYS)
+
+    setup.prepare_export(export.warehouse, export.settings)
+    assert len(digested(export)) == len(DAYS)
+    bring(run_of(export))
+    assert export.count("ga_user_days") == len(DAYS)
+
+
+def test_another_label_event_reads_the_days_again(export, monkeypatch, capfd):
+    """The log says why. Back again, the digest has more than it needs, and stays."""
+    bring(run_of(export))
+    read = statements(monkeypatch)
+    other = export.with_settings(PROPENSITY_LABEL_EVENT="sign_up")
+    with contextlib.closing(Warehouse.open(other.settings)) as warehouse:
+        bring(run_of(other, warehouse=warehouse))
+
+    assert read == [DAYS]
+    assert "11 digested with other settings" in capfd.readouterr().err
+    bring(run_of(export))
+    assert read == [DAYS]
+
+
+def test_a_use_case_that_reads_no_digest_needs_none(export, monkeypatch):
+    monkeypatch.setattr(UseCase, "reads_digest", property(lambda _: False))
+    bring(run_of(export))
+
+    assert digested(export) == set()
+
+
+def test_trainings_of_any_use_case_are_within_reach(export):
+    """With half a year for weeks that are evaluated late."""
+    use_case = usecases.load("ga4_purchase")
+    weeks = (export.settings.training_snapshots - 1) * timedelta(weeks=1)
+    window = timedelta(days=2 * use_case.lookback_days + use_case.horizon_days)
+
+    assert digest.reach(export.settings) > weeks + window
