@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib.resources
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -29,17 +31,33 @@ from propensity.settings import Settings
 PARAMETER = re.compile(r"\$(\w+)")
 
 
+@dataclass(frozen=True)
+class Translated:
+    """
+    Statements of DuckDB.
+
+    Attributes:
+        tables: Names of the tables and views in them.
+        reads: Whether the last one only reads.
+    """
+
+    texts: Sequence[str]
+    tables: frozenset[str]
+    reads: bool
+
+
 @cache
-def translated(sql: str) -> tuple[list[str], bool]:
-    """Return DuckDB's statements, and whether the last one only reads."""
+def translated(sql: str) -> Translated:
     trees = [tree for tree in sqlglot.parse(sql, read="bigquery") if tree is not None]
+    names = set[str]()
     for tree in trees:
         for table in tree.find_all(exp.Table):
             # There is one dataset.
             table.set("db", None)
             table.set("catalog", None)
+            names.add(table.name)
     texts = [tree.sql(dialect="duckdb") for tree in trees]
-    return texts, isinstance(trees[-1], exp.Query)
+    return Translated(texts, frozenset(names), isinstance(trees[-1], exp.Query))
 
 
 def _with_integers(rows: pa.Table) -> pa.Table:
@@ -56,12 +74,17 @@ class LocalWarehouse(Warehouse):
     A warehouse that is a database of DuckDB, in memory; a process has one.
 
     Attributes:
-        changes: How often rows were changed.
+        sources: Tables that a view reads, by its name.
+        changed: How often the rows of a table were changed.
+        read: Rows that were read since the tables were emptied, by the statement, its
+            parameters, and how often its tables had been changed.
     """
 
     database: duckdb.DuckDBPyConnection
     lock = threading.RLock()
-    changes = 0
+    sources: dict[str, frozenset[str]] = {}
+    changed: Counter[str] = Counter()
+    read: dict[tuple[object, ...], pa.Table] = {}
 
     @classmethod
     def begin(cls) -> None:
@@ -88,11 +111,15 @@ class LocalWarehouse(Warehouse):
         self, sql: str, parameters: Mapping[str, object] | None
     ) -> tuple[pa.Table, int]:
         """Run statements; return the last one's rows, and how many were changed."""
-        texts, reads = translated(sql)
-        LocalWarehouse.changes += not reads
+        statements = translated(sql)
+        tables = self._tables_of(statements)
+        states = [self.changed[name] for name in sorted(tables)]
+        key = (sql, repr(parameters), *states)
+        if statements.reads and key in self.read:
+            return self.read[key], 0
         result, changed = pa.table({}), 0
         with self.lock:
-            for text in texts:
+            for text in statements.texts:
                 names = {*PARAMETER.findall(text)}
                 values = {
                     name: value
@@ -105,12 +132,23 @@ class LocalWarehouse(Warehouse):
                     raise MissingTable(str(error)) from error
                 except duckdb.Error as error:
                     raise UseCaseError(str(error)) from error
-                if reads:
+                if statements.reads:
                     result = _with_integers(done.to_arrow_table())
                 else:
                     counts = done.fetchall()
                     changed += counts[0][0] if counts and counts[0] else 0
+        if statements.reads:
+            self.read[key] = result
+        else:
+            self.changed.update(tables)
         return result, changed
+
+    def _tables_of(self, statements: Translated) -> frozenset[str]:
+        """Return the tables that statements read, be it by a view."""
+        tables = set[str]()
+        for name in statements.tables:
+            tables |= self.sources.get(name, {name})
+        return frozenset(tables)
 
     def rows(self, sql: str, parameters: Any = None) -> list[Any]:
         table = self._arrow(sql, parameters)[0]
@@ -136,7 +174,7 @@ class LocalWarehouse(Warehouse):
     def write(
         self, table: Table, rows: pa.Table | Iterable[Row | Mapping[str, object]]
     ) -> None:
-        LocalWarehouse.changes += 1
+        self.changed[table.stored] += 1
         written = table.arrow(rows)
         if not len(written):
             return
@@ -169,7 +207,9 @@ class LocalWarehouse(Warehouse):
 
     def replace_view(self, name: str, sql: str) -> None:
         """Create a view, or change its query."""
-        [text] = translated(sql)[0]
+        statements = translated(sql)
+        [text] = statements.texts
+        self.sources[name] = self._tables_of(statements)
         with self.lock:
             self.database.execute(f"CREATE OR REPLACE VIEW {name} AS {text}")
 
@@ -189,6 +229,7 @@ class LocalWarehouse(Warehouse):
 
     def empty(self) -> None:
         """Remove all rows."""
-        LocalWarehouse.changes += 1
+        self.read.clear()
         for name in self.names():
+            self.changed[name] += 1
             self.database.execute(f"TRUNCATE {name}")

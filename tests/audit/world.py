@@ -159,7 +159,7 @@ class World:
     under_way: list[Call] = field(default_factory=list)
     keys: int = 0
     first_key: bytes = b""
-    read: dict[tuple[int, str], list[dict[str, Any]]] = field(default_factory=dict)
+    read: dict[str, tuple[Any, list[dict[str, Any]]]] = field(default_factory=dict)
 
     def token(self, size: int = 32) -> str:
         """Return what is drawn at random: the same in each play of a sequence."""
@@ -440,10 +440,12 @@ class World:
         return [*self.seen_members.values()]
 
     def _rows(self, sql: str) -> list[dict[str, Any]]:
-        changes = self.warehouse.changes
-        if (changes, sql) not in self.read:
-            self.read = {(changes, sql): self.warehouse.table(sql).to_pylist()}
-        return self.read[changes, sql]
+        table = self.warehouse.table(sql)
+        before, rows = self.read.get(sql, (None, []))
+        if table is not before:
+            rows = table.to_pylist()
+            self.read[sql] = table, rows
+        return rows
 
 
 def person_of(user: str) -> str:
