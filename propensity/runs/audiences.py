@@ -53,7 +53,7 @@ def send_due(run: Run) -> Answer:
     failed = list[str]()
     waits = False
     sums = Counter(dict.fromkeys(COUNTS, 0))
-    for name in declared.names(run.use_case):
+    for name in _longest_waiting_first(run):
         outcome = "sent"
         done = None
         failure = None
@@ -92,6 +92,13 @@ def send_due(run: Run) -> Answer:
             detail=answer,
         )
     return answer
+
+
+def _longest_waiting_first(run: Run) -> list[str]:
+    """Return the names of all audiences; a call may have no time for the last ones."""
+    newest = {listing.audience: listing.as_of for listing in listed(run)}
+    names = declared.names(run.use_case)
+    return sorted(names, key=lambda name: newest.get(name, date.min))
 
 
 def _still_waiting(run: Run) -> str:

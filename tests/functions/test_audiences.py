@@ -410,6 +410,21 @@ def test_a_long_delivery_is_continued_by_the_next_call(running, day, crm, monkey
     check_account(running, crm)
 
 
+def test_the_audience_that_has_waited_longest_is_sent_first(running, day):
+    """Defect: where one took all of a call's time, the last one was never sent."""
+    with Crm() as mail:
+        file = file_of(running, "destinations/mail.toml")
+        file.write_text(CRM.format(url=mail.url).replace('"crm"', '"mail"'))
+        declare(running, "before", WINBACK.replace("crm", "mail"))
+        by_hand(running, day, name="before")
+        entries = post(running, day).json["audiences"]
+        with entered(running.environment), opened("ga4_purchase") as deployment:
+            [some] = [some for some in listed(deployment) if some.audience == "before"]
+            end(deployment, some, secrets.reader(running.settings))
+
+    assert [entry["audience"] for entry in entries] == ["winback", "before"]
+
+
 def test_a_wrong_audience_stops_no_other(running, day, crm):
     bucket = WINBACK.replace("crm", "bucket")
     crm_elsewhere = CRM.format(url="https://x.com")
