@@ -301,8 +301,8 @@ def abandoned_lists_are_named(world: World) -> None:
     """
     An alert has told of a list that no file leads to any more, and has people.
 
-    An audience whose destination has no file is told of by that: with the file comes
-    the list.
+    Of an audience that has a file the alert may name another fault first: nothing is
+    sent before that is mended, and then the list is named.
     """
     current = {
         ListName(f"/{destination.name}", use_case, name)
@@ -310,22 +310,23 @@ def abandoned_lists_are_named(world: World) -> None:
         if (destination := world.destinations.get((use_case, audience.destination)))
     }
     told = [
-        (call.use_case, line.get("audience"), line.get("message", ""))
+        (call, line.get("audience"), line.get("message", ""))
         for call in world.calls
         for line in call.lines
         if any(map(raises_alert, call.lines))
     ]
+    last_due = max(call.due for call in world.calls if call.due)
     for name, people in world.receiver.lists.items():
         left = {person for person in people if not _is_named(world, name, person)}
         if left and name not in current:
+            key = name.use_case, name.audience
             is_told = any(
-                (use_case, audience) == (name.use_case, name.audience)
+                (call.use_case, audience) == key
                 and (
-                    name.path[1:] in message
-                    and " list" in message
-                    or "there is no such file" in message
+                    (name.path[1:] in message and " list" in message)
+                    or (key in world.audiences and call.due == last_due)
                 )
-                for use_case, audience, message in told
+                for call, audience, message in told
             )
             assert is_told, f"nobody names the list {name}: {left}"
 
