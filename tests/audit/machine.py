@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.audit import promises
 from tests.audit.faults import AWAY, KILLED, UNSURE
-from tests.audit.receiver import BUSY, LOST, TROUBLES, ListName
+from tests.audit.receiver import BUSY, LOST, PARTLY, REFUSES, TROUBLES, ListName
 from tests.audit.world import (
     USE_CASES,
     WEEK,
@@ -34,11 +35,11 @@ orders = st.lists(st.sampled_from(USERS), min_size=3, unique=True)
 controls = st.sampled_from(["20%", "50%", "0%"])
 groups = st.sampled_from(["", "all", "all"])
 tops = st.sampled_from([4, 12])
-scripts = st.lists(st.sampled_from(["", *TROUBLES]), max_size=4)
+scripts = st.lists(st.sampled_from(["", *TROUBLES, REFUSES, PARTLY]), max_size=4)
 faults = (
     st.none()
     | st.none()
-    | st.tuples(st.just(KILLED), st.integers(1, 60))
+    | st.tuples(st.just(KILLED), st.integers(1, 60) | st.integers(60, 120))
     | st.tuples(st.sampled_from([AWAY, UNSURE]), st.integers(1, 10))
 )
 # What happens before a try is answered, and how it is: which try, and what. A request
@@ -149,6 +150,7 @@ class Deliveries(RuleBasedStateMachine):
         fault=faults,
         meanwhile=meanwhiles,
         is_file_wrong=st.booleans(),
+        is_corrected=st.booleans(),
     )
     def send(
         self,
@@ -158,15 +160,27 @@ class Deliveries(RuleBasedStateMachine):
         fault: Any = None,
         meanwhile: Any = None,
         is_file_wrong: bool = False,
+        is_corrected: bool = False,
     ) -> None:
-        """Let a person send an audience."""
+        """
+        Let a person send an audience.
+
+        Args:
+            is_corrected: Whether the person then changes the destination's file, and
+                sends it again.
+        """
+        world = self.world
         audience = self.audience(place)
         if audience is None:
             return
-        self.world.receiver.is_file_wrong = is_file_wrong
+        world.receiver.is_file_wrong = is_file_wrong
         self.trouble(script, fault, meanwhile)
-        self.judge_by_hand(audience, self.world.by_hand(audience))
-        self.world.receiver.is_file_wrong = False
+        self.judge_by_hand(audience, world.by_hand(audience))
+        world.receiver.is_file_wrong = False
+        destination = world.destinations.get((audience.use_case, audience.destination))
+        if is_corrected and destination:
+            world.connect(replace(destination, source=f"{destination.source}, again"))
+            self.judge_by_hand(audience, world.by_hand(audience))
 
     @rule(
         place=places,

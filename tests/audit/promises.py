@@ -56,7 +56,8 @@ def _counts(call: Call) -> Iterator[tuple[str, Mapping[str, Any]]]:
         answer = call.answer.get("detail") or call.answer
         for entry in answer.get("audiences", ()):
             if "sent" in entry:
-                yield entry["audience"], entry
+                is_stopped = entry["outcome"] == "interrupted"
+                yield entry["audience"], {**entry, "is_stopped": is_stopped}
     elif "tallies" in call.answer:
         tallies = call.answer["tallies"].values()
         accepted = sum(one["accepted"] for one in tallies)
@@ -64,7 +65,8 @@ def _counts(call: Call) -> Iterator[tuple[str, Mapping[str, Any]]]:
         sent = sum(one["sent"] for one in tallies)
         counts = {"sent": sent, "accepted": accepted, "rejected": rejected}
         pending = {"pending": call.answer["pending"]}
-        yield call.answer["audience"], {**counts, **pending}
+        stop = {"is_stopped": bool(call.answer["failure"])}
+        yield call.answer["audience"], {**counts, **pending, **stop}
 
 
 def _statuses(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], str]:
@@ -87,6 +89,8 @@ def counts_are_true(call: Call) -> None:
     use_case = call.audience.use_case if call.audience else call.use_case
     for audience, counts in _counts(call):
         assert counts["sent"] == counts["accepted"] + counts["rejected"], counts
+        # The receiver says nothing later.
+        assert counts["is_stopped"] or not counts["pending"], counts
         changed = Counter(
             status
             for key, status in after.items()

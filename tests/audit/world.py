@@ -49,6 +49,7 @@ rate = 0
 use_case = "{{use_case}}"
 audience = "{{audience}}"
 as_of = "{{as_of}}"
+source = "{source}"
 users = "{{users}}"
 [user]
 address = "{{email}}"
@@ -91,12 +92,13 @@ class Audience:
 
 @dataclass(frozen=True)
 class Destination:
-    """What a destination's file says."""
+    """What a destination's file says; ``source`` stands in each request."""
 
     file: str = "crm"
     name: str = "crm-one"
     batch: int = 2
     removes: bool = True
+    source: str = "us"
 
 
 @dataclass
@@ -237,6 +239,7 @@ class World:
             path=destination.name,
             batch=destination.batch,
             removal=removal,
+            source=destination.source,
         )
         for use_case in USE_CASES:
             self.destinations[use_case, destination.file] = destination
