@@ -50,6 +50,7 @@ ACCEPTED = "accepted"
 REJECTED = "rejected"
 SUPPRESSED = "suppressed, and not sent"
 MAYBE_ARRIVED = "not sent again, but an earlier try may have arrived"
+NO_ADDRESS = "its address is not stored any more; remove the user there yourself"
 # Ten users refused in a row end a delivery, because its file must be at fault.
 REFUSED_IN_A_ROW = 10
 # How often a request is sent that is not answered; pauses double.
@@ -238,6 +239,7 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
     listed = ledger.listed() if REMOVE in destination.actions else []
     removable = {entry.key: entry for entry in listed}
     done = set[tuple[str, str]]()
+    leaving = list[tuple[Entry, str]]()
     # New requests have no key yet.
     groups = defaultdict[tuple[str, str], list[Member]](list)
     refused = {row.request for row in recorded if row.status == PENDING and row.reason}
@@ -252,7 +254,7 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
         if row.status != PENDING or row.receipt:
             continue
         if action == REMOVE:
-            groups[action, key].append(removable.get(entry.key, entry))
+            leaving.append((removable.get(entry.key, entry), key))
         elif user in member_of:
             groups[action, key].append(member_of[user])
         else:
@@ -272,7 +274,13 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
             groups[ADD, ""].append(member)
     for entry in _leaving(listed, audience.treated, destination.known_by):
         if (REMOVE, entry.key) not in done:
-            groups[REMOVE, ""].append(entry)
+            leaving.append((entry, ""))
+    for entry, key in leaving:
+        if destination.known_by and entry.attributes is None:
+            nowhere = Request(audience, destination.name, REMOVE, [entry])
+            ledger.record(nowhere, REJECTED, NO_ADDRESS)
+        else:
+            groups[REMOVE, key].append(entry)
     requests = list[Request]()
     size = destination.batch
     for (action, key), members in groups.items():

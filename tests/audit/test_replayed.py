@@ -157,3 +157,10 @@ def test_who_is_rejected_with_another_browser_is_on_no_list(weeks):
     """Defect: an address was sent twice in a request, taken once and rejected once."""
     weeks.begin(order=USERS, script=[PARTLY])
     weeks.suppress(place=0)
+
+
+def test_no_removal_is_sent_without_an_address(weeks):
+    """Defect: no row had the address of somebody forgotten between two tries."""
+    weeks.begin(order=USERS, removes=False, meanwhile=(1, "forget", BUSY))
+    weeks.connect(file="crm", name="crm-one", removes=True)
+    weeks.week(order=USERS)
