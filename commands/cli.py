@@ -95,6 +95,8 @@ def _enter(ctx: click.Context, _: Any, file: Path | None) -> None:
         if is_other and name != "PROPENSITY_SUPPRESSION_KEY":
             del os.environ[name]
     os.environ.update(variables)
+    # For the scripts that a command calls.
+    os.environ["PROPENSITY_DEPLOYMENT"] = str(file)
 
 
 @click.group(

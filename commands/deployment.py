@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -92,19 +93,31 @@ def promote(**arguments: Any) -> Any:
     return spoken(run("promote", **arguments), texts.changed)
 
 
-@command("propensity rollback")
+@command("propensity rollback", "propensity rollback --publish")
+@click.option(
+    "--publish",
+    "publishes",
+    is_flag=True,
+    help="Predict again, by 01-Predictions, so that lookups and audiences follow.",
+)
 @use_case()
 @DRY_RUN
-def rollback(**arguments: Any) -> Any:
+def rollback(*, publishes: bool, **arguments: Any) -> Any:
     """
     Go back to the previous live version.
 
     A second rollback goes one version further back. Later trainings may replace it; see
-    `pin`.
+    `pin`. Until 01-Predictions runs again, lookups have the probabilities of the other
+    version, and audiences of that date wait.
     """
-    from offline.promote import run
+    from offline.promote import publish, run
 
-    return spoken(run("rollback", **arguments), texts.changed)
+    if publishes and not os.environ.get("PROPENSITY_DEPLOYMENT"):
+        raise click.UsageError("--publish calls a function: name its deployment")
+    answer = run("rollback", publishes=publishes, **arguments)
+    if publishes and answer["is_changed"]:
+        publish(answer["use_case"])
+    return spoken(answer, texts.changed)
 
 
 @command("propensity pin 3", "propensity pin --off")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from propensity.errors import MissingTable, NoChampion, RequestError, UnknownVersion
+from propensity.folders import ROOT
 from propensity.registry.deployment import Deployment, opened
 from propensity.registry.serving import Serving, find_recorded, loaded
 from propensity.registry.versions import Champion, Registry, announce
@@ -32,6 +34,7 @@ def run(
     use_case: str | None = None,
     version: int | None = None,
     force: bool = False,
+    publishes: bool = False,
     is_dry: bool = False,
 ) -> dict[str, Any]:
     """
@@ -40,6 +43,7 @@ def run(
     Args:
         action: promote or pin, which have a version; rollback or unpin.
         force: Whether a first version may go live that is not better than chance.
+        publishes: Whether the caller predicts again after this.
         is_dry: Whether to check alone, and write nothing.
 
     Raises:
@@ -80,7 +84,7 @@ def run(
         else:
             if action == "rollback" and not champion.pinned:
                 notes.append("training may promote again; pin it to keep it there")
-            if action == "rollback":
+            if action == "rollback" and not publishes:
                 notes += _published(deployment, champion, today=at.date())
             if not announce(
                 deployment.settings, registry.use_case, action, champion, at=at
@@ -111,6 +115,23 @@ def _published(
                 f"version {rows[0]['model_version']}: lookups and audiences use them. "
                 f"Publish new ones: deploy/call.sh predictions '{request}'"
             )
+
+
+def publish(use_case: str) -> None:
+    """
+    Let the deployment's 01-Predictions publish the live version's predictions.
+
+    Raises:
+        RequestError: It did not; its line in the log, which is shown, says why.
+    """
+    request = json.dumps({"use_case": use_case, "force": True})
+    words = [str(ROOT / "deploy" / "call.sh"), "predictions", request]
+    if subprocess.run(words, check=False).returncode:
+        raise RequestError(
+            f"the earlier version of {use_case} is live, but its predictions were not "
+            "published",
+            hint=f"Once that is mended: deploy/call.sh predictions '{request}'",
+        )
 
 
 def _changed(

@@ -6,6 +6,7 @@ A destination is files in the bucket, or the file ``destinations/NAME.toml``.
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
 from collections.abc import Callable, Sequence
@@ -159,6 +160,7 @@ def send(
         ledger = _opened(deployment, named, secret, until, clock)
         audience = ledger.audience
         if scheduled_on:
+            _check_version(deployment, audience)
             sends = deployment.settings.sends == "yes"
             _check_unattended(audience, ledger.destination, scheduled_on, sends=sends)
         if not audience.is_stored:
@@ -231,6 +233,23 @@ def _check_unattended(
         raise errors.AudienceStopped(
             f"{name} has {size:,} members, and had {before:,} as of the date before: "
             f"more than twice or less than half as many are not sent. {by_hand}"
+        )
+
+
+def _check_version(deployment: Deployment, audience: Audience) -> None:
+    """Raise AudienceWaits where the predictions are of a version rolled back since."""
+    champion = deployment.registry.champion()
+    if champion is None:
+        return
+    day = audience.as_of
+    [newest] = deployment.rows("newest_publication", since=day, until=day)
+    version = newest["model_version"]
+    if version not in [champion.version] + list(champion.earlier):
+        request = json.dumps({"use_case": audience.use_case, "force": True})
+        raise errors.AudienceWaits(
+            f"{audience.name} waits: the predictions of {day} are of version "
+            f"{version}, which was rolled back. To predict again: deploy/call.sh "
+            f"predictions '{request}'"
         )
 
 

@@ -279,6 +279,7 @@ class TestExit:
             ["no-such-command"],
             ["promote"],
             ["promote", "x"],
+            ["rollback", "--publish"],
             # Too many digits.
             ["promote", "9" * 5000],
             ["pin"],

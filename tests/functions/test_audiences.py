@@ -325,6 +325,25 @@ def test_late_predictions_stop_an_audience(running, day, crm, log_lines):
     assert post(running, later).json["sent"] > 0
 
 
+def test_predictions_of_a_version_that_was_rolled_back_are_not_sent(running, day, crm):
+    """Until 01-Predictions publishes those of the version that is live. Defect: the
+    audience of a bad version was sent, though somebody had gone back in time."""
+    registry = running.registry
+    at = datetime(2026, 3, 2, tzinfo=UTC)
+    good = registry.promote(0, model_sha256="", at=at, instead_of=registry.champion())
+    bad = registry.promote(1, model_sha256="", at=at, instead_of=good)
+    publish(running.warehouse, day, USERS, version=1)
+    registry.roll_back(bad, model_sha256="", at=at)
+    before = crm.requests
+    message = refused(post(running, day), 503, "audience_waits")
+    assert crm.requests == before
+    publish(running.warehouse, day, USERS)
+
+    assert "of version 1, which was rolled back" in message
+    assert "deploy/call.sh predictions" in message
+    assert post(running, day).json["sent"] > 0
+
+
 def test_an_audience_is_sent_after_midnight(running, day, crm):
     """Defect: in the Americas the last calls of a day are of the next one, for which
     the audience was not due: it was lost, and nobody was told."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -26,11 +27,13 @@ from local.processes import free_ports
 from local.stack import scheduler
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, PORTS, ROOT, State
+from offline import promote
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
 from tests import shop
 from tests.deploy.conftest import SETTINGS, settings_file
+from tests.deployment import entered
 from tests.programs import execute
 
 FIRST = date(2026, 4, 20)  # a Monday
@@ -126,10 +129,13 @@ class Rehearsal:
                 for use_case in use_cases if function.schedule.per_use_case else [""]:
                     self.call(stack, function.target, on, use_case)
 
-    def call(self, stack: Stack, target: str, on: date, use_case: str) -> dict:
+    def call(
+        self, stack: Stack, target: str, on: date, use_case: str, **more: bool
+    ) -> dict:
         """Call a function as the clock does; it must succeed."""
         [function] = [one for one in SCHEDULED if one.target == target]
         body = {"use_case": use_case, "as_of": on.isoformat()} if use_case else {}
+        body |= more
         answer = scheduler.run(stack.url(target), function, body).json()
         assert "error" not in answer, answer
         return answer
@@ -139,11 +145,29 @@ def warehouse_of(stack: Stack) -> Warehouse:
     return Warehouse.open(Settings.from_environment(stack.environment))
 
 
+def answered(stack: Stack, use_case: str) -> dict:
+    """Look a user up."""
+    user = {"user_id": "user.004", "use_case": use_case}
+    return requests.get(stack.url("get_proba"), user, timeout=30).json()
+
+
 def look_up(stack: Stack, use_case: str) -> date:
     """Look a user up; return the date of the prediction."""
-    user = {"user_id": "user.004", "use_case": use_case}
-    answer = requests.get(stack.url("get_proba"), user, timeout=30)
-    return date.fromisoformat(answer.json()["prediction_date"])
+    return date.fromisoformat(answered(stack, use_case)["prediction_date"])
+
+
+def go_back(rehearsal: Rehearsal, stack: Stack) -> tuple[int, int]:
+    """Find a bad version live; return those of a lookup before, and the same day."""
+    before = answered(stack, SHOP)["model_version"]
+    with entered(stack.environment):
+        promote.run("rollback", use_case=SHOP, publishes=True)
+    rehearsal.call(stack, "predictions", day(21), SHOP, force=True)
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if answered(stack, SHOP)["model_version"] != before:
+            break
+        time.sleep(1)
+    return before, answered(stack, SHOP)["model_version"]
 
 
 @pytest.mark.long
@@ -171,6 +195,7 @@ def test_a_deployment_lives_through_twenty_days(tmp_path):
         rehearsal.live(stack, range(15, 22), SHOP)
         assert look_up(stack, SHOP) == day(21)
         warehouse = warehouse_of(stack)
+        assert go_back(rehearsal, stack) == (1, 0)
         published = {tuple(row) for row in warehouse.rows(PUBLISHED)}
         evaluated = {tuple(row) for row in warehouse.rows(EVALUATED)}
 

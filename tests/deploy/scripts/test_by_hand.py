@@ -127,6 +127,25 @@ def test_a_request_by_hand_is_sent_once(deployed, line, status):
     assert removed.startswith(f"gcloud scheduler jobs delete {job} ")
 
 
+PUBLISH = """
+import os, sys
+os.environ["PROPENSITY_DEPLOYMENT"] = sys.argv[1].partition("=")[2]
+from offline import promote
+promote.publish("ga4_purchase")
+"""
+
+
+@pytest.mark.parametrize(("line", "status"), [(DONE, 0), (SHIFT, 1)])
+def test_a_rollback_predicts_again_by_the_function(deployed, line, status):
+    """On the machine that has the export beside it, and not on a laptop."""
+    deployed.rules.insert(0, ("gcloud logging read", line, 0))
+    deployed.environment = {"PYTHONPATH": str(deployed.project)}
+    result = deployed.run(".venv/bin/python", "-c", PUBLISH)
+
+    assert (result.returncode, line in result.stdout) == (status, True), result.stderr
+    assert deployed.count(f"--message-body={REQUEST} ") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
