@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-install test-long imports check bench docs outputs clean
+.PHONY: help setup setup-deploy demo up down status doctor test test-install test-long imports check bench docs outputs clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 # Where it is set, each process of the tests would compile all tests anew: 9 s of 13.
@@ -36,6 +36,11 @@ help: ## list the targets
 	@echo "make up STATE=…                run the result of a demo; PROPENSITY_PORT_BASE=9080 for other ports"
 
 setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/venvs
+
+setup-deploy: ## install what a deploy needs, and no more
+	@[ -e $(STAMP) ] || { $(PYTHON) -m venv $(VENV) && \
+	  $(BIN)/python -m pip install -q --no-input --disable-pip-version-check --no-deps \
+	    $$(grep '^msgspec==' requirements.txt) && touch $(VENV)/.set-up-to-deploy; }
 
 demo: setup ## train, evaluate, predict, look up and stream on generated data, or on DATA=…, EVENTS=… or CARDS=…
 	@$(BIN)/python -m propensity demo $${DATA:+--data "$$DATA"} $${EVENTS:+--events "$$EVENTS"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \

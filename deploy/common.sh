@@ -46,8 +46,8 @@ deployment="$(cd "$(dirname "$deployment")" && pwd)/$(basename "$deployment")"
 cd "$root" || exit 1
 
 python="$root/.venv/bin/python"
-# The last file that `make setup` writes.
-[[ -x "$python" && -e "$root/.venv/.set-up" ]] || { echo "deploy: $root/.venv is missing or incomplete. Run 'make setup' in $root first" >&2 && exit 1; }
+# The last file that `make setup` writes, or `make setup-deploy`.
+[[ -x "$python" && (-e "$root/.venv/.set-up" || -e "$root/.venv/.set-up-to-deploy") ]] || { echo "deploy: $root/.venv is missing or incomplete. Run 'make setup' in $root first" >&2 && exit 1; }
 
 # project, region, prefix and all else that scripts call by name: settings, checked, and
 # what Terraform has created, by its outputs.

@@ -32,7 +32,11 @@ from propensity.tables import every
 TEMPLATE = Path(__file__).with_name("template")
 EXAMPLE = TEMPLATE / "production.env"
 
-_MEMBER = r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+"
+_FEDERATED = (
+    r"principal(Set)?://iam\.googleapis\.com/projects/[0-9]+/locations/global/"
+    r"workloadIdentityPools/[a-z0-9-]+/(subject|group|attribute\.\w+)/[\w./:@-]+"
+)
+_MEMBER = rf"((user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+|{_FEDERATED})"
 _MEMBERS = rf"{_MEMBER}([ ,]+{_MEMBER})*"
 _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _WEEKDAY = f"({'|'.join(_WEEKDAYS)})"

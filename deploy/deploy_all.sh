@@ -2,7 +2,7 @@
 # Set up, deploy every function, grant access to their callers, and schedule them.
 #
 #   deploy/deploy_all.sh --dry-run [--deployment FILE]
-#   deploy/deploy_all.sh [--yes] [--remove] [--drop-columns] [--postcodes=FILE] [--with-model] [--deployment FILE]
+#   deploy/deploy_all.sh [--yes] [--plan=FOLDER] [--remove] [--drop-columns] [--postcodes=FILE] [--with-model] [--deployment FILE]
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -12,7 +12,7 @@ for word in "$@"; do
   -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit 0 ;;
   # Flags of the set-up alone; tables that are loaded once are skipped later.
   --yes | --remove | --drop-columns) again+=("$word") ;;
-  --postcodes=* | --with-model) ;;
+  --postcodes=* | --with-model | --plan=*) ;;
   *) shared+=("$word") ;;
   esac
 done

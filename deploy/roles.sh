@@ -4,6 +4,7 @@
 #
 #   deploy/roles.sh MEMBER [--dry-run] [--deployment FILE]
 #   deploy/roles.sh user:ana@example.com
+#   deploy/roles.sh principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/attribute.repository/me/shop
 #   deploy/roles.sh serviceAccount:deployer@my-project.iam.gserviceaccount.com
 set -euo pipefail
 member=""
@@ -11,7 +12,7 @@ member=""
 before=yes
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-[[ "$member" =~ ^(user|group|serviceAccount):[^@\ ]+@[^@\ ]+$ ]] || {
+[[ "$member" =~ ^(user|group|serviceAccount):[^@\ ]+@[^@\ ]+$ || "$member" =~ ^principal(Set)?://iam\.googleapis\.com/[^*\ ]+$ ]] || {
   echo "$0: MEMBER is '$member', which is not a member. Example: user:ana@example.com" >&2
   exit 2
 }

@@ -4,13 +4,14 @@
 # Exits with 3 if everything is done except some alerts.
 #
 #   deploy/setup.sh [--dry-run] [--yes] [--deployment FILE]
+#   deploy/setup.sh [--dry-run] --plan=FOLDER           keep the plan there; without --dry-run, do as it says
 #   deploy/setup.sh --remove                            also remove what the folder no longer has
 #   deploy/setup.sh --drop-columns                      also delete columns
 #   deploy/setup.sh [--postcodes=FILE] [--with-model]   also load postcodes, the shipped model
 #   deploy/setup.sh --outputs                           only fetch the outputs that scripts read
 #   deploy/setup.sh --unlock=ID                         only release the lock of a set-up that was killed
 set -euo pipefail
-before=yes takes="--yes --remove --drop-columns --postcodes= --with-model --outputs --unlock="
+before=yes takes="--yes --plan= --remove --drop-columns --postcodes= --with-model --outputs --unlock="
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
@@ -69,7 +70,8 @@ policy was made or changed. To have it look at once, when the functions are depl
 END
     exit 0
   fi
-  [[ $pause != 0 ]] || break
+  # What is left of a kept plan is none that somebody has seen.
+  [[ $pause != 0 && -z "${given_plan:-}" ]] || break
   echo "deploy: the alerts could not be created yet; trying again in $pause s" >&2 && sleep "$pause"
 done
 echo "deploy: everything is set up except some alerts. Run deploy/setup.sh again in a few minutes" >&2

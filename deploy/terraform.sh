@@ -23,6 +23,19 @@ export TF_INPUT=0 TF_IN_AUTOMATION=1
 # What is deployed, as the last set-up has written it down.
 record="gs://$state_bucket/$prefix/deployed.json"
 
+# Where plans are, and whether a kept one is done as it is.
+plans="$root/$work" as_planned=""
+if [[ -n "${given_plan:-}" ]]; then
+  [[ -z "$blind" ]] || { echo "deploy: to keep a plan, log in: gcloud auth login" >&2 && exit 1; }
+  [[ "$given_plan" == /* ]] || given_plan="$started/$given_plan"
+  plans="$given_plan" as_planned=yes
+  if [[ -n "$dry_run" ]]; then
+    mkdir -p "$plans" && as_planned=""
+  elif [[ ! -f "$plans/main.plan" || ! -f "$plans/watch.plan" ]]; then
+    echo "deploy: $plans has no plan: deploy/setup.sh --dry-run --plan=FOLDER keeps one" >&2 && exit 1
+  fi
+fi
+
 # Where a plan is made while there is no bucket for the state.
 from=deploy/terraform
 folder_of() { if [[ "$1" == main ]]; then echo "$from"; else echo "$from/$1"; fi; }
@@ -179,6 +192,7 @@ make_state_bucket() {
 # Before a first set-up nothing keeps a state: plan in a copy that names no bucket.
 without_state() {
   [[ -n "$makes_state" ]] || nothing_there
+  [[ -z "${given_plan:-}" ]] || { echo "deploy: the first set-up makes the state's bucket: run it without --plan" >&2 && exit 1; }
   echo "# there is no gs://$state_bucket yet: all is new" >&2
   if [[ "$from" == deploy/terraform ]]; then
     rm -rf "$work/first" && cp -r "$from" "$work/first"
@@ -200,7 +214,7 @@ preview() {
 
 # Plan, show the plan and keep it; stop where it would take columns of tables away.
 plan() {
-  local file="$root/$work/$1.plan" may=()
+  local file="$plans/$1.plan" may=()
   tf "$1" plan -out="$file" -var-file="$root/$work/$1.tfvars" || return
   [[ "$1" == main && -z "$blind" && -z "${deletes:-}" ]] || return 0
   tf "$1" show -json "$file" >"$file.json" || return
@@ -212,12 +226,12 @@ plan() {
 apply() {
   local answer=yes
   prepare "$1" || return
-  plan "$1" || return
-  if [[ -z "$dry_run" && "$options" != *" --yes "* ]]; then
+  [[ -n "$as_planned" ]] || plan "$1" || return
+  if [[ -z "$dry_run$as_planned" && "$options" != *" --yes "* ]]; then
     read -r -p "Type yes to do what this plan says: " answer || answer=""
   fi
   [[ "$answer" == yes ]] || { echo "nothing was changed" >&2 && return 1; }
-  tf "$1" apply "$root/$work/$1.plan"
+  tf "$1" apply "$plans/$1.plan"
 }
 
 # Apply, and say what to do about what is refused. What was made a moment ago may not be

@@ -106,8 +106,8 @@ variable "callers" {
   type        = set(string)
   default     = []
   validation {
-    condition     = alltrue([for one in var.callers : can(regex("^(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+$", one))])
-    error_message = "Each is a user:, group:, serviceAccount: or domain:. Functions must stay private, so they cannot be open to everyone."
+    condition     = alltrue([for one in var.callers : can(regex("^((user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+|principal(Set)?://iam[.]googleapis[.]com/projects/[^*\\s]+)$", one))])
+    error_message = "Each is a user:, group:, serviceAccount:, domain:, principal:// or principalSet://. Functions must stay private, so they cannot be open to everyone."
   }
 }
 
@@ -116,8 +116,8 @@ variable "producers" {
   type        = set(string)
   default     = []
   validation {
-    condition     = alltrue([for one in var.producers : can(regex("^(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+$", one))])
-    error_message = "Each is a user:, group:, serviceAccount: or domain:. Topics must stay private, so they cannot be open to everyone."
+    condition     = alltrue([for one in var.producers : can(regex("^((user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+|principal(Set)?://iam[.]googleapis[.]com/projects/[^*\\s]+)$", one))])
+    error_message = "Each is a user:, group:, serviceAccount:, domain:, principal:// or principalSet://. Topics must stay private, so they cannot be open to everyone."
   }
 }
 

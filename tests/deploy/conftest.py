@@ -29,6 +29,9 @@ SETTINGS = {
     "DEPLOY_ALERT_EMAIL": "team@example.com",
 }
 KEY = "projects/keys/locations/us-central1/keyRings/data/cryptoKeys/propensity"
+# Who is let in by another provider of identities, without a key.
+POOL = "principalSet://iam.googleapis.com/projects/1/locations/global"
+POOL += "/workloadIdentityPools/ci"
 # This configuration sets all that can be set.
 WHOLE = {
     **SETTINGS,
@@ -87,6 +90,7 @@ rule() {
   printf '%s\\n' "$answer"
   exit "$status"
 }
+for word in "$@"; do [[ "$word" != -out=* ]] || echo planned >"${word#-out=}"; done
 . "$folder/rules"
 """
 RECORD = "\036"
@@ -197,6 +201,8 @@ def project(tmp_path_factory) -> Path:
     parts = ("deploy", "propensity", "offline", *(p.name for p in ROOT.glob("0*")))
     for part in parts:
         shutil.copytree(ROOT / part, copy / part, ignore=ignored)
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, copy)
     (copy / ".venv").symlink_to(sys.prefix)
     return copy
 

@@ -13,7 +13,7 @@ from commands import cli
 from deploy import DeploymentError, configuration
 from propensity import folders
 from propensity.settings import Settings
-from tests.deploy.conftest import KEY, SETTINGS, settings_file
+from tests.deploy.conftest import KEY, POOL, SETTINGS, settings_file
 
 
 # A setting that is missing or unknown, and values that no pattern alone refuses.
@@ -24,6 +24,7 @@ from tests.deploy.conftest import KEY, SETTINGS, settings_file
         ("PROPENSITY_SUPPRESSION_KEY", "k" * 40, "DEPLOY_SUPPRESSION_SECRET"),
         ("DEPLOY_FUNCTIONS", "get_probability", "get_probability"),
         ("DEPLOY_CALLERS", "user:ana@example.com allUsers", "allUsers"),
+        ("DEPLOY_CALLERS", f"{POOL}/*", "DEPLOY_CALLERS"),
         ("DEPLOY_TIMEZONE", "Etc/UTC", "Did you mean DEPLOY_TIME_ZONE?"),
         ("DEPLOY_TIME_ZONE", "Mars/Base", "DEPLOY_TIME_ZONE"),
         ("DEPLOY_ALERT_ROC_AUC", "7", "DEPLOY_ALERT_ROC_AUC"),
@@ -65,6 +66,7 @@ def test_wrong_settings_are_told_with_an_example(name):
         ("DEPLOY_REGION", "europe-west12"),
         ("DEPLOY_TIME_ZONE", "America/Argentina/Buenos_Aires"),
         ("DEPLOY_CALLERS", "user:ana@example.com, group:website@example.com"),
+        ("DEPLOY_CALLERS", f"{POOL}/attribute.repository/me/shop"),
         ("DEPLOY_KMS_KEY", KEY),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.functions import ROOT
-from tests.deploy.conftest import SETTINGS, WHOLE, Cloud
+from tests.deploy.conftest import POOL, SETTINGS, WHOLE, Cloud
 from tests.programs import execute
 
 # One that gets the names, one that runs others, and one that does neither.
@@ -80,17 +80,19 @@ def test_every_resource_finds_a_role_of_the_deployer(cloud):
             assert NEEDS[start] in given, kind
 
 
-def test_roles_are_given_to_the_named_account_alone(cloud):
+@pytest.mark.parametrize("member", [ANA, f"{POOL}/attribute.repository/me/shop"])
+def test_roles_are_given_to_the_named_account_alone(cloud, member):
+    """Or to a repository, which needs no key of an account then."""
     cloud.settings = SETTINGS
-    done = cloud.run("deploy/roles.sh", ANA)
+    done = cloud.run("deploy/roles.sh", member)
 
     assert done.returncode == 0
     assert cloud.calls()
-    assert all(f"--member={ANA} --role=roles/" in call for call in cloud.calls())
+    assert all(f"--member={member} --role=roles/" in call for call in cloud.calls())
     assert cloud.count("owner") + cloud.count("secretmanager") == 0
 
 
-@pytest.mark.parametrize("member", ["allUsers", "--dry-run"])
+@pytest.mark.parametrize("member", ["allUsers", "--dry-run", f"{POOL}/*"])
 def test_a_member_that_is_no_account_is_refused_in_a_line(cloud, member):
     refused = cloud.run("deploy/roles.sh", member)
 
