@@ -124,7 +124,10 @@ def run(
     text = ""
     if events:
         text = statement(
-            "forget_ga4_export", folder=SQL, export_dataset=settings.export
+            "forget_ga4_export",
+            folder=SQL,
+            export_dataset=settings.export,
+            own_dataset=f"{settings.project}.{settings.dataset}",
         )
     left = after.total() + len(work.unreadable) + len(work.kept(work.users))
     places = []

@@ -49,11 +49,13 @@ PUT_TOGETHER = {
     "ads_consent",
     "meaningless_ids",
     "export_day",
+    "export_tables",
     "export_value",
     "export_int64",
     "export_numeric",
     "export_string",
     "readable",
+    "about_browsers",
     "about_users",
     "about_events",
     "about_letters",
@@ -76,6 +78,11 @@ EXPORT: dict[str, Columns] = {
     **{
         f"{prefix}2*": {**EVENTS, "_TABLE_SUFFIX": "STRING"}
         for prefix in PREFIXES.values()
+    },
+    "__TABLES__": {
+        "table_id": "STRING",
+        "last_modified_time": "INT64",
+        "size_bytes": "INT64",
     },
     "INFORMATION_SCHEMA.TABLES": {"table_name": "STRING", "table_type": "STRING"},
 }
@@ -206,15 +213,20 @@ def test_what_forgets_a_user_is_taken_by_googles_own_analyzer(relations, table, 
 def test_the_statement_of_forgetting_is_valid(relations):
     """It is printed, for whoever owns the export, and never run by us."""
     script = statement(
-        "forget_ga4_export", folder=ROOT / "offline", export_dataset="shop"
+        "forget_ga4_export",
+        folder=ROOT / "offline",
+        export_dataset="shop",
+        own_dataset="own",
     )
     # The analyzer knows no datasets: a name is one word.
-    script = re.sub(r"shop\.[\w.%]+", r"`\g<0>`", script)
-    tables, delete = re.findall(r"SELECT[^)]*\)|DELETE[^']*", script)
+    script = re.sub(r"shop\.[\w.%]+", r"`\g<0>`", script.replace("own.", ""))
+    before, loop, after = re.split(r"FOR day IN|END FOR;", script)
+    tables, delete = re.findall(r"SELECT[^)]*\)|DELETE[^']*", loop)
 
     columns(tables, named(tables, relations), {})
     delete = delete.replace("%s", "events_20260303")
     columns(delete, named(delete, relations), {"ids": "ARRAY<STRING>"})
+    columns(before + after, named(before, relations), {})
 
 
 @pytest.mark.parametrize("name", ["export_stream_events", "export_inference_log"])

@@ -135,11 +135,13 @@ class TestRetention:
         assert kept["inference_log"].expiration_days == 0
 
     @pytest.mark.parametrize(
-        "name", ["strem_events", "suppressed_users", "ma_audience_plans"]
+        "name",
+        ["strem_events", "suppressed_users", "ma_audience_plans", "ga_user_days"],
     )
     def test_retention_refuses_what_is_no_table_or_never_expires(self, name):
         """A word for a table that there is not would keep it for ever; the list of
-        suppressed users must be kept, and how control groups were drawn."""
+        suppressed users must be kept, and how control groups were drawn. What is too
+        old of the digest the runs delete themselves."""
         with pytest.raises(SettingsError, match=f"RETENTION_DAYS names {name},"):
             tables.retention(f"stream_events=4 {name}=30")
 

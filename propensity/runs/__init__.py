@@ -3,6 +3,7 @@ Scheduled runs: 00, 01, 03, 05 and the compaction of 04.
 
 - ``run``: a run's request, its lease, its answer and its log line
 - ``export``: wait for the days of the export that a run reads
+- ``digest``: its next step: the days that the export has anew, as rows of users
 - ``train``: the steps of 00-ModelTraining
 - ``predict``: the steps of 01-Predictions
 - ``evaluate``: the steps of 03-ModelEvaluation, for ``evaluate_weeks`` of users or

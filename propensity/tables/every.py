@@ -13,6 +13,7 @@ from propensity.tables.audiences import (
     AUDIENCE_MEMBERS,
     AUDIENCE_PLANS,
 )
+from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
 from propensity.tables.models import PREDICTIONS_HISTORY, PUBLICATIONS, SCORES
 from propensity.tables.stream import STREAM_FEATURES, SUPPRESSED_USERS
 
@@ -57,7 +58,8 @@ def retention(text: str) -> dict[str, int]:
     Raises:
         SettingsError: It names a table that there is not, or that never expires:
             without its entry in the list of suppressed users a user would come back,
-            and without its plans an audience may contact its control group. Or the days
+            without its plans an audience may contact its control group, and a day
+            without its digest would look like one without events. Or the days
             are fewer than ``LEAST_DAYS``, or the ledger of audiences outlives members.
     """
     days_by_table = dict[str, int]()
@@ -66,6 +68,7 @@ def retention(text: str) -> dict[str, int]:
         days_by_table[name] = int(days)
     variable = "PROPENSITY_RETENTION_DAYS"
     kept = {SUPPRESSED_USERS.stored, AUDIENCE_PLANS.stored}
+    kept.update(table.stored for table in (USER_DAYS, CONVERSIONS, DIGESTED_DAYS))
     allowed = {table.stored for table in TABLES} - kept
     unknown = sorted(set(days_by_table) - allowed)
     if unknown:

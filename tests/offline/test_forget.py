@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections import Counter
@@ -25,7 +26,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry import index, suppressed_list
 from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of
-from propensity.runs import compact
+from propensity.runs import compact, digest, setup
 from propensity.tables import every as tables
 from propensity.tables.export import USER_DAYS
 from propensity.tables.stream import INFERENCE_LOG, STREAM_EVENTS, TRUTH_EVENTS
@@ -367,6 +368,29 @@ class TestCommand:
         assert report["ga4_events"] == 3
         assert f"{export}.INFORMATION_SCHEMA.TABLES" in report["ga4_statement"]
         assert GONE not in str(report)
+
+    def test_an_export_that_was_cleared_is_not_digested_again(self, site):
+        """Only a day that somebody else has changed as well, before or after."""
+        days = [date(2026, 3, n) for n in (1, 2, 3)]
+        events = [shop.event(user, day) for user in (GONE, KEPT) for day in days]
+        shop.load(site, events)
+        settings = replace(site.settings, ga4_dataset=site.ga4_dataset)
+        setup.prepare_export(site.warehouse, settings)
+        with contextlib.closing(Warehouse.open(settings)) as warehouse:
+            state = digest.state_of(warehouse)
+            tables = list(state.tables.values())
+            digest.replace_days(warehouse, tables, state.rules, run_id="r")
+            export = f"`{settings.export}.events_202603"
+            warehouse.execute(f"DELETE FROM {export}01` WHERE user_pseudo_id = 'x'")
+            report = program.run(settings, [GONE])
+            warehouse.execute(report["ga4_statement"], {"user_ids": [GONE]})
+            state = digest.state_of(warehouse)
+
+        due = [table.day for table in state.due(days[0], days[-1])]
+        assert due == days[:1]
+        assert site.rows("SELECT DISTINCT user_pseudo_id AS u FROM ga_user_days") == [
+            {"u": KEPT}
+        ]
 
 
 @pytest.mark.parametrize(
