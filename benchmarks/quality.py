@@ -54,7 +54,7 @@ from benchmarks.report import Line, finish
 from local import sandbox, ship_model
 from local.demos.calls import FOLDER, call
 from local.demos.source import weeks_allowed
-from local.exports import ga4_export
+from local.exports import digest, ga4_export
 from local.generators.games import Games
 from local.generators.shop import Shop
 from local.progress import showing, step
@@ -147,6 +147,7 @@ def exported(
         tables = {f"events_{day:%Y%m%d}": shop.shard(day) for day in days}
         ga4_export.load_tables(client, settings.ga4_dataset, tables)
     warehouse.replace_view(VIEW, events_view(settings.export, require="false"))
+    digest.fill(warehouse, ["purchase", "refund"])
     return name, days, last
 
 

@@ -18,30 +18,36 @@ from typing import Any
 import pyarrow as pa
 
 from deploy.functions import Function
-from local.exports import ga4_export, sources
+from local.exports import digest, ga4_export, sources
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import PORTS, State
+from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from propensity.usecases.declaration import Events, Source
+from propensity.usecases.declaration import VIEW, Events, Source
 
 Row = dict[str, Any]
 
 
 @dataclass
 class Sandbox:
-    """An emulated BigQuery, and the loading of events into its export."""
+    """An emulated BigQuery, and the loading of events into its export and digest."""
 
     warehouse: Warehouse
     _loaded: dict[str, pa.Table] = field(default_factory=dict)
 
     def load(self, rows: Iterable[Row]) -> None:
-        """Have the export hold these events alone; only days that differ are sent."""
+        """
+        Have the export and its digest hold these events alone.
+
+        Only days that differ are sent.
+        """
         client = self.warehouse.client
         settings = self.warehouse.settings
-        tables = by_day(rows)
+        events = list(rows)
+        tables = by_day(events)
         changed = {}
         for name in self._loaded.keys() - tables.keys():
             client.delete_table(f"{settings.export}.{name}")
@@ -50,6 +56,9 @@ class Sandbox:
                 changed[name] = table
         ga4_export.load_tables(client, settings.ga4_dataset, changed)
         self._loaded = tables
+        view = events_view(settings.export, require="false")
+        self.warehouse.replace_view(VIEW, view)
+        digest.fill(self.warehouse, {row["event_name"] for row in events})
 
     def load_source(
         self, source: Source | Events, rows: Iterable[Mapping[str, Any]]

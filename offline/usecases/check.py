@@ -234,7 +234,8 @@ def _statement(
             if "*" in table or (table not in existing and "." not in table):
                 yield (
                     f"{file} reads {table}, which a deployment does not have. For "
-                    f"events of the export, read {VIEW}"
+                    f"events of the export, read {', '.join(declaration.DIGEST)} or "
+                    f"{VIEW}"
                 )
                 return
     given = {
@@ -310,7 +311,10 @@ def _leaks(
             for feature in sorted(read.intersection(changed)):
                 yield f"{file}: {feature} {LEAKS}"
         elif changed:
-            yield f"{file} sees an event after its horizon; end at @last_label_suffix"
+            yield (
+                f"{file} sees an event after its horizon; end before as_of plus "
+                "@horizon_days"
+            )
         keys[name] = set(every.index)
     if "converter_amounts" not in keys:
         return
@@ -334,10 +338,8 @@ def _rows(
     seen = [row for row in events if row["event_timestamp"] < end]
     settings = sandbox.warehouse.settings
     statement = use_case.statement(name)
-    if VIEW in statement:
+    if use_case.reads_export:
         sandbox.load(seen)
-        view = ga4.events_view(settings.export, require="false")
-        sandbox.warehouse.replace_view(VIEW, view)
     own_events = use_case.own_events
     if own_events:
         sandbox.load_source(own_events, made_up.own_events(own_events, seen))

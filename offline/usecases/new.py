@@ -17,8 +17,8 @@ from typing import Any
 
 from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
-from propensity.ga4 import GA_EVENTS
 from propensity.ids import NAME, NAME_RULE, is_event_name
+from propensity.tables.export import USER_DAYS
 from propensity.usecases.declaration import Events
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -165,10 +165,10 @@ def _named(counts: Sequence[str], label_event: str | None) -> list[str]:
 
 def _of_export(label_event: str) -> dict[str, str]:
     """Return what the GA4 export adds to each file."""
-    width = max(len(column.name) for column in GA_EVENTS)
+    width = max(len(column.name) for column in USER_DAYS.columns)
     columns = (
-        f"--   {column.name:<{width}}  {column.type:<9}  {column.description}"
-        for column in GA_EVENTS
+        f"--   {column.name:<{width}}  {column.sql_type:<12}  {column.description}"
+        for column in USER_DAYS.columns
     )
     parts = _parts("parts.toml")
     return {

@@ -6,23 +6,22 @@
 -- share, is a placeholder in whatever words (shared_ids), and joins none: by the same two
 -- lookbacks, so that later events change nothing.
 -- Parameters: @as_ofs ARRAY<DATE>; @lookback_days INT64; @user_column STRING;
---   @first_repeat_suffix and @last_suffix STRING, the days of the two lookbacks.
+--   @first_repeat_export_day and @last_export_day DATE, the days of the two lookbacks.
+-- Source: the digest of the export, ga_user_days.
   logins AS (
     SELECT
-      table_suffix,
+      export_day,
       user_pseudo_id AS browser,
       user_id,
-      EXTRACT(DATE FROM event_time) AS day,
+      day,
       -- The newest has the greatest text, and of two at one moment always the same.
-      MAX(CONCAT(LPAD(CAST(event_timestamp AS STRING), 20, '0'), user_id)) AS login
-    FROM ga_events
+      CONCAT(LPAD(CAST(last_event AS STRING), 20, '0'), user_id) AS login
+    FROM ga_user_days
     WHERE
-      table_suffix
-      BETWEEN IF(@user_column = 'person', @first_repeat_suffix, '99999999')
-      AND @last_suffix
+      export_day
+      BETWEEN IF(@user_column = 'person', @first_repeat_export_day, DATE '9999-12-31')
+      AND @last_export_day
       AND user_pseudo_id IS NOT NULL
-      AND event_time IS NOT NULL
-    GROUP BY table_suffix, browser, user_id, day
   ),
   ids_of_browsers AS (
     SELECT
@@ -35,11 +34,8 @@
       ON
         day >= DATE_SUB(as_of, INTERVAL 2 * @lookback_days DAY)
         AND day < as_of
-        AND table_suffix
-        BETWEEN FORMAT_DATE(
-          '%Y%m%d', DATE_SUB(as_of, INTERVAL 2 * @lookback_days + 1 DAY)
-        )
-        AND FORMAT_DATE('%Y%m%d', as_of)
+        AND export_day
+        BETWEEN DATE_SUB(as_of, INTERVAL 2 * @lookback_days + 1 DAY) AND as_of
     GROUP BY snapshot, browser, user_id
   ),
   shared_ids AS (

@@ -1,55 +1,27 @@
 -- Part of a query: the common table ``transactions``, the events of windows, each once,
 -- and ``every_transaction``, with those of nobody known: a null user_id.
 -- Parameters: @lookback_days INT64; @user_column STRING, user_pseudo_id, user_id or
---   person; @as_ofs ARRAY<DATE> and @last_suffix STRING, of persons.sql;
---   @first_repeat_suffix STRING, the first day that repeats are looked for in;
---   @first_suffix STRING, the first day of ``candidates``.
+--   person; and those of persons.sql.
 -- Source: the common tables ``windows``, which has as_of, event_name, since and until
---   (DATE, midnight UTC), and ``candidates``, rows of ga_events with all their columns,
---   from a lookback before the first as-of date on; view ga_events for the lookback before
---   that.
+--   (DATE, midnight UTC), and ``candidates``, rows of ga_conversions with all their
+--   columns, from two lookbacks before the first as-of date on.
 -- As Analytics counts: a user's events of one name with one transaction id are one, the
 -- first, with its day, its amount and its items, whatever the later ones say: somebody
 -- opens the order page again, or a page and a server both report the order. Refunds may
 -- share an id and are events of their own. These, and events without an id, are one only
 -- where the export has the same row twice.
 -- The first is looked for in the two lookbacks before a window ends, in features, labels
--- and amounts alike. Of the older lookback only the id that GA4 itself has put beside the
--- event is read: parameters are most of an event, and BigQuery bills what is read. So an
--- event that is not recent has a day, and neither an amount nor items.
+-- and amounts alike.
 -- A date reads the tables of its own window, as if it were the only one: an event in the
--- table of a later day was not there on it.
+-- table of a later day was not there on it, and one in the table of a day before the
+-- lookback is not recent.
 -- A refund that says no amount is of its whole order, if the order is known and it names
 -- no fewer items.
 -- Amounts are in US dollars, or as they are where no event of the name that a date reads
--- has dollars: beside dollars, amounts without are not known. Beyond a trillion they are
--- a mistake of the shop's page.
+-- in its lookback has dollars: beside dollars, amounts without are not known. Beyond a
+-- trillion they are a mistake of the shop's page.
 -- include: persons.sql
   ,
-  every AS (
-    SELECT * FROM candidates
-    UNION ALL
-    SELECT
-      * REPLACE (
-        ecommerce_transaction_id AS transaction_id,
-        NULL AS event_digest,
-        NULL AS n_items,
-        NULL AS n_distinct_items,
-        NULL AS refund_value_in_usd,
-        NULL AS purchase_revenue_in_usd,
-        NULL AS event_value_in_usd,
-        NULL AS refund_value,
-        NULL AS purchase_revenue,
-        NULL AS event_value
-      )
-    FROM ga_events
-    WHERE
-      table_suffix >= @first_repeat_suffix
-      AND table_suffix < @first_suffix
-      AND event_name IN (SELECT event_name FROM windows)
-      -- A purchase counts by its day, whether or not it has an id.
-      AND (ecommerce_transaction_id IS NOT NULL OR event_name = 'purchase')
-  ),
   identified AS (
     SELECT
       w.as_of,
@@ -57,17 +29,16 @@
       e.* EXCEPT (user_id),
 -- include: event_person.sql
       AS user_id,
-      e.table_suffix
-      < FORMAT_DATE('%Y%m%d', DATE_SUB(w.as_of, INTERVAL @lookback_days + 1 DAY))
-        AS is_older
+      e.export_day < DATE_SUB(w.as_of, INTERVAL @lookback_days + 1 DAY) AS is_older
     FROM windows AS w
-    INNER JOIN every AS e
+    INNER JOIN candidates AS e
       ON
         e.event_name = w.event_name
         AND e.event_time
         >= TIMESTAMP(DATE_SUB(w.until, INTERVAL 2 * @lookback_days DAY))
         AND e.event_time < TIMESTAMP(w.until)
-        AND e.table_suffix <= FORMAT_DATE('%Y%m%d', w.until)
+        AND e.export_day
+        BETWEEN DATE_SUB(w.as_of, INTERVAL 2 * @lookback_days + 1 DAY) AND w.until
     LEFT JOIN persons AS p
       ON p.snapshot = w.as_of AND p.browser = e.user_pseudo_id
   ),
@@ -75,7 +46,12 @@
     SELECT as_of, event_name, TRUE AS has_dollars
     FROM identified
     WHERE
-      refund_value_in_usd > 0 OR purchase_revenue_in_usd > 0 OR event_value_in_usd > 0
+      NOT is_older
+      AND (
+        refund_value_in_usd > 0
+        OR purchase_revenue_in_usd > 0
+        OR event_value_in_usd > 0
+      )
     GROUP BY as_of, event_name
   ),
   every_transaction AS (
@@ -100,16 +76,14 @@
         SELECT
           *,
           IF(
-            id IS NULL OR event_name = 'refund',
-            CONCAT(
-              'event ', IF(is_older, CAST(event_timestamp AS STRING), event_digest)
-            ),
-            CONCAT('id ', id)
+            transaction_id IS NULL OR event_name = 'refund',
+            CONCAT('event ', event_digest),
+            CONCAT('id ', transaction_id)
           ) AS identity,
           IF(
             event_name = 'refund'
             AND stated IS NULL
-            AND id IS NOT NULL
+            AND transaction_id IS NOT NULL
             AND IFNULL(
               n_items >= FIRST_VALUE(
                 IF(event_name = 'purchase', n_items, NULL) IGNORE NULLS
@@ -125,11 +99,9 @@
           (
             SELECT
               *,
-              IF(is_older, ecommerce_transaction_id, transaction_id) AS id,
               -- Nothing, beside a value above it, is what a page says that fills in the
               -- value alone.
               CASE
-                WHEN is_older THEN NULL
                 WHEN COALESCE(in_usd, as_it_is) IS NULL
                   THEN COALESCE(
                     purchase_revenue_in_usd,
@@ -159,7 +131,7 @@
           )
         WINDOW
           orders AS (
-            PARTITION BY as_of, user_id, id
+            PARTITION BY as_of, user_id, transaction_id
             ORDER BY event_timestamp, stated DESC, event_digest
             ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
           )
@@ -170,7 +142,7 @@
         ORDER BY event_timestamp, stated DESC, event_digest
       ) = 1
       AND event_time >= TIMESTAMP(since)
-      AND table_suffix >= FORMAT_DATE('%Y%m%d', DATE_SUB(since, INTERVAL 1 DAY))
+      AND export_day >= DATE_SUB(since, INTERVAL 1 DAY)
   ),
   transactions AS (
     SELECT * FROM every_transaction

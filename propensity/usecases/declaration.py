@@ -25,6 +25,7 @@ from propensity.errors import UseCaseError
 from propensity.ids import NAME, NAME_RULE
 from propensity.settings import Settings
 from propensity.statements import Line, statement
+from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
 
 FILE = "usecase.toml"
 # Entries of [events] that describe no event type are moved to this name.
@@ -69,6 +70,8 @@ EventKind = Literal[
 
 # The view of the GA4 export, which ``ga4`` makes.
 VIEW = "ga_events"
+# The tables of its digest.
+DIGEST = tuple(table.name for table in (USER_DAYS, CONVERSIONS, DIGESTED_DAYS))
 # Tables of usecase.toml that name values of the export, and the prefix of the columns
 # of ``ga_events`` that hold them: parameters and properties may have the same names.
 VALUES = {"event_params": "param_", "user_properties": "property_"}
@@ -99,6 +102,10 @@ RUN_PARAMETERS = frozenset(
         "last_suffix",
         "first_label_suffix",
         "last_label_suffix",
+        "first_export_day",
+        "first_repeat_export_day",
+        "last_export_day",
+        "last_label_export_day",
         "maximum_rows",
         "use_case",
         "prediction_as_of",

@@ -252,6 +252,11 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             "last_suffix": first_suffix(last, days=-1),
             "first_label_suffix": first_suffix(first, days=0),
             "last_label_suffix": first_suffix(last, days=-self.horizon_days - 1),
+            "first_export_day": first_shard(first, days=lookback),
+            "first_repeat_export_day": first_shard(first, days=2 * lookback),
+            "last_export_day": last,
+            "first_label_export_day": first_shard(first, days=0),
+            "last_label_export_day": last + timedelta(days=self.horizon_days),
         }
 
     def statement_parameters(self, settings: Settings) -> dict[str, str | int]:

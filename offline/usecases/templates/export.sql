@@ -1,58 +1,43 @@
 -- part: features
 -- One row per user and as-of date: every user with an event in the lookback.
 -- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days INT64;
---   @user_column, @converting_event STRING; @first_suffix and @last_suffix STRING, the
---   daily tables that can hold events of the lookbacks (constants prune the others);
---   @first_repeat_suffix STRING, the first daily table of the lookbacks before these.
--- Source: view ga_events.
+--   @user_column, @converting_event STRING; @first_export_day and @last_export_day DATE,
+--   the days of the export that can hold events of the lookbacks (constants prune the
+--   others); @first_repeat_export_day DATE, the first of the lookbacks before these.
+-- Source: the digest of the export, ga_user_days and ga_conversions. The view ga_events
+-- has every event with what usecase.toml names, param_NAME of [event_params] and
+-- property_NAME of [user_properties], but BigQuery bills much more for it.
 -- A feature of a date reads events in [as_of - @lookback_days, as_of) and no other, but
 -- to tell that an event with a transaction id is the repetition of an earlier one, and to
 -- count the days with a purchase in two lookbacks.
 --
--- Columns of ga_events:
+-- Columns of ga_user_days:
 ${columns}
--- and for what usecase.toml names: param_NAME of [event_params], property_NAME of
--- [user_properties].
 WITH
-  -- Windows begin and end at midnight UTC, so they are unions of days: events are summed
-  -- once per user and day, and a date adds up its days. A row that the export has twice
-  -- is one event.
+  -- Windows begin and end at midnight UTC, so they are unions of days, and a date adds up
+  -- its days. A user may have several browsers, and a day may lie in two tables.
   user_days AS (
     SELECT
-      visitor,
-      EXTRACT(DATE FROM event_time) AS day,
-      MAX(event_timestamp) AS last_event,
-      COUNT(*) AS events,
-      COUNT(DISTINCT ga_session_id) AS sessions,
+-- include: event_user.sql
+      AS visitor,
+      day,
+      MAX(last_event) AS last_event,
+      SUM(n_events) AS events,
+      ARRAY_CONCAT_AGG(session_ids) AS session_ids,
       SUM(engagement_ms) AS engagement_ms,
-      COUNTIF(event_name = 'view_item') AS view_items,
-      COUNTIF(event_name = 'add_to_cart') AS add_to_carts,
+      SUM(n_view_items) AS view_items,
+      SUM(n_add_to_carts) AS add_to_carts,
       ARRAY_AGG(
         STRUCT(device_category AS device_category, country AS country)
-        ORDER BY event_timestamp DESC, event_digest DESC
+        ORDER BY last_event DESC, export_day DESC, user_pseudo_id, user_id
         LIMIT 1
       )[OFFSET(0)] AS visit
-    FROM
-      (
-        SELECT DISTINCT
+    FROM ga_user_days
+    WHERE
+      export_day BETWEEN @first_export_day AND @last_export_day
+      AND
 -- include: event_user.sql
-          AS visitor,
-          event_time,
-          event_timestamp,
-          event_name,
-          ga_session_id,
-          IF(engagement_ms BETWEEN 0 AND 86400000, engagement_ms, NULL)
-            AS engagement_ms,
-          device_category,
-          country,
-          event_digest
-        FROM ga_events
-        WHERE
-          table_suffix BETWEEN @first_suffix AND @last_suffix
-          AND
--- include: event_user.sql
-          IS NOT NULL
-      )
+      IS NOT NULL
     GROUP BY visitor, day
   ),
   windows AS (
@@ -72,9 +57,9 @@ WITH
   ),
   candidates AS (
     SELECT *
-    FROM ga_events
+    FROM ga_conversions
     WHERE
-      table_suffix BETWEEN @first_suffix AND @last_suffix
+      export_day BETWEEN @first_repeat_export_day AND @last_export_day
       AND event_name IN (@converting_event, 'purchase')
   ),
 -- include: transactions.sql
@@ -97,7 +82,7 @@ SELECT
   COUNT(*) AS active_days,
   SUM(d.events) AS events,
   SUM(IF(d.day >= DATE_SUB(as_of, INTERVAL 7 DAY), d.events, 0)) AS events_7d,
-  SUM(d.sessions) AS sessions,
+  SUM((SELECT COUNT(DISTINCT id) FROM UNNEST(d.session_ids) AS id)) AS sessions,
   IFNULL(SUM(d.engagement_ms), 0) / 1e3 AS engagement_s,
   SUM(d.view_items) AS view_items,
   SUM(d.add_to_carts) AS add_to_carts,
@@ -130,9 +115,10 @@ ${source_join}GROUP BY
 -- part: labels
 -- One row per user with label 1 and as-of date; all others of the cohort have label 0.
 -- Parameters: @as_ofs ARRAY<DATE>; @lookback_days and @horizon_days INT64; @user_column
---   and @converting_event STRING; @first_suffix and @last_label_suffix STRING, the daily
---   tables that can hold events of the lookbacks and the horizons.
--- Source: view ga_events, events in [as_of, as_of + @horizon_days), midnight UTC. An event
+--   and @converting_event STRING; @first_repeat_export_day and @last_label_export_day
+--   DATE, the days of the export that can hold events of two lookbacks and the horizons;
+--   and those of persons.sql.
+-- Source: the digest of the export, events in [as_of, as_of + @horizon_days), midnight UTC. An event
 -- with the transaction id of an earlier one is none, as transactions.sql says.
 WITH
   windows AS (
@@ -145,9 +131,9 @@ WITH
   ),
   candidates AS (
     SELECT *
-    FROM ga_events
+    FROM ga_conversions
     WHERE
-      table_suffix BETWEEN @first_suffix AND @last_label_suffix
+      export_day BETWEEN @first_repeat_export_day AND @last_label_export_day
       AND event_name = @converting_event
   ),
 -- include: transactions.sql
@@ -160,19 +146,19 @@ FROM transactions
 -- One row per user who does not come back and as-of date: with an event in the lookback,
 -- and none in the horizon. All others of the cohort have label 0.
 -- Parameters: @as_ofs ARRAY<DATE>; @lookback_days and @horizon_days INT64; @user_column
---   STRING; @first_suffix and @last_label_suffix STRING, the daily tables that can hold
---   events of the lookbacks and the horizons; and those of persons.sql.
--- Source: view ga_events.
+--   STRING; @first_export_day and @last_label_export_day DATE, the days of the export
+--   that can hold events of the lookbacks and the horizons; and those of persons.sql.
+-- Source: the digest of the export, ga_user_days.
 WITH
 -- include: persons.sql
   ,
   visits AS (
-    SELECT DISTINCT
+    SELECT
       user_pseudo_id,
       user_id,
-      EXTRACT(DATE FROM event_time) AS day
-    FROM ga_events
-    WHERE table_suffix BETWEEN @first_suffix AND @last_label_suffix
+      day
+    FROM ga_user_days
+    WHERE export_day BETWEEN @first_export_day AND @last_label_export_day
   ),
   user_days AS (
     SELECT
@@ -199,15 +185,14 @@ GROUP BY as_of, user_id
 HAVING MAX(day) < as_of
 
 -- part: days
--- One row per day of the export, with its events. Reads no column.
+-- One row per day of the export with events, and how many.
 -- Parameters: @earliest DATE, the first day that a snapshot can read.
--- Source: view ga_events.
+-- Source: ga_digested_days, the days that are in the digest of the export.
 SELECT
-  PARSE_DATE('%Y%m%d', table_suffix) AS day,
-  COUNT(*) AS n_events
-FROM ga_events
-WHERE table_suffix >= FORMAT_DATE('%Y%m%d', @earliest)
-GROUP BY day
+  export_day AS day,
+  n_events
+FROM ga_digested_days
+WHERE export_day >= @earliest AND n_events > 0
 
 -- part: source
 LEFT JOIN

@@ -1,6 +1,6 @@
 -- One row per as-of date and user of label 1, as in labels.sql, with what the user paid.
 -- Parameters: those of labels.sql.
--- Source: view ga_events, events in [as_of, as_of + horizon), midnight UTC.
+-- Source: the digest of the export, events in [as_of, as_of + horizon), midnight UTC.
 WITH
 -- include: label_transactions.sql
 SELECT

@@ -1,8 +1,8 @@
--- One row per day of the export, with its events. Reads no column.
+-- One row per day of the export with events, and how many.
 -- Parameters: @earliest DATE, the first day that a snapshot can read.
+-- Source: ga_digested_days, the days that are in the digest of the export.
 SELECT
-  PARSE_DATE('%Y%m%d', table_suffix) AS day,
-  COUNT(*) AS n_events
-FROM ga_events
-WHERE table_suffix >= FORMAT_DATE('%Y%m%d', @earliest)
-GROUP BY day
+  export_day AS day,
+  n_events
+FROM ga_digested_days
+WHERE export_day >= @earliest AND n_events > 0

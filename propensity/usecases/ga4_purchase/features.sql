@@ -1,67 +1,45 @@
 -- One row per user and as-of date: every user with an event in the lookback.
 -- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days INT64;
---   @user_column STRING, user_pseudo_id, user_id or person; @first_suffix and @last_suffix
---   STRING, the shards that can hold events of the windows (a constant prunes them);
---   @first_repeat_suffix STRING, the first shard of the lookback before these.
--- Many as-of dates scan the export once, and give each the rows that it would have alone.
+--   @user_column STRING, user_pseudo_id, user_id or person; @first_export_day and
+--   @last_export_day DATE, the days of the export that can hold events of the windows (a
+--   constant prunes them); @first_repeat_export_day DATE, the first day of the lookback
+--   before these.
+-- Source: the digest of the export, ga_user_days and ga_conversions.
+-- Many as-of dates read the digest once, and give each the rows that it would have alone.
 -- Windows begin and end at midnight UTC, so they are unions of UTC days, and an as-of
 -- date adds up its days. It reads the tables of its own window alone, as if it were the
 -- only date: an event that lies in the table of a later day was not there on it.
 WITH
-  events AS (
-    SELECT DISTINCT
-      table_suffix,
--- include: event_user.sql
-      AS user_id,
-      EXTRACT(DATE FROM event_time) AS day,
-      event_timestamp,
-      event_name,
-      -- Sessions are numbered by browser, which is the user or one of several.
-      IF(
-        @user_column IN ('user_id', 'person'),
-        CONCAT(IFNULL(user_pseudo_id, user_id), '.', CAST(ga_session_id AS STRING)),
-        CAST(ga_session_id AS STRING)
-      ) AS session_key,
-      IF(ga_session_number BETWEEN 1 AND 1000000, ga_session_number, NULL)
-        AS session_number,
-      user_first_touch_timestamp,
-      IF(engagement_ms BETWEEN 0 AND 86400000, engagement_ms, NULL) AS engagement_ms,
-      source,
-      medium,
-      device_category,
-      operating_system,
-      country,
-      event_digest
-    FROM ga_events
-    WHERE
-      table_suffix BETWEEN @first_suffix AND @last_suffix
-      AND
--- include: event_user.sql
-      IS NOT NULL
-      -- Without a time it is of no day.
-      AND event_time IS NOT NULL
-  ),
+  -- A user may have several browsers, and a browser several logins.
   user_days AS (
     SELECT
-      table_suffix,
-      user_id,
+      export_day,
+-- include: event_user.sql
+      AS user_id,
       day,
-      MAX(event_timestamp) AS last_event,
-      MIN(event_timestamp) AS first_event,
-      MIN(user_first_touch_timestamp) AS first_touch,
-      COUNT(*) AS n_events,
+      MAX(last_event) AS last_event,
+      MIN(first_event) AS first_event,
+      MIN(first_touch) AS first_touch,
+      SUM(n_events) AS n_events,
       MAX(session_number) AS session_number,
       SUM(engagement_ms) AS engagement_ms,
-      COUNTIF(event_name = 'page_view') AS n_page_views,
-      COUNTIF(event_name = 'view_item') AS n_view_items,
-      COUNTIF(event_name = 'add_to_cart') AS n_add_to_carts,
-      COUNTIF(event_name = 'begin_checkout') AS n_begin_checkouts,
-      ARRAY_AGG(DISTINCT session_key IGNORE NULLS) AS sessions,
+      SUM(n_page_views) AS n_page_views,
+      SUM(n_view_items) AS n_view_items,
+      SUM(n_add_to_carts) AS n_add_to_carts,
+      SUM(n_begin_checkouts) AS n_begin_checkouts,
+      -- Sessions are numbered by browser, which is the user or one of several.
+      ARRAY_CONCAT_AGG(
+        ARRAY(
+          SELECT
+            CONCAT(IFNULL(user_pseudo_id, user_id), '.', CAST(session_id AS STRING))
+          FROM UNNEST(session_ids) AS session_id
+        )
+      ) AS sessions,
       -- The newest has the greatest text, and of events at the same microsecond always
       -- the same one.
       MAX(
         CONCAT(
-          LPAD(CAST(event_timestamp AS STRING), 20, '0'),
+          LPAD(CAST(last_event AS STRING), 20, '0'),
           '\t', IFNULL(source, ''),
           '\t', IFNULL(medium, ''),
           '\t', IFNULL(device_category, ''),
@@ -69,16 +47,19 @@ WITH
           '\t', IFNULL(country, '')
         )
       ) AS visit
-    FROM events
-    GROUP BY table_suffix, user_id, day
+    FROM ga_user_days
+    WHERE
+      export_day BETWEEN @first_export_day AND @last_export_day
+      AND
+-- include: event_user.sql
+      IS NOT NULL
+    GROUP BY export_day, user_id, day
   ),
   snapshots AS (
     SELECT
       as_of,
       DATE_SUB(as_of, INTERVAL @lookback_days DAY) AS first_day,
-      FORMAT_DATE('%Y%m%d', DATE_SUB(as_of, INTERVAL @lookback_days + 1 DAY))
-        AS oldest_suffix,
-      FORMAT_DATE('%Y%m%d', as_of) AS newest_suffix,
+      DATE_SUB(as_of, INTERVAL @lookback_days + 1 DAY) AS first_export_day,
       UNIX_MICROS(TIMESTAMP(as_of)) AS as_of_us
     FROM UNNEST(@as_ofs) AS as_of
   ),
@@ -94,9 +75,9 @@ WITH
     CROSS JOIN UNNEST(['purchase', 'refund']) AS event_name
   ),
   candidates AS (
-    SELECT * FROM ga_events
+    SELECT * FROM ga_conversions
     WHERE
-      table_suffix BETWEEN @first_suffix AND @last_suffix
+      export_day BETWEEN @first_repeat_export_day AND @last_export_day
       AND event_name IN ('purchase', 'refund')
   ),
 -- include: transactions.sql
@@ -148,7 +129,7 @@ WITH
     SELECT
       s.as_of,
       ANY_VALUE(s.as_of_us) AS as_of_us,
-      COALESCE(p.person, d.user_id) AS owner,
+      COALESCE(p.person, d.visitor) AS owner,
       MAX(d.last_event) AS last_event,
       MIN(d.first_event) AS first_event,
       MIN(d.first_touch) AS first_touch,
@@ -189,9 +170,9 @@ WITH
       ON
         d.day >= s.first_day
         AND d.day < s.as_of
-        AND d.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
+        AND d.export_day BETWEEN s.first_export_day AND s.as_of
     LEFT JOIN persons AS p
-      ON p.snapshot = s.as_of AND p.browser = d.user_id
+      ON p.snapshot = s.as_of AND p.browser = d.visitor
     GROUP BY s.as_of, owner
   ),
   users AS (

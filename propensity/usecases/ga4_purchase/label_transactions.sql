@@ -9,9 +9,9 @@
     FROM UNNEST(@as_ofs) AS as_of
   ),
   candidates AS (
-    SELECT * FROM ga_events
+    SELECT * FROM ga_conversions
     WHERE
-      table_suffix BETWEEN @first_suffix AND @last_label_suffix
+      export_day BETWEEN @first_repeat_export_day AND @last_label_export_day
       AND event_name = @label_event
   ),
 -- include: transactions.sql

@@ -1,3 +1,3 @@
--- One row per day of the export, with its events. Reads no column.
+-- One row per day of the export with events, and how many.
 -- Parameters and source: those of ga4_purchase, of which it is a copy.
 -- include: ga4_purchase/days.sql

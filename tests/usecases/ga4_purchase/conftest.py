@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from local.exports import digest
 from propensity import usecases
 from propensity.ga4 import DAILY, events_view, kinds_of
 from propensity.usecases.declaration import VIEW
@@ -30,9 +31,11 @@ class Export(Deployment):
     """A deployment's export, and the use case's statements over it."""
 
     def load(self, tables: Mapping[str, pa.Table]) -> Export:
-        """Load daily tables, and make the view, which is all that statements read."""
+        """Load daily tables, and digest them: statements read nothing else."""
         shop.load_shards(self, tables)
-        return self.view()
+        self.view()
+        digest.fill(self.warehouse, ["purchase", "refund", "subscribe"])
+        return self
 
     def view(self) -> Export:
         """Make the view alone."""

@@ -234,7 +234,7 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
     "refunds no order": ([ORDER, refund(15)], {"refunds": 1, "refund_value": 0}),
     "refunds an old order": (
         [at(3), sold(64, 60.0, "R"), at(70, "refund"), refund(15, "R")],
-        {"refunds": 1, "refund_value": 0, "purchase_days_two_lookbacks": 1},
+        {"refunds": 1, "refund_value": 60, "purchase_days_two_lookbacks": 1},
     ),
     # Money is decimal: a tenth and two tenths are three.
     "cents": (

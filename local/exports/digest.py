@@ -1,0 +1,44 @@
+"""
+The digest of an export that was loaded here, made by the statements of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from propensity.ga4 import Shards, kinds_read
+from propensity.gcp.warehouse import Warehouse
+from propensity.runs.digest import ExportTable, replace_days
+from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
+from propensity.usecases.declaration import VIEW
+
+# No run compares it with that of the export's tables.
+MODIFIED = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def fill(warehouse: Warehouse, event_names: Collection[str]) -> None:
+    """
+    Digest all days that the view of the export shows, and no other.
+
+    Args:
+        event_names: Of the events that are conversions.
+    """
+    dataset = f"{warehouse.settings.project}.{warehouse.settings.dataset}"
+    for table in (USER_DAYS, CONVERSIONS, DIGESTED_DAYS):
+        warehouse.client.delete_table(f"{dataset}.{table.name}", not_found_ok=True)
+        warehouse.create(table)
+    kinds = kinds_read(warehouse.view_text(VIEW))
+    shards = Shards.of(warehouse.tables_of(warehouse.settings.export), kinds=kinds)
+    tables = []
+    for day in sorted(shards.days):
+        tables.append(ExportTable(day=day, modified=MODIFIED, size_bytes=0))
+    if tables:
+        replace_days(
+            warehouse,
+            tables,
+            digest="",
+            consent="",
+            event_names=sorted(event_names),
+            run_id="local",
+        )
