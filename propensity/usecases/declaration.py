@@ -105,6 +105,7 @@ RUN_PARAMETERS = frozenset(
         "first_export_day",
         "first_repeat_export_day",
         "last_export_day",
+        "first_label_export_day",
         "last_label_export_day",
         "maximum_rows",
         "use_case",

@@ -56,6 +56,9 @@ def translated(sql: str) -> Translated:
             table.set("db", None)
             table.set("catalog", None)
             names.add(table.name)
+        for part in tree.find_all(exp.Extract):
+            if part.name == "DATE":
+                part.replace(exp.cast(part.expression, "DATE"))
     texts = [tree.sql(dialect="duckdb") for tree in trees]
     return Translated(texts, frozenset(names), isinstance(trees[-1], exp.Query))
 

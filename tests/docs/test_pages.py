@@ -8,7 +8,7 @@ import json
 import re
 import shlex
 from dataclasses import fields
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,6 +21,7 @@ import sqlglot
 from commands import cli
 from deploy import functions
 from docs import __main__ as program
+from local.sandbox import Sandbox
 from local.stack.state import DEFAULT_PORT_BASE, FUNCTIONS, PORT_OFFSETS, ROOT
 from propensity import errors, usecases
 from propensity.events import messages
@@ -28,6 +29,7 @@ from propensity.events.types import Catalogue
 from propensity.runs.run import parse
 from propensity.settings import Settings, variable_of
 from propensity.tables import every
+from tests import shop
 from tests.described import JSON, path_of, whole
 from tests.docs.pages import FENCE, blocks, text
 
@@ -255,7 +257,7 @@ class TestUseCases:
         features, labels, days = blocks("docs/usecase-files.md", "sql")
         settings = deployment.settings
         warehouse = deployment.warehouse
-        warehouse.execute(EVENTS)
+        Sandbox(warehouse).load(EVENTS)
         as_ofs = [date(2026, 2, 3), date(2026, 2, 5)]
 
         def rows_of(sql: str, *chosen: date) -> list[dict[str, object]]:
@@ -274,7 +276,8 @@ class TestUseCases:
         assert [
             (row["as_of"].day, row["user_id"]) for row in rows_of(labels, *as_ofs)
         ] == [(3, "ben"), (3, "cid"), (5, "cid")]
-        assert min(row["day"] for row in warehouse.rows(days)) == date(2026, 2, 1)
+        known = warehouse.rows(days, use_case.window(settings, as_ofs))
+        assert min(row["day"] for row in known) == date(2026, 2, 1)
 
     def test_the_documented_preprocessor_can_be_uploaded(
         self, tmp_path, monkeypatch, capsys
@@ -309,25 +312,15 @@ def prepared(module_deployment):
     return module_deployment.warehouse, module_deployment.dataset
 
 
-EVENTS = """
-CREATE TABLE ga_events AS
-SELECT
-  FORMAT_TIMESTAMP('%Y%m%d', event_time) AS table_suffix,
-  UNIX_MICROS(event_time) AS event_timestamp,
-  *,
-  'Malta' AS country
-FROM
-  UNNEST([
-    STRUCT(
-      'ana' AS user_pseudo_id,
-      'page_view' AS event_name,
-      TIMESTAMP '2026-02-01 12:00:00' AS event_time
+MALTA = {"geo": {"country": "Malta"}}
+EVENTS = [
+    shop.event("ana", datetime(2026, 2, 1, 12, tzinfo=UTC), **MALTA),
+    shop.event("ana", datetime(2026, 2, 3, 12, tzinfo=UTC), **MALTA),
+    shop.event("ben", datetime(2026, 2, 4, 18, tzinfo=UTC), "begin_checkout", **MALTA),
+    shop.event(
+        "cid", datetime(2026, 2, 9, 23, 59, 59, tzinfo=UTC), "begin_checkout", **MALTA
     ),
-    STRUCT('ana', 'page_view', TIMESTAMP '2026-02-03 12:00:00'),
-    STRUCT('ben', 'begin_checkout', TIMESTAMP '2026-02-04 18:00:00'),
-    STRUCT('cid', 'begin_checkout', TIMESTAMP '2026-02-09 23:59:59')
-  ])
-"""
+]
 
 
 @pytest.mark.parametrize(

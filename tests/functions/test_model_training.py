@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.compose import ColumnTransformer
 
+from local.exports import digest
 from propensity import usecases
 from propensity.gcp.artifacts import sha256
 from propensity.gcp.warehouse import Warehouse
@@ -181,6 +182,7 @@ def test_amounts_are_of_the_horizon(borrow_deployment):
             purchase("w", as_of, None),
         ]
     )
+    digest.fill(deployment.warehouse, ["purchase", "refund"])
     window = USE_CASE.window(deployment.settings, [as_of])
     rows = deployment.rows(USE_CASE.statement("converter_amounts"), **window)
 

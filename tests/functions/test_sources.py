@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from local.exports import digest
 from local.exports import sources as tables
 from offline.usecases import new
 from propensity import usecases
@@ -70,6 +71,7 @@ def test_each_as_of_date_has_the_newest_row_before_it(shop_deployment, load):
         (USER, midnight(AS_OFS[0]), 2),
         (USER, midnight(TRAINED) + DAY, 4),
     ]
+    digest.fill(shop_deployment.warehouse, ["purchase", "refund"])
     load(*known)
     before = points(shop_deployment, *AS_OFS)
     load(*known, (USER, midnight(AS_OFS[1]) + DAY, 3))

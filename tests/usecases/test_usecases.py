@@ -275,6 +275,10 @@ def test_the_window_bounds_the_shards_by_one_day_on_each_side(toy):
     assert window["last_suffix"] == "20260302"
     assert window["first_label_suffix"] == "20260301"
     assert window["last_label_suffix"] == "20260309"
+    assert window["first_export_day"] == date(2025, 12, 31)
+    assert window["last_export_day"] == date(2026, 3, 2)
+    assert window["first_label_export_day"] == date(2026, 3, 1)
+    assert window["last_label_export_day"] == date(2026, 3, 9)
 
 
 @pytest.mark.parametrize(

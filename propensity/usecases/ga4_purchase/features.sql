@@ -10,12 +10,34 @@
 -- date adds up its days. It reads the tables of its own window alone, as if it were the
 -- only date: an event that lies in the table of a later day was not there on it.
 WITH
-  -- A user may have several browsers, and a browser several logins.
+  browser_days AS (
+    SELECT
+      *,
+-- include: event_user.sql
+      AS visitor,
+      -- Sessions are numbered by browser, which is the user or one of several.
+      ARRAY(
+        SELECT CONCAT(IFNULL(user_pseudo_id, user_id), '.', CAST(id AS STRING))
+        FROM UNNEST(session_ids) AS id
+      ) AS sessions,
+      -- The newest has the greatest text, and of events at the same microsecond always
+      -- the same one.
+      CONCAT(
+        LPAD(CAST(last_event AS STRING), 20, '0'),
+        '\t', IFNULL(source, ''),
+        '\t', IFNULL(medium, ''),
+        '\t', IFNULL(device_category, ''),
+        '\t', IFNULL(operating_system, ''),
+        '\t', IFNULL(country, '')
+      ) AS visit
+    FROM ga_user_days
+    WHERE export_day BETWEEN @first_export_day AND @last_export_day
+  ),
+  -- A user may have several browsers, and a browser several user ids.
   user_days AS (
     SELECT
       export_day,
--- include: event_user.sql
-      AS user_id,
+      visitor,
       day,
       MAX(last_event) AS last_event,
       MIN(first_event) AS first_event,
@@ -27,33 +49,11 @@ WITH
       SUM(n_view_items) AS n_view_items,
       SUM(n_add_to_carts) AS n_add_to_carts,
       SUM(n_begin_checkouts) AS n_begin_checkouts,
-      -- Sessions are numbered by browser, which is the user or one of several.
-      ARRAY_CONCAT_AGG(
-        ARRAY(
-          SELECT
-            CONCAT(IFNULL(user_pseudo_id, user_id), '.', CAST(session_id AS STRING))
-          FROM UNNEST(session_ids) AS session_id
-        )
-      ) AS sessions,
-      -- The newest has the greatest text, and of events at the same microsecond always
-      -- the same one.
-      MAX(
-        CONCAT(
-          LPAD(CAST(last_event AS STRING), 20, '0'),
-          '\t', IFNULL(source, ''),
-          '\t', IFNULL(medium, ''),
-          '\t', IFNULL(device_category, ''),
-          '\t', IFNULL(operating_system, ''),
-          '\t', IFNULL(country, '')
-        )
-      ) AS visit
-    FROM ga_user_days
-    WHERE
-      export_day BETWEEN @first_export_day AND @last_export_day
-      AND
--- include: event_user.sql
-      IS NOT NULL
-    GROUP BY export_day, user_id, day
+      ARRAY_CONCAT_AGG(sessions) AS sessions,
+      MAX(visit) AS visit
+    FROM browser_days
+    WHERE visitor IS NOT NULL
+    GROUP BY export_day, visitor, day
   ),
   snapshots AS (
     SELECT

@@ -116,9 +116,9 @@ class TestCheck:
     @pytest.mark.parametrize(
         "mistake",
         [
-            ("features.sql", "SUM(d.sessions) AS", "SUM(d.visits) AS",
+            ("features.sql", "SUM(d.add_to_carts) AS", "SUM(d.visits) AS",
              "features.sql:{line}: Name visits not found"),
-            ("features.sql", "        FROM ga_events\n", "        FROM `ga.events_*`\n",
+            ("features.sql", "    FROM ga_user_days\n", "    FROM `ga.events_*`\n",
              "features.sql reads ga.events_*, which a deployment does not have"),
             ("features.sql", "CAST(IFNULL(MAX(t.revenue), 0) AS FLOAT64) AS revenue",
              "MAX(t.revenue) AS revenue",
@@ -209,9 +209,7 @@ class TestLeaks:
     def test_leaks_are_found(self, folder, edit, leaks):
         """Whatever the window of a statement is, an event at or after the day shows; an
         event after the horizon is no outcome."""
-        time = "          event_time,\n"
-        late = "          TIMESTAMP_SUB(event_time, INTERVAL 9 HOUR) AS event_time,\n"
-        edit("features.sql", time, late)
+        edit("features.sql", "AND d.day < as_of", "AND d.day <= as_of")
         (folder / "converter_amounts.sql").write_text(AMOUNTS)
         edit("labels.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
         edit("converter_amounts.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
@@ -220,7 +218,8 @@ class TestLeaks:
         start = f"{NAME}/features.sql: events reads events from the prediction date on"
         assert any(problem.startswith(start) for problem in features), features
         assert [labels, amounts] == [
-            f"{NAME}/{file} sees an event after its horizon; end at @last_label_suffix"
+            f"{NAME}/{file} sees an event after its horizon; end before as_of plus "
+            "@horizon_days"
             for file in ("labels.sql", "converter_amounts.sql")
         ]
 

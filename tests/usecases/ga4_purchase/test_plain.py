@@ -1,0 +1,303 @@
+"""
+Statements over the digest, specified: they say what the export itself says.
+
+The statements in ``plain`` read the view ``ga_events``, a date at a time. So features,
+labels and amounts were computed before there was a digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from local.exports.ga4_schema import ARROW_SCHEMA
+from propensity import usecases
+from propensity.runs.digest import ExportTable, replace_days
+from propensity.settings import Settings
+from propensity.statements import statement
+from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
+from propensity.usecases.declaration import VIEW
+from tests import shop
+from tests.audit.warehouse import LocalWarehouse
+from tests.shop import DAY, microseconds
+
+PLAIN = Path(__file__).parent / "plain"
+STATEMENTS = ("features", "labels", "converter_amounts")
+AS_OF = date(2026, 3, 2)
+# Windows are short, so that few events lie at all of their bounds.
+USE_CASE = replace(usecases.load("ga4_purchase"), lookback_days=4, horizon_days=2)
+# Days of the export around the date: two lookbacks, two horizons, and what none reads.
+FIRST_DAY = AS_OF - 11 * DAY
+DAYS = [FIRST_DAY + n * DAY for n in range(18)]
+HOUR_US = 3_600_000_000
+SETTINGS = {
+    "GOOGLE_CLOUD_PROJECT": "p",
+    "PROPENSITY_GA4_DATASET": "analytics_1",
+}
+USER_COLUMNS = ("user_pseudo_id", "user_id", "person")
+MODIFIED = datetime(2026, 3, 1, tzinfo=UTC)
+
+# In the order in which they count.
+KINDS = ("events_", "events_fresh_", "events_intraday_", "events_fresh_intraday_")
+
+
+@dataclass(frozen=True)
+class Event:
+    """
+    An event of an export.
+
+    Attributes:
+        day: Place in DAYS of the table that it is in.
+        hours: From the day's local midnight to the event.
+        fields: Its columns.
+        copies: How often the table has its row.
+    """
+
+    day: int
+    hours: float
+    fields: dict[str, Any]
+    copies: int
+
+
+@dataclass
+class Table:
+    """A table of a day: the kind by its place in KINDS, and which events are in it."""
+
+    kind: int
+    events: list[Event] = field(default_factory=list)
+
+
+def some(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+AMOUNTS = some(None, None, 0.0, 5.0, 7.25, -3.0, 2e12)
+TRANSACTIONS = some(None, "(not set)", "T1", "T1", "T2", "T3")
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    """An event of a shop with few users, sessions and orders."""
+    params = {
+        "ga_session_id": draw(some(None, 0, 1, 2, 3)),
+        "ga_session_number": draw(some(None, 0, 1, 2, 5, 1_000_001)),
+        "engagement_time_msec": draw(some(None, -1, 0, 900, 86_400_001)),
+    }
+    name = draw(
+        some(
+            "page_view", "view_item", "add_to_cart", "begin_checkout", "scroll",
+            "purchase", "purchase", "purchase", "refund",
+        )
+    )  # fmt: skip
+    fields: dict[str, Any] = {
+        "event_name": name,
+        "user_pseudo_id": draw(some("a", "b", "c", None, "(not set)")),
+        "user_id": draw(some(None, None, "u", "v", "null")),
+        "user_first_touch_timestamp": draw(some(None, -5, 1, microseconds(AS_OF))),
+        "traffic_source": {"source": draw(some(None, "s", "t", "(not set)"))},
+        "device": {"category": draw(some(None, "mobile", "desktop"))},
+        "geo": {"country": draw(some(None, "", "Norway"))},
+    }
+    if name in ("purchase", "refund"):
+        params["value"] = draw(AMOUNTS)
+        params["transaction_id"] = draw(some(None, None, "T1", "T4"))
+        fields["event_value_in_usd"] = draw(some(None, None, 4.0, 0.0))
+        fields["ecommerce"] = {
+            "transaction_id": draw(TRANSACTIONS),
+            "purchase_revenue": draw(AMOUNTS),
+            "purchase_revenue_in_usd": draw(some(None, None, None, 6.0)),
+            "refund_value": draw(AMOUNTS),
+        }
+        items = draw(st.lists(some("mug", "cap", None), max_size=2))
+        fields["items"] = [{"item_id": item, "quantity": 1} for item in items]
+    known = {key: value for key, value in params.items() if value is not None}
+    fields["event_params"] = shop.parameters(known)
+    # Most happen on the table's day; some are late, or of a clock that is ahead.
+    late = draw(some(0, 0, 0, 0, 24, 72, -24, -48))
+    hours = draw(some(0, 1e-9, 6, 12, 18, 24 - 1e-9)) - late
+    day = draw(st.integers(0, len(DAYS) - 1))
+    copies = draw(some(1, 1, 1, 2))
+    return Event(day=day, hours=hours, fields=fields, copies=copies)
+
+
+@dataclass(frozen=True)
+class Export:
+    """
+    What came into an export, and when it was digested.
+
+    Attributes:
+        zone: Hours that the property's midnight is after that of UTC.
+        tables: By stage, the tables that came, by place of the day.
+        spans: By stage, how many days a statement digests.
+    """
+
+    zone: float
+    tables: list[dict[int, Table]]
+    spans: list[int]
+
+
+@st.composite
+def exports(draw: st.DrawFn) -> Export:
+    """
+    An export whose days come in stages: streamed, then daily, then replaced.
+
+    A table that comes again has some of the events, or all of them, or others.
+    """
+    drawn = draw(st.lists(events(), min_size=4, max_size=40))
+    stages = draw(st.integers(1, 3))
+    tables: list[dict[int, Table]] = []
+    for stage in range(stages):
+        came: dict[int, Table] = {}
+        for day in sorted({event.day for event in drawn}):
+            if stage and draw(some(True, False)):
+                continue
+            of_day = [event for event in drawn if event.day == day]
+            # The last table of a day is whole; one before it may lack events.
+            if stage < stages - 1:
+                of_day = of_day[: draw(st.integers(0, len(of_day)))]
+            came[day] = Table(kind=draw(some(0, 0, 1, 2, 3)), events=of_day)
+        tables.append(came)
+    return Export(
+        zone=draw(some(0, 0, 14, -12, 5.5)),
+        tables=tables,
+        spans=draw(st.lists(st.integers(1, 7), min_size=stages, max_size=stages)),
+    )
+
+
+class Warehouse:
+    """A database with the export, its digest, and the statements over both."""
+
+    def __init__(self) -> None:
+        LocalWarehouse.begin()
+        self.warehouse = LocalWarehouse.open(Settings.from_environment(SETTINGS))
+        self.database = self.warehouse.database
+        self.schema = pa.schema([pa.field("table_suffix", pa.string())])
+        for column in ARROW_SCHEMA:
+            self.schema = self.schema.append(column)
+        self.database.register("no_event", self.schema.empty_table())
+        self.database.execute("CREATE TABLE shards AS SELECT * FROM no_event")
+        self.warehouse.replace_view(VIEW, statement(VIEW, columns_of_use_cases=""))
+        for table in (USER_DAYS, CONVERSIONS, DIGESTED_DAYS):
+            self.warehouse.create(table)
+        self.number = 0
+
+    def play(self, export: Export) -> None:
+        """Let the tables come, and digest them after each stage."""
+        self.warehouse.empty()
+        present: dict[tuple[int, int], Table] = {}
+        for came, span in zip(export.tables, export.spans, strict=True):
+            for day, table in came.items():
+                present[day, table.kind] = table
+            counted: dict[int, Table] = {}
+            for day, kind in sorted(present, reverse=True):
+                counted[day] = present[day, kind]
+            self._load(counted, export.zone)
+            self._digest(sorted(came), sorted(counted), span)
+
+    def _load(self, counted: dict[int, Table], zone: float) -> None:
+        rows = []
+        for place, table in counted.items():
+            day = DAYS[place]
+            for number, event in enumerate(table.events):
+                time = microseconds(day) + round((event.hours - zone) * HOUR_US)
+                row = {
+                    "table_suffix": f"{day:%Y%m%d}",
+                    "event_date": f"{day:%Y%m%d}",
+                    # No two events are of one microsecond, but the copies of a row.
+                    "event_timestamp": time + 100 * place + number,
+                }
+                rows += event.copies * [row | event.fields]
+        self.database.execute("TRUNCATE shards")
+        loaded = pa.Table.from_pylist(rows, self.schema)
+        self.database.register("loaded", loaded)
+        self.database.execute("INSERT INTO shards SELECT * FROM loaded")
+
+    def _digest(self, changed: list[int], present: list[int], span: int) -> None:
+        """Digest the days that came, and what lies between them, some at once."""
+        while changed:
+            last = changed[0] + span
+            tables = []
+            for place in present:
+                if changed[0] <= place < last:
+                    day = ExportTable(day=DAYS[place], modified=MODIFIED, size_bytes=1)
+                    tables.append(day)
+            replace_days(
+                self.warehouse,
+                tables,
+                digest="",
+                consent="",
+                event_names=["purchase", "refund"],
+                run_id="",
+            )
+            # BigQuery's tables of a script go with it.
+            self.database.execute("DROP TABLE user_days")
+            changed = [place for place in changed if place >= last]
+
+    def digested(
+        self, name: str, as_ofs: Sequence[date], user_column: str
+    ) -> list[dict[str, Any]]:
+        """Return a statement's rows over the digest, of all dates at once."""
+        return self._rows(USE_CASE.statement(name), as_ofs, user_column)
+
+    def plain(
+        self, name: str, as_ofs: Sequence[date], user_column: str
+    ) -> list[dict[str, Any]]:
+        """Return the rows of a statement over the export, of each date alone."""
+        text = statement(name, folder=PLAIN)
+        rows = []
+        for as_of in as_ofs:
+            rows += self._rows(text, [as_of], user_column)
+        return rows
+
+    def _rows(
+        self, text: str, as_ofs: Sequence[date], user_column: str
+    ) -> list[dict[str, Any]]:
+        window = USE_CASE.window(self.warehouse.settings, as_ofs)
+        window["user_column"] = user_column
+        return list(self.warehouse.table(text, window).to_pylist())
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> Iterator[Warehouse]:
+    yield Warehouse()
+    LocalWarehouse.begin()
+
+
+def by_key(rows: list[dict[str, Any]], columns: set[str]) -> dict[Any, dict[str, Any]]:
+    keyed = {}
+    for row in rows:
+        kept = {name: value for name, value in row.items() if name in columns}
+        keyed[row["as_of"], row["user_id"]] = kept
+    assert len(keyed) == len(rows)
+    return keyed
+
+
+@pytest.mark.hypothesis
+@given(
+    export=exports(),
+    offsets=st.sets(st.integers(-1, 3), min_size=1, max_size=2),
+    user_column=st.sampled_from(USER_COLUMNS),
+)
+@settings(suppress_health_check=list(HealthCheck))
+def test_the_digest_says_what_the_export_says(warehouse, export, offsets, user_column):
+    """Whatever came late, twice, streamed or again, and however its days were
+    digested: the same users with the same features, labels and amounts."""
+    as_ofs = [AS_OF + timedelta(days=offset) for offset in sorted(offsets)]
+    warehouse.play(export)
+
+    for name in STATEMENTS:
+        plain = warehouse.plain(name, as_ofs, user_column)
+        columns = set[str]().union(*plain)
+        expected = by_key(plain, columns)
+        assert (
+            by_key(warehouse.digested(name, as_ofs, user_column), columns) == expected
+        )
