@@ -212,17 +212,18 @@ def costs() -> str:
     settings = Settings(project="p")
     locations = ("US", "europe-west1")
     lines = [
-        "| use case | shop | a training reads | a prediction reads | a month reads |"
+        "| use case | shop | the first days | a training reads | a prediction reads "
+        "| a month reads |"
         + "".join(f" a month, {location} |" for location in locations)
         + " audiences add | daily predictions add |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, (shop, events) in product(COSTING, SHOPS.items()):
         month = billing.a_month(usecases.load(name), settings, a_day=events)
         prices = "".join(f" {month.usd(location):.0f} USD |" for location in locations)
         lines.append(
-            f"| `{name}` | {shop} | {month.training:.2f} TiB "
-            f"| {month.prediction:.3f} TiB | {month.total:.2f} TiB |{prices}"
+            f"| `{name}` | {shop} | {month.first:.2f} TiB | {month.training:.3f} TiB "
+            f"| {month.prediction:.4f} TiB | {month.total:.2f} TiB |{prices}"
             f" {month.for_audiences:.2f} TiB | {month.for_daily:.2f} TiB |"
         )
     return "\n".join(lines) + "\n"

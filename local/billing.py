@@ -35,10 +35,18 @@ from offline import costs
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
+from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import VIEW
 
 BYTES_AN_EVENT = 1e9 / 600_000
+# Events of a user and day, and events for each purchase or refund: fewer than in that
+# sample.
+EVENTS_A_USER_DAY = 10
+EVENTS_A_CONVERSION = 100
+# Bytes of a value of the digest, by type.
+WIDTHS = {"STRING": 14, "INT64": 8, "DATE": 8, "TIMESTAMP": 8, "NUMERIC": 16}
+ID_WIDTH = 24
 # The name that the view of the export has for the tables of all days.
 EXPORT = "shards"
 
@@ -142,12 +150,24 @@ def a_month(use_case: UseCase, settings: Settings, *, a_day: int) -> costs.Month
     as_of = date(2026, 3, 2)
     days = [as_of + timedelta(days=n) for n in range(-1_000, 30)]
     rows: dict[date | str, int] = {f"{day:%Y%m%d}": a_day for day in days}
-    export = Contents("table_suffix", event_sizes(), rows)
+    contents = {EXPORT: Contents("table_suffix", event_sizes(), rows)}
+    rows_a_day = {
+        USER_DAYS: a_day // EVENTS_A_USER_DAY,
+        CONVERSIONS: a_day // EVENTS_A_CONVERSION,
+        DIGESTED_DAYS: 1,
+    }
+    for table, count in rows_a_day.items():
+        sizes = {}
+        for column in table.columns:
+            width = ID_WIDTH if column.name.endswith("_id") else WIDTHS[column.type]
+            sizes[column.name] = float(width)
+        by_day = dict.fromkeys(days, count)
+        contents[table.name] = Contents(table.partition, sizes, {**by_day})
 
     def billed(name: str, window: Mapping[str, Any]) -> float:
         all_scans = scans(use_case.statement(name))
-        export_scans = [scan for scan in all_scans if scan.table == EXPORT]
-        return bytes_read(export_scans, {EXPORT: export}, window)[EXPORT]
+        read = [scan for scan in all_scans if scan.table in contents]
+        return sum(bytes_read(read, contents, window).values())
 
     return costs.month(use_case, settings, as_of=as_of, billed=billed)
 

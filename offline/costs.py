@@ -3,14 +3,16 @@ What a month of a use case on the GA4 export costs at BigQuery.
 
 There is a training a month, and every week a prediction and an evaluation of two weeks:
 the one that has just ended, and the one whose outcomes have become final. Audiences are
-measured with it, by a statement of their own for both weeks.
+measured with it, by a statement of their own for both weeks. All of them read the
+digest of the export; each of its days is read once, and again where Google Analytics
+has changed it since.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from propensity.settings import Settings
@@ -22,7 +24,11 @@ DAYS_A_MONTH = 365 / 12
 # USD per TiB on demand, and the TiB of a month that are free.
 PRICES = {"US": 6.25, "EU": 6.25, "europe-west1": 7.50}
 FREE_TIB = 1.0
-# What each run asks of the export; the free query of its days is not among them.
+# Google Analytics changes the table of a day for so many days.
+DAYS_CHANGED = 3
+# Reads days of the export into the digest.
+DIGEST = "user_days_of_export"
+# What each run asks of the digest; the query of its days is not among them.
 STATEMENTS = {
     "training": "training_rows",
     "prediction": "features",
@@ -33,8 +39,17 @@ STATEMENTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Month:
-    """TiB that one run bills: ``evaluation`` and ``audiences`` of two weeks."""
+    """
+    TiB that one run bills: ``evaluation`` and ``audiences`` of two weeks.
 
+    Attributes:
+        days: Of the export, as many as a month has, each read once. The digest is one
+            for all use cases.
+        first: Of the export, all days that the first training needs.
+    """
+
+    days: float
+    first: float
     training: float
     prediction: float
     evaluation: float
@@ -43,7 +58,9 @@ class Month:
     @property
     def total(self) -> float:
         """TiB of a month with a prediction a week and without audiences."""
-        return self.training + WEEKS_A_MONTH * (self.prediction + self.evaluation)
+        changed = DAYS_CHANGED / 7
+        weekly = self.prediction + self.evaluation
+        return (1 + changed) * self.days + self.training + WEEKS_A_MONTH * weekly
 
     @property
     def for_audiences(self) -> float:
@@ -53,7 +70,8 @@ class Month:
     @property
     def for_daily(self) -> float:
         """TiB that a prediction each day adds to a month."""
-        return (DAYS_A_MONTH - WEEKS_A_MONTH) * self.prediction
+        changed = DAYS_CHANGED - DAYS_CHANGED / 7
+        return changed * self.days + (DAYS_A_MONTH - WEEKS_A_MONTH) * self.prediction
 
     def usd(self, location: str) -> float:
         """Return the price of a month; the highest known one of another place."""
@@ -96,4 +114,14 @@ def month(
         for run, name in STATEMENTS.items()
     }
     tib["evaluation"] *= 2
+    training = windows["training"]
+    spans = {
+        "days": (f"{as_of - timedelta(days=28):%Y%m%d}", f"{as_of:%Y%m%d}"),
+        "first": (training["first_repeat_suffix"], training["last_label_suffix"]),
+    }
+    for name, (first, last) in spans.items():
+        span = {"first_suffix": first, "last_suffix": last}
+        parameters = {**further, **span, "event_names": ["purchase", "refund"]}
+        tib[name] = billed(DIGEST, parameters) / TIB
+    tib["days"] *= DAYS_A_MONTH / 28
     return Month(**tib)

@@ -162,9 +162,11 @@ def _cost(exam: Examination, use_case: UseCase) -> str:
     return (
         f"{month.total:.2f} TiB a month, about "
         f"{month.usd(exam.settings.location):.0f} USD on demand: "
+        f"{month.days:.2f} for new days of the export (one for all use cases), "
         f"{month.training:.2f} a training, {month.prediction:.2f} a prediction, "
         f"{month.evaluation:.2f} an evaluation; audiences add "
-        f"{month.for_audiences:.2f}, and daily predictions {month.for_daily:.2f}"
+        f"{month.for_audiences:.2f}, and daily predictions {month.for_daily:.2f}. The "
+        f"first training reads {month.first:.2f} TiB of the export's days before it"
     )
 
 
