@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from propensity.ga4 import Shards, kinds_read
 from propensity.gcp.warehouse import Warehouse
-from propensity.runs.digest import ExportTable, replace_days
+from propensity.runs.digest import ExportTable, Rules, replace_days
 from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
 from propensity.usecases.declaration import VIEW
 
@@ -34,11 +34,7 @@ def fill(warehouse: Warehouse, event_names: Collection[str]) -> None:
     for day in sorted(shards.days):
         tables.append(ExportTable(day=day, modified=MODIFIED, size_bytes=0))
     if tables:
-        replace_days(
-            warehouse,
-            tables,
-            digest="",
-            consent="",
-            event_names=sorted(event_names),
-            run_id="local",
+        rules = Rules(
+            statement="", consent=frozenset(), event_names=frozenset(event_names)
         )
+        replace_days(warehouse, tables, rules, run_id="local")

@@ -25,6 +25,7 @@ from propensity.errors import PropensityError, UseCaseError
 from propensity.gcp.queries import type_of_parameter
 from propensity.settings import Settings
 from propensity.tables import every as tables
+from propensity.tables.export import CONVERSIONS, USER_DAYS
 from propensity.timeframe import midnight
 from propensity.usecases import NUMBER, UseCase, declaration
 from propensity.usecases.declaration import VIEW
@@ -234,8 +235,8 @@ def _statement(
             if "*" in table or (table not in existing and "." not in table):
                 yield (
                     f"{file} reads {table}, which a deployment does not have. For "
-                    f"events of the export, read {', '.join(declaration.DIGEST)} or "
-                    f"{VIEW}"
+                    f"events of the export, read {USER_DAYS.name}, "
+                    f"{CONVERSIONS.name} or {VIEW}"
                 )
                 return
     given = {

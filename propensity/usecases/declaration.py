@@ -25,7 +25,6 @@ from propensity.errors import UseCaseError
 from propensity.ids import NAME, NAME_RULE
 from propensity.settings import Settings
 from propensity.statements import Line, statement
-from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
 
 FILE = "usecase.toml"
 # Entries of [events] that describe no event type are moved to this name.
@@ -70,8 +69,6 @@ EventKind = Literal[
 
 # The view of the GA4 export, which ``ga4`` makes.
 VIEW = "ga_events"
-# The tables of its digest.
-DIGEST = tuple(table.name for table in (USER_DAYS, CONVERSIONS, DIGESTED_DAYS))
 # Tables of usecase.toml that name values of the export, and the prefix of the columns
 # of ``ga_events`` that hold them: parameters and properties may have the same names.
 VALUES = {"event_params": "param_", "user_properties": "property_"}

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from local.exports.ga4_schema import ARROW_SCHEMA
 from propensity import usecases
-from propensity.runs.digest import ExportTable, replace_days
+from propensity.runs.digest import ExportTable, Rules, replace_days
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
@@ -44,6 +44,11 @@ SETTINGS = {
     "PROPENSITY_GA4_DATASET": "analytics_1",
 }
 USER_COLUMNS = ("user_pseudo_id", "user_id", "person")
+RULES = Rules(
+    statement="",
+    consent=frozenset(),
+    event_names=frozenset({"purchase", "refund"}),
+)
 MODIFIED = datetime(2026, 3, 1, tzinfo=UTC)
 
 # In the order in which they count.
@@ -230,14 +235,7 @@ class Warehouse:
                 if changed[0] <= place < last:
                     day = ExportTable(day=DAYS[place], modified=MODIFIED, size_bytes=1)
                     tables.append(day)
-            replace_days(
-                self.warehouse,
-                tables,
-                digest="",
-                consent="",
-                event_names=["purchase", "refund"],
-                run_id="",
-            )
+            replace_days(self.warehouse, tables, RULES, run_id="")
             # BigQuery's tables of a script go with it.
             self.database.execute("DROP TABLE user_days")
             changed = [place for place in changed if place >= last]
