@@ -79,7 +79,6 @@ INSERT INTO
     user_id,
     event_timestamp,
     event_time,
-    ecommerce_transaction_id,
     transaction_id,
     event_value,
     event_value_in_usd,

@@ -5,7 +5,7 @@
 --   prune); @event_names ARRAY<STRING>, of the events that are conversions.
 -- Source: view ga_events. An event that the export has twice is one; of conversions each
 -- row is kept that differs, as transactions.sql tells them apart. Events of nobody known
--- have rows without ids, and events without a time rows without a day.
+-- have a row each, without ids, and events without a time rows without a day.
 WITH
   events AS (
     SELECT
@@ -34,7 +34,6 @@ WITH
           user_id AS user_id,
           event_timestamp AS event_timestamp,
           event_time AS event_time,
-          ecommerce_transaction_id AS ecommerce_transaction_id,
           transaction_id AS transaction_id,
           event_value AS event_value,
           event_value_in_usd AS event_value_in_usd,
@@ -54,6 +53,9 @@ WITH
   distinct_events AS (
     SELECT
       * EXCEPT (conversion),
+      -- A row holds no more than 100 MB, and theirs would have all of a day.
+      IF(COALESCE(user_pseudo_id, user_id) IS NULL, event_digest, NULL)
+        AS event_of_nobody,
       -- The newest has the greatest text, and of events at the same microsecond always
       -- the same one.
       CONCAT(
@@ -114,4 +116,4 @@ SELECT
   SUM(n_rows) AS n_rows,
   ARRAY_CONCAT_AGG(conversions) AS conversions
 FROM distinct_events
-GROUP BY export_day, user_pseudo_id, user_id, day
+GROUP BY export_day, user_pseudo_id, user_id, day, event_of_nobody

@@ -181,9 +181,10 @@ def rules_of(settings: Settings, view: str) -> Rules:
             lines.append(line)
     names = set(SHOP_EVENTS)
     for use_case in usecases.load_all()[0].values():
-        event = use_case.statement_parameters(settings).get("label_event")
-        if event and use_case.reads_digest:
-            names.add(str(event))
+        if use_case.reads_digest:
+            for name, value in use_case.statement_parameters(settings).items():
+                if name.endswith("_event"):
+                    names.add(str(value))
     return Rules(
         statement=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         consent=ga4.consent_of(view),

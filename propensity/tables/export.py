@@ -67,8 +67,7 @@ class Conversion(Row):
     user_id: Login
     event_timestamp: Annotated[int, "Microseconds since 1970, UTC"]
     event_time: Annotated[datetime, "The same as a moment"]
-    ecommerce_transaction_id: Annotated[Text, "Id of a purchase or refund, by GA4"]
-    transaction_id: Annotated[Text, "The same; else the event's own parameter"]
+    transaction_id: Annotated[Text, "Of a purchase or refund; else the parameter's"]
     event_value: Annotated[Money, "Parameter value, in the event's currency"]
     event_value_in_usd: Annotated[Money, "The same in US dollars"]
     purchase_revenue: Annotated[Money, "Amount paid, in the event's currency"]

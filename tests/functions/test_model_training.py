@@ -136,6 +136,7 @@ class TestVersion:
         stored = pq.read_table(io.BytesIO(data))
         days = [day for part in answer["split"].values() for day in part]
         window = USE_CASE.window(deployment.settings, [*map(date.fromisoformat, days)])
+        digest.fill(deployment.warehouse, ["purchase", "refund"])
         again = deployment.warehouse.table(
             USE_CASE.statement("training_rows"), {**window, "maximum_rows": 500_000}
         )
@@ -397,6 +398,7 @@ class TestFailures:
         view = serving.warehouse.view_text("ga_events")
         lacking = f"SELECT * EXCEPT (country) FROM ({view})"
         serving.warehouse.replace_view("ga_events", lacking)
+        serving.warehouse.execute("DELETE FROM ga_digested_days WHERE TRUE")
         message = self.failed(serving, 409, "schema")
         serving.warehouse.replace_view("ga_events", view)
 
