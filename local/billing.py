@@ -161,8 +161,10 @@ def a_month(use_case: UseCase, settings: Settings, *, a_day: int) -> costs.Month
         for column in table.columns:
             width = ID_WIDTH if column.name.endswith("_id") else WIDTHS[column.type]
             sizes[column.name] = float(width)
-        by_day = dict.fromkeys(days, count)
-        contents[table.name] = Contents(table.partition, sizes, {**by_day})
+        by_day: dict[date | str, int] = {}
+        for day in days:
+            by_day[day] = count
+        contents[table.name] = Contents(table.partition, sizes, by_day)
 
     def billed(name: str, window: Mapping[str, Any]) -> float:
         all_scans = scans(use_case.statement(name))

@@ -52,7 +52,11 @@ SMALL_ROWS = 10
 AUDIENCE = 'destination = "bucket"\ntop = 5\n'
 # A use case's audience reads this table.
 AUDIENCES = {
-    "ga4_purchase": "(SELECT event_name FROM ga_events WHERE table_suffix = '1')",
+    "ga4_purchase": (
+        "(SELECT e.event_name FROM ga_events AS e, ga_user_days AS d, "
+        "ga_conversions AS c WHERE e.table_suffix = '1' AND d.export_day IS NULL "
+        "AND c.export_day IS NULL)"
+    ),
     "first_day_churn": "(SELECT city FROM stream_events WHERE received_on IS NULL)",
 }
 

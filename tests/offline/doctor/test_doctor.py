@@ -285,7 +285,7 @@ class TestCommand:
     def test_the_doctor_says_what_a_month_of_a_deployment_costs(
         self, healthy, monkeypatch
     ):
-        """By dry runs: a tebibyte for each of a training, a prediction and an
+        """By dry runs: a tebibyte for new days, a training, a prediction and an
         evaluation of two weeks. Locally nothing is billed.
 
         Defect: a use case that nobody had trained yet had no price.
@@ -297,7 +297,7 @@ class TestCommand:
         report = examine(healthy, use_cases=ga4)
 
         assert report.costs["ga4_purchase"].startswith(
-            "14.00 TiB a month, about 81 USD"
+            "15.55 TiB a month, about 91 USD"
         )
         assert "cost of ga4_value" in str(report)
         assert examine(healthy, use_cases=ga4, is_local=True).costs == {}
