@@ -225,6 +225,7 @@ class Warehouse:
         loaded = pa.Table.from_pylist(rows, self.schema)
         self.database.register("loaded", loaded)
         self.database.execute("INSERT INTO shards SELECT * FROM loaded")
+        LocalWarehouse.changed.update(["shards"])
 
     def _digest(self, changed: list[int], present: list[int], span: int) -> None:
         """Digest the days that came, and what lies between them, some at once."""
