@@ -171,6 +171,7 @@ def go_back(rehearsal: Rehearsal, stack: Stack) -> tuple[int, int]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_a_deployment_lives_through_twenty_days(tmp_path):
     """Whichever release serves, what was published stays, and the clock goes on."""
     rehearsal = Rehearsal(tmp_path)

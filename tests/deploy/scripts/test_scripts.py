@@ -12,7 +12,7 @@ import shlex
 import pytest
 
 from deploy.functions import ROOT
-from tests.deploy.conftest import OUTPUTS, SDK, WHOLE, cloud_of, settings_file
+from tests.deploy.conftest import KEY, OUTPUTS, SDK, WHOLE, cloud_of, settings_file
 from tests.programs import execute
 
 # What deploys and schedules functions, with what else it is told.
@@ -20,6 +20,7 @@ RUN = {str(script.relative_to(ROOT)): () for script in sorted(ROOT.glob("0*/*.sh
 RUN["deploy/training_job.sh"] = ("--schedule",)
 RUN["deploy/roles.sh"] = ("user:ana@example.com",)
 RUN["deploy/call.sh"] = ("predictions", '{"force": true}')
+RUN["deploy/setup.sh"] = ()
 
 BUNDLED = SDK / "platform" / "bundledpythonunix" / "bin" / "python3"
 # Parses command lines as gcloud does, and runs none: by the code of the SDK, whose
@@ -48,10 +49,11 @@ def printed(tmp_path_factory, project) -> list[list[str]]:
     """Every command that scripts of functions print in a dry run, with all settings."""
     cloud = cloud_of(tmp_path_factory.mktemp("dry"), project)
     cloud.settings = WHOLE
+    cloud.rules.insert(0, ("auth print-access-token", "not logged in", 1))
     commands = []
     for script, words in RUN.items():
         result = cloud.run(script, *words, "--dry-run")
-        assert (result.returncode, cloud.calls()) == (0, []), result.stderr
+        assert (result.returncode, cloud.changes()) == (0, []), result.stderr
         commands += words_of(result.stdout)
     return commands
 
@@ -95,6 +97,43 @@ class TestDryRun:
 
         assert [pair for pair in zip(commands, answers, strict=True) if pair[1]] == []
         assert refused
+
+
+# What makes something that can have a key, and the flag that gives it one.
+KEYED = {
+    "run deploy": "key",
+    "run jobs deploy": "key",
+    "storage buckets create": "default-encryption-key",
+}
+
+
+class TestStrictOrganisation:
+    """With all settings, what its policies demand of whatever a script makes; those of
+    what Terraform makes are rules over its plan."""
+
+    def test_what_a_script_makes_has_a_key(self, printed):
+        made = []
+        for words in printed:
+            for command, flag in KEYED.items():
+                if " ".join(words[1:]).startswith(f"{command} "):
+                    made.append(command)
+                    assert flags(words).get(flag) == KEY, words
+
+        assert set(made) == set(KEYED)
+
+    def test_no_script_opens_a_function_or_leaves_the_region(self, printed):
+        for words in printed:
+            given = flags(words)
+            deploys = words[1:3] == ["run", "deploy"]
+            assert "allow-unauthenticated" not in given
+            assert "allUsers" not in " ".join(words)
+            assert given.get("region", "us-central1") == "us-central1"
+            assert given.get("location", "us-central1") == "us-central1"
+            assert not deploys or given["ingress"] != "all"
+            assert not deploys or given["vpc-egress"] == "all-traffic"
+
+    def test_no_script_makes_the_key_of_an_account(self, printed):
+        assert not any("keys" in words and "create" in words for words in printed)
 
 
 class TestTeardown:

@@ -74,6 +74,9 @@ def check_policies(lines: str) -> None:
             without_key.append(resource["address"])
         if '"global"' in text or '"auto": [{' in text:
             anywhere.append(resource["address"])
+        assert "allUsers" not in text
+        assert "allAuthenticatedUsers" not in text
+        assert resource["type"] != "google_service_account_key"
 
     assert len(plan["resource_changes"]) > 150
     assert without_key == []
