@@ -42,6 +42,7 @@ _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _WEEKDAY = f"({'|'.join(_WEEKDAYS)})"
 _COUNT = r"0*[1-9][0-9]*"
 _KEY = "projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+"
+_CHANNEL = "projects/[a-z0-9.:-]+/notificationChannels/[0-9]+"
 _CONNECTOR = r"(projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/connectors/)?"
 # Default and pattern of each setting. A pattern is here if the setting is used before
 # Terraform plans, or could open something; Terraform checks the others.
@@ -69,6 +70,7 @@ OWN = {
     "DEPLOY_LOG_DAYS": ("400", _COUNT),
     "DEPLOY_TIME_TRAVEL_HOURS": ("168", "48|72|96|120|144|168"),
     "DEPLOY_ALERT_EMAIL": ("", r"[\w.%+'-]+@[\w.-]+"),
+    "DEPLOY_ALERT_CHANNELS": ("", rf"{_CHANNEL}([ ,]+{_CHANNEL})*"),
     "DEPLOY_ALERT_ROC_AUC": ("0.6", r"0(\.[0-9]+)?|1(\.0+)?"),
     "DEPLOY_ALERT_CHAMPION_DAYS": ("45", _COUNT),
     "DEPLOY_ALERT_RUN_BYTES": (f"{100 * 1024**3}", _COUNT),

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deploy import functions
+from deploy import alerts, functions
 from deploy.configuration import Deployment, words
 from deploy.functions import Function
 from propensity import usecases
@@ -185,6 +185,7 @@ def _settings(d: Deployment, services: Services) -> dict[str, Any]:
         "sends": settings.sends == "yes",
         "require_consent": settings.require_consent,
         "retention_days": tables.retention(settings.retention_days),
+        "alert_channels": words(d.own["alert_channels"]),
         "callers": words(d.own["callers"]),
         "producers": words(d.own["producers"]),
     }
@@ -194,7 +195,8 @@ def write(d: Deployment, services: Services, folder: Path) -> None:
     """Write what the code says where Terraform is, and values of variables here."""
     (TERRAFORM / "generated").mkdir(exist_ok=True)
     for file, content in files().items():
-        file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        _write(file, content)
+    _write(TERRAFORM / "generated" / "alerts.json", alerts.in_terraform(d))
     values = _settings(d, services)
     for name, root in (("main", TERRAFORM), ("watch", TERRAFORM / "watch")):
         text = (root / "variables.tf").read_text()
@@ -208,3 +210,7 @@ def write(d: Deployment, services: Services, folder: Path) -> None:
             f"{variable} = {json.dumps(values[variable])}\n" for variable in variables
         ]
         (folder / f"{name}.tfvars").write_text("".join(lines))
+
+
+def _write(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+from deploy.alerts import EXPECTED
 from propensity.runs.compact import ages_of
 from tests.audit.faults import UNSURE
 from tests.audit.receiver import ListName, Person, Try
@@ -22,8 +23,6 @@ from tests.audit.world import Call, World, person_of
 WAITS, BY_HAND = "the next delivery removes them", "remove them there yourself"
 ENDS = "propensity audience end removes them"
 LEFT_OVER = 3
-# What 05-Audiences waits for; alerts.tf raises none for these outcomes.
-EXPECTED = ("run_in_progress", "export_late", "audience_waits", "audience_stopped")
 
 
 def check(world: World) -> None:

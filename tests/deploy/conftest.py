@@ -198,8 +198,8 @@ def project(tmp_path_factory) -> Path:
     """A copy of what is deployed, and of what deploys it."""
     copy = tmp_path_factory.mktemp("clone") / "project"
     ignored = shutil.ignore_patterns(".terraform*")
-    parts = ("deploy", "propensity", "offline", *(p.name for p in ROOT.glob("0*")))
-    for part in parts:
+    parts = {"deploy", "docs", "propensity", "offline"}
+    for part in parts.union(folder.name for folder in ROOT.glob("0*")):
         shutil.copytree(ROOT / part, copy / part, ignore=ignored)
     for name in ("Makefile", "requirements.txt"):
         shutil.copy(ROOT / name, copy)

@@ -13,7 +13,6 @@ import pytest
 
 from deploy import configuration, functions, render
 from deploy.__main__ import main
-from deploy.functions import ROOT
 from deploy.render import TERRAFORM
 from propensity import folders
 from tests import own_use_cases
@@ -226,76 +225,3 @@ def test_nobody_is_let_in_but_who_is_named():
             )
         ),
     }
-
-
-FILE = TEXTS["watch/alerts.tf"]
-# The text of each alert, with quotes as the log's filter has them.
-ALERTS = {
-    name: text.replace('\\"', '"')
-    for name, text in re.findall(r"^    (\w+) = \{\n(.*?)^    \}", FILE, re.M | re.S)
-    if "title" in text
-}
-# One for each kind of run: the field that says how long ago the newest was done.
-FIELDS = dict(re.findall(r'(\w+) += \{ field = "(\w+)"', FILE))
-
-
-def camel(target: str) -> str:
-    """The name of a function in its log lines."""
-    first, *others = target.split("_")
-    return first + "".join(word.title() for word in others)
-
-
-def test_alerts_read_what_is_logged():
-    """Each field is a word that the code writes."""
-    files = [*(ROOT / "propensity").rglob("*.py"), *ROOT.glob("0*/*.py")]
-    code = "\n".join(file.read_text() for file in files)
-    asked = "\n".join(ALERTS.values())
-    groups = re.findall(r"function(?:=|\) = )(\([^)]*\)|[\"']\w+[\"'])", asked)
-    names = {name for group in groups for name in re.findall(r"\w+", group)} - {"OR"}
-
-    assert {"modelTraining", "scoreStream", "compactFeatures"} <= names
-    assert names <= {camel(function.target) for function in functions.load()}
-    for word in {
-        *FIELDS.values(),
-        *re.findall(r"(?:jsonPayload|json_payload)\.(\w+)", asked),
-    }:
-        assert re.search(rf'["\s(]{word}["=]', code), word
-
-
-def test_a_failed_run_of_every_scheduled_function_is_noticed():
-    for function in functions.load():
-        if function.schedule:
-            assert f'"{camel(function.target)}"' in ALERTS["run_failed"]
-    assert "jsonPayload.status>=400 AND NOT" in ALERTS["run_failed"]
-
-
-def test_nobody_is_mailed_for_what_is_expected():
-    """An export that comes later, a run under way, a use case before its first
-    training: the scheduler logs an ERROR for each, as for every 409 and 503."""
-    own, scheduler, platform, job = re.findall(
-        r'^ +"(\(.*\))",$', ALERTS["run_failed"], re.M
-    )
-
-    for outcome in ("export_late", "run_in_progress"):
-        assert outcome in own.partition("NOT jsonPayload.outcome=")[2]
-    # After a training, a use case that nothing serves is what a person must mend.
-    untrained = 'outcome="no_champion" AND jsonPayload.is_trained=false'
-    assert f"AND NOT (jsonPayload.{untrained})" in own
-    assert "NOT httpRequest.status=(409 OR 503)" in scheduler
-    # Killed for its memory, a function answers 503 and writes nothing.
-    assert "run.googleapis.com/varlog/system" in platform
-    # A job that ends without a line of its own has told the scheduler 200 before.
-    assert job == (
-        '(resource.type="cloud_run_job" AND '
-        'resource.labels.job_name=~"^${var.prefix}-training-job-" AND severity>=ERROR)'
-    )
-
-
-def test_every_alert_is_answered_by_a_page():
-    page = (ROOT / "docs" / "operate.md").read_text()
-    alerts = page.partition("\n## Alerts\n")[2].partition("\n## ")[0]
-    names = {*ALERTS, *(f"run_missed_{target}" for target in FIELDS)}
-
-    assert len(names) > len(FIELDS) > 0
-    assert names <= {*re.findall(r"`(\w+)`", alerts)}
-    assert "docs/operate.md, section Alerts, `${each.key}`" in FILE

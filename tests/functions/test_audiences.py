@@ -21,6 +21,7 @@ from propensity.gcp import secrets
 from propensity.registry.deployment import opened
 from propensity.runs import audiences
 from propensity.timeframe import DAY
+from tests.deploy.monitoring import raised
 from tests.deployment import Deployment, entered
 from tests.rows import publish
 
@@ -300,7 +301,7 @@ def test_a_person_is_told_of_a_list_without_a_file(running, day, log_lines):
 
     assert answer[-1]["outcome"] == "abandoned"
     assert "propensity audience end renamed" in line["message"]
-    assert line["outcome"] == "audience_stopped"
+    assert raised(line) == {"audience_not_sent_ga4_purchase"}
     assert [entry["audience"] for entry in again] == ["winback"]
 
 

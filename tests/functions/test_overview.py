@@ -13,6 +13,7 @@ from local.receiver import Receiver
 from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_LIFT, AUDIENCE_PLANS
 from propensity.tables.models import EVALUATION
 from propensity.timeframe import DAY
+from tests.deploy.monitoring import raised
 from tests.deployment import Deployment
 from tests.functions.test_audience_lift import join
 from tests.rows import append_rows, publish
@@ -174,6 +175,7 @@ class TestMessage:
 
         assert answer["weekly_message"] == "not sent"
         assert (alert["severity"], alert["outcome"]) == ("ERROR", "message_not_sent")
+        assert raised(alert) == {"message_not_sent"}
         assert "127.0.0.1 answered with status 500" in alert["message"]
         assert "services" not in alert["message"]
         assert USER not in alert["message"]

@@ -21,6 +21,7 @@ from propensity.registry.serving import find_recorded
 from propensity.registry.versions import pickled
 from propensity.runs import predict
 from propensity.tables.models import DRIFT, SCORES
+from tests.deploy.monitoring import raised
 from tests.deployment import KEY, Deployment
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import serving
@@ -233,6 +234,7 @@ class TestPublishing:
         assert (line["function"], line["outcome"]) == ("predictions", "ok")
         assert (line["use_case"], line["as_of"]) == ("ga4_purchase", str(older))
         assert (line["users"], line["evaluation_missing"]) == (160, True)
+        assert raised(line) == {"evaluation_missing_ga4_purchase"}
         assert {"seconds", "bytes_billed"} <= set(line)
         assert "user." not in str(line)
 

@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from deploy import functions, stage
+from deploy import alerts, configuration, functions, stage
 from deploy.functions import ROOT
 from tests.deploy.conftest import SETTINGS
+from tests.deploy.monitoring import entry, mails
 from tests.deploy.scripts.test_scripts import flags, words_of
 from tests.deployment import application, entered
 from tests.described import check_described
@@ -108,6 +110,32 @@ def test_a_failure_that_stays_is_not_repeated(target, google, capsys):
     assert by_clock.json["error"] == by_hand.json["error"] == "access_denied"
     assert by_clock.json["retryable"] is False
     assert (line["status"], line["outcome"]) == (500, "access_denied")
+
+
+def test_use_cases_that_fail_in_the_same_hour_are_a_mail_each(google, capsys):
+    """Defect: Google sent one mail an hour, of the first, and named no use case."""
+    both = {**SETTINGS, "DEPLOY_USE_CASES": "ga4_purchase ga4_value"}
+    policies = alerts.in_terraform(configuration.of(both))["policies"]
+    lines = []
+    for target, use_case in (
+        ("predictions", "ga4_purchase"),
+        ("model_training", "ga4_value"),
+    ):
+        answered(target, google, BY_CLOCK, json.dumps({"use_case": use_case}))
+        lines.append(json.loads(capsys.readouterr().err))
+    at = datetime(2026, 3, 2, 17, tzinfo=UTC)
+    entries = [
+        (at + number * timedelta(minutes=2), entry(line))
+        for number, line in enumerate(lines)
+    ]
+    first, second = mails(policies, entries)
+
+    assert first.subject == "propensity: ga4_purchase: a run failed"
+    assert second.subject == "propensity: ga4_value: a run failed"
+    assert "function: predictions\n" in first.text
+    assert "outcome: access_denied\n" in first.text
+    assert "gs://my-bucket/runs/ga4_purchase/predict" in first.text
+    assert "**access_denied**: The function's account lacks" in first.text
 
 
 def test_a_failure_that_may_pass_is_repeated(google):

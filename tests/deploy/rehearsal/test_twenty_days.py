@@ -67,7 +67,8 @@ def is_due(function: Function, on: date) -> bool:
 
 def release(folder: Path, *, column: bool = False, use_case: str = "") -> Path:
     """Check out a release, and make its files for Terraform."""
-    for name in {"propensity", "offline", "deploy", *(one.folder for one in FUNCTIONS)}:
+    parts = {"propensity", "offline", "deploy", "docs"}
+    for name in parts.union(function.folder for function in FUNCTIONS):
         shutil.copytree(ROOT / name, folder / name, symlinks=True)
     if column:
         file = folder / "propensity" / "tables" / "models.py"

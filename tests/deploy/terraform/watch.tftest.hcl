@@ -25,17 +25,17 @@ run "a_budget_is_for_the_project_alone" {
   }
 }
 
-run "every_subscription_is_watched_and_every_kind_of_run" {
+run "an_alert_goes_to_the_mail_and_to_channels" {
   command = plan
-  assert {
-    condition = alltrue([
-      for name, one in local.subscriptions :
-      strcontains(jsonencode(local.policies[one.function == "" ? "dead_letters" : "stream_lag"]), "${var.prefix}-${name}")
-    ])
-    error_message = "A subscription lags unseen."
+  variables {
+    alert_channels = ["projects/my-project/notificationChannels/1"]
   }
   assert {
-    condition     = length(setintersection(keys(local.policies), formatlist("run_missed_%s", keys(local.ages)))) == length(local.ages)
-    error_message = "A missed run is not noticed."
+    condition     = length(google_monitoring_alert_policy.policy) == length(local.alerts.policies)
+    error_message = "An alert has no policy."
+  }
+  assert {
+    condition     = alltrue([for one in google_monitoring_alert_policy.policy : length(one.notification_channels) == 2])
+    error_message = "Somebody is not told."
   }
 }
