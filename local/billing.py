@@ -145,14 +145,20 @@ def _database() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
-def a_month(use_case: UseCase, settings: Settings, *, a_day: int) -> costs.Month:
+def a_month(
+    use_case: UseCase,
+    settings: Settings,
+    *,
+    a_day: int,
+    a_user_day: int = EVENTS_A_USER_DAY,
+) -> costs.Month:
     """Return what a month bills of an export with so many events a day."""
     as_of = date(2026, 3, 2)
     days = [as_of + timedelta(days=n) for n in range(-1_000, 30)]
     rows: dict[date | str, int] = {f"{day:%Y%m%d}": a_day for day in days}
     contents = {EXPORT: Contents("table_suffix", event_sizes(), rows)}
     rows_a_day = {
-        USER_DAYS: a_day // EVENTS_A_USER_DAY,
+        USER_DAYS: a_day // a_user_day,
         CONVERSIONS: a_day // EVENTS_A_CONVERSION,
         DIGESTED_DAYS: 1,
     }

@@ -157,7 +157,7 @@ class Settings:
     label_event: str = ""
     maximum_training_rows: Annotated[int, _from(1_000, 50_000_000)] = 500_000
     budget: str = ""
-    maximum_bytes_billed: Annotated[int, _from(10 * 1024**2, 1024**5)] = 16 * 1024 * GIB
+    maximum_bytes_billed: Annotated[int, _from(10 * 1024**2, 1024**5)] = 1024 * GIB
     deadline_s: Annotated[int, _from(1, 3600)] = 20
     query_timeout_s: Annotated[int, _from(1, 82_800)] = 1500
     refresh_s: Annotated[int, _from(1, 24 * 3600)] = 60

@@ -30,12 +30,6 @@ DAYS = [FIRST + n * DAY for n in range(11)]
 LAST = DAYS[-1]
 
 
-@pytest.fixture(autouse=True)
-def reading(monkeypatch) -> None:
-    """All use cases of users read the digest."""
-    monkeypatch.setattr(UseCase, "reads_digest", property(lambda _: True))
-
-
 @pytest.fixture
 def export(deployment) -> Deployment:
     """A deployment with an export of eleven days, each with one purchase."""
