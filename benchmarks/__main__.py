@@ -26,6 +26,7 @@ NAMES = (
     "lookup",
     "stream",
     "ingest",
+    "verdicts",
     "quality",
     "quarter",
 )

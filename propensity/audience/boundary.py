@@ -18,8 +18,8 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 # Standard errors that an interval reaches at the planned end, and at most.
-LAST = 2.35
-MOST = 3.4
+LAST = 2.37
+MOST = 3.5
 WEEK = timedelta(days=7)
 # An audience without a last day is planned for so many weekly looks.
 LOOKS = 52

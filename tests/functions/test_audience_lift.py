@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from propensity import usecases
+from propensity.audience.boundary import errors_at
+from propensity.audience.uplift import figures
 from propensity.gcp.warehouse import Warehouse
-from propensity.tables.audiences import AUDIENCE_MEMBERS
+from propensity.tables.audiences import AUDIENCE_MEMBERS, AUDIENCE_PLANS, GroupSums
 from propensity.tables.models import EVALUATION
 from tests import shop
 from tests.deployment import Deployment
 from tests.events import registration
 from tests.functions.conftest import MONDAY
 from tests.functions.streaming import rows_of
-from tests.rows import append_rows
+from tests.rows import append_rows, publish
 from tests.shop import DAY, WEEK, event, purchase
 
 PAGE = f"reports/ga4_purchase/{MONDAY}.html"
@@ -54,6 +56,7 @@ def join(
     *,
     audience="winback",
     use_case="ga4_purchase",
+    probability=0.25,
 ) -> None:
     """Make users members of an audience."""
     rows = [
@@ -62,7 +65,7 @@ def join(
             "audience": audience,
             "as_of": as_of,
             "user_id": user,
-            "probability": 0.25,
+            "probability": probability,
             "is_control": is_control,
             "control_group": audience,
             "control_share": 0.5,
@@ -82,7 +85,15 @@ def weeks(borrow_module_deployment) -> tuple[dict, list[dict], list[dict]]:
     """Two weeks: the answer, the rows while a day is missing, and once it is there."""
     deployment = borrow_module_deployment(OUTCOMES)
     join(deployment, MONDAY, TREATED, HELD_OUT)
-    join(deployment, MONDAY, TREATED[:10], HELD_OUT[:10], audience="upsell")
+    upsell = {"audience": "upsell", "probability": 0.5}
+    join(deployment, MONDAY, TREATED[:10], HELD_OUT[:10], **upsell)
+    plan = {"use_case": "ga4_purchase", "audience": "upsell", "as_of": MONDAY}
+    plan |= {"planned_at": datetime.combine(MONDAY, time(), UTC), "until": MONDAY}
+    plan |= {"control_group": "upsell", "control_share": 0.5}
+    plan |= {"control_by": "user_id", "control_key": "key"}
+    append_rows(deployment.warehouse, AUDIENCE_PLANS, [plan])
+    # Another publication of the date, which may know what contacting did.
+    publish(deployment.warehouse, MONDAY, dict.fromkeys(TREATED, 0.9))
     # A user who is a member again counts in the first week alone.
     join(deployment, SECOND, ["new", "t20"], ["c0"])
     answer = deployment.run("model_evaluation", SECOND + 2 * WEEK)
@@ -116,6 +127,29 @@ class TestLift:
 
         assert (row["treated_users"], row["control_users"]) == (31, 30)
         assert row["treated_conversions"] == 13
+
+    def test_the_lift_knows_users_by_the_probability_of_their_entry(self, weeks):
+        """Point in time: not by that of a later publication of the date."""
+        groups = {row["is_control"]: row for row in weeks[1][0]["sums"]}
+
+        for is_control, bought, paid in ((False, 10, 137.5), (True, 4, 40.0)):
+            group = groups[is_control]
+            assert group["probability"] == 0.5 * group["users"]
+            assert group["probability_squares"] == 0.25 * group["users"]
+            assert group["probability_conversions"] == 0.5 * bought
+            assert group["probability_revenue"] == 0.5 * paid
+
+    def test_the_interval_of_a_lift_is_that_of_the_planned_length(self, weeks):
+        """Of a single look where the audience was planned for it."""
+        planned, open_ended, _ = weeks[1]
+
+        for row, until, progress in ((planned, MONDAY, 1), (open_ended, None, 1 / 52)):
+            sums = [GroupSums.of(group) for group in row["sums"]]
+            errors = errors_at(progress)
+            expected = figures(sums, control_share=0.5, errors=errors)
+            low = pytest.approx(expected.conversion_difference_low)
+            assert row["planned_until"] == until
+            assert row["conversion_difference_low"] == low
 
     def test_the_lift_waits_for_a_day_that_the_export_lacks(self, weeks):
         """As the week's other figures: who bought on that day is in neither group. The

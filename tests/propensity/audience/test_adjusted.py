@@ -20,7 +20,7 @@ from propensity.audience.uplift import (
 )
 from propensity.tables.audiences import GroupSums
 
-ERRORS = 2.35
+ERRORS = 2.37
 
 
 def drawn(random, users, *, effect=0.0, spread=0.1):
