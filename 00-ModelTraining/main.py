@@ -5,9 +5,12 @@
     scored events and their truths   -->
 
 Request   POST {"use_case", "as_of", "force", "trial"}, all optional
-Reads     the use case's source (BigQuery), the champion and an uploaded preprocessor
+Reads     the use case's source, audiences' members and plans (BigQuery), the champion
+          and an uploaded preprocessor
 Writes    models/<use case>/<version>/ (bucket), a row of ma_model_training_metadata,
           and the champion pointer where the model is not worse than the champion;
+          for audiences that ask for an order by effect, a row of ma_audience_effects
+          and, where it may be used, its model under effects/;
           a trial writes its report alone
 Answers   200 the new version and its metrics; 409 the same run is under way; 422 too
           little data; 424 a table is missing; 503 try again, or wait for the export
@@ -16,7 +19,7 @@ Answers   200 the new version and its metrics; 409 the same run is under way; 42
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import export, train
+from propensity.runs import effects, export, train
 from propensity.runs.run import Answer, Run, run
 
 
@@ -26,5 +29,8 @@ def model_training(run: Run) -> Answer:
     """Train once per use case and as-of date; after a failure the champion stays."""
     run = export.wait_for_training_days(run)
     challenger = train.train(run, train.training_rows(run))
-    finish = train.report_trial if run.trial else train.publish_model
-    return {**finish(run, challenger), **export.answer(run)}
+    if run.trial:
+        return {**train.report_trial(run, challenger), **export.answer(run)}
+    answer = train.publish_model(run, challenger)
+    looks = effects.publish_looks(run)
+    return {**answer, **effects.shown_looks(looks), **export.answer(run)}

@@ -5,7 +5,8 @@ There is a training a month, and every week a prediction and an evaluation of tw
 the one that has just ended, and the one whose outcomes have become final. Audiences are
 measured with it, by a statement of their own for both weeks. All of them read the
 digest of the export; each of its days is read once, and again where Google Analytics
-has changed it since.
+has changed it since. A training also reads the members of each audience that asks for
+an order by effect.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ STATEMENTS = {
     "prediction": "features",
     "evaluation": "evaluation_rows",
     "audiences": "audience_outcomes",
+    "effect": "effect_rows",
 }
 
 
@@ -41,6 +43,7 @@ STATEMENTS = {
 class Month:
     """
     TiB that one run bills: ``evaluation`` and ``audiences`` of two weeks.
+    Each audience that asks for an order by effect adds ``effect`` to a training.
 
     Attributes:
         days: Of the export, as many as a month has, each read once. The digest is one
@@ -54,6 +57,7 @@ class Month:
     prediction: float
     evaluation: float
     audiences: float
+    effect: float
 
     @property
     def total(self) -> float:
@@ -99,6 +103,7 @@ def month(
     week = as_of - timeframe.horizon
     further = {
         "use_case": use_case.name,
+        "audience": "",
         "prediction_as_of": week,
         "maximum_rows": settings.maximum_training_rows,
     }
@@ -108,6 +113,7 @@ def month(
         "prediction": use_case.window(settings, [as_of]),
         "evaluation": use_case.window(settings, [week], today=as_of),
         "audiences": use_case.window(settings, both, today=as_of),
+        "effect": use_case.window(settings, snapshots, today=as_of),
     }
     tib = {
         run: billed(name, {**windows[run], **further}) / TIB

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from commands.texts.tables import aligned, day
-from propensity.pages.words import amount, count, infinitive, plural, share
+from propensity.pages.words import about, amount, count, infinitive, plural, share
 
 Answer = Mapping[str, Any]
 TENTH = 10
@@ -53,6 +53,10 @@ def previewed(answer: Answer, *, effect: float | None, currency: str) -> str:
     ]
     if answer["members_before"] is not None:
         lines[-1] += f" The date before had {count(answer['members_before'])}."
+    if answer["order_reason"]:
+        lines.append(f"Order: {answer['order_reason']}.")
+    if answer["explored"]:
+        lines.append(f"Drawn at random: {plural(answer['explored'], 'member')}.")
     if answer["suppressed"]:
         users = plural(answer["suppressed"], "suppressed user")
         lines.append(f"Left out: {users}.")
@@ -61,6 +65,8 @@ def previewed(answer: Answer, *, effect: float | None, currency: str) -> str:
         f"{count(answer['expected'])} are expected {infinitive(answer['outcome'])} "
         "even without being contacted."
     )
+    if answer["added_conversions"] is not None:
+        lines.append(_added(answer, currency))
     if answer["cost"] is not None:
         lines.append(f"Contacting them costs {amount(answer['cost'], currency)}.")
     if answer["validated"]:
@@ -77,6 +83,13 @@ def previewed(answer: Answer, *, effect: float | None, currency: str) -> str:
         lines += ["", f"All who may be members, the best first{unit}:"]
         lines.append(aligned(DECILES, rows))
     return "\n".join(lines)
+
+
+def _added(answer: Answer, currency: str) -> str:
+    text = f"Contacting them should add about {count(answer['added_conversions'])}"
+    if answer["added_value"] is None:
+        return f"{text} to that."
+    return f"{text} to that, and bring {about(answer['added_value'], currency)}."
 
 
 def _named(answer: Answer) -> str:

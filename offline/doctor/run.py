@@ -165,8 +165,9 @@ def _cost(exam: Examination, use_case: UseCase) -> str:
         f"{month.days:.2f} for new days of the export (one for all use cases), "
         f"{month.training:.2f} a training, {month.prediction:.2f} a prediction, "
         f"{month.evaluation:.2f} an evaluation; audiences add "
-        f"{month.for_audiences:.2f}, and daily predictions {month.for_daily:.2f}. The "
-        f"first training reads {month.first:.2f} TiB of the export's days before it"
+        f"{month.for_audiences:.2f}, each order by effect {month.effect:.2f}, and "
+        f"daily predictions {month.for_daily:.2f}. The first training reads "
+        f"{month.first:.2f} TiB of the export's days before it"
     )
 
 

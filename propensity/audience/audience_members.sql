@@ -8,7 +8,9 @@ SELECT
   expected_value,
   is_control,
   attributes,
-  decile_value
+  decile_value,
+  effect,
+  is_explored
 FROM ma_audience_members
 WHERE
   use_case = @use_case

@@ -1,8 +1,8 @@
 -- One row, if a user reaches a score: how many users reached it for the first time in
 -- recent weeks, in how many weeks, and how many users reach it at the newest date.
 -- Who reaches it at the first date may have done so before it, and is no newcomer.
--- Parameters: @use_case, @order STRING, probability or expected_value; @least FLOAT64,
---   that score; @since DATE and @as_of DATE, both included; @recent DATE.
+-- Parameters: @use_case, @audience, @order STRING, probability, expected_value or
+--   effect; @least FLOAT64, that score; @since DATE and @as_of DATE, both included; @recent DATE.
 -- Source: ma_predictions_history.
 WITH
   reached AS (
@@ -13,11 +13,14 @@ WITH
     WHERE
       use_case = @use_case
       AND as_of BETWEEN @since AND @as_of
-      AND @least <= IF(
-        @order = 'expected_value',
-        CAST(expected_value AS FLOAT64),
-        probability
-      )
+      AND @least <= CASE @order
+        WHEN 'expected_value' THEN CAST(expected_value AS FLOAT64)
+        WHEN 'effect'
+          THEN (
+            SELECT e.effect FROM UNNEST(effects) AS e WHERE e.audience = @audience
+          )
+        ELSE probability
+      END
     GROUP BY user_id
   )
 SELECT

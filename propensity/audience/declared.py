@@ -65,6 +65,7 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         margin: Share of the revenue that is left after the goods are paid for.
         effect: The uplift that you hope for; the plan says what shows it.
         order: By what the best users come first. A threshold is a probability anyway.
+        explore: Share of the members that is drawn at random from all who may be one.
         control: Share of the control group, such as 10%.
         control_by: What the control group is drawn by: the user id, or a column by
             which the destination knows people.
@@ -84,7 +85,8 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cost_per_contact: Amount | None = None
     margin: Annotated[float, Meta(gt=0, le=1)] | None = None
     effect: Annotated[float, Meta(gt=0, le=100)] | None = None
-    order: Literal["probability", "expected_value"] = "probability"
+    order: Literal["probability", "expected_value", "effect"] = "probability"
+    explore: Share = "0%"
     control: Share = "10%"
     control_by: Column = "user_id"
     control_group: declaration.Name | None = None
@@ -101,19 +103,35 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         if given == ["budget"] and not self.cost_per_contact:
             raise ValueError("budget needs cost_per_contact, above 0")
+        if self.order == "effect" and not self.share:
+            raise ValueError(
+                'order = "effect" needs a control group, which it is learned from: set '
+                'control = "10%"'
+            )
 
     @property
     def by(self) -> str:
         """The one of ``RULES`` that says how many."""
         return next(name for name in RULES if getattr(self, name) is not None)
 
-    @property
-    def selection(self) -> str:
-        """How members are chosen, in words."""
+    def selection(self, order: str) -> str:
+        """
+        Return how members are chosen, in words.
+
+        Args:
+            order: What they are put in order by: as declared, or by probability while
+                they may not be by effect.
+        """
         text = f"{self.by} {getattr(self, self.by)}"
         if self.by == "budget":
             text += f" at {self.cost}"
-        return f"{text} by expected value" if self.order == "expected_value" else text
+        if order != "probability":
+            text += f" by {order.replace('_', ' ')}"
+        elif self.order == "effect":
+            text += " by probability, not yet by effect"
+        if self.explored:
+            text += f", {self.explore} at random"
+        return text
 
     @property
     def cost(self) -> Decimal | None:
@@ -131,6 +149,11 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.budget is None or not self.cost:
             return None
         return min(int(Decimal(str(self.budget)) / self.cost), MOST_USERS)
+
+    @property
+    def explored(self) -> float:
+        """The share of the members who are drawn at random, 0 to 0.9."""
+        return float(self.explore[:-1]) / 100
 
     @property
     def share(self) -> float:

@@ -14,14 +14,14 @@ import pyarrow as pa
 
 from propensity.audience.declared import BUCKET, CSV
 from propensity.audience.destination import Destination, Request, Sent
-from propensity.audience.members import Member, further_columns
+from propensity.audience.members import EFFECT, Member, further_columns, order_of
 from propensity.audience.values import column
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import parquet_of
 from propensity.spreadsheet import CSV_TYPE, csv_of
 
 # Decimals of a column that people read.
-_DECIMALS = {"probability": 6, "expected_value": 2}
+_DECIMALS = {"probability": 6, "expected_value": 2, EFFECT: 6}
 
 
 def _folder(request: Request) -> str:
@@ -76,11 +76,14 @@ def csv_of_members(members: Sequence[Member], order: str) -> bytes:
     Return members as CSV, the best first.
 
     Args:
-        order: ``probability`` or ``expected_value``, by which they are chosen.
+        order: By which they are chosen, as declared.
     """
+    order = order_of(members, order)
     names = ["user_id", "percentile", "probability"]
     if any(member.expected_value is not None for member in members):
         names.append("expected_value")
+    if order == EFFECT:
+        names.append(EFFECT)
     names += further_columns(members)
     by_id = sorted(members, key=lambda member: member.user_id)
     best_first = sorted(by_id, key=lambda member: member.score(order), reverse=True)

@@ -39,7 +39,12 @@ PUBLISHED = (
 )
 # Users whom a destination has; of some it says later what became.
 RECEIVED = ("accepted", "waiting")
-CANDIDATE = frozenset(PUBLISHED + ("was_control", "score", "tie"))
+CANDIDATE = frozenset(
+    PUBLISHED + ("effect", "is_explored", "was_control", "score", "tie")
+)
+# What members may be put in order by, as files declare it.
+EFFECT = "effect"
+PROBABILITY = "probability"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ class Member:
         expected_value: Probability times amount; None where none is known.
         attributes: Further columns for the destination, as JSON; None without any.
         decile_value: Mean expected value of the user's tenth; None where none is known.
+        effect: What contacting adds to the probability; None where it is not known.
+        is_explored: Whether the user was drawn at random.
     """
 
     user_id: str
@@ -61,6 +68,8 @@ class Member:
     is_control: bool = False
     attributes: str | None = None
     decile_value: float | None = None
+    effect: float | None = None
+    is_explored: bool | None = False
 
     @property
     def values(self) -> dict[str, object]:
@@ -94,6 +103,8 @@ class Audience:
 
     Attributes:
         selection: How members were chosen, in words.
+        order: What they were put in order by: a column of predictions, or effect.
+        order_reason: Why it is by effect, or is not yet; "" where nobody asks for that.
         suppressed: Number of users who are no members because they are suppressed, or
             not in the audience's own statement any more.
         columns: Names of the members' further columns.
@@ -112,6 +123,8 @@ class Audience:
     is_stored: bool
     chosen_at: datetime
     columns: Sequence[str] = ()
+    order: str = PROBABILITY
+    order_reason: str = ""
     users: int = 0
     last_size: int | None = None
     sent_to: frozenset[str] = frozenset()
@@ -125,6 +138,23 @@ class Audience:
     def treated(self) -> list[Member]:
         """The members who are not held out."""
         return [member for member in self.members if not member.is_control]
+
+
+def added_conversions(members: Iterable[Member]) -> float | None:
+    """Return how many conversions contacting members should add; None if unknown."""
+    effects = [member.effect for member in members if member.effect is not None]
+    return sum(effects) if effects else None
+
+
+def added_value(members: Iterable[Member]) -> float | None:
+    """Return what contacting members should bring; None if that is not known."""
+    added = list[float]()
+    for member in members:
+        value = member.expected_value
+        if member.effect is not None and value is not None and member.probability:
+            # So much is expected of a buyer.
+            added.append(member.effect * value / member.probability)
+    return sum(added) if added else None
 
 
 def expected_conversions(members: Iterable[Member]) -> float:
@@ -181,11 +211,14 @@ def find_or_choose(
     if selections and selections[0]["as_of"] == as_of:
         stored = selections.pop(0)
     suppressed = suppression.read(warehouse)
+    order, order_reason = _order(deployment, named, as_of)
     if stored is None:
         limit = most_candidates(
             declared, control, users=users, suppressed=len(suppressed)
         )
-        rows = _candidates(deployment, named, as_of, control, limit)
+        rows = _candidates(
+            deployment, named, as_of, control, order=order, users=users, limit=limit
+        )
         allowed = suppressed.without(rows, use_case.name)
         columns = [name for name in rows.column_names if name not in CANDIDATE]
         _check_drawable(named, allowed, control)
@@ -198,12 +231,15 @@ def find_or_choose(
             allowed = _still_allowed(deployment, named, as_of, allowed)
         members = [Member(**row) for row in rows_of(allowed)]
         columns = further_columns(members)
+        order = order_of(members, declared.order)
     return Audience(
         use_case=use_case.name,
         name=named.name,
         as_of=as_of,
         control=control,
-        selection=stored["selection"] if stored else declared.selection,
+        selection=stored["selection"] if stored else declared.selection(order),
+        order=order,
+        order_reason=order_reason,
         members=members,
         suppressed=len(rows) - len(allowed),
         is_stored=stored is not None,
@@ -215,6 +251,12 @@ def find_or_choose(
             row["destination"] for row in sent if row["status"] in RECEIVED
         ),
     )
+
+
+def order_of(members: Sequence[Member], declared: str) -> str:
+    """Return what members were put in order by: by effect only if they have one."""
+    has_effects = any(member.effect is not None for member in members)
+    return PROBABILITY if declared == EFFECT and not has_effects else declared
 
 
 def find_treated(
@@ -290,6 +332,31 @@ def choose(
     return members
 
 
+def _order(
+    deployment: Deployment, named: DeclaredAudience, as_of: date
+) -> tuple[str, str]:
+    """
+    Return what members are put in order by, and why it is by effect or not yet.
+
+    Until the gate is open, and users have effects, the order is by probability.
+    """
+    order = named.declared.order
+    if order != EFFECT:
+        return order, ""
+    looks = deployment.rows("audience_effect", audience=named.name, as_of=as_of)
+    if not looks:
+        return PROBABILITY, (
+            "not looked at yet: 00-ModelTraining does so once outcomes of its members "
+            "are final"
+        )
+    [look] = looks
+    if look["is_published"]:
+        return EFFECT, look["reason"]
+    if look["is_open"]:
+        return PROBABILITY, f"{look['reason']}, from the next predictions on"
+    return PROBABILITY, look["reason"]
+
+
 def most_candidates(
     declared: Declared, control: Control, *, users: int, suppressed: int
 ) -> int:
@@ -307,23 +374,39 @@ def most_candidates(
     return MOST_USERS if limit is None else min(limit + suppressed, MOST_USERS)
 
 
+def _places(declared: Declared, control: Control, users: int) -> int:
+    """Return the largest number of members, of which some are drawn at random."""
+    limit = declared.limit(users)
+    if declared.paid_for is not None:
+        limit = int(declared.paid_for / (1 - control.share))
+    return MOST_USERS if limit is None else limit
+
+
 def _candidates(
     deployment: Deployment,
     named: DeclaredAudience,
     as_of: date,
     control: Control,
+    *,
+    order: str,
+    users: int,
     limit: int,
 ) -> pa.Table:
     """Read who can be members, the best first, as far as the own statement lets."""
     use_case = deployment.use_case
     declared = named.declared
-    order = declared.order
+    is_priced = declared.cost_per_contact is not None and declared.margin is not None
     parameters = {
         **use_case.window(deployment.settings, [as_of]),
         "as_of": as_of,
+        "audience": named.name,
         "order": order,
         "least": 0.0 if declared.threshold is None else declared.threshold,
         "most": limit,
+        "places": _places(declared, control, users),
+        "explore": declared.explored,
+        "cost": declared.cost_per_contact if is_priced else 0.0,
+        "margin": declared.margin if is_priced else 0.0,
         "tie_key": control.tie_key,
         "control_group": control.group,
     }
@@ -358,7 +441,11 @@ def _candidates(
         "user_id" if name.lower() == "user_id" else name for name in rows.column_names
     ]
     # BigQuery says nothing of the order in which it hands over its rows.
-    order_by = [("score", "descending"), ("tie", "ascending")]
+    order_by = [
+        ("is_explored", "descending"),
+        ("score", "descending"),
+        ("tie", "ascending"),
+    ]
     return rows.rename_columns(names).drop_columns(["times"]).sort_by(order_by)
 
 
@@ -401,6 +488,7 @@ def _still_allowed(
     parameters = {
         **use_case.window(deployment.settings, [as_of]),
         "as_of": as_of,
+        "audience": named.name,
         "order": named.declared.order,
     }
     sql = named.statement("audience_allowed", use_case)
@@ -415,7 +503,13 @@ def _with_attributes(rows: pa.Table, columns: Sequence[str]) -> Iterator[Member]
     for row in rows_of(rows):
         text = as_json(row, fields) if fields else None
         published = {name: row[name] for name in PUBLISHED}
-        yield Member(**published, is_control=row["was_control"], attributes=text)
+        yield Member(
+            **published,
+            is_control=row["was_control"],
+            attributes=text,
+            effect=row["effect"],
+            is_explored=row["is_explored"],
+        )
 
 
 def store(deployment: Deployment, audience: Audience) -> None:

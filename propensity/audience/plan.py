@@ -20,7 +20,13 @@ from typing import Any
 
 from propensity.audience.boundary import LAST, LOOKS, WEEK, errors_at, progress_at
 from propensity.audience.declared import DeclaredAudience
-from propensity.audience.members import Audience, Member, expected_conversions
+from propensity.audience.members import (
+    Audience,
+    Member,
+    added_conversions,
+    added_value,
+    expected_conversions,
+)
 from propensity.audience.uplift import POWER
 from propensity.measures.metrics import ratio, tenths
 from propensity.models.encoding import Floats, numbers_of
@@ -266,6 +272,12 @@ def planned(
         cost_per_contact=declared.cost,
         margin=margin,
         until=declared.until,
+        declared_order=declared.order,
+        used_order=audience.order,
+        order_reason=audience.order_reason if audience.order_reason else None,
+        explored=sum(bool(member.is_explored) for member in members),
+        added_conversions=added_conversions(audience.treated),
+        added_value=added_value(audience.treated),
         power=weeks,
         deciles=ranked.deciles(cost=cost, margin=margin) if ranked else [],
     )
@@ -285,7 +297,7 @@ def _ranked(
     use_case = deployment.use_case
     as_of = audience.as_of
     window = use_case.window(deployment.settings, [as_of])
-    order = {"as_of": as_of, "order": named.declared.order}
+    order = {"as_of": as_of, "audience": named.name, "order": audience.order}
     sql = named.statement("audience_values", use_case)
     rows = deployment.warehouse.table(sql, {**window, **order})
     if not len(rows):
@@ -308,10 +320,11 @@ def _new_a_week(
     As if all publications since had chosen members from the lowest score of today's,
     and as large a part of those who reach it; None with one publication.
     """
-    order = named.declared.order
+    order = audience.order
     scores = [member.score(order) for member in audience.members]
     rows = deployment.rows(
         "audience_newcomers",
+        audience=named.name,
         order=order,
         least=min(scores, default=0.0),
         since=audience.as_of - KNOWN_WEEKS * WEEK,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from propensity.audience.declared import DeclaredAudience
 from propensity.audience.destination import Destination
-from propensity.audience.members import Audience
+from propensity.audience.members import EFFECT, Audience
 
 # The column of GA4 by which users are browsers.
 BROWSER = "user_pseudo_id"
@@ -46,6 +46,13 @@ def warnings_of(
             f"{destination.name} gets nothing but their ids. If it knows people, for "
             "example by their e-mail addresses, it can't find them: see "
             "docs/audiences.md#who-is-a-user"
+        )
+    declared = named.declared
+    if declared.order == EFFECT and not declared.explored:
+        yield (
+            "explore is not set, so only the users who are likeliest to buy were ever "
+            "contacted: how the others react can't be known, and an order by effect "
+            'guesses it. Set explore = "5%".'
         )
     if others:
         yield (

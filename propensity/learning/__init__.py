@@ -14,6 +14,7 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``gate``: whether a new version becomes the champion
 - ``season``: how far the odds of all users have moved, and probabilities that follow
 - ``effects``: what contacting adds, user by user, from users contacted at random
+- ``effect_gate``: whether an audience is ordered by it
 - ``profile``, ``card``, ``files``: the data of a version, its card, its files
 - ``report``: a version, or a week, as an HTML page
 """

@@ -33,8 +33,8 @@ _FOLDS = 5
 _CUTS = 3
 # From hardly shrunk to one effect for all; the error of leaving one out decides.
 _PENALTIES = np.logspace(1, 6, 11)
-# Standard errors that an effect must have, to be found in four of five experiments.
-_FOUND = NORMAL + 0.8416
+# Standard errors beyond the interval, for a gain to be found in four of five cases.
+POWER = 0.8416
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +89,20 @@ class Effects:
         contacted = np.round(shares * len(order)).astype(int)
         return np.asarray(sums[contacted] / len(order))
 
-    def gain(self) -> Difference:
+    def gain(
+        self, order: Floats | None = None, *, errors: float = NORMAL
+    ) -> Difference:
         """
-        Return by how much the curve by effect lies above that by expected outcome.
+        Return by how much the curve by effect lies above that of another order.
 
         It is the mean over all shares that could be contacted, per user.
+
+        Args:
+            order: As of ``curve``; by expected outcome where None.
+            errors: How many standard errors its interval reaches.
         """
-        return _mean(self.added * (_rank(self.effect) - _rank(self.expected)))
+        other = self.expected if order is None else order
+        return _mean(self.added * (_rank(self.effect) - _rank(other)), errors=errors)
 
 
 def effects(experiment: Experiment, *, seed: int = 0) -> Effects:
@@ -113,27 +120,41 @@ def effects(experiment: Experiment, *, seed: int = 0) -> Effects:
         for cut in range(_CUTS):
             folds = KFold(_FOLDS, shuffle=True, random_state=seed + cut)
             for learned, judged in folds.split(features):
-                ridge = RidgeCV(_PENALTIES)
-                ridge.fit(
-                    features[learned],
-                    surprise[learned] / contact[learned],
-                    sample_weight=contact[learned] ** 2,
+                ridge = _of_effect(
+                    features[learned], surprise[learned], contact[learned]
                 )
                 effect[judged] += ridge.predict(features[judged]) / _CUTS
     added = surprise * contact / (share * (1 - share))
     return Effects(expected=expected, effect=effect, added=added)
 
 
-def users_needed(gain: Difference, users: int) -> int | None:
+def model_of(experiment: Experiment, estimated: Effects) -> RidgeCV:
+    """Return the model of the effect, of all users: for those who come later."""
+    contact = experiment.is_contacted - experiment.is_contacted.mean()
+    surprise = experiment.outcome - estimated.expected
+    with threadpool_limits(1):
+        return _of_effect(experiment.features, surprise, contact)
+
+
+def _of_effect(features: Floats, surprise: Floats, contact: Floats) -> RidgeCV:
+    """Return a model of what contacting adds to what was expected."""
+    ridge = RidgeCV(_PENALTIES)
+    return ridge.fit(features, surprise / contact, sample_weight=contact**2)
+
+
+def users_needed(gain: Difference, users: int, *, errors: float = NORMAL) -> int | None:
     """
     Return how many users would show a gain of this size in four of five experiments.
 
     None if the gain is not above 0.
+
+    Args:
+        errors: How many standard errors the interval of the gain reaches.
     """
     if gain.low is None or gain.estimate <= 0:
         return None
-    error = (gain.estimate - gain.low) / NORMAL
-    return int(np.ceil(users * (_FOUND * error / gain.estimate) ** 2))
+    error = (gain.estimate - gain.low) / errors
+    return int(np.ceil(users * ((errors + POWER) * error / gain.estimate) ** 2))
 
 
 def _outcomes() -> VotingRegressor:
@@ -151,10 +172,10 @@ def _rank(values: Floats) -> Floats:
     return ranks
 
 
-def _mean(values: Floats) -> Difference:
-    """Return a mean with its 95% interval; a single value has none."""
+def _mean(values: Floats, *, errors: float = NORMAL) -> Difference:
+    """Return a mean with its interval, by default of 95%; a single value has none."""
     estimate = float(values.mean())
     if len(values) < 2:
         return Difference(estimate, None, None)
-    half = NORMAL * float(values.std(ddof=1)) / len(values) ** 0.5
+    half = errors * float(values.std(ddof=1)) / len(values) ** 0.5
     return Difference(estimate, estimate - half, estimate + half)

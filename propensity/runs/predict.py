@@ -26,9 +26,11 @@ from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek
 from propensity.measures import metrics
 from propensity.measures.revenue import MAXIMUM_AMOUNT
+from propensity.models.effect import EffectModel
 from propensity.models.encoding import Floats
 from propensity.models.value import ValueModel
 from propensity.registry import index, serving, suppressed_list
+from propensity.runs import effect_scores
 from propensity.runs.categories import stored_categories
 from propensity.runs.run import Run, check_no_user_twice
 from propensity.statements import statement
@@ -220,9 +222,15 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
     value_model = model.value() if model.value is not None else None
     observed = Observed(summary_of(model.record.card.drift))
     batches = observed.count(model.scorer.score(features(run)))
-    for rows in in_tables(
-        prediction_rows(batches, key, shift, value_model, run.use_case.compared)
-    ):
+    scored_rows = prediction_rows(
+        batches,
+        key,
+        shift,
+        value_model,
+        compared=run.use_case.compared,
+        effect_models=effect_scores.models(run),
+    )
+    for rows in in_tables(scored_rows):
         run.warehouse.write(SCORES, rows)
         # Free these rows before the next million is gathered.
         del rows
@@ -280,9 +288,16 @@ def prediction_rows(
     key: Mapping[str, object],
     log_odds_shift: float | None,
     value_model: ValueModel | None,
+    *,
     compared: Sequence[str] = (),
+    effect_models: Mapping[str, EffectModel],
 ) -> Iterator[pa.RecordBatch]:
-    """Yield rows with shifted probabilities and expected values, null without any."""
+    """
+    Yield rows with shifted probabilities and expected values, null without any.
+
+    Args:
+        effect_models: Of what contacting adds, by audience.
+    """
     for batch, unshifted in scored:
         if not np.all((unshifted >= 0) & (unshifted <= 1)):
             raise errors.SchemaError(
@@ -300,6 +315,7 @@ def prediction_rows(
             "probability": pa.array(probability),
             "expected_value": value,
             "categories": stored_categories(batch, compared),
+            "effects": effect_scores.of_users(effect_models, batch, probability),
         }
         same = {
             name: pa.repeat(constant, len(probability))

@@ -24,7 +24,8 @@ SELECT
     FROM UNNEST(p.value_deciles) AS d
     WHERE d.least <= r.expected_value
   ) AS decile_value,
-  r.categories
+  r.categories,
+  r.effects
 FROM `ma_predictions_runs` AS r
 INNER JOIN `ma_publications` AS p
   ON p.use_case = r.use_case AND p.as_of = r.as_of AND p.run_id = r.run_id

@@ -10,6 +10,7 @@ from propensity.schema import NULLABLE, Part, Row, RunId, Table, UseCaseName
 from propensity.tables.models import Money, Number
 
 _EFFECT = "contacted minus control"
+_ORDERS = "by effect minus by probability"
 # Members have columns of the audience's own SQL, for example addresses.
 EXPIRATION_DAYS = 400
 Audience = Annotated[str, "Name of the audience"]
@@ -32,6 +33,8 @@ class Member(Row):
     selection: Annotated[str | None, "Rule that chose them, for example top 1000"]
     selected_at: Annotated[datetime | None, "When they were chosen"]
     decile_value: Annotated[float | None, "As published for as_of"]
+    effect: Annotated[float | None, "Added probability by contact, as published"]
+    is_explored: Annotated[bool | None, "Whether drawn at random, by explore"]
 
 
 AUDIENCE_MEMBERS = Table(
@@ -41,6 +44,40 @@ AUDIENCE_MEMBERS = Table(
     partition="as_of",
     expiration_days=EXPIRATION_DAYS,
     clustering=("use_case", "audience", "user_id"),
+)
+
+
+class Effect(Row):
+    """One row per audience and look: whether it may be ordered by effect."""
+
+    use_case: UseCaseName
+    audience: Audience
+    as_of: Annotated[date, "Date of the look"]
+    run_id: RunId
+    looked_at: Annotated[datetime, "When the run began"]
+    users: Annotated[int, "Members with final outcomes, each user once"]
+    control_users: Annotated[int, "Of these, the control group"]
+    gain: Annotated[Number, f"Positives per member, {_ORDERS}"]
+    gain_low: Annotated[Number, f"Lower end: positives per member, {_ORDERS}"]
+    gain_high: Annotated[Number, f"Upper end: positives per member, {_ORDERS}"]
+    users_needed: Annotated[int | None, "Members who would show this gain"]
+    is_open: Annotated[bool, "Whether it may be ordered by effect"]
+    reason: Annotated[str, "Why, or why not"]
+    model_object: Annotated[str | None, "Object name of the effect's model"]
+    model_sha256: Annotated[str | None, "SHA-256 of its bytes"]
+
+
+AUDIENCE_EFFECTS = Table(
+    name="ma_audience_effects",
+    row=Effect,
+    key=("use_case", "audience", "as_of"),
+    partition="as_of",
+    clustering=("use_case", "audience"),
+    newest="""\
+  ROW_NUMBER() OVER (
+    PARTITION BY use_case, audience, as_of
+    ORDER BY looked_at DESC, run_id
+  ) = 1""",
 )
 
 
@@ -78,6 +115,12 @@ class Plan(Row):
     cost_per_contact: Annotated[Money, "What a contact costs, as declared"] = None
     margin: Annotated[Number, "Share of revenue that is left, as declared"] = None
     until: Annotated[date | None, "Last day on which it is sent, as declared"] = None
+    declared_order: Annotated[str | None, "Order as declared, like effect"] = None
+    used_order: Annotated[str | None, "Order in use; see order_reason"] = None
+    order_reason: Annotated[str | None, "Why it is, or not yet, by effect"] = None
+    explored: Annotated[int | None, "Members drawn at random"] = None
+    added_conversions: Annotated[Number, "Positives that contacting should add"] = None
+    added_value: Annotated[Number, "What these should pay"] = None
     power: Annotated[Sequence[Power], "Smallest effects after some weeks"] = ()
     deciles: Annotated[Sequence[Decile], "Possible members, in tenths"] = ()
 

@@ -380,8 +380,15 @@ PREDICTIONS = Table(
 
 
 # The name of a view: the rows of SCORES of the runs that PUBLICATIONS has, in the
-# columns of PREDICTIONS, and with the categories.
+# columns of PREDICTIONS, and with the categories and effects.
 PREDICTIONS_HISTORY = "ma_predictions_history"
+
+
+class AddedProbability(Row):
+    """What contacting a user adds."""
+
+    audience: Annotated[str, "An audience that is ordered by effect"]
+    effect: Annotated[float, "Added probability if it contacts the user"]
 
 
 class Score(Row):
@@ -394,6 +401,7 @@ class Score(Row):
     run_id: Annotated[str, "The run that scored"]
     expected_value: Annotated[Decimal | None, "Probability times expected amount"]
     categories: Annotated[str | None, "Those that the week is compared by, JSON"]
+    effects: Annotated[Sequence[AddedProbability], "What contacting the user adds"]
 
 
 SCORES = Table(

@@ -31,6 +31,7 @@ from local.stack.state import ROOT
 from offline import build_preprocessor
 from propensity.gcp import queries, writes
 from propensity.gcp.pubsub import Bus
+from propensity.learning import effect_gate
 from propensity.tables import every as tables
 from propensity.tables.stream import POSTCODE_INDEX, STREAM_EVENTS
 from tests import scored_cards
@@ -49,7 +50,9 @@ PLAYED = DEFAULT_END.date()
 WEEK = timedelta(days=7)
 # A result with more rows than these comes by the Storage API.
 SMALL_ROWS = 10
-AUDIENCE = 'destination = "bucket"\ntop = 5\n'
+AUDIENCE = 'destination = "bucket"\ntop = 100\ncontrol = "50%"\norder = "effect"\n'
+# Members of this date have outcomes that are final.
+EFFECTS_OF = TRAINED - 3 * WEEK
 # A use case's audience reads this table.
 AUDIENCES = {
     "ga4_purchase": (
@@ -238,6 +241,9 @@ def recording(deployment: Deployment) -> Iterator[Record]:
         patch.setattr(queries, "open_reader", reading)
         # Every result could be too large for the answer to a query.
         patch.setattr(queries, "SMALL_ROWS", SMALL_ROWS)
+        # Few members open a gate, whatever they have done.
+        for name, value in (("FEW", 1), ("FEWEST", 1), ("ERRORS", -1e9)):
+            patch.setattr(effect_gate, name, value)
         patch.setattr(Bus, "publish", publishing)
         yield record
 
@@ -275,6 +281,9 @@ def deployment(borrow_module_deployment, tmp_path_factory) -> Deployment:
     users = {f"u{number}": number / 100 for number in range(100)}
     publish(deployment.warehouse, TRAINED - WEEK, users)
     join(deployment, TRAINED - WEEK, ["u1"], ["u2"], audience="earlier")
+    buyers = {f"user.{number:03}": number / 200 for number in range(160)}
+    publish(deployment.warehouse, EFFECTS_OF, buyers)
+    by_hand(deployment, EFFECTS_OF)
     deployment.load_model()
     file = tmp_path_factory.mktemp("own") / "own.py"
     own = "from propensity.learning.candidates import default_preprocessor as {}"

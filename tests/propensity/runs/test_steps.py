@@ -97,13 +97,13 @@ class TestScores:
     def test_scores_that_are_no_probabilities_are_not_appended(self, wrong):
         scored = [(BATCH, np.array([0.5, wrong]))]
         with pytest.raises(SchemaError, match="not probabilities"):
-            list(predict.prediction_rows(scored, {}, None, None))
+            list(predict.prediction_rows(scored, {}, None, None, effect_models={}))
 
     def test_scores_are_worth_what_a_column_of_money_can_hold(self):
         """An amount beyond that is the greatest, and no error for all other users."""
         amounts: Any = SimpleNamespace(amounts=lambda _: np.array([3.0, 1e300]))
         scored = [(BATCH, np.array([0.5, 1.0]))]
-        [rows] = predict.prediction_rows(scored, {}, None, amounts)
+        [rows] = predict.prediction_rows(scored, {}, None, amounts, effect_models={})
 
         assert list(map(float, rows["expected_value"].to_pylist())) == [1.5, 1e15]
 

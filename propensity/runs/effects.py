@@ -1,0 +1,136 @@
+"""
+The monthly look at audiences that ask for an order by effect.
+
+It says whether they may have one; only then is there a model of the effect, which
+01-Predictions gives to all users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+
+from propensity import errors, suppression
+from propensity.audience.uplift import ALARM, sample_ratio
+from propensity.gcp.artifacts import sha256
+from propensity.learning.effect_gate import Look, Members, look_at
+from propensity.learning.rows import repeated
+from propensity.models.encoding import numbers_of
+from propensity.registry.versions import pickled
+from propensity.runs.export import missing_label_days
+from propensity.runs.run import Run, check_no_user_twice
+from propensity.tables.audiences import AUDIENCE_EFFECTS, Effect
+from propensity.timeframe import days_of_data
+
+
+def publish_looks(run: Run) -> list[Effect]:
+    """
+    Look at the audiences that ask for an order by effect, and record what was seen.
+
+    What cannot be looked at is logged, and stays as it was: the new version is live.
+    """
+    rows = list[Effect]()
+    if run.use_case.scores_events:
+        return rows
+    for audience in run.rows("effect_audiences", as_of=run.as_of):
+        name = audience["audience"]
+        try:
+            members = _members(run, name, control_share=audience["control_share"])
+            look = look_at(
+                members, run.use_case.features, was_open=audience["was_open"]
+            )
+            rows.append(_recorded(run, name, look))
+        except errors.PropensityError as error:
+            message = f"the effect of {name} was not looked at: {error.message}"
+            run.log("WARNING", message, audience=name)
+    run.append(AUDIENCE_EFFECTS, rows)
+    return rows
+
+
+def shown_looks(rows: Sequence[Effect]) -> dict[str, object]:
+    """Return rows for an answer; nothing where there are none."""
+    shown = [
+        {"audience": row.audience, "is_open": row.is_open, "reason": row.reason}
+        for row in rows
+    ]
+    return {"audiences": shown} if shown else {}
+
+
+def _members(run: Run, audience: str, *, control_share: float) -> Members:
+    """Read who became a member on dates whose outcomes are final."""
+    use_case = run.use_case
+    as_ofs = _dates(run, audience)
+    if not as_ofs:
+        raise errors.NotEnoughData("no date of its members has final outcomes and data")
+    rows = run.warehouse.table(
+        use_case.statement("effect_rows"),
+        {
+            **use_case.window(run.settings, as_ofs, today=run.as_of),
+            "audience": audience,
+            "maximum_rows": run.settings.maximum_training_rows,
+        },
+    )
+    rows = suppression.read(run.warehouse).without(rows, use_case.name)
+    check_no_user_twice(repeated(rows))
+    is_control = np.asarray(rows["in_control"].to_numpy(), dtype=np.bool_)
+    control = int(is_control.sum())
+    p_value = sample_ratio(len(rows) - control, control, share=control_share)
+    return Members(
+        features=rows.select(list(use_case.features)),
+        probability=numbers_of(rows["published"]),
+        is_control=is_control,
+        outcome=numbers_of(rows["label"]),
+        is_sound=p_value >= ALARM,
+    )
+
+
+def _dates(run: Run, audience: str) -> list[date]:
+    """Return dates of an audience with final outcomes and days of data before them."""
+    timeframe = run.timeframe
+    at_most = run.settings.training_snapshots
+    earliest = timeframe.first_read(today=run.as_of, at_most=at_most)
+    parameters = {"use_case": run.use_case.name, "earliest": earliest}
+    day_rows = run.warehouse.rows(run.use_case.statement("days"), parameters)
+    days = days_of_data({row["day"]: row["n_events"] for row in day_rows})
+    dates = []
+    for row in run.rows("audience_selections", audience=audience):
+        as_of = row["as_of"]
+        if (
+            timeframe.is_matured(as_of, today=run.as_of)
+            and timeframe.is_covered(as_of, days)
+            and not missing_label_days(run, as_of)
+        ):
+            dates.append(as_of)
+    return dates
+
+
+def _recorded(run: Run, audience: str, look: Look) -> Effect:
+    """Store the model of a look, if there is one, and return the look's row."""
+    gain = look.gain
+    name = None
+    checksum = None
+    if look.model is not None:
+        data = pickled(look.model)
+        checksum = sha256(data)
+        name = f"effects/{run.use_case.name}/{audience}/{run.as_of}/{checksum}.joblib"
+        if run.artifacts.find(name) is None:
+            run.artifacts.create(name, data)
+    return Effect(
+        use_case=run.use_case.name,
+        audience=audience,
+        as_of=run.as_of,
+        run_id=run.run_id,
+        looked_at=run.began_at,
+        users=look.users,
+        control_users=look.control,
+        gain=None if gain is None else gain.estimate,
+        gain_low=None if gain is None else gain.low,
+        gain_high=None if gain is None else gain.high,
+        users_needed=look.needed,
+        is_open=look.model is not None,
+        reason=look.reason,
+        model_object=name,
+        model_sha256=checksum,
+    )

@@ -1,0 +1,91 @@
+"""The gate of an order by effect: when it opens, and what it says while it is shut."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from propensity.learning.effect_gate import Members, look_at
+from propensity.models.effect import EffectModel
+
+FEATURES = {"visits": "number", "segment": "category"}
+
+
+def members(users: int, *, undecided: float, seed: int = 0) -> Members:
+    """Members of whom 30% are the control group; the undecided buy more by contact."""
+    random = np.random.default_rng(seed)
+    visits = random.poisson(4, users)
+    is_undecided = random.random(users) < 0.4
+    is_control = random.random(users) < 0.3
+    rate = np.where(is_undecided, 0.05, 0.02 + 0.03 * visits)
+    chance = rate + np.where(is_control | ~is_undecided, 0.0, undecided)
+    segment = np.where(is_undecided, "undecided", "usual")
+    return Members(
+        features=pa.table({"visits": visits.astype(float), "segment": segment}),
+        probability=rate,
+        is_control=is_control,
+        outcome=(random.random(users) < chance).astype(float),
+        is_sound=True,
+    )
+
+
+def look(users: int, *, undecided: float, was_open: bool = False, seed: int = 0):
+    drawn = members(users, undecided=undecided, seed=seed)
+    return look_at(drawn, FEATURES, was_open=was_open)
+
+
+def test_the_gate_opens_if_the_undecided_react():
+    opened = look(8_000, undecided=0.15)
+
+    assert opened.gain.low > 0
+    assert "adds more" in opened.reason
+
+
+def test_the_model_knows_what_contacting_adds_to_later_users():
+    model: EffectModel = look(8_000, undecided=0.15).model
+    later = members(1_000, undecided=0.15, seed=1)
+    [batch] = later.features.to_batches()
+    effect = model.effects(batch, later.probability)
+
+    is_undecided = np.asarray(later.features["segment"]) == "undecided"
+    assert effect[is_undecided].mean() == pytest.approx(0.15, abs=0.05)
+    assert effect[~is_undecided].mean() == pytest.approx(0.0, abs=0.05)
+
+
+def test_a_gate_says_how_many_members_are_missing():
+    shut = look(2_500, undecided=0.1)
+
+    assert shut.model is None
+    assert shut.needed > 2_500
+    assert "more members would decide it" in shut.reason
+
+
+def test_an_open_gate_stays_open_while_the_order_adds_more():
+    """By chance alone it does not open and close from month to month."""
+    shut = look(2_500, undecided=0.1)
+    kept = look(2_500, undecided=0.1, was_open=True)
+
+    assert shut.gain == kept.gain
+    assert kept.model is not None
+
+
+def test_a_gate_closes_once_the_order_adds_no_more():
+    """Who reacts alike is ordered as well by probability."""
+    closed = look(3_000, undecided=0.0, was_open=True, seed=2)
+
+    assert closed.gain.estimate <= 0
+    assert closed.model is None
+    assert "adds no more" in closed.reason
+
+
+def test_members_who_got_lost_open_no_gate():
+    drawn = dataclasses.replace(members(8_000, undecided=0.15), is_sound=False)
+
+    assert "got lost" in look_at(drawn, FEATURES, was_open=False).reason
+
+
+def test_too_few_members_open_no_gate():
+    assert "It takes" in look(300, undecided=0.5).reason
