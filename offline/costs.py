@@ -79,8 +79,12 @@ class Month:
 
     def usd(self, location: str) -> float:
         """Return the price of a month; the highest known one of another place."""
-        price = PRICES.get(location, max(PRICES.values()))
-        return price * max(0.0, self.total - FREE_TIB)
+        return price_of(location) * max(0.0, self.total - FREE_TIB)
+
+
+def price_of(location: str) -> float:
+    """Return the USD of a TiB; the highest known ones of another place."""
+    return PRICES.get(location, max(PRICES.values()))
 
 
 def month(

@@ -19,6 +19,7 @@ from propensity.learning.unidentified import unidentified
 from propensity.pages.words import period, plural
 from propensity.registry.deployment import connected
 from propensity.registry.versions import Registry
+from propensity.runs import digest
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables.models import Evaluation
@@ -149,7 +150,26 @@ def _costs(exam: Examination) -> dict[str, str]:
             use_case = usecases.load(name)
             if use_case.reads_export:
                 texts[name] = _cost(exam, use_case)
+    if texts:
+        with contextlib.suppress(PropensityError):
+            texts["the digest"] = _cost_of_digest(exam)
     return texts
+
+
+def _cost_of_digest(exam: Examination) -> str:
+    """
+    Return what runs read of the export before all else, as now or after a changed
+    setting: the days that the digest lacks, by the sizes of their tables.
+    """
+    state = digest.state_of(exam.warehouse)
+    newest = max(state.tables, default=exam.now.date())
+    days = state.due(newest - digest.reach(exam.settings), newest)
+    size = sum(table.size_bytes for table in days) / costs.TIB
+    price = size * costs.price_of(exam.settings.location)
+    return (
+        f"{plural(len(days), 'day')} of the export to read, at most {size:.2f} TiB, "
+        f"about {price:.0f} USD on demand"
+    )
 
 
 def _cost(exam: Examination, use_case: UseCase) -> str:

@@ -300,6 +300,7 @@ class TestCommand:
             "15.55 TiB a month, about 91 USD"
         )
         assert "cost of ga4_value" in str(report)
+        assert "of the export to read, at most" in report.costs["the digest"]
         assert examine(healthy, use_cases=ga4, is_local=True).costs == {}
 
     def test_the_doctor_says_why_a_total_is_not_the_shops(self, deployment):
