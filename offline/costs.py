@@ -127,7 +127,10 @@ def month(
     training = windows["training"]
     spans = {
         "days": (f"{as_of - timedelta(days=28):%Y%m%d}", f"{as_of:%Y%m%d}"),
-        "first": (training["first_repeat_suffix"], training["last_label_suffix"]),
+        "first": (
+            f"{training['first_history_day']:%Y%m%d}",
+            training["last_label_suffix"],
+        ),
     }
     for name, (first, last) in spans.items():
         span = {"first_suffix": first, "last_suffix": last}

@@ -124,6 +124,8 @@ WITH
     FROM transaction_days
     GROUP BY as_of, user_id
   ),
+-- include: purchase_history.sql
+  ,
   -- A UTC day may lie in the tables of two local days.
   user_totals AS (
     SELECT
@@ -236,6 +238,15 @@ SELECT
   IFNULL(t.purchase_days_two_lookbacks, 0) AS purchase_days_two_lookbacks,
   t.mean_purchase_gap_days,
   t.days_without_purchase / t.mean_purchase_gap_days AS purchase_recency_in_gaps,
+  IFNULL(h.purchase_days / (h.first_days_ago + @lookback_days / 2), 0)
+    AS history_purchase_rate,
+  LEAST(h.first_days_ago, 1.5 * @lookback_days) AS history_days_since_first,
+  h.mean_gap_days AS history_mean_gap_days,
+  h.last_days_ago / h.mean_gap_days AS history_recency_in_gaps,
+  CAST(h.revenue AS FLOAT64) / h.purchase_days AS history_revenue_per_day,
+  CAST(IFNULL(h.fading_20d, 0) AS FLOAT64) AS purchase_days_fading_20d,
+  CAST(IFNULL(h.fading_60d, 0) AS FLOAT64) AS purchase_days_fading_60d,
+  CAST(IFNULL(h.fading_180d, 0) AS FLOAT64) AS purchase_days_fading_180d,
   u.last_day.page_views AS last_day_page_views,
   u.last_day.view_items AS last_day_view_items,
   u.last_day.add_to_carts AS last_day_add_to_carts,
@@ -248,3 +259,5 @@ SELECT
 FROM users AS u
 LEFT JOIN user_transactions AS t
   ON t.as_of = u.as_of AND t.user_id = u.user_id
+LEFT JOIN purchase_history AS h
+  ON h.as_of = u.as_of AND h.customer = u.user_id

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests import shop
 from tests.shop import event, paid, purchase
@@ -370,6 +371,34 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
     "opened for months": (
         [at(3), *(sold(day, 7.0, "T1") for day in (100, 64, 10))],
         {"purchases": 0, "purchase_days_two_lookbacks": 1},
+    ),
+    # The history has what two lookbacks don't: two years of days with a purchase.
+    "bought a year ago": (
+        [at(3), *(sold(day, 7.0, f"T{day}") for day in (400.5, 400.2, 300, 200))],
+        {"purchase_days_two_lookbacks": 0, "history_purchase_rate": 3 / (401 + 30),
+         "history_days_since_first": 90, "history_mean_gap_days": 201 / 2,
+         "history_recency_in_gaps": 200 / (201 / 2),
+         "history_revenue_per_day": 28 / 3},
+    ),
+    "bought at the bounds of the history": (
+        [at(3), sold(730, 5.0, "T730"), purchase("", ago(730, plus=-1), 7.0),
+         purchase("", MIDNIGHT, 9.0)],
+        {"history_purchase_rate": 1 / (730 + 30), "history_revenue_per_day": 5,
+         "history_mean_gap_days": None, "history_recency_in_gaps": None},
+    ),
+    "opened for years": (
+        [at(3), sold(600, 8.0, "T1"), sold(10, 7.0, "T1")],
+        {"history_purchase_rate": 1 / (600 + 30), "history_revenue_per_day": 8},
+    ),
+    "fades": (
+        [sold(60, 7.0, "T60")],
+        {f"purchase_days_fading_{days}d": pytest.approx(math.exp(-60 / days))
+         for days in (20, 60, 180)},
+    ),
+    "never bought": (
+        [at(9)],
+        {"history_purchase_rate": 0, "history_days_since_first": None,
+         "history_revenue_per_day": None, "purchase_days_fading_60d": 0},
     ),
     # In the shapes of Google's samples empty parameters and records change no figure.
     "wild": (
