@@ -5,8 +5,12 @@ What published probabilities are worth, forward in time. Gates.
 
 Plays months of a shop with the functions, on emulators: a training each month on what
 was final then, and each week an evaluation and a publication. All weeks together are
-compared, on the same users and labels, with a plain model, fitted on the same rows:
-trees that scikit-learn boosts on twelve columns of recency, frequency and money.
+compared, on the same users and labels, with two other ways:
+
+- a plain model, fitted on the same rows: trees that scikit-learn boosts on twelve
+  columns of recency, frequency and money;
+- BG/NBD, fitted each week on the dates of all purchases before it. It is of the package
+  lifetimes, in a virtual environment of its own.
 
 It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder. Other
 labelled tables inform: a model is trained on the older dates, as 00-ModelTraining does,
@@ -24,8 +28,12 @@ To see what a change is worth, keep what the code before it publishes, and compa
 that: the same users, weeks and labels.
 
 Exit code 1 if ROC AUC, PR AUC or log loss of what was published is worse than the plain
-model's of a shop, or than what was kept, by more than the noise of the comparison: a
-95% interval, resampled by user.
+model's or BG/NBD's of a shop, or than what was kept, by more than the noise of the
+comparison: a 95% interval, resampled by user.
+
+Source:
+    Fader, Hardie and Lee, "Counting Your Customers the Easy Way", Marketing Science 24,
+    2005: BG/NBD.
 """
 
 from __future__ import annotations
@@ -50,7 +58,7 @@ from msgspec import structs
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from benchmarks.report import Line, finish
+from benchmarks.report import Line, by_peer, finish
 from local import sandbox, ship_model
 from local.demos.calls import FOLDER, call
 from local.demos.source import weeks_allowed
@@ -74,6 +82,7 @@ from propensity.models.encoding import Flags, Floats, numbers_of, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.timeframe import DAY
 from propensity.usecases import CATEGORY, NUMBER, Stream, UseCase
 from propensity.usecases.declaration import FOREST, VIEW
 
@@ -83,6 +92,9 @@ TARGETS = ("model_training", "model_evaluation", "predictions")
 RUNS = [function for function in FUNCTIONS if function.target in TARGETS]
 PUBLISHED = "published"
 PLAIN = "plain boosted trees"
+PEER = "BG/NBD"
+# The least probability of a score, so that its log loss is finite.
+LEAST = 1e-4
 KEPT = "what was kept"
 KEYS = ("as_of", "user_id", "moment")
 # Figures, and whether more is better.
@@ -101,6 +113,37 @@ RFM = (
     "revenue_7d", "largest_day_revenue", "mean_order_value",
 )  # fmt: skip
 
+# Probabilities of users by week: they are alive, and buy if so.
+LIFETIMES = """
+import pandas, pickle, sys, warnings
+warnings.simplefilter("ignore")
+answer, sys.stdout = sys.stdout.buffer, sys.stderr
+from lifetimes import BetaGeoFitter
+columns, weeks, horizon = pickle.load(sys.stdin.buffer)
+frame = pandas.DataFrame(columns)
+said = []
+for week in weeks:
+    known = frame[frame["day"] < week]
+    users = known.groupby("user")["day"]
+    first, times = users.min(), users.nunique() - 1
+    recency, age = (users.max() - first) / 7, (week - first) / 7
+    # The package advises a larger penalty where it finds no optimum.
+    for penalty in (0.0, 0.001, 0.01, 0.1):
+        model = BetaGeoFitter(penalizer_coef=penalty)
+        try:
+            model.fit(times, recency, age)
+            break
+        except Exception:
+            pass
+    else:
+        raise SystemExit("no fit converges")
+    alive = model.conditional_probability_alive(times, recency, age)
+    rate = model.params_["alpha"] + age
+    idle = (rate / (rate + horizon / 7)) ** (model.params_["r"] + times)
+    said.append(pandas.Series(alive * (1 - idle), first.index).to_dict())
+pickle.dump(said, answer)
+"""
+
 SETTINGS = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "benchmark"})
 PLAYERS = Games(users=6_000, maximum_events=40)
 SHOPPERS = "online_shoppers_intention.csv.zst"
@@ -118,7 +161,7 @@ NEWEST = 4
 @dataclass(frozen=True, kw_only=True)
 class Rivals:
     """
-    Rows of a name, their scores by two rivals, ours first, and whether they gate:
+    Rows of a name, their scores by several rivals, ours first, and whether they gate:
     whether ours may not be worse.
     """
 
@@ -171,6 +214,17 @@ def read(
     return pa.concat_tables(parts)
 
 
+def bought(
+    warehouse: Warehouse, use_case: UseCase, days: Sequence[date]
+) -> dict[str, list[object]]:
+    """Return who bought on which day, as the labels count: a row per user and day."""
+    daily = structs.replace(use_case, horizon_days=1)
+    all_days = [min(days) + n * DAY for n in range((max(days) - min(days)).days + 1)]
+    rows = read(warehouse, daily, all_days, "converter_amounts")
+    numbers = [day.toordinal() for day in rows["as_of"].to_pylist()]
+    return {"user": rows["user_id"].to_pylist(), "day": list(numbers)}
+
+
 def plain(
     train_rows: Slice, asked: Slice, features: Mapping[str, str], *, seed: int
 ) -> Floats:
@@ -217,6 +271,7 @@ def played(file: Path | None) -> Rivals:
             as_ofs = sorted(set(dates_by_week).union(*dates_by_week.values()))
             keys = [("as_of", "ascending"), ("user_id", "ascending")]
             rows = read(warehouse, use_case, as_ofs).sort_by(keys)
+            purchases = bought(warehouse, use_case, days)
             asked = {"use_case": use_case.name, "weeks": list(dates_by_week)}
             published = warehouse.table(
                 statement("published_users", folder=FOLDER), asked
@@ -228,9 +283,21 @@ def played(file: Path | None) -> Rivals:
         for week, dates in dates_by_week.items():
             older = slice_of(rows, dates)
             rivals.append(plain(older, parts[week], features, seed=settings.seed))
+    weeks = [week.toordinal() for week in dates_by_week]
+    # Plain values: the environment of lifetimes may have another pandas.
+    said = by_peer("lifetimes", LIFETIMES, purchases, weeks, use_case.horizon_days)
+    others = []
+    for part, by_user in zip(parts.values(), said, strict=True):
+        users = part.rows["user_id"].to_pylist()
+        # Of visitors without a purchase BG/NBD says nothing.
+        others.append(np.array([by_user.get(user, LEAST) for user in users]))
     whole = reduce(Slice.followed_by, parts.values())
     is_published, probability = matched(whole, published)
-    scores = {PUBLISHED: probability, PLAIN: np.concatenate(rivals)[is_published]}
+    scores = {
+        PUBLISHED: probability,
+        PLAIN: np.concatenate(rivals)[is_published],
+        PEER: np.concatenate(others)[is_published],
+    }
     whole = whole.where(is_published)
     return Rivals(name=name, rows=whole, scores=scores, is_gate=True)
 
@@ -344,7 +411,7 @@ def _dealt(table: pa.Table) -> pa.Table:
 
 def compared(rivals: Rivals) -> Iterator[Line]:
     """
-    Yield each figure beside the rival's, and the interval of the difference.
+    Yield each figure beside the rivals', and the interval of the difference.
 
     A user counts a Poisson(1) number of times in a resample, with all of its weeks.
     """
@@ -352,26 +419,32 @@ def compared(rivals: Rivals) -> Iterator[Line]:
     rows = rivals.rows
     scores = rivals.scores
     random = np.random.default_rng(1)
-    ours, theirs = scores
+    ours, *others = scores
     users = rows.rows["user_id"].combine_chunks()
     user = pc.dictionary_encode(users).indices.to_numpy()
     drawn = [random.poisson(1.0, user.max() + 1)[user] for _ in range(RESAMPLES)]
     for figure, (measure, is_more_better) in COMPARED.items():
-        whole = {rival: [measure(rows.label, score)] for rival, score in scores.items()}
-        yield Line(f"{name}: {figure}", "", whole)
-        differences = [
-            measure(rows.label, scores[ours], sample_weight=weight)
-            - measure(rows.label, scores[theirs], sample_weight=weight)
-            for weight in drawn
+        score = measure(rows.label, scores[ours])
+        resampled = [
+            measure(rows.label, scores[ours], sample_weight=weight) for weight in drawn
         ]
-        low, high = np.quantile(differences, [0.025, 0.975])
-        yield Line(
-            f"{name}: {figure} minus {theirs}'s, 95% {low:+.4f} to {high:+.4f}",
-            "",
-            {ours: [float(high if is_more_better else low)]},
-            least=0.0 if rivals.is_gate and is_more_better else None,
-            most=0.0 if rivals.is_gate and not is_more_better else None,
-        )
+        for theirs in others:
+            rival = measure(rows.label, scores[theirs])
+            both = {ours: [score], theirs: [rival]}
+            yield Line(f"{name}: {figure}", "", both)
+            against = [
+                measure(rows.label, scores[theirs], sample_weight=weight)
+                for weight in drawn
+            ]
+            differences = np.subtract(resampled, against)
+            low, high = np.quantile(differences, [0.025, 0.975])
+            yield Line(
+                f"{name}: {figure} minus {theirs}'s, 95% {low:+.4f} to {high:+.4f}",
+                "",
+                {ours: [float(high if is_more_better else low)]},
+                least=0.0 if rivals.is_gate and is_more_better else None,
+                most=0.0 if rivals.is_gate and not is_more_better else None,
+            )
 
 
 def without_labels(folder: Path) -> Iterator[Line]:
