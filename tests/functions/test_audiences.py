@@ -27,7 +27,7 @@ from tests.rows import publish
 
 TOKEN = "a token of the tests"
 BEARER = f"Bearer {TOKEN}"
-MONDAY = date(2026, 3, 2)
+MONDAY = date(2025, 9, 1)
 USERS = {f"u{n:03}": (n + 1) / 400 for n in range(200)}
 CRM = """
 kind = "http"
