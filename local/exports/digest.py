@@ -17,19 +17,24 @@ from propensity.usecases.declaration import VIEW
 MODIFIED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def fill(warehouse: Warehouse, event_names: Collection[str]) -> None:
+def fill(
+    warehouse: Warehouse, event_names: Collection[str], *, export: str = ""
+) -> None:
     """
     Digest all days that the view of the export shows, and no other.
 
     Args:
         event_names: Of the events that are conversions.
+        export: The dataset that the view reads; by default that of the settings.
     """
+    if not export:
+        export = warehouse.settings.export
     dataset = f"{warehouse.settings.project}.{warehouse.settings.dataset}"
     for table in (USER_DAYS, CONVERSIONS, DIGESTED_DAYS):
         warehouse.client.delete_table(f"{dataset}.{table.name}", not_found_ok=True)
         warehouse.create(table)
     kinds = kinds_read(warehouse.view_text(VIEW))
-    shards = Shards.of(warehouse.tables_of(warehouse.settings.export), kinds=kinds)
+    shards = Shards.of(warehouse.tables_of(export), kinds=kinds)
     tables = []
     for day in sorted(shards.days):
         tables.append(ExportTable(day=day, modified=MODIFIED, size_bytes=0))

@@ -136,7 +136,11 @@ class TestVersion:
         stored = pq.read_table(io.BytesIO(data))
         days = [day for part in answer["split"].values() for day in part]
         window = USE_CASE.window(deployment.settings, [*map(date.fromisoformat, days)])
-        digest.fill(deployment.warehouse, ["purchase", "refund"])
+        digest.fill(
+            deployment.warehouse,
+            ["purchase", "refund"],
+            export=deployment.settings.export,
+        )
         again = deployment.warehouse.table(
             USE_CASE.statement("training_rows"), {**window, "maximum_rows": 500_000}
         )

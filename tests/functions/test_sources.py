@@ -71,7 +71,11 @@ def test_each_as_of_date_has_the_newest_row_before_it(shop_deployment, load):
         (USER, midnight(AS_OFS[0]), 2),
         (USER, midnight(TRAINED) + DAY, 4),
     ]
-    digest.fill(shop_deployment.warehouse, ["purchase", "refund"])
+    digest.fill(
+        shop_deployment.warehouse,
+        ["purchase", "refund"],
+        export=shop_deployment.settings.export,
+    )
     load(*known)
     before = points(shop_deployment, *AS_OFS)
     load(*known, (USER, midnight(AS_OFS[1]) + DAY, 3))
