@@ -229,7 +229,7 @@ def test_the_catalogue_knows_the_size_of_every_table():
 
 @pytest.mark.parametrize(
     ("a_day", "a_user_day", "month_tib", "daily_tib"),
-    [(6_000_000, 10, 1, 2), (60_000_000, 20, 5.1, 10)],
+    [(6_000_000, 10, 1, 2), (60_000_000, 20, 5.6, 12.5)],
     ids=["2 events a user and day", "20 events a user and day"],
 )
 def test_three_million_users_read_each_byte_of_the_export_once(
