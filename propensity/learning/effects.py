@@ -33,6 +33,8 @@ _FOLDS = 5
 _CUTS = 3
 # From hardly shrunk to one effect for all; the error of leaving one out decides.
 _PENALTIES = np.logspace(1, 6, 11)
+# A gain that takes more users is none.
+_MOST_USERS = 1e9
 # Standard errors beyond the interval, for a gain to be found in four of five cases.
 POWER = 0.8416
 
@@ -146,7 +148,7 @@ def users_needed(gain: Difference, users: int, *, errors: float = NORMAL) -> int
     """
     Return how many users would show a gain of this size in four of five experiments.
 
-    None if the gain is not above 0.
+    None if the gain is not above 0, or so small that nobody has as many.
 
     Args:
         errors: How many standard errors the interval of the gain reaches.
@@ -154,7 +156,8 @@ def users_needed(gain: Difference, users: int, *, errors: float = NORMAL) -> int
     if gain.low is None or gain.estimate <= 0:
         return None
     error = (gain.estimate - gain.low) / errors
-    return int(np.ceil(users * ((errors + POWER) * error / gain.estimate) ** 2))
+    needed = users * ((errors + POWER) * error / gain.estimate) ** 2
+    return int(np.ceil(needed)) if needed < _MOST_USERS else None
 
 
 def _outcomes() -> VotingRegressor:

@@ -50,7 +50,15 @@ PLAYED = DEFAULT_END.date()
 WEEK = timedelta(days=7)
 # A result with more rows than these comes by the Storage API.
 SMALL_ROWS = 10
-AUDIENCE = 'destination = "bucket"\ntop = 100\ncontrol = "50%"\norder = "effect"\n'
+AUDIENCE = 'destination = "bucket"\ntop = 5\n'
+# It is over when the scheduler calls, so that no size of it stops a delivery.
+BY_EFFECT = """\
+destination = "bucket"
+top = 100
+control = "50%"
+order = "effect"
+until = 2026-03-30
+"""
 # Members of this date have outcomes that are final.
 EFFECTS_OF = TRAINED - 3 * WEEK
 # A use case's audience reads this table.
@@ -258,10 +266,12 @@ def deployment(borrow_module_deployment, tmp_path_factory) -> Deployment:
     for name, table in AUDIENCES.items():
         folder = own / name / "audiences"
         folder.mkdir(parents=True)
-        (folder / "winback.toml").write_text(AUDIENCE)
+        order = 'order = "effect"\n' if name == "first_day_churn" else ""
+        (folder / "winback.toml").write_text(AUDIENCE + order)
         statement = f"SELECT user_id FROM publication, {table} WHERE FALSE"
         both = f"{statement} UNION DISTINCT SELECT user_id FROM publication"
         (folder / "winback.sql").write_text(both)
+    (own / "ga4_purchase" / "audiences" / "learning.toml").write_text(BY_EFFECT)
     deployment = borrow_module_deployment(
         PROPENSITY_SUPPRESSION_KEY=KEY,
         PROPENSITY_USE_CASES=str(own),
@@ -283,7 +293,7 @@ def deployment(borrow_module_deployment, tmp_path_factory) -> Deployment:
     join(deployment, TRAINED - WEEK, ["u1"], ["u2"], audience="earlier")
     buyers = {f"user.{number:03}": number / 200 for number in range(160)}
     publish(deployment.warehouse, EFFECTS_OF, buyers)
-    by_hand(deployment, EFFECTS_OF)
+    by_hand(deployment, EFFECTS_OF, name="learning")
     deployment.load_model()
     file = tmp_path_factory.mktemp("own") / "own.py"
     own = "from propensity.learning.candidates import default_preprocessor as {}"

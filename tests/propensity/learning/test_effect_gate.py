@@ -9,6 +9,8 @@ import pyarrow as pa
 import pytest
 
 from propensity.learning.effect_gate import Members, look_at
+from propensity.learning.effects import users_needed
+from propensity.measures.intervals import Difference
 from propensity.models.effect import EffectModel
 
 FEATURES = {"visits": "number", "segment": "category"}
@@ -61,6 +63,11 @@ def test_a_gate_says_how_many_members_are_missing():
     assert shut.model is None
     assert shut.needed > 2_500
     assert "more members would decide it" in shut.reason
+
+
+def test_a_gain_of_nearly_nothing_takes_no_number_of_members():
+    """Defect: the number was larger than a column of a table can hold."""
+    assert users_needed(Difference(1e-15, -0.01, 0.01), 10_000) is None
 
 
 def test_an_open_gate_stays_open_while_the_order_adds_more():
