@@ -16,6 +16,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry.serving import find_promoted
 from propensity.registry.versions import Registry
 from propensity.runs import evaluate, predict, report, train, uplifts
+from propensity.tables.export import DIGESTED_DAYS
 from tests.deployment import Deployment
 from tests.functions.conftest import LATER, MONDAY, TRAINED
 from tests.functions.test_audience_lift import join
@@ -47,7 +48,9 @@ def after_writes(then: Callable[[str], None]) -> Iterator[None]:
 
             def called(self, *arguments, _original=original, _name=name, **named):
                 result = _original(self, *arguments, **named)
-                then(_name)
+                # A digested day stands by itself, and is no half of a run.
+                if DIGESTED_DAYS.name not in str(arguments):
+                    then(_name)
                 return result
 
             patch.setattr(owner, name, called)

@@ -23,6 +23,8 @@ from propensity.errors import AccessDenied, RequestError, UseCaseError
 from tests.clocks import ManualClock
 from tests.offline.audience.test_answers import receiver as answering
 
+# The settings of a deployment that reaches receivers.
+SENDING = SimpleNamespace(sends="yes")
 SECRET = "a secret of the file"
 VARIABLES = {"CRM_TOKEN": SECRET}
 HTTP = """
@@ -86,7 +88,7 @@ def read(tmp_path):
             name="ga4_purchase",
             statement_parameters=lambda _: {"user_column": "user_pseudo_id"},
         )
-        deployment = SimpleNamespace(use_case=use_case, settings=None)
+        deployment = SimpleNamespace(use_case=use_case, settings=SENDING)
         return opened(named, deployment, VARIABLES.__getitem__, columns=columns)
 
     return opening

@@ -10,6 +10,7 @@ import io
 import json
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -20,11 +21,12 @@ from propensity.audience.members import Member
 from propensity.audience.run import opened
 from propensity.errors import RequestError
 from tests.clocks import ManualClock
-from tests.offline.audience.test_destinations import AUDIENCE, SECRET
+from tests.offline.audience.test_destinations import AUDIENCE, SECRET, SENDING
 
 DOCS = Path(__file__).parents[3] / "docs"
 COLUMNS = {"email": "a@b.com", "email_sha256": "0" * 64, "klaviyo_id": "01GX"}
 CLOCK = ManualClock(AUDIENCE.chosen_at)
+SENDS = SimpleNamespace(settings=SENDING)
 # Of use case, audience, date, action and user.
 KEY = hashlib.sha256(
     b'[["ga4_purchase", "winback", "2026-03-02", "add"], "u1"]'
@@ -94,7 +96,7 @@ def test_an_example_sends_what_the_service_publishes(name, monkeypatch):
         return answered({"events_received": 1})
 
     monkeypatch.setattr(requests.Session, "request", answer)
-    client = opened(named, None, lambda _: SECRET, columns=[*COLUMNS], clock=CLOCK)
+    client = opened(named, SENDS, lambda _: SECRET, columns=[*COLUMNS], clock=CLOCK)
     member = Member("u1", 0.5, attributes=json.dumps(COLUMNS))
 
     assert client.send(Request(AUDIENCE, name, "add", [member])).rejected == {}
@@ -108,7 +110,7 @@ def test_an_example_sends_what_the_service_publishes(name, monkeypatch):
 def sent(name: str, answer: requests.Response, monkeypatch, *, now=CLOCK) -> Sent:
     """Send two users to a service; return what its answer says of them."""
     named = DeclaredAudience("winback", DOCS, Declared(destination=name, top=1))
-    client = opened(named, None, lambda _: SECRET, columns=[*COLUMNS], clock=now)
+    client = opened(named, SENDS, lambda _: SECRET, columns=[*COLUMNS], clock=now)
     monkeypatch.setattr(requests.Session, "request", lambda *_, **__: answer)
     members = []
     for user in ("u1", "u2"):

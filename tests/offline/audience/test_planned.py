@@ -111,7 +111,7 @@ class TestPlan:
         plan = preview(deployment, top=100, control="20%", effect=0.5)
 
         assert plan["new_members_a_week"] == pytest.approx(10, abs=3)
-        assert [week["weeks"] for week in plan["power"]] == [1, 4, 13]
+        assert [week["weeks"] for week in plan["power"]] == [1, 4, 13, 52]
         assert plan["power"][0]["members"] == 100
 
     def test_a_plan_looks_no_weeks_ahead_after_one_publication(self, deployment):
