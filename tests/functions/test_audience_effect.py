@@ -5,13 +5,14 @@ must stay shut: 00 looks, 01 gives users their effects, an audience is put in or
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from propensity.audience import run
+from propensity.audience import control, run
 from propensity.audience.declared import load
 from propensity.errors import UseCaseError
 from propensity.gcp import secrets
@@ -75,6 +76,8 @@ def played(borrow, rows: list[shop.Row], folder: Path, rates) -> Deployment:
     every = rows + visits()
     site = borrow(every, champion=True, PROPENSITY_USE_CASES=str(folder))
     site.run("predictions", SENT)
+    # The same users are in the control group each time, or the gate opens by luck.
+    site.artifacts.create(control.KEY, json.dumps({"key": 32 * "5e"}).encode())
     file_of(site, "").mkdir(parents=True)
     declare(site, "winback", EXPLORED)
     site.first = preview(site, SENT)

@@ -112,8 +112,10 @@ class TestPublishing:
         }
         percentiles = [row["percentile"] for row in own]
         categories = [json.loads(row.pop("categories")) for row in own]
+        effects = [row.pop("effects") for row in own]
 
         assert all(each.keys() == {*USE_CASE.compared} for each in categories)
+        assert effects == [[]] * len(own)
         assert len(by_user) == len(rows) == 160 + 2
         assert current == {row["user_id"]: row for row in own}
         gone = by_user["ga4_purchase", "gone.1"]
