@@ -21,7 +21,13 @@ SCORES = replace(models.SCORES, requires_filter=False)
 
 def staged(*users: str) -> pa.Table:
     """Return a row a user."""
-    row = {"use_case": "u", "run_id": "r", "as_of": DAY, "probability": 0.5}
+    row = {
+        "use_case": "u",
+        "run_id": "r",
+        "as_of": DAY,
+        "probability": 0.5,
+        "effects": [],
+    }
     rows = [{**row, "user_id": user} for user in users]
     return pa.Table.from_pylist(rows, SCORES.arrow_schema())
 
