@@ -93,7 +93,7 @@ TRANSACTIONS = some(None, "(not set)", "T1", "T1", "T2", "T3")
 def events(draw: st.DrawFn) -> Event:
     """An event of a shop with few users, sessions and orders."""
     params = {
-        "ga_session_id": draw(some(None, 0, 1, 2, 3)),
+        "ga_session_id": draw(some(None, 0, 1, 1, 2)),
         "ga_session_number": draw(some(None, 0, 1, 2, 5, 1_000_001)),
         "engagement_time_msec": draw(some(None, -1, 0, 900, 86_400_001)),
     }
@@ -105,8 +105,8 @@ def events(draw: st.DrawFn) -> Event:
     )  # fmt: skip
     fields: dict[str, Any] = {
         "event_name": name,
-        "user_pseudo_id": draw(some("a", "b", "c", None, "(not set)")),
-        "user_id": draw(some(None, None, "u", "v", "null")),
+        "user_pseudo_id": draw(some("a", "a", "b", "c", None, "(not set)")),
+        "user_id": draw(some(None, "u", "u", "v", "null")),
         "user_first_touch_timestamp": draw(some(None, -5, 1, microseconds(AS_OF))),
         "traffic_source": {"source": draw(some(None, "s", "t", "(not set)"))},
         "device": {"category": draw(some(None, "mobile", "desktop"))},
@@ -157,7 +157,7 @@ def exports(draw: st.DrawFn) -> Export:
 
     A table that comes again has some of the events, or all of them, or others.
     """
-    drawn = draw(st.lists(events(), min_size=4, max_size=40))
+    drawn = draw(st.lists(events(), min_size=12, max_size=40))
     stages = draw(st.integers(1, 3))
     tables: list[dict[int, Table]] = []
     for stage in range(stages):
