@@ -179,6 +179,8 @@ class HandClock:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(Clock, "now", lambda _: self.time)
+        # A run that waits for another one's digest waits by this clock, too.
+        patch.setattr(Clock, "sleep", lambda _, seconds: self.passes(seconds / 60))
 
     def passes(self, minutes: float) -> None:
         self.time += timedelta(minutes=minutes)
