@@ -103,6 +103,7 @@ def alike(borrow_module_deployment, shop_rows, tmp_path_factory) -> Deployment:
     return played(borrow_module_deployment, shop_rows, folder, ALIKE)
 
 
+@pytest.mark.long
 class TestOpen:
     def test_a_first_date_is_by_probability_and_says_so(self, undecided):
         assert undecided.first["used_order"] == "probability"

@@ -286,7 +286,10 @@ def by_key(rows: list[dict[str, Any]], columns: set[str]) -> dict[Any, dict[str,
     offsets=st.sets(st.integers(-1, 3), min_size=1, max_size=2),
     user_column=st.sampled_from(USER_COLUMNS),
 )
-@settings(suppress_health_check=list(HealthCheck))
+# An example takes seconds.
+@settings(
+    max_examples=settings().max_examples // 2, suppress_health_check=list(HealthCheck)
+)
 def test_the_digest_says_what_the_export_says(warehouse, export, offsets, user_column):
     """Whatever came late, twice, streamed or again, and however its days were
     digested: the same users with the same features, labels and amounts."""
