@@ -27,7 +27,8 @@ from msgspec.structs import replace
 from benchmarks.report import Line, finish
 from propensity.audience.boundary import LOOKS, errors_at
 from propensity.audience.plan import members_needed
-from propensity.audience.uplift import POWER, figures
+from propensity.audience.uplift import figures
+from propensity.measures.intervals import POWER
 from propensity.models.encoding import Floats
 from propensity.tables.audiences import Figures, GroupSums
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from propensity.ga4 import Shards, kinds_read
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs.digest import ExportTable, Rules, replace_days
-from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
+from propensity.tables.export import DIGEST
 from propensity.usecases.declaration import VIEW
 
 # No run compares it with that of the export's tables.
@@ -30,7 +30,7 @@ def fill(
     if not export:
         export = warehouse.settings.export
     dataset = f"{warehouse.settings.project}.{warehouse.settings.dataset}"
-    for table in (USER_DAYS, CONVERSIONS, DIGESTED_DAYS):
+    for table in DIGEST:
         warehouse.client.delete_table(f"{dataset}.{table.name}", not_found_ok=True)
         warehouse.create(table)
     kinds = kinds_read(warehouse.view_text(VIEW))

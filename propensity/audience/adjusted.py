@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Users with, and without, an outcome in each group: of fewer, no slope is learned.
-FEW = 20
+from propensity.measures.intervals import FEW
+
 # A variance below this, in relation to its scale, is rounding.
 ROUNDING = 1e-9
 
@@ -133,6 +133,7 @@ def _line(group: Sums) -> _Line | None:
         return None
     mean = covariates / users
     variance = squares / users - mean**2
+    # Of fewer users with an outcome, or without one, no slope is learned.
     is_few = min(group.positives, users - group.positives) < FEW
     if is_few or variance <= ROUNDING * squares / users or not group.variance:
         return None

@@ -27,7 +27,7 @@ from propensity.audience.members import (
     added_value,
     expected_conversions,
 )
-from propensity.audience.uplift import POWER
+from propensity.measures.intervals import POWER
 from propensity.measures.metrics import ratio, tenths
 from propensity.models.encoding import Floats, numbers_of
 from propensity.registry.deployment import Deployment
@@ -84,17 +84,23 @@ def smallest_uplift(
     Returns:
         None if they could not even show an effect where all convert.
     """
-    known = {"share": share, "errors": errors, "explained": explained}
+
+    def is_shown(uplift: float) -> bool:
+        needed = members_needed(
+            rate, uplift, share=share, errors=errors, explained=explained
+        )
+        return needed <= members
+
     low = 0.0
     high = 1 / rate - 1 if rate else 0.0
-    if members_needed(rate, high, **known) > members:
+    if not is_shown(high):
         return None
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
-        if members_needed(rate, middle, **known) > members:
-            low = middle
-        else:
+        if is_shown(middle):
             high = middle
+        else:
+            low = middle
     return high
 
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from propensity.audience.adjusted import Sums, adjusted
-from propensity.measures.intervals import Difference, rate_interval
+from propensity.measures.intervals import POWER, Difference, rate_interval
 from propensity.tables.audiences import Figures, GroupSums, Revenue
 
 # p-value of the groups' sizes below which no figure can be trusted.
@@ -26,8 +26,6 @@ ALARM = 0.001
 MINIMUM_CONVERSIONS = 10
 # Amounts are skewed: of fewer buyers in a group, an interval of money misses too often.
 MINIMUM_BUYERS = 40
-# Standard errors beyond the interval at which an effect is found in 80% of cases.
-POWER = 0.8416
 # Sums of a group that are None while nothing is known.
 SUMS = (
     "revenue",

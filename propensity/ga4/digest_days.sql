@@ -3,7 +3,8 @@
 --   all days are replaced; @days ARRAY<DATE>, those that the export has, with
 --   @modified ARRAY<TIMESTAMP> and @sizes ARRAY<INT64> of their tables; @statement,
 --   @consent and @run_id STRING.
--- A table that came after these were looked up is of a later run. The export is read before the transaction: it is the part that takes long.
+-- A table that came after these were looked up is of a later run. The export is read
+-- before the transaction: it is the part that takes long.
 CREATE TEMP TABLE user_days AS
 -- include: user_days_of_export.sql
 ;

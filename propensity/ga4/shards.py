@@ -77,9 +77,7 @@ class Shards:
 
     @classmethod
     def of(cls, names: Iterable[str], *, kinds: Collection[str] = KINDS) -> Shards:
-        """
-        Sort table names, as ``tables_of_days``.
-        """
+        """Sort table names, as ``tables_of_days``."""
         daily = set[date]()
         intraday = set[date]()
         for day, name in tables_of_days(names, kinds=kinds).items():

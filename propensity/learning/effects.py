@@ -24,7 +24,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
-from propensity.measures.intervals import NORMAL, Difference
+from propensity.measures.intervals import NORMAL, POWER, Difference
 from propensity.models.encoding import Floats
 
 # Each user is judged by models of the four fifths of users whom they are not in.
@@ -35,8 +35,6 @@ _CUTS = 3
 _PENALTIES = np.logspace(1, 6, 11)
 # A gain that takes more users is none.
 _MOST_USERS = 1e9
-# Standard errors beyond the interval, for a gain to be found in four of five cases.
-POWER = 0.8416
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,9 @@ FEW = 20
 # Standard errors on either side of a 95% interval.
 NORMAL = 1.959964
 
+# Standard errors beyond an interval at which an effect is found in 80% of cases.
+POWER = 0.8416
+
 
 @final
 @dataclass(frozen=True)

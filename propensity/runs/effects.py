@@ -21,8 +21,8 @@ from propensity.models.encoding import numbers_of
 from propensity.registry.versions import pickled
 from propensity.runs.export import missing_label_days
 from propensity.runs.run import Run, check_no_user_twice
+from propensity.runs.train import source_days
 from propensity.tables.audiences import AUDIENCE_EFFECTS, Effect
-from propensity.timeframe import days_of_data
 
 
 def publish_looks(run: Run) -> list[Effect]:
@@ -89,11 +89,7 @@ def _members(run: Run, audience: str, *, control_share: float) -> Members:
 def _dates(run: Run, audience: str) -> list[date]:
     """Return dates of an audience with final outcomes and days of data before them."""
     timeframe = run.timeframe
-    at_most = run.settings.training_snapshots
-    earliest = timeframe.first_read(today=run.as_of, at_most=at_most)
-    parameters = {"use_case": run.use_case.name, "earliest": earliest}
-    day_rows = run.warehouse.rows(run.use_case.statement("days"), parameters)
-    days = days_of_data({row["day"]: row["n_events"] for row in day_rows})
+    days = source_days(run)
     dates = []
     for row in run.rows("audience_selections", audience=audience):
         as_of = row["as_of"]

@@ -170,10 +170,7 @@ def training_dates(run: Run) -> Sequence[date]:
     use_case = run.use_case
     timeframe = run.timeframe
     at_most = run.settings.training_snapshots
-    earliest = timeframe.first_read(today=run.as_of, at_most=at_most)
-    parameters = {"use_case": use_case.name, "earliest": earliest}
-    day_rows = run.warehouse.rows(use_case.statement("days"), parameters)
-    days = days_of_data({row["day"]: row["n_events"] for row in day_rows})
+    days = source_days(run)
     if not days:
         raise NotEnoughData(
             f"{use_case.name} has no events",
@@ -210,6 +207,15 @@ def training_dates(run: Run) -> Sequence[date]:
         message = f"{plural(left_out, 'snapshot')} left out, whose outcomes lack a day"
         run.log("WARNING", message)
     return complete
+
+
+def source_days(run: Run) -> set[date]:
+    """Return the days on which the source has data, of those that a training reads."""
+    at_most = run.settings.training_snapshots
+    earliest = run.timeframe.first_read(today=run.as_of, at_most=at_most)
+    parameters = {"use_case": run.use_case.name, "earliest": earliest}
+    rows = run.warehouse.rows(run.use_case.statement("days"), parameters)
+    return days_of_data({row["day"]: row["n_events"] for row in rows})
 
 
 def _compare(

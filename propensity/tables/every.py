@@ -13,7 +13,7 @@ from propensity.tables.audiences import (
     AUDIENCE_MEMBERS,
     AUDIENCE_PLANS,
 )
-from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
+from propensity.tables.export import DIGEST
 from propensity.tables.models import PREDICTIONS_HISTORY, PUBLICATIONS, SCORES
 from propensity.tables.stream import STREAM_FEATURES, SUPPRESSED_USERS
 
@@ -68,7 +68,7 @@ def retention(text: str) -> dict[str, int]:
         days_by_table[name] = int(days)
     variable = "PROPENSITY_RETENTION_DAYS"
     kept = {SUPPRESSED_USERS.stored, AUDIENCE_PLANS.stored}
-    kept.update(table.stored for table in (USER_DAYS, CONVERSIONS, DIGESTED_DAYS))
+    kept.update(table.stored for table in DIGEST)
     allowed = {table.stored for table in TABLES} - kept
     unknown = sorted(set(days_by_table) - allowed)
     if unknown:

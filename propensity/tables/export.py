@@ -109,3 +109,6 @@ DIGESTED_DAYS = Table(
     partition="export_day",
     clustering=("statement",),
 )
+
+# All that is known of a day of the export; its rows change together.
+DIGEST = (USER_DAYS, CONVERSIONS, DIGESTED_DAYS)

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from propensity import folders, statements
 from propensity.settings import Budget
 from propensity.statements import Line
-from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
+from propensity.tables.export import DIGEST
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_shard, first_suffix
 from propensity.usecases import declaration
 from propensity.usecases.declaration import (
@@ -176,7 +176,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         if self.scores_events:
             return False
         texts = [self.statement(name) for name in STATEMENTS]
-        names = [table.name for table in (USER_DAYS, CONVERSIONS, DIGESTED_DAYS)]
+        names = [table.name for table in DIGEST]
         return any(name in text for name in names for text in texts)
 
     def statement(self, name: str) -> str:

@@ -24,7 +24,7 @@ from propensity import usecases
 from propensity.runs.digest import ExportTable, Rules, replace_days
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
+from propensity.tables.export import DIGEST
 from propensity.usecases.declaration import VIEW
 from tests import shop
 from tests.audit.warehouse import LocalWarehouse
@@ -191,7 +191,7 @@ class Warehouse:
         self.database.register("no_event", self.schema.empty_table())
         self.database.execute("CREATE TABLE shards AS SELECT * FROM no_event")
         self.warehouse.replace_view(VIEW, statement(VIEW, columns_of_use_cases=""))
-        for table in (USER_DAYS, CONVERSIONS, DIGESTED_DAYS):
+        for table in DIGEST:
             self.warehouse.create(table)
         self.number = 0
 
