@@ -82,9 +82,10 @@ from propensity.models.encoding import Flags, Floats, numbers_of, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.tables.export import VIEW
 from propensity.timeframe import DAY
 from propensity.usecases import CATEGORY, NUMBER, Stream, UseCase
-from propensity.usecases.declaration import FOREST, VIEW
+from propensity.usecases.declaration import FOREST
 
 WEEKS = 13
 RESAMPLES = 200

@@ -35,9 +35,8 @@ from offline import costs
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
-from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS
+from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS, VIEW
 from propensity.usecases import UseCase
-from propensity.usecases.declaration import VIEW
 
 BYTES_AN_EVENT = 1e9 / 600_000
 # Events of a user and day, and events for each purchase or refund: fewer than in that

@@ -26,7 +26,8 @@ from local.stack.state import PORTS, State
 from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from propensity.usecases.declaration import VIEW, Events, Source
+from propensity.tables.export import VIEW
+from propensity.usecases.declaration import Events, Source
 
 Row = dict[str, Any]
 

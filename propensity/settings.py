@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, get_type_hints
 
 from msgspec import Meta, ValidationError, convert
@@ -115,6 +115,8 @@ def _from(minimum: float, maximum: float, kind: str = "whole number") -> Meta:
 
 
 _NAME = _like(r"[A-Za-z0-9_]{1,1024}", "a dataset name", "propensity")
+# An export's dataset, with its project where that is another one.
+EXPORT = r"([a-z0-9.:-]{1,63}\.)?[A-Za-z0-9_]{1,1024}"
 _URL = _like(r"https?://[^/\s@?#]+", "an address", "http://127.0.0.1:8090")
 _PORT = _like(r"[^/\s]+:[0-9]{1,5}", "a host with a port", "127.0.0.1:8085")
 
@@ -132,12 +134,7 @@ class Settings:
     bucket: Annotated[str, _like(BUCKET.pattern, BUCKET_RULE, "my-bucket")] = ""
     dataset: Annotated[str, _NAME] = "propensity"
     ga4_dataset: Annotated[
-        str,
-        _like(
-            r"([a-z0-9.:-]{1,63}\.)?[A-Za-z0-9_]{1,1024}",
-            "a dataset name",
-            "my-project.analytics_123456",
-        ),
+        str, _like(EXPORT, "a dataset name", "my-project.analytics_123456")
     ] = ""
     # Cloud Scheduler calls again for longer.
     export_wait_minutes: Annotated[int, _from(0, 120)] = 120
@@ -239,6 +236,22 @@ class Settings:
         is_complete = "." in self.ga4_dataset or not self.ga4_dataset
         return self.ga4_dataset if is_complete else f"{self.project}.{self.ga4_dataset}"
 
+    @property
+    def export_suffix(self) -> str:
+        """What the names of the export's view and digest end with."""
+        return ""
+
+    def of_property(self, ga4_dataset: str, *, utc_offset_hours: int) -> Settings:
+        """Return the settings of runs that read another property's export."""
+        return PropertySettings(
+            **{
+                **vars(self),
+                "ga4_dataset": ga4_dataset,
+                "property_utc_offset_hours": utc_offset_hours,
+                "deployment_export": self.export,
+            }
+        )
+
     def prefixed(self, name: str) -> str:
         """Return the name of a topic, subscription or secret in this deployment."""
         return f"{self.topic_prefix}-{name}" if self.topic_prefix else name
@@ -253,6 +266,30 @@ class Settings:
                 field=variable_of(name),
             )
         return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertySettings(Settings):
+    """
+    The settings of runs that read the export of a property of their own.
+
+    Attributes:
+        deployment_export: ``export`` of the deployment's settings, whose view and
+            digest have the plain names.
+    """
+
+    deployment_export: str
+
+    @property
+    def export_suffix(self) -> str:
+        if self.export == self.deployment_export:
+            return ""
+        return f"_{self.export.rpartition('.')[2]}"
+
+    def of_property(self, ga4_dataset: str, *, utc_offset_hours: int) -> Settings:
+        return replace(
+            self, ga4_dataset=ga4_dataset, property_utc_offset_hours=utc_offset_hours
+        )
 
 
 # Variables of Google's clients and emulators; others have the prefix.

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from propensity.ga4 import Shards, kinds_read
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs.digest import ExportTable, Rules, replace_days
-from propensity.tables.export import DIGEST
-from propensity.usecases.declaration import VIEW
+from propensity.tables.export import DIGEST, VIEW
 
 # No run compares it with that of the export's tables.
 MODIFIED = datetime(2026, 1, 1, tzinfo=UTC)

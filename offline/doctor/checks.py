@@ -36,9 +36,9 @@ from propensity.runs.export import check_own_events, listed
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
+from propensity.tables.export import VIEW
 from propensity.timeframe import DAY, first_shard, midnight
 from propensity.usecases import UseCase
-from propensity.usecases.declaration import VIEW
 
 SQL = resources.files(__package__)
 # A day's table of the export is there about noon of the next day, in the property's

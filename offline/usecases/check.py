@@ -25,10 +25,9 @@ from propensity.errors import PropensityError, UseCaseError
 from propensity.gcp.queries import type_of_parameter
 from propensity.settings import Settings
 from propensity.tables import every as tables
-from propensity.tables.export import CONVERSIONS, USER_DAYS
+from propensity.tables.export import CONVERSIONS, USER_DAYS, VIEW
 from propensity.timeframe import midnight
 from propensity.usecases import NUMBER, UseCase, declaration
-from propensity.usecases.declaration import VIEW
 
 AS_OF = date(2026, 3, 2)
 # A moment of a source that is known ahead, as the end of a contract is, may be later.

@@ -201,7 +201,7 @@ def folder_of(use_case: UseCase) -> Path:
     have audiences.
     """
     folder = folders.own() / use_case.name / FOLDER
-    return folder if folder.is_dir() else use_case.folder / FOLDER
+    return folder if folder.is_dir() else folders.place(use_case.name) / FOLDER
 
 
 def names(use_case: UseCase) -> list[str]:

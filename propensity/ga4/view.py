@@ -14,7 +14,8 @@ from propensity.errors import SchemaError, SettingsError
 from propensity.ga4.shards import DAILY, KINDS, PREFIXES
 from propensity.schema import Column, Row, columns_of
 from propensity.statements import statement
-from propensity.usecases.declaration import VIEW, Value
+from propensity.tables.export import VIEW
+from propensity.usecases.declaration import Value
 
 if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse

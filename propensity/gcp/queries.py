@@ -90,10 +90,17 @@ class Queries:
         """Close the connections; the next call opens new ones."""
         self.client.close()
 
-    def for_run(self) -> Self:
-        """Return an object with the same client and a meter of its own."""
+    def for_run(self, settings: Settings | None = None) -> Self:
+        """
+        Return an object with the same client and a meter of its own.
+
+        Args:
+            settings: Of the run, which may read another property's export.
+        """
         run = copy.copy(self)
         run.bytes_billed = 0
+        if settings is not None:
+            run.settings = settings
         return run
 
     def rows(self, sql: str, parameters: Parameters | None = None) -> list[Any]:
@@ -164,7 +171,7 @@ class Queries:
         config = self._config(parameters, maximum_bytes_billed=limit)
         with self._translated():
             result = self.client.query_and_wait(
-                sql,
+                self._named(sql),
                 job_config=config,
                 api_timeout=self._limits["timeout"],
                 wait_timeout=self._limits["timeout"],
@@ -235,7 +242,10 @@ class Queries:
 
     def _start(self, sql: str, parameters: Parameters | None, **options: Any) -> Any:
         config = self._config(parameters, **options)
-        return self.client.query(sql, job_config=config, job_retry=None, **self._limits)
+        named = self._named(sql)
+        return self.client.query(
+            named, job_config=config, job_retry=None, **self._limits
+        )
 
     def _config(
         self, parameters: Parameters | None, **options: Any
@@ -266,7 +276,16 @@ class Queries:
         return f"{self.settings.project}.{self.settings.dataset}"
 
     def _id(self, name: str) -> str:
-        return f"{self._dataset}.{name}"
+        return f"{self._dataset}.{self._named(name)}"
+
+    def _named(self, text: str) -> str:
+        """Return a statement or a name with the tables of the settings' export."""
+        suffix = self.settings.export_suffix
+        if not suffix:
+            return text
+        from propensity.tables.export import named  # a lookup needs no table's class
+
+        return named(text, suffix)
 
     def _translated(self, on: str = "") -> contextlib.AbstractContextManager[None]:
         """Raise the project's errors; ``on`` is the dataset or table of the call."""

@@ -70,6 +70,7 @@ def opened(
     if use_case is None:
         use_case = settings.use_case
     chosen = usecases.load(use_case).with_label_event(settings)
+    settings = chosen.settings(settings)
     with connected(settings) as (artifacts, warehouse):
         yield Deployment(
             settings=settings,

@@ -22,14 +22,14 @@ from propensity.errors import RunInProgress
 from propensity.pages.words import plural
 from propensity.registry.leases import Lease, leased
 from propensity.statements import statement
-from propensity.usecases.declaration import VIEW
+from propensity.tables.export import VIEW
 
 if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
     from propensity.settings import Settings
 
-# Of the lease, which all use cases share.
+# Of the lease, which all use cases of an export share; its suffix follows.
 SCOPE = "ga4_export"
 KIND = "digest"
 # A run waits for another one that digests: longer than the lease of one that died.
@@ -180,7 +180,7 @@ def rules_of(settings: Settings, view: str) -> Rules:
         if not line.strip().startswith("--"):
             lines.append(line)
     names = set(SHOP_EVENTS)
-    for use_case in usecases.load_all()[0].values():
+    for use_case in usecases.of_export(settings):
         if use_case.reads_digest:
             for name, value in use_case.statement_parameters(settings).items():
                 if name.endswith("_event"):
@@ -196,7 +196,7 @@ def reach(settings: Settings) -> timedelta:
     """Return how far back a training of any use case reads, with some slack."""
     today = date(2000, 1, 1)
     spans = [timedelta(0)]
-    for use_case in usecases.load_all()[0].values():
+    for use_case in usecases.of_export(settings):
         if use_case.reads_digest:
             timeframe = use_case.timeframe(settings)
             weeks = settings.training_snapshots - 1
@@ -232,9 +232,10 @@ def bring_up_to_date(run: Run, oldest: date, last: date) -> None:
     if not (state.due(first, last) or state.gone or state.withdrawn):
         return
     ends = run.now() + WAIT
+    scope = SCOPE + run.settings.export_suffix
     while True:
         try:
-            with leased(run.artifacts, SCOPE, KIND, clock=run.now) as lease:
+            with leased(run.artifacts, scope, KIND, clock=run.now) as lease:
                 _digest(run, lease, first, last)
             return
         except RunInProgress:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from propensity import ga4
 from propensity.errors import ExportLate, SchemaError
 from propensity.runs import digest
-from propensity.usecases.declaration import VIEW
+from propensity.tables.export import VIEW
 
 if TYPE_CHECKING:
     from propensity.ga4 import Freshness

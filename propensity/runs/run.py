@@ -289,6 +289,7 @@ def begun(parsed: RunRequest, function: str, *, clock: Clock) -> Run:
     if parsed.use_case == settings.use_case:
         usecases.require_default(settings)
     use_case = usecases.load(parsed.use_case).with_label_event(settings)
+    settings = use_case.settings(settings)
     return Run(
         function=function,
         run_id=uuid.uuid4().hex,
@@ -299,7 +300,7 @@ def begun(parsed: RunRequest, function: str, *, clock: Clock) -> Run:
         force=parsed.force or parsed.trial,
         trial=parsed.trial,
         began_at=clock.now(),
-        warehouse=warehouse.for_run(),
+        warehouse=warehouse.for_run(settings),
         clock=clock,
         artifacts=artifacts,
     )

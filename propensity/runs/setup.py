@@ -4,14 +4,15 @@ Set-up: the dataset with its tables and views, created where missing.
 
 from __future__ import annotations
 
+from propensity import usecases
 from propensity.ga4 import KINDS, consent_of, events_view, kinds_of
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import digest
 from propensity.settings import Settings
 from propensity.tables import every as tables
+from propensity.tables.export import DIGEST, VIEW
 from propensity.tables.models import PREDICTIONS_HISTORY
 from propensity.tables.stream import STREAM_FEATURES
-from propensity.usecases.declaration import VIEW
 
 
 def prepare(warehouse: Warehouse, settings: Settings) -> None:
@@ -29,17 +30,22 @@ def prepare(warehouse: Warehouse, settings: Settings) -> None:
     views = tables.views(f"{settings.project}.{settings.dataset}")
     for name in (PREDICTIONS_HISTORY, STREAM_FEATURES):
         warehouse.replace_view(name, views[name])
-    if settings.ga4_dataset:
-        prepare_export(warehouse, settings)
+    for export in usecases.exports(settings):
+        prepare_export(warehouse.for_run(export), export)
 
 
 def prepare_export(warehouse: Warehouse, settings: Settings) -> None:
     """
-    Create the view of the export.
+    Create the view of an export, and the tables of its digest.
+
+    Args:
+        warehouse: With the same settings.
 
     Raises:
         MissingTable, SettingsError: As of ``prepare``.
     """
+    for table in DIGEST:
+        warehouse.create(table)
     kinds = kinds_of(warehouse.tables_of(settings.export))
     text = events_view(
         settings.export,

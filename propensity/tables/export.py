@@ -3,10 +3,14 @@ The digest of the GA4 export: what statements read of its events, a day at a tim
 
 Partitions are days of the export, by the names of its tables: a day that changes is
 replaced whole, with its row of ``ga_digested_days``.
+
+Another property's export has a view and a digest of its own, whose names end with the
+name of its dataset. Statements say the plain names: ``gcp.queries`` writes the others.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -112,3 +116,14 @@ DIGESTED_DAYS = Table(
 
 # All that is known of a day of the export; its rows change together.
 DIGEST = (USER_DAYS, CONVERSIONS, DIGESTED_DAYS)
+
+# The view of the export, which ``ga4`` makes.
+VIEW = "ga_events"
+
+BY_EXPORT = (VIEW, USER_DAYS.name, CONVERSIONS.name, DIGESTED_DAYS.name)
+_NAMES = re.compile(rf"\b(?:{'|'.join(BY_EXPORT)})\b")
+
+
+def named(text: str, suffix: str) -> str:
+    """Return a statement, or a name, with the view and the tables of an export."""
+    return _NAMES.sub(rf"\g<0>{suffix}", text)

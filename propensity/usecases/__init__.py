@@ -27,6 +27,7 @@ from propensity.usecases.declaration import (
     NUMBER,
     Baseline,
     Candidate,
+    Property,
     Stream,
     Value,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Baseline",
     "Candidate",
     "Features",
+    "Property",
     "Stream",
     "UseCase",
     "Value",
@@ -87,12 +89,80 @@ def load(name: str) -> UseCase:
     if str(folders.own()) not in __path__:
         __path__.append(str(folders.own()))
     use_case = parse(name, statements.read(folders.place(name), declaration.FILE))
+    if use_case.like:
+        _check_instance(use_case)
     for stem in () if use_case.scores_events else STATEMENTS:
         if not use_case.has_statement(stem):
             raise UseCaseError(
                 f"{name}/{stem}.sql is missing; every use case of users needs one"
             )
     return use_case
+
+
+def _check_instance(use_case: UseCase) -> None:
+    """Raise UseCaseError if an instance has statements, or a property to no end."""
+    name = use_case.name
+    folder = folders.place(name)
+    for file in sorted(folder.glob("*.sql")) + sorted(folder.glob("*.py")):
+        raise UseCaseError(
+            f"{name}/{file.name}: statements and models are those of {use_case.like}. "
+            f"Remove the file; or copy the folder of {use_case.like}, without like"
+        )
+    if use_case.ga4_property and not use_case.reads_export:
+        raise UseCaseError(
+            f"{name}/{declaration.FILE}: property: {use_case.like} does not read the "
+            "GA4 export. Remove the entry"
+        )
+
+
+def of_export(settings: Settings) -> list[UseCase]:
+    """
+    Return the use cases of this deploy that read the export of the settings.
+
+    Raises:
+        UseCaseError: One reads another export whose dataset has the same name.
+    """
+    readers = []
+    for use_case in load_all()[0].values():
+        if use_case.ga4_property:
+            export = use_case.settings(settings)
+        elif settings.export_suffix:
+            continue
+        else:
+            export = settings
+        if export.export_suffix == settings.export_suffix:
+            _check_alike(use_case, export, settings)
+            readers.append(use_case)
+    return readers
+
+
+def exports(settings: Settings) -> list[Settings]:
+    """
+    Return the settings of the exports that use cases of this deploy read, each once.
+
+    Args:
+        settings: Of the deployment.
+
+    Raises:
+        UseCaseError: Two exports have datasets of the same name.
+    """
+    by_suffix = {"": settings} if settings.ga4_dataset else {}
+    for use_case in load_all()[0].values():
+        if use_case.ga4_property:
+            export = use_case.settings(settings)
+            other = by_suffix.setdefault(export.export_suffix, export)
+            _check_alike(use_case, export, other)
+    return list(by_suffix.values())
+
+
+def _check_alike(use_case: UseCase, export: Settings, other: Settings) -> None:
+    if export.export != other.export:
+        raise UseCaseError(
+            f"{use_case.name}/{declaration.FILE}: property.ga4_dataset is "
+            f"{export.export}, and another use case reads {other.export}: the tables "
+            "of both would have the same names. Copy one export to a dataset of "
+            "another name"
+        )
 
 
 def require_default(settings: Settings) -> None:

@@ -23,7 +23,7 @@ from msgspec import Meta, Struct
 from propensity import statements
 from propensity.errors import UseCaseError
 from propensity.ids import NAME, NAME_RULE
-from propensity.settings import Settings
+from propensity.settings import EXPORT, Settings
 from propensity.statements import Line, statement
 
 FILE = "usecase.toml"
@@ -67,8 +67,6 @@ EventKind = Literal[
     "truth time",
 ]
 
-# The view of the GA4 export, which ``ga4`` makes.
-VIEW = "ga_events"
 # Tables of usecase.toml that name values of the export, and the prefix of the columns
 # of ``ga_events`` that hold them: parameters and properties may have the same names.
 VALUES = {"event_params": "param_", "user_properties": "property_"}
@@ -182,6 +180,25 @@ class Baseline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     feature: Text
     ascending: bool
+
+
+class Property(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    A GA4 property, whose export is read in the place of the deployment's.
+
+    Attributes:
+        ga4_dataset, utc_offset_hours: As the settings ``ga4_dataset`` and
+            ``property_utc_offset_hours``.
+    """
+
+    ga4_dataset: Annotated[
+        str,
+        Meta(
+            pattern=rf"^(?:{EXPORT})\Z",
+            description="a dataset name, for example my-project.analytics_123456",
+        ),
+    ]
+    utc_offset_hours: Annotated[int, Meta(ge=-12, le=14)] = 0
 
 
 class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,18 +1,24 @@
 """
 The text of a ``usecase.toml``, read and checked.
 
-Each entry is checked by its type; here are the contradictions among entries, too.
+Each entry is checked by its type; here are the contradictions among entries, too. An
+instance, which is ``like`` another use case, has the entries of that one, but for those
+that its own file says.
 """
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from msgspec import convert
 
+from propensity import folders, statements
 from propensity.errors import UseCaseError
 from propensity.settings import Budget
+from propensity.suggestions import instead
 from propensity.usecases import declaration
 from propensity.usecases.declaration import (
     CATEGORY,
@@ -22,7 +28,7 @@ from propensity.usecases.declaration import (
     SOURCE_TABLE,
     TABLE_FORM,
 )
-from propensity.usecases.use_case import UseCase
+from propensity.usecases.use_case import UseCase, words_of
 
 
 def parse(name: str, text: str) -> UseCase:
@@ -37,6 +43,8 @@ def parse(name: str, text: str) -> UseCase:
         entries = tomllib.loads(text)
         if "name" in entries:
             raise ValueError("name is unknown: remove it, the folder has the name")
+        if "like" in entries:
+            entries = _completed(entries)
         entries["name"] = name
         declaration.tell_events_apart(entries)
         use_case = convert(entries, UseCase)
@@ -53,10 +61,47 @@ def parse(name: str, text: str) -> UseCase:
     return use_case
 
 
+def _completed(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the entries of an instance, with those of the use case that it is like.
+
+    Raises:
+        ValueError: There is none of that name, or it is an instance itself.
+        UseCaseError: Its file is wrong.
+    """
+    like = entries["like"]
+    if like not in folders.names():
+        advice = instead(str(like)[:64], folders.names(), kind="Use cases")
+        raise ValueError(f"like: there is no use case {str(like)[:64]!r}. {advice}")
+    text = statements.read(folders.place(like), declaration.FILE)
+    model: dict[str, Any] = {}
+    with contextlib.suppress(ValueError):
+        model = tomllib.loads(text)
+    if "like" in model:
+        raise ValueError(f"like: {like} is like {model['like']} itself; name that one")
+    # What is wrong in that file is said of that file.
+    checked = parse(like, text)
+    completed = {**model, **entries}
+    parameters = entries.get("parameters", {})
+    if isinstance(parameters, dict):
+        completed["parameters"] = {**checked.parameters, **parameters}
+        event = completed["parameters"].get("label_event")
+        if event != checked.parameters.get("label_event"):
+            # Nobody says of those who sign up that they buy.
+            for name, text in words_of(event, completed["horizon_days"]).items():
+                completed[name] = entries.get(name, text)
+    return completed
+
+
 def _contradictions(use_case: UseCase) -> Iterator[str]:
     """Yield mistakes among entries that are right by themselves."""
     features = use_case.features
     stream = use_case.stream
+    if use_case.ga4_property and not use_case.like:
+        yield (
+            "property: only an instance reads another property. Name the use case "
+            'whose statements it has, for example like = "ga4_purchase"'
+        )
     try:
         Budget.parse(use_case.budget)
     except ValueError as error:

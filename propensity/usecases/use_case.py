@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from propensity import folders, statements
 from propensity.settings import Budget
 from propensity.statements import Line
-from propensity.tables.export import DIGEST
+from propensity.tables.export import DIGEST, VIEW
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_shard, first_suffix
 from propensity.usecases import declaration
 from propensity.usecases.declaration import (
@@ -29,6 +29,7 @@ from propensity.usecases.declaration import (
     Baseline,
     Candidate,
     Events,
+    Property,
     Stream,
     Value,
 )
@@ -65,6 +66,9 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         index_days: Days of predictions that lookups are answered from; 0 for the
             lookback.
         compared: Categories by which an evaluated week is compared.
+        like: The use case that it is an instance of, whose statements it has; empty
+            for none.
+        ga4_property: Whose export it reads; None for the deployment's.
     """
 
     name: declaration.Name
@@ -93,11 +97,27 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     stride_days: declaration.DaysOrNone = 0
     index_days: declaration.DaysOrNone = 0
     compared: Annotated[Sequence[declaration.Column], Meta(max_length=3)] = ()
+    like: str = ""
+    ga4_property: Property | None = field(default=None, name="property")
 
     @cached_property
     def folder(self) -> Path:
-        """Where its files are."""
-        return folders.place(self.name)
+        """Where its statements are, and its ``model.py``."""
+        return folders.place(self.like if self.like else self.name)
+
+    def settings(self, settings: Settings) -> Settings:
+        """
+        Return the settings that its runs have.
+
+        Args:
+            settings: Of the deployment.
+        """
+        if self.ga4_property is None:
+            return settings
+        return settings.of_property(
+            self.ga4_property.ga4_dataset,
+            utc_offset_hours=self.ga4_property.utc_offset_hours,
+        )
 
     @property
     def index_span(self) -> int:
@@ -168,7 +188,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         """Whether its features come from the GA4 export."""
         if self.scores_events:
             return False
-        return self.reads_digest or declaration.VIEW in self.statement("features")
+        return self.reads_digest or VIEW in self.statement("features")
 
     @cached_property
     def reads_digest(self) -> bool:
@@ -260,8 +280,14 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         }
 
     def statement_parameters(self, settings: Settings) -> dict[str, str | int]:
-        """Return its parameters; settings name another user column or label event."""
+        """
+        Return its parameters; settings name another user column or label event.
+
+        They are about the deployment's property: an instance's file says its own.
+        """
         chosen = dict(self.parameters)
+        if self.like:
+            return chosen
         for name in ("user_column", "label_event"):
             setting = getattr(settings, name)
             if name in chosen and setting:
@@ -278,11 +304,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         event = self.statement_parameters(settings).get("label_event")
         if event == self.parameters.get("label_event"):
             return self
-        return replace(
-            self,
-            title=f"Who will have {event} in the next {self.horizon_days} days?",
-            outcome=f"have the event {event}",
-        )
+        return replace(self, **words_of(event, self.horizon_days))
 
     def chosen_budget(self, settings: Settings) -> Budget:
         """Return the budget of the settings, or the use case's own."""
@@ -311,4 +333,12 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         """The use case's ``model.py``, or None where it has none."""
         if not (self.folder / "model.py").is_file():
             return None
-        return importlib.import_module(f"{__package__}.{self.name}.model")
+        return importlib.import_module(f"{__package__}.{self.folder.name}.model")
+
+
+def words_of(event: object, horizon_days: int) -> dict[str, str]:
+    """Return the title and the outcome of a use case that predicts an event."""
+    return {
+        "title": f"Who will have {event} in the next {horizon_days} days?",
+        "outcome": f"have the event {event}",
+    }

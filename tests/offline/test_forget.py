@@ -28,9 +28,8 @@ from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of
 from propensity.runs import compact, digest, setup
 from propensity.tables import every as tables
-from propensity.tables.export import USER_DAYS
+from propensity.tables.export import USER_DAYS, VIEW
 from propensity.tables.stream import INFERENCE_LOG, STREAM_EVENTS, TRUTH_EVENTS
-from propensity.usecases.declaration import VIEW
 from tests import own_use_cases, shop
 from tests.deployment import KEY, Deployment
 from tests.functions.streaming import new_versioned_site

@@ -21,8 +21,8 @@ from propensity.errors import (
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
 from propensity.tables.audiences import AUDIENCE_LEDGER
+from propensity.tables.export import VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
-from propensity.usecases.declaration import VIEW
 from tests.offline.audience.conftest import (
     MONDAY,
     USERS,

@@ -11,7 +11,7 @@ import pytest
 
 from propensity.ga4 import events_view
 from propensity.runs.digest import replace_days, state_of
-from propensity.usecases.declaration import VIEW
+from propensity.tables.export import VIEW
 from tests import shop
 from tests.deployment import Deployment
 from tests.shop import microseconds

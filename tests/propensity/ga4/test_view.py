@@ -20,8 +20,9 @@ from propensity import usecases
 from propensity.errors import SchemaError, SettingsError, UseCaseError
 from propensity.ga4 import GA_EVENTS, check_view, columns, events_view
 from propensity.gcp.warehouse import Warehouse
+from propensity.tables.export import VIEW
 from propensity.usecases import Value
-from propensity.usecases.declaration import VIEW, merged
+from propensity.usecases.declaration import merged
 from tests import shop
 from tests.deployment import Deployment
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
+from local.exports import ga4_export
 from propensity import usecases
 from propensity.errors import RunInProgress, Unavailable
 from propensity.gcp.warehouse import Warehouse
@@ -20,7 +21,7 @@ from propensity.registry.leases import leased
 from propensity.runs import digest, setup
 from propensity.runs.run import Run
 from propensity.usecases import UseCase
-from tests import shop
+from tests import own_use_cases, shop
 from tests.clocks import ManualClock
 from tests.deployment import Deployment
 from tests.shop import DAY, microseconds
@@ -283,3 +284,42 @@ def test_trainings_of_any_use_case_are_within_reach(export):
     window = timedelta(days=2 * use_case.lookback_days + use_case.horizon_days)
 
     assert digest.reach(export.settings) > weeks + window
+
+
+def test_an_instance_of_another_property_has_a_digest_of_its_own(
+    export, other_property, monkeypatch
+):
+    """Neither has a day or a user of the other one; nor waits for the other one, whose
+    label event is no reason to read a day again."""
+    read = statements(monkeypatch)
+    use_case = usecases.load("shop_uk")
+    settings = use_case.settings(export.settings)
+    warehouse = export.warehouse.for_run(settings)
+    setup.prepare(export.warehouse, export.settings)
+    with leased(export.artifacts, digest.SCOPE, digest.KIND, clock=ManualClock().now):
+        bring(run_of(export, use_case=use_case, settings=settings, warehouse=warehouse))
+    bring(run_of(export))
+
+    assert read == [DAYS[-2:], DAYS]
+    assert users_of(export, LAST) == {"u": 1}
+    table = f"ga_user_days_{other_property}"
+    rows = export.rows(f"SELECT DISTINCT user_pseudo_id FROM {table}")
+    assert rows == [{"user_pseudo_id": "british"}]
+
+
+@pytest.fixture
+def other_property(export, tmp_path) -> Iterator[str]:
+    """The dataset of another property with two days, of which a use case is."""
+    name = f"{export.ga4_dataset}_uk"
+    rows = []
+    for day in DAYS[-2:]:
+        rows.append(shop.purchase("british", microseconds(day), 5.0))
+    export.warehouse.create_dataset(name)
+    ga4_export.load_tables(export.warehouse.client, name, shop.shards(rows))
+    with own_use_cases.in_folder(tmp_path / "own") as folder:
+        (folder / "shop_uk").mkdir()
+        (folder / "shop_uk" / "usecase.toml").write_text(
+            f'like = "ga4_purchase"\n[property]\nga4_dataset = "{name}"\n'
+            '[parameters]\nlabel_event = "lead"\n'
+        )
+        yield name

@@ -11,7 +11,7 @@ import pyarrow as pa
 from local.exports import digest
 from propensity import usecases
 from propensity.ga4 import DAILY, events_view, kinds_of
-from propensity.usecases.declaration import VIEW
+from propensity.tables.export import VIEW
 from tests import shop
 from tests.deployment import Deployment
 from tests.shop import microseconds

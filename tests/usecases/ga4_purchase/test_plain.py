@@ -24,8 +24,7 @@ from propensity import usecases
 from propensity.runs.digest import ExportTable, Rules, replace_days
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.tables.export import DIGEST
-from propensity.usecases.declaration import VIEW
+from propensity.tables.export import DIGEST, VIEW
 from tests import shop
 from tests.audit.warehouse import LocalWarehouse
 from tests.shop import DAY, microseconds

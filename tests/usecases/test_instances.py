@@ -1,0 +1,184 @@
+"""
+Instances: use cases that are like another one, for another property or another event.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from propensity import folders, usecases
+from propensity.audience import declared
+from propensity.errors import UseCaseError
+from propensity.settings import Settings
+from tests import own_use_cases
+
+SETTINGS = Settings(project="p", ga4_dataset="analytics_1", label_event="sign_up")
+SHOP_UK = """\
+like = "ga4_purchase"
+currency = "GBP"
+
+[property]
+ga4_dataset = "uk-project.analytics_2"
+utc_offset_hours = 1
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    with own_use_cases.in_folder(tmp_path / "own") as folder:
+        yield folder
+
+
+def write(own, name: str, text: str):
+    """A folder of an instance, with its file."""
+    folder = own / name
+    folder.mkdir()
+    (folder / "usecase.toml").write_text(text)
+    usecases.load.cache_clear()
+    return folder
+
+
+def test_an_instance_is_what_its_file_says_and_otherwise_the_use_case_it_is_like(own):
+    write(own, "shop_uk", SHOP_UK)
+    shop = usecases.load("ga4_purchase")
+    uk = usecases.load("shop_uk")
+
+    assert uk.currency == "GBP"
+    assert (uk.title, uk.features, uk.budget) == (
+        shop.title,
+        shop.features,
+        shop.budget,
+    )
+    for name in usecases.STATEMENTS:
+        assert uk.statement(name) == shop.statement(name)
+
+
+def test_an_instance_reads_the_export_of_its_property(own):
+    """By its own days; another use case goes on to read the deployment's."""
+    write(own, "shop_uk", SHOP_UK)
+    uk = usecases.load("shop_uk").settings(SETTINGS)
+
+    assert uk.export == "uk-project.analytics_2"
+    assert uk.property_utc_offset_hours == 1
+    assert usecases.load("ga4_purchase").settings(SETTINGS) is SETTINGS
+
+
+def test_an_instance_predicts_the_event_of_its_file(own):
+    """And of its file's users, whatever the settings of the deployment's property
+    say; pages say so, unless the file has words of its own."""
+    text = f'{SHOP_UK}\n[parameters]\nlabel_event = "lead"\nuser_column = "user_id"\n'
+    write(own, "leads", text)
+    write(own, "titled", f'title = "Who will call?"\n{text}')
+    leads = usecases.load("leads").with_label_event(SETTINGS)
+
+    assert leads.statement_parameters(SETTINGS)["label_event"] == "lead"
+    assert leads.statement_parameters(SETTINGS)["user_column"] == "user_id"
+    assert leads.title == "Who will have lead in the next 7 days?"
+    assert usecases.load("titled").title == "Who will call?"
+
+
+def test_an_instance_has_audiences_of_its_own_alone(own):
+    shop = shutil.copytree(folders.place("ga4_purchase"), own / "shop")
+    shop_uk = write(own, "shop_uk", SHOP_UK.replace("ga4_purchase", "shop"))
+    (shop / "audiences").mkdir()
+    (shop / "audiences" / "winback.toml").touch()
+    use_case = usecases.load("shop_uk")
+
+    assert declared.names(use_case) == []
+    (shop_uk / "audiences").mkdir()
+    (shop_uk / "audiences" / "british.toml").touch()
+    assert declared.names(use_case) == ["british"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            'like = "ga4_purchas"\n',
+            "like: there is no use case 'ga4_purchas'. Did you mean 'ga4_purchase'?",
+        ),
+        ('like = "shop_fr"\n', "shop_fr is like ga4_purchase itself; name that one"),
+        ('like = "shop_uk"\n', "like: shop_uk is like shop_uk itself"),
+        ("like = 3\n", "like: there is no use case '3'"),
+        (
+            SHOP_UK.replace("uk-project.", "uk/"),
+            "property.ga4_dataset is 'uk/analytics",
+        ),
+        (SHOP_UK.replace("hours = 1", "hours = 15"), "is 15; it must be 14 or less"),
+        (SHOP_UK.replace("ga4_purchase", "card_fraud"), "card_fraud does not read the"),
+        (f"{SHOP_UK}zone = 1\n", "unknown entry property.zone"),
+    ],
+)
+def test_a_wrong_instance_is_told_where(own, text, message):
+    write(own, "shop_fr", SHOP_UK)
+    write(own, "shop_uk", text)
+
+    with pytest.raises(UseCaseError, match=r"^shop_uk/usecase.toml: ") as refused:
+        usecases.load("shop_uk")
+    assert message in refused.value.message
+
+
+def test_a_property_without_like_is_refused(own):
+    text = folders.place("ga4_purchase").joinpath("usecase.toml").read_text()
+    write(own, "shop_uk", f'{text}\n[property]\nga4_dataset = "analytics_2"\n')
+
+    with pytest.raises(UseCaseError, match="only an instance reads another property"):
+        usecases.load("shop_uk")
+
+
+@pytest.mark.parametrize("file", ["features.sql", "model.py"])
+def test_a_statement_of_an_instance_is_refused(own, file):
+    """It would be read for nobody."""
+    (write(own, "shop_uk", SHOP_UK) / file).touch()
+
+    with pytest.raises(UseCaseError, match=f"^shop_uk/{file}: .* Remove the file"):
+        usecases.load("shop_uk")
+
+
+class TestExports:
+    def test_each_export_is_named_once(self, own):
+        """Two instances of a property share its tables; one of the deployment's
+        property shares those."""
+        write(own, "shop_uk", SHOP_UK)
+        write(own, "leads_uk", SHOP_UK)
+        write(
+            own,
+            "leads",
+            'like = "ga4_purchase"\n[property]\nga4_dataset = "analytics_1"\n',
+        )
+        exports = usecases.exports(SETTINGS)
+
+        assert [each.export for each in exports] == [
+            "p.analytics_1",
+            "uk-project.analytics_2",
+        ]
+        assert [each.export_suffix for each in exports] == ["", "_analytics_2"]
+
+    def test_use_cases_of_an_export_are_those_that_read_it(self, own):
+        write(own, "shop_uk", SHOP_UK)
+        write(own, "leads", 'like = "ga4_purchase"\n')
+        uk = usecases.load("shop_uk").settings(SETTINGS)
+        names = [use_case.name for use_case in usecases.of_export(SETTINGS)]
+
+        assert [use_case.name for use_case in usecases.of_export(uk)] == ["shop_uk"]
+        assert "leads" in names
+        assert "shop_uk" not in names
+
+    def test_a_deployment_without_an_export_has_those_of_its_instances(self, own):
+        write(own, "shop_uk", SHOP_UK)
+        exports = usecases.exports(replace(SETTINGS, ga4_dataset=""))
+
+        assert [each.export for each in exports] == ["uk-project.analytics_2"]
+
+    def test_two_exports_of_one_name_are_refused(self, own):
+        """Their digests would be one table."""
+        write(own, "shop_uk", SHOP_UK)
+        write(own, "shop_us", SHOP_UK.replace("uk-project", "us-project"))
+        uk = usecases.load("shop_uk").settings(SETTINGS)
+
+        for listed in (usecases.of_export, usecases.exports):
+            with pytest.raises(UseCaseError, match=r"us-project.analytics_2.*same"):
+                listed(uk)
