@@ -18,8 +18,10 @@ from commands import cli
 from commands.answers import MEANINGS
 from deploy import functions
 from local import billing
+from offline.costs import TIB
 from propensity import usecases
 from propensity.ga4 import GA_EVENTS
+from propensity.runs import digest
 from propensity.schema import Column, Table
 from propensity.settings import Settings
 from propensity.tables.every import TABLES
@@ -204,26 +206,37 @@ def _options(command: click.Command) -> Iterator[str]:
 
 COSTING = ("ga4_purchase", "ga4_value")
 # Events a day; docs/operate.md says how many users these shops have.
-SHOPS = {"small": 100_000, "mid-sized": 2_000_000, "large": 20_000_000}
+SHOPS = {
+    "small": 100_000,
+    "mid-sized": 2_000_000,
+    "large": 20_000_000,
+    "very large": 200_000_000,
+}
+# A limit of a statement with which the largest of them trains in one.
+LIMIT = 4 * 1024**4
 
 
 def costs() -> str:
     """Return the table of what queries cost, by use case and size of a shop."""
-    settings = Settings(project="p")
+    settings = Settings(project="p", maximum_bytes_billed=LIMIT)
     locations = ("US", "europe-west1")
+    kept = digest.reach(settings).days
     lines = [
-        "| use case | shop | the first days | a training reads | a prediction reads "
+        "| use case | shop | the first days | the digest stores "
+        "| a training reads | a prediction reads "
         "| a month reads |"
         + "".join(f" a month, {location} |" for location in locations)
         + " audiences add | daily predictions add |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, (shop, events) in product(COSTING, SHOPS.items()):
+        stored = kept * billing.stored_a_day(events) / TIB
         month = billing.a_month(usecases.load(name), settings, a_day=events)
         prices = "".join(f" {month.usd(location):.0f} USD |" for location in locations)
         lines.append(
-            f"| `{name}` | {shop} | {month.first:.2f} TiB | {month.training:.3f} TiB "
-            f"| {month.prediction:.4f} TiB | {month.total:.2f} TiB |{prices}"
+            f"| `{name}` | {shop} | {month.first:.2f} TiB | {stored:.3f} TiB "
+            f"| {month.training:.3f} TiB | {month.prediction:.4f} TiB "
+            f"| {month.total:.2f} TiB |{prices}"
             f" {month.for_audiences:.2f} TiB | {month.for_daily:.2f} TiB |"
         )
     return "\n".join(lines) + "\n"

@@ -32,6 +32,7 @@ from sqlglot.optimizer.scope import traverse_scope
 
 from local.exports import ga4_schema
 from offline import costs
+from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
@@ -39,13 +40,21 @@ from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS, VIEW
 from propensity.usecases import UseCase
 
 BYTES_AN_EVENT = 1e9 / 600_000
-# Events of a user and day, and events for each purchase or refund: fewer than in that
-# sample.
+# Events of a user and day, and days of users for each purchase or refund: fewer than in
+# that sample. Who clicks more does not buy more.
 EVENTS_A_USER_DAY = 10
-EVENTS_A_CONVERSION = 100
-# Bytes of a value of the digest, by type.
+USER_DAYS_A_CONVERSION = 10
+# Bytes of a value of the digest, by type and by column; of texts, means of that sample.
 WIDTHS = {"STRING": 14, "INT64": 8, "DATE": 8, "TIMESTAMP": 8, "NUMERIC": 16}
 ID_WIDTH = 24
+TEXT_WIDTHS = {
+    "event_digest": 34,
+    "source": 10.1,
+    "medium": 9.0,
+    "device_category": 8.6,
+    "operating_system": 6.6,
+    "country": 11.9,
+}
 # The name that the view of the export has for the tables of all days.
 EXPORT = "shards"
 
@@ -156,20 +165,11 @@ def a_month(
     days = [as_of + timedelta(days=n) for n in range(-1_000, 30)]
     rows: dict[date | str, int] = {f"{day:%Y%m%d}": a_day for day in days}
     contents = {EXPORT: Contents("table_suffix", event_sizes(), rows)}
-    rows_a_day = {
-        USER_DAYS: a_day // a_user_day,
-        CONVERSIONS: a_day // EVENTS_A_CONVERSION,
-        DIGESTED_DAYS: 1,
-    }
-    for table, count in rows_a_day.items():
-        sizes = {}
-        for column in table.columns:
-            width = ID_WIDTH if column.name.endswith("_id") else WIDTHS[column.type]
-            sizes[column.name] = float(width)
+    for table, count in digest_rows(a_day, a_user_day).items():
         by_day: dict[date | str, int] = {}
         for day in days:
             by_day[day] = count
-        contents[table.name] = Contents(table.partition, sizes, by_day)
+        contents[table.name] = Contents(table.partition, digest_sizes(table), by_day)
 
     def billed(name: str, window: Mapping[str, Any]) -> float:
         all_scans = scans(use_case.statement(name))
@@ -177,6 +177,35 @@ def a_month(
         return sum(bytes_read(read, contents, window).values())
 
     return costs.month(use_case, settings, as_of=as_of, billed=billed)
+
+
+def digest_rows(a_day: int, a_user_day: int) -> dict[Table, int]:
+    """Return the rows of a day in the digest's tables."""
+    user_days = a_day // a_user_day
+    return {
+        USER_DAYS: user_days,
+        CONVERSIONS: user_days // USER_DAYS_A_CONVERSION,
+        DIGESTED_DAYS: 1,
+    }
+
+
+def digest_sizes(table: Table) -> dict[str, float]:
+    """Return the mean bytes of a row of the digest by column."""
+    sizes = {}
+    for column in table.columns:
+        width = TEXT_WIDTHS.get(column.name, WIDTHS[column.type])
+        if column.name.endswith("_id"):
+            width = ID_WIDTH
+        sizes[column.name] = float(width)
+    return sizes
+
+
+def stored_a_day(a_day: int) -> float:
+    """Return the bytes that the digest has of a day with so many events."""
+    stored = 0.0
+    for table, count in digest_rows(a_day, EVENTS_A_USER_DAY).items():
+        stored += count * sum(digest_sizes(table).values())
+    return stored
 
 
 def event_sizes() -> dict[str, float]:

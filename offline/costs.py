@@ -6,12 +6,12 @@ the one that has just ended, and the one whose outcomes have become final. Audie
 measured with it, by a statement of their own for both weeks. All of them read the
 digest of the export; each of its days is read once, and again where Google Analytics
 has changed it since. A training also reads the members of each audience that asks for
-an order by effect.
+an order by effect. Both read their dates in as many statements as the limit asks for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -49,11 +49,13 @@ class Month:
         days: Of the export, as many as a month has, each read once. The digest is one
             for all use cases.
         first: Of the export, all days that the first training needs.
+        largest: The largest statement of a training.
     """
 
     days: float
     first: float
     training: float
+    largest: float
     prediction: float
     evaluation: float
     audiences: float
@@ -112,19 +114,31 @@ def month(
         "maximum_rows": settings.maximum_training_rows,
     }
     both = [week, week - timeframe.stride]
-    windows = {
-        "training": use_case.window(settings, snapshots, today=as_of),
-        "prediction": use_case.window(settings, [as_of]),
-        "evaluation": use_case.window(settings, [week], today=as_of),
-        "audiences": use_case.window(settings, both, today=as_of),
-        "effect": use_case.window(settings, snapshots, today=as_of),
+    dates = {
+        "training": snapshots,
+        "prediction": [as_of],
+        "evaluation": [week],
+        "audiences": both,
+        "effect": snapshots,
     }
-    tib = {
-        run: billed(name, {**windows[run], **further}) / TIB
-        for run, name in STATEMENTS.items()
-    }
+
+    def sizes(name: str, as_ofs: Sequence[date]) -> list[float]:
+        """Return the bytes of each statement, as ``rows_of_dates`` asks for them."""
+        window = use_case.window(settings, as_ofs, today=as_of)
+        size = billed(name, {**window, **further})
+        if size <= settings.maximum_bytes_billed or len(as_ofs) == 1:
+            return [size]
+        middle = len(as_ofs) // 2
+        return sizes(name, as_ofs[:middle]) + sizes(name, as_ofs[middle:])
+
+    tib = {}
+    for run, name in STATEMENTS.items():
+        read = sizes(name, dates[run])
+        tib[run] = sum(read) / TIB
+        if run == "training":
+            tib["largest"] = max(read) / TIB
     tib["evaluation"] *= 2
-    training = windows["training"]
+    training = use_case.window(settings, snapshots, today=as_of)
     spans = {
         "days": (f"{as_of - timedelta(days=28):%Y%m%d}", f"{as_of:%Y%m%d}"),
         "first": (

@@ -55,6 +55,7 @@ DAYS = [TODAY - timedelta(days=n) for n in range(730)]
 WEEKS = DAYS[::7]
 MONTHS = sorted({day.replace(day=1) for day in DAYS})
 A_DAY = 2_000_000
+USER_DAYS_A_DAY = A_DAY // billing.EVENTS_A_USER_DAY
 USERS = 20_000_000
 A_WEEK = 5_000_000
 MEMBERS = 1_000_000
@@ -71,8 +72,8 @@ ROWS: Mapping[Table, Mapping[date | str, int]] = {
     TRUTH_EVENTS: per(DAYS, A_DAY // 100),
     DEAD_LETTERS: per(DAYS[:7], A_DAY // 100),
     STREAM_FEATURES_DAILY: per(MONTHS, 30 * PLAYER_DAYS),
-    USER_DAYS: per(DAYS, A_DAY // billing.EVENTS_A_USER_DAY),
-    CONVERSIONS: per(DAYS, A_DAY // billing.EVENTS_A_CONVERSION),
+    USER_DAYS: per(DAYS, USER_DAYS_A_DAY),
+    CONVERSIONS: per(DAYS, USER_DAYS_A_DAY // billing.USER_DAYS_A_CONVERSION),
     SCORES: per(WEEKS, A_WEEK),
     PREDICTIONS: per(WEEKS, USERS // len(WEEKS)),
     AUDIENCE_MEMBERS: per(WEEKS, MEMBERS),
@@ -229,7 +230,7 @@ def test_the_catalogue_knows_the_size_of_every_table():
 
 @pytest.mark.parametrize(
     ("a_day", "a_user_day", "month_tib", "daily_tib"),
-    [(6_000_000, 10, 1, 2), (60_000_000, 20, 5.6, 12.5)],
+    [(6_000_000, 10, 1, 2), (60_000_000, 20, 5, 10)],
     ids=["2 events a user and day", "20 events a user and day"],
 )
 def test_three_million_users_read_each_byte_of_the_export_once(
@@ -252,8 +253,12 @@ def test_three_million_users_read_each_byte_of_the_export_once(
 
 
 @pytest.mark.parametrize("name", ["ga4_purchase", "ga4_value"])
-def test_a_first_training_of_fifty_million_users_reads_a_table_of_users(name):
-    """A hundred million events a day. Defect: 44 to 61 TiB in one statement."""
+def test_a_first_training_of_fifty_million_users_stays_within_the_default_limit(name):
+    """A hundred million events a day: it reads its dates in several statements.
+
+    Defect: 44 to 61 TiB in one statement.
+    """
     month = billing.a_month(usecases.load(name), SETTINGS, a_day=100_000_000)
 
-    assert month.training < 1.5
+    assert month.largest < 1
+    assert month.training < 2

@@ -19,6 +19,7 @@ from propensity.learning.effect_gate import Look, Members, look_at
 from propensity.learning.rows import repeated
 from propensity.models.encoding import numbers_of
 from propensity.registry.versions import pickled
+from propensity.runs.dates import rows_of_dates
 from propensity.runs.export import missing_label_days
 from propensity.runs.run import Run, check_no_user_twice
 from propensity.runs.train import source_days
@@ -64,13 +65,12 @@ def _members(run: Run, audience: str, *, control_share: float) -> Members:
     as_ofs = _dates(run, audience)
     if not as_ofs:
         raise errors.NotEnoughData("no date of its members has final outcomes and data")
-    rows = run.warehouse.table(
-        use_case.statement("effect_rows"),
-        {
-            **use_case.window(run.settings, as_ofs, today=run.as_of),
-            "audience": audience,
-            "maximum_rows": run.settings.maximum_training_rows,
-        },
+    rows = rows_of_dates(
+        run,
+        "effect_rows",
+        as_ofs,
+        maximum_rows=run.settings.maximum_training_rows,
+        audience=audience,
     )
     rows = suppression.read(run.warehouse).without(rows, use_case.name)
     check_no_user_twice(repeated(rows))

@@ -42,6 +42,7 @@ from propensity.registry.versions import (
     announce,
     pending,
 )
+from propensity.runs.dates import rows_of_dates
 from propensity.runs.export import missing_label_days
 from propensity.runs.run import Answer, Run, check_no_user_twice
 from propensity.tables.models import TRAINING_METADATA
@@ -140,10 +141,11 @@ def _uploaded_preprocessor(run: Run) -> Any | None:
 def _user_rows(run: Run) -> pa.Table:
     """Read labelled snapshots: one row per user and as-of date."""
     use_case = run.use_case
-    window = use_case.window(run.settings, training_dates(run), today=run.as_of)
-    rows = run.warehouse.table(
-        use_case.statement("training_rows"),
-        {**window, "maximum_rows": run.settings.maximum_training_rows},
+    rows = rows_of_dates(
+        run,
+        "training_rows",
+        training_dates(run),
+        maximum_rows=run.settings.maximum_training_rows,
     )
     rows = suppression.read(run.warehouse).without(rows, use_case.name)
     read = set(use_case.features).union([use_case.baseline.feature])

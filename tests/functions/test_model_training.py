@@ -18,6 +18,7 @@ from sklearn.compose import ColumnTransformer
 
 from local.exports import digest
 from propensity import usecases
+from propensity.errors import QueryTooExpensive
 from propensity.gcp.artifacts import sha256
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.candidates import default_preprocessor
@@ -396,6 +397,31 @@ class TestFailures:
 
         assert expected in message
         assert most == [1_234]
+
+    def test_a_training_over_the_limit_of_a_statement_reads_its_dates_apart(
+        self, serving, trained, monkeypatch
+    ):
+        """As BigQuery refuses it. The model is the same.
+
+        Defect: the first training of a shop with 70 million events a day failed.
+        """
+        read = Warehouse.table
+        read_dates = []
+
+        def limited(self, sql, parameters):
+            if sql == USE_CASE.statement("training_rows"):
+                if len(parameters["as_ofs"]) > 2:
+                    raise QueryTooExpensive("too many bytes")
+                read_dates.append(len(parameters["as_ofs"]))
+            return read(self, sql, parameters)
+
+        monkeypatch.setattr(Warehouse, "table", limited)
+        answer = serving.post("model_training", {"as_of": TRAINED, "trial": True})
+
+        assert answer.status_code == 200, answer.json
+        assert read_dates == [2, 2]
+        assert answer.json["rows"] == trained[1]["rows"]
+        assert answer.json["holdout"] == trained[1]["holdout"]
 
     def test_a_training_names_the_column_that_the_export_lacks(self, serving):
         """409 names it, and who says which others are missing."""
