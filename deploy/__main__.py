@@ -27,6 +27,7 @@ from propensity import usecases
 from propensity.audience import declared
 from propensity.errors import PropensityError
 from propensity.folders import own_use_cases
+from propensity.tables.export import BY_EXPORT
 
 # Cloud Run's and Terraform's names for the values of settings.
 INGRESS = {
@@ -36,6 +37,8 @@ INGRESS = {
 }
 EGRESS = {"all": "all-traffic", "private-ranges-only": "private-ranges-only"}
 HELPERS = ("scheduler", "push", "build")
+# Names of tables of another property's export begin with these.
+_BY_PROPERTY = tuple(f"{name}_" for name in BY_EXPORT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -205,6 +208,8 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         kind = (resource["type"], resource["name"])
         if kind != ("google_bigquery_table", "table") or options.drop_columns:
             continue
+        if is_deleted and resource["index"].startswith(_BY_PROPERTY):
+            continue  # the digest of an export that no use case reads any more
         if is_deleted:
             lost.append(f"{resource['index']} whole, which its protection refuses")
         elif before:

@@ -24,6 +24,7 @@ from propensity.ga4 import KINDS, PREFIXES, events_view
 from propensity.schema import Table
 from propensity.settings import CONSENTS, TOPICS
 from propensity.tables import every as tables
+from propensity.tables.export import BY_EXPORT
 
 TERRAFORM = Path(__file__).with_name("terraform")
 
@@ -126,6 +127,8 @@ def _views() -> dict[str, Any]:
         },
         "kinds": {kind: f"^{prefix}[0-9]{{8}}$" for kind, prefix in PREFIXES.items()},
         "kinds_in_order": KINDS,
+        # There is one of these for each export.
+        "by_export": BY_EXPORT,
     }
 
 
@@ -133,6 +136,7 @@ def files() -> dict[Path, Any]:
     use_cases = {
         name: {
             "reads_export": use_case.reads_export,
+            "has_property": use_case.ga4_property is not None,
             "scores_events": use_case.scores_events,
             "sources": sorted({source.table for source in use_case.sources.values()}),
             "events": [use_case.own_events.table] if use_case.own_events else [],
@@ -181,7 +185,10 @@ def _settings(d: Deployment, services: Services) -> dict[str, Any]:
         "functions": list(called),
         "use_cases": list(d.use_cases),
         "services": {target: url for target, url in called.items() if url},
-        "ga4_dataset": settings.ga4_dataset,
+        "exports": {
+            export.export_suffix: export.ga4_dataset
+            for export in usecases.exports(settings, d.use_cases)
+        },
         "sends": settings.sends == "yes",
         "require_consent": settings.require_consent,
         "retention_days": tables.retention(settings.retention_days),

@@ -30,7 +30,8 @@ resource "google_bigquery_table" "table" {
   clustering               = each.value.clustering
   require_partition_filter = each.value.requires_filter
   labels                   = local.labels
-  deletion_protection      = !var.delete_data
+  # The digest of a further export can be made again, and goes with the use case.
+  deletion_protection = !var.delete_data && contains(keys(local.plain_tables), each.key)
 
   dynamic "time_partitioning" {
     for_each = [lookup(var.retention_days, each.key, each.value.expiration_days)]
@@ -71,32 +72,38 @@ resource "google_bigquery_table" "view" {
   depends_on = [google_bigquery_table.table]
 }
 
-# -- the GA4 export -----------------------------------------------------------------------
+# -- the GA4 exports -----------------------------------------------------------------------
 
 data "google_bigquery_dataset" "export" {
-  count      = local.has_export ? 1 : 0
-  project    = local.export_project
-  dataset_id = local.export_dataset
+  for_each   = local.exports
+  project    = each.value.project
+  dataset_id = each.value.dataset
 }
 
 data "google_bigquery_tables" "export" {
-  count      = local.has_export ? 1 : 0
-  project    = local.export_project
-  dataset_id = local.export_dataset
+  for_each   = local.exports
+  project    = each.value.project
+  dataset_id = each.value.dataset
 }
 
 locals {
+  elsewhere = [
+    for suffix, one in local.exports : "${one.name} is in ${try(data.google_bigquery_dataset.export[suffix].location, "a place unknown")}"
+    if try(lower(data.google_bigquery_dataset.export[suffix].location) != lower(var.location), true)
+  ]
+  export_kinds = {
+    for suffix, one in local.exports : suffix => [
+      for kind in local.views.kinds_in_order : kind
+      if anytrue([for table in try(data.google_bigquery_tables.export[suffix].tables, []) : can(regex(local.views.kinds[kind], table.table_id))])
+    ]
+  }
   # A view of tables that are not there cannot be made: a new export has none for a day,
   # and a wildcard that matches none is an error, too.
-  export_kinds = [
-    for kind in local.views.kinds_in_order : kind
-    if anytrue([for one in try(data.google_bigquery_tables.export[0].tables, []) : can(regex(local.views.kinds[kind], one.table_id))])
-  ]
-  export_has_days = length(local.export_kinds) > 0
+  exports_with_days = { for suffix, kinds in local.export_kinds : "ga_events${suffix}" => merge(local.exports[suffix], { kinds = kinds }) if length(kinds) > 0 }
 }
 
 resource "google_bigquery_table" "ga_events" {
-  for_each            = local.export_has_days ? { ga_events = "ga_events" } : {}
+  for_each            = local.exports_with_days
   project             = var.project
   dataset_id          = google_bigquery_dataset.this.dataset_id
   table_id            = each.key
@@ -105,7 +112,7 @@ resource "google_bigquery_table" "ga_events" {
   deletion_protection = false
 
   view {
-    query          = replace(join("\nUNION ALL\n", [for kind in local.export_kinds : local.views.ga_events[kind][var.require_consent]]), "PROJECT.EXPORT", "${local.export_project}.${local.export_dataset}")
+    query          = replace(join("\nUNION ALL\n", [for kind in each.value.kinds : local.views.ga_events[kind][var.require_consent]]), "PROJECT.EXPORT", "${each.value.project}.${each.value.dataset}")
     use_legacy_sql = false
   }
   lifecycle {

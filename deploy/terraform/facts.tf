@@ -1,12 +1,12 @@
 # What the code knows, as `python -m deploy variables` writes it, and what follows for this
 # deployment.
 locals {
-  tables    = jsondecode(file("${path.module}/generated/tables.json"))
-  views     = jsondecode(file("${path.module}/generated/views.json"))
-  messages  = jsondecode(file("${path.module}/generated/topics.json"))
-  known     = jsondecode(file("${path.module}/generated/functions.json"))
-  roles     = jsondecode(file("${path.module}/roles.json"))
-  use_cases = jsondecode(file("${path.module}/generated/use_cases.json"))
+  plain_tables = jsondecode(file("${path.module}/generated/tables.json"))
+  views        = jsondecode(file("${path.module}/generated/views.json"))
+  messages     = jsondecode(file("${path.module}/generated/topics.json"))
+  known        = jsondecode(file("${path.module}/generated/functions.json"))
+  roles        = jsondecode(file("${path.module}/roles.json"))
+  use_cases    = jsondecode(file("${path.module}/generated/use_cases.json"))
 
   # Functions that have accounts and rights.
   functions = { for name, one in local.known : name => one if contains(var.functions, name) && !var.keep_only_data }
@@ -22,15 +22,26 @@ locals {
   # The bucket that gcloud uploads to, of which it writes one word backwards.
   uploads = "run-sources-${replace(var.project, "google", "elgoog")}-"
 
-  # The GA4 export: its project, its dataset, and whether someone else owns it.
-  has_export        = var.ga4_dataset != ""
-  export_is_foreign = length(split(".", var.ga4_dataset)) > 1
-  export_dataset    = reverse(split(".", var.ga4_dataset))[0]
-  export_project    = local.export_is_foreign ? trimsuffix(var.ga4_dataset, ".${local.export_dataset}") : var.project
+  # The GA4 exports: project, dataset, and whether someone else owns it, by suffix.
+  exports = {
+    for suffix, name in var.exports : suffix => {
+      name       = name
+      is_foreign = length(split(".", name)) > 1
+      dataset    = reverse(split(".", name))[0]
+      project    = length(split(".", name)) > 1 ? trimsuffix(name, ".${reverse(split(".", name))[0]}") : var.project
+    }
+  }
+  # The deployment's own export has the plain names, and its tables are always there.
+  suffixes = setunion([""], keys(var.exports))
+  # Each table by its name, and those that are there for each export by each of theirs.
+  tables = merge(local.plain_tables, merge([
+    for suffix in local.suffixes : { for name, one in local.plain_tables : "${name}${suffix}" => one if contains(local.views.by_export, name) }
+  ]...))
 
-  # Use cases that would be called for in vain: they read the export.
+  # Use cases that would be called for in vain: they read the deployment's own export.
   cannot_be_read = [
-    for name in var.use_cases : name if try(local.use_cases[name].reads_export, false) && length(local.called_for) > 0
+    for name in var.use_cases : name
+    if try(local.use_cases[name].reads_export && !local.use_cases[name].has_property, false) && length(local.called_for) > 0
   ]
 
   # Tables of the user's own that use cases read, each with its project, dataset and
@@ -57,18 +68,22 @@ locals {
 
   # Every right of every function, by a name that says what it is. An import knows a
   # part of the accounts and roles alone, and needs the names only.
-  rights = merge([
-    for name, one in local.functions : {
-      for right in one.rights : join(" ", compact([
-        name, right.verb, right.on, right.name, "${right.prefix}${right.suffix == "" ? "" : "*"}${right.suffix}",
-        right.on == "project" || right.on == "table" ? basename(right.role) : "",
-        ])) => merge(right, {
-        function = name
-        member   = try("serviceAccount:${google_service_account.function[name].email}", "")
-        role     = startswith(right.role, "roles/") ? right.role : try(google_project_iam_custom_role.own[right.role].id, "")
-      })
-    }
-  ]...)
+  rights = merge(flatten([
+    for name, one in local.functions : [
+      for suffix in local.suffixes : {
+        for right in one.rights : join(" ", compact([
+          name, right.verb, right.on, "${right.name}${suffix}", "${right.prefix}${right.suffix == "" ? "" : "*"}${right.suffix}",
+          right.on == "project" || right.on == "table" ? basename(right.role) : "",
+          ])) => merge(right, {
+          function = name
+          name     = "${right.name}${suffix}"
+          export   = suffix
+          member   = try("serviceAccount:${google_service_account.function[name].email}", "")
+          role     = startswith(right.role, "roles/") ? right.role : try(google_project_iam_custom_role.own[right.role].id, "")
+        }) if suffix == "" || right.on == "export" || contains(local.views.by_export, right.name)
+      }
+    ]
+  ])...)
 }
 
 # What no variable can be checked for alone.
@@ -85,15 +100,15 @@ resource "terraform_data" "settings" {
       error_message = "There is no use case ${join(", ", setsubtract(var.use_cases, keys(local.use_cases)))}; there are ${join(", ", keys(local.use_cases))}."
     }
     precondition {
-      condition     = length(setsubtract(keys(var.retention_days), keys(local.tables))) == 0
+      condition     = length(setsubtract(keys(var.retention_days), keys(local.plain_tables))) == 0
       error_message = "retention_days names a table that there is not."
     }
     precondition {
-      condition     = !local.has_export || try(lower(data.google_bigquery_dataset.export[0].location) == lower(var.location), false)
-      error_message = "The export ${var.ga4_dataset} is in ${try(data.google_bigquery_dataset.export[0].location, "a place unknown")} and the dataset would be in ${var.location}: no query reads both. Set PROPENSITY_LOCATION to where the export is, with a new dataset where there is one already."
+      condition     = length(local.elsewhere) == 0
+      error_message = "The export ${join(" and ", local.elsewhere)}, and the dataset would be in ${var.location}: no query reads both. Set PROPENSITY_LOCATION to where the export is, with a new dataset where there is one already; exports of two locations need two deployments."
     }
     precondition {
-      condition     = local.has_export || length(local.cannot_be_read) == 0
+      condition     = contains(keys(var.exports), "") || length(local.cannot_be_read) == 0
       error_message = "The clock would call functions for ${join(", ", local.cannot_be_read)}, which read the export of GA4, and there is none: set PROPENSITY_GA4_DATASET; or, for the stream only, DEPLOY_USE_CASES without these."
     }
     precondition {

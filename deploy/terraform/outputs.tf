@@ -25,11 +25,11 @@ output "for_the_owner_of_the_export" {
   description = "Statements that the owner of an export in another project runs, because only the owner may."
   value = [
     for key, one in local.rights :
-    "GRANT `${one.role}` ON SCHEMA `${var.ga4_dataset}` TO \"${one.member}\"" if one.on == "export" && local.export_is_foreign
+    "GRANT `${one.role}` ON SCHEMA `${var.exports[one.export]}` TO \"${one.member}\"" if one.on == "export" && try(local.exports[one.export].is_foreign, false)
   ]
 }
 
-output "export_has_no_days_yet" {
-  description = "Whether the export had no daily table: then there is no view ga_events; set up again when there is one."
-  value       = local.has_export && !local.export_has_days
+output "exports_without_days_yet" {
+  description = "Exports that had no daily table: these have no view ga_events; set up again when there is one."
+  value       = [for suffix, kinds in local.export_kinds : var.exports[suffix] if length(kinds) == 0]
 }

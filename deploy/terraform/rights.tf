@@ -9,7 +9,7 @@ resource "google_project_iam_member" "right" {
 }
 
 resource "google_bigquery_table_iam_member" "right" {
-  for_each   = { for key, one in local.rights : key => one if one.on == "table" && (one.name != "ga_events" || local.export_has_days) }
+  for_each   = { for key, one in local.rights : key => one if one.on == "table" && (!startswith(one.name, "ga_events") || contains(keys(local.exports_with_days), one.name)) }
   project    = var.project
   dataset_id = google_bigquery_dataset.this.dataset_id
   table_id   = each.value.name
@@ -21,9 +21,9 @@ resource "google_bigquery_table_iam_member" "right" {
 # On the dataset, since tables come every day. In a project of others only its owner may
 # grant that: outputs.tf has the commands for them.
 resource "google_bigquery_dataset_iam_member" "export" {
-  for_each   = { for key, one in local.rights : key => one if one.on == "export" && local.has_export && !local.export_is_foreign }
-  project    = local.export_project
-  dataset_id = local.export_dataset
+  for_each   = { for key, one in local.rights : key => one if one.on == "export" && try(!local.exports[one.export].is_foreign, false) }
+  project    = local.exports[each.value.export].project
+  dataset_id = local.exports[each.value.export].dataset
   role       = each.value.role
   member     = each.value.member
 }

@@ -77,10 +77,10 @@ variable "services" {
   }
 }
 
-variable "ga4_dataset" {
-  description = "Dataset of the GA4 export, or project.dataset where another project holds it; empty without one."
-  type        = string
-  default     = ""
+variable "exports" {
+  description = "Dataset of each GA4 export, or project.dataset where another project holds it, by what the names of its view and tables end with."
+  type        = map(string)
+  default     = {}
 }
 
 variable "require_consent" {

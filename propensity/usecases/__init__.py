@@ -136,18 +136,19 @@ def of_export(settings: Settings) -> list[UseCase]:
     return readers
 
 
-def exports(settings: Settings) -> list[Settings]:
+def exports(settings: Settings, only: Sequence[str] | None = None) -> list[Settings]:
     """
     Return the settings of the exports that use cases of this deploy read, each once.
 
     Args:
-        settings: Of the deployment.
+        settings: Of the deployment, whose own export comes first.
+        only: As of ``load_all``.
 
     Raises:
         UseCaseError: Two exports have datasets of the same name.
     """
     by_suffix = {"": settings} if settings.ga4_dataset else {}
-    for use_case in load_all()[0].values():
+    for use_case in load_all(only)[0].values():
         if use_case.ga4_property:
             export = use_case.settings(settings)
             other = by_suffix.setdefault(export.export_suffix, export)

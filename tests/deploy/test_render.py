@@ -74,6 +74,28 @@ def test_a_set_up_names_audiences_of_days_without_predictions(
     assert ("audience winback of ga4_purchase" in capsys.readouterr().out) == told
 
 
+def test_terraform_reads_the_exports_of_use_cases_that_are_deployed(tmp_path):
+    """Each once, the deployment's own with the plain names; that of an instance which
+    no clock calls is not looked at."""
+    with own_use_cases.in_folder(tmp_path / "usecases") as own:
+        for name in ("shop_uk", "leads_uk", "shop_fr"):
+            (own / name).mkdir()
+            (own / name / "usecase.toml").write_text(
+                'like = "ga4_purchase"\n[property]\n'
+                f'ga4_dataset = "other-project.analytics_{name[-2:]}"\n'
+            )
+        names = "ga4_purchase shop_uk leads_uk"
+        d = configuration.of({**SETTINGS, "DEPLOY_USE_CASES": names})
+        render.write(d, [], tmp_path)
+    values = (tmp_path / "main.tfvars").read_text()
+    [line] = re.findall(r"^exports = (.*)$", values, re.M)
+
+    assert json.loads(line) == {
+        "": "analytics_1",
+        "_analytics_uk": "other-project.analytics_uk",
+    }
+
+
 def test_a_wrong_file_of_a_destination_is_told_in_a_line(tmp_path, capsys):
     """Defect: every script of the deployment ended with a traceback."""
     with own_use_cases.in_folder(tmp_path / "usecases") as own:
@@ -120,13 +142,16 @@ def test_terraform_knows_every_table_that_is_kept_for_a_time(tmp_path):
         (("log", ["update"], [("r", ["a", "b"])], [("r", ["a"])]), "log.r.b"),
         (("made_anew", ["delete", "create"], ["a"], ["b"]), "made_anew whole"),
         (("gone", ["delete"], ["a"], None), "gone whole"),
+        (("ga_user_days", ["delete"], ["a"], None), "ga_user_days whole"),
         (("scores", ["update"], ["a"], ["a", "b"]), ""),
+        (("ga_user_days_analytics_2", ["delete"], ["a"], None), ""),
     ],
 )
 def test_a_plan_that_takes_columns_or_tables_away_is_refused(
     tmp_path, capsys, change, lost
 ):
-    """A column that is added is no loss."""
+    """A column that is added is no loss, nor is the digest of a property that goes: the
+    export has its days."""
     file = settings_file(tmp_path, SETTINGS)
     plan = tmp_path / "plan.json"
     plan.write_text(planned(*change))

@@ -176,11 +176,48 @@ run "a_deployment_that_sends_nothing_reads_no_secret_of_a_receiver" {
 run "an_export_in_a_project_of_a_domain_is_read" {
   command = plan
   variables {
-    ga4_dataset = "example.com:web.analytics_1"
+    exports = { "" = "example.com:web.analytics_1" }
   }
   assert {
     condition     = strcontains(google_bigquery_table.ga_events["ga_events"].view[0].query, "`example.com:web.analytics_1.events_2*`")
     error_message = "Its name has dots, too."
+  }
+}
+
+run "each_export_has_a_view_a_digest_and_rights" {
+  command = plan
+  variables {
+    exports = { "" = "analytics_1", "_analytics_2" = "analytics_2", "_analytics_3" = "theirs.analytics_3" }
+  }
+  assert {
+    condition = alltrue([
+      for name in ["ga_events", "ga_events_analytics_2", "ga_events_analytics_3"] :
+      strcontains(google_bigquery_table.ga_events[name].view[0].query, name == "ga_events" ? ".analytics_1.events_2*`" : ".${trimprefix(name, "ga_events_")}.events_2*`")
+    ])
+    error_message = "A view is missing, or reads another export."
+  }
+  assert {
+    condition = alltrue([
+      for name in ["ga_user_days", "ga_conversions", "ga_digested_days"] :
+      google_bigquery_table.table["${name}_analytics_2"].schema == google_bigquery_table.table[name].schema
+    ])
+    error_message = "A digest has other columns."
+  }
+  assert {
+    condition = alltrue([
+      for name in ["ga_events", "ga_user_days"] :
+      [for key in sort(keys(google_bigquery_table_iam_member.right)) : split(" ", key)[0] if google_bigquery_table_iam_member.right[key].table_id == name] ==
+      [for key in sort(keys(google_bigquery_table_iam_member.right)) : split(" ", key)[0] if google_bigquery_table_iam_member.right[key].table_id == "${name}_analytics_2"]
+    ])
+    error_message = "Who reads one export may not read another."
+  }
+  assert {
+    condition     = toset([for one in google_bigquery_dataset_iam_member.export : one.dataset_id]) == toset(["analytics_1", "analytics_2"])
+    error_message = "Exports are not granted."
+  }
+  assert {
+    condition     = length(output.for_the_owner_of_the_export) > 0 && alltrue([for one in output.for_the_owner_of_the_export : strcontains(one, "`theirs.analytics_3`")])
+    error_message = "The owner of an export is not told."
   }
 }
 
