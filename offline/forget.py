@@ -55,6 +55,7 @@ from propensity.statements import statement
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
 from propensity.tables.every import EVENT, RAW, USER
+from propensity.tables.export import DIGEST, named
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import MAXIMUM_DAYS
@@ -118,17 +119,13 @@ def run(
                 before = work.remove()
                 after = work.search()
         events = work.export_events()
+        statements_of_exports = []
+        for export, count in events.items():
+            if count:
+                statements_of_exports.append(_clearing(export))
         bytes_billed = warehouse.bytes_billed
     follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
     again = (SYSTEM.now() + follow).isoformat(timespec="seconds")
-    text = ""
-    if events:
-        text = statement(
-            "forget_ga4_export",
-            folder=SQL,
-            export_dataset=settings.export,
-            own_dataset=f"{settings.project}.{settings.dataset}",
-        )
     left = after.total() + len(work.unreadable) + len(work.kept(work.users))
     places = []
     for what, name in dict(before) | dict(after):
@@ -142,10 +139,10 @@ def run(
         "is_dry": is_dry,
         "suppressed": is_suppressing,
         "run_again_at": again if is_suppressing else "",
-        "ga4_events": events,
-        "ga4_statement": text.strip(),
+        "ga4_events": sum(events.values()) if events else None,
+        "ga4_statement": "\n\n".join(statements_of_exports),
         "receivers": receivers.entries(work.taken),
-        "notes": _notes(work, events, browsers, wrong),
+        "notes": _notes(work, bool(statements_of_exports), browsers, wrong),
         "bytes_billed": bytes_billed,
         "unreadable": sorted(work.unreadable),
         "left": 0 if is_dry else left,
@@ -157,17 +154,40 @@ def _names(use_case: str) -> list[str]:
     return [use_case] if use_case else usecases.names()
 
 
+def _clearing(export: Settings) -> str:
+    """Return the statement by which the owner of an export removes users of it."""
+    text = statement(
+        "forget_ga4_export",
+        folder=SQL,
+        export_dataset=export.export,
+        own_dataset=f"{export.project}.{export.dataset}",
+    )
+    return named(text.strip(), export.export_suffix)
+
+
 def _suppressed_in(use_case: str) -> str:
     """Return what the list of suppressed users has for a use case, or for all."""
     return use_case if use_case else EVERYWHERE
 
 
-def _joins_browsers(settings: Settings, loaded: Mapping[str, UseCase]) -> bool:
-    """Return whether a use case's users are persons, with browsers of the export."""
-    columns = {settings.user_column}
-    for use_case in loaded.values():
-        columns.add(str(use_case.statement_parameters(settings).get("user_column")))
-    return bool(settings.ga4_dataset) and "person" in columns
+def _with_browsers(
+    settings: Settings, loaded: Mapping[str, UseCase]
+) -> Iterator[Settings]:
+    """Yield the settings of exports whose users are persons, with browsers."""
+    for export, use_cases in usecases.by_export(settings, loaded.values()):
+        columns = {"" if export.export_suffix else settings.user_column}
+        for use_case in use_cases:
+            columns.add(str(use_case.statement_parameters(settings).get("user_column")))
+        if use_cases and export.ga4_dataset and "person" in columns:
+            yield export
+
+
+@contextlib.contextmanager
+def _of_export(warehouse: Warehouse, settings: Settings) -> Iterator[Warehouse]:
+    """Open the tables of an export; the bill is that of the warehouse."""
+    opened = warehouse.for_run(settings)
+    yield opened
+    warehouse.bytes_billed += opened.bytes_billed
 
 
 def browsers_of(
@@ -180,18 +200,21 @@ def browsers_of(
         loaded: The use cases that are meant, by name.
     """
     browsers: set[str] = set()
-    if _joins_browsers(warehouse.settings, loaded):
-        sql = statement("forget_browsers", folder=SQL)
-        with contextlib.suppress(MissingTable):
+    sql = statement("forget_browsers", folder=SQL)
+    for export in _with_browsers(warehouse.settings, loaded):
+        with (
+            _of_export(warehouse, export) as opened,
+            contextlib.suppress(MissingTable),
+        ):
             for piece in _pieces(users):
-                rows = warehouse.rows(sql, {"user_ids": piece})
+                rows = opened.rows(sql, {"user_ids": piece})
                 browsers |= {row["user_pseudo_id"] for row in rows}
     return sorted(browsers - set(users))
 
 
 def _notes(
     work: Work,
-    events: int | None,
+    is_in_export: bool,
     browsers: Sequence[str],
     wrong: Sequence[UseCaseError],
 ) -> list[str]:
@@ -217,7 +240,7 @@ def _notes(
         )
     if work.unreadable:
         notes.append("Delete or repair the unreadable files, and run this again.")
-    if events:
+    if is_in_export:
         notes.append(
             "The GA4 export is yours: delete the users in Google Analytics first (User "
             "Deletion API), which writes its tables for days, then run the statement "
@@ -253,7 +276,7 @@ def allow_again(
             rows = warehouse.rows(statement("suppressed_when", folder=SQL), entries)
             moments.update(row["suppressed_at"] for row in rows)
             removed += warehouse.execute(statement("allow_again", folder=SQL), entries)
-        if moments and _joins_browsers(settings, loaded):
+        if moments and any(_with_browsers(settings, loaded)):
             runs = parameters | {"moments": sorted(moments)}
             [row] = warehouse.rows(statement("suppressed_then", folder=SQL), runs)
             if row["entries"]:
@@ -357,9 +380,15 @@ class Work:
         counts: Counter[Place] = Counter()
         with contextlib.suppress(MissingTable):
             self._remember_events()
+        own = [self.warehouse.settings]
         for table, source in self.watched(list(in_order()), "looking at tables"):
-            with contextlib.suppress(MissingTable):
-                counts["rows", table.stored] = self._rows(table, source, is_search)
+            for export in self.digests() if table in DIGEST else own:
+                place = "rows", named(table.stored, export.export_suffix)
+                with (
+                    _of_export(self.warehouse, export) as warehouse,
+                    contextlib.suppress(MissingTable),
+                ):
+                    counts[place] = self._rows(table, source, warehouse, is_search)
         # Indexes last: they are built anew of the table.
         objects = sorted(
             self.artifacts.generations(), key=lambda item: item.name.startswith(INDEXES)
@@ -386,7 +415,21 @@ class Work:
 
     # -- tables
 
-    def _rows(self, table: Table, source: str, is_search: bool) -> int:
+    def digests(self) -> list[Settings]:
+        """
+        Return the settings of the exports whose digests are searched.
+
+        The digest of a property is of all its use cases: where one is named, it is
+        searched if the property is not the deployment's own, in which an id may be
+        another person's.
+        """
+        groups = usecases.by_export(self.warehouse.settings, self.use_cases.values())
+        exports = [export for export, _ in groups]
+        return exports[1:] if self.use_case else exports
+
+    def _rows(
+        self, table: Table, source: str, warehouse: Warehouse, is_search: bool
+    ) -> int:
         """Count the users' rows of a table; delete them unless this is a search."""
         keys: Sequence[str] = self.users
         if source == RAW:
@@ -402,10 +445,10 @@ class Work:
                 parameters["kept"] = kept if kept else [""]
             if is_search:
                 sql = about(table, source, "forget_count")
-                count += self.warehouse.rows(sql, parameters)[0]["found"]
+                count += warehouse.rows(sql, parameters)[0]["found"]
             else:
                 sql = about(table, source, "forget_rows")
-                count += self.warehouse.execute(sql, parameters)
+                count += warehouse.execute(sql, parameters)
         return count
 
     def _remember_events(self) -> None:
@@ -515,17 +558,25 @@ class Work:
     def _delete(self, generation: Generation) -> None:
         self.artifacts.delete(generation.name, generation=generation.generation)
 
-    def export_events(self) -> int | None:
-        """Count the users' events in the export; None where there is none."""
-        if not self.warehouse.settings.ga4_dataset:
-            return None
+    def export_events(self) -> dict[Settings, int]:
+        """Count the users' events by the exports that the named use cases read."""
         sql = statement("forget_export_events", folder=SQL)
-        with contextlib.suppress(MissingTable):
-            return sum(
-                int(self.warehouse.rows(sql, {"user_ids": users})[0]["events"])
-                for users in _pieces(self.users)
-            )
-        return None
+        events = {}
+        for export, use_cases in usecases.by_export(
+            self.warehouse.settings, self.use_cases.values()
+        ):
+            if not (use_cases and export.ga4_dataset):
+                continue
+            with (
+                _of_export(self.warehouse, export) as warehouse,
+                contextlib.suppress(MissingTable),
+            ):
+                count = 0
+                for users in _pieces(self.users):
+                    [row] = warehouse.rows(sql, {"user_ids": users})
+                    count += row["events"]
+                events[export] = count
+        return events
 
 
 def _folder_of(name: str) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from importlib import resources
 
 from deploy import functions
 from offline import dead_letters
-from propensity import errors
+from propensity import errors, usecases
 from propensity.audience import declared, lists
 from propensity.errors import (
     AccessDenied,
@@ -33,10 +33,11 @@ from propensity.registry.leases import ANY_DATE, LeaseFile
 from propensity.registry.serving import loaded, recorded
 from propensity.registry.versions import Registry
 from propensity.runs.export import check_own_events, listed
+from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
-from propensity.tables.export import VIEW
+from propensity.tables.export import DIGEST, VIEW, named
 from propensity.timeframe import DAY, first_shard, midnight
 from propensity.usecases import UseCase
 
@@ -82,16 +83,33 @@ class Examination:
     use_cases: Sequence[UseCase]
     is_local: bool = False
 
+    def of_exports(self) -> Iterator[Examination]:
+        """Yield an examination of each export, with the use cases that read it."""
+        for export, use_cases in usecases.by_export(self.settings, self.use_cases):
+            yield replace(
+                self,
+                settings=export,
+                warehouse=self.warehouse.for_run(export),
+                use_cases=use_cases,
+            )
+
 
 def check_rights(exam: Examination) -> Iterator[Finding]:
-    """Whether tables are there and the account may read them, by one dry run."""
+    """Whether tables are there and the account may read them, by a dry run each."""
+    for part in exam.of_exports():
+        suffix = part.settings.export_suffix
+        yield from _check_tables(part, DIGEST if suffix else tables.TABLES)
+
+
+def _check_tables(exam: Examination, of: Iterable[Table]) -> Iterator[Finding]:
     settings = exam.settings
     existing = exam.warehouse.tables_of(f"{settings.project}.{settings.dataset}")
     missing = []
     reads = []
-    for table in tables.TABLES:
-        if table.name not in existing:
-            missing.append(table.name)
+    for table in of:
+        name = named(table.name, settings.export_suffix)
+        if name not in existing:
+            missing.append(name)
             continue
         sql = statement(
             "readable",
@@ -104,13 +122,19 @@ def check_rights(exam: Examination) -> Iterator[Finding]:
         what = f"{settings.dataset} lacks the tables {', '.join(missing)}"
         yield Finding(what, SET_UP)
     try:
-        exam.warehouse.dry_run("UNION ALL\n".join(reads))
+        if reads:
+            exam.warehouse.dry_run("UNION ALL\n".join(reads))
     except AccessDenied as error:
         yield Finding(error.message, "ask an owner of the project for the role")
 
 
 def check_export(exam: Examination) -> Iterator[Finding]:
-    """Whether the GA4 export goes on, is whole, and has the columns that are read."""
+    """Whether GA4 exports go on, are whole, and have the columns that are read."""
+    for part in exam.of_exports():
+        yield from _check_export(part)
+
+
+def _check_export(exam: Examination) -> Iterator[Finding]:
     dataset = exam.settings.ga4_dataset
     reading = [use_case.name for use_case in exam.use_cases if use_case.reads_export]
     if not dataset:
@@ -123,15 +147,17 @@ def check_export(exam: Examination) -> Iterator[Finding]:
     try:
         existing = exam.warehouse.tables_of(exam.settings.export)
     except (MissingTable, SettingsError, AccessDenied) as error:
-        yield Finding(
-            error.message, "correct PROPENSITY_GA4_DATASET, or its permissions"
-        )
+        variable = "PROPENSITY_GA4_DATASET"
+        if exam.settings.export_suffix:
+            variable = f"property.ga4_dataset of {exam.use_cases[0].name}"
+        yield Finding(error.message, f"correct {variable}, or its permissions")
         return
     yield from _check_days(exam, Shards.of(existing))
     try:
         exam.warehouse.dry_run(statement("readable_export", folder=SQL))
     except PropensityError as error:
-        what = f"the view {VIEW} cannot be read: {error.message}"
+        view = named(VIEW, exam.settings.export_suffix)
+        what = f"the view {view} cannot be read: {error.message}"
         advice = "or move other tables and views named events_ to another dataset"
         yield Finding(what, f"{SET_UP}; {advice}")
 
@@ -153,7 +179,8 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
     if is_late and not exam.is_local:
         late = (today - newest).days - 1
         yield Finding(
-            f"the export ends at {newest}; {late} days are overdue",
+            f"the export {exam.settings.export} ends at {newest}; {late} days are "
+            "overdue",
             f"{LINKS}: an export above its daily limit is stopped",
         )
     reading = [case.lookback_days for case in exam.use_cases if case.reads_export]
@@ -162,15 +189,20 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
     span = shards.expected(first, newest)
     if missing := [day for day in span if day not in shards.days]:
         yield Finding(
-            f"{len(missing)} days of the export are missing within the lookback of "
-            f"{lookback} days: {listed(missing)}",
+            f"{len(missing)} days of the export {exam.settings.export} are missing "
+            f"within the lookback of {lookback} days: {listed(missing)}",
             "restore tables that were deleted (BigQuery keeps them for 7 days); Google "
             "Analytics does not export a day again",
         )
 
 
 def check_user_ids(exam: Examination) -> Iterator[Finding]:
-    """Whether user ids of the export are on more browsers than a person has."""
+    """Whether user ids of exports are on more browsers than a person has."""
+    for part in exam.of_exports():
+        yield from _check_user_ids(part)
+
+
+def _check_user_ids(exam: Examination) -> Iterator[Finding]:
     today = exam.now.date()
     reading = [case for case in exam.use_cases if case.reads_export]
     for use_case in sorted(reading, key=lambda case: case.lookback_days)[-1:]:

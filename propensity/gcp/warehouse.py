@@ -46,7 +46,7 @@ class Warehouse(Queries):
         """
         from propensity.gcp import writes
 
-        writes.write(self.settings, table.stored, table.arrow(rows))
+        writes.write(self.settings, self._named(table.stored), table.arrow(rows))
 
     def append(
         self, table: Table, rows: pa.Table | Iterable[Row | Mapping[str, object]]
@@ -58,7 +58,7 @@ class Warehouse(Queries):
         """
         from propensity.gcp import writes
 
-        writes.append(self.settings, table.stored, table.arrow(rows))
+        writes.append(self.settings, self._named(table.stored), table.arrow(rows))
 
     def replace(self, table: Table, rows: pa.Table) -> None:
         """

@@ -13,7 +13,7 @@ no other code need name it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from propensity import folders, statements
@@ -136,24 +136,31 @@ def of_export(settings: Settings) -> list[UseCase]:
     return readers
 
 
-def exports(settings: Settings, only: Sequence[str] | None = None) -> list[Settings]:
+def by_export(
+    settings: Settings, use_cases: Iterable[UseCase]
+) -> list[tuple[Settings, list[UseCase]]]:
     """
-    Return the settings of the exports that use cases of this deploy read, each once.
+    Return the settings of each export, with the use cases of its property.
 
     Args:
-        settings: Of the deployment, whose own export comes first.
-        only: As of ``load_all``.
+        settings: Of the deployment, whose own export comes first, also without any.
 
     Raises:
         UseCaseError: Two exports have datasets of the same name.
     """
-    by_suffix = {"": settings} if settings.ga4_dataset else {}
-    for use_case in load_all(only)[0].values():
-        if use_case.ga4_property:
-            export = use_case.settings(settings)
-            other = by_suffix.setdefault(export.export_suffix, export)
-            _check_alike(use_case, export, other)
-    return list(by_suffix.values())
+    groups: dict[str, tuple[Settings, list[UseCase]]] = {"": (settings, [])}
+    for use_case in use_cases:
+        export = use_case.settings(settings)
+        other, group = groups.setdefault(export.export_suffix, (export, []))
+        _check_alike(use_case, export, other)
+        group.append(use_case)
+    return list(groups.values())
+
+
+def exports(settings: Settings, only: Sequence[str] | None = None) -> list[Settings]:
+    """Return the settings of each export; ``only`` as of ``load_all``."""
+    groups = by_export(settings, load_all(only)[0].values())
+    return [export for export, _ in groups if export.ga4_dataset]
 
 
 def _check_alike(use_case: UseCase, export: Settings, other: Settings) -> None:

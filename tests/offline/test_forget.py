@@ -17,8 +17,9 @@ from google.cloud.storage import Blob
 
 from commands.answers import Exit
 from commands.cli import main
+from local.exports import ga4_export
 from offline import forget as program
-from propensity import suppression
+from propensity import suppression, usecases
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError, RunInProgress, SettingsError
 from propensity.ga4 import events_view
@@ -46,6 +47,7 @@ from tests.offline.forgetting import (
     row_of,
     users_in,
 )
+from tests.rows import append_rows
 
 
 def fill(site: Deployment, *users: str, times: int = 2) -> None:
@@ -127,6 +129,50 @@ class TestTables:
 
         [row] = site.rows("SELECT user_id FROM ga_user_days")
         assert row["user_id"] == KEPT
+
+    def test_a_user_of_another_property_is_forgotten_there_alone(self, site, uk):
+        """Where its use case is named: an id may be another person's elsewhere. Where
+        none is named, both are."""
+        for warehouse in (site.warehouse, uk):
+            append_rows(warehouse, USER_DAYS, [row_of(USER_DAYS, GONE)])
+        named = f"ga_user_days{uk.settings.export_suffix}"
+        report = program.run(site.settings, [GONE], use_case="shop_uk")
+
+        places = {place["where"]: place["before"] for place in report["places"]}
+        assert places[named] == 1
+        assert "ga_user_days" not in places
+        assert report["ga4_events"] == 2
+        assert uk.settings.export in report["ga4_statement"]
+        assert f"ga_digested_days{uk.settings.export_suffix} AS d" in str(report)
+        assert site.count(named) == 0
+        assert site.count("ga_user_days") == 1
+        forget(site)
+        assert site.count("ga_user_days") == 0
+
+    def test_a_person_of_another_property_has_the_browsers_of_that_one(self, site, uk):
+        loaded = {"shop_uk": usecases.load("shop_uk")}
+
+        assert program.browsers_of(site.warehouse, [GONE], loaded) == ["british"]
+
+    @pytest.fixture
+    def uk(self, site, tmp_path) -> Iterator[Warehouse]:
+        """Another property, in whose export the user has a browser; a use case is of
+        it."""
+        name = f"{site.ga4_dataset}_uk"
+        site.warehouse.create_dataset(name)
+        day = date(2026, 3, 1)
+        rows = [shop.event("british", day, user_id=GONE) for _ in range(2)]
+        ga4_export.load_tables(site.warehouse.client, name, shop.shards(rows))
+        with own_use_cases.in_folder(tmp_path / "own") as folder:
+            (folder / "shop_uk").mkdir()
+            (folder / "shop_uk" / "usecase.toml").write_text(
+                f'like = "ga4_purchase"\n[property]\nga4_dataset = "{name}"\n'
+                '[parameters]\nuser_column = "person"\n'
+            )
+            settings = usecases.load("shop_uk").settings(site.settings)
+            warehouse = site.warehouse.for_run(settings)
+            setup.prepare_export(warehouse, settings)
+            yield warehouse
 
     def test_tables_keep_other_use_cases_where_one_is_named(self, site):
         """Rows of that use case go; the list has the user in it alone."""

@@ -61,12 +61,14 @@ def missing_table(deployment: Deployment) -> str:
 
 def missing_days(_: Deployment) -> str:
     """Those that ``GAPPED`` lacks."""
-    return "export: 2 days of the export are missing within .*: 2026-02-17, 2026-02-18"
+    return (
+        "export: 2 days of the export .* are missing within .*: 2026-02-17, 2026-02-18"
+    )
 
 
 def late_export(_: Deployment) -> str:
     """A table of a later day is of a clock that was wrong, and not its end."""
-    return "export: the export ends at 2026-02-28; 3 days are overdue"
+    return "export: the export .* ends at 2026-02-28; 3 days are overdue"
 
 
 def view_in_the_export(deployment: Deployment) -> str:
