@@ -62,11 +62,19 @@ class Month:
     effect: float
 
     @property
+    def for_days(self) -> float:
+        """TiB of new days of the export, once for all use cases that read it."""
+        return (1 + DAYS_CHANGED / 7) * self.days
+
+    @property
+    def for_runs(self) -> float:
+        """TiB of a training, and of a prediction and an evaluation a week."""
+        return self.training + WEEKS_A_MONTH * (self.prediction + self.evaluation)
+
+    @property
     def total(self) -> float:
         """TiB of a month with a prediction a week and without audiences."""
-        changed = DAYS_CHANGED / 7
-        weekly = self.prediction + self.evaluation
-        return (1 + changed) * self.days + self.training + WEEKS_A_MONTH * weekly
+        return self.for_days + self.for_runs
 
     @property
     def for_audiences(self) -> float:
@@ -81,7 +89,12 @@ class Month:
 
     def usd(self, location: str) -> float:
         """Return the price of a month; the highest known one of another place."""
-        return price_of(location) * max(0.0, self.total - FREE_TIB)
+        return usd(self.total, location)
+
+
+def usd(tib: float, location: str) -> float:
+    """Return the price of what a month bills beyond the TiB that are free."""
+    return price_of(location) * max(0.0, tib - FREE_TIB)
 
 
 def price_of(location: str) -> float:

@@ -26,3 +26,15 @@ def in_folder(folder: Path) -> Iterator[Path]:
         usecases.load.cache_clear()
         yield folder
     usecases.load.cache_clear()
+
+
+def write_instance(
+    folder: Path, name: str, *, ga4_dataset: str, **parameters: str
+) -> None:
+    """Write a use case that is like ``ga4_purchase``, of another property."""
+    lines = ['like = "ga4_purchase"', "[property]", f'ga4_dataset = "{ga4_dataset}"']
+    lines.append("[parameters]")
+    lines += [f'{parameter} = "{value}"' for parameter, value in parameters.items()]
+    (folder / name).mkdir()
+    (folder / name / "usecase.toml").write_text("\n".join(lines))
+    usecases.load.cache_clear()

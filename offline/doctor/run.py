@@ -139,20 +139,40 @@ def _billed(
 
 def _costs(exam: Examination) -> dict[str, str]:
     """
-    Return what a month bills of the export that is there, by dry runs.
+    Return what a month bills of the exports that are there, by dry runs.
 
-    Also of use cases that nobody has trained yet: so their price is known before.
+    Also of use cases that nobody has trained yet: so their price is known before. The
+    sum is of those that are examined, in which the days of an export count once.
     """
     texts = {}
-    for name in usecases.names():
-        # A use case that cannot run, and so bills nothing, has no price.
+    examined = {use_case.name for use_case in exam.use_cases}
+    total = 0.0
+    count = 0
+    use_cases = usecases.load_all()[0].values()
+    for part in replace(exam, use_cases=list(use_cases)).of_exports():
+        months = []
+        for use_case in part.use_cases:
+            # A use case that cannot run, and so bills nothing, has no price.
+            with contextlib.suppress(PropensityError):
+                if use_case.reads_export:
+                    month = _month(part, use_case)
+                    texts[use_case.name] = _cost(month, exam.settings.location)
+                    if use_case.name in examined:
+                        months.append(month)
+        total += sum(month.for_runs for month in months)
+        total += max((month.for_days for month in months), default=0.0)
+        count += len(months)
+        name = "the digest"
+        if part.settings.export_suffix:
+            name += f" of {part.settings.ga4_dataset}"
         with contextlib.suppress(PropensityError):
-            use_case = usecases.load(name)
-            if use_case.reads_export:
-                texts[name] = _cost(exam, use_case)
-    if texts:
-        with contextlib.suppress(PropensityError):
-            texts["the digest"] = _cost_of_digest(exam)
+            texts[name] = _cost_of_digest(part)
+    if count > 1:
+        location = exam.settings.location
+        price = costs.usd(total, location)
+        texts[f"these {count} together"] = (
+            f"{total:.2f} TiB a month, about {price:.0f} USD on demand"
+        )
     return texts
 
 
@@ -172,16 +192,19 @@ def _cost_of_digest(exam: Examination) -> str:
     )
 
 
-def _cost(exam: Examination, use_case: UseCase) -> str:
-    month = costs.month(
+def _month(exam: Examination, use_case: UseCase) -> costs.Month:
+    return costs.month(
         use_case,
         exam.settings,
         as_of=exam.now.date(),
         billed=partial(_billed, exam.warehouse, use_case),
     )
+
+
+def _cost(month: costs.Month, location: str) -> str:
     return (
         f"{month.total:.2f} TiB a month, about "
-        f"{month.usd(exam.settings.location):.0f} USD on demand: "
+        f"{month.usd(location):.0f} USD on demand: "
         f"{month.days:.2f} for new days of the export (one for all use cases), "
         f"{month.training:.2f} a training, {month.prediction:.2f} a prediction, "
         f"{month.evaluation:.2f} an evaluation; audiences add "

@@ -164,10 +164,8 @@ class TestTables:
         rows = [shop.event("british", day, user_id=GONE) for _ in range(2)]
         ga4_export.load_tables(site.warehouse.client, name, shop.shards(rows))
         with own_use_cases.in_folder(tmp_path / "own") as folder:
-            (folder / "shop_uk").mkdir()
-            (folder / "shop_uk" / "usecase.toml").write_text(
-                f'like = "ga4_purchase"\n[property]\nga4_dataset = "{name}"\n'
-                '[parameters]\nuser_column = "person"\n'
+            own_use_cases.write_instance(
+                folder, "shop_uk", ga4_dataset=name, user_column="person"
             )
             settings = usecases.load("shop_uk").settings(site.settings)
             warehouse = site.warehouse.for_run(settings)

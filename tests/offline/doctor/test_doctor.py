@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from google.pubsub_v1 import PublisherClient
 from msgspec import structs
 
 from commands.answers import Exit
+from local.exports import ga4_export
 from local.exports import sources as loading
 from offline.doctor import checks, run
 from offline.doctor.run import CHECKS
@@ -28,12 +30,13 @@ from propensity import usecases
 from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
+from propensity.runs import setup
 from propensity.runs.compact import KIND, SCOPE
 from propensity.tables.audiences import AUDIENCE_LEDGER
 from propensity.tables.models import EVALUATION
 from propensity.tables.stream import DEAD_LETTERS
 from propensity.usecases.declaration import Events, Source
-from tests import own_use_cases
+from tests import own_use_cases, shop
 from tests.clocks import ManualClock
 from tests.deployment import STREAMED, Deployment
 from tests.offline.doctor.conftest import (
@@ -304,6 +307,46 @@ class TestCommand:
         assert "cost of ga4_value" in str(report)
         assert "of the export to read, at most" in report.costs["the digest"]
         assert examine(healthy, use_cases=ga4, is_local=True).costs == {}
+
+    def test_the_doctor_says_what_all_properties_cost_together(
+        self, healthy, other_property, monkeypatch
+    ):
+        """Days of an export count once; the free tebibyte, too."""
+        monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 1024**4)
+        monkeypatch.setattr(run, "CHECKS", {})
+        names = ("ga4_purchase", "ga4_value", "shop_uk")
+        examined = [usecases.load(name) for name in names]
+        costs = examine(healthy, use_cases=examined).costs
+
+        assert costs["shop_uk"].startswith("15.55 TiB a month")
+        assert f"the digest of {other_property}" in costs
+        # Thrice 14 for runs, and twice 1.55 for new days.
+        assert costs["these 3 together"].startswith("45.10 TiB a month")
+
+    def test_the_doctor_looks_at_the_export_of_each_property(
+        self, healthy, other_property
+    ):
+        shop_uk = usecases.load("shop_uk")
+        named = rf"{other_property} ends at 2026-01-05"
+        [end] = found(healthy, "export", use_cases=[shop_uk])
+        assert re.search(named, end)
+        healthy.warehouse.execute(f"DROP TABLE ga_conversions_{other_property}")
+        [lacks] = found(healthy, "rights", use_cases=[shop_uk])
+        assert f"lacks the tables ga_conversions_{other_property}" in lacks
+
+    @pytest.fixture
+    def other_property(self, healthy, tmp_path) -> Iterator[str]:
+        """The dataset of a property whose export has ended, and which a use case is
+        of."""
+        name = f"{healthy.ga4_dataset}_uk"
+        healthy.warehouse.create_dataset(name)
+        rows = [shop.event("british", date(2026, 1, 5))]
+        ga4_export.load_tables(healthy.warehouse.client, name, shop.shards(rows))
+        with own_use_cases.in_folder(tmp_path / "own") as folder:
+            own_use_cases.write_instance(folder, "shop_uk", ga4_dataset=name)
+            settings = usecases.load("shop_uk").settings(healthy.settings)
+            setup.prepare_export(healthy.warehouse.for_run(settings), settings)
+            yield name
 
     def test_the_doctor_says_why_a_total_is_not_the_shops(self, deployment):
         """By the newest week, and without a finding: nothing is wrong."""

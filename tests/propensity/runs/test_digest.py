@@ -317,9 +317,7 @@ def other_property(export, tmp_path) -> Iterator[str]:
     export.warehouse.create_dataset(name)
     ga4_export.load_tables(export.warehouse.client, name, shop.shards(rows))
     with own_use_cases.in_folder(tmp_path / "own") as folder:
-        (folder / "shop_uk").mkdir()
-        (folder / "shop_uk" / "usecase.toml").write_text(
-            f'like = "ga4_purchase"\n[property]\nga4_dataset = "{name}"\n'
-            '[parameters]\nlabel_event = "lead"\n'
+        own_use_cases.write_instance(
+            folder, "shop_uk", ga4_dataset=name, label_event="lead"
         )
         yield name
