@@ -21,6 +21,7 @@ CREATE OR REPLACE TABLE labelled AS
 SELECT
   CONCAT('u', CAST(number AS STRING)) AS user_id,
   CONCAT('u', CAST(number AS STRING)) AS sampled_by,
+  MOD(number, 10) < 3 AS is_quiet,
   as_of,
   CAST(MOD(number, 10) AS FLOAT64) AS level,
   CAST(MOD(number * 31 + week * 7, 101) AS FLOAT64) AS noise,

@@ -44,7 +44,8 @@ WITH
         AND COUNT(*) OVER (PARTITION BY e.user_id) <= DIV(@maximum_rows, 100),
         e.user_id,
         e.event_id
-      ) AS sampled_by
+      ) AS sampled_by,
+      FALSE AS is_quiet
     FROM events AS e
     LEFT JOIN
       (

@@ -61,7 +61,8 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         span: What the outcome is predicted from, in words; empty for the lookback.
         sources: Tables of the user's own that ``features.sql`` reads, by name.
         own_events: A table of events that all statements read in place of the export.
-        history_days: Days of purchases that features know; 0 for two lookbacks.
+        history_days: Days of purchases that features know, and that make a user of a
+            customer who was away; 0 for two lookbacks, and for no such users.
         stride_days: Days between two dates of a training; 0 for the horizon.
         index_days: Days of predictions that lookups are answered from; 0 for the
             lookback.
@@ -265,6 +266,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             "earliest": first - timedelta(days=lookback + 2),
             "lookback_days": lookback,
             "history_days": self.history_span,
+            "away_days": self.history_days,
             "horizon_days": self.horizon_days,
             "first_history_day": first_shard(first, days=self.history_span),
             "first_suffix": first_suffix(first, days=lookback),

@@ -13,7 +13,8 @@ WITH
     SELECT
       f.*,
       k.label,
-      f.user_id AS sampled_by
+      f.user_id AS sampled_by,
+      FALSE AS is_quiet
     FROM
       (
 WITH

@@ -1,6 +1,7 @@
--- One row per user and as-of date: every user with an event in the lookback.
--- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days INT64;
---   @user_column STRING, user_pseudo_id, user_id or person; @first_export_day and
+-- One row per user and as-of date: every user with an event in the lookback (presence is
+-- active), and every other one with a purchase in the @away_days before the date (away).
+-- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days and
+--   @away_days INT64; @user_column STRING, user_pseudo_id, user_id or person; @first_export_day and
 --   @last_export_day DATE, the days of the export that can hold events of the windows (a
 --   constant prunes them); @first_repeat_export_day DATE, the first day of the lookback
 --   before these.
@@ -177,16 +178,30 @@ WITH
       ON p.snapshot = s.as_of AND p.browser = d.visitor
     GROUP BY s.as_of, owner
   ),
+  customers AS (
+    SELECT
+      as_of,
+      customer AS owner,
+      first_days_ago
+    FROM purchase_history
+    WHERE last_days_ago <= @away_days
+  ),
   users AS (
     SELECT
-      * EXCEPT (owner),
+      * EXCEPT (owner, first_days_ago),
       owner AS user_id,
+      IF(last_event IS NULL, 'away', 'active') AS presence,
       -- A first touch after the first event, or before 1970, is a broken clock.
-      (
-        as_of_us
-        - GREATEST(LEAST(IFNULL(first_touch, first_event), first_event), 0)
-      ) / 86400e6 AS days_known
+      IF(
+        last_event IS NULL,
+        first_days_ago,
+        (
+          as_of_us
+          - GREATEST(LEAST(IFNULL(first_touch, first_event), first_event), 0)
+        ) / 86400e6
+      ) AS days_known
     FROM user_totals
+    FULL OUTER JOIN customers USING (as_of, owner)
   )
 -- Days since the first visit end at one and a half lookbacks: beyond, they would grow
 -- with the age of the property, and a model would take that drift for loyalty. GA4
@@ -198,27 +213,30 @@ WITH
 -- in both. The gap between two such days is null where there is one. The last day is what
 -- a user did on the last day with an event: who left a cart yesterday is nearer to buying
 -- than who left one a month ago.
+-- Of somebody away the last purchase is the last that is known; in the lookback there was
+-- nothing, which is a fact: counts are 0.
 SELECT
   u.as_of,
   u.user_id,
-  (u.as_of_us - u.last_event) / 86400e6 AS recency_days,
+  u.presence,
+  COALESCE((u.as_of_us - u.last_event) / 86400e6, h.last_days_ago) AS recency_days,
   (u.as_of_us - t.last_purchase) / 86400e6 AS purchase_recency_days,
   LEAST(u.days_known, 1.5 * @lookback_days) AS days_since_first_seen,
-  u.active_days,
-  u.active_days_7d,
+  IFNULL(u.active_days, 0) AS active_days,
+  IFNULL(u.active_days_7d, 0) AS active_days_7d,
   (SELECT COUNT(DISTINCT key) FROM UNNEST(u.sessions) AS key) AS sessions,
   (SELECT COUNT(DISTINCT key) FROM UNNEST(u.sessions_7d) AS key) AS sessions_7d,
   u.sessions_ever,
   u.sessions_ever / GREATEST(u.days_known, @lookback_days) AS sessions_per_day_ever,
-  u.events,
-  u.events_7d,
+  IFNULL(u.events, 0) AS events,
+  IFNULL(u.events_7d, 0) AS events_7d,
   SAFE_DIVIDE(u.events_7d * @lookback_days, u.events * 7) AS events_trend,
   IFNULL(u.engagement_ms, 0) / 1e3 AS engagement_s,
-  u.page_views,
-  u.view_items,
-  u.add_to_carts,
-  u.begin_checkouts,
-  u.funnel_events_7d,
+  IFNULL(u.page_views, 0) AS page_views,
+  IFNULL(u.view_items, 0) AS view_items,
+  IFNULL(u.add_to_carts, 0) AS add_to_carts,
+  IFNULL(u.begin_checkouts, 0) AS begin_checkouts,
+  IFNULL(u.funnel_events_7d, 0) AS funnel_events_7d,
   IFNULL(t.purchases, 0) AS purchases,
   IFNULL(t.purchases_7d, 0) AS purchases_7d,
   IFNULL(t.purchases_28d, 0) AS purchases_28d,
@@ -247,10 +265,10 @@ SELECT
   CAST(IFNULL(h.fading_20d, 0) AS FLOAT64) AS purchase_days_fading_20d,
   CAST(IFNULL(h.fading_60d, 0) AS FLOAT64) AS purchase_days_fading_60d,
   CAST(IFNULL(h.fading_180d, 0) AS FLOAT64) AS purchase_days_fading_180d,
-  u.last_day.page_views AS last_day_page_views,
-  u.last_day.view_items AS last_day_view_items,
-  u.last_day.add_to_carts AS last_day_add_to_carts,
-  u.last_day.begin_checkouts AS last_day_begin_checkouts,
+  IFNULL(u.last_day.page_views, 0) AS last_day_page_views,
+  IFNULL(u.last_day.view_items, 0) AS last_day_view_items,
+  IFNULL(u.last_day.add_to_carts, 0) AS last_day_add_to_carts,
+  IFNULL(u.last_day.begin_checkouts, 0) AS last_day_begin_checkouts,
   NULLIF(u.visit[OFFSET(1)], '') AS source,
   NULLIF(u.visit[OFFSET(2)], '') AS medium,
   NULLIF(u.visit[OFFSET(3)], '') AS device_category,

@@ -36,6 +36,10 @@ def others() -> list[shop.Row]:
         event("before first", FIRST_DAY - 1),
         event("at as_of", MIDNIGHT),
         event("far", ago(3), event_timestamp=AFTER_ALL - 1),
+        event("away without a purchase", ago(61)),
+        purchase("away too long", ago(730, plus=-1)),
+        purchase("comes back", ago(90), transaction="T1"),
+        purchase("comes back", ago(-1), transaction="T2"),
         *(event("lost", ago(3), event_timestamp=time) for time in IMPOSSIBLE),
         event("buys at as_of", ago(1)),
         purchase("buys at as_of", MIDNIGHT),
@@ -173,11 +177,12 @@ def test_amounts_are_in_dollars_where_the_export_has_dollars(emulators):
     assert found == {user: expected for user, (_, expected) in IN_DOLLARS.items()}
 
 
-def test_the_cohort_is_every_user_with_an_event_in_the_lookback(features):
+def test_the_cohort_is_every_user_seen_and_every_customer_of_the_history(features):
     """Neither streamed nor fresh tables of the day, nor anybody's copies, are read.
     Events without consent, or with an id that means nothing, are of no user, not of
     one; so are those of a moment that cannot be."""
     absent = {"before first", "at as_of", "not daily", "lost", "far", *NOBODY}
+    absent |= {"away without a purchase", "away too long"}
     absent |= {f"zone {zone} {name}" for zone in (-12, 14) for name in ("before", "at")}
 
     assert not absent & {*features}
@@ -195,6 +200,7 @@ class TestLabels:
         """The first moment of the horizon counts, the first after it does not."""
         assert labels["buys at as_of"] == 1
         assert labels["bought before"] == 0
+        assert labels["comes back"] == 1
         # Bought by the laptop, and reported again by the phone.
         assert (labels["laptop.2"], labels["phone.2"]) == (0, 1)
         assert labels["opens it again"] == 0

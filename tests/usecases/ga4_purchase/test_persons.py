@@ -50,12 +50,16 @@ ROWS = [
     event("late.1", ago(7)),
     event("late.2", ago(0, plus=-1), **LATER),
     event("late.1", ago(0), **LATER),
+    # A customer who was away, by what was bought on the browser, logged in and not.
+    purchase("gil.1", ago(300), 2.0, user_id="gil"),
+    purchase("gil.1", ago(200), 3.0),
     # These buy in the horizon: on a known browser, on a new one, on one without login.
     purchase("ann.2", MIDNIGHT + DAY_US, 5.0),
     purchase("ann.3", MIDNIGHT + 2 * DAY_US, 7.0, user_id="ann"),
     purchase("late.1", MIDNIGHT + DAY_US, 11.0, **LATER),
     purchase("shared", MIDNIGHT + DAY_US, 13.0, user_id="bob"),
     purchase("nobody", MIDNIGHT + DAY_US, 17.0),
+    purchase("gil.1", MIDNIGHT + DAY_US, 23.0),
     purchase("guest.00", MIDNIGHT + DAY_US, 19.0, user_id="guest"),
 ]
 
@@ -84,6 +88,7 @@ PERSONS = {
     **{f"guest.{n:02}": {"events": 1} for n in range(50)},
     "fay": {"events": 2},
     "team": {"events": 30},
+    "gil": {"presence": "away", "recency_days": 200, "history_mean_gap_days": 100},
     **dict.fromkeys(("y", "dan", "older"), {}),
 }  # fmt: skip
 
@@ -119,8 +124,9 @@ def test_labels_are_of_the_person_of_the_date(export):
 
     assert {row["user_id"]: row["amount"] for row in paid} == {
         "ann": 12, "late.1": 11, "cem": 13, "nobody": 17, "guest.00": 19,
+        "gil": 23,
     }  # fmt: skip
-    assert labels == {"ann", "late.1", "cem", "guest.00"}
+    assert labels == {"ann", "late.1", "cem", "guest.00", "gil"}
 
 
 @pytest.mark.parametrize("label", ["event", "churn"])
@@ -137,11 +143,12 @@ def test_a_new_use_case_joins_browsers_alike(export, tmp_path, label):
             for name in ("features", "labels")
         }
 
-    assert set(rows["features"]) == set(export.features())
+    # Its features know no history, so that nobody in it was away.
+    assert set(rows["features"]) == set(export.features()) - {"gil"}
     assert rows["features"]["ann"]["events"] == 6
     came = {"ann", "late.1", "cem", "guest.00"}
     if label == "event":
-        assert set(rows["labels"]) == {*came, "nobody"}
+        assert set(rows["labels"]) == {*came, "nobody", "gil.1"}
     else:
         came.add("team")
         assert set(rows["labels"]) == set(rows["features"]) - came

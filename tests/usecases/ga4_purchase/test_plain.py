@@ -33,10 +33,12 @@ PLAIN = Path(__file__).parent / "plain"
 STATEMENTS = ("features", "labels", "converter_amounts")
 AS_OF = date(2026, 3, 2)
 # Windows are short, so that few events lie at all of their bounds.
-USE_CASE = replace(usecases.load("ga4_purchase"), lookback_days=4, horizon_days=2)
-# Days of the export around the date: two lookbacks, two horizons, and what none reads.
-FIRST_DAY = AS_OF - 11 * DAY
-DAYS = [FIRST_DAY + n * DAY for n in range(18)]
+USE_CASE = replace(
+    usecases.load("ga4_purchase"), lookback_days=4, horizon_days=2, history_days=10
+)
+# Days of the export around the date: the history, two horizons, and what none reads.
+FIRST_DAY = AS_OF - 13 * DAY
+DAYS = [FIRST_DAY + n * DAY for n in range(20)]
 HOUR_US = 3_600_000_000
 SETTINGS = {
     "GOOGLE_CLOUD_PROJECT": "p",

@@ -375,7 +375,8 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
     # The history has what two lookbacks don't: two years of days with a purchase.
     "bought a year ago": (
         [at(3), *(sold(day, 7.0, f"T{day}") for day in (400.5, 400.2, 300, 200))],
-        {"purchase_days_two_lookbacks": 0, "history_purchase_rate": 3 / (401 + 30),
+        {"presence": "active", "recency_days": 3,
+         "purchase_days_two_lookbacks": 0, "history_purchase_rate": 3 / (401 + 30),
          "history_days_since_first": 90, "history_mean_gap_days": 201 / 2,
          "history_recency_in_gaps": 200 / (201 / 2),
          "history_revenue_per_day": 28 / 3},
@@ -400,6 +401,19 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
         {"history_purchase_rate": 0, "history_days_since_first": None,
          "history_revenue_per_day": None, "purchase_days_fading_60d": 0},
     ),
+    # Somebody away did nothing in the lookback, which is known.
+    "away": (
+        [event("", ago(200), params={"ga_session_number": 9}),
+         *(sold(day, 7.0, f"T{day}") for day in (100.5, 90.5))],
+        {"presence": "away", "recency_days": 91, "days_since_first_seen": 90,
+         "active_days": 0, "sessions": 0, "sessions_ever": None, "events": 0,
+         "events_trend": None, "engagement_s": 0, "page_views": 0, "purchases": 0,
+         "purchases_per_day_known": 0, "purchase_recency_days": None, "revenue": 0,
+         "purchase_days_two_lookbacks": 2, "mean_purchase_gap_days": 10,
+         "history_purchase_rate": 2 / (101 + 30), "history_recency_in_gaps": 91 / 10,
+         "last_day_page_views": 0, "source": None, "country": None},
+    ),
+    "away for two years": ([sold(730, 7.0, "T730")], {"recency_days": 730}),
     # In the shapes of Google's samples empty parameters and records change no figure.
     "wild": (
         [shop.seen_in_the_wild(row, SHAPES) for row in (

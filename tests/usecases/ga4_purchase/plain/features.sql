@@ -1,4 +1,5 @@
--- One row per user and as-of date: every user with an event in the lookback.
+-- One row per user and as-of date: every user with an event in the lookback, and every
+-- other one with a purchase in the history.
 -- Source: view ga_events, as of a statement that knows no digest.
 WITH
   events AS (
@@ -187,16 +188,56 @@ WITH
       ON p.snapshot = s.as_of AND p.browser = d.user_id
     GROUP BY s.as_of, owner
   ),
+  history AS (
+    SELECT
+      as_of,
+-- include: event_person.sql
+      AS owner,
+      IFNULL(CONCAT('id ', e.transaction_id), CONCAT('event ', e.event_digest))
+        AS identity,
+      -- Of one order the first page counts.
+      DATE_DIFF(as_of, EXTRACT(DATE FROM MIN(e.event_time)), DAY) AS days_ago
+    FROM UNNEST(@as_ofs) AS as_of
+    INNER JOIN ga_events AS e
+      ON
+        e.event_name = 'purchase'
+        AND e.event_time >= TIMESTAMP(DATE_SUB(as_of, INTERVAL @history_days DAY))
+        AND e.event_time < TIMESTAMP(as_of)
+        AND e.table_suffix BETWEEN FORMAT_DATE(
+          '%Y%m%d', DATE_SUB(as_of, INTERVAL @history_days + 1 DAY)
+        )
+        AND FORMAT_DATE('%Y%m%d', as_of)
+    LEFT JOIN persons
+      ON snapshot = as_of AND browser = e.user_pseudo_id
+    WHERE e.table_suffix BETWEEN '00000000' AND '99999999'
+    GROUP BY as_of, owner, identity
+  ),
+  customers AS (
+    SELECT
+      as_of,
+      owner,
+      MAX(days_ago) AS first_days_ago,
+      MIN(days_ago) AS last_days_ago
+    FROM history
+    WHERE owner IS NOT NULL
+    GROUP BY as_of, owner
+  ),
   users AS (
     SELECT
-      * EXCEPT (owner),
+      * EXCEPT (owner, first_days_ago),
       owner AS user_id,
+      IF(last_event IS NULL, 'away', 'active') AS presence,
       -- A first touch after the first event, or before 1970, is a broken clock.
-      (
-        as_of_us
-        - GREATEST(LEAST(IFNULL(first_touch, first_event), first_event), 0)
-      ) / 86400e6 AS days_known
+      IF(
+        last_event IS NULL,
+        first_days_ago,
+        (
+          as_of_us
+          - GREATEST(LEAST(IFNULL(first_touch, first_event), first_event), 0)
+        ) / 86400e6
+      ) AS days_known
     FROM user_totals
+    FULL OUTER JOIN customers USING (as_of, owner)
   )
 -- Days since the first visit end at one and a half lookbacks: beyond, they would grow
 -- with the age of the property, and a model would take that drift for loyalty. GA4
@@ -211,24 +252,25 @@ WITH
 SELECT
   u.as_of,
   u.user_id,
-  (u.as_of_us - u.last_event) / 86400e6 AS recency_days,
+  u.presence,
+  COALESCE((u.as_of_us - u.last_event) / 86400e6, u.last_days_ago) AS recency_days,
   (u.as_of_us - t.last_purchase) / 86400e6 AS purchase_recency_days,
   LEAST(u.days_known, 1.5 * @lookback_days) AS days_since_first_seen,
-  u.active_days,
-  u.active_days_7d,
+  IFNULL(u.active_days, 0) AS active_days,
+  IFNULL(u.active_days_7d, 0) AS active_days_7d,
   (SELECT COUNT(DISTINCT key) FROM UNNEST(u.sessions) AS key) AS sessions,
   (SELECT COUNT(DISTINCT key) FROM UNNEST(u.sessions_7d) AS key) AS sessions_7d,
   u.sessions_ever,
   u.sessions_ever / GREATEST(u.days_known, @lookback_days) AS sessions_per_day_ever,
-  u.events,
-  u.events_7d,
+  IFNULL(u.events, 0) AS events,
+  IFNULL(u.events_7d, 0) AS events_7d,
   SAFE_DIVIDE(u.events_7d * @lookback_days, u.events * 7) AS events_trend,
   IFNULL(u.engagement_ms, 0) / 1e3 AS engagement_s,
-  u.page_views,
-  u.view_items,
-  u.add_to_carts,
-  u.begin_checkouts,
-  u.funnel_events_7d,
+  IFNULL(u.page_views, 0) AS page_views,
+  IFNULL(u.view_items, 0) AS view_items,
+  IFNULL(u.add_to_carts, 0) AS add_to_carts,
+  IFNULL(u.begin_checkouts, 0) AS begin_checkouts,
+  IFNULL(u.funnel_events_7d, 0) AS funnel_events_7d,
   IFNULL(t.purchases, 0) AS purchases,
   IFNULL(t.purchases_7d, 0) AS purchases_7d,
   IFNULL(t.purchases_28d, 0) AS purchases_28d,
@@ -248,10 +290,10 @@ SELECT
   IFNULL(t.purchase_days_two_lookbacks, 0) AS purchase_days_two_lookbacks,
   t.mean_purchase_gap_days,
   t.days_without_purchase / t.mean_purchase_gap_days AS purchase_recency_in_gaps,
-  u.last_day.page_views AS last_day_page_views,
-  u.last_day.view_items AS last_day_view_items,
-  u.last_day.add_to_carts AS last_day_add_to_carts,
-  u.last_day.begin_checkouts AS last_day_begin_checkouts,
+  IFNULL(u.last_day.page_views, 0) AS last_day_page_views,
+  IFNULL(u.last_day.view_items, 0) AS last_day_view_items,
+  IFNULL(u.last_day.add_to_carts, 0) AS last_day_add_to_carts,
+  IFNULL(u.last_day.begin_checkouts, 0) AS last_day_begin_checkouts,
   NULLIF(u.visit[OFFSET(1)], '') AS source,
   NULLIF(u.visit[OFFSET(2)], '') AS medium,
   NULLIF(u.visit[OFFSET(3)], '') AS device_category,

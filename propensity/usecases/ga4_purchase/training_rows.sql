@@ -1,0 +1,21 @@
+-- As runs/training_rows.sql; the rows of a user who was away are sampled by themselves.
+-- Parameters: those of features.sql and labels.sql; @maximum_rows INT64.
+WITH
+  feature_rows AS (
+-- include: features.sql
+  ),
+  converters AS (
+-- include: converter_amounts.sql
+  ),
+  labelled AS (
+    SELECT
+      f.*,
+      IF(c.user_id IS NULL, 0, 1) AS label,
+      c.amount AS label_amount,
+      CONCAT(f.presence, ' ', f.user_id) AS sampled_by,
+      f.presence = 'away' AS is_quiet
+    FROM feature_rows AS f
+    LEFT JOIN converters AS c
+      ON c.as_of = f.as_of AND c.user_id = f.user_id
+  ),
+-- include: sampled_rows.sql
