@@ -2,7 +2,8 @@
 -- recent weeks, in how many weeks, and how many users reach it at the newest date.
 -- Who reaches it at the first date may have done so before it, and is no newcomer.
 -- Parameters: @use_case, @audience, @order STRING, probability, expected_value or
---   effect; @least FLOAT64, that score; @since DATE and @as_of DATE, both included; @recent DATE.
+--   effect; @who STRING, active, away or all; @least FLOAT64, that score; @since DATE and
+--   @as_of DATE, both included; @recent DATE.
 -- Source: ma_predictions_history.
 WITH
   reached AS (
@@ -13,6 +14,7 @@ WITH
     WHERE
       use_case = @use_case
       AND as_of BETWEEN @since AND @as_of
+      AND (@who = 'all' OR JSON_VALUE(categories, '$.presence') = @who)
       AND @least <= CASE @order
         WHEN 'expected_value' THEN CAST(expected_value AS FLOAT64)
         WHEN 'effect'

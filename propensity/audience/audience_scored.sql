@@ -1,7 +1,7 @@
 -- Part of audience_candidates.sql and audience_values.sql: users of a publication who
 -- may be members, with what they are ordered by.
 -- Parameters: @use_case, @audience, @order STRING, probability, expected_value or
---   effect; @as_of DATE; those of features.sql.
+--   effect; @who STRING, active, away or all; @as_of DATE; those of features.sql.
 -- Source: ma_predictions_history, and what eligible.sql reads.
   publication AS (
     SELECT
@@ -15,6 +15,7 @@
     WHERE
       use_case = @use_case
       AND as_of = @as_of
+      AND (@who = 'all' OR JSON_VALUE(categories, '$.presence') = @who)
   ),
   eligible AS (
     -- include: eligible.sql

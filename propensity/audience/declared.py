@@ -21,6 +21,7 @@ from propensity.audience.templates import secrets_in
 from propensity.entries import explained
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
+from propensity.measures.presence import PRESENCE
 from propensity.statements import statement
 from propensity.suggestions import nearest
 from propensity.usecases import UseCase, declaration
@@ -64,6 +65,7 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         cost_per_contact: What it costs to contact a user.
         margin: Share of the revenue that is left after the goods are paid for.
         effect: The uplift that you hope for; the plan says what shows it.
+        who: Users who were active, or customers who were away.
         order: By what the best users come first. A threshold is a probability anyway.
         explore: Share of the members that is drawn at random from all who may be one.
         control: Share of the control group, such as 10%.
@@ -85,6 +87,7 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cost_per_contact: Amount | None = None
     margin: Annotated[float, Meta(gt=0, le=1)] | None = None
     effect: Annotated[float, Meta(gt=0, le=100)] | None = None
+    who: Literal["all", "active", "away"] = "all"
     order: Literal["probability", "expected_value", "effect"] = "probability"
     explore: Share = "0%"
     control: Share = "10%"
@@ -125,6 +128,8 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         text = f"{self.by} {getattr(self, self.by)}"
         if self.by == "budget":
             text += f" at {self.cost}"
+        if self.who != "all":
+            text += f" of {self.who} users"
         if order != "probability":
             text += f" by {order.replace('_', ' ')}"
         elif self.order == "effect":
@@ -236,6 +241,11 @@ def load(use_case: UseCase, name: str) -> DeclaredAudience:
         entries = tomllib.loads(text)
         declared = convert(entries, Declared)
         declared.check()
+        if declared.who != "all" and PRESENCE not in use_case.statement("features"):
+            raise ValueError(
+                f'who is "{declared.who}", but features.sql has no column {PRESENCE}, '
+                "which says who was away; remove who"
+            )
     except ValueError as error:
         problem = explained(error, entries, Declared)
         raise UseCaseError(f"{use_case.name}/audiences/{file}: {problem}") from error

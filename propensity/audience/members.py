@@ -401,6 +401,7 @@ def _candidates(
         "as_of": as_of,
         "audience": named.name,
         "order": order,
+        "who": declared.who,
         "least": 0.0 if declared.threshold is None else declared.threshold,
         "most": limit,
         "places": _places(declared, control, users),
@@ -490,6 +491,7 @@ def _still_allowed(
         "as_of": as_of,
         "audience": named.name,
         "order": named.declared.order,
+        "who": named.declared.who,
     }
     sql = named.statement("audience_allowed", use_case)
     users = deployment.warehouse.table(sql, parameters)["user_id"]

@@ -303,9 +303,15 @@ def _ranked(
     use_case = deployment.use_case
     as_of = audience.as_of
     window = use_case.window(deployment.settings, [as_of])
-    order = {"as_of": as_of, "audience": named.name, "order": audience.order}
+    parameters = {
+        **window,
+        "as_of": as_of,
+        "audience": named.name,
+        "order": audience.order,
+        "who": named.declared.who,
+    }
     sql = named.statement("audience_values", use_case)
-    rows = deployment.warehouse.table(sql, {**window, **order})
+    rows = deployment.warehouse.table(sql, parameters)
     if not len(rows):
         return None
     rows = rows.sort_by([("score", "descending")])
@@ -332,6 +338,7 @@ def _new_a_week(
         "audience_newcomers",
         audience=named.name,
         order=order,
+        who=named.declared.who,
         least=min(scores, default=0.0),
         since=audience.as_of - KNOWN_WEEKS * WEEK,
         recent=audience.as_of - RECENT_WEEKS * WEEK,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +15,7 @@ from propensity import usecases
 from propensity.audience import declared
 from propensity.errors import RequestError, UseCaseError
 from tests.offline.audience.conftest import MONDAY, ledger, members_of, next_week, send
+from tests.rows import publish
 
 USE_CASE = usecases.load("ga4_purchase")
 EVEN = """
@@ -97,6 +99,7 @@ class TestFile:
             ),
             ("top = 5\ndays = []", "days"),
             ("top = 5\ndays = ['someday']", "days"),
+            ("top = 5\nwho = 'lost'", "who: there is no lost"),
             ("top = 5\nuntil = 'soon'", "'soon'; use a day, such as 2027-06-30"),
             ("top = 5\nuntil = 7", "it is 7; use a day, such as 2027-06-30"),
             ("top = 5\ncontrol_group = 'A b'", "use lower-case letters"),
@@ -132,6 +135,16 @@ class TestFile:
         assert (named.declared.share, named.group) == (0.125, "mail")
         assert str(named.declared.until) == "2026-12-31"
 
+    def test_who_was_away_is_asked_only_where_features_say_it(self, folder):
+        """Else nobody would be a member, for a reason that nothing says."""
+        text = "destination = 'bucket'\ntop = 5\nwho = 'away'\n"
+        (folder / "winback.toml").write_text(text)
+        churn = usecases.load("first_day_churn")
+
+        assert declared.load(USE_CASE, "winback").declared.who == "away"
+        with pytest.raises(UseCaseError, match='who is "away".* no column presence'):
+            declared.load(churn, "winback")
+
     def test_a_missing_file_is_named_with_the_others(self, folder):
         (folder / "upsell.toml").touch()
         (folder / "winback.toml").mkdir()
@@ -159,6 +172,30 @@ class TestSecrets:
 
         with pytest.raises(UseCaseError, match="destinations/crm.toml: .* not TOML"):
             declared.secrets_of(USE_CASE)
+
+
+class TestWho:
+    """``who``: users who were active, or customers who were away."""
+
+    def test_an_audience_of_those_who_were_away(self, deployment, tmp_path):
+        """They are its members, and it is planned with them alone."""
+        scores = {f"v{n:03}": (n + 1) / 400 for n in range(100)}
+        categories = {}
+        for n, user in enumerate(scores):
+            presence = "active" if n % 4 else "away"
+            categories[user] = json.dumps({"presence": presence})
+        later = MONDAY + timedelta(days=7)
+        deployment.clock.advance(timedelta(days=7).total_seconds())
+        publish(deployment.warehouse, later, scores, categories=categories)
+
+        send(deployment, top=80, who="away")
+
+        away = {user for n, user in enumerate(scores) if n % 4 == 0}
+        chosen = members_of(deployment, later, is_control=False)
+        held_out = members_of(deployment, later, is_control=True)
+        [plan] = deployment.rows("SELECT deciles FROM ma_audience_plans")
+        assert chosen | held_out == away
+        assert sum(decile["users"] for decile in plan["deciles"]) == len(away)
 
 
 class TestStatement:
