@@ -29,11 +29,12 @@ from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
 from propensity.measures.metrics import Curves
+from propensity.measures.presence import PRESENCE, by_presence
 from propensity.models.encoding import numbers_of
 from propensity.pages.words import Plain
 from propensity.registry import versions
 from propensity.registry.versions import Published
-from propensity.tables.models import Metrics, Training
+from propensity.tables.models import Category, Metrics, Training
 from propensity.timeframe import Split
 from propensity.usecases import UseCase
 
@@ -244,10 +245,12 @@ class UserCard(Card, frozen=True, kw_only=True, tag="users"):
     Attributes:
         drift: What publications are compared with.
         value: The model of amounts; None without amounts.
+        presence: Active and away users of the holdout; empty where features don't say.
     """
 
     drift: Reference | None = None
     value: ValueCard | None = None
+    presence: Sequence[Category] = ()
 
 
 def user_card(
@@ -280,7 +283,19 @@ def user_card(
         ),
         drift=_reference(trained, use_case),
         value=value,
+        presence=_presence(trained),
     )
+
+
+def _presence(trained: Trained) -> list[Category]:
+    """Return the active and the away users of the holdout, each kind measured."""
+    holdout = trained.holdout
+    rows = holdout.rows
+    if PRESENCE not in rows.rows.column_names:
+        return []
+    presence = rows.rows[PRESENCE].to_pylist()
+    conversions = rows.weight * rows.label
+    return by_presence(presence, holdout.probability, rows.weight, conversions)
 
 
 def common(

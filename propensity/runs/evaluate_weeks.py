@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from propensity.learning import season
 from propensity.measures import revenue
+from propensity.measures.presence import PRESENCE, by_presence
 from propensity.models.encoding import numbers_of
 from propensity.registry.serving import find_recorded, training_mismatch
 from propensity.runs import export
@@ -69,7 +70,7 @@ def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
             residual=residual_of(run, first_day, groups),
             value=_value(run, groups, values),
             unidentified=_unidentified(groups),
-            compared=_compared(use_case, categories),
+            compared=_compared(use_case, groups, categories),
         )
         yield row, groups
 
@@ -113,11 +114,15 @@ def _kinds_of_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table]:
     return rows.filter(pc.invert(rows["is_value"])), values, categories
 
 
-def _compared(use_case: UseCase, rows: pa.Table) -> Compared | None:
-    """Return the declared categories of a week; None where nobody has any."""
+def _compared(use_case: UseCase, groups: pa.Table, rows: pa.Table) -> Compared | None:
+    """Return the categories of a week; None where nobody has any."""
     categories = []
+    if PRESENCE in groups.column_names:
+        counted = groups.select(["probability", "users", "conversions"])
+        presence = groups[PRESENCE].to_pylist()
+        categories += by_presence(presence, *map(numbers_of, counted.columns))
     if len(rows):
-        categories = evaluated_categories(rows, use_case.compared)
+        categories += evaluated_categories(rows, use_case.compared)
     return Compared(categories=categories) if categories else None
 
 

@@ -25,6 +25,7 @@ from propensity.drift import Observed, summary_of
 from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek
 from propensity.measures import metrics
+from propensity.measures.presence import PRESENCE
 from propensity.measures.revenue import MAXIMUM_AMOUNT
 from propensity.models.effect import EffectModel
 from propensity.models.encoding import Floats
@@ -314,7 +315,7 @@ def prediction_rows(
             "user_id": batch["user_id"].cast(pa.string()),
             "probability": pa.array(probability),
             "expected_value": value,
-            "categories": stored_categories(batch, compared),
+            "categories": stored_categories(batch, _stored(batch, compared)),
             "effects": effect_scores.of_users(effect_models, batch, probability),
         }
         same = {
@@ -322,6 +323,14 @@ def prediction_rows(
             for name, constant in key.items()
         }
         yield pa.RecordBatch.from_pydict({**columns, **same})
+
+
+def _stored(batch: pa.RecordBatch, compared: Sequence[str]) -> list[str]:
+    """Return the categories that are stored: presence as well, where it is known."""
+    names = list(compared)
+    if PRESENCE in batch.schema.names:
+        names.append(PRESENCE)
+    return names
 
 
 def in_tables(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -13,7 +13,8 @@
       user_id,
       IF(is_large, ROUND(probability, 6), probability) AS probability,
       IF(is_large, ROUND(expected_value, 2), expected_value) AS expected_value,
-      categories
+      categories,
+      JSON_VALUE(categories, '$.presence') AS presence
     FROM publication
     CROSS JOIN (SELECT COUNT(*) > 2000000 AS is_large FROM publication)
   )

@@ -206,13 +206,16 @@ class Category(Row):
     conversions: Annotated[int, "Positives among them"]
     mean_probability: Annotated[float, "Mean of their probabilities"]
     base_rate: Annotated[float, "Share of positives"]
+    roc_auc: Annotated[Number, "ROC AUC among them; only of presence"] = None
 
 
 class Compared(Part):
     """What was expected of a week by category, and what came."""
 
     categories: Annotated[
-        Sequence[Category], "The commonest values of each declared category", IN_JSON
+        Sequence[Category],
+        "Active and away users, and the commonest values of each declared category",
+        IN_JSON,
     ] = ()
 
 

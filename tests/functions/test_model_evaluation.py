@@ -61,7 +61,9 @@ def week(
     categories = {}
     for n, user in enumerate(scores):
         country = "DE" if n % 4 else "FR"
-        categories[user] = json.dumps({"country": country, "source": f"s{n % 8}"})
+        presence = "away" if n % 3 else "active"
+        values_of_user = {"country": country, "source": f"s{n % 8}"}
+        categories[user] = json.dumps({**values_of_user, "presence": presence})
     publish(deployment.warehouse, MONDAY, scores, values=values, categories=categories)
     # A later publication is not the one that was in force for the week.
     publish(deployment.warehouse, MONDAY + WEEK, dict.fromkeys(scores, 0.99), version=1)
@@ -149,8 +151,27 @@ class TestWeek:
         assert france["conversions"] == len(set(french) & set(converters))
         assert france["mean_probability"] == pytest.approx(mean)
         assert sources == ["s0", "s1", "s2", "s3", "s4", "others"]
-        assert sum(row["users"] for row in categories) == 2 * USERS
+        assert sum(row["users"] for row in categories) == 3 * USERS
         assert "Expected and actual by category" in deployment.page(PAGE)
+
+    def test_active_users_and_those_who_were_away_are_measured_apart(
+        self, week, scores, converters
+    ):
+        """Defect: a ranking looked better because those who rarely buy came in."""
+        _, answer = week
+        rows = answer["weeks"][0]["categories"]
+        kinds = {row["value"]: row for row in rows if row["category"] == "presence"}
+        away = [user for n, user in enumerate(scores) if n % 3]
+        label = [user in converters for user in away]
+        probability = [scores[user] for user in away]
+
+        assert list(kinds) == ["active", "away"]
+        assert kinds["away"]["users"] == len(away)
+        assert kinds["away"]["conversions"] == sum(label)
+        assert kinds["away"]["mean_probability"] == pytest.approx(np.mean(probability))
+        assert kinds["away"]["roc_auc"] == pytest.approx(
+            metrics.roc_auc_score(label, probability)
+        )
 
     def test_a_week_says_how_well_money_is_ranked(self, week):
         """By probability the share of the revenue is the recall: all pay the same."""

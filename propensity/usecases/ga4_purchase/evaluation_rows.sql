@@ -20,6 +20,7 @@ SELECT
   GROUPING(s.expected_value) = 0 AS is_value,
   GROUPING(s.categories) = 0 AS is_category,
   s.probability,
+  s.presence,
   s.expected_value,
   c.amount,
   s.categories,
@@ -33,4 +34,7 @@ SELECT
 FROM scored AS s
 FULL OUTER JOIN converters AS c
   ON c.user_id = s.user_id
-GROUP BY GROUPING SETS ((s.probability), (s.expected_value, c.amount), (s.categories))
+GROUP BY
+  GROUPING SETS (
+    (s.probability, s.presence), (s.expected_value, c.amount), (s.categories)
+  )

@@ -1,0 +1,58 @@
+"""
+Users who were active, and customers who were away, each measured by themselves.
+
+Who was away rarely buys, so that a ranking of both together looks better than that of
+those who were active.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from propensity.measures import metrics
+from propensity.models.encoding import Floats
+from propensity.tables.models import Category
+
+# The column of features that says which a user is.
+PRESENCE = "presence"
+KINDS = ("active", "away")
+
+
+def by_presence(
+    presence: Sequence[str | None],
+    probability: Floats,
+    users: Floats,
+    conversions: Floats,
+) -> list[Category]:
+    """
+    Return what was expected of each kind of users, what came, and their ROC AUC.
+
+    Args:
+        presence: Of each group of users, of whom each kind has groups of its own.
+        probability, users, conversions: Of the groups, (groups,).
+    """
+    kind_of_group = np.asarray(presence, dtype=object)
+    measured = []
+    for kind in KINDS:
+        of_kind = kind_of_group == kind
+        size = float(users[of_kind].sum())
+        if not size:
+            continue
+        converted = float(conversions[of_kind].sum())
+        expected = float((probability[of_kind] * users[of_kind]).sum())
+        observed = metrics.grouped(
+            probability[of_kind], users[of_kind], conversions[of_kind]
+        )
+        category = Category(
+            category=PRESENCE,
+            value=kind,
+            users=round(size),
+            conversions=round(converted),
+            mean_probability=expected / size,
+            base_rate=converted / size,
+            roc_auc=metrics.roc_auc(observed),
+        )
+        measured.append(category)
+    return measured
