@@ -36,7 +36,8 @@ def fill(
     shards = Shards.of(warehouse.tables_of(export), kinds=kinds)
     tables = []
     for day in sorted(shards.days):
-        tables.append(ExportTable(day=day, modified=MODIFIED, size_bytes=0))
+        shard = ExportTable(name="", day=day, modified=MODIFIED, size_bytes=0)
+        tables.append(shard)
     if tables:
         rules = Rules(
             statement="", consent=frozenset(), event_names=frozenset(event_names)

@@ -36,7 +36,14 @@ from propensity.ga4.shards import (
     local_days,
     tables_of_days,
 )
-from propensity.ga4.view import GA_EVENTS, check_view, columns, consent_of, events_view
+from propensity.ga4.view import (
+    GA_EVENTS,
+    check_view,
+    check_view_text,
+    columns,
+    consent_of,
+    events_view,
+)
 
 __all__ = [
     "DAILY",
@@ -48,6 +55,7 @@ __all__ = [
     "Shards",
     "check_days",
     "check_view",
+    "check_view_text",
     "columns",
     "events_view",
     "kinds_of",

@@ -19,6 +19,7 @@ from propensity.usecases.declaration import Value
 
 if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse
+    from propensity.settings import Settings
     from propensity.usecases import UseCase
 
 # The statement that reads a value as a type.
@@ -117,6 +118,18 @@ def events_view(
 
 def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
     """
+    Make sure of the view, where the settings or the use case ask for something of it.
+
+    Raises:
+        SettingsError, SchemaError: As ``check_view_text``.
+        MissingTable: There is no view.
+    """
+    if _CONDITIONS[warehouse.settings.require_consent] or use_case.export_values:
+        check_view_text(warehouse.view_text(VIEW), use_case, warehouse.settings)
+
+
+def check_view_text(view: str, use_case: UseCase, settings: Settings) -> None:
+    """
     Make sure that the view leaves out events without consent, and has the columns that
     the use case names.
 
@@ -124,13 +137,9 @@ def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
         SettingsError: It is older than the setting: events without consent would be
             read.
         SchemaError: It lacks a column that the use case names.
-        MissingTable: There is no view.
     """
-    require = warehouse.settings.require_consent
-    if not _CONDITIONS[require] and not use_case.export_values:
-        return
-    text = warehouse.view_text(VIEW)
-    if not all(statement(name).strip() in text for name in _CONDITIONS[require]):
+    require = settings.require_consent
+    if not all(statement(name).strip() in view for name in _CONDITIONS[require]):
         raise SettingsError(
             f"PROPENSITY_REQUIRE_CONSENT is {require}, but the view {VIEW} reads "
             "events without that consent. Nothing was read",
@@ -138,7 +147,7 @@ def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
             field="PROPENSITY_REQUIRE_CONSENT",
         )
     values = use_case.export_values
-    missing = [value.column for value in values if _selected(value) not in text]
+    missing = [value.column for value in values if _selected(value) not in view]
     if missing:
         raise SchemaError(
             f"the view {VIEW} lacks {', '.join(missing)}, which the use case "

@@ -151,13 +151,23 @@ class Warehouse(Queries):
         Return the names of the tables of ``project.dataset``.
 
         Raises:
+            SettingsError: As ``check_location``.
+        """
+        self.check_location(dataset)
+        with self._translated(dataset):
+            # BigQuery's largest page.
+            listed = self.client.list_tables(dataset, page_size=1_000, **self._limits)
+            return [table.table_id for table in listed]
+
+    def check_location(self, dataset: str) -> None:
+        """
+        Make sure that queries can read ``project.dataset``.
+
+        Raises:
             SettingsError: It is in another location than queries.
         """
         with self._translated(dataset):
             location = self.client.get_dataset(dataset, **self._limits).location
-            # BigQuery's largest page.
-            listed = self.client.list_tables(dataset, page_size=1_000, **self._limits)
-            names = [table.table_id for table in listed]
         expected = self.settings.location
         if location and location.casefold() != expected.casefold():
             raise SettingsError(
@@ -167,7 +177,6 @@ class Warehouse(Queries):
                 hint=f"Copy it, or put the dataset {self.settings.dataset} where it is",
                 field="PROPENSITY_LOCATION",
             )
-        return names
 
 
 def _schema(table: Table) -> list[bigquery.SchemaField]:

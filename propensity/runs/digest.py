@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -50,6 +50,7 @@ GIB = 1024**3
 class ExportTable:
     """The table of a day of the export: the one that the view reads."""
 
+    name: str
     day: date
     modified: datetime
     size_bytes: int
@@ -141,19 +142,33 @@ def state_of(warehouse: Warehouse) -> State:
     Raises:
         MissingTable: There is no view, or no digest: set-up has not run.
     """
-    settings = warehouse.settings
     view = warehouse.view_text(VIEW)
-    listing = f"`{settings.export}.__TABLES__`"
+    return State(
+        rules=rules_of(warehouse.settings, view),
+        tables=tables_of(warehouse, view),
+        digested=digested_of(warehouse),
+    )
+
+
+def tables_of(warehouse: Warehouse, view: str) -> dict[date, ExportTable]:
+    """Return the tables of the export that the view shows, the oldest first."""
+    listing = f"`{warehouse.settings.export}.__TABLES__`"
     rows = warehouse.rows(statement("export_tables", tables=listing))
     by_name = {row["table_id"]: row for row in rows}
+    # A kind of tables that is newer than the set-up is not in the view.
     kinds = ga4.kinds_read(view)
     names = ga4.tables_of_days(by_name, kinds=kinds if kinds else ga4.KINDS)
     tables = {}
     for day, name in names.items():
         row = by_name[name]
         tables[day] = ExportTable(
-            day=day, modified=row["modified"], size_bytes=row["size_bytes"]
+            name=name, day=day, modified=row["modified"], size_bytes=row["size_bytes"]
         )
+    return tables
+
+
+def digested_of(warehouse: Warehouse) -> dict[date, DigestedTable]:
+    """Return what the digest says of its days."""
     digested = {}
     for row in warehouse.rows(statement("digested_days")):
         rules = Rules(
@@ -164,7 +179,7 @@ def state_of(warehouse: Warehouse) -> State:
         digested[row["export_day"]] = DigestedTable(
             modified=row["source_modified"], rules=rules
         )
-    return State(rules=rules_of(settings, view), tables=tables, digested=digested)
+    return digested
 
 
 def rules_of(settings: Settings, view: str) -> Rules:
@@ -213,11 +228,20 @@ def first_day(window: Mapping[str, object]) -> date:
     return min(first, history) if isinstance(history, date) else first
 
 
-def bring_up_to_date(run: Run, oldest: date, last: date) -> None:
+def bring_up_to_date(
+    run: Run,
+    view: str,
+    tables: Mapping[date, ExportTable],
+    *,
+    oldest: date,
+    last: date,
+) -> None:
     """
     Digest the days that a run reads, where the export has others than the digest.
 
     Args:
+        view: The text of the view.
+        tables: As ``tables_of``.
         oldest: The first date that rows are computed for.
         last: The last day of the export that is read.
 
@@ -228,7 +252,11 @@ def bring_up_to_date(run: Run, oldest: date, last: date) -> None:
     if not run.use_case.reads_digest:
         return
     first = first_day(run.use_case.window(run.settings, [oldest]))
-    state = state_of(run.warehouse)
+    state = State(
+        rules=rules_of(run.settings, view),
+        tables=tables,
+        digested=digested_of(run.warehouse),
+    )
     if not (state.due(first, last) or state.gone or state.withdrawn):
         return
     ends = run.now() + WAIT
@@ -236,7 +264,9 @@ def bring_up_to_date(run: Run, oldest: date, last: date) -> None:
     while True:
         try:
             with leased(run.artifacts, scope, KIND, clock=run.now) as lease:
-                _digest(run, lease, first, last)
+                # Another run may just have done it.
+                digested = digested_of(run.warehouse)
+                _digest(run, lease, replace(state, digested=digested), first, last)
             return
         except RunInProgress:
             if run.now() >= ends:
@@ -244,9 +274,8 @@ def bring_up_to_date(run: Run, oldest: date, last: date) -> None:
             run.clock.sleep(LOOK_AGAIN_S)
 
 
-def _digest(run: Run, lease: Lease, first: date, last: date) -> None:
-    """Digest days under the lease of the export; another run may just have done it."""
-    state = state_of(run.warehouse)
+def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> None:
+    """Digest days under the lease of the export."""
     superfluous = set(state.gone).union(state.withdrawn)
     for day in state.outlived(reach(run.settings)):
         if not first <= day <= last:

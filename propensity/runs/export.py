@@ -63,7 +63,7 @@ def wait_for_days(
     Raises:
         ExportLate: The newest day is missing, and may still come.
         MissingTable, SettingsError, AccessDenied: The export cannot be read at all.
-        SettingsError, SchemaError: As ``check_view``; or a table of events
+        SettingsError, SchemaError: As ``check_view_text``; or a table of events
             lacks a column.
         RunInProgress: Another run has been digesting for some minutes.
     """
@@ -72,12 +72,11 @@ def wait_for_days(
         return run
     # A view may be there from another day's settings: it does not say what it lacks.
     run.settings.required("ga4_dataset")
-    export = run.settings.export
-    # A kind of tables that is newer than the set-up is not in the view.
-    kinds = ga4.kinds_read(run.warehouse.view_text(VIEW))
-    tables = run.warehouse.tables_of(export)
-    shards = ga4.Shards.of(tables, kinds=kinds if kinds else ga4.KINDS)
-    ga4.check_view(run.warehouse, run.use_case)
+    view = run.warehouse.view_text(VIEW)
+    ga4.check_view_text(view, run.use_case, run.settings)
+    run.warehouse.check_location(run.settings.export)
+    tables = digest.tables_of(run.warehouse, view)
+    shards = ga4.Shards.of(table.name for table in tables.values())
     if since is None:
         since = run.as_of - timedelta(days=run.use_case.lookback_days)
     if until is None:
@@ -96,7 +95,7 @@ def wait_for_days(
         run.log("WARNING", f"days of the export are missing: {listed(state.missing)}")
     as_of = run.as_of - (until - state.data_until)
     oldest = as_of if oldest is None else min(oldest, as_of)
-    digest.bring_up_to_date(run, oldest, state.data_until)
+    digest.bring_up_to_date(run, view, tables, oldest=oldest, last=state.data_until)
     return replace(run, as_of=as_of, export=state)
 
 

@@ -20,6 +20,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.runs import digest, setup
 from propensity.runs.run import Run
+from propensity.tables.export import VIEW
 from propensity.usecases import UseCase
 from tests import own_use_cases, shop
 from tests.clocks import ManualClock
@@ -95,7 +96,10 @@ def users_of(export: Deployment, day: date) -> dict[str, int]:
 
 
 def bring(run: Run, *, oldest: date | None = None) -> None:
-    digest.bring_up_to_date(run, oldest if oldest else run.as_of, run.as_of)
+    first = oldest if oldest else run.as_of
+    view = run.warehouse.view_text(VIEW)
+    tables = digest.tables_of(run.warehouse, view)
+    digest.bring_up_to_date(run, view, tables, oldest=first, last=run.as_of)
 
 
 def test_each_day_is_read_once_in_statements_of_a_month(export, monkeypatch, capfd):

@@ -235,8 +235,10 @@ class Warehouse:
             tables = []
             for place in present:
                 if changed[0] <= place < last:
-                    day = ExportTable(day=DAYS[place], modified=MODIFIED, size_bytes=1)
-                    tables.append(day)
+                    table = ExportTable(
+                        name="", day=DAYS[place], modified=MODIFIED, size_bytes=1
+                    )
+                    tables.append(table)
             replace_days(self.warehouse, tables, RULES, run_id="")
             # BigQuery's tables of a script go with it.
             self.database.execute("DROP TABLE user_days")
