@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from commands import audience, data, deployment, machine, usecases
+from commands import audience, data, deployment, machine, rehearsal, usecases
 from commands.answers import Exit, example, fail
 from commands.options import FILE, UnknownName
 from propensity.suggestions import nearest
@@ -21,6 +21,7 @@ from propensity.suggestions import nearest
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
     "A deployment": (
+        rehearsal.rehearse,
         deployment.deployment,
         deployment.versions,
         deployment.promote,

@@ -3,12 +3,13 @@
 # neither a machine in the project's network nor a token. Waits for the function's line
 # in the log and shows it; exits with 0 if the run succeeded.
 #
-#   deploy/call.sh FUNCTION [REQUEST] [--dry-run] [--deployment FILE]
+#   deploy/call.sh FUNCTION [REQUEST] [--hang-up] [--dry-run] [--deployment FILE]
 #   deploy/call.sh predictions '{"use_case": "ga4_purchase", "force": true}'
 #   deploy/call.sh model_training '{"as_of": "2026-02-01"}'
 #   deploy/call.sh compact_features
+# With --hang-up the scheduler hangs up after 15 seconds, and the run may go on.
 set -euo pipefail
-function="" request="{}"
+takes="--hang-up" function="" request="{}"
 [[ "${1:--}" == -* ]] || { function="$1" && shift; }
 [[ "${1:--}" == -* ]] || { request="$1" && shift; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -34,7 +35,14 @@ here=(--location="$region" --project="$project")
 url="$(url_of "$function")"
 since="$(date -u +%Y-%m-%dT%H:%M:%SZ)"
 lines="timestamp>=\"$since\" AND ((resource.labels.service_name=\"$prefix-${function//_/-}\" AND jsonPayload.outcome:*$about)"
-lines+=" OR (resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=\"$job\" AND severity>=ERROR))"
+deadline=1800s
+if [[ "$options" == *" --hang-up "* ]]; then
+  # The scheduler's own line comes first then, and says so.
+  deadline=15s
+  lines+=")"
+else
+  lines+=" OR (resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=\"$job\" AND severity>=ERROR))"
+fi
 shown='value(timestamp, jsonPayload.outcome, jsonPayload.message, httpRequest.status, jsonPayload.debugInfo)'
 
 remove() { run gcloud scheduler jobs delete "$job" "${here[@]}" --quiet; }
@@ -43,7 +51,7 @@ run gcloud scheduler jobs create http "$job" \
   --schedule="0 0 29 2 *" --uri="$url/" --http-method=POST --message-body="$request" \
   --headers=Content-Type=application/json \
   --oidc-service-account-email="$account_scheduler" --oidc-token-audience="$url" \
-  --attempt-deadline=1800s --max-retry-attempts=0 "${here[@]}"
+  --attempt-deadline="$deadline" --max-retry-attempts=0 "${here[@]}"
 trap remove EXIT
 run gcloud scheduler jobs run "$job" "${here[@]}"
 echo "# waiting for the function's line in the log, for half an hour at most" >&2

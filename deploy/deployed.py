@@ -53,12 +53,12 @@ def described(d: Deployment, file: Path) -> Deployed:
         use_cases=sorted(set(d.use_cases).union(folders.own_names())),
         audiences=audiences,
         destinations=destinations,
-        commit=_commit(file.parent),
-        release=_commit(folders.ROOT),
+        commit=commit_of(file.parent),
+        release=commit_of(folders.ROOT),
     )
 
 
-def _commit(folder: Path) -> str:
+def commit_of(folder: Path) -> str:
     """Return which commit a folder is of, and whether it has changed since."""
     # A copy without git's folder, or a machine without git, has none.
     with contextlib.suppress(OSError, subprocess.CalledProcessError):

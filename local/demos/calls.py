@@ -73,7 +73,7 @@ def send(warehouse: Warehouse, deliveries: Iterable[Delivery]) -> None:
             ingested = {"ingest_ts": datetime.now(UTC).isoformat()}
             data = json.dumps(json.loads(data) | ingested).encode()
         messages.append((data, delivery.attributes))
-    publish(warehouse.settings, EVENTS, messages)
+    publish(warehouse.settings, warehouse.settings.prefixed(EVENTS), messages)
 
 
 def settled(

@@ -129,6 +129,17 @@ def test_a_request_by_hand_is_sent_once(deployed, line, status):
     assert removed.startswith(f"gcloud scheduler jobs delete {job} ")
 
 
+def test_a_scheduler_that_hangs_up_is_not_the_line_that_is_waited_for(deployed):
+    """Its own line says that it hung up; the run's comes later, if the run goes on."""
+    deployed.rules.insert(0, ("gcloud logging read", DONE, 0))
+    result = deployed.run("deploy/call.sh", "predictions", REQUEST, "--hang-up")
+    made, _, read, _ = [c for c in deployed.calls() if "describe" not in c]
+
+    assert result.returncode == 0, result.stderr
+    assert "--attempt-deadline=15s" in made
+    assert "cloud_scheduler_job" not in read
+
+
 PUBLISH = """
 import os, sys
 os.environ["PROPENSITY_DEPLOYMENT"] = sys.argv[1].partition("=")[2]
