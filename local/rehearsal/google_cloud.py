@@ -25,8 +25,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from google.cloud import bigquery
-
 from deploy import configuration, new
 from deploy.functions import ROOT
 from local.errors import LocalError
@@ -34,7 +32,6 @@ from local.progress import say
 from local.rehearsal.ground import CARDS, SHOP, Call, Ground, declare
 from local.stack.stack import SECRET
 from propensity import folders
-from propensity.gcp.warehouse import Warehouse
 
 # On what a rehearsal has made, beside Terraform's label `deployment`.
 LABEL = "rehearsal"
@@ -129,6 +126,9 @@ class GoogleCloud(Ground):
         self._state = f"gs://{bucket}-state"
         self._project = f"--project={self.deployment.project}"
         self._region = self.deployment.own["region"]
+        self._export = self.deployment.settings.ga4_dataset
+        # Commands, instead of what they do; None to run them.
+        self._recorded: list[str] | None = None
 
     # -- before and after --------------------------------------------------------------
 
@@ -170,6 +170,8 @@ class GoogleCloud(Ground):
         )
 
     def _has_bucket(self) -> bool:
+        if self._recorded is not None:
+            return True
         words = ["gcloud", "storage", "buckets", "describe", self._state, self._project]
         return run(words).returncode == 0
 
@@ -201,11 +203,9 @@ class GoogleCloud(Ground):
             f"--labels={LABEL}={prefix}",
             given=self.key,
         )
-        with contextlib.closing(Warehouse.open(self.settings)) as warehouse:
-            export = bigquery.Dataset(self.settings.export)
-            export.location = self.settings.location
-            export.labels = {LABEL: prefix}
-            warehouse.client.create_dataset(export, exists_ok=True)
+        self._bq(
+            "mk", "--force", "--dataset", f"--label={LABEL}:{prefix}", self._export
+        )
         fill()
         done = self._script("deploy_all.sh", "--yes")
         said = done.stdout + done.stderr
@@ -231,11 +231,7 @@ class GoogleCloud(Ground):
             with contextlib.suppress(LocalError):
                 place = f"--location={self._region}"
                 self._gcloud("scheduler", "jobs", "delete", job, place)
-        with contextlib.closing(Warehouse.open(self.settings)) as warehouse:
-            export = self.settings.export
-            warehouse.client.delete_dataset(
-                export, delete_contents=True, not_found_ok=True
-            )
+        self._bq("rm", "--recursive", "--force", "--dataset", self._export)
         with contextlib.suppress(LocalError):
             secret = self.deployment.own["suppression_secret"]
             self._gcloud("secrets", "delete", secret)
@@ -339,25 +335,45 @@ class GoogleCloud(Ground):
     # -- what would be done ------------------------------------------------------------
 
     def planned(self) -> list[str]:
-        """Return every command of the scripts, as they print them."""
-        lines = list[str]()
-        for script in ("deploy_all.sh", "teardown.sh"):
-            done = self._script(script, "--dry-run")
-            lines += [f"# deploy/{script}"] + done.stdout.splitlines()
+        """Return every command that makes something or takes it away; run none."""
+        self._recorded = list[str]()
+        self.set_up(lambda: None)
+        self.take_away()
+        lines = self._recorded
+        self._recorded = None
         return lines
 
     # -- programs ----------------------------------------------------------------------
 
     def _script(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
         script = str(ROOT / "deploy" / name)
-        return run([script] + list(words) + [f"--deployment={self._file}"])
+        options = [f"--deployment={self._file}"]
+        if self._recorded is None:
+            return run([script] + list(words) + options)
+        self._recorded.append(f"# deploy/{name} {shlex.join(words)}")
+        done = run([script, "--dry-run"] + list(words) + options)
+        self._recorded += done.stdout.splitlines()
+        return done
 
     def _gcloud(self, *words: str, given: str = "") -> str:
         """Run gcloud; return what it printed."""
-        done = run(["gcloud"] + list(words) + [self._project, "--quiet"], given=given)
+        command = ["gcloud"] + list(words) + [self._project, "--quiet"]
+        return self._run(command, given=given)
+
+    def _bq(self, *words: str) -> None:
+        place = f"--location={self.deployment.settings.location}"
+        project = f"--project_id={self.deployment.project}"
+        self._run(["bq", project, place] + list(words))
+
+    def _run(self, command: Sequence[str], *, given: str = "") -> str:
+        """Run a program, or record it; return what it printed."""
+        if self._recorded is not None:
+            self._recorded.append(shlex.join(command))
+            return ""
+        done = run(command, given=given)
         if done.returncode:
-            failed = " ".join(words[:3])
-            raise LocalError(f"gcloud {failed} failed: {last_of(done.stderr)}")
+            failed = shlex.join(command[:4])
+            raise LocalError(f"{failed} failed: {last_of(done.stderr)}")
         return done.stdout.strip()
 
 
