@@ -26,6 +26,7 @@ class Asked:
     method: str
     path: str
     body: bytes
+    headers: Mapping[str, str]
 
 
 class Quiet(WSGIRequestHandler):
@@ -71,7 +72,7 @@ class Proxy:
         with self._counting:
             number = len(self.asked)
             body = request.get_data()
-            asked = Asked(number, request.method, path, body)
+            asked = Asked(number, request.method, path, body, dict(headers))
             self.asked.append(asked)
         outcome = self.rule(asked)
         if outcome is not None and outcome != self.LOST:

@@ -141,7 +141,7 @@ def looked_up(rehearsal: Rehearsal, user: str) -> dict[str, Any]:
         said: dict[str, Any] = answer.json()
     except ValueError:
         raise NotTried(f"get_proba answered {answer.status_code}") from None
-    if answer.ok:
+    if answer.status_code < 500:
         rehearsal.answered.add("get_proba")
     return said
 
