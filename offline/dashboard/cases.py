@@ -59,6 +59,7 @@ class Facts:
     Attributes:
         outcome: What users or events of label 1 do, as in *users who buy*.
         unit: The currency of amounts, such as EUR; may be empty.
+        export: The dataset of its GA4 export; empty where it reads none.
         champion: The live version; None if there is none.
         damage: The fault of its pointer or a report; empty without one.
         reports: HTML of the report of a week, or day, by its first day.
@@ -68,6 +69,7 @@ class Facts:
     title: str
     outcome: str
     unit: str = ""
+    export: str = ""
     is_of_events: bool = False
     horizon_days: int = 7
     champion: int | None = None
@@ -372,6 +374,7 @@ def find(
         title=cleaned(use_case.title),
         outcome=cleaned(use_case.outcome),
         unit=use_case.currency,
+        export=use_case.settings(settings).ga4_dataset if use_case.reads_export else "",
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
         champion=champion,

@@ -142,7 +142,10 @@ def site(
     }
     letters = readings["dead_letters"].rows
     contents: dict[str, dict[str, Any]] = {
-        "index.html": {"messages": sum(row["messages"] for row in letters)},
+        "index.html": {
+            "messages": sum(row["messages"] for row in letters),
+            "properties": _properties(listed),
+        },
         "fraud.html": {"parts": list(_alerting(listed))},
         "audiences.html": {"uplifts": _uplifts(readings)},
         "sql.html": {},
@@ -232,6 +235,38 @@ def by(key: str, rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, 
         group = groups[value]
         totals.append({key: value, "n": len(group)} | total(group, columns))
     return totals
+
+
+def _properties(listed: Sequence[Case]) -> list[dict[str, Any]]:
+    """
+    Return what contacting brought, a row for each use case and a sum for each currency.
+
+    There is none for a deployment with a single property.
+    """
+    rows = []
+    for case in listed:
+        if case.facts.export:
+            row = {"title": case.title, "export": case.facts.export}
+            results = [vars(uplift["result"]) for uplift in case.uplifts]
+            rows.append({**row, "unit": case.facts.unit, **_sums(results)})
+    if len({row["export"] for row in rows}) < 2:
+        return []
+    by_unit: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_unit[row["unit"]].append(row)
+    for unit, group in sorted(by_unit.items()):
+        row = {"title": f"All in {unit}" if unit else "All", "export": ""}
+        rows.append({**row, "unit": unit, **_sums(group)})
+    return rows
+
+
+def _sums(rows: Sequence[Row]) -> dict[str, Any]:
+    """Add up what contacting brought; None where no row knows it."""
+    sums: dict[str, Any] = {}
+    for name in ("contacted", "brought", "cost"):
+        values = [row[name] for row in rows if row[name] is not None]
+        sums[name] = sum(values) if values else None
+    return sums
 
 
 def _alerting(listed: Sequence[Case]) -> Iterable[dict[str, Any]]:

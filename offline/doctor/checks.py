@@ -28,7 +28,7 @@ from propensity.ga4 import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.deployment import Deployment
+from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import ANY_DATE, LeaseFile
 from propensity.registry.serving import loaded, recorded
 from propensity.registry.versions import Registry
@@ -287,11 +287,11 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
                 secret(name)
             except SettingsError as why:
                 yield Finding(f"{use_case.name}: {why.problem}", why.hint)
-        deployment = Deployment(
-            settings=exam.settings,
+        deployment = of_use_case(
+            use_case,
+            exam.settings,
             warehouse=exam.warehouse,
             artifacts=exam.artifacts,
-            use_case=use_case,
         )
         continued = set[str]()
         for name in declared.names(use_case):

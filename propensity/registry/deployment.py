@@ -44,6 +44,24 @@ class Deployment:
         return [row.of(dict(values)) for values in self.rows(name, **parameters)]
 
 
+def of_use_case(
+    use_case: UseCase, settings: Settings, *, warehouse: Warehouse, artifacts: Artifacts
+) -> Deployment:
+    """
+    Return a deployment as a use case has it: by its words, settings and export.
+
+    Args:
+        settings: Of the deployment, as ``warehouse`` has them.
+    """
+    chosen = use_case.settings(settings)
+    return Deployment(
+        settings=chosen,
+        warehouse=warehouse.for_run(chosen),
+        artifacts=artifacts,
+        use_case=use_case.with_label_event(settings),
+    )
+
+
 @contextlib.contextmanager
 def connected(settings: Settings) -> Iterator[tuple[Artifacts, Warehouse]]:
     """Open the clients of a deployment, for what is about all of its use cases."""
@@ -69,12 +87,6 @@ def opened(
         settings = Settings.from_environment()
     if use_case is None:
         use_case = settings.use_case
-    chosen = usecases.load(use_case).with_label_event(settings)
-    settings = chosen.settings(settings)
+    chosen = usecases.load(use_case)
     with connected(settings) as (artifacts, warehouse):
-        yield Deployment(
-            settings=settings,
-            warehouse=warehouse,
-            artifacts=artifacts,
-            use_case=chosen,
-        )
+        yield of_use_case(chosen, settings, warehouse=warehouse, artifacts=artifacts)

@@ -26,7 +26,7 @@ from propensity.gcp import secrets
 from propensity.gcp.artifacts import content_of, json_of
 from propensity.learning.judged import judged
 from propensity.pages.words import cleaned, period, plain_day, plural
-from propensity.registry.deployment import Deployment
+from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import LeaseFile, name_of
 from propensity.runs.audiences import KIND
 from propensity.statements import statement
@@ -91,15 +91,11 @@ def deployments(
 ) -> tuple[list[Deployment], list[UseCaseError]]:
     """Return the deployment for each use case, and the errors of wrong ones."""
     use_cases, wrong = usecases.load_all()
-    opened = [
-        Deployment(
-            settings=settings,
-            warehouse=warehouse,
-            artifacts=artifacts,
-            use_case=use_case.with_label_event(settings),
+    opened = []
+    for use_case in use_cases.values():
+        opened.append(
+            of_use_case(use_case, settings, warehouse=warehouse, artifacts=artifacts)
         )
-        for use_case in use_cases.values()
-    ]
     return opened, wrong
 
 

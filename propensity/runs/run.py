@@ -30,7 +30,7 @@ from propensity.gcp import http, log
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import plural
-from propensity.registry.deployment import Deployment
+from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import ANY_DATE, Lease, leased
 from propensity.schema import Row, Table, plain
 from propensity.settings import Settings
@@ -288,19 +288,23 @@ def begun(parsed: RunRequest, function: str, *, clock: Clock) -> Run:
     settings, warehouse, artifacts = clients()
     if parsed.use_case == settings.use_case:
         usecases.require_default(settings)
-    use_case = usecases.load(parsed.use_case).with_label_event(settings)
-    settings = use_case.settings(settings)
+    opened = of_use_case(
+        usecases.load(parsed.use_case),
+        settings,
+        warehouse=warehouse,
+        artifacts=artifacts,
+    )
     return Run(
         function=function,
         run_id=uuid.uuid4().hex,
-        settings=settings,
-        use_case=use_case,
+        settings=opened.settings,
+        use_case=opened.use_case,
         as_of=parsed.as_of,
         # A trial does not wait for the export.
         force=parsed.force or parsed.trial,
         trial=parsed.trial,
         began_at=clock.now(),
-        warehouse=warehouse.for_run(settings),
+        warehouse=opened.warehouse,
         clock=clock,
         artifacts=artifacts,
     )

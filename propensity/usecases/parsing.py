@@ -44,7 +44,7 @@ def parse(name: str, text: str) -> UseCase:
         if "name" in entries:
             raise ValueError("name is unknown: remove it, the folder has the name")
         if "like" in entries:
-            entries = _completed(entries)
+            entries = _completed(name, entries)
         entries["name"] = name
         declaration.tell_events_apart(entries)
         use_case = convert(entries, UseCase)
@@ -61,7 +61,7 @@ def parse(name: str, text: str) -> UseCase:
     return use_case
 
 
-def _completed(entries: Mapping[str, Any]) -> dict[str, Any]:
+def _completed(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return the entries of an instance, with those of the use case that it is like.
 
@@ -81,16 +81,18 @@ def _completed(entries: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"like: {like} is like {model['like']} itself; name that one")
     # What is wrong in that file is said of that file.
     checked = parse(like, text)
-    completed = {**model, **entries}
     parameters = entries.get("parameters", {})
-    if isinstance(parameters, dict):
-        completed["parameters"] = {**checked.parameters, **parameters}
-        event = completed["parameters"].get("label_event")
-        if event != checked.parameters.get("label_event"):
-            # Nobody says of those who sign up that they buy.
-            for name, text in words_of(event, completed["horizon_days"]).items():
-                completed[name] = entries.get(name, text)
-    return completed
+    if not isinstance(parameters, dict):
+        return {**model, **entries}
+    parameters = {**checked.parameters, **parameters}
+    words = {"title": checked.title, "outcome": checked.outcome}
+    event = parameters.get("label_event")
+    if event != checked.parameters.get("label_event"):
+        # Nobody says of those who sign up that they buy.
+        words = words_of(event, checked.horizon_days)
+    # Pages show both use cases side by side.
+    words["title"] += f" ({name})"
+    return {**model, **words, **entries, "parameters": parameters}
 
 
 def _contradictions(use_case: UseCase) -> Iterator[str]:

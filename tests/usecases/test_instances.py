@@ -47,11 +47,8 @@ def test_an_instance_is_what_its_file_says_and_otherwise_the_use_case_it_is_like
     uk = usecases.load("shop_uk")
 
     assert uk.currency == "GBP"
-    assert (uk.title, uk.features, uk.budget) == (
-        shop.title,
-        shop.features,
-        shop.budget,
-    )
+    assert uk.title == f"{shop.title} (shop_uk)"
+    assert uk.features == shop.features
     for name in usecases.STATEMENTS:
         assert uk.statement(name) == shop.statement(name)
 
@@ -76,7 +73,7 @@ def test_an_instance_predicts_the_event_of_its_file(own):
 
     assert leads.statement_parameters(SETTINGS)["label_event"] == "lead"
     assert leads.statement_parameters(SETTINGS)["user_column"] == "user_id"
-    assert leads.title == "Who will have lead in the next 7 days?"
+    assert leads.title == "Who will have lead in the next 7 days? (leads)"
     assert usecases.load("titled").title == "Who will call?"
 
 

@@ -253,6 +253,27 @@ class TestPages:
         assert "+2.0 percentage points (95% interval 1.0 to 5.0)" in page
         assert "70.0" not in page
 
+    def test_the_first_page_shows_all_properties_and_a_sum_for_each_currency(
+        self, deployment
+    ):
+        """A sum of euros and dollars would be of nothing. A deployment with one
+        property has none."""
+        shop = KNOWN[USE_CASE]
+        known = {
+            "shop_de": replace(shop, title="de", unit="EUR", export="analytics_1"),
+            "shop_uk": replace(shop, title="uk", unit="GBP", export="analytics_2"),
+            "shop_fr": replace(shop, title="fr", unit="EUR", export="analytics_3"),
+        }
+        row = one(deployment, "lift", revenue_difference=2.0, treated_users=100)
+        rows = [{**row, "use_case": name} for name in known]
+        page = words(pages({"lift": rows}, known)["index.html"])
+
+        assert "de analytics_1 100 200 EUR — fr analytics_3 100 200 EUR" in page
+        assert "uk analytics_2 100 200 GBP" in page
+        assert "All in EUR 200 400 EUR — All in GBP 100 200 GBP" in page
+        alone = pages({"lift": rows[:1]}, {"shop_de": known["shop_de"]})
+        assert "All in EUR" not in words(alone["index.html"])
+
     @pytest.mark.parametrize(
         ("before", "text"),
         [
