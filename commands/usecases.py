@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from commands.answers import Exit, Group, Spoken, command, example, say, tell
 from commands.options import (
@@ -219,9 +220,36 @@ def usecase() -> None:
 @click.option(
     "--counts", metavar="EVENTS", default="", help="Kinds that features count: a,b."
 )
+@click.option(
+    "--like",
+    metavar="USE_CASE",
+    help="Use the files of this use case, for another GA4 property or event.",
+)
+@click.option(
+    "--ga4-dataset",
+    metavar="DATASET",
+    help="Export of the other property, [project.]dataset.",
+)
+@click.option(
+    "--utc-offset-hours",
+    type=Count(min=-12, max=14),
+    default=0,
+    help="Hours that its time zone is ahead of UTC, in summer.",
+)
+@click.option("--currency", metavar="CODE", help="Its currency, such as GBP.")
+@click.option(
+    "--user-column",
+    type=click.Choice(["user_pseudo_id", "user_id", "person"]),
+    help="What its users are.",
+)
 @DRY_RUN
 def new(
     *,
+    like: str | None,
+    ga4_dataset: str | None,
+    utc_offset_hours: int,
+    currency: str | None,
+    user_column: str | None,
     events: str | None,
     user: str | None,
     time: str | None,
@@ -234,12 +262,36 @@ def new(
     Write the folder of a new use case, for the GA4 export or a table of events.
 
     Its files are in usecases/NAME. They run unchanged; comments show what
-    you can change.
+    you can change. With --like, the folder has one file, which says how the use case
+    differs from the other one.
     """
     from offline.usecases import new as program
     from propensity.errors import RequestError
     from propensity.usecases.declaration import Events
 
+    given = _given() - {"name", "label_event", "is_dry"}
+    for_like = {"ga4_dataset", "utc_offset_hours", "currency", "user_column"}
+    if like:
+        alone = sorted(given - for_like - {"like"})
+        if alone:
+            option = alone[0].replace("_", "-")
+            raise click.UsageError(f"--like takes no --{option}: edit the new file")
+        try:
+            return program.write_instance(
+                arguments["name"],
+                like,
+                ga4_dataset=ga4_dataset,
+                utc_offset_hours=utc_offset_hours,
+                currency=currency,
+                user_column=user_column,
+                label_event=arguments["label_event"],
+                is_dry=arguments["is_dry"],
+            )
+        except RequestError as error:
+            raise click.UsageError(error.message) from None
+    if given & for_like:
+        option = sorted(given & for_like)[0].replace("_", "-")
+        raise click.UsageError(f"--{option} needs --like, the use case to copy")
     own_events = None
     if events and user and time:
         named = {"table": events, "user_id": user, "time": time}
@@ -251,6 +303,15 @@ def new(
         return program.write(events=own_events, counts=counted, **arguments)
     except RequestError as error:
         raise click.UsageError(error.message) from None
+
+
+def _given() -> set[str]:
+    """Return the options and arguments that the command line names."""
+    context = click.get_current_context()
+    line = ParameterSource.COMMANDLINE
+    return {
+        name for name in context.params if context.get_parameter_source(name) is line
+    }
 
 
 @usecase.command(epilog=example("propensity usecase check shop_signup"))

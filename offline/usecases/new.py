@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -60,17 +60,10 @@ def write(
     Raises:
         RequestError: A name or a span is invalid, or the folder exists.
     """
-    if not NAME.fullmatch(name):
-        problem = f"{name[:64]!r} is not a valid name: use {NAME_RULE}"
-        raise RequestError(problem, field="name")
+    _check_name(name)
     if events is None and label_event is None:
         label_event = PURCHASE
     _check(events, label_event, label, counts)
-    folder = folders.own() / name
-    module = folders.FOLDER / f"{name}.py"
-    if name in folders.names() or folder.exists() or module.exists():
-        problem = f"{name} already exists. Choose another name or remove it"
-        raise RequestError(problem, field="name")
     if events is None:
         statements = _parts("export.sql")
         parts = _of_export(str(label_event))
@@ -103,10 +96,66 @@ def write(
     declaration = TEMPLATES / "usecase.toml"
     chosen["usecase.toml"] = Template(declaration.read_text("utf-8"))
     files = {file: part.substitute(substitutions) for file, part in chosen.items()}
+    return _written(name, files, is_dry=is_dry)
+
+
+def write_instance(
+    name: str,
+    like: str,
+    *,
+    ga4_dataset: str | None = None,
+    utc_offset_hours: int = 0,
+    currency: str | None = None,
+    is_dry: bool = False,
+    **parameters: str | None,
+) -> dict[str, Any]:
+    """
+    Write a use case that is like another one, for another property or event.
+
+    Args:
+        ga4_dataset: Of the property's export; the deployment's property by default.
+        parameters: Those that differ from the other use case's; None for none. The
+            file has all of them, since the settings don't count for it.
+
+    Raises:
+        RequestError: A name is invalid, or the folder exists.
+    """
+    _check_name(name)
+    lines = [f"like = {_toml_text(like)}"]
+    if currency:
+        lines.append(f"currency = {_toml_text(currency)}")
+    if ga4_dataset:
+        lines += ["", "[property]", f"ga4_dataset = {_toml_text(ga4_dataset)}"]
+        lines.append(f"utc_offset_hours = {utc_offset_hours}")
+    chosen = dict[str, object](usecases.load(like).parameters)
+    for parameter, value in parameters.items():
+        if value is not None:
+            chosen[parameter] = value
+    lines += ["", "[parameters]"]
+    lines += [f"{key} = {json.dumps(value)}" for key, value in chosen.items()]
+    text = "\n".join(lines)
+    return _written(name, {"usecase.toml": f"{text}\n"}, is_dry=is_dry)
+
+
+def _check_name(name: str) -> None:
+    """Raise RequestError for a name that is invalid, or taken."""
+    if not NAME.fullmatch(name):
+        problem = f"{name[:64]!r} is not a valid name: use {NAME_RULE}"
+        raise RequestError(problem, field="name")
+    folder = folders.own() / name
+    module = folders.FOLDER / f"{name}.py"
+    if name in folders.names() or folder.exists() or module.exists():
+        problem = f"{name} already exists. Choose another name or remove it"
+        raise RequestError(problem, field="name")
+
+
+def _written(name: str, files: Mapping[str, str], *, is_dry: bool) -> dict[str, Any]:
+    """Write files that are right, unless it is dry; return where they are."""
     try:
         usecases.parse(name, files["usecase.toml"])
     except UseCaseError as error:
         raise RequestError(error.message) from error
+    folder = folders.own() / name
     if not is_dry:
         folder.mkdir(parents=True)
         for file, text in files.items():

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from commands.answers import Exit
+from commands.cli import main
 from offline.usecases import new
 from propensity import usecases
 from propensity.errors import RequestError
@@ -114,3 +116,35 @@ class TestALeak:
         edit("features.sql", "    FROM loyalty\n", f"    FROM `{TABLE}`\n")
 
         assert "Unrecognized name: as_of" in str(checked())
+
+
+class TestAnInstance:
+    def test_an_instance_reads_another_property(self, use_cases, capsys):
+        """Its file has the parameters too, since settings don't count for it."""
+        words = "usecase new shop_uk --like ga4_purchase --ga4-dataset uk.analytics_2"
+        more = "--utc-offset-hours 1 --currency GBP --user-column user_id"
+        assert main([*words.split(), *more.split()]) == Exit.DONE
+        made = usecases.load("shop_uk")
+
+        assert made.ga4_property.ga4_dataset == "uk.analytics_2"
+        assert made.ga4_property.utc_offset_hours == 1
+        assert made.currency == "GBP"
+        assert made.parameters == {
+            "user_column": "user_id",
+            "label_event": "purchase",
+        }
+        assert "user_column" in (use_cases / "shop_uk" / "usecase.toml").read_text()
+
+    @pytest.mark.parametrize(
+        ("words", "problem"),
+        [
+            ("--like ga4_purchase --horizon-days 7", "--like takes no --horizon-days"),
+            ("--ga4-dataset analytics_2", "--ga4-dataset needs --like"),
+            ("--like ga4_purchse", "there is no use case 'ga4_purchse'"),
+            ("--like ga4_purchase --ga4-dataset a/b", "property.ga4_dataset is 'a/b'"),
+        ],
+    )
+    def test_what_makes_no_instance_is_refused(self, use_cases, capsys, words, problem):
+        assert main(["usecase", "new", "shop_uk", *words.split()]) == Exit.UNKNOWN
+        assert problem in capsys.readouterr().err
+        assert not (use_cases / "shop_uk").exists()
