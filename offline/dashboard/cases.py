@@ -310,7 +310,8 @@ class Case:
             if is_newest and row["pending"]:
                 who = f"{row['pending']:,} users of audience {row['audience']}"
                 why = f"Send {who}, who are pending. Ask your data team to run"
-                text = f"{why} propensity audience send {row['audience']}."
+                words = f"{row['audience']} --use-case {self.name}"
+                text = f"{why} propensity audience send {words}."
                 yield Action(text, "deliveries")
 
     def _to_stop(self) -> Iterator[Action]:

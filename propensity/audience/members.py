@@ -274,9 +274,10 @@ def find_treated(
         check_view(deployment.warehouse, use_case)
     selections = deployment.rows("audience_selections", audience=named.name)
     if not selections:
+        words = f"{named.name} --use-case {use_case.name}"
         raise RequestError(
             f"{named.name} has no members yet",
-            hint=f"Run `propensity audience send {named.name}`, which chooses them",
+            hint=f"Run `propensity audience send {words}`, which chooses them",
             field="audience",
         )
     as_of = selections[0]["as_of"]

@@ -220,8 +220,9 @@ def _check_unattended(
             f"more before {day}. Once 01-Predictions has published newer ones, the "
             "next call sends it"
         )
-    by_hand = f"look at `propensity audience preview {name}`, then send this date "
-    by_hand += f"yourself: propensity audience send {name}"
+    words = f"{name} --use-case {audience.use_case}"
+    by_hand = f"look at `propensity audience preview {words}`, then send this date "
+    by_hand += f"yourself: propensity audience send {words}"
     if sends and destination.name not in audience.sent_to:
         raise errors.AudienceStopped(
             f"{name} was never sent to {destination.name}, and a person sends the "

@@ -170,7 +170,7 @@ def test_the_first_date_of_an_audience_is_sent_by_a_person(running, day, crm):
     members = "SELECT * FROM ma_audience_members WHERE audience = 'newcomers'"
 
     assert "a person sends the first date" in message
-    assert "propensity audience send newcomers" in message
+    assert "audience send newcomers --use-case ga4_purchase" in message
     assert (answer.status_code, answer.json["error"]) == (200, "audience_stopped")
     assert crm.requests == before
     assert running.rows(members) == []
