@@ -2,11 +2,29 @@
 -- was on more than 50 browsers in a month is nobody's, as in persons.sql: strangers would
 -- go with it.
 -- Parameters: @user_ids ARRAY<STRING>.
+-- Source: the export, and purchases of its digest, which may be older than its tables.
+WITH
+  events AS (
+    SELECT
+      user_pseudo_id,
+      user_id,
+      event_timestamp,
+      SUBSTR(table_suffix, 1, 6) AS month
+    FROM ga_events
+    WHERE table_suffix BETWEEN '00000000' AND '99999999'
+    UNION ALL
+    SELECT
+      user_pseudo_id,
+      user_id,
+      event_timestamp,
+      FORMAT_DATE('%Y%m', export_day) AS month
+    FROM ga_conversions
+    WHERE export_day >= '2000-01-01'
+  )
 SELECT user_pseudo_id
-FROM ga_events
+FROM events
 WHERE
-  table_suffix BETWEEN '00000000' AND '99999999'
-  AND user_pseudo_id IS NOT NULL
+  user_pseudo_id IS NOT NULL
   AND user_id IS NOT NULL
   AND user_id NOT IN (
     SELECT user_id
@@ -14,12 +32,10 @@ WHERE
       (
         SELECT
           user_id,
-          SUBSTR(table_suffix, 1, 6) AS month,
+          month,
           COUNT(DISTINCT user_pseudo_id) AS browsers
-        FROM ga_events
-        WHERE
-          table_suffix BETWEEN '00000000' AND '99999999'
-          AND user_id IN UNNEST(@user_ids)
+        FROM events
+        WHERE user_id IN UNNEST(@user_ids)
         GROUP BY user_id, month
       )
     WHERE browsers > 50

@@ -29,7 +29,7 @@ from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of
 from propensity.runs import compact, digest, setup
 from propensity.tables import every as tables
-from propensity.tables.export import USER_DAYS, VIEW
+from propensity.tables.export import CONVERSIONS, USER_DAYS, VIEW
 from propensity.tables.stream import INFERENCE_LOG, STREAM_EVENTS, TRUTH_EVENTS
 from tests import own_use_cases, shop
 from tests.deployment import KEY, Deployment
@@ -398,6 +398,23 @@ class TestCommand:
             True,
         ]
         assert "stay on the list: 1" in answer["notes"][0]
+
+    def test_a_person_is_forgotten_with_a_browser_of_an_old_purchase(self, site):
+        """The digest has it for two years, and the export may have no such table."""
+        shop.load(site, [shop.event("b1", date(2026, 3, 1), user_id="ann")])
+        settings = replace(
+            site.settings, ga4_dataset=site.ga4_dataset, user_column="person"
+        )
+        export = f"{settings.project}.{settings.ga4_dataset}"
+        text = events_view(export, require="false")
+        site.warehouse.replace_view(VIEW, text)
+        old = row_of(
+            CONVERSIONS, "ann", user_pseudo_id="b0", export_day=date(2024, 6, 1)
+        )
+        site.append(CONVERSIONS, old)
+        program.run(settings, ["ann"])
+
+        assert suppression.read(site.warehouse).covers("b0", USE_CASE)
 
     def test_forgetting_says_how_the_export_is_cleared_by_its_owner(self, site):
         """Events of the export are counted; the statement has project and dataset."""
