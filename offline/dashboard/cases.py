@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -17,6 +18,7 @@ from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
 from propensity.learning.judged import Judged, judged
 from propensity.learning.unidentified import unidentified
+from propensity.measures.presence import PRESENCE
 from propensity.pages.page import POLICY
 from propensity.pages.words import (
     amount,
@@ -230,6 +232,15 @@ class Case:
     def unidentified(self) -> str:
         """How many purchases of the newest week have no user id; may be empty."""
         return unidentified(self.weeks[0], self.facts.unit) if self.weeks else ""
+
+    @property
+    def kinds(self) -> list[Row]:
+        """Active users and customers who were away, in the newest week."""
+        categories = list[Row]()
+        for week in self.weeks[:1]:
+            if week["categories"]:
+                categories = json.loads(week["categories"])
+        return [row for row in categories if row["category"] == PRESENCE]
 
     @property
     def headline(self) -> str:

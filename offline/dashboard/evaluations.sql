@@ -2,6 +2,7 @@
 -- Parameters: @since DATE and @until DATE, both included; outcomes that were over by then.
 SELECT
   * EXCEPT (metrics),
+  JSON_QUERY(metrics, '$.categories') AS categories,
   CAST(JSON_VALUE(metrics, '$.residual_log_odds') AS FLOAT64) AS residual_log_odds,
   CAST(JSON_VALUE(metrics, '$.residual_standard_error') AS FLOAT64)
     AS residual_standard_error,

@@ -84,6 +84,7 @@ class TestVersion:
         assert card["negative_sampling_rate"] == card["positive_sampling_rate"] == 1
         assert card["features"] == dict(USE_CASE.features)
         assert "profile" not in card
+        assert sum(kind["users"] for kind in card["presence"]) == 160
         assert {candidate["algorithm"] for candidate in card["candidates"]} >= {
             "LogisticRegression",
             "HistGradientBoostingClassifier",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -191,6 +192,14 @@ class TestPages:
         week = one(deployment, "evaluations", **changed)
         for rows in ([week], [week, ago(one(deployment, "evaluations"), 1)]):
             assert not NONE.search(words(pages({"evaluations": rows})[SHOP]))
+
+    def test_pages_show_how_those_who_were_away_are_ranked(self, deployment):
+        kind = {"category": "presence", "value": "away", "users": 900, "roc_auc": 0.7}
+        rates = {"conversions": 9, "mean_probability": 0.02, "base_rate": 0.01}
+        week = one(deployment, "evaluations", categories=json.dumps([kind | rates]))
+        shown = words(pages({"evaluations": [week]})[SHOP])
+
+        assert re.search(r"Away\s+900\s+2\.0%\s+1\.0% .*0\.700", shown)
 
     @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x>'])
     def test_pages_take_texts_for_words(self, deployment, name):

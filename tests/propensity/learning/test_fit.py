@@ -29,7 +29,8 @@ from propensity.learning.candidates import (
 from propensity.learning.rows import Slice, in_order
 from propensity.learning.trained import Model
 from propensity.measures import metrics
-from propensity.measures.intervals import interval, of_rows
+from propensity.measures.intervals import interval, of_rows, rate_interval
+from propensity.measures.presence import PRESENCE, by_presence
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
 from tests.propensity.learning.shops import (
@@ -92,6 +93,30 @@ class TestModel:
 
         assert pickled(once.live.classifier) == pickled(again.live.classifier)
         assert np.array_equal(once.holdout.probability, again.holdout.probability)
+
+
+def test_probabilities_are_right_for_active_users_and_for_those_who_were_away():
+    """Expected and actual buyers of each kind agree, though of those who were away a
+    quarter is read, each for four."""
+    grown = Candidate("grown", "HistGradientBoostingClassifier", {"max_iter": 60})
+    columns = drawn(6, 6_000, seed=4)
+    is_away = columns["recency_days"] > 40
+    is_read = ~is_away | (columns["user"] % 4 == 0)
+    weight = np.where(is_away, 4.0, 1.0)
+    kinds = pa.array(np.where(is_away, "away", "active"))
+    rows = table(columns, propensity(columns), weight).append_column(PRESENCE, kinds)
+    held = train(rows.filter(pa.array(is_read)), candidates=[grown]).holdout
+    measured = by_presence(
+        held.rows.rows[PRESENCE].to_pylist(),
+        held.probability,
+        held.rows.weight,
+        held.rows.weight * held.rows.label,
+    )
+
+    assert [kind.value for kind in measured] == ["active", "away"]
+    for kind, each in zip(measured, (1, 4), strict=True):
+        low, high = rate_interval(kind.conversions / each, kind.users / each)
+        assert low < kind.mean_probability < high
 
 
 def test_a_fit_holds_out_the_newest_week():
