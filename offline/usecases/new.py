@@ -27,6 +27,16 @@ CHURN = "churn"
 PURCHASE = "purchase"
 # Spans of the lookback that features count by themselves, in days before the date.
 WINDOWS = (7, 28)
+# Features of the history of purchases, beside the revenue of a day.
+HISTORY = (
+    "history_purchase_rate",
+    "history_days_since_first",
+    "history_mean_gap_days",
+    "history_recency_in_gaps",
+    "purchase_days_fading_20d",
+    "purchase_days_fading_60d",
+    "purchase_days_fading_180d",
+)
 # A statement may quote this as the name of an event.
 _EVENT = re.compile(r"[^'\"\\\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256}")
 
@@ -70,6 +80,9 @@ def write(
     else:
         statements = _parts("events.sql")
         parts = _of_events(events, label_event, counts, lookback_days)
+    # Nobody stays away who was away already.
+    users = statements["active_users" if label == CHURN else "users"]
+    parts["users"] = users.template.rstrip()
     outcome = f"have the event {label_event}" if label_event else "have an event"
     if label == CHURN:
         outcome = f"not {outcome}" if events and label_event else "stay away"
@@ -81,9 +94,7 @@ def write(
         "lookback_days": lookback_days,
         "horizon_days": horizon_days,
         **parts,
-        **_of_source(
-            source, "COALESCE(p.person, d.visitor)" if events is None else "d.user_id"
-        ),
+        **_of_source(source),
     }
     chosen = {
         "features.sql": statements["features"],
@@ -239,7 +250,7 @@ def _of_events(
             column += "_"
         counted[column] = f" AND event_name = '{name}'"
     features = {}
-    spans = {"": "TRUE"}
+    spans = {"": "days_ago > 0"}
     for days in WINDOWS:
         if days < lookback_days:
             spans[f"_{days}d"] = f"days_ago <= {days}"
@@ -250,6 +261,16 @@ def _of_events(
             total = f"SUM(IF({span}, amount, NULL))"
             features[f"amount{suffix}"] = f"CAST(IFNULL({total}, 0) AS FLOAT64)"
     kinds = ["recency_days", "first_event_days", "active_days", "mean_gap_days"]
+    kinds += features
+    kinds += HISTORY
+    purchases = []
+    if label_event:
+        purchases.append("event_name = @converting_event")
+    if events.amount:
+        purchases.append("amount != 0")
+        kinds.append("history_revenue_per_day")
+    if not purchases:
+        purchases.append("TRUE")
     columns = {
         "table": events.table,
         "user_id": events.user_id,
@@ -266,9 +287,10 @@ def _of_events(
         "inputs": _parts("parts.toml")["events_inputs"].substitute(
             declared=declared, parameters=parameters
         ),
-        "features": "".join(f'{name} = "number"\n' for name in kinds + list(features)),
+        "features": "".join(f'{name} = "number"\n' for name in kinds),
         "columns": "".join(f",\n  {sql} AS {name}" for name, sql in features.items()),
         "condition": "\n  AND event_name = @converting_event" if label_event else "",
+        "purchases": " OR ".join(purchases),
     }
 
 
@@ -277,7 +299,7 @@ def _toml_text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _of_source(table: str | None, user: str) -> dict[str, str]:
+def _of_source(table: str | None) -> dict[str, str]:
     """Return what a source adds to each file."""
     if not table:
         names = ("source", "source_features", "source_columns", "source_join")
@@ -290,5 +312,5 @@ def _of_source(table: str | None, user: str) -> dict[str, str]:
         "source_features": f'{name}_points = "number"\n{name}_tier = "category"\n',
         "source_columns": f",\n  MAX({name}.points) AS {name}_points"
         f",\n  MAX({name}.tier) AS {name}_tier",
-        "source_join": join.substitute(name=name, user=user),
+        "source_join": join.substitute(name=name),
     }

@@ -362,16 +362,32 @@ class Events(OwnTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def text(self, statement_name: str, *, horizon_days: int) -> str:
         """Return the SQL of the events that a statement of the use case may read."""
         # Days of the source say which as-of dates there can be, and so have none.
-        is_of_days = statement_name == "days"
+        if statement_name == "days":
+            return self._rows("own_events")
         after = 0 if statement_name == "features" else horizon_days
+        return self._rows(
+            "own_events_as_of", days_before="@lookback_days", days_after=str(after)
+        )
+
+    def history(self) -> str:
+        """Return the SQL of the events of the whole history before a date."""
+        return self._rows(
+            "own_events_as_of",
+            first_day="@first_history_day",
+            days_before="@history_days",
+            days_after="0",
+        )
+
+    def _rows(self, name: str, *, first_day: str = "@earliest", **days: str) -> str:
         return statement(
-            "own_events" if is_of_days else "own_events_as_of",
+            name,
             events_table=f"`{self.table}`",
             events_user=f"`{self.user_id}`",
             events_time=f"`{self.time}`",
             events_name=f"CAST({_column(self.name)} AS STRING)",
             events_amount=f"SAFE_CAST({_column(self.amount)} AS NUMERIC)",
-            days_after=str(after),
+            events_from=first_day,
+            **days,
         )
 
     def problems(self, types: Mapping[str, str]) -> Iterator[str]:

@@ -232,6 +232,8 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         if self.own_events:
             days = self.horizon_days
             tables["events"] = self.own_events.text(name, horizon_days=days)
+            if name == "features" and self.history_days:
+                tables["history"] = self.own_events.history()
         return tables
 
     def has_statement(self, name: str) -> bool:

@@ -1,15 +1,16 @@
 -- part: features
--- One row per user and as-of date: every user with an event in the lookback.
--- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days INT64;
---   @user_column, @converting_event STRING; @first_export_day and @last_export_day DATE,
---   the days of the export that can hold events of the lookbacks (constants prune the
---   others); @first_repeat_export_day DATE, the first of the lookbacks before these.
+-- One row per user and as-of date.
+-- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days and
+--   @history_days INT64; @user_column, @converting_event STRING; @first_export_day and
+--   @last_export_day DATE, the days of the export that can hold events of the lookbacks
+--   (constants prune the others); @first_repeat_export_day and @first_history_day DATE,
+--   the first of the lookbacks before these, and of the history.
 -- Source: the digest of the export, ga_user_days and ga_conversions. The view ga_events
 -- has every event with what usecase.toml names, param_NAME of [event_params] and
 -- property_NAME of [user_properties], but BigQuery bills much more for it.
--- A feature of a date reads events in [as_of - @lookback_days, as_of) and no other, but
--- to tell that an event with a transaction id is the repetition of an earlier one, and to
--- count the days with a purchase in two lookbacks.
+-- A feature of a date reads events in [as_of - @lookback_days, as_of), or purchases of the
+-- history_days before the date (purchase_history.sql), and no other, but to tell that an
+-- event with a transaction id is the repetition of an earlier one.
 --
 -- Columns of ga_user_days:
 ${columns}
@@ -40,6 +41,10 @@ WITH
       IS NOT NULL
     GROUP BY visitor, day
   ),
+  snapshots AS (
+    SELECT as_of
+    FROM UNNEST(@as_ofs) AS as_of
+  ),
   windows AS (
     SELECT
       as_of,
@@ -66,51 +71,97 @@ WITH
   ,
   totals AS (
     SELECT
-      as_of AS day_of_row,
-      user_id AS buyer,
+      as_of,
+      user_id,
       COUNTIF(event_name = @converting_event AND is_recent) AS conversions,
       SUM(IF(event_name = 'purchase' AND is_recent, amount, NULL)) AS revenue,
       COUNT(DISTINCT IF(event_name = 'purchase', day, NULL)) AS purchase_days
     FROM transactions
     GROUP BY as_of, user_id
+  ),
+-- include: purchase_history.sql
+  ,
+  visits AS (
+    SELECT
+      s.as_of,
+      -- A person's browsers are one user: persons.sql has whose they are on the date.
+      COALESCE(p.person, d.visitor) AS user_id,
+      d.*
+    FROM snapshots AS s
+    INNER JOIN user_days AS d
+      ON d.day >= DATE_SUB(s.as_of, INTERVAL @lookback_days DAY) AND d.day < s.as_of
+    LEFT JOIN persons AS p
+      ON p.snapshot = s.as_of AND p.browser = d.visitor
+  ),
+  users AS (
+${users}
   )
 SELECT
-  as_of,
-  -- A person's browsers are one user: persons.sql has whose they are on the date.
-  COALESCE(p.person, d.visitor) AS user_id,
-  (UNIX_MICROS(TIMESTAMP(as_of)) - MAX(d.last_event)) / 86400e6 AS recency_days,
-  COUNT(*) AS active_days,
-  SUM(d.events) AS events,
-  SUM(IF(d.day >= DATE_SUB(as_of, INTERVAL 7 DAY), d.events, 0)) AS events_7d,
+  u.as_of,
+  u.user_id,
+  IF(COUNT(d.day) > 0, 'active', 'away') AS presence,
+  -- Of somebody away, since the last purchase.
+  COALESCE(
+    (UNIX_MICROS(TIMESTAMP(u.as_of)) - MAX(d.last_event)) / 86400e6,
+    MAX(h.last_days_ago)
+  ) AS recency_days,
+  COUNT(d.day) AS active_days,
+  IFNULL(SUM(d.events), 0) AS events,
+  SUM(IF(d.day >= DATE_SUB(u.as_of, INTERVAL 7 DAY), d.events, 0)) AS events_7d,
   SUM((SELECT COUNT(DISTINCT id) FROM UNNEST(d.session_ids) AS id)) AS sessions,
   IFNULL(SUM(d.engagement_ms), 0) / 1e3 AS engagement_s,
-  SUM(d.view_items) AS view_items,
-  SUM(d.add_to_carts) AS add_to_carts,
+  IFNULL(SUM(d.view_items), 0) AS view_items,
+  IFNULL(SUM(d.add_to_carts), 0) AS add_to_carts,
   IFNULL(MAX(t.conversions), 0) AS conversions,
   -- Money is NUMERIC, exact in sums; a model reads floats.
   CAST(IFNULL(MAX(t.revenue), 0) AS FLOAT64) AS revenue,
   IFNULL(MAX(t.purchase_days), 0) AS purchase_days_two_lookbacks,
+  IFNULL(MAX(h.purchase_days / (h.first_days_ago + @lookback_days / 2)), 0)
+    AS history_purchase_rate,
+  -- Bounded, so that it does not grow with the age of the export.
+  MAX(LEAST(h.first_days_ago, 1.5 * @lookback_days)) AS history_days_since_first,
+  MAX(h.mean_gap_days) AS history_mean_gap_days,
+  MAX(h.last_days_ago / h.mean_gap_days) AS history_recency_in_gaps,
+  MAX(CAST(h.revenue AS FLOAT64) / h.purchase_days) AS history_revenue_per_day,
+  CAST(IFNULL(MAX(h.fading_20d), 0) AS FLOAT64) AS purchase_days_fading_20d,
+  CAST(IFNULL(MAX(h.fading_60d), 0) AS FLOAT64) AS purchase_days_fading_60d,
+  CAST(IFNULL(MAX(h.fading_180d), 0) AS FLOAT64) AS purchase_days_fading_180d,
   -- Who left a cart on the last day is nearer to buying than who left one a month ago.
-  ARRAY_AGG(d.view_items ORDER BY d.day DESC LIMIT 1)[OFFSET(0)]
+  IFNULL(ARRAY_AGG(d.view_items ORDER BY d.day DESC LIMIT 1)[OFFSET(0)], 0)
     AS last_day_view_items,
-  ARRAY_AGG(d.add_to_carts ORDER BY d.day DESC LIMIT 1)[OFFSET(0)]
+  IFNULL(ARRAY_AGG(d.add_to_carts ORDER BY d.day DESC LIMIT 1)[OFFSET(0)], 0)
     AS last_day_add_to_carts,
   ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].device_category
     AS device_category,
   ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].country AS country${source_columns}
-FROM UNNEST(@as_ofs) AS as_of
-INNER JOIN
-  user_days AS d
-  ON d.day >= DATE_SUB(as_of, INTERVAL @lookback_days DAY) AND d.day < as_of
-LEFT JOIN
-  persons AS p
-  ON p.snapshot = as_of AND p.browser = d.visitor
-LEFT JOIN
-  totals AS t
-  ON t.day_of_row = as_of AND t.buyer = COALESCE(p.person, d.visitor)
+FROM users AS u
+LEFT JOIN visits AS d
+  ON d.as_of = u.as_of AND d.user_id = u.user_id
+LEFT JOIN totals AS t
+  ON t.as_of = u.as_of AND t.user_id = u.user_id
+LEFT JOIN purchase_history AS h
+  ON h.as_of = u.as_of AND h.customer = u.user_id
 ${source_join}GROUP BY
-  as_of,
-  user_id
+  u.as_of,
+  u.user_id
+
+-- part: users
+    SELECT
+      as_of,
+      user_id
+    FROM visits
+    UNION DISTINCT
+    SELECT
+      as_of,
+      customer AS user_id
+    FROM purchase_history
+    WHERE last_days_ago <= @away_days
+
+-- part: active_users
+    SELECT DISTINCT
+      as_of,
+      user_id
+    FROM visits
 
 -- part: labels
 -- One row per user with label 1 and as-of date; all others of the cohort have label 0.
@@ -204,4 +255,4 @@ LEFT JOIN
       tier
     FROM $name
   ) AS $name
-  ON $name.known_on = as_of AND $name.member = $user
+  ON $name.known_on = u.as_of AND $name.member = u.user_id

@@ -116,7 +116,7 @@ class TestCheck:
     @pytest.mark.parametrize(
         "mistake",
         [
-            ("features.sql", "SUM(d.add_to_carts) AS", "SUM(d.visits) AS",
+            ("features.sql", "SUM(d.add_to_carts)", "SUM(d.visits)",
              "features.sql:{line}: Name visits not found"),
             ("features.sql", "    FROM ga_user_days\n", "    FROM `ga.events_*`\n",
              "features.sql reads ga.events_*, which a deployment does not have"),
@@ -209,7 +209,7 @@ class TestLeaks:
     def test_leaks_are_found(self, folder, edit, leaks):
         """Whatever the window of a statement is, an event at or after the day shows; an
         event after the horizon is no outcome."""
-        edit("features.sql", "AND d.day < as_of", "AND d.day <= as_of")
+        edit("features.sql", "AND d.day < s.as_of", "AND d.day <= s.as_of")
         (folder / "converter_amounts.sql").write_text(AMOUNTS)
         edit("labels.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
         edit("converter_amounts.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
@@ -238,7 +238,7 @@ class TestLeaks:
     def test_a_leak_blames_no_other_feature(self, edit, leaks):
         edit(
             "features.sql",
-            "COUNT(*) AS active_days",
+            "COUNT(d.day) AS active_days",
             "(SELECT COUNT(*) FROM user_days) AS active_days",
         )
         [feature] = leaks()

@@ -101,10 +101,10 @@ class TestALeak:
         read = "      points,\n"
         edit("features.sql", read, f"{read}      ordered_at,\n      ends_at,\n")
         edit("features.sql", POINTS, "COUNT(loyalty.ordered_at) AS loyalty_points")
-        compared = "COUNTIF(loyalty.ordered_at < TIMESTAMP(as_of))"
+        compared = "COUNTIF(loyalty.ordered_at < TIMESTAMP(u.as_of))"
         edit(
             "features.sql",
-            "COUNT(*) AS active_days",
+            "COUNT(d.day) AS active_days",
             f"{compared} + COUNT(loyalty.ends_at) AS active_days",
         )
 

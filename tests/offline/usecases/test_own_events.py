@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def rows(sandbox, statement, *as_ofs):
 def load(sandbox, *events):
     """Load events: user, time, and if need be name and total."""
     columns = ("customer", "at", "type", "total")
-    made = [dict(zip(columns, (*one, "login", 1)[:4], strict=True)) for one in events]
+    made = [
+        dict(zip(columns, (*one, "login", None)[:4], strict=True)) for one in events
+    ]
     sandbox.load_source(SHOP, made)
 
 
@@ -66,7 +69,7 @@ def test_a_statement_that_reads_the_table_itself_is_found_to_leak(folder, edit, 
     else is right as it is written."""
     edit(
         "features.sql",
-        "COUNTIF(TRUE) AS events,",
+        "COUNTIF(days_ago > 0) AS events,",
         "(SELECT COUNT(*) FROM `shop.events`) AS events,",
     )
 
@@ -97,6 +100,35 @@ def test_features_end_where_labels_begin(folder, sandbox):
         alone = [row for day in week for row in rows(sandbox, statement, day)]
         together = rows(sandbox, statement, *week)
         assert sorted(map(repr, together)) == sorted(map(repr, alone))
+
+
+def test_features_know_the_purchases_of_two_years(folder, sandbox):
+    """By the event that is predicted or by an amount; a day counts once. Who was away
+    for longer than the lookback is a user by them, and by nothing else."""
+    load(
+        sandbox,
+        ("away", MIDNIGHT - 99 * DAY, "cancel", None),
+        ("away", MIDNIGHT - 39 * DAY, "payment", 5),
+        ("away", MIDNIGHT - 39 * DAY + TICK, "payment", 7),
+        ("away", MIDNIGHT + DAY, "payment", 100),
+        ("longer", MIDNIGHT - 731 * DAY, "payment", 5),
+        ("visitor", MIDNIGHT - 31 * DAY),
+        ("active", MIDNIGHT - 3 * DAY),
+    )
+    users = {row["user_id"]: row for row in rows(sandbox, "features")}
+
+    assert users.keys() == {"away", "active"}
+    away = users["away"]
+    assert (away["presence"], users["active"]["presence"]) == ("away", "active")
+    assert (away["recency_days"], away["active_days"], away["events"]) == (39, 0, 0)
+    assert away["history_days_since_first"] == 1.5 * 30
+    assert away["history_mean_gap_days"] == 60
+    assert away["history_recency_in_gaps"] == 39 / 60
+    assert away["history_purchase_rate"] == 2 / (99 + 30 / 2)
+    assert away["history_revenue_per_day"] == 6
+    fading = math.exp(-39 / 20) + math.exp(-99 / 20)
+    assert away["purchase_days_fading_20d"] == pytest.approx(fading)
+    assert users["active"]["history_purchase_rate"] == 0
 
 
 @pytest.mark.parametrize(
