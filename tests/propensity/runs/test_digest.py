@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from local.exports import ga4_export
+from offline.usecases import new
 from propensity import usecases
 from propensity.errors import RunInProgress, Unavailable
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.runs import digest, setup
 from propensity.runs.run import Run
+from propensity.settings import Settings
 from propensity.tables.export import VIEW
 from propensity.usecases import UseCase
 from tests import own_use_cases, shop
@@ -272,6 +274,16 @@ def test_another_label_event_reads_the_days_again(export, monkeypatch, capfd):
     assert "11 digested with other settings" in capfd.readouterr().err
     bring(run_of(export))
     assert read == [DAYS]
+
+
+def test_the_event_that_any_use_case_predicts_is_in_the_digest(tmp_path):
+    """Its parameter ends with _event, whatever its name."""
+    settings = Settings(project="p", ga4_dataset="analytics_1")
+    with own_use_cases.in_folder(tmp_path / "own"):
+        new.write("members", label_event="sign_up", lookback_days=30, horizon_days=7)
+        rules = digest.rules_of(settings, "")
+
+    assert rules.event_names == {"purchase", "refund", "sign_up"}
 
 
 def test_a_use_case_that_reads_no_digest_needs_none(export, monkeypatch):
