@@ -170,10 +170,13 @@ def enter_state(name: str | None) -> State:
 
 def state_of_environment() -> State | None:
     """Return the running state whose emulators the environment names; None if none."""
+    address = os.environ.get("BIGQUERY_EMULATOR_HOST")
+    if not address:
+        return None
+
     from local.stack.stack import Stack
 
-    address = os.environ.get("BIGQUERY_EMULATOR_HOST")
-    for state in _states(None) if address else ():
+    for state in _states(None):
         record = state.record()
         if (
             record.is_running

@@ -10,7 +10,8 @@ manual.
 ``__main__``       what the shell scripts ask
 
 ``common.sh`` has what the scripts share; ``deploy_all.sh`` calls them in order.
-``roles.sh`` comes before them, ``call.sh`` after: it sends a request by hand.
+``roles.sh`` comes before them; ``call.sh``, which sends a request by hand, and
+``operate.sh``, which runs a command, come after.
 """
 
 

@@ -104,7 +104,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     }
     # Scripts name those, too, that are not deployed.
     targets = [function.target for function in all_functions]
-    for part in targets + list(HELPERS):
+    for part in targets + [functions.OPERATOR] + list(HELPERS):
         values |= {f"account_{part}": "", f"use_cases_{part}": ""}
     outputs = ROOT / work / "outputs.json"
     names = named(d) if options.planned else _put_out(d, outputs)
@@ -130,11 +130,14 @@ def named(d: Deployment) -> dict[str, str]:
     repository = d.own["repository"] if d.own["repository"] else d.prefix
     if "/" not in repository:
         repository = f"{d.own['region']}-docker.pkg.dev/{d.project}/{repository}"
-    parts = [function.target for function in d.functions]
+    targets = [function.target for function in d.functions]
+    parts = targets + list(HELPERS)
+    if "model_training" in targets:
+        parts.append(functions.OPERATOR)
     return {
         "repository": repository,
-        "functions": " ".join(sorted(parts)),
-        **{f"account_{part}": d.account(part) for part in parts + list(HELPERS)},
+        "functions": " ".join(sorted(targets)),
+        **{f"account_{part}": d.account(part) for part in parts},
         **{
             f"use_cases_{function.target}": " ".join(sorted(d.called_for(function)))
             for function in d.functions

@@ -154,6 +154,23 @@ serve_latest() {
   echo "# $prefix-$1 runs its latest revision"
 }
 
+# Make a job, or change it: its name, its account, what it runs as gcloud's list, and other
+# flags. Its image is the very one that the deployed training runs in.
+deploy_job() {
+  local image="IMAGE_OF_THE_FUNCTION" network=()
+  [[ -n "$dry_run" ]] || image="$(gcloud run services describe "$prefix-model-training" \
+    --project="$project" --region="$region" \
+    --format='value(spec.template.spec.containers[0].image)')"
+  [[ -z "$vpc_connector" ]] || network=(--vpc-connector="$vpc_connector" --vpc-egress="$vpc_egress")
+  [[ -z "$functions_kms_key" ]] || network+=(--key="$functions_kms_key")
+  # The launcher starts a process in a buildpack's image. Without "--" it would let a shell
+  # take the quotes out of a request. A job has 23 hours.
+  run gcloud run jobs deploy "$1" --image="$image" --service-account="$2" \
+    --command=/cnb/lifecycle/launcher --args="^|^--|python3|$3" "${@:4}" \
+    --task-timeout=82800 --tasks=1 --max-retries=0 --set-env-vars="$environment" "$secret" \
+    ${network[@]+"${network[@]}"} --project="$project" --region="$region" --quiet
+}
+
 # What all functions have in common. Calling one needs the invoker's role.
 runtime="python$(tr -d '.\n' <deploy/python-version)"
 common=(

@@ -1,5 +1,6 @@
 """
-The functions: what each may touch, how it runs, when it is called.
+The functions: what each may touch, how it runs, when it is called; and what the
+operators' job may touch.
 
 Rights are in ``functions.toml``. How a function runs stands in its ``deploy.sh``, where
 one looks for it, and when it is called in ``scheduler.sh``: both are read here, so that
@@ -28,6 +29,8 @@ FILE = Path(__file__).with_name("functions.toml")
 
 # Tables whose rows are listed as they are, without a query.
 LISTED = frozenset({SUPPRESSED_USERS.name})
+# The job that runs commands for operators.
+OPERATOR = "operator"
 # The only things that are read and no table of tables/.
 VIEWS = ["ga_events"] + list(tables.views(""))
 
@@ -84,15 +87,10 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Function:
-    """One function: its rights, and the ``flags`` of gcloud that deploy it."""
+class Account:
+    """What the account of a function, or of the operators' job, may touch."""
 
     target: str
-    folder: str
-    requirements: str
-    is_asynchronous: bool
-    flags: Mapping[str, str]
-    schedule: Schedule | None = None
     large_results: bool = False
     reads_export: bool = False
     reads_sources: bool = False
@@ -104,18 +102,17 @@ class Function:
     # Each has the allowed actions (read, create, replace, list) and names of objects.
     objects: Sequence[Mapping[str, Any]] = ()
     publishes: Sequence[str] = ()
+    pulls: Sequence[str] = ()
+    lists_tables: bool = False
 
     def __post_init__(self) -> None:
         resources = {table.stored for table in tables.TABLES}.union(VIEWS, TOPICS)
-        named = set(self.reads).union(self.appends, self.writes, self.publishes)
+        resources.update(subscription.name for subscription in SUBSCRIPTIONS)
+        named = set(self.reads).union(self.appends, self.writes)
+        named.update(self.publishes, self.pulls)
         wrong = sorted(named - resources)
         if wrong:
             raise DeploymentError(f"{self.target}: {', '.join(wrong)} is not known")
-
-    @property
-    def is_public(self) -> bool:
-        """Whether other networks reach it, as far as a setting does not narrow it."""
-        return self.flags["ingress"] != "internal"
 
     @property
     def runs_queries(self) -> bool:
@@ -125,7 +122,23 @@ class Function:
     @property
     def needs_key(self) -> bool:
         """Whether it reads the list of suppressed users, which has hashes by a key."""
-        return SUPPRESSED_USERS.name in self.reads
+        return SUPPRESSED_USERS.name in set(self.reads).union(self.writes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function(Account):
+    """One function: its rights, and the ``flags`` of gcloud that deploy it."""
+
+    folder: str
+    requirements: str
+    is_asynchronous: bool
+    flags: Mapping[str, str]
+    schedule: Schedule | None = None
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other networks reach it, as far as a setting does not narrow it."""
+        return self.flags["ingress"] != "internal"
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
@@ -150,12 +163,20 @@ def load(file: Path = FILE) -> tuple[Function, ...]:
     scheduled = _scheduled()
     functions = []
     for target, entry in tomllib.loads(file.read_text()).items():
+        if target == OPERATOR:
+            continue
         if target not in deployed:
             raise DeploymentError(f"{target}: no deploy.sh deploys it")
         if "schedule" in entry:
             entry["schedule"] = Schedule(flags=scheduled[target], **entry["schedule"])
         functions.append(Function(target=target, **deployed[target], **entry))
     return tuple(functions)
+
+
+@cache
+def operator() -> Account:
+    """Return what the operators' job may touch; raises as ``load``."""
+    return Account(target=OPERATOR, **tomllib.loads(FILE.read_text())[OPERATOR])
 
 
 def _deployed() -> dict[str, dict[str, Any]]:

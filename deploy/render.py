@@ -17,7 +17,7 @@ from typing import Any
 
 from deploy import alerts, functions
 from deploy.configuration import Deployment, words
-from deploy.functions import Function
+from deploy.functions import Account, Function
 from propensity import usecases
 from propensity.audience.declared import secrets_of, sends_to_google
 from propensity.ga4 import KINDS, PREFIXES, events_view
@@ -42,17 +42,18 @@ OBJECT_ROLES = {
 }
 READER = "roles/bigquery.dataViewer"
 PUBLISHER = "roles/pubsub.publisher"
+SUBSCRIBER = "roles/pubsub.subscriber"
 
 
-def rights(function: Function) -> Iterator[dict[str, str]]:
+def rights(function: Account) -> Iterator[dict[str, str]]:
     """
-    Yield what a function may do, each right on the smallest thing that there is.
+    Yield what an account may do, each right on the smallest thing that there is.
 
     Returns:
-        ``on``: project, dataset, table, export, bucket, objects, topic; ``role``: one
-        of Google's, or of ``roles.json``; ``name``: of a table or topic; ``verb``,
-        ``prefix`` and ``suffix``: of objects and their names. What does not apply is
-        empty.
+        ``on``: project, dataset, table, export, bucket, objects, topic, subscription;
+        ``role``: one of Google's, or of ``roles.json``; ``name``: of a table, topic or
+        subscription; ``verb``, ``prefix`` and ``suffix``: of objects and their names.
+        What does not apply is empty.
     """
 
     def right(on: str, role: str, name: str = "", verb: str = "") -> dict[str, str]:
@@ -64,6 +65,8 @@ def rights(function: Function) -> Iterator[dict[str, str]]:
         yield right("project", "roles/bigquery.jobUser")
     if function.large_results:
         yield right("project", "roles/bigquery.readSessionUser")
+    if function.lists_tables:
+        yield right("dataset", "table_lister")
     for role, names in (
         (READER, function.reads),
         ("table_appender", function.appends),
@@ -82,24 +85,32 @@ def rights(function: Function) -> Iterator[dict[str, str]]:
             yield right("objects", OBJECT_ROLES[verb], names_of, verb)
     for topic in function.publishes:
         yield right("topic", PUBLISHER, topic)
+    for subscription in function.pulls:
+        yield right("subscription", SUBSCRIBER, subscription)
+
+
+def _account(account: Account) -> dict[str, Any]:
+    return {
+        "title": f"runs {account.target}",
+        "needs_key": account.needs_key,
+        "reads_sources": account.reads_sources,
+        # A table of events of one's own is in the place of the export.
+        "reads_events": account.reads_export,
+        "reads_secrets": account.reads_secrets,
+        "reads_webhook": account.reads_webhook,
+        "rights": list(rights(account)),
+    }
 
 
 def _function(function: Function) -> dict[str, Any]:
     schedule = function.schedule
     return {
-        "title": f"runs {function.target}",
+        **_account(function),
         "is_public": function.is_public,
         "per_use_case": schedule is not None and schedule.per_use_case,
         "is_scheduled": schedule is not None,
         "skips_events": schedule is not None and bool(schedule.skips),
-        "needs_key": function.needs_key,
-        "reads_sources": function.reads_sources,
-        # A table of events of one's own is in the place of the export.
-        "reads_events": function.reads_export,
-        "reads_secrets": function.reads_secrets,
-        "reads_webhook": function.reads_webhook,
         "subscriptions": [each.name for each in function.subscriptions],
-        "rights": list(rights(function)),
     }
 
 
@@ -156,6 +167,7 @@ def files() -> dict[Path, Any]:
         "functions": {
             function.target: _function(function) for function in functions.load()
         },
+        "operator": _account(functions.operator()),
         "use_cases": use_cases,
     }
     return {

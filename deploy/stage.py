@@ -5,7 +5,8 @@ Stage a function: exactly what a deploy uploads, and nothing else.
 
 A staged folder holds ``main.py`` and the modules beside it, ``requirements.txt``, a
 copy of ``propensity/``, and in ``usecases/`` the use cases of your own. A folder with a
-link to ``offline/`` also gets the dashboard, which one of its functions writes.
+link to ``offline/`` also gets the dashboard, which one of its functions writes, and one
+with a link to ``commands/`` the command line, which the operators' job runs.
 Equal sources give equal bytes and modes.
 What is deployed is staged ``--locked``: its ``requirements.txt`` is the function's
 lock, with every package that it needs and the hashes of each, see ``lock.sh``.
@@ -27,8 +28,22 @@ from propensity import folders
 from propensity.errors import UseCaseError
 
 PACKAGE = "propensity"
-OFFLINE = "offline"
-DASHBOARD = ("offline/__init__.py", "offline/dashboard")
+# What else is staged of the repository, for a folder with a link of this name.
+LINKED = {
+    "offline": ("offline/__init__.py", "offline/dashboard"),
+    "commands": (
+        "commands",
+        "offline",
+        "local/__init__.py",
+        "local/errors.py",
+        "local/progress.py",
+        "deploy/__init__.py",
+        "deploy/functions.py",
+        "deploy/functions.toml",
+        # The doctor reads there when functions run.
+        "0*/*.sh",
+    ),
+}
 # The command of the repository is no part of a function.
 NEVER_STAGED = frozenset({"__main__.py", "__pycache__", "tests"})
 
@@ -66,8 +81,9 @@ def stage(
             "requirements.txt": (locks if locked else function_folder) / requirements,
             **_modules(root),
         }
-        if (function_folder / OFFLINE).is_dir():
-            files |= _dashboard(root)
+        for link, names in LINKED.items():
+            if (function_folder / link).is_dir():
+                files |= _linked(root, names)
     except UseCaseError as error:
         raise DeploymentError(
             f"cannot stage {function_folder}: {error.message}"
@@ -78,7 +94,8 @@ def stage(
         )
     existing = {file.name for file in target.iterdir()} if target.is_dir() else set()
     # An earlier deploy may have had another module beside main.py.
-    ours = {"requirements.txt", PACKAGE, OFFLINE, folders.OWN, "__pycache__"}
+    ours = {"requirements.txt", folders.OWN, "__pycache__"}
+    ours |= {Path(name).parts[0] for name in files}
     others = {name for name in existing - ours if not name.endswith(".py")}
     if target.is_file() or others or (existing and PACKAGE not in existing):
         listed = ", ".join(sorted(others)[:3]) if others else "files"
@@ -120,13 +137,14 @@ def _modules(root: Path) -> dict[str, Path]:
     return files
 
 
-def _dashboard(root: Path) -> dict[str, Path]:
-    """Return the modules of the dashboard: path in the folder to source."""
+def _linked(root: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Return the files of a link, by patterns: path in the folder to source."""
     files = {}
-    for name in DASHBOARD:
-        for path in [root / name] + list((root / name).rglob("*")):
-            if path.is_file() and NEVER_STAGED.isdisjoint(path.parts):
-                files[path.relative_to(root).as_posix()] = path
+    for name in names:
+        for top in root.glob(name):
+            for path in [top] + list(top.rglob("*")):
+                if path.is_file() and NEVER_STAGED.isdisjoint(path.parts):
+                    files[path.relative_to(root).as_posix()] = path
     return files
 
 

@@ -301,7 +301,7 @@ prune() {
       gcloud run services delete "$name" "${here[@]}" --quiet
   done
   for name in $(gcloud run jobs list "${here[@]}" \
-    --filter="metadata.name~^$prefix-training-job-" --format='value(metadata.name)'); do
-    [[ " $training_jobs " == *" $name "* ]] || gcloud run jobs delete "$name" "${here[@]}" --quiet
+    --filter="metadata.name~^$prefix-(training-job-.*|operator)$" --format='value(metadata.name)'); do
+    [[ " $jobs " == *" $name "* ]] || gcloud run jobs delete "$name" "${here[@]}" --quiet
   done
 }

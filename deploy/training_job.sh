@@ -8,14 +8,6 @@ set -euo pipefail
 takes="--schedule"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-image="IMAGE_OF_THE_FUNCTION"
-[[ -n "$dry_run" ]] || image="$(gcloud run services describe "$prefix-model-training" \
-  --project="$project" --region="$region" \
-  --format='value(spec.template.spec.containers[0].image)')"
-network=()
-[[ -z "$vpc_connector" ]] || network=(--vpc-connector="$vpc_connector" --vpc-egress="$vpc_egress")
-[[ -z "$functions_kms_key" ]] || network+=(--key="$functions_kms_key")
-
 # Of the name of a job: https://cloud.google.com/run/docs/create-jobs
 most=49
 job_of() { echo "$prefix-training-job-${1//_/-}"; }
@@ -31,19 +23,9 @@ done
 
 for use_case in $use_cases_model_training; do
   job="$(job_of "$use_case")"
-  choices=(
-    --memory=8Gi --cpu=4                 # as the function
-    --task-timeout=82800                 # 23 hours
-    --tasks=1 --max-retries=0            # job.py repeats what may pass; who is killed for memory would be again
-    --command=/cnb/lifecycle/launcher    # starts a process in a buildpack's image
-    # Without "--" it would let a shell take the quotes out of the request.
-    --args="^|^--|python3|job.py|model_training|{\"use_case\": \"$use_case\"}"
-    --service-account="$account_model_training"
-    --set-env-vars="$environment"
-    "$secret"
-  )
-  run gcloud run jobs deploy "$job" --image="$image" "${choices[@]}" ${network[@]+"${network[@]}"} \
-    --project="$project" --region="$region" --quiet
+  # Memory and processors as the function's. job.py repeats what may pass.
+  deploy_job "$job" "$account_model_training" \
+    "job.py|model_training|{\"use_case\": \"$use_case\"}" --memory=8Gi --cpu=4
   run gcloud run jobs add-iam-policy-binding "$job" --role=roles/run.invoker \
     --member="serviceAccount:$account_scheduler" --project="$project" --region="$region"
   [[ "$options" == *" --schedule "* ]] || continue

@@ -323,12 +323,14 @@ class Work:
     def suppress(self) -> None:
         """Add the users to the list of suppressed users, unless they are on it."""
         key = self.warehouse.settings.suppression_key
-        table = SUPPRESSED_USERS
         use_case = _suppressed_in(self.use_case)
         now = SYSTEM.now()
         suppressed_list.check_key(self.artifacts, key)
-        self.warehouse.create(table)
-        suppressed = suppression.read(self.warehouse)
+        try:
+            suppressed = suppression.read(self.warehouse)
+        except MissingTable:
+            self.warehouse.create(SUPPRESSED_USERS)
+            suppressed = suppression.read(self.warehouse)
         rows = [
             {
                 "use_case": use_case,
@@ -341,7 +343,7 @@ class Work:
             if not suppressed.covers(user, use_case)
         ]
         if rows:
-            self.warehouse.write(table, rows)
+            self.warehouse.write(SUPPRESSED_USERS, rows)
         suppressed_list.publish(self.warehouse, self.artifacts)
 
     def find_receivers(self) -> None:

@@ -22,8 +22,8 @@ resource "google_storage_bucket" "this" {
       days_since_noncurrent_time = 30
     }
   }
-  # The compaction writes a day's export again while its events still come: the
-  # earlier generations are personal data that no one reads.
+  # The compaction writes a day's export again while its events still come, and operators
+  # name users whom a job forgets: personal data that no one reads.
   lifecycle_rule {
     action {
       type = "Delete"
@@ -31,7 +31,16 @@ resource "google_storage_bucket" "this" {
     condition {
       with_state                 = "ARCHIVED"
       days_since_noncurrent_time = 1
-      matches_prefix             = ["exports/"]
+      matches_prefix             = ["exports/", "operate/"]
+    }
+  }
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age            = 1
+      matches_prefix = ["operate/"]
     }
   }
   # Deleted objects cannot be restored, because a user who is forgotten must be gone.

@@ -5,15 +5,18 @@ locals {
   views        = jsondecode(file("${path.module}/generated/views.json"))
   messages     = jsondecode(file("${path.module}/generated/topics.json"))
   known        = jsondecode(file("${path.module}/generated/functions.json"))
+  operator     = jsondecode(file("${path.module}/generated/operator.json"))
   roles        = jsondecode(file("${path.module}/roles.json"))
   use_cases    = jsondecode(file("${path.module}/generated/use_cases.json"))
 
-  # Functions that have accounts and rights.
+  # Functions that have accounts and rights; and with these the job that runs commands for
+  # operators in the image of the training.
   functions = { for name, one in local.known : name => one if contains(var.functions, name) && !var.keep_only_data }
+  parts     = merge(local.functions, { for name, one in { operator = local.operator } : name => one if contains(keys(local.functions), "model_training") })
   # Functions that can be called: Cloud Run has them.
   services = { for name, url in var.services : name => url if contains(keys(local.functions), name) }
 
-  names   = { for name in keys(local.known) : name => "${var.prefix}-${replace(name, "_", "-")}" }
+  names   = { for name in concat(keys(local.known), ["operator"]) : name => "${var.prefix}-${replace(name, "_", "-")}" }
   labels  = { deployment = var.prefix }
   dataset = var.dataset != "" ? var.dataset : var.prefix
   topics  = { for name in local.messages.topics : name => "${var.prefix}-${name}" }
@@ -50,7 +53,7 @@ locals {
   sources = merge(flatten([
     for kind in ["sources", "events"] : [
       for table in toset(flatten([for name in var.use_cases : try(local.use_cases[name][kind], [])])) : {
-        for name, one in local.functions : "${name} ${table}" => {
+        for name, one in local.parts : "${name} ${table}" => {
           function = name
           table    = table
           parts    = reverse(split(".", table))
@@ -66,10 +69,10 @@ locals {
   named    = flatten([for name in var.use_cases : try(local.use_cases[name].secrets, []) if var.sends])
   secrets  = toset(concat(local.named, local.webhooks))
 
-  # Every right of every function, by a name that says what it is. An import knows a
+  # Every right of every part, by a name that says what it is. An import knows a
   # part of the accounts and roles alone, and needs the names only.
   rights = merge(flatten([
-    for name, one in local.functions : [
+    for name, one in local.parts : [
       for suffix in local.suffixes : {
         for right in one.rights : join(" ", compact([
           name, right.verb, right.on, "${right.name}${suffix}", "${right.prefix}${right.suffix == "" ? "" : "*"}${right.suffix}",

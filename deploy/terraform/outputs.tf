@@ -11,7 +11,7 @@ output "scripts" {
       source_grants = join("; ", [for one in local.sources : "GRANT `roles/bigquery.dataViewer` ON TABLE `${one.table}` TO \"${one.member}\"" if one.project != var.project])
       schedules     = join(" ", local.schedules)
       services      = join(" ", [for name in keys(local.functions) : local.names[name]])
-      training_jobs = join(" ", local.training_jobs)
+      jobs          = join(" ", concat(local.training_jobs, [for name in keys(local.parts) : local.names[name] if name == "operator"]))
     },
   )
 }

@@ -46,7 +46,7 @@ resource "google_project_iam_custom_role" "own" {
 }
 
 resource "google_service_account" "function" {
-  for_each     = local.functions
+  for_each     = local.parts
   project      = var.project
   account_id   = local.names[each.key]
   display_name = "Propensity ${each.value.title}"

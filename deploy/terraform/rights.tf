@@ -1,5 +1,5 @@
-# What every function may do, each right on a single thing, from functions.toml and
-# nothing else; who may publish events, and who may call a function.
+# What every function and the operators' job may do, each right on a single thing, from
+# functions.toml and nothing else; who may publish events, and who may call a function.
 
 resource "google_project_iam_member" "right" {
   for_each = { for key, one in local.rights : key => one if one.on == "project" }
@@ -16,6 +16,14 @@ resource "google_bigquery_table_iam_member" "right" {
   role       = each.value.role
   member     = each.value.member
   depends_on = [google_bigquery_table.table, google_bigquery_table.view, google_bigquery_table.ga_events]
+}
+
+resource "google_bigquery_dataset_iam_member" "right" {
+  for_each   = { for key, one in local.rights : key => one if one.on == "dataset" }
+  project    = var.project
+  dataset_id = google_bigquery_dataset.this.dataset_id
+  role       = each.value.role
+  member     = each.value.member
 }
 
 # On the dataset, since tables come every day. In a project of others only its owner may
@@ -62,11 +70,19 @@ resource "google_storage_bucket_iam_member" "objects" {
 }
 
 resource "google_pubsub_topic_iam_member" "right" {
-  for_each = { for key, one in local.rights : key => one if one.on == "topic" }
+  for_each = { for key, one in local.rights : key => one if one.on == "topic" && contains(keys(local.wanted_topics), one.name) }
   project  = var.project
   topic    = google_pubsub_topic.topic[each.value.name].name
   role     = each.value.role
   member   = each.value.member
+}
+
+resource "google_pubsub_subscription_iam_member" "right" {
+  for_each     = { for key, one in local.rights : key => one if one.on == "subscription" && contains(keys(local.subscriptions), one.name) }
+  project      = var.project
+  subscription = google_pubsub_subscription.subscription[each.value.name].name
+  role         = each.value.role
+  member       = each.value.member
 }
 
 resource "google_pubsub_topic_iam_member" "producer" {
@@ -106,7 +122,7 @@ resource "google_secret_manager_secret" "destination" {
 
 resource "google_secret_manager_secret_iam_member" "destination" {
   for_each = merge([
-    for name, one in local.functions : {
+    for name, one in local.parts : {
       for secret in toset(concat(one.reads_secrets ? local.named : [], one.reads_webhook ? local.webhooks : [])) : "${name} ${secret}" => {
         function = name
         secret   = secret
@@ -120,7 +136,7 @@ resource "google_secret_manager_secret_iam_member" "destination" {
 }
 
 resource "google_secret_manager_secret_iam_member" "suppression_key" {
-  for_each  = { for name, one in local.functions : name => one if one.needs_key && var.suppression_secret != "" }
+  for_each  = { for name, one in local.parts : name => one if one.needs_key && var.suppression_secret != "" }
   project   = var.project
   secret_id = var.suppression_secret
   role      = "roles/secretmanager.secretAccessor"

@@ -125,12 +125,13 @@ class Cloud:
         file = settings_file(self.folder, self.settings)
         path = [self.folder / "bin", SDK / "bin", "/usr/bin", "/bin"]
         return execute(
-            [self.project / script, *words, f"--deployment={file}"],
+            [self.project / script, *words],
             input=stdin,
             cwd=self.folder,
             env={
                 "PATH": os.pathsep.join(map(str, path)),
                 "HOME": str(self.folder),
+                "PROPENSITY_DEPLOYMENT": str(file),
                 **self.environment,
             },
             status=None,
@@ -169,7 +170,7 @@ OUTPUTS = {
     "functions": "get_proba compact_features",
     "schedules": "propensity-compact-features",
     "services": "propensity-get-proba propensity-compact-features",
-    "training_jobs": "",
+    "jobs": "",
 }
 
 
@@ -198,7 +199,7 @@ def project(tmp_path_factory) -> Path:
     """A copy of what is deployed, and of what deploys it."""
     copy = tmp_path_factory.mktemp("clone") / "project"
     ignored = shutil.ignore_patterns(".terraform*")
-    parts = {"deploy", "docs", "propensity", "offline"}
+    parts = {"deploy", "docs", "propensity", "offline", "commands", "local"}
     for part in parts.union(folder.name for folder in ROOT.glob("0*")):
         shutil.copytree(ROOT / part, copy / part, ignore=ignored)
     for name in ("Makefile", "requirements.txt"):

@@ -1,8 +1,9 @@
 """
 Least privilege, specified: a function is granted what it does, no more and no less.
 
-All functions do in this process what they can do, for all use cases. What their clients
-ask of Google is recorded, and compared with what Terraform grants.
+All functions do in this process what they can do, for all use cases, and so do the
+commands of the operators' job. What their clients ask of Google is recorded, and
+compared with what Terraform grants.
 
 Sources: cloud.google.com/bigquery/docs/access-control, /exporting-data and /write-api;
 cloud.google.com/storage/docs/access-control/iam-json and /iam-roles.
@@ -16,6 +17,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -28,10 +30,12 @@ from deploy.render import TERRAFORM
 from local.generators.games import DEFAULT_END, Games
 from local.generators.streams import encode
 from local.stack.state import ROOT
-from offline import build_preprocessor
+from offline import build_preprocessor, dead_letters
 from propensity.gcp import queries, writes
+from propensity.gcp.clients import open_client
 from propensity.gcp.pubsub import Bus
 from propensity.learning import effect_gate
+from propensity.settings import DEAD_LETTERS
 from propensity.tables import every as tables
 from propensity.tables.stream import POSTCODE_INDEX, STREAM_EVENTS
 from tests import scored_cards
@@ -42,9 +46,12 @@ from tests.functions.instances import push, serving
 from tests.functions.streaming import rows_of
 from tests.functions.test_audience_lift import join
 from tests.functions.test_audiences import by_hand
+from tests.offline.test_dead_letters import bury, create
 from tests.rows import append_rows, publish
 
-FUNCTIONS = render.files()[TERRAFORM / "generated" / "functions.json"]
+GENERATED = render.files()
+FUNCTIONS = GENERATED[TERRAFORM / "generated" / "functions.json"]
+FUNCTIONS["operator"] = GENERATED[TERRAFORM / "generated" / "operator.json"]
 CARDS_KNOWN = date(2026, 3, 14)
 PLAYED = DEFAULT_END.date()
 WEEK = timedelta(days=7)
@@ -85,6 +92,7 @@ ROLES: dict[str, set[str]] = {
         "datasets.get",
     },
     "roles/pubsub.publisher": {"topics.publish"},
+    "roles/pubsub.subscriber": {"subscriptions.consume"},
     "roles/storage.objectViewer": {"objects.get", "objects.list"},
     "roles/storage.objectCreator": {"objects.create"},
     "roles/storage.objectUser": {
@@ -108,6 +116,9 @@ def covers(right: Mapping[str, str], need: Need) -> bool:
     """Return whether a right of ``functions.json`` meets a need."""
     permission, on = need
     if permission not in ROLES[right["role"]]:
+        return False
+    if right["on"] == "objects" and permission == "objects.list":
+        # It is asked of the bucket, which no condition on a name holds for.
         return False
     if right["on"] in ("objects", "bucket"):
         return on.startswith(f"gs:{right['prefix']}") and on.endswith(right["suffix"])
@@ -156,7 +167,9 @@ class Record:
             case "POST", ["jobs" | "queries"]:
                 body = json.loads(request.body)
                 query = body if "query" in body else body["configuration"]["query"]
-                if int(query.get("maximumBytesBilled", 0)) < 1:
+                # A dry run bills nothing.
+                is_dry = "query" not in body and body["configuration"].get("dryRun")
+                if not is_dry and int(query.get("maximumBytesBilled", 0)) < 1:
                     self.unbounded.append(query["query"])
                 self.need("jobs.create")
                 self.sql(query["query"])
@@ -164,8 +177,9 @@ class Record:
                 self.need("tables.getData", path[3])
             case "GET", ["datasets", _, "tables", name]:
                 self.need("tables.get", name)
-            case "GET", ["datasets", name, *rest] if name == self.export:
-                self.need("tables.list" if rest else "datasets.get", "export")
+            case "GET", ["datasets", name, *rest] if name[0] != "_":
+                on = "export" if name == self.export else "dataset"
+                self.need("tables.list" if rest else "datasets.get", on)
             case "GET", ["jobs" | "queries", _] | ["datasets", _, "tables", _, "data"]:
                 pass  # whoever has started a job may look at it, and at its result
             case _:
@@ -241,7 +255,11 @@ def recording(deployment: Deployment) -> Iterator[Record]:
 
     async def publishing(_: Any, topic: str, messages: Any) -> None:
         if messages:
-            record.need("topics.publish", topic)
+            record.need("topics.publish", topic.removeprefix(f"{deployment.name}-"))
+
+    def subscribed(*arguments: Any) -> Any:
+        record.need("subscriptions.consume", dead_letters.SUBSCRIPTION)
+        return open_client(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(requests.Session, "send", sending)
@@ -253,6 +271,7 @@ def recording(deployment: Deployment) -> Iterator[Record]:
         for name, value in (("FEW", 1), ("FEWEST", 1), ("ERRORS", -1e9)):
             patch.setattr(effect_gate, name, value)
         patch.setattr(Bus, "publish", publishing)
+        patch.setattr(dead_letters, "open_client", subscribed)
         yield record
 
 
@@ -341,6 +360,39 @@ def served(record: Record, target: str, *bodies: Any, status: int = 200) -> None
             assert answer.status_code == status, (target, body, answer.text)
 
 
+def operated(record: Record) -> None:
+    """Let an operator ask for all that there is: an audience's first date, too."""
+    deployment = record.deployment
+    deployment = deployment.with_settings(PROPENSITY_TOPIC_PREFIX=deployment.name)
+    create(deployment, DEAD_LETTERS)
+    bury(deployment, b"{}", failed_at=deployment.topic("enriched-score-stream"))
+    folder = Path(deployment.environment["PROPENSITY_USE_CASES"])
+    newest = folder / "ga4_purchase" / "audiences" / "newest.toml"
+    newest.write_text(AUDIENCE)
+    churn = ("--use-case", "first_day_churn")
+    dashboard = f"gs://{deployment.settings.bucket}/dashboard"
+    period = ("--from", "2020-01-01", "--to", "2030-01-01")
+    for words in (
+        ("versions", *churn),
+        ("rollback", *churn),
+        ("pin", "--off", *churn),
+        ("audience", "preview", "winback"),
+        ("audience", "send", "newest"),
+        ("audience", "end", "winback"),
+        ("audience", "ledger", "winback"),
+        ("message",),
+        ("dashboard", "--out", dashboard),
+        ("doctor",),
+        ("dead-letters", "list"),
+        ("dead-letters", "replay"),
+        ("dead-letters", "replay", "--refused", *period),
+        ("forget", "user.002", "late"),
+        ("forget", "user.002", "--allow-again"),
+    ):
+        with record.of("operator"):
+            assert deployment.command(*words) in (0, 1), words
+
+
 @pytest.fixture(scope="module")
 def needs(deployment) -> Mapping[str, set[Need]]:
     """What each function needed for all that it can do."""
@@ -353,11 +405,13 @@ def needs(deployment) -> Mapping[str, set[Need]]:
         served(record, "get_proba", {"user_ids": ["nobody"]})
         served(record, "score", transaction(), status=409)
         served(record, "score_stream", push(enriched_card("c")), push(b"{"))
-        served(record, "stream_features", *map(push, [*events, *others]))
+        refused = push({"user_id": "late"}, "m2")
+        served(record, "stream_features", *map(push, events + others), refused)
         scheduled(record)
         served(record, "get_proba", {"user_ids": ["user.002", "nobody"]})
         served(record, "score", user)
         served(record, "score_stream", *map(push, [*events, enriched_card("c")]))
+        operated(record)
     assert record.unbounded == [], "BigQuery refuses what would bill more"
     return record.needs
 

@@ -66,27 +66,50 @@ def listed(flag: str) -> list[str]:
     return items.split(separator)
 
 
-def test_a_training_job_starts_by_the_launchers_rules(cloud, google, tmp_path):
-    """From the staged folder, with the packages of the lock and the variables that the
-    deploy sets; then its line says which permission is missing, and on which object."""
-    cloud.settings = SETTINGS
-    made = words_of(cloud.run("deploy/training_job.sh", "--dry-run").stdout)[0]
+def jobs_line(printed, words, google, folder) -> dict:
+    """Start what a printed deploy of a job has its launcher start, or these words, from
+    the staged folder, with the packages of the lock and the variables that the deploy
+    sets; return its first line of the log."""
+    [made] = [one for one in words_of(printed) if one[1:4] == ["run", "jobs", "deploy"]]
     job = flags(made)
-    folder = stage.stage(ROOT / "00-ModelTraining", tmp_path / "staged", locked=True)
+    staged = stage.stage(ROOT / "00-ModelTraining", folder / "staged", locked=True)
     variables = dict(one.split("=", 1) for one in listed(job["set-env-vars"]))
     path = f"{python_of('model_training').parent}{os.pathsep}/usr/bin:/bin"
     environment = variables | leading_to(google) | {"PATH": path}
-    words = listed(job["args"])
-    done = execute(launched(words), cwd=folder, env=environment, status=1)
-    line = json.loads(done.stderr.splitlines()[0])
+    if not words:
+        words = listed(job["args"])
+    done = execute(launched(words), cwd=staged, env=environment, status=1)
 
-    assert made[1:4] == ["run", "jobs", "deploy"]
     assert job["command"] == "/cnb/lifecycle/launcher"
+    return json.loads(done.stderr.splitlines()[0])
+
+
+def test_a_training_job_starts_by_the_launchers_rules(cloud, google, tmp_path):
+    """Its line says which permission is missing, and on which object."""
+    cloud.settings = SETTINGS
+    printed = cloud.run("deploy/training_job.sh", "--dry-run").stdout
+    line = jobs_line(printed, [], google, tmp_path)
+
     assert (line["function"], line["use_case"]) == ("modelTraining", "ga4_purchase")
     assert line["outcome"] == "access_denied"
     assert f"gs://my-bucket/runs/ga4_purchase/train/{line['as_of']}" in line["message"]
     assert google.asked
     assert all("/b/my-bucket/o/runs" in one.path for one in google.asked)
+
+
+def test_a_command_of_an_operator_starts_by_the_launchers_rules(
+    cloud, google, tmp_path
+):
+    """Its line has the answer; of a failure the exit code, and what is missing."""
+    cloud.settings = SETTINGS
+    made = cloud.run("00-ModelTraining/deploy.sh", "--dry-run").stdout
+    asked = cloud.run("deploy/operate.sh", "--dry-run", "rollback").stdout
+    [execution] = words_of(asked)
+    line = jobs_line(made, listed(flags(execution)["args"]), google, tmp_path)
+
+    assert (line["function"], line["command"]) == ("operate", "rollback")
+    assert (line["exit_code"], line["severity"]) == (1, "WARNING")
+    assert "gs://my-bucket/models/ga4_purchase/champion.json" in line["notes"]
 
 
 def answered(target, google, headers, body="{}"):

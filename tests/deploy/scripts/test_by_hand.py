@@ -108,7 +108,8 @@ SHIFT = "2026-11-26T10:00:00Z\tscore_shift\tscores moved by 0.9\t\t"
 @pytest.fixture
 def deployed(cloud) -> Cloud:
     """A cloud where the scheduled functions are."""
-    cloud.has(functions="model_training predictions model_evaluation compact_features")
+    scheduled = "model_training predictions model_evaluation compact_features"
+    cloud.settings["DEPLOY_FUNCTIONS"] = scheduled
     return cloud
 
 
@@ -141,8 +142,6 @@ def test_a_scheduler_that_hangs_up_is_not_the_line_that_is_waited_for(deployed):
 
 
 PUBLISH = """
-import os, sys
-os.environ["PROPENSITY_DEPLOYMENT"] = sys.argv[1].partition("=")[2]
 from offline import promote
 promote.publish("ga4_purchase")
 """

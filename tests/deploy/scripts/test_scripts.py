@@ -16,11 +16,16 @@ from tests.deploy.conftest import KEY, OUTPUTS, SDK, WHOLE, cloud_of, settings_f
 from tests.programs import execute
 
 # What deploys and schedules functions, with what else it is told.
-RUN = {str(script.relative_to(ROOT)): () for script in sorted(ROOT.glob("0*/*.sh"))}
-RUN["deploy/training_job.sh"] = ("--schedule",)
-RUN["deploy/roles.sh"] = ("user:ana@example.com",)
-RUN["deploy/call.sh"] = ("predictions", '{"force": true}')
-RUN["deploy/setup.sh"] = ()
+DRY = "--dry-run"
+RUN = [(str(file.relative_to(ROOT)), DRY) for file in sorted(ROOT.glob("0*/*.sh"))]
+RUN += [
+    ("deploy/training_job.sh", "--schedule", DRY),
+    ("deploy/roles.sh", "user:ana@example.com", DRY),
+    ("deploy/roles.sh", "--operator", "user:ana@example.com", DRY),
+    ("deploy/call.sh", "predictions", '{"force": true}', DRY),
+    ("deploy/operate.sh", DRY, "forget", "-"),
+    ("deploy/setup.sh", DRY),
+]
 
 BUNDLED = SDK / "platform" / "bundledpythonunix" / "bin" / "python3"
 # Parses command lines as gcloud does, and runs none: by the code of the SDK, whose
@@ -51,8 +56,8 @@ def printed(tmp_path_factory, project) -> list[list[str]]:
     cloud.settings = WHOLE
     cloud.rules.insert(0, ("auth print-access-token", "not logged in", 1))
     commands = []
-    for script, words in RUN.items():
-        result = cloud.run(script, *words, "--dry-run")
+    for words in RUN:
+        result = cloud.run(*words)
         assert (result.returncode, cloud.changes()) == (0, []), result.stderr
         commands += words_of(result.stdout)
     return commands

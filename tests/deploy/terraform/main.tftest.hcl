@@ -111,7 +111,7 @@ run "a_function_that_is_taken_out_has_no_account_and_no_right" {
     functions = ["model_training", "get_proba", "compact_features", "stream_features"]
   }
   assert {
-    condition     = toset(keys(google_service_account.function)) == var.functions
+    condition     = toset(keys(google_service_account.function)) == setunion(var.functions, ["operator"])
     error_message = "It has an account."
   }
   assert {
@@ -124,9 +124,32 @@ run "a_function_that_is_taken_out_has_no_account_and_no_right" {
         keys(google_storage_bucket_iam_member.objects),
         keys(google_pubsub_topic_iam_member.right),
         keys(google_cloud_run_v2_service_iam_binding.invoker),
-      ) : key if !contains(var.functions, split(" ", key)[0])
+      ) : key if !contains(concat(tolist(var.functions), ["operator"]), split(" ", key)[0])
     ]) == 0
     error_message = "It has a right."
+  }
+}
+
+run "without_a_training_there_is_no_operator" {
+  command = plan
+  variables {
+    functions = ["get_proba", "compact_features"]
+  }
+  assert {
+    condition     = toset(keys(google_service_account.function)) == var.functions
+    error_message = "There is an account for a job that has no image."
+  }
+}
+
+run "what_an_operator_hands_to_a_job_is_not_kept" {
+  command = plan
+  assert {
+    condition = anytrue([
+      for rule in google_storage_bucket.this.lifecycle_rule : anytrue([
+        for one in rule.condition : try(contains(one.matches_prefix, "operate/"), false) && one.age == 1
+      ])
+    ])
+    error_message = "Users whom a job was to forget are kept."
   }
 }
 

@@ -1,0 +1,61 @@
+"""
+Run one command of ``propensity``, as operators' Cloud Run job of this image does.
+
+    python3 operate.py - audience send winback
+    python3 operate.py operate/1764360000-7 forget -
+
+The first word is an object of the bucket, which the command reads as its standard
+input: a job's words stay in its record, and users must not. It is deleted before the
+command begins. The answer is one line of the log: several could change their order.
+"""
+
+import contextlib
+import io
+import sys
+import traceback
+
+from commands.cli import main
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.log import log
+from propensity.settings import Settings
+
+# Cloud Logging takes 256 KiB a line.
+MOST_CHARACTERS = 40_000
+
+
+def taken(name: str) -> io.TextIOWrapper:
+    """Return an object's content as a file, and delete the object for good."""
+    artifacts = Artifacts.open(Settings.from_environment())
+    stored = artifacts.read(name)
+    artifacts.delete(name, generation=stored.generation)
+    return io.TextIOWrapper(io.BytesIO(stored.data))
+
+
+def text_of(output: io.StringIO) -> str:
+    """Return what was printed, as far as a line has room."""
+    text = output.getvalue()
+    if len(text) > MOST_CHARACTERS:
+        return text[:MOST_CHARACTERS] + "\n… the rest does not fit into the log\n"
+    return text
+
+
+name, *words = sys.argv[1:]
+answer = io.StringIO()
+notes = io.StringIO()
+code = 1
+with contextlib.redirect_stdout(answer), contextlib.redirect_stderr(notes):
+    try:
+        if name != "-":
+            sys.stdin = taken(name)
+        code = main(words)
+    except Exception:  # the last place before the operator
+        traceback.print_exc()
+log(
+    "WARNING" if code else "INFO",
+    text_of(answer),
+    function="operate",
+    command=" ".join(words),
+    exit_code=code,
+    notes=text_of(notes),
+)
+sys.exit(code)
