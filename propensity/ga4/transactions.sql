@@ -1,7 +1,7 @@
 -- Part of a query: the common table ``transactions``, the events of windows, each once,
 -- and ``every_transaction``, with those of nobody known: a null user_id.
 -- Parameters: @lookback_days INT64; @user_column STRING, user_pseudo_id, user_id or
---   person; and those of persons.sql.
+--   person; @currency STRING, of the use case; and those of persons.sql.
 -- Source: the common tables ``windows``, which has as_of, event_name, since and until
 --   (DATE, midnight UTC), and ``candidates``, rows of ga_conversions with all their
 --   columns, from two lookbacks before the first as-of date on.
@@ -18,7 +18,8 @@
 -- A refund that says no amount is of its whole order, if the order is known and it names
 -- no fewer items.
 -- Amounts are in US dollars, or as they are where no event of the name that a date reads
--- in its lookback has dollars: beside dollars, amounts without are not known. Beyond a
+-- in its lookback has dollars: beside dollars, amounts without are not known. They are as
+-- they are, too, where the use case says another currency. Beyond a
 -- trillion they are a mistake of the shop's page.
 -- include: persons.sql
   ,
@@ -47,6 +48,7 @@
     FROM identified
     WHERE
       NOT is_older
+      AND @currency IN ('', 'USD')
       AND (
         refund_value_in_usd > 0
         OR purchase_revenue_in_usd > 0

@@ -105,6 +105,7 @@ RUN_PARAMETERS = frozenset(
         "last_label_export_day",
         "maximum_rows",
         "use_case",
+        "currency",
         "prediction_as_of",
         "user_ids",
         "first_event_day",

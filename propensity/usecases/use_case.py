@@ -262,6 +262,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         return {
             **self.statement_parameters(settings),
             "use_case": self.name,
+            "currency": self.currency,
             "as_ofs": sorted(as_ofs),
             "today": last if today is None else today,
             "known_before": last,

@@ -7,14 +7,16 @@ once. The emulator runs the statements as they are deployed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from tests import shop
 from tests.shop import DAY, event, purchase
-from tests.usecases.ga4_purchase.conftest import AS_OF, MIDNIGHT, Export, ago
+from tests.usecases.ga4_purchase.conftest import AS_OF, MIDNIGHT, USE_CASE, Export, ago
 from tests.usecases.ga4_purchase.traps import (
     AFTER_ALL,
     FIRST_DAY,
@@ -175,6 +177,19 @@ def test_amounts_are_in_dollars_where_the_export_has_dollars(emulators):
     export.close()
 
     assert found == {user: expected for user, (_, expected) in IN_DOLLARS.items()}
+
+
+@pytest.mark.parametrize(("currency", "amount"), [("USD", 12.5), ("GBP", 10.0)])
+def test_amounts_are_in_the_currency_of_the_use_case(emulators, currency, amount):
+    """Defect: pages called dollars pounds where a use case said pounds."""
+    with contextlib.closing(Export(emulators)) as export:
+        row = shop.paid("u", MIDNIGHT, 10.0, "GBP", rate=1.25)
+        export.load(shop.shards([row]))
+        window = replace(USE_CASE, currency=currency).window(export.settings, [AS_OF])
+        sql = USE_CASE.statement("converter_amounts")
+        [row] = export.warehouse.rows(sql, window)
+
+    assert float(row["amount"]) == amount
 
 
 def test_the_cohort_is_every_user_seen_and_every_customer_of_the_history(features):
