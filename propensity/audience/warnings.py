@@ -29,10 +29,15 @@ def warnings_of(
     """
     top = named.declared.top
     chosen = len(audience.members) + audience.suppressed
-    if top and chosen < top and named.sql_file.is_file():
+    asked = ""
+    if named.sql_file.is_file():
+        asked = f"in {named.sql_file.name}"
+    elif named.declared.who != "all":
+        asked = named.declared.who
+    if top and chosen < top and asked:
         yield (
-            f"top = {top}, but only {chosen:,} users are in {named.sql_file.name}, so "
-            "all of these are in the audience."
+            f"top = {top}, but only {chosen:,} users are {asked}, so all of these are "
+            "in the audience."
         )
     elif top and top > audience.users:
         yield (

@@ -20,8 +20,9 @@ from tests import own_use_cases
 from tests.data_manager import DataManager
 from tests.deployment import Deployment
 from tests.docs.pages import blocks, text
-from tests.offline.audience.conftest import USERS, members_of
+from tests.offline.audience.conftest import MONDAY, USERS, members_of
 from tests.offline.audience.test_google import digest
+from tests.rows import publish
 
 PAGE = "docs/audiences.md"
 [MAILING] = blocks(PAGE, "toml")
@@ -75,8 +76,12 @@ def run(*words: str) -> None:
 
 
 def test_the_steps_of_the_page_give_a_list(deployment, folder, capfdbinary):
-    """Whoever is in it is in the bucket's file, too. The users of the tests are fewer
-    than the audience is to have, and the preview says so."""
+    """Whoever is in it is in the bucket's file, too. The users of the tests who were
+    away are fewer than the audience is to have, and the preview says so."""
+    scores = {f"u{n:03}": (n + 1) / 400 for n in range(USERS)}
+    away = list(scores)[:150]
+    categories = dict.fromkeys(away, json.dumps({"presence": "away"}))
+    publish(deployment.warehouse, MONDAY, scores, categories=categories)
     steps = [line for block in blocks(PAGE) for line in block.splitlines()]
     commands = [line for line in steps if " audience " in line]
     printed = {}
@@ -88,7 +93,8 @@ def test_the_steps_of_the_page_give_a_list(deployment, folder, capfdbinary):
 
     assert [*printed] == ["preview", "send", "list", "ledger", "end"]
     assert {row["user_id"] for row in rows} == members_of(deployment, is_control=False)
-    assert "only 200 users have a prediction, so everybody is in" in printed["preview"]
+    assert {row["user_id"] for row in rows} < set(away)
+    assert "only 150 users are away, so all of these are in" in printed["preview"]
     [name] = deployment.artifacts.names("audiences/ga4_purchase/winback/")
     assert deployment.artifacts.read(name).data.decode("utf-8-sig") == printed["list"]
 
