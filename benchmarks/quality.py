@@ -5,7 +5,8 @@ What published probabilities are worth, forward in time. Gates.
 
 Plays months of a shop with the functions, on emulators: a training each month on what
 was final then, and each week an evaluation and a publication. All weeks together are
-compared, on the same users and labels, with two other ways:
+compared, on the same users and labels, and once more on the active users alone, with
+two other ways:
 
 - a plain model, fitted on the same rows: trees that scikit-learn boosts on twelve
   columns of recency, frequency and money;
@@ -78,6 +79,7 @@ from propensity.learning.rows import Slice, slice_of
 from propensity.learning.split import of_users
 from propensity.learning.training import Training
 from propensity.learning.users import UserTraining
+from propensity.measures.presence import PRESENCE
 from propensity.models.encoding import Flags, Floats, numbers_of, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
@@ -303,6 +305,15 @@ def played(file: Path | None) -> Rivals:
     return Rivals(name=name, rows=whole, scores=scores, is_gate=True)
 
 
+def active(rivals: Rivals) -> Rivals:
+    """Return a shop's active users alone: whoever was away is easily told from them."""
+    is_active = pc.equal(rivals.rows.rows[PRESENCE], "active").to_numpy()
+    scores = {name: score[is_active] for name, score in rivals.scores.items()}
+    name = f"{rivals.name}, active users"
+    rows = rivals.rows.where(is_active)
+    return replace(rivals, name=name, rows=rows, scores=scores)
+
+
 def matched(rows: Slice, other: pa.Table) -> tuple[Flags, Floats]:
     """Return which rows another table has as well, and its probabilities of these."""
     keys = [name for name in KEYS if name in other.column_names]
@@ -490,9 +501,13 @@ def beside_kept(rivals: Rivals, file: Path) -> Rivals:
 
 def measured(folder: Path | None) -> Iterator[Rivals]:
     """Yield the shops and the tables: real ones where their folder is known."""
-    yield played(None)
+    shops: list[Path | None] = [None]
     if folder:
-        yield played(folder / REAL)
+        shops.append(folder / REAL)
+    for shop in shops:
+        rivals = played(shop)
+        yield rivals
+        yield active(rivals)
     yield players()
     if folder:
         yield shoppers(folder / SHOPPERS)
