@@ -41,10 +41,10 @@ def local_or_not(function: Function) -> Function:
 @click.group(cls=Group, epilog=example("propensity deployment new ../shop"))
 def deployment() -> None:
     """
-    Create the folder that a deployment is made of.
+    Create a deployment's folder, or price the digest of its GA4 export.
 
-    It has the settings of each environment, use cases, audiences and destinations, and
-    no secret. Keep it in a repository of your own.
+    The folder has the settings of each environment, use cases, audiences and
+    destinations, and no secret. Keep it in a repository of your own.
     """
 
 
@@ -61,6 +61,20 @@ def new(folder: Path, *, is_dry: bool) -> Any:
     from deploy.new import write
 
     return write(folder, is_dry=is_dry)
+
+
+@deployment.command(epilog=example("propensity deployment digest"))
+@DRY_RUN
+def digest(**arguments: Any) -> Any:
+    """
+    Say what reading the GA4 export for the first time, or again, will cost.
+
+    Counts the days that runs have not read into the digest yet, or read with other
+    settings. Takes days out at once whose events lack the consent that you ask for now.
+    """
+    from offline.digest import run
+
+    return spoken(run(**arguments), texts.digested)
 
 
 @command("propensity versions")

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+from propensity.pages.words import plural
+from propensity.runs import digest
+from propensity.runs.digest import State
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 
@@ -34,6 +37,7 @@ BUILD_MINUTE = 0.006
 DAYS_CHANGED = 3
 # Reads days of the export into the digest.
 DIGEST = "user_days_of_export"
+NO_DAY = "the export has no day yet"
 # What each run asks of the digest; the query of its days is not among them.
 STATEMENTS = {
     "training": "training_rows",
@@ -170,3 +174,20 @@ def month(
         tib[name] = billed(DIGEST, parameters) / TIB
     tib["days"] *= DAYS_A_MONTH / 28
     return Month(**tib)
+
+
+def first_reading(state: State, settings: Settings) -> str:
+    """
+    Return what runs read of the export before all else, as now or after a changed
+    setting: the days that the digest lacks, by the sizes of their tables.
+    """
+    if not state.tables:
+        return NO_DAY
+    newest = max(state.tables)
+    days = state.due(newest - digest.reach(settings), newest)
+    size = sum(table.size_bytes for table in days) / TIB
+    price = size * price_of(settings.location)
+    return (
+        f"{plural(len(days), 'day')} of the export to read, at most {size:.2f} TiB, "
+        f"about {price:.0f} USD on demand"
+    )

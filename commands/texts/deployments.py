@@ -9,6 +9,7 @@ from typing import Any
 from click import style
 
 from commands.texts.tables import aligned, day
+from propensity.pages.words import plural
 
 Answer = Mapping[str, Any]
 VERSIONS = {
@@ -74,3 +75,14 @@ def changed(answer: Answer) -> str:
         text = f"Version {answer['version']} of {name} {how}."
     notes = [f"{note[:1].upper()}{note[1:]}." for note in answer["notes"]]
     return "\n".join([text] + notes)
+
+
+def digested(answer: Answer) -> str:
+    """Return what was taken out of each digest, and what reading the rest costs."""
+    lines = []
+    for dataset, export in answer["exports"].items():
+        if export["removed"]:
+            days = plural(export["removed"], "day")
+            lines.append(f"{dataset}: {days} out, which lacked the consent.")
+        lines.append(f"{dataset}: {export['to_read']}.")
+    return "\n".join(lines) if lines else "No GA4 export is set."

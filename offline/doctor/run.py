@@ -166,7 +166,8 @@ def _costs(exam: Examination) -> dict[str, str]:
         if part.settings.export_suffix:
             name += f" of {part.settings.ga4_dataset}"
         with contextlib.suppress(PropensityError):
-            texts[name] = _cost_of_digest(part)
+            state = digest.state_of(part.warehouse)
+            texts[name] = costs.first_reading(state, part.settings)
     if count > 1:
         location = exam.settings.location
         price = costs.usd(total, location)
@@ -174,22 +175,6 @@ def _costs(exam: Examination) -> dict[str, str]:
             f"{total:.2f} TiB a month, about {price:.0f} USD on demand"
         )
     return texts
-
-
-def _cost_of_digest(exam: Examination) -> str:
-    """
-    Return what runs read of the export before all else, as now or after a changed
-    setting: the days that the digest lacks, by the sizes of their tables.
-    """
-    state = digest.state_of(exam.warehouse)
-    newest = max(state.tables, default=exam.now.date())
-    days = state.due(newest - digest.reach(exam.settings), newest)
-    size = sum(table.size_bytes for table in days) / costs.TIB
-    price = size * costs.price_of(exam.settings.location)
-    return (
-        f"{plural(len(days), 'day')} of the export to read, at most {size:.2f} TiB, "
-        f"about {price:.0f} USD on demand"
-    )
 
 
 def _month(exam: Examination, use_case: UseCase) -> costs.Month:

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from local.exports import ga4_export
+from offline import digest as digest_command
 from offline.usecases import new
 from propensity import usecases
 from propensity.errors import RunInProgress, Unavailable
+from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.runs import digest, setup
@@ -26,7 +28,7 @@ from propensity.tables.export import VIEW
 from propensity.usecases import UseCase
 from tests import own_use_cases, shop
 from tests.clocks import ManualClock
-from tests.deployment import Deployment
+from tests.deployment import Deployment, entered
 from tests.shop import DAY, microseconds
 
 FIRST = date(2026, 1, 1)
@@ -260,6 +262,26 @@ def test_another_consent_takes_its_events_out_at_once(export, monkeypatch):
     assert len(digested(export)) == len(DAYS)
     bring(run_of(export))
     assert export.count("ga_user_days") == len(DAYS)
+
+
+def test_a_set_up_by_terraform_takes_events_without_consent_out_at_once(export):
+    """The command that follows it says what reading the days again costs, too.
+
+    Defect: they stayed until the next run.
+    """
+    bring(run_of(export))
+    asking = export.with_settings(PROPENSITY_REQUIRE_CONSENT="true")
+    view = events_view(asking.settings.export, require="true")
+    export.warehouse.replace_view(VIEW, view)
+    with entered(asking.environment):
+        digest_command.run(is_dry=True)
+        assert export.count("ga_user_days") == len(DAYS)
+        [answer] = digest_command.run()["exports"].values()
+
+    assert export.count("ga_user_days") == 0
+    assert digested(export) == set()
+    assert answer["removed"] == len(DAYS)
+    assert answer["to_read"].startswith("11 days of the export to read, at most 0.00")
 
 
 def test_another_label_event_reads_the_days_again(export, monkeypatch, capfd):
