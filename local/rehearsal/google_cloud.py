@@ -55,6 +55,8 @@ _BUILD_REFUSED = re.compile(
     r".*\bbuild.*(?:denied|does not have|forbidden).*", re.IGNORECASE
 )
 SHOWN_LINES = 12
+# A line of the log can be read so much later.
+LOGGED_S = 15.0
 LINES_AT_MOST = "1000"
 
 
@@ -287,7 +289,7 @@ class GoogleCloud(Ground):
 
     def _status(self, since: datetime) -> str:
         """Return the status that the scheduler did not like; empty without any."""
-        time.sleep(15)
+        time.sleep(LOGGED_S)
         prefix = self.deployment.prefix
         wanted = (
             'resource.type="cloud_scheduler_job" AND severity>=ERROR AND '

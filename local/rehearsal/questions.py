@@ -55,6 +55,8 @@ UNCHANGEABLE = "streaming buffer"
 # Longer would show where a run commits rows for each of its requests.
 COMMIT_S = 10.0
 LOOKUPS = 100
+# As this project's messages say it.
+DENIED = "denies access"
 POLL_S = 0.2
 WARM_S = 1.0
 COLD_S = 10.0
@@ -105,8 +107,10 @@ def rights_of(function: Function) -> Probe:
 def refused_lines(rehearsal: Rehearsal, target: str) -> Iterator[str]:
     """Yield what a function's log says of permissions that it lacks."""
     for line in rehearsal.ground.lines().get(target, ()):
-        if line.get("outcome") in REFUSED:
-            yield str(line.get("message"))
+        message = str(line.get("message"))
+        # A lookup without an index goes on, and says why it does.
+        if line["outcome"] in REFUSED or DENIED in message:
+            yield message
 
 
 def build(rehearsal: Rehearsal) -> str:

@@ -109,10 +109,8 @@ class Cloud:
     programs: tuple[str, ...] = ("gcloud", "bq", "terraform", "sleep")
     environment: dict[str, str] = field(default_factory=dict)
 
-    def run(
-        self, script: str, *words: str, stdin: str = ""
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a script of the project, with these programs on PATH alone."""
+    def install(self) -> dict[str, str]:
+        """Forget what was asked; return the environment that leads to the programs."""
         shutil.rmtree(self.folder / "bin", ignore_errors=True)
         (self.folder / "bin").mkdir()
         for program in self.programs:
@@ -122,18 +120,24 @@ class Cloud:
         rules = [shlex.join(["rule", *map(str, rule)]) for rule in self.rules]
         (self.folder / "rules").write_text("\n".join(rules))
         (self.folder / "calls").unlink(missing_ok=True)
-        file = settings_file(self.folder, self.settings)
         path = [self.folder / "bin", SDK / "bin", "/usr/bin", "/bin"]
+        return {
+            "PATH": os.pathsep.join(map(str, path)),
+            "HOME": str(self.folder),
+            **self.environment,
+        }
+
+    def run(
+        self, script: str, *words: str, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script of the project, with these programs on PATH alone."""
+        environment = self.install()
+        file = settings_file(self.folder, self.settings)
         return execute(
             [self.project / script, *words],
             input=stdin,
             cwd=self.folder,
-            env={
-                "PATH": os.pathsep.join(map(str, path)),
-                "HOME": str(self.folder),
-                "PROPENSITY_DEPLOYMENT": str(file),
-                **self.environment,
-            },
+            env={"PROPENSITY_DEPLOYMENT": str(file), **environment},
             status=None,
         )
 

@@ -13,16 +13,17 @@ import io
 import json
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 
 from local.rehearsal.ground import Call, Ground
+from propensity.gcp import log
 from tests import shop
 from tests.deployment import Deployment
 from tests.functions.instances import serving
@@ -145,7 +146,8 @@ class StandIn(Ground):
             serving("get_proba", self.environment) as get_proba,
             serving("stream_features", self.environment) as stream_features,
         ):
-            patch.setattr(sys, "stderr", self.log)
+            # pytest sets sys.stderr anew for each phase of a test.
+            patch.setattr(log, "sys", SimpleNamespace(stderr=self.log))
             self.lookups = Proxy(get_proba.url.rstrip("/"), self._guarded)
             self.pushes = Proxy(stream_features.url.rstrip("/"), self._pushed)
             with self.lookups, self.pushes:
