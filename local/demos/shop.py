@@ -113,8 +113,10 @@ def play(
     loaded: threading.Event,
 ) -> None:
     """Load the export, play the scheduler over its last weeks, and show the results."""
-    settings = warehouse.settings
-    use_case = usecases.load(settings.use_case).with_label_event(settings)
+    use_case = usecases.load(warehouse.settings.use_case)
+    use_case = use_case.with_label_event(warehouse.settings)
+    settings = use_case.settings(warehouse.settings)
+    warehouse = warehouse.for_run(settings)
     source = opened(warehouse, options, use_case)
     weeks = chosen_weeks(source, use_case, settings, count=options.weeks)
     horizon = timedelta(days=use_case.horizon_days)

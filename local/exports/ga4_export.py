@@ -381,11 +381,17 @@ def rows_of(database: duckdb.DuckDBPyConnection, name: str) -> pa.Table:
 def load_tables(
     client: bigquery.Client, dataset: str, tables: Mapping[str, pa.Table]
 ) -> None:
-    """Load rows in ``ARROW_SCHEMA`` as shards, each replacing the one of its name."""
+    """
+    Load rows in ``ARROW_SCHEMA`` as shards, each replacing the one of its name.
+
+    Args:
+        dataset: Of the client's project, or ``project.dataset``.
+    """
     client.create_dataset(dataset, exists_ok=True)
+    path = dataset if "." in dataset else f"{client.project}.{dataset}"
 
     def load(name: str) -> None:
-        replace_table(client, f"{client.project}.{dataset}.{name}", tables[name])
+        replace_table(client, f"{path}.{name}", tables[name])
 
     with ThreadPoolExecutor(LOAD_WORKERS) as pool, step("loading") as bar:
         bar.total = len(tables)

@@ -5,6 +5,7 @@ Set-up: the dataset with its tables and views, created where missing.
 from __future__ import annotations
 
 from propensity import usecases
+from propensity.errors import MissingTable, PropensityError, SettingsError
 from propensity.ga4 import KINDS, consent_of, events_view, kinds_of
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import digest
@@ -20,9 +21,9 @@ def prepare(warehouse: Warehouse, settings: Settings) -> None:
     Create the dataset, its tables and its views, where missing.
 
     Raises:
-        MissingTable: The export has no table yet, so that its view can not be made.
+        MissingTable: An export has no table yet, so that its view can not be made.
             All else is there.
-        SettingsError: The export is in another location. All else is there.
+        SettingsError: An export is in another location. All else is there.
     """
     warehouse.create_dataset(settings.dataset)
     for table in tables.retained(settings.retention_days):
@@ -30,8 +31,14 @@ def prepare(warehouse: Warehouse, settings: Settings) -> None:
     views = tables.views(f"{settings.project}.{settings.dataset}")
     for name in (PREDICTIONS_HISTORY, STREAM_FEATURES):
         warehouse.replace_view(name, views[name])
+    problems = list[PropensityError]()
     for export in usecases.exports(settings):
-        prepare_export(warehouse.for_run(export), export)
+        try:
+            prepare_export(warehouse.for_run(export), export)
+        except (MissingTable, SettingsError) as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
 
 
 def prepare_export(warehouse: Warehouse, settings: Settings) -> None:
