@@ -67,6 +67,8 @@ NOTES = {
     "ma_audience_ledger": "So does `propensity audience send`.",
     "ma_audience_lift": "[How to read it](audiences.md#4-see-whether-it-helped).",
     "ma_drift": "[What to do](operate.md#drift).",
+    "ga_user_days": "[Further properties](deploy-reference.md#several-properties) have "
+    "tables of their own.",
 }
 
 
