@@ -82,6 +82,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     for name in d.use_cases:
         if d.settings.sends == "yes":
             secrets |= set(declared.secrets_of(usecases.load(name)))
+    exports = usecases.exports(d.settings, d.use_cases)
     state_bucket = d.own["state_bucket"]
     if not state_bucket:
         state_bucket = f"{d.settings.bucket}-state"
@@ -90,7 +91,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "project": d.project,
         "location": d.settings.location,
         "bucket": d.settings.bucket,
-        "export": ":".join(d.settings.export.rsplit(".", 1)),
+        "exports": " ".join(export.export for export in exports),
         "environment": f"^{SEPARATOR}^{assigned}",
         "ingress": INGRESS[d.own["ingress"]],
         "vpc_egress": EGRESS[d.own["vpc_egress"]],

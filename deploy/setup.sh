@@ -61,7 +61,7 @@ export PROPENSITY_DEPLOYMENT="$deployment"
 
 # Says what reading the export will cost. Events without a consent that is asked for by now
 # go at once.
-[[ -z "$export" ]] || "$python" -m propensity deployment digest >&2 || echo "deploy: the digest of the export was left as it is. Run '.venv/bin/propensity deployment digest', or leave it to the next run" >&2
+[[ -z "$exports" ]] || "$python" -m propensity deployment digest >&2 || echo "deploy: the digest of the export was left as it is. Run '.venv/bin/propensity deployment digest', or leave it to the next run" >&2
 
 # What watches comes last, and nothing fails with it. A metric of the log that was just
 # made can be watched after up to ten minutes.
