@@ -23,9 +23,7 @@ choices=(
 )
 if deploys model_training; then
   stage model_training
-  run gcloud run deploy "$prefix-model-training" \
-    --source="$code" "${choices[@]}" "${common[@]}"
-  serve_latest model-training
+  deploy_service model_training "${choices[@]}"
   # Of the same image. What a person or deploy/operate.sh asks for takes the words' place.
   deploy_job "$prefix-operator" "$account_operator" "operate.py|-|versions" --memory=8Gi --cpu=2
 fi

@@ -22,7 +22,5 @@ choices=(
 )
 if deploys predictions; then
   stage predictions
-  run gcloud run deploy "$prefix-predictions" \
-    --source="$code" "${choices[@]}" "${common[@]}"
-  serve_latest predictions
+  deploy_service predictions "${choices[@]}"
 fi

@@ -22,7 +22,5 @@ choices=(
 )
 if deploys get_proba; then
   stage get_proba
-  run gcloud run deploy "$prefix-get-proba" \
-    --source="$code" "${choices[@]}" "${common[@]}"
-  serve_latest get-proba
+  deploy_service get_proba "${choices[@]}"
 fi

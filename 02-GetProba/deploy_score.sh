@@ -23,7 +23,5 @@ choices=(
 )
 if deploys score; then
   stage score requirements-score.txt
-  run gcloud run deploy "$prefix-score" \
-    --source="$code" "${choices[@]}" "${common[@]}"
-  serve_latest score
+  deploy_service score "${choices[@]}"
 fi

@@ -21,7 +21,5 @@ choices=(
 )
 if deploys model_evaluation; then
   stage model_evaluation
-  run gcloud run deploy "$prefix-model-evaluation" \
-    --source="$code" "${choices[@]}" "${common[@]}"
-  serve_latest model-evaluation
+  deploy_service model_evaluation "${choices[@]}"
 fi

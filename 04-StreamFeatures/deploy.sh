@@ -23,7 +23,5 @@ choices=(
 )
 if deploys stream_features; then
   stage stream_features
-  run gcloud run deploy "$prefix-stream-features" \
-    --source="$code" "${choices[@]}" "${common[@]}"
-  serve_latest stream-features
+  deploy_service stream_features "${choices[@]}"
 fi

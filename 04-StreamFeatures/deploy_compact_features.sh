@@ -22,7 +22,5 @@ choices=(
 )
 if deploys compact_features; then
   stage compact_features
-  run gcloud run deploy "$prefix-compact-features" \
-    --source="$code" "${choices[@]}" "${common[@]}"
-  serve_latest compact-features
+  deploy_service compact_features "${choices[@]}"
 fi

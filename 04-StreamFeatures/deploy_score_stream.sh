@@ -23,7 +23,5 @@ choices=(
 )
 if deploys score_stream; then
   stage score_stream requirements-score_stream.txt
-  run gcloud run deploy "$prefix-score-stream" \
-    --source="$code" "${choices[@]}" "${common[@]}"
-  serve_latest score-stream
+  deploy_service score_stream "${choices[@]}"
 fi

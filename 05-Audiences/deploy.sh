@@ -22,7 +22,5 @@ choices=(
 )
 if deploys audiences; then
   stage audiences
-  run gcloud run deploy "$prefix-audiences" \
-    --source="$code" "${choices[@]}" "${common[@]}"
-  serve_latest audiences
+  deploy_service audiences "${choices[@]}"
 fi

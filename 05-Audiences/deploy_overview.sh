@@ -21,7 +21,5 @@ choices=(
 )
 if deploys overview; then
   stage overview
-  run gcloud run deploy "$prefix-overview" \
-    --source="$code" "${choices[@]}" "${common[@]}"
-  serve_latest overview
+  deploy_service overview "${choices[@]}"
 fi

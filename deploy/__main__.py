@@ -6,6 +6,7 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     .venv/bin/python -m deploy losses            what would be lost by a plan of it
     .venv/bin/python -m deploy describe          what the folder would deploy
     .venv/bin/python -m deploy kept              whether that is all that was deployed
+    .venv/bin/python -m deploy image             the image that a service runs in
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--deployment", type=Path, required=True)
     parser.add_argument("--planned", action="store_true", help="read no outputs")
     parser.add_argument("--drop-columns", action="store_true", help="columns may go")
-    text = "services of Cloud Run, a plan, or what was deployed"
+    text = "services of Cloud Run, one of them, a plan, or what was deployed"
     parser.add_argument("--json", type=Path, help=text)
+    parser.add_argument("--sources", help="what staged content is known by")
     options = parser.parse_args(arguments)
     try:
         for line in VERBS[options.verb](
@@ -252,7 +254,37 @@ def kept(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     yield from ()
 
 
-VERBS = {verb.__name__: verb for verb in (shell, variables, losses, describe, kept)}
+def image(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+    """
+    Yield the flags by which gcloud deploys the very image that a service runs in.
+
+    Raises:
+        DeploymentError: It was built of other sources.
+    """
+    service = json.loads(options.json.read_text())
+    name = service["metadata"]["name"]
+    template = service["spec"]["template"]
+    digest = template["spec"]["containers"][0]["image"]
+    sources = service["metadata"].get("labels", {}).get("sources")
+    if "@sha256:" not in digest or sources != options.sources:
+        raise DeploymentError(
+            f"{name} in {d.project} was built of other code, use cases or audiences "
+            "than yours. First deploy there: deploy/deploy_all.sh --deployment "
+            f"{options.deployment}"
+        )
+    yield f"--image={digest}"
+    # An image without an operating system has Google's put beneath.
+    annotations = template["metadata"].get("annotations", {})
+    bases = json.loads(annotations.get("run.googleapis.com/base-images", "{}"))
+    for base in bases.values():
+        yield f"--base-image={base}"
+    if not bases:
+        yield "--clear-base-image"
+
+
+VERBS = {
+    verb.__name__: verb for verb in (shell, variables, losses, describe, kept, image)
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,13 +1,14 @@
 # shellcheck shell=bash
 # Sourced by every script: reads its options and the deployment's settings file, and runs
-# commands, or prints them with --dry-run. A script names in `takes` what else it takes: --yes, or
+# commands, or prints them with --dry-run. With --images-from=FILE what is deployed is
+# images that the deployment of that file runs, and nothing is built. A script names in `takes` what else it takes: --yes, or
 # --postcodes= with a value, which is then in given_postcodes; and sets `before=yes` if it
 # needs no names of what a set-up has made.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 folder="$(basename "$(cd "$(dirname "$0")" && pwd)")"
 deployment="${PROPENSITY_DEPLOYMENT:-}"
-dry_run="" options=" " patience_s=600 started="$PWD"
+dry_run="" options=" " patience_s=600 started="$PWD" images_from=""
 usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 
 while [[ $# -gt 0 ]]; do
@@ -15,6 +16,11 @@ while [[ $# -gt 0 ]]; do
   --dry-run) dry_run=yes ;;
   --deployment) set -- "$1" "--deployment=${2:-}" "${@:3}" ;;
   --deployment=*) deployment="${1#*=}" ;;
+  --images-from=*)
+    images_from="${1#*=}"
+    [[ -f "$images_from" ]] || { echo "$0: --images-from: there is no file '$images_from'" >&2 && exit 2; }
+    images_from="$(cd "$(dirname "$images_from")" && pwd)/$(basename "$images_from")"
+    ;;
   --wait=*)
     patience_s="${1#*=}"
     [[ "$patience_s" =~ ^[0-9]+$ ]] || { echo "$0: --wait=SECONDS takes a whole number" >&2 && exit 2; }
@@ -111,13 +117,15 @@ deploys() {
 check_kept() { "$python" -m deploy kept --deployment "$deployment" --json "$work/deployed.json"; }
 
 # Put together what is uploaded for a function of this folder: main.py, its lock as
-# requirements.txt, and the package. Sets `code` to where gcloud finds it.
+# requirements.txt, and the package. Sets `code` to where gcloud finds it, and `sources` to
+# what its content is known by.
 stage() {
-  code="$staged/$1"
+  local words
+  code="$staged/$1" sources="SOURCES"
   [[ -n "$dry_run" || ! -e "$work/deployed.json" ]] || check_kept
-  run "$python" -m deploy.stage "$folder" "$code" --locked \
-    --requirements="${2:-requirements.txt}"
-  [[ -n "$functions_kms_key" ]] || return 0
+  words=("$python" -m deploy.stage "$folder" "$code" --locked --requirements="${2:-requirements.txt}")
+  if [[ -n "$dry_run" ]]; then run "${words[@]}"; else sources="$("${words[@]}")"; fi
+  [[ -n "$functions_kms_key" && -z "$images_from" ]] || return 0
   # For a function with a key gcloud uploads no folder: it takes an archive in a bucket.
   # Named as gcloud names its own, which it goes on with in that bucket without a key.
   code="gs://$bucket/services/$prefix-${1//_/-}/source.zip"
@@ -146,12 +154,39 @@ how_to_schedule() {
   fi
 }
 
-# Let a service send its requests to the revision that was just deployed: an operator
-# may have sent them to an older one, which later deploys would not change.
-serve_latest() {
-  run gcloud run services update-traffic "$prefix-$1" --to-latest --project="$project" \
+# Deploy a function by its flags: of what was staged, or in another deployment's image.
+deploy_service() {
+  local service="$prefix-${1//_/-}" words=() word image
+  if [[ -z "$images_from" ]]; then
+    words=(--source="$code" "${@:2}" "${build[@]}")
+  else
+    image="$(image_flags "$1")"
+    for word in $image "${@:2}"; do
+      # These two are about a build.
+      [[ "$word" == --function=* || "$word" == --no-automatic-updates ]] || words+=("$word")
+    done
+  fi
+  run gcloud run deploy "$service" "${words[@]}" "${common[@]}" --update-labels="sources=$sources"
+  # An operator may have sent its requests to an older revision, which a deploy would not
+  # change.
+  run gcloud run services update-traffic "$service" --to-latest --project="$project" \
     --region="$region" --quiet
-  echo "# $prefix-$1 runs its latest revision"
+  echo "# $service runs its latest revision"
+}
+
+# Print the flags by which gcloud takes the image that a function runs in by --images-from;
+# stop where it was built of something else than what was staged here.
+image_flags() {
+  local names service="$root/$work/service.json"
+  if [[ -n "$dry_run" ]]; then
+    echo "--image=IMAGE@sha256:DIGEST --clear-base-image"
+    return
+  fi
+  names="$("$python" -m deploy shell --planned --deployment "$images_from")"
+  mkdir -p "$work"
+  (eval "$names" && gcloud run services describe "$prefix-${1//_/-}" --project="$project" \
+    --region="$region" --format=json >"$service")
+  "$python" -m deploy image --deployment "$images_from" --json "$service" --sources="$sources"
 }
 
 # Make a job, or change it: its name, its account, what it runs as gcloud's list, and other
@@ -172,10 +207,11 @@ deploy_job() {
 }
 
 # What all functions have in common. Calling one needs the invoker's role.
+common=(--project="$project" --region="$region" --no-allow-unauthenticated)
+# And how they are built.
 runtime="python$(tr -d '.\n' <deploy/python-version)"
-common=(
-  --base-image="$runtime" --project="$project" --region="$region" --no-allow-unauthenticated
-  --image="$repository"
+build=(
+  --base-image="$runtime" --image="$repository"
   --build-service-account="projects/$project/serviceAccounts/$account_build"
 )
 if [[ -n "$vpc_connector" ]]; then
@@ -185,19 +221,20 @@ else
 fi
 if [[ -n "$functions_kms_key" ]]; then
   # Cloud Build's own disk has Google's key, which gcloud wants to be told.
-  common+=(--key="$functions_kms_key" --allow-unencrypted-build)
+  common+=(--key="$functions_kms_key")
+  build+=(--allow-unencrypted-build)
 else
   common+=(--clear-key)
 fi
 if [[ -n "$worker_pool" ]]; then
-  common+=(--build-worker-pool="$worker_pool")
+  build+=(--build-worker-pool="$worker_pool")
 else
-  common+=(--clear-build-worker-pool)
+  build+=(--clear-build-worker-pool)
 fi
 if [[ -n "$package_index" ]]; then
-  common+=(--set-build-env-vars="PIP_INDEX_URL=$package_index")
+  build+=(--set-build-env-vars="PIP_INDEX_URL=$package_index")
 else
-  common+=(--clear-build-env-vars)
+  build+=(--clear-build-env-vars)
 fi
 common+=(--quiet)
 # The key of the list of suppressed users, for functions that read the list.

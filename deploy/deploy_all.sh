@@ -3,6 +3,7 @@
 #
 #   deploy/deploy_all.sh --dry-run [--deployment FILE]
 #   deploy/deploy_all.sh [--yes] [--plan=FOLDER] [--remove] [--drop-columns] [--postcodes=FILE] [--with-model] [--deployment FILE]
+#   deploy/deploy_all.sh --images-from=FOLDER/test.env    deploy the images that the test environment runs
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 

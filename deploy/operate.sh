@@ -46,9 +46,9 @@ if [[ " ${command[*]} " == *" - "* ]]; then
 fi
 here=(--region="$region" --project="$project")
 since="$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-words="$(IFS="|" && printf '%s' "${command[*]}")"
+joined="$(IFS="|" && printf '%s' "${command[*]}")"
 execution="$(run gcloud run jobs execute "$prefix-operator" --async \
-  --args="^|^--|python3|operate.py|$input|$words" --format='value(metadata.name)' "${here[@]}")"
+  --args="^|^--|python3|operate.py|$input|$joined" --format='value(metadata.name)' "${here[@]}")"
 if [[ -n "$dry_run" ]]; then
   echo "$execution"
   exit 0

@@ -3,6 +3,7 @@ Stage a function: exactly what a deploy uploads, and nothing else.
 
     python3 -m deploy.stage 02-GetProba /tmp/staged
 
+It prints what the folder's content is known by: a label of the service that runs it.
 A staged folder holds ``main.py`` and the modules beside it, ``requirements.txt``, a
 copy of ``propensity/``, and in ``usecases/`` the use cases of your own. A folder with a
 link to ``offline/`` also gets the dashboard, which one of its functions writes, and one
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import hashlib
 import shutil
 import sys
 import tempfile
@@ -118,6 +120,15 @@ def stage(
     return target
 
 
+def fingerprint(folder: Path) -> str:
+    """Return what the content of a staged folder is known by; it fits into a label."""
+    content = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        content.update(f"{digest} {file.relative_to(folder).as_posix()}\n".encode())
+    return content.hexdigest()[:40]
+
+
 def _modules(root: Path) -> dict[str, Path]:
     """Return the package and use cases of your own: path in the folder to source."""
     own_folder = folders.own(root)
@@ -156,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requirements", default="requirements.txt", metavar="NAME")
     parser.add_argument("--locked", action="store_true", help="as a deploy does")
     try:
-        print(stage(**vars(parser.parse_args(arguments))))
+        print(fingerprint(stage(**vars(parser.parse_args(arguments)))))
     except DeploymentError as error:
         print(f"deploy.stage: {error}", file=sys.stderr)
         return 1

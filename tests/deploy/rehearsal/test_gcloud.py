@@ -22,6 +22,7 @@ from tests.deploy.rehearsal.google import DIGEST, Google
 FEW = {**SETTINGS, "DEPLOY_FUNCTIONS": "model_training get_proba compact_features"}
 SHAPES = {"few settings": FEW, "all settings": WHOLE}
 RUN = "run.googleapis.com/"
+BASES = f"{RUN}base-images"
 
 pytestmark = pytest.mark.skipif(
     not (SDK / "lib" / "googlecloudsdk").is_dir(),
@@ -180,6 +181,18 @@ def check_jobs(google: Google, d: Deployment) -> None:
         assert google.policies[name] == [invoker]
 
 
+def check_operator(google: Google, d: Deployment) -> None:
+    """Assert that the operators' job has the training's image, and its own account."""
+    services = google.named("/services/")
+    function = services[d.name("model_training")]["spec"]["template"]["spec"]
+    job = google.named("/namespaces/my-project/jobs/")[d.name("operator")]
+    task = job["spec"]["template"]["spec"]["template"]["spec"]
+
+    assert task["serviceAccountName"] == d.account("operator")
+    assert task["containers"][0]["image"] == function["containers"][0]["image"]
+    assert d.name("operator") not in google.policies
+
+
 def check_keys(google: Google, d: Deployment) -> None:
     """Assert that with keys no bucket is without one, and Google may use them."""
     state = google.buckets["my-bucket-state"].get("encryption", {})
@@ -223,5 +236,40 @@ def test_all_functions_are_deployed(cloud, google, shape):
     check_keys(google, d)
     check_record(google, d)
     check_jobs(google, d)
+    check_operator(google, d)
     check_schedules(google, d)
-    assert {*google.policies} == {*google.named("/namespaces/my-project/jobs/")}
+    jobs = {*google.named("/namespaces/my-project/jobs/")}
+    assert {*google.policies} == jobs - {d.name("operator")}
+
+
+@pytest.mark.long
+def test_functions_run_in_the_images_that_were_tested(cloud, google):
+    """Nothing is built again, and a function whose image has no operating system keeps
+    the base image that Google puts beneath."""
+    scripts = ("00-ModelTraining/deploy.sh", "02-GetProba/deploy.sh")
+    tested = FEW | {"DEPLOY_PREFIX": "tested"}
+    set_up(cloud, tested)
+    cloud.outputs.parent.rename(cloud.outputs.parent.with_name("my-project-tested"))
+    for script in scripts:
+        done = cloud.run(script)
+        assert done.returncode == 0, done.stderr
+    file = cloud.folder / "settings.env"
+    file = file.rename(file.with_name("tested.env"))
+    google.builds.clear()
+    set_up(cloud, FEW)
+    for script in scripts:
+        done = cloud.run(script, f"--images-from={file}")
+        assert done.returncode == 0, done.stderr
+
+    assert (google.unknown, google.builds) == ([], {})
+    services = google.named("/services/")
+    for name in ("model-training", "get-proba"):
+        before, after = (
+            services[f"{prefix}-{name}"]["spec"]["template"]
+            for prefix in ("tested", "propensity")
+        )
+        bases = [one["metadata"]["annotations"].get(BASES) for one in (before, after)]
+        images = [one["spec"]["containers"][0]["image"] for one in (before, after)]
+        assert bases[0] == bases[1]
+        assert images[0] == images[1]
+        assert images[0].endswith(f"/tested-{name}@{DIGEST}")

@@ -5,8 +5,11 @@ the stand-ins for Google and Terraform.
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import textwrap
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,24 +21,36 @@ from tests.programs import execute
 WORKFLOW = yaml.safe_load((TEMPLATE / ".github/workflows/deploy.yml").read_text())
 BUILD = yaml.safe_load((TEMPLATE / "cloudbuild.yaml").read_text())
 FEW = {"DEPLOY_FUNCTIONS": "get_proba compact_features"}
+TEST = {"GOOGLE_CLOUD_PROJECT": "my-test-project", "PROPENSITY_BUCKET": "my-test"}
+IMAGE = f"docker.pkg.dev/my-test-project/image@sha256:{'a' * 64}"
+
+
+def machine_in(folder: Path, project: Path) -> Cloud:
+    """Where a workflow runs: Propensity's checkout beside the deployment's folder."""
+    checkout = folder / "propensity"
+    shutil.copytree(project, checkout, symlinks=True)
+    shutil.copytree(TEMPLATE, folder / "deployment")
+    for name, settings in (("production", {}), ("test", TEST)):
+        file = settings_file(folder / "deployment", SETTINGS | FEW | settings)
+        file.rename(file.with_name(f"{name}.env"))
+    return cloud_of(folder, checkout)
 
 
 @pytest.fixture
 def machine(tmp_path, project) -> Cloud:
-    """Where a workflow runs: Propensity's checkout beside the deployment's folder."""
-    checkout = tmp_path / "propensity"
-    shutil.copytree(project, checkout, symlinks=True)
-    shutil.copytree(TEMPLATE, tmp_path / "deployment")
-    file = settings_file(tmp_path / "deployment", SETTINGS | FEW)
-    file.rename(file.with_name("production.env"))
-    return cloud_of(tmp_path, checkout)
+    return machine_in(tmp_path, project)
 
 
 def on_github(machine: Cloud, job: str) -> str:
-    """Return what a job of the workflow runs, as a script."""
-    file = machine.folder / "deployment" / "production.env"
+    """Return what a job of the workflow runs, as a script, and jobs that it needs."""
+    described = WORKFLOW["jobs"][job]
+    variables = WORKFLOW["env"] | described.get("env", {})
+    file = variables["PROPENSITY_DEPLOYMENT"]
+    file = file.replace("${{ github.workspace }}", str(machine.folder))
     lines = [f"export PROPENSITY_DEPLOYMENT='{file}'"]
-    for step in WORKFLOW["jobs"][job]["steps"]:
+    if job == "plan":
+        lines.insert(0, on_github(machine, described["needs"]))
+    for step in described["steps"]:
         if "run" in step:
             lines.append(f"(cd {step['working-directory']}; {step['run']})")
     return "\n".join(lines)
@@ -68,22 +83,42 @@ def played(machine: Cloud, text: str) -> list[str]:
     return machine.calls()
 
 
-@pytest.mark.parametrize("by", PLAYED)
-def test_a_workflow_plans_first_and_changes_nothing(machine, by):
-    """What it plans is kept for whoever approves it."""
-    played(machine, PLAYED[by](machine, "plan"))
+def service(name: str, sources: str) -> str:
+    """Return what Google says of a service that was built of some sources."""
+    template = {"metadata": {}, "spec": {"containers": [{"image": IMAGE}]}}
+    metadata = {"name": name, "labels": {"sources": sources}}
+    return json.dumps({"metadata": metadata, "spec": {"template": template}})
 
-    assert machine.changes() == []
-    assert machine.count(" plan -out=") == 2
+
+@pytest.fixture(scope="module", params=PLAYED)
+def workflow(request, tmp_path_factory, project) -> tuple[Cloud, list[str], list[str]]:
+    """A workflow that was played: its machine, and what it asked when it planned, and
+    when it deployed."""
+    machine = machine_in(tmp_path_factory.mktemp("workflow"), project)
+    by = PLAYED[request.param]
+    planned = played(machine, by(machine, "plan"))
+    for call in planned:
+        for name, sources in re.findall(r"run deploy (\S+) .*=sources=(\S+)", call):
+            asked = f"run services describe {name} --project=my-test-project"
+            machine.rules.insert(0, (asked, service(name, sources), 0))
+    return machine, planned, played(machine, by(machine, "deploy"))
+
+
+def test_a_workflow_plans_first_and_changes_nothing_of_production(workflow):
+    """What it plans is kept for who approves it. The test environment is deployed."""
+    machine, planned, _ = workflow
+    deployed = [call for call in planned if "gcloud run deploy" in call]
+
+    assert len(deployed) == 2
+    assert all("--source=" in call for call in deployed)
+    assert all("--project=my-test-project" in call for call in deployed)
     kept = sorted(path.name for path in (machine.folder / "plan").glob("*.plan"))
     assert kept == ["main.plan", "watch.plan"]
 
 
-@pytest.mark.parametrize("by", PLAYED)
-def test_a_workflow_deploys_what_was_planned(machine, by):
+def test_a_workflow_deploys_what_was_planned(workflow):
     """It plans anew only what follows from functions that are there then."""
-    played(machine, PLAYED[by](machine, "plan"))
-    calls = played(machine, PLAYED[by](machine, "deploy"))
+    machine, _, calls = workflow
     first, *_ = [call for call in calls if " plan -out=" in call]
     applied = [call for call in calls if " apply " in call]
     deployed = [call for call in calls if "gcloud run deploy " in call]
@@ -95,6 +130,30 @@ def test_a_workflow_deploys_what_was_planned(machine, by):
     ]
     assert len(deployed) == 2
     assert calls.index(applied[1]) < calls.index(deployed[0]) < calls.index(first)
+
+
+def test_production_runs_the_images_that_were_tested(workflow):
+    """By their digests, and nothing is built again."""
+    _, _, calls = workflow
+    deployed = [call for call in calls if "gcloud run deploy " in call]
+
+    assert all(f"--image={IMAGE} " in call for call in deployed)
+    assert all("--project=my-project " in call for call in deployed)
+    assert not any("--source=" in call for call in deployed)
+
+
+def test_what_was_not_tested_is_not_deployed(set_up):
+    """As when a use case was changed since: an image has it within it."""
+    folder = set_up.folder / "tested"
+    folder.mkdir()
+    file = settings_file(folder, SETTINGS | FEW | TEST)
+    name = "propensity-get-proba"
+    asked = f"run services describe {name} --project=my-test-project"
+    set_up.rules.insert(0, (asked, service(name, "other"), 0))
+    refused = set_up.run("02-GetProba/deploy.sh", f"--images-from={file}")
+
+    assert (refused.returncode, set_up.count("run deploy")) == (1, 0)
+    assert f"deploy/deploy_all.sh --deployment {file}" in refused.stderr
 
 
 def test_a_plan_that_nobody_has_kept_is_not_applied(machine):
