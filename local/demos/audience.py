@@ -109,6 +109,12 @@ def _by_hand(stack: Stack, use_case: str, as_of: date) -> dict[str, Any]:
     return done
 
 
+def last_date(warehouse: Warehouse, use_case: str) -> date | None:
+    """Return the last date of the audience; None before an earlier demo chose it."""
+    dates = rows(warehouse, "audience_selections", use_case=use_case, audience=NAME)
+    return dates[0]["as_of"] if dates else None
+
+
 def contacted(warehouse: Warehouse, use_case: str) -> dict[str, date]:
     """Return the day of the first contact of each contacted user."""
     users = rows(warehouse, "contacted_users", use_case=use_case, audience=NAME)

@@ -134,7 +134,9 @@ def play(
     say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
     trained: dict[str, Any] = {}
     is_promoted = False
-    is_sent = False
+    # A demo that was played before has sent its audience, and it stays sent.
+    sent_until = audience.last_date(warehouse, use_case.name)
+    is_sent = sent_until is not None
     trained_month = None
     # Earlier dates than the weeks where days of the export were missing.
     published: list[date] = []
@@ -160,7 +162,8 @@ def play(
         if as_of and day <= weeks[-1]:
             published.append(as_of)
         # Their outcomes are evaluated by the end, so that there is an uplift to show.
-        if as_of and day in weeks[-audience.WEEKS :]:
+        is_due = sent_until is None or day > sent_until
+        if as_of and is_due and day in weeks[-audience.WEEKS :]:
             audience.act(stack, use_case.name, day, is_first=not is_sent)
             is_sent = True
     if not is_promoted:
