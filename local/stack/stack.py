@@ -149,7 +149,9 @@ class Stack:
 
     def share_use_cases(self) -> None:
         """Link your own use cases beside the audiences of this state, for a shell."""
-        if not self.audiences_folder.is_dir():
+        # Commands of this class read the functions' copies, which are no originals.
+        is_copy = folders.own().is_relative_to(self.state.folder)
+        if is_copy or not self.audiences_folder.is_dir():
             return
         for file in sorted(folders.own().rglob("*")):
             link = self.audiences_folder / file.relative_to(folders.own())
