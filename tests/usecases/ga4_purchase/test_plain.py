@@ -7,7 +7,7 @@ labels and amounts were computed before there was a digest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from local.exports.ga4_schema import ARROW_SCHEMA
+from local.generators.shop import Shop
 from propensity import usecases
-from propensity.runs.digest import ExportTable, Rules, replace_days
+from propensity.runs.digest import DAYS_AT_ONCE, ExportTable, Rules, replace_days
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables.export import DIGEST, VIEW
@@ -182,7 +183,8 @@ def exports(draw: st.DrawFn) -> Export:
 class Warehouse:
     """A database with the export, its digest, and the statements over both."""
 
-    def __init__(self) -> None:
+    def __init__(self, use_case: usecases.UseCase) -> None:
+        self.use_case = use_case
         LocalWarehouse.begin()
         self.warehouse = LocalWarehouse.open(Settings.from_environment(SETTINGS))
         self.database = self.warehouse.database
@@ -244,11 +246,30 @@ class Warehouse:
             self.database.execute("DROP TABLE user_days")
             changed = [place for place in changed if place >= last]
 
+    def bring(self, tables: Mapping[date, pa.Table]) -> None:
+        """Let tables of neighbouring days come, and digest a month of them at once."""
+        self.database.execute("TRUNCATE shards")
+        for day, rows in tables.items():
+            self.database.register("loaded", rows)
+            self.database.execute(
+                "INSERT INTO shards BY NAME SELECT ? AS table_suffix, * FROM loaded",
+                [f"{day:%Y%m%d}"],
+            )
+        LocalWarehouse.changed.update(["shards"])
+        month = list[ExportTable]()
+        for day in tables:
+            table = ExportTable(name="", day=day, modified=MODIFIED, size_bytes=1)
+            month.append(table)
+            if len(month) == DAYS_AT_ONCE or day == max(tables):
+                replace_days(self.warehouse, month, RULES, run_id="")
+                self.database.execute("DROP TABLE user_days")
+                month = []
+
     def digested(
         self, name: str, as_ofs: Sequence[date], user_column: str
     ) -> list[dict[str, Any]]:
         """Return a statement's rows over the digest, of all dates at once."""
-        return self._rows(USE_CASE.statement(name), as_ofs, user_column)
+        return self._rows(self.use_case.statement(name), as_ofs, user_column)
 
     def plain(
         self, name: str, as_ofs: Sequence[date], user_column: str
@@ -263,14 +284,14 @@ class Warehouse:
     def _rows(
         self, text: str, as_ofs: Sequence[date], user_column: str
     ) -> list[dict[str, Any]]:
-        window = USE_CASE.window(self.warehouse.settings, as_ofs)
+        window = self.use_case.window(self.warehouse.settings, as_ofs)
         window["user_column"] = user_column
         return list(self.warehouse.table(text, window).to_pylist())
 
 
 @pytest.fixture(scope="module")
 def warehouse() -> Iterator[Warehouse]:
-    yield Warehouse()
+    yield Warehouse(USE_CASE)
     LocalWarehouse.begin()
 
 
@@ -306,3 +327,26 @@ def test_the_digest_says_what_the_export_says(warehouse, export, offsets, user_c
         assert (
             by_key(warehouse.digested(name, as_ofs, user_column), columns) == expected
         )
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_digest_says_what_the_shop_of_the_demo_says():
+    """With all windows as they are, of 600 users; days are digested again once their
+    late events have come."""
+    use_case = usecases.load("ga4_purchase")
+    demo = Shop(users=600, days=150)
+    warehouse = Warehouse(use_case)
+    warehouse.database.execute("PRAGMA enable_optimizer")
+    warehouse.bring({day: demo.shard(day, seen_on=day) for day in demo.dates})
+    warehouse.bring({day: demo.shard(day) for day in demo.dates})
+    as_ofs = [demo.last_full_day - n * DAY for n in (7, 14)]
+
+    for name in ("features", "converter_amounts"):
+        plain = warehouse.plain(name, as_ofs, "person")
+        columns = set[str]().union(*plain)
+        expected = by_key(plain, columns)
+        digested = by_key(warehouse.digested(name, as_ofs, "person"), columns)
+        assert digested == expected
+        assert len(expected) > 50
+    LocalWarehouse.begin()
