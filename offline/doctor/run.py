@@ -190,7 +190,7 @@ def _cost(month: costs.Month, location: str) -> str:
     return (
         f"{month.total:.2f} TiB a month, about "
         f"{month.usd(location):.0f} USD on demand: "
-        f"{month.days:.2f} for new days of the export (one for all use cases), "
+        f"{month.days:.2f} for new days of the export (one for its use cases), "
         f"{month.training:.2f} a training, {month.prediction:.2f} a prediction, "
         f"{month.evaluation:.2f} an evaluation; audiences add "
         f"{month.for_audiences:.2f}, each order by effect {month.effect:.2f}, and "

@@ -17,7 +17,7 @@ from local.exports import ga4_export
 from offline import digest as digest_command
 from offline.usecases import new
 from propensity import usecases
-from propensity.errors import RunInProgress, Unavailable
+from propensity.errors import MissingTable, RunInProgress, Unavailable
 from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
@@ -343,6 +343,16 @@ def test_an_instance_of_another_property_has_a_digest_of_its_own(
     table = f"ga_user_days_{other_property}"
     rows = export.rows(f"SELECT DISTINCT user_pseudo_id FROM {table}")
     assert rows == [{"user_pseudo_id": "british"}]
+
+
+def test_an_export_without_a_day_keeps_no_other_one_from_being_set_up(
+    export, other_property
+):
+    absent = replace(export.settings, ga4_dataset=f"{export.ga4_dataset}_new")
+    with pytest.raises(MissingTable):
+        setup.prepare(export.warehouse, absent)
+
+    assert other_property in export.warehouse.view_text(f"ga_events_{other_property}")
 
 
 @pytest.fixture
