@@ -28,6 +28,7 @@ from propensity.ga4 import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.warehouse import Warehouse
+from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import ANY_DATE, LeaseFile
 from propensity.registry.serving import loaded, recorded
@@ -218,6 +219,25 @@ def _check_user_ids(exam: Examination) -> Iterator[Finding]:
                 "have the site send no user_id for visitors who are not logged in; "
                 "until then these ids join no browsers to a person",
             )
+
+
+def check_currencies(exam: Examination) -> Iterator[Finding]:
+    """Whether amounts that are added up as they are may be of several currencies."""
+    sql = statement("currencies", folder=SQL)
+    for part in exam.of_exports():
+        for use_case in part.use_cases:
+            currency = use_case.currency
+            if currency in ("", "USD") or not use_case.reads_digest:
+                continue
+            since = exam.now.date() - use_case.lookback_days * DAY
+            [row] = part.warehouse.rows(sql, {"since": since})
+            if row["days"]:
+                yield Finding(
+                    f"{use_case.name}: purchases are in several currencies on "
+                    f"{plural(row['days'], 'day')}, and are added up as {currency}",
+                    'write currency = "USD" into its usecase.toml: amounts are then '
+                    "in dollars, as Google converts them",
+                )
 
 
 def check_sources(exam: Examination) -> Iterator[Finding]:

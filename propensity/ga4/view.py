@@ -138,11 +138,11 @@ def check_view_text(view: str, use_case: UseCase, settings: Settings) -> None:
             read.
         SchemaError: It lacks a column that the use case names.
     """
-    name_of_view = named(VIEW, settings.export_suffix)
+    shown = named(VIEW, settings.export_suffix)
     require = settings.require_consent
     if not all(statement(name).strip() in view for name in _CONDITIONS[require]):
         raise SettingsError(
-            f"PROPENSITY_REQUIRE_CONSENT is {require}, but the view {name_of_view} reads "
+            f"PROPENSITY_REQUIRE_CONSENT is {require}, but the view {shown} reads "
             "events without that consent. Nothing was read",
             hint="Run deploy/setup.sh, which replaces the view",
             field="PROPENSITY_REQUIRE_CONSENT",
@@ -151,7 +151,7 @@ def check_view_text(view: str, use_case: UseCase, settings: Settings) -> None:
     missing = [value.column for value in values if _selected(value) not in view]
     if missing:
         raise SchemaError(
-            f"the view {name_of_view} lacks {', '.join(missing)}, which the use case "
+            f"the view {shown} lacks {', '.join(missing)}, which the use case "
             f"{use_case.name} names",
             hint="Run deploy/setup.sh, which replaces the view",
         )

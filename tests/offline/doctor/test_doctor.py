@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +34,7 @@ from propensity.registry.leases import leased
 from propensity.runs import setup
 from propensity.runs.compact import KIND, SCOPE
 from propensity.tables.audiences import AUDIENCE_LEDGER
+from propensity.tables.export import CONVERSIONS
 from propensity.tables.models import EVALUATION
 from propensity.tables.stream import DEAD_LETTERS
 from propensity.usecases.declaration import Events, Source
@@ -55,6 +57,7 @@ from tests.offline.doctor.conftest import (
     point,
     repair,
 )
+from tests.offline.forgetting import row_of
 
 
 def missing_table(deployment: Deployment) -> str:
@@ -307,6 +310,32 @@ class TestCommand:
         assert "cost of ga4_value" in str(report)
         assert "of the export to read, at most" in report.costs["the digest"]
         assert examine(healthy, use_cases=ga4, is_local=True).costs == {}
+
+    @pytest.mark.parametrize(
+        ("currency", "dollars", "is_named"),
+        [
+            ("EUR", ("22.00", "25.00"), True),
+            ("EUR", ("22.00", "22.01"), False),
+            ("USD", ("22.00", "25.00"), False),
+        ],
+    )
+    def test_the_doctor_names_a_sum_of_several_currencies(
+        self, healthy, currency, dollars, is_named
+    ):
+        """By the rates of a day. Of dollars there is one currency, as Google converts
+        all others."""
+        rows = []
+        for amount in map(Decimal, dollars):
+            paid = {"purchase_revenue": 20, "purchase_revenue_in_usd": amount}
+            day = {"export_day": MONDAY, "event_name": "purchase"}
+            rows.append(row_of(CONVERSIONS, "u", **paid, **day))
+        healthy.append(CONVERSIONS, *rows)
+        shop = structs.replace(usecases.load("ga4_purchase"), currency=currency)
+        named = found(healthy, "currencies", use_cases=[shop])
+        healthy.empty_tables([CONVERSIONS])
+
+        assert bool(named) == is_named
+        assert all("are added up as EUR" in finding for finding in named)
 
     def test_the_doctor_says_what_all_properties_cost_together(
         self, healthy, other_property, monkeypatch
