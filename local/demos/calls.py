@@ -77,7 +77,12 @@ def send(warehouse: Warehouse, deliveries: Iterable[Delivery]) -> None:
 
 
 def settled(
-    warehouse: Warehouse, use_case: str, expected: Mapping[str, int], *, since: datetime
+    warehouse: Warehouse,
+    use_case: str,
+    expected: Mapping[str, int],
+    *,
+    since: datetime,
+    patience_s: float = PATIENCE_S,
 ) -> Mapping[str, int]:
     """
     Wait until all that was sent has come through; return the row of ``counts.sql``.
@@ -90,13 +95,13 @@ def settled(
         [counts] = rows(warehouse, "counts", use_case=use_case, since=since)
         if counts != before:
             before = counts
-            deadline = time.monotonic() + PATIENCE_S
+            deadline = time.monotonic() + patience_s
         missing = {name: n - counts[name] for name, n in expected.items()}
         if max(missing.values()) <= 0:
             return counts
         if time.monotonic() > deadline:
             raise LocalError(
-                f"for {PATIENCE_S} s nothing more has come, and these are missing: "
+                f"for {patience_s:g} s nothing more has come, and these are missing: "
                 f"{missing}",
                 hint="Look at the logs that `make status` lists",
             )

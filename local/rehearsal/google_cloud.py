@@ -107,6 +107,7 @@ class GoogleCloud(Ground):
 
     name = "Google Cloud"
     is_google = True
+    pause_s = 1.0
 
     def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
         super().__init__()

@@ -83,6 +83,7 @@ class Ground(ABC):
         environment: With which commands and clients find it.
         key: Of the list of suppressed users.
         patience_s: How long something may take that has no answer.
+        pause_s: Between two groups of messages of the stream.
         ask: Asks a person a question; None if nobody knows.
         refused_builds: What a build was refused.
         kms_key: Of the dataset; empty for Google's.
@@ -93,6 +94,7 @@ class Ground(ABC):
     is_google = False
     environment: Mapping[str, str]
     patience_s = 600.0
+    pause_s = 0.0
     kms_key = ""
     sample = "bigquery-public-data.ga4_obfuscated_sample_ecommerce.events_20210131"
 

@@ -47,7 +47,6 @@ class Rehearsal:
         calls: Of functions, in order.
         answered: Services of whose work something arrived.
         waits: Seconds of each lookup.
-        seconds_a_message: The pause after each message of the stream.
     """
 
     ground: Ground
@@ -57,7 +56,6 @@ class Rehearsal:
     calls: list[Call] = field(default_factory=list)
     answered: set[str] = field(default_factory=set)
     waits: list[float] = field(default_factory=list)
-    seconds_a_message: float = 0.0
 
     def call(self, target: str, **body: object) -> Call:
         """Have the scheduler call a function, and remember it."""

@@ -39,6 +39,8 @@ USERS = 1_500
 CARDS_DAYS = 21
 HISTORY = 2_000
 STREAMED = 300
+# Some sixty groups are sent in a minute.
+GROUP = 10
 PATIENCE_S = 60
 
 
@@ -163,15 +165,18 @@ def send_audience(rehearsal: Rehearsal) -> str:
 
 def stream(rehearsal: Rehearsal) -> str:
     """Publish a minute of transactions; see all of them stored and scored."""
+    ground = rehearsal.ground
     now = datetime.now(UTC)
     drawn = cards(transactions=STREAMED, days=1, end=midnight(now.date()))
     transactions = replace(drawn, prefix=f"{now:%Y%m%d%H%M%S}-")
     sent = [one for one in transactions.deliveries() if one.sent_time < now]
-    with warehouse_of(rehearsal.ground) as warehouse:
-        for delivery in sent:
-            send(warehouse, [delivery])
-            time.sleep(rehearsal.seconds_a_message)
-        counts = settled(warehouse, CARDS, counts_of(sent), since=now)
+    with warehouse_of(ground) as warehouse:
+        for first in range(0, len(sent), GROUP):
+            send(warehouse, sent[first : first + GROUP])
+            time.sleep(ground.pause_s)
+        counts = settled(
+            warehouse, CARDS, counts_of(sent), since=now, patience_s=ground.patience_s
+        )
     rehearsal.answered |= {"stream_features", "score_stream"}
     return (
         f"of {len(sent)} messages {counts['stored_rows']} transactions and "
