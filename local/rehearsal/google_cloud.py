@@ -25,6 +25,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import google.auth
+from google.auth import impersonated_credentials
+from google.cloud import bigquery
+
 from deploy import configuration, new
 from deploy.functions import ROOT
 from local.errors import LocalError
@@ -36,7 +40,14 @@ from propensity import folders
 # On what a rehearsal has made, beside Terraform's label `deployment`.
 LABEL = "rehearsal"
 # The APIs that are called before deploy/setup.sh enables them.
-APIS = ("bigquery", "cloudresourcemanager", "secretmanager", "storage")
+APIS = (
+    "bigquery",
+    "cloudresourcemanager",
+    "iamcredentials",
+    "secretmanager",
+    "storage",
+)
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # What a company wants of every deployment; a rehearsal takes it from one.
 KEPT = (
     "PROPENSITY_LOCATION",
@@ -215,6 +226,16 @@ class GoogleCloud(Ground):
         if done.returncode not in (0, WITHOUT_ALERTS):
             self.refused_builds = _BUILD_REFUSED.findall(said)
             raise LocalError(f"deploy/deploy_all.sh failed: {last_of(said)}")
+        # To ask what the account of a function may; it goes with the account.
+        with contextlib.suppress(LocalError):
+            self._gcloud(
+                "iam",
+                "service-accounts",
+                "add-iam-policy-binding",
+                self.deployment.account("get_proba"),
+                f"--member={self.deployment.own['callers']}",
+                "--role=roles/iam.serviceAccountTokenCreator",
+            )
 
     def take_away(self) -> None:
         """
@@ -315,6 +336,15 @@ class GoogleCloud(Ground):
         if self.deployment.own["callers"].startswith("serviceAccount:"):
             words.append(f"--audiences={self.url(target)}")
         return {"Authorization": f"Bearer {self._gcloud(*words)}"}
+
+    def acting_as(self, target: str) -> bigquery.Client:
+        person, _ = google.auth.default(scopes=[SCOPE])
+        account = impersonated_credentials.Credentials(
+            source_credentials=person,
+            target_principal=self.deployment.account(target),
+            target_scopes=[SCOPE],
+        )
+        return bigquery.Client(project=self.deployment.project, credentials=account)
 
     def lines(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         prefix = self.deployment.prefix

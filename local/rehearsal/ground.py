@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from google.cloud import bigquery
+
 from deploy.functions import Function
 from local.errors import LocalError
 from local.processes import free_ports
@@ -153,6 +155,10 @@ class Ground(ABC):
         """Return the header of a request that may call a function."""
 
     @abstractmethod
+    def acting_as(self, target: str) -> bigquery.Client:
+        """Return BigQuery's client with the account of a function."""
+
+    @abstractmethod
     def lines(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Return the lines of this rehearsal's runs by function."""
 
@@ -223,6 +229,9 @@ class Emulated(Ground):
 
     def token(self, target: str) -> Mapping[str, str]:
         return {}
+
+    def acting_as(self, target: str) -> bigquery.Client:
+        raise LocalError("the emulators know no accounts")
 
     def lines(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         lines = {}

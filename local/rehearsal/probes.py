@@ -42,6 +42,7 @@ class Rehearsal:
     What probes share: the ground, and what was done on it so far.
 
     Attributes:
+        is_set_up: Whether everything was made.
         weeks: Dates of predictions, the last whose outcomes the shop has.
         user: A user with a prediction; empty before there is one.
         calls: Of functions, in order.
@@ -51,6 +52,7 @@ class Rehearsal:
 
     ground: Ground
     began: datetime
+    is_set_up: bool = False
     weeks: list[date] = field(default_factory=list)
     user: str = ""
     calls: list[Call] = field(default_factory=list)
@@ -96,6 +98,7 @@ class Probe:
         remedy: What to do if it is wrong.
         ask: Sees whether it is right, and says what it saw.
         is_googles: Whether no emulator can tell.
+        is_early: Whether it is asked also where nothing could be set up.
     """
 
     name: str
@@ -105,6 +108,7 @@ class Probe:
     remedy: str
     ask: Callable[[Rehearsal], str]
     is_googles: bool = True
+    is_early: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +125,9 @@ def answered(probe: Probe, rehearsal: Rehearsal) -> Finding:
     answer = NOT_TRIED
     if probe.is_googles and not rehearsal.ground.is_google:
         seen = "only Google can answer this"
+        return Finding(probe=probe, answer=answer, seen=seen)
+    if not rehearsal.is_set_up and not probe.is_early:
+        seen = "nothing could be set up"
         return Finding(probe=probe, answer=answer, seen=seen)
     try:
         seen = probe.ask(rehearsal)

@@ -41,6 +41,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.schema import in_sql
 from propensity.settings import EVENTS
 from propensity.statements import statement
+from propensity.tables.models import PREDICTIONS, TRAINING_METADATA
 from propensity.timeframe import midnight
 
 DEPLOY_REFERENCE = "docs/deploy-reference.md"
@@ -113,12 +114,30 @@ def refused_lines(rehearsal: Rehearsal, target: str) -> Iterator[str]:
             yield message
 
 
+def have_no_more(rehearsal: Rehearsal) -> str:
+    """Whether a function may not read or change a table that is not its own."""
+    wanted = ["bigquery.tables.getData", "bigquery.tables.updateData"]
+    settings = rehearsal.ground.settings
+    held = {}
+    with rehearsal.ground.acting_as("get_proba") as client:
+        for table in (PREDICTIONS, TRAINING_METADATA):
+            name = f"{settings.project}.{settings.dataset}.{table.stored}"
+            answer = client.test_iam_permissions(name, wanted)
+            held[table.stored] = answer.get("permissions", [])
+    other = held[TRAINING_METADATA.stored]
+    if other:
+        raise No(f"get_proba has {', '.join(other)} on {TRAINING_METADATA.stored}")
+    if not held[PREDICTIONS.stored]:
+        raise NotTried("get_proba has no permission yet, also none of its own")
+    return f"get_proba may read {PREDICTIONS.stored}, and nothing more"
+
+
 def build(rehearsal: Rehearsal) -> str:
     """Whether the build's account may do what a build needs."""
     for line in rehearsal.ground.refused_builds:
         raise No(line)
-    if not rehearsal.weeks:
-        raise NotTried("nothing was built")
+    if not rehearsal.is_set_up:
+        raise NotTried("not everything was built")
     return "every function was built"
 
 
@@ -434,6 +453,15 @@ def use_key(rehearsal: Rehearsal) -> str:
 
 OTHERS = (
     Probe(
+        name="no other permissions",
+        about="IAM",
+        page=PRIVACY,
+        sentence="Permissions are granted on tables, objects under a prefix, and "
+        "topics.",
+        remedy="Look who gave the account a role in the project, in a folder or above.",
+        ask=have_no_more,
+    ),
+    Probe(
         name="builds",
         about="Cloud Build",
         page=PRIVACY,
@@ -441,6 +469,7 @@ OTHERS = (
         "gserviceaccount.com` the role",
         remedy="Give that account roles/run.builder in the project, and deploy again.",
         ask=build,
+        is_early=True,
     ),
     Probe(
         name="private functions",

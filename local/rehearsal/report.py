@@ -18,7 +18,7 @@ from local.rehearsal.ground import Ground
 from local.rehearsal.probes import NO, NOT_TRIED, YES, Finding
 from propensity import folders
 from propensity.pages.page import filled
-from propensity.pages.words import cleaned
+from propensity.pages.words import cleaned, day
 
 CLIENTS = (
     "google-cloud-bigquery",
@@ -146,7 +146,9 @@ def versions(ground: Ground) -> dict[str, str]:
 
 def page(answer: Mapping[str, Any]) -> str:
     """Return the page of an answer."""
-    return filled(__package__, "rehearsal.html", cleaned(answer))
+    began = datetime.fromisoformat(answer["began"])
+    content = cleaned(answer) | {"day": day(began.date())}
+    return filled(__package__, "rehearsal.html", content)
 
 
 def write(answer: Mapping[str, Any], folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from deploy import functions
 from local.processes import deferred_signals, ending_on_signals
 from local.progress import announced, say
 from local.rehearsal.ground import Ground
-from local.rehearsal.probes import NOT_TRIED, YES, Finding, Rehearsal, answered
+from local.rehearsal.probes import Finding, Rehearsal, answered
 from local.rehearsal.questions import LEAST_BYTES, QUESTIONS
 from local.rehearsal.report import Bill, Result
 from local.rehearsal.steps import DAYS, FIRST, STEPS, warehouse_of
@@ -60,13 +60,8 @@ def rehearse(ground: Ground) -> Result:
         ground.begin()
         try:
             for probe in PROBES:
-                if findings and findings[0].answer != YES:
-                    seen = "nothing could be set up"
-                    finding = Finding(probe=probe, answer=NOT_TRIED, seen=seen)
-                else:
-                    with announced(probe.name):
-                        finding = answered(probe, rehearsal)
-                findings.append(finding)
+                with announced(probe.name):
+                    findings.append(answered(probe, rehearsal))
             bill = billed(rehearsal)
         finally:
             with deferred_signals(), announced("taking everything away"):

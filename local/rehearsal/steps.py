@@ -22,12 +22,11 @@ import requests
 from local.demos.calls import rows, send, settled
 from local.demos.cards import counts_of
 from local.demos.source import chosen_weeks
-from local.errors import LocalError
 from local.exports import ga4_export
 from local.generators.cards import cards
 from local.generators.shop import Shop
 from local.rehearsal.ground import AUDIENCE, CARDS, SHOP, Ground
-from local.rehearsal.probes import No, NotTried, Probe, Rehearsal
+from local.rehearsal.probes import FAILURES, No, NotTried, Probe, Rehearsal
 from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
@@ -68,10 +67,11 @@ def set_up(rehearsal: Rehearsal) -> str:
     ground = rehearsal.ground
     try:
         ground.set_up(lambda: fill(rehearsal))
-    except LocalError as why:
+    except FAILURES as why:
         if ground.refused_builds:
             raise NotTried("a build was refused: see builds") from why
         raise No(str(why)) from why
+    rehearsal.is_set_up = True
     return f"everything was made in {(time.monotonic() - began) / 60:.0f} minutes"
 
 
@@ -254,6 +254,7 @@ FIRST = Probe(
     "docs/deploy-reference.md, Policies of an organisation, has the settings.",
     ask=set_up,
     is_googles=False,
+    is_early=True,
 )
 STEPS = (
     Probe(

@@ -78,7 +78,7 @@ def few(monkeypatch) -> Callable[..., None]:
     """Have a rehearsal ask these alone, after a set-up without data."""
 
     def choose(*asks: Callable[[Rehearsal], str]) -> None:
-        others = [replace(QUESTIONS[0], ask=ask) for ask in asks]
+        others = [replace(QUESTIONS[-1], ask=ask) for ask in asks]
         monkeypatch.setattr(run, "PROBES", (FIRST, *others))
         monkeypatch.setattr(steps, "fill", lambda rehearsal: None)
 
@@ -200,14 +200,20 @@ def test_a_deployment_with_the_prefix_is_refused(ground, scratch, few, there):
     assert scratch.changes() == []
 
 
-def test_a_refused_build_is_the_builds_and_not_the_deployers(ground, scratch, few):
+def test_a_refused_build_is_the_builds_and_not_the_deployers(
+    ground, scratch, few, monkeypatch
+):
     text = "ERROR: Build failed: the builder's account was denied log entries"
     again(scratch, ("deploy_all.sh", text, 1))
     few()
-    finding = run.rehearse(ground).findings[0]
+    monkeypatch.setattr(run, "PROBES", (FIRST, *QUESTIONS))
+    answers = {}
+    for finding in run.rehearse(ground).findings:
+        answers.setdefault(finding.answer, []).append(finding.probe.name)
 
-    assert (finding.answer, "see builds" in finding.seen) == ("not tried", True)
-    assert ground.refused_builds == [text]
+    assert answers["no"] == ["builds"]
+    assert "set up" in answers["not tried"]
+    assert "yes" not in answers
 
 
 def test_a_call_is_the_functions_line(ground, scratch):

@@ -21,9 +21,12 @@ from typing import Any
 
 import pytest
 import requests
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
 
 from local.rehearsal.ground import Call, Ground
 from propensity.gcp import log
+from propensity.tables.models import PREDICTIONS
 from tests import shop
 from tests.deployment import Deployment
 from tests.functions.instances import serving
@@ -46,6 +49,7 @@ class StandIn(Ground):
         hung_up: How a training ends whose caller has hung up.
         lets_strangers_in: Whether a lookup needs no token.
         takes_scheduler, takes_pushes: Whether functions take these tokens.
+        held, held_of_others: What an account may on its own table, and on others.
         keeps_values: Whether records of jobs have the values of parameters.
         bills: The bytes of every query.
         delay_s: How long a lookup waits.
@@ -63,6 +67,8 @@ class StandIn(Ground):
         self.takes_scheduler = True
         self.takes_pushes = True
         self.keeps_values = False
+        self.held = ["bigquery.tables.getData"]
+        self.held_of_others = list[str]()
         self.bills = DAY_BYTES
         self.delay_s = 0.0
         self.ask = lambda _: True
@@ -83,6 +89,10 @@ class StandIn(Ground):
     # What stands between a client and an emulator.
 
     def _bigquery(self, asked: Asked) -> Any:
+        if asked.path.partition("?")[0].endswith(":testIamPermissions"):
+            is_own = PREDICTIONS.stored in asked.path
+            held = self.held if is_own else self.held_of_others
+            return 200, json.dumps({"permissions": held}).encode()
         line = f"{asked.method} {asked.path} {asked.body.decode(errors='replace')}"
         answer = self._broken(asked, line, self.bigquery.upstream)
         if answer is None and '"dryRun": true' in line:
@@ -199,6 +209,13 @@ class StandIn(Ground):
 
     def token(self, target: str) -> Mapping[str, str]:
         return TOKEN
+
+    def acting_as(self, target: str) -> bigquery.Client:
+        return bigquery.Client(
+            project=self.settings.project,
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": self.bigquery.url},
+        )
 
     def lines(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         lines = dict[str, list[Mapping[str, Any]]]()

@@ -64,6 +64,7 @@ def asked(ground: StandIn) -> dict[str, tuple[str, str]]:
     rehearsal = Rehearsal(
         ground=ground,
         began=datetime.now(UTC),
+        is_set_up=True,
         weeks=[date(2026, 1, 20)],
         user="nobody",
     )
@@ -89,6 +90,7 @@ def test_where_everything_holds_no_probe_says_no(ground):
     assert words["permissions of model_training"] == "not tried"
     assert words["keys"] == "not tried"
     assert words["permissions of get_proba"] == "yes"
+    assert words["no other permissions"] == "yes"
     assert words["the token of pushes"] == "yes"
     assert words["dry runs tell the price"] == "yes"
 
@@ -140,6 +142,7 @@ BUFFER = "UPDATE or DELETE would affect rows in the streaming buffer"
 BROKEN = {
     "permissions of compact_features": breaks("stream_compactions", DENIED),
     "permissions of get_proba": breaks("indexes", DENIED),
+    "no other permissions": sets(held_of_others=["bigquery.tables.getData"]),
     "builds": sets(refused_builds=["the build's account was denied a log line"]),
     "private functions": sets(lets_strangers_in=True),
     "the scheduler's token": sets(takes_scheduler=False),
