@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from deploy import DeploymentError
 from local.errors import LocalError
-from propensity.errors import PropensityError
+from propensity.errors import NoChampion, PropensityError
 from propensity.gcp.clients import RAISED
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class Rehearsal:
             raise NotTried(
                 f"{target} kept the scheduler out: see the scheduler's token"
             )
+        if answer.outcome == NoChampion.code:
+            raise NotTried("no version is live: see train")
         if answer.outcome != "ok":
             raise No(f"{target} ended with {answer.outcome}: {answer.message}")
         return answer

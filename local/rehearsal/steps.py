@@ -34,7 +34,8 @@ from propensity.timeframe import DAY, midnight
 
 # As many days as a training needs, and two weeks of predictions after it.
 DAYS = 118
-USERS = 1_500
+# With half as many no version would be shown to be better than the baseline.
+USERS = 2_000
 CARDS_DAYS = 21
 HISTORY = 2_000
 STREAMED = 300
@@ -233,6 +234,8 @@ def waited(rehearsal: Rehearsal, is_done: Any) -> float:
 
 def examine(rehearsal: Rehearsal) -> str:
     """Let the doctor look."""
+    if not rehearsal.user:
+        raise NotTried("nothing was predicted, which it would say")
     week = f"{rehearsal.weeks[-1]}"
     process = rehearsal.ground.run_command(["doctor", "--as-of", week, "--json"])
     report = json.loads(process.stdout)
