@@ -79,12 +79,12 @@ from propensity.learning.rows import Slice, slice_of
 from propensity.learning.split import of_users
 from propensity.learning.training import Training
 from propensity.learning.users import UserTraining
-from propensity.measures.presence import PRESENCE
 from propensity.models.encoding import Flags, Floats, numbers_of, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables.export import VIEW
+from propensity.tables.models import PRESENCE
 from propensity.timeframe import DAY
 from propensity.usecases import CATEGORY, NUMBER, Stream, UseCase
 from propensity.usecases.declaration import FOREST

@@ -41,7 +41,7 @@ def local_or_not(function: Function) -> Function:
 @click.group(cls=Group, epilog=example("propensity deployment new ../shop"))
 def deployment() -> None:
     """
-    Create a deployment's folder, or price the digest of its GA4 export.
+    Create a deployment's folder, or price the digest of an export.
 
     The folder has the settings of each environment, use cases, audiences and
     destinations, and no secret. Keep it in a repository of your own.

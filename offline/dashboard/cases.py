@@ -18,7 +18,6 @@ from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
 from propensity.learning.judged import Judged, judged
 from propensity.learning.unidentified import unidentified
-from propensity.measures.presence import PRESENCE
 from propensity.pages.page import POLICY
 from propensity.pages.words import (
     amount,
@@ -34,6 +33,7 @@ from propensity.pages.words import (
 from propensity.registry.versions import Registry
 from propensity.runs.report import report_name
 from propensity.settings import Settings
+from propensity.tables.models import PRESENCE
 
 Key = TypeVar("Key")
 # Runs are late after two weeks, or two horizons that are shorter.

@@ -21,9 +21,9 @@ from propensity.audience.templates import secrets_in
 from propensity.entries import explained
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
-from propensity.measures.presence import PRESENCE
 from propensity.statements import statement
 from propensity.suggestions import nearest
+from propensity.tables.models import PRESENCE
 from propensity.usecases import UseCase, declaration
 
 FOLDER = "audiences"

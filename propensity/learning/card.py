@@ -29,12 +29,12 @@ from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
 from propensity.measures.metrics import Curves
-from propensity.measures.presence import PRESENCE, by_presence
+from propensity.measures.presence import by_presence
 from propensity.models.encoding import numbers_of
 from propensity.pages.words import Plain
 from propensity.registry import versions
 from propensity.registry.versions import Published
-from propensity.tables.models import Category, Metrics, Training
+from propensity.tables.models import PRESENCE, Category, Metrics, Training
 from propensity.timeframe import Split
 from propensity.usecases import UseCase
 

@@ -13,10 +13,8 @@ import numpy as np
 
 from propensity.measures import metrics
 from propensity.models.encoding import Floats
-from propensity.tables.models import Category
+from propensity.tables.models import PRESENCE, Category
 
-# The column of features that says which a user is.
-PRESENCE = "presence"
 KINDS = ("active", "away")
 
 

@@ -12,14 +12,21 @@ from msgspec.structs import replace
 
 from propensity.learning import season
 from propensity.measures import revenue
-from propensity.measures.presence import PRESENCE, by_presence
+from propensity.measures.presence import by_presence
 from propensity.models.encoding import numbers_of
 from propensity.registry.serving import find_recorded, training_mismatch
 from propensity.runs import export
 from propensity.runs.categories import evaluated_categories
 from propensity.runs.evaluation import Evaluated, evaluation, outcomes_of
 from propensity.runs.run import Run
-from propensity.tables.models import Compared, InForce, Residual, Unidentified, Value
+from propensity.tables.models import (
+    PRESENCE,
+    Compared,
+    InForce,
+    Residual,
+    Unidentified,
+    Value,
+)
 from propensity.usecases import UseCase
 
 

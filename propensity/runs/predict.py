@@ -25,7 +25,6 @@ from propensity.drift import Observed, summary_of
 from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek
 from propensity.measures import metrics
-from propensity.measures.presence import PRESENCE
 from propensity.measures.revenue import MAXIMUM_AMOUNT
 from propensity.models.effect import EffectModel
 from propensity.models.encoding import Floats
@@ -35,7 +34,7 @@ from propensity.runs import effect_scores
 from propensity.runs.categories import stored_categories
 from propensity.runs.run import Run, check_no_user_twice
 from propensity.statements import statement
-from propensity.tables.models import DRIFT, SCORES, Drift, Signal
+from propensity.tables.models import DRIFT, PRESENCE, SCORES, Drift, Signal
 
 # Rows that are appended at once; they are gathered in memory.
 ROWS_AT_ONCE = 1_000_000

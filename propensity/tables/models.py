@@ -197,6 +197,11 @@ class Unidentified(Part):
     revenue_without_id: Annotated[Money, "What those without an id brought", IN_JSON]
 
 
+# The column of features that says whether a user was active, or a customer was away;
+# and the category of this name.
+PRESENCE = "presence"
+
+
 class Category(Row):
     """Users of a week with the same value of a category."""
 

@@ -25,6 +25,7 @@ from propensity.errors import UseCaseError
 from propensity.ids import NAME, NAME_RULE
 from propensity.settings import EXPORT, Settings
 from propensity.statements import Line, statement
+from propensity.tables.models import PRESENCE
 
 FILE = "usecase.toml"
 # Entries of [events] that describe no event type are moved to this name.
@@ -125,7 +126,7 @@ RESERVED = frozenset(
         "has_positive",
         "bucket",
         "is_quiet",
-        "presence",
+        PRESENCE,
         "state",
         "truth_time",
         "is_conflicting",

@@ -99,7 +99,7 @@ class TestHelp:
         lines = dict(re.findall(r"^  ([a-z][a-z-]+)  +(\S.*)$", output, re.MULTILINE))
 
         assert {*lines} == {*cli.root.commands}
-        assert len(lines) <= 20
+        assert len(lines) <= 24
         assert all(line.endswith(".") for line in lines.values()), lines
 
     @pytest.mark.parametrize("name", LEAVES)
