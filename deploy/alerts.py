@@ -368,6 +368,8 @@ def text_of(policy: Policy, d: Deployment) -> str:
         if target in AGES:
             # One section is about several functions.
             text = text.replace(f"{d.prefix}-predictions-", f"{d.name(target)}-")
+    if "`propensity " in text:
+        text += "\n\nOperators run `deploy/operate.sh` instead of `propensity`."
     if policy.log:
         said = [f"- {name}: ${{log.extracted_label.{name}}}" for name in QUOTED]
         text = "\n".join(said) + f"\n\n{text}"
