@@ -12,7 +12,15 @@ import shlex
 import pytest
 
 from deploy.functions import ROOT
-from tests.deploy.conftest import KEY, OUTPUTS, SDK, WHOLE, cloud_of, settings_file
+from tests.deploy.conftest import (
+    KEY,
+    OUTPUTS,
+    SDK,
+    SETTINGS,
+    WHOLE,
+    cloud_of,
+    settings_file,
+)
 from tests.programs import execute
 
 # What deploys and schedules functions, with what else it is told.
@@ -104,12 +112,23 @@ class TestDryRun:
         assert refused
 
 
-# What makes something that can have a key, and the flag that gives it one.
+# What makes something that can have a key: the flag that gives it one, and its setting.
 KEYED = {
-    "run deploy": "key",
-    "run jobs deploy": "key",
-    "storage buckets create": "default-encryption-key",
+    "run deploy": ("key", "DEPLOY_FUNCTIONS_KMS_KEY"),
+    "run jobs deploy": ("key", "DEPLOY_FUNCTIONS_KMS_KEY"),
+    "storage buckets create": ("default-encryption-key", "DEPLOY_KMS_KEY"),
 }
+
+
+def made_with(commands: list[list[str]], settings: dict[str, str]) -> set[str]:
+    """Return which kinds of things are made, once each has the key of its setting."""
+    made = set()
+    for words in commands:
+        for command, (flag, setting) in KEYED.items():
+            if " ".join(words[1:]).startswith(f"{command} "):
+                made.add(command)
+                assert flags(words).get(flag, "") == settings.get(setting, ""), words
+    return made
 
 
 class TestStrictOrganisation:
@@ -117,14 +136,20 @@ class TestStrictOrganisation:
     what Terraform makes are rules over its plan."""
 
     def test_what_a_script_makes_has_a_key(self, printed):
-        made = []
-        for words in printed:
-            for command, flag in KEYED.items():
-                if " ".join(words[1:]).startswith(f"{command} "):
-                    made.append(command)
-                    assert flags(words).get(flag) == KEY, words
+        assert made_with(printed, WHOLE) == set(KEYED)
 
-        assert set(made) == set(KEYED)
+    @pytest.mark.parametrize("key", ["", "DEPLOY_KMS_KEY", "DEPLOY_FUNCTIONS_KMS_KEY"])
+    def test_a_key_is_for_what_its_setting_says(self, cloud, key):
+        """Each alone, and neither."""
+        cloud.settings = SETTINGS | {"PROPENSITY_LOCATION": "us-central1"}
+        if key:
+            cloud.settings[key] = KEY
+        cloud.rules.insert(0, ("auth print-access-token", "not logged in", 1))
+        commands = []
+        for script in ("deploy/setup.sh", "00-ModelTraining/deploy.sh"):
+            commands += words_of(cloud.run(script, DRY).stdout)
+
+        assert made_with(commands, cloud.settings) == set(KEYED)
 
     def test_no_script_opens_a_function_or_leaves_the_region(self, printed):
         for words in printed:
