@@ -131,7 +131,7 @@ def of_export(settings: Settings) -> list[UseCase]:
         else:
             export = settings
         if export.export_suffix == settings.export_suffix:
-            _check_alike(use_case, export, settings)
+            _check_same_export(use_case, export, settings)
             readers.append(use_case)
     return readers
 
@@ -152,7 +152,7 @@ def by_export(
     for use_case in use_cases:
         export = use_case.settings(settings)
         other, group = groups.setdefault(export.export_suffix, (export, []))
-        _check_alike(use_case, export, other)
+        _check_same_export(use_case, export, other)
         group.append(use_case)
     return list(groups.values())
 
@@ -163,7 +163,7 @@ def exports(settings: Settings, only: Sequence[str] | None = None) -> list[Setti
     return [export for export, _ in groups if export.ga4_dataset]
 
 
-def _check_alike(use_case: UseCase, export: Settings, other: Settings) -> None:
+def _check_same_export(use_case: UseCase, export: Settings, other: Settings) -> None:
     if export.export != other.export:
         raise UseCaseError(
             f"{use_case.name}/{declaration.FILE}: property.ga4_dataset is "

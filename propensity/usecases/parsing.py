@@ -74,16 +74,17 @@ def _completed(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
         advice = instead(str(like)[:64], folders.names(), kind="Use cases")
         raise ValueError(f"like: there is no use case {str(like)[:64]!r}. {advice}")
     text = statements.read(folders.place(like), declaration.FILE)
-    model: dict[str, Any] = {}
+    original: dict[str, Any] = {}
     with contextlib.suppress(ValueError):
-        model = tomllib.loads(text)
-    if "like" in model:
-        raise ValueError(f"like: {like} is like {model['like']} itself; name that one")
+        original = tomllib.loads(text)
+    if "like" in original:
+        other = original["like"]
+        raise ValueError(f"like: {like} is like {other} itself; name that one")
     # What is wrong in that file is said of that file.
     checked = parse(like, text)
     parameters = entries.get("parameters", {})
     if not isinstance(parameters, dict):
-        return {**model, **entries}
+        return {**original, **entries}
     parameters = {**checked.parameters, **parameters}
     words = {"title": checked.title, "outcome": checked.outcome}
     event = parameters.get("label_event")
@@ -92,7 +93,7 @@ def _completed(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
         words = words_of(event, checked.horizon_days)
     # Pages show both use cases side by side.
     words["title"] += f" ({name})"
-    return {**model, **words, **entries, "parameters": parameters}
+    return {**original, **words, **entries, "parameters": parameters}
 
 
 def _contradictions(use_case: UseCase) -> Iterator[str]:
