@@ -35,6 +35,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import period
 from propensity.runs import setup
 from propensity.settings import Settings
+from propensity.tables.models import PRESENCE
 from propensity.timeframe import DAY
 from propensity.usecases import UseCase
 
@@ -46,6 +47,7 @@ COLUMNS = (
     ("expected", "mean_probability", "{:.3f}"),
     ("actual", "base_rate", "{:.3f}"),
     ("ROC AUC", "roc_auc", "{:.3f}"),
+    ("of active", "active_roc_auc", "{:.3f}"),
     ("lift", "lift_at_budget", "{:.2f}"),
     ("status", "status", "{}"),
 )
@@ -193,6 +195,11 @@ def show(
     unit = f", in {use_case.currency}" if use_case.currency else ""
     evaluated = rows(warehouse, "evaluated_weeks", use_case=use_case.name, weeks=weeks)
     evaluated = [{**row, **json.loads(row["metrics"])} for row in evaluated]
+    for row in evaluated:
+        for kind in row.get("categories", ()):
+            # Whoever was away is easily told from those who were active.
+            if kind["category"] == PRESENCE and kind["value"] == "active":
+                row["active_roc_auc"] = kind["roc_auc"]
     say("\n" + table([first] + list(COLUMNS), evaluated))
     if any(row["value_promised"] is not None for row in evaluated):
         say(f"\nWhat users were expected to pay, and what they paid{unit}:")
