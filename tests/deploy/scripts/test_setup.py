@@ -120,6 +120,13 @@ class TestSetup:
 
         assert places == sorted(places)
 
+    def test_the_set_up_goes_on_where_the_digest_cannot_be_looked_at(self, done):
+        """It says what to run, or what happens otherwise: the next run does it."""
+        _, result, _ = done
+
+        assert "propensity deployment digest', or leave it" in result.stderr
+        assert result.returncode == 0
+
     def test_the_set_up_removes_old_schedules(self, done):
         """Schedules, services and jobs, and none that are called likewise, nor the
         schedule of a request that is under way. Defect: that of a request whose script
