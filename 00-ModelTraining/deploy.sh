@@ -25,5 +25,5 @@ if deploys model_training; then
   stage model_training
   deploy_service model_training "${choices[@]}"
   # Of the same image. What a person or deploy/operate.sh asks for takes the words' place.
-  deploy_job "$prefix-operator" "$account_operator" "operate.py|-|versions" --memory=8Gi --cpu=2
+  deploy_job "$prefix-operator" "$account_operator" "operate.py|-|[\"versions\"]" --memory=8Gi --cpu=2
 fi

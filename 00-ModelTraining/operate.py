@@ -1,8 +1,8 @@
 """
 Run one command of ``propensity``, as operators' Cloud Run job of this image does.
 
-    python3 operate.py - audience send winback
-    python3 operate.py operate/1764360000-7 forget -
+    python3 operate.py - '["audience", "send", "winback"]'
+    python3 operate.py operate/1764360000-7 '["forget", "-"]'
 
 The first word is an object of the bucket, which the command reads as its standard
 input: a job's words stay in its record, and users must not. It is deleted before the
@@ -11,6 +11,7 @@ command begins. The answer is one line of the log: several could change their or
 
 import contextlib
 import io
+import json
 import sys
 import traceback
 
@@ -39,7 +40,8 @@ def text_of(output: io.StringIO) -> str:
     return text
 
 
-name, *words = sys.argv[1:]
+name, listed = sys.argv[1:]
+words = json.loads(listed)
 answer = io.StringIO()
 notes = io.StringIO()
 code = 1

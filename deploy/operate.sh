@@ -46,9 +46,10 @@ if [[ " ${command[*]} " == *" - "* ]]; then
 fi
 here=(--region="$region" --project="$project")
 since="$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-joined="$(IFS="|" && printf '%s' "${command[*]}")"
+# In one word, because gcloud refuses the same word twice.
+listed="$("$python" -c 'import json, sys; print(json.dumps(sys.argv[1:]))' "${command[@]}")"
 execution="$(run gcloud run jobs execute "$prefix-operator" --async \
-  --args="^|^--|python3|operate.py|$input|$joined" --format='value(metadata.name)' "${here[@]}")"
+  --args="^|^--|python3|operate.py|$input|$listed" --format='value(metadata.name)' "${here[@]}")"
 if [[ -n "$dry_run" ]]; then
   echo "$execution"
   exit 0

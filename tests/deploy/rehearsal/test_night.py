@@ -86,7 +86,7 @@ def test_users_to_forget_are_read_once(deployment, tmp_path):
     publish(site.warehouse, MONDAY, {"u29": 0.5, "u30": 0.5})
     artifacts = site.registry.artifacts
     artifacts.create("operate/1", b"u29\n")
-    words = ["--", "python3", "operate.py", "operate/1", "forget", "-"]
+    words = ["--", "python3", "operate.py", "operate/1", '["forget", "-"]']
     answer = operated(site, words, tmp_path)
 
     assert (answer["exit_code"], answer["command"]) == (0, "forget -")
