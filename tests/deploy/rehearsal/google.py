@@ -59,7 +59,8 @@ class Google:
     ``things`` are the services, jobs and schedules that were asked for, by path;
     ``builds`` the requested builds, by function; ``uploads`` the names of files within
     each archive, by the object's address; ``contents`` all objects, by address;
-    ``buckets`` what was made, by name; ``policies`` who was let in, by what; and
+    ``buckets`` what was made, by name; ``executions`` the words that a job was started
+    with; ``policies`` who was let in, by what; and
     ``unknown`` the requests that nothing here answers.
     """
 
@@ -70,6 +71,7 @@ class Google:
         self.uploads: dict[str, list[str]] = {}
         # This one is Terraform's.
         self.buckets: dict[str, dict[str, Any]] = {"my-bucket": {"name": "my-bucket"}}
+        self.executions: list[list[str]] = []
         self.policies: dict[str, list[dict[str, Any]]] = {}
         self.unknown: list[str] = []
         self.proxy = Proxy("http://127.0.0.1", self._rule)
@@ -79,6 +81,8 @@ class Google:
             r"^\w+ (/download)?/storage/v1/b/[^/]+/o/": self._stored_object,
             r"^\w+ /storage/v1/b": self._bucket,
             r":submit$": self._build,
+            r":run$|/executions/": self._execution,
+            r"/entries:list$": self._lines,
             r"/operations/": self._built,
             r"IamPolicy$": self._policy,
             r":(generateServiceIdentity|batchEnable)$": self._done,
@@ -172,6 +176,19 @@ class Google:
         kind = f"{OF_BUILDS}.BuildOperationMetadata"
         operation = {"name": "b1", "metadata": {"@type": kind, "build": BUILD}}
         return {"baseImageUri": "base", "buildOperation": operation}
+
+    def _execution(self, request: Request) -> dict[str, Any]:
+        if request.method == "POST":
+            [container] = request.json["overrides"]["containerOverrides"]
+            self.executions.append(container["args"])
+        return {
+            "metadata": {"name": "execution-1", "namespace": "my-project"},
+            "status": {"completionTime": "2026-03-02T03:30:00Z"},
+        }
+
+    def _lines(self, request: Request) -> dict[str, Any]:
+        said = {"message": f"{self.executions[-1]}\n", "notes": "", "exit_code": 3}
+        return {"entries": [{"insertId": "1", "jsonPayload": said}]}
 
     def _built(self, request: Request) -> dict[str, Any]:
         response = {"@type": f"{OF_BUILDS}.Build", **BUILD}

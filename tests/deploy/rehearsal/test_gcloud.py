@@ -242,6 +242,23 @@ def test_all_functions_are_deployed(cloud, google, shape):
     assert {*google.policies} == jobs - {d.name("operator")}
 
 
+def test_a_command_reaches_the_job_word_by_word(cloud, google):
+    """And its answer the operator. Defect: gcloud refuses the same word twice."""
+    cloud.settings = FEW
+    container = {"image": "image"}
+    task = {"template": {"spec": {"containers": [container]}}}
+    job = {"spec": {"template": {"spec": task}}}
+    jobs = "/apis/run.googleapis.com/v1/namespaces/my-project/jobs"
+    google.things[f"{jobs}/propensity-operator"] = job
+    words = ["dead-letters", "replay", "--from", "a, b=c", "--to", "a, b=c"]
+    done = cloud.run("deploy/operate.sh", *words)
+
+    assert done.returncode == 3, done.stderr
+    [asked] = google.executions
+    assert done.stdout == f"{asked}\n"
+    assert asked == ["--", "python3", "operate.py", "-", json.dumps(words)]
+
+
 @pytest.mark.long
 def test_functions_run_in_the_images_that_were_tested(cloud, google):
     """Nothing is built again, and a function whose image has no operating system keeps
