@@ -108,8 +108,8 @@ def test_the_report_says_whether_the_model_or_ga4_ranked_better(
         )
         own = own.replace("analytics_123456.ga4_predictions", table)
         declared.write_text(text + own)
-        column = "  g.purchase_score_7d,\n  u.active_days,\n"
-        sql = features.read_text().replace("  u.active_days,\n", column, 1)
+        column = "  g.purchase_score_7d,\n  u.sessions_ever,\n"
+        sql = features.read_text().replace("  u.sessions_ever,\n", column, 1)
         features.write_text(f"{sql}LEFT JOIN ga4_predictions AS g {on}\n")
         deployment = deployment.with_settings(PROPENSITY_USE_CASES=str(folder))
         answer = deployment.run("model_training", TRAINED, use_case="compared")

@@ -20,7 +20,7 @@ from propensity.registry.index import pointer_name
 from propensity.registry.serving import find_recorded
 from propensity.registry.versions import pickled
 from propensity.runs import predict
-from propensity.tables.models import DRIFT, SCORES
+from propensity.tables.models import DRIFT, PRESENCE, SCORES
 from tests.deploy.monitoring import raised
 from tests.deployment import KEY, Deployment
 from tests.functions.conftest import LATER, TRAINED
@@ -114,7 +114,8 @@ class TestPublishing:
         categories = [json.loads(row.pop("categories")) for row in own]
         effects = [row.pop("effects") for row in own]
 
-        assert all(each.keys() == {*USE_CASE.compared} for each in categories)
+        compared = {PRESENCE, *USE_CASE.compared}
+        assert all(each.keys() == compared for each in categories)
         assert effects == [[]] * len(own)
         assert len(by_user) == len(rows) == 160 + 2
         assert current == {row["user_id"]: row for row in own}
