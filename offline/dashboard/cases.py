@@ -33,7 +33,7 @@ from propensity.pages.words import (
 from propensity.registry.versions import Registry
 from propensity.runs.report import report_name
 from propensity.settings import Settings
-from propensity.tables.models import PRESENCE
+from propensity.tables.models import PRESENCE, Category
 
 Key = TypeVar("Key")
 # Runs are late after two weeks, or two horizons that are shorter.
@@ -234,13 +234,14 @@ class Case:
         return unidentified(self.weeks[0], self.facts.unit) if self.weeks else ""
 
     @property
-    def kinds(self) -> list[Row]:
+    def kinds(self) -> list[Category]:
         """Active users and customers who were away, in the newest week."""
         categories = list[Row]()
         for week in self.weeks[:1]:
             if week["categories"]:
                 categories = json.loads(week["categories"])
-        return [row for row in categories if row["category"] == PRESENCE]
+        presence = [row for row in categories if row["category"] == PRESENCE]
+        return [Category.of(row) for row in presence]
 
     @property
     def headline(self) -> str:

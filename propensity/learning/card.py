@@ -34,6 +34,7 @@ from propensity.models.encoding import numbers_of
 from propensity.pages.words import Plain
 from propensity.registry import versions
 from propensity.registry.versions import Published
+from propensity.settings import Budget
 from propensity.tables.models import PRESENCE, Category, Metrics, Training
 from propensity.timeframe import Split
 from propensity.usecases import UseCase
@@ -293,9 +294,17 @@ def _presence(trained: Trained) -> list[Category]:
     rows = holdout.rows
     if PRESENCE not in rows.rows.column_names:
         return []
+    assert holdout.metrics.budget is not None
     presence = rows.rows[PRESENCE].to_pylist()
     conversions = rows.weight * rows.label
-    return by_presence(presence, holdout.probability, rows.weight, conversions)
+    return by_presence(
+        presence,
+        holdout.probability,
+        rows.weight,
+        conversions,
+        budget=Budget.parse(holdout.metrics.budget),
+        dates=len(trained.parts.split.holdout),
+    )
 
 
 def common(

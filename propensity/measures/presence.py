@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from propensity.measures import metrics
+from propensity.measures import metrics, thresholds
 from propensity.models.encoding import Floats
+from propensity.settings import Budget
 from propensity.tables.models import PRESENCE, Category
 
 KINDS = ("active", "away")
@@ -23,15 +24,22 @@ def by_presence(
     probability: Floats,
     users: Floats,
     conversions: Floats,
+    *,
+    budget: Budget,
+    dates: int = 1,
 ) -> list[Category]:
     """
-    Return what was expected of each kind of users, what came, and their ROC AUC.
+    Return what was expected of each kind of users, what came, and how it is ranked.
+
+    A budget for all users is the same share of each kind.
 
     Args:
         presence: Of each group of users, of whom each kind has groups of its own.
         probability, users, conversions: Of the groups, (groups,).
+        budget: How many of all users, or which share: a number is for each date.
     """
     kind_of_group = np.asarray(presence, dtype=object)
+    total = float(users[np.isin(kind_of_group, KINDS)].sum())
     measured = []
     for kind in KINDS:
         of_kind = kind_of_group == kind
@@ -43,6 +51,8 @@ def by_presence(
         observed = metrics.grouped(
             probability[of_kind], users[of_kind], conversions[of_kind]
         )
+        share = budget.rows(total, dates=dates) / total
+        best = thresholds.at_budget(observed, Budget(share=share))
         category = Category(
             category=PRESENCE,
             value=kind,
@@ -51,6 +61,7 @@ def by_presence(
             mean_probability=expected / size,
             base_rate=converted / size,
             roc_auc=metrics.roc_auc(observed),
+            lift_at_budget=best.lift_at_budget,
         )
         measured.append(category)
     return measured

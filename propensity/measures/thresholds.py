@@ -56,7 +56,7 @@ def measured(
             ends = interval(value, *spread(slopes_of))
         values |= {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
     measured_rows = replace(
-        _at_budget(observed, budget, dates=dates),
+        at_budget(observed, budget, dates=dates),
         users=round(float(users)),
         conversions=round(float(conversions)),
         base_rate=ratio(conversions, users),
@@ -77,7 +77,7 @@ def measured(
     )
 
 
-def _at_budget(observed: Outcomes, budget: Budget, *, dates: int) -> Metrics:
+def at_budget(observed: Outcomes, budget: Budget, *, dates: int = 1) -> Metrics:
     """Return the metrics of the best rows only; ties at the border are shared out."""
     total = float(observed.users.sum())
     positives = float(observed.conversions.sum())

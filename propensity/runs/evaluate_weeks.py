@@ -27,7 +27,6 @@ from propensity.tables.models import (
     Unidentified,
     Value,
 )
-from propensity.usecases import UseCase
 
 
 def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
@@ -77,7 +76,7 @@ def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
             residual=residual_of(run, first_day, groups),
             value=_value(run, groups, values),
             unidentified=_unidentified(groups),
-            compared=_compared(use_case, groups, categories),
+            compared=_compared(run, groups, categories),
         )
         yield row, groups
 
@@ -121,15 +120,19 @@ def _kinds_of_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table]:
     return rows.filter(pc.invert(rows["is_value"])), values, categories
 
 
-def _compared(use_case: UseCase, groups: pa.Table, rows: pa.Table) -> Compared | None:
+def _compared(run: Run, groups: pa.Table, rows: pa.Table) -> Compared | None:
     """Return the categories of a week; None where nobody has any."""
     categories = []
     if PRESENCE in groups.column_names:
         counted = groups.select(["probability", "users", "conversions"])
         presence = groups[PRESENCE].to_pylist()
-        categories += by_presence(presence, *map(numbers_of, counted.columns))
+        categories += by_presence(
+            presence,
+            *map(numbers_of, counted.columns),
+            budget=run.use_case.chosen_budget(run.settings),
+        )
     if len(rows):
-        categories += evaluated_categories(rows, use_case.compared)
+        categories += evaluated_categories(rows, run.use_case.compared)
     return Compared(categories=categories) if categories else None
 
 

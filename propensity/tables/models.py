@@ -212,6 +212,9 @@ class Category(Row):
     mean_probability: Annotated[float, "Mean of their probabilities"]
     base_rate: Annotated[float, "Share of positives"]
     roc_auc: Annotated[Number, "ROC AUC among them; only of presence"] = None
+    lift_at_budget: Annotated[
+        Number, "Lift of the budget's share of them; only of presence"
+    ] = None
 
 
 class Compared(Part):

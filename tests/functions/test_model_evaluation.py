@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from propensity.measures import thresholds
+from propensity.measures.metrics import outcomes
 from propensity.runs import report
+from propensity.settings import Budget
 from propensity.tables.audiences import AUDIENCE_LIFT
 from propensity.tables.models import DRIFT, TRAINING_METADATA
 from tests import shop
@@ -172,6 +175,11 @@ class TestWeek:
         assert kinds["away"]["roc_auc"] == pytest.approx(
             metrics.roc_auc_score(label, probability)
         )
+        best = thresholds.at_budget(
+            outcomes(np.array(probability), np.array(label)),
+            Budget.parse(answer["weeks"][0]["budget"]),
+        )
+        assert kinds["away"]["lift_at_budget"] == pytest.approx(best.lift_at_budget)
 
     def test_a_week_says_how_well_money_is_ranked(self, week):
         """By probability the share of the revenue is the recall: all pay the same."""

@@ -196,10 +196,11 @@ class TestPages:
     def test_pages_show_how_those_who_were_away_are_ranked(self, deployment):
         kind = {"category": "presence", "value": "away", "users": 900, "roc_auc": 0.7}
         rates = {"conversions": 9, "mean_probability": 0.02, "base_rate": 0.01}
+        rates["lift_at_budget"] = 1.8
         week = one(deployment, "evaluations", categories=json.dumps([kind | rates]))
         shown = words(pages({"evaluations": [week]})[SHOP])
 
-        assert re.search(r"Away\s+900\s+2\.0%\s+1\.0% .*0\.700", shown)
+        assert re.search(r"Away\s+900\s+2\.0%\s+1\.0% .*0\.700\s+1\.80", shown)
 
     @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x>'])
     def test_pages_take_texts_for_words(self, deployment, name):

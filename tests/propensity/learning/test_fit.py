@@ -32,6 +32,7 @@ from propensity.measures import metrics
 from propensity.measures.intervals import interval, of_rows, rate_interval
 from propensity.measures.presence import PRESENCE, by_presence
 from propensity.registry.versions import pickled
+from propensity.settings import Budget
 from propensity.usecases import Candidate
 from tests.propensity.learning.shops import (
     FIRST,
@@ -111,6 +112,7 @@ def test_probabilities_are_right_for_active_users_and_for_those_who_were_away():
         held.probability,
         held.rows.weight,
         held.rows.weight * held.rows.label,
+        budget=Budget(share=0.1),
     )
 
     assert [kind.value for kind in measured] == ["active", "away"]

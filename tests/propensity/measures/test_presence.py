@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from propensity.measures.presence import by_presence
+from propensity.settings import Budget
+
+TENTH = Budget(share=0.1)
 
 
 def test_each_kind_is_measured_by_itself():
@@ -15,7 +18,7 @@ def test_each_kind_is_measured_by_itself():
     users = np.array([10.0, 10.0, 100.0, 100.0, 7.0])
     conversions = np.array([5.0, 5.0, 1.0, 2.0, 7.0])
 
-    active, away = by_presence(presence, probability, users, conversions)
+    active, away = by_presence(presence, probability, users, conversions, budget=TENTH)
 
     assert (active.category, active.value, away.value) == ("presence", "active", "away")
     assert (active.users, active.conversions, active.roc_auc) == (20, 10, 0.5)
@@ -25,7 +28,21 @@ def test_each_kind_is_measured_by_itself():
     assert away.roc_auc < 0.5
 
 
+@pytest.mark.parametrize("budget", [Budget(share=0.1), Budget(count=22)])
+def test_the_lift_of_a_kind_is_of_the_share_of_it_that_can_be_acted_on(budget):
+    """Of 200 who were away 20 are acted on, not the few among the best of all."""
+    presence = ["active", "active", "away", "away"]
+    probability = np.array([0.5, 0.4, 0.02, 0.01])
+    users = np.array([10.0, 10.0, 20.0, 180.0])
+    conversions = np.array([8.0, 2.0, 4.0, 6.0])
+
+    active, away = by_presence(presence, probability, users, conversions, budget=budget)
+
+    assert active.lift_at_budget == pytest.approx(0.8 / 0.5)
+    assert away.lift_at_budget == pytest.approx(0.2 / 0.05)
+
+
 def test_where_nobody_says_who_was_away_there_are_no_kinds():
     one = np.ones(1)
 
-    assert by_presence([None], one / 2, one, one) == []
+    assert by_presence([None], one / 2, one, one, budget=TENTH) == []
