@@ -197,6 +197,9 @@ def read(file: Path) -> Deployment:
         raise DeploymentError(f"{file.name} is not UTF-8; convert it") from error
     except DeploymentError as error:
         raise DeploymentError(f"{file.name}: {error}") from error
+    except PropensityError as error:
+        # The folder of the use cases is wrong, not the file.
+        raise DeploymentError(error.message) from error
 
 
 def of(variables: Mapping[str, str]) -> Deployment:

@@ -84,6 +84,15 @@ def test_a_line_that_is_none_of_a_shell_is_refused(tmp_path, line):
         configuration.read(file)
 
 
+def test_a_folder_without_use_cases_is_refused_in_words(tmp_path, capsys):
+    """Defect: every command showed a trace of the program."""
+    file = settings_file(tmp_path, SETTINGS)
+    (tmp_path / "usecases").rmdir()
+
+    assert cli.main(["--deployment", str(file), "versions"]) == 2
+    assert f"there is no folder '{tmp_path}/usecases'" in capsys.readouterr().err
+
+
 def test_the_example_is_one_to_deploy_from(tmp_path):
     """Every setting of a deployment is in it, if commented out."""
     text = configuration.EXAMPLE.read_text()
