@@ -26,7 +26,8 @@ class Deployed(Struct, frozen=True, kw_only=True):
 
     Attributes:
         settings: By name, as the settings file has them; none is a secret.
-        use_cases: Those of one's own, and those that are trained by schedule.
+        use_cases: All that functions hold.
+        scheduled: Those that the clock calls functions for.
         audiences, destinations: Each as ``use_case/name``.
         commit: Of the deployment's folder, as git describes it; empty without git.
         release: The same of Propensity's own checkout.
@@ -34,6 +35,7 @@ class Deployed(Struct, frozen=True, kw_only=True):
 
     settings: dict[str, str] = {}
     use_cases: Sequence[str] = ()
+    scheduled: Sequence[str] = ()
     audiences: Sequence[str] = ()
     destinations: Sequence[str] = ()
     commit: str = ""
@@ -50,7 +52,8 @@ def described(d: Deployment, file: Path) -> Deployed:
         destinations += sorted(f"{use_case.name}/{path.stem}" for path in files)
     return Deployed(
         settings=dict(d.given),
-        use_cases=sorted(set(d.use_cases).union(folders.own_names())),
+        use_cases=folders.names(),
+        scheduled=sorted(d.use_cases),
         audiences=audiences,
         destinations=destinations,
         commit=commit_of(file.parent),
@@ -80,6 +83,7 @@ def check_kept(before: Deployed, now: Deployed) -> None:
         gone.append(f"{name}={before.settings[name]}")
     for kind, was, stays in (
         ("use case", before.use_cases, now.use_cases),
+        ("schedule of", before.scheduled, now.scheduled),
         ("audience", before.audiences, now.audiences),
         ("destination", before.destinations, now.destinations),
     ):

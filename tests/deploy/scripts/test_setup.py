@@ -6,9 +6,12 @@ import json
 import time
 from subprocess import CompletedProcess
 
+import msgspec
 import pytest
 
+from deploy.deployed import Deployed
 from tests.deploy.conftest import KEY, OUTPUTS, WHOLE, Cloud, cloud_of, planned
+from tests.own_use_cases import write_instance
 
 # A function is there, of whose revisions an older one is run.
 SERVICE = {
@@ -280,6 +283,19 @@ class TestDeployed:
         assert "audience ga4_purchase/winback" in refused.stderr
         assert "DEPLOY_CALLERS=group:website@example.com" in refused.stderr
         assert "deploy/setup.sh --remove" in refused.stderr
+
+    def test_a_use_case_does_not_leave_the_schedule_in_silence(self, deployed):
+        """Defect: of one's own it did while its folder stayed, and its digest went."""
+        folder = deployed.folder / "usecases"
+        write_instance(folder, "shop_uk", ga4_dataset="analytics_2")
+        scheduled = ["ga4_purchase", "shop_uk"]
+        before = Deployed(use_cases=scheduled, scheduled=scheduled)
+        record = msgspec.json.encode(before).decode()
+        deployed.rules.insert(0, ("storage cat gs://my-bucket-state/", record, 0))
+        refused = deployed.run("deploy/setup.sh", "--yes")
+
+        assert (refused.returncode, deployed.changes()) == (1, [])
+        assert "schedule of shop_uk" in refused.stderr
 
     def test_what_was_deployed_goes_if_somebody_says_so(self, deployed):
         """From then on it is not missed."""
