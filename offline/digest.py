@@ -8,8 +8,10 @@ from typing import Any
 
 from offline import costs
 from propensity import usecases
+from propensity.clock import SYSTEM
 from propensity.errors import MissingTable
 from propensity.registry.deployment import connected
+from propensity.registry.leases import leased
 from propensity.runs import digest
 from propensity.settings import Settings
 
@@ -21,10 +23,13 @@ def run(*, is_dry: bool = False) -> dict[str, Any]:
     Returns:
         By the export's dataset: days that were ``removed``, and ``to_read``, what the
         next runs read of the export and its price, in words.
+
+    Raises:
+        RunInProgress: A run is digesting.
     """
     settings = Settings.from_environment()
     answer = {}
-    with connected(settings) as (_, warehouse):
+    with connected(settings) as (artifacts, warehouse):
         for export in usecases.exports(settings):
             reader = warehouse.for_run(export)
             try:
@@ -33,8 +38,12 @@ def run(*, is_dry: bool = False) -> dict[str, Any]:
                 # A new export has no table for a day, and so no view.
                 answer[export.ga4_dataset] = {"removed": 0, "to_read": costs.NO_DAY}
                 continue
-            if not is_dry:
-                digest.remove_days(reader, state.withdrawn)
+            if state.withdrawn and not is_dry:
+                scope = digest.SCOPE + export.export_suffix
+                # A run may just have read one of these days again.
+                with leased(artifacts, scope, digest.KIND, clock=SYSTEM.now):
+                    state = digest.state_of(reader)
+                    digest.remove_days(reader, state.withdrawn)
             answer[export.ga4_dataset] = {
                 "removed": len(state.withdrawn),
                 "to_read": costs.first_reading(state, export),

@@ -17,6 +17,7 @@ from local.exports import ga4_export
 from offline import digest as digest_command
 from offline.usecases import new
 from propensity import usecases
+from propensity.clock import SYSTEM
 from propensity.errors import MissingTable, RunInProgress, Unavailable
 from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
@@ -282,6 +283,22 @@ def test_a_set_up_by_terraform_takes_events_without_consent_out_at_once(export):
     assert digested(export) == set()
     assert answer["removed"] == len(DAYS)
     assert answer["to_read"].startswith("11 days of the export to read, at most 0.00")
+
+
+def test_no_day_is_taken_out_while_a_run_digests(export):
+    """Defect: a day went that the run had just digested."""
+    bring(run_of(export))
+    asking = export.with_settings(PROPENSITY_REQUIRE_CONSENT="true")
+    view = events_view(asking.settings.export, require="true")
+    export.warehouse.replace_view(VIEW, view)
+    with (
+        leased(export.artifacts, digest.SCOPE, digest.KIND, clock=SYSTEM.now),
+        entered(asking.environment),
+        pytest.raises(RunInProgress, match="digest of ga4_export"),
+    ):
+        digest_command.run()
+
+    assert digested(export) == set(DAYS)
 
 
 def test_another_label_event_reads_the_days_again(export, monkeypatch, capfd):
