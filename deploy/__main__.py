@@ -6,6 +6,7 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     .venv/bin/python -m deploy losses            what would be lost by a plan of it
     .venv/bin/python -m deploy describe          what the folder would deploy
     .venv/bin/python -m deploy kept              whether that is all that was deployed
+    .venv/bin/python -m deploy tested            whether another's images fit the folder
     .venv/bin/python -m deploy image             the image that a service runs in
 """
 
@@ -15,13 +16,21 @@ import argparse
 import json
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from deploy import DeploymentError, configuration, deployed, functions, render
+from deploy import (
+    DeploymentError,
+    configuration,
+    deployed,
+    functions,
+    render,
+    stage,
+)
 from deploy.configuration import SEPARATOR, Deployment
 from deploy.functions import ROOT
 from propensity import usecases
@@ -52,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = "services of Cloud Run, one of them, a plan, or what was deployed"
     parser.add_argument("--json", type=Path, help=text)
     parser.add_argument("--sources", help="what staged content is known by")
+    text = "settings of the deployment whose images are deployed"
+    parser.add_argument("--images-from", type=Path, help=text)
     options = parser.parse_args(arguments)
     try:
         for line in VERBS[options.verb](
@@ -254,6 +265,31 @@ def kept(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     yield from ()
 
 
+def tested(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+    """
+    Yield nothing; raise DeploymentError if another deployment's functions were built of
+    other sources than these would be.
+    """
+    text = options.json.read_text().strip()
+    sources = dict[str, str]()
+    for service in json.loads(text) if text else []:
+        # The other deployment has a prefix of its own.
+        _, _, part = service["metadata"]["name"].partition("-")
+        sources[part] = _sources_of(service)
+    for function in d.functions:
+        with tempfile.TemporaryDirectory() as folder:
+            staged = stage.stage(
+                ROOT / function.folder,
+                Path(folder, function.target),
+                requirements=function.requirements,
+                locked=True,
+            )
+            staged_sources = stage.fingerprint(staged)
+        if sources.get(function.target.replace("_", "-")) != staged_sources:
+            raise _untested(function.target, options.images_from)
+    yield from ()
+
+
 def image(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """
     Yield the flags by which gcloud deploys the very image that a service runs in.
@@ -262,16 +298,10 @@ def image(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         DeploymentError: It was built of other sources.
     """
     service = json.loads(options.json.read_text())
-    name = service["metadata"]["name"]
     template = service["spec"]["template"]
     digest = template["spec"]["containers"][0]["image"]
-    sources = service["metadata"].get("labels", {}).get("sources")
-    if "@sha256:" not in digest or sources != options.sources:
-        raise DeploymentError(
-            f"{name} in {d.project} was built of other code, use cases or audiences "
-            "than yours. First deploy there: deploy/deploy_all.sh --deployment "
-            f"{options.deployment}"
-        )
+    if "@sha256:" not in digest or _sources_of(service) != options.sources:
+        raise _untested(service["metadata"]["name"], options.deployment)
     yield f"--image={digest}"
     # An image without an operating system has Google's put beneath.
     annotations = template["metadata"].get("annotations", {})
@@ -282,8 +312,23 @@ def image(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         yield "--clear-base-image"
 
 
+def _sources_of(service: dict[str, Any]) -> str:
+    """Return what the sources of a service are known by; empty if it has no label."""
+    label: str = service["metadata"].get("labels", {}).get("sources", "")
+    return label
+
+
+def _untested(name: str, file: Path) -> DeploymentError:
+    """Return what to raise of a function that a deployment runs of other sources."""
+    return DeploymentError(
+        f"{file} does not run {name} of your code, use cases and audiences. First "
+        f"deploy there: deploy/deploy_all.sh --deployment {file}"
+    )
+
+
 VERBS = {
-    verb.__name__: verb for verb in (shell, variables, losses, describe, kept, image)
+    verb.__name__: verb
+    for verb in (shell, variables, losses, describe, kept, tested, image)
 }
 
 if __name__ == "__main__":

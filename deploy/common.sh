@@ -189,6 +189,17 @@ image_flags() {
   "$python" -m deploy image --deployment "$images_from" --json "$service" --sources="$sources"
 }
 
+# Stop where --images-from has a function that was built of something else than what would
+# be staged here, or has it not.
+check_images() {
+  local names listing="$root/$work/services-tested.json"
+  mkdir -p "$work"
+  names="$("$python" -m deploy shell --planned --deployment "$images_from")"
+  (eval "$names" && gcloud run services list --project="$project" --region="$region" \
+    --filter="metadata.name~^$prefix-" --format=json --quiet >"$listing")
+  "$python" -m deploy tested --deployment "$deployment" --json "$listing" --images-from="$images_from"
+}
+
 # Make a job, or change it: its name, its account, what it runs as gcloud's list, and other
 # flags. Its image is the very one that the deployed training runs in.
 deploy_job() {

@@ -39,6 +39,8 @@ if [[ -z "$blind" ]]; then
   fetch_deployed
   [[ ! -e "$work/deployed.json" || "$options" == *" --remove "* ]] || check_kept || [[ -n "$dry_run" ]]
 fi
+# Before anything is changed: the deploy that follows would be refused.
+[[ -z "$images_from" || -n "$dry_run" ]] || check_images
 enable_first
 grant_keys
 values >&2
