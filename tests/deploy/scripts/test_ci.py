@@ -90,13 +90,45 @@ def service(name: str, sources: str) -> str:
     return json.dumps({"metadata": metadata, "spec": {"template": template}})
 
 
-@pytest.fixture(scope="module", params=PLAYED)
-def workflow(request, tmp_path_factory, project) -> tuple[Cloud, list[str], list[str]]:
+# Stands in for a script: notes it, with its settings file and its words.
+NOTING = """#!/bin/bash
+set -e
+file="$PROPENSITY_DEPLOYMENT" words=""
+for word in "$@"; do
+  case "$word" in
+  --plan=*) words+=" --plan=$(realpath --relative-to="$HOME" "${word#*=}")" ;;
+  --images-from=*) words+=" --images-from=$(basename "$(realpath -e "${word#*=}")")" ;;
+  --deployment=*) file="${word#*=}" ;;
+  *) words+=" $word" ;;
+  esac
+done
+echo "${0##*/} $(basename "$(realpath -e "$file")")$words" >>"$HOME/noted"
+"""
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_every_workflow_runs_the_same_commands(machine, name):
+    """What they do is played for one of them."""
+    for script in ("setup.sh", "deploy_all.sh"):
+        (machine.project / "deploy" / script).write_text(NOTING)
+    for job in ("plan", "deploy"):
+        # Where the workflow keeps it, between the jobs.
+        (machine.folder / "plan").mkdir(exist_ok=True)
+        played(machine, PLAYED[name](machine, job))
+
+    assert (machine.folder / "noted").read_text().splitlines() == [
+        "deploy_all.sh test.env --yes",
+        "setup.sh production.env --dry-run --plan=plan",
+        "deploy_all.sh production.env --plan=plan --yes --images-from=test.env",
+    ]
+
+
+@pytest.fixture(scope="module")
+def workflow(tmp_path_factory, project) -> tuple[Cloud, list[str], list[str]]:
     """A workflow that was played: its machine, and what it asked when it planned, and
     when it deployed."""
     machine = machine_in(tmp_path_factory.mktemp("workflow"), project)
-    by = PLAYED[request.param]
-    planned = played(machine, by(machine, "plan"))
+    planned = played(machine, on_github(machine, "plan"))
     services = []
     for call in planned:
         for name, sources in re.findall(r"run deploy (\S+) .*=sources=(\S+)", call):
@@ -105,7 +137,7 @@ def workflow(request, tmp_path_factory, project) -> tuple[Cloud, list[str], list
             machine.rules.insert(0, (asked, services[-1], 0))
     listed = "run services list --project=my-test-project"
     machine.rules.insert(0, (listed, f"[{','.join(services)}]", 0))
-    return machine, planned, played(machine, by(machine, "deploy"))
+    return machine, planned, played(machine, on_github(machine, "deploy"))
 
 
 def test_a_workflow_plans_first_and_changes_nothing_of_production(workflow):
