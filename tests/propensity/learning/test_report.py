@@ -189,6 +189,14 @@ class TestWeek:
         assert "If the next one is off the same way, train the model again." in off
         assert "As expected." in right
 
+    def test_a_week_says_what_came_of_each_kind_with_the_seasons_shift(self):
+        """One shift for all may be wrong for customers who were away."""
+        rates = {"users": 900, "conversions": 9, "mean_probability": 0.02}
+        away = {"category": "presence", "value": "away", "base_rate": 0.01, **rates}
+        written = words(page(row(2, log_odds_shift=0.23, categories=[away])))
+
+        assert "shifted by 0.23; away users: expected 2.0%, actual 1.0%" in written
+
     def test_a_week_says_what_contacting_brought(self):
         said = "Contacting 900 users brought 1,233 USD more than not contacting them."
         written = words(page(uplifts=[{**UPLIFT, "brought": said}]))
