@@ -99,6 +99,20 @@ def test_the_steps_of_the_page_give_a_list(deployment, folder, capfdbinary):
     assert deployment.artifacts.read(name).data.decode("utf-8-sig") == printed["list"]
 
 
+def test_the_pages_audience_is_in_the_deployments_folder(tmp_path):
+    """Defect: it was written into the checkout, or into the state that the shell had
+    named before, where no command of the deployment finds it."""
+    [script] = blocks(PAGE, "bash")
+    shell = {
+        **os.environ,
+        "PROPENSITY_DEPLOYMENT": str(tmp_path / "shop" / "production.env"),
+        "PROPENSITY_USE_CASES": str(tmp_path / "state"),
+    }
+    subprocess.run(["bash", "-ec", script], check=True, env=shell)
+
+    assert (tmp_path / "shop/usecases/ga4_purchase/audiences/winback.toml").is_file()
+
+
 def test_from_ga4_to_a_mail_service(deployment, folder, addresses, monkeypatch, capsys):
     """By the e-mail addresses of those who agreed to mail."""
     (folder / "mailing.toml").write_text(MAILING)
