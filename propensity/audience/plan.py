@@ -253,7 +253,11 @@ def planned(
     declared = named.declared
     members = audience.members
     rate = expected_conversions(members) / len(members) if members else 0.0
-    new_a_week = _new_a_week(deployment, named, audience)
+    ranked = _ranked(deployment, named, audience)
+    new_a_week = None
+    if ranked:
+        eligible = round(float(ranked.users.sum()))
+        new_a_week = _new_a_week(deployment, named, audience, eligible=eligible)
     weeks = power(
         rate,
         len(members),
@@ -262,7 +266,6 @@ def planned(
         planned_weeks=_planned_weeks(audience.as_of, declared.until),
         explained=explained_by(members),
     )
-    ranked = _ranked(deployment, named, audience)
     cost = declared.cost_per_contact
     margin = declared.margin
     return Plan(
@@ -324,22 +327,32 @@ def _ranked(
 
 
 def _new_a_week(
-    deployment: Deployment, named: DeclaredAudience, audience: Audience
+    deployment: Deployment,
+    named: DeclaredAudience,
+    audience: Audience,
+    *,
+    eligible: int,
 ) -> float | None:
     """
     Return how many users a week become members for the first time.
 
-    As if all publications since had chosen members from the lowest score of today's,
-    and as large a part of those who reach it; None with one publication.
+    As if each publication since had as many members as today's, or, by a threshold,
+    those who reach it; None with one publication.
+
+    Args:
+        eligible: How many users may be members today.
     """
-    order = audience.order
-    scores = [member.score(order) for member in audience.members]
+    least = named.declared.threshold
+    places = len(audience.members) if least is None else eligible
     rows = deployment.rows(
         "audience_newcomers",
         audience=named.name,
-        order=order,
+        order=audience.order,
         who=named.declared.who,
-        least=min(scores, default=0.0),
+        least=0.0 if least is None else least,
+        places=places,
+        eligible=eligible,
+        tie_key=audience.control.tie_key,
         since=audience.as_of - KNOWN_WEEKS * WEEK,
         recent=audience.as_of - RECENT_WEEKS * WEEK,
         as_of=audience.as_of,
@@ -347,5 +360,6 @@ def _new_a_week(
     for row in rows:
         if row["weeks"] and row["users_now"]:
             new_a_week: float = row["newcomers"] / row["weeks"]
-            return new_a_week * len(scores) / float(row["users_now"])
+            # The audience's own statement lets only a part of all users be members.
+            return new_a_week * eligible / float(row["users_now"])
     return None

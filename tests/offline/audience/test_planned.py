@@ -114,6 +114,28 @@ class TestPlan:
         assert [week["weeks"] for week in plan["power"]] == [1, 4, 13, 52]
         assert plan["power"][0]["members"] == 100
 
+    @pytest.mark.parametrize("top", [100, 20], ids=["distinct", "tied"])
+    def test_who_was_among_the_best_before_is_no_new_member(self, deployment, top):
+        """
+        Defect: new members were counted by the lowest score of today's members, which
+        fewer reached in the weeks before where the season had raised all scores since.
+        """
+        users = PROBABILITIES | {f"u{n:03}": 0.45 for n in range(150, USERS)}
+        publish(deployment.warehouse, MONDAY, users)
+        for back in range(1, 5):
+            lower = {user: chance * 0.8 for user, chance in users.items()}
+            publish(deployment.warehouse, MONDAY - back * WEEK, lower)
+        plan = preview(deployment, top=top)
+
+        assert plan["new_members_a_week"] == 0
+
+    def test_by_a_threshold_who_reaches_it_now_is_a_new_member(self, deployment):
+        lower = {user: chance * 0.8 for user, chance in PROBABILITIES.items()}
+        publish(deployment.warehouse, MONDAY - WEEK, lower)
+        plan = preview(deployment, top=None, threshold=0.38)
+
+        assert (plan["power"][0]["members"], plan["new_members_a_week"]) == (49, 38)
+
     def test_a_plan_looks_no_weeks_ahead_after_one_publication(self, deployment):
         plan = preview(deployment)
 
