@@ -13,7 +13,7 @@ import numpy as np
 
 from propensity.measures import metrics, thresholds
 from propensity.models.encoding import Floats
-from propensity.settings import Budget
+from propensity.settings import Budget, Settings
 from propensity.tables.models import PRESENCE, Category
 
 KINDS = ("active", "away")
@@ -31,7 +31,8 @@ def by_presence(
     """
     Return what was expected of each kind of users, what came, and how it is ranked.
 
-    A budget for all users is the same share of each kind.
+    A budget for all users is the same share of each kind. A kind with too few of a
+    class has no ROC AUC.
 
     Args:
         presence: Of each group of users, of whom each kind has groups of its own.
@@ -53,6 +54,9 @@ def by_presence(
         )
         share = budget.rows(total, dates=dates) / total
         best = thresholds.at_budget(observed, Budget(share=share))
+        roc_auc = None
+        if min(converted, size - converted) >= Settings.minimum_conversions:
+            roc_auc = metrics.roc_auc(observed)
         category = Category(
             category=PRESENCE,
             value=kind,
@@ -60,7 +64,7 @@ def by_presence(
             conversions=round(converted),
             mean_probability=expected / size,
             base_rate=converted / size,
-            roc_auc=metrics.roc_auc(observed),
+            roc_auc=roc_auc,
             lift_at_budget=best.lift_at_budget,
         )
         measured.append(category)

@@ -15,17 +15,31 @@ def test_each_kind_is_measured_by_itself():
     """Ranked at random within each kind, both together look well ranked."""
     presence = ["active", "active", "away", "away", None]
     probability = np.array([0.5, 0.4, 0.02, 0.01, np.nan])
-    users = np.array([10.0, 10.0, 100.0, 100.0, 7.0])
-    conversions = np.array([5.0, 5.0, 1.0, 2.0, 7.0])
+    users = np.array([100.0, 100.0, 1_000.0, 1_000.0, 7.0])
+    conversions = np.array([50.0, 50.0, 10.0, 20.0, 7.0])
 
     active, away = by_presence(presence, probability, users, conversions, budget=TENTH)
 
     assert (active.category, active.value, away.value) == ("presence", "active", "away")
-    assert (active.users, active.conversions, active.roc_auc) == (20, 10, 0.5)
+    assert (active.users, active.conversions, active.roc_auc) == (200, 100, 0.5)
     assert active.mean_probability == pytest.approx(0.45)
-    assert (away.users, away.conversions, away.base_rate) == (200, 3, 0.015)
+    assert (away.users, away.conversions, away.base_rate) == (2_000, 30, 0.015)
     assert away.mean_probability == pytest.approx(0.015)
     assert away.roc_auc < 0.5
+
+
+@pytest.mark.parametrize("buyers", [19, 181])
+def test_a_kind_with_too_few_of_a_class_has_no_roc_auc(buyers):
+    """Defect: the ROC AUC of three buyers who were away was shown, and was noise."""
+    presence = ["active", "active", "away", "away"]
+    probability = np.array([0.5, 0.4, 0.02, 0.01])
+    users = np.array([100.0, 100.0, 100.0, 100.0])
+    conversions = np.array([50.0, 40.0, buyers - 9.5, 9.5])
+
+    active, away = by_presence(presence, probability, users, conversions, budget=TENTH)
+
+    assert active.roc_auc is not None
+    assert (away.roc_auc, away.conversions) == (None, buyers)
 
 
 @pytest.mark.parametrize("budget", [Budget(share=0.1), Budget(count=22)])
