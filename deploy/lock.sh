@@ -7,6 +7,10 @@
 #   deploy/lock.sh
 #   deploy/lock.sh --terraform    those of Terraform's provider, where its registry is reached
 set -euo pipefail
+[[ $# == 0 || "$*" == --terraform ]] || {
+  echo "$0: it takes --terraform and nothing else, not '$*'; nothing was changed" >&2
+  exit 2
+}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 version="$(<deploy/python-version)"
 uv=.venv/bin/uv

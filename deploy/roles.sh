@@ -9,9 +9,19 @@
 #   deploy/roles.sh principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/attribute.repository/me/shop
 #   deploy/roles.sh serviceAccount:deployer@my-project.iam.gserviceaccount.com
 set -euo pipefail
-member="" operator=""
-[[ "${1:-}" != --operator ]] || { operator=yes && shift; }
-[[ "${1:--}" == -* ]] || { member="$1" && shift; }
+member="" operator="" previous="" others=()
+# MEMBER may stand anywhere; the word after --deployment is a file.
+for word in "$@"; do
+  if [[ "$word" == --operator ]]; then
+    operator=yes
+  elif [[ "$word" == -* || "$previous" == --deployment || -n "$member" ]]; then
+    others+=("$word")
+  else
+    member="$word"
+  fi
+  previous="$word"
+done
+set -- ${others[@]+"${others[@]}"}
 before=yes
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

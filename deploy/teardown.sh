@@ -5,7 +5,7 @@
 #   deploy/teardown.sh --dry-run
 #   deploy/teardown.sh [--delete-data] [--yes] [--deployment FILE]
 set -euo pipefail
-before=yes takes="--delete-data --yes"
+before=yes takes="--delete-data --yes" runs=deploy/teardown.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
@@ -13,13 +13,15 @@ data="kept" deletes=""
 if [[ "$options" == *" --delete-data "* ]]; then
   data="DELETED, with all that is in it" deletes=yes
 fi
-require_state
+[[ -n "$blind" ]] || require_state
 values >/dev/null
 echo "keep_only_data = true" >>"$work/main.tfvars"
 [[ -z "$deletes" ]] || echo "delete_data = true" >>"$work/main.tfvars"
 if [[ -n "$dry_run" ]]; then
-  echo "# data: $data"
+  echo "# removes schedules, functions, alerts, accounts and their rights; data: $data"
+  [[ -z "$blind" ]] || destroy watch
   preview main
+  [[ -z "$blind" || -z "$deletes" ]] || tf main destroy -auto-approve -var-file="$root/$work/main.tfvars"
   exit 0
 fi
 echo "Everything of '$prefix' in project $project is going to be removed; data: $data."

@@ -10,7 +10,7 @@ blind=""
 if [[ -n "$dry_run" ]] && ! gcloud auth print-access-token >/dev/null 2>&1; then
   blind=yes by=terraform
   echo "# You are not logged in (gcloud auth login), so this cannot compare with what" >&2
-  echo "# exists. A first run of deploy/setup.sh would run these commands:" >&2
+  echo "# exists. ${runs:-A first run of deploy/setup.sh} would run these commands:" >&2
 elif ! command -v "$by" >/dev/null; then
   echo "deploy: there is no terraform or tofu on PATH: docs/deploy.md" >&2
   exit 1

@@ -92,6 +92,28 @@ def test_roles_are_given_to_the_named_account_alone(cloud, member):
     assert cloud.count("owner") + cloud.count("secretmanager") == 0
 
 
+def test_a_member_may_stand_before_or_after_options(cloud):
+    """Defect: ``--operator --dry-run MEMBER`` was refused as without a member."""
+    cloud.settings = SETTINGS
+    orders = [
+        (ANA, "--operator", "--dry-run"),
+        ("--operator", ANA, "--dry-run"),
+        ("--dry-run", "--operator", ANA),
+    ]
+    printed = {cloud.run("deploy/roles.sh", *words).stdout for words in orders}
+
+    assert len(printed) == 1
+    assert f"--member={ANA}" in printed.pop()
+
+
+def test_what_writes_locks_refuses_a_dry_run(cloud):
+    """Defect: ``--dry-run`` was overlooked, and all locks were written anew."""
+    refused = cloud.run("deploy/lock.sh", "--dry-run")
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--dry-run" in refused.stderr
+
+
 @pytest.mark.parametrize("member", ["allUsers", "--dry-run", f"{POOL}/*"])
 def test_a_member_that_is_no_account_is_refused_in_a_line(cloud, member):
     refused = cloud.run("deploy/roles.sh", member)

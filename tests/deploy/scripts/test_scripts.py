@@ -189,6 +189,23 @@ class TestTeardown:
         assert ["terraform/watch" in call for call in gone] == [True, False]
         assert "jobs delete propensity-compact-features" in gone[1]
 
+    @pytest.mark.parametrize("options", [(), ("--delete-data",)])
+    def test_without_a_login_a_dry_run_prints_what_a_teardown_runs(
+        self, cloud, options
+    ):
+        """
+        Defect: it said that a first set-up would run them, began twice, and left out
+        what takes things away.
+        """
+        cloud.rules.insert(0, ("auth print-access-token", "not logged in", 1))
+        result = cloud.run("deploy/teardown.sh", "--dry-run", *options)
+        destroyed = [line for line in result.stdout.splitlines() if "destroy" in line]
+
+        assert result.returncode == 0, result.stderr
+        assert "setup.sh" not in result.stderr
+        assert result.stdout.count("-chdir=deploy/terraform init") == 1
+        assert len(destroyed) == 1 + len(options)
+
     def test_the_teardown_deletes_data_where_told(self, cloud):
         """Their protection is lifted before."""
         result = cloud.run("deploy/teardown.sh", "--delete-data", "--yes")
