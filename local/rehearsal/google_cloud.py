@@ -227,13 +227,17 @@ class GoogleCloud(Ground):
             self.refused_builds = _BUILD_REFUSED.findall(said)
             raise LocalError(f"deploy/deploy_all.sh failed: {last_of(said)}")
         # To ask what the account of a function may; it goes with the account.
+        caller = self.deployment.own["callers"]
+        # A dry run may be without a login.
+        if not caller:
+            return
         with contextlib.suppress(LocalError):
             self._gcloud(
                 "iam",
                 "service-accounts",
                 "add-iam-policy-binding",
                 self.deployment.account("get_proba"),
-                f"--member={self.deployment.own['callers']}",
+                f"--member={caller}",
                 "--role=roles/iam.serviceAccountTokenCreator",
             )
 

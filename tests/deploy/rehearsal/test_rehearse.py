@@ -254,6 +254,16 @@ def test_a_rehearsal_takes_the_place_from_a_deployment():
     assert chosen.settings.bucket == "my-project-rehearse1"
 
 
+def test_a_dry_run_without_a_login_gives_nobody_a_role(scratch, monkeypatch, tmp_path):
+    """Defect: it printed a command with an empty ``--member=``."""
+    entered(scratch, monkeypatch)
+    nobody = settings()
+    del nobody["DEPLOY_CALLERS"]
+    ground = GoogleCloud(nobody, tmp_path / "deployment")
+
+    assert not any("--member= " in line for line in ground.planned())
+
+
 @pytest.mark.long
 def test_a_dry_run_lists_every_command_and_runs_none(cloud, monkeypatch, capsys):
     """Its own, and those of the scripts."""
