@@ -165,6 +165,14 @@ class TestPages:
         assert "That is beyond chance. What contacting brought is part of it." in first
         assert "that is a profit of 3,150 USD" in words(files["audiences.html"])
 
+    def test_a_use_case_without_weeks_is_not_as_expected(self, deployment):
+        """Defect: where no week had outcomes yet, all was said to be as expected."""
+        publication = one(deployment, "publications")
+        first = words(pages({"publications": [publication]})["index.html"])
+
+        assert "has outcomes yet" in first
+        assert "All as expected" not in first
+
     def test_pages_of_an_empty_deployment_say_that_there_is_nothing(self):
         """A use case that neither serves nor has a row has no page."""
         empty = pages({}, {USE_CASE: replace(KNOWN[USE_CASE], champion=None)})
