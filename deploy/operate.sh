@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run a command of propensity in the deployment's own job, under the operators' account:
-# on this machine it needs gcloud alone. Waits for it, prints its answer, and exits with
-# its exit code. Options before COMMAND are this script's.
+# on this machine it needs gcloud, the deployment's folder and `make setup-deploy`. Waits for
+# it, prints its answer, and exits with its exit code. Options before COMMAND are this script's.
 #
 #   deploy/operate.sh [--dry-run] [--deployment FILE] COMMAND [WORD]...
 #   deploy/operate.sh audience send winback

@@ -251,8 +251,8 @@ FIRST = Probe(
     name="set up",
     about="the deployer",
     page="docs/deploy.md",
-    sentence="or ask an owner to run `make setup` and `deploy/roles.sh "
-    "user:YOU@example.com`",
+    sentence="they run `deploy/roles.sh user:YOU@example.com "
+    "--deployment FOLDER/production.env`",
     remedy="Read the message. Have an owner run deploy/roles.sh for you; "
     "docs/deploy-reference.md, Policies of an organisation, has the settings.",
     ask=set_up,

@@ -176,7 +176,8 @@ def _written(name: str, files: Mapping[str, str], *, is_dry: bool) -> dict[str, 
         "folder": folder,
         "files": list(files),
         "is_dry": is_dry,
-        "next": f"change the files, then: `propensity usecase check {name}`",
+        "next": f"change the files, then: `propensity usecase check {name}`. To deploy "
+        f'it, list it with the others: DEPLOY_USE_CASES="ga4_purchase {name}"',
     }
 
 
