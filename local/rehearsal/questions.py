@@ -99,7 +99,7 @@ def rights_of(function: Function) -> Probe:
         about=function.target,
         page=PRIVACY,
         sentence=sentence,
-        remedy="Send this page to Propensity's maintainers: deploy/functions.toml "
+        remedy="Attach this page to an issue of Propensity: deploy/functions.toml "
         "lacks a permission. Until then, grant the one that the message names.",
         ask=ask,
     )
@@ -573,7 +573,7 @@ OTHERS = (
         page=OPERATE,
         sentence="Each day of the export is read once, into",
         remedy="Every run reads the whole export: set "
-        "PROPENSITY_MAXIMUM_BYTES_BILLED, and send this page to the maintainers.",
+        "PROPENSITY_MAXIMUM_BYTES_BILLED, and attach this page to an issue.",
         ask=prune,
     ),
     Probe(
@@ -590,7 +590,7 @@ OTHERS = (
         about="the export",
         page="docs/data.md",
         sentence="The demo stops at the first row that doesn't look like a GA4 export",
-        remedy="Send this page to the maintainers: Google has changed a column.",
+        remedy="Attach this page to an issue: Google has changed a column.",
         ask=match_columns,
     ),
     Probe(
