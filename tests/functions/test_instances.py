@@ -13,6 +13,7 @@ import pytest
 from local.exports import ga4_export
 from propensity import usecases
 from propensity.runs import setup
+from propensity.tables.export import BY_EXPORT
 from tests import own_use_cases, shop
 from tests.deployment import Deployment
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS
@@ -65,6 +66,10 @@ def site(borrow_module_deployment, tmp_path_factory) -> Iterator[Site]:
             answers[function] = deployment.run(function, as_of, use_case="shop_uk")
         by_hand(deployment, TRAINED, "shop_uk", "british")
         yield Site(deployment, answers)
+        # Who borrows the deployment next knows no table of another property.
+        for name in BY_EXPORT:
+            table = f"{deployment.dataset}.{name}{settings.export_suffix}"
+            client.delete_table(table)
 
 
 def test_predictions_are_of_the_users_of_a_property_alone(site):

@@ -305,6 +305,7 @@ def by_key(rows: list[dict[str, Any]], columns: set[str]) -> dict[Any, dict[str,
 
 
 @pytest.mark.hypothesis
+@pytest.mark.timeout(1200)
 @given(
     export=exports(),
     offsets=st.sets(st.integers(-1, 3), min_size=1, max_size=2),
