@@ -11,7 +11,6 @@ from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import MissingTable
 from propensity.registry.deployment import connected
-from propensity.registry.leases import leased
 from propensity.runs import digest
 from propensity.settings import Settings
 
@@ -39,9 +38,8 @@ def run(*, is_dry: bool = False) -> dict[str, Any]:
                 answer[export.ga4_dataset] = {"removed": 0, "to_read": costs.NO_DAY}
                 continue
             if state.withdrawn and not is_dry:
-                scope = digest.SCOPE + export.export_suffix
                 # A run may just have read one of these days again.
-                with leased(artifacts, scope, digest.KIND, clock=SYSTEM.now):
+                with digest.alone(artifacts, export, clock=SYSTEM.now):
                     state = digest.state_of(reader)
                     digest.remove_days(reader, state.withdrawn)
             answer[export.ga4_dataset] = {

@@ -10,8 +10,9 @@ what was broken off is continued by the next run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -25,6 +26,7 @@ from propensity.statements import statement
 from propensity.tables.export import VIEW
 
 if TYPE_CHECKING:
+    from propensity.gcp.artifacts import Artifacts
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
     from propensity.settings import Settings
@@ -228,6 +230,18 @@ def first_day(window: Mapping[str, object]) -> date:
     return min(first, history) if isinstance(history, date) else first
 
 
+def alone(
+    artifacts: Artifacts, settings: Settings, *, clock: Callable[[], datetime]
+) -> contextlib.AbstractContextManager[Lease]:
+    """
+    Let nobody else change the digest of the settings' export for a block.
+
+    Raises:
+        RunInProgress: Another run is changing it.
+    """
+    return leased(artifacts, SCOPE + settings.export_suffix, KIND, clock=clock)
+
+
 def bring_up_to_date(
     run: Run,
     view: str,
@@ -260,10 +274,9 @@ def bring_up_to_date(
     if not (state.due(first, last) or state.gone or state.withdrawn):
         return
     ends = run.now() + WAIT
-    scope = SCOPE + run.settings.export_suffix
     while True:
         try:
-            with leased(run.artifacts, scope, KIND, clock=run.now) as lease:
+            with alone(run.artifacts, run.settings, clock=run.now) as lease:
                 # Another run may just have done it.
                 digested = digested_of(run.warehouse)
                 _digest(run, lease, replace(state, digested=digested), first, last)
