@@ -124,12 +124,9 @@ def of_export(settings: Settings) -> list[UseCase]:
     """
     readers = []
     for use_case in load_all()[0].values():
-        if use_case.ga4_property:
-            export = use_case.settings(settings)
-        elif settings.export_suffix:
+        if settings.export_suffix and not use_case.ga4_property:
             continue
-        else:
-            export = settings
+        export = use_case.settings(settings)
         if export.export_suffix == settings.export_suffix:
             _check_same_export(use_case, export, settings)
             readers.append(use_case)
