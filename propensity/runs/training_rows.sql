@@ -13,8 +13,7 @@ WITH
       f.*,
       IF(c.user_id IS NULL, 0, 1) AS label,
       c.amount AS label_amount,
-      f.user_id AS sampled_by,
-      FALSE AS is_quiet
+-- include: sampled_by.sql
     FROM feature_rows AS f
     LEFT JOIN converters AS c
       ON c.as_of = f.as_of AND c.user_id = f.user_id

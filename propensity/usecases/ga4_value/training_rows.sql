@@ -1,3 +1,0 @@
--- One row per user and as-of date with its features, label, amount and weight.
--- Parameters and source: those of ga4_purchase, of which it is a copy.
--- include: ga4_purchase/training_rows.sql
