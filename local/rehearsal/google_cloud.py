@@ -159,9 +159,7 @@ class GoogleCloud(Ground):
             self.take_away()
             return
         services = self._gcloud(
-            "run",
-            "services",
-            "list",
+            "run services list",
             f"--region={self._region}",
             f"--filter=metadata.name~^{prefix}-",
             "--format=value(metadata.name)",
@@ -176,9 +174,7 @@ class GoogleCloud(Ground):
     def _left(self) -> str:
         """Return the bucket of an earlier rehearsal; empty if there is none."""
         return self._gcloud(
-            "storage",
-            "buckets",
-            "list",
+            "storage buckets list",
             f"--filter=labels.{LABEL}={self.deployment.prefix}",
             "--format=value(name)",
         )
@@ -192,7 +188,7 @@ class GoogleCloud(Ground):
     def set_up(self, fill: Callable[[], None]) -> None:
         prefix = self.deployment.prefix
         apis = [f"{api}.googleapis.com" for api in APIS]
-        self._gcloud("services", "enable", *apis)
+        self._gcloud("services enable", *apis)
         flags = [
             f"--location={self.deployment.settings.location}",
             "--uniform-bucket-level-access",
@@ -200,16 +196,15 @@ class GoogleCloud(Ground):
         ]
         if self.kms_key:
             flags.append(f"--default-encryption-key={self.kms_key}")
-        self._gcloud("storage", "buckets", "create", self._state, *flags)
+        self._gcloud("storage buckets create", self._state, *flags)
         label = f"--update-labels={LABEL}={prefix}"
-        self._gcloud("storage", "buckets", "update", self._state, label)
+        self._gcloud("storage buckets update", self._state, label)
         # Google keeps a deleted log bucket for a week.
         with contextlib.suppress(LocalError):
             place = f"--location={self._region}"
-            self._gcloud("logging", "buckets", "undelete", prefix, place)
+            self._gcloud("logging buckets undelete", prefix, place)
         self._gcloud(
-            "secrets",
-            "create",
+            "secrets create",
             self.deployment.own["suppression_secret"],
             "--data-file=-",
             "--replication-policy=user-managed",
@@ -233,9 +228,7 @@ class GoogleCloud(Ground):
             return
         with contextlib.suppress(LocalError):
             self._gcloud(
-                "iam",
-                "service-accounts",
-                "add-iam-policy-binding",
+                "iam service-accounts add-iam-policy-binding",
                 self.deployment.account("get_proba"),
                 f"--member={caller}",
                 "--role=roles/iam.serviceAccountTokenCreator",
@@ -258,21 +251,19 @@ class GoogleCloud(Ground):
         for job in self._by_hand():
             with contextlib.suppress(LocalError):
                 place = f"--location={self._region}"
-                self._gcloud("scheduler", "jobs", "delete", job, place)
+                self._gcloud("scheduler jobs delete", job, place)
         self._bq("rm", "--recursive", "--force", "--dataset", self._export)
         with contextlib.suppress(LocalError):
             secret = self.deployment.own["suppression_secret"]
-            self._gcloud("secrets", "delete", secret)
+            self._gcloud("secrets delete", secret)
         # The last, because another rehearsal looks for its label.
         if self._has_bucket():
-            self._gcloud("storage", "rm", "--recursive", self._state)
+            self._gcloud("storage rm", "--recursive", self._state)
 
     def _by_hand(self) -> list[str]:
         """Return the schedules of deploy/call.sh that a kill has left."""
         listed = self._gcloud(
-            "scheduler",
-            "jobs",
-            "list",
+            "scheduler jobs list",
             f"--location={self._region}",
             f"--filter=name~/jobs/{self.deployment.prefix}-by-hand-",
             "--format=value(name.basename())",
@@ -323,23 +314,22 @@ class GoogleCloud(Ground):
             f'timestamp>="{since:%Y-%m-%dT%H:%M:%SZ}"'
         )
         shown = "--format=value(httpRequest.status)"
-        return self._gcloud("logging", "read", wanted, "--limit=1", shown)
+        return self._gcloud("logging read", wanted, "--limit=1", shown)
 
     def url(self, target: str) -> str:
         return self._gcloud(
-            "run",
-            "services",
-            "describe",
+            "run services describe",
             self.deployment.name(target),
             f"--region={self._region}",
             "--format=value(status.url)",
         )
 
     def token(self, target: str) -> Mapping[str, str]:
-        words = ["auth", "print-identity-token"]
+        words = list[str]()
         if self.deployment.own["callers"].startswith("serviceAccount:"):
             words.append(f"--audiences={self.url(target)}")
-        return {"Authorization": f"Bearer {self._gcloud(*words)}"}
+        token = self._gcloud("auth print-identity-token", *words)
+        return {"Authorization": f"Bearer {token}"}
 
     def acting_as(self, target: str) -> bigquery.Client:
         person, _ = google.auth.default(scopes=[SCOPE])
@@ -357,7 +347,7 @@ class GoogleCloud(Ground):
             f'timestamp>="{self._began:%Y-%m-%dT%H:%M:%SZ}"'
         )
         limit = f"--limit={LINES_AT_MOST}"
-        text = self._gcloud("logging", "read", wanted, limit, "--format=json")
+        text = self._gcloud("logging read", wanted, limit, "--format=json")
         lines = dict[str, list[Mapping[str, Any]]]()
         for entry in json.loads(text if text else "[]"):
             service = entry["resource"]["labels"]["service_name"]
@@ -392,10 +382,10 @@ class GoogleCloud(Ground):
         self._recorded += done.stdout.splitlines()
         return done
 
-    def _gcloud(self, *words: str, given: str = "") -> str:
-        """Run gcloud; return what it printed."""
-        command = ["gcloud"] + list(words) + [self._project, "--quiet"]
-        return self._run(command, given=given)
+    def _gcloud(self, command: str, *words: str, given: str = "") -> str:
+        """Run a command of gcloud with these words; return what it printed."""
+        named = ["gcloud"] + command.split() + list(words)
+        return self._run(named + [self._project, "--quiet"], given=given)
 
     def _bq(self, *words: str) -> None:
         place = f"--location={self.deployment.settings.location}"
