@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+from propensity.errors import QueryTooExpensive
 from propensity.pages.words import plural
 from propensity.runs import digest
+from propensity.runs.dates import in_statements
 from propensity.runs.digest import State
 from propensity.settings import Settings
 from propensity.usecases import UseCase
@@ -134,46 +136,40 @@ def month(
         "audience": "",
         "prediction_as_of": week,
         "maximum_rows": settings.maximum_training_rows,
-    }
-    both = [week, week - timeframe.stride]
-    dates = {
-        "training": snapshots,
-        "prediction": [as_of],
-        "evaluation": [week],
-        "audiences": both,
-        "effect": snapshots,
+        "event_names": ["purchase", "refund"],
     }
 
-    def sizes(name: str, as_ofs: Sequence[date]) -> list[float]:
-        """Return the bytes of each statement, as ``rows_of_dates`` asks for them."""
-        window = use_case.window(settings, as_ofs, today=as_of)
-        size = billed(name, {**window, **further})
-        if size <= settings.maximum_bytes_billed or len(as_ofs) == 1:
-            return [size]
-        middle = len(as_ofs) // 2
-        return sizes(name, as_ofs[:middle]) + sizes(name, as_ofs[middle:])
+    def sizes(run: str, as_ofs: Sequence[date]) -> list[float]:
+        """Return the TiB of each statement that a run asks for."""
 
-    tib = {}
-    for run, name in STATEMENTS.items():
-        read = sizes(name, dates[run])
-        tib[run] = sum(read) / TIB
-        if run == "training":
-            tib["largest"] = max(read) / TIB
-    tib["evaluation"] *= 2
-    training = use_case.window(settings, snapshots, today=as_of)
-    spans = {
-        "days": (f"{as_of - timedelta(days=28):%Y%m%d}", f"{as_of:%Y%m%d}"),
-        "first": (
-            f"{training['first_history_day']:%Y%m%d}",
-            training["last_label_suffix"],
-        ),
-    }
-    for name, (first, last) in spans.items():
-        span = {"first_suffix": first, "last_suffix": last}
-        parameters = {**further, **span, "event_names": ["purchase", "refund"]}
-        tib[name] = billed(DIGEST, parameters) / TIB
-    tib["days"] *= DAYS_A_MONTH / 28
-    return Month(**tib)
+        def size_of(dates: Sequence[date]) -> float:
+            window = use_case.window(settings, dates, today=as_of)
+            size = billed(STATEMENTS[run], {**window, **further})
+            if size > settings.maximum_bytes_billed and len(dates) > 1:
+                raise QueryTooExpensive(f"{len(dates)} dates bill {size:,.0f} bytes")
+            return size / TIB
+
+        return in_statements(as_ofs, size_of)
+
+    def digested(first_suffix: str, last_suffix: str) -> float:
+        """Return the TiB of days of the export."""
+        span = {"first_suffix": first_suffix, "last_suffix": last_suffix}
+        return billed(DIGEST, {**further, **span}) / TIB
+
+    four_weeks = digested(f"{as_of - timedelta(days=28):%Y%m%d}", f"{as_of:%Y%m%d}")
+    window = use_case.window(settings, snapshots, today=as_of)
+    first_day = f"{window['first_history_day']:%Y%m%d}"
+    training = sizes("training", snapshots)
+    return Month(
+        days=four_weeks * DAYS_A_MONTH / 28,
+        first=digested(first_day, f"{window['last_label_suffix']}"),
+        training=sum(training),
+        largest=max(training),
+        prediction=sum(sizes("prediction", [as_of])),
+        evaluation=2 * sum(sizes("evaluation", [week])),
+        audiences=sum(sizes("audiences", [week, week - timeframe.stride])),
+        effect=sum(sizes("effect", snapshots)),
+    )
 
 
 def first_reading(state: State, settings: Settings) -> str:
