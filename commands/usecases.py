@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -245,18 +246,15 @@ def usecase() -> None:
 @DRY_RUN
 def new(
     *,
+    name: str,
+    label_event: str | None,
+    is_dry: bool,
     like: str | None,
     ga4_dataset: str | None,
     utc_offset_hours: int,
     currency: str | None,
     user_column: str | None,
-    events: str | None,
-    user: str | None,
-    time: str | None,
-    event_name: str | None,
-    amount: str | None,
-    counts: str,
-    **arguments: Any,
+    **own: Any,
 ) -> Any:
     """
     Write the folder of a new use case, for the GA4 export or a table of events.
@@ -267,51 +265,58 @@ def new(
     """
     from offline.usecases import new as program
     from propensity.errors import RequestError
-    from propensity.usecases.declaration import Events
 
-    given = _given() - {"name", "label_event", "is_dry"}
-    for_like = {"ga4_dataset", "utc_offset_hours", "currency", "user_column"}
-    if like:
-        alone = sorted(given - for_like - {"like"})
-        if alone:
-            option = alone[0].replace("_", "-")
-            raise click.UsageError(f"--like takes no --{option}: edit the new file")
-        try:
-            return program.write_instance(
-                arguments["name"],
-                like,
-                ga4_dataset=ga4_dataset,
-                utc_offset_hours=utc_offset_hours,
-                currency=currency,
-                user_column=user_column,
-                label_event=arguments["label_event"],
-                is_dry=arguments["is_dry"],
-            )
-        except RequestError as error:
-            raise click.UsageError(error.message) from None
-    if given & for_like:
-        option = sorted(given & for_like)[0].replace("_", "-")
-        raise click.UsageError(f"--{option} needs --like, the use case to copy")
-    own_events = None
-    if events and user and time:
-        named = {"table": events, "user_id": user, "time": time}
-        own_events = Events(**named, name=event_name, amount=amount)
-    elif events or user or time or event_name or amount:
-        raise click.UsageError("a table of events needs --events, --user and --time")
-    counted = [name.strip() for name in counts.split(",") if name.strip()]
+    differences: dict[str, Any] = {
+        "ga4_dataset": ga4_dataset,
+        "utc_offset_hours": utc_offset_hours,
+        "currency": currency,
+        "user_column": user_column,
+    }
+    both: dict[str, Any] = {
+        "name": name,
+        "label_event": label_event,
+        "is_dry": is_dry,
+    }
     try:
-        return program.write(events=own_events, counts=counted, **arguments)
+        if like:
+            _refuse(own, "--like takes no --{}: edit the new file")
+            return program.write_instance(like=like, **both, **differences)
+        _refuse(differences, "--{} needs --like, the use case to copy")
+        return program.write(**both, **_with_events(**own))
     except RequestError as error:
         raise click.UsageError(error.message) from None
 
 
-def _given() -> set[str]:
-    """Return the options and arguments that the command line names."""
+def _refuse(options: Iterable[str], problem: str) -> None:
+    """Refuse options that the command line names."""
     context = click.get_current_context()
-    line = ParameterSource.COMMANDLINE
-    return {
-        name for name in context.params if context.get_parameter_source(name) is line
-    }
+    for option in sorted(options):
+        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(problem.format(option.replace("_", "-")))
+
+
+def _with_events(
+    *,
+    events: str | None,
+    user: str | None,
+    time: str | None,
+    event_name: str | None,
+    amount: str | None,
+    counts: str,
+    **others: Any,
+) -> dict[str, Any]:
+    """Return the options of a folder of its own, with its table of events as one."""
+    from propensity.usecases.declaration import Events
+
+    table = None
+    if events and user and time:
+        table = Events(
+            table=events, user_id=user, time=time, name=event_name, amount=amount
+        )
+    elif events or user or time or event_name or amount:
+        raise click.UsageError("a table of events needs --events, --user and --time")
+    counted = [name.strip() for name in counts.split(",") if name.strip()]
+    return {**others, "events": table, "counts": counted}
 
 
 @usecase.command(epilog=example("propensity usecase check shop_signup"))
