@@ -21,7 +21,6 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from deploy.functions import Function
 from local.errors import LocalError
 from local.processes import free_ports
 from local.stack import scheduler
@@ -155,16 +154,18 @@ class Ground(ABC):
         """Return the header of a request that may call a function."""
 
     @abstractmethod
-    def acting_as(self, target: str) -> bigquery.Client:
-        """Return BigQuery's client with the account of a function."""
-
-    @abstractmethod
-    def lines(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """Return the lines of this rehearsal's runs by function."""
-
-    @abstractmethod
     def take_away(self) -> None:
         """Remove everything that it made."""
+
+    # What only questions ask, and so only where Google answers.
+
+    def acting_as(self, target: str) -> bigquery.Client:
+        """Return BigQuery's client with the account of a function."""
+        raise NotImplementedError
+
+    def lines(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Return the lines of this rehearsal's runs by function."""
+        raise NotImplementedError
 
 
 def declare(folder: Path) -> None:
@@ -181,12 +182,16 @@ class Emulated(Ground):
 
     def __init__(self) -> None:
         super().__init__()
-        played = [one for one in FUNCTIONS if one.target not in UNPLAYED]
-        self._functions: Sequence[Function] = played
+        self._functions = {
+            function.target: function
+            for function in FUNCTIONS
+            if function.target not in UNPLAYED
+        }
         self._folder = tempfile.TemporaryDirectory(prefix="propensity-rehearsal-")
         state = State(AUDIENCE, Path(self._folder.name))
         base = free_ports(PORTS)[0]
-        self._stack = Stack(state, base=base, functions=self._functions)
+        functions = list(self._functions.values())
+        self._stack = Stack(state, base=base, functions=functions)
         self.environment = {**self._stack.environment, SECRET: self.key}
 
     def begin(self) -> None:
@@ -212,9 +217,8 @@ class Emulated(Ground):
     def call(
         self, target: str, body: Mapping[str, object], *, hangs_up: bool = False
     ) -> Call:
-        [function] = [one for one in self._functions if one.target == target]
         began = time.monotonic()
-        answer = scheduler.run(self.url(target), function, body)
+        answer = scheduler.run(self.url(target), self._functions[target], body)
         said: dict[str, Any] = answer.json()
         return Call(
             target=target,
@@ -229,19 +233,6 @@ class Emulated(Ground):
 
     def token(self, target: str) -> Mapping[str, str]:
         return {}
-
-    def acting_as(self, target: str) -> bigquery.Client:
-        raise LocalError("the emulators know no accounts")
-
-    def lines(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        lines = {}
-        for function in self._functions:
-            log = self._stack.state.logs / f"{function.target}.log"
-            text = log.read_text("utf-8") if log.exists() else ""
-            lines[function.target] = [
-                json.loads(line) for line in text.splitlines() if '"outcome"' in line
-            ]
-        return lines
 
     def take_away(self) -> None:
         self._stack.stop()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploy import DeploymentError
 from local.errors import LocalError
@@ -89,6 +89,9 @@ class Rehearsal:
         return answer
 
 
+Ask = Callable[[Rehearsal], str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """
@@ -108,9 +111,31 @@ class Probe:
     page: str
     sentence: str
     remedy: str
-    ask: Callable[[Rehearsal], str]
-    is_googles: bool = True
+    ask: Ask
+    is_googles: bool
     is_early: bool = False
+
+
+Decorator = Callable[[Ask], Probe]
+
+
+def question(name: str, *, is_googles: bool = True, **words: Any) -> Decorator:
+    """Make a probe of the function that asks it, with these words."""
+
+    def probe_of(ask: Ask) -> Probe:
+        return Probe(name=name, ask=ask, is_googles=is_googles, **words)
+
+    return probe_of
+
+
+def step(
+    name: str,
+    *,
+    remedy: str = "docs/operate.md, Errors, explains the word.",
+    **words: Any,
+) -> Decorator:
+    """Make a probe of the function that plays it; an emulator can, too."""
+    return question(name, remedy=remedy, is_googles=False, **words)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ import requests
 from google.api_core import exceptions as api
 from google.cloud import bigquery, storage
 from google.pubsub_v1 import SubscriberClient
-from google.pubsub_v1.types import RetryPolicy
+from google.pubsub_v1.types import RetryPolicy, Subscription
 
 from deploy import functions
 from deploy.functions import Function
@@ -28,10 +28,9 @@ from local.demos.calls import rows, send
 from local.exports.ga4_schema import COLUMNS
 from local.generators.cards import cards
 from local.generators.streams import Delivery, attributes_of, encode
-from local.rehearsal.ground import CARDS, REFUSED, SHOP, Call
-from local.rehearsal.probes import No, NotTried, Probe, Rehearsal
+from local.rehearsal.ground import CARDS, REFUSED, SHOP
+from local.rehearsal.probes import No, NotTried, Probe, Rehearsal, question
 from local.rehearsal.steps import PATIENCE_S, looked_up, warehouse_of
-from local.stack.topics import message
 from offline import costs
 from propensity.errors import PropensityError
 from propensity.gcp import writes
@@ -83,8 +82,17 @@ def rights_of(function: Function) -> Probe:
             '"denied"'
         )
 
+    target = function.target
+
+    @question(
+        f"permissions of {target}",
+        about=target,
+        page=PRIVACY,
+        sentence=sentence,
+        remedy="Attach this page to an issue of Propensity: deploy/functions.toml "
+        "lacks a permission. Until then, grant the one that the message names.",
+    )
     def ask(rehearsal: Rehearsal) -> str:
-        target = function.target
         for call in rehearsal.calls:
             if call.target == target and call.is_refused:
                 raise No(call.message)
@@ -94,15 +102,7 @@ def rights_of(function: Function) -> Probe:
             raise NotTried("it has not done anything here")
         return "all that it did was allowed"
 
-    return Probe(
-        name=f"permissions of {function.target}",
-        about=function.target,
-        page=PRIVACY,
-        sentence=sentence,
-        remedy="Attach this page to an issue of Propensity: deploy/functions.toml "
-        "lacks a permission. Until then, grant the one that the message names.",
-        ask=ask,
-    )
+    return ask
 
 
 def refused_lines(rehearsal: Rehearsal, target: str) -> Iterator[str]:
@@ -114,8 +114,14 @@ def refused_lines(rehearsal: Rehearsal, target: str) -> Iterator[str]:
             yield message
 
 
+@question(
+    "no other permissions",
+    about="IAM",
+    page=PRIVACY,
+    sentence="Permissions are granted on tables, objects under a prefix, and topics.",
+    remedy="Look who gave the account a role in the project, in a folder or above.",
+)
 def have_no_more(rehearsal: Rehearsal) -> str:
-    """Whether a function may not read or change a table that is not its own."""
     wanted = ["bigquery.tables.getData", "bigquery.tables.updateData"]
     settings = rehearsal.ground.settings
     held = {}
@@ -132,6 +138,15 @@ def have_no_more(rehearsal: Rehearsal) -> str:
     return f"get_proba may read {PREDICTIONS.stored}, and nothing more"
 
 
+@question(
+    "builds",
+    about="Cloud Build",
+    page=PRIVACY,
+    sentence="If a build is rejected, give `propensity-build@PROJECT.iam."
+    "gserviceaccount.com` the role",
+    remedy="Give that account roles/run.builder in the project, and deploy again.",
+    is_early=True,
+)
 def build(rehearsal: Rehearsal) -> str:
     """Whether the build's account may do what a build needs."""
     for line in rehearsal.ground.refused_builds:
@@ -141,16 +156,29 @@ def build(rehearsal: Rehearsal) -> str:
     return "every function was built"
 
 
+@question(
+    "private functions",
+    about="Cloud Run",
+    page=PRIVACY,
+    sentence="Every function is private: without the Cloud Run Invoker role, "
+    "callers get 403.",
+    remedy="Look who has roles/run.invoker on the service, also of the project.",
+)
 def refuse_strangers(rehearsal: Rehearsal) -> str:
-    """Whether a function refuses who has no token."""
     answer = requests.get(rehearsal.ground.url("get_proba"), timeout=PATIENCE_S)
     if answer.status_code not in (401, 403):
         raise No(f"a request without a token was answered with {answer.status_code}")
     return f"a request without a token was answered with {answer.status_code}"
 
 
+@question(
+    "the scheduler's token",
+    about="Cloud Scheduler",
+    page=PRIVACY,
+    sentence="`propensity-scheduler` calls scheduled functions",
+    remedy="Look at the schedule's log: its account needs roles/run.invoker.",
+)
 def let_the_scheduler_in(rehearsal: Rehearsal) -> str:
-    """Whether the scheduler's token is taken."""
     if not rehearsal.calls:
         raise NotTried("the scheduler has called nothing")
     for call in rehearsal.calls:
@@ -159,8 +187,15 @@ def let_the_scheduler_in(rehearsal: Rehearsal) -> str:
     return f"{len(rehearsal.calls)} calls were let in"
 
 
+@question(
+    "the token of pushes",
+    about="Pub/Sub",
+    page=PRIVACY,
+    sentence="`propensity-push` calls the functions that Pub/Sub pushes to; only "
+    "Pub/Sub may sign as it",
+    remedy="Look at the subscription's push errors. Events wait in Pub/Sub.",
+)
 def let_pushes_in(rehearsal: Rehearsal) -> str:
-    """Whether a message reaches the function that Pub/Sub pushes to."""
     now = datetime.now(UTC)
     drawn = cards(transactions=1, fraud_rate=0.0, days=1, end=midnight(now.date()))
     [event] = replace(drawn, prefix=f"{uuid.uuid4().hex}-").events()
@@ -185,9 +220,16 @@ def let_pushes_in(rehearsal: Rehearsal) -> str:
 # -- calls -----------------------------------------------------------------------------
 
 
+@question(
+    "no useless retries",
+    about="Cloud Scheduler",
+    page=OPERATE,
+    sentence="If a retry can't help, a scheduled function answers Cloud Scheduler "
+    "with 200 and the same JSON",
+    remedy="The header X-CloudScheduler does not arrive: a proxy may take it away.",
+)
 def spare_retries(rehearsal: Rehearsal) -> str:
-    """Whether a call that can never succeed is called once."""
-    call: Call = rehearsal.ground.call("predictions", {"use_case": "nobody"})
+    call = rehearsal.ground.call("predictions", {"use_case": "nobody"})
     if call.is_kept_out or not call.outcome:
         raise NotTried("predictions wrote no line")
     if call.status != 200:
@@ -195,37 +237,47 @@ def spare_retries(rehearsal: Rehearsal) -> str:
     return f"the line says {call.outcome}, and the scheduler got 200"
 
 
+@question(
+    "messages come again",
+    about="Pub/Sub",
+    page="04-StreamFeatures/README.md",
+    sentence="After any other answer Pub/Sub delivers the message again, a hundred "
+    "times over fifteen hours.",
+    remedy="Look at the retry policy of the subscriptions.",
+)
 def deliver_again(rehearsal: Rehearsal) -> str:
-    """Whether a message that failed comes again in the time that is set."""
-    [pushed] = [one for one in functions.SUBSCRIPTIONS if one.topic == EVENTS]
+    [pushed] = [
+        subscription
+        for subscription in functions.SUBSCRIPTIONS
+        if subscription.topic == EVENTS
+    ]
     settings = rehearsal.ground.settings
-    name = f"{settings.prefixed('rehearsal')}-{uuid.uuid4().hex[:8]}"
-    pulled_one = replace(
-        pushed, name=name, topic=settings.prefixed(EVENTS), function=""
-    )
-    described = message(pulled_one, settings.project, {})
-    del described.dead_letter_policy
-    described.retry_policy = RetryPolicy(
+    topic = settings.prefixed(EVENTS)
+    place = f"projects/{settings.project}"
+    suffix = uuid.uuid4().hex[:8]
+    name = f"{place}/subscriptions/{settings.prefixed('rehearsal')}-{suffix}"
+    retry = RetryPolicy(
         minimum_backoff=timedelta(seconds=pushed.minimum_backoff_s),
         maximum_backoff=timedelta(seconds=pushed.maximum_backoff_s),
     )
+    wanted = Subscription(
+        name=name, topic=f"{place}/topics/{topic}", retry_policy=retry
+    )
+    latest_s = rehearsal.ground.patience_s
     with open_client(SubscriberClient, settings.pubsub_endpoint) as subscriber:
-        subscriber.create_subscription(described)
+        subscriber.create_subscription(wanted)
         try:
-            publish(settings, settings.prefixed(EVENTS), [(b"rehearsal", {})])
-            times = []
-            for _ in range(2):
-                began = time.monotonic()
-                letters = pulled(
-                    subscriber, described.name, rehearsal.ground.patience_s
-                )
-                times.append(time.monotonic() - began)
-                subscriber.modify_ack_deadline(
-                    subscription=described.name, ack_ids=letters, ack_deadline_seconds=0
-                )
+            publish(settings, topic, [(b"rehearsal", {})])
+            letters = pulled(subscriber, name, latest_s)
+            subscriber.modify_ack_deadline(
+                subscription=name, ack_ids=letters, ack_deadline_seconds=0
+            )
+            began = time.monotonic()
+            pulled(subscriber, name, latest_s)
+            seconds = time.monotonic() - began
         finally:
-            subscriber.delete_subscription(subscription=described.name)
-    return f"a message came again after {times[-1]:.0f} s"
+            subscriber.delete_subscription(subscription=name)
+    return f"a message came again after {seconds:.0f} s"
 
 
 def pulled(subscriber: SubscriberClient, name: str, latest_s: float) -> list[str]:
@@ -235,13 +287,19 @@ def pulled(subscriber: SubscriberClient, name: str, latest_s: float) -> list[str
         with contextlib.suppress(api.DeadlineExceeded):
             answer = subscriber.pull(subscription=name, max_messages=1, timeout=5.0)
             if answer.received_messages:
-                return [one.ack_id for one in answer.received_messages]
+                return [letter.ack_id for letter in answer.received_messages]
         time.sleep(0.1)
     raise No(f"a message that failed did not come again within {latest_s:.0f} s")
 
 
+@question(
+    "runs go on",
+    about="Cloud Run",
+    page=DEPLOY_REFERENCE,
+    sentence="whether a request continues on Cloud Run when the scheduler has hung up",
+    remedy="Train by a Cloud Run job: deploy/training_job.sh --schedule.",
+)
 def go_on(rehearsal: Rehearsal) -> str:
-    """Whether a run goes on when the scheduler has hung up."""
     body = {"use_case": SHOP, "as_of": f"{rehearsal.weeks[-1]}", "force": True}
     call = rehearsal.ground.call("model_training", body, hangs_up=True)
     if call.is_kept_out:
@@ -251,8 +309,14 @@ def go_on(rehearsal: Rehearsal) -> str:
     return f"a training ended after {call.seconds:.0f} s, its caller hung up before"
 
 
+@question(
+    "alerts send mail",
+    about="Cloud Monitoring",
+    page=OPERATE,
+    sentence="A monitoring alert is a mail to `DEPLOY_ALERT_EMAIL`",
+    remedy="Look at the policy's incidents, and whether the address is verified.",
+)
 def send_mail(rehearsal: Rehearsal) -> str:
-    """Whether the alert of a failed run sends a mail, which a person sees."""
     heard = rehearsal.ground.ask(
         "A run has failed on purpose. Did a mail about run_failed come? It may take "
         "ten minutes"
@@ -264,8 +328,15 @@ def send_mail(rehearsal: Rehearsal) -> str:
     return "a mail came"
 
 
+@question(
+    "lookups",
+    about="get_proba",
+    page="docs/requests.md",
+    sentence="On Google Cloud, the first lookup after a pause waits for a cold "
+    "start: half a second of ours, and Google's.",
+    remedy="Set --min-instances=1 in 02-GetProba/deploy.sh.",
+)
 def answer_in_time(rehearsal: Rehearsal) -> str:
-    """How long lookups take, the first one and the others."""
     if not rehearsal.waits:
         raise NotTried("nobody was looked up")
     cold_s = rehearsal.waits[0]
@@ -300,8 +371,14 @@ def scratch_of(rehearsal: Rehearsal) -> Iterator[Warehouse]:
             warehouse.client.delete_table(name, not_found_ok=True)
 
 
+@question(
+    "new rows can be changed",
+    about="BigQuery",
+    page=PRIVACY,
+    sentence="that new rows can be changed and deleted at once",
+    remedy="Run `propensity forget` once more after 90 minutes.",
+)
 def change_at_once(rehearsal: Rehearsal) -> str:
-    """Whether rows that were just appended can be changed."""
     with scratch_of(rehearsal) as warehouse:
         writes.append(warehouse.settings, SCRATCH, pa.table({"word": ["a"]}))
         changes = [
@@ -321,8 +398,14 @@ def change_at_once(rehearsal: Rehearsal) -> str:
     return "a row was changed and deleted as soon as it was there"
 
 
+@question(
+    "rows are committed soon",
+    about="BigQuery",
+    page=DEPLOY_REFERENCE,
+    sentence="how long BigQuery takes to commit rows",
+    remedy="Runs take longer than here: look at their seconds in the log.",
+)
 def commit(rehearsal: Rehearsal) -> str:
-    """How long a pending stream takes, from its making to its commit."""
     with scratch_of(rehearsal) as warehouse:
         times = []
         for _ in range(3):
@@ -336,8 +419,16 @@ def commit(rehearsal: Rehearsal) -> str:
     return text
 
 
+@question(
+    "job records have no ids",
+    about="BigQuery",
+    page=PRIVACY,
+    sentence="We don't know whether BigQuery keeps the values of query parameters "
+    "in the metadata of jobs, for 180 days.",
+    remedy="Give few people bigquery.jobs.listAll, and name job records in your "
+    "record of processing.",
+)
 def keep_no_values(rehearsal: Rehearsal) -> str:
-    """Whether the record of a job has the values of its query's parameters."""
     secret = uuid.uuid4().hex
     with warehouse_of(rehearsal.ground) as warehouse:
         parameter = bigquery.ScalarQueryParameter("word", "STRING", secret)
@@ -353,8 +444,14 @@ def keep_no_values(rehearsal: Rehearsal) -> str:
     return "the record of a query has no value of its parameters"
 
 
+@question(
+    "wildcards name many tables",
+    about="BigQuery",
+    page=DEPLOY_REFERENCE,
+    sentence="whether a wildcard may name more than 1,000 tables",
+    remedy="Delete days of the export that are older than 900 days, or copy them.",
+)
 def name_many_tables(rehearsal: Rehearsal) -> str:
-    """Whether a wildcard may name more tables than a query may."""
     with warehouse_of(rehearsal.ground) as warehouse:
         config = bigquery.QueryJobConfig(dry_run=True)
         try:
@@ -368,8 +465,15 @@ def name_many_tables(rehearsal: Rehearsal) -> str:
     return "a wildcard named more than 4,000 public tables"
 
 
+@question(
+    "days are read alone",
+    about="BigQuery",
+    page=OPERATE,
+    sentence="Each day of the export is read once, into",
+    remedy="Every run reads the whole export: set "
+    "PROPENSITY_MAXIMUM_BYTES_BILLED, and attach this page to an issue.",
+)
 def prune(rehearsal: Rehearsal) -> str:
-    """Whether a statement that names a day is billed for no other."""
     with warehouse_of(rehearsal.ground) as warehouse:
         names = sorted(warehouse.tables_of(warehouse.settings.export))
         days = [name.rpartition("_")[2] for name in names]
@@ -392,8 +496,14 @@ def digest_bytes(warehouse: Warehouse, first: str, last: str) -> int:
     return warehouse.dry_run(sql, parameters)
 
 
+@question(
+    "dry runs tell the price",
+    about="BigQuery",
+    page=OPERATE,
+    sentence="For your own export, `propensity doctor` asks BigQuery, free of charge",
+    remedy="The doctor's costs are too low: look at what was billed.",
+)
 def bill_as_said(rehearsal: Rehearsal) -> str:
-    """Whether a query is billed for what its dry run said."""
     sql = "SELECT event_name, COUNT(*) FROM ga_events GROUP BY event_name"
     with warehouse_of(rehearsal.ground) as warehouse:
         said = warehouse.dry_run(sql)
@@ -408,8 +518,14 @@ def bill_as_said(rehearsal: Rehearsal) -> str:
     return text
 
 
+@question(
+    "columns of the export",
+    about="the export",
+    page="docs/data.md",
+    sentence="The demo stops at the first row that doesn't look like a GA4 export",
+    remedy="Attach this page to an issue: Google has changed a column.",
+)
 def match_columns(rehearsal: Rehearsal) -> str:
-    """Whether the export's columns have the types that are read."""
     with warehouse_of(rehearsal.ground) as warehouse:
         table = warehouse.client.get_table(rehearsal.ground.sample)
     there = {field.name: field for field in table.schema}
@@ -421,8 +537,14 @@ def match_columns(rehearsal: Rehearsal) -> str:
     return f"{len(named)} of {len(COLUMNS)} columns are there, with the same types"
 
 
+@question(
+    "location",
+    about="BigQuery and Cloud Storage",
+    page="docs/settings.md",
+    sentence="Where both datasets are, because queries do not cross locations.",
+    remedy="Name a PROPENSITY_LOCATION that gcp.resourceLocations allows.",
+)
 def keep_location(rehearsal: Rehearsal) -> str:
-    """Whether all that has users is where the setting says."""
     settings = rehearsal.ground.settings
     wanted = settings.location.casefold()
     with warehouse_of(rehearsal.ground) as warehouse:
@@ -437,8 +559,15 @@ def keep_location(rehearsal: Rehearsal) -> str:
     return f"both datasets and the bucket are in {settings.location}"
 
 
+@question(
+    "keys",
+    about="Cloud KMS",
+    page="docs/settings.md",
+    sentence="Key in Cloud KMS, by its whole name, that encrypts dataset, topics, "
+    "the bucket and Terraform's.",
+    remedy="The keys' owner runs what deploy/setup.sh prints.",
+)
 def use_key(rehearsal: Rehearsal) -> str:
-    """Whether the dataset has the key that the settings name."""
     key = rehearsal.ground.kms_key
     if not key:
         raise NotTried("DEPLOY_KMS_KEY is not set")
@@ -452,173 +581,25 @@ def use_key(rehearsal: Rehearsal) -> str:
 
 
 OTHERS = (
-    Probe(
-        name="no other permissions",
-        about="IAM",
-        page=PRIVACY,
-        sentence="Permissions are granted on tables, objects under a prefix, and "
-        "topics.",
-        remedy="Look who gave the account a role in the project, in a folder or above.",
-        ask=have_no_more,
-    ),
-    Probe(
-        name="builds",
-        about="Cloud Build",
-        page=PRIVACY,
-        sentence="If a build is rejected, give `propensity-build@PROJECT.iam."
-        "gserviceaccount.com` the role",
-        remedy="Give that account roles/run.builder in the project, and deploy again.",
-        ask=build,
-        is_early=True,
-    ),
-    Probe(
-        name="private functions",
-        about="Cloud Run",
-        page=PRIVACY,
-        sentence="Every function is private: without the Cloud Run Invoker role, "
-        "callers get 403.",
-        remedy="Look who has roles/run.invoker on the service, also of the project.",
-        ask=refuse_strangers,
-    ),
-    Probe(
-        name="the scheduler's token",
-        about="Cloud Scheduler",
-        page=PRIVACY,
-        sentence="`propensity-scheduler` calls scheduled functions",
-        remedy="Look at the schedule's log: its account needs roles/run.invoker.",
-        ask=let_the_scheduler_in,
-    ),
-    Probe(
-        name="the token of pushes",
-        about="Pub/Sub",
-        page=PRIVACY,
-        sentence="`propensity-push` calls the functions that Pub/Sub pushes to; only "
-        "Pub/Sub may sign as it",
-        remedy="Look at the subscription's push errors. Events wait in Pub/Sub.",
-        ask=let_pushes_in,
-    ),
-    Probe(
-        name="no useless retries",
-        about="Cloud Scheduler",
-        page=OPERATE,
-        sentence="If a retry can't help, a scheduled function answers Cloud Scheduler "
-        "with 200 and the same JSON",
-        remedy="The header X-CloudScheduler does not arrive: a proxy may take it away.",
-        ask=spare_retries,
-    ),
-    Probe(
-        name="messages come again",
-        about="Pub/Sub",
-        page="04-StreamFeatures/README.md",
-        sentence="After any other answer Pub/Sub delivers the message again, a hundred "
-        "times over fifteen hours.",
-        remedy="Look at the retry policy of the subscriptions.",
-        ask=deliver_again,
-    ),
-    Probe(
-        name="runs go on",
-        about="Cloud Run",
-        page=DEPLOY_REFERENCE,
-        sentence="whether a request continues on Cloud Run when the scheduler has hung "
-        "up",
-        remedy="Train by a Cloud Run job: deploy/training_job.sh --schedule.",
-        ask=go_on,
-    ),
-    Probe(
-        name="lookups",
-        about="get_proba",
-        page="docs/requests.md",
-        sentence="On Google Cloud, the first lookup after a pause waits for a cold "
-        "start: half a second of ours, and Google's.",
-        remedy="Set --min-instances=1 in 02-GetProba/deploy.sh.",
-        ask=answer_in_time,
-    ),
-    Probe(
-        name="new rows can be changed",
-        about="BigQuery",
-        page=PRIVACY,
-        sentence="that new rows can be changed and deleted at once",
-        remedy="Run `propensity forget` once more after 90 minutes.",
-        ask=change_at_once,
-    ),
-    Probe(
-        name="rows are committed soon",
-        about="BigQuery",
-        page=DEPLOY_REFERENCE,
-        sentence="how long BigQuery takes to commit rows",
-        remedy="Runs take longer than here: look at their seconds in the log.",
-        ask=commit,
-    ),
-    Probe(
-        name="job records have no ids",
-        about="BigQuery",
-        page=PRIVACY,
-        sentence="We don't know whether BigQuery keeps the values of query parameters "
-        "in the metadata of jobs, for 180 days.",
-        remedy="Give few people bigquery.jobs.listAll, and name job records in your "
-        "record of processing.",
-        ask=keep_no_values,
-    ),
-    Probe(
-        name="wildcards name many tables",
-        about="BigQuery",
-        page=DEPLOY_REFERENCE,
-        sentence="whether a wildcard may name more than 1,000 tables",
-        remedy="Delete days of the export that are older than 900 days, or copy them.",
-        ask=name_many_tables,
-    ),
-    Probe(
-        name="days are read alone",
-        about="BigQuery",
-        page=OPERATE,
-        sentence="Each day of the export is read once, into",
-        remedy="Every run reads the whole export: set "
-        "PROPENSITY_MAXIMUM_BYTES_BILLED, and attach this page to an issue.",
-        ask=prune,
-    ),
-    Probe(
-        name="dry runs tell the price",
-        about="BigQuery",
-        page=OPERATE,
-        sentence="For your own export, `propensity doctor` asks BigQuery, free of "
-        "charge",
-        remedy="The doctor's costs are too low: look at what was billed.",
-        ask=bill_as_said,
-    ),
-    Probe(
-        name="columns of the export",
-        about="the export",
-        page="docs/data.md",
-        sentence="The demo stops at the first row that doesn't look like a GA4 export",
-        remedy="Attach this page to an issue: Google has changed a column.",
-        ask=match_columns,
-    ),
-    Probe(
-        name="location",
-        about="BigQuery and Cloud Storage",
-        page="docs/settings.md",
-        sentence="Where both datasets are, because queries do not cross locations.",
-        remedy="Name a PROPENSITY_LOCATION that gcp.resourceLocations allows.",
-        ask=keep_location,
-    ),
-    Probe(
-        name="keys",
-        about="Cloud KMS",
-        page="docs/settings.md",
-        sentence="Key in Cloud KMS, by its whole name, that encrypts dataset, topics, "
-        "the bucket and Terraform's.",
-        remedy="The keys' owner runs what deploy/setup.sh prints.",
-        ask=use_key,
-    ),
-    # What has to fail for it did so above.
-    Probe(
-        name="alerts send mail",
-        about="Cloud Monitoring",
-        page=OPERATE,
-        sentence="A monitoring alert is a mail to `DEPLOY_ALERT_EMAIL`",
-        remedy="Look at the policy's incidents, and whether the address is verified.",
-        ask=send_mail,
-    ),
+    have_no_more,
+    build,
+    refuse_strangers,
+    let_the_scheduler_in,
+    let_pushes_in,
+    spare_retries,
+    deliver_again,
+    go_on,
+    answer_in_time,
+    change_at_once,
+    commit,
+    keep_no_values,
+    name_many_tables,
+    prune,
+    bill_as_said,
+    match_columns,
+    keep_location,
+    use_key,
+    send_mail,
 )
 # What the others did has shown whether it was allowed.
 QUESTIONS = OTHERS + tuple(map(rights_of, functions.load()))

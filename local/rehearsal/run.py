@@ -17,14 +17,14 @@ from local.rehearsal.ground import Ground
 from local.rehearsal.probes import Finding, Rehearsal, answered
 from local.rehearsal.questions import LEAST_BYTES, QUESTIONS
 from local.rehearsal.report import Bill, Result
-from local.rehearsal.steps import DAYS, FIRST, STEPS, warehouse_of
+from local.rehearsal.steps import DAYS, STEPS, warehouse_of
 from offline import costs
 from propensity.errors import PropensityError
 from propensity.gcp.clients import RAISED
 from propensity.gcp.queries import LABELS, count_of
 from propensity.settings import is_setting
 
-PROBES = (FIRST,) + STEPS + QUESTIONS
+PROBES = STEPS + QUESTIONS
 # What a build of a function takes, about.
 BUILD_MINUTES = 3
 # What is expected: statements that read the export, and seconds of runs.

@@ -10,7 +10,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ from local.exports import ga4_export
 from local.generators.cards import cards
 from local.generators.shop import Shop
 from local.rehearsal.ground import AUDIENCE, CARDS, SHOP, Ground
-from local.rehearsal.probes import FAILURES, No, NotTried, Probe, Rehearsal
+from local.rehearsal.probes import FAILURES, No, NotTried, Rehearsal, step
 from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
@@ -62,6 +62,16 @@ def fill(rehearsal: Rehearsal) -> None:
         rehearsal.weeks = chosen_weeks(shop, use_case, settings, count=2)
 
 
+@step(
+    "set up",
+    about="the deployer",
+    page="docs/deploy.md",
+    sentence="they run `deploy/roles.sh user:YOU@example.com "
+    "--deployment FOLDER/production.env`",
+    remedy="Read the message. Have an owner run deploy/roles.sh for you; "
+    "docs/deploy-reference.md, Policies of an organisation, has the settings.",
+    is_early=True,
+)
 def set_up(rehearsal: Rehearsal) -> str:
     """Make everything."""
     began = time.monotonic()
@@ -76,6 +86,12 @@ def set_up(rehearsal: Rehearsal) -> str:
     return f"everything was made in {(time.monotonic() - began) / 60:.0f} minutes"
 
 
+@step(
+    "train",
+    about="model_training",
+    page="docs/deploy.md",
+    sentence="**You see** `modelTraining ok`, then `predictions ok`.",
+)
 def train(rehearsal: Rehearsal) -> str:
     """Train two versions, so that there is one to go back to."""
     seconds = 0.0
@@ -93,22 +109,12 @@ def train(rehearsal: Rehearsal) -> str:
     return f"two versions in {seconds:.0f} s, the second is live"
 
 
-def learn_cards(rehearsal: Rehearsal) -> str:
-    """Load past transactions, and train on them."""
-    end = midnight(datetime.now(UTC).date()) - DAY
-    history = cards(transactions=HISTORY, fraud_rate=0.03, days=CARDS_DAYS, end=end)
-    frame = pd.DataFrame(history.events()).drop(columns="ingest_ts")
-    frame["event_time"] = pd.to_datetime(frame["event_time"])
-    frame["is_fraud"] = history.is_fraud
-    frame["truth_time"] = frame["event_time"] + timedelta(hours=12)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "cards.parquet"
-        frame.to_parquet(file)
-        loaded = rehearsal.ground.command("load", "transactions", str(file))
-    rehearsal.run("model_training", use_case=CARDS, as_of=loaded["train_as_of"])
-    return f"{loaded['transactions']:,} transactions, {loaded['fraud']} of them fraud"
-
-
+@step(
+    "predict and evaluate",
+    about="predictions",
+    page="docs/deploy.md",
+    sentence="**You see** `modelTraining ok`, then `predictions ok`.",
+)
 def predict(rehearsal: Rehearsal) -> str:
     """Predict two weeks, and evaluate the first."""
     first, second = rehearsal.weeks
@@ -121,6 +127,14 @@ def predict(rehearsal: Rehearsal) -> str:
     return f"{len(users):,} users have a probability"
 
 
+@step(
+    "look up",
+    about="get_proba",
+    page="docs/privacy.md",
+    sentence="The accounts in `DEPLOY_CALLERS` can reach `get_proba` and `score` "
+    "from any network",
+    remedy="Name yourself in DEPLOY_CALLERS; DEPLOY_INGRESS must let you in.",
+)
 def look_up(rehearsal: Rehearsal) -> str:
     """Look a user up, and one that nobody knows."""
     version = looked_up(rehearsal, rehearsal.user)["model_version"]
@@ -149,6 +163,13 @@ def looked_up(rehearsal: Rehearsal, user: str) -> dict[str, Any]:
     return said
 
 
+@step(
+    "send an audience",
+    about="audiences",
+    page="docs/destinations.md",
+    sentence='`"bucket"` writes Parquet files for programs there.',
+    remedy="propensity audience ledger shows what became of each date.",
+)
 def send_audience(rehearsal: Rehearsal) -> str:
     """Send an audience's first date by command, and the second by its function."""
     ground = rehearsal.ground
@@ -164,74 +185,13 @@ def send_audience(rehearsal: Rehearsal) -> str:
     return "files of both dates are in the bucket"
 
 
-def stream(rehearsal: Rehearsal) -> str:
-    """Publish a minute of transactions; see all of them stored and scored."""
-    ground = rehearsal.ground
-    now = datetime.now(UTC)
-    drawn = cards(transactions=STREAMED, days=1, end=midnight(now.date()))
-    transactions = replace(drawn, prefix=f"{now:%Y%m%d%H%M%S}-")
-    sent = [one for one in transactions.deliveries() if one.sent_time < now]
-    with warehouse_of(ground) as warehouse:
-        for first in range(0, len(sent), GROUP):
-            send(warehouse, sent[first : first + GROUP])
-            time.sleep(ground.pause_s)
-        counts = settled(
-            warehouse, CARDS, counts_of(sent), since=now, patience_s=ground.patience_s
-        )
-    rehearsal.answered |= {"stream_features", "score_stream"}
-    return (
-        f"of {len(sent)} messages {counts['stored_rows']} transactions and "
-        f"{counts['truths']} outcomes were stored, {counts['scored']} were scored, and "
-        f"{counts['dead_letters']} were rejected, as they should be"
-    )
-
-
-def compact(rehearsal: Rehearsal) -> str:
-    """Compact the stream, and write its days as Parquet."""
-    rehearsal.run("compact_features")
-    return "the stream's days were compacted and exported"
-
-
-def roll_back(rehearsal: Rehearsal) -> str:
-    """Go back to the version before, and see lookups follow."""
-    ground = rehearsal.ground
-    version = ground.command("rollback", "--use-case", SHOP)["version"]
-    week = f"{rehearsal.weeks[-1]}"
-    rehearsal.run("predictions", use_case=SHOP, as_of=week, force=True)
-
-    def is_followed(answer: Mapping[str, Any]) -> bool:
-        return bool(answer["model_version"] == version)
-
-    seconds = waited(rehearsal, is_followed)
-    return f"lookups had version {version} after {seconds:.0f} s"
-
-
-def forget(rehearsal: Rehearsal) -> str:
-    """Forget a user, whom nobody can look up then."""
-    if not rehearsal.user:
-        raise NotTried("nobody has a prediction")
-    report = rehearsal.ground.command("forget", rehearsal.user)
-
-    def is_gone(answer: Mapping[str, Any]) -> bool:
-        return bool(answer.get("error") == "unknown_user")
-
-    seconds = waited(rehearsal, is_gone)
-    return f"{report['left']} rows are left; lookups knew nobody after {seconds:.0f} s"
-
-
-def waited(rehearsal: Rehearsal, is_done: Any) -> float:
-    """Look the user up until an answer is as it should be; return the seconds."""
-    began = time.monotonic()
-    while True:
-        answer = looked_up(rehearsal, rehearsal.user)
-        seconds = time.monotonic() - began
-        if is_done(answer):
-            return seconds
-        if seconds > rehearsal.ground.patience_s:
-            raise No(f"after {seconds:.0f} s lookups answered {answer}")
-        time.sleep(1)
-
-
+@step(
+    "doctor",
+    about="the deployment",
+    page="docs/deploy.md",
+    sentence="Let the doctor check everything.",
+    remedy="Run `propensity doctor`: it says what to do about each.",
+)
 def examine(rehearsal: Rehearsal) -> str:
     """Let the doctor look."""
     if not rehearsal.user:
@@ -247,112 +207,130 @@ def examine(rehearsal: Rehearsal) -> str:
     return f"nothing is wrong with {', '.join(report['checks'])}"
 
 
-FIRST = Probe(
-    name="set up",
-    about="the deployer",
-    page="docs/deploy.md",
-    sentence="they run `deploy/roles.sh user:YOU@example.com "
-    "--deployment FOLDER/production.env`",
-    remedy="Read the message. Have an owner run deploy/roles.sh for you; "
-    "docs/deploy-reference.md, Policies of an organisation, has the settings.",
-    ask=set_up,
-    is_googles=False,
-    is_early=True,
+@step(
+    "learn card fraud",
+    about="model_training",
+    page="docs/card-fraud.md",
+    sentence="The transactions are stored as version -1, so they count in "
+    "trainings and not as predictions.",
 )
+def learn_cards(rehearsal: Rehearsal) -> str:
+    """Load past transactions, and train on them."""
+    end = midnight(datetime.now(UTC).date()) - DAY
+    history = cards(transactions=HISTORY, fraud_rate=0.03, days=CARDS_DAYS, end=end)
+    frame = pd.DataFrame(history.events()).drop(columns="ingest_ts")
+    frame["event_time"] = pd.to_datetime(frame["event_time"])
+    frame["is_fraud"] = history.is_fraud
+    frame["truth_time"] = frame["event_time"] + timedelta(hours=12)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "cards.parquet"
+        frame.to_parquet(file)
+        loaded = rehearsal.ground.command("load", "transactions", str(file))
+    rehearsal.run("model_training", use_case=CARDS, as_of=loaded["train_as_of"])
+    return f"{loaded['transactions']:,} transactions, {loaded['fraud']} of them fraud"
+
+
+@step(
+    "stream",
+    about="stream_features",
+    page="README.md",
+    sentence="keeps each user's features up to date, and scores them",
+    remedy="Look at the log of stream_features and score_stream; events wait in "
+    "Pub/Sub.",
+)
+def stream(rehearsal: Rehearsal) -> str:
+    """Publish a minute of transactions; see all of them stored and scored."""
+    ground = rehearsal.ground
+    now = datetime.now(UTC)
+    drawn = cards(transactions=STREAMED, days=1, end=midnight(now.date()))
+    transactions = replace(drawn, prefix=f"{now:%Y%m%d%H%M%S}-")
+    deliveries = transactions.deliveries()
+    sent = [delivery for delivery in deliveries if delivery.sent_time < now]
+    with warehouse_of(ground) as warehouse:
+        for first in range(0, len(sent), GROUP):
+            send(warehouse, sent[first : first + GROUP])
+            time.sleep(ground.pause_s)
+        counts = settled(
+            warehouse, CARDS, counts_of(sent), since=now, patience_s=ground.patience_s
+        )
+    rehearsal.answered |= {"stream_features", "score_stream"}
+    return (
+        f"of {len(sent)} messages {counts['stored_rows']} transactions and "
+        f"{counts['truths']} outcomes were stored, {counts['scored']} were scored, and "
+        f"{counts['dead_letters']} were rejected, as they should be"
+    )
+
+
+@step(
+    "compact",
+    about="compact_features",
+    page="04-StreamFeatures/README.md",
+    sentence="count everything again from the first event on",
+)
+def compact(rehearsal: Rehearsal) -> str:
+    """Compact the stream, and write its days as Parquet."""
+    rehearsal.run("compact_features")
+    return "the stream's days were compacted and exported"
+
+
+@step(
+    "roll back",
+    about="get_proba",
+    page="docs/operate.md",
+    sentence="Go back and publish that version's predictions",
+    remedy="Predict again; docs/operate.md, `no_index`, says what to look at.",
+)
+def roll_back(rehearsal: Rehearsal) -> str:
+    """Go back to the version before, and see lookups follow."""
+    ground = rehearsal.ground
+    version = ground.command("rollback", "--use-case", SHOP)["version"]
+    week = f"{rehearsal.weeks[-1]}"
+    rehearsal.run("predictions", use_case=SHOP, as_of=week, force=True)
+    seconds = waited(rehearsal, "model_version", version)
+    return f"lookups had version {version} after {seconds:.0f} s"
+
+
+@step(
+    "forget",
+    about="secrets",
+    page="docs/privacy.md",
+    sentence="If a list exists but the key is missing or wrong, the functions stop",
+    remedy="The functions need the secret of DEPLOY_SUPPRESSION_SECRET, with the "
+    "key that the command uses.",
+)
+def forget(rehearsal: Rehearsal) -> str:
+    """Forget a user, whom nobody can look up then."""
+    if not rehearsal.user:
+        raise NotTried("nobody has a prediction")
+    report = rehearsal.ground.command("forget", rehearsal.user)
+    seconds = waited(rehearsal, "error", "unknown_user")
+    return f"{report['left']} rows are left; lookups knew nobody after {seconds:.0f} s"
+
+
+def waited(rehearsal: Rehearsal, key: str, value: object) -> float:
+    """Look the user up until an answer has a value; return the seconds."""
+    began = time.monotonic()
+    while True:
+        answer = looked_up(rehearsal, rehearsal.user)
+        seconds = time.monotonic() - began
+        if answer.get(key) == value:
+            return seconds
+        if seconds > rehearsal.ground.patience_s:
+            raise No(f"after {seconds:.0f} s lookups answered {answer}")
+        time.sleep(1)
+
+
+# The stream's messages are wrong in part, which the doctor would find: it comes before.
 STEPS = (
-    Probe(
-        name="train",
-        about="model_training",
-        page="docs/deploy.md",
-        sentence="**You see** `modelTraining ok`, then `predictions ok`.",
-        remedy="docs/operate.md, Errors, explains the word.",
-        ask=train,
-        is_googles=False,
-    ),
-    Probe(
-        name="predict and evaluate",
-        about="predictions",
-        page="docs/deploy.md",
-        sentence="**You see** `modelTraining ok`, then `predictions ok`.",
-        remedy="docs/operate.md, Errors, explains the word.",
-        ask=predict,
-        is_googles=False,
-    ),
-    Probe(
-        name="look up",
-        about="get_proba",
-        page="docs/privacy.md",
-        sentence="The accounts in `DEPLOY_CALLERS` can reach `get_proba` and `score` "
-        "from any network",
-        remedy="Name yourself in DEPLOY_CALLERS; DEPLOY_INGRESS must let you in.",
-        ask=look_up,
-        is_googles=False,
-    ),
-    Probe(
-        name="send an audience",
-        about="audiences",
-        page="docs/destinations.md",
-        sentence='`"bucket"` writes Parquet files for programs there.',
-        remedy="propensity audience ledger shows what became of each date.",
-        ask=send_audience,
-        is_googles=False,
-    ),
-    # Of the stream's messages some are wrong, which it would find.
-    Probe(
-        name="doctor",
-        about="the deployment",
-        page="docs/deploy.md",
-        sentence="Let the doctor check everything.",
-        remedy="Run `propensity doctor`: it says what to do about each.",
-        ask=examine,
-        is_googles=False,
-    ),
-    Probe(
-        name="learn card fraud",
-        about="model_training",
-        page="docs/card-fraud.md",
-        sentence="The transactions are stored as version -1, so they count in "
-        "trainings and not as predictions.",
-        remedy="docs/operate.md, Errors, explains the word.",
-        ask=learn_cards,
-        is_googles=False,
-    ),
-    Probe(
-        name="stream",
-        about="stream_features",
-        page="README.md",
-        sentence="keeps each user's features up to date, and scores them",
-        remedy="Look at the log of stream_features and score_stream; events wait in "
-        "Pub/Sub.",
-        ask=stream,
-        is_googles=False,
-    ),
-    Probe(
-        name="compact",
-        about="compact_features",
-        page="04-StreamFeatures/README.md",
-        sentence="count everything again from the first event on",
-        remedy="docs/operate.md, Errors, explains the word.",
-        ask=compact,
-        is_googles=False,
-    ),
-    Probe(
-        name="roll back",
-        about="get_proba",
-        page="docs/operate.md",
-        sentence="Go back and publish that version's predictions",
-        remedy="Predict again; docs/operate.md, `no_index`, says what to look at.",
-        ask=roll_back,
-        is_googles=False,
-    ),
-    Probe(
-        name="forget",
-        about="secrets",
-        page="docs/privacy.md",
-        sentence="If a list exists but the key is missing or wrong, the functions stop",
-        remedy="The functions need the secret of DEPLOY_SUPPRESSION_SECRET, with the "
-        "key that the command uses.",
-        ask=forget,
-        is_googles=False,
-    ),
+    set_up,
+    train,
+    predict,
+    look_up,
+    send_audience,
+    examine,
+    learn_cards,
+    stream,
+    compact,
+    roll_back,
+    forget,
 )

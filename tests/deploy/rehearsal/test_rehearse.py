@@ -23,7 +23,6 @@ from local.rehearsal import google_cloud, run, steps
 from local.rehearsal.google_cloud import GoogleCloud
 from local.rehearsal.probes import Rehearsal
 from local.rehearsal.questions import QUESTIONS
-from local.rehearsal.steps import FIRST
 from tests.deploy.conftest import SDK, SHIM, WHOLE, Cloud
 from tests.deploy.scripts.test_scripts import BUNDLED, PARSE
 from tests.programs import execute
@@ -79,7 +78,7 @@ def few(monkeypatch) -> Callable[..., None]:
 
     def choose(*asks: Callable[[Rehearsal], str]) -> None:
         others = [replace(QUESTIONS[-1], ask=ask) for ask in asks]
-        monkeypatch.setattr(run, "PROBES", (FIRST, *others))
+        monkeypatch.setattr(run, "PROBES", (steps.set_up, *others))
         monkeypatch.setattr(steps, "fill", lambda rehearsal: None)
 
     return choose
@@ -206,7 +205,7 @@ def test_a_refused_build_is_the_builds_and_not_the_deployers(
     text = "ERROR: Build failed: the builder's account was denied log entries"
     again(scratch, ("deploy_all.sh", text, 1))
     few()
-    monkeypatch.setattr(run, "PROBES", (FIRST, *QUESTIONS))
+    monkeypatch.setattr(run, "PROBES", (steps.set_up, *QUESTIONS))
     answers = {}
     for finding in run.rehearse(ground).findings:
         answers.setdefault(finding.answer, []).append(finding.probe.name)
