@@ -17,7 +17,7 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images-from", type=Path, help=text)
     options = parser.parse_args(arguments)
     try:
-        for line in VERBS[options.verb](
-            configuration.read(options.deployment), options
-        ):
-            print(line)
+        lines = VERBS[options.verb](configuration.read(options.deployment), options)
+        # A check prints nothing.
+        if lines is not None:
+            for line in lines:
+                print(line)
     except DeploymentError as error:
         print(f"deploy: {error}", file=sys.stderr)
         return 1
@@ -204,10 +205,12 @@ def _late_audiences(d: Deployment) -> Iterator[str]:
                 )
 
 
-def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+def losses(d: Deployment, options: argparse.Namespace) -> None:
     """
-    Yield nothing; raise DeploymentError if a plan of Terraform takes secrets, or, where
-    they may not go, columns or tables.
+    Check what a plan of Terraform takes away.
+
+    Raises:
+        DeploymentError: Secrets; or, where they may not go, columns or tables.
     """
     lost = []
     for resource in json.loads(options.json.read_text())["resource_changes"]:
@@ -240,7 +243,6 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
             "(docs/deploy-reference.md, Go back). To drop them: deploy/setup.sh "
             "--drop-columns"
         )
-    yield from ()
 
 
 def _names(columns: list[dict[str, Any]], prefix: str = "") -> Iterator[str]:
@@ -256,23 +258,23 @@ def describe(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     yield msgspec.json.format(msgspec.json.encode(now), indent=1).decode()
 
 
-def kept(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
-    """Raise DeploymentError if something was deployed that is gone; yield nothing."""
+def kept(d: Deployment, options: argparse.Namespace) -> None:
+    """Raise DeploymentError if something was deployed that is gone."""
     text = options.json.read_bytes().strip()
     if text:
         before = msgspec.json.decode(text, type=deployed.Deployed)
         deployed.check_kept(before, deployed.described(d, options.deployment))
-    yield from ()
 
 
-def tested(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+def tested(d: Deployment, options: argparse.Namespace) -> None:
     """
-    Yield nothing; raise DeploymentError if another deployment's functions were built of
-    other sources than these would be.
+    Raise DeploymentError if another deployment's functions were built of other sources
+    than these would be.
     """
     text = options.json.read_text().strip()
+    services = json.loads(text) if text else []
     sources = dict[str, str]()
-    for service in json.loads(text) if text else []:
+    for service in services:
         # The other deployment has a prefix of its own.
         _, _, part = service["metadata"]["name"].partition("-")
         sources[part] = _sources_of(service)
@@ -287,7 +289,6 @@ def tested(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
             staged_sources = stage.fingerprint(staged)
         if sources.get(function.target.replace("_", "-")) != staged_sources:
             raise _untested(function.target, options.images_from)
-    yield from ()
 
 
 def image(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
@@ -326,9 +327,15 @@ def _untested(name: str, file: Path) -> DeploymentError:
     )
 
 
-VERBS = {
-    verb.__name__: verb
-    for verb in (shell, variables, losses, describe, kept, tested, image)
+Verb = Callable[[Deployment, argparse.Namespace], Iterator[str] | None]
+VERBS: dict[str, Verb] = {
+    "shell": shell,
+    "variables": variables,
+    "losses": losses,
+    "describe": describe,
+    "kept": kept,
+    "tested": tested,
+    "image": image,
 }
 
 if __name__ == "__main__":

@@ -204,21 +204,7 @@ def read(file: Path) -> Deployment:
 
 def of(variables: Mapping[str, str]) -> Deployment:
     """Return what variables describe; raise DeploymentError where one is wrong."""
-    for name in sorted(variables):
-        if name not in KNOWN:
-            raise DeploymentError(unknown_setting(name, KNOWN))
-    if variables.get("PROPENSITY_SUPPRESSION_KEY"):
-        raise DeploymentError(
-            "PROPENSITY_SUPPRESSION_KEY is set here, where everyone who sees a "
-            "function's configuration could read it. Keep it in Secret Manager and set "
-            "DEPLOY_SUPPRESSION_SECRET to the secret's name"
-        )
-    if re.match("https://[^/]*@", variables.get("DEPLOY_PACKAGE_INDEX", "")):
-        raise DeploymentError(
-            "DEPLOY_PACKAGE_INDEX has a user or a key before its host, which everyone "
-            "who sees a build could read. Use an index that propensity-build may read "
-            "by its own permission, such as a repository of Artifact Registry"
-        )
+    _check_names(variables)
     prefix = variables.get("DEPLOY_PREFIX")
     if not prefix:
         prefix = OWN["DEPLOY_PREFIX"][0]
@@ -227,19 +213,10 @@ def of(variables: Mapping[str, str]) -> Deployment:
             f"PROPENSITY_TOPIC_PREFIX is not {prefix!r}, which is DEPLOY_PREFIX. Leave "
             "it out: a deployment sets it"
         )
+    given = {name: value for name, value in variables.items() if value}
     named = {"PROPENSITY_DATASET": prefix, "PROPENSITY_TOPIC_PREFIX": prefix}
-    values = named | {name: value for name, value in variables.items() if value}
-    if missing := [name for name in REQUIRED if name not in values]:
-        raise DeploymentError(f"{missing[0]} is not set. {_example(missing[0])}")
-    for name, value in values.items():
-        if SEPARATOR in value:
-            raise DeploymentError(
-                f"{name} contains {SEPARATOR!r}, which no setting may; remove it"
-            )
-        if not re.fullmatch(FORMS.get(name, ".*"), value):
-            raise DeploymentError(
-                f"{name} is {value!r}, which is not valid. {_example(name)}"
-            )
+    values = named | given
+    _check_values(values)
     own = {
         name.removeprefix("DEPLOY_").lower(): values.pop(name, default)
         for name, (default, _) in OWN.items()
@@ -265,7 +242,7 @@ def of(variables: Mapping[str, str]) -> Deployment:
     _require_known("DEPLOY_USE_CASES", use_cases, choices=usecases.names())
     return Deployment(
         settings=settings,
-        given={name: value for name, value in variables.items() if value},
+        given=given,
         variables=values,
         own=own,
         functions=tuple(
@@ -273,6 +250,41 @@ def of(variables: Mapping[str, str]) -> Deployment:
         ),
         use_cases=tuple(dict.fromkeys(use_cases)),
     )
+
+
+def _check_names(variables: Mapping[str, str]) -> None:
+    """Refuse names that are no setting, and secrets."""
+    for name in sorted(variables):
+        if name not in KNOWN:
+            raise DeploymentError(unknown_setting(name, KNOWN))
+    if variables.get("PROPENSITY_SUPPRESSION_KEY"):
+        raise DeploymentError(
+            "PROPENSITY_SUPPRESSION_KEY is set here, where everyone who sees a "
+            "function's configuration could read it. Keep it in Secret Manager and set "
+            "DEPLOY_SUPPRESSION_SECRET to the secret's name"
+        )
+    if re.match("https://[^/]*@", variables.get("DEPLOY_PACKAGE_INDEX", "")):
+        raise DeploymentError(
+            "DEPLOY_PACKAGE_INDEX has a user or a key before its host, which everyone "
+            "who sees a build could read. Use an index that propensity-build may read "
+            "by its own permission, such as a repository of Artifact Registry"
+        )
+
+
+def _check_values(values: Mapping[str, str]) -> None:
+    """Refuse a value that is missing, or of another form."""
+    for name in REQUIRED:
+        if name not in values:
+            raise DeploymentError(f"{name} is not set. {_example(name)}")
+    for name, value in values.items():
+        if SEPARATOR in value:
+            raise DeploymentError(
+                f"{name} contains {SEPARATOR!r}, which no setting may; remove it"
+            )
+        if not re.fullmatch(FORMS.get(name, ".*"), value):
+            raise DeploymentError(
+                f"{name} is {value!r}, which is not valid. {_example(name)}"
+            )
 
 
 def _example(name: str) -> str:

@@ -90,7 +90,8 @@ def stage(
         raise DeploymentError(
             f"cannot stage {function_folder}: {error.message}"
         ) from error
-    if missing := [str(file) for file in files.values() if not file.is_file()]:
+    missing = [str(file) for file in files.values() if not file.is_file()]
+    if missing:
         raise DeploymentError(
             f"cannot stage {function_folder}: no {', no '.join(missing)}"
         )
