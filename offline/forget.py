@@ -379,18 +379,30 @@ class Work:
         return self._everywhere(is_search=False)
 
     def _everywhere(self, *, is_search: bool) -> Counter[Place]:
-        counts: Counter[Place] = Counter()
         with contextlib.suppress(MissingTable):
             self._remember_events()
-        own = [self.warehouse.settings]
+        counts = self._in_tables(is_search)
+        counts.update(self._in_objects(is_search))
+        return counts
+
+    def _in_tables(self, is_search: bool) -> Counter[Place]:
+        counts = Counter[Place]()
         for table, source in self.watched(list(in_order()), "looking at tables"):
-            for export in self.digests() if table in DIGEST else own:
-                place = "rows", named(table.stored, export.export_suffix)
+            exports = [self.warehouse.settings]
+            if table in DIGEST:
+                exports = self.digests()
+            for export in exports:
+                name = named(table.stored, export.export_suffix)
                 with (
                     _of_export(self.warehouse, export) as warehouse,
                     contextlib.suppress(MissingTable),
                 ):
-                    counts[place] = self._rows(table, source, warehouse, is_search)
+                    rows = self._rows(table, source, warehouse, is_search)
+                    counts["rows", name] = rows
+        return counts
+
+    def _in_objects(self, is_search: bool) -> Counter[Place]:
+        counts = Counter[Place]()
         # Indexes last: they are built anew of the table.
         objects = sorted(
             self.artifacts.generations(), key=lambda item: item.name.startswith(INDEXES)
@@ -409,8 +421,7 @@ class Work:
                 has_users = self._csv(generation, is_search)
             else:
                 continue
-            place = kind, _folder_of(generation.name)
-            counts[place] += 1 if has_users else 0
+            counts[kind, _folder_of(generation.name)] += int(has_users)
             if not has_users:
                 self.clean.add(key)
         return counts
