@@ -271,7 +271,9 @@ def _paths(column: Any) -> Iterator[str]:
         return
     [element] = column.parent.alias_column_names
     select = column.parent.find_ancestor(exp.Select)
-    for inner in select.find_all(exp.Column) if select else ():
+    if select is None:
+        return
+    for inner in select.find_all(exp.Column):
         if inner.name == element:
             _, _, field = _path(inner).partition(".")
             yield f"{column.name}.{field}" if field else column.name

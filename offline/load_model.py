@@ -89,8 +89,10 @@ def run(use_case: str, *, is_dry: bool = False) -> dict[str, Any]:
             checked(read(use_case), settings)
             return vars(Outcome(use_case, None, False, "it can be loaded"))
         outcome = load(deployment.warehouse, deployment.artifacts, settings, use_case)
-        if outcome.is_new and (champion := registry.champion()):
-            announce(settings, use_case, "promote", champion, at=datetime.now(UTC))
+        if outcome.is_new:
+            champion = registry.champion()
+            if champion is not None:
+                announce(settings, use_case, "promote", champion, at=datetime.now(UTC))
     return vars(outcome)
 
 
@@ -115,7 +117,8 @@ def load(
         PropensityError: BigQuery or the bucket failed.
     """
     registry = Registry(artifacts, use_case)
-    if (champion := registry.champion()) is not None:
+    champion = registry.champion()
+    if champion is not None:
         note = "this version is live; the shipped model was not loaded"
         return Outcome(use_case, champion.version, False, note)
     shipped = checked(read(use_case, folder), settings)
@@ -187,9 +190,11 @@ def checked(shipped: Shipped, settings: Settings) -> Shipped:
             the use case and the settings.
     """
     made_with = shipped.about["libraries"]["scikit-learn"]
-    if (here := importlib.metadata.version("scikit-learn")) != made_with:
+    version = importlib.metadata.version("scikit-learn")
+    if version != made_with:
         raise ArtifactError(
-            f"the shipped model was made with scikit-learn {made_with}; this is {here}",
+            f"the shipped model was made with scikit-learn {made_with}; this is "
+            f"{version}",
             hint="Make it again: .venv/bin/python -m local.ship_model",
         )
     names = (PREPROCESSOR, MODEL)

@@ -125,11 +125,13 @@ def _first_at_fault(
 ) -> str:
     """Return the path of the entry of a table that msgspec complains about."""
     values, *_ = _at(table, entries, kind)
+    if not isinstance(values, Mapping):
+        return table
     *outer, last = table.split(".")
     # One copy for all: a file may have thousands of entries.
     changed: Any = copy.deepcopy(entries)
     parent = reduce(getitem, outer, changed)
-    for key, value in values.items() if isinstance(values, Mapping) else ():
+    for key, value in values.items():
         # The table keeps this entry alone, so that the fault must be its own.
         parent[last] = {key: value}
         try:

@@ -206,7 +206,8 @@ def by_version(
             continue
         row["roc_auc"] = roc_auc_score(labelled["label"], labelled["score"])
         row["pr_auc"] = average_precision_score(labelled["label"], labelled["score"])
-        if cost := training.get("cost"):
+        cost = training.get("cost")
+        if cost:
             stakes = Stakes(
                 is_fraud=labelled["label"].to_numpy() == 1,
                 amount=labelled["amount"].to_numpy(),

@@ -111,7 +111,8 @@ def export_files(source: Path) -> list[Path]:
     if not source.exists():
         raise SchemaError(f"there is no file or folder {source}", hint="Check the path")
     files = []
-    for path in visible(source) if source.is_dir() else [source]:
+    candidates = visible(source) if source.is_dir() else [source]
+    for path in candidates:
         is_copy = path != source and order_of(path) is None
         if path.name.lower().endswith(ENDINGS) and not is_copy:
             files.append(path)
@@ -207,7 +208,8 @@ def _read(
     try:
         read(f"{numbered}, * REPLACE ({plain_date})", kinds)
     except duckdb.InvalidInputException as problem:
-        if malformed := re.search(r"Malformed JSON.* in \S+ (\d+): (.*)", str(problem)):
+        malformed = re.search(r"Malformed JSON.* in \S+ (\d+): (.*)", str(problem))
+        if malformed:
             # DuckDB names the next row.
             row = int(malformed[1]) - 1
             reason = malformed[2]
@@ -216,7 +218,8 @@ def _read(
         for name, kind in kinds.items():
             # DuckDB's number of a row is wrong where a value in a list is.
             read(f"{numbered}, {name} AS value", {name: "JSON"})
-            if wrong := _first_wrong(database, name, kind):
+            wrong = _first_wrong(database, name, kind)
+            if wrong:
                 raise SchemaError(f"{path}, {wrong}") from problem
         raise
     wrong_row = database.execute(WRONG_ROWS).fetchone()
@@ -250,13 +253,15 @@ def _first_wrong(database: duckdb.DuckDBPyConnection, name: str, kind: str) -> s
     rows = database.execute(f"SELECT row, value, TRY_CAST(value AS {kind}) FROM given")
     whole = "records" if kind.endswith("[]") else "a record"
     kinds = {**dict(FIELDS.findall(kind)), name: whole if "(" in kind else kind}
-    while some := rows.fetchmany(duckdb.__standard_vector_size__):
-        for row, text, read in some:
+    while True:
+        batch = rows.fetchmany(duckdb.__standard_vector_size__)
+        if not batch:
+            return ""
+        for row, text, read in batch:
             value = None if text is None else json.loads(text)
             for field, excerpt in _refused(value, read, name):
                 expected = kinds.get(field.rpartition(".")[2], "a record")
                 return f"row {row}: {field}: expected {expected}, found {excerpt}"
-    return ""
 
 
 def _refused(value: Any, read: Any, field: str) -> Iterator[tuple[str, str]]:

@@ -416,7 +416,8 @@ class Shop:
         n = len(events)
         visit = events["visit"].to_numpy()
         kind = events["name"].to_numpy()
-        worth, baskets = self._baskets(n_visits := visit.max() + 1)
+        n_visits = visit.max() + 1
+        worth, baskets = self._baskets(n_visits)
         is_sale = (kind == "purchase") | (kind == "refund")
         events["value"] = np.where(is_sale, worth[visit], 0.0)
         product = random.integers(0, len(PRICES), n)

@@ -16,7 +16,8 @@ from local.stack.state import State
 
 def up(state: State) -> dict[str, Any]:
     """Start a state, unless it is up already; return its status, and how to use it."""
-    if (record := state.record()).serves:
+    record = state.record()
+    if record.serves:
         stack = Stack(state, base=record.base)
     else:
         with Stack(state, stays=True) as stack:

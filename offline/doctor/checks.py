@@ -102,12 +102,12 @@ def check_rights(exam: Examination) -> Iterator[Finding]:
         yield from _check_tables(part, DIGEST if suffix else tables.TABLES)
 
 
-def _check_tables(exam: Examination, of: Iterable[Table]) -> Iterator[Finding]:
+def _check_tables(exam: Examination, wanted: Iterable[Table]) -> Iterator[Finding]:
     settings = exam.settings
     existing = exam.warehouse.tables_of(f"{settings.project}.{settings.dataset}")
     missing = []
     reads = []
-    for table in of:
+    for table in wanted:
         name = named(table.name, settings.export_suffix)
         if name not in existing:
             missing.append(name)
@@ -188,7 +188,8 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
     lookback = max(reading, default=60)
     first = max(begun, first_shard(newest + DAY, days=lookback))
     span = shards.expected(first, newest)
-    if missing := [day for day in span if day not in shards.days]:
+    missing = [day for day in span if day not in shards.days]
+    if missing:
         yield Finding(
             f"{len(missing)} days of the export {exam.settings.export} are missing "
             f"within the lookback of {lookback} days: {listed(missing)}",
@@ -462,7 +463,8 @@ def newest_runs(artifacts: Artifacts) -> dict[tuple[str, str], date]:
     """Return the newest as-of date of each use case and kind of run."""
     newest: dict[tuple[str, str], date] = {}
     for name in sorted(artifacts.names("runs/")):
-        if match := _LEASE.fullmatch(name):
+        match = _LEASE.fullmatch(name)
+        if match:
             scope, kind, day = match.groups()
             # Something else than a run wrote other names.
             with contextlib.suppress(ValueError):

@@ -332,7 +332,8 @@ class Google(Destination):
             (file.phone, "phone_number", hashed_phone),
         ):
             try:
-                if value := values.get(column):
+                value = values.get(column)
+                if value:
                     identifiers.append({name: hashing(str(value))})
             except ValueError as error:
                 reasons.append(str(error))

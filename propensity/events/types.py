@@ -370,7 +370,8 @@ def _malformed(data: bytes) -> Refused:
         return Refused("wrong_encoding", "the event is not UTF-8")
     except (ValueError, RecursionError):
         event = None
-    for name, value in event.items() if isinstance(event, dict) else ():
-        if value is float:
-            return Refused("not_finite", "a number is NaN or infinite", field=name)
+    if isinstance(event, dict):
+        for name, value in event.items():
+            if value is float:
+                return Refused("not_finite", "a number is NaN or infinite", field=name)
     return Refused("malformed_json", "the event is not a JSON object")

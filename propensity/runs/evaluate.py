@@ -63,7 +63,8 @@ def to_json(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
     """Return the weeks for an answer, and the drift alarms of the newest one."""
     answered = [row.columns() for row in rows]
     alarms = []
-    for week in () if run.use_case.scores_events else answered[-1:]:
+    alarming = [] if run.use_case.scores_events else answered[-1:]
+    for week in alarming:
         for cause, name, message in (
             ("season", "calibration", drift.season_alarm(week)),
             ("value", "expected_value", drift.value_alarm(week)),

@@ -60,9 +60,11 @@ def load_all(
     Raises:
         RequestError: There is none of a name in ``only``.
     """
+    if only is None:
+        only = names()
     use_cases = {}
     wrong = []
-    for name in names() if only is None else only:
+    for name in only:
         try:
             use_cases[name] = load(name)
         except UseCaseError as error:
@@ -91,8 +93,8 @@ def load(name: str) -> UseCase:
     use_case = parse(name, statements.read(folders.place(name), declaration.FILE))
     if use_case.like:
         _check_instance(use_case)
-    for stem in () if use_case.scores_events else STATEMENTS:
-        if not use_case.has_statement(stem):
+    for stem in STATEMENTS:
+        if not use_case.scores_events and not use_case.has_statement(stem):
             raise UseCaseError(
                 f"{name}/{stem}.sql is missing; every use case of users needs one"
             )
