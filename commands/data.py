@@ -127,7 +127,7 @@ def forget(
         use_case=use_case,
         is_dry=is_dry,
         is_suppressing=not no_suppression,
-        said=say,
+        announce=say,
         watched=watched,
     )
     return report, Exit.LEFT_OVER if report["left"] else Exit.DONE

@@ -118,61 +118,87 @@ def trying(
     if rows and not scores:
         raise click.UsageError("--rows needs --scores FILE, the list to write")
     check_target(target)
-    from local.progress import announced, watched
-    from offline import trying
+    from offline.trying import is_use_case
 
     if report is None:
         report = Path(f"try-{Path(target).name}.html")
     if treatment and control:
-        alone = {"--time": chosen.pop("time"), "--scores": scores, "--as-of": as_of}
-        alone["--horizon-days"] = chosen.pop("horizon_days")
-        for option, value in alone.items():
-            if value:
-                raise click.UsageError(f"an experiment takes no {option}")
-        return _experiment(
-            target, report=report, treatment=treatment, control=control, **chosen
-        )
-    if trying.is_use_case(target):
-        if scores:
-            raise click.UsageError(
-                f"--scores is for a table, and {target} is a use case, whose "
-                "predictions are its list: declare an audience, see docs/audiences.md"
-            )
-        answer = trying.try_use_case(target, as_of=as_of, report=report, step=announced)
-        would = "would" if answer["would_go_live"] else "would not"
-        tell(f"It {would} go live: {answer['verdict']}.")
-        say(f"The report is in {report}")
-        return Spoken(answer)
-    look, listed = trying.try_file(
-        target,
-        report=report,
-        scores=scores,
-        rows=rows,
-        step=announced,
-        watched=watched,
-        **chosen,
-    )
-    tell(repr(look))
-    say(f"The report is in {report}")
+        chosen |= {"treatment": treatment, "control": control}
+        return _experiment(target, report, scores=scores, as_of=as_of, **chosen)
+    if not is_use_case(target):
+        return _table(target, report, scores=scores, rows=rows, **chosen)
     if scores:
-        say(f"The list of {listed:,} users is in {scores}")
-    names = ("kinds", "left_out", "leaks")
-    entries = {name: getattr(look, name) for name in names}
-    plain = look.card.plain()
-    card = {"metrics": plain["metrics"], "baseline": plain["baseline"]}
-    files = {"report": str(report), "scores": str(scores) if scores else None}
-    return Spoken({**entries, **card, **files, "listed": listed})
+        raise click.UsageError(
+            f"--scores is for a table, and {target} is a use case, whose predictions "
+            "are its list: declare an audience, see docs/audiences.md"
+        )
+    return _use_case(target, report, as_of=as_of)
 
 
-def _experiment(target: str, *, report: Path, **chosen: Any) -> Any:
+def _experiment(
+    target: str,
+    report: Path,
+    *,
+    time: str | None,
+    scores: Path | None,
+    as_of: date | None,
+    horizon_days: int | None,
+    **chosen: Any,
+) -> Any:
     from local.progress import announced
     from offline import trying
 
+    refused = {
+        "--time": time,
+        "--scores": scores,
+        "--as-of": as_of,
+        "--horizon-days": horizon_days,
+    }
+    for option, value in refused.items():
+        if value:
+            raise click.UsageError(f"an experiment takes no {option}")
     look = trying.try_experiment_file(target, report=report, step=announced, **chosen)
     tell(repr(look))
     say(f"The report is in {report}")
     arms = [arm.plain() for arm in look.arms]
     return Spoken({"arms": arms, "left_out": look.left_out, "report": str(report)})
+
+
+def _use_case(target: str, report: Path, *, as_of: date | None) -> Any:
+    from local.progress import announced
+    from offline import trying
+
+    answer = trying.try_use_case(target, as_of=as_of, report=report, step=announced)
+    would = "would" if answer["would_go_live"] else "would not"
+    tell(f"It {would} go live: {answer['verdict']}.")
+    say(f"The report is in {report}")
+    return Spoken(answer)
+
+
+def _table(target: str, report: Path, *, scores: Path | None, **chosen: Any) -> Any:
+    from local.progress import announced, watched
+    from offline import trying
+
+    look, listed = trying.try_file(
+        target, report=report, scores=scores, step=announced, watched=watched, **chosen
+    )
+    tell(repr(look))
+    say(f"The report is in {report}")
+    if scores:
+        say(f"The list of {listed:,} users is in {scores}")
+    card = look.card.plain()
+    return Spoken(
+        {
+            "kinds": look.kinds,
+            "left_out": look.left_out,
+            "leaks": look.leaks,
+            "metrics": card["metrics"],
+            "baseline": card["baseline"],
+            "report": str(report),
+            "scores": str(scores) if scores else None,
+            "listed": listed,
+        }
+    )
 
 
 @click.group(cls=Group, epilog=example("propensity usecase list"))

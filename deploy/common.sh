@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # Sourced by every script: reads its options and the deployment's settings file, and runs
-# commands, or prints them with --dry-run. With --images-from=FILE what is deployed is
-# images that the deployment of that file runs, and nothing is built. A script names in `takes` what else it takes: --yes, or
-# --postcodes= with a value, which is then in given_postcodes; and sets `before=yes` if it
-# needs no names of what a set-up has made.
+# commands, or prints them with --dry-run. --images-from=FILE deploys the images that the
+# deployment of that file runs, and builds nothing. A script names in `takes` what else it
+# takes: --yes, or --postcodes= with a value, which is then in given_postcodes. It sets
+# `before=yes` if it needs no names of what a set-up has made.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 folder="$(basename "$(cd "$(dirname "$0")" && pwd)")"

@@ -75,14 +75,13 @@ def rights(function: Account) -> Iterator[dict[str, str]]:
         yield from (right("table", role, name) for name in names)
     if function.reads_export:
         yield right("export", READER)
-    for verb, names_of in (
-        pair for entry in function.objects for pair in entry.items()
-    ):
-        if verb == "list":
-            # Names are listed of a bucket: no condition on an object's name holds.
-            yield right("bucket", "object_lister")
-        else:
-            yield right("objects", OBJECT_ROLES[verb], names_of, verb)
+    for entry in function.objects:
+        for verb, names_of in entry.items():
+            if verb == "list":
+                # Names are listed of a bucket: no condition on an object's name holds.
+                yield right("bucket", "object_lister")
+            else:
+                yield right("objects", OBJECT_ROLES[verb], names_of, verb)
     for topic in function.publishes:
         yield right("topic", PUBLISHER, topic)
     for subscription in function.pulls:

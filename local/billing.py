@@ -212,8 +212,8 @@ def event_sizes() -> dict[str, float]:
     """Return the mean bytes of an event of the export by column."""
     file = resources.files(ga4_schema.__package__) / "ga4_sizes.json"
     sizes: dict[str, float] = json.loads(file.read_text())
-    whole = sum(sizes.values())
-    return {name: BYTES_AN_EVENT * size / whole for name, size in sizes.items()}
+    total = sum(sizes.values())
+    return {name: BYTES_AN_EVENT * size / total for name, size in sizes.items()}
 
 
 @cache
@@ -291,11 +291,11 @@ def _path(column: Any) -> str:
 def _conditions(select: Any, alias: str, column: str) -> Iterator[Any]:
     """Yield the conditions of a SELECT on a column alone, which all must hold."""
     where = select.args.get("where")
-    left = [where.this] if where is not None else []
-    while left:
-        condition = left.pop().unnest()
+    pending = [where.this] if where is not None else []
+    while pending:
+        condition = pending.pop().unnest()
         if isinstance(condition, exp.And):
-            left += [condition.left, condition.right]
+            pending += [condition.left, condition.right]
         elif not condition.find(exp.Select):
             columns = {
                 (reference.table, reference.name)

@@ -55,7 +55,10 @@ def main() -> int:
     """Run a part of the set-up; return the exit status."""
     try:
         with showing(sys.stderr):
-            (install_functions if sys.argv[1:] else install_development)()
+            if sys.argv[1:]:
+                install_functions()
+            else:
+                install_development()
     except LocalError as error:
         print(f"\nmake setup: {error}", file=sys.stderr)
         return 1

@@ -73,14 +73,14 @@ def run(
     use_case: str = "",
     is_dry: bool = False,
     is_suppressing: bool = True,
-    said: Callable[[str], object] = str,
+    announce: Callable[[str], object] = str,
     watched: Watched = unwatched,
 ) -> dict[str, Any]:
     """
     Remove users; see the module.
 
     Args:
-        said: Gets a line for each receiver, before the record of it is deleted.
+        announce: Gets a line for each receiver, before the record of it is deleted.
         watched: Yields tables or objects, and shows how many are done.
 
     Returns:
@@ -109,7 +109,7 @@ def run(
                 work.suppress()
             work.find_receivers()
             for entry in receivers.entries(work.taken):
-                said(
+                announce(
                     f"{entry['destination']} took {entry['users']} of these users by "
                     f"audience {entry['audience']} of {entry['use_case']}, last as of "
                     f"{entry['newest']}: {entry['removal']}"
@@ -125,8 +125,8 @@ def run(
                 statements_of_exports.append(_clearing(export))
         bytes_billed = warehouse.bytes_billed
     follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
-    again = (SYSTEM.now() + follow).isoformat(timespec="seconds")
-    left = after.total() + len(work.unreadable) + len(work.kept(work.users))
+    rerun_at = (SYSTEM.now() + follow).isoformat(timespec="seconds")
+    remaining = after.total() + len(work.unreadable) + len(work.kept(work.users))
     places = []
     for what, name in dict(before) | dict(after):
         row = {"what": what, "where": name, "before": before[what, name]}
@@ -138,14 +138,14 @@ def run(
         "use_case": use_case,
         "is_dry": is_dry,
         "suppressed": is_suppressing,
-        "run_again_at": again if is_suppressing else "",
+        "run_again_at": rerun_at if is_suppressing else "",
         "ga4_events": sum(events.values()) if events else None,
         "ga4_statement": "\n\n".join(statements_of_exports),
         "receivers": receivers.entries(work.taken),
         "notes": _notes(work, bool(statements_of_exports), browsers, wrong),
         "bytes_billed": bytes_billed,
         "unreadable": sorted(work.unreadable),
-        "left": 0 if is_dry else left,
+        "left": 0 if is_dry else remaining,
         "places": places,
     }
 
@@ -508,15 +508,15 @@ class Work:
                     return False
                 if is_search:
                     return True
-                left = without(file.read(), is_named)
-                data = parquet_of(left)
+                kept = without(file.read(), is_named)
+                data = parquet_of(kept)
         except ArtifactError:
             return False  # Another run has deleted it.
         except (pa.ArrowException, OSError):
             self.unreadable.add(generation.name)
             return False
         with contextlib.suppress(Conflict):
-            if generation.is_live and len(left):
+            if generation.is_live and len(kept):
                 self.artifacts.replace(name, data, generation, content_type=PARQUET)
             self._delete(generation)
         return True
@@ -535,10 +535,10 @@ class Work:
             return False
         if is_search or not any(is_named):
             return any(is_named)
-        left = [row for row, is_gone in zip(rows, is_named, strict=True) if not is_gone]
+        kept = [row for row, is_gone in zip(rows, is_named, strict=True) if not is_gone]
         with contextlib.suppress(Conflict):
-            if generation.is_live and len(left) > 1:
-                content = csv_of(left[0], left[1:])
+            if generation.is_live and len(kept) > 1:
+                content = csv_of(kept[0], kept[1:])
                 self.artifacts.replace(name, content, generation, content_type=CSV_TYPE)
             self._delete(generation)
         return True

@@ -81,8 +81,9 @@ def taken(
             removal = BY_HAND
             if is_deployed and not row["is_rejected"]:
                 removal = removal_of(use_case, audience, destination)
-        about = (name, audience, destination, row["user_id"])
-        result.append(Taken(*about, row["as_of"], removal))
+        user = row["user_id"]
+        as_of = row["as_of"]
+        result.append(Taken(name, audience, destination, user, as_of, removal))
     return result
 
 

@@ -25,9 +25,9 @@ def instead(name: str, names: Iterable[str], *, kind: str) -> str:
     Args:
         kind: What the names are of, in the plural: States.
     """
-    known = list(names)
-    near = nearest(name, known)
+    choices = list(names)
+    near = nearest(name, choices)
     if near:
         return f"Did you mean {near!r}?"
-    listed = ", ".join(known[:MOST]) if known else "none"
+    listed = ", ".join(choices[:MOST]) if choices else "none"
     return f"{kind}: {listed}"

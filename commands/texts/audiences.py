@@ -101,9 +101,9 @@ def chosen_by(selection: str) -> str:
     deciles = re.fullmatch(r"deciles (\d+)(.*)", selection)
     if deciles:
         return f"the top {TENTH * int(deciles[1])}%{deciles[2]}"
-    least = re.fullmatch(r"threshold (\S+)(.*)", selection)
-    if least:
-        return f"all with a probability of {least[1]} or more{least[2]}"
+    threshold = re.fullmatch(r"threshold (\S+)(.*)", selection)
+    if threshold:
+        return f"all with a probability of {threshold[1]} or more{threshold[2]}"
     return re.sub(r"^top (\d+)", lambda top: f"the top {int(top[1]):,}", selection)
 
 
@@ -175,13 +175,13 @@ def sent(answer: Answer) -> str:
 def ended(answer: Answer) -> str:
     """Return who was taken off which list, or who is on one."""
     lines = []
-    for some in answer["lists"]:
-        if "tallies" in some:
-            lines.append(sent(some))
+    for entry in answer["lists"]:
+        if "tallies" in entry:
+            lines.append(sent(entry))
             continue
-        users = plural(some["users"], "user")
-        where = f"on the list of {some['destination']}"
-        lines.append(f"{users} of {some['audience']} {where}. Nothing was sent.")
+        users = plural(entry["users"], "user")
+        where = f"on the list of {entry['destination']}"
+        lines.append(f"{users} of {entry['audience']} {where}. Nothing was sent.")
     return "\n".join(lines)
 
 

@@ -90,13 +90,13 @@ def remarks(source: Path) -> list[str]:
     unclear = [path for path in files if _table(path) is None]
     visible_files = visible(source) if source.is_dir() else files
     others = [path for path in visible_files if path not in files]
-    said = []
+    lines = []
     if unclear:
-        said.append(remark(unclear, "do not name a table, and count as daily tables"))
+        lines.append(remark(unclear, "do not name a table, and count as daily tables"))
     if others:
         what = "are left out, because of their ending or as a copy of a table"
-        said.append(remark(others, what))
-    return said
+        lines.append(remark(others, what))
+    return lines
 
 
 def export_files(source: Path) -> list[Path]:

@@ -140,6 +140,7 @@ class GoogleCloud(Ground):
         self._state = f"gs://{bucket}-state"
         self._project = f"--project={self.deployment.project}"
         self._region = self.deployment.own["region"]
+        self._place = f"--location={self._region}"
         self._export = self.deployment.settings.ga4_dataset
         # Commands, instead of what they do; None to run them.
         self._recorded: list[str] | None = None
@@ -201,8 +202,7 @@ class GoogleCloud(Ground):
         self._gcloud("storage buckets update", self._state, label)
         # Google keeps a deleted log bucket for a week.
         with contextlib.suppress(LocalError):
-            place = f"--location={self._region}"
-            self._gcloud("logging buckets undelete", prefix, place)
+            self._gcloud("logging buckets undelete", prefix, self._place)
         self._gcloud(
             "secrets create",
             self.deployment.own["suppression_secret"],
@@ -250,8 +250,7 @@ class GoogleCloud(Ground):
             )
         for job in self._by_hand():
             with contextlib.suppress(LocalError):
-                place = f"--location={self._region}"
-                self._gcloud("scheduler jobs delete", job, place)
+                self._gcloud("scheduler jobs delete", job, self._place)
         self._bq("rm", "--recursive", "--force", "--dataset", self._export)
         with contextlib.suppress(LocalError):
             secret = self.deployment.own["suppression_secret"]
@@ -264,7 +263,7 @@ class GoogleCloud(Ground):
         """Return the schedules of deploy/call.sh that a kill has left."""
         listed = self._gcloud(
             "scheduler jobs list",
-            f"--location={self._region}",
+            self._place,
             f"--filter=name~/jobs/{self.deployment.prefix}-by-hand-",
             "--format=value(name.basename())",
         )
@@ -388,9 +387,9 @@ class GoogleCloud(Ground):
         return self._run(named + [self._project, "--quiet"], given=given)
 
     def _bq(self, *words: str) -> None:
-        place = f"--location={self.deployment.settings.location}"
+        location = f"--location={self.deployment.settings.location}"
         project = f"--project_id={self.deployment.project}"
-        self._run(["bq", project, place] + list(words))
+        self._run(["bq", project, location] + list(words))
 
     def _run(self, command: Sequence[str], *, given: str = "") -> str:
         """Run a program, or record it; return what it printed."""

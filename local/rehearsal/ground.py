@@ -26,7 +26,6 @@ from local.processes import free_ports
 from local.stack import scheduler
 from local.stack.stack import SECRET, Stack
 from local.stack.state import FUNCTIONS, PORTS, State
-from propensity import folders
 from propensity.settings import Settings
 
 AUDIENCE = "rehearsal"
@@ -204,7 +203,7 @@ class Emulated(Ground):
         from propensity.gcp.warehouse import Warehouse
         from propensity.runs import setup
 
-        declare(self._stack.state.folder / folders.OWN)
+        declare(self._stack.audiences_folder)
         # Functions and commands get it from here.
         os.environ[SECRET] = self.key
         self._stack.start()

@@ -458,10 +458,11 @@ def name_many_tables(rehearsal: Rehearsal) -> str:
             # These public tables are in the US.
             warehouse.client.query(MANY_TABLES, job_config=config, location="US")
         except api.GoogleAPICallError as error:
-            said = str(error.message)
-            if TOO_MANY.search(said):
-                raise No(said) from error
-            raise NotTried(f"the public tables could not be asked: {said}") from error
+            reason = str(error.message)
+            if TOO_MANY.search(reason):
+                raise No(reason) from error
+            problem = f"the public tables could not be asked: {reason}"
+            raise NotTried(problem) from error
     return "a wildcard named more than 4,000 public tables"
 
 
@@ -477,15 +478,15 @@ def prune(rehearsal: Rehearsal) -> str:
     with warehouse_of(rehearsal.ground) as warehouse:
         names = sorted(warehouse.tables_of(warehouse.settings.export))
         days = [name.rpartition("_")[2] for name in names]
-        whole = digest_bytes(warehouse, days[0], days[-1])
-        single = digest_bytes(warehouse, days[-1], days[-1])
-    if not whole:
+        all_bytes = digest_bytes(warehouse, days[0], days[-1])
+        one_day = digest_bytes(warehouse, days[-1], days[-1])
+    if not all_bytes:
         raise NotTried("a dry run says no bytes")
-    if single > whole / 2:
-        raise No(
-            f"one of {len(days)} days would read {single / whole:.0%} of all bytes"
-        )
-    return f"one of {len(days)} days would read {single / whole:.1%} of all bytes"
+    share = one_day / all_bytes
+    text = f"one of {len(days)} days would read {share:.1%} of all bytes"
+    if share > 0.5:
+        raise No(text)
+    return text
 
 
 def digest_bytes(warehouse: Warehouse, first: str, last: str) -> int:
@@ -506,14 +507,14 @@ def digest_bytes(warehouse: Warehouse, first: str, last: str) -> int:
 def bill_as_said(rehearsal: Rehearsal) -> str:
     sql = "SELECT event_name, COUNT(*) FROM ga_events GROUP BY event_name"
     with warehouse_of(rehearsal.ground) as warehouse:
-        said = warehouse.dry_run(sql)
+        expected = warehouse.dry_run(sql)
         warehouse.rows(sql)
         tables = len(warehouse.tables_of(warehouse.settings.export))
         billed = warehouse.bytes_billed
     if not billed:
         raise NotTried("nothing was billed")
-    text = f"{billed:,} bytes were billed, and the dry run had said {said:,}"
-    if billed > max(1.05 * said, LEAST_BYTES * tables):
+    text = f"{billed:,} bytes were billed, and the dry run had said {expected:,}"
+    if billed > max(1.05 * expected, LEAST_BYTES * tables):
         raise No(text)
     return text
 
@@ -528,13 +529,16 @@ def bill_as_said(rehearsal: Rehearsal) -> str:
 def match_columns(rehearsal: Rehearsal) -> str:
     with warehouse_of(rehearsal.ground) as warehouse:
         table = warehouse.client.get_table(rehearsal.ground.sample)
-    there = {field.name: field for field in table.schema}
+    fields = {field.name: field for field in table.schema}
+    matching = 0
     for column in COLUMNS:
-        field = there.get(column.name)
-        if field is not None and in_sql(field.field_type) != column.type:
+        field = fields.get(column.name)
+        if field is None:
+            continue
+        if in_sql(field.field_type) != column.type:
             raise No(f"{column.name} is {field.field_type}, expected {column.type}")
-    named = [column.name for column in COLUMNS if column.name in there]
-    return f"{len(named)} of {len(COLUMNS)} columns are there, with the same types"
+        matching += 1
+    return f"{matching} of {len(COLUMNS)} columns are there, with the same types"
 
 
 @question(
@@ -574,8 +578,8 @@ def use_key(rehearsal: Rehearsal) -> str:
     settings = rehearsal.ground.settings
     with warehouse_of(rehearsal.ground) as warehouse:
         dataset = warehouse.client.get_dataset(settings.dataset)
-    found = dataset.default_encryption_configuration
-    if found is None or found.kms_key_name != key:
+    encryption = dataset.default_encryption_configuration
+    if encryption is None or encryption.kms_key_name != key:
         raise No("the dataset has another key, or Google's")
     return "the dataset has the key"
 

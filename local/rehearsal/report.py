@@ -105,7 +105,7 @@ def answer_of(result: Result, *, with_names: bool) -> dict[str, Any]:
             "cloud_run_usd": round(bill.run_usd, 4),
             "cloud_build_usd": round(bill.build_usd, 4),
         },
-        "versions": versions(result.ground),
+        "versions": versions_of(result.ground),
         "has_names": with_names,
     }
 
@@ -135,13 +135,16 @@ def without(text: str, names: Mapping[str, str], *, with_names: bool) -> str:
     return text
 
 
-def versions(ground: Ground) -> dict[str, str]:
+def versions_of(ground: Ground) -> dict[str, str]:
     """Return what a rehearsal ran with."""
-    found = {"propensity": deployed.commit_of(folders.ROOT)}
-    found |= {"python": platform.python_version(), "system": platform.system()}
+    versions = {
+        "propensity": deployed.commit_of(folders.ROOT),
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
     for client in CLIENTS:
-        found[client] = metadata.version(client)
-    return found | dict(ground.versions())
+        versions[client] = metadata.version(client)
+    return versions | dict(ground.versions())
 
 
 def page(answer: Mapping[str, Any]) -> str:

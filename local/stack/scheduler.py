@@ -47,18 +47,18 @@ def run(
     deadline_s = _seconds(flags["attempt-deadline"])
     pause_s = _seconds(flags["min-backoff"])
     longest_s = _seconds(flags["max-backoff"])
-    left = int(flags["max-retry-attempts"])
+    retries = int(flags["max-retry-attempts"])
     while True:
         answer = None
         try:
             answer = requests.post(url, json=body, headers=headers, timeout=deadline_s)
         except requests.RequestException as error:
             failure = type(error).__name__
-        if not left or (answer is not None and answer.ok):
+        if not retries or (answer is not None and answer.ok):
             break
         sleep(pause_s / 3600)
         pause_s = min(2 * pause_s, longest_s)
-        left = left - 1
+        retries -= 1
     if answer is None:
         raise LocalError(
             f"{function.target} did not answer within {deadline_s:g} s: {failure}"

@@ -198,8 +198,8 @@ class Case:
             before = [row for row in of_weeks[1:] if row["week"] < shown["week"]]
             left = weeks_left(before[::-1] + [shown])
             brought = self._result(shown)
-            said = sentence(brought, self.facts.unit)
-            more = {"weeks_left": left, "result": brought, "said": said}
+            text = sentence(brought, self.facts.unit)
+            more = {"weeks_left": left, "result": brought, "said": text}
             uplifts.append({**shown, **more, "unit": self.facts.unit})
         return uplifts
 

@@ -389,7 +389,7 @@ def hashed_phone(text: str) -> str:
         digits = f"0{digits}"
     if digits.startswith("0") and country not in _ZERO_STAYS:
         raise ValueError("a phone number with a 0 behind the country code")
-    whole = _WHOLE.get(country, r"\d+")
-    if not re.fullmatch(whole, digits) or not 7 <= len(country + digits) <= 15:
+    pattern = _WHOLE.get(country, r"\d+")
+    if not re.fullmatch(pattern, digits) or not 7 <= len(country + digits) <= 15:
         raise ValueError("a phone number with too few or too many digits")
     return sha256(f"+{country}{digits}".encode())

@@ -340,11 +340,11 @@ def opened(
         )
     except (OSError, ValueError) as error:
         kind = GoogleFile if template.get("kind") == "google" else HttpFile
-        said = "there is no such file"
+        reason = "there is no such file"
         if isinstance(error, ValueError):
-            said = explained(error, template, kind)
+            reason = explained(error, template, kind)
         raise errors.UseCaseError(
-            f"audiences/destinations/{file}: {concealed(said, variables.values())}. "
+            f"audiences/destinations/{file}: {concealed(reason, variables.values())}. "
             "docs/destinations.md has the entries of such a file; the destinations "
             f"{' and '.join(map(repr, FILES))} need none"
         ) from None

@@ -159,9 +159,9 @@ class DataManager:
 
 def _reason(error: api.GoogleAPICallError) -> str:
     """Return Google's name for an error, and the fields that are at fault."""
-    said = [_name(error.reason, otherwise=f"status {error.code}")]
-    said += [f"{field}: {reason}" for field, reason in _faults(error)[:3]]
-    return ", ".join(said)
+    reasons = [_name(error.reason, otherwise=f"status {error.code}")]
+    reasons += [f"{field}: {reason}" for field, reason in _faults(error)[:3]]
+    return ", ".join(reasons)
 
 
 def _faults(error: api.GoogleAPICallError) -> list[tuple[str, str]]:

@@ -78,7 +78,7 @@ def _curves(shown: Plain, base: float | None) -> dict[str, Markup]:
     for name, curve in points.items():
         if curve:
             x, y = zip(*curve, strict=True)
-            last = max(*x, *y) if name == "calibration" else 1.0
+            last = max(x + y) if name == "calibration" else 1.0
             guide = (base, base) if name == "pr" else (0.0, last)
             guide_line = Line(x=(0.0, last), y=guide, style="guide")
             lines = [guide_line, Line(name=name, x=x, y=y)]

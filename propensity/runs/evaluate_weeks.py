@@ -124,11 +124,11 @@ def _compared(run: Run, groups: pa.Table, rows: pa.Table) -> Compared | None:
     """Return the categories of a week; None where nobody has any."""
     categories = []
     if PRESENCE in groups.column_names:
-        counted = groups.select(["probability", "users", "conversions"])
-        presence = groups[PRESENCE].to_pylist()
         categories += by_presence(
-            presence,
-            *map(numbers_of, counted.columns),
+            groups[PRESENCE].to_pylist(),
+            numbers_of(groups["probability"]),
+            numbers_of(groups["users"]),
+            numbers_of(groups["conversions"]),
             budget=run.use_case.chosen_budget(run.settings),
         )
     if len(rows):
