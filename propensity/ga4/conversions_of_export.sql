@@ -1,9 +1,10 @@
 -- One row per purchase, refund or event that a use case predicts: a row of
 -- ga_conversions. Those of nobody known are there, those without a time are not.
--- Source: user_days, the rows of user_days_of_export.sql.
+-- Source: user_days, the rows of user_days_of_export.sql. The emulator joins each of them
+-- with its array, so days without one are left out first.
 SELECT
   d.export_day,
   c.*
 FROM user_days AS d
 CROSS JOIN UNNEST(d.conversions) AS c
-WHERE d.day IS NOT NULL
+WHERE d.day IS NOT NULL AND ARRAY_LENGTH(d.conversions) > 0

@@ -115,15 +115,24 @@ SELECT
     FROM UNNEST(items) AS i
   ) AS n_items,
   (
-    SELECT COUNT(DISTINCT IF(means_nothing, NULL, item_id)) + COUNTIF(means_nothing)
-    FROM
-      (
-        SELECT
-          i.item_id,
-          IFNULL(LOWER(TRIM(i.item_id)), '') IN (
+    SELECT
+      COUNT(
+        DISTINCT
+        IF(
+          LOWER(TRIM(i.item_id)) IN (
             -- include: meaningless_ids.sql
-          ) AS means_nothing
-        FROM UNNEST(items) AS i
+          ),
+          NULL,
+          i.item_id
+        )
+      )
+    FROM UNNEST(items) AS i
+  )
+  + (
+    SELECT COUNT(*) FROM UNNEST(items) AS i
+    WHERE
+      IFNULL(LOWER(TRIM(i.item_id)), '') IN (
+        -- include: meaningless_ids.sql
       )
   ) AS n_distinct_items,
   NULLIF(NULLIF(NULLIF(traffic_source.source, ''), '(not set)'), '(data deleted)')

@@ -82,7 +82,7 @@ def _is_plain(query: Any) -> bool:
         and not source.args.get("offset")
         and isinstance(alias, exp.TableAlias)
         and len(alias.columns) == 1
-        and not aggregate.this.find(*others)
+        and (isinstance(aggregate.this, exp.Star) or not aggregate.this.find(*others))
         and not (where and where.this.find(*others))
     )
 
@@ -111,11 +111,15 @@ def _aggregated(aggregate: Any, elements: Any, name: str) -> Any:
         values = _applied("list_transform", elements, value, name)
         kind = exp.Literal.string(kinds[type(aggregate)])
         return exp.func("list_aggregate", values, kind)
-    if not isinstance(aggregate, exp.Count) or not isinstance(value, exp.Distinct):
+    if not isinstance(aggregate, exp.Count):
         return None
-    if len(value.expressions) != 1:
+    if isinstance(value, exp.Star):
+        counted = elements.copy()
+    elif isinstance(value, exp.Distinct) and len(value.expressions) == 1:
+        values = _applied("list_transform", elements, value.expressions[0], name)
+        # Like COUNT, it leaves out NULL.
+        counted = exp.func("list_distinct", values)
+    else:
         return None
-    values = _applied("list_transform", elements, value.expressions[0], name)
-    # Like COUNT, it leaves out NULL.
-    number = exp.func("len", exp.func("list_distinct", values))
+    number = exp.func("len", counted)
     return exp.Coalesce(this=number, expressions=[exp.Literal.number(0)])
