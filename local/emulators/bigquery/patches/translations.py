@@ -43,8 +43,8 @@ def keep_translations() -> None:
     """
     Translate a query once, as long as none of its tables changes its columns.
 
-    A translation takes longer than most of the queries. Those in scripts with variables
-    or tables of their own are not kept.
+    A translation takes longer than most of the queries. In a script with variables or
+    tables of its own, those after the first of these are not kept.
     """
     from local_bigquery.catalog import metadata, tables
     from local_bigquery.jobs import query
@@ -57,10 +57,14 @@ def keep_translations() -> None:
     parsed = functools.lru_cache(KEPT_STATEMENTS)(script.parse)
     changing = exp.Insert, exp.Update, exp.Delete
 
+    def is_kept(tree: Any) -> bool:
+        if isinstance(tree, exp.Create):
+            return tree.kind == "TABLE" and bool(tree.find(exp.TemporaryProperty))
+        return isinstance(tree, (exp.Query,) + changing)
+
     def parse(text: str) -> list[Any]:
         trees: list[Any] = parsed(text)
-        kinds = (exp.Query,) + changing
-        if len(trees) == 1 and isinstance(trees[0], kinds) and "@@" not in text:
+        if len(trees) == 1 and is_kept(trees[0]) and "@@" not in text:
             trees[0].meta["text"] = text
             if isinstance(trees[0], exp.Query):
                 return trees
@@ -74,8 +78,9 @@ def keep_translations() -> None:
         parameters = tuple(sorted(context.parameters.items()))
         key = (text, context.project_id, context.dataset_id, parameters)
         if key in kept:
-            sql, used, referenced, context.wildcards = kept[key]
+            sql, used, referenced, context.wildcards, temporary = kept[key]
             context.referenced |= referenced
+            context.temporary |= temporary
             return sql, {name: context.values[name] for name in used}
         began = changes
         sql, bound = translate(tree, context)
@@ -85,7 +90,8 @@ def keep_translations() -> None:
         named = f"{text} {referenced}".casefold()
         is_listing = "information_schema" in named or "__tables__" in named
         if began == changes and not is_listing:
-            kept[key] = sql, list(bound), referenced, context.wildcards
+            temporary = set(context.temporary)
+            kept[key] = sql, list(bound), referenced, context.wildcards, temporary
         return sql, bound
 
     def change(function: Any, keys: Callable[..., tuple[str, ...]]) -> Any:
@@ -99,7 +105,7 @@ def keep_translations() -> None:
                 return function(*arguments, **named)
             finally:
                 changes += 1
-                for key, (_, _, referenced, _) in list(kept.items()):
+                for key, (_, _, referenced, *_) in list(kept.items()):
                     if any(
                         reference[: len(changed)] == changed for reference in referenced
                     ):
