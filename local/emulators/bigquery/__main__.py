@@ -20,6 +20,7 @@ from local.emulators.bigquery.patches import (
     changes,
     errors,
     jobs,
+    listings,
     names,
     numbers,
     resources,
@@ -87,6 +88,7 @@ def main() -> None:
     jobs.keep_jobs(database)
     resources.keep_resources(database)
     names.look_up_by_name(database)
+    listings.list_as_text()
     arrays.aggregate_in_place()
     translations.keep_translations()
     views.follow_views()

@@ -24,6 +24,7 @@ What would take too long:
 - ``catalog``: plain DuckDB files; DuckLake takes 0.24 s a load job
 - ``jobs``, ``resources``, ``translations``: what is not written to disk, or kept
 - ``names``: tables by name, because the catalog is scanned for every table
+- ``listings``: lists of tables as one text, because a translation visits each literal
 - ``dry_runs``, ``pages``, ``temporary_tables``: a query that is run once
 - ``arrays``: aggregates of a row's own array, without a join for each
 - ``batches``: Arrow batches stored as they come

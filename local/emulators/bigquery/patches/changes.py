@@ -53,12 +53,11 @@ def note_changes(database: Any) -> None:
             "row_count INT64",
             "size_bytes INT64",
         ]
-        counted = {name: rows for name, _, rows in scan(project, dataset)}
         rows = []
-        for table in tables.list_(project, dataset):
-            name = table.tableReference.tableId
-            n_rows = counted.get(name, 0)
-            changed = int(table.lastModifiedTime)
+        for name, _, n_rows in scan(project, dataset):
+            stored = metadata.load(tables.Table, project, dataset, name)
+            resource = stored or tables.defaults(project, dataset, name)
+            changed = int(resource.lastModifiedTime)
             rows.append([name, changed, n_rows, n_rows * BYTES_A_ROW])
         return columns, rows
 
