@@ -26,6 +26,7 @@ from propensity.tables.models import PUBLICATIONS, SCORES
 from propensity.tables.stream import SUPPRESSED_USERS
 from tests.clocks import ManualClock
 from tests.deployment import KEY, Deployment, entered
+from tests.in_process import InProcess
 from tests.rows import publish
 
 MONDAY = date(2026, 3, 2)
@@ -64,20 +65,38 @@ def accepted(deployment: Deployment, *, but: set[str]) -> set[str]:
     return accepted
 
 
+@pytest.fixture(scope="module")
+def in_process() -> Deployment:
+    return InProcess(PROPENSITY_SUPPRESSION_KEY=KEY)
+
+
 @pytest.fixture(scope="session")
-def shared(new_deployment) -> Deployment:
+def in_emulators(new_deployment) -> Deployment:
     return new_deployment(PROPENSITY_SUPPRESSION_KEY=KEY)
 
 
-@pytest.fixture
-def deployment(shared) -> Iterator[Deployment]:
-    """A publication of two hundred users, and nothing else; its settings are set."""
-    shared.empty(TABLES)
-    shared.clock = ManualClock(START)
+def begin(deployment: Deployment) -> None:
+    """Leave a publication of two hundred users, and nothing else."""
+    deployment.empty(TABLES)
+    deployment.clock = ManualClock(START)
     users = {f"u{n:03}": (n + 1) / 400 for n in range(USERS)}
-    publish(shared.warehouse, MONDAY, users)
-    with entered(shared.environment):
-        yield shared
+    publish(deployment.warehouse, MONDAY, users)
+
+
+@pytest.fixture
+def deployment(in_process) -> Iterator[Deployment]:
+    """A publication, and settings of it; in this process."""
+    begin(in_process)
+    with in_process.installed():
+        yield in_process
+
+
+@pytest.fixture
+def emulated(in_emulators) -> Iterator[Deployment]:
+    """The same in the emulators, for what BigQuery answers."""
+    begin(in_emulators)
+    with entered(in_emulators.environment):
+        yield in_emulators
 
 
 @pytest.fixture

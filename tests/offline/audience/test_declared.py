@@ -239,16 +239,16 @@ class TestStatement:
              "an option's name", "no table", "no SQL", "no user", "fails"],
     )  # fmt: skip
     def test_a_wrong_statement_makes_nobody_a_member(
-        self, deployment, crm, tmp_path, statement, said
+        self, emulated, crm, tmp_path, statement, said
     ):
         (tmp_path / "winback.sql").write_text(statement)
         with Receiver() as receiver, pytest.raises(UseCaseError) as raised:
-            send(deployment, crm(receiver), top=10)
+            send(emulated, crm(receiver), top=10)
 
         assert re.match(said, raised.value.message), raised.value.message
         assert "\n" not in raised.value.message
         assert receiver.requests == 0
-        assert deployment.rows("SELECT * FROM ma_audience_members") == []
+        assert emulated.rows("SELECT * FROM ma_audience_members") == []
 
     def test_a_statement_gives_its_columns_to_the_bucket(self, deployment, tmp_path):
         (tmp_path / "winback.sql").write_text(EVEN)
@@ -264,7 +264,7 @@ class TestStatement:
             (user, f"{user}@example.com") for user in treated
         }
 
-    def test_a_statement_s_numbers_stay_what_they_are(self, deployment, crm, tmp_path):
+    def test_a_statement_s_numbers_stay_what_they_are(self, emulated, crm, tmp_path):
         """Defect: NUMERIC was sent as the text 19.990000000, and JSON as a text."""
         (tmp_path / "winback.sql").write_text(TYPED)
         places = "".join(f'{name} = "{{{name}}}"\n' for name in TYPES)
@@ -272,13 +272,13 @@ class TestStatement:
             file = crm(receiver) / "destinations" / "crm.toml"
             text = file.read_text().replace("[user]\n", f"[user]\n{places}")
             file.write_text(text)
-            send(deployment, tmp_path, top=1, control="0%", destination="bucket")
-            send(deployment, tmp_path, top=1, control="0%")
+            send(emulated, tmp_path, top=1, control="0%", destination="bucket")
+            send(emulated, tmp_path, top=1, control="0%")
 
         [(_, user)] = receiver.sent
-        [name] = deployment.artifacts.names("audiences/ga4_purchase/winback/")
+        [name] = emulated.artifacts.names("audiences/ga4_purchase/winback/")
         [row] = pq.read_table(
-            BufferReader(deployment.artifacts.read(name).data)
+            BufferReader(emulated.artifacts.read(name).data)
         ).to_pylist()
         assert {name: user[name] for name in TYPES} == TYPES
         assert {name: row[name] for name in TYPES} == TYPES

@@ -1,4 +1,4 @@
-"""Audiences, specified on emulators and a receiver: from publication to ledger."""
+"""Audiences, specified on a receiver: from publication to ledger."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from propensity.errors import (
     SettingsError,
     Unavailable,
 )
-from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
 from propensity.tables.audiences import AUDIENCE_LEDGER
 from propensity.tables.export import VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
+from tests.audit.warehouse import LocalWarehouse
 from tests.offline.audience.conftest import (
     MONDAY,
     USERS,
@@ -136,16 +136,16 @@ class TestMembers:
         assert raised.value.field == "as_of"
 
     def test_members_are_not_chosen_by_a_view_with_another_consent(
-        self, deployment, monkeypatch
+        self, emulated, monkeypatch
     ):
         """The view of events is older than the setting."""
-        deployment.warehouse.replace_view(VIEW, "SELECT 1 AS one")
+        emulated.warehouse.replace_view(VIEW, "SELECT 1 AS one")
         monkeypatch.setenv("PROPENSITY_REQUIRE_CONSENT", "both")
         for action in (run.preview, run.send):
             with pytest.raises(SettingsError, match="without that consent"):
-                act(deployment, action, winback())
+                act(emulated, action, winback())
 
-        assert deployment.rows("SELECT * FROM ma_audience_members") == []
+        assert emulated.rows("SELECT * FROM ma_audience_members") == []
 
 
 class TestLedger:
@@ -478,7 +478,7 @@ class TestFailure:
         """Nothing more is sent: nobody who was taken is recorded, all are pending.
 
         Defect: users who were taken counted as accepted and as pending."""
-        append = Warehouse.append
+        append = LocalWarehouse.append
         count = iter(range(100))
 
         def failing(*given):
@@ -487,7 +487,7 @@ class TestFailure:
                 raise Unavailable("BigQuery is away")
             append(*given)
 
-        monkeypatch.setattr(Warehouse, "append", failing)
+        monkeypatch.setattr(LocalWarehouse, "append", failing)
         with Receiver() as receiver:
             delivery = send(deployment, crm(receiver), control="0%")
 

@@ -52,7 +52,7 @@ def send(deployment: Deployment) -> dict[str, Any]:
     return act(deployment, delivering.send, named).answer()
 
 
-def test_a_forgotten_user_is_taken_off_by_the_sent_address(deployment, folder, capsys):
+def test_a_forgotten_user_is_taken_off_by_the_sent_address(emulated, folder, capsys):
     """
     Defect: the record of who has the person was deleted, so no later delivery could
     remove them.
@@ -61,12 +61,12 @@ def test_a_forgotten_user_is_taken_off_by_the_sent_address(deployment, folder, c
     """
     with Receiver() as receiver:
         crm(folder, receiver)
-        send(deployment)
+        send(emulated)
         assert main(["forget", GONE, "--json"]) == Exit.LEFT_OVER
         printed = capsys.readouterr()
         report = json.loads(printed.out)
-        next_week(deployment, ALL)
-        delivery = send(deployment)
+        next_week(emulated, ALL)
+        delivery = send(emulated)
         bodies = list(receiver.bodies.values())
 
     assert report["receivers"] == [
@@ -85,11 +85,11 @@ def test_a_forgotten_user_is_taken_off_by_the_sent_address(deployment, folder, c
     assert json.loads(bodies[1])["users"] == removed
     assert receiver.users["add", GONE] == 1
 
-    report = forget.run(deployment.settings, [GONE])
+    report = forget.run(emulated.settings, [GONE])
 
     assert report["left"] == 0
     assert report["receivers"][0]["removal"] == "removed"
-    assert deployment.traces(GONE) == set()
+    assert emulated.traces(GONE) == set()
 
 
 def test_a_receiver_that_no_delivery_will_ask_is_for_a_person(folder):
@@ -117,24 +117,24 @@ def test_a_receiver_that_no_delivery_will_ask_is_for_a_person(folder):
     assert removal() == receivers.BY_HAND
 
 
-def test_a_removal_that_the_receiver_rejects_is_for_a_person(deployment, folder):
+def test_a_removal_that_the_receiver_rejects_is_for_a_person(emulated, folder):
     class Refusing(Receiver):
         def take(self, *request: Any) -> Any:
-            deployment.clock.advance(1)
+            emulated.clock.advance(1)
             is_removal = request[0] == "DELETE"
             return (400, {}, {}) if is_removal else super().take(*request)
 
     with Refusing() as receiver:
         crm(folder, receiver)
-        send(deployment)
-        forget.run(deployment.settings, [GONE])
-        next_week(deployment, ALL)
-        send(deployment)
-    report = forget.run(deployment.settings, [GONE])
+        send(emulated)
+        forget.run(emulated.settings, [GONE])
+        next_week(emulated, ALL)
+        send(emulated)
+    report = forget.run(emulated.settings, [GONE])
 
     assert report["receivers"][0]["removal"] == "remove them there yourself"
     assert report["left"] == 0
-    assert deployment.traces(GONE) == set()
+    assert emulated.traces(GONE) == set()
 
 
 def test_a_user_forgotten_between_two_tries_is_named(deployment, folder):

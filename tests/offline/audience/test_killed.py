@@ -15,7 +15,7 @@ import requests
 
 from local.receiver import Receiver
 from propensity.errors import RunInProgress
-from propensity.gcp.warehouse import Warehouse
+from tests.audit.warehouse import LocalWarehouse
 from tests.deployment import Deployment
 from tests.offline.audience.conftest import MONDAY, WEEK, accepted, send
 from tests.rows import publish
@@ -36,15 +36,13 @@ class Fate:
         self.left: int | None = None
         self._path = path
         self._wrap(monkeypatch, requests.Session, "request")
-        self._wrap(monkeypatch, Warehouse, "write")
-        self._wrap(monkeypatch, Warehouse, "append")
+        self._wrap(monkeypatch, LocalWarehouse, "write")
 
     def _wrap(self, monkeypatch, owner, name) -> None:
         original = getattr(owner, name)
 
         def called(*args, **kwargs):
-            # Google's clients have sessions, too, and threads of their own.
-            is_own = owner is Warehouse or self._path in str(args)
+            is_own = owner is LocalWarehouse or self._path in str(args)
             self._step(is_own)
             result = original(*args, **kwargs)
             try:

@@ -41,6 +41,12 @@ class HubSpot(Receiver):
 
 
 @pytest.fixture
+def deployment(emulated) -> Deployment:
+    """What the page's tables of customers are in, too."""
+    return emulated
+
+
+@pytest.fixture
 def folder(tmp_path, deployment, monkeypatch) -> Iterator[Path]:
     """The folder of the page's audience, which its own lines write."""
     with own_use_cases.in_folder(tmp_path / "own"):
