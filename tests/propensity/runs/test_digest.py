@@ -25,7 +25,7 @@ from propensity.registry.leases import leased
 from propensity.runs import digest, setup
 from propensity.runs.run import Run
 from propensity.settings import Settings
-from propensity.tables.export import VIEW
+from propensity.tables.export import DIGEST, VIEW
 from propensity.usecases import UseCase
 from tests import own_use_cases, shop
 from tests.clocks import ManualClock
@@ -37,12 +37,24 @@ DAYS = [FIRST + n * DAY for n in range(11)]
 LAST = DAYS[-1]
 
 
+@pytest.fixture(scope="module")
+def site(module_deployment) -> Deployment:
+    """The deployment of all these tests: statements are translated for it once."""
+    load(module_deployment, FIRST)
+    setup.prepare(module_deployment.warehouse, module_deployment.settings)
+    return module_deployment
+
+
 @pytest.fixture
-def export(deployment) -> Deployment:
+def export(site) -> Deployment:
     """A deployment with an export of eleven days, each with one purchase."""
-    load(deployment, *DAYS)
-    setup.prepare(deployment.warehouse, deployment.settings)
-    return deployment
+    site.empty(DIGEST)
+    dataset = site.ga4_dataset
+    for table in site.warehouse.tables_of(dataset):
+        site.warehouse.client.delete_table(f"{dataset}.{table}")
+    load(site, *DAYS)
+    setup.prepare_export(site.warehouse, site.settings)
+    return site
 
 
 def load(export: Deployment, *days: date, user: str = "u", events: int = 1) -> None:

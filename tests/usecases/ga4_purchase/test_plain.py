@@ -41,6 +41,7 @@ USE_CASE = replace(
 FIRST_DAY = AS_OF - 13 * DAY
 DAYS = [FIRST_DAY + n * DAY for n in range(20)]
 HOUR_US = 3_600_000_000
+IS_DEEP = settings().max_examples >= 100
 SETTINGS = {
     "GOOGLE_CLOUD_PROJECT": "p",
     "PROPENSITY_GA4_DATASET": "analytics_1",
@@ -309,9 +310,10 @@ def by_key(rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     offsets=st.sets(st.integers(-1, 3), min_size=1, max_size=2),
     user_column=st.sampled_from(USER_COLUMNS),
 )
-# An example takes seconds.
+# An example takes seconds, and breaks show after few of them.
 @settings(
-    max_examples=settings().max_examples // 2, suppress_health_check=list(HealthCheck)
+    max_examples=settings().max_examples // (2 if IS_DEEP else 5),
+    suppress_health_check=list(HealthCheck),
 )
 def test_the_digest_says_what_the_export_says(warehouse, export, offsets, user_column):
     """Whatever came late, twice, streamed or again, and however its days were
