@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 from propensity.errors import QueryTooExpensive
@@ -139,30 +140,30 @@ def month(
         "event_names": ["purchase", "refund"],
     }
 
+    def size_of(run: str, dates: Sequence[date]) -> float:
+        """Return the TiB of a statement of some dates."""
+        window = use_case.window(settings, dates, today=as_of)
+        size = billed(STATEMENTS[run], {**window, **further})
+        if size > settings.maximum_bytes_billed and len(dates) > 1:
+            raise QueryTooExpensive(f"{len(dates)} dates bill {size:,.0f} bytes")
+        return size / TIB
+
     def sizes(run: str, as_ofs: Sequence[date]) -> list[float]:
         """Return the TiB of each statement that a run asks for."""
+        return in_statements(as_ofs, partial(size_of, run))
 
-        def size_of(dates: Sequence[date]) -> float:
-            window = use_case.window(settings, dates, today=as_of)
-            size = billed(STATEMENTS[run], {**window, **further})
-            if size > settings.maximum_bytes_billed and len(dates) > 1:
-                raise QueryTooExpensive(f"{len(dates)} dates bill {size:,.0f} bytes")
-            return size / TIB
-
-        return in_statements(as_ofs, size_of)
-
-    def digested(first_suffix: str, last_suffix: str) -> float:
+    def digested(first: date, last: date) -> float:
         """Return the TiB of days of the export."""
-        span = {"first_suffix": first_suffix, "last_suffix": last_suffix}
+        span = {"first_suffix": f"{first:%Y%m%d}", "last_suffix": f"{last:%Y%m%d}"}
         return billed(DIGEST, {**further, **span}) / TIB
 
-    four_weeks = digested(f"{as_of - timedelta(days=28):%Y%m%d}", f"{as_of:%Y%m%d}")
-    window = use_case.window(settings, snapshots, today=as_of)
-    first_day = f"{window['first_history_day']:%Y%m%d}"
+    four_weeks = digested(as_of - timedelta(days=28), as_of)
+    first_day = use_case.first_day(min(snapshots))
+    last_day = max(snapshots) + timeframe.horizon
     training = sizes("training", snapshots)
     return Month(
         days=four_weeks * DAYS_A_MONTH / 28,
-        first=digested(first_day, f"{window['last_label_suffix']}"),
+        first=digested(first_day, last_day),
         training=sum(training),
         largest=max(training),
         prediction=sum(sizes("prediction", [as_of])),

@@ -218,16 +218,8 @@ def reach(settings: Settings) -> timedelta:
             timeframe = use_case.timeframe(settings)
             weeks = settings.training_snapshots - 1
             oldest = timeframe.newest_matured(today=today) - weeks * timeframe.stride
-            window = use_case.window(settings, [oldest])
-            spans.append(today - first_day(window))
+            spans.append(today - use_case.first_day(oldest))
     return max(spans) + SLACK
-
-
-def first_day(window: Mapping[str, object]) -> date:
-    """Return the first day of the export that statements read, by their parameters."""
-    first = date.fromisoformat(str(window["first_repeat_suffix"]))
-    history = window.get("first_history_day")
-    return min(first, history) if isinstance(history, date) else first
 
 
 def alone(
@@ -265,7 +257,7 @@ def bring_up_to_date(
     """
     if not run.use_case.reads_digest:
         return
-    first = first_day(run.use_case.window(run.settings, [oldest]))
+    first = run.use_case.first_day(oldest)
     state = State(
         rules=rules_of(run.settings, view),
         tables=tables,

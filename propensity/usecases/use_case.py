@@ -271,7 +271,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             "history_days": self.history_span,
             "away_days": self.history_days,
             "horizon_days": self.horizon_days,
-            "first_history_day": first_shard(first, days=self.history_span),
+            "first_history_day": self.first_day(first),
             "first_suffix": first_suffix(first, days=lookback),
             "first_repeat_suffix": first_suffix(first, days=2 * lookback),
             "last_suffix": first_suffix(last, days=-1),
@@ -283,6 +283,10 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             "first_label_export_day": first_shard(first, days=0),
             "last_label_export_day": last + timedelta(days=self.horizon_days),
         }
+
+    def first_day(self, as_of: date) -> date:
+        """Return the first day of the export that any statement reads for a date."""
+        return first_shard(as_of, days=self.history_span)
 
     def statement_parameters(self, settings: Settings) -> dict[str, str | int]:
         """

@@ -223,7 +223,7 @@ def test_days_older_than_any_training_reads_are_removed(export, monkeypatch):
     monkeypatch.setattr(digest, "reach", lambda _: 4 * DAY)
     load(export, LAST + DAY)
     as_of = LAST + DAY
-    monkeypatch.setattr(digest, "first_day", lambda _: LAST)
+    monkeypatch.setattr(UseCase, "first_day", lambda *_: LAST)
     bring(run_of(export, as_of=as_of))
 
     assert digested(export) == {as_of - n * DAY for n in range(5)}
