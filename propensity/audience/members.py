@@ -198,15 +198,8 @@ def find_or_choose(
     selections = deployment.rows("audience_selections", audience=named.name)
     sent = deployment.rows("audience_deliveries", audience=named.name)
     control = control_of(deployment, named)
-    earlier = list(selections) + list(sent)
-    newest = max((row["as_of"] for row in earlier), default=as_of)
-    if newest > as_of:
-        raise RequestError(
-            f"{named.name} was already chosen or sent for {newest}, so it cannot "
-            f"be chosen for the earlier {as_of}: that would add users again who have "
-            "left, and distort the measured uplift",
-            field="as_of",
-        )
+    earlier = [row["as_of"] for row in list(selections) + list(sent)]
+    _check_newest(named, as_of, earlier)
     stored = None
     if selections and selections[0]["as_of"] == as_of:
         stored = selections.pop(0)
@@ -251,6 +244,20 @@ def find_or_choose(
             row["destination"] for row in sent if row["status"] in RECEIVED
         ),
     )
+
+
+def _check_newest(
+    named: DeclaredAudience, as_of: date, earlier: Sequence[date]
+) -> None:
+    """Raise RequestError if the audience was chosen or sent for a later date."""
+    newest = max(earlier, default=as_of)
+    if newest > as_of:
+        raise RequestError(
+            f"{named.name} was already chosen or sent for {newest}, so it cannot "
+            f"be chosen for the earlier {as_of}: that would add users again who have "
+            "left, and distort the measured uplift",
+            field="as_of",
+        )
 
 
 def order_of(members: Sequence[Member], declared: str) -> str:
@@ -438,6 +445,11 @@ def _candidates(
             hint='Set order = "probability" in the audience\'s file',
             field="order",
         )
+    return _in_order(rows)
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """Return candidates, the best first, with the names of columns as they are read."""
     # BigQuery takes User_ID for user_id, and keeps its spelling.
     names = [
         "user_id" if name.lower() == "user_id" else name for name in rows.column_names
