@@ -319,13 +319,11 @@ def judge() -> Iterator[Line]:
         yield Line(name, "", right, least=0.95 - NOISE)
 
 
-def years(
-    audience: Audience, ways: Sequence[Way], *, count: int = YEARS
-) -> list[list[Year]]:
+def years(audience: Audience, ways: Sequence[Way]) -> list[list[Year]]:
     """Draw years of an audience; return for each way what it says of them."""
     random = np.random.default_rng(SEED)
     all_years: list[list[Year]] = [[] for _ in ways]
-    for _ in range(count):
+    for _ in range(YEARS):
         looks = list(enumerate(audience.year(random), 1))
         for way, way_years in zip(ways, all_years, strict=True):
             shown = [way(groups, look) for look, groups in looks]

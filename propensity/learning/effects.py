@@ -105,7 +105,7 @@ class Effects:
         return _mean(self.added * (_rank(self.effect) - _rank(other)), errors=errors)
 
 
-def effects(experiment: Experiment, *, seed: int = 0) -> Effects:
+def effects(experiment: Experiment) -> Effects:
     """Return the effect of contacting on each user of an experiment."""
     features = experiment.features
     outcome = experiment.outcome
@@ -114,11 +114,11 @@ def effects(experiment: Experiment, *, seed: int = 0) -> Effects:
     contact = experiment.is_contacted - share
     effect = np.zeros(len(experiment))
     with threadpool_limits(1):
-        folds = KFold(_FOLDS, shuffle=True, random_state=seed)
+        folds = KFold(_FOLDS, shuffle=True, random_state=0)
         expected = cross_val_predict(_outcomes(), features, outcome, cv=folds)
         surprise = outcome - expected
         for cut in range(_CUTS):
-            folds = KFold(_FOLDS, shuffle=True, random_state=seed + cut)
+            folds = KFold(_FOLDS, shuffle=True, random_state=cut)
             for learned, judged in folds.split(features):
                 ridge = _of_effect(
                     features[learned], surprise[learned], contact[learned]
