@@ -122,7 +122,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     for part in targets + [functions.OPERATOR] + list(HELPERS):
         values |= {f"account_{part}": "", f"use_cases_{part}": ""}
     outputs = ROOT / work / "outputs.json"
-    names = named(d) if options.planned else _put_out(d, outputs)
+    names = planned_names(d) if options.planned else _put_out(d, outputs)
     for name, value in (values | names).items():
         yield f"{name}={shlex.quote(value)}"
 
@@ -140,7 +140,7 @@ def _put_out(d: Deployment, file: Path) -> dict[str, str]:
     return names
 
 
-def named(d: Deployment) -> dict[str, str]:
+def planned_names(d: Deployment) -> dict[str, str]:
     """Return what Terraform puts out, as long as it has not: a test holds the two."""
     repository = d.own["repository"] if d.own["repository"] else d.prefix
     if "/" not in repository:

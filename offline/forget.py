@@ -55,7 +55,7 @@ from propensity.statements import statement
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
 from propensity.tables.every import EVENT, RAW, USER
-from propensity.tables.export import DIGEST, named
+from propensity.tables.export import DIGEST, with_suffix
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import MAXIMUM_DAYS
@@ -162,7 +162,7 @@ def _clearing(export: Settings) -> str:
         export_dataset=export.export,
         own_dataset=f"{export.project}.{export.dataset}",
     )
-    return named(text.strip(), export.export_suffix)
+    return with_suffix(text.strip(), export.export_suffix)
 
 
 def _suppressed_in(use_case: str) -> str:
@@ -392,7 +392,7 @@ class Work:
             if table in DIGEST:
                 exports = self.digests()
             for export in exports:
-                name = named(table.stored, export.export_suffix)
+                name = with_suffix(table.stored, export.export_suffix)
                 with (
                     _of_export(self.warehouse, export) as warehouse,
                     contextlib.suppress(MissingTable),

@@ -54,12 +54,13 @@ SCRATCH = "rehearsal_rows"
 UNCHANGEABLE = "streaming buffer"
 # Longer would show where a run commits rows for each of its requests.
 COMMIT_S = 10.0
+# Lookups, and what the first may take, and 99% of the others.
 LOOKUPS = 100
+COLD_S = 10.0
+WARM_S = 1.0
+POLL_S = 0.2
 # As this project's messages say it.
 DENIED = "denies access"
-POLL_S = 0.2
-WARM_S = 1.0
-COLD_S = 10.0
 # The least that BigQuery bills for a query.
 LEAST_BYTES = 10 * 1024**2
 
@@ -69,6 +70,7 @@ LEAST_BYTES = 10 * 1024**2
 
 def rights_of(function: Function) -> Probe:
     """Return the probe of a function's permissions."""
+    target = function.target
     sentence = (
         "Each function runs as its own account, `propensity-<function>`, with the "
         "permissions in [deploy/functions.toml](../deploy/functions.toml) and no "
@@ -76,13 +78,11 @@ def rights_of(function: Function) -> Probe:
     )
     if function.appends:
         sentence = "We assume that the Storage Write API needs"
-    elif function.target == "get_proba":
+    elif target == "get_proba":
         sentence = (
             'an account that may list names gets "missing" for a missing object, not '
             '"denied"'
         )
-
-    target = function.target
 
     @question(
         f"permissions of {target}",
@@ -148,7 +148,6 @@ def have_no_more(rehearsal: Rehearsal) -> str:
     is_early=True,
 )
 def build(rehearsal: Rehearsal) -> str:
-    """Whether the build's account may do what a build needs."""
     for line in rehearsal.ground.refused_builds:
         raise No(line)
     if not rehearsal.is_set_up:
@@ -166,9 +165,10 @@ def build(rehearsal: Rehearsal) -> str:
 )
 def refuse_strangers(rehearsal: Rehearsal) -> str:
     answer = requests.get(rehearsal.ground.url("get_proba"), timeout=PATIENCE_S)
+    text = f"a request without a token was answered with {answer.status_code}"
     if answer.status_code not in (401, 403):
-        raise No(f"a request without a token was answered with {answer.status_code}")
-    return f"a request without a token was answered with {answer.status_code}"
+        raise No(text)
+    return text
 
 
 @question(

@@ -38,7 +38,7 @@ from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
-from propensity.tables.export import DIGEST, VIEW, named
+from propensity.tables.export import DIGEST, VIEW, with_suffix
 from propensity.timeframe import DAY, first_shard, midnight
 from propensity.usecases import UseCase
 
@@ -108,7 +108,7 @@ def _check_tables(exam: Examination, wanted: Iterable[Table]) -> Iterator[Findin
     missing = []
     reads = []
     for table in wanted:
-        name = named(table.name, settings.export_suffix)
+        name = with_suffix(table.name, settings.export_suffix)
         if name not in existing:
             missing.append(name)
             continue
@@ -157,7 +157,7 @@ def _check_export(exam: Examination) -> Iterator[Finding]:
     try:
         exam.warehouse.dry_run(statement("readable_export", folder=SQL))
     except PropensityError as error:
-        view = named(VIEW, exam.settings.export_suffix)
+        view = with_suffix(VIEW, exam.settings.export_suffix)
         what = f"the view {view} cannot be read: {error.message}"
         advice = "or move other tables and views named events_ to another dataset"
         yield Finding(what, f"{SET_UP}; {advice}")

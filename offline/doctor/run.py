@@ -74,9 +74,9 @@ class Report:
         parts = []
         for finding in self.findings:
             advice = f"  What to do: {finding.advice}"
-            parts.append(f"{named(finding.check)}: {finding.what}\n{advice}")
+            parts.append(f"{title_of(finding.check)}: {finding.what}\n{advice}")
         for check, why in self.failed.items():
-            parts.append(f"{named(check)} could not be examined: {why}")
+            parts.append(f"{title_of(check)} could not be examined: {why}")
         parts += [f"cost of {name}: {text}" for name, text in self.costs.items()]
         parts += [f"total of {name}: {text}" for name, text in self.totals.items()]
         result = "Nothing is wrong."
@@ -84,12 +84,12 @@ class Report:
             result = f"{plural(len(self.findings), 'finding')}, as above."
         elif self.failed:
             result = "Nothing else is wrong."
-        checks = ", ".join(map(named, self.checks))
+        checks = ", ".join(map(title_of, self.checks))
         parts.append(f"{result} Looked at {checks} of {self.place}, {self.as_of}.")
         return "\n\n".join(parts)
 
 
-def named(check: str) -> str:
+def title_of(check: str) -> str:
     """Return the name of a check in the glossary's words."""
     return {"rights": "permissions", "champions": "live versions"}.get(check, check)
 
@@ -149,8 +149,8 @@ def _costs(exam: Examination) -> dict[str, str]:
     examined = {use_case.name for use_case in exam.use_cases}
     total = 0.0
     count = 0
-    use_cases = usecases.load_all()[0].values()
-    for part in replace(exam, use_cases=list(use_cases)).of_exports():
+    use_cases, _ = usecases.load_all()
+    for part in replace(exam, use_cases=list(use_cases.values())).of_exports():
         months = []
         for use_case in part.use_cases:
             # A use case that cannot run, and so bills nothing, has no price.

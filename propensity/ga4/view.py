@@ -14,7 +14,7 @@ from propensity.errors import SchemaError, SettingsError
 from propensity.ga4.shards import DAILY, KINDS, PREFIXES
 from propensity.schema import Column, Row, columns_of
 from propensity.statements import statement
-from propensity.tables.export import VIEW, named
+from propensity.tables.export import VIEW, with_suffix
 from propensity.usecases.declaration import Value
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def check_view_text(view: str, use_case: UseCase, settings: Settings) -> None:
             read.
         SchemaError: It lacks a column that the use case names.
     """
-    shown = named(VIEW, settings.export_suffix)
+    shown = with_suffix(VIEW, settings.export_suffix)
     require = settings.require_consent
     if not all(statement(name).strip() in view for name in _CONDITIONS[require]):
         raise SettingsError(

@@ -283,9 +283,10 @@ class Queries:
         suffix = self.settings.export_suffix
         if not suffix:
             return text
-        from propensity.tables.export import named  # a lookup needs no table's class
+        # A lookup needs no table's class.
+        from propensity.tables.export import with_suffix
 
-        return named(text, suffix)
+        return with_suffix(text, suffix)
 
     def _translated(self, on: str = "") -> contextlib.AbstractContextManager[None]:
         """Raise the project's errors; ``on`` is the dataset or table of the call."""

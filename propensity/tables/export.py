@@ -124,6 +124,6 @@ BY_EXPORT = (VIEW, USER_DAYS.name, CONVERSIONS.name, DIGESTED_DAYS.name)
 _NAMES = re.compile(rf"\b(?:{'|'.join(BY_EXPORT)})\b")
 
 
-def named(text: str, suffix: str) -> str:
+def with_suffix(text: str, suffix: str) -> str:
     """Return a statement, or a name, with the view and the tables of an export."""
     return _NAMES.sub(rf"\g<0>{suffix}", text)

@@ -125,7 +125,8 @@ def of_export(settings: Settings) -> list[UseCase]:
         UseCaseError: One reads another export whose dataset has the same name.
     """
     readers = []
-    for use_case in load_all()[0].values():
+    use_cases, _ = load_all()
+    for use_case in use_cases.values():
         if settings.export_suffix and not use_case.ga4_property:
             continue
         export = use_case.settings(settings)
@@ -158,7 +159,8 @@ def by_export(
 
 def exports(settings: Settings, only: Sequence[str] | None = None) -> list[Settings]:
     """Return the settings of each export; ``only`` as of ``load_all``."""
-    groups = by_export(settings, load_all(only)[0].values())
+    use_cases, _ = load_all(only)
+    groups = by_export(settings, use_cases.values())
     return [export for export, _ in groups if export.ga4_dataset]
 
 

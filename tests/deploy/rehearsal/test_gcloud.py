@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy import configuration, functions
-from deploy.__main__ import named
+from deploy.__main__ import planned_names
 from deploy.configuration import Deployment
 from deploy.functions import Function
 from tests.deploy.conftest import OUTPUTS, SDK, SETTINGS, WHOLE, Cloud
@@ -44,7 +44,7 @@ def set_up(cloud: Cloud, settings: dict[str, str]) -> Deployment:
     """Leave what a set-up by these settings leaves; return what they describe."""
     d = configuration.of(settings)
     names = [function.target for function in d.functions]
-    outputs = OUTPUTS | named(d)
+    outputs = OUTPUTS | planned_names(d)
     outputs |= {"services": " ".join(map(d.name, names)), "schedules": ""}
     cloud.settings = settings
     cloud.has(**outputs)
@@ -118,7 +118,10 @@ def check_build(google: Google, d: Deployment, function: Function) -> None:
         *google.uploads[archive]
     }
     assert build["serviceAccount"] == account
-    assert build["imageUri"] == f"{named(d)['repository']}/{d.name(function.target)}"
+    assert (
+        build["imageUri"]
+        == f"{planned_names(d)['repository']}/{d.name(function.target)}"
+    )
     assert build.get("workerPool", "") == d.own["worker_pool"]
     assert pack["baseImage"] == f"python{version.replace('.', '')}"
     assert pack["environmentVariables"] == ({"PIP_INDEX_URL": index} if index else {})
@@ -161,7 +164,7 @@ def check_jobs(google: Google, d: Deployment) -> None:
     """Assert that each training job runs as the deployed function does."""
     services = google.named("/services/")
     deployed = services[d.name("model_training")]["spec"]["template"]["spec"]
-    for use_case in configuration.words(named(d)["use_cases_model_training"]):
+    for use_case in configuration.words(planned_names(d)["use_cases_model_training"]):
         name = f"propensity-training-job-{use_case.replace('_', '-')}"
         execution = google.named("/namespaces/my-project/jobs/")[name]
         template = execution["spec"]["template"]
