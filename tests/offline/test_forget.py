@@ -32,8 +32,10 @@ from propensity.tables import every as tables
 from propensity.tables.export import CONVERSIONS, USER_DAYS, VIEW
 from propensity.tables.stream import INFERENCE_LOG, STREAM_EVENTS, TRUTH_EVENTS
 from tests import own_use_cases, shop
+from tests.audit.warehouse import LocalWarehouse
 from tests.deployment import KEY, Deployment
 from tests.functions.streaming import new_versioned_site
+from tests.in_process import InProcess
 from tests.offline.forgetting import (
     EXPORT,
     GONE,
@@ -89,45 +91,60 @@ def site(shared, monkeypatch) -> Deployment:
     return shared
 
 
+@pytest.fixture(scope="module")
+def in_process() -> Deployment:
+    return InProcess(PROPENSITY_SUPPRESSION_KEY=KEY)
+
+
+@pytest.fixture
+def tables_alone(in_process) -> Iterator[Deployment]:
+    """Tables in this process, without an export and earlier generations of objects."""
+    in_process.empty()
+    with in_process.installed():
+        yield in_process
+
+
 class TestTables:
-    def test_tables_have_no_row_of_the_user_afterwards(self, site):
+    def test_tables_have_no_row_of_the_user_afterwards(self, tables_alone):
         """Two rows of each go, and those of a user whose id begins alike stay. A
         second run finds nothing, and adds nothing to the list; a dry run counts, and
         writes nothing."""
-        fill(site)
-        tried = forget(site, is_dry=True)
-        assert {*counts(site).values()} == {4}
-        assert site.count("suppressed_users") == 0
-        report = forget(site)
+        fill(tables_alone)
+        tried = forget(tables_alone, is_dry=True)
+        assert {*counts(tables_alone).values()} == {4}
+        assert tables_alone.count("suppressed_users") == 0
+        report = forget(tables_alone)
 
         holders = tables.holding_users()
         assert before(report) == before(tried) == {one.stored: 2 for one in holders}
         assert {place["after"] for place in report["places"]} == {0}
         assert report["left"] == 0
-        assert {*counts(site).values()} == {2}
+        assert {*counts(tables_alone).values()} == {2}
         each = (
             f"(SELECT DISTINCT user_id FROM {table.stored})"
             for table, source in holders.items()
             if source == "user_id"
         )
-        rows = site.rows(" UNION ALL ".join(each))
+        rows = tables_alone.rows(" UNION ALL ".join(each))
         assert {row["user_id"] for row in rows} == {KEPT}
-        assert {*before(forget(site)).values()} == {0}
-        assert site.count("suppressed_users") == 1
+        assert {*before(forget(tables_alone)).values()} == {0}
+        assert tables_alone.count("suppressed_users") == 1
 
-    def test_the_digest_of_the_export_is_searched_for_browsers_and_user_ids(self, site):
+    def test_the_digest_of_the_export_is_searched_for_browsers_and_user_ids(
+        self, tables_alone
+    ):
         """Before a login a browser has events without a user id."""
         table = USER_DAYS
         known = row_of(table, GONE, user_pseudo_id="a browser")
         unknown = row_of(table, "", user_id=None, user_pseudo_id=GONE)
         other = row_of(table, KEPT, user_pseudo_id="another browser")
-        site.append(table, known, unknown, other)
+        tables_alone.append(table, known, unknown, other)
 
-        forget(site, use_case=USE_CASE)
-        assert site.count("ga_user_days") == 3
-        forget(site)
+        forget(tables_alone, use_case=USE_CASE)
+        assert tables_alone.count("ga_user_days") == 3
+        forget(tables_alone)
 
-        [row] = site.rows("SELECT user_id FROM ga_user_days")
+        [row] = tables_alone.rows("SELECT user_id FROM ga_user_days")
         assert row["user_id"] == KEPT
 
     def test_a_user_of_another_property_is_forgotten_there_alone(self, site, uk):
@@ -172,47 +189,49 @@ class TestTables:
             setup.prepare_export(warehouse, settings)
             yield warehouse
 
-    def test_tables_keep_other_use_cases_where_one_is_named(self, site):
+    def test_tables_keep_other_use_cases_where_one_is_named(self, tables_alone):
         """Rows of that use case go; the list has the user in it alone."""
         table = STREAM_EVENTS
-        site.append(table, row_of(table, GONE), row_of(table, GONE, use_case=OTHER))
-        forget(site, use_case=USE_CASE)
-        [row] = site.rows("SELECT use_case FROM stream_events")
-        listed = suppression.read(site.warehouse)
+        tables_alone.append(
+            table, row_of(table, GONE), row_of(table, GONE, use_case=OTHER)
+        )
+        forget(tables_alone, use_case=USE_CASE)
+        [row] = tables_alone.rows("SELECT use_case FROM stream_events")
+        listed = suppression.read(tables_alone.warehouse)
 
         assert row["use_case"] == OTHER
         assert listed.covers(GONE, USE_CASE)
         assert not listed.covers(GONE, OTHER)
 
-    def test_a_truth_that_arrives_meanwhile_is_removed(self, site, monkeypatch):
+    def test_a_truth_that_arrives_meanwhile_is_removed(self, tables_alone, monkeypatch):
         """Afterwards nothing says any more whose it is."""
         log = INFERENCE_LOG
         truths = TRUTH_EVENTS
-        site.append(log, row_of(log, GONE, event_id="e7"))
-        execute = Warehouse.execute
+        tables_alone.append(log, row_of(log, GONE, event_id="e7"))
+        execute = LocalWarehouse.execute
 
         def late(warehouse, sql, parameters=None):
             done = execute(warehouse, sql, parameters)
             if "inference_log" in sql and done:
-                site.append(truths, row_of(truths, GONE, event_id="e7"))
+                tables_alone.append(truths, row_of(truths, GONE, event_id="e7"))
             return done
 
-        monkeypatch.setattr(Warehouse, "execute", late)
-        report = forget(site)
+        monkeypatch.setattr(LocalWarehouse, "execute", late)
+        report = forget(tables_alone)
 
-        assert site.count("truth_events") == report["left"] == 0
+        assert tables_alone.count("truth_events") == report["left"] == 0
 
     def test_tables_may_be_of_more_users_than_one_statement_takes(
-        self, site, monkeypatch
+        self, tables_alone, monkeypatch
     ):
         """BigQuery takes 10 MB of parameters; each row counts once all the same."""
-        fill(site)
+        fill(tables_alone)
         monkeypatch.setattr(program, "AT_ONCE", 2)
-        report = forget(site, "nobody", GONE, KEPT)
+        report = forget(tables_alone, "nobody", GONE, KEPT)
 
         assert {*before(report).values()} == {4}
         assert report["left"] == 0
-        assert {*counts(site).values()} == {0}
+        assert {*counts(tables_alone).values()} == {0}
 
 
 class TestBucket:
@@ -291,40 +310,46 @@ def test_after_forgetting_nothing_has_the_users_in_any_form(site):
 
 
 class TestCommand:
-    def test_forgetting_needs_a_key_or_the_word_that_it_goes_without(self, site):
+    def test_forgetting_needs_a_key_or_the_word_that_it_goes_without(
+        self, tables_alone
+    ):
         """Without the list they would come back: that is settled before all else."""
-        fill(site)
-        keyless = replace(site.settings, suppression_key="")
+        fill(tables_alone)
+        keyless = replace(tables_alone.settings, suppression_key="")
         with pytest.raises(SettingsError):
             program.run(keyless, [GONE])
-        assert {*counts(site).values()} == {4}
+        assert {*counts(tables_alone).values()} == {4}
         program.run(keyless, [GONE], is_suppressing=False)
 
-        assert {*counts(site).values()} == {2}
-        assert site.count("suppressed_users") == 0
+        assert {*counts(tables_alone).values()} == {2}
+        assert tables_alone.count("suppressed_users") == 0
 
-    def test_forgetting_takes_the_key_of_the_functions_alone(self, site):
+    def test_forgetting_takes_the_key_of_the_functions_alone(self, tables_alone):
         """Under another key an empty list would get a user whom no function knows, and
         all would stop."""
-        suppressed_list.publish(site.warehouse, site.artifacts)
-        fill(site)
+        suppressed_list.publish(tables_alone.warehouse, tables_alone.artifacts)
+        fill(tables_alone)
         with pytest.raises(SettingsError):
-            program.run(replace(site.settings, suppression_key="x" * 32), [GONE])
+            program.run(
+                replace(tables_alone.settings, suppression_key="x" * 32), [GONE]
+            )
 
-        assert site.count("suppressed_users") == 0
-        assert {*counts(site).values()} == {4}
+        assert tables_alone.count("suppressed_users") == 0
+        assert {*counts(tables_alone).values()} == {4}
 
-    def test_forgetting_waits_for_no_compaction(self, site):
+    def test_forgetting_waits_for_no_compaction(self, tables_alone):
         """One that is under way could write what it had read: run it again later."""
         with (
-            leased(site.artifacts, compact.SCOPE, compact.KIND, clock=SYSTEM.now),
+            leased(
+                tables_alone.artifacts, compact.SCOPE, compact.KIND, clock=SYSTEM.now
+            ),
             pytest.raises(RunInProgress),
         ):
-            forget(site)
+            forget(tables_alone)
 
-    def test_forgetting_names_nobody(self, site, capsys):
+    def test_forgetting_names_nobody(self, tables_alone, capsys):
         """The answer says when to forget once more."""
-        fill(site)
+        fill(tables_alone)
         assert main(["forget", GONE, "--json"]) == Exit.DONE
         text = capsys.readouterr().out
         again = json.loads(text)["run_again_at"]
@@ -332,17 +357,17 @@ class TestCommand:
         assert GONE not in text
         assert datetime.fromisoformat(again) > datetime.now(UTC)
 
-    def test_a_user_is_taken_off_the_list_again(self, site, capsys):
+    def test_a_user_is_taken_off_the_list_again(self, tables_alone, capsys):
         """Who comes back of their own will is taken in again. Lookups, which read the
         list in the bucket, know of both."""
 
         def lists() -> list[suppression.Suppressed]:
             of_lookups = suppressed_list.read(
-                site.artifacts, site.settings, table=pytest.fail
+                tables_alone.artifacts, tables_alone.settings, table=pytest.fail
             )
-            return [suppression.read(site.warehouse), of_lookups]
+            return [suppression.read(tables_alone.warehouse), of_lookups]
 
-        fill(site)
+        fill(tables_alone)
         assert main(["forget", GONE]) == Exit.DONE
         capsys.readouterr()
         assert all(one.covers(GONE, USE_CASE) for one in lists())
@@ -351,21 +376,23 @@ class TestCommand:
         assert json.loads(capsys.readouterr().out)["entries_removed"] == 1
         assert not any(lists())
 
-    def test_forgetting_needs_no_folder_of_a_use_case_to_be_right(self, site, tmp_path):
+    def test_forgetting_needs_no_folder_of_a_use_case_to_be_right(
+        self, tables_alone, tmp_path
+    ):
         """
         Defect: with one wrong folder nobody was forgotten, nor suppressed.
 
         It is named, because its own tables and audiences are not known.
         """
-        fill(site)
+        fill(tables_alone)
         with own_use_cases.in_folder(tmp_path / "own") as folder:
             (folder / "broken").mkdir()
             (folder / "broken" / "usecase.toml").write_text('title = "x"')
-            report = forget(site)
-            suppressed = suppression.read(site.warehouse)
+            report = forget(tables_alone)
+            suppressed = suppression.read(tables_alone.warehouse)
 
         assert report["left"] == 0
-        assert {*counts(site).values()} == {2}
+        assert {*counts(tables_alone).values()} == {2}
         assert suppressed.covers(GONE, USE_CASE)
         assert any("broken/usecase.toml" in note for note in report["notes"])
 
