@@ -1,7 +1,8 @@
 """
 The description of the rows of a training, in plain values.
 
-Nothing shows a single user: histograms end at quantiles. Rows are not weighted.
+Nothing shows a single user: histograms end at quantiles. Rows are not weighted, but for
+the shares of label 1: of sampled rows there would be too many.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
     Describe a training data set in plain values.
 
     Returns:
-        - ``rows``, ``users``, ``conversions``: counts; ``dates``: those of each date.
+        - ``rows``, ``users``, ``conversions``: counts; ``stand_for``: the sum of weights.
+        - ``dates``: of each, its labelled ``rows`` and ``conversions``, and the
+          weighted ``share`` of label 1; None without labels.
         - ``numbers``: ``feature``, ``missing`` and ``zeros`` (shares), ``quartiles``,
           ``correlation`` with the label (Spearman's), and a histogram: ``edges``, and
           shares by bin of the rows of label 1, ``positive``, and of the others,
           ``negative``; None without values.
     """
     labels = numbers_of(rows["label"])
-    dates = pd.DataFrame({"as_of": rows["as_of"].to_pandas(), "label": labels})
-    counted = dates.groupby("as_of")["label"].agg(rows="count", conversions="sum")
+    weight = numbers_of(rows["weight"])
     frame = rows
     sampled = labels
     if len(rows) > SAMPLED_ROWS:
@@ -61,9 +63,37 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
         "rows": len(rows),
         "users": pc.count_distinct(rows["user_id"]).as_py(),
         "conversions": int(np.nansum(labels)),
-        "dates": counted.astype(int).reset_index().to_dict("records"),
+        "stand_for": round(float(weight.sum())),
+        "dates": _dates(rows, labels, weight),
         "numbers": shown,
     }
+
+
+def _dates(rows: pa.Table, labels: Floats, weight: Floats) -> list[dict[str, object]]:
+    """Return the labelled rows of each date, (rows,), and their share of label 1."""
+    is_known = ~np.isnan(labels)
+    frame = pd.DataFrame(
+        {
+            "as_of": rows["as_of"].to_pandas(),
+            "rows": is_known,
+            "conversions": labels == 1,
+            "weight": weight * is_known,
+            "weight_of_conversions": weight * (labels == 1),
+        }
+    )
+    days = []
+    for as_of, sums in frame.groupby("as_of").sum().iterrows():
+        share = None
+        if sums["weight"]:
+            share = float(sums["weight_of_conversions"] / sums["weight"])
+        day = {
+            "as_of": as_of,
+            "rows": int(sums["rows"]),
+            "conversions": int(sums["conversions"]),
+            "share": share,
+        }
+        days.append(day)
+    return days
 
 
 def _number(name: str, values: Floats, labels: Floats) -> dict[str, object]:

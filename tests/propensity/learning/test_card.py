@@ -127,6 +127,7 @@ def profile() -> dict:
         "flag": (random.random(count) < 0.5).astype(float),
         "site": pa.array(site.tolist()),
         "label": label,
+        "weight": np.where(label == 1, 1.0, 4.0),
     }
     return described(pa.table(rows), FEATURES)
 
@@ -149,7 +150,8 @@ def test_numbers_have_histograms_by_label(profile):
 )
 def test_odd_numbers_have_histograms_too(values):
     rows = {"as_of": [1] * len(values), "user_id": values, "x": values}
-    table = pa.table(rows | {"label": [0] * len(values)})
+    targets = {"label": [0] * len(values), "weight": [1.0] * len(values)}
+    table = pa.table(rows | targets)
     [number] = described(table, {"x": "number"})["numbers"]
 
     assert len(number["edges"]) == BINS + 1
@@ -161,3 +163,13 @@ def test_nothing_shows_a_single_user(profile):
     assert "987654" not in str(profile).replace("_", "")
     assert [day["rows"] for day in profile["dates"]] == [1_000, 1_000]
     assert (profile["rows"], profile["users"]) == (2_000, 2_000)
+
+
+def test_sampled_rows_say_what_they_stand_for(profile):
+    """Shares of label 1 are of the rows that they stand for."""
+    positives = profile["conversions"]
+    expected = positives + 4 * (2_000 - positives)
+    shares = [day["share"] for day in profile["dates"]]
+
+    assert profile["stand_for"] == expected
+    assert np.mean(shares) == pytest.approx(positives / expected, rel=0.01)
