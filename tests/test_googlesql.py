@@ -48,6 +48,7 @@ PUT_TOGETHER = {
     "analytics_consent",
     "ads_consent",
     "meaningless_ids",
+    "sampled_by",
     "export_day",
     "export_tables",
     "export_value",

@@ -241,7 +241,7 @@ def load(use_case: UseCase, name: str) -> DeclaredAudience:
         entries = tomllib.loads(text)
         declared = convert(entries, Declared)
         declared.check()
-        if declared.who != "all" and PRESENCE not in use_case.statement("features"):
+        if declared.who != "all" and not use_case.knows_presence:
             raise ValueError(
                 f'who is "{declared.who}", but features.sql has no column {PRESENCE}, '
                 "which says who was away; remove who"

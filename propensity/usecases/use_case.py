@@ -21,6 +21,7 @@ from propensity import folders, statements
 from propensity.settings import Budget
 from propensity.statements import Line
 from propensity.tables.export import DIGEST, VIEW
+from propensity.tables.models import PRESENCE
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_shard, first_suffix
 from propensity.usecases import declaration
 from propensity.usecases.declaration import (
@@ -200,6 +201,11 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         names = [table.name for table in DIGEST]
         return any(name in text for name in names for text in texts)
 
+    @cached_property
+    def knows_presence(self) -> bool:
+        """Whether its features say who was away."""
+        return PRESENCE in self.statement("features")
+
     def statement(self, name: str) -> str:
         """
         Return ``name.sql``: the use case's own, or the shared one.
@@ -221,6 +227,8 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
                 parts[part] = declaration.reading(lines, tables)
             if part == name:
                 break  # what is wrong in the next one is told of that one
+        if name == "training_rows" and self.knows_presence:
+            parts["sampled_by"] = statements.lines("sampled_by_presence")
         return statements.lines(name, folder=self.folder, **parts)
 
     def tables(self, name: str) -> dict[str, str]:

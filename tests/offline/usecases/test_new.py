@@ -33,6 +33,13 @@ class TestWrite:
         assert found.parameters["converting_event"] == EVENT
         assert (found.lookback_days, found.horizon_days) == (30, 14)
 
+    @pytest.mark.parametrize("name", ["ga4_purchase", "ga4_value", "shop_sign_up"])
+    def test_customers_who_were_away_are_sampled_by_themselves(self, use_cases, name):
+        """Defect: of new use cases all of their rows were trained on."""
+        new.write("shop_sign_up", **CHOSEN)
+
+        assert "'away' AS is_quiet" in usecases.load(name).statement("training_rows")
+
     def test_writing_a_use_case_shows_what_it_would_write(self, use_cases):
         """A dry run names the same files, and writes none."""
         shown = new.write("shop_sign_up", **CHOSEN, is_dry=True)

@@ -1,2 +1,0 @@
--- Part of training_rows.sql: as in ga4_purchase.
--- include: ga4_purchase/sampled_by.sql
