@@ -64,7 +64,7 @@ def read(warehouse: Warehouse, maximum: int) -> pa.Table:
 def test_rows_of_a_user_stay_together(warehouse):
     """A user is read as a whole or not at all, unchanged; there are about as many rows
     as may be, the same again, and they stand for those left out."""
-    whole = made(warehouse, 3_000, 0.1)
+    whole = made(warehouse, 2_000, 0.1)
     for maximum in (2_000, 10_000, len(whole)):
         rows = read(warehouse, maximum)
         theirs = Counter(rows["user_id"].to_pylist())
@@ -81,6 +81,31 @@ def test_rows_of_a_user_stay_together(warehouse):
             assert pc.sum(weights).as_py() == pytest.approx(of_all, rel=0.05)
         assert pc.sum(rows["weight"]).as_py() == pytest.approx(len(whole))
     assert set(rows["weight"].to_pylist()) == {1.0}
+
+
+@pytest.mark.parametrize("base_rate", [0.0, 0.02, 0.3])
+def test_quiet_rows_are_few_in_each_training(warehouse, base_rate):
+    """Of quiet users without label 1 five rows are read for each quiet row of label 1,
+    but 5,000 if there are so many; all others are read, and weights count as all rows
+    do. Defect: customers who were away cost as much as all others, below a maximum that
+    few shops reach."""
+    whole = made(warehouse, 10_000, base_rate).to_pandas()
+    rows = read(warehouse, len(whole)).to_pandas()
+    counted = []
+    for frame in (whole, rows):
+        frame["is_quiet"] = frame["level"] < 3
+        of_user = frame.groupby("user_id")["label"]
+        frame["has_positive"] = of_user.transform("max") == 1
+        counted.append(frame.groupby(["is_quiet", "has_positive", "label"]))
+    whole_counts = counted[0].size()
+    quiet_positives = int(whole.loc[whole["is_quiet"], "label"].sum())
+    is_thinned = rows["is_quiet"] & ~rows["has_positive"]
+    most = max(5_000, 5 * quiet_positives)
+
+    assert 0.95 * most < is_thinned.sum() <= most
+    assert set(rows.loc[~is_thinned, "weight"]) == {1.0}
+    assert set(rows.groupby("user_id").size()) == {7}
+    assert counted[1]["weight"].sum().to_dict() == pytest.approx(whole_counts.to_dict())
 
 
 def test_rows_are_of_both_classes(warehouse):

@@ -5,8 +5,10 @@
 -- The error of what tells two classes apart falls with the smaller of them: King and Zeng,
 -- "Logistic Regression in Rare Events Data", Political Analysis 9, 2001. So three quarters
 -- of the rows are of users with a row of label 1, who have rows of label 0 as well. What
--- one kind of users does not need goes to the other. Quiet rows, of customers who were
--- away, are many and teach little: beside others a fifth.
+-- one kind of users does not need goes to the other.
+-- Quiet rows, of customers who were away, are many and teach little. Below the maximum,
+-- too, of those of users without label 1 at most five are read for each quiet row of label
+-- 1, or 5,000 where that is more. Beyond it, beside others, a fifth are quiet.
 -- A row weighs as many rows of its kind as it stands for; without a row left out, 1.
 -- A bucket is the fourth root of the hash's share of its range: however few of however
 -- many users are read, the last bucket holds about a hundredth of them at most.
@@ -26,16 +28,25 @@
       has_positive,
       is_quiet,
       bucket,
+      COUNT(*) AS n_rows,
       SUM(COUNT(*)) OVER (
         PARTITION BY has_positive, is_quiet
         ORDER BY bucket
         ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
       ) AS so_far,
       SUM(COUNT(*)) OVER (PARTITION BY has_positive, is_quiet) AS own,
-      SUM(COUNT(*)) OVER (PARTITION BY has_positive) AS same_label,
-      SUM(COUNT(*)) OVER () AS whole
+      SUM(COUNTIF(label = 1)) OVER (PARTITION BY is_quiet) AS positives
     FROM marked
     GROUP BY has_positive, is_quiet, bucket
+  ),
+  needed_buckets AS (
+    SELECT
+      *,
+      SUM(n_rows) OVER (PARTITION BY has_positive, is_quiet) AS needed,
+      SUM(n_rows) OVER (PARTITION BY has_positive) AS same_label,
+      SUM(n_rows) OVER () AS whole
+    FROM buckets
+    WHERE has_positive OR NOT is_quiet OR so_far <= GREATEST(5 * positives, 5000)
   ),
   limits AS (
     SELECT
@@ -44,7 +55,7 @@
         @maximum_rows * IF(has_positive, 0.75, 0.25),
         @maximum_rows - (whole - same_label)
       ) AS allowed
-    FROM buckets
+    FROM needed_buckets
   ),
   kinds AS (
     SELECT
@@ -53,7 +64,7 @@
       MAX(bucket) AS last_bucket,
       MAX(own) / MAX(so_far) AS weight
     FROM limits
-    WHERE so_far <= GREATEST(allowed * IF(is_quiet, 0.2, 0.8), allowed - (same_label - own))
+    WHERE so_far <= GREATEST(allowed * IF(is_quiet, 0.2, 0.8), allowed - (same_label - needed))
     GROUP BY has_positive, is_quiet
   )
 SELECT
