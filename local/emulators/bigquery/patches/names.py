@@ -10,6 +10,7 @@ REPLACES = {
         "def objects(",
         "def fetch(",
     ),
+    "local_bigquery.catalog.datasets": ("SELECT 1 FROM duckdb_schemas() WHERE",),
     "local_bigquery.sql.rules.information_schema": ("VIEWS = {",),
 }
 
@@ -22,7 +23,7 @@ def look_up_by_name(database: Any) -> None:
     """
     import duckdb
     from local_bigquery.catalog import metadata, tables
-    from local_bigquery.models import Table
+    from local_bigquery.models import Dataset, Table
     from local_bigquery.sql.rules import information_schema, partitions
 
     missing = (duckdb.CatalogException, duckdb.BinderException)
@@ -54,6 +55,9 @@ def look_up_by_name(database: Any) -> None:
     def fetch_by_name(sql: str, parameters: list[Any] | None = None) -> list[Any]:
         if parameters is None:
             return list(fetch(sql, parameters))
+        is_dataset = sql.startswith("SELECT 1 FROM duckdb_schemas()")
+        if is_dataset and metadata.load(Dataset, *parameters):
+            return [(1,)]
         if sql.startswith("SELECT column_name FROM duckdb_columns()"):
             return columns(quote(*parameters), '"notnull"', [])
         if sql.startswith("SELECT 1 FROM duckdb_columns()"):
