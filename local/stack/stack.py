@@ -14,6 +14,7 @@ of one state (data, logs, staged source, what runs) is in its folder,
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -370,6 +371,10 @@ class Stack:
         """Start a process, and record it."""
         # Pass on only PATH-like variables and thread limits.
         kept = {key: os.environ[key] for key in INHERITED if key in os.environ}
+        # Processes compute at the same time. With a thread for each processor, one
+        # statement of the emulator would take half as much processor time again.
+        threads = max(1, multiprocessing.cpu_count() // 2)
+        kept.setdefault("OMP_NUM_THREADS", str(threads))
         # A signal between starting and recording would leave a process behind.
         with deferred_signals():
             process = spawn(
