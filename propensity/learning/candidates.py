@@ -217,9 +217,9 @@ def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
     )
     if is_forest and is_large:
         model.set_params(n_jobs=-1)
-    if isinstance(model, ensemble.HistGradientBoostingClassifier):
-        if part.sample_weight is not None:
-            encoded = with_few_values(encoded, model.max_bins)
+    is_boosted = isinstance(model, ensemble.HistGradientBoostingClassifier)
+    if is_boosted and part.sample_weight is not None:
+        encoded = with_few_values(encoded, model.max_bins)
     threads = native_threads().limit(limits=None if is_large else 1, user_api="openmp")
     try:
         with warnings.catch_warnings(), threads:

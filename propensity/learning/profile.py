@@ -30,7 +30,7 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
     Describe a training data set in plain values.
 
     Returns:
-        - ``rows``, ``users``, ``conversions``: counts; ``stand_for``: the sum of weights.
+        - ``rows``, ``users``, ``conversions``: counts; ``stand_for``: sum of weights.
         - ``dates``: of each, its labelled ``rows`` and ``conversions``, and the
           weighted ``share`` of label 1; None without labels.
         - ``numbers``: ``feature``, ``missing`` and ``zeros`` (shares), ``quartiles``,
