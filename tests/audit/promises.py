@@ -405,6 +405,9 @@ def due_date_is_sent_or_told(world: World, calls: list[Call], audience: str) -> 
             if entry["audience"] == audience and is_whole:
                 assert entry["prediction_as_of"] > oldest, entry
                 return
+    if any(call.taken_over for call in calls):
+        # A person has sent newer predictions meanwhile.
+        return
     told = [line for call in calls for line in call.lines if raises_alert(line)]
     if told:
         outcomes = {line["outcome"] for line in told}

@@ -68,6 +68,12 @@ def test_a_laptop_that_slept_for_a_week_puts_nobody_back(weeks):
     weeks.begin(order=USERS, top=4, batch=1, meanwhile=(1, "sleep a week", ""))
 
 
+def test_a_person_sends_what_a_call_that_slept_for_a_week_does_not(weeks):
+    slept = (1, "sleep a week", "")
+    weeks.begin(order=USERS, zone="America/New_York", batch=1)
+    weeks.week(order=USERS, late=71, meanwhile=slept)
+
+
 def test_a_second_try_has_nobody_who_is_suppressed(weeks):
     weeks.begin(order=USERS)
     weeks.week(order=USERS, meanwhile=(1, "suppress", BUSY))
