@@ -89,6 +89,7 @@ INSERT INTO
     refund_value_in_usd,
     n_items,
     n_distinct_items,
+    item_ids,
     event_digest
   )
 SELECT *

@@ -135,6 +135,15 @@ SELECT
         -- include: meaningless_ids.sql
       )
   ) AS n_distinct_items,
+  ARRAY(
+    SELECT DISTINCT i.item_id
+    FROM UNNEST(items) AS i
+    WHERE
+      IFNULL(LOWER(TRIM(i.item_id)), '') NOT IN (
+        -- include: meaningless_ids.sql
+      )
+    ORDER BY i.item_id
+  ) AS item_ids,
   NULLIF(NULLIF(NULLIF(traffic_source.source, ''), '(not set)'), '(data deleted)')
     AS source,
   NULLIF(NULLIF(NULLIF(traffic_source.medium, ''), '(not set)'), '(data deleted)')

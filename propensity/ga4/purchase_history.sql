@@ -28,6 +28,7 @@
         AS moment,
       IFNULL(CONCAT('id ', e.transaction_id), CONCAT('event ', e.event_digest))
         AS identity,
+      e.event_digest,
       IF(
         d.has_dollars,
         COALESCE(NULLIF(e.purchase_revenue_in_usd, 0), e.event_value_in_usd),
@@ -49,7 +50,9 @@
     SELECT
       as_of,
       customer,
-      MIN_BY(STRUCT(day AS day, amount AS amount), moment) AS purchase
+      MIN_BY(
+        STRUCT(day AS day, amount AS amount, event_digest AS event_digest), moment
+      ) AS purchase
     FROM history_purchases
     WHERE customer IS NOT NULL
     GROUP BY as_of, customer, identity

@@ -43,6 +43,7 @@ WITH
           refund_value_in_usd AS refund_value_in_usd,
           n_items AS n_items,
           n_distinct_items AS n_distinct_items,
+          item_ids AS item_ids,
           event_digest AS event_digest
         ),
         NULL

@@ -67,6 +67,7 @@ class ExportEvent(Row):
     transaction_id: Annotated[str, "The same; else the event's own parameter"]
     n_items: Annotated[int, "Sum of the items' quantities; none is 1"]
     n_distinct_items: Annotated[int, "Different items; those without an id each"]
+    item_ids: Annotated[Sequence[str], "Ids of the items, each once; in their order"]
     source: Annotated[str, "Source of the user's first visit; null if streamed"]
     medium: Annotated[str, "Medium of the user's first visit; null if streamed"]
     device_category: Annotated[str, "desktop, mobile or tablet"]

@@ -80,6 +80,7 @@ class Conversion(Row):
     refund_value_in_usd: Annotated[Money, "The same in US dollars"]
     n_items: Annotated[Count, "Sum of the items' quantities; none is 1"]
     n_distinct_items: Annotated[Count, "Different items; those without an id each"]
+    item_ids: Annotated[Sequence[str], "Ids of the items, each once; in their order"]
     event_digest: Annotated[str, "MD5 of what tells an event from every other"]
 
 

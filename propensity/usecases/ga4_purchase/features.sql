@@ -127,6 +127,8 @@ WITH
   ),
 -- include: purchase_history.sql
   ,
+-- include: item_history.sql
+  ,
   -- A UTC day may lie in the tables of two local days.
   user_totals AS (
     SELECT
@@ -265,6 +267,8 @@ SELECT
   CAST(IFNULL(h.fading_20d, 0) AS FLOAT64) AS purchase_days_fading_20d,
   CAST(IFNULL(h.fading_60d, 0) AS FLOAT64) AS purchase_days_fading_60d,
   CAST(IFNULL(h.fading_180d, 0) AS FLOAT64) AS purchase_days_fading_180d,
+  i.popularity AS last_items_popularity,
+  i.repeated AS last_items_repeated,
   IFNULL(u.last_day.page_views, 0) AS last_day_page_views,
   IFNULL(u.last_day.view_items, 0) AS last_day_view_items,
   IFNULL(u.last_day.add_to_carts, 0) AS last_day_add_to_carts,
@@ -279,3 +283,5 @@ LEFT JOIN user_transactions AS t
   ON t.as_of = u.as_of AND t.user_id = u.user_id
 LEFT JOIN purchase_history AS h
   ON h.as_of = u.as_of AND h.customer = u.user_id
+LEFT JOIN item_history AS i
+  ON i.as_of = u.as_of AND i.customer = u.user_id

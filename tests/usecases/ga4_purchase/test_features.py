@@ -179,6 +179,34 @@ def test_amounts_are_in_dollars_where_the_export_has_dollars(emulators):
     assert found == {user: expected for user, (_, expected) in IN_DOLLARS.items()}
 
 
+def test_last_items_are_popular_and_repeated_by_what_was_known_on_the_date(emulators):
+    """Shares of the last day's items: of two who bought within four weeks, and of what
+    the customer had bought before, within two lookbacks. The order page, opened again,
+    adds none."""
+    rows = [
+        purchase("keeps", ago(120, plus=-1), items=[("c", 1)]),
+        purchase("keeps", ago(40), transaction="K1", items=[("a", 1), ("b", 1)]),
+        purchase("keeps", ago(5), transaction="K2", items=[("a", 1), ("c", 2)]),
+        purchase("keeps", ago(3), transaction="K2", items=[("d", 1)]),
+        purchase("other", ago(28), items=[("a", 1), ("a", 3), ("(not set)", 1)]),
+        purchase("old", ago(28, plus=-1), items=[("c", 1)]),
+        purchase("unknown", ago(2), items=[(None, 1)]),
+        purchase("later", MIDNIGHT, items=[("c", 1)]),
+    ]
+    with contextlib.closing(Export(emulators)) as export:
+        features = export.load(shop.shards(rows)).features()
+    shares = {}
+    for user, row in features.items():
+        shares[user] = row["last_items_popularity"], row["last_items_repeated"]
+
+    assert shares == {
+        "keeps": (0.75, 0.5),
+        "other": (1, 0),
+        "old": (0.5, 0),
+        "unknown": (None, None),
+    }
+
+
 @pytest.mark.parametrize(("currency", "amount"), [("USD", 12.5), ("GBP", 10.0)])
 def test_amounts_are_in_the_currency_of_the_use_case(emulators, currency, amount):
     """Defect: pages called dollars pounds where a use case said pounds."""
