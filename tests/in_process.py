@@ -64,12 +64,11 @@ class InProcess(Deployment):
             patch.setattr(Artifacts, "open", LocalBucket.open)
             yield
 
-    def empty(self, of: Iterable[Table] = tables.TABLES) -> None:
-        """Remove all rows of all tables, and all objects."""
-        self.warehouse.empty()
-        self.artifacts.empty()
-
     def empty_tables(self, of: Iterable[Table]) -> None:
         """Remove all rows of tables."""
         for table in of:
             self.warehouse.execute(f"DELETE FROM {table.stored} WHERE TRUE")
+
+    def empty_bucket(self) -> None:
+        """Remove all objects."""
+        self.artifacts.empty()
