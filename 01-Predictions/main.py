@@ -11,7 +11,7 @@ Writes    ma_predictions_runs: all scores, which ma_predictions_history shows on
           ma_predictions_table: replaces rows of these users, adds new ones;
           ma_drift: what has changed; in the bucket: indexes/ for lookups, suppressed/
 Answers   200 version, users, mean, drift; 400 events; 409 no champion, other features,
-          scores that jumped (unless forced); 424 no table; 503 try again, or wait
+          scores that jumped (unless forced); 424 no table or data; 503 try again, wait
 """
 
 import functions_framework

@@ -11,7 +11,7 @@ Reads     the use case's source, ma_predictions_history and ma_audience_members
 Writes    ma_model_evaluation: the week that ends with the as-of date, and earlier weeks
           without final metrics; ma_audience_lift, the same weeks of each audience;
           a page for each week to the bucket
-Answers   200 the weeks' metrics; 409 the same run is under way; 424 a table is missing;
+Answers   200 the weeks' metrics; 409 the same run is under way; 424 no table or data;
           503 try again, or wait for the export
 """
 

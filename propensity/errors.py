@@ -124,6 +124,10 @@ class NotEnoughData(PropensityError, status=422, code="not_enough_data"):
     """There is too little data, or only one class, to train on."""
 
 
+class NoData(PropensityError, status=424, code="no_data"):
+    """The days that a run reads have no data: the source has ended, or lost them."""
+
+
 class MissingTable(PropensityError, status=424, code="missing_table"):
     """A table that the run reads does not exist (yet)."""
 

@@ -134,7 +134,7 @@ def check_days(
     """
     Return how far the export can be read for events of ``[since, until)`` in UTC.
 
-    A window without any day is left to the statements that read it.
+    A window without any day can be read up to its beginning.
     """
 
     def ends(day: date) -> datetime:
@@ -147,7 +147,7 @@ def check_days(
 
     first, last = local_days(since, until, utc_offset_hours=utc_offset_hours)
     if not any(first <= day <= last for day in shards.days):
-        return Freshness(data_until=until)
+        return Freshness(data_until=since)
     read = shards.expected(max(first, min(shards.days)), last)
     late: list[date] = []
     while read and not is_there(read[-1]):

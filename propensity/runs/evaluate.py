@@ -34,11 +34,16 @@ def wait_for_days(run: Run) -> Run:
     """As ``export.wait_for_days``, for the days of all weeks that may be evaluated."""
     lookback = timedelta(days=run.use_case.lookback_days)
     evaluated = CATCH_UP + run.timeframe.horizon
-    return export.wait_for_days(
+    run = export.wait_for_days(
         run,
         oldest=run.as_of - evaluated,
         since=run.as_of - max(lookback, evaluated),
     )
+    if run.use_case.reads_export or run.use_case.scores_events:
+        return run
+    since = run.as_of - evaluated
+    days = export.days_with_data(run, since=since)
+    return export.noting_silence(run, days, since=since)
 
 
 def evaluations(run: Run) -> list[Evaluation]:

@@ -5,15 +5,16 @@ The GA4 export before a run reads it: consent, the wait for its days, their dige
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from propensity import ga4
-from propensity.errors import ExportLate, SchemaError
+from propensity.errors import ExportLate, NoData, SchemaError
 from propensity.runs import digest
 from propensity.tables.export import VIEW
+from propensity.timeframe import days_of_data, silent_days
 
 if TYPE_CHECKING:
     from propensity.ga4 import Freshness
@@ -62,6 +63,7 @@ def wait_for_days(
 
     Raises:
         ExportLate: The newest day is missing, and may still come.
+        NoData: The export has none of these days.
         MissingTable, SettingsError, AccessDenied: The export cannot be read at all.
         SettingsError, SchemaError: As ``check_view_text``; or a table of events
             lacks a column.
@@ -83,8 +85,17 @@ def wait_for_days(
         until = run.as_of
     offset = run.settings.property_utc_offset_hours
     state = ga4.check_days(shards, since, until, now=run.now(), utc_offset_hours=offset)
+    began = min(shards.days, default=until)
     if state.is_awaited and not run.force:
         _wait(run, state)
+    if state.data_until <= max(since, began):
+        raise NoData(
+            f"the GA4 export {run.settings.export} has no complete day from {since} to "
+            f"{until - timedelta(days=1)}, so nothing was done. It has "
+            f"{_span(shards.days)}",
+            hint="Check in Google Analytics, Admin, BigQuery links, that the export is "
+            "still linked and its quota is not used up",
+        )
     if state.late:
         run.log(
             "WARNING",
@@ -96,7 +107,10 @@ def wait_for_days(
     as_of = run.as_of - (until - state.data_until)
     oldest = as_of if oldest is None else min(oldest, as_of)
     digest.bring_up_to_date(run, view, tables, oldest=oldest, last=state.data_until)
-    return replace(run, as_of=as_of, export=state)
+    first, _ = ga4.local_days(since, until, utc_offset_hours=offset)
+    before = [first + timedelta(days=n) for n in range((began - first).days)]
+    missing = before + list(state.missing)
+    return replace(run, as_of=as_of, export=state, missing_days=missing)
 
 
 def check_own_events(warehouse: Warehouse, use_case: UseCase) -> None:
@@ -107,6 +121,24 @@ def check_own_events(warehouse: Warehouse, use_case: UseCase) -> None:
         problems = list(own_events.problems(types))
         if problems:
             raise SchemaError("; ".join(problems))
+
+
+def days_with_data(run: Run, *, since: date) -> set[date]:
+    """Return the days on which the use case's source has data, from a day on."""
+    parameters = {"use_case": run.use_case.name, "earliest": since}
+    rows = run.warehouse.rows(run.use_case.statement("days"), parameters)
+    return days_of_data({row["day"]: row["n_events"] for row in rows})
+
+
+def noting_silence(run: Run, days: Collection[date], *, since: date) -> Run:
+    """
+    Return the run with the days of ``[since, as_of)`` on which its source was silent.
+
+    Of the export the list of its tables says more, which ``wait_for_days`` has noted.
+    """
+    if run.use_case.reads_export:
+        return run
+    return replace(run, missing_days=silent_days(days, since=since, until=run.as_of))
 
 
 def answer(run: Run) -> dict[str, object]:
@@ -136,14 +168,13 @@ def status(run: Run, as_of: date) -> str:
 
 def missing_label_days(run: Run, as_of: date) -> list[date]:
     """
-    Return the days of a date's horizon that the export lacks.
+    Return the days of a date's horizon that the source lacks.
 
     Who bought on a day that never arrived has label 0 by mistake.
     """
+    offset = run.settings.property_utc_offset_hours if run.use_case.reads_export else 0
     first, last = ga4.local_days(
-        as_of,
-        as_of + run.timeframe.horizon,
-        utc_offset_hours=run.settings.property_utc_offset_hours,
+        as_of, as_of + run.timeframe.horizon, utc_offset_hours=offset
     )
     return [day for day in run.missing_days if first <= day <= last]
 
@@ -169,6 +200,11 @@ def _wait(run: Run, state: Freshness) -> None:
         retry_after_s=wait_s,
         detail={"late_days": [str(day) for day in state.late]},
     )
+
+
+def _span(days: Collection[date]) -> str:
+    """Say which days there are."""
+    return f"days from {min(days)} to {max(days)}" if days else "no day at all"
 
 
 def listed(days: Sequence[date]) -> str:

@@ -32,7 +32,7 @@ from propensity.models.value import ValueModel
 from propensity.registry import index, serving, suppressed_list
 from propensity.runs import effect_scores
 from propensity.runs.categories import stored_categories
-from propensity.runs.run import Run, check_no_user_twice
+from propensity.runs.run import EARLIEST, Run, check_no_user_twice
 from propensity.statements import statement
 from propensity.tables.models import DRIFT, PRESENCE, SCORES, Drift, Signal
 
@@ -212,7 +212,7 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
         shift: The season's, to add to their log-odds; None for none.
 
     Raises:
-        NotEnoughData: There is no user to score.
+        NoData: No user has an event in the lookback.
         SchemaError: The features are not those of the model or have a user twice, or
             the model gives no probabilities.
         Unavailable: A user was suppressed meanwhile, whose score may be among them.
@@ -240,10 +240,11 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
             hint="Call again",
         )
     [row] = run.warehouse.rows(statement("scored"), key)
-    if not row["users"]:
-        raise errors.NotEnoughData(
+    if not row["active"]:
+        raise errors.NoData(
             "nothing was published, because no user has an event in the "
-            f"{run.use_case.lookback_days} days before {run.as_of}"
+            f"{run.use_case.lookback_days} days before {run.as_of}",
+            hint="Check that events still arrive",
         )
     check_no_user_twice(row["repeated"])
     scored = ScoredUsers(
@@ -346,7 +347,8 @@ def in_tables(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 def score_shift(run: Run, scored: ScoredUsers) -> float | None:
     """
-    Return how far scores moved since the last publication; None without one.
+    Return how far scores moved since the last publication, however old; None without
+    one.
 
     Both are compared as the models gave them, without the season's shift: the shift has
     a bound of its own, and must neither stop a publication nor hide broken features.
@@ -356,7 +358,7 @@ def score_shift(run: Run, scored: ScoredUsers) -> float | None:
     """
     publications = run.rows(
         "newest_publication",
-        since=run.as_of - timedelta(days=run.use_case.lookback_days),
+        since=EARLIEST,
         until=run.as_of - timedelta(days=1),
     )
     if not publications:

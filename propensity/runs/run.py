@@ -55,6 +55,8 @@ class Run(Deployment):
     Attributes:
         as_of: The request's date, or an earlier one if the export ends before it.
         export: How far the run reads the GA4 export; None if it reads none.
+        missing_days: Earlier days of the source that never arrived, or came before it
+            began. Those of the GA4 export are local, by tables' names.
         trial: Whether it changes nothing of the deployment. Only a training can.
     """
 
@@ -65,6 +67,7 @@ class Run(Deployment):
     began_at: datetime
     lease: Lease | None = None
     export: Freshness | None = None
+    missing_days: Sequence[date] = ()
     clock: Clock = SYSTEM
     trial: bool = False
 
@@ -77,11 +80,6 @@ class Run(Deployment):
     def data_until(self) -> date | None:
         """The day before which the export is read; None if it is not."""
         return self.export.data_until if self.export else None
-
-    @property
-    def missing_days(self) -> Sequence[date]:
-        """Earlier days of the export (local, by tables' names) that never arrived."""
-        return self.export.missing if self.export else ()
 
     def now(self) -> datetime:
         """Return the time; leases and waits depend on it, and no result."""

@@ -1,9 +1,10 @@
 -- One row: what a run has scored.
 -- Parameters: @use_case STRING; @as_of DATE; @run_id STRING.
--- ``repeated`` counts rows of users who have another one; ``quantiles`` are the least
--- probability, the 99 percentiles and the greatest.
+-- ``active`` counts users with an event in the lookback, ``repeated`` rows of users who have
+-- another one; ``quantiles`` are the least probability, the 99 percentiles and the greatest.
 SELECT
   COUNT(*) AS users,
+  COUNTIF(IFNULL(JSON_VALUE(categories, '$.presence'), 'active') != 'away') AS active,
   COUNT(*) - COUNT(DISTINCT user_id) AS repeated,
   AVG(probability) AS mean_probability,
   APPROX_QUANTILES(probability, 100) AS quantiles,

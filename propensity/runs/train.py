@@ -43,10 +43,10 @@ from propensity.registry.versions import (
     pending,
 )
 from propensity.runs.dates import rows_of_dates
-from propensity.runs.export import missing_label_days
+from propensity.runs.export import days_with_data, missing_label_days, noting_silence
 from propensity.runs.run import Answer, Run, check_no_user_twice
 from propensity.tables.models import TRAINING_METADATA
-from propensity.timeframe import FEWEST_SNAPSHOTS, days_of_data
+from propensity.timeframe import FEWEST_SNAPSHOTS
 from propensity.usecases import Candidate
 from propensity.usecases.declaration import Algorithm
 
@@ -178,6 +178,7 @@ def training_dates(run: Run) -> Sequence[date]:
             f"{use_case.name} has no events",
             hint="Check that the GA4 export, or the stream, has begun",
         )
+    run = noting_silence(run, days, since=min(days))
     snapshots = timeframe.snapshots(today=run.as_of, days=days, at_most=at_most)
     newest = timeframe.newest_matured(today=run.as_of)
     if not timeframe.are_enough(snapshots):
@@ -192,7 +193,7 @@ def training_dates(run: Run) -> Sequence[date]:
     complete = [as_of for as_of in snapshots if not missing_label_days(run, as_of)]
     if not complete:
         raise NotEnoughData(
-            f"each of {len(snapshots)} snapshots lacks a day of the export within its "
+            f"each of {len(snapshots)} snapshots lacks a day of the source within its "
             f"{timeframe.horizon_days} days of outcomes. The newest missing day is "
             f"{max(run.missing_days)}",
             hint="Load these days again",
@@ -215,9 +216,7 @@ def source_days(run: Run) -> set[date]:
     """Return the days on which the source has data, of those that a training reads."""
     at_most = run.settings.training_snapshots
     earliest = run.timeframe.first_read(today=run.as_of, at_most=at_most)
-    parameters = {"use_case": run.use_case.name, "earliest": earliest}
-    rows = run.warehouse.rows(run.use_case.statement("days"), parameters)
-    return days_of_data({row["day"]: row["n_events"] for row in rows})
+    return days_with_data(run, since=earliest)
 
 
 def _compare(

@@ -29,7 +29,7 @@ STEP = st.integers(0, 30)
 # What a run may answer where nothing befalls it.
 ANSWERS = {
     *(200, "no_champion", "score_shift", "run_in_progress", "export_late"),
-    "not_enough_data",
+    *("not_enough_data", "no_data"),
 }
 # Longer than a lease, and than the wait for the export.
 MINUTES = st.sampled_from([6, 125])

@@ -226,9 +226,8 @@ def converters(scores) -> list[str]:
 @pytest.fixture
 def monday(borrow_deployment, scores, converters) -> Deployment:
     """A deployment with a publication of Monday and the outcomes of its week."""
-    deployment = borrow_deployment(
-        [shop.purchase(user, MONDAY + shop.DAY) for user in converters]
-    )
+    rows = [shop.purchase(user, MONDAY + shop.DAY) for user in converters]
+    deployment = borrow_deployment([shop.event("u1", MONDAY - shop.DAY)] + rows)
     publish(deployment.warehouse, MONDAY, scores)
     return deployment
 

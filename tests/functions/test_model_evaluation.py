@@ -329,9 +329,8 @@ class TestMaturity:
         """Defect: a final week without a publication of its own kept the figures of an
         earlier one that was replaced. It is evaluated again, once, and is of the newest
         before it alone; so is one that had no probabilities at all."""
-        deployment = borrow_deployment(
-            [purchase(user, MONDAY + DAY) for user in converters]
-        )
+        bought = [purchase(user, MONDAY + DAY) for user in converters]
+        deployment = borrow_deployment([event("u1", MONDAY - DAY)] + bought)
         late = MONDAY + 2 * WEEK
         deployment.run("model_evaluation", MONDAY + WEEK)
         found = []

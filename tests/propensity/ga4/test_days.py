@@ -63,6 +63,7 @@ TWO = datetime(2026, 3, 2, 2, tzinfo=UTC)
 SUNDAYS = {day for day in days() if day.isoweekday() == 7}
 WINDOW = tuple(AS_OF - n * DAY for n in range(60, 0, -1))
 WHOLE = Freshness(data_until=AS_OF)
+NOTHING = Freshness(data_until=WINDOW[0])
 LOST = Freshness(data_until=BEFORE, late=(BEFORE,))
 LATE = replace(LOST, is_awaited=True)
 BOTH_STREAMED = {BEFORE, AS_OF}
@@ -90,9 +91,9 @@ CASES = {
         {},
         Freshness(data_until=SATURDAY, late=(SATURDAY,), is_awaited=True),
     ),
-    # Statements say what is wrong with an empty window.
-    "none": (set(), {}, WHOLE),
-    "none in the window": ({AS_OF - 70 * DAY}, {}, WHOLE),
+    # Of a window without any day nothing is read.
+    "none": (set(), {}, NOTHING),
+    "none in the window": ({AS_OF - 70 * DAY}, {}, NOTHING),
     # A streamed day is there three hours after its end.
     "streamed": (set(), {"intraday": days()}, replace(WHOLE, streamed=WINDOW)),
     "streamed until now": (

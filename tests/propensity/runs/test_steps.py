@@ -60,6 +60,7 @@ def run_without(*missing: date, utc_offset_hours: int = 0) -> Run:
         force=False,
         began_at=datetime(2026, 6, 1, tzinfo=UTC),
         export=Freshness(data_until=AS_OF, missing=missing),
+        missing_days=missing,
         clock=SYSTEM,
         **clients,
     )
