@@ -88,6 +88,12 @@ class NoSuchPath(PropensityError, status=404, code="no_such_path", is_public=Tru
     """There is nothing at this path."""
 
 
+class UnknownUseCase(
+    PropensityError, status=404, code="unknown_use_case", is_public=True
+):
+    """A lookup is for a use case that there is not."""
+
+
 class MethodNotAllowed(
     PropensityError, status=405, code="method_not_allowed", is_public=True
 ):

@@ -35,6 +35,7 @@ from propensity.registry import suppressed_list
 from propensity.registry.index import Prediction
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.suggestions import instead
 from propensity.suppression import Suppressed
 
 if TYPE_CHECKING:
@@ -198,13 +199,20 @@ class Lookups:
         Answer a question as of ``today``.
 
         Raises:
+            UnknownUseCase: This deploy has none of that name: a name that a caller made
+                up costs no query, and is not remembered.
             PropensityError: The predictions could not be read.
         """
         use_case = question.use_case
         if not use_case:
             use_case = self.settings.use_case
-        # A name that a caller made up costs no query, and is not remembered.
-        user_ids = question.user_ids if use_case in self.use_cases else ()
+        if use_case not in self.use_cases:
+            raise errors.UnknownUseCase(
+                f"there is no use case {use_case!r}",
+                hint=instead(use_case, sorted(self.use_cases), kind="Use cases"),
+                field="use_case",
+            )
+        user_ids = question.user_ids
         suppressed = await self.suppressed.current()
         if suppressed:
             user_ids = [u for u in user_ids if not suppressed.covers(u, use_case)]

@@ -55,6 +55,18 @@ class TestGet:
         assert (body["error"], body["retryable"]) == ("unknown_user", False)
         assert {key: body[key] for key in KEYS} == NOBODY | {"user_id": user_id}
 
+    def test_a_lookup_of_an_unknown_use_case_says_which_there_are(self, lookups):
+        """Defect: each user was said to have no probability, of one and of many."""
+        body = {"user_ids": ["ana.1"], "use_case": "ga4_purchas"}
+        one = lookups.get(user_id="ana.1", use_case="ga4_purchas")
+        many = lookups.ask(body)
+
+        for answer in (one, many):
+            told = answer.json()
+            assert (answer.status_code, told["error"]) == (404, "unknown_use_case")
+            assert (told["field"], told["retryable"]) == ("use_case", False)
+            assert "'ga4_purchase'" in told["message"]
+
     @pytest.mark.parametrize(
         ("query", "field"),
         [
