@@ -159,13 +159,15 @@ def explained(error: Exception) -> tuple[str, str] | None:
 
 
 def _explained_by_google(error: Exception) -> tuple[str, str] | None:
-    # Nothing else need wait for Google's library.
+    # Nothing else need wait for Google's libraries.
     from google.auth.exceptions import GoogleAuthError
+
+    from propensity.gcp.clients import without_login
 
     if not isinstance(error, GoogleAuthError):
         return None
-    login = f"Log in with `gcloud auth application-default login`: {error}"
-    return "there is no access to Google Cloud", login
+    denied = without_login(error)
+    return denied.problem, denied.hint
 
 
 def _explained_by_system(error: OSError) -> tuple[str, str]:

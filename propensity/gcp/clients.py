@@ -107,6 +107,14 @@ def translated(
         raise error_of(error, settings, service, on=on, needs=needs) from error
 
 
+def without_login(error: auth.GoogleAuthError) -> errors.AccessDenied:
+    """Return why a client could not be opened: nobody is logged in here."""
+    return errors.AccessDenied(
+        "there is no access to Google Cloud",
+        hint=f"Log in with `gcloud auth application-default login`: {error}",
+    )
+
+
 def error_of(  # noqa: PLR0911 an error each
     error: Exception, settings: Settings, service: str, *, on: str = "", needs: str = ""
 ) -> errors.PropensityError:

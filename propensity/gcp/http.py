@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
+from google.auth.exceptions import DefaultCredentialsError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity import errors
 from propensity.clock import SYSTEM
+from propensity.gcp.clients import without_login
 from propensity.gcp.log import log, trace_of
 
 Function = Callable[[Request], Awaitable[Response]]
@@ -94,7 +96,11 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
             not its message, which may name a user. Nor has it the message of an error
             of the request.
     """
-    if isinstance(raised, errors.PropensityError):
+    if isinstance(raised, DefaultCredentialsError):
+        # As clients are opened, before they ask anything.
+        error = without_login(raised)
+        message = error.message
+    elif isinstance(raised, errors.PropensityError):
         error = raised
         message = raised.message
     else:

@@ -11,6 +11,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from google.auth.exceptions import DefaultCredentialsError
 from starlette.requests import Request
 
 from propensity import errors
@@ -112,6 +113,16 @@ def test_a_failure_is_one_line_of_the_log(error, status, severity, capsys, monke
     assert ("RuntimeError" in line["message"]) == isinstance(error, RuntimeError)
     assert INSIDE not in f"{line} {answer.body}"
     assert line["logging.googleapis.com/trace"].startswith("projects/p/traces/1054")
+
+
+def test_a_function_without_a_login_says_how_to_log_in():
+    """Defect: it answered 500 `internal`, and its log had the trace of a bug."""
+    failure = failure_of(DefaultCredentialsError("not found"), Callers.OPERATORS)
+
+    login = "gcloud auth application-default login"
+    assert login in str(failure.body["message"])
+    assert login in failure.message
+    assert failure.fields["outcome"] == "access_denied"
 
 
 async def test_a_body_is_read_up_to_its_maximum():
