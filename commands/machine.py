@@ -84,7 +84,8 @@ def up(*, state: str | None, is_new: bool, is_environment: bool) -> Any:
     """
     Start Propensity on this machine and keep it running.
 
-    Prints what to do first, and every address. PROPENSITY_PORT_BASE moves the ports.
+    Starts again what has ended by itself. Prints every address, and what to do first.
+    PROPENSITY_PORT_BASE moves the ports.
     """
     from commands.texts import machine as texts
     from local.stack import commands

@@ -17,7 +17,7 @@ SERVICES = {"state": "state", "service": "service", "url": "address", "now": "no
 
 def up(answer: Answer, first_steps: Mapping[str, str]) -> str:
     """
-    Return what runs, between the things to do with it.
+    Return what runs, and the things to do with it.
 
     Args:
         first_steps: What each does, and what to type or to open.
@@ -28,9 +28,9 @@ def up(answer: Answer, first_steps: Mapping[str, str]) -> str:
         for name, what in first_steps.items()
     )
     state = answer["services"][0]["state"]
-    parts = [f"State {state} is running.", steps, status(answer)]
+    parts = [f"State {state} is running.", status(answer), steps]
     parts.append("To train, evaluate and predict, see docs/requests.md.")
-    parts += [steps, "`make down` stops it."]
+    parts.append("`make down` stops it.")
     return "\n\n".join(parts)
 
 

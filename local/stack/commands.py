@@ -9,18 +9,27 @@ from urllib.parse import quote
 
 from local.errors import LocalError
 from local.processes import HOST, Process, end_of
-from local.progress import shown
+from local.progress import say, shown
 from local.stack.stack import Stack, stop_all
 from local.stack.state import State
 
 
 def up(state: State) -> dict[str, Any]:
-    """Start a state, unless it is up already; return its status, and how to use it."""
+    """
+    Start a state, unless all of it is up already; return its status, and how to use it.
+
+    Where something of it has ended by itself, all of it starts again.
+    """
     record = state.record()
-    if record.serves:
-        stack = Stack(state, base=record.base)
+    base = record.base if record.serves else None
+    if record.serves and not record.ended:
+        stack = Stack(state, base=base)
     else:
-        with Stack(state, stays=True) as stack:
+        if record.serves:
+            ended = ", ".join(process.name for process in record.ended)
+            say(f"{ended} had ended; stopping the rest, to start all of it again")
+        down([state])
+        with Stack(state, base=base, stays=True) as stack:
             if not (state.dashboard / "index.html").exists():
                 stack.write_dashboard()
     return {**status([state]), "to_use": directions(stack).splitlines()}
@@ -54,7 +63,7 @@ def status(states: Sequence[State]) -> dict[str, Any]:
         for process in record.ended:
             ended.append(
                 f"{process.name} of state {state.name!r} has ended. {end_of(process)}\n"
-                "`make down` stops the rest; then start again."
+                "`make up` starts it again."
             )
     return {"services": running, "ended": ended}
 

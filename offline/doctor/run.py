@@ -209,9 +209,15 @@ def run(
     Args:
         as_of: Look as if that day had just ended; now by default.
         is_local: Whether it is a local state, where nothing runs by schedule.
-        ended: Processes of that state which have ended by themselves.
+        ended: Processes of that state which have ended by themselves. Nothing is asked
+            then: each check would wait for the same ones.
     """
     now = midnight(as_of + DAY) if as_of else datetime.now(UTC)
+    if ended:
+        what = f"{', '.join(ended)} has ended, so nothing else was examined"
+        advice = "run `make up`, which starts it again, and then the doctor"
+        finding = Finding(what, advice, check="processes")
+        return Report("this machine", str(now.date()), ["processes"], [finding])
     try:
         chosen = Settings.from_environment()
         chosen.required("bucket")
@@ -249,8 +255,4 @@ def run(
     report.findings[:0] = [
         Finding(error.message, advice, check="use cases") for error in wrong
     ]
-    for process in ended:
-        what = f"{process} has ended"
-        advice = "run `make down`, then `make up`"
-        report.findings.append(Finding(what, advice, check="processes"))
     return report

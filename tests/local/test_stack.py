@@ -353,7 +353,8 @@ class TestCommandLine:
 
     def test_up_serves_what_a_demo_left_until_down(self, home, command):
         """Up, up, status, down, down. Options of a state are kept; what is printed
-        works in a shell; a function that has died is named, with what to do."""
+        works in a shell; a function that has died is named, and `up` starts it again.
+        """
         state = State(home=home / ".local" / "states")
         options = replace(Options(), user_column="user_id", label_event="sign_up")
         state.write(Record(options))
@@ -385,11 +386,14 @@ class TestCommandLine:
         victim = processes[-1]
         os.kill(victim.pid, signal.SIGKILL)
         eventually(lambda: not victim.is_running)
-        for verb in ("status", "up"):
-            output = command(verb)
-            assert output.returncode == 1
-            assert f"{victim.name} of state 'demo' has ended" in output.stdout
-            assert "make down" in output.stdout
+        output = command("status")
+        assert output.returncode == 1
+        assert f"{victim.name} of state 'demo' has ended" in output.stdout
+        assert "make up" in output.stdout
+
+        third = command("up")
+        assert (third.returncode, third.stdout) == (0, first.stdout)
+        processes += state.record().processes
 
         down = command("down")
         assert down.returncode == 0

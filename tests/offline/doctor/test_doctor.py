@@ -281,6 +281,14 @@ class TestCommand:
         assert "use cases: broken/usecase.toml" in printed
         assert "dead letters" in printed
 
+    def test_the_doctor_asks_no_service_of_a_state_whose_process_has_ended(self):
+        """Defect: each of four checks waited a minute for the same one, and there were
+        two advices."""
+        report = run.run(is_local=True, ended=["bigquery", "score"])
+
+        assert str(report).count("What to do: run `make up`") == 1
+        assert "bigquery, score has ended" in str(report)
+
     def test_the_doctor_says_that_it_could_not_examine(self, healthy, capsys):
         """Services that do not answer are no finding: nothing is known of them."""
         away = {"BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9"}
