@@ -32,7 +32,7 @@ from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import ANY_DATE, LeaseFile
 from propensity.registry.serving import loaded, recorded
-from propensity.registry.versions import Registry
+from propensity.registry.versions import Registry, libraries
 from propensity.runs.export import check_own_events, listed
 from propensity.schema import Table
 from propensity.settings import Settings
@@ -43,6 +43,7 @@ from propensity.timeframe import DAY, first_shard, midnight
 from propensity.usecases import UseCase
 
 SQL = resources.files(__package__)
+SKLEARN = "scikit-learn"
 # A day's table of the export is there about noon of the next day, in the property's
 # time zone, and a day later at times.
 EXPORT_LATE = timedelta(hours=36)
@@ -268,7 +269,7 @@ def check_sources(exam: Examination) -> Iterator[Finding]:
 
 
 def check_champions(exam: Examination) -> Iterator[Finding]:
-    """Whether champions are recorded, unaltered and loadable here."""
+    """Whether champions are recorded, unaltered and read by what wrote them."""
     for use_case in exam.use_cases:
         name = use_case.name
         registry = Registry(exam.artifacts, use_case.name)
@@ -296,6 +297,15 @@ def check_champions(exam: Examination) -> Iterator[Finding]:
         if not serving.is_warm:
             what = f"{name}: the live version has not seen enough events to score"
             yield Finding(what, "train again later")
+        written_by = serving.record.card.libraries.get(SKLEARN)
+        here = libraries()[SKLEARN]
+        if written_by not in (None, here):
+            yield Finding(
+                f"{name}: the live version was written by {SKLEARN} {written_by}, and "
+                f"{here} reads it, which may score otherwise",
+                "train; or, if you went back to an older release, `propensity rollback "
+                f"--publish --use-case {name}`",
+            )
 
 
 def check_audiences(exam: Examination) -> Iterator[Finding]:

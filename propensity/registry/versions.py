@@ -113,6 +113,7 @@ class RecordedCard(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         files: By kind, such as ``value``.
+        libraries: What wrote its files, as ``libraries`` returns them.
         trained_until: The newest date that it has learned from.
         drift: What publications are compared with, a ``drift.Reference``.
     """
@@ -122,6 +123,7 @@ class RecordedCard(msgspec.Struct, frozen=True, kw_only=True):
     lookback_days: int = 0
     horizon_days: int = 0
     files: Mapping[str, RecordedFile] = {}
+    libraries: Mapping[str, str] = {}
     candidates: Sequence[RecordedCandidate] = ()
     members: Sequence[str] = ()
     is_anomaly: bool = False

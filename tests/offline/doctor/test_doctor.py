@@ -31,6 +31,7 @@ from propensity import usecases
 from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
+from propensity.registry.versions import RecordedCard, libraries
 from propensity.runs import setup
 from propensity.runs.compact import KIND, SCOPE
 from propensity.tables.audiences import AUDIENCE_LEDGER
@@ -422,12 +423,22 @@ def test_an_export_without_a_day_is_named(healthy):
 
 
 def test_a_live_version_that_is_not_warm_is_named(healthy, monkeypatch):
-    cold = SimpleNamespace(is_warm=False)
+    card = RecordedCard(libraries=libraries())
+    record = SimpleNamespace(card=card)
+    cold = SimpleNamespace(is_warm=False, record=record)
     monkeypatch.setattr(checks, "loaded", lambda *_, **__: cold)
 
     assert found(healthy, "champions") == [
         f"{STREAMED}: the live version has not seen enough events to score"
     ]
+
+
+def test_a_live_version_that_another_scikit_learn_reads_is_named(healthy, monkeypatch):
+    """Defect: scikit-learn warns, nobody reads it, and scores may be others."""
+    monkeypatch.setattr(checks, "libraries", lambda: {"scikit-learn": "0.1"})
+
+    [named] = found(healthy, "champions")
+    assert f"{STREAMED}: the live version was written by scikit-learn 1." in named
 
 
 def test_days_that_no_use_case_reads_are_not_missed(healthy):
