@@ -7,8 +7,9 @@ It says whether they may have one; only then is there a model of the effect, whi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import numpy as np
 
@@ -30,24 +31,34 @@ def publish_looks(run: Run) -> list[Effect]:
     """
     Look at the audiences that ask for an order by effect, and record what was seen.
 
-    What cannot be looked at is logged, and stays as it was: the new version is live.
+    What cannot be looked at is logged, and stays as it was. The new version counts: a
+    run that failed now would be called again, and train another one.
     """
     rows = list[Effect]()
     if run.use_case.scores_events:
         return rows
-    for audience in run.rows("effect_audiences", as_of=run.as_of):
-        name = audience["audience"]
-        try:
-            members = _members(run, name, control_share=audience["control_share"])
-            look = look_at(
-                members, run.use_case.features, was_open=audience["was_open"]
-            )
-            rows.append(_recorded(run, name, look))
-        except errors.PropensityError as error:
-            message = f"the effect of {name} was not looked at: {error.message}"
-            run.log("WARNING", message, audience=name)
-    run.append(AUDIENCE_EFFECTS, rows)
+    try:
+        for audience in run.rows("effect_audiences", as_of=run.as_of):
+            rows += _looks(run, audience)
+        run.append(AUDIENCE_EFFECTS, rows)
+    except Exception as error:  # a version is worth more than the looks
+        why = f"{type(error).__name__}: {error}"
+        run.log("WARNING", f"the effects of audiences were not recorded: {why}")
+        return []
     return rows
+
+
+def _looks(run: Run, audience: Mapping[str, Any]) -> list[Effect]:
+    """Return the row about an audience; none where it cannot be looked at."""
+    name = audience["audience"]
+    try:
+        members = _members(run, name, control_share=audience["control_share"])
+        look = look_at(members, run.use_case.features, was_open=audience["was_open"])
+        return [_recorded(run, name, look)]
+    except Exception as error:  # the other audiences can be
+        why = f"{type(error).__name__}: {error}"
+        run.log("WARNING", f"the effect of {name} was not looked at: {why}")
+        return []
 
 
 def shown_looks(rows: Sequence[Effect]) -> dict[str, object]:

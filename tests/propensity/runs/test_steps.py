@@ -33,6 +33,7 @@ from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
 from propensity.runs import evaluate_weeks, predict, setup, train
 from propensity.runs.compact import ages_of, compact, log_ages
+from propensity.runs.effects import publish_looks
 from propensity.runs.export import missing_label_days
 from propensity.runs.run import Run
 from propensity.settings import Settings
@@ -86,6 +87,27 @@ def test_a_training_leaves_out_incomplete_snapshots(capfd):
     assert len(train.training_dates(run)) == 64
     assert WEEK not in train.training_dates(run)
     assert "1 snapshot left out" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("audiences", "error"),
+    [([], Unavailable("away")), (["winback"], ValueError("NaN"))],
+)
+def test_a_training_counts_where_audiences_cannot_be_looked_at(audiences, error, capfd):
+    """Defect: the new version was live, and the run failed and was called again, so
+    that another one was trained each time."""
+    named = {"control_share": 0.5, "was_open": False}
+    answers = [[{"audience": audience, **named}] for audience in audiences]
+
+    def rows(*_):
+        if answers:
+            return answers.pop()
+        raise error
+
+    run = replace(run_without(), warehouse=SimpleNamespace(rows=rows))
+
+    assert publish_looks(run) == []
+    assert str(error) in capfd.readouterr().err
 
 
 class TestScores:
