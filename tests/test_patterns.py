@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
-import time
 from typing import Any
 
 import pytest
@@ -28,9 +27,13 @@ from tests.programs import ROOT
 # Texts that patterns begin to match, again and again, and an end that none matches.
 SEEDS = ("9", "a", "é", "購", "A1", "1.", "-", ".", "a.", " ", "a=1,", "at `$.", "e+1")
 END = "\0 "
-# A time that grows by powers shows in a short text, one by squares in a long one.
-LENGTHS = (22, 20_000)
-WITHIN_S = 0.25
+# A time that grows by powers does not end with a text of the first length, one that
+# grows by squares not with one of the second.
+LENGTHS = (60, 200_000)
+
+# No test measures a time: what takes no longer than its text ends in a fraction of
+# this on any machine, and what grows by squares does not.
+pytestmark = pytest.mark.timeout(20)
 
 
 def patterns() -> list[tuple[str, re.Pattern[Any], str]]:
@@ -58,9 +61,7 @@ def test_a_pattern_takes_no_longer_than_its_text(name, pattern, method):
         for length in LENGTHS:
             text: Any = seed * (length // len(seed)) + END
             text = text.encode() if is_bytes else text
-            began = time.process_time()
             getattr(pattern, method)(*([""] if method == "sub" else []), text)
-            assert time.process_time() - began < WITHIN_S, seed
 
 
 # These have a quarter of a mebibyte, nearly as the longest event.
@@ -76,9 +77,7 @@ def test_an_event_takes_no_longer_than_its_text(event, field):
     """As a text and as a number; the other events of its group wait for it."""
     for text in HOSTILE:
         for data in (written({**event, field: text}), written(event, **{field: text})):
-            began = time.process_time()
             accept(message(data), catalogue=DEPLOYED)
-            assert time.process_time() - began < WITHIN_S, text[-5:]
 
 
 @pytest.mark.parametrize("field", ["V1", "ingest_ts", "transaction_id", "event_id"])
@@ -86,7 +85,5 @@ def test_an_event_takes_no_longer_than_its_text(event, field):
 def test_a_request_for_a_score_takes_no_longer_than_its_text(field, start):
     known = {name: usecases.load(name) for name in usecases.names()}
     text = start + "1" * (16 * 1024**2) + "x"
-    began = time.process_time()
     with contextlib.suppress(RequestError):
         question_of({**transaction(), field: text}, known, default="", latest=NOW)
-    assert time.process_time() - began < WITHIN_S

@@ -71,7 +71,7 @@ def act(stack: Stack, use_case: str, as_of: date, *, is_first: bool) -> None:
     counts = Counter[str]()
     for (action, _), times in receiver.users.items():
         counts[action] += times
-    sender = "by command" if is_first else "scheduled "
+    sender = "by command" if is_first else "scheduled"
     say(
         f"{as_of}  audience  {sender}: {counts['add']:,} users added, "
         f"{counts['remove']:,} removed, {done['rejected']:,} rejected; control group "

@@ -185,6 +185,3 @@ def _selected(value: Value) -> str:
         key=f"'{value.key}'",
         column=value.column,
     )
-
-
-# -- days ------------------------------------------------------------------------------

@@ -107,12 +107,12 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
     with threadpool_limits(1 if len(parts.every) <= PARALLEL_ROWS else None):
         losses = {}
         for name in (MEAN, TREES):
-            amounts = []
+            predicted = []
             for block in parts.blocks:
                 model = fit(name, parts.before.between(0, block.fit_end), encoder)
                 judged = parts.before.between(block.first, block.end)
-                amounts.append(model.amounts_of(judged.rows))
-            losses[name] = _deviance(np.concatenate(amounts), parts.choosing)
+                predicted.append(model.amounts_of(judged.rows))
+            losses[name] = _deviance(np.concatenate(predicted), parts.choosing)
         algorithm = min(losses, key=lambda name: losses[name])
         measured = fit(algorithm, parts.fitting, trained.measured.preprocessor)
         live = fit(algorithm, parts.every, trained.live.preprocessor)

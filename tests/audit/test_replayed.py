@@ -15,8 +15,6 @@ from tests.audit.machine import PEOPLE, USERS, Deliveries
 from tests.audit.receiver import BUSY, PARTLY, REFUSES
 from tests.audit.world import USE_CASES, World
 
-pytestmark = pytest.mark.long
-
 
 @pytest.fixture
 def weeks(world: World) -> Iterator[Deliveries]:
