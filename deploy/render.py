@@ -209,15 +209,17 @@ def _settings(d: Deployment, services: Services) -> dict[str, Any]:
     }
 
 
-def write(d: Deployment, services: Services, folder: Path) -> None:
+def write(
+    d: Deployment, services: Services, folder: Path, *, root: Path = TERRAFORM
+) -> None:
     """Write what the code says where Terraform is, and values of variables here."""
-    (TERRAFORM / "generated").mkdir(exist_ok=True)
+    (root / "generated").mkdir(exist_ok=True)
     for file, content in files().items():
-        _write(file, content)
-    _write(TERRAFORM / "generated" / "alerts.json", alerts.in_terraform(d))
+        _write(root / file.relative_to(TERRAFORM), content)
+    _write(root / "generated" / "alerts.json", alerts.in_terraform(d))
     values = _settings(d, services)
-    for name, root in (("main", TERRAFORM), ("watch", TERRAFORM / "watch")):
-        text = (root / "variables.tf").read_text()
+    for name, part in (("main", root), ("watch", root / "watch")):
+        text = (part / "variables.tf").read_text()
         # A number is one in Terraform, too: it takes "7" for 7. Others are off.
         variables = [
             variable

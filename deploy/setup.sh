@@ -47,6 +47,7 @@ values >&2
 if [[ -n "$dry_run" ]]; then
   preview main
   preview watch
+  echo "# docs/resources.md lists every resource, permission and alert of a deployment" >&2
   exit 0
 fi
 apply_patiently main

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs import openapi, reference
+from docs import openapi, reference, resources
 
 FOLDER = Path(__file__).resolve().parent
 # These functions write what stands between two comments of a page.
@@ -16,6 +16,12 @@ PARTS = {
     ("commands.md", "exit codes"): reference.exit_codes,
     ("commands.md", "commands"): reference.commands,
     ("operate.md", "costs"): reference.costs,
+    ("resources.md", "summary"): resources.summary,
+    ("resources.md", "resources"): resources.resources,
+    ("resources.md", "by scripts"): resources.by_scripts,
+    ("resources.md", "roles"): resources.roles,
+    ("resources.md", "permissions"): resources.permissions,
+    ("resources.md", "alerts"): resources.alerts,
     ("tables.md", "shared columns"): reference.shared_columns,
     ("tables.md", "tables"): reference.tables,
     ("tables.md", "events"): reference.events_columns,
