@@ -247,7 +247,16 @@ def _steps(read: ReadTable) -> tuple[Steps, Timeframe]:
             raise SchemaError("--horizon-days needs a time", hint=hint)
         # Rows that are alike may be of one user, and are on one side.
         hashes = pd.util.hash_pandas_object(read.tried.astype("str"), index=False)
-        steps = columns.random_steps(read.users if read.user else hashes.astype("str"))
+        users = read.users if read.user else hashes.astype("str")
+        count = users.nunique()
+        if count < FEWEST_SNAPSHOTS:
+            kind = "user" if read.user else "kind"
+            raise NotEnoughData(
+                f"all rows are of {plural(count, kind)}. You need at least "
+                f"{FEWEST_SNAPSHOTS}: to train, to choose and to test",
+                hint=_ADVICE,
+            )
+        steps = columns.random_steps(users)
     else:
         shown = read.tried[read.time]
         steps = columns.steps_of(read.times, shown, read.horizon_days)

@@ -383,6 +383,10 @@ def without_outcome(since: str) -> pd.DataFrame:
     return frame.assign(churned=frame["churned"].mask(frame["month"] >= since, "no"))
 
 
+def two_kinds() -> pd.DataFrame:
+    return pd.DataFrame({"visits": [1, 2] * 400, "churned": ["yes", "no"] * 400})
+
+
 def known_of_one_class() -> pd.DataFrame:
     """The customers; nobody churned before a month of which a label is missing."""
     frame = customers()
@@ -414,6 +418,9 @@ def known_of_one_class() -> pd.DataFrame:
         (known_of_one_class(), {}, "not enough data: 0 of the 750 rows to train on"),
         (customers().query("month > '2025-06'"), {}, "column month has only 2 values"),
         (customers(2), {}, "not enough data: "),
+        # It named snapshots, by dates that no page shows.
+        (customers(2), {"time": None}, "all rows are of 2 users"),
+        (two_kinds(), {"time": None, "user": None}, "all rows are of 2 kinds"),
     ],
 )
 def test_a_table_that_cannot_be_tried_is_refused_with_what_to_do(
