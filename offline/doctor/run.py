@@ -214,8 +214,8 @@ def run(
     """
     now = midnight(as_of + DAY) if as_of else datetime.now(UTC)
     if ended:
-        what = f"{', '.join(ended)} has ended, so nothing else was examined"
-        advice = "run `make up`, which starts it again, and then the doctor"
+        what = f"ended by themselves: {', '.join(ended)}. Nothing else was examined"
+        advice = "run `make up`, which starts them again, and then the doctor"
         finding = Finding(what, advice, check="processes")
         return Report("this machine", str(now.date()), ["processes"], [finding])
     try:

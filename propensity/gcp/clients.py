@@ -137,6 +137,8 @@ def error_of(  # noqa: PLR0911 an error each
     what = on if on else "the statement"
     refused = f"{service} rejects {what}: {text}"
     match error:
+        case auth.DefaultCredentialsError():
+            return without_login(error)
         case api.NotFound():
             return _missing(service, on, text)
         case api.BadRequest() if "does not match any table" in text:

@@ -96,13 +96,13 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
             not its message, which may name a user. Nor has it the message of an error
             of the request.
     """
-    if isinstance(raised, DefaultCredentialsError):
+    if isinstance(raised, errors.PropensityError):
+        error = raised
+        message = raised.message
+    elif isinstance(raised, DefaultCredentialsError):
         # As clients are opened, before they ask anything.
         error = without_login(raised)
         message = error.message
-    elif isinstance(raised, errors.PropensityError):
-        error = raised
-        message = raised.message
     else:
         error = errors.PropensityError("unexpected error; the log has its trace")
         frames = "".join(traceback.format_tb(raised.__traceback__))

@@ -288,7 +288,7 @@ class TestCommand:
         report = run.run(is_local=True, ended=["bigquery", "score"])
 
         assert str(report).count("What to do: run `make up`") == 1
-        assert "bigquery, score has ended" in str(report)
+        assert "ended by themselves: bigquery, score" in str(report)
 
     def test_the_doctor_says_that_it_could_not_examine(self, healthy, capsys):
         """Services that do not answer are no finding: nothing is known of them."""

@@ -7,7 +7,7 @@ import json
 import pytest
 import requests
 from google.api_core import exceptions as api
-from google.auth.exceptions import RefreshError
+from google.auth.exceptions import DefaultCredentialsError, RefreshError
 
 from propensity.errors import (
     AccessDenied,
@@ -105,6 +105,7 @@ class TestClasses:
             (ConnectionError("reset"), Unavailable),
             (TimeoutError(), Unavailable),
             (RefreshError("no metadata server"), Unavailable),
+            (DefaultCredentialsError("no login"), AccessDenied),
         ],
     )
     def test_classes_tell_what_passes_from_what_stays(self, error, ours):
