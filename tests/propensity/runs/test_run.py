@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from datetime import UTC, date, datetime, timedelta
 
 import flask
@@ -230,6 +229,7 @@ def silent() -> str:
         yield f"{HOST}:{listener.getsockname()[1]}"
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("service", ["BIGQUERY", "BIGQUERY_STORAGE", "STORAGE"])
 def test_a_service_that_is_down_is_503_in_time(function, silent, service):
     """BigQuery and the Storage Read API, whose own deadlines are minutes and a day, get
@@ -239,7 +239,6 @@ def test_a_service_that_is_down_is_503_in_time(function, silent, service):
     function.set(f"{service}_EMULATOR_HOST", url)
     sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 200000)) AS n"
     function.body = lambda run: {"batches": len(list(run.warehouse.batches(sql)))}
-    began = time.monotonic()
     answer = function.post({"as_of": "2026-03-02"})
     [line] = function.lines()
 
@@ -247,7 +246,6 @@ def test_a_service_that_is_down_is_503_in_time(function, silent, service):
     assert answer.json["retryable"] is True
     assert (line["outcome"], line["severity"]) == ("unavailable", "ERROR")
     assert bool(function.runs) is (service != "STORAGE")
-    assert time.monotonic() - began < 60
 
 
 def test_a_setting_that_is_wrong_stops_everything(function):
