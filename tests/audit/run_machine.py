@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 
 from propensity.errors import Unavailable
 from tests.audit import run_promises as promises
-from tests.audit.runs import LATE, MONDAYS, Dead, Killed, Meanwhile, Site, State
+from tests.audit.runs import ENDED, LATE, MONDAYS, Dead, Killed, Meanwhile, Site, State
 
 # A run by the kind of its lease.
 TARGETS = {
@@ -69,6 +69,13 @@ class Weeks(RuleBasedStateMachine):
             assert state.champion == before.champion
         if kind == "predict":
             promises.lookups_have_what_was_published(self.site, state)
+
+    @rule(kind=KINDS, as_of=st.sampled_from(ENDED))
+    def run_after_the_end(self, kind: str, as_of: date) -> None:
+        """No day of the export has come for weeks."""
+        self.site.clock.until(as_of)
+        self._call(kind, as_of)
+        self._look()
 
     @rule(kind=KINDS, as_of=DATES)
     def run_twice(self, kind: str, as_of: date) -> None:

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from datetime import date
 from typing import Any
 
-from tests.audit.runs import Site, State
+from tests.audit.runs import LAST_DAY, LOOKBACK, Site, State
 
 
 def check(site: Site, state: State) -> None:
@@ -17,6 +17,7 @@ def check(site: Site, state: State) -> None:
     versions_have_their_files(site, state)
     the_pointer_names_a_version(state)
     predictions_are_whole(state)
+    publications_had_data(state)
     weeks_have_one_row(state)
 
 
@@ -59,6 +60,12 @@ def predictions_are_whole(state: State) -> None:
     assert state.current == [newest[user] for user in sorted(newest)]
     versions = {row["model_version"] for row in state.versions}
     assert {version for _, version in users} <= versions
+
+
+def publications_had_data(state: State) -> None:
+    """What no event says anything of is not published."""
+    for row in state.publications:
+        assert row["as_of"] <= LAST_DAY + LOOKBACK, f"published of nothing: {row}"
 
 
 def weeks_have_one_row(state: State) -> None:

@@ -82,10 +82,13 @@ WHERE event_name = @label_event
     "days.sql": "-- include: ga4_purchase/days.sql\n",
 }
 # The export's days begin on a Wednesday and end on another one; runs are on Mondays,
-# and on a day whose export is late.
+# on a day whose export is late, and on Mondays after it has ended.
 FIRST, WEEKS = date(2026, 1, 7), 20
 MONDAYS = [date(2026, 4, 20) + week * timedelta(days=7) for week in range(5)]
 LATE = date(2026, 5, 22)
+LAST_DAY = FIRST + timedelta(days=7 * (WEEKS - 1))
+LOOKBACK = timedelta(days=14)
+ENDED = [date(2026, 6, 8), date(2026, 9, 7)]
 NOW = datetime(2026, 5, 22, 8, tzinfo=UTC)
 
 # What a process does with BigQuery and the bucket.
@@ -184,6 +187,11 @@ class HandClock:
 
     def passes(self, minutes: float) -> None:
         self.time += timedelta(minutes=minutes)
+
+    def until(self, day: date) -> None:
+        """Let time pass up to the morning of a day, unless it is over."""
+        morning = datetime(day.year, day.month, day.day, 8, tzinfo=UTC)
+        self.time = max(self.time, morning)
 
 
 @dataclass(frozen=True, kw_only=True)
