@@ -42,11 +42,13 @@ class Translated:
 
     Attributes:
         tables: Names of the tables and views in them.
+        temporary: Names of the tables that go with the script.
         reads: Whether the last one only reads.
     """
 
     texts: Sequence[str]
     tables: frozenset[str]
+    temporary: Sequence[str]
     reads: bool
 
 
@@ -54,7 +56,10 @@ class Translated:
 def translated(sql: str) -> Translated:
     trees = [tree for tree in sqlglot.parse(sql, read="bigquery") if tree is not None]
     names = set[str]()
+    temporary = []
     for tree in trees:
+        if isinstance(tree, exp.Create) and tree.find(exp.TemporaryProperty):
+            temporary.append(tree.this.name)
         for table in tree.find_all(exp.Table):
             # There is one dataset.
             table.set("db", None)
@@ -64,7 +69,8 @@ def translated(sql: str) -> Translated:
             if part.name == "DATE":
                 part.replace(exp.cast(part.expression, "DATE"))
     texts = [tree.sql(dialect="duckdb") for tree in trees]
-    return Translated(texts, frozenset(names), isinstance(trees[-1], exp.Query))
+    reads = isinstance(trees[-1], exp.Query)
+    return Translated(texts, frozenset(names), temporary, reads)
 
 
 def _with_integers(rows: pa.Table) -> pa.Table:
@@ -82,6 +88,7 @@ class LocalWarehouse(Warehouse):
 
     Attributes:
         sources: Tables that a view reads, by its name.
+        texts: Queries of views, by their names.
         changed: How often the rows of a table were changed.
         read: Rows that were read since the tables were emptied, by the statement, its
             parameters, and how often its tables had been changed.
@@ -90,12 +97,14 @@ class LocalWarehouse(Warehouse):
     database: duckdb.DuckDBPyConnection
     lock = threading.RLock()
     sources: dict[str, frozenset[str]] = {}
+    texts: dict[str, str] = {}
     changed: Counter[str] = Counter()
     read: dict[tuple[object, ...], pa.Table] = {}
 
     @classmethod
     def begin(cls) -> None:
         """Make the database, empty."""
+        cls.texts.clear()
         cls.database = duckdb.connect(
             config={"threads": 1, "autoinstall_known_extensions": False}
         )
@@ -149,6 +158,8 @@ class LocalWarehouse(Warehouse):
                 else:
                     counts = done.fetchall()
                     changed += counts[0][0] if counts and counts[0] else 0
+            for name in statements.temporary:
+                self.database.execute(f"DROP TABLE {name}")
         if statements.reads:
             self.read[key] = result
         else:
@@ -222,12 +233,15 @@ class LocalWarehouse(Warehouse):
         statements = translated(sql)
         [text] = statements.texts
         self.sources[name] = self._tables_of(statements)
+        self.texts[name] = sql
         with self.lock:
             self.database.execute(f"CREATE OR REPLACE VIEW {name} AS {text}")
 
     def view_text(self, name: str) -> str:
-        """Return the query of a view: there is none of the export."""
-        raise MissingTable(name)
+        """Return the query of a view, if there is one."""
+        if name not in self.texts:
+            raise MissingTable(name)
+        return self.texts[name]
 
     def read_small_table(self, table: str, columns: Any) -> list[Any]:
         """Return columns of all rows."""

@@ -243,8 +243,6 @@ class Warehouse:
                     )
                     tables.append(table)
             replace_days(self.warehouse, tables, RULES, run_id="")
-            # BigQuery's tables of a script go with it.
-            self.database.execute("DROP TABLE user_days")
             changed = [place for place in changed if place >= last]
 
     def bring(self, tables: Mapping[date, pa.Table]) -> None:
@@ -263,7 +261,6 @@ class Warehouse:
             month.append(table)
             if len(month) == DAYS_AT_ONCE or day == max(tables):
                 replace_days(self.warehouse, month, RULES, run_id="")
-                self.database.execute("DROP TABLE user_days")
                 month = []
 
     def digested(
