@@ -12,8 +12,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.audit import promises
 from tests.audit.faults import AWAY, KILLED, UNSURE
-from tests.audit.receiver import BUSY, LOST, PARTLY, REFUSES, TROUBLES, ListName
+from tests.audit.receiver import (
+    BUSY,
+    KEPT,
+    LOST,
+    OWN_ID,
+    PARTLY,
+    REFUSES,
+    TROUBLES,
+    WRITTEN,
+    ListName,
+    Try,
+)
 from tests.audit.world import (
+    EVENTS,
     USE_CASES,
     WEEK,
     Audience,
@@ -24,19 +36,22 @@ from tests.audit.world import (
     person_of,
 )
 
+DAY_S = 24 * 3600
 PEOPLE = [f"u{number}" for number in range(10)]
-# Two of them have another browser.
-USERS = [*PEOPLE, "u0b", "u1b"]
+# Some have another browser.
+USERS = [*PEOPLE, *(f"{person}b" for person in PEOPLE[:6])]
 ZONES = ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "Pacific/Auckland")
 # A person or an audience, as a place among those that there are.
-places = st.integers(0, 9)
+places = st.integers(0, 19)
 # Users of a publication, the best first. If one were of less than half the size of
 # another, nothing would be sent.
 orders = st.lists(st.sampled_from(USERS), min_size=8, unique=True)
 controls = st.sampled_from(["20%", "50%", "0%"])
 groups = st.sampled_from(["", "all", "all"])
-tops = st.sampled_from([4, 12])
-scripts = st.lists(st.sampled_from(["", *TROUBLES, REFUSES, PARTLY]), max_size=4)
+tops = st.sampled_from([4, 16])
+scripts = st.lists(
+    st.sampled_from(["", *TROUBLES, REFUSES, PARTLY, PARTLY]), max_size=4
+)
 faults = (
     st.none()
     | st.none()
@@ -48,6 +63,7 @@ faults = (
 tries = st.sampled_from([1, 1, 2, 3])
 meanwhiles = (
     st.none()
+    | st.none()
     | st.tuples(
         tries,
         st.sampled_from(["suppress", "forget"]),
@@ -58,6 +74,13 @@ meanwhiles = (
         st.sampled_from(["another sends", "sleep 7 minutes", "sleep a week"]),
         st.sampled_from([BUSY, LOST, ""]),
     )
+    | st.tuples(
+        tries,
+        st.lists(
+            st.sampled_from(["move", "another audience"]), min_size=1, max_size=3
+        ).map(", ".join),
+        st.sampled_from([BUSY, LOST, ""]),
+    )
 )
 
 
@@ -66,6 +89,9 @@ class Deliveries(RuleBasedStateMachine):
 
     world: World
     zone = ZONES[0]
+    by = "email"
+    # The try that waits for its answer.
+    answered: Try
     has_begun = False
     is_mended = False
 
@@ -75,11 +101,18 @@ class Deliveries(RuleBasedStateMachine):
         control=controls,
         group=groups,
         top=tops,
-        batch=st.sampled_from([1, 3, 20]),
+        batch=st.sampled_from([1, 3, 20, 20]),
         removes=st.sampled_from([True, True, False]),
         script=scripts,
         meanwhile=meanwhiles,
         is_mended=st.sampled_from([True, True, False]),
+        by=st.sampled_from(["email", "email", "user_id", EVENTS]),
+        others=st.lists(st.sampled_from(USE_CASES), max_size=2),
+        spelled=st.sets(st.sampled_from(USERS)),
+        is_strict=st.booleans(),
+        rejects=st.sampled_from([WRITTEN, KEPT, OWN_ID]),
+        takes_long=st.sampled_from([0, 3, 30]),
+        draw=st.integers(0, 9),
     )
     def begin(
         self,
@@ -88,17 +121,29 @@ class Deliveries(RuleBasedStateMachine):
         order: list[str],
         control: str = "0%",
         group: str = "",
-        top: int = 12,
+        top: int = 16,
         batch: int = 3,
         removes: bool = True,
         script: Any = (),
         meanwhile: Any = None,
         is_mended: bool = False,
+        by: str = "email",
+        others: Any = (),
+        spelled: Any = (),
+        is_strict: bool = False,
+        rejects: str = WRITTEN,
+        takes_long: int = 0,
+        draw: int = 0,
     ) -> None:
         """
         Declare an audience, and let a person send its first date.
 
         Args:
+            by: What destinations know people by; a browser is somebody by its id.
+            others: Use cases of further audiences of the same control group.
+            spelled: Users whose address is written in another way.
+            takes_long: Hours until Google says what became of a request.
+            draw: Which key draws the control groups.
             is_mended: Whether its files and the key are as now again before the last
                 week, since one that is refused tells little.
         """
@@ -106,13 +151,24 @@ class Deliveries(RuleBasedStateMachine):
         self.zone = zone
         self.is_mended = is_mended
         world.begin()
+        world.keys = draw * 1_000
         self.has_begun = True
-        world.addresses |= {user: f"{person_of(user)}@one.example" for user in USERS}
-        self.first_destination = Destination(batch=batch, removes=removes)
+        world.receiver.is_strict = is_strict
+        world.receiver.rejects = rejects
+        world.receiver.takes_long = timedelta(hours=takes_long)
+        world.receiver.witness = lambda one: promises.control_is_left_alone(world, one)
+        self.by = by
+        users = USERS if by == "email" else PEOPLE
+        world.addresses |= {user: f"{person_of(user)}@one.example" for user in users}
+        world.spelled |= {*spelled}
+        self.first_destination = Destination(batch=batch, removes=removes, by=by)
         world.connect(self.first_destination)
-        audience = Audience(top=top, control=control, group=group)
+        control_by = "email" if by == "email" else "user_id"
+        audience = Audience(top=top, control=control, group=group, by=control_by)
         self.first_audience = audience
         world.declare(audience)
+        for name, use_case in zip(("ccc", "ddd"), others, strict=False):
+            world.declare(replace(audience, name=name, use_case=use_case))
         world.publish(order)
         self.trouble(script, None, meanwhile)
         self.judge_by_hand(audience, world.by_hand(audience))
@@ -135,11 +191,6 @@ class Deliveries(RuleBasedStateMachine):
             order, late=late, down=down, script=script, fault=fault, meanwhile=meanwhile
         )
 
-    @rule(order=orders)
-    def good_week(self, *, order: list[str]) -> None:
-        """Let the clock send next Monday, without any trouble."""
-        self.week(order=order)
-
     @rule(
         order=orders,
         late=st.sampled_from([0, 20, 71, 180, 600]),
@@ -156,36 +207,45 @@ class Deliveries(RuleBasedStateMachine):
         fault=faults,
         meanwhile=meanwhiles,
         is_file_wrong=st.booleans(),
-        is_corrected=st.booleans(),
+        order=st.none() | orders,
+        change=st.sampled_from(["", "", "source", "removes"]),
     )
     def send(
         self,
         *,
         place: int,
+        order: Any = None,
         script: Any = (),
         fault: Any = None,
         meanwhile: Any = None,
         is_file_wrong: bool = False,
-        is_corrected: bool = False,
+        change: str = "",
     ) -> None:
         """
         Let a person send an audience.
 
         Args:
-            is_corrected: Whether the person then changes the destination's file, and
-                sends it again.
+            order: Of predictions of the next day; None where these are the last.
+            change: What the person then changes in the destination's file, to send the
+                audience again.
         """
         world = self.world
         audience = self.audience(place)
         if audience is None:
             return
+        if order:
+            world.clock.pass_by(DAY_S)
+            world.publish(order)
         world.receiver.is_file_wrong = is_file_wrong
         self.trouble(script, fault, meanwhile)
         self.judge_by_hand(audience, world.by_hand(audience))
         world.receiver.is_file_wrong = False
         destination = world.destinations.get((audience.use_case, audience.destination))
-        if is_corrected and destination:
-            world.connect(replace(destination, source=f"{destination.source}, again"))
+        if change and destination:
+            changed = replace(destination, source=f"{destination.source}, again")
+            if change == "removes":
+                changed = replace(destination, removes=not destination.removes)
+            world.connect(changed)
             self.judge_by_hand(audience, world.by_hand(audience))
 
     @rule(
@@ -219,7 +279,7 @@ class Deliveries(RuleBasedStateMachine):
         name=st.sampled_from(["bbb", "bbb", "aaa"]),
         use_case=st.sampled_from(USE_CASES),
         top=tops,
-        control=controls,
+        control=st.none() | controls,
         group=groups,
         destination=st.sampled_from(["crm", "crm", "other"]),
         ends=st.sampled_from([False, False, True]),
@@ -229,20 +289,21 @@ class Deliveries(RuleBasedStateMachine):
         *,
         name: str = "aaa",
         use_case: str = USE_CASES[0],
-        top: int = 12,
-        control: str = "0%",
+        top: int = 16,
+        control: str | None = "0%",
         group: str = "",
         destination: str = "crm",
         ends: bool = False,
     ) -> None:
-        """Write an audience's file, new or changed."""
+        """Write an audience's file, new or changed; None is the first one's share."""
         until = self.world.clock.now().date() if ends else None
         audience = Audience(
             use_case=use_case,
             name=name,
             top=top,
-            control=control,
+            control=self.first_audience.control if control is None else control,
             group=group,
+            by=self.first_audience.by,
             destination=destination,
             until=until,
         )
@@ -260,17 +321,27 @@ class Deliveries(RuleBasedStateMachine):
     )
     def connect(self, file: str, name: str, removes: bool) -> None:
         """Write a destination's file, new or changed."""
-        self.world.connect(Destination(file=file, name=name, removes=removes))
+        self.world.connect(
+            Destination(file=file, name=name, removes=removes, by=self.by)
+        )
 
     @rule(
-        place=places,
-        what=st.sampled_from(["move", "move on", "suppress", "forget", "break"]),
+        people=st.lists(places, min_size=1, max_size=4),
+        what=st.sampled_from(
+            ["move", "move on", "move to Gmail", "spell", "suppress", "forget", "break"]
+        ),
     )
-    def concern(self, *, place: int, what: str) -> None:
-        """Let something happen that is about a person."""
+    def concern(self, *, people: list[int], what: str) -> None:
+        """Let something happen that is about some people."""
+        for place in people:
+            self.happen_to(place, what)
+
+    def happen_to(self, place: int, what: str) -> None:
         {
-            "move": lambda: self.move(place=place, domain="two"),
-            "move on": lambda: self.move(place=place, domain="three"),
+            "move": lambda: self.move(place=place, domain="two.example"),
+            "move on": lambda: self.move(place=place, domain="three.example"),
+            "move to Gmail": lambda: self.move(place=place, domain="gmail.com"),
+            "spell": lambda: self.world.spell(USERS[place % len(USERS)]),
             "suppress": lambda: self.suppress(place=place),
             "forget": lambda: self.forget(place=place, is_folder_broken=False),
             "break": lambda: self.forget(place=place, is_folder_broken=True),
@@ -299,10 +370,10 @@ class Deliveries(RuleBasedStateMachine):
         return declared[place % len(declared)] if declared else None
 
     def person(self, place: int) -> str:
-        """Return a person by their place, among those on lists if there are any."""
+        """Return a person by their place: those on lists, then all."""
         lists = self.world.receiver.lists.values()
         listed = sorted({person.name for people in lists for person in people})
-        people = listed or PEOPLE
+        people = listed + PEOPLE
         return people[place % len(people)]
 
     def monday(
@@ -357,16 +428,40 @@ class Deliveries(RuleBasedStateMachine):
             happens = {
                 "suppress": lambda: self.world.suppress(self.somebody()),
                 "forget": lambda: self.world.forget(self.somebody()),
+                "move": self.all_move,
+                "another audience": self.another_audience,
                 "another sends": lambda: self.sleep(timedelta(0)),
                 "sleep 7 minutes": lambda: self.sleep(timedelta(minutes=7)),
                 "sleep a week": lambda: self.sleep(WEEK),
-            }[what]
-            receiver.meanwhile[len(receiver.tries) + nth] = happens
-            receiver.script[:] = [*script, "", "", ""][: nth - 1] + [trouble]
+            }
+
+            def happen() -> None:
+                self.answered = receiver.tries[-1]
+                for step in what.split(", "):
+                    happens[step]()
+
+            receiver.meanwhile[len(receiver.tries) + nth] = happen
+            before = [*script, "", "", ""][: nth - 1]
+            receiver.script[:] = [*before, trouble, *script[nth - 1 :]]
 
     def somebody(self) -> str:
         """Return a person of the request that the receiver has not answered yet."""
-        return self.world.receiver.tries[-1].people[0].name
+        return self.answered.people[0].name
+
+    def all_move(self) -> None:
+        """Give everybody in the request another address."""
+        for person in self.answered.people:
+            self.world.move(person.name, "two.example")
+
+    def another_audience(self) -> None:
+        """Let a person send the audience behind the one that is being sent."""
+        world = self.world
+        name = self.answered.list
+        keys = sorted(world.audiences)
+        later = [key for key in keys if key > (name.use_case, name.audience)]
+        world.by_hand(world.audiences[(later or keys)[0]])
+        # As with the list of suppressed users, everybody has to follow a minute later.
+        world.clock.pass_by(world.settings.refresh_s)
 
     def command_forget(self, person: str) -> None:
         """Let a person forget somebody, and ask about it."""
@@ -378,7 +473,7 @@ class Deliveries(RuleBasedStateMachine):
         """Let the sender's machine sleep, while a person sends its audience."""
         world = self.world
         [*_, sleeping] = world.under_way
-        name = world.receiver.tries[-1].list
+        name = self.answered.list
         audience = world.audiences.get((name.use_case, name.audience))
         world.clock.pass_by(time.total_seconds())
         if time >= WEEK:
@@ -418,6 +513,8 @@ class Deliveries(RuleBasedStateMachine):
             world.connect(self.first_destination)
             world.declare(self.first_audience)
         self.monday(USERS)
+        # All receivers have said by then what became of everybody.
+        world.clock.pass_by(2 * DAY_S)
         for audience in [*world.audiences.values()]:
             self.judge_by_hand(audience, world.by_hand(audience))
         promises.abandoned_lists_are_named(world)

@@ -1,8 +1,10 @@
 """
 A receiver that knows people by their address, and remembers every try of a request.
 
-It answers as a script says, then takes everybody. Its record is what the auditor asks
-about: it shares nothing with the ledger.
+It answers as a script says, then takes everybody: by a form that a destination's file
+describes, or as Google's Data Manager, which takes events of Analytics and says hours
+later what became of them. Its record is what the auditor asks about: it shares nothing
+with the ledger.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
 
 from tests.audit.clock import MachineClock
+from tests.data_manager import error
 
 # What may become of a try. Where users were taken, the sender may not hear of it.
 BUSY = "asks for a pause"
@@ -26,7 +30,10 @@ FORBIDDEN = "forbids"
 REFUSES = "refuses the request"
 PARTLY = "rejects the first user"
 TROUBLES = (BUSY, LOST, UNREADABLE, FORBIDDEN, REFUSES, PARTLY)
-ACTIONS = {"POST": "add", "DELETE": "remove"}
+ACTIONS = {"POST": "add", "DELETE": "remove", "in": "add", "out": "remove"}
+# How a receiver writes whom it rejects: as it was sent, as it keeps people, or by an id
+# of its own.
+WRITTEN, KEPT, OWN_ID = "as it was sent", "in small letters", "by an id of its own"
 
 
 @dataclass(frozen=True)
@@ -40,14 +47,14 @@ class ListName:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody in a request: the address alone, as the receiver knows people."""
+    """Somebody in a request: the address alone, as the receiver keeps it."""
 
     address: str
 
     @property
     def name(self) -> str:
-        """Whose address it is."""
-        return self.address.partition("@")[0]
+        """Whose address it is: of Gmail's some spellings are one."""
+        return self.address.partition("@")[0].partition("+")[0].replace(".", "")
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,11 @@ class Receiver:
         meanwhile: What happens in the world before a try of a number is answered.
         is_down: Whether every try is answered 503.
         is_file_wrong: Whether every request is refused, whoever is in it.
+        is_strict: Whether it rejects addresses in capitals or with blanks.
+        rejects: How it writes whom it rejects.
+        takes_long: How long Google says nothing of a request that it took.
+        receipts: Google's requests: when each was taken, and what became of it.
+        witness: Hears of each try before it is answered.
     """
 
     clock: MachineClock
@@ -104,6 +116,11 @@ class Receiver:
     meanwhile: dict[int, Callable[[], None]] = field(default_factory=dict)
     is_down: bool = False
     is_file_wrong: bool = False
+    is_strict: bool = False
+    rejects: str = WRITTEN
+    takes_long: timedelta = timedelta(0)
+    receipts: list[tuple[datetime, Outcome]] = field(default_factory=list)
+    witness: Callable[[Try], None] = lambda one: None
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     failures: list[BaseException] = field(default_factory=list)
 
@@ -121,7 +138,7 @@ class Receiver:
 
     def forget_everything(self) -> None:
         """Begin anew."""
-        for kept in (self.tries, self.lists, self.script, self.failures):
+        for kept in (self.tries, self.lists, self.script, self.failures, self.receipts):
             kept.clear()
         self.meanwhile.clear()
         self.outcomes.clear()
@@ -129,19 +146,27 @@ class Receiver:
 
     def answer(self, method: str, path: str, key: str, body: bytes) -> Any:
         """Return status and content of an answer; None for one that is lost."""
+        if method == "GET":
+            return 200, self._receipt(parse_qs(urlsplit(path).query)["requestId"][0])
         number = len(self.tries) + 1
         content = json.loads(body)
-        people = tuple(Person(user["address"]) for user in content["users"])
-        name = ListName(path, content["use_case"], content["audience"])
-        action = ACTIONS[method]
+        events = content.get("events")
+        if events:
+            _, name, use_case, *_ = path.split("/")
+            path = f"/{name}"
+            content = {**_said(events), "use_case": use_case}
+        written = [user["address"] for user in content["users"]]
+        people = tuple(Person(address.strip().lower()) for address in written)
+        list_name = ListName(path, content["use_case"], content["audience"])
+        action = ACTIONS[content.get("state", method)]
         trouble = self.script.pop(0) if self.script else ""
         if self.is_down:
             trouble = BUSY
-        outcome = self._outcome(trouble, key, people)
+        outcome = self._outcome(trouble, key, people, written)
         arrived = Try(
             at=self.clock.now(),
             number=number,
-            list=name,
+            list=list_name,
             as_of=content["as_of"],
             action=action,
             key=key,
@@ -153,35 +178,81 @@ class Receiver:
         self.tries.append(arrived)
         for person in outcome.taken:
             if action == "add":
-                self.lists[name].add(person)
+                self.lists[list_name].add(person)
             else:
-                self.lists[name].discard(person)
+                self.lists[list_name].discard(person)
+        self.witness(arrived)
         if happens := self.meanwhile.pop(number, None):
             happens()
         if trouble == LOST:
             return None
         if trouble == UNREADABLE:
             return 200, "thank you"
-        return outcome.status, outcome.content
+        return self._of_google(outcome) if events else (outcome.status, outcome.content)
 
-    def _outcome(self, trouble: str, key: str, people: tuple[Person, ...]) -> Outcome:
+    def _of_google(self, outcome: Outcome) -> tuple[int, Any]:
+        """Return Google's answer: an error, or the number of a receipt."""
+        if outcome.status == 200:
+            self.receipts.append((self.clock.now() + self.takes_long, outcome))
+            return 200, {"requestId": f"{len(self.receipts)}"}
+        if outcome.status == 422:
+            field_at_fault = "events[0]" if outcome.refused else "destinations[0]"
+            fault = {"field": field_at_fault, "reason": "WRONG"}
+            return error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", [fault])[::2]
+        return error(outcome.status, "UNAVAILABLE", "INTERNAL_ERROR")[::2]
+
+    def _receipt(self, number: str) -> Any:
+        """Return what Google says of a request that it took."""
+        known_at, outcome = self.receipts[int(number) - 1]
+        status = "SUCCESS"
+        if outcome.refused:
+            status = "PARTIAL_SUCCESS" if outcome.taken else "FAILED"
+        if self.clock.now() < known_at:
+            status = "PROCESSING"
+        return {"requestStatusPerDestination": [{"requestStatus": status}]}
+
+    def _outcome(
+        self, trouble: str, key: str, people: tuple[Person, ...], written: list[str]
+    ) -> Outcome:
         """Return what becomes of people; a key that is known brings the same again."""
         if trouble == BUSY:
             return Outcome(503, "later")
         if trouble == FORBIDDEN:
             return Outcome(403, "no")
-        if key not in self.outcomes:
+        # Google has no keys.
+        if not key or key not in self.outcomes:
             if self.is_file_wrong:
                 return Outcome(422, "another field is wanted")
-            refused: tuple[Person, ...] = ()
             if trouble == REFUSES:
                 return Outcome(422, "these users are wrong", refused=people)
-            if trouble == PARTLY:
-                refused = people[:1]
-            taken = people[len(refused) :]
-            errors = [{"address": person.address} for person in refused]
+            places = {0} if trouble == PARTLY else set[int]()
+            if self.is_strict:
+                places |= {
+                    place
+                    for place, person in enumerate(people)
+                    if written[place] != person.address
+                }
+            refused = tuple(people[place] for place in sorted(places))
+            taken = tuple(
+                person for place, person in enumerate(people) if place not in places
+            )
+            names = {
+                WRITTEN: written,
+                KEPT: [person.address for person in people],
+                OWN_ID: [f"contact-{place}" for place in range(len(people))],
+            }[self.rejects]
+            errors = [{"address": names[place]} for place in sorted(places)]
             self.outcomes[key] = Outcome(200, {"errors": errors}, taken, refused)
         return self.outcomes[key]
+
+
+def _said(events: list[Any]) -> dict[str, Any]:
+    """Return what events of Analytics say, as other requests have it."""
+    content: dict[str, Any] = {}
+    for entry in events[0]["additionalEventParameters"]:
+        content[entry["parameterName"]] = entry["value"]
+    users = [{"address": event["clientId"]} for event in events]
+    return {**content, "users": users}
 
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
@@ -210,7 +281,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_POST = do_DELETE = _respond  # noqa: N815
+        do_GET = do_POST = do_DELETE = _respond  # noqa: N815
 
         def log_message(self, format: str, *args: Any) -> None:
             """Log nothing."""

@@ -97,14 +97,14 @@ def test_a_wrong_file_rejects_nobody(weeks):
 
 def test_an_earlier_address_is_taken_off(weeks):
     weeks.begin(order=USERS)
-    weeks.move(place=0, domain="two")
+    weeks.move(place=0, domain="two.example")
     weeks.week(order=USERS)
 
 
 def test_an_earlier_address_is_taken_off_though_a_week_was_lost(weeks):
     """Defect: who was not asked to be added yet counted as on the list already."""
     weeks.begin(order=USERS)
-    weeks.move(place=0, domain="two")
+    weeks.move(place=0, domain="two.example")
     weeks.week(order=USERS, down=600)
     weeks.week(order=USERS)
 
@@ -135,14 +135,14 @@ def test_forgetting_names_the_receivers_that_have_somebody(
 def test_an_earlier_address_that_was_not_removed_is_asked_for_again(weeks, trouble):
     """Defect: once the new address was taken, the earlier one stayed on the list."""
     weeks.begin(order=USERS)
-    weeks.move(place=2, domain="two")
+    weeks.move(place=2, domain="two.example")
     weeks.week(order=USERS, script=[trouble])
 
 
 def test_earlier_addresses_are_taken_off_once_a_destination_can(weeks):
     """Defect: of addresses from before ``[remove]`` the newest alone was removed."""
     weeks.begin(order=USERS, removes=False)
-    weeks.move(place=2, domain="two")
+    weeks.move(place=2, domain="two.example")
     weeks.week(order=USERS)
     weeks.connect(file="crm", name="crm-one", removes=True)
     weeks.week(order=USERS)
@@ -151,10 +151,10 @@ def test_earlier_addresses_are_taken_off_once_a_destination_can(weeks):
 def test_an_address_is_known_that_was_sent_before_a_kill(weeks):
     """Defect: while the removal of another address was refused, it was forgotten."""
     weeks.begin(order=USERS, batch=20)
-    weeks.move(place=2, domain="two")
+    weeks.move(place=2, domain="two.example")
     weeks.week(order=USERS, down=600)
     weeks.send(place=0, script=[REFUSES], fault=(KILLED, 80))
-    weeks.move(place=2, domain="three")
+    weeks.move(place=2, domain="three.example")
 
 
 def test_who_is_rejected_with_another_browser_is_on_no_list(weeks):

@@ -35,10 +35,12 @@ from tests.deployment import KEY, application
 from tests.rows import publish
 
 WEEK = timedelta(days=7)
-USE_CASES = ("ga4_purchase", "ga4_value")
+# The last one is like the first.
+USE_CASES = ("ga4_purchase", "ga4_value", "shop_uk")
 CONTROL_KEY = "audiences/key.json"
 # Attempts of Cloud Scheduler, by 05-Audiences/scheduler.sh, in minutes.
 ATTEMPTS = (0, 10, 30, 70, 130, 190)
+INSTANCE = f'like = "{USE_CASES[0]}"\n'
 DESTINATION = """
 kind = "http"
 name = "{name}"
@@ -52,12 +54,21 @@ as_of = "{{as_of}}"
 source = "{source}"
 users = "{{users}}"
 [user]
-address = "{{email}}"
+address = "{{{by}}}"
 [answer]
 rejected = "errors"
 user = "address"
-by = "email"
+by = "{by}"
 {removal}
+"""
+EVENTS = "events"
+ANALYTICS = """
+kind = "google"
+name = "{name}"
+account_type = "GOOGLE_ANALYTICS_PROPERTY"
+account = "123"
+target = "G-ABC"
+url = "{url}/{name}/{use_case}"
 """
 
 
@@ -92,13 +103,33 @@ class Audience:
 
 @dataclass(frozen=True)
 class Destination:
-    """What a destination's file says; ``source`` stands in each request."""
+    """
+    What a destination's file says; ``source`` stands in each request.
+
+    Attributes:
+        by: What it knows people by: ``email``, ``user_id``, or events of Analytics.
+    """
 
     file: str = "crm"
     name: str = "crm-one"
     batch: int = 2
     removes: bool = True
     source: str = "us"
+    by: str = "email"
+
+    def text(self, url: str, use_case: str) -> str:
+        if self.by == EVENTS:
+            return ANALYTICS.format(name=self.name, url=url, use_case=use_case)
+        removal = '[remove]\nmethod = "DELETE"' if self.removes else ""
+        return DESTINATION.format(
+            name=self.name,
+            url=url,
+            path=self.name,
+            batch=self.batch,
+            removal=removal,
+            source=self.source,
+            by=self.by,
+        )
 
 
 @dataclass
@@ -151,6 +182,8 @@ class World:
     audiences: dict[tuple[str, str], Audience] = field(default_factory=dict)
     destinations: dict[tuple[str, str], Destination] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
+    # Users whose rows have their address in another spelling.
+    spelled: set[str] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
     # How many tries there had been, each time when a destination's file changed.
     file_changes: list[int] = field(default_factory=list)
@@ -201,6 +234,7 @@ class World:
             self.audiences,
             self.destinations,
             self.addresses,
+            self.spelled,
             self.moved,
             self.file_changes,
             self.suppressed,
@@ -214,6 +248,7 @@ class World:
         for use_case in USE_CASES:
             shutil.rmtree(self.folder / use_case, ignore_errors=True)
             (self.folder / use_case / "audiences" / "destinations").mkdir(parents=True)
+        (self.folder / USE_CASES[2] / "usecase.toml").write_text(INSTANCE)
 
     # -- files
 
@@ -232,35 +267,40 @@ class World:
     def connect(self, destination: Destination) -> None:
         """Write a destination's file for every use case."""
         self.file_changes.append(len(self.receiver.tries) + 1)
-        removal = '[remove]\nmethod = "DELETE"' if destination.removes else ""
-        text = DESTINATION.format(
-            name=destination.name,
-            url=self.receiver.url,
-            path=destination.name,
-            batch=destination.batch,
-            removal=removal,
-            source=destination.source,
-        )
         for use_case in USE_CASES:
             self.destinations[use_case, destination.file] = destination
-            name = f"destinations/{destination.file}.toml"
-            self._file(use_case, name).write_text(text)
+            file = self._file(use_case, f"destinations/{destination.file}.toml")
+            file.write_text(destination.text(self.receiver.url, use_case))
 
     def move(self, person: str, domain: str) -> None:
         """Give a person another address."""
         self.moved.add(person)
         for user in self.ids_of(person):
-            self.addresses[user] = f"{person}@{domain}.example"
+            self.addresses[user] = f"{person}@{domain}"
+        self._write_addresses()
+
+    def spell(self, user: str) -> None:
+        """Write a user's address in another way, or again as before."""
+        self.spelled ^= {user}
         self._write_addresses()
 
     def _write_addresses(self) -> None:
         rows = ",\n".join(
-            f"  STRUCT('{user}' AS user_id, '{address}' AS email)"
-            for user, address in sorted(self.addresses.items())
+            f"  STRUCT('{user}' AS user_id, '{self._written(user)}' AS email)"
+            for user in sorted(self.addresses)
         )
         text = f"SELECT user_id, email\nFROM UNNEST([\n{rows}\n])\n"
         for use_case, name in self.audiences:
             self._file(use_case, f"{name}.sql").write_text(text)
+
+    def _written(self, user: str) -> str:
+        """Return a user's address as the row has it."""
+        address = self.addresses[user]
+        if user not in self.spelled:
+            return address
+        if address.endswith("@gmail.com"):
+            return f"{address[0]}.{address[1:].replace('@', '+shop@')}"
+        return f" {address.upper()}"
 
     def _file(self, use_case: str, name: str) -> Path:
         return self.folder / use_case / "audiences" / name
@@ -268,9 +308,12 @@ class World:
     # -- what happens in the world
 
     def publish(self, order: Sequence[str], day: date | None = None) -> None:
-        """Publish predictions of users, the best first, for both use cases."""
+        """Publish predictions of users, the best first, for all use cases."""
         day = day or self.clock.now().date()
-        users = {user: 0.9 - place / 20 for place, user in enumerate(order)}
+        # Where nobody has another browser, a person has one.
+        known = [one if one in self.addresses else person_of(one) for one in order]
+        ranked = enumerate(dict.fromkeys(known))
+        users = {user: 0.9 - place / 20 for place, user in ranked}
         for use_case in USE_CASES:
             publish(self.warehouse, day, users, use_case=use_case)
 
@@ -441,6 +484,19 @@ class World:
         for row in self._rows("SELECT * FROM ma_audience_members"):
             self.seen_members[tuple(row[name] for name in columns)] = row
         return [*self.seen_members.values()]
+
+    def held_out(self, name: ListName) -> set[str]:
+        """Return the people of the control groups that an audience has, or had."""
+        groups = {
+            row["control_group"]
+            for row in self.members()
+            if (row["use_case"], row["audience"]) == (name.use_case, name.audience)
+        }
+        return {
+            person_of(row["user_id"])
+            for row in self.members()
+            if row["is_control"] and row["control_group"] in groups
+        }
 
     def _rows(self, sql: str) -> list[dict[str, Any]]:
         table = self.warehouse.table(sql)
