@@ -39,8 +39,9 @@ setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/ve
 
 setup-deploy: ## install what a deploy needs, and no more
 	@[ -e $(STAMP) ] || { $(PYTHON) -m venv $(VENV) && \
+	  sed -n '/^msgspec==/,/[^\\]$$/p' deploy/locks/02-GetProba/requirements.txt | \
 	  $(BIN)/python -m pip install -q --no-input --disable-pip-version-check --no-deps \
-	    $$(grep '^msgspec==' requirements.txt) && touch $(VENV)/.set-up-to-deploy; }
+	    --only-binary=:all: --require-hashes -r /dev/stdin && touch $(VENV)/.set-up-to-deploy; }
 
 demo: setup ## train, evaluate, predict, look up and stream on generated data, or on DATA=…, EVENTS=… or CARDS=…
 	@$(BIN)/python -m propensity demo $${DATA:+--data "$$DATA"} $${EVENTS:+--events "$$EVENTS"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \

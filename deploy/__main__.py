@@ -6,8 +6,8 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     .venv/bin/python -m deploy losses            what would be lost by a plan of it
     .venv/bin/python -m deploy describe          what the folder would deploy
     .venv/bin/python -m deploy kept              whether that is all that was deployed
-    .venv/bin/python -m deploy tested            whether another's images fit the folder
-    .venv/bin/python -m deploy image             the image that a service runs in
+    .venv/bin/python -m deploy images            another's images, if they fit here
+    .venv/bin/python -m deploy image             the image that fits what is staged
 """
 
 from __future__ import annotations
@@ -58,9 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--deployment", type=Path, required=True)
     parser.add_argument("--planned", action="store_true", help="read no outputs")
     parser.add_argument("--drop-columns", action="store_true", help="columns may go")
-    text = "services of Cloud Run, one of them, a plan, or what was deployed"
+    text = "only who calls, and what is pushed to, may change"
+    parser.add_argument("--only-callers", action="store_true", help=text)
+    text = "services of Cloud Run, one of them, images, a plan, or what was deployed"
     parser.add_argument("--json", type=Path, help=text)
     parser.add_argument("--sources", help="what staged content is known by")
+    parser.add_argument("--function", help="which of the images")
+    parser.add_argument("--repository", help="where the images of services are")
     text = "settings of the deployment whose images are deployed"
     parser.add_argument("--images-from", type=Path, help=text)
     options = parser.parse_args(arguments)
@@ -92,10 +96,6 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")
     all_functions = functions.load()
-    secrets = {d.settings.message_secret} - {""}
-    for name in d.use_cases:
-        if d.settings.sends == "yes":
-            secrets |= set(declared.secrets_of(usecases.load(name)))
     exports = usecases.exports(d.settings, d.use_cases)
     state_bucket = d.own["state_bucket"]
     if not state_bucket:
@@ -112,8 +112,9 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "state_bucket": state_bucket,
         "work": f"{work}",
         "staged": f"{work}/staged",
+        # As it is called until Terraform has put out how its name ends.
+        "role_request_sender": f"projects/{d.project}/roles/{d.prefix}_request_sender",
         "every": " ".join(d.name(function.target) for function in all_functions),
-        "secrets": " ".join(sorted(secrets)),
         **{f"hour_{name}": f"{hour}" for name, hour in d.hours.items()},
         **{f"days_{name}": days for name, days in d.days.items()},
     }
@@ -210,13 +211,19 @@ def losses(d: Deployment, options: argparse.Namespace) -> None:
     Check what a plan of Terraform takes away.
 
     Raises:
-        DeploymentError: Secrets; or, where they may not go, columns or tables.
+        DeploymentError: Secrets; where they may not go, columns or tables; where only
+            callers may change, anything else.
     """
     lost = []
     for resource in json.loads(options.json.read_text())["resource_changes"]:
         before = resource["change"]["before"]
         after = resource["change"]["after"]
         is_deleted = "delete" in resource["change"]["actions"]
+        if options.only_callers and _is_beyond_callers(resource):
+            raise DeploymentError(
+                f"nothing was changed, because {resource['address']} differs by now "
+                "from the plan that was approved. Plan again"
+            )
         if resource["type"] == "google_secret_manager_secret" and is_deleted:
             secret = before["secret_id"]
             raise DeploymentError(
@@ -245,6 +252,20 @@ def losses(d: Deployment, options: argparse.Namespace) -> None:
         )
 
 
+def _is_beyond_callers(resource: dict[str, Any]) -> bool:
+    """Whether a plan changes more of it than who calls, and what is pushed to."""
+    change = resource["change"]
+    if change["actions"] in (["no-op"], ["read"]):
+        return False
+    if resource["type"] != "google_pubsub_subscription":
+        return resource["type"] != "google_cloud_run_v2_service_iam_binding"
+    if change["actions"] != ["update"]:
+        return True
+    before = change["before"] | {"push_config": None}
+    after = change["after"] | {"push_config": None}
+    return bool(before != after)
+
+
 def _names(columns: list[dict[str, Any]], prefix: str = "") -> Iterator[str]:
     """Yield the names of columns, and of the fields of records."""
     for column in columns:
@@ -266,18 +287,26 @@ def kept(d: Deployment, options: argparse.Namespace) -> None:
         deployed.check_kept(before, deployed.described(d, options.deployment))
 
 
-def tested(d: Deployment, options: argparse.Namespace) -> None:
+def images(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """
-    Raise DeploymentError if another deployment's functions were built of other sources
-    than these would be.
+    Yield, as JSON, another deployment's images of the functions: see ``_image``.
+
+    Args:
+        options: Its services, or such JSON that a plan has kept.
+
+    Raises:
+        DeploymentError: One was built of other sources than it would be here, or is
+            not in that deployment's repository.
     """
-    text = options.json.read_text().strip()
-    services = json.loads(text) if text else []
-    sources = dict[str, str]()
-    for service in services:
-        # The other deployment has a prefix of its own.
-        _, _, part = service["metadata"]["name"].partition("-")
-        sources[part] = _sources_of(service)
+    made = json.loads(options.json.read_text())
+    if isinstance(made, list):
+        services = made
+        made = {}
+        for service in services:
+            # The other deployment has a prefix of its own.
+            _, _, part = service["metadata"]["name"].partition("-")
+            made[part.replace("-", "_")] = _image(service, options.repository)
+    origin = options.images_from if options.images_from else options.json
     for function in d.functions:
         with tempfile.TemporaryDirectory() as folder:
             staged = stage.stage(
@@ -286,44 +315,65 @@ def tested(d: Deployment, options: argparse.Namespace) -> None:
                 requirements=function.requirements,
                 locked=True,
             )
-            staged_sources = stage.fingerprint(staged)
-        if sources.get(function.target.replace("_", "-")) != staged_sources:
-            raise _untested(function.target, options.images_from)
+            sources = stage.fingerprint(staged)
+        if made.get(function.target, {}).get("sources") != sources:
+            raise _unfit(function.target, origin)
+    wanted = {function.target: made[function.target] for function in d.functions}
+    yield json.dumps(wanted, indent=1)
 
 
 def image(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """
-    Yield the flags by which gcloud deploys the very image that a service runs in.
+    Yield the flags by which gcloud deploys the image that was built of what is staged.
+
+    Of a service that was built of something else none are yielded, so that it is built.
 
     Raises:
-        DeploymentError: It was built of other sources.
+        DeploymentError: A plan's image was built of something else.
     """
-    service = json.loads(options.json.read_text())
+    given = json.loads(options.json.read_text())
+    if options.function:
+        made = given.get(options.function, {})
+    else:
+        made = _image(given, options.repository)
+    if made.get("sources") == options.sources:
+        yield from made["flags"]
+    elif options.function:
+        raise _unfit(options.function, options.json)
+
+
+def _image(service: dict[str, Any], repository: str) -> dict[str, Any]:
+    """
+    Return what a service's image was built of, ``sources``, and the ``flags`` by which
+    gcloud deploys it; nothing if it is no digest of a repository.
+
+    The label alone says nothing: who may change a service may keep the label.
+    """
     template = service["spec"]["template"]
-    digest = template["spec"]["containers"][0]["image"]
-    if "@sha256:" not in digest or _sources_of(service) != options.sources:
-        raise _untested(service["metadata"]["name"], options.deployment)
-    yield f"--image={digest}"
+    name: str = template["spec"]["containers"][0]["image"]
+    if (
+        not name.startswith((f"{repository}/", f"{repository}@"))
+        or "@sha256:" not in name
+    ):
+        return {}
+    flags = [f"--image={name}"]
     # An image without an operating system has Google's put beneath.
     annotations = template["metadata"].get("annotations", {})
     bases = json.loads(annotations.get("run.googleapis.com/base-images", "{}"))
     for base in bases.values():
-        yield f"--base-image={base}"
+        flags.append(f"--base-image={base}")
     if not bases:
-        yield "--clear-base-image"
+        flags.append("--clear-base-image")
+    labels = service["metadata"].get("labels", {})
+    return {"sources": labels.get("sources", ""), "flags": flags}
 
 
-def _sources_of(service: dict[str, Any]) -> str:
-    """Return what the sources of a service are known by; empty if it has no label."""
-    label: str = service["metadata"].get("labels", {}).get("sources", "")
-    return label
-
-
-def _untested(name: str, file: Path) -> DeploymentError:
-    """Return what to raise of a function that a deployment runs of other sources."""
+def _unfit(name: str, file: Path) -> DeploymentError:
+    """Return what to raise of a function whose image is of something else."""
     return DeploymentError(
-        f"{file} does not run {name} of your code, use cases and audiences. First "
-        f"deploy there: deploy/deploy_all.sh --deployment {file}"
+        f"{file} has no {name} of your code, use cases and audiences, in an image of "
+        "its own repository. First deploy them to the test environment "
+        "(deploy/deploy_all.sh --deployment FOLDER/test.env), then plan again"
     )
 
 
@@ -334,7 +384,7 @@ VERBS: dict[str, Verb] = {
     "losses": losses,
     "describe": describe,
     "kept": kept,
-    "tested": tested,
+    "images": images,
     "image": image,
 }
 

@@ -1,14 +1,15 @@
 # shellcheck shell=bash
 # Sourced by every script: reads its options and the deployment's settings file, and runs
-# commands, or prints them with --dry-run. --images-from=FILE deploys the images that the
-# deployment of that file runs, and builds nothing. A script names in `takes` what else it
+# commands, or prints them with --dry-run. --plan=FOLDER does what deploy/setup.sh
+# --dry-run --plan=FOLDER has kept there; --rebuild builds a function anew though nothing of
+# it has changed, for what Google has mended beneath. A script names in `takes` what else it
 # takes: --yes, or --postcodes= with a value, which is then in given_postcodes. It sets
 # `before=yes` if it needs no names of what a set-up has made.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 folder="$(basename "$(cd "$(dirname "$0")" && pwd)")"
 deployment="${PROPENSITY_DEPLOYMENT:-}"
-dry_run="" options=" " patience_s=600 started="$PWD" images_from=""
+dry_run="" options=" " patience_s=600 started="$PWD" plan=""
 usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 
 while [[ $# -gt 0 ]]; do
@@ -16,11 +17,11 @@ while [[ $# -gt 0 ]]; do
   --dry-run) dry_run=yes ;;
   --deployment) set -- "$1" "--deployment=${2:-}" "${@:3}" ;;
   --deployment=*) deployment="${1#*=}" ;;
-  --images-from=*)
-    images_from="${1#*=}"
-    [[ -f "$images_from" ]] || { echo "$0: --images-from: there is no file '$images_from'" >&2 && exit 2; }
-    images_from="$(cd "$(dirname "$images_from")" && pwd)/$(basename "$images_from")"
+  --plan=*)
+    plan="${1#*=}"
+    [[ "$plan" == /* ]] || plan="$started/$plan"
     ;;
+  --rebuild) options+="$1 " ;;
   --wait=*)
     patience_s="${1#*=}"
     [[ "$patience_s" =~ ^[0-9]+$ ]] || { echo "$0: --wait=SECONDS takes a whole number" >&2 && exit 2; }
@@ -28,7 +29,7 @@ while [[ $# -gt 0 ]]; do
   -h | --help) usage && exit 0 ;;
   *)
     if [[ "$1" == --*=?* && " ${takes:-} " == *" ${1%%=*}= "* ]]; then
-      name="${1%%=*}" && printf -v "given_${name#--}" '%s' "${1#*=}"
+      name="${1%%=*}" && name="${name#--}" && printf -v "given_${name//-/_}" '%s' "${1#*=}"
     elif [[ "$1" != *[=\ ]* && " ${takes:-} " == *" $1 "* ]]; then
       options+="$1 "
     else
@@ -72,18 +73,6 @@ spreading() {
   if [[ -f "$granted" ]]; then echo $((patience_s - $(date +%s) + $(<"$granted"))); else echo 0; fi
 }
 
-# Say what to do where Cloud Build refuses the region, as it does for a new project.
-explain_region() {
-  grep -q 'cannot run builds in this region' "$1" || return 0
-  cat >&2 <<END
-deploy: Cloud Build lets this project build in few regions only, and not in $region. Either
-  set DEPLOY_REGION to one of us-central1, us-west2, europe-west1, asia-east1,
-  australia-southeast1, southamerica-east1 (docs/deploy-reference.md, Change something, says how to move),
-  or ask Google's support to lift the restriction, then run this again
-  https://cloud.google.com/build/docs/locations#restricted_regions_for_some_projects
-END
-}
-
 # Run a command, or print it so that a shell would run the same. What is refused while
 # rights are on their way is tried again.
 run() {
@@ -97,7 +86,6 @@ run() {
     status=0
     { "$@" 2>&1 1>&3 3>&- | tee "$refusal" >&2 3>&-; } 3>&1 || status=$?
     left="$(spreading)"
-    explain_region "$refusal"
     if [[ $status == 0 || $left -le 0 ]] ||
       ! grep -qiE 'PERMISSION_DENIED|does not have permission|permission.* denied' "$refusal"; then
       rm -f "$refusal"
@@ -125,8 +113,11 @@ stage() {
   [[ -n "$dry_run" || ! -e "$work/deployed.json" ]] || check_kept
   words=("$python" -m deploy.stage "$folder" "$code" --locked --requirements="${2:-requirements.txt}")
   if [[ -n "$dry_run" ]]; then run "${words[@]}"; else sources="$("${words[@]}")"; fi
-  [[ -n "$functions_kms_key" && -z "$images_from" ]] || return 0
-  # For a function with a key gcloud uploads no folder: it takes an archive in a bucket.
+}
+
+# For a function with a key gcloud uploads no folder: it takes an archive in a bucket.
+upload() {
+  [[ -n "$functions_kms_key" ]] || return 0
   # Named as gcloud names its own, which it goes on with in that bucket without a key.
   code="gs://$bucket/services/$prefix-${1//_/-}/source.zip"
   run "$python" -m zipfile --create "$staged/$1.zip" "$staged/$1/."
@@ -154,17 +145,24 @@ how_to_schedule() {
   fi
 }
 
-# Deploy a function by its flags: of what was staged, or in another deployment's image.
+# Deploy a function by its flags: in an image that was built of what was staged, if there is
+# one, or by a build. So another setting builds nothing.
 deploy_service() {
-  local service="$prefix-${1//_/-}" words=() word image
-  if [[ -z "$images_from" ]]; then
+  local service="$prefix-${1//_/-}" words=() word image digest
+  image="$(image_flags "$1")"
+  if [[ -z "$image" ]]; then
+    upload "$1"
     words=(--source="$code" "${@:2}" "${build[@]}")
   else
-    image="$(image_flags "$1")"
     for word in $image "${@:2}"; do
       # These two are about a build.
       [[ "$word" == --function=* || "$word" == --no-automatic-updates ]] || words+=("$word")
     done
+  fi
+  if [[ -n "$image" && -f "$plan/images.json" ]]; then
+    # Its repository deletes old images, but for those with such a tag.
+    digest="${image%%$'\n'*}" digest="${digest#--image=}"
+    run gcloud artifacts docker tags add "$digest" "${digest%@*}:released-${sources:0:12}" --quiet
   fi
   run gcloud run deploy "$service" "${words[@]}" "${common[@]}" --update-labels="sources=$sources"
   # An operator may have sent its requests to an older revision, which a deploy would not
@@ -174,30 +172,17 @@ deploy_service() {
   echo "# $service runs its latest revision"
 }
 
-# Print the flags by which gcloud takes the image that a function runs in by --images-from;
-# stop where it was built of something else than what was staged here.
+# Print the flags by which gcloud takes an image that is there: that of the kept plan, or the
+# one in which the function runs, if it was built of what was staged here.
 image_flags() {
-  local names service="$root/$work/service.json"
-  if [[ -n "$dry_run" ]]; then
-    echo "--image=IMAGE@sha256:DIGEST --clear-base-image"
-    return
+  local service="$root/$work/service.json" words=(--deployment "$deployment" --sources="$sources")
+  [[ -z "$dry_run" && "$options" != *" --rebuild "* ]] || return 0
+  if [[ -f "$plan/images.json" ]]; then
+    "$python" -m deploy image "${words[@]}" --json "$plan/images.json" --function="$1"
+  elif gcloud run services describe "$prefix-${1//_/-}" --format=json --project="$project" \
+    --region="$region" >"$service" 2>/dev/null; then
+    "$python" -m deploy image "${words[@]}" --json "$service" --repository="$repository"
   fi
-  names="$("$python" -m deploy shell --planned --deployment "$images_from")"
-  mkdir -p "$work"
-  (eval "$names" && gcloud run services describe "$prefix-${1//_/-}" --project="$project" \
-    --region="$region" --format=json >"$service")
-  "$python" -m deploy image --deployment "$images_from" --json "$service" --sources="$sources"
-}
-
-# Stop where --images-from has a function that was built of something else than what would
-# be staged here, or has it not.
-check_images() {
-  local names listing="$root/$work/services-tested.json"
-  mkdir -p "$work"
-  names="$("$python" -m deploy shell --planned --deployment "$images_from")"
-  (eval "$names" && gcloud run services list --project="$project" --region="$region" \
-    --filter="metadata.name~^$prefix-" --format=json --quiet >"$listing")
-  "$python" -m deploy tested --deployment "$deployment" --json "$listing" --images-from="$images_from"
 }
 
 # Make a job, or change it: its name, its account, what it runs as gcloud's list, and other

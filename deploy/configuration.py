@@ -25,7 +25,13 @@ from deploy import DeploymentError, functions
 from deploy.functions import Function
 from propensity import folders, usecases
 from propensity.errors import PropensityError
-from propensity.settings import Settings, unknown_setting, variable_of
+from propensity.runs.late import WEEKDAYS
+from propensity.settings import (
+    PREDICTION_DAYS,
+    Settings,
+    unknown_setting,
+    variable_of,
+)
 from propensity.tables import every
 
 # What a new deployment's folder begins with.
@@ -38,8 +44,6 @@ _FEDERATED = (
 )
 _MEMBER = rf"((user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+|{_FEDERATED})"
 _MEMBERS = rf"{_MEMBER}([ ,]+{_MEMBER})*"
-_WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
-_WEEKDAY = f"({'|'.join(_WEEKDAYS)})"
 _COUNT = r"0*[1-9][0-9]*"
 _KEY = "projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+"
 _CHANNEL = "projects/[a-z0-9.:-]+/notificationChannels/[0-9]+"
@@ -49,7 +53,7 @@ _CONNECTOR = r"(projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/connectors/)?"
 OWN = {
     "DEPLOY_REGION": ("", r"[a-z]+-[a-z]+[0-9]+"),
     "DEPLOY_TIME_ZONE": ("Etc/UTC", ".*"),
-    "DEPLOY_PREDICTION_DAYS": ("MON", rf"daily|{_WEEKDAY}(,{_WEEKDAY})*"),
+    "DEPLOY_PREDICTION_DAYS": ("MON", PREDICTION_DAYS),
     "DEPLOY_PREFIX": ("propensity", r"(?!goog)[a-z][a-z0-9]{0,11}"),
     "DEPLOY_FUNCTIONS": ("", ".*"),
     "DEPLOY_USE_CASES": ("", ".*"),
@@ -66,7 +70,7 @@ OWN = {
         "",
         r"projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/workerPools/[A-Za-z0-9-]+",
     ),
-    "DEPLOY_PACKAGE_INDEX": ("", r"https://[^\s,]+"),
+    "DEPLOY_PACKAGE_INDEX": ("", r"https://[^\s,?#]+"),
     "DEPLOY_LOG_DAYS": ("400", _COUNT),
     "DEPLOY_TIME_TRAVEL_HOURS": ("168", "48|72|96|120|144|168"),
     "DEPLOY_ALERT_EMAIL": ("", r"[\w.%+'-]+@[\w.-]+"),
@@ -92,6 +96,7 @@ REQUIRED = ("GOOGLE_CLOUD_PROJECT", "PROPENSITY_BUCKET", "DEPLOY_REGION")
 # The addresses of emulators are not settings of a deployment.
 KNOWN = {variable_of(setting.name) for setting in fields(Settings)} | set(OWN)
 KNOWN = {name for name in KNOWN if not name.endswith("_EMULATOR_HOST")}
+KNOWN -= {"PROPENSITY_PREDICTION_DAYS"}
 
 # gcloud takes no value apart that is joined by this, and no setting may hold it.
 SEPARATOR = "|"
@@ -167,7 +172,7 @@ class Deployment:
         days = self.own["prediction_days"]
         if days == "daily":
             return {"predictions": "*", "model_evaluation": "MON", "overview": "*"}
-        first = next(day for day in _WEEKDAYS if day in days)
+        first = next(day for day in WEEKDAYS if day in days)
         return {"predictions": days, "model_evaluation": first, "overview": days}
 
     def called_for(self, function: Function) -> list[str]:
@@ -215,6 +220,9 @@ def of(variables: Mapping[str, str]) -> Deployment:
         )
     given = {name: value for name, value in variables.items() if value}
     named = {"PROPENSITY_DATASET": prefix, "PROPENSITY_TOPIC_PREFIX": prefix}
+    # What runs, or looks for runs, knows when they are late.
+    if "DEPLOY_PREDICTION_DAYS" in given:
+        named["PROPENSITY_PREDICTION_DAYS"] = given["DEPLOY_PREDICTION_DAYS"]
     values = named | given
     _check_values(values)
     own = {
@@ -263,11 +271,12 @@ def _check_names(variables: Mapping[str, str]) -> None:
             "function's configuration could read it. Keep it in Secret Manager and set "
             "DEPLOY_SUPPRESSION_SECRET to the secret's name"
         )
-    if re.match("https://[^/]*@", variables.get("DEPLOY_PACKAGE_INDEX", "")):
+    if re.match("https://([^/]*@|.*[?#])", variables.get("DEPLOY_PACKAGE_INDEX", "")):
         raise DeploymentError(
-            "DEPLOY_PACKAGE_INDEX has a user or a key before its host, which everyone "
-            "who sees a build could read. Use an index that propensity-build may read "
-            "by its own permission, such as a repository of Artifact Registry"
+            "DEPLOY_PACKAGE_INDEX has a user or a key before its host, or a query, "
+            "which everyone who sees a build could read. Use an index that "
+            "propensity-build may read by its own permission, such as a repository of "
+            "Artifact Registry"
         )
 
 

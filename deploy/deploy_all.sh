@@ -2,18 +2,20 @@
 # Set up, deploy every function, grant access to their callers, and schedule them.
 #
 #   deploy/deploy_all.sh --dry-run [--deployment FILE]
-#   deploy/deploy_all.sh [--yes] [--plan=FOLDER] [--remove] [--drop-columns] [--postcodes=FILE] [--with-model] [--deployment FILE]
-#   deploy/deploy_all.sh --images-from=FOLDER/test.env    deploy the images that the test environment runs
+#   deploy/deploy_all.sh [--yes] [--rebuild] [--remove] [--drop-columns] [--postcodes=FILE] [--with-model] [--deployment FILE]
+#   deploy/deploy_all.sh --plan=FOLDER [--yes]    do what that plan says, in its images, and nothing else
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
-shared=() again=()
+shared=() planned=() again=()
 for word in "$@"; do
   case "$word" in
   -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit 0 ;;
   # Flags of the set-up alone; tables that are loaded once are skipped later.
   --yes | --remove | --drop-columns) again+=("$word") ;;
-  --postcodes=* | --with-model | --plan=*) ;;
+  --postcodes=* | --with-model) ;;
+  # Its images are for the functions. What follows from these may not be more than that.
+  --plan=*) planned+=("$word") again+=(--only-callers) ;;
   *) shared+=("$word") ;;
   esac
 done
@@ -24,7 +26,7 @@ watched=0
 # each other find it locked.
 failed=""
 for script in "$here"/0*/deploy*.sh; do
-  "$script" ${shared[@]+"${shared[@]}"} || failed+=" ${script#"$here"/}"
+  "$script" ${shared[@]+"${shared[@]}"} ${planned[@]+"${planned[@]}"} || failed+=" ${script#"$here"/}"
 done
 if [[ -n "$failed" ]]; then
   echo "deploy: these failed:$failed. The others are deployed; run deploy/deploy_all.sh again" >&2
@@ -33,9 +35,14 @@ fi
 # Functions are there now: who may call them is let in, and subscriptions push to them.
 case " $* " in
 *" --dry-run "*) ;;
-*) "$here/deploy/setup.sh" ${shared[@]+"${shared[@]}"} ${again[@]+"${again[@]}"} && watched=0 || watched=$? ;;
+*)
+  status=0
+  "$here/deploy/setup.sh" ${shared[@]+"${shared[@]}"} ${again[@]+"${again[@]}"} || status=$?
+  [[ $status == 0 || $status == 3 ]] || exit "$status"
+  # Alerts that a plan could not make are not tried again.
+  [[ -n "${planned[*]-}" ]] || watched=$status
+  ;;
 esac
-[[ $watched == 0 || $watched == 3 ]] || exit "$watched"
 for script in "$here"/0*/scheduler*.sh; do
   "$script" ${shared[@]+"${shared[@]}"}
 done

@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
-# Let someone deploy who does not own the project, or with --operator run commands by
-# deploy/operate.sh and requests by deploy/call.sh: give them the roles that these need, and
-# no more. An owner of the project runs this, once; for an operator after the first deploy.
+# Let someone deploy who does not own the project: give them the roles that this needs, and
+# no more. With --planner only what deploy/setup.sh --dry-run --plan=FOLDER needs, which
+# reads no rows, no objects but Terraform's state, and no secret; with --operator, what
+# deploy/operate.sh and deploy/call.sh need. An owner of the project runs this, once; for
+# these two after the first deploy.
 #
-#   deploy/roles.sh [--operator] MEMBER [--dry-run] [--deployment FILE]
+#   deploy/roles.sh [--planner | --operator] MEMBER [--dry-run] [--deployment FILE]
 #   deploy/roles.sh --operator group:crm-team@example.com
 #   deploy/roles.sh user:ana@example.com
-#   deploy/roles.sh principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/attribute.repository/me/shop
-#   deploy/roles.sh serviceAccount:deployer@my-project.iam.gserviceaccount.com
+#   deploy/roles.sh principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/subject/repo:me/shop:environment:production
 set -euo pipefail
-member="" operator="" previous="" others=()
+member="" operator="" planner="" previous="" others=()
 # MEMBER may stand anywhere; the word after --deployment is a file.
 for word in "$@"; do
   if [[ "$word" == --operator ]]; then
     operator=yes
+  elif [[ "$word" == --planner ]]; then
+    planner=yes
   elif [[ "$word" == -* || "$previous" == --deployment || -n "$member" ]]; then
     others+=("$word")
   else
@@ -22,19 +25,26 @@ for word in "$@"; do
   previous="$word"
 done
 set -- ${others[@]+"${others[@]}"}
-before=yes
+[[ -n "$operator" ]] || before=yes
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 [[ "$member" =~ ^(user|group|serviceAccount):[^@\ ]+@[^@\ ]+$ || "$member" =~ ^principal(Set)?://iam\.googleapis\.com/[^*\ ]+$ ]] || {
   echo "$0: MEMBER is '$member', which is not a member. Example: user:ana@example.com" >&2
   exit 2
 }
+# Of a repository it is every branch, whoever pushed it, and no reviewer is asked.
+[[ "$member" != principalSet://*/workloadIdentityPools/* ]] || {
+  echo "$0: MEMBER is every workload with an attribute, such as every branch of a repository. Name one environment:" \
+    "principal://…/subject/repo:OWNER/REPOSITORY:environment:production" >&2
+  exit 2
+}
 # Give roles in the project.
 grant() {
   local role
   for role in "$@"; do
+    [[ "$role" == projects/* ]] || role="roles/$role"
     run gcloud projects add-iam-policy-binding "$project" --member="$member" \
-      --role="roles/$role" --condition=None --quiet --format=none
+      --role="$role" --condition=None --quiet --format=none
   done
 }
 # Give a role on the objects of the bucket below a folder.
@@ -49,7 +59,8 @@ if [[ -n "$operator" ]]; then
     run.viewer              # waits for the job, and asks where functions are
     logging.viewer          # answers of commands, and lines of functions
     monitoring.viewer       # alerts
-    cloudscheduler.admin    # deploy/call.sh makes a schedule, and an alert may say to pause one
+    # deploy/call.sh makes a schedule, and an alert may say to pause one: of any in the project.
+    "$role_request_sender"
   )
   grant "${roles[@]}"
   run gcloud run jobs add-iam-policy-binding "$prefix-operator" --member="$member" \
@@ -63,6 +74,20 @@ if [[ -n "$operator" ]]; then
   grant_folder storage.objectViewer reports
   exit 0
 fi
+if [[ -n "$planner" ]]; then
+  roles=(
+    browser iam.securityReviewer      # the project, its roles and accounts, and who has which right
+    serviceusage.serviceUsageViewer
+    bigquery.metadataViewer storage.bucketViewer pubsub.viewer
+    artifactregistry.reader run.viewer secretmanager.viewer
+    logging.viewer monitoring.viewer
+  )
+  grant "${roles[@]}"
+  # Terraform's state, and what is deployed.
+  run gcloud storage buckets add-iam-policy-binding "gs://$state_bucket" --member="$member" \
+    --role=roles/storage.objectViewer --quiet --format=none
+  exit 0
+fi
 roles=(
   serviceusage.serviceUsageAdmin    # enables APIs
   resourcemanager.projectIamAdmin   # gives functions their rights in the project
@@ -74,8 +99,8 @@ roles=(
   cloudscheduler.admin
   logging.admin                     # a log bucket, its sink, metrics, and reading lines
   monitoring.editor                 # alerts
+  secretmanager.admin               # secrets of destinations, and of a rehearsal
 )
-[[ -z "$suppression_secret$secrets" ]] || roles+=(secretmanager.admin)
 [[ -z "$vpc_connector" ]] || roles+=(vpcaccess.user)
 [[ -z "$worker_pool" ]] || roles+=(cloudbuild.workerPoolUser)
 grant "${roles[@]}"

@@ -5,13 +5,16 @@
 #
 #   deploy/setup.sh [--dry-run] [--yes] [--deployment FILE]
 #   deploy/setup.sh [--dry-run] --plan=FOLDER           keep the plan there; without --dry-run, do as it says
+#   deploy/setup.sh --dry-run --plan=FOLDER --images-from=FILE
+#                                                       also keep which images that deployment runs
+#   deploy/setup.sh --only-callers                      refuse all but who may call and what is pushed to
 #   deploy/setup.sh --remove                            also remove what the folder no longer has
 #   deploy/setup.sh --drop-columns                      also delete columns
 #   deploy/setup.sh [--postcodes=FILE] [--with-model]   also load postcodes, the shipped model
 #   deploy/setup.sh --outputs                           only fetch the outputs that scripts read
 #   deploy/setup.sh --unlock=ID                         only release the lock of a set-up that was killed
 set -euo pipefail
-before=yes takes="--yes --plan= --remove --drop-columns --postcodes= --with-model --outputs --unlock="
+before=yes takes="--yes --images-from= --only-callers --remove --drop-columns --postcodes= --with-model --outputs --unlock="
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
@@ -29,6 +32,9 @@ if [[ -n "${given_unlock:-}" ]]; then
   exit
 fi
 makes_state=yes
+images_from="${given_images_from:-}"
+[[ -z "$images_from" || "$images_from" == /* ]] || images_from="$started/$images_from"
+[[ -z "$images_from" || -n "$dry_run" && -n "$plan" ]] || { echo "deploy: --images-from needs --dry-run --plan=FOLDER" >&2 && exit 2; }
 postcodes="${given_postcodes:-}"
 if [[ -n "$postcodes" ]]; then
   [[ "$postcodes" == /* ]] || postcodes="$started/$postcodes"
@@ -40,17 +46,20 @@ if [[ -z "$blind" ]]; then
   [[ ! -e "$work/deployed.json" || "$options" == *" --remove "* ]] || check_kept || [[ -n "$dry_run" ]]
 fi
 # Before anything is changed: the deploy that follows would be refused.
-[[ -z "$images_from" || -n "$dry_run" ]] || check_images
+[[ -n "$dry_run" || ! -f "$plan/images.json" ]] ||
+  "$python" -m deploy images --deployment "$deployment" --json "$plan/images.json" >/dev/null
 enable_first
 grant_keys
 values >&2
 if [[ -n "$dry_run" ]]; then
   preview main
   preview watch
+  [[ -z "$images_from" ]] || keep_images
   echo "# docs/resources.md lists every resource, permission and alert of a deployment" >&2
   exit 0
 fi
 apply_patiently main
+[[ "$options" != *" --only-callers "* ]] || { keep_outputs && exit 0; }
 date +%s >"$root/$work/granted"
 keep_deployed
 keep_outputs
@@ -78,7 +87,7 @@ END
     exit 0
   fi
   # What is left of a kept plan is none that somebody has seen.
-  [[ $pause != 0 && -z "${given_plan:-}" ]] || break
+  [[ $pause != 0 && -z "$plan" ]] || break
   echo "deploy: the alerts could not be created yet; trying again in $pause s" >&2 && sleep "$pause"
 done
 echo "deploy: everything is set up except some alerts. Run deploy/setup.sh again in a few minutes" >&2

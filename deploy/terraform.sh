@@ -25,10 +25,9 @@ record="gs://$state_bucket/$prefix/deployed.json"
 
 # Where plans are, and whether a kept one is done as it is.
 plans="$root/$work" as_planned=""
-if [[ -n "${given_plan:-}" ]]; then
+if [[ -n "$plan" ]]; then
   [[ -z "$blind" ]] || { echo "deploy: to keep a plan, log in: gcloud auth login" >&2 && exit 1; }
-  [[ "$given_plan" == /* ]] || given_plan="$started/$given_plan"
-  plans="$given_plan" as_planned=yes
+  plans="$plan" as_planned=yes
   if [[ -n "$dry_run" ]]; then
     mkdir -p "$plans" && as_planned=""
   elif [[ ! -f "$plans/main.plan" || ! -f "$plans/watch.plan" ]]; then
@@ -192,7 +191,7 @@ make_state_bucket() {
 # Before a first set-up nothing keeps a state: plan in a copy that names no bucket.
 without_state() {
   [[ -n "$makes_state" ]] || nothing_there
-  [[ -z "${given_plan:-}" ]] || { echo "deploy: the first set-up makes the state's bucket: run it without --plan" >&2 && exit 1; }
+  [[ -z "$plan" ]] || { echo "deploy: the first set-up makes the state's bucket: run it without --plan" >&2 && exit 1; }
   echo "# there is no gs://$state_bucket yet: all is new" >&2
   if [[ "$from" == deploy/terraform ]]; then
     rm -rf "$work/first" && cp -r "$from" "$work/first"
@@ -215,11 +214,27 @@ preview() {
 # Plan, show the plan and keep it; stop where it would take columns of tables away.
 plan() {
   local file="$plans/$1.plan" may=()
-  tf "$1" plan -out="$file" -var-file="$root/$work/$1.tfvars" || return
+  # A dry run only reads, the lock as well; a plan that is old by then is not applied.
+  tf "$1" plan -out="$file" ${dry_run:+-lock=false} -var-file="$root/$work/$1.tfvars" || return
   [[ "$1" == main && -z "$blind" && -z "${deletes:-}" ]] || return 0
   tf "$1" show -json "$file" >"$file.json" || return
   [[ "$options" != *" --drop-columns "* ]] || may+=(--drop-columns)
+  [[ "$options" != *" --only-callers "* ]] || may+=(--only-callers)
   "$python" -m deploy losses --deployment "$deployment" --json "$file.json" ${may[@]+"${may[@]}"}
+}
+
+# Keep beside the plan, and show, which images the deployment of --images-from runs; stop
+# where one was built of something else than what would be staged here.
+keep_images() {
+  local names listing="$root/$work/services-tested.json"
+  names="$("$python" -m deploy shell --planned --deployment "$images_from")"
+  (
+    eval "$names"
+    gcloud run services list --project="$project" --region="$region" \
+      --filter="metadata.name~^$prefix-" --format=json --quiet >"$listing"
+    "$python" -m deploy images --deployment "$deployment" --json "$listing" \
+      --repository="$repository" --images-from="$images_from" | tee "$plans/images.json"
+  )
 }
 
 # Change what differs: what the plan shows. Asks, unless --yes is given.

@@ -10,7 +10,7 @@ locals {
     var.suppression_secret != "" || length(local.secrets) > 0 ? ["secretmanager"] : [],
     var.kms_key != "" || var.functions_kms_key != "" ? ["cloudkms"] : [],
     var.vpc_connector != "" ? ["vpcaccess"] : [],
-    anytrue([for name in var.use_cases : try(local.use_cases[name].sends_to_google, false)]) ? ["datamanager"] : [],
+    local.sends_to_google ? ["datamanager"] : [],
   )
   # One by its whole name is the organisation's: who has it lets the builder write.
   is_own_repository = length(split("/", var.repository)) > 1
@@ -109,6 +109,15 @@ resource "google_artifact_registry_repository" "images" {
     action = "KEEP"
     most_recent_versions {
       keep_count = 10
+    }
+  }
+  # What another environment runs of these: deploy/common.sh tags it.
+  cleanup_policies {
+    id     = "released"
+    action = "KEEP"
+    condition {
+      tag_state    = "TAGGED"
+      tag_prefixes = ["released-"]
     }
   }
   cleanup_policies {

@@ -66,8 +66,8 @@ def settings_file(folder: Path, settings: dict[str, str]) -> Path:
     return file
 
 
-# Stands in for gcloud, bq and terraform, and for sleep, which takes no time: keeps what
-# it is asked, and answers by rules.
+# Stands in for gcloud, bq and terraform, for commands, and for sleep, which takes no
+# time: keeps what it is asked, and answers by rules.
 # In the shell, as a set-up asks some thirty times and Python would start for each.
 SHIM = """#!/bin/bash
 call="${0##*/} $*"
@@ -106,7 +106,7 @@ class Cloud:
     # What a call holds, the answer, the exit status, and how many times if not always.
     rules: list[tuple[str, str, int] | tuple[str, str, int, int]]
     # Those that are stood in for; others are asked as they are, by these variables.
-    programs: tuple[str, ...] = ("gcloud", "bq", "terraform", "sleep")
+    programs: tuple[str, ...] = ("gcloud", "bq", "terraform", "propensity", "sleep")
     environment: dict[str, str] = field(default_factory=dict)
 
     def install(self) -> dict[str, str]:
@@ -209,6 +209,10 @@ def project(tmp_path_factory) -> Path:
     for name in ("Makefile", "requirements.txt"):
         shutil.copy(ROOT / name, copy)
     (copy / ".venv").symlink_to(sys.prefix)
+    stand_in = (
+        'import os, sys\nos.execvp("propensity", ["propensity", *sys.argv[1:]])\n'
+    )
+    (copy / "propensity" / "__main__.py").write_text(stand_in)
     return copy
 
 
@@ -219,6 +223,8 @@ def cloud_of(folder: Path, project: Path) -> Cloud:
         ("output -json scripts", json.dumps(OUTPUTS), 0),
         ("state list", "google_bigquery_dataset.this", 0),
         ("show -json", json.dumps({"resource_changes": []}), 0),
+        # No function is deployed.
+        ("--format=json --project=", "not there", 1),
         ("bq ", "", 1),
     ]
     settings = {**SETTINGS, "DEPLOY_FUNCTIONS": "get_proba compact_features"}

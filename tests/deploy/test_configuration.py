@@ -34,6 +34,7 @@ from tests.deploy.conftest import KEY, POOL, SETTINGS, settings_file
         ("DEPLOY_PREFIX", "google", "DEPLOY_PREFIX"),
         ("DEPLOY_FUNCTIONS", " , ", "DEPLOY_FUNCTIONS names nothing"),
         ("DEPLOY_PACKAGE_INDEX", "https://me:token@pypi.example.com/", "or a key"),
+        ("DEPLOY_PACKAGE_INDEX", "https://pypi.example.com/?token=a", "or a query"),
         ("PROPENSITY_BUCKET", "192.168.5.4", "PROPENSITY_BUCKET"),
         ("PROPENSITY_BUCKET", "a..b", "PROPENSITY_BUCKET"),
         ("PROPENSITY_BUCKET", "google-x", "PROPENSITY_BUCKET"),

@@ -103,7 +103,9 @@ def test_a_wrong_file_of_a_destination_is_told_in_a_line(tmp_path, capsys):
         folder.mkdir(parents=True)
         (folder / "crm.toml").write_text('kind = "http')
         file = settings_file(tmp_path, SETTINGS)
-        status = main(["shell", "--planned", "--deployment", str(file)])
+        (tmp_path / "services.json").write_text("[]")
+        words = ["--json", str(tmp_path / "services.json")]
+        status = main(["variables", "--deployment", str(file), *words])
 
     assert status == 1
     [line] = capsys.readouterr().err.splitlines()
@@ -246,6 +248,7 @@ def test_nobody_is_let_in_but_who_is_named():
                 "pubsub.subscriber",
                 "run.invoker",
                 "secretmanager.secretAccessor",
+                "serviceusage.serviceUsageConsumer",
                 "storage.objectViewer",
             )
         ),

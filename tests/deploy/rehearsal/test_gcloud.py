@@ -267,7 +267,8 @@ def test_functions_run_in_the_images_that_were_tested(cloud, google):
     """Nothing is built again, and a function whose image has no operating system keeps
     the base image that Google puts beneath."""
     scripts = ("00-ModelTraining/deploy.sh", "02-GetProba/deploy.sh")
-    tested = FEW | {"DEPLOY_PREFIX": "tested"}
+    both = {**SETTINGS, "DEPLOY_FUNCTIONS": "model_training get_proba"}
+    tested = both | {"DEPLOY_PREFIX": "tested"}
     set_up(cloud, tested)
     cloud.outputs.parent.rename(cloud.outputs.parent.with_name("my-project-tested"))
     for script in scripts:
@@ -276,9 +277,12 @@ def test_functions_run_in_the_images_that_were_tested(cloud, google):
     file = cloud.folder / "settings.env"
     file = file.rename(file.with_name("tested.env"))
     google.builds.clear()
-    set_up(cloud, FEW)
+    set_up(cloud, both)
+    plan = f"--plan={cloud.folder}/plan"
+    done = cloud.run("deploy/setup.sh", "--dry-run", plan, f"--images-from={file}")
+    assert done.returncode == 0, done.stderr
     for script in scripts:
-        done = cloud.run(script, f"--images-from={file}")
+        done = cloud.run(script, plan)
         assert done.returncode == 0, done.stderr
 
     assert (google.unknown, google.builds) == ([], {})

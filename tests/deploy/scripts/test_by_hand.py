@@ -80,16 +80,20 @@ def test_every_resource_finds_a_role_of_the_deployer(cloud):
             assert NEEDS[start] in given, kind
 
 
-@pytest.mark.parametrize("member", [ANA, f"{POOL}/attribute.repository/me/shop"])
+ENVIRONMENT = POOL.replace("principalSet", "principal")
+ENVIRONMENT += "/subject/repo:me/shop:environment:production"
+
+
+@pytest.mark.parametrize("member", [ANA, ENVIRONMENT])
 def test_roles_are_given_to_the_named_account_alone(cloud, member):
-    """Or to a repository, which needs no key of an account then."""
+    """Or to an environment of a repository, which needs no key of an account then."""
     cloud.settings = SETTINGS
     done = cloud.run("deploy/roles.sh", member)
 
     assert done.returncode == 0
     assert cloud.calls()
     assert all(f"--member={member} --role=roles/" in call for call in cloud.calls())
-    assert cloud.count("owner") + cloud.count("secretmanager") == 0
+    assert cloud.count("owner") == 0
 
 
 def test_a_member_may_stand_before_or_after_options(cloud):

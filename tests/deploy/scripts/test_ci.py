@@ -1,6 +1,6 @@
 """
 A deployment's folder deploys itself: its workflows, played as they are written, up to
-the stand-ins for Google and Terraform.
+the stand-ins for Google and Terraform; and who may do that.
 """
 
 from __future__ import annotations
@@ -15,14 +15,21 @@ import pytest
 import yaml
 
 from deploy.configuration import TEMPLATE
-from tests.deploy.conftest import SETTINGS, Cloud, cloud_of, settings_file
+from deploy.functions import ROOT
+from tests.deploy.conftest import POOL, SETTINGS, Cloud, cloud_of, settings_file
 from tests.programs import execute
 
-WORKFLOW = yaml.safe_load((TEMPLATE / ".github/workflows/deploy.yml").read_text())
-BUILD = yaml.safe_load((TEMPLATE / "cloudbuild.yaml").read_text())
+WORKFLOWS = {
+    file.name: yaml.safe_load(file.read_text())
+    for file in (TEMPLATE / ".github/workflows").iterdir()
+}
+WORKFLOW = WORKFLOWS["deploy.yml"]
+JOBS = [(name, job) for name, workflow in WORKFLOWS.items() for job in workflow["jobs"]]
+PAGE = (ROOT / "docs/deploy-reference.md").read_text()
 FEW = {"DEPLOY_FUNCTIONS": "get_proba compact_features"}
 TEST = {"GOOGLE_CLOUD_PROJECT": "my-test-project", "PROPENSITY_BUCKET": "my-test"}
-IMAGE = f"docker.pkg.dev/my-test-project/image@sha256:{'a' * 64}"
+IMAGE = "us-central1-docker.pkg.dev/my-test-project/propensity/image@sha256:"
+IMAGE += "a" * 64
 
 
 def machine_in(folder: Path, project: Path) -> Cloud:
@@ -42,35 +49,16 @@ def machine(tmp_path, project) -> Cloud:
 
 
 def on_github(machine: Cloud, job: str) -> str:
-    """Return what a job of the workflow runs, as a script, and jobs that it needs."""
+    """Return what a job of the workflow runs, as a script."""
     described = WORKFLOW["jobs"][job]
     variables = WORKFLOW["env"] | described.get("env", {})
     file = variables["PROPENSITY_DEPLOYMENT"]
     file = file.replace("${{ github.workspace }}", str(machine.folder))
     lines = [f"export PROPENSITY_DEPLOYMENT='{file}'"]
-    if job == "plan":
-        lines.insert(0, on_github(machine, described["needs"]))
     for step in described["steps"]:
         if "run" in step:
             lines.append(f"(cd {step['working-directory']}; {step['run']})")
     return "\n".join(lines)
-
-
-def on_cloud_build(machine: Cloud, job: str) -> str:
-    """Return what a build runs; its workspace is the deployment's folder."""
-    shutil.copytree(machine.folder / "deployment", machine.folder, dirs_exist_ok=True)
-    machine.programs += ("git",)
-    values = BUILD["substitutions"] | {"_DO": job, "COMMIT_SHA": "c1"}
-    lines = []
-    for text in BUILD["steps"][-1]["env"]:
-        variable = text
-        for name, value in values.items():
-            variable = variable.replace(f"${name}", value)
-        lines.append(f"export '{variable}'")
-    return "\n".join(lines + [BUILD["steps"][-1]["script"]])
-
-
-PLAYED = {"GitHub": on_github, "Cloud Build": on_cloud_build}
 
 
 def played(machine: Cloud, text: str) -> list[str]:
@@ -83,44 +71,11 @@ def played(machine: Cloud, text: str) -> list[str]:
     return machine.calls()
 
 
-def service(name: str, sources: str) -> str:
+def service(name: str, sources: str, image: str = IMAGE) -> str:
     """Return what Google says of a service that was built of some sources."""
-    template = {"metadata": {}, "spec": {"containers": [{"image": IMAGE}]}}
+    template = {"metadata": {}, "spec": {"containers": [{"image": image}]}}
     metadata = {"name": name, "labels": {"sources": sources}}
     return json.dumps({"metadata": metadata, "spec": {"template": template}})
-
-
-# Stands in for a script: notes it, with its settings file and its words.
-NOTING = """#!/bin/bash
-set -e
-file="$PROPENSITY_DEPLOYMENT" words=""
-for word in "$@"; do
-  case "$word" in
-  --plan=*) words+=" --plan=$(realpath --relative-to="$HOME" "${word#*=}")" ;;
-  --images-from=*) words+=" --images-from=$(basename "$(realpath -e "${word#*=}")")" ;;
-  --deployment=*) file="${word#*=}" ;;
-  *) words+=" $word" ;;
-  esac
-done
-echo "${0##*/} $(basename "$(realpath -e "$file")")$words" >>"$HOME/noted"
-"""
-
-
-@pytest.mark.parametrize("name", PLAYED)
-def test_every_workflow_runs_the_same_commands(machine, name):
-    """What they do is played for one of them."""
-    for script in ("setup.sh", "deploy_all.sh"):
-        (machine.project / "deploy" / script).write_text(NOTING)
-    for job in ("plan", "deploy"):
-        # Where the workflow keeps it, between the jobs.
-        (machine.folder / "plan").mkdir(exist_ok=True)
-        played(machine, PLAYED[name](machine, job))
-
-    assert (machine.folder / "noted").read_text().splitlines() == [
-        "deploy_all.sh test.env --yes",
-        "setup.sh production.env --dry-run --plan=plan",
-        "deploy_all.sh production.env --plan=plan --yes --images-from=test.env",
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -128,16 +83,18 @@ def workflow(tmp_path_factory, project) -> tuple[Cloud, list[str], list[str]]:
     """A workflow that was played: its machine, and what it asked when it planned, and
     when it deployed."""
     machine = machine_in(tmp_path_factory.mktemp("workflow"), project)
-    planned = played(machine, on_github(machine, "plan"))
+    tested = played(machine, on_github(machine, "test"))
     services = []
-    for call in planned:
+    for call in tested:
         for name, sources in re.findall(r"run deploy (\S+) .*=sources=(\S+)", call):
-            asked = f"run services describe {name} --project=my-test-project"
             services.append(service(name, sources))
-            machine.rules.insert(0, (asked, services[-1], 0))
-    listed = "run services list --project=my-test-project"
-    machine.rules.insert(0, (listed, f"[{','.join(services)}]", 0))
-    return machine, planned, played(machine, on_github(machine, "deploy"))
+    listed = ("run services list --project=my-test-project", f"[{','.join(services)}]")
+    machine.rules.insert(0, (*listed, 0))
+    planned = played(machine, on_github(machine, "plan"))
+    # From now on the test environment runs something else by the same label.
+    evil = listed[1].replace("a" * 64, "e" * 64)
+    machine.rules.insert(0, (listed[0], evil, 0))
+    return machine, tested + planned, played(machine, on_github(machine, "deploy"))
 
 
 def test_a_workflow_plans_first_and_changes_nothing_of_production(workflow):
@@ -148,8 +105,8 @@ def test_a_workflow_plans_first_and_changes_nothing_of_production(workflow):
     assert len(deployed) == 2
     assert all("--source=" in call for call in deployed)
     assert all("--project=my-test-project" in call for call in deployed)
-    kept = sorted(path.name for path in (machine.folder / "plan").glob("*.plan"))
-    assert kept == ["main.plan", "watch.plan"]
+    kept = sorted(path.name for path in (machine.folder / "plan").iterdir())
+    assert kept == ["images.json", "main.plan", "main.plan.json", "watch.plan"]
 
 
 def test_a_workflow_deploys_what_was_planned(workflow):
@@ -168,9 +125,11 @@ def test_a_workflow_deploys_what_was_planned(workflow):
     assert calls.index(applied[1]) < calls.index(deployed[0]) < calls.index(first)
 
 
-def test_production_runs_the_images_that_were_tested(workflow):
-    """By their digests, and nothing is built again."""
+def test_production_runs_the_images_that_the_plan_names(workflow):
+    """By their digests, whatever the test environment runs by then; nothing is built
+    again, and the test environment's repository keeps them."""
     _, _, calls = workflow
+    assert f"tags add {IMAGE} " in " ".join(calls)
     deployed = [call for call in calls if "gcloud run deploy " in call]
 
     assert all(f"--image={IMAGE} " in call for call in deployed)
@@ -178,25 +137,144 @@ def test_production_runs_the_images_that_were_tested(workflow):
     assert not any("--source=" in call for call in deployed)
 
 
-@pytest.mark.parametrize("script", ["deploy/deploy_all.sh", "02-GetProba/deploy.sh"])
-def test_what_was_not_tested_is_not_deployed(set_up, script):
-    """As when a use case was changed since: an image has it within it.
+ELSEWHERE = f"evil.example/x@sha256:{'a' * 64}"
 
-    Defect: the set-up had changed everything else by then.
-    """
+
+@pytest.mark.parametrize("image", [IMAGE, ELSEWHERE])
+def test_what_was_not_tested_is_not_planned(set_up, image):
+    """As when a use case was changed since, which an image has within it; or when a
+    service has the label of the tested one, and an image from somewhere else."""
     folder = set_up.folder / "tested"
     folder.mkdir()
     file = settings_file(folder, SETTINGS | FEW | TEST)
-    other = service("propensity-get-proba", "other")
+    set_up.run("02-GetProba/deploy.sh")
+    [sources] = re.findall("=sources=(.*)", "\n".join(set_up.calls()))
+    other = service("propensity-get-proba", "x" if image == IMAGE else sources, image)
     listed = "run services list --project=my-test-project"
-    asked = "run services describe propensity-get-proba --project=my-test-project"
     set_up.rules.insert(0, (listed, f"[{other}]", 0))
-    set_up.rules.insert(0, (asked, other, 0))
-    refused = set_up.run(script, f"--images-from={file}")
+    words = ("--dry-run", f"--plan={folder}/plan", f"--images-from={file}")
+    refused = set_up.run("deploy/setup.sh", *words)
 
-    assert (refused.returncode, set_up.count("run deploy")) == (1, 0)
-    assert set_up.changes() == []
-    assert f"deploy/deploy_all.sh --deployment {file}" in refused.stderr
+    assert (refused.returncode, set_up.changes()) == (1, [])
+    assert "has no get_proba of your code" in refused.stderr
+
+
+def test_a_change_of_a_setting_builds_nothing(set_up):
+    """Unless somebody asks for it. Defect: ten images were built again."""
+    set_up.run("02-GetProba/deploy.sh")
+    [sources] = re.findall("=sources=(.*)", "\n".join(set_up.calls()))
+    image = IMAGE.replace("-test-", "-")
+    running = service("propensity-get-proba", sources, image)
+    set_up.rules.insert(0, ("services describe propensity-get-proba", running, 0))
+    done = set_up.run("02-GetProba/deploy.sh")
+
+    assert done.returncode == 0, done.stderr
+    assert set_up.count(f"--image={image} ") == 1
+    set_up.run("02-GetProba/deploy.sh", "--rebuild")
+    assert set_up.count("--source=") == 1
+
+
+def test_what_the_plan_does_not_show_ends_the_deploy(set_up):
+    """Once functions are there, only who calls them and where topics push may change.
+    Defect: whatever differed by then was applied, and nobody had seen it."""
+    pushed = {"name": "s", "push_config": [{"push_endpoint": "https://f"}]}
+    waits = {"name": "s", "push_config": []}
+    lets_in = changed("google_cloud_run_v2_service_iam_binding", None, {"members": []})
+    pushes = changed("google_pubsub_subscription", waits, pushed)
+    right = changed("google_project_iam_member", None, {"role": "roles/owner"})
+    statuses = []
+    for changes in ([lets_in, pushes], [lets_in, right]):
+        shown = json.dumps({"resource_changes": changes})
+        set_up.rules.insert(0, ("show -json", shown, 0))
+        done = set_up.run("deploy/setup.sh", "--yes", "--only-callers")
+        statuses.append((done.returncode, set_up.count(" apply ")))
+
+    assert statuses == [(0, 1), (1, 0)]
+    assert "google_project_iam_member.x differs by now" in done.stderr
+
+
+def changed(kind: str, before: object, after: object) -> dict[str, object]:
+    """Return a change of a plan, as ``show -json`` has it."""
+    change = {"actions": ["update"], "before": before, "after": after}
+    return {"type": kind, "name": "x", "address": f"{kind}.x", "change": change}
+
+
+# -- who may -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("file", "job"), JOBS)
+def test_a_job_that_logs_in_has_an_environment_and_nothing_unknown(file, job):
+    """What it runs is named by its commit or hash, and installed before the login;
+    none is run for a pull request, or two at once for an environment."""
+    workflow = WORKFLOWS[file]
+    described = workflow["jobs"][job]
+    text = json.dumps(described["steps"])
+    actions = re.findall(r'"uses": "([^"]+)"', text)
+
+    # YAML reads the word "on" as true.
+    assert "pull_request" not in json.dumps(workflow[True])
+    assert described["environment"] == described["concurrency"]
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action) for action in actions)
+    assert text.index("make setup") < text.index("google-github-actions/auth")
+    assert re.search(r'"terraform_version": "[0-9.]+"', text)
+
+
+def test_every_grant_is_of_one_environment():
+    """And each environment of a job has one: production's roles nobody else has.
+    Defect: they were every branch's, and an approval guarded the job alone."""
+    granted = re.findall(r"(?:roles\.sh |--member=)(principal\S+)(.*)", PAGE)
+    environments = {described_by(member) for member, _ in granted}
+    deployers = {
+        described_by(member)
+        for member, words in granted
+        if "--planner" not in words and "test.env" not in words
+    }
+
+    assert environments == {
+        WORKFLOWS[file]["jobs"][job]["environment"] for file, job in JOBS
+    }
+    assert deployers == {"production"}
+    [condition] = re.findall('--attribute-condition="(.*)"', PAGE)
+    for claim in (
+        "repository_id == '",
+        "repository_owner_id == '",
+        "ref == 'refs/heads/main'",
+    ):
+        assert f"assertion.{claim}" in condition
+
+
+def described_by(member: str) -> str:
+    """Return the environment that a member is; fail for what is wider."""
+    pool = "principal://iam.googleapis.com/projects/NUMBER/locations/global"
+    [name] = re.findall(
+        f"^{pool}/workloadIdentityPools/github/subject/repo:OWNER/REPOSITORY:environment:(.+)$",
+        member,
+    )
+    return name
+
+
+@pytest.mark.parametrize("role", [(), ("--operator",), ("--planner",)])
+def test_no_role_is_given_to_every_branch(set_up, role):
+    refused = set_up.run(
+        "deploy/roles.sh", *role, f"{POOL}/attribute.repository/me/shop"
+    )
+
+    assert (refused.returncode, set_up.calls()) == (2, [])
+    assert "every branch of a repository" in refused.stderr
+
+
+def test_who_plans_changes_nothing_and_reads_no_user(cloud):
+    member = POOL.replace("principalSet", "principal") + "/subject/repo:me/shop:x"
+    assert cloud.run("deploy/roles.sh", "--planner", member).returncode == 0
+    roles = re.findall(r"--role=roles/(\S+)", "\n".join(cloud.calls()))
+
+    changing = (
+        r"(?i)admin|editor|owner|user$|writer|creator|^viewer|\.dataviewer|accessor"
+    )
+    assert len(roles) > 5
+    assert [role for role in roles if re.search(changing, role)] == []
+    [state] = [call for call in cloud.calls() if "objectViewer" in call]
+    assert "gs://my-bucket-state " in state
 
 
 def test_a_plan_that_nobody_has_kept_is_not_applied(machine):

@@ -5,6 +5,7 @@ and what may not be said there.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 
@@ -62,14 +63,17 @@ def test_an_operator_needs_nothing_that_a_set_up_has_left(operated):
 
 
 def test_users_are_in_no_word_of_a_job(operated):
-    """Its record and the audit log keep words for good; the object is deleted."""
+    """Its record and the audit log keep words for good; the object is deleted. Nobody
+    else can guess its name or put other users there."""
     done = operated.run("deploy/operate.sh", "forget", "-", stdin="ana\n")
     copied, started, *_ = operated.calls()
-    [name] = re.findall(r"^gcloud storage cp - gs://my-bucket/(operate/\S+)", copied)
+    [name] = re.findall(r"^gcloud storage cp \S+ gs://my-bucket/(operate/\S+)", copied)
 
     assert done.returncode == 3, done.stderr
     assert words_of(started)[3:] == [name, "forget", "-"]
-    assert operated.count("ana") == 0
+    assert name.endswith("-" + hashlib.sha256(b"ana\n").hexdigest())
+    operated.run("deploy/operate.sh", "forget", "-", stdin="ana\n")
+    assert operated.count(name) == operated.count("ana") == 0
 
 
 @pytest.mark.parametrize(
@@ -80,6 +84,7 @@ def test_users_are_in_no_word_of_a_job(operated):
         (["forget", "ana"], "forget - < ids.txt"),
         (["forget", "--use-case", "ga4_purchase", "ana"], "forget - < ids.txt"),
         (["audience", "list", "winback"], "prints users"),
+        (["audience", "ledger", "winback", "--json"], "what receivers say"),
         (["audience", "send", "a|b"], "contains '|'"),
     ],
 )

@@ -243,3 +243,30 @@ def test_a_script_is_about_a_deployment_that_is_named(cloud):
     assert "PROPENSITY_BUCKET=my-bucket" in printed
     assert "there is no file 'prod.env'" in missing
     assert "propensity deployment new" in refused
+
+
+# What docs/deploy.md quotes of Google's and Terraform's own messages.
+OTHERS = {
+    "API … has not been used",
+    "Quota violated: CpuAllocPerProjectRegion",
+    "Views cannot be queried through prefix",
+    "Constraint … violated",
+    "violates constraint",
+    "Error 403",
+    "cannot run builds in this region",
+}
+
+
+def test_a_page_explains_what_a_script_prints():
+    """Defect: a sentence stood there that none prints, so that nobody found it."""
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    cells = re.findall(r"^\| (`.*?) \| ", page, re.M)
+    seen = {sentence for cell in cells for sentence in re.findall("`(.*?)`", cell)}
+    files = [*ROOT.glob("deploy/**/*.sh"), *ROOT.glob("deploy/**/*.tf")]
+    files.append(ROOT / "propensity" / "errors.py")
+    printed = "\n".join(file.read_text() for file in files)
+
+    assert len(seen) > 10
+    for sentence in seen - OTHERS:
+        for part in sentence.split("…"):
+            assert part.strip() in printed, sentence

@@ -94,6 +94,7 @@ def done(tmp_path_factory, project) -> tuple[Cloud, CompletedProcess[str], str]:
     outputs = json.dumps({**OUTPUTS, "source_grants": GRANT})
     cloud.rules[:0] = [
         ("buckets describe", "", 1),
+        ("propensity deployment digest", "no login", 1),
         ("output -json scripts", outputs, 0),
         ("use_legacy_sql=false", "", 1),
     ]
@@ -235,6 +236,20 @@ class TestSetup:
         assert "scores.b" in refused.stderr
         assert "--drop-columns" in refused.stderr
 
+    @pytest.mark.parametrize(("kind", "status"), [("", 1), ("_iam_member", 0)])
+    def test_a_token_may_be_out_of_reach_and_is_never_deleted(
+        self, cloud, kind, status
+    ):
+        """With PROPENSITY_SENDS=no the right to read it goes, and its value stays.
+        Defect: a deployment that had a token could not be told to send nothing."""
+        change = {"actions": ["delete"], "before": {"secret_id": "x"}, "after": None}
+        secret = {"type": f"google_secret_manager_secret{kind}", "name": "destination"}
+        plan = json.dumps({"resource_changes": [{**secret, "change": change}]})
+        cloud.rules.insert(0, ("show -json", plan, 0))
+        cloud.settings["PROPENSITY_SENDS"] = "no"
+
+        assert cloud.run("deploy/setup.sh", "--yes").returncode == status
+
     @pytest.mark.parametrize(("answer", "is_done"), [("no\n", 0), ("yes\nyes\n", 1)])
     def test_nothing_is_changed_before_a_plan_is_agreed(self, cloud, answer, is_done):
         result = cloud.run("deploy/setup.sh", stdin=answer)
@@ -328,7 +343,8 @@ class TestAfterASetup:
     def test_names_are_those_that_terraform_has_put_out(self, set_up):
         """An account by another name is the one that is deployed with."""
         result = set_up.run("02-GetProba/deploy.sh")
-        deployed, sent = [call for call in set_up.calls() if "gcloud run " in call]
+        asked = [call for call in set_up.calls() if "gcloud run " in call]
+        deployed, sent = [call for call in asked if " describe " not in call]
 
         assert result.returncode == 0, result.stderr
         assert "run deploy propensity-get-proba" in deployed
