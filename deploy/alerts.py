@@ -27,6 +27,8 @@ from deploy import functions
 from deploy.configuration import Deployment
 from deploy.functions import ROOT
 from propensity import usecases
+from propensity.pages.words import plural
+from propensity.runs.late import AGES, KINDS, days_until_late
 
 PAGE = "docs/operate.md"
 # A day, for what lasts; a failure is told of as soon as Google sends another mail.
@@ -34,17 +36,16 @@ DAILY_S = 86_400
 AT_ONCE_S = 300
 # What a mail quotes of a line.
 QUOTED = ("function", "use_case", "outcome", "message")
+# Errors that most runs fail with.
+FREQUENT = (
+    "access_denied",
+    "missing_table",
+    "not_enough_data",
+    "query_too_expensive",
+    "score_shift",
+)
 # Outcomes after which the scheduler calls again, or another alert tells more.
 EXPECTED = ("run_in_progress", "export_late", "audience_waits", "audience_stopped")
-# Of each kind of run: the field of the compaction's line that says how many days ago
-# the newest was done, and how many there may be. A week or a month has passed when the
-# next run is due, later on the same day than the compaction.
-AGES = {
-    "model_training": ("training_age_days", 31),
-    "predictions": ("publication_age_days", 7),
-    "model_evaluation": ("evaluation_age_days", 7),
-    "audiences": ("audience_age_days", 1),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,19 +225,20 @@ def _missed(d: Deployment, use_case: str) -> Iterator[Policy]:
     """Yield the policies about runs that were not done, by the compaction's lines."""
     loaded = usecases.load(use_case)
     for function in d.functions:
-        if function.target not in AGES or function.schedule is None:
+        kind = KINDS.get(function.target, "")
+        if kind not in AGES or function.schedule is None:
             continue
         if not function.schedule.called_for([loaded]):
             continue
-        age, days = AGES[function.target]
+        days = days_until_late(kind, d.own["prediction_days"])
         yield Policy(
             alert=f"run_missed_{function.target}",
             title=f"no run of {d.name(function.target)} was done for more than "
-            f"{days} days",
+            f"{plural(days, 'day')}",
             severity="ERROR",
             use_case=use_case,
             log=f'{ours(d)} AND jsonPayload.function="compactFeatures" AND '
-            f"{_about(d, use_case)} AND jsonPayload.{age}>{days}",
+            f"{_about(d, use_case)} AND jsonPayload.{AGES[kind]}>{days}",
         )
 
 
@@ -353,9 +355,14 @@ def text_of(policy: Policy, d: Deployment) -> str:
     """Return the text of a policy's mail: what to do, with the deployment's names."""
     text = sections("Alerts")[policy.alert]
     if policy.alert == "run_failed":
-        for name, section in sections("Errors").items():
+        words = ", ".join(FREQUENT)
+        text = (
+            f"Find `outcome` below first: {words} are explained at the end, all others "
+            f"in {PAGE}, section Errors.\n\n{text}"
+        )
+        for name in FREQUENT:
             # The first paragraph is the status over HTTP.
-            what_to_do = section.partition("\n\n")[2]
+            what_to_do = sections("Errors")[name].partition("\n\n")[2]
             text += f"\n\n**{name}**: {what_to_do}"
     text = re.sub(r"\]\(#", f"]({PAGE}#", text)
     text = re.sub(r"\[([^]]+)\]\((?:docs/)?([^)]+)\)", r"\1 (docs/\2)", text)
@@ -365,7 +372,7 @@ def text_of(policy: Policy, d: Deployment) -> str:
         dashed = policy.use_case.replace("_", "-")
         text = text.replace("-ga4-purchase", f"-{dashed}")
         target = policy.alert.removeprefix("run_missed_")
-        if target in AGES:
+        if KINDS.get(target) in AGES:
             # One section is about several functions.
             text = text.replace(f"{d.prefix}-predictions-", f"{d.name(target)}-")
     if "`propensity " in text:
@@ -386,7 +393,7 @@ def in_terraform(d: Deployment) -> dict[str, Any]:
     deployed = {function.target for function in d.functions}
     unwatched = list[str]()
     if "compact_features" not in deployed:
-        unwatched = sorted(deployed.intersection(AGES))
+        unwatched = sorted(name for name in deployed if KINDS.get(name) in AGES)
     return {
         "policies": {policy.name: _made(policy, d) for policy in policies(d)},
         "unwatched": unwatched,

@@ -117,6 +117,8 @@ def _from(minimum: float, maximum: float, kind: str = "whole number") -> Meta:
 _NAME = _like(r"[A-Za-z0-9_]{1,1024}", "a dataset name", "propensity")
 # An export's dataset, with its project where that is another one.
 EXPORT = r"([a-z0-9.:-]{1,63}\.)?[A-Za-z0-9_]{1,1024}"
+_WEEKDAY = "(MON|TUE|WED|THU|FRI|SAT|SUN)"
+PREDICTION_DAYS = rf"daily|{_WEEKDAY}(,{_WEEKDAY})*"
 _URL = _like(r"https?://[^/\s@?#]+", "an address", "http://127.0.0.1:8090")
 _PORT = _like(r"[^/\s]+:[0-9]{1,5}", "a host with a port", "127.0.0.1:8085")
 
@@ -152,6 +154,10 @@ class Settings:
         ),
     ] = ""
     label_event: str = ""
+    # A deployment sets it, by the days of its schedules.
+    prediction_days: Annotated[
+        str, _like(PREDICTION_DAYS, "daily or days of the week", "MON,THU")
+    ] = "MON"
     maximum_training_rows: Annotated[int, _from(1_000, 50_000_000)] = 500_000
     budget: str = ""
     maximum_bytes_billed: Annotated[int, _from(10 * 1024**2, 1024**5)] = 1024 * GIB

@@ -31,12 +31,13 @@ from propensity.pages.words import (
     share_of,
 )
 from propensity.registry.versions import Registry
+from propensity.runs.late import days_until_late
 from propensity.runs.report import report_name
 from propensity.settings import Settings
 from propensity.tables.models import PRESENCE, Category
 
 Key = TypeVar("Key")
-# Runs are late after two weeks, or two horizons that are shorter.
+# Somebody who looks is told of what is late by twice its days: an alert tells at once.
 LATE = 2
 WEEK_DAYS = 7
 # Newest weeks of a use case whose reports are copied.
@@ -62,6 +63,7 @@ class Facts:
         outcome: What users or events of label 1 do, as in *users who buy*.
         unit: The currency of amounts, such as EUR; may be empty.
         export: The dataset of its GA4 export; empty where it reads none.
+        prediction_days: How many days apart predictions are.
         champion: The live version; None if there is none.
         damage: The fault of its pointer or a report; empty without one.
         reports: HTML of the report of a week, or day, by its first day.
@@ -74,6 +76,7 @@ class Facts:
     export: str = ""
     is_of_events: bool = False
     horizon_days: int = 7
+    prediction_days: int = 7
     champion: int | None = None
     damage: str = ""
     is_pinned: bool = False
@@ -298,8 +301,8 @@ class Case:
             count = plural(len(self.alarms), "drift warning")
             yield Action(f"Look at {count}: {row['message']}.", "drift")
 
-    def _is_late(self, newest: date) -> bool:
-        days = min(WEEK_DAYS, self.facts.horizon_days)
+    def _is_late(self, newest: date, days: int = WEEK_DAYS) -> bool:
+        days = min(days, self.facts.horizon_days)
         return self.as_of - newest > LATE * timedelta(days=days)
 
     def _late(self) -> Iterator[Action]:
@@ -311,7 +314,7 @@ class Case:
                 "evaluations",
             )
         for row in self.rows["publications"][:1]:
-            if self._is_late(row["as_of"]):
+            if self._is_late(row["as_of"], self.facts.prediction_days):
                 why = f"No predictions since {day(row['as_of'])}. Ask your data team"
                 yield Action(f"{why} to run propensity doctor.", "publications")
 
@@ -390,6 +393,7 @@ def find(
         export=use_case.settings(settings).ga4_dataset if use_case.reads_export else "",
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
+        prediction_days=days_until_late("predict", settings.prediction_days),
         champion=champion,
         damage=damage,
         is_pinned=is_pinned,

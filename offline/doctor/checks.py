@@ -34,6 +34,7 @@ from propensity.registry.leases import ANY_DATE, LeaseFile
 from propensity.registry.serving import loaded, recorded
 from propensity.registry.versions import Registry, libraries
 from propensity.runs.export import check_own_events, listed
+from propensity.runs.late import KINDS, days_until_late
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -50,13 +51,6 @@ EXPORT_LATE = timedelta(hours=36)
 SET_UP = "run deploy/setup.sh again (locally: `make down && make up`)"
 LINKS = "look at Admin, BigQuery links in GA4"
 # Leases of what the schedule calls, by target.
-KINDS = {
-    "model_training": "train",
-    "predictions": "predict",
-    "model_evaluation": "evaluate",
-    "audiences": "audiences",
-    "compact_features": "compact",
-}
 _LEASE = re.compile(r"runs/([^/]+)/([^/]+)/(\d{4}-\d\d-\d\d)\.json")
 
 
@@ -419,7 +413,8 @@ def check_runs(exam: Examination) -> Iterator[Finding]:
                 as_of = began_at.date()
             yield from _check_ended(exam, f"{who} for {as_of}", lease)
             if not exam.is_local:
-                yield from _check_overdue(exam, who, as_of, schedule.cron)
+                days = days_until_late(kind, exam.settings.prediction_days)
+                yield from _check_overdue(exam, who, as_of, days)
 
 
 def _check_ended(exam: Examination, run: str, lease: LeaseFile) -> Iterator[Finding]:
@@ -453,18 +448,12 @@ def _check_ended(exam: Examination, run: str, lease: LeaseFile) -> Iterator[Find
 
 
 def _check_overdue(
-    exam: Examination, who: str, as_of: date, cron: str
+    exam: Examination, who: str, as_of: date, days: int
 ) -> Iterator[Finding]:
-    _, _, day, _, weekday = cron.split()
-    period = 1
-    if day != "*":
-        period = 31
-    elif weekday != "*":
-        period = 7
-    if exam.now.date() - as_of > timedelta(days=period):
+    if exam.now.date() - as_of > timedelta(days=days):
         yield Finding(
-            f"{who} is overdue: it should run every {period} days, and the last run "
-            f"was for {as_of}",
+            f"{who} is overdue: the last run was for {as_of}, and the next was due "
+            f"after {plural(days, 'day')}",
             "look in Cloud Scheduler at its job and at the last answer",
         )
 

@@ -23,6 +23,7 @@ from propensity.errors import ArtifactError, AudienceStopped
 from propensity.gcp.artifacts import content_of
 from propensity.registry.leases import LeaseFile
 from propensity.registry.versions import Registry
+from propensity.runs.late import AGES
 from propensity.statements import statement
 from propensity.tables import every as tables
 from propensity.tables.stream import STREAM_EVENTS
@@ -48,14 +49,6 @@ DAYS_AT_ONCE = 7
 EXPORTED = {
     "stream_events": ("stream_events_days", "export_stream_events"),
     "inference_log": ("inference_log_days", "export_inference_log"),
-}
-
-# Log fields of the age of the newest run that succeeded, by the kind of its lease.
-AGES = {
-    "train": "training_age_days",
-    "predict": "publication_age_days",
-    "evaluate": "evaluation_age_days",
-    "audiences": "audience_age_days",
 }
 
 

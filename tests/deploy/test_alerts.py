@@ -166,6 +166,19 @@ def test_a_second_failure_of_an_hour_is_mailed():
     assert len(sent(old, old, apart=apart)) == 1
 
 
+@pytest.mark.parametrize(("days", "most"), [("MON", 7), ("MON,THU", 4), ("daily", 1)])
+def test_predictions_are_missed_when_the_next_ones_were_due(days, most):
+    """Defect: with daily ones a mail came after eight days."""
+    d = configuration.of({**SETTINGS, "DEPLOY_PREDICTION_DAYS": days})
+    policies = alerts.in_terraform(d)["policies"]
+    told = []
+    for age in (most, most + 1):
+        late = entry(line("compactFeatures", publication_age_days=age))
+        told.append(len(mails(policies, [(AT, late)])))
+
+    assert told == [0, 1]
+
+
 def test_a_mail_says_what_failed_and_what_to_do():
     """With names of the deployment, so that its commands can be typed."""
     wrong = line("predictions", "score_shift", status=409, message="scores moved")

@@ -1,0 +1,46 @@
+"""
+When a run is late: one table, for the alerts, the doctor and the dashboard.
+
+A function's runs are known by the kind of their leases. The compaction logs daily how
+many days ago the newest of each kind was done.
+"""
+
+from __future__ import annotations
+
+# The kind of each scheduled function's leases.
+KINDS = {
+    "model_training": "train",
+    "predictions": "predict",
+    "model_evaluation": "evaluate",
+    "audiences": "audiences",
+    "compact_features": "compact",
+}
+
+# The field of the compaction's line with the age of the newest run of a kind.
+AGES = {
+    "train": "training_age_days",
+    "predict": "publication_age_days",
+    "evaluate": "evaluation_age_days",
+    "audiences": "audience_age_days",
+}
+
+WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
+_DAYS = {"train": 31, "evaluate": 7, "audiences": 1, "compact": 1}
+
+
+def days_until_late(kind: str, prediction_days: str) -> int:
+    """
+    Return how many days old the newest run of a kind may be.
+
+    The next one is due when so many have passed, later on that day than anybody looks.
+
+    Args:
+        prediction_days: As the setting has it: ``daily``, or weekdays.
+    """
+    if kind != "predict":
+        return _DAYS[kind]
+    if prediction_days == "daily":
+        return 1
+    days = sorted(WEEKDAYS.index(day) for day in prediction_days.split(","))
+    following = days[1:] + [days[0] + len(WEEKDAYS)]
+    return max(later - day for day, later in zip(days, following, strict=True))
