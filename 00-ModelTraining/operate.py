@@ -2,14 +2,16 @@
 Run one command of ``propensity``, as operators' Cloud Run job of this image does.
 
     python3 operate.py - '["audience", "send", "winback"]'
-    python3 operate.py operate/1764360000-7 '["forget", "-"]'
+    python3 operate.py operate/4b1f07a2c9d8e6f5-HASH '["forget", "-"]'
 
 The first word is an object of the bucket, which the command reads as its standard
 input: a job's words stay in its record, and users must not. It is deleted before the
-command begins. The answer is one line of the log: several could change their order.
+command begins. Its name ends with the SHA-256 of its content. The answer is one line of
+the log: several could change their order.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import sys
@@ -29,6 +31,8 @@ def taken(name: str) -> io.TextIOWrapper:
     artifacts = Artifacts.open(Settings.from_environment())
     stored = artifacts.read(name)
     artifacts.delete(name, generation=stored.generation)
+    if hashlib.sha256(stored.data).hexdigest() != name.rpartition("-")[2]:
+        raise ValueError(f"{name} is not what deploy/operate.sh has written there")
     return io.TextIOWrapper(io.BytesIO(stored.data))
 
 
@@ -50,8 +54,10 @@ with contextlib.redirect_stdout(answer), contextlib.redirect_stderr(notes):
         if name != "-":
             sys.stdin = taken(name)
         code = main(words)
-    except Exception:  # the last place before the operator
-        traceback.print_exc()
+    except Exception as error:  # the last place before the operator
+        # Its message may name a user.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        print(f"unexpected error\n{type(error).__name__}\n{frames}", file=sys.stderr)
 log(
     "WARNING" if code else "INFO",
     text_of(answer),

@@ -26,6 +26,7 @@ versions | promote | rollback | pin | dashboard | message | doctor | forget | de
 esac
 [[ "${command[*]}" != *"|"* ]] || refuse "a word contains '|', which no command takes"
 [[ "${command[*]}" != "audience list"* ]] || refuse "'audience list' prints users, and the log keeps what a job prints. Run 'propensity audience list' yourself"
+[[ "${command[*]}" != audience*--json* ]] || refuse "'--json' prints what receivers say of users, and the log keeps what a job prints. Leave it out"
 # A job's words stay in its record, and in the audit log.
 if [[ "${command[0]}" == forget ]]; then
   previous=""
@@ -41,8 +42,12 @@ deploys model_training || exit 1
 
 input="-"
 if [[ " ${command[*]} " == *" - "* ]]; then
-  input="operate/$(date +%s)-$$"
-  run gcloud storage cp - "gs://$bucket/$input" --project="$project"
+  # Nobody can guess its name, and the job takes these very bytes.
+  users="$(mktemp)" && trap 'rm -f "$users"' EXIT
+  cat >"$users"
+  hash="$(sha256sum "$users" 2>/dev/null || shasum -a 256 "$users")"
+  input="operate/$("$python" -c 'import secrets; print(secrets.token_hex(8))')-${hash%% *}"
+  run gcloud storage cp "$users" "gs://$bucket/$input" --project="$project"
 fi
 here=(--region="$region" --project="$project")
 since="$(date -u +%Y-%m-%dT%H:%M:%SZ)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -188,6 +189,10 @@ def ended(answer: Answer) -> str:
 def _rejected(reasons: Mapping[str, int]) -> list[str]:
     if not reasons:
         return []
+    if os.environ.get("CLOUD_RUN_JOB"):
+        # The log keeps what a job prints, and reasons are a receiver's words.
+        users = plural(sum(reasons.values()), "user")
+        return [f"Rejected by the receiver: {users}; ma_audience_ledger says why."]
     parts = []
     for reason, users in reasons.items():
         parts.append(f"{users:,} {reason if reason else 'no reason'}")

@@ -6,12 +6,14 @@ output "scripts" {
     { for name, one in google_service_account.helper : "account_${name}" => one.email },
     { for name, called in local.called_for : "use_cases_${name}" => join(" ", called) },
     {
-      functions     = join(" ", keys(local.functions))
-      repository    = local.is_own_repository ? local.repository : try("${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images["images"].repository_id}", "")
-      source_grants = join("; ", [for one in local.sources : "GRANT `roles/bigquery.dataViewer` ON TABLE `${one.table}` TO \"${one.member}\"" if one.project != var.project])
-      schedules     = join(" ", local.schedules)
-      services      = join(" ", [for name in keys(local.functions) : local.names[name]])
-      jobs          = join(" ", concat(local.training_jobs, [for name in keys(local.parts) : local.names[name] if name == "operator"]))
+      functions  = join(" ", keys(local.functions))
+      repository = local.is_own_repository ? local.repository : try("${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images["images"].repository_id}", "")
+      # Of operators.
+      role_request_sender = try(google_project_iam_custom_role.own["request_sender"].name, "")
+      source_grants       = join("; ", [for one in local.sources : "GRANT `roles/bigquery.dataViewer` ON TABLE `${one.table}` TO \"${one.member}\"" if one.project != var.project])
+      schedules           = join(" ", local.schedules)
+      services            = join(" ", [for name in keys(local.functions) : local.names[name]])
+      jobs                = join(" ", concat(local.training_jobs, [for name in keys(local.parts) : local.names[name] if name == "operator"]))
     },
   )
 }

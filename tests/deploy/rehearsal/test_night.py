@@ -6,6 +6,7 @@ The function and the job run as they are deployed, on emulators; gcloud prints.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -85,8 +86,10 @@ def test_users_to_forget_are_read_once(deployment, tmp_path):
     site.prepare()
     publish(site.warehouse, MONDAY, {"u29": 0.5, "u30": 0.5})
     artifacts = site.registry.artifacts
-    artifacts.create("operate/1", b"u29\n")
-    words = ["--", "python3", "operate.py", "operate/1", '["forget", "-"]']
+    users = b"u29\n"
+    name = f"operate/1-{hashlib.sha256(users).hexdigest()}"
+    artifacts.create(name, users)
+    words = ["--", "python3", "operate.py", name, '["forget", "-"]']
     answer = operated(site, words, tmp_path)
 
     assert (answer["exit_code"], answer["command"]) == (0, "forget -")
