@@ -65,7 +65,7 @@ resource "google_storage_bucket" "this" {
     condition {
       age            = 400
       matches_prefix = ["audiences/"]
-      matches_suffix = [".parquet"]
+      matches_suffix = [".csv", ".parquet"]
     }
   }
   lifecycle_rule {

@@ -64,10 +64,13 @@ locals {
     ]
   ])...)
 
-  # Secrets that destinations of audiences name, and the address of a chat.
+  # Secrets that destinations of audiences name, and the address of a chat. Who sends
+  # nothing keeps their values, and no function may read those of destinations.
   webhooks = var.message_secret != "" ? [var.message_secret] : []
-  named    = flatten([for name in var.use_cases : try(local.use_cases[name].secrets, []) if var.sends])
+  named    = flatten([for name in var.use_cases : try(local.use_cases[name].secrets, [])])
   secrets  = toset(concat(local.named, local.webhooks))
+  # Whether a destination of an audience is at Google.
+  sends_to_google = anytrue([for name in var.use_cases : try(local.use_cases[name].sends_to_google, false)])
 
   # Every right of every part, by a name that says what it is. An import knows a
   # part of the accounts and roles alone, and needs the names only.

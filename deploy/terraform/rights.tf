@@ -123,7 +123,7 @@ resource "google_secret_manager_secret" "destination" {
 resource "google_secret_manager_secret_iam_member" "destination" {
   for_each = merge([
     for name, one in local.parts : {
-      for secret in toset(concat(one.reads_secrets ? local.named : [], one.reads_webhook ? local.webhooks : [])) : "${name} ${secret}" => {
+      for secret in toset(concat(one.reads_secrets && var.sends ? local.named : [], one.reads_webhook ? local.webhooks : [])) : "${name} ${secret}" => {
         function = name
         secret   = secret
       }
@@ -141,6 +141,14 @@ resource "google_secret_manager_secret_iam_member" "suppression_key" {
   secret_id = var.suppression_secret
   role      = "roles/secretmanager.secretAccessor"
   member    = "serviceAccount:${google_service_account.function[each.key].email}"
+}
+
+# Google's receivers count a request to this project.
+resource "google_project_iam_member" "counts_requests" {
+  for_each = { for name, one in local.parts : name => one if one.reads_secrets && local.sends_to_google && var.sends }
+  project  = var.project
+  role     = "roles/serviceusage.serviceUsageConsumer"
+  member   = "serviceAccount:${google_service_account.function[each.key].email}"
 }
 
 # Who may call a function: the scheduler, Pub/Sub, and of those that people call whoever

@@ -128,7 +128,7 @@ variable "message_secret" {
 }
 
 variable "sends" {
-  description = "Whether audiences are sent to receivers; without that their secrets are not needed."
+  description = "Whether audiences are sent to receivers; without that no function may read their secrets."
   type        = bool
   default     = true
 }

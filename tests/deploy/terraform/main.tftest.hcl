@@ -35,11 +35,26 @@ run "a_whole_deployment_is_applied" {
   }
 }
 
-run "the_api_of_an_audience_for_google_is_enabled" {
+run "an_audience_for_google_may_use_its_api" {
   command = plan
   assert {
     condition     = contains(keys(google_project_service.api), "datamanager")
-    error_message = "It is not."
+    error_message = "It is not enabled."
+  }
+  assert {
+    condition     = toset(keys(google_project_iam_member.counts_requests)) == toset(["audiences", "operator"])
+    error_message = "Who sends may not use the project for its requests, or others may."
+  }
+}
+
+run "images_that_another_environment_runs_are_kept" {
+  command = plan
+  assert {
+    condition = anytrue([
+      for policy in google_artifact_registry_repository.images["images"].cleanup_policies :
+      policy.action == "KEEP" && try(contains(policy.condition[0].tag_prefixes, "released-"), false)
+    ])
+    error_message = "They are deleted when they are old."
   }
 }
 
@@ -61,7 +76,7 @@ run "what_must_be_forgotten_is_not_kept" {
     condition = anytrue([
       for rule in google_storage_bucket.this.lifecycle_rule : anytrue([
         for one in rule.condition :
-        try(contains(one.matches_prefix, "audiences/") && contains(one.matches_suffix, ".parquet"), false) && one.age == 400
+        try(contains(one.matches_prefix, "audiences/") && contains(one.matches_suffix, ".csv"), false) && one.age == 400
       ])
     ])
     error_message = "Files of audiences are kept for ever, or their key is not."
@@ -185,10 +200,14 @@ run "a_teardown_keeps_what_holds_data_and_nothing_else" {
   }
 }
 
-run "a_deployment_that_sends_nothing_reads_no_secret_of_a_receiver" {
+run "a_deployment_that_sends_nothing_keeps_secrets_of_receivers_and_reads_none" {
   command = plan
   variables {
     sends = false
+  }
+  assert {
+    condition     = toset(keys(google_secret_manager_secret.destination)) == toset(["CRM_TOKEN"])
+    error_message = "A secret goes, with the value that a person has added."
   }
   assert {
     condition     = length(google_secret_manager_secret_iam_member.destination) == 0

@@ -1,0 +1,70 @@
+"""Lists of users in the deployment's bucket, specified: how long each is kept."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+
+from deploy.render import TERRAFORM
+from propensity.audience import control, files
+from propensity.audience.control import Control
+from propensity.audience.destination import ADD, Destination, Request
+from propensity.audience.members import Audience, Member
+from tests.audit.bucket import LocalBucket
+
+RULE = re.compile(r"lifecycle_rule \{(.*?)\n  \}", re.S)
+LISTS = {
+    files.ParquetFiles: files.ParquetFiles(LocalBucket()),
+    files.CsvFiles: files.CsvFiles(LocalBucket(), "probability"),
+}
+
+
+def is_deleted(name: str) -> bool:
+    """Return whether a rule of the bucket deletes an object after 400 days."""
+    for rule in RULE.findall((TERRAFORM / "bucket.tf").read_text()):
+        parts = dict(re.findall(r"(\w+) += \[(.*)\]", rule))
+        starts = tuple(re.findall('"(.*?)"', parts.get("matches_prefix", "")))
+        ends = tuple(re.findall('"(.*?)"', parts.get("matches_suffix", '""')))
+        is_old = '"Delete"' in rule and re.search(r"\bage += 400\n", rule)
+        if is_old and name.startswith(starts) and name.endswith(ends):
+            return True
+    return False
+
+
+def test_every_list_of_users_is_deleted_and_the_key_of_control_groups_stays():
+    """Defect: lists for people, with addresses, were kept for ever."""
+    kinds = {kind for kind in vars(files).values() if is_list(kind)}
+    audience = Audience(
+        use_case="ga4_purchase",
+        name="winback",
+        as_of=date(2026, 3, 2),
+        control=Control(group="winback", share=0.0, key=b"k"),
+        selection="",
+        members=[Member("u1", 0.5)],
+        suppressed=0,
+        is_stored=True,
+        chosen_at=datetime(2026, 3, 2, tzinfo=UTC),
+    )
+    LocalBucket.objects.clear()
+    for kind in kinds:
+        request = Request(
+            audience=audience,
+            destination=kind.name,
+            action=ADD,
+            members=audience.members,
+        )
+        LISTS[kind].send(request)
+    names = LocalBucket().names("audiences/")
+
+    assert len(names) == len(kinds) > 1
+    assert [name for name in names if not is_deleted(name)] == []
+    assert not is_deleted(control.KEY)
+
+
+def is_list(kind: object) -> bool:
+    """Return whether something is a destination that this module has."""
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, Destination)
+        and kind.__module__ == files.__name__
+    )
