@@ -258,7 +258,7 @@ def _is_beyond_callers(resource: dict[str, Any]) -> bool:
     if change["actions"] in (["no-op"], ["read"]):
         return False
     if resource["type"] != "google_pubsub_subscription":
-        return resource["type"] != "google_cloud_run_v2_service_iam_binding"
+        return bool(resource["type"] != "google_cloud_run_v2_service_iam_binding")
     if change["actions"] != ["update"]:
         return True
     before = change["before"] | {"push_config": None}

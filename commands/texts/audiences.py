@@ -191,8 +191,8 @@ def _rejected(reasons: Mapping[str, int]) -> list[str]:
         return []
     if os.environ.get("CLOUD_RUN_JOB"):
         # The log keeps what a job prints, and reasons are a receiver's words.
-        users = plural(sum(reasons.values()), "user")
-        return [f"Rejected by the receiver: {users}; ma_audience_ledger says why."]
+        rejected = plural(sum(reasons.values()), "user")
+        return [f"Rejected by the receiver: {rejected}; ma_audience_ledger says why."]
     parts = []
     for reason, users in reasons.items():
         parts.append(f"{users:,} {reason if reason else 'no reason'}")
