@@ -278,6 +278,7 @@ def test_functions_run_in_the_images_that_were_tested(cloud, google):
     file = file.rename(file.with_name("tested.env"))
     google.builds.clear()
     set_up(cloud, both)
+    google.buckets["my-bucket-state"] = {"name": "my-bucket-state"}
     plan = f"--plan={cloud.folder}/plan"
     done = cloud.run("deploy/setup.sh", "--dry-run", plan, f"--images-from={file}")
     assert done.returncode == 0, done.stderr
