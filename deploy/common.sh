@@ -160,9 +160,10 @@ deploy_service() {
     done
   fi
   if [[ -n "$image" && -f "$plan/images.json" ]]; then
-    # Its repository deletes old images, but for those with such a tag.
+    # Its repository deletes old images, but for those with such a tag: a new one each
+    # time, because gcloud would delete an equal one first, which a writer may not.
     digest="${image%%$'\n'*}" digest="${digest#--image=}"
-    run gcloud artifacts docker tags add "$digest" "${digest%@*}:released-${sources:0:12}" --quiet
+    run gcloud artifacts docker tags add "$digest" "${digest%@*}:released-$(date +%s)" --quiet
   fi
   run gcloud run deploy "$service" "${words[@]}" "${common[@]}" --update-labels="sources=$sources"
   # An operator may have sent its requests to an older revision, which a deploy would not
