@@ -179,7 +179,7 @@ def summary() -> str:
     watched = len(alerts) * POLICY
     images = len(EXAMPLE.functions)
     [repository] = [resource for resource in every if resource.kind == REPOSITORY]
-    [newest, _] = repository.values["cleanup_policies"]
+    newest = repository.values["cleanup_policies"][0]
     kept = newest["most_recent_versions"]["keep_count"]
     first = max(images * IMAGE_SIZE - FREE_GB, 0) * IMAGE_GB
     later = max(images * IMAGE_SIZE * kept - FREE_GB, 0) * IMAGE_GB
