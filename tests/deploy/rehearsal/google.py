@@ -86,6 +86,7 @@ class Google:
             r"/operations/": self._built,
             r"IamPolicy$": self._policy,
             r":(generateServiceIdentity|batchEnable)$": self._done,
+            r"^GET .*/tags/": lambda _: None,
             r"[.]googleapis[.]com$|/repositories/|/serviceAccounts/": self._found,
             r"^GET .*/projects/[^/]+(/settings|/serviceAccount)?$": self._found,
             r"^GET .*/(services|jobs)$": self._list,
