@@ -35,10 +35,20 @@ resource "google_project_service" "api" {
   disable_on_destroy = false
 }
 
+# When the roles were made, which ends their ids: Google gives the id of a deleted role to
+# no other one for 37 days. It goes with the roles, so that a deployment can be made again.
+resource "terraform_data" "roles_made" {
+  for_each = var.keep_only_data ? {} : { at = "at" }
+  input    = formatdate("YYYYMMDDhhmmss", plantimestamp())
+  lifecycle {
+    ignore_changes = [input]
+  }
+}
+
 resource "google_project_iam_custom_role" "own" {
   for_each    = var.keep_only_data ? {} : local.roles
   project     = var.project
-  role_id     = "${var.prefix}_${each.key}"
+  role_id     = "${var.prefix}_${each.key}_${terraform_data.roles_made["at"].output}"
   title       = "${each.value.title} (${var.prefix})"
   permissions = each.value.permissions
   stage       = "GA"

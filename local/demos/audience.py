@@ -18,7 +18,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from local.demos.calls import call, rows
+from local.demos.calls import call, command, rows
 from local.errors import LocalError
 from local.progress import say, step
 from local.receiver import Receiver, unsubscribed
@@ -102,11 +102,7 @@ def _draw_as_always(stack: Stack) -> None:
 def _by_hand(stack: Stack, use_case: str, as_of: date) -> dict[str, Any]:
     words = ("audience", "send", NAME, "--use-case", use_case, "--as-of", f"{as_of}")
     with step(f"the audience of {as_of}"):
-        process = stack.command(*words, "--json")
-    if process.returncode:
-        raise LocalError(f"propensity {' '.join(words)} failed: {process.stderr}")
-    done: dict[str, Any] = json.loads(process.stdout)
-    return done
+        return command(stack, *words)
 
 
 def last_date(warehouse: Warehouse, use_case: str) -> date | None:

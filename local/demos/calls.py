@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +13,9 @@ from tabulate import tabulate
 
 from local.errors import LocalError
 from local.generators.streams import Delivery
+from local.place import Place
 from local.processes import PATIENCE_S
 from local.progress import step
-from local.stack import scheduler
-from local.stack.stack import Stack
 from propensity.gcp.pubsub import publish
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import EVENTS
@@ -42,26 +40,31 @@ def rows(warehouse: Warehouse, name: str, **parameters: Any) -> list[dict[str, A
 
 
 def call(
-    stack: Stack, function: str, body: Mapping[str, Any], *, accepted: str = ""
+    place: Place, function: str, body: Mapping[str, Any], *, accepted: str = ""
 ) -> dict[str, Any]:
     """
     Call a function as the scheduler does; an ``accepted`` error is an answer, too.
     """
-    [scheduled] = [entry for entry in stack.functions if entry.target == function]
     with step(f"{DOES[function]} as of {body.get('as_of', 'today')}"):
-        answer = scheduler.run(stack.url(function), scheduled, body)
-    result: dict[str, Any] = {}
-    with contextlib.suppress(ValueError):
-        result = answer.json()
+        called = place.call(function, body)
+    answer = called.answer
     # The scheduler gets 200 for an error that a retry would not mend.
-    if answer.ok and result.get("error", accepted) == accepted:
-        return result
-    reason = result.get("message", answer.text[:1000])
+    if called.is_taken and answer.get("error", accepted) == accepted:
+        return answer
     asked = json.dumps(dict(body))
     raise LocalError(
-        f"{function} answered {answer.status_code} to {asked}: {reason}",
-        hint=f"Its log is {stack.state.logs}/{function}.log",
+        f"{function} answered {called.status} to {asked}: {answer.get('message')}",
+        hint=f"Its log is {place.log_of(function)}",
     )
+
+
+def command(place: Place, *words: str) -> dict[str, Any]:
+    """Run a ``propensity`` command that must succeed; return its answer."""
+    process = place.command(*words, "--json")
+    if process.returncode:
+        raise LocalError(f"propensity {' '.join(words)} failed: {process.stderr}")
+    answer: dict[str, Any] = json.loads(process.stdout)
+    return answer
 
 
 def send(warehouse: Warehouse, deliveries: Iterable[Delivery]) -> None:

@@ -25,7 +25,7 @@ from local.demos.calls import call, rows, send, settled, table, training_text
 from local.generators.cards import DEFAULT_SEED, USE_CASE, Transactions, read_cards
 from local.generators.cards import cards as drawn
 from local.generators.streams import Delivery, moment
-from local.stack.stack import Stack
+from local.place import Place
 from propensity.fraud.alerts import Stakes
 from propensity.gcp.warehouse import Warehouse
 from propensity.timeframe import DAY, midnight
@@ -56,12 +56,17 @@ COLUMNS = (
 
 
 def play(
-    stack: Stack, warehouse: Warehouse, *, cards: Path | None = None
+    place: Place,
+    warehouse: Warehouse,
+    *,
+    cards: Path | None = None,
+    seed: int = DEFAULT_SEED,
 ) -> Iterator[str]:
     """
     Play transactions and truths, train under traffic, and yield the results.
 
-    ``cards`` is a file of real transactions; without it they are generated.
+    ``cards`` is a file of real transactions; without it they are generated, others by
+    another seed.
 
     Raises:
         LocalError: Something did not come through.
@@ -72,10 +77,8 @@ def play(
     if cards:
         history = read_cards(cards, start=end - DAYS * DAY, end=end)
     else:
-        # Versions of earlier runs in this state learned from other transactions.
-        earlier = (stack.bucket_folder / "models" / USE_CASE).glob("*")
         history = drawn(
-            seed=DEFAULT_SEED + len(list(earlier)),
+            seed=seed,
             transactions=TRANSACTIONS,
             fraud_rate=FRAUD_RATE,
             days=DAYS,
@@ -97,7 +100,7 @@ def play(
         for part in parts:
             # The training is as of today, and reads the events before today.
             body = {"use_case": USE_CASE, "force": True}
-            training = executor.submit(call, stack, "model_training", body)
+            training = executor.submit(call, place, "model_training", body)
             rest = part
             while rest and not training.done():
                 send(warehouse, rest[:PACE])
@@ -108,7 +111,7 @@ def play(
             send(warehouse, rest)
             sent += part
             counts = settled(warehouse, USE_CASE, counts_of(sent), since=now)
-    call(stack, "model_evaluation", {"use_case": USE_CASE})
+    call(place, "model_evaluation", {"use_case": USE_CASE})
     scores = rows(
         warehouse,
         "first_scores",

@@ -25,7 +25,10 @@ from local.demos.calls import call, rows, table, training_text
 from local.demos.source import HISTORY_DAYS, chosen_weeks, needed_days, opened
 from local.errors import LocalError
 from local.exports import ga4_export
+from local.generators.cards import DEFAULT_SEED
+from local.generators.cards import USE_CASE as CARDS
 from local.generators.shop import LATEST_ARRIVAL_DAYS, Shop
+from local.place import Place
 from local.processes import PATIENCE_S
 from local.progress import say, shown, step, watched
 from local.stack.stack import Stack
@@ -71,7 +74,10 @@ def run(stack: Stack, options: Choice) -> None:
                 return list(cards.play(stack, streams_warehouse, cards=options.cards))
             shown = list(stream.play(stack, streams_warehouse))
             # Scores of the stream come while cards are played.
-            fraud = list(cards.play(stack, streams_warehouse))
+            # Versions of earlier runs in this state learned from other transactions.
+            earlier = (stack.bucket_folder / "models" / CARDS).glob("*")
+            seed = DEFAULT_SEED + len(list(earlier))
+            fraud = list(cards.play(stack, streams_warehouse, seed=seed))
             shown.append(stream.scores_text(streams_warehouse))
             return shown + fraud
 
@@ -149,13 +155,11 @@ def play(
         body = {"use_case": use_case.name, "as_of": day.isoformat()}
         if day <= weeks[-1] and (day.year, day.month) != trained_month:
             trained_month = (day.year, day.month)
-            trained = call(stack, "model_training", body)
+            trained = train(stack, body)
             if trained["promoted"]:
                 is_promoted = True
-            say(training_text(trained))
         if published:
-            evaluated = call(stack, "model_evaluation", body)
-            say(evaluation_text(evaluated))
+            evaluated = evaluate(stack, body)
             uplift = audience.uplift_text(evaluated, reacts=shop is not None)
             if uplift:
                 say(uplift)
@@ -229,6 +233,20 @@ def load(
     ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)
 
 
+def train(place: Place, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Call 00-ModelTraining, print what it did, and return the answer."""
+    answer = call(place, "model_training", body)
+    say(training_text(answer))
+    return answer
+
+
+def evaluate(place: Place, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Call 03-ModelEvaluation, print what it did, and return the answer."""
+    answer = call(place, "model_evaluation", body)
+    say(evaluation_text(answer))
+    return answer
+
+
 def evaluation_text(answer: Mapping[str, Any]) -> str:
     """Return a line on an evaluation."""
     parts = []
@@ -241,9 +259,9 @@ def evaluation_text(answer: Mapping[str, Any]) -> str:
     return f"{answer['as_of']}  evaluate  {weeks}"
 
 
-def predicted(stack: Stack, body: Mapping[str, Any]) -> date | None:
+def predicted(place: Place, body: Mapping[str, Any]) -> date | None:
     """Call 01-Predictions, print what it did, and return the date of its features."""
-    answer = call(stack, "predictions", body, accepted=NoChampion.code)
+    answer = call(place, "predictions", body, accepted=NoChampion.code)
     if "error" in answer:
         say(f"{body['as_of']}  predict   nothing: {answer['message']}")
         return None
@@ -259,10 +277,13 @@ def predicted(stack: Stack, body: Mapping[str, Any]) -> date | None:
     return date.fromisoformat(answer.get("data_until", answer["as_of"]))
 
 
-def look_up(stack: Stack, user: str) -> None:
-    """Look a user up as a client would."""
+def look_up(place: Place, user: str) -> requests.Response:
+    """Look a user up as a client would, print the answer, and return it."""
+    url = place.url("get_proba")
+    headers = place.token("get_proba")
     began = time.perf_counter()
-    answer = requests.get(stack.url("get_proba"), {"user_id": user}, timeout=PATIENCE_S)
+    answer = requests.get(url, {"user_id": user}, headers=headers, timeout=PATIENCE_S)
     took = (time.perf_counter() - began) * 1000
     say(f"  curl '{answer.url}'")
     say(f"  {answer.status_code} in {took:.0f} ms  {answer.text.strip()}")
+    return answer

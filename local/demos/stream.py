@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from local.demos.calls import call, rows, send, settled, table
 from local.generators.games import USE_CASE, Games, postcodes
-from local.stack.stack import Stack
+from local.place import Place
 from offline import load_postcodes
 from propensity.gcp.warehouse import Warehouse
 
@@ -29,7 +29,7 @@ COLUMNS = (
 )
 
 
-def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
+def play(place: Place, warehouse: Warehouse) -> Iterator[str]:
     """Publish a generated stream, wait until it is stored, and yield the results."""
     load_postcodes.load(warehouse, postcodes(), loaded_on=datetime.now(UTC).date())
     deliveries = GAMES.deliveries()
@@ -46,7 +46,7 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
     dead = counts["dead_letters"]
     twice = stored - counts["events"]
     yield f"{stored:,} stored, {twice:,} of them duplicates; {dead:,} dead letters"
-    compacted = call(stack, "compact_features", {})
+    compacted = call(place, "compact_features", {})
     days = len(compacted["days"])
     exported = compacted["exported_days"]["stream_events"]
     yield f"compacted {days} days; {exported} days exported to Parquet"

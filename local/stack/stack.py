@@ -20,14 +20,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from deploy import stage
 from deploy.functions import Function
 from local import venvs
 from local.errors import LocalError
+from local.place import Called
 from local.processes import (
     HOST,
     PATIENCE_S,
@@ -222,6 +223,24 @@ class Stack:
             check=False,
             timeout=PATIENCE_S,
         )
+
+    def call(self, target: str, body: Mapping[str, Any]) -> Called:
+        """Call a function as the scheduler does."""
+        from local.stack import scheduler
+
+        [scheduled] = [entry for entry in self.functions if entry.target == target]
+        response = scheduler.run(self.url(target), scheduled, body)
+        answer = {"message": response.text[:1000]}
+        with contextlib.suppress(ValueError):
+            answer = response.json()
+        return Called(status=response.status_code, answer=answer)
+
+    def token(self, target: str) -> Mapping[str, str]:
+        """Return nothing: every function here answers this machine."""
+        return {}
+
+    def log_of(self, target: str) -> str:
+        return f"{self.state.logs}/{target}.log"
 
     def write_dashboard(self) -> bool:
         """Write the pages; return whether there are some."""

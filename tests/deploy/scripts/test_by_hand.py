@@ -93,6 +93,8 @@ def test_roles_are_given_to_the_named_account_alone(cloud, member):
     assert done.returncode == 0
     assert cloud.calls()
     assert all(f"--member={member} --role=roles/" in call for call in cloud.calls())
+    # A rehearsal makes a secret, whatever the settings.
+    assert cloud.count("secretmanager.admin") == 1
     assert cloud.count("owner") == 0
 
 

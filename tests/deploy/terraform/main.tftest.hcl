@@ -198,6 +198,10 @@ run "a_teardown_keeps_what_holds_data_and_nothing_else" {
     )) == 0
     error_message = "Accounts, roles or rights stay."
   }
+  assert {
+    condition     = length(terraform_data.roles_made) == 0
+    error_message = "The next deployment would want the ids of the deleted roles."
+  }
 }
 
 run "a_deployment_that_sends_nothing_keeps_secrets_of_receivers_and_reads_none" {
