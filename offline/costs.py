@@ -31,11 +31,6 @@ DAYS_A_MONTH = 365 / 12
 # USD per TiB on demand, and the TiB of a month that are free.
 PRICES = {"US": 6.25, "EU": 6.25, "europe-west1": 7.50}
 FREE_TIB = 1.0
-# USD on Cloud Run of a processor's second and of a GiB's (Tier 1), and of a minute of a
-# build.
-RUN_CPU_S = 0.000024
-RUN_GIB_S = 0.0000025
-BUILD_MINUTE = 0.006
 # Google Analytics changes the table of a day for so many days, perhaps between the
 # evaluation and the prediction of a day as well.
 DAYS_CHANGED = 3

@@ -1,4 +1,4 @@
-"""What people read about a rehearsal: what is wrong, and where the page is."""
+"""What people read about a rehearsal: what holds, what does not, and what to do."""
 
 from __future__ import annotations
 
@@ -9,43 +9,38 @@ from click import style
 
 from commands.texts.tables import aligned
 
-Answer = Mapping[str, Any]
-PROBES = {"about": "about", "probe": "probe", "page": "page"}
+COLUMNS = {"answer": "answer", "question": "question", "seen": "seen"}
 COLORS = {"yes": "green", "no": "red", "not tried": "yellow"}
 
 
-def rehearsed(answer: Answer) -> str:
-    """Return a line for each probe, what to do, the bill, and the files."""
-    lines = []
+def rehearsed(answer: Mapping[str, Any]) -> str:
+    """Return a table of the answers, then what to do and what stays."""
+    rows = []
+    remedies = []
     for finding in answer["findings"]:
-        word = style(f"{finding['answer']:<9}", fg=COLORS[finding["answer"]])
-        about = finding["about"]
-        lines.append(f"{word}  {about}, {finding['probe']}: {finding['seen']}")
+        word = style(finding["answer"], fg=COLORS[finding["answer"]])
+        rows.append(finding | {"answer": word})
         if finding["remedy"]:
-            lines.append(f"           What to do: {finding['remedy']}")
-    counts = answer["counts"]
-    bill = answer["bill"]["usd"]
-    lines += [
-        "",
-        f"{counts['yes']} assumptions are right, {counts['no']} wrong, "
-        f"{counts['not tried']} not tried. It cost about {bill:.2f} USD.",
-        f"The page to send on: {answer['files'][0]}",
-    ]
+            remedies.append(f"{finding['question']}: {finding['remedy']}")
+    lines = [aligned(COLUMNS, rows), f"It took {answer['minutes']} minutes."]
+    if remedies:
+        lines += ["", "What to do:"] + remedies
+    if answer["not_asked"]:
+        lines += ["", f"Not asked: {', '.join(answer['not_asked'])}"]
+    if answer["left"]:
+        lines += ["", "These stay. Rehearse again, which removes them first:"]
+        lines += answer["left"]
     return "\n".join(lines)
 
 
-def planned(answer: Answer) -> str:
+def planned(answer: Mapping[str, Any]) -> str:
     """Return what would be done."""
-    lines = []
-    if answer["settings"] is not None:
-        lines.append("The settings of the scratch deployment:")
-        lines += [f"  {name}={value}" for name, value in answer["settings"].items()]
-        lines.append("")
-    lines += ["What is asked:", aligned(PROBES, answer["probes"]), ""]
-    lines.append("What each function may do:")
-    lines += [f"  {name} {text}" for name, text in answer["permissions"].items()]
-    if answer["commands"]:
-        lines += ["", "What the scripts do:"]
-        lines += answer["commands"]
-    lines += ["", f"It would cost about {answer['usd']:.2f} USD. Nothing was changed."]
+    lines = ["The settings of the scratch deployment:"]
+    lines += [f"  {name}={value}" for name, value in answer["settings"].items()]
+    lines += ["", f"What is asked: {', '.join(answer['questions'])}", ""]
+    lines += ["What is run:"] + answer["commands"]
+    lines += [
+        "",
+        "It takes 75 to 100 minutes and less than a dollar. Nothing was done.",
+    ]
     return "\n".join(lines)

@@ -30,6 +30,7 @@ DOES = {
     "predictions": "predicting",
     "audiences": "sending audiences",
     "compact_features": "compacting the stream",
+    "overview": "writing the dashboard",
 }
 
 

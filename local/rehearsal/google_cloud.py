@@ -1,5 +1,5 @@
 """
-A project on Google Cloud, for half an hour: all that is made has a scratch prefix.
+A place on Google Cloud, for an hour or two: all that is made has a scratch prefix.
 
 The scripts of ``deploy/`` make everything, call the functions and take it away. What
 they leave in place is made here, with a label, and removed here: Terraform's bucket,
@@ -13,81 +13,79 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import google.auth
-from google.auth import impersonated_credentials
-from google.cloud import bigquery
+import requests
 
 from deploy import configuration, new
 from deploy.functions import ROOT
 from local.errors import LocalError
+from local.place import Called
 from local.progress import say
-from local.rehearsal.ground import CARDS, SHOP, Call, Ground, declare
 from local.stack.stack import SECRET
 from propensity import folders
+from propensity.registry.leases import ANY_DATE, name_of
+from propensity.runs import compact
 
-# On what a rehearsal has made, beside Terraform's label `deployment`.
 LABEL = "rehearsal"
-# The APIs that are called before deploy/setup.sh enables them.
-APIS = (
-    "bigquery",
-    "cloudresourcemanager",
-    "iamcredentials",
-    "secretmanager",
-    "storage",
-)
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+# All that is called before Terraform enables APIs, or by no function.
+APIS = """
+bigquery cloudresourcemanager cloudscheduler iam iamcredentials logging run
+secretmanager storage
+"""
 # What a company wants of every deployment; a rehearsal takes it from one.
-KEPT = (
-    "PROPENSITY_LOCATION",
-    "DEPLOY_REGION",
-    "DEPLOY_INGRESS",
-    "DEPLOY_KMS_KEY",
-    "DEPLOY_FUNCTIONS_KMS_KEY",
-    "DEPLOY_VPC_CONNECTOR",
-    "DEPLOY_VPC_EGRESS",
-    "DEPLOY_WORKER_POOL",
-    "DEPLOY_PACKAGE_INDEX",
-)
+KEPT = """
+PROPENSITY_LOCATION DEPLOY_REGION DEPLOY_INGRESS DEPLOY_KMS_KEY DEPLOY_FUNCTIONS_KMS_KEY
+DEPLOY_VPC_CONNECTOR DEPLOY_VPC_EGRESS DEPLOY_WORKER_POOL DEPLOY_PACKAGE_INDEX
+"""
+AUDIENCE = "rehearsal"
+SHOP = "ga4_purchase"
+# Files of users in the bucket: nobody is contacted.
+DECLARED = """\
+destination = "bucket"
+deciles = 3
+control = "50%"
+days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+"""
+# The lease that keeps a run's answer, by function: its folder, if not the use case's.
+LEASES = {
+    "model_training": ("", "train"),
+    "predictions": ("", "predict"),
+    "model_evaluation": ("", "evaluate"),
+    "audiences": ("", "audiences"),
+    "compact_features": (compact.SCOPE, compact.KIND),
+    "overview": ("overview", "overview"),
+}
 # deploy/setup.sh ends with it if only alerts are missing.
 WITHOUT_ALERTS = 3
-_BUILD_REFUSED = re.compile(
-    r".*\bbuild.*(?:denied|does not have|forbidden).*", re.IGNORECASE
-)
 SHOWN_LINES = 12
-# A line of the log can be read so much later.
-LOGGED_S = 15.0
-LINES_AT_MOST = "1000"
+# Google takes minutes until everybody knows what was enabled and granted.
+LATE = re.compile("has not been used|is disabled|PERMISSION_DENIED|403")
+PAUSES_S: tuple[float, ...] = (10.0, 20.0, 30.0, 60.0, 60.0, 60.0)
+GONE = re.compile("NOT_FOUND|404|[Nn]ot found|matched no objects")
 
 
 def settings_of(
-    project: str,
-    *,
-    region: str,
-    prefix: str,
-    email: str,
-    caller: str,
-    given: Mapping[str, str],
+    project: str, *, region: str, prefix: str, email: str, given: Mapping[str, str]
 ) -> dict[str, str]:
     """
     Return the settings of a scratch deployment.
 
     Args:
-        caller: The account that looks users up.
         given: Settings of a deployment, of which it takes what is about the place.
     """
-    settings = {name: given[name] for name in KEPT if name in given}
+    settings = {name: given[name] for name in KEPT.split() if name in given}
     settings["DEPLOY_REGION"] = region
     # A region is a location of BigQuery, too.
     settings.setdefault("PROPENSITY_LOCATION", region)
@@ -95,296 +93,340 @@ def settings_of(
         "GOOGLE_CLOUD_PROJECT": project,
         "PROPENSITY_BUCKET": f"{project}-{prefix}",
         "PROPENSITY_GA4_DATASET": f"{prefix}_export",
+        # The generated events happened long ago.
+        "PROPENSITY_MAXIMUM_LATENESS_DAYS": "36500",
+        "PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS": "36500",
         "DEPLOY_PREFIX": prefix,
-        "DEPLOY_USE_CASES": f"{SHOP} {CARDS}",
+        "DEPLOY_USE_CASES": f"{SHOP} first_day_churn card_fraud",
         "DEPLOY_SUPPRESSION_SECRET": f"{prefix}-suppression-key",
         "DEPLOY_ALERT_EMAIL": email,
     }
-    if "@" in caller:
-        is_service = caller.endswith("gserviceaccount.com")
+    account = ""
+    with contextlib.suppress(LocalError):
+        account = run(["gcloud", "config", "get-value", "account"]).stdout.strip()
+    if "@" in account:
+        is_service = account.endswith("gserviceaccount.com")
         kind = "serviceAccount" if is_service else "user"
-        settings["DEPLOY_CALLERS"] = f"{kind}:{caller}"
+        settings["DEPLOY_CALLERS"] = f"{kind}:{account}"
     return {name: value for name, value in settings.items() if value}
 
 
-class GoogleCloud(Ground):
-    """
-    A project.
+def declare(use_cases: Path) -> None:
+    """Write the audience into a folder of use cases."""
+    file = use_cases / SHOP / "audiences" / f"{AUDIENCE}.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(DECLARED)
 
-    Args:
-        settings: Of ``settings_of``.
-        folder: Gets the deployment's folder.
-    """
 
-    name = "Google Cloud"
-    is_google = True
-    pause_s = 1.0
+class GoogleCloud:
+    """A project; a ``Place`` once it is set up. ``folder`` gets the deployment's."""
 
     def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
-        super().__init__()
         new.write(folder)
-        self._file = folder / "production.env"
+        file = folder / "production.env"
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in settings.items()]
-        self._file.write_text("".join(lines))
+        file.write_text("".join(lines))
         declare(folder / folders.OWN)
-        self.deployment = configuration.read(self._file)
+        self.deployment = configuration.read(file)
+        self.key = secrets.token_urlsafe(48)
         self.environment = {
             **self.deployment.variables,
-            "PROPENSITY_DEPLOYMENT": str(self._file),
+            "PROPENSITY_DEPLOYMENT": str(file),
             "PROPENSITY_USE_CASES": str(folder / folders.OWN),
             SECRET: self.key,
         }
-        self.kms_key = self.deployment.own["kms_key"]
-        self._began = datetime.now(UTC)
-        bucket = self.deployment.settings.bucket
-        self._state = f"gs://{bucket}-state"
-        self._project = f"--project={self.deployment.project}"
-        self._region = self.deployment.own["region"]
-        self._place = f"--location={self._region}"
-        self._export = self.deployment.settings.ga4_dataset
+        self.has_alerts = False
+        self.began = datetime.now(UTC)
+        self.region = self.deployment.own["region"]
+        self._state = f"{self.deployment.settings.bucket}-state"
+        self._pauses_s = PAUSES_S
         # Commands, instead of what they do; None to run them.
         self._recorded: list[str] | None = None
 
     # -- before and after --------------------------------------------------------------
 
+    def check(self) -> None:
+        """Raise LocalError where a program or a login is missing."""
+        for names in (("gcloud",), ("bq",), ("terraform", "tofu")):
+            if not any(map(shutil.which, names)):
+                problem = f"there is no {' or '.join(names)} on PATH"
+                raise LocalError(problem, hint="docs/deploy.md, What you need")
+        if "beta" not in self.gcloud("version"):
+            hint = "gcloud components install beta"
+            raise LocalError("gcloud has no beta commands", hint=hint)
+        self.gcloud("auth print-access-token")
+        try:
+            google.auth.default()
+        except google.auth.exceptions.DefaultCredentialsError as error:
+            hint = "gcloud auth application-default login"
+            raise LocalError(
+                "Terraform and commands lack a login", hint=hint
+            ) from error
+
     def begin(self) -> None:
         """
-        Take away what a killed rehearsal has left.
+        Enable what is called, and take away what a killed rehearsal has left.
 
         Raises:
-            LocalError: There is a deployment with this prefix, and it is no rehearsal.
+            LocalError: There is a deployment with this prefix that is no rehearsal, or
+                an earlier one could not be taken away.
         """
         prefix = self.deployment.prefix
-        if self._left():
+        apis = [f"{api}.googleapis.com" for api in APIS.split()]
+        self.gcloud("services enable", *apis)
+        found = self.gcloud(
+            "storage buckets list",
+            f"--filter=name={self._state}",
+            f"--format=value(name,labels.{LABEL})",
+        )
+        if found.split() == [self._state, prefix]:
             say(f"An earlier rehearsal was killed: its {prefix} is taken away first")
-            self.take_away()
+            left = self.take_away()
+            if left:
+                problem = f"what an earlier rehearsal left stays: {'; '.join(left)}"
+                raise LocalError(problem, hint="Remove it, or use --prefix rehearse2")
+            self._pauses_s = PAUSES_S
             return
-        services = self._gcloud(
+        services = self.gcloud(
             "run services list",
-            f"--region={self._region}",
+            f"--region={self.region}",
             f"--filter=metadata.name~^{prefix}-",
             "--format=value(metadata.name)",
         )
-        if services or self._has_bucket():
+        if services or found:
             raise LocalError(
-                f"the project has a deployment with the prefix {prefix}, and nothing "
-                "was changed",
+                f"the project has a deployment with the prefix {prefix}. It was left "
+                "as it is",
                 hint="Rehearse with another one: --prefix rehearse2",
             )
 
-    def _left(self) -> str:
-        """Return the bucket of an earlier rehearsal; empty if there is none."""
-        return self._gcloud(
-            "storage buckets list",
-            f"--filter=labels.{LABEL}={self.deployment.prefix}",
-            "--format=value(name)",
-        )
-
-    def _has_bucket(self) -> bool:
-        if self._recorded is not None:
-            return True
-        words = ["gcloud", "storage", "buckets", "describe", self._state, self._project]
-        return run(words).returncode == 0
-
     def set_up(self, fill: Callable[[], None]) -> None:
+        """Deploy everything; ``fill`` loads the export."""
         prefix = self.deployment.prefix
-        apis = [f"{api}.googleapis.com" for api in APIS]
-        self._gcloud("services enable", *apis)
+        own = self.deployment.own
         flags = [
             f"--location={self.deployment.settings.location}",
             "--uniform-bucket-level-access",
             "--public-access-prevention",
         ]
-        if self.kms_key:
-            flags.append(f"--default-encryption-key={self.kms_key}")
-        self._gcloud("storage buckets create", self._state, *flags)
+        if own["kms_key"]:
+            flags.append(f"--default-encryption-key={own['kms_key']}")
+        self.gcloud("storage buckets create", f"gs://{self._state}", *flags)
         label = f"--update-labels={LABEL}={prefix}"
-        self._gcloud("storage buckets update", self._state, label)
-        # Google keeps a deleted log bucket for a week.
+        self.gcloud("storage buckets update", f"gs://{self._state}", label)
+        # Google keeps a deleted log bucket for a week; most often there is none.
+        self._pauses_s = ()
         with contextlib.suppress(LocalError):
-            self._gcloud("logging buckets undelete", prefix, self._place)
-        self._gcloud(
+            place = f"--location={self.region}"
+            self.gcloud("logging buckets undelete", prefix, place)
+        self._pauses_s = PAUSES_S
+        self.gcloud(
             "secrets create",
-            self.deployment.own["suppression_secret"],
+            own["suppression_secret"],
             "--data-file=-",
             "--replication-policy=user-managed",
-            f"--locations={self._region}",
+            f"--locations={self.region}",
             f"--labels={LABEL}={prefix}",
             given=self.key,
         )
-        self._bq(
-            "mk", "--force", "--dataset", f"--label={LABEL}:{prefix}", self._export
-        )
+        label = f"--label={LABEL}:{prefix}"
+        export = self.deployment.settings.ga4_dataset
+        self._bq("mk", "--force", "--dataset", label, export)
         fill()
-        done = self._script("deploy_all.sh", "--yes")
-        said = done.stdout + done.stderr
+        done = self.script("deploy_all.sh", "--yes")
         if done.returncode not in (0, WITHOUT_ALERTS):
-            self.refused_builds = _BUILD_REFUSED.findall(said)
-            raise LocalError(f"deploy/deploy_all.sh failed: {last_of(said)}")
-        # To ask what the account of a function may; it goes with the account.
-        caller = self.deployment.own["callers"]
-        # A dry run may be without a login.
-        if not caller:
-            return
-        with contextlib.suppress(LocalError):
-            self._gcloud(
+            raise LocalError(f"deploy/deploy_all.sh failed: {last_of(done)}")
+        self.has_alerts = done.returncode == 0
+        # To ask what the account of a function may; it goes with the account. A dry run
+        # may be without a login.
+        if own["callers"]:
+            self.gcloud(
                 "iam service-accounts add-iam-policy-binding",
                 self.deployment.account("get_proba"),
-                f"--member={caller}",
+                f"--member={own['callers']}",
                 "--role=roles/iam.serviceAccountTokenCreator",
             )
 
-    def take_away(self) -> None:
-        """
-        Remove everything; go on where something is gone.
+    def take_away(self) -> list[str]:
+        """Remove everything, each thing by itself; return what stays, and why."""
+        self._pauses_s = ()
+        export = self.deployment.settings.ga4_dataset
+        secret = self.deployment.own["suppression_secret"]
+        removals: dict[str, Callable[[], object]] = {
+            "what deploy/deploy_all.sh made": self._tear_down,
+            "the export": lambda: self._bq("rm", "-r", "-f", "--dataset", export),
+            "the secret": lambda: self._remove("secrets delete", secret),
+            # The last, and only after all else: another rehearsal looks for its label.
+            "Terraform's bucket": lambda: self._remove(
+                "storage rm --recursive", f"gs://{self._state}"
+            ),
+        }
+        left: list[str] = []
+        for name, remove in removals.items():
+            if left and name == "Terraform's bucket":
+                break
+            try:
+                remove()
+            except LocalError as why:
+                left.append(f"{name}: {why.problem}")
+        return left
 
-        Raises:
-            LocalError: Something stays. Another rehearsal removes it first.
-        """
-        teardown = self._script("teardown.sh", "--delete-data", "--yes")
-        said = teardown.stdout + teardown.stderr
-        if teardown.returncode and "has nothing of" not in said:
-            raise LocalError(
-                f"deploy/teardown.sh failed: {last_of(said)}",
-                hint="Run the same command again: it removes what is left first",
-            )
-        for job in self._by_hand():
-            with contextlib.suppress(LocalError):
-                self._gcloud("scheduler jobs delete", job, self._place)
-        self._bq("rm", "--recursive", "--force", "--dataset", self._export)
-        with contextlib.suppress(LocalError):
-            secret = self.deployment.own["suppression_secret"]
-            self._gcloud("secrets delete", secret)
-        # The last, because another rehearsal looks for its label.
-        if self._has_bucket():
-            self._gcloud("storage rm", "--recursive", self._state)
+    def _remove(self, command: str, *words: str) -> None:
+        """Remove something, unless it has gone."""
+        try:
+            self.gcloud(command, *words)
+        except LocalError as why:
+            if not GONE.search(why.problem):
+                raise
 
-    def _by_hand(self) -> list[str]:
-        """Return the schedules of deploy/call.sh that a kill has left."""
-        listed = self._gcloud(
-            "scheduler jobs list",
-            self._place,
-            f"--filter=name~/jobs/{self.deployment.prefix}-by-hand-",
-            "--format=value(name.basename())",
-        )
-        return listed.split()
+    def _tear_down(self) -> None:
+        done = self.script("teardown.sh", "--delete-data", "--yes")
+        if done.returncode and "has nothing of" not in done.stderr:
+            raise LocalError(f"deploy/teardown.sh failed: {last_of(done)}")
 
-    # -- while it is there -------------------------------------------------------------
+    # -- a place -----------------------------------------------------------------------
 
-    def run_command(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        return run(
-            [sys.executable, "-m", "propensity"] + list(words), **self.environment
-        )
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "propensity"] + list(words)
+        return run(command, **self.environment)
 
-    def call(
-        self, target: str, body: Mapping[str, object], *, hangs_up: bool = False
-    ) -> Call:
-        began = time.monotonic()
-        since = datetime.now(UTC)
-        words = [target, json.dumps(body)]
-        if hangs_up:
-            words.append("--hang-up")
-        done = self._script("call.sh", *words)
-        seconds = time.monotonic() - began
+    def call(self, target: str, body: Mapping[str, Any]) -> Called:
+        called = self._call(target, body)
+        # A binding takes minutes to be known.
+        for pause_s in self._pauses_s:
+            if called.status not in (401, 403):
+                break
+            time.sleep(pause_s)
+            called = self._call(target, body)
+        return called
+
+    def _call(self, target: str, body: Mapping[str, Any]) -> Called:
+        done = self.script("call.sh", target, json.dumps(body))
         fields = done.stdout.strip("\n").rpartition("\n")[2].split("\t")
-        if len(fields) < 5 and "has no line" in done.stdout:
-            fields = ["", "", done.stdout.strip(), "", ""]
         if len(fields) < 5:
-            raise LocalError(f"deploy/call.sh failed: {last_of(done.stderr)}")
+            raise LocalError(f"deploy/call.sh failed: {last_of(done)}")
         _, outcome, said, status, debug = fields
-        if outcome and outcome != "ok" and not hangs_up:
-            # A failure's own line comes before the scheduler's, which has the status.
-            status = self._status(since)
-        return Call(
-            target=target,
-            outcome=outcome,
-            message=said if said else debug,
-            status=int(status) if status else 200,
-            seconds=seconds,
-        )
-
-    def _status(self, since: datetime) -> str:
-        """Return the status that the scheduler did not like; empty without any."""
-        time.sleep(LOGGED_S)
-        prefix = self.deployment.prefix
-        wanted = (
-            'resource.type="cloud_scheduler_job" AND severity>=ERROR AND '
-            f'resource.labels.job_id=~"^{prefix}-by-hand-" AND '
-            f'timestamp>="{since:%Y-%m-%dT%H:%M:%SZ}"'
-        )
-        shown = "--format=value(httpRequest.status)"
-        return self._gcloud("logging read", wanted, "--limit=1", shown)
+        if not outcome:
+            got = int(status) if status else 500
+            return Called(status=got, answer={"error": "no_line", "message": debug})
+        if outcome != "ok":
+            return Called(status=200, answer={"error": outcome, "message": said})
+        scope, kind = LEASES[target]
+        as_of = ANY_DATE
+        if not scope:
+            scope = body["use_case"]
+            today = f"{datetime.now(UTC).date()}"
+            as_of = datetime.fromisoformat(body.get("as_of", today)).date()
+        lease = f"gs://{self.deployment.settings.bucket}/{name_of(scope, kind, as_of)}"
+        kept = json.loads(self.gcloud("storage cat", lease))
+        return Called(status=200, answer=kept["answer"])
 
     def url(self, target: str) -> str:
-        return self._gcloud(
+        return self.gcloud(
             "run services describe",
             self.deployment.name(target),
-            f"--region={self._region}",
+            f"--region={self.region}",
             "--format=value(status.url)",
         )
 
     def token(self, target: str) -> Mapping[str, str]:
-        words = list[str]()
+        words = []
         if self.deployment.own["callers"].startswith("serviceAccount:"):
             words.append(f"--audiences={self.url(target)}")
-        token = self._gcloud("auth print-identity-token", *words)
+        token = self.gcloud("auth print-identity-token", *words)
         return {"Authorization": f"Bearer {token}"}
 
-    def acting_as(self, target: str) -> bigquery.Client:
-        person, _ = google.auth.default(scopes=[SCOPE])
-        account = impersonated_credentials.Credentials(
-            source_credentials=person,
-            target_principal=self.deployment.account(target),
-            target_scopes=[SCOPE],
-        )
-        return bigquery.Client(project=self.deployment.project, credentials=account)
+    def log_of(self, target: str) -> str:
+        name = self.deployment.name(target)
+        return f"gcloud run services logs read {name} --region={self.region}"
 
-    def lines(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        prefix = self.deployment.prefix
-        wanted = (
-            f'resource.labels.service_name=~"^{prefix}-" AND jsonPayload.outcome:* AND '
-            f'timestamp>="{self._began:%Y-%m-%dT%H:%M:%SZ}"'
-        )
-        limit = f"--limit={LINES_AT_MOST}"
-        text = self._gcloud("logging read", wanted, limit, "--format=json")
-        lines = dict[str, list[Mapping[str, Any]]]()
-        for entry in json.loads(text if text else "[]"):
-            service = entry["resource"]["labels"]["service_name"]
-            target = service.removeprefix(f"{prefix}-").replace("-", "_")
-            lines.setdefault(target, []).append(entry["jsonPayload"])
-        return lines
+    # -- what questions ask ------------------------------------------------------------
 
-    def versions(self) -> Mapping[str, str]:
-        gcloud = run(["gcloud", "version", '--format=value("Google Cloud SDK")'])
-        return {"gcloud": gcloud.stdout.strip()}
+    def logged(
+        self, wanted: str, *, since: datetime | None = None, at_least: int = 1
+    ) -> list[dict[str, Any]]:
+        """Return entries of the log, the newest first; wait minutes for some."""
+        if since is None:
+            since = self.began
+        wanted += f' AND timestamp>="{since:%Y-%m-%dT%H:%M:%SZ}"'
+        entries: list[dict[str, Any]] = []
+        for pause_s in (0.0,) + PAUSES_S:
+            time.sleep(pause_s)
+            text = self.gcloud("logging read", wanted, "--limit=1000", "--format=json")
+            entries = json.loads(text) if text else []
+            if len(entries) >= at_least:
+                break
+        return entries
+
+    def held(
+        self, resource: str, permissions: Sequence[str], *, account: str = ""
+    ) -> list[str]:
+        """Return which permissions an account has on a resource; yours without one."""
+        words = [f"--impersonate-service-account={account}"] if account else []
+        token = self.gcloud("auth print-access-token", *words)
+        answer = requests.post(
+            f"https://{resource}:testIamPermissions",
+            json={"permissions": permissions},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=60,
+        )
+        answer.raise_for_status()
+        held: list[str] = answer.json().get("permissions", [])
+        return held
+
+    @property
+    def job(self) -> str:
+        """A schedule, which deploy/teardown.sh removes where a kill has left it."""
+        return f"{self.deployment.prefix}-by-hand-0-0"
+
+    def schedule(self, url: str, body: Mapping[str, Any]) -> None:
+        """Have a function called each minute, and once more if it fails."""
+        self.gcloud(
+            "scheduler jobs create http",
+            self.job,
+            "--schedule=* * * * *",
+            f"--uri={url}/",
+            f"--message-body={json.dumps(body)}",
+            "--headers=Content-Type=application/json",
+            f"--oidc-service-account-email={self.deployment.account('scheduler')}",
+            f"--oidc-token-audience={url}",
+            "--max-retry-attempts=1",
+            f"--location={self.region}",
+        )
 
     # -- what would be done ------------------------------------------------------------
 
     def planned(self) -> list[str]:
-        """Return every command that makes something or takes it away; run none."""
+        """Return every command that makes, calls or removes something; run none."""
         self._recorded = list[str]()
+        self.begin()
         self.set_up(lambda: None)
+        for target in LEASES:
+            self.script("call.sh", target)
+        self.script("operate.sh", words_last=("versions",))
+        self.schedule("https://ADDRESS", {})
         self.take_away()
-        lines = self._recorded
-        self._recorded = None
-        return lines
+        return self._recorded
 
     # -- programs ----------------------------------------------------------------------
 
-    def _script(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
-        script = str(ROOT / "deploy" / name)
-        options = [f"--deployment={self._file}"]
-        if self._recorded is None:
-            return run([script] + list(words) + options)
-        self._recorded.append(f"# deploy/{name} {shlex.join(words)}")
-        done = run([script, "--dry-run"] + list(words) + options)
-        self._recorded += done.stdout.splitlines()
+    def script(
+        self, name: str, *words: str, words_last: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script of ``deploy/``; of some, a command follows the options."""
+        command = [str(ROOT / "deploy" / name)] + list(words)
+        if self._recorded is not None:
+            command.append("--dry-run")
+        done = run(command + list(words_last), **self.environment)
+        if self._recorded is not None:
+            self._recorded += done.stdout.splitlines()
         return done
 
-    def _gcloud(self, command: str, *words: str, given: str = "") -> str:
+    def gcloud(self, command: str, *words: str, given: str = "") -> str:
         """Run a command of gcloud with these words; return what it printed."""
         named = ["gcloud"] + command.split() + list(words)
-        return self._run(named + [self._project, "--quiet"], given=given)
+        project = f"--project={self.deployment.project}"
+        return self._run(named + [project, "--quiet"], given=given)
 
     def _bq(self, *words: str) -> None:
         location = f"--location={self.deployment.settings.location}"
@@ -392,14 +434,19 @@ class GoogleCloud(Ground):
         self._run(["bq", project, location] + list(words))
 
     def _run(self, command: Sequence[str], *, given: str = "") -> str:
-        """Run a program, or record it; return what it printed."""
+        """Run a program, or record it; what Google does not know yet, once more."""
         if self._recorded is not None:
             self._recorded.append(shlex.join(command))
             return ""
         done = run(command, given=given)
+        for pause_s in self._pauses_s:
+            if not done.returncode or not LATE.search(done.stdout + done.stderr):
+                break
+            time.sleep(pause_s)
+            done = run(command, given=given)
         if done.returncode:
             failed = shlex.join(command[:4])
-            raise LocalError(f"{failed} failed: {last_of(done.stderr)}")
+            raise LocalError(f"{failed} failed: {last_of(done)}")
         return done.stdout.strip()
 
 
@@ -410,7 +457,8 @@ def run(
     Run a program to its end.
 
     Where this is broken off, the program and what it has started may end by themselves:
-    Terraform releases its lock.
+    Terraform releases its lock. They are told by SIGTERM, since what a shell starts in
+    the background ignores SIGINT, and so does all that it starts.
     """
     try:
         process = subprocess.Popen(
@@ -430,29 +478,14 @@ def run(
         stdout, stderr = process.communicate(given)
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, signal.SIGTERM)
         process.communicate()
         raise
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
-def last_of(text: str) -> str:
-    """Return the last lines of what a program said."""
-    return "\n".join(text.strip().splitlines()[-SHOWN_LINES:])
-
-
-@contextlib.contextmanager
-def opened(settings: Mapping[str, str]) -> Iterator[GoogleCloud]:
-    """Write the deployment's folder, for a while."""
-    folder = Path(tempfile.mkdtemp(prefix="propensity-rehearsal-"))
-    try:
-        yield GoogleCloud(settings, folder / "deployment")
-    finally:
-        shutil.rmtree(folder)
-
-
-def account() -> str:
-    """Return the account that gcloud has logged in; empty without one."""
-    with contextlib.suppress(LocalError):
-        return run(["gcloud", "config", "get-value", "account"]).stdout.strip()
-    return ""
+def last_of(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the last lines of what a program said, or those that are errors."""
+    lines = f"{done.stdout}\n{done.stderr}".strip().splitlines()
+    errors = [line for line in lines if re.search("(?i)error|denied", line)]
+    return "\n".join((errors + lines[-3:])[-SHOWN_LINES:])

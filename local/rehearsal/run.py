@@ -1,35 +1,121 @@
-"""Rehearse: ask every probe, take everything away, and say what it cost."""
+"""Rehearse: play every step, ask every question, and take everything away."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from deploy import functions
+from deploy import DeploymentError, deployed
+from local.errors import LocalError
+from local.generators.shop import Shop
 from local.processes import deferred_signals, ending_on_signals
 from local.progress import announced, say
-from local.rehearsal.ground import Ground
-from local.rehearsal.probes import Finding, Rehearsal, answered
-from local.rehearsal.questions import LEAST_BYTES, QUESTIONS
-from local.rehearsal.report import Bill, Result
-from local.rehearsal.steps import DAYS, STEPS, warehouse_of
-from offline import costs
+from local.rehearsal.google_cloud import GoogleCloud
+from propensity import folders
 from propensity.errors import PropensityError
 from propensity.gcp.clients import RAISED
-from propensity.gcp.queries import LABELS, count_of
-from propensity.settings import is_setting
+from propensity.gcp.warehouse import Warehouse
+from propensity.settings import Settings, is_setting
 
-PROBES = STEPS + QUESTIONS
-# What a build of a function takes, about.
-BUILD_MINUTES = 3
-# What is expected: statements that read the export, and seconds of runs.
-STATEMENTS = 20
-RUNS_S = 600
+YES = "yes"
+NO = "no"
+NOT_TRIED = "not tried"
+# What may stand between a question and its answer, also an answer of another form.
+OF_ANSWERS = (LookupError, ValueError)
+FAILURES = (LocalError, DeploymentError, PropensityError) + RAISED + OF_ANSWERS
+# Accounts, addresses of functions, and numbers that only a project or a user has.
+IDS = {
+    re.compile(r"[\w.%+'-]+@[\w.-]+\w"): "ACCOUNT",
+    re.compile(r"https?://[\w.:-]+"): "ADDRESS",
+    re.compile(r"\b\d{9,}\b"): "NUMBER",
+}
+
+
+class No(Exception):
+    """It is not so here; the message says what was seen."""
+
+
+class NotTried(Exception):
+    """Nobody can tell; the message says why."""
+
+
+@dataclass(kw_only=True)
+class Rehearsal:
+    """
+    What steps and questions share.
+
+    Attributes:
+        person: Answers a question; None if nobody knows.
+        destinations: Files of the named deployment for Google's Data Manager.
+        export: The named deployment's export; empty without one.
+        weeks: Dates of predictions.
+        user: A user with a prediction; empty before there is one.
+    """
+
+    place: GoogleCloud
+    person: Callable[[str], bool | None] = lambda _: None
+    destinations: list[Path] = field(default_factory=list)
+    export: str = ""
+    weeks: list[date] = field(default_factory=list)
+    user: str = ""
+    is_set_up: bool = False
+
+    @cached_property
+    def shop(self) -> Shop:
+        """
+        What the export has: as many days as a training needs, and two weeks after it.
+
+        With half as many users no version would be better than the baseline.
+        """
+        return Shop(users=2_000, days=118)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        return Warehouse.open(Settings.from_environment())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Something that may hold; ``ask`` says what it saw, or raises No or NotTried."""
+
+    name: str
+    ask: Callable[[Rehearsal], str]
+    remedy: str
+    is_step: bool = False
+
+
+def question(name: str, remedy: str) -> Callable[[Any], Question]:
+    return lambda ask: Question(name=name, ask=ask, remedy=remedy)
+
+
+def step(name: str, remedy: str) -> Callable[[Any], Question]:
+    """Make a question of what must succeed: its failure is an answer."""
+    return lambda ask: Question(name=name, ask=ask, remedy=remedy, is_step=True)
+
+
+def asked(one: Question, rehearsal: Rehearsal) -> dict[str, str]:
+    """Ask a question; return its answer and what was seen."""
+    answer = NOT_TRIED
+    try:
+        seen = one.ask(rehearsal)
+        answer = YES
+    except NotTried as why:
+        seen = str(why)
+    except No as why:
+        seen = str(why)
+        answer = NO
+    except FAILURES as why:
+        seen = str(why)
+        answer = NO if one.is_step else NOT_TRIED
+    remedy = one.remedy if answer == NO else ""
+    return {"question": one.name, "answer": answer, "seen": seen, "remedy": remedy}
 
 
 @contextlib.contextmanager
@@ -47,113 +133,59 @@ def entered(environment: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def rehearse(ground: Ground) -> Result:
+def rehearse(rehearsal: Rehearsal, questions: tuple[Question, ...]) -> dict[str, Any]:
     """
-    Ask every probe, and take everything away, also if it is broken off.
+    Ask everything, and take everything away, also if it is broken off.
+
+    Returns:
+        An answer to each question, and what could not be taken away; without names.
 
     Raises:
-        LocalError: The ground has a deployment, or something could not be taken away.
+        LocalError: Something is missing, or the project has a deployment.
     """
-    rehearsal = Rehearsal(ground=ground, began=datetime.now(UTC))
-    findings = list[Finding]()
-    with ending_on_signals(), entered(ground.environment):
-        ground.begin()
+    place = rehearsal.place
+    place.check()
+    findings = []
+    left: list[str] = []
+    with ending_on_signals(), entered(place.environment):
+        place.begin()
         try:
-            for probe in PROBES:
-                with announced(probe.name):
-                    findings.append(answered(probe, rehearsal))
-            bill = billed(rehearsal)
+            for one in questions:
+                with announced(one.name):
+                    findings.append(asked(one, rehearsal))
+                if not rehearsal.is_set_up:
+                    break
         finally:
             with deferred_signals(), announced("taking everything away"):
-                ground.take_away()
-    minutes = (datetime.now(UTC) - rehearsal.began).total_seconds() / 60
-    say(f"Everything was taken away after {minutes:.0f} minutes")
-    return Result(
-        ground=ground,
-        began=rehearsal.began,
-        minutes=minutes,
-        findings=findings,
-        bill=bill,
-        user=rehearsal.user,
-    )
-
-
-def billed(rehearsal: Rehearsal) -> Bill:
-    """Return what a rehearsal cost: BigQuery's own statistics, and times of runs."""
-    if not rehearsal.ground.is_google:
-        return Bill()
-    bytes_billed = 0
-    # A bill that cannot be read spoils no answer.
-    with (
-        contextlib.suppress(PropensityError, *RAISED),
-        warehouse_of(rehearsal.ground) as warehouse,
-    ):
-        jobs = warehouse.client.list_jobs(
-            all_users=True, min_creation_time=rehearsal.began
-        )
-        for job in jobs:
-            if LABELS.items() <= job.labels.items():
-                bytes_billed += count_of(getattr(job, "total_bytes_billed", None))
-    seconds = Counter[str]()
-    for call in rehearsal.calls:
-        seconds[call.target] += math.ceil(call.seconds)
-    return priced(bytes_billed, seconds, rehearsal.ground.settings.location)
-
-
-def priced(bytes_billed: int, seconds: Mapping[str, int], location: str) -> Bill:
-    """Return the price of bytes, of seconds by function, and of building all."""
-    run_usd = 0.0
-    for function in functions.load():
-        cpus = float(function.flags["cpu"])
-        gib = float(function.flags["memory"].removesuffix("Gi"))
-        a_second = cpus * costs.RUN_CPU_S + gib * costs.RUN_GIB_S
-        run_usd += seconds.get(function.target, 0) * a_second
-    builds = BUILD_MINUTES * len(functions.load())
-    return Bill(
-        bytes_billed=bytes_billed,
-        bigquery_usd=costs.price_of(location) * bytes_billed / costs.TIB,
-        run_usd=run_usd,
-        build_usd=builds * costs.BUILD_MINUTE,
-    )
-
-
-def planned(
-    *, commands: Sequence[str], settings: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """
-    Return what a rehearsal would do: settings, questions, permissions, commands, cost.
-
-    Args:
-        settings: Of the scratch deployment; None on this machine, which is free.
-    """
-    bill = Bill()
-    if settings is not None:
-        size = STATEMENTS * DAYS * LEAST_BYTES
-        location = settings["PROPENSITY_LOCATION"]
-        bill = priced(size, {"model_training": RUNS_S}, location)
+                left += place.take_away()
+            for text in left:
+                say(f"This stays: {text}")
+    for finding in findings:
+        finding["seen"] = without_names(finding["seen"], rehearsal)
+    minutes = (datetime.now(UTC) - place.began).total_seconds() / 60
     return {
-        "settings": settings,
-        "probes": [
-            {"probe": probe.name, "about": probe.about, "page": probe.page}
-            for probe in PROBES
-        ],
-        "permissions": permissions(),
-        "commands": list(commands),
-        "usd": round(bill.usd, 2),
+        "release": deployed.commit_of(folders.ROOT),
+        "minutes": round(minutes),
+        "findings": findings,
+        "not_asked": [one.name for one in questions[len(findings) :]],
+        "left": [without_names(text, rehearsal) for text in left],
     }
 
 
-def permissions() -> dict[str, str]:
-    """Return what each function may touch."""
-    texts = {}
-    for function in functions.load():
-        parts = {
-            "reads": function.reads,
-            "appends to": function.appends,
-            "writes": function.writes,
-            "publishes": function.publishes,
-        }
-        texts[function.target] = "; ".join(
-            f"{verb} {', '.join(names)}" for verb, names in parts.items() if names
-        )
-    return texts
+def without_names(text: str, rehearsal: Rehearsal) -> str:
+    """Return a text of which nobody learns whose it is."""
+    settings = rehearsal.place.deployment.settings
+    names = {
+        settings.bucket: "BUCKET",
+        settings.project: "PROJECT",
+        rehearsal.export: "EXPORT",
+        rehearsal.user: "USER",
+        str(Path.home()): "HOME",
+    }
+    names.pop("", None)
+    # A longer name may begin with a shorter one.
+    for name in sorted(names, key=len, reverse=True):
+        text = text.replace(name, names[name])
+    for pattern, word in IDS.items():
+        text = pattern.sub(word, text)
+    return text

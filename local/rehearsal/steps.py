@@ -1,204 +1,110 @@
-"""
-The first weeks of a deployment, one step after the other.
-
-The shop's and the cards' data are generated, so that every project has the same.
-"""
+"""The first weeks of a deployment: the demo's steps, played on Google Cloud."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import requests
 
-from local.demos.calls import rows, send, settled
-from local.demos.cards import counts_of
+from local.demos import cards, shop, stream
+from local.demos.calls import call, command, rows
 from local.demos.source import chosen_weeks
-from local.exports import ga4_export
-from local.generators.cards import cards
-from local.generators.shop import Shop
-from local.rehearsal.ground import AUDIENCE, CARDS, SHOP, Ground
-from local.rehearsal.probes import FAILURES, No, NotTried, Rehearsal, step
+from local.generators.cards import USE_CASE as CARDS
+from local.generators.cards import cards as drawn
+from local.generators.games import USE_CASE as GAMES
+from local.progress import say
+from local.rehearsal.google_cloud import AUDIENCE, SHOP
+from local.rehearsal.run import No, NotTried, Rehearsal, step
 from propensity import usecases
-from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.warehouse import Warehouse
-from propensity.timeframe import DAY, midnight
 
-# As many days as a training needs, and two weeks of predictions after it.
-DAYS = 118
-# With half as many no version would be shown to be better than the baseline.
-USERS = 2_000
-CARDS_DAYS = 21
-HISTORY = 2_000
-STREAMED = 300
-# Some sixty groups are sent in a minute.
-GROUP = 10
-PATIENCE_S = 60
+PATIENCE_S = 600
+WORD = "docs/operate.md, Errors, explains the word."
 
 
-@contextlib.contextmanager
-def warehouse_of(ground: Ground) -> Iterator[Warehouse]:
-    """Open BigQuery as the environment of commands has it."""
-    with contextlib.closing(Warehouse.open(ground.settings)) as warehouse:
-        yield warehouse
-
-
-def fill(rehearsal: Rehearsal) -> None:
-    """Load the generated shop in the export's form, and choose the weeks."""
-    shop = Shop(users=USERS, days=DAYS)
-    with warehouse_of(rehearsal.ground) as warehouse:
-        settings = warehouse.settings
-        tables = {f"events_{day:%Y%m%d}": shop.shard(day) for day in shop.dates}
-        ga4_export.load_tables(warehouse.client, settings.ga4_dataset, tables)
-        use_case = usecases.load(SHOP)
-        rehearsal.weeks = chosen_weeks(shop, use_case, settings, count=2)
-
-
-@step(
-    "set up",
-    about="the deployer",
-    page="docs/deploy.md",
-    sentence="they run `deploy/roles.sh user:YOU@example.com "
-    "--deployment FOLDER/production.env`",
-    remedy="Read the message. Have an owner run deploy/roles.sh for you; "
-    "docs/deploy-reference.md, Policies of an organisation, has the settings.",
-    is_early=True,
-)
-def set_up(rehearsal: Rehearsal) -> str:
-    """Make everything."""
+@step("set up", "Read the message; docs/deploy.md, 2. Deploy, has the most frequent.")
+def set_up(r: Rehearsal) -> str:
     began = time.monotonic()
-    ground = rehearsal.ground
-    try:
-        ground.set_up(lambda: fill(rehearsal))
-    except FAILURES as why:
-        if ground.refused_builds:
-            raise NotTried("a build was refused: see builds") from why
-        raise No(str(why)) from why
-    rehearsal.is_set_up = True
+    r.place.set_up(lambda: fill(r))
+    r.is_set_up = True
     return f"everything was made in {(time.monotonic() - began) / 60:.0f} minutes"
 
 
-@step(
-    "train",
-    about="model_training",
-    page="docs/deploy.md",
-    sentence="**You see** `modelTraining ok`, then `predictions ok`.",
-)
-def train(rehearsal: Rehearsal) -> str:
-    """Train two versions, so that there is one to go back to."""
-    seconds = 0.0
-    for week in rehearsal.weeks:
-        done = rehearsal.run(
-            "model_training", use_case=SHOP, as_of=f"{week}", force=True
-        )
-        seconds += done.seconds
-    versions = rehearsal.ground.command("versions", "--use-case", SHOP)
-    champion = versions["champion"]
-    if champion is None:
-        raise No(f"no version is live: {versions['versions'][0]['verdict']}")
-    if champion["version"] == 0:
-        rehearsal.ground.command("promote", "1", "--use-case", SHOP)
-    return f"two versions in {seconds:.0f} s, the second is live"
+def fill(r: Rehearsal) -> None:
+    """Load the days of the export before the first week."""
+    use_case = usecases.load(SHOP)
+    r.weeks = chosen_weeks(r.shop, use_case, r.warehouse.settings, count=2)
+    shop.load(r.warehouse, r.shop, len(r.shop.dates), until=r.weeks[0])
 
 
-@step(
-    "predict and evaluate",
-    about="predictions",
-    page="docs/deploy.md",
-    sentence="**You see** `modelTraining ok`, then `predictions ok`.",
-)
-def predict(rehearsal: Rehearsal) -> str:
-    """Predict two weeks, and evaluate the first."""
-    first, second = rehearsal.weeks
-    rehearsal.run("predictions", use_case=SHOP, as_of=f"{first}")
-    rehearsal.run("model_evaluation", use_case=SHOP, as_of=f"{second}")
-    rehearsal.run("predictions", use_case=SHOP, as_of=f"{second}")
-    with warehouse_of(rehearsal.ground) as warehouse:
-        users = rows(warehouse, "published_users", use_case=SHOP, weeks=[second])
-    rehearsal.user = users[0]["user_id"]
+@step("train, predict and evaluate", WORD)
+def play_weeks(r: Rehearsal) -> str:
+    """Play two weeks; the export grows between them, as a real one does."""
+    # Without an index, names are listed: what is missing must not look denied.
+    shop.look_up(r.place, "nobody")
+    for week in r.weeks:
+        if week > r.weeks[0]:
+            shop.load(r.warehouse, r.shop, (week - r.weeks[0]).days, until=week)
+        body = {"use_case": SHOP, "as_of": f"{week}"}
+        shop.train(r.place, body | {"force": True})
+        if week > r.weeks[0]:
+            shop.evaluate(r.place, body)
+        if shop.predicted(r.place, body) is None:
+            raise No("no version went live")
+    # So that there is one to go back to.
+    versions = command(r.place, "versions", "--use-case", SHOP)
+    if versions["champion"]["version"] == 0:
+        command(r.place, "promote", "1", "--use-case", SHOP)
+    users = rows(r.warehouse, "published_users", use_case=SHOP, weeks=r.weeks[-1:])
+    r.user = users[0]["user_id"]
     return f"{len(users):,} users have a probability"
 
 
-@step(
-    "look up",
-    about="get_proba",
-    page="docs/privacy.md",
-    sentence="The accounts in `DEPLOY_CALLERS` can reach `get_proba` and `score` "
-    "from any network",
-    remedy="Name yourself in DEPLOY_CALLERS; DEPLOY_INGRESS must let you in.",
-)
-def look_up(rehearsal: Rehearsal) -> str:
-    """Look a user up, and one that nobody knows."""
-    version = looked_up(rehearsal, rehearsal.user)["model_version"]
-    stranger = looked_up(rehearsal, "nobody")
-    if stranger.get("error") != "unknown_user":
-        raise No(f"a user that nobody knows got {stranger}")
-    return f"the answer is of version {version}"
+@step("look up", "Name yourself in DEPLOY_CALLERS.")
+def look_up(r: Rehearsal) -> str:
+    return waited(r, "user_id", r.user)
 
 
-def looked_up(rehearsal: Rehearsal, user: str) -> dict[str, Any]:
-    """Return the answer of a lookup."""
-    if not user:
+def waited(r: Rehearsal, key: str, value: object) -> str:
+    """Look the user up until the answer has a value: Google takes minutes to let in."""
+    if not r.user:
         raise NotTried("nobody has a prediction")
-    ground = rehearsal.ground
-    url = ground.url("get_proba")
-    token = ground.token("get_proba")
     began = time.monotonic()
-    answer = requests.get(url, {"user_id": user}, headers=token, timeout=PATIENCE_S)
-    rehearsal.waits.append(time.monotonic() - began)
-    try:
-        said: dict[str, Any] = answer.json()
-    except ValueError:
-        raise NotTried(f"get_proba answered {answer.status_code}") from None
-    if answer.status_code < 500:
-        rehearsal.answered.add("get_proba")
-    return said
+    while True:
+        answer = shop.look_up(r.place, r.user)
+        seconds = time.monotonic() - began
+        if f'"{key}":{json.dumps(value)}' in answer.text:
+            return f"lookups had it after {seconds:.0f} s"
+        refuse_network(r, answer)
+        if seconds > PATIENCE_S:
+            raise No(f"after {seconds:.0f} s the answer was {answer.status_code}")
+        time.sleep(10)
 
 
-@step(
-    "send an audience",
-    about="audiences",
-    page="docs/destinations.md",
-    sentence='`"bucket"` writes Parquet files for programs there.',
-    remedy="propensity audience ledger shows what became of each date.",
-)
-def send_audience(rehearsal: Rehearsal) -> str:
-    """Send an audience's first date by command, and the second by its function."""
-    ground = rehearsal.ground
-    first, second = rehearsal.weeks
+def refuse_network(r: Rehearsal, answer: requests.Response) -> None:
+    """Raise NotTried where Cloud Run does not let this network in."""
+    is_ours = "application/json" in answer.headers.get("Content-Type", "")
+    if r.place.deployment.own["ingress"] != "all" and not is_ours:
+        raise NotTried("DEPLOY_INGRESS lets nobody in from here")
+
+
+@step("send an audience", "propensity audience ledger says what became of each date.")
+def send_audience(r: Rehearsal) -> str:
+    """Send the first date by command, and the second by its function."""
+    first, second = r.weeks
     words = ("--use-case", SHOP, "--as-of", f"{first}")
-    ground.command("audience", "send", AUDIENCE, *words)
-    rehearsal.run("audiences", use_case=SHOP, as_of=f"{second}")
-    with contextlib.closing(Artifacts.open(ground.settings)) as artifacts:
-        names = artifacts.names(f"audiences/{SHOP}/{AUDIENCE}/")
-        dates = {name.split("/")[3] for name in names if name.endswith(".parquet")}
-    if dates != {f"{first}", f"{second}"}:
-        raise No(f"the bucket has files of {sorted(dates)}")
-    return "files of both dates are in the bucket"
+    command(r.place, "audience", "send", AUDIENCE, *words)
+    body = {"use_case": SHOP, "as_of": f"{second}"}
+    [sent] = call(r.place, "audiences", body)["audiences"]
+    return f"{sent['accepted']:,} users were written to the bucket"
 
 
-@step(
-    "doctor",
-    about="the deployment",
-    page="docs/deploy.md",
-    sentence="Let the doctor check everything.",
-    remedy="Run `propensity doctor`: it says what to do about each.",
-)
-def examine(rehearsal: Rehearsal) -> str:
-    """Let the doctor look."""
-    if not rehearsal.user:
+@step("doctor", "Run `propensity doctor`: it says what to do about each.")
+def examine(r: Rehearsal) -> str:
+    if not r.user:
         raise NotTried("nothing was predicted, which it would say")
-    week = f"{rehearsal.weeks[-1]}"
-    process = rehearsal.ground.run_command(["doctor", "--as-of", week, "--json"])
-    report = json.loads(process.stdout)
+    words = ("doctor", "--as-of", f"{r.weeks[-1]}", "--json")
+    report = json.loads(r.place.command(*words).stdout)
     findings = [finding["what"] for finding in report["findings"]]
     if findings:
         raise No("; ".join(findings))
@@ -207,130 +113,86 @@ def examine(rehearsal: Rehearsal) -> str:
     return f"nothing is wrong with {', '.join(report['checks'])}"
 
 
-@step(
-    "learn card fraud",
-    about="model_training",
-    page="docs/card-fraud.md",
-    sentence="The transactions are stored as version -1, so they count in "
-    "trainings and not as predictions.",
-)
-def learn_cards(rehearsal: Rehearsal) -> str:
-    """Load past transactions, and train on them."""
-    end = midnight(datetime.now(UTC).date()) - DAY
-    history = cards(transactions=HISTORY, fraud_rate=0.03, days=CARDS_DAYS, end=end)
-    frame = pd.DataFrame(history.events()).drop(columns="ingest_ts")
-    frame["event_time"] = pd.to_datetime(frame["event_time"])
-    frame["is_fraud"] = history.is_fraud
-    frame["truth_time"] = frame["event_time"] + timedelta(hours=12)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "cards.parquet"
-        frame.to_parquet(file)
-        loaded = rehearsal.ground.command("load", "transactions", str(file))
-    rehearsal.run("model_training", use_case=CARDS, as_of=loaded["train_as_of"])
-    return f"{loaded['transactions']:,} transactions, {loaded['fraud']} of them fraud"
+@step("stream", "Look at the log of stream_features; events wait in Pub/Sub.")
+def play_stream(r: Rehearsal) -> str:
+    """Stream players' events, and compare their features with a clean computation."""
+    lines = list(stream.play(r.place, r.warehouse))
+    for line in lines:
+        say(line)
+        if "clean computation" in line and " 0 differ" not in line:
+            raise No(line)
+    return lines[1]
 
 
-@step(
-    "stream",
-    about="stream_features",
-    page="README.md",
-    sentence="keeps each user's features up to date, and scores them",
-    remedy="Look at the log of stream_features and score_stream; events wait in "
-    "Pub/Sub.",
-)
-def stream(rehearsal: Rehearsal) -> str:
-    """Publish a minute of transactions; see all of them stored and scored."""
-    ground = rehearsal.ground
-    now = datetime.now(UTC)
-    drawn = cards(transactions=STREAMED, days=1, end=midnight(now.date()))
-    transactions = replace(drawn, prefix=f"{now:%Y%m%d%H%M%S}-")
-    deliveries = transactions.deliveries()
-    sent = [delivery for delivery in deliveries if delivery.sent_time < now]
-    with warehouse_of(ground) as warehouse:
-        for first in range(0, len(sent), GROUP):
-            send(warehouse, sent[first : first + GROUP])
-            time.sleep(ground.pause_s)
-        counts = settled(
-            warehouse, CARDS, counts_of(sent), since=now, patience_s=ground.patience_s
-        )
-    rehearsal.answered |= {"stream_features", "score_stream"}
-    return (
-        f"of {len(sent)} messages {counts['stored_rows']} transactions and "
-        f"{counts['truths']} outcomes were stored, {counts['scored']} were scored, and "
-        f"{counts['dead_letters']} were rejected, as they should be"
-    )
+@step("learn card fraud", WORD)
+def play_cards(r: Rehearsal) -> str:
+    """Train on transactions while others are streamed and scored."""
+    lines = list(cards.play(r.place, r.warehouse))
+    for line in lines:
+        say(line)
+    return lines[-3]
 
 
-@step(
-    "compact",
-    about="compact_features",
-    page="04-StreamFeatures/README.md",
-    sentence="count everything again from the first event on",
-)
-def compact(rehearsal: Rehearsal) -> str:
-    """Compact the stream, and write its days as Parquet."""
-    rehearsal.run("compact_features")
-    return "the stream's days were compacted and exported"
+@step("score", "Name yourself in DEPLOY_CALLERS.")
+def score(r: Rehearsal) -> str:
+    """Score a transaction by a request."""
+    [event] = drawn(transactions=1, fraud_rate=0.0, days=1).events()
+    body = {"use_case": CARDS, **event}
+    headers = r.place.token("score")
+    url = r.place.url("score")
+    answer = requests.post(url, json=body, headers=headers, timeout=PATIENCE_S)
+    refuse_network(r, answer)
+    if not answer.ok:
+        raise No(f"the answer is {answer.status_code}: {answer.text[:200]}")
+    return f"a transaction got {answer.json()['probability']}"
 
 
-@step(
-    "roll back",
-    about="get_proba",
-    page="docs/operate.md",
-    sentence="Go back and publish that version's predictions",
-    remedy="Predict again; docs/operate.md, `no_index`, says what to look at.",
-)
-def roll_back(rehearsal: Rehearsal) -> str:
+@step("write the dashboard", WORD)
+def write_dashboard(r: Rehearsal) -> str:
+    call(r.place, "overview", {})
+    return "its pages are in the bucket"
+
+
+@step("operate", "Look at the execution of the operators' job.")
+def operate(r: Rehearsal) -> str:
+    """Run a command in the operators' job."""
+    done = r.place.script("operate.sh", words_last=("versions", "--use-case", SHOP))
+    if done.returncode:
+        raise No(done.stderr.strip())
+    return "the operators' job has listed the versions"
+
+
+@step("roll back", "docs/operate.md, `no_index`, says what to look at.")
+def roll_back(r: Rehearsal) -> str:
     """Go back to the version before, and see lookups follow."""
-    ground = rehearsal.ground
-    version = ground.command("rollback", "--use-case", SHOP)["version"]
-    week = f"{rehearsal.weeks[-1]}"
-    rehearsal.run("predictions", use_case=SHOP, as_of=week, force=True)
-    seconds = waited(rehearsal, "model_version", version)
-    return f"lookups had version {version} after {seconds:.0f} s"
+    version = command(r.place, "rollback", "--use-case", SHOP)["version"]
+    body = {"use_case": SHOP, "as_of": f"{r.weeks[-1]}", "force": True}
+    shop.predicted(r.place, body)
+    return waited(r, "model_version", version)
 
 
-@step(
-    "forget",
-    about="secrets",
-    page="docs/privacy.md",
-    sentence="If a list exists but the key is missing or wrong, the functions stop",
-    remedy="The functions need the secret of DEPLOY_SUPPRESSION_SECRET, with the "
-    "key that the command uses.",
-)
-def forget(rehearsal: Rehearsal) -> str:
-    """Forget a user, whom nobody can look up then."""
-    if not rehearsal.user:
+@step("forget", "The functions need the key of DEPLOY_SUPPRESSION_SECRET.")
+def forget(r: Rehearsal) -> str:
+    """Forget a user, and a player whose events were streamed minutes ago."""
+    if not r.user:
         raise NotTried("nobody has a prediction")
-    report = rehearsal.ground.command("forget", rehearsal.user)
-    seconds = waited(rehearsal, "error", "unknown_user")
-    return f"{report['left']} rows are left; lookups knew nobody after {seconds:.0f} s"
-
-
-def waited(rehearsal: Rehearsal, key: str, value: object) -> float:
-    """Look the user up until an answer has a value; return the seconds."""
-    began = time.monotonic()
-    while True:
-        answer = looked_up(rehearsal, rehearsal.user)
-        seconds = time.monotonic() - began
-        if answer.get(key) == value:
-            return seconds
-        if seconds > rehearsal.ground.patience_s:
-            raise No(f"after {seconds:.0f} s lookups answered {answer}")
-        time.sleep(1)
+    players = rows(r.warehouse, "streamed_features", use_case=GAMES)
+    command(r.place, "forget", r.user, players[0]["user_id"])
+    return waited(r, "error", "unknown_user")
 
 
 # The stream's messages are wrong in part, which the doctor would find: it comes before.
 STEPS = (
     set_up,
-    train,
-    predict,
+    play_weeks,
     look_up,
     send_audience,
     examine,
-    learn_cards,
-    stream,
-    compact,
+    play_stream,
+    play_cards,
+    score,
+    write_dashboard,
+    operate,
     roll_back,
     forget,
 )

@@ -215,6 +215,8 @@ class Endpoint:
             "function": self.function,
             "outcome": "ok",
             "status": 200,
+            # The same at each repetition of a call, if Cloud Scheduler keeps its word.
+            "due": request.headers.get(DUE),
             "bytes_billed": 0,
             **log.trace_of(request.headers.get("traceparent", "")),
         }

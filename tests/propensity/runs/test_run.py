@@ -173,8 +173,9 @@ class TestLine:
     def test_a_run_logs_one_line(self, function):
         """With what was asked, what is plain in the answer, and what it cost."""
         function.body = lambda run: {"model_version": 1, "users": 3, "weeks": [{}]}
-        trace = {"traceparent": f"00-{'4bf92f35' * 4}-00f067aa0ba902b7-01"}
-        function.post({"as_of": "2026-03-02"}, headers=trace)
+        headers = {"traceparent": f"00-{'4bf92f35' * 4}-00f067aa0ba902b7-01"}
+        headers["X-CloudScheduler-ScheduleTime"] = "2026-03-02T17:00:00Z"
+        function.post({"as_of": "2026-03-02"}, headers=headers)
         [line] = function.lines()
 
         assert line.pop("logging.googleapis.com/trace").endswith("4bf92f35" * 4)
@@ -182,6 +183,7 @@ class TestLine:
         assert line == {
             "severity": "INFO",
             "message": "ok",
+            "due": "2026-03-02T17:00:00Z",
             "function": "tested",
             "use_case": "ga4_purchase",
             "as_of": "2026-03-02",
