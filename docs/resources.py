@@ -44,8 +44,9 @@ KNOWN_BY_GOOGLE = (
     ),
     (
         r"google_project_iam_custom_role\.own\[(.+?)\]\.id",
-        r'format("%s_%s", var.prefix, \1)',
+        r'format("%s_%s_TIME", var.prefix, \1)',
     ),
+    (r"\$\{terraform_data\.roles_made\[.+?\]\.output\}", "TIME"),
 )
 # The argument that is a resource's name, and the one that a permission is on: the first
 # that it has.
