@@ -197,6 +197,19 @@ class TestImports:
             assert room in ANSWERING or not imports(path) & FRAMEWORKS, path
 
 
+def test_each_package_lists_its_modules():
+    """Whoever opens a folder reads in its ``__init__.py`` what is in there."""
+    missing = []
+    for path in MODULES:
+        package = path.with_name("__init__.py")
+        module = "" if path == package else path.stem
+        is_listed = f"``{module}``" in package.read_text("utf-8")
+        if module not in ("", "__main__") and not is_listed:
+            missing.append(name_of(path))
+
+    assert missing == []
+
+
 @pytest.mark.parametrize(
     ("reading", "rooms"),
     # Time is an argument, or comes from the clock that an entry point gives.

@@ -18,6 +18,7 @@ from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
 from propensity.learning.judged import Judged, judged
 from propensity.learning.unidentified import unidentified
+from propensity.learning.week_report import report_name
 from propensity.pages.page import POLICY
 from propensity.pages.words import (
     amount,
@@ -32,7 +33,6 @@ from propensity.pages.words import (
 )
 from propensity.registry.versions import Registry
 from propensity.runs.late import days_until_late
-from propensity.runs.report import report_name
 from propensity.settings import Settings
 from propensity.tables.models import PRESENCE, Category
 

@@ -7,9 +7,15 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``control``: the draw of a control group, one for all audiences of its name
 - ``delivery``: a request of users, and what takes it; requests that are left, sent one
   after the other, and the ledger of their users: pending, then accepted or rejected
+- ``lists``, ``ending``: who is on a destination's list; an audience's end
 - ``plan``: what an audience may bring and can prove, before it is sent
-- ``uplift``: whether it helped, once outcomes are known
-- ``http``, ``google``: an endpoint, and Analytics or a customer list of Google Ads
+- ``uplift``: whether it helped, once outcomes are known; ``adjusted`` for what was
+  known before, with intervals up to a ``boundary``; ``result``: in money, as a sentence
+- ``destination``: what sends a request: ``http``, an endpoint; ``google``, Analytics or
+  a customer list of Google Ads; ``files``, Parquet and CSV in the bucket
+- ``templates``, ``values``: what is sent, filled with the columns of an audience's SQL
+- ``answers``, ``forms``, ``redaction``: what a receiver says, whom it rejects, and its
+  words without ids and secrets
 - ``warnings``: what a person should know before an audience is sent
-- ``files``: Parquet and CSV in the bucket
+- ``webhook``: a chat that gets the weekly message
 """

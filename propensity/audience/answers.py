@@ -8,6 +8,7 @@ byte by byte would never end. A packed answer may be of any size, and is not unp
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +16,17 @@ from queue import Empty, SimpleQueue
 
 import requests
 
+# Nothing goes in the clear but to this machine. To some clients the host is what stands
+# before a backslash.
+URL = r"^(https://[\w.-]+|http://127\.0\.0\.1)(:\d+)?([/?][!-\[\]-~]*)?\Z"
+TIMEOUT_S = (10.0, 60.0)
 # Of the status with its headers, and then of the text.
 STATUS_S = 90.0
 TEXT_S = 30.0
 LARGEST_BYTES = 1 << 20
 _PART_BYTES = 1 << 16
+# A warning of it may print the whole address, which may have a secret.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from propensity.tables.models import PRESENCE
 from propensity.usecases import UseCase, declaration
 
 FOLDER = "audiences"
+# The kind of the leases of runs that send what is due.
+RUNS = "audiences"
 # The destinations that are files of the deployment, and need none of a person's:
 # Parquet keeps the types of values, and CSV opens in a spreadsheet.
 BUCKET = "bucket"

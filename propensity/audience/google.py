@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
+from propensity.audience.answers import URL
 from propensity.audience.destination import (
     ADD,
     REMOVE,
@@ -29,7 +30,7 @@ from propensity.audience.destination import (
     Unanswered,
     check_age,
 )
-from propensity.audience.http import URL, File
+from propensity.audience.http import File
 from propensity.audience.members import Member
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError

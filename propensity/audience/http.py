@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
 import re
 from collections import defaultdict
@@ -27,7 +26,7 @@ from msgspec import Meta
 from urllib3 import Retry
 from urllib3.exceptions import InvalidHeader
 
-from propensity.audience.answers import Answer, answer_to
+from propensity.audience.answers import TIMEOUT_S, URL, Answer, answer_to
 from propensity.audience.destination import (
     ADD,
     REMOVE,
@@ -48,23 +47,17 @@ from propensity.clock import SYSTEM, Clock
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp.artifacts import sha256
 
-TIMEOUT_S = (10.0, 60.0)
 REPEATED = frozenset({408, 425, 429}.union(range(500, 600)))
 # They are about the request's users; all other refusals are about the receiver.
 REFUSED = frozenset({400, 409, 413, 422})
 # Some users were taken, and others were not.
 IN_PART = 207
-# Nothing goes in the clear but to this machine. To some clients the host is what stands
-# before a backslash.
-URL = r"^(https://[\w.-]+|http://127\.0\.0\.1)(:\d+)?([/?][!-\[\]-~]*)?\Z"
 REQUEST_VALUES = tuple(name for name in MADE if name != "user_key")
 # Every request has these of our own.
 OWN_HEADERS = frozenset({"accept-encoding", "idempotency-key"})
 HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # Control characters, and what is not in Latin-1.
 NO_HEADER = re.compile(r"[^ -~\u00a0-\u00ff]")
-# A warning of it may print the whole address, which may have a secret.
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 _JSON = msgspec.json.Encoder(decimal_format="number")
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 

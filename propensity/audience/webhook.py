@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from propensity.audience.answers import answer_to
-from propensity.audience.http import TIMEOUT_S, URL
+from propensity.audience.answers import TIMEOUT_S, URL, answer_to
 from propensity.errors import SettingsError, Unavailable
 
 SLACK = ("hooks.slack.com", "hooks.slack-gov.com")

@@ -16,5 +16,7 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``effects``: what contacting adds, user by user, from users contacted at random
 - ``effect_gate``: whether an audience is ordered by it
 - ``profile``, ``card``, ``files``: the data of a version, its card, its files
-- ``report``: a version, or a week, as an HTML page
+- ``report``: a version as an HTML page
+- ``week_report``: an evaluated week as an HTML page, ``judged`` by what was expected,
+  with the purchases that are ``unidentified``
 """

@@ -1,41 +1,21 @@
 """
-Reports: a version, or an evaluated week, as a page; one HTML file that needs nothing
-else.
+The report of a version: a page, one HTML file that needs nothing else.
 
 The texts are in ``templates/``; look, charts and formats are those of ``pages``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date
-
 from markupsafe import Markup
 
 from propensity.learning import season
 from propensity.learning.card import Card, UserCard
-from propensity.learning.judged import judged
-from propensity.learning.unidentified import unidentified
 from propensity.measures.intervals import rate_interval
 from propensity.pages.page import Line, filled, histogram_svg, lines_svg
-from propensity.pages.words import (
-    Plain,
-    cleaned,
-    decimals,
-    percent,
-    period,
-    present,
-    short_day,
-)
-from propensity.usecases import UseCase
+from propensity.pages.words import Plain, cleaned
 
 # Features whose histograms are drawn, the most important ones.
 _DRAWN = 24
-# Weeks that make a chart.
-FEWEST = 3
-
-
-# -- a version -------------------------------------------------------------------------
 
 
 def version_page(card: Card) -> str:
@@ -98,102 +78,4 @@ def _histograms(card: Plain) -> list[tuple[Plain, Markup]]:
         drawn.append(
             (number, histogram_svg(number["edges"], shares, title=number["feature"]))
         )
-    return drawn
-
-
-# -- a week ----------------------------------------------------------------------------
-
-
-def week_page(
-    use_case: UseCase,
-    week: date,
-    *,
-    rows: Sequence[Plain],
-    weeks: Sequence[Plain],
-    trained: Mapping[int, Plain],
-    alarms: Sequence[Plain],
-    uplifts: Sequence[Plain],
-    lacked: Sequence[date],
-) -> str:
-    """
-    Write the page of an evaluated week, or of a day of events; nothing of it is about a
-    single user.
-
-    Args:
-        week: First day of the outcomes.
-        rows: The week's rows of ``ma_model_evaluation``, one of each version; at least
-            one with metrics.
-        weeks: Rows of ``evaluations``, this week's among them, oldest first.
-        trained: Rows of ``trained_versions`` by version.
-        alarms: Rows of ``alarms_to_report``.
-        uplifts: Rows of ``audience_lifts``, with what contacting ``brought`` in words.
-        lacked: Days of the outcomes that the export lacks.
-    """
-    shown = [row for row in cleaned(rows) if row.get("users")]
-    # A day may have several versions: the one that scored most comes first.
-    shown.sort(key=lambda row: -row["users"])
-    entity = "user"
-    who = "who"
-    days = use_case.horizon_days
-    if use_case.scores_events:
-        entity = use_case.entity
-        who = "that"
-        days = 1
-    content = {
-        "use_case": use_case.name,
-        "title": cleaned(use_case.title),
-        "outcome": cleaned(use_case.outcome),
-        "unit": use_case.currency,
-        "scores_events": use_case.scores_events,
-        "noun": entity.removesuffix("_id"),
-        "who": who,
-        "period": period(days),
-        "week": week,
-        "rows": shown,
-        "weeks": cleaned(weeks),
-        "trained": cleaned(trained),
-        "alarms": cleaned(alarms),
-        "uplifts": cleaned(uplifts),
-        "lacked": lacked,
-        "rate_interval": rate_interval,
-        "judged": judged(shown[0], use_case.currency),
-        "judged_row": judged,
-        "unidentified": unidentified,
-        "charts": _charts(cleaned(weeks)),
-    }
-    return filled(__package__, "week.html", content)
-
-
-def _charts(weeks: Sequence[Plain]) -> list[tuple[str, Markup]]:
-    """Draw predicted and observed shares, ROC AUC and lift, of each week's largest."""
-    largest: dict[date, Plain] = {}
-    maximum: dict[date, int] = {}
-    for row in weeks:
-        week = row["week"]
-        users = 0 if row["users"] is None else row["users"]
-        if users >= maximum.get(week, 0):
-            maximum[week] = users
-            largest[week] = row
-    rows = [largest[week] for week in sorted(largest)]
-    if len(rows) < FEWEST:
-        return []
-
-    def line(name: str, style: str = "line") -> Line:
-        y, low, high = (
-            [row.get(f"{name}{end}") for row in rows] for end in ("", "_low", "_high")
-        )
-        return Line(name=name, y=y, low=low, high=high, style=style)
-
-    expected = line("mean_probability", "guide")
-    actual = line("base_rate")
-    times = [short_day(row["week"]) for row in rows]
-    drawn = []
-    for heading, lines, write in (
-        ("Expected (dashed) and actual", [expected, actual], percent),
-        ("Ranking quality (ROC AUC)", [line("roc_auc")], decimals(3)),
-        ("Top compared with average", [line("lift_at_budget")], decimals(2)),
-    ):
-        if any(map(present, lines[-1].y)):
-            svg = lines_svg(lines, title=heading, times=times, write=write)
-            drawn.append((heading, svg))
     return drawn

@@ -5,4 +5,5 @@ Measures of scores: pure functions on arrays, for trainings and for evaluations.
 - ``intervals``: the 95% intervals of these
 - ``revenue``: of expected amounts and what was paid
 - ``thresholds``: metrics from a threshold on, and of a budget
+- ``presence``: active users and customers who were away, each measured
 """

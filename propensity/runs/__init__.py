@@ -4,13 +4,16 @@ Scheduled runs: 00, 01, 03, 05 and the compaction of 04.
 - ``run``: a run's request, its lease, its answer and its log line
 - ``export``: wait for the days of the export that a run reads
 - ``digest``: its next step: the days that the export has anew, as rows of users
-- ``train``: the steps of 00-ModelTraining
-- ``predict``: the steps of 01-Predictions
+- ``dates``: rows of many dates, in as many statements as their limit asks for
+- ``train``: the steps of 00-ModelTraining; ``effects``: its monthly look at audiences
+  that ask for an order by effect
+- ``predict``: the steps of 01-Predictions; ``effect_scores``: what contacting adds
+- ``categories``: categories of users, stored by predictions and then evaluated
 - ``evaluate``: the steps of 03-ModelEvaluation, for ``evaluate_weeks`` of users or
   ``evaluate_days`` of events; ``evaluation`` has what both need
 - ``uplifts``: its step after that: what acting on audiences was worth
 - ``report``: its last step: a page for each week
-- ``audiences``: the steps of 05-Audiences
+- ``audiences``: the steps of 05-Audiences; ``message``: its weekly message to a chat
 - ``compact``: sums of the stream's days, Parquet of closed days
 - ``setup``: the dataset with its tables and views
 """

@@ -26,8 +26,6 @@ from propensity.timeframe import DAY
 # The scheduler's last call comes after 190 minutes (05-Audiences/scheduler.sh), so that
 # a wait ends with an error.
 PATIENCE = timedelta(minutes=150)
-# The kind of the leases of its runs.
-KIND = "audiences"
 # The scheduler waits for 30 minutes. Its next call continues a longer delivery.
 LONGEST_S = 25 * 60
 ABOUT = ("destination", "members", "held_out")
@@ -109,7 +107,7 @@ def _still_waiting(run: Run) -> str:
     not know any more on which day it was due.
     """
     day = run.as_of - DAY
-    name = name_of(run.use_case.name, KIND, day)
+    name = name_of(run.use_case.name, declared.RUNS, day)
     stored = run.artifacts.find(name)
     if stored is None:
         return ""

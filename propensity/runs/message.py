@@ -28,7 +28,6 @@ from propensity.learning.judged import judged
 from propensity.pages.words import cleaned, period, plain_day, plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import LeaseFile, name_of
-from propensity.runs.audiences import KIND
 from propensity.statements import statement
 from propensity.tables.models import Evaluation
 from propensity.timeframe import DAY
@@ -186,7 +185,7 @@ def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
             yield f"{title} has {plural(len(alarms), 'drift warning')}."
         if as_of - day > NEWS:
             yield f"{title} has no predictions since {plain_day(day)}."
-    name = name_of(use_case.name, KIND, as_of)
+    name = name_of(use_case.name, declared.RUNS, as_of)
     stored = deployment.artifacts.find(name)
     file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
     if file.error in (AudienceStopped.__name__, AudienceWaits.__name__):

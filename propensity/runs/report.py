@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from propensity.audience.result import result, sentence
-from propensity.learning.report import week_page
+from propensity.learning.week_report import report_name, week_page
 from propensity.registry.versions import HTML
 from propensity.runs.export import missing_label_days
 from propensity.schema import columns_of
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 # Weeks (or days) that a report shows before its own.
 LOOK_BACK = 12
-
-
-def report_name(use_case: str, week: date) -> str:
-    """Return the object with the report of a week, by the first day of its outcomes."""
-    return f"reports/{use_case}/{week.isoformat()}.html"
 
 
 def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:

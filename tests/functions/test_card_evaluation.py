@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from propensity.runs.report import report_name
+from propensity.learning.week_report import report_name
 from propensity.tables.models import TRAINING_METADATA
 from tests.deployment import Deployment
 from tests.rows import append_rows

@@ -19,9 +19,9 @@ from offline.dashboard.reading import SQL, TITLES, Window
 from offline.dashboard.run import run
 from propensity import usecases
 from propensity.errors import UseCaseError
+from propensity.learning.week_report import report_name
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
-from propensity.runs.report import report_name
 from propensity.statements import statement
 from tests.clocks import ManualClock
 from tests.deployment import entered

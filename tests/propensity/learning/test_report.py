@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from propensity import usecases
 from propensity.learning import season
 from propensity.learning.card import UserCard
-from propensity.learning.report import version_page, week_page
+from propensity.learning.report import version_page
+from propensity.learning.week_report import week_page
 from propensity.measures import metrics
 from propensity.measures.thresholds import measured
 from propensity.settings import Budget
