@@ -12,8 +12,8 @@ PYTHON ?= $(if $(and $(wildcard $(BIN)/uv),$(realpath $(BIN)/python)),$(BIN)/pyt
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
-FUNCTION_REQUIREMENTS := $(wildcard 0*/requirements*.txt) benchmarks/requirements-river.txt
-FUNCTION_STAMP := .local/venvs/.set-up$(subst /,-,$(VENV))
+LOCKS := $(wildcard deploy/locks/*/*.txt) benchmarks/requirements-river.txt
+FUNCTION_STAMP := $(VENV)/environments/.set-up
 # Tests also wait, for processes and clocks: a third worker fills two processors.
 WORKERS ?= 3
 # A part of the tests: make test SLICE=1/8
@@ -35,7 +35,7 @@ help: ## list the targets
 	@echo "make demo CARDS=FILE           your own card transactions: Time, V1 to V28, Amount, Class (Parquet, CSV)"
 	@echo "make up STATE=…                run the result of a demo; PROPENSITY_PORT_BASE=9080 for other ports"
 
-setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/venvs
+setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv, and each function's lock beside it
 
 setup-deploy: ## install what a deploy needs, and no more
 	@[ -e $(STAMP) ] || { $(PYTHON) -m venv $(VENV) && \
@@ -110,6 +110,6 @@ $(STAMP): requirements.txt local/requirements.txt local/venvs.py
 	@$(BIN)/python -m local.venvs
 	@touch $@
 
-$(FUNCTION_STAMP): $(STAMP) $(FUNCTION_REQUIREMENTS)
+$(FUNCTION_STAMP): $(STAMP) $(LOCKS)
 	@$(BIN)/python -m local.venvs functions
 	@mkdir -p $(@D) && touch $@

@@ -24,6 +24,35 @@ from propensity.settings import Settings
 
 # Cloud Logging takes 256 KiB a line.
 MOST_CHARACTERS = 40_000
+# Other commands need files or packages that this job does not have.
+COMMANDS = (
+    "versions",
+    "promote",
+    "rollback",
+    "pin",
+    "dashboard",
+    "message",
+    "doctor",
+    "forget",
+    "dead-letters",
+    "audience",
+)
+
+
+def refusal(words: list[str]) -> str:
+    """Return why a command cannot run here; empty where it can."""
+    command = words[0] if words else ""
+    if command not in COMMANDS:
+        known = ", ".join(COMMANDS[:-1])
+        return f"COMMAND is {command!r}. Use {known} or {COMMANDS[-1]}"
+    if words[:2] == ["audience", "list"]:
+        return (
+            "'audience list' prints users, and the log keeps what a job prints. Run "
+            "'propensity audience list' yourself"
+        )
+    if "--local" in words:
+        return "--local is for what runs on your machine. Leave it out"
+    return ""
 
 
 def taken(name: str) -> io.TextIOWrapper:
@@ -51,9 +80,14 @@ notes = io.StringIO()
 code = 1
 with contextlib.redirect_stdout(answer), contextlib.redirect_stderr(notes):
     try:
-        if name != "-":
-            sys.stdin = taken(name)
-        code = main(words)
+        refused = refusal(words)
+        if refused:
+            print(f"operate: {refused}", file=sys.stderr)
+            code = 2
+        else:
+            if name != "-":
+                sys.stdin = taken(name)
+            code = main(words)
     except Exception as error:  # the last place before the operator
         # Its message may name a user.
         frames = "".join(traceback.format_tb(error.__traceback__))

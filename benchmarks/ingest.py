@@ -27,6 +27,7 @@ from local.processes import HOST
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables.stream import POSTCODE_INDEX, STREAM_EVENTS
 
+FOLDER = "04-StreamFeatures"
 OWN = "stream_features"
 EMPTY = "empty asynchronous"
 # Processor time of a push, of the empty asynchronous handler's.
@@ -66,11 +67,11 @@ def pushes(count: int) -> list[bytes]:
 
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
-    with place() as here:
+    with place(FOLDER) as here:
         with contextlib.closing(Warehouse.open(here.settings)) as warehouse:
             warehouse.create(POSTCODE_INDEX)
         sources = {
-            OWN: here.function("04-StreamFeatures", OWN),
+            OWN: here.function(FOLDER, OWN),
             EMPTY: here.handler("asynchronous", EMPTY_ASYNCHRONOUS),
         }
         how = {"connections": CONNECTIONS, "rounds": ROUNDS, "seconds": SECONDS}

@@ -85,11 +85,11 @@ def cold_start(name: str, source: Source, environment: Mapping[str, str]) -> flo
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     warehouse: Any = SimpleNamespace(batches=predictions)
-    with place() as here:
+    with place(OWN) as here:
         with contextlib.closing(Artifacts.open(here.settings)) as artifacts:
             index.publish(warehouse, artifacts, here.settings.use_case, days=60)
         sources = {
-            OWN: here.function("02-GetProba", "get_proba"),
+            OWN: here.function(OWN, "get_proba"),
             ASYNCHRONOUS: here.handler("asynchronous", EMPTY_ASYNCHRONOUS),
             THREADED: here.handler("threaded", EMPTY_THREADED, is_asynchronous=False),
         }

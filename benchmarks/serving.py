@@ -112,24 +112,36 @@ def append_server(port: int) -> Iterator[Appended]:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Emulators, a folder for sources, and the environment that functions run in."""
+    """
+    Emulators, a folder for sources, and what functions run in.
+
+    Attributes:
+        python: Of the environment of the function that is measured.
+        environment: The variables.
+    """
 
     settings: Settings
     folder: Path
+    python: Path
     environment: Mapping[str, str]
     appended: Appended
 
     def function(self, folder: str, target: str) -> Source:
         """Stage a function as a deploy does."""
         staged = stage.stage(ROOT / folder, self.folder / target)
-        return Source(folder=staged, target=target)
+        return Source(folder=staged, python=self.python, target=target)
 
     def handler(self, name: str, main: str, *, is_asynchronous: bool = True) -> Source:
         """Write the source of a handler ``empty`` into a folder of this name."""
         folder = self.folder / name
         folder.mkdir()
         (folder / "main.py").write_text(main)
-        return Source(folder=folder, target="empty", is_asynchronous=is_asynchronous)
+        return Source(
+            folder=folder,
+            python=self.python,
+            target="empty",
+            is_asynchronous=is_asynchronous,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +149,7 @@ class Source:
     """A folder with a ``main.py``, and how the framework serves it."""
 
     folder: Path
+    python: Path
     target: str
     is_asynchronous: bool = True
 
@@ -158,8 +171,13 @@ class Load:
 
 
 @contextlib.contextmanager
-def place() -> Iterator[Place]:
-    """Run emulators; appends and publishes go to an ``append_server``."""
+def place(folder: str) -> Iterator[Place]:
+    """
+    Run emulators; appends and publishes go to an ``append_server``.
+
+    Args:
+        folder: Of the function that is measured, in the environment of its lock.
+    """
     [port] = free_ports(1)
     with append_server(port) as appended, sandbox.emulators() as stack:
         # Google's client in this process finds the bucket there.
@@ -167,6 +185,7 @@ def place() -> Iterator[Place]:
         yield Place(
             settings=Settings.from_environment(stack.environment),
             folder=stack.state.home,
+            python=venvs.python_of(venvs.LOCKS / folder / "requirements.txt"),
             environment={
                 **stack.environment,
                 "PATH": "/usr/bin:/bin",
@@ -184,13 +203,12 @@ def running(
     sources: Mapping[str, Source], environment: Mapping[str, str]
 ) -> Iterator[dict[str, Process]]:
     """Serve sources by name until all answer; stops them afterwards."""
-    python = venvs.functions_python()
-    framework = [f"{python}", "-m", "functions_framework"]
     processes: dict[str, Process] = {}
     try:
         ports = free_ports(len(sources))
         for (name, source), port in zip(sources.items(), ports, strict=True):
             options = served(source.target, port, source.is_asynchronous)
+            framework = [f"{source.python}", "-m", "functions_framework"]
             processes[name] = spawn(
                 name,
                 framework + options,

@@ -10,7 +10,7 @@ Read in this order:
     receiver.py  a receiver of audiences
     sandbox.py   emulators for a while, for ``usecase check`` and tests
     ship_model.py  makes the model that is shipped
-    venvs.py     set-up, by uv, and the functions' environment
+    venvs.py     set-up, by uv, and the environment of each function's lock
     processes.py starts and stops processes; ``progress.py`` shows that work goes on
 
 An import goes down only: play, demos, stack; then emulators, generators, exports.

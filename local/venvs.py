@@ -3,21 +3,24 @@ Set-up: environments that hold what local mode needs, from the package index, by
 
     python -m local.venvs    requirements.txt, the BigQuery emulator, the command and
                              the project, into the environment of this Python
-    python -m local.venvs functions    the functions' environment
+    python -m local.venvs functions    the functions' environments
+    python -m local.venvs list         prints which function has which
 
-``make setup`` makes the environment for development, with uv in it, and calls both.
+``make setup`` makes the environment for development, with uv in it, and calls the first
+two.
 
-Functions name the same versions, so that one environment serves them all here; `make
-test-install` installs each one's own. It lies in ``.local/venvs/<hash of requirements
-and Python>``. Processes that need the same one at the same time wait for the first to
-make it; one that was interrupted is made anew.
+A function has the environment of its lock in ``deploy/locks``, as in a deploy: these
+packages, their hashes checked, and nothing that leads to this folder. It lies in
+``.venv/environments``. On another Python than the locks' (``deploy/python-version``) it
+has the same versions, in the wheels of that Python. Only a lock that has changed is
+installed anew. Processes that need the same environment at the same time wait for the
+first to make it; one that was interrupted is made anew.
 """
 
 from __future__ import annotations
 
 import ast
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -26,15 +29,21 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local.errors import LocalError
-from local.progress import say, showing, step
+from local.progress import say, showing, step, watched
+
+if TYPE_CHECKING:
+    from deploy.functions import Function
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
 EMULATOR = ROOT / "local" / "requirements.txt"
-FOLDER = ROOT / ".local" / "venvs"
+FOLDER = Path(sys.prefix) / "environments"
+LOCKS = ROOT / "deploy" / "locks"
 # Packages that a test compares the project's own trees with.
 COMPARED = ROOT / "benchmarks" / "requirements-river.txt"
 # The shell runs the second line, which takes a path with blanks as a shebang does not;
@@ -48,15 +57,26 @@ sys.path[0] = {root!r}
 from commands.cli import main
 sys.exit(main())
 """
-COMPLETE = "complete"
+# In an environment: the file that it was made of, once it is whole.
+INSTALLED = "installed.txt"
+# Imports what functions import, and their servers.
+IMPORTING = """\
+import importlib, pkgutil
+import functions_framework._http.gunicorn, uvicorn_worker, propensity
+for module in pkgutil.walk_packages(propensity.__path__, "propensity."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
 
 
 def main() -> int:
     """Run a part of the set-up; return the exit status."""
     try:
         with showing(sys.stderr):
-            if sys.argv[1:]:
+            if sys.argv[1:] == ["functions"]:
                 install_functions()
+            elif sys.argv[1:] == ["list"]:
+                list_functions()
             else:
                 install_development()
     except LocalError as error:
@@ -102,9 +122,27 @@ def write_command(folder: Path, *, python: Path) -> None:
 
 def install_functions() -> None:
     """Make the environments of the functions and of what tests compare with."""
-    say("· the functions' environment …")
-    functions_python()
+    say("· an environment for each function …")
+    with step("compiling what functions import"):
+        subprocess.run([sys.executable, "-c", IMPORTING], check=True, cwd=ROOT)
+    files = sorted(LOCKS.glob("*/*.txt"))
+    for file in watched(files, "environments of functions"):
+        python_of(file)
     python_of(COMPARED)
+
+
+def list_functions() -> None:
+    """Print the environment of each function: its lock, packages and Python."""
+    from deploy.functions import load
+
+    for function in load():
+        lock = lock_of(function)
+        packages = lock.read_text().count("==")
+        python = function_python(function)
+        version = subprocess.check_output([python, "-V"], text=True).strip()
+        where = f"{lock.relative_to(ROOT)} ({packages} packages, {version})"
+        print(f"{function.target:<16} {where}")
+    print("job, operate      as model_training")
 
 
 @contextmanager
@@ -119,39 +157,61 @@ def locked(file: Path, *, wait: bool = True) -> Iterator[None]:
         yield
 
 
-def functions_python() -> Path:
-    """Return the Python that runs all functions; see ``python_of``."""
-    return python_of(*sorted(ROOT.glob("0*/requirements*.txt")))
+def lock_of(function: Function) -> Path:
+    return LOCKS / function.folder / function.requirements
 
 
-def python_of(*requirements: Path, folder: Path = FOLDER) -> Path:
+def function_python(function: Function) -> Path:
+    """Return the Python that has the packages of a function's lock."""
+    return python_of(lock_of(function))
+
+
+def python_of(requirements: Path, *, folder: Path = FOLDER) -> Path:
     """
-    Return the Python of the environment with some requirements; make it if needed.
+    Return the Python of the environment with what a file pins; make it if needed.
 
     Args:
-        requirements: Files, pinned; a package in several of them has one version.
+        requirements: A lock, whose hashes are checked, or versions alone.
         folder: Of all environments.
 
     Raises:
         LocalError: They could not be installed; uv's last lines are in the message.
     """
-    version = ".".join(map(str, sys.version_info[:3]))
-    texts = [file.read_text() for file in requirements]
-    facts = "\n".join([version, sysconfig.get_platform()] + texts)
-    environment = folder / hashlib.sha256(facts.encode()).hexdigest()[:12]
+    text = requirements.read_text()
+    name = requirements.parent.name + requirements.stem.removeprefix("requirements")
+    environment = folder / name
     python = environment / "bin" / "python"
-    with locked(folder / f"{environment.name}.lock"):
-        if not ((environment / COMPLETE).exists() and python.exists()):
-            name = requirements[0].parent.name
-            say(f"installing what {name} and others name, once …")
+    installed = environment / INSTALLED
+    with locked(folder / f"{name}.lock"):
+        is_current = installed.exists() and installed.read_text() == text
+        if not (is_current and python.exists()):
             shutil.rmtree(environment, ignore_errors=True)
-            # `sync` would install only what is listed, and these files do not list
-            # dependencies.
-            files = [f"--requirement={file}" for file in requirements]
+            checked = ["--require-hashes"] if "--hash=" in text else []
             uv("venv", "--python", sys.executable, str(environment))
-            uv("pip", "install", "--python", str(python), *files)
-            (environment / COMPLETE).touch()
+            install = ["pip", "install", "--python", str(python)] + checked
+            uv(*install, "--requirement", str(requirements))
+            link_compiled(environment)
+            installed.write_text(text)
     return python
+
+
+def link_compiled(environment: Path) -> None:
+    """
+    Give an environment what was compiled in this one of the same files.
+
+    Otherwise the first demo would compile the same packages for each function. Python
+    knows a compiled file by the time of its source, and a link has the same.
+    """
+    packages = Path(sysconfig.get_path("purelib"))
+    [others] = environment.glob("lib/python*/site-packages")
+    for compiled in packages.rglob(f"*.{sys.implementation.cache_tag}.pyc"):
+        name = compiled.name.partition(".")[0]
+        source = compiled.parents[1] / f"{name}.py"
+        other = others / source.relative_to(packages)
+        if other.exists() and other.samefile(source):
+            folder = other.parent / compiled.parent.name
+            folder.mkdir(exist_ok=True)
+            os.link(compiled, folder / compiled.name)
 
 
 def uv(*arguments: str) -> None:
@@ -164,14 +224,12 @@ def uv(*arguments: str) -> None:
     Raises:
         LocalError: It failed; the message has its last lines, and what to do.
     """
-    pip = [sys.executable, "-m", "pip", "config", "list"]
-    listed = subprocess.run(pip, check=False, capture_output=True, text=True).stdout
     environment = {
         "UV_CACHE_DIR": str(Path(sys.prefix) / "uv-cache"),
         "UV_LINK_MODE": "hardlink",
         # The user's Python, and no other.
         "UV_PYTHON_DOWNLOADS": "never",
-        **indexes(listed),
+        **indexes(pip_settings()),
         **os.environ,
     }
     program = str(Path(sys.executable).with_name("uv"))
@@ -190,6 +248,13 @@ def uv(*arguments: str) -> None:
             f"`uv {' '.join(arguments)}` failed:{''.join(lines)}",
             hint="Check that the package index can be reached, then try again",
         )
+
+
+@cache
+def pip_settings() -> str:
+    """Return pip's settings, as it lists them."""
+    pip = [sys.executable, "-m", "pip", "config", "list"]
+    return subprocess.run(pip, check=False, capture_output=True, text=True).stdout
 
 
 # uv's variable for an option of pip, and the separator between several values.

@@ -4,11 +4,10 @@ Local mode: the emulators and the functions, as processes on 127.0.0.1.
     with Stack(State("demo")) as stack:
         requests.post(stack.url("model_training"))
 
-Functions run as they deploy: from their staged source, in a virtual environment that
-holds only what functions require, under functions-framework, with an environment of
-their own. As every server here they answer programs of this machine alone. Everything
-of one state (data, logs, staged source, what runs) is in its folder,
-``.local/states/NAME``.
+Functions run as they deploy: from their staged source, each in the virtual environment
+of its own lock, under functions-framework, with variables of their own. As every server
+here they answer programs of this machine alone. Everything of one state (data, logs,
+staged source, what runs) is in its folder, ``.local/states/NAME``.
 """
 
 from __future__ import annotations
@@ -279,14 +278,15 @@ class Stack:
             undo.enter_context(ending_on_signals())
             undo.enter_context(self.state.held())
             self._refuse_what_runs()
-            python = Path(sys.executable)
-            if self.functions:
-                python = venvs.functions_python()
+            pythons = {
+                function.target: venvs.function_python(function)
+                for function in self.functions
+            }
             self._began = time.monotonic()
             say("starting the emulators and the functions …")
             self._record = Record(self.options, self.base, os.getpid())
             undo.callback(self._stop)
-            for name, command, environment, folder in self.processes(python):
+            for name, command, environment, folder in self.processes(pythons):
                 self._spawn(name, command, environment, folder)
             for name in EMULATORS:
                 self._wait_for(name)
@@ -331,9 +331,14 @@ class Stack:
                 )
 
     def processes(
-        self, python: Path
+        self, pythons: Mapping[str, Path]
     ) -> Iterator[tuple[str, list[str], dict[str, str], Path]]:
-        """Yield name, command, environment and folder of all that is to run."""
+        """
+        Yield name, command, environment and folder of all that is to run.
+
+        Args:
+            pythons: Of the functions, by target.
+        """
         folder = self.state.folder
         parent = [] if self._stays else ["--parent", str(os.getpid())]
         for service, words in {
@@ -366,7 +371,7 @@ class Stack:
             runtime = folder / "run" / target
             runtime.mkdir(parents=True, exist_ok=True)
             options = served(target, self.port(target), function.is_asynchronous)
-            command = [str(python), str(LOOPBACK)] + options
+            command = [str(pythons[target]), str(LOOPBACK)] + options
             source = self._root / function.folder
             staged = folder / "staged" / target
             stage.stage(source, staged, requirements=function.requirements)

@@ -2,8 +2,11 @@
 Functions that answer over HTTP, and pushes to them.
 
 ``serving`` serves one in this process, where a test can let its clients fail. An
-``Instance`` is a process of its own, served from its staged source as it is deployed,
-which can be killed and started again.
+``Instance`` is a process of its own, started as Google's Python buildpack starts it:
+from its staged source, in the environment of its lock, by ``functions-framework``
+without an argument. It can be killed and started again.
+
+Source: GoogleCloudPlatform/buildpacks, cmd/python/functions_framework/lib/lib.go.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ import uvicorn
 
 from deploy import stage
 from local import venvs
-from local.processes import HOST, Process, free_ports, served, spawn, stop
+from local.processes import HOST, Process, free_ports, spawn, stop
 from local.stack.state import FUNCTIONS, ROOT
 from propensity.gcp.writes import Appends
 from propensity.schema import Table
@@ -44,9 +47,23 @@ _FUNCTIONS = {function.target: function for function in FUNCTIONS}
 
 
 def python_of(target: str) -> Path:
-    """Return the Python with what functions require."""
-    assert target in _FUNCTIONS
-    return venvs.functions_python()
+    """Return the Python with what a function's lock has, and with nothing else."""
+    return venvs.function_python(_FUNCTIONS[target])
+
+
+def staged(target: str) -> Path:
+    """Return the staged source of a function, which a test run has once."""
+    function = _FUNCTIONS[target]
+
+    def stage_it(folder: Path) -> None:
+        stage.stage(
+            ROOT / function.folder,
+            folder / "staged",
+            requirements=function.requirements,
+            locked=True,
+        )
+
+    return once(target, stage_it) / "staged"
 
 
 class Endpoint:
@@ -108,41 +125,30 @@ class Instance(Endpoint):
     def url(self) -> str:
         return f"http://{HOST}:{self.port}/"
 
-    @property
-    def _staged(self) -> Path:
-        """The staged source, which all instances of a test run share."""
-        function = _FUNCTIONS[self.target]
-
-        def stage_it(folder: Path) -> None:
-            stage.stage(
-                ROOT / function.folder,
-                folder / "staged",
-                requirements=function.requirements,
-            )
-
-        return once(self.target, stage_it) / "staged"
-
     def start(self) -> Instance:
         """Start the process, and wait until it answers."""
         runtime = self.home / "run"
         runtime.mkdir(parents=True, exist_ok=True)
         self.starts += 1
-        is_asynchronous = _FUNCTIONS[self.target].is_asynchronous
         self.process = spawn(
             self.target,
-            [
-                str(python_of(self.target)),
-                "-m",
-                "functions_framework",
-                *served(self.target, self.port, is_asynchronous),
-            ],
+            [str(python_of(self.target).with_name("functions-framework"))],
             environment={
                 "PATH": os.environ["PATH"],
                 "PYTHONUNBUFFERED": "1",
                 "XDG_RUNTIME_DIR": str(runtime),
+                # The buildpack and the platform set these.
+                "FUNCTION_TARGET": self.target,
+                "FUNCTION_SIGNATURE_TYPE": "http",
+                "K_SERVICE": self.target,
+                "LOG_EXECUTION_ID": "true",
+                "CLOUD_RUN_TIMEOUT_SECONDS": _FUNCTIONS[self.target].flags["timeout"],
+                "HOST": HOST,
+                "PORT": str(self.port),
+                "THREADS": "1",
                 **self.environment,
             },
-            folder=self._staged,
+            folder=staged(self.target),
             port=self.port,
             log=self.home / f"log-{self.starts}",
         )

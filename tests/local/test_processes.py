@@ -171,24 +171,32 @@ class TestKilledEmulators:
 
 
 class TestVirtualEnvironments:
-    def test_virtual_environments_are_made_once(self, tmp_path, monkeypatch):
-        """Also by many at once; after an interruption they are made anew."""
+    def test_virtual_environments_are_made_once(self, tmp_path):
+        """Also by many at once; they are made anew where the file has changed, and
+        after an interruption."""
         file = tmp_path / "requirements.txt"
-        output = []
         file.write_text("# nothing\n")
-        monkeypatch.setattr(venvs, "say", output.append)
 
         def make(_: object = None) -> Path:
-            return venvs.python_of(file, folder=tmp_path)
+            python = venvs.python_of(file, folder=tmp_path)
+            assert subprocess.run([python, "-c", ""], check=True).returncode == 0
+            return python
 
         with ThreadPoolExecutor(8) as pool:
             [python] = {*pool.map(make, range(8))}
-        assert len(output) == 1
-        assert subprocess.run([python, "-c", ""], check=True).returncode == 0
-
-        (python.parent.parent / venvs.COMPLETE).unlink()
+        marker = python.parent / "kept"
+        marker.touch()
         make()
-        assert len(output) == 2
+        assert marker.exists()
+
+        file.write_text("# still nothing\n")
+        make()
+        assert not marker.exists()
+
+        marker.touch()
+        (python.parents[1] / venvs.INSTALLED).unlink()
+        make()
+        assert not marker.exists()
 
     def test_virtual_environments_that_cannot_be_made_say_why(self, tmp_path):
         file = tmp_path / "requirements.txt"

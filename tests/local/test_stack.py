@@ -28,7 +28,6 @@ from local.stack.commands import exports
 from local.stack.stack import SECRET, Stack
 from local.stack.state import (
     FUNCTIONS,
-    LOCAL,
     PORT_BASE,
     PORTS,
     ROOT,
@@ -57,7 +56,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 stack.EMULATORS = ("storage", "pubsub")
 state, [base, *_] = State("test", Path(sys.argv[1])), free_ports(PORTS)
 made = stack.Stack(state, base=base, functions=())
-_, *processes = made.processes(Path(sys.executable))
+_, *processes = made.processes({})
 made.processes, made.ready = lambda _: processes, lambda: None
 with made:
     print("ready", flush=True)
@@ -180,11 +179,11 @@ def running(project):
 
 class TestFunctions:
     def test_functions_run_as_they_deploy(self, running):
-        """From their staged source, with what functions require alone, and with
+        """From their staged source, each with what its own lock has alone, and with
         nothing of the user's environment but places and the key, which no file has."""
         facts = requests.post(running.url("model_training"), timeout=10).json()
         staged = running.state.folder / "staged" / "model_training"
-        python = venvs.functions_python()
+        python = venvs.function_python(BY_TARGET["model_training"])
         environment = facts["environment"]
 
         assert facts["folder"] == str(staged)
@@ -325,8 +324,6 @@ def home(tmp_path_factory) -> Path:
     """A copy of the project that can be run from the command line."""
     folder = tmp_path_factory.mktemp("home")
     make_project(folder, "local", "deploy", "offline", "commands")
-    (folder / ".local").mkdir()
-    (folder / ".local" / "venvs").symlink_to(LOCAL / "venvs")
     return folder
 
 

@@ -66,8 +66,6 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
-    (folder / ".local").mkdir()
-    (folder / ".local" / "venvs").symlink_to((ROOT / ".local" / "venvs").resolve())
     run(folder, [sys.executable, "-c", LOAD])
     yield folder
     run(folder, [sys.executable, "-m", "propensity", "down"])

@@ -5,12 +5,14 @@ and what may not be said there.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
 
 import pytest
 
+from deploy.functions import ROOT
 from tests.deploy.conftest import Cloud
 
 # The same word twice, which gcloud refuses in its list.
@@ -94,6 +96,15 @@ def test_what_a_job_may_not_be_told_is_refused_in_a_line(operated, words, told):
     assert (refused.returncode, operated.calls()) == (2, [])
     [said] = refused.stderr.splitlines()
     assert told in said
+
+
+def test_the_script_takes_the_commands_that_the_job_takes(operated):
+    refused = operated.run("deploy/operate.sh", "up")
+    job = (ROOT / "00-ModelTraining" / "operate.py").read_text()
+    [listed] = re.findall(r"(?s)COMMANDS = (\(.*?\))", job)
+    *most, last = ast.literal_eval(listed)
+
+    assert refused.stderr.endswith(f"Use {', '.join(most)} or {last}\n")
 
 
 def test_a_job_that_was_killed_is_no_success(operated):

@@ -1,0 +1,175 @@
+"""
+Each function and job as it is deployed: staged, in the environment of its own lock, and
+started as Google starts it. It answers a right request, and refuses wrong ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+from local.processes import stop
+from local.stack.state import FUNCTIONS
+from tests.deployment import STREAMED, Deployment
+from tests.events import bet
+from tests.functions.conftest import LATER, TRAINED
+from tests.functions.instances import Instance, push, python_of, staged
+from tests.functions.looked_up import ANA
+from tests.functions.looked_up import publish as publish_lookups
+from tests.functions.test_audiences import by_hand
+from tests.functions.test_score import features_of
+from tests.programs import execute
+from tests.rows import publish
+from tests.shop import WEEK
+
+IS_ASYNCHRONOUS = {one.target: one.is_asynchronous for one in FUNCTIONS}
+AUDIENCE = 'destination = "bucket"\ntop = 5\n'
+EVENT = bet(user_id="doors", event_id="doors")
+GOOD: dict[str, Any] = {
+    # The shop's model is of TRAINED: a run of that date is answered as done.
+    "model_training": {"as_of": LATER},
+    # The small shop's scores jump.
+    "predictions": {"as_of": LATER, "force": True},
+    "model_evaluation": {"as_of": TRAINED},
+    "audiences": {"as_of": TRAINED - WEEK},
+    "overview": {"as_of": TRAINED},
+    "get_proba": {"user_ids": [ANA["user_id"]]},
+    "score": {"use_case": STREAMED, "features": features_of(STREAMED)},
+    "stream_features": push(EVENT),
+    "score_stream": push(EVENT),
+    "compact_features": {},
+}
+NO_DATE = {"as_of": "soon"}
+NO_USE_CASE = {"use_case": "no_such"}
+BAD = [
+    *((target, NO_DATE) for target in ("model_training", "predictions", "overview")),
+    *((target, NO_USE_CASE) for target in ("model_evaluation", "audiences", "score")),
+    ("compact_features", {"as_of": 3}),
+    ("get_proba", {"user_ids": []}),
+    ("score", {"features": {"V1": 1}}),
+    ("stream_features", EVENT),
+    ("score_stream", b"{"),
+]
+
+
+@pytest.fixture(scope="module")
+def site(borrow_module_deployment, tmp_path_factory) -> Deployment:
+    """A shop with all that functions read: versions, publications, an audience."""
+    own = tmp_path_factory.mktemp("own")
+    folder = own / "ga4_purchase" / "audiences"
+    folder.mkdir(parents=True)
+    (folder / "winback.toml").write_text(AUDIENCE)
+    site = borrow_module_deployment(champion=True, PROPENSITY_USE_CASES=str(own))
+    site = site.with_settings(PROPENSITY_TOPIC_PREFIX=site.name)
+    for topic in ("enriched", "scores", "model-updates"):
+        site.create_topic(site.topic(topic))
+    site.load_model()
+    publish_lookups(site, [ANA])
+    users = {f"user.{number:03}": number / 200 for number in range(80)}
+    for weeks in (2, 1):
+        publish(site.warehouse, TRAINED - weeks * WEEK, users)
+    by_hand(site, TRAINED - 2 * WEEK)
+    return site
+
+
+@pytest.fixture(scope="module")
+def doors(site, tmp_path_factory) -> Iterator[dict[str, Instance]]:
+    """All functions, which start at the same time."""
+    home = tmp_path_factory.mktemp("doors")
+    doors = {
+        target: Instance(target, site.environment, home / target) for target in GOOD
+    }
+    try:
+        with ThreadPoolExecutor(len(doors)) as pool:
+            list(pool.map(Instance.start, doors.values()))
+        yield doors
+    finally:
+        stop([door.process for door in doors.values() if door.process])
+
+
+def test_every_function_is_started():
+    assert set(GOOD) == set(IS_ASYNCHRONOUS) == {target for target, _ in BAD}
+
+
+@pytest.mark.parametrize("target", GOOD)
+def test_a_function_answers(doors, target):
+    answer = doors[target].ask(GOOD[target])
+
+    assert answer.status_code == 200, answer.text + doors[target].log()
+
+
+@pytest.mark.parametrize(("target", "request_"), BAD)
+def test_a_function_refuses_a_wrong_request(doors, target, request_):
+    answer = doors[target].ask(request_)
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("target", GOOD)
+def test_a_function_is_served_as_it_is_declared(doors, target):
+    """Asynchronously or with threads; a line of the log is one of JSON, with the
+    platform's execution id."""
+    answer = requests.put(doors[target].url, timeout=120)
+    lines = doors[target].lines()
+
+    assert answer.status_code == 405
+    assert answer.json()["error"] == "method_not_allowed"
+    server = "uvicorn" if IS_ASYNCHRONOUS[target] else "gunicorn"
+    assert answer.headers["server"] == server
+    assert "method_not_allowed" in [line.get("outcome") for line in lines]
+    assert any("logging.googleapis.com/labels" in line for line in lines)
+
+
+def job(site: Deployment, *words: str, status: int) -> subprocess.CompletedProcess[str]:
+    """Run a program of 00-ModelTraining's image, which exits with this status."""
+    return execute(
+        [python_of("model_training"), *words],
+        cwd=staged("model_training"),
+        env={"PATH": os.environ["PATH"], **site.environment},
+        status=status,
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(GOOD["model_training"], 0), (NO_DATE, 1)]
+)
+def test_a_training_job_ends_as_the_training_does(site, body, status):
+    text = json.dumps(body, default=str)
+    job(site, "job.py", "model_training", text, status=status)
+
+
+def operated(site: Deployment, words: list[str], *, status: int) -> dict[str, Any]:
+    """Run a command in the operators' job; return its line of the log."""
+    done = job(site, "operate.py", "-", json.dumps(words), status=status)
+    [line] = done.stderr.splitlines()
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+def test_an_operator_runs_a_command(site):
+    line = operated(site, ["versions"], status=0)
+
+    assert line["message"].startswith("Version ")
+
+
+REFUSED = [
+    ["demo"],
+    ["load", "model"],
+    ["doctor", "--local"],
+    ["audience", "list", "winback"],
+]
+
+
+@pytest.mark.parametrize("words", REFUSED, ids=" ".join)
+def test_an_operator_reads_in_a_sentence_what_the_job_refuses(site, words):
+    line = operated(site, words, status=2)
+
+    assert "Traceback" not in line["notes"]
+    assert len(line["notes"].splitlines()) == 1
