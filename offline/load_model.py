@@ -26,7 +26,8 @@ from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
-from propensity.registry.serving import loaded, newest_recorded
+from propensity.registry.records import newest_recorded
+from propensity.registry.serving import loaded
 from propensity.registry.versions import (
     HTML,
     JSON,

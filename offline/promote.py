@@ -20,7 +20,8 @@ from msgspec.structs import asdict
 from propensity.errors import MissingTable, NoChampion, RequestError, UnknownVersion
 from propensity.folders import ROOT
 from propensity.registry.deployment import Deployment, opened
-from propensity.registry.serving import Serving, find_recorded, loaded
+from propensity.registry.records import find_recorded
+from propensity.registry.serving import Serving, loaded
 from propensity.registry.versions import Champion, Registry, announce
 
 # Versions in the list, and their columns.

@@ -31,7 +31,8 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import ANY_DATE, LeaseFile
-from propensity.registry.serving import loaded, recorded
+from propensity.registry.records import recorded
+from propensity.registry.serving import loaded
 from propensity.registry.versions import Registry, libraries
 from propensity.runs.export import check_own_events, listed
 from propensity.runs.late import KINDS, days_until_late

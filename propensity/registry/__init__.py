@@ -5,6 +5,7 @@ The registry: model versions, the champion, and leases of runs.
 - ``versions``: versions, each stored once; the pointer to the live one: promote, roll
   back, pin; each change is published to the topic ``model-updates``
 - ``leases``: one run at a time for each kind and as-of date
+- ``records``: what training recorded of a version
 - ``serving``: a version as training recorded it, with its scorer; the live version in
   an instance's memory, refreshed in the background
 - ``index``: what answers lookups: the file of newest predictions and its pointer

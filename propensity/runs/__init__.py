@@ -15,5 +15,6 @@ Scheduled runs: 00, 01, 03, 05 and the compaction of 04.
 - ``report``: its last step: a page for each week
 - ``audiences``: the steps of 05-Audiences; ``message``: its weekly message to a chat
 - ``compact``: sums of the stream's days, Parquet of closed days
+- ``late``: when a run is late
 - ``setup``: the dataset with its tables and views
 """

@@ -14,7 +14,7 @@ from propensity.learning import season
 from propensity.measures import revenue
 from propensity.measures.presence import by_presence
 from propensity.models.encoding import numbers_of
-from propensity.registry.serving import find_recorded, training_mismatch
+from propensity.registry.records import find_recorded, training_mismatch
 from propensity.runs import export
 from propensity.runs.categories import evaluated_categories
 from propensity.runs.evaluation import Evaluated, evaluation, outcomes_of

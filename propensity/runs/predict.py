@@ -29,7 +29,7 @@ from propensity.measures.revenue import MAXIMUM_AMOUNT
 from propensity.models.effect import EffectModel
 from propensity.models.encoding import Floats
 from propensity.models.value import ValueModel
-from propensity.registry import index, serving, suppressed_list
+from propensity.registry import index, records, serving, suppressed_list
 from propensity.runs import effect_scores
 from propensity.runs.categories import stored_categories
 from propensity.runs.run import EARLIEST, Run, check_no_user_twice
@@ -125,7 +125,7 @@ def champion(run: Run) -> serving.Serving:
     live = run.registry.champion()
     if live is None:
         raise _no_champion(run)
-    record = serving.recorded(run.warehouse, run.use_case.name, live.version)
+    record = records.recorded(run.warehouse, run.use_case.name, live.version)
     age = run.as_of - record.as_of
     if age.days >= 0:
         # The alert of this name reads it, where no compaction runs as well.
@@ -133,14 +133,14 @@ def champion(run: Run) -> serving.Serving:
     else:
         name = run.use_case.name
         champions = [live.version] + list(live.earlier)
-        version = serving.find_promoted(
+        version = records.find_promoted(
             run.warehouse, name, as_of=run.as_of, champions=champions
         )
         if version is None:
             message = "no version was live by then, so the live version of today scores"
             run.log("WARNING", message)
         else:
-            record = serving.recorded(run.warehouse, name, version)
+            record = records.recorded(run.warehouse, name, version)
     settings = run.settings
     threads = cpu_count()
     return serving.loaded(
@@ -150,7 +150,7 @@ def champion(run: Run) -> serving.Serving:
 
 def _no_champion(run: Run) -> errors.NoChampion:
     """Return why there is no live version: no training yet, or all were rejected."""
-    is_trained = serving.newest_recorded(run.warehouse, run.use_case.name) >= 0
+    is_trained = records.newest_recorded(run.warehouse, run.use_case.name) >= 0
     why = "it was never trained"
     hint = "Call 00-ModelTraining first"
     if is_trained:

@@ -33,7 +33,8 @@ from propensity.learning.training import Training
 from propensity.learning.users import UserTraining
 from propensity.learning.value import Valued
 from propensity.pages.words import plural
-from propensity.registry.serving import find_recorded, loaded, newest_recorded, recorded
+from propensity.registry.records import find_recorded, newest_recorded, recorded
+from propensity.registry.serving import loaded
 from propensity.registry.versions import (
     HTML,
     Champion,

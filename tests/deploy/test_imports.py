@@ -43,10 +43,6 @@ NEVER = {
         EVALUATES | {"compact_features"},
         "it reads cards of versions, and no model",
     ),
-    "propensity.registry.serving.loaded": (
-        {"model_evaluation"},
-        "it reads records of versions, and scores nothing",
-    ),
     "propensity.models.encoding.to_frame": (EVALUATES, "models alone take frames"),
     "propensity.measures.intervals.difference": (
         EVALUATES,

@@ -13,7 +13,7 @@ import pytest
 
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.serving import find_promoted
+from propensity.registry.records import find_promoted
 from propensity.registry.versions import Registry
 from propensity.runs import evaluate, predict, report, train, uplifts
 from propensity.tables.export import DIGESTED_DAYS

@@ -17,7 +17,7 @@ from propensity.errors import MissingTable
 from propensity.gcp.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.registry.index import pointer_name
-from propensity.registry.serving import find_recorded
+from propensity.registry.records import find_recorded
 from propensity.registry.versions import pickled
 from propensity.runs import predict
 from propensity.tables.models import DRIFT, PRESENCE, SCORES

@@ -17,7 +17,7 @@ from offline import load_model
 from propensity import usecases
 from propensity.errors import ArtifactError, Conflict, SchemaError
 from propensity.gcp.artifacts import sha256
-from propensity.registry import serving
+from propensity.registry import records, serving
 from propensity.registry.versions import Registry, pickled
 from propensity.tables.models import TRAINING_METADATA
 from tests.deployment import Deployment
@@ -81,7 +81,7 @@ class TestLoad:
         assert page.lstrip().lower().startswith(b"<!doctype html")
         assert max(row["card"]["split"]["holdout"]) < "2025-01-01"
         assert str(row["as_of"]) == "2025-01-01"
-        metadata = serving.recorded(deployment.warehouse, USE_CASE.name, 0)
+        metadata = records.recorded(deployment.warehouse, USE_CASE.name, 0)
         found = serving.loaded(
             deployment.registry, USE_CASE, metadata, settings=deployment.settings
         )

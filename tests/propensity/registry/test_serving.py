@@ -22,13 +22,13 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from propensity import usecases
 from propensity.errors import ArtifactError, SchemaError
 from propensity.models.encoding import to_frame
+from propensity.registry.records import recorded
 from propensity.registry.serving import (
     KEPT_VERSIONS,
     Champions,
     Serving,
     ServingState,
     loaded,
-    recorded,
 )
 from propensity.registry.versions import pickled
 from propensity.tables.models import TRAINING_METADATA
