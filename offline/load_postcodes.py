@@ -22,6 +22,7 @@ from propensity.events.postcodes import normalised, outward
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
 from propensity.tables.stream import POSTCODE_INDEX
+from propensity.texts import refuse
 
 POSTCODE = "postcode"
 INDEX = "socioeconomic_idx"
@@ -124,10 +125,9 @@ def _codes(table: pa.Table) -> list[str | None]:
 
 def _values(table: pa.Table) -> pd.Series:
     """Return finite numbers; NaN where a row has none."""
-    values = table_files.typed(table, INDEX, "FLOAT64").to_pandas()
-    if np.isinf(values).any():
-        raise SchemaError(
-            f"row {int(np.isinf(values).argmax()) + 1}: {INDEX} is infinite"
-        )
+    values = table_files.typed(table, INDEX, "FLOAT64").to_pandas().rename(INDEX)
+    is_infinite = np.isinf(values)
+    if is_infinite.any():
+        refuse(values, is_infinite, "is infinite", hint="Leave it empty")
     # Minus zero is no other value.
     return values + 0.0

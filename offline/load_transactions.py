@@ -29,6 +29,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_meaningless, problem_of
 from propensity.registry.deployment import opened
 from propensity.tables.stream import INFERENCE_LOG, TRUTH_EVENTS
+from propensity.texts import refuse
 from propensity.usecases import UseCase
 from propensity.watching import Watched, unwatched
 
@@ -169,7 +170,7 @@ def read(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
     with table_files.named(path):
         rows = pd.DataFrame({name: _numbers(table, name) for name in use_case.features})
         times = _moments(table, EVENT_TIME, now)
-        _refuse(times.isna(), table, EVENT_TIME, "a time")
+        _refuse(times, times.isna(), "is not a time")
         truth_times = times
         if truth_time in table.column_names:
             truth_times = _moments(table, truth_time, now).fillna(times)
@@ -190,35 +191,35 @@ def _field(use_case: UseCase, kind: str) -> str:
     return ""
 
 
-def _refuse(is_wrong: pd.Series, table: pa.Table, name: str, what: str) -> None:
-    """Raise SchemaError with the first row that is wrong."""
-    if is_wrong.any():
-        row = int(np.argmax(is_wrong))
-        raise SchemaError(
-            f"row {row + 1}: expected {what} in column {name}, found "
-            f"{table[name][row].as_py()!r}"
-        )
-
-
 def _numbers(table: pa.Table, name: str) -> pd.Series:
-    values = table_files.typed(table, name, "FLOAT64").to_pandas()
-    _refuse(~np.isfinite(values), table, name, "a finite number")
+    values = table_files.typed(table, name, "FLOAT64").to_pandas().rename(name)
+    _refuse(values, ~np.isfinite(values), "is not a finite number")
     return values
 
 
 def _moments(table: pa.Table, name: str, now: datetime) -> pd.Series:
     """Return moments; a text without a zone is UTC, and a day is its midnight."""
-    times = table_files.typed(table, name, "TIMESTAMP").to_pandas()
+    times = table_files.typed(table, name, "TIMESTAMP").to_pandas().rename(name)
     is_wrong = times.notna() & ~times.between(EARLIEST, now)
-    _refuse(is_wrong, table, name, f"a time from {EARLIEST:%Y} until now")
+    _refuse(times, is_wrong, f"is not from {EARLIEST:%Y} until now")
     return times
+
+
+def _refuse(column: pd.Series, is_wrong: pd.Series, problem: str) -> None:
+    if is_wrong.any():
+        refuse(column, is_wrong, problem, hint="Correct it, or remove the row")
 
 
 def _labels(table: pa.Table, name: str) -> pd.Series:
     """Return 0 and 1, and NA where a row does not say."""
     if name not in table.column_names:
         return pd.Series(pd.NA, range(len(table)), dtype="Int64")
-    return table_files.labels(table, name).to_pandas().astype("Int64")
+    return (
+        table_files.typed(table, name, "BOOL")
+        .cast(pa.int64())
+        .to_pandas()
+        .astype("Int64")
+    )
 
 
 def _ids(column: pa.ChunkedArray, name: str) -> list[str]:

@@ -2,9 +2,8 @@
 Tables in files: Parquet, or CSV as people have it, read whole.
 
 What a file is, and how it is packed, is told by its first bytes, and not by its name.
-CSV has texts alone, and null where there is none: what a text means is decided by the
-type that a person has declared for its column, by the rules that events have, and never
-by how the values look.
+CSV has texts alone, and null where there is none: ``propensity.texts`` says what they
+mean in the type that a person has declared for their column.
 """
 
 from __future__ import annotations
@@ -18,9 +17,7 @@ import io
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
-from decimal import Decimal
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,17 +28,16 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from propensity.errors import SchemaError
-from propensity.events.values import NUMERAL, Refused, label_of, numeral_of
 from propensity.ids import INEXACT
 from propensity.schema import Column, arrow_type
-from propensity.timeframe import midnight, moment_of
+from propensity.texts import as_declared, unwrapped
 from propensity.usecases.declaration import MOMENTS
 
 FORMS = "Use Parquet, or CSV in UTF-8 with a header"
 ENDINGS = (".csv", ".tsv", ".parquet")
 PACKED = (".gz", ".bz2", ".zst", ".zip")
 
-# A packed file may hold so many times its bytes, or so many: more would fill a memory.
+# A file may unpack to so many times its bytes, or to so many: more would fill a memory.
 _TIMES_PACKED = 50
 _UNPACKED_BYTES = 1 << 28
 _CHUNK_BYTES = 1 << 20
@@ -60,6 +56,7 @@ _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
+_TEXTS = (pa.string(), pa.large_string())
 # How data frames and spreadsheets write a column of ids that they took for numbers.
 _AS_NUMBER = r"^\s*\d+(\.0+|(\.\d+)?[eE]\+\d+)\s*$"
 
@@ -176,10 +173,33 @@ def _spreadsheet(path: Path) -> SchemaError:
 
 def _parquet(path: Path, content: pa.Buffer) -> pa.Table:
     file = pq.ParquetFile(pa.BufferReader(content))
-    # Of the same values a column takes as good as no bytes.
-    size = file.metadata.num_rows * file.metadata.num_columns
+    size = 0
+    texts = []
+    for group in range(file.num_row_groups):
+        for number in range(file.metadata.num_columns):
+            column = file.metadata.row_group(group).column(number)
+            size += max(column.total_uncompressed_size, 8 * column.num_values)
+            if column.physical_type == "BYTE_ARRAY":
+                texts.append(column.path_in_schema)
     _check_size(path, size, packed=len(content))
-    return file.read()
+    # A text that many rows have is stored once, and read once until it is counted.
+    table = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts).read()
+    size = sum(_size_of(chunk) for column in table.columns for chunk in column.chunks)
+    _check_size(path, size, packed=len(content))
+    return table.cast(file.schema_arrow)
+
+
+def _size_of(values: pa.Array) -> int:
+    """Return the bytes of values, of texts as often as they are there."""
+    if pa.types.is_dictionary(values.type):
+        lengths = pc.binary_length(values.dictionary)
+        size = pc.sum(lengths.take(values.indices)).as_py()
+        return 0 if size is None else int(size)
+    if pa.types.is_list(values.type) or pa.types.is_map(values.type):
+        return _size_of(values.flatten())
+    if pa.types.is_struct(values.type):
+        return sum(map(_size_of, values.flatten()))
+    return int(values.nbytes)
 
 
 def _csv(path: Path, content: pa.Buffer, encoding: str | None) -> pa.Table:
@@ -307,13 +327,43 @@ def named(path: Path) -> Iterator[None]:
         raise SchemaError(f"{path}, {error.problem}", hint=error.hint) from error
 
 
+def typed(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
+    """
+    Return a column in a type of BigQuery.
+
+    Raises:
+        SchemaError: A value is none of the type; it names column and row.
+    """
+    column = _plain(table[name])
+    wanted = arrow_type(Column(name, kind, ""))
+    is_text = column.type in _TEXTS
+    if kind in MOMENTS and not (is_text or pa.types.is_temporal(column.type)):
+        raise SchemaError(
+            f"column {name} has numbers ({column.type}), which say neither unit nor "
+            "time zone",
+            hint="Write times in ISO 8601",
+        )
+    if kind == "STRING":
+        return unwrapped(_as_texts(column, name))
+    if not is_text:
+        with contextlib.suppress(pa.ArrowException):
+            # Moments of data frames have nanoseconds, which BigQuery has not.
+            exact = pc.round(column, 9) if pa.types.is_decimal(column.type) else column
+            if kind == "BOOL":
+                exact = _of_zeros_and_ones(exact)
+            return exact.cast(wanted, safe=kind != "TIMESTAMP")
+        column = _as_texts(column, name)
+    values = as_declared(column.to_pandas().astype("object").rename(name), kind)
+    return pa.chunked_array([pa.array(values, wanted, from_pandas=True)])
+
+
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column without its dictionary."""
     is_dictionary = pa.types.is_dictionary(column.type)
     return column.cast(column.type.value_type) if is_dictionary else column
 
 
-def _texts(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _as_texts(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Return values as texts; raise SchemaError where they are several, or bytes."""
     try:
         return column.cast(pa.string())
@@ -323,111 +373,14 @@ def _texts(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         raise SchemaError(problem, hint=hint) from error
 
 
-def is_text(column: pa.ChunkedArray) -> bool:
-    """Return whether a column holds texts; in CSV every column does."""
-    return _plain(column).type in (pa.string(), pa.large_string())
-
-
-def typed(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
-    """
-    Return a column in a type of BigQuery; texts are read by the rules of events.
-
-    Raises:
-        SchemaError: A value is none of the type; it names row and column.
-    """
-    column = _plain(table[name])
-    wanted = arrow_type(Column(name, kind, ""))
-    is_read = is_text(column)
-    if kind in MOMENTS and not (is_read or pa.types.is_temporal(column.type)):
-        raise SchemaError(
-            f"column {name}: expected {kind}, found numbers ({column.type}), which say "
-            "neither unit nor time zone; write times in ISO 8601"
-        )
-    try:
-        if kind == "STRING" or not is_read:
-            # Moments of data frames have nanoseconds, which BigQuery has not.
-            return column.cast(wanted, safe=kind != "TIMESTAMP")
-        if kind == "FLOAT64":
-            # All are converted at once, unless one is not a number.
-            numbers = pc.utf8_trim_whitespace(column).cast(wanted)
-            if pc.all(pc.is_finite(numbers)).as_py() is not False:
-                return numbers
-    except pa.ArrowException:
-        column = _texts(column, name)
-    expected, read_as = _READERS[kind]
-    values = []
-    for row, text in enumerate(column.to_pylist(), 1):
-        try:
-            value = None if text is None else read_as(text)
-            values.append(pa.scalar(value, wanted))
-        except (ValueError, Refused, pa.ArrowException) as error:
-            raise SchemaError(
-                f"row {row}: expected {expected} in column {name}, found {text[:64]!r}"
-            ) from error
-    return pa.chunked_array([pa.array(values, wanted)])
-
-
-def _decimal(text: str) -> Decimal:
-    """Return a number exactly as it is written."""
-    numeral_of(text, field="")
-    return Decimal(text.strip())
-
-
-def _whole(text: str) -> int:
-    """Return a whole number; data frames write those beside gaps with a point."""
-    number = _decimal(text)
-    if not -(2**63) <= number < 2**63 or number != int(number):
-        raise ValueError
-    return int(number)
-
-
-def _truth(text: str) -> bool | None:
-    """Return a label; data frames write those beside gaps as 0.0 and 1.0, R quotes."""
-    text = text.strip().strip("'")
-    value = float(text) if NUMERAL.fullmatch(text) else text
-    label = label_of(value, field="")
-    return None if label is None else bool(label)
-
-
-def _day(text: str) -> date:
-    """Return a day, which may be written as its midnight."""
-    moment = moment_of(text)
-    if moment != midnight(moment.date()):
-        raise ValueError
-    return moment.date()
-
-
-# The words for a type in messages, and the function that reads a text.
-_READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
-    "INT64": ("a whole number of 64 bits", _whole),
-    "FLOAT64": ("a finite number", lambda text: numeral_of(text, field="")),
-    "NUMERIC": ("a number with 29 digits and 9 decimals at most", _decimal),
-    "BOOL": ("true or false", _truth),
-    "DATE": ("a day as YYYY-MM-DD", _day),
-    "TIMESTAMP": ("a day or a time, for example 2026-03-01T08:30:00", moment_of),
-}
-
-
-def labels(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """
-    Return a column's outcomes as 0.0 and 1.0, null where a row has none.
-
-    Raises:
-        SchemaError: One is something else; it names row and column.
-    """
-    column = _plain(table[name])
-    values = column
-    if is_text(column):
-        values = typed(table, name, "BOOL")
-    numbers = values.cast(pa.float64())
+def _of_zeros_and_ones(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return truths that are written as numbers; ArrowInvalid for another number."""
+    if pa.types.is_boolean(column.type):
+        return column
+    numbers = column.cast(pa.float64())
     numbers = pc.if_else(pc.is_nan(numbers), None, numbers)
-    is_wrong = pc.invert(pc.is_in(numbers, pa.array([0.0, 1.0, None])))
-    row = pc.index(is_wrong, True).as_py()
-    if row >= 0:
-        raise SchemaError(
-            f"row {row + 1}: expected 0 or 1 in column {name}, found "
-            f"{column[row].as_py()}"
-        )
+    if pc.any(pc.invert(pc.is_in(numbers, pa.array([0.0, 1.0, None])))).as_py():
+        raise pa.ArrowInvalid("neither 0 nor 1")
     return numbers
 
 
@@ -439,7 +392,7 @@ def identities(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         SchemaError: One is another number, which may have lost digits.
     """
     column = _plain(column)
-    texts = _texts(column, name)
+    texts = _as_texts(column, name)
     if pa.types.is_integer(column.type):
         numbers = column.cast(pa.float64(), safe=False)
         is_wrong = pc.greater_equal(pc.abs(numbers), INEXACT)
@@ -450,7 +403,8 @@ def identities(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     row = pc.index(is_wrong, True).as_py()
     if row >= 0:
         raise SchemaError(
-            f"row {row + 1}: {name} is the number {column[row].as_py()}, which may "
-            "have lost digits; write the column as text"
+            f"column {name}, row {row + 1}: {column[row].as_py()} is a number, which "
+            "may have lost digits",
+            hint="Write the column as text",
         )
-    return texts
+    return unwrapped(texts)

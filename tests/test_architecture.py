@@ -23,6 +23,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # room. Rooms on one floor do not know each other.
 FLOORS = (
     {
+        "addresses",
         "clock",
         "concurrency",
         "entries",
@@ -33,6 +34,7 @@ FLOORS = (
         "spreadsheet",
         "statements",
         "suggestions",
+        "texts",
         "timeframe",
         "watching",
     },

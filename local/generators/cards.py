@@ -386,7 +386,7 @@ def checked(path: Path) -> pd.DataFrame:
         columns = {
             name: table_files.typed(table, name, "FLOAT64") for name in COLUMNS[:-1]
         }
-        columns["Class"] = table_files.labels(table, "Class")
+        columns["Class"] = table_files.typed(table, "Class", "BOOL").cast(pa.float64())
     rows = pa.table(columns).to_pandas()
     for name in COLUMNS:
         is_wrong = ~np.isfinite(rows[name])

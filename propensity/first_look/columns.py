@@ -9,10 +9,9 @@ from 1.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,42 +19,30 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from propensity.errors import SchemaError
-from propensity.ids import INEXACT
 from propensity.models.encoding import Floats
 from propensity.suggestions import instead
+from propensity.texts import (
+    DIGITS,
+    FEW,
+    GAPS,
+    PAIRS,
+    WITH_COMMA,
+    WRITTEN,
+    DayForm,
+    Words,
+    clean_numbers,
+    codes_of,
+    has_decimal_commas,
+    is_like_a_day,
+    may_have_commas,
+    moments_of,
+    numbers_of,
+    refuse,
+    texts,
+)
 from propensity.timeframe import FEWEST_SNAPSHOTS
 from propensity.usecases.declaration import FeatureKind
 
-# Spreadsheets, databases and data frames write these where a value is not known.
-_GAPS = r"n/?a|#n/a|<na>|nan|nat|null|none|[?.-]|\\n|0000-00-00( 00:00:00)?"
-# Numbers for people: with a currency, separators of thousands, a percent sign.
-_WRITTEN = r"[-+]?[$€£]? ?\d{1,3}([,.\s'’]?\d{3})*([.,]\d+)? ?[%€$£]?"
-# A number with a decimal comma, and one whose comma can be nothing else.
-_WITH_COMMA = r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?"
-_DECIMAL_COMMA = r"[-+]?([\d.]*\.\d{3},\d+|0,\d+|\d+,(\d{1,2}|\d{4,}))"
-# Postcodes, account and telephone numbers: programs write no number so. Of 17 digits
-# a number would lose some.
-_CODE = r"-?0\d+|\d+[eE]\d+|\+\d+|\d{17,}"
-# If so many of a column's numbers are written as codes, all are codes.
-_CODES = 0.05
-# Days as texts, beside the time of day, which says how far its clock is from UTC.
-_DAYS = (
-    "%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y", "%m-%d-%Y",
-    "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%d-%b-%Y", "%d-%b-%y", "%d-%B-%Y",
-    "%b-%d-%Y", "%B-%d-%Y", "%Y-%m", "%m-%Y", "%b-%Y", "%B-%Y", "%Y-%b", "%b-%y",
-    "%m.%Y", "%d%b%Y",
-)  # fmt: skip
-# Other digits and points are numbers or versions.
-_DIGITS = (19_000_101, 20_991_231)
-_SHAPES = {
-    "%Y%m%d": r"(19|20)\d{6}",
-    "%d.%m.%y": r"\d\d\.\d\d\.\d\d",
-    "%m.%Y": r"\d\d?\.(19|20)\d\d",
-}
-_CLOCK = (
-    r"(?i)^(.*?)(?:[T ,]+(\d\d?):(\d\d)(?::(\d\d(?:[.,]\d+)?))?(?: ?([AP])M)?"
-    r"(?: ?(?:Z|UTC|[+-]\d\d(?::?\d\d)?))?)?$"
-)
 # Days before and after these years stand for never.
 _FIRST_YEAR = 1901
 _LAST_YEAR = 2199
@@ -63,8 +50,8 @@ _LAST_YEAR = 2199
 _MOST_VALUES = 50
 # How data frames and spreadsheets call the column with the number of the row.
 _ROW_NUMBERS = ("", "index", "level_0", "Unnamed: 0")
-# Values of a label, and their opposites.
-_PAIRS = {"1": "0", "yes": "no", "y": "n", "ja": "nein", "true": "false", "t": "f"}
+# 1.0 and 1,0 are 1.
+_DECIMALS = r"(?<=\d)(\.0+|,00?)$"
 _CONSTANT = "empty, or the same in every row"
 # A table with more times than that has no list of them.
 _MOST_TIMES = 60
@@ -86,7 +73,7 @@ class Feature:
         values: One a row.
         why: Why it is left out.
         leak: Why it may know the outcome.
-        form: How dates are written; empty where they are dates by their type.
+        form: How dates are written; None where they are dates by their type.
         has_commas: Whether numbers have commas before decimals.
         until: Up to when days are counted in a table without times.
     """
@@ -95,7 +82,7 @@ class Feature:
     values: Any = None
     why: str = ""
     leak: str = ""
-    form: str = ""
+    form: DayForm | None = None
     has_commas: bool = False
     until: pd.Timestamp | None = None
 
@@ -108,28 +95,6 @@ class Feature:
         """Return values as a training has them."""
         kind = pa.string() if self.model_kind == "category" else pa.float64()
         return pa.array(values, kind, from_pandas=True)
-
-
-def refuse(column: pd.Series, rows: pd.Series, problem: str, *, hint: str) -> NoReturn:
-    """Raise SchemaError about the first value whose flag is set."""
-    row = rows.index[int(np.argmax(rows))]
-    value = "" if pd.isna(column[row]) else str(column[row])
-    where = f"column {column.name}, row {row + 1}"
-    raise SchemaError(f"{where}: {value!r} {problem}", hint=hint)
-
-
-def texts(column: pd.Series) -> pd.Series:
-    """
-    Return values as stripped texts; null where there is none.
-
-    A whole number is the same text whether or not there are gaps in its column.
-    """
-    if column.dtype.kind == "f":
-        numbers = column.dropna()
-        if (numbers.mod(1).eq(0) & numbers.abs().lt(INEXACT)).all():
-            column = column.astype("Int64")
-    values = column.astype("object").map(lambda v: str(v).strip(), na_action="ignore")
-    return values.where(values.notna() & (values != ""), None).astype("object")
 
 
 def is_moments(column: pd.Series) -> bool:
@@ -200,26 +165,29 @@ def check_users(
 # -- the label -------------------------------------------------------------------------
 
 
+def key_of(value: object) -> str:
+    """Return a value as it is compared: neither case counts nor a decimal zero."""
+    return re.sub(_DECIMALS, "", str(value).strip().lower())
+
+
 def label_of(column: pd.Series, outcome: object | None) -> tuple[pd.Series, str]:
     """
     Read the label: 1, 0, or null where it is not known, and what 1 is in the table.
 
-    Case does not count, nor whether 1 is written as 1.0.
+    Case does not count, nor whether 1 is written as 1.0 or 1,0.
 
     Args:
         outcome: The value to predict; None where it is plain.
     """
-    values = texts(column).str.replace(r"\.0+$", "", regex=True)
+    values = texts(column).str.replace(_DECIMALS, "", regex=True)
     keys = values.str.lower()
-    wanted = None
-    if outcome is not None:
-        wanted = re.sub(r"\.0+$", "", str(outcome).strip().lower())
+    wanted = None if outcome is None else key_of(outcome)
     # Who predicts "unknown" knows what it is.
-    is_gap = keys.fillna("").str.fullmatch(rf"({_GAPS}|unknown)?").astype("bool")
+    is_gap = keys.fillna("").str.fullmatch(rf"({GAPS}|unknown)?").astype("bool")
     is_known = ~is_gap | (keys == wanted)
     if wanted is None:
-        wanted = max(_PAIRS, key=lambda key: keys.isin([key, _PAIRS[key]]).sum())
-        odd = is_known & ~keys.isin([wanted, _PAIRS[wanted]])
+        wanted = max(PAIRS, key=lambda key: keys.isin([key, PAIRS[key]]).sum())
+        odd = is_known & ~keys.isin([wanted, PAIRS[wanted]])
         if odd.any():
             hint = "correct it, or name the value to predict by --outcome"
             refuse(column, odd, "is neither 1 nor 0", hint=hint)
@@ -228,7 +196,7 @@ def label_of(column: pd.Series, outcome: object | None) -> tuple[pd.Series, str]
         names = sorted(values[is_known].unique())[:10]
         hint = instead(str(outcome), names, kind="Its values")
         raise SchemaError(f"no row of {column.name} is {outcome!r}", hint=hint)
-    if len(spellings) > 1 and wanted not in _PAIRS:
+    if len(spellings) > 1 and wanted not in PAIRS:
         problem = f"column {column.name} has {' and '.join(spellings[:2])}"
         raise SchemaError(problem, hint="Write the values of the label in one way")
     label = (keys == wanted).astype("float64").mask(~is_known)
@@ -256,61 +224,6 @@ def _by_their_clock(moments: pd.Series) -> pd.Series:
     return moments.dt.tz_localize(None).dt.as_unit("us").dt.tz_localize("UTC")
 
 
-def _moments_of(
-    column: pd.Series, forms: Sequence[str] = _DAYS
-) -> tuple[pd.Series, str]:
-    """
-    Read days and times in the one form that most have; null where one has another.
-
-    Args:
-        forms: Those that are tried.
-
-    Returns:
-        The times, and the form.
-
-    Raises:
-        SchemaError: No row tells which number is the day, and which the month.
-    """
-    read = texts(column)
-    if is_number(column) and column.between(*_DIGITS).all():
-        # A gap makes 20260301 of data frames 20260301.0.
-        read = read.str.removesuffix(".0")
-    if not read.count():
-        return read.astype("datetime64[us, UTC]"), ""
-    count_of = read.value_counts()
-    parts = count_of.index.to_series().astype("str").str.extract(_CLOCK)
-    parts[0] = parts[0].str.replace(r"[/ ,]+", "-", regex=True)
-    best_count = 0
-    best_form = forms[0]
-    days = pd.to_datetime(parts[0], format=best_form, errors="coerce")
-    rivals: list[pd.Series] = []
-    for form in forms:
-        fits = parts[0].str.fullmatch(_SHAPES.get(form, ".*"))
-        read_days = pd.to_datetime(parts[0].where(fits), format=form, errors="coerce")
-        count = int(count_of[read_days.notna()].sum())
-        if count > best_count:
-            best_count = count
-            best_form = form
-            days = read_days
-            rivals = []
-        elif count == best_count:
-            rivals.append(read_days)
-    if 2 * best_count > len(read) and not all(rival.equals(days) for rival in rivals):
-        hint = "write 2026-03-01, or leave the column out by --without"
-        problem = "may have the day, the month or the year first, and no row tells"
-        refuse(column, read.map(days).notna(), problem, hint=hint)
-    clock = parts[[1, 2, 3]].replace(",", ".", regex=True).astype("float64").fillna(0)
-    hours = clock[1].where(parts[4].isna(), clock[1] % 12)
-    hours += 12 * parts[4].str.upper().eq("P")
-    is_clock = (hours < 24) & (clock[2] < 60) & (clock[3] < 60)
-    seconds = (hours * 3600 + clock[2] * 60 + clock[3]).where(is_clock)
-    moments = days.astype("datetime64[us]") + pd.to_timedelta(seconds, "s").dt.as_unit(
-        "us"
-    )
-    times = _by_their_clock(read.map(moments).astype("datetime64[us]"))
-    return times, best_form
-
-
 def times_of(column: pd.Series) -> pd.Series:
     """
     Read when each row is of: as moments in UTC, or as numbers that have an order.
@@ -320,17 +233,16 @@ def times_of(column: pd.Series) -> pd.Series:
     if is_moments(column):
         values = _by_their_clock(column)
     else:
-        read = texts(column)
-        numbers = pd.to_numeric(read, errors="coerce").astype("float64")
-        quarters = read.str.extract(r"(?i)^(\d{4})[- ]?[QW](\d\d?)$").astype("float64")
-        months = read.str.extract(r"^([A-Za-z]{3})[a-z]*\.?$")[0]
+        words = Words.of(column)
+        numbers = numbers_of(words)
+        months = words.different.str.extract(r"^([A-Za-z]{3})[a-z]*\.?$")[0]
         ways = [
-            _moments_of(column)[0],
+            _by_their_clock(moments_of(words).clock),
             numbers.mask(np.isinf(numbers)),
             pd.to_datetime(months, format="%b", errors="coerce").dt.month,
-            quarters[0] * 100 + quarters[1],
         ]
-        values = max(ways, key=lambda way: way.notna().sum())
+        best = max(ways, key=lambda way: words.rows[way.notna()].sum())
+        values = words.by_row(best)
     if values.isna().any():
         hint = "write 2026-03-01, 2026-03 or Mar, or remove the row"
         refuse(column, values.isna(), "is not a time", hint=hint)
@@ -340,15 +252,11 @@ def times_of(column: pd.Series) -> pd.Series:
 # -- features --------------------------------------------------------------------------
 
 
-def has_decimal_commas(frame: pd.DataFrame) -> bool:
+def have_decimal_commas(frame: pd.DataFrame) -> bool:
     """Tell whether a column of a table has numbers with a comma before decimals."""
     for _, column in frame.items():
-        if not (is_number(column) or is_moments(column)):
-            words = _words(texts(column))
-            is_written = words.str.fullmatch(_WITH_COMMA)
-            is_comma = words.str.fullmatch(_DECIMAL_COMMA)
-            if is_comma.any() and 2 * is_written.sum() > len(words):
-                return True
+        if may_have_commas(column) and has_decimal_commas(Words.of(column)):
+            return True
     return False
 
 
@@ -363,7 +271,8 @@ def feature_of(
         has_commas: Whether the table's numbers have commas before decimals.
 
     Raises:
-        SchemaError: A value is infinite, or something else than most of the column.
+        SchemaError: A value is infinite, or something else than most of the column; or
+            the column may have dates that cannot be read.
     """
     if pd.api.types.is_timedelta64_dtype(column):
         return _number(column, column.dt.total_seconds())
@@ -372,88 +281,109 @@ def feature_of(
     is_typed = isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind == "b"
     if is_typed or not column.count():
         return category_of(column)
-    words = _words(texts(column))
-    moments, form = _moments_of(column[words.index])
-    if 2 * moments.notna().sum() > len(words):
-        days = _days(_all_moments(column, moments), times)
-        return replace(days, form=form)
+    numbers = None
     if is_number(column):
-        return _number(column, column.astype("Float64").astype("float64"))
-    return _number_or_category(column, words, has_commas=has_commas)
+        numbers = column.astype("Float64").astype("float64")
+    elif not isinstance(column.dtype, pd.StringDtype):
+        numbers = clean_numbers(column, has_commas=has_commas)
+    if numbers is not None and not numbers.dropna().between(*DIGITS).all():
+        return _number(column, numbers)
+    return _of_texts(column, numbers, times, has_commas=has_commas)
 
 
-def _number_or_category(
-    column: pd.Series, words: pd.Series, *, has_commas: bool
+def _of_texts(
+    column: pd.Series,
+    numbers: pd.Series | None,
+    times: pd.Series | None,
+    *,
+    has_commas: bool,
 ) -> Feature:
+    """Decide what a column of texts is, or of numbers that may be days."""
+    words = Words.of(column)
+    if not len(words):
+        return Feature(why=_CONSTANT)
+    newest = None if times is None or not is_moments(times) else times.max()
+    read = moments_of(words, newest=newest)
+    if words.share(read.clock.notna()) > 0.5:
+        odd = _odd(column, "a date", "2026-03-01")
+        moments = _by_their_clock(words.every(read.clock, *odd))
+        return replace(_days(moments, times), form=read.form)
+    if numbers is not None:
+        return _number(column, numbers)
+    return _number_or_category(words, has_commas=has_commas)
+
+
+def _number_or_category(words: Words, *, has_commas: bool) -> Feature:
     """Decide what a column of texts is, by those that are no gaps."""
-    numbers = _numbers_of(words)
+    column = words.column
+    numbers = numbers_of(words)
     # Without a person's word, data frames make numbers of them.
     is_typed = isinstance(column.dtype, pd.StringDtype) and len(words) == column.count()
     is_category = is_typed and numbers.notna().all()
-    has_comma = words.str.fullmatch(_WITH_COMMA)
-    has_commas = has_commas and 2 * has_comma.sum() > len(words)
+    has_commas = has_commas and words.share(words.matching(WITH_COMMA)) > 0.5
     if has_commas:
-        numbers = _numbers_of(words, has_commas=True)
-    is_written = numbers.notna() | words.str.fullmatch(_WRITTEN)
-    is_code = words.str.fullmatch(_CODE)
-    is_category |= 2 * is_written.sum() <= len(words) or is_code.mean() > _CODES
-    if is_category or (is_code.any() and words.str.len().nunique() == 1):
+        numbers = numbers_of(words, has_commas=True)
+    is_written = numbers.notna() | words.matching(WRITTEN)
+    is_code = codes_of(words)
+    is_category |= words.share(is_written) <= 0.5 or words.share(is_code) > FEW
+    if is_category or (is_code.any() and words.different.str.len().nunique() == 1):
+        _refuse_days(words)
         return category_of(column)
-    number = _number(column, _all_numbers(column, numbers.mask(is_code)))
-    return replace(number, has_commas=has_commas)
+    values = words.every(numbers.mask(is_code), *_odd(column, "a number", "1234.5"))
+    return replace(_number(column, values), has_commas=has_commas)
 
 
-def _numbers_of(words: pd.Series, *, has_commas: bool = False) -> pd.Series:
-    """Read numbers; null where a text is none."""
-    if has_commas:
-        has_comma = words.str.fullmatch(_WITH_COMMA)
-        words = words.where(has_comma).str.replace(".", "").str.replace(",", ".")
-    return pd.to_numeric(words, errors="coerce")
-
-
-def _all_numbers(column: pd.Series, numbers: pd.Series) -> pd.Series:
-    """Return the numbers of words, for all rows; refuse a word that is none."""
-    if numbers.isna().any():
-        _refuse_odd(column, numbers.isna(), "a number", example="1234.5")
-    return numbers.reindex(column.index).astype("float64")
-
-
-def _all_moments(column: pd.Series, moments: pd.Series) -> pd.Series:
-    """Return the dates of words, for all rows; refuse a word that is none."""
-    if moments.isna().any():
-        _refuse_odd(column, moments.isna(), "a date", example="2026-03-01")
-    return moments.reindex(column.index)
-
-
-def _words(read: pd.Series) -> pd.Series:
-    """Return texts that are no gaps."""
-    words = read.dropna()
-    return words[~words.str.fullmatch(_GAPS, case=False).astype("bool")]
+def _refuse_days(words: Words) -> None:
+    """Refuse texts that may be dates: of a category nobody sees that it is a leak."""
+    first = words.different.head(_MOST_VALUES).map(is_like_a_day)
+    if not first.any():
+        return
+    is_day = words.different.map(is_like_a_day).astype("bool")
+    if words.share(is_day) > 0.5:
+        column = words.column
+        hint = (
+            "write it like 2026-03-01; or, if it is no date, add --category "
+            f"{column.name}, or leave the column out by --without {column.name}"
+        )
+        problem = "may be a date, in a form that cannot be read"
+        refuse(column, words.by_row(is_day).eq(True), problem, hint=hint)
 
 
 def filled(feature: Feature, column: pd.Series) -> float:
     """Return the share of rows in which a feature has a value; 0 without rows."""
-    values = texts(column).dropna()
     # Of names, those that are gaps among numbers are values.
-    if feature.kind != "category":
-        values = _words(values)
-    return len(values) / max(len(column), 1)
+    if feature.kind == "category":
+        count = texts(column).count()
+    else:
+        count = len(Words.of(column))
+    return float(count) / max(len(column), 1)
 
 
-def _refuse_odd(
-    column: pd.Series, is_odd: pd.Series, what: str, *, example: str
-) -> NoReturn:
+def _odd(column: pd.Series, what: str, example: str) -> tuple[str, str]:
+    """Say what is wrong with a value that is not like most, and what to do."""
     hint = (
         f"write it like {example}, leave it empty, or, if the column has names of "
         f"something, add --category {column.name}"
     )
-    problem = f"is not {what}, but most of the column is"
-    refuse(column[is_odd.index], is_odd, problem, hint=hint)
+    return f"is not {what}, but most of the column is", hint
+
+
+def names_of(column: pd.Series) -> pd.Series:
+    """Return values as names of something: of 1, 1.0 and true one each."""
+    names = texts(column)
+    different = names.drop_duplicates().dropna()
+    written = different.str.replace(r"^(-?(?:0|[1-9]\d*))\.0+$", r"\1", regex=True)
+    is_truth = written.str.lower().isin(["true", "false"])
+    written = written.mask(is_truth, written.str.capitalize())
+    changed = written.to_numpy() != different.to_numpy()
+    if not changed.any():
+        return names
+    return names.replace(dict(zip(different[changed], written[changed], strict=True)))
 
 
 def category_of(column: pd.Series) -> Feature:
     """Return a column's values as names of something."""
-    read = texts(column)
+    read = names_of(column)
     count = read.nunique(dropna=False)
     if count < 2:
         return Feature(why=_CONSTANT)
@@ -529,15 +459,16 @@ def read_as(feature: Feature, column: pd.Series, times: pd.Series | None) -> pd.
         SchemaError: A value is something else, or a date is after the row's time.
     """
     if feature.kind == "category":
-        return texts(column)
+        return names_of(column)
     if feature.kind == "number":
         return _read_numbers(feature, column)
     if is_moments(column):
-        moments = _by_their_clock(column)
+        moments = column
     else:
-        words = _words(texts(column))
-        forms = (feature.form,) if feature.form else _DAYS
-        moments = _all_moments(column, _moments_of(column[words.index], forms)[0])
+        words = Words.of(column)
+        read = moments_of(words, form=feature.form)
+        moments = words.every(read.clock, *_odd(column, "a date", "2026-03-01"))
+    moments = _by_their_clock(moments)
     if times is None:
         times = pd.Series(feature.until, column.index, dtype=moments.dtype)
     days = _days_to(times, moments)
@@ -555,9 +486,9 @@ def _read_numbers(feature: Feature, column: pd.Series) -> pd.Series:
     elif is_number(column):
         values = column.astype("Float64").astype("float64")
     else:
-        words = _words(texts(column))
-        numbers = _numbers_of(words, has_commas=feature.has_commas)
-        values = _all_numbers(column, numbers)
+        words = Words.of(column)
+        numbers = numbers_of(words, has_commas=feature.has_commas)
+        values = words.every(numbers, *_odd(column, "a number", "1234.5"))
     _check_finite(column, values)
     return values
 

@@ -19,7 +19,6 @@ from scipy import stats
 
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.first_look import columns
-from propensity.first_look.columns import refuse
 from propensity.first_look.reading import check_names, features_of
 from propensity.learning import effects
 from propensity.learning.candidates import encoder_of
@@ -27,7 +26,8 @@ from propensity.learning.effects import Effects, Experiment
 from propensity.measures.intervals import FEW, NORMAL, Difference
 from propensity.models.encoding import Flags, Floats, to_frame
 from propensity.pages.page import Line, filled, in_notebook, lines_svg
-from propensity.pages.words import decimals
+from propensity.pages.words import decimals, plural
+from propensity.texts import GAPS, refuse, texts
 
 # Chance that a column which was written before the contact is refused.
 _BY_CHANCE = 0.001
@@ -143,6 +143,7 @@ class ExperimentLook:
         outcome: The label, or ``label = value``.
         control: The control group, as the table calls it.
         left_out: Why a column is no feature.
+        notes: Which users are in no group that is compared, and why.
     """
 
     name: str
@@ -150,6 +151,7 @@ class ExperimentLook:
     control: str
     arms: Sequence[Arm]
     left_out: Mapping[str, str]
+    notes: Sequence[str]
 
     def lines(self, arm: Arm) -> list[str]:
         """Return the lines of a treatment."""
@@ -188,7 +190,10 @@ class ExperimentLook:
         )
 
     def __repr__(self) -> str:
-        return "\n\n".join("\n".join(self.lines(arm)) for arm in self.arms)
+        shown = ["\n".join(self.lines(arm)) for arm in self.arms]
+        if self.notes:
+            shown.append("\n".join(self.notes))
+        return "\n\n".join(shown)
 
     def _repr_html_(self) -> str:
         return in_notebook(self.page())
@@ -233,15 +238,27 @@ def try_experiment(
     if user is not None:
         columns.check_users(frame, user, None, None)
         _check_once(frame[user])
-    values, title = _outcomes(frame[label], outcome)
-    arms = columns.texts(frame[treatment])
-    if arms.isna().any():
-        hint = "fill it in, or remove the row"
-        refuse(frame[treatment], arms.isna(), "is no treatment", hint=hint)
-    names = sorted(arms.unique())
-    if str(control) not in names or len(names) < 2:
+    has_commas = columns.have_decimal_commas(frame)
+    values, title = _outcomes(frame[label], outcome, has_commas=has_commas)
+    arms = texts(frame[treatment])
+    keys_of_arms = arms.map(columns.key_of, na_action="ignore")
+    is_control = keys_of_arms == columns.key_of(control)
+    is_nobodys = arms.isna() | arms.str.fullmatch(GAPS, case=False).fillna(False)
+    is_nobodys &= ~is_control
+    names = sorted(arms[~is_nobodys & ~is_control].unique())
+    if not is_control.any() or not names:
         problem = f"column {treatment} has no value {str(control)!r} beside others"
-        raise SchemaError(problem, hint=f"Name one by --control: {', '.join(names)}")
+        treatments = sorted(arms.dropna().unique())[:10]
+        raise SchemaError(
+            problem, hint=f"Name one by --control: {', '.join(treatments)}"
+        )
+    shown_control = str(arms[is_control].iloc[0])
+    notes = []
+    if is_nobodys.any():
+        notes.append(
+            f"{plural(int(is_nobodys.sum()), 'user')} without a value of {treatment} "
+            "are left out"
+        )
     features = features_of(frame.drop(columns=ignored), None, categories)
     used = {column: entry for column, entry in features.items() if entry.kind}
     if not used:
@@ -250,13 +267,16 @@ def try_experiment(
     kinds = {column: entry.model_kind for column, entry in used.items()}
     read = to_frame(pa.table(arrays), kinds)
     looked_at = []
+    too_few = []
     for arm in names:
-        if arm == str(control):
-            continue
         # Whose outcome is not known counts in no group.
-        rows = (values.notna() & arms.isin([arm, str(control)])).to_numpy()
+        rows = (values.notna() & (is_control | (arms == arm))).to_numpy()
         is_contacted = (arms[rows] == arm).to_numpy()
-        _check_sizes(values[rows], is_contacted, [arm, str(control)], title)
+        try:
+            _check_sizes(values[rows], is_contacted, [arm, shown_control], title)
+        except NotEnoughData as error:
+            too_few.append(error)
+            continue
         _check_random(read[rows], is_contacted, treatment)
         encoder = encoder_of(kinds)
         experiment = Experiment(
@@ -273,22 +293,42 @@ def try_experiment(
                 reacting=_reacting(read[rows], estimated),
             )
         )
+    if not looked_at:
+        raise too_few[0]
+    notes += [f"Not shown: {error.problem}" for error in too_few]
     return ExperimentLook(
         name=name,
         outcome=title,
-        control=str(control),
+        control=shown_control,
         arms=looked_at,
         left_out={column: entry.why for column, entry in features.items() if entry.why},
+        notes=notes,
     )
 
 
-def _outcomes(column: pd.Series, outcome: object | None) -> tuple[pd.Series, str]:
-    """Return the outcome, null where it is not known, and what it is called."""
+def _outcomes(
+    column: pd.Series, outcome: object | None, *, has_commas: bool
+) -> tuple[pd.Series, str]:
+    """
+    Return the outcome, null where it is not known, and what it is called.
+
+    Numbers are a sum of money, also of one price, unless they are 0 and 1.
+    """
     if outcome is None:
-        amounts = columns.feature_of(column, None, has_commas=False)
+        written = column
+        if isinstance(column.dtype, pd.StringDtype):
+            written = column.astype("object")
+        try:
+            amounts = columns.feature_of(written, None, has_commas=has_commas)
+        except SchemaError as error:
+            hint = "Write sums like 1234.5; leave them empty where they are not known"
+            raise SchemaError(error.problem, hint=hint) from error
         values = pd.Series(amounts.values, column.index)
-        if amounts.kind == "number" and values.nunique() > 2:
-            return values.astype("float64"), str(column.name)
+        if amounts.kind == "number":
+            different = set(values.dropna())
+            is_price = len(different) == 2 and 0 in different and 1 not in different
+            if len(different) > 2 or is_price:
+                return values.astype("float64"), str(column.name)
     labels, positive = columns.label_of(column, outcome)
     return labels, f"{column.name} = {positive}"
 
@@ -297,7 +337,7 @@ def _outcomes(column: pd.Series, outcome: object | None) -> tuple[pd.Series, str
 
 
 def _check_once(users: pd.Series) -> None:
-    twice = columns.texts(users).duplicated()
+    twice = texts(users).duplicated()
     if twice.any():
         problem = "has another row: an experiment has one for each user"
         hint = "add the user's outcomes up, and keep the row before the contact"

@@ -13,8 +13,9 @@ import pyarrow as pa
 from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.first_look import columns
-from propensity.first_look.columns import Feature, Steps, refuse
+from propensity.first_look.columns import Feature, Steps
 from propensity.suggestions import instead
+from propensity.texts import refuse, texts
 from propensity.usecases import Baseline, Candidate, UseCase
 from propensity.usecases.declaration import MEAN, RESERVED
 
@@ -149,7 +150,7 @@ def read_table(
         times=times,
         open_times=open_times,
         user=user,
-        users=columns.texts(tried.index.to_series() if user is None else tried[user]),
+        users=texts(tried.index.to_series() if user is None else tried[user]),
         features=features_of(tried.drop(columns=ignored), times, categories),
         horizon_days=horizon_days,
     )
@@ -162,7 +163,7 @@ def read_table(
 def features_of(
     frame: pd.DataFrame, times: pd.Series | None, categories: Sequence[str]
 ) -> dict[str, Feature]:
-    has_commas = columns.has_decimal_commas(frame)
+    has_commas = columns.have_decimal_commas(frame)
     features = {}
     for name, column in frame.items():
         if name in categories:

@@ -17,6 +17,7 @@ from propensity.errors import SchemaError
 from propensity.first_look import columns
 from propensity.first_look.reading import ReadTable
 from propensity.models.encoding import Floats
+from propensity.texts import refuse, texts
 
 # What a list has of each user beside the user.
 COLUMNS = ("probability", "percentile")
@@ -65,7 +66,7 @@ class RowsToScore:
             times = _times_of_others(read, frame)
         users = frame.index.to_series().add(1).rename("row")
         if read.user is not None:
-            users = columns.texts(frame[read.user])
+            users = texts(frame[read.user])
         if read.user is not None and times is not None:
             oldest_first = users[times.sort_values(kind="stable").index]
             users = oldest_first.drop_duplicates(keep="last").sort_index()
@@ -111,7 +112,7 @@ def _check_once(shown: pd.Series, users: pd.Series) -> None:
     twice = users.duplicated()
     if twice.any():
         hint = "name the column that says when a row was true by --time"
-        columns.refuse(shown, twice, "has another row to score", hint=hint)
+        refuse(shown, twice, "has another row to score", hint=hint)
 
 
 def _times_of_others(read: ReadTable, frame: pd.DataFrame) -> pd.Series | None:
@@ -129,7 +130,7 @@ def _times_of_others(read: ReadTable, frame: pd.DataFrame) -> pd.Series | None:
             every = pd.Series(True, frame.index)
             problem = "is not a time as the table has them"
             hint = "write the times in the same way"
-            columns.refuse(frame[read.time], every, problem, hint=hint)
+            refuse(frame[read.time], every, problem, hint=hint)
     if read.user is not None:
         columns.check_users(frame, read.user, read.time, times)
     return times

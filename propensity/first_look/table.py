@@ -19,7 +19,7 @@ from msgspec import structs
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.first_look import columns
-from propensity.first_look.columns import FEWEST, Steps, refuse
+from propensity.first_look.columns import FEWEST, Steps
 from propensity.first_look.reading import ReadTable, read_table
 from propensity.first_look.scores import RowsToScore
 from propensity.learning import gate
@@ -33,6 +33,7 @@ from propensity.learning.users import UserTraining
 from propensity.pages.page import in_notebook
 from propensity.pages.words import percent, plural
 from propensity.settings import Settings
+from propensity.texts import refuse
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.usecases import CATEGORY, Baseline, UseCase
 from propensity.watching import Watched, unwatched

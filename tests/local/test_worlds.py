@@ -210,9 +210,9 @@ class TestCardFiles:
             (lambda t: t.drop_columns(["V7", "Class"]), "V7, Class"),
             (lambda t: t.slice(0, 0), "has no genuine transactions"),
             (lambda t: pa.concat_tables([t, t]), "row 201: Time is earlier than"),
-            (column("V3", ["high"]), "row 1: expected a finite number in column V3"),
+            (column("V3", ["high"]), "column V3, row 1: 'high' is not a number"),
             (column("V4", [1.0, math.nan]), "row 2: V4 is not a finite number"),
-            (column("Class", [2]), "row 1: expected 0 or 1 in column Class, found 2"),
+            (column("Class", [2]), "column Class, row 1: '2' is neither 1 nor 0"),
             (column("Class", [1]), "has no genuine transactions"),
         ],
     )

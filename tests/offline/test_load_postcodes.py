@@ -119,7 +119,7 @@ class TestFiles:
         [
             (
                 "QA1 2BD,3\nQA1 2BE,much\n",
-                "postcodes.csv, row 2: expected a finite number in column soc",
+                "postcodes.csv, column socioeconomic_idx, row 2: 'much' is not",
             ),
             ("12 Mill Lane Dunmere,3\n", "is longer than a postcode"),
             ("QA1 2BD,\n,3\n", "none of 2 rows has"),

@@ -81,22 +81,31 @@ class TestFile:
         ("changed", "message"),
         [
             ({"event_time": None}, "lacks the columns event_time"),
-            ({"V2": [np.nan, *[1.0] * (N - 1)]}, "row 1.*V2"),
-            ({"V2": [*[1.0] * (N - 1), np.inf]}, "row 30.*V2"),
-            ({"is_fraud": [2] * N}, "row 1.*is_fraud"),
+            ({"V2": [np.nan, *[1.0] * (N - 1)]}, "column V2, row 1: "),
+            ({"V2": [*[1.0] * (N - 1), np.inf]}, "column V2, row 30: "),
+            ({"is_fraud": [2] * N}, "column is_fraud, row 1: "),
             ({"transaction_id": ["a"] * N}, "several rows"),
             (
                 {"transaction_id": [f"a{n}" for n in range(N - 1)] + ["a\nb"]},
                 f"row {N}: transaction_id contains a control character; remove it",
             ),
             ({"transaction_id": [None, *["a"] * (N - 1)]}, "row 1"),
-            ({"event_time": ["2199-01-01"] * N}, "row 1: .*until now .*event_time"),
-            ({"event_time": [None] + ["2026-03-01"] * (N - 1)}, "row 1: .* a time in"),
+            (
+                {"event_time": ["2199-01-01"] * N},
+                "column event_time, row 1: .* until now",
+            ),
+            (
+                {"event_time": [None] + ["2026-03-01"] * (N - 1)},
+                "column event_time, row 1: .* not a time",
+            ),
             (
                 {"transaction_id": ["a", "(not set)", *map(str, range(2, N))]},
                 "cards.parquet, row 2: transaction_id is '\\(not set\\)'",
             ),
-            ({"truth_time": ["0001-01-01"] * N}, "row 1: .*from 1971 .*truth_time"),
+            (
+                {"truth_time": ["0001-01-01"] * N},
+                "column truth_time, row 1: .* from 1971",
+            ),
         ],
         ids=str,
     )

@@ -90,6 +90,75 @@ def test_a_sum_of_money_is_an_outcome():
     assert effect.low < 0.4 * 0.12 * 20 < effect.high
 
 
+@pytest.mark.parametrize("paid", [9.99, 25.0, 2.0, 0.5])
+@pytest.mark.parametrize("comma", [".", ","])
+def test_an_outcome_is_a_sum_whatever_the_price_and_the_country(paid, comma):
+    """Defects: one price was neither 1 nor 0, and a decimal comma was no number."""
+    table = campaign(3_000)
+    sums = table["bought"] * paid
+    table["bought"] = sums.map(lambda value: f"{value:.2f}".replace(".", comma))
+    effect = try_experiment(table, **NAMES).arms[0].effects.mean()
+
+    assert effect.low < 0.4 * 0.12 * paid < effect.high
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [("{} EUR", "'0 EUR' is not a number"), ("{}-", "'0-' is not a number")],
+)
+def test_a_sum_that_is_no_number_is_named(written, problem):
+    """Defect: the advice was to take a label for a category."""
+    table = campaign(3_000)
+    with pytest.raises(SchemaError, match=problem) as caught:
+        try_experiment(
+            table.assign(bought=table["bought"].map(written.format)), **NAMES
+        )
+    assert "--category" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("few", "note"),
+    [
+        ("sms", "Not shown: sms has 54 users, and each group needs 200"),
+        ("NA", "54 users without a value of mail are left out"),
+        (None, "54 users without a value of mail are left out"),
+        ("", "54 users without a value of mail are left out"),
+    ],
+)
+def test_a_group_that_is_too_small_hides_no_other(few, note):
+    """Defect: of 5,900 other users nothing was shown."""
+    table = campaign()
+    table["mail"] = table["mail"].astype(object)
+    table.loc[:53, "mail"] = few
+    look = try_experiment(table, **NAMES)
+
+    assert [arm.name for arm in look.arms] == ["spring"]
+    assert look.notes == [note]
+    assert note in repr(look)
+    assert note in look.page()
+
+
+@pytest.mark.parametrize(
+    ("written", "control"),
+    [
+        (("0.0", "1.0"), "0"),
+        ((False, True), "false"),
+        (("Control", "Mail"), "control"),
+        (("0,0", "1,0"), "0"),
+        ((0, 1), "0.0"),
+    ],
+    ids=str,
+)
+def test_the_control_group_is_named_as_a_label_is(written, control):
+    """Neither case counts, nor a decimal zero."""
+    table = campaign(3_000)
+    is_mailed = table["mail"] == "spring"
+    table["mail"] = pd.Series(np.where(is_mailed, written[1], written[0]), dtype=object)
+    look = try_experiment(table, **{**NAMES, "control": control})
+
+    assert look.arms[0].experiment.is_contacted.sum() == is_mailed.sum()
+
+
 def test_each_treatment_is_compared_with_the_control_group_alone():
     table = campaign(8_000)
     is_other = (table["mail"] == "spring") & (table.index % 2 == 0)
