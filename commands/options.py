@@ -103,6 +103,10 @@ def check_target(value: str) -> None:
     if not (value in names or is_table or Path(value).is_file()):
         problem = f"{value!r} is not a file, a project.dataset.table or a use case"
         hint = f"Check the path. {instead(value, names, kind='Use cases')}"
+        if Path(value).is_dir():
+            hint = "It is a folder: name one of its files"
+        elif "://" in value:
+            hint = "Download the file, and name it"
         raise UnknownName(problem, hint, click.get_current_context())
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import date
@@ -71,24 +71,27 @@ def try_file(
         outcome. How many users the list has.
 
     Raises:
-        RequestError: It is neither, no label is named, or the list would replace what
-            it is made of.
+        RequestError: It is neither, no label is named, or a file would be replaced that
+            another option names.
         SchemaError, NotEnoughData: As ``try_table`` and ``FirstLook.scores``.
     """
+    read_files = [target] if rows is None else [target, rows]
+    whole_files.check(report, ".html", option="report", others=read_files)
     if scores is not None:
-        _check_list(scores, [target, str(rows), str(report)])
+        others = read_files + [str(report)]
+        whole_files.check(scores, ".csv", option="scores", others=others)
     table = _labelled(target, chosen["label"], step=step)
-    others = None
+    new_rows = None
     if rows is not None:
         with step(f"reading {rows}"):
-            others = _read(rows)
+            new_rows = _read(rows)
     with table_files.named(Path(target)):
         read = read_table(table, name=Path(target).name, **chosen)
     to_score = Path(target if rows is None else rows)
     if scores is not None:
         # Faults of these rows are said before the training, which takes a minute.
         with table_files.named(to_score):
-            RowsToScore.of(read, others)
+            RowsToScore.of(read, new_rows)
     with table_files.named(Path(target)), step(f"training on {len(table):,} rows"):
         look = look_at(read, watched)
         if scores is not None:
@@ -97,7 +100,7 @@ def try_file(
         whole_files.write(report, look.page().encode())
         return look, 0
     with table_files.named(to_score):
-        listed = look.scores(others)
+        listed = look.scores(new_rows)
     shown = listed.round({"probability": 6})
     content = csv_of(list(shown), shown.itertuples(index=False))
     whole_files.write(report, look.page().encode())
@@ -121,6 +124,7 @@ def try_experiment_file(
         RequestError: It is neither, or no label is named.
         SchemaError, NotEnoughData: As ``try_experiment``.
     """
+    whole_files.check(report, ".html", option="report", others=[target])
     table = _labelled(target, chosen["label"], step=step)
     with table_files.named(Path(target)), step(f"comparing {len(table):,} rows"):
         look = try_experiment(table, name=Path(target).name, **chosen)
@@ -138,22 +142,6 @@ def _labelled(target: str, label: str | None, *, step: Step) -> pa.Table:
             field="label",
         )
     return table
-
-
-def _check_list(scores: Path, others: Sequence[str]) -> None:
-    """Make sure that a list is a CSV file, and replaces none of the other files."""
-    if scores.suffix.lower() != ".csv":
-        raise RequestError(
-            f"{scores} does not end in .csv, and the list is CSV",
-            hint=f"Name it {scores.stem if scores.stem else 'list'}.csv",
-            field="scores",
-        )
-    if scores.resolve() in [Path(other).resolve() for other in others]:
-        raise RequestError(
-            f"the list would replace {scores}, which is named twice",
-            hint="Name another file by --scores",
-            field="scores",
-        )
 
 
 def _read(target: str) -> pa.Table:
@@ -207,6 +195,7 @@ def try_use_case(
         report: The file to write.
         step: Says what goes on.
     """
+    whole_files.check(report, ".html", option="report", others=[])
     day = SYSTEM.now().date() if as_of is None else as_of
     request = RunRequest(use_case=name, as_of=day, force=False, trial=True)
     run = export.wait_for_training_days(begun(request, "try", clock=SYSTEM))

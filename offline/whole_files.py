@@ -3,7 +3,37 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
+
+from propensity.errors import RequestError
+
+
+def check(file: Path, ending: str, *, option: str, others: Sequence[str]) -> None:
+    """
+    Make sure that a file to write replaces none of the others that a command names.
+
+    Args:
+        ending: What its name ends with, which files of other people do not.
+        option: That names it.
+
+    Raises:
+        RequestError: It has another ending, or is one of the others.
+    """
+    if file.suffix.lower() != ending:
+        raise RequestError(
+            f"{file} does not end in {ending}",
+            hint=f"Name it {file.stem if file.stem else option}{ending}",
+            field=option,
+        )
+    for other in map(Path, others):
+        is_there = file.exists() and other.exists()
+        if file.resolve() == other.resolve() or (is_there and file.samefile(other)):
+            raise RequestError(
+                f"--{option} would replace {file}, which is named twice",
+                hint=f"Name another file by --{option}",
+                field=option,
+            )
 
 
 def write(file: Path, content: bytes) -> None:

@@ -9,21 +9,27 @@ import re
 from collections.abc import Iterable, Sequence
 
 CSV_TYPE = "text/csv; charset=utf-8"
-# Spreadsheets run what begins so. Numbers call nothing, and neither do telephone
-# numbers. Source: OWASP, "CSV Injection".
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_NUMBER = re.compile(r"[-+][\d .,()/-]+")
+# What separates cells, in any country's spreadsheet, and the signs of a formula, wide
+# ones as well. Source: OWASP, "CSV Injection".
+_SEPARATED = r"(^|[;,\t\r\n])"
+_SIGN = r"[=+\-@\uff1d\uff0b\uff0d\uff20]"
+_FORMULA = re.compile(rf"{_SEPARATED}('*)({_SIGN}[^;,\t\r\n]*)")
+_MARKED = re.compile(rf"{_SEPARATED}'('*{_SIGN})")
+# Numbers, telephone numbers, and ids and addresses with a sign in front call nothing.
+_HARMLESS = re.compile(r"[-+]([\d .()/-]*|[\w.@+-]*)")
 
 
 def csv_of(names: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     """
-    Return rows as CSV; what would be a formula begins with an apostrophe.
+    Return rows as CSV; an apostrophe is before what would be a formula.
+
+    Texts are quoted, so that what separates cells elsewhere separates none here.
 
     Args:
         rows: None is an empty cell, and what is no text or number is JSON.
     """
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
+    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow([_cell(name) for name in names])
     writer.writerows([_cell(value) for value in row] for row in rows)
     # Excel takes UTF-8 for another encoding, unless the file begins with its mark.
@@ -38,13 +44,17 @@ def rows_of_csv(content: bytes) -> list[list[str]]:
 
 def _cell(value: object) -> object:
     if isinstance(value, bool | list | dict):
-        return json.dumps(value, default=str)
-    if not isinstance(value, str) or not _FORMULA.match(value):
-        return value
-    return value if _NUMBER.fullmatch(value) else f"'{value}"
+        value = json.dumps(value, default=str)
+    return _FORMULA.sub(_marked, value) if isinstance(value, str) else value
+
+
+def _marked(match: re.Match[str]) -> str:
+    """Return a formula with an apostrophe, and one more where it has some."""
+    separator, apostrophes, formula = match.groups()
+    if not apostrophes and _HARMLESS.fullmatch(formula):
+        return match[0]
+    return f"{separator}'{apostrophes}{formula}"
 
 
 def _without_mark(cell: str) -> str:
-    if cell.startswith("'") and _FORMULA.match(cell):
-        return cell[1:]
-    return cell
+    return _MARKED.sub(r"\1\2", cell)

@@ -122,6 +122,7 @@ def test_a_file_of_another_country_is_tried_as_well(folder, capsys):
     [
         (["gone.csv"], 2, "'gone.csv' is not a file"),
         (["no_such_use_case"], 2, "is not a file"),
+        (["spark.parquet"], 2, "'spark.parquet' is not a file"),
         (
             ["bad.csv", *OPTIONS],
             1,
@@ -138,6 +139,7 @@ def test_what_cannot_be_tried_is_said_in_a_line(
     frame = customers(9).astype({"visits": object})
     frame.loc[1, "visits"] = "x"
     frame.to_csv("bad.csv", index=False)
+    (folder / "spark.parquet").mkdir()
     assert main(["try", *arguments]) == status
     lines = capsys.readouterr().err.splitlines()
     problem, hint = [line for line in lines if not line.startswith(("·", "  …"))]
@@ -159,7 +161,9 @@ def test_a_list_opens_in_a_spreadsheet(folder, capsys):
     content = (folder / "list.csv").read_bytes()
     listed = pd.read_csv("list.csv")
     assert "The list of 150 users is in list.csv" in output.err
-    assert content.startswith(codecs.BOM_UTF8 + b"customer,probability,percentile\r\n")
+    assert content.startswith(
+        codecs.BOM_UTF8 + b'"customer","probability","percentile"\r\n'
+    )
     ids = {f"c{n}" for n in range(150)} - {"c7", "c8"}
     assert {*listed["customer"]} == ids | {"'=c7", "Zoë"}
     assert listed["probability"].is_monotonic_decreasing
@@ -182,7 +186,13 @@ def test_a_list_can_be_of_another_file(folder, capsys):
     [
         (["--scores=list.csv"], 1, "churn.csv, no row is left to score: each has a ch"),
         (["--scores=list.xlsx"], 1, "list.xlsx does not end in .csv"),
-        (["--scores=./churn.csv"], 1, "would replace churn.csv"),
+        (["--scores=./churn.csv"], 1, "--scores would replace churn.csv"),
+        (["--report=churn.csv"], 1, "churn.csv does not end in .html"),
+        (
+            ["--scores=l.csv", "--rows=bad.csv", "--report=bad.csv"],
+            1,
+            "bad.csv does no",
+        ),
         (["--scores=l.csv", "--rows=bad.csv"], 1, "bad.csv, column visits, row 3: 'x'"),
         (["--scores=l.csv", "--rows=gone.csv"], 1, "there is no file gone.csv"),
         (["--rows=bad.csv"], 2, "--rows needs --scores"),
