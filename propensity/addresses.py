@@ -1,0 +1,33 @@
+"""E-mail addresses as people store them."""
+
+from __future__ import annotations
+
+import re
+
+# Marks that no one sees: of joining, of direction, of the order of bytes.
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")
+# Around an address in a list, a header or a link.
+_AROUND = re.compile(
+    r"""^(?:mailto:)?["'<\s]*(?:mailto:)?(.*?)["'>\s]*[;,]?\s*$""", re.I
+)
+_PART = r"[^\W_](?:(?:[^\W_]|-)*[^\W_])?"
+_ADDRESS = re.compile(
+    rf"[\w!#$%&'*+/=?^`{{|}}~-]+(?:\.[\w!#$%&'*+/=?^`{{|}}~-]+)*@{_PART}(?:\.{_PART})+"
+)
+
+
+def address_of(text: str) -> str:
+    """
+    Return an e-mail address in small letters, without what stands around it.
+
+    Raises:
+        ValueError: It is none, or several; the message has no part of it.
+    """
+    plain = _INVISIBLE.sub("", text).strip().lower()
+    around = _AROUND.fullmatch(plain)
+    address = plain if around is None else around[1]
+    if len(address) > 254 or not _ADDRESS.fullmatch(address):
+        raise ValueError("no e-mail address")
+    if address.rpartition(".")[2].isdigit():
+        raise ValueError("no e-mail address")
+    return address
