@@ -79,7 +79,7 @@ def model(**arguments: Any) -> Any:
     "user_id",
     nargs=-1,
     metavar="USER_ID...",
-    help="Ids, or - to read them from standard input, one per line.",
+    help="Ids, or - to read them from standard input, one per line and nothing else.",
 )
 @use_case(shown="all of them")
 @DRY_RUN
@@ -120,7 +120,7 @@ def forget(
     if use_case is None:
         use_case = ""  # All of them.
     if is_allowing:
-        return program.allow_again(settings, users, use_case=use_case)
+        return program.allow_again(settings, list(users), use_case=use_case)
     report = program.run(
         settings,
         users,

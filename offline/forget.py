@@ -64,11 +64,15 @@ from propensity.watching import Watched, unwatched
 SQL = resources.files(__package__)
 # Keys of one statement: BigQuery's limit for all parameters is 10 MB.
 AT_ONCE = 1_000
+# Lines of a list that a note names.
+_NAMED = 20
+# Lines that are the header of a list.
+_HEADERS = ("user_id", "user_pseudo_id", "customer_id", "id", "email")
 
 
 def run(
     settings: Settings,
-    users: Sequence[str],
+    users: Sequence[str] | Mapping[str, int],
     *,
     use_case: str = "",
     is_dry: bool = False,
@@ -80,6 +84,7 @@ def run(
     Remove users; see the module.
 
     Args:
+        users: Their ids; or the line of each in a list, as ``users_of`` returns them.
         announce: Gets a line for each receiver, before the record of it is deleted.
         watched: Yields tables or objects, and shows how many are done.
 
@@ -97,9 +102,10 @@ def run(
         settings.required("suppression_key")
     loaded, wrong = usecases.load_all(_names(use_case))
     with connected(settings) as (artifacts, warehouse):
-        browsers = browsers_of(warehouse, users, loaded)
+        browsers = browsers_of(warehouse, list(users), loaded)
         ids = list(users) + browsers
         work = Work(warehouse, artifacts, ids, use_case, loaded, watched=watched)
+        unknown = sorted(set(users) - work.found())
         if is_dry:
             work.find_receivers()
             before = work.search()
@@ -133,8 +139,12 @@ def run(
         if not is_dry:
             row["after"] = after[what, name]
         places.append(row)
+    notes = _notes(work, bool(statements_of_exports), browsers, wrong)
+    if unknown:
+        notes.insert(0, _not_found(unknown, users))
     return {
         "users": len(users),
+        "found": len(users) - len(unknown),
         "use_case": use_case,
         "is_dry": is_dry,
         "suppressed": is_suppressing,
@@ -142,12 +152,27 @@ def run(
         "ga4_events": sum(events.values()) if events else None,
         "ga4_statement": "\n\n".join(statements_of_exports),
         "receivers": receivers.entries(work.taken),
-        "notes": _notes(work, bool(statements_of_exports), browsers, wrong),
+        "notes": notes,
         "bytes_billed": bytes_billed,
         "unreadable": sorted(work.unreadable),
         "left": 0 if is_dry else remaining,
         "places": places,
     }
+
+
+def _not_found(unknown: Sequence[str], users: Sequence[str] | Mapping[str, int]) -> str:
+    """Say whom no table has, by their lines and not by their ids."""
+    lines = {user: line for line, user in enumerate(users, 1)}
+    if isinstance(users, Mapping):
+        lines = dict(users)
+    numbers = sorted(lines[user] for user in unknown)
+    listed = ", ".join(map(str, numbers[:_NAMED]))
+    more = " …" if len(numbers) > _NAMED else ""
+    where = "line" if len(numbers) == 1 else "lines"
+    return (
+        f"{len(unknown):,} of {len(users):,} ids are in no table: {where} "
+        f"{listed}{more}. Compare them with the table letter by letter."
+    )
 
 
 def _names(use_case: str) -> list[str]:
@@ -361,6 +386,26 @@ class Work:
                     taken += receivers.taken(rows, name, use_case)
         self.taken = taken
 
+    def found(self) -> set[str]:
+        """Return the users of whom a table has rows."""
+        users = set[str]()
+        for table, source in in_order():
+            if source != USER:
+                continue
+            for export in self._exports(table):
+                with (
+                    _of_export(self.warehouse, export) as warehouse,
+                    contextlib.suppress(MissingTable),
+                ):
+                    sql = about(table, source, "forget_found")
+                    for piece in _pieces(self.users):
+                        keys = {"keys": piece, "use_case": self.use_case}
+                        if "audience" in table.types:
+                            keys["kept"] = [""]
+                        rows = warehouse.rows(sql, keys)
+                        users.update(row["user_id"] for row in rows)
+        return users
+
     def kept(self, users: Sequence[str]) -> list[str]:
         """Return the keys of rows of users that a removal needs; see ``Taken.key``."""
         keys = set[str]()
@@ -388,10 +433,7 @@ class Work:
     def _in_tables(self, is_search: bool) -> Counter[Place]:
         counts = Counter[Place]()
         for table, source in self.watched(list(in_order()), "looking at tables"):
-            exports = [self.warehouse.settings]
-            if table in DIGEST:
-                exports = self.digests()
-            for export in exports:
+            for export in self._exports(table):
                 name = with_suffix(table.stored, export.export_suffix)
                 with (
                     _of_export(self.warehouse, export) as warehouse,
@@ -427,6 +469,10 @@ class Work:
         return counts
 
     # -- tables
+
+    def _exports(self, table: Table) -> list[Settings]:
+        """Return the settings of the deployments of which a table is searched."""
+        return self.digests() if table in DIGEST else [self.warehouse.settings]
 
     def digests(self) -> list[Settings]:
         """
@@ -618,23 +664,28 @@ def about(table: Table, source: str, name: str) -> str:
     """Return a statement on a table's rows about users, by the column of ``source``."""
     conditions = {USER: "about_users", EVENT: "about_events", RAW: "about_letters"}
     condition = conditions[source]
+    ids = "[user_id]"
     if "audience" in table.types:
         condition = "about_members"
     elif "user_pseudo_id" in table.types:
         condition = "about_browsers"
+        ids = "[user_id, user_pseudo_id]"
     return statement(
         name,
         folder=SQL,
         some_table=table.stored,
         some_partition=table.partition,
+        some_ids=ids,
         some_use_case="use_case" if "use_case" in table.types else "@use_case",
         is_about=statements.lines(condition, folder=SQL),
     )
 
 
-def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
+def users_of(arguments: Sequence[str], stdin: TextIO | None) -> dict[str, int]:
     """
-    Return the users that a command names, each once; ids may be of any length.
+    Return the users that a command names, each once, and the line or place of each.
+
+    Ids may be of any length.
 
     Args:
         arguments: Of the command; a single ``-`` reads ``stdin`` instead.
@@ -642,10 +693,11 @@ def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
             closed.
 
     Raises:
-        RequestError: There is none, or one is not written in UTF-8.
+        RequestError: There is none, one is not written in UTF-8, or a line is no id.
     """
     ids = arguments
-    if tuple(arguments) == ("-",):
+    is_list = tuple(arguments) == ("-",)
+    if is_list:
         content = b"" if stdin is None else stdin.buffer.read()
         try:
             ids = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig").read().split("\n")
@@ -654,7 +706,12 @@ def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
                 "the user ids on standard input are not UTF-8; convert them",
                 field="user_id",
             ) from error
-    users = tuple(dict.fromkeys(user for user in ids if user))
+    users = dict[str, int]()
+    for line, user in enumerate(ids, 1):
+        if is_list:
+            _check_line(user, line)
+        if user:
+            users.setdefault(user, line)
     if not users:
         raise RequestError(
             "there is no user id", hint="Name one or more", field="user_id"
@@ -662,6 +719,24 @@ def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
     if not all(map(is_encodable, users)):
         raise RequestError("a user id is not UTF-8; convert it", field="user_id")
     return users
+
+
+def _check_line(user: str, line: int) -> None:
+    """Refuse what a spreadsheet adds to a list of ids; an argument may be any id."""
+    problem = ""
+    if line == 1 and user.strip().lower() in _HEADERS:
+        problem = "is the header of a column"
+    elif '"' in user:
+        problem = "has quotation marks"
+    elif "," in user or ";" in user or "\t" in user:
+        problem = "has several columns"
+    if problem:
+        raise RequestError(
+            f"line {line} of the list {problem}",
+            hint="Write one id a line and nothing else; name an id that has such a "
+            "sign on the command line",
+            field="user_id",
+        )
 
 
 def _pieces(values: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -211,7 +211,7 @@ class TestThePartitionFilter:
         assert unfiltered(every_statement()[name]) == []
 
     def test_the_partition_filter_is_in_what_forgets_a_user(self):
-        for name in ("forget_count", "forget_rows"):
+        for name in ("forget_count", "forget_found", "forget_rows"):
             for table, source in holding_users().items():
                 assert unfiltered(forget.about(table, source, name)) == []
 

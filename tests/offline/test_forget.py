@@ -488,7 +488,48 @@ class TestCommand:
 def test_users_are_lines_of_standard_input(written):
     """In UTF-8, whatever the locale of the terminal is, each once."""
     stdin = io.TextIOWrapper(io.BytesIO(written.encode()), "latin-1")
-    assert program.users_of(["-"], stdin) == ("Jürgen", "anna")
+    assert list(program.users_of(["-"], stdin)) == ["Jürgen", "anna"]
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("user_id\nu1\n", "line 1 of the list is the header of a column"),
+        ("User_Pseudo_ID\r\nu1\r\n", "line 1 of the list is the header"),
+        ("\ufeffemail\nana@x.de\n", "line 1 of the list is the header"),
+        ('u1\n"u2"\n', "line 2 of the list has quotation marks"),
+        ('"\'-NxYz"\n', "line 1 of the list has quotation marks"),
+        ("u1,a@x.de\n", "line 1 of the list has several columns"),
+        ("u0\nu1;a@x.de\n", "line 2 of the list has several columns"),
+        ("u1\ta@x.de\n", "line 1 of the list has several columns"),
+        ("u1,\nu2,\n", "line 1 of the list has several columns"),
+        ('user_id,email\nu1,"a@x.de"\n', "line 1 of the list has several columns"),
+    ],
+    ids=repr,
+)
+def test_a_list_from_a_spreadsheet_is_refused_by_line(written, problem):
+    """Defect: its header was suppressed as a user, and nobody was found by the ids in
+    quotation marks. As an argument an id may be anything."""
+    stdin = io.TextIOWrapper(io.BytesIO(written.encode()))
+    with pytest.raises(RequestError, match=problem):
+        program.users_of(["-"], stdin)
+    assert program.users_of(["a,b", '"'], None) == {"a,b": 1, '"': 2}
+
+
+@pytest.mark.parametrize("is_dry", [True, False])
+def test_the_report_says_whom_it_found_by_line(tables_alone, is_dry):
+    """Not by id: a report is kept. Defect: of a list whose ids are written otherwise
+    nobody was found, and the report was that of success."""
+    fill(tables_alone, "u1", "u2", "-NxYz", "Ana@X.de")
+    written = "u1\n\nu2 \n'-NxYz\nana@x.de\nU1\nu2\nu3\n\u200bu1\nu1.0\n-NxYz\nnull\n"
+    users = program.users_of(["-"], io.TextIOWrapper(io.BytesIO(written.encode())))
+    report = program.run(tables_alone.settings, users, is_dry=is_dry)
+
+    assert report["users"] == 11
+    assert report["found"] == 3
+    assert report["notes"][0].startswith(
+        "8 of 11 ids are in no table: lines 3, 4, 5, 6, 8, 9, 10, 12. Compare them"
+    )
 
 
 def test_users_in_another_encoding_than_utf_8_are_refused():
@@ -504,6 +545,6 @@ def test_users_in_another_encoding_than_utf_8_are_refused():
 
 def test_forgetting_nobody_is_refused():
     """Standard input may be closed, as in a job that nobody watches."""
-    assert program.users_of(["anna"], None) == ("anna",)
+    assert program.users_of(["anna"], None) == {"anna": 1}
     with pytest.raises(RequestError, match="there is no user id"):
         program.users_of(["-"], None)
