@@ -1,10 +1,16 @@
 -- One row: the first row of a file that is no row of a GA4 export, and why; or none.
 -- Source: given, the rows of the file with their numbers, and ids as JSON has them.
 -- An id that is a number of 2^53 or more, or has a point, may have lost digits. Times go
--- to the end of 9999.
+-- to the end of 9999. A list of BigQuery has no null, and a parameter has a key.
 CREATE OR REPLACE TEMP MACRO is_number(id) AS
   JSON_TYPE(id) NOT IN ('VARCHAR', 'NULL')
   AND COALESCE(ABS(TRY_CAST(id AS HUGEINT)) >= 9007199254740992 OR id LIKE '%.%', TRUE);
+
+-- The place of a null in a list, counted from 0 as in messages; -1 where there is none.
+CREATE OR REPLACE TEMP MACRO null_in(records) AS
+  COALESCE(LIST_POSITION(LIST_TRANSFORM(records, LAMBDA r: r IS NULL), TRUE), 0) - 1;
+CREATE OR REPLACE TEMP MACRO keyless_in(records) AS
+  COALESCE(LIST_POSITION(LIST_TRANSFORM(records, LAMBDA r: r.key IS NULL), TRUE), 0) - 1;
 
 SELECT
   row,
@@ -25,6 +31,20 @@ SELECT
     WHEN LEN(LIST_FILTER(items, LAMBDA i: is_number(i.item_id))) > 0
       THEN 'items.item_id: expected a text, found the number '
         || LIST_FILTER(items, LAMBDA i: is_number(i.item_id))[1].item_id
+    WHEN null_in(event_params) >= 0
+      THEN 'event_params[' || null_in(event_params) || ']: expected a record, found null'
+    WHEN null_in(user_properties) >= 0
+      THEN 'user_properties[' || null_in(user_properties)
+        || ']: expected a record, found null'
+    WHEN null_in(items) >= 0
+      THEN 'items[' || null_in(items) || ']: expected a record, found null'
+    WHEN LEN(LIST_FILTER(items, LAMBDA i: null_in(i.item_params) >= 0)) > 0
+      THEN 'items.item_params: expected records, found null'
+    WHEN keyless_in(event_params) >= 0
+      THEN 'event_params[' || keyless_in(event_params) || '].key: expected a text, found none'
+    WHEN keyless_in(user_properties) >= 0
+      THEN 'user_properties[' || keyless_in(user_properties)
+        || '].key: expected a text, found none'
   END AS why
 FROM given
 WHERE why IS NOT NULL

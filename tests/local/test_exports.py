@@ -216,6 +216,7 @@ def test_files_that_are_left_out_are_named(tmp_path):
         ({"user_id": None, "event_value_in_usd": float("nan")}, {}),
         # GA4 writes parameters whose value is empty.
         ({"event_params": [{"key": "gclid", "value": {}}]},) * 2,
+        ({"event_params": None, "items": []}, {"items": []}),
         ({"geo": {"country": "Peru", "mine": 1}}, {"geo": {"country": "Peru"}}),
         ({"event_date": "2025-03-01"}, {}),
         ({"event_date": None}, {}),
@@ -263,6 +264,32 @@ class TestRefusals:
             ),
             (event(items=[{}, {"item_id": 7.0}]), "items.item_id: expected a text"),
             ([event()], "expected"),
+            # Defect: BigQuery refused the whole file, without a row.
+            (
+                event(event_params=[None]),
+                r"row 2: event_params\[0\]: expected a record",
+            ),
+            (
+                event(event_params=[{"key": "a", "value": {}}, None]),
+                r"row 2: event_params\[1\]: expected a record, found null",
+            ),
+            (event(user_properties=[None]), r"user_properties\[0\]: expected a record"),
+            (event(items=[{}, None]), r"items\[1\]: expected a record, found null"),
+            (event(items=[None, {}, None]), r"items\[0\]: expected a record, found"),
+            (event(items=[{"item_params": [None]}]), "items.item_params: expected rec"),
+            (
+                event(event_params=[{}]),
+                r"event_params\[0\].key: expected a text, found",
+            ),
+            (
+                event(event_params=[{"key": None, "value": {"int_value": 1}}]),
+                r"event_params\[0\].key: expected a text, found none",
+            ),
+            (
+                event(user_properties=[{"value": {"int_value": 1}}]),
+                r"user_properties\[0\].key: expected a text, found none",
+            ),
+            (event(event_params=[None, None]), r"event_params\[0\]: expected a record"),
         ],
         ids=str,
     )
