@@ -97,6 +97,23 @@ class TestCheck:
         where = f"published_probabilities.sql:{line}: Unrecognized name: worth"
         assert report.problems[0].endswith(where), report.problems
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            "Unrecognized name: n_add_to_wishlists",
+            "Unrecognized name: n_view_item; Did you mean n_view_items?",
+            "Name n_sign_ups not found inside days",
+            "Unrecognized name: days.n_shares",
+        ],
+    )
+    def test_a_check_says_what_to_count_by(self, error):
+        """Defect: of a count that the digest lacks it said that it is not known."""
+        advice = check.advice(error)
+
+        assert "n_view_items, n_add_to_carts" in advice
+        assert "ga_conversions. Count other events from ga_events" in advice
+        assert check.advice("Unrecognized name: named") == ""
+
     def test_a_check_warns_of_a_shared_copy(self, use_cases, monkeypatch):
         """Its statements are right."""
         monkeypatch.setattr(check, "faults_of_statements", lambda _: [])
