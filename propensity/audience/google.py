@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
+from propensity.addresses import address_of
 from propensity.audience.answers import URL
 from propensity.audience.destination import (
     ADD,
@@ -360,10 +361,10 @@ def hashed_email(text: str) -> str:
     address = text.strip().lower()
     if re.fullmatch(r"[0-9a-f]{64}", address):
         return address
-    user, _, host = address.partition("@")
+    user, _, host = address_of(address).partition("@")
     if host in {"gmail.com", "googlemail.com"}:
         user = user.partition("+")[0].replace(".", "")
-    if not user or not host or re.search(r"[\s@]", user + host):
+    if not user:
         raise ValueError("no e-mail address")
     return sha256(f"{user}@{host}".encode())
 
