@@ -37,7 +37,8 @@ MEANINGS = {
     Exit.DONE: "It is done, or nothing is wrong.",
     Exit.FAILED: "It failed, or found something wrong.",
     Exit.UNKNOWN: "The command line is wrong.",
-    Exit.LEFT_OVER: "`forget` only: something is left. Run it again.",
+    Exit.LEFT_OVER: "`forget` only: something is left, with `--use-case` of this use "
+    "case. Run it again.",
     Exit.NOT_EXAMINED: "`doctor` only: it found nothing wrong, but could not examine "
     "everything.",
     Exit.HANG_UP: "The terminal was closed (SIGHUP).",

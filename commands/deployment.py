@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, Group, Spoken, command, example, spoken
+from commands.answers import Exit, Group, Spoken, command, example, say, spoken
 from commands.options import (
     DRY_RUN,
     FILE,
@@ -64,6 +64,12 @@ def new(folder: Path, *, is_dry: bool) -> Any:
 
 
 @deployment.command(epilog=example("propensity deployment digest"))
+@click.option(
+    "--yes",
+    "is_agreed",
+    is_flag=True,
+    help="Read these days now, for that price. It may take hours.",
+)
 @DRY_RUN
 def digest(**arguments: Any) -> Any:
     """
@@ -71,10 +77,12 @@ def digest(**arguments: Any) -> Any:
 
     Counts the days that runs have not read into the digest yet, or read with other
     settings. Takes days out at once whose events lack the consent that you ask for now.
+    Runs read new days by themselves; to read others again for more than
+    PROPENSITY_MAXIMUM_BYTES_BILLED, they need your --yes.
     """
     from offline.digest import run
 
-    return spoken(run(**arguments), texts.digested)
+    return spoken(run(**arguments, announce=say), texts.digested)
 
 
 @command("propensity versions")

@@ -22,7 +22,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 refuse() { echo "$0: $1" >&2 && exit 2; }
 case "${command[0]:-}" in
 versions | promote | rollback | pin | dashboard | message | doctor | forget | dead-letters | audience) ;;
-*) refuse "COMMAND is '${command[0]:-}'. Use versions, promote, rollback, pin, dashboard, message, doctor, forget, dead-letters or audience" ;;
+deployment) [[ "${command[1]:-}" == digest ]] || refuse "'deployment ${command[1]:-}' writes files on this machine. Run 'propensity deployment ${command[1]:-}' yourself" ;;
+*) refuse "COMMAND is '${command[0]:-}'. Use versions, promote, rollback, pin, dashboard, message, doctor, forget, dead-letters, audience or deployment digest" ;;
 esac
 [[ "${command[*]}" != *"|"* ]] || refuse "a word contains '|', which no command takes"
 [[ "${command[*]}" != "audience list"* ]] || refuse "'audience list' prints users, and the log keeps what a job prints. Run 'propensity audience list' yourself"

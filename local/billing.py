@@ -36,7 +36,13 @@ from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
-from propensity.tables.export import CONVERSIONS, DIGESTED_DAYS, USER_DAYS, VIEW
+from propensity.tables.export import (
+    CONVERSIONS,
+    DIGESTED_DAYS,
+    REFUSALS,
+    USER_DAYS,
+    VIEW,
+)
 from propensity.usecases import UseCase
 
 BYTES_AN_EVENT = 1e9 / 600_000
@@ -187,6 +193,7 @@ def digest_rows(a_day: int, a_user_day: int) -> dict[Table, int]:
     return {
         USER_DAYS: user_days,
         CONVERSIONS: user_days // USER_DAYS_A_CONVERSION,
+        REFUSALS: 0,
         DIGESTED_DAYS: 1,
     }
 
@@ -225,7 +232,9 @@ def _catalogue() -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
     columns[EXPORT] = {column.name: column.sql_type for column in ga4_schema.COLUMNS}
     columns[EXPORT]["table_suffix"] = "STRING"
     partitions = {table.stored: table.partition for table in tables.TABLES}
-    texts = {VIEW: statement(VIEW, columns_of_use_cases=""), **tables.views("")}
+    words = {"analytics_storage": "'Yes'", "ads_storage": "'Yes'"}
+    texts = {VIEW: statement(VIEW, columns_of_use_cases="", **words)}
+    texts |= tables.views("")
     views = {name: _parsed(text) for name, text in texts.items()}
     return columns, partitions | {EXPORT: "table_suffix"}, views
 

@@ -1,9 +1,12 @@
 """
-The digest of the GA4 export after a set-up: what goes out, and what the rest costs.
+The digest of the GA4 export after a set-up: what goes out, and what the rest costs,
+which is read once a person agrees.
 """
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from typing import Any
 
 from offline import costs
@@ -15,13 +18,22 @@ from propensity.runs import digest
 from propensity.settings import Settings
 
 
-def run(*, is_dry: bool = False) -> dict[str, Any]:
+def run(
+    *,
+    is_dry: bool = False,
+    is_agreed: bool = False,
+    announce: Callable[[str], object] = str,
+) -> dict[str, Any]:
     """
     Take days out of the digest whose events lack a consent that is asked for by now.
 
+    Args:
+        is_agreed: Whether to read all days that the digest lacks, whatever that costs.
+        announce: Gets a line before, and one after each statement that reads days.
+
     Returns:
-        By the export's dataset: days that were ``removed``, and ``to_read``, what the
-        next runs read of the export and its price, in words.
+        By the export's dataset: how many days were ``removed`` and ``read``, and
+        ``to_read``, what is left to read of the export and its price, in words.
 
     Raises:
         RunInProgress: A run is digesting.
@@ -31,19 +43,30 @@ def run(*, is_dry: bool = False) -> dict[str, Any]:
     with connected(settings) as (artifacts, warehouse):
         for export in usecases.exports(settings):
             reader = warehouse.for_run(export)
+            done = {"removed": 0, "read": 0, "to_read": costs.NO_DAY}
+            answer[export.ga4_dataset] = done
             try:
                 state = digest.state_of(reader)
             except MissingTable:
                 # A new export has no table for a day, and so no view.
-                answer[export.ga4_dataset] = {"removed": 0, "to_read": costs.NO_DAY}
                 continue
-            if state.withdrawn and not is_dry:
+            done["removed"] = len(state.withdrawn)
+            if not is_dry and (state.withdrawn or is_agreed):
                 # A run may just have read one of these days again.
-                with digest.alone(artifacts, export, clock=SYSTEM.now):
+                with digest.alone(artifacts, export, clock=SYSTEM.now) as lease:
                     state = digest.state_of(reader)
-                    digest.remove_days(reader, state.withdrawn)
-            answer[export.ga4_dataset] = {
-                "removed": len(state.withdrawn),
-                "to_read": costs.first_reading(state, export),
-            }
+                    digest.withdraw_days(reader, state)
+                    if is_agreed:
+                        tables = state.within_reach(export)
+                        done["read"] = len(tables)
+                        digest.read_days(
+                            reader,
+                            lease,
+                            state,
+                            tables,
+                            run_id=uuid.uuid4().hex,
+                            log=announce,
+                        )
+                state = digest.state_of(reader)
+            done["to_read"] = costs.first_reading(state, export)
     return {"exports": answer, "is_dry": is_dry}

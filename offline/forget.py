@@ -47,7 +47,7 @@ from propensity.registry.deployment import connected
 from propensity.registry.index import INDEXES, pointer_name
 from propensity.registry.leases import leased
 from propensity.registry.versions import PARQUET, parquet_of
-from propensity.runs import compact
+from propensity.runs import compact, digest
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.spreadsheet import CSV_TYPE, csv_of, rows_of_csv
@@ -94,7 +94,8 @@ def run(
 
     Raises:
         SettingsError: There is no key for the list of suppressed users.
-        RunInProgress: A compaction is running, which could bring rows back.
+        RunInProgress: A compaction is running, or a run digests days of an export:
+            both could bring rows back.
         PropensityError: It could not finish; a second run continues.
     """
     is_suppressing = is_suppressing and not is_dry
@@ -102,6 +103,7 @@ def run(
         settings.required("suppression_key")
     loaded, wrong = usecases.load_all(_names(use_case))
     with connected(settings) as (artifacts, warehouse):
+        forgotten_at = SYSTEM.now()
         browsers = browsers_of(warehouse, list(users), loaded)
         ids = list(users) + browsers
         work = Work(warehouse, artifacts, ids, use_case, loaded, watched=watched)
@@ -120,15 +122,14 @@ def run(
                     f"audience {entry['audience']} of {entry['use_case']}, last as of "
                     f"{entry['newest']}: {entry['removal']}"
                 )
-            # A compaction could write back rows that it read before.
-            with leased(artifacts, compact.SCOPE, compact.KIND, clock=SYSTEM.now):
+            with _alone(artifacts, work.digests()):
                 before = work.remove()
                 after = work.search()
         events = work.export_events()
         statements_of_exports = []
         for export, count in events.items():
             if count:
-                statements_of_exports.append(_clearing(export))
+                statements_of_exports.append(_clearing(export, forgotten_at))
         bytes_billed = warehouse.bytes_billed
     follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
     rerun_at = (SYSTEM.now() + follow).isoformat(timespec="seconds")
@@ -175,17 +176,29 @@ def _not_found(unknown: Sequence[str], users: Sequence[str] | Mapping[str, int])
     )
 
 
+@contextlib.contextmanager
+def _alone(artifacts: Artifacts, exports: Sequence[Settings]) -> Iterator[None]:
+    """Let nobody write back meanwhile what was read before, for a block."""
+    with contextlib.ExitStack() as leases:
+        compaction = leased(artifacts, compact.SCOPE, compact.KIND, clock=SYSTEM.now)
+        leases.enter_context(compaction)
+        for export in exports:
+            leases.enter_context(digest.alone(artifacts, export, clock=SYSTEM.now))
+        yield
+
+
 def _names(use_case: str) -> list[str]:
     return [use_case] if use_case else usecases.names()
 
 
-def _clearing(export: Settings) -> str:
+def _clearing(export: Settings, forgotten_at: datetime) -> str:
     """Return the statement by which the owner of an export removes users of it."""
     text = statement(
         "forget_ga4_export",
         folder=SQL,
         export_dataset=export.export,
         own_dataset=f"{export.project}.{export.dataset}",
+        forgotten_at=f"TIMESTAMP '{forgotten_at:%Y-%m-%d %H:%M:%S.%f}+00'",
     )
     return with_suffix(text.strip(), export.export_suffix)
 
@@ -257,6 +270,12 @@ def _notes(
         notes.append(
             f"{error.message}. Correct it and run this again: its own tables and "
             "audiences are not known."
+        )
+    if work.shared_digests():
+        notes.append(
+            f"The digest of {', '.join(work.shared_digests())} is not searched: other "
+            "use cases read it, and have these users still. Without --use-case the "
+            "users are forgotten there, too."
         )
     if work.kept(work.users):
         notes.append(
@@ -479,12 +498,27 @@ class Work:
         Return the settings of the exports whose digests are searched.
 
         The digest of a property is of all its use cases: where one is named, it is
-        searched if the property is not the deployment's own, in which an id may be
-        another person's.
+        searched if no other one reads it.
         """
         groups = usecases.by_export(self.warehouse.settings, self.use_cases.values())
-        exports = [export for export, _ in groups]
-        return exports[1:] if self.use_case else exports
+        exports = list[Settings]()
+        for export, _ in groups:
+            if not self.use_case or digest.readers_of(export) == [self.use_case]:
+                exports.append(export)
+        return exports
+
+    def shared_digests(self) -> list[str]:
+        """Return the exports of a named use case whose digests others read as well."""
+        if not self.use_case:
+            return []
+        searched = self.digests()
+        groups = usecases.by_export(self.warehouse.settings, self.use_cases.values())
+        shared = []
+        for export, use_cases in groups:
+            is_read = any(use_case.reads_digest for use_case in use_cases)
+            if is_read and export not in searched:
+                shared.append(export.export)
+        return shared
 
     def _rows(
         self, table: Table, source: str, warehouse: Warehouse, is_search: bool

@@ -1,8 +1,8 @@
 -- Remove some users from every table of a GA4 export, intraday tables too.
 -- Parameters: @user_ids ARRAY<STRING>. Export and dataset are put in before it is shown.
 -- Never run by us: the export is the customer's, and Analytics writes it anew for days.
--- A day that the digest had read before stays as it is there, without these users: its
--- table is noted as changed by this alone, so that no run reads all days again.
+-- A day that the digest had read before the users were forgotten stays as it is there,
+-- without them: its table is noted as changed by this alone, so that no run reads it again.
 CREATE TEMP TABLE tables_before AS
 SELECT
   SAFE.PARSE_DATE('%Y%m%d', RIGHT(table_id, 8)) AS export_day,
@@ -38,3 +38,4 @@ FROM
 WHERE
   d.export_day = t.export_day
   AND d.source_modified = t.modified
+  AND d.digested_at < `forgotten_at`

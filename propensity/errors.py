@@ -184,6 +184,16 @@ class ExportLate(Unavailable, code="export_late", is_waiting=True):
         self.headers = {"Retry-After": str(retry_after_s)}
 
 
+class DigestUnfinished(Unavailable, code="digest_unfinished"):
+    """More days of the export are new than a run has time to read; the next goes on."""
+
+    headers: Mapping[str, str] = {"Retry-After": "1"}
+
+
+class DigestNotAgreed(PropensityError, status=409, code="digest_not_agreed"):
+    """Days of the export would be read again for much money, and nobody has agreed."""
+
+
 class AudienceWaits(Unavailable, code="audience_waits", is_waiting=True):
     """An audience's predictions of the week are not there yet; they may come."""
 

@@ -85,6 +85,7 @@ EXPORT: dict[str, Columns] = {
         "table_id": "STRING",
         "last_modified_time": "INT64",
         "size_bytes": "INT64",
+        "row_count": "INT64",
     },
     "INFORMATION_SCHEMA.TABLES": {"table_name": "STRING", "table_type": "STRING"},
 }
@@ -222,6 +223,7 @@ def test_the_statement_of_forgetting_is_valid(relations):
         folder=ROOT / "offline",
         export_dataset="shop",
         own_dataset="own",
+        forgotten_at="TIMESTAMP '2026-03-01 00:00:00.5+00'",
     )
     # The analyzer knows no datasets: a name is one word.
     script = re.sub(r"shop\.[\w.%]+", r"`\g<0>`", script.replace("own.", ""))

@@ -78,11 +78,13 @@ def changed(answer: Answer) -> str:
 
 
 def digested(answer: Answer) -> str:
-    """Return what was taken out of each digest, and what reading the rest costs."""
+    """Return what was taken out of each digest or read, and what the rest costs."""
     lines = []
     for dataset, export in answer["exports"].items():
         if export["removed"]:
             days = plural(export["removed"], "day")
             lines.append(f"{dataset}: {days} out, which lacked the consent.")
+        if export["read"]:
+            lines.append(f"{dataset}: {plural(export['read'], 'day')} read.")
         lines.append(f"{dataset}: {export['to_read']}.")
     return "\n".join(lines) if lines else "No GA4 export is set."

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from propensity.ga4 import Shards, kinds_read
+from propensity.ga4 import Shards, kinds_read, with_refusals
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs.digest import ExportTable, Rules, replace_days
 from propensity.tables.export import DIGEST, VIEW
@@ -32,14 +32,18 @@ def fill(
     for table in DIGEST:
         warehouse.client.delete_table(f"{dataset}.{table.name}", not_found_ok=True)
         warehouse.create(table)
-    kinds = kinds_read(warehouse.view_text(VIEW))
+    view = warehouse.view_text(VIEW)
+    kinds = kinds_read(view)
     shards = Shards.of(warehouse.tables_of(export), kinds=kinds)
     tables = []
     for day in sorted(shards.days):
-        shard = ExportTable(name="", day=day, modified=MODIFIED, size_bytes=0)
+        shard = ExportTable(
+            name="", day=day, modified=MODIFIED, size_bytes=0, row_count=0
+        )
         tables.append(shard)
     if tables:
         rules = Rules(
             statement="", consent=frozenset(), event_names=frozenset(event_names)
         )
-        replace_days(warehouse, tables, rules, run_id="local")
+        source = with_refusals(view)
+        replace_days(warehouse, tables, rules, source=source, run_id="local")

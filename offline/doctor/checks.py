@@ -13,7 +13,7 @@ from importlib import resources
 
 from deploy import functions
 from offline import dead_letters
-from propensity import errors, usecases
+from propensity import errors, suppression, usecases
 from propensity.audience import declared, lists
 from propensity.errors import (
     AccessDenied,
@@ -34,6 +34,7 @@ from propensity.registry.leases import ANY_DATE, LeaseFile
 from propensity.registry.records import recorded
 from propensity.registry.serving import loaded
 from propensity.registry.versions import Registry, libraries
+from propensity.runs import digest
 from propensity.runs.export import check_own_events, listed
 from propensity.runs.late import KINDS, days_until_late
 from propensity.schema import Table
@@ -216,6 +217,22 @@ def _check_user_ids(exam: Examination) -> Iterator[Finding]:
                 "have the site send no user_id for visitors who are not logged in; "
                 "until then these ids join no browsers to a person",
             )
+
+
+def check_digest(exam: Examination) -> Iterator[Finding]:
+    """Whether suppressed users are in the digest: a forget may have been broken off."""
+    suppressed = suppression.read(exam.warehouse)
+    span = {"first_day": date(1971, 1, 1), "last_day": exam.now.date() + DAY}
+    for part in exam.of_exports():
+        if suppressed and any(use_case.reads_digest for use_case in part.use_cases):
+            users = digest.suppressed_in(part.warehouse, suppressed, span)
+            if users:
+                yield Finding(
+                    f"the digest of {part.settings.export} has "
+                    f"{plural(len(users), 'suppressed user')}",
+                    "forget the same people again (propensity forget): that was broken "
+                    "off, or is older than this release",
+                )
 
 
 def check_currencies(exam: Examination) -> Iterator[Finding]:

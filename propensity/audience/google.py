@@ -36,6 +36,7 @@ from propensity.audience.members import Member
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.gcp.artifacts import sha256
+from propensity.tables.export import OWN_EVENT
 
 if TYPE_CHECKING:
     from propensity.gcp.data_manager import DataManager
@@ -306,7 +307,7 @@ class Google(Destination):
         }
         return {
             "client_id": user,
-            "event_name": "propensity_audience",
+            "event_name": OWN_EVENT,
             "event_source": "WEB",
             "event_timestamp": audience.chosen_at,
             "transaction_id": sha256(transaction.encode()),

@@ -8,6 +8,7 @@ read, with a type, and each becomes a column of the view.
 The export also says for every event whether the user had allowed analytics storage and
 ads storage at that moment: Yes, No, or nothing if the site has no consent mode. Only a
 Yes is consent. The view leaves out events without it, so that no statement can forget.
+Of a No the digest keeps who and when: the newest word of a user counts.
 
 A run that reads without the newest day would see every user a day less recent. So it
 first looks at the names of the tables, which bills nothing, waits for the newest day,
@@ -43,6 +44,7 @@ from propensity.ga4.view import (
     columns,
     consent_of,
     events_view,
+    with_refusals,
 )
 
 __all__ = [
@@ -63,4 +65,5 @@ __all__ = [
     "consent_of",
     "local_days",
     "tables_of_days",
+    "with_refusals",
 ]

@@ -7,4 +7,4 @@ SELECT
   c.*
 FROM user_days AS d
 CROSS JOIN UNNEST(d.conversions) AS c
-WHERE d.day IS NOT NULL AND ARRAY_LENGTH(d.conversions) > 0
+WHERE d.has_consent AND d.day IS NOT NULL AND ARRAY_LENGTH(d.conversions) > 0

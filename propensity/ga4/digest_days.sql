@@ -1,10 +1,11 @@
 -- Replace days of the digest: all of them or, where any step fails, none.
 -- Parameters: those of user_days_of_export.sql; @first_day and @last_day DATE, of which
 --   all days are replaced; @days ARRAY<DATE>, those that the export has, with
---   @modified ARRAY<TIMESTAMP> and @sizes ARRAY<INT64> of their tables; @statement,
---   @consent and @run_id STRING.
+--   @modified ARRAY<TIMESTAMP>, @sizes and @row_counts ARRAY<INT64> of their tables;
+--   @statement, @consent and @run_id STRING.
 -- A table that came after these were looked up is of a later run. The export is read
 -- before the transaction: it is the part that takes long.
+-- Of a No only who and the day are kept, where no Yes of theirs follows on that day.
 CREATE TEMP TABLE user_days AS
 -- include: user_days_of_export.sql
 ;
@@ -15,6 +16,9 @@ DELETE FROM ga_user_days
 WHERE export_day BETWEEN @first_day AND @last_day;
 
 DELETE FROM ga_conversions
+WHERE export_day BETWEEN @first_day AND @last_day;
+
+DELETE FROM ga_refusals
 WHERE export_day BETWEEN @first_day AND @last_day;
 
 DELETE FROM ga_digested_days
@@ -69,6 +73,7 @@ FROM user_days
 WHERE
   export_day IN UNNEST(@days)
   AND day IS NOT NULL
+  AND has_consent
   AND COALESCE(user_pseudo_id, user_id) IS NOT NULL;
 
 INSERT INTO
@@ -100,6 +105,29 @@ FROM
 WHERE export_day IN UNNEST(@days);
 
 INSERT INTO
+  ga_refusals
+  (
+    export_day,
+    user_pseudo_id,
+    user_id,
+    day
+  )
+SELECT
+  export_day,
+  user_pseudo_id,
+  user_id,
+  day
+FROM user_days
+WHERE
+  export_day IN UNNEST(@days)
+  AND day IS NOT NULL
+  AND COALESCE(user_pseudo_id, user_id) IS NOT NULL
+GROUP BY export_day, user_pseudo_id, user_id, day
+HAVING
+  MAX(IF(has_consent, NULL, last_event))
+  >= COALESCE(MAX(IF(has_consent, last_event, NULL)), MIN(last_event));
+
+INSERT INTO
   ga_digested_days
   (
     export_day,
@@ -109,19 +137,24 @@ INSERT INTO
     event_names,
     n_events,
     size_bytes,
+    row_count,
     run_id,
     digested_at
   )
 SELECT
-  day AS export_day,
+  table_day AS export_day,
   @modified[OFFSET(n)] AS source_modified,
   @statement AS statement,
   @consent AS consent,
   @event_names AS event_names,
-  (SELECT IFNULL(SUM(n_rows), 0) FROM user_days WHERE export_day = day) AS n_events,
+  (
+    SELECT IFNULL(SUM(n_rows), 0) FROM user_days
+    WHERE export_day = table_day AND has_consent
+  ) AS n_events,
   @sizes[OFFSET(n)] AS size_bytes,
+  @row_counts[OFFSET(n)] AS row_count,
   @run_id AS run_id,
   CURRENT_TIMESTAMP() AS digested_at
-FROM UNNEST(@days) AS day WITH OFFSET AS n;
+FROM UNNEST(@days) AS table_day WITH OFFSET AS n;
 
 COMMIT TRANSACTION;

@@ -4,5 +4,7 @@ SELECT
   source_modified,
   statement,
   consent,
-  event_names
+  event_names,
+  size_bytes,
+  row_count
 FROM ga_digested_days

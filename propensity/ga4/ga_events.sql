@@ -13,6 +13,9 @@
 -- Ids that mean nothing, which pages and servers send where they have none, are null:
 -- those of users, sessions, orders and items. An item without one is one of its own, as
 -- in shops that send names alone: names are billed, and the list has each good once.
+-- What the settings do not ask for is a Yes; with neither a Yes nor a No a user has said
+-- nothing of consent, and has_consent is null. Whoever is put into an audience of
+-- Analytics has an event for it in the export, which is ours and no visit.
 -- The digest is of what tells an event from every other one. It leaves out lists, because
 -- BigQuery bills each column that is read, and items and parameters are most of a row.
 SELECT
@@ -24,6 +27,10 @@ SELECT
     NULL
   ) AS event_time,
   event_name,
+  CASE
+    WHEN 'No' IN (`analytics_storage`, `ads_storage`) THEN FALSE
+    WHEN `analytics_storage` = 'Yes' AND `ads_storage` = 'Yes' THEN TRUE
+  END AS has_consent,
   IF(
     LOWER(TRIM(user_pseudo_id)) IN (
       -- include: meaningless_ids.sql
@@ -176,4 +183,4 @@ SELECT
     )
   ) AS event_digest
 FROM `shards` AS e
-WHERE TRUE
+WHERE event_name != 'propensity_audience'

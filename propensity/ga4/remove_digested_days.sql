@@ -2,15 +2,8 @@
 -- Parameters: @days ARRAY<DATE>; @first_day and @last_day DATE, the first and the last.
 BEGIN TRANSACTION;
 
-DELETE FROM ga_user_days
-WHERE
-  export_day BETWEEN @first_day AND @last_day
-  AND export_day IN UNNEST(@days);
-
-DELETE FROM ga_conversions
-WHERE
-  export_day BETWEEN @first_day AND @last_day
-  AND export_day IN UNNEST(@days);
+-- include: remove_digested_rows.sql
+;
 
 DELETE FROM ga_digested_days
 WHERE

@@ -1,11 +1,13 @@
 -- One row per table of the export, browser, user id and UTC day: a row of ga_user_days,
--- with the rows that it has of ga_conversions. Nothing else reads the export for the
--- digest, so that BigQuery bills each byte once.
+-- with the rows that it has of ga_conversions. Events of a No have rows of their own, of
+-- which the digest keeps who and when. Nothing else reads the export for the digest, so
+-- that BigQuery bills each byte once.
 -- Parameters: @first_suffix and @last_suffix STRING, the tables that are read (constants
 --   prune); @event_names ARRAY<STRING>, of the events that are conversions.
--- Source: view ga_events. An event that the export has twice is one; of conversions each
--- row is kept that differs, as transactions.sql tells them apart. Events of nobody known
--- have a row each, without ids, and events without a time rows without a day.
+-- Source: view ga_events, or the part of this name: the text of one with refusals. An
+-- event that the export has twice is one; of conversions each row is kept that differs,
+-- as transactions.sql tells them apart. Events of nobody known have a row each, without
+-- ids, and events without a time rows without a day.
 WITH
   events AS (
     SELECT
@@ -15,6 +17,7 @@ WITH
       EXTRACT(DATE FROM event_time) AS day,
       event_timestamp,
       event_name,
+      has_consent,
       ga_session_id,
       IF(ga_session_number BETWEEN 1 AND 1000000, ga_session_number, NULL)
         AS session_number,
@@ -48,8 +51,14 @@ WITH
         ),
         NULL
       ) AS conversion
-    FROM ga_events
-    WHERE table_suffix BETWEEN @first_suffix AND @last_suffix
+    FROM `ga_events`
+    WHERE
+      table_suffix BETWEEN @first_suffix AND @last_suffix
+      -- A No of nobody known says nothing.
+      AND (
+        has_consent
+        OR NOT has_consent AND COALESCE(user_pseudo_id, user_id) IS NOT NULL
+      )
   ),
   distinct_events AS (
     SELECT
@@ -77,6 +86,7 @@ WITH
       day,
       event_timestamp,
       event_name,
+      has_consent,
       ga_session_id,
       session_number,
       first_touch,
@@ -93,6 +103,7 @@ SELECT
   user_pseudo_id,
   user_id,
   day,
+  has_consent,
   MIN(event_timestamp) AS first_event,
   MAX(event_timestamp) AS last_event,
   MIN(first_touch) AS first_touch,
@@ -117,4 +128,4 @@ SELECT
   SUM(n_rows) AS n_rows,
   ARRAY_CONCAT_AGG(conversions) AS conversions
 FROM distinct_events
-GROUP BY export_day, user_pseudo_id, user_id, day, event_of_nobody
+GROUP BY export_day, user_pseudo_id, user_id, day, has_consent, event_of_nobody

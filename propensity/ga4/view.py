@@ -29,6 +29,8 @@ _READERS = {
     "NUMERIC": "export_numeric",
 }
 
+# The statement with the condition on a kind of consent, by its name in the export.
+_CONSENTS = {"analytics_storage": "analytics_consent", "ads_storage": "ads_consent"}
 # Statements with the view's further conditions, by the setting ``require_consent``.
 _CONDITIONS = {
     "false": (),
@@ -50,6 +52,7 @@ class ExportEvent(Row):
     event_timestamp: Annotated[int, "Microseconds since 1970, UTC"]
     event_time: Annotated[datetime, "The same as a moment; null beyond year 9999"]
     event_name: Annotated[str, "For example page_view or purchase"]
+    has_consent: Annotated[bool, "True: events without consent are left out"]
     user_pseudo_id: Annotated[str, "Browser or device; null without consent"]
     user_id: Annotated[str, "The site's own id; null before a login"]
     user_first_touch_timestamp: Annotated[int, "First visit, as event_timestamp"]
@@ -103,7 +106,12 @@ def events_view(
     """
     named = usecases.export_values() if values is None else values
     columns = "".join(map(_selected, named))
-    conditions = "".join(map(statement, _CONDITIONS[require]))
+    required = _CONDITIONS[require]
+    conditions = "".join(map(statement, required))
+    words = dict.fromkeys(_CONSENTS, "'Yes'")
+    for consent, condition in _CONSENTS.items():
+        if condition in required:
+            words[consent] = f"privacy_info.{consent}"
     tables = f"`{dataset}.INFORMATION_SCHEMA.TABLES`"
     parts: list[str] = []
     for kind in kinds:
@@ -112,7 +120,9 @@ def events_view(
         if earlier:
             names = "|".join(PREFIXES[other] for other in earlier)
             shards += statement("ga_events_earlier", earlier_kinds=names, tables=tables)
-        view = statement(VIEW, shards=f"(\n{shards})", columns_of_use_cases=columns)
+        view = statement(
+            VIEW, shards=f"(\n{shards})", columns_of_use_cases=columns, **words
+        )
         parts.append(view + conditions)
     return "UNION ALL\n".join(parts)
 
@@ -148,6 +158,11 @@ def check_view_text(view: str, use_case: UseCase, settings: Settings) -> None:
             hint="Run deploy/setup.sh, which replaces the view",
             field="PROPENSITY_REQUIRE_CONSENT",
         )
+    if "has_consent" not in view:
+        raise SchemaError(
+            f"the view {shown} is of an earlier release",
+            hint="Run deploy/setup.sh, which replaces the view",
+        )
     values = use_case.export_values
     missing = [value.column for value in values if _selected(value) not in view]
     if missing:
@@ -161,11 +176,20 @@ def check_view_text(view: str, use_case: UseCase, settings: Settings) -> None:
 def consent_of(view: str) -> frozenset[str]:
     """Return the conditions on consent in the text of the view, by statement."""
     names = set[str]()
-    for conditions in _CONDITIONS.values():
-        for name in conditions:
-            if statement(name).strip() in view:
-                names.add(name)
+    for name in _CONSENTS.values():
+        if statement(name).strip() in view:
+            names.add(name)
     return frozenset(names)
+
+
+def with_refusals(view: str) -> str:
+    """Return what stands for the view where events of a No are wanted as well."""
+    conditions = consent_of(view)
+    if not conditions:
+        return VIEW
+    for name in conditions:
+        view = view.replace(statement(name).strip(), "")
+    return f"(\n{view})"
 
 
 def columns(values: Iterable[Value]) -> list[Column]:

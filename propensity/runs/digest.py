@@ -5,7 +5,11 @@ Statements read ``ga_user_days`` and ``ga_conversions`` in the place of the expo
 nested parameters are most of what BigQuery would bill. Before a run reads, it asks for
 the list of the export's tables, which is free, and digests the days that are missing or
 were changed since. One run does so at a time. Each statement replaces its days whole:
-what was broken off is continued by the next run.
+what was broken off is continued by the next run. Suppressed users go out of the days
+before these count as digested.
+
+Days that are new are read unasked, and so are those that Analytics has changed by
+itself. To read others again, a person has to agree where that costs much.
 """
 
 from __future__ import annotations
@@ -15,11 +19,11 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from propensity import ga4, usecases
-from propensity.errors import RunInProgress
+from propensity import ga4, suppression, usecases
+from propensity.errors import DigestNotAgreed, DigestUnfinished, RunInProgress
 from propensity.pages.words import plural
 from propensity.registry.leases import Lease, leased
 from propensity.statements import statement
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
     from propensity.settings import Settings
+    from propensity.suppression import Suppressed
 
 # Of the lease, which all use cases of an export share; its suffix follows.
 SCOPE = "ga4_export"
@@ -39,13 +44,29 @@ WAIT = timedelta(minutes=6)
 LOOK_AGAIN_S = 15
 # What one statement reads at most, besides half of what it may bill.
 DAYS_AT_ONCE = 31
+# Ids of one statement, as of ``propensity forget``.
+IDS_AT_ONCE = 1_000
+# A function has an hour, and the statement that has begun has to end in it.
+RUN_AT_MOST = timedelta(minutes=50)
+# Analytics writes the table of a day anew for three days after it, in any time zone.
+SETTLED = timedelta(days=5)
 # Events whose rows are kept, beside those that use cases predict.
 SHOP_EVENTS = frozenset({"purchase", "refund"})
 # Days are kept so much longer than trainings reach back: weeks are evaluated late, and
 # runs of earlier dates repeated.
 SLACK = timedelta(weeks=26)
+# Of a day that has to be read again, as the statement that digested it.
+NOT_WHOLE = ""
 
 GIB = 1024**3
+TIB = 1024**4
+# USD per TiB on demand.
+PRICES = {"US": 6.25, "EU": 6.25, "europe-west1": 7.50}
+
+
+def price_of(location: str) -> float:
+    """Return the USD of a TiB; the highest known ones of another place."""
+    return PRICES.get(location, max(PRICES.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +77,12 @@ class ExportTable:
     day: date
     modified: datetime
     size_bytes: int
+    row_count: int
+
+    @property
+    def was_settling(self) -> bool:
+        """Whether its last change may have been Analytics' own."""
+        return self.modified.date() < self.day + SETTLED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +106,29 @@ class DigestedTable:
     """What the digest says of a day."""
 
     modified: datetime
+    size_bytes: int
+    row_count: int | None
     rules: Rules
 
     def holds(self, table: ExportTable, rules: Rules) -> bool:
         """Return whether the day need not be read again."""
         return (
-            self.modified == table.modified
+            self.is_of(table)
             and self.rules.statement == rules.statement
             and self.rules.consent == rules.consent
             and self.rules.event_names >= rules.event_names
         )
+
+    def is_of(self, table: ExportTable) -> bool:
+        """
+        Return whether the table's rows are those that were digested.
+
+        Labels, an expiry or a policy also change the time of a table, years later.
+        """
+        if self.modified == table.modified:
+            return True
+        rows = (table.size_bytes, table.row_count)
+        return not table.was_settling and rows == (self.size_bytes, self.row_count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +137,13 @@ class State:
     The export beside its digest.
 
     Attributes:
+        source: The view, or what stands for it where refusals are asked for.
         tables: By day, the oldest first.
         digested: By day.
     """
 
     rules: Rules
+    source: str
     tables: Mapping[date, ExportTable]
     digested: Mapping[date, DigestedTable]
 
@@ -129,6 +171,21 @@ class State:
                 tables.append(table)
         return tables
 
+    def within_reach(self, settings: Settings) -> list[ExportTable]:
+        """Return the tables of all days to digest that a training may read."""
+        if not self.tables:
+            return []
+        newest = max(self.tables)
+        return self.due(newest - reach(settings), newest)
+
+    def again(self, due: Sequence[ExportTable]) -> list[ExportTable]:
+        """Return days that were digested, but for those that Analytics has changed."""
+        tables = []
+        for table in due:
+            if table.day in self.digested and not table.was_settling:
+                tables.append(table)
+        return tables
+
     def outlived(self, reach: timedelta) -> list[date]:
         """Return digested days that are older than what trainings reach back to."""
         if not self.tables:
@@ -147,6 +204,7 @@ def state_of(warehouse: Warehouse) -> State:
     view = warehouse.view_text(VIEW)
     return State(
         rules=rules_of(warehouse.settings, view),
+        source=ga4.with_refusals(view),
         tables=tables_of(warehouse, view),
         digested=digested_of(warehouse),
     )
@@ -164,7 +222,11 @@ def tables_of(warehouse: Warehouse, view: str) -> dict[date, ExportTable]:
     for day, name in names.items():
         row = by_name[name]
         tables[day] = ExportTable(
-            name=name, day=day, modified=row["modified"], size_bytes=row["size_bytes"]
+            name=name,
+            day=day,
+            modified=row["modified"],
+            size_bytes=row["size_bytes"],
+            row_count=row["row_count"],
         )
     return tables
 
@@ -179,7 +241,10 @@ def digested_of(warehouse: Warehouse) -> dict[date, DigestedTable]:
             event_names=frozenset(row["event_names"]),
         )
         digested[row["export_day"]] = DigestedTable(
-            modified=row["source_modified"], rules=rules
+            modified=row["source_modified"],
+            size_bytes=row["size_bytes"],
+            row_count=row["row_count"],
+            rules=rules,
         )
     return digested
 
@@ -254,12 +319,15 @@ def bring_up_to_date(
     Raises:
         RunInProgress: Another run has been digesting for some minutes.
         Conflict: This one was too slow, and another one digests.
+        DigestNotAgreed: Days would be read again, for much money.
+        DigestUnfinished: There was no time for all days.
     """
     if not run.use_case.reads_digest:
         return
     first = run.use_case.first_day(oldest)
     state = State(
         rules=rules_of(run.settings, view),
+        source=ga4.with_refusals(view),
         tables=tables,
         digested=digested_of(run.warehouse),
     )
@@ -281,27 +349,90 @@ def bring_up_to_date(
 
 def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> None:
     """Digest days under the lease of the export."""
-    superfluous = set(state.gone).union(state.withdrawn)
+    superfluous = set(state.gone)
     for day in state.outlived(reach(run.settings)):
         if not first <= day <= last:
             superfluous.add(day)
     remove_days(run.warehouse, superfluous)
+    withdraw_days(run.warehouse, state)
     tables = state.due(first, last)
+    again = state.again(tables)
+    if sum(table.size_bytes for table in again) > run.settings.maximum_bytes_billed:
+        raise DigestNotAgreed(
+            f"{price_of_days(again, run.settings)}, which the digest has already: "
+            f"{_reasons(state, again)}. Nothing was read",
+            hint="If that is intended, run `deploy/operate.sh deployment digest --yes`",
+        )
+    read_days(
+        run.warehouse,
+        lease,
+        state,
+        tables,
+        run_id=run.run_id,
+        log=partial(run.log, "INFO"),
+        has_time=lambda: run.now() < run.began_at + RUN_AT_MOST,
+    )
+
+
+def price_of_days(tables: Sequence[ExportTable], settings: Settings) -> str:
+    """Return how many days of the export there are to read, and for how much."""
+    size = sum(table.size_bytes for table in tables) / TIB
+    price = size * price_of(settings.location)
+    return (
+        f"{plural(len(tables), 'day')} of the export to read, at most {size:.2f} TiB, "
+        f"about {price:.0f} USD on demand"
+    )
+
+
+def read_days(
+    warehouse: Warehouse,
+    lease: Lease,
+    state: State,
+    tables: Sequence[ExportTable],
+    *,
+    run_id: str,
+    log: Callable[[str], object],
+    has_time: Callable[[], bool] = lambda: True,
+) -> None:
+    """
+    Digest days of the export, under its lease, without suppressed users.
+
+    Args:
+        tables: Of ``State.due``.
+        log: Gets a line before, and one after each statement.
+        has_time: Whether there is time for another statement.
+
+    Raises:
+        DigestUnfinished: There was no time for all days.
+        Conflict: The lease was lost.
+    """
     if not tables:
         return
     size = sum(table.size_bytes for table in tables)
-    run.log(
-        "INFO",
+    log(
         f"{plural(len(tables), 'day')} of the export to digest, at most "
-        f"{size / GIB:,.1f} GiB: {_reasons(state, tables)}",
+        f"{size / GIB:,.1f} GiB: {_reasons(state, tables)}"
     )
     n_done = 0
-    at_most = run.settings.maximum_bytes_billed // 2
+    at_most = warehouse.settings.maximum_bytes_billed // 2
     for group in _groups(state.tables, tables, at_most=at_most):
+        if not has_time():
+            raise DigestUnfinished(
+                f"digested {n_done} of {plural(len(tables), 'day')} of the export, at "
+                f"most {size / GIB:,.1f} GiB in all",
+                hint="Call again, which continues; or read all days at once: "
+                "`deploy/operate.sh deployment digest --yes` has 23 hours",
+            )
         lease.check()
-        replace_days(run.warehouse, group, state.rules, run_id=run.run_id)
+        suppressed = suppression.read(warehouse)
+        rules = state.rules
+        if suppressed:
+            rules = replace(rules, statement=NOT_WHOLE)
+        replace_days(warehouse, group, rules, source=state.source, run_id=run_id)
+        if suppressed:
+            leave_out(warehouse, group, suppressed, state.rules)
         n_done += len(group)
-        run.log("INFO", f"digested {n_done} of {plural(len(tables), 'day')}")
+        log(f"digested {n_done} of {plural(len(tables), 'day')}")
 
 
 def _reasons(state: State, tables: Sequence[ExportTable]) -> str:
@@ -312,7 +443,7 @@ def _reasons(state: State, tables: Sequence[ExportTable]) -> str:
         digested = state.digested.get(table.day)
         if digested is None:
             new += 1
-        elif digested.modified != table.modified:
+        elif not digested.is_of(table):
             changed += 1
     others = len(tables) - new - changed
     reasons = []
@@ -355,13 +486,19 @@ def _groups(
 
 
 def replace_days(
-    warehouse: Warehouse, tables: Sequence[ExportTable], rules: Rules, *, run_id: str
+    warehouse: Warehouse,
+    tables: Sequence[ExportTable],
+    rules: Rules,
+    *,
+    source: str = VIEW,
+    run_id: str,
 ) -> None:
     """
     Digest days anew, all of them or none.
 
     Args:
         tables: Of all days that the export has from the first one to the last.
+        source: As of ``State``.
     """
     days = [table.day for table in tables]
     parameters = {
@@ -373,11 +510,61 @@ def replace_days(
         "days": days,
         "modified": [table.modified for table in tables],
         "sizes": [table.size_bytes for table in tables],
+        "row_counts": [table.row_count for table in tables],
         "statement": rules.statement,
         "consent": " ".join(sorted(rules.consent)),
         "run_id": run_id,
     }
-    warehouse.execute(statement("digest_days"), parameters)
+    warehouse.execute(statement("digest_days", ga_events=source), parameters)
+
+
+def leave_out(
+    warehouse: Warehouse,
+    tables: Sequence[ExportTable],
+    suppressed: Suppressed,
+    rules: Rules,
+) -> None:
+    """
+    Take suppressed users out of days that were just digested, which then are whole.
+
+    Whoever is suppressed for some of the use cases of the export stays: the digest is
+    one for all of them.
+    """
+    span = {"first_day": tables[0].day, "last_day": tables[-1].day}
+    listed = suppressed_in(warehouse, suppressed, span)
+    for first in range(0, len(listed), IDS_AT_ONCE):
+        piece = {"user_ids": listed[first : first + IDS_AT_ONCE]}
+        warehouse.execute(statement("leave_out_suppressed"), {**span, **piece})
+    whole = {"statement": rules.statement}
+    warehouse.execute(statement("note_whole_days"), {**span, **whole})
+
+
+def suppressed_in(
+    warehouse: Warehouse, suppressed: Suppressed, span: Mapping[str, object]
+) -> list[str]:
+    """
+    Return the browsers and logins of days of the digest that are suppressed for each
+    use case that reads it.
+
+    Args:
+        span: Parameters of digested_ids.sql.
+    """
+    names = readers_of(warehouse.settings)
+    listed = list[str]()
+    for batch in warehouse.batches(statement("digested_ids"), span):
+        for user_id in batch["user_id"].to_pylist():
+            if all(suppressed.covers(user_id, name) for name in names):
+                listed.append(user_id)
+    return listed
+
+
+def readers_of(settings: Settings) -> list[str]:
+    """Return the names of the use cases that read the digest of an export."""
+    names = []
+    for use_case in usecases.of_export(settings):
+        if use_case.reads_digest:
+            names.append(use_case.name)
+    return names if names else [suppression.EVERYWHERE]
 
 
 def remove_days(warehouse: Warehouse, days: Collection[date]) -> None:
@@ -389,3 +576,19 @@ def remove_days(warehouse: Warehouse, days: Collection[date]) -> None:
             "last_day": max(days),
         }
         warehouse.execute(statement("remove_digested_days"), parameters)
+
+
+def withdraw_days(warehouse: Warehouse, state: State) -> None:
+    """
+    Remove the rows of days with events that lack a consent which is asked for by now.
+
+    It stays known that they were digested: to read them again is no first reading.
+    """
+    if state.withdrawn:
+        parameters = {
+            "days": state.withdrawn,
+            "first_day": state.withdrawn[0],
+            "last_day": state.withdrawn[-1],
+            "consent": " ".join(sorted(state.rules.consent)),
+        }
+        warehouse.execute(statement("withdraw_digested_days"), parameters)

@@ -422,6 +422,9 @@ def publish(run: Run, model: serving.Serving, scored: ScoredUsers) -> None:
             "seconds": run.elapsed_s(),
         },
     )
+    if run.use_case.reads_digest and run.settings.require_consent != "false":
+        window = run.use_case.window(run.settings, [run.as_of])
+        run.warehouse.execute(statement("remove_refusers"), {**window, **_key(run)})
 
 
 def publish_drift(run: Run, model: serving.Serving, scored: ScoredUsers) -> None:

@@ -93,6 +93,24 @@ CONVERSIONS = Table(
 )
 
 
+class Refusal(Row):
+    """One row per table of the export, browser, user id and UTC day ending in a No."""
+
+    export_day: ExportDay
+    user_pseudo_id: Annotated[Text, "Browser or device"]
+    user_id: Annotated[Text, "The site's own id"]
+    day: Annotated[date, "UTC day on which the newest word on consent was No"]
+
+
+REFUSALS = Table(
+    name="ga_refusals",
+    row=Refusal,
+    key=("export_day", "user_pseudo_id", "user_id", "day"),
+    partition="export_day",
+    clustering=("user_pseudo_id", "user_id"),
+)
+
+
 class DigestedDay(Row):
     """One row per day of the export that is in the digest."""
 
@@ -103,6 +121,7 @@ class DigestedDay(Row):
     event_names: Annotated[Sequence[str], "Events that ga_conversions has of it"]
     n_events: Annotated[int, "Events of the table, those of nobody known too"]
     size_bytes: Annotated[int, "Size of the export's table"]
+    row_count: Annotated[Count, "Rows of the export's table"]
     run_id: Annotated[str, "The run that digested it"]
     digested_at: Annotated[datetime, "When"]
 
@@ -116,12 +135,15 @@ DIGESTED_DAYS = Table(
 )
 
 # All that is known of a day of the export; its rows change together.
-DIGEST = (USER_DAYS, CONVERSIONS, DIGESTED_DAYS)
+DIGEST = (USER_DAYS, CONVERSIONS, REFUSALS, DIGESTED_DAYS)
 
 # The view of the export, which ``ga4`` makes.
 VIEW = "ga_events"
+# The event that Analytics is sent for each member of an audience, and exports like any
+# other. ga_events.sql leaves it out: what we do is nothing that a user did.
+OWN_EVENT = "propensity_audience"
 
-BY_EXPORT = (VIEW, USER_DAYS.name, CONVERSIONS.name, DIGESTED_DAYS.name)
+BY_EXPORT = (VIEW,) + tuple(table.name for table in DIGEST)
 _NAMES = re.compile(rf"\b(?:{'|'.join(BY_EXPORT)})\b")
 
 

@@ -66,6 +66,8 @@ control = "50%"
 order = "effect"
 until = 2026-03-30
 """
+# These days are to be digested again.
+LATE_DAYS = f"DELETE FROM ga_digested_days WHERE export_day >= '{TRAINED - 2 * WEEK}'"
 # Members of this date have outcomes that are final.
 EFFECTS_OF = TRAINED - 3 * WEEK
 # A use case's audience reads this table.
@@ -340,6 +342,7 @@ def scheduled(record: Record) -> None:
     record.deployment.suppress("user.005")
     run("predictions", "first_day_churn", PLAYED, force=True)
     run("audiences", "first_day_churn", PLAYED, force=True)
+    record.deployment.warehouse.execute(LATE_DAYS)
     run("model_evaluation", "ga4_purchase", TRAINED)
     run("model_evaluation", "first_day_churn", PLAYED)
     run("model_evaluation", "card_fraud", CARDS_KNOWN)
@@ -371,6 +374,7 @@ def operated(record: Record) -> None:
     newest.write_text(AUDIENCE)
     churn = ("--use-case", "first_day_churn")
     dashboard = f"gs://{deployment.settings.bucket}/dashboard"
+    deployment.warehouse.execute(LATE_DAYS)
     period = ("--from", "2020-01-01", "--to", "2030-01-01")
     for words in (
         ("versions", *churn),
@@ -381,6 +385,7 @@ def operated(record: Record) -> None:
         ("audience", "end", "winback"),
         ("audience", "ledger", "winback"),
         ("message",),
+        ("deployment", "digest", "--yes"),
         ("dashboard", "--out", dashboard),
         ("doctor",),
         ("dead-letters", "list"),

@@ -140,12 +140,24 @@ class TestTables:
         other = row_of(table, KEPT, user_pseudo_id="another browser")
         tables_alone.append(table, known, unknown, other)
 
-        forget(tables_alone, use_case=USE_CASE)
+        report = forget(tables_alone, use_case="ga4_purchase")
         assert tables_alone.count("ga_user_days") == 3
+        assert report["left"] == 0
+        assert "is not searched: other use cases read it" in " ".join(report["notes"])
         forget(tables_alone)
 
         [row] = tables_alone.rows("SELECT user_id FROM ga_user_days")
         assert row["user_id"] == KEPT
+
+    def test_nobody_is_forgotten_while_a_run_digests(self, tables_alone):
+        """It may have read the user before: the command says so, and is run again."""
+        with (
+            leased(tables_alone.artifacts, digest.SCOPE, digest.KIND, clock=SYSTEM.now),
+            pytest.raises(RunInProgress, match="digest of ga4_export"),
+        ):
+            forget(tables_alone)
+
+        assert forget(tables_alone)["left"] == 0
 
     def test_a_user_of_another_property_is_forgotten_there_alone(self, site, uk):
         """Where its use case is named: an id may be another person's elsewhere. Where
@@ -468,7 +480,7 @@ class TestCommand:
             tables = list(state.tables.values())
             digest.replace_days(warehouse, tables, state.rules, run_id="r")
             export = f"`{settings.export}.events_202603"
-            warehouse.execute(f"DELETE FROM {export}01` WHERE user_pseudo_id = 'x'")
+            warehouse.execute(f"INSERT INTO {export}01` SELECT * FROM {export}02`")
             report = program.run(settings, [GONE])
             warehouse.execute(report["ga4_statement"], {"user_ids": [GONE]})
             state = digest.state_of(warehouse)

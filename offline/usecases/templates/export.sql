@@ -5,7 +5,8 @@
 --   @last_export_day DATE, the days of the export that can hold events of the lookbacks
 --   (constants prune the others); @first_repeat_export_day and @first_history_day DATE,
 --   the first of the lookbacks before these, and of the history.
--- Source: the digest of the export, ga_user_days and ga_conversions. The view ga_events
+-- Source: the digest of the export, ga_user_days, ga_conversions and, of who has said No
+-- to consent since, ga_refusals. The view ga_events
 -- has every event with what usecase.toml names, param_NAME of [event_params] and
 -- property_NAME of [user_properties], but BigQuery bills much more for it.
 -- A feature of a date reads events in [as_of - @lookback_days, as_of), or purchases of the
@@ -81,6 +82,8 @@ WITH
   ),
 -- include: purchase_history.sql
   ,
+-- include: refusals.sql
+  ,
   visits AS (
     SELECT
       s.as_of,
@@ -141,9 +144,15 @@ LEFT JOIN totals AS t
   ON t.as_of = u.as_of AND t.user_id = u.user_id
 LEFT JOIN purchase_history AS h
   ON h.as_of = u.as_of AND h.customer = u.user_id
+LEFT JOIN refusals AS r
+  ON r.as_of = u.as_of AND r.customer = u.user_id
 ${source_join}GROUP BY
   u.as_of,
   u.user_id
+HAVING
+  MAX(r.day) IS NULL
+  OR MAX(r.day)
+  < COALESCE(MAX(d.day), DATE_SUB(u.as_of, INTERVAL MAX(h.last_days_ago) DAY))
 
 -- part: users
     SELECT

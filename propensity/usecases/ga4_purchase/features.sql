@@ -5,7 +5,7 @@
 --   @last_export_day DATE, the days of the export that can hold events of the windows (a
 --   constant prunes them); @first_repeat_export_day DATE, the first day of the lookback
 --   before these.
--- Source: the digest of the export, ga_user_days and ga_conversions.
+-- Source: the digest of the export, ga_user_days, ga_conversions and ga_refusals.
 -- Many as-of dates read the digest once, and give each the rows that it would have alone.
 -- Windows begin and end at midnight UTC, so they are unions of UTC days, and an as-of
 -- date adds up its days. It reads the tables of its own window alone, as if it were the
@@ -128,6 +128,8 @@ WITH
 -- include: purchase_history.sql
   ,
 -- include: item_history.sql
+  ,
+-- include: refusals.sql
   ,
   -- A UTC day may lie in the tables of two local days.
   user_totals AS (
@@ -285,3 +287,11 @@ LEFT JOIN purchase_history AS h
   ON h.as_of = u.as_of AND h.customer = u.user_id
 LEFT JOIN item_history AS i
   ON i.as_of = u.as_of AND i.customer = u.user_id
+LEFT JOIN refusals AS r
+  ON r.as_of = u.as_of AND r.customer = u.user_id
+WHERE
+  r.day IS NULL
+  OR r.day < COALESCE(
+    EXTRACT(DATE FROM TIMESTAMP_MICROS(u.last_event)),
+    DATE_SUB(u.as_of, INTERVAL h.last_days_ago DAY)
+  )

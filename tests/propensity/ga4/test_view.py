@@ -105,7 +105,7 @@ class TestColumns:
         schema = warehouse.client.query_and_wait(
             f"SELECT * FROM {warehouse.settings.dataset}.ga_events LIMIT 0"
         ).schema
-        kinds = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
+        kinds = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
         documented = [*GA_EVENTS, *columns([*VALUES, PLAN])]
 
         assert {

@@ -41,7 +41,9 @@ class Export(Deployment):
         """Make the view alone."""
         kinds = kinds_of(self.warehouse.tables_of(self.settings.export))
         text = events_view(
-            self.settings.export, require="false", kinds=kinds or [DAILY]
+            self.settings.export,
+            require=self.settings.require_consent,
+            kinds=kinds or [DAILY],
         )
         self.warehouse.replace_view(VIEW, text)
         return self

@@ -7,6 +7,7 @@ Each is also asked of the view ``ga_events``, a date at a time: its own common t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -22,10 +23,10 @@ from msgspec.structs import replace
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.generators.shop import Shop
 from propensity import usecases
+from propensity.ga4 import events_view, with_refusals
 from propensity.runs.digest import DAYS_AT_ONCE, ExportTable, Rules, replace_days
-from propensity.settings import Settings
-from propensity.statements import statement
-from propensity.tables.export import DIGEST, VIEW
+from propensity.settings import CONSENTS, Settings
+from propensity.tables.export import DIGEST, OWN_EVENT, VIEW
 from tests import shop
 from tests.audit.warehouse import LocalWarehouse
 from tests.shop import DAY, microseconds
@@ -33,6 +34,8 @@ from tests.shop import DAY, microseconds
 UNDIGESTED = Path(__file__).with_name("undigested.sql").read_text()
 STATEMENTS = ("features", "labels", "converter_amounts")
 AS_OF = date(2026, 3, 2)
+# Of the run, which knows who has said No since.
+TODAY = AS_OF + 6 * DAY
 # Windows are short, so that few events lie at all of their bounds.
 USE_CASE = replace(
     usecases.load("ga4_purchase"), lookback_days=4, horizon_days=2, history_days=10
@@ -103,7 +106,7 @@ def events(draw: st.DrawFn) -> Event:
     name = draw(
         some(
             "page_view", "view_item", "add_to_cart", "begin_checkout", "scroll",
-            "purchase", "purchase", "purchase", "refund",
+            "purchase", "purchase", "purchase", "refund", OWN_EVENT,
         )
     )  # fmt: skip
     fields: dict[str, Any] = {
@@ -114,6 +117,10 @@ def events(draw: st.DrawFn) -> Event:
         "traffic_source": {"source": draw(some(None, "s", "t", "(not set)"))},
         "device": {"category": draw(some(None, "mobile", "desktop"))},
         "geo": {"country": draw(some(None, "", "Norway"))},
+        "privacy_info": {
+            "analytics_storage": draw(some("Yes", "Yes", "Yes", "No", None)),
+            "ads_storage": draw(some("Yes", "Yes", "Yes", "No", None)),
+        },
     }
     if name in ("purchase", "refund"):
         params["value"] = draw(AMOUNTS)
@@ -143,11 +150,13 @@ class Export:
     What came into an export, and when it was digested.
 
     Attributes:
+        require: The consent that is asked for.
         zone: Hours that the property's midnight is after that of UTC.
         tables: By stage, the tables that came, by place of the day.
         spans: By stage, how many days a statement digests.
     """
 
+    require: str
     zone: float
     tables: list[dict[int, Table]]
     spans: list[int]
@@ -175,6 +184,7 @@ def exports(draw: st.DrawFn) -> Export:
             came[day] = Table(kind=draw(some(0, 0, 1, 2, 3)), events=of_day)
         tables.append(came)
     return Export(
+        require=draw(st.sampled_from(CONSENTS)),
         zone=draw(some(0, 0, 14, -12, 5.5)),
         tables=tables,
         spans=draw(st.lists(st.integers(1, 7), min_size=stages, max_size=stages)),
@@ -194,14 +204,29 @@ class Warehouse:
             self.schema = self.schema.append(column)
         self.database.register("no_event", self.schema.empty_table())
         self.database.execute("CREATE TABLE shards AS SELECT * FROM no_event")
-        self.warehouse.replace_view(VIEW, statement(VIEW, columns_of_use_cases=""))
+        self.require("false")
         for table in DIGEST:
             self.warehouse.create(table)
         self.number = 0
 
+    def require(self, consent: str) -> None:
+        """Have the view of the export ask for a consent, and one with refusals."""
+        view = events_view("d", require=consent, values=())
+        # There are no tables of days, but one with all rows.
+        view = re.sub(
+            r"FROM \(\n-- Part of ga_events.*?\n\) AS e",
+            "FROM shards AS e",
+            view,
+            flags=re.S,
+        )
+        self.source = with_refusals(view)
+        self.warehouse.replace_view(VIEW, view)
+        self.warehouse.replace_view("ga_words", f"SELECT * FROM {self.source}")
+
     def play(self, export: Export) -> None:
         """Let the tables come, and digest them after each stage."""
         self.warehouse.empty()
+        self.require(export.require)
         present: dict[tuple[int, int], Table] = {}
         for came, span in zip(export.tables, export.spans, strict=True):
             for day, table in came.items():
@@ -239,10 +264,14 @@ class Warehouse:
             for place in present:
                 if changed[0] <= place < last:
                     table = ExportTable(
-                        name="", day=DAYS[place], modified=MODIFIED, size_bytes=1
+                        name="",
+                        day=DAYS[place],
+                        modified=MODIFIED,
+                        size_bytes=1,
+                        row_count=1,
                     )
                     tables.append(table)
-            replace_days(self.warehouse, tables, RULES, run_id="")
+            replace_days(self.warehouse, tables, RULES, source=self.source, run_id="")
             changed = [place for place in changed if place >= last]
 
     def bring(self, tables: Mapping[date, pa.Table]) -> None:
@@ -257,7 +286,9 @@ class Warehouse:
         LocalWarehouse.changed.update(["shards"])
         month = list[ExportTable]()
         for day in tables:
-            table = ExportTable(name="", day=day, modified=MODIFIED, size_bytes=1)
+            table = ExportTable(
+                name="", day=day, modified=MODIFIED, size_bytes=1, row_count=1
+            )
             month.append(table)
             if len(month) == DAYS_AT_ONCE or day == max(tables):
                 replace_days(self.warehouse, month, RULES, run_id="")
@@ -283,7 +314,8 @@ class Warehouse:
     def _rows(
         self, text: str, as_ofs: Sequence[date], user_column: str
     ) -> list[dict[str, Any]]:
-        window = self.use_case.window(self.warehouse.settings, as_ofs)
+        settings = self.warehouse.settings
+        window = self.use_case.window(settings, as_ofs, today=TODAY)
         window["user_column"] = user_column
         return list(self.warehouse.table(text, window).to_pylist())
 
@@ -313,8 +345,9 @@ def by_key(rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     suppress_health_check=list(HealthCheck),
 )
 def test_the_digest_says_what_the_export_says(warehouse, export, offsets, user_column):
-    """Whatever came late, twice, streamed or again, and however its days were
-    digested: the same users with the same features, labels and amounts."""
+    """Whatever came late, twice, streamed or again, whatever was sent by us, whoever
+    said No, and however its days were digested: the same users with the same features,
+    labels and amounts."""
     as_ofs = [AS_OF + timedelta(days=offset) for offset in sorted(offsets)]
     warehouse.play(export)
 

@@ -1,6 +1,35 @@
--- Part of a query: the common tables ga_user_days and ga_conversions, with a row for each
--- event. A statement that they precede reads the export itself, as if there were no digest.
--- Source: view ga_events. An event that the export has twice is one.
+-- Part of a query: the common tables of the digest, with a row for each event. A statement
+-- that they precede reads the export itself, as if there were no digest.
+-- Source: view ga_events, and of a No ga_words, the same with these. An event that the
+-- export has twice is one.
+  words AS (
+    SELECT
+      PARSE_DATE('%Y%m%d', table_suffix) AS export_day,
+      user_pseudo_id,
+      user_id,
+      EXTRACT(DATE FROM event_time) AS day,
+      event_timestamp,
+      has_consent
+    FROM ga_words
+  ),
+  ga_refusals AS (
+    SELECT DISTINCT export_day, user_pseudo_id, user_id, day
+    FROM words AS w
+    WHERE
+      NOT has_consent
+      AND day IS NOT NULL
+      AND COALESCE(user_pseudo_id, user_id) IS NOT NULL
+      AND NOT EXISTS (
+        SELECT 1 FROM words AS later
+        WHERE
+          later.has_consent
+          AND later.export_day = w.export_day
+          AND later.day = w.day
+          AND later.user_pseudo_id IS NOT DISTINCT FROM w.user_pseudo_id
+          AND later.user_id IS NOT DISTINCT FROM w.user_id
+          AND later.event_timestamp > w.event_timestamp
+      )
+  ),
   ga_user_days AS (
     SELECT DISTINCT
       PARSE_DATE('%Y%m%d', table_suffix) AS export_day,

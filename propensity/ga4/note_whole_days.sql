@@ -1,0 +1,5 @@
+-- Note that days of the digest are without suppressed users, and need not be read again.
+-- Parameters: @first_day and @last_day DATE; @statement STRING, which digested them.
+UPDATE ga_digested_days
+SET statement = @statement
+WHERE export_day BETWEEN @first_day AND @last_day
