@@ -18,7 +18,6 @@ from commands import cli
 from commands.answers import MEANINGS
 from deploy import functions
 from local import billing
-from offline.costs import TIB
 from propensity import usecases
 from propensity.ga4 import GA_EVENTS
 from propensity.runs import digest
@@ -232,7 +231,7 @@ def costs() -> str:
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, (shop, events) in product(COSTING, SHOPS.items()):
-        stored = kept * billing.stored_a_day(events) / TIB
+        stored = kept * billing.stored_a_day(events) / digest.TIB
         month = billing.a_month(usecases.load(name), settings, a_day=events)
         prices = "".join(f" {month.usd(location):.0f} USD |" for location in locations)
         lines.append(

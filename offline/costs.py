@@ -14,22 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import partial
 from typing import Any
 
 from propensity.errors import QueryTooExpensive
-from propensity.pages.words import plural
-from propensity.runs import digest
-from propensity.runs.dates import in_statements
-from propensity.runs.digest import State
+from propensity.runs.dates import in_parts
+from propensity.runs.digest import TIB, State, price_of, price_of_days
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 
-TIB = 1024**4
 WEEKS_A_MONTH = 52 / 12
 DAYS_A_MONTH = 365 / 12
-# USD per TiB on demand, and the TiB of a month that are free.
-PRICES = {"US": 6.25, "EU": 6.25, "europe-west1": 7.50}
+# TiB of a month that are free.
 FREE_TIB = 1.0
 # Google Analytics changes the table of a day for so many days, perhaps between the
 # evaluation and the prediction of a day as well.
@@ -93,7 +88,7 @@ class Month:
     @property
     def for_daily(self) -> float:
         """TiB that a prediction each day adds to a month."""
-        changed = DAYS_CHANGED - DAYS_CHANGED / 7
+        changed = DAYS_CHANGED - REREAD_A_WEEK / 7
         return changed * self.days + (DAYS_A_MONTH - WEEKS_A_MONTH) * self.prediction
 
     def usd(self, location: str) -> float:
@@ -104,11 +99,6 @@ class Month:
 def usd(tib: float, location: str) -> float:
     """Return the price of what a month bills beyond the TiB that are free."""
     return price_of(location) * max(0.0, tib - FREE_TIB)
-
-
-def price_of(location: str) -> float:
-    """Return the USD of a TiB; the highest known ones of another place."""
-    return PRICES.get(location, max(PRICES.values()))
 
 
 def month(
@@ -137,17 +127,18 @@ def month(
         "event_names": ["purchase", "refund"],
     }
 
-    def size_of(run: str, dates: Sequence[date]) -> float:
-        """Return the TiB of a statement of some dates."""
-        window = use_case.window(settings, dates, today=as_of)
-        size = billed(STATEMENTS[run], {**window, **further})
-        if size > settings.maximum_bytes_billed and len(dates) > 1:
-            raise QueryTooExpensive(f"{len(dates)} dates bill {size:,.0f} bytes")
-        return size / TIB
-
     def sizes(run: str, as_ofs: Sequence[date]) -> list[float]:
-        """Return the TiB of each statement that a run asks for."""
-        return in_statements(as_ofs, partial(size_of, run))
+        """Return the TiB of each statement; of one where the limit is too low."""
+
+        def size_of(dates: Sequence[date]) -> float:
+            window = use_case.window(settings, dates, today=as_of)
+            return billed(STATEMENTS[run], {**window, **further})
+
+        try:
+            parts = in_parts(as_ofs, size_of, at_most=settings.maximum_bytes_billed)
+        except QueryTooExpensive:
+            return [size_of(as_ofs) / TIB]
+        return [part.size / TIB for part in parts]
 
     def digested(first: date, last: date) -> float:
         """Return the TiB of days of the export."""
@@ -177,11 +168,4 @@ def first_reading(state: State, settings: Settings) -> str:
     """
     if not state.tables:
         return NO_DAY
-    newest = max(state.tables)
-    days = state.due(newest - digest.reach(settings), newest)
-    size = sum(table.size_bytes for table in days) / TIB
-    price = size * price_of(settings.location)
-    return (
-        f"{plural(len(days), 'day')} of the export to read, at most {size:.2f} TiB, "
-        f"about {price:.0f} USD on demand"
-    )
+    return price_of_days(state.within_reach(settings), settings)

@@ -7,6 +7,7 @@ they are in a deployment. A fault is put in by hand, and nothing else may be fou
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -35,13 +36,13 @@ from propensity.registry.versions import RecordedCard, libraries
 from propensity.runs import setup
 from propensity.runs.compact import KIND, SCOPE
 from propensity.tables.audiences import AUDIENCE_LEDGER
-from propensity.tables.export import CONVERSIONS
+from propensity.tables.export import CONVERSIONS, USER_DAYS
 from propensity.tables.models import EVALUATION
-from propensity.tables.stream import DEAD_LETTERS
+from propensity.tables.stream import DEAD_LETTERS, SUPPRESSED_USERS
 from propensity.usecases.declaration import Events, Source
 from tests import own_use_cases, shop
 from tests.clocks import ManualClock
-from tests.deployment import STREAMED, Deployment
+from tests.deployment import KEY, STREAMED, Deployment
 from tests.offline.doctor.conftest import (
     EXPORT,
     MONDAY,
@@ -327,6 +328,25 @@ class TestCommand:
         assert "cost of ga4_value" in str(report)
         assert "of the export to read, at most" in report.costs["the digest"]
         assert examine(healthy, use_cases=ga4, is_local=True).costs == {}
+
+    def test_the_doctor_counts_suppressed_users_in_the_digest(self, deployment):
+        """As of a forget that was broken off; it names nobody."""
+        suppressing = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+        for user in ("secret-user", "another"):
+            suppressing.suppress(user)
+        for user in ("secret-user", "kept"):
+            row = row_of(USER_DAYS, "", user_id=None, user_pseudo_id=user)
+            suppressing.append(USER_DAYS, row | {"export_day": MONDAY})
+        with contextlib.closing(Warehouse.open(suppressing.settings)) as warehouse:
+            [what] = found(
+                suppressing,
+                "digest",
+                warehouse=warehouse,
+                use_cases=[usecases.load("ga4_purchase")],
+            )
+        deployment.empty_tables([USER_DAYS, SUPPRESSED_USERS])
+
+        assert what.endswith("has 1 suppressed user")
 
     @pytest.mark.parametrize(
         ("currency", "dollars", "is_named"),
