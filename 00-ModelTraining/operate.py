@@ -36,6 +36,7 @@ COMMANDS = (
     "forget",
     "dead-letters",
     "audience",
+    "deployment",
 )
 
 
@@ -44,7 +45,12 @@ def refusal(words: list[str]) -> str:
     command = words[0] if words else ""
     if command not in COMMANDS:
         known = ", ".join(COMMANDS[:-1])
-        return f"COMMAND is {command!r}. Use {known} or {COMMANDS[-1]}"
+        return f"COMMAND is {command!r}. Use {known} or {COMMANDS[-1]} digest"
+    if command == "deployment" and words[:2] != ["deployment", "digest"]:
+        return (
+            f"{' '.join(words[:2])!r} writes files. Run 'propensity deployment' on "
+            "your machine"
+        )
     if words[:2] == ["audience", "list"]:
         return (
             "'audience list' prints users, and the log keeps what a job prints. Run "

@@ -57,6 +57,7 @@ def run(
                     state = digest.state_of(reader)
                     digest.withdraw_days(reader, state)
                     if is_agreed:
+                        digest.remove_days(reader, state.gone)
                         tables = state.within_reach(export)
                         done["read"] = len(tables)
                         digest.read_days(

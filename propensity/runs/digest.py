@@ -319,7 +319,7 @@ def bring_up_to_date(
     Raises:
         RunInProgress: Another run has been digesting for some minutes.
         Conflict: This one was too slow, and another one digests.
-        DigestNotAgreed: Days would be read again, for much money.
+        DigestNotAgreed: Days would be read again, for much money; or most are gone.
         DigestUnfinished: There was no time for all days.
     """
     if not run.use_case.reads_digest:
@@ -349,6 +349,14 @@ def bring_up_to_date(
 
 def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> None:
     """Digest days under the lease of the export."""
+    if 2 * len(state.gone) > len(state.digested):
+        raise DigestNotAgreed(
+            f"the export has {len(state.gone)} days no more, of "
+            f"{plural(len(state.digested), 'day')} in the digest. These stay, and "
+            "nothing was read",
+            hint="If they were deleted on purpose, run `deploy/operate.sh deployment "
+            "digest --yes`, which removes them here too; else restore their tables",
+        )
     superfluous = set(state.gone)
     for day in state.outlived(reach(run.settings)):
         if not first <= day <= last:

@@ -62,7 +62,7 @@ NEVER = {
         "operate.py refuses its commands and --local, and no emulator is named there",
     ),
     "commands.options.StateName": ({"operate"}, "operate.py refuses --local"),
-    "commands.deployment.new": ({"operate"}, "operate.py refuses `deployment`"),
+    "commands.deployment.new": ({"operate"}, "operate.py refuses `deployment new`"),
     "commands.rehearsal": ({"operate"}, "operate.py refuses `rehearse`"),
     "commands.usecases.check": ({"operate"}, "operate.py refuses `usecase`"),
 }

@@ -104,7 +104,7 @@ def test_the_script_takes_the_commands_that_the_job_takes(operated):
     [listed] = re.findall(r"(?s)COMMANDS = (\(.*?\))", job)
     *most, last = ast.literal_eval(listed)
 
-    assert refused.stderr.endswith(f"Use {', '.join(most)} or {last}\n")
+    assert refused.stderr.endswith(f"Use {', '.join(most)} or {last} digest\n")
 
 
 def test_a_job_that_was_killed_is_no_success(operated):

@@ -424,6 +424,23 @@ def test_a_day_that_is_gone_from_the_export_is_gone_from_the_digest(export):
     assert export.count("ga_user_days") == len(DAYS) - 1
 
 
+def test_an_export_that_was_linked_anew_takes_the_digest_along_only_after_a_yes(export):
+    """The digest is then the only copy of what was before. Defect: the next run removed
+    all of it."""
+    bring(run_of(export))
+    for day in DAYS[:-1]:
+        name = f"{export.settings.export}.events_{day:%Y%m%d}"
+        export.warehouse.client.delete_table(name)
+    with pytest.raises(DigestNotAgreed, match="10 days no more, of 11 days"):
+        bring(run_of(export))
+
+    assert digested(export) == {*DAYS}
+
+    with entered(export.environment):
+        digest_command.run(is_agreed=True)
+    assert digested(export) == {LAST}
+
+
 def test_days_older_than_any_training_reads_are_removed(export, monkeypatch):
     """Counted from the newest day of the export, whatever today is."""
     bring(run_of(export))
