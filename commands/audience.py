@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 _NAME = click.argument("audience", type=AudienceName(), help="Name of the audience.")
 _AS_OF = click.option(
+_ONE_OR_ALL = click.argument(
+    "audience", type=AudienceName(), required=False, help="Name of the audience."
+)
+_ALL = click.option(
+    "--all", "is_for_all", is_flag=True, help="All audiences of the deployment."
+)
+_WAITING = click.option(
+    "--dry-run", "is_dry", is_flag=True, help="Only count the users who wait."
+)
     "--as-of",
     "until",
     type=day,
@@ -204,6 +213,61 @@ def list_members(audience: str, use_case: str | None) -> Any:
     percentile, probability, expected value, if any, and the columns of the SQL.
     """
     from propensity.audience.files import csv_of_members
+@audience.command(epilog=example("propensity audience stop winback"))
+@_ONE_OR_ALL
+@_ALL
+@_WAITING
+@use_case()
+def stop(audience: str | None, use_case: str | None, **how: bool) -> Any:
+    """
+    Send nothing more of an audience, or of all, until you resume it.
+
+    A delivery that is under way ends before its next request. Users who are to be added
+    or removed wait, and the answer counts them. 05-Audiences and `send` skip a stopped
+    audience without an alert.
+    """
+    return _changed(audience, use_case, is_stopped=True, **how)
+
+
+@audience.command(epilog=example("propensity audience resume winback"))
+@_ONE_OR_ALL
+@_ALL
+@_WAITING
+@use_case()
+def resume(audience: str | None, use_case: str | None, **how: bool) -> Any:
+    """
+    Let a stopped audience go on, or all.
+
+    It sends nothing by itself: the next `send` or call of 05-Audiences does. With
+    --all, audiences that you have stopped by their names stay stopped.
+    """
+    return _changed(audience, use_case, is_stopped=False, **how)
+
+
+def _changed(
+    audience: str | None,
+    use_case: str | None,
+    *,
+    is_stopped: bool,
+    is_for_all: bool,
+    is_dry: bool,
+) -> Any:
+    """Stop audiences or let them go on; return what waits."""
+    from offline import stopping
+    from propensity import usecases
+    from propensity.registry.deployment import opened
+
+    if (audience is None) != is_for_all:
+        raise click.UsageError("Name one audience, or add --all.")
+    answers = []
+    for each in usecases.names() if is_for_all else [use_case]:
+        with opened(each) as deployment:
+            if not is_dry:
+                stopping.change(deployment, audience, is_stopped=is_stopped)
+            answers += stopping.states(deployment, audience)
+    return spoken({"audiences": answers}, texts.stopped)
+
+
     from propensity.audience.members import find_treated
 
     with _declared(audience, use_case) as (deployment, named, _):

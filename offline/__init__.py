@@ -8,6 +8,7 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``load_transactions``   loads past card transactions
 ``table_files``         reads the files of either: Parquet or CSV
 ``forget``              removes users, and takes them off the list of suppressed ones
+``stopping``            stops audiences, and lets them go on
 ``user_rows``           finds which rows of a file are about users
 ``dead_letters``        counts dead letters, and sends them again
 ``dashboard``           pages about a deployment

@@ -30,6 +30,7 @@ from offline import receivers
 from offline.receivers import Taken
 from offline.user_rows import index_has, named_cells, named_rows, without
 from propensity import statements, suppression, usecases
+from propensity.audience import stopping
 from propensity.audience.declared import FOLDER
 from propensity.clock import SYSTEM
 from propensity.errors import (
@@ -394,6 +395,9 @@ class Work:
         use_cases = statement("forget_takers", folder=SQL)
         sql = statement("forget_receivers", folder=SQL)
         taken = list[Taken]()
+        stopped = stopping.read(self.artifacts)
+        if self.warehouse.settings.sends == "no":
+            stopped = stopping.StopFile([stopping.ALL])
         with contextlib.suppress(MissingTable):
             for keys in _pieces(self.users):
                 parameters = {"keys": keys, "use_case": self.use_case}
@@ -402,7 +406,7 @@ class Work:
                     ever = {"keys": keys, "use_case": name, "as_of": date.max}
                     rows = self.warehouse.rows(sql, ever)
                     use_case = self.use_cases.get(name)
-                    taken += receivers.taken(rows, name, use_case)
+                    taken += receivers.taken(rows, name, use_case, stopped=stopped)
         self.taken = taken
 
     def found(self) -> set[str]:

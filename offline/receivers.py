@@ -19,6 +19,7 @@ from msgspec import Struct
 from propensity import usecases
 from propensity.audience import declared
 from propensity.audience.declared import FILES
+from propensity.audience.stopping import StopFile
 from propensity.errors import RequestError, UseCaseError
 from propensity.statements import read
 from propensity.usecases import UseCase
@@ -28,6 +29,7 @@ REMOVED = "removed"
 WAITS = "the next delivery removes them"
 ENDS = "propensity audience end removes them"
 BY_HAND = "remove them there yourself"
+STOPPED = "waits, because sending is stopped"
 COPIES = "removed from the files; tell those who read them"
 
 
@@ -37,7 +39,7 @@ class Taken(Struct, frozen=True):
 
     Attributes:
         as_of: Of the newest delivery that had the user.
-        removal: REMOVED, WAITS, ENDS, BY_HAND or COPIES.
+        removal: REMOVED, WAITS, STOPPED, ENDS, BY_HAND or COPIES.
     """
 
     use_case: str
@@ -50,7 +52,7 @@ class Taken(Struct, frozen=True):
     @property
     def is_kept(self) -> bool:
         """Whether the removal still needs rows about the user."""
-        return self.removal in (WAITS, ENDS)
+        return self.removal in (WAITS, STOPPED, ENDS)
 
     @property
     def key(self) -> str:
@@ -59,7 +61,11 @@ class Taken(Struct, frozen=True):
 
 
 def taken(
-    rows: Iterable[Mapping[str, Any]], name: str, use_case: UseCase | None
+    rows: Iterable[Mapping[str, Any]],
+    name: str,
+    use_case: UseCase | None,
+    *,
+    stopped: StopFile,
 ) -> list[Taken]:
     """
     Return who took users, and what becomes of them.
@@ -68,6 +74,7 @@ def taken(
         rows: Of the statement ``forget_receivers``.
         name: Of the use case.
         use_case: None if its folder is wrong, or there is none any more.
+        stopped: Audiences of which nothing is sent.
     """
     is_deployed = name in usecases.names()
     result = []
@@ -81,6 +88,8 @@ def taken(
             removal = BY_HAND
             if is_deployed and not row["is_rejected"]:
                 removal = removal_of(use_case, audience, destination)
+            if removal == WAITS and stopped.covers(name, audience):
+                removal = STOPPED
         user = row["user_id"]
         as_of = row["as_of"]
         result.append(Taken(name, audience, destination, user, as_of, removal))

@@ -202,6 +202,10 @@ class AudienceStopped(PropensityError, status=409, code="audience_stopped"):
     """An audience was not sent: a person must look at it first."""
 
 
+class SendingStopped(PropensityError, status=409, code="sending_stopped"):
+    """A person has stopped an audience, or the deployment sends nothing."""
+
+
 class AccessDenied(PropensityError, code="access_denied"):
     """The function's account lacks a right; the message names it, and on what."""
 

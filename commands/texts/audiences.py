@@ -76,6 +76,8 @@ def previewed(answer: Answer, *, effect: float | None, currency: str) -> str:
             said = "it would take the first request"
         lines.append(f"The receiver says: {said}.")
     lines += ["", provable(answer, effect)]
+    if answer["is_stopped"]:
+        lines.append("It is stopped: nothing is sent until you resume it.")
     for warning in answer.get("warnings", ()):
         lines.append(f"Warning: {warning}")
     if answer["deciles"]:
@@ -183,6 +185,23 @@ def ended(answer: Answer) -> str:
         users = plural(entry["users"], "user")
         where = f"on the list of {entry['destination']}"
         lines.append(f"{users} of {entry['audience']} {where}. Nothing was sent.")
+    return "\n".join(lines)
+
+
+def stopped(answer: Answer) -> str:
+    """Return which audiences are stopped, what waits of them, and how to go on."""
+    lines = []
+    for state in answer["audiences"]:
+        what = "is stopped" if state["is_stopped"] else "goes on with the next delivery"
+        line = f"{state['audience']} of {state['use_case']} {what}."
+        if state["is_stopped"] and state["is_under_way"]:
+            line += " A delivery is under way, and ends before its next request."
+        line += f" {plural(state['to_add'], 'user')} to add"
+        line += f" and {count(state['to_remove'])} to remove are pending,"
+        line += f" {plural(state['on_lists'], 'user')} on lists of receivers."
+        lines.append(line)
+    if not lines:
+        lines.append("There are no audiences.")
     return "\n".join(lines)
 
 

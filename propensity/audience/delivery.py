@@ -8,7 +8,8 @@ still pending again: each has the users and the key that it had, so the receiver
 it. Rows are only added; ``ma_audience_ledger`` is a view of the newest of each user.
 
 A destination sends a request once. Here is decided whether and when it is sent again:
-before each try the list of suppressed users, the lease and the time are looked at.
+before each try the list of suppressed users, the lease, whether somebody has stopped it
+and the time are looked at.
 """
 
 from __future__ import annotations
@@ -40,7 +41,6 @@ from propensity.clock import Clock
 from propensity.errors import PropensityError, RequestError, Unavailable
 from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment
-from propensity.registry.leases import Lease
 from propensity.schema import ROWS_AT_ONCE, rows_of
 from propensity.statements import statement
 from propensity.tables.audiences import AUDIENCE_LEDGER, Delivery
@@ -388,7 +388,7 @@ def deliver(
     ledger: Ledger,
     recorded: Sequence[Delivery],
     *,
-    lease: Lease,
+    check: Callable[[], object],
     ends_at: float = math.inf,
     watched: Watched = iter,
 ) -> DeliveryResult:
@@ -404,7 +404,8 @@ def deliver(
 
     Args:
         recorded: What the ledger has.
-        lease: Of the delivery; nothing is sent without it.
+        check: Raises PropensityError once nothing may be sent any more, as without the
+            lease.
         ends_at: Until when requests may be sent, by the monotonic clock.
         watched: Hands over the requests, such as to a bar of progress.
     """
@@ -422,7 +423,7 @@ def deliver(
         if len(ledger.rows) >= ROWS_AT_ONCE:
             ledger.flush()
     ledger.flush()
-    course = Course(ledger, lease, done, ends_at)
+    course = Course(ledger, check, done, ends_at)
     for row in recorded:
         has_taken = row.status == ACCEPTED or row.receipt is not None
         if has_taken and row.as_of == ledger.audience.as_of:
@@ -445,11 +446,15 @@ class Course:
     """
 
     def __init__(
-        self, ledger: Ledger, lease: Lease, done: DeliveryResult, ends_at: float
+        self,
+        ledger: Ledger,
+        check: Callable[[], object],
+        done: DeliveryResult,
+        ends_at: float,
     ) -> None:
         self.taken = set[str]()
         self._ledger = ledger
-        self._lease = lease
+        self._check = check
         self._done = done
         self._clock = ledger.clock
         self._ends_at = ends_at
@@ -493,7 +498,7 @@ class Course:
             request = self._allowed(request)
             if not request.members:
                 return []
-            self._lease.check()
+            self._check()
             began_at = self._clock.now()
             try:
                 sent = self._ledger.destination.send(request)

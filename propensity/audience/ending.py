@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from propensity.audience import declared, delivery
+from propensity.audience import declared, delivery, stopping
 from propensity.audience.control import Control
 from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.audience.destination import REMOVE, Destination, Request, Sent
-from propensity.audience.lists import Listed
+from propensity.audience.lists import Listed, check_sends
 from propensity.audience.members import Audience
 from propensity.audience.run import Secret, opened
 from propensity.clock import SYSTEM, Clock
@@ -53,6 +53,8 @@ def end(
 
     Raises:
         RunInProgress: A delivery of the audience is under way.
+        SendingStopped: The audience is stopped, or the deployment sends nothing; a
+            removal by hand may be recorded all the same.
         RequestError: The destination cannot remove users, or has no file any more.
         UseCaseError, SettingsError, MissingTable, Unavailable: As named; nothing was
             sent.
@@ -62,6 +64,13 @@ def end(
     with leased(
         artifacts, name, f"audience-{listing.audience}", clock=clock.now
     ) as lease:
+
+        def check() -> None:
+            lease.check()
+            if not is_by_hand:
+                stopping.check(deployment, listing.audience)
+
+        check()
         as_of = _date(deployment, listing)
         destination: Destination = ByHand(listing.destination)
         if not is_by_hand:
@@ -82,7 +91,7 @@ def end(
         recorded = ledger.recorded()
         waiting = ledger.settle(recorded)
         done = delivery.deliver(
-            ledger, recorded, lease=lease, ends_at=ends_at, watched=watched
+            ledger, recorded, check=check, ends_at=ends_at, watched=watched
         )
         done.pending += waiting
     return done
@@ -124,14 +133,7 @@ def _opened(
         f"'{listing.destination}' --removed-by-hand"
     )
     file = _file_of(folder / "destinations", listing.destination)
-    if deployment.settings.sends == "no":
-        raise RequestError(
-            f"this deployment does not send (PROPENSITY_SENDS is no), and "
-            f"{listing.users:,} users of {listing.audience} are on the list of "
-            f"{listing.destination}",
-            hint=f"Set PROPENSITY_SENDS=yes; or {by_hand}",
-            field="destination",
-        )
+    check_sends(deployment, listing)
     if file is None:
         raise RequestError(
             f"no file in audiences/destinations has name = {listing.destination!r}",

@@ -10,7 +10,7 @@ from datetime import date
 
 from propensity.audience.declared import FILES
 from propensity.audience.members import Member
-from propensity.errors import RequestError
+from propensity.errors import RequestError, SendingStopped
 from propensity.registry.deployment import Deployment
 
 
@@ -86,9 +86,11 @@ def check_moved(deployment: Deployment, audience: str, destination: str) -> None
 
     Raises:
         RequestError: An earlier destination still has users of the audience.
+        SendingStopped: A destination has, and the deployment sends nothing.
     """
     for listing in listed(deployment):
         if listing.audience == audience and listing.destination != destination:
+            check_sends(deployment, listing)
             raise RequestError(
                 f"{listing.users:,} users of {audience} are on the list of "
                 f"{listing.destination}, and nobody would take them off, because the "
@@ -98,3 +100,15 @@ def check_moved(deployment: Deployment, audience: str, destination: str) -> None
                 f"'{listing.destination}'",
                 field="destination",
             )
+
+
+def check_sends(deployment: Deployment, listing: Listed) -> None:
+    """Raise SendingStopped where the deployment sends nothing: users on a list wait."""
+    if deployment.settings.sends == "no":
+        raise SendingStopped(
+            f"this deployment does not send (PROPENSITY_SENDS is no), so "
+            f"{listing.users:,} users of {listing.audience} stay on the list of "
+            f"{listing.destination}",
+            hint="To go on, set PROPENSITY_SENDS=yes and deploy",
+            detail={"on_lists": listing.users},
+        )

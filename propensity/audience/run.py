@@ -16,7 +16,7 @@ from datetime import date, timedelta
 import msgspec
 
 from propensity import errors
-from propensity.audience import declared, delivery
+from propensity.audience import declared, delivery, stopping
 from propensity.audience.control import USER
 from propensity.audience.declared import BUCKET, CSV, FILES, DeclaredAudience
 from propensity.audience.destination import (
@@ -108,6 +108,9 @@ def preview(
         "cost": None if cost is None else cost * len(treated),
         "validated": _validated(ledger.destination, requests) if validate else None,
         "warnings": list(warnings),
+        "is_stopped": stopping.read(deployment.artifacts).covers(
+            deployment.use_case.name, named.name
+        ),
         **plan,
     }
 
@@ -149,6 +152,7 @@ def send(
 
     Raises:
         RunInProgress: Another delivery of the audience is under way.
+        SendingStopped: The audience is stopped, or the deployment sends nothing.
         AudienceWaits: The week's predictions are not there yet.
         AudienceStopped: A person must send this date, or decide not to.
         RequestError, SettingsError, UseCaseError, MissingTable, Unavailable: Nothing
@@ -157,6 +161,12 @@ def send(
     kind = f"audience-{named.name}"
     name = deployment.use_case.name
     with leased(deployment.artifacts, name, kind, clock=clock.now) as lease:
+
+        def check() -> None:
+            lease.check()
+            stopping.check(deployment, named.name)
+
+        check()
         ledger = _opened(deployment, named, secret, until, clock)
         audience = ledger.audience
         if scheduled_on:
@@ -173,7 +183,7 @@ def send(
         recorded = ledger.recorded()
         waiting = ledger.settle(recorded)
         done = delivery.deliver(
-            ledger, recorded, lease=lease, ends_at=ends_at, watched=watched
+            ledger, recorded, check=check, ends_at=ends_at, watched=watched
         )
         done.pending += waiting
     return done

@@ -64,7 +64,13 @@ def send_due(run: Run) -> Answer:
             outcome = "interrupted"
             failure = done.failure
         entry: dict[str, object] = {"audience": name, "outcome": outcome}
-        if failure:
+        if isinstance(failure, errors.SendingStopped):
+            # A person has stopped it, and nobody need be told.
+            entry["outcome"] = failure.code
+            entry["message"] = failure.message
+            entry["waiting"] = failure.detail
+            run.log("INFO", failure.message, audience=name, outcome=failure.code)
+        elif failure:
             entry["message"] = failure.message
             failed.append(f"{name}: {failure.message}")
             may_wait = failure.retryable and waited < PATIENCE

@@ -13,7 +13,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from propensity import usecases
-from propensity.audience import declared, webhook
+from propensity.audience import declared, stopping, webhook
 from propensity.audience.result import LOST, Result, results, sentence
 from propensity.errors import (
     AudienceStopped,
@@ -190,7 +190,10 @@ def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
     file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
     if file.error in (AudienceStopped.__name__, AudienceWaits.__name__):
         yield f"Audiences of {title} were not sent whole on {plain_day(as_of)}."
+    stopped = stopping.read(deployment.artifacts)
     for audience in declared.names(use_case):
+        if stopped.covers(use_case.name, audience):
+            yield f"{audience} is stopped."
         rows = deployment.rows("audience_deliveries", audience=audience)
         newest_day = max((row["as_of"] for row in rows), default=as_of)
         for status in ("pending", "rejected"):

@@ -82,6 +82,8 @@ OF_A_USE_CASE = {
     "demo",
     "audience preview",
     "audience send",
+    "audience stop",
+    "audience resume",
     "audience end",
     "audience ledger",
     "audience list",

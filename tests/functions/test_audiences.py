@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from local.receiver import Receiver
+from offline import stopping
 from propensity.audience import delivery, run
 from propensity.audience.declared import load
 from propensity.audience.ending import end
 from propensity.audience.lists import listed
-from propensity.errors import RequestError
+from propensity.errors import SendingStopped
 from propensity.gcp import secrets
 from propensity.registry.deployment import opened
 from propensity.runs import audiences
@@ -176,21 +177,29 @@ def test_the_first_date_of_an_audience_is_sent_by_a_person(running, day, crm):
     assert running.rows(members) == []
 
 
-def test_a_deployment_that_must_not_send_reaches_no_receiver(running, day, crm):
+def test_a_deployment_that_must_not_send_reaches_no_receiver(
+    running, day, crm, log_lines
+):
     """Neither by the clock nor by hand, and without secrets; files show the audience.
-    Defect: a test environment had production's audiences, and sent real users."""
+    Defect: a test environment had production's audiences, and sent real users.
+
+    Users of an audience that a receiver has wait, and no alert is raised. Defect: it
+    was refused each Monday as one that had moved to another destination."""
     quiet = running.with_settings(PROPENSITY_SENDS="no")
-    file_of(running, "winback.toml").unlink()
     file = file_of(running, "destinations/crm.toml")
     file.write_text(file.read_text().replace("AUDIENCE_TOKEN", "NOT_THERE"))
     declare(running, "trial", WINBACK)
     declare(running, "by_hand", WINBACK)
     before = crm.requests
     by_hand(quiet, day, name="by_hand")
+    log_lines()
     entries = post(quiet, day).json["audiences"]
     sent = {entry["audience"]: entry for entry in entries}
 
     assert crm.requests == before
+    assert {line["severity"] for line in log_lines()} == {"INFO"}
+    assert sent["winback"]["outcome"] == "sending_stopped"
+    assert sent["winback"]["waiting"]["on_lists"] > 0
     assert sent["trial"]["destination"] == sent["by_hand"]["destination"] == "bucket"
     assert sent["trial"]["accepted"] == 100 - sent["trial"]["held_out"]
 
@@ -201,10 +210,27 @@ def test_a_deployment_that_must_not_send_takes_nobody_off_a_list(running, day, c
     before = crm.requests
     with entered(quiet.environment), opened("ga4_purchase") as deployment:
         [some] = [some for some in listed(deployment) if some.audience == "winback"]
-        with pytest.raises(RequestError, match="PROPENSITY_SENDS is no"):
+        with pytest.raises(SendingStopped, match="PROPENSITY_SENDS is no"):
             end(deployment, some, secrets.reader(quiet.settings))
 
     assert crm.requests == before
+
+
+def test_a_stopped_audience_stops_no_other_and_raises_no_alert(running, day, log_lines):
+    declare(running, "other", WINBACK.replace("crm", "bucket"))
+    by_hand(running, day, name="other")
+    with entered(running.environment), opened("ga4_purchase") as deployment:
+        stopping.change(deployment, "winback", is_stopped=True)
+        log_lines()
+        answer = post(running, day)
+        stopping.change(deployment, "winback", is_stopped=False)
+
+    outcomes = {entry["audience"]: entry for entry in answer.json["audiences"]}
+    assert answer.status_code == 200
+    assert outcomes["winback"]["outcome"] == "sending_stopped"
+    assert outcomes["other"]["outcome"] == "sent"
+    assert not any(raised(line) for line in log_lines())
+    assert post(running, day).json["sent"] > 0
 
 
 def test_nobody_is_left_on_the_list_of_a_former_destination(running, day):

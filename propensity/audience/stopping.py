@@ -1,0 +1,67 @@
+"""
+Stopped audiences: nothing of theirs is sent until a person lets them go on.
+
+An object of the bucket names them. A delivery looks at it before each request, so one
+that is under way ends as well; what is pending waits. ``offline.stopping`` writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from propensity.audience.lists import listed
+from propensity.errors import SendingStopped
+from propensity.gcp.artifacts import Artifacts, content_of
+from propensity.registry.deployment import Deployment
+
+FILE = "audiences/stopped.json"
+# In the place of an audience: all of the deployment.
+ALL = "*"
+
+
+class StopFile(Struct, frozen=True):
+    """Stopped audiences, each as ``use_case/name``; ALL is among them for all."""
+
+    audiences: Sequence[str] = ()
+
+    def covers(self, use_case: str, audience: str) -> bool:
+        """Return whether an audience is stopped, alone or with all others."""
+        return ALL in self.audiences or f"{use_case}/{audience}" in self.audiences
+
+
+def read(artifacts: Artifacts) -> StopFile:
+    """Return what is stopped."""
+    stored = artifacts.find(FILE)
+    return content_of(stored, StopFile, name=FILE) if stored else StopFile()
+
+
+def check(deployment: Deployment, audience: str) -> None:
+    """Raise SendingStopped if an audience is stopped."""
+    file = read(deployment.artifacts)
+    use_case = deployment.use_case.name
+    if not file.covers(use_case, audience):
+        return
+    words = f"{audience} --use-case {use_case}"
+    if ALL in file.audiences:
+        words = "--all"
+    raise SendingStopped(
+        f"{audience} of {use_case} is stopped",
+        hint=f"Users wait until you run `propensity audience resume {words}`",
+        detail=waiting(deployment, audience),
+    )
+
+
+def waiting(deployment: Deployment, audience: str) -> dict[str, int]:
+    """Return how many users of an audience wait to be sent, and are on lists."""
+    counts = {"to_add": 0, "to_remove": 0, "on_lists": 0}
+    rows = deployment.rows("audience_deliveries", audience=audience)
+    for row in rows:
+        # The newest date comes first; it has all who are members still.
+        if row["status"] == "pending" and row["as_of"] == rows[0]["as_of"]:
+            counts[f"to_{row['action']}"] += row["users"]
+    for listing in listed(deployment):
+        if listing.audience == audience:
+            counts["on_lists"] += listing.users
+    return counts
