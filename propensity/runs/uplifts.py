@@ -77,15 +77,21 @@ def _of_audience(
     rows = list[Uplift]()
     so_far = list[GroupSums]()
     users = 0
+    # Figures are of all weeks so far, and final once all of these are.
+    is_whole = True
     for name, week in sorted(sums):
         if name != audience:
             continue
         groups = sums[name, week]
         so_far += groups
         users += sum(group.users for group in groups)
-        if week < first or not users:
+        if week < first:
             continue
-        is_final = (name, week) in final or status(run, week) == "final"
+        is_known = (name, week) in final
+        is_whole = is_whole and (is_known or status(run, week) == "final")
+        if not users:
+            continue
+        is_final = is_known or is_whole
         until = plans[name, week]
         progress = progress_at(week, first=began, until=until)
         row = Uplift(
