@@ -28,6 +28,9 @@ LOCAL = ("127.0.0.1",)
 TEAMS = (".logic.azure.com", ".api.powerplatform.com", ".webhook.office.com")
 # Slack takes these for the beginning of a link or of a mention.
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# In the others these begin a link or a mention, and cannot be escaped: signs that look
+# like them do.
+_ALIKE = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")"})
 
 
 def body_for(host: str, sentences: Sequence[str]) -> dict[str, object]:
@@ -38,10 +41,10 @@ def body_for(host: str, sentences: Sequence[str]) -> dict[str, object]:
         SettingsError: The host is none of these chats'.
     """
     if host.endswith(TEAMS):
-        blocks = [
-            {"type": "TextBlock", "text": sentence, "wrap": True}
-            for sentence in sentences
-        ]
+        blocks = []
+        for sentence in sentences:
+            text = sentence.translate(_ALIKE)
+            blocks.append({"type": "TextBlock", "text": text, "wrap": True})
         card = {
             "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
             "type": "AdaptiveCard",
@@ -57,7 +60,7 @@ def body_for(host: str, sentences: Sequence[str]) -> dict[str, object]:
     if host in SLACK or host in LOCAL:
         return {"text": re.sub("[&<>]", lambda sign: _ESCAPES[sign[0]], text)}
     if host in GOOGLE_CHAT:
-        return {"text": text}
+        return {"text": text.translate(_ALIKE)}
     raise SettingsError(
         "the secret that PROPENSITY_MESSAGE_SECRET names is not the address of a "
         "webhook of Slack, Microsoft Teams or Google Chat",

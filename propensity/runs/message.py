@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 MOST = 5
 # Evaluations that are older are no news.
 NEWS = 14 * DAY
+# Days since the last message; audiences may be sent on any.
+WEEK = 7
 # Days of messages that could not be processed.
 LETTERS = 7 * DAY
 
@@ -185,11 +187,13 @@ def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
             yield f"{title} has {plural(len(alarms), 'drift warning')}."
         if as_of - day > NEWS:
             yield f"{title} has no predictions since {plain_day(day)}."
-    name = name_of(use_case.name, declared.RUNS, as_of)
-    stored = deployment.artifacts.find(name)
-    file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
-    if file.error in (AudienceStopped.__name__, AudienceWaits.__name__):
-        yield f"Audiences of {title} were not sent whole on {plain_day(as_of)}."
+    for days in reversed(range(WEEK)):
+        day = as_of - days * DAY
+        name = name_of(use_case.name, declared.RUNS, day)
+        stored = deployment.artifacts.find(name)
+        file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
+        if file.error in (AudienceStopped.__name__, AudienceWaits.__name__):
+            yield f"Audiences of {title} were not sent whole on {plain_day(day)}."
     stopped = stopping.read(deployment.artifacts)
     for audience in declared.names(use_case):
         if stopped.covers(use_case.name, audience):

@@ -10,6 +10,8 @@ from decimal import Decimal
 import pytest
 
 from local.receiver import Receiver
+from propensity.pages.words import plain_day
+from propensity.registry.leases import name_of
 from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_LIFT, AUDIENCE_PLANS
 from propensity.tables.models import EVALUATION
 from propensity.timeframe import DAY
@@ -145,6 +147,19 @@ class TestMessage:
         assert "winback: 1 user, and a control group of 1" in chosen
         bucket = deployment.settings.bucket
         assert link.endswith(f"/{bucket}/dashboard/index.html")
+
+    def test_a_message_tells_of_an_audience_that_stopped_in_the_week(
+        self, deployment, chat
+    ):
+        """Defect: it looked at its own day, and an audience is sent on any."""
+        thursday = MONDAY - 4 * DAY
+        lease = b'{"state": "failed", "error": "AudienceStopped"}'
+        name = name_of("ga4_purchase", "audiences", thursday)
+        deployment.artifacts.create(name, lease)
+        deployment.run("overview", MONDAY)
+        [text] = chat.texts
+
+        assert f"were not sent whole on {plain_day(thursday)}" in text
 
     def test_a_message_has_no_word_of_a_stranger(self, deployment, chat):
         deployment.run("overview", MONDAY)

@@ -17,19 +17,24 @@ def test_slack_takes_a_text_in_which_no_sign_begins_a_link():
 
 
 def test_google_chat_takes_a_text():
-    assert body_for("chat.googleapis.com", SENTENCES) == {"text": "One & two.\n<three>"}
+    """A title begins no mention and no link."""
+    body = body_for("chat.googleapis.com", SENTENCES)
+
+    assert body == {"text": "One & two.\n‹three›"}
 
 
 @pytest.mark.parametrize(
     "host", ["prod-7.westeurope.logic.azure.com", "x.environment.api.powerplatform.com"]
 )
 def test_teams_takes_an_adaptive_card(host):
-    [attachment] = body_for(host, SENTENCES)["attachments"]
+    said = SENTENCES + ["[four](http://x.example)"]
+    [attachment] = body_for(host, said)["attachments"]
     card = attachment["content"]
 
     assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
     assert card["type"] == "AdaptiveCard"
-    assert [block["text"] for block in card["body"]] == SENTENCES
+    texts = [block["text"] for block in card["body"]]
+    assert texts == ["One & two.", "‹three›", "(four)(http://x.example)"]
 
 
 @pytest.mark.parametrize(
