@@ -21,11 +21,14 @@ from propensity.gcp import secrets
 from propensity.gcp.artifacts import content_of
 from propensity.registry.leases import LeaseFile, name_of
 from propensity.runs.run import Answer, Run
+from propensity.tables.audiences import AUDIENCE_LEDGER
 from propensity.timeframe import DAY
 
 # The scheduler's last call comes after 190 minutes (05-Audiences/scheduler.sh), so that
 # a wait ends with an error.
 PATIENCE = timedelta(minutes=150)
+# How long before it expires a record of users on a list is told of.
+WARNING = timedelta(days=30)
 # The scheduler waits for 30 minutes. Its next call continues a longer delivery.
 LONGEST_S = 25 * 60
 ABOUT = ("destination", "members", "held_out")
@@ -175,20 +178,27 @@ def _ended(run: Run, name: str, until: date, ends_at: float) -> DeliveryResult |
 
 def _abandoned(run: Run) -> list[dict[str, object]]:
     """
-    Return entries for lists of audiences that have no file any more, on Mondays.
+    Return entries for lists from which nobody takes users off, on Mondays.
 
-    Nobody takes their users off, so the log has a line that raises the alert.
+    Their audience has no file any more, or was not sent for so long that the record of
+    who is on the list is about to expire. The log has a line that raises the alert.
     """
     if run.as_of.weekday() != declared.WEEKDAYS.index("monday"):
         return []
     names = declared.names(run.use_case)
+    # A person who has set how long it is kept may keep it for ever.
+    may_end = AUDIENCE_LEDGER.stored not in run.settings.retention_days
     entries = list[dict[str, object]]()
     for listing in listed(run):
+        ends = listing.as_of + AUDIENCE_LEDGER.expiration_days * DAY
+        why = f"audiences/{listing.audience}.toml is gone"
         if listing.audience in names:
-            continue
+            if not may_end or run.as_of < ends - WARNING:
+                continue
+            why = f"the record of them ends on {ends}"
         message = (
             f"{listing.users:,} users of {listing.audience} are on the list of "
-            f"{listing.destination}, but audiences/{listing.audience}.toml is gone. "
+            f"{listing.destination}, but {why}. "
             f"Take them off: propensity audience end {listing.audience}"
         )
         stopped = errors.AudienceStopped.code

@@ -21,10 +21,11 @@ from propensity.errors import SendingStopped
 from propensity.gcp import secrets
 from propensity.registry.deployment import opened
 from propensity.runs import audiences
+from propensity.tables.audiences import AUDIENCE_LEDGER
 from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
 from tests.deployment import Deployment, entered
-from tests.rows import publish
+from tests.rows import append_rows, publish
 
 TOKEN = "a token of the tests"
 BEARER = f"Bearer {TOKEN}"
@@ -329,6 +330,38 @@ def test_a_person_is_told_of_a_list_without_a_file(running, day, log_lines):
     assert "propensity audience end renamed" in line["message"]
     assert raised(line) == {"audience_not_sent_ga4_purchase"}
     assert [entry["audience"] for entry in again] == ["winback"]
+
+
+def test_a_person_is_told_of_a_list_before_its_record_expires(running, day, log_lines):
+    """Defect: after that nobody took its users off, and nobody was told."""
+    told = []
+    for audience, days in (("lately", 360), ("long_ago", 380)):
+        declare(running, audience, f'{WINBACK}days = ["sunday"]\n')
+        row = {
+            "use_case": "ga4_purchase",
+            "audience": audience,
+            "as_of": day - timedelta(days=days),
+            "destination": "crm",
+            "action": "add",
+            "user_id": "u1",
+            "request": "a",
+            "status": "accepted",
+            "recorded_at": datetime.now(UTC),
+        }
+        append_rows(running.warehouse, AUDIENCE_LEDGER, [row])
+        log_lines()
+        post(running, day)
+        lines = [line for line in log_lines() if line["severity"] == "ERROR"]
+        told.append([line["message"] for line in lines])
+        forget_leases(running)
+    running.warehouse.execute(
+        "DELETE FROM ma_audience_ledger_runs WHERE audience IN ('lately', 'long_ago')"
+    )
+
+    [message] = told[1]
+    assert told[0] == []
+    assert "1 users of long_ago are on the list of crm" in message
+    assert "the record of them ends on" in message
 
 
 def test_late_predictions_stop_an_audience(running, day, crm, log_lines):
