@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from propensity.registry.deployment import Deployment
 
 _NAME = click.argument("audience", type=AudienceName(), help="Name of the audience.")
-_AS_OF = click.option(
 _ONE_OR_ALL = click.argument(
     "audience", type=AudienceName(), required=False, help="Name of the audience."
 )
@@ -28,6 +27,7 @@ _ALL = click.option(
 _WAITING = click.option(
     "--dry-run", "is_dry", is_flag=True, help="Only count the users who wait."
 )
+_AS_OF = click.option(
     "--as-of",
     "until",
     type=day,
@@ -199,20 +199,6 @@ def end(
     return answer, Exit.FAILED if failed else Exit.DONE
 
 
-@audience.command(
-    "list", epilog=example("propensity audience list winback > monday.csv")
-)
-@_NAME
-@use_case()
-def list_members(audience: str, use_case: str | None) -> Any:
-    """
-    Print the users to contact as CSV, the best first.
-
-    These are the members of the newest date that was sent, without the control group,
-    suppressed users, and users who are not in the audience's SQL any more. They have
-    percentile, probability, expected value, if any, and the columns of the SQL.
-    """
-    from propensity.audience.files import csv_of_members
 @audience.command(epilog=example("propensity audience stop winback"))
 @_ONE_OR_ALL
 @_ALL
@@ -268,6 +254,20 @@ def _changed(
     return spoken({"audiences": answers}, texts.stopped)
 
 
+@audience.command(
+    "list", epilog=example("propensity audience list winback > monday.csv")
+)
+@_NAME
+@use_case()
+def list_members(audience: str, use_case: str | None) -> Any:
+    """
+    Print the users to contact as CSV, the best first.
+
+    These are the members of the newest date that was sent, without the control group,
+    suppressed users, and users who are not in the audience's SQL any more. They have
+    percentile, probability, expected value, if any, and the columns of the SQL.
+    """
+    from propensity.audience.files import csv_of_members
     from propensity.audience.members import find_treated
 
     with _declared(audience, use_case) as (deployment, named, _):

@@ -1,7 +1,8 @@
 -- One row per destination of an audience and user of some, whom it took or may have
 -- taken: the newest date that the user was sent as of; whether the user is on its list;
 -- and whether it rejected to take each of the user's addresses off: then the row may be
--- pending, with the reason.
+-- pending, with the reason. A removal that may have arrived is no rejected one: the next
+-- delivery asks again.
 -- Parameters: @keys ARRAY<STRING>, the users; those of users_on_lists.sql, @as_of after
 --   all deliveries.
 -- Source: ma_audience_ledger.
@@ -20,6 +21,7 @@ WITH
       use_case = @use_case
       AND as_of < @as_of
       AND action = 'remove'
+      AND NOT IFNULL(may_have_arrived, FALSE)
       AND (status = 'rejected' OR reason IS NOT NULL AND receipt IS NULL)
     GROUP BY 1, 2, 3, 4
   ),

@@ -5,6 +5,7 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``declared``: the file of an audience, and its statement
 - ``members``: the audience of an as-of date, chosen once and stored
 - ``control``: the draw of a control group, one for all audiences of its name
+- ``spelling``: the form of an address, for the draw and for receivers
 - ``delivery``: a request of users, and what takes it; requests that are left, sent one
   after the other, and the ledger of their users: pending, then accepted or rejected
 - ``lists``, ``ending``: who is on a destination's list; an audience's end

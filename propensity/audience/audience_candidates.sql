@@ -2,16 +2,14 @@
 -- more, at most so many, the best first. Of users who share a score the hash decides,
 -- keyed so that it prefers no user by their id. Users whom the audience's own
 -- statement has twice come before all others, whatever their probability. Whoever was
--- held out by an audience of the control group is marked, and so is who has the same
--- address now: an address may have changed since.
+-- held out by an audience of the control group is marked.
 -- By effect, users are left out whom contacting makes buy less, or brings less than it
 -- costs. Users at random come first: about so large a share of the members, drawn by the
 -- hash from all who may be one, so that they are the same in the next week.
 -- Parameters: those of audience_scored.sql; @least FLOAT64, that probability;
 --   @most INT64; @places INT64, the most members; @explore FLOAT64, that share; @cost
---   FLOAT64 of a contact and @margin FLOAT64, 0 if not declared; @tie_key,
---   @control_group STRING. The program puts in the column that the group is drawn by.
--- Source: also ma_audience_members.
+--   FLOAT64 of a contact and @margin FLOAT64, 0 if not declared; @tie_key STRING; those
+--   of audience_held_out.sql.
 WITH
 -- include: audience_scored.sql
   ,
@@ -48,22 +46,13 @@ WITH
       FROM counted
     ) AS n
   ),
-  held_out AS (
-    SELECT DISTINCT e.`drawn_by` AS person
-    FROM eligible AS e
-    JOIN ma_audience_members AS m
-      ON m.user_id = e.user_id
-    WHERE
-      m.control_group = @control_group
-      AND m.is_control
-      AND m.as_of <= @as_of
-  )
+-- include: audience_held_out.sql
 SELECT
   c.* EXCEPT (is_wanted),
-  h.person IS NOT NULL AS was_control
+  h.user_id IS NOT NULL AS was_control
 FROM drawn AS c
 LEFT JOIN held_out AS h
-  ON h.person = c.`drawn_by`
+  ON h.user_id = c.user_id
 WHERE
   is_wanted
   OR is_explored

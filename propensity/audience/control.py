@@ -71,17 +71,6 @@ class Control(Draw):
         return int.from_bytes(digest[:8], "big") < self.share * 2**64
 
 
-def normalised(value: object) -> str:
-    """
-    Return what a destination knows a person by, as most of them compare it.
-
-    A customer number may be a FLOAT64 in one table, and an integer or a text elsewhere.
-    """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return "" if value is None else str(value).strip().lower()
-
-
 def control_of(deployment: Deployment, named: DeclaredAudience) -> Control:
     """
     Return the control group of an audience.
@@ -103,6 +92,7 @@ def control_of(deployment: Deployment, named: DeclaredAudience) -> Control:
     who = deployment.use_case.name, named.name
     _check_former(who, draw, plans)
     _check_shared(named, draw, _others(who, plans))
+    _check_ids(deployment, named, draw)
     return control
 
 
@@ -114,9 +104,7 @@ def draw_of(named: DeclaredAudience) -> Draw:
 
 def _check_lasting(deployment: Deployment, named: DeclaredAudience, draw: Draw) -> None:
     """Refuse ids that change with a login, for their draw would change as well."""
-    use_case = deployment.use_case
-    parameters = use_case.statement_parameters(deployment.settings)
-    is_of_persons = parameters.get("user_column") == "person"
+    is_of_persons = user_column(deployment, deployment.use_case) == "person"
     if is_of_persons and draw.by == USER and draw.share:
         raise RequestError(
             f"{named.name} draws its control group by user id, and with "
@@ -205,6 +193,35 @@ def _check_shared(
                 "control_group",
                 field="control",
             )
+
+
+def _check_ids(deployment: Deployment, named: DeclaredAudience, draw: Draw) -> None:
+    """Refuse a group by user id, where a person has other ids in another use case."""
+    column = user_column(deployment, deployment.use_case)
+    if draw.by != USER or not draw.share or column is None:
+        return
+    use_cases, _ = usecases.load_all()
+    for use_case in use_cases.values():
+        if user_column(deployment, use_case) in (None, column):
+            continue
+        for name in declared.names(use_case):
+            for other, shared in _declared(use_case, name):
+                if shared.group == draw.group:
+                    raise RequestError(
+                        f"{named.name} and {other} share the control group "
+                        f"{draw.group} by user id, but users are {column} here and "
+                        f"{user_column(deployment, use_case)} there: one would contact "
+                        "people whom the other one holds out",
+                        hint="Set control_by to a column that both have, such as the "
+                        "e-mail address, or name another control_group",
+                        field="control_by",
+                    )
+
+
+def user_column(deployment: Deployment, use_case: UseCase) -> str | None:
+    """Return the column of GA4 that names users; None in events of one's own."""
+    column = use_case.statement_parameters(deployment.settings).get("user_column")
+    return None if column is None else str(column)
 
 
 def _drawn(row: Mapping[str, Any]) -> Draw:

@@ -82,7 +82,7 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     destination: declaration.Name
-    top: Annotated[int, Meta(ge=1)] | None = None
+    top: Annotated[int, Meta(ge=1, le=MOST_USERS)] | None = None
     deciles: Annotated[int, Meta(ge=1, le=10)] | None = None
     threshold: declaration.Probability | None = None
     budget: Annotated[float, Meta(gt=0, le=1e12)] | None = None

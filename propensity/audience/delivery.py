@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cache
@@ -50,6 +50,8 @@ ACCEPTED = "accepted"
 REJECTED = "rejected"
 SUPPRESSED = "suppressed, and not sent"
 MAYBE_ARRIVED = "not sent again, but an earlier try may have arrived"
+HELD_OUT = "in the control group by now, and not sent"
+NO_REMOVAL = "its file has no [remove] any more; remove the user there yourself"
 NO_ADDRESS = "its address is not stored any more; remove the user there yourself"
 # Ten users refused in a row end a delivery, because its file must be at fault.
 REFUSED_IN_A_ROW = 10
@@ -113,6 +115,20 @@ class Ledger:
         for member in request.members:
             self._add(request, member, status, reason=reason)
 
+    def reject(
+        self,
+        action: str,
+        member: Member,
+        reason: str,
+    ) -> None:
+        """Record a user who may not be sent."""
+        name = self.destination.name
+        is_maybe = reason == MAYBE_ARRIVED
+        request = Request(
+            self.audience, name, action, [member], may_have_arrived=is_maybe
+        )
+        self.record(request, REJECTED, reason)
+
     def record_sent(self, request: Request, sent: Sent, *, at: datetime) -> None:
         """
         Record what a receiver says of a request's users.
@@ -132,6 +148,7 @@ class Ledger:
                 reason=reason if is_rejected else sent.note,
                 receipt=sent.receipt,
                 at=at,
+                may_have_arrived=member.key in sent.unsure,
             )
 
     def _add(
@@ -143,6 +160,7 @@ class Ledger:
         reason: str | None = None,
         receipt: str | None = None,
         at: datetime | None = None,
+        may_have_arrived: bool = False,
     ) -> None:
         if at is None:
             at = self.clock.now()
@@ -161,7 +179,7 @@ class Ledger:
             request=request.key,
             status=status,
             reason=reason,
-            may_have_arrived=request.may_have_arrived,
+            may_have_arrived=request.may_have_arrived or may_have_arrived,
             receipt=receipt,
             recorded_at=at,
         )
@@ -183,11 +201,14 @@ class Ledger:
             if outcome is None:
                 waiting += 1
                 continue
-            status = ACCEPTED if outcome.is_accepted else REJECTED
+            # Who of a removal in part is on the list still, nobody knows.
+            is_partial_removal = outcome.is_partial and row.action == REMOVE
+            is_accepted = outcome.is_accepted and not is_partial_removal
             settled = structs.replace(
                 row,
-                status=status,
+                status=ACCEPTED if is_accepted else REJECTED,
                 reason=outcome.reason,
+                may_have_arrived=row.may_have_arrived or is_partial_removal,
                 recorded_at=self.clock.now(),
             )
             self.rows.append(settled)
@@ -235,14 +256,13 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
     """
     audience = ledger.audience
     destination = ledger.destination
-    member_of = {member.user_id: member for member in audience.members}
+    treated = {member.user_id: member for member in audience.treated}
     listed = ledger.listed() if REMOVE in destination.actions else []
     removable = {entry.key: entry for entry in listed}
     done = set[tuple[str, str]]()
     leaving = list[tuple[Entry, str]]()
     # New requests have no key yet.
     groups = defaultdict[tuple[str, str], list[Member]](list)
-    refused = {row.request for row in recorded if row.status == PENDING and row.reason}
     for row in recorded:
         action = row.action
         user = row.user_id
@@ -253,40 +273,51 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
         done.add((action, entry.key if action == REMOVE else user))
         if row.status != PENDING or row.receipt:
             continue
-        if action == REMOVE:
+        if action not in destination.actions:
+            # It would be sent as an addition.
+            ledger.reject(action, entry, NO_REMOVAL)
+        elif action == REMOVE:
             leaving.append((removable.get(entry.key, entry), key))
-        elif user in member_of:
-            groups[action, key].append(member_of[user])
+        elif user in treated:
+            groups[action, key].append(treated[user])
         else:
-            # A member who is not read any more is suppressed, or not in the SQL, and
-            # may not be sent.
-            gone = Request(
-                audience,
-                destination.name,
-                action,
-                [entry],
-                recorded_as=key,
-                may_have_arrived=True,
-            )
-            ledger.record(gone, REJECTED, MAYBE_ARRIVED)
-    for member in sorted(audience.treated, key=lambda member: member.user_id):
-        if (ADD, member.user_id) not in done:
+            # Who is not read any more is suppressed or not in the SQL; or is held out
+            # by now.
+            ledger.reject(action, entry, MAYBE_ARRIVED)
+    for member in sorted(audience.members, key=lambda member: member.user_id):
+        if (ADD, member.user_id) in done:
+            continue
+        if member.user_id in treated:
             groups[ADD, ""].append(member)
+        elif member.user_id in audience.held_out:
+            ledger.reject(ADD, member, HELD_OUT)
     for entry in _leaving(listed, audience.treated, destination.known_by):
         if (REMOVE, entry.key) not in done:
             leaving.append((entry, ""))
     for entry, key in leaving:
         if destination.known_by and entry.attributes is None:
-            nowhere = Request(audience, destination.name, REMOVE, [entry])
-            ledger.record(nowhere, REJECTED, NO_ADDRESS)
+            ledger.reject(REMOVE, entry, NO_ADDRESS)
         else:
             groups[REMOVE, key].append(entry)
+    refused = {row.request for row in recorded if row.status == PENDING and row.reason}
+    requests = _requests_of(ledger, groups, refused)
+    requests.sort(key=lambda request: request.was_refused)
+    return sorted(requests, key=lambda request: request.action == ADD)
+
+
+def _requests_of(
+    ledger: Ledger,
+    groups: Mapping[tuple[str, str], Sequence[Member]],
+    refused: Collection[str],
+) -> list[Request]:
+    """Return requests of members, by action and the key that the ledger has."""
     requests = list[Request]()
+    destination = ledger.destination
     size = destination.batch
     for (action, key), members in groups.items():
         for start in range(0, len(members), size):
             request = Request(
-                audience,
+                ledger.audience,
                 destination.name,
                 action,
                 members[start : start + size],
@@ -297,8 +328,7 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
                 may_have_arrived=bool(key),
             )
             requests.append(request)
-    requests.sort(key=lambda request: request.was_refused)
-    return sorted(requests, key=lambda request: request.action == ADD)
+    return requests
 
 
 def _leaving(
@@ -506,7 +536,9 @@ class Course:
             except Refused as refusal:
                 return self._refuse(request, str(refusal))
             except Stopped as stop:
-                self._ledger.record(request, PENDING, stop.words)
+                # Nobody is refused: it may have arrived, and is sent again.
+                stopped = replace(request, may_have_arrived=True)
+                self._ledger.record(stopped, PENDING, stop.words)
                 self._ledger.flush()
                 raise stop.error from None
             except Unanswered as unanswered:
@@ -515,8 +547,9 @@ class Course:
                 self._wait(unanswered, tries)
         self.taken.add(request.action)
         self._ledger.record_sent(request, sent, at=began_at)
-        self._settle()
+        self._ledger.flush()
         self._done.count(request, sent)
+        self._settle()
         return []
 
     def _allowed(self, request: Request) -> Request:
@@ -592,6 +625,9 @@ class Course:
         settled = list[tuple[Request, str]]()
         for action in self.taken:
             settled += self._refused.pop(action, [])
+        if settled:
+            # Another delivery may have sent them since.
+            self._check()
         for request, reason in settled:
             self._ledger.record(request, REJECTED, reason)
         self._ledger.flush()
@@ -599,6 +635,7 @@ class Course:
             self._done.count(request, Sent(dict.fromkeys(request.keys, reason)))
 
     def _reject(self, request: Request, reason: str) -> None:
+        self._check()
         self._ledger.record(request, REJECTED, reason)
         self._ledger.flush()
         self._done.count(request, Sent(dict.fromkeys(request.keys, reason)))

@@ -31,19 +31,27 @@ class Sent:
         receipt: What to ask with for what became of the others; None if they are
             accepted.
         note: What the ledger says of the others besides.
+        unsure: Keys of rejected members who may have been taken.
     """
 
     rejected: Mapping[str, str] = field(default_factory=dict)
     receipt: str | None = None
     note: str | None = None
+    unsure: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the users of a receipt, and a note for the log."""
+    """
+    What became of the users of a receipt, and a note for the log.
+
+    Attributes:
+        is_partial: Whether some of them failed, and nobody knows who.
+    """
 
     is_accepted: bool
     reason: str | None = None
+    is_partial: bool = False
 
 
 class Refused(Exception):

@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from propensity.audience.control import normalised
 from propensity.audience.destination import Sent
+from propensity.audience.spelling import plain
 from propensity.pages.words import plural
 
 
@@ -42,6 +42,7 @@ class Form(Struct, forbid_unknown_fields=True):
         users: Mapping[str, Sequence[str]],
         *,
         shown: Callable[[str], str],
+        is_removal: bool,
     ) -> Sent:
         """
         Return what an answer says of the users of a request.
@@ -50,9 +51,11 @@ class Form(Struct, forbid_unknown_fields=True):
             users: Keys of members, by ``name_of`` what the answer names them by.
                 Several may have one address.
             shown: Returns a receiver's words as a table may have them.
+            is_removal: Whether the users are to be removed.
 
         Raises:
             ValueError: The answer has another form: it is not known who was rejected.
+                A removal may not count as done, where one that it rejects is unknown.
         """
         try:
             content = json.loads(text)
@@ -72,6 +75,8 @@ class Form(Struct, forbid_unknown_fields=True):
                     strangers += 1
                 rejected |= dict.fromkeys(users.get(name, ()), reason)
         self._check_taken(content, sum(map(len, users.values())) - len(rejected))
+        if strangers and not self.taken and (is_removal or not rejected):
+            raise ValueError("nobody knows who was rejected")
         note = None
         if strangers:
             users_of_others = plural(strangers, "user")
@@ -96,7 +101,7 @@ class Form(Struct, forbid_unknown_fields=True):
     def name_of(self, value: object) -> str:
         """Return a user's name; receivers write addresses in small letters."""
         is_exact = self.by in {"user_id", "index"}
-        return str(value) if is_exact else normalised(value)
+        return str(value) if is_exact else plain(value)
 
     def _check_taken(self, content: object, expected: int) -> None:
         if self.taken and _at(content, self.taken) != expected:

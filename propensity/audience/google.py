@@ -3,10 +3,9 @@ Google's Data Manager: events of Analytics, or members of a customer list of Goo
 
 Source:
     Docstrings of google-ads-datamanager 0.9.4; limits of names and values of Analytics:
-    https://support.google.com/analytics/answer/9267744; how addresses are normalised:
-    https://developers.google.com/data-manager/api/devguides/concepts/formatting; codes
-    of countries: ITU-T E.164; those whose numbers may begin with 0: the metadata of
-    libphonenumber 9.0.43 (``italian_leading_zero``).
+    https://support.google.com/analytics/answer/9267744; codes of countries: ITU-T
+    E.164; those whose numbers may begin with 0: the metadata of libphonenumber 9.0.43
+    (``italian_leading_zero``).
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from propensity.audience.destination import (
 )
 from propensity.audience.http import File
 from propensity.audience.members import Member
+from propensity.audience.spelling import coarsest, plain
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.gcp.artifacts import sha256
@@ -138,8 +138,9 @@ class Google(Destination):
 
     Google answers at once whether a request is well formed, and later what became of
     its records. It has no idempotency keys, but a request that comes twice changes
-    nothing: a member is one once, and an event has the time and the transaction of the
-    first one. Analytics takes events of the last 72 hours.
+    nothing: a member is one once, and an event has the time of the first one, and sets
+    the same property. It has no transaction, because Google takes events with one of
+    chosen properties alone. Analytics takes events of the last 72 hours.
     """
 
     actions: Sequence[str] = (REMOVE, ADD)
@@ -230,7 +231,8 @@ class Google(Destination):
         Return what became of the users of a request; None while Google is at it.
 
         Of a request that Google took in part it says how many users failed and why, but
-        not which ones: all count as accepted, with a note.
+        not which ones: all of an addition count as accepted, with a note, and none of
+        a removal.
         """
         processed = self._api.processed(receipt)
         if processed is None:
@@ -241,7 +243,7 @@ class Google(Destination):
         reasons = ", ".join(f"{reason} ({n:,})" for reason, n in failed.items())
         if status == "PARTIAL_SUCCESS":
             words = f"some of {receipt} failed, Google does not say who: {reasons}"
-            return Outcome(is_accepted=True, reason=words)
+            return Outcome(is_accepted=True, reason=words, is_partial=True)
         return Outcome(is_accepted=False, reason=f"Google failed: {reasons}")
 
     def _request(
@@ -263,13 +265,13 @@ class Google(Destination):
             ],
             "encoding": "HEX",
         }
-        if file.consent:
+        # Who leaves may have withdrawn a consent: a removal declares none.
+        if file.consent and action == ADD:
             content["consent"] = _consent(file.consent)
         if self._is_events:
             return "ingest_events", content | {"events": records}
         content["audience_members"] = records
         if action == REMOVE:
-            content.pop("consent", None)
             return "remove_audience_members", content
         if file.terms:
             terms = {"customer_match_terms_of_service_status": file.terms}
@@ -298,7 +300,6 @@ class Google(Destination):
         audience = request.audience
         state = "in" if request.action == ADD else "out"
         delivery = f"{audience.name} {audience.as_of} {state}"
-        transaction = f"{audience.use_case} {delivery} {user}"
         values = {
             "audience": audience.name,
             "as_of": str(audience.as_of),
@@ -310,7 +311,6 @@ class Google(Destination):
             "event_name": OWN_EVENT,
             "event_source": "WEB",
             "event_timestamp": audience.chosen_at,
-            "transaction_id": sha256(transaction.encode()),
             "additional_event_parameters": [
                 {"parameter_name": name, "value": value}
                 for name, value in values.items()
@@ -359,15 +359,13 @@ def hashed_email(text: str) -> str:
     Raises:
         ValueError: It is no address; the message has no part of it.
     """
-    address = text.strip().lower()
-    if re.fullmatch(r"[0-9a-f]{64}", address):
-        return address
-    user, _, host = address_of(address).partition("@")
-    if host in {"gmail.com", "googlemail.com"}:
-        user = user.partition("+")[0].replace(".", "")
-    if not user:
+    hashed = plain(text)
+    if re.fullmatch(r"[0-9a-f]{64}", hashed):
+        return hashed
+    address = coarsest(address_of(text))
+    if address.startswith("@"):
         raise ValueError("no e-mail address")
-    return sha256(f"{user}@{host}".encode())
+    return sha256(address.encode())
 
 
 def hashed_phone(text: str) -> str:

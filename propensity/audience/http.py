@@ -41,6 +41,7 @@ from propensity.audience.destination import (
 from propensity.audience.forms import Form
 from propensity.audience.members import Member
 from propensity.audience.redaction import Redaction
+from propensity.audience.spelling import plain
 from propensity.audience.templates import MADE, filled, secrets_in, values_in
 from propensity.audience.values import of_json, texts_of
 from propensity.clock import SYSTEM, Clock
@@ -54,7 +55,8 @@ REFUSED = frozenset({400, 409, 413, 422})
 IN_PART = 207
 REQUEST_VALUES = tuple(name for name in MADE if name != "user_key")
 # Every request has these of our own.
-OWN_HEADERS = frozenset({"accept-encoding", "idempotency-key"})
+_OWN = "accept-encoding content-length host idempotency-key transfer-encoding"
+OWN_HEADERS = frozenset(_OWN.split())
 HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # Control characters, and what is not in Latin-1.
 NO_HEADER = re.compile(r"[^ -~\u00a0-\u00ff]")
@@ -107,7 +109,9 @@ class HttpFile(File, tag="http", kw_only=True):
         url = self.url
         method = self.method
         body = self.body
-        if action == REMOVE and self.remove:
+        if action == REMOVE:
+            if self.remove is None:
+                raise ValueError(f"{self.name} has no [remove]")
             url = url if self.remove.url is None else self.remove.url
             method = method if self.remove.method is None else self.remove.method
             body = body if self.remove.body is None else self.remove.body
@@ -272,7 +276,8 @@ class Http(Destination):
             raise Unanswered(host, "a certificate that is not trusted") from None
         except (requests.RequestException, ValueError):
             raise Unanswered(host, "no connection") from None
-        return self._sent(answer, entries, host)
+        is_removal = request.action == REMOVE
+        return self._sent(answer, entries, host, is_removal=is_removal)
 
     def _parts(
         self, action: str, members: Sequence[Member], places: Mapping[str, object]
@@ -297,13 +302,17 @@ class Http(Destination):
         """
         Return a request's members, together those who are sent as one.
 
-        Two browsers of a person may have one address. If it came twice, a receiver
-        could take the one and reject the other, and nobody would know if it has it.
+        Two browsers of a person may have one address, in two spellings. If it came
+        twice, a receiver could take the one and reject the other, and nobody would know
+        if it has it.
         """
         values = {**self._variables, **places, "action": request.action}
         entries = defaultdict[bytes, list[Member]](list)
         for member in request.members:
-            entry = filled(self._file.user, self._user_values(member, values))
+            spelled = self._user_values(member, values)
+            for column in self._columns:
+                spelled[column] = plain(spelled[column])
+            entry = filled(self._file.user, spelled)
             entries[_JSON.encode(entry)].append(member)
         return list(entries.values())
 
@@ -342,7 +351,12 @@ class Http(Destination):
         return {**dict.fromkeys(self._columns), **member.values}
 
     def _sent(
-        self, answer: Answer, entries: Sequence[Sequence[Member]], host: str
+        self,
+        answer: Answer,
+        entries: Sequence[Sequence[Member]],
+        host: str,
+        *,
+        is_removal: bool,
     ) -> Sent:
         """Return what an answer says of a request's users; raises as of ``send``."""
         status = answer.status
@@ -371,7 +385,7 @@ class Http(Destination):
             )
             raise Stopped(denied, words)
         try:
-            return self._read(form, answer, entries, redaction)
+            return self._read(form, answer, entries, redaction, is_removal=is_removal)
         except ValueError:
             hint = "Correct [answer]" if form else "Add [answer]"
             error = Unavailable(
@@ -387,21 +401,38 @@ class Http(Destination):
         answer: Answer,
         entries: Sequence[Sequence[Member]],
         redaction: Redaction,
+        *,
+        is_removal: bool,
     ) -> Sent:
-        """Return whom an answer rejects; raise ValueError for another form."""
+        """
+        Return whom an answer rejects; raise ValueError for another form.
+
+        A name of two entries may mean either: both are rejected, and unsure.
+        """
         if form is None or answer.text is None:
             raise ValueError("there is nothing to read")
+        by_name = self._by_name(form, entries)
         sent = form.read(
-            answer.text, self._by_name(form, entries), shown=redaction.excerpt
+            answer.text, by_name, shown=redaction.excerpt, is_removal=is_removal
         )
         if answer.status == IN_PART and not sent.rejected:
             raise ValueError("nobody was rejected")
+        ambiguous = set[str]()
+        for keys in by_name.values():
+            if len(keys) > 1:
+                ambiguous.update(keys)
         rejected = dict[str, str]()
+        unsure = set[str]()
         for members in entries:
-            reason = sent.rejected.get(members[0].key)
-            if reason is not None:
-                rejected |= dict.fromkeys([member.key for member in members], reason)
-        return replace(sent, rejected=rejected)
+            first = members[0].key
+            reason = sent.rejected.get(first)
+            if reason is None:
+                continue
+            together = [member.key for member in members]
+            rejected |= dict.fromkeys(together, reason)
+            if first in ambiguous:
+                unsure.update(together)
+        return replace(sent, rejected=rejected, unsure=frozenset(unsure))
 
     def _by_name(
         self, form: Form, entries: Sequence[Sequence[Member]]

@@ -2,7 +2,7 @@
 The members of an audience: chosen once for an as-of date, and the same ever after.
 
 Whoever was held out by an audience of a control group stays held out in all of them,
-and so does who has the same address by now.
+and so does who has the same address by now; also if that comes after the choice.
 
 A user on the list of suppressed users is never chosen. The probabilities are the ones
 of consenting users where the deployment demands consent.
@@ -19,14 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from propensity import suppression
-from propensity.audience.control import USER, Control, control_of, normalised
+from propensity.audience.control import USER, Control, Draw, control_of, draw_of
 from propensity.audience.declared import MOST_USERS, Declared, DeclaredAudience
+from propensity.audience.spelling import coarsest, plain
 from propensity.audience.values import as_json, of_json
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.ga4 import check_view
 from propensity.registry.deployment import Deployment
 from propensity.schema import rows_of
-from propensity.statements import statement
 from propensity.tables.audiences import AUDIENCE_MEMBERS
 
 # Columns of candidates that are not the audience's own.
@@ -92,8 +92,12 @@ class Member:
         return self.user_id
 
     def known_by(self, column: str) -> str:
-        """Return what the user is known by: the id, or the text of a column."""
-        return self.user_id if column == USER else normalised(self.values.get(column))
+        """Return what a receiver knows the user by: the id, or a column's text."""
+        return self.user_id if column == USER else plain(self.values.get(column))
+
+    def drawn_by(self, column: str) -> str:
+        """Return what the control group is drawn by: as ``known_by``, coarser."""
+        return self.user_id if column == USER else coarsest(self.values.get(column))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +115,8 @@ class Audience:
         users: How many have a prediction of this date.
         last_size: Members as of the date before; None without one.
         sent_to: Destinations that have taken users of it, of this date or earlier.
+        held_out: Members who were to be treated when they were chosen, and are in the
+            control group by now.
     """
 
     use_case: str
@@ -128,6 +134,7 @@ class Audience:
     users: int = 0
     last_size: int | None = None
     sent_to: frozenset[str] = frozenset()
+    held_out: frozenset[str] = frozenset()
 
     @property
     def key(self) -> dict[str, object]:
@@ -217,13 +224,16 @@ def find_or_choose(
         _check_drawable(named, allowed, control)
         candidates = _with_attributes(allowed, columns)
         members = choose(candidates, declared, control, users=users)
+        held_out = frozenset[str]()
     else:
-        rows = _stored_rows(deployment, named, as_of)
+        rows = _stored_rows(deployment, named, as_of, control)
         allowed = suppressed.without(rows, use_case.name)
-        if now.date() > stored["selected_at"].date():
-            allowed = _still_allowed(deployment, named, as_of, allowed)
-        members = [Member(**row) for row in rows_of(allowed)]
-        columns = further_columns(members)
+        # A consent that the own statement reads may be withdrawn on a later day.
+        if now.date() > stored["selected_at"].date() and named.sql_file.is_file():
+            allowed = _still_eligible(allowed)
+        members, held_out = _members_of(allowed)
+        # Those of a member who may not be sent any more are known to the destination.
+        columns = _columns_of(rows)
         order = order_of(members, declared.order)
     return Audience(
         use_case=use_case.name,
@@ -243,6 +253,7 @@ def find_or_choose(
         sent_to=frozenset(
             row["destination"] for row in sent if row["status"] in RECEIVED
         ),
+        held_out=held_out,
     )
 
 
@@ -289,10 +300,11 @@ def find_treated(
         )
     as_of = selections[0]["as_of"]
     suppressed = suppression.read(deployment.warehouse)
-    rows = _stored_rows(deployment, named, as_of)
+    rows = _stored_rows(deployment, named, as_of, draw_of(named))
     allowed = suppressed.without(rows, use_case.name)
-    allowed = _still_allowed(deployment, named, as_of, allowed)
-    members = [Member(**row) for row in rows_of(allowed)]
+    if named.sql_file.is_file():
+        allowed = _still_eligible(allowed)
+    members, _ = _members_of(allowed)
     return as_of, [member for member in members if not member.is_control]
 
 
@@ -303,11 +315,46 @@ def further_columns(members: Iterable[Member]) -> list[str]:
 
 
 def _stored_rows(
-    deployment: Deployment, named: DeclaredAudience, as_of: date
+    deployment: Deployment, named: DeclaredAudience, as_of: date, draw: Draw
 ) -> pa.Table:
-    name = deployment.use_case.name
-    key = {"use_case": name, "audience": named.name, "as_of": as_of}
-    return deployment.warehouse.table(statement("audience_members"), key)
+    """Read stored members, with what the statement knows of them by now."""
+    use_case = deployment.use_case
+    sql = named.statement("audience_members", use_case, drawn_by=draw.by)
+    return deployment.warehouse.table(
+        sql,
+        {
+            **use_case.window(deployment.settings, [as_of]),
+            "as_of": as_of,
+            "audience": named.name,
+            "order": named.declared.order,
+            "who": named.declared.who,
+            "control_group": draw.group,
+            "control_by": draw.by,
+        },
+    )
+
+
+def _still_eligible(rows: pa.Table) -> pa.Table:
+    """Return the members whom the own statement still has, and the control group."""
+    return rows.filter(pc.or_(rows["is_control"], rows["is_eligible"]))
+
+
+def _members_of(rows: pa.Table) -> tuple[list[Member], frozenset[str]]:
+    """Return members, and who of those to be treated is in the control group by now."""
+    members = list[Member]()
+    held_out = set[str]()
+    for row in rows_of(rows.drop_columns(["is_eligible"])):
+        if row.pop("is_held_out") and not row["is_control"]:
+            row["is_control"] = True
+            held_out.add(row["user_id"])
+        members.append(Member(**row))
+    return members, frozenset(held_out)
+
+
+def _columns_of(rows: pa.Table) -> list[str]:
+    """Return the names of the further columns of stored members."""
+    texts = rows["attributes"].drop_null()
+    return list(json.loads(texts[0].as_py())) if len(texts) else []
 
 
 def choose(
@@ -330,7 +377,7 @@ def choose(
         # small budget would have too large a control group.
         if treated == paid_for or len(members) == limit:
             break
-        person = candidate.known_by(control.by)
+        person = candidate.drawn_by(control.by)
         is_control = candidate.is_control or control.holds_out(person)
         treated += not is_control
         # The control group is never sent: its data for destinations are not kept.
@@ -418,6 +465,7 @@ def _candidates(
         "margin": declared.margin if is_priced else 0.0,
         "tie_key": control.tie_key,
         "control_group": control.group,
+        "control_by": control.by,
     }
     file = f"{use_case.name}/audiences/{named.sql_file.name}"
     is_own = named.sql_file.is_file()
@@ -430,7 +478,8 @@ def _candidates(
         raise UseCaseError(
             f"{file}: {error.problem}",
             hint="It needs a row for each user, with the column user_id and that of "
-            "control_by, and may read what features.sql reads",
+            "control_by, may read what features.sql reads, and has no column that is "
+            "called as one of ours: docs/audiences-reference.md#who-may-be-a-member",
         ) from error
     repeated = pc.sum(pc.greater(rows["times"], 1)).as_py()
     if repeated:
@@ -486,30 +535,6 @@ def _check_drawable(named: DeclaredAudience, rows: pa.Table, control: Control) -
             "is drawn",
             hint=f"Leave them out, for example with WHERE {column} != ''",
         )
-
-
-def _still_allowed(
-    deployment: Deployment, named: DeclaredAudience, as_of: date, members: pa.Table
-) -> pa.Table:
-    """
-    Return the members whom the own statement still has, and the control group.
-
-    They were chosen on an earlier day: a consent that it reads may be withdrawn since.
-    """
-    if not named.sql_file.is_file():
-        return members
-    use_case = deployment.use_case
-    parameters = {
-        **use_case.window(deployment.settings, [as_of]),
-        "as_of": as_of,
-        "audience": named.name,
-        "order": named.declared.order,
-        "who": named.declared.who,
-    }
-    sql = named.statement("audience_allowed", use_case)
-    users = deployment.warehouse.table(sql, parameters)["user_id"]
-    is_allowed = pc.is_in(members["user_id"], value_set=users.combine_chunks())
-    return members.filter(pc.or_(members["is_control"], is_allowed))
 
 
 def _with_attributes(rows: pa.Table, columns: Sequence[str]) -> Iterator[Member]:

@@ -17,7 +17,7 @@ import msgspec
 
 from propensity import errors
 from propensity.audience import declared, delivery, stopping
-from propensity.audience.control import USER
+from propensity.audience.control import USER, user_column
 from propensity.audience.declared import BUCKET, CSV, FILES, DeclaredAudience
 from propensity.audience.destination import (
     ADD,
@@ -30,7 +30,7 @@ from propensity.audience.destination import (
 from propensity.audience.files import CsvFiles, ParquetFiles
 from propensity.audience.google import ANALYTICS, Google, GoogleFile
 from propensity.audience.http import Http, HttpFile
-from propensity.audience.lists import check_moved
+from propensity.audience.lists import check_moved, listed
 from propensity.audience.members import (
     Audience,
     expected_conversions,
@@ -90,8 +90,9 @@ def preview(
         named,
         audience,
         ledger.destination,
-        user_column=_user_column(deployment),
+        user_column=user_column(deployment, deployment.use_case),
         others=_other_groups(deployment.use_case, named, audience.as_of),
+        renamed=_renamed(deployment, audience, ledger.destination),
     )
     return {
         **ledger.about,
@@ -292,11 +293,19 @@ def _other_groups(use_case: UseCase, named: DeclaredAudience, as_of: date) -> li
     return others
 
 
-def _user_column(deployment: Deployment) -> str | None:
-    """Return the column of GA4 that names a user; None in events of one's own."""
-    parameters = deployment.use_case.statement_parameters(deployment.settings)
-    column = parameters.get("user_column")
-    return None if column is None else str(column)
+def _renamed(
+    deployment: Deployment, audience: Audience, destination: Destination
+) -> list[str]:
+    """Return audiences without a file that have users there, if this one is new."""
+    if audience.is_stored or audience.last_size is not None:
+        return []
+    names = declared.names(deployment.use_case)
+    renamed = []
+    for listing in listed(deployment):
+        is_there = listing.destination == destination.name
+        if is_there and listing.audience not in names:
+            renamed.append(listing.audience)
+    return renamed
 
 
 # -- destinations ---------------------------------------------------------------------
@@ -358,7 +367,7 @@ def opened(
             "docs/destinations.md has the entries of such a file; the destinations "
             f"{' and '.join(map(repr, FILES))} need none"
         ) from None
-    column = _user_column(deployment)
+    column = user_column(deployment, deployment.use_case)
     if google.account_type == ANALYTICS and column != "user_pseudo_id":
         raise errors.RequestError(
             f"users of {deployment.use_case.name} are not browsers of Analytics "

@@ -19,6 +19,7 @@ def warnings_of(
     *,
     user_column: str | None,
     others: Sequence[str] = (),
+    renamed: Sequence[str] = (),
 ) -> Iterator[str]:
     """
     Yield what may be meant otherwise.
@@ -26,6 +27,7 @@ def warnings_of(
     Args:
         user_column: The column of GA4 that names a user; None in events of one's own.
         others: Audiences of the use case that draw another control group.
+        renamed: Audiences whose file is gone, and who have users at the destination.
     """
     top = named.declared.top
     chosen = len(audience.members) + audience.suppressed
@@ -65,3 +67,10 @@ def warnings_of(
             "which makes that result wrong. Give them one control_group: see "
             "docs/audiences-reference.md#the-control-group"
         )
+    for name in renamed:
+        if named.group != name:
+            yield (
+                f"{name} has no file any more, and has users at {destination.name}. If "
+                f"this is {name} by another name, it would contact the control group "
+                f'of {name}: set control_group = "{name}", or the one that it had.'
+            )

@@ -145,7 +145,10 @@ class DataManager:
                     "a person's login may not send to Google's Data Manager",
                     hint="Log in as the account of 05-Audiences: gcloud auth "
                     "application-default login --impersonate-service-account="
-                    "propensity-audiences@PROJECT.iam.gserviceaccount.com",
+                    "propensity-audiences@PROJECT.iam.gserviceaccount.com "
+                    "--scopes=https://www.googleapis.com/auth/datamanager,"
+                    "https://www.googleapis.com/auth/cloud-platform (an owner first "
+                    "grants you roles/iam.serviceAccountTokenCreator on it)",
                 ) from None
             raise AccessDenied(
                 "Google's Data Manager denies access to this account, or does not find "

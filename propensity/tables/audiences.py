@@ -171,7 +171,11 @@ AUDIENCE_LEDGER = Table(
   ROW_NUMBER() OVER (
     PARTITION BY use_case, audience, as_of, destination, action, user_id,
       IF(action = 'remove', address, NULL)
-    ORDER BY status = 'pending', receipt IS NULL, recorded_at DESC
+    ORDER BY
+      status = 'pending',
+      status = 'rejected',
+      receipt IS NULL,
+      recorded_at DESC
   ) = 1""",
 )
 

@@ -11,10 +11,14 @@ from local.receiver import Receiver
 from propensity.audience import declared, run
 from propensity.audience.control import KEY
 from propensity.audience.declared import DeclaredAudience
-from propensity.audience.members import Member
+from propensity.audience.google import hashed_email
+from propensity.audience.members import Member, find_treated
 from propensity.errors import ArtifactError, RequestError, UseCaseError
 from propensity.tables.audiences import AUDIENCE_MEMBERS
+from tests import own_use_cases
 from tests.offline.audience.conftest import (
+    MONDAY,
+    WEEK,
     act,
     members_of,
     next_week,
@@ -51,7 +55,8 @@ def declare(tmp_path, monkeypatch):
 
 def named(name: str, **changed) -> DeclaredAudience:
     """Return an audience of another name."""
-    return structs.replace(winback(**changed), name=name)
+    folder = changed.pop("folder", None)
+    return structs.replace(winback(folder, **changed), name=name)
 
 
 def refusal(deployment, **changed) -> RequestError:
@@ -84,6 +89,50 @@ class TestOneDraw:
         declare("ga4_value", "broken", "control = '5'")
 
         assert send(deployment, **HALF)["held_out"] > 0
+
+    def test_ids_of_other_columns_share_no_group(self, deployment, tmp_path):
+        """Defect: a person was held out by the browser's id in one shop, and contacted
+        by the login's id in the other."""
+        text = (
+            "destination = 'bucket'\ntop = 5\ncontrol = '50%'\ncontrol_group = 'all'\n"
+        )
+        with own_use_cases.in_folder(tmp_path / "own") as own:
+            own_use_cases.write_instance(
+                own, "shop_uk", ga4_dataset="analytics_2", user_column="user_id"
+            )
+            file = own / "shop_uk" / "audiences" / "upsell.toml"
+            file.parent.mkdir()
+            file.write_text(text)
+            message = refusal(deployment, **HALF).message
+            file.write_text(f"{text}control_by = 'email'\n")
+            by = refusal(deployment, **HALF).field
+            file.unlink()
+
+            assert send(deployment, **HALF)["held_out"] > 0
+
+        assert "users are user_pseudo_id here and user_id there" in message
+        assert by == "control"
+
+    def test_a_preview_says_that_a_new_audience_may_be_an_old_one(
+        self, deployment, crm
+    ):
+        """Defect: a renamed file drew anew, and contacted the control group."""
+        with Receiver() as receiver:
+            folder = crm(receiver)
+            send(deployment, folder)
+            again = act(deployment, run.preview, winback(folder))
+            next_week(deployment, {"u001": 0.5})
+            before = [
+                act(deployment, run.preview, named("renamed", folder=folder, **changed))
+                for changed in ({}, {"control_group": "winback"})
+            ]
+
+        said = [
+            [text for text in each["warnings"] if "by another name" in text]
+            for each in [again] + before
+        ]
+        assert [len(texts) for texts in said] == [0, 1, 0]
+        assert 'set control_group = "winback"' in said[1][0]
 
     def test_a_group_keeps_its_draw_without_its_audience(self, deployment):
         """Also once its members have expired: their draw does not."""
@@ -184,6 +233,113 @@ class TestPersons:
         assert len(people) > 10
         sent = receiver.users - before
         assert not people & {user[2:] for _, user in sent}
+
+    @pytest.mark.parametrize(
+        "texts",
+        [
+            ("ana.b@gmail.com", "anab+x@gmail.com", " ANAB@GMAIL.COM"),
+            ("a.na@googlemail.com", "ana+1@googlemail.com", "ana@googlemail.com"),
+            (" Ana@x.example", "ana@x.example"),
+        ],
+    )
+    def test_a_person_is_one_to_the_draw_who_is_one_to_any_receiver(self, texts):
+        """Defect: Google takes these for one person, and the draw took them for three,
+        of whom it held out one and contacted the others."""
+        people = [Member("u1", attributes=json.dumps({"a": text})) for text in texts]
+
+        assert len({person.drawn_by("a") for person in people}) == 1
+        assert len({hashed_email(text) for text in texts}) == 1
+
+    @pytest.mark.parametrize(
+        "text", ["ana.b+c@x.example", "ana@gmail.com.example", "a b@gmail", "7", "ü@x"]
+    )
+    def test_all_others_stay_in_the_group_that_they_were_drawn_into(self, text):
+        member = Member("u1", attributes=json.dumps({"a": text}))
+
+        assert member.drawn_by("a") == member.known_by("a") == text
+
+    @pytest.mark.parametrize(
+        ("moved", "browser"),
+        [
+            ("'q'", "' Q'"),
+            ("'q'", "'Q'"),
+            ("'q.'", "'q'"),
+        ],
+    )
+    def test_who_was_held_out_stays_so_in_another_spelling(
+        self, deployment, crm, tmp_path, moved, browser
+    ):
+        """Defect: the draw compared addresses, and the list of who was held out before
+        compared letters: another browser of theirs was contacted."""
+        file = tmp_path / "winback.sql"
+        domain = "gmail.com"
+        addresses = ADDRESSES.replace("example.com", domain)
+        file.write_text(addresses.format("'p'"))
+        with Receiver() as receiver:
+            send(deployment, crm(receiver), **self.BY_EMAIL | {"top": 100})
+            held_out = members_of(deployment, is_control=True)
+            next_week(deployment, {f"u{n:03}": 0.9 - n / 400 for n in range(200)})
+            spelled = f"IF(user_id < 'u1', {browser}, {moved})"
+            file.write_text(addresses.format(spelled))
+            before = receiver.users.copy()
+            send(deployment, crm(receiver), **self.BY_EMAIL)
+
+        people = {user[2:] for user in held_out}
+        assert len(people) > 10
+        sent = receiver.users - before
+        assert not people & {user[2:] for _, user in sent}
+
+    def test_ids_of_users_have_one_spelling(self, deployment):
+        """`ABC` and `abc` are two users, and the group of one says nothing of the
+        other."""
+        both = {f"{letter}{n:02}": 0.5 for n in range(50) for letter in "aA"}
+        next_week(deployment, both)
+        half = {"top": 200, "control": "50%"}
+        send(deployment, **half)
+        next_week(deployment, both)
+        send(deployment, **half)
+        groups = []
+        for day in (MONDAY + WEEK, MONDAY + 2 * WEEK):
+            groups.append(members_of(deployment, day, is_control=True))
+
+        assert groups[0] == groups[1]
+        assert 20 < len(groups[0]) < 80
+
+    def test_who_is_held_out_by_now_is_not_sent(self, deployment, crm, tmp_path):
+        """Defect: another audience of the group held a person out, by an address that
+        they had moved to, and this one went on with the members of before."""
+
+        class Closing(Receiver):
+            def take(self, *request):
+                if self.requests == 1:
+                    return 403, {}, {}
+                return super().take(*request)
+
+        everybody = self.BY_EMAIL | {"control_group": "all"}
+        file = tmp_path / "winback.sql"
+        file.write_text(ADDRESSES.format("'p'"))
+        with Closing() as receiver:
+            folder = crm(receiver)
+            assert send(deployment, folder, **everybody)["failure"]
+            treated = members_of(deployment, is_control=False)
+            (tmp_path / "upsell.sql").write_text(ADDRESSES.format("'q'"))
+            upsell = named("upsell", **everybody | {"destination": "bucket"})
+            upsell = structs.replace(upsell, folder=tmp_path)
+            act(deployment, run.send, upsell)
+            held_out = members_of(deployment, is_control=True)
+            listed = act(
+                deployment,
+                lambda *given, **_: find_treated(*given[:2]),
+                winback(folder, **everybody),
+            )
+            done = send(deployment, folder, **everybody)
+
+        late = treated & held_out
+        assert len(late) > 10
+        assert not late & {user for _, user in receiver.users}
+        assert not late & {member.user_id for member in listed[1]}
+        assert sum(done["tallies"]["add"]["rejected"].values()) == len(late)
+        assert done["pending"] == 0
 
     @pytest.mark.parametrize(
         ("statement", "message"),

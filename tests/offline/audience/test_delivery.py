@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections import Counter
 from datetime import timedelta
@@ -14,6 +16,7 @@ from propensity.audience import run
 from propensity.audience.delivery import account
 from propensity.audience.members import find_or_choose, store
 from propensity.errors import (
+    Conflict,
     RequestError,
     SettingsError,
     Unavailable,
@@ -360,6 +363,26 @@ class TestSuppressed:
         assert [*delivery["tallies"]["add"]["rejected"].values()] == [1]
         assert accepted(deployment, but={"u199"}) == sent | later
 
+    def test_a_right_file_is_right_though_nobody_is_left_to_be_sent(
+        self, deployment, crm
+    ):
+        """Defect: its own columns were not known then, so it was refused, and pending
+        users stayed so for good."""
+        with Closing() as receiver:
+            folder = crm(receiver)
+            file = folder / "destinations" / "crm.toml"
+            file.write_text(f"{file.read_text().replace('{probability}', '{email}')}")
+            sql = folder / "winback.sql"
+            text = "SELECT user_id, 'a@x.example' AS email FROM publication"
+            sql.write_text(text)
+            assert send(deployment, folder, control="0%")["failure"]
+            deployment.clock.advance(3 * 86_400)
+            sql.write_text(f"{text} WHERE FALSE")
+            delivery = send(deployment, folder, control="0%")
+
+        assert delivery["failure"] == ""
+        assert delivery["pending"] == 0
+
 
 class TestTries:
     """How often a request is sent, and when."""
@@ -586,3 +609,80 @@ class TestRefused:
 
         assert killed >= 4
         check_account(deployment, receiver, rejected=bad)
+
+
+def test_an_older_delivery_overwrites_nothing(deployment, crm):
+    """Defect: a delivery had lost its lease, and rejected a user whom the next one had
+    seen accepted: nobody would have taken them off the list."""
+    first = "u190"
+
+    class Slow(Receiver):
+        def take(self, method, path, headers, body):
+            if self.requests == 1:
+                return 400, {}, {"error": "a field is missing"}
+            if self.requests == 2:
+                deployment.clock.advance(6 * 60)
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(self, "_lock", contextlib.nullcontext())
+                    others.append(send(deployment, to, **BEST))
+            return super().take(method, path, headers, body)
+
+    others = []
+    with Slow() as receiver:
+        to = crm(receiver, batch=1, remove=True)
+        with pytest.raises(Conflict, match="took over"):
+            send(deployment, to, **BEST)
+        next_week(deployment, {"u001": 0.5})
+        send(deployment, to, **BEST)
+
+    assert others[0]["failure"] == ""
+    assert receiver.users["add", first] == 1
+    assert receiver.users["remove", first] == 1
+    assert accepted_by(deployment) >= {first}
+
+
+def accepted_by(deployment) -> set[str]:
+    rows = ledger(deployment)
+    return {row["user_id"] for row in rows if row["status"] == "accepted"}
+
+
+TWO_SPELLINGS = """
+SELECT
+  user_id,
+  IF(user_id = 'u198', ' ANA@x.example', 'ana@x.example') AS email,
+  IF(user_id = 'u198', '{}', 'a') AS page
+FROM publication
+WHERE user_id IN ('u198', 'u199')
+"""
+
+
+@pytest.mark.parametrize(("page", "entries"), [("a", 1), ("b", 2)])
+def test_an_address_in_two_spellings_is_rejected_for_both_or_may_be_there(
+    deployment, tmp_path, page, entries
+):
+    """Defect: the receiver took one spelling and rejected the other; both counted as
+    rejected, and nobody would have taken the person off."""
+    heard = []
+
+    class Picky(Receiver):
+        def take(self, method, path, headers, body):
+            users = [user["email"] for user in json.loads(body)["users"]]
+            heard.append((method, users))
+            bad = [user for user in users if user != user.strip()]
+            return 200, {}, {"errors": [{"email": user.strip()} for user in bad]}
+
+    (tmp_path / "winback.sql").write_text(TWO_SPELLINGS.format(page))
+    (tmp_path / "destinations").mkdir()
+    with Picky() as receiver:
+        (tmp_path / "destinations" / "crm.toml").write_text(
+            f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\nrate = 0\n'
+            '[user]\nemail = "{email}"\npage = "{page}"\n[remove]\nmethod = "DELETE"\n'
+            '[answer]\nrejected = "errors"\nuser = "email"\nby = "email"\n'
+        )
+        chosen = {"control": "0%", "top": 10, "control_by": "email"}
+        send(deployment, tmp_path, **chosen)
+        may_be_there = {row["may_have_arrived"] for row in ledger(deployment)}
+
+    [(_, added)] = heard
+    assert len(added) == entries
+    assert may_be_there == {entries == 2}

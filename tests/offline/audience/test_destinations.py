@@ -234,6 +234,10 @@ class TestHttp:
             ({"headers": {"X": "a\tb"}}, "headers.X .* U.0009, .* Correct the header"),
             # Defect: all requests had the key of the file, and one was taken.
             ({"headers": {"idempotency-Key": "mine"}}, "Remove the entry"),
+            # Defect: a body was cut, or another host was asked.
+            ({"headers": {"Host": "x.example"}}, "Remove the entry"),
+            ({"headers": {"Content-Length": "5"}}, "Remove the entry"),
+            ({"headers": {"transfer-encoding": "chunked"}}, "Remove the entry"),
             ({"remove": {"verb": "DELETE"}}, "verb"),
             ({"remove": {"url": "http://example.com"}}, "https"),
             *(

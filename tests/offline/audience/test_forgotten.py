@@ -39,10 +39,11 @@ def folder(tmp_path) -> Iterator[Path]:
         yield folder
 
 
-def crm(folder: Path, receiver: Receiver) -> None:
+def crm(folder: Path, receiver: Receiver, *, removes: bool = True) -> None:
     text = f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\nrate = 0\n'
     text += '[user]\nid = "{user_id}"\nemail = "{email}"\n'
-    text += '[remove]\nmethod = "DELETE"\n'
+    if removes:
+        text += '[remove]\nmethod = "DELETE"\n'
     (folder / "destinations" / "crm.toml").write_text(text)
 
 
@@ -158,4 +159,53 @@ def test_a_user_forgotten_between_two_tries_is_named(deployment, folder):
 
     assert report["receivers"][0]["removal"] == receivers.WAITS
     assert (receiver.users["add", GONE], receiver.users["remove", GONE]) == (1, 1)
+    assert forget.run(deployment.settings, [GONE])["left"] == 0
+
+
+class Failing(Receiver):
+    """A receiver that removes nobody while it answers with a status."""
+
+    status = 403
+
+    def take(self, method: str, *request: Any) -> Any:
+        is_failing = method == "DELETE" and self.status
+        return (self.status, {}, {}) if is_failing else super().take(method, *request)
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_removal_that_waits_is_never_sent_as_an_addition(deployment, folder, status):
+    """Defect: once [remove] was gone from the file, a forgotten user was added, and the
+    report said that they were removed."""
+    with Failing() as receiver:
+        receiver.status = status
+        crm(folder, receiver)
+        send(deployment)
+        forget.run(deployment.settings, [GONE])
+        next_week(deployment, ALL)
+        assert send(deployment)["failure"]
+        crm(folder, receiver, removes=False)
+        rejected = send(deployment)["tallies"]["remove"]["rejected"]
+        report = forget.run(deployment.settings, [GONE])
+
+    assert receiver.users["add", GONE] == 1
+    [reason] = rejected
+    assert "remove the user there yourself" in reason
+    assert report["receivers"][0]["removal"] == receivers.BY_HAND
+    assert report["left"] == 0
+
+
+def test_a_removal_that_stopped_for_the_receiver_s_sake_waits(deployment, folder):
+    """Defect: a token had expired, and the record of who has the user was deleted."""
+    with Failing() as receiver:
+        crm(folder, receiver)
+        send(deployment)
+        forget.run(deployment.settings, [GONE])
+        next_week(deployment, ALL)
+        assert send(deployment)["failure"]
+        report = forget.run(deployment.settings, [GONE])
+        receiver.status = 0
+        assert send(deployment)["failure"] == ""
+
+    assert report["receivers"][0]["removal"] == receivers.WAITS
+    assert receiver.users["remove", GONE] == 1
     assert forget.run(deployment.settings, [GONE])["left"] == 0

@@ -141,7 +141,10 @@ def request_of(*users: str, action=ADD, **columns) -> Request:
 class TestEvents:
     def test_events_set_a_property_of_the_browser(self, fake):
         """In, or out; with the time at which the audience was chosen, and consent. What
-        is sent again is the same."""
+        is sent again is the same.
+
+        Defect: who had left because they withdrew a consent was declared to grant it.
+        Google takes events with a transaction of chosen properties alone."""
         client = opened(fake)
         for action in (*client.actions, ADD):
             client.send(request_of("GA1.2.3", action=action))
@@ -153,7 +156,9 @@ class TestEvents:
             [value] = event.user_properties.additional_user_properties
             assert (value.property_name, value.value) == ("winback", state)
             assert (event.client_id, event.event_timestamp) == ("GA1.2.3", START)
-            assert request.consent.ad_user_data.name == "CONSENT_GRANTED"
+            said = "GRANTED" if state == "in" else "STATUS_UNSPECIFIED"
+            assert request.consent.ad_user_data.name == f"CONSENT_{said}"
+            assert event.transaction_id == ""
             assert target.operating_account.account_type.name == ANALYTICS
             assert target.product_destination_id == "G-ABC123"
 
@@ -442,6 +447,7 @@ class TestOutcomes:
                     is_accepted=True,
                     reason="some of request-0 failed, Google does not say who: "
                     "NO_CONSENT (1)",
+                    is_partial=True,
                 ),
             ),
             ("u", Outcome(is_accepted=False, reason="Google failed: NO_CONSENT (2)")),
@@ -521,6 +527,30 @@ class TestDeliveries:
             "rejected",
             "Google failed: NO_CONSENT (1)",
         )
+
+    def test_a_part_of_a_removal_is_no_removal(self, deployment, ads):
+        """Defect: who stayed on the list counted as removed, and was never asked for
+        again. An addition in part counts: who was added can be taken off."""
+        best = {"top": 2, "control": "0%"}
+
+        def fails(user: str) -> str:
+            return "USER_ERROR" * (user == "u199" and bool(failing))
+
+        failing = []
+        with Fake(late=0, fails=fails) as fake:
+            folder = ads(fake)
+            send(deployment, folder, **best)
+            failing.append(True)
+            for week in range(3):
+                next_week(deployment, {f"u{week}": 0.5, f"v{week}": 0.5})
+                send(deployment, folder, **best)
+                if week:
+                    failing.clear()
+            settled = send(deployment, folder, **best)
+
+        assert fake.users["remove", "u199"] == 1
+        assert fake.users["remove", "u198"] == 3
+        assert settled["pending"] == 0
 
     def test_deliveries_of_a_week_read_what_became_of_the_week_before(
         self, deployment, ads
