@@ -16,6 +16,13 @@ _ADDRESS = re.compile(
 )
 
 
+def bare(text: str) -> str:
+    """Return a text in small letters, without what may stand around an address."""
+    plain = _INVISIBLE.sub("", text).strip().lower()
+    around = _AROUND.fullmatch(plain)
+    return plain if around is None else around[1]
+
+
 def address_of(text: str) -> str:
     """
     Return an e-mail address in small letters, without what stands around it.
@@ -23,9 +30,7 @@ def address_of(text: str) -> str:
     Raises:
         ValueError: It is none, or several; the message has no part of it.
     """
-    plain = _INVISIBLE.sub("", text).strip().lower()
-    around = _AROUND.fullmatch(plain)
-    address = plain if around is None else around[1]
+    address = bare(text)
     if len(address) > 254 or not _ADDRESS.fullmatch(address):
         raise ValueError("no e-mail address")
     if address.rpartition(".")[2].isdigit():

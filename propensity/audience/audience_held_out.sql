@@ -4,11 +4,31 @@
 -- Parameters: @control_group STRING; @control_by STRING, user_id or a column of eligible,
 --   which the program puts in, too.
 -- Source: ma_audience_members, and the common table eligible.
-  addresses AS (
+  texts AS (
     SELECT
       e.user_id,
-      LOWER(TRIM(CAST(e.`drawn_by` AS STRING))) AS address
+      LOWER(TRIM(CAST(e.`drawn_by` AS STRING))) AS text
     FROM eligible AS e
+  ),
+  -- Without marks that nobody sees, and what stands around an address in a list or link.
+  addresses AS (
+    SELECT
+      user_id,
+      IF(
+        STRPOS(text, '@') > 0,
+        REGEXP_EXTRACT(
+          TRIM(
+            REGEXP_REPLACE(
+              text,
+              r'[\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}\x{feff}]',
+              ''
+            )
+          ),
+          r"""^(?:mailto:)?["'<\s]*(?:mailto:)?(.*?)["'>\s]*[;,]?\s*$"""
+        ),
+        text
+      ) AS address
+    FROM texts
   ),
   people AS (
     SELECT

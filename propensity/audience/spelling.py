@@ -11,6 +11,8 @@ Source:
 
 from __future__ import annotations
 
+from propensity.addresses import bare
+
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
 
@@ -28,6 +30,8 @@ def plain(value: object) -> str:
 def coarsest(value: object) -> str:
     """Return the form of the draw, which is also Google's form of an address."""
     text = plain(value)
+    if "@" in text:
+        text = bare(text)
     user, at, host = text.partition("@")
     if host in _GMAIL:
         user = user.partition("+")[0].replace(".", "")

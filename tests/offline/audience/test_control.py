@@ -240,6 +240,12 @@ class TestPersons:
             ("ana.b@gmail.com", "anab+x@gmail.com", " ANAB@GMAIL.COM"),
             ("a.na@googlemail.com", "ana+1@googlemail.com", "ana@googlemail.com"),
             (" Ana@x.example", "ana@x.example"),
+            (
+                "ana@x.example",
+                "<Ana@x.example>",
+                "mailto:ana@x.example",
+                "ana@x.example;",
+            ),
         ],
     )
     def test_a_person_is_one_to_the_draw_who_is_one_to_any_receiver(self, texts):
@@ -264,6 +270,7 @@ class TestPersons:
             ("'q'", "' Q'"),
             ("'q'", "'Q'"),
             ("'q.'", "'q'"),
+            ("'q'", "'<q'"),
         ],
     )
     def test_who_was_held_out_stays_so_in_another_spelling(
