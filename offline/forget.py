@@ -42,7 +42,7 @@ from propensity.errors import (
 )
 from propensity.gcp.artifacts import Artifacts, Generation
 from propensity.gcp.warehouse import Warehouse
-from propensity.ids import is_encodable
+from propensity.ids import EVENT, USER, is_encodable
 from propensity.registry import index, suppressed_list
 from propensity.registry.deployment import connected
 from propensity.registry.index import INDEXES, pointer_name
@@ -55,7 +55,7 @@ from propensity.spreadsheet import CSV_TYPE, csv_of, rows_of_csv
 from propensity.statements import statement
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
-from propensity.tables.every import EVENT, RAW, USER
+from propensity.tables.every import RAW
 from propensity.tables.export import DIGEST, with_suffix
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases import UseCase

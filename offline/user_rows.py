@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from propensity.errors import ArtifactError
+from propensity.ids import USER
 from propensity.registry.index import Index
-from propensity.tables.every import USER
 
 # The files of versions, whose rows have numbers in the place of ids.
 MODELS = "models/"

@@ -6,6 +6,11 @@ from __future__ import annotations
 
 import re
 
+# Columns that connect a row with a user: the user's id; where there is none, the id of
+# an event of the user.
+USER = "user_id"
+EVENT = "event_id"
+
 MAXIMUM_ID_CHARACTERS = 256
 # A number from here on may have lost digits on its way, and is no id.
 INEXACT = 2**53

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,29 +128,6 @@ def open_weekdays(days: Collection[date]) -> set[int]:
     """
     counts = Counter(day.weekday() for day in days)
     return {day for day in counts if 2 * counts[day] > max(counts.values())}
-
-
-def silent_days(days: Collection[date], *, since: date, until: date) -> list[date]:
-    """
-    Return the days of ``[since, until)`` for which a source has no data.
-
-    They are before its first day with data, after its newest, or in a gap of a week or
-    more: days of a small shop without any event are usual.
-
-    Args:
-        days: All days of the source that have data.
-    """
-    known = sorted(days)
-    silent = []
-    for n in range((until - since).days):
-        day = since + n * DAY
-        next_one = bisect_left(known, day)
-        is_between = 0 < next_one < len(known)
-        if is_between and known[next_one] - known[next_one - 1] <= 7 * DAY:
-            continue
-        if day not in known:
-            silent.append(day)
-    return silent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,6 @@ from propensity.timeframe import (
     days_of_data,
     first_suffix,
     rolling_blocks,
-    silent_days,
 )
 
 WEEK = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
@@ -235,12 +234,3 @@ def test_a_window_reads_from_one_day_before_it(as_of, days_before):
     assert date.fromisoformat(suffix) == as_of - (days_before + 1) * DAY
     assert len(suffix) == 8
     assert all(suffix < other for other in ("intraday_20260301", "fresh_20260301"))
-
-
-def test_a_source_is_silent_before_it_begins_after_it_ends_and_for_a_week():
-    """A few days without an event are usual in a small shop."""
-    first = date(2026, 3, 2)
-    days = [first + n * timedelta(days=1) for n in (2, 3, 9, 17, 20)]
-    silent = silent_days(days, since=first, until=first + timedelta(days=23))
-
-    assert [(day - first).days for day in silent] == [0, 1, *range(10, 17), 21, 22]

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from propensity.ids import EVENT, USER
 from propensity.learning.card import (
     CARD,
     DATASET,
@@ -19,7 +20,6 @@ from propensity.learning.report import version_page
 from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
 from propensity.registry import versions
-from propensity.tables.every import EVENT, USER
 
 
 def files(

@@ -81,7 +81,6 @@ def loaded(
         ArtifactError: Its bytes are not those of the record.
         SchemaError: Its features or parameters are not those of today.
     """
-    from propensity.models.half_space_trees import HalfSpaceTrees  # 03 has no sklearn
     from propensity.models.scoring import Scorer
 
     version = record.model_version
@@ -100,7 +99,8 @@ def loaded(
             hint="Train again",
         )
     preprocessor, model = registry.load(record)
-    is_anomaly = isinstance(model, HalfSpaceTrees)
+    # Only trees whose scores are anomalies have to see data before they score.
+    is_anomaly = hasattr(model, "is_warm")
     return Serving(
         version=version,
         scorer=Scorer(preprocessor, model, features=card.features, threads=threads),

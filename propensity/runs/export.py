@@ -5,6 +5,7 @@ The GA4 export before a run reads it: consent, the wait for its days, their dige
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -14,7 +15,7 @@ from propensity import ga4
 from propensity.errors import ExportLate, NoData, SchemaError
 from propensity.runs import digest
 from propensity.tables.export import VIEW
-from propensity.timeframe import days_of_data, silent_days
+from propensity.timeframe import DAY, days_of_data
 
 if TYPE_CHECKING:
     from propensity.ga4 import Freshness
@@ -139,6 +140,29 @@ def noting_silence(run: Run, days: Collection[date], *, since: date) -> Run:
     if run.use_case.reads_export:
         return run
     return replace(run, missing_days=silent_days(days, since=since, until=run.as_of))
+
+
+def silent_days(days: Collection[date], *, since: date, until: date) -> list[date]:
+    """
+    Return the days of ``[since, until)`` for which a source has no data.
+
+    They are before its first day with data, after its newest, or in a gap of a week or
+    more: days of a small shop without any event are usual.
+
+    Args:
+        days: All days of the source that have data.
+    """
+    ordered = sorted(days)
+    silent = []
+    for n in range((until - since).days):
+        day = since + n * DAY
+        next_one = bisect_left(ordered, day)
+        is_between = 0 < next_one < len(ordered)
+        if is_between and ordered[next_one] - ordered[next_one - 1] <= 7 * DAY:
+            continue
+        if day not in ordered:
+            silent.append(day)
+    return silent
 
 
 def answer(run: Run) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from propensity.errors import SettingsError
+from propensity.ids import EVENT, USER
 from propensity.schema import Table
 from propensity.statements import statement
 from propensity.tables import audiences, export, models, stream
@@ -24,10 +25,7 @@ TABLES = tuple(
     if isinstance(table, Table)
 )
 
-# Columns that connect a row with a user: the user's id; where there is none, the id of
-# an event of the user; or bytes that may hold anything.
-USER = "user_id"
-EVENT = "event_id"
+# Bytes that may hold any user's data.
 RAW = "raw"
 
 # A verdict on an audience looks back a year.
