@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
-from commands.answers import Exit, command, spoken
+from commands.answers import Exit, Spoken, command, spoken
 from commands.options import DRY_RUN
 from commands.texts import rehearsal as texts
 
@@ -22,7 +21,7 @@ from commands.texts import rehearsal as texts
 @click.option("--project", metavar="PROJECT", help="A project with billing.")
 @click.option("--region", metavar="REGION", help="For example europe-west1.")
 @click.option("--prefix", default="rehearse1", help="Begins the names of all it makes.")
-@click.option("--email", default="", help="Gets the mail of an alert.")
+@click.option("--email", default="", help="Gets a mail about run_failed.")
 @click.option("--yes", "is_agreed", is_flag=True, help="Do not ask.")
 @DRY_RUN
 def rehearse(
@@ -41,7 +40,7 @@ def rehearse(
     scratch prefix, plays the demo's steps there, asks what only Google can answer, and
     takes everything away, also if you break it off. The answer has no ids and no names,
     so you can send it on. With --deployment it takes region, keys and networks from
-    there, and looks at that export and those destinations.
+    there, and asks Google about those destinations.
     """
     given: dict[str, str] = {}
     file = os.environ.get("PROPENSITY_DEPLOYMENT")
@@ -61,22 +60,11 @@ def rehearse(
     settings = google_cloud.settings_of(
         project, region=region, prefix=prefix, email=email, given=given
     )
-    questions = STEPS + QUESTIONS
-    with tempfile.TemporaryDirectory(prefix="propensity-rehearsal-") as folder:
-        place = google_cloud.GoogleCloud(settings, Path(folder) / "deployment")
+    with tempfile.TemporaryDirectory(prefix="propensity-rehearsal-") as name:
+        folder = Path(name)
         if is_dry:
-            names = [one.name for one in questions]
-            commands = place.planned()
-            plan = {"settings": settings, "questions": names, "commands": commands}
-            return spoken(plan, texts.planned)
-        rehearsal = Rehearsal(
-            place=place, export=given.get("PROPENSITY_GA4_DATASET", "")
-        )
-        if file:
-            found = Path(file).parent.glob("usecases/*/audiences/destinations/*.toml")
-            for destination in sorted(found):
-                if 'kind = "google"' in destination.read_text("utf-8"):
-                    rehearsal.destinations.append(destination)
+            lines = google_cloud.planned(settings, folder)
+            return Spoken({"commands": lines}, "\n".join(lines))
         if not is_agreed:
             click.confirm(
                 f"This makes about 180 resources in {project}, all called {prefix}…, "
@@ -85,16 +73,11 @@ def rehearse(
                 abort=True,
                 err=True,
             )
-            if email and sys.stdin.isatty():
-                rehearsal.person = _ask
-        answer = rehearse(rehearsal, questions)
+        rehearsal = Rehearsal(
+            place=google_cloud.GoogleCloud(settings, folder, runner=google_cloud.run),
+            named=Path(file) if file else None,
+        )
+        answer = rehearse(rehearsal, steps=STEPS, questions=QUESTIONS)
     is_wrong = any(finding["answer"] == "no" for finding in answer["findings"])
     code = Exit.FAILED if is_wrong or answer["left"] else Exit.DONE
     return spoken(answer, texts.rehearsed), code
-
-
-def _ask(question: str) -> bool | None:
-    """Let a person answer a question; None if nobody knows."""
-    kinds = click.Choice(["yes", "no", "skip"])
-    answer = click.prompt(question, type=kinds, default="skip", err=True)
-    return {"yes": True, "no": False}.get(answer)

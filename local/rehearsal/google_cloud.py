@@ -2,9 +2,9 @@
 A place on Google Cloud, for an hour or two: all that is made has a scratch prefix.
 
 The scripts of ``deploy/`` make everything, call the functions and take it away. What
-they leave in place is made here, with a label, and removed here: Terraform's bucket,
-the export, and the secret. The bucket goes last, so that a second rehearsal finds by
-its label what a killed one has left.
+they leave in place is made and removed here: Terraform's bucket, the export, and the
+secret. The bucket goes last, so that a second rehearsal finds by its label what a
+killed one has left.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import google.auth
-import requests
 
-from deploy import configuration, new
+from deploy import configuration
 from deploy.functions import ROOT
+from local.demos.calls import DOES
 from local.errors import LocalError
 from local.place import Called
 from local.progress import say
@@ -37,6 +37,11 @@ from local.stack.stack import SECRET
 from propensity import folders
 from propensity.registry.leases import ANY_DATE, name_of
 from propensity.runs import compact
+from propensity.runs.late import KINDS
+from propensity.settings import is_setting
+
+Result = TypeVar("Result")
+Done = subprocess.CompletedProcess[str]
 
 LABEL = "rehearsal"
 # All that is called before Terraform enables APIs, or by no function.
@@ -58,22 +63,14 @@ deciles = 3
 control = "50%"
 days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 """
-# The lease that keeps a run's answer, by function: its folder, if not the use case's.
-LEASES = {
-    "model_training": ("", "train"),
-    "predictions": ("", "predict"),
-    "model_evaluation": ("", "evaluate"),
-    "audiences": ("", "audiences"),
-    "compact_features": (compact.SCOPE, compact.KIND),
-    "overview": ("overview", "overview"),
-}
 # deploy/setup.sh ends with it if only alerts are missing.
 WITHOUT_ALERTS = 3
 SHOWN_LINES = 12
-# Google takes minutes until everybody knows what was enabled and granted.
-LATE = re.compile("has not been used|is disabled|PERMISSION_DENIED|403")
-PAUSES_S: tuple[float, ...] = (10.0, 20.0, 30.0, 60.0, 60.0, 60.0)
-GONE = re.compile("NOT_FOUND|404|[Nn]ot found|matched no objects")
+# What was enabled or granted is known in two minutes, says Google, at times in seven.
+PAUSES_S: tuple[float, ...] = (10.0, 20.0, 30.0, 60.0, 60.0, 60.0, 60.0, 60.0, 60.0)
+LATE = r"has not been used|is disabled|PERMISSION_DENIED|\b403\b"
+# So gcloud and bq refuse to remove what is not there.
+GONE = "NOT_FOUND|HTTPError 404|[Nn]ot found|matched no objects"
 
 
 def settings_of(
@@ -102,7 +99,7 @@ def settings_of(
         "DEPLOY_ALERT_EMAIL": email,
     }
     account = ""
-    with contextlib.suppress(LocalError):
+    with contextlib.suppress(FileNotFoundError):
         account = run(["gcloud", "config", "get-value", "account"]).stdout.strip()
     if "@" in account:
         is_service = account.endswith("gserviceaccount.com")
@@ -118,50 +115,61 @@ def declare(use_cases: Path) -> None:
     file.write_text(DECLARED)
 
 
-class GoogleCloud:
-    """A project; a ``Place`` once it is set up. ``folder`` gets the deployment's."""
+def check() -> None:
+    """Raise LocalError where a program or a login is missing."""
+    for names in (("gcloud",), ("bq",), ("terraform", "tofu")):
+        if not any(map(shutil.which, names)):
+            problem = f"there is no {' or '.join(names)} on PATH"
+            raise LocalError(problem, hint="docs/deploy.md, What you need")
+    if "beta" not in run(["gcloud", "version"]).stdout:
+        hint = "gcloud components install beta"
+        raise LocalError("gcloud has no beta commands", hint=hint)
+    try:
+        google.auth.default()
+    except google.auth.exceptions.DefaultCredentialsError as error:
+        hint = "gcloud auth application-default login"
+        raise LocalError("Terraform and commands lack a login", hint=hint) from error
 
-    def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
-        new.write(folder)
-        file = folder / "production.env"
+
+class GoogleCloud:
+    """
+    A project; a ``Place`` once it is set up.
+
+    Args:
+        folder: Gets the settings, and a folder of use cases.
+        runner: Runs a program with what it reads from standard input.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        folder: Path,
+        *,
+        runner: Callable[[Sequence[str], str], Done],
+    ) -> None:
+        self.use_cases = folder / folders.OWN
+        declare(self.use_cases)
+        self.file = folder / "production.env"
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in settings.items()]
-        file.write_text("".join(lines))
-        declare(folder / folders.OWN)
-        self.deployment = configuration.read(file)
-        self.key = secrets.token_urlsafe(48)
-        self.environment = {
-            **self.deployment.variables,
-            "PROPENSITY_DEPLOYMENT": str(file),
-            "PROPENSITY_USE_CASES": str(folder / folders.OWN),
-            SECRET: self.key,
-        }
-        self.has_alerts = False
+        self.file.write_text("".join(lines))
+        self.deployment = configuration.read(self.file)
+        self.runner = runner
         self.began = datetime.now(UTC)
         self.region = self.deployment.own["region"]
+        self.key = secrets.token_urlsafe(48)
         self._state = f"{self.deployment.settings.bucket}-state"
-        self._pauses_s = PAUSES_S
-        # Commands, instead of what they do; None to run them.
-        self._recorded: list[str] | None = None
+
+    def enter(self) -> None:
+        """Have these settings in this program and those that it runs, and no others."""
+        for name in list(os.environ):
+            if is_setting(name) or name.endswith("_EMULATOR_HOST"):
+                del os.environ[name]
+        os.environ.update(self.deployment.variables)
+        os.environ["PROPENSITY_DEPLOYMENT"] = str(self.file)
+        os.environ["PROPENSITY_USE_CASES"] = str(self.use_cases)
+        os.environ[SECRET] = self.key
 
     # -- before and after --------------------------------------------------------------
-
-    def check(self) -> None:
-        """Raise LocalError where a program or a login is missing."""
-        for names in (("gcloud",), ("bq",), ("terraform", "tofu")):
-            if not any(map(shutil.which, names)):
-                problem = f"there is no {' or '.join(names)} on PATH"
-                raise LocalError(problem, hint="docs/deploy.md, What you need")
-        if "beta" not in self.gcloud("version"):
-            hint = "gcloud components install beta"
-            raise LocalError("gcloud has no beta commands", hint=hint)
-        self.gcloud("auth print-access-token")
-        try:
-            google.auth.default()
-        except google.auth.exceptions.DefaultCredentialsError as error:
-            hint = "gcloud auth application-default login"
-            raise LocalError(
-                "Terraform and commands lack a login", hint=hint
-            ) from error
 
     def begin(self) -> None:
         """
@@ -185,7 +193,6 @@ class GoogleCloud:
             if left:
                 problem = f"what an earlier rehearsal left stays: {'; '.join(left)}"
                 raise LocalError(problem, hint="Remove it, or use --prefix rehearse2")
-            self._pauses_s = PAUSES_S
             return
         services = self.gcloud(
             "run services list",
@@ -200,8 +207,8 @@ class GoogleCloud:
                 hint="Rehearse with another one: --prefix rehearse2",
             )
 
-    def set_up(self, fill: Callable[[], None]) -> None:
-        """Deploy everything; ``fill`` loads the export."""
+    def set_up(self, fill: Callable[[], None]) -> bool:
+        """Deploy all; ``fill`` loads the export. Return whether alerts are on."""
         prefix = self.deployment.prefix
         own = self.deployment.own
         flags = [
@@ -215,93 +222,63 @@ class GoogleCloud:
         label = f"--update-labels={LABEL}={prefix}"
         self.gcloud("storage buckets update", f"gs://{self._state}", label)
         # Google keeps a deleted log bucket for a week; most often there is none.
-        self._pauses_s = ()
         with contextlib.suppress(LocalError):
             place = f"--location={self.region}"
             self.gcloud("logging buckets undelete", prefix, place)
-        self._pauses_s = PAUSES_S
         self.gcloud(
             "secrets create",
             own["suppression_secret"],
             "--data-file=-",
             "--replication-policy=user-managed",
             f"--locations={self.region}",
-            f"--labels={LABEL}={prefix}",
             given=self.key,
         )
-        label = f"--label={LABEL}:{prefix}"
-        export = self.deployment.settings.ga4_dataset
-        self._bq("mk", "--force", "--dataset", label, export)
+        self._ran(self._bq("mk", "--force", "--dataset"))
         fill()
         done = self.script("deploy_all.sh", "--yes")
         if done.returncode not in (0, WITHOUT_ALERTS):
             raise LocalError(f"deploy/deploy_all.sh failed: {last_of(done)}")
-        self.has_alerts = done.returncode == 0
-        # To ask what the account of a function may; it goes with the account. A dry run
-        # may be without a login.
-        if own["callers"]:
-            self.gcloud(
-                "iam service-accounts add-iam-policy-binding",
-                self.deployment.account("get_proba"),
-                f"--member={own['callers']}",
-                "--role=roles/iam.serviceAccountTokenCreator",
-            )
+        return done.returncode == 0
 
     def take_away(self) -> list[str]:
         """Remove everything, each thing by itself; return what stays, and why."""
-        self._pauses_s = ()
-        export = self.deployment.settings.ga4_dataset
         secret = self.deployment.own["suppression_secret"]
-        removals: dict[str, Callable[[], object]] = {
-            "what deploy/deploy_all.sh made": self._tear_down,
-            "the export": lambda: self._bq("rm", "-r", "-f", "--dataset", export),
-            "the secret": lambda: self._remove("secrets delete", secret),
-            # The last, and only after all else: another rehearsal looks for its label.
-            "Terraform's bucket": lambda: self._remove(
-                "storage rm --recursive", f"gs://{self._state}"
+        bucket = f"gs://{self._state}"
+        tear_down = _script("teardown.sh", "--delete-data", "--yes")
+        # How each is refused where it was never made.
+        removals = [
+            ("what deploy/deploy_all.sh made", tear_down, "has nothing of"),
+            ("the export", self._bq("rm", "-r", "-f", "--dataset"), GONE),
+            ("the secret", self._gcloud("secrets delete", secret), GONE),
+            (
+                "Terraform's bucket",
+                self._gcloud("storage rm --recursive", bucket),
+                GONE,
             ),
-        }
+        ]
         left: list[str] = []
-        for name, remove in removals.items():
-            if left and name == "Terraform's bucket":
+        for name, command, gone in removals:
+            if left and bucket in command:
+                left.append(f"{name}: another rehearsal looks for its label")
                 break
-            try:
-                remove()
-            except LocalError as why:
-                left.append(f"{name}: {why.problem}")
+            done = self.runner(command, "")
+            said = done.stdout + done.stderr
+            if done.returncode and not re.search(gone, said):
+                left.append(f"{name}: {last_of(done)}")
         return left
-
-    def _remove(self, command: str, *words: str) -> None:
-        """Remove something, unless it has gone."""
-        try:
-            self.gcloud(command, *words)
-        except LocalError as why:
-            if not GONE.search(why.problem):
-                raise
-
-    def _tear_down(self) -> None:
-        done = self.script("teardown.sh", "--delete-data", "--yes")
-        if done.returncode and "has nothing of" not in done.stderr:
-            raise LocalError(f"deploy/teardown.sh failed: {last_of(done)}")
 
     # -- a place -----------------------------------------------------------------------
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "propensity"] + list(words)
-        return run(command, **self.environment)
+    def command(self, *words: str) -> Done:
+        return self.runner([sys.executable, "-m", "propensity"] + list(words), "")
 
     def call(self, target: str, body: Mapping[str, Any]) -> Called:
-        called = self._call(target, body)
-        # A binding takes minutes to be known.
-        for pause_s in self._pauses_s:
-            if called.status not in (401, 403):
-                break
-            time.sleep(pause_s)
-            called = self._call(target, body)
-        return called
-
-    def _call(self, target: str, body: Mapping[str, Any]) -> Called:
-        done = self.script("call.sh", target, json.dumps(body))
+        """Call a function by deploy/call.sh; the lease of its run has its answer."""
+        done = patiently(
+            lambda: self.script("call.sh", target, json.dumps(body)),
+            # Cloud Scheduler was not let in.
+            lambda done: not re.search(r"\t40[13]\t", done.stdout),
+        )
         fields = done.stdout.strip("\n").rpartition("\n")[2].split("\t")
         if len(fields) < 5:
             raise LocalError(f"deploy/call.sh failed: {last_of(done)}")
@@ -311,13 +288,7 @@ class GoogleCloud:
             return Called(status=got, answer={"error": "no_line", "message": debug})
         if outcome != "ok":
             return Called(status=200, answer={"error": outcome, "message": said})
-        scope, kind = LEASES[target]
-        as_of = ANY_DATE
-        if not scope:
-            scope = body["use_case"]
-            today = f"{datetime.now(UTC).date()}"
-            as_of = datetime.fromisoformat(body.get("as_of", today)).date()
-        lease = f"gs://{self.deployment.settings.bucket}/{name_of(scope, kind, as_of)}"
+        lease = f"gs://{self.deployment.settings.bucket}/{lease_of(target, body)}"
         kept = json.loads(self.gcloud("storage cat", lease))
         return Called(status=200, answer=kept["answer"])
 
@@ -349,41 +320,19 @@ class GoogleCloud:
         if since is None:
             since = self.began
         wanted += f' AND timestamp>="{since:%Y-%m-%dT%H:%M:%SZ}"'
-        entries: list[dict[str, Any]] = []
-        for pause_s in (0.0,) + PAUSES_S:
-            time.sleep(pause_s)
+
+        def entries() -> list[dict[str, Any]]:
             text = self.gcloud("logging read", wanted, "--limit=1000", "--format=json")
-            entries = json.loads(text) if text else []
-            if len(entries) >= at_least:
-                break
-        return entries
+            return json.loads(text) if text else []
 
-    def held(
-        self, resource: str, permissions: Sequence[str], *, account: str = ""
-    ) -> list[str]:
-        """Return which permissions an account has on a resource; yours without one."""
-        words = [f"--impersonate-service-account={account}"] if account else []
-        token = self.gcloud("auth print-access-token", *words)
-        answer = requests.post(
-            f"https://{resource}:testIamPermissions",
-            json={"permissions": permissions},
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=60,
-        )
-        answer.raise_for_status()
-        held: list[str] = answer.json().get("permissions", [])
-        return held
-
-    @property
-    def job(self) -> str:
-        """A schedule, which deploy/teardown.sh removes where a kill has left it."""
-        return f"{self.deployment.prefix}-by-hand-0-0"
+        return patiently(entries, lambda found: len(found) >= at_least)
 
     def schedule(self, url: str, body: Mapping[str, Any]) -> None:
         """Have a function called each minute, and once more if it fails."""
         self.gcloud(
             "scheduler jobs create http",
-            self.job,
+            # deploy/teardown.sh removes what has such a name.
+            f"{self.deployment.prefix}-by-hand-0-0",
             "--schedule=* * * * *",
             f"--uri={url}/",
             f"--message-body={json.dumps(body)}",
@@ -394,65 +343,87 @@ class GoogleCloud:
             f"--location={self.region}",
         )
 
-    # -- what would be done ------------------------------------------------------------
-
-    def planned(self) -> list[str]:
-        """Return every command that makes, calls or removes something; run none."""
-        self._recorded = list[str]()
-        self.begin()
-        self.set_up(lambda: None)
-        for target in LEASES:
-            self.script("call.sh", target)
-        self.script("operate.sh", words_last=("versions",))
-        self.schedule("https://ADDRESS", {})
-        self.take_away()
-        return self._recorded
-
     # -- programs ----------------------------------------------------------------------
 
-    def script(
-        self, name: str, *words: str, words_last: Sequence[str] = ()
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a script of ``deploy/``; of some, a command follows the options."""
-        command = [str(ROOT / "deploy" / name)] + list(words)
-        if self._recorded is not None:
-            command.append("--dry-run")
-        done = run(command + list(words_last), **self.environment)
-        if self._recorded is not None:
-            self._recorded += done.stdout.splitlines()
-        return done
+    def script(self, name: str, *words: str) -> Done:
+        """Run a script of ``deploy/``."""
+        return self.runner(_script(name, *words), "")
 
     def gcloud(self, command: str, *words: str, given: str = "") -> str:
         """Run a command of gcloud with these words; return what it printed."""
-        named = ["gcloud"] + command.split() + list(words)
-        project = f"--project={self.deployment.project}"
-        return self._run(named + [project, "--quiet"], given=given)
+        return self._ran(self._gcloud(command, *words), given)
 
-    def _bq(self, *words: str) -> None:
+    def _gcloud(self, command: str, *words: str) -> list[str]:
+        project = f"--project={self.deployment.project}"
+        return ["gcloud"] + command.split() + list(words) + [project, "--quiet"]
+
+    def _bq(self, *words: str) -> list[str]:
         location = f"--location={self.deployment.settings.location}"
         project = f"--project_id={self.deployment.project}"
-        self._run(["bq", project, location] + list(words))
+        export = self.deployment.settings.ga4_dataset
+        return ["bq", project, location] + list(words) + [export]
 
-    def _run(self, command: Sequence[str], *, given: str = "") -> str:
-        """Run a program, or record it; what Google does not know yet, once more."""
-        if self._recorded is not None:
-            self._recorded.append(shlex.join(command))
-            return ""
-        done = run(command, given=given)
-        for pause_s in self._pauses_s:
-            if not done.returncode or not LATE.search(done.stdout + done.stderr):
-                break
-            time.sleep(pause_s)
-            done = run(command, given=given)
+    def _ran(self, command: Sequence[str], given: str = "") -> str:
+        """Run a program, for minutes again if Google may not know yet what it needs."""
+
+        def is_known(done: Done) -> bool:
+            return not done.returncode or not re.search(LATE, done.stdout + done.stderr)
+
+        done = patiently(lambda: self.runner(command, given), is_known)
         if done.returncode:
             failed = shlex.join(command[:4])
             raise LocalError(f"{failed} failed: {last_of(done)}")
         return done.stdout.strip()
 
 
-def run(
-    command: Sequence[str], *, given: str = "", **variables: str
-) -> subprocess.CompletedProcess[str]:
+def planned(settings: Mapping[str, str], folder: Path) -> list[str]:
+    """Return every command that makes, calls or removes something; run none."""
+    lines: list[str] = []
+
+    def record(command: Sequence[str], given: str) -> Done:
+        if not command[0].endswith(".sh"):
+            lines.append(shlex.join(command))
+            return Done(command, 0, "", "")
+        done = run(list(command) + ["--dry-run"], given)
+        lines.extend(done.stdout.splitlines())
+        return done
+
+    place = GoogleCloud(settings, folder, runner=record)
+    place.enter()
+    place.begin()
+    place.set_up(lambda: None)
+    for target in DOES:
+        place.script("call.sh", target)
+    # This script takes its options first.
+    lines += run(_script("operate.sh", "--dry-run", "versions")).stdout.splitlines()
+    place.schedule("https://ADDRESS", {})
+    place.take_away()
+    return lines
+
+
+def lease_of(target: str, body: Mapping[str, Any]) -> str:
+    """Return the name of the object that keeps the answer of a run."""
+    if target == "overview":
+        return name_of("overview", "overview", ANY_DATE)
+    if target == "compact_features":
+        return name_of(compact.SCOPE, compact.KIND, ANY_DATE)
+    as_of = datetime.now(UTC).date()
+    if "as_of" in body:
+        as_of = date.fromisoformat(body["as_of"])
+    return name_of(body["use_case"], KINDS[target], as_of)
+
+
+def patiently(ask: Callable[[], Result], is_known: Callable[[Result], bool]) -> Result:
+    """Ask until Google knows, for some minutes; return what it said last."""
+    for pause_s in PAUSES_S:
+        answer = ask()
+        if is_known(answer):
+            return answer
+        time.sleep(pause_s)
+    return ask()
+
+
+def run(command: Sequence[str], given: str = "") -> Done:
     """
     Run a program to its end.
 
@@ -460,20 +431,15 @@ def run(
     Terraform releases its lock. They are told by SIGTERM, since what a shell starts in
     the background ignores SIGINT, and so does all that it starts.
     """
-    try:
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, **variables},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Ctrl-C of the terminal does not reach it.
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        problem = f"there is no {command[0]} on PATH"
-        raise LocalError(problem, hint="docs/deploy.md, What you need") from error
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Ctrl-C of the terminal does not reach it.
+        start_new_session=True,
+    )
     try:
         stdout, stderr = process.communicate(given)
     except BaseException:
@@ -481,11 +447,14 @@ def run(
             os.killpg(process.pid, signal.SIGTERM)
         process.communicate()
         raise
-    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+    return Done(command, process.returncode, stdout, stderr)
 
 
-def last_of(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the last lines of what a program said, or those that are errors."""
+def last_of(done: Done) -> str:
+    """Return the last lines of what a program said."""
     lines = f"{done.stdout}\n{done.stderr}".strip().splitlines()
-    errors = [line for line in lines if re.search("(?i)error|denied", line)]
-    return "\n".join((errors + lines[-3:])[-SHOWN_LINES:])
+    return "\n".join(lines[-SHOWN_LINES:])
+
+
+def _script(name: str, *words: str) -> list[str]:
+    return [str(ROOT / "deploy" / name)] + list(words)
