@@ -82,7 +82,8 @@ _ZONE = (
     r"[a-z]+/[a-z_/]+))?(?:\s*\([^)]*\))?"
 )
 _CLOCK = re.compile(
-    r"(?P<day>.*?)(?:[T\s,]+|-(?=\d\d\.)|:(?=\d\d:))(?:(?:at|um)\s+)?"
+    # From the first of several blanks alone: from each, it would grow by squares.
+    r"(?P<day>.*?)(?:(?<![T\s,])[T\s,]+|-(?=\d\d\.)|:(?=\d\d:))(?:(?:at|um)\s+)?"
     r"(?P<hour>\d\d?)[:.h](?P<minute>\d\d)(?:[:.](?P<second>\d\d(?:[.,:]\d+)?))?"
     r"(?:\s*(?P<half>[ap])\.?\s?m\.?|\s*uhr)?" + _ZONE,
     re.IGNORECASE,

@@ -39,7 +39,7 @@ def wait_for_days(run: Run) -> Run:
         oldest=run.as_of - evaluated,
         since=run.as_of - max(lookback, evaluated),
     )
-    if run.use_case.reads_export or run.use_case.scores_events:
+    if not run.use_case.own_events:
         return run
     since = run.as_of - evaluated
     days = export.days_with_data(run, since=since)
