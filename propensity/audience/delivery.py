@@ -115,12 +115,7 @@ class Ledger:
         for member in request.members:
             self._add(request, member, status, reason=reason)
 
-    def reject(
-        self,
-        action: str,
-        member: Member,
-        reason: str,
-    ) -> None:
+    def reject(self, action: str, member: Member, reason: str) -> None:
         """Record a user who may not be sent."""
         name = self.destination.name
         is_maybe = reason == MAYBE_ARRIVED

@@ -133,14 +133,12 @@ def days_with_data(run: Run, *, since: date) -> set[date]:
 
 def noting_silence(run: Run, days: Collection[date], *, since: date) -> Run:
     """
-    Return the run with the days of ``[since, as_of)`` on which its table of events was
+    Return a run of own events with the days of ``[since, as_of)`` on which these were
     silent.
 
     Of the export the list of its tables says more, which ``wait_for_days`` has noted;
     labels of the stream are sent, and known or not.
     """
-    if not run.use_case.own_events:
-        return run
     return replace(run, missing_days=silent_days(days, since=since, until=run.as_of))
 
 

@@ -168,7 +168,7 @@ def training_dates(run: Run) -> Sequence[date]:
     """
     Return the as-of dates before which the source has data, newest last.
 
-    Those whose horizon lacks a day of the export are left out.
+    Those whose horizon lacks a day of the source are left out.
     """
     use_case = run.use_case
     timeframe = run.timeframe
@@ -179,7 +179,8 @@ def training_dates(run: Run) -> Sequence[date]:
             f"{use_case.name} has no events",
             hint="Check that the GA4 export, or the stream, has begun",
         )
-    run = noting_silence(run, days, since=min(days))
+    if use_case.own_events:
+        run = noting_silence(run, days, since=min(days))
     snapshots = timeframe.snapshots(today=run.as_of, days=days, at_most=at_most)
     newest = timeframe.newest_matured(today=run.as_of)
     if not timeframe.are_enough(snapshots):

@@ -24,6 +24,7 @@ from propensity.tables.audiences import (
 )
 from propensity.tables.models import PUBLICATIONS, SCORES
 from propensity.tables.stream import SUPPRESSED_USERS
+from tests import own_use_cases
 from tests.clocks import ManualClock
 from tests.deployment import KEY, Deployment, entered
 from tests.in_process import InProcess
@@ -97,6 +98,17 @@ def emulated(in_emulators) -> Iterator[Deployment]:
     begin(in_emulators)
     with entered(in_emulators.environment):
         yield in_emulators
+
+
+@pytest.fixture
+def folder(tmp_path) -> Iterator[Path]:
+    """The audience winback of the use case, which goes to the destination crm."""
+    with own_use_cases.in_folder(tmp_path / "own") as own:
+        folder = own / "ga4_purchase" / "audiences"
+        (folder / "destinations").mkdir(parents=True)
+        text = 'top = 10\ncontrol = "0%"\ndestination = "crm"\n'
+        (folder / "winback.toml").write_text(text)
+        yield folder
 
 
 @pytest.fixture

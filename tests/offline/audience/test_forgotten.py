@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from offline import forget, receivers
 from propensity import usecases
 from propensity.audience import declared
 from propensity.registry.deployment import opened
-from tests import own_use_cases
 from tests.deployment import Deployment
 from tests.offline.audience.conftest import act, next_week
 from tests.offline.audience.conftest import run as delivering
@@ -26,17 +24,12 @@ ALL = {f"u{number:03}": (number + 1) / 400 for number in range(200)}
 
 
 @pytest.fixture
-def folder(tmp_path) -> Iterator[Path]:
-    """The audience winback of the use case, which goes to the destination crm."""
-    with own_use_cases.in_folder(tmp_path / "own") as own:
-        folder = own / "ga4_purchase" / "audiences"
-        (folder / "destinations").mkdir(parents=True)
-        text = 'top = 10\ncontrol = "0%"\ndestination = "crm"\n'
-        (folder / "winback.toml").write_text(text)
-        (folder / "winback.sql").write_text(
-            "SELECT user_id, CONCAT(user_id, '@x.org') AS email FROM publication"
-        )
-        yield folder
+def folder(folder: Path) -> Path:
+    """The same, with a statement of its own, which has addresses."""
+    (folder / "winback.sql").write_text(
+        "SELECT user_id, CONCAT(user_id, '@x.org') AS email FROM publication"
+    )
+    return folder
 
 
 def crm(folder: Path, receiver: Receiver, *, removes: bool = True) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,10 @@ from local.receiver import Receiver
 from offline import forget, receivers, stopping
 from propensity.registry.deployment import opened
 from propensity.settings import Settings
-from tests import own_use_cases
 from tests.deployment import entered
 from tests.offline.audience.conftest import next_week
 
 ALL = {f"u{number:03}": (number + 1) / 400 for number in range(200)}
-
-
-@pytest.fixture
-def folder(tmp_path) -> Iterator[Path]:
-    """The audience winback of the use case, which goes to the destination crm."""
-    with own_use_cases.in_folder(tmp_path / "own") as own:
-        folder = own / "ga4_purchase" / "audiences"
-        (folder / "destinations").mkdir(parents=True)
-        text = 'top = 10\ncontrol = "0%"\ndestination = "crm"\n'
-        (folder / "winback.toml").write_text(text)
-        yield folder
 
 
 def crm(folder: Path, receiver: Receiver) -> None:
