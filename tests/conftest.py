@@ -28,10 +28,10 @@ from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import PORTS, State
 from offline.usecases import googlesql
-from tests import shared
+from tests.support import shared
 
 if TYPE_CHECKING:
-    from tests.deployment import Deployment
+    from tests.support.deployment import Deployment
 
 # Workers are the parallelism. Where each had a thread for each processor as well, they
 # would wait for one another: small fits took twice the processor's time.
@@ -152,7 +152,7 @@ def emulators() -> Stack:
 
 def opened(emulators: Stack) -> Iterator[Deployment]:
     # Imported here: tests of what only computes need none of its clients.
-    from tests.deployment import Deployment
+    from tests.support.deployment import Deployment
 
     with contextlib.closing(Deployment(emulators)) as deployment:
         yield deployment

@@ -12,7 +12,7 @@ import pytest
 from propensity import usecases
 from propensity.errors import RequestError
 from propensity.online.score_request import question_of
-from tests.events import (
+from tests.support.events import (
     DEPLOYED,
     EXAMPLES,
     NOW,
@@ -22,7 +22,7 @@ from tests.events import (
     truth,
     written,
 )
-from tests.programs import ROOT
+from tests.support.programs import ROOT
 
 # Texts that patterns begin to match, again and again, and an end that none matches.
 SEEDS = ("9", "a", "é", "購", "A1", "1.", "-", ".", "a.", " ", "a=1,", "at `$.", "e+1")

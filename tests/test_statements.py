@@ -17,7 +17,7 @@ from propensity import folders, statements, usecases
 from propensity.errors import UseCaseError
 from propensity.statements import statement
 from propensity.tables.every import holding_users
-from tests.rows import DAY_OF
+from tests.support.rows import DAY_OF
 
 ROOT = Path(__file__).parents[1]
 SHARED = [ROOT / "propensity" / folder for folder in statements.FOLDERS]

@@ -17,7 +17,7 @@ from propensity.tables import every as tables
 from propensity.tables.every import TABLES
 from propensity.tables.models import EVALUATION, Evaluation
 from propensity.tables.stream import STREAM_EVENTS
-from tests.rows import evaluation
+from tests.support.rows import evaluation
 
 BY_NAME = {table.name: table for table in TABLES}
 

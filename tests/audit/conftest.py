@@ -11,8 +11,8 @@ from tests.audit.clock import MachineClock
 from tests.audit.faults import Faults
 from tests.audit.receiver import Receiver
 from tests.audit.world import World
-from tests.deployment import KEY
-from tests.in_process import InProcess
+from tests.support.deployment import KEY
+from tests.support.in_process import InProcess
 
 
 @pytest.fixture(scope="module")

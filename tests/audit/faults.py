@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import requests
 
+from local.ground.bucket import LocalBucket
+from local.ground.warehouse import LocalWarehouse
 from propensity.errors import Unavailable
-from tests.audit.bucket import LocalBucket
-from tests.audit.warehouse import LocalWarehouse
 
 KILLED = "killed"
 # A write is not made; or it is, and the answer is lost.

@@ -20,7 +20,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.audit.clock import MachineClock
-from tests.data_manager import error
+from tests.support.data_manager import error
 
 # What may become of a try. Where users were taken, the sender may not hear of it.
 BUSY = "asks for a pause"

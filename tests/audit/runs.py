@@ -24,7 +24,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.queries import Queries
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.index import Index
-from tests.deployment import Deployment
+from tests.support.deployment import Deployment
 
 NAME = "tiny"
 FILES = {

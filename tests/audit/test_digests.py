@@ -21,11 +21,11 @@ from propensity.runs import digest
 from propensity.runs.run import Run
 from propensity.statements import statement
 from propensity.tables.export import VIEW
-from tests import shop
-from tests.clocks import ManualClock
-from tests.deployment import KEY
-from tests.in_process import InProcess
-from tests.shop import microseconds
+from tests.support import shop
+from tests.support.clocks import ManualClock
+from tests.support.deployment import KEY
+from tests.support.in_process import InProcess
+from tests.support.shop import microseconds
 
 FIRST = date(2026, 3, 1)
 DAYS = [FIRST + timedelta(days=n) for n in range(6)]

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from propensity.runs import setup
-from tests import own_use_cases, shop
 from tests.audit.run_machine import Weeks
 from tests.audit.runs import FILES, FIRST, NAME, WEEKS, HandClock, Site
-from tests.deployment import Deployment
+from tests.support import own_use_cases, shop
+from tests.support.deployment import Deployment
 
 
 @pytest.fixture(scope="module")

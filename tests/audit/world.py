@@ -22,17 +22,17 @@ from typing import Any
 
 from commands.cli import main
 from deploy import configuration
+from local.ground.bucket import LocalBucket
+from local.ground.warehouse import LocalWarehouse
 from propensity.registry.leases import DURATION
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables.stream import SUPPRESSED_USERS
-from tests.audit.bucket import LocalBucket
 from tests.audit.clock import START, MachineClock
 from tests.audit.faults import Faults, Killed
 from tests.audit.receiver import ListName, Receiver
-from tests.audit.warehouse import LocalWarehouse
-from tests.deployment import KEY, application
-from tests.rows import publish
+from tests.support.deployment import KEY, application
+from tests.support.rows import publish
 
 WEEK = timedelta(days=7)
 # The last one is like the first.

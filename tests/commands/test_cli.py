@@ -39,8 +39,8 @@ from propensity import usecases
 from propensity.errors import RequestError
 from propensity.gcp.log import log
 from propensity.settings import Settings
-from tests import own_use_cases
-from tests.programs import execute
+from tests.support import own_use_cases
+from tests.support.programs import execute
 
 # The commands that do something, and those that are groups of some, by whole names.
 LEAVES: dict[str, click.Command] = {}

@@ -18,7 +18,7 @@ from unittest.mock import patch
 import pytest
 
 from deploy.functions import ROOT
-from tests.programs import execute
+from tests.support.programs import execute
 
 SDK = Path(os.environ.get("CLOUD_SDK", "/usr/lib/google-cloud-sdk"))
 SETTINGS = {

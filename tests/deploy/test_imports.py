@@ -20,7 +20,7 @@ from deploy import stage
 from deploy.functions import ROOT
 from local import venvs
 from local.stack.state import FUNCTIONS
-from tests import shared
+from tests.support import shared
 
 # By target: a folder, the file that is started, and the requirements.
 DOORS = {one.target: (one.folder, "main", one.requirements) for one in FUNCTIONS}

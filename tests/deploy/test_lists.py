@@ -6,11 +6,11 @@ import re
 from datetime import UTC, date, datetime
 
 from deploy.render import TERRAFORM
+from local.ground.bucket import LocalBucket
 from propensity.audience import control, files
 from propensity.audience.control import Control
 from propensity.audience.destination import ADD, Destination, Request
 from propensity.audience.members import Audience, Member
-from tests.audit.bucket import LocalBucket
 
 RULE = re.compile(r"lifecycle_rule \{(.*?)\n  \}", re.S)
 LISTS = {

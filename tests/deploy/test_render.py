@@ -15,9 +15,9 @@ from deploy import configuration, functions, render
 from deploy.__main__ import main
 from deploy.render import TERRAFORM
 from propensity import folders
-from tests import own_use_cases
 from tests.deploy.conftest import SETTINGS, planned, settings_file
-from tests.programs import execute
+from tests.support import own_use_cases
+from tests.support.programs import execute
 
 
 def test_a_use_case_of_ones_own_is_deployed_from_the_deployments_folder(

@@ -16,7 +16,7 @@ import pytest
 from deploy import DeploymentError, functions
 from deploy.functions import ROOT, Function
 from deploy.stage import stage
-from tests.programs import execute
+from tests.support.programs import execute
 
 STAGED = [
     "main.py",

@@ -14,7 +14,7 @@ import pytest
 
 from deploy.functions import ROOT
 from tests.functions.instances import python_of, staged
-from tests.programs import execute
+from tests.support.programs import execute
 
 
 @pytest.mark.parametrize(

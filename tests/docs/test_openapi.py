@@ -1,7 +1,7 @@
 """
 The OpenAPI description, specified: it is valid, and takes what the code takes.
 
-Answers are held against it wherever tests receive them, by ``tests.described``.
+Answers are held against it wherever tests receive them, by ``tests.support.described``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import schemathesis
 
 from propensity import errors, usecases
 from propensity.online import score_request
-from tests.described import path_of, whole
+from tests.support.described import path_of, whole
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 

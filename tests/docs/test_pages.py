@@ -29,9 +29,9 @@ from propensity.events.types import Catalogue
 from propensity.runs.run import parse
 from propensity.settings import Settings, variable_of
 from propensity.tables import every
-from tests import shop
-from tests.described import JSON, path_of, whole
 from tests.docs.pages import FENCE, blocks, text
+from tests.support import shop
+from tests.support.described import JSON, path_of, whole
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()

@@ -30,10 +30,10 @@ from propensity.runs import setup
 from propensity.tables.every import TABLES
 from propensity.tables.export import DIGEST
 from propensity.tables.models import TRAINING_METADATA
-from tests import shared, shop
 from tests.conftest import start_emulators
-from tests.deployment import Deployment
-from tests.rows import publish
+from tests.support import shared, shop
+from tests.support.deployment import Deployment
+from tests.support.rows import publish
 
 FIRST = date(2026, 1, 7)
 WEEKS = 20

@@ -37,11 +37,11 @@ from local.processes import HOST, Process, free_ports, spawn, stop
 from local.stack.state import FUNCTIONS, ROOT
 from propensity.gcp.writes import Appends
 from propensity.schema import Table
-from tests.deployment import DEADLINE_S, entered
-from tests.described import check_described
-from tests.events import written
 from tests.functions.streaming import eventually
-from tests.shared import once
+from tests.support.deployment import DEADLINE_S, entered
+from tests.support.described import check_described
+from tests.support.events import written
+from tests.support.shared import once
 
 _FUNCTIONS = {function.target: function for function in FUNCTIONS}
 

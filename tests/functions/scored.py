@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from propensity import usecases
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.versions import Registry, pickled
-from tests.deployment import Deployment
 from tests.propensity.registry import versions
+from tests.support.deployment import Deployment
 
 CARDS = usecases.load("card_fraud")
 NAMES = list(CARDS.features)

@@ -38,9 +38,9 @@ from propensity.tables.stream import (
     SUPPRESSED_USERS,
     TRUTH_EVENTS,
 )
-from tests.clocks import ManualClock
-from tests.deployment import DEADLINE_S, OF_A_STREAM, STREAMED, Deployment
-from tests.events import DEPLOYED, LATENESS, written
+from tests.support.clocks import ManualClock
+from tests.support.deployment import DEADLINE_S, OF_A_STREAM, STREAMED, Deployment
+from tests.support.events import DEPLOYED, LATENESS, written
 
 POLL_S = 0.05
 FOREVER = datetime(2999, 1, 1, tzinfo=UTC)

@@ -18,12 +18,12 @@ from propensity.errors import UseCaseError
 from propensity.gcp import secrets
 from propensity.registry.deployment import opened
 from propensity.tables.audiences import AUDIENCE_EFFECTS
-from tests import shop
-from tests.deployment import Deployment, entered
 from tests.functions.conftest import LATER, MONDAY
 from tests.functions.test_audiences import by_hand, declare, file_of
-from tests.rows import publish
-from tests.shop import DAY, event, purchase
+from tests.support import shop
+from tests.support.deployment import Deployment, entered
+from tests.support.rows import publish
+from tests.support.shop import DAY, event, purchase
 
 VISITORS = 1_300
 # Everybody visits this shop, and buys, on Wednesdays.

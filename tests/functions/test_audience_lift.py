@@ -14,13 +14,13 @@ from propensity.audience.uplift import figures
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables.audiences import AUDIENCE_MEMBERS, AUDIENCE_PLANS, GroupSums
 from propensity.tables.models import EVALUATION
-from tests import shop
-from tests.deployment import Deployment
-from tests.events import registration
 from tests.functions.conftest import MONDAY
 from tests.functions.streaming import rows_of
-from tests.rows import append_rows, publish
-from tests.shop import DAY, WEEK, event, purchase
+from tests.support import shop
+from tests.support.deployment import Deployment
+from tests.support.events import registration
+from tests.support.rows import append_rows, publish
+from tests.support.shop import DAY, WEEK, event, purchase
 
 PAGE = f"reports/ga4_purchase/{MONDAY}.html"
 SECOND = MONDAY + WEEK

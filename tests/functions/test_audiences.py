@@ -24,8 +24,8 @@ from propensity.runs import audiences
 from propensity.tables.audiences import AUDIENCE_LEDGER
 from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
-from tests.deployment import Deployment, entered
-from tests.rows import append_rows, publish
+from tests.support.deployment import Deployment, entered
+from tests.support.rows import append_rows, publish
 
 TOKEN = "a token of the tests"
 BEARER = f"Bearer {TOKEN}"

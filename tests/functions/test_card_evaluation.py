@@ -20,9 +20,9 @@ from sklearn import metrics
 
 from propensity.learning.week_report import report_name
 from propensity.tables.models import TRAINING_METADATA
-from tests.deployment import Deployment
-from tests.rows import append_rows
-from tests.scored_cards import DAY, START, inference, store, truth
+from tests.support.deployment import Deployment
+from tests.support.rows import append_rows
+from tests.support.scored_cards import DAY, START, inference, store, truth
 
 NAME = "card_fraud"
 FIRST = START.date()

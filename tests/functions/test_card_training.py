@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from propensity.registry.versions import Registry
-from tests import scored_cards
-from tests.deployment import Deployment
-from tests.scored_cards import DAY, START, Cards, store, stored, truth
+from tests.support import scored_cards
+from tests.support.deployment import Deployment
+from tests.support.scored_cards import DAY, START, Cards, store, stored, truth
 
 NAME = "card_fraud"
 TRAINED = date(2026, 3, 14)

@@ -21,8 +21,6 @@ from propensity.clock import SYSTEM
 from propensity.registry.leases import leased
 from propensity.runs.compact import KIND, SCOPE
 from propensity.tables.stream import INFERENCE_LOG
-from tests.deployment import Deployment, entered
-from tests.events import bet, registration, transaction
 from tests.functions.streaming import (
     Died,
     changed,
@@ -41,7 +39,9 @@ from tests.propensity.runs.test_compact import (
     expected,
     shared,
 )
-from tests.rows import append_rows
+from tests.support.deployment import Deployment, entered
+from tests.support.events import bet, registration, transaction
+from tests.support.rows import append_rows
 
 # Fixtures.
 __all__ = ["empty", "shared"]

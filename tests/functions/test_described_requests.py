@@ -23,10 +23,10 @@ from schemathesis.specs.openapi.checks import (
 
 from offline import load_model
 from propensity.runs import setup
-from tests.deployment import Deployment
-from tests.described import whole
 from tests.functions.instances import serving
 from tests.functions.streaming import new_site
+from tests.support.deployment import Deployment
+from tests.support.described import whole
 
 TIMEOUT_S = 60
 OPERATIONS = [

@@ -17,17 +17,17 @@ import requests
 
 from local.processes import stop
 from local.stack.state import FUNCTIONS
-from tests.deployment import STREAMED, Deployment
-from tests.events import bet
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import Instance, push, python_of, staged
 from tests.functions.looked_up import ANA
 from tests.functions.looked_up import publish as publish_lookups
 from tests.functions.test_audiences import by_hand
 from tests.functions.test_score import features_of
-from tests.programs import execute
-from tests.rows import publish
-from tests.shop import WEEK
+from tests.support.deployment import STREAMED, Deployment
+from tests.support.events import bet
+from tests.support.programs import execute
+from tests.support.rows import publish
+from tests.support.shop import WEEK
 
 IS_ASYNCHRONOUS = {one.target: one.is_asynchronous for one in FUNCTIONS}
 AUDIENCE = 'destination = "bucket"\ntop = 5\n'

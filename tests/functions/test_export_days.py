@@ -18,9 +18,9 @@ import pytest
 from local.exports import ga4_export
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
-from tests import shop
-from tests.deployment import Deployment
-from tests.shop import DAY, event, purchase
+from tests.support import shop
+from tests.support.deployment import Deployment
+from tests.support.shop import DAY, event, purchase
 
 USERS = 12
 # Enough to compare each weekday with another one.

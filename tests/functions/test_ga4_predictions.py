@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from propensity import folders
 from propensity.usecases.declaration import Source
-from tests import own_use_cases
 from tests.docs.pages import blocks
 from tests.functions.conftest import FIRST, TRAINED, WEEKS
-from tests.shop import DAY, event, weekly
+from tests.support import own_use_cases
+from tests.support.shop import DAY, event, weekly
 
 PAGE = "docs/ga4-predictions.md"
 MADE_UP = "`my-project.analytics_123456."

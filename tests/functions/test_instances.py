@@ -14,10 +14,10 @@ from local.exports import ga4_export
 from propensity import usecases
 from propensity.runs import setup
 from propensity.tables.export import BY_EXPORT
-from tests import own_use_cases, shop
-from tests.deployment import Deployment
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS
 from tests.functions.test_audiences import by_hand
+from tests.support import own_use_cases, shop
+from tests.support.deployment import Deployment
 
 pytestmark = pytest.mark.long
 

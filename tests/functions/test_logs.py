@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from local.stack.state import FUNCTIONS
 from propensity.runs import setup
-from tests.deployment import DEADLINE_S, Deployment, application, entered
 from tests.functions.instances import push, serving
 from tests.functions.streaming import new_site
+from tests.support.deployment import DEADLINE_S, Deployment, application, entered
 
 WORD = "fzzquillfeather"
 WORDS = st.sampled_from([WORD, f"{WORD}-name", f"2026-{WORD}", f"é {WORD}\n", WORD * 9])

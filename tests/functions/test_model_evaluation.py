@@ -22,13 +22,13 @@ from propensity.runs import report
 from propensity.settings import Budget
 from propensity.tables.audiences import AUDIENCE_LIFT
 from propensity.tables.models import DRIFT, TRAINING_METADATA
-from tests import shop
-from tests.deployment import Deployment
 from tests.functions.conftest import MONDAY, USERS
 from tests.functions.test_season import weeks_of
 from tests.propensity.learning.test_report import ALARM, UPLIFT
-from tests.rows import CARD, append_rows, publish
-from tests.shop import DAY, WEEK, event, purchase
+from tests.support import shop
+from tests.support.deployment import Deployment
+from tests.support.rows import CARD, append_rows, publish
+from tests.support.shop import DAY, WEEK, event, purchase
 
 NAME = "ga4_purchase"
 PAGE = f"reports/{NAME}/{MONDAY}.html"

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from propensity import usecases
-from tests import shop
-from tests.deployment import Deployment
 from tests.functions.conftest import MONDAY, USERS
-from tests.rows import publish
-from tests.shop import DAY, WEEK, event, purchase
+from tests.support import shop
+from tests.support.deployment import Deployment
+from tests.support.rows import publish
+from tests.support.shop import DAY, WEEK, event, purchase
 
 NAME = "ga4_purchase"
 PARAMETERS = dict(usecases.load(NAME).parameters)

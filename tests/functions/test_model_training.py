@@ -26,10 +26,10 @@ from propensity.learning.value import AMOUNT
 from propensity.registry.versions import Registry, pickled
 from propensity.runs import setup
 from propensity.tables.models import PREPROCESSORS
-from tests.deployment import Deployment, application, entered
 from tests.functions.conftest import FIRST, LATER, TRAINED
 from tests.propensity.registry.versions import Malicious, overwrite, promote
-from tests.shop import DAY, WEEK, paid, purchase
+from tests.support.deployment import Deployment, application, entered
+from tests.support.shop import DAY, WEEK, paid, purchase
 
 USE_CASE = usecases.load("ga4_purchase")
 FILES = {

@@ -16,12 +16,12 @@ from offline.usecases import new
 from propensity import usecases
 from propensity.timeframe import midnight
 from propensity.usecases.declaration import Events
-from tests import own_use_cases
 from tests.deploy.monitoring import raised
-from tests.deployment import Deployment
 from tests.functions.conftest import FIRST, MONDAY, TRAINED, WEEKS
-from tests.rows import publish
-from tests.shop import DAY, WEEK, event, purchase
+from tests.support import own_use_cases
+from tests.support.deployment import Deployment
+from tests.support.rows import publish
+from tests.support.shop import DAY, WEEK, event, purchase
 
 # The export's last table is that of the last Wednesday.
 ENDED = FIRST + (WEEKS - 1) * WEEK + DAY

@@ -26,13 +26,13 @@ import pytest
 
 from local.stack.state import ROOT
 from local.venvs import uv
-from tests.deployment import STREAMED, Deployment
 from tests.docs.pages import FENCE, text
-from tests.events import bet, registration
 from tests.functions.conftest import LATER
 from tests.functions.instances import Instance
 from tests.functions.streaming import rows_of
 from tests.functions.test_season import both_weeks
+from tests.support.deployment import STREAMED, Deployment
+from tests.support.events import bet, registration
 
 PAGE = "docs/notebook.md"
 

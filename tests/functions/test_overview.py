@@ -16,9 +16,9 @@ from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_LIFT, AUDIENCE
 from propensity.tables.models import EVALUATION
 from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
-from tests.deployment import Deployment
 from tests.functions.test_audience_lift import join
-from tests.rows import append_rows, publish
+from tests.support.deployment import Deployment
+from tests.support.rows import append_rows, publish
 
 MONDAY = date(2026, 6, 8)
 WEEK = 7 * DAY

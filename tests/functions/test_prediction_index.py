@@ -22,11 +22,11 @@ from propensity.registry.index import (
     IndexPointer,
     pointer_name,
 )
-from tests.deployment import Deployment
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import python_of, serving
 from tests.functions.looked_up import ANA, BEN, TODAY, lookups_sent, publish
-from tests.programs import execute
+from tests.support.deployment import Deployment
+from tests.support.programs import execute
 
 USE_CASE = "ga4_purchase"
 

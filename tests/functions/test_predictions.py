@@ -22,12 +22,12 @@ from propensity.registry.versions import pickled
 from propensity.runs import predict
 from propensity.tables.models import DRIFT, PRESENCE, SCORES
 from tests.deploy.monitoring import raised
-from tests.deployment import KEY, Deployment
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import serving
 from tests.propensity.registry.versions import Malicious, overwrite
-from tests.rows import publish, put
-from tests.shop import DAY, WEEK
+from tests.support.deployment import KEY, Deployment
+from tests.support.rows import publish, put
+from tests.support.shop import DAY, WEEK
 
 USE_CASE = usecases.load("ga4_purchase")
 POINTER = "models/ga4_purchase/champion.json"

@@ -18,12 +18,12 @@ from commands.answers import Exit
 from commands.cli import main
 from offline import forget
 from propensity.runs import setup
-from tests.deployment import KEY, entered
-from tests.events import bet, registration, written
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import serving
 from tests.functions.streaming import compact_at, new_site
-from tests.traces import is_named
+from tests.support.deployment import KEY, entered
+from tests.support.events import bet, registration, written
+from tests.support.traces import is_named
 
 USER = "player-5f1c9é/\\"
 OTHER = "player-else"

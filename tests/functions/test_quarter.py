@@ -15,10 +15,10 @@ import pytest
 from propensity.runs import predict, report
 from propensity.statements import statement
 from propensity.timeframe import Timeframe
-from tests.deployment import Deployment
 from tests.functions.conftest import MONDAY
-from tests.rows import publish
-from tests.shop import DAY, WEEK, event, purchase
+from tests.support.deployment import Deployment
+from tests.support.rows import publish
+from tests.support.shop import DAY, WEEK, event, purchase
 
 NAME = "ga4_value"
 QUARTER = 91 * DAY

@@ -38,16 +38,16 @@ from propensity.learning import effect_gate
 from propensity.settings import DEAD_LETTERS
 from propensity.tables import every as tables
 from propensity.tables.stream import POSTCODE_INDEX, STREAM_EVENTS
-from tests import scored_cards
-from tests.deployment import KEY, Deployment, entered
-from tests.events import bet, enriched_card, registration, transaction, truth
 from tests.functions.conftest import TRAINED
 from tests.functions.instances import push, serving
 from tests.functions.streaming import rows_of
 from tests.functions.test_audience_lift import join
 from tests.functions.test_audiences import by_hand
 from tests.offline.test_dead_letters import bury, create
-from tests.rows import append_rows, publish
+from tests.support import scored_cards
+from tests.support.deployment import KEY, Deployment, entered
+from tests.support.events import bet, enriched_card, registration, transaction, truth
+from tests.support.rows import append_rows, publish
 
 GENERATED = render.files()
 FUNCTIONS = GENERATED[TERRAFORM / "generated" / "functions.json"]

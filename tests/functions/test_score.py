@@ -18,8 +18,6 @@ import requests
 from propensity import usecases
 from propensity.gcp.writes import Appends
 from propensity.models.half_space_trees import HalfSpaceTrees
-from tests.deployment import DEADLINE_S, Deployment
-from tests.events import bet, registration
 from tests.functions.instances import Served, serving
 from tests.functions.scored import (
     NAMES,
@@ -31,6 +29,8 @@ from tests.functions.scored import (
     transactions,
 )
 from tests.functions.streaming import eventually, new_site, rows_of
+from tests.support.deployment import DEADLINE_S, Deployment
+from tests.support.events import bet, registration
 
 PLAYERS = "first_day_churn"
 SETTINGS = {

@@ -16,8 +16,6 @@ from typing import Any
 
 import pytest
 
-from tests.deployment import STREAMED, Deployment
-from tests.events import bet, enriched_card, registration, transaction, written
 from tests.functions.instances import serving
 from tests.functions.scored import (
     expected,
@@ -28,6 +26,8 @@ from tests.functions.scored import (
     transactions,
 )
 from tests.functions.streaming import new_site, rows_of
+from tests.support.deployment import STREAMED, Deployment
+from tests.support.events import bet, enriched_card, registration, transaction, written
 
 NOW = datetime.now(UTC)
 TAKEN = NOW - timedelta(seconds=1)

@@ -13,10 +13,10 @@ import pytest
 from propensity.learning import season
 from propensity.statements import statement
 from propensity.tables.models import EVALUATION
-from tests.deployment import Deployment
 from tests.functions.conftest import LATER, TRAINED
-from tests.rows import append_rows, publish
-from tests.shop import DAY, WEEK
+from tests.support.deployment import Deployment
+from tests.support.rows import append_rows, publish
+from tests.support.shop import DAY, WEEK
 
 BEFORE = TRAINED - WEEK
 

@@ -14,9 +14,9 @@ from local.exports import sources as tables
 from offline.usecases import new
 from propensity import usecases
 from propensity.timeframe import midnight
-from tests import own_use_cases
-from tests.deployment import Deployment
 from tests.functions.conftest import TRAINED
+from tests.support import own_use_cases
+from tests.support.deployment import Deployment
 
 NAME = "shop_loyal"
 DAY = timedelta(days=1)

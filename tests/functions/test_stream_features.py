@@ -20,11 +20,18 @@ from propensity.tables.stream import (
     STREAM_EVENTS,
     TRUTH_EVENTS,
 )
-from tests.deployment import Deployment
-from tests.events import CATALOGUE, bet, registration, transaction, truth, written
 from tests.functions.instances import Served, failing, serving
 from tests.functions.streaming import eventually, new_site, streamed_features
-from tests.rows import append_rows
+from tests.support.deployment import Deployment
+from tests.support.events import (
+    CATALOGUE,
+    bet,
+    registration,
+    transaction,
+    truth,
+    written,
+)
+from tests.support.rows import append_rows
 
 PUBLISHED_AT = datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
 

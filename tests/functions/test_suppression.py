@@ -8,12 +8,12 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from propensity import usecases
-from tests.deployment import KEY, STREAMED, Deployment
-from tests.events import bet, enriched_card, registration, truth
 from tests.functions.conftest import TRAINED
 from tests.functions.instances import Served, serving
 from tests.functions.streaming import new_site, rows_of
-from tests.scored_cards import drawn, stored
+from tests.support.deployment import KEY, STREAMED, Deployment
+from tests.support.events import bet, enriched_card, registration, truth
+from tests.support.scored_cards import drawn, stored
 
 FORGOTTEN = "user-forgotten"
 

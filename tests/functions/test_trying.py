@@ -14,13 +14,13 @@ import pytest
 
 from commands.cli import main
 from propensity.settings import GIB, Settings
-from tests.deployment import entered
 from tests.docs.pages import blocks
 from tests.functions.conftest import LATER
 from tests.functions.test_notebook_page import worded
 from tests.propensity.first_look.test_first_look import NAMES, customers
 from tests.propensity.first_look.test_scores import still_open
-from tests.proxy import Asked, Proxy
+from tests.support.deployment import entered
+from tests.support.proxy import Asked, Proxy
 
 OPTIONS = [f"--{name}={column}" for name, column in NAMES.items()]
 

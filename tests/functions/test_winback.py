@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from propensity.measures.intervals import rate_interval
-from tests import own_use_cases
-from tests.deployment import Deployment
 from tests.docs.pages import blocks
 from tests.functions.conftest import MONDAY
-from tests.shop import DAY, WEEK, purchase
+from tests.support import own_use_cases
+from tests.support.deployment import Deployment
+from tests.support.shop import DAY, WEEK, purchase
 
 [DECLARING] = blocks("docs/audiences.md", "bash")
 [THREE_MONTHS] = [

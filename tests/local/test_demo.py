@@ -35,7 +35,7 @@ from local.stack.stack import Stack
 from local.stack.state import PORTS, Options, State
 from propensity import usecases
 from propensity.settings import Settings
-from tests.programs import execute
+from tests.support.programs import execute
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,10 @@ from local.stack.state import (
     port_base,
     states,
 )
-from tests import own_use_cases
 from tests.functions.streaming import eventually
 from tests.local.test_loopback import FOREIGN
-from tests.programs import execute
+from tests.support import own_use_cases
+from tests.support.programs import execute
 
 KEY = "a-key-of-the-user-and-of-nobody-else"
 BROKEN = "raise RuntimeError('no champion in sight')\n"

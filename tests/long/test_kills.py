@@ -25,9 +25,6 @@ from local.generators.streams import Delivery
 from local.stack import topics
 from propensity.events.dead_letters import redacted
 from propensity.settings import DEAD_LETTERS
-from tests.deployment import Deployment
-from tests.events import CATALOGUE
-from tests.exact import expected_features
 from tests.functions.instances import Instance
 from tests.functions.streaming import (
     clean_features,
@@ -36,6 +33,9 @@ from tests.functions.streaming import (
     new_site,
     streamed_features,
 )
+from tests.support.deployment import Deployment
+from tests.support.events import CATALOGUE
+from tests.support.exact import expected_features
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -14,7 +14,7 @@ import pytest
 
 from local.processes import free_ports
 from local.stack.state import PORTS, State
-from tests.programs import execute
+from tests.support.programs import execute
 
 NAME = "subscription_churn"
 NEW = (

@@ -12,7 +12,7 @@ from local.stack.stack import SECRET, Stack
 from local.stack.state import PORTS, State
 from propensity.runs import setup
 from tests.deploy.conftest import SETTINGS
-from tests.deployment import entered
+from tests.support.deployment import entered
 
 # What only a deploy has.
 OTHERS = ("set up", "operate")

@@ -21,7 +21,7 @@ import pytest
 
 from local.processes import HOST
 from local.stack.state import ROOT
-from tests.programs import execute
+from tests.support.programs import execute
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.deployment import Deployment
+from tests.support.deployment import Deployment
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from offline import forget as program
 from propensity.registry.versions import parquet_of
 from propensity.schema import Table
 from propensity.tables.stream import STREAM_EVENTS
-from tests.deployment import Deployment
+from tests.support.deployment import Deployment
 
 GONE = "player-1"
 KEPT = "player-11"

@@ -13,7 +13,7 @@ import pytest
 from sklearn.compose import ColumnTransformer
 
 from propensity.statements import statement
-from tests.deployment import Deployment
+from tests.support.deployment import Deployment
 
 GOOD = """
     from sklearn.compose import ColumnTransformer

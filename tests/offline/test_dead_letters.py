@@ -21,8 +21,8 @@ from propensity.events import rows as accepting
 from propensity.events.messages import Message
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS
 from propensity.tables import stream as tables
-from tests.deployment import Deployment, entered
-from tests.events import DEPLOYED
+from tests.support.deployment import Deployment, entered
+from tests.support.events import DEPLOYED
 
 NOW = datetime.now(UTC)
 EVER = ("--from", "2020-01-01", "--to", "2030-01-01")

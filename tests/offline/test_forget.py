@@ -18,6 +18,7 @@ from google.cloud.storage import Blob
 from commands.answers import Exit
 from commands.cli import main
 from local.exports import ga4_export
+from local.ground.warehouse import LocalWarehouse
 from offline import forget as program
 from propensity import suppression, usecases
 from propensity.clock import SYSTEM
@@ -31,11 +32,7 @@ from propensity.runs import compact, digest, setup
 from propensity.tables import every as tables
 from propensity.tables.export import CONVERSIONS, USER_DAYS, VIEW
 from propensity.tables.stream import INFERENCE_LOG, STREAM_EVENTS, TRUTH_EVENTS
-from tests import own_use_cases, shop
-from tests.audit.warehouse import LocalWarehouse
-from tests.deployment import KEY, Deployment
 from tests.functions.streaming import new_versioned_site
-from tests.in_process import InProcess
 from tests.offline.forgetting import (
     EXPORT,
     GONE,
@@ -49,7 +46,10 @@ from tests.offline.forgetting import (
     row_of,
     users_in,
 )
-from tests.rows import append_rows
+from tests.support import own_use_cases, shop
+from tests.support.deployment import KEY, Deployment
+from tests.support.in_process import InProcess
+from tests.support.rows import append_rows
 
 
 def fill(site: Deployment, *users: str, times: int = 2) -> None:

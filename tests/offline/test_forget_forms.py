@@ -19,7 +19,6 @@ from propensity.tables.stream import (
     STREAM_EVENTS,
     TRUTH_EVENTS,
 )
-from tests.deployment import KEY, Deployment, entered
 from tests.functions.streaming import new_versioned_site
 from tests.offline.forgetting import (
     EXPORT,
@@ -31,6 +30,7 @@ from tests.offline.forgetting import (
     row_of,
     users_in,
 )
+from tests.support.deployment import KEY, Deployment, entered
 
 # The export has such ids: longer than a lookup takes, with control characters.
 ODD = ["a" * 5000, "two\nlines", "nul\0", " ", "'; --"]

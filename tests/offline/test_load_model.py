@@ -20,8 +20,8 @@ from propensity.gcp.artifacts import sha256
 from propensity.registry import records, serving
 from propensity.registry.versions import Registry, pickled
 from propensity.tables.models import TRAINING_METADATA
-from tests.deployment import Deployment
 from tests.propensity.registry.versions import Malicious, promote
+from tests.support.deployment import Deployment
 
 USE_CASE = usecases.load("first_day_churn")
 

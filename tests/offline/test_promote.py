@@ -24,10 +24,10 @@ from propensity.errors import (
     UnknownVersion,
 )
 from propensity.tables.models import PUBLICATIONS, SCORES
-from tests.deployment import STREAMED, Deployment, entered
 from tests.functions.streaming import new_site
 from tests.propensity.registry import versions
-from tests.rows import publish
+from tests.support.deployment import STREAMED, Deployment, entered
+from tests.support.rows import publish
 
 AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 

@@ -28,8 +28,8 @@ from propensity.registry import suppressed_list
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, key_id, user_hash
 from propensity.tables.stream import SUPPRESSED_USERS
-from tests.clocks import ManualClock
-from tests.deployment import KEY
+from tests.support.clocks import ManualClock
+from tests.support.deployment import KEY
 
 CHURN = "first_day_churn"
 SHOP = "ga4_purchase"

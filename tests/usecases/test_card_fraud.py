@@ -13,8 +13,16 @@ from typing import Any
 import pytest
 
 from propensity.tables.stream import INFERENCE_LOG, TRUTH_EVENTS
-from tests.deployment import Deployment
-from tests.scored_cards import DAY, START, USE_CASE, Row, inference, store, truth
+from tests.support.deployment import Deployment
+from tests.support.scored_cards import (
+    DAY,
+    START,
+    USE_CASE,
+    Row,
+    inference,
+    store,
+    truth,
+)
 
 AS_OF = (START + 20 * DAY).date()
 MIDNIGHT = START + 20 * DAY

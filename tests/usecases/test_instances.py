@@ -13,7 +13,7 @@ from propensity import folders, usecases
 from propensity.audience import declared
 from propensity.errors import UseCaseError
 from propensity.settings import Settings
-from tests import own_use_cases
+from tests.support import own_use_cases
 
 SETTINGS = Settings(project="p", ga4_dataset="analytics_1", label_event="sign_up")
 SHOP_UK = """\

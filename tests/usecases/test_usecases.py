@@ -20,7 +20,7 @@ from propensity.events import types
 from propensity.learning import candidates
 from propensity.settings import Settings
 from propensity.usecases import UseCase, declaration
-from tests import own_use_cases
+from tests.support import own_use_cases
 
 TOML = """\
 title = "t"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.proxy import Asked, Proxy
+from tests.support.proxy import Asked, Proxy
 
 # The APIs that the scripts call, by gcloud's names for them.
 APIS = """

@@ -21,11 +21,11 @@ from deploy.functions import ROOT
 from tests.deploy.conftest import SETTINGS
 from tests.deploy.monitoring import entry, mails
 from tests.deploy.scripts.test_scripts import flags, words_of
-from tests.deployment import application, entered
-from tests.described import check_described
 from tests.functions.instances import python_of
-from tests.programs import execute
-from tests.proxy import Proxy
+from tests.support.deployment import application, entered
+from tests.support.described import check_described
+from tests.support.programs import execute
+from tests.support.proxy import Proxy
 
 SCHEDULED = [one.target for one in functions.load() if one.schedule]
 BY_CLOCK = {"X-CloudScheduler": "true"}

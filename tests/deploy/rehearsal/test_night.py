@@ -22,10 +22,10 @@ from tests.deploy.conftest import SETTINGS
 from tests.deploy.monitoring import entry, mails
 from tests.deploy.rehearsal.test_calls import launched, listed
 from tests.deploy.scripts.test_scripts import flags, words_of
-from tests.deployment import KEY, Deployment, entered
 from tests.functions.instances import python_of
-from tests.programs import execute
-from tests.rows import publish
+from tests.support.deployment import KEY, Deployment, entered
+from tests.support.programs import execute
+from tests.support.rows import publish
 
 MONDAY = date(2025, 9, 1)
 AUDIENCE = 'destination = "bucket"\ntop = 10\ncontrol = "20%"\n'

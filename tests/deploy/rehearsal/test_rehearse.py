@@ -28,7 +28,7 @@ from local.rehearsal.google_cloud import GoogleCloud
 from local.rehearsal.run import Ask, Rehearsal, rehearse
 from tests.deploy.conftest import SDK, SHIM, WHOLE, Cloud
 from tests.deploy.scripts.test_scripts import BUNDLED, PARSE
-from tests.programs import execute
+from tests.support.programs import execute
 
 STATE = "my-project-rehearse1-state"
 OFF = "API has not been used in project 1 before or it is disabled"

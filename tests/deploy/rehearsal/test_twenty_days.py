@@ -36,10 +36,10 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
 from propensity.tables.export import CONVERSIONS, USER_DAYS
-from tests import shop
 from tests.deploy.conftest import SETTINGS, settings_file
-from tests.deployment import entered
-from tests.programs import execute
+from tests.support import shop
+from tests.support.deployment import entered
+from tests.support.programs import execute
 
 FIRST = date(2026, 4, 20)  # a Monday
 SHOP = "ga4_purchase"

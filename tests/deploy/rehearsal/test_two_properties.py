@@ -19,7 +19,6 @@ from local.exports import ga4_export
 from local.stack.stack import Stack
 from local.stack.state import ROOT
 from propensity.runs import setup
-from tests import own_use_cases, shop
 from tests.deploy.conftest import SETTINGS
 from tests.deploy.rehearsal.test_twenty_days import (
     FIRST,
@@ -29,6 +28,7 @@ from tests.deploy.rehearsal.test_twenty_days import (
     day,
     warehouse_of,
 )
+from tests.support import own_use_cases, shop
 
 UK = "shop_uk"
 EXPORT = "analytics_uk"

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.functions import ROOT
 from tests.deploy.conftest import POOL, SETTINGS, WHOLE, Cloud
-from tests.programs import execute
+from tests.support.programs import execute
 
 # One that gets the names, one that runs others, and one that does neither.
 SCRIPTS = ("02-GetProba/deploy.sh", "deploy/deploy_all.sh", "deploy/lock.sh")

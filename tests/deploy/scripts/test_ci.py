@@ -17,7 +17,7 @@ import yaml
 from deploy.configuration import TEMPLATE
 from deploy.functions import ROOT
 from tests.deploy.conftest import POOL, SETTINGS, Cloud, cloud_of, settings_file
-from tests.programs import execute
+from tests.support.programs import execute
 
 WORKFLOWS = {
     file.name: yaml.safe_load(file.read_text())

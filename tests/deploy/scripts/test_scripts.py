@@ -21,7 +21,7 @@ from tests.deploy.conftest import (
     cloud_of,
     settings_file,
 )
-from tests.programs import execute
+from tests.support.programs import execute
 
 # What deploys and schedules functions, with what else it is told.
 DRY = "--dry-run"

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.deployed import Deployed
 from tests.deploy.conftest import KEY, OUTPUTS, WHOLE, Cloud, cloud_of, planned
-from tests.own_use_cases import write_instance
+from tests.support.own_use_cases import write_instance
 
 # A function is there, of whose revisions an older one is run.
 SERVICE = {

@@ -22,7 +22,7 @@ from deploy.__main__ import planned_names
 from deploy.render import TERRAFORM
 from tests.deploy.conftest import SETTINGS, WHOLE
 from tests.deploy.terraform import provider
-from tests.programs import execute
+from tests.support.programs import execute
 
 HERE = Path(__file__).parent
 # The Google provider's schema, of both lines that ``versions.tf`` allows: 6.50.0 and

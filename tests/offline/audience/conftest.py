@@ -24,11 +24,11 @@ from propensity.tables.audiences import (
 )
 from propensity.tables.models import PUBLICATIONS, SCORES
 from propensity.tables.stream import SUPPRESSED_USERS
-from tests import own_use_cases
-from tests.clocks import ManualClock
-from tests.deployment import KEY, Deployment, entered
-from tests.in_process import InProcess
-from tests.rows import publish
+from tests.support import own_use_cases
+from tests.support.clocks import ManualClock
+from tests.support.deployment import KEY, Deployment, entered
+from tests.support.in_process import InProcess
+from tests.support.rows import publish
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)

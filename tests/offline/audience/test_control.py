@@ -15,7 +15,6 @@ from propensity.audience.google import hashed_email
 from propensity.audience.members import Member, find_treated
 from propensity.errors import ArtifactError, RequestError, UseCaseError
 from propensity.tables.audiences import AUDIENCE_MEMBERS
-from tests import own_use_cases
 from tests.offline.audience.conftest import (
     MONDAY,
     WEEK,
@@ -25,6 +24,7 @@ from tests.offline.audience.conftest import (
     send,
     winback,
 )
+from tests.support import own_use_cases
 
 HALF = {"control": "50%", "control_group": "all"}
 # Two browsers of each person, with one address.

@@ -15,10 +15,10 @@ from commands.cli import main
 from offline import forget
 from propensity.spreadsheet import rows_of_csv
 from propensity.tables.audiences import AUDIENCE_LEDGER
-from tests import own_use_cases
-from tests.deployment import Deployment
 from tests.offline.audience.conftest import members_of
 from tests.offline.audience.test_forgotten import send
+from tests.support import own_use_cases
+from tests.support.deployment import Deployment
 
 FOLDER = "audiences/ga4_purchase/winback/"
 # One of the names is a formula, and one has letters that are not English.

@@ -15,7 +15,7 @@ from propensity import usecases
 from propensity.audience import declared
 from propensity.errors import RequestError, UseCaseError
 from tests.offline.audience.conftest import MONDAY, ledger, members_of, next_week, send
-from tests.rows import publish
+from tests.support.rows import publish
 
 USE_CASE = usecases.load("ga4_purchase")
 EVEN = """

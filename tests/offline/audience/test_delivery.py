@@ -11,6 +11,7 @@ from decimal import Decimal
 
 import pytest
 
+from local.ground.warehouse import LocalWarehouse
 from local.receiver import Receiver
 from propensity.audience import run
 from propensity.audience.delivery import account
@@ -25,7 +26,6 @@ from propensity.registry.deployment import opened
 from propensity.tables.audiences import AUDIENCE_LEDGER
 from propensity.tables.export import VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
-from tests.audit.warehouse import LocalWarehouse
 from tests.offline.audience.conftest import (
     MONDAY,
     USERS,

@@ -20,8 +20,8 @@ from propensity.audience.http import Http, HttpFile, pause_of
 from propensity.audience.members import Audience, Control, Member
 from propensity.audience.run import opened
 from propensity.errors import AccessDenied, RequestError, UseCaseError
-from tests.clocks import ManualClock
 from tests.offline.audience.test_answers import receiver as answering
+from tests.support.clocks import ManualClock
 
 # The settings of a deployment that reaches receivers.
 SENDING = SimpleNamespace(sends="yes")

@@ -20,8 +20,8 @@ from propensity.audience.destination import Request, Sent, Stopped
 from propensity.audience.members import Member
 from propensity.audience.run import opened
 from propensity.errors import RequestError
-from tests.clocks import ManualClock
 from tests.offline.audience.test_destinations import AUDIENCE, SECRET, SENDING
+from tests.support.clocks import ManualClock
 
 DOCS = Path(__file__).parents[3] / "docs"
 COLUMNS = {"email": "a@b.com", "email_sha256": "0" * 64, "klaviyo_id": "01GX"}

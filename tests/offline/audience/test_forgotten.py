@@ -15,9 +15,9 @@ from offline import forget, receivers
 from propensity import usecases
 from propensity.audience import declared
 from propensity.registry.deployment import opened
-from tests.deployment import Deployment
 from tests.offline.audience.conftest import act, next_week
 from tests.offline.audience.conftest import run as delivering
+from tests.support.deployment import Deployment
 
 GONE = "u199"
 ALL = {f"u{number:03}": (number + 1) / 400 for number in range(200)}

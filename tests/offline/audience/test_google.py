@@ -36,9 +36,6 @@ from propensity.audience.members import Member
 from propensity.errors import AccessDenied, RequestError, Unavailable
 from propensity.gcp import data_manager
 from propensity.gcp.data_manager import DataManager
-from tests.clocks import ManualClock
-from tests.data_manager import DataManager as Fake
-from tests.data_manager import error
 from tests.offline.audience.conftest import (
     MONDAY,
     START,
@@ -50,6 +47,9 @@ from tests.offline.audience.conftest import (
     winback,
 )
 from tests.offline.audience.test_destinations import AUDIENCE
+from tests.support.clocks import ManualClock
+from tests.support.data_manager import DataManager as Fake
+from tests.support.data_manager import error
 
 EVENTS = {
     "kind": "google",

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import requests
 
+from local.ground.warehouse import LocalWarehouse
 from local.receiver import Receiver
 from propensity.errors import RunInProgress
-from tests.audit.warehouse import LocalWarehouse
-from tests.deployment import Deployment
 from tests.offline.audience.conftest import MONDAY, WEEK, accepted, send
-from tests.rows import publish
+from tests.support.deployment import Deployment
+from tests.support.rows import publish
 
 
 class Killed(BaseException):

@@ -16,13 +16,13 @@ import pytest
 from commands.answers import Exit
 from commands.cli import main
 from local.receiver import Receiver
-from tests import own_use_cases
-from tests.data_manager import DataManager
-from tests.deployment import Deployment
 from tests.docs.pages import blocks, text
 from tests.offline.audience.conftest import MONDAY, USERS, members_of
 from tests.offline.audience.test_google import digest
-from tests.rows import publish
+from tests.support import own_use_cases
+from tests.support.data_manager import DataManager
+from tests.support.deployment import Deployment
+from tests.support.rows import publish
 
 PAGE = "docs/audiences.md"
 [MAILING] = blocks(PAGE, "toml")

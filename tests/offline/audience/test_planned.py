@@ -21,7 +21,7 @@ from tests.offline.audience.conftest import (
     send,
     winback,
 )
-from tests.rows import publish
+from tests.support.rows import publish
 
 PROBABILITIES = {f"u{n:03}": (n + 1) / 400 for n in range(USERS)}
 # Users who buy the least often pay the most.

@@ -14,8 +14,8 @@ from local.receiver import Receiver
 from offline import forget, receivers, stopping
 from propensity.registry.deployment import opened
 from propensity.settings import Settings
-from tests.deployment import entered
 from tests.offline.audience.conftest import next_week
+from tests.support.deployment import entered
 
 ALL = {f"u{number:03}": (number + 1) / 400 for number in range(200)}
 

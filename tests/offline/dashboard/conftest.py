@@ -24,7 +24,7 @@ from propensity.tables.audiences import (
 )
 from propensity.tables.models import DRIFT, EVALUATION, PUBLICATIONS, TRAINING_METADATA
 from propensity.tables.stream import DEAD_LETTERS
-from tests.deployment import Deployment
+from tests.support.deployment import Deployment
 
 USE_CASE = "ga4_purchase"
 CARDS = "card_fraud"

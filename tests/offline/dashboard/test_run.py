@@ -23,8 +23,6 @@ from propensity.learning.week_report import report_name
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
 from propensity.statements import statement
-from tests.clocks import ManualClock
-from tests.deployment import entered
 from tests.offline.dashboard.conftest import (
     CARDS,
     DAY,
@@ -37,6 +35,8 @@ from tests.offline.dashboard.conftest import (
     read,
 )
 from tests.offline.dashboard.test_pages import words
+from tests.support.clocks import ManualClock
+from tests.support.deployment import entered
 
 SHOP = f"use-case-{USE_CASE}.html"
 # The day before the newest week of the rows ended.

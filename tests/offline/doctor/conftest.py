@@ -25,8 +25,8 @@ from propensity.registry.leases import Lease
 from propensity.runs import setup
 from propensity.tables.stream import DEAD_LETTERS, POSTCODE_INDEX
 from propensity.timeframe import midnight
-from tests import shop
-from tests.deployment import STREAMED, Deployment, entered
+from tests.support import shop
+from tests.support.deployment import STREAMED, Deployment, entered
 
 # A Wednesday, at noon: the week's runs were on Monday, the month's on the first.
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)

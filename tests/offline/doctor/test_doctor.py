@@ -40,9 +40,6 @@ from propensity.tables.export import CONVERSIONS, USER_DAYS
 from propensity.tables.models import EVALUATION
 from propensity.tables.stream import DEAD_LETTERS, SUPPRESSED_USERS
 from propensity.usecases.declaration import Events, Source
-from tests import own_use_cases, shop
-from tests.clocks import ManualClock
-from tests.deployment import KEY, STREAMED, Deployment
 from tests.offline.doctor.conftest import (
     EXPORT,
     MONDAY,
@@ -60,6 +57,9 @@ from tests.offline.doctor.conftest import (
     repair,
 )
 from tests.offline.forgetting import row_of
+from tests.support import own_use_cases, shop
+from tests.support.clocks import ManualClock
+from tests.support.deployment import KEY, STREAMED, Deployment
 
 
 def missing_table(deployment: Deployment) -> str:

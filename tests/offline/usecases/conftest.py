@@ -12,7 +12,7 @@ from local.sandbox import Sandbox
 from offline.usecases import check, new
 from offline.usecases.check import Report
 from propensity import usecases
-from tests import own_use_cases
+from tests.support import own_use_cases
 
 NAME = "shop_sign_up"
 

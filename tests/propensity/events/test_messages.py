@@ -19,7 +19,7 @@ from propensity.events import messages
 from propensity.events.dead_letters import REMOVED, dead_letters, redacted
 from propensity.events.messages import Message
 from propensity.events.values import Refused
-from tests.events import (
+from tests.support.events import (
     CATALOGUE,
     NOW,
     accept,

@@ -23,7 +23,7 @@ from propensity.events.types import Catalogue
 from propensity.events.values import REASONS
 from propensity.suppression import EVERYWHERE, Suppressed, user_hash
 from propensity.tables.stream import DEAD_LETTERS, STREAM_EVENTS, TRUTH_EVENTS
-from tests.events import (
+from tests.support.events import (
     DEPLOYED,
     EXAMPLES,
     FEATURES,

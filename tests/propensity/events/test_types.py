@@ -15,7 +15,7 @@ from propensity.events.types import Catalogue
 from propensity.events.values import REASONS
 from propensity.suppression import Suppressed, user_hash
 from propensity.usecases import Stream
-from tests.events import (
+from tests.support.events import (
     BASE,
     CATALOGUE,
     EXAMPLES,

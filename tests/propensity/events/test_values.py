@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.events.values import CLOCK_SKEW, Refused, age_at, numeral_of
-from tests.events import (
+from tests.support.events import (
     DEPLOYED,
     NEVER,
     NO_MOMENTS,

@@ -17,8 +17,8 @@ from propensity.fraud.trained import EventTrained
 from propensity.fraud.training import EventTraining
 from propensity.settings import Settings
 from propensity.usecases import Candidate, UseCase
-from tests.constants import altered
-from tests.scored_cards import USE_CASE, Cards, drawn
+from tests.support.constants import altered
+from tests.support.scored_cards import USE_CASE, Cards, drawn
 
 SETTINGS = altered(
     Settings(project="p"), minimum_training_rows=100, minimum_conversions=5

@@ -20,7 +20,7 @@ from tests.propensity.fraud.fitted_cards import (
     train,
     trained,
 )
-from tests.scored_cards import USE_CASE, drawn
+from tests.support.scored_cards import USE_CASE, drawn
 
 
 @pytest.mark.parametrize("text", ['{"V1": "a"}', "no JSON", '{"V1": [1]}', "{} {}"])

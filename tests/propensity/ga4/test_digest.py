@@ -12,9 +12,9 @@ import pytest
 from propensity.ga4 import events_view
 from propensity.runs.digest import replace_days, state_of
 from propensity.tables.export import OWN_EVENT, VIEW
-from tests import shop
-from tests.deployment import Deployment
-from tests.shop import microseconds
+from tests.support import shop
+from tests.support.deployment import Deployment
+from tests.support.shop import microseconds
 
 DAY = date(2026, 3, 2)
 MIDNIGHT = microseconds(DAY)

@@ -23,8 +23,8 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.tables.export import VIEW
 from propensity.usecases import Value
 from propensity.usecases.declaration import merged
-from tests import shop
-from tests.deployment import Deployment
+from tests.support import shop
+from tests.support.deployment import Deployment
 
 DAY = date(2026, 3, 2)
 SHOP = usecases.load("ga4_purchase")

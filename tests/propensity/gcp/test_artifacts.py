@@ -20,7 +20,7 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.gcp.artifacts import Artifacts, Stored
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 
 @pytest.fixture

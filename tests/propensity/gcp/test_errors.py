@@ -21,7 +21,7 @@ from propensity.errors import (
 )
 from propensity.gcp.clients import BIGQUERY, PUBSUB, error_of
 from propensity.settings import Settings
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 GOOGLE = Settings(project="p")
 

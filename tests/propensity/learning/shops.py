@@ -24,7 +24,7 @@ from propensity.learning.users import UserTraining
 from propensity.settings import Settings
 from propensity.timeframe import Timeframe
 from propensity.usecases import Baseline, Candidate, UseCase
-from tests.constants import altered
+from tests.support.constants import altered
 
 WEEK = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
 SETTINGS = altered(

@@ -36,10 +36,10 @@ from propensity.registry.index import IndexPointer, Prediction, folder_of, point
 from propensity.settings import Settings
 from propensity.suppression import NOBODY, Suppressed, user_hash
 from propensity.tables.stream import SUPPRESSED_USERS
-from tests.clocks import ManualClock
-from tests.deployment import KEY, entered
 from tests.propensity.registry.test_index import batch
 from tests.propensity.registry.versions import Bucket
+from tests.support.clocks import ManualClock
+from tests.support.deployment import KEY, entered
 
 TODAY = date(2026, 3, 3)
 DAY = timedelta(days=1)

@@ -32,9 +32,9 @@ from propensity.registry.serving import (
 )
 from propensity.registry.versions import pickled
 from propensity.tables.models import TRAINING_METADATA
-from tests.clocks import ManualClock
-from tests.deployment import Deployment
 from tests.propensity.registry.versions import Bucket, promote
+from tests.support.clocks import ManualClock
+from tests.support.deployment import Deployment
 
 TTL_S = 60.0
 FEATURES = {"bet_count": "number", "country": "category"}

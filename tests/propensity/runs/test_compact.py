@@ -3,8 +3,8 @@ Features are exact, whatever came twice, late or in disorder, was compacted or k
 
 Rows are stored as the stream stores them, in the BigQuery emulator, at moments of a
 clock of the tests' own; compactions run in between, and some die. At any moment the
-view must say what the independent computation of ``tests/exact.py`` says of the events
-so far, and what one clean SQL computation says.
+view must say what the independent computation of ``tests/support/exact.py`` says of
+the events so far, and what one clean SQL computation says.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ from propensity.errors import Conflict, RunInProgress
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs.compact import IN_FLIGHT
 from propensity.statements import statement
-from tests.deployment import Deployment
-from tests.events import bet, registration
-from tests.exact import expected_features
 from tests.functions.streaming import (
     Died,
     changed,
@@ -39,6 +36,9 @@ from tests.functions.streaming import (
     streamed_features,
     tiles,
 )
+from tests.support.deployment import Deployment
+from tests.support.events import bet, registration
+from tests.support.exact import expected_features
 
 NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -9,7 +9,7 @@ import pytest
 
 from propensity.errors import QueryTooExpensive
 from propensity.runs.dates import in_parts
-from tests.shop import DAY
+from tests.support.shop import DAY
 
 DATES = [date(2026, 3, 1) + n * DAY for n in range(8)]
 

@@ -34,10 +34,10 @@ from propensity.settings import Settings
 from propensity.tables.export import DIGEST, VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases import UseCase
-from tests import own_use_cases, shop
-from tests.clocks import ManualClock
-from tests.deployment import KEY, Deployment, entered
-from tests.shop import DAY, microseconds
+from tests.support import own_use_cases, shop
+from tests.support.clocks import ManualClock
+from tests.support.deployment import KEY, Deployment, entered
+from tests.support.shop import DAY, microseconds
 
 FIRST = date(2026, 1, 1)
 DAYS = [FIRST + n * DAY for n in range(11)]

@@ -16,7 +16,7 @@ from local.processes import HOST
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData
 from propensity.runs.run import MAXIMUM_BODY, Run, run
-from tests.deployment import entered
+from tests.support.deployment import entered
 
 TODAY = datetime.now(UTC).date()
 

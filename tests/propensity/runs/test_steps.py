@@ -40,7 +40,7 @@ from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.tables.models import PUBLICATIONS
 from propensity.tables.stream import DEAD_LETTERS
-from tests import shop
+from tests.support import shop
 
 AS_OF = date(2026, 6, 1)
 WEEK = AS_OF - timedelta(days=178)

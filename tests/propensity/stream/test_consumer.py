@@ -29,9 +29,16 @@ from propensity.stream.consumer import (
 )
 from propensity.stream.score import ScoreStream
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, user_hash
-from tests.clocks import ManualClock
-from tests.events import DEPLOYED, NOW, bet, enriched_card, registration, written
 from tests.propensity.stream.test_score import Log, stream_of
+from tests.support.clocks import ManualClock
+from tests.support.events import (
+    DEPLOYED,
+    NOW,
+    bet,
+    enriched_card,
+    registration,
+    written,
+)
 
 
 def push_of(data: bytes) -> bytes:

@@ -23,9 +23,9 @@ from propensity.gcp.writes import RowsRefused
 from propensity.settings import Settings
 from propensity.stream.consumer import Clients
 from propensity.stream.score import ScoreStream
-from tests.clocks import ManualClock
-from tests.events import DEPLOYED, NOW, bet, enriched_card, message
-from tests.shop import DAY
+from tests.support.clocks import ManualClock
+from tests.support.events import DEPLOYED, NOW, bet, enriched_card, message
+from tests.support.shop import DAY
 
 FEATURES = dict.fromkeys(usecases.load("first_day_churn").features)
 

@@ -17,10 +17,10 @@ from propensity.errors import UseCaseError
 from propensity.online.score_request import question_of
 from propensity.settings import Settings
 from propensity.stream.consumer import Clients, StreamFeatures
-from tests import own_use_cases
-from tests.clocks import ManualClock
-from tests.events import NOW, bet, message, registration, transaction
 from tests.propensity.stream.test_score import Tables
+from tests.support import own_use_cases
+from tests.support.clocks import ManualClock
+from tests.support.events import NOW, bet, message, registration, transaction
 
 NEW = "second_churn"
 SETTINGS = Settings(

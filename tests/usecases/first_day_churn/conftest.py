@@ -26,9 +26,9 @@ from propensity.tables.stream import (
     STREAM_EVENTS,
     STREAM_FEATURES_DAILY,
 )
-from tests.deployment import OF_A_STREAM, Deployment
-from tests.events import CATALOGUE, LATENESS
 from tests.functions.streaming import by_user
+from tests.support.deployment import OF_A_STREAM, Deployment
+from tests.support.events import CATALOGUE, LATENESS
 
 USE_CASE = usecases.load("first_day_churn")
 ELAPSED = USE_CASE.stream.elapsed

@@ -22,9 +22,9 @@ from propensity import usecases
 from propensity.registry.serving import users_on_the_stream
 from propensity.statements import statement
 from propensity.tables.stream import STREAM_EVENTS
-from tests import own_use_cases
-from tests.constants import set_parameter
-from tests.exact import expected_features
+from tests.support import own_use_cases
+from tests.support.constants import set_parameter
+from tests.support.exact import expected_features
 from tests.usecases.first_day_churn.conftest import (
     AS_OF,
     DAY,

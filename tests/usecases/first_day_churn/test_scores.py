@@ -31,11 +31,11 @@ from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.stream.consumer import Clients, StreamFeatures
 from propensity.stream.score import ScoreStream
-from tests.constants import set_parameter
-from tests.deployment import entered
-from tests.exact import expected_features
 from tests.functions.streaming import prepare_stream
-from tests.rows import publish
+from tests.support.constants import set_parameter
+from tests.support.deployment import entered
+from tests.support.exact import expected_features
+from tests.support.rows import publish
 from tests.usecases.first_day_churn.conftest import (
     AS_OF,
     DAY,

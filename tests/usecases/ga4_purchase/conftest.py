@@ -12,9 +12,9 @@ from local.exports import digest
 from propensity import usecases
 from propensity.ga4 import DAILY, events_view, kinds_of
 from propensity.tables.export import VIEW
-from tests import shop
-from tests.deployment import Deployment
-from tests.shop import microseconds
+from tests.support import shop
+from tests.support.deployment import Deployment
+from tests.support.shop import microseconds
 
 AS_OF = date(2026, 3, 2)
 MIDNIGHT = microseconds(AS_OF)

@@ -12,10 +12,10 @@ from propensity import usecases
 from propensity.statements import statement
 from propensity.tables.models import PREDICTIONS
 from propensity.usecases import UseCase
-from tests import own_use_cases, shop
-from tests.deployment import Deployment
 from tests.offline.forgetting import row_of
-from tests.shop import DAY, event, purchase
+from tests.support import own_use_cases, shop
+from tests.support.deployment import Deployment
+from tests.support.shop import DAY, event, purchase
 from tests.usecases.ga4_purchase.conftest import AS_OF, USE_CASE, Export, ago
 
 PERSON = {"PROPENSITY_USER_COLUMN": "person"}

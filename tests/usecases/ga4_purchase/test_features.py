@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 
-from tests import shop
-from tests.shop import DAY, event, purchase
+from tests.support import shop
+from tests.support.shop import DAY, event, purchase
 from tests.usecases.ga4_purchase.conftest import AS_OF, MIDNIGHT, USE_CASE, Export, ago
 from tests.usecases.ga4_purchase.traps import (
     AFTER_ALL,

@@ -14,8 +14,8 @@ from offline.doctor.checks import Examination, check_user_ids
 from offline.usecases import new
 from propensity import usecases
 from propensity.timeframe import midnight
-from tests import own_use_cases, shop
-from tests.shop import DAY, event, purchase
+from tests.support import own_use_cases, shop
+from tests.support.shop import DAY, event, purchase
 from tests.usecases.ga4_purchase.conftest import AS_OF, DAY_US, MIDNIGHT, Export, ago
 
 LATER = {"user_id": "late"}

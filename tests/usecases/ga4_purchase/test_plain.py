@@ -22,14 +22,14 @@ from msgspec.structs import replace
 
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.generators.shop import Shop
+from local.ground.warehouse import LocalWarehouse
 from propensity import usecases
 from propensity.ga4 import events_view, with_refusals
 from propensity.runs.digest import DAYS_AT_ONCE, ExportTable, Rules, replace_days
 from propensity.settings import CONSENTS, Settings
 from propensity.tables.export import DIGEST, OWN_EVENT, VIEW
-from tests import shop
-from tests.audit.warehouse import LocalWarehouse
-from tests.shop import DAY, microseconds
+from tests.support import shop
+from tests.support.shop import DAY, microseconds
 
 UNDIGESTED = Path(__file__).with_name("undigested.sql").read_text()
 STATEMENTS = ("features", "labels", "converter_amounts")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests import shop
-from tests.shop import event, paid, purchase
+from tests.support import shop
+from tests.support.shop import event, paid, purchase
 from tests.usecases.ga4_purchase.conftest import DAY_US, MIDNIGHT, USE_CASE, ago
 
 CATEGORIES = [name for name, kind in USE_CASE.features.items() if kind == "category"]

@@ -19,7 +19,7 @@ import numpy as np
 from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables.stream import INFERENCE_LOG, TRUTH_EVENTS
-from tests.rows import append_rows
+from tests.support.rows import append_rows
 
 USE_CASE = usecases.load("card_fraud")
 START = datetime(2026, 3, 2, tzinfo=UTC)

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from local.ground.bucket import LocalBucket
+from local.ground.warehouse import LocalWarehouse
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.schema import Table
 from propensity.tables import every as tables
 from propensity.tables.models import PREDICTIONS_HISTORY
-from tests.audit.bucket import LocalBucket
-from tests.audit.warehouse import LocalWarehouse
-from tests.clocks import ManualClock
-from tests.deployment import Deployment, entered
+from tests.support.clocks import ManualClock
+from tests.support.deployment import Deployment, entered
 
 ENVIRONMENT = {
     "GOOGLE_CLOUD_PROJECT": "my-project",

@@ -52,12 +52,12 @@ from propensity.tables import every as tables
 from propensity.tables.models import EVALUATION, TRAINING_METADATA
 from propensity.tables.stream import STREAM_EVENTS, SUPPRESSED_USERS
 from propensity.usecases import UseCase
-from tests.clocks import ManualClock
-from tests.described import check_described
 from tests.propensity.learning.report_pages import parse
 from tests.propensity.registry.versions import store
-from tests.rows import append_rows, of_all_days
-from tests.traces import traces
+from tests.support.clocks import ManualClock
+from tests.support.described import check_described
+from tests.support.rows import append_rows, of_all_days
+from tests.support.traces import traces
 
 # The use case whose events are streamed.
 STREAMED = "first_day_churn"

@@ -130,19 +130,21 @@ class LocalWarehouse(Warehouse):
         self, sql: str, parameters: Mapping[str, object] | None
     ) -> tuple[pa.Table, int]:
         """Run statements; return the last one's rows, and how many were changed."""
+        given = dict(parameters) if parameters else {}
         statements = translated(sql)
         tables = self._tables_of(statements)
         states = [self.changed[name] for name in sorted(tables)]
-        key = (sql, repr(parameters), *states)
+        key = (sql, repr(parameters), tuple(states))
         if statements.reads and key in self.read:
             return self.read[key], 0
-        result, changed = pa.table({}), 0
+        result = pa.table({})
+        changed = 0
         with self.lock:
             for text in statements.texts:
                 names = {*PARAMETER.findall(text)}
                 values = {
                     name: value
-                    for name, value in (parameters or {}).items()
+                    for name, value in given.items()
                     if name in names
                 }
                 try:
