@@ -133,15 +133,15 @@ class LocalWarehouse(Warehouse):
         given = dict(parameters) if parameters else {}
         statements = translated(sql)
         tables = self._tables_of(statements)
-        states = [self.changed[name] for name in sorted(tables)]
-        key = (sql, repr(parameters), tuple(states))
+        states = tuple(self.changed[name] for name in sorted(tables))
+        key = (sql, repr(parameters), states)
         if statements.reads and key in self.read:
             return self.read[key], 0
         result = pa.table({})
         changed = 0
         with self.lock:
             for text in statements.texts:
-                names = {*PARAMETER.findall(text)}
+                names = set(PARAMETER.findall(text))
                 values = {
                     name: value
                     for name, value in given.items()
