@@ -1,6 +1,6 @@
 -- One row per browser whose last user id in the export is one of some users. An id that
--- was on more than 50 browsers in a month is nobody's, as in persons.sql: strangers would
--- go with it.
+-- was on more than 50 browsers in two months that follow each other is nobody's, as in
+-- persons.sql by two lookbacks: strangers would go with it.
 -- Parameters: @user_ids ARRAY<STRING>.
 -- Source: the export, and purchases of its digest, which may be older than its tables.
 WITH
@@ -9,7 +9,7 @@ WITH
       user_pseudo_id,
       user_id,
       event_timestamp,
-      SUBSTR(table_suffix, 1, 6) AS month
+      PARSE_DATE('%Y%m', SUBSTR(table_suffix, 1, 6)) AS month
     FROM ga_events
     WHERE table_suffix BETWEEN '00000000' AND '99999999'
     UNION ALL
@@ -17,7 +17,7 @@ WITH
       user_pseudo_id,
       user_id,
       event_timestamp,
-      FORMAT_DATE('%Y%m', export_day) AS month
+      DATE_TRUNC(export_day, MONTH) AS month
     FROM ga_conversions
     WHERE export_day >= '2000-01-01'
   )
@@ -32,11 +32,12 @@ WHERE
       (
         SELECT
           user_id,
-          month,
+          first_month,
           COUNT(DISTINCT user_pseudo_id) AS browsers
         FROM events
+        CROSS JOIN UNNEST([month, DATE_SUB(month, INTERVAL 1 MONTH)]) AS first_month
         WHERE user_id IN UNNEST(@user_ids)
-        GROUP BY user_id, month
+        GROUP BY user_id, first_month
       )
     WHERE browsers > 50
   )

@@ -5,13 +5,15 @@ A dead letter is kept for seven days, so that it can be sent again once the caus
 mended. That needs the values of declared fields alone, and of those no name, street
 address or birth date: the row of an event has only the age, which takes the place of
 the birth date. Any other field, such as a misspelt one or an envelope, could hold a
-person's name in any form, so that its value is not kept. A message that is no JSON
+person's name in any form, so that its value is not kept, and of its own name only what
+a producer's code would have: letters, with _ or - between them. A message that is no JSON
 object can never become an event: of it only the size is kept.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -27,12 +29,15 @@ from propensity.tables.stream import DEAD_LETTERS
 # Stands for a personal value of a dead letter.
 REMOVED = "(removed)"
 
+NAME = re.compile(r"[A-Za-z][A-Za-z_-]{0,63}")
+
 
 def redacted(data: bytes, kinds: Mapping[str, str]) -> bytes | None:
     """
     Return a message with the values of its declared fields that are not personal.
 
-    A message that has no others stays the same bytes; of any other one numbers do.
+    A message that has no others stays the same bytes; of any other one numbers do. Where
+    an undeclared name is an address or a number, it goes with its value.
 
     Args:
         kinds: Kinds of the declared fields, by the letters of their names.
@@ -86,7 +91,8 @@ def _declared(fields: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, 
         if is_kept and not isinstance(value, dict | list):
             kept.setdefault(name, value)
         else:
-            kept[name] = REMOVED
+            is_name = kind != "" or NAME.fullmatch(name) is not None
+            kept[name if is_name else REMOVED] = REMOVED
     return kept
 
 

@@ -455,6 +455,30 @@ class TestCommand:
 
         assert suppression.read(site.warehouse).covers("b0", USE_CASE)
 
+    def test_an_id_on_thirty_browsers_a_month_takes_none_of_them_along(self, site):
+        """It is nobody's in features, where two lookbacks count, and so it is here."""
+        shop.load(site, [shop.event("b0", date(2026, 3, 1), user_id="guest")])
+        settings = replace(
+            site.settings, ga4_dataset=site.ga4_dataset, user_column="person"
+        )
+        export = f"{settings.project}.{settings.ga4_dataset}"
+        text = events_view(export, require="false")
+        site.warehouse.replace_view(VIEW, text)
+        purchases = [
+            row_of(
+                CONVERSIONS,
+                "guest",
+                user_pseudo_id=f"b{month}-{number}",
+                export_day=date(2026, month, 1),
+            )
+            for month in (1, 2)
+            for number in range(30)
+        ]
+        site.append(CONVERSIONS, *purchases)
+        program.run(settings, ["guest"])
+
+        assert not suppression.read(site.warehouse).covers("b1-0", USE_CASE)
+
     def test_forgetting_says_how_the_export_is_cleared_by_its_owner(self, site):
         """Events of the export are counted; the statement has project and dataset."""
         shop.load(site, [shop.event(GONE, date(2026, 3, 1)) for _ in range(3)])

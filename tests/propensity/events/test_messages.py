@@ -156,6 +156,7 @@ NAMED = [
     b"{'name': 'Ada', 'date_of_birth': '1990-05-04'}",
     b'{"name": "Ada"' + b',"a":[' * 2_000,
     b'{"a":' * 900 + ADA.encode() + b"}" * 900,
+    b'{"age": 35, "Ada@Muster.example": 1, "1 High Street": 2, "Ada Muster": 3}',
 ]
 
 
