@@ -142,11 +142,7 @@ class LocalWarehouse(Warehouse):
         with self.lock:
             for text in statements.texts:
                 names = set(PARAMETER.findall(text))
-                values = {
-                    name: value
-                    for name, value in given.items()
-                    if name in names
-                }
+                values = {name: value for name, value in given.items() if name in names}
                 try:
                     done = self.database.execute(text, values)
                 except duckdb.CatalogException as error:

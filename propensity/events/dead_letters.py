@@ -6,8 +6,8 @@ mended. That needs the values of declared fields alone, and of those no name, st
 address or birth date: the row of an event has only the age, which takes the place of
 the birth date. Any other field, such as a misspelt one or an envelope, could hold a
 person's name in any form, so that its value is not kept, and of its own name only what
-a producer's code would have: letters, with _ or - between them. A message that is no JSON
-object can never become an event: of it only the size is kept.
+a producer's code would have: letters, with _ or - between them. A message that is no
+JSON object can never become an event: of it only the size is kept.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def redacted(data: bytes, kinds: Mapping[str, str]) -> bytes | None:
     """
     Return a message with the values of its declared fields that are not personal.
 
-    A message that has no others stays the same bytes; of any other one numbers do. Where
-    an undeclared name is an address or a number, it goes with its value.
+    A message that has no others stays the same bytes; of any other one numbers do. An
+    undeclared name that is an address or a number goes with its value.
 
     Args:
         kinds: Kinds of the declared fields, by the letters of their names.
