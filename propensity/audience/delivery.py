@@ -72,6 +72,7 @@ class Ledger:
     The rows of an audience's as-of date and a destination.
 
     Attributes:
+        newly_held_out: Returns members to be treated whom the control group has by now.
         rows: Rows that wait to be written.
     """
 
@@ -79,6 +80,7 @@ class Ledger:
     audience: Audience
     destination: Destination
     clock: Clock
+    newly_held_out: Callable[[], Collection[str]] = frozenset
     rows: list[Delivery] = field(default_factory=list)
 
     @property
@@ -485,6 +487,7 @@ class Course:
         self._ends_at = ends_at
         self._due_at = -math.inf
         self._suppressed = suppression.NOBODY
+        self._held_out: Collection[str] = ()
         self._read_at = -math.inf
         # By action, requests of one user that were refused since the last one that was
         # taken, with the reasons: users or the file may be at fault.
@@ -549,10 +552,10 @@ class Course:
 
     def _allowed(self, request: Request) -> Request:
         """
-        Return a request without suppressed users, once it may be sent.
+        Return a request, once it may be sent, without those who may not be added.
 
-        Their list is read as often as functions read it, since a delivery may take
-        days. Everybody may be taken off a list.
+        Who is suppressed or held out by now is read as often as functions read it,
+        since a delivery may take days. Everybody may be taken off a list.
         """
         ledger = self._ledger
         self._pause(max(0.0, self._due_at - self._clock.monotonic()))
@@ -562,19 +565,23 @@ class Course:
         refresh_s = ledger.deployment.settings.refresh_s
         if self._clock.monotonic() - self._read_at >= refresh_s:
             self._suppressed = suppression.read(ledger.deployment.warehouse)
+            self._held_out = ledger.newly_held_out()
             self._read_at = self._clock.monotonic()
+        if request.action == REMOVE:
+            return request
         kept = list[Member]()
-        dropped = list[Member]()
+        dropped = defaultdict[str, list[Member]](list)
         use_case = request.audience.use_case
         for member in request.members:
-            is_covered = self._suppressed.covers(member.user_id, use_case)
-            if is_covered and request.action == ADD:
-                dropped.append(member)
+            if self._suppressed.covers(member.user_id, use_case):
+                dropped[SUPPRESSED].append(member)
+            elif member.user_id in self._held_out:
+                dropped[HELD_OUT].append(member)
             else:
                 kept.append(member)
-        if dropped:
-            reason = MAYBE_ARRIVED if request.may_have_arrived else SUPPRESSED
-            self._reject(replace(request, members=dropped), reason)
+        for reason, members in dropped.items():
+            words = MAYBE_ARRIVED if request.may_have_arrived else reason
+            self._reject(replace(request, members=members), words)
         return replace(request, members=kept)
 
     def _pause(self, seconds: float) -> None:

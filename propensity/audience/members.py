@@ -27,6 +27,7 @@ from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.ga4 import check_view
 from propensity.registry.deployment import Deployment
 from propensity.schema import rows_of
+from propensity.statements import statement
 from propensity.tables.audiences import AUDIENCE_MEMBERS
 
 # Columns of candidates that are not the audience's own.
@@ -318,20 +319,54 @@ def _stored_rows(
     deployment: Deployment, named: DeclaredAudience, as_of: date, draw: Draw
 ) -> pa.Table:
     """Read stored members, with what the statement knows of them by now."""
-    use_case = deployment.use_case
-    sql = named.statement("audience_members", use_case, drawn_by=draw.by)
-    return deployment.warehouse.table(
-        sql,
-        {
-            **use_case.window(deployment.settings, [as_of]),
-            "as_of": as_of,
-            "audience": named.name,
-            "order": named.declared.order,
-            "who": named.declared.who,
-            "control_group": draw.group,
-            "control_by": draw.by,
-        },
-    )
+    sql = named.statement("audience_members", deployment.use_case, drawn_by=draw.by)
+    return deployment.warehouse.table(sql, _parameters(deployment, named, as_of, draw))
+
+
+def _parameters(
+    deployment: Deployment, named: DeclaredAudience, as_of: date, draw: Draw
+) -> dict[str, object]:
+    return {
+        **deployment.use_case.window(deployment.settings, [as_of]),
+        "as_of": as_of,
+        "audience": named.name,
+        "order": named.declared.order,
+        "who": named.declared.who,
+        "control_group": draw.group,
+        "control_by": draw.by,
+    }
+
+
+class NewlyHeldOut:
+    """Who was to be treated, and has got into the control group by now."""
+
+    def __init__(
+        self, deployment: Deployment, named: DeclaredAudience, as_of: date
+    ) -> None:
+        self._deployment = deployment
+        self._named = named
+        self._as_of = as_of
+        self._group: dict[str, object] = {}
+        self._users = frozenset[str]()
+
+    def read(self) -> frozenset[str]:
+        """Return them; the audience's own statement runs only if the group changed."""
+        deployment = self._deployment
+        draw = draw_of(self._named)
+        [row] = deployment.warehouse.rows(
+            statement("audience_group"), {"control_group": draw.group}
+        )
+        group = dict(row.items())
+        if group != self._group:
+            sql = self._named.statement(
+                "audience_newly_held_out", deployment.use_case, drawn_by=draw.by
+            )
+            rows = deployment.warehouse.table(
+                sql, _parameters(deployment, self._named, self._as_of, draw)
+            )
+            self._users = frozenset(rows["user_id"].to_pylist())
+            self._group = group
+        return self._users
 
 
 def _still_eligible(rows: pa.Table) -> pa.Table:

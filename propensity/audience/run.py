@@ -33,6 +33,7 @@ from propensity.audience.http import Http, HttpFile
 from propensity.audience.lists import check_moved, listed
 from propensity.audience.members import (
     Audience,
+    NewlyHeldOut,
     expected_conversions,
     find_or_choose,
     store,
@@ -207,7 +208,10 @@ def _opened(
         # The file does not say which of its columns is the address.
         destination.known_by = [by]
     check_moved(deployment, named.name, destination.name)
-    return delivery.Ledger(deployment, audience, destination, clock)
+    held_out = NewlyHeldOut(deployment, named, audience.as_of)
+    return delivery.Ledger(
+        deployment, audience, destination, clock, newly_held_out=held_out.read
+    )
 
 
 def _check_unattended(

@@ -42,7 +42,6 @@ def test_weeks_keep_what_people_are_promised(world):
     play(world, 4, phases=[Phase.generate])
 
 
-@pytest.mark.xfail(reason="they find faults that are not mended yet", strict=False)
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_many_weeks_keep_what_people_are_promised(world):

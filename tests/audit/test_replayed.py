@@ -168,3 +168,16 @@ def test_no_removal_is_sent_without_an_address(weeks):
     weeks.begin(order=USERS, removes=False, meanwhile=(1, "forget", BUSY))
     weeks.connect(file="crm", name="crm-one", removes=True)
     weeks.week(order=USERS)
+
+
+def test_who_is_held_out_between_two_tries_is_not_in_the_second(weeks):
+    """Defect: whom the control group has was read once, before the delivery."""
+    weeks.begin(
+        order=USERS,
+        top=16,
+        batch=20,
+        control="50%",
+        group="all",
+        others=[USE_CASES[0]],
+        meanwhile=(1, "move, another audience", BUSY),
+    )
