@@ -3,8 +3,11 @@ The draw of a control group: one for all audiences of a deployment that share it
 
 It is a keyed hash of the user id, or of what the destination knows people by: so it is
 the same every week and in every use case, and a person who is known by several ids is
-held out by all of them. An audience of another draw would contact those who are held
-out, and is refused: by the files of the others, and by the plans of all that was sent.
+held out by all of them. Each group has a key of its own, derived from the deployment's:
+whoever knows it can't tell the draw of another group.
+
+An audience of another draw would contact those who are held out, and is refused: by the
+files of the others, and by the plans of all that was sent.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from propensity import usecases
@@ -65,9 +69,14 @@ class Control(Draw):
         """The key by which users who share a probability are put in order."""
         return hmac.digest(self.key, f"ties\0{self.group}".encode(), "sha256").hex()
 
+    @cached_property
+    def group_key(self) -> bytes:
+        """The key by which this group is drawn, and no other."""
+        return hmac.digest(self.key, f"draw\0{self.group}".encode(), "sha256")
+
     def holds_out(self, person: str) -> bool:
         """Return whether a user, or what the destination knows it by, is in it."""
-        digest = hmac.digest(self.key, f"{self.group}\0{person}".encode(), "sha256")
+        digest = hmac.digest(self.group_key, person.encode(), "sha256")
         return int.from_bytes(digest[:8], "big") < self.share * 2**64
 
 

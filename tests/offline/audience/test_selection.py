@@ -34,6 +34,21 @@ class TestControl:
 
         assert low <= len(held_out()) <= high
 
+    @pytest.mark.parametrize(
+        ("group", "held"),
+        [
+            ("winback", {"u2", "u5", "4711", "ü@ö.example"}),
+            ("all", {"ana@example.com", "u6", "u9", "4711"}),
+        ],
+    )
+    def test_the_draw_stays_as_it_was_once_drawn(self, group, held):
+        """Otherwise users would be contacted who were held out."""
+        people = [f"u{number}" for number in range(1, 10)]
+        people += ["ana@example.com", "4711", "ü@ö.example"]
+        draw = control(0.2, group=group)
+
+        assert {person for person in people if draw.holds_out(person)} == held
+
     def test_a_larger_control_group_keeps_the_smaller_one(self):
         assert held_out(share=0.05) < held_out(share=0.1) < held_out(share=0.5)
 
