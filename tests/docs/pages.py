@@ -17,3 +17,12 @@ def text(name: str) -> str:
 
 def blocks(page: str, language: str = "") -> list[str]:
     return [body for kind, body in FENCE.findall(text(page)) if kind == language]
+
+
+def worded(printed: str) -> list[list[str]]:
+    """Return the words of each line, with figures and gaps of numbers left out."""
+    number = re.compile(r"^[+-]?[\d,]+(\.\d+)?$|^[\d-]{10}$|^nan$", re.IGNORECASE)
+    return [
+        ["#" if number.match(word.strip(",")) else word for word in line.split()]
+        for line in printed.splitlines()
+    ]

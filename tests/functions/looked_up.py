@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
-from google.cloud import bigquery
-
-from propensity.gcp.warehouse import definition_of
-from propensity.statements import statement
 from propensity.tables.models import PREDICTIONS
+from tests.support.deployment import Deployment
 
 TODAY = datetime.now(UTC).date()
 ANA = {
@@ -30,33 +29,18 @@ BEN = {
 }
 
 
-def publish(deployment, predictions, *, use_case: str = "ga4_purchase") -> None:
+def publish(
+    deployment: Deployment,
+    predictions: Iterable[Mapping[str, Any]],
+    *,
+    use_case: str = "ga4_purchase",
+) -> None:
     """Create the table where it is missing, and add rows to it as answers show them."""
-    dataset = f"{deployment.project}.{deployment.dataset}"
-    name = f"{dataset}.{PREDICTIONS.name}"
-    rows = [
-        {
-            "use_case": use_case,
-            "as_of": row["prediction_date"],
-            **{name: row[name] for name in ("user_id", "probability")},
-            **{name: row[name] for name in ("percentile", "model_version")},
-        }
-        for row in predictions
-    ]
-    client = deployment.warehouse.client
-    table = definition_of(PREDICTIONS, name)
-    client.create_table(table, exists_ok=True)
-    load = bigquery.LoadJobConfig(schema=table.schema)
-    client.load_table_from_json(rows, name, job_config=load).result()
-
-
-def lookups_sent(deployment) -> list[bigquery.QueryJob]:
-    """The lookup queries that reached BigQuery in this deployment."""
-    sql = statement("lookup")
-    return [
-        job
-        for job in deployment.warehouse.client.list_jobs()
-        if isinstance(job, bigquery.QueryJob)
-        and job.query == sql
-        and job.default_dataset.dataset_id == deployment.dataset
-    ]
+    deployment.warehouse.create(PREDICTIONS)
+    as_written = ("user_id", "probability", "percentile", "model_version")
+    rows = []
+    for row in predictions:
+        day = date.fromisoformat(row["prediction_date"])
+        own = {name: row[name] for name in as_written}
+        rows.append({"use_case": use_case, "as_of": day, **own})
+    deployment.append(PREDICTIONS, *rows)

@@ -69,3 +69,9 @@ def publish(site: Deployment, model: Any) -> int:
 def promote(site: Deployment, version: int) -> None:
     """Let a version serve."""
     versions.promote(Registry(site.artifacts, CARDS.name), version)
+
+
+def features_of(use_case: str) -> dict[str, Any]:
+    """Return a value for each feature of a use case."""
+    features = usecases.load(use_case).features
+    return {name: 1 if kind == "number" else "x" for name, kind in features.items()}

@@ -6,8 +6,6 @@ What the sums hold is in ``tests/propensity/runs/test_compact.py``.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -22,10 +20,8 @@ from propensity.registry.leases import leased
 from propensity.runs.compact import KIND, SCOPE
 from propensity.tables.stream import INFERENCE_LOG
 from tests.functions.streaming import (
-    Died,
     changed,
     compact_at,
-    dying,
     rows_of,
     streamed_features,
     tiles,
@@ -36,7 +32,6 @@ from tests.propensity.runs.test_compact import (
     MINUTE,
     NOW,
     empty,
-    expected,
     shared,
 )
 from tests.support.deployment import Deployment, entered
@@ -216,24 +211,17 @@ class TestExports:
         ]
 
 
-class TestLate:
-    BOUND = timedelta(days=30)
-
-    @pytest.fixture
-    def strict(self, site) -> Iterator[Deployment]:
-        """Tables where an event may be thirty days late."""
-        with changed(site, PROPENSITY_MAXIMUM_LATENESS_DAYS="30") as twin:
-            yield twin
-
-    def test_events_are_left_out_of_the_exports(self, strict):
-        """Those within the bound are exported by day; a bad clock exports nothing."""
+def test_late_events_are_left_out_of_the_exports(site):
+    """Those within the bound are exported by day; a bad clock exports nothing."""
+    with changed(site, PROPENSITY_MAXIMUM_LATENESS_DAYS="30") as strict:
         days = ("1971-05-06", "2026-02-17", "2026-02-18", "2026-03-19")
         events = [bet(event_time=f"{day}T08:00:00Z") for day in days]
-        strict.store(rows_of(events, received_at=NOW, lateness=self.BOUND))
+        bound = timedelta(days=30)
+        strict.store(rows_of(events, received_at=NOW, lateness=bound))
         for day in days:
             score(strict, "u1", "e1", day, NOW)
-
         answer = compact_at(strict, NOW + HOUR)
+        again = compact_at(strict, NOW + DAY)
 
         assert [str(day) for day in answer["days"]] == list(days)
         assert answer["exported_days"] == {"stream_events": 2, "inference_log": 2}
@@ -242,67 +230,4 @@ class TestLate:
         assert streamed_features(strict)["u1"]["bet_count"] == 4
         marks = strict.rows("SELECT is_late FROM stream_events ORDER BY event_date")
         assert [row["is_late"] for row in marks] == [True, True, False, False]
-        assert compact_at(strict, NOW + DAY)["exported_days"] == {
-            "stream_events": 0,
-            "inference_log": 0,
-        }
-
-    @pytest.mark.long
-    def test_copies_take_nothing_out_of_an_export(self, strict):
-        """An event that comes again when it is late stays where it was."""
-        first = bet(event_id="first", event_time="2026-03-01T08:00:00Z")
-        second = {**first, "event_id": "second"}
-        strict.store(rows_of([first], received_at=NOW, lateness=self.BOUND))
-        compact_at(strict, NOW + HOUR)
-        later = NOW + 60 * DAY
-        strict.store(rows_of([first, second], received_at=later, lateness=self.BOUND))
-        compact_at(strict, later + HOUR)
-        between = exported(strict)
-
-        compact_at(strict, later + DAY, force=True)
-
-        assert between == exported(strict) == identities([first])
-        assert streamed_features(strict)["u1"]["bet_count"] == 2
-
-
-@pytest.mark.long
-class TestKilled:
-    @pytest.mark.timeout(900)
-    def test_a_killed_run_is_completed_by_the_next(self, site):
-        """The view is exact when it has died, and afterwards all is as if it had not:
-        sums, and exports of each event once."""
-        events: list[dict[str, Any]] = []
-        clock = NOW
-        for step in range(1, 100):
-            clock += LEASE
-            # One is for an existing tile, one for a new one, and one is a score.
-            events += [
-                bet(user_id="always", event_id=f"e{step}"),
-                bet(user_id=f"u{step}"),
-            ]
-            site.store(rows_of(events[-4:], received_at=clock))
-            score(site, "always", f"e{step}", "2026-03-01", clock)
-            is_dead = True
-            with dying(step), contextlib.suppress(Died):
-                compact_at(site, clock)
-                is_dead = False
-            assert streamed_features(site) == expected(events), f"died at step {step}"
-
-            clock += LEASE
-            if is_dead:
-                compact_at(site, clock)
-                assert streamed_features(site) == expected(events), (
-                    f"died at step {step}"
-                )
-            counted = {row["user_id"]: row["bet_count"] for row in tiles(site)}
-            assert counted == {
-                user: row["bet_count"] for user, row in expected(events).items()
-            }
-            assert exported(site) == identities(events), f"after dying at step {step}"
-            [scored] = exported(site, "inference_log").values()
-            assert sorted(scored) == identities(events[::2])["date=2026-03-01"]
-            if not is_dead:
-                break
-
-        assert not is_dead
-        assert step > 10
+        assert again["exported_days"] == {"stream_events": 0, "inference_log": 0}

@@ -21,8 +21,8 @@ from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import Instance, push, python_of, staged
 from tests.functions.looked_up import ANA
 from tests.functions.looked_up import publish as publish_lookups
+from tests.functions.scored import features_of
 from tests.functions.test_audiences import by_hand
-from tests.functions.test_score import features_of
 from tests.support.deployment import STREAMED, Deployment
 from tests.support.events import bet
 from tests.support.programs import execute

@@ -1,17 +1,29 @@
-"""get_proba over HTTP, with the predictions in BigQuery's table."""
+"""
+get_proba over HTTP, with predictions in the index that 01 publishes, or in the table.
+
+Who waits for which query, and how an index is followed, is in ``propensity/online``.
+"""
 
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 import requests
 
-from propensity.settings import Settings
+from propensity.gcp.artifacts import content_of
+from propensity.registry import index, suppressed_list
+from propensity.registry.index import INDEXES, Index, IndexPointer, pointer_name
+from propensity.tables.models import PREDICTIONS
+from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import Served, serving
-from tests.functions.looked_up import ANA, BEN, KEYS, lookups_sent, publish
+from tests.functions.looked_up import ANA, BEN, KEYS, TODAY, publish
+from tests.support.deployment import DEADLINE_S, Deployment
 
+USE_CASE = "ga4_purchase"
 NOBODY = dict.fromkeys(KEYS) | {"user_id": "nobody"}
 
 
@@ -25,16 +37,19 @@ def lookups(module_deployment) -> Iterator[Served]:
         yield function
 
 
-class TestGet:
+class TestAnswers:
     @pytest.mark.parametrize("user", [ANA, BEN], ids=["plain", "needs encoding"])
     def test_a_lookup_answers_what_was_published(self, lookups, user):
         """The answer is the user's row, with its date, and whether that is stale."""
         answer = lookups.get(user_id=user["user_id"])
+        head = requests.head(lookups.url, params={"user_id": user["user_id"]})
 
-        assert answer.status_code == 200
+        assert answer.status_code == head.status_code == 200
         assert answer.headers["content-type"] == "application/json"
         assert answer.json() == user
         assert tuple(answer.json()) == KEYS
+        assert head.headers["content-length"] == answer.headers["content-length"]
+        assert head.content == b""
 
     def test_a_lookup_answers_for_the_use_case_of_the_request(self, lookups):
         """Use cases have probabilities of their own; the default one is a setting."""
@@ -42,12 +57,9 @@ class TestGet:
 
         assert answer.json() == ANA | {"probability": 0.5}
 
-    @pytest.mark.parametrize(
-        "user_id",
-        ["nobody", "' OR '1'='1", "ana.1'); DROP TABLE t; --", "%", "\u202eana.1"],
-    )
+    @pytest.mark.parametrize("user_id", ["nobody", "' OR '1'='1", "\u202eana.1"])
     def test_a_lookup_of_an_unknown_user_is_404(self, lookups, user_id):
-        """404, with the keys of any answer and null; SQL is an unknown user's name."""
+        """With the keys of any answer and null; SQL is an unknown user's name."""
         answer = lookups.get(user_id=user_id)
 
         body = answer.json()
@@ -67,134 +79,72 @@ class TestGet:
             assert (told["field"], told["retryable"]) == ("use_case", False)
             assert "'ga4_purchase'" in told["message"]
 
-    @pytest.mark.parametrize(
-        ("query", "field"),
-        [
-            ("", "user_id"),
-            ("?user_id=", "user_id"),
-            ("?user_id=a&user_id=a", "user_id"),
-            (f"?user_id={'x' * 257}", "user_id"),
-            ("?user_id=a%00b", "user_id"),
-            ("?user_id=%FF", "user_id"),
-            ("?user_id=a&user=b", "user"),
-            ("?user_id=a&use_case=../../etc", "use_case"),
-            ("?user_id=a&value=2", "value"),
-            ("?" + "&" * 5_000, "user_id"),
-        ],
-    )
-    def test_a_lookup_refuses_what_names_no_one_user(self, lookups, query, field):
-        """A bad request is 400 and names its field; it never reaches BigQuery."""
-        answer = requests.get(lookups.url + query, timeout=60)
-
-        body = answer.json()
-        assert answer.status_code == 400
-        assert answer.headers["content-type"] == "application/json"
-        assert (body["error"], body["retryable"]) == ("bad_request", False)
-        assert body["field"] == field
-        assert body["message"]
-
-    def test_a_lookup_answers_head_without_body(self, lookups):
-        """HEAD has the status and headers of GET, and nothing after them."""
-        get = lookups.get(user_id="ana.1")
-        answer = requests.head(lookups.url, params={"user_id": "ana.1"}, timeout=60)
-
-        assert answer.status_code == 200
-        assert answer.headers["content-length"] == get.headers["content-length"]
-        assert answer.content == b""
-
-    def test_a_lookup_serves_no_other_method_or_path(self, lookups):
-        """405 names the methods; a mistyped address is no unknown user."""
-        put = requests.put(f"{lookups.url}?user_id=ana.1", timeout=60)
-        path = requests.get(f"{lookups.url}get_proba?user_id=ana.1", timeout=60)
-
-        assert (put.status_code, put.headers["allow"]) == (405, "GET, HEAD, POST")
-        assert put.json()["error"] == "method_not_allowed"
-        assert (path.status_code, path.json()["error"]) == (404, "no_such_path")
-
-
-class TestPost:
     def test_a_lookup_of_many_answers_in_the_order_of_the_request(self, lookups):
-        """Known, unknown and repeated users each have their answer in their place."""
+        """Known, unknown and repeated users each have their answer in their place; a
+        thousand are the most."""
         users = [BEN["user_id"], "nobody", "ana.1", BEN["user_id"]]
         answer = lookups.ask({"user_ids": users})
+        many = [f"user.{number}" for number in reversed(range(1_000))]
+        of_many = lookups.ask({"user_ids": many}).json()
 
-        assert answer.status_code == 200
         assert answer.json() == {"predictions": [BEN, NOBODY, ANA, BEN]}
+        assert of_many["predictions"] == [ANA | {"user_id": user} for user in many]
 
-    def test_a_lookup_of_many_answers_a_thousand_users_by_one_query(
-        self, lookups, module_deployment
-    ):
-        """The largest request allowed is one query. The query is limited, carries a
-        label, and has no value in its text."""
-        users = [f"user.{number}" for number in reversed(range(1_000))]
-        before = len(lookups_sent(module_deployment))
-        predictions = lookups.ask({"user_ids": users}).json()["predictions"]
-        jobs = lookups_sent(module_deployment)
 
-        assert predictions == [ANA | {"user_id": user} for user in users]
-        assert len(jobs) == before + 1
-        for job in jobs:
-            assert job.maximum_bytes_billed == Settings.maximum_bytes_billed
-            assert job.labels == {"application": "propensity"}
-            assert {p.name for p in job.query_parameters} == {"use_case", "user_ids"}
+REFUSED: list[tuple[str, str, bytes, int, str | None]] = [
+    ("GET", "", b"", 400, "user_id"),
+    ("GET", "?user_id=a&user_id=a", b"", 400, "user_id"),
+    ("GET", "?user_id=a%00b", b"", 400, "user_id"),
+    ("GET", "?user_id=%FF", b"", 400, "user_id"),
+    ("GET", "?user_id=a&user=b", b"", 400, "user"),
+    ("GET", "?user_id=a&use_case=../../etc", b"", 400, "use_case"),
+    ("GET", "?user_id=a&value=2", b"", 400, "value"),
+    ("PUT", "?user_id=ana.1", b"", 405, None),
+    ("GET", "get_proba?user_id=ana.1", b"", 404, None),
+    ("POST", "?use_case=ga4_purchase", b'{"user_ids": ["ana.1"]}', 400, None),
+    ("POST", "", b'["ana.1"]', 400, "body"),
+    ("POST", "", b"[" * 100_000, 400, "body"),
+    ("POST", "", b"{}", 400, "user_ids"),
+    ("POST", "", json.dumps({"user_ids": ["u"] * 1_001}).encode(), 400, "user_ids"),
+    ("POST", "", b'{"user_ids": ["ana.1", 7]}', 400, "user_ids[1]"),
+    ("POST", "", b'{"user_ids": ["a"], "asof": "2026-03-01"}', 400, "asof"),
+    ("POST", "", b'{"user_ids": ["a"], "user_ids": ["b"]}', 400, "user_ids"),
+]
 
-    @pytest.mark.parametrize(
-        ("body", "field"),
-        [
-            ("", "body"),
-            ('["ana.1"]', "body"),
-            ("[" * 100_000, "body"),
-            ('{"user_ids": ["ana.1"]}'.encode("utf-16"), "body"),
-            ("{}", "user_ids"),
-            ('{"user_ids": "ana.1"}', "user_ids"),
-            ('{"user_ids": []}', "user_ids"),
-            (json.dumps({"user_ids": ["u"] * 1_001}), "user_ids"),
-            ('{"user_ids": ["ana.1", 7]}', "user_ids[1]"),
-            ('{"user_ids": ["\\ud800"]}', "user_ids[0]"),
-            (json.dumps({"user_ids": ["u" * 257]}), "user_ids[0]"),
-            ('{"user_ids": ["ana.1"], "use_case": null}', "use_case"),
-            ('{"user_ids": ["ana.1"], "use_case": "A-B"}', "use_case"),
-            ('{"user_ids": ["ana.1"], "asof": "2026-03-01"}', "asof"),
-            ('{"user_ids": ["ana.1"], "user_ids": ["bob.2"]}', "user_ids"),
-        ],
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: str(case)[:60])
+def test_a_lookup_refuses_what_names_no_users(lookups, case):
+    """By the field at fault; 405 names the methods."""
+    method, query, body, status, field = case
+    headers = {"Content-Type": "application/json"}
+    url = lookups.url + query
+    answer = requests.request(
+        method, url, data=body, headers=headers, timeout=DEADLINE_S
     )
-    def test_a_lookup_of_many_refuses_a_body_it_cannot_read(self, lookups, body, field):
-        """A malformed body is 400, and the answer names the field."""
-        answer = lookups.ask(body if isinstance(body, bytes) else body.encode())
 
-        assert answer.status_code == 400
-        assert answer.json()["error"] == "bad_request"
-        assert answer.json()["field"] == field
+    told = answer.json()
+    assert answer.status_code == status
+    assert (told.get("field"), told["retryable"]) == (field, False)
+    assert answer.headers.get("allow", "GET, HEAD, POST") == "GET, HEAD, POST"
+    assert told["message"]
 
-    def test_a_lookup_of_many_refuses_query_parameters(self, lookups):
-        """A POST says everything in its body."""
-        url = f"{lookups.url}?use_case=ga4_purchase"
-        answer = requests.post(url, json={"user_ids": ["ana.1"]}, timeout=60)
 
-        assert answer.status_code == 400
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [("Application/JSON; charset=utf-8", 200), ("", 415), ("text/plain", 415)],
+)
+def test_a_lookup_of_many_takes_only_json(lookups, content_type, status):
+    body = json.dumps({"user_ids": ["ana.1"]})
+    headers = {"Content-Type": content_type}
+    answer = requests.post(lookups.url, body, headers=headers, timeout=DEADLINE_S)
 
-    @pytest.mark.parametrize(
-        ("content_type", "status"),
-        [
-            ("Application/JSON; charset=utf-8", 200),
-            ("", 415),
-            ("text/plain", 415),
-            ("application/json-patch+json", 415),
-        ],
-    )
-    def test_a_lookup_of_many_takes_only_json(self, lookups, content_type, status):
-        """With or without a character set."""
-        body = json.dumps({"user_ids": ["ana.1"]})
-        headers = {"Content-Type": content_type}
-        answer = requests.post(lookups.url, data=body, headers=headers, timeout=60)
-
-        assert answer.status_code == status
-        assert answer.json().get("field", "Content-Type") == "Content-Type"
+    assert answer.status_code == status
+    assert answer.json().get("field", "Content-Type") == "Content-Type"
 
 
 class TestFailures:
     def test_a_lookup_without_a_table_says_that_nothing_is_published(self, deployment):
-        """Without the table the answer is 424, and does not name it."""
+        """424, which does not name it."""
         with serving("get_proba", deployment.environment) as lookups:
             answer = lookups.get(user_id="ana.1")
 
@@ -205,24 +155,128 @@ class TestFailures:
             "retryable": False,
         }
 
-    def test_a_failed_lookup_is_one_line_without_the_user(self, deployment, capfd):
-        """A failed request is one JSON line; nobody is named in any line."""
+    def test_a_failed_lookup_is_one_line_without_the_user(self, deployment, log_lines):
         publish(deployment, [ANA])
         with serving("get_proba", deployment.environment) as lookups:
             lookups.get(user_id="ana.1")
-            lookups.get(user_id="secret.7\n")
             lookups.ask({"user_ids": ["secret.7", "secret.8", ""]})
-        output = capfd.readouterr().err
-        lines = [json.loads(line) for line in output.splitlines() if line]
+        lines = log_lines()
 
-        assert "ana.1" not in output
-        assert "secret" not in output
+        assert "ana.1" not in str(lines)
+        assert "secret" not in str(lines)
         assert [(line["outcome"], line["severity"]) for line in lines] == [
             ("no_index", "WARNING"),
             ("read", "INFO"),
-            ("bad_request", "WARNING"),
             ("bad_request", "WARNING"),
         ]
         assert {line["function"] for line in lines} == {"getProba"}
         assert (lines[1]["rows_in"], lines[1]["rows_out"]) == (1, 1)
         assert {"use_case", "bytes_billed"} <= set(lines[1])
+
+
+def publish_index(deployment: Deployment, *, use_case: str = USE_CASE) -> IndexPointer:
+    """Publish the index of what the table has; return its pointer."""
+    index.publish(deployment.warehouse, deployment.artifacts, use_case, days=60)
+    return pointer(deployment, use_case)
+
+
+def pointer(deployment: Deployment, use_case: str = USE_CASE) -> IndexPointer:
+    name = pointer_name(use_case)
+    return content_of(deployment.artifacts.read(name), IndexPointer, name=name)
+
+
+def files(deployment: Deployment) -> list[str]:
+    """All generations of indexes that the bucket has."""
+    every = deployment.artifacts.generations(INDEXES)
+    return [entry.name for entry in every if entry.name.endswith(".sqlite")]
+
+
+class TestIndex:
+    def test_lookups_answer_as_from_the_table_without_it(self, deployment):
+        """Known users, unknown ones, and many at once; of two use cases."""
+        publish(deployment, [ANA, BEN])
+        publish(deployment, [ANA | {"probability": 0.5}], use_case="first_day_churn")
+        users = {"user_ids": ["nobody", "ana.1", BEN["user_id"], "é" * 256]}
+        answers = []
+        for is_indexed in (False, True):
+            if is_indexed:
+                publish_index(deployment)
+                publish_index(deployment, use_case="first_day_churn")
+                deployment.empty_tables([PREDICTIONS])
+            with serving("get_proba", deployment.environment) as lookups:
+                replies = [lookups.get(user_id="ana.1"), lookups.get(user_id="nobody")]
+                for name in (USE_CASE, "first_day_churn"):
+                    replies.append(lookups.ask({**users, "use_case": name}))
+            answers.append([(reply.status_code, reply.text) for reply in replies])
+
+        assert answers[0] == answers[1]
+
+    def test_an_index_has_the_users_of_the_newest_days(self, deployment, tmp_path):
+        """Those who were not scored for a lookback are unknown to lookups. A file is
+        written once, and the older one is deleted for good."""
+        old, kept = (str(TODAY - timedelta(days=days)) for days in (60, 59))
+        cyd = ANA | {"user_id": "cyd.3", "prediction_date": kept}
+        publish(deployment, [ANA, BEN | {"prediction_date": old}, cyd])
+        publish_index(deployment)
+        newest = publish_index(deployment)
+        path = tmp_path / uuid.uuid4().hex
+        path.write_bytes(deployment.read(newest.name))
+        users = ("ana.1", BEN["user_id"], "cyd.3")
+
+        assert [bool(Index(path).find(one)) for one in users] == [True, False, True]
+        assert files(deployment) == [newest.name]
+
+    def test_the_index_of_the_slower_of_two_has_what_both_published(
+        self, deployment, monkeypatch
+    ):
+        """Who read the table before the other one published builds once more, and
+        leaves no other file."""
+        publish(deployment, [ANA])
+        artifacts = deployment.artifacts
+        create = artifacts.create_from
+        others = []
+
+        def late(*arguments):
+            create(*arguments)
+            if not others:
+                others.append(None)
+                publish(deployment, [BEN])
+                others.append(publish_index(deployment))
+
+        monkeypatch.setattr(
+            type(artifacts), "create_from", lambda _, *rest: late(*rest)
+        )
+        entry = publish_index(deployment)
+
+        assert entry.users == 2
+        assert files(deployment) == [entry.name]
+
+    def test_predictions_say_that_the_index_was_not_published(
+        self, champion_deployment
+    ):
+        """Predictions are, and the list of suppressed users before it; the index of
+        before stays, and a retry heals."""
+        deployment = champion_deployment
+        first = deployment.run("predictions", TRAINED)
+        before = pointer(deployment)
+        row = {"user_id": "twice", "probability": 0.5, "percentile": 1}
+        row |= {"prediction_date": str(TRAINED), "model_version": 0}
+        publish(deployment, [row, row])
+        deployment.artifacts.delete(suppressed_list.FILE)
+        again = {"as_of": LATER, "force": True}
+        answer = deployment.post("predictions", again)
+        [newest] = deployment.rows("SELECT MAX(as_of) AS day FROM ma_predictions_table")
+
+        assert first["index_users"] == before.users == 160
+        assert deployment.artifacts.find(suppressed_list.FILE) is not None
+        assert answer.status_code == 409
+        assert "predictions were published" in answer.json["message"]
+        assert newest == {"day": LATER}
+        assert before == pointer(deployment)
+        assert files(deployment) == [before.name]
+        deployment.warehouse.execute(
+            "DELETE FROM ma_predictions_table "
+            "WHERE user_id = 'twice' AND as_of > '2000-01-01'"
+        )
+        deployment.run("predictions", LATER, force=True)
+        assert pointer(deployment) != before

@@ -1,26 +1,25 @@
 """
-00-ModelTraining, specified on emulators: what it records, and what it leaves alone.
+00-ModelTraining, specified: what it records, what it leaves alone, and what a trial is.
+
+What a model learns is asked in ``propensity/learning``, and who wins of several runs in
+``propensity/registry``.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
-from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec import structs
 from sklearn.compose import ColumnTransformer
 
 from local.exports import digest
 from propensity import usecases
-from propensity.errors import QueryTooExpensive
 from propensity.gcp.artifacts import sha256
-from propensity.gcp.warehouse import Warehouse
 from propensity.learning.candidates import default_preprocessor
 from propensity.learning.value import AMOUNT
 from propensity.registry.versions import Registry, pickled
@@ -28,8 +27,8 @@ from propensity.runs import setup
 from propensity.tables.models import PREPROCESSORS
 from tests.functions.conftest import FIRST, LATER, TRAINED
 from tests.propensity.registry.versions import Malicious, overwrite, promote
-from tests.support.deployment import Deployment, application, entered
-from tests.support.shop import DAY, WEEK, paid, purchase
+from tests.support.deployment import Deployment
+from tests.support.shop import WEEK
 
 USE_CASE = usecases.load("ga4_purchase")
 FILES = {
@@ -51,7 +50,7 @@ def upload(deployment: Deployment, preprocessor: object) -> str:
         "features": json.dumps(dict(USE_CASE.features)),
         "is_default": False,
     }
-    deployment.warehouse.write(PREPROCESSORS, [row])
+    deployment.append(PREPROCESSORS, row)
     return name
 
 
@@ -63,7 +62,8 @@ def trained(borrow_module_deployment, deployments) -> tuple[Deployment, dict]:
 
 class TestVersion:
     def test_a_version_is_recorded_in_full(self, trained):
-        """The row says when, of what, how and how well; what is known is not null."""
+        """The row says when, of what, how and how well; what is known is not null. The
+        answer says the same."""
         deployment, answer = trained
         [row] = deployment.versions()
         card = row["card"]
@@ -83,7 +83,6 @@ class TestVersion:
         assert card["rows"] == {"train": 320, "calibrate": 160, "holdout": 160}
         assert card["negative_sampling_rate"] == card["positive_sampling_rate"] == 1
         assert card["features"] == dict(USE_CASE.features)
-        assert "profile" not in card
         assert sum(kind["users"] for kind in card["presence"]) == 160
         assert {candidate["algorithm"] for candidate in card["candidates"]} >= {
             "LogisticRegression",
@@ -91,20 +90,9 @@ class TestVersion:
             "VotingClassifier",
         }
         assert row["roc_auc"] > 0.7
-        assert row["budget"] == "10%"
-
-    def test_a_version_is_answered_as_it_is_recorded(self, trained):
-        """Version, verdict and metrics on the rows held out."""
-        deployment, answer = trained
-        [row] = deployment.versions()
-
         assert (answer["model_version"], answer["repeated"]) == (0, False)
         assert answer["promoted"] is row["promoted"] is True
         assert answer["verdict"] == row["verdict"]
-        assert (
-            answer["holdout"].items()
-            <= {**row["card"]["metrics"], "lift": None}.items()
-        )
         for name in ("roc_auc", "budget", "precision_at_budget"):
             assert answer["holdout"][name] == row[name]
 
@@ -114,19 +102,14 @@ class TestVersion:
         [row] = deployment.versions()
         champion = deployment.registry.champion()
         files = row["card"]["files"]
-        contents = {
-            part: deployment.read(file["object"]) for part, file in files.items()
-        }
 
         assert set(answer["objects"]) == FILES
         assert all(deployment.read(name) for name in answer["objects"].values())
-        for part, data in contents.items():
-            assert sha256(data) == files[part]["sha256"]
+        for file in files.values():
+            assert sha256(deployment.read(file["object"])) == file["sha256"]
         for part in ("model", "preprocessor"):
             assert files[part]["object"] == row[f"{part}_object"]
             assert files[part]["sha256"] == row[f"{part}_sha256"]
-        assert json.loads(contents["card"])["metrics"]["roc_auc"] == row["roc_auc"]
-        assert contents["report"].lstrip().lower().startswith(b"<!doctype html")
         assert (champion.version, champion.epoch, champion.previous) == (0, 0, None)
         assert champion.model_sha256 == row["model_sha256"]
 
@@ -151,14 +134,12 @@ class TestVersion:
         snapshot, expected = (
             rows.select(features).sort_by(order) for rows in (stored, again)
         )
-        users = [len(set(rows["user_id"].to_pylist())) for rows in (stored, again)]
 
         assert len(stored) == sum(answer["rows"].values()) == 640
         assert snapshot.to_pylist() == expected.to_pylist()
-        assert users[0] == users[1]
-        assert not any(
-            user.encode() in data for user in set(again["user_id"].to_pylist())
-        )
+        users = {*again["user_id"].to_pylist()}
+        assert not any(user.encode() in data for user in users)
+        assert len({*stored["user_id"].to_pylist()}) == len(users)
         assert pa.types.is_integer(stored.schema.field("user_id").type)
 
         # The test set's expected amounts are compared with what users paid.
@@ -172,29 +153,6 @@ class TestVersion:
         assert {paid for label, paid in held if not label} == {None}
         assert answer["value"] == version["card"]["value"]
         assert answer["value"]["observed"] == sum(paid or 0 for _, paid in held)
-
-
-def test_amounts_are_of_the_horizon(borrow_deployment):
-    """A purchase before the as-of date, or after the horizon, does not matter. Of
-    several currencies it is US dollars; what a purchase lacks counts as nothing."""
-    as_of = TRAINED
-    deployment = borrow_deployment(
-        [
-            paid("u", as_of - DAY, 1_000.0, "USD"),
-            paid("u", as_of, 3.0, "USD"),
-            paid("u", as_of + 6 * DAY, 4.0, "USD"),
-            paid("u", as_of + WEEK, 1_000.0, "USD"),
-            paid("v", as_of, 10.0, "USD"),
-            paid("v", as_of + DAY, 10.0, "EUR"),
-            purchase("w", as_of, None),
-        ]
-    )
-    digest.fill(deployment.warehouse, ["purchase", "refund"])
-    window = USE_CASE.window(deployment.settings, [as_of])
-    rows = deployment.rows(USE_CASE.statement("converter_amounts"), **window)
-
-    amounts = {row["user_id"]: row["amount"] for row in rows}
-    assert amounts == {"u": Decimal(7), "v": Decimal("22.5"), "w": None}
 
 
 class TestAgain:
@@ -214,116 +172,149 @@ class TestAgain:
         """It knows no newer rows than the champion, which has learned from all that
         are held out: there is nothing to compare by, and the champion stays. A number
         is not given again, though the newest version's objects were deleted."""
-        champion = champion_deployment.registry.champion()
-        champion_deployment.warehouse.execute(
+        deployment = champion_deployment
+        champion = deployment.registry.champion()
+        deployment.warehouse.execute(
             "INSERT INTO ma_model_training_metadata_runs "
             "SELECT * REPLACE (1 AS model_version) FROM ma_model_training_metadata"
         )
-        champion_deployment.run("model_training", TRAINED, force=True)
-        before, _, row = champion_deployment.versions()
-        again = champion_deployment.run("model_training", TRAINED)
+        deployment.run("model_training", TRAINED, force=True)
+        _, _, row = deployment.versions()
+        again = deployment.run("model_training", TRAINED)
 
-        assert before["card"]["trained_until"] == row["card"]["split"]["holdout"][0]
         assert (row["model_version"], row["promoted"]) == (2, False)
         assert row["compared_version"] == 0
-        assert (
-            "version 0 has learned from all 160 rows of the test set" in row["verdict"]
-        )
-        assert champion_deployment.registry.champion() == champion
+        assert "version 0 has learned from all 160 rows" in row["verdict"]
+        assert deployment.registry.champion() == champion
         assert (again["model_version"], again["repeated"]) == (2, True)
 
     def test_a_training_of_a_later_day_goes_live_unless_it_is_worse(
-        self, champion_deployment, log_lines
+        self, champion_deployment
     ):
         """One by a useless preprocessor is kept and stays out; a pinned champion stays
         beside a good one, and the verdict says both. With a champion whose file is lost
         nothing can be compared, and whatever scores is better."""
+        deployment = champion_deployment
         useless = ColumnTransformer([("all", "passthrough", ["refunds"])])
-        upload(champion_deployment, useless)
-        champion_deployment.run("model_training", TRAINED + 2 * WEEK)
-        upload(champion_deployment, default_preprocessor(USE_CASE))
-        promote(champion_deployment.registry, 0, pinned=True)
-        champion_deployment.run("model_training", TRAINED + 3 * WEEK)
-        _, worse, pinned = champion_deployment.versions()
+        upload(deployment, useless)
+        deployment.run("model_training", TRAINED + 2 * WEEK)
+        upload(deployment, default_preprocessor(USE_CASE))
+        promote(deployment.registry, 0, pinned=True)
+        deployment.run("model_training", TRAINED + 3 * WEEK)
+        _, worse, pinned = deployment.versions()
 
         assert (worse["promoted"], worse["compared_version"]) == (False, 0)
         assert worse["verdict"].startswith("worse")
-        assert worse["card"]["verdict"]["roc_auc_difference"] < 0
         assert worse["roc_auc"] == 0.5
         assert not pinned["promoted"]
         assert pinned["verdict"].startswith("version 0 is pinned and stays; not worse")
-        champion = champion_deployment.registry.champion()
+        champion = deployment.registry.champion()
         assert champion.version == 0
 
-        champion_deployment.registry.unpin(champion)
-        champion_deployment.registry.artifacts.delete(
-            "models/ga4_purchase/0/model.joblib"
-        )
-        log_lines()
-        answer = champion_deployment.run("model_training", TRAINED + 4 * WEEK)
+        deployment.registry.unpin(champion)
+        deployment.artifacts.delete("models/ga4_purchase/0/model.joblib")
+        answer = deployment.run("model_training", TRAINED + 4 * WEEK)
 
         assert (answer["model_version"], answer["promoted"]) == (3, True)
         assert "cannot score" in answer["verdict"]
-        logged = " ".join(line["message"] for line in log_lines())
-        assert "cannot be compared" in logged
 
 
 def test_two_trainings_at_once_give_one_champion(shop_deployment, monkeypatch):
     """Each claims a version; the slower is compared with the quicker, and its row and
     answer say how that ended. Each promotion is a message to whoever listens."""
-    shop_deployment = shop_deployment.with_settings(
+    deployment = shop_deployment.with_settings(
         PROPENSITY_TOPIC_PREFIX=shop_deployment.name
     )
-    topic = shop_deployment.topic("model-updates")
-    shop_deployment.create_topic(topic)
-    subscription = shop_deployment.subscribe(topic)
-    barrier = threading.Barrier(2)
-    client = application("model_training")
+    deployment.create_topic(deployment.topic("model-updates"))
     find = Registry.champion
+    quicker = []
 
-    def together(registry):
+    def overtaken(registry):
         champion = find(registry)
-        # Both have seen the same champion, none, before either promotes.
-        if champion is None:
-            barrier.wait(60)
+        if not quicker:
+            quicker.append(0)
+            quicker[0] = deployment.run("model_training", TRAINED + WEEK)
         return champion
 
-    def train(as_of: date):
-        with client.test_client() as caller:
-            return caller.post("/", json={"as_of": str(as_of)})
+    monkeypatch.setattr(Registry, "champion", overtaken)
+    with deployment.pulled("model-updates") as pull:
+        answer = deployment.run("model_training", TRAINED)
+        champion = find(deployment.registry)
+        *_, message = pull(champion.epoch + 1)
+    first, second = deployment.versions()
+    update = json.loads(message.data)
 
-    monkeypatch.setattr(Registry, "champion", together)
-    with entered(shop_deployment.environment), ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(train, [TRAINED, TRAINED + WEEK]))
-    monkeypatch.undo()
-    rows = shop_deployment.versions()
-    champion = shop_deployment.registry.champion()
-    messages = shop_deployment.pull(subscription, champion.epoch + 1)
-    updates = [json.loads(message.data) for message in messages]
-    shop_deployment.publisher.transport.close()
-    shop_deployment.subscriber.transport.close()
-
-    assert [answer.status_code for answer in answers] == [200, 200]
-    assert [row["model_version"] for row in rows] == [0, 1]
-    quicker, slower = sorted(rows, key=lambda row: row["compared_version"] is not None)
-    assert (quicker["promoted"], quicker["compared_version"]) == (True, None)
-    assert slower["compared_version"] == quicker["model_version"]
-    assert f"version {quicker['model_version']}" in slower["verdict"]
-    serving = slower if slower["promoted"] else quicker
-    assert champion.version == serving["model_version"]
-    assert champion.model_sha256 == serving["model_sha256"]
-    assert updates[-1] == {
+    assert quicker[0]["model_version"] == first["model_version"] == 0
+    assert (first["promoted"], first["compared_version"]) == (True, None)
+    assert (answer["model_version"], second["compared_version"]) == (1, 0)
+    assert (answer["promoted"], answer["verdict"]) == (
+        second["promoted"],
+        second["verdict"],
+    )
+    live = second if second["promoted"] else first
+    assert champion.version == live["model_version"]
+    assert champion.model_sha256 == live["model_sha256"]
+    assert update == {
         "use_case": "ga4_purchase",
         "action": "promote",
         "version": champion.version,
         "pinned": False,
         "epoch": champion.epoch,
-        "at": updates[-1]["at"],
+        "at": update["at"],
     }
-    for answer in (answer.json for answer in answers):
-        row = rows[answer["model_version"]]
-        assert answer["promoted"] is row["promoted"]
-        assert answer["verdict"] == row["verdict"]
+
+
+class TestTrial:
+    def test_a_trial_changes_nothing_but_its_own_report(self, champion_deployment):
+        """No version is claimed or recorded, and no pointer moves; the training of that
+        day is not answered by it. Days of the export are digested, as any run would
+        digest them."""
+        deployment = champion_deployment
+
+        def objects() -> dict[str, bytes]:
+            names = deployment.artifacts.names("")
+            kept = [name for name in names if not name.startswith("runs/ga4_export/")]
+            return {name: deployment.read(name) for name in kept}
+
+        before = objects()
+        versions = deployment.versions()
+        answer = deployment.run("model_training", LATER, trial=True)
+        after = objects()
+        own = f"runs/ga4_purchase/trial/{LATER}"
+
+        assert after.keys() - before.keys() == {f"{own}.html", f"{own}.json"}
+        assert before.items() <= after.items()
+        assert deployment.versions() == versions
+        assert (answer["trial"], answer["promoted"]) == (True, False)
+        assert (answer["model_version"], answer["would_go_live"]) == (None, True)
+        assert "against version 0 on the same" in answer["verdict"]
+        assert "Would go live" in deployment.page(answer["objects"]["report.html"])
+        trained = deployment.run("model_training", LATER)
+        assert (trained["model_version"], trained["repeated"]) == (1, False)
+
+    def test_a_trial_is_compared_by_its_features(
+        self, champion_deployment, monkeypatch
+    ):
+        """Of the day that the live version was trained on, whose training does not
+        answer it, and with other features."""
+        fewer = {"items": "number", "country": "category", "recency_days": "number"}
+        less = structs.replace(USE_CASE, features=fewer)
+        monkeypatch.setattr("propensity.usecases.load", lambda _: less)
+
+        answer = champion_deployment.run("model_training", TRAINED, trial=True)
+
+        assert "against version 0 on the same 160 rows" in answer["verdict"]
+        assert "trained again on the rows of this trial" in answer["verdict"]
+
+    @pytest.mark.parametrize(
+        ("target", "trial"), [("model_training", "yes"), ("predictions", True)]
+    )
+    def test_a_trial_is_true_or_false_and_of_a_training(
+        self, shop_deployment, target, trial
+    ):
+        answer = shop_deployment.post(target, {"as_of": TRAINED, "trial": trial})
+
+        assert (answer.status_code, answer.json["field"]) == (400, "trial")
 
 
 @pytest.fixture(scope="module")
@@ -382,7 +373,8 @@ class TestFailures:
     ):
         """A user would count as often as a join finds something; a feature may be
         missing: 409. The statement reads so many rows at most as are set."""
-        read = Warehouse.table
+        warehouse = type(serving.warehouse)
+        read = warehouse.table
         most = []
 
         def changed(self, sql, parameters):
@@ -392,43 +384,12 @@ class TestFailures:
             most.append(parameters["maximum_rows"])
             return change(rows)
 
-        monkeypatch.setattr(Warehouse, "table", changed)
+        monkeypatch.setattr(warehouse, "table", changed)
         deployment = serving.with_settings(PROPENSITY_MAXIMUM_TRAINING_ROWS="1234")
         message = self.failed(deployment, 409, "schema")
 
         assert expected in message
         assert most == [1_234]
-
-    def test_a_training_over_the_limit_of_a_statement_reads_its_dates_apart(
-        self, serving, trained, monkeypatch
-    ):
-        """As BigQuery refuses it, while they read less than twice as much. The model is
-        the same.
-
-        Defect: the first training of a shop with 70 million events a day failed.
-        """
-        read = Warehouse.table
-        read_dates = []
-
-        def limited(self, sql, parameters):
-            if sql == USE_CASE.statement("training_rows"):
-                if len(parameters["as_ofs"]) > 2:
-                    raise QueryTooExpensive("too many bytes")
-                read_dates.append(len(parameters["as_ofs"]))
-            return read(self, sql, parameters)
-
-        def size(_self, _sql, parameters):
-            at_most = serving.settings.maximum_bytes_billed
-            return len(parameters["as_ofs"]) * at_most // 2
-
-        monkeypatch.setattr(Warehouse, "table", limited)
-        monkeypatch.setattr(Warehouse, "dry_run", size)
-        answer = serving.post("model_training", {"as_of": TRAINED, "trial": True})
-
-        assert answer.status_code == 200, answer.json
-        assert read_dates == [2, 2]
-        assert answer.json["rows"] == trained[1]["rows"]
-        assert answer.json["holdout"] == trained[1]["holdout"]
 
     def test_a_training_names_the_column_that_the_export_lacks(self, serving):
         """409 names it, and who says which others are missing."""
@@ -441,13 +402,6 @@ class TestFailures:
 
         assert "country" in message
         assert "propensity doctor" in message
-
-    def test_a_training_refuses_a_preprocessor_of_other_features(self, serving):
-        """Those it was uploaded for are no longer the use case's: 409 names one."""
-        upload(serving, ColumnTransformer([("all", "passthrough", ["visits_of_old"])]))
-        message = self.failed(serving, 409, "schema")
-
-        assert "visits_of_old" in message
 
     def test_a_training_runs_no_preprocessor_that_was_overwritten(
         self, serving, tmp_path

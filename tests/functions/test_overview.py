@@ -147,6 +147,8 @@ class TestMessage:
         assert "winback: 1 user, and a control group of 1" in chosen
         bucket = deployment.settings.bucket
         assert link.endswith(f"/{bucket}/dashboard/index.html")
+        assert USER not in text
+        assert "stranger" not in text
 
     def test_a_message_tells_of_an_audience_that_stopped_in_the_week(
         self, deployment, chat
@@ -160,13 +162,6 @@ class TestMessage:
         [text] = chat.texts
 
         assert f"were not sent whole on {plain_day(thursday)}" in text
-
-    def test_a_message_has_no_word_of_a_stranger(self, deployment, chat):
-        deployment.run("overview", MONDAY)
-        [text] = chat.texts
-
-        assert USER not in text
-        assert "stranger" not in text
 
     def test_a_message_is_sent_once_a_week(self, deployment, chat):
         """Whatever is repeated; a person can have it sent again."""

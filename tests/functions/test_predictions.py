@@ -13,14 +13,13 @@ import pytest
 
 from offline import forget
 from propensity import usecases
-from propensity.errors import MissingTable
 from propensity.gcp.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.registry.index import pointer_name
 from propensity.registry.records import find_recorded
 from propensity.registry.versions import pickled
 from propensity.runs import predict
-from propensity.tables.models import DRIFT, PRESENCE, SCORES
+from propensity.tables.models import PRESENCE, SCORES
 from tests.deploy.monitoring import raised
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import serving
@@ -410,25 +409,6 @@ def test_drift_is_in_answer_log_table_alike(champion_deployment, log_lines):
         one["name"] for one in answer["drift"]["alarms"]
     }
     assert by_name["users"]["users"] == answer["users"]
-
-
-def test_a_week_is_published_without_a_table_of_drift(
-    champion_deployment, log_lines, monkeypatch
-):
-    """The log says it."""
-    write = Warehouse.write
-
-    def written(self: Any, table: Any, rows: Any) -> None:
-        if table is DRIFT:
-            raise MissingTable("there is no ma_drift_runs")
-        write(self, table, rows)
-
-    monkeypatch.setattr(Warehouse, "write", written)
-    answer = champion_deployment.run("predictions", LATER)
-    messages = [line["message"] for line in log_lines()]
-
-    assert answer["index_users"] == 160
-    assert any("drift is not in its table" in text for text in messages)
 
 
 @pytest.mark.parametrize("step", ["write", "execute"])

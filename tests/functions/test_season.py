@@ -119,43 +119,29 @@ def test_a_publication_adds_the_shift_of_the_season(champion_deployment, log_lin
     assert (jumped.status_code, jumped.json["error"]) == (409, "score_shift")
 
 
-class TestWeeks:
-    """Which evaluated weeks 01 follows."""
-
-    def test_weeks_that_say_nothing_of_the_season_do_not_count(self, shop_deployment):
-        """Of one class, of another use case, without predictions or with probabilities
-        of weeks before, known a day later, or not over. Beside them there is one that
-        does, with the shift that it was published with."""
-        evaluated(shop_deployment, BEFORE, 0.5, log_odds_shift=0.25)
-        for version, row in enumerate(
-            (
-                {"outcome": "one_class", "log_odds": None},
-                {"use_case": "first_day_churn"},
-                {"model_version": -1},
-                {"week": BEFORE - WEEK, "prediction_as_of": BEFORE - 2 * WEEK},
-                {"as_of": LATER + DAY},
-                {"week": LATER},
-            )
-        ):
-            own = {"week": TRAINED, "log_odds": 0.7, "model_version": version}
-            evaluated(shop_deployment, **{**own, **row})
-
-        assert log_odds_of(shop_deployment, LATER) == {BEFORE: 0.75}
-
-    def test_weeks_are_those_of_the_first_run_in_a_rerun(self, shop_deployment):
-        """Labels that came late made the week final since; they were not known then.
-        Later weeks were not, either."""
-        evaluated(shop_deployment, BEFORE, 0.5)
-        evaluated(shop_deployment, TRAINED, 0.5, status="provisional")
-        first = log_odds_of(shop_deployment, LATER)
-        evaluated(shop_deployment, TRAINED, 0.7, as_of=LATER + 4 * DAY)
-        evaluated(shop_deployment, LATER, -1.5)
-
-        assert (
-            log_odds_of(shop_deployment, LATER) == first == {BEFORE: 0.5, TRAINED: 0.5}
+def test_weeks_that_say_nothing_of_the_season_do_not_count(shop_deployment):
+    """Of one class, of another use case, without predictions or with probabilities of
+    weeks before, known a day later, or not over. Beside them there is one that does,
+    with the shift that it was published with. In a rerun the weeks are those of the
+    first run: labels that came late made the week final since."""
+    evaluated(shop_deployment, BEFORE, 0.5, log_odds_shift=0.25)
+    for version, row in enumerate(
+        (
+            {"outcome": "one_class", "log_odds": None},
+            {"use_case": "first_day_churn"},
+            {"model_version": -1},
+            {"week": BEFORE - WEEK, "prediction_as_of": BEFORE - 2 * WEEK},
+            {"as_of": LATER + DAY},
+            {"week": LATER},
         )
-        assert log_odds_of(shop_deployment, LATER + WEEK) == {
-            BEFORE: 0.5,
-            TRAINED: 0.7,
-            LATER: -1.5,
-        }
+    ):
+        own = {"week": TRAINED, "log_odds": 0.7, "model_version": version}
+        evaluated(shop_deployment, **{**own, **row})
+    alone = log_odds_of(shop_deployment, LATER)
+    evaluated(shop_deployment, TRAINED, 0.5, status="provisional")
+    first = log_odds_of(shop_deployment, LATER)
+    evaluated(shop_deployment, TRAINED, 0.7, as_of=LATER + 4 * DAY)
+
+    assert alone == {BEFORE: 0.75}
+    assert log_odds_of(shop_deployment, LATER) == first == {BEFORE: 0.75, TRAINED: 0.5}
+    assert log_odds_of(shop_deployment, LATER + WEEK)[TRAINED] == 0.7

@@ -13,7 +13,6 @@ from local.generators.games import FAULTS, Games
 from local.generators.streams import attributes_of, encode
 from propensity.errors import Unavailable
 from propensity.events.dead_letters import redacted
-from propensity.gcp.writes import Appends, RowsRefused
 from propensity.tables.stream import (
     DEAD_LETTERS,
     POSTCODE_INDEX,
@@ -29,7 +28,6 @@ from tests.support.events import (
     registration,
     transaction,
     truth,
-    written,
 )
 from tests.support.rows import append_rows
 
@@ -89,22 +87,6 @@ class TestStores:
         [row, _] = stored(site, user)
         assert (row["message_id"], row["published_at"]) == ("m7", PUBLISHED_AT)
 
-    def test_all_fields_of_a_registration(self, site, stream, user):
-        """A registration is a user's attributes, with the index of the postcode."""
-        stream.post(registration(user_id=user, postcode=" ab10 1ab "))
-
-        features = streamed_features(site)[user]
-        expected = {
-            "age": 35,
-            "city": "Aberdeen",
-            "country": "GB",
-            "campaign": "spring",
-            "socioeconomic_idx": 6.0,
-            "registration_time": datetime(2026, 3, 1, 12, tzinfo=UTC),
-        }
-        assert {name: features[name] for name in expected} == expected
-        assert "label" not in features
-
 
 class TestRefuses:
     @pytest.mark.parametrize("name", FAULTS)
@@ -129,32 +111,6 @@ class TestRefuses:
         assert letter["raw_size"] == len(data)
         assert json.loads(letter["attributes"]) == attributes
         assert letter["published_at"] == PUBLISHED_AT
-
-    def test_the_row_that_the_table_refuses(self, site, stream, user, monkeypatch):
-        """One bad row does not hold up all that came with it."""
-        bad = bet(user_id=f"bad {user}")
-        append = Appends.append
-
-        async def refusing(self: Appends, table: Any, rows: Any) -> None:
-            if table is STREAM_EVENTS:
-                users = rows["user_id"].to_pylist()
-                if bad["user_id"] in users:
-                    deployment = users.index(bad["user_id"])
-                    raise RowsRefused({deployment: "no such partition"})
-            await append(self, table, rows)
-
-        monkeypatch.setattr(Appends, "append", refusing)
-        answers = stream.post_all([*bets(user, 10), bad, *bets(user, 20)[10:]])
-
-        assert {answer.status_code for answer in answers} == {200}
-        reasons = [answer.json().get("reason") for answer in answers]
-        assert reasons == [*[None] * 10, "refused_by_table", *[None] * 10]
-        [letter] = site.rows(
-            "SELECT raw, detail FROM dead_letters WHERE reason = 'refused_by_table'"
-        )
-        assert letter == {"raw": written(bad), "detail": "no such partition"}
-        assert stored(site, bad["user_id"]) == []
-        assert streamed_features(site)[user]["bet_count"] == 20
 
 
 class TestPublishes:

@@ -9,24 +9,14 @@ import pytest
 
 from propensity import usecases
 from tests.functions.conftest import TRAINED
-from tests.functions.instances import Served, serving
+from tests.functions.instances import serving
 from tests.functions.streaming import new_site, rows_of
 from tests.support.deployment import KEY, STREAMED, Deployment
 from tests.support.events import bet, enriched_card, registration, truth
 from tests.support.scored_cards import drawn, stored
 
 FORGOTTEN = "user-forgotten"
-
-
-@pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Deployment]:
-    """Tables and topics with a user on the list."""
-    extra = {"PROPENSITY_SUPPRESSION_KEY": KEY, "PROPENSITY_REFRESH_S": "1"}
-    with new_site(emulators, **extra) as site:
-        site.suppress(FORGOTTEN)
-        yield site
-
-
+USER = "user.004"
 # The rows of each table that name a user.
 NAMING = {
     "stream_events": "user_id = @user",
@@ -38,137 +28,129 @@ NAMING = {
 NOTHING = dict.fromkeys(NAMING, 0)
 
 
+@pytest.fixture(scope="module")
+def site(emulators) -> Iterator[Deployment]:
+    """Tables and topics with a user on the list."""
+    extra = {"PROPENSITY_SUPPRESSION_KEY": KEY, "PROPENSITY_REFRESH_S": "1"}
+    with new_site(emulators, **extra) as site:
+        site.suppress(FORGOTTEN)
+        yield site
+
+
 def row_counts(site: Deployment, user: str) -> dict[str, int]:
     """How many rows of each table name a user."""
-    counted = " UNION ALL ".join(
-        f"(SELECT '{table}' AS name, COUNT(*) AS n FROM {table} WHERE {condition})"
+    return {
+        table: site.rows(
+            f"SELECT COUNT(*) AS n FROM {table} WHERE {condition}", user=user
+        )[0]["n"]
         for table, condition in NAMING.items()
-    )
-    return {row["name"]: row["n"] for row in site.rows(counted, user=user)}
+    }
 
 
-@pytest.fixture(scope="module")
-def stream(site) -> Iterator[Served]:
-    """The function stream_features."""
-    with serving("stream_features", site.environment) as function:
-        yield function
-
-
-class TestStream:
-    def test_the_stream_drops_all_that_a_suppressed_user_sends(
-        self, site, stream, capfd
+def test_the_stream_drops_all_that_a_suppressed_user_sends(site, capfd):
+    """Acknowledged, and neither stored nor published nor a dead letter: right or wrong,
+    broken, or the truth of an event."""
+    events = [
+        bet(user_id=FORGOTTEN),
+        registration(user_id=FORGOTTEN),
+        bet(user_id=FORGOTTEN, bet_amount="much"),
+        f'{{"user_id": "{FORGOTTEN}", "event_type": '.encode(),
+        truth(transaction_id=FORGOTTEN),
+        truth(transaction_id=FORGOTTEN, truth_time="soon"),
+    ]
+    with (
+        serving("stream_features", site.environment) as stream,
+        site.pulled("enriched") as pull,
     ):
-        """Acknowledged, and neither stored nor published nor a dead letter: right or
-        wrong, broken, or the truth of an event."""
-        events = [
-            bet(user_id=FORGOTTEN),
-            registration(user_id=FORGOTTEN),
-            bet(user_id=FORGOTTEN, bet_amount="much"),
-            f'{{"user_id": "{FORGOTTEN}", "event_type": '.encode(),
-            truth(transaction_id=FORGOTTEN),
-            truth(transaction_id=FORGOTTEN, truth_time="soon"),
-        ]
-        with site.pulled("enriched") as pull:
-            for event in events:
-                answer = stream.post(event, attributes={"user": FORGOTTEN})
-                assert answer.status_code == 200, event
-            # Published after what came before it would have been.
-            stream.post(bet(user_id="somebody else"))
-            [message] = pull(1)
+        for event in events:
+            answer = stream.post(event, attributes={"user": FORGOTTEN})
+            assert answer.status_code == 200, event
+        # Published after what came before it would have been.
+        stream.post(bet(user_id="somebody else"))
+        [message] = pull(1)
 
-        assert row_counts(site, FORGOTTEN) == NOTHING
-        assert b"somebody else" in message.data
-        assert FORGOTTEN not in capfd.readouterr().err
-
-    @pytest.mark.parametrize("key", ["z" * 40, ""])
-    def test_the_stream_stops_rather_than_letting_anybody_back(self, site, key):
-        """Under another key no user is recognised, nor without one: nothing is
-        acknowledged."""
-        environment = {**site.environment, "PROPENSITY_SUPPRESSION_KEY": key}
-        with serving("stream_features", environment) as stream:
-            answer = stream.post(bet(user_id=FORGOTTEN))
-
-        assert answer.status_code == 500
-        assert row_counts(site, FORGOTTEN) == NOTHING
-
-    def test_the_stream_gives_no_score_to_what_was_on_its_way(self, site, user):
-        """No score and no dead letter is written; other users' scores are logged."""
-        with serving("score_stream", site.environment) as scoring:
-            for one in (FORGOTTEN, user):
-                assert scoring.post(enriched_card(one)).status_code == 200
-                assert scoring.post({"user_id": one}).status_code == 200
-
-        assert row_counts(site, FORGOTTEN) == NOTHING
-        counts = row_counts(site, user)
-        assert (counts["inference_log"], counts["dead_letters"]) == (1, 1)
+    assert row_counts(site, FORGOTTEN) == NOTHING
+    assert b"somebody else" in message.data
+    assert FORGOTTEN not in capfd.readouterr().err
 
 
-class TestScores:
-    def test_scores_of_a_suppressed_user_are_not_given_or_logged(self, site, user):
-        """A listed user has no features, and an identity of such a user is answered,
-        as anything is that has features, and not logged."""
-        site.load_model()
-        now = datetime.now(UTC)
-        first = (now - timedelta(hours=2)).isoformat()
-        known = [user, f"{user}-listed"]
-        events = [registration(user_id=one, event_time=first) for one in known]
-        site.store(rows_of(events, received_at=now))
-        site.suppress(known[1])
-        features = dict.fromkeys(usecases.load(STREAMED).features)
-        with serving("score", site.environment) as score:
-            body = {"use_case": STREAMED}
-            answers = [score.ask(body | {"user_id": one}) for one in known]
-            given = body | {"features": features | {"event_id": known[1]}}
-            identified = score.ask(given)
+@pytest.mark.parametrize("key", ["z" * 40, ""])
+def test_the_stream_stops_rather_than_letting_anybody_back(site, key):
+    """Under another key no user is recognised, nor without one: nothing is
+    acknowledged."""
+    environment = {**site.environment, "PROPENSITY_SUPPRESSION_KEY": key}
+    with serving("stream_features", environment) as stream:
+        answer = stream.post(bet(user_id=FORGOTTEN))
 
-        # All that was answered is logged before the function ends.
-        assert [answer.status_code for answer in answers] == [200, 404]
-        assert identified.status_code == 200, identified.text
-        logged = [row_counts(site, one)["inference_log"] for one in known]
-        assert logged == [1, 0]
+    assert answer.status_code == 500
+    assert row_counts(site, FORGOTTEN) == NOTHING
 
 
-class TestScheduledRuns:
-    USER = "user.004"
+def test_the_stream_gives_no_score_to_what_was_on_its_way(site, user):
+    """No score and no dead letter is written; other users' scores are logged."""
+    with serving("score_stream", site.environment) as scoring:
+        for one in (FORGOTTEN, user):
+            assert scoring.post(enriched_card(one)).status_code == 200
+            assert scoring.post({"user_id": one}).status_code == 200
 
-    @pytest.fixture
-    def suppressing_deployment(self, shop_deployment, shop_rows) -> Deployment:
-        """A shop whose every fourth user is a regular; this one is suppressed."""
-        shop_deployment = shop_deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
-        assert self.USER in {row["user_pseudo_id"] for row in shop_rows}
-        shop_deployment.suppress(self.USER)
-        return shop_deployment
+    assert row_counts(site, FORGOTTEN) == NOTHING
+    counts = row_counts(site, user)
+    assert (counts["inference_log"], counts["dead_letters"]) == (1, 1)
 
-    def test_scheduled_runs_leave_a_user_out(self, suppressing_deployment, capfd):
-        """159 of 160 users are trained on and scored; the log and the version's pages
-        name none of them."""
-        trained = suppressing_deployment.run("model_training", TRAINED)
-        texts = [capfd.readouterr().err]
-        texts += [
-            suppressing_deployment.read(name).decode()
-            for name in suppressing_deployment.registry.artifacts.names("models/")
-            if name.endswith((".html", ".json"))
-        ]
-        predicted = suppressing_deployment.run("predictions", TRAINED)
-        rows = suppressing_deployment.rows("SELECT user_id FROM ma_predictions_table")
 
-        assert "modelTraining" in texts[0]
-        assert len(texts) > 2
-        assert not [text for text in texts if "user.0" in text]
-        assert sum(trained["rows"].values()) == 636
-        assert predicted["users"] == len(rows) == 159
-        assert self.USER not in {row["user_id"] for row in rows}
+def test_scores_of_a_suppressed_user_are_not_given_or_logged(site, user):
+    """A listed user has no features, and an identity of such a user is answered, as
+    anything is that has features, and not logged."""
+    site.load_model()
+    now = datetime.now(UTC)
+    at = (now - timedelta(hours=2)).isoformat()
+    known = [user, f"{user}-listed"]
+    events = [registration(user_id=one, event_time=at) for one in known]
+    site.store(rows_of(events, received_at=now))
+    site.suppress(known[1])
+    features = dict.fromkeys(usecases.load(STREAMED).features)
+    body = {"use_case": STREAMED}
+    with serving("score", site.environment) as score:
+        answers = [score.ask(body | {"user_id": one}) for one in known]
+        identified = score.ask(body | {"features": features | {"event_id": known[1]}})
 
-    def test_scheduled_runs_leave_a_card_out(self, borrow_deployment):
-        """One of 1,500 cards with a transaction each; and they read 1,000 if so set."""
-        deployment = borrow_deployment(dataset="", PROPENSITY_SUPPRESSION_KEY=KEY)
-        stored(deployment.warehouse, cards := drawn(1_500))
-        deployment.suppress(cards.ids[7])
-        as_of = date(2026, 3, 14)
-        cards_only = {"use_case": "card_fraud"}
-        every = deployment.run("model_training", as_of, **cards_only)
-        fewer = deployment.with_settings(PROPENSITY_MAXIMUM_TRAINING_ROWS="1000")
-        sample = fewer.run("model_training", as_of, force=True, **cards_only)
+    # All that was answered is logged before the function ends.
+    assert [answer.status_code for answer in answers] == [200, 404]
+    assert identified.status_code == 200, identified.text
+    assert [row_counts(site, one)["inference_log"] for one in known] == [1, 0]
 
-        assert sum(every["rows"].values()) == 1_499
-        assert 700 < sum(sample["rows"].values()) <= 1_000
+
+def test_scheduled_runs_leave_a_user_out(shop_deployment, capfd):
+    """159 of 160 users are trained on and scored; the log and the version's pages name
+    none of them."""
+    deployment = shop_deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+    deployment.suppress(USER)
+    trained = deployment.run("model_training", TRAINED)
+    texts = [capfd.readouterr().err]
+    for name in deployment.artifacts.names("models/"):
+        if name.endswith((".html", ".json")):
+            texts.append(deployment.read(name).decode())
+    predicted = deployment.run("predictions", TRAINED)
+    rows = deployment.rows("SELECT user_id FROM ma_predictions_table")
+
+    assert "modelTraining" in texts[0]
+    assert len(texts) > 2
+    assert not [text for text in texts if "user.0" in text]
+    assert sum(trained["rows"].values()) == 636
+    assert predicted["users"] == len(rows) == 159
+    assert USER not in {row["user_id"] for row in rows}
+
+
+def test_scheduled_runs_leave_a_card_out(borrow_deployment):
+    """One of 1,500 cards with a transaction each; and they read 1,000 if so set."""
+    deployment = borrow_deployment(dataset="", PROPENSITY_SUPPRESSION_KEY=KEY)
+    cards = drawn(1_500)
+    stored(deployment.warehouse, cards)
+    deployment.suppress(cards.ids[7])
+    as_of = date(2026, 3, 14)
+    every = deployment.run("model_training", as_of, use_case="card_fraud")
+    fewer = deployment.with_settings(PROPENSITY_MAXIMUM_TRAINING_ROWS="1000")
+    sample = fewer.run("model_training", as_of, force=True, use_case="card_fraud")
+
+    assert sum(every["rows"].values()) == 1_499
+    assert 700 < sum(sample["rows"].values()) <= 1_000

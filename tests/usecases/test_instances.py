@@ -42,25 +42,21 @@ def write(own, name: str, text: str):
 
 
 def test_an_instance_is_what_its_file_says_and_otherwise_the_use_case_it_is_like(own):
+    """It reads the export of its property by its own days; another use case goes on to
+    read the deployment's."""
     write(own, "shop_uk", SHOP_UK)
     shop = usecases.load("ga4_purchase")
     uk = usecases.load("shop_uk")
+    settings = uk.settings(SETTINGS)
 
     assert uk.currency == "GBP"
     assert uk.title == f"{shop.title} (shop_uk)"
     assert uk.features == shop.features
     for name in usecases.STATEMENTS:
         assert uk.statement(name) == shop.statement(name)
-
-
-def test_an_instance_reads_the_export_of_its_property(own):
-    """By its own days; another use case goes on to read the deployment's."""
-    write(own, "shop_uk", SHOP_UK)
-    uk = usecases.load("shop_uk").settings(SETTINGS)
-
-    assert uk.export == "uk-project.analytics_2"
-    assert uk.property_utc_offset_hours == 1
-    assert usecases.load("ga4_purchase").settings(SETTINGS) is SETTINGS
+    assert settings.export == "uk-project.analytics_2"
+    assert settings.property_utc_offset_hours == 1
+    assert shop.settings(SETTINGS) is SETTINGS
 
 
 def test_an_instance_predicts_the_event_of_its_file(own):
@@ -118,14 +114,6 @@ def test_a_wrong_instance_is_told_where(own, text, message):
     assert message in refused.value.message
 
 
-def test_a_property_without_like_is_refused(own):
-    text = folders.place("ga4_purchase").joinpath("usecase.toml").read_text()
-    write(own, "shop_uk", f'{text}\n[property]\nga4_dataset = "analytics_2"\n')
-
-    with pytest.raises(UseCaseError, match="only an instance reads another property"):
-        usecases.load("shop_uk")
-
-
 @pytest.mark.parametrize("file", ["features.sql", "model.py"])
 def test_a_statement_of_an_instance_is_refused(own, file):
     """It would be read for nobody."""
@@ -135,47 +123,44 @@ def test_a_statement_of_an_instance_is_refused(own, file):
         usecases.load("shop_uk")
 
 
-class TestExports:
-    def test_each_export_is_named_once(self, own):
-        """Two instances of a property share its tables; one of the deployment's
-        property shares those."""
-        write(own, "shop_uk", SHOP_UK)
-        write(own, "leads_uk", SHOP_UK)
-        write(
-            own,
-            "leads",
-            'like = "ga4_purchase"\n[property]\nga4_dataset = "analytics_1"\n',
-        )
-        exports = usecases.exports(SETTINGS)
+def test_a_property_without_like_is_refused(own):
+    text = folders.place("ga4_purchase").joinpath("usecase.toml").read_text()
+    write(own, "shop_uk", f'{text}\n[property]\nga4_dataset = "analytics_2"\n')
 
-        assert [each.export for each in exports] == [
-            "p.analytics_1",
-            "uk-project.analytics_2",
-        ]
-        assert [each.export_suffix for each in exports] == ["", "_analytics_2"]
+    with pytest.raises(UseCaseError, match="only an instance reads another property"):
+        usecases.load("shop_uk")
 
-    def test_use_cases_of_an_export_are_those_that_read_it(self, own):
-        write(own, "shop_uk", SHOP_UK)
-        write(own, "leads", 'like = "ga4_purchase"\n')
-        uk = usecases.load("shop_uk").settings(SETTINGS)
-        names = [use_case.name for use_case in usecases.of_export(SETTINGS)]
 
-        assert [use_case.name for use_case in usecases.of_export(uk)] == ["shop_uk"]
-        assert "leads" in names
-        assert "shop_uk" not in names
+def test_each_export_is_named_once_with_the_use_cases_that_read_it(own):
+    """Two instances of a property share its tables; one of the deployment's property
+    shares those. A deployment without an export has those of its instances."""
+    write(own, "shop_uk", SHOP_UK)
+    write(own, "leads_uk", SHOP_UK)
+    same = 'like = "ga4_purchase"\n[property]\nga4_dataset = "analytics_1"\n'
+    write(own, "leads", same)
+    exports = usecases.exports(SETTINGS)
+    uk = usecases.load("shop_uk").settings(SETTINGS)
+    without = usecases.exports(replace(SETTINGS, ga4_dataset=""))
+    names = {use_case.name for use_case in usecases.of_export(SETTINGS)}
 
-    def test_a_deployment_without_an_export_has_those_of_its_instances(self, own):
-        write(own, "shop_uk", SHOP_UK)
-        exports = usecases.exports(replace(SETTINGS, ga4_dataset=""))
+    of_property = "uk-project.analytics_2"
+    assert [each.export for each in exports] == ["p.analytics_1", of_property]
+    assert [each.export_suffix for each in exports] == ["", "_analytics_2"]
+    assert {use_case.name for use_case in usecases.of_export(uk)} == {
+        "shop_uk",
+        "leads_uk",
+    }
+    assert "leads" in names
+    assert "shop_uk" not in names
+    assert of_property in [each.export for each in without]
 
-        assert [each.export for each in exports] == ["uk-project.analytics_2"]
 
-    def test_two_exports_of_one_name_are_refused(self, own):
-        """Their digests would be one table."""
-        write(own, "shop_uk", SHOP_UK)
-        write(own, "shop_us", SHOP_UK.replace("uk-project", "us-project"))
-        uk = usecases.load("shop_uk").settings(SETTINGS)
+def test_two_exports_of_one_name_are_refused(own):
+    """Their digests would be one table."""
+    write(own, "shop_uk", SHOP_UK)
+    write(own, "shop_us", SHOP_UK.replace("uk-project", "us-project"))
+    uk = usecases.load("shop_uk").settings(SETTINGS)
 
-        for listed in (usecases.of_export, usecases.exports):
-            with pytest.raises(UseCaseError, match=r"us-project.analytics_2.*same"):
-                listed(uk)
+    for listed in (usecases.of_export, usecases.exports):
+        with pytest.raises(UseCaseError, match=r"us-project.analytics_2.*same"):
+            listed(uk)

@@ -10,11 +10,8 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from datetime import datetime, timedelta
-from decimal import Decimal
-from functools import cache
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -162,25 +159,6 @@ OTHERS: dict[str, Came] = {
 }
 
 
-@cache
-def large_amounts() -> tuple[Row, ...]:
-    """Return players whose amounts reach the bounds that an event may have."""
-    random = np.random.default_rng(5)
-    rows = [registration("three of a billion", REGISTERED)]
-    for cents in (99_999_999_999, 99_999_999_998, 99_999_999_997):
-        amount = Decimal(cents).scaleb(-2)
-        rows.append(event("three of a billion", REGISTERED, "new_win", amount))
-    for number in range(12):
-        user = f"large {number}"
-        most = 100 * 10 ** (number % 10)
-        rows.append(registration(user, REGISTERED))
-        for kind in EVERYTHING:
-            for cents in random.integers(0, most + 1, 3 + 9 * number).tolist():
-                at = REGISTERED + timedelta(seconds=int(random.integers(80_000)))
-                rows.append(event(user, at, kind, Decimal(cents).scaleb(-2)))
-    return tuple(rows)
-
-
 @pytest.fixture(scope="module")
 def trapped(opened) -> Stream:
     """Everybody's events, each as it came."""
@@ -192,7 +170,6 @@ def trapped(opened) -> Stream:
             for user, rows in events.items()
             for row, received in rows
         ),
-        accepted(large_amounts(), received_at=MIDNIGHT),
     )
     return deployment
 
@@ -222,20 +199,11 @@ class TestCohort:
     def test_the_cohort_has_everyone_once_over_all_snapshots(self, trapped):
         """Weekly as-of dates share nobody, and leave nobody out."""
         weeks = [AS_OF + week * WEEK for week in range(-3, 3)]
-        large = {row["user_id"] for row in large_amounts()}
-        everyone = {*TRAPS, *OTHERS, *large} - {"never registered"}
+        everyone = {*TRAPS, *OTHERS} - {"never registered"}
         alone = [trapped.first_days(week) for week in weeks]
 
         assert set(trapped.first_days(*weeks)) == everyone
         assert sum(map(len, alone)) == len(everyone)
-
-
-def test_figures_are_the_numbers_nearest_to_the_exact_ones(features):
-    exact = expected_features(large_amounts(), cut_off=DAY)
-
-    assert features["three of a billion"]["win_var"] == 0.0001
-    for user, row in exact.items():
-        assert {name: features[user][name] for name in TWELVE} == as_numbers(row)
 
 
 def test_a_model_learns_from_moments_of_the_first_day(generated):

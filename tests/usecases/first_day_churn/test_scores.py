@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 
-import joblib
-import numpy as np
-import pyarrow as pa
 import pytest
-from sklearn.metrics import log_loss
 
 from local.generators.games import Games, postcodes
 from local.generators.streams import Delivery
 from offline import load_postcodes
-from offline.load_model import MODEL, MODELS, PREPROCESSOR
 from propensity.clock import SYSTEM
 from propensity.events.messages import Message
 from propensity.gcp.artifacts import Artifacts
-from propensity.models.scoring import Scorer
 from propensity.registry.serving import UserFeatures
 from propensity.registry.versions import Registry
 from propensity.runs import setup
@@ -34,7 +26,6 @@ from propensity.stream.score import ScoreStream
 from tests.functions.streaming import prepare_stream
 from tests.support.constants import set_parameter
 from tests.support.deployment import entered
-from tests.support.exact import expected_features
 from tests.support.rows import publish
 from tests.usecases.first_day_churn.conftest import (
     AS_OF,
@@ -43,13 +34,11 @@ from tests.usecases.first_day_churn.conftest import (
     GAMES,
     HOUR,
     MIDNIGHT,
-    TWELVE,
     USE_CASE,
     WEEK,
     WEEKS,
     Row,
     Stream,
-    as_numbers,
     model_input,
     registration,
 )
@@ -78,168 +67,69 @@ def test_no_feature_depends_on_the_label(empty, generated):
         assert {**row, "label": 1 - row["label"]} == theirs[user]
 
 
-@dataclass(frozen=True)
-class Group:
-    """Messages that were handled together, and when their scoring began."""
-
-    deliveries: Sequence[Delivery]
-    since: datetime
+PLAYED = Games(seed=11, users=24, maximum_events=30, days=10, end=MIDNIGHT)
+GROUP = 40
 
 
-def play(
-    deployment: Stream, deliveries: Sequence[Delivery], *, seed: int
-) -> list[Group]:
-    """
-    Send deliveries through the consumers themselves, in groups of any size.
-
-    What the first publishes is pulled by the ordinary client, and given to the second.
-    """
-    random = np.random.default_rng(seed)
-    subscription = deployment.subscribe(deployment.topic("enriched"))
-    groups: list[Group] = []
+def play(deployment: Stream, deliveries: Sequence[Delivery]) -> None:
+    """Send deliveries through both consumers, in groups."""
+    topic = deployment.topic("enriched")
+    subscription = deployment.subscribe(topic)
 
     async def consume() -> None:
         clients = Clients.open(deployment.settings, SYSTEM)
-        bucket = Artifacts.open(deployment.settings)
         features = StreamFeatures(clients)
-        scores = ScoreStream(clients, bucket)
-        sent = 0
-        while sent < len(deliveries):
-            chosen = deliveries[sent : sent + int(random.integers(1, 50))]
+        scores = ScoreStream(clients, Artifacts.open(deployment.settings))
+        for first in range(0, len(deliveries), GROUP):
             messages = [
-                Message(delivery.data, str(sent + deployment), delivery.attributes)
-                for deployment, delivery in enumerate(chosen)
+                Message(delivery.data, f"{first}-{number}", delivery.attributes)
+                for number, delivery in enumerate(deliveries[first : first + GROUP])
             ]
-            sent += len(chosen)
             refused = await features.consume(messages)
-            count = len(chosen) - len(refused)
+            count = len(messages) - len(refused)
             pulled = await asyncio.to_thread(deployment.pull, subscription, count)
-            # Pub/Sub promises no order; with one the last bit of a score is the same.
-            pulled.sort(
-                key=lambda message: (message.attributes["event_id"], message.message_id)
-            )
-            groups.append(Group(chosen, datetime.now(UTC)))
-            await scores.consume(
-                [
-                    Message(message.data, message.message_id, dict(message.attributes))
-                    for message in pulled
-                ]
-            )
+            enriched = [
+                Message(message.data, message.message_id, dict(message.attributes))
+                for message in pulled
+            ]
+            await scores.consume(enriched)
 
     with entered(deployment.environment):
         asyncio.run(consume())
     deployment.unsubscribe(subscription)
-    return groups
 
 
-def inferences(deployment: Stream) -> list[Row]:
-    """Return all that was scored, in order, with what the model was given."""
-    rows = deployment.rows("SELECT * FROM inference_log ORDER BY scored_at")
-    return [row | {"features": json.loads(row["features"])} for row in rows]
-
-
-PLAYED = Games(seed=11, users=24, maximum_events=30, days=10, end=MIDNIGHT)
-
-
-@pytest.fixture(scope="module")
-def played(opened) -> tuple[Stream, list[Group]]:
-    """A generated stream with duplicates, late and broken messages, played."""
+def test_scores_are_of_the_features_that_training_reads(opened):
+    """
+    Skew, of a stream with duplicates, late and broken messages: what the model was
+    given last of anybody's first day is, bit for bit, what it is trained on; but for
+    the hours, which are those of the newest event.
+    """
     deployment = served_by_the_shipped_model(opened())
-    return deployment, play(deployment, PLAYED.deliveries(), seed=1)
+    play(deployment, PLAYED.deliveries())
+    rows = deployment.rows("SELECT * FROM inference_log ORDER BY scored_at")
+    last = {row["user_id"]: json.loads(row["features"]) for row in rows}
+    trained = deployment.training(*(AS_OF + week * WEEK for week in range(-1, 2)))
+    served = deployment.served(PLAYED.user_ids, since=AS_OF - 10 * DAY)
+
+    assert set(last) == set(PLAYED.user_ids)
+    for user, features in last.items():
+        assert features == model_input(served[user])
+        whole = model_input(trained[user], without=ELAPSED)
+        assert whole == model_input(features, without=ELAPSED)
+        assert 0 <= features[ELAPSED] < trained[user][ELAPSED] == 24
 
 
-class TestScores:
-    def test_scores_are_of_the_features_that_training_reads(self, played):
-        """
-        Skew: what the model was given last of anybody's first day is, bit for bit,
-        what it is trained on; but for the hours, which are those of the newest event.
-        """
-        deployment, _ = played
-        last = {row["user_id"]: row["features"] for row in inferences(deployment)}
-        trained = deployment.training(*(AS_OF + week * WEEK for week in range(-1, 2)))
-        served = deployment.served(PLAYED.user_ids, since=AS_OF - 10 * DAY)
+def test_scores_are_of_the_hours_that_have_passed():
+    """Also where somebody has done nothing for hours; never less than what the newest
+    event says."""
+    since = MIDNIGHT
+    until = MIDNIGHT + DAY
+    user = UserFeatures({"bets": 2, ELAPSED: 3.0}, until, since, ELAPSED)
 
-        assert set(last) == set(PLAYED.user_ids)
-        for user, features in last.items():
-            assert features == model_input(served[user])
-            whole = model_input(trained[user], without=ELAPSED)
-            assert whole == model_input(features, without=ELAPSED)
-            assert 0 <= features[ELAPSED] < trained[user][ELAPSED] == 24
-
-    def test_scores_are_of_the_hours_that_have_passed(self):
-        """Also where somebody has done nothing for hours; never less than what the
-        newest event says."""
-        since = MIDNIGHT
-        until = MIDNIGHT + DAY
-        user = UserFeatures({"bets": 2, ELAPSED: 3.0}, until, since, ELAPSED)
-
-        assert user.at(since + 5 * HOUR) == {"bets": 2, ELAPSED: 5.0}
-        assert user.at(since + HOUR) == {"bets": 2, ELAPSED: 3.0}
-        assert user.at(until) is None
-
-    def test_scores_are_of_what_was_known(self, played):
-        """
-        Each event of a first day is scored as often as it comes, with the exact
-        features of all that had come by then; no other event is scored.
-        """
-        deployment, groups = played
-        scored = inferences(deployment)
-        expected: Counter[tuple[int, str]] = Counter()
-        known: list[Row] = []
-        exact: list[dict[str, Row]] = []
-        for number, group in enumerate(groups):
-            events = [delivery.event for delivery in group.deliveries]
-            came = [row for row in events if row is not None]
-            known += came
-            ends = {
-                row["user_id"]: datetime.fromisoformat(row["event_time"]) + DAY
-                for row in known
-                if row["event_type"] == "new_registration"
-            }
-            exact.append(expected_features(known, cut_off=DAY))
-            expected.update(
-                (number, row["event_id"])
-                for row in came
-                if row["user_id"] in ends
-                and datetime.fromisoformat(row["event_time"]) < ends[row["user_id"]]
-            )
-        counts: Counter[tuple[int, str]] = Counter()
-        for row in scored:
-            number = sum(group.since <= row["scored_at"] for group in groups) - 1
-            counts[number, row["event_id"]] += 1
-            features = {name: row["features"][name] for name in TWELVE}
-            assert features == as_numbers(exact[number][row["user_id"]])
-
-        assert len(groups) > 10
-        assert counts == expected
-        assert len(counts) < sum(len(group.deliveries) for group in groups)
-
-
-def test_scores_are_probabilities_at_every_hour_of_the_first_day(opened):
-    """From the first event on, of players whom the shipped model has never seen."""
-    players = Games(seed=21, users=1_000, maximum_events=60, end=MIDNIGHT)
-    deployment = opened()
-    deployment.add(*players.events(), received_at=MIDNIGHT)
-    rows = deployment.moments(*WEEKS)
-    nothing = {
-        name: 0.0 if "_count" in name or "_sum" in name else None for name in TWELVE
-    }
-    whole = [row for row in rows if row[ELAPSED] == 24]
-    registered = [{**row, **nothing, ELAPSED: 0.0} for row in whole]
-    model, preprocessor = (
-        joblib.load(MODELS / USE_CASE.name / name) for name in (MODEL, PREPROCESSOR)
-    )
-    scorer = Scorer(preprocessor, model, features=USE_CASE.features)
-    for part, least in ((registered, 0.03), (rows, 0.12), (whole, 0.2)):
-        given = pa.RecordBatch.from_pylist(
-            [model_input(row) for row in part], USE_CASE.feature_schema()
-        )
-        label = np.array([row["label"] for row in part])
-        score = scorer.probabilities(given)
-        rate = np.full(len(label), label.mean())
-
-        assert abs(np.mean(score) - label.mean()) < 0.04
-        assert log_loss(label, score) < log_loss(label, rate) - least
+    assert user.at(since + 5 * HOUR) == {"bets": 2, ELAPSED: 5.0}
+    assert user.at(since + HOUR) == {"bets": 2, ELAPSED: 3.0}
+    assert user.at(until) is None
 
 
 # Fewer of these leave than of the players whom the shipped model knows.

@@ -207,17 +207,27 @@ def test_last_items_are_popular_and_repeated_by_what_was_known_on_the_date(emula
     }
 
 
-@pytest.mark.parametrize(("currency", "amount"), [("USD", 12.5), ("GBP", 10.0)])
-def test_amounts_are_in_the_currency_of_the_use_case(emulators, currency, amount):
-    """Defect: pages called dollars pounds where a use case said pounds."""
+@pytest.mark.parametrize(("currency", "gbp"), [("USD", 12.5), ("GBP", 10)])
+def test_amounts_are_of_the_horizon_in_the_currency_of_the_use_case(
+    emulators, currency, gbp
+):
+    """A purchase before the as-of date, or after the horizon, does not matter; what a
+    purchase lacks counts as nothing. Defect: pages called dollars pounds where a use
+    case said pounds."""
+    rows = [
+        shop.paid("u", AS_OF - DAY, 1_000.0, "GBP", rate=1.25),
+        shop.paid("u", AS_OF, 10.0, "GBP", rate=1.25),
+        shop.paid("u", AS_OF + 6 * DAY, 10.0, "GBP", rate=1.25),
+        shop.paid("u", AS_OF + 7 * DAY, 1_000.0, "GBP", rate=1.25),
+        purchase("w", AS_OF, None),
+    ]
     with contextlib.closing(Export(emulators)) as export:
-        row = shop.paid("u", MIDNIGHT, 10.0, "GBP", rate=1.25)
-        export.load(shop.shards([row]))
+        export.load(shop.shards(rows))
         window = replace(USE_CASE, currency=currency).window(export.settings, [AS_OF])
         sql = USE_CASE.statement("converter_amounts")
-        [row] = export.warehouse.rows(sql, window)
+        found = export.warehouse.rows(sql, window)
 
-    assert float(row["amount"]) == amount
+    assert {row["user_id"]: row["amount"] for row in found} == {"u": 2 * gbp, "w": None}
 
 
 def test_the_cohort_is_every_user_seen_and_every_customer_of_the_history(features):
