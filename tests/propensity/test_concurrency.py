@@ -71,30 +71,20 @@ class Table:
         return asyncio.create_task(submitted())
 
 
-class TestGroups:
-    async def test_groups_are_within_their_bounds(self):
-        """In order; an item larger than any group is a group of its own."""
-        sizes = [6, 4, 1, 9, 10, 5, 90, 5, 5]
-        table = Table(waiting=1_000)
-        submitted = (table.submit(index, size) for index, size in enumerate(sizes))
-        await asyncio.gather(*submitted)
+async def test_groups_refuse_what_is_too_much_to_wait():
+    """It is not written; items under way do not count. What waits is written in as few
+    groups as hold it."""
+    table = Table(is_held=True, waiting=30)
+    tasks = [table.submit(0, 10)]
+    await settle()
+    tasks += [table.submit(item, 5) for item in range(1, 7)]
+    await settle()
+    with pytest.raises(Unavailable):
+        await table.commit.submit(7, size=1)
+    await table.end_all()
+    await asyncio.gather(*tasks)
 
-        groups = [[sizes[index] for index in group] for group in table.begun]
-        assert groups == [[6, 4], [1, 9], [10], [5], [90], [5, 5]]
-
-    async def test_groups_refuse_what_is_too_much_to_wait(self):
-        """It is not written; items under way do not count."""
-        table = Table(is_held=True, waiting=30)
-        tasks = [table.submit(0, 10)]
-        await settle()
-        tasks += [table.submit(item, 10) for item in range(1, 4)]
-        await settle()
-        with pytest.raises(Unavailable):
-            await table.commit.submit(4, size=1)
-        await table.end_all()
-        await asyncio.gather(*tasks)
-
-        assert table.written == [0, 1, 2, 3]
+    assert table.begun == [[0], [1, 2], [3, 4], [5, 6]]
 
 
 STEPS = st.lists(
@@ -111,17 +101,20 @@ STEPS = st.lists(
 def test_groups_write_everything_once(steps, writers, waiting):
     """
     Items are begun once, in order, in groups within their bounds, and nobody waits in
-    the end. Who is answered was written; who is refused was not begun.
+    the end. An item larger than any group is a group of its own. Who is answered was
+    written; who is refused was not begun.
     """
 
     async def scenario() -> None:
         table = Table(is_held=True, writers=writers, waiting=waiting)
         tasks: list[asyncio.Task[Any]] = []
+        sizes = list[int]()
         failed: set[int] = set()
         for step, number in steps:
             going = [write for write in table.under_way if not write[1].done()]
             if step == "submit":
                 tasks.append(table.submit(len(tasks), size=number))
+                sizes.append(number)
             elif step == "cancel" and tasks:
                 tasks[number % len(tasks)].cancel()
             elif step == "turn":
@@ -142,6 +135,8 @@ def test_groups_write_everything_once(steps, writers, waiting):
         assert begun == sorted(set(begun))
         assert set(table.written) == set(begun) - failed
         assert all(table.begun)
+        for group in table.begun:
+            assert len(group) == 1 or sum(sizes[item] for item in group) <= 10
         for item, task in enumerate(tasks):
             assert task.done()
             if task.cancelled():
@@ -183,35 +178,31 @@ class Source:
         return self.reads
 
 
-class TestRefreshed:
-    async def test_a_refreshed_value_is_read_once_for_all(self):
-        source = Source()
-        values = await asyncio.gather(*(source.value.current() for _ in range(9)))
-        source.now += 9.9
-        assert [*values, await source.value.current()] == [1] * 10
+async def test_a_refreshed_value_is_read_once_for_all_also_if_that_takes_long():
+    source = Source()
+    values = await asyncio.gather(*(source.value.current() for _ in range(9)))
+    source.now += 9.9
+    assert [*values, await source.value.current()] == [1] * 10
+    source.takes_s = 20
+    source.now += 10
+    async with asyncio.timeout(5):
+        assert [await source.value.current() for _ in range(2)] == [2, 3]
 
-    async def test_a_refreshed_value_answers_during_a_long_read(
-        self,
-    ):
-        source = Source()
-        source.takes_s = 20
-        async with asyncio.timeout(5):
-            assert [await source.value.current() for _ in range(2)] == [1, 2]
 
-    async def test_a_value_is_read_again_after_a_failure(self):
-        """Within the grace the old value serves on."""
-        source = Source()
-        await source.value.current()
-        source.error = OSError("down")
-        source.now += 12
-        assert await source.value.current() == 1
-        await asyncio.sleep(0.01)
-        assert (len(source.errors), await source.value.current()) == (1, 1)
-        source.now += 10
-        for _ in range(4):
-            with pytest.raises(OSError, match="down"):
-                await source.value.current()
-        source.error = None
-        source.now += PAUSE_S
-        assert await source.value.current() == source.reads
-        assert [str(error) for error in source.errors] == ["down", "down"]
+async def test_a_value_is_read_again_after_a_failure():
+    """Within the grace the old value serves on."""
+    source = Source()
+    await source.value.current()
+    source.error = OSError("down")
+    source.now += 12
+    assert await source.value.current() == 1
+    await asyncio.sleep(0.01)
+    assert (len(source.errors), await source.value.current()) == (1, 1)
+    source.now += 10
+    for _ in range(4):
+        with pytest.raises(OSError, match="down"):
+            await source.value.current()
+    source.error = None
+    source.now += PAUSE_S
+    assert await source.value.current() == source.reads
+    assert [str(error) for error in source.errors] == ["down", "down"]

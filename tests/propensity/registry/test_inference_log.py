@@ -20,37 +20,32 @@ def event(
     return Scored(event_id, user_id, time, {}, None)
 
 
-def test_the_log_has_a_row_for_each_version():
-    """Another of any is another. A transaction's is what it always was."""
+def test_an_inference_is_of_a_use_case_an_event_and_a_version():
+    """A transaction's id is unique in its use case, whoever names whom and when: by the
+    stream and by HTTP it is one inference. Its id is what it always was."""
     ids = {
         inference_id(replace(CARDS, name=name), event(event_id), version)
         for name in ("a", "ab")
         for event_id in ("b", "bb")
         for version in (0, 1)
     }
+    events = [event(), event(user_id=None), event(user_id="v", time=datetime.now(UTC))]
 
     assert len(ids) == 8
+    assert len({inference_id(CARDS, each, 1) for each in events}) == 1
     assert inference_id(CARDS, event("c0ffee01"), 3) == (
         "2f797b1d8bfec65d12c8ba0585e18174d16fad5bd2533f277f6473ab94196f35"
     )
 
 
-def test_the_row_of_a_scored_event_knows_no_user():
-    """A transaction's id is unique in its use case, whoever names whom and when: by the
-    stream and by HTTP it is one inference."""
-    events = [event(), event(user_id=None), event(user_id="v", time=datetime.now(UTC))]
-
-    assert len({inference_id(CARDS, each, 1) for each in events}) == 1
-
-
-def test_the_row_of_a_user_s_event_knows_the_day():
+def test_an_inference_about_a_user_is_of_the_day():
     """An id names one event of one user on one day: others are others."""
-    names = {
+    ids = {
         inference_id(PLAYERS, event(user_id=user, time=NOON + days * timedelta(1)), 1)
         for user in ("u", "v")
         for days in (0, 1)
     }
 
-    assert len(names) == 4
-    assert inference_id(PLAYERS, event(time=NOON + timedelta(hours=3)), 1) in names
-    assert inference_id(PLAYERS, event(user_id=None), 1) not in names
+    assert len(ids) == 4
+    assert inference_id(PLAYERS, event(time=NOON + timedelta(hours=3)), 1) in ids
+    assert inference_id(PLAYERS, event(user_id=None), 1) not in ids

@@ -51,12 +51,6 @@ class TestVersions:
         assert other.claim(run_id="r", at=NOW) == 0
         assert other.claim(run_id="r", at=NOW, recorded=11) == 12
 
-    def test_versions_are_written_once(self, registry):
-        registry.publish(0, {"card.json": (b"{}", "application/json")})
-
-        with pytest.raises(Conflict):
-            registry.publish(0, {"card.json": (b"[]", "application/json")})
-
 
 class TestArtifacts:
     def test_files_of_older_versions_find_the_class_of_amounts(self):

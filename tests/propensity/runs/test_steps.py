@@ -19,7 +19,6 @@ import pytest
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import (
-    ArtifactError,
     AudienceStopped,
     AudienceWaits,
     PropensityError,
@@ -32,6 +31,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
 from propensity.runs import evaluate_weeks, predict, setup, train
+from propensity.runs.categories import LONGEST, stored_categories
 from propensity.runs.compact import ages_of, compact, log_ages
 from propensity.runs.effects import publish_looks
 from propensity.runs.export import missing_label_days, silent_days
@@ -120,11 +120,6 @@ def test_a_training_counts_where_audiences_cannot_be_looked_at(audiences, error,
 
 
 class TestScores:
-    def test_scores_take_memory_for_some_rows_only(self, monkeypatch):
-        monkeypatch.setattr(predict, "ROWS_AT_ONCE", 4)
-
-        assert [*map(len, predict.in_tables(5 * [BATCH]))] == [4, 4, 2]
-
     @pytest.mark.parametrize("wrong", [np.nan, -0.1, 1.1, np.inf])
     def test_scores_that_are_no_probabilities_are_not_appended(self, wrong):
         scored = [(BATCH, np.array([0.5, wrong]))]
@@ -138,6 +133,20 @@ class TestScores:
         [rows] = predict.prediction_rows(scored, {}, None, amounts, effect_models={})
 
         assert list(map(float, rows["expected_value"].to_pylist())) == [1.5, 1e15]
+
+
+def test_a_users_categories_are_kept_by_name():
+    """Without a value it is an empty one, and a long one is cut. Nothing is kept where
+    nothing is compared."""
+    countries = pa.array(['"DE"', None, "x" * 1_000], pa.string())
+    columns = {"country": countries, "source": pa.array(["a\x1fb"] * 3)}
+    batch = pa.RecordBatch.from_pydict(columns)
+    texts = stored_categories(batch, ["country", "source"]).to_pylist()
+    short, none, long = map(json.loads, texts)
+
+    assert short == {"country": '"DE"', "source": "a b"}
+    assert (none["country"], long["country"]) == ("", "x" * LONGEST)
+    assert stored_categories(batch, []).to_pylist() == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -239,13 +248,6 @@ def test_audiences_that_stopped_for_a_person_have_run(artifacts):
     ran(artifacts, "audiences", 1, failure=AudienceWaits)
 
     assert ages_of(artifacts, NAME, today=TODAY) == {"audience_age_days": 2}
-
-
-def test_ages_need_a_card_of_the_champion(artifacts):
-    Registry(artifacts, NAME).promote(0, model_sha256="", at=AT_NIGHT, instead_of=None)
-
-    with pytest.raises(ArtifactError, match=r"card\.json does not exist"):
-        ages_of(artifacts, NAME, today=TODAY)
 
 
 def test_a_damaged_champion_hides_no_age_of_another(artifacts):
