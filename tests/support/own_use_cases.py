@@ -38,3 +38,9 @@ def write_instance(
     (folder / name).mkdir()
     (folder / name / "usecase.toml").write_text("\n".join(lines))
     usecases.load.cache_clear()
+
+
+def write_broken(folder: Path) -> None:
+    """Write a use case that nothing can load."""
+    (folder / "broken").mkdir()
+    (folder / "broken" / "usecase.toml").write_text('title = "x"')

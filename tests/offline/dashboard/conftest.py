@@ -24,6 +24,7 @@ from propensity.tables.audiences import (
 )
 from propensity.tables.models import DRIFT, EVALUATION, PUBLICATIONS, TRAINING_METADATA
 from propensity.tables.stream import DEAD_LETTERS
+from tests.propensity.learning.report_pages import parse
 from tests.support.deployment import Deployment
 
 USE_CASE = "ga4_purchase"
@@ -48,6 +49,10 @@ KNOWN = {
 SOMEBODY = "somebody-4711"
 
 Row = dict[str, Any]
+
+
+def words(page: str) -> str:
+    return " ".join(" ".join(parse(page).words).split())
 
 
 def of_week(weeks_ago: int, **changed: Any) -> Row:
@@ -155,12 +160,8 @@ def fill_letters(deployment: Deployment) -> None:
 
 def fill_audiences(deployment: Deployment) -> None:
     key = {"use_case": USE_CASE, "audience": "winback"}
-    member = {
-        **key,
-        "as_of": DAY - 2 * WEEK,
-        "selection": "top 2",
-        "probability": 0.5,
-    }
+    member = {**key, "as_of": DAY - 2 * WEEK, "selection": "top 2"}
+    member["probability"] = 0.5
     deployment.append(
         AUDIENCE_MEMBERS,
         {**member, "user_id": SOMEBODY, "is_control": False},
@@ -168,21 +169,13 @@ def fill_audiences(deployment: Deployment) -> None:
     )
     decile = {"decile": 1, "users": 20.0, "conversions": 9.5, "value": 3810.0}
     power = {"weeks": 1, "members": 2, "smallest_lift": 0.47}
-    deployment.append(
-        AUDIENCE_PLANS,
-        {
-            **key,
-            "as_of": DAY - 2 * WEEK,
-            "planned_at": NOW,
-            "control_group": "winback",
-            "control_share": 0.5,
-            "control_by": "user_id",
-            "control_key": "k",
-            "new_members_a_week": 1.0,
-            "deciles": [decile | {"cost": 38.0, "pays_from": 0.02}],
-            "power": [power],
-        },
-    )
+    plan = {
+        "as_of": DAY - 2 * WEEK, "planned_at": NOW, "control_group": "winback",
+        "control_share": 0.5, "control_by": "user_id", "control_key": "k",
+        "new_members_a_week": 1.0, "power": [power],
+        "deciles": [decile | {"cost": 38.0, "pays_from": 0.02}],
+    }  # fmt: skip
+    deployment.append(AUDIENCE_PLANS, key | plan)
     sent = {**key, "as_of": DAY - 2 * WEEK, "destination": "crm", "action": "add"}
     sent |= {"user_id": SOMEBODY, "request": "r", "recorded_at": NOW}
     deployment.append(

@@ -17,8 +17,6 @@ from offline import whole_files
 from offline.dashboard import cases, reading
 from offline.dashboard.reading import SQL, TITLES, Window
 from offline.dashboard.run import run
-from propensity import usecases
-from propensity.errors import UseCaseError
 from propensity.learning.week_report import report_name
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
@@ -33,8 +31,9 @@ from tests.offline.dashboard.conftest import (
     WINDOW,
     given,
     read,
+    words,
 )
-from tests.offline.dashboard.test_pages import words
+from tests.support import own_use_cases
 from tests.support.clocks import ManualClock
 from tests.support.deployment import entered
 
@@ -111,57 +110,42 @@ class TestCommand:
     def test_the_dashboard_writes_a_folder(self, deployment, tmp_path, capsys):
         """Every page, and answers a program; again replaces what is there. No id of a
         user is in one: neither from a table of users, nor in words of a receiver."""
+        registry = Registry(deployment.artifacts, USE_CASE)
+        registry.promote(7, model_sha256="0" * 64, at=NOW, instead_of=None)
         folder = tmp_path / "new" / "site"
-        words = ("dashboard", "--out", str(folder), "--as-of", str(DAY))
+        command = ("dashboard", "--out", str(folder), "--as-of", str(DAY))
         for how in ((), ("--json",)):
-            assert deployment.command(*words, *how) == Exit.DONE
+            assert deployment.command(*command, *how) == Exit.DONE
         output, _, answer = capsys.readouterr().out.partition("{")
 
         names = {file.name for file in folder.iterdir()}
-        assert SHOP in names
+        assert "Model version 7 is live" in words((folder / SHOP).read_text())
         assert str(folder / "index.html") in output
         assert json.loads("{" + answer)["pages"].keys() == names
         for file in folder.iterdir():
             assert SOMEBODY not in file.read_text(), file.name
 
-    def test_a_damaged_pointer_hides_no_other_use_case(
-        self, deployment, known, tmp_path
+    def test_a_damaged_pointer_or_a_wrong_folder_hides_no_other_use_case(
+        self, deployment, known, tmp_path, capsys
     ):
-        pointer = f"models/{CARDS}/champion.json"
-        deployment.artifacts.create(pointer, b"[]")
-        status = deployment.command(
-            "dashboard", "--out", str(tmp_path), "--as-of", str(DAY)
-        )
-        deployment.artifacts.delete(pointer)
+        deployment.artifacts.create(f"models/{CARDS}/champion.json", b"[]")
+        words = ("dashboard", "--out", str(tmp_path / "out"), "--as-of", str(DAY))
+        with own_use_cases.in_folder(tmp_path / "own") as folder:
+            own_use_cases.write_broken(folder)
+            assert deployment.command(*words, "--json") == Exit.DONE
+        deployment.artifacts.delete(f"models/{CARDS}/champion.json")
 
-        assert status == Exit.DONE
-        assert (tmp_path / SHOP).is_file()
-        assert "champion.json" in (tmp_path / f"use-case-{CARDS}.html").read_text()
-
-    def test_a_wrong_folder_hides_no_other_use_case(
-        self, deployment, known, tmp_path, monkeypatch, capsys
-    ):
-        load = usecases.load
-
-        def wrong(name):
-            if name == CARDS:
-                raise UseCaseError("card_fraud/usecase.toml: a comma is missing")
-            return load(name)
-
-        monkeypatch.setattr(usecases, "load", wrong)
-        words = ("--out", str(tmp_path), "--as-of", str(DAY), "--json")
-        assert deployment.command("dashboard", *words) == Exit.DONE
-        answer = json.loads(capsys.readouterr().out)
-
-        assert answer["wrong"] == ["card_fraud/usecase.toml: a comma is missing"]
-        assert (tmp_path / SHOP).is_file()
+        [wrong] = json.loads(capsys.readouterr().out)["wrong"]
+        assert wrong.startswith("broken/usecase.toml")
+        assert (tmp_path / "out" / SHOP).is_file()
+        page = (tmp_path / "out" / f"use-case-{CARDS}.html").read_text()
+        assert "champion.json" in page
 
     def test_the_dashboard_writes_a_bucket(self, deployment, known, capsys):
-        """Under a prefix, as pages that a browser shows; again replaces them."""
+        """Under a prefix, as pages that a browser shows."""
         address = f"gs://{deployment.settings.bucket}/shown/here"
         words = ("dashboard", "--out", f"{address}/", "--as-of", str(DAY))
-        for _ in range(2):
-            assert deployment.command(*words) == Exit.DONE
+        assert deployment.command(*words) == Exit.DONE
 
         assert f"{address}/index.html" in capsys.readouterr().out
         names = deployment.artifacts.names("shown/here/")
@@ -189,26 +173,12 @@ class TestCommand:
         self, deployment, tmp_path, capsys
     ):
         """And does neither."""
-        folder = tmp_path / "site"
-        assert (
-            deployment.command("dashboard", "--out", str(folder), "--dry-run")
-            == Exit.DONE
-        )
+        words = ("dashboard", "--out", str(tmp_path / "site"), "--dry-run")
+        assert deployment.command(*words) == Exit.DONE
         output = capsys.readouterr().out
 
         assert all(name.replace("_", " ") in output for name in TITLES)
-        assert f"{folder}/index.html" in output
-        assert not folder.exists()
-
-    def test_the_dashboard_shows_what_serves(self, deployment, known, tmp_path):
-        """Today, by the pointer."""
-        registry = Registry(deployment.artifacts, "ga4_purchase")
-        registry.promote(7, model_sha256="0" * 64, at=NOW, instead_of=None)
-        clock = ManualClock(NOW)
-        with entered(deployment.environment):
-            run(str(tmp_path), weeks=26, clock=clock)
-
-        assert "Model version 7 is live" in words((tmp_path / SHOP).read_text())
+        assert not (tmp_path / "site").exists()
 
     def test_the_dashboard_is_of_the_day_that_was_played(self, deployment, tmp_path):
         """Which may be of another year; dead letters are those of today."""
