@@ -43,7 +43,7 @@ from tests.functions.instances import push, serving
 from tests.functions.streaming import rows_of
 from tests.functions.test_audience_lift import join
 from tests.functions.test_audiences import by_hand
-from tests.offline.test_dead_letters import bury, create
+from tests.offline.letters import bury, create
 from tests.support import scored_cards
 from tests.support.deployment import KEY, Deployment, entered
 from tests.support.events import bet, enriched_card, registration, transaction, truth

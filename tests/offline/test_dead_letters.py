@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from google.api_core.exceptions import DeadlineExceeded
 
 from commands.cli import main
 from offline import dead_letters
@@ -21,59 +20,12 @@ from propensity.events import rows as accepting
 from propensity.events.messages import Message
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS
 from propensity.tables import stream as tables
+from tests.offline.letters import bury, create, receive, subscription
 from tests.support.deployment import Deployment, entered
 from tests.support.events import DEPLOYED
 
 NOW = datetime.now(UTC)
 EVER = ("--from", "2020-01-01", "--to", "2030-01-01")
-
-
-def subscription(deployment: Deployment, name: str) -> str:
-    return f"projects/{deployment.project}/subscriptions/{deployment.topic(name)}"
-
-
-def create(deployment: Deployment, topic: str) -> None:
-    deployment.create_topic(deployment.topic(topic))
-    name = SUBSCRIPTION if topic == DEAD_LETTERS else topic
-    deployment.subscriber.create_subscription(
-        name=subscription(deployment, name),
-        topic=deployment.path(deployment.topic(topic)),
-    )
-
-
-def bury(
-    deployment: Deployment, data: bytes, *, failed_at: str = "", **own: str
-) -> None:
-    """Publish a dead letter, as Pub/Sub does for a subscription."""
-    added = {ORIGIN: failed_at, f"{dead_letters.ADDED}SourceDeliveryCount": "5"}
-    attributes = {**own, **(added if failed_at else {})}
-    topic = deployment.topic(DEAD_LETTERS)
-    deployment.publish(topic, [{"data": data, "attributes": attributes}])
-
-
-def receive(
-    deployment: Deployment, name: str, count: int
-) -> list[tuple[bytes, dict[str, str]]]:
-    """So many messages or, where they do not come, fewer; and no more follow."""
-    found: dict[str, tuple[bytes, dict[str, str]]] = {}
-    while pulled := come(deployment, name, within=10.0 if len(found) < count else 1.2):
-        for one in pulled:
-            message = one.message
-            found[message.message_id] = (message.data, dict(message.attributes))
-    return list(found.values())
-
-
-def come(deployment: Deployment, name: str, *, within: float) -> list[Any]:
-    """Pull, and acknowledge nothing."""
-    with contextlib.suppress(DeadlineExceeded):
-        answer = deployment.subscriber.pull(
-            subscription=subscription(deployment, name),
-            max_messages=1000,
-            retry=None,
-            timeout=within,
-        )
-        return list(answer.received_messages)
-    return []
 
 
 @pytest.fixture
@@ -107,62 +59,49 @@ def replay(*options: str) -> int:
     return main(["dead-letters", "replay", *options])
 
 
-class TestFailedTooOften:
-    def test_failed_messages_go_back_to_where_they_failed(self, deployment, capsys):
-        """As they were, less what Pub/Sub added, each to its topic; then they are
-        gone from the subscription."""
-        event = {"event_id": "e-1", "use_case": "first_day_churn"}
-        at_events = f"{deployment.name}-events-stream-features"
-        bury(deployment, b'{"a":1}', failed_at=at_events, **event)
-        bury(deployment, b"broken", failed_at=at_events)
-        at_scores = f"{deployment.name}-enriched-score-stream"
-        bury(deployment, b'{"event_id":"e-2"}', failed_at=at_scores)
-        bury(deployment, b"by hand")
-        assert replay() == 0
+def test_failed_messages_go_back_to_where_they_failed(deployment, capsys):
+    """As they were, less what Pub/Sub added, each to its topic; then they are gone from
+    the subscription. Of a subscription of somebody else's nobody knows where they
+    belong: they stay. On a dry run they are counted alone."""
+    event = {"event_id": "e-1", "use_case": "first_day_churn"}
+    at_events = f"{deployment.name}-events-stream-features"
+    bury(deployment, b'{"a":1}', failed_at=at_events, **event)
+    bury(deployment, b"broken", failed_at=at_events)
+    at_scores = f"{deployment.name}-enriched-score-stream"
+    bury(deployment, b'{"event_id":"e-2"}', failed_at=at_scores)
+    bury(deployment, b"by hand")
+    bury(deployment, b"theirs", failed_at="somebody-s")
+    for how in (["--dry-run"], []):
+        assert replay(*how) == 1
+        printed = capsys.readouterr().out
+        assert f"{deployment.name}-events 3" in printed
+        assert "unknown subscription somebody-s" in printed
 
-        by_data = dict(receive(deployment, EVENTS, 3))
-        assert by_data.pop(b'{"a":1}') == event
-        assert by_data.pop(b"broken").keys() == {"event_id"}
-        assert by_data.pop(b"by hand").keys() == {"event_id"}
-        assert by_data == {}
-        assert receive(deployment, ENRICHED, 1) == [(b'{"event_id":"e-2"}', {})]
-        assert receive(deployment, SUBSCRIPTION, 0) == []
-        assert f"{deployment.name}-events 3" in capsys.readouterr().out
+    by_data = dict(receive(deployment, EVENTS, 3))
+    assert by_data.pop(b'{"a":1}') == event
+    assert by_data.pop(b"broken").keys() == {"event_id"}
+    assert by_data.pop(b"by hand").keys() == {"event_id"}
+    assert by_data == {}
+    assert receive(deployment, ENRICHED, 1) == [(b'{"event_id":"e-2"}', {})]
+    assert [data for data, _ in receive(deployment, SUBSCRIPTION, 1)] == [b"theirs"]
 
-    def test_failed_messages_are_kept_until_published(self, deployment, capsys):
-        """Where nothing can be published nothing is acknowledged; all of it is there
-        for the next time."""
-        bury(deployment, b"1")
-        bury(deployment, b"2")
-        deployment.publisher.delete_topic(
-            topic=deployment.path(deployment.topic(EVENTS))
-        )
 
-        assert replay() == 1
-        assert "events" in capsys.readouterr().err
-        deployment.subscriber.delete_subscription(
-            subscription=subscription(deployment, EVENTS)
-        )
-        create(deployment, EVENTS)
-        assert replay() == 0
-        assert {data for data, _ in receive(deployment, EVENTS, 2)} == {b"1", b"2"}
+def test_failed_messages_are_kept_until_published(deployment, capsys):
+    """Where nothing can be published nothing is acknowledged; all of it is there for
+    the next time."""
+    bury(deployment, b"1")
+    bury(deployment, b"2")
+    topic = deployment.path(deployment.topic(EVENTS))
+    deployment.publisher.delete_topic(topic=topic)
 
-    def test_failed_messages_of_another_subscription_stay(self, deployment, capsys):
-        """Nobody knows where they belong."""
-        bury(deployment, b"mine", failed_at="somebody-s")
-
-        assert replay() == 1
-        assert "unknown subscription somebody-s" in capsys.readouterr().out
-        assert [data for data, _ in receive(deployment, SUBSCRIPTION, 1)] == [b"mine"]
-
-    def test_failed_messages_are_counted_on_a_dry_run(self, deployment, capsys):
-        """None is sent and none acknowledged."""
-        bury(deployment, b"1")
-
-        assert replay("--dry-run") == 0
-        assert "events 1" in capsys.readouterr().out
-        assert receive(deployment, EVENTS, 0) == []
-        assert len(receive(deployment, SUBSCRIPTION, 1)) == 1
+    assert replay() == 1
+    assert "events" in capsys.readouterr().err
+    deployment.subscriber.delete_subscription(
+        subscription=subscription(deployment, EVENTS)
+    )
+    create(deployment, EVENTS)
+    assert replay() == 0
+    assert {data for data, _ in receive(deployment, EVENTS, 2)} == {b"1", b"2"}
 
 
 def test_a_replay_goes_on_when_messages_come_again_that_it_holds(
@@ -221,29 +160,26 @@ class TestRefused:
 
         assert receive(deployment, EVENTS, 0) == []
 
-    def test_refused_messages_are_counted_by_reason(self, deployment, stored, capsys):
-        """Each message once, beside those that wait in the subscription."""
-        bury(deployment, b"1")
-        assert main(["dead-letters", "list", "--json"]) == 0
-        found = json.loads(capsys.readouterr().out)
+    def test_refused_messages_are_counted_by_reason(
+        self, deployment, stored, capsys, monkeypatch
+    ):
+        """Each message once, beside those that wait in the subscription; made-up names
+        are rows up to a limit. A deployment without the stream has no subscription."""
 
+        def listed() -> Any:
+            assert main(["dead-letters", "list", "--json"]) == 0
+            return json.loads(capsys.readouterr().out)
+
+        bury(deployment, b"1")
+        found = listed()
         assert sum(row["messages"] for row in found["refused"]) == 4
         assert {row["reason"] for row in found["refused"]} >= {"wrong_encoding"}
         assert found["waiting"] == 1
         assert len(receive(deployment, SUBSCRIPTION, 1)) == 1
 
-    def test_made_up_names_are_rows_up_to_a_limit(self, stored, monkeypatch, capsys):
         monkeypatch.setattr(dead_letters, "LISTED", 1)
-        assert main(["dead-letters", "list", "--json"]) == 0
-        [_, other] = json.loads(capsys.readouterr().out)["refused"]
-
-        assert (other["reason"], other["messages"]) == ("other", 1)
-
-    def test_refused_messages_wait_nowhere_without_the_stream(
-        self, stored, monkeypatch, capsys
-    ):
-        """A deployment of 00 to 03 alone has no subscription."""
         monkeypatch.setenv("PROPENSITY_TOPIC_PREFIX", "nostream")
-
-        assert main(["dead-letters", "list", "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["waiting"] == 0
+        found = listed()
+        assert found["waiting"] == 0
+        [_, other] = found["refused"]
+        assert (other["reason"], other["messages"]) == ("other", 1)
