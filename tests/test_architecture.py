@@ -5,15 +5,11 @@ The architecture, specified: imports go down, the core is pure, no statement is 
 from __future__ import annotations
 
 import ast
-import graphlib
 import re
-from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
 import pytest
-
-from propensity import statements
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "propensity"
@@ -76,19 +72,6 @@ def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def name_of(path: Path) -> str:
-    """A module's full name."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts).removesuffix(".__init__")
-
-
-def known(parts: list[str], names: Collection[str]) -> str:
-    """The module that an import is of; empty where it is not the project's."""
-    whole = ".".join(parts)
-    outer = ".".join(parts[:-1])
-    return whole if whole in names else outer if outer in names else ""
-
-
 @cache
 def imported(path: Path) -> list[list[str]]:
     """The parts of the full names of what a module imports, types as well."""
@@ -143,40 +126,6 @@ class TestImports:
         assert modules
         assert [path for path in modules if imports(path) & above] == []
 
-    def test_no_module_is_imported_in_a_circle(self):
-        """A module can be read, and tested, before those that import it. An import for
-        types alone counts."""
-        places = {name_of(path): path for path in HOUSE}
-        edges = {
-            name: {known(parts, places) for parts in imported(path)} - {name, ""}
-            for name, path in places.items()
-        }
-
-        graphlib.TopologicalSorter(edges).prepare()
-
-    def test_imports_between_rooms_are_the_arrows_of_the_picture(self):
-        """In docs/architecture.md, and what follows from them."""
-        page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-        drawn: dict[str, set[str]] = {}
-        for room, others in re.findall(r"^  (\w+) --> (.+)$", page, re.MULTILINE):
-            drawn[room] = {*others.split(" & ")}
-        rooms = {*drawn, *(other for others in drawn.values() for other in others)}
-        imported_by: dict[str, set[str]] = {room: set() for room in rooms}
-        for path in MODULES:
-            if room_of(path) in rooms:
-                own = {n[1] for n in imported(path) if n[0] == "propensity"}
-                imported_by[room_of(path)] |= own & rooms - {room_of(path)}
-        order = graphlib.TopologicalSorter(drawn).static_order()
-        followed: dict[str, set[str]] = {}
-        for room in order:
-            direct = drawn.get(room, set())
-            followed[room] = direct.union(*(followed[other] for other in direct))
-
-        assert {room: imported_by[room] - followed[room] for room in rooms} == {
-            room: set() for room in rooms
-        }
-        assert all(drawn[room] <= imported_by[room] for room in drawn)
-
     def test_imports_do_not_know_that_they_are_local(self):
         """No function and no module of the package asks where it runs. The dashboard
         is deployed with the function that writes it."""
@@ -197,19 +146,6 @@ class TestImports:
             assert room == "gcp" or not imports(path) & CLIENTS, path
             assert room in {"audience", "gcp"} or not imports(path) & RECEIVERS, path
             assert room in ANSWERING or not imports(path) & FRAMEWORKS, path
-
-
-def test_each_package_lists_its_modules():
-    """Whoever opens a folder reads in its ``__init__.py`` what is in there."""
-    missing = []
-    for path in MODULES:
-        package = path.with_name("__init__.py")
-        module = "" if path == package else path.stem
-        is_listed = f"``{module}``" in package.read_text("utf-8")
-        if module not in ("", "__main__") and not is_listed:
-            missing.append(name_of(path))
-
-    assert missing == []
 
 
 @pytest.mark.parametrize(
@@ -246,21 +182,3 @@ def test_a_line_of_code_has_one_idea():
     ]
 
     assert crowded == []
-
-
-def test_every_statement_is_used():
-    """No statement lies there that nothing runs or includes."""
-    folders = ("propensity", "offline", "local")
-    texts = [path for of in folders for path in (ROOT / of).rglob("*.sql")]
-    written = {name for path in texts for name in statements.names(path.parent)}
-    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
-    programs = "".join([*map(code, files), *(one.read_text() for one in texts)])
-    unused = {
-        name
-        for name in written
-        if f"'{name}'" not in programs
-        and f"'{name}.sql'" not in programs
-        and f"include: {name}.sql" not in programs
-    }
-
-    assert unused == set()

@@ -36,8 +36,8 @@ LENGTHS = (60, 200_000)
 pytestmark = pytest.mark.timeout(20)
 
 
-def patterns() -> list[tuple[str, re.Pattern[Any], str]]:
-    """The patterns of the package: their names, and a method by which each is used."""
+def patterns() -> list[tuple[re.Pattern[Any], str]]:
+    """The patterns of the package, each with the methods that it may be used by."""
     files = [*(ROOT / "propensity").rglob("*.py")]
     texts = {file: file.read_text("utf-8") for file in files}
     used = {*re.findall(r"(\w+)\.(fullmatch|match|search|findall|sub)\b", str(texts))}
@@ -50,40 +50,36 @@ def patterns() -> list[tuple[str, re.Pattern[Any], str]]:
         for name, method in sorted(used):
             pattern = getattr(module, name, None)
             if isinstance(pattern, re.Pattern):
-                found.append((f"{module.__name__}.{name}", pattern, method))
+                found.append((pattern, method))
     return found
 
 
-@pytest.mark.parametrize(("name", "pattern", "method"), patterns())
-def test_a_pattern_takes_no_longer_than_its_text(name, pattern, method):
-    is_bytes = isinstance(pattern.pattern, bytes)
-    for seed in SEEDS:
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_pattern_takes_no_longer_than_its_text(seed):
+    for pattern, method in patterns():
         for length in LENGTHS:
             text: Any = seed * (length // len(seed)) + END
-            text = text.encode() if is_bytes else text
+            text = text.encode() if isinstance(pattern.pattern, bytes) else text
             getattr(pattern, method)(*([""] if method == "sub" else []), text)
 
 
 # These have a quarter of a mebibyte, nearly as the longest event.
 HOSTILE = ["9" * 250_000 + end for end in ("", "x", ".x", "e", " ", "e-5")]
 HOSTILE += ["2026-03-01T12:00:00." + "1" * 250_000 + "x", " " * 250_000, "é" * 125_000]
-EVENTS = [*EXAMPLES.values(), transaction(), truth()]
 
 
-@pytest.mark.parametrize(
-    ("event", "field"), [(event, field) for event in EVENTS for field in event]
-)
-def test_an_event_takes_no_longer_than_its_text(event, field):
+@pytest.mark.parametrize("event", [*EXAMPLES.values(), transaction(), truth()])
+def test_an_event_takes_no_longer_than_its_text(event):
     """As a text and as a number; the other events of its group wait for it."""
-    for text in HOSTILE:
-        for data in (written({**event, field: text}), written(event, **{field: text})):
-            accept(message(data), catalogue=DEPLOYED)
+    for field in event.keys() - {f"V{n}" for n in range(2, 29)}:
+        for text in HOSTILE:
+            accept(message(written({**event, field: text})), catalogue=DEPLOYED)
+            accept(message(written(event, **{field: text})), catalogue=DEPLOYED)
 
 
 @pytest.mark.parametrize("field", ["V1", "ingest_ts", "transaction_id", "event_id"])
-@pytest.mark.parametrize("start", ["9", "2026-03-01T12:00:00.1"])
-def test_a_request_for_a_score_takes_no_longer_than_its_text(field, start):
+def test_a_request_for_a_score_takes_no_longer_than_its_text(field):
     known = {name: usecases.load(name) for name in usecases.names()}
-    text = start + "1" * (16 * 1024**2) + "x"
+    text = "2026-03-01T12:00:00.1" + "1" * (16 * 1024**2) + "x"
     with contextlib.suppress(RequestError):
         question_of({**transaction(), field: text}, known, default="", latest=NOW)

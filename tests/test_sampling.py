@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from propensity.gcp.warehouse import Warehouse
-from propensity.settings import Settings
 from propensity.statements import statement
+from tests.support.in_process import InProcess
 
 SAMPLED = f"WITH\n{statement('sampled_rows')}"
 
@@ -45,10 +44,8 @@ ORDER = [("user_id", "ascending"), ("as_of", "ascending")]
 
 
 @pytest.fixture(scope="module")
-def warehouse(module_deployment) -> Iterator[Warehouse]:
-    opened = Warehouse.open(Settings.from_environment(module_deployment.environment))
-    yield opened
-    opened.close()
+def warehouse():
+    return InProcess().warehouse
 
 
 def made(warehouse: Warehouse, users: int, base_rate: float) -> pa.Table:

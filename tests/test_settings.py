@@ -124,18 +124,6 @@ def test_a_secret_is_not_repeated():
     assert "sesame" not in repr(Settings(project="p", suppression_key="sesame"))
 
 
-DEFAULTS = Settings(project="p")
-WITH_DEFAULT = [one for one in fields(Settings) if getattr(DEFAULTS, one.name)]
-
-
-@pytest.mark.parametrize("setting", WITH_DEFAULT, ids=lambda one: one.name)
-def test_a_default_can_be_written_into_its_variable(setting):
-    default = getattr(DEFAULTS, setting.name)
-    variable = variable_of(setting.name)
-
-    assert getattr(read(**{variable: str(default)}), setting.name) == default
-
-
 def test_a_missing_setting_is_named():
     assert read(PROPENSITY_BUCKET="my-bucket").required("bucket") == "my-bucket"
     with pytest.raises(SettingsError, match="PROPENSITY_BUCKET is not set"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -23,137 +22,111 @@ ROOT = Path(__file__).parents[1]
 SHARED = [ROOT / "propensity" / folder for folder in statements.FOLDERS]
 NAMES = [name for folder in SHARED for name in statements.names(folder)]
 OFFLINE = [
-    ROOT / "offline",
-    ROOT / "offline/doctor",
-    ROOT / "offline/dashboard",
-    ROOT / "local/demos",
-    ROOT / "local/exports",
+    ROOT / folder for folder in ("offline", "offline/doctor", "offline/dashboard")
 ]
-PART = r"'\1 \g<0> \n'"
 # Whoever reads it says which days are meant.
 VIEWS = {f"{name}/predictions_history" for name in usecases.names()}
+PART = r"'\1 \g<0> \n'"
 MENTIONS = "SELECT 1 -- include: part.sql\n-- include: part.sql and more\n"
+# Statements of a folder, the last of them with a text in quotes of odd characters.
+OWN = {
+    "middle": "a,\n  -- include: inner.sql\nc",
+    "inner": "b,",
+    "part": PART,
+    "event_sums": "own sums",
+    "label_transactions": "of this folder",
+    "one": "-- include: two.sql",
+    "two": "-- include: one.sql",
+    "odd": "SELECT 'a\u2028b\u2029c\x0cd'\n",
+}
 
 
 @pytest.fixture
 def own(tmp_path):
-    """A folder of a use case's own statements."""
+    """A folder of a use case's own statements; ``outer`` is given."""
 
-    def write(**texts: str):
-        for name, text in texts.items():
+    def write(outer: str):
+        for name, text in {**OWN, "outer": outer}.items():
             (tmp_path / f"{name}.sql").write_text(text)
         return tmp_path
 
     return write
 
 
-class TestAStatement:
-    def test_a_statement_stands_once(self):
-        """A name is of one statement, in a folder that is searched."""
-        assert len({*NAMES}) == len(NAMES)
-        files = ROOT.glob("propensity/*/*.sql")
-        assert {file.parent.name for file in files} == {*statements.FOLDERS}
+def test_a_statement_stands_once():
+    """A name is of one statement, in a folder that is searched."""
+    files = ROOT.glob("propensity/*/*.sql")
 
-    def test_a_statement_may_be_that_of_another_use_case(self, own):
-        """With all that this one includes, and nothing of the folder that names it."""
-        folder = own(
-            labels="-- include: ga4_purchase/labels.sql",
-            label_transactions="of this folder",
-        )
-        theirs = statement("labels", folder=folders.FOLDER / "ga4_purchase")
+    assert len({*NAMES}) == len(NAMES)
+    assert {file.parent.name for file in files} == {*statements.FOLDERS}
 
-        assert statement("labels", folder=folder) == theirs
 
-    @pytest.mark.parametrize(
-        ("outer", "complete"),
-        [
-            # A line stands for a file, and that may include another.
-            (
-                "SELECT\n  -- include: middle.sql\nFROM t\n",
-                "SELECT\na,\nb,\nc\nFROM t\n",
-            ),
-            # A part that two places share is in both, as it is written.
-            ("-- include: part.sql\n-- include: part.sql", f"{PART}\n{PART}\n"),
-            # A comment that only mentions another file stays one.
-            (MENTIONS, MENTIONS),
-        ],
-    )
-    def test_a_statement_has_what_it_includes(self, own, outer, complete):
-        folder = own(
-            outer=outer, middle="a,\n-- include: inner.sql\nc", inner="b,", part=PART
-        )
+THEIRS = statement("labels", folder=folders.FOLDER / "ga4_purchase")
 
-        assert statement("outer", folder=folder) == complete
 
-    def test_a_part_is_what_the_caller_gives(self, own):
-        """For a word in backticks, or for an include, with its own file and lines."""
-        folder = own(
-            outer="SELECT *\nFROM `t`,\n(\n-- include: rows.sql\n)",
-            inner="SELECT `c`\nFROM `t`",
-        )
-        inner = statements.lines("inner", folder=folder)
-        lines = statements.lines("outer", folder=folder, t="x,\ny", rows=inner)
+@pytest.mark.parametrize(
+    ("outer", "complete"),
+    [
+        # A line stands for a file, and that may include another.
+        ("SELECT\n-- include: middle.sql\nFROM t\n", "SELECT\na,\nb,\nc\nFROM t\n"),
+        # A part that two places share is in both, as it is written.
+        ("-- include: part.sql\n-- include: part.sql", f"{PART}\n{PART}\n"),
+        # A comment that only mentions another file stays one.
+        (MENTIONS, MENTIONS),
+        # Defect: a text in quotes was cut in two at another character of Unicode.
+        ("-- include: odd.sql", OWN["odd"]),
+        # Of another use case comes all that it includes, and nothing of this folder.
+        ("-- include: ga4_purchase/labels.sql", THEIRS),
+        # What the use case has of its own is before what is shared.
+        ("-- include: event_sums.sql", "own sums\n"),
+        ("-- include: lookup.sql", statement("lookup")),
+    ],
+    ids=["nested", "twice", "mentioned", "odd", "theirs", "own", "shared"],
+)
+def test_a_statement_has_what_it_includes(own, outer, complete):
+    assert statement("outer", folder=own(outer)) == complete
 
-        assert [line.text for line in lines[:4]] == ["SELECT *", "FROM x,", "y,", "("]
-        assert lines[4:-1] == inner
 
-    def test_a_statement_is_the_use_case_s_own_before_the_shared_one(self, own):
-        """Of itself, and of a part of what it shares."""
-        folder = own(event_sums="own sums")
+def test_a_shared_statement_has_the_parts_of_the_use_case(own):
+    assert "own sums" in statement("stream_features", folder=own(""))
+    assert "own sums" not in statement("stream_features")
 
-        assert statement("event_sums", folder=folder) == "own sums\n"
-        assert statement("lookup", folder=folder) == statement("lookup")
-        assert "own sums" in statement("stream_features", folder=folder)
-        assert "own sums" not in statement("stream_features")
 
-    def test_a_statement_has_lines_as_sql_has_them(self, own):
-        """Defect: a text in quotes was cut in two at another character of Unicode."""
-        folder = own(outer="SELECT 'a\u2028b\u2029c\x0cd'\n")
+def test_a_part_is_what_the_caller_gives(own):
+    """For a word in backticks, or for an include, with its own file and lines, by which
+    an analyzer's errors are named."""
+    folder = own("SELECT *\nFROM `t`,\n(\n-- include: rows.sql\n)")
+    rows = statements.lines("middle", folder=folder)
+    lines = statements.lines("outer", folder=folder, t="x,\ny", rows=rows)
 
-        assert statement("outer", folder=folder) == "SELECT 'a\u2028b\u2029c\x0cd'\n"
+    assert [line.text for line in lines[:4]] == ["SELECT *", "FROM x,", "y,", "("]
+    assert lines[4:-1] == rows
+    assert rows[1:] == [
+        ("inner", f"{folder.name}/inner.sql", 1, "b,"),
+        ("middle", f"{folder.name}/middle.sql", 3, "c"),
+    ]
 
-    def test_a_line_says_where_it_is_written(self, own):
-        """An analyzer's errors name its file and number there."""
-        folder = own(outer="SELECT\n-- include: inner.sql", inner="  1,\n  2;\n")
 
-        assert statements.lines("outer", folder=folder) == [
-            ("outer", f"{folder.name}/outer.sql", 1, "SELECT"),
-            ("inner", f"{folder.name}/inner.sql", 1, "  1,"),
-            ("inner", f"{folder.name}/inner.sql", 2, "  2"),
-        ]
-
-    @pytest.mark.parametrize(
-        ("name", "told"),
-        [
-            ("no_such_statement", r"no_such_statement\.sql"),
-            ("outer", r"no_such_part\.sql"),
-            ("one", r"two\.sql:1 includes itself"),
-        ],
-    )
-    def test_a_statement_that_is_missing_or_includes_itself_is_named(
-        self, own, name, told
-    ):
-        folder = own(
-            outer="-- include: no_such_part.sql",
-            one="-- include: two.sql",
-            two="-- include: one.sql",
-        )
-
-        with pytest.raises(UseCaseError, match=told):
-            statement(name, folder=folder)
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("no_such_statement", r"no_such_statement\.sql"),
+        ("outer", r"no_such_part\.sql"),
+        ("one", r"two\.sql:1 includes itself"),
+    ],
+)
+def test_a_statement_that_is_missing_or_includes_itself_is_named(own, name, told):
+    with pytest.raises(UseCaseError, match=told):
+        statement(name, folder=own("-- include: no_such_part.sql"))
 
 
 @cache
 def every_statement() -> dict[str, str]:
-    """All that are complete, by use case and name; those of no use case once."""
+    """All that are complete, by folder and name."""
     texts = {}
-    for use_case in usecases.names():
-        own = resources.files(usecases) / use_case
-        for name in {*NAMES, *statements.names(own)}:
-            with suppress(UseCaseError):
-                texts[f"{use_case}/{name}"] = statement(name, folder=own)
-    for folder in OFFLINE:
-        for name in statements.names(folder):
+    for folder in [*map(folders.place, usecases.names()), *OFFLINE]:
+        shared = [] if folder in OFFLINE else NAMES
+        for name in {*shared, *statements.names(folder)}:
             with suppress(UseCaseError):
                 texts[f"{folder.name}/{name}"] = statement(name, folder=folder)
     return {
@@ -202,28 +175,31 @@ def is_filtered(scope: exp.Expression | None, column: str) -> bool:
     return False
 
 
-class TestThePartitionFilter:
-    """Large tables refuse a query that does not say which days it means."""
+@pytest.mark.parametrize("folder", [*usecases.names(), *(one.name for one in OFFLINE)])
+def test_a_statement_says_which_days_of_a_large_table_it_means(folder):
+    """Such a table refuses any other query, wherever it is named."""
+    refused = {}
+    for name, text in every_statement().items():
+        if name.startswith(f"{folder}/") and name not in VIEWS:
+            refused[name] = unfiltered(text)
 
-    @pytest.mark.parametrize("name", sorted({*every_statement()} - VIEWS))
-    def test_the_partition_filter_is_in_every_statement(self, name):
-        """Of every table that asks for one, wherever the statement names it."""
-        assert unfiltered(every_statement()[name]) == []
+    assert refused
+    assert not any(refused.values()), refused
 
-    def test_the_partition_filter_is_in_what_forgets_a_user(self):
-        for name in ("forget_count", "forget_found", "forget_rows"):
-            for table, source in holding_users().items():
-                assert unfiltered(forget.about(table, source, name)) == []
 
-    def test_the_partition_filter_is_asked_for_by_what_grows(
-        self,
-    ):
-        """Streams, their logs, and the history of all predictions."""
-        assert set(DAY_OF) == {
-            "stream_events",
-            "inference_log",
-            "truth_events",
-            "dead_letters",
-            "ma_predictions_runs",
-            "ma_predictions_history",
-        }
+def test_what_forgets_a_user_says_which_days_it_means():
+    for name in ("forget_count", "forget_found", "forget_rows"):
+        for table, source in holding_users().items():
+            assert unfiltered(forget.about(table, source, name)) == []
+
+
+def test_what_grows_asks_for_days():
+    """Streams, their logs, and the history of all predictions."""
+    assert set(DAY_OF) == {
+        "stream_events",
+        "inference_log",
+        "truth_events",
+        "dead_letters",
+        "ma_predictions_runs",
+        "ma_predictions_history",
+    }
