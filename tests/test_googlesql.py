@@ -21,6 +21,7 @@ from propensity.gcp.queries import type_of_parameter
 from propensity.settings import Settings
 from propensity.statements import FOLDERS, Line, joined, lines, names, statement
 from propensity.tables import every
+from tests.docs.pages import PAGES, blocks
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("analyzer")]
 
@@ -33,6 +34,8 @@ OFFLINE = {
 }
 OWN = {name for one in usecases.names() for name in names(folders.place(one))}
 AS_OF = date(2026, 3, 3)
+# The dataset of queries on pages.
+DATASET = "propensity."
 SETTINGS = Settings(project="p")
 # Python puts these together, and tests of their own have what comes of it.
 PUT_TOGETHER = {
@@ -261,6 +264,19 @@ def test_views_of_tables_are_taken_by_googles_own_analyzer(relations, name):
     text = every.views("d")[name]
 
     assert columns(text, named(text, relations), {})
+
+
+QUERIES = [
+    sql.replace(DATASET, "")
+    for page in PAGES
+    for sql in blocks(page, "sql")
+    if DATASET in sql
+]
+
+
+@pytest.mark.parametrize("sql", QUERIES)
+def test_a_documented_query_is_taken_by_googles_own_analyzer(relations, sql):
+    assert columns(sql, relations, {})
 
 
 def test_a_statement_that_the_analyzer_cannot_read_is_refused(relations):

@@ -7,6 +7,11 @@ from functools import cache
 
 from local.stack.state import ROOT
 
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "[!.]*/**/*.md")
+    for path in ROOT.glob(pattern)
+)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
