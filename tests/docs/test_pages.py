@@ -4,6 +4,7 @@ described as they are, and what is generated is up to date."""
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import re
 import shlex
@@ -16,6 +17,7 @@ import click
 import flask
 import jsonschema_rs
 import pytest
+import schemathesis
 import sqlglot
 
 from commands import cli
@@ -78,7 +80,10 @@ class TestPages:
         for block in blocks(page, "sql"):
             sqlglot.parse_one(block, dialect="bigquery")
 
-    def test_the_description_of_the_functions_is_up_to_date(self):
+    def test_the_description_of_the_functions_is_openapi_and_up_to_date(self):
+        schemathesis.openapi.from_dict(whole()).validate()
+
+        assert {*whole()["paths"]} == {path_of("get_proba"), path_of("score")}
         assert text("docs/openapi.yaml") == program.openapi.page(), "run `make docs`"
 
     @pytest.mark.parametrize(("page", "part"), program.PARTS)
@@ -140,13 +145,33 @@ def _read(variable: str, value: float) -> Settings:
     )
 
 
-@pytest.mark.parametrize("error", program.openapi.ERRORS.values())
+CLASSES = {
+    member
+    for _, member in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(member, Exception)
+}
+
+
+@pytest.mark.parametrize("error", CLASSES, ids=lambda one: one.__name__)
 def test_every_error_is_described_as_it_is(error):
+    """An entry point catches all by one name; a caller tells them apart by the code."""
     errors_ = text("docs/operate.md").partition("\n## Errors\n")[2]
     _, _, below = errors_.partition("\n## ")[0].partition(f"\n### `{error.code}`\n")
 
     retry = "yes" if error.retryable else "no"
     assert below.startswith(f"\nStatus {error.status}, retry {retry}.\n")
+    assert issubclass(error, errors.PropensityError)
+    assert [other.code for other in CLASSES].count(error.code) == 1
+
+
+def test_the_body_of_an_error_names_the_field():
+    """Where there is none the body has no such entry."""
+    body = errors.RequestError("late").body()
+    detail = {"found": 3}
+    found = errors.RequestError("late", field="as_of", detail=detail).body()
+
+    assert body == {"error": "bad_request", "message": "late", "retryable": False}
+    assert found == {**body, "field": "as_of", "detail": detail}
 
 
 CURL = argparse.ArgumentParser()

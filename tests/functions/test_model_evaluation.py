@@ -21,7 +21,7 @@ from propensity.tables.audiences import AUDIENCE_LIFT
 from propensity.tables.models import DRIFT, TRAINING_METADATA
 from tests.functions.conftest import MONDAY, USERS
 from tests.functions.test_season import weeks_of
-from tests.propensity.learning.test_report import ALARM, UPLIFT
+from tests.propensity.learning.report_pages import ALARM, UPLIFT
 from tests.support import shop
 from tests.support.deployment import Deployment
 from tests.support.rows import CARD, append_rows, publish

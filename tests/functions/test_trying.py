@@ -14,8 +14,7 @@ from commands.cli import main
 from propensity.settings import GIB, Settings
 from tests.docs.pages import blocks, worded
 from tests.functions.conftest import LATER
-from tests.propensity.first_look.test_first_look import NAMES, customers
-from tests.propensity.first_look.test_scores import still_open
+from tests.propensity.first_look.tables import NAMES, customers, still_open
 from tests.support.deployment import entered
 from tests.support.proxy import Asked, Proxy
 

@@ -65,7 +65,7 @@ def test_payload_that_is_not_base64_is_kept_with_the_reason(data):
     assert parsed.problem.reason == "wrong_encoding"
 
 
-@pytest.mark.parametrize("size", [7, 8, 9, 10, 1_000])
+@pytest.mark.parametrize("size", [7, 1_000])
 def test_payload_that_is_too_large_is_dropped(size):
     """To keep it while it waits would take memory, and it can never be an event. The
     largest message of Pub/Sub, of 10 MB, is read."""
@@ -119,41 +119,23 @@ NAMED = [
     written(registration(), age="-Infinity", label="1e999"),
     b"\xef\xbb\xbf" + ADA.encode(),
     written({"event": PERSON, "event_type": "new_registration"}),
-    written({"events": [[PERSON], {"a": {"b": [PERSON]}}]}),
     written({"payload": ADA, "list": [ADA, [json.dumps([ADA])]]}),
     written({"Name": "Ada", "DATE_OF_BIRTH": "1990-05-04", "Street_Address": "1 High"}),
-    written({"NAME ": "Ada", "dateOfBirth": "1990-05-04", "street-address": "1 High"}),
     written({"n\u0061me": {"first": "Ada"}, "street_address": ["1 High"]}),
     b'{"\\u006eame": "Ada", "date_of_birth": 19900504}',
     b'{"name": "Ada", "name": "x"}',
-    b'{"x": {"name": "Ada"}, "x": 1}',
     written({**PERSON, "note": "x" * 5 * 1024**2}),
     # Misspelt fields, and persons within a text that is nearly JSON, or something else.
     written({"first_name": "Ada", "birth_date": "1990-05-04", "address": "1 High"}),
-    written({"message": {"data": base64.b64encode(ADA.encode()).decode()}}),
-    written({"key": "name", "value": "Ada"}),
     written({"amount": {"name": "Ada"}, "city": ["Ada"]}),
-    *(
-        written({"payload": text})
-        for text in (
-            "\ufeff" + ADA,
-            f"event: {ADA}",
-            f"{ADA}\n{ADA}",
-            ADA[:-5],
-            "name=Ada&date_of_birth=1990-05-04",
-            "<name>Ada</name>",
-            repr(PERSON),
-            base64.b64encode(ADA.encode()).decode(),
-        )
-    ),
+    written({"payload": f"event: {ADA}"}),
+    written({"payload": "name=Ada&date_of_birth=1990-05-04"}),
+    written({"payload": base64.b64encode(ADA.encode()).decode()}),
     # These are no JSON objects.
     ADA.encode()[:-1],
-    ADA.encode() + b"}",
     ADA.encode("utf-16"),
-    json.dumps(ADA).encode(),
     b'["Ada Muster", "1990-05-04", "1 High Street"]',
     b"Ada Muster;1990-05-04;1 High Street",
-    b"{'name': 'Ada', 'date_of_birth': '1990-05-04'}",
     b'{"name": "Ada"' + b',"a":[' * 2_000,
     b'{"a":' * 900 + ADA.encode() + b"}" * 900,
     b'{"age": 35, "Ada@Muster.example": 1, "1 High Street": 2, "Ada Muster": 3}',

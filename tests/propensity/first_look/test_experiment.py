@@ -70,6 +70,8 @@ def test_the_undecided_are_contacted_first_if_they_alone_react(look):
     assert arm.is_open
     assert arm.at_share(arm.effects.effect) > 1.5 * arm.at_share(arm.effects.expected)
     assert list(arm.reacting) == ["segment"]
+    assert arm.verdict in look.page()
+    assert "<script" not in look.page()
 
 
 def test_a_table_whose_users_react_alike_is_undecided():
@@ -80,18 +82,7 @@ def test_a_table_whose_users_react_alike_is_undecided():
     assert "undecided" in arm.verdict or "adds less" in arm.verdict
 
 
-def test_a_sum_of_money_is_an_outcome():
-    table = campaign()
-    table["bought"] = table["bought"] * np.where(table["segment"] == "usual", 10.0, 20)
-
-    arm = try_experiment(table, **NAMES).arms[0]
-
-    effect = arm.effects.mean()
-    assert effect.low < 0.4 * 0.12 * 20 < effect.high
-
-
-@pytest.mark.parametrize("paid", [9.99, 25.0, 2.0, 0.5])
-@pytest.mark.parametrize("comma", [".", ","])
+@pytest.mark.parametrize(("paid", "comma"), [(9.99, ","), (0.5, ".")])
 def test_an_outcome_is_a_sum_whatever_the_price_and_the_country(paid, comma):
     """Defects: one price was neither 1 nor 0, and a decimal comma was no number."""
     table = campaign(3_000)
@@ -120,9 +111,7 @@ def test_a_sum_that_is_no_number_is_named(written, problem):
     ("few", "note"),
     [
         ("sms", "Not shown: sms has 54 users, and each group needs 200"),
-        ("NA", "54 users without a value of mail are left out"),
         (None, "54 users without a value of mail are left out"),
-        ("", "54 users without a value of mail are left out"),
     ],
 )
 def test_a_group_that_is_too_small_hides_no_other(few, note):
@@ -141,9 +130,7 @@ def test_a_group_that_is_too_small_hides_no_other(few, note):
 @pytest.mark.parametrize(
     ("written", "control"),
     [
-        (("0.0", "1.0"), "0"),
         ((False, True), "false"),
-        (("Control", "Mail"), "control"),
         (("0,0", "1,0"), "0"),
         ((0, 1), "0.0"),
     ],
@@ -170,13 +157,6 @@ def test_each_treatment_is_compared_with_the_control_group_alone():
     assert [arm.name for arm in look.arms] == ["spring", "summer"]
     for arm in look.arms:
         assert len(arm.experiment) == sizes["none"] + sizes[arm.name]
-
-
-def test_the_report_shows_each_treatment(look):
-    page = look.page()
-
-    assert look.arms[0].verdict in page
-    assert "<script" not in page
 
 
 def _clicked(table):

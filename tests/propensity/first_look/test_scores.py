@@ -12,23 +12,14 @@ from propensity import try_table
 from propensity.errors import SchemaError
 from propensity.first_look.reading import read_table
 from propensity.first_look.scores import RowsToScore
-from tests.propensity.first_look.test_first_look import NAMES, customers, leaky
-
-NEWEST = "2025-08"
-
-
-def still_open(frame: pd.DataFrame, *, since: str = NEWEST) -> pd.DataFrame:
-    """Return customers of whom it is not known yet whether they churn."""
-    return frame.assign(churned=frame["churned"].mask(frame["month"] >= since))
-
-
-def as_people_write(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of texts, with decimal commas, and days before months."""
-    written = frame.assign(
-        spent=[f"{n % 7},5" for n in frame["visits"]],
-        since=pd.to_datetime(frame["since"]).dt.strftime("%d/%m/%Y"),
-    )
-    return written.astype("object").map(lambda v: str(v) if pd.notna(v) else None)
+from tests.propensity.first_look.tables import (
+    NAMES,
+    NEWEST,
+    as_people_write,
+    customers,
+    leaky,
+    still_open,
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +35,7 @@ def test_the_list_has_everybody_whose_outcome_is_open(look):
     churned = frame[frame["month"] == NEWEST].set_index("customer")["churned"] == "yes"
     spread = np.sqrt((listed["probability"] * (1 - listed["probability"])).sum())
 
+    assert "2025-07, 150 rows; 150 rows have no churned yet" in look.lines[0]
     assert [*listed.columns] == ["customer", "probability", "percentile"]
     assert {*listed["customer"]} == {f"c{n}" for n in range(150)}
     assert listed["probability"].is_monotonic_decreasing
@@ -72,24 +64,6 @@ def test_a_value_that_no_row_had_before_is_scored(look):
     assert look.scores(rows)["probability"].between(0, 1).all()
 
 
-def test_of_each_user_the_newest_open_row_counts():
-    read = read_table(still_open(customers(), since="2025-07"), **NAMES)
-    newest = RowsToScore.of(read)
-
-    assert (newest.users.index >= 7 * 150).all()
-    assert newest.users.is_unique
-    assert len(newest.users) == newest.features.num_rows == 150
-
-
-def test_rows_without_a_user_are_named_by_their_numbers():
-    frame = customers().drop(columns=["customer", "month"])
-    frame["churned"] = frame["churned"].where(frame.index != 41)
-    read = read_table(frame, label="churned")
-
-    assert RowsToScore.of(read).users.tolist() == [42]
-    assert RowsToScore.of(read).users.name == "row"
-
-
 def test_categories_of_numbers_are_the_same_with_gaps():
     """Defect: 1 was 1.0 in a column with a gap, which no row of the training had."""
     frame = still_open(customers()).assign(region=np.arange(1_200) % 3)
@@ -100,21 +74,24 @@ def test_categories_of_numbers_are_the_same_with_gaps():
     assert regions == ["1", None, "2"]
 
 
-def test_leaks_are_left_out_of_the_list():
-    """One that is filled once the outcome is known is found by the open rows alone.
-    Defect: it was taken for a feature, and is empty in each row to score."""
-    frame = still_open(leaky().drop(columns=["survey", "refund", "status"]))
+def test_leaks_are_named_and_left_out_of_the_list():
+    """A date after the row's time, a column that decides the label, and one that is
+    filled once the outcome is known. Defect: the last was a feature, and is empty in
+    each row to score."""
+    frame = still_open(leaky()).drop(columns=["survey", "refund"])
     random = np.random.default_rng(3)
-    call = pd.Series(random.choice(["short", "long"], len(frame)))
-    frame["call"] = call.where(frame["churned"].notna())
-    frame["reason"] = frame["reason"].where(frame["churned"].notna())
+    is_known = frame["churned"].notna()
+    frame["call"] = pd.Series(random.choice(["short", "long"], len(frame)))
+    for column in ("call", "reason", "status"):
+        frame[column] = frame[column].where(is_known)
     look = try_table(frame, **NAMES)
     clean = look.without_leaks
 
-    assert set(look.leaks) == {"cancelled", "reason", "call"}
+    assert {*look.leaks} == {"cancelled", "reason", "status", "call"}
+    assert "first in row" in look.leaks["cancelled"]
     assert look.leaks["call"].startswith("is filled in 100.0% of the rows with churned")
-    assert {"reason", "call"}.isdisjoint(clean.kinds)
-    assert clean.leaks == look.leaks
+    assert "LIKELY LEAK: status alone ranks at ROC AUC" in look.page()
+    assert {*look.leaks}.isdisjoint(clean.kinds)
     assert "LIKELY LEAK" not in clean.page()
     assert look.scores().equals(clean.scores())
 
@@ -131,7 +108,6 @@ def test_a_value_that_open_rows_have_as_well_is_no_leak():
     assert set(look.leaks) == {"note"}
     assert "note is gold in " in look.lines[2]
     assert "left out" not in look.lines[2]
-    assert "so it is left out" in look.without_leaks.lines[2]
 
 
 def without_customer() -> pd.DataFrame:
@@ -148,12 +124,9 @@ def with_value(column: str, value: str) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        (customers().iloc[:0], "there are no rows to score"),
         (without_customer(), "lack the column 'customer'"),
         (customers().tail(2).drop(columns="plan"), "lack the column 'plan'"),
         (with_value("visits", "many"), "column visits, row 2: 'many' is not a number"),
-        (with_value("visits", "inf"), "column visits, row 2: 'inf' is infinite"),
-        (with_value("since", "soon"), "column since, row 2: 'soon' is not a date"),
         (with_value("since", "2026-01-01"), "is after the row's time, 2025-08-01"),
         (with_value("customer", " "), "column customer, row 2: ' ' is not a user"),
         (customers().tail(2).assign(month=8), "is not a time as the table has them"),
@@ -176,14 +149,6 @@ def test_a_table_without_open_rows_has_no_list():
     with pytest.raises(SchemaError, match="no row is left to score") as caught:
         RowsToScore.of(read_table(customers(), **NAMES))
     assert "--rows" in caught.value.hint
-
-
-def test_a_user_without_times_has_one_row_to_score():
-    frame = customers().drop(columns="month")
-    frame["churned"] = frame["churned"].where(frame["customer"] != "c7")
-    read = read_table(frame, user="customer", label="churned")
-    with pytest.raises(SchemaError, match="'c7' has another row to score"):
-        RowsToScore.of(read)
 
 
 def test_a_notebook_shows_the_report(look):

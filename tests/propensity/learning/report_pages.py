@@ -4,7 +4,41 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
+
+MONDAY = date(2026, 3, 2)
+WEEK = timedelta(days=7)
+ALARM = {
+    "as_of": MONDAY + 2 * WEEK,
+    "kind": "feature",
+    "name": "source",
+    "cause": "feature",
+    "message": "source is 'google' for 2% of users (41% in the training)",
+    "is_alarm": True,
+}
+UPLIFT = {
+    "audience": "winback",
+    "week": MONDAY + 2 * WEEK,
+    "week_end": MONDAY + 3 * WEEK,
+    "status": "provisional",
+    "run_id": "run",
+    "evaluated_at": datetime(2026, 3, 19, 12, tzinfo=UTC),
+    "control_share": 0.1,
+    "sample_ratio_p": 0.5,
+    "treated_users": 900,
+    "control_users": 100,
+    "treated_conversions": 150,
+    "control_conversions": 9,
+    "conversion_difference": 0.0513,
+    "conversion_difference_low": -0.0111,
+    "conversion_difference_high": 0.1129,
+    "conversion_lift": 0.518,
+    "revenue_difference": 1.37,
+    "revenue_difference_low": -0.21,
+    "revenue_difference_high": 2.91,
+    "verdict": "open",
+}
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 

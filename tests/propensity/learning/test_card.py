@@ -10,8 +10,7 @@ import json
 import math
 import pickle
 from dataclasses import replace
-from datetime import UTC, date, datetime
-from functools import cache
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -20,42 +19,15 @@ from msgspec import structs
 
 from propensity.learning import candidates
 from propensity.learning.candidates import default_preprocessor, fitted, transformed
-from propensity.learning.card import Origin, UserCard, user_card
 from propensity.learning.files import pseudonymise
-from propensity.learning.gate import Verdict
 from propensity.learning.model import Model
 from propensity.learning.profile import BINS, described
-from propensity.learning.trained import Trained
 from propensity.models.encoding import to_frame
-from tests.propensity.learning.shops import FOREST, LINEAR, SHOP, snapshots, train
+from tests.propensity.learning.cards import card, trained
+from tests.propensity.learning.shops import FOREST, LINEAR, SHOP
 
-AT = datetime(2026, 3, 1, 4, 5, 6, tzinfo=UTC)
-ROWS = snapshots(4, 150)
 # Packages whose classes a pickle may name: those that come with scikit-learn.
 LIBRARIES = {"builtins", "copyreg", "functools", "numpy", "scipy", "sklearn"}
-
-
-@cache
-def trained() -> Trained:
-    return train(ROWS, candidates=(LINEAR, FOREST))
-
-
-def card(model: Trained | None = None) -> UserCard:
-    origin = Origin(
-        rows=ROWS,
-        version=3,
-        as_of=date(2026, 2, 28),
-        trained_at=AT,
-        data_until=date(2026, 2, 27),
-        settle_days=3,
-        statement_parameters={
-            "user_column": "user_pseudo_id",
-            "label_event": "purchase",
-        },
-        bytes_billed=10_485_760,
-    )
-    verdict = Verdict(promoted=False, reason="worse: ROC AUC", compared_version=2)
-    return user_card(SHOP, model or trained(), verdict, origin)
 
 
 @pytest.mark.parametrize("members", [[LINEAR], [LINEAR, FOREST]])

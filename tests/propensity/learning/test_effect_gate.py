@@ -39,20 +39,17 @@ def look(users: int, *, undecided: float, was_open: bool = False, seed: int = 0)
     return look_at(drawn, FEATURES, was_open=was_open)
 
 
-def test_the_gate_opens_if_the_undecided_react():
+def test_the_gate_opens_with_a_model_that_knows_what_contacting_adds():
+    """To users of another draw, if the undecided alone react."""
     opened = look(8_000, undecided=0.15)
-
-    assert opened.gain.low > 0
-    assert "adds more" in opened.reason
-
-
-def test_the_model_knows_what_contacting_adds_to_later_users():
-    model: EffectModel = look(8_000, undecided=0.15).model
+    model: EffectModel = opened.model
     later = members(1_000, undecided=0.15, seed=1)
     [batch] = later.features.to_batches()
     effect = model.effects(batch, later.probability)
 
     is_undecided = np.asarray(later.features["segment"]) == "undecided"
+    assert opened.gain.low > 0
+    assert "adds more" in opened.reason
     assert effect[is_undecided].mean() == pytest.approx(0.15, abs=0.05)
     assert effect[~is_undecided].mean() == pytest.approx(0.0, abs=0.05)
 

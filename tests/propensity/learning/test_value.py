@@ -4,8 +4,6 @@ Expected value, specified: what buyers pay is learned forward in time, and sums 
 
 from __future__ import annotations
 
-from datetime import date
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -23,8 +21,6 @@ from tests.propensity.learning.shops import (
     train,
 )
 
-FIRST = date(2026, 1, 5)
-SECOND = date(2026, 1, 12)
 WEEKS = 12
 USERS = 800
 COLUMNS = drawn(WEEKS, USERS, seed=1)

@@ -233,6 +233,7 @@ class TestIntervals:
             (expected.low, expected.high), abs=1e-6
         )
 
+    @pytest.mark.long
     @pytest.mark.parametrize("name", ["roc_auc", "pr_auc"])
     def test_intervals_hold_the_truth_as_often_as_they_say(self, name):
         """Of 200 draws of 600 users, whose metric of all users is known, the interval

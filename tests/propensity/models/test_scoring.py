@@ -292,16 +292,6 @@ class TestRefusal:
             scored([later, odd], *fit(plain, model), threads=threads)
         assert raised.value.field == "spend"
 
-    def test_a_refusal_names_a_feature_of_no_weight(self):
-        """Infinity times 0 is no number, and no warning."""
-        plain = ColumnTransformer([("all", "passthrough", ["visits", "spend"])])
-        plain, model = fit(plain, LogisticRegression())
-        model.coef_[0, 1] = 0.0
-        odd = with_column(users(2, seed=1), "spend", pa.array([1.0, np.inf]))
-
-        with pytest.raises(SchemaError, match="'spend' is infinite"):
-            scored([odd], plain, model)
-
     def test_a_refusal_is_of_a_new_category_if_the_encoder_refuses_it(self):
         """And only then. The text, which may be anything, is in no message."""
         strict = fit(columns(imputed(), OneHotEncoder()), forest())
@@ -354,13 +344,6 @@ class TestSchema:
         with pytest.raises(SchemaError, match=message) as raised:
             scored([TRAINING, changed], *fitted)
         assert raised.value.field == field
-
-    def test_a_schema_takes_a_column_of_nulls_only(self, fitted):
-        """Arrow gives a column without any value a type of its own."""
-        empty = pa.nulls(len(TRAINING))
-        batch = with_column(with_column(TRAINING, "amount", empty), "source", empty)
-
-        assert np.array_equal(scored([batch], *fitted), expected(batch, *fitted))
 
     def test_a_schema_refuses_what_is_not_of_one_training(self, fitted):
         """Other features, a model of another preprocessor or of three classes, a model

@@ -167,29 +167,6 @@ class TestScores:
         assert third == [alone(player(3), by)]
 
 
-def test_a_refused_instance_is_found_in_a_few_calls():
-    """One call for each would hold up all other requests for seconds."""
-    calls = []
-
-    class Counted:
-        def probabilities(self, rows):
-            calls.append(rows.num_rows)
-            return FIRST.scorer.probabilities(rows)
-
-        def refusal(self, rows):
-            return FIRST.scorer.refusal(rows)
-
-    instances = [player(n, prefix=f"instances[{n}].") for n in range(1_000)]
-    instances[777] = player(2, age=None, prefix="instances[777].")
-    [refused] = scores_of(
-        [Waiting(PLAYERS, replace(FIRST, scorer=Counted()), instances)]
-    )
-
-    assert refused.field == "instances[777].age"
-    assert len(calls) < 20
-    assert sum(calls) < 3_500
-
-
 def logged(*ids: str) -> list[Inference]:
     """Return rows of the log of players with these identities."""
     features = dict.fromkeys(PLAYERS.features)

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import gc
 import json
-import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,12 +27,11 @@ from propensity.stream.consumer import (
 )
 from propensity.stream.score import ScoreStream
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, user_hash
-from tests.propensity.stream.test_score import Log, stream_of
+from tests.propensity.stream.consumers import Log, stream_of
 from tests.support.clocks import ManualClock
 from tests.support.events import (
     DEPLOYED,
     NOW,
-    bet,
     enriched_card,
     registration,
     written,
@@ -107,19 +104,6 @@ async def test_a_body_that_does_not_end_keeps_no_other_from_being_read(monkeypat
     assert (await consumer.take(whole.request)).status_code == 200
 
 
-async def test_more_messages_than_an_instance_can_hold_are_sent_again(monkeypatch):
-    monkeypatch.setattr(consumers, "WAITING_BYTES", 0)
-    consumer = stream_of(Log())
-    pushed = [Pushed(len(BODY)) for _ in range(3)]
-    for one in pushed:
-        one.comes.set()
-    takes = [consumer.take(one.request) for one in pushed]
-    first, *others = await asyncio.gather(*takes, return_exceptions=True)
-
-    assert first.status_code == 200
-    assert [type(other) for other in others] == [Unavailable] * 2
-
-
 async def test_an_event_whose_score_is_not_stored_is_sent_again():
     consumer = stream_of(Log(failures=1))
     pushed = Pushed(None, push_of(written(enriched_card("t"))))
@@ -139,8 +123,7 @@ async def lettered(consumer: ScoreStream, sent: Message, suppressed: Suppressed)
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b'{"user_id": "ana"', b'{"x": "users/ana/extra"}', b'{"user_id": "\\u0061na"}'],
+    "data", [b'{"x": "users/ana/extra"}', b'{"user_id": "\\u0061na"}']
 )
 async def test_a_refused_message_of_a_suppressed_user_is_not_stored(data):
     consumer = stream_of(Log())
@@ -158,34 +141,6 @@ async def test_a_message_of_very_many_words_leaves_its_size():
 
     letter = await lettered(consumer, Message(data, "m"), LISTED)
     assert (letter["raw"], letter["raw_size"]) == (None, len(data))
-
-
-async def test_names_that_callers_make_up_leave_no_memory_behind():
-    """An instance that kept them would grow until it is killed."""
-    consumer = stream_of(Log())
-
-    async def send(round_: int) -> None:
-        for n in range(200):
-            name = f"{round_}-{n}-{'x' * 2_000}"
-            events = [
-                bet(use_case=name),
-                bet(event_type=name),
-                bet(event_id=[name]),
-                enriched_card(name),
-                {name: 1},
-                {**bet(), name: {name: 1}},
-            ]
-            group = [Message(written(event), name) for event in events]
-            await consumer.consume([*group, Message(name.encode(), name)])
-
-    await send(0)
-    tracemalloc.start()
-    await send(1)
-    gc.collect()
-    kept, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-
-    assert kept < 200_000, "half of the names"
 
 
 async def test_loaded_postcodes_are_used_within_the_hour(capsys):

@@ -19,49 +19,12 @@ import pytest
 from propensity import usecases
 from propensity.errors import QueryTooExpensive, SchemaError, Unavailable
 from propensity.events.messages import Message
-from propensity.gcp.writes import RowsRefused
-from propensity.settings import Settings
-from propensity.stream.consumer import Clients
 from propensity.stream.score import ScoreStream
-from tests.support.clocks import ManualClock
-from tests.support.events import DEPLOYED, NOW, bet, enriched_card, message
+from tests.propensity.stream.consumers import Log, Tables, stream_of
+from tests.support.events import NOW, bet, enriched_card, message
 from tests.support.shop import DAY
 
 FEATURES = dict.fromkeys(usecases.load("first_day_churn").features)
-
-
-class Log:
-    """A table that fails a few times; nothing serves, and a topic takes all."""
-
-    def __init__(self, failures: int = 0) -> None:
-        self.failures = failures
-        self.rows = 0
-        self.last: dict[str, Any] = {}
-
-    async def append(self, table: Any, rows: Any) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise Unavailable("BigQuery did not take rows")
-        self.rows += rows.num_rows
-        self.last = [self.last, *rows.to_pylist()][-1]
-
-    async def publish(self, *_: object) -> None:
-        """Take messages."""
-
-    def find(self, name: str) -> None:
-        """Find no champion."""
-
-
-def stream_of(log: Log, warehouse: Any = None) -> ScoreStream:
-    """The consumer, a minute after ``NOW``, where nothing has ever served."""
-    settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p"})
-    warehouse = warehouse or SimpleNamespace()
-    warehouse.settings = settings
-    warehouse.read_small_table = lambda *_: []
-    clock: Any = ManualClock(NOW + timedelta(minutes=1))
-    all_others: Any = log
-    clients = Clients(settings, warehouse, all_others, all_others, DEPLOYED, clock)
-    return ScoreStream(clients, all_others)
 
 
 def counted(consumer: ScoreStream, capsys) -> dict[str, Any]:
@@ -253,26 +216,6 @@ async def test_events_of_other_days_refuse_no_group(capsys):
     consumer, _ = scoring(log, users(rows_per_day=2_000_000_000))
     [error, *_] = (await consumer.consume(group)).values()
     assert isinstance(error, QueryTooExpensive)
-
-
-class Tables(Log):
-    """All rows of tables, the largest append, and rows that one of them refuses."""
-
-    def __init__(self, refuses: str = "") -> None:
-        super().__init__()
-        self.of: dict[str, list[dict[str, Any]]] = {}
-        self.largest = 0
-        self.refuses = refuses
-
-    async def append(self, table: Any, rows: pa.RecordBatch) -> None:
-        wrong = [n for n, row in enumerate(rows.to_pylist()) if self.is_refused(row)]
-        if wrong:
-            raise RowsRefused(dict.fromkeys(wrong, "no such value"))
-        self.largest = max(self.largest, rows.nbytes)
-        self.of.setdefault(table.name, []).extend(rows.to_pylist())
-
-    def is_refused(self, row: dict[str, Any]) -> bool:
-        return bool(self.refuses) and row.get("event_id") == self.refuses
 
 
 @pytest.mark.parametrize("wrong", [[0], [6], [0, 1], [2, 4], [*range(7)]])
