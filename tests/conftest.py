@@ -32,6 +32,7 @@ from tests.support import shared
 
 if TYPE_CHECKING:
     from tests.support.deployment import Deployment
+    from tests.support.emulated import Emulated
 
 # Workers are the parallelism. Where each had a thread for each processor as well, they
 # would wait for one another: small fits took twice the processor's time.
@@ -72,7 +73,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark the tests that need neither the emulators nor other processes."""
     room = item.path.relative_to(Path(__file__).parent).parts[0]
     fixtures = getattr(item, "fixturenames", ())
-    if room not in ("deploy", "local") and "emulators" not in fixtures:
+    on_emulators = "emulators" in fixtures or is_emulated(item.path)
+    if room not in ("deploy", "local") and not on_emulators:
         item.add_marker("quick")
 
 
@@ -150,23 +152,59 @@ def emulators() -> Stack:
     return start_emulators().result()
 
 
-def opened(emulators: Stack) -> Iterator[Deployment]:
-    # Imported here: tests of what only computes need none of its clients.
+# Tests whose deployments are in the emulators until they are moved to the ground.
+EMULATED = (
+    "audit/test_runs.py", "deploy", "docs", "local", "long", "offline", "propensity",
+    "usecases", "functions", "test_googlesql.py", "test_sampling.py",
+)  # fmt: skip
+MOVED = ("functions/test_predictions.py", "functions/test_model_training.py")
+
+
+def is_emulated(path: Path) -> bool:
+    """Return whether the tests of a file have their deployments in the emulators."""
+    name = path.relative_to(Path(__file__).parent).as_posix()
+    return name.startswith(EMULATED) and not name.startswith(MOVED)
+
+
+# Deployments are imported where they are made: tests of what only computes need none.
+
+
+@pytest.fixture
+def deployment(request) -> Deployment:
+    """Datasets and a bucket for one test alone, in the process, and empty."""
     from tests.support.deployment import Deployment
 
-    with contextlib.closing(Deployment(emulators)) as deployment:
+    if is_emulated(request.path):
+        return request.getfixturevalue("emulated")
+    return Deployment()
+
+
+@pytest.fixture(scope="module")
+def module_deployment(request) -> Deployment:
+    """The same for the tests of one module, which build on each other."""
+    from tests.support.deployment import Deployment
+
+    if is_emulated(request.path):
+        return request.getfixturevalue("module_emulated")
+    return Deployment()
+
+
+def opened(emulators: Stack) -> Iterator[Emulated]:
+    from tests.support.emulated import Emulated
+
+    with contextlib.closing(Emulated(emulators)) as deployment:
         yield deployment
 
 
 @pytest.fixture
-def deployment(emulators: Stack) -> Iterator[Deployment]:
-    """Datasets and a bucket for one test alone, with nothing in them."""
+def emulated(emulators: Stack) -> Iterator[Emulated]:
+    """Datasets and a bucket for one test alone, in the emulators."""
     yield from opened(emulators)
 
 
 @pytest.fixture(scope="module")
-def module_deployment(emulators: Stack) -> Iterator[Deployment]:
-    """The same for the tests of one module, which build on each other."""
+def module_emulated(emulators: Stack) -> Iterator[Emulated]:
+    """The same for the tests of one module."""
     yield from opened(emulators)
 
 

@@ -33,7 +33,7 @@ def world(tmp_path_factory) -> Iterator[World]:
         clock.install(patch)
         faults = Faults(receiver.url)
         faults.install(patch)
-        world = World(deployment.settings, folder, clock, receiver, faults)
+        world = World(deployment, folder, clock, receiver, faults)
         clock.awake = world.stay_awake
         patch.setattr(secrets, "token_hex", world.token)
         yield world

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import requests
 
-from local.ground.bucket import LocalBucket
-from local.ground.warehouse import LocalWarehouse
 from propensity.errors import Unavailable
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 
 KILLED = "killed"
 # A write is not made; or it is, and the answer is lost.
@@ -66,7 +66,7 @@ class Faults:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Count every public method of the warehouse and the bucket, and requests."""
-        for owner in (LocalWarehouse, LocalBucket):
+        for owner in (Warehouse, Artifacts):
             for name, method in inspect.getmembers(owner, inspect.isfunction):
                 if not name.startswith("_") and name not in (
                     "close",

@@ -387,7 +387,7 @@ def forgotten_are_nowhere(world: World, person: str, report: Call) -> None:
     assert report.status == 0, f"not forgotten: {report.said}"
     words = [f"{user}'" for user in world.ids_of(person)]
     words += [f"{person}@", f"{person[0]}.{person[1:]}+"]
-    for name in world.warehouse.names():
+    for name in world.tables():
         rows = repr(world.warehouse.table(f"SELECT * FROM {name}").to_pylist()).lower()
         assert not any(word in rows for word in words), f"{person} in {name}: {rows}"
     for name in world.bucket.names(""):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
 import pytest
@@ -17,9 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from commands.cli import main
 from local.exports.ga4_schema import ARROW_SCHEMA
 from propensity import usecases
-from propensity.runs import digest
+from propensity.runs import digest, setup
 from propensity.runs.run import Run
-from propensity.statements import statement
 from propensity.tables.export import VIEW
 from tests.support import shop
 from tests.support.clocks import ManualClock
@@ -30,15 +29,6 @@ from tests.support.shop import microseconds
 FIRST = date(2026, 3, 1)
 DAYS = [FIRST + timedelta(days=n) for n in range(6)]
 BROWSERS = [f"browser-{n}" for n in range(4)]
-SHARDS = pa.schema([pa.field("table_suffix", pa.string()), *ARROW_SCHEMA])
-LISTING = pa.schema(
-    [
-        pa.field("table_id", pa.string()),
-        pa.field("last_modified_time", pa.int64()),
-        pa.field("size_bytes", pa.int64()),
-        pa.field("row_count", pa.int64()),
-    ]
-)
 browsers = st.sampled_from(BROWSERS)
 
 
@@ -50,18 +40,19 @@ class Digests(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.deployment.empty()
+        dataset = self.deployment.ga4_dataset
+        for table in self.deployment.warehouse.tables_of(f"my-project.{dataset}"):
+            name = f"{dataset}.{table}"
+            self.deployment.warehouse.client.delete_table(name)
         # Who was there on a day, and when its table was changed last.
         self.visits = dict[date, Sequence[str]]()
-        self.changed = dict[date, int]()
         self.forgotten = set[str]()
-        self._write()
 
     @rule(day=st.sampled_from(DAYS), users=st.lists(browsers, min_size=1))
     def day_comes(self, day: date, users: Sequence[str]) -> None:
         """Write the table of a day, late or anew."""
         self.visits[day] = users
-        self.changed[day] = self.changed.get(day, 1_800_000_000_000) + 1
-        self._write()
+        self._write(day)
 
     @rule(user=browsers)
     def leaves_the_export(self, user: str) -> None:
@@ -69,8 +60,7 @@ class Digests(RuleBasedStateMachine):
         for day, users in self.visits.items():
             if user in users:
                 self.visits[day] = [one for one in users if one != user]
-                self.changed[day] += 1
-        self._write()
+                self._write(day)
 
     @rule(last=st.sampled_from(DAYS))
     def run(self, last: date) -> None:
@@ -114,31 +104,13 @@ class Digests(RuleBasedStateMachine):
             there = self.forgotten & {row["user_pseudo_id"] for row in rows}
             assert not there, f"{there} came back into {table}"
 
-    def _write(self) -> None:
-        rows = list[Mapping[str, Any]]()
-        tables = []
-        for day, users in self.visits.items():
-            suffix = f"{day:%Y%m%d}"
-            # Each change is another size.
-            size = self.changed[day] % 1_000_000
-            sizes = {"size_bytes": size, "row_count": len(users)}
-            changed = {"last_modified_time": self.changed[day]}
-            tables.append({"table_id": f"events_{suffix}", **sizes, **changed})
-            for place, user in enumerate(users):
-                row = shop.purchase(user, microseconds(day) + place, 5.0)
-                rows.append({**row, "table_suffix": suffix})
-        replace_rows("shards", pa.Table.from_pylist(rows, SHARDS))
-        replace_rows("__TABLES__", pa.Table.from_pylist(tables, LISTING))
-
-
-def replace_rows(name: str, rows: pa.Table) -> None:
-    """Write a table of the export anew."""
-    warehouse = Digests.deployment.warehouse
-    warehouse.database.register("rows_of_export", rows)
-    warehouse.database.execute(
-        f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM rows_of_export"
-    )
-    warehouse.changed.update([name])
+    def _write(self, day: date) -> None:
+        """Load the table of a day, which may have no row any more."""
+        rows = []
+        for place, user in enumerate(self.visits[day]):
+            rows.append(shop.purchase(user, microseconds(day) + place, 5.0))
+        table = pa.Table.from_pylist(rows, ARROW_SCHEMA)
+        shop.load_shards(self.deployment, {f"events_{day:%Y%m%d}": table})
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +120,9 @@ def deployment() -> Iterator[None]:
         PROPENSITY_GA4_DATASET="analytics_1", PROPENSITY_SUPPRESSION_KEY=KEY
     )
     Digests.deployment = deployment
+    shop.load(deployment, [shop.event("u", FIRST)])
     with deployment.installed():
-        replace_rows("shards", SHARDS.empty_table())
-        words = {"analytics_storage": "'Yes'", "ads_storage": "'Yes'"}
-        text = statement(VIEW, columns_of_use_cases="", **words)
-        deployment.warehouse.replace_view(VIEW, text)
+        setup.prepare_export(deployment.warehouse, deployment.settings)
         yield
 
 

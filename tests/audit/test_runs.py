@@ -13,7 +13,7 @@ from propensity.runs import setup
 from tests.audit.run_machine import Weeks
 from tests.audit.runs import FILES, FIRST, NAME, WEEKS, HandClock, Site
 from tests.support import own_use_cases, shop
-from tests.support.deployment import Deployment
+from tests.support.emulated import Emulated
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def site(emulators, tmp_path_factory) -> Iterator[Site]:
     with (
         own_use_cases.in_folder(own) as folder,
         pytest.MonkeyPatch.context() as patch,
-        contextlib.closing(Deployment(emulators)) as deployment,
+        contextlib.closing(Emulated(emulators)) as deployment,
     ):
         (folder / NAME).mkdir()
         for file, text in FILES.items():

@@ -22,8 +22,8 @@ from typing import Any
 
 from commands.cli import main
 from deploy import configuration
-from local.ground.bucket import LocalBucket
-from local.ground.warehouse import LocalWarehouse
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import DURATION
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, key_id, user_hash
@@ -31,7 +31,7 @@ from propensity.tables.stream import SUPPRESSED_USERS
 from tests.audit.clock import START, MachineClock
 from tests.audit.faults import Faults, Killed
 from tests.audit.receiver import ListName, Receiver
-from tests.support.deployment import KEY, application
+from tests.support.deployment import KEY, Deployment, application
 from tests.support.rows import publish
 
 WEEK = timedelta(days=7)
@@ -174,7 +174,7 @@ class Call:
 class World:
     """Everything outside the product, and what it has seen of it."""
 
-    settings: Settings
+    deployment: Deployment
     folder: Path
     clock: MachineClock
     receiver: Receiver
@@ -212,22 +212,31 @@ class World:
                 self.bucket.overwrite(name, json.dumps(lease).encode())
 
     @cached_property
-    def warehouse(self) -> LocalWarehouse:
-        """The deployment's tables."""
-        return LocalWarehouse.open(self.settings)
+    def settings(self) -> Settings:
+        return self.deployment.settings
 
-    @cached_property
-    def bucket(self) -> LocalBucket:
+    @property
+    def warehouse(self) -> Warehouse:
+        """The deployment's tables."""
+        return self.deployment.warehouse
+
+    def tables(self) -> list[str]:
+        """Return the names of the deployment's tables and views."""
+        return self.warehouse.tables_of(
+            f"{self.settings.project}.{self.settings.dataset}"
+        )
+
+    @property
+    def bucket(self) -> Artifacts:
         """The deployment's objects."""
-        return LocalBucket.open(self.settings)
+        return self.deployment.artifacts
 
     def begin(self) -> None:
         """Empty everything, and begin on a Monday."""
         self.keys = 0
         self.first_key = b""
         self.clock.time = START
-        self.warehouse.empty()
-        self.bucket.empty()
+        self.deployment.empty()
         self.receiver.forget_everything()
         self.faults.clear()
         for kept in (

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
+from typing import Any
 
 from deploy.render import TERRAFORM
-from local.ground.bucket import LocalBucket
+from local.ground.storage import Storage
 from propensity.audience import control, files
 from propensity.audience.control import Control
 from propensity.audience.destination import ADD, Destination, Request
 from propensity.audience.members import Audience, Member
+from propensity.gcp.artifacts import Artifacts
+from propensity.settings import Settings
 
 RULE = re.compile(r"lifecycle_rule \{(.*?)\n  \}", re.S)
+BUCKET: Any = Artifacts(Storage().create_bucket("bucket"), Settings(project="p"))
 LISTS = {
-    files.ParquetFiles: files.ParquetFiles(LocalBucket()),
-    files.CsvFiles: files.CsvFiles(LocalBucket(), "probability"),
+    files.ParquetFiles: files.ParquetFiles(BUCKET),
+    files.CsvFiles: files.CsvFiles(BUCKET, "probability"),
 }
 
 
@@ -45,7 +49,6 @@ def test_every_list_of_users_is_deleted_and_the_key_of_control_groups_stays():
         is_stored=True,
         chosen_at=datetime(2026, 3, 2, tzinfo=UTC),
     )
-    LocalBucket.objects.clear()
     for kind in kinds:
         request = Request(
             audience=audience,
@@ -54,7 +57,7 @@ def test_every_list_of_users_is_deleted_and_the_key_of_control_groups_stays():
             members=audience.members,
         )
         LISTS[kind].send(request)
-    names = LocalBucket().names("audiences/")
+    names = BUCKET.names("audiences/")
 
     assert len(names) == len(kinds) > 1
     assert [name for name in names if not is_deleted(name)] == []

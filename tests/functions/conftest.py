@@ -23,32 +23,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from xdist import is_xdist_controller
 
 from local.stack.stack import Stack
 from propensity.runs import setup
 from propensity.tables.every import TABLES
 from propensity.tables.export import DIGEST
 from propensity.tables.models import TRAINING_METADATA
-from tests.conftest import start_emulators
-from tests.support import shared, shop
+from tests.conftest import is_emulated
+from tests.support import shared, shop, shops
 from tests.support.deployment import Deployment
+from tests.support.emulated import Emulated
 from tests.support.rows import publish
+from tests.support.shops import FIRST, LATER, TRAINED, WEEKS  # noqa: F401 for tests
 
-FIRST = date(2026, 1, 7)
-WEEKS = 20
-# Everybody's visits are on Wednesdays, and these are Mondays.
-TRAINED = date(2026, 4, 20)
-LATER = date(2026, 4, 27)
 # The week of a publication that tests write themselves, and how many users it has.
 MONDAY = date(2026, 3, 2)
 USERS = 200
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Start the emulators while test modules are imported, scikit-learn with them."""
-    if not (session.config.option.collectonly or is_xdist_controller(session)):
-        start_emulators()
 
 
 @dataclass(frozen=True)
@@ -82,7 +72,7 @@ class Deployments:
     idle: dict[str, list[Deployment]] = field(default_factory=lambda: defaultdict(list))
 
     def _new(self) -> Deployment:
-        deployment = Deployment(self.emulators)
+        deployment = Emulated(self.emulators)
         deployment.prepare()
         self.made.append(deployment)
         return deployment
@@ -157,7 +147,7 @@ def shop_rows() -> list[shop.Row]:
 @pytest.fixture(scope="session")
 def shop_dataset(emulators, shop_rows) -> str:
     """The dataset that holds the small shop's export."""
-    with contextlib.closing(Deployment(emulators)) as deployment:
+    with contextlib.closing(Emulated(emulators)) as deployment:
         shop.load(deployment, shop_rows)
         return deployment.ga4_dataset
 
@@ -171,18 +161,46 @@ def deployments(emulators, shop_dataset) -> Iterator[Deployments]:
         deployment.close()
 
 
+def on_the_ground(
+    rows: Iterable[shop.Row] | None = None,
+    *,
+    dataset: str | None = None,
+    champion: bool = False,
+    **extra: str,
+) -> Deployment:
+    """Return one over an export of these rows, or of a dataset ("" for none)."""
+    stage = shops.Stage.TRAINED if champion else shops.Stage.DIGESTED
+    if rows is None and dataset is None:
+        return shops.a_shop(stage, **extra)
+    if rows is None:
+        extra["PROPENSITY_GA4_DATASET"] = str(dataset)
+    deployment = Deployment(**extra)
+    deployment.prepare()
+    if rows is not None:
+        shop.load(deployment, rows)
+    if rows is not None or dataset:
+        setup.prepare_export(deployment.warehouse, deployment.settings)
+    return deployment
+
+
 @pytest.fixture
-def borrow_deployment(deployments) -> Iterator[Callable[..., Deployment]]:
+def borrow_deployment(request) -> Iterator[Callable[..., Deployment]]:
     """Lend deployments to one test."""
-    with deployments.lending() as lend:
-        yield lend
+    if is_emulated(request.path):
+        with request.getfixturevalue("deployments").lending() as lend:
+            yield lend
+    else:
+        yield on_the_ground
 
 
 @pytest.fixture(scope="module")
-def borrow_module_deployment(deployments) -> Iterator[Callable[..., Deployment]]:
+def borrow_module_deployment(request) -> Iterator[Callable[..., Deployment]]:
     """Lend deployments to the tests of one module."""
-    with deployments.lending() as lend:
-        yield lend
+    if is_emulated(request.path):
+        with request.getfixturevalue("deployments").lending() as lend:
+            yield lend
+    else:
+        yield on_the_ground
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ from propensity.tables.stream import (
 )
 from tests.support.clocks import ManualClock
 from tests.support.deployment import DEADLINE_S, OF_A_STREAM, STREAMED, Deployment
+from tests.support.emulated import Emulated
 from tests.support.events import DEPLOYED, LATENESS, written
 
 POLL_S = 0.05
@@ -115,7 +116,7 @@ def prepare_stream(site: Deployment) -> None:
 @contextlib.contextmanager
 def new_site(emulators: Stack, **extra: str) -> Iterator[Deployment]:
     """Make a deployment of the stream alone: no export, and topics."""
-    site = Deployment(emulators, **(OF_A_STREAM | extra))
+    site = Emulated(emulators, **(OF_A_STREAM | extra))
     site.extra = {"PROPENSITY_TOPIC_PREFIX": site.name, **site.extra}
     try:
         prepare_stream(site)

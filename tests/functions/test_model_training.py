@@ -27,6 +27,7 @@ from propensity.runs import setup
 from propensity.tables.models import PREPROCESSORS
 from tests.functions.conftest import FIRST, LATER, TRAINED
 from tests.propensity.registry.versions import Malicious, overwrite, promote
+from tests.support import shops
 from tests.support.deployment import Deployment
 from tests.support.shop import WEEK
 
@@ -55,9 +56,9 @@ def upload(deployment: Deployment, preprocessor: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def trained(borrow_module_deployment, deployments) -> tuple[Deployment, dict]:
+def trained(borrow_module_deployment) -> tuple[Deployment, dict]:
     """A deployment whose first model was trained, and the answer of the training."""
-    return borrow_module_deployment(champion=True), deployments.first_model.answer
+    return borrow_module_deployment(champion=True), shops.training_answer()
 
 
 class TestVersion:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.deployment import Deployment
+from tests.support.emulated import Emulated
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +16,7 @@ def new_deployment(emulators) -> Iterator[Callable[..., Deployment]]:
     made: list[Deployment] = []
 
     def make(**extra: str) -> Deployment:
-        made.append(Deployment(emulators, PROPENSITY_GA4_DATASET="", **extra))
+        made.append(Emulated(emulators, PROPENSITY_GA4_DATASET="", **extra))
         made[-1].prepare()
         return made[-1]
 

@@ -18,7 +18,6 @@ from google.cloud.storage import Blob
 from commands.answers import Exit
 from commands.cli import main
 from local.exports import ga4_export
-from local.ground.warehouse import LocalWarehouse
 from offline import forget as program
 from propensity import suppression, usecases
 from propensity.clock import SYSTEM
@@ -220,7 +219,7 @@ class TestTables:
         log = INFERENCE_LOG
         truths = TRUTH_EVENTS
         tables_alone.append(log, row_of(log, GONE, event_id="e7"))
-        execute = LocalWarehouse.execute
+        execute = Warehouse.execute
 
         def late(warehouse, sql, parameters=None):
             done = execute(warehouse, sql, parameters)
@@ -228,7 +227,7 @@ class TestTables:
                 tables_alone.append(truths, row_of(truths, GONE, event_id="e7"))
             return done
 
-        monkeypatch.setattr(LocalWarehouse, "execute", late)
+        monkeypatch.setattr(Warehouse, "execute", late)
         report = forget(tables_alone)
 
         assert tables_alone.count("truth_events") == report["left"] == 0

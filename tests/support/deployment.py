@@ -1,10 +1,11 @@
 """
-A deployment in the emulators of this test process: the one class that tests work with.
+A deployment in this process: the one class that tests work with.
 
-It has a dataset, a bucket and topics with names that nobody else uses. Functions are
+Its tables, objects and topics are on a ground of its own, behind no HTTP. Functions are
 called in this process (``run``, ``post``), commands by their words (``command``), and
-``rows``, ``read`` and ``pull`` say what they have left. Settings are given by name;
-``with_settings`` gives the same deployment to what is set differently.
+``rows``, ``read`` and ``published`` say what they have left. Settings are given by
+name; ``with_settings`` gives the same deployment to what is set differently.
+``emulated`` has one whose statements and messages go to the emulators.
 """
 
 from __future__ import annotations
@@ -13,9 +14,6 @@ import contextlib
 import copy
 import json
 import os
-import sqlite3
-import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -27,20 +25,14 @@ from unittest.mock import patch
 import functions_framework
 import pyarrow as pa
 import pytest
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
-from google.protobuf.duration_pb2 import Duration
-from google.pubsub_v1 import PublisherClient, SubscriberClient
-from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
 from msgspec import structs
 
 from commands.cli import main
-from local.stack.stack import Stack
-from local.stack.state import FUNCTIONS, ROOT, Options
+from local.ground import Ground
+from local.stack.state import FUNCTIONS, ROOT
 from offline import load_model
 from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.runs import setup
@@ -56,6 +48,7 @@ from tests.propensity.learning.report_pages import parse
 from tests.propensity.registry.versions import store
 from tests.support.clocks import ManualClock
 from tests.support.described import check_described
+from tests.support.doors import address_of, open_doors
 from tests.support.rows import append_rows, of_all_days
 from tests.support.traces import traces
 
@@ -76,6 +69,19 @@ SMALL = {
     "minimum_training_rows": 100,
     "minimum_conversions": 10,
 }
+
+# As local mode has them: its events happened long ago.
+ENVIRONMENT = {
+    "PROPENSITY_DATASET": "propensity",
+    "PROPENSITY_GA4_DATASET": "analytics_1",
+    "PROPENSITY_BUCKET": "bucket",
+    "PROPENSITY_DEADLINE_S": "30",
+    "PROPENSITY_REFRESH_S": "1",
+    "PROPENSITY_MAXIMUM_LATENESS_DAYS": "36500",
+    "PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS": "36500",
+}
+
+open_doors()
 
 
 @cache
@@ -105,55 +111,46 @@ def entered(environment: Mapping[str, str]) -> Iterator[None]:
 
 class Deployment:
     """
-    Names of its own in the emulators, and what tests do there.
+    A project, datasets and a bucket on a ground, and what tests do there.
 
     Its datasets and its bucket are made, and empty: there is no table yet.
 
     Args:
-        emulators: Of this test process.
+        ground: One that has them already.
         settings: Of its functions and commands, beyond where all that is.
     """
 
-    def __init__(self, emulators: Stack, **settings: str) -> None:
+    def __init__(self, ground: Ground | None = None, **settings: str) -> None:
+        self._begin(**settings)
         # The topics' names begin with it.
-        self.name = f"t{uuid.uuid4().hex[:10]}"
-        options = replace(
-            Options(),
-            dataset=f"propensity_{self.name}",
-            ga4_dataset=f"analytics_{self.name}",
-            bucket=f"propensity-{self.name}",
-        )
-        self.stack = Stack(
-            emulators.state, options=options, base=emulators.base, functions=()
-        )
-        self.project = options.project
-        self.dataset = options.dataset
-        self.ga4_dataset = options.ga4_dataset
+        self.name = "tests"
+        self.dataset = "propensity"
+        self.ga4_dataset = "analytics_1"
+        self.ground = Ground(self.project) if ground is None else ground
+        self.address = address_of(self.ground)
+        if ground is None:
+            for dataset in (self.dataset, self.ga4_dataset):
+                self.ground.bigquery.create_dataset(dataset)
+            self.ground.storage.create_bucket("bucket")
+
+    def _begin(self, **settings: str) -> None:
+        self.project = "my-project"
         self.extra: Mapping[str, str] = settings
         self.constants: Mapping[str, float] = SMALL
         # A training fits the first candidate alone: most tests are not about the model.
         self.fits_all = False
         # Tests move it, for what they begin with it.
         self.clock = ManualClock()
-        with contextlib.closing(Warehouse.open(self.settings)) as warehouse:
-            warehouse.create_dataset(self.dataset)
-            warehouse.create_dataset(self.ga4_dataset)
-        with self._storage() as client:
-            client.create_bucket(options.bucket)
-
-    def _storage(self) -> storage.Client:
-        return storage.Client(
-            project=self.project,
-            credentials=AnonymousCredentials(),
-            client_options={"api_endpoint": self.stack.url("storage")},
-        )
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables of a function that works here."""
         own = os.environ.get("PROPENSITY_USE_CASES")
         folder = {"PROPENSITY_USE_CASES": own} if own else {}
-        return {**self.stack.environment, **folder, **self.extra}
+        return {**self._environment(), **folder, **self.extra}
+
+    def _environment(self) -> Mapping[str, str]:
+        return {**ENVIRONMENT, **self.address}
 
     @property
     def settings(self) -> Settings:
@@ -164,8 +161,8 @@ class Deployment:
         return Warehouse.open(self.settings)
 
     @cached_property
-    def bucket(self) -> storage.Bucket:
-        return self._storage().bucket(self.stack.options.bucket)
+    def bucket(self) -> Any:
+        return self.ground.storage.bucket("bucket")
 
     @cached_property
     def artifacts(self) -> Artifacts:
@@ -175,27 +172,18 @@ class Deployment:
     def registry(self) -> Registry:
         return Registry(self.artifacts, self.settings.use_case)
 
-    @cached_property
-    def publisher(self) -> PublisherClient:
-        return open_client(PublisherClient, self.environment["PUBSUB_EMULATOR_HOST"])
+    def close(self) -> None:
+        """Close what was opened."""
 
-    @cached_property
-    def subscriber(self) -> SubscriberClient:
-        return open_client(SubscriberClient, self.environment["PUBSUB_EMULATOR_HOST"])
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Have functions and commands of this process work here."""
+        with entered(self.environment):
+            yield
 
     def prepare(self) -> None:
         """Create all tables and views but that of the export."""
         setup.prepare(self.warehouse, replace(self.settings, ga4_dataset=""))
-
-    def close(self) -> None:
-        """Close what was opened."""
-        if "warehouse" in vars(self):
-            self.warehouse.close()
-        if "bucket" in vars(self):
-            self.bucket.client.close()
-        for client in ("publisher", "subscriber"):
-            if client in vars(self):
-                vars(self)[client].transport.close()
 
     def with_settings(self, **extra: str) -> Self:
         """Return the same deployment for what has other settings."""
@@ -316,28 +304,9 @@ class Deployment:
         self.empty_bucket()
 
     def empty_tables(self, of: Iterable[Table]) -> None:
-        """
-        Remove all rows of tables.
-
-        It is done by DELETE, after which the emulator's translations still hold.
-        """
-        rows = {
-            table.stored: f"FROM {table.stored} WHERE "
-            + (
-                f"{table.partition} >= '1970-01-01'"
-                if table.requires_filter
-                else "TRUE"
-            )
-            for table in of
-        }
-        filled = " UNION ALL ".join(
-            f"(SELECT '{name}' AS name {every} LIMIT 1)" for name, every in rows.items()
-        )
-        script = "".join(
-            f"DELETE {rows[row['name']]};\n" for row in self.warehouse.rows(filled, {})
-        )
-        if script:
-            self.warehouse.execute(script)
+        """Remove all rows of tables."""
+        paths = [(self.project, self.dataset, table.stored) for table in of]
+        self.ground.bigquery.empty(paths)
 
     def traces(self, *users: str) -> set[str]:
         """Return the tables and objects that have one of some users."""
@@ -377,10 +346,7 @@ class Deployment:
 
     def damage(self, name: str, data: bytes) -> None:
         """Give an object other bytes than those of its checksum."""
-        stored = self.stack.state.folder / "storage" / ".objects.sqlite"
-        with contextlib.closing(sqlite3.connect(stored)) as database, database:
-            change = "UPDATE generations SET content = ? WHERE bucket = ? AND name = ?"
-            database.execute(change, [data, self.bucket.name, name])
+        self.bucket.live(name).data = data
 
     # Topics
 
@@ -388,67 +354,20 @@ class Deployment:
         """Return the deployment's own name of a topic."""
         return f"{self.name}-{name}"
 
-    def path(self, topic: str) -> str:
-        return f"projects/{self.project}/topics/{topic}"
-
     def create_topic(self, name: str) -> None:
-        self.publisher.create_topic(name=self.path(name))
+        self.ground.topics.create(name)
 
-    def publish(self, topic: str, messages: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Publish messages of data and attributes; return their ids."""
-        path = self.path(topic)
-        every = list(messages)
-        return [
-            message_id
-            for start in range(0, len(every), 500)
-            for message_id in self.publisher.publish(
-                topic=path, messages=every[start : start + 500]
-            ).message_ids
-        ]
+    def subscribe(self, topic: str) -> tuple[str, int]:
+        """Subscribe to a topic: to what comes from now on."""
+        return topic, len(self.ground.topics.messages[topic])
 
-    def subscribe(self, topic: str, *, endpoint: str | None = None) -> str:
-        """Subscribe to a topic, for pushes or to pull; return the subscription."""
-        name = f"s{uuid.uuid4().hex[:10]}"
-        path = f"projects/{self.project}/subscriptions/{name}"
-        self.subscriber.create_subscription(
-            Subscription(
-                name=path,
-                topic=self.path(topic),
-                ack_deadline_seconds=60,
-                push_config=PushConfig(push_endpoint=endpoint) if endpoint else None,
-                retry_policy=RetryPolicy(
-                    minimum_backoff=Duration(nanos=100_000_000),
-                    maximum_backoff=Duration(seconds=2),
-                ),
-            )
-        )
-        return path
-
-    def unsubscribe(self, subscription: str) -> None:
-        self.subscriber.delete_subscription(subscription=subscription)
+    def pull(self, subscription: tuple[str, int], count: int) -> list[Any]:
+        """Return this many messages of a subscription, or fewer."""
+        topic, start = subscription
+        return self.ground.topics.messages[topic][start : start + count]
 
     @contextlib.contextmanager
     def pulled(self, topic: str) -> Iterator[Callable[[int], list[Any]]]:
         """What comes to a topic from now on: so many messages."""
         subscription = self.subscribe(self.topic(topic))
-        try:
-            yield lambda count: self.pull(subscription, count)
-        finally:
-            self.unsubscribe(subscription)
-
-    def pull(self, subscription: str, count: int) -> list[Any]:
-        """Return this many messages, or those that come within a deadline."""
-        pulled: list[Any] = []
-        until = time.monotonic() + DEADLINE_S
-        while len(pulled) < count and time.monotonic() < until:
-            answer = self.subscriber.pull(
-                subscription=subscription, max_messages=1000, timeout=5
-            )
-            messages = answer.received_messages
-            if messages:
-                self.subscriber.acknowledge(
-                    subscription=subscription,
-                    ack_ids=[received.ack_id for received in messages],
-                )
-            pulled.extend(received.message for received in messages)
-        return pulled
+        yield lambda count: self.pull(subscription, count)

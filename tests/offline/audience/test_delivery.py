@@ -11,7 +11,6 @@ from decimal import Decimal
 
 import pytest
 
-from local.ground.warehouse import LocalWarehouse
 from local.receiver import Receiver
 from propensity.audience import run
 from propensity.audience.delivery import account
@@ -22,6 +21,7 @@ from propensity.errors import (
     SettingsError,
     Unavailable,
 )
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
 from propensity.tables.audiences import AUDIENCE_LEDGER
 from propensity.tables.export import VIEW
@@ -501,7 +501,7 @@ class TestFailure:
         """Nothing more is sent: nobody who was taken is recorded, all are pending.
 
         Defect: users who were taken counted as accepted and as pending."""
-        append = LocalWarehouse.append
+        append = Warehouse.append
         count = iter(range(100))
 
         def failing(*given):
@@ -510,7 +510,7 @@ class TestFailure:
                 raise Unavailable("BigQuery is away")
             append(*given)
 
-        monkeypatch.setattr(LocalWarehouse, "append", failing)
+        monkeypatch.setattr(Warehouse, "append", failing)
         with Receiver() as receiver:
             delivery = send(deployment, crm(receiver), control="0%")
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import requests
 
-from local.ground.warehouse import LocalWarehouse
 from local.receiver import Receiver
 from propensity.errors import RunInProgress
+from propensity.gcp.warehouse import Warehouse
 from tests.offline.audience.conftest import MONDAY, WEEK, accepted, send
 from tests.support.deployment import Deployment
 from tests.support.rows import publish
@@ -36,13 +36,13 @@ class Fate:
         self.left: int | None = None
         self._path = path
         self._wrap(monkeypatch, requests.Session, "request")
-        self._wrap(monkeypatch, LocalWarehouse, "write")
+        self._wrap(monkeypatch, Warehouse, "write")
 
     def _wrap(self, monkeypatch, owner, name) -> None:
         original = getattr(owner, name)
 
         def called(*args, **kwargs):
-            is_own = owner is LocalWarehouse or self._path in str(args)
+            is_own = owner is Warehouse or self._path in str(args)
             self._step(is_own)
             result = original(*args, **kwargs)
             try:

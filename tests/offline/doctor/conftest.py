@@ -27,6 +27,7 @@ from propensity.tables.stream import DEAD_LETTERS, POSTCODE_INDEX
 from propensity.timeframe import midnight
 from tests.support import shop
 from tests.support.deployment import STREAMED, Deployment, entered
+from tests.support.emulated import Emulated
 
 # A Wednesday, at noon: the week's runs were on Monday, the month's on the first.
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -140,7 +141,7 @@ def healthy(emulators) -> Iterator[Deployment]:
     """A deployment as healthy as can be, that no test changes: all is there, and ran
     when it was due."""
     settings = {"PROPENSITY_USE_CASE": STREAMED, "PROPENSITY_DEADLINE_S": "5"}
-    with contextlib.closing(Deployment(emulators, **settings)) as deployment:
+    with contextlib.closing(Emulated(emulators, **settings)) as deployment:
         shop.load(deployment, [shop.event("ana", day) for day in EXPORT])
         setup.prepare(deployment.warehouse, deployment.settings)
         deployment.load_model()

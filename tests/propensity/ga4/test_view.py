@@ -24,7 +24,7 @@ from propensity.tables.export import VIEW
 from propensity.usecases import Value
 from propensity.usecases.declaration import merged
 from tests.support import shop
-from tests.support.deployment import Deployment
+from tests.support.emulated import Emulated
 
 DAY = date(2026, 3, 2)
 SHOP = usecases.load("ga4_purchase")
@@ -155,7 +155,7 @@ def events() -> list[shop.Row]:
 @pytest.fixture(scope="module")
 def warehouse_of(emulators) -> Iterator[Callable[..., Warehouse]]:
     """Have the view of some setting, over events of all kinds of consent."""
-    with contextlib.closing(Deployment(emulators)) as deployment:
+    with contextlib.closing(Emulated(emulators)) as deployment:
         shop.load(deployment, events())
 
         def make(require: str) -> Warehouse:

@@ -35,6 +35,7 @@ from propensity.tables.models import TRAINING_METADATA
 from tests.propensity.registry.versions import Bucket, promote
 from tests.support.clocks import ManualClock
 from tests.support.deployment import Deployment
+from tests.support.emulated import Emulated
 
 TTL_S = 60.0
 FEATURES = {"bet_count": "number", "country": "category"}
@@ -82,7 +83,7 @@ def promote_new(deployment: Deployment, **model: Any) -> int:
 @pytest.fixture(scope="module")
 def shared(emulators) -> Iterator[Deployment]:
     settings = {"PROPENSITY_REFRESH_S": "60", "PROPENSITY_USE_CASE": USE_CASE.name}
-    with contextlib.closing(Deployment(emulators, **settings)) as deployment:
+    with contextlib.closing(Emulated(emulators, **settings)) as deployment:
         deployment.warehouse.create(TRAINING_METADATA)
         yield deployment
 

@@ -8,7 +8,7 @@ Each is also asked of the view ``ga_events``, a date at a time: its own common t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,19 +16,21 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from google.cloud import bigquery
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.generators.shop import Shop
-from local.ground.warehouse import LocalWarehouse
+from local.ground.bigquery import field_of
 from propensity import usecases
 from propensity.ga4 import events_view, with_refusals
 from propensity.runs.digest import DAYS_AT_ONCE, ExportTable, Rules, replace_days
-from propensity.settings import CONSENTS, Settings
+from propensity.settings import CONSENTS
 from propensity.tables.export import DIGEST, OWN_EVENT, VIEW
 from tests.support import shop
+from tests.support.deployment import Deployment
 from tests.support.shop import DAY, microseconds
 
 UNDIGESTED = Path(__file__).with_name("undigested.sql").read_text()
@@ -45,10 +47,6 @@ FIRST_DAY = AS_OF - 13 * DAY
 DAYS = [FIRST_DAY + n * DAY for n in range(20)]
 HOUR_US = 3_600_000_000
 IS_DEEP = settings().max_examples >= 100
-SETTINGS = {
-    "GOOGLE_CLOUD_PROJECT": "p",
-    "PROPENSITY_GA4_DATASET": "analytics_1",
-}
 USER_COLUMNS = ("user_pseudo_id", "user_id", "person")
 RULES = Rules(
     statement="",
@@ -196,14 +194,15 @@ class Warehouse:
 
     def __init__(self, use_case: usecases.UseCase) -> None:
         self.use_case = use_case
-        LocalWarehouse.begin()
-        self.warehouse = LocalWarehouse.open(Settings.from_environment(SETTINGS))
-        self.database = self.warehouse.database
+        self.deployment = Deployment()
+        self.warehouse = self.deployment.warehouse
+        self.ground = self.deployment.ground.bigquery
+        self.shards = (self.deployment.project, self.deployment.dataset, "shards")
         self.schema = pa.schema([pa.field("table_suffix", pa.string())])
         for column in ARROW_SCHEMA:
             self.schema = self.schema.append(column)
-        self.database.register("no_event", self.schema.empty_table())
-        self.database.execute("CREATE TABLE shards AS SELECT * FROM no_event")
+        described = [field_of(field) for field in self.schema]
+        self.ground.create_table(bigquery.Table(".".join(self.shards), described))
         self.require("false")
         for table in DIGEST:
             self.warehouse.create(table)
@@ -225,7 +224,7 @@ class Warehouse:
 
     def play(self, export: Export) -> None:
         """Let the tables come, and digest them after each stage."""
-        self.warehouse.empty()
+        self.deployment.empty(DIGEST)
         self.require(export.require)
         present: dict[tuple[int, int], Table] = {}
         for came, span in zip(export.tables, export.spans, strict=True):
@@ -250,11 +249,8 @@ class Warehouse:
                     "event_timestamp": time + 100 * place + number,
                 }
                 rows += event.copies * [row | event.fields]
-        self.database.execute("TRUNCATE shards")
-        loaded = pa.Table.from_pylist(rows, self.schema)
-        self.database.register("loaded", loaded)
-        self.database.execute("INSERT INTO shards SELECT * FROM loaded")
-        LocalWarehouse.changed.update(["shards"])
+        self.ground.empty([self.shards])
+        self.ground.append(self.shards, pa.Table.from_pylist(rows, self.schema))
 
     def _digest(self, changed: list[int], present: list[int], span: int) -> None:
         """Digest the days that came, and what lies between them, some at once."""
@@ -276,14 +272,10 @@ class Warehouse:
 
     def bring(self, tables: Mapping[date, pa.Table]) -> None:
         """Let tables of neighbouring days come, and digest a month of them at once."""
-        self.database.execute("TRUNCATE shards")
+        self.ground.empty([self.shards])
         for day, rows in tables.items():
-            self.database.register("loaded", rows)
-            self.database.execute(
-                "INSERT INTO shards BY NAME SELECT ? AS table_suffix, * FROM loaded",
-                [f"{day:%Y%m%d}"],
-            )
-        LocalWarehouse.changed.update(["shards"])
+            suffix = pa.array([f"{day:%Y%m%d}"] * len(rows))
+            self.ground.append(self.shards, rows.append_column("table_suffix", suffix))
         month = list[ExportTable]()
         for day in tables:
             table = ExportTable(
@@ -321,9 +313,8 @@ class Warehouse:
 
 
 @pytest.fixture(scope="module")
-def warehouse() -> Iterator[Warehouse]:
-    yield Warehouse(USE_CASE)
-    LocalWarehouse.begin()
+def warehouse() -> Warehouse:
+    return Warehouse(USE_CASE)
 
 
 def by_key(rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
@@ -364,7 +355,7 @@ def test_the_digest_says_what_the_shop_of_the_demo_says():
     use_case = usecases.load("ga4_purchase")
     demo = Shop(users=600, days=150)
     warehouse = Warehouse(use_case)
-    warehouse.database.execute("PRAGMA enable_optimizer")
+    warehouse.ground.database.execute("PRAGMA enable_optimizer")
     warehouse.bring({day: demo.shard(day, seen_on=day) for day in demo.dates})
     warehouse.bring({day: demo.shard(day) for day in demo.dates})
     as_ofs = [demo.last_full_day - n * DAY for n in (7, 14)]
@@ -373,4 +364,3 @@ def test_the_digest_says_what_the_shop_of_the_demo_says():
         expected = by_key(warehouse.plain(name, as_ofs, "person"))
         assert by_key(warehouse.digested(name, as_ofs, "person")) == expected
         assert len(expected) > 50
-    LocalWarehouse.begin()

@@ -1,0 +1,724 @@
+"""
+BigQuery in the process: what Google's client answers, from a database of DuckDB.
+
+A project is a database, a dataset a schema. A wildcard is a view over the tables of
+now, made again where one came or went.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from google.api_core import exceptions as api
+from google.cloud import bigquery
+
+from local.ground.sql import (
+    LISTS,
+    TYPES,
+    Statement,
+    Untranslated,
+    define,
+    translated,
+    view_of,
+)
+from local.ground.storage import Storage
+
+Path3 = tuple[str, str, str]
+LIST_COLUMNS = (
+    "table_id VARCHAR, table_name VARCHAR, creation_time BIGINT, "
+    "last_modified_time BIGINT, row_count BIGINT, size_bytes BIGINT, type BIGINT, "
+    "table_type VARCHAR"
+)
+# Nobody counts the bytes of a row here.
+ROW_BYTES = 100
+MIB = 1024**2
+# Names of types in BigQuery's schemas, by Arrow's.
+KINDS = {
+    pa.string(): "STRING",
+    pa.int64(): "INTEGER",
+    pa.float64(): "FLOAT",
+    pa.bool_(): "BOOLEAN",
+    pa.binary(): "BYTES",
+    pa.date32(): "DATE",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMP",
+    pa.timestamp("us"): "DATETIME",
+    pa.decimal128(38, 9): "NUMERIC",
+}
+
+
+class Rows:
+    """Rows of a statement, as Google's iterator has them."""
+
+    def __init__(self, table: pa.Table, processed: int = 0) -> None:
+        self.table = table
+        self.total_rows = len(table)
+        self.total_bytes_processed = processed
+
+    @property
+    def schema(self) -> list[bigquery.SchemaField]:
+        return [field_of(field) for field in self.table.schema]
+
+    def __iter__(self) -> Iterator[bigquery.Row]:
+        names = self.table.column_names
+        places = {name: place for place, name in enumerate(names)}
+        columns = [column.to_pylist() for column in self.table.columns]
+        for values in zip(*columns, strict=True):
+            yield bigquery.Row(values, places)
+
+    def to_arrow(self, **_: Any) -> pa.Table:
+        return self.table
+
+    def to_arrow_iterable(self, **_: Any) -> Iterator[pa.RecordBatch]:
+        yield from self.table.to_batches()
+
+
+@dataclass
+class Job:
+    """A statement or load that has ended."""
+
+    rows: Rows
+    total_bytes_processed: int = 0
+    total_bytes_billed: int = 0
+    num_dml_affected_rows: int | None = None
+    output_rows: int = 0
+
+    def result(self, **_: Any) -> Rows:
+        return self.rows
+
+
+class BigQuery:
+    """
+    Datasets of any project, by the methods of ``bigquery.Client`` that are used.
+
+    Attributes:
+        changed: How often the rows of a table were changed.
+        read: Results, by the statement, its parameters, and how often its tables were
+            changed by then.
+    """
+
+    def __init__(self, project: str, storage: Storage, location: str = "US") -> None:
+        self.project = project
+        self.location = location
+        self.storage = storage
+        self.lock = threading.RLock()
+        self.changed = Counter[Path3]()
+        self.read: dict[tuple[object, ...], pa.Table] = {}
+        self._modified: dict[Path3, int] = {}
+        self._locations: dict[tuple[str, str], str] = {}
+        # Queries of views, in the order in which they were made.
+        self._views: dict[Path3, str] = {}
+        # What was created with more than columns: partitions, descriptions, …
+        self._definitions: dict[Path3, dict[str, Any]] = {}
+        # The tables that a wildcard is a view of.
+        self._wildcards: dict[Path3, list[str]] = {}
+        self._current: tuple[str, str] | None = None
+        self.database = _database()
+
+    def close(self) -> None:
+        """Stay: another client of the same ground may be used."""
+
+    # -- copies -----------------------------------------------------------------------
+
+    def save(self, project: str, file: Path) -> dict[str, Any]:
+        """Write a project into a file; return what else is known of it."""
+        with self.lock:
+            self._execute(f"ATTACH '{file}' AS saved")
+            self._execute(f"COPY FROM DATABASE {_quoted(project)} TO saved")
+            self._execute("DETACH saved")
+        known = (self._locations, self._modified, self._views, self._definitions)
+        return {
+            "project": project,
+            "known": [
+                {path: value for path, value in kept.items() if path[0] == project}
+                for kept in known
+            ],
+        }
+
+    def restore(self, file: Path, saved: Mapping[str, Any], *, lent: bool) -> None:
+        """
+        Add a project that was saved.
+
+        Args:
+            lent: Read it from the file, which nobody may change; else it is copied.
+        """
+        project = _quoted(saved["project"])
+        with self.lock:
+            if lent:
+                self._execute(f"ATTACH '{file}' AS {project} (READ_ONLY)")
+            else:
+                self._execute(f"ATTACH '{file}' AS saved (READ_ONLY)")
+                self._execute(f"ATTACH ':memory:' AS {project}")
+                self._execute(f"COPY FROM DATABASE saved TO {project}")
+                self._execute("DETACH saved")
+            known: Any = (
+                self._locations,
+                self._modified,
+                self._views,
+                self._definitions,
+            )
+            for kept, values in zip(known, saved["known"], strict=True):
+                kept.update(values)
+            self.changed.update(saved["known"][1].keys())
+
+    # -- datasets and tables ----------------------------------------------------------
+
+    def create_dataset(self, dataset: Any, exists_ok: bool = False, **_: Any) -> Any:
+        if isinstance(dataset, str):
+            dataset = bigquery.Dataset(self._dataset_id(dataset))
+        place = dataset.project, dataset.dataset_id
+        with self.lock:
+            if place in self._locations:
+                if not exists_ok:
+                    raise api.Conflict(f"Already Exists: Dataset {':'.join(place)}")
+                return dataset
+            projects = {project for project, _ in self._locations}
+            if place[0] not in projects:
+                self.database.execute(f"ATTACH ':memory:' AS {_quoted(place[0])}")
+            self.database.execute(f"CREATE SCHEMA {_quoted(*place)}")
+            where = dataset.location
+            self._locations[place] = where if where else self.location
+        return dataset
+
+    def get_dataset(self, dataset: str, **_: Any) -> Any:
+        of_text: Any = bigquery.DatasetReference.from_string
+        reference = of_text(self._dataset_id(dataset))
+        place = reference.project, reference.dataset_id
+        self._exists(place)
+        found = bigquery.Dataset(reference)
+        found.location = self._locations[place]
+        return found
+
+    def _dataset_id(self, dataset: str) -> str:
+        return dataset if "." in dataset else f"{self.project}.{dataset}"
+
+    def _exists(self, place: tuple[str, str]) -> None:
+        if place not in self._locations:
+            raise api.NotFound(f"Not found: Dataset {':'.join(place)}")
+
+    def list_tables(self, dataset: Any, **_: Any) -> list[Any]:
+        place = self.get_dataset(str(dataset)).reference
+        names = self._names((place.project, place.dataset_id))
+        return [
+            bigquery.table.TableListItem(
+                {
+                    "tableReference": place.table(name).to_api_repr(),
+                    "type": kind,
+                }
+            )
+            for name, kind in names.items()
+        ]
+
+    def _names(self, place: tuple[str, str]) -> dict[str, str]:
+        """Return the tables and views of a dataset, and which they are."""
+        listing = (
+            "SELECT table_name, table_type FROM information_schema.tables "
+            "WHERE table_catalog = ? AND table_schema = ? ORDER BY 1"
+        )
+        with self.lock:
+            rows = self.database.execute(listing, list(place)).fetchall()
+        return {name: "VIEW" if kind == "VIEW" else "TABLE" for name, kind in rows}
+
+    def create_table(
+        self, table: bigquery.Table, exists_ok: bool = False, **_: Any
+    ) -> bigquery.Table:
+        path = self._path(table)
+        with self.lock:
+            self._exists(path[:2])
+            if path[2] in self._names(path[:2]):
+                if not exists_ok:
+                    raise api.Conflict(f"Already Exists: Table {_label(path)}")
+            elif table.view_query:
+                self._make_view(path, table.view_query)
+            else:
+                self._make_table(path, table.schema)
+                self._definitions[path] = table.to_api_repr()
+        return table
+
+    def _make_table(self, path: Path3, schema: Sequence[bigquery.SchemaField]) -> None:
+        columns = ", ".join(map(_column, schema))
+        self.database.execute(f"CREATE OR REPLACE TABLE {_quoted(*path)} ({columns})")
+        self._note(path)
+
+    def _make_view(self, path: Path3, sql: str) -> None:
+        [statement] = translated(sql)
+        before = self._views.get(path)
+        self._views[path] = sql
+        try:
+            self._prepare(statement, path[:2])
+            self._execute(
+                f"CREATE OR REPLACE VIEW {_quoted(*path)} AS {statement.text}"
+            )
+        except BaseException:
+            del self._views[path]
+            if before is not None:
+                self._views[path] = before
+            raise
+        self._note(path)
+
+    def update_table(
+        self, table: bigquery.Table, fields: Sequence[str], **_: Any
+    ) -> bigquery.Table:
+        path = self._path(table)
+        if fields != ["view_query"]:
+            raise Untranslated(f"a change of {fields}")
+        with self.lock:
+            if path not in self._views:
+                raise api.NotFound(f"Not found: Table {_label(path)}")
+            self._make_view(path, table.view_query)
+        return table
+
+    def get_table(self, table: Any, **_: Any) -> bigquery.Table:
+        path = self._path(table)
+        self._exists(path[:2])
+        if path[2] not in self._names(path[:2]):
+            raise api.NotFound(f"Not found: Table {_label(path)}")
+        found = bigquery.Table.from_api_repr(
+            {
+                **self._definitions.get(path, {}),
+                "tableReference": _reference(path).to_api_repr(),
+                "location": self._locations[path[:2]],
+                "numRows": "0",
+                "numBytes": "0",
+                "type": "VIEW" if path in self._views else "TABLE",
+            }
+        )
+        if path in self._views:
+            found.view_query = self._views[path]
+            return found
+        rows = self._count(path)
+        described = self.database.execute(f"DESCRIBE {_quoted(*path)}").fetchall()
+        required = {name for name, _, null, *_ in described if null == "NO"}
+        arrow = self.database.execute(f"FROM {_quoted(*path)} LIMIT 0").to_arrow_table()
+        found.schema = [field_of(one, one.name in required) for one in arrow.schema]
+        properties = found.to_api_repr()
+        properties |= {"numRows": str(rows), "numBytes": str(rows * ROW_BYTES)}
+        properties["lastModifiedTime"] = str(self._modified.get(path, 0))
+        return bigquery.Table.from_api_repr(properties)
+
+    def delete_table(self, table: Any, not_found_ok: bool = False, **_: Any) -> None:
+        path = self._path(table)
+        with self.lock:
+            kind = self._names(path[:2]).get(path[2])
+            if kind is None:
+                if not_found_ok:
+                    return
+                raise api.NotFound(f"Not found: Table {_label(path)}")
+            self.database.execute(f"DROP {kind} {_quoted(*path)}")
+            self._views.pop(path, None)
+            self._definitions.pop(path, None)
+            self._note(path)
+
+    def _path(self, table: Any) -> Path3:
+        if isinstance(table, str):
+            table = bigquery.TableReference.from_string(table, self.project)
+        return table.project, table.dataset_id, table.table_id
+
+    def _count(self, path: Path3) -> int:
+        with self.lock:
+            counted = self.database.execute(f"SELECT COUNT(*) FROM {_quoted(*path)}")
+            [(rows,)] = counted.fetchall()
+        return int(rows)
+
+    def _note(self, path: Path3) -> None:
+        """Note that a table was changed: later than any other."""
+        self.changed[path] += 1
+        now = time.time_ns() // 1_000_000
+        self._modified[path] = max(now, self._modified.get(path, 0) + 1)
+
+    # -- rows -------------------------------------------------------------------------
+
+    def list_rows(
+        self, table: Any, selected_fields: Sequence[Any] = (), **_: Any
+    ) -> Rows:
+        path = self._path(table)
+        columns = ", ".join(_quoted(field.name) for field in selected_fields)
+        rows = f"SELECT {columns if columns else '*'} FROM {_quoted(*path)}"
+        with self.lock:
+            if path[2] not in self._names(path[:2]):
+                raise api.NotFound(f"Not found: Table {_label(path)}")
+            return Rows(_as_bigquery(self._execute(rows).to_arrow_table()))
+
+    def empty(self, paths: Iterable[Path3]) -> None:
+        """Remove all rows of tables that have any."""
+        with self.lock:
+            for path in paths:
+                if self._count(path):
+                    self._execute(f"TRUNCATE {_quoted(*path)}")
+                    self._note(path)
+
+    def append(self, path: Path3, rows: pa.Table) -> None:
+        """Append rows, columns by their names."""
+        with self.lock:
+            if path[:2] not in self._locations or path[2] not in self._names(path[:2]):
+                raise api.NotFound(f"Not found: Table {_label(path)}")
+            if len(rows):
+                self._insert(path, rows)
+            self._note(path)
+
+    def _insert(self, path: Path3, rows: pa.Table) -> None:
+        # BigQuery has no null for a list.
+        columns = ", ".join(
+            f"COALESCE({name}, []) AS {name}" if pa.types.is_list(field.type) else name
+            for field in rows.schema
+            for name in [_quoted(field.name)]
+        )
+        self.database.register("given", rows)
+        try:
+            self._execute(
+                f"INSERT INTO {_quoted(*path)} BY NAME SELECT {columns} FROM given"
+            )
+        finally:
+            self.database.unregister("given")
+
+    def load_table_from_file(
+        self, file: IO[bytes], table: Any, *, job_config: Any, **_: Any
+    ) -> Job:
+        """Load a Parquet file."""
+        file.seek(0)
+        return self._load(pq.read_table(file), self._path(table), job_config)
+
+    def load_table_from_json(
+        self, rows: Iterable[Mapping[str, Any]], table: Any, **more: Any
+    ) -> Job:
+        config = more.get("job_config", bigquery.LoadJobConfig())
+        return self._load(pa.Table.from_pylist(list(rows)), self._path(table), config)
+
+    def _load(self, rows: pa.Table, path: Path3, config: Any) -> Job:
+        with self.lock:
+            self._exists(path[:2])
+            is_there = path[2] in self._names(path[:2])
+            if not is_there and config.create_disposition == "CREATE_NEVER":
+                raise api.NotFound(f"Not found: Table {_label(path)}")
+            schema = config.schema
+            if not schema:
+                schema = [field_of(field) for field in _as_bigquery(rows[:0]).schema]
+            if not is_there or config.write_disposition == "WRITE_TRUNCATE":
+                self._make_table(path, schema)
+            if len(rows):
+                self._insert(path, rows)
+            self._note(path)
+        return Job(Rows(pa.table({})), output_rows=len(rows))
+
+    # -- statements -------------------------------------------------------------------
+
+    def query_and_wait(self, sql: str, *, job_config: Any = None, **_: Any) -> Rows:
+        return self.query(sql, job_config=job_config).rows
+
+    def query(self, sql: str, *, job_config: Any = None, **_: Any) -> Job:
+        """Run a script to its end."""
+        config = job_config if job_config else bigquery.QueryJobConfig()
+        default = config.default_dataset
+        place = ("", "") if default is None else (default.project, default.dataset_id)
+        given = {one.name: _value(one) for one in config.query_parameters}
+        kinds = {one.name: _type(one) for one in config.query_parameters}
+        script = translated(sql, tuple(sorted(kinds.items())))
+        with self.lock:
+            for statement in script:
+                self._prepare(statement, place)
+            tables = set[Path3]()
+            for statement in script:
+                tables |= self._sources(statement, place)
+            processed = self._size(tables)
+            most = config.maximum_bytes_billed
+            if most is not None and processed > int(most):
+                raise api.BadRequest(
+                    f"Query exceeded limit for bytes billed: {most}. {processed} or "
+                    "higher required."
+                )
+            if config.dry_run:
+                for statement in script:
+                    self._bound(statement)
+                return Job(Rows(pa.table({})), processed)
+            states = tuple(self.changed[path] for path in sorted(tables))
+            key = (sql, repr(sorted(given.items())), place, states)
+            is_query = script[-1].is_query
+            if is_query and key in self.read:
+                return Job(Rows(self.read[key]))
+            table, changed = self._run(script, given, place)
+            if is_query and len(script) == 1:
+                self.read[key] = table
+        billed = max(10 * MIB, -(-processed // MIB) * MIB) if processed else 0
+        return Job(Rows(table, processed), processed, billed, changed)
+
+    def _run(
+        self,
+        script: Sequence[Statement],
+        given: Mapping[str, Any],
+        place: tuple[str, str],
+    ) -> tuple[pa.Table, int | None]:
+        result = pa.table({})
+        changed = None
+        made = []
+        try:
+            for statement in script:
+                values = {name: given[name] for name in statement.parameters}
+                done = self._execute(statement.text, values)
+                if statement.kind == "export":
+                    self._export(done.to_arrow_table(), statement.target)
+                elif statement.is_query:
+                    result = _as_bigquery(done.to_arrow_table())
+                elif statement.kind in ("insert", "delete", "update", "merge"):
+                    [(count,)] = done.fetchall()
+                    changed = count if changed is None else changed + count
+                if statement.changes is None:
+                    continue
+                if statement.temporary:
+                    made.append(statement.changes[2])
+                else:
+                    self._note(self._full(statement.changes, place))
+        except BaseException:
+            with contextlib.suppress(duckdb.TransactionException):
+                self.database.execute("ROLLBACK")
+            raise
+        finally:
+            for name in made:
+                self.database.execute(f"DROP TABLE IF EXISTS temp.{_quoted(name)}")
+        return result, changed
+
+    def _export(self, rows: pa.Table, uri: str) -> None:
+        file = pa.BufferOutputStream()
+        pq.write_table(rows, file)
+        bucket, _, name = uri.removeprefix("gs://").partition("/")
+        name = name.replace("*", "000000000000")
+        data = file.getvalue().to_pybytes()
+        self.storage.bucket(bucket).blob(name).upload_from_string(data)
+
+    def _execute(self, text: str, values: Mapping[str, Any] | None = None) -> Any:
+        """Run a statement of DuckDB; raise its errors as BigQuery's."""
+        try:
+            return self.database.execute(text, values)
+        except duckdb.Error as error:
+            raise _error_of(error, text) from error
+
+    def _bound(self, statement: Statement) -> None:
+        """Have DuckDB bind a statement that is not run."""
+        if statement.is_query:
+            text = statement.text
+            for name in statement.parameters:
+                text = text.replace(f"${name}", "NULL")
+            self._execute(f"EXPLAIN {text}")
+
+    def _full(self, path: Path3, place: tuple[str, str]) -> Path3:
+        project, dataset, name = path
+        if not dataset:
+            return place[0], place[1], name
+        return project if project else self.project, dataset, name
+
+    def _prepare(self, statement: Statement, place: tuple[str, str]) -> None:
+        """Have names without a dataset be of this one, and lists be of now."""
+        if all(place) and self._current != place:
+            self._exists(place)
+            self.database.execute(f"USE {_quoted(*place)}")
+            self._current = place
+        for named in self._named(statement, place):
+            if named[2] in LISTS:
+                self._list(named)
+            elif named[2].endswith("*"):
+                self._gather(named)
+
+    def _sources(self, statement: Statement, place: tuple[str, str]) -> set[Path3]:
+        """Return what a statement reads, by views and wildcards, too."""
+        found = set[Path3]()
+        for path in self._named(statement, place):
+            full = self._full(path, place)
+            found.add(full)
+            if full[2].endswith("*"):
+                found.update(_sibling(full, name) for name in self._matches(full))
+        return found
+
+    def _named(self, statement: Statement, place: tuple[str, str]) -> set[Path3]:
+        """Return the names in a statement, and in the views that it reads."""
+        found = set(statement.reads)
+        for path in statement.reads:
+            full = self._full(path, place)
+            view = self._views.get(full)
+            if view is not None:
+                [inner] = translated(view)
+                found |= self._named(inner, full[:2])
+        return found
+
+    def _matches(self, path: Path3) -> list[str]:
+        prefix = path[2].rstrip("*")
+        names = self._names(path[:2])
+        return [name for name in names if name.startswith(prefix)]
+
+    def _gather(self, named: Path3) -> None:
+        """Have a wildcard be a view of its tables of now."""
+        path = self._full(named, ("", ""))
+        names = self._matches(path)
+        if not names:
+            raise api.BadRequest(f"{_label(path)} does not match any table.")
+        if self._wildcards.get(named) == names:
+            return
+        prefix = path[2].rstrip("*")
+        rows = " UNION ALL BY NAME ".join(
+            f"SELECT *, '{name.removeprefix(prefix)}' AS _TABLE_SUFFIX "
+            f"FROM {_quoted(*_sibling(path, name))}"
+            for name in names
+        )
+        self._execute(f"CREATE OR REPLACE VIEW {_quoted(*view_of(named))} AS {rows}")
+        self._wildcards[named] = names
+        # A view knows the types of what it reads from when it was made.
+        for view, sql in self._views.items():
+            [inner] = translated(sql)
+            if named in self._named(inner, view[:2]):
+                text = f"CREATE OR REPLACE VIEW {_quoted(*view)} AS {inner.text}"
+                self._execute(text)
+
+    def _list(self, named: Path3) -> None:
+        """Have a list of tables be of now."""
+        path = self._full(named, ("", ""))
+        self._exists(path[:2])
+        listed = _quoted(*view_of(named))
+        self.database.execute(f"CREATE OR REPLACE TABLE {listed} ({LIST_COLUMNS})")
+        for name, kind in self._names(path[:2]).items():
+            is_view = kind == "VIEW"
+            count = 0 if is_view else self._count(_sibling(path, name))
+            modified = self._modified.get(_sibling(path, name), 0)
+            row = [name, name, modified, modified, count, count * ROW_BYTES]
+            row += [2, "VIEW"] if is_view else [1, "BASE TABLE"]
+            places = ", ".join("?" * len(row))
+            self.database.execute(f"INSERT INTO {listed} VALUES ({places})", row)
+
+    def _size(self, tables: Iterable[Path3]) -> int:
+        """Return the bytes of tables that are there."""
+        total = 0
+        for path in tables:
+            if path in self._modified and path not in self._views:
+                with contextlib.suppress(duckdb.CatalogException):
+                    total += self._count(path) * ROW_BYTES
+        return total
+
+
+def _database() -> duckdb.DuckDBPyConnection:
+    database = duckdb.connect(
+        config={"threads": 1, "autoinstall_known_extensions": False}
+    )
+    package = Path(str(importlib.resources.files("duckdb_extension_icu")))
+    icu = package / f"extensions/v{duckdb.__version__}/icu.duckdb_extension"
+    database.execute(f"LOAD '{icu}'")
+    database.execute("SET TimeZone = 'UTC'")
+    define(database)
+    # Tables are small, and a plan costs more than it saves.
+    database.execute("PRAGMA disable_optimizer")
+    return database
+
+
+def _quoted(*names: str) -> str:
+    return ".".join(f'"{name}"' for name in names)
+
+
+def _sibling(path: Path3, name: str) -> Path3:
+    """Return a table of the same dataset."""
+    return path[0], path[1], name
+
+
+def _label(path: Path3) -> str:
+    return f"{path[0]}:{path[1]}.{path[2]}"
+
+
+def _reference(path: Path3) -> bigquery.TableReference:
+    return bigquery.TableReference.from_string(".".join(path))
+
+
+def _type_of(field: bigquery.SchemaField) -> str:
+    if field.field_type in ("RECORD", "STRUCT"):
+        inside = ", ".join(
+            f"{_quoted(part.name)} {_type_of(part)}" for part in field.fields
+        )
+        kind = f"STRUCT({inside})"
+    else:
+        kind = TYPES[field.field_type]
+    return f"{kind}[]" if field.mode == "REPEATED" else kind
+
+
+def _column(field: bigquery.SchemaField) -> str:
+    column = f"{_quoted(field.name)} {_type_of(field)}"
+    if field.mode == "REPEATED":
+        column += " DEFAULT []"
+    return f"{column} NOT NULL" if field.mode == "REQUIRED" else column
+
+
+def field_of(field: pa.Field, is_required: bool = False) -> bigquery.SchemaField:
+    """Return a field of Arrow's as BigQuery describes it."""
+    kind = field.type
+    mode = "REQUIRED" if is_required else "NULLABLE"
+    if pa.types.is_list(kind):
+        mode = "REPEATED"
+        kind = kind.value_type
+    if pa.types.is_struct(kind):
+        inside = [field_of(part) for part in kind]
+        return bigquery.SchemaField(field.name, "RECORD", mode, fields=inside)
+    return bigquery.SchemaField(field.name, KINDS[_arrow_type(kind)], mode)
+
+
+def _arrow_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of Arrow's in which BigQuery answers values of this one."""
+    types = pa.types
+    answered = kind
+    if types.is_list(kind) or types.is_large_list(kind):
+        answered = pa.list_(_arrow_type(kind.value_type))
+    elif types.is_struct(kind):
+        answered = pa.struct([(part.name, _arrow_type(part.type)) for part in kind])
+    elif types.is_decimal(kind) and kind.scale:
+        answered = pa.decimal128(38, 9)
+    elif types.is_integer(kind) or types.is_decimal(kind):
+        # DuckDB counts and adds whole numbers in 128 bits.
+        answered = pa.int64()
+    elif types.is_floating(kind):
+        answered = pa.float64()
+    elif types.is_large_string(kind) or types.is_null(kind):
+        answered = pa.string()
+    elif types.is_timestamp(kind):
+        answered = pa.timestamp("us", tz="UTC" if kind.tz else None)
+    return answered
+
+
+def _as_bigquery(rows: pa.Table) -> pa.Table:
+    fields = [(field.name, _arrow_type(field.type)) for field in rows.schema]
+    schema = pa.schema(fields)
+    return rows if rows.schema == schema else rows.cast(schema)
+
+
+def _type(parameter: Any) -> str:
+    if isinstance(parameter, bigquery.ArrayQueryParameter):
+        return f"{TYPES[parameter.array_type]}[]"
+    return TYPES[parameter.type_]
+
+
+def _value(parameter: Any) -> Any:
+    if isinstance(parameter, bigquery.ArrayQueryParameter):
+        return list(parameter.values)
+    return parameter.value
+
+
+def _error_of(error: duckdb.Error, text: str) -> BaseException:
+    """Return an error as BigQuery says it, or that DuckDB lacks something."""
+    message = str(error)
+    match error:
+        case duckdb.CatalogException() if "Table with name" in message:
+            return api.NotFound(f"Not found: Table: {message}")
+        case duckdb.BinderException() if (
+            "not found in FROM clause" in message
+            or "does not have a column" in message
+            or "Could not find key" in message
+        ):
+            return api.BadRequest(f"Unrecognized name: {message}")
+        case duckdb.CatalogException() | duckdb.ParserException():
+            return Untranslated(f"{message}\n{text}")
+        case duckdb.BinderException() | duckdb.NotImplementedException():
+            return Untranslated(f"{message}\n{text}")
+        case duckdb.TransactionException():
+            return api.BadRequest(f"Could not serialize access: {message}")
+    return api.BadRequest(message)
