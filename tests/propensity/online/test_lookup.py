@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict
 from starlette.requests import Request
 
-from local.ground.bucket import LocalBucket
+from local.ground.storage import Storage
 from propensity.errors import Unavailable
-from propensity.gcp.artifacts import json_of
+from propensity.gcp.artifacts import Artifacts, json_of
 from propensity.online import indexes
 from propensity.online.indexes import Indexes
 from propensity.online.lookup import Lookups, Question, Table, read_question
@@ -132,7 +132,10 @@ def batch(rows: Any) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(named)
 
 
-class Bucket(LocalBucket):
+STORAGE: Any = Storage()
+
+
+class Bucket(Artifacts):
     """The bucket, which may not answer."""
 
     is_down = False
@@ -151,14 +154,12 @@ class Bucket(LocalBucket):
 
 
 @pytest.fixture
-def artifacts() -> LocalBucket:
-    bucket = LocalBucket()
-    bucket.empty()
-    return bucket
+def artifacts() -> Artifacts:
+    return Artifacts(STORAGE.create_bucket("bucket"), SETTINGS)
 
 
 @pytest.fixture
-def publish(artifacts: LocalBucket, tmp_path):
+def publish(artifacts: Artifacts, tmp_path):
     """Write an index and point to it, as 01-Predictions does."""
 
     def publish(rows: Any) -> IndexPointer:
@@ -174,7 +175,7 @@ def publish(artifacts: LocalBucket, tmp_path):
     return publish
 
 
-def point(artifacts: LocalBucket, content: bytes) -> None:
+def point(artifacts: Artifacts, content: bytes) -> None:
     artifacts.overwrite(pointer_name("c"), content)
 
 
@@ -184,7 +185,7 @@ class Served:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.shelf = Shelf("ana")
-        self.bucket = Bucket()
+        self.bucket = Bucket(STORAGE.bucket("bucket"), SETTINGS)
         indexes = Indexes(self.bucket, SETTINGS, clock=self.clock.monotonic)
         self.lookups = lookups_of(self.shelf, indexes=indexes)
 
@@ -293,7 +294,7 @@ class TestIndexes:
             served.clock.advance(190)
             assert b"0.8125" in await served.body()
         publish(NEWER)
-        monkeypatch.setattr(Bucket, "find", LocalBucket.find)
+        monkeypatch.setattr(Bucket, "find", Artifacts.find)
         served.clock.advance(100_000)
         assert b"0.8125" in await served.body()
         assert served.shelf.reads == []
