@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,14 @@ def _declared(
 
     with opened(use_case, settings=settings) as deployment:
         yield deployment, named, secrets.reader(settings)
+
+
+def _show(words: Sequence[str]) -> None:
+    """Show what a receiver said, which may name users, to the person who sends."""
+    # The log keeps what a job prints.
+    if not os.environ.get("CLOUD_RUN_JOB"):
+        for said in words:
+            say(f"The receiver said: {said}")
 
 
 def _watched(requests: Any) -> Any:
@@ -135,6 +144,7 @@ def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
         from propensity.audience import run
 
         done = run.send(deployment, named, secret, watched=_watched, **chosen)
+    _show(done.words)
     if done.failure:
         say(
             f"propensity audience: {done.failure.message}. {done.pending:,} users are "
@@ -190,6 +200,7 @@ def end(
             done = end(
                 deployment, listing, secret, is_by_hand=is_by_hand, watched=_watched
             )
+            _show(done.words)
             answers.append(done.answer())
             if done.failure:
                 failed = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -208,10 +207,6 @@ def stopped(answer: Answer) -> str:
 def _rejected(reasons: Mapping[str, int]) -> list[str]:
     if not reasons:
         return []
-    if os.environ.get("CLOUD_RUN_JOB"):
-        # The log keeps what a job prints, and reasons are a receiver's words.
-        rejected = plural(sum(reasons.values()), "user")
-        return [f"Rejected by the receiver: {rejected}; ma_audience_ledger says why."]
     parts = []
     for reason, users in reasons.items():
         parts.append(f"{users:,} {reason if reason else 'no reason'}")

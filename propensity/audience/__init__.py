@@ -16,8 +16,7 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``destination``: what sends a request: ``http``, an endpoint; ``google``, Analytics or
   a customer list of Google Ads; ``files``, Parquet and CSV in the bucket
 - ``templates``, ``values``: what is sent, filled with the columns of an audience's SQL
-- ``answers``, ``forms``, ``redaction``: what a receiver says, whom it rejects, and its
-  words without ids and secrets
+- ``answers``, ``forms``: what a receiver says, and whom it rejects
 - ``warnings``: what a person should know before an audience is sent
 - ``webhook``: a chat that gets the weekly message
 """

@@ -34,6 +34,7 @@ from propensity.audience.destination import (
     Stopped,
     Unanswered,
 )
+from propensity.audience.forms import SHOWN_ANSWERS
 from propensity.audience.lists import Entry, fingerprint
 from propensity.audience.members import Audience, Member
 from propensity.audience.result import results, sentence
@@ -367,6 +368,7 @@ class DeliveryResult:
         pending: Of how many users it is not known yet what became.
         reasons: By action, how many were rejected for a reason, or accepted for none.
         failure: What ended the delivery early.
+        words: Of the receiver, as of ``Sent``: some, each once.
     """
 
     about: Mapping[str, object]
@@ -375,6 +377,7 @@ class DeliveryResult:
         default_factory=lambda: {ADD: Counter(), REMOVE: Counter()}
     )
     failure: PropensityError | None = None
+    words: list[str] = field(default_factory=list)
 
     @property
     def sent(self) -> int:
@@ -397,6 +400,12 @@ class DeliveryResult:
         for key in keys:
             self.reasons[request.action][sent.rejected.get(key, "")] += 1
         self.pending -= len(keys)
+
+    def hear(self, words: Iterable[str]) -> None:
+        """Keep some of a receiver's words, to show them."""
+        for said in words:
+            if said and said not in self.words and len(self.words) < SHOWN_ANSWERS:
+                self.words.append(said)
 
     def answer(self) -> dict[str, object]:
         """Return it for a person: ``tallies`` by action, and why it ended early."""
@@ -532,17 +541,20 @@ class Course:
                 sent = self._ledger.destination.send(request)
                 break
             except Refused as refusal:
+                self._done.hear([refusal.words])
                 return self._refuse(request, str(refusal))
             except Stopped as stop:
+                self._done.hear([stop.words])
                 # Nobody is refused: it may have arrived, and is sent again.
                 stopped = replace(request, may_have_arrived=True)
-                self._ledger.record(stopped, PENDING, stop.words)
+                self._ledger.record(stopped, PENDING, stop.reason)
                 self._ledger.flush()
                 raise stop.error from None
             except Unanswered as unanswered:
                 tries += 1
                 request = replace(request, may_have_arrived=True)
                 self._wait(unanswered, tries)
+        self._done.hear(sent.words)
         self.taken.add(request.action)
         self._ledger.record_sent(request, sent, at=began_at)
         self._ledger.flush()
@@ -652,7 +664,6 @@ class Course:
         raise RequestError(
             f"{self._ledger.destination.name} rejected {users} and accepted nobody "
             "since, so they stay pending",
-            hint="ma_audience_ledger has the answers, in reason. Correct the "
-            "destination's file; if these users are wrong, the next delivery continues "
-            "with the others",
+            hint="Correct the destination's file; if these users are wrong, the next "
+            "delivery continues with the others",
         )

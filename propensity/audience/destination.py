@@ -32,12 +32,15 @@ class Sent:
             accepted.
         note: What the ledger says of the others besides.
         unsure: Keys of rejected members who may have been taken.
+        words: What the receiver says of those who were rejected; they may name users,
+            so a terminal shows them, and no table has them.
     """
 
     rejected: Mapping[str, str] = field(default_factory=dict)
     receipt: str | None = None
     note: str | None = None
     unsure: frozenset[str] = frozenset()
+    words: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,16 @@ class Outcome:
 
 
 class Refused(Exception):
-    """The receiver will never take this request; the message is its reason."""
+    """
+    The receiver will never take this request; the message is the ledger's reason.
+
+    Attributes:
+        words: The receiver's, as of ``Sent``.
+    """
+
+    def __init__(self, reason: str, words: str = "") -> None:
+        super().__init__(reason)
+        self.words = words
 
 
 class Stopped(Exception):
@@ -64,12 +76,14 @@ class Stopped(Exception):
 
     Attributes:
         error: What is logged; it has no word of the receiver's.
-        words: The receiver's words, for the ledger alone.
+        reason: What the ledger has.
+        words: The receiver's, as of ``Sent``.
     """
 
-    def __init__(self, error: PropensityError, words: str) -> None:
+    def __init__(self, error: PropensityError, reason: str, words: str) -> None:
         super().__init__(error.message)
         self.error = error
+        self.reason = reason
         self.words = words
 
 

@@ -1,16 +1,64 @@
-"""Where an answer says whom a receiver rejects: [answer] of a destination's file."""
+"""
+Where an answer says whom a receiver rejects: [answer] of a destination's file.
+
+A receiver's words may name somebody, in any spelling. So a person reads them at a
+terminal, and the ledger has nothing of them but codes.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from msgspec import Struct
 
 from propensity.audience.destination import Sent
 from propensity.audience.spelling import plain
-from propensity.pages.words import plural
+from propensity.pages.words import cleaned, plural
+
+# Letters alone: no number is somebody's. A sentence may have a name.
+_CODE = re.compile(r"[A-Za-z]+(?:[_.-][A-Za-z]+)*")
+_LONGEST_CODE = 64
+_LETTERS = re.compile("[a-z]+")
+# A terminal has so many of a receiver's words, of so many answers.
+SHOWN_CHARACTERS = 200
+SHOWN_ANSWERS = 5
+
+
+@dataclass(frozen=True)
+class Codes:
+    """
+    Tells codes such as ``invalid_address`` from words that may name somebody.
+
+    Attributes:
+        sent: What a request has of its users, and secrets; read when the first words
+            come.
+    """
+
+    sent: Iterable[str]
+
+    @cached_property
+    def _letters(self) -> frozenset[str]:
+        found = set[str]()
+        for text in self.sent:
+            found.update(_LETTERS.findall(text.lower()))
+        return frozenset(found)
+
+    def of(self, words: str) -> str:
+        """Return words that are a code and name nothing that was sent, or else ""."""
+        if len(words) > _LONGEST_CODE or not _CODE.fullmatch(words):
+            return ""
+        parts = _LETTERS.findall(words.lower())
+        return words if self._letters.isdisjoint(parts) else ""
+
+
+def one_line(words: str) -> str:
+    """Return the beginning of words as a terminal can show it."""
+    return " ".join(str(cleaned(words)).split())[:SHOWN_CHARACTERS]
 
 
 class Form(Struct, forbid_unknown_fields=True):
@@ -41,7 +89,7 @@ class Form(Struct, forbid_unknown_fields=True):
         text: str,
         users: Mapping[str, Sequence[str]],
         *,
-        shown: Callable[[str], str],
+        codes: Codes,
         is_removal: bool,
     ) -> Sent:
         """
@@ -50,7 +98,6 @@ class Form(Struct, forbid_unknown_fields=True):
         Args:
             users: Keys of members, by ``name_of`` what the answer names them by.
                 Several may have one address.
-            shown: Returns a receiver's words as a table may have them.
             is_removal: Whether the users are to be removed.
 
         Raises:
@@ -67,13 +114,18 @@ class Form(Struct, forbid_unknown_fields=True):
         if not isinstance(entries, list):
             raise ValueError("rejected users are no list")
         rejected = dict[str, str]()
+        said = dict[str, None]()
         strangers = 0
         for entry in entries:
-            reason = self._reason(entry, shown)
+            words = self._words(entry)
+            code = codes.of(words)
             for name in self._names(entry):
                 if name not in users:
                     strangers += 1
+                reason = code if code else "rejected"
                 rejected |= dict.fromkeys(users.get(name, ()), reason)
+            if words and not code and len(said) < SHOWN_ANSWERS:
+                said[one_line(words)] = None
         self._check_taken(content, sum(map(len, users.values())) - len(rejected))
         if strangers and not self.taken and (is_removal or not rejected):
             raise ValueError("nobody knows who was rejected")
@@ -81,7 +133,7 @@ class Form(Struct, forbid_unknown_fields=True):
         if strangers:
             users_of_others = plural(strangers, "user")
             note = f"the answer also rejects {users_of_others} not in the request"
-        return Sent(rejected, note=note)
+        return Sent(rejected, note=note, words=list(said))
 
     def _names(self, entry: object) -> list[str]:
         """Return what an entry names users by."""
@@ -92,11 +144,10 @@ class Form(Struct, forbid_unknown_fields=True):
             raise ValueError("an entry names nobody")
         return [self.name_of(name) for name in names]
 
-    def _reason(self, entry: object, shown: Callable[[str], str]) -> str:
-        """Return why an entry's users are rejected, as a table may have it."""
+    def _words(self, entry: object) -> str:
+        """Return why an entry's users are rejected, in the receiver's words."""
         words = _at(entry, self.reason) if isinstance(entry, Mapping) else None
-        reason = shown(str(words)) if words else ""
-        return reason if reason else "rejected"
+        return str(words) if words else ""
 
     def name_of(self, value: object) -> str:
         """Return a user's name; receivers write addresses in small letters."""

@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -38,11 +38,16 @@ from propensity.audience.destination import (
     Unanswered,
     check_age,
 )
-from propensity.audience.forms import Form
+from propensity.audience.forms import Codes, Form, one_line
 from propensity.audience.members import Member
-from propensity.audience.redaction import Redaction
 from propensity.audience.spelling import plain
-from propensity.audience.templates import MADE, filled, secrets_in, values_in
+from propensity.audience.templates import (
+    MADE,
+    concealed,
+    filled,
+    secrets_in,
+    values_in,
+)
 from propensity.audience.values import of_json, texts_of
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import AccessDenied, Unavailable
@@ -156,8 +161,9 @@ def _user_key(values: Mapping[str, object], member: Member) -> str:
     return sha256(json.dumps([parts, member.key]).encode())[:32]
 
 
-def _sent_values(members: Sequence[Member]) -> Iterator[str]:
-    """Yield what a request may have of its users."""
+def _sent_values(members: Sequence[Member], secrets: Iterable[str]) -> Iterator[str]:
+    """Yield what a request may have of its users, and secrets."""
+    yield from secrets
     for member in members:
         yield member.user_id
         if member.attributes is not None:
@@ -370,37 +376,35 @@ class Http(Destination):
         is_whole = is_success and status != IN_PART and not is_page
         if is_whole and (form is None or is_empty):
             return Sent()
-        members = [member for together in entries for member in together]
-        redaction = Redaction(self._variables.values(), _sent_values(members))
-        words = str(status)
-        if answer.text:
-            words = f"{status} {redaction.excerpt(answer.text)}".strip()
+        reason = f"status {status}"
+        text = "" if answer.text is None else answer.text
+        words = one_line(concealed(text, self._variables.values()))
         if status in REFUSED:
-            raise Refused(words)
+            raise Refused(reason, words)
         if is_page or not is_success:
             page = " and a web page, such as a login" if is_page else ""
             denied = AccessDenied(
                 f"{host} answers with status {status}{page}",
-                hint="ma_audience_ledger has what it said, in reason",
+                hint="`propensity audience send` shows at a terminal what it said",
             )
-            raise Stopped(denied, words)
+            raise Stopped(denied, reason, words)
         try:
-            return self._read(form, answer, entries, redaction, is_removal=is_removal)
+            return self._read(form, answer, entries, is_removal=is_removal)
         except ValueError:
             hint = "Correct [answer]" if form else "Add [answer]"
             error = Unavailable(
                 f"{self.name} answers {status} in another form than [answer] in the "
                 "destination's file, so the rejected users are unknown",
-                hint=f"{hint}. ma_audience_ledger has what it said, in reason",
+                hint=f"{hint}. `propensity audience send` shows at a terminal what it "
+                "said",
             )
-            raise Stopped(error, words) from None
+            raise Stopped(error, reason, words) from None
 
     def _read(
         self,
         form: Form | None,
         answer: Answer,
         entries: Sequence[Sequence[Member]],
-        redaction: Redaction,
         *,
         is_removal: bool,
     ) -> Sent:
@@ -412,9 +416,9 @@ class Http(Destination):
         if form is None or answer.text is None:
             raise ValueError("there is nothing to read")
         by_name = self._by_name(form, entries)
-        sent = form.read(
-            answer.text, by_name, shown=redaction.excerpt, is_removal=is_removal
-        )
+        everybody = [member for together in entries for member in together]
+        codes = Codes(_sent_values(everybody, self._variables.values()))
+        sent = form.read(answer.text, by_name, codes=codes, is_removal=is_removal)
         if answer.status == IN_PART and not sent.rejected:
             raise ValueError("nobody was rejected")
         ambiguous = set[str]()

@@ -39,8 +39,7 @@ from propensity.audience.members import (
     store,
 )
 from propensity.audience.plan import planned
-from propensity.audience.redaction import concealed
-from propensity.audience.templates import filled, secrets_in
+from propensity.audience.templates import concealed, filled, secrets_in
 from propensity.audience.warnings import warnings_of
 from propensity.clock import SYSTEM, Clock
 from propensity.entries import explained

@@ -9,7 +9,7 @@ whole text: within one, what is in it could get out of its place.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 # Values that are made here, so that they may stand within a text.
@@ -55,6 +55,13 @@ def filled(template: Any, values: Mapping[str, object]) -> Any:
     if placeholder:
         return _value(placeholder, values)
     return _PART.sub(lambda part: _text(part[0], template, values), template)
+
+
+def concealed(words: str, secrets: Iterable[str]) -> str:
+    """Return words without secrets."""
+    for secret in secrets:
+        words = words.replace(secret, "(a secret)")
+    return words
 
 
 def secrets_in(template: Any) -> set[str]:

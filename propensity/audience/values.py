@@ -51,7 +51,7 @@ def column(values: Sequence[object]) -> pa.Array:
 
 
 def texts_of(value: object) -> Iterator[str]:
-    """Yield texts in a value of JSON, and its numbers that may be somebody's."""
+    """Yield texts in a value of JSON."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list):
@@ -59,10 +59,6 @@ def texts_of(value: object) -> Iterator[str]:
             yield from texts_of(item)
     if isinstance(value, str):
         yield value
-    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-    # Three digits name nobody, and stand in many a receiver's words.
-    if is_number and len(str(value)) > 3:
-        yield str(value)
 
 
 def _plain(value: Any, field: pa.Field) -> Any:

@@ -181,3 +181,11 @@ def test_who_is_held_out_between_two_tries_is_not_in_the_second(weeks):
         others=[USE_CASES[0]],
         meanwhile=(1, "move, another audience", BUSY),
     )
+
+
+def test_a_list_of_an_audience_that_has_ended_is_named(weeks):
+    """A killed call is in the scheduler's log; a week after the end the doctor tells."""
+    weeks.begin(order=USERS, zone="Europe/Berlin")
+    weeks.connect(file="crm", name="crm-two", removes=True)
+    weeks.declare(name="aaa", top=16, destination="other", ends=True)
+    weeks.week(order=USERS, fault=(KILLED, 71))

@@ -59,17 +59,6 @@ def test_a_delivery_says_who_was_added():
     ]
 
 
-def test_a_job_does_not_say_what_a_receiver_said_of_users(monkeypatch):
-    """The log keeps what a job prints. Defect: it kept a receiver's words."""
-    monkeypatch.setenv("CLOUD_RUN_JOB", "propensity-operator")
-    refused = {"bad phone +4912345": 3, "anna@example.com unsubscribed": 1}
-    tallies = {"add": {"sent": 5, "accepted": 1, "rejected": refused}}
-    text = audiences.sent({**ABOUT, "tallies": tallies, "pending": 0})
-
-    assert "Rejected by the receiver: 4 users" in text
-    assert not any(words in text for words in refused)
-
-
 def test_a_ledger_has_a_line_for_each_date_below_what_contacting_brought():
     user = {"destination": "crm", "as_of": date(2026, 6, 24), "reason": ""}
     users = [

@@ -450,9 +450,7 @@ def test_a_receiver_that_is_down_is_tried_again(running, day, crm, monkeypatch):
 
 
 @pytest.mark.parametrize("status", [401, 422])
-def test_a_receiver_s_words_are_in_the_ledger_alone(
-    running, day, crm, log_lines, status
-):
+def test_a_receiver_s_words_are_nowhere(running, day, crm, log_lines, status):
     """Defect: ids and names that it repeats were in log lines, answers and mails."""
     log_lines()
 
@@ -470,9 +468,7 @@ def test_a_receiver_s_words_are_in_the_ledger_alone(
     )
     said = f"{answer.json}{log_lines()}"
     assert not any(word in said for word in ("Anna", "1234567", rows[0]["user_id"]))
-    assert "ma_audience_ledger has" in said
-    words = "(a value) (+49 170 1234567, Anna Muster) is wrong"
-    assert {row["reason"] for row in rows} == {f'{status} {{"error": "{words}"}}'}
+    assert {row["reason"] for row in rows} == {f"status {status}"}
     assert post(running, day).json["sent"] > 0
 
 

@@ -120,10 +120,10 @@ def sent(name: str, answer: requests.Response, monkeypatch, *, now=CLOCK) -> Sen
 
 
 def test_braze_rejects_a_user_by_the_place_in_the_request(monkeypatch):
-    errors = [{"type": "no such user", "index": 1}]
+    errors = [{"type": "no_such_user", "index": 1}]
     answer = answered({"message": "success", "errors": errors}, 201)
 
-    assert sent("braze", answer, monkeypatch).rejected == {"u2": "no such user"}
+    assert sent("braze", answer, monkeypatch).rejected == {"u2": "no_such_user"}
 
 
 def test_hubspot_rejects_a_contact_by_its_address(monkeypatch):
@@ -139,7 +139,7 @@ def test_hubspot_rejects_a_contact_by_its_address(monkeypatch):
     answer = answered({"status": "COMPLETE", "numErrors": 1, "errors": errors}, 207)
 
     rejected = sent("hubspot", answer, monkeypatch).rejected
-    assert rejected == {"u2": "(a value) is wrong"}
+    assert rejected == {"u2": "VALIDATION_ERROR"}
 
 
 def test_meta_takes_all_events_or_it_is_not_known_whose(monkeypatch):

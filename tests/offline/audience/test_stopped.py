@@ -126,3 +126,24 @@ def test_a_name_that_there_is_not_stops_nothing(deployment, folder, capsys):
     assert main(["audience", "stop", "winbak"]) == Exit.FAILED
     assert "Did you mean 'winback'?" in capsys.readouterr().err
     assert main(["audience", "stop"]) == Exit.UNKNOWN
+
+
+@pytest.mark.parametrize("job", ["", "propensity-operator"])
+def test_a_receiver_s_words_are_for_the_person_who_sends(
+    deployment, folder, capsys, job
+):
+    """A terminal shows them; the log keeps what a job prints."""
+
+    class Closed(Receiver):
+        def take(self, *request: Any) -> Any:
+            return 403, {}, {"error": "the token of Anna Muster has expired"}
+
+    with Closed() as receiver, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLOUD_RUN_JOB", job)
+        crm(folder, receiver)
+        code = main(["audience", "send", "winback"])
+
+    rows = deployment.rows("SELECT DISTINCT reason FROM ma_audience_ledger")
+    assert code == Exit.FAILED
+    assert ("Anna Muster has expired" in capsys.readouterr().err) == (not job)
+    assert [row["reason"] for row in rows if row["reason"]] == ["status 403"]

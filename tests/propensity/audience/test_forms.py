@@ -1,4 +1,7 @@
-"""Answers of receivers, specified: whatever one says, it is read or refused."""
+"""
+Answers of receivers, specified: whatever one says, it is read or refused, and of its
+words the ledger has codes alone.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from propensity.audience.forms import Form
-from propensity.audience.redaction import Redaction
+from propensity.audience.forms import Codes, Form
 
 NAMES = st.sampled_from(["errors", "context", "ids", "u1", "n"]) | st.text()
 ANSWERS = st.recursive(
@@ -22,8 +24,7 @@ USERS = {"u1": ["u1"], "0": ["u2", "u3"]}
 
 
 def read(text: str):
-    shown = Redaction((), USERS).excerpt
-    return FORM.read(text, USERS, shown=shown, is_removal=False)
+    return FORM.read(text, USERS, codes=Codes(USERS), is_removal=False)
 
 
 @example("[" * 100_000)
@@ -35,6 +36,7 @@ def test_any_answer_says_who_was_rejected_or_is_in_another_form(text):
     except ValueError:
         return
     assert {*sent.rejected} <= {"u1", "u2", "u3"}
+    assert not any(" " in reason for reason in sent.rejected.values())
 
 
 def test_an_answer_names_all_users_of_one_address():
@@ -49,7 +51,7 @@ def test_a_user_is_rejected_by_an_address_in_small_letters():
     users = {form.name_of("Ana@X.example"): ["u1"]}
     answer = json.dumps({"errors": [{"to": "ana@x.example", "reason": "no"}]})
 
-    sent = form.read(answer, users, shown=str, is_removal=False)
+    sent = form.read(answer, users, codes=Codes(()), is_removal=False)
 
     assert sent.rejected == {"u1": "no"}
 
@@ -75,4 +77,38 @@ def test_an_answer_that_rejects_strangers_does_not_count_as_a_removal(
     users = {"u1": ["u1"], "u2": ["u2"]}
 
     with nullcontext() if is_known else pytest.raises(ValueError, match=r"who|taken"):
-        form.read(answer, users, shown=str, is_removal=is_removal)
+        form.read(answer, users, codes=Codes(()), is_removal=is_removal)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Anna Muster is unsubscribed",
+        "anna@x.example",
+        "YW5uYUB4LmV4YW1wbGU=",
+        "+49 170 1234567",
+        "unknown-Muster",
+        "u1",
+        "s3cret",
+        "x" * 65,
+        "",
+    ],
+)
+def test_words_that_may_name_somebody_are_shown_and_not_stored(words):
+    """Defect: they were stored, less what was sent in the spellings that were known."""
+    form = Form(rejected="errors")
+    answer = json.dumps({"errors": [{"user_id": "u1", "reason": words}]})
+    sent = form.read(
+        answer,
+        {"u1": ["u1"]},
+        codes=Codes(["u1", "anna@x.example", "Anna Muster", "s3cret"]),
+        is_removal=False,
+    )
+
+    assert sent.rejected == {"u1": "rejected"}
+    assert [*sent.words] == [words] * bool(words)
+
+
+@pytest.mark.parametrize("code", ["unsubscribed", "INVALID_ADDRESS", "user.not-found"])
+def test_codes_are_in_the_ledger(code):
+    assert Codes(["anna@x.example"]).of(code) == code
