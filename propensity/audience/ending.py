@@ -136,8 +136,10 @@ def _opened(
     check_sends(deployment, listing)
     if file is None:
         raise RequestError(
-            f"no file in audiences/destinations has name = {listing.destination!r}",
-            hint=f"Restore it; or {by_hand}",
+            f"{listing.users:,} users of {listing.audience} are on the list of "
+            f"{listing.destination}, and no file in audiences/destinations has this "
+            "name",
+            hint=f"Restore the file; or {by_hand}",
             field="destination",
         )
     named = DeclaredAudience(

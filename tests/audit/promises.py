@@ -345,8 +345,7 @@ def abandoned_lists_are_named(world: World) -> None:
     An alert has told of a list that no file leads to any more, and has people.
 
     Of an audience that has a file the alert may name another fault first: nothing is
-    sent before that is mended, and then the list is named. Of one that has ended it is
-    said for a week, by the scheduler alone where the call was killed; then by the doctor.
+    sent before that is mended, and then the list is named.
     """
     current = {
         ListName(f"/{destination.name}", use_case, name)
@@ -372,20 +371,7 @@ def abandoned_lists_are_named(world: World) -> None:
                 )
                 for call, audience, message in told
             )
-            is_told = is_told or _ended_in_a_bad_week(world, *key)
             assert is_told, f"nobody names the list {name}: {left}"
-
-
-def _ended_in_a_bad_week(world: World, use_case: str, name: str) -> bool:
-    audience = world.audiences.get((use_case, name))
-    if audience is None or audience.until is None:
-        return False
-    week = [audience.until + timedelta(days=days) for days in range(1, 8)]
-    return any(
-        call.killed or outlasts_the_scheduler(call)
-        for call in world.calls
-        if call.due and call.due.date() in week and call.use_case == use_case
-    )
 
 
 # -- forgetting ------------------------------------------------------------------------
