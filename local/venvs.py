@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
 EMULATOR = ROOT / "local" / "requirements.txt"
+# What is changed in it: its first lines say why.
+PATCH = ROOT / "local" / "emulators" / "bigquery" / "local-bigquery.patch"
 FOLDER = Path(sys.prefix) / "environments"
 LOCKS = ROOT / "deploy" / "locks"
 # Packages that a test compares the project's own trees with.
@@ -98,9 +100,42 @@ def install_development() -> None:
     # ignore the first, but it can install for another Python, and this package is pure
     # Python.
     other = ("--no-deps", "--python-version", "3.13")
-    uv("pip", "install", *python, *other, "--requirement", str(EMULATOR))
+    packages = Path(sysconfig.get_path("purelib"))
+    # Not what another patch has left there.
+    shutil.rmtree(packages / "local_bigquery", ignore_errors=True)
+    again = ("--reinstall", "--requirement", str(EMULATOR))
+    uv("pip", "install", *python, *other, *again)
+    apply_patch(PATCH, packages)
     write_command(Path(sys.prefix), python=Path(sys.executable))
     write_path(Path(sysconfig.get_path("purelib")))
+
+
+def apply_patch(patch: Path, packages: Path) -> None:
+    """
+    Change an installed package.
+
+    Raises:
+        LocalError: It is another version than the patch is of, and stays as it is; or
+            there is no git.
+    """
+    # No repository around the packages counts: git would leave out what it ignores.
+    alone = {**os.environ, "GIT_CEILING_DIRECTORIES": str(packages.parent)}
+    try:
+        done = subprocess.run(
+            ["git", "apply", str(patch)],
+            check=False,
+            text=True,
+            cwd=packages,
+            env=alone,
+            stderr=subprocess.PIPE,
+        )
+    except FileNotFoundError:
+        raise LocalError("there is no git", hint="Install git, and try again") from None
+    if done.returncode:
+        raise LocalError(
+            f"{patch.name} does not fit the installed version: {done.stderr.strip()}",
+            hint=f"Install the version in {EMULATOR.relative_to(ROOT)}",
+        )
 
 
 def write_path(folder: Path, *, root: Path = ROOT) -> None:

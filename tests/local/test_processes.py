@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
-from importlib.metadata import requires
 from pathlib import Path
 
 import psutil
@@ -22,8 +20,6 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from local import venvs
 from local.errors import LocalError
@@ -37,7 +33,7 @@ from local.processes import (
     start_time,
     stop,
 )
-from local.progress import QUIET_S, TICK_S, Progress, Step
+from local.progress import Progress
 from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
@@ -198,70 +194,21 @@ class TestVirtualEnvironments:
         make()
         assert not marker.exists()
 
-    def test_virtual_environments_that_cannot_be_made_say_why(self, tmp_path):
-        file = tmp_path / "requirements.txt"
-        file.write_text("./no-such-package\n")
 
-        with pytest.raises(LocalError, match="no-such-package"):
-            venvs.python_of(file, folder=tmp_path)
+def test_a_patch_is_of_one_version(tmp_path):
+    """Set-up says that another one is there, and leaves it as it is."""
+    patch = tmp_path / "of-one.patch"
+    patch.write_text("--- a/code/x.py\n+++ b/code/x.py\n@@ -1 +1 @@\n-x = 1\n+x = 2\n")
+    (tmp_path / "code").mkdir()
+    file = tmp_path / "code" / "x.py"
+    file.write_text("x = 1\n")
+    venvs.apply_patch(patch, tmp_path)
+    assert file.read_text() == "x = 2\n"
 
-    def test_virtual_environments_are_pinned_whole(self):
-        """Set-up installs what is listed, and looks for nothing."""
-        found = re.findall(r"(?m)^([\w.-]+)==(\S+)", venvs.REQUIREMENTS.read_text())
-        pinned = {canonicalize_name(name): version for name, version in found}
-        missing = []
-        for name in pinned:
-            for package in map(Requirement, requires(name) or []):
-                if package.marker and not package.marker.evaluate({"extra": ""}):
-                    continue
-                version = pinned.get(canonicalize_name(package.name))
-                if not (version and package.specifier.contains(version, True)):
-                    missing.append(f"{name} needs {package}, found {version}")
-
-        assert missing == []
-
-    def test_virtual_environments_take_packages_from_where_pip_does(self):
-        """A company's index, set for pip alone, is where uv looks, too; a variable
-        comes before a file."""
-        variables = venvs.indexes(
-            ":env:.index-url='https://pypi.example.com/simple'\n"
-            "global.index-url='https://old.example.com/simple'\n"
-            "global.extra-index-url='https://a.example.com\\nhttps://b.example.com'\n"
-            "install.trusted-host='pypi.example.com'\n"
-            "global.find-links='/wheels /more'\n"
-            "global.cert='/etc/ssl/company.pem'\n"
-            "global.timeout='180'\n"
-        )
-
-        assert variables == {
-            "UV_DEFAULT_INDEX": "https://pypi.example.com/simple",
-            "UV_INDEX": "https://a.example.com https://b.example.com",
-            "UV_INDEX_STRATEGY": "unsafe-best-match",
-            "UV_INSECURE_HOST": "pypi.example.com",
-            "UV_FIND_LINKS": "/wheels,/more",
-            "SSL_CERT_FILE": "/etc/ssl/company.pem",
-        }
-
-
-def test_progress_is_a_line_where_none_came():
-    """It has what goes on, and for how long it has been."""
-    stream = io.StringIO()
-    now = [0.0]
-    progress = Progress(stream, clock=lambda: now[0])
-    progress.steps.append(Step("loading", 0.0))
-
-    def pass_time(seconds: float) -> None:
-        for _ in range(round(seconds / TICK_S)):
-            now[0] += TICK_S
-            progress.tick()
-
-    for number in range(5):
-        progress.say(f"week {number}")
-        pass_time(QUIET_S - 2 * TICK_S)
-    assert "…" not in stream.getvalue()
-    pass_time(3 * TICK_S)
-
-    assert stream.getvalue().endswith(f"  … loading, {now[0]:.0f} s\n")
+    file.write_text("x = 3\n")
+    with pytest.raises(LocalError, match=r"of-one.patch does not fit"):
+        venvs.apply_patch(patch, tmp_path)
+    assert file.read_text() == "x = 3\n"
 
 
 def test_a_terminal_has_one_line_of_progress():

@@ -1,4 +1,4 @@
-"""Run the emulator with all that is changed in it: ``python -m`` this package."""
+"""Run the emulator: ``python -m`` this package."""
 
 from __future__ import annotations
 
@@ -7,29 +7,11 @@ import gc
 import logging
 import signal
 import sys
+import tempfile
 from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery.patches import (
-    arrays,
-    batches,
-    buckets,
-    callers,
-    catalog,
-    changes,
-    errors,
-    jobs,
-    listings,
-    names,
-    numbers,
-    resources,
-    translations,
-    views,
-    wildcards,
-    writers,
-)
-from local.emulators.bigquery.rewriting import make_importable
 from local.loopback import serve
 from local.processes import HOST, options_of_child
 
@@ -68,52 +50,35 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of data")
     parser.add_argument("--storage", help="URL of Cloud Storage, for EXPORT DATA")
     options = options_of_child(parser)
-    make_importable()
+    data_dir = options.data_dir.resolve()
+    # DuckDB may read and write there alone, also files under way.
+    staged = data_dir / "staged"
+    staged.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = str(staged)
+    from local_bigquery.app import app
+    from local_bigquery.engine import database
     from local_bigquery.settings import settings
 
-    data_dir = options.data_dir.resolve()
     settings.bigquery_host = HOST
     settings.bigquery_port = options.port
     settings.grpc_port = options.grpc_port
     settings.data_dir = data_dir
     settings.default_project_id = options.project
     settings.storage_emulator_host = options.storage
-
-    from local_bigquery.engine import database
-    from local_bigquery.jobs import runner
-
-    data_dir.mkdir(parents=True, exist_ok=True)
-    catalog.connect_plainly(database, data_dir)
-    buckets.stay_in_buckets()
-    jobs.keep_jobs(database)
-    resources.keep_resources(database)
-    names.look_up_by_name(database)
-    listings.list_as_text()
-    arrays.aggregate_in_place()
-    translations.keep_translations()
-    views.follow_views()
-    wildcards.union_wildcards(database)
-    changes.note_changes(database)
-    numbers.calculate_exactly()
-    batches.append_batches(writers.queue_writes(runner))
-    errors.tell_errors_apart()
-
     # It warns of every property that DuckDB has no use for.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     gc.set_threshold(GARBAGE)
+    connection = database.connection()
     storage_api = serve_storage_api(options.grpc_port)
     try:
-        from local_bigquery.app import app
-
-        callers.ask_for_nobody(app)
         gc.freeze()
         serve(app, options.port)
     except KeyboardInterrupt:
         pass
     finally:
         storage_api.stop(None)
-        database.connection().close()
+        connection.close()
 
 
 main()
