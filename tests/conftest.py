@@ -58,39 +58,14 @@ settings.load_profile("quick")
 # These files, and those of these folders, take longest. Begun first, none of them is
 # waited for at the end by a worker that has nothing else to do.
 LONGEST_FIRST = (
-    "test_gcloud.py", "test_twenty_days.py", "test_runs.py", "long", "audit",
+    "test_twenty_days.py", "test_runs.py", "long", "audit",
     "functions", "local", "offline", "usecases", "runs", "registry", "learning",
     "deploy", "test_sampling.py",
 )  # fmt: skip
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a run be of a part of the files, in turns: all M slices run every test."""
-    parser.addoption("--slice", help="N/M: the N-th of every M files with such tests")
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark the tests that need neither the emulators nor other processes."""
-    room = item.path.relative_to(Path(__file__).parent).parts[0]
-    fixtures = getattr(item, "fixturenames", ())
-    on_emulators = "emulators" in fixtures or is_emulated(item.path)
-    if room not in ("deploy", "local") and not on_emulators:
-        item.add_marker("quick")
-
-
-# Markers have been looked at by then, so that slices are of the tests that are run.
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order files by how long they take; each keeps the order of its own tests."""
-    if part := config.getoption("--slice"):
-        number, count = map(int, part.split("/"))
-        files = sorted({item.path for item in items})[number - 1 :: count]
-        config.hook.pytest_deselected(
-            items=[item for item in items if item.path not in files]
-        )
-        items[:] = [item for item in items if item.path in files]
 
     def rank(item: pytest.Item) -> int:
         folders = item.path.relative_to(Path(__file__).parent).parts
