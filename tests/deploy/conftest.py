@@ -11,16 +11,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
 from deploy.functions import ROOT
+from tests.support.gcloud import SDK
 from tests.support.programs import execute
 
-SDK = Path(os.environ.get("CLOUD_SDK", "/usr/lib/google-cloud-sdk"))
 SETTINGS = {
     "GOOGLE_CLOUD_PROJECT": "my-project",
     "PROPENSITY_BUCKET": "my-bucket",
@@ -105,9 +105,8 @@ class Cloud:
     settings: dict[str, str]
     # What a call holds, the answer, the exit status, and how many times if not always.
     rules: list[tuple[str, str, int] | tuple[str, str, int, int]]
-    # Those that are stood in for; others are asked as they are, by these variables.
+    # Those that are stood in for.
     programs: tuple[str, ...] = ("gcloud", "bq", "terraform", "propensity", "sleep")
-    environment: dict[str, str] = field(default_factory=dict)
 
     def install(self) -> dict[str, str]:
         """Forget what was asked; return the environment that leads to the programs."""
@@ -121,11 +120,7 @@ class Cloud:
         (self.folder / "rules").write_text("\n".join(rules))
         (self.folder / "calls").unlink(missing_ok=True)
         path = [self.folder / "bin", SDK / "bin", "/usr/bin", "/bin"]
-        return {
-            "PATH": os.pathsep.join(map(str, path)),
-            "HOME": str(self.folder),
-            **self.environment,
-        }
+        return {"PATH": os.pathsep.join(map(str, path)), "HOME": str(self.folder)}
 
     def run(
         self, script: str, *words: str, stdin: str = ""

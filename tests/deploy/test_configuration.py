@@ -13,7 +13,7 @@ from commands import cli
 from deploy import DeploymentError, configuration
 from propensity import folders
 from propensity.settings import Settings
-from tests.deploy.conftest import KEY, POOL, SETTINGS, settings_file
+from tests.deploy.conftest import POOL, SETTINGS, settings_file
 
 
 # A setting that is missing or unknown, and values that no pattern alone refuses.
@@ -60,21 +60,6 @@ def test_wrong_settings_are_told_with_an_example(name):
         assert re.fullmatch(configuration.FORMS[name], value.strip('"'))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("PROPENSITY_GA4_DATASET", "example.com:web.analytics_1"),
-        ("DEPLOY_REGION", "europe-west12"),
-        ("DEPLOY_TIME_ZONE", "America/Argentina/Buenos_Aires"),
-        ("DEPLOY_CALLERS", "user:ana@example.com, group:website@example.com"),
-        ("DEPLOY_CALLERS", f"{POOL}/attribute.repository/me/shop"),
-        ("DEPLOY_KMS_KEY", KEY),
-    ],
-)
-def test_right_settings_are_taken(name, value):
-    assert configuration.of({**SETTINGS, name: value})
-
-
 @pytest.mark.parametrize("line", ["A B=1", 'X="'])
 def test_a_line_that_is_none_of_a_shell_is_refused(tmp_path, line):
     """By what stands there."""
@@ -83,15 +68,6 @@ def test_a_line_that_is_none_of_a_shell_is_refused(tmp_path, line):
 
     with pytest.raises(DeploymentError, match="NAME=value|quotation"):
         configuration.read(file)
-
-
-def test_a_folder_without_use_cases_is_refused_in_words(tmp_path, capsys):
-    """Defect: every command showed a trace of the program."""
-    file = settings_file(tmp_path, SETTINGS)
-    (tmp_path / "usecases").rmdir()
-
-    assert cli.main(["--deployment", str(file), "versions"]) == 2
-    assert f"there is no folder '{tmp_path}/usecases'" in capsys.readouterr().err
 
 
 def test_the_example_is_one_to_deploy_from(tmp_path):
@@ -116,14 +92,6 @@ def test_a_new_deployment_has_environments_of_its_own(tmp_path):
     assert production.project != test.project
     assert production.settings.bucket != test.settings.bucket
     assert production.settings.export == test.settings.export
-
-
-def test_a_new_deployment_leaves_what_is_there(tmp_path, capsys):
-    (tmp_path / "production.env").write_text("mine")
-
-    assert cli.main(["deployment", "new", str(tmp_path)]) == 1
-    assert "is not empty" in capsys.readouterr().err
-    assert (tmp_path / "production.env").read_text() == "mine"
 
 
 @pytest.mark.parametrize("by", ["option", "variable"])
@@ -152,10 +120,3 @@ def test_a_command_is_about_the_deployment_that_is_named(tmp_path, by):
     assert (settings.user_column, settings.bigquery_endpoint) == ("", "")
     assert settings.suppression_key == "k" * 32
     assert folders.own() == tmp_path / "usecases"
-
-
-def test_a_command_for_a_deployment_that_is_not_there_is_refused(tmp_path, capsys):
-    file = tmp_path / "prod.env"
-
-    assert cli.main(["--deployment", str(file), "versions"]) == 2
-    assert f"there is no file {file}" in capsys.readouterr().err

@@ -5,14 +5,11 @@ what the code needs.
 
 from __future__ import annotations
 
-import ast
-
 import pytest
 
 from deploy import DeploymentError, configuration, functions
-from deploy.functions import ROOT, SUBSCRIPTIONS
+from deploy.functions import SUBSCRIPTIONS
 from propensity.registry.leases import DURATION
-from propensity.runs import audiences
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, Settings
 from tests.deploy.conftest import SETTINGS
 
@@ -36,18 +33,6 @@ ATTEMPT_DEADLINE_S = 1800
 NEW_PROJECT_CPUS = 20
 NEW_PROJECT_GIB = 40
 GIB = {"512Mi": 0.5, "1Gi": 1, "2Gi": 2, "4Gi": 4, "8Gi": 8}
-
-
-def of_main(folder: str) -> dict[str, bool]:
-    """The functions of a main.py, or beside it, and whether each is asynchronous."""
-    modules = [ast.parse(file.read_text()) for file in (ROOT / folder).glob("*.py")]
-    return {
-        node.name: isinstance(node, ast.AsyncFunctionDef)
-        for module in modules
-        for node in module.body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and any("functions_framework" in ast.unparse(d) for d in node.decorator_list)
-    }
 
 
 @pytest.mark.parametrize("function", EVERY, ids=lambda function: function.target)
@@ -84,13 +69,6 @@ def test_a_killed_run_begins_again_by_schedule(function):
 
 
 class TestTogether:
-    def test_functions_are_served_as_they_are_decorated(self):
-        decorated: dict[str, bool] = {}
-        for path in ROOT.glob("0*/main.py"):
-            decorated |= of_main(path.parent.name)
-
-        assert decorated == {one.target: one.is_asynchronous for one in EVERY}
-
     def test_predictions_come_after_evaluation_by_the_clock(self):
         """On one date of UTC, which is their date, waits for the export included; and
         when every attempt of the evaluation is over: each may take as long as the
@@ -118,19 +96,6 @@ class TestTogether:
 
                 assert 3600 * hour + patience_s(target) + longest_s < 48 * 3600
 
-    def test_a_wait_of_an_audience_ends_with_an_error(self):
-        """Before the last call of the clock, so that it tells a person."""
-        assert audiences.PATIENCE.total_seconds() < patience_s("audiences")
-
-    @pytest.mark.parametrize(
-        ("zone", "hours"),
-        [("Etc/UTC", (8, 12, 17, 18, 22)), ("Europe/Berlin", (7, 11, 16, 17, 21))],
-    )
-    def test_runs_come_at_hours_of_the_zone(self, zone, hours):
-        of_zone = configuration.of({**SETTINGS, "DEPLOY_TIME_ZONE": zone}).hours
-
-        assert tuple(of_zone.values()) == hours
-
     @pytest.mark.parametrize(
         ("days", "predictions", "evaluation"),
         [("", "MON", "MON"), ("daily", "*", "MON"), ("SAT,WED", "SAT,WED", "WED")],
@@ -155,12 +120,6 @@ class TestTogether:
         be left out, or an absence told that is none. So no schedule is in one."""
         for function in filter(lambda one: one.schedule, BY_TARGET.values()):
             assert function.schedule.flags["time-zone"] == "Etc/UTC"
-
-    def test_a_training_that_is_killed_is_not_paid_for_six_times(self):
-        """A killed instance tells the scheduler nothing."""
-        flags = BY_TARGET["model_training"].schedule.flags
-
-        assert int(flags["max-retry-attempts"]) <= 3
 
     @pytest.mark.parametrize(
         "target", ["model_training", "predictions", "model_evaluation"]

@@ -17,7 +17,6 @@ from deploy.render import TERRAFORM
 from propensity import folders
 from tests.deploy.conftest import SETTINGS, planned, settings_file
 from tests.support import own_use_cases
-from tests.support.programs import execute
 
 
 def test_a_use_case_of_ones_own_is_deployed_from_the_deployments_folder(
@@ -96,47 +95,6 @@ def test_terraform_reads_the_exports_of_use_cases_that_are_deployed(tmp_path):
     }
 
 
-def test_a_wrong_file_of_a_destination_is_told_in_a_line(tmp_path, capsys):
-    """Defect: every script of the deployment ended with a traceback."""
-    with own_use_cases.in_folder(tmp_path / "usecases") as own:
-        folder = own / "ga4_purchase" / "audiences" / "destinations"
-        folder.mkdir(parents=True)
-        (folder / "crm.toml").write_text('kind = "http')
-        file = settings_file(tmp_path, SETTINGS)
-        (tmp_path / "services.json").write_text("[]")
-        words = ["--json", str(tmp_path / "services.json")]
-        status = main(["variables", "--deployment", str(file), *words])
-
-    assert status == 1
-    [line] = capsys.readouterr().err.splitlines()
-    assert "destinations/crm.toml" in line
-
-
-def test_terraform_knows_an_audience_of_google(tmp_path):
-    """It enables Google's API then, which no other destination needs."""
-    with own_use_cases.in_folder(tmp_path / "usecases") as own:
-        folder = own / "ga4_purchase" / "audiences" / "destinations"
-        folder.mkdir(parents=True)
-        (folder / "ads.toml").write_text('kind = "google"\n')
-        known = render.files()[render.TERRAFORM / "generated" / "use_cases.json"]
-
-    assert known["ga4_purchase"]["sends_to_google"]
-    assert not known["ga4_value"]["sends_to_google"]
-
-
-def test_terraform_knows_every_table_that_is_kept_for_a_time(tmp_path):
-    """Defect: one with the rows of runs was called by its view's name, and refused."""
-    kept = "ma_drift_runs=90 stream_events=400"
-    d = configuration.of({**SETTINGS, "PROPENSITY_RETENTION_DAYS": kept})
-    render.write(d, [], tmp_path)
-    values = (tmp_path / "main.tfvars").read_text()
-    [line] = re.findall(r"^retention_days = (.*)$", values, re.M)
-    tables = json.loads((TERRAFORM / "generated" / "tables.json").read_text())
-
-    assert json.loads(line) == {"ma_drift_runs": 90, "stream_events": 400}
-    assert {*json.loads(line)} <= {*tables}
-
-
 @pytest.mark.parametrize(
     ("change", "lost"),
     [
@@ -179,18 +137,6 @@ def test_a_set_up_never_deletes_a_secret(tmp_path, capsys, words):
     assert "gcloud secrets delete shop-TOKEN" in capsys.readouterr().err
 
 
-def test_a_pull_never_touches_what_is_of_ones_own():
-    """Neither use cases, nor what a set-up writes about them: git knows neither."""
-    ours = ["usecases/shop/usecase.toml", "deploy/terraform/generated/views.json"]
-
-    ignored = execute(["git", "check-ignore", "--no-index", *ours]).stdout
-    assert ignored.splitlines() == ours
-    assert (
-        execute(["git", "ls-files", "usecases", "deploy/terraform/generated"]).stdout
-        == ""
-    )
-
-
 def test_rights_are_on_single_things():
     """In the project nothing but to run queries and to read their results."""
     rights = [one for each in functions.load() for one in render.rights(each)]
@@ -226,30 +172,3 @@ LINES = [
 @pytest.mark.parametrize(("file", "line"), LINES)
 def test_terraform_protects_data(file, line):
     assert line in " ".join(TEXTS[file].split())
-
-
-def test_nobody_is_let_in_but_who_is_named():
-    """Roles are those of functions.toml, or one of these."""
-    text = re.sub(r"#.*", "", "\n".join(TEXTS.values()))
-    roles = {one.strip() for one in re.findall(r"\brole += (.*)", text)}
-
-    assert "allUsers" not in text
-    assert "allAuthenticatedUsers" not in text
-    assert {one for one in roles if "startswith" not in one} == {
-        "each.value.role",
-        *(
-            f'"roles/{name}"'
-            for name in (
-                "artifactregistry.writer",
-                "bigquery.dataViewer",
-                "iam.serviceAccountOpenIdTokenCreator",
-                "logging.logWriter",
-                "pubsub.publisher",
-                "pubsub.subscriber",
-                "run.invoker",
-                "secretmanager.secretAccessor",
-                "serviceusage.serviceUsageConsumer",
-                "storage.objectViewer",
-            )
-        ),
-    }

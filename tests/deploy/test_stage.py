@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ import pytest
 from deploy import DeploymentError, functions
 from deploy.functions import ROOT, Function
 from deploy.stage import stage
-from tests.support.programs import execute
 
 STAGED = [
     "main.py",
@@ -70,19 +68,6 @@ def test_staging_copies_what_a_deploy_uploads(function, tmp_path):
     assert (staged / "main.py").read_text() == (function / "main.py").read_text()
 
 
-def test_the_dashboard_is_staged_with_all_that_it_imports(tmp_path):
-    staged = stage(ROOT / "05-Audiences", tmp_path / "staged")
-    program = (
-        "import sys, offline.dashboard.scheduled\n"
-        "for name, module in sys.modules.items():\n"
-        "    if name.partition('.')[0] in ('offline', 'propensity'):\n"
-        "        print(module.__file__)"
-    )
-    done = execute([sys.executable, "-c", program], cwd=staged)
-
-    assert {Path(name).is_relative_to(staged) for name in done.stdout.split()} == {True}
-
-
 @pytest.mark.parametrize("is_set", [False, True])
 def test_use_cases_of_ones_own_travel_with_each_function(
     function, tmp_path, monkeypatch, is_set
@@ -122,18 +107,6 @@ def test_a_use_case_that_also_ships_is_refused_by_its_name(
         stage(function, tmp_path / "staged")
 
 
-def test_staging_replaces_what_was_staged_before(function, tmp_path):
-    staged = stage(function, tmp_path / "staged")
-    (staged / "__pycache__").mkdir()
-    for name in ("score.py", "../propensity/settings.py"):
-        (function / name).unlink()
-
-    stage(function, staged)
-
-    gone = ("score.py", "propensity/settings.py")
-    assert files(staged) == [name for name in STAGED if name not in gone]
-
-
 def test_staging_refuses_a_folder_with_something_else(function, tmp_path):
     (tmp_path / "propensity").mkdir()
     (tmp_path / "thesis.tex").write_text("years of work")
@@ -142,23 +115,6 @@ def test_staging_refuses_a_folder_with_something_else(function, tmp_path):
         stage(function, tmp_path)
 
     assert (tmp_path / "thesis.tex").exists()
-
-
-@pytest.mark.parametrize("missing", ["main.py", "requirements.txt"])
-def test_staging_names_what_is_missing(function, tmp_path, missing):
-    (function / missing).unlink()
-
-    with pytest.raises(DeploymentError, match=missing):
-        stage(function, tmp_path / "staged")
-
-
-def test_staging_by_a_command_needs_nothing_but_python(tmp_path):
-    """As a deploy calls it. A mistake is one line, and an exit status."""
-    command = (sys.executable, "-S", "-m", "deploy.stage")
-    done = execute([*command, "99-Nothing", tmp_path / "staged"], status=1)
-
-    assert "99-Nothing" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 EVERY = functions.load()

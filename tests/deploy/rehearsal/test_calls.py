@@ -9,23 +9,27 @@ cloud.google.com/scheduler/docs/configuring/retry-jobs.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import date
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deploy import alerts, configuration, functions, stage
+from deploy import functions, stage
 from deploy.functions import ROOT
 from tests.deploy.conftest import SETTINGS
-from tests.deploy.monitoring import entry, mails
-from tests.deploy.scripts.test_scripts import flags, words_of
 from tests.functions.instances import python_of
-from tests.support.deployment import application, entered
+from tests.support.deployment import KEY, Deployment, application, entered
 from tests.support.described import check_described
+from tests.support.gcloud import flags, listed, words_of
 from tests.support.programs import execute
 from tests.support.proxy import Proxy
+from tests.support.rows import publish
 
 SCHEDULED = [one.target for one in functions.load() if one.schedule]
 BY_CLOCK = {"X-CloudScheduler": "true"}
@@ -58,12 +62,6 @@ def launched(words: list[str]) -> list[str]:
         return words[1:]
     tokens = " ".join(f'"$(eval echo \\"${{{n}}}\\")"' for n in range(len(words)))
     return ["bash", "-c", f"exec bash -c '{tokens}' \"${{@:1}}\"", "launcher", *words]
-
-
-def listed(flag: str) -> list[str]:
-    """Return the items of a list of gcloud: ``^|^a|b`` is taken apart at each ``|``."""
-    _, separator, items = flag.split("^", 2)
-    return items.split(separator)
 
 
 def jobs_line(printed, words, google, folder) -> dict:
@@ -135,32 +133,6 @@ def test_a_failure_that_stays_is_not_repeated(target, google, capsys):
     assert (line["status"], line["outcome"]) == (500, "access_denied")
 
 
-def test_use_cases_that_fail_in_the_same_hour_are_a_mail_each(google, capsys):
-    """Defect: Google sent one mail an hour, of the first, and named no use case."""
-    both = {**SETTINGS, "DEPLOY_USE_CASES": "ga4_purchase ga4_value"}
-    policies = alerts.in_terraform(configuration.of(both))["policies"]
-    lines = []
-    for target, use_case in (
-        ("predictions", "ga4_purchase"),
-        ("model_training", "ga4_value"),
-    ):
-        answered(target, google, BY_CLOCK, json.dumps({"use_case": use_case}))
-        lines.append(json.loads(capsys.readouterr().err))
-    at = datetime(2026, 3, 2, 17, tzinfo=UTC)
-    entries = [
-        (at + number * timedelta(minutes=2), entry(line))
-        for number, line in enumerate(lines)
-    ]
-    first, second = mails(policies, entries)
-
-    assert first.subject == "propensity: ga4_purchase: a run failed"
-    assert second.subject == "propensity: ga4_value: a run failed"
-    assert "function: predictions\n" in first.text
-    assert "outcome: access_denied\n" in first.text
-    assert "gs://my-bucket/runs/ga4_purchase/predict" in first.text
-    assert "**access_denied**: The function's account lacks" in first.text
-
-
 def test_a_failure_that_may_pass_is_repeated(google):
     google.rule = lambda _: refusal(503, "backendError")
     answer = answered("predictions", google, BY_CLOCK)
@@ -168,7 +140,37 @@ def test_a_failure_that_may_pass_is_repeated(google):
     assert (answer.status_code, answer.json["retryable"]) == (503, True)
 
 
-def test_a_wrong_request_is_not_repeated(google):
-    answer = answered("model_training", google, BY_CLOCK, '{"use_case": "none"}')
+MONDAY = date(2025, 9, 1)
 
-    assert (answer.status_code, answer.json["error"]) == (200, "bad_request")
+
+def operated(site: Deployment, words: list[str], folder: Path) -> dict[str, Any]:
+    """Run words in the operators' job, with the use cases that its image has; return
+    its line of the log, in which no user is."""
+    with entered(site.environment):
+        source = ROOT / "00-ModelTraining"
+        staged = stage.stage(source, folder / "staged", locked=True)
+    path = f"{python_of('model_training').parent}{os.pathsep}/usr/bin:/bin"
+    environment = {**site.environment, "PATH": path}
+    environment.pop("PROPENSITY_USE_CASES", None)
+    done = execute(launched(words), cwd=staged, env=environment)
+
+    assert not re.search(r"\bu29\b", done.stdout + done.stderr)
+    return json.loads(done.stderr.splitlines()[-1])
+
+
+def test_users_to_forget_are_read_once(deployment, tmp_path):
+    """From an object that is gone then, in every generation: no word, line or file of
+    the job has them."""
+    site = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+    site.prepare()
+    publish(site.warehouse, MONDAY, {"u29": 0.5, "u30": 0.5})
+    artifacts = site.registry.artifacts
+    users = b"u29\n"
+    name = f"operate/1-{hashlib.sha256(users).hexdigest()}"
+    artifacts.create(name, users)
+    words = ["--", "python3", "operate.py", name, '["forget", "-"]']
+    answer = operated(site, words, tmp_path)
+
+    assert (answer["exit_code"], answer["command"]) == (0, "forget -")
+    assert artifacts.generations("operate/") == []
+    assert site.rows("SELECT user_id FROM ma_predictions_runs") == [{"user_id": "u30"}]

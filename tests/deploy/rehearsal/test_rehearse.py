@@ -17,18 +17,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 from google.auth.credentials import AnonymousCredentials
 
-from commands import cli
 from deploy import configuration
 from local.errors import LocalError
 from local.rehearsal import google_cloud, steps
 from local.rehearsal.google_cloud import GoogleCloud
 from local.rehearsal.run import Ask, Rehearsal, rehearse
-from tests.deploy.conftest import SDK, SHIM, WHOLE, Cloud
-from tests.deploy.scripts.test_scripts import BUNDLED, PARSE
-from tests.support.programs import execute
+from tests.deploy.conftest import SHIM, Cloud
+from tests.support.gcloud import problems
 
 STATE = "my-project-rehearse1-state"
 OFF = "API has not been used in project 1 before or it is disabled"
@@ -93,20 +90,6 @@ def rehearsed(place: GoogleCloud, ask: Ask | None = None) -> dict[str, Any]:
     questions = {"other": ask} if ask else {}
     rehearsal = Rehearsal(place=place)
     return rehearse(rehearsal, steps={"set up": steps.set_up}, questions=questions)
-
-
-@pytest.mark.parametrize("missing", ["bq", "terraform", "beta"])
-def test_nothing_is_made_where_a_program_is_missing(
-    place, scratch, missing, monkeypatch
-):
-    again(scratch, ("gcloud version", "bq 2.1" if missing == "beta" else "beta", 0))
-    programs = scratch.folder / "bin"
-    (programs / missing).unlink(missing_ok=True)
-    monkeypatch.setenv("PATH", str(programs))
-    with pytest.raises(LocalError, match=missing):
-        rehearsed(place)
-
-    assert scratch.changes() == []
 
 
 # -- what Google refuses, by the list of what is run ----
@@ -216,28 +199,6 @@ def test_each_command_is_refused_once(place, scratch, answer):
             assert is_taken_away(scratch)
 
 
-@pytest.mark.parametrize("answer", [OFF, DENIED])
-def test_what_google_knows_two_minutes_late_is_no_refusal(place, scratch, answer):
-    rehearsed(place)
-    late = [call for call in own(scratch)[:-4] if ".sh" not in call]
-    again(scratch, *[(call, answer, 1, 1) for call in late])
-    said = rehearsed(place)
-
-    assert [finding["answer"] for finding in said["findings"]] == ["yes"]
-    assert is_taken_away(scratch)
-
-
-def test_what_was_never_made_does_not_stay(place, scratch):
-    """A rehearsal that failed early leaves nothing, and the next one can begin."""
-    gone = [("secrets delete", "NOT_FOUND: no secret", 1)]
-    gone.append(("teardown.sh", "gs://x has nothing of 'rehearse1'", 1))
-    again(scratch, ("buckets update", DENIED, 1), *gone)
-    said = rehearsed(place)
-
-    assert said["left"] == []
-    assert is_taken_away(scratch)
-
-
 # -- however it ends ----
 
 
@@ -291,6 +252,8 @@ def test_a_program_ends_by_itself_where_a_rehearsal_is_broken_off(tmp_path):
     def interrupt() -> None:
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
+        # The program may be there before its start has returned here.
+        time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGALRM)
 
     def broken_off(*_: object) -> None:
@@ -325,17 +288,6 @@ def test_a_call_has_the_functions_whole_answer(place, scratch):
     assert called.answer == {"users": 3}
 
 
-def test_a_binding_that_is_known_late_is_no_refusal(place):
-    said = [
-        "2026-11-26T10:00:00Z\t\t\t403\tURL_ERROR: status 403",
-        "2026-11-26T10:00:00Z\tbad_request\tno such use case\t\t",
-    ]
-    place.runner = lambda command, _: google_cloud.Done(command, 1, said.pop(0), "")
-    answer = place.call("predictions", {"use_case": "nobody"}).answer
-
-    assert answer["error"] == "bad_request"
-
-
 def test_an_answer_tells_nobodys_name(place, scratch):
     """It goes to people outside."""
     told = (
@@ -349,36 +301,10 @@ def test_an_answer_tells_nobodys_name(place, scratch):
         assert name not in text
 
 
-def test_a_rehearsal_takes_the_place_from_a_deployment(place):
-    """Region, keys and networks; neither its names nor its callers."""
-    chosen = configuration.of(settings(**WHOLE))
-
-    assert chosen.own["kms_key"] == WHOLE["DEPLOY_KMS_KEY"]
-    assert chosen.own["prefix"] == "rehearse1"
-    assert chosen.own["callers"] == "user:ana@example.com"
-    assert chosen.settings.bucket == "my-project-rehearse1"
-
-
-@pytest.mark.skipif(
-    not (SDK / "lib" / "googlecloudsdk").is_dir(),
-    reason=f"there is no Cloud SDK in {SDK}; CLOUD_SDK names another one",
-)
 def test_gclouds_own_parser_takes_its_commands(place, tmp_path):
     shown = google_cloud.planned(settings(), tmp_path / "dry")
     lines = [line for line in shown if line.startswith("gcloud ")]
-    parse = [BUNDLED if BUNDLED.exists() else "python3", "-c", PARSE, SDK]
-    commands = [shlex.split(line) for line in lines]
-    told = execute(parse, input=json.dumps(commands)).stdout
+    answers = problems([shlex.split(line) for line in lines], tmp_path)
 
-    assert len(commands) > 5
-    assert [one for one in json.loads(told) if one] == []
-
-
-def test_the_workflow_of_a_deployments_folder_rehearses_as_the_command_takes_it():
-    file = configuration.TEMPLATE / ".github" / "workflows" / "rehearse.yml"
-    [job] = yaml.safe_load(file.read_text())["jobs"].values()
-    typed = [step["run"] for step in job["steps"] if "run" in step]
-    program, name, *words = shlex.split(typed[-1].partition(" >")[0])
-
-    assert (typed[0], program) == ("make setup", ".venv/bin/propensity")
-    assert cli.root.commands[name].make_context(name, words).params["is_agreed"]
+    assert len(answers) > 5
+    assert [one for one in answers if one] == []

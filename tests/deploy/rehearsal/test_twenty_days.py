@@ -2,9 +2,9 @@
 Twenty days of a deployment, in fast motion: the processes that a deploy starts, from
 the code of each release, are called by the clock.
 
-In these days a release goes forward, back and forward again, a week is lost, and a use
-case is added and removed. A day of the export is late, one is written anew, and one has
-only been streamed while runs read it.
+In these days a release goes forward and back, a week is lost, and a second property,
+with an export of its own, is added and removed. A day of the export is late, one is
+written anew, and one has only been streamed while runs read it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import pytest
 import requests
 from google.cloud.bigquery import SchemaField
 
+from commands.answers import Exit
+from commands.cli import main
 from deploy import configuration
 from deploy.functions import Function
 from local.exports import digest, ga4_export
@@ -32,18 +34,21 @@ from local.stack import scheduler
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, PORTS, ROOT, State
 from offline import promote
+from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
 from propensity.tables.export import CONVERSIONS, USER_DAYS
 from tests.deploy.conftest import SETTINGS, settings_file
-from tests.support import shop
+from tests.support import own_use_cases, shop
 from tests.support.deployment import entered
 from tests.support.programs import execute
 
 FIRST = date(2026, 4, 20)  # a Monday
 SHOP = "ga4_purchase"
-COPY = "repeat_purchase"
+UK = "shop_uk"
+EXPORT = "analytics_uk"
+NEW = f"usecase new {UK} --like {SHOP} --ga4-dataset {EXPORT} --currency GBP"
 HOURS = configuration.of(SETTINGS).hours
 DAYS = configuration.of(SETTINGS).days
 SCHEDULED = sorted(
@@ -97,7 +102,7 @@ def is_due(function: Function, on: date) -> bool:
     return is_day and DAYS.get(function.target, weekday) in {"*", f"{on:%a}".upper()}
 
 
-def release(folder: Path, *, column: bool = False, use_case: str = "") -> Path:
+def release(folder: Path, *, column: bool = False) -> Path:
     """Check out a release, and make its files for Terraform."""
     parts = {"propensity", "offline", "deploy", "docs"}
     for name in parts.union(function.folder for function in FUNCTIONS):
@@ -105,9 +110,6 @@ def release(folder: Path, *, column: bool = False, use_case: str = "") -> Path:
     if column:
         file = folder / "propensity" / "tables" / "models.py"
         file.write_text(file.read_text().replace(BEFORE, COLUMN + BEFORE, 1))
-    if use_case:
-        cases = folder / "propensity" / "usecases"
-        shutil.copytree(cases / SHOP, cases / use_case)
     services = folder / "services.json"
     settings = settings_file(folder, SETTINGS)
     services.write_text("[]")
@@ -122,7 +124,8 @@ class Rehearsal:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._base = free_ports(PORTS)[0]
-        self._whole = shop.shards(shop.weekly(date(2026, 1, 7), 20))
+        self._rows = shop.weekly(date(2026, 1, 7), 20)
+        self._whole = shop.shards(self._rows)
         self._there: dict[str, pa.Table] = {}
 
     @contextmanager
@@ -154,7 +157,8 @@ class Rehearsal:
             stored = client.get_table(f"{stack.options.dataset}.{name}")
             stored.schema = [SchemaField.from_api_repr(one) for one in table["schema"]]
             client.update_table(stored, ["schema"])
-        setup.prepare_export(warehouse, warehouse.settings)
+        for export in usecases.exports(warehouse.settings):
+            setup.prepare_export(warehouse.for_run(export), export)
         return done.stderr
 
     def arrive(self, stack: Stack, on: date) -> None:
@@ -170,6 +174,14 @@ class Rehearsal:
         for name in self._there.keys() - tables.keys():
             client.delete_table(f"{client.project}.{dataset}.{name}")
         self._there = tables
+
+    def export_the_second_property(self, stack: Stack) -> None:
+        """Have its whole export; no browser is in both."""
+        british = []
+        for row in self._rows:
+            british.append({**row, "user_pseudo_id": f"uk.{row['user_pseudo_id']}"})
+        client = warehouse_of(stack).client
+        ga4_export.load_tables(client, EXPORT, shop.shards(british))
 
     def live(self, stack: Stack, days: Sequence[int], *use_cases: str) -> None:
         """Have the clock call what is due on these days."""
@@ -204,15 +216,24 @@ def digested(warehouse: Warehouse) -> dict[date, list[str]]:
     return {of_day: sorted(rows) for of_day, rows in days.items()}
 
 
-def answered(stack: Stack, use_case: str) -> dict:
+def answered(stack: Stack, use_case: str, user: str = "user.004") -> dict:
     """Look a user up."""
-    user = {"user_id": "user.004", "use_case": use_case}
-    return requests.get(stack.url("get_proba"), user, timeout=30).json()
+    asked = {"user_id": user, "use_case": use_case}
+    return requests.get(stack.url("get_proba"), asked, timeout=30).json()
 
 
-def look_up(stack: Stack, use_case: str) -> date:
-    """Look a user up; return the date of the prediction."""
-    return date.fromisoformat(answered(stack, use_case)["prediction_date"])
+def check_both(stack: Stack) -> None:
+    """Assert that each property has its own users, and the dashboard shows both."""
+    for use_case, theirs, others in (
+        (SHOP, "user.004", "uk.user.004"),
+        (UK, "uk.user.004", "user.004"),
+    ):
+        known = answered(stack, use_case, theirs)
+        assert known["prediction_date"] == day(14).isoformat()
+        assert answered(stack, use_case, others)["error"] == "unknown_user"
+    page = (stack.bucket_folder / "dashboard" / "index.html").read_text()
+    assert "All in GBP" in page
+    assert "All in USD" in page
 
 
 def go_back(rehearsal: Rehearsal, stack: Stack) -> tuple[int, int]:
@@ -235,25 +256,29 @@ def test_a_deployment_lives_through_twenty_days(tmp_path):
     """Whichever release serves, what was published stays, and the clock goes on."""
     rehearsal = Rehearsal(tmp_path)
     older = release(tmp_path / "older")
-    newer = release(tmp_path / "newer", column=True, use_case=COPY)
-    with rehearsal.serving(older) as stack:
+    newer = release(tmp_path / "newer", column=True)
+    none = tmp_path / "none"
+    with own_use_cases.in_folder(none), rehearsal.serving(older) as stack:
         rehearsal.arrive(stack, FIRST)
         assert rehearsal.set_up(stack, older) == ""
         assert rehearsal.call(stack, "model_training", FIRST, SHOP)["promoted"]
         rehearsal.live(stack, range(7), SHOP)
 
     # The clock of day 7 finds nobody: that week has no predictions.
-    with rehearsal.serving(newer) as stack:
-        rehearsal.arrive(stack, day(9))
-        assert rehearsal.set_up(stack, newer) == ""
-        rehearsal.live(stack, range(9, 15), SHOP, COPY)
-        assert [look_up(stack, one) for one in (SHOP, COPY)] == [day(14), day(14)]
+    with own_use_cases.in_folder(tmp_path / "both"):
+        assert main(NEW.split()) == Exit.DONE
+        with rehearsal.serving(newer) as stack:
+            rehearsal.export_the_second_property(stack)
+            rehearsal.arrive(stack, day(9))
+            assert rehearsal.set_up(stack, newer) == ""
+            rehearsal.live(stack, range(9, 15), SHOP, UK)
+            check_both(stack)
 
-    with rehearsal.serving(older) as stack:
+    with own_use_cases.in_folder(none), rehearsal.serving(older) as stack:
         rehearsal.arrive(stack, day(15))
         assert "training_metadata_runs.approved_by" in rehearsal.set_up(stack, older)
         rehearsal.live(stack, range(15, 22), SHOP)
-        assert look_up(stack, SHOP) == day(21)
+        assert answered(stack, SHOP)["prediction_date"] == day(21).isoformat()
         warehouse = warehouse_of(stack)
         rehearsal.arrive(stack, day(22))
         assert go_back(rehearsal, stack) == (1, 0)
@@ -266,9 +291,9 @@ def test_a_deployment_lives_through_twenty_days(tmp_path):
         assert digested(warehouse) == with_changes
         assert set(with_changes) >= {LATE, REPLACED, STREAMED}
 
-    # The removed use case's publications stay.
+    # What was published of the removed property stays.
     shop_days = {(SHOP, day(number)) for number in (0, 14, 21)}
-    assert published == {*shop_days, (COPY, day(14))}
+    assert published == {*shop_days, (UK, day(14))}
     # Before the first predictions a week has version -1, and in the lost week those of
     # the week before are in force.
     assert evaluated == {(day(-7), -1), (FIRST, 0), (day(7), 0), (day(14), 1)}

@@ -3,48 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-from pathlib import Path
 
 import pytest
 
 from deploy.functions import ROOT
 from tests.deploy.conftest import POOL, SETTINGS, WHOLE, Cloud
-from tests.support.programs import execute
-
-# One that gets the names, one that runs others, and one that does neither.
-SCRIPTS = ("02-GetProba/deploy.sh", "deploy/deploy_all.sh", "deploy/lock.sh")
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory, project) -> Path:
-    """A checkout where nothing was set up."""
-    copy = tmp_path_factory.mktemp("clean") / "clone"
-    # Other tests deploy from this copy of the project.
-    left_out = shutil.ignore_patterns(".local")
-    shutil.copytree(project, copy, symlinks=True, ignore=left_out)
-    (copy / ".venv").unlink()
-    return copy
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_names_make_setup(clone, script):
-    words = [] if script.endswith("lock.sh") else ["--dry-run"]
-    done = execute([clone / script, *words], cwd=clone, status=1)
-
-    [line] = [line for line in done.stderr.splitlines() if not line.startswith("#")]
-    assert "make setup" in line
-    assert not (clone / ".local").exists()
-
-
-def test_the_page_names_make_setup_before_what_needs_it():
-    page = (ROOT / "docs" / "deploy.md").read_text()
-    commands = "\n".join(re.findall(r"^```\w*\n(.*?)^```", page, re.M | re.S))
-
-    assert commands.index("make setup") < commands.index("deploy/setup.sh")
-    assert not re.search(r"\bpython3? -m", page.replace(".venv/bin/python -m", ""))
-    assert "deploy/deploy_all.sh" in commands
-
 
 ANA = "user:ana@example.com"
 # Each kind of Terraform's resources needs one of these roles.
@@ -98,28 +61,6 @@ def test_roles_are_given_to_the_named_account_alone(cloud, member):
     assert cloud.count("owner") == 0
 
 
-def test_a_member_may_stand_before_or_after_options(cloud):
-    """Defect: ``--operator --dry-run MEMBER`` was refused as without a member."""
-    cloud.settings = SETTINGS
-    orders = [
-        (ANA, "--operator", "--dry-run"),
-        ("--operator", ANA, "--dry-run"),
-        ("--dry-run", "--operator", ANA),
-    ]
-    printed = {cloud.run("deploy/roles.sh", *words).stdout for words in orders}
-
-    assert len(printed) == 1
-    assert f"--member={ANA}" in printed.pop()
-
-
-def test_what_writes_locks_refuses_a_dry_run(cloud):
-    """Defect: ``--dry-run`` was overlooked, and all locks were written anew."""
-    refused = cloud.run("deploy/lock.sh", "--dry-run")
-
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert "--dry-run" in refused.stderr
-
-
 @pytest.mark.parametrize("member", ["allUsers", "--dry-run", f"{POOL}/*"])
 def test_a_member_that_is_no_account_is_refused_in_a_line(cloud, member):
     refused = cloud.run("deploy/roles.sh", member)
@@ -156,34 +97,6 @@ def test_a_request_by_hand_is_sent_once(deployed, line, status):
     job = made.split()[5]
     assert started.startswith(f"gcloud scheduler jobs run {job} ")
     assert removed.startswith(f"gcloud scheduler jobs delete {job} ")
-
-
-def test_a_scheduler_that_hangs_up_is_not_the_line_that_is_waited_for(deployed):
-    """Its own line says that it hung up; the run's comes later, if the run goes on."""
-    deployed.rules.insert(0, ("gcloud logging read", DONE, 0))
-    result = deployed.run("deploy/call.sh", "predictions", REQUEST, "--hang-up")
-    made, _, read, _ = [c for c in deployed.calls() if "describe" not in c]
-
-    assert result.returncode == 0, result.stderr
-    assert "--attempt-deadline=15s" in made
-    assert "cloud_scheduler_job" not in read
-
-
-PUBLISH = """
-from offline import promote
-promote.publish("ga4_purchase")
-"""
-
-
-@pytest.mark.parametrize(("line", "status"), [(DONE, 0), (SHIFT, 1)])
-def test_a_rollback_predicts_again_by_the_function(deployed, line, status):
-    """On the machine that has the export beside it, and not on a laptop."""
-    deployed.rules.insert(0, ("gcloud logging read", line, 0))
-    deployed.environment = {"PYTHONPATH": str(deployed.project)}
-    result = deployed.run(".venv/bin/python", "-c", PUBLISH)
-
-    assert (result.returncode, line in result.stdout) == (status, True), result.stderr
-    assert deployed.count(f"--message-body={REQUEST} ") == 1
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ import yaml
 from deploy.configuration import TEMPLATE
 from deploy.functions import ROOT
 from tests.deploy.conftest import POOL, SETTINGS, Cloud, cloud_of, settings_file
-from tests.support.programs import execute
 
 WORKFLOWS = {
     file.name: yaml.safe_load(file.read_text())
@@ -159,21 +158,6 @@ def test_what_was_not_tested_is_not_planned(set_up, image):
     assert "has no get_proba of your code" in refused.stderr
 
 
-def test_a_change_of_a_setting_builds_nothing(set_up):
-    """Unless somebody asks for it. Defect: ten images were built again."""
-    set_up.run("02-GetProba/deploy.sh")
-    [sources] = re.findall("=sources=(.*)", "\n".join(set_up.calls()))
-    image = IMAGE.replace("-test-", "-")
-    running = service("propensity-get-proba", sources, image)
-    set_up.rules.insert(0, ("services describe propensity-get-proba", running, 0))
-    done = set_up.run("02-GetProba/deploy.sh")
-
-    assert done.returncode == 0, done.stderr
-    assert set_up.count(f"--image={image} ") == 1
-    set_up.run("02-GetProba/deploy.sh", "--rebuild")
-    assert set_up.count("--source=") == 1
-
-
 def test_what_the_plan_does_not_show_ends_the_deploy(set_up):
     """Once functions are there, only who calls them and where topics push may change.
     Defect: whatever differed by then was applied, and nobody had seen it."""
@@ -275,23 +259,3 @@ def test_who_plans_changes_nothing_and_reads_no_user(cloud):
     assert [role for role in roles if re.search(changing, role)] == []
     [state] = [call for call in cloud.calls() if "objectViewer" in call]
     assert "gs://my-bucket-state " in state
-
-
-def test_a_plan_that_nobody_has_kept_is_not_applied(machine):
-    text = on_github(machine, "deploy").replace("; deploy/", "; ! deploy/")
-    played(machine, text)
-
-    assert machine.changes() == []
-
-
-@pytest.mark.installs
-def test_a_deploy_needs_little(machine):
-    """A machine of a workflow is set up in seconds, and deploys."""
-    (machine.project / ".venv").unlink()
-    execute(["make", "setup-deploy"], cwd=machine.project)
-    words = ["--dry-run", f"--deployment={machine.folder}/deployment/production.env"]
-    done = execute([machine.project / "deploy/deploy_all.sh", *words])
-    installed = (machine.project / ".venv").glob("lib/python*/site-packages/*-info")
-
-    assert "gcloud run deploy propensity-get-proba" in done.stdout
-    assert len(list(installed)) < 5

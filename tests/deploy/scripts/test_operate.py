@@ -5,14 +5,12 @@ and what may not be said there.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import re
 
 import pytest
 
-from deploy.functions import ROOT
 from tests.deploy.conftest import Cloud
 
 # The same word twice, which gcloud refuses in its list.
@@ -57,13 +55,6 @@ def test_a_command_runs_in_the_job_and_its_answer_is_shown(operated):
     assert f'execution_name"="{EXECUTION}"' in read
 
 
-def test_an_operator_needs_nothing_that_a_set_up_has_left(operated):
-    """The folder of the deployment, and gcloud."""
-    operated.outputs.unlink(missing_ok=True)
-
-    assert operated.run("deploy/operate.sh", "doctor").returncode == 3
-
-
 def test_users_are_in_no_word_of_a_job(operated):
     """Its record and the audit log keep words for good; the object is deleted. Nobody
     else can guess its name or put other users there."""
@@ -98,26 +89,9 @@ def test_what_a_job_may_not_be_told_is_refused_in_a_line(operated, words, told):
     assert told in said
 
 
-def test_the_script_takes_the_commands_that_the_job_takes(operated):
-    refused = operated.run("deploy/operate.sh", "up")
-    job = (ROOT / "00-ModelTraining" / "operate.py").read_text()
-    [listed] = re.findall(r"(?s)COMMANDS = (\(.*?\))", job)
-    *most, last = ast.literal_eval(listed)
-
-    assert refused.stderr.endswith(f"Use {', '.join(most)} or {last} digest\n")
-
-
 def test_a_job_that_was_killed_is_no_success(operated):
     operated.rules.insert(0, ("logging read", "[]", 0))
     done = operated.run("deploy/operate.sh", *SEND)
 
     assert done.returncode == 1
     assert f"{EXECUTION} ended without an answer" in done.stderr
-
-
-def test_options_before_the_command_are_the_scripts(operated):
-    """Those after it are the command's, of the same name or not."""
-    done = operated.run("deploy/operate.sh", "--dry-run", "rollback", "--dry-run")
-
-    assert operated.calls() == []
-    assert json.dumps(["rollback", "--dry-run"]) in done.stdout.replace("\\", "")

@@ -5,22 +5,20 @@ The scripts, specified: what they run, as gcloud's own parser takes it, and in o
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 
 import pytest
 
+from deploy import configuration
 from deploy.functions import ROOT
 from tests.deploy.conftest import (
-    KEY,
     OUTPUTS,
-    SDK,
-    SETTINGS,
     WHOLE,
     cloud_of,
     settings_file,
 )
+from tests.support.gcloud import flags, listed, problems, words_of
 from tests.support.programs import execute
 
 # What deploys and schedules functions, with what else it is told.
@@ -31,30 +29,10 @@ RUN += [
     ("deploy/roles.sh", "user:ana@example.com", DRY),
     ("deploy/roles.sh", "--operator", "user:ana@example.com", DRY),
     ("deploy/call.sh", "predictions", '{"force": true}', DRY),
-    ("deploy/operate.sh", DRY, "forget", "-"),
+    # gcloud's lists refuse the same word twice.
+    ("deploy/operate.sh", DRY, "audience", "send", "a", "--use-case", "a"),
     ("deploy/setup.sh", DRY),
 ]
-
-BUNDLED = SDK / "platform" / "bundledpythonunix" / "bin" / "python3"
-# Parses command lines as gcloud does, and runs none: by the code of the SDK, whose
-# folder is the argument. Prints what is wrong with each; nothing where nothing is.
-PARSE = """
-import contextlib, io, json, sys
-sys.path[:0] = [f"{sys.argv[1]}/lib", f"{sys.argv[1]}/lib/third_party"]
-from googlecloudsdk import gcloud_main
-parse = gcloud_main.CreateCLI([])._CLI__parser.parse_args
-
-def problem(words):
-    told = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
-            parse(words)
-    except (Exception, SystemExit) as error:
-        return told.getvalue().strip() or repr(error)
-    return ""
-
-json.dump([problem(words[1:]) for words in json.load(sys.stdin)], sys.stdout)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +49,6 @@ def printed(tmp_path_factory, project) -> list[list[str]]:
     return commands
 
 
-def words_of(text: str) -> list[list[str]]:
-    """The commands of gcloud in what was printed, taken apart by the shell itself."""
-    keep = "gcloud() { printf '%s\\0' gcloud \"$@\"; printf '\\036'; }\n"
-    lines = [line for line in text.splitlines() if line.startswith("gcloud ")]
-    output = execute(["bash", "-c", keep + "\n".join(lines)]).stdout
-    return [words.rstrip("\0").split("\0") for words in output.split("\036") if words]
-
-
 def of_pages() -> list[list[str]]:
     """The commands of gcloud that the pages tell an operator to type."""
     names = ("deploy.md", "deploy-reference.md", "destinations.md", "operate.md")
@@ -88,28 +58,34 @@ def of_pages() -> list[list[str]]:
     return [shlex.split(one[1], comments=True) for one in starts if one]
 
 
-def flags(words: list[str]) -> dict[str, str]:
-    pairs = (word[2:].partition("=") for word in words if word.startswith("--"))
-    return {name: value for name, _, value in pairs}
+def test_a_dry_run_prints_what_gclouds_own_parser_takes(printed, tmp_path):
+    """And runs none of it; so are the commands of the pages. The parser refuses a flag
+    that there is not."""
+    commands = printed + of_pages()
+    wrong = ["gcloud", "run", "deploy", "x", "--colour=blue"]
+    *answers, refused = problems([*commands, wrong], tmp_path)
+
+    assert [pair for pair in zip(commands, answers, strict=True) if pair[1]] == []
+    assert refused
 
 
-class TestDryRun:
-    def test_a_dry_run_prints_what_gclouds_own_parser_takes(self, printed, tmp_path):
-        """And runs none of it; so are the commands of the pages. The parser refuses a
-        flag that there is not."""
-        commands = printed + of_pages()
-        if not (SDK / "lib" / "googlecloudsdk").is_dir():
-            pytest.skip(f"there is no Cloud SDK in {SDK}; CLOUD_SDK names another one")
-        wrong = ["gcloud", "run", "deploy", "x", "--colour=blue"]
-        result = execute(
-            [BUNDLED if BUNDLED.exists() else "python3", "-c", PARSE, SDK],
-            input=json.dumps([*commands, wrong]),
-            env={"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path)},
-        )
-        *answers, refused = json.loads(result.stdout)
+def test_functions_are_deployed_with_their_own_account_and_the_settings(printed):
+    """And who calls one, and over which network, is what the settings say."""
+    d = configuration.of(WHOLE)
+    deployed = {words[3]: flags(words) for words in printed if "deploy" in words[2:3]}
 
-        assert [pair for pair in zip(commands, answers, strict=True) if pair[1]] == []
-        assert refused
+    for function in d.functions:
+        given = deployed[d.name(function.target)]
+        variables = dict(one.split("=", 1) for one in listed(given["set-env-vars"]))
+        variables.pop("THREADS", None)
+        ingress = "internal-and-cloud-load-balancing"
+        if not function.is_public:
+            ingress = function.flags["ingress"]
+        assert given["service-account"] == d.account(function.target)
+        assert given["ingress"] == ingress
+        assert given["function"] == function.target
+        assert "no-allow-unauthenticated" in given
+        assert variables == d.variables
 
 
 # What makes something that can have a key: the flag that gives it one, and its setting.
@@ -137,19 +113,6 @@ class TestStrictOrganisation:
 
     def test_what_a_script_makes_has_a_key(self, printed):
         assert made_with(printed, WHOLE) == set(KEYED)
-
-    @pytest.mark.parametrize("key", ["", "DEPLOY_KMS_KEY", "DEPLOY_FUNCTIONS_KMS_KEY"])
-    def test_a_key_is_for_what_its_setting_says(self, cloud, key):
-        """Each alone, and neither."""
-        cloud.settings = SETTINGS | {"PROPENSITY_LOCATION": "us-central1"}
-        if key:
-            cloud.settings[key] = KEY
-        cloud.rules.insert(0, ("auth print-access-token", "not logged in", 1))
-        commands = []
-        for script in ("deploy/setup.sh", "00-ModelTraining/deploy.sh"):
-            commands += words_of(cloud.run(script, DRY).stdout)
-
-        assert made_with(commands, cloud.settings) == set(KEYED)
 
     def test_no_script_opens_a_function_or_leaves_the_region(self, printed):
         for words in printed:
@@ -189,23 +152,6 @@ class TestTeardown:
         assert ["terraform/watch" in call for call in gone] == [True, False]
         assert "jobs delete propensity-compact-features" in gone[1]
 
-    @pytest.mark.parametrize("options", [(), ("--delete-data",)])
-    def test_without_a_login_a_dry_run_prints_what_a_teardown_runs(
-        self, cloud, options
-    ):
-        """
-        Defect: it said that a first set-up would run them, began twice, and left out
-        what takes things away.
-        """
-        cloud.rules.insert(0, ("auth print-access-token", "not logged in", 1))
-        result = cloud.run("deploy/teardown.sh", "--dry-run", *options)
-        destroyed = [line for line in result.stdout.splitlines() if "destroy" in line]
-
-        assert result.returncode == 0, result.stderr
-        assert "setup.sh" not in result.stderr
-        assert result.stdout.count("-chdir=deploy/terraform init") == 1
-        assert len(destroyed) == 1 + len(options)
-
     def test_the_teardown_deletes_data_where_told(self, cloud):
         """Their protection is lifted before."""
         result = cloud.run("deploy/teardown.sh", "--delete-data", "--yes")
@@ -214,21 +160,6 @@ class TestTeardown:
 
         assert result.returncode == 0, result.stderr
         assert done == ["state", "plan", "apply", "output", "destroy"]
-
-
-def test_help_is_of_the_script(cloud):
-    result = cloud.run("02-GetProba/deploy.sh", "--help")
-
-    assert result.stdout.startswith("Deploy the lookup of 02-GetProba;")
-    assert cloud.calls() == []
-
-
-def test_an_unknown_option_is_refused(cloud):
-    refused = cloud.run("02-GetProba/deploy.sh", "--dryrun")
-
-    assert refused.returncode == 2
-    assert "unknown option --dryrun" in refused.stderr
-    assert cloud.calls() == []
 
 
 def test_a_script_is_about_a_deployment_that_is_named(cloud):

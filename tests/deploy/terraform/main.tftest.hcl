@@ -47,50 +47,6 @@ run "an_audience_for_google_may_use_its_api" {
   }
 }
 
-run "images_that_another_environment_runs_are_kept" {
-  command = plan
-  assert {
-    condition = anytrue([
-      for policy in google_artifact_registry_repository.images["images"].cleanup_policies :
-      policy.action == "KEEP" && try(contains(policy.condition[0].tag_prefixes, "released-"), false)
-    ])
-    error_message = "They are deleted when they are old."
-  }
-}
-
-run "what_must_be_forgotten_is_not_kept" {
-  command = plan
-  variables {
-    time_travel_hours = 48
-  }
-  assert {
-    condition = anytrue([
-      for rule in google_storage_bucket.this.lifecycle_rule : anytrue([
-        for one in rule.condition :
-        try(contains(one.matches_prefix, "exports/"), false) && one.days_since_noncurrent_time == 1
-      ])
-    ])
-    error_message = "A generation of an export that was written again is kept."
-  }
-  assert {
-    condition = anytrue([
-      for rule in google_storage_bucket.this.lifecycle_rule : anytrue([
-        for one in rule.condition :
-        try(contains(one.matches_prefix, "audiences/") && contains(one.matches_suffix, ".csv"), false) && one.age == 400
-      ])
-    ])
-    error_message = "Files of audiences are kept for ever, or their key is not."
-  }
-  assert {
-    condition     = google_storage_bucket.this.soft_delete_policy[0].retention_duration_seconds == 0
-    error_message = "What is deleted is kept."
-  }
-  assert {
-    condition     = google_bigquery_dataset.this.max_time_travel_hours == "48"
-    error_message = "BigQuery keeps deleted rows for longer than the setting says."
-  }
-}
-
 run "a_caller_that_is_taken_out_is_out" {
   command = plan
   variables {
@@ -145,29 +101,6 @@ run "a_function_that_is_taken_out_has_no_account_and_no_right" {
   }
 }
 
-run "without_a_training_there_is_no_operator" {
-  command = plan
-  variables {
-    functions = ["get_proba", "compact_features"]
-  }
-  assert {
-    condition     = toset(keys(google_service_account.function)) == var.functions
-    error_message = "There is an account for a job that has no image."
-  }
-}
-
-run "what_an_operator_hands_to_a_job_is_not_kept" {
-  command = plan
-  assert {
-    condition = anytrue([
-      for rule in google_storage_bucket.this.lifecycle_rule : anytrue([
-        for one in rule.condition : try(contains(one.matches_prefix, "operate/"), false) && one.age == 1
-      ])
-    ])
-    error_message = "Users whom a job was to forget are kept."
-  }
-}
-
 run "a_teardown_keeps_what_holds_data_and_nothing_else" {
   command = plan
   variables {
@@ -201,32 +134,6 @@ run "a_teardown_keeps_what_holds_data_and_nothing_else" {
   assert {
     condition     = length(terraform_data.roles_made) == 0
     error_message = "The next deployment would want the ids of the deleted roles."
-  }
-}
-
-run "a_deployment_that_sends_nothing_keeps_secrets_of_receivers_and_reads_none" {
-  command = plan
-  variables {
-    sends = false
-  }
-  assert {
-    condition     = toset(keys(google_secret_manager_secret.destination)) == toset(["CRM_TOKEN"])
-    error_message = "A secret goes, with the value that a person has added."
-  }
-  assert {
-    condition     = length(google_secret_manager_secret_iam_member.destination) == 0
-    error_message = "A function may read one."
-  }
-}
-
-run "an_export_in_a_project_of_a_domain_is_read" {
-  command = plan
-  variables {
-    exports = { "" = "example.com:web.analytics_1" }
-  }
-  assert {
-    condition     = strcontains(google_bigquery_table.ga_events["ga_events"].view[0].query, "`example.com:web.analytics_1.events_2*`")
-    error_message = "Its name has dots, too."
   }
 }
 

@@ -27,20 +27,6 @@ run "no_key" {
   }
 }
 
-run "the_key_of_data_alone" {
-  command = plan
-  variables {
-    functions_kms_key = ""
-  }
-}
-
-run "the_key_of_functions_alone" {
-  command = plan
-  variables {
-    kms_key = ""
-  }
-}
-
 run "the_stream_alone_in_a_repository_of_the_organisation" {
   command = plan
   variables {
@@ -52,9 +38,3 @@ run "the_stream_alone_in_a_repository_of_the_organisation" {
   }
 }
 
-run "what_a_teardown_keeps" {
-  command = plan
-  variables {
-    keep_only_data = true
-  }
-}
