@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
-from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -23,43 +20,16 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from local import play
 from local.demos import Choice, shop
 from local.demos.cards import by_version
-from local.demos.source import check, weeks_allowed
+from local.demos.source import weeks_allowed
 from local.errors import LocalError, UnusableData
-from local.exports import ga4_export
-from local.exports.ga4_export import DAY, Summary
+from local.exports.ga4_export import DAY
 from local.generators.cards import cards
-from local.generators.shop import Shop
 from local.processes import free_ports, is_free
 from local.progress import showing
 from local.stack.stack import Stack
 from local.stack.state import PORTS, Options, State
 from propensity import usecases
-from propensity.settings import Settings
 from tests.support.programs import execute
-
-
-@pytest.mark.parametrize(
-    ("user_column", "label_event", "says"),
-    [
-        ("user_pseudo_id", "purchase", "USER_COLUMN to one of user_id"),
-        ("user_id", "sign_up", "'sign_up'. .* one of page_view, purchase"),
-    ],
-)
-def test_an_export_without_the_outcome_is_refused(user_column, label_event, says):
-    summary = Summary(
-        rows=10,
-        users=3,
-        last_full_day=date(2026, 3, 1),
-        events=frozenset({"page_view", "purchase"}),
-        user_columns=frozenset({"user_id"}),
-        dates=frozenset({date(2026, 3, 1)}),
-    )
-    settings = Settings(project="p", user_column="user_id", label_event="purchase")
-    check(summary, settings)
-    wrong = replace(settings, user_column=user_column, label_event=label_event)
-
-    with pytest.raises(UnusableData, match=says):
-        check(summary, wrong)
 
 
 class TestFunctions:
@@ -85,35 +55,6 @@ class TestFunctions:
         with pytest.raises(LocalError, match="score_stream ended"):
             shop.run(stack, Choice(cards=Path("cards.csv")))
         assert not played
-
-    def test_functions_are_not_waited_for_when_it_is_interrupted(
-        self, stack, monkeypatch
-    ):
-        """Defect: Ctrl-C while the export loads waited for them and the streams."""
-        go_on = threading.Event()
-        ready = []
-
-        def interrupted(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(stack, "ready", lambda: ready.append(go_on.wait(5)))
-        monkeypatch.setattr(shop, "play", interrupted)
-
-        with pytest.raises(KeyboardInterrupt):
-            shop.run(stack, Choice(data=Path("export.json")))
-        assert not ready
-        go_on.set()
-
-
-def test_a_long_demo_begins_with_the_world(monkeypatch):
-    """Defect: of 28 weeks it asked for days before it, and died."""
-    world = Shop(users=40, days=20)
-    loaded = list[str]()
-    there = SimpleNamespace(client=None, settings=SimpleNamespace(ga4_dataset="ga4"))
-    monkeypatch.setattr(ga4_export, "load_tables", lambda *of: loaded.extend(of[2]))
-    shop.load(there, world, 200, until=world.dates[-1])
-
-    assert loaded == [f"events_{day:%Y%m%d}" for day in world.dates[:-1]]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import tempfile
 from datetime import date
@@ -81,20 +80,6 @@ class TestFiles:
         ga4_export.check(tmp_path / name)
         assert [row["event_name"] for row in read(tmp_path)] == ["page_view", "scroll"]
 
-    @pytest.mark.parametrize("is_array", [False, True])
-    @pytest.mark.parametrize("before", [b"", codecs.BOM_UTF8])
-    @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r\n\r\n"])
-    def test_files_of_json_are_what_they_were_after_an_editor(
-        self, tmp_path, before, end, is_array
-    ):
-        """Marks, line ends and blank lines around the rows decide nothing."""
-        rows = [event(), event()]
-        written = [orjson.dumps(rows)] if is_array else map(orjson.dumps, rows)
-        data = before + b"".join(end + row + end for row in written)
-        (tmp_path / "events.json").write_bytes(data)
-
-        assert len(read(tmp_path / "events.json")) == 2
-
     def test_files_of_parquet_may_have_lists_plain_or_as_groups(self, tmp_path):
         """As BigQuery and Spark write them, ``list.element``, in one another, too.
         Defect: they were refused."""
@@ -114,19 +99,6 @@ class TestFiles:
             plain,
             event(event_params=params, items=[{"item_id": "a", "item_params": params}]),
         ]
-
-    def test_files_in_a_folder_are_read_in_the_order_of_names(self, tmp_path):
-        """Also in folders; others are left alone, and hidden ones. Defect: those that
-        macOS lays beside each file were refused."""
-        (tmp_path / "b").mkdir()
-        (tmp_path / "b" / "2.ndjson").write_bytes(ndjson(event(event_name="second")))
-        (tmp_path / "a.json").write_bytes(ndjson(event(event_name="first")) + b"\n")
-        (tmp_path / "README.txt").write_text("not rows")
-        (tmp_path / "._a.json").write_bytes(b"\0\5\x16\7")
-        (tmp_path / ".trash").mkdir()
-        (tmp_path / ".trash" / "c.json").write_bytes(ndjson(event()))
-
-        assert [row["event_name"] for row in read(tmp_path)] == ["first", "second"]
 
     def test_files_of_real_rows_fit(self, data_folder):
         with ga4_export.opened(data_folder / "ga4_sample.ndjson.zst") as database:
@@ -167,19 +139,6 @@ def test_a_day_has_the_rows_of_one_table(found, names):
         events = [row["event_name"] for row in read(Path(folder))]
 
     assert events == [min(found, key=TABLES.index)] * 2
-
-
-def test_days_that_only_another_table_has_are_read(tmp_path):
-    folder = tmp_path / "daily_and_intraday"
-    folder.mkdir()
-    for name in (TABLES[0], TABLES[2]):
-        (folder / f"{name}.json").write_bytes(ndjson(event(event_name=name)))
-    streamed = event(event_name="streamed", event_date="20250302")
-    (folder / "events_intraday_20250302.json").write_bytes(ndjson(streamed))
-
-    with ga4_export.opened(folder) as database:
-        found = database.execute("SELECT event_name FROM events ORDER BY ALL")
-        assert found.fetchall() == [(TABLES[0],), ("streamed",)]
 
 
 def test_files_that_are_left_out_are_named(tmp_path):
@@ -234,62 +193,20 @@ class TestRefusals:
         ("row", "message"),
         [
             ({"event_name": "x"}, ", row 2: event_timestamp: expected a value"),
-            (event(event_name=None), ", row 2: event_name: expected a value"),
             (event(event_timestamp="noon"), ", row 2: event_timestamp: .*noon"),
-            # Nanoseconds, whose years have five digits.
-            (event(event_timestamp=NOON * 1000), "expected microseconds since 1970"),
             (event(event_date="2025-13-01"), "event_date: expected a date as YYYYMMDD"),
-            (event(items={"item_id": "a"}), "items: expected records"),
-            (
-                event(items=[{}, {"price": "dear"}]),
-                r'row 2: items\[1\].price: expected DOUBLE, found "dear"',
-            ),
-            (
-                event(event_params=[{"key": "a", "value": {"int_value": 1.5e30}}]),
-                r"event_params\[0\].value.int_value: expected BIGINT, found 1.5",
-            ),
             (event(geo="Peru"), "geo: expected a record, found .*Peru"),
-            (event(user_id=["a"]), "user_id: expected a text, found"),
+            (event(items={"item_id": "a"}), "items: expected records"),
+            (event(items=[{}, {"price": "dear"}]), r"items\[1\].price: .*DOUBLE.*dear"),
             # Defect: it was read as 1022133605.1731383.
             (event(user_pseudo_id=1022133605.1731382094), "row 2: user_pseudo_id: .*"),
             (event(user_id=2**53), "row 2: user_id: expected a text.* 90071992547"),
             # Defect: an order was two, as a number and as a text.
-            (
-                event(ecommerce={"transaction_id": 1.5e7}),
-                "transaction_id: expected a t",
-            ),
-            (
-                event(ecommerce={"transaction_id": 2**53}),
-                "transaction_id: expected a t",
-            ),
-            (event(items=[{}, {"item_id": 7.0}]), "items.item_id: expected a text"),
-            ([event()], "expected"),
+            (event(ecommerce={"transaction_id": 1.5e7}), "transaction_id: expected a"),
             # Defect: BigQuery refused the whole file, without a row.
-            (
-                event(event_params=[None]),
-                r"row 2: event_params\[0\]: expected a record",
-            ),
-            (
-                event(event_params=[{"key": "a", "value": {}}, None]),
-                r"row 2: event_params\[1\]: expected a record, found null",
-            ),
-            (event(user_properties=[None]), r"user_properties\[0\]: expected a record"),
-            (event(items=[{}, None]), r"items\[1\]: expected a record, found null"),
-            (event(items=[None, {}, None]), r"items\[0\]: expected a record, found"),
+            (event(event_params=[None]), r"row 2: event_params\[0\]: expected a rec"),
             (event(items=[{"item_params": [None]}]), "items.item_params: expected rec"),
-            (
-                event(event_params=[{}]),
-                r"event_params\[0\].key: expected a text, found",
-            ),
-            (
-                event(event_params=[{"key": None, "value": {"int_value": 1}}]),
-                r"event_params\[0\].key: expected a text, found none",
-            ),
-            (
-                event(user_properties=[{"value": {"int_value": 1}}]),
-                r"user_properties\[0\].key: expected a text, found none",
-            ),
-            (event(event_params=[None, None]), r"event_params\[0\]: expected a record"),
+            (event(event_params=[{}]), r"event_params\[0\].key: expected a text"),
         ],
         ids=str,
     )
@@ -393,14 +310,6 @@ class TestSummary:
         (folder / "e.json").write_bytes(ndjson(*rows))
         with ga4_export.opened(folder) as database:
             return ga4_export.summary(database)
-
-    def test_a_summary_has_no_strays_at_its_ends(self, tmp_path):
-        """What holds for a property follows from the bulk of its rows."""
-        bulk = [at(day, 12 + n / 60) for day in range(75) for n in range(20)]
-        found = self.summed(tmp_path, *bulk, *(at(day, 12) for day in (-365, 77, 500)))
-
-        assert min(found.dates) == date(2025, 3, 1)
-        assert found.last_full_day == date(2025, 5, 14)
 
     @given(
         table=st.integers(0, 19),

@@ -8,7 +8,7 @@ import sys
 import pytest
 import requests
 
-from local.processes import HOST, answers, free_ports, is_listening
+from local.processes import answers, free_ports
 from local.receiver import Receiver
 from local.stack.stack import LOOPBACK
 from tests.functions.streaming import eventually
@@ -55,27 +55,3 @@ def test_a_server_on_this_machine_refuses_web_pages(emulators, pages):
                 for headers in (FOREIGN, OWN)
             )
             assert (foreign, 421 in own) == ({421}, False), url
-
-
-def test_the_receiver_has_the_faults_of_real_ones():
-    """It loses answers, returns 503 and rejects users, as docs/audiences.md says."""
-    [port] = free_ports(1)
-    seen = set[object]()
-    reasons = set[str]()
-    command = [sys.executable, "-m", "local.receiver", "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        eventually(lambda: is_listening(port))
-        for number in range(100):
-            body = {"users": [{"id": f"u{number}"}]}
-            try:
-                answer = requests.post(f"http://{HOST}:{port}", json=body, timeout=10)
-            except requests.ConnectionError:
-                seen.add("lost")
-                continue
-            seen.add(answer.status_code)
-            if answer.ok:
-                reasons.update(one["message"] for one in answer.json()["errors"])
-        process.terminate()
-
-    assert seen == {200, 503, "lost"}
-    assert reasons == {"unsubscribed"}

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
-from local.exports import ga4_export, sources
+from local.exports import sources
 from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.usecases.declaration import Events, Source
@@ -144,34 +144,3 @@ class TestSources:
         )
 
         assert tuple(row) == ("17", datetime(2026, 3, 1, tzinfo=UTC), 5)
-
-    def test_sources_are_no_part_of_the_export(self, folder):
-        (folder / "events.json").touch()
-        (folder / "sources" / "loyalty.parquet").touch()
-
-        assert ga4_export.export_files(folder) == [folder / "events.json"]
-
-    def test_a_source_in_two_files_is_refused(self, folder):
-        """Defect: one of them was loaded."""
-        for name in ("loyalty.csv", "loyalty.CSV.gz"):
-            (folder / "sources" / name).touch()
-        with pytest.raises(SchemaError, match=r"twice: loyalty.CSV.gz, loyalty.csv"):
-            sources.load_folder(None, folder, USE_CASE)
-
-    @pytest.mark.parametrize(
-        ("name", "content", "message"),
-        [
-            ("points.csv", "", "has points, and the sources .* are loyalty"),
-            ("loyalty.txt", "", "has nothing, and the sources of ga4_purchase are"),
-            (
-                "loyalty.csv",
-                "customer_id,points\na,1\n",
-                "lacks the columns changed_at",
-            ),
-        ],
-    )
-    def test_sources_that_do_not_fit_are_refused(self, folder, name, content, message):
-        (folder / "sources" / name).write_text(content)
-
-        with pytest.raises(SchemaError, match=message):
-            sources.load_folder(None, folder, USE_CASE)

@@ -20,11 +20,8 @@ import requests
 
 from local import venvs
 from local.errors import LocalError
-from local.loopback import REFUSAL
-from local.processes import free_ports, is_free, spawn, stop
+from local.processes import free_ports, is_free
 from local.stack import commands
-from local.stack import stack as stacks
-from local.stack.commands import exports
 from local.stack.stack import SECRET, Stack
 from local.stack.state import (
     FUNCTIONS,
@@ -34,12 +31,8 @@ from local.stack.state import (
     Options,
     Record,
     State,
-    port_base,
-    states,
 )
 from tests.functions.streaming import eventually
-from tests.local.test_loopback import FOREIGN
-from tests.support import own_use_cases
 from tests.support.programs import execute
 
 KEY = "a-key-of-the-user-and-of-nobody-else"
@@ -116,14 +109,6 @@ def project_stack(project: Path, *targets: str) -> Stack:
     return Stack(state, base=base, functions=functions, root=project)
 
 
-@pytest.mark.parametrize("value", ["many", "0", "65530"])
-def test_ports_have_a_base_that_can_be(value):
-    assert port_base({}) == 8080
-    assert port_base({PORT_BASE: "9000"}) == 9000
-    with pytest.raises(LocalError, match="PROPENSITY_PORT_BASE is .* Use a port"):
-        port_base({PORT_BASE: value})
-
-
 class TestState:
     def test_a_state_is_of_one_data_set(self, tmp_path, monkeypatch):
         """However a path is written. Defect: names that agreed in 64 characters shared
@@ -139,27 +124,6 @@ class TestState:
 
         assert len(names) == 24
         assert State.of_data(None) == State()
-
-    @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "é" * 3])
-    def test_a_state_has_a_name_that_a_folder_can_have(self, tmp_path, name):
-        """Defect: a file among the states, and `make down` stopped nothing."""
-        for folder in ("demo", "copy of demo", ".hidden"):
-            (tmp_path / folder).mkdir()
-        (tmp_path / "a-file").touch()
-
-        assert [state.name for state in states(tmp_path)] == ["demo"]
-        with pytest.raises(LocalError):
-            State(name)
-
-    @pytest.mark.parametrize("text", ["", "{", "[]", '{"of": "another version"}'])
-    def test_a_state_that_is_damaged_is_named(self, tmp_path, text):
-        """Defect: a traceback, of `make status` and `make down` for all states."""
-        state = State("demo", tmp_path)
-        state.folder.mkdir()
-        state.record_file.write_text(text)
-
-        with pytest.raises(LocalError, match=r"state\.json cannot be read"):
-            state.record()
 
 
 @pytest.fixture(scope="module")
@@ -200,28 +164,12 @@ class TestFunctions:
         assert SECRET not in running.environment
         assert [file for file in kept if KEY.encode() in file.read_bytes()] == []
 
-    @pytest.mark.parametrize("target", ["model_training", "get_proba"])
-    def test_functions_refuse_web_pages(self, running, target):
-        for headers in FOREIGN:
-            answer = requests.post(running.url(target), "{}", headers=headers)
-            assert (answer.status_code, answer.text) == (421, REFUSAL)
-
 
 class TestStack:
     def test_a_stack_refuses_a_state_in_use(self, project, running):
         beside = f"make demo STATE=test-2 PROPENSITY_PORT_BASE={running.base + 1000}"
         with pytest.raises(LocalError, match=f"(?s)by process {os.getpid()}.*{beside}"):
             project_stack(project, "model_training").start()
-
-        assert not running.state.record().ended
-
-    def test_a_stack_refuses_a_state_that_is_up(self, running):
-        up = State("up", running.state.home)
-        up.folder.mkdir()
-        record = running.state.record()
-        up.write(Record(base=record.base, is_up=True, processes=record.processes))
-        with pytest.raises(LocalError, match="is running. Stop it with `make down`"):
-            Stack(up, base=running.base, functions=()).start()
 
         assert not running.state.record().ended
 
@@ -266,28 +214,6 @@ class TestStack:
         assert all(is_free(process.port) for process in started)
         assert not state.record().processes
 
-    def test_a_stack_stops_what_a_signal_came_between(self, tmp_path, monkeypatch):
-        """Defect: a process that had started and was not recorded yet was left behind,
-        and so were all that a second signal found while they were stopped."""
-        started = []
-
-        def spawned(*given, **named):
-            started.append(spawn(*given, **named))
-            signal.raise_signal(signal.SIGTERM)
-            return started[-1]
-
-        def stopped(processes):
-            if those := [*processes]:
-                signal.raise_signal(signal.SIGTERM)
-            return stop(those)
-
-        monkeypatch.setattr(stacks, "spawn", spawned)
-        monkeypatch.setattr(stacks, "stop", stopped)
-        with pytest.raises(SystemExit):
-            Stack(State("test", tmp_path), base=free_ports(PORTS)[0]).start()
-
-        assert [process.is_running for process in started] == [False]
-
 
 def test_down_fails_where_a_program_uses_a_state(running, tmp_path):
     """Defect: it ended well, and `make clean` removed the files of a demo that
@@ -299,24 +225,6 @@ def test_down_fails_where_a_program_uses_a_state(running, tmp_path):
     [problem] = commands.down([running.state])["in_use"]
     assert f"in use by process {os.getpid()}" in problem
     assert not running.state.record().ended
-
-
-def test_a_shell_has_the_audiences_of_a_state_beside_your_own(tmp_path):
-    """Defect: `audience preview` of the demo's own audience found none."""
-    with own_use_cases.in_folder(tmp_path / "own") as own:
-        (own / "my_shop").mkdir(parents=True)
-        (own / "my_shop" / "usecase.toml").touch()
-        stack = Stack(State("test", tmp_path / "states"), base=free_ports(PORTS)[0])
-        audiences = stack.audiences_folder / "ga4_purchase" / "audiences"
-        audiences.mkdir(parents=True)
-        (audiences / "best_customers.toml").touch()
-        lines = exports(stack).splitlines()
-
-        [line] = [line for line in lines if "PROPENSITY_USE_CASES" in line]
-        folder = Path(line.partition("=")[2])
-        (own / "my_shop" / "usecase.toml").write_text("title")
-    assert (folder / "ga4_purchase/audiences/best_customers.toml").is_file()
-    assert (folder / "my_shop/usecase.toml").read_text() == "title"
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-import requests
 from google.api_core.exceptions import BadRequest
 
 from local.emulators import storage as emulator
@@ -55,17 +54,3 @@ def test_an_object_is_a_file_of_its_bucket(bucket, name):
         bucket.blob(name).upload_from_string(b"other")
     assert bucket.blob("x").download_as_bytes() == b"x"
     assert bucket.client.get_bucket(bucket.name).get_blob("x").size == 1
-
-
-def test_a_bucket_is_no_path(bucket):
-    with pytest.raises(BadRequest):
-        bucket.client.create_bucket("a/../../b")
-
-
-def test_a_bucket_keeps_its_name(emulators, bucket, tmp_path):
-    url = f"{emulators.url('storage')}/storage/v1/b/{bucket.name}"
-    elsewhere = tmp_path / "made"
-    answer = requests.patch(url, json={"name": str(elsewhere)}, timeout=10)
-
-    assert answer.json()["name"] == bucket.name
-    assert not elsewhere.exists()

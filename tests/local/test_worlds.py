@@ -99,36 +99,6 @@ class TestShop:
         assert any(r["event_name"] == "view_item" and not r["items"] for r in rows)
         assert 0.002 * len(rows) < twice < 0.01 * len(rows)
 
-    def test_contacted_users_buy_about_twice_as_often(self):
-        """By users who buy in two weeks, among the active ones of the weeks before."""
-        shop = Shop(users=2_000, days=50, seed=3)
-        day = shop.dates[-21]
-        before = pa.concat_tables(map(shop.shard, shop.dates[:-21])).to_pylist()
-        users = {row["user_pseudo_id"] for row in before}
-        contacted = dict.fromkeys(users, day)
-        weeks = shop.dates[-21:-7]
-        plain = [shop.shard(each).to_pylist() for each in weeks]
-        moved = [shop.shard(each, contacted=contacted) for each in weeks]
-        more = [table.to_pylist() for table in moved]
-        buyers = [
-            {
-                row["user_pseudo_id"]
-                for of_day in days
-                for row in of_day
-                if row["event_name"] == "purchase"
-            }
-            for days in (plain, more)
-        ]
-        added = {str(row) for of_day in more for row in of_day}
-        added -= {str(row) for of_day in plain for row in of_day}
-
-        assert moved[0].schema.equals(ARROW_SCHEMA)
-        assert 1.7 < len(buyers[1] & users) / len(buyers[0] & users) < 2.3
-        assert len(added) == sum(map(len, more)) - sum(map(len, plain))
-        assert buyers[1] - users == buyers[0] - users
-        for each in shop.dates[-28:-22]:
-            assert shop.shard(each, contacted=contacted).equals(shop.shard(each))
-
 
 class TestCards:
     def test_cards_have_true_probabilities(self):
@@ -186,14 +156,6 @@ class TestCardFiles:
         assert moment(int(read.time_ms[-1]) + 1) == END
         shares = (read.time_ms - read.time_ms[0]) / 86_400_000
         assert shares == pytest.approx(times / times[-1], abs=1e-6)
-
-    def test_card_files_are_used_without_the_frauds_at_their_end(self, table, tmp_path):
-        frauds = table.filter(pa.compute.equal(table["Class"], 1)).slice(0, 1)
-        whole = pa.concat_tables([table, *[frauds] * 40])
-        pq.write_table(whole, tmp_path / "cards.parquet")
-
-        expected = table.to_pandas().astype(float)
-        assert checked(tmp_path / "cards.parquet").equals(expected)
 
     def test_card_files_may_have_labels_in_quotes(self, table, tmp_path):
         """As OpenML writes them. Defect: they were refused."""
