@@ -46,8 +46,8 @@ class Warehouse:
 
 
 @pytest.fixture
-def warehouse(deployment) -> Warehouse:
-    return Warehouse(deployment.warehouse.client, deployment.dataset)
+def warehouse(emulated) -> Warehouse:
+    return Warehouse(emulated.warehouse.client, emulated.dataset)
 
 
 class TestTransactions:

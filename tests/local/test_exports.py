@@ -268,24 +268,24 @@ class TestRefusals:
             read(tmp_path / name)
 
 
-def test_a_load_replaces_the_shard_of_each_event_date(deployment, tmp_path):
+def test_a_load_replaces_the_shard_of_each_event_date(emulated, tmp_path):
     """Whatever the timestamp says; twice equals once. Parameters keep their type
     and order, and what is absent is null. Of bad rows nothing is loaded."""
-    client = deployment.warehouse.client
+    client = emulated.warehouse.client
     path = tmp_path / "events.ndjson"
 
     def load(*rows: Any) -> Summary:
         path.write_bytes(ndjson(*rows))
-        return ga4_export.load_export(client, deployment.ga4_dataset, path)
+        return ga4_export.load_export(client, emulated.ga4_dataset, path)
 
     def stored(table: str) -> list[dict[str, Any]]:
-        dataset = f"{deployment.project}.{deployment.ga4_dataset}"
+        dataset = f"{emulated.project}.{emulated.ga4_dataset}"
         return [dict(row) for row in client.list_rows(f"{dataset}.{table}")]
 
     for rows in ([event(), event(event_timestamp=None)], []):
         with pytest.raises(SchemaError):
             load(*rows)
-    assert not [*client.list_tables(deployment.ga4_dataset)]
+    assert not [*client.list_tables(emulated.ga4_dataset)]
     params = [
         {"key": "a", "value": {"int_value": "7"}},
         {"key": "b", "value": {"double_value": 1.5}},

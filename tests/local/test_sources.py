@@ -92,7 +92,7 @@ def test_what_is_no_event_is_named(tmp_path, name, content, said):
         sources.load_events(None, tmp_path, SHOP)
 
 
-def test_all_files_of_a_folder_are_read_or_named(tmp_path, deployment):
+def test_all_files_of_a_folder_are_read_or_named(tmp_path, emulated):
     """With rows that are left out, and rows that are there twice. Defect: without a
     word `feb.CSV`, `mar.tsv` and files in folders were left out."""
     (tmp_path / "2026-04").mkdir()
@@ -102,7 +102,7 @@ def test_all_files_of_a_folder_are_read_or_named(tmp_path, deployment):
     file(tmp_path / "2026-04", "part.csv", CSV)
     file(tmp_path, "notes.txt", "none")
     file(tmp_path, "._jan.csv", "hidden by macOS")
-    summary = sources.load_events(deployment.warehouse.client, tmp_path, SHOP)
+    summary = sources.load_events(emulated.warehouse.client, tmp_path, SHOP)
 
     assert summary.rows == 4
     assert summary.remarks == [
@@ -129,7 +129,7 @@ class TestSources:
         return tmp_path
 
     @pytest.mark.parametrize("kind", ["csv", "parquet"])
-    def test_sources_are_loaded_by_their_names(self, folder, deployment, kind):
+    def test_sources_are_loaded_by_their_names(self, folder, emulated, kind):
         """A day is its midnight, and an id of digits a text."""
         path = folder / "sources" / f"loyalty.{kind}"
         if kind == "csv":
@@ -137,7 +137,7 @@ class TestSources:
         else:
             rows = {"customer_id": [17], "changed_at": [datetime(2026, 3, 1)]}  # noqa: DTZ001
             pq.write_table(pa.table(rows | {"points": [5], "more": ["x"]}), path)
-        client = deployment.warehouse.client
+        client = emulated.warehouse.client
         sources.load_folder(client, folder, USE_CASE)
         [row] = client.query_and_wait(
             "SELECT customer_id, changed_at, points FROM `crm-project.crm.loyalty`"

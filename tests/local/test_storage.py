@@ -16,8 +16,8 @@ from local.emulators import storage as emulator
 
 
 @pytest.fixture
-def bucket(deployment):
-    return deployment.bucket
+def bucket(emulated):
+    return emulated.bucket
 
 
 @pytest.mark.parametrize("cut", ["_retire", "write"])

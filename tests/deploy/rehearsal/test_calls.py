@@ -158,10 +158,10 @@ def operated(site: Deployment, words: list[str], folder: Path) -> dict[str, Any]
     return json.loads(done.stderr.splitlines()[-1])
 
 
-def test_users_to_forget_are_read_once(deployment, tmp_path):
+def test_users_to_forget_are_read_once(emulated, tmp_path):
     """From an object that is gone then, in every generation: no word, line or file of
     the job has them."""
-    site = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+    site = emulated.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
     site.prepare()
     publish(site.warehouse, MONDAY, {"u29": 0.5, "u30": 0.5})
     artifacts = site.registry.artifacts
