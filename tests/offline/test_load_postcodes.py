@@ -9,7 +9,6 @@ from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,27 +92,6 @@ class TestTheCommand:
 
 
 class TestFiles:
-    @pytest.mark.parametrize(
-        ("codes", "values"),
-        [
-            (pa.string(), pa.float64()),
-            (pa.dictionary(pa.int32(), pa.string()), pa.decimal128(9, 3)),
-            (pa.large_string(), pa.string()),
-        ],
-        ids=str,
-    )
-    def test_files_may_be_parquet_of_any_types(self, tmp_path, codes, values):
-        path = tmp_path / "postcodes.parquet"
-        columns = {
-            "postcode": pa.array(["QA1 2BD", None, "QA1 2BE"]).cast(codes),
-            "socioeconomic_idx": pa.array(["3", "4", None]).cast(values),
-        }
-        pq.write_table(pa.table(columns), path)
-        answer = load_postcodes.run(path, is_dry=True)
-
-        assert (answer["postcodes"], answer["highest"]) == (1, 3.0)
-        assert answer["skipped"] == 2
-
     @pytest.mark.parametrize(
         ("rows", "message"),
         [

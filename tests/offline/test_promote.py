@@ -19,13 +19,11 @@ from google.api_core.exceptions import AlreadyExists
 from offline import promote
 from propensity.errors import (
     ArtifactError,
-    Conflict,
     RequestError,
     UnknownVersion,
 )
 from propensity.tables.models import PUBLICATIONS, SCORES
 from tests.functions.streaming import new_site
-from tests.propensity.registry import versions
 from tests.support.deployment import STREAMED, Deployment, entered
 from tests.support.rows import publish
 
@@ -155,37 +153,6 @@ class TestCommands:
 
         assert capsys.readouterr().out.count("Nothing was changed") == 2
 
-    def test_commands_that_another_has_done_meanwhile_change_nothing(
-        self, deployment, monkeypatch
-    ):
-        """Defect: of two equal commands at once both said that they had changed what
-        serves, and both published it. The slower one is told."""
-        version = record(deployment)
-        verified = promote.verified
-
-        def then_pinned(*arguments: Any) -> Any:
-            serving = verified(*arguments)
-            versions.promote(deployment.registry, version, pinned=True)
-            return serving
-
-        monkeypatch.setattr(promote, "verified", then_pinned)
-        with pytest.raises(Conflict, match="changed meanwhile"):
-            change(deployment, "promote", version=version)
-
-        assert (
-            deployment.registry.champion().version,
-            deployment.registry.champion().pinned,
-        ) == (version, True)
-
-    def test_commands_that_are_tried_write_nothing(self, deployment, capsys):
-        version = record(deployment)
-        before = deployment.registry.champion()
-        assert deployment.command("promote", str(version), "--dry-run") == 0
-
-        output = capsys.readouterr().out
-        assert f"Version {version} can go live" in output
-        assert deployment.registry.champion() == before
-
     def test_commands_stand_when_nobody_can_be_told(self, deployment, capsys):
         """A topic that is missing is said, and the functions follow all the same."""
         topic = deployment.topic("model-updates")
@@ -201,24 +168,21 @@ class TestCommands:
 class TestVersions:
     @pytest.mark.parametrize("action", ["promote", "pin"])
     def test_versions_that_were_refused_at_first_need_force(self, deployment, action):
-        """Training did not let it serve; a person may, who says so."""
+        """Training did not let it serve; a person may, who says so. One that lost to a
+        champion was compared, and is known to be worth something."""
+        lost = record(deployment, promoted=False, verdict="worse", compared_version=0)
+        assert change(deployment, action, version=lost)["version"] == lost
         version = record(deployment, promoted=False, verdict="not shown to be better")
 
         with pytest.raises(RequestError, match="not shown to be better.*--force"):
             change(deployment, action, version=version)
-        assert deployment.registry.champion().version == 0
+        assert deployment.registry.champion().version == lost
 
         change(deployment, action, version=version, force=True)
 
         assert deployment.registry.champion().version == version
         # A live version need not be forced again.
         assert change(deployment, action, version=version)["is_changed"] is False
-
-    def test_versions_that_lost_to_a_champion_need_no_force(self, deployment):
-        """They were compared, and are known to be worth something."""
-        lost = record(deployment, promoted=False, verdict="worse", compared_version=0)
-
-        assert change(deployment, "promote", version=lost)["version"] == lost
 
     @pytest.mark.parametrize("action", ["promote", "pin"])
     @pytest.mark.parametrize(
@@ -232,12 +196,14 @@ class TestVersions:
     def test_versions_that_cannot_serve_are_refused(
         self, deployment, action, changed, error
     ):
-        """They are loaded before anything changes; a dry run says so as well."""
+        """They are loaded before anything changes; a dry run says so as well, and
+        changes nothing of one that can serve."""
         version = 2**64 if changed is None else record(deployment, **changed)
         before = deployment.registry.champion()
         for is_dry in (True, False):
             with pytest.raises(error):
                 change(deployment, action, version=version, is_dry=is_dry)
+        change(deployment, action, version=record(deployment), is_dry=True)
 
         assert deployment.registry.champion() == before
 
