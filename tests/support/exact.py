@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,10 @@ from typing import Any
 from local.generators.games import AMOUNT_FIELDS
 from local.generators.streams import REGISTRATION
 
+# Of a user's first registration.
+REGISTERED = (
+    "age", "city", "country", "affiliate_url", "campaign", "socioeconomic_idx"
+)  # fmt: skip
 MEASURES = {"new_purchases": "purchase", "new_bet": "bet", "new_win": "win"}
 
 
@@ -88,3 +93,30 @@ def _rounded(exact: Fraction, *, decimals: int = 9) -> Decimal:
     units = math.floor(abs(exact) * 10**decimals + Fraction(1, 2))
     digits = tuple(int(digit) for digit in str(units))
     return Decimal((int(exact < 0), digits, -decimals))
+
+
+def expected(events: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the rows of the view, by the textbook."""
+    features = expected_features(events)
+    for user, row in features.items():
+        row.update(
+            use_case="first_day_churn",
+            user_id=user,
+            **dict.fromkeys(("registration_time", *REGISTERED)),
+        )
+    registrations = [
+        event for event in events if event["event_type"] == "new_registration"
+    ]
+    for event in sorted(registrations, key=_text, reverse=True):
+        moment = datetime.fromisoformat(event["event_time"])
+        row = features[event["user_id"]]
+        if row["registration_time"] is None or moment <= row["registration_time"]:
+            row["registration_time"] = moment
+            row.update({name: event.get(name) for name in REGISTERED})
+    return features
+
+
+def _text(event: Mapping[str, Any]) -> str:
+    """Return what tells which of two registrations at one moment is taken."""
+    fields = {name: event.get(name) for name in REGISTERED}
+    return json.dumps(fields, separators=(",", ":"))

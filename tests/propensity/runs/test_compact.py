@@ -10,9 +10,8 @@ the events so far, and what one clean SQL computation says.
 from __future__ import annotations
 
 import contextlib
-import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import pytest
 
 from local.generators.streams import encode
-from propensity.errors import Conflict, RunInProgress
+from propensity.errors import Conflict
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs.compact import IN_FLIGHT
 from propensity.statements import statement
@@ -38,21 +37,13 @@ from tests.functions.streaming import (
 )
 from tests.support.deployment import Deployment
 from tests.support.events import bet, registration
-from tests.support.exact import expected_features
+from tests.support.exact import expected
 
 NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
-REGISTERED = (
-    "age",
-    "city",
-    "country",
-    "affiliate_url",
-    "campaign",
-    "socioeconomic_idx",
-)
 # Open for ever: these tests are about tiles, and exports take time.
 FIRST = date(1971, 1, 1)
 
@@ -68,33 +59,6 @@ def shared(emulators) -> Iterator[Deployment]:
 def empty(shared) -> Deployment:
     """Tables without a row."""
     return emptied(shared)
-
-
-def expected(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return what the features must be, by the textbook."""
-    features = expected_features(events)
-    for user, row in features.items():
-        row.update(
-            use_case="first_day_churn",
-            user_id=user,
-            **dict.fromkeys(("registration_time", *REGISTERED)),
-        )
-    registrations = [
-        event for event in events if event["event_type"] == "new_registration"
-    ]
-    for event in sorted(registrations, key=_text, reverse=True):
-        moment = datetime.fromisoformat(event["event_time"])
-        row = features[event["user_id"]]
-        if row["registration_time"] is None or moment <= row["registration_time"]:
-            row["registration_time"] = moment
-            row.update({name: event.get(name) for name in REGISTERED})
-    return features
-
-
-def _text(event: Mapping[str, Any]) -> str:
-    """Return what tells which of two registrations at one moment is taken."""
-    fields = {name: event.get(name) for name in REGISTERED}
-    return json.dumps(fields, separators=(",", ":"))
 
 
 def of(user: str, event_id: str, day: str, **fields: Any) -> dict[str, Any]:
@@ -145,12 +109,6 @@ class TestSums:
             "watermark": (NOW - 15 * MINUTE).isoformat(),
         }
         assert again == first
-
-    def test_sums_are_read_beside_a_constant_number_of_days(self):
-        """BigQuery prunes the days of arrival by constants alone."""
-        text = statement("stream_features")
-
-        assert "received_on >= DATE_SUB(CURRENT_DATE(), INTERVAL 40 DAY)" in text
 
 
 def test_days_keep_their_sums(empty):
@@ -207,21 +165,6 @@ class TestRun:
         assert between == streamed_features(empty) == clean_features(empty)
         assert len(tiles(empty)) == 2
         assert between["u1"]["bet_count"] == 3
-
-    def test_a_compaction_excludes_every_other(self, empty):
-        """Of two at once BigQuery would take both their tiles of a new day; the other
-        may have begun on the day after."""
-        midnight = datetime(2026, 3, 21, tzinfo=UTC)
-        empty.store(rows_of([bet()], received_at=NOW))
-
-        def another() -> None:
-            with pytest.raises(RunInProgress):
-                compact_at(empty, midnight, as_of=date(2026, 3, 1))
-
-        interrupt(empty, midnight - MINUTE, another)
-
-        assert compact_at(empty, midnight + HOUR)["tiles"] == 0
-        assert [row["bet_count"] for row in tiles(empty)] == [1]
 
     @pytest.mark.parametrize("as_of", [FIRST, NOW.date()])
     def test_a_compaction_writes_nothing_once_another_has_its_place(self, empty, as_of):
@@ -391,14 +334,13 @@ def test_features_are_exact_in_any_history(strict, seed):
     assert clean_features(strict) == streamed_features(strict)
 
 
-class TestLateEvents:
-    def test_late_events_count_once(self, strict):
-        """A row of an instance that has an older, larger bound is left to a run."""
-        old = bet(event_time="2025-12-24T12:00:00Z")
-        for received in (NOW - 60 * DAY, NOW):
-            strict.store(rows_of([old], received_at=received, lateness=90 * DAY))
-            compact_at(strict, received + HOUR)
-        again = rows_of([old], received_at=NOW + DAY, lateness=90 * DAY)
-        strict.store(again)
+def test_late_events_count_once(strict):
+    """A row of an instance that has an older, larger bound is left to a run."""
+    old = bet(event_time="2025-12-24T12:00:00Z")
+    for received in (NOW - 60 * DAY, NOW):
+        strict.store(rows_of([old], received_at=received, lateness=90 * DAY))
+        compact_at(strict, received + HOUR)
+    again = rows_of([old], received_at=NOW + DAY, lateness=90 * DAY)
+    strict.store(again)
 
-        assert streamed_features(strict) == expected([old])
+    assert streamed_features(strict) == expected([old])
