@@ -252,18 +252,9 @@ class BigQuery:
 
     def _make_view(self, path: Path3, sql: str) -> None:
         [statement] = translated(sql)
-        before = self._views.get(path)
+        self._prepare(statement, path[:2])
+        self._execute(f"CREATE OR REPLACE VIEW {_quoted(*path)} AS {statement.text}")
         self._views[path] = sql
-        try:
-            self._prepare(statement, path[:2])
-            self._execute(
-                f"CREATE OR REPLACE VIEW {_quoted(*path)} AS {statement.text}"
-            )
-        except BaseException:
-            del self._views[path]
-            if before is not None:
-                self._views[path] = before
-            raise
         self._note(path)
 
     def update_table(
@@ -442,11 +433,12 @@ class BigQuery:
                 return Job(Rows(pa.table({})), processed)
             states = tuple(self.changed[path] for path in sorted(tables))
             key = (sql, repr(sorted(given.items())), place, states)
-            is_query = script[-1].is_query
-            if is_query and key in self.read:
+            is_list = any(path[2] in LISTS for path in tables)
+            is_kept = script[-1].is_query and len(script) == 1 and not is_list
+            if is_kept and key in self.read:
                 return Job(Rows(self.read[key]))
             table, changed = self._run(script, given, place)
-            if is_query and len(script) == 1:
+            if is_kept:
                 self.read[key] = table
         billed = max(10 * MIB, -(-processed // MIB) * MIB) if processed else 0
         return Job(Rows(table, processed), processed, billed, changed)
@@ -524,8 +516,13 @@ class BigQuery:
         for named in self._named(statement, place):
             if named[2] in LISTS:
                 self._list(named)
-            elif named[2].endswith("*"):
-                self._gather(named)
+        wildcards = {
+            named
+            for named in self._named(statement, place)
+            if named[2].endswith("*") and self._gather(named)
+        }
+        if wildcards:
+            self._renew_views(wildcards)
 
     def _sources(self, statement: Statement, place: tuple[str, str]) -> set[Path3]:
         """Return what a statement reads, by views and wildcards, too."""
@@ -553,14 +550,14 @@ class BigQuery:
         names = self._names(path[:2])
         return [name for name in names if name.startswith(prefix)]
 
-    def _gather(self, named: Path3) -> None:
-        """Have a wildcard be a view of its tables of now."""
+    def _gather(self, named: Path3) -> bool:
+        """Have a wildcard be a view of its tables of now; return if it is another."""
         path = self._full(named, ("", ""))
         names = self._matches(path)
         if not names:
             raise api.BadRequest(f"{_label(path)} does not match any table.")
         if self._wildcards.get(named) == names:
-            return
+            return False
         prefix = path[2].rstrip("*")
         rows = " UNION ALL BY NAME ".join(
             f"SELECT *, '{name.removeprefix(prefix)}' AS _TABLE_SUFFIX "
@@ -569,10 +566,24 @@ class BigQuery:
         )
         self._execute(f"CREATE OR REPLACE VIEW {_quoted(*view_of(named))} AS {rows}")
         self._wildcards[named] = names
-        # A view knows the types of what it reads from when it was made.
+        return True
+
+    def _renew_views(self, wildcards: set[Path3]) -> None:
+        """
+        Make views anew that read wildcards which have changed.
+
+        A view knows the types of what it reads from when it was made.
+        """
         for view, sql in self._views.items():
             [inner] = translated(sql)
-            if named in self._named(inner, view[:2]):
+            reads = self._named(inner, view[:2])
+            if not reads & wildcards:
+                continue
+            # One of which no table is left cannot be read, until it is replaced.
+            with contextlib.suppress(api.BadRequest):
+                for named in reads:
+                    if named[2].endswith("*"):
+                        self._gather(named)
                 text = f"CREATE OR REPLACE VIEW {_quoted(*view)} AS {inner.text}"
                 self._execute(text)
 

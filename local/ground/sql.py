@@ -216,14 +216,14 @@ def _rewrite(tree: exp.Expression, types: Mapping[str, str]) -> None:
                 _exact_quantiles(node)
             case exp.Div() | exp.Mul():
                 _by_type(node)
+            case exp.UnixToTime():
+                node.replace(exp.cast(node.copy(), TYPES["TIMESTAMP"]))
             case exp.SafeMultiply():
                 product = _macro("multiplied", node.this, node.expression)
                 node.replace(exp.Anonymous(this="try", expressions=[product]))
             case exp.FarmFingerprint():
                 node.replace(_macro("farm_fingerprint", *node.expressions))
-            case exp.TryCast():
-                pass
-            case exp.Cast() if node.to.is_type("TEXT", "VARCHAR"):
+            case exp.Cast() if _is_of_text(node):
                 node.replace(_macro("as_text", node.this))
             case exp.Table() if node.name in LISTS or node.name.endswith("*"):
                 _hide_suffix(node)
@@ -235,6 +235,10 @@ def _rewrite(tree: exp.Expression, types: Mapping[str, str]) -> None:
             case exp.Parameter() if node.name in types:
                 typed = exp.DataType.build(types[node.name], dialect="duckdb")
                 node.replace(exp.Cast(this=node.copy(), to=typed))
+
+
+def _is_of_text(node: exp.Cast) -> bool:
+    return node.to.is_type("TEXT", "VARCHAR") and not isinstance(node, exp.TryCast)
 
 
 def _macro(name: str, *arguments: exp.Expression) -> exp.Expression:
