@@ -132,7 +132,11 @@ EMULATED = (
     "audit/test_runs.py", "deploy", "docs", "local", "long", "offline", "propensity",
     "usecases", "functions", "test_googlesql.py", "test_sampling.py",
 )  # fmt: skip
-MOVED = ("functions/test_predictions.py", "functions/test_model_training.py")
+MOVED = (
+    "functions/test_predictions.py", "functions/test_model_training.py",
+    "offline/test_", "offline/dashboard", "offline/doctor", "propensity/ga4",
+    "propensity/registry", "propensity/runs", "propensity/test_",
+)  # fmt: skip
 
 
 def is_emulated(path: Path) -> bool:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tests.support.deployment import Deployment
-from tests.support.emulated import Emulated
 
 
 @pytest.fixture(scope="session")
-def new_deployment(emulators) -> Iterator[Callable[..., Deployment]]:
-    """Make a deployment that nobody else uses, with settings."""
-    made: list[Deployment] = []
+def new_deployment() -> Callable[..., Deployment]:
+    """Make a deployment that nobody else uses, with all tables, and settings."""
 
     def make(**extra: str) -> Deployment:
-        made.append(Emulated(emulators, PROPENSITY_GA4_DATASET="", **extra))
-        made[-1].prepare()
-        return made[-1]
+        deployment = Deployment(PROPENSITY_GA4_DATASET="", **extra)
+        deployment.prepare()
+        return deployment
 
-    yield make
-    for deployment in made:
-        deployment.close()
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -29,9 +29,10 @@ EVER = ("--from", "2020-01-01", "--to", "2030-01-01")
 
 
 @pytest.fixture
-def deployment(deployment, monkeypatch) -> Iterator[Deployment]:
+def deployment(emulated, monkeypatch) -> Iterator[Deployment]:
     """Topics of the test's own, each with a subscription to read it by."""
     monkeypatch.setattr(dead_letters, "PULL_S", 2.0)
+    deployment = emulated
     deployment.extra = {"PROPENSITY_TOPIC_PREFIX": deployment.name}
     for topic in (EVENTS, ENRICHED, DEAD_LETTERS):
         create(deployment, topic)

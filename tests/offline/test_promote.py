@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import AlreadyExists
 
 from offline import promote
 from propensity.errors import (
@@ -23,7 +22,6 @@ from propensity.errors import (
     UnknownVersion,
 )
 from propensity.tables.models import PUBLICATIONS, SCORES
-from tests.functions.streaming import new_site
 from tests.support.deployment import STREAMED, Deployment, entered
 from tests.support.rows import publish
 
@@ -62,11 +60,15 @@ def announced(
 
 
 @pytest.fixture(scope="module")
-def shared(emulators) -> Iterator[Deployment]:
-    with new_site(emulators) as deployment:
-        deployment.create_topic(deployment.topic("model-updates"))
-        deployment.load_model()
-        yield deployment
+def shared(new_deployment) -> Deployment:
+    deployment = new_deployment(PROPENSITY_USE_CASE=STREAMED)
+    deployment.extra = {
+        **deployment.extra,
+        "PROPENSITY_TOPIC_PREFIX": deployment.name,
+    }
+    deployment.create_topic(deployment.topic("model-updates"))
+    deployment.load_model()
+    return deployment
 
 
 @pytest.fixture
@@ -77,8 +79,7 @@ def deployment(shared) -> Iterator[Deployment]:
     shared.warehouse.execute(
         "DELETE FROM ma_model_training_metadata_runs WHERE model_version != 0"
     )
-    with contextlib.suppress(AlreadyExists):
-        shared.create_topic(shared.topic("model-updates"))
+    shared.create_topic(shared.topic("model-updates"))
 
 
 class TestCommands:
@@ -156,7 +157,7 @@ class TestCommands:
     def test_commands_stand_when_nobody_can_be_told(self, deployment, capsys):
         """A topic that is missing is said, and the functions follow all the same."""
         topic = deployment.topic("model-updates")
-        deployment.publisher.delete_topic(topic=deployment.path(topic))
+        del deployment.ground.topics.messages[topic]
 
         assert deployment.command("pin", "0") == 0
         assert deployment.registry.champion().pinned

@@ -4,6 +4,7 @@ A deployment with published predictions, and a receiver of audiences.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from propensity.tables.stream import SUPPRESSED_USERS
 from tests.support import own_use_cases
 from tests.support.clocks import ManualClock
 from tests.support.deployment import KEY, Deployment, entered
+from tests.support.emulated import Emulated
 from tests.support.in_process import InProcess
 from tests.support.rows import publish
 
@@ -72,8 +74,11 @@ def in_process() -> Deployment:
 
 
 @pytest.fixture(scope="session")
-def in_emulators(new_deployment) -> Deployment:
-    return new_deployment(PROPENSITY_SUPPRESSION_KEY=KEY)
+def in_emulators(emulators) -> Iterator[Deployment]:
+    extra = {"PROPENSITY_GA4_DATASET": "", "PROPENSITY_SUPPRESSION_KEY": KEY}
+    with contextlib.closing(Emulated(emulators, **extra)) as deployment:
+        deployment.prepare()
+        yield deployment
 
 
 def begin(deployment: Deployment) -> None:

@@ -1,5 +1,5 @@
 """
-The command, specified on the emulators: what it reads, and where it writes.
+The command, specified: what it reads, and where it writes.
 
 Rows are those that the functions write, in the tables as they are set up.
 """

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -121,13 +122,20 @@ def missed_run(deployment: Deployment) -> str:
     return f"runs: predictions of {STREAMED} is overdue: .* for 2026-02-23, .* 7 days"
 
 
-def damaged_lease(deployment: Deployment) -> str:
+def damaged_leases(deployment: Deployment) -> str:
+    """Defect: JSON of another kind, or a name that is no date, was a traceback."""
     flip(deployment, f"runs/{STREAMED}/train/2026-03-01.json")
-    return f"runs: model_training of {STREAMED} for 2026-03-01: its lease is damaged"
+    texts = {"predict": b"[1]", "evaluate": b'{"state": ["done"]}'}
+    for kind, text in texts.items():
+        deployment.artifacts.overwrite(f"runs/{STREAMED}/{kind}/{MONDAY}.json", text)
+    deployment.artifacts.create(f"runs/{STREAMED}/predict/2026-13-40.json", b"{}")
+    return rf"runs: \w+ of {STREAMED} for 2026-03-0[12]: its lease is damaged"
 
 
 def stuck_run(deployment: Deployment) -> str:
-    note(deployment, "train", date(2026, 3, 1), "running")
+    """Whose lease has no end."""
+    name = f"runs/{STREAMED}/train/2026-03-01.json"
+    deployment.artifacts.overwrite(name, b'{"state": "running"}')
     return f"runs: model_training of {STREAMED} for 2026-03-01 is stuck"
 
 
@@ -152,7 +160,7 @@ LATE = [*(day for day in EXPORT if day < date(2026, 3, 1)), date(2099, 12, 31)]
 TOGETHER = (
     (GAPPED, [missing_days, missing_table, flipped_model, missed_run, dead_letters]),
     (EXPORT, [broken_view, unrecorded, stuck_run, waiting_dead_letters]),
-    (LATE, [late_export, damaged_pointer, damaged_lease]),
+    (LATE, [late_export, damaged_pointer, damaged_leases]),
     (EXPORT, [view_in_the_export, no_champion]),
 )
 
@@ -212,24 +220,6 @@ class TestRuns:
         assert "failed: ZeroDivisionError" in predicted.what
         assert predicted.advice.startswith("see the log of predictions of that run")
 
-    def test_a_damaged_lease_ends_no_report(self, deployment):
-        """Defect: JSON of another kind, or a name that is no date, was a traceback."""
-        for kind, text in (("predict", b"[1]"), ("evaluate", b'{"state": ["done"]}')):
-            deployment.artifacts.overwrite(
-                f"runs/{STREAMED}/{kind}/{MONDAY}.json", text
-            )
-        deployment.artifacts.create(f"runs/{STREAMED}/predict/2026-13-40.json", b"{}")
-
-        damaged = found(deployment, "runs")
-        assert len([one for one in damaged if one.endswith("lease is damaged")]) == 2
-
-    def test_a_run_whose_lease_has_no_end_is_stuck(self, deployment):
-        name = f"runs/{STREAMED}/train/2026-03-01.json"
-        deployment.artifacts.overwrite(name, b'{"state": "running"}')
-
-        [stuck] = found(deployment, "runs")
-        assert "2026-03-01 is stuck" in stuck
-
     def test_runs_that_nothing_calls_are_missed_in_a_deployment_alone(self, deployment):
         """Locally there is no schedule; what failed is a fault all the same."""
         for name in deployment.artifacts.names(f"runs/{STREAMED}/evaluate/"):
@@ -283,8 +273,7 @@ class TestCommand:
     def test_the_doctor_names_a_wrong_folder(self, healthy, capsys, tmp_path):
         """Defect: it ended with the fault of the folder, and examined nothing."""
         with own_use_cases.in_folder(tmp_path / "own") as folder:
-            (folder / "broken").mkdir()
-            (folder / "broken" / "usecase.toml").write_text('title = "x"')
+            own_use_cases.write_broken(folder)
             doctor(healthy, PROPENSITY_USE_CASE="broken")
 
         printed = capsys.readouterr().out
@@ -308,27 +297,6 @@ class TestCommand:
         assert status == 4
         assert {"rights", "export"} <= report["failed"].keys()
 
-    def test_the_doctor_says_what_a_month_of_a_deployment_costs(
-        self, healthy, monkeypatch
-    ):
-        """By dry runs: a tebibyte for new days, a training, a prediction and an
-        evaluation of two weeks. Locally nothing is billed.
-
-        Defect: a use case that nobody had trained yet had no price.
-        """
-        ga4 = [usecases.load("ga4_purchase")]
-        monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 1024**4)
-        monkeypatch.setattr(run, "CHECKS", {})
-
-        report = examine(healthy, use_cases=ga4)
-
-        assert report.costs["ga4_purchase"].startswith(
-            "16.02 TiB a month, about 94 USD"
-        )
-        assert "cost of ga4_value" in str(report)
-        assert "of the export to read, at most" in report.costs["the digest"]
-        assert examine(healthy, use_cases=ga4, is_local=True).costs == {}
-
     def test_the_doctor_counts_suppressed_users_in_the_digest(self, deployment):
         """As of a forget that was broken off; it names nobody."""
         suppressing = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
@@ -350,23 +318,17 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         ("currency", "dollars", "is_named"),
-        [
-            ("EUR", ("22.00", "25.00"), True),
-            ("EUR", ("22.00", "22.01"), False),
-            ("USD", ("22.00", "25.00"), False),
-        ],
+        [("EUR", 25, True), ("EUR", "22.01", False), ("USD", 25, False)],
     )
     def test_the_doctor_names_a_sum_of_several_currencies(
         self, healthy, currency, dollars, is_named
     ):
         """By the rates of a day. Of dollars there is one currency, as Google converts
         all others."""
-        rows = []
-        for amount in map(Decimal, dollars):
-            paid = {"purchase_revenue": 20, "purchase_revenue_in_usd": amount}
-            day = {"export_day": MONDAY, "event_name": "purchase"}
-            rows.append(row_of(CONVERSIONS, "u", **paid, **day))
-        healthy.append(CONVERSIONS, *rows)
+        paid = {"export_day": MONDAY, "event_name": "purchase", "purchase_revenue": 20}
+        for amount in (22, dollars):
+            row = {**paid, "purchase_revenue_in_usd": Decimal(amount)}
+            healthy.append(CONVERSIONS, row_of(CONVERSIONS, "u", **row))
         shop = structs.replace(usecases.load("ga4_purchase"), currency=currency)
         named = found(healthy, "currencies", use_cases=[shop])
         healthy.empty_tables([CONVERSIONS])
@@ -377,17 +339,24 @@ class TestCommand:
     def test_the_doctor_says_what_all_properties_cost_together(
         self, healthy, other_property, monkeypatch
     ):
-        """Days of an export count once; the free tebibyte, too."""
+        """By dry runs: a tebibyte for new days, a training, a prediction and an
+        evaluation of two weeks. Days of an export count once; the free tebibyte, too.
+
+        Defect: a use case that nobody had trained yet had no price.
+        """
         monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 1024**4)
         monkeypatch.setattr(run, "CHECKS", {})
         names = ("ga4_purchase", "ga4_value", "shop_uk")
         examined = [usecases.load(name) for name in names]
         costs = examine(healthy, use_cases=examined).costs
 
-        assert costs["shop_uk"].startswith("16.02 TiB a month")
+        for name in ("ga4_purchase", "shop_uk"):
+            assert costs[name].startswith("16.02 TiB a month, about 94 USD")
+        assert "of the export to read, at most" in costs["the digest"]
         assert f"the digest of {other_property}" in costs
         # Thrice 14 for runs, and twice 2.02 for new days.
         assert costs["these 3 together"].startswith("46.03 TiB a month")
+        assert examine(healthy, use_cases=examined, is_local=True).costs == {}
 
     def test_the_doctor_looks_at_the_export_of_each_property(
         self, healthy, other_property
@@ -431,34 +400,27 @@ class TestCommand:
         assert "800 USD of 9,000 USD" in str(report)
         assert not any("user id" in finding.what for finding in report.findings)
 
-    def test_an_export_is_needed_where_a_use_case_reads_one(self, healthy):
-        """Settings that do not go together are told."""
-        settings = replace(healthy.settings, ga4_dataset="")
-        ga4 = [usecases.load("ga4_purchase")]
-        [needed] = found(healthy, "export", settings=settings, use_cases=ga4)
 
-        assert "PROPENSITY_GA4_DATASET is not set, and ga4_pur" in needed
-
-
-def test_an_export_without_a_day_is_named(healthy):
-    """The dataset is another one."""
+def test_an_export_that_is_not_set_or_has_no_day_is_named(healthy):
+    """Settings that do not go together are told; a dataset may be another one."""
+    none = replace(healthy.settings, ga4_dataset="")
+    ga4 = [usecases.load("ga4_purchase")]
+    [needed] = found(healthy, "export", settings=none, use_cases=ga4)
     dataset = healthy.settings.dataset
-    settings = replace(healthy.settings, ga4_dataset=dataset)
+    other = replace(healthy.settings, ga4_dataset=dataset)
+    [empty] = found(healthy, "export", settings=other)
 
-    assert found(healthy, "export", settings=settings) == [
-        f"{dataset} has no daily table, such as events_20260301"
-    ]
+    assert "PROPENSITY_GA4_DATASET is not set, and ga4_pur" in needed
+    assert empty == f"{dataset} has no daily table, such as events_20260301"
 
 
 def test_a_live_version_that_is_not_warm_is_named(healthy, monkeypatch):
-    card = RecordedCard(libraries=libraries())
-    record = SimpleNamespace(card=card)
+    record = SimpleNamespace(card=RecordedCard(libraries=libraries()))
     cold = SimpleNamespace(is_warm=False, record=record)
     monkeypatch.setattr(checks, "loaded", lambda *_, **__: cold)
 
-    assert found(healthy, "champions") == [
-        f"{STREAMED}: the live version has not seen enough events to score"
-    ]
+    [named] = found(healthy, "champions")
+    assert named.endswith("the live version has not seen enough events to score")
 
 
 def test_a_live_version_that_another_scikit_learn_reads_is_named(healthy, monkeypatch):
@@ -488,13 +450,31 @@ LOYALTY = Source(
 )
 
 
-def test_an_audience_that_cannot_be_sent_is_named(healthy, tmp_path, monkeypatch):
-    folder = tmp_path / STREAMED / "audiences"
-    (folder / "destinations").mkdir(parents=True)
-    (folder / "winback.toml").write_text('destination = "crm"\nnumber = 7\n')
-    (folder / "destinations" / "crm.toml").write_text('url = "${NO_TOKEN}"\n')
+@pytest.fixture
+def audiences(healthy, tmp_path, monkeypatch) -> Iterator[Path]:
+    """The folder of the audiences of a use case, in which there is none."""
     own = {**healthy.extra, "PROPENSITY_USE_CASES": str(tmp_path)}
     monkeypatch.setattr(healthy, "extra", own)
+    folder = tmp_path / STREAMED / "audiences"
+    folder.mkdir(parents=True)
+    yield folder
+    healthy.empty_tables([AUDIENCE_LEDGER])
+
+
+TOP = 'destination = "crm"\ntop = 1\n'
+
+
+def delivered(healthy: Deployment, audience: str, status: str) -> None:
+    row = {"use_case": STREAMED, "audience": audience, "destination": "crm"}
+    row |= {"as_of": date(2025, 12, 29), "action": "add", "user_id": "u"}
+    row |= {"request": "r", "status": status, "recorded_at": NOW}
+    healthy.append(AUDIENCE_LEDGER, row)
+
+
+def test_an_audience_that_cannot_be_sent_is_named(healthy, audiences):
+    (audiences / "destinations").mkdir()
+    (audiences / "winback.toml").write_text('destination = "crm"\nnumber = 7\n')
+    (audiences / "destinations" / "crm.toml").write_text('url = "${NO_TOKEN}"\n')
 
     secret, file, first = found(healthy, "audiences")
     assert "there is no secret NO_TOKEN" in secret
@@ -502,48 +482,28 @@ def test_an_audience_that_cannot_be_sent_is_named(healthy, tmp_path, monkeypatch
     assert f"audience winback of {STREAMED} was never sent" in first
 
 
-def test_a_list_of_an_audience_that_has_ended_is_named(healthy, tmp_path, monkeypatch):
+def test_a_list_of_an_audience_that_has_ended_is_named(healthy, audiences):
     """Whether its file is gone, or its last day is over."""
-    own = {**healthy.extra, "PROPENSITY_USE_CASES": str(tmp_path)}
-    monkeypatch.setattr(healthy, "extra", own)
-    folder = tmp_path / STREAMED / "audiences"
-    folder.mkdir(parents=True)
-    text = 'destination = "crm"\ntop = 1\n'
-    (folder / "going_on.toml").write_text(text)
-    (folder / "over.toml").write_text(f"{text}until = 2026-01-01\n")
-    common = {"use_case": STREAMED, "as_of": date(2025, 12, 29), "destination": "crm"}
-    common |= {"action": "add", "request": "r", "status": "accepted", "user_id": "u"}
+    (audiences / "going_on.toml").write_text(TOP)
+    (audiences / "over.toml").write_text(f"{TOP}until = 2026-01-01\n")
     for name in ("going_on", "over", "gone"):
-        row = {"audience": name, "recorded_at": NOW, **common}
-        healthy.append(AUDIENCE_LEDGER, row)
+        delivered(healthy, name, "accepted")
 
     gone, over = found(healthy, "audiences")
     assert f"1 users of audience gone of {STREAMED}, which has ended, are on" in gone
     assert "1 users of audience over of" in over
 
 
-def test_an_audience_that_has_ended_is_not_to_be_sent(healthy, tmp_path, monkeypatch):
+def test_an_audience_that_has_ended_is_not_to_be_sent(healthy, audiences):
     """Defect: for users who were pending, and for one that was never sent, the advice
     was `send`, which refuses an audience that is over."""
-    own = {**healthy.extra, "PROPENSITY_USE_CASES": str(tmp_path)}
-    monkeypatch.setattr(healthy, "extra", own)
-    folder = tmp_path / STREAMED / "audiences"
-    folder.mkdir(parents=True)
-    text = 'destination = "crm"\ntop = 1\nuntil = 2026-01-01\n'
     for name in ("interrupted", "unsent"):
-        (folder / f"{name}.toml").write_text(text)
-    row = {"use_case": STREAMED, "audience": "interrupted", "destination": "crm"}
-    row |= {"as_of": date(2025, 12, 29), "action": "add", "user_id": "u"}
-    row |= {"request": "r", "status": "pending", "recorded_at": NOW}
-    healthy.empty_tables([AUDIENCE_LEDGER])
-    healthy.append(AUDIENCE_LEDGER, row)
-    report = examine(healthy)
-    healthy.empty_tables([AUDIENCE_LEDGER])
+        (audiences / f"{name}.toml").write_text(f"{TOP}until = 2026-01-01\n")
+    delivered(healthy, "interrupted", "pending")
 
-    advice = [
-        finding.advice for finding in report.findings if finding.check == "audiences"
-    ]
-    assert advice == [f"propensity audience end interrupted --use-case {STREAMED}"]
+    [finding] = checks.check_audiences(examination(healthy))
+    advice = f"propensity audience end interrupted --use-case {STREAMED}"
+    assert finding.advice == advice
 
 
 def test_what_the_doctor_says_about_dead_letters_can_be_run(deployment):
@@ -556,36 +516,29 @@ def test_what_the_doctor_says_about_dead_letters_can_be_run(deployment):
     assert deployment.command(*line.split()[1:], "--dry-run") == Exit.DONE
 
 
-def test_sources_that_runs_could_not_read_are_named(healthy):
-    """As a run would say it, before one does."""
-    loading.load(healthy.warehouse.client, LOYALTY, loading.table_of(LOYALTY, []))
-
-    def findings(**changes: Any) -> str:
-        source = structs.replace(LOYALTY, **changes)
-        shop = usecases.load(STREAMED)
-        use_case = structs.replace(shop, sources={"loyalty": source})
-        return "; ".join(found(healthy, "sources", use_cases=[use_case]))
-
-    assert findings() == ""
-    assert "doctored.none" in findings(table="crm-project.doctored.none")
-    assert "shoe_size" in findings(columns={"shoe_size": "INT64"})
-
-
-def test_a_table_of_events_that_runs_could_not_read_is_named(healthy):
-    """By its column, with its type and what it must be."""
+def test_tables_that_runs_could_not_read_are_named(healthy):
+    """Sources and events of one's own, as a run would say it, before one does: by
+    their column, with its type and what it must be."""
     own = Events(table="crm-project.doctored.events", user_id="user", time="at")
     rows = pa.table({"user": ["a"], "at": ["2026-01-05"], "day": [date(2026, 1, 5)]})
     loading.load(healthy.warehouse.client, own, rows)
+    loading.load(healthy.warehouse.client, LOYALTY, loading.table_of(LOYALTY, []))
+    shop = usecases.load(STREAMED)
 
-    def findings(**changes: Any) -> str:
-        shop = usecases.load(STREAMED)
+    def read(**changes: Any) -> str:
+        sources = {"loyalty": structs.replace(LOYALTY, **changes)}
+        use_case = structs.replace(shop, sources=sources)
+        return "; ".join(found(healthy, "sources", use_cases=[use_case]))
+
+    def read_events(**changes: Any) -> str:
         use_case = structs.replace(shop, own_events=structs.replace(own, **changes))
         return "; ".join(found(healthy, "sources", use_cases=[use_case]))
 
-    assert findings(time="day") == ""
-    assert "column at, the time of [events], is STRING, but must be" in findings()
-    assert (
-        "column when, the time of [events], is missing among user, at, day"
-        in findings(time="when")
-    )
-    assert "doctored.none" in findings(table="crm-project.doctored.none")
+    assert read() == read_events(time="day") == ""
+    for reading in (read, read_events):
+        assert "doctored.none" in reading(table="crm-project.doctored.none")
+    assert "shoe_size" in read(columns={"shoe_size": "INT64"})
+    wrong = "column at, the time of [events], is STRING, but must be"
+    assert wrong in read_events()
+    missing = "column when, the time of [events], is missing among user, at, day"
+    assert missing in read_events(time="when")

@@ -5,9 +5,8 @@ event without the consent that is required.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -24,7 +23,7 @@ from propensity.tables.export import VIEW
 from propensity.usecases import Value
 from propensity.usecases.declaration import merged
 from tests.support import shop
-from tests.support.emulated import Emulated
+from tests.support.deployment import Deployment
 
 DAY = date(2026, 3, 2)
 SHOP = usecases.load("ga4_purchase")
@@ -153,17 +152,17 @@ def events() -> list[shop.Row]:
 
 
 @pytest.fixture(scope="module")
-def warehouse_of(emulators) -> Iterator[Callable[..., Warehouse]]:
+def warehouse_of() -> Callable[..., Warehouse]:
     """Have the view of some setting, over events of all kinds of consent."""
-    with contextlib.closing(Emulated(emulators)) as deployment:
-        shop.load(deployment, events())
+    deployment = Deployment()
+    shop.load(deployment, events())
 
-        def make(require: str) -> Warehouse:
-            text = events_view(deployment.settings.export, require=require)
-            deployment.warehouse.replace_view(VIEW, text)
-            return deployment.warehouse
+    def make(require: str) -> Warehouse:
+        text = events_view(deployment.settings.export, require=require)
+        deployment.warehouse.replace_view(VIEW, text)
+        return deployment.warehouse
 
-        yield make
+    return make
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 """
-Champions, specified against the emulators: one model serves until another is proven.
+Champions, specified: one model serves until another is proven.
 
 Tiny models are published as training publishes them.
 """
@@ -7,8 +7,6 @@ Tiny models are published as training publishes them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -35,7 +33,6 @@ from propensity.tables.models import TRAINING_METADATA
 from tests.propensity.registry.versions import Bucket, promote
 from tests.support.clocks import ManualClock
 from tests.support.deployment import Deployment
-from tests.support.emulated import Emulated
 
 TTL_S = 60.0
 FEATURES = {"bet_count": "number", "country": "category"}
@@ -81,11 +78,11 @@ def promote_new(deployment: Deployment, **model: Any) -> int:
 
 
 @pytest.fixture(scope="module")
-def shared(emulators) -> Iterator[Deployment]:
+def shared() -> Deployment:
     settings = {"PROPENSITY_REFRESH_S": "60", "PROPENSITY_USE_CASE": USE_CASE.name}
-    with contextlib.closing(Emulated(emulators, **settings)) as deployment:
-        deployment.warehouse.create(TRAINING_METADATA)
-        yield deployment
+    deployment = Deployment(**settings)
+    deployment.warehouse.create(TRAINING_METADATA)
+    return deployment
 
 
 @pytest.fixture

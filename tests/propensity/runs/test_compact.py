@@ -30,12 +30,12 @@ from tests.functions.streaming import (
     compact_at,
     dying,
     emptied,
-    new_site,
+    prepare_stream,
     rows_of,
     streamed_features,
     tiles,
 )
-from tests.support.deployment import Deployment
+from tests.support.deployment import OF_A_STREAM, Deployment
 from tests.support.events import bet, registration
 from tests.support.exact import expected
 
@@ -49,10 +49,11 @@ FIRST = date(1971, 1, 1)
 
 
 @pytest.fixture(scope="module")
-def shared(emulators) -> Iterator[Deployment]:
+def shared() -> Deployment:
     """Tables that are emptied before each test."""
-    with new_site(emulators) as site:
-        yield site
+    site = Deployment(**OF_A_STREAM)
+    prepare_stream(site)
+    return site
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ The digest of the export as a step of runs: which days it reads, and when it rea
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -127,58 +125,35 @@ def bring(run: Run, *, oldest: date | None = None) -> None:
 
 
 def test_each_day_is_read_once_in_statements_of_a_month(export, monkeypatch, capfd):
-    """The log says before how many there are, and how far it is. A second run reads
-    none, and bills nothing for it."""
+    """The log says before how many there are, and how far it is. What was killed
+    between two statements is continued; a further run reads none."""
     monkeypatch.setattr(digest, "DAYS_AT_ONCE", 4)
+    with monkeypatch.context() as context:
+        first = statements(context, fails=lambda done: done == 1)
+        with pytest.raises(Unavailable):
+            bring(run_of(export))
     read = statements(monkeypatch)
-    bring(run_of(export))
+    for _ in range(2):
+        bring(run_of(export))
 
-    assert [len(days) for days in read] == [4, 4, 3]
+    assert first + read == [DAYS[:4], DAYS[4:8], DAYS[8:]]
     assert digested(export) == set(DAYS)
     log = capfd.readouterr().err
     assert "11 days of the export to digest" in log
-    assert "digested 8 of 11 days" in log
+    assert "digested 4 of 7 days" in log
     assert export.count("ga_conversions") == len(DAYS)
-    bring(run_of(export))
-    assert len(read) == 3
 
 
 def test_a_statement_reads_no_more_than_half_of_what_it_may_bill(export, monkeypatch):
     """By the size of the tables. A day that is larger alone has a statement."""
     read = statements(monkeypatch)
     load(export, FIRST + 5 * DAY, events=100)
-    settings = replace(export.settings, maximum_bytes_billed=8 * 1_600)
+    large_tables(monkeypatch)
+    settings = replace(export.settings, maximum_bytes_billed=8 * digest.TIB)
     warehouse = export.warehouse.for_run(settings)
     bring(run_of(export, settings=settings, warehouse=warehouse))
 
     assert [len(days) for days in read] == [4, 1, 1, 4, 1]
-
-
-def test_days_that_the_run_cannot_read_are_left_out(export):
-    """An earlier date reads an earlier window, and no later day."""
-    bring(run_of(export, as_of=DAYS[4]))
-
-    assert digested(export) == set(DAYS[:5])
-
-
-def test_a_run_that_was_broken_off_is_continued(export, monkeypatch):
-    """Killed between two statements, three times."""
-    monkeypatch.setattr(digest, "DAYS_AT_ONCE", 3)
-    days = list[date]()
-    for _ in range(3):
-        with monkeypatch.context() as context:
-            read = statements(context, fails=lambda done: done == 1)
-            with pytest.raises(Unavailable):
-                bring(run_of(export))
-            [group] = read
-            days += group
-    read = statements(monkeypatch)
-    bring(run_of(export))
-    [group] = read
-    days += group
-
-    assert days == DAYS
-    assert export.count("ga_conversions") == len(DAYS)
 
 
 def test_only_a_changed_day_is_read_again(export, monkeypatch):
@@ -211,19 +186,52 @@ def stream(export: Deployment, day: date, *, events: int) -> None:
         f"CREATE OR REPLACE TABLE `{names}intraday_{day:%Y%m%d}` AS "
         f"SELECT * FROM `{names}{day:%Y%m%d}`"
     )
-    export.warehouse.client.delete_table(f"{names}{day:%Y%m%d}")
+    drop(export, day)
 
 
-def test_a_table_that_has_the_same_rows_is_not_read_again(export, monkeypatch):
-    """A label, an expiry or a policy has changed the time of all tables."""
-    bring(run_of(export))
-    export.warehouse.execute(
-        "UPDATE ga_digested_days SET source_modified = '2026-01-01' WHERE TRUE"
+MODIFIED = datetime(2026, 3, 1, tzinfo=UTC)
+RULES = digest.Rules(
+    statement="s",
+    consent=frozenset(["ads"]),
+    event_names=frozenset(["purchase", "refund"]),
+)
+TABLE = digest.ExportTable(
+    name="t", day=FIRST, modified=MODIFIED, size_bytes=5, row_count=7
+)
+
+
+@pytest.mark.parametrize(
+    ("table", "rules", "is_due"),
+    [
+        ({}, {}, False),
+        # A label, an expiry or a policy has changed the time of all tables.
+        ({"modified": MODIFIED + DAY}, {}, False),
+        ({"modified": MODIFIED + DAY, "size_bytes": 6}, {}, True),
+        ({"modified": MODIFIED + DAY, "row_count": 8}, {}, True),
+        # Analytics may have written other rows that are as large.
+        ({"modified": datetime(2026, 1, 3, tzinfo=UTC)}, {}, True),
+        ({}, {"statement": "of another release"}, True),
+        ({}, {"consent": frozenset()}, True),
+        ({}, {"event_names": frozenset(["purchase", "sign_up"])}, True),
+        # The digest has more than it needs.
+        ({}, {"event_names": frozenset(["purchase"])}, False),
+    ],
+    ids=str,
+)
+def test_a_day_is_read_again_where_it_or_the_question_is_another(table, rules, is_due):
+    before = digest.DigestedTable(
+        modified=MODIFIED, size_bytes=5, row_count=7, rules=RULES
     )
-    read = statements(monkeypatch)
-    bring(run_of(export))
+    now = replace(TABLE, **table)
+    state = digest.State(
+        rules=replace(RULES, **rules),
+        source="",
+        tables={FIRST: now},
+        digested={FIRST: before},
+    )
 
-    assert read == []
+    assert state.due(FIRST, LAST) == ([now] if is_due else [])
+    assert state.due(FIRST + DAY, LAST) == []
 
 
 def digested_otherwise(export: Deployment) -> Settings:
@@ -236,13 +244,14 @@ def digested_otherwise(export: Deployment) -> Settings:
 
 
 def large_tables(monkeypatch) -> None:
-    """Have each table of the export a size of a TiB."""
+    """Have each row of the export be as large as a TiB."""
     tables_of = digest.tables_of
 
     def enlarged(*arguments: Any) -> dict[date, digest.ExportTable]:
         tables = tables_of(*arguments)
         return {
-            day: replace(table, size_bytes=1024**4) for day, table in tables.items()
+            day: replace(table, size_bytes=table.row_count * digest.TIB)
+            for day, table in tables.items()
         }
 
     monkeypatch.setattr(digest, "tables_of", enlarged)
@@ -251,7 +260,8 @@ def large_tables(monkeypatch) -> None:
 def test_days_are_not_read_again_for_much_money_before_a_person_agrees(
     export, monkeypatch
 ):
-    """As after an upgrade. The command reads them; a new day needs no agreement."""
+    """As after an upgrade. The command reads them; a new day needs no agreement, and
+    nor does one that Analytics has changed by itself."""
     settings = digested_otherwise(export)
     large_tables(monkeypatch)
     read = statements(monkeypatch)
@@ -270,52 +280,12 @@ def test_days_are_not_read_again_for_much_money_before_a_person_agrees(
         assert (said["read"], read) == (0, [])
         [done] = digest_command.run(is_agreed=True)["exports"].values()
     assert done["read"] == len(DAYS)
+    settling = replace(TABLE, modified=datetime.combine(FIRST + 4 * DAY, time(), UTC))
+    state = digest.state_of(export.warehouse)
+    assert state.again([settling, TABLE]) == [TABLE]
     load(export, LAST + DAY)
     bring(run_of(export, as_of=LAST + DAY, settings=settings))
     assert digested(export) == {*DAYS, LAST + DAY}
-
-
-def test_days_are_read_again_for_little_money(export, monkeypatch):
-    digested_otherwise(export)
-    read = statements(monkeypatch)
-    bring(run_of(export))
-
-    assert read == [DAYS]
-
-
-def test_consent_that_is_asked_for_from_now_on_is_no_first_reading(export, monkeypatch):
-    """Events without it go at once; a person agrees to read the rest again."""
-    bring(run_of(export))
-    asking = export.with_settings(PROPENSITY_REQUIRE_CONSENT="true")
-    setup.prepare_export(export.warehouse, asking.settings)
-    large_tables(monkeypatch)
-    for _ in range(2):
-        with pytest.raises(DigestNotAgreed):
-            bring(run_of(asking))
-
-    assert export.count("ga_user_days") == 0
-
-
-def test_days_that_analytics_changes_by_itself_are_read_again_unasked(
-    export, monkeypatch
-):
-    """A table of some days ago, whatever it costs."""
-    bring(run_of(export))
-    tables_of = digest.tables_of
-
-    def changed(*arguments: Any) -> dict[date, digest.ExportTable]:
-        tables = tables_of(*arguments)
-        modified = datetime.combine(LAST + 3 * DAY, time(12), tzinfo=UTC)
-        tables[LAST] = replace(
-            tables[LAST], modified=modified, size_bytes=1024**4, row_count=2
-        )
-        return tables
-
-    monkeypatch.setattr(digest, "tables_of", changed)
-    read = statements(monkeypatch)
-    bring(run_of(export))
-
-    assert read == [[LAST]]
 
 
 def test_a_run_without_time_for_all_days_ends_and_the_next_one_goes_on(
@@ -362,24 +332,6 @@ def in_digest(export: Deployment) -> set[str | None]:
     return users - {None}
 
 
-def test_no_run_brings_a_suppressed_user_back(export, forgetful, monkeypatch):
-    """A day that is new, late, or written anew. Others stay.
-
-    Defect: Analytics writes days anew for three days, and so the user was back.
-    """
-    load(export, LAST + DAY, user="v")
-    bring(run_of_forgetful(forgetful, as_of=LAST + DAY))
-    assert in_digest(export) == {"v"}
-    assert len(digested(export)) == len(DAYS) + 1
-
-    load(export, LAST, events=2)
-    read = statements(monkeypatch)
-    bring(run_of_forgetful(forgetful, as_of=LAST + DAY))
-
-    assert read == [[LAST]]
-    assert in_digest(export) == {"v"}
-
-
 def test_a_day_whose_users_were_not_left_out_yet_is_read_again(
     export, forgetful, monkeypatch
 ):
@@ -415,22 +367,24 @@ def test_who_is_suppressed_for_one_use_case_stays_in_the_digest_of_several(expor
 
 def test_a_day_that_is_gone_from_the_export_is_gone_from_the_digest(export):
     bring(run_of(export))
-    name = f"{export.settings.export}.events_{FIRST:%Y%m%d}"
-    export.warehouse.client.delete_table(name)
+    drop(export, FIRST)
     bring(run_of(export))
 
-    assert FIRST not in digested(export)
-    assert users_of(export, FIRST) == {}
+    assert digested(export) == {*DAYS[1:]}
     assert export.count("ga_user_days") == len(DAYS) - 1
+
+
+def drop(export: Deployment, *days: date) -> None:
+    for day in days:
+        name = f"{export.settings.export}.events_{day:%Y%m%d}"
+        export.warehouse.client.delete_table(name)
 
 
 def test_an_export_that_was_linked_anew_takes_the_digest_along_only_after_a_yes(export):
     """The digest is then the only copy of what was before. Defect: the next run removed
     all of it."""
     bring(run_of(export))
-    for day in DAYS[:-1]:
-        name = f"{export.settings.export}.events_{day:%Y%m%d}"
-        export.warehouse.client.delete_table(name)
+    drop(export, *DAYS[:-1])
     with pytest.raises(DigestNotAgreed, match="10 days no more, of 11 days"):
         bring(run_of(export))
 
@@ -469,28 +423,23 @@ def test_a_run_waits_for_another_one_that_digests(export, monkeypatch):
     assert digested(export) == set()
 
 
-def test_two_runs_at_once_read_each_day_once(export, monkeypatch):
-    read = statements(monkeypatch)
-    monkeypatch.setattr(ManualClock, "sleep", lambda *_: threading.Event().wait(0.2))
-    runs = [threading.Thread(target=bring, args=[run_of(export)]) for _ in range(2)]
-    for run in runs:
-        run.start()
-    for run in runs:
-        run.join()
-
-    assert sum(len(days) for days in read) == len(DAYS)
-    assert export.count("ga_conversions") == len(DAYS)
+def asking(export: Deployment) -> Deployment:
+    return export.with_settings(PROPENSITY_REQUIRE_CONSENT="true")
 
 
 def test_another_consent_takes_its_events_out_at_once(export, monkeypatch):
-    """By the set-up, before a day is read again; a run that comes first does it, too.
-    The other way round, days are read again and stay until then."""
+    """By the set-up, before a day is read again; a run that comes first does it, too,
+    and a person agrees to read the rest again. The other way round, days are read
+    again and stay until then."""
     bring(run_of(export))
-    asking = export.with_settings(PROPENSITY_REQUIRE_CONSENT="true")
-    setup.prepare_export(export.warehouse, asking.settings)
-
+    setup.prepare_export(export.warehouse, asking(export).settings)
     assert export.count("ga_user_days") == 0
-    bring(run_of(asking))
+    with monkeypatch.context() as context:
+        large_tables(context)
+        for _ in range(2):
+            with pytest.raises(DigestNotAgreed):
+                bring(run_of(asking(export)))
+    bring(run_of(asking(export)))
     assert export.count("ga_user_days") == 0
     assert len(digested(export)) == len(DAYS)
 
@@ -501,16 +450,22 @@ def test_another_consent_takes_its_events_out_at_once(export, monkeypatch):
 
 
 def test_a_set_up_by_terraform_takes_events_without_consent_out_at_once(export):
-    """The command that follows it says what reading the days again costs, too.
+    """The command that follows it says what reading the days again costs, too. While a
+    run digests it waits.
 
-    Defect: they stayed until the next run.
+    Defects: they stayed until the next run; a day went that a run had just digested.
     """
     bring(run_of(export))
-    asking = export.with_settings(PROPENSITY_REQUIRE_CONSENT="true")
-    view = events_view(asking.settings.export, require="true")
+    asked = asking(export)
+    view = events_view(asked.settings.export, require="true")
     export.warehouse.replace_view(VIEW, view)
-    with entered(asking.environment):
+    with entered(asked.environment):
         digest_command.run(is_dry=True)
+        with (
+            leased(export.artifacts, digest.SCOPE, digest.KIND, clock=SYSTEM.now),
+            pytest.raises(RunInProgress, match="digest of ga4_export"),
+        ):
+            digest_command.run()
         assert export.count("ga_user_days") == len(DAYS)
         [answer] = digest_command.run()["exports"].values()
 
@@ -519,34 +474,15 @@ def test_a_set_up_by_terraform_takes_events_without_consent_out_at_once(export):
     assert answer["to_read"].startswith("11 days of the export to read, at most 0.00")
 
 
-def test_no_day_is_taken_out_while_a_run_digests(export):
-    """Defect: a day went that the run had just digested."""
-    bring(run_of(export))
-    asking = export.with_settings(PROPENSITY_REQUIRE_CONSENT="true")
-    view = events_view(asking.settings.export, require="true")
-    export.warehouse.replace_view(VIEW, view)
-    with (
-        leased(export.artifacts, digest.SCOPE, digest.KIND, clock=SYSTEM.now),
-        entered(asking.environment),
-        pytest.raises(RunInProgress, match="digest of ga4_export"),
-    ):
-        digest_command.run()
-
-    assert digested(export) == set(DAYS)
-
-
 def test_another_label_event_reads_the_days_again(export, monkeypatch, capfd):
-    """The log says why. Back again, the digest has more than it needs, and stays."""
+    """The log says why."""
     bring(run_of(export))
     read = statements(monkeypatch)
     other = export.with_settings(PROPENSITY_LABEL_EVENT="sign_up")
-    with contextlib.closing(Warehouse.open(other.settings)) as warehouse:
-        bring(run_of(other, warehouse=warehouse))
+    bring(run_of(other, warehouse=export.warehouse.for_run(other.settings)))
 
     assert read == [DAYS]
     assert "11 digested with other settings" in capfd.readouterr().err
-    bring(run_of(export))
-    assert read == [DAYS]
 
 
 def test_the_event_that_any_use_case_predicts_is_in_the_digest(tmp_path):
@@ -557,13 +493,6 @@ def test_the_event_that_any_use_case_predicts_is_in_the_digest(tmp_path):
         rules = digest.rules_of(settings, "")
 
     assert rules.event_names == {"purchase", "refund", "sign_up"}
-
-
-def test_a_use_case_that_reads_no_digest_needs_none(export, monkeypatch):
-    monkeypatch.setattr(UseCase, "reads_digest", property(lambda _: False))
-    bring(run_of(export))
-
-    assert digested(export) == set()
 
 
 def test_trainings_of_any_use_case_are_within_reach(export):

@@ -4,6 +4,7 @@ The edge to HTTP, specified with a function of its own: requests, answers, log l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from datetime import UTC, date, datetime, timedelta
@@ -52,11 +53,17 @@ class Function:
         return [json.loads(line) for line in self.capfd.readouterr().err.splitlines()]
 
 
-@pytest.fixture
-def new_function(deployment, capfd):
+@contextlib.contextmanager
+def functions_of(deployment, capfd):
     variables = {**deployment.environment, "PROPENSITY_DEADLINE_S": "1"}
     with entered(variables), pytest.MonkeyPatch.context() as patch:
         yield lambda **how: Function(patch, capfd, **how)
+
+
+@pytest.fixture
+def new_function(deployment, capfd):
+    with functions_of(deployment, capfd) as new:
+        yield new
 
 
 @pytest.fixture
@@ -233,16 +240,19 @@ def silent() -> str:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("service", ["BIGQUERY", "BIGQUERY_STORAGE", "STORAGE"])
-def test_a_service_that_is_down_is_503_in_time(function, silent, service):
-    """BigQuery and the Storage Read API, whose own deadlines are minutes and a day, get
-    the time of a query. Without the bucket there is no lease, and nothing runs."""
+def test_a_service_that_is_down_is_503_in_time(emulated, capfd, silent, service):
+    """As Google's clients have it. BigQuery and the Storage Read API, whose own
+    deadlines are minutes and a day, get the time of a query. Without the bucket there
+    is no lease, and nothing runs."""
     url = silent if service == "BIGQUERY_STORAGE" else f"http://{silent}"
-    function.set("PROPENSITY_QUERY_TIMEOUT_S", "3")
-    function.set(f"{service}_EMULATOR_HOST", url)
     sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 200000)) AS n"
-    function.body = lambda run: {"batches": len(list(run.warehouse.batches(sql)))}
-    answer = function.post({"as_of": "2026-03-02"})
-    [line] = function.lines()
+    with functions_of(emulated, capfd) as new:
+        function = new(once=False)
+        function.set("PROPENSITY_QUERY_TIMEOUT_S", "3")
+        function.set(f"{service}_EMULATOR_HOST", url)
+        function.body = lambda run: {"batches": len(list(run.warehouse.batches(sql)))}
+        answer = function.post({"as_of": "2026-03-02"})
+        [line] = function.lines()
 
     assert (answer.status_code, answer.json["error"]) == (503, "unavailable")
     assert answer.json["retryable"] is True
