@@ -434,17 +434,3 @@ def test_messages_name_commands_that_there_are():
     known = tuple(f"{name} " for name in LEAVES)
     rest = {words for words in advised if not f"{words} ".startswith(known)}
     assert rest <= {*GROUPS}
-
-
-@pytest.mark.parametrize(
-    ("command", "text"),
-    [
-        ("status", "Nothing is running. Start it with `make up`."),
-        ("down", "Nothing was running."),
-    ],
-)
-def test_a_machine_without_a_process_says_that_nothing_is_running(
-    command, text, capsys
-):
-    assert main([command, "--state", "nobody-has-this"]) == Exit.DONE
-    assert capsys.readouterr().out.strip() == text

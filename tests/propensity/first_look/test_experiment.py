@@ -74,14 +74,6 @@ def test_the_undecided_are_contacted_first_if_they_alone_react(look):
     assert "<script" not in look.page()
 
 
-def test_a_table_whose_users_react_alike_is_undecided():
-    look = try_experiment(alike(6_000, seed=1), **{**NAMES, "user": None})
-
-    arm = look.arms[0]
-    assert not arm.is_open
-    assert "undecided" in arm.verdict or "adds less" in arm.verdict
-
-
 @pytest.mark.parametrize(("paid", "comma"), [(9.99, ","), (0.5, ".")])
 def test_an_outcome_is_a_sum_whatever_the_price_and_the_country(paid, comma):
     """Defects: one price was neither 1 nor 0, and a decimal comma was no number."""

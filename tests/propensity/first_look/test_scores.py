@@ -64,6 +64,24 @@ def test_a_value_that_no_row_had_before_is_scored(look):
     assert look.scores(rows)["probability"].between(0, 1).all()
 
 
+def test_of_each_user_the_newest_open_row_counts():
+    read = read_table(still_open(customers(), since="2025-07"), **NAMES)
+    newest = RowsToScore.of(read)
+
+    assert (newest.users.index >= 7 * 150).all()
+    assert newest.users.is_unique
+    assert len(newest.users) == newest.features.num_rows == 150
+
+
+def test_rows_without_a_user_are_named_by_their_numbers():
+    frame = customers().drop(columns=["customer", "month"])
+    frame["churned"] = frame["churned"].where(frame.index != 41)
+    read = read_table(frame, label="churned")
+
+    assert RowsToScore.of(read).users.tolist() == [42]
+    assert RowsToScore.of(read).users.name == "row"
+
+
 def test_categories_of_numbers_are_the_same_with_gaps():
     """Defect: 1 was 1.0 in a column with a gap, which no row of the training had."""
     frame = still_open(customers()).assign(region=np.arange(1_200) % 3)
@@ -149,6 +167,14 @@ def test_a_table_without_open_rows_has_no_list():
     with pytest.raises(SchemaError, match="no row is left to score") as caught:
         RowsToScore.of(read_table(customers(), **NAMES))
     assert "--rows" in caught.value.hint
+
+
+def test_a_user_without_times_has_one_row_to_score():
+    frame = customers().drop(columns="month")
+    frame["churned"] = frame["churned"].where(frame["customer"] != "c7")
+    read = read_table(frame, user="customer", label="churned")
+    with pytest.raises(SchemaError, match="'c7' has another row to score"):
+        RowsToScore.of(read)
 
 
 def test_a_notebook_shows_the_report(look):

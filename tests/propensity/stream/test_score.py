@@ -55,17 +55,6 @@ async def test_a_group_that_comes_again_is_counted_once(capsys):
     assert row["is_warm"] is False
 
 
-async def test_events_without_a_live_model_are_counted(capsys):
-    """Their events are acknowledged, and wait for nothing; none is scored or logged."""
-    log = Log()
-    consumer = stream_of(log)
-    refused = await consumer.consume([message(bet(), str(n)) for n in range(3)])
-
-    counts = counted(consumer, capsys)
-    assert (refused, log.rows) == ({}, 0)
-    assert (counts["rows_in"], counts["no_champion"], counts["rows_out"]) == (3, 3, 0)
-
-
 def scoring(
     log: Log,
     warehouse: Any = None,
