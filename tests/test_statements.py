@@ -32,6 +32,7 @@ MENTIONS = "SELECT 1 -- include: part.sql\n-- include: part.sql and more\n"
 OWN = {
     "middle": "a,\n  -- include: inner.sql\nc",
     "inner": "b,",
+    "ended": "  2;\n",
     "part": PART,
     "event_sums": "own sums",
     "label_transactions": "of this folder",
@@ -75,13 +76,15 @@ THEIRS = statement("labels", folder=folders.FOLDER / "ga4_purchase")
         (MENTIONS, MENTIONS),
         # Defect: a text in quotes was cut in two at another character of Unicode.
         ("-- include: odd.sql", OWN["odd"]),
+        # A statement that includes another continues after its end.
+        ("SELECT\n-- include: ended.sql\n+ 1", "SELECT\n  2\n+ 1\n"),
         # Of another use case comes all that it includes, and nothing of this folder.
         ("-- include: ga4_purchase/labels.sql", THEIRS),
         # What the use case has of its own is before what is shared.
         ("-- include: event_sums.sql", "own sums\n"),
         ("-- include: lookup.sql", statement("lookup")),
     ],
-    ids=["nested", "twice", "mentioned", "odd", "theirs", "own", "shared"],
+    ids=["nested", "twice", "mentioned", "odd", "ended", "theirs", "own", "shared"],
 )
 def test_a_statement_has_what_it_includes(own, outer, complete):
     assert statement("outer", folder=own(outer)) == complete
