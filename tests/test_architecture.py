@@ -100,9 +100,6 @@ def code(path: Path) -> str:
     return ast.unparse(module)
 
 
-STARTING_COMMANDS = ("__main__", "operate")
-
-
 class TestImports:
     def test_imports_of_the_package_go_down(self):
         """A room imports from the floors below it, or from itself."""
@@ -125,19 +122,6 @@ class TestImports:
 
         assert modules
         assert [path for path in modules if imports(path) & above] == []
-
-    def test_imports_do_not_know_that_they_are_local(self):
-        """No function and no module of the package asks where it runs. The dashboard
-        is deployed with the function that writes it."""
-        deployed = [*MODULES, *ROOT.glob("0*/*.py")]
-        # These two start the commands: one is not deployed, the other is no function.
-        deployed = [path for path in deployed if path.stem not in STARTING_COMMANDS]
-        local = {*HOUSE_FLOORS, "tests", "click"}
-
-        for path in deployed:
-            rooms = [names[:2] for names in imported(path)]
-            others = {names[0] for names in rooms if names != ["offline", "dashboard"]}
-            assert not others & local, path
 
     def test_imports_of_clients_are_in_gcp(self):
         """What answers requests knows its web framework, and nothing else any."""
