@@ -428,8 +428,9 @@ class BigQuery:
                     "higher required."
                 )
             if config.dry_run:
-                for statement in script:
-                    self._bound(statement)
+                with self._naming(tables):
+                    for statement in script:
+                        self._bound(statement)
                 return Job(Rows(pa.table({})), processed)
             states = tuple(self.changed[path] for path in sorted(tables))
             key = (sql, repr(sorted(given.items())), place, states)
@@ -437,11 +438,23 @@ class BigQuery:
             is_kept = script[-1].is_query and len(script) == 1 and not is_list
             if is_kept and key in self.read:
                 return Job(Rows(self.read[key]))
-            table, changed = self._run(script, given, place)
+            with self._naming(tables):
+                table, changed = self._run(script, given, place)
             if is_kept:
                 self.read[key] = table
         billed = max(10 * MIB, -(-processed // MIB) * MIB) if processed else 0
         return Job(Rows(table, processed), processed, billed, changed)
+
+    @contextlib.contextmanager
+    def _naming(self, tables: Iterable[Path3]) -> Iterator[None]:
+        """Name the table that is missing, where a statement finds none."""
+        try:
+            yield
+        except api.NotFound as error:
+            for path in sorted(tables):
+                if path[2] not in self._names(path[:2]):
+                    raise api.NotFound(f"Not found: Table {_label(path)}") from error
+            raise
 
     def _run(
         self,
@@ -556,6 +569,8 @@ class BigQuery:
         names = self._matches(path)
         if not names:
             raise api.BadRequest(f"{_label(path)} does not match any table.")
+        if any((*path[:2], name) in self._views for name in names):
+            raise api.BadRequest("Views cannot be queried through prefix.")
         if self._wildcards.get(named) == names:
             return False
         prefix = path[2].rstrip("*")

@@ -7,27 +7,23 @@ import json
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from google.cloud import bigquery
-from google.pubsub_v1 import SubscriberClient
 
 from commands.cli import main
-from deploy import functions
-from local.stack import topics as local_topics
 from offline import dead_letters
 from offline.doctor import run
 from offline.doctor.checks import Examination
 from propensity import usecases
-from propensity.gcp.clients import open_client
 from propensity.registry.leases import Lease
 from propensity.runs import setup
 from propensity.tables.stream import DEAD_LETTERS, POSTCODE_INDEX
 from propensity.timeframe import midnight
 from tests.support import shop
 from tests.support.deployment import STREAMED, Deployment, entered
-from tests.support.emulated import Emulated
 
 # A Wednesday, at noon: the week's runs were on Monday, the month's on the first.
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -36,14 +32,6 @@ FIRST = NOW.date() - timedelta(days=22)
 EXPORT = [FIRST + timedelta(days=n) for n in range((NOW.date() - FIRST).days)]
 VIEW_IN_THE_EXPORT = "events_2026_recent"
 POINTER = f"models/{STREAMED}/champion.json"
-
-
-def create_topics(deployment: Deployment) -> None:
-    """Create topics and subscriptions, whose names all places share."""
-    endpoints = {one.target: "http://127.0.0.1:9" for one in functions.load()}
-    project = deployment.settings.project
-    endpoint = deployment.settings.pubsub_endpoint
-    local_topics.create(project, endpoint, endpoints=endpoints)
 
 
 def over(deployment: Deployment, days: list[date]) -> Deployment:
@@ -117,40 +105,54 @@ def doctor(deployment: Deployment, *arguments: str, **extra: str) -> int:
 
 
 def repair(deployment: Deployment) -> None:
-    """Put back views and tables, and leave no message for the next test."""
+    """Put back views and tables."""
     view = f"{deployment.ga4_dataset}.{VIEW_IN_THE_EXPORT}"
     deployment.warehouse.client.delete_table(view, not_found_ok=True)
     deployment.warehouse.create(POSTCODE_INDEX)
     deployment.empty_tables([DEAD_LETTERS])
     setup.prepare_export(deployment.warehouse, deployment.settings)
-    name = f"projects/{deployment.settings.project}/subscriptions/dead-letters-replay"
-    endpoint = deployment.settings.pubsub_endpoint
-    with open_client(SubscriberClient, endpoint) as subscriber:
-        subscriber.delete_subscription(subscription=name)
-    create_topics(deployment)
+
+
+class Subscriber:
+    """Pub/Sub, as Google's client has it, with messages that wait."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+
+    def pull(self, **_: Any) -> SimpleNamespace:
+        received = []
+        for number in range(self.waiting):
+            message = SimpleNamespace(message_id=number, data=b"secret-user")
+            received.append(SimpleNamespace(message=message, ack_id=number))
+        return SimpleNamespace(received_messages=received)
+
+    def modify_ack_deadline(self, **_: Any) -> None:
+        """Give messages back, which wait on."""
 
 
 @pytest.fixture(autouse=True)
-def brief(monkeypatch) -> None:
-    """Wait no longer than needed for dead letters, of which there are none."""
-    monkeypatch.setattr(dead_letters, "PULL_S", 1.0)
+def subscriber(monkeypatch) -> Subscriber:
+    """The subscription of dead letters, of which there are none."""
+    subscriber = Subscriber()
+    opened = contextlib.nullcontext(subscriber)
+    monkeypatch.setattr(dead_letters, "open_client", lambda *_: opened)
+    return subscriber
 
 
 @pytest.fixture(scope="module")
-def healthy(emulators) -> Iterator[Deployment]:
+def healthy() -> Deployment:
     """A deployment as healthy as can be, that no test changes: all is there, and ran
     when it was due."""
     settings = {"PROPENSITY_USE_CASE": STREAMED, "PROPENSITY_DEADLINE_S": "5"}
-    with contextlib.closing(Emulated(emulators, **settings)) as deployment:
-        shop.load(deployment, [shop.event("ana", day) for day in EXPORT])
-        setup.prepare(deployment.warehouse, deployment.settings)
-        deployment.load_model()
-        create_topics(deployment)
-        note(deployment, "train", date(2026, 3, 1))
-        for kind in ("predict", "evaluate"):
-            note(deployment, kind, MONDAY)
-        note(deployment, "audiences", NOW.date())
-        yield deployment
+    deployment = Deployment(**settings)
+    shop.load(deployment, [shop.event("ana", day) for day in EXPORT])
+    setup.prepare(deployment.warehouse, deployment.settings)
+    deployment.load_model()
+    note(deployment, "train", date(2026, 3, 1))
+    for kind in ("predict", "evaluate"):
+        note(deployment, kind, MONDAY)
+    note(deployment, "audiences", NOW.date())
+    return deployment
 
 
 @pytest.fixture
