@@ -60,13 +60,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from benchmarks.report import Line, by_peer, finish
-from local import sandbox, ship_model
+from local import ship_model
 from local.demos.calls import FOLDER, call
 from local.demos.source import weeks_allowed
 from local.exports import digest, ga4_export
 from local.generators.games import Games
 from local.generators.shop import Shop
 from local.progress import showing, step
+from local.stack import temporary
 from local.stack.state import FUNCTIONS
 from propensity import usecases
 from propensity.errors import NoChampion
@@ -247,7 +248,7 @@ def plain(
 def played(file: Path | None) -> Rivals:
     """Play the last weeks of a shop."""
     use_case = usecases.load("ga4_purchase")
-    with sandbox.emulators(*RUNS) as stack:
+    with temporary.emulators(*RUNS) as stack:
         settings = Settings.from_environment(stack.environment)
         frame = use_case.timeframe(settings)
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
@@ -377,10 +378,10 @@ def players() -> Rivals:
     use_case = usecases.load("first_day_churn")
     end = PLAYERS.end.date()
     as_ofs = [end - timedelta(days=7 * number) for number in range(DATES)]
-    with sandbox.opened() as opened:
-        ship_model.store(opened.warehouse, PLAYERS)
+    with temporary.warehouse() as opened:
+        ship_model.store(opened, PLAYERS)
         today = end + timedelta(days=30)
-        rows = read(opened.warehouse, use_case, as_ofs, today=today)
+        rows = read(opened, use_case, as_ofs, today=today)
     rows = rows.append_column("moment", rows[use_case.stream.elapsed])
     return _of_dates("churn at moments", rows, use_case)
 

@@ -36,8 +36,8 @@ from scipy.stats import spearmanr
 
 from benchmarks import quality
 from benchmarks.report import Line, by_peer, finish
-from local import sandbox
 from local.progress import showing
+from local.stack import temporary
 from propensity import usecases
 from propensity.errors import NotEnoughData
 from propensity.gcp.warehouse import Warehouse
@@ -220,17 +220,15 @@ def main() -> int:
         print("PROPENSITY_DATA names no folder with a real shop: nothing to compare")
         return finish([])
     lines = list[Line]()
-    with showing(), sandbox.opened() as opened:
-        [(_, sales), *horizons] = loaded(opened.warehouse, Path(folder) / quality.REAL)
+    with showing(), temporary.warehouse() as opened:
+        [(_, sales), *horizons] = loaded(opened, Path(folder) / quality.REAL)
     bought = {
         "user": sales["user_id"].to_pylist(),
         "day": list(map(number, sales["as_of"].to_pylist())),
         "amount": paid(sales, "amount"),
     }
     for use_case, rows in horizons:
-        lines += compared(
-            pd.DataFrame(bought), use_case, rows, opened.warehouse.settings
-        )
+        lines += compared(pd.DataFrame(bought), use_case, rows, opened.settings)
     return finish(lines)
 
 

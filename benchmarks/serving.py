@@ -27,8 +27,9 @@ from google.pubsub_v1.types import PublishRequest, PublishResponse
 
 from benchmarks.report import in_turns
 from deploy import stage
-from local import sandbox, venvs
+from local import venvs
 from local.processes import HOST, Process, answers, free_ports, served, spawn, stop
+from local.stack import temporary
 from local.stack.state import ROOT
 from propensity.settings import Settings
 
@@ -179,7 +180,7 @@ def place(folder: str) -> Iterator[Place]:
         folder: Of the function that is measured, in the environment of its lock.
     """
     [port] = free_ports(1)
-    with append_server(port) as appended, sandbox.emulators() as stack:
+    with append_server(port) as appended, temporary.emulators() as stack:
         # Google's client in this process finds the bucket there.
         os.environ["STORAGE_EMULATOR_HOST"] = stack.url("storage")
         yield Place(

@@ -356,7 +356,7 @@ def check(*, name: str) -> Any:
     of the future, and reports every column that changes.
     """
     check_folder(name)
-    from local import sandbox
+    from local.ground import sandbox
     from local.progress import announced
     from offline.usecases import check as program
 

@@ -9,7 +9,6 @@ Read in this order:
     exports/     anybody's rows of a GA4 export, and tables beside it
     demos/       what ``make demo`` plays and prints; ``play.py`` is its command
     receiver.py  a receiver of audiences
-    sandbox.py   emulators for a while, for ``usecase check`` and tests
     ship_model.py  makes the model that is shipped
     venvs.py     set-up, by uv, and the environment of each function's lock
     processes.py starts and stops processes; ``progress.py`` shows that work goes on

@@ -25,11 +25,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from local import sandbox
 from local.demos.calls import call
 from local.generators.games import USE_CASE, Games, postcodes
 from local.generators.streams import attributes_of, encode
 from local.progress import say, showing
+from local.stack import temporary
 from local.stack.state import FUNCTIONS
 from offline import load_postcodes, whole_files
 from offline.load_model import CARD, FILES, METADATA, MODELS
@@ -71,7 +71,7 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
     [training] = [
         function for function in FUNCTIONS if function.target == "model_training"
     ]
-    with sandbox.emulators(training) as stack:
+    with temporary.emulators(training) as stack:
         settings = Settings.from_environment(stack.environment)
         say(f"storing the events of {games.users:,} players …")
         with closing(Warehouse.open(settings)) as warehouse:

@@ -134,8 +134,8 @@ EMULATED = (
 )  # fmt: skip
 MOVED = (
     "functions/test_predictions.py", "functions/test_model_training.py",
-    "offline/test_", "offline/dashboard", "offline/doctor", "propensity/ga4",
-    "propensity/registry", "propensity/runs", "propensity/test_",
+    "offline/test_", "offline/dashboard", "offline/doctor", "offline/usecases",
+    "propensity/ga4", "propensity/registry", "propensity/runs", "propensity/test_",
 )  # fmt: skip
 
 

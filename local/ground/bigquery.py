@@ -1,8 +1,8 @@
 """
 BigQuery in the process: what Google's client answers, from a database of DuckDB.
 
-A project is a database, a dataset a schema. A wildcard is a view over the tables of
-now, made again where one came or went.
+A project is a database, a dataset a schema. A wildcard is a table with the rows of the
+tables of now, made again where one was changed: a plan of many tables takes longer.
 """
 
 from __future__ import annotations
@@ -120,8 +120,10 @@ class BigQuery:
         self._views: dict[Path3, str] = {}
         # What was created with more than columns: partitions, descriptions, …
         self._definitions: dict[Path3, dict[str, Any]] = {}
-        # The tables that a wildcard is a view of.
-        self._wildcards: dict[Path3, list[str]] = {}
+        # The tables of a wildcard, and how often they had been changed.
+        self._wildcards: dict[Path3, dict[str, int]] = {}
+        # The tables and views of datasets, until one comes or goes.
+        self._listed: dict[tuple[str, str], dict[str, str]] = {}
         self._current: tuple[str, str] | None = None
         self.database = _database()
 
@@ -221,13 +223,17 @@ class BigQuery:
 
     def _names(self, place: tuple[str, str]) -> dict[str, str]:
         """Return the tables and views of a dataset, and which they are."""
-        listing = (
-            "SELECT table_name, table_type FROM information_schema.tables "
-            "WHERE table_catalog = ? AND table_schema = ? ORDER BY 1"
-        )
-        with self.lock:
-            rows = self.database.execute(listing, list(place)).fetchall()
-        return {name: "VIEW" if kind == "VIEW" else "TABLE" for name, kind in rows}
+        if place not in self._listed:
+            listing = (
+                "SELECT table_name, table_type FROM information_schema.tables "
+                "WHERE table_catalog = ? AND table_schema = ? ORDER BY 1"
+            )
+            with self.lock:
+                rows = self.database.execute(listing, list(place)).fetchall()
+            self._listed[place] = {
+                name: "VIEW" if kind == "VIEW" else "TABLE" for name, kind in rows
+            }
+        return self._listed[place]
 
     def create_table(
         self, table: bigquery.Table, exists_ok: bool = False, **_: Any
@@ -248,14 +254,14 @@ class BigQuery:
     def _make_table(self, path: Path3, schema: Sequence[bigquery.SchemaField]) -> None:
         columns = ", ".join(map(_column, schema))
         self.database.execute(f"CREATE OR REPLACE TABLE {_quoted(*path)} ({columns})")
-        self._note(path)
+        self._note(path, is_new=True)
 
     def _make_view(self, path: Path3, sql: str) -> None:
         [statement] = translated(sql)
         self._prepare(statement, path[:2])
         self._execute(f"CREATE OR REPLACE VIEW {_quoted(*path)} AS {statement.text}")
         self._views[path] = sql
-        self._note(path)
+        self._note(path, is_new=True)
 
     def update_table(
         self, table: bigquery.Table, fields: Sequence[str], **_: Any
@@ -308,7 +314,7 @@ class BigQuery:
             self.database.execute(f"DROP {kind} {_quoted(*path)}")
             self._views.pop(path, None)
             self._definitions.pop(path, None)
-            self._note(path)
+            self._note(path, is_new=True)
 
     def _path(self, table: Any) -> Path3:
         if isinstance(table, str):
@@ -321,8 +327,10 @@ class BigQuery:
             [(rows,)] = counted.fetchall()
         return int(rows)
 
-    def _note(self, path: Path3) -> None:
+    def _note(self, path: Path3, *, is_new: bool = False) -> None:
         """Note that a table was changed: later than any other."""
+        if is_new:
+            self._listed.pop(path[:2], None)
         self.changed[path] += 1
         now = time.time_ns() // 1_000_000
         self._modified[path] = max(now, self._modified.get(path, 0) + 1)
@@ -481,7 +489,8 @@ class BigQuery:
                 if statement.temporary:
                     made.append(statement.changes[2])
                 else:
-                    self._note(self._full(statement.changes, place))
+                    is_new = statement.kind in ("create", "drop")
+                    self._note(self._full(statement.changes, place), is_new=is_new)
         except BaseException:
             with contextlib.suppress(duckdb.TransactionException):
                 self.database.execute("ROLLBACK")
@@ -564,14 +573,15 @@ class BigQuery:
         return [name for name in names if name.startswith(prefix)]
 
     def _gather(self, named: Path3) -> bool:
-        """Have a wildcard be a view of its tables of now; return if it is another."""
+        """Have a wildcard be the rows of its tables of now; return if it changed."""
         path = self._full(named, ("", ""))
         names = self._matches(path)
         if not names:
             raise api.BadRequest(f"{_label(path)} does not match any table.")
-        if any((*path[:2], name) in self._views for name in names):
+        if any(_sibling(path, name) in self._views for name in names):
             raise api.BadRequest("Views cannot be queried through prefix.")
-        if self._wildcards.get(named) == names:
+        states = {name: self.changed[_sibling(path, name)] for name in names}
+        if self._wildcards.get(named) == states:
             return False
         prefix = path[2].rstrip("*")
         rows = " UNION ALL BY NAME ".join(
@@ -579,8 +589,8 @@ class BigQuery:
             f"FROM {_quoted(*_sibling(path, name))}"
             for name in names
         )
-        self._execute(f"CREATE OR REPLACE VIEW {_quoted(*view_of(named))} AS {rows}")
-        self._wildcards[named] = names
+        self._execute(f"CREATE OR REPLACE TABLE {_quoted(*view_of(named))} AS {rows}")
+        self._wildcards[named] = states
         return True
 
     def _renew_views(self, wildcards: set[Path3]) -> None:
@@ -636,8 +646,6 @@ def _database() -> duckdb.DuckDBPyConnection:
     database.execute(f"LOAD '{icu}'")
     database.execute("SET TimeZone = 'UTC'")
     define(database)
-    # Tables are small, and a plan costs more than it saves.
-    database.execute("PRAGMA disable_optimizer")
     return database
 
 

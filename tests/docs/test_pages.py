@@ -23,7 +23,7 @@ import sqlglot
 from commands import cli
 from deploy import functions
 from docs import __main__ as program
-from local.sandbox import Sandbox
+from local.ground.sandbox import Sandbox
 from local.stack.state import DEFAULT_PORT_BASE, FUNCTIONS, PORT_OFFSETS, ROOT
 from propensity import errors, usecases
 from propensity.events import messages

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from local.exports import ga4_export
-from local.sandbox import by_day as shards
+from local.ground.sandbox import by_day as shards
 
 Row = dict[str, Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.sandbox import Sandbox
+from local.ground.sandbox import Sandbox, opened
 from offline.usecases import check, new
 from offline.usecases.check import Report
 from propensity import usecases
@@ -23,10 +23,10 @@ def with_analyzer(analyzer) -> None:
 
 
 @pytest.fixture(scope="module")
-def sandbox(module_deployment) -> Sandbox:
-    """An emulated BigQuery with all tables."""
-    module_deployment.prepare()
-    return Sandbox(module_deployment.warehouse)
+def sandbox() -> Iterator[Sandbox]:
+    """Tables in this process."""
+    with opened() as sandbox:
+        yield sandbox
 
 
 @pytest.fixture

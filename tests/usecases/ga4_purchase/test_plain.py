@@ -355,7 +355,6 @@ def test_the_digest_says_what_the_shop_of_the_demo_says():
     use_case = usecases.load("ga4_purchase")
     demo = Shop(users=600, days=150)
     warehouse = Warehouse(use_case)
-    warehouse.ground.database.execute("PRAGMA enable_optimizer")
     warehouse.bring({day: demo.shard(day, seen_on=day) for day in demo.dates})
     warehouse.bring({day: demo.shard(day) for day in demo.dates})
     as_ofs = [demo.last_full_day - n * DAY for n in (7, 14)]

@@ -1,28 +1,20 @@
-"""
-Emulators for a while, on free ports and in a temporary folder; nothing is left behind.
-
-``opened`` is for statements that have never run: an emulated BigQuery
-with an export of a few made-up events.
-"""
+"""An export of made-up events, and its digest, for statements that have never run."""
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from deploy.functions import Function
 from local.exports import digest, ga4_export, sources
 from local.exports.ga4_schema import ARROW_SCHEMA
-from local.processes import free_ports
-from local.stack.stack import Stack
-from local.stack.state import PORTS, State
+from local.ground import Ground
+from local.ground.sql import Untranslated
+from offline.usecases.check import NotRun
 from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
@@ -30,11 +22,12 @@ from propensity.tables.export import VIEW
 from propensity.usecases.declaration import Events, Source
 
 Row = dict[str, Any]
+SETTINGS = Settings(project="sandbox", dataset="propensity", ga4_dataset="analytics")
 
 
 @dataclass
 class Sandbox:
-    """An emulated BigQuery, and the loading of events into its export and digest."""
+    """A warehouse, and the loading of events into its export and digest."""
 
     warehouse: Warehouse
     _loaded: dict[str, pa.Table] = field(default_factory=dict)
@@ -69,6 +62,19 @@ class Sandbox:
             self.warehouse.client, source, sources.table_of(source, list(rows))
         )
 
+    def table(self, sql: str, parameters: Mapping[str, object]) -> pa.Table:
+        """
+        Run a statement.
+
+        Raises:
+            NotRun: It uses what only BigQuery has.
+        """
+        try:
+            return self.warehouse.table(sql, parameters)
+        except Untranslated as error:
+            [reason, *_] = str(error).splitlines()
+            raise NotRun(reason) from None
+
 
 def by_day(rows: Iterable[Row]) -> dict[str, pa.Table]:
     """Return daily tables by name, each row in the one of its ``event_date``."""
@@ -82,18 +88,9 @@ def by_day(rows: Iterable[Row]) -> dict[str, pa.Table]:
 
 
 @contextlib.contextmanager
-def emulators(*functions: Function) -> Iterator[Stack]:
-    """Run the emulators, and some functions on them."""
-    with tempfile.TemporaryDirectory(prefix="propensity-") as folder:
-        state = State("sandbox", Path(folder))
-        with Stack(state, base=free_ports(PORTS)[0], functions=functions) as stack:
-            yield stack
-
-
-@contextlib.contextmanager
 def opened() -> Iterator[Sandbox]:
-    """Start the emulators and give a sandbox; stop them afterwards."""
-    with emulators() as stack:
-        settings = Settings.from_environment(stack.environment)
-        with contextlib.closing(Warehouse.open(settings)) as warehouse:
-            yield Sandbox(warehouse)
+    """Give a sandbox with empty datasets, in this process."""
+    client = Ground(SETTINGS.project).bigquery
+    for dataset in (SETTINGS.dataset, SETTINGS.ga4_dataset):
+        client.create_dataset(dataset)
+    yield Sandbox(Warehouse(SETTINGS, client=client))

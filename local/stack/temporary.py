@@ -1,0 +1,33 @@
+"""Emulators for a while, on free ports and in a temporary folder; nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy.functions import Function
+from local.processes import free_ports
+from local.stack.stack import Stack
+from local.stack.state import PORTS, State
+from propensity.gcp.warehouse import Warehouse
+from propensity.settings import Settings
+
+
+@contextlib.contextmanager
+def emulators(*functions: Function) -> Iterator[Stack]:
+    """Run the emulators, and some functions on them."""
+    with tempfile.TemporaryDirectory(prefix="propensity-") as folder:
+        state = State("temporary", Path(folder))
+        with Stack(state, base=free_ports(PORTS)[0], functions=functions) as stack:
+            yield stack
+
+
+@contextlib.contextmanager
+def warehouse() -> Iterator[Warehouse]:
+    """Run the emulators, and open their tables."""
+    with emulators() as stack:
+        settings = Settings.from_environment(stack.environment)
+        with contextlib.closing(Warehouse.open(settings)) as opened:
+            yield opened
