@@ -645,6 +645,7 @@ def _database() -> duckdb.DuckDBPyConnection:
     icu = package / f"extensions/v{duckdb.__version__}/icu.duckdb_extension"
     database.execute(f"LOAD '{icu}'")
     database.execute("SET TimeZone = 'UTC'")
+    database.execute("SET enable_progress_bar = false")
     define(database)
     return database
 

@@ -212,6 +212,12 @@ def _rewrite(tree: exp.Expression, types: Mapping[str, str]) -> None:
             case exp.IntDiv():
                 for name in ("this", "expression"):
                     node.set(name, exp.paren(node.args[name], copy=False))
+            case exp.ArrayAgg() if isinstance(node.this, exp.Limit):
+                _cut(node)
+            case exp.CountIf():
+                # DuckDB's own is null where no condition is known.
+                is_true = exp.If(this=node.this, true=exp.Literal.number(1))
+                node.replace(exp.Count(this=exp.Case(ifs=[is_true])))
             case exp.ApproxQuantiles():
                 _exact_quantiles(node)
             case exp.Div() | exp.Mul():
@@ -225,6 +231,10 @@ def _rewrite(tree: exp.Expression, types: Mapping[str, str]) -> None:
                 node.replace(_macro("farm_fingerprint", *node.expressions))
             case exp.Cast() if _is_of_text(node):
                 node.replace(_macro("as_text", node.this))
+            case exp.DataType() if node.is_type("BIGDECIMAL"):
+                raise Untranslated("BIGNUMERIC")
+            case exp.DataType() if node.is_type("DECIMAL") and not node.expressions:
+                node.replace(exp.DataType.build(NUMERIC, dialect="duckdb"))
             case exp.Table() if node.name in LISTS or node.name.endswith("*"):
                 _hide_suffix(node)
                 if not node.alias:
@@ -286,6 +296,16 @@ def _count_from_zero(node: exp.Unnest) -> None:
     )
     inner.find(exp.Table).replace(values)
     node.replace(inner.subquery(f"with_{place}"))
+
+
+def _cut(node: exp.ArrayAgg) -> None:
+    """Cut a list off that DuckDB can only make whole."""
+    limit = node.this
+    node.set("this", limit.this)
+    whole = node.parent if isinstance(node.parent, exp.IgnoreNulls) else node
+    cut = exp.Anonymous(this="list_slice", expressions=[])
+    whole.replace(cut)
+    cut.set("expressions", [whole, exp.Literal.number(1), limit.expression])
 
 
 def _exact_quantiles(node: exp.ApproxQuantiles) -> None:
