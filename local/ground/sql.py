@@ -202,49 +202,66 @@ def _tables(tree: exp.Expression) -> Iterator[exp.Table]:
 def _rewrite(tree: exp.Expression, types: Mapping[str, str]) -> None:
     """Change what sqlglot would write wrongly, what is inside of others first."""
     for node in reversed(list(tree.walk())):
-        match node:
-            case exp.Extract() if node.name == "DATE":
-                node.replace(exp.cast(node.expression, "DATE"))
-            case exp.Bracket():
-                _count_from_one(node)
-            case exp.Unnest() if node.args.get("offset"):
-                _count_from_zero(node)
-            case exp.IntDiv():
-                for name in ("this", "expression"):
-                    node.set(name, exp.paren(node.args[name], copy=False))
-            case exp.ArrayAgg() if isinstance(node.this, exp.Limit):
-                _cut(node)
-            case exp.CountIf():
-                # DuckDB's own is null where no condition is known.
-                is_true = exp.If(this=node.this, true=exp.Literal.number(1))
-                node.replace(exp.Count(this=exp.Case(ifs=[is_true])))
-            case exp.ApproxQuantiles():
-                _exact_quantiles(node)
-            case exp.Div() | exp.Mul():
-                _by_type(node)
-            case exp.UnixToTime():
-                node.replace(exp.cast(node.copy(), TYPES["TIMESTAMP"]))
-            case exp.SafeMultiply():
-                product = _macro("multiplied", node.this, node.expression)
-                node.replace(exp.Anonymous(this="try", expressions=[product]))
-            case exp.FarmFingerprint():
-                node.replace(_macro("farm_fingerprint", *node.expressions))
-            case exp.Cast() if _is_of_text(node):
-                node.replace(_macro("as_text", node.this))
-            case exp.DataType() if node.is_type("BIGDECIMAL"):
-                raise Untranslated("BIGNUMERIC")
-            case exp.DataType() if node.is_type("DECIMAL") and not node.expressions:
-                node.replace(exp.DataType.build(NUMERIC, dialect="duckdb"))
-            case exp.Table() if node.name in LISTS or node.name.endswith("*"):
-                _hide_suffix(node)
-                if not node.alias:
-                    alias = exp.to_identifier(node.name, quoted=True)
-                    node.set("alias", exp.TableAlias(this=alias))
-                for part, name in zip(PARTS, view_of(_path(node)), strict=True):
-                    node.set(part, exp.to_identifier(name, quoted=True))
-            case exp.Parameter() if node.name in types:
-                typed = exp.DataType.build(types[node.name], dialect="duckdb")
-                node.replace(exp.Cast(this=node.copy(), to=typed))
+        _rewrite_name(node, types)
+        _rewrite_list(node)
+        _rewrite_number(node)
+
+
+def _rewrite_name(node: Any, types: Mapping[str, str]) -> None:
+    """Change names of tables and parameters, and types that DuckDB names otherwise."""
+    match node:
+        case exp.Table() if node.name in LISTS or node.name.endswith("*"):
+            _hide_suffix(node)
+            if not node.alias:
+                alias = exp.to_identifier(node.name, quoted=True)
+                node.set("alias", exp.TableAlias(this=alias))
+            for part, name in zip(PARTS, view_of(_path(node)), strict=True):
+                node.set(part, exp.to_identifier(name, quoted=True))
+        case exp.Parameter() if node.name in types:
+            typed = exp.DataType.build(types[node.name], dialect="duckdb")
+            node.replace(exp.Cast(this=node.copy(), to=typed))
+        case exp.DataType() if node.is_type("BIGDECIMAL"):
+            raise Untranslated("BIGNUMERIC")
+        case exp.DataType() if node.is_type("DECIMAL") and not node.expressions:
+            node.replace(exp.DataType.build(NUMERIC, dialect="duckdb"))
+
+
+def _rewrite_list(node: Any) -> None:
+    """Change lists, which DuckDB counts from one and makes whole, and what counts."""
+    match node:
+        case exp.Bracket():
+            _count_from_one(node)
+        case exp.Unnest() if node.args.get("offset"):
+            _count_from_zero(node)
+        case exp.ArrayAgg() if isinstance(node.this, exp.Limit):
+            _cut(node)
+        case exp.ApproxQuantiles():
+            _exact_quantiles(node)
+        case exp.CountIf():
+            # DuckDB's own is null where no condition is known.
+            is_true = exp.If(this=node.this, true=exp.Literal.number(1))
+            node.replace(exp.Count(this=exp.Case(ifs=[is_true])))
+
+
+def _rewrite_number(node: Any) -> None:
+    """Change calculations, and texts of numbers."""
+    match node:
+        case exp.Extract() if node.name == "DATE":
+            node.replace(exp.cast(node.expression, "DATE"))
+        case exp.UnixToTime():
+            node.replace(exp.cast(node.copy(), TYPES["TIMESTAMP"]))
+        case exp.IntDiv():
+            for name in ("this", "expression"):
+                node.set(name, exp.paren(node.args[name], copy=False))
+        case exp.Div() | exp.Mul():
+            _by_type(node)
+        case exp.SafeMultiply():
+            product = _macro("multiplied", node.this, node.expression)
+            node.replace(exp.Anonymous(this="try", expressions=[product]))
+        case exp.FarmFingerprint():
+            node.replace(_macro("farm_fingerprint", *node.expressions))
+        case exp.Cast() if _is_of_text(node):
+            node.replace(_macro("as_text", node.this))
 
 
 def _is_of_text(node: exp.Cast) -> bool:
