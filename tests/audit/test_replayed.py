@@ -12,7 +12,15 @@ import pytest
 
 from tests.audit.faults import AWAY, KILLED
 from tests.audit.machine import PEOPLE, USERS, Deliveries
-from tests.audit.receiver import BUSY, PARTLY, REFUSES
+from tests.audit.receiver import (
+    BUSY,
+    FORBIDDEN,
+    KEPT,
+    LOST,
+    PARTLY,
+    REFUSES,
+    WRITTEN,
+)
 from tests.audit.world import USE_CASES, World
 
 
@@ -189,3 +197,96 @@ def test_a_list_of_an_audience_that_has_ended_is_named(weeks):
     weeks.connect(file="crm", name="crm-two", removes=True)
     weeks.declare(name="aaa", top=16, destination="other", ends=True)
     weeks.week(order=USERS)
+
+
+def test_a_removal_that_waits_is_never_sent_as_an_addition(weeks):
+    """Defect: once [remove] was gone from the file, a forgotten user was added, and the
+    report said that they were removed."""
+    weeks.begin(order=PEOPLE, by="user_id", top=16)
+    weeks.forget(place=0, is_folder_broken=False)
+    weeks.week(order=PEOPLE, script=[FORBIDDEN])
+    weeks.connect(file="crm", name="crm-one", removes=False)
+    weeks.send(place=0)
+    weeks.forget(place=0, is_folder_broken=False)
+
+
+def test_a_removal_that_stopped_for_the_receiver_s_sake_waits(weeks):
+    """Defect: a token had expired, and the record of who has the user was deleted."""
+    weeks.begin(order=USERS)
+    weeks.forget(place=0, is_folder_broken=False)
+    weeks.week(order=USERS, script=[FORBIDDEN])
+    weeks.forget(place=0, is_folder_broken=False)
+    weeks.send(place=0)
+
+
+@pytest.mark.parametrize("domain", ["two.example", "gmail.com"])
+def test_who_was_held_out_stays_so_with_another_address_and_browser(weeks, domain):
+    """Defect: the browser that was no member before was contacted, by an address that
+    was written in another way."""
+    browsers = [user for user in USERS if user.endswith("b")]
+    weeks.begin(order=PEOPLE, control="50%", spelled=browsers)
+    for place in range(len(PEOPLE)):
+        weeks.world.move(PEOPLE[place], domain)
+    weeks.week(order=USERS[::-1])
+
+
+@pytest.mark.parametrize("rejects", [WRITTEN, KEPT])
+def test_an_address_in_two_spellings_is_rejected_for_both_or_may_be_there(
+    weeks, rejects
+):
+    """Defect: the receiver took one spelling and rejected the other; both counted as
+    rejected, and nobody would have taken the person off."""
+    weeks.begin(order=USERS, spelled={"u2b"}, is_strict=True, rejects=rejects, batch=20)
+    weeks.week(order=PEOPLE[3:])
+
+
+@pytest.mark.parametrize("trouble", [BUSY, LOST])
+@pytest.mark.parametrize("what", ["suppress", "forget"])
+def test_who_may_have_been_added_by_a_lost_try_is_taken_off(weeks, what, trouble):
+    """Defect: the first try had arrived, and nobody took the user off the list."""
+    weeks.begin(order=USERS, meanwhile=(1, what, trouble))
+    weeks.week(order=USERS)
+
+
+def test_a_user_rejected_after_a_lost_try_is_taken_off(weeks):
+    """Defect: the first try had arrived, and nobody took the user off the list."""
+    weeks.begin(order=PEOPLE, batch=20, script=[LOST, PARTLY], top=4)
+    weeks.week(order=PEOPLE[4:], script=[])
+
+
+def test_an_older_delivery_overwrites_nothing(weeks):
+    """Defect: a delivery had lost its lease, and rejected a user whom the next one had
+    seen accepted: nobody would have taken them off the list."""
+    weeks.begin(order=PEOPLE, batch=1, top=4)
+    slept = (2, "sleep 7 minutes", "")
+    weeks.week(order=PEOPLE[4:], script=[REFUSES], meanwhile=slept)
+    weeks.week(order=PEOPLE)
+
+
+@pytest.mark.parametrize("steps", [40, 60, 90])
+def test_a_killed_delivery_is_gone_on_with(weeks, steps):
+    """Nobody is lost, and each request that comes again has its key."""
+    weeks.begin(order=USERS, batch=3, control="20%")
+    weeks.week(order=USERS[::-1], fault=(KILLED, steps), script=["", REFUSES, LOST])
+    weeks.send(place=0)
+
+
+@pytest.mark.parametrize("what", ["replace key", "lose key"])
+def test_another_key_is_refused_by_all_audiences(weeks, what):
+    """Otherwise those would be contacted who were held out."""
+    weeks.begin(order=USERS, control="50%")
+    weeks.seldom(place=0, what=what)
+    weeks.declare(name="bbb", control="50%")
+    weeks.send(place=1)
+    weeks.week(order=USERS[::-1])
+
+
+def test_a_request_of_a_corrected_file_has_another_key(weeks):
+    """Defect: receivers refuse a known key with another body, or answer as before."""
+    weeks.begin(order=USERS, script=[LOST] * 8)
+    weeks.send(place=0, change="source")
+
+
+def test_a_receiver_that_is_down_is_tried_again(weeks):
+    weeks.begin(order=USERS)
+    weeks.late_week(order=USERS, down=15)
