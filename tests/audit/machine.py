@@ -263,9 +263,11 @@ class Deliveries(RuleBasedStateMachine):
         }[what]()
 
     def preview(self, *, place: int) -> None:
-        """Let a person look at an audience."""
+        """Let a person look at an audience, and at the list of users to contact."""
         if audience := self.audience(place):
             self.world.by_hand(audience, "preview")
+            call = self.world.by_hand(audience, "list")
+            promises.who_is_listed_may_be_contacted(self.world, call)
 
     def end(self, *, place: int) -> None:
         """Let a person end an audience."""

@@ -210,6 +210,15 @@ def suppressed_are_not_sent(world: World) -> None:
             )
 
 
+def who_is_listed_may_be_contacted(world: World, call: Call) -> None:
+    """The list that a person prints has nobody who is held out or suppressed by now."""
+    assert call.audience is not None
+    name = ListName("", call.audience.use_case, call.audience.name)
+    listed = {person_of(user["user_id"]) for user in call.answer.get("users", ())}
+    barred = listed & (world.held_out(name) | _suppressed(world))
+    assert not barred, f"{barred} are on the list to contact: {call.door}"
+
+
 # -- dates and leases ------------------------------------------------------------------
 
 

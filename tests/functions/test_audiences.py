@@ -20,7 +20,6 @@ from propensity.audience.lists import listed
 from propensity.errors import SendingStopped
 from propensity.gcp import secrets
 from propensity.registry.deployment import opened
-from propensity.runs import audiences
 from propensity.tables.audiences import AUDIENCE_LEDGER
 from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
@@ -234,15 +233,6 @@ def test_a_stopped_audience_stops_no_other_and_raises_no_alert(running, day, log
     assert post(running, day).json["sent"] > 0
 
 
-def test_nobody_is_left_on_the_list_of_a_former_destination(running, day):
-    """Defect: whoever was on it stayed there for good."""
-    file = file_of(running, "destinations/crm.toml")
-    file.write_text(file.read_text().replace('name = "crm"', 'name = "mail"'))
-    message = refused(post(running, day), 409, "audience_stopped")
-
-    assert "users of winback are on the list of crm" in message
-
-
 def test_a_first_date_may_be_of_another_destination(running, day):
     later = day + timedelta(days=7)
     declare(running, "moved", WINBACK.replace("crm", "bucket"))
@@ -311,27 +301,6 @@ def test_an_audience_is_sent_on_its_days_until_its_last(running, day, crm):
     assert crm.users.total() - before == entries[1]["accepted"] > 0
 
 
-def test_a_person_is_told_of_a_list_without_a_file(running, day, log_lines):
-    with Crm() as mail:
-        file = file_of(running, "destinations/mail.toml")
-        file.write_text(CRM.format(url=mail.url).replace('"crm"', '"mail"'))
-        declare(running, "renamed", WINBACK.replace("crm", "mail"))
-        by_hand(running, day, name="renamed")
-        file_of(running, "renamed.toml").unlink()
-        log_lines()
-        answer = post(running, day).json["audiences"]
-        [line] = [line for line in log_lines() if line["severity"] == "ERROR"]
-        with entered(running.environment), opened("ga4_purchase") as deployment:
-            [some] = [some for some in listed(deployment) if some.audience == "renamed"]
-            end(deployment, some, secrets.reader(running.settings))
-    again = post(running, day, force=True).json["audiences"]
-
-    assert answer[-1]["outcome"] == "abandoned"
-    assert "propensity audience end renamed" in line["message"]
-    assert raised(line) == {"audience_not_sent_ga4_purchase"}
-    assert [entry["audience"] for entry in again] == ["winback"]
-
-
 def test_a_person_is_told_of_a_list_before_its_record_expires(running, day, log_lines):
     """Defect: after that nobody took its users off, and nobody was told."""
     told = []
@@ -364,27 +333,6 @@ def test_a_person_is_told_of_a_list_before_its_record_expires(running, day, log_
     assert "the record of them ends on" in message
 
 
-def test_late_predictions_stop_an_audience(running, day, crm, log_lines):
-    later = day + timedelta(days=7)
-    before = crm.requests
-    log_lines()
-    message = refused(post(running, later), 503, "audience_waits")
-    waiting = log_lines()
-    name = f"runs/ga4_purchase/audiences/{later}.json"
-    artifacts = running.registry.artifacts
-    note = json.loads(artifacts.read(name).data)
-    note["waiting_since"] = "2026-01-01T00:00:00.000000+00:00"
-    artifacts.overwrite(name, json.dumps(note).encode())
-    refused(post(running, later), 409, "audience_stopped")
-
-    assert f"predictions are of {day}" in message
-    assert {line["severity"] for line in waiting} == {"WARNING"}
-    assert {line["severity"] for line in log_lines()} == {"ERROR", "WARNING"}
-    assert crm.requests == before
-    publish(running.warehouse, later, USERS)
-    assert post(running, later).json["sent"] > 0
-
-
 def test_predictions_of_a_version_that_was_rolled_back_are_not_sent(running, day, crm):
     """Until 01-Predictions publishes those of the version that is live. Defect: the
     audience of a bad version was sent, though somebody had gone back in time."""
@@ -404,26 +352,6 @@ def test_predictions_of_a_version_that_was_rolled_back_are_not_sent(running, day
     assert post(running, day).json["sent"] > 0
 
 
-def test_an_audience_is_sent_after_midnight(running, day, crm):
-    """Defect: in the Americas the last calls of a day are of the next one, for which
-    the audience was not due: it was lost, and nobody was told."""
-    evening = datetime.now(UTC).date() - timedelta(days=1)
-    weekday = f"{evening:%A}".lower()
-    bucket = WINBACK.replace("crm", "bucket")
-    declare(running, "evening", f'{bucket}days = ["{weekday}"]\n')
-    by_hand(running, day, name="evening")
-    headers = {"X-CloudScheduler-ScheduleTime": f"{evening}T23:50:00Z"}
-    before = running.post("audiences", {}, headers=headers)
-    publish(running.warehouse, evening, USERS)
-    after = running.post("audiences", {}, headers=headers)
-
-    assert before.json["error"] == "audience_waits"
-    outcomes = {
-        entry["audience"]: entry["outcome"] for entry in after.json["audiences"]
-    }
-    assert outcomes["evening"] == "sent"
-
-
 def test_a_person_is_told_if_calls_end_while_an_audience_waits(running, day, log_lines):
     """As of a day whose calls do not know any more on which one they were due."""
     later = day + timedelta(days=7)
@@ -436,17 +364,6 @@ def test_a_person_is_told_if_calls_end_while_an_audience_waits(running, day, log
     assert f'call 05-Audiences with "as_of": "{later}"' in message
     assert {line["outcome"] for line in log_lines()} >= {"audience_stopped"}
     assert post(running, later + DAY).status_code == 200
-
-
-def test_a_receiver_that_is_down_is_tried_again(running, day, crm, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(crm, "is_down", True)
-        message = refused(post(running, day), 503, "audience_waits")
-    answer = post(running, day).json
-
-    assert "failed 8 times" in message
-    assert answer["sent"] == answer["accepted"] + answer["rejected"] > 0
-    check_account(running, crm)
 
 
 @pytest.mark.parametrize("status", [401, 422])
@@ -470,19 +387,6 @@ def test_a_receiver_s_words_are_nowhere(running, day, crm, log_lines, status):
     assert not any(word in said for word in ("Anna", "1234567", rows[0]["user_id"]))
     assert {row["reason"] for row in rows} == {f"status {status}"}
     assert post(running, day).json["sent"] > 0
-
-
-def test_a_long_delivery_is_continued_by_the_next_call(running, day, crm, monkeypatch):
-    """Before the scheduler, which waits for half an hour, takes it for lost."""
-    before = crm.requests
-    with monkeypatch.context() as patch:
-        patch.setattr(audiences, "LONGEST_S", -1)
-        message = refused(post(running, day), 503, "audience_waits")
-
-    assert "the next call continues it" in message
-    assert crm.requests == before
-    assert post(running, day).json["sent"] > 0
-    check_account(running, crm)
 
 
 def test_the_audience_that_has_waited_longest_is_sent_first(running, day):

@@ -9,11 +9,10 @@ from msgspec import structs
 
 from local.receiver import Receiver
 from propensity.audience import declared, run
-from propensity.audience.control import KEY
 from propensity.audience.declared import DeclaredAudience
 from propensity.audience.google import hashed_email
-from propensity.audience.members import Member, find_treated
-from propensity.errors import ArtifactError, RequestError, UseCaseError
+from propensity.audience.members import Member
+from propensity.errors import RequestError, UseCaseError
 from propensity.tables.audiences import AUDIENCE_MEMBERS
 from tests.offline.audience.conftest import (
     MONDAY,
@@ -143,69 +142,11 @@ class TestOneDraw:
         with pytest.raises(RequestError, match="upsell and winback of ga4_purchase"):
             act(deployment, run.preview, upsell)
 
-    @pytest.mark.parametrize(
-        "changed", [{"control": "20%"}, {"control_group": "b"}, {"control_by": "email"}]
-    )
-    def test_an_audience_keeps_its_draw_when_its_members_have_expired(
-        self, deployment, changed
-    ):
-        """Defect: who was held out before could be contacted then."""
-        send(deployment, **HALF)
-        deployment.empty_tables([AUDIENCE_MEMBERS])
-        next_week(deployment, {"u001": 0.5})
-
-        error = refusal(deployment, **HALF | changed)
-
-        assert "winback has the control group all, 50% by user_id" in error.message
-        assert "another audience name" in error.message
-
-
-class TestKey:
-    def test_a_lost_key_is_not_replaced_once_somebody_was_drawn(self, deployment):
-        """Defect: the preview of a new audience made another key, and existing ones
-        contacted their control groups."""
-        send(deployment)
-        deployment.artifacts.delete(KEY)
-        for name in ("winback", "upsell"):
-            with pytest.raises(
-                ArtifactError, match=r"key\.json does not exist"
-            ) as raised:
-                act(deployment, run.preview, named(name))
-
-            assert raised.value.hint == "Restore its newest generation"
-        assert deployment.artifacts.find(KEY) is None
-
-    def test_another_key_is_refused_by_all_audiences(self, deployment):
-        send(deployment)
-        deployment.artifacts.overwrite(KEY, json.dumps({"key": "00" * 32}).encode())
-        for name in ("winback", "upsell"):
-            with pytest.raises(
-                ArtifactError, match=r"group of winback \(ga4_purchase\)"
-            ):
-                act(deployment, run.send, named(name))
-
 
 class TestPersons:
     """``control_by``: what the destination knows people by."""
 
     BY_EMAIL = {"top": 200, "control": "50%", "control_by": "email"}
-
-    def test_a_person_of_several_ids_is_held_out_by_all_of_them(
-        self, deployment, crm, tmp_path
-    ):
-        """Defect: 46 of 100 people with two browsers were held out by one of them and
-        contacted by the other. However their address is written."""
-        (tmp_path / "winback.sql").write_text(ADDRESSES.format(SPELLED))
-        with Receiver() as receiver:
-            send(deployment, crm(receiver), **self.BY_EMAIL)
-        groups = {
-            held: {user[2:] for user in members_of(deployment, is_control=held)}
-            for held in (True, False)
-        }
-
-        assert 20 < len(groups[True]) < 80
-        assert not groups[True] & groups[False]
-        assert {user[2:] for _, user in receiver.users} == groups[False]
 
     def test_a_customer_number_is_the_same_in_any_type(self):
         """Defect: use cases with a FLOAT64 and an INT64 held out different users."""
@@ -213,26 +154,6 @@ class TestPersons:
         people = [Member("u1", attributes=text).known_by("number") for text in texts]
 
         assert people == ["7", "7", "7"]
-
-    def test_who_was_held_out_stays_so_with_another_address(
-        self, deployment, crm, tmp_path
-    ):
-        """Defect: another browser of theirs, no member before, was contacted."""
-        file = tmp_path / "winback.sql"
-        file.write_text(ADDRESSES.format("'p'"))
-        with Receiver() as receiver:
-            send(deployment, crm(receiver), **self.BY_EMAIL | {"top": 100})
-            held_out = members_of(deployment, is_control=True)
-            # Their other browsers come first now.
-            next_week(deployment, {f"u{n:03}": 0.9 - n / 400 for n in range(200)})
-            file.write_text(ADDRESSES.format("'q'"))
-            before = receiver.users.copy()
-            send(deployment, crm(receiver), **self.BY_EMAIL)
-
-        people = {user[2:] for user in held_out}
-        assert len(people) > 10
-        sent = receiver.users - before
-        assert not people & {user[2:] for _, user in sent}
 
     @pytest.mark.parametrize(
         "texts",
@@ -264,38 +185,6 @@ class TestPersons:
 
         assert member.drawn_by("a") == member.known_by("a") == text
 
-    @pytest.mark.parametrize(
-        ("moved", "browser"),
-        [
-            ("'q'", "' Q'"),
-            ("'q'", "'Q'"),
-            ("'q.'", "'q'"),
-            ("'q'", "'<q'"),
-        ],
-    )
-    def test_who_was_held_out_stays_so_in_another_spelling(
-        self, deployment, crm, tmp_path, moved, browser
-    ):
-        """Defect: the draw compared addresses, and the list of who was held out before
-        compared letters: another browser of theirs was contacted."""
-        file = tmp_path / "winback.sql"
-        domain = "gmail.com"
-        addresses = ADDRESSES.replace("example.com", domain)
-        file.write_text(addresses.format("'p'"))
-        with Receiver() as receiver:
-            send(deployment, crm(receiver), **self.BY_EMAIL | {"top": 100})
-            held_out = members_of(deployment, is_control=True)
-            next_week(deployment, {f"u{n:03}": 0.9 - n / 400 for n in range(200)})
-            spelled = f"IF(user_id < 'u1', {browser}, {moved})"
-            file.write_text(addresses.format(spelled))
-            before = receiver.users.copy()
-            send(deployment, crm(receiver), **self.BY_EMAIL)
-
-        people = {user[2:] for user in held_out}
-        assert len(people) > 10
-        sent = receiver.users - before
-        assert not people & {user[2:] for _, user in sent}
-
     def test_ids_of_users_have_one_spelling(self, deployment):
         """`ABC` and `abc` are two users, and the group of one says nothing of the
         other."""
@@ -311,42 +200,6 @@ class TestPersons:
 
         assert groups[0] == groups[1]
         assert 20 < len(groups[0]) < 80
-
-    def test_who_is_held_out_by_now_is_not_sent(self, deployment, crm, tmp_path):
-        """Defect: another audience of the group held a person out, by an address that
-        they had moved to, and this one went on with the members of before."""
-
-        class Closing(Receiver):
-            def take(self, *request):
-                if self.requests == 1:
-                    return 403, {}, {}
-                return super().take(*request)
-
-        everybody = self.BY_EMAIL | {"control_group": "all"}
-        file = tmp_path / "winback.sql"
-        file.write_text(ADDRESSES.format("'p'"))
-        with Closing() as receiver:
-            folder = crm(receiver)
-            assert send(deployment, folder, **everybody)["failure"]
-            treated = members_of(deployment, is_control=False)
-            (tmp_path / "upsell.sql").write_text(ADDRESSES.format("'q'"))
-            upsell = named("upsell", **everybody | {"destination": "bucket"})
-            upsell = structs.replace(upsell, folder=tmp_path)
-            act(deployment, run.send, upsell)
-            held_out = members_of(deployment, is_control=True)
-            listed = act(
-                deployment,
-                lambda *given, **_: find_treated(*given[:2]),
-                winback(folder, **everybody),
-            )
-            done = send(deployment, folder, **everybody)
-
-        late = treated & held_out
-        assert len(late) > 10
-        assert not late & {user for _, user in receiver.users}
-        assert not late & {member.user_id for member in listed[1]}
-        assert sum(done["tallies"]["add"]["rejected"].values()) == len(late)
-        assert done["pending"] == 0
 
     @pytest.mark.parametrize(
         ("statement", "message"),

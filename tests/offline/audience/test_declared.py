@@ -14,7 +14,7 @@ from local.receiver import Receiver
 from propensity import usecases
 from propensity.audience import declared
 from propensity.errors import RequestError, UseCaseError
-from tests.offline.audience.conftest import MONDAY, ledger, members_of, next_week, send
+from tests.offline.audience.conftest import MONDAY, members_of, send
 from tests.support.rows import publish
 
 USE_CASE = usecases.load("ga4_purchase")
@@ -293,104 +293,3 @@ class TestStatement:
 
         assert done["members"] == 10
         assert min(members_of(deployment, is_control=False)) == "u190"
-
-    def test_a_changed_statement_chooses_nobody_anew(self, deployment, mail, tmp_path):
-        """A request that is repeated has the same key, so it has the same body."""
-
-        class Closed(Addressed):
-            def take(self, *request):
-                super().take(*request)
-                return 403, {}, {}
-
-        (tmp_path / "winback.sql").write_text(EVEN)
-        with Closed() as receiver:
-            assert send(deployment, mail(receiver), top=5, control="0%")["failure"]
-            before = receiver.sent
-        (tmp_path / "winback.sql").write_text(EVEN.replace("example.com", "b.com"))
-        with Addressed() as receiver:
-            send(deployment, mail(receiver), top=5, control="0%")
-
-        assert receiver.sent == before
-
-    @pytest.mark.parametrize(
-        "by", [{}, {"control_by": "address"}, {"control_by": "customer"}]
-    )
-    def test_an_address_that_changes_is_taken_off_the_list(
-        self, deployment, mail, tmp_path, by
-    ):
-        """Defect: it stayed there for good, also after the user had left.
-
-        The new one is added after that; in capitals it is the same. A customer number
-        that draws the control group is no address, and not in the destination's file.
-        """
-        file = tmp_path / "winback.sql"
-        best = {"top": 2, "control": "0%", **by}
-        sql = EVEN.replace("7 AS points", "7 AS points, user_id AS customer")
-        file.write_text(sql)
-        with Addressed() as receiver:
-            send(deployment, mail(receiver), **best)
-            receiver.sent.clear()
-            next_week(deployment, {"u190": 0.5, "u180": 0.4})
-            file.write_text(
-                sql.replace("@example", "@EXAMPLE").replace(
-                    "CONCAT(", "CONCAT(IF(user_id = 'u190', 'new', ''), "
-                )
-            )
-            send(deployment, mail(receiver), **best)
-
-        assert [(method, one["id"]) for method, one in receiver.sent] == [
-            ("DELETE", "u190@example.com"),
-            ("POST", "u180@EXAMPLE.com"),
-            ("POST", "newu190@EXAMPLE.com"),
-        ]
-
-    def test_an_address_that_may_have_arrived_is_taken_off_the_list(
-        self, deployment, mail, tmp_path
-    ):
-        """Though the delivery ended after the old one was removed."""
-
-        class Closed(Addressed):
-            def take(self, method, *request):
-                answer = super().take(method, *request)
-                deployment.clock.advance(1)
-                return (403, {}, {}) if method == "POST" else answer
-
-        file = tmp_path / "winback.sql"
-        best = {"top": 2, "control": "0%"}
-        file.write_text(EVEN)
-        with Addressed() as receiver:
-            send(deployment, mail(receiver), **best)
-            next_week(deployment, {"u190": 0.5, "u180": 0.4})
-            file.write_text(EVEN.replace("@example.com", "@new.com"))
-        with Closed() as receiver:
-            destination = mail(receiver) / "destinations" / "crm.toml"
-            text = destination.read_text().replace("batch = 25", "batch = 1")
-            destination.write_text(text)
-            assert send(deployment, tmp_path, **best)["failure"]
-            next_week(deployment, {"u170": 0.5})
-        with Addressed() as receiver:
-            send(deployment, mail(receiver), **best)
-
-        assert [(method, one["id"]) for method, one in receiver.sent] == [
-            ("DELETE", "u180@new.com"),
-            ("DELETE", "u190@new.com"),
-            ("POST", "u170@new.com"),
-        ]
-
-    def test_a_statement_gives_the_address_of_a_rejection(
-        self, deployment, mail, tmp_path
-    ):
-        (tmp_path / "winback.sql").write_text(EVEN)
-        with Addressed(rejects=lambda user: "x" * (user[:4] == "u190")) as receiver:
-            first = send(deployment, mail(receiver), top=2, control="0%")
-            next_week(deployment, {"u180": 0.1, "u170": 0.9})
-            send(deployment, mail(receiver), top=1, control="0%")
-
-        assert first["tallies"]["add"]["rejected"] == {"x": 1}
-        assert [
-            (r["user_id"], r["as_of"]) for r in ledger(deployment) if r["reason"]
-        ] == [("u190", MONDAY)]
-        assert [(method, one["id"]) for method, one in receiver.sent][2:] == [
-            ("DELETE", "u180@example.com"),
-            ("POST", "u170@example.com"),
-        ]

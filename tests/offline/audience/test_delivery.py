@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
 
@@ -16,14 +14,10 @@ from propensity.audience import run
 from propensity.audience.delivery import account
 from propensity.audience.members import find_or_choose, store
 from propensity.errors import (
-    Conflict,
     RequestError,
     SettingsError,
-    Unavailable,
 )
-from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
-from propensity.tables.audiences import AUDIENCE_LEDGER
 from propensity.tables.export import VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
 from tests.offline.audience.conftest import (
@@ -38,7 +32,6 @@ from tests.offline.audience.conftest import (
     send,
     winback,
 )
-from tests.offline.audience.test_killed import Fate, check_account, kill_and_resume
 
 BEST = {"control": "0%", "top": 10}
 
@@ -254,94 +247,6 @@ class TestSuppressed:
 
         assert ("add", gone) not in receiver.users
 
-    def test_users_suppressed_meanwhile_are_not_sent(self, deployment, crm):
-        """Defect: who was forgotten while a delivery ran was sent and recorded.
-
-        However few users were answered: a receiver may be slow."""
-        last = "u199"
-
-        class Meanwhile(Receiver):
-            def take(receiver, *request):
-                if not receiver.bodies:
-                    deployment.suppress(last, at=deployment.clock.now())
-                    deployment.clock.advance(deployment.settings.refresh_s)
-                return super().take(*request)
-
-        with Meanwhile() as receiver:
-            delivery = send(deployment, crm(receiver), control="0%")
-
-        assert delivery["failure"] == ""
-        assert delivery["pending"] == 0
-        assert ("add", last) not in receiver.users
-        assert len(receiver.users) == 99
-        users = {row["user_id"]: row for row in ledger(deployment)}
-        assert {row["status"] for row in users.values()} == {"accepted", "rejected"}
-        assert users[last]["reason"] == "suppressed, and not sent"
-
-    @pytest.mark.parametrize("is_later", [False, True])
-    def test_users_suppressed_between_two_tries_are_taken_off(
-        self, deployment, crm, is_later
-    ):
-        """Defect: who was forgotten between two tries of a request was sent.
-
-        Defect: the first try had arrived, and nobody took the user off the list."""
-        last = "u199"
-
-        def suppress():
-            deployment.suppress(last, at=deployment.clock.now())
-
-        class Losing(Receiver):
-            def take(receiver, *request):
-                answer = super().take(*request)
-                if receiver.requests > 1:
-                    return answer
-                if is_later:
-                    return 503, {"Retry-After": "900"}, {}
-                suppress()
-                return 503, {"Retry-After": "600"}, {}
-
-        best = {"control": "0%", "top": 4}
-        with Losing() as receiver:
-            to = crm(receiver, remove=True)
-            ends_at = deployment.clock.monotonic() + 700
-            delivery = send(deployment, to, **best, ends_at=ends_at)
-            if is_later:
-                suppress()
-                delivery = send(deployment, to, **best)
-            next_week(deployment, {"u198": 0.3})
-            send(deployment, to, **best)
-
-        [row] = [row for row in ledger(deployment) if row["reason"]]
-        assert (row["user_id"], row["status"]) == (last, "rejected")
-        assert row["reason"] == "not sent again, but an earlier try may have arrived"
-        assert delivery["pending"] == 0
-        assert receiver.users["add", last] == 1
-        assert receiver.users["remove", last] == 1
-
-    def test_users_rejected_after_a_lost_try_are_taken_off(self, deployment, crm):
-        """Defect: the first try had arrived, and nobody took the users off the list."""
-        rejected = "u198"
-
-        class Losing(Receiver):
-            def take(receiver, *request):
-                answer = super().take(*request)
-                if receiver.requests == 1:
-                    deployment.suppress("u199", at=deployment.clock.now())
-                    return 503, {"Retry-After": "600"}, {}
-                if receiver.requests == 2:
-                    return 200, {}, {"errors": [{"id": rejected, "message": "wrong"}]}
-                return answer
-
-        best = {"control": "0%", "top": 4}
-        with Losing() as receiver:
-            to = crm(receiver, remove=True)
-            send(deployment, to, **best)
-            next_week(deployment, {"u197": 0.3})
-            send(deployment, to, **best)
-
-        assert receiver.users["add", rejected] == 2
-        assert receiver.users["remove", rejected] == 1
-
     def test_users_who_left_the_sql_are_not_sent_later(self, deployment, crm):
         """Defect: who withdrew a consent for mail was sent days after it.
 
@@ -386,16 +291,6 @@ class TestSuppressed:
 
 class TestTries:
     """How often a request is sent, and when."""
-
-    @pytest.mark.parametrize("fault", [{"lost": 0.5}, {"unavailable": 0.5}])
-    def test_what_is_not_answered_is_sent_again(self, deployment, crm, fault):
-        """The receiver knows a repeat by its key: each user counts once."""
-        with Receiver(seed=3, **fault) as receiver:
-            delivery = send(deployment, crm(receiver), control="0%")
-
-        assert delivery["failure"] == ""
-        assert receiver.requests > 4
-        check_account(deployment, receiver, rejected=set())
 
     def test_a_receiver_that_does_not_answer_is_tried_eight_times(
         self, deployment, crm
@@ -446,78 +341,7 @@ class TestTries:
             receiver.is_busy = False
             assert send(deployment, crm(receiver))["failure"] == ""
 
-        check_account(deployment, receiver, rejected=set())
-
-
-def test_a_request_of_a_corrected_file_has_another_key(deployment, crm):
-    """Defect: receivers refuse a known key with another body, or answer as before."""
-
-    class Losing(Receiver):
-        loses = True
-
-        def answer(self, *request):
-            answer = super().answer(*request)
-            return None if self.loses else answer
-
-    with Losing() as receiver:
-        to = crm(receiver)
-        assert "failed 8 times" in send(deployment, to)["failure"]
-        file = to / "destinations" / "crm.toml"
-        file.write_text(file.read_text().replace("p = ", "score = "))
-        receiver.loses = False
-        assert send(deployment, to)["failure"] == ""
-
-    assert receiver.changed == []
-
-
-class TestFailure:
-    """After it nothing more is sent, and what was under way is in the ledger."""
-
-    def test_a_failure_of_a_receiver_loses_nobody(self, deployment, crm):
-        with Closing() as receiver:
-            to = crm(receiver)
-            delivery = send(deployment, to, control="0%")
-            taken = {user for _, user in receiver.users}
-            assert taken == {
-                row["user_id"]
-                for row in ledger(deployment)
-                if row["status"] == "accepted"
-            }
-            receiver.is_open = True
-            again = send(deployment, to, control="0%")
-
-        assert "403" in delivery["failure"]
-        assert delivery["pending"] == 100 - len(taken) > 0
-        assert again["failure"] == ""
-        check_account(deployment, receiver, rejected=set())
-        # A pending user is recorded once, and with the status of the answer.
-        stored = deployment.rows(f"SELECT * FROM {AUDIENCE_LEDGER.stored}")
-        pending = Counter(row["reason"] for row in stored if row["status"] == "pending")
-        assert pending == {None: 100, "status 403": 25}
-
-    def test_a_failure_of_the_ledger_hides_neither_reason_nor_number(
-        self, deployment, crm, monkeypatch
-    ):
-        """Nothing more is sent: nobody who was taken is recorded, all are pending.
-
-        Defect: users who were taken counted as accepted and as pending."""
-        append = Warehouse.append
-        count = iter(range(100))
-
-        def failing(*given):
-            # After those who are pending.
-            if next(count) > 0:
-                raise Unavailable("BigQuery is away")
-            append(*given)
-
-        monkeypatch.setattr(Warehouse, "append", failing)
-        with Receiver() as receiver:
-            delivery = send(deployment, crm(receiver), control="0%")
-
-        assert "BigQuery is away" in delivery["failure"]
-        assert len(receiver.users) == 25
-        assert delivery["tallies"]["add"]["sent"] == 0
-        assert delivery["pending"] == 100
+        assert accepted(deployment, but=set()) == {user for _, user in receiver.users}
 
 
 class TestRefused:
@@ -596,54 +420,6 @@ class TestRefused:
         assert "accepted nobody" in first["failure"]
         assert second["failure"] == ""
         assert accepted(deployment, but=bad) == {user for _, user in receiver.users}
-
-    @pytest.mark.long
-    def test_users_are_found_though_each_delivery_is_killed(
-        self, deployment, crm, monkeypatch
-    ):
-        bad = {f"u{number}" for number in range(105, 200, 9)}
-        with self.receiver(deployment, bad) as receiver:
-            fate = Fate(monkeypatch)
-            folder = crm(receiver, batch=40)
-            killed = kill_and_resume(deployment, folder, fate, at_most=25, seed=1)
-
-        assert killed >= 4
-        check_account(deployment, receiver, rejected=bad)
-
-
-def test_an_older_delivery_overwrites_nothing(deployment, crm):
-    """Defect: a delivery had lost its lease, and rejected a user whom the next one had
-    seen accepted: nobody would have taken them off the list."""
-    first = "u190"
-
-    class Slow(Receiver):
-        def take(self, method, path, headers, body):
-            if self.requests == 1:
-                return 400, {}, {"error": "a field is missing"}
-            if self.requests == 2:
-                deployment.clock.advance(6 * 60)
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(self, "_lock", contextlib.nullcontext())
-                    others.append(send(deployment, to, **BEST))
-            return super().take(method, path, headers, body)
-
-    others = []
-    with Slow() as receiver:
-        to = crm(receiver, batch=1, remove=True)
-        with pytest.raises(Conflict, match="took over"):
-            send(deployment, to, **BEST)
-        next_week(deployment, {"u001": 0.5})
-        send(deployment, to, **BEST)
-
-    assert others[0]["failure"] == ""
-    assert receiver.users["add", first] == 1
-    assert receiver.users["remove", first] == 1
-    assert accepted_by(deployment) >= {first}
-
-
-def accepted_by(deployment) -> set[str]:
-    rows = ledger(deployment)
-    return {row["user_id"] for row in rows if row["status"] == "accepted"}
 
 
 TWO_SPELLINGS = """
