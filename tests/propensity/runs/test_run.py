@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import flask
@@ -25,7 +26,7 @@ TODAY = datetime.now(UTC).date()
 class Function:
     """A function whose run answers, fails or waits as a test says."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, capfd, *, once: bool) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, capfd) -> None:
         self.runs: list[Run] = []
         self.body = lambda run: {"answer": 42}
         self.app = flask.Flask("function")
@@ -34,7 +35,7 @@ class Function:
         # While it loads a function, the framework has the one of its application.
         patch.setattr(functions_framework, "errorhandler", self.app.errorhandler)
 
-        @run("tested", kind="test", once=once, clock=SYSTEM)
+        @run("tested", kind="test", once=False, clock=SYSTEM)
         def function(run: Run):
             self.runs.append(run)
             return self.body(run)
@@ -54,22 +55,17 @@ class Function:
 
 
 @contextlib.contextmanager
-def functions_of(deployment, capfd):
+def function_of(deployment, capfd) -> Iterator[Function]:
     variables = {**deployment.environment, "PROPENSITY_DEADLINE_S": "1"}
     with entered(variables), pytest.MonkeyPatch.context() as patch:
-        yield lambda **how: Function(patch, capfd, **how)
+        yield Function(patch, capfd)
 
 
 @pytest.fixture
-def new_function(deployment, capfd):
-    with functions_of(deployment, capfd) as new:
-        yield new
-
-
-@pytest.fixture
-def function(new_function) -> Function:
+def function(deployment, capfd) -> Iterator[Function]:
     """A function that runs again whenever it is asked."""
-    return new_function(once=False)
+    with function_of(deployment, capfd) as function:
+        yield function
 
 
 @pytest.mark.parametrize(
@@ -216,19 +212,6 @@ class TestLine:
         assert (line["outcome"], line["rows"]) == ("not_enough_data", 7)
 
 
-def test_a_finished_run_is_answered_again(new_function):
-    function = new_function(once=True)
-    first = function.post({"as_of": "2026-03-02"}).json
-    second = function.post({"as_of": "2026-03-02"}).json
-    forced = function.post({"as_of": "2026-03-02", "force": True}).json
-    other = function.post({"as_of": "2026-03-03"}).json
-
-    assert second == {**first, "repeated": True}
-    assert [answer["repeated"] for answer in (first, forced, other)] == [False] * 3
-    assert len(function.runs) == 3
-    assert len(function.lines()) == 4
-
-
 @pytest.fixture
 def silent() -> str:
     """The address of somebody who listens and never answers."""
@@ -246,8 +229,7 @@ def test_a_service_that_is_down_is_503_in_time(emulated, capfd, silent, service)
     is no lease, and nothing runs."""
     url = silent if service == "BIGQUERY_STORAGE" else f"http://{silent}"
     sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 200000)) AS n"
-    with functions_of(emulated, capfd) as new:
-        function = new(once=False)
+    with function_of(emulated, capfd) as function:
         function.set("PROPENSITY_QUERY_TIMEOUT_S", "3")
         function.set(f"{service}_EMULATOR_HOST", url)
         function.body = lambda run: {"batches": len(list(run.warehouse.batches(sql)))}
