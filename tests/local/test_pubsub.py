@@ -116,6 +116,9 @@ def test_dead_letters_are_made_of_failed_pushes(emulator):
     pushed = Counter(map(text_of, endpoint.pushes))
     assert pushed == {"good": 1, "bad": 5, "fine": 1}
     assert [push["deliveryAttempt"] for push in bad] == [1, 2, 3, 4, 5]
+    assert {*bad[0]["message"]} == {
+        "attributes", "data", "messageId", "message_id", "publishTime", "publish_time",
+    }  # fmt: skip
 
 
 def test_pushes_lose_nothing(emulator):
