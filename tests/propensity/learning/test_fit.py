@@ -335,6 +335,18 @@ class TestTooFew:
 
 
 class TestPreprocessor:
+    def test_a_preprocessor_of_ones_own_is_cloned(self):
+        """What was uploaded stays unfitted; a clone is fitted and kept. What training
+        accepts is accepted at the upload."""
+        preprocessor = own(handle_unknown="ignore")
+        training = train(snapshots(users=100), preprocessor=preprocessor)
+        names = training.live.preprocessor.feature_names_in_
+
+        assert not hasattr(preprocessor, "transformers_")
+        assert names.tolist() == list(SHOP.features)
+        check_preprocessor(preprocessor, SHOP)
+        check_preprocessor(default_preprocessor(SHOP), SHOP)
+
     def test_a_preprocessor_that_fails_says_what_to_change(self):
         """Encoders refuse new categories by default; next week has some."""
         rows = snapshots(users=100)

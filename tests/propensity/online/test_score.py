@@ -107,6 +107,20 @@ def test_questions_keep_every_number_to_the_last_bit(values, as_texts):
     assert read == [float(value) for value in values]
 
 
+@pytest.mark.parametrize("name", ["", 0, True, [], "nobody"])
+def test_questions_name_a_use_case_that_there_is(name):
+    """As the description has it; one that says none is of the features' use case."""
+    known = {CARDS.name: CARDS}
+    fields = dict.fromkeys(CARDS.features, 0.5)
+    asked = question_of(
+        {**fields, "use_case": None}, known, default=PLAYERS.name, latest=NOW
+    )
+
+    assert asked.use_case == CARDS
+    with pytest.raises(RequestError):
+        question_of({**fields, "use_case": name}, known, default=CARDS.name, latest=NOW)
+
+
 class TestScores:
     def test_scores_are_those_of_each_alone_by_its_own_version(self):
         """Who comes together is scored together, in the order of the group."""
