@@ -345,6 +345,13 @@ class TestSchema:
             scored([TRAINING, changed], *fitted)
         assert raised.value.field == field
 
+    def test_a_schema_takes_a_column_of_nulls_only(self, fitted):
+        """Arrow gives a column without any value a type of its own."""
+        empty = pa.nulls(len(TRAINING))
+        batch = with_column(with_column(TRAINING, "amount", empty), "source", empty)
+
+        assert np.array_equal(scored([batch], *fitted), expected(batch, *fitted))
+
     def test_a_schema_refuses_what_is_not_of_one_training(self, fitted):
         """Other features, a model of another preprocessor or of three classes, a model
         that is not fitted."""
