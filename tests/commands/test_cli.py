@@ -404,6 +404,20 @@ class TestScript:
         process = execute([sys.executable, "-S", "-c", program], cwd=tmp_path, env={})
         assert process.stdout == f"{clone}/propensity/__init__.py\n"
 
+    def test_the_script_prints_what_a_locale_has_no_letters_for(self):
+        """A demo in such a locale ended at its first dots."""
+        program = (
+            "import click; from commands import cli\n"
+            "say = click.Command('say', callback=lambda: print('\\u2026'))\n"
+            "cli.root.add_command(say); cli.main(['say'])"
+        )
+        process = execute(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env={"LC_ALL": "C", "PYTHONUTF8": "0"},
+        )
+        assert process.stdout == "\\u2026\n"
+
 
 def test_messages_name_commands_that_there_are():
     """What they tell somebody to run can be run as it stands there."""

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,6 +34,7 @@ from tests.support.clocks import ManualClock
 from tests.support.events import (
     DEPLOYED,
     NOW,
+    bet,
     enriched_card,
     registration,
     written,
@@ -141,6 +144,34 @@ async def test_a_message_of_very_many_words_leaves_its_size():
 
     letter = await lettered(consumer, Message(data, "m"), LISTED)
     assert (letter["raw"], letter["raw_size"]) == (None, len(data))
+
+
+async def test_names_that_callers_make_up_leave_no_memory_behind():
+    """An instance that kept them would grow until it is killed."""
+    consumer = stream_of(Log())
+
+    async def send(round_: int) -> None:
+        for n in range(200):
+            name = f"{round_}-{n}-{'x' * 2_000}"
+            events = [
+                bet(use_case=name),
+                bet(event_type=name),
+                bet(event_id=[name]),
+                enriched_card(name),
+                {name: 1},
+                {**bet(), name: {name: 1}},
+            ]
+            group = [Message(written(event), name) for event in events]
+            await consumer.consume([*group, Message(name.encode(), name)])
+
+    await send(0)
+    tracemalloc.start()
+    await send(1)
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < 200_000, "half of the names"
 
 
 async def test_loaded_postcodes_are_used_within_the_hour(capsys):
