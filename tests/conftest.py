@@ -130,10 +130,9 @@ def emulators() -> Stack:
 # Tests whose deployments are in the emulators until they are moved to the ground.
 EMULATED = (
     "audit/test_runs.py", "deploy", "docs", "local", "long", "offline", "propensity",
-    "usecases", "functions", "test_googlesql.py", "test_sampling.py",
+    "test_googlesql.py", "test_sampling.py",
 )  # fmt: skip
 MOVED = (
-    "functions/test_predictions.py", "functions/test_model_training.py",
     "offline/test_", "offline/dashboard", "offline/doctor", "offline/usecases",
     "propensity/ga4", "propensity/registry", "propensity/runs", "propensity/test_",
 )  # fmt: skip

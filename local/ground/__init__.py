@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from local.ground.bigquery import BigQuery
 from local.ground.pubsub import Topics
+from local.ground.secrets import Secrets
 from local.ground.storage import Storage
 
 # Files of a ground that is saved.
@@ -28,6 +29,7 @@ class Ground:
     project: str
     storage: Storage = field(default_factory=Storage)
     topics: Topics = field(default_factory=Topics)
+    secrets: Secrets = field(default_factory=Secrets)
 
     def __post_init__(self) -> None:
         self.bigquery: Any = BigQuery(self.project, self.storage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import starmap
@@ -15,6 +16,7 @@ class Message:
 
     data: bytes
     attributes: Mapping[str, str]
+    message_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 @dataclass
@@ -26,6 +28,10 @@ class Topics:
     def create(self, topic: str) -> None:
         """Create a topic where it is missing."""
         self.messages.setdefault(topic, [])
+
+    def delete(self, topic: str) -> None:
+        """Delete a topic, and what was published to it."""
+        del self.messages[topic]
 
     def publish(
         self, topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]

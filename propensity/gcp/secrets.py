@@ -38,7 +38,7 @@ def reader(settings: Settings) -> Callable[[str], str]:
         )
         with translated(settings, SECRETS, on=f"the secret {secret}"):
             try:
-                answer = _client(settings.secrets_endpoint).access_secret_version(
+                answer = open_secrets(settings.secrets_endpoint).access_secret_version(
                     name=path, timeout=float(settings.deadline_s)
                 )
             except (api.NotFound, api.FailedPrecondition):
@@ -54,7 +54,8 @@ def reader(settings: Settings) -> Callable[[str], str]:
 
 
 @cache
-def _client(endpoint: str) -> Any:
+def open_secrets(endpoint: str) -> Any:
+    """Open the client of Secret Manager; a process keeps it."""
     # Most functions send nothing to receivers, and need not load it.
     from google.cloud.secretmanager import SecretManagerServiceClient
 

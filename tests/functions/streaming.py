@@ -113,9 +113,17 @@ def prepare_stream(site: Deployment) -> None:
         site.create_topic(site.topic(topic))
 
 
+def a_site(**extra: str) -> Deployment:
+    """Return a deployment of the stream alone: no export, and topics."""
+    site = Deployment(**(OF_A_STREAM | extra))
+    site.extra = {"PROPENSITY_TOPIC_PREFIX": site.name, **site.extra}
+    prepare_stream(site)
+    return site
+
+
 @contextlib.contextmanager
 def new_site(emulators: Stack, **extra: str) -> Iterator[Deployment]:
-    """Make a deployment of the stream alone: no export, and topics."""
+    """Make one in the emulators."""
     site = Emulated(emulators, **(OF_A_STREAM | extra))
     site.extra = {"PROPENSITY_TOPIC_PREFIX": site.name, **site.extra}
     try:

@@ -18,12 +18,13 @@ from propensity.errors import UseCaseError
 from propensity.gcp import secrets
 from propensity.registry.deployment import opened
 from propensity.tables.audiences import AUDIENCE_EFFECTS
-from tests.functions.conftest import LATER, MONDAY
+from tests.functions.conftest import MONDAY
 from tests.functions.test_audiences import by_hand, declare, file_of
 from tests.support import shop
 from tests.support.deployment import Deployment, entered
 from tests.support.rows import publish
 from tests.support.shop import DAY, event, purchase
+from tests.support.shops import LATER
 
 VISITORS = 1_300
 # Everybody visits this shop, and buys, on Wednesdays.
@@ -90,17 +91,17 @@ def played(borrow, rows: list[shop.Row], folder: Path, rates) -> Deployment:
 
 
 @pytest.fixture(scope="module")
-def undecided(borrow_module_deployment, shop_rows, tmp_path_factory) -> Deployment:
+def undecided(borrow_deployment, shop_rows, tmp_path_factory) -> Deployment:
     """A shop in which the undecided react."""
     folder = tmp_path_factory.mktemp("undecided")
-    return played(borrow_module_deployment, shop_rows, folder, UNDECIDED)
+    return played(borrow_deployment, shop_rows, folder, UNDECIDED)
 
 
 @pytest.fixture(scope="module")
-def alike(borrow_module_deployment, shop_rows, tmp_path_factory) -> Deployment:
+def alike(borrow_deployment, shop_rows, tmp_path_factory) -> Deployment:
     """A shop in which all react alike."""
     folder = tmp_path_factory.mktemp("alike")
-    return played(borrow_module_deployment, shop_rows, folder, ALIKE)
+    return played(borrow_deployment, shop_rows, folder, ALIKE)
 
 
 @pytest.mark.long

@@ -81,9 +81,9 @@ def lifts(deployment: Deployment):
 
 
 @pytest.fixture(scope="module")
-def weeks(borrow_module_deployment) -> tuple[dict, list[dict], list[dict]]:
+def weeks(borrow_deployment) -> tuple[dict, list[dict], list[dict]]:
     """Two weeks: the answer, the rows while a day is missing, and once it is there."""
-    deployment = borrow_module_deployment(OUTCOMES)
+    deployment = borrow_deployment(OUTCOMES)
     join(deployment, MONDAY, TREATED, HELD_OUT)
     upsell = {"audience": "upsell", "probability": 0.5}
     join(deployment, MONDAY, TREATED[:10], HELD_OUT[:10], **upsell)

@@ -72,14 +72,12 @@ def crm() -> Iterator[Crm]:
 
 
 @pytest.fixture(scope="module")
-def running(borrow_module_deployment, crm, emulators, tmp_path_factory) -> Deployment:
+def running(borrow_deployment, crm, tmp_path_factory) -> Deployment:
     """A deployment with an audience and a secret for it, after Monday was sent."""
     folder = tmp_path_factory.mktemp("own")
-    site = borrow_module_deployment(PROPENSITY_USE_CASES=str(folder))
+    site = borrow_deployment(PROPENSITY_USE_CASES=str(folder))
     write(site, crm)
-    kept = emulators.state.folder / "secrets" / "AUDIENCE_TOKEN"
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_text(TOKEN)
+    site.ground.secrets.values["AUDIENCE_TOKEN"] = TOKEN.encode()
     publish(site.warehouse, MONDAY, USERS)
     by_hand(site, MONDAY)
     return site
@@ -429,10 +427,9 @@ def test_a_wrong_audience_stops_no_other(running, day, crm):
     check_account(running, crm)
 
 
-def test_a_secret_from_an_editor_of_windows_is_the_text_in_it(running, emulators):
+def test_a_secret_from_an_editor_of_windows_is_the_text_in_it(running):
     """Defect: its byte order mark could not be sent in a header."""
-    kept = emulators.state.folder / "secrets" / "OF_WINDOWS"
-    kept.write_bytes(b"\xef\xbb\xbftoken\r\n")
+    running.ground.secrets.values["OF_WINDOWS"] = b"\xef\xbb\xbftoken\r\n"
 
     assert secrets.reader(running.settings)("OF_WINDOWS") == "token"
 

@@ -1,5 +1,5 @@
 """
-03-ModelEvaluation of a use case that scores events, specified on emulators.
+03-ModelEvaluation of a use case that scores events, specified.
 
 No model is needed: tests write the log that the stream would have written.
 Most read one run over some days, each of which is of versions of its own.
@@ -109,7 +109,7 @@ def of_five(day: int, version: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def days(borrow_module_deployment, drawn) -> Deployment:
+def days(borrow_deployment, drawn) -> Deployment:
     """A deployment whose days were evaluated by one run."""
     score, label = drawn
     known = [None if n % 4 == 0 else outcome for n, outcome in enumerate(label)]
@@ -134,7 +134,7 @@ def days(borrow_module_deployment, drawn) -> Deployment:
         *truths(costs, day=COSTLY),
         *truths(label, day=BOTH),
     ]
-    deployment = borrow_module_deployment(dataset="")
+    deployment = borrow_deployment(dataset="")
     at = START - DAY
     trained(deployment, 8, as_of=at.date(), at=at, alert_threshold=0.5)
     store(deployment.warehouse, log, truth_rows)

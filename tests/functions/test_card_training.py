@@ -33,9 +33,9 @@ def cards() -> Cards:
 
 
 @pytest.fixture(scope="module")
-def unlabelled(borrow_module_deployment, cards) -> tuple[Deployment, dict[str, Any]]:
+def unlabelled(borrow_deployment, cards) -> tuple[Deployment, dict[str, Any]]:
     """A deployment where no truth is known yet, and the first answer."""
-    deployment = borrow_module_deployment(dataset="")
+    deployment = borrow_deployment(dataset="")
     deployment.fits_all = True
     stored(deployment.warehouse, cards, known=())
     return deployment, train(deployment)

@@ -6,7 +6,6 @@ functions answer as they are described, never with a 5xx.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 from offline import load_model
 from propensity.runs import setup
 from tests.functions.instances import serving
-from tests.functions.streaming import new_site
+from tests.functions.streaming import a_site
 from tests.support.deployment import Deployment
 from tests.support.described import whole
 
@@ -43,12 +42,12 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Deployment]:
+def site() -> Deployment:
     """All tables, and a champion for players."""
-    with new_site(emulators) as site:
-        setup.prepare(site.warehouse, site.settings)
-        load_model.load(site.warehouse, site.artifacts, site.settings)
-        yield site
+    site = a_site()
+    setup.prepare(site.warehouse, site.settings)
+    load_model.load(site.warehouse, site.artifacts, site.settings)
+    return site
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])

@@ -17,7 +17,7 @@ import requests
 
 from local.processes import stop
 from local.stack.state import FUNCTIONS
-from tests.functions.conftest import LATER, TRAINED
+from tests.functions.conftest import put_model_into
 from tests.functions.instances import Instance, push, python_of, staged
 from tests.functions.looked_up import ANA
 from tests.functions.looked_up import publish as publish_lookups
@@ -28,6 +28,7 @@ from tests.support.events import bet
 from tests.support.programs import execute
 from tests.support.rows import publish
 from tests.support.shop import WEEK
+from tests.support.shops import LATER, TRAINED
 
 IS_ASYNCHRONOUS = {one.target: one.is_asynchronous for one in FUNCTIONS}
 AUDIENCE = 'destination = "bucket"\ntop = 5\n'
@@ -60,14 +61,16 @@ BAD = [
 
 
 @pytest.fixture(scope="module")
-def site(borrow_module_deployment, tmp_path_factory) -> Deployment:
+def site(emulated_shop, tmp_path_factory) -> Deployment:
     """A shop with all that functions read: versions, publications, an audience."""
     own = tmp_path_factory.mktemp("own")
     folder = own / "ga4_purchase" / "audiences"
     folder.mkdir(parents=True)
     (folder / "winback.toml").write_text(AUDIENCE)
-    site = borrow_module_deployment(champion=True, PROPENSITY_USE_CASES=str(own))
-    site = site.with_settings(PROPENSITY_TOPIC_PREFIX=site.name)
+    site = emulated_shop.with_settings(
+        PROPENSITY_USE_CASES=str(own), PROPENSITY_TOPIC_PREFIX=emulated_shop.name
+    )
+    put_model_into(site)
     for topic in ("enriched", "scores", "model-updates"):
         site.create_topic(site.topic(topic))
     site.load_model()

@@ -7,9 +7,7 @@ whether yesterday's table is there, and may wait for it.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -174,22 +172,24 @@ def test_an_export_that_is_only_streamed_is_read(borrow_deployment):
     assert answer["streamed_days"] == [str(day) for day in days]
 
 
-def test_an_export_in_another_project_is_read_there(borrow_deployment, deployment):
+def test_an_export_in_another_project_is_read_there(borrow_deployment):
     """By predictions and evaluations, through the view."""
-    name = deployment.ga4_dataset
+    theirs = "their-project.analytics_9"
+    deployment = borrow_deployment(dataset="", champion=True)
+    client = deployment.warehouse.client
+    client.create_dataset(theirs)
     days = [TODAY - n * DAY for n in range(30, 32)]
-    theirs = replace(deployment.settings, project="their-project")
-    with contextlib.closing(Warehouse.open(theirs)) as warehouse:
-        ga4_export.load_tables(warehouse.client, name, shop.shards(visits(*days)))
-    reading = borrow_deployment(dataset=f"their-project.{name}", champion=True)
+    ga4_export.load_tables(client, theirs, shop.shards(visits(*days)))
+    reading = deployment.with_settings(PROPENSITY_GA4_DATASET=theirs)
+    warehouse = Warehouse.open(reading.settings)
+    setup.prepare_export(warehouse, reading.settings)
     answer = reading.run("predictions", TODAY - 29 * DAY)
     [week] = reading.run("model_evaluation", TODAY - 29 * DAY)["weeks"]
 
     assert answer["users"] == USERS
     assert answer["data_until"] == str(TODAY - 29 * DAY)
     assert week["outcome"] == "no_predictions"
-    view = reading.warehouse.view_text("ga_events")
-    assert f"`their-project.{name}.events_2*`" in view
+    assert f"`{theirs}.events_2*`" in warehouse.view_text("ga_events")
 
 
 @pytest.mark.parametrize(

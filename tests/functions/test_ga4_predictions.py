@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from propensity import folders
 from propensity.usecases.declaration import Source
 from tests.docs.pages import blocks
-from tests.functions.conftest import FIRST, TRAINED, WEEKS
 from tests.support import own_use_cases
 from tests.support.shop import DAY, event, weekly
+from tests.support.shops import FIRST, TRAINED, WEEKS
 
 PAGE = "docs/ga4-predictions.md"
 MADE_UP = "`my-project.analytics_123456."

@@ -18,10 +18,10 @@ from propensity.gcp.artifacts import content_of
 from propensity.registry import index, suppressed_list
 from propensity.registry.index import INDEXES, Index, IndexPointer, pointer_name
 from propensity.tables.models import PREDICTIONS
-from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import Served, serving
 from tests.functions.looked_up import ANA, BEN, KEYS, TODAY, publish
 from tests.support.deployment import DEADLINE_S, Deployment
+from tests.support.shops import LATER, TRAINED
 
 USE_CASE = "ga4_purchase"
 NOBODY = dict.fromkeys(KEYS) | {"user_id": "nobody"}

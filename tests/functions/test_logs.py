@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from local.stack.state import FUNCTIONS
 from propensity.runs import setup
 from tests.functions.instances import push, serving
-from tests.functions.streaming import new_site
+from tests.functions.streaming import a_site
 from tests.support.deployment import DEADLINE_S, Deployment, application, entered
 
 WORD = "fzzquillfeather"
@@ -30,11 +29,11 @@ METHODS = ("POST", "POST", "POST", "GET", "PUT", WORD.upper())
 
 
 @pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Deployment]:
+def site() -> Deployment:
     """All tables, with no row, and no model."""
-    with new_site(emulators) as site:
-        setup.prepare(site.warehouse, site.settings)
-        yield site
+    site = a_site()
+    setup.prepare(site.warehouse, site.settings)
+    return site
 
 
 @st.composite

@@ -1,5 +1,5 @@
 """
-03-ModelEvaluation, specified on emulators: probabilities and purchases of some weeks.
+03-ModelEvaluation, specified: probabilities and purchases of some weeks.
 
 No model is needed: tests write the history that 01 would have written.
 """
@@ -32,9 +32,7 @@ PAGE = f"reports/{NAME}/{MONDAY}.html"
 
 
 @pytest.fixture(scope="module")
-def week(
-    borrow_module_deployment, scores, converters
-) -> tuple[Deployment, dict[str, Any]]:
+def week(borrow_deployment, scores, converters) -> tuple[Deployment, dict[str, Any]]:
     """A week with its outcomes, and what must not count for it; the run's answer."""
     rows = [
         purchase(user, MONDAY + DAY, 10.0, transaction=f"T-{user}")
@@ -56,7 +54,7 @@ def week(
         *(purchase(user, MONDAY + WEEK, 1_000.0) for user in scores),
         *(event("u1", MONDAY + n * DAY) for n in range(-1, 8)),
     ]
-    deployment = borrow_module_deployment(rows)
+    deployment = borrow_deployment(rows)
     values = {user: 1.0 + n % 7 for n, user in enumerate(scores)}
     categories = {}
     for n, user in enumerate(scores):

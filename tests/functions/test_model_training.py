@@ -25,11 +25,11 @@ from propensity.learning.value import AMOUNT
 from propensity.registry.versions import Registry, pickled
 from propensity.runs import setup
 from propensity.tables.models import PREPROCESSORS
-from tests.functions.conftest import FIRST, LATER, TRAINED
 from tests.propensity.registry.versions import Malicious, overwrite, promote
 from tests.support import shops
 from tests.support.deployment import Deployment
 from tests.support.shop import WEEK
+from tests.support.shops import FIRST, LATER, TRAINED
 
 USE_CASE = usecases.load("ga4_purchase")
 FILES = {
@@ -56,9 +56,9 @@ def upload(deployment: Deployment, preprocessor: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def trained(borrow_module_deployment) -> tuple[Deployment, dict]:
+def trained(borrow_deployment) -> tuple[Deployment, dict]:
     """A deployment whose first model was trained, and the answer of the training."""
-    return borrow_module_deployment(champion=True), shops.training_answer()
+    return borrow_deployment(champion=True), shops.training_answer()
 
 
 class TestVersion:
@@ -319,9 +319,9 @@ class TestTrial:
 
 
 @pytest.fixture(scope="module")
-def serving(borrow_module_deployment) -> Deployment:
+def serving(borrow_deployment) -> Deployment:
     """A deployment with a champion that no failure may touch."""
-    return borrow_module_deployment(champion=True)
+    return borrow_deployment(champion=True)
 
 
 class TestFailures:

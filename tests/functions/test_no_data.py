@@ -17,11 +17,12 @@ from propensity import usecases
 from propensity.timeframe import midnight
 from propensity.usecases.declaration import Events
 from tests.deploy.monitoring import raised
-from tests.functions.conftest import FIRST, MONDAY, TRAINED, WEEKS
+from tests.functions.conftest import MONDAY
 from tests.support import own_use_cases
 from tests.support.deployment import Deployment
 from tests.support.rows import publish
 from tests.support.shop import DAY, WEEK, event, purchase
+from tests.support.shops import FIRST, TRAINED, WEEKS
 
 # The export's last table is that of the last Wednesday.
 ENDED = FIRST + (WEEKS - 1) * WEEK + DAY
@@ -31,9 +32,9 @@ OWN = "shop_own"
 
 
 @pytest.fixture(scope="module")
-def ended(borrow_module_deployment) -> Deployment:
+def ended(borrow_deployment) -> Deployment:
     """A deployment whose export ended after its newest publication."""
-    deployment = borrow_module_deployment(champion=True)
+    deployment = borrow_deployment(champion=True)
     deployment.run("predictions", ENDED)
     return deployment
 

@@ -25,13 +25,14 @@ import pytest
 from local.stack.state import ROOT
 from local.venvs import uv
 from tests.docs.pages import FENCE, text, worded
-from tests.functions.conftest import LATER
+from tests.functions.conftest import put_model_into
 from tests.functions.instances import serving
 from tests.functions.streaming import rows_of
 from tests.functions.test_season import both_weeks
 from tests.support.deployment import STREAMED, Deployment
 from tests.support.events import bet, registration
 from tests.support.programs import execute
+from tests.support.shops import LATER
 
 PAGE = "docs/notebook.md"
 
@@ -75,9 +76,10 @@ def check(python: str | Path, deployment: Deployment, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def deployed(borrow_module_deployment) -> Deployment:
+def deployed(emulated_shop) -> Deployment:
     """A week published with a shift of the season, and players scored on the stream."""
-    deployment = borrow_module_deployment(champion=True)
+    deployment = emulated_shop
+    put_model_into(deployment)
     both_weeks(deployment, 0.7)
     deployment.run("predictions", LATER)
     site = deployment.with_settings(

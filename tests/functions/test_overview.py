@@ -49,7 +49,7 @@ def chat() -> Iterator[Chat]:
 
 
 @pytest.fixture
-def deployment(borrow_deployment, emulators, chat, tmp_path) -> Deployment:
+def deployment(borrow_deployment, chat, tmp_path) -> Deployment:
     """A shop with an audience that brought something, and has users pending."""
     folder = tmp_path / "ga4_purchase" / "audiences"
     folder.mkdir(parents=True)
@@ -58,9 +58,8 @@ def deployment(borrow_deployment, emulators, chat, tmp_path) -> Deployment:
         PROPENSITY_MESSAGE_SECRET=SECRET,
         PROPENSITY_USE_CASES=str(tmp_path),
     )
-    kept = emulators.state.folder / "secrets" / SECRET
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_text(f"{chat.url}/services/T000/B000/XXX")
+    url = f"{chat.url}/services/T000/B000/XXX"
+    deployment.ground.secrets.values[SECRET] = url.encode()
     publish(deployment.warehouse, MONDAY, {USER: 0.5, "another": 0.25})
     join(deployment, MONDAY, [USER], ["another"])
     key = {"use_case": "ga4_purchase", "audience": "winback"}

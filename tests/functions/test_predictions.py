@@ -1,5 +1,5 @@
 """
-01-Predictions, specified on emulators: what it publishes, and what it never breaks.
+01-Predictions, specified: what it publishes, and what it never breaks.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from propensity.registry.versions import pickled
 from propensity.runs import predict
 from propensity.tables.models import PRESENCE, SCORES
 from tests.deploy.monitoring import raised
-from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import serving
 from tests.propensity.registry.versions import Malicious, overwrite
 from tests.support.deployment import KEY, Deployment
 from tests.support.rows import publish, put
 from tests.support.shop import DAY, WEEK
+from tests.support.shops import LATER, TRAINED
 
 USE_CASE = usecases.load("ga4_purchase")
 POINTER = "models/ga4_purchase/champion.json"
 
 
 @pytest.fixture(scope="module")
-def publication(borrow_module_deployment) -> tuple[Deployment, dict[str, Any]]:
+def publication(borrow_deployment) -> tuple[Deployment, dict[str, Any]]:
     """A deployment with a published week, and the run's answer."""
-    deployment = borrow_module_deployment(champion=True)
+    deployment = borrow_deployment(champion=True)
     put(deployment.warehouse, "gone.1", as_of=TRAINED - WEEK)
     put(deployment.warehouse, "user.001", as_of=TRAINED - WEEK)
     put(deployment.warehouse, "user.002", as_of=TRAINED)

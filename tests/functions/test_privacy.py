@@ -18,11 +18,11 @@ from commands.answers import Exit
 from commands.cli import main
 from offline import forget
 from propensity.runs import setup
-from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import serving
-from tests.functions.streaming import compact_at, new_site
+from tests.functions.streaming import a_site, compact_at
 from tests.support.deployment import KEY, entered
 from tests.support.events import bet, registration, written
+from tests.support.shops import LATER, TRAINED
 from tests.support.traces import is_named
 
 USER = "player-5f1c9é/\\"
@@ -41,7 +41,7 @@ SCORES = (
 )
 
 
-def test_a_player_is_named_nowhere(emulators, capfd):
+def test_a_player_is_named_nowhere(capfd):
     """In no table, where it is accepted or refused, and in no object. The search would
     find: the user's id is in tables and exports, until the user is forgotten."""
     now = datetime.now(UTC)
@@ -54,28 +54,28 @@ def test_a_player_is_named_nowhere(emulators, capfd):
         written({**right, "date_of_birth": "23.11.1987"}),
     ]
     bets = [bet(user_id=user, event_time=at) for user in (USER, OTHER)]
-    with new_site(emulators, PROPENSITY_SUPPRESSION_KEY=KEY) as site:
-        setup.prepare(site.warehouse, site.settings)
-        site.load_model()
-        for target in ("stream_features", "score_stream"):
-            with serving(target, site.environment) as function:
-                for event in (right, *bets, *wrong):
-                    assert function.post(event).status_code == 200
-        with serving("get_proba", site.environment) as lookups:
-            for question in LOOK_UPS:
-                lookups.get(**question)
-        with serving("score", site.environment) as score:
-            for question in SCORES:
-                score.ask(question)
-        compact_at(site, now + timedelta(days=2), force=True)
-        holders = site.traces(USER)
-        assert site.traces(*SECRETS) == set()
-        with entered(site.environment):
-            report = forget.run(site.settings, [USER])
-        assert (report["left"], report["unreadable"]) == (0, [])
-        assert site.traces(USER) == set()
-        [left] = site.rows("SELECT DISTINCT user_id FROM stream_events")
-        assert left["user_id"] == OTHER
+    site = a_site(PROPENSITY_SUPPRESSION_KEY=KEY)
+    setup.prepare(site.warehouse, site.settings)
+    site.load_model()
+    for target in ("stream_features", "score_stream"):
+        with serving(target, site.environment) as function:
+            for event in (right, *bets, *wrong):
+                assert function.post(event).status_code == 200
+    with serving("get_proba", site.environment) as lookups:
+        for question in LOOK_UPS:
+            lookups.get(**question)
+    with serving("score", site.environment) as score:
+        for question in SCORES:
+            score.ask(question)
+    compact_at(site, now + timedelta(days=2), force=True)
+    holders = site.traces(USER)
+    assert site.traces(*SECRETS) == set()
+    with entered(site.environment):
+        report = forget.run(site.settings, [USER])
+    assert (report["left"], report["unreadable"]) == (0, [])
+    assert site.traces(USER) == set()
+    [left] = site.rows("SELECT DISTINCT user_id FROM stream_events")
+    assert left["user_id"] == OTHER
     log = capfd.readouterr().err
 
     assert not any(is_named(log, secret) for secret in (USER, *SECRETS))

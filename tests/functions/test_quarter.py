@@ -25,7 +25,7 @@ DAYS = [MONDAY + n * DAY for n in range(14)]
 
 
 @pytest.fixture(scope="module")
-def played(borrow_module_deployment) -> tuple[Deployment, list[dict[str, Any]]]:
+def played(borrow_deployment) -> tuple[Deployment, list[dict[str, Any]]]:
     """Two weeks of predictions, and the answers of evaluations a week apart."""
     users = [f"u{n}" for n in range(USERS)]
     # The shop is open on Sundays alone, which spares a table for each other day.
@@ -35,7 +35,7 @@ def played(borrow_module_deployment) -> tuple[Deployment, list[dict[str, Any]]]:
         purchase(user, MONDAY + (3 + n % 5) * WEEK - DAY, 10.0 + n % 5)
         for n, user in enumerate(users[:BUYERS])
     ]
-    deployment = borrow_module_deployment(rows)
+    deployment = borrow_deployment(rows)
     values = {user: round(30.0 - n / 10, 1) for n, user in enumerate(users)}
     scores = {user: (USERS - n) / (USERS + 1) for n, user in enumerate(users)}
     for day in DAYS:

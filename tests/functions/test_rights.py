@@ -38,7 +38,6 @@ from propensity.learning import effect_gate
 from propensity.settings import DEAD_LETTERS
 from propensity.tables import every as tables
 from propensity.tables.stream import POSTCODE_INDEX, STREAM_EVENTS
-from tests.functions.conftest import TRAINED
 from tests.functions.instances import push, serving
 from tests.functions.streaming import rows_of
 from tests.functions.test_audience_lift import join
@@ -48,6 +47,7 @@ from tests.support import scored_cards
 from tests.support.deployment import KEY, Deployment, entered
 from tests.support.events import bet, enriched_card, registration, transaction, truth
 from tests.support.rows import append_rows, publish
+from tests.support.shops import TRAINED
 
 GENERATED = render.files()
 FUNCTIONS = GENERATED[TERRAFORM / "generated" / "functions.json"]
@@ -281,7 +281,7 @@ def recording(deployment: Deployment) -> Iterator[Record]:
 
 
 @pytest.fixture(scope="module")
-def deployment(borrow_module_deployment, tmp_path_factory) -> Deployment:
+def deployment(emulated_shop, tmp_path_factory) -> Deployment:
     """A shop and players, with what a deployment has collected when it trains."""
     own = tmp_path_factory.mktemp("own_use_cases")
     for name, table in AUDIENCES.items():
@@ -293,7 +293,7 @@ def deployment(borrow_module_deployment, tmp_path_factory) -> Deployment:
         both = f"{statement} UNION DISTINCT SELECT user_id FROM publication"
         (folder / "winback.sql").write_text(both)
     (own / "ga4_purchase" / "audiences" / "learning.toml").write_text(BY_EFFECT)
-    deployment = borrow_module_deployment(
+    deployment = emulated_shop.with_settings(
         PROPENSITY_SUPPRESSION_KEY=KEY,
         PROPENSITY_USE_CASES=str(own),
         PROPENSITY_MESSAGE_SECRET="no-chat",

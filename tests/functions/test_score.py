@@ -29,7 +29,7 @@ from tests.functions.scored import (
     publish,
     transactions,
 )
-from tests.functions.streaming import eventually, new_site, rows_of
+from tests.functions.streaming import a_site, eventually, rows_of
 from tests.support.deployment import DEADLINE_S, STREAMED, Deployment
 from tests.support.events import registration
 
@@ -45,14 +45,14 @@ OF_DEFAULT = features_of("ga4_purchase")
 
 
 @pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Deployment]:
+def site() -> Deployment:
     """A champion, which is version 0, and version 1 beside it; and one of players."""
-    with new_site(emulators, **SETTINGS) as site:
-        for model in fitted()[1:]:
-            publish(site, model)
-        promote(site, 0)
-        site.load_model()
-        yield site
+    site = a_site(**SETTINGS)
+    for model in fitted()[1:]:
+        publish(site, model)
+    promote(site, 0)
+    site.load_model()
+    return site
 
 
 @pytest.fixture(scope="module")

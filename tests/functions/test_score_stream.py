@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,7 +24,7 @@ from tests.functions.scored import (
     publish,
     transactions,
 )
-from tests.functions.streaming import new_site, rows_of
+from tests.functions.streaming import a_site, rows_of
 from tests.support.deployment import STREAMED, Deployment
 from tests.support.events import bet, enriched_card, registration
 
@@ -36,11 +35,11 @@ NO_MOMENTS = [-5, 4e9, None, True, "soon", [1], {"a": 1}, "2999-01-01"]
 
 
 @pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Deployment]:
+def site() -> Deployment:
     """A site with a champion; events of the tests are of the past."""
-    with new_site(emulators, PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS="36500") as site:
-        site.load_model()
-        yield site
+    site = a_site(PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS="36500")
+    site.load_model()
+    return site
 
 
 @pytest.fixture

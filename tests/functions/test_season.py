@@ -1,5 +1,5 @@
 """
-The season across functions, on emulators: 03 measures it, 01 follows it.
+The season across functions: 03 measures it, 01 follows it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import pytest
 from propensity.learning import season
 from propensity.statements import statement
 from propensity.tables.models import EVALUATION
-from tests.functions.conftest import LATER, TRAINED
 from tests.support.deployment import Deployment
 from tests.support.rows import append_rows, publish
 from tests.support.shop import DAY, WEEK
+from tests.support.shops import LATER, TRAINED
 
 BEFORE = TRAINED - WEEK
 

@@ -14,9 +14,9 @@ from local.exports import sources as tables
 from offline.usecases import new
 from propensity import usecases
 from propensity.timeframe import midnight
-from tests.functions.conftest import TRAINED
 from tests.support import own_use_cases
 from tests.support.deployment import Deployment
+from tests.support.shops import TRAINED
 
 NAME = "shop_loyal"
 DAY = timedelta(days=1)
@@ -114,7 +114,7 @@ def test_what_cannot_be_read_is_named(shop_deployment, load, monkeypatch):
     use_case = usecases.load(NAME)
     [(name, source)] = use_case.sources.items()
     for change, status, named in (
-        ({"table": "crm-project.crm.nothing"}, 424, "crm.nothing"),
+        ({"table": "crm-project.crm.nothing"}, 424, "nothing"),
         ({"user_id": "member"}, 409, "member"),
     ):
         wrong = replace(use_case, sources={name: replace(source, **change)})

@@ -20,7 +20,7 @@ from propensity.tables.stream import (
     TRUTH_EVENTS,
 )
 from tests.functions.instances import Served, failing, serving
-from tests.functions.streaming import eventually, new_site, streamed_features
+from tests.functions.streaming import a_site, eventually, streamed_features
 from tests.support.deployment import Deployment
 from tests.support.events import (
     CATALOGUE,
@@ -35,13 +35,13 @@ PUBLISHED_AT = datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
 
 
 @pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Deployment]:
+def site() -> Deployment:
     """Tables and topics of these tests; each has users of its own."""
-    with new_site(emulators) as site:
-        code = {"postcode": "AB101AB", "socioeconomic_idx": 6.0, "is_outward": False}
-        row = code | {"loaded_on": datetime.now(UTC).date()}
-        append_rows(site.warehouse, POSTCODE_INDEX, [row])
-        yield site
+    site = a_site()
+    code = {"postcode": "AB101AB", "socioeconomic_idx": 6.0, "is_outward": False}
+    row = code | {"loaded_on": datetime.now(UTC).date()}
+    append_rows(site.warehouse, POSTCODE_INDEX, [row])
+    return site
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ class TestInTrouble:
     ):
         """Without its topic an event is stored, but not done with until it is there."""
         topic = site.topic("enriched")
-        site.publisher.delete_topic(topic=site.path(topic))
+        site.ground.topics.delete(topic)
         try:
             refused = stream.post(bet(user_id=user))
         finally:

@@ -13,10 +13,10 @@ import pytest
 from commands.cli import main
 from propensity.settings import GIB, Settings
 from tests.docs.pages import blocks, worded
-from tests.functions.conftest import LATER
 from tests.propensity.first_look.tables import NAMES, customers, still_open
 from tests.support.deployment import entered
 from tests.support.proxy import Asked, Proxy
+from tests.support.shops import LATER
 
 OPTIONS = [f"--{name}={column}" for name, column in NAMES.items()]
 
@@ -55,13 +55,13 @@ def test_a_file_is_tried_in_five_lines(folder, capsys):
 
 
 @pytest.mark.parametrize(("rows", "status"), [(1_200, 0), (1_000_001, 1)])
-def test_a_table_is_tried_within_bounds(folder, deployment, capsys, rows, status):
+def test_a_table_is_tried_within_bounds(folder, emulated, capsys, rows, status):
     """As BigQuery does, the proxy knows a table in its own location alone. Defect: no
     table of Europe was found, and one of terabytes was read into memory."""
-    client = deployment.warehouse.client
-    dataset = f"{client.project}.{deployment.dataset}"
+    client = emulated.warehouse.client
+    dataset = f"{client.project}.{emulated.dataset}"
     name = f"{dataset}.eu"
-    path = f"{deployment.dataset}/tables/eu"
+    path = f"{emulated.dataset}/tables/eu"
 
     def rule(asked: Asked) -> Any:
         if path in asked.path:
@@ -73,8 +73,8 @@ def test_a_table_is_tried_within_bounds(folder, deployment, capsys, rows, status
 
     loaded = json.loads(customers().to_json(orient="records", date_format="iso"))
     client.load_table_from_json(loaded, name).result()
-    with Proxy(deployment.stack.url("bigquery"), rule) as proxy:
-        environment = {**deployment.environment, "BIGQUERY_EMULATOR_HOST": proxy.url}
+    with Proxy(emulated.stack.url("bigquery"), rule) as proxy:
+        environment = {**emulated.environment, "BIGQUERY_EMULATOR_HOST": proxy.url}
         with entered(environment):
             assert main(["try", name, *OPTIONS]) == status
             assert main(["try", f"{dataset}.gone", *OPTIONS]) == 1

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 import pyarrow as pa
 
 from local.ground import Ground
-from propensity.gcp import writes
+from propensity.gcp import secrets, writes
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.clients import BIGQUERY, PUBSUB, translated
 from propensity.gcp.pubsub import Bus
@@ -39,6 +39,7 @@ def address_of(ground: Ground) -> dict[str, str]:
         "BIGQUERY_STORAGE_EMULATOR_HOST": address,
         "STORAGE_EMULATOR_HOST": f"http://{address}",
         "PUBSUB_EMULATOR_HOST": address,
+        "SECRET_MANAGER_EMULATOR_HOST": f"http://{address}",
     }
 
 
@@ -70,6 +71,7 @@ def open_doors() -> None:
     """Let the product find grounds by their addresses, in this process for good."""
     open_queries = Queries.open.__func__  # type: ignore[attr-defined]
     open_artifacts = Artifacts.open.__func__  # type: ignore[attr-defined]
+    open_secrets = secrets.open_secrets
     append = Appends.append
     publish = Bus.publish
 
@@ -84,6 +86,10 @@ def open_doors() -> None:
         if ground is None:
             return open_artifacts(cls, settings)
         return cls(ground.storage.bucket(settings.required("bucket")), settings)
+
+    def opened_secrets(endpoint: str) -> Any:
+        ground = _GROUNDS.get(endpoint.removeprefix("http://"))
+        return open_secrets(endpoint) if ground is None else ground.secrets
 
     async def appended(self: Appends, table: Table, rows: pa.RecordBatch) -> None:
         ground = _of(self.settings)
@@ -105,6 +111,7 @@ def open_doors() -> None:
     doors: Any = {
         (Queries, "open"): classmethod(opened_queries),
         (Artifacts, "open"): classmethod(opened_artifacts),
+        (secrets, "open_secrets"): opened_secrets,
         (Appends, "append"): appended,
         (Bus, "publish"): published,
         (writes, "write"): _asked(writes.write, _write),

@@ -28,7 +28,6 @@ AS_OF = (START + 20 * DAY).date()
 MIDNIGHT = START + 20 * DAY
 DELAY = 7
 SECOND = timedelta(seconds=1)
-TABLES = INFERENCE_LOG, TRUTH_EVENTS
 
 
 def add(deployment: Deployment, *rows: Row) -> None:
@@ -57,18 +56,12 @@ def training_rows(deployment: Deployment, **changed: Any) -> dict[str, Row]:
     return by_event
 
 
-@pytest.fixture(scope="module")
-def shared(module_deployment) -> Deployment:
-    for table in TABLES:
-        module_deployment.warehouse.create(table)
-    return module_deployment
-
-
 @pytest.fixture
-def deployment(shared) -> Deployment:
+def deployment(deployment) -> Deployment:
     """The log of scores and that of truths, without a row."""
-    shared.empty(TABLES)
-    return shared
+    for table in (INFERENCE_LOG, TRUTH_EVENTS):
+        deployment.warehouse.create(table)
+    return deployment
 
 
 def found(day: float, label: int, event: str = "a", **changed: Any) -> Row:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 
 from local.generators.games import AMOUNT_FIELDS, Games, postcodes
 from local.generators.streams import attributes_of, encode
-from local.stack.stack import Stack
 from offline import load_postcodes
 from propensity import usecases
 from propensity.events import rows as stream
@@ -160,41 +158,24 @@ GAMES = Games(seed=3, users=150, maximum_events=60, days=28, end=MIDNIGHT)
 WEEKS = [AS_OF - week * WEEK for week in range(5)]
 
 
-@pytest.fixture(scope="module")
-def opened(emulators: Stack) -> Iterator[Callable[[], Stream]]:
-    """Open a stream with the tables that the use case's statements read; ``prepare``
+def opened() -> Stream:
+    """Return a stream with the tables that the use case's statements read; ``prepare``
     makes the rest."""
-    with contextlib.ExitStack() as stack:
-
-        def make() -> Stream:
-            stream = Stream(emulators, **OF_A_STREAM)
-            stream.extra = {"PROPENSITY_TOPIC_PREFIX": stream.name, **stream.extra}
-            stack.callback(stream.close)
-            stream.warehouse.create(STREAM_EVENTS)
-            stream.warehouse.create(STREAM_FEATURES_DAILY)
-            return stream
-
-        yield make
-
-
-@pytest.fixture(scope="module")
-def spare(opened) -> Stream:
-    """A stream that tests have one after the other."""
-    stream = opened()
-    stream.warehouse.create(STREAM_COMPACTIONS)
+    stream = Stream(**OF_A_STREAM)
+    stream.extra = {"PROPENSITY_TOPIC_PREFIX": stream.name, **stream.extra}
+    for table in (STREAM_EVENTS, STREAM_FEATURES_DAILY, STREAM_COMPACTIONS):
+        stream.warehouse.create(table)
     return stream
 
 
 @pytest.fixture
-def empty(spare) -> Stream:
-    """The same, without a row."""
-    stored = (STREAM_EVENTS, STREAM_FEATURES_DAILY)
-    spare.empty_tables(stored)
-    return spare
+def empty() -> Stream:
+    """A stream without a row."""
+    return opened()
 
 
 @pytest.fixture(scope="module")
-def generated(opened) -> Stream:
+def generated() -> Stream:
     """A small generated stream, all of it stored."""
     deployment = opened()
     deployment.add(*GAMES.events(), received_at=MIDNIGHT)

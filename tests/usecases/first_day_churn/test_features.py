@@ -47,6 +47,7 @@ from tests.usecases.first_day_churn.conftest import (
     as_numbers,
     event,
     model_input,
+    opened,
     registration,
 )
 
@@ -160,7 +161,7 @@ OTHERS: dict[str, Came] = {
 
 
 @pytest.fixture(scope="module")
-def trapped(opened) -> Stream:
+def trapped() -> Stream:
     """Everybody's events, each as it came."""
     events = {user: rows for user, (rows, _) in TRAPS.items()} | OTHERS
     deployment = opened()

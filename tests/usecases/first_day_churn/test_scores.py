@@ -40,6 +40,7 @@ from tests.usecases.first_day_churn.conftest import (
     Row,
     Stream,
     model_input,
+    opened,
     registration,
 )
 
@@ -73,8 +74,6 @@ GROUP = 40
 
 def play(deployment: Stream, deliveries: Sequence[Delivery]) -> None:
     """Send deliveries through both consumers, in groups."""
-    topic = deployment.topic("enriched")
-    subscription = deployment.subscribe(topic)
 
     async def consume() -> None:
         clients = Clients.open(deployment.settings, SYSTEM)
@@ -85,9 +84,9 @@ def play(deployment: Stream, deliveries: Sequence[Delivery]) -> None:
                 Message(delivery.data, f"{first}-{number}", delivery.attributes)
                 for number, delivery in enumerate(deliveries[first : first + GROUP])
             ]
-            refused = await features.consume(messages)
-            count = len(messages) - len(refused)
-            pulled = await asyncio.to_thread(deployment.pull, subscription, count)
+            with deployment.pulled("enriched") as pull:
+                refused = await features.consume(messages)
+                pulled = pull(len(messages) - len(refused))
             enriched = [
                 Message(message.data, message.message_id, dict(message.attributes))
                 for message in pulled
@@ -96,10 +95,9 @@ def play(deployment: Stream, deliveries: Sequence[Delivery]) -> None:
 
     with entered(deployment.environment):
         asyncio.run(consume())
-    deployment.unsubscribe(subscription)
 
 
-def test_scores_are_of_the_features_that_training_reads(opened):
+def test_scores_are_of_the_features_that_training_reads():
     """
     Skew, of a stream with duplicates, late and broken messages: what the model was
     given last of anybody's first day is, bit for bit, what it is trained on; but for
@@ -139,7 +137,7 @@ COLLECTED = Games(seed=5, users=1_600, maximum_events=40, churn_rate=0.5, end=MI
 POSSIBLE = 0.8
 
 
-def test_what_a_stream_collects_is_learned(opened):
+def test_what_a_stream_collects_is_learned():
     """00 trains a model that replaces the shipped one: its ranking is far above that of
     the number of bets, and near the best that is possible. 01 scores everyone whose
     first day has ended since the week before; a week of the past by the model of its
@@ -184,7 +182,7 @@ PLAYERS = 40
 
 
 @pytest.fixture
-def deployment(opened, monkeypatch) -> Stream:
+def deployment(monkeypatch) -> Stream:
     """Players of a week, every fourth of whom leaves, and a probability for each.
 
     Labels are known a fortnight after the registration: a week after the outcomes.

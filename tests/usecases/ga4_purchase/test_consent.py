@@ -54,10 +54,9 @@ USERS = {"agreed", "came back", "changed at once", "silent since", "away"}
 
 
 @pytest.fixture(scope="module")
-def export(emulators):
-    export = Export(emulators, PROPENSITY_REQUIRE_CONSENT="ads_storage")
-    yield export.load(shop.shards(ROWS))
-    export.close()
+def export():
+    export = Export(PROPENSITY_REQUIRE_CONSENT="ads_storage")
+    return export.load(shop.shards(ROWS))
 
 
 def users(

@@ -7,8 +7,7 @@ once. The emulator runs the statements as they are deployed.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pyarrow as pa
 import pytest
@@ -116,7 +115,7 @@ def trapped(traps: Mapping[str, tuple[list[shop.Row], shop.Row]]) -> list[shop.R
 
 
 @pytest.fixture(scope="module")
-def export(emulators) -> Iterator[Export]:
+def export() -> Export:
     """Everybody's events, and tables that the view must leave out."""
     tables = shop.shards([*trapped(TRAPS), *others()])
     only_there = shop.shards([event("not daily", ago(3)), event("at last", ago(3))])
@@ -125,9 +124,8 @@ def export(emulators) -> Iterator[Export]:
     kinds = ("fresh", "intraday", "fresh_intraday")
     for name in (*(f"{kind}_{day}" for kind in kinds), f"{day}_backup", day[:6]):
         tables[f"events_{name}"] = rows
-    export = Export(emulators)
-    yield export.load(tables | of_three_schemas())
-    export.close()
+    export = Export()
+    return export.load(tables | of_three_schemas())
 
 
 @pytest.fixture(scope="module")
@@ -167,19 +165,18 @@ def test_features_come_to_what_a_user_did(features, user):
     assert {name: features[user][name] for name in expected} == expected
 
 
-def test_amounts_are_in_dollars_where_the_export_has_dollars(emulators):
-    export = Export(emulators)
+def test_amounts_are_in_dollars_where_the_export_has_dollars():
+    export = Export()
     features = export.load(shop.shards(trapped(IN_DOLLARS))).features()
     found = {
         user: {name: features[user][name] for name in expected}
         for user, (_, expected) in IN_DOLLARS.items()
     }
-    export.close()
 
     assert found == {user: expected for user, (_, expected) in IN_DOLLARS.items()}
 
 
-def test_last_items_are_popular_and_repeated_by_what_was_known_on_the_date(emulators):
+def test_last_items_are_popular_and_repeated_by_what_was_known_on_the_date():
     """Shares of the last day's items: of two who bought within four weeks, and of what
     the customer had bought before, within two lookbacks. The order page, opened again,
     adds none."""
@@ -193,8 +190,8 @@ def test_last_items_are_popular_and_repeated_by_what_was_known_on_the_date(emula
         purchase("unknown", ago(2), items=[(None, 1)]),
         purchase("later", MIDNIGHT, items=[("c", 1)]),
     ]
-    with contextlib.closing(Export(emulators)) as export:
-        features = export.load(shop.shards(rows)).features()
+    export = Export()
+    features = export.load(shop.shards(rows)).features()
     shares = {}
     for user, row in features.items():
         shares[user] = row["last_items_popularity"], row["last_items_repeated"]
@@ -208,9 +205,7 @@ def test_last_items_are_popular_and_repeated_by_what_was_known_on_the_date(emula
 
 
 @pytest.mark.parametrize(("currency", "gbp"), [("USD", 12.5), ("GBP", 10)])
-def test_amounts_are_of_the_horizon_in_the_currency_of_the_use_case(
-    emulators, currency, gbp
-):
+def test_amounts_are_of_the_horizon_in_the_currency_of_the_use_case(currency, gbp):
     """A purchase before the as-of date, or after the horizon, does not matter; what a
     purchase lacks counts as nothing. Defect: pages called dollars pounds where a use
     case said pounds."""
@@ -221,11 +216,11 @@ def test_amounts_are_of_the_horizon_in_the_currency_of_the_use_case(
         shop.paid("u", AS_OF + 7 * DAY, 1_000.0, "GBP", rate=1.25),
         purchase("w", AS_OF, None),
     ]
-    with contextlib.closing(Export(emulators)) as export:
-        export.load(shop.shards(rows))
-        window = replace(USE_CASE, currency=currency).window(export.settings, [AS_OF])
-        sql = USE_CASE.statement("converter_amounts")
-        found = export.warehouse.rows(sql, window)
+    export = Export()
+    export.load(shop.shards(rows))
+    window = replace(USE_CASE, currency=currency).window(export.settings, [AS_OF])
+    sql = USE_CASE.statement("converter_amounts")
+    found = export.warehouse.rows(sql, window)
 
     assert {row["user_id"]: row["amount"] for row in found} == {"u": 2 * gbp, "w": None}
 

@@ -65,10 +65,9 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def export(emulators):
-    export = Export(emulators, PROPENSITY_USER_COLUMN="person")
-    yield export.load(shop.shards(ROWS))
-    export.close()
+def export():
+    export = Export(PROPENSITY_USER_COLUMN="person")
+    return export.load(shop.shards(ROWS))
 
 
 @pytest.fixture(scope="module")
