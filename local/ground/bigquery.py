@@ -440,7 +440,7 @@ class BigQuery:
                     for statement in script:
                         self._bound(statement)
                 return Job(Rows(pa.table({})), processed)
-            states = tuple(self.changed[path] for path in sorted(tables))
+            states = tuple((path, self.changed[path]) for path in sorted(tables))
             key = (sql, repr(sorted(given.items())), place, states)
             is_list = any(path[2] in LISTS for path in tables)
             is_kept = script[-1].is_query and len(script) == 1 and not is_list

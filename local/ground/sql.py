@@ -248,6 +248,11 @@ def _rewrite_number(node: Any) -> None:
     match node:
         case exp.Extract() if node.name == "DATE":
             node.replace(exp.cast(node.expression, "DATE"))
+        case exp.Literal() if _is_decimal(node):
+            # BigQuery takes it for FLOAT64.
+            node.set("this", f"{node.this}e0")
+        case exp.DateAdd() | exp.DateSub():
+            node.replace(exp.cast(node.copy(), "DATE"))
         case exp.UnixToTime():
             node.replace(exp.cast(node.copy(), TYPES["TIMESTAMP"]))
         case exp.IntDiv():
@@ -262,6 +267,10 @@ def _rewrite_number(node: Any) -> None:
             node.replace(_macro("farm_fingerprint", *node.expressions))
         case exp.Cast() if _is_of_text(node):
             node.replace(_macro("as_text", node.this))
+
+
+def _is_decimal(node: exp.Literal) -> bool:
+    return not node.is_string and "." in node.this and "e" not in node.this.lower()
 
 
 def _is_of_text(node: exp.Cast) -> bool:

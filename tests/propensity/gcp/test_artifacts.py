@@ -14,9 +14,7 @@ import pytest
 
 from propensity.errors import (
     AccessDenied,
-    ArtifactError,
     Conflict,
-    PropensityError,
     Unavailable,
 )
 from propensity.gcp.artifacts import Artifacts, Stored
@@ -38,14 +36,6 @@ def through(deployment) -> Iterator[Callable[..., Artifacts]]:
 
 
 class TestCreate:
-    def test_a_create_writes_once(self, artifacts):
-        generation = artifacts.create("a/b.json", b"first")
-
-        with pytest.raises(Conflict, match=r"a/b\.json"):
-            artifacts.create("a/b.json", b"second")
-
-        assert artifacts.read("a/b.json") == Stored(b"first", generation)
-
     def test_a_create_knows_its_own_write_again(self, through):
         """Where the answer to a write is lost, the retry finds its own bytes."""
         lost = []
@@ -83,58 +73,6 @@ class TestCreate:
             narrow.replace("taken.json", b"second", taken)
         with pytest.raises(AccessDenied, match=r"storage\.objects\.create"):
             narrow.create("elsewhere.json", b"mine")
-
-
-def test_files_are_uploaded_once(artifacts, tmp_path):
-    """Of any size, also in several pieces."""
-    path = tmp_path / "file"
-    copy = tmp_path / "copy"
-    path.write_bytes(b"x" * 9_000_000 + b"y")
-    artifacts.create_from("large", path)
-    artifacts.download("large", copy)
-
-    assert copy.read_bytes() == path.read_bytes()
-    with pytest.raises(Conflict):
-        artifacts.create_from("large", copy)
-    with pytest.raises(ArtifactError, match=r"gs://.*/gone does not exist"):
-        artifacts.download("gone", copy)
-
-
-def test_an_object_is_replaced_as_it_was_read_or_not_at_all(artifacts):
-    """Absent, older or made up: what is not the newest generation loses."""
-    artifacts.create("pointer", b"1")
-    first = artifacts.read("pointer")
-    artifacts.replace("pointer", b"2", first)
-
-    for before in (None, first, Stored(b"2", 10**15)):
-        with pytest.raises(Conflict):
-            artifacts.replace("pointer", b"3", before)
-    assert artifacts.read("pointer").data == b"2"
-
-
-def test_a_read_of_an_object_that_does_not_exist_says_so(artifacts):
-    """It is None to find."""
-    assert artifacts.find("nothing") is None
-    with pytest.raises(ArtifactError, match="nothing does not exist"):
-        artifacts.read("nothing")
-
-
-def test_a_read_refuses_bytes_that_are_damaged(artifacts, deployment):
-    """Bytes that are not those of their checksum are an error of the artifact."""
-    artifacts.create("model", b"model")
-    [live] = artifacts.generations("model")
-    deployment.damage("model", b"modem")
-
-    for generation in (None, live.generation):
-        with pytest.raises(ArtifactError, match="/model is damaged"):
-            artifacts.find("model", generation=generation)
-
-
-def test_failures_name_a_bucket_that_nobody_made(deployment):
-    nowhere = deployment.bucket.client.bucket("nobody-made-this")
-
-    with pytest.raises(PropensityError, match="nobody-made-this"):
-        Artifacts(nowhere, deployment.settings).create("a", b"")
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, AccessDenied), (500, Unavailable)])

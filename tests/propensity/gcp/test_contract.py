@@ -1,0 +1,470 @@
+"""
+What the product asks of Google, answered alike in the process and by the emulators.
+
+The emulators are asked through Google's unmodified clients. Whether a statement of the
+product is BigQuery's, Google's analyzer says (``tests/test_googlesql.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from local.exports.sources import replace_table
+from propensity.errors import (
+    ArtifactError,
+    Conflict,
+    MissingTable,
+    PropensityError,
+    SchemaError,
+    SettingsError,
+)
+from propensity.gcp.artifacts import Artifacts, Stored
+from propensity.gcp.pubsub import Bus
+from propensity.gcp.warehouse import Warehouse
+from propensity.gcp.writes import Appends
+from propensity.tables.stream import POSTCODE_INDEX, SUPPRESSED_USERS
+from tests.conftest import opened
+from tests.propensity.gcp.conftest import DAY, SCORES, counted, staged
+from tests.support.deployment import Deployment
+
+INJECTION = "x'; DROP TABLE ma_predictions_runs; --"
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+ROWS = "(SELECT 'a' AS k, 3 AS n UNION ALL SELECT 'b', NULL UNION ALL SELECT 'a', 1)"
+# Statements, and the rows that they answer.
+ANSWERS: dict[str, list[Any]] = {
+    # Whole numbers are divided as they are grouped, towards zero.
+    "SELECT DIV(3 + 47, 24), DIV(100, 2 + 1), MOD(7 + 1, 5 - 1), DIV(-7, 2)": [
+        (2, 33, 0, -3)
+    ],
+    "SELECT 7 / 2, SAFE_DIVIDE(1, 0), ROUND(2.5), ROUND(-2.5)": [(3.5, None, 3, -3)],
+    # NUMERIC is exact, to nine decimals, rounded half away from zero.
+    "SELECT a / b, -2 * a / (3 * a), a * b FROM "
+    "(SELECT NUMERIC '1' AS a, NUMERIC '3' AS b)": [
+        (Decimal("0.333333333"), Decimal("-0.666666667"), Decimal(3))
+    ],
+    "SELECT SAFE_MULTIPLY(a, a), a * 1000 * NUMERIC '3', CAST(a / 8e15 AS FLOAT64) "
+    "FROM (SELECT NUMERIC '1e15' AS a)": [(None, Decimal("3e18"), 0.125)],
+    "SELECT CAST(NUMERIC '0.1250' AS STRING), CAST(EXP(0) / 3 AS NUMERIC)": [
+        ("0.125", Decimal("0.333333333"))
+    ],
+    "SELECT SAFE_CAST('x' AS INT64), SAFE_CAST('7' AS INT64), CAST(7 AS STRING)": [
+        (None, 7, "7")
+    ],
+    # Lists are counted from zero.
+    "SELECT [5, 6][OFFSET(n)], [5][SAFE_OFFSET(3)] FROM UNNEST([0, 1]) AS n "
+    "ORDER BY 1": [(5, None), (6, None)],
+    "SELECT x, n FROM UNNEST(['a', 'b']) AS x WITH OFFSET AS n ORDER BY n": [
+        ("a", 0),
+        ("b", 1),
+    ],
+    f"SELECT ARRAY_AGG(k ORDER BY k DESC LIMIT 2) FROM {ROWS}": [(["b", "a"],)],
+    f"SELECT k, COUNTIF(n > 1), COUNT(n), SUM(n) FROM {ROWS} GROUP BY k ORDER BY k": [
+        ("a", 1, 2, 4),
+        ("b", 0, 0, None),
+    ],
+    f"SELECT COUNTIF(n > 5), COUNT(*), SUM(n), AVG(n) FROM {ROWS} WHERE k = 'z'": [
+        (0, 0, None, None)
+    ],
+    f"SELECT k FROM {ROWS} WHERE TRUE "
+    "QUALIFY ROW_NUMBER() OVER (PARTITION BY k ORDER BY n) = 1 ORDER BY k": [
+        ("a",),
+        ("b",),
+    ],
+    "SELECT APPROX_QUANTILES(x, 2) FROM UNNEST([1, 2, 3, 4, 5]) AS x": [([1, 3, 5],)],
+    "SELECT 3 IN UNNEST([1, 3]), 4 NOT IN UNNEST([1, 3]), 'b' IN ('a', 'b')": [
+        (True, True, True)
+    ],
+    "SELECT * EXCEPT (k) FROM (SELECT 1 AS k, STRUCT(2 AS a, 'x' AS b) AS s)": [
+        ({"a": 2, "b": "x"},)
+    ],
+    # Days are half-open, and a moment's day depends on the zone.
+    "SELECT DATE_DIFF(DATE '2026-03-09', DATE '2026-03-02', DAY), "
+    "DATE_SUB(DATE '2026-03-02', INTERVAL 2 DAY), "
+    "DATE_ADD(DATE '2026-01-31', INTERVAL 1 MONTH)": [
+        (7, date(2026, 2, 28), date(2026, 2, 28))
+    ],
+    "SELECT EXTRACT(DATE FROM t), EXTRACT(HOUR FROM t), "
+    "DATE(t, 'America/New_York') FROM (SELECT TIMESTAMP '2026-03-02 02:00:00+00' t)": [
+        (date(2026, 3, 2), 2, date(2026, 3, 1))
+    ],
+    "SELECT UNIX_MICROS(TIMESTAMP(DATE '1970-01-02')), TIMESTAMP_MICROS(0), "
+    "TIMESTAMP_DIFF(TIMESTAMP '2026-03-02 12:00:00', TIMESTAMP '2026-03-02', MINUTE)": [
+        (86_400_000_000, datetime(1970, 1, 1, tzinfo=UTC), 720)
+    ],
+    "SELECT PARSE_DATE('%Y%m%d', '20260302'), "
+    "FORMAT_DATE('%Y%m%d', DATE '2026-03-02')": [(date(2026, 3, 2), "20260302")],
+    "SELECT COUNT(*), MAX(d) FROM "
+    "UNNEST(GENERATE_DATE_ARRAY('2026-01-05', '2026-02-16', INTERVAL 7 DAY)) AS d": [
+        (7, date(2026, 2, 16))
+    ],
+    "SELECT SUM(n) FROM UNNEST(GENERATE_ARRAY(1, 4)) AS n": [(10,)],
+    "SELECT SUBSTR('events_20260302', -8), STARTS_WITH('ab', 'a'), "
+    "REGEXP_CONTAINS('ab', r'^a.$'), REGEXP_EXTRACT('a7', r'[0-9]'), "
+    "LOWER(TRIM(' A ')), CONCAT('a', 'b'), LENGTH('\u00e9')": [
+        ("20260302", True, True, "7", "a", "ab", 1)
+    ],
+    """SELECT JSON_VALUE('{"a": {"b": 1}}', '$.a.b'), TO_JSON_STRING([1, 2]),"""
+    """ JSON_VALUE('{"a": 1}', '$.c')""": [("1", "[1,2]", None)],
+    "SELECT TO_HEX(MD5('a')), TO_HEX(SHA256(''))": [
+        (
+            "0cc175b9c0f1b6a831c399e269772661",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        )
+    ],
+    "SELECT FARM_FINGERPRINT('a') = FARM_FINGERPRINT('a'), "
+    "COUNTIF(FARM_FINGERPRINT(CAST(n AS STRING)) < 0) BETWEEN 400 AND 600 "
+    "FROM UNNEST(GENERATE_ARRAY(1, 1000)) AS n": [(True, True)],
+    "SELECT IF(NULL, 1, 2), IFNULL(NULL, 3), COALESCE(NULL, 4), NULLIF(1, 1), "
+    "GREATEST(1, 2), LEAST(1, 2)": [(2, 3, 4, None, 2, 1)],
+}
+# Statements that are refused, and how.
+REFUSED: dict[str, tuple[type[PropensityError], str]] = {
+    "SELECT * FROM gone": (MissingTable, "gone"),
+    "SELECT * FROM elsewhere.gone": (MissingTable, "elsewhere"),
+    "SELECT * FROM `analytics.events_*`": (MissingTable, "events_"),
+    "SELECT nothing FROM ma_predictions_runs": (SchemaError, "nothing"),
+    "SELECT 1 / 0": (PropensityError, "division by zero"),
+    "SELECT CAST('x' AS INT64)": (PropensityError, "x"),
+    "SELECT ERROR('stop')": (PropensityError, "stop"),
+}
+
+
+@pytest.fixture(scope="module", params=["ground", "emulators"])
+def place(request) -> Iterator[Deployment]:
+    """A deployment in the process, and one in the emulators."""
+    if request.param == "ground":
+        yield Deployment()
+    else:
+        yield from opened(request.getfixturevalue("emulators"))
+
+
+@pytest.fixture(scope="module")
+def warehouse(place) -> Warehouse:
+    place.warehouse.create(SCORES)
+    return place.warehouse
+
+
+@pytest.fixture
+def artifacts(place) -> Iterator[Artifacts]:
+    yield place.artifacts
+    place.empty_bucket()
+
+
+def values(rows: list[Any]) -> list[Any]:
+    return [tuple(row.values()) for row in rows]
+
+
+def load(place: Deployment, name: str, **columns: list[Any]) -> None:
+    """Have a table of the export hold rows alone, by a load job."""
+    table = f"{place.project}.{place.ga4_dataset}.{name}"
+    replace_table(place.warehouse.client, table, pa.table(columns))
+
+
+class TestStatements:
+    @pytest.mark.parametrize("sql", ANSWERS)
+    def test_a_statement_answers_as_bigquery_does(self, warehouse, sql):
+        assert values(warehouse.rows(sql)) == ANSWERS[sql]
+
+    @pytest.mark.parametrize("sql", REFUSED)
+    def test_a_statement_is_refused_as_by_bigquery(self, warehouse, place, sql):
+        error, said = REFUSED[sql]
+
+        with pytest.raises(error, match=said) as refused:
+            warehouse.rows(sql.replace("analytics.", f"{place.ga4_dataset}."))
+        assert type(refused.value) is error
+
+    @pytest.mark.parametrize(
+        "value",
+        [True, 7, 0.5, Decimal("0.1"), INJECTION, DAY, NOON, ["a", INJECTION], [1, 2]],
+    )
+    def test_a_value_is_a_parameter(self, warehouse, value):
+        """Defect: SQL made of f-strings. A value that is SQL is a value."""
+        [row] = warehouse.rows("SELECT @value AS value", {"value": value})
+        [found] = warehouse.lookup("SELECT @value AS value", {"value": value})
+
+        assert row["value"] == found.value == value
+        assert counted(warehouse) == (0, 0)
+
+    @pytest.mark.parametrize("count", [5, 30_000])
+    def test_a_statement_answers_all_rows(self, warehouse, count):
+        """Few come with the answer, many through the Storage API: all of them."""
+        sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, @most)) AS n"
+        table = warehouse.table(sql, {"most": count})
+        batches = pa.Table.from_batches(warehouse.batches(sql, {"most": count}))
+
+        expected = list(range(1, count + 1))
+        assert sorted(table["n"].to_pylist()) == expected
+        assert sorted(batches["n"].to_pylist()) == expected
+
+    def test_a_dry_run_changes_nothing(self, warehouse):
+        warehouse.dry_run("DELETE FROM ma_predictions_runs WHERE TRUE")
+        with pytest.raises(MissingTable):
+            warehouse.dry_run("SELECT * FROM gone")
+
+
+@pytest.mark.usefixtures("warehouse")
+class TestTables:
+    @pytest.fixture(autouse=True)
+    def emptied(self, warehouse) -> Iterator[None]:
+        yield
+        warehouse.execute("DELETE FROM ma_predictions_runs WHERE TRUE")
+
+    @pytest.mark.parametrize("write", ["write", "append"])
+    def test_rows_keep_their_values_whatever_the_order_of_columns(
+        self, warehouse, write
+    ):
+        rows = staged(INJECTION)
+        getattr(warehouse, write)(SCORES, rows.select(rows.column_names[::-1]))
+
+        [row] = warehouse.rows("SELECT * FROM ma_predictions_runs")
+        assert dict(row.items()) == rows.to_pylist()[0]
+
+    async def test_rows_of_the_stream_are_there_once_they_are_acknowledged(self, place):
+        place.warehouse.create(SUPPRESSED_USERS)
+        named = ("use_case", "user_hash", "key_id", "suppressed_at", "suppressed_on")
+        row = dict(zip(named, ("u", "h", "k", NOON, DAY), strict=True))
+        batch = pa.RecordBatch.from_pylist(
+            [row], schema=SUPPRESSED_USERS.arrow_schema()
+        )
+        await Appends(place.settings).append(SUPPRESSED_USERS, batch)
+
+        assert place.count("suppressed_users") == 1
+
+    def test_rows_replace_all_others(self, warehouse):
+        """Whoever reads sees the old rows or the new ones."""
+        row = {"socioeconomic_idx": 0.5, "is_outward": False, "loaded_on": DAY}
+        warehouse.create(POSTCODE_INDEX)
+        for postcode in ("A", "B"):
+            rows = POSTCODE_INDEX.arrow([{**row, "postcode": postcode}])
+            warehouse.replace(POSTCODE_INDEX, rows)
+
+        [found] = warehouse.rows("SELECT postcode FROM postcode_index")
+        assert found["postcode"] == "B"
+        small = warehouse.read_small_table("postcode_index", ["postcode"])
+        assert values(small) == [("B",)]
+
+    def test_rows_of_a_table_that_is_not_there_are_refused(self, warehouse):
+        gone = replace(SCORES, name="gone")
+        with pytest.raises(MissingTable, match="gone"):
+            warehouse.write(gone, staged("a"))
+
+    @pytest.mark.parametrize("last", ["", "SELECT ERROR('stop');"])
+    def test_transactions_are_seen_together_or_not_at_all(self, warehouse, last):
+        """DELETE, INSERT and MERGE of one script; an error leaves all as it was."""
+        warehouse.execute("CREATE OR REPLACE TABLE now AS SELECT 'a' AS u, 0.5 AS p")
+        warehouse.execute(
+            "CREATE OR REPLACE TABLE staging AS SELECT 'a' AS u, 0.1 AS p UNION ALL "
+            "SELECT 'b', 0.2"
+        )
+        warehouse.execute("CREATE OR REPLACE TABLE history AS SELECT 'z' AS u")
+        script = f"""
+            BEGIN TRANSACTION;
+            DELETE FROM history WHERE u != @kept;
+            INSERT INTO history (u) SELECT u FROM staging;
+            MERGE now AS n USING staging AS s ON n.u = s.u
+            WHEN MATCHED THEN UPDATE SET p = s.p
+            WHEN NOT MATCHED THEN INSERT (u, p) VALUES (s.u, s.p);
+            {last}
+            COMMIT TRANSACTION;
+        """
+        with pytest.raises(PropensityError) if last else contextlib.nullcontext():
+            warehouse.execute(script, {"kept": "nobody"})
+
+        history = values(warehouse.rows("SELECT u FROM history ORDER BY 1"))
+        now = values(warehouse.rows("SELECT u, p FROM now ORDER BY 1"))
+        assert history == ([("z",)] if last else [("a",), ("b",)])
+        assert now == ([("a", 0.5)] if last else [("a", 0.1), ("b", 0.2)])
+
+    def test_a_change_says_how_many_rows_it_changed(self, warehouse):
+        warehouse.write(SCORES, staged("a", "b", "c"))
+        sql = "DELETE FROM ma_predictions_runs WHERE user_id IN UNNEST(@users)"
+
+        assert warehouse.execute(sql, {"users": ["a", "b", "z"]}) == 2
+        assert counted(warehouse) == (1, 1)
+
+    def test_a_table_that_is_older_than_the_code_is_told_from_a_wrong_one(
+        self, warehouse
+    ):
+        """Where functions are deployed before the set-up."""
+        warehouse.execute("ALTER TABLE ma_predictions_runs DROP COLUMN expected_value")
+        refused = "expected_value.*run deploy/setup.sh"
+        try:
+            with pytest.raises(SchemaError, match=refused):
+                warehouse.rows("SELECT expected_value FROM ma_predictions_runs")
+        finally:
+            warehouse.execute("DROP TABLE ma_predictions_runs")
+            warehouse.create(SCORES)
+
+    def test_a_table_is_described(self, warehouse, place):
+        path = (place.project, place.dataset, SCORES.name)
+        types = warehouse.types_of(path)
+        warehouse.write(SCORES, staged("a"))
+        location, rows, size = warehouse.size_of(".".join(path))
+
+        assert (types["user_id"], types["as_of"]) == ("STRING", "DATE")
+        assert (types["probability"], types["effects"]) == ("FLOAT64", "a list")
+        assert (location, rows, size > 0) == ("US", 1, True)
+
+    def test_tables_of_another_location_are_refused(self, warehouse, place):
+        """BigQuery joins nothing across locations; the message names the setting."""
+        dataset = f"{place.project}.{place.dataset}"
+        assert SCORES.name in warehouse.tables_of(dataset)
+
+        abroad = place.with_settings(PROPENSITY_LOCATION="EU")
+        with (
+            contextlib.closing(Warehouse.open(abroad.settings)) as other,
+            pytest.raises(SettingsError, match="PROPENSITY_LOCATION"),
+        ):
+            other.tables_of(dataset)
+
+
+class TestDays:
+    """Daily tables, as Analytics writes them."""
+
+    def test_views_read_the_tables_of_now(self, warehouse, place):
+        """A view on a view on a wildcard, whichever way a daily table came or went."""
+        events = f"`{place.project}.{place.ga4_dataset}.events_*`"
+        inner = f"`{place.project}.{place.dataset}.inner_v`"
+        load(place, "events_20260301", n=[1])
+        warehouse.replace_view("inner_v", f"SELECT *, _TABLE_SUFFIX AS s FROM {events}")
+        warehouse.replace_view("outer_v", f"SELECT i.n, i.s FROM {inner} AS i")
+        total = "WITH x AS (SELECT o.n FROM outer_v AS o) SELECT SUM(x.n) FROM x"
+        assert values(warehouse.rows(total)) == [(1,)]
+
+        load(place, "events_20260302", n=[2])
+        assert values(warehouse.rows(total)) == [(3,)]
+        day = "SELECT n FROM outer_v WHERE s = '20260302'"
+        assert values(warehouse.rows(day)) == [(2,)]
+        name = f"{place.project}.{place.ga4_dataset}.events_20260301"
+        warehouse.client.delete_table(name)
+        assert values(warehouse.rows(total)) == [(2,)]
+        assert place.ga4_dataset in warehouse.view_text("inner_v")
+
+    def test_a_table_of_a_day_says_when_its_rows_were_changed(self, warehouse, place):
+        """By a load and by a statement. Who only reads changes nothing."""
+        name = "events_20260401"
+
+        def changed() -> int:
+            [row] = warehouse.rows(
+                "SELECT last_modified_time, size_bytes, row_count "
+                f"FROM `{place.ga4_dataset}.__TABLES__` WHERE table_id = '{name}'"
+            )
+            assert row[1] > 0
+            return int(row[0])
+
+        load(place, name, user=["a", "b", "c"])
+        loaded = changed()
+        warehouse.rows(f"SELECT * FROM `{place.ga4_dataset}.{name}`")
+        assert changed() == loaded
+        warehouse.execute(f"DELETE FROM `{place.ga4_dataset}.{name}` WHERE user = 'a'")
+        deleted = changed()
+        load(place, name, user=["a"])
+
+        assert loaded < deleted < changed()
+
+    def test_days_are_written_to_the_bucket(self, warehouse, place, artifacts):
+        warehouse.execute(
+            f"EXPORT DATA OPTIONS (uri = '{artifacts.uri('days/')}part-*.parquet', "
+            "format = 'PARQUET', overwrite = TRUE) AS SELECT 7 AS n"
+        )
+        [name] = artifacts.names("days/")
+        rows = pa.parquet.read_table(pa.BufferReader(artifacts.read(name).data))
+
+        assert rows.to_pylist() == [{"n": 7}]
+
+
+class TestObjects:
+    def test_an_object_is_written_once(self, artifacts):
+        """With the same bytes it is the writer's own, whose answer was lost."""
+        generation = artifacts.create("a/b.json", b"first")
+
+        assert artifacts.create("a/b.json", b"first") == generation
+        with pytest.raises(Conflict, match=r"a/b\.json"):
+            artifacts.create("a/b.json", b"second")
+        assert artifacts.read("a/b.json") == Stored(b"first", generation)
+
+    def test_an_object_is_replaced_as_it_was_read_or_not_at_all(self, artifacts):
+        """Absent, older or made up: what is not the newest generation loses."""
+        artifacts.create("pointer", b"1")
+        first = artifacts.read("pointer")
+        artifacts.replace("pointer", b"2", first)
+
+        for before in (None, first, Stored(b"2", 10**15)):
+            with pytest.raises(Conflict):
+                artifacts.replace("pointer", b"3", before)
+        assert artifacts.read("pointer").data == b"2"
+
+    def test_an_object_that_is_not_there_is_told_from_a_bucket(self, artifacts, place):
+        assert artifacts.find("nothing") is None
+        artifacts.delete("nothing")
+        with pytest.raises(ArtifactError, match="nothing does not exist"):
+            artifacts.read("nothing")
+        nowhere = place.bucket.client.bucket("nobody-made-this")
+        with pytest.raises(PropensityError, match="nobody-made-this"):
+            Artifacts(nowhere, place.settings).create("a", b"")
+
+    def test_a_file_is_uploaded_once(self, artifacts, tmp_path):
+        """Of any size, also in several pieces."""
+        path = tmp_path / "file"
+        copy = tmp_path / "copy"
+        path.write_bytes(b"x" * 9_000_000 + b"y")
+        artifacts.create_from("large", path)
+        artifacts.download("large", copy)
+        generation = artifacts.read("large").generation
+        with artifacts.opened("large", generation=generation) as file:
+            file.seek(9_000_000)
+            assert file.read() == b"y"
+
+        assert copy.read_bytes() == path.read_bytes()
+        with pytest.raises(Conflict):
+            artifacts.create_from("large", copy)
+        with pytest.raises(ArtifactError, match=r"gs://.*/gone does not exist"):
+            artifacts.download("gone", copy)
+
+    def test_bytes_that_are_damaged_are_refused(self, artifacts, place):
+        """Bytes that are not those of their checksum are an error of the artifact."""
+        artifacts.create("model", b"model")
+        [live] = artifacts.generations("model")
+        place.damage("model", b"modem")
+
+        for generation in (None, live.generation):
+            with pytest.raises(ArtifactError, match="/model is damaged"):
+                artifacts.find("model", generation=generation)
+
+    def test_a_versioned_bucket_keeps_what_was_there(self, artifacts, place):
+        place.bucket.versioning_enabled = True
+        place.bucket.patch()
+        for name in ("b", "a"):
+            artifacts.create(f"kept/{name}", b"1")
+        artifacts.replace("kept/a", b"2", artifacts.read("kept/a"))
+        artifacts.delete("kept/b")
+
+        assert artifacts.names("kept/") == ["kept/a"]
+        found = [(one.name, one.is_live) for one in artifacts.generations("kept/")]
+        assert found == [("kept/a", False), ("kept/a", True), ("kept/b", False)]
+
+
+class TestMessages:
+    def test_a_message_is_published_with_its_attributes(self, place):
+        topic = place.topic("contract")
+        place.create_topic(topic)
+        messages = [(b"%d" % number, {"n": str(number)}) for number in range(3)]
+        with place.pulled("contract") as pull:
+            asyncio.run(Bus(place.settings).publish(topic, messages))
+            pulled = pull(3)
+
+        found = sorted((one.data, dict(one.attributes)) for one in pulled)
+        assert found == messages
+
+    def test_a_topic_that_is_not_there_is_named(self, place):
+        with pytest.raises(MissingTable, match="gone"):
+            asyncio.run(Bus(place.settings).publish("gone", [(b"", {})]))
