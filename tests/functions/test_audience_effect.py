@@ -1,6 +1,6 @@
 """
-An audience ordered by effect, from its first date to an open gate, and one whose gate
-must stay shut: 00 looks, 01 gives users their effects, an audience is put in order.
+An audience ordered by effect, from its first date to an open gate: 00 looks, 01 gives
+users their effects, an audience is put in order.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ WINBACK = 'destination = "bucket"\ntop = 1200\ncontrol = "30%"\norder = "effect"
 EXPLORED = WINBACK + 'explore = "5%"\n'
 # Who visits by phone buys if contacted; who visits by computer buys anyway.
 UNDECIDED = {"mobile": (0.05, 0.45), "desktop": (0.25, 0.25)}
-ALIKE = {"mobile": (0.15, 0.35), "desktop": (0.15, 0.35)}
 
 
 def device_of(user: str) -> str:
@@ -97,13 +96,6 @@ def undecided(borrow_deployment, shop_rows, tmp_path_factory) -> Deployment:
     return played(borrow_deployment, shop_rows, folder, UNDECIDED)
 
 
-@pytest.fixture(scope="module")
-def alike(borrow_deployment, shop_rows, tmp_path_factory) -> Deployment:
-    """A shop in which all react alike."""
-    folder = tmp_path_factory.mktemp("alike")
-    return played(borrow_deployment, shop_rows, folder, ALIKE)
-
-
 @pytest.mark.long
 class TestOpen:
     def test_a_first_date_is_by_probability_and_says_so(self, undecided):
@@ -139,24 +131,6 @@ class TestOpen:
         assert min(row["effect"] for row in chosen) >= 0
         # Each of them buys 40 points more often.
         assert plan["added_conversions"] == pytest.approx(0.4 * len(contacted), rel=0.4)
-
-
-@pytest.mark.long
-class TestShut:
-    def test_the_gate_stays_shut_if_all_react_alike(self, alike):
-        [look] = alike.answer["audiences"]
-
-        assert not look["is_open"]
-
-    def test_the_order_stays_by_probability_and_preview_says_why(self, alike):
-        [look] = alike.answer["audiences"]
-        plan = preview(alike, LATER)
-
-        assert (plan["used_order"], plan["order_reason"]) == (
-            "probability",
-            look["reason"],
-        )
-        assert plan["added_conversions"] is None
 
 
 # Users whose effects tests write themselves: the likeliest to buy react least.

@@ -393,21 +393,6 @@ class TestRefused:
         assert receiver.requests <= 10 + 2 * math.log2(100) + 2
         assert delivery["pending"] == 100
 
-    @pytest.mark.parametrize("top", [3, 100])
-    def test_a_fault_of_the_file_costs_nobody_the_date(self, deployment, crm, top):
-        """Defect: nine users were rejected for good, and not sent after its correction.
-
-        Of a small audience all users."""
-        audience = {"top": top, "control": "0%"}
-        with self.receiver(deployment, {f"u{n:03}" for n in range(200)}) as receiver:
-            delivery = send(deployment, crm(receiver, batch=100), **audience)
-        assert delivery["failure"] != ""
-        with Receiver() as receiver:
-            again = send(deployment, crm(receiver), **audience)
-
-        assert again["failure"] == ""
-        assert again["tallies"]["add"]["accepted"] == len(receiver.users) == top
-
     def test_a_delivery_goes_on_with_others_where_users_are_at_fault(
         self, deployment, crm
     ):
