@@ -82,9 +82,11 @@ def of_python(text: str) -> Iterator[tuple[str, int, int, str]]:
             case ast.Constant(value=bool()):
                 continue
             case ast.Constant(value=int(value)) if value < 10_000:
-                yield "bound", *place(node), str(value + 1)
+                begin, end = place(node)
+                yield "bound", begin, end, str(value + 1)
             case ast.Expr(value=ast.Call()):
-                yield "call", *place(node), "pass"
+                begin, end = place(node)
+                yield "call", begin, end, "pass"
 
 
 def of_sql(text: str) -> Iterator[tuple[str, int, int, str]]:
@@ -120,7 +122,7 @@ def draw(count: int, seed: int) -> list[dict[str, Any]]:
     while len(breaks) < count:
         [path] = drawn.choices(files, sizes)
         text = path.read_text()
-        every = [*(of_python if path.suffix == ".py" else of_sql)(text)]
+        every = list((of_python if path.suffix == ".py" else of_sql)(text))
         if not every:
             continue
         # A kind is drawn first: comparisons are many, and calls that stand alone few.
@@ -155,15 +157,15 @@ def nearest(file: str) -> list[str]:
         for one in sorted((ROOT / "tests").rglob("test_*.py"))
         if name in one.read_text() and folder not in one.parents
     ]
-    return [str(one.relative_to(ROOT)) for one in [*beside, *naming]]
+    return [str(one.relative_to(ROOT)) for one in beside + naming]
 
 
 def failed(tests: list[str], leaving_out: list[str]) -> str:
     """Run tests until one fails; return its name, or nothing."""
     ignored = [f"--ignore={one}" for one in leaving_out]
     words = "-x -q -n 2 --dist loadfile --no-loadscope-reorder -p no:cacheprovider"
-    command = [sys.executable, "-m", "pytest", *words.split(), *ignored, *tests]
-    command += ["-m", "not long and not installs"]
+    command = [sys.executable, "-m", "pytest", "-m", "not long and not installs"]
+    command += words.split() + ignored + tests
     try:
         done = subprocess.run(
             command,

@@ -60,7 +60,7 @@ settings.load_profile("quick")
 LONGEST_FIRST = (
     "test_twenty_days.py", "test_runs.py", "long", "audit",
     "functions", "local", "offline", "usecases", "runs", "registry", "learning",
-    "deploy", "test_sampling.py",
+    "deploy",
 )  # fmt: skip
 
 
