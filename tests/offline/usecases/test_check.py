@@ -262,6 +262,17 @@ class TestLeaks:
 
         assert feature.startswith(f"{NAME}/features.sql: active_days reads")
 
+    def test_what_bigquery_alone_runs_is_named(self, edit, checked, monkeypatch):
+        """It is no mistake; the check says what it has not tried."""
+        monkeypatch.setattr(check, "faults_of_statements", lambda _: [])
+        counted = "COUNT(SOUNDEX(CAST(d.day AS STRING))) AS active_days"
+        edit("features.sql", "COUNT(d.day) AS active_days", counted)
+        report = checked()
+
+        assert report.problems == []
+        assert f"{NAME}/features.sql needs BigQuery" in report.skipped
+        assert "soundex" in report.skipped.lower()
+
     def test_a_user_of_several_rows_is_named(self, edit, leaks):
         edit("labels.sql", "SELECT DISTINCT", "SELECT")
         [labels] = leaks()

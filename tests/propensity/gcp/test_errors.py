@@ -63,23 +63,6 @@ class TestRights:
 
 class TestClasses:
     @pytest.mark.parametrize(
-        ("sql", "error"),
-        [
-            ("SELECT * FROM nowhere", MissingTable),
-            ("SELECT * FROM no_dataset.nowhere", MissingTable),
-            ("SELECT shoe_size FROM ma_predictions_runs", SchemaError),
-            ("SELEC 1", PropensityError),
-        ],
-    )
-    def test_classes_are_those_of_the_emulator(self, warehouse, sql, error):
-        with pytest.raises(PropensityError) as caught:
-            warehouse.rows(sql)
-
-        assert type(caught.value) is error
-        assert caught.value.retryable is False
-        assert "\n" not in caught.value.message
-
-    @pytest.mark.parametrize(
         ("error", "ours"),
         [
             ("analytics_1.events_* does not match any table.", MissingTable),
