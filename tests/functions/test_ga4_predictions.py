@@ -23,8 +23,11 @@ EXPORTED = """
 CREATE TABLE `{dataset}.pseudonymous_users_{day:%Y%m%d}` AS
 SELECT
   id AS pseudo_user_id,
-  STRUCT({score} AS purchase_score_7d, 0.5 AS churn_score_7d, 9.5 AS revenue_28d_in_usd)
-    AS predictions
+  STRUCT(
+    CAST({score} AS FLOAT64) AS purchase_score_7d,
+    0.5 AS churn_score_7d,
+    9.5 AS revenue_28d_in_usd
+  ) AS predictions
 FROM
   UNNEST({users}) AS id
 """
