@@ -127,21 +127,14 @@ def emulators() -> Stack:
     return start_emulators().result()
 
 
-# Tests whose deployments are in the emulators until they are moved to the ground.
-EMULATED = (
-    "audit/test_runs.py", "deploy", "docs", "local", "long", "offline", "propensity",
-    "test_googlesql.py", "test_sampling.py",
-)  # fmt: skip
-MOVED = (
-    "offline/test_", "offline/dashboard", "offline/doctor", "offline/usecases",
-    "propensity/ga4", "propensity/registry", "propensity/runs", "propensity/test_",
-)  # fmt: skip
+# Tests whose deployments are in the emulators: processes and pushes find them there.
+EMULATED = ("audit/test_runs.py", "deploy", "local", "long")
 
 
 def is_emulated(path: Path) -> bool:
     """Return whether the tests of a file have their deployments in the emulators."""
     name = path.relative_to(Path(__file__).parent).as_posix()
-    return name.startswith(EMULATED) and not name.startswith(MOVED)
+    return name.startswith(EMULATED)
 
 
 # Deployments are imported where they are made: tests of what only computes need none.

@@ -45,8 +45,8 @@ def counted(warehouse: Warehouse) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def settings(module_deployment) -> Settings:
-    return Settings.from_environment(module_deployment.environment)
+def settings(module_emulated) -> Settings:
+    return module_emulated.settings
 
 
 @pytest.fixture(scope="module")

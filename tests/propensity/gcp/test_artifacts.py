@@ -22,14 +22,19 @@ from tests.support.proxy import Proxy
 
 
 @pytest.fixture
-def through(deployment) -> Iterator[Callable[..., Artifacts]]:
+def artifacts(emulated) -> Artifacts:
+    return emulated.artifacts
+
+
+@pytest.fixture
+def through(emulated) -> Iterator[Callable[..., Artifacts]]:
     """Open the bucket behind a proxy with a rule, with a deadline of a second."""
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
 
         def open_through(rule: Callable[..., object]) -> Artifacts:
-            proxy = stack.enter_context(Proxy(deployment.stack.url("storage"), rule))
+            proxy = stack.enter_context(Proxy(emulated.stack.url("storage"), rule))
             patch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-            settings = replace(deployment.settings, deadline_s=1)
+            settings = replace(emulated.settings, deadline_s=1)
             return stack.enter_context(contextlib.closing(Artifacts.open(settings)))
 
         yield open_through
