@@ -145,11 +145,11 @@ def _read(variable: str, value: float) -> Settings:
     )
 
 
-CLASSES = {
+CLASSES = [
     member
     for _, member in inspect.getmembers(errors, inspect.isclass)
     if issubclass(member, Exception)
-}
+]
 
 
 @pytest.mark.parametrize("error", CLASSES, ids=lambda one: one.__name__)

@@ -216,7 +216,6 @@ TABLE = digest.ExportTable(
         # The digest has more than it needs.
         ({}, {"event_names": frozenset(["purchase"])}, False),
     ],
-    ids=str,
 )
 def test_a_day_is_read_again_where_it_or_the_question_is_another(table, rules, is_due):
     before = digest.DigestedTable(
