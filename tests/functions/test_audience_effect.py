@@ -18,8 +18,8 @@ from propensity.errors import UseCaseError
 from propensity.gcp import secrets
 from propensity.registry.deployment import opened
 from propensity.tables.audiences import AUDIENCE_EFFECTS
+from tests.functions.audiences import by_hand, declare, file_of
 from tests.functions.conftest import MONDAY
-from tests.functions.test_audiences import by_hand, declare, file_of
 from tests.support import shop
 from tests.support.deployment import Deployment, entered
 from tests.support.rows import publish

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -12,8 +12,9 @@ from propensity import usecases
 from propensity.audience.boundary import errors_at
 from propensity.audience.uplift import figures
 from propensity.gcp.warehouse import Warehouse
-from propensity.tables.audiences import AUDIENCE_MEMBERS, AUDIENCE_PLANS, GroupSums
+from propensity.tables.audiences import AUDIENCE_PLANS, GroupSums
 from propensity.tables.models import EVALUATION
+from tests.functions.audiences import join
 from tests.functions.conftest import MONDAY
 from tests.functions.streaming import rows_of
 from tests.support import shop
@@ -46,34 +47,6 @@ OUTCOMES = [
     # The shop is open on that weekday, and no other one of the export is missing.
     *(event("weekly", LATE + n * WEEK) for n in (-4, -3, -2, -1, 1, 2)),
 ]
-
-
-def join(
-    deployment: Deployment,
-    as_of: date,
-    treated,
-    held_out,
-    *,
-    audience="winback",
-    use_case="ga4_purchase",
-    probability=0.25,
-) -> None:
-    """Make users members of an audience."""
-    rows = [
-        {
-            "use_case": use_case,
-            "audience": audience,
-            "as_of": as_of,
-            "user_id": user,
-            "probability": probability,
-            "is_control": is_control,
-            "control_group": audience,
-            "control_share": 0.5,
-        }
-        for users, is_control in ((treated, False), (held_out, True))
-        for user in users
-    ]
-    append_rows(deployment.warehouse, AUDIENCE_MEMBERS, rows)
 
 
 def lifts(deployment: Deployment):

@@ -7,14 +7,12 @@ import json
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from local.receiver import Receiver
 from offline import stopping
-from propensity.audience import delivery, run
-from propensity.audience.declared import load
+from propensity.audience import delivery
 from propensity.audience.ending import end
 from propensity.audience.lists import listed
 from propensity.errors import SendingStopped
@@ -23,6 +21,7 @@ from propensity.registry.deployment import opened
 from propensity.tables.audiences import AUDIENCE_LEDGER
 from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
+from tests.functions.audiences import by_hand, declare, file_of
 from tests.support.deployment import Deployment, entered
 from tests.support.rows import append_rows, publish
 
@@ -103,24 +102,6 @@ def write(site: Deployment, crm: Crm) -> None:
     file.parent.mkdir(parents=True)
     file.write_text(CRM.format(url=crm.url))
     declare(site, "winback", WINBACK)
-
-
-def by_hand(site: Deployment, day: date, use_case="ga4_purchase", name="winback"):
-    """Send an audience as `propensity audience send` does."""
-    with entered(site.environment), opened(use_case) as deployment:
-        named = load(deployment.use_case, name)
-        secret = secrets.reader(site.settings)
-        done = run.send(deployment, named, secret, until=day)
-    assert done.failure is None
-
-
-def file_of(site: Deployment, name: str) -> Path:
-    folder = Path(site.environment["PROPENSITY_USE_CASES"])
-    return folder / "ga4_purchase" / "audiences" / name
-
-
-def declare(site: Deployment, name: str, text: str) -> None:
-    file_of(site, f"{name}.toml").write_text(text)
 
 
 def post(site: Deployment, day: date, **more):

@@ -22,27 +22,19 @@ from propensity.tables.stream import INFERENCE_LOG
 from tests.functions.streaming import (
     changed,
     compact_at,
+    prepare_stream,
     rows_of,
     streamed_features,
     tiles,
 )
-from tests.propensity.runs.test_compact import (
-    DAY,
-    HOUR,
-    MINUTE,
-    NOW,
-    empty,
-    shared,
-)
-from tests.support.deployment import Deployment, entered
+from tests.support.deployment import OF_A_STREAM, Deployment, entered
 from tests.support.events import bet, registration, transaction
 from tests.support.rows import append_rows
 
-# Fixtures.
-__all__ = ["empty", "shared"]
-
-# A lease outlives a run that died; the next run may begin then.
-LEASE = timedelta(minutes=66)
+NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 
 
 def exported_rows(site: Deployment, table: str) -> dict[str, list[dict[str, Any]]]:
@@ -57,9 +49,11 @@ def exported_rows(site: Deployment, table: str) -> dict[str, list[dict[str, Any]
 
 
 @pytest.fixture
-def site(empty) -> Deployment:
+def site() -> Deployment:
     """Tables and a bucket with nothing in them."""
-    return empty
+    site = Deployment(**OF_A_STREAM)
+    prepare_stream(site)
+    return site
 
 
 def identities(events: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:

@@ -17,8 +17,8 @@ from propensity.registry.records import find_promoted
 from propensity.registry.versions import Registry
 from propensity.runs import evaluate, predict, report, train, uplifts
 from propensity.tables.export import DIGESTED_DAYS
+from tests.functions.audiences import join
 from tests.functions.conftest import MONDAY
-from tests.functions.test_audience_lift import join
 from tests.support.deployment import Deployment
 from tests.support.rows import publish, put
 from tests.support.shop import WEEK

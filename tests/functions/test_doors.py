@@ -17,12 +17,12 @@ import requests
 
 from local.processes import stop
 from local.stack.state import FUNCTIONS
+from tests.functions.audiences import by_hand
 from tests.functions.conftest import put_model_into
 from tests.functions.instances import Instance, push, python_of, staged
 from tests.functions.looked_up import ANA
 from tests.functions.looked_up import publish as publish_lookups
 from tests.functions.scored import features_of
-from tests.functions.test_audiences import by_hand
 from tests.support.deployment import STREAMED, Deployment
 from tests.support.events import bet
 from tests.support.programs import execute

@@ -20,7 +20,7 @@ from propensity.runs import report
 from propensity.tables.audiences import AUDIENCE_LIFT
 from propensity.tables.models import DRIFT, TRAINING_METADATA
 from tests.functions.conftest import MONDAY, USERS
-from tests.functions.test_season import weeks_of
+from tests.functions.evaluated import weeks_of
 from tests.propensity.learning.report_pages import ALARM, UPLIFT
 from tests.support import shop
 from tests.support.deployment import Deployment

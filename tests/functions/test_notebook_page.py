@@ -26,9 +26,9 @@ from local.stack.state import ROOT
 from local.venvs import uv
 from tests.docs.pages import FENCE, text, worded
 from tests.functions.conftest import put_model_into
+from tests.functions.evaluated import both_weeks
 from tests.functions.instances import serving
 from tests.functions.streaming import rows_of
-from tests.functions.test_season import both_weeks
 from tests.support.deployment import STREAMED, Deployment
 from tests.support.events import bet, registration
 from tests.support.programs import execute

@@ -16,7 +16,7 @@ from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_LIFT, AUDIENCE
 from propensity.tables.models import EVALUATION
 from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
-from tests.functions.test_audience_lift import join
+from tests.functions.audiences import join
 from tests.support.deployment import Deployment
 from tests.support.rows import append_rows, publish
 

@@ -38,10 +38,9 @@ from propensity.learning import effect_gate
 from propensity.settings import DEAD_LETTERS
 from propensity.tables import every as tables
 from propensity.tables.stream import POSTCODE_INDEX, STREAM_EVENTS
+from tests.functions.audiences import by_hand, join
 from tests.functions.instances import push, serving
 from tests.functions.streaming import rows_of
-from tests.functions.test_audience_lift import join
-from tests.functions.test_audiences import by_hand
 from tests.offline.letters import bury, create
 from tests.support import scored_cards
 from tests.support.deployment import KEY, Deployment, entered

@@ -4,59 +4,17 @@ The season across functions: 03 measures it, 01 follows it.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
-from typing import Any
+from datetime import date
 
 import numpy as np
 import pytest
 
 from propensity.learning import season
-from propensity.statements import statement
-from propensity.tables.models import EVALUATION
+from tests.functions.evaluated import BEFORE, both_weeks, evaluated, weeks_of
 from tests.support.deployment import Deployment
-from tests.support.rows import append_rows, publish
+from tests.support.rows import publish
 from tests.support.shop import DAY, WEEK
 from tests.support.shops import LATER, TRAINED
-
-BEFORE = TRAINED - WEEK
-
-
-def evaluated(
-    deployment: Deployment, week: date, log_odds: float | None, **more: Any
-) -> None:
-    """Write the final row of a week that lacked these log-odds, as of its end."""
-    row = {
-        "use_case": "ga4_purchase",
-        "week": week,
-        "model_version": 0,
-        "week_end": week + WEEK,
-        "as_of": week + WEEK,
-        "prediction_as_of": week,
-        "prediction_scored_at": datetime(2026, 4, 20, tzinfo=UTC),
-        "status": "final",
-        "outcome": "evaluated",
-        "evaluated_at": datetime(2026, 4, 27, tzinfo=UTC),
-        "users": 4_000,
-        "conversions": 400,
-        **more,
-    }
-    if log_odds is not None:
-        row |= {"residual_log_odds": log_odds, "residual_standard_error": 0.02}
-    append_rows(deployment.warehouse, EVALUATION, [row])
-
-
-def both_weeks(deployment: Deployment, log_odds: float) -> None:
-    """Write two weeks, fewer than which are no season."""
-    for week in (BEFORE, TRAINED):
-        evaluated(deployment, week, log_odds)
-
-
-def weeks_of(deployment: Deployment, as_of: date) -> dict[date, dict[str, Any]]:
-    """What 01 reads of evaluated weeks on a date."""
-    parameters = {"use_case": "ga4_purchase", "as_of": as_of, "horizon_days": 7}
-    sql = statement("season_weeks")
-    rows = deployment.warehouse.rows(sql, {**parameters, "since": as_of - 10 * WEEK})
-    return {row["week"]: dict(row.items()) for row in rows}
 
 
 def log_odds_of(deployment: Deployment, as_of: date) -> dict[date, float]:

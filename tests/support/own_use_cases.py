@@ -11,6 +11,64 @@ import pytest
 
 from propensity import usecases
 
+# What a usecase.toml may say, all of it once.
+TOML = """\
+title = "t"
+outcome = "o"
+lookback_days = 60
+horizon_days = 7
+threshold = 0.5
+
+[parameters]
+label_event = "purchase"
+user_column = "user_pseudo_id"
+
+[event_params]
+coupon = "STRING"
+
+[user_properties]
+plan = "STRING"
+
+[features]
+recency_days = "number"
+country = "category"
+
+[baseline]
+feature = "recency_days"
+ascending = true
+
+[[candidates]]
+name = "lr"
+algorithm = "LogisticRegression"
+[candidates.parameters]
+C = 0.5
+
+[[candidates]]
+name = "trees"
+algorithm = "ExtraTreesClassifier"
+
+[[candidates]]
+name = "average"
+algorithm = "VotingClassifier"
+[candidates.parameters]
+of = ["lr", "trees"]
+
+[stream]
+events = ["spin"]
+
+[events.spin]
+stake = "amount"
+
+[sources.loyalty]
+table = "crm.loyalty"
+user_id = "customer"
+valid_from = "at"
+plans = ["ends"]
+[sources.loyalty.columns]
+points = "INT64"
+ends = "DATE"
+"""
+
 
 def set_folder(folder: Path) -> None:
     """Have the setting name another folder until ``in_folder`` ends."""

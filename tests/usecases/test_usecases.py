@@ -21,63 +21,7 @@ from propensity.learning import candidates
 from propensity.settings import Settings
 from propensity.usecases import UseCase, declaration
 from tests.support import own_use_cases
-
-TOML = """\
-title = "t"
-outcome = "o"
-lookback_days = 60
-horizon_days = 7
-threshold = 0.5
-
-[parameters]
-label_event = "purchase"
-user_column = "user_pseudo_id"
-
-[event_params]
-coupon = "STRING"
-
-[user_properties]
-plan = "STRING"
-
-[features]
-recency_days = "number"
-country = "category"
-
-[baseline]
-feature = "recency_days"
-ascending = true
-
-[[candidates]]
-name = "lr"
-algorithm = "LogisticRegression"
-[candidates.parameters]
-C = 0.5
-
-[[candidates]]
-name = "trees"
-algorithm = "ExtraTreesClassifier"
-
-[[candidates]]
-name = "average"
-algorithm = "VotingClassifier"
-[candidates.parameters]
-of = ["lr", "trees"]
-
-[stream]
-events = ["spin"]
-
-[events.spin]
-stake = "amount"
-
-[sources.loyalty]
-table = "crm.loyalty"
-user_id = "customer"
-valid_from = "at"
-plans = ["ends"]
-[sources.loyalty.columns]
-points = "INT64"
-ends = "DATE"
-"""
+from tests.support.own_use_cases import TOML
 
 # A line of TOML, or its end; what stands there instead; and what is said of it.
 MISTAKES = r"""

@@ -14,7 +14,7 @@ from propensity import usecases
 from propensity.errors import RequestError, UseCaseError
 from propensity.usecases.declaration import Events
 from tests.offline.usecases.conftest import NAME
-from tests.usecases.test_usecases import TOML
+from tests.support.own_use_cases import TOML
 
 SHOP = Events(
     table="shop.events", user_id="customer", time="at", name="type", amount="total"
