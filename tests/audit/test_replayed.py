@@ -21,7 +21,7 @@ from tests.audit.receiver import (
     PARTLY,
     REFUSES,
 )
-from tests.audit.world import CONTROL_KEY, USE_CASES, World
+from tests.audit.world import CONTROL_KEY, EVENTS, USE_CASES, World
 
 
 @pytest.fixture
@@ -257,6 +257,14 @@ def test_an_older_delivery_overwrites_nothing(weeks):
     slept = (2, "sleep 7 minutes", "")
     weeks.week(order=PEOPLE[4:], script=[REFUSES], meanwhile=slept)
     weeks.week(order=PEOPLE)
+
+
+@pytest.mark.parametrize("trouble", ["", PARTLY, REFUSES])
+def test_what_google_says_a_day_later_is_what_happened(weeks, trouble):
+    """Defect: who stayed on the list of a removal in part counted as removed."""
+    weeks.begin(order=PEOPLE, by=EVENTS, top=4, batch=20, takes_long=30)
+    weeks.week(order=PEOPLE[::-1], script=[trouble])
+    weeks.week(order=PEOPLE[::-1])
 
 
 @pytest.mark.parametrize("steps", [40, 60, 90])

@@ -15,7 +15,6 @@ from offline import stopping
 from propensity.audience import delivery
 from propensity.audience.ending import end
 from propensity.audience.lists import listed
-from propensity.errors import SendingStopped
 from propensity.gcp import secrets
 from propensity.registry.deployment import opened
 from propensity.tables.audiences import AUDIENCE_LEDGER
@@ -165,18 +164,6 @@ def test_a_deployment_that_must_not_send_reaches_no_receiver(
     assert sent["trial"]["accepted"] == 100 - sent["trial"]["held_out"]
 
 
-def test_a_deployment_that_must_not_send_takes_nobody_off_a_list(running, day, crm):
-    """It says what to do about those who are on one."""
-    quiet = running.with_settings(PROPENSITY_SENDS="no")
-    before = crm.requests
-    with entered(quiet.environment), opened("ga4_purchase") as deployment:
-        [some] = [some for some in listed(deployment) if some.audience == "winback"]
-        with pytest.raises(SendingStopped, match="PROPENSITY_SENDS is no"):
-            end(deployment, some, secrets.reader(quiet.settings))
-
-    assert crm.requests == before
-
-
 def test_a_stopped_audience_stops_no_other_and_raises_no_alert(running, day, log_lines):
     declare(running, "other", WINBACK.replace("crm", "bucket"))
     by_hand(running, day, name="other")
@@ -203,20 +190,6 @@ def test_a_first_date_may_be_of_another_destination(running, day):
     message = refused(post(running, later), 409, "audience_stopped")
 
     assert "moved was never sent to crm" in message
-
-
-def test_a_clock_that_fires_twice_sends_once(running, day, crm):
-    before = crm.users.total()
-    answer = post(running, day).json
-    requests_before = crm.requests
-    again = post(running, day).json
-
-    [entry] = answer["audiences"]
-    assert (entry["outcome"], entry["members"]) == ("sent", 100)
-    assert answer["sent"] == answer["accepted"] + answer["rejected"]
-    assert answer["sent"] == 100 - entry["held_out"]
-    assert crm.users.total() == before + answer["accepted"]
-    assert (again["sent"], crm.requests) == (0, requests_before)
 
 
 def test_a_size_beyond_twice_or_below_half_of_the_last_one_stops(running, day, crm):
@@ -309,20 +282,6 @@ def test_predictions_of_a_version_that_was_rolled_back_are_not_sent(running, day
     assert "of version 1, which was rolled back" in message
     assert "deploy/call.sh predictions" in message
     assert post(running, day).json["sent"] > 0
-
-
-def test_a_person_is_told_if_calls_end_while_an_audience_waits(running, day, log_lines):
-    """As of a day whose calls do not know any more on which one they were due."""
-    later = day + timedelta(days=7)
-    refused(post(running, later), 503, "audience_waits")
-    log_lines()
-    message = refused(post(running, later + DAY), 409, "audience_stopped")
-    publish(running.warehouse, later, USERS)
-    assert post(running, later).json["sent"] > 0
-
-    assert f'call 05-Audiences with "as_of": "{later}"' in message
-    assert {line["outcome"] for line in log_lines()} >= {"audience_stopped"}
-    assert post(running, later + DAY).status_code == 200
 
 
 @pytest.mark.parametrize("status", [401, 422])

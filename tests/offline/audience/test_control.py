@@ -13,7 +13,6 @@ from propensity.audience.declared import DeclaredAudience
 from propensity.audience.google import hashed_email
 from propensity.audience.members import Member
 from propensity.errors import RequestError, UseCaseError
-from propensity.tables.audiences import AUDIENCE_MEMBERS
 from tests.offline.audience.conftest import (
     MONDAY,
     WEEK,
@@ -68,21 +67,6 @@ def refusal(deployment, **changed) -> RequestError:
 
 
 class TestOneDraw:
-    @pytest.mark.parametrize("use_case", ["ga4_purchase", "first_day_churn"])
-    @pytest.mark.parametrize(
-        "other", ["control = '10%'", "control = '50%'\ncontrol_by = 'email'"]
-    )
-    def test_audiences_of_one_group_hold_out_the_same_users(
-        self, deployment, declare, use_case, other
-    ):
-        """Defect: an audience sent the control users of another one of its group."""
-        declare(use_case, "upsell", other)
-
-        error = refusal(deployment, **HALF)
-
-        assert f"upsell of {use_case} share the control group all" in error.message
-        assert error.field == "control"
-
     def test_audiences_of_one_draw_are_sent(self, deployment, declare):
         declare("ga4_value", "upsell", "control = '50%'")
         declare("ga4_value", "broken", "control = '5'")
@@ -132,15 +116,6 @@ class TestOneDraw:
         ]
         assert [len(texts) for texts in said] == [0, 1, 0]
         assert 'set control_group = "winback"' in said[1][0]
-
-    def test_a_group_keeps_its_draw_without_its_audience(self, deployment):
-        """Also once its members have expired: their draw does not."""
-        send(deployment, **HALF)
-        deployment.empty_tables([AUDIENCE_MEMBERS])
-        upsell = named("upsell", control_group="all")
-
-        with pytest.raises(RequestError, match="upsell and winback of ga4_purchase"):
-            act(deployment, run.preview, upsell)
 
 
 class TestPersons:

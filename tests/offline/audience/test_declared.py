@@ -250,20 +250,6 @@ class TestStatement:
         assert receiver.requests == 0
         assert emulated.rows("SELECT * FROM ma_audience_members") == []
 
-    def test_a_statement_gives_its_columns_to_the_bucket(self, deployment, tmp_path):
-        (tmp_path / "winback.sql").write_text(EVEN)
-        send(deployment, tmp_path, top=15, control="50%", destination="bucket")
-
-        [name] = deployment.artifacts.names("audiences/ga4_purchase/winback/")
-        rows = pq.read_table(
-            BufferReader(deployment.artifacts.read(name).data)
-        ).to_pylist()
-        treated = members_of(deployment, is_control=False)
-        assert name.endswith(".parquet")
-        assert {(row["user_id"], row["address"]) for row in rows} == {
-            (user, f"{user}@example.com") for user in treated
-        }
-
     def test_a_statement_s_numbers_stay_what_they_are(self, emulated, crm, tmp_path):
         """Defect: NUMERIC was sent as the text 19.990000000, and JSON as a text."""
         (tmp_path / "winback.sql").write_text(TYPED)

@@ -145,22 +145,6 @@ class TestMembers:
 
 
 class TestLedger:
-    def test_the_ledger_has_a_row_for_everybody_who_was_sent(self, deployment, crm):
-        with Receiver(
-            rejects=lambda user: "no \ud83d user" * (user == "u150")
-        ) as receiver:
-            delivery = send(deployment, crm(receiver), control="0%")
-
-        rows = ledger(deployment)
-        tally = delivery["tallies"]["add"]
-        assert len(rows) == tally["sent"] == tally["accepted"] + 1 == 100
-        [rejected] = [row for row in rows if row["status"] == "rejected"]
-        assert rejected["user_id"] == "u150"
-        assert tally["rejected"] == {rejected["reason"]: 1}
-        assert all(row["reason"] is None for row in rows if row != rejected)
-        # The key is that of the request that was taken.
-        assert {row["request"] for row in rows} == {*receiver.bodies}
-
     def test_the_ledger_takes_users_off_a_list_before_it_adds_others(
         self, deployment, crm
     ):
@@ -236,17 +220,6 @@ def test_an_audience_of_nobody_needs_a_permission(deployment, crm):
 
 
 class TestSuppressed:
-    def test_suppressed_users_are_not_sent_though_they_are_members(
-        self, deployment, crm
-    ):
-        send(deployment)
-        gone = min(members_of(deployment, is_control=False))
-        deployment.suppress(gone, at=deployment.clock.now())
-        with Receiver() as receiver:
-            send(deployment, crm(receiver))
-
-        assert ("add", gone) not in receiver.users
-
     def test_users_who_left_the_sql_are_not_sent_later(self, deployment, crm):
         """Defect: who withdrew a consent for mail was sent days after it.
 
@@ -318,30 +291,6 @@ class TestTries:
             send(deployment, crm(receiver, batch=100))
 
         assert [times[1] - times[0], times[2] - times[1]] == [7, 900]
-
-    def test_a_pause_beyond_the_delivery_is_not_waited_for(self, deployment, crm):
-        """Defect: it waited for up to 105 minutes, and was killed after 60.
-
-        What is left is sent by the next call."""
-
-        class Busy(Receiver):
-            is_busy = True
-
-            def take(self, *request):
-                if self.is_busy:
-                    return 503, {"Retry-After": "900"}, {}
-                return super().take(*request)
-
-        with Busy() as receiver:
-            began = deployment.clock.monotonic()
-            delivery = send(deployment, crm(receiver), ends_at=began + 1_500)
-            took_s = deployment.clock.monotonic() - began
-            assert "the next call continues it" in delivery["failure"]
-            assert (receiver.requests, took_s) == (2, 900)
-            receiver.is_busy = False
-            assert send(deployment, crm(receiver))["failure"] == ""
-
-        assert accepted(deployment, but=set()) == {user for _, user in receiver.users}
 
 
 class TestRefused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from types import SimpleNamespace
 
 import msgspec
@@ -19,9 +19,8 @@ from propensity.audience.destination import Refused, Request, Stopped, Unanswere
 from propensity.audience.http import Http, HttpFile, pause_of
 from propensity.audience.members import Audience, Control, Member
 from propensity.audience.run import opened
-from propensity.errors import AccessDenied, RequestError, UseCaseError
+from propensity.errors import AccessDenied, UseCaseError
 from tests.offline.audience.test_answers import receiver as answering
-from tests.support.clocks import ManualClock
 
 # The settings of a deployment that reaches receivers.
 SENDING = SimpleNamespace(sends="yes")
@@ -334,18 +333,6 @@ class TestHttp:
 
         assert sent.rejected == {"u0": "rejected"}
         assert sent.note == "the answer also rejects 1 user not in the request"
-
-    def test_an_http_destination_sends_nobody_too_late(self):
-        """Defect: users were rejected for a date that was too old."""
-        with Answering() as receiver:
-            template = SIMPLE | {"url": receiver.url, "max_age_hours": 168}
-            file = msgspec.convert(template, HttpFile)
-            late = ManualClock(CHOSEN_AT + timedelta(hours=169))
-            with pytest.raises(RequestError, match="crm accepts users for 168 hours"):
-                Http(file, {}, clock=late).send(request_of())
-            Http(file, {}, clock=ManualClock(CHOSEN_AT)).send(request_of())
-
-        assert receiver.requests == 1
 
 
 class TestAnswers:

@@ -37,12 +37,9 @@ from propensity.errors import AccessDenied, RequestError, Unavailable
 from propensity.gcp import data_manager
 from propensity.gcp.data_manager import DataManager
 from tests.offline.audience.conftest import (
-    MONDAY,
     START,
-    WEEK,
     act,
     ledger,
-    next_week,
     send,
     winback,
 )
@@ -507,16 +504,6 @@ class TestDeliveries:
         assert (ledger(deployment), fake.asked.total()) == (settled, asked)
         assert set(fake.users.values()) == {1}
 
-    def test_deliveries_count_before_google_answers(self, deployment, ads):
-        """A person has sent it, so the schedule goes on in the next week."""
-        with Fake(late=99) as fake:
-            send(deployment, ads(fake))
-            next_week(deployment, {f"u{n:03}": 0.5 for n in range(100)})
-            day = deployment.clock.now().date()
-            done = send(deployment, ads(fake), scheduled_on=day)
-
-        assert (done["as_of"], done["failure"]) == (MONDAY + WEEK, "")
-
     def test_it_is_recorded_why_google_took_nobody(self, deployment, ads):
         with Fake(late=0, fails=lambda user: "NO_CONSENT") as fake:
             for _ in range(2):
@@ -527,45 +514,3 @@ class TestDeliveries:
             "rejected",
             "Google failed: NO_CONSENT (1)",
         )
-
-    def test_a_part_of_a_removal_is_no_removal(self, deployment, ads):
-        """Defect: who stayed on the list counted as removed, and was never asked for
-        again. An addition in part counts: who was added can be taken off."""
-        best = {"top": 2, "control": "0%"}
-
-        def fails(user: str) -> str:
-            return "USER_ERROR" * (user == "u199" and bool(failing))
-
-        failing = []
-        with Fake(late=0, fails=fails) as fake:
-            folder = ads(fake)
-            send(deployment, folder, **best)
-            failing.append(True)
-            for week in range(3):
-                next_week(deployment, {f"u{week}": 0.5, f"v{week}": 0.5})
-                send(deployment, folder, **best)
-                if week:
-                    failing.clear()
-            settled = send(deployment, folder, **best)
-
-        assert fake.users["remove", "u199"] == 1
-        assert fake.users["remove", "u198"] == 3
-        assert settled["pending"] == 0
-
-    def test_deliveries_of_a_week_read_what_became_of_the_week_before(
-        self, deployment, ads
-    ):
-        """And who has left is taken off the list."""
-        with Fake(late=0) as fake:
-            send(deployment, ads(fake), top=2, control="0%")
-            next_week(deployment, {"u198": 0.5, "u197": 0.5})
-            send(deployment, ads(fake), top=2, control="0%")
-
-        first = [row for row in ledger(deployment) if row["as_of"] == MONDAY]
-        assert {row["status"] for row in first} == {"accepted"}
-        assert dict(fake.users) == {
-            ("add", "u199"): 1,
-            ("add", "u198"): 2,
-            ("add", "u197"): 1,
-            ("remove", "u199"): 1,
-        }

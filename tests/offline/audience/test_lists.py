@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from local.receiver import Receiver
-from propensity.audience import declared, ending, run
+from propensity.audience import declared, ending
 from propensity.audience.lists import listed
 from propensity.errors import RequestError
 from propensity.registry.deployment import opened
-from tests.offline.audience.conftest import act, ledger, next_week, send, winback
+from tests.offline.audience.conftest import ledger, send
 
 BEST = {"control": "0%", "top": 10}
 
@@ -90,26 +90,6 @@ class TestEnd:
 
 class TestMoved:
     """Another name in the destination's file, or another destination."""
-
-    def test_an_audience_with_a_list_goes_nowhere_else(self, deployment, crm):
-        """Defect: whoever was on the earlier list stayed there, without a word."""
-        with Receiver() as receiver:
-            folder = crm(receiver, remove=True)
-            send(deployment, folder, **BEST)
-            next_week(deployment, {"u001": 0.5})
-            file = folder / "destinations" / "crm.toml"
-            file.write_text(file.read_text().replace('"crm"', '"crm2"'))
-            for destination in ("crm", "bucket"):
-                named = winback(folder, **BEST, destination=destination)
-                for action in (run.preview, run.send):
-                    with pytest.raises(RequestError, match="10 users of winback") as no:
-                        act(deployment, action, named)
-            assert len(receiver.users) == 10
-
-            assert "audience end winback --destination 'crm'" in no.value.hint
-            file.write_text(file.read_text().replace('"crm2"', '"crm"'))
-            done = send(deployment, folder, **BEST)
-        assert done["tallies"]["remove"]["accepted"] == 10
 
     def test_files_in_the_bucket_are_no_list(self, deployment, crm):
         """To practise with the bucket first is no reason to refuse."""

@@ -190,18 +190,6 @@ def test_a_preview_warns_of_browsers_that_go_to_people(
 
 
 @pytest.mark.usefixtures("addresses")
-def test_a_preview_warns_of_a_statement_with_few_users(folder, capsys):
-    (folder / "winback.toml").write_text('destination = "csv"\ntop = 190\n')
-    (folder / "winback.sql").write_text(MAIL)
-    run("preview", "winback", "--json")
-
-    assert json.loads(capsys.readouterr().out)["warnings"] == [
-        "top = 190, but only 180 users are in winback.sql, so all of these are in the "
-        "audience."
-    ]
-
-
-@pytest.mark.usefixtures("addresses")
 def test_a_preview_warns_of_another_control_group(folder, capsys):
     """Defect: a second audience spoiled the result of the first without a word."""
     for name, group in (("winback", "mail"), ("spring", "mail"), ("loyal", "loyal")):

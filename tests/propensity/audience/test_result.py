@@ -32,15 +32,6 @@ def row(**changed):
     return {**stored, **changed}
 
 
-def test_the_sum_is_of_the_contacted_users():
-    found = result(row(), PLAN)
-
-    assert found.brought == pytest.approx(681 * 0.32)
-    assert found.brought_low == pytest.approx(681 * -18.83)
-    assert found.cost == Decimal("340.50")
-    assert found.profit is None
-
-
 def test_the_sentence_has_amounts_with_their_currency():
     assert sentence(result(row(), PLAN), "USD") == (
         "Contacting 681 users brought 218 USD more than not contacting them (95% "

@@ -11,7 +11,6 @@ from scipy.stats import chisquare
 
 from propensity.audience import uplift
 from propensity.audience.boundary import LAST as ERRORS
-from propensity.audience.boundary import errors_at
 from propensity.audience.uplift import figures
 from propensity.measures.intervals import NORMAL, Difference
 from propensity.tables.audiences import GroupSums
@@ -132,26 +131,6 @@ def test_an_interval_of_money_is_right_in_94_of_100(sigma):
         covered += found.low is None or found.low <= 0 <= found.high
 
     assert covered >= 0.94 * tries
-
-
-def test_a_look_each_week_misleads_in_5_of_100():
-    """Without an effect; one in ten buys, and one in ten is in the control group. Two
-    standard errors of the draw are allowed."""
-    random = np.random.default_rng(8)
-    tries = 800
-    misled = 0
-    for _ in range(tries):
-        drawn = random.binomial((180, 20), 0.1, (52, 2)).cumsum(axis=0)
-        for week, (treated, control) in enumerate(drawn, 1):
-            users = 180 * week, 20 * week
-            errors = errors_at(week / 52)
-            found = rates((treated, users[0]), (control, users[1]), errors=errors)
-            enough = treated + control >= uplift.MINIMUM_CONVERSIONS
-            if enough and (found.is_above() or found.is_below()):
-                misled += 1
-                break
-
-    assert misled <= 0.065 * tries
 
 
 def test_the_least_difference_is_found_in_80_of_100():
