@@ -1,6 +1,7 @@
 -- One row per browser whose last user id in the export is one of some users. An id that
 -- was on more than 50 browsers in two months that follow each other is nobody's, as in
--- persons.sql by two lookbacks: strangers would go with it.
+-- persons.sql by two lookbacks: strangers would go with it. Nor does it hide the login
+-- before it.
 -- Parameters: @user_ids ARRAY<STRING>.
 -- Source: the export, and purchases of its digest, which may be older than its tables.
 WITH
@@ -36,7 +37,7 @@ WHERE
           COUNT(DISTINCT user_pseudo_id) AS browsers
         FROM events
         CROSS JOIN UNNEST([month, DATE_SUB(month, INTERVAL 1 MONTH)]) AS first_month
-        WHERE user_id IN UNNEST(@user_ids)
+        WHERE user_id IS NOT NULL
         GROUP BY user_id, first_month
       )
     WHERE browsers > 50

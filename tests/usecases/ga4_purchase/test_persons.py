@@ -32,6 +32,8 @@ ROWS = [
     event("shared", ago(30), user_id="bob"),
     event("shared", ago(3), user_id="cem"),
     event("bob.2", ago(8), user_id="bob"),
+    event("given", ago(40), user_id="ida"),
+    event("given", ago(20), user_id="hal"),
     # Two logins at one moment: always the same one.
     *(event("twins", ago(6), user_id=user) for user in ("x", "y")),
     # A login before the lookback, and within two of them.
@@ -42,6 +44,7 @@ ROWS = [
     # A placeholder joins nobody, nor does it hide a login. An id that becomes one after
     # the date is a person's until then.
     *(event(f"guest.{n:02}", ago(15), user_id="guest") for n in range(50)),
+    *(event(f"guest.{n:02}", ago(14)) for n in range(50)),
     event("out", ago(12), user_id="fay"),
     event("out", ago(3), user_id="guest"),
     *(event(f"team.{n:02}", ago(15), user_id="team") for n in range(30)),
@@ -83,8 +86,9 @@ PERSONS = {
     # A shared browser is the last user's.
     "bob": {"events": 1},
     "cem": {"events": 2},
+    "hal": {"events": 2},
     **{user: {"events": 1} for user in ("late", "late.1")},
-    **{f"guest.{n:02}": {"events": 1} for n in range(50)},
+    **{f"guest.{n:02}": {"events": 2} for n in range(50)},
     "fay": {"events": 2},
     "team": {"events": 30},
     "gil": {"presence": "away", "recency_days": 200, "history_mean_gap_days": 100},
@@ -174,3 +178,7 @@ def test_a_person_is_forgotten_with_all_browsers(export):
 
     assert found == ["ann.1", "ann.2", "ann.3"]
     assert forget.browsers_of(export.warehouse, ["guest"], loaded) == []
+    # The last user of another one is a placeholder, which hides no login.
+    assert forget.browsers_of(export.warehouse, ["fay"], loaded) == ["out"]
+    assert forget.browsers_of(export.warehouse, ["hal", "ida"], loaded) == ["given"]
+    assert forget.browsers_of(export.warehouse, ["ida"], loaded) == []
