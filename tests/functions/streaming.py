@@ -133,17 +133,6 @@ def new_site(emulators: Stack, **extra: str) -> Iterator[Deployment]:
         site.close()
 
 
-@contextlib.contextmanager
-def new_versioned_site(emulators: Stack, **extra: str) -> Iterator[Deployment]:
-    """Make a site with all tables, and a bucket that keeps what is overwritten."""
-    with new_site(emulators, **extra) as site:
-        for table in tables.TABLES:
-            site.warehouse.create(table)
-        site.bucket.versioning_enabled = True
-        site.bucket.patch()
-        yield site
-
-
 def emptied(site: Deployment) -> Deployment:
     """Return a site without rows and objects."""
     site.empty(TABLES)

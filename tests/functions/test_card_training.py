@@ -110,16 +110,3 @@ def test_a_model_that_is_not_warm_gives_way_to_a_warm_one(shop_deployment):
     assert "not warm yet" in shop_deployment.page(f"models/{NAME}/0/report.html")
     assert warm["promoted"]
     assert champion(shop_deployment) == 1
-
-
-def test_nothing_after_the_as_of_date_is_read(shop_deployment, cards):
-    """A transaction, a score or a truth of later is in no training row."""
-    stored(shop_deployment.warehouse, cards)
-    halfway = START + 5 * DAY
-    answer = train(shop_deployment, halfway.date())
-
-    before = sum(at < halfway for at in cards.at)
-    known = sum(at + DAY < halfway for at in cards.at)
-    assert answer["outcomes"]["known"] == known
-    assert answer["outcomes"]["pending"] == before - known
-    assert answer["as_of"] == str(halfway.date())

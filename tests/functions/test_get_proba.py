@@ -155,24 +155,6 @@ class TestFailures:
             "retryable": False,
         }
 
-    def test_a_failed_lookup_is_one_line_without_the_user(self, deployment, log_lines):
-        publish(deployment, [ANA])
-        with serving("get_proba", deployment.environment) as lookups:
-            lookups.get(user_id="ana.1")
-            lookups.ask({"user_ids": ["secret.7", "secret.8", ""]})
-        lines = log_lines()
-
-        assert "ana.1" not in str(lines)
-        assert "secret" not in str(lines)
-        assert [(line["outcome"], line["severity"]) for line in lines] == [
-            ("no_index", "WARNING"),
-            ("read", "INFO"),
-            ("bad_request", "WARNING"),
-        ]
-        assert {line["function"] for line in lines} == {"getProba"}
-        assert (lines[1]["rows_in"], lines[1]["rows_out"]) == (1, 1)
-        assert {"use_case", "bytes_billed"} <= set(lines[1])
-
 
 def publish_index(deployment: Deployment, *, use_case: str = USE_CASE) -> IndexPointer:
     """Publish the index of what the table has; return its pointer."""

@@ -157,18 +157,6 @@ class TestVersion:
 
 
 class TestAgain:
-    def test_a_training_that_is_repeated_is_answered_from_the_lease(
-        self, trained, log_lines
-    ):
-        """The scheduler's retry of a finished run does not train twice."""
-        deployment, answer = trained
-        repeated = deployment.run("model_training", TRAINED)
-        [line] = log_lines()
-
-        assert repeated == {**answer, "repeated": True}
-        assert len(deployment.versions()) == 1
-        assert (line["outcome"], line["model_version"]) == ("ok", 0)
-
     def test_a_training_by_force_is_a_version_of_its_own(self, champion_deployment):
         """It knows no newer rows than the champion, which has learned from all that
         are held out: there is nothing to compare by, and the champion stays. A number
@@ -183,6 +171,7 @@ class TestAgain:
         _, _, row = deployment.versions()
         again = deployment.run("model_training", TRAINED)
 
+        assert len(deployment.versions()) == 3
         assert (row["model_version"], row["promoted"]) == (2, False)
         assert row["compared_version"] == 0
         assert "version 0 has learned from all 160 rows" in row["verdict"]

@@ -322,10 +322,6 @@ class TestRefusals:
         assert "more than one row for some users (1 extra row)" in refusal["message"]
         assert "user." not in refusal["message"]
 
-    def test_a_prediction_run_refuses_a_date_without_users(self, published):
-        """Nobody in the lookback is an error, not an empty table."""
-        self.refused(published, status=424, error="no_data", as_of="2024-01-01")
-
     def test_a_prediction_run_says_that_the_pointer_was_deleted(
         self, published, log_lines
     ):

@@ -35,35 +35,26 @@ threshold = 0.5 | threshold = 0.5\nbudget = "0%" | budget is '0%': use a number
 outcome = "o" | outcome = " " | outcome is ' '; use a text that is not blank
 label_event = "purchase" | label_event = 0.5 | label_event must be a whole number or a
 label_event = "purchase" | horizon_days = 30 | parameters.horizon_days: every
-label_event = "purchase" | "a b" = "x" | parameters.a b is not a valid name
 coupon = "STRING" | coupon = "TEXT" | no TEXT. Use one of INT64, NUMERIC, STRING
 coupon = "STRING" | "cou'pon" = "STRING" | event_params.cou'pon is not a valid name
-plan = "STRING" | 2nd = "STRING" | user_properties.2nd is not a valid name
 country = "category" | country = "text" | there is no text. Use one of category, number
 country = "category" | Label = "number" | features.Label: training has
-country = "category" | user_id = "number" | features.user_id: training has
-country = "category" | truth_time = "number" | features.truth_time: training has
-country = "category" | "a-b" = "number" | features.a-b is not a valid name
 feature = "recency_days" | feature = "country" | baseline.feature: country is
 "LogisticRegression" | "XGBoost" | candidates[0].algorithm: there is no XGBoost
 "ExtraTreesClassifier" | "HalfSpaceTrees" | candidates: trees is a HalfSp
 name = "trees" | name = "lr" | candidates: two are named lr
 name = "trees" | name = "trees"\nnam = "t" | unknown entry candidates[1].nam
 of = ["lr", "trees"] | of = ["lr", "tree"] | average needs one parameter, of
-of = ["lr", "trees"] | of = ["lr"]\nC = 1 | average needs one parameter, of
 of = ["lr", "trees"] | of = ["lr", "lr"] | average needs one parameter, of
-of = ["lr", "trees"] | of = [] | candidates: average needs one parameter, of
 outcome = "o" | outcome = "o"\ncurrency = "euro" | is 'euro'; use three capitals
 outcome = "o" | outcome = "o"\ncompared = ["x"] | compared: x is not a feature
 [stream] | [stream]\namount = "country" | stream.amount: country is not a num
 events = ["spin"] | events = "spin" | stream.events must be a list
-[events.spin] | [events."a spin"] | events.a spin is not a valid name
 stake = "amount" | stake = "money" | events.spin.stake: there is no money
 user_id = "customer" | user_id = "a b" | sources.loyalty.user_id is 'a b'
 plans = ["ends"] | plans = ["end"] | sources.loyalty.plans: end is not among
 "crm.loyalty" | "loyalty" | sources.loyalty.table is 'loyalty'
 "crm.loyalty" | "crm.events_*" | sources.loyalty.table is 'crm
-valid_from = "at" | valid_from = "at it" | sources.loyalty.valid_from is 'at it'
 country = "category" | country = "category"\nCountry = "number" | takes it for country
 points = "INT64" | points = "INT64"\nPoints = "DATE" | columns.Points: BigQuery takes
 points = "INT64" | points = "JSON" | sources.loyalty.columns.points: there is no JSON
@@ -247,13 +238,3 @@ def test_the_window_has_the_parameters_of_the_use_case(toy, chosen):
 
     defaults = {"user_column": "user_pseudo_id", "label_event": "purchase"}
     assert {name: window[name] for name in defaults} == {**defaults, **chosen}
-
-
-def test_pages_say_what_a_setting_has_it_predict(toy):
-    """Of nobody who signs up that they buy."""
-    same = Settings(project="p", label_event=toy.parameters["label_event"])
-    titled = toy.with_label_event(Settings(project="p", label_event="sign_up"))
-
-    assert toy.with_label_event(SETTINGS) == toy.with_label_event(same) == toy
-    assert titled.title == "Who will have sign_up in the next 7 days?"
-    assert titled.outcome == "have the event sign_up"
