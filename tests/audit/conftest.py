@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.audit.clock import MachineClock
 from tests.audit.faults import Faults
 from tests.audit.receiver import Receiver
-from tests.audit.world import World
+from tests.audit.world import START, World
+from tests.support.clocks import ManualClock
 from tests.support.deployment import KEY
 from tests.support.in_process import InProcess
 
@@ -19,7 +19,7 @@ from tests.support.in_process import InProcess
 def world(tmp_path_factory) -> Iterator[World]:
     """A deployment whose machine has the world's clock, and a receiver."""
     folder = tmp_path_factory.mktemp("use-cases")
-    clock = MachineClock()
+    clock = ManualClock(START)
     deployment = InProcess(
         PROPENSITY_GA4_DATASET="analytics_1",
         PROPENSITY_USE_CASES=str(folder),

@@ -234,7 +234,7 @@ class Deliveries(RuleBasedStateMachine):
         if audience is None:
             return
         if order:
-            world.clock.pass_by(DAY_S)
+            world.clock.advance(DAY_S)
             world.publish(order)
         world.receiver.is_file_wrong = is_file_wrong
         self.trouble(script, fault, meanwhile)
@@ -463,7 +463,7 @@ class Deliveries(RuleBasedStateMachine):
         later = [key for key in keys if key > (name.use_case, name.audience)]
         world.by_hand(world.audiences[(later or keys)[0]])
         # As with the list of suppressed users, everybody has to follow a minute later.
-        world.clock.pass_by(world.settings.refresh_s)
+        world.clock.advance(world.settings.refresh_s)
 
     def command_forget(self, person: str) -> None:
         """Let a person forget somebody, and ask about it."""
@@ -477,7 +477,7 @@ class Deliveries(RuleBasedStateMachine):
         [*_, sleeping] = world.under_way
         name = self.answered.list
         audience = world.audiences.get((name.use_case, name.audience))
-        world.clock.pass_by(time.total_seconds())
+        world.clock.advance(time.total_seconds())
         if time >= WEEK:
             world.publish(USERS[::-1])
         if audience is not None:
@@ -509,14 +509,14 @@ class Deliveries(RuleBasedStateMachine):
         if not self.has_begun:
             return
         world = self.world
-        world.clock.pass_by(3600)
+        world.clock.advance(3600)
         if self.is_mended:
             world.restore_key()
             world.connect(self.first_destination)
             world.declare(self.first_audience)
         self.monday(USERS)
         # All receivers have said by then what became of everybody.
-        world.clock.pass_by(2 * DAY_S)
+        world.clock.advance(2 * DAY_S)
         for audience in [*world.audiences.values()]:
             self.judge_by_hand(audience, world.by_hand(audience))
         promises.abandoned_lists_are_named(world)

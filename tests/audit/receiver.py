@@ -10,16 +10,15 @@ with the ledger.
 from __future__ import annotations
 
 import json
-import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.audit.clock import MachineClock
+from local import receiver
+from tests.support.clocks import ManualClock
 from tests.support.data_manager import error
 
 # What may become of a try. Where users were taken, the sender may not hear of it.
@@ -73,13 +72,6 @@ class Try:
     refused: tuple[Person, ...] = ()
 
 
-class Server(ThreadingHTTPServer):
-    """A server that says nothing of clients that were killed."""
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing."""
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a receiver makes of a request, and how it answers."""
@@ -91,7 +83,7 @@ class Outcome:
 
 
 @dataclass
-class Receiver:
+class Receiver(receiver.Receiver):
     """
     The receiver, on a port of its own, as a context.
 
@@ -109,7 +101,7 @@ class Receiver:
         witness: Hears of each try before it is answered.
     """
 
-    clock: MachineClock
+    clock: ManualClock
     tries: list[Try] = field(default_factory=list)
     lists: dict[ListName, set[Person]] = field(default_factory=lambda: defaultdict(set))
     script: list[str] = field(default_factory=list)
@@ -124,17 +116,8 @@ class Receiver:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     failures: list[BaseException] = field(default_factory=list)
 
-    def __enter__(self) -> Self:
-        self._server = Server(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        serve = lambda: self._server.serve_forever(poll_interval=0.05)  # noqa: E731
-        threading.Thread(target=serve, name="receiver", daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def __post_init__(self) -> None:
+        super().__init__()
 
     def forget_everything(self) -> None:
         """Begin anew."""
@@ -144,7 +127,20 @@ class Receiver:
         self.outcomes.clear()
         self.is_down, self.is_file_wrong = False, False
 
-    def answer(self, method: str, path: str, key: str, body: bytes) -> Any:
+    def answer(self, method: str, path: str, headers: Any, body: bytes) -> Any:
+        """Return status, headers and body of an answer; None for one that is lost."""
+        key = headers.get("Idempotency-Key", "")
+        try:
+            answer = self._answer(method, path, key, body)
+        except BaseException as error:
+            self.failures.append(error)
+            answer = None
+        if answer is None:
+            return None
+        status, content = answer
+        return status, {"Retry-After": "600"} if status == 503 else {}, content
+
+    def _answer(self, method: str, path: str, key: str, body: bytes) -> Any:
         """Return status and content of an answer; None for one that is lost."""
         if method == "GET":
             return 200, self._receipt(parse_qs(urlsplit(path).query)["requestId"][0])
@@ -253,37 +249,3 @@ def _said(events: list[Any]) -> dict[str, Any]:
         content[entry["parameterName"]] = entry["value"]
     users = [{"address": event["clientId"]} for event in events]
     return {**content, "users": users}
-
-
-def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def _respond(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            key = self.headers.get("Idempotency-Key", "")
-            try:
-                answer = receiver.answer(self.command, self.path, key, body)
-            except BaseException as error:
-                receiver.failures.append(error)
-                answer = None
-            if answer is None:
-                self.close_connection = True
-                self.connection.close()
-                return
-            status, content = answer
-            data = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", f"{len(data)}")
-            if status == 503:
-                self.send_header("Retry-After", "600")
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = do_DELETE = _respond  # noqa: N815
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Log nothing."""
-
-    return Handler

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
@@ -15,7 +15,8 @@ from hypothesis.stateful import (
 
 from propensity.errors import Unavailable
 from tests.audit import run_promises as promises
-from tests.audit.runs import ENDED, LATE, MONDAYS, Dead, Killed, Meanwhile, Site, State
+from tests.audit.faults import Killed
+from tests.audit.runs import ENDED, LATE, MONDAYS, NOW, Dead, Meanwhile, Site, State
 
 # A run by the kind of its lease.
 TARGETS = {
@@ -73,7 +74,7 @@ class Weeks(RuleBasedStateMachine):
     @rule(kind=KINDS, as_of=st.sampled_from(ENDED))
     def run_after_the_end(self, kind: str, as_of: date) -> None:
         """No day of the export has come for weeks."""
-        self.site.clock.until(as_of)
+        self.site.clock.until(datetime.combine(as_of, NOW.timetz()))
         self._call(kind, as_of)
         self._look()
 
@@ -123,7 +124,7 @@ class Weeks(RuleBasedStateMachine):
             # Nothing is asserted here: the run that this is within would catch it.
             held = self.site.lease(kind, as_of)
             is_held = held.get("state") == "running"
-            self.site.clock.passes(minutes)
+            self.site.clock.advance(60 * minutes)
             status, _ = self._call(kind, as_of, force=True)
             taken = self.site.lease(kind, as_of).get("run_id") != held.get("run_id")
             seen.append((is_held, taken, status, self.site.state()))
@@ -169,7 +170,7 @@ class Weeks(RuleBasedStateMachine):
 
     @rule(minutes=MINUTES)
     def time_passes(self, minutes: int) -> None:
-        self.site.clock.passes(minutes)
+        self.site.clock.advance(60 * minutes)
 
     def _call(self, kind: str, as_of: date, **fields: Any) -> tuple[int, Any]:
         return self.site.call(TARGETS[kind], as_of, **fields)

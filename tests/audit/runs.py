@@ -19,11 +19,12 @@ from typing import Any
 
 import pytest
 
-from propensity.clock import Clock
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.queries import Queries
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.index import Index
+from tests.audit.faults import Killed
+from tests.support.clocks import ManualClock
 from tests.support.deployment import Deployment
 
 NAME = "tiny"
@@ -109,10 +110,6 @@ STEPS = (
 )
 
 
-class Killed(BaseException):
-    """As by SIGKILL: nothing catches it, and what was in memory is lost."""
-
-
 class Meanwhile:
     """
     Something that happens between two steps of a process.
@@ -174,26 +171,6 @@ class Dead(Meanwhile):
             raise Killed
 
 
-class HandClock:
-    """The clock of the functions, which passes if it is let."""
-
-    def __init__(self) -> None:
-        self.time = NOW
-
-    def install(self, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(Clock, "now", lambda _: self.time)
-        # A run that waits for another one's digest waits by this clock, too.
-        patch.setattr(Clock, "sleep", lambda _, seconds: self.passes(seconds / 60))
-
-    def passes(self, minutes: float) -> None:
-        self.time += timedelta(minutes=minutes)
-
-    def until(self, day: date) -> None:
-        """Let time pass up to the morning of a day, unless it is over."""
-        morning = datetime(day.year, day.month, day.day, 8, tzinfo=UTC)
-        self.time = max(self.time, morning)
-
-
 @dataclass(frozen=True, kw_only=True)
 class State:
     """What tables and bucket say; run times left out."""
@@ -220,7 +197,7 @@ class State:
 
 
 class Site:
-    def __init__(self, deployment: Deployment, clock: HandClock) -> None:
+    def __init__(self, deployment: Deployment, clock: ManualClock) -> None:
         self.deployment, self.clock = deployment, clock
 
     def begin(self) -> None:

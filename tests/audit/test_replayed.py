@@ -61,7 +61,7 @@ def test_a_lost_key_is_not_replaced(weeks):
 @pytest.mark.parametrize(("control", "group"), [("20%", ""), ("50%", "all")])
 def test_a_draw_does_not_change_once_members_have_expired(weeks, control, group):
     weeks.begin(order=USERS, control="50%")
-    weeks.world.clock.pass_by(400 * 24 * 3600)
+    weeks.world.clock.advance(400 * 24 * 3600)
     weeks.world.expire()
     weeks.declare(name="aaa", control=control, group=group)
     weeks.week(order=USERS)

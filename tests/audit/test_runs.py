@@ -11,8 +11,9 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from propensity.runs import setup
 from tests.audit.run_machine import Weeks
-from tests.audit.runs import FILES, FIRST, NAME, WEEKS, HandClock, Site
+from tests.audit.runs import FILES, FIRST, NAME, NOW, WEEKS, Site
 from tests.support import own_use_cases, shop
+from tests.support.clocks import ManualClock
 from tests.support.emulated import Emulated
 
 
@@ -28,7 +29,7 @@ def site(emulators, tmp_path_factory) -> Iterator[Site]:
         (folder / NAME).mkdir()
         for file, text in FILES.items():
             (folder / NAME / file).write_text(text)
-        clock = HandClock()
+        clock = ManualClock(NOW)
         clock.install(patch)
         place = deployment.with_settings(PROPENSITY_USE_CASE=NAME)
         place.prepare()

@@ -28,12 +28,14 @@ from propensity.registry.leases import DURATION
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables.stream import SUPPRESSED_USERS
-from tests.audit.clock import START, MachineClock
 from tests.audit.faults import Faults, Killed
 from tests.audit.receiver import ListName, Receiver
+from tests.support.clocks import ManualClock
 from tests.support.deployment import KEY, Deployment, application
 from tests.support.rows import publish
 
+# A Monday.
+START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 WEEK = timedelta(days=7)
 # The last one is like the first.
 USE_CASES = ("ga4_purchase", "ga4_value", "shop_uk")
@@ -176,7 +178,7 @@ class World:
 
     deployment: Deployment
     folder: Path
-    clock: MachineClock
+    clock: ManualClock
     receiver: Receiver
     faults: Faults
     audiences: dict[tuple[str, str], Audience] = field(default_factory=dict)
@@ -340,13 +342,13 @@ class World:
             for user in self.ids_of(person)
         ]
         self.warehouse.write(SUPPRESSED_USERS, rows)
-        self.clock.pass_by(self.settings.refresh_s)
+        self.clock.advance(self.settings.refresh_s)
         self.suppressed.append((person, self.clock.now()))
 
     def forget(self, person: str) -> Call:
         """Forget a person, as an operator does."""
         call = self.command("forget", *self.ids_of(person))
-        self.clock.pass_by(self.settings.refresh_s)
+        self.clock.advance(self.settings.refresh_s)
         self.suppressed.append((person, self.clock.now()))
         self.forgotten.append(call)
         return call

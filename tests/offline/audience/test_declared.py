@@ -54,16 +54,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-class Addressed(Receiver):
-    """A receiver that knows users by their address, and keeps what it was sent."""
-
-    def __init__(self, **more) -> None:
-        super().__init__(**more)
-        self.sent = []
-
-    def take(self, method, path, headers, body):
-        self.sent += [(method, one) for one in json.loads(body)["users"]]
-        return super().take(method, path, headers, body)
+def sent(receiver: Receiver) -> list[dict]:
+    bodies = receiver.bodies.values()
+    return [user for body in bodies for user in json.loads(body)["users"]]
 
 
 @pytest.fixture
@@ -203,13 +196,13 @@ class TestStatement:
 
     def test_a_statement_says_who_may_be_a_member(self, deployment, mail, tmp_path):
         (tmp_path / "winback.sql").write_text(EVEN)
-        with Addressed() as receiver:
+        with Receiver() as receiver:
             done = send(deployment, mail(receiver), top=15, control="50%")
 
         treated = members_of(deployment, is_control=False)
         held_out = members_of(deployment, is_control=True)
         assert treated | held_out == {f"u{n:03}" for n in range(50, 200, 10)}
-        assert [one for _, one in receiver.sent] == [
+        assert sent(receiver) == [
             {"id": f"{user}@example.com", "points": 7} for user in sorted(treated)
         ]
         assert done["held_out"] == len(held_out) > 0
@@ -254,14 +247,14 @@ class TestStatement:
         """Defect: NUMERIC was sent as the text 19.990000000, and JSON as a text."""
         (tmp_path / "winback.sql").write_text(TYPED)
         places = "".join(f'{name} = "{{{name}}}"\n' for name in TYPES)
-        with Addressed() as receiver:
+        with Receiver() as receiver:
             file = crm(receiver) / "destinations" / "crm.toml"
             text = file.read_text().replace("[user]\n", f"[user]\n{places}")
             file.write_text(text)
             send(emulated, tmp_path, top=1, control="0%", destination="bucket")
             send(emulated, tmp_path, top=1, control="0%")
 
-        [(_, user)] = receiver.sent
+        [user] = sent(receiver)
         [name] = emulated.artifacts.names("audiences/ga4_purchase/winback/")
         [row] = pq.read_table(
             BufferReader(emulated.artifacts.read(name).data)

@@ -32,19 +32,10 @@ from tests.offline.audience.conftest import (
     send,
     winback,
 )
+from tests.support.receivers import Playing
 
 BEST = {"control": "0%", "top": 10}
-
-
-class Closing(Receiver):
-    """A receiver that denies access after three requests, until it is opened again."""
-
-    is_open = False
-
-    def take(self, method, path, headers, body):
-        if self.requests > 3 and not self.is_open:
-            return 403, {}, {"error": "closed"}
-        return super().take(method, path, headers, body)
+CLOSED = 403, {}, {"error": "closed"}
 
 
 class TestPreview:
@@ -224,7 +215,7 @@ class TestSuppressed:
         """Defect: who withdrew a consent for mail was sent days after it.
 
         Members who stay are sent, and nobody is chosen anew."""
-        with Closing() as receiver:
+        with Playing(None, None, None, always=CLOSED) as receiver:
             folder = crm(receiver)
             sql = folder / "winback.sql"
             sql.write_text("SELECT user_id FROM publication")
@@ -246,7 +237,7 @@ class TestSuppressed:
     ):
         """Defect: its own columns were not known then, so it was refused, and pending
         users stayed so for good."""
-        with Closing() as receiver:
+        with Playing(None, None, None, always=CLOSED) as receiver:
             folder = crm(receiver)
             file = folder / "destinations" / "crm.toml"
             file.write_text(f"{file.read_text().replace('{probability}', '{email}')}")
@@ -277,33 +268,20 @@ class TestTries:
 
     def test_a_receiver_is_given_the_pause_that_it_asks_for(self, deployment, crm):
         """A quarter of an hour at most."""
-        times = []
-
-        class Busy(Receiver):
-            def take(self, *request):
-                times.append(deployment.clock.monotonic())
-                asked = {1: "7", 2: "86400"}.get(self.requests)
-                if asked:
-                    return 429, {"Retry-After": asked}, {}
-                return super().take(*request)
-
-        with Busy() as receiver:
+        busy = [(429, {"Retry-After": asked}, {}) for asked in ("7", "86400")]
+        began = deployment.clock.monotonic()
+        with Playing(*busy) as receiver:
             send(deployment, crm(receiver, batch=100))
 
-        assert [times[1] - times[0], times[2] - times[1]] == [7, 900]
+        assert deployment.clock.monotonic() - began == 7 + 900
 
 
 class TestRefused:
     """Requests that a receiver refuses for some of their users."""
 
     @staticmethod
-    def receiver(deployment, bad) -> Receiver:
-        class Passing(Receiver):
-            def take(self, *request):
-                deployment.clock.advance(0.001)
-                return super().take(*request)
-
-        return Passing(
+    def receiver(bad) -> Receiver:
+        return Receiver(
             batch=1_000,
             rejects=lambda user: "unsubscribed" * (user in bad),
             refuses_whole=True,
@@ -317,7 +295,7 @@ class TestRefused:
         ],
     )
     def test_refused_users_stop_no_others(self, deployment, crm, bad, batch):
-        with self.receiver(deployment, bad) as receiver:
+        with self.receiver(bad) as receiver:
             folder = crm(receiver, batch=batch)
             delivery = send(deployment, folder, top=30, control="0%")
 
@@ -332,7 +310,7 @@ class TestRefused:
 
     def test_users_one_after_the_other_end_the_delivery(self, deployment, crm):
         """The file is at fault: nobody is found by a thousand requests."""
-        with self.receiver(deployment, {f"u{n:03}" for n in range(200)}) as receiver:
+        with self.receiver({f"u{n:03}" for n in range(200)}) as receiver:
             delivery = send(deployment, crm(receiver, batch=100), control="0%")
 
         assert "rejected 10 users and accepted nobody since" in delivery["failure"]
@@ -347,7 +325,7 @@ class TestRefused:
     ):
         """Though they are ten in a row, and the first in each delivery."""
         bad = {f"u{n}" for n in range(100, 112)}
-        with self.receiver(deployment, bad) as receiver:
+        with self.receiver(bad) as receiver:
             first = send(deployment, crm(receiver), control="0%")
             second = send(deployment, crm(receiver), control="0%")
 

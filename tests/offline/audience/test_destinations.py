@@ -21,6 +21,7 @@ from propensity.audience.members import Audience, Control, Member
 from propensity.audience.run import opened
 from propensity.errors import AccessDenied, UseCaseError
 from tests.offline.audience.test_answers import receiver as answering
+from tests.support.receivers import Playing
 
 # The settings of a deployment that reaches receivers.
 SENDING = SimpleNamespace(sends="yes")
@@ -59,17 +60,8 @@ GOOGLE = {
 CHOSEN_AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 
-class Answering(Receiver):
-    """A receiver that answers everything alike, and keeps what it heard."""
-
-    def __init__(self, status=200, answer=None, headers=None) -> None:
-        super().__init__()
-        self._answer = status, headers or {}, answer
-        self.heard = []
-
-    def take(self, method, path, headers, body):
-        self.heard.append((method, path, dict(headers), json.loads(body)))
-        return self._answer
+def saying(status=200, answer=None, headers=None) -> Playing:
+    return Playing(always=(status, headers or {}, answer))
 
 
 @pytest.fixture
@@ -130,7 +122,7 @@ def request_of(count=10, *, action="add", first=0) -> Request:
 
 class TestHttp:
     def test_an_http_destination_sends_the_template_with_its_values(self, read):
-        with Answering() as receiver:
+        with saying() as receiver:
             client = read(HTTP.format(url=receiver.url))
             client.send(request_of(2))
             client.send(request_of(1, action="remove"))
@@ -140,7 +132,7 @@ class TestHttp:
         assert headers["Authorization"] == f"Bearer {SECRET}"
         assert headers["X-List"] == "winback/2026-03-02"
         assert headers["Idempotency-Key"] == request_of(2).key
-        assert body == {
+        assert json.loads(body) == {
             "list": "winback",
             "users": [
                 {"id": "u0", "score": 0.0, "is_ours": True},
@@ -153,21 +145,16 @@ class TestHttp:
     @pytest.mark.parametrize("digits", ["12345678901234567.89", "0.1", "1e+300"])
     def test_an_http_destination_sends_all_digits_of_a_number(self, digits):
         """Defect: the last digits of a long NUMERIC were others."""
-        heard = []
-
-        class Keeping(Receiver):
-            def take(self, method, path, headers, body):
-                heard.append(body.decode().lower())
-                return 200, {}, {}
-
-        with Keeping() as receiver:
+        with Receiver() as receiver:
             user = {"id": "{user_id}", "paid": "{paid}"}
             template = {**SIMPLE, "url": receiver.url, "rate": 0, "user": user}
             client = Http(msgspec.convert(template, HttpFile), {}, columns=["paid"])
             member = Member("u0", attributes=f'{{"paid":{digits}}}')
             client.send(Request(AUDIENCE, "crm", "add", [member]))
 
-        assert f'"paid":{digits.replace("+", "")}' in heard[0].replace("+", "")
+        [body] = receiver.bodies.values()
+        text = body.decode().lower().replace("+", "")
+        assert f'"paid":{digits.replace("+", "")}' in text
 
     def test_an_http_destination_has_one_key_for_the_same_users_alone(self):
         others = [request_of(9), request_of(action="remove"), request_of(first=1)]
@@ -180,7 +167,7 @@ class TestHttp:
     ):
         """Defect: the token was refused and printed, or altered."""
         monkeypatch.setitem(VARIABLES, "CRM_TOKEN", "{as_of}${CRM_TOKEN}{word}")
-        with Answering() as receiver:
+        with saying() as receiver:
             read(HTTP.format(url=receiver.url)).send(request_of(1))
 
         [(_, _, headers, _)] = receiver.heard
@@ -282,7 +269,7 @@ class TestHttp:
     def test_an_http_destination_learns_who_was_rejected(self, read, answer, rejected):
         """An answer in another form is none."""
         request = replace(request_of(), members=[Member(user) for user in "789"])
-        with Answering(answer=answer) as receiver:
+        with saying(answer=answer) as receiver:
             client = read(HTTP.format(url=receiver.url))
             if rejected is None:
                 with pytest.raises(Stopped) as raised:
@@ -317,7 +304,7 @@ class TestHttp:
         self, read, form, status, answer, rejected
     ):
         request = replace(request_of(), members=[Member(user) for user in "789"])
-        with Answering(status, answer) as receiver:
+        with saying(status, answer) as receiver:
             file = SIMPLE | {"url": receiver.url} | ({"answer": form} if form else {})
             client = read(toml(file))
             if rejected is None:
@@ -328,7 +315,7 @@ class TestHttp:
 
     def test_an_http_destination_notes_a_stranger(self, read):
         """Defect: it stopped, and each try sent again who had been taken."""
-        with Answering(answer={"errors": [{"id": "U7"}, {"id": "u0"}]}) as receiver:
+        with saying(answer={"errors": [{"id": "U7"}, {"id": "u0"}]}) as receiver:
             sent = read(HTTP.format(url=receiver.url)).send(request_of(2))
 
         assert sent.rejected == {"u0": "rejected"}
@@ -351,7 +338,7 @@ class TestAnswers:
         """Fractions are rounded up; what is no pause is none."""
         headers = {"Retry-After": words} if words else {}
         with (
-            Answering(status, headers=headers) as receiver,
+            saying(status, headers=headers) as receiver,
             pytest.raises(Unanswered, match=f"status {status}") as raised,
         ):
             self.send(receiver.url)
@@ -366,7 +353,7 @@ class TestAnswers:
     def test_a_delivery_knows_a_status_of_any_encoding(self, status):
         """The users of a success were taken: none is sent again."""
         lie = {"Content-Encoding": "gzip"}
-        with Answering(status, {"errors": []}, lie) as receiver:
+        with saying(status, {"errors": []}, lie) as receiver:
             if status == 400:
                 with pytest.raises(Refused, match="400"):
                     self.send(receiver.url)
@@ -402,7 +389,7 @@ class TestAnswers:
         for status in statuses:
             with (
                 Receiver() as other,
-                Answering(status, answer, {"Location": other.url}) as receiver,
+                saying(status, answer, {"Location": other.url}) as receiver,
                 pytest.raises(error) as raised,
             ):
                 self.send(receiver.url)
@@ -433,7 +420,7 @@ class TestAnswers:
     def test_a_delivery_takes_no_password_of_netrc(self, tmp_path, monkeypatch):
         (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password mine\n")
         monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-        with Answering() as receiver:
+        with saying() as receiver:
             self.send(receiver.url)
 
         assert "Authorization" not in receiver.heard[0][2]

@@ -10,6 +10,7 @@ from propensity.audience.lists import listed
 from propensity.errors import RequestError
 from propensity.registry.deployment import opened
 from tests.offline.audience.conftest import ledger, send
+from tests.support.receivers import Playing
 
 BEST = {"control": "0%", "top": 10}
 
@@ -52,22 +53,15 @@ class TestEnd:
         assert (done.accepted, done.pending, again) == (10, 0, [])
 
     def test_an_interrupted_ending_continues(self, deployment, crm, folder):
-        class Closing(Receiver):
-            is_open = False
-
-            def take(self, method, *request):
-                if method == "DELETE" and self.requests > 4 and not self.is_open:
-                    return 403, {}, {}
-                return super().take(method, *request)
-
-        with Closing() as receiver:
+        taken = [None] * 4
+        with Playing(*taken, always=(403, {}, {})) as receiver:
             send(deployment, crm(receiver, remove=True, batch=4), **BEST)
             [done] = end(deployment)
             assert done.failure
             deployment.clock.advance(86_400)
             rows = ledger(deployment)
             pending = {row["request"] for row in rows if row["status"] == "pending"}
-            receiver.is_open = True
+            receiver.always = None
             [done] = end(deployment)
 
         assert done.accepted == 6

@@ -16,6 +16,7 @@ from propensity.registry.deployment import opened
 from propensity.settings import Settings
 from tests.offline.audience.conftest import next_week
 from tests.support.deployment import entered
+from tests.support.receivers import Playing
 
 ALL = {f"u{number:03}": (number + 1) / 400 for number in range(200)}
 
@@ -134,11 +135,8 @@ def test_a_receiver_s_words_are_for_the_person_who_sends(
 ):
     """A terminal shows them; the log keeps what a job prints."""
 
-    class Closed(Receiver):
-        def take(self, *request: Any) -> Any:
-            return 403, {}, {"error": "the token of Anna Muster has expired"}
-
-    with Closed() as receiver, pytest.MonkeyPatch.context() as patch:
+    closed = 403, {}, {"error": "the token of Anna Muster has expired"}
+    with Playing(always=closed) as receiver, pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLOUD_RUN_JOB", job)
         crm(folder, receiver)
         code = main(["audience", "send", "winback"])
