@@ -7,16 +7,18 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from commands.answers import Exit
 from commands.cli import main
 from offline import forget
+from propensity.audience import declared, run
+from propensity.registry.deployment import opened
 from propensity.spreadsheet import rows_of_csv
 from propensity.tables.audiences import AUDIENCE_LEDGER
-from tests.offline.audience.conftest import members_of
-from tests.offline.audience.test_forgotten import send
+from tests.offline.audience.conftest import act, members_of
 from tests.support import own_use_cases
 from tests.support.deployment import Deployment
 
@@ -46,6 +48,12 @@ def folder(tmp_path) -> Iterator[Path]:
         )
         (folder / "winback.sql").write_text(NAMES.replace("@none", "['']"))
         yield folder
+
+
+def send(deployment: Deployment) -> dict[str, Any]:
+    with opened() as opened_run:
+        named = declared.load(opened_run.use_case, "winback")
+    return act(deployment, run.send, named).answer()
 
 
 def list_of(capsysbinary, *arguments: str) -> list[dict[str, str]]:

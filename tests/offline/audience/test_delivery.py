@@ -22,7 +22,6 @@ from propensity.tables.export import VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
 from tests.offline.audience.conftest import (
     MONDAY,
-    USERS,
     WEEK,
     accepted,
     act,
@@ -52,20 +51,6 @@ class TestPreview:
         delivery = send(deployment)
         assert delivery["tallies"]["add"]["sent"] == preview["treated"]
         assert delivery["held_out"] == preview["held_out"]
-
-    @pytest.mark.parametrize(
-        ("rule", "members"),
-        [
-            ({"threshold": 0.4}, 41),
-            ({"budget": 5, "cost_per_contact": 1}, 5),
-        ],
-    )
-    def test_a_preview_has_the_best_users(self, deployment, rule, members):
-        preview = act(deployment, run.preview, winback(**rule, control="0%"))
-
-        assert preview["treated"] == members
-        best = [(n + 1) / 400 for n in range(USERS)][-preview["treated"] :]
-        assert preview["expected"] == pytest.approx(sum(best), abs=0.06)
 
     def test_equal_users_are_chosen_by_lot(self, deployment):
         next_week(deployment, {f"v{number:03}": 0.5 for number in range(200)})
