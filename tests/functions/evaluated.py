@@ -1,11 +1,10 @@
-"""Rows of evaluated weeks, as 03 leaves them, and what 01 reads of them."""
+"""Rows of evaluated weeks, as 03 leaves them."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from typing import Any
 
-from propensity.statements import statement
 from propensity.tables.models import EVALUATION
 from tests.support.deployment import Deployment
 from tests.support.rows import append_rows
@@ -43,11 +42,3 @@ def both_weeks(deployment: Deployment, log_odds: float) -> None:
     """Write two weeks, fewer than which are no season."""
     for week in (BEFORE, TRAINED):
         evaluated(deployment, week, log_odds)
-
-
-def weeks_of(deployment: Deployment, as_of: date) -> dict[date, dict[str, Any]]:
-    """What 01 reads of evaluated weeks on a date."""
-    parameters = {"use_case": "ga4_purchase", "as_of": as_of, "horizon_days": 7}
-    sql = statement("season_weeks")
-    rows = deployment.warehouse.rows(sql, {**parameters, "since": as_of - 10 * WEEK})
-    return {row["week"]: dict(row.items()) for row in rows}

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from propensity.learning import season
-from tests.functions.evaluated import BEFORE, both_weeks, evaluated, weeks_of
+from propensity.statements import statement
+from tests.functions.evaluated import BEFORE, both_weeks, evaluated
 from tests.support.deployment import Deployment
 from tests.support.rows import publish
 from tests.support.shop import DAY, WEEK
@@ -18,7 +19,11 @@ from tests.support.shops import LATER, TRAINED
 
 
 def log_odds_of(deployment: Deployment, as_of: date) -> dict[date, float]:
-    return {week: row["log_odds"] for week, row in weeks_of(deployment, as_of).items()}
+    """What 01 reads of evaluated weeks on a date."""
+    parameters = {"use_case": "ga4_purchase", "as_of": as_of, "horizon_days": 7}
+    sql = statement("season_weeks")
+    rows = deployment.warehouse.rows(sql, {**parameters, "since": as_of - 10 * WEEK})
+    return {row["week"]: row["log_odds"] for row in rows}
 
 
 def history(deployment: Deployment) -> dict[str, tuple[float, int, float | None]]:
