@@ -23,6 +23,7 @@ from propensity.usecases.declaration import MOMENTS, Events, Source
 
 USERS = [f"user.{number:02}" for number in range(24)]
 TICK = timedelta(microseconds=1)
+DAYS = 8
 
 # Names that shops send, in addition to the names in a use case's statements.
 NAMES = (
@@ -50,12 +51,14 @@ def events(use_case: UseCase, as_of: date) -> list[dict[str, Any]]:
     end = midnight(as_of) + DAY * use_case.horizon_days
     lookback = use_case.lookback_days
     generator = np.random.default_rng(7)
+    # A table a day takes its time: all users have events of the same few days.
+    days_before = generator.uniform(0, min(lookback, 30), DAYS)
     rows = []
     for user in USERS:
         for name in names:
             # The last moment before each boundary and the first behind it, and others.
             times = [start - TICK, start, end - TICK, end, start - lookback * DAY]
-            before = generator.uniform(0, min(lookback, 30), 3)
+            before = generator.choice(days_before, 3)
             after = generator.uniform(0, use_case.horizon_days + 2, 2)
             times += [start - DAY * days for days in before]
             times += [start + DAY * days for days in after]
