@@ -28,6 +28,7 @@ from propensity.tables.stream import SUPPRESSED_USERS
 from tests.propensity.gcp.conftest import SCORES, counted, of_run
 
 DOWN = grpc.StatusCode.UNAVAILABLE
+ENDED = grpc.StatusCode.OK
 UNLIMITED = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -106,25 +107,17 @@ class Faulty(grpc.GenericRpcHandler):
 
 
 @pytest.fixture
-def write_through(opened):
-    """Write rows through a proxy."""
+def through(opened):
+    """Open the warehouse behind a proxy."""
 
-    def write(proxy: Faulty, rows: pa.Table, **limits: int) -> None:
+    def open_through(proxy: Faulty, **limits: int) -> Warehouse:
         address = proxy.address
-        through = opened(bigquery_storage_endpoint=address, deadline_s=10, **limits)
-        through.write(SCORES, rows)
+        return opened(bigquery_storage_endpoint=address, deadline_s=10, **limits)
 
-    return write
+    return open_through
 
 
 class TestRowsOfARun:
-    @pytest.mark.parametrize("count", [0, 30_000])
-    def test_rows_of_a_run_are_all_there(self, warehouse, count):
-        """Many requests are one append; nothing to append is no error."""
-        warehouse.write(SCORES, of_run(count))
-
-        assert counted(warehouse) == (count, count)
-
     def test_rows_of_a_run_go_in_requests_of_a_bounded_size(self):
         """BigQuery takes no more than 10 MB."""
         parts = [*writes.slices(of_run(200_000))]
@@ -138,27 +131,28 @@ class TestRowsOfARun:
             *(("CreateWriteStream", (DOWN, is_done)) for is_done in (False, True)),
             *(("FinalizeWriteStream", (DOWN, is_done)) for is_done in (False, True)),
             *(("BatchCommitWriteStreams", (DOWN, done)) for done in (False, True)),
-            *(("AppendRows", (status, True)) for status in (DOWN, grpc.StatusCode.OK)),
+            *(("AppendRows", (status, True)) for status in (DOWN, ENDED)),
         ],
     )
-    def test_rows_of_a_run_are_there_once_where_a_call_fails_once(
-        self, settings, warehouse, write_through, method, failure
+    def test_rows_of_many_requests_are_there_once_where_a_call_fails_once(
+        self, settings, warehouse, through, method, failure
     ):
         """Done or not, it is sent again and adds no row twice. What was sent to a
-        stream that broke, or ended, is never committed."""
+        stream that broke, or ended, is never committed. An append of many requests is
+        such a write."""
 
         def rule(name, number):
             return failure if (name, number) == (method, 1) else None
 
         with pytest.MonkeyPatch.context() as patch, Faulty(settings, rule) as proxy:
             patch.setattr(writes, "REQUEST_BYTES", 4_000)
-            write_through(proxy, of_run(1_000))
+            through(proxy).append(SCORES, of_run(1_000))
 
         assert proxy.calls[method] == 2
         assert counted(warehouse) == (1_000, 1_000)
 
     def test_rows_of_a_run_are_given_up_after_the_time_of_a_query(
-        self, settings, warehouse, write_through
+        self, settings, warehouse, through
     ):
         """Nothing was committed."""
 
@@ -166,76 +160,35 @@ class TestRowsOfARun:
             return (DOWN, False) if name == "AppendRows" else None
 
         with Faulty(settings, rule) as proxy, pytest.raises(Unavailable):
-            write_through(proxy, of_run(10), query_timeout_s=2)
+            through(proxy, query_timeout_s=2).write(SCORES, of_run(10))
 
         assert proxy.calls["AppendRows"] > 1
         assert counted(warehouse) == (0, 0)
 
     @pytest.mark.usefixtures("warehouse")
-    def test_rows_of_a_run_need_a_right_that_the_error_names(
-        self, settings, write_through
-    ):
+    def test_rows_of_a_run_need_a_right_that_the_error_names(self, settings, through):
         """The first run of an account without it says what to grant."""
         denied = grpc.StatusCode.PERMISSION_DENIED, False
         with (
             Faulty(settings, lambda *_: denied) as proxy,
             pytest.raises(AccessDenied) as caught,
         ):
-            write_through(proxy, of_run(10))
+            through(proxy).write(SCORES, of_run(10))
 
         assert "bigquery.tables.updateData" in caught.value.message
         assert "ma_predictions_runs" in caught.value.message
 
 
-class TestPiecesOfARun:
-    """Rows that a run appends all the time, such as what became of each request."""
+@pytest.mark.parametrize("failure", [None, (DOWN, False), (DOWN, True), (ENDED, False)])
+def test_rows_in_pieces_take_one_call_each(settings, warehouse, through, failure):
+    """Such as what became of each request; after a failure they are sent again, and
+    maybe there twice. Defect: each took four calls by a connection of its own."""
+    with Faulty(settings, lambda _, n: failure if n == 1 else None) as proxy:
+        for count in (10, 20):
+            through(proxy).append(SCORES, of_run(count))
 
-    @pytest.fixture
-    def append_through(self, opened, warehouse):
-        def append(proxy: Faulty, rows: pa.Table) -> None:
-            address = proxy.address
-            opened(bigquery_storage_endpoint=address).append(SCORES, rows)
-
-        return append
-
-    def test_rows_in_pieces_take_one_call_each(
-        self, settings, warehouse, append_through
-    ):
-        """Defect: each of them took four calls by a connection of its own."""
-        with Faulty(settings, lambda *_: None) as proxy:
-            for count in (10, 20):
-                append_through(proxy, of_run(count))
-
-        assert proxy.calls == {"AppendRows": 2}
-        assert counted(warehouse)[0] == 30
-
-    @pytest.mark.parametrize("status", [DOWN, grpc.StatusCode.OK])
-    def test_rows_in_pieces_are_sent_again_after_a_failure(
-        self, settings, warehouse, append_through, status
-    ):
-        """Maybe they are there twice."""
-
-        def rule(_, number):
-            return (status, False) if number == 1 else None
-
-        with Faulty(settings, rule) as proxy:
-            append_through(proxy, of_run(10))
-
-        assert counted(warehouse)[1] == 10
-
-    def test_rows_of_several_requests_are_there_once(
-        self, settings, warehouse, append_through, monkeypatch
-    ):
-        """All or none: where a connection breaks they are sent anew."""
-
-        def rule(name, number):
-            return (DOWN, True) if (name, number) == ("AppendRows", 1) else None
-
-        monkeypatch.setattr(writes, "REQUEST_BYTES", 4_000)
-        with Faulty(settings, rule) as proxy:
-            append_through(proxy, of_run(1_000))
-
-        assert counted(warehouse) == (1_000, 1_000)
+    assert proxy.calls == {"AppendRows": 2 if failure is None else 3}
+    assert counted(warehouse) == (40 if failure == (DOWN, True) else 30, 20)
 
 
 # -- appends of the stream; against the emulator the functions' tests have them -------
