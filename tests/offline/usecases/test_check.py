@@ -17,39 +17,6 @@ from offline.usecases import check
 from propensity import folders, usecases
 from tests.offline.usecases.conftest import NAME
 
-# One row for each user who signs up within the horizon: what the user paid by then.
-AMOUNTS = """\
--- One row per user with label 1 and as-of date, with what the user paid.
--- Parameters: those of labels.sql.
--- Source: view ga_events.
-SELECT
-  as_of,
-  user_id,
-  SUM(paid) AS amount
-FROM
-  (
-    SELECT
-      as_of,
-      IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) AS user_id,
-      e.event_timestamp,
-      e.event_value_in_usd AS paid
-    FROM
-      UNNEST(@as_ofs) AS as_of
-    INNER JOIN
-      ga_events AS e
-      ON
-        e.event_time >= TIMESTAMP(as_of)
-        AND e.event_time < TIMESTAMP(DATE_ADD(as_of, INTERVAL @horizon_days DAY))
-    WHERE
-      e.table_suffix BETWEEN @first_label_suffix AND @last_label_suffix
-      AND e.event_name = @converting_event
-      AND IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) IS NOT NULL
-  ) AS events
-GROUP BY
-  as_of,
-  user_id
-"""
-
 PREPROCESSOR = """\
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -223,11 +190,19 @@ class TestModel:
 class TestLeaks:
     """Features as of a day are those of the events before it."""
 
-    def test_leaks_are_found(self, folder, edit, leaks):
+    @pytest.fixture
+    def with_amounts(self, folder) -> None:
+        """Have training read its labels with what each user has paid."""
+        labels = (folder / "labels.sql").read_text()
+        amount = "SELECT DISTINCT\n  CAST(1 AS NUMERIC) AS amount,"
+        amounts = labels.replace("SELECT DISTINCT", amount)
+        (folder / "converter_amounts.sql").write_text(amounts)
+
+    @pytest.mark.usefixtures("with_amounts")
+    def test_leaks_are_found(self, edit, leaks):
         """Whatever the window of a statement is, an event at or after the day shows; an
         event after the horizon is no outcome."""
         edit("features.sql", "AND d.day < s.as_of", "AND d.day <= s.as_of")
-        (folder / "converter_amounts.sql").write_text(AMOUNTS)
         edit("labels.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
         edit("converter_amounts.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
         *features, labels, amounts = leaks()
@@ -240,9 +215,9 @@ class TestLeaks:
             for file in ("labels.sql", "converter_amounts.sql")
         ]
 
+    @pytest.mark.usefixtures("with_amounts")
     def test_labels_that_no_training_reads_are_found(self, folder, edit, leaks):
         """Where there are amounts, a change of labels.sql alone changes nothing."""
-        (folder / "converter_amounts.sql").write_text(AMOUNTS)
         edit("labels.sql", "SELECT DISTINCT", "SELECT DISTINCT * FROM (SELECT")
         (folder / "labels.sql").write_text(
             (folder / "labels.sql").read_text().rstrip().rstrip(";")
