@@ -91,7 +91,6 @@ class Job:
     total_bytes_processed: int = 0
     total_bytes_billed: int = 0
     num_dml_affected_rows: int | None = None
-    output_rows: int = 0
 
     def result(self, **_: Any) -> Rows:
         return self.rows
@@ -138,14 +137,17 @@ class BigQuery:
             self._execute(f"ATTACH '{file}' AS saved")
             self._execute(f"COPY FROM DATABASE {_quoted(project)} TO saved")
             self._execute("DETACH saved")
-        known = (self._locations, self._modified, self._views, self._definitions)
         return {
             "project": project,
             "known": [
                 {path: value for path, value in kept.items() if path[0] == project}
-                for kept in known
+                for kept in self._known()
             ],
         }
+
+    def _known(self) -> Any:
+        """Return what is known of tables beside their rows, each by their paths."""
+        return self._locations, self._modified, self._views, self._definitions
 
     def restore(self, file: Path, saved: Mapping[str, Any], *, lent: bool) -> None:
         """
@@ -156,20 +158,13 @@ class BigQuery:
         """
         project = _quoted(saved["project"])
         with self.lock:
-            if lent:
-                self._execute(f"ATTACH '{file}' AS {project} (READ_ONLY)")
-            else:
-                self._execute(f"ATTACH '{file}' AS saved (READ_ONLY)")
+            name = project if lent else "saved"
+            self._execute(f"ATTACH '{file}' AS {name} (READ_ONLY)")
+            if not lent:
                 self._execute(f"ATTACH ':memory:' AS {project}")
                 self._execute(f"COPY FROM DATABASE saved TO {project}")
                 self._execute("DETACH saved")
-            known: Any = (
-                self._locations,
-                self._modified,
-                self._views,
-                self._definitions,
-            )
-            for kept, values in zip(known, saved["known"], strict=True):
+            for kept, values in zip(self._known(), saved["known"], strict=True):
                 kept.update(values)
             self.changed.update(saved["known"][1].keys())
 
@@ -207,6 +202,11 @@ class BigQuery:
     def _exists(self, place: tuple[str, str]) -> None:
         if place not in self._locations:
             raise api.NotFound(f"Not found: Dataset {':'.join(place)}")
+
+    def _table_exists(self, path: Path3) -> None:
+        self._exists(path[:2])
+        if path[2] not in self._names(path[:2]):
+            raise api.NotFound(f"Not found: Table {_label(path)}")
 
     def list_tables(self, dataset: Any, **_: Any) -> list[Any]:
         place = self.get_dataset(str(dataset)).reference
@@ -270,20 +270,18 @@ class BigQuery:
         if fields != ["view_query"]:
             raise Untranslated(f"a change of {fields}")
         with self.lock:
-            if path not in self._views:
-                raise api.NotFound(f"Not found: Table {_label(path)}")
+            self._table_exists(path)
             self._make_view(path, table.view_query)
         return table
 
     def get_table(self, table: Any, **_: Any) -> bigquery.Table:
         path = self._path(table)
-        self._exists(path[:2])
-        if path[2] not in self._names(path[:2]):
-            raise api.NotFound(f"Not found: Table {_label(path)}")
+        self._table_exists(path)
+        reference = bigquery.TableReference.from_string(".".join(path))
         found = bigquery.Table.from_api_repr(
             {
                 **self._definitions.get(path, {}),
-                "tableReference": _reference(path).to_api_repr(),
+                "tableReference": reference.to_api_repr(),
                 "location": self._locations[path[:2]],
                 "numRows": "0",
                 "numBytes": "0",
@@ -306,11 +304,10 @@ class BigQuery:
     def delete_table(self, table: Any, not_found_ok: bool = False, **_: Any) -> None:
         path = self._path(table)
         with self.lock:
-            kind = self._names(path[:2]).get(path[2])
-            if kind is None:
-                if not_found_ok:
-                    return
-                raise api.NotFound(f"Not found: Table {_label(path)}")
+            if not_found_ok and path[2] not in self._names(path[:2]):
+                return
+            self._table_exists(path)
+            kind = self._names(path[:2])[path[2]]
             self.database.execute(f"DROP {kind} {_quoted(*path)}")
             self._views.pop(path, None)
             self._definitions.pop(path, None)
@@ -344,8 +341,7 @@ class BigQuery:
         columns = ", ".join(_quoted(field.name) for field in selected_fields)
         rows = f"SELECT {columns if columns else '*'} FROM {_quoted(*path)}"
         with self.lock:
-            if path[2] not in self._names(path[:2]):
-                raise api.NotFound(f"Not found: Table {_label(path)}")
+            self._table_exists(path)
             return Rows(_as_bigquery(self._execute(rows).to_arrow_table()))
 
     def empty(self, paths: Iterable[Path3]) -> None:
@@ -359,8 +355,7 @@ class BigQuery:
     def append(self, path: Path3, rows: pa.Table) -> None:
         """Append rows, columns by their names."""
         with self.lock:
-            if path[:2] not in self._locations or path[2] not in self._names(path[:2]):
-                raise api.NotFound(f"Not found: Table {_label(path)}")
+            self._table_exists(path)
             if len(rows):
                 self._insert(path, rows)
             self._note(path)
@@ -395,10 +390,10 @@ class BigQuery:
 
     def _load(self, rows: pa.Table, path: Path3, config: Any) -> Job:
         with self.lock:
+            if config.create_disposition == "CREATE_NEVER":
+                self._table_exists(path)
             self._exists(path[:2])
             is_there = path[2] in self._names(path[:2])
-            if not is_there and config.create_disposition == "CREATE_NEVER":
-                raise api.NotFound(f"Not found: Table {_label(path)}")
             schema = config.schema
             if not schema:
                 schema = [field_of(field) for field in _as_bigquery(rows[:0]).schema]
@@ -407,7 +402,7 @@ class BigQuery:
             if len(rows):
                 self._insert(path, rows)
             self._note(path)
-        return Job(Rows(pa.table({})), output_rows=len(rows))
+        return Job(Rows(pa.table({})))
 
     # -- statements -------------------------------------------------------------------
 
@@ -458,10 +453,9 @@ class BigQuery:
         """Name the table that is missing, where a statement finds none."""
         try:
             yield
-        except api.NotFound as error:
+        except api.NotFound:
             for path in sorted(tables):
-                if path[2] not in self._names(path[:2]):
-                    raise api.NotFound(f"Not found: Table {_label(path)}") from error
+                self._table_exists(path)
             raise
 
     def _run(
@@ -661,10 +655,6 @@ def _sibling(path: Path3, name: str) -> Path3:
 
 def _label(path: Path3) -> str:
     return f"{path[0]}:{path[1]}.{path[2]}"
-
-
-def _reference(path: Path3) -> bigquery.TableReference:
-    return bigquery.TableReference.from_string(".".join(path))
 
 
 def _type_of(field: bigquery.SchemaField) -> str:
