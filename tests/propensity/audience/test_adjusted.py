@@ -156,3 +156,21 @@ def test_an_adjusted_interval_is_right_in_95_of_100(spread):
             covered[index] += low is None or low <= truth <= high
 
     assert all(abs(covered / tries - 0.95) <= 0.015)
+
+
+def test_probabilities_that_explain_more_take_fewer_users():
+    """By the share of the variance that they explain."""
+    random = np.random.default_rng(5)
+    sums = [
+        group(*drawn(random, 100_000, spread=0.15), is_control=is_control)
+        for is_control in (False, True)
+    ]
+    plain = [replace(each, probability=None) for each in sums]
+    widths = []
+    for known in (sums, plain):
+        shown = figures(known, control_share=0.5, errors=ERRORS)
+        high = shown.conversion_difference_high
+        widths.append(high - shown.conversion_difference_low)
+    expected = 0.15**2 / (0.2 * 0.8)
+
+    assert 1 - (widths[0] / widths[1]) ** 2 == pytest.approx(expected, rel=0.1)
