@@ -16,6 +16,8 @@ LOCKS := $(wildcard deploy/locks/*/*.txt) benchmarks/requirements-river.txt
 FUNCTION_STAMP := $(VENV)/environments/.set-up
 # Tests also wait, for processes and clocks: a third worker fills two processors.
 WORKERS ?= 3
+# A part of the tests: make test SLICE=1/8
+OF_SLICE := $(if $(SLICE),--slice=$(SLICE))
 # Where there is no state yet, its name is not mistyped.
 FIRST_STATE = $(if $(wildcard .local/states/*),,--new)
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is running."; exit 0; };
@@ -60,14 +62,14 @@ doctor: $(STAMP) ## check what is running, and suggest what to fix
 	@$(BIN)/python -m propensity doctor --local $${STATE:+--state "$$STATE"} || [ $$? = 1 ]
 
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds the tests on real data
-	@$(BIN)/python -m pytest -m "not long and not installs" -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
+	@$(BIN)/python -m pytest -m "not long and not installs" $(OF_SLICE) -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
 
 test-install: setup ## run the tests that install packages, from the package index
 	@$(BIN)/python -m pytest -m installs -n $(WORKERS) --dist load tests
 
 # They wait for processes more than they compute: one worker more.
 test-long: setup ## run the tests that take minutes: processes killed, deploys, many draws
-	@$(BIN)/python -m pytest -m "(long or hypothesis) and not installs" --hypothesis-profile=deep -n $$(($(WORKERS) + 1)) --dist loadfile --no-loadscope-reorder -rP tests
+	@$(BIN)/python -m pytest -m "(long or hypothesis) and not installs" --hypothesis-profile=deep $(OF_SLICE) -n $$(($(WORKERS) + 1)) --dist loadfile --no-loadscope-reorder -rP tests
 
 # Collected, a test is imported, and all that it tests.
 imports: setup ## import every module, and run no test

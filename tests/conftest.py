@@ -64,8 +64,24 @@ LONGEST_FIRST = (
 )  # fmt: skip
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run be of a part of the files, in turns: all M slices run every test."""
+    parser.addoption("--slice", help="N/M: the N-th of every M files with such tests")
+
+
+# Markers have been looked at by then, so that slices are of the tests that are run.
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """Order files by how long they take; each keeps the order of its own tests."""
+    if part := config.getoption("--slice"):
+        number, count = map(int, part.split("/"))
+        files = sorted({item.path for item in items})[number - 1 :: count]
+        config.hook.pytest_deselected(
+            items=[item for item in items if item.path not in files]
+        )
+        items[:] = [item for item in items if item.path in files]
 
     def rank(item: pytest.Item) -> int:
         folders = item.path.relative_to(Path(__file__).parent).parts
