@@ -299,7 +299,9 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
             groups[REMOVE, key].append(entry)
     refused = {row.request for row in recorded if row.status == PENDING and row.reason}
     requests = _requests_of(ledger, groups, refused)
-    requests.sort(key=lambda request: request.was_refused)
+    # Rows come in any order, and ten who are refused in a row end a delivery: in the
+    # order of their users, requests meet the same ones in a row as the last time.
+    requests.sort(key=lambda request: (request.was_refused, request.members[0].key))
     return sorted(requests, key=lambda request: request.action == ADD)
 
 
