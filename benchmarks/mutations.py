@@ -37,9 +37,6 @@ OTHER = {
     "AND": "OR",
     "OR": "AND",
     " DESC": "",
-    "MIN(": "MAX(",
-    "MAX(": "MIN(",
-    "LEFT JOIN": "JOIN",
 }
 OPERATORS = {
     ast.Lt: "<",

@@ -101,13 +101,12 @@ def install_development() -> None:
     # Python.
     other = ("--no-deps", "--python-version", "3.13")
     packages = Path(sysconfig.get_path("purelib"))
-    # Not what another patch has left there.
+    # It was removed by the step before, but for files that a patch has added.
     shutil.rmtree(packages / "local_bigquery", ignore_errors=True)
-    again = ("--reinstall", "--requirement", str(EMULATOR))
-    uv("pip", "install", *python, *other, *again)
+    uv("pip", "install", *python, *other, "--requirement", str(EMULATOR))
     apply_patch(PATCH, packages)
     write_command(Path(sys.prefix), python=Path(sys.executable))
-    write_path(Path(sysconfig.get_path("purelib")))
+    write_path(packages)
 
 
 def apply_patch(patch: Path, packages: Path) -> None:
