@@ -73,24 +73,21 @@ class GroupCommit(Generic[Item, Result]):
 
     async def _work(self) -> None:
         while self._queue:
-            await self._write_group()
+            items, futures = self._next()
+            try:
+                results = await self.write(items)
+                for future, result in zip(futures, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)
+            except asyncio.CancelledError:
+                _fail(futures, Unavailable("the write was given up; try again"))
+            except Exception as error:  # no caller may wait for ever
+                _fail(futures, error)
+            finally:
+                # The log needs the error with its frames, of which this is one.
+                del items, futures
             await asyncio.sleep(self.pause_s if self._queue else 0)
         self._running.remove(asyncio.current_task())
-
-    async def _write_group(self) -> None:
-        items, futures = self._next()
-        try:
-            results = await self.write(items)
-            for future, result in zip(futures, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
-        except asyncio.CancelledError:
-            _fail(futures, Unavailable("the write was given up; try again"))
-        except Exception as error:  # no caller may wait for ever
-            _fail(futures, error)
-        finally:
-            # The log needs the error with its frames (``without_frames``); this is one.
-            del futures
 
     def _next(self) -> tuple[list[Item], list[asyncio.Future[Result]]]:
         """Take the oldest items that fit in a group, one at least."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -251,25 +251,37 @@ class Appends:
             BigQueryWriteAsyncClient, self.settings.bigquery_storage_endpoint
         )
 
-    async def append(self, table: Table, rows: pa.RecordBatch) -> None:
+    async def append(self, table: Table, rows: pa.RecordBatch) -> dict[int, str]:
         """
-        Append rows; they are durable when this returns.
+        Append rows, but for those that the table refuses; they are durable then.
 
         Args:
             table: Of ``tables``.
             rows: In its Arrow schema; 10 MB at most.
 
+        Returns:
+            Why rows can never be appended, by their place.
+
         Raises:
             Unavailable: BigQuery failed or was too slow; rows may be there or not.
-            RowsRefused: Some rows can never be appended; none was.
             MissingTable: There is no such table.
         """
-        if not rows.num_rows:
-            return
         path = path_of(self.settings, table.stored)
-        with translated(self.settings, BIGQUERY, on=path, needs=UPDATES):
-            async with asyncio.timeout(float(self.settings.deadline_s)):
-                check(await self._answer(path, rows))
+        refused = dict[int, str]()
+        places = list(range(rows.num_rows))
+        while places:
+            try:
+                with translated(self.settings, BIGQUERY, on=path, needs=UPDATES):
+                    async with asyncio.timeout(float(self.settings.deadline_s)):
+                        check(await self._answer(path, rows))
+                break
+            except RowsRefused as error:
+                # None was appended.
+                refused |= {places[row]: detail for row, detail in error.rows.items()}
+                kept = [row for row in range(len(places)) if row not in error.rows]
+                rows = rows.take(kept)
+                places = [places[row] for row in kept]
+        return refused
 
     async def _answer(self, path: str, rows: pa.RecordBatch) -> Any:
         """
@@ -308,34 +320,3 @@ async def _exchange(call: Any, request: Any, idle: list[Any]) -> Any:
         raise
     idle.append(call)
     return answer
-
-
-async def append_accepted(
-    append: Callable[[pa.RecordBatch], Awaitable[None]], rows: pa.RecordBatch
-) -> dict[int, str]:
-    """
-    Append rows, but for those that the table refuses.
-
-    Args:
-        append: Appends the rows of one request: all, or none if it raises RowsRefused.
-        rows: In several requests if they are large.
-
-    Returns:
-        Why rows are refused for good, by their place.
-    """
-    refused = dict[int, str]()
-    places = list(range(rows.num_rows))
-    for part in parts(rows):
-        remaining = part
-        indices = places[: part.num_rows]
-        places = places[part.num_rows :]
-        while indices:
-            try:
-                await append(remaining)
-                break
-            except RowsRefused as error:
-                refused |= {indices[row]: detail for row, detail in error.rows.items()}
-                kept = [row for row in range(len(indices)) if row not in error.rows]
-                remaining = remaining.take(kept)
-                indices = [indices[row] for row in kept]
-    return refused

@@ -95,11 +95,13 @@ class Scorer:
             # Threads work on while results are taken.
             running: deque[tuple[pa.RecordBatch, Iterator[Floats]]] = deque()
             for batch in batches:
-                running.append((batch, pool.map(self._chunk, self._chunks(batch))))
+                running.append(
+                    (batch, pool.map(self.probabilities, self._chunks(batch)))
+                )
                 if len(running) > self._threads:
-                    yield _joined(*running.popleft())
+                    yield self._joined(*running.popleft())
             while running:
-                yield _joined(*running.popleft())
+                yield self._joined(*running.popleft())
 
     def probabilities(self, batch: pa.RecordBatch) -> Floats:
         """
@@ -126,11 +128,12 @@ class Scorer:
         starts = range(0, batch.num_rows, CHUNK_ROWS)
         return [batch.slice(start, CHUNK_ROWS) for start in starts]
 
-    def _chunk(self, chunk: pa.RecordBatch) -> Floats:
+    def _joined(self, batch: pa.RecordBatch, parts: Iterable[Floats]) -> ScoredBatch:
+        """Return a batch with the probabilities of its chunks; it may be empty."""
         try:
-            return self.probabilities(chunk)
+            return batch, np.concatenate([np.empty(0)] + list(parts))
         except ValueError as error:
-            raise self.refusal(chunk) from error
+            raise self.refusal(batch) from error
 
     def refusal(self, rows: pa.RecordBatch) -> SchemaError:
         """Return the faults of rejected rows: the feature, never the value."""
@@ -211,11 +214,6 @@ def each_score(
         is_clean = is_clean and not isinstance(score, SchemaError)
         yield score
     yield from each_score(scorer, rows[half:], is_refused=is_clean)
-
-
-def _joined(batch: pa.RecordBatch, parts: Iterable[Floats]) -> ScoredBatch:
-    """Return a batch with the probabilities of its chunks; it may be empty."""
-    return batch, np.concatenate([np.empty(0)] + list(parts))
 
 
 def _folded(model: Any) -> tuple[Any, Floats]:

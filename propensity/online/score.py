@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import NamedTuple
@@ -32,7 +32,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Callers, failure_of, freeze_gc, object_of
 from propensity.gcp.log import Counts, log
 from propensity.gcp.queries import Queries
-from propensity.gcp.writes import Appends, RowsRefused, append_accepted
+from propensity.gcp.writes import Appends, RowsRefused, parts
 
 # Its import takes seconds, which no request is to wait for.
 from propensity.models.scoring import each_score
@@ -303,45 +303,41 @@ def _result(
 
 
 async def append_all(
-    append: Callable[[pa.RecordBatch], Awaitable[None]],
+    append: Callable[[pa.RecordBatch], Awaitable[Mapping[int, str]]],
     counts: Counts,
     group: Sequence[Sequence[Inference]],
 ) -> list[None]:
     """Append rows of ``inference_log``, and repeat until they are durable."""
     rows = inference_log.batch_of([row for each in group for row in each])
-    refused = await append_accepted(partial(_append_durably, append, counts), rows)
-    if refused:
-        _lost(len(refused), RowsRefused.code)
+    for part in parts(rows):
+        try:
+            refused = len(await _append_durably(append, part))
+            outcome = RowsRefused.code
+        except errors.PropensityError as error:
+            refused = part.num_rows
+            outcome = error.code
+        counts.add(logged=part.num_rows - refused)
+        if refused:
+            message = f"lost: the table refuses {refused} rows for good"
+            log("ERROR", message, function=FUNCTION, outcome=outcome)
     return [None] * len(group)
 
 
 async def _append_durably(
-    append: Callable[[pa.RecordBatch], Awaitable[None]],
-    counts: Counts,
+    append: Callable[[pa.RecordBatch], Awaitable[Mapping[int, str]]],
     rows: pa.RecordBatch,
-) -> None:
+) -> Mapping[int, str]:
     while True:
         try:
-            await append(rows)
-        except RowsRefused:
-            raise
+            return await append(rows)
         except Exception as error:  # no error may lose a row that waits
             if type(error) is errors.PropensityError:
                 # BigQuery refuses the request itself, and would do so again.
-                _lost(rows.num_rows, error.code)
-                return
+                raise
             why = failure_of(error, Callers.PUBLIC).message
             message = f"inferences not logged yet: {why}"
             log("ERROR", message, function=FUNCTION, waiting=rows.num_rows)
             await asyncio.sleep(RETRY_S)
-        else:
-            counts.add(logged=rows.num_rows)
-            return
-
-
-def _lost(rows: int, outcome: str) -> None:
-    message = f"lost: the table refuses {rows} rows for good"
-    log("ERROR", message, function=FUNCTION, outcome=outcome)
 
 
 def _events(

@@ -16,7 +16,7 @@ import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from math import inf
@@ -39,14 +39,14 @@ from propensity.events import messages
 from propensity.events.dead_letters import dead_letters
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.rows import Accepted, Event, accept, rows_of
+from propensity.events.rows import Accepted, accept, rows_of
 from propensity.events.types import Catalogue, with_right_types
 from propensity.events.values import Refused
 from propensity.gcp.http import Json, body_of, freeze_gc
 from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.queries import Queries
-from propensity.gcp.writes import Appends, append_accepted, parts
+from propensity.gcp.writes import Appends, RowsRefused, parts
 from propensity.schema import Table
 from propensity.settings import ENRICHED, Settings
 from propensity.statements import statement
@@ -108,6 +108,22 @@ class Clients:
         )
 
 
+@dataclass(frozen=True)
+class Handled:
+    """
+    What became of a group.
+
+    Attributes:
+        counts: For the log.
+        refused: What a model or a table refuses, by the place of its message.
+        to_redeliver: Why messages are to be delivered again, by their place.
+    """
+
+    counts: Mapping[str, int]
+    refused: Mapping[int, Refused]
+    to_redeliver: Mapping[int, PropensityError] = field(default_factory=dict)
+
+
 class Consumer(ABC):
     """
     A function that Pub/Sub pushes to; a subclass stores a group in ``handle``.
@@ -136,7 +152,7 @@ class Consumer(ABC):
         )
         self._handled = Json(b'{"outcome":"%b"}\n' % self.outcome.encode())
         self._group: GroupCommit[Message, Unhandled | None] = GroupCommit(
-            self._commit,
+            self.consume,
             writers=self.writers,
             size=GROUP_BYTES,
             waiting=WAITING_BYTES,
@@ -191,17 +207,13 @@ class Consumer(ABC):
         finally:
             self._reading -= size
 
-    async def _commit(self, group: Sequence[Message]) -> Sequence[Unhandled | None]:
-        unhandled = await self.consume(group)
-        return [unhandled.get(index) for index in range(len(group))]
-
-    async def consume(self, group: Sequence[Message]) -> Mapping[int, Unhandled]:
+    async def consume(self, group: Sequence[Message]) -> list[Unhandled | None]:
         """
         Handle a group, and count it at the end: if it fails, it comes again.
 
         Returns:
-            By place, reasons of the dead letters among them, and errors of those that
-            are to be delivered again.
+            For each message None, the reason of its dead letter, or the error for which
+            it is to be delivered again.
 
         Raises:
             PropensityError: The whole group is to be delivered again.
@@ -214,70 +226,62 @@ class Consumer(ABC):
             received_at=self.clients.clock.now(),
             suppressed=suppressed,
         )
-        to_redeliver = self._held_back(accepted.refused)
-        counts = await self.handle(accepted, to_redeliver)
-        letters = await self.dead_letter(group, accepted.refused, suppressed)
+        handled = await self.handle(accepted)
+        to_redeliver = dict(handled.to_redeliver)
+        refused = dict(handled.refused)
+        for index, refusal in accepted.refused.items():
+            if self.clients.wrong and refusal.field in ("use_case", "event_type"):
+                # It comes again until the folder is right.
+                to_redeliver[index] = self.clients.wrong[0]
+            else:
+                refused[index] = refusal
+        letters = await self.dead_letter(group, refused, suppressed)
         unhandled: dict[int, Unhandled] = {**letters, **to_redeliver}
-        handled = {event.index for event in accepted.events}
-        handled |= {event.index for event in accepted.truths}
+        taken = {event.index for event in accepted.events}
+        taken |= {event.index for event in accepted.truths}
         if len(to_redeliver) < len(group):
             self.counts.add(
                 Counter(
                     letters[index].reason for index in letters.keys() - to_redeliver
                 ),
                 rows_in=len(group) - len(to_redeliver),
-                suppressed=len(group) - len(handled | unhandled.keys()),
+                suppressed=len(group) - len(taken | unhandled.keys()),
                 dead_letters=len(letters),
-                **counts,
+                **handled.counts,
             )
-        return unhandled
+        return [unhandled.get(index) for index in range(len(group))]
 
     async def postcodes(self) -> PostcodeIndex | None:
         """Return the table that events are enriched by; None if they are already."""
         return None
 
     @abstractmethod
-    async def handle(
-        self, accepted: Accepted, to_redeliver: dict[int, PropensityError]
-    ) -> Mapping[str, int]:
+    async def handle(self, accepted: Accepted) -> Handled:
         """
-        Store and publish what a group has brought; return counts for the log.
-
-        Args:
-            accepted: ``refused`` gets what a model or a table refuses.
-            to_redeliver: Gets the errors of messages that are to be delivered again.
+        Store and publish what a group has brought.
 
         Raises:
             PropensityError: The whole group is to be delivered again.
         """
 
-    def _held_back(self, refused: dict[int, Refused]) -> dict[int, PropensityError]:
-        """Take out of ``refused`` what comes again until a folder is right."""
-        if not self.clients.wrong:
-            return {}
-        names = ("use_case", "event_type")
-        indices = [
-            index for index, refusal in refused.items() if refusal.field in names
-        ]
-        for index in indices:
-            del refused[index]
-        return dict.fromkeys(indices, self.clients.wrong[0])
-
     async def append(
-        self,
-        table: Table,
-        rows: pa.RecordBatch,
-        indices: Sequence[int],
-        refused: dict[int, Refused],
-    ) -> None:
+        self, table: Table, rows: pa.RecordBatch, indices: Sequence[int]
+    ) -> dict[int, Refused]:
         """
-        Append rows, of messages at ``indices``.
+        Append rows, of messages at ``indices``; one that is refused holds up no other.
 
-        A row that the table refuses holds up no other; ``refused`` gets its refusal.
+        Returns:
+            The refusals of the table, by the place of the message.
         """
-        append = partial(self.clients.appends.append, table)
-        for row, detail in (await append_accepted(append, rows)).items():
-            refused[indices[row]] = Refused("refused_by_table", detail[:500])
+        refused = dict[int, Refused]()
+        start = 0
+        for part in parts(rows):
+            details = await self.clients.appends.append(table, part)
+            for row, detail in details.items():
+                index = indices[start + row]
+                refused[index] = Refused("refused_by_table", detail[:500])
+            start += part.num_rows
+        return refused
 
     async def dead_letter(
         self,
@@ -296,7 +300,9 @@ class Consumer(ABC):
                 self._letters, group, refused, suppressed
             )
             for part in parts(rows):
-                await self.clients.appends.append(DEAD_LETTERS, part)
+                details = await self.clients.appends.append(DEAD_LETTERS, part)
+                if details:
+                    raise RowsRefused(details)
         return refused
 
     def _letters(
@@ -346,15 +352,22 @@ class StreamFeatures(Consumer):
         """Return the table of postcodes, of the last hour."""
         return await self._postcodes.current()
 
-    async def handle(
-        self, accepted: Accepted, to_redeliver: dict[int, PropensityError]
-    ) -> Mapping[str, int]:
+    async def handle(self, accepted: Accepted) -> Handled:
         """Store truths and events, then publish the stored events."""
-        truths = await self._store(TRUTH_EVENTS, accepted.truths, accepted)
-        events = await self._store(STREAM_EVENTS, accepted.events, accepted)
+        at = accepted.received_at
+        lateness = timedelta(days=self.clients.settings.maximum_lateness_days)
+        refused = dict[int, Refused]()
+        tables = ((TRUTH_EVENTS, accepted.truths), (STREAM_EVENTS, accepted.events))
+        for table, brought in tables:
+            if brought:
+                rows = rows_of(table, brought, received_at=at, lateness=lateness)
+                indices = [event.index for event in brought]
+                refused |= await self.append(table, rows, indices)
         messages = []
         unknown_postcodes = 0
-        for event in events:
+        for event in accepted.events:
+            if event.index in refused:
+                continue
             attributes = {
                 "use_case": event.use_case,
                 "event_id": event.event_id,
@@ -364,21 +377,11 @@ class StreamFeatures(Consumer):
             if event.values.get("postcode") is not None:
                 unknown_postcodes += event.values["socioeconomic_idx"] is None
         await self.clients.bus.publish(self._topic, messages)
-        return {
-            "rows_out": len(events),
-            "truths": len(truths),
+        truths = sum(truth.index not in refused for truth in accepted.truths)
+        counts = {
+            "rows_out": len(messages),
+            "truths": truths,
             "unknown_postcodes": unknown_postcodes,
             "appends": 1,
         }
-
-    async def _store(
-        self, table: Table, events: Sequence[Event], accepted: Accepted
-    ) -> list[Event]:
-        """Append rows of events or truths, and return those that the table took."""
-        refused = accepted.refused
-        at = accepted.received_at
-        if events:
-            lateness = timedelta(days=self.clients.settings.maximum_lateness_days)
-            rows = rows_of(table, events, received_at=at, lateness=lateness)
-            await self.append(table, rows, [event.index for event in events], refused)
-        return [event for event in events if event.index not in refused]
+        return Handled(counts, refused)

@@ -25,7 +25,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.models.scoring import each_score
 from propensity.registry import inference_log, serving
 from propensity.settings import SCORES
-from propensity.stream.consumer import Clients, Consumer
+from propensity.stream.consumer import Clients, Consumer, Handled
 from propensity.tables.stream import INFERENCE_LOG, Inference
 from propensity.usecases import Features, UseCase
 
@@ -71,46 +71,39 @@ class ScoreStream(Consumer):
             artifacts, clients.warehouse, clock=clients.clock, function=self.name
         )
 
-    async def handle(
-        self, accepted: Accepted, to_redeliver: dict[int, PropensityError]
-    ) -> Mapping[str, int]:
+    async def handle(self, accepted: Accepted) -> Handled:
         """Score a group, the events of each use case together."""
         by_use_case: dict[str, list[Event]] = defaultdict(list)
         for event in accepted.events:
             by_use_case[event.use_case].append(event)
         counts = Counter(rows_out=0, groups=1)
+        refused = dict[int, Refused]()
+        to_redeliver = dict[int, PropensityError]()
         for name, events in by_use_case.items():
             try:
-                use_case = usecases.load(name)
-                counts.update(await self._store(use_case, events, accepted.refused))
+                handled = await self._store(usecases.load(name), events)
             except PropensityError as error:
                 to_redeliver |= dict.fromkeys([event.index for event in events], error)
-        return counts
+            else:
+                counts.update(handled.counts)
+                refused |= handled.refused
+        return Handled(counts, refused, to_redeliver)
 
-    async def _store(
-        self, use_case: UseCase, events: Sequence[Event], refused: dict[int, Refused]
-    ) -> Mapping[str, int]:
+    async def _store(self, use_case: UseCase, events: Sequence[Event]) -> Handled:
         """
-        Score events of a use case, append the scores and publish them; return counts.
-
-        ``refused`` gets the events that the model or the table refuses, by place.
+        Score events of a use case, append the scores and publish them.
 
         Raises:
             PropensityError: Something failed; the events are to be delivered again.
         """
         if not (use_case.scores_events or use_case.has_statement("stream_rows")):
-            return {"not_scored_on_the_stream": len(events)}
+            return Handled({"not_scored_on_the_stream": len(events)}, {})
         state = await self.champions.state(use_case)
-        rows, counts = await asyncio.to_thread(
-            self._score, use_case, events, state, refused
-        )
+        rows, scored = await asyncio.to_thread(self._score, use_case, events, state)
         if not rows:
-            return counts
-        await self.append(
-            INFERENCE_LOG,
-            inference_log.batch_of(list(rows.values())),
-            list(rows),
-            refused,
+            return scored
+        refused = await self.append(
+            INFERENCE_LOG, inference_log.batch_of(list(rows.values())), list(rows)
         )
         scores = []
         for index, row in rows.items():
@@ -121,18 +114,15 @@ class ScoreStream(Consumer):
                 scores.append((msgspec.json.encode(message), attributes))
         topic = self.clients.settings.prefixed(SCORES)
         await self.clients.bus.publish(topic, scores)
-        return {**counts, "rows_out": len(scores)}
+        counts = {**scored.counts, "rows_out": len(scores)}
+        return Handled(counts, {**scored.refused, **refused})
 
     def _score(
-        self,
-        use_case: UseCase,
-        events: Sequence[Event],
-        state: serving.ServingState,
-        refused: dict[int, Refused],
-    ) -> tuple[dict[int, Inference], dict[str, int]]:
+        self, use_case: UseCase, events: Sequence[Event], state: serving.ServingState
+    ) -> tuple[dict[int, Inference], Handled]:
         """
-        Return rows of ``inference_log`` by the place of their event, and counts of
-        unscored events by reason.
+        Return rows of ``inference_log`` by the place of their event; and counts of
+        unscored events by reason, with those that the model refuses.
         """
         champion = state.champion
         if use_case.scores_events:
@@ -144,7 +134,7 @@ class ScoreStream(Consumer):
             ]
             counts = {"not_scored_on_the_stream": len(events) - len(to_score)}
         elif champion is None:
-            return {}, {"no_champion": len(events)}
+            return {}, Handled({"no_champion": len(events)}, {})
         else:
             to_score, counts = self._with_user_features(use_case, events)
         scores: Sequence[float | SchemaError | None] = [None] * len(to_score)
@@ -160,6 +150,7 @@ class ScoreStream(Consumer):
                 counts["not_warm"] = len(to_score)
         at = self.clients.clock.now()
         rows = dict[int, Inference]()
+        refused = dict[int, Refused]()
         times = published([event.message for event, _ in to_score]).to_pylist()
         for (event, values), score, time in zip(to_score, scores, times, strict=True):
             if isinstance(score, SchemaError):
@@ -177,7 +168,7 @@ class ScoreStream(Consumer):
             rows[event.index] = inference_log.row_of(
                 use_case, state, scored, score, source=inference_log.STREAM, at=at
             )
-        return rows, counts
+        return rows, Handled(counts, refused)
 
     def _with_user_features(
         self, use_case: UseCase, events: Sequence[Event]

@@ -199,10 +199,10 @@ def failing(table: Table, error: Exception) -> Iterator[None]:
     """Let appends to a table fail, in functions of this process."""
     append = Appends.append
 
-    async def appending(self: Appends, to: Table, rows: Any) -> None:
+    async def appending(self: Appends, to: Table, rows: Any) -> dict[int, str]:
         if to is table and rows.num_rows:
             raise error
-        await append(self, to, rows)
+        return await append(self, to, rows)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Appends, "append", appending)

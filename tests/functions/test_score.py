@@ -279,9 +279,9 @@ def test_all_that_was_answered_is_logged_before_the_function_ends(
     """After the platform's signal it takes the time, also where the table is slow."""
     append = Appends.append
 
-    async def slow(self: Appends, table: Any, rows: Any) -> None:
+    async def slow(self: Appends, table: Any, rows: Any) -> dict[int, str]:
         await asyncio.sleep(0.3)
-        await append(self, table, rows)
+        return await append(self, table, rows)
 
     monkeypatch.setattr(Appends, "append", slow)
     with (

@@ -91,13 +91,16 @@ def open_doors() -> None:
         ground = _GROUNDS.get(endpoint.removeprefix("http://"))
         return open_secrets(endpoint) if ground is None else ground.secrets
 
-    async def appended(self: Appends, table: Table, rows: pa.RecordBatch) -> None:
+    async def appended(
+        self: Appends, table: Table, rows: pa.RecordBatch
+    ) -> dict[int, str]:
         ground = _of(self.settings)
         if ground is None:
-            await append(self, table, rows)
-        elif rows.num_rows:
+            return await append(self, table, rows)
+        if rows.num_rows:
             whole = pa.Table.from_batches([rows])
             _write(ground, self.settings, table.stored, whole)
+        return {}
 
     async def published(self: Bus, topic: str, messages: Any) -> None:
         ground = _of(self.settings)

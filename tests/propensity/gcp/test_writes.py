@@ -22,7 +22,7 @@ from local.processes import HOST
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp import writes
 from propensity.gcp.warehouse import Warehouse
-from propensity.gcp.writes import Appends, RowsRefused
+from propensity.gcp.writes import Appends
 from propensity.settings import Settings
 from propensity.tables.stream import SUPPRESSED_USERS
 from tests.propensity.gcp.conftest import SCORES, counted, of_run
@@ -202,7 +202,7 @@ class Call:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._unanswered: list[str] = []
+        self._unanswered: list[list[str]] = []
         self.is_closed = False
 
     async def write(self, request: Any) -> None:
@@ -210,20 +210,22 @@ class Call:
             raise asyncio.InvalidStateError
         sent = pa.py_buffer(request.arrow_rows.rows.serialized_record_batch)
         rows = pa.ipc.read_record_batch(sent, SCHEMA)
-        self._unanswered += rows["use_case"].to_pylist()
+        self._unanswered.append(rows["use_case"].to_pylist())
 
     async def read(self) -> Any:
         while self._service.hangs:
             await asyncio.sleep(0.01)
-        name = self._unanswered.pop(0)
-        answer = AppendRowsResponse()
-        if name == "the last":
+        names = self._unanswered.pop(0)
+        if "the last" in names:
             return grpc.aio.EOF
-        if name.startswith("bad"):
-            answer.row_errors = [{"index": 0, "message": name}]
-        else:
-            self._service.taken.append(name)
-        return answer
+        wrong = [
+            {"index": index, "message": name}
+            for index, name in enumerate(names)
+            if name.startswith("bad")
+        ]
+        if not wrong:
+            self._service.taken += names
+        return AppendRowsResponse(row_errors=wrong)
 
     def cancel(self) -> None:
         self.is_closed = True
@@ -243,9 +245,10 @@ class Service:
         self.calls.append(Call(self))
         return self.calls[-1]
 
-    async def append(self, name: str) -> None:
-        rows = pa.RecordBatch.from_pylist([{"use_case": name}], schema=SCHEMA)
-        await self.appends.append(TABLE, rows)
+    async def append(self, *names: str) -> dict[int, str]:
+        sent = [{"use_case": name} for name in names]
+        rows = pa.RecordBatch.from_pylist(sent, schema=SCHEMA)
+        return await self.appends.append(TABLE, rows)
 
 
 async def test_appends_are_answered_for_their_own_rows():
@@ -261,14 +264,12 @@ async def test_appends_are_answered_for_their_own_rows():
     given_up.cancel()
     await asyncio.sleep(0.05)
     service.hangs = False
-    with pytest.raises(RowsRefused) as refused:
-        await service.append("bad")
+    assert await service.append("d", "bad", "e", "bad too") == {1: "bad", 3: "bad too"}
     await asyncio.gather(*(service.append(name) for name in "abc"))
     with pytest.raises(Unavailable):
         await service.append("the last")
 
-    assert refused.value.rows == {0: "bad"}
-    assert sorted(service.taken) == ["a", "b", "c"]
+    assert sorted(service.taken) == ["a", "b", "c", "d", "e"]
     assert all(call.is_closed for call in service.calls[:2])
 
 

@@ -28,7 +28,6 @@ from propensity import usecases
 from propensity.errors import PropensityError, RequestError, SchemaError, Unavailable
 from propensity.gcp.http import object_in
 from propensity.gcp.log import Counts
-from propensity.gcp.writes import RowsRefused
 from propensity.models.scoring import Scorer
 from propensity.online import score
 from propensity.online.score import Waiting, append_all, scores_of
@@ -198,11 +197,12 @@ async def test_the_log_is_appended_in_parts_that_a_table_takes(capsys):
     rows = [structs.replace(logged(f"e{n}")[0], **whole) for n in range(150)]
     taken: list[str] = []
 
-    async def append(part: pa.RecordBatch) -> None:
+    async def append(part: pa.RecordBatch) -> dict[int, str]:
         assert part.nbytes < 10_000_000
         if "e149" in part["event_id"].to_pylist():
             raise PropensityError("BigQuery refuses it: AppendRows request too large")
         taken.extend(part["event_id"].to_pylist())
+        return {}
 
     await append_all(append, Counts("score"), [rows])
 
@@ -219,14 +219,16 @@ async def test_the_log_is_written_again_until_it_is_taken(error, capsys, monkeyp
     how many were lost is an error in the log. If nobody foresaw a failure the log has
     the trace, and not the text, which may name a user."""
     monkeypatch.setattr(score, "RETRY_S", 0.001)
-    failures = [error, RowsRefused({1: "too long"}), error]
+    failures = [error, error]
     taken = []
 
-    async def append(rows: pa.RecordBatch) -> None:
+    async def append(rows: pa.RecordBatch) -> dict[int, str]:
         assert rows.schema == INFERENCE_LOG.arrow_schema()
         if failures:
             raise failures.pop()
         taken.extend(rows["event_id"].to_pylist())
+        del taken[1]
+        return {1: "too long"}
 
     group = [logged("a"), logged("b", "c")]
     assert await append_all(append, Counts("score"), group) == [None] * 2

@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 
 from propensity.errors import Unavailable
-from propensity.gcp.writes import RowsRefused
 from propensity.settings import Settings
 from propensity.stream.consumer import Clients
 from propensity.stream.score import ScoreStream
@@ -25,12 +24,13 @@ class Log:
         self.rows = 0
         self.last: dict[str, Any] = {}
 
-    async def append(self, table: Any, rows: Any) -> None:
+    async def append(self, table: Any, rows: Any) -> dict[int, str]:
         if self.failures:
             self.failures -= 1
             raise Unavailable("BigQuery did not take rows")
         self.rows += rows.num_rows
         self.last = [self.last, *rows.to_pylist()][-1]
+        return {}
 
     async def publish(self, *_: object) -> None:
         """Take messages."""
@@ -48,12 +48,16 @@ class Tables(Log):
         self.largest = 0
         self.refuses = refuses
 
-    async def append(self, table: Any, rows: pa.RecordBatch) -> None:
-        wrong = [n for n, row in enumerate(rows.to_pylist()) if self.is_refused(row)]
-        if wrong:
-            raise RowsRefused(dict.fromkeys(wrong, "no such value"))
+    async def append(self, table: Any, rows: pa.RecordBatch) -> dict[int, str]:
         self.largest = max(self.largest, rows.nbytes)
-        self.of.setdefault(table.name, []).extend(rows.to_pylist())
+        taken = self.of.setdefault(table.name, [])
+        wrong = []
+        for n, row in enumerate(rows.to_pylist()):
+            if self.is_refused(row):
+                wrong.append(n)
+            else:
+                taken.append(row)
+        return dict.fromkeys(wrong, "no such value")
 
     def is_refused(self, row: dict[str, Any]) -> bool:
         return bool(self.refuses) and row.get("event_id") == self.refuses

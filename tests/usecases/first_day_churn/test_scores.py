@@ -85,8 +85,8 @@ def play(deployment: Stream, deliveries: Sequence[Delivery]) -> None:
                 for number, delivery in enumerate(deliveries[first : first + GROUP])
             ]
             with deployment.pulled("enriched") as pull:
-                refused = await features.consume(messages)
-                pulled = pull(len(messages) - len(refused))
+                outcomes = await features.consume(messages)
+                pulled = pull(outcomes.count(None))
             enriched = [
                 Message(message.data, message.message_id, dict(message.attributes))
                 for message in pulled
