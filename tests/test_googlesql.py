@@ -16,6 +16,7 @@ from offline.forget import about, in_order
 from offline.usecases import googlesql
 from offline.usecases.googlesql import Columns, Refused, tables_of
 from propensity import folders, usecases
+from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.ga4 import KINDS, PREFIXES, events_view
 from propensity.gcp.queries import type_of_parameter
 from propensity.settings import Settings
@@ -39,6 +40,7 @@ DATASET = "propensity."
 SETTINGS = Settings(project="p")
 # Python puts these together, and tests of their own have what comes of it.
 PUT_TOGETHER = {
+    "audience_away",
     "ga_events",
     "ga_events_shards",
     "ga_events_earlier",
@@ -203,6 +205,19 @@ def test_statements_are_taken_by_googles_own_analyzer(relations, name):
         TAKEN.add((text, str(given)))
 
     assert refused == {}
+
+
+def test_a_choice_of_customers_who_were_away_is_taken_by_googles_own_analyzer(
+    relations,
+):
+    use_case = usecases.load("ga4_purchase")
+    declared = Declared(destination="csv", top=5, who="away", away_days=90)
+    audience = DeclaredAudience("winback", Path("no files"), declared)
+    text = audience.statement("audience_candidates", use_case, drawn_by="user_id")
+    values = audience.parameters(use_case, SETTINGS, AS_OF)
+    types = {key: type_of_parameter(key, value) for key, value in values.items()}
+
+    assert "tie" in columns(text, relations, {**parameters_of(text), **types})
 
 
 @pytest.mark.parametrize("name", ["forget_count", "forget_found", "forget_rows"])

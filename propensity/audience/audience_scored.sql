@@ -15,7 +15,7 @@
     WHERE
       use_case = @use_case
       AND as_of = @as_of
-      AND (@who = 'all' OR JSON_VALUE(categories, '$.presence') = @who)
+      -- include: audience_who.sql
   ),
   eligible AS (
     -- include: eligible.sql

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct, convert
+from msgspec.structs import replace
 
 from propensity import folders, statements
 from propensity.audience.templates import secrets_in
 from propensity.entries import explained
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
-from propensity.statements import statement
+from propensity.settings import Settings
+from propensity.statements import Line, statement
 from propensity.suggestions import nearest
 from propensity.tables.models import PRESENCE
 from propensity.usecases import UseCase, declaration
@@ -68,6 +70,9 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         margin: Share of the revenue that is left after the goods are paid for.
         effect: The uplift that you hope for; the plan says what shows it.
         who: Users who were active, or customers who were away.
+        away_days: Customers are away who had no event in so many days; by default in
+            the lookback of the use case.
+        bought_days: These bought in so many days; by default in its history.
         order: By what the best users come first. A threshold is a probability anyway.
         explore: Share of the members that is drawn at random from all who may be one.
         control: Share of the control group, such as 10%.
@@ -90,6 +95,8 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     margin: Annotated[float, Meta(gt=0, le=1)] | None = None
     effect: Annotated[float, Meta(gt=0, le=100)] | None = None
     who: Literal["all", "active", "away"] = "all"
+    away_days: declaration.Days | None = None
+    bought_days: declaration.Days | None = None
     order: Literal["probability", "expected_value", "effect"] = "probability"
     explore: Share = "0%"
     control: Share = "10%"
@@ -113,6 +120,32 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 'order = "effect" needs a control group, which it is learned from: set '
                 'control = "10%"'
             )
+        if self.has_days and self.who != "away":
+            raise ValueError(
+                "away_days and bought_days are about customers who were away: set who "
+                '= "away"'
+            )
+
+    def check_days(self, use_case: UseCase) -> None:
+        """Raise ValueError unless the use case knows whom ``who`` asks for."""
+        if self.who != "all" and not use_case.knows_presence:
+            raise ValueError(
+                f'who is "{self.who}", but features.sql has no column {PRESENCE}, '
+                "which says who was away; remove who"
+            )
+        known = use_case.history_days
+        for name in ("away_days", "bought_days"):
+            days = getattr(self, name)
+            if days is not None and days > known:
+                raise ValueError(
+                    f"{name} is {days}, and purchases are known of {known} days: "
+                    "history_days in usecase.toml"
+                )
+
+    @property
+    def has_days(self) -> bool:
+        """Whether it says itself for how many days customers were away."""
+        return self.away_days is not None or self.bought_days is not None
 
     @property
     def by(self) -> str:
@@ -132,6 +165,10 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             text += f" at {self.cost}"
         if self.who != "all":
             text += f" of {self.who} users"
+        if self.away_days is not None:
+            text += f", away for {self.away_days} days"
+        if self.bought_days is not None:
+            text += f", who bought in {self.bought_days} days"
         if order != "probability":
             text += f" by {order.replace('_', ' ')}"
         elif self.order == "effect":
@@ -193,11 +230,43 @@ class DeclaredAudience(Struct, frozen=True):
         Args:
             parts: As of ``statements.statement``.
         """
-        if not self.sql_file.is_file():
-            return statement(name, folder=self.folder, **parts)
-        lines = statements.lines(self.name, folder=self.folder)
-        eligible = declaration.reading(lines, use_case.tables("features"))
-        return statement(name, folder=self.folder, eligible=eligible, **parts)
+        includes = dict[str, Sequence[Line]]()
+        if self.declared.has_days:
+            features = use_case.lines("features")
+            includes["audience_who"] = statements.lines(
+                "audience_away", features=features
+            )
+        if self.sql_file.is_file():
+            lines = statements.lines(self.name, folder=self.folder)
+            includes["eligible"] = declaration.reading(
+                lines, use_case.tables("features")
+            )
+        return statement(name, folder=self.folder, **includes, **parts)
+
+    def parameters(
+        self, use_case: UseCase, settings: Settings, as_of: date
+    ) -> dict[str, object]:
+        """
+        Return the parameters of ``statement``.
+
+        An audience with days of its own asks the features who was away, with these
+        days as their lookback.
+        """
+        away_days = self.declared.away_days
+        asked = (
+            use_case
+            if away_days is None
+            else replace(use_case, lookback_days=away_days)
+        )
+        window = asked.window(settings, [as_of])
+        if self.declared.bought_days is not None:
+            window["bought_days"] = self.declared.bought_days
+        return {
+            **window,
+            "as_of": as_of,
+            "audience": self.name,
+            "who": self.declared.who,
+        }
 
 
 def folder_of(use_case: UseCase) -> Path:
@@ -243,11 +312,7 @@ def load(use_case: UseCase, name: str) -> DeclaredAudience:
         entries = tomllib.loads(text)
         declared = convert(entries, Declared)
         declared.check()
-        if declared.who != "all" and not use_case.knows_presence:
-            raise ValueError(
-                f'who is "{declared.who}", but features.sql has no column {PRESENCE}, '
-                "which says who was away; remove who"
-            )
+        declared.check_days(use_case)
     except ValueError as error:
         problem = explained(error, entries, Declared)
         raise UseCaseError(f"{use_case.name}/audiences/{file}: {problem}") from error

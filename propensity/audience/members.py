@@ -327,11 +327,8 @@ def _parameters(
     deployment: Deployment, named: DeclaredAudience, as_of: date, draw: Draw
 ) -> dict[str, object]:
     return {
-        **deployment.use_case.window(deployment.settings, [as_of]),
-        "as_of": as_of,
-        "audience": named.name,
+        **named.parameters(deployment.use_case, deployment.settings, as_of),
         "order": named.declared.order,
-        "who": named.declared.who,
         "control_group": draw.group,
         "control_by": draw.by,
     }
@@ -487,11 +484,8 @@ def _candidates(
     declared = named.declared
     is_priced = declared.cost_per_contact is not None and declared.margin is not None
     parameters = {
-        **use_case.window(deployment.settings, [as_of]),
-        "as_of": as_of,
-        "audience": named.name,
+        **named.parameters(use_case, deployment.settings, as_of),
         "order": order,
-        "who": declared.who,
         "least": 0.0 if declared.threshold is None else declared.threshold,
         "most": limit,
         "places": _places(declared, control, users),

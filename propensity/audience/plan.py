@@ -304,14 +304,9 @@ def _ranked(
 ) -> Ranked | None:
     """Return all who may be members, by their scores; None if there are none."""
     use_case = deployment.use_case
-    as_of = audience.as_of
-    window = use_case.window(deployment.settings, [as_of])
     parameters = {
-        **window,
-        "as_of": as_of,
-        "audience": named.name,
+        **named.parameters(use_case, deployment.settings, audience.as_of),
         "order": audience.order,
-        "who": named.declared.who,
     }
     sql = named.statement("audience_values", use_case)
     rows = deployment.warehouse.table(sql, parameters)

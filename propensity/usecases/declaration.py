@@ -91,7 +91,7 @@ RUN_PARAMETERS = frozenset(
         "known_before",
         "lookback_days",
         "history_days",
-        "away_days",
+        "bought_days",
         "horizon_days",
         "first_history_day",
         "first_suffix",

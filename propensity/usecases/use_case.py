@@ -277,7 +277,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             "earliest": first - timedelta(days=lookback + 2),
             "lookback_days": lookback,
             "history_days": self.history_span,
-            "away_days": self.history_days,
+            "bought_days": self.history_days,
             "horizon_days": self.horizon_days,
             "first_history_day": self.first_day(first),
             "first_suffix": first_suffix(first, days=lookback),

@@ -4,34 +4,56 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
+
 from local.exports import digest
 from tests.docs.pages import blocks
 from tests.functions.conftest import MONDAY
 from tests.support import own_use_cases
 from tests.support.rows import publish
-from tests.support.shop import DAY, purchase
+from tests.support.shop import DAY, event, purchase
 
 [DECLARING] = blocks("docs/audiences.md", "bash")
-[THREE_MONTHS] = [
-    sql for sql in blocks("docs/audiences-reference.md", "sql") if "ga_user_days" in sql
-]
-# How many days ago each customer bought last.
-LAST = {"away": 91, "long away": 300, "lately": 89, "yesterday": 1}
+# How many days ago each customer bought last, and had an event last.
+LAST = {
+    "away": (91, 91),
+    "long away": (500, 300),
+    "looked lately": (91, 89),
+    "yesterday": (1, 1),
+}
 
 
-def test_members_are_customers_who_were_away_for_three_months(
-    borrow_deployment, tmp_path, capfd
+@pytest.mark.parametrize(
+    ("days", "members"),
+    [
+        ("away_days = 90", {"away", "long away"}),
+        ("away_days = 90\nbought_days = 100", {"away"}),
+        ("away_days = 80", {"away", "long away", "looked lately"}),
+        ("bought_days = 100", {"away", "looked lately"}),
+    ],
+)
+def test_an_audience_says_how_long_its_customers_were_away(
+    borrow_deployment, tmp_path, days, members
 ):
     with own_use_cases.in_folder(tmp_path / "own") as folder:
         subprocess.run(["bash", "-ec", DECLARING], check=True)
-        (folder / "ga4_purchase/audiences/winback.sql").write_text(THREE_MONTHS)
-        rows = [purchase(user, MONDAY - days * DAY) for user, days in LAST.items()]
-        deployment = borrow_deployment([*rows, purchase("away", MONDAY - 200 * DAY)])
+        file = folder / "ga4_purchase/audiences/winback.toml"
+        lines = file.read_text().splitlines()
+        lines = [line for line in lines if not line.startswith("away_days")]
+        file.write_text("\n".join(lines + [days, ""]))
+        rows = []
+        for user, (bought, seen) in LAST.items():
+            rows.append(purchase(user, MONDAY - bought * DAY))
+            rows.append(event(user, MONDAY - seen * DAY))
+        deployment = borrow_deployment(rows)
         kinds = dict.fromkeys(LAST, '{"presence": "away"}')
-        scores = dict.fromkeys(LAST, 0.25)
-        publish(deployment.warehouse, MONDAY, scores, categories=kinds)
+        kinds["yesterday"] = '{"presence": "active"}'
+        publish(
+            deployment.warehouse, MONDAY, dict.fromkeys(LAST, 0.25), categories=kinds
+        )
         digest.fill(deployment.warehouse, ["purchase", "refund"])
-        status = deployment.command("audience", "preview", "winback")
+        status = deployment.command("audience", "send", "winback")
+        rows = deployment.warehouse.rows("SELECT user_id FROM ma_audience_members", {})
 
     assert status == 0
-    assert "only 2 users are in winback.sql" in capfd.readouterr().out
+    assert {row["user_id"] for row in rows} == members

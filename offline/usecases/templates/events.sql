@@ -80,6 +80,7 @@ ${source_join}GROUP BY
       as_of,
       user_id
     FROM purchase_history
+    WHERE last_days_ago <= @bought_days
 
 -- part: active_users
     SELECT DISTINCT

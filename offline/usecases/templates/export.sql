@@ -164,7 +164,7 @@ HAVING
       as_of,
       customer AS user_id
     FROM purchase_history
-    WHERE last_days_ago <= @away_days
+    WHERE last_days_ago <= @bought_days
 
 -- part: active_users
     SELECT DISTINCT

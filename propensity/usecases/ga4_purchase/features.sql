@@ -1,7 +1,7 @@
 -- One row per user and as-of date: every user with an event in the lookback (presence is
--- active), and every other one with a purchase in the @away_days before the date (away).
+-- active), and every other one with a purchase in the @bought_days before the date (away).
 -- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days and
---   @away_days INT64; @user_column STRING, user_pseudo_id, user_id or person; @first_export_day and
+--   @bought_days INT64; @user_column STRING, user_pseudo_id, user_id or person; @first_export_day and
 --   @last_export_day DATE, the days of the export that can hold events of the windows (a
 --   constant prunes them); @first_repeat_export_day DATE, the first day of the lookback
 --   before these.
@@ -188,7 +188,7 @@ WITH
       customer AS owner,
       first_days_ago
     FROM purchase_history
-    WHERE last_days_ago <= @away_days
+    WHERE last_days_ago <= @bought_days
   ),
   users AS (
     SELECT

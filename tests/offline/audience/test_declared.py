@@ -93,6 +93,11 @@ class TestFile:
             ("top = 5\ndays = []", "days"),
             ("top = 5\ndays = ['someday']", "days"),
             ("top = 5\nwho = 'lost'", "who: there is no lost"),
+            ("top = 5\naway_days = 90", 'set who = "away"'),
+            (
+                "top = 5\nwho = 'away'\naway_days = 731",
+                "away_days is 731, and purchases are known of 730 days",
+            ),
             ("top = 5\nuntil = 'soon'", "'soon'; use a day, such as 2027-06-30"),
             ("top = 5\nuntil = 7", "it is 7; use a day, such as 2027-06-30"),
             ("top = 5\ncontrol_group = 'A b'", "use lower-case letters"),
