@@ -11,8 +11,8 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``lists``, ``ending``: who is on a destination's list; an audience's end
 - ``plan``: what an audience may bring and can prove, before it is sent
 - ``stopping``: audiences that a person has stopped
-- ``uplift``: whether it helped, once outcomes are known; ``adjusted`` for what was
-  known before, with intervals up to a ``boundary``; ``result``: in money, as a sentence
+- ``uplift``: whether it helped, once outcomes are known, with intervals up to a
+  ``boundary``; ``result``: in money, as a sentence
 - ``destination``: what sends a request: ``http``, an endpoint; ``google``, Analytics or
   a customer list of Google Ads; ``files``, Parquet and CSV in the bucket
 - ``templates``, ``values``: what is sent, filled with the columns of an audience's SQL

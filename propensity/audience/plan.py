@@ -18,6 +18,8 @@ from datetime import date
 from math import inf, sqrt
 from typing import Any
 
+import numpy as np
+
 from propensity.audience.boundary import LAST, LOOKS, WEEK, errors_at, progress_at
 from propensity.audience.declared import DeclaredAudience
 from propensity.audience.members import (
@@ -29,6 +31,7 @@ from propensity.audience.members import (
 )
 from propensity.measures.intervals import POWER
 from propensity.measures.metrics import ratio, tenths
+from propensity.measures.statistic import Statistic
 from propensity.models.encoding import Floats, numbers_of
 from propensity.registry.deployment import Deployment
 from propensity.tables.audiences import Decile, Plan, Power
@@ -152,11 +155,11 @@ def explained_by(members: Sequence[Member]) -> float:
     chances = [
         member.probability for member in members if member.probability is not None
     ]
-    rate = sum(chances) / len(chances) if chances else 0.0
-    if not 0 < rate < 1:
+    if not chances:
         return 0.0
-    squares = sum((chance - rate) ** 2 for chance in chances)
-    return squares / len(chances) / (rate * (1 - rate))
+    expected = Statistic.of(np.array(chances))
+    chance = expected.mean * (1 - expected.mean)
+    return expected.variance / chance if chance else 0.0
 
 
 def weeks_left(rows: Sequence[Mapping[str, Any]]) -> int | None:

@@ -17,6 +17,7 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from propensity.measures.intervals import Difference, in_columns
 from propensity.pages.words import about, amount, plural, present, share
 
 if TYPE_CHECKING:
@@ -104,15 +105,18 @@ def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
         if plan["cost_per_contact"] is not None:
             price = Decimal(str(plan["cost_per_contact"]))
             cost = price * users
-    is_sound = row["verdict"] != LOST
-    sums: dict[str, float | None] = {}
-    for end in ("", "_low", "_high"):
-        each = row[f"revenue_difference{end}"]
-        brought = users * float(each) if is_sound and present(each) else None
-        sums[f"brought{end}"] = brought
-        sums[f"profit{end}"] = None
-        if brought is not None and margin is not None and cost is not None:
-            sums[f"profit{end}"] = float(margin) * brought - float(cost)
+    brought = None
+    profit = None
+    each = row["revenue_difference"]
+    if row["verdict"] != LOST and present(each):
+        low = row["revenue_difference_low"]
+        high = row["revenue_difference_high"]
+        if not present(low) or not present(high):
+            low = None
+            high = None
+        brought = Difference(each, low, high).times(users)
+        if margin is not None and cost is not None:
+            profit = brought.times(float(margin)).plus(-float(cost))
     return Result(
         week=row["week"],
         status="provisional" if row["status"] is None else row["status"],
@@ -122,7 +126,8 @@ def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
         cost_per_contact=price,
         cost=cost,
         margin=margin,
-        **sums,
+        **in_columns("brought", brought),
+        **in_columns("profit", profit),
     )
 
 

@@ -23,7 +23,7 @@ from propensity.first_look.reading import check_names, features_of
 from propensity.learning import effects
 from propensity.learning.candidates import encoder_of
 from propensity.learning.effects import Effects, Experiment
-from propensity.measures.intervals import FEW, NORMAL, Difference
+from propensity.measures.intervals import FEW, NORMAL, Difference, in_columns
 from propensity.models.encoding import Flags, Floats, to_frame
 from propensity.pages.page import Line, filled, in_notebook, lines_svg
 from propensity.pages.words import decimals, plural
@@ -89,11 +89,7 @@ class Arm:
     def verdict(self) -> str:
         """Whom to contact, and why."""
         gain = self.gain
-        more = Difference(
-            100 * gain.estimate,
-            None if gain.low is None else 100 * gain.low,
-            None if gain.high is None else 100 * gain.high,
-        ).format("+.2f")
+        more = gain.times(100).format("+.2f")
         compared = f"on average over all shares {more} for each 100 users"
         if self.is_open:
             return (
@@ -120,12 +116,8 @@ class Arm:
             "treatment": self.name,
             "users": len(self.experiment),
             "contacted": int(self.experiment.is_contacted.sum()),
-            "effect": effect.estimate,
-            "effect_low": effect.low,
-            "effect_high": effect.high,
-            "gain": self.gain.estimate,
-            "gain_low": self.gain.low,
-            "gain_high": self.gain.high,
+            **in_columns("effect", effect),
+            **in_columns("gain", self.gain),
             "top_30_by_effect": self.at_share(self.effects.effect) / 100,
             "top_30_by_probability": self.at_share(self.effects.expected) / 100,
             "by_effect": self.is_open,
@@ -454,10 +446,11 @@ def _rounded(users: int) -> int:
 
 def _per_100(added: Difference) -> str:
     """Write what contacting a user adds, for each 100 users."""
-    if added.low is None or added.high is None:
-        return f"{100 * added.estimate:.2f}"
-    ends = f"{100 * added.low:.2f} to {100 * added.high:.2f}"
-    return f"{100 * added.estimate:.2f} (95% interval {ends})"
+    per_100 = added.times(100)
+    if per_100.low is None or per_100.high is None:
+        return f"{per_100.estimate:.2f}"
+    ends = f"{per_100.low:.2f} to {per_100.high:.2f}"
+    return f"{per_100.estimate:.2f} (95% interval {ends})"
 
 
 def _curves(arm: Arm) -> Markup:

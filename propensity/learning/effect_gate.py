@@ -138,12 +138,7 @@ def _problem(members: Members) -> str:
 
 def _reason(gain: Difference, users: int, needed: int | None, *, is_open: bool) -> str:
     """Say in a sentence why members are put in an order."""
-    per_100 = Difference(
-        100 * gain.estimate,
-        None if gain.low is None else 100 * gain.low,
-        None if gain.high is None else 100 * gain.high,
-    )
-    more = f"{per_100.format('+.2f')} for each 100 members"
+    more = f"{gain.times(100).format('+.2f')} for each 100 members"
     if is_open:
         return f"contacting by effect adds more than by probability: {more}"
     if needed is None or gain.is_below():

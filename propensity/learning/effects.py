@@ -25,6 +25,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
 from propensity.measures.intervals import NORMAL, POWER, Difference
+from propensity.measures.statistic import Statistic
 from propensity.models.encoding import Floats
 
 # Each user is judged by models of the four fifths of users whom they are not in.
@@ -74,7 +75,8 @@ class Effects:
 
     def mean(self, chosen: NDArray[np.bool_] | None = None) -> Difference:
         """Return what contacting adds to a user's outcome, of some users or of all."""
-        return _mean(self.added if chosen is None else self.added[chosen])
+        added = self.added if chosen is None else self.added[chosen]
+        return Statistic.of(added).interval()
 
     def curve(self, order: Floats, shares: Floats) -> Floats:
         """
@@ -102,7 +104,8 @@ class Effects:
             errors: How many standard errors its interval reaches.
         """
         other = self.expected if order is None else order
-        return _mean(self.added * (_rank(self.effect) - _rank(other)), errors=errors)
+        gains = self.added * (_rank(self.effect) - _rank(other))
+        return Statistic.of(gains).interval(errors)
 
 
 def effects(experiment: Experiment) -> Effects:
@@ -171,12 +174,3 @@ def _rank(values: Floats) -> Floats:
     ranks = np.empty(len(values))
     ranks[np.argsort(values, kind="stable")] = np.linspace(0, 1, len(values))
     return ranks
-
-
-def _mean(values: Floats, *, errors: float = NORMAL) -> Difference:
-    """Return a mean with its interval, by default of 95%; a single value has none."""
-    estimate = float(values.mean())
-    if len(values) < 2:
-        return Difference(estimate, None, None)
-    half = errors * float(values.std(ddof=1)) / len(values) ** 0.5
-    return Difference(estimate, estimate - half, estimate + half)

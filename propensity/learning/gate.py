@@ -18,7 +18,7 @@ import numpy as np
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Holdout, Trained
 from propensity.measures import metrics
-from propensity.measures.intervals import Difference, difference
+from propensity.measures.intervals import Difference, difference, in_columns
 from propensity.measures.metrics import roc_auc_slopes
 from propensity.models.encoding import Flags, Floats
 from propensity.pages.words import plural
@@ -54,9 +54,7 @@ class Verdict:
             "compared_version": self.compared_version,
         }
         for name, measured in self.differences.items():
-            entry[f"{name}_difference"] = measured.estimate
-            entry[f"{name}_difference_low"] = measured.low
-            entry[f"{name}_difference_high"] = measured.high
+            entry |= in_columns(f"{name}_difference", measured)
         return entry
 
 

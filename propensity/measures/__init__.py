@@ -3,6 +3,7 @@ Measures of scores: pure functions on arrays, for trainings and for evaluations.
 
 - ``metrics``: of scores and their outcomes
 - ``intervals``: the 95% intervals of these
+- ``statistic``: what a group of users did, as a value that adds up and is compared
 - ``revenue``: of expected amounts and what was paid
 - ``thresholds``: metrics from a threshold on, and of a budget
 - ``presence``: active users and customers who were away, each measured

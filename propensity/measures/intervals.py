@@ -49,11 +49,34 @@ class Difference:
         """Tell whether it is below 0 beyond chance."""
         return self.high is not None and self.high < 0
 
+    def times(self, factor: float) -> Difference:
+        """Return it in another unit, by a factor above 0."""
+        low = None if self.low is None else factor * self.low
+        high = None if self.high is None else factor * self.high
+        return Difference(factor * self.estimate, low, high)
+
+    def plus(self, amount: float) -> Difference:
+        """Return it with an amount that is known added."""
+        low = None if self.low is None else self.low + amount
+        high = None if self.high is None else self.high + amount
+        return Difference(self.estimate + amount, low, high)
+
     def format(self, form: str = "+.4f") -> str:
         """Write it with its interval."""
         if self.low is None or self.high is None:
             return f"{self.estimate:{form}} (too few for an interval)"
         return f"{self.estimate:{form}} ({self.low:{form}} to {self.high:{form}})"
+
+
+def in_columns(name: str, measured: Difference | None) -> dict[str, float | None]:
+    """Return a difference by column: its name, and the name with _low and _high."""
+    if measured is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None}
+    return {
+        name: measured.estimate,
+        f"{name}_low": measured.low,
+        f"{name}_high": measured.high,
+    }
 
 
 def rate_interval(

@@ -18,6 +18,7 @@ from propensity.audience.uplift import ALARM, sample_ratio
 from propensity.gcp.artifacts import sha256
 from propensity.learning.effect_gate import Look, Members, look_at
 from propensity.learning.rows import repeated
+from propensity.measures.intervals import in_columns
 from propensity.models.encoding import numbers_of
 from propensity.registry.versions import pickled
 from propensity.runs.dates import rows_of_dates
@@ -132,9 +133,7 @@ def _recorded(run: Run, audience: str, look: Look) -> Effect:
         looked_at=run.began_at,
         users=look.users,
         control_users=look.control,
-        gain=None if gain is None else gain.estimate,
-        gain_low=None if gain is None else gain.low,
-        gain_high=None if gain is None else gain.high,
+        **in_columns("gain", gain),
         users_needed=look.needed,
         is_open=look.model is not None,
         reason=look.reason,

@@ -13,6 +13,12 @@ from propensity.audience import uplift
 from propensity.audience.boundary import LAST as ERRORS
 from propensity.audience.uplift import figures
 from propensity.measures.intervals import NORMAL, Difference
+from propensity.measures.statistic import (
+    adjusted,
+    detectable,
+    difference_of_means,
+    with_common_spread,
+)
 from propensity.tables.audiences import GroupSums
 
 
@@ -28,26 +34,26 @@ def group(users, conversions, *, is_control=False, revenue=None, squares=None):
 
 def rates(treated, control, *, errors=ERRORS):
     """Return the difference of two rates, of conversions and users."""
-    sums = [
-        uplift.conversions_of(group(users, conversions))
+    shares = [
+        uplift.conversions_of([group(users, conversions)])
         for conversions, users in (treated, control)
     ]
-    return uplift.rate_difference(*sums, errors=errors)
+    return difference_of_means(*shares, errors=errors)
 
 
 def amounts(treated, control):
-    sums = [uplift.revenue_of(each) for each in (treated, control)]
-    return uplift.mean_difference(*sums, errors=ERRORS)
+    paid = [uplift.amounts_of([each]) for each in (treated, control)]
+    return difference_of_means(*with_common_spread(*paid), errors=ERRORS)
 
 
 class TestFigures:
     def test_figures_of_a_week_are_those_of_all_users_so_far(self):
         """Amounts of both groups as well; where none is known there are none."""
         sums = [
-            group(1_000, 300, is_control=False, revenue=Decimal("10.50")),
-            group(1_000, 250, is_control=True, revenue=Decimal(7)),
-            group(1_000, 301, is_control=False, revenue=Decimal("10.50")),
-            group(1_000, 250, is_control=True, revenue=Decimal(7)),
+            group(1_000, 300, is_control=False, revenue=Decimal("10.50"), squares=9.0),
+            group(1_000, 250, is_control=True, revenue=Decimal(7), squares=4.0),
+            group(1_000, 301, is_control=False, revenue=Decimal("10.50"), squares=9.0),
+            group(1_000, 250, is_control=True, revenue=Decimal(7), squares=4.0),
         ]
         first = figures(sums[:2], control_share=0.5, errors=ERRORS).columns()
         both = figures(sums, control_share=0.5, errors=ERRORS).columns()
@@ -139,8 +145,8 @@ def test_the_least_difference_is_found_in_80_of_100():
     found = 0
     users = (9_000, 1_000)
     rate = 0.1
-    sums = [uplift.conversions_of(group(n, rate * n)) for n in users]
-    effect = uplift.detectable(*sums, errors=ERRORS)
+    shares = [uplift.conversions_of([group(n, rate * n)]) for n in users]
+    effect = detectable(*adjusted(*shares), errors=ERRORS)
     for _ in range(tries):
         treated = random.binomial(users[0], rate + effect)
         control = random.binomial(users[1], rate)

@@ -1,4 +1,4 @@
-"""Differences adjusted for what was known, specified: by the users' own rows."""
+"""Statistics of groups, specified: by the users' own rows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from propensity.audience.adjusted import adjusted
-from propensity.audience.uplift import (
-    conversions_of,
-    figures,
-    mean_difference,
-    rate_difference,
-    revenue_of,
+from propensity.audience.uplift import amounts_of, conversions_of, figures
+from propensity.measures.statistic import (
+    Share,
+    Statistic,
+    adjusted,
+    difference_of_means,
+    with_common_spread,
 )
 from propensity.tables.audiences import GroupSums
 
@@ -78,18 +78,14 @@ def test_sums_say_what_the_regression_of_all_rows_says(seed, users, share, effec
     held_out = max(int(share * users), 250)
     rows = [drawn(random, users, effect=effect), drawn(random, held_out)]
     sums = [group(*each) for each in rows]
-    for column, outcomes_of in ((1, conversions_of), (2, revenue_of)):
-        treated, control = (outcomes_of(each) for each in sums)
-        means = adjusted(treated, control)
+    for column, outcomes_of in ((1, conversions_of), (2, amounts_of)):
+        treated, control = adjusted(*(outcomes_of([each]) for each in sums))
         expected, variances = regression(*rows, column)
 
-        assert means.treated - means.control == pytest.approx(expected, abs=1e-8)
-        for plain, effective, variance in (
-            (treated, means.treated_users, variances[0]),
-            (control, means.control_users, variances[1]),
-        ):
-            error = plain.variance / effective
-            of_rows = variance * (plain.users - 1) / plain.users**2
+        assert treated.mean - control.mean == pytest.approx(expected, abs=1e-8)
+        for shown, variance in zip((treated, control), variances, strict=True):
+            error = shown.plain.variance / shown.users
+            of_rows = variance * (shown.plain.users - 1) / shown.plain.users**2
             assert error == pytest.approx(of_rows, rel=1e-6)
 
 
@@ -147,9 +143,11 @@ def test_an_adjusted_interval_is_right_in_95_of_100(spread):
         rows.append(drawn(random, 300, spread=spread))
         truths = 0.04, 0.04 * np.exp(1 + 0.5**2 / 2)
         sums = [group(*each) for each in rows]
+        bought = [conversions_of([each]) for each in sums]
+        paid = [amounts_of([each]) for each in sums]
         shown = (
-            rate_difference(*map(conversions_of, sums), errors=1.96),
-            mean_difference(*map(revenue_of, sums), errors=1.96),
+            difference_of_means(*adjusted(*bought), errors=1.96),
+            difference_of_means(*adjusted(*with_common_spread(*paid)), errors=1.96),
         )
         for index, (truth, each) in enumerate(zip(truths, shown, strict=True)):
             _, low, high = astuple(each)
@@ -174,3 +172,66 @@ def test_probabilities_that_explain_more_take_fewer_users():
     expected = 0.15**2 / (0.2 * 0.8)
 
     assert 1 - (widths[0] / widths[1]) ** 2 == pytest.approx(expected, rel=0.1)
+
+
+def test_a_mean_has_the_interval_of_its_standard_error():
+    random = np.random.default_rng(6)
+    outcomes = random.normal(3.0, 2.0, 500)
+    shown = Statistic.of(outcomes).interval(errors=2.0)
+    half = 2.0 * outcomes.std(ddof=1) / 500**0.5
+
+    assert astuple(shown) == pytest.approx(
+        (outcomes.mean(), outcomes.mean() - half, outcomes.mean() + half)
+    )
+    assert Statistic.of(outcomes[:1]).interval().low is None
+
+
+def test_means_of_any_kind_can_be_compared():
+    """A share with a mean, too; each reaches as far as it does alone."""
+    share = Share(users=200, positives=50, total=50, squares=50)
+    mean = Statistic.of(np.repeat([0.0, 1.0], [150, 50]))
+    shown = difference_of_means(share, mean, errors=2.0)
+    alone = share.interval(errors=2.0)
+    other = mean.interval(errors=2.0)
+
+    assert shown.estimate == 0
+    below = np.hypot(0.25 - alone.low, other.high - 0.25)
+    assert shown.low == pytest.approx(-below)
+
+
+def test_the_figures_of_an_audience_stay_what_they_are():
+    """To the digits that a table stores, so that no release moves a verdict."""
+    treated = group_of(5_000, conversions=460, revenue=9_700.5, expected=400.25)
+    control = group_of(900, conversions=61, revenue=1_180.25, expected=71.5)
+    held_out = replace(control, is_control=True)
+    shown = figures([treated, held_out], control_share=0.15, errors=2.37).columns()
+
+    assert {name: shown[name] for name in FIGURES} == pytest.approx(FIGURES, rel=1e-9)
+
+
+def group_of(users, *, conversions, revenue, expected):
+    return GroupSums(
+        is_control=False,
+        users=users,
+        conversions=conversions,
+        revenue=revenue,
+        revenue_squares=60 * revenue,
+        probability=expected,
+        probability_squares=2 * expected**2 / users,
+        probability_conversions=1.8 * expected * conversions / users,
+        probability_revenue=1.8 * expected * revenue / users,
+    )
+
+
+FIGURES = {
+    "conversion_difference": 0.023787036105739456,
+    "conversion_difference_low": -3.5722887552935845e-05,
+    "conversion_difference_high": 0.04337806448709512,
+    "variance_explained": 0.049158538144862374,
+    "conversion_lift": 0.34915195310127567,
+    "detectable_difference": 0.0343712099241636,
+    "sample_ratio_p": 0.5844454998680771,
+    "revenue_difference": 0.6201432219677736,
+    "revenue_difference_low": -0.1309433819449114,
+    "revenue_difference_high": 1.3712298258804587,
+}
