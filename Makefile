@@ -44,22 +44,22 @@ setup-deploy: ## install what a deploy needs, and no more
 	    --only-binary=:all: --require-hashes -r /dev/stdin && touch $(VENV)/.set-up-to-deploy; }
 
 demo: setup ## train, evaluate, predict, look up and stream on generated data, or on DATA=…, EVENTS=… or CARDS=…
-	@$(BIN)/python -m propensity demo $${DATA:+--data "$$DATA"} $${EVENTS:+--events "$$EVENTS"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \
+	@$(BIN)/python -m commands demo $${DATA:+--data "$$DATA"} $${EVENTS:+--events "$$EVENTS"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \
 	  $${USER_COLUMN:+--user-column "$$USER_COLUMN"} $${WEEKS:+--weeks "$$WEEKS"} \
 	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"} $${VERBOSE:+--verbose} \
 	  $${USE_CASE:+--use-case "$$USE_CASE"}
 
 up: setup ## start Propensity on this machine and keep it running
-	@$(BIN)/python -m propensity up $${STATE:+--state "$$STATE" $(FIRST_STATE)}
+	@$(BIN)/python -m commands up $${STATE:+--state "$$STATE" $(FIRST_STATE)}
 
 down: ## stop what `make up` started
-	@$(IF_SET_UP) $(BIN)/python -m propensity down $${STATE:+--state "$$STATE"}
+	@$(IF_SET_UP) $(BIN)/python -m commands down $${STATE:+--state "$$STATE"}
 
 status: ## show what is running, with addresses and logs
-	@$(IF_SET_UP) $(BIN)/python -m propensity status $${STATE:+--state "$$STATE"}
+	@$(IF_SET_UP) $(BIN)/python -m commands status $${STATE:+--state "$$STATE"}
 
 doctor: $(STAMP) ## check what is running, and suggest what to fix
-	@$(BIN)/python -m propensity doctor --local $${STATE:+--state "$$STATE"} || [ $$? = 1 ]
+	@$(BIN)/python -m commands doctor --local $${STATE:+--state "$$STATE"} || [ $$? = 1 ]
 
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds the tests on real data
 	@$(BIN)/python -m pytest -m "not long and not installs" $(OF_SLICE) -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
@@ -92,7 +92,7 @@ outputs: setup ## play the demo, and write its numbers and pictures into the pag
 	@$(BIN)/python -m docs.outputs
 
 clean: ## stop everything, and remove all local state
-	@[ ! -e $(STAMP) ] || $(BIN)/python -m propensity down
+	@[ ! -e $(STAMP) ] || $(BIN)/python -m commands down
 	@rm -rf .local
 	@echo "removed .local (all local states); .venv stays"
 

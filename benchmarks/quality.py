@@ -66,10 +66,10 @@ from local.demos.source import weeks_allowed
 from local.exports import digest, ga4_export
 from local.generators.games import Games
 from local.generators.shop import Shop
-from local.progress import showing, step
 from local.stack import temporary
 from local.stack.state import FUNCTIONS
 from propensity import usecases
+from propensity.cli.progress import showing, step
 from propensity.errors import NoChampion
 from propensity.first_look.reading import candidates
 from propensity.fraud.split import of_events

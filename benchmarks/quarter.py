@@ -36,9 +36,9 @@ from scipy.stats import spearmanr
 
 from benchmarks import quality
 from benchmarks.report import Line, by_peer, finish
-from local.progress import showing
 from local.stack import temporary
 from propensity import usecases
+from propensity.cli.progress import showing
 from propensity.errors import NotEnoughData
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import candidates, value

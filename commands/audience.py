@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.answers import Exit, File, Group, example, say, spoken
-from commands.options import AudienceName, day, use_case
+from commands.options import AudienceName
 from commands.texts import audiences as texts
+from propensity.cli.answers import Exit, File, Group, example, say, spoken
+from propensity.cli.options import day, use_case
 
 if TYPE_CHECKING:
     from propensity.audience.declared import DeclaredAudience
@@ -81,7 +82,7 @@ def _show(words: Sequence[str]) -> None:
 
 def _watched(requests: Any) -> Any:
     """Show how many users are done, on a terminal."""
-    from local.progress import step
+    from propensity.cli.progress import step
 
     with step("sending") as running:
         running.unit = "users"

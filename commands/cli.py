@@ -1,9 +1,8 @@
-"""``propensity``: all commands, by what they are about."""
+"""``propensity`` of a clone: all commands, by what they are about."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import subprocess
 import sys
@@ -14,9 +13,10 @@ from typing import Any
 import click
 
 from commands import audience, data, deployment, machine, rehearsal, usecases
-from commands.answers import Exit, example, fail
-from commands.options import FILE, UnknownName
-from propensity.suggestions import nearest
+from propensity.cli.answers import example
+from propensity.cli.options import FILE
+from propensity.cli.program import Program
+from propensity.cli.usecases import trying, usecase
 
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
@@ -32,40 +32,12 @@ SECTIONS: Mapping[str, Sequence[click.Command]] = {
         deployment.doctor,
     ),
     "Data": (data.load, data.forget, data.dead_letters, audience.audience),
-    "Use cases": (usecases.trying, usecases.usecase, usecases.build_preprocessor),
+    "Use cases": (trying, usecase, usecases.build_preprocessor),
 }
 
 
-class Commands(click.Group):
-    """All commands; the help lists them in sections."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; a wrong name is answered with the one that is meant."""
-        near = nearest(args[0], self.commands)
-        if args[0] in self.commands or not near:
-            return super().resolve_command(ctx, args)
-        problem = f"there is no command {args[0]!r}"
-        raise UnknownName(problem, f"Did you mean {near!r}?", ctx)
-
-    def format_commands(
-        self, ctx: click.Context, formatter: click.HelpFormatter
-    ) -> None:
-        """Write the sections of the help, with a line for each command."""
-        for title, commands in SECTIONS.items():
-            lines = []
-            for command in commands:
-                lines.append((str(command.name), command.get_short_help_str(70)))
-            with formatter.section(title):
-                formatter.write_dl(lines)
-
-
-def _print_version(ctx: click.Context, _: Any, is_wanted: bool) -> None:
-    """Print the release, or the commit where there was none."""
-    if not is_wanted:
-        return
-    version = "(unknown version)"
+def _version() -> str:
+    """Return the release, or the commit where there was none."""
     # A copy without git's folder, or a machine without git, has no number.
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         command = ["git", "describe", "--tags", "--always", "--dirty"]
@@ -73,9 +45,8 @@ def _print_version(ctx: click.Context, _: Any, is_wanted: bool) -> None:
         described = subprocess.check_output(
             command, cwd=folder, text=True, stderr=subprocess.DEVNULL
         )
-        version = described.strip()
-    click.echo(f"propensity {version}")
-    ctx.exit()
+        return described.strip()
+    return "(unknown version)"
 
 
 def _enter(ctx: click.Context, _: Any, file: Path | None) -> None:
@@ -100,23 +71,8 @@ def _enter(ctx: click.Context, _: Any, file: Path | None) -> None:
     os.environ["PROPENSITY_DEPLOYMENT"] = str(file)
 
 
-@click.group(
-    cls=Commands,
-    commands=[command for section in SECTIONS.values() for command in section],
-    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
-    epilog="`propensity COMMAND --help` explains a command's options. docs/commands.md "
-    "lists all commands and exit codes.\n\n" + example("propensity demo"),
-)
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_version,
-    help="Print the version.",
-)
-@click.option(
-    "--deployment",
+DEPLOYMENT = click.Option(
+    ["--deployment"],
     type=FILE,
     metavar="FILE",
     envvar="PROPENSITY_DEPLOYMENT",
@@ -125,33 +81,19 @@ def _enter(ctx: click.Context, _: Any, file: Path | None) -> None:
     show_default="PROPENSITY_DEPLOYMENT",
     help="Settings of the deployment, FOLDER/production.env.",
 )
-def root() -> None:
-    """Predict a probability for every user, from behaviour data."""
+
+root = Program(
+    SECTIONS,
+    version=_version,
+    options=[DEPLOYMENT],
+    epilog="`propensity COMMAND --help` explains a command's options. docs/commands.md "
+    "lists all commands and exit codes.\n\n" + example("propensity demo"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A locale without a character of the output must not make a command fail.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    words = sys.argv[1:] if arguments is None else arguments
-    as_json = "--json" in words
-    try:
-        code = root.main(words, prog_name="propensity", standalone_mode=False)
-        return Exit.DONE if code is None else int(code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-    except click.UsageError as error:
-        name = error.ctx.command_path if error.ctx else "propensity"
-        hint = f"`{name} --help` explains its options, with an example"
-        if isinstance(error, UnknownName):
-            hint = error.hint
-        fail(name, error.format_message(), hint, code=Exit.UNKNOWN, as_json=as_json)
-    except click.Abort:
-        return fail("propensity", "interrupted", code=Exit.INTERRUPTED, as_json=as_json)
-    except SystemExit as ended:
-        return Exit.DONE if ended.code is None else int(ended.code)
-    return Exit.UNKNOWN
+    return root.run(arguments)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, Group, command, example, say
-from commands.options import DRY_RUN, FILE, moment, use_case
+from propensity.cli.answers import Exit, Group, command, example, say
+from propensity.cli.options import DRY_RUN, FILE, moment, use_case
 
 
 @click.group(cls=Group, epilog=example("propensity load postcodes postcodes.csv"))
@@ -53,8 +53,8 @@ def transactions(**arguments: Any) -> Any:
     You can load a file twice, or a longer one after it: each row counts once, by its
     id.
     """
-    from local.progress import watched
     from offline.load_transactions import run
+    from propensity.cli.progress import watched
 
     return run(**arguments, watched=watched)
 
@@ -107,8 +107,8 @@ def forget(
     report names no user. It names the receivers that took them, and says when to run
     the command once more. See docs/privacy.md.
     """
-    from local.progress import watched
     from offline import forget as program
+    from propensity.cli.progress import watched
     from propensity.settings import Settings
 
     if is_allowing + is_dry + no_suppression > 1:

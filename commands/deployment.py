@@ -9,19 +9,10 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, Group, Spoken, command, example, say, spoken
-from commands.options import (
-    DRY_RUN,
-    FILE,
-    FORCE,
-    VERSION,
-    Count,
-    Function,
-    day,
-    local_state,
-    use_case,
-)
+from commands.options import FORCE, VERSION, local_state
 from commands.texts import deployments as texts
+from propensity.cli.answers import Exit, Group, Spoken, command, example, say, spoken
+from propensity.cli.options import DRY_RUN, FILE, Count, Function, day, use_case
 from propensity.pages.words import cleaned
 
 _VERSION_HELP = "Number of the version, from `propensity versions`."

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.answers import Exit, Spoken, command, spoken
-from commands.options import FILE, Count, local_state, use_case
+from commands.options import local_state
+from propensity.cli.answers import Exit, Spoken, command, spoken
+from propensity.cli.options import FILE, Count, use_case
 
 if TYPE_CHECKING:
     from local.stack.state import State

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, Spoken, command, spoken
-from commands.options import DRY_RUN
 from commands.texts import rehearsal as texts
+from propensity.cli.answers import Exit, Spoken, command, spoken
+from propensity.cli.options import DRY_RUN
 
 
 @command(

@@ -14,6 +14,8 @@ manual.
 ``operate.sh``, which runs a command, come after.
 """
 
+from propensity.cli.errors import CommandError
 
-class DeploymentError(Exception):
+
+class DeploymentError(CommandError):
     """Something cannot be deployed as it is described; the message says what."""

@@ -68,12 +68,12 @@ prune
 
 # What the functions start with.
 export PROPENSITY_DEPLOYMENT="$deployment"
-[[ -z "$postcodes" ]] || "$python" -m propensity load postcodes "$postcodes"
-[[ "$options" != *" --with-model "* ]] || "$python" -m propensity load model
+[[ -z "$postcodes" ]] || "$python" -m commands load postcodes "$postcodes"
+[[ "$options" != *" --with-model "* ]] || "$python" -m commands load model
 
 # Says what reading the export will cost. Events without a consent that is asked for by now
 # go at once.
-[[ -z "$exports" ]] || "$python" -m propensity deployment digest >&2 || echo "deploy: the digest of the export was left as it is. Run '.venv/bin/propensity deployment digest', or leave it to the next run" >&2
+[[ -z "$exports" ]] || "$python" -m commands deployment digest >&2 || echo "deploy: the digest of the export was left as it is. Run '.venv/bin/propensity deployment digest', or leave it to the next run" >&2
 
 # What watches comes last, and nothing fails with it. A metric of the log that was just
 # made can be watched after up to ten minutes.

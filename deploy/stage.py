@@ -36,9 +36,8 @@ LINKED = {
     "commands": (
         "commands",
         "offline",
-        "local/__init__.py",
-        "local/errors.py",
-        "local/progress.py",
+        "propensity/cli",
+        "propensity/trying",
         "deploy/__init__.py",
         "deploy/functions.py",
         "deploy/functions.toml",
@@ -46,8 +45,9 @@ LINKED = {
         "0*/*.sh",
     ),
 }
-# The command of the repository is no part of a function.
+# What people call is no part of a function.
 NEVER_STAGED = frozenset({"__main__.py", "__pycache__", "tests"})
+FOR_PEOPLE = ("cli/", "trying/")
 
 
 def stage(
@@ -144,6 +144,8 @@ def _modules(root: Path) -> dict[str, Path]:
     # Path.rglob follows no link, and a use case may be a link to a folder elsewhere.
     for tree, top in trees.items():
         for name in glob.glob("**", root_dir=top, recursive=True):  # noqa: PTH207
+            if tree == PACKAGE and name.startswith(FOR_PEOPLE):
+                continue
             if (top / name).is_file() and NEVER_STAGED.isdisjoint(Path(name).parts):
                 files[Path(tree, name).as_posix()] = top / name
     return files

@@ -15,10 +15,10 @@ from itertools import groupby, product
 import click
 
 from commands import cli
-from commands.answers import MEANINGS
 from deploy import functions
 from local import billing
 from propensity import usecases
+from propensity.cli.answers import MEANINGS
 from propensity.ga4 import GA_EVENTS
 from propensity.runs import digest
 from propensity.schema import Column, Table

@@ -11,7 +11,7 @@ Read in this order:
     receiver.py  a receiver of audiences
     ship_model.py  makes the model that is shipped
     venvs.py     set-up, by uv, and the environment of each function's lock
-    processes.py starts and stops processes; ``progress.py`` shows that work goes on
+    processes.py starts and stops processes
 
 An import goes down only: play, demos, stack; then emulators, generators, exports.
 """

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
+from propensity.cli.errors import CommandError
 
-class LocalError(Exception):
-    """
-    Local mode cannot go on.
 
-    Attributes:
-        problem: The fault, with the value.
-        hint: What to do about it.
-    """
-
-    def __init__(self, problem: str, *, hint: str = "") -> None:
-        self.problem = problem
-        self.hint = hint
-        super().__init__(f"{problem}. {hint}" if hint else problem)
+class LocalError(CommandError):
+    """Local mode cannot go on."""
 
 
 class UnusableData(LocalError):

@@ -13,9 +13,10 @@ from typing import Any
 
 from local.demos import Choice
 from local.errors import LocalError, UnusableData
-from local.progress import say, showing, shown, step
+from local.processes import shown
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, State
+from propensity.cli.progress import say, showing, step
 from propensity.errors import SchemaError
 
 # A function that nothing here calls would only take its start.

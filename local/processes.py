@@ -25,14 +25,20 @@ from typing import Any
 
 import psutil
 
-from local.progress import shown
-
 HOST = "127.0.0.1"
 # Below the range from which systems take ports for outgoing connections.
 FREE_PORTS = range(20_000, 32_000)
 STOP_S = 10.0
 # A busy machine needs minutes for what usually takes seconds.
 PATIENCE_S = 1800
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def shown(path: str | Path) -> str:
+    """Return a path as the user would type it from the project's folder."""
+    with contextlib.suppress(ValueError):
+        return str(Path(path).relative_to(_ROOT))
+    return str(path)
 
 
 @dataclass(frozen=True)

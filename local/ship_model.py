@@ -28,12 +28,12 @@ import pyarrow as pa
 from local.demos.calls import call
 from local.generators.games import USE_CASE, Games, postcodes
 from local.generators.streams import attributes_of, encode
-from local.progress import say, showing
 from local.stack import temporary
 from local.stack.state import FUNCTIONS
-from offline import load_postcodes, whole_files
+from offline import load_postcodes
 from offline.load_model import CARD, FILES, METADATA, MODELS
-from propensity import usecases
+from propensity import usecases, whole_files
+from propensity.cli.progress import say, showing
 from propensity.errors import ArtifactError
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex

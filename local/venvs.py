@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.errors import LocalError
-from local.progress import say, showing, step, watched
+from propensity.cli.progress import say, showing, step, watched
 
 if TYPE_CHECKING:
     from deploy.functions import Function

@@ -6,13 +6,11 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``build_preprocessor``  checks and uploads a preprocessor of your own
 ``load_postcodes``      loads the table of postcodes
 ``load_transactions``   loads past card transactions
-``table_files``         reads the files of either: Parquet or CSV
 ``forget``              removes users, and takes them off the list of suppressed ones
 ``stopping``            stops audiences, and lets them go on
 ``user_rows``           finds which rows of a file are about users
 ``dead_letters``        counts dead letters, and sends them again
 ``dashboard``           pages about a deployment
 ``doctor``              finds the faults of a deployment
-``usecases``            writes a use case, and checks one
-``whole_files``         writes a file whole or not at all
+``usecases``            checks a use case
 """

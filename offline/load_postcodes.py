@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from offline import table_files
+from propensity import table_files
 from propensity.errors import SchemaError
 from propensity.events.postcodes import normalised, outward
 from propensity.gcp.warehouse import Warehouse

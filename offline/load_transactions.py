@@ -21,8 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from offline import table_files
-from propensity import usecases
+from propensity import table_files, usecases
 from propensity.errors import SchemaError
 from propensity.events.values import EARLIEST
 from propensity.gcp.warehouse import Warehouse

@@ -16,6 +16,7 @@ Beside the packages:
 - ``entries``: TOML files; ``folders``: use cases; ``spreadsheet``: rows as CSV
 - ``texts``: what the texts of a stranger's table mean; ``addresses``: e-mail
 - ``watching``: how a program shows how far it is
+- ``table_files``: CSV and Parquet, read; ``whole_files``: files, written
 
 A notebook imports ``try_table`` and ``try_experiment`` from here; they are loaded at
 the first use.

@@ -1,18 +1,13 @@
 """
-``python -m propensity``: the one command, where its script is not installed.
+``python -m propensity``: the program, where its script is not installed.
 
-The functions are deployed without this module, and without what it starts.
+The functions are deployed without this module. A clone has more commands, by ``python
+-m commands``.
 """
 
 import sys
 
-
-def main() -> int:
-    """Run the command; return the exit code."""
-    from commands.cli import main as run
-
-    return run()
-
+from propensity.cli.program import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -29,6 +29,7 @@ FOLDERS = (
     "ga4",
     "fraud",
     "usecases",
+    "trying",
 )
 
 _PART = re.compile(r"`(\w+)`")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from commands.texts.tables import aligned, day
+from propensity.cli.tables import aligned, day
 from propensity.pages.words import about, amount, count, infinitive, plural, share
 
 Answer = Mapping[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 
 from click import style
 
-from commands.texts.tables import aligned, day
+from propensity.cli.tables import aligned, day
 from propensity.pages.words import plural
 
 Answer = Mapping[str, Any]

@@ -8,8 +8,8 @@ from typing import Any
 
 from click import style
 
-from commands.texts.tables import aligned
-from local.progress import shown
+from local.processes import shown
+from propensity.cli.tables import aligned
 
 Answer = Mapping[str, Any]
 SERVICES = {"state": "state", "service": "service", "url": "address", "now": "now"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from click import style
 
-from commands.texts.tables import aligned
+from propensity.cli.tables import aligned
 
 COLUMNS = {"answer": "answer", "question": "question", "seen": "seen"}
 COLORS = {"yes": "green", "no": "red", "not tried": "yellow"}

@@ -20,10 +20,10 @@ from typing import Any
 
 from local.demos.calls import call, command, rows
 from local.errors import LocalError
-from local.progress import say, step
 from local.receiver import Receiver, unsubscribed
 from local.stack.stack import Stack
 from propensity.audience.result import newest, result, sentence
+from propensity.cli.progress import say, step
 from propensity.gcp.warehouse import Warehouse
 from propensity.usecases import UseCase
 

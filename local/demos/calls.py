@@ -15,7 +15,7 @@ from local.errors import LocalError
 from local.generators.streams import Delivery
 from local.place import Place
 from local.processes import PATIENCE_S
-from local.progress import step
+from propensity.cli.progress import step
 from propensity.gcp.pubsub import publish
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import EVENTS

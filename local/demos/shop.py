@@ -29,10 +29,10 @@ from local.generators.cards import DEFAULT_SEED
 from local.generators.cards import USE_CASE as CARDS
 from local.generators.shop import LATEST_ARRIVAL_DAYS, Shop
 from local.place import Place
-from local.processes import PATIENCE_S
-from local.progress import say, shown, step, watched
+from local.processes import PATIENCE_S, shown
 from local.stack.stack import Stack
 from propensity import usecases
+from propensity.cli.progress import say, step, watched
 from propensity.errors import NoChampion
 from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import period

@@ -11,7 +11,7 @@ from local.errors import UnusableData
 from local.exports import ga4_export, sources
 from local.exports.sources import Summary
 from local.generators.shop import Shop
-from local.progress import say, step
+from propensity.cli.progress import say, step
 from propensity.errors import SchemaError
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings

@@ -39,7 +39,7 @@ from starlette.routing import Route
 
 from local.loopback import serve
 from local.processes import options_of_child
-from offline import whole_files
+from propensity import whole_files
 from propensity.settings import BUCKET
 
 Resource = dict[str, Any]

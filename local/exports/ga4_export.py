@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.exports.sources import Summary, remark, replace_table, visible
-from local.progress import step
+from propensity.cli.progress import step
 from propensity.errors import SchemaError
 from propensity.ga4 import PREFIXES
 from propensity.timeframe import DAY, days_of_data

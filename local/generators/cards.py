@@ -48,7 +48,7 @@ from local.generators.streams import (
     texts_of,
     without,
 )
-from offline import table_files
+from propensity import table_files
 from propensity.errors import SchemaError
 from propensity.models.encoding import Flags, Floats
 

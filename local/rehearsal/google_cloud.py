@@ -32,9 +32,9 @@ from deploy.functions import ROOT
 from local.demos.calls import DOES
 from local.errors import LocalError
 from local.place import Called
-from local.progress import say
 from local.stack.stack import SECRET
 from propensity import folders
+from propensity.cli.progress import say
 from propensity.registry.leases import ANY_DATE, name_of
 from propensity.runs import compact
 from propensity.runs.late import KINDS
@@ -270,7 +270,7 @@ class GoogleCloud:
     # -- a place -----------------------------------------------------------------------
 
     def command(self, *words: str) -> Done:
-        return self.runner([sys.executable, "-m", "propensity"] + list(words), "")
+        return self.runner([sys.executable, "-m", "commands"] + list(words), "")
 
     def call(self, target: str, body: Mapping[str, Any]) -> Called:
         """Call a function by deploy/call.sh; the lease of its run has its answer."""

@@ -14,10 +14,10 @@ from deploy import DeploymentError, deployed
 from local.errors import LocalError
 from local.generators.shop import Shop
 from local.processes import deferred_signals, ending_on_signals
-from local.progress import announced, say
 from local.rehearsal import google_cloud
 from local.rehearsal.google_cloud import GoogleCloud
 from propensity import folders
+from propensity.cli.progress import announced, say
 from propensity.errors import PropensityError
 from propensity.gcp.clients import RAISED
 from propensity.gcp.warehouse import Warehouse

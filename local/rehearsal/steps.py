@@ -14,10 +14,10 @@ from local.demos.source import chosen_weeks
 from local.generators.cards import USE_CASE as CARDS
 from local.generators.cards import cards as drawn
 from local.generators.games import USE_CASE as GAMES
-from local.progress import say
 from local.rehearsal.google_cloud import AUDIENCE, SHOP, patiently
 from local.rehearsal.run import No, NotTried, Rehearsal
 from propensity import usecases
+from propensity.cli.progress import say
 
 PATIENCE_S = 600
 

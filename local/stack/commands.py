@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 from local.errors import LocalError
-from local.processes import HOST, Process, end_of
-from local.progress import say, shown
+from local.processes import HOST, Process, end_of, shown
 from local.stack.stack import Stack, stop_all
 from local.stack.state import State
+from propensity.cli.progress import say
 
 
 def up(state: State) -> dict[str, Any]:

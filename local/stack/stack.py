@@ -42,7 +42,6 @@ from local.processes import (
     spawn,
     stop,
 )
-from local.progress import say, watched
 from local.stack.state import (
     EMULATORS,
     FUNCTIONS,
@@ -55,6 +54,7 @@ from local.stack.state import (
     port_base,
 )
 from propensity import folders
+from propensity.cli.progress import say, watched
 
 LOOPBACK = ROOT / "local" / "loopback.py"
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
@@ -213,7 +213,7 @@ class Stack:
         if staged.is_dir():
             environment["PROPENSITY_USE_CASES"] = str(staged)
         return subprocess.run(
-            [sys.executable, "-m", "propensity"] + list(words),
+            [sys.executable, "-m", "commands"] + list(words),
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,

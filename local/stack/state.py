@@ -16,7 +16,7 @@ from deploy import functions
 from local import venvs
 from local.errors import LocalError
 from local.processes import Process
-from offline import whole_files
+from propensity import whole_files
 from propensity.suggestions import instead
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,13 +9,12 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from offline import whole_files
 from offline.dashboard import writing
 from offline.dashboard.pages import PAGES
 from offline.dashboard.reading import TITLES, Window, read
 from offline.dashboard.writing import INDEX
 from offline.doctor.checks import newest_runs
-from propensity import usecases
+from propensity import usecases, whole_files
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import PropensityError, RequestError
 from propensity.gcp.artifacts import Artifacts

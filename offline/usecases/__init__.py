@@ -1,7 +1,6 @@
 """
-Write a new use case, and check one.
+Check a use case.
 
-``new``          writes a folder that runs: usecase.toml and its statements
 ``check``        reports the faults of a folder; begin here
 ``googlesql``    says what Google's own analyzer refuses
 ``made_up``      makes up events and rows of sources, on which the leak test runs

@@ -107,7 +107,12 @@ def translated(
         raise error_of(error, settings, service, on=on, needs=needs) from error
 
 
-def without_login(error: auth.GoogleAuthError) -> errors.AccessDenied:
+def is_without_login(error: Exception) -> bool:
+    """Return whether a client could not be opened because nobody is logged in here."""
+    return isinstance(error, auth.GoogleAuthError)
+
+
+def without_login(error: Exception) -> errors.AccessDenied:
     """Return why a client could not be opened: nobody is logged in here."""
     return errors.AccessDenied(
         "there is no access to Google Cloud",

@@ -21,8 +21,7 @@ from pathlib import Path
 import click
 import pytest
 
-from commands import answers, cli
-from commands.answers import Exit
+from commands import cli
 from commands.cli import main
 from local.processes import Process, start_time
 from local.stack.stack import Stack
@@ -30,6 +29,8 @@ from local.stack.state import ROOT, Record, State
 from local.venvs import write_command, write_path
 from offline.doctor.run import Report
 from propensity import usecases
+from propensity.cli import answers
+from propensity.cli.answers import Exit
 from propensity.errors import RequestError
 from propensity.gcp.log import log
 from propensity.settings import Settings
@@ -175,7 +176,7 @@ class TestNames:
         words = "propensity versions --use-case card"
         asked = {"_PROPENSITY_COMPLETE": "bash_complete", "COMP_WORDS": words}
         environment = {**os.environ, **asked, "COMP_CWORD": "3"}
-        line = [sys.executable, "-m", "propensity"]
+        line = [sys.executable, "-m", "commands"]
 
         completed = execute(line, env=environment, status=None).stdout
         assert completed == "plain,card_fraud\n"
@@ -242,8 +243,10 @@ class TestExit:
     def test_a_command_that_takes_long_says_so_on_standard_error(
         self, monkeypatch, capsys
     ):
-        monkeypatch.setattr("local.progress.QUIET_S", 0.1)
-        monkeypatch.setattr("offline.usecases.new.write", lambda **_: time.sleep(0.5))
+        monkeypatch.setattr("propensity.cli.progress.QUIET_S", 0.1)
+        monkeypatch.setattr(
+            "propensity.usecases.new.write", lambda **_: time.sleep(0.5)
+        )
 
         assert main([*HARMLESS]) == Exit.DONE
         printed = capsys.readouterr()
@@ -268,14 +271,14 @@ class TestExit:
 
     def test_a_closed_pipe_is_no_traceback(self):
         """Defect: `| head` left a traceback behind."""
-        process = execute(["bash", "-c", f"{PYTHON} -m propensity --help | head -n 0"])
+        process = execute(["bash", "-c", f"{PYTHON} -m commands --help | head -n 0"])
         assert process.stderr == ""
 
     def test_the_exit_status_of_ctrl_c_is_130(self, monkeypatch, capsys):
         def interrupted(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("commands.answers.show", interrupted)
+        monkeypatch.setattr("propensity.cli.answers.show", interrupted)
 
         assert main([*HARMLESS]) == Exit.INTERRUPTED
         assert capsys.readouterr().err == "propensity usecase new: interrupted\n"
@@ -321,7 +324,7 @@ class TestAnswer:
             log("WARNING", "the change was not announced")
             show({"n": 1}, **named)
 
-        monkeypatch.setattr("commands.answers.show", warned)
+        monkeypatch.setattr("propensity.cli.answers.show", warned)
         main([*HARMLESS, "--json"])
         printed = capsys.readouterr()
         assert json.loads(printed.out) == {"n": 1}

@@ -6,8 +6,8 @@ from datetime import date
 
 import pytest
 
-from commands.answers import show, spoken
 from commands.texts import audiences, deployments
+from propensity.cli.answers import show, spoken
 
 ABOUT = {
     "use_case": "ga4_purchase",

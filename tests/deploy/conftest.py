@@ -207,7 +207,7 @@ def project(tmp_path_factory) -> Path:
     stand_in = (
         'import os, sys\nos.execvp("propensity", ["propensity", *sys.argv[1:]])\n'
     )
-    (copy / "propensity" / "__main__.py").write_text(stand_in)
+    (copy / "commands" / "__main__.py").write_text(stand_in)
     return copy
 
 

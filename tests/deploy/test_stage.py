@@ -31,6 +31,7 @@ NOT_STAGED = [
     "local/stack/stack.py",
     "propensity/.hidden",
     "propensity/__main__.py",
+    "propensity/cli/program.py",
     "propensity/__pycache__/settings.cpython-311.pyc",
     "propensity/tests/test_settings.py",
 ]

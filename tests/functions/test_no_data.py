@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from local.exports import sources as tables
-from offline.usecases import new
 from propensity import usecases
 from propensity.timeframe import midnight
+from propensity.usecases import new
 from propensity.usecases.declaration import Events
 from tests.deploy.monitoring import raised
 from tests.functions.conftest import MONDAY

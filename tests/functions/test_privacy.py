@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from commands.answers import Exit
 from commands.cli import main
 from offline import forget
+from propensity.cli.answers import Exit
 from propensity.runs import setup
 from tests.functions.instances import serving
 from tests.functions.streaming import a_site, compact_at

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from local.exports import digest
 from local.exports import sources as tables
-from offline.usecases import new
 from propensity import usecases
 from propensity.timeframe import midnight
+from propensity.usecases import new
 from tests.support import own_use_cases
 from tests.support.deployment import Deployment
 from tests.support.shops import TRAINED

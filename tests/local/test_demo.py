@@ -25,10 +25,10 @@ from local.errors import LocalError, UnusableData
 from local.exports.ga4_export import DAY
 from local.generators.cards import cards
 from local.processes import free_ports, is_free
-from local.progress import showing
 from local.stack.stack import Stack
 from local.stack.state import PORTS, Options, State
 from propensity import usecases
+from propensity.cli.progress import showing
 from tests.support.programs import execute
 
 

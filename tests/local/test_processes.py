@@ -33,7 +33,7 @@ from local.processes import (
     start_time,
     stop,
 )
-from local.progress import Progress
+from propensity.cli.progress import Progress
 from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings

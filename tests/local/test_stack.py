@@ -246,7 +246,7 @@ class TestCommandLine:
 
         def run(*arguments: str) -> subprocess.CompletedProcess:
             return execute(
-                [sys.executable, "-m", "propensity", *arguments],
+                [sys.executable, "-m", "commands", *arguments],
                 cwd=home,
                 env={**os.environ, **ports},
                 timeout=120,

@@ -70,7 +70,7 @@ def test_the_churn_of_a_subscription_is_predicted(tmp_path):
     }
     file = tmp_path / "events.csv"
     words = f"demo --events {file} --use-case {NAME} --state {state.name} --weeks 2"
-    command = [sys.executable, "-m", "propensity"]
+    command = [sys.executable, "-m", "commands"]
     execute([*command, *NEW.split()], env=environment)
     try:
         shown = execute([*command, *words.split()], env=environment)

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from commands.answers import Exit
 from commands.cli import main
 from local.exports import ga4_export
 from offline import forget as program
 from propensity import suppression, usecases
+from propensity.cli.answers import Exit
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError, RunInProgress, SettingsError
 from propensity.ga4 import events_view

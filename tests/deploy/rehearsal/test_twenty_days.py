@@ -22,7 +22,6 @@ import pytest
 import requests
 from google.cloud.bigquery import SchemaField
 
-from commands.answers import Exit
 from commands.cli import main
 from deploy import configuration
 from deploy.functions import Function
@@ -35,6 +34,7 @@ from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, PORTS, ROOT, State
 from offline import promote
 from propensity import usecases
+from propensity.cli.answers import Exit
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings

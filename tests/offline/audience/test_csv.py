@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from commands.answers import Exit
 from commands.cli import main
 from offline import forget
 from propensity.audience import declared, run
+from propensity.cli.answers import Exit
 from propensity.registry.deployment import opened
 from propensity.spreadsheet import rows_of_csv
 from propensity.tables.audiences import AUDIENCE_LEDGER

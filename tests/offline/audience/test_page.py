@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from commands.answers import Exit
 from commands.cli import main
 from local.receiver import Receiver
+from propensity.cli.answers import Exit
 from tests.docs.pages import blocks, text
 from tests.offline.audience.conftest import MONDAY, USERS, members_of
 from tests.offline.audience.test_google import digest

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from commands.answers import Exit
 from commands.cli import main
 from local.receiver import Receiver
 from offline import forget, receivers, stopping
+from propensity.cli.answers import Exit
 from propensity.registry.deployment import opened
 from propensity.settings import Settings
 from tests.offline.audience.conftest import next_week

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from commands.answers import Exit
-from offline import whole_files
 from offline.dashboard import cases, reading
 from offline.dashboard.reading import SQL, TITLES, Window
 from offline.dashboard.run import run
+from propensity import whole_files
+from propensity.cli.answers import Exit
 from propensity.learning.week_report import report_name
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry

@@ -25,12 +25,12 @@ import pytest
 from google.cloud import bigquery
 from msgspec import structs
 
-from commands.answers import Exit
 from local.exports import ga4_export
 from local.exports import sources as loading
 from offline.doctor import checks, run
 from offline.doctor.run import CHECKS
 from propensity import usecases
+from propensity.cli.answers import Exit
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.registry.versions import RecordedCard, libraries

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from local.ground.sandbox import Sandbox, opened
-from offline.usecases import check, new
+from offline.usecases import check
 from offline.usecases.check import Report
 from propensity import usecases
+from propensity.usecases import new
 from tests.support import own_use_cases
 
 NAME = "shop_sign_up"

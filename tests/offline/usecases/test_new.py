@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from commands.answers import Exit
 from commands.cli import main
-from offline.usecases import new
 from propensity import usecases
+from propensity.cli.answers import Exit
 from propensity.errors import RequestError
+from propensity.usecases import new
 from tests.offline.usecases.conftest import NAME
 
 # An event of any language: it is what the site sends.

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from offline.usecases import new
 from propensity import usecases
 from propensity.errors import RequestError, UseCaseError
+from propensity.usecases import new
 from propensity.usecases.declaration import Events
 from tests.offline.usecases.conftest import NAME
 from tests.support.own_use_cases import TOML

@@ -13,7 +13,6 @@ import pytest
 
 from local.exports import ga4_export
 from offline import digest as digest_command
-from offline.usecases import new
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import (
@@ -31,7 +30,7 @@ from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.tables.export import DIGEST, VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
-from propensity.usecases import UseCase
+from propensity.usecases import UseCase, new
 from tests.support import own_use_cases, shop
 from tests.support.clocks import ManualClock
 from tests.support.deployment import KEY, Deployment, entered

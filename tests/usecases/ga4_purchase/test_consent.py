@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from offline.usecases import new
 from propensity import usecases
 from propensity.statements import statement
 from propensity.tables.models import PREDICTIONS
-from propensity.usecases import UseCase
+from propensity.usecases import UseCase, new
 from tests.offline.forgetting import row_of
 from tests.support import own_use_cases, shop
 from tests.support.deployment import Deployment

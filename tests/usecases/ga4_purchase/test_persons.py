@@ -11,9 +11,9 @@ import pytest
 
 from offline import forget
 from offline.doctor.checks import Examination, check_user_ids
-from offline.usecases import new
 from propensity import usecases
 from propensity.timeframe import midnight
+from propensity.usecases import new
 from tests.support import own_use_cases, shop
 from tests.support.shop import DAY, event, purchase
 from tests.usecases.ga4_purchase.conftest import AS_OF, DAY_US, MIDNIGHT, Export, ago

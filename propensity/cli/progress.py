@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TextIO, TypeVar
 
 Item = TypeVar("Item")
@@ -30,14 +29,6 @@ FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 # The start of the line, and the end of what is on it.
 _START = "\r"
 _REST = "\x1b[K"
-_ROOT = Path(__file__).resolve().parent.parent
-
-
-def shown(path: str | Path) -> str:
-    """Return a path as the user would type it from the project's folder."""
-    with contextlib.suppress(ValueError):
-        return str(Path(path).relative_to(_ROOT))
-    return str(path)
 
 
 @dataclass(eq=False)

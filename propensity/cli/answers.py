@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 
-from commands.texts.tables import aligned, day
-from local.progress import erase, showing, step
+from propensity.cli.progress import erase, showing, step
+from propensity.cli.tables import aligned, day
 from propensity.pages.words import cleaned
 
 
@@ -143,31 +143,28 @@ def example(*lines: str) -> str:
 
 def explained(error: Exception) -> tuple[str, str] | None:
     """Return what is wrong and what to do; None for a fault of ours."""
-    from deploy import DeploymentError
-    from local.errors import LocalError
+    from propensity.cli.errors import CommandError
     from propensity.errors import PropensityError, RequestError
 
     if isinstance(error, OSError):
         return _explained_by_system(error)
-    if isinstance(error, DeploymentError):
-        return str(error), ""
-    if not isinstance(error, PropensityError | LocalError):
+    if isinstance(error, CommandError):
+        return error.problem, error.hint
+    if not isinstance(error, PropensityError):
         return _explained_by_google(error)
-    # A wrong request is explained by its message alone, as a fault of this machine is.
-    if error.hint or isinstance(error, LocalError | RequestError):
+    # A wrong request is explained by its message alone.
+    if error.hint or isinstance(error, RequestError):
         return error.problem, error.hint
     return error.problem, f"docs/operate.md#{error.code} has more about this error"
 
 
 def _explained_by_google(error: Exception) -> tuple[str, str] | None:
     # Nothing else need wait for Google's libraries.
-    from google.auth.exceptions import GoogleAuthError
+    from propensity.gcp import clients
 
-    from propensity.gcp.clients import without_login
-
-    if not isinstance(error, GoogleAuthError):
+    if not clients.is_without_login(error):
         return None
-    denied = without_login(error)
+    denied = clients.without_login(error)
     return denied.problem, denied.hint
 
 

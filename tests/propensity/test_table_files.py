@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from offline import table_files
+from propensity import table_files
 from propensity.errors import SchemaError
 
 CSV = b"id,amount\n007,1.5\n"

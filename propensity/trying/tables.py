@@ -1,6 +1,4 @@
-"""
-Try a table or a use case: train, compare, write the report, and change nothing else.
-"""
+"""Try a table or an experiment: train, compare, and write the report and a list."""
 
 from __future__ import annotations
 
@@ -9,24 +7,18 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from offline import table_files, whole_files
-from propensity import usecases
-from propensity.clock import SYSTEM
+from propensity import table_files, usecases, whole_files
 from propensity.errors import MissingTable, RequestError
 from propensity.first_look.experiment import ExperimentLook, try_experiment
 from propensity.first_look.reading import read_table
 from propensity.first_look.scores import RowsToScore
 from propensity.first_look.table import FirstLook, look_at
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning.report import version_page
-from propensity.runs import export, train
-from propensity.runs.run import RunRequest, begun, clients
 from propensity.settings import GIB, Settings
 from propensity.spreadsheet import csv_of
 from propensity.statements import statement
@@ -158,8 +150,7 @@ def _read(target: str) -> pa.Table:
     # Nothing need be deployed: without a setting the table's own project asks.
     environment = {"GOOGLE_CLOUD_PROJECT": match[1], **os.environ}
     settings = Settings.from_environment(environment)
-    folder = Path(__file__).parent
-    sql = statement("first_look_rows", folder=folder, some_table=f"`{target}`")
+    sql = statement("first_look_rows", some_table=f"`{target}`")
     try:
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
             location, rows, size = warehouse.size_of(target)
@@ -179,37 +170,3 @@ def _read(target: str) -> pa.Table:
         hint = f"check the name, and that {match[1]} has this dataset"
         problem = f"there is no table {target}"
         raise RequestError(problem, hint=hint, field="target") from error
-
-
-def try_use_case(
-    name: str, *, as_of: date | None, report: Path, step: Step
-) -> dict[str, Any]:
-    """
-    Train a use case on the deployment's rows, and write the report to a file.
-
-    It is a trial of 00-ModelTraining with your rights: of the folder as it is on this
-    machine, before a deploy.
-
-    Args:
-        as_of: Today by default.
-        report: The file to write.
-        step: Says what goes on.
-    """
-    whole_files.check(report, ".html", option="report", others=[])
-    day = SYSTEM.now().date() if as_of is None else as_of
-    request = RunRequest(use_case=name, as_of=day, force=False, trial=True)
-    run = export.wait_for_training_days(begun(request, "try", clock=SYSTEM))
-    try:
-        with step(f"reading the rows of {name} as of {run.as_of}"):
-            rows = train.training_rows(run)
-        with step(f"training on {len(rows):,} rows, comparing with the live version"):
-            card = train.card_of(run, train.train(run, rows))
-    finally:
-        for client in clients()[1:]:
-            client.close()
-        clients.cache_clear()
-    whole_files.write(report, version_page(card).encode())
-    return {
-        **train.trial_answer(card, {"report.html": str(report)}),
-        **export.answer(run),
-    }

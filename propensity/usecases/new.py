@@ -104,7 +104,7 @@ def write(
     if label != CHURN and events and events.amount:
         chosen["converter_amounts.sql"] = statements["converter_amounts"]
     # The last makes a folder a use case: there is no half of one.
-    declaration = TEMPLATES / "usecase.toml"
+    declaration = TEMPLATES / "declaration.toml"
     chosen["usecase.toml"] = Template(declaration.read_text("utf-8"))
     files = {file: part.substitute(substitutions) for file, part in chosen.items()}
     return _written(name, files, is_dry=is_dry)

@@ -1,0 +1,134 @@
+"""A program of commands in sections, and the one of a wheel."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import click
+
+from propensity.cli import usecases
+from propensity.cli.answers import Exit, example, fail
+from propensity.cli.options import UnknownName
+from propensity.suggestions import nearest
+
+
+class Program(click.Group):
+    """All commands; the help lists them in sections."""
+
+    def __init__(
+        self,
+        sections: Mapping[str, Sequence[click.Command]],
+        *,
+        version: Callable[[], str],
+        options: Sequence[click.Option] = (),
+        epilog: str,
+    ) -> None:
+        """
+        Make a program.
+
+        Args:
+            sections: Commands by the title that they have in the help.
+            version: What ``--version`` prints.
+            options: Those before a command, beside ``--version``.
+            epilog: The end of the help.
+        """
+        self.sections = sections
+        commands = list[click.Command]()
+        for section in sections.values():
+            commands += section
+
+        def print_version(ctx: click.Context, _: Any, is_wanted: bool) -> None:
+            if is_wanted:
+                click.echo(f"propensity {version()}")
+                ctx.exit()
+
+        flag = click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=print_version,
+            help="Print the version.",
+        )
+        params: list[click.Parameter] = [flag]
+        params += options
+        super().__init__(
+            "propensity",
+            commands,
+            params=params,
+            context_settings={
+                "help_option_names": ["-h", "--help"],
+                "show_default": True,
+            },
+            help="Predict a probability for every user, from behaviour data.",
+            epilog=epilog,
+        )
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; a wrong name is answered with the one that is meant."""
+        near = nearest(args[0], self.commands)
+        if args[0] in self.commands or not near:
+            return super().resolve_command(ctx, args)
+        problem = f"there is no command {args[0]!r}"
+        raise UnknownName(problem, f"Did you mean {near!r}?", ctx)
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the sections of the help, with a line for each command."""
+        for title, commands in self.sections.items():
+            lines = []
+            for command in commands:
+                lines.append((str(command.name), command.get_short_help_str(70)))
+            with formatter.section(title):
+                formatter.write_dl(lines)
+
+    def run(self, arguments: Sequence[str] | None = None) -> int:
+        """Run a command line, by default this process's; return the exit code."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A locale without a character of the output must not make a command fail.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        words = sys.argv[1:] if arguments is None else arguments
+        as_json = "--json" in words
+        try:
+            code = self.main(words, prog_name="propensity", standalone_mode=False)
+            return Exit.DONE if code is None else int(code)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+        except click.UsageError as error:
+            name = error.ctx.command_path if error.ctx else "propensity"
+            hint = f"`{name} --help` explains its options, with an example"
+            if isinstance(error, UnknownName):
+                hint = error.hint
+            problem = error.format_message()
+            fail(name, problem, hint, code=Exit.UNKNOWN, as_json=as_json)
+        except click.Abort:
+            code = Exit.INTERRUPTED
+            return fail("propensity", "interrupted", code=code, as_json=as_json)
+        except SystemExit as ended:
+            return Exit.DONE if ended.code is None else int(ended.code)
+        return Exit.UNKNOWN
+
+
+def _installed_version() -> str:
+    return metadata.version("propensity")
+
+
+root = Program(
+    {"Try": [usecases.trying], "Use cases": [usecases.usecase]},
+    version=_installed_version,
+    epilog="`propensity COMMAND --help` explains a command's options. A clone of the "
+    "project has more commands.\n\n"
+    + example("propensity try churn.csv --user customer --label churned"),
+)
+
+
+def main() -> int:
+    """Run the command line of this process; return the exit code."""
+    return root.run()

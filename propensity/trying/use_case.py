@@ -1,0 +1,48 @@
+"""Try a use case: train, compare with the live version, and write the report."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from propensity import whole_files
+from propensity.clock import SYSTEM
+from propensity.learning.report import version_page
+from propensity.runs import export, train
+from propensity.runs.run import RunRequest, begun, clients
+from propensity.trying.tables import Step
+
+
+def try_use_case(
+    name: str, *, as_of: date | None, report: Path, step: Step
+) -> dict[str, Any]:
+    """
+    Train a use case on the deployment's rows, and write the report to a file.
+
+    It is a trial of 00-ModelTraining with your rights: of the folder as it is on this
+    machine, before a deploy.
+
+    Args:
+        as_of: Today by default.
+        report: The file to write.
+        step: Says what goes on.
+    """
+    whole_files.check(report, ".html", option="report", others=[])
+    day = SYSTEM.now().date() if as_of is None else as_of
+    request = RunRequest(use_case=name, as_of=day, force=False, trial=True)
+    run = export.wait_for_training_days(begun(request, "try", clock=SYSTEM))
+    try:
+        with step(f"reading the rows of {name} as of {run.as_of}"):
+            rows = train.training_rows(run)
+        with step(f"training on {len(rows):,} rows, comparing with the live version"):
+            card = train.card_of(run, train.train(run, rows))
+    finally:
+        for client in clients()[1:]:
+            client.close()
+        clients.cache_clear()
+    whole_files.write(report, version_page(card).encode())
+    return {
+        **train.trial_answer(card, {"report.html": str(report)}),
+        **export.answer(run),
+    }
