@@ -58,9 +58,8 @@ NOTES = {
     "`metrics`, `savings`, `value`, `candidates`, `importance`, `features`, `split`, "
     "`files`, `libraries` and more.",
     "ma_model_evaluation": "Each week is evaluated against the predictions in force "
-    "at its start; a final result replaces the provisional one. `metrics` has the "
-    "other entries of a week in "
-    "[03-ModelEvaluation's answer](../03-ModelEvaluation/README.md#answer).",
+    "at its start; a final result replaces the provisional one. `metrics` is a struct: "
+    "query `metrics.pr_auc_low`.",
     "ma_audience_members": "So does `propensity audience send`, once a date.",
     "ma_audience_plans": "[How to read it](audiences-reference.md#the-plan).",
     "ma_audience_ledger": "So does `propensity audience send`.",
@@ -154,7 +153,7 @@ def _lines(columns: Sequence[Column]) -> Iterator[str]:
                 names += ["…_low", "…_high"]
         kind = f"ARRAY<{column.type}>" if column.repeated else column.type
         type_text = "" if kind in PLAIN else f" (`{kind}`)"
-        fields = _code(field.name for field in column.fields)
+        fields = _code(_shown(column.fields))
         fields_text = f" ({fields})" if fields else ""
         yield f"- {_code(names)}{type_text}: {description}{fields_text}\n"
 

@@ -7,7 +7,6 @@ and so is the page of all tables. Nothing here talks to BigQuery.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -60,8 +59,8 @@ _IN_API = {
 # Marks of a field, behind its description. A NULLABLE column may be null in
 # BigQuery, though every row that the functions write has a value.
 NULLABLE = "nullable"
-# The field has no column of its own: it is in the JSON of the column ``details``.
-IN_JSON = "in JSON"
+# The field has no column of its own: it is in the struct of the column ``details``.
+DETAIL = "detail"
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -83,7 +82,7 @@ class Row(Struct, metaclass=_Frozen):
     of structs. A field of type ``Part`` stands for the columns of the part.
 
     Attributes:
-        details: Name of the column that holds the fields marked IN_JSON.
+        details: Name of the column, a struct, that holds the fields marked DETAIL.
     """
 
     details: ClassVar[str] = ""
@@ -93,8 +92,8 @@ class Row(Struct, metaclass=_Frozen):
         """Return a row that BigQuery has sent; a null is the field's default."""
         given = {**values}
         details = given.pop(cls.details, None)
-        if details:
-            given |= json.loads(str(details))
+        if isinstance(details, Mapping):
+            given |= details
         present = {name: value for name, value in given.items() if value is not None}
         for name, part in _parts(cls).items():
             part_values = {
@@ -105,7 +104,7 @@ class Row(Struct, metaclass=_Frozen):
         return convert({**_nulls(cls), **present}, cls)
 
     def columns(self) -> dict[str, object]:
-        """Return the values by column, those in JSON as well, without parts not set."""
+        """Return the values by column, details as well, without parts not set."""
         parts = _parts(type(self))
         columns = dict[str, object]()
         for name in self.__struct_fields__:
@@ -123,11 +122,10 @@ class Row(Struct, metaclass=_Frozen):
         columns = self.columns()
         inside = dict[str, object]()
         for column in columns_of(type(self)):
-            value = columns.pop(column.name, None) if column.in_json else None
-            if value is not None:
-                inside[column.name] = value
+            if column.is_detail and column.name in columns:
+                inside[column.name] = columns.pop(column.name)
         if self.details:
-            columns[self.details] = json.dumps(inside, default=plain)
+            columns[self.details] = inside
         return columns
 
 
@@ -139,11 +137,6 @@ class Part(Row):
 UseCaseName = Annotated[str, "Use case"]
 RunId = Annotated[str, "The run that wrote the row", NULLABLE]
 BytesBilled = Annotated[int, "Bytes that the run's queries had billed", NULLABLE]
-
-
-def plain(value: date | Decimal) -> str | float:
-    """Return a day or time as an ISO 8601 text, and money as a number: for JSON."""
-    return value.isoformat() if isinstance(value, date) else float(value)
 
 
 def in_sql(kind: str) -> str:
@@ -161,7 +154,7 @@ class Column:
     required: bool = False
     repeated: bool = False
     fields: tuple[Column, ...] = ()
-    in_json: bool = False
+    is_detail: bool = False
 
     @property
     def sql_type(self) -> str:
@@ -188,7 +181,7 @@ class Column:
 
 @cache
 def columns_of(row: type[Row]) -> tuple[Column, ...]:
-    """Return the columns of a class, and those of its fields that are in JSON."""
+    """Return the columns of a class, and those of its fields that are details."""
     columns = list[Column]()
     for name, hint in get_type_hints(row, include_extras=True).items():
         if get_origin(hint) is Annotated:
@@ -196,7 +189,10 @@ def columns_of(row: type[Row]) -> tuple[Column, ...]:
         elif name in _parts(row):
             columns += columns_of(_parts(row)[name])
     if row.details:
-        columns.append(Column(row.details, "STRING", "All other metrics, JSON"))
+        details = (column for column in columns if column.is_detail)
+        columns.append(
+            Column(row.details, "STRUCT", "Further metrics", fields=tuple(details))
+        )
     return tuple(columns)
 
 
@@ -211,7 +207,7 @@ def _column(name: str, kind: Any, description: str, *marks: str) -> Column:
     else:
         inside = (replace(part, required=False) for part in columns_of(kind))
         column = Column(name, "STRUCT", description, fields=tuple(inside))
-    return replace(column, repeated=is_repeated, in_json=IN_JSON in marks)
+    return replace(column, repeated=is_repeated, is_detail=DETAIL in marks)
 
 
 @cache
@@ -275,12 +271,7 @@ class Table:
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The columns, in order."""
-        return tuple(column for column in columns_of(self.row) if not column.in_json)
-
-    @property
-    def in_json(self) -> tuple[Column, ...]:
-        """Values without a column of their own, which are in JSON."""
-        return tuple(column for column in columns_of(self.row) if column.in_json)
+        return tuple(column for column in columns_of(self.row) if not column.is_detail)
 
     @property
     def stored(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -242,7 +241,7 @@ class Case:
         categories = list[Row]()
         for week in self.weeks[:1]:
             if week["categories"]:
-                categories = json.loads(week["categories"])
+                categories = week["categories"]
         presence = [row for row in categories if row["category"] == PRESENCE]
         return [Category.of(row) for row in presence]
 

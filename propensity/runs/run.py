@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import ANY_DATE, Lease, leased
-from propensity.schema import Row, Table, plain
+from propensity.schema import Row, Table
 from propensity.settings import Settings
 from propensity.timeframe import DAY, TRUTH_DELAY_DAYS, Timeframe, day_of, moment_of
 
@@ -265,7 +266,7 @@ class Endpoint:
                 **result,
                 "bytes_billed": current.warehouse.bytes_billed,
             }
-            lease.answer = json.loads(json.dumps(answer, default=plain))
+            lease.answer = json.loads(json.dumps(answer, default=_in_json))
         return {**lease.answer, "repeated": False}
 
 
@@ -414,6 +415,10 @@ def check_no_user_twice(extra_rows: int) -> None:
             "return one row per user and as-of date",
             hint="Look for a join that multiplies rows",
         )
+
+
+def _in_json(value: date | Decimal) -> str | float:
+    return value.isoformat() if isinstance(value, date) else float(value)
 
 
 def _plain_fields(entries: object) -> dict[str, object]:

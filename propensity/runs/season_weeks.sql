@@ -10,9 +10,8 @@ WITH
   evaluated AS (
     SELECT
       *,
-      CAST(JSON_VALUE(metrics, '$.residual_log_odds') AS FLOAT64)
-      + COALESCE(log_odds_shift, 0) AS log_odds,
-      CAST(JSON_VALUE(metrics, '$.residual_standard_error') AS FLOAT64) AS standard_error
+      metrics.residual_log_odds + COALESCE(log_odds_shift, 0) AS log_odds,
+      metrics.residual_standard_error AS standard_error
     FROM ma_model_evaluation_runs
     WHERE
       use_case = @use_case

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Annotated, ClassVar
 
 from propensity.schema import (
-    IN_JSON,
+    DETAIL,
     NULLABLE,
     BytesBilled,
     Part,
@@ -64,34 +64,34 @@ class Metrics(Part):
     roc_auc_low: Annotated[Number, f"Area under the ROC curve: {_LOW}"] = None
     roc_auc_high: Annotated[Number, f"Area under the ROC curve: {_HIGH}"] = None
     pr_auc: Annotated[Number, "Average precision; null with one class"] = None
-    pr_auc_low: Annotated[Number, f"Average precision: {_LOW}", IN_JSON] = None
-    pr_auc_high: Annotated[Number, f"Average precision: {_HIGH}", IN_JSON] = None
+    pr_auc_low: Annotated[Number, f"Average precision: {_LOW}", DETAIL] = None
+    pr_auc_high: Annotated[Number, f"Average precision: {_HIGH}", DETAIL] = None
     brier: Annotated[Number, "Mean squared error of the probabilities"] = None
     log_loss: Annotated[Number, "Mean negative log-likelihood"] = None
     calibration_error: Annotated[Number, "Expected calibration error, ten bins"] = None
     lift: Annotated[Sequence[Decile], "Deciles of the score, highest first"] = ()
     budget: Annotated[str | None, "How many you can act on: 1000 or 10%"] = None
-    users_at_budget: Annotated[Number, "Rows in the top k", IN_JSON] = None
-    true_positives_at_budget: Annotated[Number, "Positives among them", IN_JSON] = None
+    users_at_budget: Annotated[Number, "Rows in the top k", DETAIL] = None
+    true_positives_at_budget: Annotated[Number, "Positives among them", DETAIL] = None
     precision_at_budget: Annotated[Number, "Precision of the top k"] = None
     recall_at_budget: Annotated[Number, "Recall of the top k"] = None
-    f1_at_budget: Annotated[Number, "F1 of the top k", IN_JSON] = None
+    f1_at_budget: Annotated[Number, "F1 of the top k", DETAIL] = None
     lift_at_budget: Annotated[Number, "Precision of the top k over base_rate"] = None
 
 
 class Savings(Part):
     """What the alerts of a fraud model cost and save."""
 
-    review_cost: Annotated[Decimal, "Cost of an alert's review, as set", IN_JSON]
+    review_cost: Annotated[Decimal, "Cost of an alert's review, as set", DETAIL]
     alert_threshold: Annotated[Number, "Least anomaly score of an alert"]
-    alerted: Annotated[int, "Alerts, by the rule of the version", IN_JSON]
-    alerted_conversions: Annotated[int, "Positives among them", IN_JSON]
-    cost: Annotated[Decimal, "Reviews, and amounts of positives without one", IN_JSON]
-    cost_without: Annotated[Decimal, "Amounts of all positives", IN_JSON]
+    alerted: Annotated[int, "Alerts, by the rule of the version", DETAIL]
+    alerted_conversions: Annotated[int, "Positives among them", DETAIL]
+    cost: Annotated[Decimal, "Reviews, and amounts of positives without one", DETAIL]
+    cost_without: Annotated[Decimal, "Amounts of all positives", DETAIL]
     saved: Annotated[Decimal, "Losses prevented, minus the reviews", NULLABLE]
-    saved_low: Annotated[Money, f"saved: {_LOW}", IN_JSON]
-    saved_high: Annotated[Money, f"saved: {_HIGH}", IN_JSON]
-    saved_share: Annotated[Number, "saved over cost_without", IN_JSON]
+    saved_low: Annotated[Money, f"saved: {_LOW}", DETAIL]
+    saved_high: Annotated[Money, f"saved: {_HIGH}", DETAIL]
+    saved_share: Annotated[Number, "saved over cost_without", DETAIL]
 
 
 class Training(Row):
@@ -147,9 +147,9 @@ class Residual(Part):
     """By how much the log-odds of a week were too low."""
 
     residual_log_odds: Annotated[
-        float, "To add to all log-odds to match the outcomes", IN_JSON
+        float, "To add to all log-odds to match the outcomes", DETAIL
     ]
-    residual_standard_error: Annotated[float, "Of residual_log_odds", IN_JSON]
+    residual_standard_error: Annotated[float, "Of residual_log_odds", DETAIL]
 
 
 class ValueDecile(Row):
@@ -168,33 +168,31 @@ class Value(Part):
 
     value_promised: Annotated[Decimal, "Sum of the expected values", NULLABLE]
     value_observed: Annotated[Decimal, "Sum of what these users paid", NULLABLE]
-    value_gini: Annotated[Number, "Order by money: 1 the best, 0 by chance", IN_JSON]
-    revenue_at_budget: Annotated[Number, "Share paid by the top k by value", IN_JSON]
+    value_gini: Annotated[Number, "Order by money: 1 the best, 0 by chance", DETAIL]
+    revenue_at_budget: Annotated[Number, "Share paid by the top k by value", DETAIL]
     revenue_at_budget_by_probability: Annotated[
-        Number, "Share paid by the top k by probability", IN_JSON
+        Number, "Share paid by the top k by probability", DETAIL
     ] = None
-    value_observed_low: Annotated[Number, f"value_observed: {_LOW}", IN_JSON] = None
-    value_observed_high: Annotated[Number, f"value_observed: {_HIGH}", IN_JSON] = None
-    value_error: Annotated[Number, "Promised over observed, less 1", IN_JSON] = None
-    value_error_low: Annotated[Number, f"value_error: {_LOW}", IN_JSON] = None
-    value_error_high: Annotated[Number, f"value_error: {_HIGH}", IN_JSON] = None
-    value_top_share: Annotated[Number, "Revenue of the top 10%, a share", IN_JSON] = (
-        None
-    )
+    value_observed_low: Annotated[Number, f"value_observed: {_LOW}", DETAIL] = None
+    value_observed_high: Annotated[Number, f"value_observed: {_HIGH}", DETAIL] = None
+    value_error: Annotated[Number, "Promised over observed, less 1", DETAIL] = None
+    value_error_low: Annotated[Number, f"value_error: {_LOW}", DETAIL] = None
+    value_error_high: Annotated[Number, f"value_error: {_HIGH}", DETAIL] = None
+    value_top_share: Annotated[Number, "Revenue of the top 10%, a share", DETAIL] = None
     value_deciles: Annotated[
-        Sequence[ValueDecile], "Deciles of the expected value, highest first", IN_JSON
+        Sequence[ValueDecile],
+        "Deciles of the expected value, highest first",
+        DETAIL,
     ] = ()
 
 
 class Unidentified(Part):
     """Purchases of a week that no prediction can be about: the export has no id."""
 
-    purchases: Annotated[
-        Count, "Purchases of the week, with and without an id", IN_JSON
-    ]
-    purchases_without_id: Annotated[Count, "Those without a user id", IN_JSON]
-    revenue: Annotated[Money, "What all purchases brought", IN_JSON]
-    revenue_without_id: Annotated[Money, "What those without an id brought", IN_JSON]
+    purchases: Annotated[Count, "Purchases of the week, with and without an id", DETAIL]
+    purchases_without_id: Annotated[Count, "Those without a user id", DETAIL]
+    revenue: Annotated[Money, "What all purchases brought", DETAIL]
+    revenue_without_id: Annotated[Money, "What those without an id brought", DETAIL]
 
 
 # The column of features that says whether a user was active, or a customer was away;
@@ -223,15 +221,15 @@ class Compared(Part):
     categories: Annotated[
         Sequence[Category],
         "Active and away users, and the commonest values of each declared category",
-        IN_JSON,
+        DETAIL,
     ] = ()
 
 
 class Truths(Part):
     """How much is known of the events of a day."""
 
-    unknown_outcomes: Annotated[Count, "Scored, and their label never arrived", IN_JSON]
-    conflicting_outcomes: Annotated[Count, "With both labels", IN_JSON]
+    unknown_outcomes: Annotated[Count, "Scored, and their label never arrived", DETAIL]
+    conflicting_outcomes: Annotated[Count, "With both labels", DETAIL]
 
 
 class Evaluation(Row, kw_only=True):
@@ -254,7 +252,7 @@ class Evaluation(Row, kw_only=True):
     value: Value | None = None
     unscored_converters: Annotated[Count, "Positives without a probability"] = None
     bytes_billed: BytesBilled
-    data_until: Annotated[date | None, "End of the days read from GA4", IN_JSON]
+    data_until: Annotated[date | None, "End of the days read from GA4", DETAIL]
     residual: Residual | None = None
     truths: Truths | None = None
     unidentified: Unidentified | None = None

@@ -41,7 +41,7 @@ from propensity.schema import Table
 from propensity.settings import Settings, is_setting
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
-from propensity.tables.models import EVALUATION, TRAINING_METADATA
+from propensity.tables.models import TRAINING_METADATA
 from propensity.tables.stream import STREAM_EVENTS, SUPPRESSED_USERS
 from propensity.usecases import UseCase
 from tests.propensity.learning.report_pages import parse
@@ -264,11 +264,7 @@ class Deployment:
     def evaluations(self) -> list[dict[str, Any]]:
         """Return the evaluated weeks, with their metrics as if these were columns."""
         sql = "SELECT * FROM ma_model_evaluation ORDER BY week, model_version"
-        absent = dict.fromkeys(column.name for column in EVALUATION.in_json)
-        return [
-            {**absent, **row, **json.loads(row["metrics"] or "{}")}
-            for row in self.rows(sql)
-        ]
+        return [{**row, **row["metrics"]} for row in self.rows(sql)]
 
     # Tables
 

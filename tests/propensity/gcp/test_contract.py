@@ -31,10 +31,12 @@ from propensity.gcp.artifacts import Artifacts, Stored
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends
+from propensity.tables.models import EVALUATION, Category, Evaluation
 from propensity.tables.stream import POSTCODE_INDEX, SUPPRESSED_USERS
 from tests.conftest import opened
 from tests.propensity.gcp.conftest import DAY, SCORES, counted, staged
 from tests.support.deployment import Deployment
+from tests.support.rows import evaluation
 
 INJECTION = "x'; DROP TABLE ma_predictions_runs; --"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -85,6 +87,9 @@ ANSWERS: dict[str, list[Any]] = {
     ],
     "SELECT * EXCEPT (k) FROM (SELECT 1 AS k, STRUCT(2 AS a, 'x' AS b) AS s)": [
         ({"a": 2, "b": "x"},)
+    ],
+    "SELECT s.a AS n, s.* FROM (SELECT STRUCT(2 AS a, [STRUCT('x' AS b)] AS c) AS s)": [
+        (2, 2, [{"b": "x"}])
     ],
     # Days are half-open, and a moment's day depends on the zone.
     "SELECT DATE_DIFF(DATE '2026-03-09', DATE '2026-03-02', DAY), "
@@ -228,6 +233,33 @@ class TestTables:
 
         [row] = warehouse.rows("SELECT * FROM ma_predictions_runs")
         assert dict(row.items()) == rows.to_pylist()[0]
+
+    @pytest.mark.parametrize("write", ["write", "append"])
+    def test_a_struct_has_all_that_was_written_into_it(self, warehouse, write):
+        """Lists as well, of structs."""
+        category = Category(
+            category="presence",
+            value="away",
+            users=7,
+            conversions=1,
+            mean_probability=0.1,
+            base_rate=1 / 7,
+        )
+        savings = {"review_cost": 5, "alerted": 1, "alerted_conversions": 1, "saved": 0}
+        costs = {"cost": Decimal("40.05"), "cost_without": Decimal(2)}
+        row = evaluation(
+            {"use_case": "u", "categories": [category], **savings, **costs}
+        )
+        warehouse.create(EVALUATION)
+        getattr(warehouse, write)(EVALUATION, [row])
+
+        [stored] = warehouse.rows("SELECT * FROM ma_model_evaluation")
+        [read] = warehouse.rows(
+            "SELECT metrics.cost AS paid, metrics.* FROM ma_model_evaluation"
+        )
+        assert Evaluation.of(stored) == row
+        assert read["paid"] == read["cost"] == costs["cost"]
+        assert [Category.of(each) for each in read["categories"]] == [category]
 
     async def test_rows_of_the_stream_are_there_once_they_are_acknowledged(self, place):
         place.warehouse.create(SUPPRESSED_USERS)
