@@ -2,14 +2,15 @@
 Google Cloud: the functions, and the scripts that deploy them. docs/deploy.md is the
 manual.
 
-``functions``      what each function may touch, from ``functions.toml``; begin here
+``functions``      what each may touch, how it runs, when it is called; begin here
 ``configuration``  the settings of a deployment, checked
 ``new``            the folder of a new deployment, a copy of ``template/``
 ``stage``          the folder that a deploy uploads
 ``render``         what Terraform reads
 ``__main__``       what the shell scripts ask
 
-``common.sh`` has what the scripts share; ``deploy_all.sh`` calls them in order.
+``function.sh`` deploys one, ``schedule.sh`` schedules it; ``deploy_all.sh`` does all in
+order. ``common.sh`` has what the scripts share.
 ``roles.sh`` comes before them; ``call.sh``, which sends a request by hand, and
 ``operate.sh``, which runs a command, come after.
 """

@@ -17,7 +17,7 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from deploy import (
     stage,
 )
 from deploy.configuration import SEPARATOR, Deployment
-from deploy.functions import ROOT
+from deploy.functions import ROOT, Function
 from propensity import usecases
 from propensity.audience import declared
 from propensity.errors import PropensityError
@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = "services of Cloud Run, one of them, images, a plan, or what was deployed"
     parser.add_argument("--json", type=Path, help=text)
     parser.add_argument("--sources", help="what staged content is known by")
-    parser.add_argument("--function", help="which of the images")
+    text = "which of the images, or whose flags scripts use"
+    parser.add_argument("--function", default="", help=text)
     parser.add_argument("--repository", help="where the images of services are")
     text = "settings of the deployment whose images are deployed"
     parser.add_argument("--images-from", type=Path, help=text)
@@ -86,10 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """
-    Yield assignments of all names that scripts use.
+    Yield assignments of all names that scripts use; of a function, its flags as well.
 
     Raises:
-        DeploymentError: Nothing has been set up, so that no names are known.
+        DeploymentError: Nothing has been set up, so that no names are known; or there
+            is no such function.
     """
     # What stages a function looks for the use cases there.
     yield f"export PROPENSITY_USE_CASES={shlex.quote(own_use_cases())}"
@@ -115,8 +117,6 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         # As it is called until Terraform has put out how its name ends.
         "role_request_sender": f"projects/{d.project}/roles/{d.prefix}_request_sender",
         "every": " ".join(d.name(function.target) for function in all_functions),
-        **{f"hour_{name}": f"{hour}" for name, hour in d.hours.items()},
-        **{f"days_{name}": days for name, days in d.days.items()},
     }
     # Scripts name those, too, that are not deployed.
     targets = [function.target for function in all_functions]
@@ -124,8 +124,62 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         values |= {f"account_{part}": "", f"use_cases_{part}": ""}
     outputs = ROOT / work / "outputs.json"
     names = planned_names(d) if options.planned else _put_out(d, outputs)
-    for name, value in (values | names).items():
+    values |= names
+    for name, value in values.items():
         yield f"{name}={shlex.quote(value)}"
+    if options.function:
+        every = {function.target: function for function in all_functions}
+        if options.function not in every:
+            raise DeploymentError(
+                f"there is no function {options.function!r}. "
+                f"Use one of {', '.join(every)}"
+            )
+        yield from _of_function(d, every[options.function], values)
+
+
+def _of_function(
+    d: Deployment, function: Function, values: Mapping[str, str]
+) -> Iterator[str]:
+    """
+    Yield the folder of a function, and what ``gcloud`` is told of it.
+
+    Lists are ``service``, the flags that deploy it; ``clock``, those that schedule it;
+    ``called``, what for: use cases, or once, for none.
+    """
+    service = {"function": function.target, **function.flags}
+    if function.is_public:
+        service["ingress"] = values["ingress"]
+    service["service-account"] = values[f"account_{function.target}"]
+    service["set-env-vars"] = values["environment"]
+    if not function.is_asynchronous:
+        # As many threads as requests at once.
+        service["set-env-vars"] += f"{SEPARATOR}THREADS=1"
+    secret = d.own["suppression_secret"]
+    if function.needs_key and secret:
+        service["set-secrets"] = f"PROPENSITY_SUPPRESSION_KEY={secret}:latest"
+    else:
+        service["clear-secrets"] = ""
+    yield f"folder={shlex.quote(function.folder)}"
+    yield f"requirements={shlex.quote(function.requirements)}"
+    yield _list("service", _words(service))
+    if function.schedule:
+        clock = {**function.schedule.flags, "schedule": d.cron(function)}
+        called = [""]
+        if function.schedule.per_use_case:
+            called = values[f"use_cases_{function.target}"].split()
+        yield _list("clock", _words(clock))
+        yield _list("called", called)
+
+
+def _words(flags: Mapping[str, str]) -> list[str]:
+    words = []
+    for name, value in flags.items():
+        words.append(f"--{name}={value}" if value else f"--{name}")
+    return words
+
+
+def _list(name: str, words: Sequence[str]) -> str:
+    return f"{name}=({shlex.join(words)})"
 
 
 def _put_out(d: Deployment, file: Path) -> dict[str, str]:

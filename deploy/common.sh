@@ -4,10 +4,10 @@
 # --dry-run --plan=FOLDER has kept there; --rebuild builds a function anew though nothing of
 # it has changed, for what Google has mended beneath. A script names in `takes` what else it
 # takes: --yes, or --postcodes= with a value, which is then in given_postcodes. It sets
-# `before=yes` if it needs no names of what a set-up has made.
+# `before=yes` if it needs no names of what a set-up has made, and `target` to the function
+# that it is about.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-folder="$(basename "$(cd "$(dirname "$0")" && pwd)")"
 deployment="${PROPENSITY_DEPLOYMENT:-}"
 dry_run="" options=" " patience_s=600 started="$PWD" plan=""
 usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
@@ -60,7 +60,7 @@ python="$root/.venv/bin/python"
 # what Terraform has created, by its outputs.
 read_names() {
   local names
-  names="$("$python" -m deploy shell --deployment "$deployment" "$@")"
+  names="$("$python" -m deploy shell --deployment "$deployment" --function="${target:-}" "$@")"
   eval "$names"
 }
 # A dry run says what the settings are for, whatever was set up before.
@@ -104,26 +104,6 @@ deploys() {
 # Stop where something was deployed that the deployment's folder has no more.
 check_kept() { "$python" -m deploy kept --deployment "$deployment" --json "$work/deployed.json"; }
 
-# Put together what is uploaded for a function of this folder: main.py, its lock as
-# requirements.txt, and the package. Sets `code` to where gcloud finds it, and `sources` to
-# what its content is known by.
-stage() {
-  local words
-  code="$staged/$1" sources="SOURCES"
-  [[ -n "$dry_run" || ! -e "$work/deployed.json" ]] || check_kept
-  words=("$python" -m deploy.stage "$folder" "$code" --locked --requirements="${2:-requirements.txt}")
-  if [[ -n "$dry_run" ]]; then run "${words[@]}"; else sources="$("${words[@]}")"; fi
-}
-
-# For a function with a key gcloud uploads no folder: it takes an archive in a bucket.
-upload() {
-  [[ -n "$functions_kms_key" ]] || return 0
-  # Named as gcloud names its own, which it goes on with in that bucket without a key.
-  code="gs://$bucket/services/$prefix-${1//_/-}/source.zip"
-  run "$python" -m zipfile --create "$staged/$1.zip" "$staged/$1/."
-  run gcloud storage cp "$staged/$1.zip" "$code" --project="$project"
-}
-
 # Print the address of a function.
 url_of() {
   local service="$prefix-${1//_/-}"
@@ -145,47 +125,6 @@ how_to_schedule() {
   fi
 }
 
-# Deploy a function by its flags: in an image that was built of what was staged, if there is
-# one, or by a build. So another setting builds nothing.
-deploy_service() {
-  local service="$prefix-${1//_/-}" words=() word image digest
-  image="$(image_flags "$1")"
-  if [[ -z "$image" ]]; then
-    upload "$1"
-    words=(--source="$code" "${@:2}" "${build[@]}")
-  else
-    for word in $image "${@:2}"; do
-      # These two are about a build.
-      [[ "$word" == --function=* || "$word" == --no-automatic-updates ]] || words+=("$word")
-    done
-  fi
-  if [[ -n "$image" && -f "$plan/images.json" ]]; then
-    # Its repository deletes old images, but for those with such a tag: a new one each
-    # time, because gcloud would delete an equal one first, which a writer may not.
-    digest="${image%%$'\n'*}" digest="${digest#--image=}"
-    run gcloud artifacts docker tags add "$digest" "${digest%@*}:released-$(date +%s)" --quiet
-  fi
-  run gcloud run deploy "$service" "${words[@]}" "${common[@]}" --update-labels="sources=$sources"
-  # An operator may have sent its requests to an older revision, which a deploy would not
-  # change.
-  run gcloud run services update-traffic "$service" --to-latest --project="$project" \
-    --region="$region" --quiet
-  echo "# $service runs its latest revision"
-}
-
-# Print the flags by which gcloud takes an image that is there: that of the kept plan, or the
-# one in which the function runs, if it was built of what was staged here.
-image_flags() {
-  local service="$root/$work/service.json" words=(--deployment "$deployment" --sources="$sources")
-  [[ -z "$dry_run" && "$options" != *" --rebuild "* ]] || return 0
-  if [[ -f "$plan/images.json" ]]; then
-    "$python" -m deploy image "${words[@]}" --json "$plan/images.json" --function="$1"
-  elif gcloud run services describe "$prefix-${1//_/-}" --format=json --project="$project" \
-    --region="$region" >"$service" 2>/dev/null; then
-    "$python" -m deploy image "${words[@]}" --json "$service" --repository="$repository"
-  fi
-}
-
 # Make a job, or change it: its name, its account, what it runs as gcloud's list, and other
 # flags. Its image is the very one that the deployed training runs in.
 deploy_job() {
@@ -203,38 +142,7 @@ deploy_job() {
     ${network[@]+"${network[@]}"} --project="$project" --region="$region" --quiet
 }
 
-# What all functions have in common. Calling one needs the invoker's role.
-common=(--project="$project" --region="$region" --no-allow-unauthenticated)
-# And how they are built.
-runtime="python$(tr -d '.\n' <deploy/python-version)"
-build=(
-  --base-image="$runtime" --image="$repository"
-  --build-service-account="projects/$project/serviceAccounts/$account_build"
-)
-if [[ -n "$vpc_connector" ]]; then
-  common+=(--vpc-connector="$vpc_connector" --vpc-egress="$vpc_egress")
-else
-  common+=(--clear-vpc-connector)
-fi
-if [[ -n "$functions_kms_key" ]]; then
-  # Cloud Build's own disk has Google's key, which gcloud wants to be told.
-  common+=(--key="$functions_kms_key")
-  build+=(--allow-unencrypted-build)
-else
-  common+=(--clear-key)
-fi
-if [[ -n "$worker_pool" ]]; then
-  build+=(--build-worker-pool="$worker_pool")
-else
-  build+=(--clear-build-worker-pool)
-fi
-if [[ -n "$package_index" ]]; then
-  build+=(--set-build-env-vars="PIP_INDEX_URL=$package_index")
-else
-  build+=(--clear-build-env-vars)
-fi
-common+=(--quiet)
-# The key of the list of suppressed users, for functions that read the list.
+# The key of the list of suppressed users, for jobs.
 if [[ -n "$suppression_secret" ]]; then
   secret="--set-secrets=PROPENSITY_SUPPRESSION_KEY=$suppression_secret:latest"
 else

@@ -20,6 +20,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
+from string import Template
 
 from deploy import DeploymentError, functions
 from deploy.functions import Function
@@ -174,6 +175,13 @@ class Deployment:
             return {"predictions": "*", "model_evaluation": "MON", "overview": "*"}
         first = next(day for day in WEEKDAYS if day in days)
         return {"predictions": days, "model_evaluation": first, "overview": days}
+
+    def cron(self, function: Function) -> str:
+        """Return when the clock calls a function, in UTC, as Cloud Scheduler has it."""
+        assert function.schedule
+        hour = self.hours.get(function.target, "")
+        days = self.days.get(function.target, "*")
+        return Template(function.schedule.cron).substitute(hour=hour, days=days)
 
     def called_for(self, function: Function) -> list[str]:
         """Return the use cases that the clock calls a function for."""

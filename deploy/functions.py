@@ -2,15 +2,11 @@
 The functions: what each may touch, how it runs, when it is called; and what the
 operators' job may touch.
 
-Rights are in ``functions.toml``. How a function runs stands in its ``deploy.sh``, where
-one looks for it, and when it is called in ``scheduler.sh``: both are read here, so that
-nothing is listed twice. Nothing here talks to Google Cloud.
+All of it is in ``functions.toml``. Nothing here talks to Google Cloud.
 """
 
 from __future__ import annotations
 
-import re
-import shlex
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +29,8 @@ LISTED = frozenset({SUPPRESSED_USERS.name})
 OPERATOR = "operator"
 # The only things that are read and no table of tables/.
 VIEWS = ["ga_events"] + list(tables.views(""))
+# A run's date is the day in UTC; and the longest that Cloud Scheduler waits.
+_SCHEDULED = {"time-zone": "Etc/UTC", "attempt-deadline": "1800s"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +68,8 @@ class Schedule:
     """When Cloud Scheduler calls a function: ``flags`` are those of gcloud."""
 
     flags: Mapping[str, str]
-    per_use_case: bool = True
-    skips: str = ""
+    per_use_case: bool
+    skips: str
 
     @property
     def cron(self) -> str:
@@ -130,8 +128,8 @@ class Function(Account):
     """One function: its rights, and the ``flags`` of gcloud that deploy it."""
 
     folder: str
-    requirements: str
-    is_asynchronous: bool
+    requirements: str = "requirements.txt"
+    is_asynchronous: bool = False
     flags: Mapping[str, str]
     schedule: Schedule | None = None
 
@@ -156,20 +154,16 @@ def load(file: Path = FILE) -> tuple[Function, ...]:
     Return every function, as the file orders them; read once in a process.
 
     Raises:
-        DeploymentError: A table or topic is named that there is not, or a function that
-            no script deploys.
+        DeploymentError: A table or topic is named that there is not.
     """
-    deployed = _deployed()
-    scheduled = _scheduled()
     functions = []
     for target, entry in tomllib.loads(file.read_text()).items():
         if target == OPERATOR:
             continue
-        if target not in deployed:
-            raise DeploymentError(f"{target}: no deploy.sh deploys it")
+        entry["flags"] = _flags(entry.pop("service", {}))
         if "schedule" in entry:
-            entry["schedule"] = Schedule(flags=scheduled[target], **entry["schedule"])
-        functions.append(Function(target=target, **deployed[target], **entry))
+            entry["schedule"] = _schedule(**entry["schedule"])
+        functions.append(Function(target=target, **entry))
     return tuple(functions)
 
 
@@ -179,35 +173,15 @@ def operator() -> Account:
     return Account(target=OPERATOR, **tomllib.loads(FILE.read_text())[OPERATOR])
 
 
-def _deployed() -> dict[str, dict[str, Any]]:
-    """Return how each function runs, as the script that deploys it has it."""
-    deployed = {}
-    for script in sorted(ROOT.glob("0*/deploy*.sh")):
-        text = script.read_text()
-        [choices] = re.findall(r"^choices=\(\n(.*?)^\)", text, re.M | re.S)
-        [requirements] = re.findall(r"^ *stage \w+ ?(\S*)$", text, re.M)
-        flags = _flags(choices)
-        deployed[flags["function"]] = {
-            "folder": script.parent.name,
-            "requirements": requirements if requirements else "requirements.txt",
-            "is_asynchronous": "THREADS=" not in choices,
-            "flags": flags,
-        }
-    return deployed
+def _schedule(*, per_use_case: bool = True, skips: str = "", **flags: Any) -> Schedule:
+    return Schedule(
+        flags=_SCHEDULED | _flags(flags), per_use_case=per_use_case, skips=skips
+    )
 
 
-def _scheduled() -> dict[str, dict[str, str]]:
-    """Return how each function is called by the clock."""
-    scheduled = {}
-    for script in sorted(ROOT.glob("0*/scheduler*.sh")):
-        text = script.read_text().replace("\\\n", " ")
-        [target] = re.findall(r"\burl_of (\w+)", text)
-        [command] = re.findall(r"^ *run gcloud scheduler jobs (.*)$", text, re.M)
-        scheduled[target] = _flags(command)
-    return scheduled
-
-
-def _flags(text: str) -> dict[str, str]:
-    words = shlex.split(text, comments=True)
-    flags = (word[2:].partition("=") for word in words if word.startswith("--"))
-    return {name: value for name, _, value in flags}
+def _flags(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return flags as gcloud takes them; one that is true has no value."""
+    flags = {}
+    for name, value in entry.items():
+        flags[name] = "" if value is True else str(value)
+    return flags

@@ -41,8 +41,6 @@ LINKED = {
         "deploy/__init__.py",
         "deploy/functions.py",
         "deploy/functions.toml",
-        # The doctor reads there when functions run.
-        "0*/*.sh",
     ),
 }
 # What people call is no part of a function.

@@ -5,12 +5,16 @@
 #
 #   deploy/training_job.sh [--schedule] [--dry-run] [--deployment FILE]
 set -euo pipefail
-takes="--schedule"
+takes="--schedule" target=model_training
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 # Of the name of a job: https://cloud.google.com/run/docs/create-jobs
 most=49
 job_of() { echo "$prefix-training-job-${1//_/-}"; }
+size=()
+for word in "${service[@]}"; do
+  [[ "$word" != --memory=* && "$word" != --cpu=* ]] || size+=("$word")
+done
 for use_case in $use_cases_model_training; do
   job="$(job_of "$use_case")"
   # Before any is made: the others would be there, and this one's clock would not.
@@ -23,19 +27,17 @@ done
 
 for use_case in $use_cases_model_training; do
   job="$(job_of "$use_case")"
-  # Memory and processors as the function's. job.py repeats what may pass.
+  # job.py repeats what may pass.
   deploy_job "$job" "$account_model_training" \
-    "job.py|model_training|{\"use_case\": \"$use_case\"}" --memory=8Gi --cpu=4
+    "job.py|model_training|{\"use_case\": \"$use_case\"}" "${size[@]}"
   run gcloud run jobs add-iam-policy-binding "$job" --role=roles/run.invoker \
     --member="serviceAccount:$account_scheduler" --project="$project" --region="$region"
   [[ "$options" == *" --schedule "* ]] || continue
-  clock="$prefix-model-training-${use_case//_/-}"
-  how_to_schedule "$clock"
-  run gcloud scheduler jobs "$verb" http "$clock" \
-    --schedule="0 $hour_model_training 1 * *" --time-zone=Etc/UTC \
+  start="$prefix-model-training-${use_case//_/-}"
+  how_to_schedule "$start"
+  run gcloud scheduler jobs "$verb" http "$start" "${clock[@]}" \
     --uri="https://run.googleapis.com/v2/projects/$project/locations/$region/jobs/$job:run" \
     --http-method=POST --message-body='{}' "$header=Content-Type=application/json" \
     --oauth-service-account-email="$account_scheduler" \
-    --attempt-deadline=1800s --max-retry-attempts=5 --min-backoff=600s --max-backoff=3600s \
     --location="$region" --project="$project"
 done

@@ -85,6 +85,9 @@ def test_functions_are_deployed_with_their_own_account_and_the_settings(printed)
         assert given["ingress"] == ingress
         assert given["function"] == function.target
         assert "no-allow-unauthenticated" in given
+        # Defect: 03-ModelEvaluation could not recognise suppressed users.
+        has_key = "PROPENSITY_SUPPRESSION_KEY" in given.get("set-secrets", "")
+        assert has_key == function.needs_key
         assert variables == d.variables
 
 
