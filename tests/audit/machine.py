@@ -39,13 +39,16 @@ from tests.audit.world import (
 DAY_S = 24 * 3600
 PEOPLE = [f"u{number}" for number in range(10)]
 # Some have another browser.
-USERS = [*PEOPLE, *(f"{person}b" for person in PEOPLE[:6])]
+SECOND = [f"{person}b" for person in PEOPLE[:6]]
+USERS = PEOPLE + SECOND
 ZONES = ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "Pacific/Auckland")
 # A person or an audience, as a place among those that there are.
-places = st.integers(0, 19)
+places = st.integers(0, 29)
 # Users of a publication, the best first. If one were of less than half the size of
 # another, nothing would be sent.
-orders = st.lists(st.sampled_from(USERS), min_size=8, unique=True)
+orders = st.lists(st.sampled_from(USERS), min_size=8, unique=True) | st.permutations(
+    SECOND + PEOPLE[6:]
+)
 controls = st.sampled_from(["20%", "50%", "0%"])
 groups = st.sampled_from(["", "all", "all"])
 tops = st.sampled_from([4, 16])
@@ -108,7 +111,7 @@ class Deliveries(RuleBasedStateMachine):
         is_mended=st.sampled_from([True, True, False]),
         by=st.sampled_from(["email", "email", "user_id", EVENTS]),
         others=st.lists(st.sampled_from(USE_CASES), max_size=2),
-        spelled=st.sets(st.sampled_from(USERS)),
+        spelled=st.sets(st.sampled_from(USERS)) | st.just({*SECOND}),
         is_strict=st.booleans(),
         rejects=st.sampled_from([WRITTEN, KEPT, OWN_ID]),
         takes_long=st.sampled_from([0, 3, 30]),
@@ -328,7 +331,7 @@ class Deliveries(RuleBasedStateMachine):
         )
 
     @rule(
-        people=st.lists(places, min_size=1, max_size=4),
+        people=st.lists(places, min_size=1, max_size=4) | st.just([*range(20, 30)]),
         what=st.sampled_from(
             ["move", "move on", "move to Gmail", "spell", "suppress", "forget", "break"]
         ),
@@ -372,10 +375,12 @@ class Deliveries(RuleBasedStateMachine):
         return declared[place % len(declared)] if declared else None
 
     def person(self, place: int) -> str:
-        """Return a person by their place: those on lists, then all."""
+        """Return a person by their place: those on lists, all, then control groups."""
         lists = self.world.receiver.lists.values()
         listed = sorted({person.name for people in lists for person in people})
-        people = listed + PEOPLE
+        members = self.world.members()
+        apart = {person_of(row["user_id"]) for row in members if row["is_control"]}
+        people = listed + PEOPLE + sorted(apart)
         return people[place % len(people)]
 
     def monday(
