@@ -265,6 +265,12 @@ def _rewrite_number(node: Any) -> None:
             node.replace(exp.Anonymous(this="try", expressions=[product]))
         case exp.FarmFingerprint():
             node.replace(_macro("farm_fingerprint", *node.expressions))
+        case exp.Cast() if node.to.is_type("BINARY"):
+            # DuckDB's own takes ASCII alone.
+            node.replace(exp.Anonymous(this="encode", expressions=[node.this]))
+        case exp.JSONFormat() if node.args.get("to_json"):
+            # It would be a text of JSON within JSON.
+            node.replace(exp.func("to_json", node.this))
         case exp.Cast() if _is_of_text(node):
             node.replace(_macro("as_text", node.this))
 

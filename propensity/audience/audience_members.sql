@@ -17,7 +17,7 @@ SELECT
   m.effect,
   m.is_explored,
   s.user_id IS NOT NULL AS is_eligible,
-  h.user_id IS NOT NULL AS is_held_out
+  h.user_id IS NOT NULL AND NOT m.is_control AS is_newly_held_out
 FROM ma_audience_members AS m
 LEFT JOIN (SELECT DISTINCT user_id FROM scored) AS s
   ON s.user_id = m.user_id

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import math
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -74,10 +75,22 @@ class Control(Draw):
         """The key by which this group is drawn, and no other."""
         return hmac.digest(self.key, f"draw\0{self.group}".encode(), "sha256")
 
-    def holds_out(self, person: str) -> bool:
-        """Return whether a user, or what the destination knows it by, is in it."""
-        digest = hmac.digest(self.group_key, person.encode(), "sha256")
-        return int.from_bytes(digest[:8], "big") < self.share * 2**64
+    @property
+    def parameters(self) -> dict[str, object]:
+        """
+        What ``audience_choice.sql`` draws with.
+
+        The root of the keys is not among it: BigQuery keeps the parameters of a job.
+        """
+        key = self.group_key.ljust(64, b"\0")
+        return {
+            "inner_pad": bytes(byte ^ 0x36 for byte in key),
+            "outer_pad": bytes(byte ^ 0x5C for byte in key),
+            "share": f"{math.ceil(self.share * 2**64):016x}",
+            "tie_key": self.tie_key,
+            "control_group": self.group,
+            "control_by": self.by,
+        }
 
 
 def control_of(deployment: Deployment, named: DeclaredAudience) -> Control:

@@ -10,10 +10,12 @@ of consenting users where the deployment demands consent.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,13 +24,14 @@ from propensity import suppression
 from propensity.audience.control import USER, Control, Draw, control_of, draw_of
 from propensity.audience.declared import MOST_USERS, Declared, DeclaredAudience
 from propensity.audience.spelling import coarsest, plain
-from propensity.audience.values import as_json, of_json
+from propensity.audience.values import entries_of, of_json
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.ga4 import check_view
 from propensity.registry.deployment import Deployment
 from propensity.schema import rows_of
 from propensity.statements import statement
-from propensity.tables.audiences import AUDIENCE_MEMBERS
+from propensity.suppression import Suppressed
+from propensity.usecases import UseCase
 
 # Columns of candidates that are not the audience's own.
 PUBLISHED = (
@@ -40,9 +43,6 @@ PUBLISHED = (
 )
 # Users whom a destination has; of some it says later what became.
 RECEIVED = ("accepted", "waiting")
-CANDIDATE = frozenset(
-    PUBLISHED + ("effect", "is_explored", "was_control", "score", "tie")
-)
 # What members may be put in order by, as files declare it.
 EFFECT = "effect"
 PROBABILITY = "probability"
@@ -101,6 +101,30 @@ class Member:
         return self.user_id if column == USER else coarsest(self.values.get(column))
 
 
+@dataclass(frozen=True)
+class Choice:
+    """
+    The statement by which the members of a date are chosen.
+
+    Attributes:
+        columns: Names of the further columns of the audience's own statement.
+        entries: These columns in SQL, as of ``values.entries_of``.
+    """
+
+    use_case: UseCase
+    named: DeclaredAudience
+    parameters: Mapping[str, object]
+    columns: Sequence[str]
+    entries: str
+
+    def statement(self, name: str) -> str:
+        """Return a statement that reads the members of the choice."""
+        by = self.named.declared.control_by
+        return self.named.statement(
+            name, self.use_case, drawn_by=by, own_columns=self.entries
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Audience:
     """
@@ -136,6 +160,7 @@ class Audience:
     last_size: int | None = None
     sent_to: frozenset[str] = frozenset()
     held_out: frozenset[str] = frozenset()
+    choice: Choice | None = None
 
     @property
     def key(self) -> dict[str, object]:
@@ -214,27 +239,32 @@ def find_or_choose(
     suppressed = suppression.read(warehouse)
     order, order_reason = _order(deployment, named, as_of)
     if stored is None:
-        limit = most_candidates(
-            declared, control, users=users, suppressed=len(suppressed)
+        choice = _choice_of(
+            deployment,
+            named,
+            as_of,
+            control,
+            order=order,
+            users=users,
+            suppressed=suppressed,
         )
-        rows = _candidates(
-            deployment, named, as_of, control, order=order, users=users, limit=limit
+        left_out = _checked(deployment, named, choice)["left_out"]
+        chosen = deployment.warehouse.table(
+            choice.statement("audience_chosen"), choice.parameters
         )
-        allowed = suppressed.without(rows, use_case.name)
-        columns = [name for name in rows.column_names if name not in CANDIDATE]
-        _check_drawable(named, allowed, control)
-        candidates = _with_attributes(allowed, columns)
-        members = choose(candidates, declared, control, users=users)
-        held_out = frozenset[str]()
+        members, held_out = _members_of(chosen)
+        columns = choice.columns
     else:
         rows = _stored_rows(deployment, named, as_of, control)
         allowed = suppressed.without(rows, use_case.name)
+        choice = None
         # A consent that the own statement reads may be withdrawn on a later day.
         if now.date() > stored["selected_at"].date() and named.sql_file.is_file():
             allowed = _still_eligible(allowed)
         members, held_out = _members_of(allowed)
         # Those of a member who may not be sent any more are known to the destination.
         columns = _columns_of(rows)
+        left_out = len(rows) - len(allowed)
         order = order_of(members, declared.order)
     return Audience(
         use_case=use_case.name,
@@ -245,7 +275,7 @@ def find_or_choose(
         order=order,
         order_reason=order_reason,
         members=members,
-        suppressed=len(rows) - len(allowed),
+        suppressed=left_out,
         is_stored=stored is not None,
         chosen_at=stored["selected_at"] if stored else now,
         columns=columns,
@@ -255,6 +285,7 @@ def find_or_choose(
             row["destination"] for row in sent if row["status"] in RECEIVED
         ),
         held_out=held_out,
+        choice=choice,
     )
 
 
@@ -375,8 +406,9 @@ def _members_of(rows: pa.Table) -> tuple[list[Member], frozenset[str]]:
     """Return members, and who of those to be treated is in the control group by now."""
     members = list[Member]()
     held_out = set[str]()
-    for row in rows_of(rows.drop_columns(["is_eligible"])):
-        if row.pop("is_held_out") and not row["is_control"]:
+    for row in rows_of(rows):
+        row.pop("is_eligible", None)
+        if row.pop("is_newly_held_out"):
             row["is_control"] = True
             held_out.add(row["user_id"])
         members.append(Member(**row))
@@ -387,36 +419,6 @@ def _columns_of(rows: pa.Table) -> list[str]:
     """Return the names of the further columns of stored members."""
     texts = rows["attributes"].drop_null()
     return list(json.loads(texts[0].as_py())) if len(texts) else []
-
-
-def choose(
-    candidates: Iterable[Member], declared: Declared, control: Control, *, users: int
-) -> list[Member]:
-    """
-    Return the members of an audience, in the order of the candidates.
-
-    Args:
-        candidates: At least all who can be members, the best first; without suppressed
-            users. A threshold is what they were read by. Some were held out before.
-        users: Number of users of the publication.
-    """
-    members = list[Member]()
-    treated = 0
-    limit = declared.limit(users)
-    paid_for = declared.paid_for
-    for candidate in candidates:
-        # End at the last user who is paid for: with more held-out users behind, a
-        # small budget would have too large a control group.
-        if treated == paid_for or len(members) == limit:
-            break
-        person = candidate.drawn_by(control.by)
-        is_control = candidate.is_control or control.holds_out(person)
-        treated += not is_control
-        # The control group is never sent: its data for destinations are not kept.
-        attributes = None if is_control else candidate.attributes
-        member = replace(candidate, is_control=is_control, attributes=attributes)
-        members.append(member)
-    return members
 
 
 def _order(
@@ -469,7 +471,7 @@ def _places(declared: Declared, control: Control, users: int) -> int:
     return MOST_USERS if limit is None else limit
 
 
-def _candidates(
+def _choice_of(
     deployment: Deployment,
     named: DeclaredAudience,
     as_of: date,
@@ -477,123 +479,165 @@ def _candidates(
     *,
     order: str,
     users: int,
-    limit: int,
-) -> pa.Table:
-    """Read who can be members, the best first, as far as the own statement lets."""
+    suppressed: Suppressed,
+) -> Choice:
+    """
+    Return the choice of a date's members.
+
+    Args:
+        users: How many the publication has.
+
+    Raises:
+        UseCaseError: BigQuery refuses the audience's own statement, or the control
+            group cannot be drawn by its columns.
+    """
     use_case = deployment.use_case
     declared = named.declared
     is_priced = declared.cost_per_contact is not None and declared.margin is not None
     parameters = {
         **named.parameters(use_case, deployment.settings, as_of),
+        **control.parameters,
         "order": order,
+    }
+    sql = named.statement("audience_columns", use_case)
+    with _told(named, use_case):
+        fields = list(deployment.warehouse.table(sql, parameters).schema)
+    # BigQuery takes User_ID for user_id, and keeps its spelling.
+    own = [field for field in fields if field.name.lower() != USER]
+    _check_drawable(named, own)
+    limit = declared.limit(users)
+    paid_for = declared.paid_for
+    listed = suppressed_among(deployment, named, as_of, suppressed)
+    parameters |= {
         "least": 0.0 if declared.threshold is None else declared.threshold,
-        "most": limit,
+        "most": MOST_USERS if limit is None else limit,
+        "paid_for": MOST_USERS if paid_for is None else paid_for,
+        "read": most_candidates(
+            declared, control, users=users, suppressed=len(suppressed)
+        ),
         "places": _places(declared, control, users),
         "explore": declared.explored,
         "cost": declared.cost_per_contact if is_priced else 0.0,
         "margin": declared.margin if is_priced else 0.0,
-        "tie_key": control.tie_key,
-        "control_group": control.group,
-        "control_by": control.by,
+        "suppressed": listed,
     }
-    file = f"{use_case.name}/audiences/{named.sql_file.name}"
-    is_own = named.sql_file.is_file()
-    sql = named.statement("audience_candidates", use_case, drawn_by=control.by)
+    columns = [field.name for field in own]
+    return Choice(use_case, named, parameters, columns, entries_of(own))
+
+
+@contextlib.contextmanager
+def _told(named: DeclaredAudience, use_case: UseCase) -> Iterator[None]:
+    """Say of an error that the audience's own statement may be at fault."""
     try:
-        rows = deployment.warehouse.table(sql, parameters)
+        yield
     except PropensityError as error:
-        if error.retryable or not is_own:
+        if error.retryable or not named.sql_file.is_file():
             raise
         raise UseCaseError(
-            f"{file}: {error.problem}",
+            f"{use_case.name}/audiences/{named.sql_file.name}: {error.problem}",
             hint="It needs a row for each user, with the column user_id and that of "
             "control_by, may read what features.sql reads, and has no column that is "
             "called as one of ours: docs/audiences-reference.md#who-may-be-a-member",
         ) from error
-    repeated = pc.sum(pc.greater(rows["times"], 1)).as_py()
-    if repeated:
+
+
+def suppressed_among(
+    deployment: Deployment,
+    named: DeclaredAudience,
+    as_of: date,
+    suppressed: Suppressed,
+) -> list[str]:
+    """
+    Return the suppressed users that a publication, or members of its date, still have.
+
+    They are hashed here, since no statement may have the key of their list.
+    """
+    name = deployment.use_case.name
+    listed = list[str]()
+    if suppressed:
+        sql = statement("audience_users")
+        key = {"use_case": name, "audience": named.name, "as_of": as_of}
+        for batch in deployment.warehouse.batches(sql, key):
+            for user in batch["user_id"].to_pylist():
+                if suppressed.covers(user, name):
+                    listed.append(user)
+    # An empty list has no type, and nobody has an empty id.
+    return listed if listed else [""]
+
+
+def _checked(
+    deployment: Deployment, named: DeclaredAudience, choice: Choice
+) -> dict[str, Any]:
+    """
+    Return sums over the members that a choice would have.
+
+    Raises:
+        UseCaseError: The audience's own statement has a user twice, or nothing to draw
+            the control group by.
+        RequestError: Nothing is published that members are put in order by.
+    """
+    sql = choice.statement("members_sums")
+    with _told(named, choice.use_case):
+        [row] = deployment.warehouse.rows(sql, choice.parameters)
+    sums = dict(row.items())
+    file = f"{choice.use_case.name}/audiences/{named.sql_file.name}"
+    if sums["repeated"]:
         raise UseCaseError(
-            f"{file} has {repeated} rows of users that it has more than once: each "
-            "user needs one row, for example by QUALIFY ROW_NUMBER() OVER (PARTITION "
-            "BY user_id ORDER BY …) = 1"
+            f"{file} has {sums['repeated']} rows of users that it has more than once: "
+            "each user needs one row, for example by QUALIFY ROW_NUMBER() OVER "
+            "(PARTITION BY user_id ORDER BY …) = 1"
         )
-    if len(rows) and rows["score"].null_count == len(rows):
+    if sums["users"] and not sums["scored"]:
         raise RequestError(
-            f"{use_case.name} publishes no {order} for {as_of}",
+            f"{choice.use_case.name} publishes no {choice.parameters['order']} for "
+            f"{choice.parameters['as_of']}",
             hint='Set order = "probability" in the audience\'s file',
             field="order",
         )
-    return _in_order(rows)
+    if sums["nameless"]:
+        column = named.declared.control_by
+        raise UseCaseError(
+            f"{named.sql_file.name} has {sums['nameless']} users without {column}, by "
+            "which the control group is drawn",
+            hint=f"Leave them out, for example with WHERE {column} != ''",
+        )
+    return sums
 
 
-def _in_order(rows: pa.Table) -> pa.Table:
-    """Return candidates, the best first, with the names of columns as they are read."""
-    # BigQuery takes User_ID for user_id, and keeps its spelling.
-    names = [
-        "user_id" if name.lower() == "user_id" else name for name in rows.column_names
-    ]
-    # BigQuery says nothing of the order in which it hands over its rows.
-    order_by = [
-        ("is_explored", "descending"),
-        ("score", "descending"),
-        ("tie", "ascending"),
-    ]
-    return rows.rename_columns(names).drop_columns(["times"]).sort_by(order_by)
-
-
-def _check_drawable(named: DeclaredAudience, rows: pa.Table, control: Control) -> None:
-    """Make sure that each candidate has what the control group is drawn by."""
-    column = control.by
-    file = named.sql_file.name
+def _check_drawable(named: DeclaredAudience, fields: Iterable[pa.Field]) -> None:
+    """Make sure that a control group can be drawn by a column."""
+    column = named.declared.control_by
     if column == USER:
         return
-    if column not in rows.column_names:
+    types = {field.name: field.type for field in fields}
+    file = named.sql_file.name
+    if column not in types:
         raise UseCaseError(
             f"{named.name} draws its control group by {column}, and {file} has no "
             "such column",
             hint="Correct control_by, or select the column",
         )
-    values = rows[column]
-    missing = values.null_count
-    if pa.types.is_string(values.type):
-        blank = pc.equal(pc.utf8_trim_whitespace(values), "")
-        missing += pc.sum(blank, min_count=0).as_py()
-    if missing:
+    if types[column] not in (pa.string(), pa.int64()):
         raise UseCaseError(
-            f"{file} has {missing} users without {column}, by which the control group "
-            "is drawn",
-            hint=f"Leave them out, for example with WHERE {column} != ''",
-        )
-
-
-def _with_attributes(rows: pa.Table, columns: Sequence[str]) -> Iterator[Member]:
-    """Yield candidates, with further columns of their rows as JSON."""
-    fields = [rows.schema.field(name) for name in columns]
-    for row in rows_of(rows):
-        text = as_json(row, fields) if fields else None
-        published = {name: row[name] for name in PUBLISHED}
-        yield Member(
-            **published,
-            is_control=row["was_control"],
-            attributes=text,
-            effect=row["effect"],
-            is_explored=row["is_explored"],
+            f"{named.name} draws its control group by {column}, which is neither a "
+            f"STRING nor an INT64 in {file}",
+            hint=f"Select CAST({column} AS STRING) AS {column}, written as in your "
+            "other audiences",
         )
 
 
 def store(deployment: Deployment, audience: Audience) -> None:
-    """Write the members of an audience: all of them or none."""
-    same = {
-        **audience.key,
-        "control_group": audience.control.group,
+    """Write the members of an audience, unless they are there: all of them or none."""
+    choice = audience.choice
+    if choice is None:
+        return
+    parameters = {
+        **choice.parameters,
         "control_share": audience.control.share,
         "selection": audience.selection,
         "selected_at": audience.chosen_at,
     }
-    # One after the other, as there may be a million.
-    rows = (same | asdict(member) for member in audience.members)
-    if audience.members:
-        deployment.warehouse.write(AUDIENCE_MEMBERS, rows)
+    deployment.warehouse.execute(choice.statement("audience_choose"), parameters)
 
 
 def _check_not_over(named: DeclaredAudience, day: date) -> None:

@@ -7,7 +7,7 @@ A number stays a number and JSON stays JSON, so that a receiver gets what the SQ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +23,29 @@ def as_json(row: Mapping[str, object], fields: Sequence[pa.Field]) -> str:
     """Return the named columns of a row as a JSON object."""
     values = {field.name: _plain(row[field.name], field) for field in fields}
     return msgspec.json.encode(values, enc_hook=str).decode()
+
+
+def entries_of(fields: Iterable[pa.Field]) -> str:
+    """
+    Return the entries of a JSON object with columns, as an expression of SQL.
+
+    BigQuery writes a NUMERIC and a long whole number as a text of JSON, and the entries
+    of a STRUCT in another order: so numbers are written by CAST, one by one.
+    """
+    parts = list[str]()
+    for field in fields:
+        name = json.dumps(json.dumps(field.name) + ":", ensure_ascii=False)
+        column = f"`{field.name}`"
+        value = f"TO_JSON_STRING({column})"
+        if pa.types.is_decimal128(field.type):
+            value = f"CAST(CAST({column} AS NUMERIC) AS STRING)"
+        elif pa.types.is_decimal(field.type) or pa.types.is_integer(field.type):
+            value = f"CAST({column} AS STRING)"
+        elif pa.types.is_nested(field.type):
+            value = f"TO_JSON_STRING(TO_JSON({column}))"
+        comma = "',', " if parts else ""
+        parts.append(f"{comma}{name}, IFNULL({value}, 'null')")
+    return ", ".join(parts) if parts else "''"
 
 
 def of_json(text: str) -> dict[str, object]:

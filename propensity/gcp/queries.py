@@ -43,6 +43,7 @@ _TYPES = {
     float: "FLOAT64",
     Decimal: "NUMERIC",
     str: "STRING",
+    bytes: "BYTES",
     datetime: "TIMESTAMP",
     date: "DATE",
 }

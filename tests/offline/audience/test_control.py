@@ -179,7 +179,9 @@ class TestPersons:
     @pytest.mark.parametrize(
         ("statement", "message"),
         [
-            ("SELECT user_id FROM publication", "and that of control_by"),
+            ("SELECT user_id FROM publication", "winback.sql has no such column"),
+            ("SELECT user_id, 7.0 AS email FROM publication",
+             "by email, which is neither a STRING nor an INT64"),
             ("SELECT user_id, NULLIF(user_id, 'u199') AS email FROM publication",
              "winback.sql has 1 users without email"),
             ("SELECT user_id, IF(user_id > 'u197', ' ', user_id) AS email "

@@ -1,0 +1,131 @@
+-- Part of members_sums.sql, audience_choose.sql and others: the members that an audience
+-- has as of a date, chosen from a publication: those with a probability or more, at most
+-- so many, the best first, and so many of the treated as a budget pays for. Of users who
+-- share a score the hash decides, keyed so that it prefers no user by their id.
+-- The control group is drawn by HMAC-SHA256 of what a person is known by (RFC 2104: two
+-- hashes, by the key and its pads), whose first sixteen digits are below its share; who
+-- was held out by an audience of the group stays in it.
+-- By effect, users are left out whom contacting makes buy less, or brings less than it
+-- costs. Users at random come first: about so large a share of the members, drawn by the
+-- hash from all who may be one, so that they are the same in the next week.
+-- Parameters: those of audience_scored.sql; @least FLOAT64, that probability;
+--   @most INT64, the most members, and @paid_for INT64, the most who are treated;
+--   @read INT64, how many users are looked at, so many more as are suppressed;
+--   @places INT64, the most members by chance; @explore FLOAT64, the share at random;
+--   @cost FLOAT64 of a contact and @margin FLOAT64, 0 if not declared; @tie_key STRING;
+--   @inner_pad and @outer_pad BYTES; @share STRING, of 2^64 in hexadecimal; @suppressed
+--   ARRAY<STRING>; those of audience_held_out.sql.
+-- Source: also what audience_held_out.sql reads. The program puts in the further columns
+--   of eligible.sql, as the entries of a JSON object.
+-- include: audience_scored.sql
+  ,
+  counted AS (
+    SELECT
+      -- The audience's own statement may spell it in capitals.
+      user_id AS user_id,
+      probability,
+      percentile,
+      expected_value,
+      decile_value,
+      effect,
+      score,
+      CONCAT('{', `own_columns`, '}') AS attributes,
+      COUNT(*) OVER (PARTITION BY user_id) AS times,
+      TO_HEX(SHA256(CONCAT(@tie_key, user_id))) AS tie,
+      IFNULL(
+        probability >= @least
+        AND (
+          @order != 'effect'
+          OR effect >= 0
+          AND IFNULL(
+            effect * SAFE_DIVIDE(expected_value, probability) * @margin >= @cost,
+            TRUE
+          )
+        ),
+        FALSE
+      ) AS is_wanted
+    FROM scored
+  ),
+  explored AS (
+    SELECT
+      c.*,
+      -- In millionths, as many of all users as make up the share of the members.
+      ABS(MOD(FARM_FINGERPRINT(c.tie), 1000000)) * n.users
+        < @explore * LEAST(@places, n.wanted) * 1000000 AS is_explored
+    FROM counted AS c
+    CROSS JOIN (
+      SELECT
+        COUNT(*) AS users,
+        COUNTIF(is_wanted) AS wanted
+      FROM counted
+    ) AS n
+  ),
+-- include: audience_held_out.sql
+  ,
+  candidates AS (
+    SELECT
+      *,
+      user_id IN UNNEST(@suppressed) AS is_suppressed
+    FROM explored
+    WHERE is_wanted OR is_explored OR times > 1
+    ORDER BY
+      times DESC,
+      is_explored DESC,
+      score DESC,
+      tie
+    LIMIT @read
+  ),
+  drawn AS (
+    SELECT
+      c.*,
+      p.person,
+      h.user_id IS NOT NULL
+      OR SUBSTR(
+        TO_HEX(
+          SHA256(
+            CONCAT(
+              @outer_pad,
+              SHA256(CONCAT(@inner_pad, CAST(p.person AS BYTES)))
+            )
+          )
+        ),
+        1,
+        16
+      ) < @share AS is_control
+    FROM candidates AS c
+    LEFT JOIN people AS p
+      ON p.user_id = c.user_id
+    LEFT JOIN held_out AS h
+      ON h.user_id = c.user_id
+  ),
+  members AS (
+    SELECT
+      user_id,
+      probability,
+      percentile,
+      expected_value,
+      decile_value,
+      effect,
+      is_explored,
+      -- Nobody sends the control group.
+      IF(is_control OR attributes = '{}', NULL, attributes) AS attributes,
+      is_control,
+      FALSE AS is_newly_held_out
+    FROM drawn
+    WHERE NOT is_suppressed
+    QUALIFY
+      ROW_NUMBER() OVER (ORDER BY is_explored DESC, score DESC, tie) <= @most
+      -- They end with the last who is paid for: with more of the control group behind,
+      -- a small budget would have too large a control group.
+      AND COUNTIF(NOT is_control) OVER (ORDER BY is_explored DESC, score DESC, tie)
+        - IF(is_control, 0, 1) < @paid_for
+  ),
+  checked AS (
+    SELECT
+      COUNT(*) AS users,
+      (SELECT COUNTIF(times > 1) FROM candidates) AS repeated,
+      COUNT(score) AS scored,
+      COUNTIF(NOT is_suppressed AND IFNULL(person, '') = '') AS nameless,
+      COUNTIF(is_suppressed) AS left_out
+    FROM drawn
+  )
