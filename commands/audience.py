@@ -303,3 +303,19 @@ def ledger(audience: str, use_case: str | None) -> Any:
 
     with opened(use_case) as deployment:
         return spoken(account(deployment, audience), texts.ledger)
+
+
+@audience.command(epilog=example("propensity audience programme"))
+@use_case()
+def programme(use_case: str | None) -> Any:
+    """
+    Show what all audiences of a control group brought together.
+
+    Each user counts once, at the first date in any of the audiences: what contacted
+    users paid more than the control group, with cost and profit, in all and by quarter.
+    """
+    from propensity.audience.programme import account
+    from propensity.registry.deployment import opened
+
+    with opened(use_case) as deployment:
+        return spoken(account(deployment), texts.programme)

@@ -64,6 +64,8 @@ NOTES = {
     "ma_audience_plans": "[How to read it](audiences-reference.md#the-plan).",
     "ma_audience_ledger": "So does `propensity audience send`.",
     "ma_audience_lift": "[How to read it](audiences.md#4-see-whether-it-helped).",
+    "ma_programme_lift": "[How to read it]"
+    "(audiences-reference.md#all-audiences-together).",
     "ma_drift": "[What to do](operate.md#drift).",
     "ga_user_days": "[Further properties](deploy-reference.md#several-properties) have "
     "tables of their own.",

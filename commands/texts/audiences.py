@@ -240,6 +240,16 @@ def ledger(answer: Answer) -> str:
     return "\n".join(lines)
 
 
+def programme(answer: Answer) -> str:
+    """Return what all audiences of each control group brought together."""
+    paragraphs = ["\n".join(group["says"]) for group in answer["programmes"]]
+    if not paragraphs:
+        paragraphs.append("No audience has outcomes yet.")
+    if answer["apart"]:
+        paragraphs.append(f"{answer['apart']}.")
+    return "\n\n".join(paragraphs)
+
+
 def _delivered(
     members: Answer, destination: str, rows: Sequence[Answer]
 ) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from offline.dashboard.reading import Reading, Row
 from propensity import usecases
 from propensity.audience.plan import weeks_left
+from propensity.audience.programme import Together, apart, programmes
 from propensity.audience.result import Result, claim, result, sentence
 from propensity.drift import season_alarm, value_alarm
 from propensity.errors import ArtifactError
@@ -65,6 +66,7 @@ class Facts:
         prediction_days: How many days apart predictions are.
         champion: The live version; None if there is none.
         damage: The fault of its pointer or a report; empty without one.
+        apart: Why its audiences can't be judged together; empty where they can.
         reports: HTML of the report of a week, or day, by its first day.
         model_reports: HTML of the report of a version, by its number.
     """
@@ -79,6 +81,7 @@ class Facts:
     champion: int | None = None
     damage: str = ""
     is_pinned: bool = False
+    apart: str = ""
     reports: Mapping[date, str] = field(default_factory=dict)
     model_reports: Mapping[int, str] = field(default_factory=dict)
 
@@ -205,17 +208,37 @@ class Case:
             uplifts.append({**shown, **more, "unit": self.facts.unit})
         return uplifts
 
+    @cached_property
+    def together(self) -> list[Together]:
+        """What the audiences of each control group brought, the largest one first."""
+        return programmes(self.rows["programme"])
+
+    @property
+    def answer(self) -> Result | None:
+        """What contacting brought: audiences of one control group, or a single one."""
+        for together in self.together[:1]:
+            if len(together.audiences) > 1:
+                return together.of_all
+        for row in self.uplifts[:1]:
+            result: Result = row["result"]
+            return result
+        return None
+
     def _result(self, row: Row) -> Result:
         plans = {plan["audience"]: plan for plan in self.rows["plans"]}
         return result(row, plans.get(row["audience"]))
 
     @property
     def brought(self) -> list[Row]:
-        """What contacting the first audience brought, by week, the oldest first."""
+        """What contacting brought, as in ``answer``, by week, the oldest first."""
         rows: list[Row] = []
-        for row in reversed(self.rows["lift"]):
-            if row["audience"] == self.uplifts[0]["audience"]:
-                rows.append({**vars(self._result(row)), "week": row["week"]})
+        for together in self.together[:1]:
+            if len(together.audiences) > 1:
+                rows = [vars(result) for result in together.weeks]
+        if not rows:
+            for row in reversed(self.rows["lift"]):
+                if row["audience"] == self.uplifts[0]["audience"]:
+                    rows.append(vars(self._result(row)))
         return [row for row in rows if row["brought"] is not None]
 
     @property
@@ -248,9 +271,8 @@ class Case:
     @property
     def headline(self) -> str:
         """The answer: what acting on the predictions brought, or how right they are."""
-        for row in self.uplifts:
-            if row["result"].brought is not None:
-                return claim(row["result"], self.facts.unit)
+        if self.answer is not None and self.answer.brought is not None:
+            return claim(self.answer, self.facts.unit)
         unit = self.facts.unit
         saved = sum(row["saved"] for row in self.saving)
         if self.saving:
@@ -395,6 +417,7 @@ def find(
         prediction_days=days_until_late("predict", settings.prediction_days),
         champion=champion,
         damage=damage,
+        apart=cleaned(apart(use_case)),
         is_pinned=is_pinned,
         reports=reports,
         model_reports=model_reports,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from math import hypot, inf
 from typing import Any
 
 from markupsafe import Markup
 
 from offline.dashboard.cases import Case, Facts
 from offline.dashboard.reading import NEWEST_DAYS, TITLES, Reading, Row, Window
+from propensity.audience.programme import Together
+from propensity.audience.programme import lines as lines_of_programme
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words
 from propensity.pages.page import Line, filled, lines_svg
@@ -96,6 +99,14 @@ def size(n: float | None) -> str:
     return f"{compact(round(value, 1))} TiB"
 
 
+def quarters(together: Together) -> list[Row]:
+    """Return what a programme brought by quarter, the newest first."""
+    rows: list[Row] = []
+    for name, result in together.quarters.items():
+        rows.insert(0, {"quarter": name, **vars(result)})
+    return rows
+
+
 # Functions that templates call.
 FUNCTIONS = {
     "lines_svg": lines,
@@ -105,6 +116,8 @@ FUNCTIONS = {
     "count": count,
     "compact": compact,
     "about": words.about,
+    "programme_lines": lines_of_programme,
+    "quarters": quarters,
 }
 
 
@@ -184,6 +197,7 @@ SOURCES = (
     "publications",
     "drift",
     "lift",
+    "programme",
     "deliveries",
     "audiences",
     "plans",
@@ -247,7 +261,7 @@ def _properties(listed: Sequence[Case]) -> list[dict[str, Any]]:
     for case in listed:
         if case.facts.export:
             row = {"title": case.title, "export": case.facts.export}
-            results = [vars(uplift["result"]) for uplift in case.uplifts]
+            results = [] if case.answer is None else [vars(case.answer)]
             rows.append({**row, "unit": case.facts.unit, **_sums(results)})
     if len({row["export"] for row in rows}) < 2:
         return []
@@ -261,11 +275,25 @@ def _properties(listed: Sequence[Case]) -> list[dict[str, Any]]:
 
 
 def _sums(rows: Sequence[Row]) -> dict[str, Any]:
-    """Add up what contacting brought; None where no row knows it."""
+    """
+    Add up what contacting brought users of different properties; None where no row
+    knows it. An end of the interval is as far away as those of all rows together.
+    """
     sums: dict[str, Any] = {}
     for name in ("contacted", "brought", "cost"):
         values = [row[name] for row in rows if row[name] is not None]
         sums[name] = sum(values) if values else None
+    for end in ("brought_low", "brought_high"):
+        reaches = []
+        for row in rows:
+            if row["brought"] is not None:
+                known = row[end] is not None
+                reaches.append(row[end] - row["brought"] if known else inf)
+        sign = -1 if end == "brought_low" else 1
+        reach = hypot(*reaches)
+        sums[end] = None
+        if reaches and reach < inf:
+            sums[end] = sums["brought"] + sign * reach
     return sums
 
 

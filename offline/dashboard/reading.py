@@ -30,6 +30,7 @@ TITLES = {
     "plans": "Plans of audiences",
     "deliveries": "Deliveries of audiences",
     "lift": "Contacted users and control group",
+    "programme": "All audiences of a control group",
 }
 # Days of dead letters, and of linked reports of fraud.
 NEWEST_DAYS = 7

@@ -105,18 +105,10 @@ def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
         if plan["cost_per_contact"] is not None:
             price = Decimal(str(plan["cost_per_contact"]))
             cost = price * users
-    brought = None
-    profit = None
-    each = row["revenue_difference"]
-    if row["verdict"] != LOST and present(each):
-        low = row["revenue_difference_low"]
-        high = row["revenue_difference_high"]
-        if not present(low) or not present(high):
-            low = None
-            high = None
-        brought = Difference(each, low, high).times(users)
-        if margin is not None and cost is not None:
-            profit = brought.times(float(margin)).plus(-float(cost))
+    each = None
+    if row["verdict"] != LOST:
+        each = difference_in(row, "revenue_difference")
+    brought, profit = earned(each, users, cost=cost, margin=margin)
     return Result(
         week=row["week"],
         status="provisional" if row["status"] is None else row["status"],
@@ -131,6 +123,38 @@ def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
     )
 
 
+def earned(
+    each: Difference | None, users: int, *, cost: Decimal | None, margin: float | None
+) -> tuple[Difference | None, Difference | None]:
+    """
+    Return what contacting brought, and the profit; None where it isn't known.
+
+    Args:
+        each: What a contacted user paid more.
+        users: Contacted.
+        cost: Of contacting them.
+        margin: Share of the revenue that is left.
+    """
+    if each is None:
+        return None, None
+    brought = each.times(users)
+    if margin is None or cost is None:
+        return brought, None
+    return brought, brought.times(margin).plus(-float(cost))
+
+
+def difference_in(row: StoredRow, name: str) -> Difference | None:
+    """Return the difference that columns of a row have; None if they have none."""
+    estimate = row.get(name)
+    low = row.get(f"{name}_low")
+    high = row.get(f"{name}_high")
+    if not present(estimate):
+        return None
+    if not present(low) or not present(high):
+        return Difference(estimate, None, None)
+    return Difference(estimate, low, high)
+
+
 def sentence(shown: Result, currency: str) -> str:
     """
     Say what contacting brought, with its interval, what it cost, and what is left.
@@ -140,18 +164,20 @@ def sentence(shown: Result, currency: str) -> str:
     """
     parts = [claim(shown, currency)]
     if shown.brought is not None:
-        parts.append(f" ({_interval(shown.brought_low, shown.brought_high)})")
+        parts.append(f" ({interval_text(shown.brought_low, shown.brought_high)})")
     if shown.cost is not None and shown.contacted:
         cost = amount(shown.cost, currency)
-        price = amount(shown.cost_per_contact)
-        parts.append(f"; it cost {cost} (first contacts at {price})")
+        contacts = "first contacts"
+        if shown.cost_per_contact is not None:
+            contacts += f" at {amount(shown.cost_per_contact)}"
+        parts.append(f"; it cost {cost} ({contacts})")
     parts.append(".")
     if shown.profit is not None:
         what = "loss" if shown.profit < 0 else "profit"
         left = amount(abs(shown.profit), currency)
         parts.append(
             f" At a margin of {share(shown.margin)}, that is a {what} of {left} "
-            f"({_interval(shown.profit_low, shown.profit_high)})."
+            f"({interval_text(shown.profit_low, shown.profit_high)})."
         )
     if shown.brought is not None and shown.may_be_chance:
         parts.append(" The difference may be chance.")
@@ -178,7 +204,8 @@ def claim(shown: Result, currency: str) -> str:
     )
 
 
-def _interval(low: float | None, high: float | None) -> str:
+def interval_text(low: float | None, high: float | None) -> str:
+    """Write an interval of money, or that there is none."""
     if low is None or high is None:
         return "too few buyers for an interval"
     return f"95% interval {about(low)} to {about(high)}"

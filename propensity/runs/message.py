@@ -13,7 +13,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from propensity import usecases
-from propensity.audience import declared, stopping, webhook
+from propensity.audience import declared, programme, stopping, webhook
 from propensity.audience.result import LOST, Result, results, sentence
 from propensity.errors import (
     AudienceStopped,
@@ -65,6 +65,9 @@ def sentences(
     chosen = list[str]()
     for deployment in of_use_cases:
         currency = deployment.use_case.currency
+        for together in programme.read(deployment, until=as_of):
+            if len(together.audiences) > 1:
+                brought.append(programme.lines(together, currency)[0])
         for audience, result in results(deployment, until=as_of).items():
             brought.append(f"{audience}: {sentence(result, currency)}")
             needs += _wrong(audience, result)

@@ -1,132 +1,237 @@
 """
 The uplift of audiences: contacted users beside their control group, week by week.
+
+So of each audience, and of the programme: all audiences of a control group together, in
+which a user counts once, at the first date in any of them. A programme has rows of all
+its weeks and of those of a quarter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
 from propensity.audience.boundary import errors_at, progress_at
+from propensity.audience.programme import ALL, Quarter, earned_by, quarter_of
 from propensity.audience.uplift import figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import status
-from propensity.tables.audiences import AUDIENCE_LIFT, GroupSums, Uplift
+from propensity.tables.audiences import (
+    AUDIENCE_LIFT,
+    PROGRAMME_LIFT,
+    Figures,
+    GroupSums,
+    Programme,
+    ProgrammeSums,
+    Uplift,
+)
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
 
-Key = tuple[str, date]
+EVER = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
+
+
+@dataclass(kw_only=True)
+class History:
+    """
+    The weeks of an audience, or of a control group's programme.
+
+    Attributes:
+        open: The share of the control group by week whose row is written (again).
+        until: The last day of a week's plan; None for a year.
+        sums: Of the new members of each week.
+        final: Weeks without an outcome that is missing: in a run for an earlier date,
+            too.
+        audiences: Those with members.
+    """
+
+    open: dict[date, float | None] = field(default_factory=dict)
+    until: dict[date, date | None] = field(default_factory=dict)
+    sums: dict[date, list[ProgrammeSums]] = field(default_factory=dict)
+    final: set[date] = field(default_factory=set)
+    audiences: set[str] = field(default_factory=set)
+
+    @property
+    def share(self) -> float:
+        """The share of the control group."""
+        share = self.open[min(self.open)]
+        return 0.0 if share is None else share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Figures of all weeks up to one, with their sums."""
+
+    week: date
+    status: str
+    so_far: Sequence[ProgrammeSums]
+    figures: Figures
 
 
 def publish_uplifts(run: Run) -> list[Uplift]:
     """
-    Append and return the uplift of weeks without final metrics, audience by audience.
+    Append the uplift of weeks without final metrics: of audiences and of programmes.
 
     Nothing where the use case has no audience, or scores events. Only the users who
     became members in these weeks are read; of earlier weeks there are sums. Figures are
     of all users so far: those after an open week change with it.
+
+    Returns:
+        The rows of audiences.
     """
     if run.use_case.scores_events:
         return []
     newest = run.as_of - run.timeframe.horizon
-    audience_weeks = run.rows("audience_weeks", since=newest - CATCH_UP, until=newest)
-    shares = dict[Key, float | None]()
-    open_plans = dict[Key, date | None]()
-    for week in audience_weeks:
-        key = week["audience"], week["week"]
-        shares[key] = week["control_share"]
-        open_plans[key] = week["planned_until"]
-    if not shares:
+    window = {"since": newest - CATCH_UP, "until": newest}
+    audiences = defaultdict[str, History](History)
+    programmes = defaultdict[str, History](History)
+    for row in run.rows("audience_weeks", **window):
+        audience = audiences[row["audience"]]
+        audience.open[row["week"]] = row["control_share"]
+        audience.until[row["week"]] = row["planned_until"]
+    for row in run.rows("programme_weeks", **window):
+        programme = programmes[row["control_group"]]
+        programme.open[row["week"]] = row["control_share"]
+        programme.audiences.add(row["audience"])
+    if not audiences and not programmes:
         return []
-    ever = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
-    # Outcomes that were mature once are so in a run for an earlier date, too.
-    final = set[Key]()
-    sums = dict[Key, Sequence[GroupSums]]()
-    plans = dict[Key, date | None]()
-    for row in run.read(Uplift, "audience_lifts", **ever):
-        sums[row.audience, row.week] = row.sums
-        plans[row.audience, row.week] = row.planned_until
-        if row.status == "final":
-            final.add((row.audience, row.week))
-    sums |= sums_of_weeks(run, shares)
-    plans |= open_plans
+    for known in run.read(Uplift, "audience_lifts", **EVER):
+        if known.audience in audiences:
+            _remember(audiences[known.audience], known, known.planned_until)
+    for stored in run.read(Programme, "programme_lifts", **EVER):
+        if stored.control_group in programmes and stored.period == ALL:
+            _remember(programmes[stored.control_group], stored, None)
+            programmes[stored.control_group].audiences.update(stored.audiences)
+    add_sums_of_weeks(run, audiences, programmes)
     rows = list[Uplift]()
-    for audience in sorted({name for name, _ in shares}):
-        rows += _of_audience(run, audience, sums, shares, plans=plans, final=final)
+    for name in sorted(audiences):
+        rows += _of_audience(run, name, audiences[name])
     run.append(AUDIENCE_LIFT, rows)
+    together = list[Programme]()
+    for name in sorted(programmes):
+        together += _of_programme(run, name, programmes[name])
+    run.append(PROGRAMME_LIFT, together)
     return rows
 
 
-def _of_audience(
-    run: Run,
-    audience: str,
-    sums: Mapping[Key, Sequence[GroupSums]],
-    shares: Mapping[Key, float | None],
-    *,
-    plans: Mapping[Key, date | None],
-    final: set[Key],
-) -> list[Uplift]:
-    """Return the uplift of an audience from its first open week on."""
-    began = min(week for name, week in sums if name == audience)
-    first = min(week for name, week in shares if name == audience)
-    share = shares[audience, first]
-    if share is None:
-        share = 0.0
-    rows = list[Uplift]()
-    so_far = list[GroupSums]()
-    users = 0
-    # Figures are of all weeks so far, and final once all of these are.
-    is_whole = True
-    for name, week in sorted(sums):
-        if name != audience:
-            continue
-        groups = sums[name, week]
-        so_far += groups
-        users += sum(group.users for group in groups)
-        if week < first:
-            continue
-        is_known = (name, week) in final
-        is_whole = is_whole and (is_known or status(run, week) == "final")
-        if not users:
-            continue
-        is_final = is_known or is_whole
-        until = plans[name, week]
-        progress = progress_at(week, first=began, until=until)
-        row = Uplift(
+def _remember(history: History, row: Uplift | Programme, until: date | None) -> None:
+    """Add a week that was written before."""
+    history.sums[row.week] = [ProgrammeSums.of(sums.columns()) for sums in row.sums]
+    history.until.setdefault(row.week, until)
+    if row.status == "final":
+        history.final.add(row.week)
+
+
+def add_sums_of_weeks(
+    run: Run, audiences: Mapping[str, History], programmes: Mapping[str, History]
+) -> None:
+    """Add the sums of open weeks; none where all were members before."""
+    as_ofs = set[date]()
+    for histories in (audiences, programmes):
+        for history in histories.values():
+            as_ofs.update(history.open)
+            for week in history.open:
+                history.sums[week] = []
+    window = run.use_case.window(run.settings, sorted(as_ofs), today=run.as_of)
+    sql = run.use_case.statement("audience_outcomes")
+    for row in run.warehouse.rows(sql, window):
+        known = audiences.get(row["audience"], programmes.get(row["control_group"]))
+        if known is not None and row["week"] in known.open:
+            known.sums[row["week"]].append(ProgrammeSums.of(dict(row)))
+
+
+def _of_audience(run: Run, name: str, history: History) -> Iterator[Uplift]:
+    """Yield the uplift of an audience from its first open week on."""
+    weeks = sorted(history.sums)
+    for look in _looks(run, history, weeks, first=weeks[0], until=history.until):
+        yield Uplift(
             use_case=run.use_case.name,
-            audience=audience,
-            week=week,
-            week_end=week + run.timeframe.horizon,
-            status="final" if is_final else "provisional",
+            audience=name,
+            week=look.week,
+            week_end=look.week + run.timeframe.horizon,
+            status=look.status,
             run_id=run.run_id,
             evaluated_at=run.began_at,
-            control_share=share,
-            planned_until=until,
-            sums=groups,
+            control_share=history.share,
+            planned_until=history.until[look.week],
+            sums=[GroupSums.of(sums.columns()) for sums in history.sums[look.week]],
+            figures=look.figures,
+        )
+
+
+def _of_programme(run: Run, name: str, history: History) -> Iterator[Programme]:
+    """Yield what all audiences of a control group brought, in all and by quarter."""
+    weeks = sorted(history.sums)
+    periods = {ALL: _looks(run, history, weeks, first=weeks[0], until={})}
+    by_quarter = defaultdict[Quarter, list[date]](list)
+    for week in weeks:
+        by_quarter[quarter_of(week)].append(week)
+    for quarter, of_quarter in by_quarter.items():
+        until = dict.fromkeys(of_quarter, quarter.last)
+        looks = _looks(run, history, of_quarter, first=quarter.first, until=until)
+        periods[quarter.name] = looks
+    for period, looks in periods.items():
+        for look in looks:
+            yield Programme(
+                use_case=run.use_case.name,
+                control_group=name,
+                period=period,
+                week=look.week,
+                week_end=look.week + run.timeframe.horizon,
+                status=look.status,
+                run_id=run.run_id,
+                evaluated_at=run.began_at,
+                control_share=history.share,
+                audiences=sorted(history.audiences),
+                sums=history.sums[look.week],
+                figures=look.figures,
+                earned=earned_by(look.figures, look.so_far),
+            )
+
+
+def _looks(
+    run: Run,
+    history: History,
+    weeks: Sequence[date],
+    *,
+    first: date,
+    until: Mapping[date, date | None],
+) -> Iterator[Look]:
+    """
+    Yield the figures of weeks from the first open one on, each of all weeks so far.
+
+    They are final once those of all weeks are.
+
+    Args:
+        first, until: First and last day of what is planned; None for a year.
+    """
+    so_far = list[ProgrammeSums]()
+    is_whole = True
+    for week in weeks:
+        so_far += history.sums[week]
+        if week < min(history.open):
+            continue
+        is_known = week in history.final
+        is_whole = is_whole and (is_known or status(run, week) == "final")
+        if not so_far:
+            continue
+        is_final = is_known or is_whole
+        progress = progress_at(week, first=first, until=until.get(week))
+        yield Look(
+            week=week,
+            status="final" if is_final else "provisional",
+            so_far=list(so_far),
             figures=figures(
                 so_far,
-                control_share=share,
+                control_share=history.share,
                 errors=errors_at(progress),
                 is_final=is_final,
             ),
         )
-        rows.append(row)
-    return rows
-
-
-def sums_of_weeks(run: Run, weeks: Iterable[Key]) -> dict[Key, list[GroupSums]]:
-    """Return sums by group of weeks; none where all were members before."""
-    groups: dict[Key, list[GroupSums]] = {key: [] for key in weeks}
-    as_ofs = sorted({week for _, week in groups})
-    window = run.use_case.window(run.settings, as_ofs, today=run.as_of)
-    sql = run.use_case.statement("audience_outcomes")
-    for row in run.warehouse.rows(sql, window):
-        key = row["audience"], row["week"]
-        if key in groups:
-            groups[key].append(GroupSums.of(dict(row)))
-    return groups
 
 
 def shown_uplifts(rows: Sequence[Uplift]) -> dict[str, object]:

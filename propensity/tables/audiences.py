@@ -254,3 +254,58 @@ AUDIENCE_LIFT = Table(
     ORDER BY status = 'final' DESC, evaluated_at DESC, run_id
   ) = 1""",
 )
+
+
+class ProgrammeSums(GroupSums):
+    """Sums of users in the week in which they were members for the first time."""
+
+    cost: Annotated[Money, "Cost of their contacts of that week"] = None
+    margins: Annotated[Number, "Sum of the margins of their audiences"] = None
+
+
+class Earned(Part):
+    """What contacting brought, and what is left of it."""
+
+    added_buyers: Annotated[Number, "Contacted users who had the outcome by contact"]
+    added_buyers_low: Annotated[Number, "Lower end of its interval"]
+    added_buyers_high: Annotated[Number, "Upper end of its interval"]
+    brought: Annotated[Number, "What contacted users paid more than without contact"]
+    brought_low: Annotated[Number, "Lower end: what contacting brought"]
+    brought_high: Annotated[Number, "Upper end: what contacting brought"]
+    cost: Annotated[Money, "Cost of first contacts; null if an audience has none"]
+    margin: Annotated[Number, "Mean margin; null if an audience has none"]
+    profit: Annotated[Number, "Margin of what contacting brought minus the cost"]
+    profit_low: Annotated[Number, "Lower end of the profit"]
+    profit_high: Annotated[Number, "Upper end of the profit"]
+
+
+class Programme(Row):
+    """One row per control group, period and week: all its audiences together."""
+
+    use_case: UseCaseName
+    control_group: Annotated[str, "Name that its audiences share"]
+    period: Annotated[str, "all, or a quarter such as 2026-Q1"]
+    week: Annotated[date, "Prediction date of its newest members"]
+    week_end: Annotated[date, "Day after the last of their outcomes", NULLABLE]
+    status: Annotated[str, "provisional or final", NULLABLE]
+    run_id: RunId
+    evaluated_at: Annotated[datetime, "When the run wrote this row", NULLABLE]
+    control_share: Annotated[float, "Share of the control group", NULLABLE]
+    audiences: Annotated[Sequence[str], "Audiences with members up to this week"]
+    sums: Annotated[Sequence[ProgrammeSums], "Sums over the week's new members"]
+    figures: Figures
+    earned: Earned
+
+
+PROGRAMME_LIFT = Table(
+    name="ma_programme_lift",
+    row=Programme,
+    key=("use_case", "control_group", "period", "week"),
+    partition="week",
+    clustering=("use_case", "control_group"),
+    newest="""\
+  ROW_NUMBER() OVER (
+    PARTITION BY use_case, control_group, period, week
+    ORDER BY status = 'final' DESC, evaluated_at DESC, run_id
+  ) = 1""",
+)

@@ -42,8 +42,9 @@ def join(
     audience: str = "winback",
     use_case: str = "ga4_purchase",
     probability: float = 0.25,
+    group: str = "",
 ) -> None:
-    """Make users members of an audience."""
+    """Make users members of an audience, whose control group is its own by default."""
     rows = [
         {
             "use_case": use_case,
@@ -52,7 +53,7 @@ def join(
             "user_id": user,
             "probability": probability,
             "is_control": is_control,
-            "control_group": audience,
+            "control_group": group if group else audience,
             "control_share": 0.5,
         }
         for users, is_control in ((treated, False), (held_out, True))

@@ -209,7 +209,7 @@ def reports(deployment: Deployment) -> list[str]:
             "evaluate",
             [
                 (evaluate, "evaluations", Deployment.evaluations),
-                (uplifts, "sums_of_weeks", lifts),
+                (uplifts, "add_sums_of_weeks", lifts),
                 (report, "pages_of_weeks", reports),
             ],
         ),

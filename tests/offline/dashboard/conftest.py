@@ -21,6 +21,7 @@ from propensity.tables.audiences import (
     AUDIENCE_LIFT,
     AUDIENCE_MEMBERS,
     AUDIENCE_PLANS,
+    PROGRAMME_LIFT,
 )
 from propensity.tables.models import DRIFT, EVALUATION, PUBLICATIONS, TRAINING_METADATA
 from propensity.tables.stream import DEAD_LETTERS
@@ -194,6 +195,17 @@ def fill_audiences(deployment: Deployment) -> None:
         AUDIENCE_LIFT,
         of_week(2, **lift),
         of_week(1, **lift | {"status": "provisional"}),
+    )
+    programme = {
+        "control_group": "winback", "period": "all", "status": "final",
+        "verdict": "helps", "audiences": ["winback"],
+        "treated_users": 1_800, "control_users": 200, "added_buyers": 36.0,
+        "brought": 5_400.0, "brought_low": 400.0, "brought_high": 10_400.0,
+    }  # fmt: skip
+    deployment.append(
+        PROGRAMME_LIFT,
+        of_week(2, **programme),
+        of_week(2, **programme | {"period": "2026-Q1"}),
     )
 
 

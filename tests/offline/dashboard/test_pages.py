@@ -153,6 +153,27 @@ class TestPages:
         assert brought in words(files["index.html"])
         assert "that is a profit of 3,150 USD" in words(files["audiences.html"])
 
+    def test_the_first_line_is_of_all_audiences_of_a_control_group(self, deployment):
+        """Not of the first of them, and not the sum of theirs."""
+        rows = given(deployment, "programme")
+        for row in rows:
+            row["audiences"] = ["mailing", "winback"]
+        lift = one(deployment, "lift", revenue_difference=10.0)
+        files = pages({"lift": [lift], "programme": rows})
+
+        first = words(files["index.html"])
+        assert "Contacting 1,800 users brought 5,400 USD more than not" in first
+        assert "9,000 USD" not in first
+        audiences = words(files["audiences.html"])
+        assert "All audiences of control group winback (mailing, winback)" in audiences
+        assert "2026-Q1 final 1,800" in audiences
+
+    def test_the_pages_say_where_audiences_cannot_be_judged_together(self):
+        facts = replace(KNOWN[USE_CASE], apart="has two control groups")
+        files = pages({}, {USE_CASE: facts})
+
+        assert "has two control groups." in words(files["audiences.html"])
+
     def test_pages_of_an_empty_deployment_say_that_there_is_nothing(self):
         """A use case that neither serves nor has a row has no page."""
         empty = pages({}, {USE_CASE: replace(KNOWN[USE_CASE], champion=None)})
@@ -231,6 +252,10 @@ class TestPages:
         assert "de analytics_1 100 200 EUR — fr analytics_3 100 200 EUR" in page
         assert "uk analytics_2 100 200 GBP" in page
         assert "All in EUR 200 400 EUR — All in GBP 100 200 GBP" in page
+        ends = {"revenue_difference_low": -1.0, "revenue_difference_high": 6.0}
+        certain = [{**each, **ends} for each in rows]
+        page = words(pages({"lift": certain}, known)["index.html"])
+        assert "All in EUR 200 400 (−24 to 966) EUR" in page
         alone = pages({"lift": rows[:1]}, {"shop_de": known["shop_de"]})
         assert "All in EUR" not in words(alone["index.html"])
 

@@ -1,0 +1,22 @@
+-- One row per control group, audience and as-of date whose outcomes are over, where the
+-- programme of the control group has no final row of the date, with the share that is
+-- held out.
+-- Parameters: @use_case STRING; @since DATE, the oldest date whose row is written again;
+--   @until DATE, the newest whose outcomes are over.
+SELECT
+  m.control_group,
+  m.audience,
+  m.as_of AS week,
+  MAX(m.control_share) AS control_share
+FROM ma_audience_members AS m
+LEFT JOIN ma_programme_lift AS l
+  ON l.use_case = m.use_case
+  AND l.control_group = m.control_group
+  AND l.period = 'all'
+  AND l.week = m.as_of
+WHERE
+  m.use_case = @use_case
+  AND m.control_group IS NOT NULL
+  AND m.as_of <= @until
+  AND (l.week IS NULL OR (l.status != 'final' AND m.as_of >= @since))
+GROUP BY m.control_group, m.audience, m.as_of
