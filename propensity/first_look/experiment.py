@@ -98,20 +98,37 @@ class Arm:
             )
         if gain.is_below():
             return f"Contact by probability: an order by effect adds less, {compared}."
-        needed = effects.users_needed(gain, len(self.experiment))
-        if needed is None:
-            advice = "Repeat the experiment with other users to decide it"
-        else:
-            missing = needed - len(self.experiment)
-            advice = f"About {_rounded(missing):,} more users would decide it"
         return (
             "Contact by probability: it is undecided whether an order by effect adds "
-            f"more, {compared}. {advice}."
+            f"more, {compared}. {self._users_missing(gain)}."
         )
+
+    @property
+    def worth(self) -> str:
+        """How much more contacting the best 30% adds by effect, for 100 users."""
+        more = self.effects.gain_at(_SHARE, self.effects.expected)
+        than_random = self.effects.gain_at(_SHARE)
+        sentence = (
+            f"contacting the best {_SHARE:.0%} by effect adds "
+            f"{more.times(100).format('+.2f')} compared with probability, and "
+            f"{than_random.times(100).format('+.2f')} compared with chance"
+        )
+        if more.is_above() or more.is_below():
+            return f"{sentence}."
+        return f"{sentence}. {self._users_missing(more)}."
+
+    def _users_missing(self, gain: Difference) -> str:
+        """Say how many more users would decide a gain."""
+        needed = effects.users_needed(gain, len(self.experiment))
+        if needed is None:
+            return "Repeat the experiment with other users to decide it"
+        missing = max(needed - len(self.experiment), 1)
+        return f"About {_rounded(missing):,} more users would decide it"
 
     def plain(self) -> dict[str, object]:
         """Return the numbers of the treatment, per user, for JSON."""
         effect = self.effects.mean()
+        by_probability = self.effects.gain_at(_SHARE, self.effects.expected)
         return {
             "treatment": self.name,
             "users": len(self.experiment),
@@ -120,6 +137,9 @@ class Arm:
             **in_columns("gain", self.gain),
             "top_30_by_effect": self.at_share(self.effects.effect) / 100,
             "top_30_by_probability": self.at_share(self.effects.expected) / 100,
+            "top_30_at_random": _SHARE * effect.estimate,
+            **in_columns("top_30_gain", by_probability),
+            **in_columns("top_30_gain_over_random", self.effects.gain_at(_SHARE)),
             "by_effect": self.is_open,
             "verdict": self.verdict,
             "reacting": list(self.reacting),
@@ -169,6 +189,7 @@ class ExperimentLook:
             f"{arm.at_share(arm.effects.effect):.2f} by effect, "
             f"{arm.at_share(arm.effects.expected):.2f} by probability, "
             f"{_SHARE * 100 * effect.estimate:.2f} at random",
+            f"Worth    {arm.worth}",
             f"Reacting {reacting}",
             f"Use      {arm.verdict}",
         ]
@@ -178,7 +199,12 @@ class ExperimentLook:
         return filled(
             __package__,
             "experiment.html",
-            {"look_at": self, "draw": _curves, "per_100": _per_100},
+            {
+                "look_at": self,
+                "draw": _curves,
+                "orders": _orders,
+                "per_100": _per_100,
+            },
         )
 
     def __repr__(self) -> str:
@@ -451,6 +477,20 @@ def _per_100(added: Difference) -> str:
         return f"{per_100.estimate:.2f}"
     ends = f"{per_100.low:.2f} to {per_100.high:.2f}"
     return f"{per_100.estimate:.2f} (95% interval {ends})"
+
+
+def _orders(arm: Arm) -> list[tuple[str, str, str]]:
+    """Return orders with what their best 30% add, and how much more than chance."""
+    by_effect = arm.effects.gain_at(_SHARE).times(100)
+    by_probability = arm.effects.gain_of_expected(_SHARE).times(100)
+    at_random = 100 * _SHARE * arm.effects.mean().estimate
+    best = arm.at_share(arm.effects.effect)
+    probable = arm.at_share(arm.effects.expected)
+    return [
+        ("by effect", f"{best:.2f}", by_effect.format("+.2f")),
+        ("by probability", f"{probable:.2f}", by_probability.format("+.2f")),
+        ("at random", f"{at_random:.2f}", ""),
+    ]
 
 
 def _curves(arm: Arm) -> Markup:

@@ -7,6 +7,7 @@ Read in this order. Arrays in, arrays out.
 - ``encoder``: a fitted preprocessor on Arrow batches
 - ``encoding``: features as a frame, floats or texts, out of Arrow columns; types of
   arrays
-- ``value``: what a buyer pays; ``effect``: what contacting a user adds
+- ``value``: what a buyer pays; ``effect``: what contacting a user adds, ``groups``: to
+  which groups of users
 - ``half_space_trees``: an anomaly detector that learns row by row, as a classifier
 """

@@ -1,0 +1,89 @@
+"""The effect of contacting: what is learned, and that its worth is measured fairly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from propensity.learning.effects import Effects, Experiment, effects, model_of
+
+
+def experiment(users: int, added, *, seed: int) -> Experiment:
+    """Users of whom 60% are contacted, which adds to their rate by their features."""
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(users, 4))
+    is_contacted = random.random(users) < 0.6
+    rate = 0.1 * np.exp(0.5 * features[:, 0] - 0.125) + is_contacted * added(features)
+    return Experiment(
+        features=features,
+        is_contacted=is_contacted,
+        outcome=(random.random(users) < rate).astype(float),
+    )
+
+
+def nothing(features):
+    return np.zeros(len(features))
+
+
+def errors_from_zero(seed: int) -> float:
+    """By how many standard errors an order of chance differs from the other."""
+    gain = effects(experiment(1_500, nothing, seed=seed)).gain(errors=1)
+    return gain.estimate / (gain.high - gain.estimate)
+
+
+def test_an_order_of_chance_adds_neither_more_nor_less():
+    """
+    Defect: users of all folds were ranked together, and what a user did by chance
+    lowered their rank: such an order was 1.5 standard errors below the other.
+    """
+    distances = [errors_from_zero(seed) for seed in range(12)]
+
+    # Their mean has a standard error of 0.29.
+    assert abs(np.mean(distances)) < 0.9
+
+
+@pytest.mark.long
+def test_an_interval_leaves_zero_out_as_often_as_it_says():
+    """Where nobody reacts; folds learn from each other, which one mean does not."""
+    distances = np.array([errors_from_zero(seed) for seed in range(100, 160)])
+
+    # Of sixty, eight would be chance in 1% of the runs.
+    assert (np.abs(distances) > 1.96).sum() < 8
+
+
+BENT = {
+    "those between two values": lambda x: np.where(
+        (x[:, 1] > 0.2) & (x[:, 1] < 1), 0.15, 0.01
+    ),
+    "all but the middle": lambda x: 0.1 * np.abs(x[:, 1]),
+    "those above two values": lambda x: np.where(
+        (x[:, 1] > 0) & (x[:, 2] > 0), 0.15, 0.01
+    ),
+    "more by the line": lambda x: 0.06 + 0.03 * x[:, 1],
+}
+
+
+@pytest.mark.parametrize("added", BENT.values(), ids=BENT)
+def test_who_reacts_is_contacted_first_whatever_the_form(added):
+    """Of what the best order adds over a draw, an order by effect adds the most."""
+    drawn = experiment(8_000, added, seed=3)
+    true = added(drawn.features)
+    best = np.sort(true)[-2_400:].mean() - true.mean()
+    estimated = effects(drawn)
+    chosen = np.argsort(-estimated.effect)[:2_400]
+    later = model_of(drawn, estimated).predict(drawn.features)
+
+    assert true[chosen].mean() - true.mean() > 0.6 * best
+    assert true[np.argsort(-later)[:2_400]].mean() - true.mean() > 0.6 * best
+
+
+def test_each_fold_contributes_its_own_best():
+    """Levels of two folds cannot be compared: each was learned without the other."""
+    estimated = Effects(
+        fold=np.array([0, 0, 1, 1]),
+        expected=np.zeros(4),
+        effect=np.array([0.9, 0.8, 0.2, 0.1]),
+        added=np.array([1.0, 0.0, 1.0, 0.0]),
+    )
+
+    assert list(estimated.curve(estimated.effect, np.array([0.5, 1.0]))) == [0.5, 0.5]
