@@ -114,6 +114,8 @@ class BigQuery:
         self.changed = Counter[Path3]()
         self.read: dict[tuple[object, ...], pa.Table] = {}
         self._modified: dict[Path3, int] = {}
+        # Rows of tables, until one is changed.
+        self._counts: dict[Path3, int] = {}
         self._locations: dict[tuple[str, str], str] = {}
         # Queries of views, in the order in which they were made.
         self._views: dict[Path3, str] = {}
@@ -320,14 +322,18 @@ class BigQuery:
 
     def _count(self, path: Path3) -> int:
         with self.lock:
-            counted = self.database.execute(f"SELECT COUNT(*) FROM {_quoted(*path)}")
-            [(rows,)] = counted.fetchall()
-        return int(rows)
+            if path not in self._counts:
+                counted = self.database.execute(
+                    f"SELECT COUNT(*) FROM {_quoted(*path)}"
+                )
+                [(self._counts[path],)] = counted.fetchall()
+            return self._counts[path]
 
     def _note(self, path: Path3, *, is_new: bool = False) -> None:
         """Note that a table was changed: later than any other."""
         if is_new:
             self._listed.pop(path[:2], None)
+        self._counts.pop(path, None)
         self.changed[path] += 1
         now = time.time_ns() // 1_000_000
         self._modified[path] = max(now, self._modified.get(path, 0) + 1)
