@@ -46,8 +46,10 @@ ZONES = ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "Pacific/Auckland")
 places = st.integers(0, 29)
 # Users of a publication, the best first. If one were of less than half the size of
 # another, nothing would be sent.
-orders = st.lists(st.sampled_from(USERS), min_size=8, unique=True) | st.permutations(
-    SECOND + PEOPLE[6:]
+orders = (
+    st.lists(st.sampled_from(USERS), min_size=8, unique=True)
+    | st.permutations(PEOPLE)
+    | st.permutations(SECOND + PEOPLE[6:])
 )
 controls = st.sampled_from(["20%", "50%", "0%"])
 groups = st.sampled_from(["", "all", "all"])
@@ -112,6 +114,7 @@ class Deliveries(RuleBasedStateMachine):
         by=st.sampled_from(["email", "email", "user_id", EVENTS]),
         others=st.lists(st.sampled_from(USE_CASES), max_size=2),
         spelled=st.sets(st.sampled_from(USERS)) | st.just({*SECOND}),
+        moves=st.sampled_from(["", "", "two.example"]),
         is_strict=st.booleans(),
         rejects=st.sampled_from([WRITTEN, KEPT, OWN_ID]),
         takes_long=st.sampled_from([0, 3, 30]),
@@ -133,6 +136,7 @@ class Deliveries(RuleBasedStateMachine):
         by: str = "email",
         others: Any = (),
         spelled: Any = (),
+        moves: str = "",
         is_strict: bool = False,
         rejects: str = WRITTEN,
         takes_long: int = 0,
@@ -145,6 +149,7 @@ class Deliveries(RuleBasedStateMachine):
             by: What destinations know people by; a browser is somebody by its id.
             others: Use cases of further audiences of the same control group.
             spelled: Users whose address is written in another way.
+            moves: Where everybody's address is afterwards, if they get another.
             takes_long: Hours until Google says what became of a request.
             draw: Which key draws the control groups.
             is_mended: Whether its files and the key are as now again before the last
@@ -175,6 +180,9 @@ class Deliveries(RuleBasedStateMachine):
         world.publish(order)
         self.trouble(script, None, meanwhile)
         self.judge_by_hand(audience, world.by_hand(audience))
+        if moves:
+            for person in PEOPLE:
+                world.move(person, moves)
 
     # -- what the clock and people do
 
