@@ -5,6 +5,9 @@ A line ``-- include: name.sql`` stands for the text of that statement. Names are
 among the packages, so that a use case can replace any shared statement, or a part of
 one. A line ``-- include: ga4_purchase/features.sql`` is the statement of that use case.
 
+The comments before a statement name its parameters and their types, after the word
+``Parameters:``. ``parameters_of`` reads them there: a null or an empty list has none.
+
 What no parameter can hold is a part, which the caller gives: the text that stands for a
 word in backticks, such as the name of a table; or the lines that stand for an include.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -34,6 +38,8 @@ FOLDERS = (
 
 _PART = re.compile(r"`(\w+)`")
 _INCLUDE = re.compile(r" *-- include: (\w+(?:/\w+)?)\.sql")
+_PARAMETER = re.compile(r"@(\w+)")
+_TYPE = re.compile(r"ARRAY<\w+>|STRING|BYTES|INT64|FLOAT64|NUMERIC|BOOL|DATE|TIMESTAMP")
 _PACKAGE = resources.files("propensity")
 
 
@@ -64,6 +70,28 @@ def statement(name: str, *, folder: Any = None, **parts: str | Sequence[Line]) -
 def joined(lines: Iterable[Line]) -> str:
     """Return the text that has these lines."""
     return "".join(f"{line.text}\n" for line in lines)
+
+
+@lru_cache(maxsize=256)
+def parameters_of(sql: str) -> Mapping[str, str]:
+    """Return the types of a statement's parameters, as its comments have them."""
+    comments = ""
+    code = ""
+    for line in sql.splitlines():
+        text, _, comment = line.partition("--")
+        code += f"{text}\n"
+        if not text:
+            comments += f"{comment.strip()} "
+    types = dict[str, str]()
+    # The statement has parameters, and so have those that it includes.
+    for described in comments.split("Parameters:")[1:]:
+        for name in _PARAMETER.finditer(described):
+            # The clause of a parameter ends with a semicolon.
+            clause = described[name.end() :].partition(";")[0]
+            kind = _TYPE.search(clause)
+            if kind and name[0] in code:
+                types.setdefault(name[1], kind[0])
+    return types
 
 
 def lines(

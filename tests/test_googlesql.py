@@ -20,7 +20,15 @@ from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.ga4 import KINDS, PREFIXES, events_view
 from propensity.gcp.queries import type_of_parameter
 from propensity.settings import Settings
-from propensity.statements import FOLDERS, Line, joined, lines, names, statement
+from propensity.statements import (
+    FOLDERS,
+    Line,
+    joined,
+    lines,
+    names,
+    parameters_of,
+    statement,
+)
 from propensity.tables import every
 from tests.docs.pages import PAGES, blocks
 
@@ -73,9 +81,6 @@ PUT_TOGETHER = {
 }
 # Statements that were analysed, with the types of their parameters.
 TAKEN: set[tuple[str, str]] = set()
-_TYPE = re.compile(
-    r"(ARRAY<\w+>|STRING|BYTES|INT64|FLOAT64|NUMERIC|BOOL|DATE|TIMESTAMP)"
-)
 _TRANSACTION = re.compile(r"(BEGIN|COMMIT)( TRANSACTION)?", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*")
 _CREATE = re.compile(r"\bCREATE\b")
@@ -131,19 +136,6 @@ def statements(script: str) -> Iterator[str]:
             code = _COMMENT.sub("", one).strip()
             if code and not _TRANSACTION.fullmatch(code):
                 yield one
-
-
-def parameters_of(sql: str) -> dict[str, str]:
-    """Return the types of a statement's parameters, as its comments have them."""
-    lines = [line[2:].strip() for line in sql.splitlines() if line[:2] == "--"]
-    # The statement has parameters, and so have those that it includes.
-    comments = " ".join(" ".join(lines).split("Parameters:")[1:])
-    types: dict[str, str] = {}
-    for name in re.finditer(r"@(\w+)", comments):
-        if kind := _TYPE.search(comments, name.end()):
-            types.setdefault(name[1], kind[1])
-    code = _COMMENT.sub("", sql)
-    return {name: kind for name, kind in types.items() if f"@{name}" in code}
 
 
 @pytest.fixture(scope="module")

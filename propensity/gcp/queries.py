@@ -24,6 +24,7 @@ from google.cloud import bigquery
 
 from propensity.errors import Conflict
 from propensity.gcp.clients import BIGQUERY, translated
+from propensity.statements import parameters_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,7 +111,8 @@ class Queries:
 
         Args:
             sql: A statement or script; tables without a dataset are in this one.
-            parameters: Values by name. A list becomes an ARRAY and must not be empty.
+            parameters: Values by name; a null or an empty list has the type that the
+                statement's comments name.
 
         Returns:
             ``google.cloud.bigquery.Row``s: by position, name or attribute.
@@ -169,7 +171,7 @@ class Queries:
         least ten; nothing if it had the result cached.
         """
         limit = self.settings.maximum_bytes_billed
-        config = self._config(parameters, maximum_bytes_billed=limit)
+        config = self._config(sql, parameters, maximum_bytes_billed=limit)
         with self._translated():
             result = self.client.query_and_wait(
                 self._named(sql),
@@ -242,19 +244,23 @@ class Queries:
         return job, rows
 
     def _start(self, sql: str, parameters: Parameters | None, **options: Any) -> Any:
-        config = self._config(parameters, **options)
+        config = self._config(sql, parameters, **options)
         named = self._named(sql)
         return self.client.query(
             named, job_config=config, job_retry=None, **self._limits
         )
 
     def _config(
-        self, parameters: Parameters | None, **options: Any
+        self, sql: str, parameters: Parameters | None, **options: Any
     ) -> bigquery.QueryJobConfig:
         named = []
-        if parameters is not None:
+        if parameters:
+            types = parameters_of(sql)
             for name, value in parameters.items():
-                named.append(query_parameter(name, value))
+                kind = types.get(name)
+                if kind is None or value not in (None, [], ()):
+                    kind = type_of_parameter(name, value)
+                named.append(_parameter(name, value, kind))
         return bigquery.QueryJobConfig(
             default_dataset=self._dataset,
             query_parameters=named,
@@ -280,14 +286,8 @@ class Queries:
         return f"{self._dataset}.{self._named(name)}"
 
     def _named(self, text: str) -> str:
-        """Return a statement or a name with the tables of the settings' export."""
-        suffix = self.settings.export_suffix
-        if not suffix:
-            return text
-        # A lookup needs no table's class.
-        from propensity.tables.export import with_suffix
-
-        return with_suffix(text, suffix)
+        """Return a statement or a name as it is: only runs read tables of an export."""
+        return text
 
     def _translated(self, on: str = "") -> contextlib.AbstractContextManager[None]:
         """Raise the project's errors; ``on`` is the dataset or table of the call."""
@@ -304,27 +304,28 @@ def open_reader(endpoint: str) -> Any:
     return open_client(BigQueryReadClient, endpoint)
 
 
-def query_parameter(name: str, value: Any) -> Any:
+def type_of_parameter(name: str, value: Any) -> str:
     """
-    Return ``value`` as the query parameter ``@name``.
+    Return the type of a value in SQL, by which it can be a parameter.
 
     Raises:
-        TypeError: The value has no BigQuery type here, or is an empty list.
+        TypeError: The value has no BigQuery type here, or is a null or an empty list.
     """
-    is_array = isinstance(value, (list, tuple))
-    if is_array and not value:
-        raise TypeError(f"@{name} is an empty list, which has no type")
-    sample = value[0] if is_array else value
-    kinds = [kind for of_kind, kind in _TYPES.items() if isinstance(sample, of_kind)]
-    if not kinds:
-        raise TypeError(f"@{name} has no BigQuery type: {type(sample).__name__}")
-    if is_array:
-        return bigquery.ArrayQueryParameter(name, kinds[0], list(value))
-    return bigquery.ScalarQueryParameter(name, kinds[0], value)
+    is_list = isinstance(value, (list, tuple))
+    sample = value[:1] if is_list else [value]
+    for each in sample:
+        for kind, type_name in _TYPES.items():
+            if isinstance(each, kind):
+                return f"ARRAY<{type_name}>" if is_list else type_name
+    what = "is an empty list" if is_list and not value else type(value).__name__
+    raise TypeError(
+        f"@{name} has no type: {what}. Name it in the comments of the statement"
+    )
 
 
-def type_of_parameter(name: str, value: Any) -> str:
-    parameter = query_parameter(name, value)
-    if isinstance(parameter, bigquery.ArrayQueryParameter):
-        return f"ARRAY<{parameter.array_type}>"
-    return str(parameter.type_)
+def _parameter(name: str, value: Any, kind: str) -> Any:
+    """Return a value as the query parameter ``@name``."""
+    item = kind.removeprefix("ARRAY<").removesuffix(">")
+    if item != kind:
+        return bigquery.ArrayQueryParameter(name, item, list(value))
+    return bigquery.ScalarQueryParameter(name, kind, value)

@@ -16,6 +16,7 @@ from google.cloud import bigquery
 from propensity.errors import SettingsError
 from propensity.gcp.queries import LABELS, Queries, count_of
 from propensity.schema import in_sql
+from propensity.tables.export import with_suffix
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,6 +92,10 @@ class Warehouse(Queries):
                 timeout=self._limits["timeout"],
             )
             job.result(retry=self._retry, timeout=self._query_s)
+
+    def _named(self, text: str) -> str:
+        """Return a statement or a name with the tables of the settings' export."""
+        return with_suffix(text, self.settings.export_suffix)
 
     # -- tables, views and datasets: none of it bills anything ------------------------
 

@@ -61,8 +61,7 @@ def find_promoted(
     """
     rows = warehouse.rows(
         statement("champion_as_of"),
-        # An empty array has no type; no version is below 0.
-        {"use_case": use_case, "as_of": as_of, "champions": [-1] + list(champions)},
+        {"use_case": use_case, "as_of": as_of, "champions": champions},
     )
     return int(rows[0]["model_version"]) if rows else None
 

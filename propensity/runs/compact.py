@@ -124,8 +124,8 @@ def _count(
     [row] = run.warehouse.rows(
         statement("compact_days"),
         {
-            "days": _not_empty(counted),
-            "months": _not_empty(sorted({day.replace(day=1) for day in counted})),
+            "days": counted,
+            "months": sorted({day.replace(day=1) for day in counted}),
             "earliest": counted[0] - DAY if counted else run.as_of,
             "counted_until": counted_until,
             "closed_before": run.as_of,
@@ -133,11 +133,6 @@ def _count(
         },
     )
     return int(row["tiles"])
-
-
-def _not_empty(days: Sequence[date]) -> Sequence[date]:
-    """Return days; an empty array has no type, and no event is of the first day."""
-    return days if days else [EPOCH.date()]
 
 
 def export(run: Run, table: str, days: Sequence[date]) -> None:

@@ -399,25 +399,18 @@ def publish(run: Run, model: serving.Serving, scored: ScoredUsers) -> None:
 
     What was scored stays where that fails: the transaction may be through all the same.
     """
-    # A parameter without a value has no type; each has a flag in its place.
-    data_until = run.as_of if run.data_until is None else run.data_until
-    shift = 0.0 if scored.log_odds_shift is None else scored.log_odds_shift
-    value = Decimal(0) if scored.expected_value is None else scored.expected_value
     run.warehouse.execute(
         statement("publish_predictions"),
         {
             **_key(run),
             "model_version": model.version,
             "scored_at": run.began_at,
-            "reads_export": run.data_until is not None,
-            "data_until": data_until,
+            "data_until": run.data_until,
             "users": scored.users,
             "mean_probability": scored.mean_probability,
             "quantiles": list(scored.quantiles),
-            "is_shifted": scored.log_odds_shift is not None,
-            "log_odds_shift": shift,
-            "has_value": scored.expected_value is not None,
-            "value_promised": value,
+            "log_odds_shift": scored.log_odds_shift,
+            "value_promised": scored.expected_value,
             "bytes_billed": run.warehouse.bytes_billed,
             "seconds": run.elapsed_s(),
         },

@@ -1,10 +1,9 @@
 -- Publish what a run has scored: all of it or, where any step fails, nothing.
 -- Parameters: @use_case STRING; @as_of DATE; @run_id STRING; @model_version INT64;
---   @scored_at TIMESTAMP; @reads_export BOOL and @data_until DATE, up to when the export
---   was read, if it was; @users INT64; @mean_probability FLOAT64; @quantiles
---   ARRAY<FLOAT64>; @is_shifted BOOL and @log_odds_shift FLOAT64, the season's, if there
---   is one; @has_value BOOL and @value_promised NUMERIC, if there are amounts;
---   @bytes_billed INT64; @seconds FLOAT64.
+--   @scored_at TIMESTAMP; @data_until DATE, up to when the export was read, null if it
+--   was not; @users INT64; @mean_probability FLOAT64; @quantiles ARRAY<FLOAT64>;
+--   @log_odds_shift FLOAT64, the season's, null without one; @value_promised NUMERIC, null
+--   without amounts; @bytes_billed INT64; @seconds FLOAT64.
 -- In the current table re-scored users are overwritten, new ones added and the others
 -- kept; a rerun of an older date takes the row of no user who has a newer one.
 -- Deciles of the expected value that begin with the same value are one.
@@ -36,12 +35,12 @@ SELECT
   @run_id AS run_id,
   @scored_at AS scored_at,
   CURRENT_TIMESTAMP() AS published_at,
-  IF(@reads_export, @data_until, NULL) AS data_until,
+  @data_until AS data_until,
   @users AS users,
   @mean_probability AS mean_probability,
   @quantiles AS quantiles,
-  IF(@is_shifted, @log_odds_shift, NULL) AS log_odds_shift,
-  IF(@has_value, @value_promised, NULL) AS value_promised,
+  @log_odds_shift AS log_odds_shift,
+  @value_promised AS value_promised,
   @bytes_billed AS bytes_billed,
   @seconds AS seconds,
   (

@@ -82,9 +82,7 @@ def pages_of_weeks(
     evaluated = run.read(Evaluation, "evaluations", since=first - back, until=last)
     with_version = [row for row in evaluated if row.model_version >= 0]
     versions = sorted({row.model_version for row in with_version})
-    # BigQuery takes no empty array whose type it does not know.
-    asked = versions if versions else [-1]
-    trained = run.rows("trained_versions", model_versions=asked)
+    trained = run.rows("trained_versions", model_versions=versions)
     alarms: Sequence[Any] = ()
     uplifts: Sequence[Uplift] = ()
     plans = dict[str, Any]()

@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import pyarrow as pa
+from google.cloud import bigquery
 
 from local.ground import Ground
 from propensity.gcp import secrets, writes
@@ -24,8 +25,10 @@ from propensity.gcp.queries import Queries
 from propensity.gcp.writes import Appends
 from propensity.schema import Table
 from propensity.settings import Settings
+from propensity.statements import parameters_of
 
 _GROUNDS: WeakValueDictionary[str, Ground] = WeakValueDictionary()
+WIDER = {("INT64", "FLOAT64"), ("INT64", "NUMERIC")}
 _NUMBERS = itertools.count(1)
 
 
@@ -72,6 +75,7 @@ def open_doors() -> None:
     open_queries = Queries.open.__func__  # type: ignore[attr-defined]
     open_artifacts = Artifacts.open.__func__  # type: ignore[attr-defined]
     open_secrets = secrets.open_secrets
+    configure = Queries._config
     append = Appends.append
     publish = Bus.publish
 
@@ -111,7 +115,24 @@ def open_doors() -> None:
         with translated(self.settings, PUBSUB, on=path, needs="pubsub.topics.publish"):
             ground.topics.publish(topic, messages)
 
+    def configured(
+        self: Queries, sql: str, parameters: Any, **options: Any
+    ) -> bigquery.QueryJobConfig:
+        """Hold the parameters of each statement to the types in its comments."""
+        config = configure(self, sql, parameters, **options)
+        types = parameters_of(sql)
+        for parameter in config.query_parameters:
+            kind = getattr(parameter, "type_", None)
+            if kind is None:
+                kind = f"ARRAY<{parameter.array_type}>"
+            said = types.get(parameter.name, kind)
+            # BigQuery takes a whole number for any number.
+            if kind != said and (kind, said) not in WIDER:
+                raise TypeError(f"@{parameter.name} is {kind}; {said} by:\n{sql}")
+        return config
+
     doors: Any = {
+        (Queries, "_config"): configured,
         (Queries, "open"): classmethod(opened_queries),
         (Artifacts, "open"): classmethod(opened_artifacts),
         (secrets, "open_secrets"): opened_secrets,

@@ -199,6 +199,15 @@ class TestStatements:
         assert row["value"] == found.value == value
         assert counted(warehouse) == (0, 0)
 
+    @pytest.mark.parametrize(
+        ("kind", "value"), [("DATE", None), ("NUMERIC", None), ("ARRAY<INT64>", [])]
+    )
+    def test_a_null_has_the_type_that_the_statement_names(self, warehouse, kind, value):
+        sql = f"-- Parameters: @value {kind}.\nSELECT @value AS value"
+        [row] = warehouse.rows(sql, {"value": value})
+
+        assert row["value"] == value
+
     @pytest.mark.parametrize("count", [5, 30_000])
     def test_a_statement_answers_all_rows(self, warehouse, count):
         """Few come with the answer, many through the Storage API: all of them."""

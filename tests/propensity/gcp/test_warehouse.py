@@ -6,16 +6,15 @@ import pyarrow as pa
 import pytest
 
 from propensity.errors import SchemaError
-from propensity.gcp.queries import query_parameter
 from propensity.tables.stream import POSTCODE_INDEX
 from tests.propensity.gcp.conftest import SCORES, staged
 
 
 class TestStatements:
     @pytest.mark.parametrize("value", [[], None, {"a": 1}, b"x"])
-    def test_statements_refuse_what_has_no_type(self, value):
+    def test_statements_refuse_what_has_no_type(self, warehouse, value):
         with pytest.raises(TypeError, match="@p"):
-            query_parameter("p", value)
+            warehouse.rows("SELECT @p", {"p": value})
 
     def test_bytes_are_counted_apart_for_each_run(self, warehouse):
         """An alert reads those of a run, whatever else its instance does."""
