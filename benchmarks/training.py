@@ -28,8 +28,8 @@ from propensity import usecases
 from propensity.learning import candidates, gate
 from propensity.learning.card import Origin, user_card
 from propensity.learning.files import files
-from propensity.learning.gate import Rival
 from propensity.learning.split import of_users
+from propensity.learning.trained import Rival
 from propensity.learning.users import UserTraining
 from propensity.settings import Settings
 from propensity.usecases import CATEGORY, UseCase

@@ -7,6 +7,5 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``alerts``: which events are alerts, and what these save
 - ``trained``: what a training on events has beyond one on users
 - ``split``, ``trees``, ``training``: such a training
-- ``gate``: whether a new version becomes the champion
 - ``card``: the card of a version
 """

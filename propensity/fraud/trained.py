@@ -9,12 +9,14 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 
-from propensity.fraud.alerts import Stakes
+from propensity.fraud.alerts import Stakes, cost_difference
 from propensity.learning.model import Model
 from propensity.learning.rows import Parts, Slice
-from propensity.learning.trained import Holdout, Trained
+from propensity.learning.trained import Holdout, Rival, Trained
+from propensity.measures.intervals import Difference
 from propensity.models.encoding import Floats
 from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.pages.words import plural
 from propensity.tables.models import Savings
 
 
@@ -68,6 +70,39 @@ class EventTrained(Trained):
     def is_warm(self) -> bool:
         """Whether it has seen enough to score."""
         return not self.is_anomaly or self.live.classifier.is_warm
+
+    @property
+    def costs_more_than_none(self) -> bool:
+        """Whether its alerts cost more than none would."""
+        savings = self.holdout.savings
+        return savings is not None and savings.saved < 0
+
+    def cost_difference(self, champion: Rival) -> Difference | None:
+        """Return the cost of its alerts less a champion's; None without amounts."""
+        holdout = self.holdout
+        if holdout.savings is None or holdout.stakes is None or champion.score is None:
+            return None
+        threshold = holdout.savings.alert_threshold
+        return cost_difference(
+            holdout.stakes.alerts(holdout.probability, threshold),
+            holdout.stakes.alerts(champion.score, champion.alert_threshold),
+            holdout.stakes,
+            user=holdout.rows.users,
+        )
+
+    def savings_in_words(self) -> str:
+        """Say what the alerts save, and on how many frauds; "" without amounts."""
+        savings = self.holdout.savings
+        if savings is None:
+            return ""
+        basis = f"; on {plural(self.holdout.rows.conversions, 'fraud')}"
+        lost = f"{savings.cost_without:,.2f}"
+        if not savings.alerted:
+            return f"{basis} it has no alerts, and saves nothing of {lost}"
+        interval = "too few for an interval"
+        if savings.saved_low is not None:
+            interval = f"{savings.saved_low:,.2f} to {savings.saved_high:,.2f}"
+        return f"{basis} its alerts save {savings.saved:,.2f} of {lost} ({interval})"
 
     def judged_forward(self) -> tuple[Slice, Floats, Floats]:
         """As of users, without the judged rows where trees were not warm for them."""

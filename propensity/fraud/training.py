@@ -10,9 +10,7 @@ import pyarrow as pa
 from msgspec import structs
 
 from propensity.errors import NotEnoughData
-from propensity.fraud import gate
 from propensity.fraud.alerts import NO_ALERTS, Stakes, cheapest_threshold, savings
-from propensity.fraud.gate import EventRival
 from propensity.fraud.trained import (
     EventHoldout,
     EventParts,
@@ -20,11 +18,10 @@ from propensity.fraud.trained import (
     gives_anomalies,
 )
 from propensity.fraud.trees import fit_trees
-from propensity.learning.gate import Rival, Verdict
 from propensity.learning.importance import baseline_score
 from propensity.learning.model import Model
 from propensity.learning.rows import Slice
-from propensity.learning.trained import Judged, Trained
+from propensity.learning.trained import Judged, Rival, Trained
 from propensity.learning.training import Fitted, Training
 from propensity.learning.users import metrics_of
 from propensity.measures.metrics import Curves, Outcomes
@@ -115,12 +112,6 @@ class EventTraining(Training):
             holdout=self._with_alerts(trained),
         )
 
-    def compare(self, trained: Trained, champion: Rival | None) -> Verdict:
-        """Decide by the cost of the alerts; without amounts, as of users."""
-        assert isinstance(trained, EventTrained)
-        assert champion is None or isinstance(champion, EventRival)
-        return gate.compare(trained, champion)
-
     def rival(
         self,
         card: RecordedCard,
@@ -128,18 +119,18 @@ class EventTraining(Training):
         score: Floats | None,
         *,
         alert_threshold: float | None = None,
-    ) -> EventRival:
+    ) -> Rival:
         """Return the champion: events it may have learned from are not read."""
         # Trees that were never measured have no alerts.
         if alert_threshold is None and card.is_anomaly:
             alert_threshold = NO_ALERTS
-        return EventRival(version=version, score=score, alert_threshold=alert_threshold)
+        return Rival(version=version, score=score, alert_threshold=alert_threshold)
 
-    def rival_of(self, trained: Trained, version: int) -> EventRival:
+    def rival_of(self, trained: Trained, version: int) -> Rival:
         """Return another training on the same rows as a rival."""
         assert isinstance(trained, EventTrained)
         saved = trained.holdout.savings
-        return EventRival(
+        return Rival(
             version=version,
             score=trained.holdout.probability,
             alert_threshold=saved.alert_threshold if saved else None,

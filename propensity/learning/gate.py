@@ -4,8 +4,9 @@ The gate: whether a new version goes live, and why.
 A first version must rank beyond chance better than a coin and than the use case's
 baseline, by all rows that it was judged on, and its probabilities must be nearer to the
 outcomes than one probability for all. A challenger must not be worse than the champion
-beyond chance, by ROC AUC and log loss. ``fraud.gate`` is the gate of events, whose
-alerts have a cost. A person can overrule both.
+beyond chance, by ROC AUC and log loss; by the cost of its alerts where the use case
+names an amount. Half-Space Trees give no probability, so only their ranking counts. A
+person can overrule it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from propensity.learning.rows import Slice
-from propensity.learning.trained import Holdout, Trained
+from propensity.learning.trained import Rival, Trained
 from propensity.measures import metrics
-from propensity.measures.intervals import Difference, difference, in_columns
+from propensity.measures.intervals import FEW, Difference, difference, in_columns
 from propensity.measures.metrics import roc_auc_slopes
-from propensity.models.encoding import Flags, Floats
+from propensity.models.encoding import Floats
 from propensity.pages.words import plural
 
 # The advice for a version that training did not promote.
@@ -58,36 +59,11 @@ class Verdict:
         return entry
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rival:
-    """
-    The champion, as a challenger is compared with it.
-
-    Attributes:
-        score: Of the challenger's holdout rows, (rows,); None where it cannot score
-            today's features.
-        is_new: Which of these rows it has not learned from, (rows,); None for all.
-    """
-
-    version: int
-    score: Floats | None
-    is_new: Flags | None = None
-
-    def new_rows(self, holdout: Holdout) -> Flags:
-        """Return which rows of a holdout it has not learned from, (rows,)."""
-        if self.is_new is not None:
-            return self.is_new
-        return np.ones(len(holdout.rows), np.bool_)
-
-
 def compare(trained: Trained, champion: Rival | None) -> Verdict:
     """Decide whether a challenger goes live; the reason names suspicious features."""
-    return with_suspicions(_compared(trained, champion), trained.holdout)
-
-
-def with_suspicions(verdict: Verdict, holdout: Holdout) -> Verdict:
-    """Return a verdict whose reason names the features that may know the outcome."""
-    warnings = [f"; WARNING: {suspicion}" for suspicion in holdout.suspicions()]
+    verdict = _compared(trained, champion)
+    suspicions = trained.holdout.suspicions()
+    warnings = [f"; WARNING: {suspicion}" for suspicion in suspicions]
     return replace(verdict, reason=verdict.reason + "".join(warnings))
 
 
@@ -103,36 +79,48 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
     """
     if champion is None:
         return first_verdict(trained)
-    if champion.score is None:
-        return unrivalled(first_verdict(trained), champion.version)
-    holdout = trained.holdout
     verdict = Verdict(promoted=False, reason="", compared_version=champion.version)
+    if not trained.is_warm:
+        reason = "it is not warm yet: it has seen too few events to score"
+        return replace(verdict, reason=reason)
+    if champion.score is None:
+        first = first_verdict(trained)
+        why = f"version {champion.version} cannot score today's features"
+        reason = f"{why}; {first.reason}"
+        return replace(verdict, promoted=first.promoted, reason=reason)
+    holdout = trained.holdout
     is_new = champion.new_rows(holdout)
     rows = holdout.rows.where(is_new)
     if not rows.has_both_classes:
-        reason = incomparable(champion.version, holdout.rows, rows)
+        reason = _incomparable(champion.version, holdout.rows, rows)
         return replace(verdict, reason=reason)
     mine = holdout.probability[is_new]
     theirs = champion.score[is_new]
     area = roc_auc_difference(rows, mine, theirs)
-    loss, minimum = log_loss_difference(rows, mine, theirs)
-    is_worse = area.is_below() or is_worse_level(loss, minimum)
-    return compared(
+    differences = {"roc_auc": area}
+    is_worse = area.is_below()
+    words = f"ROC AUC {area.format()}"
+    cost = trained.cost_difference(champion)
+    if cost is not None:
+        differences["cost"] = cost
+        is_worse = cost.is_above()
+        words = f"cost {cost.format('+,.2f')}, {words}"
+    elif not trained.is_anomaly:
+        loss, minimum = log_loss_difference(rows, mine, theirs)
+        differences["log_loss"] = loss
+        is_worse = is_worse or (loss.is_above() and loss.estimate > minimum)
+        words = f"{words}, log loss {loss.format()}"
+    how = "worse" if is_worse else "not worse"
+    return replace(
         verdict,
-        {"roc_auc": area, "log_loss": loss},
-        is_worse=is_worse,
-        words=f"ROC AUC {area.format()}, log loss {loss.format()}",
-        n_rows=len(rows),
+        promoted=not is_worse,
+        reason=f"{how}: {words} against version {champion.version} on the same "
+        f"{len(rows)} rows{trained.savings_in_words()}",
+        differences=differences,
     )
 
 
-def unrivalled(first: Verdict, version: int) -> Verdict:
-    """Return the verdict beside a champion that cannot score today's features."""
-    reason = f"version {version} cannot score today's features; {first.reason}"
-    return replace(first, compared_version=version, reason=reason)
-
-
-def incomparable(version: int, held: Slice, new: Slice) -> str:
+def _incomparable(version: int, held: Slice, new: Slice) -> str:
     """Say why a challenger cannot be compared with a champion on new rows."""
     why = f"the {plural(len(new), 'known row')} of the test set have one label"
     if len(held) and not len(new):
@@ -141,24 +129,6 @@ def incomparable(version: int, held: Slice, new: Slice) -> str:
     return (
         f"it cannot be compared with version {version}: {why}. Wait for newer rows, or "
         "promote it by hand: propensity promote VERSION"
-    )
-
-
-def compared(
-    verdict: Verdict,
-    differences: Mapping[str, Difference],
-    *,
-    is_worse: bool,
-    words: str,
-    n_rows: int,
-) -> Verdict:
-    how = "worse" if is_worse else "not worse"
-    return replace(
-        verdict,
-        promoted=not is_worse,
-        reason=f"{how}: {words} against version {verdict.compared_version} on the same "
-        f"{n_rows} rows",
-        differences=differences,
     )
 
 
@@ -186,11 +156,6 @@ def log_loss_difference(
     slopes = share * (losses - estimate)
     minimum = _SAME_LEVEL * float(share @ other_losses)
     return difference(estimate, slopes, rows.label, rows.users), minimum
-
-
-def is_worse_level(loss: Difference, minimum: float) -> bool:
-    """Tell whether a log loss is higher beyond chance, and by enough to count."""
-    return loss.is_above() and loss.estimate > minimum
 
 
 def beside_baseline(trained: Trained, name: str) -> str:
@@ -245,23 +210,37 @@ def first_verdict(trained: Trained) -> Verdict:
     Decide whether the first model of a use case goes live.
 
     All rows count that were scored by models of older ones: the rows candidates were
-    judged on, and those held out.
+    judged on, and those held out. Half-Space Trees need no labels, so they can go live
+    before there are enough to measure by.
     """
+    if not trained.is_warm:
+        return Verdict(promoted=True, reason=f"{FIRST}; it is not warm yet: no scores")
     rows, score, baseline = trained.judged_forward()
+    saved = trained.savings_in_words()
+    fewest = min(rows.conversions, len(rows) - rows.conversions)
+    if trained.is_anomaly and fewest < FEW:
+        reason = (
+            f"{FIRST}; it has learned without truths, and too few are known to "
+            f"measure it: {known_outcomes(rows)}{saved}"
+        )
+        return Verdict(promoted=True, reason=reason)
     if not rows.has_both_classes:
-        return refused(one_class(rows))
+        return Verdict(promoted=False, reason=one_class(rows))
     ranked = ranking(rows, score, baseline)
+    fault = ""
     if ranked.unbeaten:
-        return refused(not_better(ranked))
-    misses = misses_level(rows, score)
-    if misses:
-        return refused(misses)
-    return Verdict(promoted=True, reason=better(ranked))
-
-
-def refused(reason: str) -> Verdict:
-    """Return the verdict on a first version that does not go live."""
-    return Verdict(promoted=False, reason=reason)
+        fault = not_better(ranked)
+    elif not trained.is_anomaly:
+        fault = misses_level(rows, score)
+    if not fault and trained.costs_more_than_none:
+        fault = (
+            f"its alerts cost more than none would{saved}. Check "
+            "PROPENSITY_ALERT_REVIEW_COST, the cost of a review, wait for more truths, "
+            f"or {BY_HAND}"
+        )
+    if fault:
+        return Verdict(promoted=False, reason=fault)
+    return Verdict(promoted=True, reason=better(ranked) + saved)
 
 
 def known_outcomes(rows: Slice) -> str:

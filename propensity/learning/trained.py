@@ -10,8 +10,9 @@ import numpy as np
 from propensity.learning.importance import Importance
 from propensity.learning.model import Model
 from propensity.learning.rows import Parts, Slice
+from propensity.measures.intervals import Difference
 from propensity.measures.metrics import Curves
-from propensity.models.encoding import Floats
+from propensity.models.encoding import Flags, Floats
 from propensity.tables.models import Metrics
 from propensity.usecases import Candidate
 
@@ -68,6 +69,31 @@ class Holdout:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rival:
+    """
+    The champion, as a challenger is compared with it.
+
+    Attributes:
+        score: Of the challenger's holdout rows, (rows,); None where it cannot score
+            today's features.
+        is_new: Which of these rows it has not learned from, (rows,); None for all.
+        alert_threshold: Of anomaly scores; above 1 without alerts. None where there are
+            none, or where they are by probability and amount.
+    """
+
+    version: int
+    score: Floats | None
+    is_new: Flags | None = None
+    alert_threshold: float | None = None
+
+    def new_rows(self, holdout: Holdout) -> Flags:
+        """Return which rows of a holdout it has not learned from, (rows,)."""
+        if self.is_new is not None:
+            return self.is_new
+        return np.ones(len(holdout.rows), np.bool_)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """
     A trained model.
@@ -101,3 +127,28 @@ class Trained:
         rows = self.parts.choosing.followed_by(self.holdout.rows)
         score = np.concatenate([self.judged_score, self.holdout.probability])
         return rows, score, self.holdout.baseline
+
+    # What the gate asks of trees and of alerts, which a model of users has none of.
+
+    @property
+    def is_anomaly(self) -> bool:
+        """Whether it gives anomaly scores, and no probabilities."""
+        return False
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it has seen enough to score."""
+        return True
+
+    @property
+    def costs_more_than_none(self) -> bool:
+        """Whether its alerts cost more than none would."""
+        return False
+
+    def cost_difference(self, champion: Rival) -> Difference | None:
+        """Return the cost of its alerts less a champion's; None without amounts."""
+        return None
+
+    def savings_in_words(self) -> str:
+        """Say what the alerts save, and on how many frauds; "" without amounts."""
+        return ""

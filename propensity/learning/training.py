@@ -24,11 +24,10 @@ from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
 from propensity.learning import candidates
-from propensity.learning.gate import Rival, Verdict
 from propensity.learning.importance import baseline_score, importance
 from propensity.learning.model import Model
 from propensity.learning.rows import JudgedRows, Parts, Slice
-from propensity.learning.trained import Holdout, Judged, Trained
+from propensity.learning.trained import Holdout, Judged, Rival, Trained
 from propensity.measures import metrics, thresholds
 from propensity.measures.metrics import Curves, Outcomes
 from propensity.models.encoding import Floats
@@ -90,10 +89,6 @@ class Training(ABC):
     @abstractmethod
     def result(self, trained: Trained) -> Trained:
         """Return a training with what this kind of rows has beyond the metrics."""
-
-    @abstractmethod
-    def compare(self, trained: Trained, champion: Rival | None) -> Verdict:
-        """Decide whether a challenger goes live, and say why."""
 
     @abstractmethod
     def rival(

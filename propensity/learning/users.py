@@ -9,10 +9,8 @@ from datetime import timedelta
 import numpy as np
 import pyarrow.compute as pc
 
-from propensity.learning import gate
-from propensity.learning.gate import Rival, Verdict
 from propensity.learning.rows import Slice
-from propensity.learning.trained import Judged, Trained
+from propensity.learning.trained import Judged, Rival, Trained
 from propensity.learning.training import Fitted, Training
 from propensity.measures import metrics
 from propensity.models.encoding import Floats
@@ -53,10 +51,6 @@ class UserTraining(Training):
     def result(self, trained: Trained) -> Trained:
         """Return the training: of users there is nothing beyond the metrics."""
         return trained
-
-    def compare(self, trained: Trained, champion: Rival | None) -> Verdict:
-        """Decide by ROC AUC and log loss."""
-        return gate.compare(trained, champion)
 
     def rival(
         self,

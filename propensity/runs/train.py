@@ -21,14 +21,14 @@ from propensity.fraud.dataset import dataset
 from propensity.fraud.split import of_events
 from propensity.fraud.trained import EventTrained
 from propensity.fraud.training import EventTraining
-from propensity.learning import value
+from propensity.learning import gate, value
 from propensity.learning.card import MODEL, REPORT, Card, Origin, user_card
 from propensity.learning.files import files
-from propensity.learning.gate import Rival, Verdict
+from propensity.learning.gate import Verdict
 from propensity.learning.report import version_page
 from propensity.learning.rows import in_order, repeated
 from propensity.learning.split import of_users
-from propensity.learning.trained import Trained
+from propensity.learning.trained import Rival, Trained
 from propensity.learning.training import Training
 from propensity.learning.users import UserTraining
 from propensity.learning.value import Valued
@@ -226,7 +226,7 @@ def _compare(
 ) -> Verdict:
     """Compare a challenger with the champion; a pinned champion stays."""
     rival = _rival(run, training, champion) if champion else None
-    verdict = training.compare(trained, rival)
+    verdict = gate.compare(trained, rival)
     if run.trial and champion is not None and not verdict.differences:
         recipe_verdict = _beside_its_recipe(run, training, trained, champion)
         verdict = recipe_verdict if recipe_verdict is not None else verdict
@@ -301,7 +301,7 @@ def _beside_its_recipe(
     except SchemaError as error:
         run.log("WARNING", f"the live version cannot be compared: {error.message}")
         return None
-    verdict = training.compare(trained, training.rival_of(retrained, champion.version))
+    verdict = gate.compare(trained, training.rival_of(retrained, champion.version))
     how = "trained again on the rows of this trial, with its own features and candidate"
     return replace(verdict, reason=f"{verdict.reason}; that version was {how}")
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from msgspec import structs
 
-from propensity.fraud import gate
-from propensity.fraud.gate import EventRival
+from propensity.learning import gate
 from propensity.learning.gate import Verdict
+from propensity.learning.trained import Rival
 from tests.propensity.fraud.fitted_cards import ALONE, drawn, joined, train, trained
 
 
@@ -27,7 +27,7 @@ def test_the_first_of_events_must_not_cost_more_than_no_alerts():
 def test_a_challenger_that_is_not_warm_stays_out():
     """It has no scores yet."""
     few = train(joined(drawn(100)), ALONE)
-    verdict = gate.compare(few, EventRival(version=3, score=np.zeros(20)))
+    verdict = gate.compare(few, Rival(version=3, score=np.zeros(20)))
 
     assert not verdict.promoted
     assert "not warm" in verdict.reason
@@ -48,7 +48,7 @@ def test_few_frauds_are_not_decided_by_one_of_them():
         score[frauds[:missed]] = 0.0
         saved = structs.replace(held.savings, alert_threshold=0.5)
         spoilt = replace(held, probability=score, stakes=stakes, savings=saved)
-        rival = EventRival(version=3, score=perfect, alert_threshold=0.5)
+        rival = Rival(version=3, score=perfect, alert_threshold=0.5)
         return gate.compare(replace(model, holdout=spoilt), rival)
 
     promoted = [verdict(missed).promoted for missed in (0, 1, 2, 8)]

@@ -15,9 +15,9 @@ import pytest
 from scipy.special import expit, logit
 
 from propensity.learning import gate
-from propensity.learning.gate import Rival, Verdict
+from propensity.learning.gate import Verdict
 from propensity.learning.rows import JudgedRows, Slice
-from propensity.learning.trained import Trained
+from propensity.learning.trained import Rival, Trained
 from propensity.measures import metrics
 from tests.propensity.learning.shops import drawn, snapshots, table, train, trained
 
