@@ -13,6 +13,7 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``stopping``: audiences that a person has stopped
 - ``uplift``: whether it helped, once outcomes are known, with intervals up to a
   ``boundary``; ``result``: in money, as a sentence
+- ``programme``: what all audiences of a control group brought together
 - ``destination``: what sends a request: ``http``, an endpoint; ``google``, Analytics or
   a customer list of Google Ads; ``files``, Parquet and CSV in the bucket
 - ``templates``, ``values``: what is sent, filled with the columns of an audience's SQL
