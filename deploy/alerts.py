@@ -27,6 +27,8 @@ from deploy import functions
 from deploy.configuration import Deployment
 from deploy.functions import ROOT
 from propensity import usecases
+from propensity.findings import PAGE as MESSAGES
+from propensity.findings import meanings
 from propensity.pages.words import plural
 from propensity.runs.late import AGES, KINDS, days_until_late
 
@@ -63,7 +65,6 @@ class Policy:
 
     alert: str
     title: str
-    severity: str = "WARNING"
     log: str = ""
     pause_s: int = DAILY_S
     metric: Mapping[str, Any] = field(default_factory=dict)
@@ -73,6 +74,11 @@ class Policy:
     def name(self) -> str:
         """What Terraform calls it."""
         return f"{self.alert}_{self.use_case}" if self.use_case else self.alert
+
+    @property
+    def severity(self) -> str:
+        """As Cloud Monitoring names it."""
+        return "ERROR" if meanings()[self.alert].weight == "error" else "WARNING"
 
 
 def camel(target: str) -> str:
@@ -121,7 +127,6 @@ def _of_lines(d: Deployment, use_case: str) -> Iterator[Policy]:
     yield Policy(
         alert="run_failed",
         title="a run failed",
-        severity="ERROR",
         use_case=use_case,
         log=_failed(d, use_case),
         pause_s=AT_ONCE_S,
@@ -129,7 +134,6 @@ def _of_lines(d: Deployment, use_case: str) -> Iterator[Policy]:
     yield Policy(
         alert="audience_not_sent",
         title="an audience was not sent",
-        severity="ERROR",
         use_case=use_case,
         log=lines + 'jsonPayload.function="audiences" AND '
         'jsonPayload.outcome="audience_stopped"',
@@ -235,7 +239,6 @@ def _missed(d: Deployment, use_case: str) -> Iterator[Policy]:
             alert=f"run_missed_{function.target}",
             title=f"no run of {d.name(function.target)} was done for more than "
             f"{plural(days, 'day')}",
-            severity="ERROR",
             use_case=use_case,
             log=f'{ours(d)} AND jsonPayload.function="compactFeatures" AND '
             f"{_about(d, use_case)} AND jsonPayload.{AGES[kind]}>{days}",
@@ -289,7 +292,6 @@ def _of_metrics(d: Deployment) -> Iterator[Policy]:
         yield Policy(
             alert="dead_letters",
             title="messages were given up",
-            severity="ERROR",
             metric={
                 "filter": _of_subscriptions("num_undelivered_messages", letters),
                 "above": 0,
@@ -301,7 +303,6 @@ def _of_metrics(d: Deployment) -> Iterator[Policy]:
         yield Policy(
             alert="stream_lag",
             title="the stream lags behind",
-            severity="ERROR",
             metric={
                 "filter": _of_subscriptions("oldest_unacked_message_age", pushed),
                 "above": int(d.own["alert_lag_s"]),
@@ -314,7 +315,6 @@ def _of_metrics(d: Deployment) -> Iterator[Policy]:
         yield Policy(
             alert="run_missed_compact_features",
             title="no compaction was done for 25 hours",
-            severity="ERROR",
             metric={
                 "filter": f'metric.type="logging.googleapis.com/user/{d.prefix}-'
                 'compactions" AND resource.type="cloud_run_revision"',
@@ -377,10 +377,11 @@ def text_of(policy: Policy, d: Deployment) -> str:
             text = text.replace(f"{d.prefix}-predictions-", f"{d.name(target)}-")
     if "`propensity " in text:
         text += "\n\nOperators run `deploy/operate.sh` instead of `propensity`."
+    text = f"{meanings()[policy.alert]}\n\n{text}"
     if policy.log:
         said = [f"- {name}: ${{log.extracted_label.{name}}}" for name in QUOTED]
         text = "\n".join(said) + f"\n\n{text}"
-    return f"{text}\n\nFrom {PAGE}, section Alerts, {policy.alert}."
+    return f"{text}\n\nFrom {PAGE}, section Alerts, {policy.alert}; see {MESSAGES}."
 
 
 def in_terraform(d: Deployment) -> dict[str, Any]:

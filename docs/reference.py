@@ -19,6 +19,7 @@ from deploy import functions
 from local import billing
 from propensity import usecases
 from propensity.cli.answers import MEANINGS
+from propensity.findings import meanings
 from propensity.ga4 import GA_EVENTS
 from propensity.runs import digest
 from propensity.schema import Column, Table
@@ -241,4 +242,16 @@ def costs() -> str:
             f"| {month.total:.2f} TiB |{prices}"
             f" {month.for_audiences:.2f} TiB | {month.for_daily:.2f} TiB |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def findings() -> str:
+    """Return what each finding means, as a table."""
+    lines = [
+        "| finding | weight | for Monday's list | who does what, and when |",
+        "|---|---|---|---|",
+    ]
+    for word, meaning in meanings().items():
+        cells = f"`{word}` | {meaning.weight} | {meaning.monday} | {meaning.todo}"
+        lines.append(f"| {cells} |")
     return "\n".join(lines) + "\n"

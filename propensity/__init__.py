@@ -6,7 +6,7 @@ beside the function's ``main.py``. Each package's own docstring lists its module
 Beside the packages:
 
 - ``settings``: the environment, read whole; budgets; topics
-- ``errors``: all errors and their codes
+- ``errors``: all errors and their codes; ``findings``: what is wrong, and whose it is
 - ``timeframe``: as-of dates and windows
 - ``schema``: what a table is; ``statements``: SQL files by name
 - ``suppression``: users of whom nothing is kept

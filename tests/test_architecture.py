@@ -24,6 +24,7 @@ FLOORS = (
         "concurrency",
         "entries",
         "errors",
+        "findings",
         "folders",
         "ids",
         "schema",
@@ -179,7 +180,7 @@ def test_a_line_of_code_has_one_idea():
 
 
 def test_each_package_lists_its_modules():
-    """As architecture.md says, so that a reader finds a module by its package's page."""
+    """As architecture.md says: so a reader finds a module by its package's page."""
     lacking = []
     for package in sorted((ROOT / "propensity").rglob("__init__.py")):
         listed = set(re.findall(r"``(\w+)``", package.read_text("utf-8")))

@@ -12,9 +12,10 @@ from offline.dashboard.reading import Reading, Row
 from propensity import usecases
 from propensity.audience.plan import weeks_left
 from propensity.audience.programme import Together, apart, programmes
-from propensity.audience.result import Result, claim, result, sentence
+from propensity.audience.result import LOST, Result, claim, result, sentence
 from propensity.drift import season_alarm, value_alarm
 from propensity.errors import ArtifactError
+from propensity.findings import Meaning, meanings
 from propensity.gcp.artifacts import Artifacts
 from propensity.learning.judged import Judged, judged
 from propensity.learning.unidentified import unidentified
@@ -32,14 +33,13 @@ from propensity.pages.words import (
     share_of,
 )
 from propensity.registry.versions import Registry
-from propensity.runs.late import days_until_late
+from propensity.runs.late import is_late
 from propensity.settings import Settings
 from propensity.tables.models import PRESENCE, Category
 
 Key = TypeVar("Key")
-# Somebody who looks is told of what is late by twice its days: an alert tells at once.
-LATE = 2
-WEEK_DAYS = 7
+# An audience without new members for so long has ended.
+OVER = timedelta(days=14)
 # Newest weeks of a use case whose reports are copied.
 REPORTS = 40
 # Someone who may write reports could put a script into one. The first policy in a file
@@ -48,10 +48,23 @@ FIRST = f'<!DOCTYPE html><meta charset="utf-8">{POLICY}\n'
 
 
 class Action(NamedTuple):
-    """Something to do, and the statement that finds it."""
+    """
+    Something to do.
 
+    Attributes:
+        word: What was found, as ``findings.toml`` names it.
+        text: The same in a sentence.
+        source: The statement that finds it.
+    """
+
+    word: str
     text: str
     source: str
+
+    @property
+    def meaning(self) -> Meaning:
+        """What it means for Monday's list, and who does what."""
+        return meanings()[self.word]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +76,7 @@ class Facts:
         outcome: What users or events of label 1 do, as in *users who buy*.
         unit: The currency of amounts, such as EUR; may be empty.
         export: The dataset of its GA4 export; empty where it reads none.
-        prediction_days: How many days apart predictions are.
+        prediction_days: When predictions run, as the setting has it.
         champion: The live version; None if there is none.
         damage: The fault of its pointer or a report; empty without one.
         apart: Why its audiences can't be judged together; empty where they can.
@@ -77,7 +90,7 @@ class Facts:
     export: str = ""
     is_of_events: bool = False
     horizon_days: int = 7
-    prediction_days: int = 7
+    prediction_days: str = "MON"
     champion: int | None = None
     damage: str = ""
     is_pinned: bool = False
@@ -306,38 +319,36 @@ class Case:
 
     def _to_train(self) -> Iterator[Action]:
         if self.facts.damage:
-            yield Action(f"Restore a damaged file: {self.facts.damage}", "versions")
+            yield Action("damaged", f"{self.facts.damage}.", "versions")
         elif self.facts.champion is None:
-            why = "Your data team has to train one."
+            text = "No model is live yet."
             for row in self.rows["versions"][:1]:
-                why = f"Version {row['model_version']} was rejected: {row['verdict']}."
-            yield Action(f"No model is live yet. {why}", "versions")
+                text += f" Version {row['model_version']} was rejected: "
+                text += f"{row['verdict']}."
+            yield Action("no_model", text, "versions")
 
     def _to_look(self) -> Iterator[Action]:
         for week in self.weeks[:1]:
-            for message in filter(None, (season_alarm(week), value_alarm(week))):
-                when = f"In the {self.facts.words['span']} of {day(week['week'])}"
-                yield Action(f"{when} {message}.", "evaluations")
+            when = f"In the {self.facts.words['span']} of {day(week['week'])}"
+            alarms = {"season": season_alarm(week), "value": value_alarm(week)}
+            for word, message in alarms.items():
+                if message:
+                    yield Action(word, f"{when} {message}.", "evaluations")
         for row in self.alarms[:1]:
             count = plural(len(self.alarms), "drift warning")
-            yield Action(f"Look at {count}: {row['message']}.", "drift")
-
-    def _is_late(self, newest: date, days: int = WEEK_DAYS) -> bool:
-        days = min(days, self.facts.horizon_days)
-        return self.as_of - newest > LATE * timedelta(days=days)
+            yield Action("drift", f"{count}: {row['message']}.", "drift")
 
     def _late(self) -> Iterator[Action]:
-        weeks = self.weeks
-        if weeks and self._is_late(weeks[0]["week_end"]):
-            yield Action(
-                f"No evaluation since {day(weeks[0]['week_end'])}. Ask your data team "
-                "to run propensity doctor.",
-                "evaluations",
-            )
+        for week in self.weeks[:1]:
+            newest = week["week_end"]
+            if is_late("evaluate", newest, self.as_of, self.facts.prediction_days):
+                text = f"No evaluation since {day(newest)}."
+                yield Action("run_missed_model_evaluation", text, "evaluations")
         for row in self.rows["publications"][:1]:
-            if self._is_late(row["as_of"], self.facts.prediction_days):
-                why = f"No predictions since {day(row['as_of'])}. Ask your data team"
-                yield Action(f"{why} to run propensity doctor.", "publications")
+            newest = row["as_of"]
+            if is_late("predict", newest, self.as_of, self.facts.prediction_days):
+                text = f"No predictions since {day(newest)}."
+                yield Action("run_missed_predictions", text, "publications")
 
     def _to_send(self) -> Iterator[Action]:
         newest: dict[str, date] = {}
@@ -345,23 +356,21 @@ class Case:
             is_newest = newest.setdefault(row["audience"], row["as_of"]) == row["as_of"]
             if is_newest and row["pending"]:
                 who = f"{row['pending']:,} users of audience {row['audience']}"
-                why = f"Send {who}, who are pending. Ask your data team to run"
                 words = f"{row['audience']} --use-case {self.name}"
-                text = f"{why} propensity audience send {words}."
-                yield Action(text, "deliveries")
+                text = f"{who} are pending: propensity audience send {words}."
+                yield Action("pending", text, "deliveries")
 
     def _to_stop(self) -> Iterator[Action]:
         for row in self.uplifts:
             # One without new members for so long is over.
-            if self._is_late(row["week_end"]):
+            if self.as_of - row["week_end"] > OVER:
                 continue
             name = row["audience"]
             if row["verdict"] == "harms":
-                why = "contacted users did worse than the control group"
-                yield Action(f"Stop audience {name}: {why}.", "lift")
-            if row["verdict"] == "sample_ratio":
-                why = f"Audience {name}: some users got lost on the way, so its result"
-                yield Action(f"{why} can't be used. Ask your data team.", "lift")
+                yield Action("harms", f"Audience {name} does harm.", "lift")
+            if row["verdict"] == LOST:
+                text = f"Audience {name} lost users on the way."
+                yield Action("lost_users", text, "lift")
 
 
 def _derived(row: Row) -> dict[str, Any]:
@@ -414,7 +423,7 @@ def find(
         export=use_case.settings(settings).ga4_dataset if use_case.reads_export else "",
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
-        prediction_days=days_until_late("predict", settings.prediction_days),
+        prediction_days=settings.prediction_days,
         champion=champion,
         damage=damage,
         apart=cleaned(apart(use_case)),

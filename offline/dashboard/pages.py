@@ -14,6 +14,7 @@ from offline.dashboard.cases import Case, Facts
 from offline.dashboard.reading import NEWEST_DAYS, TITLES, Reading, Row, Window
 from propensity.audience.programme import Together
 from propensity.audience.programme import lines as lines_of_programme
+from propensity.findings import PAGE, meanings
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words
 from propensity.pages.page import Line, filled, lines_svg
@@ -116,6 +117,8 @@ FUNCTIONS = {
     "count": count,
     "compact": compact,
     "about": words.about,
+    "meanings": meanings,
+    "findings_page": PAGE,
     "programme_lines": lines_of_programme,
     "quarters": quarters,
 }

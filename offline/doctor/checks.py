@@ -24,6 +24,7 @@ from propensity.errors import (
     SchemaError,
     SettingsError,
 )
+from propensity.findings import Meaning, meanings
 from propensity.ga4 import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts, content_of
@@ -36,7 +37,7 @@ from propensity.registry.serving import loaded
 from propensity.registry.versions import Registry, libraries
 from propensity.runs import digest
 from propensity.runs.export import check_own_events, listed
-from propensity.runs.late import KINDS, days_until_late
+from propensity.runs.late import KINDS, days_until_late, is_late
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -63,6 +64,11 @@ class Finding:
     what: str
     advice: str
     check: str = ""
+
+    @property
+    def meaning(self) -> Meaning:
+        """What it means for Monday's list, and who does what by when."""
+        return meanings()[self.check.replace(" ", "_")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -431,8 +437,7 @@ def check_runs(exam: Examination) -> Iterator[Finding]:
                 as_of = began_at.date()
             yield from _check_ended(exam, f"{who} for {as_of}", lease)
             if not exam.is_local:
-                days = days_until_late(kind, exam.settings.prediction_days)
-                yield from _check_overdue(exam, who, as_of, days)
+                yield from _check_overdue(exam, who, as_of, kind)
 
 
 def _check_ended(exam: Examination, run: str, lease: LeaseFile) -> Iterator[Finding]:
@@ -466,9 +471,11 @@ def _check_ended(exam: Examination, run: str, lease: LeaseFile) -> Iterator[Find
 
 
 def _check_overdue(
-    exam: Examination, who: str, as_of: date, days: int
+    exam: Examination, who: str, as_of: date, kind: str
 ) -> Iterator[Finding]:
-    if exam.now.date() - as_of > timedelta(days=days):
+    prediction_days = exam.settings.prediction_days
+    if is_late(kind, as_of, exam.now.date(), prediction_days):
+        days = days_until_late(kind, prediction_days)
         yield Finding(
             f"{who} is overdue: the last run was for {as_of}, and the next was due "
             f"after {plural(days, 'day')}",

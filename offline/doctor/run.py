@@ -14,6 +14,7 @@ from offline.doctor import checks
 from offline.doctor.checks import Examination, Finding
 from propensity import usecases
 from propensity.errors import PropensityError, SettingsError
+from propensity.findings import PAGE
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.unidentified import unidentified
 from propensity.pages.words import period, plural
@@ -74,15 +75,17 @@ class Report:
     def __str__(self) -> str:
         parts = []
         for finding in self.findings:
+            what = f"{title_of(finding.check)}: {finding.what}"
             advice = f"  What to do: {finding.advice}"
-            parts.append(f"{title_of(finding.check)}: {finding.what}\n{advice}")
+            parts.append(f"{what}\n{advice}\n  {finding.meaning}")
         for check, why in self.failed.items():
             parts.append(f"{title_of(check)} could not be examined: {why}")
         parts += [f"cost of {name}: {text}" for name, text in self.costs.items()]
         parts += [f"total of {name}: {text}" for name, text in self.totals.items()]
         result = "Nothing is wrong."
         if self.findings:
-            result = f"{plural(len(self.findings), 'finding')}, as above."
+            result = f"{plural(len(self.findings), 'finding')}, as above; {PAGE} says "
+            result += "whose they are."
         elif self.failed:
             result = "Nothing else is wrong."
         checks = ", ".join(map(title_of, self.checks))

@@ -7,6 +7,8 @@ many days ago the newest of each kind was done.
 
 from __future__ import annotations
 
+from datetime import date
+
 # The kind of each scheduled function's leases.
 KINDS = {
     "model_training": "train",
@@ -44,3 +46,8 @@ def days_until_late(kind: str, prediction_days: str) -> int:
     days = sorted(WEEKDAYS.index(day) for day in prediction_days.split(","))
     following = days[1:] + [days[0] + len(WEEKDAYS)]
     return max(later - day for day, later in zip(days, following, strict=True))
+
+
+def is_late(kind: str, newest: date, today: date, prediction_days: str) -> bool:
+    """Tell whether the newest run of a kind is older than it may be."""
+    return (today - newest).days > days_until_late(kind, prediction_days)

@@ -22,12 +22,14 @@ from propensity.errors import (
     PropensityError,
     UseCaseError,
 )
+from propensity.findings import PAGE, meanings
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import content_of, json_of
 from propensity.learning.judged import judged
 from propensity.pages.words import cleaned, period, plain_day, plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import LeaseFile, name_of
+from propensity.runs.late import is_late
 from propensity.statements import statement
 from propensity.tables.models import Evaluation
 from propensity.timeframe import DAY
@@ -76,6 +78,8 @@ def sentences(
         chosen += _chosen(deployment, as_of)
     if of_use_cases:
         needs += _letters(of_use_cases[0], as_of)
+    if needs:
+        needs.insert(MOST, f"Whose is it? {PAGE}.")
     return [
         _listed("What contacting brought", brought, "no audience has outcomes yet."),
         _listed("How good the predictions were", verdicts, "none was evaluated yet."),
@@ -152,9 +156,14 @@ def _listed(what: str, parts: Sequence[str], none: str) -> str:
 def _wrong(audience: str, result: Result) -> Iterator[str]:
     """Yield what is wrong with an audience whose outcomes are known."""
     if result.verdict == "harms":
-        yield f"{audience} does harm: stop it."
+        yield _said("harms", f"{audience} does harm.")
     if result.verdict == LOST:
-        yield f"{audience} lost users on the way, so its result can't be used."
+        yield _said("lost_users", f"{audience} lost users on the way.")
+
+
+def _said(word: str, text: str) -> str:
+    """Return a finding with what it means, and who does what."""
+    return f"{text} {meanings()[word]}"
 
 
 def _verdicts(deployment: Deployment, as_of: date) -> Iterator[str]:
@@ -187,20 +196,23 @@ def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
         day = publication["as_of"]
         alarms = deployment.rows("alarms_to_report", since=day, until=as_of)
         if alarms:
-            yield f"{title} has {plural(len(alarms), 'drift warning')}."
-        if as_of - day > NEWS:
-            yield f"{title} has no predictions since {plain_day(day)}."
+            count = plural(len(alarms), "drift warning")
+            yield _said("drift", f"{title} has {count}.")
+        if is_late("predict", day, as_of, deployment.settings.prediction_days):
+            text = f"{title} has no predictions since {plain_day(day)}."
+            yield _said("run_missed_predictions", text)
     for days in reversed(range(WEEK)):
         day = as_of - days * DAY
         name = name_of(use_case.name, declared.RUNS, day)
         stored = deployment.artifacts.find(name)
         file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
         if file.error in (AudienceStopped.__name__, AudienceWaits.__name__):
-            yield f"Audiences of {title} were not sent whole on {plain_day(day)}."
+            text = f"Audiences of {title} were not sent whole on {plain_day(day)}."
+            yield _said("audience_not_sent", text)
     stopped = stopping.read(deployment.artifacts)
     for audience in declared.names(use_case):
         if stopped.covers(use_case.name, audience):
-            yield f"{audience} is stopped."
+            yield _said("stopped", f"{audience} is stopped.")
         rows = deployment.rows("audience_deliveries", audience=audience)
         newest_day = max((row["as_of"] for row in rows), default=as_of)
         for status in ("pending", "rejected"):
@@ -209,7 +221,8 @@ def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
                 if row["status"] == status and row["as_of"] == newest_day:
                     users += row["users"]
             if users:
-                yield f"{plural(users, 'user')} of {audience} are {status}."
+                who = plural(users, "user")
+                yield _said(status, f"{who} of {audience} are {status}.")
 
 
 def _letters(deployment: Deployment, as_of: date) -> Iterator[str]:
@@ -220,7 +233,8 @@ def _letters(deployment: Deployment, as_of: date) -> Iterator[str]:
     except MissingTable:
         return
     if row["messages"]:
-        yield f"{plural(row['messages'], 'message')} could not be processed."
+        count = plural(row["messages"], "message")
+        yield _said("events_refused", f"{count} could not be processed.")
 
 
 def _chosen(deployment: Deployment, as_of: date) -> Iterator[str]:

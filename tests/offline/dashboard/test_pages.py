@@ -92,7 +92,7 @@ class TestPages:
             ("index.html", "To contact, 17 Feb 1 user audience winback; control"),
             ("index.html", "13,100 USD 12,000 USD expected (actual +8.7%)"),
             (SHOP, "Model version 3 is live."),
-            (SHOP, "Look at 1 drift warning: source is 'google' for 2% of users."),
+            (SHOP, "1 drift warning: source is 'google' for 2% of users. Your list"),
             (SHOP, "went live: not worse"),
             (SHOP, "47.0% outside the top 10%"),
             (SHOP, "Expected revenue in the 7 days from then on: 14,000 USD"),
@@ -279,18 +279,18 @@ class TestActions:
         past = alarm | {"as_of": DAY - WEEK}
         assert self.texts(evaluations=[week], drift=[calm, past]) == []
         assert self.texts(evaluations=[week], drift=[alarm] * 40) == [
-            "Look at 40 drift warnings: revenue is 0 for all users."
+            "40 drift warnings: revenue is 0 for all users."
         ]
 
     def test_actions_name_the_day_since_which_runs_are_late(self, deployment, week):
-        """Two horizons without one are late."""
-        assert self.texts(evaluations=[ago(week, 2)]) == []
-        (text,) = self.texts(evaluations=[ago(week, 3)])
-        assert text.startswith("No evaluation since 10\u00a0Feb\u00a02026")
+        """As late as for an alert and the doctor: after the days between two runs."""
+        assert self.texts(evaluations=[ago(week, 1)]) == []
+        (text,) = self.texts(evaluations=[ago(week, 2)])
+        assert text.startswith("No evaluation since 17\u00a0Feb\u00a02026")
         published = one(deployment, "publications")
-        assert self.texts(evaluations=[week], publications=[ago(published, 2)]) == []
-        (text,) = self.texts(evaluations=[week], publications=[ago(published, 3)])
-        assert text.startswith("No predictions since 10\u00a0Feb\u00a02026")
+        assert self.texts(evaluations=[week], publications=[ago(published, 1)]) == []
+        (text,) = self.texts(evaluations=[week], publications=[ago(published, 2)])
+        assert text.startswith("No predictions since 17\u00a0Feb\u00a02026")
 
     def test_actions_are_to_train_where_nothing_serves(self, deployment, week):
         """The first time, and with the verdict where a version was refused."""
@@ -298,7 +298,7 @@ class TestActions:
         refused = one(deployment, "versions", promoted=False, verdict="no better")
 
         (text,) = self.texts(known, evaluations=[week])
-        assert text == "No model is live yet. Your data team has to train one."
+        assert text == "No model is live yet."
         (text,) = self.texts(known, versions=[refused])
         assert text == "No model is live yet. Version 0 was rejected: no better."
 
