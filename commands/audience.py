@@ -267,26 +267,38 @@ def _changed(
 
 
 @audience.command(
-    "list", epilog=example("propensity audience list winback > monday.csv")
+    "list",
+    epilog=example(
+        "propensity audience list winback > monday.csv",
+        "propensity audience list winback --excel > monday.xlsx",
+    ),
 )
 @_NAME
+@click.option(
+    "--excel",
+    "is_workbook",
+    is_flag=True,
+    help="As a workbook of Excel, in which ids stay as they are.",
+)
 @use_case()
-def list_members(audience: str, use_case: str | None) -> Any:
+def list_members(audience: str, use_case: str | None, is_workbook: bool) -> Any:
     """
     Print the users to contact as CSV, the best first.
 
     These are the members of the newest date that was sent, without the control group,
-    suppressed users, and users who are not in the audience's SQL any more. They have
-    percentile, probability, expected value, if any, and the columns of the SQL.
+    suppressed users, users whom the destination has rejected, and users who are not in
+    the audience's SQL any more. They have rank, probability, expected value, if any,
+    and the columns of the SQL.
     """
-    from propensity.audience.files import csv_of_members
+    from propensity.audience.files import csv_of_members, workbook_of_members
     from propensity.audience.members import find_treated
 
     with _declared(audience, use_case) as (deployment, named, _):
         as_of, members = find_treated(deployment, named)
     users = [member.values for member in members]
     answer = {"audience": audience, "as_of": as_of, "users": users}
-    return File(answer, csv_of_members(members, named.declared.order))
+    write = workbook_of_members if is_workbook else csv_of_members
+    return File(answer, write(members, named.declared.order))
 
 
 @audience.command(epilog=example("propensity audience ledger winback"))

@@ -69,6 +69,7 @@ PUT_TOGETHER = {
     "export_numeric",
     "export_string",
     "readable",
+    "without_members",
     "about_browsers",
     "about_users",
     "about_events",
@@ -208,11 +209,11 @@ def test_a_choice_of_customers_who_were_away_is_taken_by_googles_own_analyzer(
     use_case = usecases.load("ga4_purchase")
     declared = Declared(destination="csv", top=5, who="away", away_days=90)
     audience = DeclaredAudience("winback", Path("no files"), declared)
-    text = audience.statement("audience_candidates", use_case, drawn_by="user_id")
+    text = audience.statement("audience_values", use_case)
     values = audience.parameters(use_case, SETTINGS, AS_OF)
     types = {key: type_of_parameter(key, value) for key, value in values.items()}
 
-    assert "tie" in columns(text, relations, {**parameters_of(text), **types})
+    assert "score" in columns(text, relations, {**parameters_of(text), **types})
 
 
 @pytest.mark.parametrize("name", ["forget_count", "forget_found", "forget_rows"])

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from propensity.cli.tables import aligned, day
-from propensity.pages.words import about, amount, count, infinitive, plural, share
+from propensity.pages.words import (
+    about,
+    amount,
+    chosen_by,
+    count,
+    infinitive,
+    plural,
+    share,
+)
 
 Answer = Mapping[str, Any]
-TENTH = 10
+# No larger effect is a goal of anybody: twice as many buyers.
+MOST = 1.0
 DECILES = {
     "group": "group",
     "users": "users",
@@ -98,37 +106,33 @@ def _named(answer: Answer) -> str:
     return f"{answer['audience']} of {day(answer['as_of'])}, to {answer['destination']}"
 
 
-def chosen_by(selection: str) -> str:
-    """Write the rule of members for people: deciles 3 are the top 30%."""
-    deciles = re.fullmatch(r"deciles (\d+)(.*)", selection)
-    if deciles:
-        return f"the top {TENTH * int(deciles[1])}%{deciles[2]}"
-    threshold = re.fullmatch(r"threshold (\S+)(.*)", selection)
-    if threshold:
-        return f"all with a probability of {threshold[1]} or more{threshold[2]}"
-    return re.sub(r"^top (\d+)", lambda top: f"the top {int(top[1]):,}", selection)
-
-
 def provable(answer: Answer, effect: float | None) -> str:
     """Say which effect the audience can show, and when it shows the hoped one."""
     rows = [row for row in answer["power"] if row["smallest_lift"] is not None]
-    if not rows:
-        return "It is too small to show any effect: contact more users."
+    hoped = "" if effect is None else f" Hoped for: {_effect(effect)}."
+    wanted = MOST if effect is None else effect
+    enough = [row for row in rows if row["smallest_lift"] <= wanted]
+    if not enough:
+        return _hopeless(answer, wanted)
     if effect is None:
         return _least(rows[-1])
-    hoped = f"Hoped for: {_effect(effect)}."
-    enough = [row["smallest_lift"] <= effect for row in rows]
-    if True not in enough:
-        advice = "Contact more users, or don't expect proof."
-        return f"{_least(rows[-1])} {hoped} You don't reach that. {advice}"
-    first = enough.index(True)
-    if not first:
-        return f"{_least(rows[0])} {hoped}"
-    reached = rows[first]
+    if enough[0] is rows[0]:
+        return f"{_least(rows[0])}{hoped}"
+    before = rows[rows.index(enough[0]) - 1]
     return (
-        f"{_least(rows[first - 1])} {hoped} You reach that after "
-        f"{plural(reached['weeks'], 'week')} ({100 * reached['smallest_lift']:.0f}%)."
+        f"{_least(before)}{hoped} You reach that after "
+        f"{plural(enough[0]['weeks'], 'week')} "
+        f"({100 * enough[0]['smallest_lift']:.0f}%)."
     )
+
+
+def _hopeless(answer: Answer, effect: float) -> str:
+    """Say that nothing can be proved, and how many members it would take."""
+    text = f"This audience can't prove an effect of {_effect(effect)}"
+    if answer["members_needed"] is None:
+        return f"{text}."
+    needed = count(answer["members_needed"])
+    return f"{text}: so few are expected. With {needed} members it could."
 
 
 def _least(row: Answer) -> str:
@@ -168,6 +172,12 @@ def sent(answer: Answer) -> str:
     if not parts:
         parts.append("nobody new")
     lines = [f"{_named(answer)}: {', '.join(parts)}; {control}."]
+    if answer["destination"] == "csv":
+        folder = f"{answer['use_case']}/{answer['audience']}/{answer['as_of']}"
+        lines.append(
+            f"The list: `propensity audience list {answer['audience']}`, or the file "
+            f"in the bucket under audiences/{folder}/"
+        )
     lines += _rejected(reasons)
     if answer["pending"]:
         lines.append(f"{plural(answer['pending'], 'user')}: no answer yet.")

@@ -212,7 +212,8 @@ def _check_shared(
                 f"hold out different users: {draw}, and {shared}. Each would contact "
                 "users whom the other one holds out",
                 hint="Give both the same control and control_by, or name another "
-                "control_group",
+                "control_group, and leave each other's members out: "
+                "docs/audiences-reference.md#who-may-be-a-member",
                 field="control",
             )
 

@@ -223,6 +223,13 @@ class DeclaredAudience(Struct, frozen=True):
         """The statement of who may be a member; it may be missing."""
         return self.folder / f"{self.name}.sql"
 
+    def leaves_out(self, audience: str) -> bool:
+        """Return whether its statement names another audience."""
+        if not self.sql_file.is_file():
+            return False
+        text = statements.read(self.folder, self.sql_file.name)
+        return f"'{audience}'" in text
+
     def statement(self, name: str, use_case: UseCase, **parts: str) -> str:
         """
         Return a statement about all who may be members, as far as its SQL lets.

@@ -9,6 +9,7 @@ forget`` removes users from it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -18,10 +19,10 @@ from propensity.audience.members import EFFECT, Member, further_columns, order_o
 from propensity.audience.values import column
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import parquet_of
-from propensity.spreadsheet import CSV_TYPE, csv_of
+from propensity.spreadsheet import CSV_TYPE, csv_of, workbook_of
 
-# Decimals of a column that people read.
-_DECIMALS = {"probability": 6, "expected_value": 2, EFFECT: 6}
+# Columns that people read in percent.
+PERCENT = ("probability", EFFECT)
 
 
 def _folder(request: Request) -> str:
@@ -78,8 +79,26 @@ def csv_of_members(members: Sequence[Member], order: str) -> bytes:
     Args:
         order: By which they are chosen, as declared.
     """
+    names, rows = table_of(members, order)
+    for row in rows:
+        for place, name in enumerate(names):
+            if name in PERCENT and row[place] is not None:
+                row[place] = f"{100 * row[place]:.2f}%"
+    return csv_of(names, rows)
+
+
+def workbook_of_members(members: Sequence[Member], order: str) -> bytes:
+    """Return ``csv_of_members`` as a workbook of Excel."""
+    names, rows = table_of(members, order)
+    return workbook_of(names, rows, percent=PERCENT)
+
+
+def table_of(
+    members: Sequence[Member], order: str
+) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns and rows of a list for people, the best member first."""
     order = order_of(members, order)
-    names = ["user_id", "percentile", "probability"]
+    names = ["rank", "user_id", "probability"]
     if any(member.expected_value is not None for member in members):
         names.append("expected_value")
     if order == EFFECT:
@@ -88,10 +107,9 @@ def csv_of_members(members: Sequence[Member], order: str) -> bytes:
     by_id = sorted(members, key=lambda member: member.user_id)
     best_first = sorted(by_id, key=lambda member: member.score(order), reverse=True)
     rows = []
-    for member in best_first:
-        values = member.values
-        for name, decimals in _DECIMALS.items():
-            number = getattr(member, name)
-            values[name] = None if number is None else round(number, decimals)
+    for rank, member in enumerate(best_first, start=1):
+        values = {**member.values, "rank": rank, EFFECT: member.effect}
+        if member.expected_value is not None:
+            values["expected_value"] = round(member.expected_value, 2)
         rows.append([values.get(name) for name in names])
-    return csv_of(names, rows)
+    return names, rows

@@ -337,7 +337,15 @@ def find_treated(
     if named.sql_file.is_file():
         allowed = _still_eligible(allowed)
     members, _ = _members_of(allowed)
-    return as_of, [member for member in members if not member.is_control]
+    rejected = {
+        row["user_id"]
+        for row in deployment.rows("audience_rejected", audience=named.name)
+    }
+    treated = []
+    for member in members:
+        if not member.is_control and member.user_id not in rejected:
+            treated.append(member)
+    return as_of, treated
 
 
 def further_columns(members: Iterable[Member]) -> list[str]:

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from math import inf, sqrt
+from math import ceil, inf, sqrt
 from typing import Any
 
 import numpy as np
 
 from propensity.audience.boundary import LAST, LOOKS, WEEK, errors_at, progress_at
-from propensity.audience.declared import DeclaredAudience
+from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.audience.members import (
     Audience,
     Member,
@@ -71,6 +71,23 @@ def members_needed(
     )
     reached = errors * without_effect + POWER * with_effect
     return (1 - explained) * (reached / (treated - rate)) ** 2
+
+
+def needed(audience: Audience, plan: Plan, declared: Declared) -> int | None:
+    """
+    Return how many members show the effect hoped for, or twice as many conversions.
+
+    None where no number does.
+    """
+    members = audience.members
+    rate = expected_conversions(members) / len(members) if members else 0.0
+    count = members_needed(
+        rate,
+        1.0 if declared.effect is None else declared.effect,
+        share=plan.control_share,
+        explained=explained_by(members),
+    )
+    return None if count == inf else ceil(count)
 
 
 def smallest_uplift(

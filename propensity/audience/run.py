@@ -38,7 +38,7 @@ from propensity.audience.members import (
     find_or_choose,
     store,
 )
-from propensity.audience.plan import planned
+from propensity.audience.plan import needed, planned
 from propensity.audience.templates import concealed, filled, secrets_in
 from propensity.audience.warnings import warnings_of
 from propensity.clock import SYSTEM, Clock
@@ -84,13 +84,15 @@ def preview(
     requests = delivery.requests_left(ledger, ledger.recorded())
     cost = named.declared.cost
     treated = audience.treated
-    plan = planned(deployment, named, audience).columns()
-    del plan["planned_at"], plan["control_key"]
+    plan = planned(deployment, named, audience)
+    columns = plan.columns()
+    del columns["planned_at"], columns["control_key"]
     warnings = warnings_of(
         named,
         audience,
         ledger.destination,
         user_column=user_column(deployment, deployment.use_case),
+        plan=plan,
         others=_other_groups(deployment.use_case, named, audience.as_of),
         renamed=_renamed(deployment, audience, ledger.destination),
     )
@@ -112,7 +114,8 @@ def preview(
         "is_stopped": stopping.read(deployment.artifacts).covers(
             deployment.use_case.name, named.name
         ),
-        **plan,
+        "members_needed": needed(audience, plan, named.declared),
+        **columns,
     }
 
 
@@ -291,7 +294,8 @@ def _other_groups(use_case: UseCase, named: DeclaredAudience, as_of: date) -> li
         with suppress(errors.UseCaseError):
             other = declared.load(use_case, name)
             until = other.declared.until
-            if other.group != named.group and (until is None or until >= as_of):
+            is_apart = other.group != named.group and not named.leaves_out(name)
+            if is_apart and (until is None or until >= as_of):
                 others.append(name)
     return others
 

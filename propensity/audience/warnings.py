@@ -6,10 +6,19 @@ from collections.abc import Iterator, Sequence
 
 from propensity.audience.declared import DeclaredAudience
 from propensity.audience.destination import Destination
-from propensity.audience.members import EFFECT, Audience
+from propensity.audience.members import (
+    EFFECT,
+    PROBABILITY,
+    Audience,
+    expected_conversions,
+)
+from propensity.statements import statement
+from propensity.tables.audiences import Plan
 
 # The column of GA4 by which users are browsers.
 BROWSER = "user_pseudo_id"
+# Members who are so much likelier than the others, or less, were hardly chosen.
+HARDLY = 1.2
 
 
 def warnings_of(
@@ -18,6 +27,7 @@ def warnings_of(
     destination: Destination,
     *,
     user_column: str | None,
+    plan: Plan,
     others: Sequence[str] = (),
     renamed: Sequence[str] = (),
 ) -> Iterator[str]:
@@ -26,7 +36,9 @@ def warnings_of(
 
     Args:
         user_column: The column of GA4 that names a user; None in events of one's own.
-        others: Audiences of the use case that draw another control group.
+        plan: As of ``planned``.
+        others: Audiences of the use case that draw another control group, and are not
+            left out by the audience's own statement.
         renamed: Audiences whose file is gone, and who have users at the destination.
     """
     top = named.declared.top
@@ -46,6 +58,7 @@ def warnings_of(
             f"top = {top}, but only {audience.users:,} users have a prediction, so "
             "everybody is in the audience."
         )
+    yield from _unranked(audience, plan)
     is_of_browsers = user_column == BROWSER and not destination.columns_sent
     if destination.knows_people and is_of_browsers:
         yield (
@@ -61,11 +74,15 @@ def warnings_of(
             "contacted: how the others react can't be known, and an order by effect "
             'guesses it. Set explore = "5%".'
         )
-    if others:
+    for other in others:
+        left_out = statement(
+            "without_members", use_case=f"'{audience.use_case}'", audience=f"'{other}'"
+        )
         yield (
-            f"This audience may contact the control group of {', '.join(others)}, "
-            "which makes that result wrong. Give them one control_group: see "
-            "docs/audiences-reference.md#the-control-group"
+            f"This audience may contact the control group of {other}, which makes that "
+            "result wrong. Give both the same control_group, control and control_by. "
+            f"If they can't be the same, leave out the members of {other}, for example "
+            f"by this {named.sql_file.name}:\n\n{left_out}"
         )
     for name in renamed:
         if named.group != name:
@@ -74,3 +91,22 @@ def warnings_of(
                 f"this is {name} by another name, it would contact the control group "
                 f'of {name}: set control_group = "{name}", or the one that it had.'
             )
+
+
+def _unranked(audience: Audience, plan: Plan) -> Iterator[str]:
+    """Yield that the members are hardly better than the others who may be members."""
+    users = round(sum(decile.users for decile in plan.deciles))
+    others = users - len(audience.members)
+    if audience.order != PROBABILITY or not audience.members or others < 1:
+        return
+    expected = expected_conversions(audience.members)
+    rate = expected / len(audience.members)
+    of_all = sum(decile.conversions for decile in plan.deciles)
+    rate_of_others = max(of_all - expected, 0.0) / others
+    if rate < HARDLY * rate_of_others:
+        yield (
+            f"The model can't rank these: {100 * rate:.2f}% of the members are "
+            f"expected to convert, and {100 * rate_of_others:.2f}% of the {others:,} "
+            "others who may be members. Take all of them, or those who should pay "
+            'most: order = "expected_value".'
+        )

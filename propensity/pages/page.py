@@ -72,6 +72,7 @@ def _templates(package: str) -> Environment:
         "day",
         "short_day",
         "tenth",
+        "chosen_by",
         "signed",
         "minus",
     ):

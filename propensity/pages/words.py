@@ -136,6 +136,19 @@ def about(value: Number, currency: str = "") -> str:
     return amount(float(f"{value:.3g}"), currency, whole_from=10)
 
 
+def chosen_by(selection: str | None) -> str:
+    """Write the rule of members for people: deciles 3 are the top 30%."""
+    if selection is None:
+        return DASH
+    deciles = re.fullmatch(r"deciles (\d+)(.*)", selection)
+    if deciles:
+        return f"the top {10 * int(deciles[1])}%{deciles[2]}"
+    threshold = re.fullmatch(r"threshold (\S+)(.*)", selection)
+    if threshold:
+        return f"all with a probability of {threshold[1]} or more{threshold[2]}"
+    return re.sub(r"^top (\d+)", lambda top: f"the top {int(top[1]):,}", selection)
+
+
 def money(value: Number) -> str:
     """Write a sum of money, with cents."""
     return _minus(f"{value:,.2f}") if present(value) else DASH

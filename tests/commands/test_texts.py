@@ -29,8 +29,8 @@ ABOUT = {
         ),
         (
             0.3,
-            "After 13 weeks you can show an effect of +39% or more. Hoped for: +30%. "
-            "You don't reach that. Contact more users, or don't expect proof.",
+            "This audience can't prove an effect of +30%: so few are expected. With "
+            "63,000 members it could.",
         ),
         (None, "After 13 weeks you can show an effect of +39% or more."),
     ],
@@ -38,10 +38,18 @@ ABOUT = {
 def test_a_plan_is_a_sentence_about_the_effect_that_is_hoped_for(effect, text):
     lifts = {1: 0.84, 4: 0.61, 13: 0.39}
     power = [{"weeks": weeks, "smallest_lift": lift} for weeks, lift in lifts.items()]
-    hopeless = {"power": [{"weeks": 1, "smallest_lift": None}]}
+    answer = {"power": power, "members_needed": 63_000}
 
-    assert audiences.provable({"power": power}, effect) == text
-    assert "too small to show any effect" in audiences.provable(hopeless, effect)
+    assert audiences.provable(answer, effect) == text
+
+
+def test_an_audience_that_can_prove_nothing_says_how_many_members_could():
+    """Defect: it could "show an effect of +979% or more", which is nobody's goal."""
+    power = [{"weeks": 1, "smallest_lift": None}, {"weeks": 52, "smallest_lift": 9.79}]
+    text = audiences.provable({"power": power, "members_needed": 63_000}, None)
+
+    assert "can't prove an effect of +100%" in text
+    assert "With 63,000 members it could." in text
 
 
 def test_a_delivery_says_who_was_added():

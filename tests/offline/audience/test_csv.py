@@ -5,23 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from commands.cli import main
+from local.receiver import Receiver
 from offline import forget
 from propensity.audience import declared, run
+from propensity.audience.members import find_treated
 from propensity.cli.answers import Exit
 from propensity.registry.deployment import opened
 from propensity.spreadsheet import rows_of_csv
 from propensity.tables.audiences import AUDIENCE_LEDGER
-from tests.offline.audience.conftest import act, members_of
+from tests.offline.audience.conftest import act, members_of, winback
+from tests.offline.audience.conftest import send as send_to_crm
 from tests.support import own_use_cases
 from tests.support.deployment import Deployment
 
+SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 FOLDER = "audiences/ga4_purchase/winback/"
 # One of the names is a formula, and one has letters that are not English.
 NAMES = """
@@ -63,6 +69,10 @@ def list_of(capsysbinary, *arguments: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
+def ids(rows: list[dict[str, str]]) -> list[str]:
+    return [row["user_id"] for row in rows]
+
+
 def file_of(deployment: Deployment) -> bytes:
     [name] = deployment.artifacts.names(FOLDER)
     assert name.endswith(".csv")
@@ -75,9 +85,12 @@ def test_the_list_is_the_file_of_the_delivery(deployment, folder, capsysbinary):
     rows = list_of(capsysbinary)
     treated = members_of(deployment, is_control=False)
 
-    assert [*rows[0]] == ["user_id", "percentile", "probability", "name"]
+    assert [*rows[0]] == ["rank", "user_id", "probability", "name"]
     assert [row["user_id"] for row in rows] == sorted(treated, reverse=True)
     assert 0 < len(rows) < 20
+    assert [row["rank"] for row in rows] == [f"{n + 1}" for n in range(len(rows))]
+    scores = {f"u{n:03}": f"{(n + 1) / 4:.2f}%" for n in range(200)}
+    assert {row["probability"] == scores[row["user_id"]] for row in rows} == {True}
     names = {row["user_id"]: row["name"] for row in rows}
     expected = {"u199": '\'=HYPERLINK("http://x.org")', "u198": "Zoë"}
     for user in treated:
@@ -101,12 +114,23 @@ def test_the_list_leaves_out_who_may_not_be_contacted_any_more(
 ):
     """Who is suppressed since, and who is not in the statement any more."""
     send(deployment)
-    first, second, *others = list_of(capsysbinary)
-    deployment.suppress(first["user_id"], at=deployment.clock.now())
-    gone = NAMES.replace("@none", f"['{second['user_id']}']")
+    users = ids(list_of(capsysbinary))
+    deployment.suppress(users[0], at=deployment.clock.now())
+    gone = NAMES.replace("@none", f"['{users[1]}']")
     (folder / "winback.sql").write_text(gone)
 
-    assert list_of(capsysbinary) == others
+    assert ids(list_of(capsysbinary)) == users[2:]
+
+
+def test_the_list_leaves_out_who_unsubscribed_at_the_destination(deployment, crm):
+    """Defect: 492 users were accepted, and 494 were on the list."""
+    with Receiver(rejects=lambda user: "unsubscribed" * (user == "u198")) as receiver:
+        folder = crm(receiver)
+        send_to_crm(deployment, folder, top=3, control="0%")
+    with opened() as opened_run:
+        _, members = find_treated(opened_run, winback(folder, top=3, control="0%"))
+
+    assert {member.user_id for member in members} == {"u199", "u197"}
 
 
 def test_an_audience_that_was_not_sent_has_no_list(deployment, folder, capsysbinary):
@@ -126,7 +150,26 @@ def test_a_forgotten_user_is_in_no_list(deployment, folder, capsysbinary):
     places = {place["where"]: place for place in report["places"]}
     assert places["audiences/ga4_purchase"]["before"] == 1
     assert report["left"] == 0
-    assert [row[0] for row in rows_of_csv(file_of(deployment))[1:]] == [
-        row["user_id"] for row in others
+    assert [row[1] for row in rows_of_csv(file_of(deployment))[1:]] == ids(others)
+    assert ids(list_of(capsysbinary)) == ids(others)
+
+
+def test_a_workbook_keeps_ids_and_formulas_as_texts(deployment, folder, capsysbinary):
+    """Defect: of the id 1035595905.1742250600 Excel kept fifteen digits."""
+    send(deployment)
+    rows = list_of(capsysbinary)
+    assert main(["audience", "list", "winback", "--excel"]) == Exit.DONE
+    book = zipfile.ZipFile(io.BytesIO(capsysbinary.readouterr().out))
+    sheet = ElementTree.fromstring(book.read("xl/worksheets/sheet1.xml"))
+    lines = []
+    for line in sheet.iter(f"{SHEET}row"):
+        lines.append([(cell.get("t"), "".join(cell.itertext())) for cell in line])
+
+    assert [text for _, text in lines[0]] == [*rows[0]]
+    assert [line[1] for line in lines[1:]] == [
+        ("inlineStr", user) for user in ids(rows)
     ]
-    assert list_of(capsysbinary) == others
+    assert [line[3][1].removeprefix("'") for line in lines[1:]] == [
+        row["name"].removeprefix("'") for row in rows
+    ]
+    assert {line[2][0] for line in lines[1:]} == {None}

@@ -1,0 +1,11 @@
+-- One row per user who may be a member: nobody who ever was a member of the other audience.
+SELECT user_id
+FROM publication
+WHERE
+  user_id NOT IN (
+    SELECT user_id
+    FROM ma_audience_members
+    WHERE
+      use_case = `use_case`
+      AND audience = `audience`
+  )
