@@ -144,6 +144,12 @@ def site(
         HTML documents by the name of their file. They link to each other alone.
     """
     listed = cases(readings, facts, window, first=first)
+    alerting = list(_alerting(listed))
+    absent = set()
+    if not alerting:
+        absent.add("fraud.html")
+    if not any(readings[name].rows for name in OF_AUDIENCES):
+        absent.add("audiences.html")
     common = {
         **FUNCTIONS,
         "place": words.cleaned(place),
@@ -151,7 +157,7 @@ def site(
         "since": window.parameters("evaluations")["since"],
         "days": NEWEST_DAYS,
         "points": POINTS,
-        "pages": PAGES,
+        "pages": [page for page in PAGES if page[1] not in absent],
         "titles": TITLES,
         "readings": readings,
         "cases": listed,
@@ -162,13 +168,14 @@ def site(
             "messages": sum(row["messages"] for row in letters),
             "properties": _properties(listed),
         },
-        "fraud.html": {"parts": list(_alerting(listed))},
+        "fraud.html": {"parts": alerting},
         "audiences.html": {"uplifts": _uplifts(readings)},
         "sql.html": {},
     }
     pages = {
         file: filled(__package__, file, {**common, **content, "here": file})
         for file, content in contents.items()
+        if file not in absent
     }
     for case in listed:
         content = {**common, "case": case, "here": case.page, **case.facts.words}
@@ -193,6 +200,8 @@ def _linked(report: str, case: Case) -> str:
     return re.sub(address, model, report.replace("<body>", back, 1))
 
 
+# The statements without whose rows there is no page of audiences.
+OF_AUDIENCES = ("audiences", "deliveries", "plans", "lift")
 # The statements whose rows are of a use case.
 SOURCES = (
     "evaluations",
@@ -211,9 +220,9 @@ def cases(
     readings: Readings, facts: Mapping[str, Facts], window: Window, *, first: str = ""
 ) -> list[Case]:
     """
-    Return the use cases with rows or a live version.
+    Return the use cases with rows, and the deployment's own.
 
-    The deployment's own comes first, then those of users, then those of events.
+    That comes first, then those of users, then those of events.
     """
     grouped: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for source in SOURCES:
@@ -227,7 +236,7 @@ def cases(
             rows={source: grouped[name][source] for source in SOURCES},
         )
         for name in sorted(facts)
-        if name in grouped or facts[name].champion is not None
+        if name in grouped or name == first
     ]
     return sorted(
         listed, key=lambda case: (case.name != first, case.facts.is_of_events)

@@ -118,21 +118,23 @@ class TestPages:
     def test_the_owners_use_case_comes_first(self):
         """Defect: a shop's dashboard opened with card fraud, by the alphabet."""
         named = {name: replace(KNOWN[CARDS], is_of_events=False) for name in "ab"}
-        listed = [
-            [case.name for case in cases(readings({}), facts, WINDOW, first=first)]
-            for facts, first in ((KNOWN, ""), (KNOWN | named, "b"))
-        ]
+        listed = []
+        for facts, first in ((KNOWN, ""), (KNOWN | named, "b")):
+            rows = [{"use_case": name} for name in facts]
+            read = readings({"versions": rows})
+            found = cases(read, facts, WINDOW, first=first)
+            listed.append([case.name for case in found])
 
         assert listed == [[USE_CASE, CARDS], ["b", "a", USE_CASE, CARDS]]
 
-    def test_reports_lead_to_the_model(self):
+    def test_reports_lead_to_the_model(self, deployment):
         """A model's report that is missing leads to the use case."""
         link = (
             f'<body><a href="../../models/{USE_CASE}/{{}}/report.html">model</a></body>'
         )
         reports = {DAY: link.format(3), DAY - WEEK: link.format(1)}
         facts = replace(KNOWN[USE_CASE], reports=reports, model_reports={3: "<body>"})
-        files = pages({}, {USE_CASE: facts})
+        files = pages({"versions": given(deployment, "versions")}, {USE_CASE: facts})
         newest = files[f"report-{USE_CASE}-{DAY}.html"]
         older = files[f"report-{USE_CASE}-{DAY - WEEK}.html"]
         model = f"model-{USE_CASE}-3.html"
@@ -168,24 +170,23 @@ class TestPages:
         assert "All audiences of control group winback (mailing, winback)" in audiences
         assert "2026-Q1 final 1,800" in audiences
 
-    def test_the_pages_say_where_audiences_cannot_be_judged_together(self):
+    def test_the_pages_say_where_audiences_cannot_be_judged_together(self, deployment):
         facts = replace(KNOWN[USE_CASE], apart="has two control groups")
-        files = pages({}, {USE_CASE: facts})
+        files = pages({"plans": given(deployment, "plans")}, {USE_CASE: facts})
 
         assert "has two control groups." in words(files["audiences.html"])
 
     def test_pages_of_an_empty_deployment_say_that_there_is_nothing(self):
-        """A use case that neither serves nor has a row has no page."""
-        empty = pages({}, {USE_CASE: replace(KNOWN[USE_CASE], champion=None)})
+        """Only what is there has a page: a use case without a row, a shipped model for
+        example, has none, and neither have fraud and audiences.
 
-        assert {*empty} == {file for _, file in PAGES}
-        for file, text in {
-            "index.html": "Nothing was trained",
-            "fraud.html": "No day of a use case that scores events",
-            "audiences.html": "No audience was chosen",
-        }.items():
-            assert text in words(empty[file])
-            assert not NONE.search(words(empty[file]))
+        Defect: a shop had a tab of fraud."""
+        empty = pages({})
+
+        assert {*empty} == {"index.html", "sql.html"}
+        assert "Nothing was trained" in words(empty["index.html"])
+        assert "fraud.html" not in empty["index.html"]
+        assert not NONE.search(words(empty["index.html"]))
 
     @pytest.mark.parametrize(
         "changed",
