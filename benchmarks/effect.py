@@ -1,10 +1,10 @@
 """
 How often the order by effect is offered, in shops whose effect of contacting is known.
 
-    python -m benchmarks.effect [alike|undecided] [--shops N] [--members N]
+    python -m benchmarks.effect [alike|undecided] [--shops N] [--members N] [--every N]
 
-A shop has members who arrive over a year, of whom 30% are the control group. Once a
-month all members so far are looked at, until the gate is open.
+A shop has members who arrive over two years, of whom 30% are the control group. Once in
+so many months all members so far are looked at, until the gate is open.
 
 - alike: contacting adds the same to everybody; an open gate is a mistake.
 - undecided: contacting adds to those in the middle alone. Of the gain of the best order
@@ -23,7 +23,7 @@ from propensity.learning.effect_gate import Members, look_at
 from propensity.models.effect import EffectModel
 from propensity.models.encoding import Floats
 
-LOOKS = 12
+LOOKS = 24
 CONTROL = 0.3
 # What contacting adds to the probability of everybody, or of the most undecided.
 ADDED = {"alike": 0.02, "undecided": 0.1}
@@ -100,15 +100,15 @@ class Year:
     by_probability: float
 
 
-def year(kind: str, members: int, seed: int) -> Year | None:
-    """Look at a shop each month; None if its gate stays shut."""
+def year(kind: str, members: int, seed: int, every: int) -> Year | None:
+    """Look at a shop once in so many months; None if its gate stays shut."""
     random = np.random.default_rng(seed)
     weights = random.normal(0, 0.4, 5)
     drawn = shop(kind, members, random, weights)
-    every = members_of(drawn, random)
-    for number in range(1, LOOKS + 1):
+    final = members_of(drawn, random)
+    for number in range(every, LOOKS + 1, every):
         users = members * number // LOOKS
-        look = look_at(so_far(every, users), kinds(weights), was_open=False)
+        look = look_at(so_far(final, users), kinds(weights), was_open=False)
         if look.model is not None:
             return _opened(
                 kind, number, look.model, shop(kind, 20_000, random, weights)
@@ -133,10 +133,11 @@ def main() -> None:
     parser.add_argument("--shops", type=int, default=400)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--members", type=int, default=100_000)
+    parser.add_argument("--every", type=int, default=1)
     options = parser.parse_args()
     opened = []
     for seed in range(options.first, options.first + options.shops):
-        result = year(options.kind, options.members, seed)
+        result = year(options.kind, options.members, seed, options.every)
         if result is not None:
             opened.append(result)
             print(seed, result, flush=True)

@@ -135,6 +135,8 @@ def said_of(arm: Arm, added: Floats) -> dict[str, object]:
     """Return what is said of a treatment, beside the truth of its users."""
     return {
         "users": len(arm.experiment),
+        "gain": arm.gain.estimate,
+        "low": arm.gain.low,
         "opens": arm.gain.is_above(),
         "adds_less": arm.gain.is_below(),
         "printed": arm.at_share(arm.effects.effect),

@@ -21,10 +21,12 @@ Sources:
     2025, on comparing orders by the outcomes that each adds.
     Nadeau and Bengio, "Inference for the generalization error", Machine Learning 52,
     2003, on folds whose models have learned from each other's users.
+    Efron and Stein, "The jackknife estimate of variance", Annals of Statistics 9, 1981.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +79,8 @@ class Effects:
         fold: Users of the same number were judged by the same models.
         expected: The outcome, whether or not the user is contacted.
         effect: How much more it is if the user is contacted.
+        by_fold: The same by the models of each fold, also for users whom they know,
+            (folds, users): what an order owes to the users that it learned from.
         added: The same, without bias and noisy, from what the user did. Its mean over
             any users chosen by features alone is what contacting them added.
     """
@@ -84,6 +88,7 @@ class Effects:
     fold: Integers
     expected: Floats
     effect: Floats
+    by_fold: Floats
     added: Floats
 
     def mean(self, chosen: Flags | None = None) -> Difference:
@@ -118,7 +123,10 @@ class Effects:
             errors: How many standard errors its interval reaches.
         """
         other = self.expected if order is None else order
-        return self._more(self._rank(self.effect), self._rank(other), errors=errors)
+        ranks = [self._rank(effect) for effect in self.by_fold]
+        return self._more(
+            self._rank(self.effect), self._rank(other), by_fold=ranks, errors=errors
+        )
 
     def gain_at(self, share: float, order: Floats | None = None) -> Difference:
         """
@@ -131,33 +139,44 @@ class Effects:
         others = np.full(len(self.added), share)
         if order is not None:
             others = self._best(order, share)
-        return self._more(self._best(self.effect, share), others, errors=NORMAL)
+        best = [self._best(effect, share) for effect in self.by_fold]
+        return self._more(
+            self._best(self.effect, share), others, by_fold=best, errors=NORMAL
+        )
 
     def gain_of_expected(self, share: float) -> Difference:
         """Return how much more a share adds by expected outcome than at random."""
         best = self._best(self.expected, share)
         return Statistic.of(self.added * (best - share)).interval()
 
-    def _more(self, by_effect: Floats, other: Floats, *, errors: float) -> Difference:
+    def _more(
+        self,
+        by_effect: Floats,
+        other: Floats,
+        *,
+        by_fold: Sequence[Floats],
+        errors: float,
+    ) -> Difference:
         """
         Return what contacting by effect adds more than contacting in another way.
 
-        An order that is learned from users follows what they did by chance, and two
-        folds learn from each other: this counts a second time, as if effects were
-        chance alone. Without it, one of ten intervals would leave out a truth of 0.
+        Its variance is that of the gains, and of what the order owes to chance: folds
+        learn from each other, so that a user moves their own gain and, through the
+        order, those of others. It is at most as large as if effects were chance alone,
+        and 0 where the order is certain, which models of different folds tell.
 
         Args:
             by_effect, other: The share of cases in which a user is contacted, (users,).
+            by_fold: The same as ``by_effect``, by the models of each fold.
         """
-        chosen = Statistic.of(self.added * (by_effect - other)).interval(errors)
-        learned = Statistic.of(self.added * (by_effect - by_effect.mean()))
-        of_learned = learned.reach(errors)
-        if chosen.low is None or of_learned is None:
-            return chosen
-        half = float(np.hypot(chosen.estimate - chosen.low, of_learned[0]))
-        return Difference(
-            chosen.estimate, chosen.estimate - half, chosen.estimate + half
-        )
+        gains = self.added * (by_effect - other)
+        of_chance = np.var(self.added * (by_effect - by_effect.mean()))
+        # The jackknife's variance, as each fold's models leave its users out.
+        of_order = np.var(by_fold, axis=0) * len(by_fold)
+        variance = gains.var() + min(of_chance, (self.added**2 * of_order).mean())
+        half = errors * float(np.sqrt(variance / len(gains)))
+        estimate = float(gains.mean())
+        return Difference(estimate, estimate - half, estimate + half)
 
     def _best(self, order: Floats, share: float) -> Floats:
         """Return 1 for the first users in an order, and 0 for others."""
@@ -180,6 +199,7 @@ def effects(experiment: Experiment) -> Effects:
     fold = np.zeros(len(experiment), dtype=np.intp)
     expected = np.zeros(len(experiment))
     effect = np.zeros(len(experiment))
+    by_fold = np.zeros((_FOLDS, len(experiment)))
     folds = list(KFold(_FOLDS, shuffle=True, random_state=0).split(features))
     with threadpool_limits(1):
         for number, (learned, judged) in enumerate(folds):
@@ -188,10 +208,13 @@ def effects(experiment: Experiment) -> Effects:
             expected[judged] = model.predict(features[judged])
         added = _added(experiment, expected)
         known = with_expected(features, expected, _unit(expected))
-        for learned, judged in folds:
+        for number, (learned, judged) in enumerate(folds):
             model = _of_effect().fit(known[learned], added[learned])
-            effect[judged] = model.predict(known[judged])
-    return Effects(fold=fold, expected=expected, effect=effect, added=added)
+            by_fold[number] = model.predict(known)
+            effect[judged] = by_fold[number, judged]
+    return Effects(
+        fold=fold, expected=expected, effect=effect, by_fold=by_fold, added=added
+    )
 
 
 def model_of(experiment: Experiment, estimated: Effects) -> EffectRegressor:

@@ -83,6 +83,7 @@ def test_each_fold_contributes_its_own_best():
         fold=np.array([0, 0, 1, 1]),
         expected=np.zeros(4),
         effect=np.array([0.9, 0.8, 0.2, 0.1]),
+        by_fold=np.zeros((2, 4)),
         added=np.array([1.0, 0.0, 1.0, 0.0]),
     )
 
