@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct, convert
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from propensity.models.encoding import Floats, numbers_of, texts_of
 from propensity.pages.words import Plain, compact, percent, plural
@@ -51,6 +52,9 @@ _SHOWN_VALUES = 20
 _RARE = 0.01
 _FEWEST_USERS = 10
 
+# Snapshots of a training that show whether a feature grows with the table's age.
+_FEWEST_SNAPSHOTS = 3
+
 # An alarm of the outcomes: odds off by a quarter, and by three standard errors.
 _ALARM_ODDS = 0.25
 _ALARM_ERRORS = 3.0
@@ -64,6 +68,8 @@ class Watched(Struct, frozen=True, kw_only=True, omit_defaults=True):
         shares: Of the rows, by bin: up to an edge, or with a value; then all other
             rows, and at the end those without a value.
         edges, values: Of a number, or of a category.
+        grows: Whether it rose from snapshot to snapshot by as much as an alarm takes:
+            of what grows with the age of the table, an alarm would say nothing.
     """
 
     kind: str
@@ -71,6 +77,7 @@ class Watched(Struct, frozen=True, kw_only=True, omit_defaults=True):
     shares: Sequence[float]
     edges: Sequence[float] = ()
     values: Sequence[str] | None = None
+    grows: bool = False
 
     def counts(self, values: Any, weight: Floats | None = None) -> Floats:
         """Return rows by bin, (bins,)."""
@@ -137,6 +144,8 @@ def reference(
         values = _column(rows, name, kind)
         if kind == "number":
             signal = _numbers(FEATURE, name, values, weight)
+            if _grows(signal, values, weight, sizes):
+                signal = replace(signal, grows=True)
         else:
             signal = _texts(name, values, rows["user_id"], weight)
         signals.append(signal)
@@ -171,6 +180,36 @@ def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> Watched:
     counts = signal.counts(values, weight)
     shares = counts / max(counts.sum(), 1)
     return replace(signal, shares=shares.round(6).tolist())
+
+
+def _grows(
+    signal: Watched, values: Floats, weight: Floats, sizes: NDArray[np.int64]
+) -> bool:
+    """
+    Tell whether a number rises with each snapshot, in all by more than the bound.
+
+    Args:
+        values, weight: Of all rows, the oldest snapshot first, (rows,).
+        sizes: Rows of each snapshot.
+    """
+    if len(sizes) < _FEWEST_SNAPSHOTS:
+        return False
+    means = []
+    counts = []
+    ends = np.cumsum(sizes)
+    for end, size in zip(ends, sizes, strict=True):
+        part = values[end - size : end]
+        present = part[~np.isnan(part)]
+        if not len(present):
+            return False
+        means.append(float(present.mean()))
+        counts.append(signal.counts(part, weight[end - size : end]))
+    if not np.all(np.diff(means) > 0):
+        return False
+    first = counts[0]
+    last = counts[-1]
+    users = float(min(first.sum(), last.sum()))
+    return _psi(first / first.sum(), last / last.sum(), users) > BOUND
 
 
 def _texts(
@@ -256,7 +295,7 @@ def compare(signal: Watched, counts: Floats, *, summary: Reference) -> Signal:
     names = signal.bins()
     cause = None
     message = None
-    if psi > bound:
+    if psi > bound and not signal.grows:
         change = observed - expected
         missing = len(counts) - 1
         farthest = int(np.argmax(np.abs(change)))

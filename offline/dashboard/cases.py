@@ -255,11 +255,29 @@ class Case:
         return [row for row in rows if row["brought"] is not None]
 
     @property
+    def brought_before(self) -> Row | None:
+        """What contacting had brought up to the week before that of ``answer``."""
+        if self.answer is None:
+            return None
+        week = self.answer.week
+        before = [row for row in self.brought if row["week"] < week]
+        return before[-1] if before else None
+
+    @property
     def members(self) -> Row | None:
         """The members of an audience at its newest date, the largest audience's."""
         rows = self.rows["audiences"]
         of_day = [row for row in rows if row["as_of"] == rows[0]["as_of"]]
         return max(of_day, key=lambda row: row["members"], default=None)
+
+    @property
+    def members_before(self) -> int | None:
+        """How many members that audience had at the date before."""
+        if self.members is None:
+            return None
+        name = self.members["audience"]
+        rows = [row for row in self.rows["audiences"] if row["audience"] == name]
+        return int(rows[1]["members"]) if len(rows) > 1 else None
 
     @property
     def judged(self) -> list[Judged]:

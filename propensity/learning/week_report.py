@@ -12,6 +12,7 @@ from datetime import date
 
 from markupsafe import Markup
 
+from propensity.findings import meanings
 from propensity.learning.judged import judged
 from propensity.learning.unidentified import unidentified
 from propensity.measures.intervals import rate_interval
@@ -88,6 +89,7 @@ def week_page(
         "uplifts": cleaned(uplifts),
         "lacked": lacked,
         "rate_interval": rate_interval,
+        "meanings": meanings,
         "judged": judged(shown[0], use_case.currency),
         "judged_row": judged,
         "unidentified": unidentified,

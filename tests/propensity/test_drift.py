@@ -227,6 +227,34 @@ def _shares(logs: np.ndarray) -> np.ndarray:
     return np.exp(logs) / np.exp(logs).sum()
 
 
+def test_no_alarm_is_raised_of_what_grows_with_the_age_of_the_table():
+    """Days since the first purchase grow with each snapshot, whatever users do. An
+    alarm of another feature is raised all the same."""
+    weeks = [with_age(shop(seed), 10.0 + 7 * seed) for seed in range(4)]
+    summary = summarised(*weeks)
+    later = with_age(shop(9), 80.0)
+    broken = later.set_column(
+        later.column_names.index("spend"), "spend", pa.array(np.zeros(USERS))
+    )
+
+    assert not signals(summary, later)["sessions"].is_alarm
+    assert signals(summary, broken)["spend"].is_alarm
+
+
+def with_age(week: pa.Table, days: float) -> pa.Table:
+    """Return users with days since the first purchase in the place of sessions."""
+    age = np.random.default_rng(3).uniform(0.9 * days, days, len(week))
+    return week.set_column(week.column_names.index("sessions"), "sessions", [age])
+
+
+def test_a_jump_between_snapshots_is_no_growth():
+    """A feature that broke once, and in the last snapshot, raises its alarm."""
+    weeks = [shop(seed) for seed in range(3)] + [with_age(shop(4), 80.0)]
+    later = with_age(shop(9), 80.0)
+
+    assert signals(summarised(*weeks), later)["sessions"].is_alarm
+
+
 def test_the_season_alarm_is_of_odds_far_off_beyond_chance():
     """Of a week's own probabilities, and not of those of an earlier one."""
 

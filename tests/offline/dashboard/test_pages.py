@@ -155,6 +155,23 @@ class TestPages:
         assert brought in words(files["index.html"])
         assert "that is a profit of 3,150 USD" in words(files["audiences.html"])
 
+    def test_tiles_say_what_changed_since_the_week_before(self, deployment):
+        """Of revenue, of users with the outcome, of the list and of what it brought."""
+        newest = one(deployment, "evaluations")
+        older = ago(newest, 1, value_observed=10_000.0, base_rate=0.1)
+        lift = one(deployment, "lift", revenue_difference=10.0)
+        lifts = [lift, ago(lift, 1, revenue_difference=6.0)]
+        members = one(deployment, "audiences")
+        lists = [{**members, "members": 120}, ago({**members, "members": 100}, 1)]
+        rows = {"evaluations": [newest, older], "lift": lifts, "audiences": lists}
+        first = words(pages(rows)["index.html"])
+
+        assert "+30.5% on the week before" in first
+        assert "−15.0% on the week before" in first
+        assert "+20.0% on the week before" in first
+        assert "+3,600 since" in first
+        assert first.index("Revenue,") < first.index("To contact,")
+
     def test_the_first_line_is_of_all_audiences_of_a_control_group(self, deployment):
         """Not of the first of them, and not the sum of theirs."""
         rows = given(deployment, "programme")
