@@ -326,8 +326,8 @@ def programme(use_case: str | None) -> Any:
     Each user counts once, at the first date in any of the audiences: what contacted
     users paid more than the control group, with cost and profit, in all and by quarter.
     """
-    from propensity.audience.programme import account
+    from propensity.audience.programme import programme_account
     from propensity.registry.deployment import opened
 
     with opened(use_case) as deployment:
-        return spoken(account(deployment), texts.programme)
+        return spoken(programme_account(deployment), texts.programme)

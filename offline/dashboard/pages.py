@@ -12,8 +12,7 @@ from markupsafe import Markup
 
 from offline.dashboard.cases import Case, Facts
 from offline.dashboard.reading import NEWEST_DAYS, TITLES, Reading, Row, Window
-from propensity.audience.programme import Together
-from propensity.audience.programme import lines as lines_of_programme
+from propensity.audience.programme import Together, programme_lines
 from propensity.findings import PAGE, meanings
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words
@@ -119,7 +118,7 @@ FUNCTIONS = {
     "about": words.about,
     "meanings": meanings,
     "findings_page": PAGE,
-    "programme_lines": lines_of_programme,
+    "programme_lines": programme_lines,
     "quarters": quarters,
 }
 

@@ -162,7 +162,7 @@ def _result(row: StoredRow) -> Result:
     )
 
 
-def lines(together: Together, currency: str) -> list[str]:
+def programme_lines(together: Together, currency: str) -> list[str]:
     """Say what a programme brought: in all, then by quarter."""
     of_all = together.of_all
     said = [f"{_title(together)}: {sentence(of_all, currency)}"]
@@ -221,7 +221,7 @@ def read(deployment: Deployment, *, until: date) -> list[Together]:
     return programmes(deployment.rows("programme_lifts", since=since, until=until))
 
 
-def account(deployment: Deployment) -> dict[str, Any]:
+def programme_account(deployment: Deployment) -> dict[str, Any]:
     """Return what the audiences of a use case brought together, for JSON."""
     groups = []
     for together in read(deployment, until=date.max):
@@ -234,7 +234,7 @@ def account(deployment: Deployment) -> dict[str, Any]:
             **together.of_all.columns(),
             **in_columns("added_buyers", together.buyers),
             "quarters": quarters,
-            "says": lines(together, deployment.use_case.currency),
+            "says": programme_lines(together, deployment.use_case.currency),
         }
         groups.append(group)
     return {

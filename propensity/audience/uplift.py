@@ -21,7 +21,7 @@ from propensity.measures.statistic import (
     adjusted,
     detectable,
     difference_of_means,
-    explained,
+    variance_explained,
     with_common_spread,
 )
 from propensity.tables.audiences import Figures, GroupSums, Revenue
@@ -65,7 +65,7 @@ def figures(
         contacted, others = adjusted(bought, anyway)
         added = difference_of_means(contacted, others, errors=errors)
         smallest = detectable(contacted, others, errors=errors)
-        less = explained(contacted, others)
+        less = variance_explained(contacted, others)
         if others.mean > 0:
             uplift = contacted.mean / others.mean - 1
     treated_users = int(bought.users)
@@ -154,8 +154,8 @@ def _revenue(
 
 def _paid(groups: Iterable[GroupSums]) -> Decimal | None:
     """Return the sum of amounts; None while none is known."""
-    known = [sums.revenue for sums in groups if sums.revenue is not None]
-    return sum(known[1:], known[0]) if known else None
+    paid = [sums.revenue for sums in groups if sums.revenue is not None]
+    return sum(paid[1:], paid[0]) if paid else None
 
 
 def sample_ratio(treated: int, control: int, *, share: float) -> float:

@@ -278,7 +278,7 @@ def adjusted(group: Statistic, other: Statistic) -> tuple[Adjusted, Adjusted]:
     )
 
 
-def explained(group: Adjusted, other: Adjusted) -> float:
+def variance_explained(group: Adjusted, other: Adjusted) -> float:
     """Return the share of the plain difference's variance that the covariate took."""
     before = 0.0
     after = 0.0

@@ -69,7 +69,7 @@ def sentences(
         currency = deployment.use_case.currency
         for together in programme.read(deployment, until=as_of):
             if len(together.audiences) > 1:
-                brought.append(programme.lines(together, currency)[0])
+                brought.append(programme.programme_lines(together, currency)[0])
         for audience, result in results(deployment, until=as_of).items():
             brought.append(f"{audience}: {sentence(result, currency)}")
             needs += _wrong(audience, result)

@@ -63,7 +63,7 @@ class History:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class WeekFigures:
     """Figures of all weeks up to one, with their sums."""
 
     week: date
@@ -99,9 +99,9 @@ def publish_uplifts(run: Run) -> list[Uplift]:
         programme.audiences.add(row["audience"])
     if not audiences and not programmes:
         return []
-    for known in run.read(Uplift, "audience_lifts", **EVER):
-        if known.audience in audiences:
-            _remember(audiences[known.audience], known, known.planned_until)
+    for uplift in run.read(Uplift, "audience_lifts", **EVER):
+        if uplift.audience in audiences:
+            _remember(audiences[uplift.audience], uplift, uplift.planned_until)
     for stored in run.read(Programme, "programme_lifts", **EVER):
         if stored.control_group in programmes and stored.period == ALL:
             _remember(programmes[stored.control_group], stored, None)
@@ -132,16 +132,18 @@ def add_sums_of_weeks(
     """Add the sums of open weeks; none where all were members before."""
     as_ofs = set[date]()
     for histories in (audiences, programmes):
-        for history in histories.values():
-            as_ofs.update(history.open)
-            for week in history.open:
-                history.sums[week] = []
+        for open_history in histories.values():
+            as_ofs.update(open_history.open)
+            for week in open_history.open:
+                open_history.sums[week] = []
     window = run.use_case.window(run.settings, sorted(as_ofs), today=run.as_of)
     sql = run.use_case.statement("audience_outcomes")
     for row in run.warehouse.rows(sql, window):
-        known = audiences.get(row["audience"], programmes.get(row["control_group"]))
-        if known is not None and row["week"] in known.open:
-            known.sums[row["week"]].append(ProgrammeSums.of(dict(row)))
+        history = audiences.get(row["audience"])
+        if row["control_group"]:
+            history = programmes.get(row["control_group"])
+        if history is not None and row["week"] in history.open:
+            history.sums[row["week"]].append(ProgrammeSums.of(dict(row)))
 
 
 def _of_audience(run: Run, name: str, history: History) -> Iterator[Uplift]:
@@ -200,7 +202,7 @@ def _looks(
     *,
     first: date,
     until: Mapping[date, date | None],
-) -> Iterator[Look]:
+) -> Iterator[WeekFigures]:
     """
     Yield the figures of weeks from the first open one on, each of all weeks so far.
 
@@ -221,7 +223,7 @@ def _looks(
             continue
         is_final = is_known or is_whole
         progress = progress_at(week, first=first, until=until.get(week))
-        yield Look(
+        yield WeekFigures(
             week=week,
             status="final" if is_final else "provisional",
             so_far=list(so_far),

@@ -10,9 +10,16 @@ from decimal import Decimal
 import pytest
 
 from local.receiver import Receiver
+from propensity.findings import PAGE as PAGE_OF_FINDINGS
+from propensity.findings import meanings
 from propensity.pages.words import plain_day
 from propensity.registry.leases import name_of
-from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_LIFT, AUDIENCE_PLANS
+from propensity.tables.audiences import (
+    AUDIENCE_LEDGER,
+    AUDIENCE_LIFT,
+    AUDIENCE_PLANS,
+    PROGRAMME_LIFT,
+)
 from propensity.tables.models import EVALUATION
 from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
@@ -148,6 +155,35 @@ class TestMessage:
         assert link.endswith(f"/{bucket}/dashboard/index.html")
         assert USER not in text
         assert "stranger" not in text
+
+    def test_a_message_begins_with_all_audiences_together(self, deployment, chat):
+        """Each user once; then comes each audience by itself."""
+        lift = {
+            "use_case": "ga4_purchase",
+            "control_group": "winback",
+            "period": "all",
+            "week": MONDAY - WEEK,
+            "week_end": MONDAY,
+            "status": "final",
+            "run_id": "r",
+            "evaluated_at": NOW,
+            "treated_users": 900,
+            "control_users": 200,
+            "verdict": "helps",
+            "audiences": ["mailing", "winback"],
+            "brought": 1200.0,
+            "brought_low": 100.0,
+            "brought_high": 2300.0,
+        }
+        append_rows(deployment.warehouse, PROGRAMME_LIFT, [lift])
+        deployment.run("overview", MONDAY)
+        brought, _, needs, *_ = chat.texts[0].splitlines()
+
+        together = "All audiences of control group winback (mailing, winback): "
+        assert together + "Contacting 900 users brought 1,200 USD more" in brought
+        assert "winback: Contacting 681 users" in brought
+        assert str(meanings()["pending"]) in needs
+        assert PAGE_OF_FINDINGS in needs
 
     def test_a_message_tells_of_an_audience_that_stopped_in_the_week(
         self, deployment, chat

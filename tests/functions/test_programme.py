@@ -7,14 +7,16 @@ from decimal import Decimal
 
 import pytest
 
+from commands.texts import audiences as texts
 from propensity import usecases
 from propensity.audience import programme
+from propensity.registry.deployment import opened
 from propensity.tables.audiences import AUDIENCE_PLANS
 from tests.functions.audiences import join
 from tests.functions.conftest import MONDAY
-from tests.support.deployment import Deployment
+from tests.support.deployment import Deployment, entered
 from tests.support.rows import append_rows
-from tests.support.shop import DAY, WEEK, purchase
+from tests.support.shop import DAY, WEEK, event, purchase
 
 SECOND = MONDAY + WEEK
 GROUP = {"group": "shop"}
@@ -27,6 +29,8 @@ OUTCOMES = [
     # After the horizon of t0's first date, though within that of its second audience.
     purchase("t0", SECOND + DAY, 500.0),
     purchase("t40", SECOND + DAY, 30.0),
+    # The export has all days.
+    *(event("daily", MONDAY + n * DAY) for n in range(28)),
 ]
 
 
@@ -46,8 +50,8 @@ def plan(audience: str, as_of, cost: str):
 
 
 @pytest.fixture(scope="module")
-def rows(borrow_deployment) -> dict[tuple, dict]:
-    """Rows by control group, period and week, of two audiences that overlap."""
+def evaluated(borrow_deployment) -> Deployment:
+    """Two audiences that overlap, and one of a control group of its own."""
     deployment: Deployment = borrow_deployment(OUTCOMES)
     join(deployment, MONDAY, CONTACTED[:40], HELD_OUT[:40], audience="a", **GROUP)
     join(deployment, MONDAY, CONTACTED[:10], HELD_OUT[:10], audience="b", **GROUP)
@@ -58,7 +62,13 @@ def rows(borrow_deployment) -> dict[tuple, dict]:
     plans.append(plan("b", SECOND, "0.30"))
     append_rows(deployment.warehouse, AUDIENCE_PLANS, plans)
     deployment.run("model_evaluation", SECOND + 2 * WEEK)
-    stored = deployment.rows("SELECT * FROM ma_programme_lift")
+    return deployment
+
+
+@pytest.fixture(scope="module")
+def rows(evaluated) -> dict[tuple, dict]:
+    """Rows by control group, period and week."""
+    stored = evaluated.rows("SELECT * FROM ma_programme_lift")
     return {(r["control_group"], r["period"], r["week"]): r for r in stored}
 
 
@@ -82,6 +92,37 @@ def test_a_programme_costs_what_its_first_contacts_cost(rows):
     assert float(row["cost"]) == pytest.approx(cost)
     assert row["margin"] == pytest.approx(0.5)
     assert row["profit"] == pytest.approx(0.5 * 130 - cost)
+
+
+def test_a_command_says_what_each_control_group_brought(evaluated):
+    """The largest first, as a table of it and in sentences."""
+    with entered(evaluated.environment), opened("ga4_purchase") as deployment:
+        answer = programme.programme_account(deployment)
+    text = texts.programme(answer)
+    first, other = answer["programmes"]
+
+    assert (first["control_group"], other["control_group"]) == ("shop", "alone")
+    assert first["brought"] == pytest.approx(130)
+    assert "All audiences of control group shop (a, b): Contacting 60 users" in text
+    assert "alone: Contacting 40 users" in text
+
+
+def test_a_week_is_evaluated_again_with_what_is_stored(evaluated, rows):
+    """A later run reads new members alone, and adds them to the sums that it has."""
+    join(evaluated, SECOND + WEEK, ["t0", "new"], ["c0"], audience="b", **GROUP)
+    evaluated.run("model_evaluation", SECOND + 3 * WEEK)
+    stored = evaluated.rows("SELECT * FROM ma_programme_lift")
+    newest = max(
+        (row for row in stored if (row["control_group"], row["period"]) == SHOP),
+        key=lambda row: row["week"],
+    )
+
+    assert newest["week"] == SECOND + WEEK
+    assert newest["treated_users"] == rows["shop", "all", SECOND]["treated_users"] + 1
+    assert newest["treated_conversions"] == 21
+
+
+SHOP = ("shop", "all")
 
 
 def test_a_quarter_has_the_users_who_became_members_in_it(rows):

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from propensity.audience.boundary import LOOKS, errors_at
-from propensity.audience.programme import earned_by, lines, programmes, quarter_of
+from propensity.audience.programme import (
+    earned_by,
+    programme_lines,
+    programmes,
+    quarter_of,
+)
 from propensity.audience.uplift import figures
 from propensity.tables.audiences import ProgrammeSums
 
@@ -162,7 +167,7 @@ def test_a_programme_says_what_it_brought_in_all_and_by_quarter():
         row(date(2026, 4, 6), period="2026-Q2", brought=600.0),
     ]
     [together] = programmes(rows)
-    of_all, buyers, first, second = lines(together, "EUR")
+    of_all, buyers, first, second = programme_lines(together, "EUR")
 
     assert "(mailing, winback): Contacting 600 users brought 1,500 EUR more" in of_all
     assert "it cost 60.00 EUR" in of_all
