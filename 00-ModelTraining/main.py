@@ -27,7 +27,7 @@ from propensity.runs.run import Answer, Run, run
 @run("modelTraining", kind="train", once=True, clock=SYSTEM, has_trials=True)
 def model_training(run: Run) -> Answer:
     """Train once per use case and as-of date; after a failure the champion stays."""
-    run = export.wait_for_training_days(run)
+    run = export.digest_training_days(run)
     challenger = train.train(run, train.training_rows(run))
     if run.trial:
         return {**train.report_trial(run, challenger), **export.answer(run)}

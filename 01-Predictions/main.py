@@ -27,14 +27,14 @@ def predictions(run: Run) -> Answer:
     """Score and publish; after a failure the last published predictions stay."""
     predict.check_scores_users(run)
     evaluation_missing = not predict.is_evaluated(run)
-    run = export.wait_for_days(run)
+    run = export.digest_days(run)
     model = predict.champion(run)
     shift = predict.season_shift(run)
     with predict.removed_on_failure(run):
         scored = predict.score(run, model, shift)
         score_shift = predict.score_shift(run, scored)
         run.check_lease()
-    predict.publish(run, model, scored)
+    predict.publish_scores(run, model, scored)
     index_users = predict.publish_index(run)
     predict.publish_drift(run, model, scored)
     return {

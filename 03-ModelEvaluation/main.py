@@ -26,7 +26,7 @@ from propensity.runs.run import Answer, Run, run
 @run("modelEvaluation", kind="evaluate", once=False, clock=SYSTEM)
 def model_evaluation(run: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, has a row to say so."""
-    run = evaluate.wait_for_days(run)
+    run = evaluate.digest_evaluated_days(run)
     rows = evaluate.evaluations(run)
     evaluate.publish_evaluations(run, rows)
     audience_uplifts = uplifts.publish_uplifts(run)

@@ -87,7 +87,7 @@ def main() -> int:
     warehouse: Any = SimpleNamespace(batches=predictions)
     with place(OWN) as here:
         with contextlib.closing(Artifacts.open(here.settings)) as artifacts:
-            index.publish(warehouse, artifacts, here.settings.use_case, days=60)
+            index.store_index(warehouse, artifacts, here.settings.use_case, days=60)
         sources = {
             OWN: here.function(OWN, "get_proba"),
             ASYNCHRONOUS: here.handler("asynchronous", EMPTY_ASYNCHRONOUS),

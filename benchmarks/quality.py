@@ -72,15 +72,15 @@ from propensity import usecases
 from propensity.cli.progress import showing, step
 from propensity.errors import NoChampion
 from propensity.first_look.reading import candidates
-from propensity.fraud.split import of_events
+from propensity.fraud.split import split_events
 from propensity.fraud.training import EventTraining
 from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.rows import Slice, slice_of
-from propensity.learning.split import of_users
+from propensity.learning.split import split_users
 from propensity.learning.training import Training
 from propensity.learning.users import UserTraining
-from propensity.models.encoding import Flags, Floats, numbers_of, to_frame
+from propensity.models.encoding import Flags, Floats, floats_of, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -321,7 +321,7 @@ def matched(rows: Slice, other: pa.Table) -> tuple[Flags, Floats]:
     places = rows.rows.select(keys).append_column("place", [np.arange(len(rows))])
     both = places.join(other, keys, join_type="inner").sort_by("place")
     is_there = np.isin(np.arange(len(rows)), both["place"].to_numpy())
-    return is_there, numbers_of(both["probability"])
+    return is_there, floats_of(both["probability"])
 
 
 # -- labelled tables -----------------------------------------------------------------
@@ -368,7 +368,7 @@ def cards(file: Path) -> Rivals:
         candidate for candidate in use_case.candidates if candidate.algorithm != FOREST
     ]
     use_case = structs.replace(use_case, candidates=learning)
-    parts = of_events(older, settings=SETTINGS)
+    parts = split_events(older, settings=SETTINGS)
     training = EventTraining(parts=parts, use_case=use_case, settings=SETTINGS)
     return scored("cards with labels", training, Slice(rows=later))
 
@@ -392,7 +392,7 @@ def _of_dates(name: str, rows: pa.Table, use_case: UseCase) -> Rivals:
     older = slice_of(rows, as_ofs[:-NEWEST])
     later = slice_of(rows, as_ofs[-NEWEST:])
     frame = use_case.timeframe(SETTINGS)
-    parts = of_users(older.rows, use_case, frame, settings=SETTINGS)
+    parts = split_users(older.rows, use_case, frame, settings=SETTINGS)
     training = UserTraining(parts=parts, use_case=use_case, settings=SETTINGS)
     return scored(name, training, later)
 
@@ -465,10 +465,10 @@ def without_labels(folder: Path) -> Iterator[Line]:
     table = pq.read_table(folder / CARDS)
     candidate, *_ = usecases.load("card_fraud").candidates
     names = [name for name in table.column_names if name not in ("Time", "Class")]
-    rows = np.column_stack([numbers_of(table[name]) for name in names])
+    rows = np.column_stack([floats_of(table[name]) for name in names])
     early = rows[:CARDS_FITTED]
     late = rows[CARDS_FITTED:]
-    is_fraud = numbers_of(table["Class"])[CARDS_FITTED:]
+    is_fraud = floats_of(table["Class"])[CARDS_FITTED:]
     low, middle, high = np.quantile(early, [0.05, 0.5, 0.95], axis=0)
     distance = np.sum(np.abs(late - middle) / (high - low), axis=1)
     ours = []

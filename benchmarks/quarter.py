@@ -45,10 +45,10 @@ from propensity.learning import candidates, value
 from propensity.learning.candidates import default_preprocessor, fitted, transformed
 from propensity.learning.model import Model
 from propensity.learning.rows import Slice, slice_of
-from propensity.learning.split import of_users
+from propensity.learning.split import split_users
 from propensity.learning.users import UserTraining
 from propensity.measures import revenue
-from propensity.models.encoding import Floats, numbers_of
+from propensity.models.encoding import Floats, floats_of
 from propensity.settings import Settings
 from propensity.timeframe import DAY
 from propensity.usecases import UseCase
@@ -128,7 +128,7 @@ def number(day: date) -> int:
 
 def paid(rows: pa.Table, column: str) -> Floats:
     """Return amounts, with nothing where none is known, (rows,)."""
-    return revenue.amounts(numbers_of(rows[column]))
+    return revenue.amounts(floats_of(rows[column]))
 
 
 def expected(
@@ -138,10 +138,10 @@ def expected(
     frame = use_case.timeframe(settings)
     seed = settings.seed
     try:
-        parts = of_users(older.rows, use_case, frame, settings=settings)
+        parts = split_users(older.rows, use_case, frame, settings=settings)
         training = UserTraining(parts=parts, use_case=use_case, settings=settings)
         trained = training.run()
-        valued = value.train(trained, use_case, seed=seed)
+        valued = value.train_value(trained, use_case, seed=seed)
         assert valued is not None
         model = trained.live
         amounts = valued.model

@@ -36,7 +36,7 @@ from local.generators.streams import encode
 from propensity import usecases
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex, normalised
-from propensity.events.rows import accept, rows_of
+from propensity.events.rows import accept, stored_rows
 from propensity.events.types import Catalogue
 from propensity.gcp.http import freeze_gc
 from propensity.tables.stream import STREAM_EVENTS
@@ -114,7 +114,7 @@ def ours(path: Path) -> float:
 
     def made(part: Sequence[Message]) -> int:
         events = accept(part, catalogue, index, received_at=at).events
-        rows = rows_of(STREAM_EVENTS, events, received_at=at, lateness=LATENESS)
+        rows = stored_rows(STREAM_EVENTS, events, received_at=at, lateness=LATENESS)
         return min(rows.num_rows, len(events)) if rows.serialize() else 0
 
     # An instance makes some things once, on its first call.

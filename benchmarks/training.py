@@ -28,7 +28,7 @@ from propensity import usecases
 from propensity.learning import candidates, gate
 from propensity.learning.card import Origin, user_card
 from propensity.learning.files import files
-from propensity.learning.split import of_users
+from propensity.learning.split import split_users
 from propensity.learning.trained import Rival
 from propensity.learning.users import UserTraining
 from propensity.settings import Settings
@@ -73,7 +73,7 @@ def trained(use_case: UseCase, rows: pa.Table, jobs: int | None) -> float:
     began = time.perf_counter()
     timeframe = use_case.timeframe(settings)
     training = UserTraining(
-        parts=of_users(rows, use_case, timeframe, settings=settings),
+        parts=split_users(rows, use_case, timeframe, settings=settings),
         use_case=use_case,
         settings=settings,
         jobs=jobs,

@@ -66,9 +66,9 @@ def _declared(
     named = load(usecases.load(use_case), audience)
 
     from propensity.gcp import secrets
-    from propensity.registry.deployment import opened
+    from propensity.registry.deployment import open_deployment
 
-    with opened(use_case, settings=settings) as deployment:
+    with open_deployment(use_case, settings=settings) as deployment:
         yield deployment, named, secrets.reader(settings)
 
 
@@ -185,11 +185,11 @@ def end(
     from propensity.audience.ending import end
     from propensity.audience.lists import listed
     from propensity.gcp import secrets
-    from propensity.registry.deployment import opened
+    from propensity.registry.deployment import open_deployment
 
     answers = []
     failed = False
-    with opened(use_case) as deployment:
+    with open_deployment(use_case) as deployment:
         secret = secrets.reader(deployment.settings)
         for listing in listed(deployment):
             is_chosen = destination in (None, listing.destination)
@@ -253,13 +253,13 @@ def _changed(
     """Stop audiences or let them go on; return what waits."""
     from offline import stopping
     from propensity import usecases
-    from propensity.registry.deployment import opened
+    from propensity.registry.deployment import open_deployment
 
     if (audience is None) != is_for_all:
         raise click.UsageError("Name one audience, or add --all.")
     answers = []
     for each in usecases.names() if is_for_all else [use_case]:
-        with opened(each) as deployment:
+        with open_deployment(each) as deployment:
             if not is_dry:
                 stopping.change(deployment, audience, is_stopped=is_stopped)
             answers += stopping.states(deployment, audience)
@@ -311,9 +311,9 @@ def ledger(audience: str, use_case: str | None) -> Any:
     Counts pending, accepted and rejected users by date, destination, action and reason.
     """
     from propensity.audience.delivery import account
-    from propensity.registry.deployment import opened
+    from propensity.registry.deployment import open_deployment
 
-    with opened(use_case) as deployment:
+    with open_deployment(use_case) as deployment:
         return spoken(account(deployment, audience), texts.ledger)
 
 
@@ -327,7 +327,7 @@ def programme(use_case: str | None) -> Any:
     users paid more than the control group, with cost and profit, in all and by quarter.
     """
     from propensity.audience.programme import programme_account
-    from propensity.registry.deployment import opened
+    from propensity.registry.deployment import open_deployment
 
-    with opened(use_case) as deployment:
+    with open_deployment(use_case) as deployment:
         return spoken(programme_account(deployment), texts.programme)

@@ -37,7 +37,7 @@ from propensity.cli.progress import say, showing
 from propensity.errors import ArtifactError
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.rows import accept, rows_of
+from propensity.events.rows import accept, stored_rows
 from propensity.events.types import Catalogue
 from propensity.gcp.artifacts import sha256
 from propensity.gcp.warehouse import Warehouse
@@ -124,7 +124,7 @@ def store(warehouse: Warehouse, games: Games) -> None:
         raise ArtifactError(f"generated events are refused: {accepted.refused}")
     at = games.end
     events = accepted.events
-    rows = rows_of(STREAM_EVENTS, events, received_at=at, lateness=lateness)
+    rows = stored_rows(STREAM_EVENTS, events, received_at=at, lateness=lateness)
     warehouse.write(STREAM_EVENTS, pa.Table.from_batches([rows]))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.learning.candidates import check_preprocessor, default_preprocessor
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.registry.versions import pickled, unpickled
 from propensity.settings import Settings
 from propensity.tables.models import PREPROCESSORS
@@ -44,7 +44,7 @@ def run(
     if is_dry:
         return answer
     now = datetime.now(UTC)
-    with opened(loaded.name) as deployment:
+    with open_deployment(loaded.name) as deployment:
         name, checksum = deployment.registry.upload_preprocessor(preprocessor)
         row = {
             "use_case": loaded.name,

@@ -23,7 +23,7 @@ from google.pubsub_v1.services.subscriber import SubscriberClient
 from deploy.functions import SUBSCRIPTIONS
 from propensity.errors import MissingTable
 from propensity.gcp.clients import PUBSUB, open_client, translated
-from propensity.gcp.pubsub import publish
+from propensity.gcp.pubsub import publish_messages
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import EVENTS, Settings
 from propensity.statements import statement
@@ -104,7 +104,7 @@ def replay(settings: Settings, *, is_dry: bool = False) -> dict[str, Any]:
             for topic, batch in by_topic.items():
                 if not is_dry:
                     messages = [(item.data, returned(item)) for item in batch]
-                    publish(settings, topic, messages)
+                    publish_messages(settings, topic, messages)
                     subscription.acknowledge(batch)
                 sent[topic] += len(batch)
     return {"is_dry": is_dry, "sent": dict(sent), "left_out": dict(left_out)}
@@ -152,7 +152,7 @@ def replay_refused(
                 attributes = identified(data, attributes, row["message_id"])
                 messages.append((data, attributes))
             if messages and not is_dry:
-                publish(settings, to, messages)
+                publish_messages(settings, to, messages)
             sent[to] += len(messages)
     return {"is_dry": is_dry, "sent": dict(sent), "left_out": dict(left_out)}
 

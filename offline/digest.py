@@ -46,7 +46,7 @@ def run(
             done = {"removed": 0, "read": 0, "to_read": costs.NO_DAY}
             answer[export.ga4_dataset] = done
             try:
-                state = digest.state_of(reader)
+                state = digest.read_state(reader)
             except MissingTable:
                 # A new export has no table for a day, and so no view.
                 continue
@@ -54,7 +54,7 @@ def run(
             if not is_dry and (state.withdrawn or is_agreed):
                 # A run may just have read one of these days again.
                 with digest.alone(artifacts, export, clock=SYSTEM.now) as lease:
-                    state = digest.state_of(reader)
+                    state = digest.read_state(reader)
                     digest.withdraw_days(reader, state)
                     if is_agreed:
                         digest.remove_days(reader, state.gone)
@@ -68,6 +68,6 @@ def run(
                             run_id=uuid.uuid4().hex,
                             log=announce,
                         )
-                state = digest.state_of(reader)
+                state = digest.read_state(reader)
             done["to_read"] = costs.first_reading(state, export)
     return {"exports": answer, "is_dry": is_dry}

@@ -569,7 +569,7 @@ class Work:
                 if row["attributes"] is not None:
                     attributes = json.loads(row["attributes"])
                 raw = b"" if row["raw"] is None else row["raw"]
-                texts = suppression.texts_of(raw, attributes.values())
+                texts = suppression.possible_ids(raw, attributes.values())
                 if not users.isdisjoint(texts):
                     message_ids.add(row["message_id"])
         return sorted(message_ids)
@@ -648,7 +648,7 @@ class Work:
                 # This deploy may have the use case no more, or its folder be wrong.
                 loaded = self.use_cases.get(use_case)
                 days = loaded.index_span if loaded else MAXIMUM_DAYS
-                index.publish(self.warehouse, self.artifacts, use_case, days=days)
+                index.store_index(self.warehouse, self.artifacts, use_case, days=days)
             self._delete(generation)
         return True
 
@@ -715,7 +715,7 @@ def about(table: Table, source: str, name: str) -> str:
         some_partition=table.partition,
         some_ids=ids,
         some_use_case="use_case" if "use_case" in table.types else "@use_case",
-        is_about=statements.lines(condition, folder=SQL),
+        is_about=statements.lines_of(condition, folder=SQL),
     )
 
 

@@ -25,7 +25,7 @@ from propensity import usecases
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.registry.records import newest_recorded
 from propensity.registry.serving import loaded
 from propensity.registry.versions import (
@@ -83,7 +83,7 @@ def run(use_case: str, *, is_dry: bool = False) -> dict[str, Any]:
     Raises:
         PropensityError: The model does not fit, or a client failed.
     """
-    with opened(use_case) as deployment:
+    with open_deployment(use_case) as deployment:
         registry = deployment.registry
         settings = deployment.settings
         if is_dry and registry.champion() is None:

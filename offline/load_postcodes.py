@@ -20,7 +20,7 @@ from propensity import table_files
 from propensity.errors import SchemaError
 from propensity.events.postcodes import normalised, outward
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.tables.stream import POSTCODE_INDEX
 from propensity.texts import refuse
 
@@ -50,7 +50,7 @@ def run(file: Path, *, is_dry: bool = False) -> dict[str, Any]:
         if is_dry:
             _, summary = table_of(table, loaded_on=today)
         else:
-            with opened() as deployment:
+            with open_deployment() as deployment:
                 summary = load(deployment.warehouse, table, loaded_on=today)
     return {"file": file.name, **summary, "is_dry": is_dry}
 

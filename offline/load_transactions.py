@@ -26,7 +26,7 @@ from propensity.errors import SchemaError
 from propensity.events.values import EARLIEST
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_meaningless, problem_of
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.tables.stream import INFERENCE_LOG, TRUTH_EVENTS
 from propensity.texts import refuse
 from propensity.usecases import UseCase
@@ -58,7 +58,7 @@ def run(
     """
     rows = read(file, usecases.load(use_case), now=datetime.now(UTC))
     if not is_dry:
-        with opened(use_case) as deployment:
+        with open_deployment(use_case) as deployment:
             load(deployment.warehouse, deployment.use_case, rows, watched=watched)
     last = rows["event_time"].max().date()
     return {

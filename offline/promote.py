@@ -19,7 +19,7 @@ from msgspec.structs import asdict
 
 from propensity.errors import MissingTable, NoChampion, RequestError, UnknownVersion
 from propensity.folders import ROOT
-from propensity.registry.deployment import Deployment, opened
+from propensity.registry.deployment import Deployment, open_deployment
 from propensity.registry.records import find_recorded
 from propensity.registry.serving import Serving, loaded
 from propensity.registry.versions import Champion, Registry, announce
@@ -55,7 +55,7 @@ def run(
     """
     at = datetime.now(UTC)
     notes = list[str]()
-    with opened(use_case) as deployment:
+    with open_deployment(use_case) as deployment:
         registry = deployment.registry
         before = champion = registry.champion()
         if version is None and before is None:
@@ -194,7 +194,7 @@ def verified(deployment: Deployment, version: int) -> Serving:
 
 def versions(use_case: str | None = None) -> dict[str, Any]:
     """Return the champion, None without one, and the newest versions."""
-    with opened(use_case) as deployment:
+    with open_deployment(use_case) as deployment:
         champion = deployment.registry.champion()
         rows = deployment.rows("recorded_versions", at_most=SHOWN)
     serving = {}

@@ -21,7 +21,7 @@ from propensity.audience import declared
 from propensity.audience.declared import FILES
 from propensity.audience.stopping import StopFile
 from propensity.errors import RequestError, UseCaseError
-from propensity.statements import read
+from propensity.statements import read_text
 from propensity.usecases import UseCase
 
 # What becomes of a user on a receiver's list.
@@ -111,7 +111,7 @@ def removal_of(use_case: UseCase | None, audience: str, destination: str) -> str
     able = []
     for file in sorted(folder.glob("*.toml")):
         try:
-            chosen = tomllib.loads(read(folder, file.name))
+            chosen = tomllib.loads(read_text(folder, file.name))
         except (UseCaseError, ValueError):
             return WAITS
         can_remove = chosen.get("kind") == "google" or "remove" in chosen

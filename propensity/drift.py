@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from math import exp
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ from msgspec import Struct, convert
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from propensity.models.encoding import Floats, numbers_of, texts_of
-from propensity.pages.words import Plain, compact, percent, plural
+from propensity.models.encoding import Floats, floats_of, strings_of
+from propensity.pages.words import abbreviate, percent, plural
 from propensity.tables.models import Bin, Signal
 
 FEATURE = "feature"
@@ -55,12 +54,8 @@ _FEWEST_USERS = 10
 # Snapshots of a training that show whether a feature grows with the table's age.
 _FEWEST_SNAPSHOTS = 3
 
-# An alarm of the outcomes: odds off by a quarter, and by three standard errors.
-_ALARM_ODDS = 0.25
-_ALARM_ERRORS = 3.0
 
-
-class Watched(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class WatchedSignal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     A feature, or the scores, in a training.
 
@@ -97,7 +92,7 @@ class Watched(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.kind == SCORE:
             edges = [f"{100 * edge:.3g}%" for edge in self.edges]
         else:
-            edges = [compact(float(f"{edge:.6g}")) for edge in self.edges]
+            edges = [abbreviate(float(f"{edge:.6g}")) for edge in self.edges]
         if not edges:
             return ["any value", "missing"]
         bins = [f"{edges[0]} or less"]
@@ -116,7 +111,7 @@ class Reference(Struct, frozen=True, kw_only=True):
 
     users: int
     distinct_users: int
-    signals: Sequence[Watched]
+    signals: Sequence[WatchedSignal]
 
 
 def summary_of(stored: Mapping[str, Any] | None) -> Reference | None:
@@ -160,11 +155,11 @@ def _column(rows: pa.Table | pa.RecordBatch, name: str, kind: str) -> Any:
     """Return a feature as floats, NaN for null, or as texts, (rows,)."""
     column = rows[name]
     if kind == "number":
-        return numbers_of(column).astype(float)
-    return texts_of(column)
+        return floats_of(column).astype(float)
+    return strings_of(column)
 
 
-def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> Watched:
+def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> WatchedSignal:
     present = values[~np.isnan(values)]
     edges = present[:0]
     if len(present):
@@ -176,14 +171,14 @@ def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> Watched:
         # A sum in another order is the same value.
         edges += 1e-9 * np.abs(edges)
     empty = [0.0] * (len(edges) + 2)
-    signal = Watched(kind=kind, name=name, edges=edges.tolist(), shares=empty)
+    signal = WatchedSignal(kind=kind, name=name, edges=edges.tolist(), shares=empty)
     counts = signal.counts(values, weight)
     shares = counts / max(counts.sum(), 1)
     return replace(signal, shares=shares.round(6).tolist())
 
 
 def _grows(
-    signal: Watched, values: Floats, weight: Floats, sizes: NDArray[np.int64]
+    signal: WatchedSignal, values: Floats, weight: Floats, sizes: NDArray[np.int64]
 ) -> bool:
     """
     Tell whether a number rises with each snapshot, in all by more than the bound.
@@ -214,7 +209,7 @@ def _grows(
 
 def _texts(
     name: str, values: pa.Array, user: pa.ChunkedArray, weight: Floats
-) -> Watched:
+) -> WatchedSignal:
     table = pa.table({"value": values, "user": user, "weight": weight})
     counted = table.group_by("value").aggregate(
         [("weight", "sum"), ("user", "count_distinct")]
@@ -230,7 +225,7 @@ def _texts(
     kept = shown["weight_sum"].to_numpy() / total
     present_share = float(present["weight_sum"].to_numpy().sum()) / total
     shares = np.append(kept, [present_share - kept.sum(), 1.0 - present_share])
-    return Watched(
+    return WatchedSignal(
         kind=FEATURE,
         name=name,
         values=shown["value"].to_pylist(),
@@ -280,11 +275,13 @@ class Observed:
             return []
         compared = [_of_users(self._users, self._summary.users)]
         for signal, counts in zip(self._signals, self._counts, strict=True):
-            compared.append(compare(signal, counts, summary=self._summary))
+            compared.append(compare_signal(signal, counts, summary=self._summary))
         return compared
 
 
-def compare(signal: Watched, counts: Floats, *, summary: Reference) -> Signal:
+def compare_signal(
+    signal: WatchedSignal, counts: Floats, *, summary: Reference
+) -> Signal:
     """Compare the users of a publication by bin, (bins,), with the training."""
     users = float(counts.sum())
     distinct = max(summary.distinct_users, 1)
@@ -341,47 +338,3 @@ def _of_users(now: int, before: int) -> Signal:
         "training"
     )
     return replace(signal, is_alarm=True, cause=USERS, message=message)
-
-
-def season_alarm(row: Plain) -> str | None:
-    """
-    Say that the outcomes of a row of ``ma_model_evaluation`` were far from expected.
-
-    None without an alarm, and for a week with the probabilities of another one.
-    """
-    lacked = row.get("residual_log_odds")
-    error = row.get("residual_standard_error")
-    is_own = row.get("prediction_as_of") == row.get("week")
-    if lacked is None or error is None or not is_own:
-        return None
-    if abs(lacked) <= np.log(1 + _ALARM_ODDS) + _ALARM_ERRORS * error:
-        return None
-    odds = exp(min(lacked, 20.0)) - 1
-    which = "more" if lacked > 0 else "less"
-    sentence = f"users converted {which} often than predicted: odds {odds:+.0%}"
-    if row.get("log_odds_shift") is None:
-        return sentence
-    return f"{sentence}, beyond what the season's shift allows for"
-
-
-def value_alarm(row: Plain) -> str | None:
-    """
-    Say that users paid far less or more than was expected, whatever chance did.
-
-    None without an alarm, for a week with the values of another one, and where too few
-    paid to tell.
-    """
-    error = row.get("value_error")
-    low = row.get("value_error_low")
-    high = row.get("value_error_high")
-    is_own = row.get("prediction_as_of") == row.get("week")
-    if error is None or low is None or high is None or not is_own:
-        return None
-    if low <= _ALARM_ODDS and (1 + high) * (1 + _ALARM_ODDS) >= 1:
-        return None
-    # A factor that is nearly nothing says less than the sums.
-    return (
-        f"users were expected to pay {1 + error:.2f} times what they paid "
-        f"({1 + low:.2f} to {1 + high:.2f}): {row['value_promised']:,.2f} instead of "
-        f"{row['value_observed']:,.2f}"
-    )

@@ -41,7 +41,7 @@ _TYPES = {
 }
 
 
-def explained(error: ValueError, entries: Mapping[str, object], kind: type[Any]) -> str:
+def explain(error: ValueError, entries: Mapping[str, object], kind: type[Any]) -> str:
     """
     Return in plain words why a TOML file cannot be read as a type.
 

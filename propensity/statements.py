@@ -64,7 +64,7 @@ def statement(name: str, *, folder: Any = None, **parts: str | Sequence[Line]) -
     Raises:
         UseCaseError: There is no such file, it is not UTF-8, or it includes itself.
     """
-    return joined(lines(name, folder=folder, **parts))
+    return joined(lines_of(name, folder=folder, **parts))
 
 
 def joined(lines: Iterable[Line]) -> str:
@@ -94,7 +94,7 @@ def parameters_of(sql: str) -> Mapping[str, str]:
     return types
 
 
-def lines(
+def lines_of(
     name: str, *, folder: Any = None, **parts: str | Sequence[Line]
 ) -> list[Line]:
     """Return the lines of ``statement``, and where each is written."""
@@ -121,7 +121,7 @@ def _lines(
     else:
         raise UseCaseError(f"there is no file {name}.sql")
     file = f"{parent.name}/{name}.sql"
-    body = read(parent, f"{name}.sql")
+    body = read_text(parent, f"{name}.sql")
     use_case, _, short = name.rpartition("/")
     if use_case:
         # A statement of another use case includes that use case's own.
@@ -144,13 +144,13 @@ def _lines(
                 yield Line(short, file, number, piece)
 
 
-def names(folder: Any) -> list[str]:
+def statements_in(folder: Any) -> list[str]:
     """Return the names of the statements that are written in a folder."""
     files = sorted(path.name for path in folder.iterdir())
     return [file.removesuffix(".sql") for file in files if file.endswith(".sql")]
 
 
-def read(folder: Any, file: str) -> str:
+def read_text(folder: Any, file: str) -> str:
     """
     Return the text of a file.
 

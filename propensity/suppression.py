@@ -47,7 +47,7 @@ PARTS_OF_ID = 4
 MOST_TEXTS = 2_000
 
 
-class Entry(NamedTuple):
+class ListEntry(NamedTuple):
     """A user on the list: use case or EVERYWHERE, hash in hexadecimal, key."""
 
     use_case: str
@@ -110,16 +110,16 @@ class Suppressed:
         It is for messages that are not valid events, so the user id may be anywhere,
         also within a word, or escaped where the message is JSON.
         """
-        texts = texts_of(data, attributes) if self.users else ()
+        texts = possible_ids(data, attributes) if self.users else ()
         return any(user_hash(self.key, text) in self._hashes for text in set(texts))
 
 
 def has_many_texts(data: bytes) -> bool:
     """Return whether a message has more texts than ``is_mentioned`` is to look at."""
-    return next(islice(texts_of(data, ()), MOST_TEXTS, None), None) is not None
+    return next(islice(possible_ids(data, ()), MOST_TEXTS, None), None) is not None
 
 
-def texts_of(data: bytes, attributes: Iterable[str]) -> Iterator[str]:
+def possible_ids(data: bytes, attributes: Iterable[str]) -> Iterator[str]:
     """Yield every text in a message that may be a user's id."""
     yield from attributes
     for text in _strings(data.decode("utf-8", "replace")):
@@ -162,7 +162,7 @@ def read(warehouse: Queries) -> Suppressed:
     """
     key = warehouse.settings.suppression_key
     try:
-        return recognised(entries_of(warehouse), key)
+        return recognised(read_list(warehouse), key)
     except MissingTable:
         # A deployment with neither key nor table has no list.
         if key:
@@ -170,13 +170,13 @@ def read(warehouse: Queries) -> Suppressed:
         return NOBODY
 
 
-def entries_of(warehouse: Queries) -> list[Entry]:
+def read_list(warehouse: Queries) -> list[ListEntry]:
     """Return what the table has, or raise MissingTable."""
-    rows = warehouse.read_small_table(TABLE, Entry._fields)
-    return [Entry(row.use_case, row.user_hash, row.key_id) for row in rows]
+    rows = warehouse.read_small_table(TABLE, ListEntry._fields)
+    return [ListEntry(row.use_case, row.user_hash, row.key_id) for row in rows]
 
 
-def recognised(entries: Sequence[Entry], key: str) -> Suppressed:
+def recognised(entries: Sequence[ListEntry], key: str) -> Suppressed:
     """Return the list of entries, or raise SettingsError if another key made them."""
     expected = key_id(key) if key else None
     if any(entry.key_id != expected for entry in entries):

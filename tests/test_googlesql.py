@@ -24,10 +24,10 @@ from propensity.statements import (
     FOLDERS,
     Line,
     joined,
-    lines,
-    names,
+    lines_of,
     parameters_of,
     statement,
+    statements_in,
 )
 from propensity.tables import every
 from tests.docs.pages import PAGES, blocks
@@ -35,13 +35,17 @@ from tests.docs.pages import PAGES, blocks
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("analyzer")]
 
 ROOT = Path(__file__).parents[1]
-SHARED = {name for folder in FOLDERS for name in names(ROOT / "propensity" / folder)}
+SHARED = {
+    name for folder in FOLDERS for name in statements_in(ROOT / "propensity" / folder)
+}
 # The statements of local/exports are DuckDB's.
 FOLDERS_OFFLINE = ("offline", "offline/doctor", "offline/dashboard", "local/demos")
 OFFLINE = {
-    name: ROOT / folder for folder in FOLDERS_OFFLINE for name in names(ROOT / folder)
+    name: ROOT / folder
+    for folder in FOLDERS_OFFLINE
+    for name in statements_in(ROOT / folder)
 }
-OWN = {name for one in usecases.names() for name in names(folders.place(one))}
+OWN = {name for one in usecases.names() for name in statements_in(folders.place(one))}
 AS_OF = date(2026, 3, 3)
 # The dataset of queries on pages.
 DATASET = "propensity."
@@ -161,12 +165,12 @@ def named(text: str, relations: dict[str, Columns]) -> dict[str, Columns]:
 def written(name: str) -> dict[str, list[Line]]:
     """Return the statements of a use case, and those that it shares with others."""
     use_case = usecases.load(name)
-    own = {*names(folders.place(name))}
+    own = {*statements_in(folders.place(name))}
     known = own | SHARED if use_case.reads_export else own
     found = {one: use_case.lines(one) for one in known - PUT_TOGETHER}
     if use_case.reads_export:
         others = OFFLINE.keys() - PUT_TOGETHER
-        found |= {one: lines(one, folder=OFFLINE[one]) for one in others}
+        found |= {one: lines_of(one, folder=OFFLINE[one]) for one in others}
     parts = {
         (line.file, line.statement)
         for one in found

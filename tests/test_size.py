@@ -27,7 +27,7 @@ from propensity.gcp.writes import APPEND_BYTES
 from propensity.online import indexes
 from propensity.schema import Column, Table
 from propensity.settings import Settings
-from propensity.statements import names
+from propensity.statements import statements_in
 from propensity.stream import consumer
 from propensity.tables import every as tables
 from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_MEMBERS
@@ -149,7 +149,9 @@ def statements(name: str) -> list[str]:
     use_case = usecases.load(name)
     root = folders.FOLDER.parent
     rooms = [root / room for room in ("runs", "registry", "online")]
-    written = {one for folder in (folders.place(name), *rooms) for one in names(folder)}
+    written = {
+        one for folder in (folders.place(name), *rooms) for one in statements_in(folder)
+    }
     found = []
     # A part of statements, which reads what they have made.
     for stem in sorted(written - {"audience_sums"}):

@@ -20,7 +20,7 @@ from tests.support.rows import DAY_OF
 
 ROOT = Path(__file__).parents[1]
 SHARED = [ROOT / "propensity" / folder for folder in statements.FOLDERS]
-NAMES = [name for folder in SHARED for name in statements.names(folder)]
+NAMES = [name for folder in SHARED for name in statements.statements_in(folder)]
 OFFLINE = [
     ROOT / folder for folder in ("offline", "offline/doctor", "offline/dashboard")
 ]
@@ -99,8 +99,8 @@ def test_a_part_is_what_the_caller_gives(own):
     """For a word in backticks, or for an include, with its own file and lines, by which
     an analyzer's errors are named."""
     folder = own("SELECT *\nFROM `t`,\n(\n-- include: rows.sql\n)")
-    rows = statements.lines("middle", folder=folder)
-    lines = statements.lines("outer", folder=folder, t="x,\ny", rows=rows)
+    rows = statements.lines_of("middle", folder=folder)
+    lines = statements.lines_of("outer", folder=folder, t="x,\ny", rows=rows)
 
     assert [line.text for line in lines[:4]] == ["SELECT *", "FROM x,", "y,", "("]
     assert lines[4:-1] == rows
@@ -129,7 +129,7 @@ def every_statement() -> dict[str, str]:
     texts = {}
     for folder in [*map(folders.place, usecases.names()), *OFFLINE]:
         shared = [] if folder in OFFLINE else NAMES
-        for name in {*shared, *statements.names(folder)}:
+        for name in {*shared, *statements.statements_in(folder)}:
             with suppress(UseCaseError):
                 texts[f"{folder.name}/{name}"] = statement(name, folder=folder)
     return {

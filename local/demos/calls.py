@@ -16,7 +16,7 @@ from local.generators.streams import Delivery
 from local.place import Place
 from local.processes import PATIENCE_S
 from propensity.cli.progress import step
-from propensity.gcp.pubsub import publish
+from propensity.gcp.pubsub import publish_messages
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import EVENTS
 from propensity.statements import statement
@@ -77,7 +77,7 @@ def send(warehouse: Warehouse, deliveries: Iterable[Delivery]) -> None:
             ingested = {"ingest_ts": datetime.now(UTC).isoformat()}
             data = json.dumps(json.loads(data) | ingested).encode()
         messages.append((data, delivery.attributes))
-    publish(warehouse.settings, warehouse.settings.prefixed(EVENTS), messages)
+    publish_messages(warehouse.settings, warehouse.settings.prefixed(EVENTS), messages)
 
 
 def settled(

@@ -13,11 +13,15 @@ from propensity import usecases
 from propensity.audience.plan import weeks_left
 from propensity.audience.programme import Together, apart, programmes
 from propensity.audience.result import LOST, Result, claim, result, sentence
-from propensity.drift import season_alarm, value_alarm
 from propensity.errors import ArtifactError
 from propensity.findings import Meaning, meanings
 from propensity.gcp.artifacts import Artifacts
-from propensity.learning.judged import Judged, judged
+from propensity.learning.judged import (
+    Judgement,
+    judgements_of,
+    season_alarm,
+    value_alarm,
+)
 from propensity.learning.unidentified import unidentified
 from propensity.learning.week_report import report_name
 from propensity.pages.page import POLICY
@@ -280,9 +284,9 @@ class Case:
         return int(rows[1]["members"]) if len(rows) > 1 else None
 
     @property
-    def judged(self) -> list[Judged]:
+    def judged(self) -> list[Judgement]:
         """What was expected of the newest week beside what came."""
-        return judged(self.weeks[0], self.facts.unit) if self.weeks else []
+        return judgements_of(self.weeks[0], self.facts.unit) if self.weeks else []
 
     @property
     def unidentified(self) -> str:

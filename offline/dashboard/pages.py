@@ -16,8 +16,8 @@ from propensity.audience.programme import Together, programme_lines
 from propensity.findings import PAGE, meanings
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words
-from propensity.pages.page import Line, filled, lines_svg
-from propensity.pages.words import Format, Number, compact, count, present
+from propensity.pages.page import ChartLine, fill_template, lines_svg
+from propensity.pages.words import Format, Number, abbreviate, count, present
 
 # Weeks or days that a chart has at most, and audiences.
 POINTS = 60
@@ -66,9 +66,9 @@ def lines(
         return _numbers(rows, first, write)
     low = values(f"{first}_low")
     high = values(f"{first}_high")
-    drawn = [Line(name=first, y=values(first), low=low, high=high)]
+    drawn = [ChartLine(name=first, y=values(first), low=low, high=high)]
     for column in columns[1:]:
-        drawn.append(Line(name=column, y=values(column), style=others))
+        drawn.append(ChartLine(name=column, y=values(column), style=others))
     return lines_svg(
         drawn,
         title=title,
@@ -94,9 +94,9 @@ def size(n: float | None) -> str:
     value = 0.0 if n is None else float(n)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if value < 1024:
-            return f"{compact(round(value, 1))} {unit}"
+            return f"{abbreviate(round(value, 1))} {unit}"
         value /= 1024
-    return f"{compact(round(value, 1))} TiB"
+    return f"{abbreviate(round(value, 1))} TiB"
 
 
 def quarters(together: Together) -> list[Row]:
@@ -114,7 +114,7 @@ FUNCTIONS = {
     "size": size,
     "share_of": words.share_of,
     "count": count,
-    "compact": compact,
+    "abbreviate": abbreviate,
     "about": words.about,
     "meanings": meanings,
     "findings_page": PAGE,
@@ -172,13 +172,13 @@ def site(
         "sql.html": {},
     }
     pages = {
-        file: filled(__package__, file, {**common, **content, "here": file})
+        file: fill_template(__package__, file, {**common, **content, "here": file})
         for file, content in contents.items()
         if file not in absent
     }
     for case in listed:
         content = {**common, "case": case, "here": case.page, **case.facts.words}
-        pages[case.page] = filled(__package__, "use_case.html", content)
+        pages[case.page] = fill_template(__package__, "use_case.html", content)
         for week, file in case.reports.items():
             pages[file] = _linked(case.facts.reports[week], case)
         for version, file in case.model_reports.items():

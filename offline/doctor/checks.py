@@ -36,7 +36,7 @@ from propensity.registry.records import recorded
 from propensity.registry.serving import loaded
 from propensity.registry.versions import Registry, libraries
 from propensity.runs import digest
-from propensity.runs.export import check_own_events, listed
+from propensity.runs.export import check_own_events, days_in_words
 from propensity.runs.late import KINDS, days_until_late, is_late
 from propensity.schema import Table
 from propensity.settings import Settings
@@ -195,7 +195,7 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
     if missing:
         yield Finding(
             f"{len(missing)} days of the export {exam.settings.export} are missing "
-            f"within the lookback of {lookback} days: {listed(missing)}",
+            f"within the lookback of {lookback} days: {days_in_words(missing)}",
             "restore tables that were deleted (BigQuery keeps them for 7 days); Google "
             "Analytics does not export a day again",
         )

@@ -171,7 +171,7 @@ def _costs(exam: Examination) -> dict[str, str]:
         if part.settings.export_suffix:
             name += f" of {part.settings.ga4_dataset}"
         with contextlib.suppress(PropensityError):
-            state = digest.state_of(part.warehouse)
+            state = digest.read_state(part.warehouse)
             texts[name] = costs.first_reading(state, part.settings)
     if count > 1:
         location = exam.settings.location

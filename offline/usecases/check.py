@@ -169,7 +169,7 @@ def _warnings(use_case: UseCase) -> Iterator[str]:
                 "no use_case goes to both. Let producers name the use case"
             )
     for path in sorted(use_case.folder.glob("*.sql")):
-        text = statements.read(use_case.folder, path.name)
+        text = statements.read_text(use_case.folder, path.name)
         for name in [use_case.name] + list(others):
             if f"'{name}'" in text:
                 yield (

@@ -43,7 +43,7 @@ def events(use_case: UseCase, as_of: date) -> list[dict[str, Any]]:
     """Return events of all kinds that the statements of a use case name."""
     folder = use_case.folder
     files = [file.name for file in folder.iterdir() if file.name.endswith(".sql")]
-    texts = (statements.read(folder, file) for file in files)
+    texts = (statements.read_text(folder, file) for file in files)
     named = set(_LITERAL.findall("".join(texts)))
     named.update(map(str, use_case.parameters.values()))
     names = list(NAMES) + sorted(named.difference(NAMES))

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from propensity import folders, statements
 from propensity.audience.templates import secrets_in
-from propensity.entries import explained
+from propensity.entries import explain
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
 from propensity.settings import Settings
@@ -227,7 +227,7 @@ class DeclaredAudience(Struct, frozen=True):
         """Return whether its statement names another audience."""
         if not self.sql_file.is_file():
             return False
-        text = statements.read(self.folder, self.sql_file.name)
+        text = statements.read_text(self.folder, self.sql_file.name)
         return f"'{audience}'" in text
 
     def statement(self, name: str, use_case: UseCase, **parts: str) -> str:
@@ -240,11 +240,11 @@ class DeclaredAudience(Struct, frozen=True):
         includes = dict[str, Sequence[Line]]()
         if self.declared.has_days:
             features = use_case.lines("features")
-            includes["audience_who"] = statements.lines(
+            includes["audience_who"] = statements.lines_of(
                 "audience_away", features=features
             )
         if self.sql_file.is_file():
-            lines = statements.lines(self.name, folder=self.folder)
+            lines = statements.lines_of(self.name, folder=self.folder)
             includes["eligible"] = declaration.reading(
                 lines, use_case.tables("features")
             )
@@ -315,13 +315,13 @@ def load(use_case: UseCase, name: str) -> DeclaredAudience:
             raise ValueError(
                 "begin its name with a letter, and use only a-z, 0-9 and _"
             )
-        text = statements.read(folder, file)
+        text = statements.read_text(folder, file)
         entries = tomllib.loads(text)
         declared = convert(entries, Declared)
         declared.check()
         declared.check_days(use_case)
     except ValueError as error:
-        problem = explained(error, entries, Declared)
+        problem = explain(error, entries, Declared)
         raise UseCaseError(f"{use_case.name}/audiences/{file}: {problem}") from error
     return DeclaredAudience(name, folder, declared)
 
@@ -366,8 +366,8 @@ def _destinations(use_case: UseCase) -> Iterator[dict[str, object]]:
     folder = folder_of(use_case) / "destinations"
     for path in sorted(folder.glob("*.toml")):
         try:
-            yield tomllib.loads(statements.read(folder, path.name))
+            yield tomllib.loads(statements.read_text(folder, path.name))
         except ValueError as error:
             file = f"{use_case.name}/audiences/destinations/{path.name}"
-            problem = explained(error, {}, dict)
+            problem = explain(error, {}, dict)
             raise UseCaseError(f"{file}: {problem}") from error

@@ -26,7 +26,7 @@ from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError, UseCaseError
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
-from propensity.statements import read, statement
+from propensity.statements import read_text, statement
 from propensity.timeframe import DAY
 
 # Users of whom the ledger does not say yet what became.
@@ -161,7 +161,7 @@ def _file_of(folder: Path, name: str) -> str | None:
     """Return the file, without its ``.toml``, of the destination of a name."""
     for file in sorted(folder.glob("*.toml")):
         try:
-            entries = tomllib.loads(read(folder, file.name))
+            entries = tomllib.loads(read_text(folder, file.name))
         except (UseCaseError, ValueError):
             continue
         if entries.get("name") == name:

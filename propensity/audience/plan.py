@@ -32,7 +32,7 @@ from propensity.audience.members import (
 from propensity.measures.intervals import POWER
 from propensity.measures.metrics import ratio, tenths
 from propensity.measures.statistic import Statistic
-from propensity.models.encoding import Floats, numbers_of
+from propensity.models.encoding import Floats, floats_of
 from propensity.registry.deployment import Deployment
 from propensity.tables.audiences import Decile, Plan, Power
 
@@ -335,9 +335,9 @@ def _ranked(
     rows = rows.sort_by([("score", "descending")])
     is_valued = rows["value"].null_count < len(rows)
     return Ranked(
-        users=numbers_of(rows["users"]),
-        conversions=numbers_of(rows["conversions"]),
-        value=numbers_of(rows["value"]) if is_valued else None,
+        users=floats_of(rows["users"]),
+        conversions=floats_of(rows["conversions"]),
+        value=floats_of(rows["value"]) if is_valued else None,
     )
 
 

@@ -42,11 +42,11 @@ from propensity.audience.plan import needed, planned
 from propensity.audience.templates import concealed, filled, secrets_in
 from propensity.audience.warnings import warnings_of
 from propensity.clock import SYSTEM, Clock
-from propensity.entries import explained
+from propensity.entries import explain
 from propensity.folders import has_file
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
-from propensity.statements import read
+from propensity.statements import read_text
 from propensity.tables.audiences import AUDIENCE_PLANS
 from propensity.usecases import UseCase
 
@@ -350,7 +350,7 @@ def opened(
     try:
         if not has_file(folder, file):
             raise FileNotFoundError
-        template = tomllib.loads(read(folder, file))
+        template = tomllib.loads(read_text(folder, file))
         variables = {f"${name}": secret(name) for name in secrets_in(template)}
         if template.get("kind") != "google":
             chosen = msgspec.convert(template, HttpFile)
@@ -368,7 +368,7 @@ def opened(
         kind = GoogleFile if template.get("kind") == "google" else HttpFile
         reason = "there is no such file"
         if isinstance(error, ValueError):
-            reason = explained(error, template, kind)
+            reason = explain(error, template, kind)
         raise errors.UseCaseError(
             f"audiences/destinations/{file}: {concealed(reason, variables.values())}. "
             "docs/destinations.md has the entries of such a file; the destinations "

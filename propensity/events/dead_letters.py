@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from propensity import timeframe
 from propensity.events.messages import Message, receipt
-from propensity.events.values import Refused, age_at, letters_of
+from propensity.events.values import BadEvent, age_at, letters_of
 from propensity.tables.stream import DEAD_LETTERS
 
 # Stands for a personal value of a dead letter.
@@ -101,13 +101,13 @@ def _age(event_time: Any, born: Any) -> int | None:
     try:
         moment = timeframe.moment_of(event_time)
         return age_at(timeframe.day_of(born), moment, field="age")
-    except (Refused, AttributeError, TypeError, ValueError):
+    except (BadEvent, AttributeError, TypeError, ValueError):
         return None
 
 
 def dead_letters(
     messages: Sequence[Message],
-    refused: Mapping[int, Refused],
+    refused: Mapping[int, BadEvent],
     *,
     received_at: datetime,
     kinds: Mapping[str, str],

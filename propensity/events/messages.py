@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from propensity import timeframe
 from propensity.errors import RequestError
-from propensity.events.values import EARLIEST, Refused
+from propensity.events.values import EARLIEST, BadEvent
 
 # The largest message that Pub/Sub takes is 10 MB; base64 and the envelope add a third.
 MAXIMUM_BODY_BYTES = 15 * 1024**2
@@ -42,7 +42,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     message_id: str
     attributes: Mapping[str, str] = {}
     published_at: str = ""
-    problem: Refused | None = None
+    problem: BadEvent | None = None
     dropped: int = 0
 
     @property
@@ -95,13 +95,13 @@ def message(body: bytes, *, maximum_bytes: int = MAXIMUM_EVENT_BYTES) -> Message
     if size > maximum_bytes:
         data = b""
         dropped = size
-        problem = Refused("too_large", f"over {maximum_bytes} bytes")
+        problem = BadEvent("too_large", f"over {maximum_bytes} bytes")
     else:
         try:
             data = binascii.a2b_base64(text, strict_mode=True)
         except ValueError:
             data = text.encode()
-            problem = Refused("wrong_encoding", "the payload is not base64")
+            problem = BadEvent("wrong_encoding", "the payload is not base64")
     return Message(
         data,
         pushed.message_id,
@@ -125,12 +125,12 @@ def receipt(messages: Sequence[Message], received_at: datetime) -> dict[str, obj
 
 def published(messages: Iterable[Message]) -> pa.Array:
     """Return when messages were published; null where no sensible time is known."""
-    times = times_of([message.published_at for message in messages])
+    times = parse_times([message.published_at for message in messages])
     makes_sense = pc.and_(pc.greater(times, EARLIEST), pc.less(times, _LATEST))
     return pc.if_else(makes_sense, times, None)
 
 
-def times_of(texts: Sequence[str]) -> pa.Array:
+def parse_times(texts: Sequence[str]) -> pa.Array:
     """Return times; null for a text that is none."""
     try:
         return pa.array(texts, pa.string()).cast(UTC_TIME)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from propensity.errors import without_frames
-from propensity.events.messages import UTC_TIME, Message, receipt, times_of
+from propensity.events.messages import UTC_TIME, Message, parse_times, receipt
 from propensity.events.postcodes import PostcodeIndex
 from propensity.events.types import Catalogue
 from propensity.events.values import (
@@ -26,11 +26,11 @@ from propensity.events.values import (
     EARLIEST,
     EPOCH,
     MICROSECOND,
-    Refused,
+    BadEvent,
     age_at,
     amount_of,
     instant_in,
-    label_of,
+    label_in,
     microseconds_of,
     numeral_of,
     with_fields,
@@ -83,7 +83,7 @@ class Accepted(NamedTuple):
 
     events: list[Event]
     truths: list[Event]
-    refused: dict[int, Refused]
+    refused: dict[int, BadEvent]
     received_at: datetime
 
 
@@ -111,9 +111,9 @@ def accept(
                 raise message.problem
             parsed, data = catalogue.read(message.data)
             read.append((index, message, parsed, data))
-        except Refused as error:
+        except BadEvent as error:
             accepted.refused[index] = without_frames(error)
-    times = times_of(
+    times = parse_times(
         [getattr(parsed, parsed.declared.time) for _, _, parsed, _ in read]
     )
     latest = received_at + CLOCK_SKEW
@@ -125,7 +125,7 @@ def accept(
         declared = parsed.declared
         try:
             if time_us is None or not earliest_us <= time_us <= latest_us:
-                raise Refused("bad_time", _BAD_TIME, field=declared.time)
+                raise BadEvent("bad_time", _BAD_TIME, field=declared.time)
             use_cases = _use_cases(message, parsed, catalogue)
             event_id, user_id = _ids(message, parsed)
             amount = None
@@ -136,7 +136,7 @@ def accept(
             if declared.stored or declared.personal:
                 moment = EPOCH + time_us * MICROSECOND
                 values = _values(parsed, moment, postcodes, latest)
-        except Refused as error:
+        except BadEvent as error:
             accepted.refused[index] = without_frames(error)
             continue
         for use_case in use_cases:
@@ -189,7 +189,7 @@ def _check_id(value: str, field: str) -> None:
     if is_meaningless(value):
         problem = "is a placeholder such as null or (not set)"
     if problem:
-        raise Refused("bad_value", f"the id {problem}", field=field)
+        raise BadEvent("bad_value", f"the id {problem}", field=field)
 
 
 def _values(
@@ -202,7 +202,7 @@ def _values(
         if value is msgspec.UNSET:
             continue
         if kind in ("label", "truth"):
-            values["label"] = label_of(value, field=name)
+            values["label"] = label_in(value, field=name)
         elif kind == "numeral":
             attributes[name] = numeral_of(value, field=name)
         elif kind == "instant":
@@ -229,7 +229,7 @@ def _age(parsed: Any, moment: datetime) -> int | None:
         if value is msgspec.UNSET:
             if given is msgspec.UNSET:
                 # A producer that holds back personal fields must send the age.
-                raise Refused("missing_field", "the field is missing", field=name)
+                raise BadEvent("missing_field", "the field is missing", field=name)
         elif kind == "birth date":
             age = age_at(value, moment, field=name)
     return age
@@ -254,7 +254,7 @@ def _enriched(
     return with_fields(data, added) if added else data
 
 
-def rows_of(
+def stored_rows(
     table: Table, events: Sequence[Event], *, received_at: datetime, lateness: timedelta
 ) -> pa.RecordBatch:
     """

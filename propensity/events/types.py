@@ -26,7 +26,7 @@ from propensity.events.values import (
     MAXIMUM_AGE,
     MAXIMUM_TEXT_CHARACTERS,
     OUT_OF_RANGE,
-    Refused,
+    BadEvent,
     letters_of,
     with_fields,
 )
@@ -264,7 +264,7 @@ class Catalogue:
         likely = [name for name, share in shares.items() if share == smallest < 0.5]
         return likely[0] if len(likely) == 1 else ""
 
-    def _refusal(self, data: bytes, error: Exception) -> Refused:
+    def _refusal(self, data: bytes, error: Exception) -> BadEvent:
         if not isinstance(error, msgspec.ValidationError):
             return _malformed(data)
         text = str(error)
@@ -274,20 +274,20 @@ class Catalogue:
             return self.unknown_type(None, None)
         missing = _MISSING.match(text)
         if missing:
-            return Refused("missing_field", "the field is missing", field=missing[1])
+            return BadEvent("missing_field", "the field is missing", field=missing[1])
         if text.startswith("Expected `object`") and field is None:
-            return Refused("malformed_json", "the event is not a JSON object")
+            return BadEvent("malformed_json", "the event is not a JSON object")
         problem = text.partition(" - at")[0]
         for start, (reason, detail) in _REASONS.items():
             if problem.startswith(start):
                 amounts = {event_type.amount for event_type in self.types.values()}
                 is_amount = reason == "not_finite" and field in amounts
-                return Refused(
+                return BadEvent(
                     "bad_amount" if is_amount else reason, detail, field=field
                 )
-        return Refused("wrong_type", problem, field=field)
+        return BadEvent("wrong_type", problem, field=field)
 
-    def unknown_type(self, use_case: str | None, event_type: str | None) -> Refused:
+    def unknown_type(self, use_case: str | None, event_type: str | None) -> BadEvent:
         """Return the refusal of an event that no use case takes."""
         reason = "unknown_event_type"
         field = "event_type"
@@ -303,7 +303,7 @@ class Catalogue:
             detail = (
                 f"there is none of this name. Use {', '.join(sorted(self.use_cases))}"
             )
-        return Refused(reason, detail, field=field)
+        return BadEvent(reason, detail, field=field)
 
 
 def _problems_declared(
@@ -359,19 +359,19 @@ def _problems_taken(use_case: UseCase, types: Mapping[str, EventType]) -> Iterat
             )
 
 
-def _malformed(data: bytes) -> Refused:
+def _malformed(data: bytes) -> BadEvent:
     # JSON starts with ASCII: a zero byte there means UTF-16 or UTF-32.
     if data.startswith(_BYTE_ORDER_MARK) or b"\0" in data[:4]:
-        return Refused("wrong_encoding", "the event is not plain UTF-8")
+        return BadEvent("wrong_encoding", "the event is not plain UTF-8")
     try:
         # A number that Python parses and JSON does not have, such as NaN, is a type.
         event = json.loads(data.decode(), parse_constant=lambda _: float)
     except UnicodeDecodeError:
-        return Refused("wrong_encoding", "the event is not UTF-8")
+        return BadEvent("wrong_encoding", "the event is not UTF-8")
     except (ValueError, RecursionError):
         event = None
     if isinstance(event, dict):
         for name, value in event.items():
             if value is float:
-                return Refused("not_finite", "a number is NaN or infinite", field=name)
-    return Refused("malformed_json", "the event is not a JSON object")
+                return BadEvent("not_finite", "a number is NaN or infinite", field=name)
+    return BadEvent("malformed_json", "the event is not a JSON object")

@@ -59,7 +59,7 @@ REASONS = (
 )
 
 
-class Refused(Exception):
+class BadEvent(Exception):
     """An event can never succeed, for one of ``REASONS``."""
 
     def __init__(self, reason: str, detail: str, *, field: str | None = None) -> None:
@@ -100,9 +100,9 @@ def amount_of(value: float, *, field: str) -> float:
     """
     if not 0 <= value <= MAXIMUM_AMOUNT:
         detail = f"the amount must be from 0 to {MAXIMUM_AMOUNT}"
-        raise Refused("bad_amount", detail, field=field)
+        raise BadEvent("bad_amount", detail, field=field)
     if round(value * 100) / 100 != value:
-        raise Refused(
+        raise BadEvent(
             "bad_amount", "the amount has more than two decimals", field=field
         )
     return value
@@ -118,20 +118,20 @@ def numeral_of(value: float | str, *, field: str) -> float:
     if isinstance(value, str):
         if len(value) > MAXIMUM_TEXT_CHARACTERS:
             detail = f"the number is longer than {MAXIMUM_TEXT_CHARACTERS} characters"
-            raise Refused("bad_value", detail, field=field)
+            raise BadEvent("bad_value", detail, field=field)
         text = value.strip()
         if NUMERAL.fullmatch(text):
             value = float(text)
         elif _NOT_FINITE.fullmatch(text):
-            raise Refused("not_finite", "the number is NaN or infinite", field=field)
+            raise BadEvent("not_finite", "the number is NaN or infinite", field=field)
         else:
-            raise Refused("wrong_type", "the text is not a number", field=field)
+            raise BadEvent("wrong_type", "the text is not a number", field=field)
     if not isfinite(value):
-        raise Refused("not_finite", OUT_OF_RANGE, field=field)
+        raise BadEvent("not_finite", OUT_OF_RANGE, field=field)
     return value
 
 
-def label_of(value: object, *, field: str) -> int | None:
+def label_in(value: object, *, field: str) -> int | None:
     """
     Return a label as 0 or 1, None while it is unknown; it may be written as a text.
 
@@ -143,7 +143,7 @@ def label_of(value: object, *, field: str) -> int | None:
     label = _LABELS.get(str(value).strip().lower()) if value not in {0, 1} else value
     if label is None:
         detail = "the label must be 0 or 1, or true or false"
-        raise Refused("bad_value", detail, field=field)
+        raise BadEvent("bad_value", detail, field=field)
     return int(label)
 
 
@@ -200,7 +200,7 @@ def age_at(birth: date, moment: datetime, *, field: str) -> int:
     age = moment.year - birth.year - (not had_birthday)
     if not 0 <= age <= MAXIMUM_AGE:
         detail = f"the age must be from 0 to {MAXIMUM_AGE}"
-        raise Refused("bad_value", detail, field=field)
+        raise BadEvent("bad_value", detail, field=field)
     return age
 
 

@@ -25,7 +25,7 @@ from propensity.learning.candidates import encoder_of
 from propensity.learning.effects import Effects, Experiment
 from propensity.measures.intervals import FEW, NORMAL, Difference, in_columns
 from propensity.models.encoding import Flags, Floats, to_frame
-from propensity.pages.page import Line, filled, in_notebook, lines_svg
+from propensity.pages.page import ChartLine, fill_template, in_notebook, lines_svg
 from propensity.pages.words import decimals, plural
 from propensity.texts import GAPS, refuse, texts
 
@@ -196,7 +196,7 @@ class ExperimentLook:
 
     def page(self) -> str:
         """Write the report, an HTML page."""
-        return filled(
+        return fill_template(
             __package__,
             "experiment.html",
             {
@@ -499,9 +499,9 @@ def _curves(arm: Arm) -> Markup:
     by_probability = arm.added_by_share(arm.effects.expected)
     at_random = _SHARES * by_effect[-1]
     lines = [
-        Line(name="at random", y=list(at_random), style="guide"),
-        Line(name="by effect", y=list(by_effect)),
-        Line(name="by probability", y=list(by_probability), style="line other"),
+        ChartLine(name="at random", y=list(at_random), style="guide"),
+        ChartLine(name="by effect", y=list(by_effect)),
+        ChartLine(name="by probability", y=list(by_probability), style="line other"),
     ]
     return lines_svg(
         lines,

@@ -27,7 +27,7 @@ from propensity.learning.card import Origin, UserCard, user_card
 from propensity.learning.importance import ranks_alone
 from propensity.learning.report import version_page
 from propensity.learning.rows import Parts, Slice
-from propensity.learning.split import of_users
+from propensity.learning.split import split_users
 from propensity.learning.trained import LEAK, Trained
 from propensity.learning.users import UserTraining
 from propensity.pages.page import in_notebook
@@ -224,7 +224,9 @@ def look_at(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
     """Train on a table; errors are ``try_table``'s."""
     steps, timeframe = _steps(read)
     rows = read.rows(steps)
-    parts = of_users(rows, read.use_case, timeframe, settings=_SETTINGS, advice=_ADVICE)
+    parts = split_users(
+        rows, read.use_case, timeframe, settings=_SETTINGS, advice=_ADVICE
+    )
     leaks = _leaks(parts, read)
     parts, use_case = _with_baseline(parts, read.use_case)
     training = UserTraining(

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from propensity.measures.intervals import FEW, NORMAL, Difference, difference
 from propensity.measures.metrics import summed
-from propensity.measures.revenue import amounts, money, total
-from propensity.models.encoding import Flags, Floats, numbers_of
+from propensity.measures.revenue import amounts, exact_money, total
+from propensity.models.encoding import Flags, Floats, floats_of
 from propensity.tables.models import Savings
 
 # Scores are at most 1, so none reaches it.
@@ -96,15 +96,15 @@ def savings(alerted: Flags, stakes: Stakes, *, threshold: float | None) -> Savin
     has_interval = stakes.is_fraud.sum() >= FEW
     caught = alerted & stakes.is_fraud
     return Savings(
-        review_cost=money(stakes.review_cost),
+        review_cost=exact_money(stakes.review_cost),
         alert_threshold=threshold,
         alerted=round(float(stakes.weight[alerted].sum())),
         alerted_conversions=round(float(stakes.weight[caught].sum())),
         cost=lost - saved,
         cost_without=lost,
         saved=saved,
-        saved_low=money(float(saved) - half) if has_interval else None,
-        saved_high=money(float(saved) + half) if has_interval else None,
+        saved_low=exact_money(float(saved) - half) if has_interval else None,
+        saved_high=exact_money(float(saved) + half) if has_interval else None,
         saved_share=float(saved / lost) if lost else None,
     )
 
@@ -114,14 +114,14 @@ def saved_by_groups(groups: pa.Table, review_cost: float) -> Savings | None:
     scored = groups.filter(pc.is_valid(groups["probability"])).sort_by("probability")
     if not len(scored) or scored["is_alert"].null_count:
         return None
-    events = numbers_of(scored["users"])
+    events = floats_of(scored["users"])
     is_fraud = scored["conversions"].to_numpy() > 0
     # Each fraud is drawn by itself for the interval, others by their group.
     rows_of_group = np.where(is_fraud, events, 1).astype(int)
     group_of_row = np.repeat(np.arange(len(events)), rows_of_group)
     stakes = Stakes(
         is_fraud=is_fraud[group_of_row],
-        amount=amounts(numbers_of(scored["lost"]))[group_of_row],
+        amount=amounts(floats_of(scored["lost"]))[group_of_row],
         weight=np.where(is_fraud, 1.0, events)[group_of_row],
         review_cost=review_cost,
     )

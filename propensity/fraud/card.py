@@ -12,7 +12,7 @@ from propensity.fraud.trained import EventTrained
 from propensity.learning.card import Card, Origin, PartSizes, common
 from propensity.learning.gate import Verdict
 from propensity.registry.versions import Published
-from propensity.tables.models import Training
+from propensity.tables.models import TrainedVersion
 from propensity.usecases import UseCase
 
 
@@ -48,7 +48,9 @@ class EventCard(Card, frozen=True, kw_only=True, tag="events"):
     outcomes: Mapping[str, int]
     savings: CardSavings | None
 
-    def row(self, published: Published, *, run_id: str, seconds: float) -> Training:
+    def row(
+        self, published: Published, *, run_id: str, seconds: float
+    ) -> TrainedVersion:
         """Return the row of a version, with what its alerts save."""
         row = super().row(published, run_id=run_id, seconds=seconds)
         row = structs.replace(row, is_warm=self.is_warm)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from propensity.fraud.dataset import counts
 from propensity.fraud.trained import EventParts
 from propensity.learning.rows import JudgedRows, Slice, is_enough
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import floats_of
 from propensity.settings import Settings
 from propensity.timeframe import Split
 
@@ -23,7 +23,7 @@ HOLDOUT_SHARES = (0.2, 0.25, 0.3)
 CHOOSING_SHARE = 0.25
 
 
-def of_events(rows: pa.Table, *, settings: Settings) -> EventParts:
+def split_events(rows: pa.Table, *, settings: Settings) -> EventParts:
     """Split scored events, as ``dataset`` has them; most have no label yet."""
     minimum = settings.minimum_conversions
     choose, hold = _split_rows(rows, minimum=minimum)
@@ -57,7 +57,7 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
 
     Shares are of the labelled rows, since the newest seldom have a label yet.
     """
-    label = numbers_of(rows["label"])
+    label = floats_of(rows["label"])
     at = rows["event_time"].cast(pa.int64()).to_numpy()
     labelled = np.flatnonzero(~np.isnan(label))
     end = len(rows)

@@ -21,12 +21,12 @@ from propensity.fraud.trees import fit_trees
 from propensity.learning.importance import baseline_score
 from propensity.learning.model import Model
 from propensity.learning.rows import Slice
-from propensity.learning.trained import Judged, Rival, Trained
+from propensity.learning.trained import JudgedCandidate, Rival, Trained
 from propensity.learning.training import Fitted, Training
 from propensity.learning.users import metrics_of
 from propensity.measures.metrics import Curves, Outcomes
 from propensity.measures.revenue import amounts
-from propensity.models.encoding import Floats, numbers_of
+from propensity.models.encoding import Floats, floats_of
 from propensity.registry.versions import RecordedCard
 from propensity.tables.models import Metrics
 from propensity.usecases import Candidate
@@ -45,7 +45,7 @@ class EventTraining(Training):
 
     parts: EventParts
 
-    def judge(self) -> Sequence[Judged]:
+    def judge(self) -> Sequence[JudgedCandidate]:
         """Judge trees, and of enough labels the candidates that learn from them."""
         trees = list[Candidate]()
         learning = list[Candidate]()
@@ -72,7 +72,7 @@ class EventTraining(Training):
             )
         return judged
 
-    def loss(self, judged: Judged) -> tuple[float, ...]:
+    def loss(self, judged: JudgedCandidate) -> tuple[float, ...]:
         """Return the cost of the alerts, then the PR AUC, the highest first."""
         cost = judged.metrics.get("cost")
         # Nothing is paid, or trees are not warm for all rows.
@@ -140,7 +140,7 @@ class EventTraining(Training):
         features = self.use_case.features
         return fit_trees(candidate, rows, features, seed=self.settings.seed)
 
-    def _judged(self, candidate: Candidate, score: Floats) -> Judged:
+    def _judged(self, candidate: Candidate, score: Floats) -> JudgedCandidate:
         """Return a candidate with the metrics that it is compared by."""
         is_anomaly = candidate.algorithm == FOREST
         values: dict[str, float | None] = dict.fromkeys(
@@ -152,7 +152,7 @@ class EventTraining(Training):
                 values |= {"log_loss": None, "brier": None}
             if self.use_case.stream.amount:
                 values["cost"] = self._cost(score, is_anomaly=is_anomaly)
-        return Judged(candidate=candidate, score=score, metrics=values)
+        return JudgedCandidate(candidate=candidate, score=score, metrics=values)
 
     def _cost(self, score: Floats, *, is_anomaly: bool) -> float:
         """Return what alerts on the judged rows cost; scores are of these, (rows,)."""
@@ -195,7 +195,7 @@ class EventTraining(Training):
     def _stakes(self, part: Slice) -> Stakes:
         """Return what labelled rows cost: nothing if the use case names no amount."""
         name = self.use_case.stream.amount
-        amount = numbers_of(part.rows[name]) if name else np.zeros(len(part))
+        amount = floats_of(part.rows[name]) if name else np.zeros(len(part))
         return Stakes(
             is_fraud=part.label == 1,
             amount=amounts(amount),

@@ -10,7 +10,7 @@ from sklearn.compose import ColumnTransformer
 
 from propensity.learning.candidates import unfit
 from propensity.learning.model import Model
-from propensity.models.encoding import numbers_of, to_frame
+from propensity.models.encoding import floats_of, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.usecases import NUMBER, Candidate
 
@@ -38,7 +38,7 @@ def _thinned(rows: pa.Table, seed: int) -> pa.Table:
     look usual. Rows with at least the median weight of label 0 stay.
     """
     weight = rows["weight"].to_numpy()
-    others = numbers_of(rows["label"]) != 1
+    others = floats_of(rows["label"]) != 1
     chance = weight / np.median(weight[others]) if others.any() else weight
     drawn = np.random.default_rng(seed).random(len(rows))
     return rows.filter(pa.array(drawn < chance))

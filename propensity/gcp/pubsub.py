@@ -78,7 +78,7 @@ def _requests(
         yield PublishRequest.wrap(request)
 
 
-def publish(
+def publish_messages(
     settings: Settings, topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]
 ) -> None:
     """Publish messages outside an event loop, as ``Bus.publish``."""

@@ -96,7 +96,7 @@ def metadata(stream: str) -> list[tuple[str, str]]:
     return [("x-goog-request-params", f"write_stream={stream}")]
 
 
-def check(answer: Any) -> None:
+def check_answer(answer: Any) -> None:
     """Raise the error in an AppendRowsResponse, if there is one."""
     if answer.row_errors:
         raise RowsRefused({error.index: error.message for error in answer.row_errors})
@@ -207,7 +207,7 @@ def _sent(client: BigQueryWriteClient, stream: str, rows: pa.Table, limits: Any)
     answers: Any = client.append_rows(requests(), metadata=metadata(stream), **limits)
     try:
         for answer in answers:
-            check(answer)
+            check_answer(answer)
             answered += 1
     finally:
         answers.cancel()
@@ -273,7 +273,7 @@ class Appends:
             try:
                 with translated(self.settings, BIGQUERY, on=path, needs=UPDATES):
                     async with asyncio.timeout(float(self.settings.deadline_s)):
-                        check(await self._answer(path, rows))
+                        check_answer(await self._answer(path, rows))
                 break
             except RowsRefused as error:
                 # None was appended.

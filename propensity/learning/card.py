@@ -30,12 +30,12 @@ from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
 from propensity.measures.metrics import Curves
 from propensity.measures.presence import by_presence
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import floats_of
 from propensity.pages.words import Plain
 from propensity.registry import versions
 from propensity.registry.versions import Published
 from propensity.settings import Budget
-from propensity.tables.models import PRESENCE, Category, Metrics, Training
+from propensity.tables.models import PRESENCE, Category, Metrics, TrainedVersion
 from propensity.timeframe import Split
 from propensity.usecases import UseCase
 
@@ -98,7 +98,7 @@ class CandidateCard(Struct, frozen=True, kw_only=True):
     chosen: bool
 
 
-class Baseline(Struct, frozen=True, kw_only=True):
+class BaselineRanking(Struct, frozen=True, kw_only=True):
     """The ranking that a model must beat, and in words how far it does."""
 
     name: str
@@ -155,7 +155,7 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
     blocks: int
     metrics: Metrics
     curves: Curves
-    baseline: Baseline
+    baseline: BaselineRanking
     importance: Sequence[Importance]
     verdict: Mapping[str, Any]
     features: Mapping[str, str]
@@ -173,7 +173,9 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
     def to_json(self) -> bytes:
         return json.dumps(self.plain(), indent=1).encode()
 
-    def row(self, published: Published, *, run_id: str, seconds: float) -> Training:
+    def row(
+        self, published: Published, *, run_id: str, seconds: float
+    ) -> TrainedVersion:
         """Return the row of a version, which took so many seconds since the request."""
         assert self.model_version is not None
         shown = self.plain()
@@ -185,7 +187,7 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
         for name in objects:
             kind = PurePath(name).parts[0].partition(".")[0]
             files[kind] = {"object": objects[name], "sha256": checksums[name]}
-        return Training(
+        return TrainedVersion(
             use_case=self.use_case,
             model_version=self.model_version,
             training_date=self.trained_at.date(),
@@ -358,7 +360,7 @@ def common(
         "blocks": len(trained.parts.blocks),
         "metrics": holdout.metrics,
         "curves": holdout.curves,
-        "baseline": Baseline(
+        "baseline": BaselineRanking(
             name=baseline,
             roc_auc=holdout.baseline_roc_auc,
             words=gate.beside_baseline(trained, baseline),
@@ -394,7 +396,7 @@ def _reference(trained: Trained, use_case: UseCase) -> Reference:
     elapsed = use_case.stream.elapsed
     if elapsed:
         del features[elapsed]
-        hours = numbers_of(rows[elapsed])
+        hours = floats_of(rows[elapsed])
         is_last = hours == hours.max()
         weight = every.weight / every.weight[is_last].sum() * every.weight.sum()
         column_index = rows.column_names.index("weight")

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from propensity.learning.model import Model
 from propensity.learning.rows import Slice
-from propensity.models.encoding import Floats, numbers_of
+from propensity.models.encoding import Floats, floats_of
 from propensity.usecases import NUMBER, UseCase
 
 # Rows and repeats for the importance of a feature: enough for a ranking, and cheaper
@@ -106,7 +106,7 @@ def ranks_alone(older: Slice, part: Slice, name: str, kind: str) -> Floats:
     """
     column = part.rows[name]
     if kind == NUMBER:
-        return _ranks(numbers_of(column))
+        return _ranks(floats_of(column))
     label = pd.Series(older.label)
     by_category = label.groupby(older.rows[name].to_pandas(), dropna=False)
     rates = by_category.mean()[by_category.size() >= FEWEST_ROWS]
@@ -119,7 +119,7 @@ def ranks_alone(older: Slice, part: Slice, name: str, kind: str) -> Floats:
 def baseline_score(use_case: UseCase, *parts: Slice) -> Floats:
     """Return ranks in [0, 1] by the baseline's feature; missing values come last."""
     baseline = use_case.baseline
-    values = np.concatenate([numbers_of(part.rows[baseline.feature]) for part in parts])
+    values = np.concatenate([floats_of(part.rows[baseline.feature]) for part in parts])
     return _ranks(-values if baseline.ascending else values)
 
 

@@ -1,15 +1,20 @@
-"""What was expected of a week beside what came: users and money, by one rule."""
+"""What was expected of a week beside what came, and when that is an alarm."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp, log
 
 from propensity.measures.intervals import rate_interval
 from propensity.pages.words import Plain, amount, percent, present
 
+# An alarm of the outcomes: odds off by a quarter, and by three standard errors.
+_ALARM_ODDS = 0.25
+_ALARM_ERRORS = 3.0
+
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class Judgement:
     """
     An expected figure of a week beside the actual one.
 
@@ -24,7 +29,7 @@ class Judged:
     is_expected: bool
 
 
-def judged(row: Plain, unit: str = "") -> list[Judged]:
+def judgements_of(row: Plain, unit: str = "") -> list[Judgement]:
     """
     Judge what was expected of a week by one rule of chance: its users, and its money.
 
@@ -45,7 +50,7 @@ def judged(row: Plain, unit: str = "") -> list[Judged]:
             f"(95% interval {percent(low)} to {percent(high)})"
         )
         is_expected = low <= expected <= high
-        judgements.append(Judged(what="users", text=text, is_expected=is_expected))
+        judgements.append(Judgement(what="users", text=text, is_expected=is_expected))
     error = row.get("value_error")
     error_low = row.get("value_error_low")
     error_high = row.get("value_error_high")
@@ -57,5 +62,49 @@ def judged(row: Plain, unit: str = "") -> list[Judged]:
             f"to {1 + error_high:.2f})"
         )
         is_expected = error_low <= 0 <= error_high
-        judgements.append(Judged(what="money", text=text, is_expected=is_expected))
+        judgements.append(Judgement(what="money", text=text, is_expected=is_expected))
     return judgements
+
+
+def season_alarm(row: Plain) -> str | None:
+    """
+    Say that the outcomes of a row of ``ma_model_evaluation`` were far from expected.
+
+    None without an alarm, and for a week with the probabilities of another one.
+    """
+    lacked = row.get("residual_log_odds")
+    error = row.get("residual_standard_error")
+    is_own = row.get("prediction_as_of") == row.get("week")
+    if lacked is None or error is None or not is_own:
+        return None
+    if abs(lacked) <= log(1 + _ALARM_ODDS) + _ALARM_ERRORS * error:
+        return None
+    odds = exp(min(lacked, 20.0)) - 1
+    which = "more" if lacked > 0 else "less"
+    sentence = f"users converted {which} often than predicted: odds {odds:+.0%}"
+    if row.get("log_odds_shift") is None:
+        return sentence
+    return f"{sentence}, beyond what the season's shift allows for"
+
+
+def value_alarm(row: Plain) -> str | None:
+    """
+    Say that users paid far less or more than was expected, whatever chance did.
+
+    None without an alarm, for a week with the values of another one, and where too few
+    paid to tell.
+    """
+    error = row.get("value_error")
+    low = row.get("value_error_low")
+    high = row.get("value_error_high")
+    is_own = row.get("prediction_as_of") == row.get("week")
+    if error is None or low is None or high is None or not is_own:
+        return None
+    if low <= _ALARM_ODDS and (1 + high) * (1 + _ALARM_ODDS) >= 1:
+        return None
+    # A factor that is nearly nothing says less than the sums.
+    return (
+        f"users were expected to pay {1 + error:.2f} times what they paid "
+        f"({1 + low:.2f} to {1 + high:.2f}): {row['value_promised']:,.2f} instead of "
+        f"{row['value_observed']:,.2f}"
+    )

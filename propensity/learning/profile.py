@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from propensity.ids import INEXACT
-from propensity.models.encoding import Floats, numbers_of
+from propensity.models.encoding import Floats, floats_of
 from propensity.usecases import NUMBER
 
 BINS = 16
@@ -38,8 +38,8 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
           shares by bin of the rows of label 1, ``positive``, and of the others,
           ``negative``; None without values.
     """
-    labels = numbers_of(rows["label"])
-    weight = numbers_of(rows["weight"])
+    labels = floats_of(rows["label"])
+    weight = floats_of(rows["weight"])
     frame = rows
     sampled = labels
     if len(rows) > SAMPLED_ROWS:
@@ -50,7 +50,7 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
     numbers = dict[str, Floats]()
     for name, kind in features.items():
         if kind == NUMBER:
-            numbers[name] = numbers_of(frame[name])
+            numbers[name] = floats_of(frame[name])
     # Spearman's, but for gaps: a column is ranked once, over its own values.
     spearman = pd.DataFrame({**numbers, "": sampled}).rank().corr().round(6)
     shown = []

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from propensity.learning import season
 from propensity.learning.card import Card, UserCard
 from propensity.measures.intervals import rate_interval
-from propensity.pages.page import Line, filled, histogram_svg, lines_svg
+from propensity.pages.page import ChartLine, fill_template, histogram_svg, lines_svg
 from propensity.pages.words import Plain, cleaned
 
 # Features whose histograms are drawn, the most important ones.
@@ -41,7 +41,7 @@ def version_page(card: Card) -> str:
         "histograms": _histograms(plain),
     }
     template = "users.html" if is_of_users else "events.html"
-    return filled(__package__, template, content)
+    return fill_template(__package__, template, content)
 
 
 def _curves(shown: Plain, base: float | None) -> dict[str, Markup]:
@@ -60,8 +60,8 @@ def _curves(shown: Plain, base: float | None) -> dict[str, Markup]:
             x, y = zip(*curve, strict=True)
             last = max(x + y) if name == "calibration" else 1.0
             guide = (base, base) if name == "pr" else (0.0, last)
-            guide_line = Line(x=(0.0, last), y=guide, style="guide")
-            lines = [guide_line, Line(name=name, x=x, y=y)]
+            guide_line = ChartLine(x=(0.0, last), y=guide, style="guide")
+            lines = [guide_line, ChartLine(name=name, x=x, y=y)]
             drawn[name] = lines_svg(lines, title=name, starts_at_zero=True)
     return drawn
 

@@ -56,7 +56,7 @@ class Snapshots:
         )
 
 
-def of_users(
+def split_users(
     rows: pa.Table,
     use_case: UseCase,
     timeframe: Timeframe,

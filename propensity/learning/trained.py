@@ -21,7 +21,7 @@ LEAK = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class JudgedCandidate:
     """
     A candidate, judged forward in time.
 
@@ -104,7 +104,7 @@ class Trained:
     """
 
     parts: Parts
-    judged: Sequence[Judged]
+    judged: Sequence[JudgedCandidate]
     chosen: Candidate
     members: Sequence[Candidate]
     measured: Model

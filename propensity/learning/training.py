@@ -27,7 +27,7 @@ from propensity.learning import candidates
 from propensity.learning.importance import baseline_score, importance
 from propensity.learning.model import Model
 from propensity.learning.rows import JudgedRows, Parts, Slice
-from propensity.learning.trained import Holdout, Judged, Rival, Trained
+from propensity.learning.trained import Holdout, JudgedCandidate, Rival, Trained
 from propensity.measures import metrics, thresholds
 from propensity.measures.metrics import Curves, Outcomes
 from propensity.models.encoding import Floats
@@ -70,7 +70,7 @@ class Training(ABC):
     watched: Watched = unwatched
 
     @abstractmethod
-    def judge(self) -> Sequence[Judged]:
+    def judge(self) -> Sequence[JudgedCandidate]:
         """
         Judge the candidates forward in time.
 
@@ -79,7 +79,7 @@ class Training(ABC):
         """
 
     @abstractmethod
-    def loss(self, judged: Judged) -> tuple[float, ...]:
+    def loss(self, judged: JudgedCandidate) -> tuple[float, ...]:
         """Return the values that the best candidate has the least of."""
 
     @abstractmethod
@@ -235,7 +235,7 @@ class Training(ABC):
     def _measured(
         self, observed: Outcomes, score: Floats, *, is_anomaly: bool = False
     ) -> Metrics:
-        return thresholds.measured(
+        return thresholds.score_metrics(
             observed,
             threshold=self.use_case.threshold,
             budget=self.use_case.chosen_budget(self.settings),

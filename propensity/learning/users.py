@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from propensity.learning.rows import Slice
-from propensity.learning.trained import Judged, Rival, Trained
+from propensity.learning.trained import JudgedCandidate, Rival, Trained
 from propensity.learning.training import Fitted, Training
 from propensity.measures import metrics
 from propensity.models.encoding import Floats
@@ -27,7 +27,7 @@ class UserTraining(Training):
     holdout, and fitted again on all rows: that model goes live.
     """
 
-    def judge(self) -> Sequence[Judged]:
+    def judge(self) -> Sequence[JudgedCandidate]:
         """Judge all candidates: ``of_users`` has seen to it that there are labels."""
         choosing = self.parts.choosing
         scores = self.classifier_scores(self.use_case.candidates)
@@ -35,10 +35,12 @@ class UserTraining(Training):
         for candidate in self.use_case.candidates:
             score = scores[candidate.name]
             measured = metrics_of(choosing, score)
-            judged.append(Judged(candidate=candidate, score=score, metrics=measured))
+            judged.append(
+                JudgedCandidate(candidate=candidate, score=score, metrics=measured)
+            )
         return judged
 
-    def loss(self, judged: Judged) -> tuple[float, ...]:
+    def loss(self, judged: JudgedCandidate) -> tuple[float, ...]:
         log_loss = judged.metrics["log_loss"]
         return (np.inf if log_loss is None else log_loss,)
 

@@ -29,7 +29,7 @@ from propensity.learning.candidates import PARALLEL_ROWS, fitted, transformed
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
 from propensity.measures.revenue import amounts, total
-from propensity.models.encoding import Floats, numbers_of
+from propensity.models.encoding import Floats, floats_of
 from propensity.models.value import ValueModel
 from propensity.usecases import UseCase
 
@@ -87,7 +87,7 @@ def with_known_amounts(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
+def train_value(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
     """
     Learn what buyers pay, beside a classifier and from its rows.
 
@@ -130,7 +130,7 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
 
 def _paid(part: Slice) -> Floats:
     """Return what each row's user paid; nothing where that is not known, (rows,)."""
-    return amounts(numbers_of(part.rows[AMOUNT]))
+    return amounts(floats_of(part.rows[AMOUNT]))
 
 
 def fit_amounts(

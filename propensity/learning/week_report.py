@@ -13,10 +13,10 @@ from datetime import date
 from markupsafe import Markup
 
 from propensity.findings import meanings
-from propensity.learning.judged import judged
+from propensity.learning.judged import judgements_of
 from propensity.learning.unidentified import unidentified
 from propensity.measures.intervals import rate_interval
-from propensity.pages.page import Line, filled, lines_svg
+from propensity.pages.page import ChartLine, fill_template, lines_svg
 from propensity.pages.words import (
     Plain,
     cleaned,
@@ -90,12 +90,12 @@ def week_page(
         "lacked": lacked,
         "rate_interval": rate_interval,
         "meanings": meanings,
-        "judged": judged(shown[0], use_case.currency),
-        "judged_row": judged,
+        "judged": judgements_of(shown[0], use_case.currency),
+        "judged_row": judgements_of,
         "unidentified": unidentified,
         "charts": _charts(cleaned(weeks)),
     }
-    return filled(__package__, "week.html", content)
+    return fill_template(__package__, "week.html", content)
 
 
 def _charts(weeks: Sequence[Plain]) -> list[tuple[str, Markup]]:
@@ -112,11 +112,11 @@ def _charts(weeks: Sequence[Plain]) -> list[tuple[str, Markup]]:
     if len(rows) < FEWEST:
         return []
 
-    def line(name: str, style: str = "line") -> Line:
+    def line(name: str, style: str = "line") -> ChartLine:
         y, low, high = (
             [row.get(f"{name}{end}") for row in rows] for end in ("", "_low", "_high")
         )
-        return Line(name=name, y=y, low=low, high=high, style=style)
+        return ChartLine(name=name, y=y, low=low, high=high, style=style)
 
     expected = line("mean_probability", "guide")
     actual = line("base_rate")

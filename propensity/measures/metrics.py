@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from propensity.models.encoding import Floats
-from propensity.tables.models import Decile
+from propensity.tables.models import LiftDecile
 
 BINS = 10
 
@@ -254,7 +254,7 @@ def confusion(observed: Outcomes, *, threshold: float) -> Confusion:
     )
 
 
-def lift_by_decile(observed: Outcomes) -> list[Decile]:
+def lift_by_decile(observed: Outcomes) -> list[LiftDecile]:
     """
     Return ten equal parts of the users, highest probability first.
 
@@ -271,7 +271,7 @@ def lift_by_decile(observed: Outcomes) -> list[Decile]:
     # Rounding in the sums must not give a part more conversions than users.
     conversions = tenths(users, observed.conversions[::-1]).clip(0.0, size)
     return [
-        Decile(
+        LiftDecile(
             decile=decile + 1,
             users=float(size),
             conversions=float(conversions[decile]),
@@ -336,7 +336,7 @@ def above(observed: Outcomes) -> tuple[Floats, Floats]:
     return np.cumsum(observed.users[::-1]), np.cumsum(observed.conversions[::-1])
 
 
-def score_shift(before: Floats, now: Floats) -> float:
+def relative_shift(before: Floats, now: Floats) -> float:
     """
     Return how far scores moved between two runs, relative to the earlier mean.
 

@@ -15,7 +15,7 @@ import numpy as np
 from propensity.measures.intervals import FEW, NORMAL, Ends
 from propensity.measures.metrics import BINS, of_first, summed, tenths
 from propensity.models.encoding import Floats
-from propensity.tables.models import Value, ValueDecile
+from propensity.tables.models import ValueDecile, WeekValue
 
 # A larger amount is a mistake: so sums stay within BigQuery's NUMERIC.
 MAXIMUM_AMOUNT = 1e15
@@ -26,19 +26,19 @@ def amounts(values: Floats) -> Floats:
     return np.clip(np.nan_to_num(values, posinf=MAXIMUM_AMOUNT), 0.0, MAXIMUM_AMOUNT)
 
 
-def money(value: float) -> Decimal:
+def exact_money(value: float) -> Decimal:
     """Return a sum of money with six decimals; of floats that are 0.1 it is a tenth."""
     return Decimal(repr(round(float(value), 6)))
 
 
 def total(values: Floats) -> Decimal:
     """Return the sum of amounts, rounded once."""
-    return money(math.fsum(values.tolist()))
+    return exact_money(math.fsum(values.tolist()))
 
 
-def measured(
+def value_metrics(
     expected: Floats, paid: Floats, users: Floats, *, budget: float = 0.0
-) -> Value:
+) -> WeekValue:
     """
     Measure expected amounts; intervals are None where fewer than ``FEW`` users paid.
 
@@ -65,7 +65,7 @@ def measured(
             error_ends = low - 1, high - 1
     powers = _powers(paid - observed / count, users)
     low, high = _around(observed, *powers, payers)
-    return Value(
+    return WeekValue(
         value_promised=total(expected * users),
         value_observed=total(paid * users),
         value_gini=normalised_gini(expected, paid, users),

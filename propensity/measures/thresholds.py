@@ -22,7 +22,7 @@ def _of_independent_rows(
     return of_rows(observed, slopes_of(observed))
 
 
-def measured(
+def score_metrics(
     observed: Outcomes,
     *,
     threshold: float,

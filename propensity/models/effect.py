@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from propensity.models.encoder import Encoder
-from propensity.models.encoding import Floats, check
+from propensity.models.encoding import Floats, check_features
 
 Rows = TypeVar("Rows", pa.RecordBatch, pa.Table)
 
@@ -107,7 +107,7 @@ class EffectModel:
         if self._encoder is None:
             kinds = {**self.features, **OF_PROBABILITY}
             self._encoder = Encoder(self.preprocessor, kinds)
-        check(batch.schema, self.features)
+        check_features(batch.schema, self.features)
         encoded = self._encoder.encode(with_probability(batch, probability))
         added = np.asarray(self.regressor.predict(encoded), dtype=np.float64)
         # A line goes on for users unlike all that it learned from.

@@ -33,7 +33,7 @@ from sklearn.preprocessing import (
 )
 
 from propensity.errors import SchemaError
-from propensity.models.encoding import Array, numbers_of, texts_of, to_frame
+from propensity.models.encoding import Array, floats_of, strings_of, to_frame
 
 # Their transformers treat arrays as they treat frames of numbers, row by row.
 _OF_ARRAYS = ("sklearn.preprocessing.", "sklearn.impute.", "sklearn.decomposition.")
@@ -120,7 +120,7 @@ class _Numbers:
                 step.set_output(transform="default")
 
     def encode(self, batch: pa.RecordBatch) -> Array:
-        columns = [numbers_of(batch.column(name)) for name in self._names]
+        columns = [floats_of(batch.column(name)) for name in self._names]
         kind = np.result_type(*(column.dtype for column in columns))
         # In this order Arrow's buffers are copied whole.
         values: Any = np.empty((batch.num_rows, len(columns)), dtype=kind, order="F")
@@ -156,7 +156,7 @@ class _Categories:
     def _coded(self, batch: pa.RecordBatch) -> Iterator[tuple[Array, Array]]:
         """Yield for each feature the rows' places in its table, and the table."""
         for name, (values, table) in self._tables.items():
-            column = texts_of(batch.column(name))
+            column = strings_of(batch.column(name))
             codes = pc.fill_null(pc.index_in(column, values), len(values) + 1)
             codes = pc.if_else(pc.is_null(column), len(values), codes)
             yield codes.to_numpy(zero_copy_only=False), table

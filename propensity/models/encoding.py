@@ -42,19 +42,19 @@ def to_frame(
     """
     import pandas as pd  # 03 has none
 
-    check(batch.schema, features)
+    check_features(batch.schema, features)
     columns = {}
     for name, kind in features.items():
         column = batch.column(name)
         if kind == "number":
-            columns[name] = numbers_of(column)
+            columns[name] = floats_of(column)
         else:
-            columns[name] = pd.Series(texts_of(column).to_pandas(), dtype="str")
+            columns[name] = pd.Series(strings_of(column).to_pandas(), dtype="str")
     index = pd.RangeIndex(batch.num_rows)
     return pd.DataFrame(columns, index=index, columns=list(features))
 
 
-def check(schema: pa.Schema, features: Mapping[str, str]) -> None:
+def check_features(schema: pa.Schema, features: Mapping[str, str]) -> None:
     """Raise SchemaError unless each feature is there once, with a type of its kind."""
     for name, kind in features.items():
         positions = schema.get_all_field_indices(name)
@@ -90,12 +90,12 @@ def _holds(arrow_type: pa.DataType, kind: str) -> bool:
     return any(holds(arrow_type) for holds in checks)
 
 
-def texts_of(column: pa.Array) -> pa.Array:
+def strings_of(column: pa.Array) -> pa.Array:
     """Return a column of categories as plain strings."""
     return column if column.type == pa.string() else column.cast(pa.string())
 
 
-def numbers_of(column: pa.Array | pa.ChunkedArray) -> Array:
+def floats_of(column: pa.Array | pa.ChunkedArray) -> Array:
     """Return a column of numbers as floats, NaN for null; a view if possible."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()

@@ -23,7 +23,7 @@ from threadpoolctl import ThreadpoolController
 
 from propensity.errors import SchemaError
 from propensity.models.encoder import Encoder
-from propensity.models.encoding import Floats, check, numbers_of
+from propensity.models.encoding import Floats, check_features, floats_of
 
 # Large enough to make the cost of a call to scikit-learn small per row, small enough
 # for a chunk of thirty features to stay in the cache.
@@ -111,7 +111,7 @@ class Scorer:
             SchemaError: The batch lacks a feature or holds it in another type.
             ValueError: The model refuses a value: a null, or out of range.
         """
-        check(batch.schema, self._encoder.features)
+        check_features(batch.schema, self._encoder.features)
         if not batch.num_rows:
             return np.empty(0)
         # The model refuses overflows, so they need no warning.
@@ -124,7 +124,7 @@ class Scorer:
                 return np.asarray(self._model.predict_proba(encoded)[:, 1])
 
     def _chunks(self, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
-        check(batch.schema, self._encoder.features)
+        check_features(batch.schema, self._encoder.features)
         starts = range(0, batch.num_rows, CHUNK_ROWS)
         return [batch.slice(start, CHUNK_ROWS) for start in starts]
 
@@ -143,7 +143,7 @@ class Scorer:
         for name, kind in self._encoder.features.items():
             if kind != "number":
                 continue
-            values = numbers_of(rows.column(name))
+            values = floats_of(rows.column(name))
             largest = np.nanmax(np.abs(values), initial=0.0)
             if largest > maximum:
                 farthest = name

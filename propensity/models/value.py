@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from propensity.models.encoder import Encoder
-from propensity.models.encoding import Floats, check
+from propensity.models.encoding import Floats, check_features
 from propensity.models.scoring import native_threads
 
 
@@ -44,7 +44,7 @@ class ValueModel:
         """Return what each row's user pays, if they buy; SchemaError as ``check``."""
         if self.regressor is None or not batch.num_rows:
             return np.full(batch.num_rows, self.mean)
-        check(batch.schema, self.features)
+        check_features(batch.schema, self.features)
         if self._encoder is None:
             self._encoder = Encoder(self.preprocessor, self.features)
         with native_threads().limit(limits=1, user_api="openmp"):

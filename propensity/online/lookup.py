@@ -32,7 +32,7 @@ from propensity.gcp.log import log
 from propensity.ids import NAME, NAME_RULE, problem_of
 from propensity.online.indexes import FUNCTION, Indexes, warn
 from propensity.registry import suppressed_list
-from propensity.registry.index import Prediction
+from propensity.registry.index import IndexedPrediction
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.suggestions import instead
@@ -80,20 +80,20 @@ class Question(NamedTuple):
     values: bool = False
 
 
-def _take_error(read: asyncio.Future[Prediction | None]) -> None:
+def _take_error(read: asyncio.Future[IndexedPrediction | None]) -> None:
     """Ask a read for its error: asyncio logs one that no caller waits for any more."""
     if not read.cancelled():
         read.exception()
 
 
-class Table:
+class PredictionsTable:
     """``ma_predictions_table``. Belongs to one event loop."""
 
     def __init__(self, queries: Callable[[], Queries], settings: Settings) -> None:
         """``queries`` opens BigQuery, in a thread."""
         self._queries = queries
         self._settings = settings
-        self._reads: GroupCommit[Key, Prediction | None] = GroupCommit(
+        self._reads: GroupCommit[Key, IndexedPrediction | None] = GroupCommit(
             self._read,
             writers=CONCURRENT_QUERIES,
             size=MAXIMUM_USERS,
@@ -102,7 +102,7 @@ class Table:
 
     async def find(
         self, use_case: str, user_ids: Sequence[str]
-    ) -> Mapping[str, Prediction | None]:
+    ) -> Mapping[str, IndexedPrediction | None]:
         """
         Return users' predictions, None for a user without one.
 
@@ -110,7 +110,7 @@ class Table:
             PropensityError: The predictions could not be read.
             Unavailable: It takes too long, or too many wait.
         """
-        reads: dict[str, asyncio.Future[Prediction | None]] = {}
+        reads: dict[str, asyncio.Future[IndexedPrediction | None]] = {}
         for user_id in dict.fromkeys(user_ids):
             read = self._reads.submit((use_case, user_id), size=1)
             read.add_done_callback(_take_error)
@@ -122,17 +122,19 @@ class Table:
                 raise errors.Unavailable(f"no answer within {limit} s")
         return {user_id: read.result() for user_id, read in reads.items()}
 
-    async def _read(self, keys: Sequence[Key]) -> list[Prediction | None]:
+    async def _read(self, keys: Sequence[Key]) -> list[IndexedPrediction | None]:
         """Read predictions by one query for each use case."""
         users_of: dict[str, set[str]] = defaultdict(set)
         for use_case, user_id in keys:
             users_of[use_case].add(user_id)
-        predictions: dict[Key, Prediction] = {}
+        predictions: dict[Key, IndexedPrediction] = {}
         for use_case, users in users_of.items():
             predictions |= await asyncio.to_thread(self._query, use_case, sorted(users))
         return [predictions.get(key) for key in keys]
 
-    def _query(self, use_case: str, user_ids: Sequence[str]) -> dict[Key, Prediction]:
+    def _query(
+        self, use_case: str, user_ids: Sequence[str]
+    ) -> dict[Key, IndexedPrediction]:
         queries = self._queries().for_run()
         parameters = {"use_case": use_case, "user_ids": user_ids}
         rows = queries.lookup(statement("lookup"), parameters)
@@ -146,7 +148,7 @@ class Table:
             rows_out=len(rows),
             bytes_billed=queries.bytes_billed,
         )
-        return {(use_case, row.user_id): Prediction.of(row) for row in rows}
+        return {(use_case, row.user_id): IndexedPrediction.of(row) for row in rows}
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Lookups:
         use_cases: Names of the use cases in this deploy.
     """
 
-    table: Table
+    table: PredictionsTable
     settings: Settings
     indexes: Indexes
     suppressed: Refreshed[Suppressed]
@@ -177,7 +179,7 @@ class Lookups:
             return Queries.open(settings)
 
         def listed() -> Suppressed:
-            return suppressed_list.read(
+            return suppressed_list.read_published(
                 bucket, settings, table=lambda: suppression.read(queries())
             )
 
@@ -185,7 +187,7 @@ class Lookups:
         limit = max(1, settings.deadline_s // 4)
         bucket = Artifacts.open(replace(settings, deadline_s=limit))
         return cls(
-            Table(queries, settings),
+            PredictionsTable(queries, settings),
             settings,
             indexes=Indexes(bucket, settings, clock=clock.monotonic),
             suppressed=suppression.suppressed_users(
@@ -232,7 +234,7 @@ class Lookups:
 
     async def _find(
         self, use_case: str, user_ids: Sequence[str]
-    ) -> Mapping[str, Prediction | None]:
+    ) -> Mapping[str, IndexedPrediction | None]:
         """Return users' predictions, from the index, or where it has none the table."""
         if not user_ids:
             return {}
@@ -246,7 +248,7 @@ class Lookups:
 
 
 def _fields(
-    user_id: str, prediction: Prediction | None, oldest: str
+    user_id: str, prediction: IndexedPrediction | None, oldest: str
 ) -> dict[str, object]:
     """Return a user's answer; predictions of before ``oldest`` are stale."""
     probability = percentile = as_of = version = is_stale = None

@@ -18,7 +18,7 @@ from propensity.errors import RequestError, TooLarge
 from propensity.events.values import (
     MAXIMUM_TEXT_CHARACTERS,
     OUT_OF_RANGE,
-    Refused,
+    BadEvent,
     numeral_of,
     sensible_instant,
 )
@@ -289,7 +289,7 @@ def _number(value: object, field: str) -> float:
         )
     try:
         return float(numeral_of(value, field=field))
-    except Refused as error:
+    except BadEvent as error:
         problem = error.detail
     except OverflowError:  # of a whole number
         problem = OUT_OF_RANGE

@@ -21,7 +21,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from propensity.pages import words
-from propensity.pages.words import Format, Number, compact, percent, present
+from propensity.pages.words import Format, Number, abbreviate, percent, present
 
 # Pages have styles of their own, an empty icon, and no script. So whatever a text may
 # bring in, a browser runs and loads nothing.
@@ -38,7 +38,7 @@ Point = tuple[float, float]
 Scale = Callable[[float], float]
 
 
-def filled(package: str, template: str, content: Mapping[str, object]) -> str:
+def fill_template(package: str, template: str, content: Mapping[str, object]) -> str:
     """Fill a template of a package with texts, ``cleaned``, and markup."""
     return _templates(package).get_template(template).render(content)
 
@@ -65,7 +65,7 @@ def _templates(package: str) -> Environment:
         "percent",
         "count",
         "money",
-        "compact",
+        "abbreviate",
         "plural",
         "amount",
         "about",
@@ -91,7 +91,7 @@ def in_notebook(page: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class ChartLine:
     """
     A line of a chart.
 
@@ -120,7 +120,7 @@ class Line:
 
 
 def lines_svg(
-    lines: Sequence[Line],
+    lines: Sequence[ChartLine],
     *,
     title: str,
     write: Format = percent,
@@ -231,7 +231,7 @@ def histogram_svg(
     for edge, side in {0: "", bins // 2: " middle", bins: " end"}.items():
         parts.append(
             f'<text class="tick{side}" x="{edge / bins * width:.1f}" '
-            f'y="{height - 3:g}">{compact(edges[edge])}</text>'
+            f'y="{height - 3:g}">{abbreviate(edges[edge])}</text>'
         )
     return _svg(width, height, parts, title=title, description="Shares by value.")
 

@@ -159,7 +159,7 @@ def decimals(places: int) -> Format:
     return lambda value: _minus(f"{value:.{places}f}") if present(value) else DASH
 
 
-def compact(value: Number) -> str:
+def abbreviate(value: Number) -> str:
     """Write a number of any size in a few characters."""
     if not present(value):
         return DASH

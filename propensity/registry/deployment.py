@@ -73,7 +73,7 @@ def connected(settings: Settings) -> Iterator[tuple[Artifacts, Warehouse]]:
 
 
 @contextlib.contextmanager
-def opened(
+def open_deployment(
     use_case: str | None = None, *, settings: Settings | None = None
 ) -> Iterator[Deployment]:
     """

@@ -68,7 +68,7 @@ FROM predictions WHERE user = ?
 """
 
 
-class Prediction(NamedTuple):
+class IndexedPrediction(NamedTuple):
     """A user's newest prediction, as published; ``as_of`` is an ISO 8601 date."""
 
     probability: float
@@ -79,7 +79,7 @@ class Prediction(NamedTuple):
     decile_value: float | None = None
 
     @classmethod
-    def of(cls, row: Any) -> Prediction:
+    def of(cls, row: Any) -> IndexedPrediction:
         """Return a row of ``ma_predictions_table``, whose amounts are decimals."""
         value = row.get("expected_value")
         decile_value = row.get("decile_value")
@@ -136,7 +136,7 @@ class Index:
     def __del__(self) -> None:
         self._db.close()
 
-    def find(self, user_id: str) -> Prediction | None:
+    def find(self, user_id: str) -> IndexedPrediction | None:
         """
         Return a user's prediction, None for a user who has none.
 
@@ -146,7 +146,7 @@ class Index:
         key = (hashed(self._hashes, user_id),)
         try:
             row = self._found.execute(_FIND, key).fetchone()
-            return None if row is None else convert(row, Prediction)
+            return None if row is None else convert(row, IndexedPrediction)
         except (sqlite3.Error, ValidationError) as error:
             raise ArtifactError("the index is damaged", hint=ANEW) from error
 
@@ -162,15 +162,15 @@ def hashed(keyed: blake2b, user_id: str) -> int:
     return int.from_bytes(hasher.digest(), "little", signed=True)
 
 
-def folder_of(use_case: str) -> str:
+def index_folder(use_case: str) -> str:
     return f"{INDEXES}{use_case}/"
 
 
 def pointer_name(use_case: str) -> str:
-    return f"{folder_of(use_case)}current.json"
+    return f"{index_folder(use_case)}current.json"
 
 
-def publish(
+def store_index(
     warehouse: Queries, artifacts: Artifacts, use_case: str, *, days: int
 ) -> int:
     """
@@ -197,12 +197,12 @@ def publish(
         stored = artifacts.find(pointer)
         # Names sort by the pointer that they are to replace. Each try has its own.
         generation = stored.generation if stored else 0
-        name = f"{folder_of(use_case)}g{generation:020}-{uuid.uuid4().hex}.sqlite"
+        name = f"{index_folder(use_case)}g{generation:020}-{uuid.uuid4().hex}.sqlite"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "index"
             parameters = {"use_case": use_case, "index_days": days}
             sql = statement("index_rows")
-            users = write(path, warehouse.batches(sql, parameters))
+            users = write_index(path, warehouse.batches(sql, parameters))
             artifacts.create_from(name, path)
             content = json_of(IndexPointer(name, path.stat().st_size, users))
         try:
@@ -214,7 +214,7 @@ def publish(
                 hint="Call again",
             ) from error
         # A file that another run has just written stays: it sorts after this one.
-        for entry in artifacts.generations(folder_of(use_case)):
+        for entry in artifacts.generations(index_folder(use_case)):
             if entry.name < name and entry.name != pointer:
                 artifacts.delete(entry.name, generation=entry.generation)
         return users
@@ -222,13 +222,13 @@ def publish(
     return retried(publish_once)
 
 
-def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
+def write_index(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
     """
     Write a file of rows of ``ma_predictions_table``; return how many there are.
 
     Args:
         path: Of the file, which must not exist.
-        batches: Columns ``user_id`` and those of ``Prediction``.
+        batches: Columns ``user_id`` and those of ``IndexedPrediction``.
 
     Raises:
         SchemaError: A user is there twice.
@@ -258,7 +258,7 @@ def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
 
 def _stored(row: dict[str, Any], keyed: blake2b) -> tuple[object, ...]:
     """Return a row of the file."""
-    prediction = Prediction.of(row)
+    prediction = IndexedPrediction.of(row)
     # A whole number takes two or three bytes, and a REAL eight.
     cents = None
     if prediction.decile_value is not None:

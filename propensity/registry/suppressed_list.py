@@ -25,10 +25,10 @@ from propensity.gcp.artifacts import Artifacts, Stored, content_of, retried
 from propensity.gcp.log import log
 from propensity.suppression import (
     NOBODY,
-    Entry,
+    ListEntry,
     Suppressed,
-    entries_of,
     key_id,
+    read_list,
     recognised,
 )
 
@@ -42,7 +42,7 @@ FILE = "suppressed/users.json"
 class PublishedList(Struct, frozen=True):
     """The content of the file: the table's rows, and the key in use."""
 
-    users: list[Entry]
+    users: list[ListEntry]
     key_id: str | None = None
 
 
@@ -86,7 +86,7 @@ def publish(warehouse: Queries, artifacts: Artifacts) -> None:
     def write() -> None:
         stored = artifacts.find(FILE)
         try:
-            entries = entries_of(warehouse)
+            entries = read_list(warehouse)
         except MissingTable:
             entries = []
         key = warehouse.settings.suppression_key
@@ -104,7 +104,7 @@ def _recognised(stored: Stored, key: str) -> Suppressed:
     return recognised(listed.users, key)
 
 
-def read(
+def read_published(
     bucket: Artifacts, settings: Settings, *, table: Callable[[], Suppressed]
 ) -> Suppressed:
     """

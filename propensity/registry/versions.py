@@ -38,7 +38,7 @@ from propensity.settings import MODEL_UPDATES, Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from propensity.tables.models import Training
+    from propensity.tables.models import TrainedVersion
 
 
 JSON = "application/json"
@@ -147,7 +147,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str = ""
 
 
-def pending(row: Training) -> Training:
+def pending(row: TrainedVersion) -> TrainedVersion:
     """Return a row as it is before the pointer moves, and if the run ends here."""
     why = f"interrupted before it was recorded whether it is live: {row.verdict}"
     return replace(row, promoted=None, verdict=why)
@@ -365,9 +365,9 @@ def announce(
     data = json.dumps({**named, **state, "at": at.isoformat()}).encode()
     try:
         # Imported here: a training without a promotion needs no Pub/Sub.
-        from propensity.gcp.pubsub import publish
+        from propensity.gcp.pubsub import publish_messages
 
-        publish(settings, settings.prefixed(MODEL_UPDATES), [(data, named)])
+        publish_messages(settings, settings.prefixed(MODEL_UPDATES), [(data, named)])
     except Exception as error:
         log("WARNING", f"the change was not announced: {error}", use_case=use_case)
         return False

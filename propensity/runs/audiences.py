@@ -135,7 +135,7 @@ def _sent(run: Run, name: str, ends_at: float) -> tuple[str, DeliveryResult | No
     until = named.declared.until
     day = run.as_of
     weekday = declared.WEEKDAYS[day.weekday()]
-    is_due = weekday in named.declared.days or run.force
+    is_due = weekday in named.declared.days or run.overrides.sends_today
     if until and day > until:
         return "ended", _ended(run, name, until, ends_at) if is_due else None
     if not is_due:

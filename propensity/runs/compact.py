@@ -68,7 +68,7 @@ def compact(run: Run) -> dict[str, object]:
     since = EPOCH
     closed_before = EPOCH.date()
     last = run.warehouse.rows(statement("last_compaction"))
-    if last and not run.force:
+    if last and not run.overrides.compacts_again:
         since = last[0]["counted_until"]
         closed_before = last[0]["closed_before"]
     for table, (days_of, _) in EXPORTED.items():

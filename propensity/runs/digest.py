@@ -194,7 +194,7 @@ class State:
         return [day for day in sorted(self.digested) if day < oldest]
 
 
-def state_of(warehouse: Warehouse) -> State:
+def read_state(warehouse: Warehouse) -> State:
     """
     Ask for the tables of the export, and for what the digest has of them.
 
@@ -205,12 +205,12 @@ def state_of(warehouse: Warehouse) -> State:
     return State(
         rules=rules_of(warehouse.settings, view),
         source=ga4.with_refusals(view),
-        tables=tables_of(warehouse, view),
-        digested=digested_of(warehouse),
+        tables=read_export_tables(warehouse, view),
+        digested=read_digested_days(warehouse),
     )
 
 
-def tables_of(warehouse: Warehouse, view: str) -> dict[date, ExportTable]:
+def read_export_tables(warehouse: Warehouse, view: str) -> dict[date, ExportTable]:
     """Return the tables of the export that the view shows, the oldest first."""
     listing = f"`{warehouse.settings.export}.__TABLES__`"
     rows = warehouse.rows(statement("export_tables", tables=listing))
@@ -231,7 +231,7 @@ def tables_of(warehouse: Warehouse, view: str) -> dict[date, ExportTable]:
     return tables
 
 
-def digested_of(warehouse: Warehouse) -> dict[date, DigestedTable]:
+def read_digested_days(warehouse: Warehouse) -> dict[date, DigestedTable]:
     """Return what the digest says of its days."""
     digested = {}
     for row in warehouse.rows(statement("digested_days")):
@@ -312,7 +312,7 @@ def bring_up_to_date(
 
     Args:
         view: The text of the view.
-        tables: As ``tables_of``.
+        tables: As ``read_export_tables``.
         oldest: The first date that rows are computed for.
         last: The last day of the export that is read.
 
@@ -329,7 +329,7 @@ def bring_up_to_date(
         rules=rules_of(run.settings, view),
         source=ga4.with_refusals(view),
         tables=tables,
-        digested=digested_of(run.warehouse),
+        digested=read_digested_days(run.warehouse),
     )
     if not (state.due(first, last) or state.gone or state.withdrawn):
         return
@@ -338,7 +338,7 @@ def bring_up_to_date(
         try:
             with alone(run.artifacts, run.settings, clock=run.now) as lease:
                 # Another run may just have done it.
-                digested = digested_of(run.warehouse)
+                digested = read_digested_days(run.warehouse)
                 _digest(run, lease, replace(state, digested=digested), first, last)
             return
         except RunInProgress:

@@ -19,7 +19,7 @@ from propensity.gcp.artifacts import sha256
 from propensity.learning.effect_gate import Look, Members, look_at
 from propensity.learning.rows import repeated
 from propensity.measures.intervals import in_columns
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import floats_of
 from propensity.registry.versions import pickled
 from propensity.runs.dates import rows_of_dates
 from propensity.runs.export import missing_label_days
@@ -91,9 +91,9 @@ def _members(run: Run, audience: str, *, control_share: float) -> Members:
     p_value = sample_ratio(len(rows) - control, control, share=control_share)
     return Members(
         features=rows.select(list(use_case.features)),
-        probability=numbers_of(rows["published"]),
+        probability=floats_of(rows["published"]),
         is_control=is_control,
-        outcome=numbers_of(rows["label"]),
+        outcome=floats_of(rows["label"]),
         is_sound=p_value >= ALARM,
     )
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from propensity import drift
+from propensity.learning.judged import season_alarm, value_alarm
 from propensity.measures import thresholds
 from propensity.runs import export
 from propensity.runs.evaluate_days import days
@@ -30,11 +30,11 @@ _NOT_ANSWERED = {"run_id", "as_of", "bytes_billed"}
 CATCH_UP = timedelta(weeks=13)
 
 
-def wait_for_days(run: Run) -> Run:
-    """As ``export.wait_for_days``, for the days of all weeks that may be evaluated."""
+def digest_evaluated_days(run: Run) -> Run:
+    """As ``export.digest_days``, for the days of all weeks that may be evaluated."""
     lookback = timedelta(days=run.use_case.lookback_days)
     evaluated = CATCH_UP + run.timeframe.horizon
-    run = export.wait_for_days(
+    run = export.digest_days(
         run,
         oldest=run.as_of - evaluated,
         since=run.as_of - max(lookback, evaluated),
@@ -71,8 +71,8 @@ def to_json(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
     alarming = [] if run.use_case.scores_events else answered[-1:]
     for week in alarming:
         for cause, name, message in (
-            ("season", "calibration", drift.season_alarm(week)),
-            ("value", "expected_value", drift.value_alarm(week)),
+            ("season", "calibration", season_alarm(week)),
+            ("value", "expected_value", value_alarm(week)),
         ):
             if message is not None:
                 run.log("WARNING", f"drift: {message}", cause=cause, name=name)
@@ -109,7 +109,7 @@ def _measured(run: Run, row: Evaluation, groups: pa.Table) -> Evaluation:
             are no probabilities.
     """
     observed, unscored = outcomes_of(groups)
-    scores = thresholds.measured(
+    scores = thresholds.score_metrics(
         observed,
         threshold=run.use_case.threshold,
         budget=run.use_case.chosen_budget(run.settings),

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from propensity.learning import season
 from propensity.measures import revenue
 from propensity.measures.presence import by_presence
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import floats_of
 from propensity.registry.records import find_recorded, training_mismatch
 from propensity.runs import export
 from propensity.runs.categories import evaluated_categories
@@ -25,7 +25,7 @@ from propensity.tables.models import (
     InForce,
     Residual,
     Unidentified,
-    Value,
+    WeekValue,
 )
 
 
@@ -126,9 +126,9 @@ def _compared(run: Run, groups: pa.Table, rows: pa.Table) -> Compared | None:
     if PRESENCE in groups.column_names:
         categories += by_presence(
             groups[PRESENCE].to_pylist(),
-            numbers_of(groups["probability"]),
-            numbers_of(groups["users"]),
-            numbers_of(groups["conversions"]),
+            floats_of(groups["probability"]),
+            floats_of(groups["users"]),
+            floats_of(groups["conversions"]),
             budget=run.use_case.chosen_budget(run.settings),
         )
     if len(rows):
@@ -151,18 +151,18 @@ def _unidentified(groups: pa.Table) -> Unidentified | None:
     )
 
 
-def _value(run: Run, groups: pa.Table, values: pa.Table) -> Value | None:
+def _value(run: Run, groups: pa.Table, values: pa.Table) -> WeekValue | None:
     """Return expected values and what users paid; None without amounts."""
     if not len(values):
         return None
-    users, expected = map(numbers_of, (values["users"], values["expected_value"]))
-    paid = revenue.amounts(numbers_of(values["amount"]))
+    users, expected = map(floats_of, (values["users"], values["expected_value"]))
+    paid = revenue.amounts(floats_of(values["amount"]))
     scored = groups.filter(pc.is_valid(groups["probability"]))
-    size, probability = map(numbers_of, (scored["users"], scored["probability"]))
-    each = revenue.amounts(numbers_of(scored["paid"])) / size
+    size, probability = map(floats_of, (scored["users"], scored["probability"]))
+    each = revenue.amounts(floats_of(scored["paid"])) / size
     budget = run.use_case.chosen_budget(run.settings).rows(users.sum())
     return replace(
-        revenue.measured(expected, paid, users, budget=budget),
+        revenue.value_metrics(expected, paid, users, budget=budget),
         revenue_at_budget_by_probability=revenue.share_of_best(
             probability, each, size, budget
         ),

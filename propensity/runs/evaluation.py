@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from propensity.measures import metrics
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import floats_of
 from propensity.runs import export
 from propensity.runs.run import Run
 from propensity.tables.models import Evaluation
@@ -42,7 +42,7 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
         groups: ``probability``, ``users`` and ``conversions``; null for no probability.
     """
     counted = groups.select(["probability", "users", "conversions"])
-    probability, users, conversions = map(numbers_of, counted.columns)
+    probability, users, conversions = map(floats_of, counted.columns)
     scored = ~np.isnan(probability)
     observed = metrics.grouped(probability[scored], users[scored], conversions[scored])
     return observed, int(conversions[~scored].sum())

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 LOOK_AGAIN_S = 600
 
 
-def wait_for_training_days(run: Run) -> Run:
-    """As ``wait_for_days``, for the days that a training reads."""
+def digest_training_days(run: Run) -> Run:
+    """As ``digest_days``, for the days that a training reads."""
     timeframe = run.timeframe
     count = run.settings.training_snapshots
     newest = timeframe.newest_matured(today=run.as_of)
     oldest = newest - (count - 1) * timeframe.stride
-    return wait_for_days(
+    return digest_days(
         run,
         oldest=oldest,
         since=oldest - timedelta(days=timeframe.lookback_days),
@@ -42,7 +42,7 @@ def wait_for_training_days(run: Run) -> Run:
     )
 
 
-def wait_for_days(
+def digest_days(
     run: Run,
     *,
     oldest: date | None = None,
@@ -78,7 +78,7 @@ def wait_for_days(
     view = run.warehouse.view_text(VIEW)
     ga4.check_view_text(view, run.use_case, run.settings)
     run.warehouse.check_location(run.settings.export)
-    tables = digest.tables_of(run.warehouse, view)
+    tables = digest.read_export_tables(run.warehouse, view)
     shards = ga4.Shards.of(table.name for table in tables.values())
     if since is None:
         since = run.as_of - timedelta(days=run.use_case.lookback_days)
@@ -87,7 +87,7 @@ def wait_for_days(
     offset = run.settings.property_utc_offset_hours
     state = ga4.check_days(shards, since, until, now=run.now(), utc_offset_hours=offset)
     began = min(shards.days, default=until)
-    if state.is_awaited and not run.force:
+    if state.is_awaited and not run.overrides.lacks_days:
         _wait(run, state)
     if state.data_until <= max(since, began):
         raise NoData(
@@ -100,11 +100,13 @@ def wait_for_days(
     if state.late:
         run.log(
             "WARNING",
-            f"the export lacks {listed(state.late)}: used events before "
+            f"the export lacks {days_in_words(state.late)}: used events before "
             f"{state.data_until} instead of {until}",
         )
     if state.missing:
-        run.log("WARNING", f"days of the export are missing: {listed(state.missing)}")
+        run.log(
+            "WARNING", f"days of the export are missing: {days_in_words(state.missing)}"
+        )
     as_of = run.as_of - (until - state.data_until)
     oldest = as_of if oldest is None else min(oldest, as_of)
     digest.bring_up_to_date(run, view, tables, oldest=oldest, last=state.data_until)
@@ -136,7 +138,7 @@ def noting_silence(run: Run, days: Collection[date], *, since: date) -> Run:
     Return a run of own events with the days of ``[since, as_of)`` on which these were
     silent.
 
-    Of the export the list of its tables says more, which ``wait_for_days`` has noted;
+    Of the export the list of its tables says more, which ``digest_days`` has noted;
     labels of the stream are sent, and known or not.
     """
     return replace(run, missing_days=silent_days(days, since=since, until=run.as_of))
@@ -217,7 +219,7 @@ def _wait(run: Run, state: Freshness) -> None:
         awaited = state.streamed[-ga4.STREAMING_ONLY_AFTER_DAYS :]
     raise ExportLate(
         f"the GA4 export {run.settings.export} is incomplete: the daily table of "
-        f"{listed(awaited)} has not arrived",
+        f"{days_in_words(awaited)} has not arrived",
         hint=f"Call again in {wait_s} s. After {ends:%Y-%m-%d %H:%M} UTC "
         '(PROPENSITY_EXPORT_WAIT_MINUTES), or with "force": true, the run uses what '
         f"happened before {state.data_until}",
@@ -231,7 +233,7 @@ def _span(days: Collection[date]) -> str:
     return f"days from {min(days)} to {max(days)}" if days else "no day at all"
 
 
-def listed(days: Sequence[date]) -> str:
+def days_in_words(days: Sequence[date]) -> str:
     """Write the first five days, and how many more there are."""
     more = f" and {len(days) - 5} more" if len(days) > 5 else ""
     return ", ".join(map(str, days[:5])) + more

@@ -25,7 +25,7 @@ from propensity.errors import (
 from propensity.findings import PAGE, meanings
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import content_of, json_of
-from propensity.learning.judged import judged
+from propensity.learning.judged import judgements_of
 from propensity.pages.words import cleaned, period, plain_day, plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import LeaseFile, name_of
@@ -123,7 +123,7 @@ def tell(run: Run) -> dict[str, object]:
     year, week, _ = run.as_of.isocalendar()
     name = f"messages/{year}-W{week:02}.json"
     before = run.artifacts.find(name)
-    if before is not None and not run.force:
+    if before is not None and not run.overrides.tells_again:
         return {"weekly_message": "sent before"}
     link = link_of(run.settings.required("bucket"))
     opened, wrong = deployments(run.settings, run.warehouse, run.artifacts)
@@ -177,7 +177,7 @@ def _verdicts(deployment: Deployment, as_of: date) -> Iterator[str]:
     row = measured[-1]
     what = f"{cleaned(use_case.title)} ({period(use_case.horizon_days)} of "
     what += f"{plain_day(row.week)})"
-    judgements = judged(row.columns(), use_case.currency)
+    judgements = judgements_of(row.columns(), use_case.currency)
     if judgements:
         what += f": {'; '.join(judgement.text for judgement in judgements)}"
         is_expected = all(judgement.is_expected for judgement in judgements)

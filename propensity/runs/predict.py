@@ -366,9 +366,9 @@ def score_shift(run: Run, scored: ScoredUsers) -> float | None:
     last = publications[0]
     before = _unshifted(last["quantiles"], last["log_odds_shift"])
     now = _unshifted(scored.quantiles, scored.log_odds_shift)
-    shift = metrics.score_shift(before, now)
+    shift = metrics.relative_shift(before, now)
     bound = run.settings.maximum_score_shift
-    if shift > bound and not run.force:
+    if shift > bound and not run.overrides.shifts_scores:
         causes = "; ".join(f"{alarm.message}" for alarm in scored.alarms[:CAUSES])
         if not causes:
             causes = "a feature"
@@ -393,7 +393,7 @@ def _unshifted(quantiles: Sequence[float], log_odds_shift: float | None) -> Floa
     return season.apply(np.asarray(quantiles), -log_odds_shift)
 
 
-def publish(run: Run, model: serving.Serving, scored: ScoredUsers) -> None:
+def publish_scores(run: Run, model: serving.Serving, scored: ScoredUsers) -> None:
     """
     Publish what the run has scored, in one transaction; check the lease before it.
 
@@ -456,7 +456,7 @@ def publish_index(run: Run) -> int:
     try:
         suppressed_list.publish(run.warehouse, artifacts)
         days = use_case.index_span
-        return index.publish(run.warehouse, artifacts, use_case.name, days=days)
+        return index.store_index(run.warehouse, artifacts, use_case.name, days=days)
     except errors.PropensityError as error:
         error.message = (
             f"the predictions were published, but not their index: {error.message}. "

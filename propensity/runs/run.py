@@ -49,6 +49,40 @@ DUE = "X-CloudScheduler-ScheduleTime"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """
+    What a request may ask for against a rule; all of it with ``"force": true``.
+
+    Attributes:
+        is_repeated: A run that is done runs again.
+        lacks_days: It does not wait for days of the export that may still come.
+        shifts_scores: It publishes scores however far they moved.
+        compacts_again: It compacts days that are compacted, too.
+        sends_today: It sends audiences that are due on another day.
+        tells_again: It sends the week's message once more.
+    """
+
+    is_repeated: bool = False
+    lacks_days: bool = False
+    shifts_scores: bool = False
+    compacts_again: bool = False
+    sends_today: bool = False
+    tells_again: bool = False
+
+    @classmethod
+    def of(cls, *, force: bool, trial: bool = False) -> Overrides:
+        """Return what a request asks for; a trial waits for no day."""
+        return cls(
+            is_repeated=force or trial,
+            lacks_days=force or trial,
+            shifts_scores=force,
+            compacts_again=force,
+            sends_today=force,
+            tells_again=force,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run(Deployment):
     """
     A run of a scheduled function: its request and its clients.
@@ -64,7 +98,7 @@ class Run(Deployment):
     function: str
     run_id: str
     as_of: date
-    force: bool
+    overrides: Overrides
     began_at: datetime
     lease: Lease | None = None
     export: Freshness | None = None
@@ -121,7 +155,7 @@ class RunRequest(NamedTuple):
 
     use_case: str
     as_of: date
-    force: bool
+    overrides: Overrides
     trial: bool = False
 
 
@@ -224,7 +258,7 @@ class Endpoint:
 
     def _answer(self, request: flask.Request, line: dict[str, object]) -> Answer:
         """Do the run, and note in its log line what is known of it."""
-        parsed = parse(
+        parsed = parse_request(
             request,
             default_use_case=clients()[0].use_case,
             today=self.clock.now().date(),
@@ -247,7 +281,7 @@ class Endpoint:
         if scope is None:
             scope = current.use_case.name
             as_of = current.as_of
-        may_repeat = current.force or current.trial or not self.once
+        may_repeat = current.overrides.is_repeated or not self.once
         with leased(
             current.artifacts,
             scope,
@@ -301,8 +335,7 @@ def begun(parsed: RunRequest, function: str, *, clock: Clock) -> Run:
         settings=opened.settings,
         use_case=opened.use_case,
         as_of=parsed.as_of,
-        # A trial does not wait for the export.
-        force=parsed.force or parsed.trial,
+        overrides=parsed.overrides,
         trial=parsed.trial,
         began_at=clock.now(),
         warehouse=opened.warehouse,
@@ -311,7 +344,7 @@ def begun(parsed: RunRequest, function: str, *, clock: Clock) -> Run:
     )
 
 
-def parse(
+def parse_request(
     request: flask.Request,
     *,
     default_use_case: str,
@@ -367,12 +400,9 @@ def parse(
         day = _day_due(request.headers.get(DUE, ""), today)
     else:
         day = _as_of(as_of, today)
-    return RunRequest(
-        use_case,
-        day,
-        force=body.get("force") is True,
-        trial=body.get("trial") is True,
-    )
+    trial = body.get("trial") is True
+    overrides = Overrides.of(force=body.get("force") is True, trial=trial)
+    return RunRequest(use_case, day, overrides, trial=trial)
 
 
 def _day_due(due: str, today: date) -> date:

@@ -62,4 +62,4 @@ def prepare_export(warehouse: Warehouse, settings: Settings) -> None:
     warehouse.replace_view(VIEW, text)
     if consent_of(text):
         # Events without a consent that is asked for from now on go at once.
-        digest.withdraw_days(warehouse, digest.state_of(warehouse))
+        digest.withdraw_days(warehouse, digest.read_state(warehouse))

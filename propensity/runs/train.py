@@ -18,7 +18,7 @@ from propensity import suppression
 from propensity.errors import ArtifactError, Conflict, NotEnoughData, SchemaError
 from propensity.fraud.card import event_card
 from propensity.fraud.dataset import dataset
-from propensity.fraud.split import of_events
+from propensity.fraud.split import split_events
 from propensity.fraud.trained import EventTrained
 from propensity.fraud.training import EventTraining
 from propensity.learning import gate, value
@@ -27,7 +27,7 @@ from propensity.learning.files import files
 from propensity.learning.gate import Verdict
 from propensity.learning.report import version_page
 from propensity.learning.rows import in_order, repeated
-from propensity.learning.split import of_users
+from propensity.learning.split import split_users
 from propensity.learning.trained import Rival, Trained
 from propensity.learning.training import Training
 from propensity.learning.users import UserTraining
@@ -106,7 +106,7 @@ def train(run: Run, rows: pa.Table) -> Challenger:
         rows=rows,
         training=training,
         trained=trained,
-        valued=value.train(trained, run.use_case, seed=run.settings.seed),
+        valued=value.train_value(trained, run.use_case, seed=run.settings.seed),
         champion=champion,
         verdict=_compare(run, training, trained, champion),
     )
@@ -119,13 +119,13 @@ def _training(run: Run, rows: pa.Table) -> Training:
     preprocessor = _uploaded_preprocessor(run)
     if use_case.scores_events:
         return EventTraining(
-            parts=of_events(rows, settings=settings),
+            parts=split_events(rows, settings=settings),
             use_case=use_case,
             settings=settings,
             preprocessor=preprocessor,
         )
     return UserTraining(
-        parts=of_users(rows, use_case, run.timeframe, settings=settings),
+        parts=split_users(rows, use_case, run.timeframe, settings=settings),
         use_case=use_case,
         settings=settings,
         preprocessor=preprocessor,

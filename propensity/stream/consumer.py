@@ -39,9 +39,9 @@ from propensity.events import messages
 from propensity.events.dead_letters import dead_letters
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.rows import Accepted, accept, rows_of
+from propensity.events.rows import Accepted, accept, stored_rows
 from propensity.events.types import Catalogue, with_right_types
-from propensity.events.values import Refused
+from propensity.events.values import BadEvent
 from propensity.gcp.http import Json, body_of, freeze_gc
 from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
@@ -73,7 +73,7 @@ BODY_S = 10.0
 POSTCODE_TTL_S = 3600
 
 # Why a message is a dead letter, or is to be delivered again.
-Unhandled = Refused | PropensityError
+Unhandled = BadEvent | PropensityError
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Handled:
     """
 
     counts: Mapping[str, int]
-    refused: Mapping[int, Refused]
+    refused: Mapping[int, BadEvent]
     to_redeliver: Mapping[int, PropensityError] = field(default_factory=dict)
 
 
@@ -266,29 +266,29 @@ class Consumer(ABC):
 
     async def append(
         self, table: Table, rows: pa.RecordBatch, indices: Sequence[int]
-    ) -> dict[int, Refused]:
+    ) -> dict[int, BadEvent]:
         """
         Append rows, of messages at ``indices``; one that is refused holds up no other.
 
         Returns:
             The refusals of the table, by the place of the message.
         """
-        refused = dict[int, Refused]()
+        refused = dict[int, BadEvent]()
         start = 0
         for part in parts(rows):
             details = await self.clients.appends.append(table, part)
             for row, detail in details.items():
                 index = indices[start + row]
-                refused[index] = Refused("refused_by_table", detail[:500])
+                refused[index] = BadEvent("refused_by_table", detail[:500])
             start += part.num_rows
         return refused
 
     async def dead_letter(
         self,
         group: Sequence[Message],
-        refused: dict[int, Refused],
+        refused: dict[int, BadEvent],
         suppressed: Suppressed,
-    ) -> dict[int, Refused]:
+    ) -> dict[int, BadEvent]:
         """
         Append refused messages to ``dead_letters``.
 
@@ -308,9 +308,9 @@ class Consumer(ABC):
     def _letters(
         self,
         group: Sequence[Message],
-        refused: Mapping[int, Refused],
+        refused: Mapping[int, BadEvent],
         suppressed: Suppressed,
-    ) -> tuple[dict[int, Refused], pa.RecordBatch]:
+    ) -> tuple[dict[int, BadEvent], pa.RecordBatch]:
         """Return the refusals that name no suppressed user, and rows of them."""
         letters = list(group)
         kept = {}
@@ -356,11 +356,11 @@ class StreamFeatures(Consumer):
         """Store truths and events, then publish the stored events."""
         at = accepted.received_at
         lateness = timedelta(days=self.clients.settings.maximum_lateness_days)
-        refused = dict[int, Refused]()
+        refused = dict[int, BadEvent]()
         tables = ((TRUTH_EVENTS, accepted.truths), (STREAM_EVENTS, accepted.events))
         for table, brought in tables:
             if brought:
-                rows = rows_of(table, brought, received_at=at, lateness=lateness)
+                rows = stored_rows(table, brought, received_at=at, lateness=lateness)
                 indices = [event.index for event in brought]
                 refused |= await self.append(table, rows, indices)
         messages = []

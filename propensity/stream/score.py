@@ -20,7 +20,7 @@ from propensity import usecases
 from propensity.errors import PropensityError, QueryTooExpensive, SchemaError
 from propensity.events.messages import MAXIMUM_EVENT_BYTES, published
 from propensity.events.rows import Accepted, Event
-from propensity.events.values import EPOCH, MICROSECOND, Refused
+from propensity.events.values import EPOCH, MICROSECOND, BadEvent
 from propensity.gcp.artifacts import Artifacts
 from propensity.models.scoring import each_score
 from propensity.registry import inference_log, serving
@@ -77,7 +77,7 @@ class ScoreStream(Consumer):
         for event in accepted.events:
             by_use_case[event.use_case].append(event)
         counts = Counter(rows_out=0, groups=1)
-        refused = dict[int, Refused]()
+        refused = dict[int, BadEvent]()
         to_redeliver = dict[int, PropensityError]()
         for name, events in by_use_case.items():
             try:
@@ -150,11 +150,11 @@ class ScoreStream(Consumer):
                 counts["not_warm"] = len(to_score)
         at = self.clients.clock.now()
         rows = dict[int, Inference]()
-        refused = dict[int, Refused]()
+        refused = dict[int, BadEvent]()
         times = published([event.message for event, _ in to_score]).to_pylist()
         for (event, values), score, time in zip(to_score, scores, times, strict=True):
             if isinstance(score, SchemaError):
-                refused[event.index] = Refused(
+                refused[event.index] = BadEvent(
                     "refused_by_model", score.message, field=score.field
                 )
                 continue

@@ -29,7 +29,7 @@ _HIGH = "upper end of its 95% interval"
 _MATRIX = "Confusion matrix at the threshold"
 
 
-class Decile(Row):
+class LiftDecile(Row):
     """A tenth of the scored rows."""
 
     decile: Annotated[int, "1 has the highest scores"]
@@ -69,7 +69,7 @@ class Metrics(Part):
     brier: Annotated[Number, "Mean squared error of the probabilities"] = None
     log_loss: Annotated[Number, "Mean negative log-likelihood"] = None
     calibration_error: Annotated[Number, "Expected calibration error, ten bins"] = None
-    lift: Annotated[Sequence[Decile], "Deciles of the score, highest first"] = ()
+    lift: Annotated[Sequence[LiftDecile], "Deciles of the score, highest first"] = ()
     budget: Annotated[str | None, "How many you can act on: 1000 or 10%"] = None
     users_at_budget: Annotated[Number, "Rows in the top k", DETAIL] = None
     true_positives_at_budget: Annotated[Number, "Positives among them", DETAIL] = None
@@ -94,7 +94,7 @@ class Savings(Part):
     saved_share: Annotated[Number, "saved over cost_without", DETAIL]
 
 
-class Training(Row):
+class TrainedVersion(Row):
     """One row per model version: how it was trained and what it achieved."""
 
     use_case: UseCaseName
@@ -122,7 +122,7 @@ class Training(Row):
 
 TRAINING_METADATA = Table(
     name="ma_model_training_metadata",
-    row=Training,
+    row=TrainedVersion,
     key=("use_case", "model_version"),
     partition="training_date",
     clustering=("use_case", "model_version"),
@@ -163,7 +163,7 @@ class ValueDecile(Row):
     paid_high: Annotated[Number, f"paid: {_HIGH}"]
 
 
-class Value(Part):
+class WeekValue(Part):
     """Money that was expected in a week, and money that users paid."""
 
     value_promised: Annotated[Decimal, "Sum of the expected values", NULLABLE]
@@ -249,7 +249,7 @@ class Evaluation(Row, kw_only=True):
     evaluated_at: Annotated[datetime, "When the run began", NULLABLE]
     metrics: Metrics | None = None
     savings: Savings | None = None
-    value: Value | None = None
+    value: WeekValue | None = None
     unscored_converters: Annotated[Count, "Positives without a probability"] = None
     bytes_billed: BytesBilled
     data_until: Annotated[date | None, "End of the days read from GA4", DETAIL]

@@ -66,7 +66,7 @@ class Registration(Row):
     socioeconomic_idx: Annotated[float | None, "Index of the postcode, if known"]
 
 
-class UserDay(Row):
+class StreamDay(Row):
     """One row per user and day of events: sums from which features are made."""
 
     use_case: UseCaseName
@@ -90,7 +90,7 @@ class UserDay(Row):
 STREAM_FEATURES = "stream_features"
 STREAM_FEATURES_DAILY = Table(
     name="stream_features_daily",
-    row=UserDay,
+    row=StreamDay,
     key=("use_case", "day", "user_id"),
     partition="month",
     clustering=("use_case", "user_id", "day"),

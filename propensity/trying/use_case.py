@@ -10,7 +10,7 @@ from propensity import whole_files
 from propensity.clock import SYSTEM
 from propensity.learning.report import version_page
 from propensity.runs import export, train
-from propensity.runs.run import RunRequest, begun, clients
+from propensity.runs.run import Overrides, RunRequest, begun, clients
 from propensity.trying.tables import Step
 
 
@@ -30,8 +30,9 @@ def try_use_case(
     """
     whole_files.check(report, ".html", option="report", others=[])
     day = SYSTEM.now().date() if as_of is None else as_of
-    request = RunRequest(use_case=name, as_of=day, force=False, trial=True)
-    run = export.wait_for_training_days(begun(request, "try", clock=SYSTEM))
+    overrides = Overrides.of(force=False, trial=True)
+    request = RunRequest(use_case=name, as_of=day, overrides=overrides, trial=True)
+    run = export.digest_training_days(begun(request, "try", clock=SYSTEM))
     try:
         with step(f"reading the rows of {name} as of {run.as_of}"):
             rows = train.training_rows(run)

@@ -91,7 +91,7 @@ def load(name: str) -> UseCase:
     # A model that is loaded may name classes of a model.py.
     if str(folders.own()) not in __path__:
         __path__.append(str(folders.own()))
-    use_case = parse(name, statements.read(folders.place(name), declaration.FILE))
+    use_case = parse(name, statements.read_text(folders.place(name), declaration.FILE))
     if use_case.like:
         _check_instance(use_case)
     for stem in STATEMENTS:

@@ -437,4 +437,4 @@ def reading(lines: Sequence[Line], tables: Mapping[str, str]) -> Sequence[Line]:
     texts = []
     for name, sql in tables.items():
         texts.append(statement("own_table", table_name=name, table_rows=sql))
-    return statements.lines(READING, own_tables=",".join(texts), own_statement=lines)
+    return statements.lines_of(READING, own_tables=",".join(texts), own_statement=lines)

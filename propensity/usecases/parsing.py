@@ -50,9 +50,9 @@ def parse(name: str, text: str) -> UseCase:
         use_case = convert(entries, UseCase)
         problems = list(_contradictions(use_case))
     except ValueError as error:
-        from propensity.entries import explained  # only a wrong file needs it
+        from propensity.entries import explain  # only a wrong file needs it
 
-        problems = [explained(error, entries, UseCase)]
+        problems = [explain(error, entries, UseCase)]
     except RecursionError:
         problems = ["its tables are nested too deeply"]
     if problems:
@@ -73,7 +73,7 @@ def _completed(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
     if like not in folders.names():
         advice = instead(str(like)[:64], folders.names(), kind="Use cases")
         raise ValueError(f"like: there is no use case {str(like)[:64]!r}. {advice}")
-    text = statements.read(folders.place(like), declaration.FILE)
+    text = statements.read_text(folders.place(like), declaration.FILE)
     original: dict[str, Any] = {}
     with contextlib.suppress(ValueError):
         original = tomllib.loads(text)

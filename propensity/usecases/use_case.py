@@ -223,13 +223,13 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         for part in ("features", "labels", "days", "converter_amounts"):
             tables = self.tables(part)
             if tables:
-                lines = statements.lines(part, folder=self.folder, **parts)
+                lines = statements.lines_of(part, folder=self.folder, **parts)
                 parts[part] = declaration.reading(lines, tables)
             if part == name:
                 break  # what is wrong in the next one is told of that one
         if name == "training_rows" and self.knows_presence:
-            parts["sampled_by"] = statements.lines("sampled_by_presence")
-        return statements.lines(name, folder=self.folder, **parts)
+            parts["sampled_by"] = statements.lines_of("sampled_by_presence")
+        return statements.lines_of(name, folder=self.folder, **parts)
 
     def tables(self, name: str) -> dict[str, str]:
         """Return the SQL of the own tables that a statement reads, by name there."""

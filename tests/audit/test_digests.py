@@ -18,7 +18,7 @@ from commands.cli import main
 from local.exports.ga4_schema import ARROW_SCHEMA
 from propensity import usecases
 from propensity.runs import digest, setup
-from propensity.runs.run import Run
+from propensity.runs.run import Overrides, Run
 from propensity.tables.export import VIEW
 from tests.support import shop
 from tests.support.clocks import ManualClock
@@ -74,14 +74,14 @@ class Digests(RuleBasedStateMachine):
             settings=deployment.settings,
             use_case=usecases.load("ga4_purchase"),
             as_of=last,
-            force=False,
+            overrides=Overrides(),
             began_at=clock.now(),
             warehouse=warehouse,
             artifacts=deployment.artifacts,
             clock=clock,
         )
         view = warehouse.view_text(VIEW)
-        tables = digest.tables_of(warehouse, view)
+        tables = digest.read_export_tables(warehouse, view)
         digest.bring_up_to_date(run, view, tables, oldest=FIRST, last=last)
         self.check()
 

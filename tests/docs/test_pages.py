@@ -28,7 +28,7 @@ from local.stack.state import DEFAULT_PORT_BASE, FUNCTIONS, PORT_OFFSETS, ROOT
 from propensity import errors, usecases
 from propensity.events import messages
 from propensity.events.types import Catalogue
-from propensity.runs.run import parse
+from propensity.runs.run import parse_request
 from propensity.settings import Settings, variable_of
 from propensity.tables import every
 from tests.docs.pages import FENCE, PAGES, blocks, text
@@ -200,7 +200,9 @@ def test_a_documented_request_is_one_that_its_function_takes(page, command):
     if path_of(target) not in whole()["paths"]:
         app = flask.Flask("f")
         with app.test_request_context("/", method=method, data=curl.body):
-            assert parse(flask.request, default_use_case="", today=date(2026, 7, 1))
+            assert parse_request(
+                flask.request, default_use_case="", today=date(2026, 7, 1)
+            )
         return
     operation = whole()["paths"][path_of(target)][method.lower()]
 

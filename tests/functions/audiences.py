@@ -9,7 +9,7 @@ from pathlib import Path
 from propensity.audience import run
 from propensity.audience.declared import load
 from propensity.gcp import secrets
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import AUDIENCE_MEMBERS
 from tests.support.deployment import Deployment, entered
 from tests.support.rows import append_rows
@@ -17,7 +17,7 @@ from tests.support.rows import append_rows
 
 def by_hand(site: Deployment, day: date, use_case="ga4_purchase", name="winback"):
     """Send an audience as `propensity audience send` does."""
-    with entered(site.environment), opened(use_case) as deployment:
+    with entered(site.environment), open_deployment(use_case) as deployment:
         named = load(deployment.use_case, name)
         secret = secrets.reader(site.settings)
         done = run.send(deployment, named, secret, until=day)

@@ -94,7 +94,7 @@ def rows_of(
     ]
     accepted = stream.accept(messages, DEPLOYED, None, received_at=received_at)
     assert not accepted.refused, accepted.refused
-    batch = stream.rows_of(
+    batch = stream.stored_rows(
         STREAM_EVENTS,
         accepted.events,
         received_at=received_at,

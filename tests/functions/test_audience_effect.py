@@ -16,7 +16,7 @@ from propensity.audience import control, run
 from propensity.audience.declared import load
 from propensity.errors import UseCaseError
 from propensity.gcp import secrets
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import AUDIENCE_EFFECTS
 from tests.functions.audiences import by_hand, declare, file_of
 from tests.functions.conftest import MONDAY
@@ -65,7 +65,7 @@ def bought(members, rates) -> list[shop.Row]:
 
 
 def preview(site: Deployment, day: date) -> dict:
-    with entered(site.environment), opened("ga4_purchase") as deployment:
+    with entered(site.environment), open_deployment("ga4_purchase") as deployment:
         named = load(deployment.use_case, "winback")
         secret = secrets.reader(site.settings)
         return dict(run.preview(deployment, named, secret, until=day))

@@ -16,7 +16,7 @@ from propensity.audience import delivery
 from propensity.audience.ending import end
 from propensity.audience.lists import listed
 from propensity.gcp import secrets
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import AUDIENCE_LEDGER
 from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
@@ -167,7 +167,7 @@ def test_a_deployment_that_must_not_send_reaches_no_receiver(
 def test_a_stopped_audience_stops_no_other_and_raises_no_alert(running, day, log_lines):
     declare(running, "other", WINBACK.replace("crm", "bucket"))
     by_hand(running, day, name="other")
-    with entered(running.environment), opened("ga4_purchase") as deployment:
+    with entered(running.environment), open_deployment("ga4_purchase") as deployment:
         stopping.change(deployment, "winback", is_stopped=True)
         log_lines()
         answer = post(running, day)
@@ -315,7 +315,10 @@ def test_the_audience_that_has_waited_longest_is_sent_first(running, day):
         declare(running, "before", WINBACK.replace("crm", "mail"))
         by_hand(running, day, name="before")
         entries = post(running, day).json["audiences"]
-        with entered(running.environment), opened("ga4_purchase") as deployment:
+        with (
+            entered(running.environment),
+            open_deployment("ga4_purchase") as deployment,
+        ):
             [some] = [some for some in listed(deployment) if some.audience == "before"]
             end(deployment, some, secrets.reader(running.settings))
 

@@ -158,7 +158,7 @@ class TestFailures:
 
 def publish_index(deployment: Deployment, *, use_case: str = USE_CASE) -> IndexPointer:
     """Publish the index of what the table has; return its pointer."""
-    index.publish(deployment.warehouse, deployment.artifacts, use_case, days=60)
+    index.store_index(deployment.warehouse, deployment.artifacts, use_case, days=60)
     return pointer(deployment, use_case)
 
 

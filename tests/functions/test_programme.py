@@ -10,7 +10,7 @@ import pytest
 from commands.texts import audiences as texts
 from propensity import usecases
 from propensity.audience import programme
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import AUDIENCE_PLANS
 from tests.functions.audiences import join
 from tests.functions.conftest import MONDAY
@@ -96,7 +96,7 @@ def test_a_programme_costs_what_its_first_contacts_cost(rows):
 
 def test_a_command_says_what_each_control_group_brought(evaluated):
     """The largest first, as a table of it and in sentences."""
-    with entered(evaluated.environment), opened("ga4_purchase") as deployment:
+    with entered(evaluated.environment), open_deployment("ga4_purchase") as deployment:
         answer = programme.programme_account(deployment)
     text = texts.programme(answer)
     first, other = answer["programmes"]

@@ -305,7 +305,7 @@ def test_whatever_form_a_user_has_one_run_removes_it(site, monkeypatch):
         OTHERS: create(OTHERS, parquet(KEPT)),
         SNAPSHOT: create(SNAPSHOT, parquet_of(pseudonymise(numbers))),
     }
-    index.publish(site.warehouse, site.artifacts, USE_CASE, days=60)
+    index.store_index(site.warehouse, site.artifacts, USE_CASE, days=60)
     for user in ODD[-2:]:
         places = site.traces(user)
         assert {"ma_predictions_table", "dead_letters", EXPORT} <= places
@@ -371,7 +371,7 @@ class TestCommand:
         says when to forget once more."""
 
         def lists() -> list[suppression.Suppressed]:
-            of_lookups = suppressed_list.read(
+            of_lookups = suppressed_list.read_published(
                 site.artifacts, site.settings, table=pytest.fail
             )
             return [suppression.read(site.warehouse), of_lookups]
@@ -472,14 +472,14 @@ def test_an_export_is_cleared_by_its_owner_and_not_digested_again(emulated):
         entered(site.environment),
         contextlib.closing(Warehouse.open(settings)) as warehouse,
     ):
-        state = digest.state_of(warehouse)
+        state = digest.read_state(warehouse)
         read = list(state.tables.values())
         digest.replace_days(warehouse, read, state.rules, run_id="r")
         export = f"`{settings.export}.events_202603"
         warehouse.execute(f"INSERT INTO {export}01` SELECT * FROM {export}02`")
         report = program.run(settings, [GONE])
         warehouse.execute(report["ga4_statement"], {"user_ids": [GONE]})
-        state = digest.state_of(warehouse)
+        state = digest.read_state(warehouse)
 
     assert report["ga4_events"] == 4
     assert f"{settings.export}.INFORMATION_SCHEMA.TABLES" in report["ga4_statement"]

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from propensity import drift
+from propensity.learning.judged import season_alarm
 from propensity.tables.models import Signal
 
 FEATURES = {"spend": "number", "sessions": "number", "source": "category"}
@@ -177,7 +178,7 @@ class TestNoAlarm:
         for _ in range(40):
             logs = random.normal(0, 1.2, 12)
             height = random.normal(0, 0.1, 12)
-            signal = drift.Watched(
+            signal = drift.WatchedSignal(
                 kind="feature",
                 name="f",
                 edges=range(10),
@@ -187,7 +188,7 @@ class TestNoAlarm:
             for week in range(104):
                 moved = logs + height * np.sin(week / 8) + random.normal(0, 0.05, 12)
                 counts = random.multinomial(users, _shares(moved)).astype(float)
-                found = drift.compare(signal, counts, summary=known)
+                found = drift.compare_signal(signal, counts, summary=known)
                 raised += found.is_alarm
 
         assert raised <= 1
@@ -261,7 +262,7 @@ def test_the_season_alarm_is_of_odds_far_off_beyond_chance():
     def alarm(lacked: float, error: float, as_of: int = 1) -> str:
         row = {"week": 1, "prediction_as_of": as_of}
         row |= {"residual_log_odds": lacked, "residual_standard_error": error}
-        return str(drift.season_alarm(row))
+        return str(season_alarm(row))
 
     assert "more often than predicted: odds +65%" in alarm(0.5, 0.05)
     assert {alarm(0.5, 0.2), alarm(0.2, 0.05), alarm(0.5, 0.05, 0)} == {"None"}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.pages.page import Line, histogram_svg, lines_svg, ticks
-from propensity.pages.words import amount, compact, count, decimals, percent
+from propensity.pages.page import ChartLine, histogram_svg, lines_svg, ticks
+from propensity.pages.words import abbreviate, amount, count, decimals, percent
 
 NUMBERS = st.floats(-1e9, 1e9) | st.none()
 
@@ -23,7 +23,7 @@ def places(svg: str) -> list[float]:
 
 def line(*values, **more) -> str:
     times = [f"{n}" for n in range(len(values))]
-    return lines_svg([Line(name="n", y=values, **more)], title="t", times=times)
+    return lines_svg([ChartLine(name="n", y=values, **more)], title="t", times=times)
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_numbers_are_written_for_people() -> None:
     assert percent(0.3141) == "31.4%"
     assert decimals(2)(-0.001) == "0.00"
     assert decimals(2)(-1.234) == "\N{MINUS SIGN}1.23"
-    assert [*map(compact, (999_499, 999_500, 1e9 - 1))] == ["999k", "1M", "1B"]
-    assert compact(0.012345) == "0.0123"
-    assert compact(-(10.0**300)) == "\N{MINUS SIGN}1.00e+300"
-    for write in (count, percent, compact, decimals(1)):
+    assert [*map(abbreviate, (999_499, 999_500, 1e9 - 1))] == ["999k", "1M", "1B"]
+    assert abbreviate(0.012345) == "0.0123"
+    assert abbreviate(-(10.0**300)) == "\N{MINUS SIGN}1.00e+300"
+    for write in (count, percent, abbreviate, decimals(1)):
         assert write(None) == write(float("nan")) == write(float("inf")) == "—"
 
 

@@ -170,7 +170,7 @@ def published(answer: bytes | Exception | None, key: str = KEY) -> Suppressed:
 
     bucket: Any = SimpleNamespace(find=read, read=read)
     settings = Settings(project="p", suppression_key=key)
-    return suppressed_list.read(bucket, settings, table=lambda: listed("tab"))
+    return suppressed_list.read_published(bucket, settings, table=lambda: listed("tab"))
 
 
 class TestPublished:
@@ -220,7 +220,7 @@ class TestPublished:
         monkeypatch.setattr(Warehouse, "read_small_table", slow)
         keyed.suppress("first")
         suppressed_list.publish(keyed.warehouse, keyed.artifacts)
-        published = suppressed_list.read(
+        published = suppressed_list.read_published(
             keyed.artifacts, keyed.settings, table=lambda: NOBODY
         )
 

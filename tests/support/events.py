@@ -185,13 +185,13 @@ def accept(
 
 
 def rows(accepted: Accepted, *, lateness: timedelta = LATENESS) -> pa.RecordBatch:
-    return stream.rows_of(
+    return stream.stored_rows(
         STREAM_EVENTS, accepted.events, received_at=NOW, lateness=lateness
     )
 
 
 def truths(accepted: Accepted) -> pa.RecordBatch:
-    return stream.rows_of(
+    return stream.stored_rows(
         TRUTH_EVENTS, accepted.truths, received_at=NOW, lateness=LATENESS
     )
 

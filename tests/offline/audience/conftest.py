@@ -16,7 +16,7 @@ import pytest
 from local.receiver import Receiver
 from propensity.audience import run
 from propensity.audience.declared import RULES, Declared, DeclaredAudience
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import (
     AUDIENCE_LEDGER,
     AUDIENCE_LIFT,
@@ -147,7 +147,7 @@ def winback(folder: Path | None = None, **changed) -> DeclaredAudience:
 
 def act(deployment: Deployment, action, named: DeclaredAudience, **more):
     """Preview or send an audience, by the settings of the environment."""
-    with opened() as opened_run:
+    with open_deployment() as opened_run:
         return action(opened_run, named, {}.__getitem__, clock=deployment.clock, **more)
 
 

@@ -39,7 +39,7 @@ def chosen_before(deployment: Any, named: Any, audience: Any) -> list[dict[str, 
     choice = audience.choice
     parts: dict[str, Any] = {"drawn_by": named.declared.control_by}
     if named.sql_file.is_file():
-        lines = statements.lines(named.name, folder=named.folder)
+        lines = statements.lines_of(named.name, folder=named.folder)
         use_case = deployment.use_case
         parts["eligible"] = declaration.reading(lines, use_case.tables("features"))
     sql = statement("audience_candidates", folder=HERE, **parts)

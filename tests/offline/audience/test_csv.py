@@ -19,7 +19,7 @@ from offline import forget
 from propensity.audience import declared, run
 from propensity.audience.members import find_treated
 from propensity.cli.answers import Exit
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.spreadsheet import rows_of_csv
 from propensity.tables.audiences import AUDIENCE_LEDGER
 from tests.offline.audience.conftest import act, members_of, winback
@@ -57,7 +57,7 @@ def folder(tmp_path) -> Iterator[Path]:
 
 
 def send(deployment: Deployment) -> dict[str, Any]:
-    with opened() as opened_run:
+    with open_deployment() as opened_run:
         named = declared.load(opened_run.use_case, "winback")
     return act(deployment, run.send, named).answer()
 
@@ -127,7 +127,7 @@ def test_the_list_leaves_out_who_unsubscribed_at_the_destination(deployment, crm
     with Receiver(rejects=lambda user: "unsubscribed" * (user == "u198")) as receiver:
         folder = crm(receiver)
         send_to_crm(deployment, folder, top=3, control="0%")
-    with opened() as opened_run:
+    with open_deployment() as opened_run:
         _, members = find_treated(opened_run, winback(folder, top=3, control="0%"))
 
     assert {member.user_id for member in members} == {"u199", "u197"}

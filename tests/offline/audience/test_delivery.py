@@ -17,7 +17,7 @@ from propensity.errors import (
     RequestError,
     SettingsError,
 )
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.tables.export import VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
 from tests.offline.audience.conftest import (
@@ -145,7 +145,7 @@ class TestLedger:
             to = crm(receiver, remove=True)
             send(deployment, to, **best)
             next_week(deployment, {"u199": 0.3, "u002": 0.2})
-            with opened() as chosen:
+            with open_deployment() as chosen:
                 named = winback(to, **best)
                 now = deployment.clock.now()
                 store(chosen, find_or_choose(chosen, named, until=None, now=now))
@@ -183,7 +183,7 @@ def test_an_audience_of_nobody_needs_a_permission(deployment, crm):
     assert delivery["failure"] == ""
     assert delivery["tallies"]["remove"]["accepted"] == 10
     assert again["tallies"]["remove"]["sent"] == 0
-    with opened() as opened_run:
+    with open_deployment() as opened_run:
         users = account(opened_run, "winback")["users"]
     assert [(row["action"], row["users"]) for row in users] == [
         ("remove", 10),

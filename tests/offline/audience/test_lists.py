@@ -8,7 +8,7 @@ from local.receiver import Receiver
 from propensity.audience import declared, ending
 from propensity.audience.lists import listed
 from propensity.errors import RequestError
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from tests.offline.audience.conftest import ledger, send
 from tests.support.receivers import Playing
 
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
 
 def end(deployment, **how):
     """End the audience on each list; return what was done."""
-    with opened() as opened_run:
+    with open_deployment() as opened_run:
         return [
             ending.end(opened_run, some, {}.__getitem__, clock=deployment.clock, **how)
             for some in listed(opened_run)

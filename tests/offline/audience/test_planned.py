@@ -10,7 +10,7 @@ from local.receiver import Receiver
 from propensity.audience import run
 from propensity.audience.delivery import account
 from propensity.errors import RequestError
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import AUDIENCE_LIFT
 from tests.offline.audience.conftest import (
     MONDAY,
@@ -142,7 +142,7 @@ def test_the_ledger_says_what_contacting_brought(shop):
         "revenue_difference_high": 15.0,
     }
     shop.append(AUDIENCE_LIFT, {**row, **users, **money, "week": MONDAY})
-    with opened() as opened_run:
+    with open_deployment() as opened_run:
         found = account(opened_run, "winback")
 
     assert found["brought"]["profit"] == 310

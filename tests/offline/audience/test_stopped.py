@@ -12,7 +12,7 @@ from commands.cli import main
 from local.receiver import Receiver
 from offline import forget, receivers, stopping
 from propensity.cli.answers import Exit
-from propensity.registry.deployment import opened
+from propensity.registry.deployment import open_deployment
 from propensity.settings import Settings
 from tests.offline.audience.conftest import next_week
 from tests.support.deployment import entered
@@ -51,7 +51,7 @@ def test_a_delivery_under_way_ends_and_goes_on_where_it_was(
         def take(self, *request: Any) -> Any:
             if self.requests == 2:
                 name = None if which == ("--all",) else "winback"
-                with opened() as here:
+                with open_deployment() as here:
                     stopping.change(here, name, is_stopped=True)
                     states.extend(stopping.states(here, name))
             return super().take(*request)

@@ -18,7 +18,7 @@ from propensity.errors import RequestError
 from propensity.events import messages
 from propensity.events.dead_letters import REMOVED, dead_letters, redacted
 from propensity.events.messages import Message
-from propensity.events.values import Refused
+from propensity.events.values import BadEvent
 from tests.support.events import (
     CATALOGUE,
     NOW,
@@ -145,7 +145,7 @@ NAMED = [
 @pytest.mark.parametrize("data", NAMED, ids=lambda one: str(one[:50]))
 def test_a_dead_letter_names_nobody_however_it_is_written(data):
     sent = Message(data, "m", {"Name": "Ada", "use_case": "first_day_churn"})
-    refused = {0: Refused("bad_value", "any")}
+    refused = {0: BadEvent("bad_value", "any")}
     letters = dead_letters([sent], refused, received_at=NOW, kinds=CATALOGUE.kinds)
 
     [letter] = letters.to_pylist()
@@ -189,8 +189,8 @@ class TestDeadLetters:
             message(
                 b'{"age":1}', "m2", published_at="2026-03-02T05:00:00Z", event_id="é"
             ),
-            Message(b"%%%", "m3", problem=Refused("wrong_encoding", "not base64")),
-            Message(b"", "m4", problem=Refused("too_large", "5"), dropped=5),
+            Message(b"%%%", "m3", problem=BadEvent("wrong_encoding", "not base64")),
+            Message(b"", "m4", problem=BadEvent("too_large", "5"), dropped=5),
         ]
         accepted = accept(*messages)
         letters = dead_letters(

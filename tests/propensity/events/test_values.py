@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.events.values import CLOCK_SKEW, Refused, age_at, numeral_of
+from propensity.events.values import CLOCK_SKEW, BadEvent, age_at, numeral_of
 from tests.support.events import (
     DEPLOYED,
     NEVER,
@@ -99,7 +99,7 @@ def test_a_numeral_that_is_too_long_is_refused():
 
     event = transaction(V1=longer)
     assert refusal(event, catalogue=DEPLOYED) == ("bad_value", "V1")
-    with pytest.raises(Refused, match="longer than 4096 characters"):
+    with pytest.raises(BadEvent, match="longer than 4096 characters"):
         numeral_of(longer, field="V1")
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from propensity.fraud.dataset import dataset
-from propensity.fraud.split import of_events
+from propensity.fraud.split import split_events
 from propensity.fraud.trained import EventTrained
 from propensity.fraud.training import EventTraining
 from propensity.settings import Settings
@@ -58,7 +58,7 @@ def train(
     """Make a data set of joined rows and train on it."""
     settings = altered(SETTINGS, **changed)
     training = EventTraining(
-        parts=of_events(dataset(rows, use_case), settings=settings),
+        parts=split_events(dataset(rows, use_case), settings=settings),
         use_case=use_case,
         settings=settings,
         preprocessor=preprocessor,

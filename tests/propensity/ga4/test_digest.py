@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from propensity.ga4 import events_view
-from propensity.runs.digest import replace_days, state_of
+from propensity.runs.digest import read_state, replace_days
 from propensity.tables.export import OWN_EVENT, VIEW
 from tests.support import shop
 from tests.support.deployment import Deployment
@@ -37,7 +37,7 @@ def digested(
     shop.load(export, events)
     view = events_view(export.settings.export, require=require)
     export.warehouse.replace_view(VIEW, view)
-    state = state_of(export.warehouse)
+    state = read_state(export.warehouse)
     tables = list(state.tables.values())
     replace_days(
         export.warehouse, tables, state.rules, source=state.source, run_id="a run"

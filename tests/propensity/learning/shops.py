@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from propensity.learning.split import of_users
+from propensity.learning.split import split_users
 from propensity.learning.trained import Trained
 from propensity.learning.users import UserTraining
 from propensity.settings import Settings
@@ -122,7 +122,7 @@ def train(rows: pa.Table, **changed: Any) -> Trained:
     settings = altered(SETTINGS, **changed.pop("settings", {}))
     use_case = replace(SHOP, **{"candidates": (LINEAR,), **changed})
     return UserTraining(
-        parts=of_users(rows, use_case, WEEK, settings=settings),
+        parts=split_users(rows, use_case, WEEK, settings=settings),
         use_case=use_case,
         settings=settings,
         preprocessor=preprocessor,

@@ -14,7 +14,7 @@ import pytest
 
 from propensity.errors import NotEnoughData
 from propensity.learning.rows import Parts, Slice
-from propensity.learning.split import of_users
+from propensity.learning.split import split_users
 from propensity.timeframe import DAY, Timeframe
 from tests.propensity.learning.shops import SETTINGS, SHOP, WEEK, snapshots
 
@@ -29,7 +29,7 @@ def parts(weeks: int, timeframe: Timeframe = LONG) -> Parts:
     index = rows.column_names.index("as_of")
     days = [WEEK_ONE + n * timeframe.stride for n in range(weeks)]
     rows = rows.set_column(index, "as_of", pa.array(np.repeat(days, 120), pa.date32()))
-    return of_users(rows, SHOP, timeframe, settings=SETTINGS)
+    return split_users(rows, SHOP, timeframe, settings=SETTINGS)
 
 
 def ends(part: Slice) -> list:

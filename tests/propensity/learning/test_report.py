@@ -18,7 +18,7 @@ from propensity.learning.card import UserCard
 from propensity.learning.report import version_page
 from propensity.learning.week_report import week_page
 from propensity.measures import metrics
-from propensity.measures.thresholds import measured
+from propensity.measures.thresholds import score_metrics
 from propensity.settings import Budget
 from propensity.usecases import UseCase
 from tests.propensity.learning.cards import card
@@ -41,7 +41,7 @@ def figures(week: int, *, moved: float) -> dict[str, Any]:
     generator = np.random.default_rng(week)
     probability = generator.beta(1, 9, 3_000)
     label = generator.random(3_000) < season.apply(probability, moved)
-    of_week = measured(
+    of_week = score_metrics(
         metrics.outcomes(probability, label),
         threshold=0.5,
         budget=Budget.parse("10%"),

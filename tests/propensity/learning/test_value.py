@@ -35,7 +35,7 @@ def learned(amounts: np.ndarray) -> value.Valued:
     """Train on a known propensity, and on what buyers of each row would pay."""
     is_buyer = ROWS["label"].to_numpy() == 1
     paid = pa.array(np.round(amounts + 0.01, 2), mask=~is_buyer)
-    valued = value.train(train(ROWS.append_column(AMOUNT, paid)), SHOP, seed=1)
+    valued = value.train_value(train(ROWS.append_column(AMOUNT, paid)), SHOP, seed=1)
     assert valued is not None
     return valued
 
@@ -96,12 +96,12 @@ class TestTraining:
             own = np.where(label == 1, "XX", others)
             other = changed(rows, judged, "country", lambda _, own=own: own)
             model = train(other, preprocessor=encoder)
-            losses.append(value.train(model, SHOP, seed=1).losses)
+            losses.append(value.train_value(model, SHOP, seed=1).losses)
 
         assert losses[0] == losses[1]
 
     def test_there_are_no_values_without_amounts(self):
-        assert value.train(train(ROWS), SHOP, seed=1) is None
+        assert value.train_value(train(ROWS), SHOP, seed=1) is None
 
 
 def test_amounts_of_which_none_is_known_are_no_column():

@@ -55,7 +55,7 @@ def calibrated(count: int, *, seed: int) -> Rows:
 
 
 def measured(rows: Rows, budget: str = "10%", **more: bool) -> Metrics:
-    return thresholds.measured(
+    return thresholds.score_metrics(
         rows.outcomes, threshold=0.5, budget=Budget.parse(budget), **more
     )
 
@@ -305,11 +305,11 @@ def test_the_score_shift_is_one_where_all_scores_fall():
     flat = np.full(101, before.mean())
     nothing = np.zeros(101)
 
-    assert metrics.score_shift(before, before) == 0
-    assert metrics.score_shift(before, nothing) == pytest.approx(1)
-    assert metrics.score_shift(before, 2 * before) == pytest.approx(1)
-    assert metrics.score_shift(flat, before) > 0.4
-    assert metrics.score_shift(nothing, nothing) == 0
+    assert metrics.relative_shift(before, before) == 0
+    assert metrics.relative_shift(before, nothing) == pytest.approx(1)
+    assert metrics.relative_shift(before, 2 * before) == pytest.approx(1)
+    assert metrics.relative_shift(flat, before) > 0.4
+    assert metrics.relative_shift(nothing, nothing) == 0
 
 
 ONES = np.ones(4)

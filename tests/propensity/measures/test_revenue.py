@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity import drift
-from propensity.learning.judged import judged
-from propensity.measures.revenue import measured
-from propensity.tables.models import Value
+from propensity.learning.judged import judgements_of, value_alarm
+from propensity.measures.revenue import value_metrics
+from propensity.tables.models import WeekValue
 
 AMOUNTS = st.lists(
     st.tuples(st.integers(0, 50), st.sampled_from([0, 0, 10, 400]), st.integers(1, 30)),
@@ -21,13 +20,13 @@ AMOUNTS = st.lists(
 )
 
 
-def drawn(*, level: float, seed: int, users: int = 4_000) -> Value:
+def drawn(*, level: float, seed: int, users: int = 4_000) -> WeekValue:
     """Measures of users, of whom a fifth pay an amount with a heavy tail."""
     random = np.random.default_rng(seed)
     worth = random.lognormal(3.0, 1.0, users)
     pays = random.random(users) < 0.2
     paid = np.where(pays, worth * random.lognormal(-0.5, 1.0, users), 0.0)
-    return measured(level * 0.2 * worth, paid, np.ones(users))
+    return value_metrics(level * 0.2 * worth, paid, np.ones(users))
 
 
 @given(AMOUNTS)
@@ -36,8 +35,8 @@ def test_deciles_add_up(groups):
     of equal users measure as the users one by one."""
     expected, paid, users = np.array(groups, float).T
     alone = [np.repeat(values, users.astype(int)) for values in (expected, paid)]
-    many = measured(*alone, np.ones(len(alone[0])))
-    found = measured(expected, paid, users)
+    many = value_metrics(*alone, np.ones(len(alone[0])))
+    found = value_metrics(expected, paid, users)
     deciles = found.value_deciles
 
     for name in ("value_error", "value_top_share", "value_observed_low"):
@@ -65,7 +64,7 @@ def test_the_interval_of_the_error_is_right_in_95_of_100(users):
 
 def test_users_who_all_pay_the_same_leave_nothing_to_chance():
     """Others do, in each decile."""
-    found = measured(np.full(30, 2.0), np.full(30, 4.0), np.ones(30))
+    found = value_metrics(np.full(30, 2.0), np.full(30, 4.0), np.ones(30))
 
     assert found.value_error_low == found.value_error_high == -0.5
     for part in drawn(level=1.0, seed=1).value_deciles[:3]:
@@ -74,11 +73,11 @@ def test_users_who_all_pay_the_same_leave_nothing_to_chance():
 
 
 def test_a_sum_of_few_payers_has_no_interval():
-    few = measured(np.arange(30.0), np.r_[np.zeros(11), np.ones(19)], np.ones(30))
+    few = value_metrics(np.arange(30.0), np.r_[np.zeros(11), np.ones(19)], np.ones(30))
 
     assert few.value_error == pytest.approx(30 * 29 / 2 / 19 - 1)
     assert few.value_error_low is few.value_observed_high is None
-    nobody = measured(np.array([1.0, 2.0]), np.zeros(2), np.ones(2))
+    nobody = value_metrics(np.array([1.0, 2.0]), np.zeros(2), np.ones(2))
     assert nobody.value_error is nobody.value_top_share is None
 
 
@@ -90,27 +89,27 @@ def test_the_value_alarm_is_of_sums_far_off_whatever_chance_did():
 
     for far in (off, low):
         error = far["value_error"]
-        assert f"expected to pay {1 + error:.2f} times" in str(drift.value_alarm(far))
-        assert drift.value_alarm(far | {"week": 2}) is None
-    assert drift.value_alarm(right) is None
-    assert drift.value_alarm({}) is None
+        assert f"expected to pay {1 + error:.2f} times" in str(value_alarm(far))
+        assert value_alarm(far | {"week": 2}) is None
+    assert value_alarm(right) is None
+    assert value_alarm({}) is None
 
 
 def test_a_sum_is_judged_by_chance_where_the_alarm_still_rests():
     """Defect: nothing said that a week's sum was off, as its interval did."""
     off = drawn(level=0.65, seed=1).columns()
-    [money] = judged(off, "USD")
+    [money] = judgements_of(off, "USD")
 
-    assert drift.value_alarm(off | {"prediction_as_of": 1, "week": 1}) is None
+    assert value_alarm(off | {"prediction_as_of": 1, "week": 1}) is None
     assert not money.is_expected
-    assert judged(drawn(level=1.0, seed=1).columns())[0].is_expected
-    assert judged({}) == []
+    assert judgements_of(drawn(level=1.0, seed=1).columns())[0].is_expected
+    assert judgements_of({}) == []
 
 
 def test_the_value_alarm_is_loudest_where_nothing_was_expected():
     """It has both sums. Defect: a week with 5,000 paid and 0 expected had no alarm."""
     week = {"prediction_as_of": 1, "week": 1}
     for expected in (0.0, 0.001):
-        scored = measured(np.full(50, expected), np.full(50, 100.0), np.ones(50))
-        alarm = str(drift.value_alarm(scored.columns() | week))
+        scored = value_metrics(np.full(50, expected), np.full(50, 100.0), np.ones(50))
+        alarm = str(value_alarm(scored.columns() | week))
         assert f"{50 * expected:.2f} instead of 5,000.00" in alarm

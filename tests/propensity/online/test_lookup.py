@@ -32,9 +32,14 @@ from propensity.errors import Unavailable
 from propensity.gcp.artifacts import Artifacts, json_of
 from propensity.online import indexes
 from propensity.online.indexes import Indexes
-from propensity.online.lookup import Lookups, Question, Table, read_question
+from propensity.online.lookup import Lookups, PredictionsTable, Question, read_question
 from propensity.registry import index
-from propensity.registry.index import IndexPointer, Prediction, folder_of, pointer_name
+from propensity.registry.index import (
+    IndexedPrediction,
+    IndexPointer,
+    index_folder,
+    pointer_name,
+)
 from propensity.settings import Settings
 from propensity.suppression import NOBODY, Suppressed, user_hash
 from tests.support.clocks import ManualClock
@@ -42,7 +47,7 @@ from tests.support.clocks import ManualClock
 TODAY = date(2026, 3, 3)
 DAY = timedelta(days=1)
 SETTINGS = Settings(project="p", use_case="c", refresh_s=300, deadline_s=120)
-PREDICTION = Prediction(0.25, 71, TODAY.isoformat(), 3, None)
+PREDICTION = IndexedPrediction(0.25, 71, TODAY.isoformat(), 3, None)
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=256)
 
 
@@ -81,7 +86,7 @@ def lookups_of(
 ) -> Lookups:
     """Lookups as the function opens them, but for the table."""
     listed: Any = SimpleNamespace(current=lambda: asyncio.sleep(0, suppressed))
-    table = Table(lambda: shelf, settings)
+    table = PredictionsTable(lambda: shelf, settings)
     return Lookups(table, settings, indexes, listed, frozenset({"c", "d"}))
 
 
@@ -98,7 +103,7 @@ class TestTable:
         """Requests of one moment are one read; use cases are apart."""
         users = [f"user.{number}" for number in range(50)]
         shelf: Any = Shelf(*users)
-        rows = Table(lambda: shelf, SETTINGS)
+        rows = PredictionsTable(lambda: shelf, SETTINGS)
         answers = await asyncio.gather(*(rows.find("c", [u]) for u in users))
         await rows.find("d", users)
 
@@ -108,7 +113,7 @@ class TestTable:
     async def test_the_table_gives_up_a_read_that_takes_too_long(self):
         """Others wait no longer for it, either."""
         shelf: Any = Shelf("u")
-        rows = Table(lambda: shelf, replace(SETTINGS, deadline_s=1))
+        rows = PredictionsTable(lambda: shelf, replace(SETTINGS, deadline_s=1))
         shelf.goes_on.clear()
         with pytest.raises(Unavailable, match="within 1 s"):
             await rows.find("c", ["u"])
@@ -127,7 +132,7 @@ def batch(rows: Any) -> pa.RecordBatch:
     """Rows as the statement gives them, by user: the values of the other columns."""
     named = []
     for user, values in rows.items():
-        fields = zip(Prediction._fields, values, strict=True)
+        fields = zip(IndexedPrediction._fields, values, strict=True)
         named.append({"user_id": user, **dict(fields)})
     return pa.RecordBatch.from_pylist(named)
 
@@ -164,9 +169,9 @@ def publish(artifacts: Artifacts, tmp_path):
 
     def publish(rows: Any) -> IndexPointer:
         path = tmp_path / uuid.uuid4().hex
-        users = index.write(path, [batch(rows)])
+        users = index.write_index(path, [batch(rows)])
         pointer = IndexPointer(
-            f"{folder_of('c')}{path.name}", path.stat().st_size, users
+            f"{index_folder('c')}{path.name}", path.stat().st_size, users
         )
         artifacts.create_from(pointer.name, path)
         point(artifacts, json_of(pointer))

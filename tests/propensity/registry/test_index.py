@@ -73,7 +73,7 @@ def many(count: int):
 def written(folder: Path, *rows) -> Path:
     """The file of some batches of rows."""
     folder.mkdir(exist_ok=True)
-    index.write(folder / "index", map(batch, rows))
+    index.write_index(folder / "index", map(batch, rows))
     return folder / "index"
 
 

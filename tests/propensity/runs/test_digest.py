@@ -26,7 +26,7 @@ from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.runs import digest, setup
-from propensity.runs.run import Run
+from propensity.runs.run import Overrides, Run
 from propensity.settings import Settings
 from propensity.tables.export import DIGEST, VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
@@ -78,7 +78,7 @@ def run_of(export: Deployment, as_of: date = LAST, **changed: Any) -> Run:
         settings=export.settings,
         use_case=usecases.load("ga4_purchase"),
         as_of=as_of,
-        force=False,
+        overrides=Overrides(),
         began_at=clock.now(),
         warehouse=export.warehouse.for_run(),
         artifacts=export.artifacts,
@@ -119,7 +119,7 @@ def users_of(export: Deployment, day: date) -> dict[str, int]:
 def bring(run: Run, *, oldest: date | None = None) -> None:
     first = oldest if oldest else run.as_of
     view = run.warehouse.view_text(VIEW)
-    tables = digest.tables_of(run.warehouse, view)
+    tables = digest.read_export_tables(run.warehouse, view)
     digest.bring_up_to_date(run, view, tables, oldest=first, last=run.as_of)
 
 
@@ -243,7 +243,7 @@ def digested_otherwise(export: Deployment) -> Settings:
 
 def large_tables(monkeypatch) -> None:
     """Have each row of the export be as large as a TiB."""
-    tables_of = digest.tables_of
+    tables_of = digest.read_export_tables
 
     def enlarged(*arguments: Any) -> dict[date, digest.ExportTable]:
         tables = tables_of(*arguments)
@@ -252,7 +252,7 @@ def large_tables(monkeypatch) -> None:
             for day, table in tables.items()
         }
 
-    monkeypatch.setattr(digest, "tables_of", enlarged)
+    monkeypatch.setattr(digest, "read_export_tables", enlarged)
 
 
 def test_days_are_not_read_again_for_much_money_before_a_person_agrees(
@@ -279,7 +279,7 @@ def test_days_are_not_read_again_for_much_money_before_a_person_agrees(
         [done] = digest_command.run(is_agreed=True)["exports"].values()
     assert done["read"] == len(DAYS)
     settling = replace(TABLE, modified=datetime.combine(FIRST + 4 * DAY, time(), UTC))
-    state = digest.state_of(export.warehouse)
+    state = digest.read_state(export.warehouse)
     assert state.again([settling, TABLE]) == [TABLE]
     load(export, LAST + DAY)
     bring(run_of(export, as_of=LAST + DAY, settings=settings))

@@ -17,7 +17,7 @@ import pytest
 from local.processes import HOST
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData
-from propensity.runs.run import MAXIMUM_BODY, Run, run
+from propensity.runs.run import MAXIMUM_BODY, Overrides, Run, run
 from tests.support.deployment import entered
 
 TODAY = datetime.now(UTC).date()
@@ -111,7 +111,7 @@ def test_requests_say_what_to_run(function):
         "repeated": False,
     }
     assert usual.as_of in (TODAY, TODAY + timedelta(days=1))
-    assert (usual.force, asked.force) == (False, True)
+    assert (usual.overrides, asked.overrides) == (Overrides(), Overrides.of(force=True))
     assert asked.use_case.name == "first_day_churn"
     assert asked.as_of == date(2026, 3, 2)
 

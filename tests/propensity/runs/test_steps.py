@@ -35,7 +35,7 @@ from propensity.runs.categories import LONGEST, stored_categories
 from propensity.runs.compact import ages_of, compact, log_ages
 from propensity.runs.effects import publish_looks
 from propensity.runs.export import missing_label_days, silent_days
-from propensity.runs.run import Run
+from propensity.runs.run import Overrides, Run
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.tables.models import PUBLICATIONS
@@ -58,7 +58,7 @@ def run_without(*missing: date, utc_offset_hours: int = 0) -> Run:
         settings=settings,
         use_case=usecases.load("ga4_purchase"),
         as_of=AS_OF,
-        force=False,
+        overrides=Overrides(),
         began_at=datetime(2026, 6, 1, tzinfo=UTC),
         export=Freshness(data_until=AS_OF, missing=missing),
         missing_days=missing,

@@ -18,7 +18,7 @@ from starlette.requests import Request
 
 from propensity.errors import Unavailable
 from propensity.events.messages import MAXIMUM_BODY_BYTES, Message
-from propensity.events.values import Refused
+from propensity.events.values import BadEvent
 from propensity.settings import Settings
 from propensity.stream import consumer as consumers
 from propensity.stream.consumer import (
@@ -121,7 +121,7 @@ async def lettered(consumer: ScoreStream, sent: Message, suppressed: Suppressed)
     """The dead letter of a refused message, None where none is stored."""
     log: Any = consumer.clients.appends
     log.last = None
-    await consumer.dead_letter([sent], {0: Refused("bad_value", "any")}, suppressed)
+    await consumer.dead_letter([sent], {0: BadEvent("bad_value", "any")}, suppressed)
     return log.last
 
 

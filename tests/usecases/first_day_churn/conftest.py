@@ -91,7 +91,7 @@ def accepted(events: Iterable[Row], *, received_at: datetime) -> pa.RecordBatch:
     ]
     result = stream.accept(messages, CATALOGUE, POSTCODES, received_at=received_at)
     assert not result.refused, result.refused
-    return stream.rows_of(
+    return stream.stored_rows(
         STREAM_EVENTS, result.events, received_at=received_at, lateness=LATENESS
     )
 
