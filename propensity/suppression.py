@@ -158,7 +158,6 @@ def read(warehouse: Queries) -> Suppressed:
         SettingsError: It was made under another key, or no key is set: no user on it
             could be recognised.
         MissingTable: A key is set, and there is no table.
-        Unavailable: BigQuery did not answer in time.
     """
     key = warehouse.settings.suppression_key
     try:

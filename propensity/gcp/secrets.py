@@ -23,7 +23,6 @@ def reader(settings: Settings) -> Callable[[str], str]:
 
     Raises:
         SettingsError: There is no such secret, or it has no value.
-        AccessDenied, Unavailable: As named.
     """
 
     def read(name: str) -> str:

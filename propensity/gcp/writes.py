@@ -117,8 +117,6 @@ def write(settings: Settings, table: str, rows: pa.Table) -> None:
 
     Raises:
         RowsRefused, SchemaError: The table does not take rows.
-        MissingTable, AccessDenied: There is no table, or the account may not change it.
-        Unavailable: BigQuery failed or was too slow.
     """
     path = path_of(settings, table)
     client = open_client(BigQueryWriteClient, settings.bigquery_storage_endpoint)

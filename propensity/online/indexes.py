@@ -75,12 +75,7 @@ class Indexes:
             return None
 
     def _load(self, use_case: str) -> Loaded:
-        """
-        Return what the pointer leads to now, in a thread.
-
-        Raises:
-            AccessDenied, Unavailable: The bucket did not answer.
-        """
+        """Return what the pointer leads to now, in a thread."""
         stored = self._bucket.find(pointer_name(use_case))
         generation = stored.generation if stored else 0
         before = self._followed[use_case].last

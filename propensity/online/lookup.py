@@ -269,12 +269,7 @@ def _fields(
 
 
 async def read_question(request: Request) -> Question:
-    """
-    Read a request: a user in the query string, or users in a body.
-
-    Raises:
-        NoSuchPath, MethodNotAllowed, RequestError, TooLarge, UnsupportedType: As named.
-    """
+    """Read a request: a user in the query string, or users in a body."""
     scope = request.scope
     if scope["path"] != "/":
         raise errors.NoSuchPath("the path must be /")

@@ -42,8 +42,8 @@ from propensity.registry.serving import (
     Champions,
     Serving,
     ServingState,
-    users_on_the_stream,
 )
+from propensity.registry.user_features import users_on_the_stream
 from propensity.settings import Settings
 from propensity.suppression import Suppressed, suppressed_users
 from propensity.tables.stream import INFERENCE_LOG, Inference

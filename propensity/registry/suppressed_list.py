@@ -80,7 +80,6 @@ def publish(warehouse: Queries, artifacts: Artifacts) -> None:
 
     Raises:
         Conflict: Others wrote it each time.
-        AccessDenied, Unavailable: As named.
     """
 
     def write() -> None:
@@ -113,7 +112,7 @@ def read_published(
     Without a list no lookup could be answered, since any user might be on it.
 
     Raises:
-        SettingsError, MissingTable, Unavailable: As ``suppression.read``.
+        SettingsError: As ``suppression.read``.
     """
     try:
         stored = bucket.find(FILE)

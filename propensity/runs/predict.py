@@ -195,7 +195,6 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
 
     Raises:
         SchemaError, MissingTable: A table is not what ``features.sql`` reads.
-        QueryTooExpensive, Unavailable: As named.
     """
     use_case = run.use_case
     suppressed = suppression.read(run.warehouse)

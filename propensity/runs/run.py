@@ -361,9 +361,6 @@ def parse_request(
         today: UTC; ``as_of`` may not be later. Its default is the day on which the
             scheduler's call was due, or else today.
         has_trials: Whether the function can be tried.
-
-    Raises:
-        MethodNotAllowed, TooLarge, RequestError: As named.
     """
     if request.method != "POST":
         raise errors.MethodNotAllowed(request.method, allowed=("POST",))

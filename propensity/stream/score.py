@@ -24,6 +24,7 @@ from propensity.events.values import EPOCH, MICROSECOND, BadEvent
 from propensity.gcp.artifacts import Artifacts
 from propensity.models.scoring import each_score
 from propensity.registry import inference_log, serving
+from propensity.registry.user_features import UserFeatures, users_on_the_stream
 from propensity.settings import SCORES
 from propensity.stream.consumer import Clients, Consumer, Handled
 from propensity.tables.stream import INFERENCE_LOG, Inference
@@ -183,11 +184,11 @@ class ScoreStream(Consumer):
         delay = timedelta(days=self.clients.settings.maximum_score_delay_days)
         oldest = self.clients.clock.now() - delay
         in_time = [event for event in events if _time(event) >= oldest]
-        features: Mapping[str, serving.UserFeatures] | None = None
+        features: Mapping[str, UserFeatures] | None = None
         while in_time and features is None:
             first = min(map(_time, in_time)).date()
             try:
-                features = serving.users_on_the_stream(
+                features = users_on_the_stream(
                     self.clients.warehouse,
                     use_case,
                     {event.user_id for event in in_time},

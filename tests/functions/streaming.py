@@ -23,7 +23,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.runs.compact import KIND, SCOPE, compact
-from propensity.runs.run import Run
+from propensity.runs.run import Overrides, Run
 from propensity.statements import statement
 from propensity.tables import every as tables
 from propensity.tables.models import TRAINING_METADATA
@@ -193,7 +193,9 @@ def tiles(site: Deployment, *, when: bool = True) -> list[dict[str, Any]]:
     return tiles
 
 
-def compaction(site: Deployment, began_at: datetime, **changed: Any) -> Run:
+def compaction(
+    site: Deployment, began_at: datetime, *, force: bool = False, **changed: Any
+) -> Run:
     """Return a run of the compaction that begins at a moment."""
     return Run(
         **{
@@ -202,7 +204,7 @@ def compaction(site: Deployment, began_at: datetime, **changed: Any) -> Run:
             "settings": site.settings,
             "use_case": usecases.load(STREAMED),
             "as_of": began_at.date(),
-            "force": False,
+            "overrides": Overrides.of(force=force),
             "began_at": began_at,
             "warehouse": site.warehouse.for_run(),
             "artifacts": site.artifacts,

@@ -18,7 +18,7 @@ from propensity import usecases
 from propensity.events import rows as stream
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.registry.serving import users_on_the_stream
+from propensity.registry.user_features import users_on_the_stream
 from propensity.tables.stream import (
     STREAM_COMPACTIONS,
     STREAM_EVENTS,

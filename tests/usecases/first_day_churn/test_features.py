@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from propensity import usecases
-from propensity.registry.serving import users_on_the_stream
+from propensity.registry.user_features import users_on_the_stream
 from propensity.statements import statement
 from propensity.tables.stream import STREAM_EVENTS
 from tests.support import own_use_cases

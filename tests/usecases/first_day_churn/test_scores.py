@@ -18,7 +18,7 @@ from offline import load_postcodes
 from propensity.clock import SYSTEM
 from propensity.events.messages import Message
 from propensity.gcp.artifacts import Artifacts
-from propensity.registry.serving import UserFeatures
+from propensity.registry.user_features import UserFeatures
 from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.stream.consumer import Clients, StreamFeatures
