@@ -31,7 +31,7 @@ from deploy import (
     render,
     stage,
 )
-from deploy.configuration import SEPARATOR, Deployment
+from deploy.configuration import SEPARATOR, DeploymentSettings
 from deploy.functions import ROOT, Function
 from propensity import usecases
 from propensity.audience import declared
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+def shell(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     """
     Yield assignments of all names that scripts use; of a function, its flags as well.
 
@@ -138,7 +138,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
 
 
 def _of_function(
-    d: Deployment, function: Function, values: Mapping[str, str]
+    d: DeploymentSettings, function: Function, values: Mapping[str, str]
 ) -> Iterator[str]:
     """
     Yield the folder of a function, and what ``gcloud`` is told of it.
@@ -182,7 +182,7 @@ def _list(name: str, words: Sequence[str]) -> str:
     return f"{name}=({shlex.join(words)})"
 
 
-def _put_out(d: Deployment, file: Path) -> dict[str, str]:
+def _put_out(d: DeploymentSettings, file: Path) -> dict[str, str]:
     """Return what the last set-up has put out, of the file that it keeps."""
     try:
         names: dict[str, str] = json.loads(file.read_text())
@@ -195,7 +195,7 @@ def _put_out(d: Deployment, file: Path) -> dict[str, str]:
     return names
 
 
-def planned_names(d: Deployment) -> dict[str, str]:
+def planned_names(d: DeploymentSettings) -> dict[str, str]:
     """Return what Terraform puts out, as long as it has not: a test holds the two."""
     repository = d.own["repository"] if d.own["repository"] else d.prefix
     if "/" not in repository:
@@ -216,7 +216,7 @@ def planned_names(d: Deployment) -> dict[str, str]:
     }
 
 
-def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+def variables(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     """
     Write what Terraform reads; yield what to look at.
 
@@ -243,7 +243,7 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
             )
 
 
-def _late_audiences(d: Deployment) -> Iterator[str]:
+def _late_audiences(d: DeploymentSettings) -> Iterator[str]:
     """Yield the audiences whose probabilities are some days old when they are sent."""
     predicted = d.days["predictions"]
     if predicted == "*":
@@ -260,7 +260,7 @@ def _late_audiences(d: Deployment) -> Iterator[str]:
                 )
 
 
-def losses(d: Deployment, options: argparse.Namespace) -> None:
+def losses(d: DeploymentSettings, options: argparse.Namespace) -> None:
     """
     Check what a plan of Terraform takes away.
 
@@ -327,13 +327,13 @@ def _names(columns: list[dict[str, Any]], prefix: str = "") -> Iterator[str]:
         yield from _names(column.get("fields", []), f"{prefix}{column['name']}.")
 
 
-def describe(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+def describe(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     """Yield what the folder would deploy, as the next set-up reads it."""
     now = deployed.described(d, options.deployment)
     yield msgspec.json.format(msgspec.json.encode(now), indent=1).decode()
 
 
-def kept(d: Deployment, options: argparse.Namespace) -> None:
+def kept(d: DeploymentSettings, options: argparse.Namespace) -> None:
     """Raise DeploymentError if something was deployed that is gone."""
     text = options.json.read_bytes().strip()
     if text:
@@ -341,7 +341,7 @@ def kept(d: Deployment, options: argparse.Namespace) -> None:
         deployed.check_kept(before, deployed.described(d, options.deployment))
 
 
-def images(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+def images(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     """
     Yield, as JSON, another deployment's images of the functions: see ``_image``.
 
@@ -376,7 +376,7 @@ def images(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     yield json.dumps(wanted, indent=1)
 
 
-def image(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+def image(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     """
     Yield the flags by which gcloud deploys the image that was built of what is staged.
 
@@ -431,7 +431,7 @@ def _unfit(name: str, file: Path) -> DeploymentError:
     )
 
 
-Verb = Callable[[Deployment, argparse.Namespace], Iterator[str] | None]
+Verb = Callable[[DeploymentSettings, argparse.Namespace], Iterator[str] | None]
 VERBS: dict[str, Verb] = {
     "shell": shell,
     "variables": variables,

@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import quote
 
 from deploy import functions
-from deploy.configuration import Deployment
+from deploy.configuration import DeploymentSettings
 from deploy.functions import ROOT
 from propensity import usecases
 from propensity.findings import PAGE as MESSAGES
@@ -87,7 +87,7 @@ def camel(target: str) -> str:
     return first + "".join(word.title() for word in others)
 
 
-def policies(d: Deployment) -> Iterator[Policy]:
+def policies(d: DeploymentSettings) -> Iterator[Policy]:
     """Yield the policies of a deployment."""
     deployed = {function.target for function in d.functions}
     for use_case in list(d.use_cases) + [""]:
@@ -103,7 +103,7 @@ def policies(d: Deployment) -> Iterator[Policy]:
 # -- lines of the log ------------------------------------------------------------------
 
 
-def ours(d: Deployment) -> str:
+def ours(d: DeploymentSettings) -> str:
     """Return the filter of lines that functions and training jobs write."""
     service = f'resource.labels.service_name=~"^{d.prefix}-"'
     return f'({service} OR resource.labels.job_name=~"^{d.prefix}-")'
@@ -114,14 +114,14 @@ def _any(values: Iterable[str]) -> str:
     return "(" + " OR ".join(f'"{value}"' for value in values) + ")"
 
 
-def _about(d: Deployment, use_case: str) -> str:
+def _about(d: DeploymentSettings, use_case: str) -> str:
     """Return the condition that a line is of a use case, or of none of them."""
     if use_case:
         return f'jsonPayload.use_case="{use_case}"'
     return f"NOT jsonPayload.use_case={_any(d.use_cases)}"
 
 
-def _of_lines(d: Deployment, use_case: str) -> Iterator[Policy]:
+def _of_lines(d: DeploymentSettings, use_case: str) -> Iterator[Policy]:
     """Yield the policies that each use case has, and those for all others."""
     lines = f"{ours(d)} AND {_about(d, use_case)} AND "
     yield Policy(
@@ -169,7 +169,7 @@ def _of_lines(d: Deployment, use_case: str) -> Iterator[Policy]:
     )
 
 
-def _failed(d: Deployment, use_case: str) -> str:
+def _failed(d: DeploymentSettings, use_case: str) -> str:
     """Return the filter of what says that a run of a use case, or of none, failed."""
     scheduled = [function for function in functions.load() if function.schedule]
     jobs = dict[str, list[str]]()
@@ -214,7 +214,7 @@ def _failed(d: Deployment, use_case: str) -> str:
     return f"({is_ours}) OR ({clocks}) OR ({training}) OR ({killed})"
 
 
-def _old(d: Deployment, use_case: str) -> Policy:
+def _old(d: DeploymentSettings, use_case: str) -> Policy:
     days = d.own["alert_champion_days"]
     return Policy(
         alert="champion_age",
@@ -225,7 +225,7 @@ def _old(d: Deployment, use_case: str) -> Policy:
     )
 
 
-def _missed(d: Deployment, use_case: str) -> Iterator[Policy]:
+def _missed(d: DeploymentSettings, use_case: str) -> Iterator[Policy]:
     """Yield the policies about runs that were not done, by the compaction's lines."""
     loaded = usecases.load(use_case)
     for function in d.functions:
@@ -245,7 +245,7 @@ def _missed(d: Deployment, use_case: str) -> Iterator[Policy]:
         )
 
 
-def _of_the_whole(d: Deployment) -> Iterator[Policy]:
+def _of_the_whole(d: DeploymentSettings) -> Iterator[Policy]:
     """Yield the policies about lines that are of no use case."""
     yield Policy(
         alert="events_refused",
@@ -264,7 +264,7 @@ def _of_the_whole(d: Deployment) -> Iterator[Policy]:
 # -- metrics ---------------------------------------------------------------------------
 
 
-def _of_metrics(d: Deployment) -> Iterator[Policy]:
+def _of_metrics(d: DeploymentSettings) -> Iterator[Policy]:
     """Yield the policies about what Google measures."""
     deployed = {function.target for function in d.functions}
     pushed = list[str]()
@@ -351,7 +351,7 @@ def sections(chapter: str) -> dict[str, str]:
     return named
 
 
-def text_of(policy: Policy, d: Deployment) -> str:
+def text_of(policy: Policy, d: DeploymentSettings) -> str:
     """Return the text of a policy's mail: what to do, with the deployment's names."""
     text = sections("Alerts")[policy.alert]
     if policy.alert == "run_failed":
@@ -384,7 +384,7 @@ def text_of(policy: Policy, d: Deployment) -> str:
     return f"{text}\n\nFrom {PAGE}, section Alerts, {policy.alert}; see {MESSAGES}."
 
 
-def in_terraform(d: Deployment) -> dict[str, Any]:
+def in_terraform(d: DeploymentSettings) -> dict[str, Any]:
     """
     Return what ``watch/alerts.tf`` makes of a deployment.
 
@@ -401,7 +401,7 @@ def in_terraform(d: Deployment) -> dict[str, Any]:
     }
 
 
-def _made(policy: Policy, d: Deployment) -> dict[str, Any]:
+def _made(policy: Policy, d: DeploymentSettings) -> dict[str, Any]:
     about = f"{policy.use_case}: " if policy.use_case else ""
     labels = {"deployment": d.prefix, "alert": policy.alert}
     if policy.use_case:
@@ -422,7 +422,7 @@ def _made(policy: Policy, d: Deployment) -> dict[str, Any]:
     return made
 
 
-def _log_of(policy: Policy, d: Deployment) -> str:
+def _log_of(policy: Policy, d: DeploymentSettings) -> str:
     """Return the address of the log, where it has the lines of an alert."""
     lines = ours(d)
     if policy.use_case:

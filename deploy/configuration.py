@@ -104,7 +104,7 @@ SEPARATOR = "|"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deployment:
+class DeploymentSettings:
     """
     The names of a deployment: project, region, data set, bucket.
 
@@ -189,7 +189,7 @@ class Deployment:
         return function.schedule.called_for(loaded) if function.schedule else []
 
 
-def read(file: Path) -> Deployment:
+def read(file: Path) -> DeploymentSettings:
     """
     Read a settings file, and have this process use the use cases beside it.
 
@@ -215,7 +215,7 @@ def read(file: Path) -> Deployment:
         raise DeploymentError(error.message) from error
 
 
-def of(variables: Mapping[str, str]) -> Deployment:
+def of(variables: Mapping[str, str]) -> DeploymentSettings:
     """Return what variables describe; raise DeploymentError where one is wrong."""
     _check_names(variables)
     prefix = variables.get("DEPLOY_PREFIX")
@@ -256,7 +256,7 @@ def of(variables: Mapping[str, str]) -> Deployment:
         use_cases = words(own["use_cases"])
     _require_known("DEPLOY_FUNCTIONS", targets, choices=every_function)
     _require_known("DEPLOY_USE_CASES", use_cases, choices=usecases.names())
-    return Deployment(
+    return DeploymentSettings(
         settings=settings,
         given=given,
         variables=values,

@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from deploy import DeploymentError
-from deploy.configuration import Deployment
+from deploy.configuration import DeploymentSettings
 from propensity import folders, usecases
 from propensity.audience import declared
 
@@ -42,7 +42,7 @@ class Deployed(Struct, frozen=True, kw_only=True):
     release: str = ""
 
 
-def described(d: Deployment, file: Path) -> Deployed:
+def described(d: DeploymentSettings, file: Path) -> Deployed:
     """Return what a settings file and its folder describe."""
     audiences = list[str]()
     destinations = list[str]()

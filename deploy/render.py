@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import alerts, functions
-from deploy.configuration import Deployment, words
+from deploy.configuration import DeploymentSettings, words
 from deploy.functions import Account, Function
 from propensity import usecases
 from propensity.audience.declared import secrets_of, sends_to_google
@@ -175,7 +175,7 @@ def files() -> dict[Path, Any]:
     }
 
 
-def _settings(d: Deployment, services: Services) -> dict[str, Any]:
+def _settings(d: DeploymentSettings, services: Services) -> dict[str, Any]:
     """Return the values of variables that settings say, of both roots."""
     urls = {
         service["metadata"]["name"]: service["status"].get("url")
@@ -210,7 +210,7 @@ def _settings(d: Deployment, services: Services) -> dict[str, Any]:
 
 
 def write(
-    d: Deployment, services: Services, folder: Path, *, root: Path = TERRAFORM
+    d: DeploymentSettings, services: Services, folder: Path, *, root: Path = TERRAFORM
 ) -> None:
     """Write what the code says where Terraform is, and values of variables here."""
     (root / "generated").mkdir(exist_ok=True)
