@@ -90,7 +90,10 @@ def play(state: State, choice: Choice) -> str:
             if not choice.cards:
                 from local.demos import audience
 
-                audience.declare(stack, choice.options.use_case)
+                is_generated = not (choice.data or choice.events)
+                audience.declare(
+                    stack, choice.options.use_case, is_generated=is_generated
+                )
             stack.start()
             from local.demos import shop
         shop.run(stack, choice)

@@ -1,25 +1,29 @@
 """
-The audience of the demo: its best users, sent to a receiver on this machine.
+The audiences of the demo: a receiver on this machine gets its best users, and a list
+those customers to whom the shop may write.
 
 As in a deployment, the first date is sent by the command, and later ones by
 05-Audiences on its schedule. The receiver writes to no one, but the generated shop
-reacts as if it did: contacted users buy about twice as often from then on. Real shops
-react less, and need more users or weeks for a verdict.
+reacts as if it and the mailing did: contacted users buy about 40% more often from
+then on.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import date
 from importlib import resources
+from pathlib import Path
 from string import Template
 from typing import Any
 
 from local.demos.calls import call, command, rows
 from local.errors import LocalError
+from local.exports.sources import replace_table
+from local.generators.shop import Shop
+from local.processes import shown
 from local.receiver import Receiver, unsubscribed
 from local.stack.stack import Stack
 from propensity.audience.result import newest, result, sentence
@@ -27,56 +31,92 @@ from propensity.cli.progress import say, step
 from propensity.gcp.warehouse import Warehouse
 from propensity.usecases import UseCase
 
-NAME = "best_customers"
-# The first by the command, the others by the schedule.
-WEEKS = 3
+BEST = "best_customers"
+MAILING = "mailing"
+# Weeks before the last date, whose outcomes are known.
+WEEKS = 4
 BATCH = 500
-FOLDER = resources.files(__package__)
+FOLDER = resources.files(__package__) / "audiences"
+# Lines of the last list that are printed, with its header.
+LINES = 4
 # A deployment draws a key of its own, which nobody knows.
 DEMO_KEY = 32 * "5e"
 
 
-def declare(stack: Stack, use_case: str) -> None:
-    """Write the audience's files and the secret of its destination, before a start."""
-    folder = stack.audiences_folder / use_case / "audiences"
+def declare(stack: Stack, use_case: str, *, is_generated: bool) -> None:
+    """
+    Write the audiences' files and the secret of a destination, before a start.
+
+    Args:
+        is_generated: Whether the shop is generated, and so has customers.
+    """
+    folder = _folder(stack, use_case)
     destination = Template(FOLDER.joinpath("crm.toml").read_text())
     address = {"url": stack.url("receiver"), "batch": BATCH}
-    for path, text in {
-        folder / f"{NAME}.toml": FOLDER.joinpath(f"{NAME}.toml").read_text(),
+    texts = {
         folder / "destinations" / "crm.toml": destination.substitute(address),
         stack.state.folder / "secrets" / "CRM_TOKEN": "a token of the demo",
-    }.items():
+    }
+    for file in (FOLDER / ("shop" if is_generated else "own")).iterdir():
+        texts[folder / file.name] = file.read_text()
+    for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
 
-def act(stack: Stack, use_case: str, as_of: date, *, is_first: bool) -> None:
+def _folder(stack: Stack, use_case: str) -> Path:
+    """Return where the audiences of a use case are declared."""
+    return stack.audiences_folder / use_case / "audiences"
+
+
+def load_customers(client: Any, shop: Shop) -> None:
+    """Replace the table of the shop's customers, ``crm.customers``."""
+    client.create_dataset("crm", exists_ok=True)
+    replace_table(client, f"{client.project}.crm.customers", shop.customers)
+
+
+def act(
+    stack: Stack,
+    warehouse: Warehouse,
+    use_case: UseCase,
+    as_of: date,
+    *,
+    begins: bool,
+    rejects: bool,
+) -> None:
     """
-    Send the audience of a date and print the results; raise LocalError if it fails.
+    Send the audiences of a date and print the results; raise LocalError if it fails.
+
+    Args:
+        begins: Whether it is their first date.
+        rejects: Whether the receiver rejects users who have unsubscribed.
     """
-    if is_first:
-        _draw_as_always(stack)
+    reason = unsubscribed if rejects else _welcome
     port = stack.port("receiver")
-    with Receiver(batch=BATCH, rejects=unsubscribed, port=port) as receiver:
-        if is_first:
-            done = _by_hand(stack, use_case, as_of)
-            done |= done["tallies"]["add"]
-            done["rejected"] = sum(done["rejected"].values())
+    with Receiver(batch=BATCH, rejects=reason, port=port) as receiver:
+        if begins:
+            _draw_as_always(stack)
+            folder = _folder(stack, use_case.name)
+            for file in sorted(folder.glob("*.toml")):
+                _send(stack, use_case.name, file.stem, as_of)
         else:
-            body = {"use_case": use_case, "as_of": as_of.isoformat()}
-            [done] = call(stack, "audiences", body)["audiences"]
+            body = {"use_case": use_case.name, "as_of": as_of.isoformat()}
+            call(stack, "audiences", body)
     heard = sum(receiver.users.values())
-    if heard != done["accepted"]:
-        raise LocalError(f"the receiver took {heard} users, and {done} was recorded")
-    counts = Counter[str]()
-    for (action, _), times in receiver.users.items():
-        counts[action] += times
-    sender = "by command" if is_first else "scheduled"
-    say(
-        f"{as_of}  audience  {sender}: {counts['add']:,} users added, "
-        f"{counts['remove']:,} removed, {done['rejected']:,} rejected; control group "
-        f"of {done['held_out']:,}"
-    )
+    how = "by command" if begins else "scheduled"
+    for row in rows(warehouse, "sent_users", use_case=use_case.name, as_of=as_of):
+        if row["audience"] == BEST and heard != row["added"] + row["removed"]:
+            raise LocalError(f"the receiver took {heard} users, and {row} was recorded")
+        say(
+            f"{as_of}  audience  {row['audience']}, {how}: {row['added']:,} users "
+            f"added, {row['removed']:,} removed, {row['rejected']:,} rejected; control "
+            f"group of {row['held_out']:,}"
+        )
+
+
+def _welcome(user: str) -> str:
+    """Return no reason to reject a user."""
+    return ""
 
 
 def _draw_as_always(stack: Stack) -> None:
@@ -99,22 +139,37 @@ def _draw_as_always(stack: Stack) -> None:
     client.close()
 
 
-def _by_hand(stack: Stack, use_case: str, as_of: date) -> dict[str, Any]:
-    words = ("audience", "send", NAME, "--use-case", use_case, "--as-of", f"{as_of}")
-    with step(f"the audience of {as_of}"):
-        return command(stack, *words)
+def _send(stack: Stack, use_case: str, name: str, as_of: date) -> None:
+    words = ("audience", "send", name, "--use-case", use_case, "--as-of", f"{as_of}")
+    with step(f"{name} of {as_of}"):
+        command(stack, *words)
 
 
 def last_date(warehouse: Warehouse, use_case: str) -> date | None:
-    """Return the last date of the audience; None before an earlier demo chose it."""
-    dates = rows(warehouse, "audience_selections", use_case=use_case, audience=NAME)
+    """Return the last date of an audience; None before an earlier demo chose it."""
+    dates = rows(warehouse, "audience_selections", use_case=use_case, audience=BEST)
     return dates[0]["as_of"] if dates else None
 
 
 def contacted(warehouse: Warehouse, use_case: str) -> dict[str, date]:
     """Return the day of the first contact of each contacted user."""
-    users = rows(warehouse, "contacted_users", use_case=use_case, audience=NAME)
+    users = rows(warehouse, "contacted_users", use_case=use_case)
     return {row["user_id"]: row["as_of"] for row in users}
+
+
+def monday(stack: Stack, use_case: str, as_of: date) -> Iterator[str]:
+    """Yield what a marketer has on the last Monday: the list, and the message."""
+    folder = stack.bucket_folder / "audiences" / use_case / MAILING / f"{as_of}"
+    for file in sorted(folder.glob("*.csv")):
+        lines = file.read_text("utf-8-sig").splitlines()
+        yield f"\nThe list of {as_of}, best first: {shown(file)}"
+        for line in lines[:LINES]:
+            yield f"  {line}"
+        yield f"  … {len(lines) - LINES:,} more"
+    yield f"\nThe message of {as_of}:"
+    message = stack.command("message", "--as-of", f"{as_of}")
+    for line in message.stdout.splitlines():
+        yield f"  {line}"
 
 
 def uplift_text(answer: Mapping[str, Any], *, reacts: bool) -> str:
@@ -125,7 +180,7 @@ def uplift_text(answer: Mapping[str, Any], *, reacts: bool) -> str:
         reacts: Whether the users are a generated shop's, who react to a contact.
     """
     of_audience = [
-        row for row in answer.get("audiences", ()) if row["audience"] == NAME
+        row for row in answer.get("audiences", ()) if row["audience"] == BEST
     ]
     if not of_audience or of_audience[-1]["conversion_difference"] is None:
         return ""
@@ -133,7 +188,7 @@ def uplift_text(answer: Mapping[str, Any], *, reacts: bool) -> str:
     figures = [of_audience[-1][f"conversion_difference{end}"] for end in names]
     difference, low, high = (f"{100 * figure:+z.1f}" for figure in figures)
     truth = (
-        "In this shop a contact makes users buy about twice as often"
+        "In this shop a contact makes users buy about 40% more often"
         if reacts
         else "The fake CRM doesn't contact anyone, so the true effect is 0"
     )
@@ -147,9 +202,9 @@ def brought_text(warehouse: Warehouse, use_case: UseCase, until: date) -> str:
     """Return a line on the money that contacting brought; empty before outcomes."""
     named = {"use_case": use_case.name, "until": until}
     lifts = rows(warehouse, "audience_lifts", since=date(1970, 1, 1), **named)
-    shown = newest([row for row in lifts if row["audience"] == NAME])
+    shown = newest([row for row in lifts if row["audience"] == BEST])
     if shown is None:
         return ""
     plans = {row["audience"]: row for row in rows(warehouse, "audience_costs", **named)}
-    brought = sentence(result(shown, plans.get(NAME)), use_case.currency)
+    brought = sentence(result(shown, plans.get(BEST)), use_case.currency)
     return f"{until}  brought   {brought}"

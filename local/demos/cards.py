@@ -30,7 +30,7 @@ from propensity.fraud.alerts import Stakes
 from propensity.gcp.warehouse import Warehouse
 from propensity.timeframe import DAY, midnight
 
-TRANSACTIONS = 8_000
+TRANSACTIONS = 6_000
 # The real rate is a sixth of a percent: measured, it would take far more transactions.
 FRAUD_RATE = 0.03
 DAYS = 8
@@ -61,12 +61,13 @@ def play(
     *,
     cards: Path | None = None,
     seed: int = DEFAULT_SEED,
+    broken: bool,
 ) -> Iterator[str]:
     """
     Play transactions and truths, train under traffic, and yield the results.
 
     ``cards`` is a file of real transactions; without it they are generated, others by
-    another seed.
+    another seed. With ``broken`` some messages are.
 
     Raises:
         LocalError: Something did not come through.
@@ -93,7 +94,7 @@ def play(
         "Outcomes arrive hours or days later: some twice, some wrong first, some never"
     )
     trainings = []
-    sent, *parts = planned(transactions, now=now)
+    sent, *parts = planned(transactions, now=now, broken=broken)
     send(warehouse, sent)
     counts = settled(warehouse, USE_CASE, counts_of(sent), since=now)
     with ThreadPoolExecutor(1) as executor:
@@ -134,11 +135,12 @@ def play(
         yield "(best possible: by the true probabilities, which the generator knows)"
 
 
-def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]]:
+def planned(
+    transactions: Transactions, *, now: datetime, broken: bool
+) -> list[list[Delivery]]:
     """Return what a producer has sent by now, in parts of as many transactions each."""
-    sent = [
-        delivery for delivery in transactions.deliveries() if delivery.sent_time < now
-    ]
+    deliveries = transactions.deliveries(broken=broken)
+    sent = [delivery for delivery in deliveries if delivery.sent_time < now]
     times = [delivery.sent_time for delivery in sent]
     rows = [len(transactions) * part // PARTS for part in range(1, PARTS)]
     stops = [moment(int(transactions.time_ms[row])) for row in rows]

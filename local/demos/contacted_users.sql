@@ -1,5 +1,5 @@
 -- One row per user who was contacted: the first date.
--- Parameters: @use_case, @audience STRING.
+-- Parameters: @use_case STRING.
 -- Source: ma_audience_ledger.
 SELECT
   user_id,
@@ -7,7 +7,6 @@ SELECT
 FROM ma_audience_ledger
 WHERE
   use_case = @use_case
-  AND audience = @audience
   AND action = 'add'
   AND status = 'accepted'
 GROUP BY user_id

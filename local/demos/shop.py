@@ -9,7 +9,6 @@ arrived by its day. The streams, of players and of cards, are played beside.
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -71,13 +70,21 @@ def run(stack: Stack, options: Choice) -> None:
         loaded.wait()
         with contextlib.closing(Warehouse.open(settings)) as streams_warehouse:
             if options.cards:
-                return list(cards.play(stack, streams_warehouse, cards=options.cards))
-            shown = list(stream.play(stack, streams_warehouse))
+                return list(
+                    cards.play(
+                        stack,
+                        streams_warehouse,
+                        cards=options.cards,
+                        broken=options.verbose,
+                    )
+                )
+            broken = options.verbose
+            shown = list(stream.play(stack, streams_warehouse, broken=broken))
             # Scores of the stream come while cards are played.
             # Versions of earlier runs in this state learned from other transactions.
             earlier = (stack.bucket_folder / "models" / CARDS).glob("*")
             seed = DEFAULT_SEED + len(list(earlier))
-            fraud = list(cards.play(stack, streams_warehouse, seed=seed))
+            fraud = list(cards.play(stack, streams_warehouse, seed=seed, broken=broken))
             shown.append(stream.scores_text(streams_warehouse))
             return shown + fraud
 
@@ -131,6 +138,7 @@ def play(
     shop = source if isinstance(source, Shop) else None
     if shop:
         history = max(HISTORY_DAYS, needed_days(use_case.timeframe(settings)))
+        audience.load_customers(warehouse.client, shop)
         load(warehouse, shop, history, until=weeks[0])
     loaded.set()
     with step("starting the functions"):
@@ -146,7 +154,7 @@ def play(
     sent_until = audience.last_date(warehouse, use_case.name)
     is_sent = sent_until is not None
     trained_month = None
-    # Earlier dates than the weeks where days of the export were missing.
+    # Earlier dates than the weeks, and the end, where days of the export were missing.
     published: list[date] = []
     for day in watched(list(weeks) + [end], "weeks"):
         if shop and day > weeks[0]:
@@ -165,12 +173,19 @@ def play(
                 say(uplift)
         # A lookup finds the scores of the day on which the data end.
         as_of = predicted(stack, body)
-        if as_of and day <= weeks[-1]:
+        if as_of:
             published.append(as_of)
-        # Their outcomes are evaluated by the end, so that there is an uplift to show.
+        # Outcomes of all but the last are evaluated: there is an uplift to show.
         is_due = sent_until is None or day > sent_until
-        if as_of and is_due and day in weeks[-audience.WEEKS :]:
-            audience.act(stack, use_case.name, day, is_first=not is_sent)
+        if as_of and is_due and day not in weeks[: -audience.WEEKS]:
+            audience.act(
+                stack,
+                warehouse,
+                use_case,
+                day,
+                begins=not is_sent,
+                rejects=options.verbose,
+            )
             is_sent = True
     if not is_promoted:
         report = shown(stack.bucket_folder / trained["objects"]["report.html"])
@@ -183,12 +198,15 @@ def play(
     if brought:
         say(brought)
     show(warehouse, use_case, weeks, verbose=options.verbose)
-    scores = rows(warehouse, "published_users", use_case=use_case.name, weeks=published)
+    users = rows(
+        warehouse, "published_users", use_case=use_case.name, as_of=published[-1]
+    )
     say("\nLooking up the likeliest user, the least likely, and an unknown one:")
-    kept = timedelta(days=use_case.index_span)
-    users = [row["user_id"] for row in scores if end - row["as_of"] <= kept]
-    for user in users[0], users[-1], "nobody":
+    for user in users[0]["user_id"], users[-1]["user_id"], "nobody":
         look_up(stack, user)
+    if shop:
+        for line in audience.monday(stack, use_case.name, end):
+            say(line)
 
 
 def show(
@@ -198,9 +216,9 @@ def show(
     first = (period(use_case.horizon_days), "week", "{}")
     unit = f", in {use_case.currency}" if use_case.currency else ""
     evaluated = rows(warehouse, "evaluated_weeks", use_case=use_case.name, weeks=weeks)
-    evaluated = [{**row, **json.loads(row["metrics"])} for row in evaluated]
     for row in evaluated:
-        for kind in row.get("categories", ()):
+        row.update(row["metrics"])
+        for kind in row["categories"]:
             # Whoever was away is easily told from those who were active.
             if kind["category"] == PRESENCE and kind["value"] == "active":
                 row["active_roc_auc"] = kind["roc_auc"]

@@ -1,8 +1,8 @@
 """
 The stream's part of the demo: play a gaming operator's events, and show the result.
 
-The generator publishes as a producer does, with duplicates, late and broken messages;
-Pub/Sub pushes them to the function. All printed numbers are read from BigQuery.
+The generator publishes as a producer does, with duplicates and late messages; Pub/Sub
+pushes them to the function. All printed numbers are read from BigQuery.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ COLUMNS = (
 )
 
 
-def play(place: Place, warehouse: Warehouse) -> Iterator[str]:
-    """Publish a generated stream, wait until it is stored, and yield the results."""
+def play(place: Place, warehouse: Warehouse, *, broken: bool) -> Iterator[str]:
+    """
+    Publish a generated stream, wait until it is stored, and yield the results.
+
+    With ``broken`` some messages are.
+    """
     load_postcodes.load(warehouse, postcodes(), loaded_on=datetime.now(UTC).date())
-    deliveries = GAMES.deliveries()
+    deliveries = GAMES.deliveries(broken=broken)
     yield (
         f"\nStreaming {len(deliveries):,} messages of {GAMES.users} players, 10% of "
-        "them duplicates, 5% late by days, 1% broken …"
+        f"them duplicates, 5% late by days{', 1% broken' if broken else ''} …"
     )
     since = datetime.now(UTC)
     send(warehouse, deliveries)

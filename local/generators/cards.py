@@ -322,12 +322,12 @@ class Transactions:
         findings: list[Event] = pd.DataFrame(columns).to_dict("records")
         return findings
 
-    def deliveries(self) -> list[Delivery]:
+    def deliveries(self, *, broken: bool = True) -> list[Delivery]:
         """
         Return transactions and findings as a producer sends them, in that order.
 
         Payloads have no event type, use case or user. A correction may come before
-        what it corrects.
+        what it corrects. Some messages may be broken.
         """
         transactions = sent(
             self.events(),
@@ -337,13 +337,14 @@ class Transactions:
             is_delayed=False,
             late=0.02,
             late_days=(0.02, 1),
+            broken=0.01 if broken else 0.0,
         )
         truths = sent(
             self.truths(),
             random_of(self.seed, "truths' deliveries 0"),
             TRUTH_FAULTS,
             time_field="truth_time",
-            broken=0.005,
+            broken=0.005 if broken else 0.0,
         )
         return sorted(chain(transactions, truths), key=attrgetter("sent_time"))
 

@@ -408,8 +408,8 @@ class Games:
                 **fields,
             }
 
-    def deliveries(self) -> list[Delivery]:
-        """Return what a producer sends, in the order of sending."""
+    def deliveries(self, *, broken: bool = True) -> list[Delivery]:
+        """Return what a producer sends, in the order of sending; some of it broken."""
         return sent(
             list(self.events()),
             random_of(self.seed, "deliveries 0"),
@@ -418,4 +418,5 @@ class Games:
             late_days=(1, 5),
             repeated=0.10,
             repeated_days=3,
+            broken=0.01 if broken else 0.0,
         )

@@ -9,7 +9,7 @@ or KEEN. On day d a user in mood m
 1. visits with probability ``1 - exp(-activity * VISIT[m] * rhythm(d))``, by weekday,
    season and trend; on the day of arrival for certain;
 2. buys on a visit with probability ``1 - exp(-conversion * BUY[m] * demand(d))``, where
-   the demand has a season and a drift;
+   the demand has a season;
 3. moves to tomorrow's mood by a matrix: no visit (interest fades), ``LOOKED`` or
    ``BOUGHT``.
 
@@ -19,8 +19,10 @@ export has the traps of real ones, on which no truth depends: parameters of chan
 types, ``(not set)``, ``<Other>`` and ``(data deleted)``, empty items, purchases without
 ``ecommerce``, rows exported twice, visits that arrive up to three days late, refunds.
 
-Users who are contacted buy about twice as often from then on: ``WON_OVER`` of their
+Users who are contacted buy about 40% more often from then on: ``WON_OVER`` of their
 visits without a purchase end in one. Without a contact, all is as it was drawn.
+
+The shop's own customers, whom its logins name, have made-up addresses (``customers``).
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ SECOND_US = 1_000_000
 TIME_ZONE = "America/New_York"
 # The simulation begins so many days before the export: its first day is like any.
 BURN_IN_DAYS = 90
-LAST_DATE = date(2025, 6, 30)
+# A Sunday: weeks begin on a Monday.
+LAST_DATE = date(2025, 6, 29)
 
 # Expected visits a day, and purchases a visit, by mood from GONE to KEEN.
 VISIT = np.array([0.0, 0.055, 0.10, 0.15])
@@ -72,19 +75,19 @@ PATIENCE = (0.0, 0.5)
 WEEKDAY = np.array([1.05, 1.0, 0.97, 0.98, 1.0, 0.92, 1.08])
 TREND_A_YEAR = 0.12
 SEASON = 0.10
-# Of the demand's season: the logarithm at its peak, month and day of that, and standard
-# deviation in days. What a year adds to the logarithm.
-AT_PEAK = 1.2
-PEAK = (6, 21)
-PEAK_DAYS = 25
-DRIFT = -0.3
+# Logarithm of the demand, and what the season adds to it at its peak; month and day of
+# that, and standard deviation in days.
+DEMAND = 0.5
+AT_PEAK = 0.25
+PEAK = (5, 25)
+PEAK_DAYS = 50
 LOGGED_IN = 0.35
 SECOND_VISIT = 0.12
 REFUNDED = 0.09
 WITHOUT_ECOMMERCE = 0.02
 DUPLICATED = 0.005
 # Share of the visits without a purchase that a contact turns into one.
-WON_OVER = 0.55
+WON_OVER = 0.25
 LATE = 0.02
 LATEST_ARRIVAL_DAYS = 3
 
@@ -123,6 +126,17 @@ DEVICES = pd.DataFrame(
     ],
     columns=["category", "operating_system", "browser", "share", "effect"],
 )
+# fmt: off
+FIRST_NAMES = (
+    "ada", "ben", "carla", "david", "elena", "felix", "grace", "hugo", "ines", "jonas",
+    "karla", "leon", "mia", "noah", "olga", "paul", "quinn", "rosa", "sami", "tara",
+)
+LAST_NAMES = (
+    "adler", "brown", "costa", "dubois", "evans", "fischer", "garcia", "haas", "ivanov",
+    "jansen", "keller", "lopez", "moreau", "novak", "okafor", "peters", "rossi",
+    "santos", "tanaka", "usman", "vogel", "weber", "xu", "young", "zimmer",
+)
+# fmt: on
 _NAMES = (
     "United States",
     "Canada",
@@ -224,6 +238,24 @@ class Shop:
         sales = self._sales(won[is_after])
         return pa.concat_tables([rows, sales]) if len(sales) else rows
 
+    @property
+    def customers(self) -> pa.Table:
+        """The customers: id, as logins have it, address, and consent to mail."""
+        members = self._users["member"][self._users["is_member"]]
+        rows = []
+        for number, member in enumerate(members):
+            first = FIRST_NAMES[number % len(FIRST_NAMES)]
+            last = LAST_NAMES[number // len(FIRST_NAMES) % len(LAST_NAMES)]
+            again = number // (len(FIRST_NAMES) * len(LAST_NAMES))
+            name = f"{first}.{last}{again if again else ''}"
+            row = {
+                "customer_id": member,
+                "email": f"{name}@example.com",
+                "agreed_to_mail": number % 5 > 0,
+            }
+            rows.append(row)
+        return pa.Table.from_pylist(rows)
+
     def _won_over(self, events: pd.DataFrame, seed: int) -> pd.DataFrame:
         """
         Return the visits that a contact turns into a purchase, by their last event.
@@ -298,7 +330,7 @@ class Shop:
         peaks = (date(calendar.year + n, *PEAK) for n in (-1, 0, 1))
         distance = min(abs((calendar - peak).days) for peak in peaks)
         season = AT_PEAK * np.exp(-0.5 * (distance / PEAK_DAYS) ** 2)
-        return visits, np.exp(season + DRIFT * (day - BURN_IN_DAYS) / 365)
+        return visits, np.exp(DEMAND + season)
 
     def _simulated(self) -> pd.DataFrame:
         """Play every day; return each visit's user, day, mood, and if it buys."""

@@ -12,7 +12,14 @@ from offline.dashboard.reading import Reading, Row
 from propensity import usecases
 from propensity.audience.plan import weeks_left
 from propensity.audience.programme import Together, apart, programmes
-from propensity.audience.result import LOST, Result, claim, result, sentence
+from propensity.audience.result import (
+    LOST,
+    Result,
+    claim,
+    newest,
+    result,
+    sentence,
+)
 from propensity.errors import ArtifactError
 from propensity.findings import Meaning, meanings
 from propensity.gcp.artifacts import Artifacts
@@ -205,18 +212,17 @@ class Case:
     @property
     def uplifts(self) -> list[Row]:
         """
-        The newest row of each audience, a final one if there is any.
+        The newest row of each audience.
 
         With ``weeks_left`` until an open verdict; None where no year decides it.
         """
-        # The rows of a week are newest first.
-        rows = sorted(self.rows["lift"], key=lambda row: row["status"] != "final")
         by_audience: dict[str, list[Row]] = {}
-        for row in rows:
+        for row in self.rows["lift"]:
             by_audience.setdefault(row["audience"], []).append(row)
         uplifts: list[Row] = []
         for of_weeks in by_audience.values():
-            shown = of_weeks[0]
+            shown = newest(of_weeks)
+            assert shown is not None
             before = [row for row in of_weeks[1:] if row["week"] < shown["week"]]
             left = weeks_left(before[::-1] + [shown])
             brought = self._result(shown)

@@ -81,10 +81,19 @@ class Result:
 
 
 def newest(rows: Sequence[StoredRow]) -> StoredRow | None:
-    """Return the newest row of an audience's, a final one if there is any."""
-    final = [row for row in rows if row["status"] == "final"]
-    shown = final if final else rows
-    return max(shown, key=lambda row: row["week"], default=None)
+    """
+    Return the newest row of an audience's; None without any.
+
+    While its outcomes may still arrive, its verdict is that of the final row before.
+    """
+    in_order = sorted(rows, key=lambda row: row["week"])
+    if not in_order:
+        return None
+    shown = in_order[-1]
+    final = [row for row in in_order if row["status"] == "final"]
+    if final and shown["verdict"] == "open":
+        return {**shown, "verdict": final[-1]["verdict"]}
+    return shown
 
 
 def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
@@ -164,7 +173,9 @@ def sentence(shown: Result, currency: str) -> str:
     """
     parts = [claim(shown, currency)]
     if shown.brought is not None:
-        parts.append(f" ({interval_text(shown.brought_low, shown.brought_high)})")
+        ends = interval_text(shown.brought_low, shown.brought_high)
+        still = "" if shown.status == "final" else "; provisional"
+        parts.append(f" ({ends}{still})")
     if shown.cost is not None and shown.contacted:
         cost = amount(shown.cost, currency)
         contacts = "first contacts"

@@ -212,6 +212,15 @@ class TestMessage:
         assert deployment.run("overview", MONDAY + WEEK)["weekly_message"] == "sent"
         assert len(chat.texts) == 3
 
+    def test_a_message_of_an_earlier_day_knows_no_later_audience(
+        self, deployment, chat
+    ):
+        """Defect: the message of 24 June named an audience of 1 July."""
+        deployment.run("overview", MONDAY - DAY)
+        [text] = chat.texts
+
+        assert "winback: 1 user" not in text
+
     def test_a_chat_that_refuses_fails_no_run(self, deployment, chat, log_lines):
         """Without its address, which is a secret, and without its words."""
         chat.is_down = True

@@ -26,7 +26,7 @@ from tests.support.rows import publish
 
 PAGE = "docs/audiences.md"
 [MAILING] = blocks(PAGE, "toml")
-[MAIL, ADS] = [sql for sql in blocks(PAGE, "sql") if "crm.customers" in sql]
+[_, MAIL, ADS] = [sql for sql in blocks(PAGE, "sql") if "crm.customers" in sql]
 
 
 class HubSpot(Receiver):
@@ -53,7 +53,12 @@ def folder(tmp_path, deployment, monkeypatch) -> Iterator[Path]:
         [script] = blocks(PAGE, "bash")
         subprocess.run(["bash", "-ec", script], check=True)
         monkeypatch.setenv("PROPENSITY_USER_COLUMN", "user_id")
-        yield tmp_path / "own" / "ga4_purchase" / "audiences"
+        folder = tmp_path / "own" / "ga4_purchase" / "audiences"
+        # The users of these tests have no events, which say for how long one was away.
+        file = folder / "winback.toml"
+        lines = [line for line in file.read_text().splitlines() if "90" not in line]
+        file.write_text("\n".join(lines))
+        yield folder
 
 
 @pytest.fixture
@@ -97,7 +102,8 @@ def test_the_steps_of_the_page_give_a_list(deployment, folder, capfdbinary):
         printed[words[1]] = capfdbinary.readouterr().out.decode("utf-8-sig")
     rows = list(csv.DictReader(io.StringIO(printed["list"])))
 
-    assert [*printed] == ["preview", "send", "list", "ledger", "end"]
+    expected = ["preview", "send", "list", "ledger", "programme", "end"]
+    assert [*printed] == expected
     assert {row["user_id"] for row in rows} == members_of(deployment, is_control=False)
     assert {row["user_id"] for row in rows} < set(away)
     assert "only 150 users are away, so all of these are in" in printed["preview"]
@@ -121,7 +127,7 @@ def test_the_pages_audience_is_in_the_deployments_folder(tmp_path):
 
 def test_from_ga4_to_a_mail_service(deployment, folder, addresses, monkeypatch, capsys):
     """By the e-mail addresses of those who agreed to mail."""
-    (folder / "mailing.toml").write_text(MAILING)
+    (folder / "mailing.toml").write_text(MAILING.replace("csv", "hubspot"))
     (folder / "mailing.sql").write_text(MAIL)
     monkeypatch.setattr(
         "propensity.gcp.secrets.reader", lambda settings: lambda name: "a token"
@@ -138,7 +144,7 @@ def test_from_ga4_to_a_mail_service(deployment, folder, addresses, monkeypatch, 
     assert {address for _, address in receiver.users} == {
         addresses[user] for user in treated
     }
-    assert preview["treated"] == len(treated) > 100
+    assert preview["treated"] == len(treated) > 60
     assert preview["warnings"][0] == (
         "top = 500, but only 180 users are in mailing.sql, so all of these are in the "
         "audience."
@@ -149,7 +155,7 @@ def test_from_ga4_to_a_mail_service(deployment, folder, addresses, monkeypatch, 
 def test_from_ga4_to_google_ads(deployment, folder):
     """By the hashes of the addresses."""
     [ads] = [toml for toml in blocks("docs/destinations.md", "toml") if "ADS" in toml]
-    (folder / "ads_list.toml").write_text(MAILING.replace("hubspot", "ads"))
+    (folder / "ads_list.toml").write_text(MAILING.replace("csv", "ads"))
     (folder / "ads_list.sql").write_text(ADS)
     with DataManager() as google:
         account = tomllib.loads(ads)["account"]
@@ -160,7 +166,7 @@ def test_from_ga4_to_google_ads(deployment, folder):
     treated = members_of(deployment, is_control=False)
     hashes = {digest(f"{user}@example.com") for user in treated}
     assert hashes <= {identifier for _, identifier in google.users}
-    assert len(treated) > 100
+    assert len(treated) > 60
 
 
 @pytest.mark.parametrize(
@@ -202,3 +208,20 @@ def test_a_preview_warns_of_another_control_group(folder, capsys):
 
     [warning] = json.loads(capsys.readouterr().out)["warnings"]
     assert "the control group of loyal, which" in warning
+    # The statement that it prints is the way out.
+    (folder / "winback.sql").write_text(warning.partition("\n\n")[2])
+    run("preview", "winback", "--json")
+    assert json.loads(capsys.readouterr().out)["warnings"] == []
+
+
+def test_a_preview_says_that_a_model_cannot_rank(deployment, folder, capsys):
+    """Defect: "the best 500" of customers who were all alike was a draw."""
+    alike = {f"u{n:03}": 0.003 + n / 1e7 for n in range(USERS)}
+    publish(deployment.warehouse, MONDAY, alike)
+    (folder / "winback.toml").write_text('destination = "csv"\ntop = 100\n')
+    run("preview", "winback")
+
+    shown = capsys.readouterr().out
+    assert "can't rank these: 0.30% of the members" in shown
+    assert "and 0.30% of the 100 others who may be members" in shown
+    assert "This audience can't prove an effect of +100%" in shown

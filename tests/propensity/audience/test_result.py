@@ -68,11 +68,14 @@ def test_the_sentence_says_why_there_is_no_sum_or_no_interval(changed, said):
     assert said in sentence(result(row(**changed)), "USD")
 
 
-def test_final_outcomes_are_shown_before_newer_provisional_ones():
-    later = row(week=date(2026, 6, 10), status="provisional")
+def test_the_newest_sum_is_shown_with_the_verdict_of_final_outcomes():
+    """Defect: the headline, the weekly report and the chart had three sums."""
+    later = row(week=date(2026, 6, 10), status="provisional", verdict="open")
+    shown = newest([later, row(verdict="helps")])
 
-    assert newest([row(), later])["week"] == WEEK
-    assert newest([later])["week"] == date(2026, 6, 10)
+    assert (shown["week"], shown["verdict"]) == (date(2026, 6, 10), "helps")
+    assert "; provisional)" in sentence(result(shown), "USD")
+    assert newest([later])["verdict"] == "open"
     assert newest([]) is None
 
 
