@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 from msgspec import convert
 from msgspec.structs import replace
 
@@ -155,6 +156,18 @@ class TestWeek:
             "too early to say",
         ):
             assert text in written
+
+    @pytest.mark.parametrize(
+        ("verdict", "colour"),
+        [("helps", "good"), ("open", "open"), ("harms", "wait")],
+    )
+    def test_good_news_is_green_and_what_is_undecided_grey(self, verdict, colour):
+        """Defect: a profit that may be chance had the colour of a warning."""
+        uplift = {**UPLIFT, "verdict": verdict, "brought": "Contacting brought 5 USD."}
+        shown = page(row(2), uplifts=[uplift])
+
+        said = f'<div class="verdict {colour}"><p><b>{UPLIFT["audience"]}.</b>'
+        assert said in shown
 
     def test_a_week_judges_its_money_as_its_users(self):
         """Defect: the banner was green over a sum that was off by 21%."""
