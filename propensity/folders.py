@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "propensity" / "usecases"
 FILE = "usecase.toml"
 OWN = "usecases"
+# Of a wheel, beside which are other packages; your own are where you are.
+IS_INSTALLED = ROOT.name in ("site-packages", "dist-packages")
 
 
 def own_use_cases() -> str:
@@ -31,6 +33,8 @@ def own_use_cases() -> str:
 def own(root: Path = ROOT) -> Path:
     """Return the folder of your own use cases; it may be missing."""
     named = own_use_cases()
+    if not named and IS_INSTALLED and root == ROOT:
+        return Path.cwd() / OWN
     return Path(named) if named else root / OWN
 
 

@@ -19,6 +19,10 @@ INEXACT = 2**53
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 NAME_RULE = "lower-case letters, digits and underscores, for example ga4_purchase"
 
+# The export of a property: a project and a dataset. No ending of a file's name has an
+# underscore.
+EXPORT = re.compile(r"[a-z0-9.:-]{1,63}\.[A-Za-z0-9_]*_[A-Za-z0-9_]*")
+
 # The name of an event; some languages write vowels as marks, which are no letters.
 _EVENT = re.compile(r"[^\W\d_](?:[\w -]|[^\w\x00-\xbf\ud800-\udfff]){0,39}(?<! )")
 

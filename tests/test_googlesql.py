@@ -148,7 +148,10 @@ def relations() -> dict[str, Columns]:
     """Columns of all tables and views, by name."""
     known = {**googlesql.deployment(), **EXPORT}
     text = events_view("p.export", require="false")
-    return {**known, "ga_events": columns(text, named(text, known), {})}
+    known["ga_events"] = columns(text, named(text, known), {})
+    days = statement("user_days_of_export")
+    # The session of a trial has it.
+    return {**known, "user_days": columns(days, known, parameters_of(days))}
 
 
 def named(text: str, relations: dict[str, Columns]) -> dict[str, Columns]:

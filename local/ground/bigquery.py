@@ -40,6 +40,7 @@ LIST_COLUMNS = (
     "last_modified_time BIGINT, row_count BIGINT, size_bytes BIGINT, type BIGINT, "
     "table_type VARCHAR"
 )
+ABORT_SESSION = "CALL BQ.ABORT_SESSION()"
 # Nobody counts the bytes of a row here.
 ROW_BYTES = 100
 MIB = 1024**2
@@ -91,6 +92,7 @@ class Job:
     total_bytes_processed: int = 0
     total_bytes_billed: int = 0
     num_dml_affected_rows: int | None = None
+    session_info: bigquery.SessionInfo | None = None
 
     def result(self, **_: Any) -> Rows:
         return self.rows
@@ -126,6 +128,8 @@ class BigQuery:
         # The tables and views of datasets, until one comes or goes.
         self._listed: dict[tuple[str, str], dict[str, str]] = {}
         self._current: tuple[str, str] | None = None
+        # Temporary tables of sessions, by their ids.
+        self._sessions: dict[str, list[str]] = {}
         self.database = _database()
 
     def close(self) -> None:
@@ -197,6 +201,11 @@ class BigQuery:
         found = bigquery.Dataset(reference)
         found.location = self._locations[place]
         return found
+
+    def list_datasets(self, project: str, **_: Any) -> list[Any]:
+        places = sorted(self._locations)
+        references = [bigquery.DatasetReference(*place) for place in places]
+        return [one for one in references if one.project == project]
 
     def _dataset_id(self, dataset: str) -> str:
         return dataset if "." in dataset else f"{self.project}.{dataset}"
@@ -418,6 +427,10 @@ class BigQuery:
     def query(self, sql: str, *, job_config: Any = None, **_: Any) -> Job:
         """Run a script to its end."""
         config = job_config if job_config else bigquery.QueryJobConfig()
+        session = self._session_of(config)
+        if sql == ABORT_SESSION:
+            self._drop(self._sessions.pop(session))
+            return Job(Rows(pa.table({})))
         default = config.default_dataset
         place = ("", "") if default is None else (default.project, default.dataset_id)
         given = {one.name: _value(one) for one in config.query_parameters}
@@ -445,14 +458,35 @@ class BigQuery:
             key = (sql, repr(sorted(given.items())), place, states)
             is_list = any(path[2] in LISTS for path in tables)
             is_kept = script[-1].is_query and len(script) == 1 and not is_list
+            is_kept = is_kept and not session
             if is_kept and key in self.read:
                 return Job(Rows(self.read[key]))
             with self._naming(tables):
-                table, changed = self._run(script, given, place)
+                table, changed = self._run(script, given, place, session)
             if is_kept:
                 self.read[key] = table
         billed = max(10 * MIB, -(-processed // MIB) * MIB) if processed else 0
-        return Job(Rows(table, processed), processed, billed, changed)
+        job = Job(Rows(table, processed), processed, billed, changed)
+        if session:
+            job.session_info = bigquery.SessionInfo({"sessionId": session})
+        return job
+
+    def _session_of(self, config: Any) -> str:
+        """Return the id of a statement's session, which it may begin; "" for none."""
+        session = ""
+        for prop in config.connection_properties:
+            session = str(prop.value)
+        if config.create_session:
+            session = f"session-{len(self._sessions)}"
+            self._sessions[session] = []
+        if session and session not in self._sessions:
+            raise api.BadRequest(f"Session {session} is not found")
+        return session
+
+    def _drop(self, names: Iterable[str]) -> None:
+        """Drop temporary tables."""
+        for name in names:
+            self.database.execute(f"DROP TABLE IF EXISTS temp.{_quoted(name)}")
 
     @contextlib.contextmanager
     def _naming(self, tables: Iterable[Path3]) -> Iterator[None]:
@@ -469,10 +503,12 @@ class BigQuery:
         script: Sequence[Statement],
         given: Mapping[str, Any],
         place: tuple[str, str],
+        session: str,
     ) -> tuple[pa.Table, int | None]:
         result = pa.table({})
         changed = None
-        made = []
+        # Those of a session stay until it ends.
+        made = self._sessions.get(session, [])
         try:
             for statement in script:
                 values = {name: given[name] for name in statement.parameters}
@@ -496,8 +532,8 @@ class BigQuery:
                 self.database.execute("ROLLBACK")
             raise
         finally:
-            for name in made:
-                self.database.execute(f"DROP TABLE IF EXISTS temp.{_quoted(name)}")
+            if not session:
+                self._drop(made)
         return result, changed
 
     def _export(self, rows: pa.Table, uri: str) -> None:

@@ -71,7 +71,7 @@ class Folder(UseCaseName):
 
 
 class Target(Folder):
-    """A file, a table or a use case; ``check_target`` checks it."""
+    """A file, a table, an export or a use case; ``check_target`` checks it."""
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -91,16 +91,21 @@ def check_folder(value: str) -> None:
 
 
 def check_target(value: str) -> None:
-    """Raise UnknownName for what is no file, no table of BigQuery and no use case."""
+    """Raise UnknownName for no file, table of BigQuery, export or use case."""
     from propensity import folders
+    from propensity.ids import EXPORT
     from propensity.suggestions import instead
     from propensity.usecases.declaration import SOURCE_TABLE
 
     names = folders.names()
     table = SOURCE_TABLE.fullmatch(value)
     is_table = table is not None and table[1] is not None
-    if not (value in names or is_table or Path(value).is_file()):
-        problem = f"{value!r} is not a file, a project.dataset.table or a use case"
+    is_there = is_table or EXPORT.fullmatch(value) or Path(value).is_file()
+    if value not in names and not is_there:
+        problem = (
+            f"{value!r} is not a file, an export project.dataset, a "
+            "project.dataset.table or a use case"
+        )
         hint = f"Check the path. {instead(value, names, kind='Use cases')}"
         if Path(value).is_dir():
             hint = "It is a folder: name one of its files"

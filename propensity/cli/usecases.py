@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,16 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from propensity.cli.answers import Group, Spoken, command, example, say, tell
+from propensity.cli import texts
+from propensity.cli.answers import (
+    Group,
+    Spoken,
+    command,
+    example,
+    say,
+    spoken,
+    tell,
+)
 from propensity.cli.options import (
     DRY_RUN,
     FILE,
@@ -21,6 +32,7 @@ from propensity.cli.options import (
     check_target,
     day,
 )
+from propensity.ids import EXPORT
 
 DAYS = Count(min=1)
 
@@ -83,8 +95,36 @@ DAYS = Count(min=1)
     help="Column that says how a user was contacted, in an experiment at random.",
 )
 @click.option(
-    "--control", metavar="VALUE", help="Value of --treatment for users not contacted."
+    "--control",
+    metavar="SHARE",
+    help="Draw a control group into --scores, such as 10%. With --treatment: its value "
+    "for users not contacted.",
 )
+@click.option(
+    "--jobs-in",
+    metavar="PROJECT",
+    show_default="the export's",
+    help="Project of yours whose jobs read an export.",
+)
+@click.option(
+    "--label-event",
+    metavar="EVENT",
+    show_default="purchase",
+    help="Event of an export to predict.",
+)
+@click.option(
+    "--yes",
+    "is_agreed",
+    is_flag=True,
+    help="Read an export for more than BigQuery's free month.",
+)
+@click.option(
+    "--judge",
+    metavar="FILE",
+    type=FILE,
+    help="Say what contacting a list brought, by TARGET: the export, or orders.",
+)
+@click.option("--amount", metavar="COLUMN", help="Column of orders with what was paid.")
 def trying(
     *,
     target: str,
@@ -94,32 +134,70 @@ def trying(
     rows: str | None,
     treatment: str | None,
     control: str | None,
+    jobs_in: str | None,
+    label_event: str | None,
+    is_agreed: bool,
+    judge: Path | None,
+    amount: str | None,
     **chosen: Any,
 ) -> Any:
     """
-    Show what a table or a use case can predict.
+    Show what a table, a GA4 export or a use case can predict.
 
-    TARGET is a CSV or Parquet file, a table project.dataset.table, or a use case. In a
-    table, all other columns are features. On the newest rows (without --time, random
-    ones), the model is compared with the best single column. A use case is compared
-    with the live version. Changes nothing in a deployment.
+    TARGET is a CSV or Parquet file, a table project.dataset.table, an export
+    project.dataset, or a use case. In a table, all other columns are features. On the
+    newest rows (without --time, random ones), the model is compared with the best
+    single column. A use case is compared with the live version. Changes nothing in a
+    deployment.
+
+    An export is read once, in a session of temporary tables: it needs the rights to
+    read it and to create jobs in a project, and writes nothing. The price is said
+    first. --scores lists the best 500 users.
 
     --scores lists the users whose outcome is still empty, or those of --rows, by their
     newest row: user, probability, percentile. It replaces an earlier list. A use case,
     also one of your own events, publishes predictions instead.
 
+    --control 10% adds a column with a control group, whom you don't contact. A month
+    later, --judge reads the list back, and says what contacting the others brought.
+
     With --treatment and --control, the table is an experiment, one row for each user:
     shows what contacting added, and whether to contact by effect or by probability.
     """
-    if bool(treatment) != bool(control):
-        raise click.UsageError("--treatment needs --control, and --control needs it")
+    if treatment and not control:
+        raise click.UsageError("--treatment needs --control")
+    if control and not (treatment or scores):
+        raise click.UsageError("--control needs --scores FILE, or --treatment")
     if rows and not scores:
         raise click.UsageError("--rows needs --scores FILE, the list to write")
     check_target(target)
+    if judge:
+        columns = {"user": chosen["user"], "time": chosen["time"], "amount": amount}
+        return _judged(judge, target, jobs_in=jobs_in, **columns)
     from propensity.trying.tables import is_use_case
 
     if report is None:
         report = Path(f"try-{Path(target).name}.html")
+    if _is_export(target):
+        _refuse(
+            list(chosen) + ["as_of", "rows", "treatment"],
+            f"--{{}} is not for an export, and {target} is one",
+        )
+        return _export(
+            target,
+            report,
+            scores=scores,
+            control=control,
+            jobs_in=jobs_in,
+            label_event=label_event,
+            is_agreed=is_agreed,
+        )
+    _refuse(
+        ["jobs_in", "label_event", "is_agreed"],
+        f"--{{}} is for an export, project.dataset, and {target} is none",
+    )
+    if control and not treatment:
+        raise click.UsageError("--control without --treatment is for an export")
     if treatment and control:
         chosen |= {"treatment": treatment, "control": control}
         return _experiment(target, report, scores=scores, as_of=as_of, **chosen)
@@ -131,6 +209,77 @@ def trying(
             "are its list: declare an audience, see docs/audiences.md"
         )
     return _use_case(target, report, as_of=as_of)
+
+
+def _is_export(target: str) -> bool:
+    return EXPORT.fullmatch(target) is not None and not Path(target).exists()
+
+
+def _export(
+    target: str,
+    report: Path,
+    *,
+    scores: Path | None,
+    control: str | None,
+    jobs_in: str | None,
+    label_event: str | None,
+    is_agreed: bool,
+) -> Any:
+    from propensity.cli.progress import announced, watched
+    from propensity.clock import SYSTEM
+    from propensity.trying import lists
+
+    share = None
+    if control:
+        try:
+            share = lists.share_of(control)
+        except ValueError as error:
+            raise click.UsageError(f"--control: {error}") from error
+
+    def agrees(question: str) -> bool:
+        if is_agreed or not sys.stdin.isatty():
+            return is_agreed
+        return click.confirm(f"{question}. Read it?", err=True)
+
+    answer = lists.try_and_list(
+        target,
+        report=report,
+        scores=scores,
+        share=share,
+        label_event=label_event,
+        jobs_in=jobs_in,
+        agrees=agrees,
+        now=SYSTEM.now(),
+        say=say,
+        step=announced,
+        watched=watched,
+    )
+    return spoken(answer, texts.tried_export)
+
+
+def _judged(
+    judge: Path,
+    target: str,
+    *,
+    user: str | None,
+    time: str | None,
+    amount: str | None,
+    jobs_in: str | None,
+) -> Any:
+    from propensity.clock import SYSTEM
+    from propensity.trying import lists
+
+    if _is_export(target):
+        _refuse(["user", "time", "amount"], "--{} is for a file of orders")
+        now = SYSTEM.now()
+        found = lists.judge_by_export(judge, target, jobs_in=jobs_in, now=now)
+    else:
+        if not user:
+            raise click.UsageError("--judge with a file of orders needs --user COLUMN")
+        found = lists.judge_by_orders(
+            judge, Path(target), user=user, amount=amount, time=time
+        )
+    return spoken(asdict(found), texts.judged)
 
 
 def _experiment(
@@ -164,8 +313,17 @@ def _experiment(
 
 def _use_case(target: str, report: Path, *, as_of: date | None) -> Any:
     from propensity.cli.progress import announced
-    from propensity.trying.use_case import try_use_case
 
+    try:
+        from propensity.trying.use_case import try_use_case
+    except ModuleNotFoundError as error:
+        from propensity.cli.errors import CommandError
+
+        raise CommandError(
+            f"a use case is tried on the rows of a deployment, and {error.name} is "
+            "missing",
+            hint="Run: pip install 'propensity[deployment]'",
+        ) from error
     answer = try_use_case(target, as_of=as_of, report=report, step=announced)
     would = "would" if answer["would_go_live"] else "would not"
     tell(f"It {would} go live: {answer['verdict']}.")

@@ -39,6 +39,7 @@ from propensity.ga4.shards import (
 )
 from propensity.ga4.view import (
     GA_EVENTS,
+    LATER_COLUMNS,
     check_view,
     check_view_text,
     columns,
@@ -51,6 +52,7 @@ __all__ = [
     "DAILY",
     "GA_EVENTS",
     "KINDS",
+    "LATER_COLUMNS",
     "PREFIXES",
     "STREAMING_ONLY_AFTER_DAYS",
     "Freshness",

@@ -5,7 +5,6 @@
 --   @statement, @consent and @run_id STRING.
 -- A table that came after these were looked up is of a later run. The export is read
 -- before the transaction: it is the part that takes long.
--- Of a No only who and the day are kept, where no Yes of theirs follows on that day.
 CREATE TEMP TABLE user_days AS
 -- include: user_days_of_export.sql
 ;
@@ -48,33 +47,8 @@ INSERT INTO
     operating_system,
     country
   )
-SELECT
-  export_day,
-  user_pseudo_id,
-  user_id,
-  day,
-  first_event,
-  last_event,
-  first_touch,
-  n_events,
-  session_number,
-  engagement_ms,
-  n_page_views,
-  n_view_items,
-  n_add_to_carts,
-  n_begin_checkouts,
-  session_ids,
-  last_visit.source,
-  last_visit.medium,
-  last_visit.device_category,
-  last_visit.operating_system,
-  last_visit.country
-FROM user_days
-WHERE
-  export_day IN UNNEST(@days)
-  AND day IS NOT NULL
-  AND has_consent
-  AND COALESCE(user_pseudo_id, user_id) IS NOT NULL;
+-- include: digest_user_days.sql
+;
 
 INSERT INTO
   ga_conversions
@@ -97,12 +71,8 @@ INSERT INTO
     item_ids,
     event_digest
   )
-SELECT *
-FROM
-  (
--- include: conversions_of_export.sql
-  )
-WHERE export_day IN UNNEST(@days);
+-- include: digest_conversions.sql
+;
 
 INSERT INTO
   ga_refusals
@@ -112,20 +82,8 @@ INSERT INTO
     user_id,
     day
   )
-SELECT
-  export_day,
-  user_pseudo_id,
-  user_id,
-  day
-FROM user_days
-WHERE
-  export_day IN UNNEST(@days)
-  AND day IS NOT NULL
-  AND COALESCE(user_pseudo_id, user_id) IS NOT NULL
-GROUP BY export_day, user_pseudo_id, user_id, day
-HAVING
-  MAX(IF(has_consent, NULL, last_event))
-  >= COALESCE(MAX(IF(has_consent, last_event, NULL)), MIN(last_event));
+-- include: digest_refusals.sql
+;
 
 INSERT INTO
   ga_digested_days

@@ -4,7 +4,7 @@ The view ``ga_events`` of the export, with the columns that use cases name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse
     from propensity.settings import Settings
     from propensity.usecases import UseCase
+
+# Columns that tables of some years or kinds lack, in the types that the view reads.
+# https://support.google.com/analytics/answer/7029846 says since when there are which.
+LATER_COLUMNS = {
+    "batch_event_index": "INT64",
+    "batch_ordering_id": "INT64",
+    "batch_page_id": "INT64",
+    "traffic_source": "STRUCT<source STRING, medium STRING>",
+}
 
 # The statement that reads a value as a type.
 _READERS = {
@@ -89,6 +98,7 @@ def events_view(
     require: str,
     kinds: Sequence[str] = (DAILY,),
     values: Iterable[Value] | None = None,
+    lacking: Mapping[str, Collection[str]] = {},
 ) -> str:
     """
     Return the text of the view.
@@ -100,6 +110,7 @@ def events_view(
             matches none.
         values: The columns that use cases name; by default those of all use cases of
             this deploy.
+        lacking: Of ``LATER_COLUMNS`` those that a kind's tables lack, by kind.
 
     Raises:
         UseCaseError: A use case is wrong, or two name a column with different types.
@@ -115,7 +126,14 @@ def events_view(
     tables = f"`{dataset}.INFORMATION_SCHEMA.TABLES`"
     parts: list[str] = []
     for kind in kinds:
-        shards = statement("ga_events_shards", shards=f"`{dataset}.{PREFIXES[kind]}2*`")
+        nulls = ""
+        for column in lacking.get(kind, ()):
+            nulls += f",\n  CAST(NULL AS {LATER_COLUMNS[column]}) AS {column}"
+        shards = statement(
+            "ga_events_shards",
+            shards=f"`{dataset}.{PREFIXES[kind]}2*`",
+            lacking_columns=nulls,
+        )
         earlier = KINDS[: KINDS.index(kind)]
         if earlier:
             names = "|".join(PREFIXES[other] for other in earlier)

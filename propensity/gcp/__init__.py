@@ -7,6 +7,7 @@ elsewhere ``Raises`` names what a function adds to these.
 
 - ``queries``: BigQuery: statements to rows and Arrow
 - ``warehouse``: the same, and writes: rows, tables and views
+- ``session``: temporary tables, and queries of them, without a dataset
 - ``writes``: the Storage Write API: all rows of a run, once; appends of the stream
 - ``artifacts``: Cloud Storage: write once, read, compare and set
 - ``pubsub``: publishes messages to topics

@@ -15,17 +15,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from google.api_core import exceptions as api
-from google.cloud.storage import Blob, Bucket, Client
-from google.cloud.storage.exceptions import DataCorruption
-from google.cloud.storage.retry import DEFAULT_RETRY
 
 from propensity.errors import AccessDenied, ArtifactError, Conflict
 from propensity.gcp.clients import STORAGE, translated
 from propensity.settings import Settings
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob, Bucket
 
 Result = TypeVar("Result")
 Content = TypeVar("Content")
@@ -93,6 +93,8 @@ class Artifacts:
     """One bucket."""
 
     def __init__(self, bucket: Bucket, settings: Settings) -> None:
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
         self._bucket = bucket
         self._settings = settings
         # Every call has this policy of repetitions, and this time for each.
@@ -105,6 +107,9 @@ class Artifacts:
     @classmethod
     def open(cls, settings: Settings) -> Artifacts:
         """Open the client; nothing is sent yet."""
+        # Whoever tries an export has no bucket, and no client of one.
+        from google.cloud.storage import Client
+
         # The client would look at the bucket itself for its traces, which there are
         # none of: a permission that no function has, and a refusal in each audit log.
         os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
@@ -277,6 +282,8 @@ class Artifacts:
 
     @contextlib.contextmanager
     def _translated(self, name: str, *, must_exist: bool = False) -> Iterator[None]:
+        from google.cloud.storage.exceptions import DataCorruption
+
         with translated(self._settings, STORAGE, on=self.uri(name)):
             try:
                 yield

@@ -123,14 +123,18 @@ class Queries:
     def table(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
         """Run a statement and return all its rows, which must fit in memory."""
         with self._translated():
-            result = self._run(sql, parameters, page_size=SMALL_ROWS)[1]
+            job, result = self._run(sql, parameters, page_size=SMALL_ROWS)
             # A few rows are faster with the answer than through the Storage API.
             if count_of(result.total_rows) <= SMALL_ROWS:
                 return result.to_arrow(create_bqstorage_client=False)
-            return result.to_arrow(
-                bqstorage_client=open_reader(self.settings.bigquery_storage_endpoint),
-                timeout=self._query_s,
-            )
+            return self._whole(job, result)
+
+    def _whole(self, job: Any, result: Any) -> pa.Table:
+        """Return all rows of a job's result, through the Storage Read API."""
+        return result.to_arrow(
+            bqstorage_client=open_reader(self.settings.bigquery_storage_endpoint),
+            timeout=self._query_s,
+        )
 
     def batches(
         self, sql: str, parameters: Parameters | None = None
@@ -142,10 +146,10 @@ class Queries:
         are raised, when this returns.
         """
         with self._translated():
-            result = self._run(sql, parameters)[1]
-        return self._streamed(result)
+            job, result = self._run(sql, parameters)
+        return self._streamed(job, result)
 
-    def _streamed(self, result: Any) -> Iterator[pa.RecordBatch]:
+    def _streamed(self, job: Any, result: Any) -> Iterator[pa.RecordBatch]:
         with self._translated():
             # One stream keeps the order of the rows, and one page in memory.
             batches = result.to_arrow_iterable(

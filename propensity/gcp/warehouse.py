@@ -164,6 +164,17 @@ class Warehouse(Queries):
             listed = self.client.list_tables(dataset, page_size=1_000, **self._limits)
             return [table.table_id for table in listed]
 
+    def location_of(self, dataset: str) -> str:
+        """Return where ``project.dataset`` is."""
+        with self._translated(dataset):
+            return str(self.client.get_dataset(dataset, **self._limits).location)
+
+    def datasets_of(self, project: str) -> list[str]:
+        """Return the names of the datasets of a project."""
+        with self._translated(project):
+            listed = self.client.list_datasets(project, **self._limits)
+            return [dataset.dataset_id for dataset in listed]
+
     def check_location(self, dataset: str) -> None:
         """
         Make sure that queries can read ``project.dataset``.
@@ -171,8 +182,7 @@ class Warehouse(Queries):
         Raises:
             SettingsError: It is in another location than queries.
         """
-        with self._translated(dataset):
-            location = self.client.get_dataset(dataset, **self._limits).location
+        location = self.location_of(dataset)
         expected = self.settings.location
         if location and location.casefold() != expected.casefold():
             raise SettingsError(

@@ -18,13 +18,29 @@ from propensity.pages.words import Plain, cleaned
 _DRAWN = 24
 
 
-def version_page(card: Card) -> str:
+def version_page(
+    card: Card,
+    *,
+    template: str | None = None,
+    name: str = "",
+    **more: object,
+) -> str:
+    """
+    Return the report of a version.
+
+    Args:
+        template: One that extends that of the card's kind; None for this.
+        name: What the page calls the version; empty for its number.
+        more: What else the template shows.
+    """
     plain: Plain = cleaned(card.plain())
     number = card.model_version
     is_promoted = card.verdict["promoted"]
     heading = "Went live" if is_promoted else "Did not go live"
     if number is None:
         heading = "Would go live" if is_promoted else "Would not go live"
+    if not name:
+        name = "trial" if number is None else f"model version {number}"
     is_of_users = isinstance(card, UserCard)
     is_published = not card.heading
     days = 0 if card.horizon_days is None else card.horizon_days
@@ -32,15 +48,17 @@ def version_page(card: Card) -> str:
         "card": plain,
         "m": plain["metrics"],
         "heading": card.heading if card.heading else heading,
-        "name": "trial" if number is None else f"model version {number}",
+        "name": name,
         "noun": plain["entity"].removesuffix("_id"),
         "who": "who" if is_of_users else "that",
         "follows_season": is_published and days <= season.LONGEST_DAYS,
         "rate_interval": rate_interval,
         "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "histograms": _histograms(plain),
+        **more,
     }
-    template = "users.html" if is_of_users else "events.html"
+    if template is None:
+        template = "users.html" if is_of_users else "events.html"
     return fill_template(__package__, template, content)
 
 

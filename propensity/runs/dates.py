@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
-from propensity.errors import QueryTooExpensive
-from propensity.runs.run import Run
+from propensity.errors import QueryTooExpensive, SchemaError
+from propensity.pages.words import plural
+
+if TYPE_CHECKING:
+    from propensity.runs.reading import Reading
 
 
 class Portion(NamedTuple):
@@ -22,7 +25,12 @@ class Portion(NamedTuple):
 
 
 def rows_of_dates(
-    run: Run, name: str, as_ofs: Sequence[date], *, maximum_rows: int, **values: object
+    run: Reading,
+    name: str,
+    as_ofs: Sequence[date],
+    *,
+    maximum_rows: int,
+    **values: object,
 ) -> pa.Table:
     """
     Return a statement's rows of as-of dates.
@@ -98,3 +106,14 @@ def in_parts(
                 hint=f"Set it to {whole.size:.0f} and deploy again",
             )
     return parts
+
+
+def check_no_user_twice(extra_rows: int) -> None:
+    """Raise SchemaError if features have more than a row of some user and date."""
+    if extra_rows:
+        raise SchemaError(
+            "features.sql returned more than one row for some users "
+            f"({plural(extra_rows, 'extra row')}), so nothing was published. It must "
+            "return one row per user and as-of date",
+            hint="Look for a join that multiplies rows",
+        )

@@ -16,7 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property, partial
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from propensity.runs.run import Run
     from propensity.settings import Settings
     from propensity.suppression import Suppressed
+    from propensity.usecases import UseCase
 
 # Of the lease, which all use cases of an export share; its suffix follows.
 SCOPE = "ga4_export"
@@ -261,17 +269,22 @@ def rules_of(settings: Settings, view: str) -> Rules:
     for line in f"{statement('digest_days')}{shown}".splitlines():
         if not line.strip().startswith("--"):
             lines.append(line)
+    return Rules(
+        statement=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        consent=ga4.consent_of(view),
+        event_names=event_names(usecases.of_export(settings), settings),
+    )
+
+
+def event_names(use_cases: Iterable[UseCase], settings: Settings) -> frozenset[str]:
+    """Return the events of which the digest keeps rows for use cases."""
     names = set(SHOP_EVENTS)
-    for use_case in usecases.of_export(settings):
+    for use_case in use_cases:
         if use_case.reads_digest:
             for name, value in use_case.statement_parameters(settings).items():
                 if name.endswith("_event"):
                     names.add(str(value))
-    return Rules(
-        statement=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-        consent=ga4.consent_of(view),
-        event_names=frozenset(names),
-    )
+    return frozenset(names)
 
 
 def reach(settings: Settings) -> timedelta:

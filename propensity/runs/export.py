@@ -20,6 +20,7 @@ from propensity.timeframe import DAY, days_of_data
 if TYPE_CHECKING:
     from propensity.ga4 import Freshness
     from propensity.gcp.warehouse import Warehouse
+    from propensity.runs.reading import Reading
     from propensity.runs.run import Run
     from propensity.usecases import UseCase
 
@@ -110,10 +111,28 @@ def digest_days(
     as_of = run.as_of - (until - state.data_until)
     oldest = as_of if oldest is None else min(oldest, as_of)
     digest.bring_up_to_date(run, view, tables, oldest=oldest, last=state.data_until)
-    first, _ = ga4.local_days(since, until, utc_offset_hours=offset)
-    before = [first + timedelta(days=n) for n in range((began - first).days)]
-    missing = before + list(state.missing)
+    missing = days_without(shards, state, since, until, utc_offset_hours=offset)
     return replace(run, as_of=as_of, export=state, missing_days=missing)
+
+
+def days_without(
+    shards: ga4.Shards,
+    state: Freshness,
+    since: date,
+    until: date,
+    *,
+    utc_offset_hours: int,
+) -> list[date]:
+    """
+    Return the days without a table: those before the export began, and missing ones.
+
+    Args:
+        state: Of ``ga4.check_days`` for events of ``[since, until)``.
+    """
+    first, _ = ga4.local_days(since, until, utc_offset_hours=utc_offset_hours)
+    began = min(shards.days, default=until)
+    before = [first + timedelta(days=n) for n in range((began - first).days)]
+    return before + list(state.missing)
 
 
 def check_own_events(warehouse: Warehouse, use_case: UseCase) -> None:
@@ -126,7 +145,7 @@ def check_own_events(warehouse: Warehouse, use_case: UseCase) -> None:
             raise SchemaError("; ".join(problems))
 
 
-def days_with_data(run: Run, *, since: date) -> set[date]:
+def days_with_data(run: Reading, *, since: date) -> set[date]:
     """Return the days on which the use case's source has data, from a day on."""
     parameters = {"use_case": run.use_case.name, "earliest": since}
     rows = run.warehouse.rows(run.use_case.statement("days"), parameters)
@@ -193,16 +212,26 @@ def status(run: Run, as_of: date) -> str:
 
 
 def missing_label_days(run: Run, as_of: date) -> list[date]:
+    """As ``lacking_label_days``, of the days that a run found missing."""
+    return lacking_label_days(run, as_of, run.missing_days)
+
+
+def lacking_label_days(
+    run: Reading, as_of: date, missing: Collection[date]
+) -> list[date]:
     """
     Return the days of a date's horizon that the source lacks.
 
     Who bought on a day that never arrived has label 0 by mistake.
+
+    Args:
+        missing: Days that the source lacks.
     """
     offset = run.settings.property_utc_offset_hours if run.use_case.reads_export else 0
     first, last = ga4.local_days(
         as_of, as_of + run.timeframe.horizon, utc_offset_hours=offset
     )
-    return [day for day in run.missing_days if first <= day <= last]
+    return [day for day in missing if first <= day <= last]
 
 
 def _wait(run: Run, state: Freshness) -> None:

@@ -32,7 +32,8 @@ from propensity.models.value import ValueModel
 from propensity.registry import index, records, serving, suppressed_list
 from propensity.runs import effect_scores
 from propensity.runs.categories import stored_categories
-from propensity.runs.run import EARLIEST, Run, check_no_user_twice
+from propensity.runs.dates import check_no_user_twice
+from propensity.runs.run import EARLIEST, Run
 from propensity.statements import statement
 from propensity.tables.models import DRIFT, PRESENCE, SCORES, Drift, Signal
 

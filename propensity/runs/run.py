@@ -30,7 +30,6 @@ from propensity.ga4 import Freshness
 from propensity.gcp import http, log
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
-from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import ANY_DATE, Lease, leased
 from propensity.schema import Row, Table
@@ -431,17 +430,6 @@ def _as_of(value: object, today: date) -> date:
         problem = f"as_of is {as_of}; the earliest is {EARLIEST}"
         raise errors.RequestError(problem, field="as_of")
     return as_of
-
-
-def check_no_user_twice(extra_rows: int) -> None:
-    """Raise SchemaError if features have more than a row of some user and date."""
-    if extra_rows:
-        raise errors.SchemaError(
-            "features.sql returned more than one row for some users "
-            f"({plural(extra_rows, 'extra row')}), so nothing was published. It must "
-            "return one row per user and as-of date",
-            hint="Look for a join that multiplies rows",
-        )
 
 
 def _in_json(value: date | Decimal) -> str | float:

@@ -4,9 +4,8 @@ Training as a run: read rows, train, compare with the champion, publish the vers
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +14,7 @@ from joblib import cpu_count
 from msgspec import structs
 
 from propensity import suppression
-from propensity.errors import ArtifactError, Conflict, NotEnoughData, SchemaError
+from propensity.errors import ArtifactError, Conflict, SchemaError
 from propensity.fraud.card import event_card
 from propensity.fraud.dataset import dataset
 from propensity.fraud.split import split_events
@@ -26,13 +25,11 @@ from propensity.learning.card import MODEL, REPORT, Card, Origin, user_card
 from propensity.learning.files import files
 from propensity.learning.gate import Verdict
 from propensity.learning.report import version_page
-from propensity.learning.rows import in_order, repeated
 from propensity.learning.split import split_users
 from propensity.learning.trained import Rival, Trained
 from propensity.learning.training import Training
 from propensity.learning.users import UserTraining
 from propensity.learning.value import Valued
-from propensity.pages.words import plural
 from propensity.registry.records import find_recorded, newest_recorded, recorded
 from propensity.registry.serving import loaded
 from propensity.registry.versions import (
@@ -43,11 +40,9 @@ from propensity.registry.versions import (
     announce,
     pending,
 )
-from propensity.runs.dates import rows_of_dates
-from propensity.runs.export import days_with_data, missing_label_days, noting_silence
-from propensity.runs.run import Answer, Run, check_no_user_twice
+from propensity.runs.run import Answer, Run
+from propensity.runs.snapshots import user_rows
 from propensity.tables.models import TRAINING_METADATA
-from propensity.timeframe import FEWEST_SNAPSHOTS
 from propensity.usecases import Candidate
 from propensity.usecases.declaration import Algorithm
 
@@ -61,7 +56,7 @@ def training_rows(run: Run) -> pa.Table:
         MissingTable, SchemaError: The source is not what the use case reads.
     """
     if not run.use_case.scores_events:
-        return _user_rows(run)
+        return user_rows(run, suppression.read(run.warehouse))
     joined = run.warehouse.table(
         run.use_case.statement("event_training_rows"),
         {**run.event_window(), "maximum_rows": run.settings.maximum_training_rows},
@@ -137,88 +132,6 @@ def _uploaded_preprocessor(run: Run) -> Any | None:
         if not upload["is_default"]:
             return run.registry.verified(upload["object"], upload["sha256"])
     return None
-
-
-def _user_rows(run: Run) -> pa.Table:
-    """Read labelled snapshots: one row per user and as-of date."""
-    use_case = run.use_case
-    rows = rows_of_dates(
-        run,
-        "training_rows",
-        training_dates(run),
-        maximum_rows=run.settings.maximum_training_rows,
-    )
-    rows = suppression.read(run.warehouse).without(rows, use_case.name)
-    read = set(use_case.features).union([use_case.baseline.feature])
-    missing = read - set(rows.column_names)
-    if missing:
-        raise SchemaError(
-            f"features.sql does not return {', '.join(sorted(missing))}",
-            hint="Add the column, or remove it from the features and the baseline of "
-            "usecase.toml",
-        )
-    # Sorted here, before there are copies: a later sort would hold the rows twice.
-    moments = use_case.stream.elapsed
-    rows = in_order(rows, elapsed=moments)
-    check_no_user_twice(repeated(rows, elapsed=moments))
-    return value.with_known_amounts(rows)
-
-
-def training_dates(run: Run) -> Sequence[date]:
-    """
-    Return the as-of dates before which the source has data, newest last.
-
-    Those whose horizon lacks a day of the source are left out.
-    """
-    use_case = run.use_case
-    timeframe = run.timeframe
-    at_most = run.settings.training_snapshots
-    days = source_days(run)
-    if not days:
-        raise NotEnoughData(
-            f"{use_case.name} has no events",
-            hint="Check that the GA4 export, or the stream, has begun",
-        )
-    if use_case.own_events:
-        run = noting_silence(run, days, since=min(days))
-    snapshots = timeframe.snapshots(today=run.as_of, days=days, at_most=at_most)
-    newest = timeframe.newest_matured(today=run.as_of)
-    if not timeframe.are_enough(snapshots):
-        oldest = newest - timeframe.stride - timeframe.horizon
-        raise NotEnoughData(
-            f"not enough history: training needs {FEWEST_SNAPSHOTS} snapshots, and the "
-            f"data allow {len(snapshots)}. You have {plural(len(days), 'day')}, "
-            f"{min(days)} to {max(days)}. The first snapshot must be of {oldest} or "
-            f"earlier, and 90% of the {timeframe.lookback_days} days before each must "
-            "have data"
-        )
-    complete = [as_of for as_of in snapshots if not missing_label_days(run, as_of)]
-    if not complete:
-        raise NotEnoughData(
-            f"each of {len(snapshots)} snapshots lacks a day of the source within its "
-            f"{timeframe.horizon_days} days of outcomes. The newest missing day is "
-            f"{max(run.missing_days)}",
-            hint="Load these days again",
-        )
-    if snapshots[-1] < newest:
-        run.log(
-            "WARNING",
-            f"the newest snapshot is {snapshots[-1]}, though outcomes are known up to "
-            f"{newest}: the {timeframe.lookback_days} days before {newest} lack days "
-            "with data",
-        )
-    left_out = len(snapshots) - len(complete)
-    if left_out:
-        message = f"{plural(left_out, 'snapshot')} left out, whose outcomes lack a day"
-        run.log("WARNING", message)
-    return complete
-
-
-def source_days(run: Run) -> set[date]:
-    """Return the days on which the source has data, of those that a training reads."""
-    at_most = run.settings.training_snapshots
-    earliest = run.timeframe.first_read(today=run.as_of, at_most=at_most)
-    return days_with_data(run, since=earliest)
 
 
 def _compare(

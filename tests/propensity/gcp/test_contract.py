@@ -29,6 +29,7 @@ from propensity.errors import (
 )
 from propensity.gcp.artifacts import Artifacts, Stored
 from propensity.gcp.pubsub import Bus
+from propensity.gcp.session import Session
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends
 from propensity.tables.models import EVALUATION, Category, Evaluation
@@ -223,6 +224,27 @@ class TestStatements:
         warehouse.dry_run("DELETE FROM ma_predictions_runs WHERE TRUE")
         with pytest.raises(MissingTable):
             warehouse.dry_run("SELECT * FROM gone")
+
+
+def test_a_session_has_tables_of_its_own_until_it_ends(place, warehouse):
+    """They are found by their names alone, in scripts as well, and a table of the
+    dataset is not. None is left, for nobody."""
+    before = warehouse.tables_of(f"{place.project}.{place.dataset}")
+    made = "CREATE TEMP TABLE ours PARTITION BY day AS SELECT @day AS day, 7 AS n"
+    with contextlib.closing(Session.open(place.settings)) as session:
+        assert session.dry_run("SELECT 1 AS n") == 0
+        session.execute(made, {"day": DAY})
+        session.execute("CREATE TEMP TABLE more AS SELECT n + 1 AS n FROM ours;")
+        table = session.table("SELECT n FROM ours UNION ALL SELECT n FROM more")
+        [batch] = session.batches("SELECT day, n FROM ours")
+        with pytest.raises(PropensityError):
+            session.rows(f"SELECT * FROM {SCORES.stored}")
+
+    with pytest.raises(MissingTable):
+        warehouse.rows("SELECT * FROM more")
+    assert sorted(table["n"].to_pylist()) == [7, 8]
+    assert batch.to_pylist() == [{"day": DAY, "n": 7}]
+    assert warehouse.tables_of(f"{place.project}.{place.dataset}") == before
 
 
 @pytest.mark.usefixtures("warehouse")

@@ -30,12 +30,13 @@ from propensity.ga4 import Freshness
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
-from propensity.runs import evaluate_weeks, predict, setup, train
+from propensity.runs import evaluate_weeks, predict, setup
 from propensity.runs.categories import LONGEST, stored_categories
 from propensity.runs.compact import ages_of, compact, log_ages
 from propensity.runs.effects import publish_looks
 from propensity.runs.export import missing_label_days, silent_days
 from propensity.runs.run import Overrides, Run
+from propensity.runs.snapshots import training_dates
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.tables.models import PUBLICATIONS
@@ -93,8 +94,8 @@ def test_a_training_leaves_out_incomplete_snapshots(capfd):
     run = run_without(WEEK + DAY)
     run = replace(run, warehouse=SimpleNamespace(rows=lambda *_: days))
 
-    assert len(train.training_dates(run)) == 64
-    assert WEEK not in train.training_dates(run)
+    assert len(training_dates(run)) == 64
+    assert WEEK not in training_dates(run)
     assert "1 snapshot left out" in capfd.readouterr().err
 
 

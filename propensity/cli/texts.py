@@ -1,0 +1,67 @@
+"""What people read of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from propensity.pages.words import count, plural
+
+ONCE = (
+    "This is right once, not weekly: a deployment predicts each week, keeps the "
+    "control group, adds up what contacting brought, and sends to your tools."
+)
+
+
+def tried_export(answer: Mapping[str, Any]) -> str:
+    """Write what an export can predict, and where report and list are."""
+    would = "would" if answer["would_go_live"] else "would not"
+    lines = [f"{answer['claim']}.", f"It {would} go live: {answer['verdict']}."]
+    lines += [f"{note}." for note in answer["notes"]]
+    lines.append(f"The report is in {answer['report']}.")
+    if answer["scores"]:
+        listed = plural(answer["listed"], "user")
+        lines.append(f"The best {listed} are in {answer['scores']}.")
+    if answer["provable"]:
+        lines.append(f"{answer['provable']}.")
+        lines.append(
+            f"The control group is drawn by {answer['key']}: keep it, so that the next "
+            "list holds out the same people."
+        )
+    lines.append(ONCE)
+    return "\n".join(lines)
+
+
+def judged(answer: Mapping[str, Any]) -> str:
+    """Write what contacting the users of a list brought."""
+    until = f" to {answer['until']}" if answer["until"] else ""
+    contacted = plural(answer["contacted"], "user")
+    buyers = answer["buyers"]
+    lines = [
+        f"Since {answer['since']}{until}, {count(answer['contacted_buyers'])} of "
+        f"{contacted} who were contacted bought, and "
+        f"{count(answer['control_buyers'])} of {count(answer['control'])} in the "
+        "control group.",
+        f"Contacting {contacted} brought {_with_interval(buyers, 'buyers')}.",
+    ]
+    if answer["amount"]:
+        lines.append(f"They paid {_with_interval(answer['amount'], '')}more by it.")
+    lines.append(VERDICTS[answer["verdict"]])
+    lines.append(ONCE)
+    return "\n".join(lines)
+
+
+VERDICTS = {
+    "helps": "That is more than chance.",
+    "harms": "That is a loss beyond chance.",
+    "open": "That may be chance: contact more users, or hold out more of them.",
+    "too_few": "Fewer than 10 of them bought, which is too few to say.",
+}
+
+
+def _with_interval(difference: Mapping[str, Any], noun: str) -> str:
+    value = f"{difference['estimate']:+,.1f} {noun}".rstrip()
+    if difference["low"] is None:
+        return f"{value} (too few for an interval) "
+    low = f"{difference['low']:+,.1f}"
+    return f"{value} (95% interval {low} to {difference['high']:+,.1f}) "

@@ -1,0 +1,602 @@
+"""
+Try an export of GA4 with read rights: nothing is deployed, created or written.
+
+A session of temporary tables holds what a deployment would keep of the export; on it
+run the statements, the training and the gate of a deployment, as of the day after the
+export's last table. An export of fewer days than a deployment waits for is tried with a
+shorter lookback and fewer weeks, which the answer says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from joblib import cpu_count
+from msgspec import structs
+
+from propensity import ga4, usecases
+from propensity.errors import (
+    AccessDenied,
+    MissingTable,
+    NoData,
+    NotEnoughData,
+    PropensityError,
+    RequestError,
+)
+from propensity.gcp.session import Session
+from propensity.gcp.warehouse import Warehouse
+from propensity.ids import EXPORT
+from propensity.learning import gate, value
+from propensity.learning.card import Origin, UserCard, user_card
+from propensity.learning.report import version_page
+from propensity.learning.split import split_users
+from propensity.learning.trained import Trained
+from propensity.learning.users import UserTraining
+from propensity.models.scoring import Scorer
+from propensity.pages.words import plural
+from propensity.runs import digest
+from propensity.runs.digest import TIB, ExportTable
+from propensity.runs.export import days_without
+from propensity.runs.snapshots import user_rows
+from propensity.settings import GIB, Settings
+from propensity.statements import statement
+from propensity.suggestions import nearest
+from propensity.suppression import NOBODY
+from propensity.timeframe import Timeframe
+from propensity.trying.tables import Step
+from propensity.usecases import UseCase
+from propensity.watching import Watched
+
+# Fewer days say nothing of a week that was not learned from.
+FEWEST_DAYS = 60
+# Where days are few, features read no fewer than these before more weeks are tested.
+SHORTEST_LOOKBACK = 28
+SHORT_WEEKS = 6
+# Of half a year.
+USUAL_WEEKS = 26
+MIB = 1024**2
+# A query is billed at least so much.
+LEAST_BYTES = 10 * MIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """
+    An export, as it is found.
+
+    Attributes:
+        name: ``project.dataset``.
+        tables: The table of each day, the oldest first.
+        view: The text that stands for the view ``ga_events`` of a deployment, also
+            with events of a No.
+    """
+
+    name: str
+    location: str
+    tables: Mapping[date, ExportTable]
+    view: str
+
+    @property
+    def shards(self) -> ga4.Shards:
+        return ga4.Shards.of(table.name for table in self.tables.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportTrial:
+    """
+    A trial of an export: the use case and its spans, and the session that reads.
+
+    Attributes:
+        as_of: The day after the last complete day of the export.
+        missing_days: Days that are read and have no table.
+        full: The spans that a deployment has.
+        first_day: The first day to read; None for that of a training.
+        weeks: Weeks of outcomes that the days allow; None for as many as a deployment
+            has.
+        notes: What was noticed meanwhile.
+    """
+
+    settings: Settings
+    use_case: UseCase
+    warehouse: Session
+    export: Export
+    as_of: date
+    missing_days: Sequence[date]
+    full: Timeframe
+    weeks: int | None
+    began_at: datetime
+    first_day: date | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def timeframe(self) -> Timeframe:
+        """The spans of the trial, which may be shorter than those of a deployment."""
+        return self.use_case.timeframe(self.settings)
+
+    def log(self, severity: str, message: str, **_: object) -> None:
+        """Keep what a run of a deployment would log."""
+        self.notes.append(message)
+
+    @property
+    def days(self) -> list[date]:
+        """The days of the export that are read: those of a training and its history."""
+        first = self.first_day
+        if first is None:
+            weeks = self.settings.training_snapshots - 1
+            newest = self.timeframe.newest_matured(today=self.as_of)
+            first = self.use_case.first_day(newest - weeks * self.timeframe.stride)
+        return [day for day in self.export.tables if first <= day <= self.as_of]
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The parameters of the statement that reads the export."""
+        days = self.days
+        names = digest.event_names([self.use_case], self.settings)
+        return {
+            "first_suffix": f"{days[0]:%Y%m%d}",
+            "last_suffix": f"{days[-1]:%Y%m%d}",
+            "event_names": sorted(names),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriedExport:
+    """
+    What an export can predict.
+
+    Attributes:
+        people: Users as of the trial's date with their probabilities, the best first.
+        bytes_read: Of the export; ``bytes_billed`` also counts the temporary tables.
+    """
+
+    trial: ExportTrial
+    card: UserCard
+    trained: Trained
+    people: pd.DataFrame
+    bytes_read: int
+    bytes_billed: int
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was tried, and how far it can be relied on."""
+        trial = self.trial
+        days = list(trial.export.tables)
+        consent = trial.settings.require_consent
+        told = [
+            f"{trial.export.name} has {plural(len(days), 'day')}, {days[0]} to "
+            f"{days[-1]}; this is as of {trial.as_of}"
+        ]
+        told += self._shortened()
+        rule = "events of all users were read, also of those who gave no consent"
+        if consent != "false":
+            rule = "events without that consent were left out"
+        told.append(f"PROPENSITY_REQUIRE_CONSENT was {consent}: {rule}")
+        told.append(
+            "Whoever was forgotten in a deployment is in its export until Analytics "
+            "deletes them, and so may be in this list"
+        )
+        told.append(
+            f"{size_text(self.bytes_read)} of the export were read, each column once, "
+            f"and {size_text(self.bytes_billed)} billed with the temporary tables, "
+            "which are gone"
+        )
+        told += trial.notes
+        return told
+
+    def _shortened(self) -> list[str]:
+        trial = self.trial
+        if trial.weeks is None:
+            return []
+        lookback = trial.use_case.lookback_days
+        # An interval narrows with the root of what is measured.
+        wider = sqrt(USUAL_WEEKS / trial.weeks)
+        return [
+            "That is fewer than a deployment waits for: features read "
+            f"{lookback} days instead of {trial.full.lookback_days}, and "
+            f"{plural(trial.weeks, 'week')} of outcomes were learned from and tested. "
+            f"With {USUAL_WEEKS} weeks, intervals would be about {wider:.1f} times "
+            "narrower"
+        ]
+
+    def page(self) -> str:
+        """Return the report, as one HTML file."""
+        return version_page(
+            self.card,
+            template="export.html",
+            name="trial of an export",
+            sentences=self.sentences,
+        )
+
+
+def is_export(target: str) -> bool:
+    """Return whether a target is ``project.dataset``."""
+    return EXPORT.fullmatch(target) is not None and not Path(target).exists()
+
+
+def try_export(
+    target: str,
+    *,
+    jobs_in: str | None,
+    label_event: str | None = None,
+    agrees: Callable[[str], bool],
+    now: datetime,
+    say: Callable[[str], None],
+    step: Step,
+    watched: Watched,
+) -> TriedExport:
+    """
+    Try an export, and change nothing.
+
+    Args:
+        target: ``project.dataset``.
+        jobs_in: The project whose jobs read it; None for GOOGLE_CLOUD_PROJECT, or that
+            of the export.
+        label_event: The event to predict; None for the setting's, or a purchase.
+        agrees: Is asked whether to read more than BigQuery's free month, for the price
+            in the text.
+        now: Says which streamed tables are complete.
+        say: Tells the price, before anything is read.
+        step: Says what goes on.
+        watched: Yields fits, and shows how many are done.
+
+    Raises:
+        RequestError: There is no such export, or nobody agreed to its price.
+        NotEnoughData: It has too few days, or too few buyers.
+        AccessDenied: The account may not create jobs, or not read the export.
+    """
+    environment = {"PROPENSITY_LABEL_EVENT": label_event} if label_event else {}
+    with opened(target, jobs_in=jobs_in, now=now, **environment) as trial:
+        size = price_of(trial)
+        text = price_text(trial, size)
+        say(text)
+        if size > TIB and not agrees(text):
+            raise RequestError(
+                f"{text}. That is above the free 1 TiB a month, and nothing was read",
+                hint="To read it for this price, add --yes",
+            )
+        bounded = _bounded(trial, size)
+        with step(f"reading {plural(len(trial.days), 'day')} of {target}"):
+            read_days(bounded)
+        bytes_read = bounded.warehouse.bytes_billed
+        _check_conversions(bounded)
+        return _tried(bounded, bytes_read=bytes_read, step=step, watched=watched)
+
+
+@contextlib.contextmanager
+def opened(
+    target: str, *, jobs_in: str | None, now: datetime, **variables: str
+) -> Iterator[ExportTrial]:
+    """
+    Open a trial of an export, with a session of its own.
+
+    Args:
+        variables: Settings, beside those of the environment.
+    """
+    project, _, dataset = target.rpartition(".")
+    environment = {"GOOGLE_CLOUD_PROJECT": project, **os.environ}
+    if jobs_in:
+        environment["GOOGLE_CLOUD_PROJECT"] = jobs_in
+    environment |= {"PROPENSITY_GA4_DATASET": target, **variables}
+    settings = Settings.from_environment(environment)
+    use_case = usecases.load(settings.use_case)
+    if not use_case.reads_digest:
+        raise RequestError(
+            f"{use_case.name} (PROPENSITY_USE_CASE) does not read an export of GA4",
+            hint="Unset it, or name a use case that does, such as ga4_purchase",
+            field="PROPENSITY_USE_CASE",
+        )
+    with contextlib.closing(Warehouse.open(settings)) as warehouse:
+        location = _location(warehouse, project, dataset)
+    settings = replace(settings, location=location)
+    with contextlib.closing(Session.open(settings)) as session:
+        with _denied_jobs(settings):
+            export = _found(session, location)
+        yield _trial(session, use_case, export, now=now)
+
+
+def _location(warehouse: Warehouse, project: str, dataset: str) -> str:
+    try:
+        return warehouse.location_of(f"{project}.{dataset}")
+    except MissingTable as error:
+        near = nearest(dataset, warehouse.datasets_of(project))
+        hint = "Check both names. A table is project.dataset.table"
+        if near:
+            hint = f"Did you mean {project}.{near}?"
+        problem = f"there is no dataset {dataset} in {project}"
+        raise RequestError(problem, hint=hint, field="target") from error
+
+
+@contextlib.contextmanager
+def _denied_jobs(settings: Settings) -> Iterator[None]:
+    """Have the first job that is denied say that any project of one's own will do."""
+    try:
+        yield
+    except PropensityError as error:
+        is_denied = isinstance(error, AccessDenied) and "jobs.create" in error.problem
+        if not is_denied and "illing has not been enabled" not in error.problem:
+            raise
+        raise RequestError(
+            f"no job can run in {settings.project}: {error.problem}",
+            hint="Name a project of yours in which you may create jobs by --jobs-in "
+            "PROJECT. The export may be in another one",
+            field="jobs_in",
+        ) from error
+
+
+def _found(session: Session, location: str) -> Export:
+    name = session.settings.export
+    tables = digest.read_export_tables(session, "")
+    if not tables:
+        raise NoData(
+            f"{name} has no table of a day, events_YYYYMMDD",
+            hint="Check in Google Analytics, Admin, BigQuery links, that the export is "
+            "linked to this dataset",
+        )
+    newest = {}
+    for table in tables.values():
+        [kind] = ga4.kinds_of([table.name])
+        newest[kind] = table.name
+    kinds = [kind for kind in ga4.KINDS if kind in newest]
+    project, _, dataset = name.rpartition(".")
+    lacking = {}
+    for kind in kinds:
+        has = session.types_of((project, dataset, newest[kind]))
+        lacking[kind] = [column for column in ga4.LATER_COLUMNS if column not in has]
+    view = ga4.events_view(
+        name,
+        require=session.settings.require_consent,
+        kinds=kinds,
+        values=(),
+        lacking=lacking,
+    )
+    source = ga4.with_refusals(view)
+    if not ga4.consent_of(view):
+        source = f"(\n{view})"
+    return Export(name=name, location=location, tables=tables, view=source)
+
+
+def _trial(
+    session: Session, use_case: UseCase, export: Export, *, now: datetime
+) -> ExportTrial:
+    """Choose date and spans by the days that there are."""
+    settings = session.settings
+    offset = settings.property_utc_offset_hours
+    shards = export.shards
+    began = min(shards.days)
+    ended = max(shards.days) + timedelta(days=1)
+    state = ga4.check_days(shards, began, ended, now=now, utc_offset_hours=offset)
+    as_of = state.data_until
+    n_days = (as_of - began).days
+    if n_days < FEWEST_DAYS:
+        raise NotEnoughData(
+            f"{export.name} has {plural(n_days, 'day')}, {began} to "
+            f"{as_of - timedelta(days=1)}, and a trial needs {FEWEST_DAYS}",
+            hint=f"Try it in {plural(FEWEST_DAYS - n_days, 'day')}",
+        )
+    full = use_case.timeframe(settings)
+    use_case = use_case.with_label_event(settings)
+    weeks = weeks_of(full, n_days)
+    if weeks is not None:
+        lookback = n_days - _after(full) - (weeks - 1) * full.stride.days
+        shorter = min(lookback, full.lookback_days)
+        use_case = structs.replace(use_case, lookback_days=shorter)
+    trial = ExportTrial(
+        settings=settings,
+        use_case=use_case,
+        warehouse=session,
+        export=export,
+        as_of=as_of,
+        missing_days=(),
+        full=full,
+        weeks=weeks,
+        began_at=now,
+    )
+    # As a run of a deployment waits for the days of a training.
+    timeframe = trial.timeframe
+    newest = timeframe.newest_matured(today=as_of)
+    oldest = newest - (settings.training_snapshots - 1) * timeframe.stride
+    since = oldest - timedelta(days=timeframe.lookback_days)
+    until = newest + timeframe.horizon
+    read = ga4.check_days(shards, since, until, now=now, utc_offset_hours=offset)
+    missing = days_without(shards, read, since, until, utc_offset_hours=offset)
+    return replace(trial, missing_days=missing)
+
+
+def weeks_of(full: Timeframe, n_days: int) -> int | None:
+    """
+    Return how many dates of a training so many days allow; None for a deployment's.
+
+    A deployment trains from ``SHORT_WEEKS`` dates on with a whole lookback. Fewer days
+    shorten the lookback first, and then the dates.
+    """
+    needed = full.lookback_days + _after(full) + (SHORT_WEEKS - 1) * full.stride.days
+    # Of a lookback a tenth may be missing.
+    if n_days >= needed - full.lookback_days // 10:
+        return None
+    shortest = min(SHORTEST_LOOKBACK, full.lookback_days)
+    return min(SHORT_WEEKS, 1 + (n_days - _after(full) - shortest) // full.stride.days)
+
+
+def _after(timeframe: Timeframe) -> int:
+    """Return the days after a date until its outcomes are known."""
+    return timeframe.horizon_days + timeframe.settle_days
+
+
+def price_of(trial: ExportTrial) -> int:
+    """Return the bytes of the export that a trial reads, by a dry run."""
+    sql = statement("user_days_of_export", ga_events=trial.export.view)
+    return trial.warehouse.dry_run(sql, trial.parameters)
+
+
+def price_text(trial: ExportTrial, size: int) -> str:
+    """Say what a trial reads, and for how much."""
+    price = size / TIB * digest.price_of(trial.export.location)
+    days = plural(len(trial.days), "day")
+    return (
+        f"{days} of {trial.export.name} to read: {size_text(size)}, {price:,.2f} USD "
+        "on demand beyond the free 1 TiB a month"
+    )
+
+
+def size_text(size: int) -> str:
+    """Write a number of bytes."""
+    return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / MIB:,.1f} MiB"
+
+
+def _bounded(trial: ExportTrial, size: int) -> ExportTrial:
+    """Return a trial no statement of which bills more than was said."""
+    limit = max(size + size // 20, LEAST_BYTES)
+    settings = replace(trial.settings, maximum_bytes_billed=limit)
+    trial.warehouse.settings = settings
+    return replace(trial, settings=settings)
+
+
+def read_days(trial: ExportTrial) -> None:
+    """Read the export, and keep what a deployment keeps as temporary tables."""
+    trial.warehouse.execute(
+        statement("trial_events", ga_events=trial.export.view), trial.parameters
+    )
+    read = trial.warehouse.bytes_billed
+    trial.warehouse.execute(statement("trial_digest"), {"days": trial.days})
+    trial.warehouse.bytes_billed = read
+
+
+def _check_conversions(trial: ExportTrial) -> None:
+    """Raise NotEnoughData where nobody has the event that is predicted."""
+    event = trial.use_case.statement_parameters(trial.settings).get("label_event")
+    sql = statement("trial_conversions")
+    [counted] = trial.warehouse.rows(sql, {"label_event": event})
+    if counted["events"]:
+        return
+    there = trial.warehouse.rows(
+        statement("trial_event_names", ga_events=trial.export.view), trial.parameters
+    )
+    names = [f"{row['event_name']} ({row['users']:,} users)" for row in there]
+    raise NotEnoughData(
+        f"{trial.export.name} has no event {event}. It has {', '.join(names)}",
+        hint="Predict one of them by --label-event NAME",
+    )
+
+
+def _tried(
+    trial: ExportTrial, *, bytes_read: int, step: Step, watched: Watched
+) -> TriedExport:
+    settings = trial.settings
+    use_case = trial.use_case
+    with step("computing features and outcomes"):
+        rows = user_rows(trial, NOBODY)
+    with step(f"training on {len(rows):,} rows"):
+        parts = split_users(
+            rows,
+            use_case,
+            trial.timeframe,
+            settings=settings,
+            advice=_advice(trial, rows),
+        )
+        training = UserTraining(
+            parts=parts, use_case=use_case, settings=settings, watched=watched
+        )
+        trained = training.run()
+        verdict = gate.compare(trained, None)
+        valued = value.train_value(trained, use_case, seed=settings.seed)
+    with step(f"scoring users as of {trial.as_of}"):
+        people = scored(trial, trained)
+    origin = Origin(
+        rows=rows,
+        as_of=trial.as_of,
+        trained_at=trial.began_at,
+        data_until=trial.as_of,
+        settle_days=trial.timeframe.settle_days,
+        statement_parameters=use_case.statement_parameters(settings),
+        bytes_billed=trial.warehouse.bytes_billed,
+    )
+    return TriedExport(
+        trial=trial,
+        card=user_card(use_case, trained, verdict, origin, valued=valued),
+        trained=trained,
+        people=people,
+        bytes_read=bytes_read,
+        bytes_billed=trial.warehouse.bytes_billed,
+    )
+
+
+def _advice(trial: ExportTrial, rows: pa.Table) -> str:
+    """Say how many days more would have enough buyers, by those of these weeks."""
+    dates = len(set(rows["as_of"].to_pylist()))
+    conversions = int(np.sum(rows["label"].to_numpy()))
+    minimum = trial.settings.minimum_conversions
+    if not conversions:
+        return "Wait for more weeks of events"
+    # Up to a quarter of the dates is the test set, which needs the minimum alone.
+    needed = 4 * ceil(minimum * dates / conversions)
+    more = max(needed - dates, 1) * trial.timeframe.stride.days
+    return (
+        f"At {conversions / dates:.1f} a week it needs about {plural(more, 'day')} more"
+    )
+
+
+def scored(trial: ExportTrial, trained: Trained) -> pd.DataFrame:
+    """Return all users as of a trial's date, the likeliest first."""
+    use_case = trial.use_case
+    window = use_case.window(trial.settings, [trial.as_of])
+    batches = trial.warehouse.batches(use_case.statement("features"), window)
+    scorer = Scorer(
+        trained.live.preprocessor,
+        trained.live.classifier,
+        features=use_case.features,
+        threads=cpu_count(),
+    )
+    users = list[str]()
+    probabilities = [np.empty(0)]
+    for batch, probability in scorer.score(batches):
+        users += batch["user_id"].cast(pa.string()).to_pylist()
+        probabilities.append(probability)
+    people = pd.DataFrame({"user_id": users})
+    people["probability"] = np.concatenate(probabilities)
+    quantiles = np.quantile(people["probability"], np.arange(101) / 100, method="lower")
+    ranks = np.searchsorted(quantiles, people["probability"])
+    people["percentile"] = np.maximum(1, ranks)
+    order = people.sort_values(["probability", "user_id"], ascending=[False, True])
+    return order.reset_index(drop=True)
+
+
+def told(tried: TriedExport) -> dict[str, Any]:
+    """Return the answer of a trial, for programs."""
+    card = tried.card.plain()
+    trial = tried.trial
+    return {
+        "claim": claim(tried),
+        "export": trial.export.name,
+        "as_of": trial.as_of,
+        "lookback_days": trial.use_case.lookback_days,
+        "metrics": card["metrics"],
+        "baseline": card["baseline"],
+        "would_go_live": card["verdict"]["promoted"],
+        "verdict": card["verdict"]["reason"],
+        "users": len(tried.people),
+        "bytes_read": tried.bytes_read,
+        "bytes_billed": tried.bytes_billed,
+        "notes": tried.sentences,
+    }
+
+
+def claim(tried: TriedExport) -> str:
+    """Say in one sentence how well buyers can be told apart."""
+    card = tried.card
+    best = card.metrics.lift[0]
+    share = best.conversions / best.users
+    words = gate.beside_baseline(tried.trained, card.baseline.name)
+    return (
+        f"Of the top 10% of users, {100 * share:.1f}% {card.outcome} within "
+        f"{card.horizon_days} days, {best.lift:.1f} times the average; {words}"
+    )

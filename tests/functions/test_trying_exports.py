@@ -1,0 +1,280 @@
+"""try: an export is tried with read rights, by a deployment's own statements."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Collection, Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from commands.cli import main
+from local.ground import Ground
+from propensity import usecases
+from propensity.errors import RequestError
+from propensity.ga4 import LATER_COLUMNS, PREFIXES
+from propensity.settings import Settings
+from propensity.trying import export, lists
+from propensity.trying.export import TriedExport, try_export
+from propensity.watching import unwatched
+from tests.support import shop, shops
+from tests.support.deployment import Deployment, entered
+
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
+# Most tables of Google's own sample, and its first day.
+LONG_AGO = date(2020, 11, 4)
+OWNER = "somebody-else"
+CUT = shop.microseconds(LONG_AGO + timedelta(weeks=12, days=1))
+TARGET = f"{OWNER}.analytics_1"
+
+
+@contextlib.contextmanager
+def quiet(label: str) -> Iterator[None]:
+    yield
+
+
+@contextlib.contextmanager
+def in_place(deployment: Deployment) -> Iterator[None]:
+    """Have commands of this process work there, on a small shop."""
+    with (
+        entered(deployment.environment),
+        patch.multiple(Settings, **deployment.constants),
+        patch.object(usecases, "load", deployment._use_case(usecases.load)),
+    ):
+        yield
+
+
+def tried(deployment: Deployment, target: str, **more: Any) -> TriedExport:
+    given = {"jobs_in": None, "agrees": pytest.fail, "now": NOW, "say": print, **more}
+    with in_place(deployment):
+        return try_export(target, step=quiet, watched=unwatched, **given)
+
+
+def exported(
+    rows: list[shop.Row], *, kind: str = "daily", lacking: Collection[str] = ()
+) -> Deployment:
+    """Return a ground with an export alone, in a project of its own, in Europe."""
+    deployment = Deployment(Ground(OWNER))
+    deployment.project = OWNER
+    bigquery = deployment.ground.bigquery
+    bigquery.location = "EU"
+    bigquery.create_dataset("analytics_1")
+    tables = {}
+    for name, table in shop.shards(rows).items():
+        tables[name.replace("events_", PREFIXES[kind])] = table
+    shop.load_shards(deployment, tables)
+    for name in tables:
+        for column in lacking:
+            change = f'ALTER TABLE "{OWNER}".analytics_1.{name} DROP COLUMN {column}'
+            bigquery.database.execute(change)
+    return deployment
+
+
+def there(ground: Ground) -> dict[str, Any]:
+    """All tables with their rows and when they were changed, and all objects."""
+    bigquery = ground.bigquery
+    names = {place: dict(bigquery._names(place)) for place in bigquery._locations}
+    buckets = ground.storage.buckets.items()
+    objects = {name: sorted(bucket.objects) for name, bucket in buckets}
+    return {"tables": names, "changed": dict(bigquery.changed), "objects": objects}
+
+
+def test_probabilities_are_those_of_a_deployed_training_of_that_date():
+    """To the last digit. A deployment is beside it, whose digest ends a month before:
+    nothing of it is read or changed, and nothing is there that was not before."""
+    beside = shops.a_shop()
+    before = there(beside.ground)
+    trial = tried(beside, shops.EXPORT)
+    after = there(beside.ground)
+
+    deployed = shops.a_shop()
+    as_of = trial.trial.as_of
+    deployed.run("model_training", as_of)
+    deployed.run("predictions", as_of)
+    rows = deployed.rows("SELECT user_id, probability FROM ma_predictions_table")
+    published = {row["user_id"]: row["probability"] for row in rows}
+    people = trial.people
+    assert as_of == shops.FIRST + timedelta(weeks=shops.WEEKS - 1, days=1)
+    assert dict(zip(people["user_id"], people["probability"], strict=True)) == published
+    assert len(published) == 160
+    assert before == after
+
+
+@pytest.fixture(scope="module")
+def long_ago() -> TriedExport:
+    """The trial of an export with the columns of 2020, which ended years ago."""
+    weeks = shop.weekly(LONG_AGO, 13)
+    return tried(exported(weeks, lacking=LATER_COLUMNS), TARGET, jobs_in="my-project")
+
+
+def test_an_export_of_years_ago_is_tried_with_the_days_and_columns_that_it_has(
+    long_ago,
+):
+    """As of the day after its last table, by jobs of another project. The page says
+    what shorter spans cost."""
+    last = LONG_AGO + timedelta(weeks=12)
+    [shortened] = [line for line in long_ago.sentences if "fewer" in line]
+
+    assert long_ago.trial.as_of == last + timedelta(days=1)
+    assert "features read 40 days instead of 60, and 6 weeks" in shortened
+    assert "With 26 weeks, intervals would be about 2.1 times narrower" in shortened
+    assert shortened.replace("&", "&amp;") in long_ago.page()
+    assert "PROPENSITY_REQUIRE_CONSENT was false" in long_ago.page()
+    assert "Whoever was forgotten" in long_ago.page()
+    assert "right once, not weekly" in long_ago.page()
+    assert len(long_ago.people) == 160
+
+
+def test_a_property_that_only_streams_is_tried_by_its_streamed_tables(long_ago):
+    streamed = exported(shop.weekly(LONG_AGO, 13), kind="intraday")
+    trial = tried(streamed, TARGET)
+
+    assert trial.people.equals(long_ago.people)
+
+
+@pytest.mark.parametrize(
+    ("days", "weeks", "lookback"),
+    [(60, 4, 29), (74, 6, 29), (92, 6, 47), (98, 6, 53), (102, None, 60)],
+)
+def test_few_days_shorten_the_lookback_before_the_weeks(days, weeks, lookback):
+    full = usecases.load("ga4_purchase").timeframe(Settings(project="p"))
+    assert export.weeks_of(full, days) == weeks
+    if weeks:
+        assert days - 10 - 7 * (weeks - 1) == lookback
+
+
+def problem_of(deployment: Deployment, *words: str, capsys: Any) -> str:
+    """Run a try that fails; return what it says."""
+    with in_place(deployment):
+        assert main(["try", *words]) != 0
+    return capsys.readouterr().err
+
+
+def test_consent_holds_as_in_a_deployment(capsys):
+    """Without a Yes there is nobody to learn from; the event is named that is there."""
+    deployment = exported(shop.weekly(LONG_AGO, 13))
+    deployment.extra = {"PROPENSITY_REQUIRE_CONSENT": "both"}
+
+    assert "has no event purchase" in problem_of(deployment, TARGET, capsys=capsys)
+
+
+def test_an_export_without_purchases_names_the_events_that_it_has(capsys):
+    rows = [row for row in shop.weekly(LONG_AGO, 13) if row["event_name"] != "purchase"]
+    said = problem_of(exported(rows), TARGET, capsys=capsys)
+
+    assert "has no event purchase. It has page_view (160 users)" in said
+    assert "Predict one of them by --label-event NAME" in said
+
+
+def test_a_shop_that_is_too_small_is_told_how_many_days_more(capsys):
+    rows = shop.weekly(LONG_AGO, 13)
+    few = [row for row in rows if row["user_pseudo_id"] < "user.040"]
+    deployment = exported(few).with_constants(
+        training_snapshots=65, minimum_training_rows=100, minimum_conversions=20
+    )
+    said = problem_of(deployment, TARGET, capsys=capsys)
+
+    assert "too few: at least 20 are needed" in said
+    assert re.search(r"At \d\.\d a week it needs about \d+ days more", said)
+
+
+def test_an_export_of_few_days_says_when_to_try_it(capsys):
+    said = problem_of(exported(shop.weekly(LONG_AGO, 6)), TARGET, capsys=capsys)
+
+    assert "has 36 days, 2020-11-04 to 2020-12-09, and a trial needs 60" in said
+    assert "Try it in 24 days" in said
+
+
+def test_a_dataset_that_is_not_there_is_answered_with_the_nearest(capsys):
+    deployment = exported([shop.event("u", LONG_AGO)])
+    said = problem_of(deployment, f"{OWNER}.analytics_11", capsys=capsys)
+
+    assert f"there is no dataset analytics_11 in {OWNER}" in said
+    assert f"Did you mean {OWNER}.analytics_1?" in said
+
+
+def test_more_than_the_free_month_is_read_only_if_agreed(capsys):
+    """The price is said first."""
+    deployment = exported(shop.weekly(LONG_AGO, 13))
+    asked = list[str]()
+    with (
+        patch("propensity.trying.export.TIB", 1),
+        pytest.raises(RequestError, match="add --yes"),
+    ):
+        tried(deployment, TARGET, agrees=asked.append)
+
+    [question] = asked
+    assert re.match(rf"13 days of {TARGET} to read: .* USD on demand", question)
+    assert capsys.readouterr().out == f"{question}\n"
+    assert not deployment.ground.bigquery._sessions
+
+
+def test_a_list_is_judged_by_its_control_group(tmp_path, monkeypatch, capsys):
+    """The next list of the folder holds out the same people. What contacting brought
+    is said by the export, and by a file of orders."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / lists.KEY).write_text("07" * 32)
+    rows = shop.weekly(LONG_AGO, 17)
+    before = [row for row in rows if row["event_timestamp"] < CUT]
+    words = ["try", TARGET, "--scores", "best.csv", "--control", "30%"]
+    with in_place(exported(before)):
+        assert main(words) == 0
+    first = pd.read_csv("best.csv")
+    told = capsys.readouterr().out
+    with in_place(exported(rows)):
+        assert main([*words, "--json"]) == 0
+        capsys.readouterr()
+        second = pd.read_csv("best.csv")
+        first.to_csv("first.csv", index=False)
+        assert main(["try", TARGET, "--judge", "first.csv", "--json"]) == 0
+    by_export = json.loads(capsys.readouterr().out)
+    bought = [
+        {"who": row["user_pseudo_id"], "paid": row["ecommerce"]["purchase_revenue"]}
+        for row in rows
+        if row["event_name"] == "purchase" and row["event_timestamp"] >= CUT
+    ]
+    pd.DataFrame(bought).to_csv("orders.csv", index=False)
+    orders = ["try", "orders.csv", "--judge=first.csv", "--user=who", "--amount=paid"]
+    assert main(orders) == 0
+    by_orders = capsys.readouterr().out
+
+    groups = first.merge(second, on="user_id")
+    held_out = (first["group"] == "control").sum()
+    assert (groups["group_x"] == groups["group_y"]).all()
+    assert 20 < held_out < 80
+    assert f"{held_out} of 160 users are the control group" in told
+    assert "This is right once, not weekly" in told
+    assert by_export["contacted"] + by_export["control"] == 160
+    assert by_export["contacted_buyers"] + by_export["control_buyers"] == len(
+        {row["who"] for row in bought}
+    )
+    assert by_export["buyers"]["low"] < 0 < by_export["buyers"]["high"]
+    contacted = by_export["contacted_buyers"]
+    assert f"{contacted} of {160 - held_out} users who were contacted" in by_orders
+    assert "That may be chance" in by_orders
+
+
+def test_a_control_group_finds_an_effect_that_is_there(tmp_path):
+    """Of 4,000 users whose chance is known, contacting adds a tenth."""
+    generator = np.random.default_rng(3)
+    chance = generator.uniform(0.02, 0.4, 4_000)
+    control = lists.control_of(0.3, tmp_path)
+    people = pd.DataFrame({"user_id": [f"u{n}" for n in range(4_000)]})
+    people["probability"] = chance
+    with patch("propensity.trying.lists.BEST", 4_000):
+        listed = lists.best(people, LONG_AGO, control)
+    added = 0.1 * (listed["group"] == "contact")
+    is_buyer = generator.random(4_000) < chance + added
+    paid = dict.fromkeys(listed["user_id"][is_buyer], 20.0)
+    found = lists.judged(listed, paid, since=LONG_AGO, until=None)
+
+    assert found.verdict == "helps"
+    assert found.buyers.low < 0.1 * found.contacted < found.buyers.high
+    assert found.amount.low < 2.0 * found.contacted < found.amount.high
+    assert lists.provable(listed, 0.3, days=7).endswith("a weekly audience adds up")
