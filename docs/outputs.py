@@ -84,8 +84,8 @@ addEventListener("load", () => {
 </script>"""
 PICTURES = {
     "list.png": (LIST, 820, 261, 1),
-    "dashboard.png": (OVERVIEW, 1180, 760, 1),
-    "dashboard-dark.png": (OVERVIEW, 1180, 760, 0),
+    "dashboard.png": (OVERVIEW, 1180, 692, 1),
+    "dashboard-dark.png": (OVERVIEW, 1180, 692, 0),
     "report.png": (REPORT, 1000, 560, 1),
 }
 
