@@ -3,12 +3,12 @@
 ``overview.py`` is beside it.
 
     newest predictions + audiences/NAME.sql --> members, control group
-    members who are not in the control group --> destination, ledger
+    members who are not in the control group --> destination, log of requests
 
 Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     ma_predictions_history, what the audiences' statements read, the list of
           suppressed users (BigQuery); the destinations' secrets (Secret Manager)
-Writes    ma_audience_members, ma_audience_plans, ma_audience_ledger; requests to
+Writes    ma_audience_members, ma_audience_plans, ma_audience_requests; requests to
           destinations
 Answers   200 what became of each audience; 409 one was not sent, or the same run is
           under way; 503 try again, or wait for the predictions

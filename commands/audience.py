@@ -80,13 +80,13 @@ def _show(words: Sequence[str]) -> None:
             say(f"The receiver said: {said}")
 
 
-def _watched(requests: Any) -> Any:
+def _watched(requests: Any, users: int) -> Any:
     """Show how many users are done, on a terminal."""
     from propensity.cli.progress import step
 
     with step("sending") as running:
         running.unit = "users"
-        running.total = sum(len(request.members) for request in requests)
+        running.total = users
         for request in requests:
             yield request
             running.done += len(request.members)
@@ -294,11 +294,17 @@ def list_members(audience: str, use_case: str | None, is_workbook: bool) -> Any:
     from propensity.audience.members import find_treated
 
     with _declared(audience, use_case) as (deployment, named, _):
-        as_of, members = find_treated(deployment, named)
+        as_of, sums, columns, treated = find_treated(deployment, named)
+        members = list(treated)
     users = [member.values for member in members]
     answer = {"audience": audience, "as_of": as_of, "users": users}
-    write = workbook_of_members if is_workbook else csv_of_members
-    return File(answer, write(members, named.declared.order))
+    if is_workbook:
+        content = workbook_of_members(members, sums, columns, named.declared.order)
+    else:
+        pages = [members]
+        parts = csv_of_members(pages, sums, columns, named.declared.order)
+        content = b"".join(parts)
+    return File(answer, content)
 
 
 @audience.command(epilog=example("propensity audience ledger winback"))

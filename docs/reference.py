@@ -63,7 +63,8 @@ NOTES = {
     "query `metrics.pr_auc_low`.",
     "ma_audience_members": "So does `propensity audience send`, once a date.",
     "ma_audience_plans": "[How to read it](audiences-reference.md#the-plan).",
-    "ma_audience_ledger": "So does `propensity audience send`.",
+    "ma_audience_requests": "So does `propensity audience send`. Query "
+    "[`ma_audience_ledger`](#ma_audience_ledger), which has the users.",
     "ma_audience_lift": "[How to read it](audiences.md#4-see-whether-it-helped).",
     "ma_programme_lift": "[How to read it]"
     "(audiences-reference.md#all-audiences-together).",

@@ -19,7 +19,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from importlib import resources
 from typing import Any, TextIO
 
@@ -55,7 +55,7 @@ from propensity.spreadsheet import CSV_TYPE, csv_of, rows_of_csv
 from propensity.statements import statement
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
-from propensity.tables.every import RAW
+from propensity.tables.every import RAW, RECIPIENTS
 from propensity.tables.export import DIGEST, with_suffix
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases import UseCase
@@ -403,8 +403,8 @@ class Work:
                 parameters = {"keys": keys, "use_case": self.use_case}
                 for row in self.warehouse.rows(use_cases, parameters):
                     name = row["use_case"]
-                    ever = {"keys": keys, "use_case": name, "as_of": date.max}
-                    rows = self.warehouse.rows(sql, ever)
+                    asked = {"keys": keys, "use_case": name}
+                    rows = self.warehouse.rows(sql, asked)
                     use_case = self.use_cases.get(name)
                     taken += receivers.taken(rows, name, use_case, stopped=stopped)
         self.taken = taken
@@ -413,7 +413,7 @@ class Work:
         """Return the users of whom a table has rows."""
         users = set[str]()
         for table, source in in_order():
-            if source != USER:
+            if source not in (USER, RECIPIENTS):
                 continue
             for export in self._exports(table):
                 with (
@@ -540,10 +540,13 @@ class Work:
                 kept = self.kept(piece)
                 # An empty list has no type; no row has an empty key.
                 parameters["kept"] = kept if kept else [""]
-            if is_search:
+            is_list = source == RECIPIENTS
+            if is_search or is_list:
                 sql = about(table, source, "forget_count")
                 count += warehouse.rows(sql, parameters)[0]["found"]
-            else:
+            if is_list and not is_search:
+                warehouse.execute(about(table, source, "forget_rows"), parameters)
+            elif not is_search:
                 sql = about(table, source, "forget_rows")
                 count += warehouse.execute(sql, parameters)
         return count
@@ -694,12 +697,14 @@ def in_order() -> list[tuple[Table, str]]:
 
     Truths come last: events that are gone cannot tell whose a later one is.
     """
-    order = {RAW: 0, USER: 1, EVENT: 2}
+    order = {RAW: 0, USER: 1, RECIPIENTS: 1, EVENT: 2}
     return sorted(tables.holding_users().items(), key=lambda holder: order[holder[1]])
 
 
 def about(table: Table, source: str, name: str) -> str:
     """Return a statement on a table's rows about users, by the column of ``source``."""
+    if source == RECIPIENTS:
+        return statement(f"{name}_within", folder=SQL, some_table=table.stored)
     conditions = {USER: "about_users", EVENT: "about_events", RAW: "about_letters"}
     condition = conditions[source]
     ids = "[user_id]"

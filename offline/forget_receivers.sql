@@ -3,12 +3,22 @@
 -- and whether it rejected to take each of the user's addresses off: then the row may be
 -- pending, with the reason. A removal that may have arrived is no rejected one: the next
 -- delivery asks again.
--- Parameters: @keys ARRAY<STRING>, the users; those of users_on_lists.sql, @as_of after
---   all deliveries.
--- Source: ma_audience_ledger.
+-- Parameters: @keys ARRAY<STRING>, the users; @use_case STRING.
+-- Source: ma_audience_ledger, ma_audience_lists.
 WITH
--- include: users_on_lists.sql
-  ,
+  on_lists AS (
+    SELECT
+      audience,
+      destination,
+      user_id,
+      IFNULL(address, '') AS address,
+      MAX(as_of) AS as_of
+    FROM ma_audience_lists
+    WHERE
+      use_case = @use_case
+      AND user_id IN UNNEST(@keys)
+    GROUP BY 1, 2, 3, 4
+  ),
   refused AS (
     SELECT
       audience,
@@ -19,7 +29,6 @@ WITH
     FROM ma_audience_ledger
     WHERE
       use_case = @use_case
-      AND as_of < @as_of
       AND action = 'remove'
       AND NOT IFNULL(may_have_arrived, FALSE)
       AND (status = 'rejected' OR reason IS NOT NULL AND receipt IS NULL)
@@ -39,7 +48,6 @@ WITH
         AND f.user_id = o.user_id
         AND f.address = o.address
         AND f.as_of >= o.as_of
-    WHERE o.user_id IN UNNEST(@keys)
     GROUP BY 1, 2, 3
   )
 SELECT
@@ -57,7 +65,6 @@ LEFT JOIN left_over AS o
     AND o.user_id = l.user_id
 WHERE
   l.use_case = @use_case
-  AND l.as_of < @as_of
   AND l.user_id IN UNNEST(@keys)
   AND (
     l.action = 'remove'

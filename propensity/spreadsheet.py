@@ -12,7 +12,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from xml.sax.saxutils import escape
 
 CSV_TYPE = "text/csv; charset=utf-8"
@@ -70,12 +70,24 @@ def csv_of(names: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     Args:
         rows: None is an empty cell, and what is no text or number is JSON.
     """
+    return b"".join(csv_parts(names, [rows]))
+
+
+def csv_parts(
+    names: Sequence[str], pages: Iterable[Iterable[Sequence[object]]]
+) -> Iterator[bytes]:
+    """Yield the header of ``csv_of``, then its rows, page by page."""
+    # Excel takes UTF-8 for another encoding, unless the file begins with its mark.
+    yield _lines([names]).encode("utf-8-sig")
+    for rows in pages:
+        yield _lines(rows).encode()
+
+
+def _lines(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow([_cell(name) for name in names])
     writer.writerows([_cell(value) for value in row] for row in rows)
-    # Excel takes UTF-8 for another encoding, unless the file begins with its mark.
-    return text.getvalue().encode("utf-8-sig")
+    return text.getvalue()
 
 
 def workbook_of(

@@ -82,6 +82,12 @@ PUT_TOGETHER = {
     "forget_count",
     "forget_found",
     "forget_rows",
+    "forget_count_within",
+    "forget_found_within",
+    "forget_rows_within",
+    "nobody",
+    "ma_audience_ledger",
+    "ma_audience_lists",
     "forget_ga4_export",
 }
 # Statements that were analysed, with the types of their parameters.

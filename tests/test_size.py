@@ -30,7 +30,7 @@ from propensity.settings import Settings
 from propensity.statements import statements_in
 from propensity.stream import consumer
 from propensity.tables import every as tables
-from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_MEMBERS
+from propensity.tables.audiences import AUDIENCE_MEMBERS, AUDIENCE_REQUESTS
 from propensity.tables.export import CONVERSIONS, USER_DAYS
 from propensity.tables.models import PREDICTIONS, SCORES
 from propensity.tables.stream import (
@@ -77,7 +77,8 @@ ROWS: Mapping[Table, Mapping[date | str, int]] = {
     SCORES: per(WEEKS, A_WEEK),
     PREDICTIONS: per(WEEKS, USERS // len(WEEKS)),
     AUDIENCE_MEMBERS: per(WEEKS, MEMBERS),
-    AUDIENCE_LEDGER: per(WEEKS, 2 * MEMBERS),
+    # Before and after each request, which has a hundred users.
+    AUDIENCE_REQUESTS: per(WEEKS, 2 * MEMBERS // 100),
 }
 
 

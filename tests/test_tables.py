@@ -104,7 +104,7 @@ def test_few_tables_expire():
     assert {one.name: one.expiration_days for one in TABLES if one.expiration_days} == {
         "dead_letters": 7,
         "ma_audience_members": 400,
-        "ma_audience_ledger": 400,
+        "ma_audience_requests": 400,
     }
 
 
@@ -148,15 +148,15 @@ class TestRetention:
         [
             # A member whose first week had expired counted as a new one.
             ("ma_audience_members=399", "keeps ma_audience_members for 399 days alone"),
-            ("ma_audience_ledger_runs=399", "keeps ma_audience_ledger_runs for 399"),
+            ("ma_audience_requests=399", "keeps ma_audience_requests for 399"),
             # A removal of a member who had expired was sent without an address.
-            ("ma_audience_ledger_runs=0", "longer than ma_audience_members"),
-            ("ma_audience_ledger_runs=401", "longer than ma_audience_members"),
+            ("ma_audience_requests=0", "longer than ma_audience_members"),
+            ("ma_audience_requests=401", "longer than ma_audience_members"),
         ],
     )
     def test_retention_keeps_audiences_and_addresses_long_enough(self, text, problem):
         with pytest.raises(SettingsError, match=problem):
             tables.retention(text)
 
-        both = "ma_audience_ledger_runs=401 ma_audience_members=0"
+        both = "ma_audience_requests=401 ma_audience_members=0"
         assert tables.retention(both)["ma_audience_members"] == 0

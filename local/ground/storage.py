@@ -187,7 +187,21 @@ class Blob:
     def download_to_file(self, file: IO[bytes], **_: Any) -> None:
         file.write(self.download_as_bytes())
 
-    def open(self, mode: str, **_: Any) -> io.BytesIO:
-        if mode != "rb":
-            raise ValueError(mode)
+    def open(self, mode: str, **more: Any) -> io.BytesIO:
+        if mode == "wb":
+            return Writer(self, more)
         return io.BytesIO(self.download_as_bytes())
+
+
+class Writer(io.BytesIO):
+    """An object that is written piece by piece, and is there once it is closed."""
+
+    def __init__(self, blob: Blob, more: dict[str, Any]) -> None:
+        super().__init__()
+        self._blob = blob
+        self._more = more
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is None:
+            self._blob.upload_from_string(self.getvalue(), **self._more)
+        self.close()

@@ -19,6 +19,7 @@ from typing import Any
 
 from propensity.statements import statement
 from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_LISTS
 from propensity.tables.models import PREDICTIONS_HISTORY
 from propensity.tables.stream import STREAM_FEATURES
 
@@ -121,10 +122,14 @@ def deployment() -> Mapping[str, Columns]:
     relations: dict[str, Columns] = {}
     for table in tables.TABLES:
         relations |= {table.name: table.types, table.stored: table.types}
-    history = columns(statement("predictions_history"), relations, {})
-    relations[PREDICTIONS_HISTORY] = history
-    stream = columns(statement("stream_features"), relations, {})
-    relations[STREAM_FEATURES] = stream
+    views = {
+        PREDICTIONS_HISTORY: "predictions_history",
+        STREAM_FEATURES: STREAM_FEATURES,
+        AUDIENCE_LEDGER: AUDIENCE_LEDGER,
+        AUDIENCE_LISTS: AUDIENCE_LISTS,
+    }
+    for view, name in views.items():
+        relations[view] = columns(statement(name), relations, {})
     return relations
 
 

@@ -126,6 +126,7 @@
       (SELECT COUNTIF(times > 1) FROM candidates) AS repeated,
       COUNT(score) AS scored,
       COUNTIF(NOT is_suppressed AND IFNULL(person, '') = '') AS nameless,
-      COUNTIF(is_suppressed) AS left_out
+      COUNTIF(is_suppressed) AS left_out,
+      CAST(NULL AS STRING) AS example
     FROM drawn
   )

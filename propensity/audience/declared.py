@@ -23,7 +23,7 @@ from propensity.entries import explain
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
 from propensity.settings import Settings
-from propensity.statements import Line, statement
+from propensity.statements import Line
 from propensity.suggestions import nearest
 from propensity.tables.models import PRESENCE
 from propensity.usecases import UseCase, declaration
@@ -230,13 +230,21 @@ class DeclaredAudience(Struct, frozen=True):
         text = statements.read_text(self.folder, self.sql_file.name)
         return f"'{audience}'" in text
 
-    def statement(self, name: str, use_case: UseCase, **parts: str) -> str:
+    def statement(
+        self, name: str, use_case: UseCase, **parts: str | Sequence[Line]
+    ) -> str:
         """
         Return a statement about all who may be members, as far as its SQL lets.
 
         Args:
             parts: As of ``statements.statement``.
         """
+        return statements.joined(self.lines(name, use_case, **parts))
+
+    def lines(
+        self, name: str, use_case: UseCase, **parts: str | Sequence[Line]
+    ) -> list[Line]:
+        """Return the lines of ``statement``."""
         includes = dict[str, Sequence[Line]]()
         if self.declared.has_days:
             features = use_case.lines("features")
@@ -248,7 +256,7 @@ class DeclaredAudience(Struct, frozen=True):
             includes["eligible"] = declaration.reading(
                 lines, use_case.tables("features")
             )
-        return statement(name, folder=self.folder, **includes, **parts)
+        return statements.lines_of(name, folder=self.folder, **includes, **parts)
 
     def parameters(
         self, use_case: UseCase, settings: Settings, as_of: date

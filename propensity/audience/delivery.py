@@ -1,11 +1,9 @@
 """
-The delivery of an audience, and the ledger that it goes on from.
+The delivery of an audience: requests that are not answered yet are sent, one by one.
 
 Users who are no members any more are removed first, where the destination can; then all
-treated members are added. Users are recorded as pending, with the request that they are
-in, before anything is sent. A delivery that was killed sends the requests that are
-still pending again: each has the users and the key that it had, so the receiver knows
-it. Rows are only added; ``ma_audience_ledger`` is a view of the newest of each user.
+treated members are added. All requests are in the log before the first is sent
+(``requests``), so a delivery that was killed goes on where it was.
 
 A destination sends a request once. Here is decided whether and when it is sent again:
 before each try the list of suppressed users, the lease, whether somebody has stopped it
@@ -16,18 +14,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
-from functools import cache
-
-from msgspec import structs
+from datetime import date
+from itertools import chain, islice
 
 from propensity import suppression
 from propensity.audience.destination import (
     ADD,
     REMOVE,
-    Destination,
     Refused,
     Request,
     Sent,
@@ -35,25 +37,21 @@ from propensity.audience.destination import (
     Unanswered,
 )
 from propensity.audience.forms import SHOWN_ANSWERS
-from propensity.audience.lists import Entry, fingerprint
-from propensity.audience.members import Audience, Member
+from propensity.audience.members import Member
+from propensity.audience.requests import (
+    HELD_OUT,
+    MAYBE_ARRIVED,
+    PENDING,
+    REJECTED,
+    SUPPRESSED,
+    RequestLog,
+)
 from propensity.audience.result import results, sentence
-from propensity.clock import Clock
 from propensity.errors import PropensityError, RequestError, Unavailable
 from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment
-from propensity.schema import ROWS_AT_ONCE, rows_of
-from propensity.statements import statement
-from propensity.tables.audiences import AUDIENCE_LEDGER, Delivery
+from propensity.schema import ROWS_AT_ONCE
 
-PENDING = "pending"
-ACCEPTED = "accepted"
-REJECTED = "rejected"
-SUPPRESSED = "suppressed, and not sent"
-MAYBE_ARRIVED = "not sent again, but an earlier try may have arrived"
-HELD_OUT = "in the control group by now, and not sent"
-NO_REMOVAL = "its file has no [remove] any more; remove the user there yourself"
-NO_ADDRESS = "its address is not stored any more; remove the user there yourself"
 # Ten users refused in a row end a delivery, because its file must be at fault.
 REFUSED_IN_A_ROW = 10
 # How often a request is sent that is not answered; pauses double.
@@ -63,161 +61,13 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 900.0
 
 
-# Hands over requests one by one, such as to a bar of progress.
-Watched = Callable[[Sequence[Request]], Iterable[Request]]
+# Hands over requests of so many users one by one, such as to a bar of progress.
+Watched = Callable[[Iterable[Request], int], Iterable[Request]]
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """
-    The rows of an audience's as-of date and a destination.
-
-    Attributes:
-        newly_held_out: Returns members to be treated whom the control group has by now.
-        rows: Rows that wait to be written.
-    """
-
-    deployment: Deployment
-    audience: Audience
-    destination: Destination
-    clock: Clock
-    newly_held_out: Callable[[], Collection[str]] = frozenset
-    rows: list[Delivery] = field(default_factory=list)
-
-    @property
-    def key(self) -> dict[str, object]:
-        """What all its rows have in common."""
-        return {**self.audience.key, "destination": self.destination.name}
-
-    @property
-    def about(self) -> dict[str, object]:
-        """Its audience and destination, with the numbers of members."""
-        members = len(self.audience.members)
-        treated = len(self.audience.treated)
-        return {**self.key, "members": members, "held_out": members - treated}
-
-    def recorded(self) -> list[Delivery]:
-        """
-        Return the row of each action and user, in the order of requests.
-
-        Of earlier dates there are those alone of whom the destination has yet to say
-        what became: they have a receipt, and are pending.
-        """
-        sql = statement("audience_recorded")
-        rows = self.deployment.warehouse.table(sql, self.key)
-        return [Delivery.of(row) for row in rows_of(rows)]
-
-    def listed(self) -> list[Entry]:
-        """Return who was added as of an earlier date, and not removed since."""
-        sql = statement("audience_listed")
-        rows = self.deployment.warehouse.table(sql, self.key)
-        return [Entry(**row) for row in rows_of(rows)]
-
-    def record(self, request: Request, status: str, reason: str | None = None) -> None:
-        """Record a request's users, all with one status."""
-        for member in request.members:
-            self._add(request, member, status, reason=reason)
-
-    def reject(self, action: str, member: Member, reason: str) -> None:
-        """Record a user who may not be sent."""
-        name = self.destination.name
-        is_maybe = reason == MAYBE_ARRIVED
-        request = Request(
-            self.audience, name, action, [member], may_have_arrived=is_maybe
-        )
-        self.record(request, REJECTED, reason)
-
-    def record_sent(self, request: Request, sent: Sent, *, at: datetime) -> None:
-        """
-        Record what a receiver says of a request's users.
-
-        Args:
-            at: When the request was sent. A delivery that slept since, and was taken
-                over, so says nothing newer than the other one.
-        """
-        status = PENDING if sent.receipt else ACCEPTED
-        for member in request.members:
-            reason = sent.rejected.get(member.key)
-            is_rejected = reason is not None
-            self._add(
-                request,
-                member,
-                REJECTED if is_rejected else status,
-                reason=reason if is_rejected else sent.note,
-                receipt=sent.receipt,
-                at=at,
-                may_have_arrived=member.key in sent.unsure,
-            )
-
-    def _add(
-        self,
-        request: Request,
-        member: Member,
-        status: str,
-        *,
-        reason: str | None = None,
-        receipt: str | None = None,
-        at: datetime | None = None,
-        may_have_arrived: bool = False,
-    ) -> None:
-        if at is None:
-            at = self.clock.now()
-        if isinstance(member, Entry):
-            address = member.address
-        else:
-            address = fingerprint(member, self.destination.known_by)
-        row = Delivery(
-            use_case=self.audience.use_case,
-            audience=self.audience.name,
-            as_of=self.audience.as_of,
-            destination=self.destination.name,
-            action=request.action,
-            user_id=member.user_id,
-            address=address,
-            request=request.key,
-            status=status,
-            reason=reason,
-            may_have_arrived=request.may_have_arrived or may_have_arrived,
-            receipt=receipt,
-            recorded_at=at,
-        )
-        self.rows.append(row)
-
-    def settle(self, recorded: Sequence[Delivery]) -> int:
-        """
-        Record what the destination says now of users whom it has since an earlier time.
-
-        Returns:
-            How many users it still says nothing of, as of all dates.
-        """
-        outcome_of = cache(self.destination.outcome)
-        waiting = 0
-        for row in recorded:
-            if row.status != PENDING or row.receipt is None:
-                continue
-            outcome = outcome_of(row.receipt)
-            if outcome is None:
-                waiting += 1
-                continue
-            # Who of a removal in part is on the list still, nobody knows.
-            is_partial_removal = outcome.is_partial and row.action == REMOVE
-            is_accepted = outcome.is_accepted and not is_partial_removal
-            settled = structs.replace(
-                row,
-                status=ACCEPTED if is_accepted else REJECTED,
-                reason=outcome.reason,
-                may_have_arrived=row.may_have_arrived or is_partial_removal,
-                recorded_at=self.clock.now(),
-            )
-            self.rows.append(settled)
-        self.flush()
-        return waiting
-
-    def flush(self) -> None:
-        """Write what waits: all of it or nothing."""
-        if self.rows:
-            self.deployment.warehouse.append(AUDIENCE_LEDGER, self.rows)
-            self.rows.clear()
+def unwatched(requests: Iterable[Request], users: int) -> Iterable[Request]:
+    """Hand over requests, and show nothing."""
+    return requests
 
 
 def account(deployment: Deployment, audience: str) -> dict[str, object]:
@@ -246,127 +96,13 @@ def account(deployment: Deployment, audience: str) -> dict[str, object]:
     return answer
 
 
-def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]:
-    """
-    Return the requests that were not answered yet: removals first, refused users last.
-
-    Those that are pending in the ledger have the users, and so the key, that they had.
-    """
-    audience = ledger.audience
-    destination = ledger.destination
-    treated = {member.user_id: member for member in audience.treated}
-    listed = ledger.listed() if REMOVE in destination.actions else []
-    removable = {entry.key: entry for entry in listed}
-    done = set[tuple[str, str]]()
-    leaving = list[tuple[Entry, str]]()
-    # New requests have no key yet.
-    groups = defaultdict[tuple[str, str], list[Member]](list)
-    for row in recorded:
-        action = row.action
-        user = row.user_id
-        key = row.request
-        if row.as_of != audience.as_of:
-            continue
-        entry = Entry(user, address=row.address)
-        done.add((action, entry.key if action == REMOVE else user))
-        if row.status != PENDING or row.receipt:
-            continue
-        if action not in destination.actions:
-            # It would be sent as an addition.
-            ledger.reject(action, entry, NO_REMOVAL)
-        elif action == REMOVE:
-            leaving.append((removable.get(entry.key, entry), key))
-        elif user in treated:
-            groups[action, key].append(treated[user])
-        else:
-            # Who is not read any more is suppressed or not in the SQL; or is held out
-            # by now.
-            ledger.reject(action, entry, MAYBE_ARRIVED)
-    for member in sorted(audience.members, key=lambda member: member.user_id):
-        if (ADD, member.user_id) in done:
-            continue
-        if member.user_id in treated:
-            groups[ADD, ""].append(member)
-        elif member.user_id in audience.held_out:
-            ledger.reject(ADD, member, HELD_OUT)
-    for entry in _leaving(listed, audience.treated, destination.known_by):
-        if (REMOVE, entry.key) not in done:
-            leaving.append((entry, ""))
-    for entry, key in leaving:
-        if destination.known_by and entry.attributes is None:
-            ledger.reject(REMOVE, entry, NO_ADDRESS)
-        else:
-            groups[REMOVE, key].append(entry)
-    refused = {row.request for row in recorded if row.status == PENDING and row.reason}
-    requests = _requests_of(ledger, groups, refused)
-    # Rows come in any order, and ten who are refused in a row end a delivery: in the
-    # order of their users, requests meet the same ones in a row as the last time.
-    requests.sort(key=lambda request: (request.was_refused, request.members[0].key))
-    return sorted(requests, key=lambda request: request.action == ADD)
-
-
-def _requests_of(
-    ledger: Ledger,
-    groups: Mapping[tuple[str, str], Sequence[Member]],
-    refused: Collection[str],
-) -> list[Request]:
-    """Return requests of members, by action and the key that the ledger has."""
-    requests = list[Request]()
-    destination = ledger.destination
-    size = destination.batch
-    for (action, key), members in groups.items():
-        for start in range(0, len(members), size):
-            request = Request(
-                ledger.audience,
-                destination.name,
-                action,
-                members[start : start + size],
-                form=destination.form,
-                recorded_as=key,
-                was_refused=key in refused,
-                # What an earlier delivery left pending it may have sent.
-                may_have_arrived=bool(key),
-            )
-            requests.append(request)
-    return requests
-
-
-def _leaving(
-    listed: Sequence[Entry], treated: Sequence[Member], known_by: Sequence[str]
-) -> list[Entry]:
-    """
-    Return who is taken off a list, in order: who has left, or has another address.
-
-    Otherwise the earlier address would stay on the list for good.
-
-    Args:
-        known_by: Columns by which the destination knows a user.
-    """
-    staying = {member.user_id: member for member in treated}
-    leaving = []
-    for entry in listed:
-        now = staying.get(entry.user_id, Member(entry.user_id))
-        is_known = entry.attributes is not None
-        has_changed = any(
-            entry.known_by(name) != now.known_by(name) for name in known_by
-        )
-        if entry.user_id not in staying or is_known and has_changed:
-            leaving.append(entry)
-    return sorted(leaving, key=lambda entry: entry.key)
-
-
-def users_of(requests: Sequence[Request], action: str) -> int:
-    """Return how many users are to be added or removed."""
-    return sum(len(item.members) for item in requests if item.action == action)
-
-
 @dataclass
 class DeliveryResult:
     """
     What a delivery did: users sent are those accepted and those rejected.
 
     Attributes:
-        about: Of which audience, as ``Ledger.about`` has it.
+        about: Of which audience, as ``RequestLog.about`` has it.
         pending: Of how many users it is not known yet what became.
         reasons: By action, how many were rejected for a reason, or accepted for none.
         failure: What ended the delivery early.
@@ -403,6 +139,11 @@ class DeliveryResult:
             self.reasons[request.action][sent.rejected.get(key, "")] += 1
         self.pending -= len(keys)
 
+    def count_written(self, users: int) -> None:
+        """Count users who are in a file."""
+        self.reasons[ADD][""] += users
+        self.pending -= users
+
     def hear(self, words: Iterable[str]) -> None:
         """Keep some of a receiver's words, to show them."""
         for said in words:
@@ -423,12 +164,11 @@ class DeliveryResult:
 
 
 def deliver(
-    ledger: Ledger,
-    recorded: Sequence[Delivery],
+    log: RequestLog,
     *,
     check: Callable[[], object],
     ends_at: float = math.inf,
-    watched: Watched = iter,
+    watched: Watched = unwatched,
 ) -> DeliveryResult:
     """
     Send the requests that are left; return what became of their users.
@@ -441,37 +181,39 @@ def deliver(
     they are sent, as all requests are.
 
     Args:
-        recorded: What the ledger has.
         check: Raises PropensityError once nothing may be sent any more, as without the
             lease.
         ends_at: Until when requests may be sent, by the monotonic clock.
         watched: Hands over the requests, such as to a bar of progress.
     """
-    requests = requests_left(ledger, recorded)
-    done = DeliveryResult(
-        ledger.about, users_of(requests, ADD) + users_of(requests, REMOVE)
-    )
-    for row in ledger.rows:
-        # Who may not be sent any more is rejected.
-        reason = "" if row.reason is None else row.reason
-        done.reasons[row.action][reason] += 1
-    for request in requests:
-        if request.key != request.recorded_as:
-            ledger.record(request, PENDING)
-        if len(ledger.rows) >= ROWS_AT_ONCE:
-            ledger.flush()
-    ledger.flush()
-    course = Course(ledger, check, done, ends_at)
-    for row in recorded:
-        has_taken = row.status == ACCEPTED or row.receipt is not None
-        if has_taken and row.as_of == ledger.audience.as_of:
-            course.taken.add(row.action)
+    waiting = log.settle()
+    done = _prepared(log)
+    course = Course(log, check, done, ends_at)
+    requests = iter(watched(log.requests(), done.pending))
     try:
-        for planned in watched(requests):
-            course.run(planned)
+        if log.destination.requests_of_a_file:
+            course.write(requests)
+        for request in requests:
+            course.run(request)
         course.end()
     except PropensityError as error:
         done.failure = error
+    done.pending += waiting
+    return done
+
+
+def _prepared(log: RequestLog) -> DeliveryResult:
+    """Record new requests, and who may not be sent any more; count the users."""
+    done = DeliveryResult(log.about, 0)
+    for request in log.requests():
+        done.pending += len(request.members)
+        if request.barred:
+            log.reject(request)
+            done.count(request, Sent(dict.fromkeys(request.keys, request.barred)))
+        elif request.key != request.recorded_as:
+            log.record(request, PENDING)
+        log.flush(at_least=ROWS_AT_ONCE)
+    log.flush()
     return done
 
 
@@ -485,16 +227,16 @@ class Course:
 
     def __init__(
         self,
-        ledger: Ledger,
+        log: RequestLog,
         check: Callable[[], object],
         done: DeliveryResult,
         ends_at: float,
     ) -> None:
-        self.taken = set[str]()
-        self._ledger = ledger
+        self.taken = log.taken()
+        self._log = log
         self._check = check
         self._done = done
-        self._clock = ledger.clock
+        self._clock = log.clock
         self._ends_at = ends_at
         self._due_at = -math.inf
         self._suppressed = suppression.NOBODY
@@ -515,8 +257,61 @@ class Course:
             PropensityError: The receiver will take nothing.
         """
         waiting = [planned]
+        if planned.barred:
+            self._check()
+            self._log.reject(planned)
+            self._log.flush()
+            refused = dict.fromkeys(planned.keys, planned.barred)
+            self._done.count(planned, Sent(refused))
+            return
+        self._record_new(planned)
         while waiting:
             waiting += self._send(waiting.pop())
+
+    def write(self, requests: Iterator[Request]) -> None:
+        """
+        Write files, each with the users of so many requests, and record them.
+
+        Raises:
+            PropensityError: As of ``run``.
+        """
+        destination = self._log.destination
+        for first in requests:
+            rest = islice(requests, destination.requests_of_a_file - 1)
+            written = Counter[str]()
+            pages = self._pages(chain([first], rest), written)
+            destination.write(first, pages)
+            # Where there is such a file, it was not read to its end.
+            for _ in pages:
+                pass
+            self._check()
+            if written:
+                self._log.record_written(list(written))
+                self._done.count_written(written.total())
+
+    def _pages(
+        self, requests: Iterable[Request], written: Counter[str]
+    ) -> Iterator[Sequence[Member]]:
+        """Yield users of requests who may be sent; count them by the request's key."""
+        for request in requests:
+            if request.barred:
+                self.run(request)
+                continue
+            allowed = self._allowed(request)
+            self._check()
+            if allowed.members:
+                self._record_new(allowed)
+                written[allowed.key] += len(allowed.members)
+                yield allowed.members
+
+    def _record_new(self, request: Request) -> None:
+        """Record a request that the log does not have, before it is sent."""
+        if request.key == request.recorded_as:
+            return
+        if not request.recorded_as:
+            self._done.pending += len(request.members)
+        self._log.record(request, PENDING)
+        self._log.flush()
 
     def end(self) -> None:
         """
@@ -540,7 +335,7 @@ class Course:
             self._check()
             began_at = self._clock.now()
             try:
-                sent = self._ledger.destination.send(request)
+                sent = self._log.destination.send(request)
                 break
             except Refused as refusal:
                 self._done.hear([refusal.words])
@@ -549,8 +344,8 @@ class Course:
                 self._done.hear([stop.words])
                 # Nobody is refused: it may have arrived, and is sent again.
                 stopped = replace(request, may_have_arrived=True)
-                self._ledger.record(stopped, PENDING, stop.reason)
-                self._ledger.flush()
+                self._log.record(stopped, PENDING, stop.reason)
+                self._log.flush()
                 raise stop.error from None
             except Unanswered as unanswered:
                 tries += 1
@@ -558,8 +353,8 @@ class Course:
                 self._wait(unanswered, tries)
         self._done.hear(sent.words)
         self.taken.add(request.action)
-        self._ledger.record_sent(request, sent, at=began_at)
-        self._ledger.flush()
+        self._log.record_sent(request, sent, at=began_at)
+        self._log.flush()
         self._done.count(request, sent)
         self._settle()
         return []
@@ -571,15 +366,15 @@ class Course:
         Who is suppressed or held out by now is read as often as functions read it,
         since a delivery may take days. Everybody may be taken off a list.
         """
-        ledger = self._ledger
+        log = self._log
         self._pause(max(0.0, self._due_at - self._clock.monotonic()))
-        rate = ledger.destination.rate
+        rate = log.destination.rate
         if rate:
             self._due_at = self._clock.monotonic() + 1 / rate
-        refresh_s = ledger.deployment.settings.refresh_s
+        refresh_s = log.deployment.settings.refresh_s
         if self._clock.monotonic() - self._read_at >= refresh_s:
-            self._suppressed = suppression.read(ledger.deployment.warehouse)
-            self._held_out = ledger.newly_held_out()
+            self._suppressed = suppression.read(log.deployment.warehouse)
+            self._held_out = log.newly_held_out()
             self._read_at = self._clock.monotonic()
         if request.action == REMOVE:
             return request
@@ -623,9 +418,9 @@ class Course:
         if middle:
             last = replace(request, members=request.members[middle:])
             first = replace(request, members=request.members[:middle])
-            self._ledger.record(last, PENDING)
-            self._ledger.record(first, PENDING)
-            self._ledger.flush()
+            self._log.record(last, PENDING)
+            self._log.record(first, PENDING)
+            self._log.flush()
             return [last, first]
         refused = self._refused[request.action]
         refused.append((request, reason))
@@ -645,26 +440,26 @@ class Course:
             # Another delivery may have sent them since.
             self._check()
         for request, reason in settled:
-            self._ledger.record(request, REJECTED, reason)
-        self._ledger.flush()
+            self._log.record(request, REJECTED, reason)
+        self._log.flush()
         for request, reason in settled:
             self._done.count(request, Sent(dict.fromkeys(request.keys, reason)))
 
     def _reject(self, request: Request, reason: str) -> None:
         self._check()
-        self._ledger.record(request, REJECTED, reason)
-        self._ledger.flush()
+        self._log.record(request, REJECTED, reason)
+        self._log.flush()
         self._done.count(request, Sent(dict.fromkeys(request.keys, reason)))
 
     def _stop(self, action: str) -> None:
         """Raise RequestError; the users stay pending, as the file may be at fault."""
         refused = self._refused[action]
         for request, reason in refused:
-            self._ledger.record(request, PENDING, reason)
-        self._ledger.flush()
+            self._log.record(request, PENDING, reason)
+        self._log.flush()
         users = plural(len(refused), "user")
         raise RequestError(
-            f"{self._ledger.destination.name} rejected {users} and accepted nobody "
+            f"{self._log.destination.name} rejected {users} and accepted nobody "
             "since, so they stay pending",
             hint="Correct the destination's file; if these users are wrong, the next "
             "delivery continues with the others",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -114,6 +114,7 @@ class Request:
         recorded_as: The key under which the ledger has these users as pending.
         was_refused: Whether they were refused before, and maybe not by their fault.
         may_have_arrived: Whether an earlier try of these users was not answered.
+        barred: Why nobody of them may be sent; empty where they may.
     """
 
     audience: Audience
@@ -124,6 +125,7 @@ class Request:
     recorded_as: str = ""
     was_refused: bool = False
     may_have_arrived: bool = False
+    barred: str = ""
 
     @property
     def keys(self) -> list[str]:
@@ -171,6 +173,8 @@ class Destination(ABC):
         knows_people: Whether it is a CRM or the like, which knows no browsers.
         rate: Requests a second, at most; 0 for any number.
         form: Of its requests.
+        requests_of_a_file: How many are a file, which ``write`` writes, the best user
+            first; 0 where each is sent by itself.
     """
 
     name: str
@@ -181,6 +185,7 @@ class Destination(ABC):
     knows_people: bool = False
     rate: float = 0.0
     form: str = ""
+    requests_of_a_file: int = 0
 
     @abstractmethod
     def send(self, request: Request) -> Sent:
@@ -192,6 +197,10 @@ class Destination(ABC):
             Unanswered: The outcome is not known; the same request may be sent again.
             Stopped, PropensityError: Nothing will be taken; the delivery ends.
         """
+
+    def write(self, first: Request, pages: Iterable[Sequence[Member]]) -> None:
+        """Write a file with the users of requests, of which there is the first."""
+        raise NotImplementedError
 
     def validate(self, requests: Sequence[Request]) -> None:
         """

@@ -20,13 +20,14 @@ from propensity.audience.control import Control
 from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.audience.destination import REMOVE, Destination, Request, Sent
 from propensity.audience.lists import Listed, check_sends
-from propensity.audience.members import Audience
+from propensity.audience.members import NOBODY, Audience, Source
+from propensity.audience.requests import RequestLog
 from propensity.audience.run import Secret, opened
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError, UseCaseError
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
-from propensity.statements import read_text, statement
+from propensity.statements import read_text
 from propensity.timeframe import DAY
 
 # Users of whom the ledger does not say yet what became.
@@ -40,7 +41,7 @@ def end(
     *,
     is_by_hand: bool = False,
     ends_at: float = math.inf,
-    watched: delivery.Watched = iter,
+    watched: delivery.Watched = delivery.unwatched,
     clock: Clock = SYSTEM,
 ) -> delivery.DeliveryResult:
     """
@@ -74,7 +75,7 @@ def end(
         as_of = _date(deployment, listing)
         destination: Destination = ByHand(listing.destination)
         if not is_by_hand:
-            destination = _opened(deployment, listing, secret, as_of)
+            destination = _opened(deployment, listing, secret)
         nobody = Audience(
             use_case=name,
             name=listing.audience,
@@ -82,19 +83,12 @@ def end(
             # Nobody is drawn.
             control=Control(key=b"", group=listing.audience, share=0.0),
             selection="nobody, because the audience has ended",
-            members=[],
-            suppressed=0,
             is_stored=True,
             chosen_at=clock.now(),
+            source=Source(_declared(deployment, listing), deployment.use_case, NOBODY),
         )
-        ledger = delivery.Ledger(deployment, nobody, destination, clock)
-        recorded = ledger.recorded()
-        waiting = ledger.settle(recorded)
-        done = delivery.deliver(
-            ledger, recorded, check=check, ends_at=ends_at, watched=watched
-        )
-        done.pending += waiting
-    return done
+        log = RequestLog(deployment, nobody, destination, clock)
+        return delivery.deliver(log, check=check, ends_at=ends_at, watched=watched)
 
 
 class ByHand(Destination):
@@ -122,9 +116,16 @@ def _date(deployment: Deployment, listing: Listed) -> date:
     return newest if is_ending and is_open else newest + DAY
 
 
-def _opened(
-    deployment: Deployment, listing: Listed, secret: Secret, as_of: date
-) -> Destination:
+def _declared(
+    deployment: Deployment, listing: Listed, destination: str = ""
+) -> DeclaredAudience:
+    """Return the audience, whose file may be gone, with the file of a destination."""
+    folder = declared.folder_of(deployment.use_case)
+    file = Declared(destination=destination, top=1)
+    return DeclaredAudience(listing.audience, folder, file)
+
+
+def _opened(deployment: Deployment, listing: Listed, secret: Secret) -> Destination:
     """Open the destination that has a list; raises as ``end``."""
     folder = declared.folder_of(deployment.use_case)
     by_hand = (
@@ -142,10 +143,8 @@ def _opened(
             hint=f"Restore the file; or {by_hand}",
             field="destination",
         )
-    named = DeclaredAudience(
-        listing.audience, folder, Declared(destination=file, top=1)
-    )
-    columns = _columns(deployment, listing, as_of)
+    named = _declared(deployment, listing, file)
+    columns = _columns(deployment, listing)
     destination = opened(named, deployment, secret, columns=columns)
     if REMOVE not in destination.actions:
         raise RequestError(
@@ -169,17 +168,13 @@ def _file_of(folder: Path, name: str) -> str | None:
     return None
 
 
-def _columns(deployment: Deployment, listing: Listed, as_of: date) -> list[str]:
+def _columns(deployment: Deployment, listing: Listed) -> list[str]:
     """Return the names of the further columns that users were sent with."""
-    key = {
-        "use_case": deployment.use_case.name,
-        "audience": listing.audience,
-        "destination": listing.destination,
-        "as_of": as_of,
-    }
-    rows = deployment.warehouse.table(statement("audience_listed"), key)
+    rows = deployment.rows(
+        "list_columns", audience=listing.audience, destination=listing.destination
+    )
     columns = set[str]()
-    for text in rows["attributes"].to_pylist():
-        if text is not None:
-            columns.update(json.loads(text))
+    for row in rows:
+        if row["attributes"] is not None:
+            columns.update(json.loads(row["attributes"]))
     return sorted(columns)

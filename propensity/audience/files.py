@@ -8,18 +8,20 @@ forget`` removes users from it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from propensity.audience.declared import BUCKET, CSV
 from propensity.audience.destination import Destination, Request, Sent
-from propensity.audience.members import EFFECT, Member, further_columns, order_of
+from propensity.audience.members import EFFECT, Member, Sums, order_of
 from propensity.audience.values import column
+from propensity.errors import Conflict
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import parquet_of
-from propensity.spreadsheet import CSV_TYPE, csv_of, workbook_of
+from propensity.spreadsheet import CSV_TYPE, csv_parts, workbook_of
 
 # Columns that people read in percent.
 PERCENT = ("probability", EFFECT)
@@ -51,65 +53,95 @@ class ParquetFiles(Destination):
 
 class CsvFiles(Destination):
     """
-    CSV, for people: one file, the best user first.
+    CSV, for people: one file, the best user first, written page by page.
 
     Args:
-        order: As of ``csv_of_members``.
+        order: What users are put in order by, as declared.
     """
 
     name = CSV
-    # A spreadsheet shows so many rows.
-    batch = 1_000_000
+    # A page; a spreadsheet shows a million rows.
+    batch = 10_000
+    requests_of_a_file = 100
 
     def __init__(self, artifacts: Artifacts, order: str) -> None:
         self._artifacts = artifacts
         self._order = order
 
     def send(self, request: Request) -> Sent:
-        content = csv_of_members(request.members, self._order)
-        name = f"{_folder(request)}/{request.key}.csv"
-        self._artifacts.create(name, content, content_type=CSV_TYPE)
+        self.write(request, [request.members])
         return Sent()
 
+    def write(self, first: Request, pages: Iterable[Sequence[Member]]) -> None:
+        """Write a file, unless there is one of these requests."""
+        audience = first.audience
+        name = f"{_folder(first)}/{first.key}.csv"
+        parts = csv_of_members(pages, audience.sums, audience.columns, self._order)
+        with (
+            contextlib.suppress(Conflict),
+            self._artifacts.writing(name, content_type=CSV_TYPE) as file,
+        ):
+            for part in parts:
+                file.write(part)
 
-def csv_of_members(members: Sequence[Member], order: str) -> bytes:
+
+def csv_of_members(
+    pages: Iterable[Sequence[Member]], sums: Sums, columns: Sequence[str], order: str
+) -> Iterator[bytes]:
     """
-    Return members as CSV, the best first.
+    Yield members as parts of a CSV file.
 
     Args:
+        pages: The best first.
+        columns: Names of their further columns.
         order: By which they are chosen, as declared.
     """
-    names, rows = table_of(members, order)
-    for row in rows:
-        for place, name in enumerate(names):
-            if name in PERCENT and row[place] is not None:
-                row[place] = f"{100 * row[place]:.2f}%"
-    return csv_of(names, rows)
+    names = _names(sums, columns, order)
+    return csv_parts(names, _in_percent(names, _rows(names, pages)))
 
 
-def workbook_of_members(members: Sequence[Member], order: str) -> bytes:
+def workbook_of_members(
+    members: Sequence[Member], sums: Sums, columns: Sequence[str], order: str
+) -> bytes:
     """Return ``csv_of_members`` as a workbook of Excel."""
-    names, rows = table_of(members, order)
+    names = _names(sums, columns, order)
+    [rows] = _rows(names, [members])
     return workbook_of(names, rows, percent=PERCENT)
 
 
-def table_of(
-    members: Sequence[Member], order: str
-) -> tuple[list[str], list[list[Any]]]:
-    """Return the columns and rows of a list for people, the best member first."""
-    order = order_of(members, order)
+def _names(sums: Sums, columns: Sequence[str], order: str) -> list[str]:
+    """Return the columns of a list for people."""
     names = ["rank", "user_id", "probability"]
-    if any(member.expected_value is not None for member in members):
+    if sums.valued:
         names.append("expected_value")
-    if order == EFFECT:
+    if order_of(sums, order) == EFFECT:
         names.append(EFFECT)
-    names += further_columns(members)
-    by_id = sorted(members, key=lambda member: member.user_id)
-    best_first = sorted(by_id, key=lambda member: member.score(order), reverse=True)
-    rows = []
-    for rank, member in enumerate(best_first, start=1):
-        values = {**member.values, "rank": rank, EFFECT: member.effect}
-        if member.expected_value is not None:
-            values["expected_value"] = round(member.expected_value, 2)
-        rows.append([values.get(name) for name in names])
-    return names, rows
+    return names + list(columns)
+
+
+def _rows(
+    names: Sequence[str], pages: Iterable[Sequence[Member]]
+) -> Iterator[list[list[Any]]]:
+    """Yield the rows of a list for people, page by page."""
+    rank = 0
+    for page in pages:
+        rows = []
+        for member in page:
+            rank += 1
+            values = {**member.values, "rank": rank, EFFECT: member.effect}
+            if member.expected_value is not None:
+                values["expected_value"] = round(member.expected_value, 2)
+            rows.append([values.get(name) for name in names])
+        yield rows
+
+
+def _in_percent(
+    names: Sequence[str], pages: Iterable[list[list[Any]]]
+) -> Iterator[list[list[Any]]]:
+    """Yield pages with shares as people write them."""
+    for rows in pages:
+        for row in rows:
+            for place, name in enumerate(names):
+                if name in PERCENT and row[place] is not None:
+                    row[place] = f"{100 * row[place]:.2f}%"
+        yield rows

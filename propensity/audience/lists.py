@@ -2,51 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from propensity.audience.declared import FILES
-from propensity.audience.members import Member
 from propensity.errors import RequestError, SendingStopped
 from propensity.registry.deployment import Deployment
-
-
-@dataclass(frozen=True, slots=True)
-class Entry(Member):
-    """
-    A user on a list, at an address: who has another one by now may have two entries.
-
-    Attributes:
-        address: Its fingerprint, as the ledger has it; None where it has none.
-    """
-
-    address: str | None = None
-
-    @property
-    def key(self) -> str:
-        """What tells it from the others of a request."""
-        if self.address is None:
-            return self.user_id
-        return f"{self.user_id} {self.address}"
-
-
-def fingerprint(member: Member, known_by: Sequence[str]) -> str | None:
-    """
-    Return what tells a user's address from the earlier ones, and reveals none.
-
-    Args:
-        known_by: Columns by which a destination knows a user; without any a user has
-            no address.
-    """
-    if not known_by or member.attributes is None:
-        return None
-    parts = [member.user_id]
-    for column in known_by:
-        parts.append(member.known_by(column))
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +33,7 @@ def listed(deployment: Deployment) -> list[Listed]:
 
     Files in the bucket are no list: each has all users of its date.
     """
-    rows = deployment.rows("audience_lists", as_of=date.max)
+    rows = deployment.rows("audience_lists")
     lists = [Listed(**dict(row.items())) for row in rows]
     return [listing for listing in lists if listing.destination not in FILES]
 

@@ -1,6 +1,9 @@
 """
 The members of an audience: chosen once for an as-of date, and the same ever after.
 
+They are chosen by a statement and stay in BigQuery: of all of them there are sums here,
+and of those who are sent a page at a time (``requests``).
+
 Whoever was held out by an audience of a control group stays held out in all of them,
 and so does who has the same address by now; also if that comes after the choice.
 
@@ -13,27 +16,25 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from propensity import suppression
 from propensity.audience.control import USER, Control, Draw, control_of, draw_of
 from propensity.audience.declared import MOST_USERS, Declared, DeclaredAudience
-from propensity.audience.spelling import coarsest, plain
+from propensity.audience.spelling import plain
 from propensity.audience.values import entries_of, of_json
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.ga4 import check_view
+from propensity.measures.statistic import Statistic
 from propensity.registry.deployment import Deployment
-from propensity.schema import rows_of
 from propensity.statements import statement
-from propensity.suppression import Suppressed
 from propensity.usecases import UseCase
 
-# Columns of candidates that are not the audience's own.
+# What is published of a user, and may be sent.
 PUBLISHED = (
     "user_id",
     "probability",
@@ -46,12 +47,18 @@ RECEIVED = ("accepted", "waiting")
 # What members may be put in order by, as files declare it.
 EFFECT = "effect"
 PROBABILITY = "probability"
+# How members are read: as they are chosen, as they are stored, or nobody.
+CHOICE = "audience_choice"
+STORED = "members"
+NOBODY = "nobody"
+# Rows of a stream that are in Python at once.
+PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """
-    A user of an audience; without a probability, a user to be taken off a list.
+    A user of a request; without a probability, a user to be taken off a list.
 
     Attributes:
         percentile: Rank within the publication, 100 the highest.
@@ -59,18 +66,18 @@ class Member:
         attributes: Further columns for the destination, as JSON; None without any.
         decile_value: Mean expected value of the user's tenth; None where none is known.
         effect: What contacting adds to the probability; None where it is not known.
-        is_explored: Whether the user was drawn at random.
+        address: Of who is taken off, the fingerprint of the address that the list has,
+            since a user may be there by several; None where it has none.
     """
 
     user_id: str
     probability: float | None = None
     percentile: int | None = None
     expected_value: float | None = None
-    is_control: bool = False
     attributes: str | None = None
     decile_value: float | None = None
     effect: float | None = None
-    is_explored: bool | None = False
+    address: str | None = None
 
     @property
     def values(self) -> dict[str, object]:
@@ -82,47 +89,93 @@ class Member:
             values[name] = getattr(self, name)
         return values
 
-    def score(self, order: str) -> float:
-        """Return what members are put in order by; 0 where it is not known."""
-        score: float | None = getattr(self, order)
-        return 0.0 if score is None else score
-
     @property
     def key(self) -> str:
         """What tells it from the others of a request."""
-        return self.user_id
+        if self.address is None:
+            return self.user_id
+        return f"{self.user_id} {self.address}"
 
     def known_by(self, column: str) -> str:
         """Return what a receiver knows the user by: the id, or a column's text."""
         return self.user_id if column == USER else plain(self.values.get(column))
 
-    def drawn_by(self, column: str) -> str:
-        """Return what the control group is drawn by: as ``known_by``, coarser."""
-        return self.user_id if column == USER else coarsest(self.values.get(column))
+
+@dataclass(frozen=True)
+class Source:
+    """
+    Where the members of an audience are read: a part of statements, with parameters.
+
+    Attributes:
+        part: CHOICE, STORED or NOBODY.
+        entries: The further columns in SQL, as of ``values.entries_of``.
+    """
+
+    named: DeclaredAudience
+    use_case: UseCase
+    part: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    entries: str = ""
+
+    def statement(self, name: str) -> str:
+        """Return a statement that reads the members."""
+        named = self.named
+        parts = {
+            "drawn_by": named.declared.control_by,
+            "own_columns": self.entries,
+        }
+        members = named.lines(self.part, self.use_case, **parts)
+        return named.statement(name, self.use_case, members=members, **parts)
 
 
 @dataclass(frozen=True)
-class Choice:
+class Sums:
     """
-    The statement by which the members of a date are chosen.
+    Sums over the members of an audience.
 
     Attributes:
-        columns: Names of the further columns of the audience's own statement.
-        entries: These columns in SQL, as of ``values.entries_of``.
+        users: How many were looked at: ``left_out`` of them are suppressed, or not in
+            the audience's own statement any more; ``scored`` have what members are put
+            in order by; ``repeated`` and ``nameless`` are rows at fault.
+        explored: Members who were drawn at random.
+        probability, probability_squares: Of all members.
+        valued, with_effect: How many have an expected value, or an effect.
+        expected, added_conversions, added_value: Of those who are treated: how many are
+            expected to convert, how many more by contacting them, and what that brings;
+            None where it is not known.
+        example: Further columns of one of them, as JSON; None without any.
     """
 
-    use_case: UseCase
-    named: DeclaredAudience
-    parameters: Mapping[str, object]
-    columns: Sequence[str]
-    entries: str
+    users: int = 0
+    repeated: int = 0
+    scored: int = 0
+    nameless: int = 0
+    left_out: int = 0
+    example: str | None = None
+    members: int = 0
+    control_members: int = 0
+    explored: int = 0
+    probability: float | None = None
+    probability_squares: float | None = None
+    valued: int = 0
+    with_effect: int = 0
+    expected: float | None = None
+    added_conversions: float | None = None
+    added_value: float | None = None
 
-    def statement(self, name: str) -> str:
-        """Return a statement that reads the members of the choice."""
-        by = self.named.declared.control_by
-        return self.named.statement(
-            name, self.use_case, drawn_by=by, own_columns=self.entries
+    @property
+    def chances(self) -> Statistic:
+        """The probabilities of all members."""
+        probability = 0.0 if self.probability is None else self.probability
+        squares = 0.0 if self.probability_squares is None else self.probability_squares
+        return Statistic(
+            users=self.members, total=probability, squares=squares, covariates=None
         )
+
+    @property
+    def treated(self) -> int:
+        """Members who are not held out."""
+        return self.members - self.control_members
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,16 +185,13 @@ class Audience:
 
     Attributes:
         selection: How members were chosen, in words.
+        source: Where its members are read.
         order: What they were put in order by: a column of predictions, or effect.
         order_reason: Why it is by effect, or is not yet; "" where nobody asks for that.
-        suppressed: Number of users who are no members because they are suppressed, or
-            not in the audience's own statement any more.
         columns: Names of the members' further columns.
         users: How many have a prediction of this date.
         last_size: Members as of the date before; None without one.
         sent_to: Destinations that have taken users of it, of this date or earlier.
-        held_out: Members who were to be treated when they were chosen, and are in the
-            control group by now.
     """
 
     use_case: str
@@ -149,51 +199,21 @@ class Audience:
     as_of: date
     control: Control
     selection: str
-    members: list[Member]
-    suppressed: int
     is_stored: bool
     chosen_at: datetime
+    source: Source
+    sums: Sums = field(default_factory=Sums)
     columns: Sequence[str] = ()
     order: str = PROBABILITY
     order_reason: str = ""
     users: int = 0
     last_size: int | None = None
     sent_to: frozenset[str] = frozenset()
-    held_out: frozenset[str] = frozenset()
-    choice: Choice | None = None
 
     @property
     def key(self) -> dict[str, object]:
         """Use case, name and date, as tables have them."""
         return {"use_case": self.use_case, "audience": self.name, "as_of": self.as_of}
-
-    @property
-    def treated(self) -> list[Member]:
-        """The members who are not held out."""
-        return [member for member in self.members if not member.is_control]
-
-
-def added_conversions(members: Iterable[Member]) -> float | None:
-    """Return how many conversions contacting members should add; None if unknown."""
-    effects = [member.effect for member in members if member.effect is not None]
-    return sum(effects) if effects else None
-
-
-def added_value(members: Iterable[Member]) -> float | None:
-    """Return what contacting members should bring; None if that is not known."""
-    added = list[float]()
-    for member in members:
-        value = member.expected_value
-        if member.effect is not None and value is not None and member.probability:
-            # So much is expected of a buyer.
-            added.append(member.effect * value / member.probability)
-    return sum(added) if added else None
-
-
-def expected_conversions(members: Iterable[Member]) -> float:
-    """Return how many members are expected to convert, by their probabilities."""
-    chances = (member.probability for member in members)
-    return sum(chance for chance in chances if chance is not None)
 
 
 def find_or_choose(
@@ -220,11 +240,10 @@ def find_or_choose(
         MissingTable, SettingsError, Unavailable: As named.
     """
     use_case = deployment.use_case
-    warehouse = deployment.warehouse
     declared = named.declared
     day = now.date() if until is None else until
     if use_case.reads_export:
-        check_view(warehouse, use_case)
+        check_view(deployment.warehouse, use_case)
     as_of, users = _publication(deployment, day)
     _check_not_over(named, day)
     # The newest date comes first.
@@ -233,59 +252,43 @@ def find_or_choose(
     control = control_of(deployment, named)
     earlier = [row["as_of"] for row in list(selections) + list(sent)]
     _check_newest(named, as_of, earlier)
+    order, order_reason = _order(deployment, named, as_of)
     stored = None
     if selections and selections[0]["as_of"] == as_of:
         stored = selections.pop(0)
-    suppressed = suppression.read(warehouse)
-    order, order_reason = _order(deployment, named, as_of)
     if stored is None:
-        choice = _choice_of(
-            deployment,
-            named,
-            as_of,
-            control,
-            order=order,
-            users=users,
-            suppressed=suppressed,
+        source, columns = _choice(
+            deployment, named, as_of, control, order=order, users=users
         )
-        left_out = _checked(deployment, named, choice)["left_out"]
-        chosen = deployment.warehouse.table(
-            choice.statement("audience_chosen"), choice.parameters
-        )
-        members, held_out = _members_of(chosen)
-        columns = choice.columns
+        with _told(named, use_case):
+            sums = sums_of(deployment, source)
+        _check(source, sums)
     else:
-        rows = _stored_rows(deployment, named, as_of, control)
-        allowed = suppressed.without(rows, use_case.name)
-        choice = None
         # A consent that the own statement reads may be withdrawn on a later day.
-        if now.date() > stored["selected_at"].date() and named.sql_file.is_file():
-            allowed = _still_eligible(allowed)
-        members, held_out = _members_of(allowed)
+        asks_again = now.date() > stored["selected_at"].date()
+        source = stored_members(deployment, named, as_of, asks_again=asks_again)
+        sums = sums_of(deployment, source)
         # Those of a member who may not be sent any more are known to the destination.
-        columns = _columns_of(rows)
-        left_out = len(rows) - len(allowed)
-        order = order_of(members, declared.order)
+        columns = _columns_of(sums)
+        order = order_of(sums, declared.order)
     return Audience(
         use_case=use_case.name,
         name=named.name,
         as_of=as_of,
         control=control,
         selection=stored["selection"] if stored else declared.selection(order),
-        order=order,
-        order_reason=order_reason,
-        members=members,
-        suppressed=left_out,
         is_stored=stored is not None,
         chosen_at=stored["selected_at"] if stored else now,
+        source=source,
+        sums=sums,
         columns=columns,
+        order=order,
+        order_reason=order_reason,
         users=users,
         last_size=selections[0]["users"] if selections else None,
         sent_to=frozenset(
             row["destination"] for row in sent if row["status"] in RECEIVED
         ),
-        held_out=held_out,
-        choice=choice,
     )
 
 
@@ -303,17 +306,20 @@ def _check_newest(
         )
 
 
-def order_of(members: Sequence[Member], declared: str) -> str:
+def order_of(sums: Sums, declared: str) -> str:
     """Return what members were put in order by: by effect only if they have one."""
-    has_effects = any(member.effect is not None for member in members)
-    return PROBABILITY if declared == EFFECT and not has_effects else declared
+    return PROBABILITY if declared == EFFECT and not sums.with_effect else declared
 
 
 def find_treated(
     deployment: Deployment, named: DeclaredAudience
-) -> tuple[date, list[Member]]:
+) -> tuple[date, Sums, list[str], Iterator[Member]]:
     """
     Return whom a delivery of the newest stored date would contact today.
+
+    Returns:
+        The date, sums over its members, the names of their further columns, and those
+        who are treated, the best first.
 
     Raises:
         RequestError: No date is stored yet.
@@ -331,35 +337,58 @@ def find_treated(
             field="audience",
         )
     as_of = selections[0]["as_of"]
-    suppressed = suppression.read(deployment.warehouse)
-    rows = _stored_rows(deployment, named, as_of, draw_of(named))
-    allowed = suppressed.without(rows, use_case.name)
-    if named.sql_file.is_file():
-        allowed = _still_eligible(allowed)
-    members, _ = _members_of(allowed)
+    source = stored_members(deployment, named, as_of, asks_again=True)
+    sums = sums_of(deployment, source)
+    order = order_of(sums, named.declared.order)
+    rows = deployment.warehouse.batches(
+        source.statement("members_listed"), {**source.parameters, "best_first": order}
+    )
     rejected = {
         row["user_id"]
         for row in deployment.rows("audience_rejected", audience=named.name)
     }
-    treated = []
-    for member in members:
-        if not member.is_control and member.user_id not in rejected:
-            treated.append(member)
-    return as_of, treated
+    members = (
+        Member(**row) for row in rows_of_batches(rows) if row["user_id"] not in rejected
+    )
+    return as_of, sums, _columns_of(sums), members
 
 
-def further_columns(members: Iterable[Member]) -> list[str]:
-    """Return the names of the members' further columns."""
-    texts = (member.attributes for member in members if member.attributes)
-    return list(json.loads(next(texts, "{}")))
+def _columns_of(sums: Sums) -> list[str]:
+    """Return the names of the further columns of stored members."""
+    return list(json.loads(sums.example if sums.example else "{}"))
 
 
-def _stored_rows(
-    deployment: Deployment, named: DeclaredAudience, as_of: date, draw: Draw
-) -> pa.Table:
-    """Read stored members, with what the statement knows of them by now."""
-    sql = named.statement("audience_members", deployment.use_case, drawn_by=draw.by)
-    return deployment.warehouse.table(sql, _parameters(deployment, named, as_of, draw))
+def rows_of_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
+    """Yield rows as values by column, of which a page is held at once."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, PAGE):
+            yield from batch.slice(start, PAGE).to_pylist()
+
+
+def stored_members(
+    deployment: Deployment, named: DeclaredAudience, as_of: date, *, asks_again: bool
+) -> Source:
+    """
+    Return where the members of a date are read that is stored.
+
+    Args:
+        asks_again: Whether only those count who are in the audience's own statement.
+    """
+    draw = draw_of(named)
+    use_case = deployment.use_case
+    parameters = {
+        **_parameters(deployment, named, as_of, draw),
+        "suppressed": _suppressed_among(deployment, named, as_of),
+        "asks_again": asks_again and named.sql_file.is_file(),
+    }
+    return Source(named, use_case, STORED, parameters)
+
+
+def sums_of(deployment: Deployment, source: Source) -> Sums:
+    """Return sums over the members of a source."""
+    sql = source.statement("members_sums")
+    [row] = deployment.warehouse.rows(sql, source.parameters)
+    return Sums(**dict(row.items()))
 
 
 def _parameters(
@@ -405,30 +434,6 @@ class NewlyHeldOut:
         return self._users
 
 
-def _still_eligible(rows: pa.Table) -> pa.Table:
-    """Return the members whom the own statement still has, and the control group."""
-    return rows.filter(pc.or_(rows["is_control"], rows["is_eligible"]))
-
-
-def _members_of(rows: pa.Table) -> tuple[list[Member], frozenset[str]]:
-    """Return members, and who of those to be treated is in the control group by now."""
-    members = list[Member]()
-    held_out = set[str]()
-    for row in rows_of(rows):
-        row.pop("is_eligible", None)
-        if row.pop("is_newly_held_out"):
-            row["is_control"] = True
-            held_out.add(row["user_id"])
-        members.append(Member(**row))
-    return members, frozenset(held_out)
-
-
-def _columns_of(rows: pa.Table) -> list[str]:
-    """Return the names of the further columns of stored members."""
-    texts = rows["attributes"].drop_null()
-    return list(json.loads(texts[0].as_py())) if len(texts) else []
-
-
 def _order(
     deployment: Deployment, named: DeclaredAudience, as_of: date
 ) -> tuple[str, str]:
@@ -452,6 +457,62 @@ def _order(
     if look["is_open"]:
         return PROBABILITY, f"{look['reason']}, from the next predictions on"
     return PROBABILITY, look["reason"]
+
+
+# -- the choice -----------------------------------------------------------------------
+
+
+def _choice(
+    deployment: Deployment,
+    named: DeclaredAudience,
+    as_of: date,
+    control: Control,
+    *,
+    order: str,
+    users: int,
+) -> tuple[Source, list[str]]:
+    """
+    Return the choice of a date's members, and the names of their further columns.
+
+    Args:
+        users: How many the publication has.
+
+    Raises:
+        UseCaseError: BigQuery refuses the audience's own statement, or the control
+            group cannot be drawn by its columns.
+    """
+    use_case = deployment.use_case
+    declared = named.declared
+    is_priced = declared.cost_per_contact is not None and declared.margin is not None
+    parameters = _parameters(deployment, named, as_of, control)
+    parameters |= {"order": order, **control.parameters}
+    with _told(named, use_case):
+        fields = list(
+            deployment.warehouse.table(
+                named.statement("audience_columns", use_case), parameters
+            ).schema
+        )
+    # BigQuery takes User_ID for user_id, and keeps its spelling.
+    own = [field for field in fields if field.name.lower() != USER]
+    _check_drawable(named, own)
+    limit = declared.limit(users)
+    paid_for = declared.paid_for
+    suppressed = _suppressed_among(deployment, named, as_of)
+    parameters |= {
+        "least": 0.0 if declared.threshold is None else declared.threshold,
+        "most": MOST_USERS if limit is None else limit,
+        "paid_for": MOST_USERS if paid_for is None else paid_for,
+        "read": most_candidates(
+            declared, control, users=users, suppressed=len(suppressed)
+        ),
+        "places": _places(declared, control, users),
+        "explore": declared.explored,
+        "cost": declared.cost_per_contact if is_priced else 0.0,
+        "margin": declared.margin if is_priced else 0.0,
+        "suppressed": suppressed,
+    }
+    source = Source(named, use_case, CHOICE, parameters, entries_of(own))
+    return source, [field.name for field in own]
 
 
 def most_candidates(
@@ -479,60 +540,6 @@ def _places(declared: Declared, control: Control, users: int) -> int:
     return MOST_USERS if limit is None else limit
 
 
-def _choice_of(
-    deployment: Deployment,
-    named: DeclaredAudience,
-    as_of: date,
-    control: Control,
-    *,
-    order: str,
-    users: int,
-    suppressed: Suppressed,
-) -> Choice:
-    """
-    Return the choice of a date's members.
-
-    Args:
-        users: How many the publication has.
-
-    Raises:
-        UseCaseError: BigQuery refuses the audience's own statement, or the control
-            group cannot be drawn by its columns.
-    """
-    use_case = deployment.use_case
-    declared = named.declared
-    is_priced = declared.cost_per_contact is not None and declared.margin is not None
-    parameters = {
-        **named.parameters(use_case, deployment.settings, as_of),
-        **control.parameters,
-        "order": order,
-    }
-    sql = named.statement("audience_columns", use_case)
-    with _told(named, use_case):
-        fields = list(deployment.warehouse.table(sql, parameters).schema)
-    # BigQuery takes User_ID for user_id, and keeps its spelling.
-    own = [field for field in fields if field.name.lower() != USER]
-    _check_drawable(named, own)
-    limit = declared.limit(users)
-    paid_for = declared.paid_for
-    listed = suppressed_among(deployment, named, as_of, suppressed)
-    parameters |= {
-        "least": 0.0 if declared.threshold is None else declared.threshold,
-        "most": MOST_USERS if limit is None else limit,
-        "paid_for": MOST_USERS if paid_for is None else paid_for,
-        "read": most_candidates(
-            declared, control, users=users, suppressed=len(suppressed)
-        ),
-        "places": _places(declared, control, users),
-        "explore": declared.explored,
-        "cost": declared.cost_per_contact if is_priced else 0.0,
-        "margin": declared.margin if is_priced else 0.0,
-        "suppressed": listed,
-    }
-    columns = [field.name for field in own]
-    return Choice(use_case, named, parameters, columns, entries_of(own))
-
-
 @contextlib.contextmanager
 def _told(named: DeclaredAudience, use_case: UseCase) -> Iterator[None]:
     """Say of an error that the audience's own statement may be at fault."""
@@ -549,11 +556,8 @@ def _told(named: DeclaredAudience, use_case: UseCase) -> Iterator[None]:
         ) from error
 
 
-def suppressed_among(
-    deployment: Deployment,
-    named: DeclaredAudience,
-    as_of: date,
-    suppressed: Suppressed,
+def _suppressed_among(
+    deployment: Deployment, named: DeclaredAudience, as_of: date
 ) -> list[str]:
     """
     Return the suppressed users that a publication, or members of its date, still have.
@@ -561,6 +565,7 @@ def suppressed_among(
     They are hashed here, since no statement may have the key of their list.
     """
     name = deployment.use_case.name
+    suppressed = suppression.read(deployment.warehouse)
     listed = list[str]()
     if suppressed:
         sql = statement("audience_users")
@@ -573,43 +578,36 @@ def suppressed_among(
     return listed if listed else [""]
 
 
-def _checked(
-    deployment: Deployment, named: DeclaredAudience, choice: Choice
-) -> dict[str, Any]:
+def _check(source: Source, sums: Sums) -> None:
     """
-    Return sums over the members that a choice would have.
+    Make sure that members can be chosen of those who were looked at.
 
     Raises:
         UseCaseError: The audience's own statement has a user twice, or nothing to draw
             the control group by.
         RequestError: Nothing is published that members are put in order by.
     """
-    sql = choice.statement("members_sums")
-    with _told(named, choice.use_case):
-        [row] = deployment.warehouse.rows(sql, choice.parameters)
-    sums = dict(row.items())
-    file = f"{choice.use_case.name}/audiences/{named.sql_file.name}"
-    if sums["repeated"]:
+    file = source.named.sql_file.name
+    if sums.repeated:
         raise UseCaseError(
-            f"{file} has {sums['repeated']} rows of users that it has more than once: "
-            "each user needs one row, for example by QUALIFY ROW_NUMBER() OVER "
-            "(PARTITION BY user_id ORDER BY …) = 1"
+            f"{source.use_case.name}/audiences/{file} has {sums.repeated} rows of "
+            "users that it has more than once: each user needs one row, for example "
+            "by QUALIFY ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY …) = 1"
         )
-    if sums["users"] and not sums["scored"]:
+    if sums.users and not sums.scored:
         raise RequestError(
-            f"{choice.use_case.name} publishes no {choice.parameters['order']} for "
-            f"{choice.parameters['as_of']}",
+            f"{source.use_case.name} publishes no {source.parameters['order']} for "
+            f"{source.parameters['as_of']}",
             hint='Set order = "probability" in the audience\'s file',
             field="order",
         )
-    if sums["nameless"]:
-        column = named.declared.control_by
+    if sums.nameless:
+        column = source.named.declared.control_by
         raise UseCaseError(
-            f"{named.sql_file.name} has {sums['nameless']} users without {column}, by "
-            "which the control group is drawn",
+            f"{file} has {sums.nameless} users without {column}, by which the control "
+            "group is drawn",
             hint=f"Leave them out, for example with WHERE {column} != ''",
         )
-    return sums
 
 
 def _check_drawable(named: DeclaredAudience, fields: Iterable[pa.Field]) -> None:
@@ -634,18 +632,23 @@ def _check_drawable(named: DeclaredAudience, fields: Iterable[pa.Field]) -> None
         )
 
 
-def store(deployment: Deployment, audience: Audience) -> None:
-    """Write the members of an audience, unless they are there: all of them or none."""
-    choice = audience.choice
-    if choice is None:
-        return
+def store(deployment: Deployment, audience: Audience) -> Audience:
+    """
+    Write the members that are chosen, unless they are there: all of them or none.
+
+    Returns:
+        The audience of the members that are stored.
+    """
+    source = audience.source
     parameters = {
-        **choice.parameters,
+        **source.parameters,
         "control_share": audience.control.share,
         "selection": audience.selection,
         "selected_at": audience.chosen_at,
     }
-    deployment.warehouse.execute(choice.statement("audience_choose"), parameters)
+    deployment.warehouse.execute(source.statement("audience_choose"), parameters)
+    stored = stored_members(deployment, source.named, audience.as_of, asks_again=False)
+    return replace(audience, source=stored, is_stored=True)
 
 
 def _check_not_over(named: DeclaredAudience, day: date) -> None:

@@ -1,8 +1,8 @@
 -- One row: sums over the members of an audience, and over those who were looked at.
 -- Parameters: those of the members.
--- Source: what the members are read from, audience_choice.sql or audience_stored.sql.
+-- Source: what members.sql reads, or audience_choice.sql.
 WITH
--- include: audience_choice.sql
+-- include: members.sql
 SELECT
   c.*,
   s.*
@@ -22,7 +22,6 @@ CROSS JOIN (
     -- So much is expected of a buyer.
     SUM(
       IF(is_control, NULL, effect * SAFE_DIVIDE(expected_value, probability))
-    ) AS added_value,
-    MAX(attributes) AS example
+    ) AS added_value
   FROM members
 ) AS s

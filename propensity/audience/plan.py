@@ -18,17 +18,9 @@ from datetime import date
 from math import ceil, inf, sqrt
 from typing import Any
 
-import numpy as np
-
 from propensity.audience.boundary import LAST, LOOKS, WEEK, errors_at, progress_at
 from propensity.audience.declared import Declared, DeclaredAudience
-from propensity.audience.members import (
-    Audience,
-    Member,
-    added_conversions,
-    added_value,
-    expected_conversions,
-)
+from propensity.audience.members import Audience
 from propensity.measures.intervals import POWER
 from propensity.measures.metrics import ratio, tenths
 from propensity.measures.statistic import Statistic
@@ -79,13 +71,12 @@ def needed(audience: Audience, plan: Plan, declared: Declared) -> int | None:
 
     None where no number does.
     """
-    members = audience.members
-    rate = expected_conversions(members) / len(members) if members else 0.0
+    chances = audience.sums.chances
     count = members_needed(
-        rate,
+        chances.mean if chances.users else 0.0,
         1.0 if declared.effect is None else declared.effect,
         share=plan.control_share,
-        explained=explained_by(members),
+        explained=explained_by(chances),
     )
     return None if count == inf else ceil(count)
 
@@ -163,20 +154,16 @@ def power(
     return rows
 
 
-def explained_by(members: Sequence[Member]) -> float:
+def explained_by(chances: Statistic) -> float:
     """
     Return the share of the variance of conversions that probabilities explain.
 
     It is theirs in relation to that of conversions, if they are what they say.
     """
-    chances = [
-        member.probability for member in members if member.probability is not None
-    ]
-    if not chances:
+    if not chances.users:
         return 0.0
-    expected = Statistic.of(np.array(chances))
-    chance = expected.mean * (1 - expected.mean)
-    return expected.variance / chance if chance else 0.0
+    chance = chances.mean * (1 - chances.mean)
+    return chances.variance / chance if chance > 0 else 0.0
 
 
 def weeks_left(rows: Sequence[Mapping[str, Any]]) -> int | None:
@@ -271,20 +258,20 @@ def planned(
 ) -> Plan:
     """Return the plan of an audience before it is sent."""
     declared = named.declared
-    members = audience.members
-    rate = expected_conversions(members) / len(members) if members else 0.0
+    sums = audience.sums
+    chances = sums.chances
     ranked = _ranked(deployment, named, audience)
     new_a_week = None
     if ranked:
         eligible = round(float(ranked.users.sum()))
         new_a_week = _new_a_week(deployment, named, audience, eligible=eligible)
     weeks = power(
-        rate,
-        len(members),
+        chances.mean if sums.members else 0.0,
+        sums.members,
         new_a_week=new_a_week,
         share=audience.control.share,
         planned_weeks=_planned_weeks(audience.as_of, declared.until),
-        explained=explained_by(members),
+        explained=explained_by(chances),
     )
     cost = declared.cost_per_contact
     margin = declared.margin
@@ -304,9 +291,9 @@ def planned(
         declared_order=declared.order,
         used_order=audience.order,
         order_reason=audience.order_reason if audience.order_reason else None,
-        explored=sum(bool(member.is_explored) for member in members),
-        added_conversions=added_conversions(audience.treated),
-        added_value=added_value(audience.treated),
+        explored=sums.explored,
+        added_conversions=sums.added_conversions,
+        added_value=sums.added_value,
         power=weeks,
         deciles=ranked.deciles(cost=cost, margin=margin) if ranked else [],
     )
@@ -358,7 +345,7 @@ def _new_a_week(
         eligible: How many users may be members today.
     """
     least = named.declared.threshold
-    places = len(audience.members) if least is None else eligible
+    places = audience.sums.members if least is None else eligible
     rows = deployment.rows(
         "audience_newcomers",
         audience=named.name,

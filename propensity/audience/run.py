@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import date, timedelta
@@ -31,14 +32,9 @@ from propensity.audience.files import CsvFiles, ParquetFiles
 from propensity.audience.google import ANALYTICS, Google, GoogleFile
 from propensity.audience.http import Http, HttpFile
 from propensity.audience.lists import check_moved, listed
-from propensity.audience.members import (
-    Audience,
-    NewlyHeldOut,
-    expected_conversions,
-    find_or_choose,
-    store,
-)
+from propensity.audience.members import Audience, NewlyHeldOut, find_or_choose, store
 from propensity.audience.plan import needed, planned
+from propensity.audience.requests import RequestLog
 from propensity.audience.templates import concealed, filled, secrets_in
 from propensity.audience.warnings import warnings_of
 from propensity.clock import SYSTEM, Clock
@@ -79,37 +75,48 @@ def preview(
     Raises:
         RequestError, SettingsError, UseCaseError, MissingTable, Unavailable: As named.
     """
-    ledger = _opened(deployment, named, secret, until, clock)
-    audience = ledger.audience
-    requests = delivery.requests_left(ledger, ledger.recorded())
+    log = _opened(deployment, named, secret, until, clock)
+    audience = log.audience
+    sums = audience.sums
+    users = Counter[str]()
+    count = 0
+    first = None
+    for request in log.requests():
+        if request.barred:
+            continue
+        if first is None:
+            first = request
+        users[request.action] += len(request.members)
+        count += 1
+    if log.destination.requests_of_a_file:
+        count = math.ceil(count / log.destination.requests_of_a_file)
     cost = named.declared.cost
-    treated = audience.treated
     plan = planned(deployment, named, audience)
     columns = plan.columns()
     del columns["planned_at"], columns["control_key"]
     warnings = warnings_of(
         named,
         audience,
-        ledger.destination,
+        log.destination,
         user_column=user_column(deployment, deployment.use_case),
         plan=plan,
         others=_other_groups(deployment.use_case, named, audience.as_of),
-        renamed=_renamed(deployment, audience, ledger.destination),
+        renamed=_renamed(deployment, audience, log.destination),
     )
     return {
-        **ledger.about,
+        **log.about,
         "members_before": audience.last_size,
         "selection": audience.selection,
         "is_stored": audience.is_stored,
-        "treated": len(treated),
+        "treated": sums.treated,
         "outcome": deployment.use_case.outcome,
-        "expected": round(expected_conversions(treated), 1),
-        "suppressed": audience.suppressed,
-        "sent_before": len(treated) - delivery.users_of(requests, ADD),
-        "to_remove": delivery.users_of(requests, REMOVE),
-        "requests": len(requests),
-        "cost": None if cost is None else cost * len(treated),
-        "validated": _validated(ledger.destination, requests) if validate else None,
+        "expected": round(sums.expected if sums.expected else 0.0, 1),
+        "suppressed": sums.left_out,
+        "sent_before": sums.treated - users[ADD],
+        "to_remove": users[REMOVE],
+        "requests": count,
+        "cost": None if cost is None else cost * sums.treated,
+        "validated": _validated(log.destination, first) if validate else None,
         "warnings": list(warnings),
         "is_stopped": stopping.read(deployment.artifacts).covers(
             deployment.use_case.name, named.name
@@ -119,10 +126,10 @@ def preview(
     }
 
 
-def _validated(destination: Destination, requests: Sequence[Request]) -> str:
+def _validated(destination: Destination, first: Request | None) -> str:
     """Return in a word what a receiver says of the first request."""
     try:
-        destination.validate(requests)
+        destination.validate([] if first is None else [first])
     except Unanswered as unanswered:
         return str(unanswered)
     except Refused as refusal:
@@ -139,7 +146,7 @@ def send(
     may_be_empty: bool = False,
     scheduled_on: date | None = None,
     ends_at: float = math.inf,
-    watched: delivery.Watched = iter,
+    watched: delivery.Watched = delivery.unwatched,
     clock: Clock = SYSTEM,
 ) -> delivery.DeliveryResult:
     """
@@ -171,26 +178,20 @@ def send(
             stopping.check(deployment, named.name)
 
         check()
-        ledger = _opened(deployment, named, secret, until, clock)
-        audience = ledger.audience
+        log = _opened(deployment, named, secret, until, clock)
+        audience = log.audience
         if scheduled_on:
             _check_version(deployment, audience)
             sends = deployment.settings.sends == "yes"
-            _check_unattended(audience, ledger.destination, scheduled_on, sends=sends)
+            _check_unattended(audience, log.destination, scheduled_on, sends=sends)
         if not audience.is_stored:
-            _check_not_empty(audience, ledger.destination, may_be_empty=may_be_empty)
+            _check_not_empty(audience, log.destination, may_be_empty=may_be_empty)
             plan = planned(deployment, named, audience)
             lease.check()
             # First what the control group is drawn by: no member is there without it.
             deployment.warehouse.write(AUDIENCE_PLANS, [plan])
-            store(deployment, audience)
-        recorded = ledger.recorded()
-        waiting = ledger.settle(recorded)
-        done = delivery.deliver(
-            ledger, recorded, check=check, ends_at=ends_at, watched=watched
-        )
-        done.pending += waiting
-    return done
+            log.audience = store(deployment, audience)
+        return delivery.deliver(log, check=check, ends_at=ends_at, watched=watched)
 
 
 def _opened(
@@ -199,7 +200,7 @@ def _opened(
     secret: Secret,
     until: date | None,
     clock: Clock,
-) -> delivery.Ledger:
+) -> RequestLog:
     audience = find_or_choose(deployment, named, until=until, now=clock.now())
     destination = opened(
         named, deployment, secret, columns=audience.columns, clock=clock
@@ -211,7 +212,7 @@ def _opened(
         destination.known_by = [by]
     check_moved(deployment, named.name, destination.name)
     held_out = NewlyHeldOut(deployment, named, audience.as_of)
-    return delivery.Ledger(
+    return RequestLog(
         deployment, audience, destination, clock, newly_held_out=held_out.read
     )
 
@@ -229,7 +230,7 @@ def _check_unattended(
         AudienceWaits, AudienceStopped: As of ``send``.
     """
     name = audience.name
-    size = len(audience.members)
+    size = audience.sums.members
     before = audience.last_size
     if audience.as_of <= day - FRESH:
         raise errors.AudienceWaits(
@@ -275,7 +276,7 @@ def _check_not_empty(
     audience: Audience, destination: Destination, *, may_be_empty: bool
 ) -> None:
     can_remove = REMOVE in destination.actions
-    if not (audience.members or (may_be_empty and can_remove)):
+    if not (audience.sums.members or (may_be_empty and can_remove)):
         advice = f"{destination.name} cannot remove the users added earlier"
         if can_remove:
             advice = "If that is intended, --allow-empty removes everyone added earlier"

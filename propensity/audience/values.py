@@ -9,20 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
 
-import msgspec
 import pyarrow as pa
-
-# BigQuery marks a column of its type JSON, which Arrow has as a text.
-_MARK = b"ARROW:extension:name"
-_JSON = b"google:sqlType:json"
-
-
-def as_json(row: Mapping[str, object], fields: Sequence[pa.Field]) -> str:
-    """Return the named columns of a row as a JSON object."""
-    values = {field.name: _plain(row[field.name], field) for field in fields}
-    return msgspec.json.encode(values, enc_hook=str).decode()
 
 
 def entries_of(fields: Iterable[pa.Field]) -> str:
@@ -82,25 +70,3 @@ def texts_of(value: object) -> Iterator[str]:
             yield from texts_of(item)
     if isinstance(value, str):
         yield value
-
-
-def _plain(value: Any, field: pa.Field) -> Any:
-    """Return a value as msgspec writes it; field says what it is in BigQuery."""
-    if isinstance(value, list):
-        return [_plain(item, field.type.value_field) for item in value]
-    if isinstance(value, dict):
-        return {part.name: _plain(value[part.name], part) for part in field.type}
-    if isinstance(value, Decimal):
-        return _number(value)
-    is_json = field.metadata is not None and field.metadata.get(_MARK) == _JSON
-    if isinstance(value, str) and is_json:
-        return msgspec.Raw(value.encode())
-    return value
-
-
-def _number(value: Decimal) -> msgspec.Raw:
-    """Return a number without the zeros that NUMERIC has behind every number."""
-    text = f"{value:f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return msgspec.Raw(text.encode())

@@ -6,12 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from propensity.audience.declared import DeclaredAudience
 from propensity.audience.destination import Destination
-from propensity.audience.members import (
-    EFFECT,
-    PROBABILITY,
-    Audience,
-    expected_conversions,
-)
+from propensity.audience.members import EFFECT, PROBABILITY, Audience
 from propensity.statements import statement
 from propensity.tables.audiences import Plan
 
@@ -42,7 +37,7 @@ def warnings_of(
         renamed: Audiences whose file is gone, and who have users at the destination.
     """
     top = named.declared.top
-    chosen = len(audience.members) + audience.suppressed
+    chosen = audience.sums.members + audience.sums.left_out
     asked = ""
     if named.sql_file.is_file():
         asked = f"in {named.sql_file.name}"
@@ -96,11 +91,12 @@ def warnings_of(
 def _unranked(audience: Audience, plan: Plan) -> Iterator[str]:
     """Yield that the members are hardly better than the others who may be members."""
     users = round(sum(decile.users for decile in plan.deciles))
-    others = users - len(audience.members)
-    if audience.order != PROBABILITY or not audience.members or others < 1:
+    chances = audience.sums.chances
+    others = users - audience.sums.members
+    if audience.order != PROBABILITY or not audience.sums.members or others < 1:
         return
-    expected = expected_conversions(audience.members)
-    rate = expected / len(audience.members)
+    expected = chances.total
+    rate = chances.mean
     of_all = sum(decile.conversions for decile in plan.deciles)
     rate_of_others = max(of_all - expected, 0.0) / others
     if rate < HARDLY * rate_of_others:

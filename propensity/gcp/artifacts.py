@@ -145,6 +145,29 @@ class Artifacts:
                 file, if_generation_match=0, **self._limits
             )
 
+    @contextlib.contextmanager
+    def writing(self, name: str, *, content_type: str) -> Iterator[IO[bytes]]:
+        """
+        Open an object that must not exist yet, to be written piece by piece.
+
+        It is there once the block ends, and not at all if that raises.
+
+        Raises:
+            Conflict: The object exists.
+        """
+        blob = self._bucket.blob(name)
+        with (
+            self._translated(name),
+            blob.open(
+                "wb",
+                chunk_size=PIECE_BYTES,
+                content_type=content_type,
+                if_generation_match=0,
+                **self._limits,
+            ) as file,
+        ):
+            yield file
+
     def replace(
         self,
         name: str,

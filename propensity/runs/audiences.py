@@ -21,7 +21,7 @@ from propensity.gcp import secrets
 from propensity.gcp.artifacts import content_of
 from propensity.registry.leases import LeaseFile, name_of
 from propensity.runs.run import Answer, Run
-from propensity.tables.audiences import AUDIENCE_LEDGER
+from propensity.tables.audiences import AUDIENCE_REQUESTS
 from propensity.timeframe import DAY
 
 # The scheduler's last call comes after 190 minutes (05-Audiences/scheduler.sh), so that
@@ -187,10 +187,10 @@ def _abandoned(run: Run) -> list[dict[str, object]]:
         return []
     names = declared.names(run.use_case)
     # A person who has set how long it is kept may keep it for ever.
-    may_end = AUDIENCE_LEDGER.stored not in run.settings.retention_days
+    may_end = AUDIENCE_REQUESTS.stored not in run.settings.retention_days
     entries = list[dict[str, object]]()
     for listing in listed(run):
-        ends = listing.as_of + AUDIENCE_LEDGER.expiration_days * DAY
+        ends = listing.as_of + AUDIENCE_REQUESTS.expiration_days * DAY
         why = f"audiences/{listing.audience}.toml is gone"
         if listing.audience in names:
             if not may_end or run.as_of < ends - WARNING:

@@ -11,6 +11,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.runs import digest
 from propensity.settings import Settings
 from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_LISTS
 from propensity.tables.export import DIGEST, VIEW
 from propensity.tables.models import PREDICTIONS_HISTORY
 from propensity.tables.stream import STREAM_FEATURES
@@ -29,7 +30,12 @@ def prepare(warehouse: Warehouse, settings: Settings) -> None:
     for table in tables.retained(settings.retention_days):
         warehouse.create(table)
     views = tables.views(f"{settings.project}.{settings.dataset}")
-    for name in (PREDICTIONS_HISTORY, STREAM_FEATURES):
+    for name in (
+        PREDICTIONS_HISTORY,
+        STREAM_FEATURES,
+        AUDIENCE_LEDGER,
+        AUDIENCE_LISTS,
+    ):
         warehouse.replace_view(name, views[name])
     problems = list[PropensityError]()
     for export in usecases.exports(settings):

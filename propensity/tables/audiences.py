@@ -134,50 +134,41 @@ AUDIENCE_PLANS = Table(
 )
 
 
-class Delivery(Row):
-    """One row per user who is sent: pending, then accepted or rejected."""
+class Recipient(Row):
+    """A user of a request."""
+
+    user_id: Annotated[str, "The user"]
+    address: Annotated[str | None, "Fingerprint of the address; null for user ids"]
+
+
+class Logged(Row):
+    """One row per request, before it is sent and after it is answered."""
 
     use_case: UseCaseName
     audience: Audience
     as_of: Annotated[date, "Prediction date of the members"]
     destination: Annotated[str, "Name of the destination"]
     action: Annotated[str, "add or remove"]
-    user_id: Annotated[str, "The user"]
-    address: Annotated[str | None, "Fingerprint of the address; null for user ids"]
     request: Annotated[str, "Idempotency key of the request"]
     status: Annotated[str, "pending, accepted or rejected"]
     reason: Annotated[str | None, "Why it was rejected, or what the receiver said"]
     may_have_arrived: Annotated[bool | None, "Whether an earlier try may have arrived"]
     receipt: Annotated[str | None, "The receiver's request id, to ask later"]
     recorded_at: Annotated[datetime, "When the row was written"]
+    recipients: Annotated[Sequence[Recipient], "Its users who have this status"]
 
 
-AUDIENCE_LEDGER = Table(
-    name="ma_audience_ledger",
-    row=Delivery,
-    key=(
-        "use_case",
-        "audience",
-        "as_of",
-        "destination",
-        "action",
-        "user_id",
-        "address",
-    ),
+AUDIENCE_REQUESTS = Table(
+    name="ma_audience_requests",
+    row=Logged,
+    key=("use_case", "audience", "as_of", "destination", "action", "request"),
     partition="as_of",
     expiration_days=EXPIRATION_DAYS,
     clustering=("use_case", "audience", "destination"),
-    newest="""\
-  ROW_NUMBER() OVER (
-    PARTITION BY use_case, audience, as_of, destination, action, user_id,
-      IF(action = 'remove', address, NULL)
-    ORDER BY
-      status = 'pending',
-      status = 'rejected',
-      receipt IS NULL,
-      recorded_at DESC
-  ) = 1""",
 )
+# Views of it: what is known of each user, and who is on a list, or may be.
+AUDIENCE_LEDGER = "ma_audience_ledger"
+AUDIENCE_LISTS = "ma_audience_lists"
 
 
 class GroupSums(Row):

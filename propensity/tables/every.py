@@ -11,8 +11,10 @@ from propensity.statements import statement
 from propensity.tables import audiences, export, models, stream
 from propensity.tables.audiences import (
     AUDIENCE_LEDGER,
+    AUDIENCE_LISTS,
     AUDIENCE_MEMBERS,
     AUDIENCE_PLANS,
+    AUDIENCE_REQUESTS,
 )
 from propensity.tables.export import DIGEST
 from propensity.tables.models import PREDICTIONS_HISTORY, PUBLICATIONS, SCORES
@@ -27,9 +29,11 @@ TABLES = tuple(
 
 # Bytes that may hold any user's data.
 RAW = "raw"
+# A list of users.
+RECIPIENTS = "recipients"
 
 # A verdict on an audience looks back a year.
-LEAST_DAYS = {AUDIENCE_MEMBERS.stored: 400, AUDIENCE_LEDGER.stored: 400}
+LEAST_DAYS = {AUDIENCE_MEMBERS.stored: 400, AUDIENCE_REQUESTS.stored: 400}
 
 
 def views(dataset: str) -> dict[str, str]:
@@ -43,7 +47,13 @@ def views(dataset: str) -> dict[str, str]:
     )
     features = statement(STREAM_FEATURES, **tables)
     newest = {table.name: table.view(dataset) for table in TABLES if table.newest}
-    return {PREDICTIONS_HISTORY: history, STREAM_FEATURES: features, **newest}
+    return {
+        PREDICTIONS_HISTORY: history,
+        STREAM_FEATURES: features,
+        AUDIENCE_LEDGER: statement(AUDIENCE_LEDGER, **tables),
+        AUDIENCE_LISTS: statement(AUDIENCE_LISTS, **tables),
+        **newest,
+    }
 
 
 def retention(text: str) -> dict[str, int]:
@@ -58,7 +68,7 @@ def retention(text: str) -> dict[str, int]:
             without its entry in the list of suppressed users a user would come back,
             without its plans an audience may contact its control group, and a day
             without its digest would look like one without events. Or the days
-            are fewer than ``LEAST_DAYS``, or the ledger of audiences outlives members.
+            are fewer than ``LEAST_DAYS``, or requests of audiences outlive members.
     """
     days_by_table = dict[str, int]()
     for part in text.replace(",", " ").split():
@@ -85,13 +95,13 @@ def retention(text: str) -> dict[str, int]:
                 hint=f"Use {minimum} or more, or 0 for ever",
                 field=variable,
             )
-    ledger = AUDIENCE_LEDGER
+    log = AUDIENCE_REQUESTS
     members = AUDIENCE_MEMBERS
-    ledger_days = days_by_table.get(ledger.stored, ledger.expiration_days)
+    log_days = days_by_table.get(log.stored, log.expiration_days)
     members_days = days_by_table.get(members.stored, members.expiration_days)
-    if members_days and (ledger_days == 0 or ledger_days > members_days):
+    if members_days and (log_days == 0 or log_days > members_days):
         raise SettingsError(
-            f"{variable} keeps {ledger.stored} longer than {members.stored}. A removal "
+            f"{variable} keeps {log.stored} longer than {members.stored}. A removal "
             "would not have the user's address any more, so users would stay on a "
             "destination's list",
             hint=f"Keep {members.stored} as long, or longer",
@@ -113,7 +123,7 @@ def holding_users() -> dict[Table, str]:
     """Return the tables with rows about users, and the column with the user in each."""
     holders = dict[Table, str]()
     for table in TABLES:
-        for column in (USER, EVENT, RAW):
+        for column in (USER, RECIPIENTS, EVENT, RAW):
             if column in table.types:
                 holders.setdefault(table, column)
     return holders

@@ -44,8 +44,7 @@ def test_every_list_of_users_is_deleted_and_the_key_of_control_groups_stays():
         as_of=date(2026, 3, 2),
         control=Control(group="winback", share=0.0, key=b"k"),
         selection="",
-        members=[Member("u1", 0.5)],
-        suppressed=0,
+        source=None,
         is_stored=True,
         chosen_at=datetime(2026, 3, 2, tzinfo=UTC),
     )
@@ -54,7 +53,7 @@ def test_every_list_of_users_is_deleted_and_the_key_of_control_groups_stays():
             audience=audience,
             destination=kind.name,
             action=ADD,
-            members=audience.members,
+            members=[Member("u1", 0.5)],
         )
         LISTS[kind].send(request)
     names = BUCKET.names("audiences/")

@@ -17,12 +17,11 @@ from propensity.audience.ending import end
 from propensity.audience.lists import listed
 from propensity.gcp import secrets
 from propensity.registry.deployment import open_deployment
-from propensity.tables.audiences import AUDIENCE_LEDGER
 from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
 from tests.functions.audiences import by_hand, declare, file_of
 from tests.support.deployment import Deployment, entered
-from tests.support.rows import append_rows, publish
+from tests.support.rows import log_request, publish
 
 TOKEN = "a token of the tests"
 BEARER = f"Bearer {TOKEN}"
@@ -238,25 +237,22 @@ def test_a_person_is_told_of_a_list_before_its_record_expires(running, day, log_
     told = []
     for audience, days in (("lately", 360), ("long_ago", 380)):
         declare(running, audience, f'{WINBACK}days = ["sunday"]\n')
-        row = {
-            "use_case": "ga4_purchase",
-            "audience": audience,
-            "as_of": day - timedelta(days=days),
-            "destination": "crm",
-            "action": "add",
-            "user_id": "u1",
-            "request": "a",
-            "status": "accepted",
-            "recorded_at": datetime.now(UTC),
-        }
-        append_rows(running.warehouse, AUDIENCE_LEDGER, [row])
+        log_request(
+            running.warehouse,
+            "u1",
+            use_case="ga4_purchase",
+            audience=audience,
+            as_of=day - timedelta(days=days),
+            status="accepted",
+            recorded_at=datetime.now(UTC),
+        )
         log_lines()
         post(running, day)
         lines = [line for line in log_lines() if line["severity"] == "ERROR"]
         told.append([line["message"] for line in lines])
         forget_leases(running)
     running.warehouse.execute(
-        "DELETE FROM ma_audience_ledger_runs WHERE audience IN ('lately', 'long_ago')"
+        "DELETE FROM ma_audience_requests WHERE audience IN ('lately', 'long_ago')"
     )
 
     [message] = told[1]

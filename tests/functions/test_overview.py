@@ -14,18 +14,13 @@ from propensity.findings import PAGE as PAGE_OF_FINDINGS
 from propensity.findings import meanings
 from propensity.pages.words import plain_day
 from propensity.registry.leases import name_of
-from propensity.tables.audiences import (
-    AUDIENCE_LEDGER,
-    AUDIENCE_LIFT,
-    AUDIENCE_PLANS,
-    PROGRAMME_LIFT,
-)
+from propensity.tables.audiences import AUDIENCE_LIFT, AUDIENCE_PLANS, PROGRAMME_LIFT
 from propensity.tables.models import EVALUATION
 from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
 from tests.functions.audiences import join
 from tests.support.deployment import Deployment
-from tests.support.rows import append_rows, publish
+from tests.support.rows import append_rows, log_request, publish
 
 MONDAY = date(2026, 6, 8)
 WEEK = 7 * DAY
@@ -96,18 +91,15 @@ def deployment(borrow_deployment, chat, tmp_path) -> Deployment:
         "cost_per_contact": Decimal("0.50"),
     }
     append_rows(deployment.warehouse, AUDIENCE_PLANS, [plan])
-    pending = {
+    log_request(
+        deployment.warehouse,
+        USER,
         **key,
-        "destination": "crm",
-        "as_of": MONDAY,
-        "user_id": USER,
-        "action": "add",
-        "status": "pending",
-        "reason": "words of a stranger",
-        "request": "a",
-        "recorded_at": NOW,
-    }
-    append_rows(deployment.warehouse, AUDIENCE_LEDGER, [pending])
+        as_of=MONDAY,
+        status="pending",
+        reason="words of a stranger",
+        recorded_at=NOW,
+    )
     week = {
         "use_case": "ga4_purchase",
         "week": MONDAY - WEEK,

@@ -66,6 +66,8 @@ def fill(site: Deployment, *users: str, times: int = 2) -> None:
             if source == "raw":
                 raw = json.dumps({"user_id": user, "event_type": "unheard"})
                 values = {"raw": raw.encode(), "attributes": json.dumps({"from": user})}
+            elif source == "recipients":
+                values = {source: [{"user_id": user, "address": None}]}
             rows += times * [row_of(table, user, **values)]
         site.append(table, *rows)
 

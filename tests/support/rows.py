@@ -16,6 +16,7 @@ import pyarrow as pa
 from propensity.gcp.warehouse import Warehouse
 from propensity.schema import Table
 from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_REQUESTS
 from propensity.tables.models import (
     EVALUATION,
     PREDICTIONS,
@@ -65,6 +66,15 @@ def rows_of(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     if table is TRAINING_METADATA:
         rows = [{"card": json.dumps(CARD), **row} for row in rows]
     return pa.Table.from_pylist([*rows], schema=table.arrow_schema())
+
+
+def log_request(
+    warehouse: Warehouse, *users: str, address: str | None = None, **columns: Any
+) -> None:
+    """Log a request of an audience to its users."""
+    recipients = [{"user_id": user, "address": address} for user in users]
+    row = {"destination": "crm", "action": "add", "request": "r", **columns}
+    append_rows(warehouse, AUDIENCE_REQUESTS, [{**row, "recipients": recipients}])
 
 
 def append_rows(

@@ -18,10 +18,10 @@ from propensity.audience import run
 from propensity.audience.declared import RULES, Declared, DeclaredAudience
 from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import (
-    AUDIENCE_LEDGER,
     AUDIENCE_LIFT,
     AUDIENCE_MEMBERS,
     AUDIENCE_PLANS,
+    AUDIENCE_REQUESTS,
 )
 from propensity.tables.models import PUBLICATIONS, SCORES
 from propensity.tables.stream import SUPPRESSED_USERS
@@ -43,7 +43,7 @@ TABLES = (
     PUBLICATIONS,
     SUPPRESSED_USERS,
     AUDIENCE_MEMBERS,
-    AUDIENCE_LEDGER,
+    AUDIENCE_REQUESTS,
     AUDIENCE_PLANS,
     AUDIENCE_LIFT,
 )

@@ -16,12 +16,18 @@ import pytest
 from commands.cli import main
 from local.receiver import Receiver
 from offline import forget
-from propensity.audience import declared, run
+from propensity.audience import declared, files, run
+from propensity.audience.files import CsvFiles
 from propensity.audience.members import find_treated
 from propensity.cli.answers import Exit
+from propensity.errors import Unavailable
 from propensity.registry.deployment import open_deployment
-from propensity.spreadsheet import rows_of_csv
-from propensity.tables.audiences import AUDIENCE_LEDGER
+from propensity.spreadsheet import csv_parts, rows_of_csv
+from propensity.tables.audiences import (
+    AUDIENCE_MEMBERS,
+    AUDIENCE_PLANS,
+    AUDIENCE_REQUESTS,
+)
 from tests.offline.audience.conftest import act, members_of, winback
 from tests.offline.audience.conftest import send as send_to_crm
 from tests.support import own_use_cases
@@ -103,10 +109,37 @@ def test_the_list_is_the_file_of_the_delivery(deployment, folder, capsysbinary):
 def test_a_delivery_that_is_repeated_writes_no_second_file(deployment, folder):
     send(deployment)
     content = file_of(deployment)
-    deployment.empty_tables([AUDIENCE_LEDGER])
+    deployment.empty_tables([AUDIENCE_REQUESTS])
     send(deployment)
 
     assert file_of(deployment) == content
+
+
+def test_a_file_of_many_pages_is_one_and_is_there_whole_or_not_at_all(
+    deployment, folder, monkeypatch
+):
+    send(deployment)
+    content = file_of(deployment)
+    deployment.empty_tables([AUDIENCE_REQUESTS, AUDIENCE_MEMBERS, AUDIENCE_PLANS])
+    deployment.artifacts.delete(deployment.artifacts.names(FOLDER)[0])
+    monkeypatch.setattr(CsvFiles, "batch", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "csv_parts", broken_off)
+        failed = send(deployment)
+    lost = deployment.artifacts.names(FOLDER)
+    again = send(deployment)
+
+    assert (failed["pending"], lost) == (len(rows_of_csv(content)) - 1, [])
+    assert again["tallies"]["add"]["accepted"] == failed["pending"] > 6
+    assert file_of(deployment) == content
+
+
+def broken_off(names: Any, pages: Any) -> Iterator[bytes]:
+    """Yield a file of which BigQuery does not hand over all pages."""
+    parts = csv_parts(names, pages)
+    yield next(parts)
+    yield next(parts)
+    raise Unavailable("BigQuery did not answer")
 
 
 def test_the_list_leaves_out_who_may_not_be_contacted_any_more(
@@ -128,9 +161,11 @@ def test_the_list_leaves_out_who_unsubscribed_at_the_destination(deployment, crm
         folder = crm(receiver)
         send_to_crm(deployment, folder, top=3, control="0%")
     with open_deployment() as opened_run:
-        _, members = find_treated(opened_run, winback(folder, top=3, control="0%"))
+        *_, members = find_treated(opened_run, winback(folder, top=3, control="0%"))
 
-    assert {member.user_id for member in members} == {"u199", "u197"}
+        users = {member.user_id for member in members}
+
+    assert users == {"u199", "u197"}
 
 
 def test_an_audience_that_was_not_sent_has_no_list(deployment, folder, capsysbinary):

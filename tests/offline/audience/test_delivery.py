@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from local.receiver import Receiver
-from propensity.audience import run
+from propensity.audience import requests, run
 from propensity.audience.delivery import account
 from propensity.audience.members import find_or_choose, store
 from propensity.errors import (
@@ -259,6 +259,36 @@ class TestTries:
             send(deployment, crm(receiver, batch=100))
 
         assert deployment.clock.monotonic() - began == 7 + 900
+
+    def test_what_may_have_arrived_is_remembered_though_the_file_is_corrected(
+        self, deployment, crm
+    ):
+        """Its request has another key then, under which nothing was sent yet."""
+        with Receiver(unavailable=1.0) as receiver:
+            folder = crm(receiver)
+            send(deployment, folder)
+            file = folder / "destinations" / "crm.toml"
+            file.write_text(file.read_text().replace("rate = 0", "rate = 9"))
+            file.write_text(file.read_text().replace('p = "', 'chance = "'))
+            send(deployment, folder)
+
+        rows = ledger(deployment)
+        assert {row["status"] for row in rows} == {"pending"}
+        assert {row["may_have_arrived"] for row in rows} == {True}
+
+
+@pytest.mark.parametrize("most", [3, 7])
+def test_a_large_request_has_several_rows_in_the_log(deployment, monkeypatch, most):
+    """BigQuery takes rows of 10 MB, and an id may have a thousand letters."""
+    monkeypatch.setattr(requests, "USERS_OF_A_ROW", most)
+    delivery = send(deployment, top=10, control="0%")
+    rows = deployment.rows("SELECT request, recipients FROM ma_audience_requests")
+
+    assert delivery["tallies"]["add"]["accepted"] == 10
+    assert len({row["request"] for row in rows}) == 1
+    assert max(len(row["recipients"]) for row in rows) == most
+    assert {row["status"] for row in ledger(deployment)} == {"accepted"}
+    assert send(deployment, top=10, control="0%")["tallies"]["add"]["sent"] == 0
 
 
 class TestRefused:

@@ -108,8 +108,7 @@ AUDIENCE = Audience(
     as_of=date(2026, 3, 2),
     control=Control(key=b"", group="winback", share=0.0),
     selection="",
-    members=[],
-    suppressed=0,
+    source=None,
     is_stored=True,
     chosen_at=CHOSEN_AT,
 )

@@ -17,7 +17,6 @@ from offline.dashboard.pages import site as rendered
 from offline.dashboard.reading import SQL, TITLES, Reading, Window
 from propensity.statements import statement
 from propensity.tables.audiences import (
-    AUDIENCE_LEDGER,
     AUDIENCE_LIFT,
     AUDIENCE_MEMBERS,
     AUDIENCE_PLANS,
@@ -27,6 +26,7 @@ from propensity.tables.models import DRIFT, EVALUATION, PUBLICATIONS, TRAINING_M
 from propensity.tables.stream import DEAD_LETTERS
 from tests.propensity.learning.report_pages import parse
 from tests.support.deployment import Deployment
+from tests.support.rows import log_request
 
 USE_CASE = "ga4_purchase"
 CARDS = "card_fraud"
@@ -177,12 +177,11 @@ def fill_audiences(deployment: Deployment) -> None:
         "deciles": [decile | {"cost": 38.0, "pays_from": 0.02}],
     }  # fmt: skip
     deployment.append(AUDIENCE_PLANS, key | plan)
-    sent = {**key, "as_of": DAY - 2 * WEEK, "destination": "crm", "action": "add"}
-    sent |= {"user_id": SOMEBODY, "request": "r", "recorded_at": NOW}
-    deployment.append(
-        AUDIENCE_LEDGER,
-        {**sent, "status": "pending"},
-        {**sent, "status": "rejected", "reason": f"{SOMEBODY} is unknown"},
+    sent = {**key, "as_of": DAY - 2 * WEEK, "recorded_at": NOW}
+    log_request(deployment.warehouse, SOMEBODY, **sent, status="pending")
+    reason = f"{SOMEBODY} is unknown"
+    log_request(
+        deployment.warehouse, SOMEBODY, **sent, status="rejected", reason=reason
     )
     lift = {
         "audience": "winback", "status": "final", "verdict": "open",

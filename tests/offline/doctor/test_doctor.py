@@ -36,7 +36,7 @@ from propensity.registry.leases import leased
 from propensity.registry.versions import RecordedCard, libraries
 from propensity.runs import setup
 from propensity.runs.compact import KIND, SCOPE
-from propensity.tables.audiences import AUDIENCE_LEDGER
+from propensity.tables.audiences import AUDIENCE_REQUESTS
 from propensity.tables.export import CONVERSIONS, USER_DAYS
 from propensity.tables.models import EVALUATION
 from propensity.tables.stream import DEAD_LETTERS, SUPPRESSED_USERS
@@ -61,6 +61,7 @@ from tests.offline.forgetting import row_of
 from tests.support import own_use_cases, shop
 from tests.support.clocks import ManualClock
 from tests.support.deployment import KEY, STREAMED, Deployment
+from tests.support.rows import log_request
 
 
 def missing_table(deployment: Deployment) -> str:
@@ -454,7 +455,7 @@ def audiences(healthy, tmp_path, monkeypatch) -> Iterator[Path]:
     folder = tmp_path / STREAMED / "audiences"
     folder.mkdir(parents=True)
     yield folder
-    healthy.empty_tables([AUDIENCE_LEDGER])
+    healthy.empty_tables([AUDIENCE_REQUESTS])
 
 
 class Nothing(BaseHTTPRequestHandler):
@@ -475,10 +476,8 @@ TOP = 'destination = "crm"\ntop = 1\n'
 
 
 def delivered(healthy: Deployment, audience: str, status: str) -> None:
-    row = {"use_case": STREAMED, "audience": audience, "destination": "crm"}
-    row |= {"as_of": date(2025, 12, 29), "action": "add", "user_id": "u"}
-    row |= {"request": "r", "status": status, "recorded_at": NOW}
-    healthy.append(AUDIENCE_LEDGER, row)
+    about = {"use_case": STREAMED, "audience": audience, "as_of": date(2025, 12, 29)}
+    log_request(healthy.warehouse, "u", **about, status=status, recorded_at=NOW)
 
 
 def test_an_audience_that_cannot_be_sent_is_named(healthy, audiences, no_secrets):

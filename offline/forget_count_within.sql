@@ -1,0 +1,11 @@
+-- One row: how often lists of a table have some users; see forget_count.
+-- Parameters: @keys ARRAY<STRING>; @use_case STRING, empty for all; @kept ARRAY<STRING>, the
+--   users of audiences whose entries stay. The program puts in the table.
+SELECT COUNT(*) AS found
+FROM `some_table` AS t
+CROSS JOIN UNNEST(t.recipients) AS r
+WHERE
+  t.as_of >= DATE '1970-01-01'
+  AND (@use_case = '' OR t.use_case = @use_case)
+  AND r.user_id IN UNNEST(@keys)
+  AND CONCAT(t.use_case, '/', t.audience, '/', r.user_id) NOT IN UNNEST(@kept)

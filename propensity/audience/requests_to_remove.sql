@@ -1,0 +1,89 @@
+-- One row per user and address that may have to be taken off a list: who is on it from
+-- before the date, and is not treated or has other columns by now, and is in no request of
+-- the date yet; or who waits in one. With the columns that the list was last sent, and
+-- those of now. In the order in which they are sent.
+-- Parameters: those of the members; @destination STRING.
+-- Source: as of members_sums.sql; ma_audience_ledger, ma_audience_lists,
+--   ma_audience_members.
+WITH
+-- include: members.sql
+  ,
+  recorded AS (
+    SELECT
+      request,
+      user_id,
+      address,
+      status,
+      reason,
+      may_have_arrived,
+      receipt
+    FROM ma_audience_ledger
+    WHERE
+      use_case = @use_case
+      AND audience = @audience
+      AND destination = @destination
+      AND as_of = @as_of
+      AND action = 'remove'
+  ),
+  listed AS (
+    SELECT
+      user_id,
+      address,
+      MAX(as_of) AS added_as_of
+    FROM ma_audience_lists
+    WHERE
+      use_case = @use_case
+      AND audience = @audience
+      AND destination = @destination
+      AND as_of < @as_of
+    GROUP BY user_id, address
+  ),
+  treated AS (
+    SELECT
+      user_id,
+      attributes
+    FROM members
+    WHERE NOT is_control
+  ),
+  due AS (
+    SELECT
+      IFNULL(r.request, '') AS request,
+      r.reason IS NOT NULL AS was_refused,
+      IFNULL(r.may_have_arrived, FALSE) AS may_have_arrived,
+      t.user_id IS NOT NULL AS is_treated,
+      t.attributes AS attributes_now,
+      IFNULL(l.user_id, r.user_id) AS user_id,
+      m.attributes,
+      IFNULL(l.address, r.address) AS address
+    FROM listed AS l
+    FULL JOIN recorded AS r
+      ON r.user_id = l.user_id AND IFNULL(r.address, '') = IFNULL(l.address, '')
+    LEFT JOIN treated AS t
+      ON t.user_id = l.user_id
+    LEFT JOIN ma_audience_members AS m
+      ON
+        m.user_id = l.user_id
+        AND m.as_of = l.added_as_of
+        AND m.use_case = @use_case
+        AND m.audience = @audience
+    WHERE
+      IF(
+        r.user_id IS NULL,
+        t.user_id IS NULL OR t.attributes != m.attributes,
+        r.status = 'pending' AND r.receipt IS NULL
+      )
+  ),
+  ordered AS (
+    SELECT
+      *,
+      MIN(user_id) OVER (PARTITION BY request) AS first_user
+    FROM due
+  )
+SELECT * EXCEPT (first_user)
+FROM ordered
+ORDER BY
+  was_refused,
+  first_user,
+  request,
+  user_id,
+  address
