@@ -32,7 +32,7 @@ def tried_export(answer: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def judged(answer: Mapping[str, Any]) -> str:
+def what_contacting_brought(answer: Mapping[str, Any]) -> str:
     """Write what contacting the users of a list brought."""
     until = f" to {answer['until']}" if answer["until"] else ""
     contacted = plural(answer["contacted"], "user")

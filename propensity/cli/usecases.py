@@ -232,7 +232,7 @@ def _export(
     share = None
     if control:
         try:
-            share = lists.share_of(control)
+            share = lists.parse_share(control)
         except ValueError as error:
             raise click.UsageError(f"--control: {error}") from error
 
@@ -279,7 +279,7 @@ def _judged(
         found = lists.judge_by_orders(
             judge, Path(target), user=user, amount=amount, time=time
         )
-    return spoken(asdict(found), texts.judged)
+    return spoken(asdict(found), texts.what_contacting_brought)
 
 
 def _experiment(

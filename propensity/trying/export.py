@@ -255,8 +255,8 @@ def try_export(
         AccessDenied: The account may not create jobs, or not read the export.
     """
     environment = {"PROPENSITY_LABEL_EVENT": label_event} if label_event else {}
-    with opened(target, jobs_in=jobs_in, now=now, **environment) as trial:
-        size = price_of(trial)
+    with open_trial(target, jobs_in=jobs_in, now=now, **environment) as trial:
+        size = trial_bytes(trial)
         text = price_text(trial, size)
         say(text)
         if size > TIB and not agrees(text):
@@ -273,7 +273,7 @@ def try_export(
 
 
 @contextlib.contextmanager
-def opened(
+def open_trial(
     target: str, *, jobs_in: str | None, now: datetime, **variables: str
 ) -> Iterator[ExportTrial]:
     """
@@ -432,7 +432,7 @@ def _after(timeframe: Timeframe) -> int:
     return timeframe.horizon_days + timeframe.settle_days
 
 
-def price_of(trial: ExportTrial) -> int:
+def trial_bytes(trial: ExportTrial) -> int:
     """Return the bytes of the export that a trial reads, by a dry run."""
     sql = statement("user_days_of_export", ga_events=trial.export.view)
     return trial.warehouse.dry_run(sql, trial.parameters)

@@ -38,7 +38,7 @@ from propensity.models.encoding import Floats
 from propensity.pages.words import plural
 from propensity.settings import Budget
 from propensity.spreadsheet import csv_of
-from propensity.trying.export import opened, read_days, told, try_export
+from propensity.trying.export import open_trial, read_days, told, try_export
 
 Group = TypeVar("Group", Share, Amounts)
 
@@ -53,7 +53,7 @@ CONTROL = "control"
 MOST_SHARE = 0.9
 
 
-def share_of(text: str) -> float:
+def parse_share(text: str) -> float:
     """
     Read the share of a control group.
 
@@ -66,7 +66,7 @@ def share_of(text: str) -> float:
     return share
 
 
-def control_of(share: float, folder: Path) -> Control:
+def draw_control(share: float, folder: Path) -> Control:
     """
     Return the control group of the lists of a folder; the first one makes its key.
 
@@ -173,7 +173,7 @@ def judge_by_export(
     """
     listed = read_list(list_file)
     since = date.fromisoformat(str(listed["as_of"].iloc[0]))
-    with opened(target, jobs_in=jobs_in, now=now) as tried:
+    with open_trial(target, jobs_in=jobs_in, now=now) as tried:
         days = (tried.as_of - since).days
         if days < 1:
             raise RequestError(
@@ -190,7 +190,7 @@ def judge_by_export(
         until = trial.as_of
     amounts = bought["amount"].cast(pa.float64()).to_pylist()
     paid = dict(zip(bought["user_id"].to_pylist(), amounts, strict=True))
-    return judged(listed, paid, since=since, until=until)
+    return compare_groups(listed, paid, since=since, until=until)
 
 
 def judge_by_orders(
@@ -233,7 +233,7 @@ def judge_by_orders(
                 paid[buyer] = before + value
             elif before is None:
                 paid[buyer] = value
-    return judged(listed, paid, since=since, until=None)
+    return compare_groups(listed, paid, since=since, until=None)
 
 
 def read_list(file: Path) -> pd.DataFrame:
@@ -266,7 +266,7 @@ def read_list(file: Path) -> pd.DataFrame:
     return listed
 
 
-def judged(
+def compare_groups(
     listed: pd.DataFrame,
     paid: Mapping[str, float | None],
     *,
@@ -348,7 +348,7 @@ def try_and_list(
     if scores is not None:
         whole_files.check(scores, ".csv", option="scores", others=[str(report)])
         if share is not None:
-            control = control_of(share, scores.parent)
+            control = draw_control(share, scores.parent)
     tried = try_export(target, **arguments)
     answer = told(tried)
     answer |= {"report": str(report), "scores": None, "listed": 0}

@@ -101,6 +101,17 @@ def test_what_it_asks_for_is_what_the_project_runs_on():
     assert names <= {name.lower() for name in pinned}
 
 
+def test_uvx_runs_it_without_an_installation(wheel, tmp_path, monkeypatch):
+    """As ``uvx --from WHEEL propensity …``, which is this command."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PROPENSITY_USE_CASES")
+    run = ("tool", "run", "--offline", "--python", sys.executable)
+    packages = ("--constraints", str(REQUIREMENTS), "--from", str(wheel))
+
+    uv(*run, *packages, "propensity", "usecase", "new", "shop_signup")
+    assert (tmp_path / "usecases" / "shop_signup" / "usecase.toml").exists()
+
+
 def test_a_table_is_tried_in_an_empty_home(propensity, tmp_path):
     customers().to_csv(tmp_path / "churn.csv", index=False)
     printed = propensity("try", *CHURN).stdout

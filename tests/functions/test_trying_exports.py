@@ -13,9 +13,11 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import pytest
+from google.api_core import exceptions as api
 
 from commands.cli import main
 from local.ground import Ground
+from local.ground.bigquery import Rows
 from propensity import usecases
 from propensity.errors import RequestError
 from propensity.ga4 import LATER_COLUMNS, PREFIXES
@@ -199,6 +201,49 @@ def test_a_dataset_that_is_not_there_is_answered_with_the_nearest(capsys):
     assert f"Did you mean {OWNER}.analytics_1?" in said
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Access Denied: Project my-project: User does not have "
+        "bigquery.jobs.create permission in project my-project.",
+        "Billing has not been enabled for this project. Enable billing.",
+    ],
+    ids=["no right to create jobs", "no billing"],
+)
+def test_a_project_in_which_no_job_can_run_is_answered_with_the_option(said, capsys):
+    deployment = exported([shop.event("u", LONG_AGO)])
+    refused = patch.object(
+        deployment.ground.bigquery, "query", side_effect=api.Forbidden(said)
+    )
+    with refused:
+        problem = problem_of(deployment, TARGET, "--jobs-in=my-project", capsys=capsys)
+
+    assert "no job can run in my-project" in problem
+    assert "by --jobs-in PROJECT" in problem
+
+
+def test_without_the_right_to_use_the_storage_api_rows_come_by_pages(long_ago):
+    """As many of them, with the same values."""
+
+    def paged(self: Rows, **how: Any) -> Any:
+        if how.get("bqstorage_client") is not None:
+            raise api.PermissionDenied("bigquery.readsessions.create")
+        return self.table
+
+    def denied(self: Rows, **_: Any) -> Any:
+        raise api.PermissionDenied("bigquery.readsessions.create")
+
+    with (
+        patch.object(Rows, "to_arrow", paged),
+        patch.object(Rows, "to_arrow_iterable", denied),
+        patch("propensity.gcp.queries.SMALL_ROWS", 0),
+    ):
+        trial = tried(exported(shop.weekly(LONG_AGO, 13)), TARGET)
+
+    assert trial.trial.warehouse.is_paged
+    assert trial.people.equals(long_ago.people)
+
+
 def test_more_than_the_free_month_is_read_only_if_agreed(capsys):
     """The price is said first."""
     deployment = exported(shop.weekly(LONG_AGO, 13))
@@ -264,7 +309,7 @@ def test_a_control_group_finds_an_effect_that_is_there(tmp_path):
     """Of 4,000 users whose chance is known, contacting adds a tenth."""
     generator = np.random.default_rng(3)
     chance = generator.uniform(0.02, 0.4, 4_000)
-    control = lists.control_of(0.3, tmp_path)
+    control = lists.draw_control(0.3, tmp_path)
     people = pd.DataFrame({"user_id": [f"u{n}" for n in range(4_000)]})
     people["probability"] = chance
     with patch("propensity.trying.lists.BEST", 4_000):
@@ -272,7 +317,7 @@ def test_a_control_group_finds_an_effect_that_is_there(tmp_path):
     added = 0.1 * (listed["group"] == "contact")
     is_buyer = generator.random(4_000) < chance + added
     paid = dict.fromkeys(listed["user_id"][is_buyer], 20.0)
-    found = lists.judged(listed, paid, since=LONG_AGO, until=None)
+    found = lists.compare_groups(listed, paid, since=LONG_AGO, until=None)
 
     assert found.verdict == "helps"
     assert found.buyers.low < 0.1 * found.contacted < found.buyers.high
