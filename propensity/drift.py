@@ -80,9 +80,9 @@ class WatchedSignal(Struct, frozen=True, kw_only=True, omit_defaults=True):
             places = np.searchsorted(self.edges, values, "left")
             places = np.where(np.isnan(values), len(self.edges) + 1, places)
         else:
-            listed = pa.array(self.values, pa.string())
-            indices = pc.fill_null(pc.index_in(values, listed), len(listed))
-            indices = pc.if_else(pc.is_valid(values), indices, len(listed) + 1)
+            known_values = pa.array(self.values, pa.string())
+            indices = pc.fill_null(pc.index_in(values, known_values), len(known_values))
+            indices = pc.if_else(pc.is_valid(values), indices, len(known_values) + 1)
             places = indices.to_numpy(zero_copy_only=False)
         return np.bincount(places, weight, minlength=len(self.shares)).astype(float)
 
@@ -221,14 +221,14 @@ def _texts(
         pc.greater_equal(present["weight_sum"], _RARE * total),
         pc.greater_equal(present["user_count_distinct"], _FEWEST_USERS),
     )
-    shown = present.filter(frequent)[:_SHOWN_VALUES]
-    kept = shown["weight_sum"].to_numpy() / total
+    frequent_values = present.filter(frequent)[:_SHOWN_VALUES]
+    kept = frequent_values["weight_sum"].to_numpy() / total
     present_share = float(present["weight_sum"].to_numpy().sum()) / total
     shares = np.append(kept, [present_share - kept.sum(), 1.0 - present_share])
     return WatchedSignal(
         kind=FEATURE,
         name=name,
-        values=shown["value"].to_pylist(),
+        values=frequent_values["value"].to_pylist(),
         shares=[round(share, 6) for share in shares.clip(min=0.0).tolist()],
     )
 

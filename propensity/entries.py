@@ -103,14 +103,14 @@ def _value_at_fault(what: str, value: Any, allowed: str) -> str:
         # TOML has no empty value: an entry may be left out.
         kinds = wrong[1].replace(" | null", "").split(" | ")
         wanted = " or ".join(_TYPES.get(kind, kind) for kind in kinds)
-        shown = str(value)
+        text = str(value)
         advice = f"; use {allowed}" if allowed else ""
         if isinstance(value, str):
-            shown = f'the text "{value}"'
+            text = f'the text "{value}"'
             is_quoted = re.fullmatch(r"[\d.]+|true|false", value) is not None
             if is_quoted and "str" not in wrong[1]:
                 advice = ". Remove the quotes"
-        return f"must be {wanted}; it is {shown}{advice}"
+        return f"must be {wanted}; it is {text}{advice}"
     if what.endswith("of length >= 1"):
         return "is empty; name one or more"
     return f"is {value!r}; use {allowed if allowed else 'another value'}"

@@ -57,8 +57,8 @@ def own_names(root: Path = ROOT) -> list[str]:
                 "it, or correct PROPENSITY_DEPLOYMENT or PROPENSITY_USE_CASES"
             )
         return []
-    listed = shipped(folder)
-    for name in listed:
+    names_there = shipped(folder)
+    for name in names_there:
         is_taken = (package / name / FILE).is_file() or (
             package / f"{name}.py"
         ).exists()
@@ -67,7 +67,7 @@ def own_names(root: Path = ROOT) -> list[str]:
                 f"{name} is the name of a use case in {folder} and of one that ships "
                 "with Propensity: rename yours"
             )
-    return listed
+    return names_there
 
 
 def shipped(folder: Path = FOLDER) -> list[str]:

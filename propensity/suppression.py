@@ -99,8 +99,8 @@ class Suppressed:
         import pyarrow.compute as pc
 
         users = filter(None, pc.unique(rows["user_id"]).to_pylist())
-        listed = [user for user in users if self.covers(user, use_case)]
-        value_set = pa.array(listed, rows["user_id"].type)
+        suppressed_ids = [user for user in users if self.covers(user, use_case)]
+        value_set = pa.array(suppressed_ids, rows["user_id"].type)
         return rows.filter(pc.invert(pc.is_in(rows["user_id"], value_set=value_set)))
 
     def is_mentioned(self, data: bytes, attributes: Iterable[str]) -> bool:

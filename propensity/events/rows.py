@@ -104,23 +104,23 @@ def accept(
             event id.
     """
     accepted = Accepted([], [], {}, received_at)
-    read: list[tuple[int, Message, Any, bytes]] = []
+    decoded: list[tuple[int, Message, Any, bytes]] = []
     for index, message in enumerate(messages):
         try:
             if message.problem is not None:
                 raise message.problem
             parsed, data = catalogue.read(message.data)
-            read.append((index, message, parsed, data))
+            decoded.append((index, message, parsed, data))
         except BadEvent as error:
             accepted.refused[index] = without_frames(error)
     times = parse_times(
-        [getattr(parsed, parsed.declared.time) for _, _, parsed, _ in read]
+        [getattr(parsed, parsed.declared.time) for _, _, parsed, _ in decoded]
     )
     latest = received_at + CLOCK_SKEW
     earliest_us = microseconds_of(EARLIEST)
     latest_us = microseconds_of(latest)
     for (index, message, parsed, json), time_us in zip(
-        read, times.cast(pa.int64()).to_pylist(), strict=True
+        decoded, times.cast(pa.int64()).to_pylist(), strict=True
     ):
         declared = parsed.declared
         try:
@@ -153,17 +153,17 @@ def accept(
 
 def _use_cases(message: Message, parsed: Any, catalogue: Catalogue) -> Sequence[str]:
     event_type = parsed.declared.name
-    named = parsed.use_case
-    if named is None:
+    use_case = parsed.use_case
+    if use_case is None:
         attribute = message.attributes.get("use_case")
         if attribute:
-            named = attribute
+            use_case = attribute
     use_cases = catalogue.use_cases_by_type.get(event_type, ())
-    if named is None and use_cases:
+    if use_case is None and use_cases:
         return use_cases
-    if named not in use_cases:
-        raise catalogue.unknown_type(named, event_type)
-    return (named,)
+    if use_case not in use_cases:
+        raise catalogue.unknown_type(use_case, event_type)
+    return (use_case,)
 
 
 def _ids(message: Message, parsed: Any) -> tuple[str, str]:

@@ -77,11 +77,11 @@ class BadEvent(Exception):
 
 def _name(field: str) -> str:
     """Return a field's name as a table and a terminal can show it."""
-    shown = (
+    characters = (
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
         for character in field
     )
-    return "".join(islice(shown, MAXIMUM_FIELD_CHARACTERS))
+    return "".join(islice(characters, MAXIMUM_FIELD_CHARACTERS))
 
 
 def letters_of(name: str) -> str:

@@ -115,8 +115,8 @@ def events_view(
     Raises:
         UseCaseError: A use case is wrong, or two name a column with different types.
     """
-    named = usecases.export_values() if values is None else values
-    columns = "".join(map(_selected, named))
+    values_of_use_cases = usecases.export_values() if values is None else values
+    columns = "".join(map(_selected, values_of_use_cases))
     required = _CONDITIONS[require]
     conditions = "".join(map(statement, required))
     words = dict.fromkeys(_CONSENTS, "'Yes'")

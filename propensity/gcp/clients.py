@@ -212,8 +212,8 @@ def _denied(
     export = settings.export
     remedy = REMEDY
     project, _, dataset = export.rpartition(".")
-    named = rf"{re.escape(f'{project}:{dataset}')}\b"
-    if export and (on == export or re.search(named, text)):
+    dataset_name = rf"{re.escape(f'{project}:{dataset}')}\b"
+    if export and (on == export or re.search(dataset_name, text)):
         remedy = f"Grant it roles/bigquery.dataViewer on the dataset {export}"
         if not export.startswith(f"{settings.project}."):
             remedy += (

@@ -249,25 +249,25 @@ class Queries:
 
     def _start(self, sql: str, parameters: Parameters | None, **options: Any) -> Any:
         config = self._config(sql, parameters, **options)
-        named = self._named(sql)
+        text = self._named(sql)
         return self.client.query(
-            named, job_config=config, job_retry=None, **self._limits
+            text, job_config=config, job_retry=None, **self._limits
         )
 
     def _config(
         self, sql: str, parameters: Parameters | None, **options: Any
     ) -> bigquery.QueryJobConfig:
-        named = []
+        query_parameters = []
         if parameters:
             types = parameters_of(sql)
             for name, value in parameters.items():
                 kind = types.get(name)
                 if kind is None or value not in (None, [], ()):
                     kind = type_of_parameter(name, value)
-                named.append(_parameter(name, value, kind))
+                query_parameters.append(_parameter(name, value, kind))
         return bigquery.QueryJobConfig(
             default_dataset=self._dataset,
-            query_parameters=named,
+            query_parameters=query_parameters,
             labels=LABELS,
             **options,
         )

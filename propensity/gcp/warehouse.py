@@ -161,8 +161,8 @@ class Warehouse(Queries):
         self.check_location(dataset)
         with self._translated(dataset):
             # BigQuery's largest page.
-            listed = self.client.list_tables(dataset, page_size=1_000, **self._limits)
-            return [table.table_id for table in listed]
+            tables = self.client.list_tables(dataset, page_size=1_000, **self._limits)
+            return [table.table_id for table in tables]
 
     def location_of(self, dataset: str) -> str:
         """Return where ``project.dataset`` is."""

@@ -273,7 +273,9 @@ def combined(models: Sequence[Any]) -> Any:
     """Return the mean of fitted classifiers with the classes 0 and 1; one is itself."""
     if len(models) == 1:
         return models[0]
-    named = [(f"model_{n}", FrozenEstimator(model)) for n, model in enumerate(models)]
-    mean = ensemble.VotingClassifier(named, voting="soft")
+    estimators = [
+        (f"model_{n}", FrozenEstimator(model)) for n, model in enumerate(models)
+    ]
+    mean = ensemble.VotingClassifier(estimators, voting="soft")
     # A row of each class: all parts are fitted, and learn nothing of these.
     return mean.fit(np.zeros((2, models[0].n_features_in_)), np.array([0, 1]))

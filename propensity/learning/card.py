@@ -178,9 +178,9 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
     ) -> TrainedVersion:
         """Return the row of a version, which took so many seconds since the request."""
         assert self.model_version is not None
-        shown = self.plain()
-        del shown["profile"]
-        del shown["curves"]
+        entries = self.plain()
+        del entries["profile"]
+        del entries["curves"]
         objects = published.objects
         checksums = published.checksums
         files = {}
@@ -208,7 +208,7 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
             preprocessor_sha256=checksums[PREPROCESSOR],
             bytes_billed=self.bytes_billed,
             seconds=seconds,
-            card=json.dumps({**shown, "files": files}),
+            card=json.dumps({**entries, "files": files}),
         )
 
     def answer(self, objects: Mapping[str, str]) -> dict[str, Any]:

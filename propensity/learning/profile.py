@@ -53,19 +53,19 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
             numbers[name] = floats_of(frame[name])
     # Spearman's, but for gaps: a column is ranked once, over its own values.
     spearman = pd.DataFrame({**numbers, "": sampled}).rank().corr().round(6)
-    shown = []
+    profiles = []
     for name, values in numbers.items():
         correlation = spearman.loc[name, ""]
         entry = _number(name, values, sampled)
         entry["correlation"] = None if np.isnan(correlation) else float(correlation)
-        shown.append(entry)
+        profiles.append(entry)
     return {
         "rows": len(rows),
         "users": pc.count_distinct(rows["user_id"]).as_py(),
         "conversions": int(np.nansum(labels)),
         "stand_for": round(float(weight.sum())),
         "dates": _dates(rows, labels, weight),
-        "numbers": shown,
+        "numbers": profiles,
     }
 
 
@@ -112,8 +112,8 @@ def _number(name: str, values: Floats, labels: Floats) -> dict[str, object]:
     # Values beyond the edges count in the last bins, a last whole number in its own.
     inside = np.clip(values, edges[0], np.nextafter(edges[-1], -np.inf))
     for side, label in (("negative", 0), ("positive", 1)):
-        shown = inside[(labels == label) & np.isfinite(values)]
-        counts, _ = np.histogram(shown, edges)
+        of_label = inside[(labels == label) & np.isfinite(values)]
+        counts, _ = np.histogram(of_label, edges)
         shares = (counts / max(counts.sum(), 1)).tolist()
         entry[side] = [round(share, 4) for share in shares]
     quartiles = np.quantile(finite, [0.25, 0.5, 0.75])

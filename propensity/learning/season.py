@@ -129,22 +129,22 @@ def shift(
         Harvey, "Forecasting, Structural Time Series Models and the Kalman Filter",
         1989, section 4.1: the local level model.
     """
-    chosen: list[EvaluatedWeek] = []
+    recent: list[EvaluatedWeek] = []
     for week in sorted(weeks, key=attrgetter("week"), reverse=True):
         # Weeks that share days with a newer one would count these twice.
-        if not chosen or (chosen[-1].week - week.week).days >= horizon_days:
-            chosen.append(week)
-    chosen = chosen[:MEMORY_WEEKS]
+        if not recent or (recent[-1].week - week.week).days >= horizon_days:
+            recent.append(week)
+    recent = recent[:MEMORY_WEEKS]
     labels = [
-        sum(week.conversions for week in chosen),
-        sum(week.others for week in chosen),
+        sum(week.conversions for week in recent),
+        sum(week.others for week in recent),
     ]
-    if len(chosen) < FEWEST_WEEKS or min(labels) < minimum_conversions:
+    if len(recent) < FEWEST_WEEKS or min(labels) < minimum_conversions:
         return None
     level = 0.0
     variance = _SEASON**2
-    before = chosen[-1].week
-    for week in reversed(chosen):
+    before = recent[-1].week
+    for week in reversed(recent):
         variance += _MOVE**2 * (week.week - before).days / horizon_days
         before = week.week
         gain = variance / (variance + week.standard_error**2 + _WEEK**2)

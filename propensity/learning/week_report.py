@@ -62,9 +62,9 @@ def week_page(
         uplifts: Rows of ``audience_lifts``, with what contacting ``brought`` in words.
         lacked: Days of the outcomes that the export lacks.
     """
-    shown = [row for row in cleaned(rows) if row.get("users")]
+    rows_with_users = [row for row in cleaned(rows) if row.get("users")]
     # A day may have several versions: the one that scored most comes first.
-    shown.sort(key=lambda row: -row["users"])
+    rows_with_users.sort(key=lambda row: -row["users"])
     entity = "user"
     who = "who"
     days = use_case.horizon_days
@@ -82,7 +82,7 @@ def week_page(
         "who": who,
         "period": period(days),
         "week": week,
-        "rows": shown,
+        "rows": rows_with_users,
         "weeks": cleaned(weeks),
         "trained": cleaned(trained),
         "alarms": cleaned(alarms),
@@ -90,7 +90,7 @@ def week_page(
         "lacked": lacked,
         "rate_interval": rate_interval,
         "meanings": meanings,
-        "judged": judgements_of(shown[0], use_case.currency),
+        "judged": judgements_of(rows_with_users[0], use_case.currency),
         "judged_row": judgements_of,
         "unidentified": unidentified,
         "charts": _charts(cleaned(weeks)),

@@ -179,8 +179,8 @@ def _parts(
             continue
         if not all(isinstance(feature, str) for feature in selection):
             return None
-        chosen = {feature: features[feature] for feature in selection}
-        part = _fast(copy.deepcopy(transformer), chosen)
+        kinds = {feature: features[feature] for feature in selection}
+        part = _fast(copy.deepcopy(transformer), kinds)
         if part is None:
             return None
         parts.append((preprocessor.output_indices_[name], part))
@@ -240,8 +240,10 @@ def _categories(
         numbered = copy.deepcopy(encoder)
         vars(numbered).pop("feature_names_in_", None)
         # Scikit-learn has no other public way to tell whose column an encoded one is.
-        named = numbered.get_feature_names_out(list(map(str, range(len(categories)))))
-        owners = np.array([int(name.partition("_")[0]) for name in named])
+        column_names = numbered.get_feature_names_out(
+            list(map(str, range(len(categories))))
+        )
+        owners = np.array([int(name.partition("_")[0]) for name in column_names])
     except ValueError:  # it refuses new values, or names columns in a way of its own
         return None
     tables = {}

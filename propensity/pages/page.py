@@ -165,8 +165,10 @@ def lines_svg(
             f'<path class="grid" d="M{left:g} {line_y:.1f}H{right:g}"/><text '
             f'class="tick end" x="{left - 6:g}" y="{line_y + 4:.1f}">{name}</text>'
         )
-    named = list(range(last + 1)) if last <= 3 else [0, len(x_ticks) // 2, last]
-    for n in named:
+    labelled_ticks = (
+        list(range(last + 1)) if last <= 3 else [0, len(x_ticks) // 2, last]
+    )
+    for n in labelled_ticks:
         name = times[n] if times else write(x_ticks[n])
         is_last = n > 0 and n == last
         parts.append(_x_name(name, across(x_ticks[n]), base + 18, is_last=is_last))

@@ -109,8 +109,10 @@ def percent(value: Number) -> str:
     """Write a share as a percentage, more precisely when it is small."""
     if not present(value):
         return DASH
-    shown = 100 * value
-    return _minus(f"{shown:.2f}%" if 0 < abs(shown) < 1 else f"{shown:.1f}%")
+    hundredths = 100 * value
+    return _minus(
+        f"{hundredths:.2f}%" if 0 < abs(hundredths) < 1 else f"{hundredths:.1f}%"
+    )
 
 
 def share(value: Number) -> str:
@@ -125,8 +127,8 @@ def amount(value: Number | Decimal, currency: str = "", whole_from: int = 100) -
     is_whole = abs(value) >= whole_from or value == 0
     unit = Decimal(1) if is_whole else Decimal("0.01")
     # Halves go up, as on a bill.
-    shown = _minus(f"{Decimal(str(value)).quantize(unit, ROUND_HALF_UP):,f}")
-    return f"{shown} {currency}".rstrip()
+    rounded = _minus(f"{Decimal(str(value)).quantize(unit, ROUND_HALF_UP):,f}")
+    return f"{rounded} {currency}".rstrip()
 
 
 def about(value: Number, currency: str = "") -> str:
@@ -167,10 +169,10 @@ def abbreviate(value: Number) -> str:
     if size >= 9.995e14 or 0 < size < 1e-4:
         return _minus(f"{value:.2e}")
     for unit, name in ((1e3, "k"), (1e6, "M"), (1e9, "B"), (1e12, "T")):
-        shown = f"{value / unit:.3g}"
+        digits = f"{value / unit:.3g}"
         # Rounded first: nearly a thousand of one unit is one of the next.
-        if size >= 1e4 and abs(float(shown)) < 1000:
-            return _minus(f"{shown}{name}")
+        if size >= 1e4 and abs(float(digits)) < 1000:
+            return _minus(f"{digits}{name}")
     if float(value).is_integer():
         return _minus(f"{value:,.0f}")
     return _minus(f"{value:,.{max(0, 2 - math.floor(math.log10(size)))}f}")

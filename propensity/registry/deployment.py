@@ -34,8 +34,8 @@ class Deployment:
 
     def rows(self, name: str, **parameters: object) -> list[Any]:
         """Return the rows of a statement about the use case, named by columns."""
-        named = {"use_case": self.use_case.name, **parameters}
-        return self.warehouse.rows(statement(name), named)
+        values = {"use_case": self.use_case.name, **parameters}
+        return self.warehouse.rows(statement(name), values)
 
     def read(
         self, row: type[RowType], name: str, **parameters: object
@@ -53,10 +53,10 @@ def of_use_case(
     Args:
         settings: Of the deployment, as ``warehouse`` has them.
     """
-    chosen = use_case.settings(settings)
+    own_settings = use_case.settings(settings)
     return Deployment(
-        settings=chosen,
-        warehouse=warehouse.for_run(chosen),
+        settings=own_settings,
+        warehouse=warehouse.for_run(own_settings),
         artifacts=artifacts,
         use_case=use_case.with_label_event(settings),
     )
@@ -87,6 +87,8 @@ def open_deployment(
         settings = Settings.from_environment()
     if use_case is None:
         use_case = settings.use_case
-    chosen = usecases.load(use_case)
+    loaded_use_case = usecases.load(use_case)
     with connected(settings) as (artifacts, warehouse):
-        yield of_use_case(chosen, settings, warehouse=warehouse, artifacts=artifacts)
+        yield of_use_case(
+            loaded_use_case, settings, warehouse=warehouse, artifacts=artifacts
+        )

@@ -68,8 +68,8 @@ def find_promoted(
 
 def newest_recorded(warehouse: Queries, use_case: str) -> int:
     """Return the newest version with a training record, -1 without one."""
-    named = {"use_case": use_case, "at_most": 1}
-    rows = warehouse.rows(statement("recorded_versions"), named)
+    parameters = {"use_case": use_case, "at_most": 1}
+    rows = warehouse.rows(statement("recorded_versions"), parameters)
     return int(rows[0]["model_version"]) if rows else -1
 
 

@@ -99,8 +99,8 @@ def publish(warehouse: Queries, artifacts: Artifacts) -> None:
 @lru_cache(maxsize=1)
 def _recognised(stored: Stored, key: str) -> Suppressed:
     """Parse the object; every minute's is nearly always the one before it."""
-    listed = content_of(stored, PublishedList, name=FILE)
-    return recognised(listed.users, key)
+    content = content_of(stored, PublishedList, name=FILE)
+    return recognised(content.users, key)
 
 
 def read_published(

@@ -357,17 +357,19 @@ def announce(
         action: promote, rollback, pin or unpin; with the use case an attribute, too.
         champion: The pointer after the change.
     """
-    named = {"use_case": use_case, "action": action}
+    attributes = {"use_case": use_case, "action": action}
     version = champion.version
     pinned = champion.pinned
     epoch = champion.epoch
     state = {"version": version, "pinned": pinned, "epoch": epoch}
-    data = json.dumps({**named, **state, "at": at.isoformat()}).encode()
+    data = json.dumps({**attributes, **state, "at": at.isoformat()}).encode()
     try:
         # Imported here: a training without a promotion needs no Pub/Sub.
         from propensity.gcp.pubsub import publish_messages
 
-        publish_messages(settings, settings.prefixed(MODEL_UPDATES), [(data, named)])
+        publish_messages(
+            settings, settings.prefixed(MODEL_UPDATES), [(data, attributes)]
+        )
     except Exception as error:
         log("WARNING", f"the change was not announced: {error}", use_case=use_case)
         return False

@@ -131,18 +131,18 @@ def _still_waiting(run: Run) -> str:
 
 def _sent(run: Run, name: str, ends_at: float) -> tuple[str, DeliveryResult | None]:
     """Send an audience if it is due; return the outcome, and what was done."""
-    named = declared.load(run.use_case, name)
-    until = named.declared.until
+    audience = declared.load(run.use_case, name)
+    until = audience.declared.until
     day = run.as_of
     weekday = declared.WEEKDAYS[day.weekday()]
-    is_due = weekday in named.declared.days or run.overrides.sends_today
+    is_due = weekday in audience.declared.days or run.overrides.sends_today
     if until and day > until:
         return "ended", _ended(run, name, until, ends_at) if is_due else None
     if not is_due:
         return "not_due", None
     done = send(
         run,
-        named,
+        audience,
         secrets.reader(run.settings),
         until=day,
         scheduled_on=day,

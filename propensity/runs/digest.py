@@ -264,9 +264,9 @@ def rules_of(settings: Settings, view: str) -> Rules:
     The columns of the view that use cases name are no part of it, nor are comments: no
     day is read again because of them.
     """
-    shown = ga4.events_view(settings.export, require="false", values=())
+    view_text = ga4.events_view(settings.export, require="false", values=())
     lines = []
-    for line in f"{statement('digest_days')}{shown}".splitlines():
+    for line in f"{statement('digest_days')}{view_text}".splitlines():
         if not line.strip().startswith("--"):
             lines.append(line)
     return Rules(
@@ -552,9 +552,9 @@ def leave_out(
     one for all of them.
     """
     span = {"first_day": tables[0].day, "last_day": tables[-1].day}
-    listed = suppressed_in(warehouse, suppressed, span)
-    for first in range(0, len(listed), IDS_AT_ONCE):
-        piece = {"user_ids": listed[first : first + IDS_AT_ONCE]}
+    user_ids = suppressed_in(warehouse, suppressed, span)
+    for first in range(0, len(user_ids), IDS_AT_ONCE):
+        piece = {"user_ids": user_ids[first : first + IDS_AT_ONCE]}
         warehouse.execute(statement("leave_out_suppressed"), {**span, **piece})
     whole = {"statement": rules.statement}
     warehouse.execute(statement("note_whole_days"), {**span, **whole})
@@ -571,12 +571,12 @@ def suppressed_in(
         span: Parameters of digested_ids.sql.
     """
     names = readers_of(warehouse.settings)
-    listed = list[str]()
+    user_ids = list[str]()
     for batch in warehouse.batches(statement("digested_ids"), span):
         for user_id in batch["user_id"].to_pylist():
             if all(suppressed.covers(user_id, name) for name in names):
-                listed.append(user_id)
-    return listed
+                user_ids.append(user_id)
+    return user_ids
 
 
 def readers_of(settings: Settings) -> list[str]:

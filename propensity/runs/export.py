@@ -197,8 +197,8 @@ def answer(run: Run) -> dict[str, object]:
     if state is None:
         return {}
     days = {"late": state.late, "missing": state.missing, "streamed": state.streamed}
-    named = {f"{name}_days": list(dates) for name, dates in days.items() if dates}
-    return {"as_of": run.as_of, "data_until": state.data_until, **named}
+    entries = {f"{name}_days": list(dates) for name, dates in days.items() if dates}
+    return {"as_of": run.as_of, "data_until": state.data_until, **entries}
 
 
 def status(run: Run, as_of: date) -> str:

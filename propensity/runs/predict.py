@@ -217,7 +217,7 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
             the model gives no probabilities.
         Unavailable: A user was suppressed meanwhile, whose score may be among them.
     """
-    listed = suppression.read(run.warehouse)
+    suppressed_before = suppression.read(run.warehouse)
     key = _key(run)
     value_model = model.value() if model.value is not None else None
     observed = Observed(summary_of(model.record.card.drift))
@@ -234,7 +234,7 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
         run.warehouse.write(SCORES, rows)
         # Free these rows before the next million is gathered.
         del rows
-    if suppression.read(run.warehouse) != listed:
+    if suppression.read(run.warehouse) != suppressed_before:
         raise errors.Unavailable(
             "nothing was published, because a user was suppressed meanwhile",
             hint="Call again",

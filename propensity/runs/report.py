@@ -64,8 +64,8 @@ def up_to(week: date, rows: Sequence[Evaluation], *, first: date) -> list[Evalua
     Longer outcomes are evaluated each week as well, and a page shows no more of them.
     """
     weeks = sorted({row.week for row in rows if first <= row.week <= week})
-    shown = weeks[-LOOK_BACK - 1 :]
-    return [row for row in rows if row.week in shown]
+    newest_weeks = weeks[-LOOK_BACK - 1 :]
+    return [row for row in rows if row.week in newest_weeks]
 
 
 def pages_of_weeks(

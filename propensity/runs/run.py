@@ -365,7 +365,7 @@ def parse_request(
         raise errors.MethodNotAllowed(request.method, allowed=("POST",))
     request.max_content_length = MAXIMUM_BODY
     try:
-        read = request.get_data()
+        raw = request.get_data()
     except RequestEntityTooLarge as error:
         raise errors.TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
     except Exception as error:  # whatever the server raises while it reads
@@ -373,7 +373,7 @@ def parse_request(
     finally:
         # The framework reads the rest of a body that was rejected.
         request.max_content_length = None
-    content = read.strip()
+    content = raw.strip()
     body = http.object_in(content) if content else {}
     allowed = ["use_case", "as_of", "force"]
     if has_trials:

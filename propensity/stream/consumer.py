@@ -358,10 +358,10 @@ class StreamFeatures(Consumer):
         lateness = timedelta(days=self.clients.settings.maximum_lateness_days)
         refused = dict[int, BadEvent]()
         tables = ((TRUTH_EVENTS, accepted.truths), (STREAM_EVENTS, accepted.events))
-        for table, brought in tables:
-            if brought:
-                rows = stored_rows(table, brought, received_at=at, lateness=lateness)
-                indices = [event.index for event in brought]
+        for table, events in tables:
+            if events:
+                rows = stored_rows(table, events, received_at=at, lateness=lateness)
+                indices = [event.index for event in events]
                 refused |= await self.append(table, rows, indices)
         messages = []
         unknown_postcodes = 0

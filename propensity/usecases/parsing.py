@@ -142,10 +142,10 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
         if algorithm == FOREST and not stream.scored:
             yield f"candidates: {name} is a {FOREST}, which scores events, not users"
         if algorithm == MEAN and not _is_mean_of(candidate.parameters, earlier):
-            listed = ", ".join(earlier) if earlier else "there is none"
+            names = ", ".join(earlier) if earlier else "there is none"
             yield (
                 f"candidates: {name} needs one parameter, of: a list of candidates "
-                f"before it, each once ({listed})"
+                f"before it, each once ({names})"
             )
         earlier.append(name)
     yield from declaration.wrong_stride(use_case.stride_days, use_case.horizon_days)

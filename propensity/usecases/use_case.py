@@ -302,14 +302,14 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
         They are about the deployment's property: an instance's file says its own.
         """
-        chosen = dict(self.parameters)
+        parameters = dict(self.parameters)
         if self.like:
-            return chosen
+            return parameters
         for name in ("user_column", "label_event"):
             setting = getattr(settings, name)
-            if name in chosen and setting:
-                chosen[name] = setting
-        return chosen
+            if name in parameters and setting:
+                parameters[name] = setting
+        return parameters
 
     def with_label_event(self, settings: Settings) -> UseCase:
         """
