@@ -161,7 +161,7 @@ def read(warehouse: Queries) -> Suppressed:
     """
     key = warehouse.settings.suppression_key
     try:
-        return recognised(read_list(warehouse), key)
+        return recognised(read_entries(warehouse), key)
     except MissingTable:
         # A deployment with neither key nor table has no list.
         if key:
@@ -169,7 +169,7 @@ def read(warehouse: Queries) -> Suppressed:
         return NOBODY
 
 
-def read_list(warehouse: Queries) -> list[ListEntry]:
+def read_entries(warehouse: Queries) -> list[ListEntry]:
     """Return what the table has, or raise MissingTable."""
     rows = warehouse.read_small_table(TABLE, ListEntry._fields)
     return [ListEntry(row.use_case, row.user_hash, row.key_id) for row in rows]

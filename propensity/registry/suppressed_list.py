@@ -28,7 +28,7 @@ from propensity.suppression import (
     ListEntry,
     Suppressed,
     key_id,
-    read_list,
+    read_entries,
     recognised,
 )
 
@@ -85,7 +85,7 @@ def publish(warehouse: Queries, artifacts: Artifacts) -> None:
     def write() -> None:
         stored = artifacts.find(FILE)
         try:
-            entries = read_list(warehouse)
+            entries = read_entries(warehouse)
         except MissingTable:
             entries = []
         key = warehouse.settings.suppression_key
