@@ -29,6 +29,7 @@ NAMES = (
     "verdicts",
     "quality",
     "quarter",
+    "million",
 )
 
 

@@ -71,7 +71,7 @@ from local.stack.state import FUNCTIONS
 from propensity import usecases
 from propensity.cli.progress import showing, step
 from propensity.errors import NoChampion
-from propensity.first_look.reading import candidates
+from propensity.first_look.reading import default_candidates
 from propensity.fraud.split import split_events
 from propensity.fraud.training import EventTraining
 from propensity.ga4 import events_view
@@ -92,6 +92,8 @@ from propensity.usecases.declaration import FOREST
 
 WEEKS = 13
 RESAMPLES = 200
+# Draws of all outcomes from the probabilities.
+WORLDS = 20
 TARGETS = ("model_training", "model_evaluation", "predictions")
 RUNS = [function for function in FUNCTIONS if function.target in TARGETS]
 PUBLISHED = "published"
@@ -349,7 +351,7 @@ def shoppers(file: Path) -> Rivals:
     use_case = structs.replace(
         usecases.load("ga4_purchase"),
         features={name: CATEGORY if name in texts else NUMBER for name in names},
-        candidates=candidates(),
+        candidates=default_candidates(len(table)),
         baseline=usecases.Baseline(feature="PageValues", ascending=False),
         stream=Stream(),
     )
@@ -426,7 +428,9 @@ def compared(rivals: Rivals) -> Iterator[Line]:
     """
     Yield each figure beside the rivals', and the interval of the difference.
 
-    A user counts a Poisson(1) number of times in a resample, with all of its weeks.
+    Beside it stands its ceiling: what it would be if outcomes were drawn from the very
+    probabilities. If it is no higher, these features tell no more. A user counts a
+    Poisson(1) number of times in a resample, with all of its weeks.
     """
     name = rivals.name
     rows = rivals.rows
@@ -436,8 +440,16 @@ def compared(rivals: Rivals) -> Iterator[Line]:
     users = rows.rows["user_id"].combine_chunks()
     user = pc.dictionary_encode(users).indices.to_numpy()
     drawn = [random.poisson(1.0, user.max() + 1)[user] for _ in range(RESAMPLES)]
+    chance = np.random.default_rng(2)
+    worlds = [chance.random(len(rows)) < scores[ours] for _ in range(WORLDS)]
     for figure, (measure, is_more_better) in COMPARED.items():
         score = measure(rows.label, scores[ours])
+        ceiling = [measure(world, scores[ours]) for world in worlds]
+        yield Line(
+            f"{name}: {figure} beside its ceiling",
+            "",
+            {ours: [score], "ceiling": ceiling},
+        )
         resampled = [
             measure(rows.label, scores[ours], sample_weight=weight) for weight in drawn
         ]

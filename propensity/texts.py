@@ -159,6 +159,19 @@ def texts(column: pd.Series) -> pd.Series:
     A whole number is the same text whether or not there are gaps in its column. What a
     spreadsheet keeps from becoming a number is the text that it shows.
     """
+    codes, different = different_texts(column)
+    # The last one is that of rows without a text.
+    read = np.array(different.to_list() + [None], dtype=object)[codes]
+    return pd.Series(read, column.index, dtype=object, name=column.name)
+
+
+def different_texts(column: pd.Series) -> tuple[NDArray[np.int64], pd.Series]:
+    """
+    Return the place of each row's text, as ``texts`` reads it, among all, each once.
+
+    Returns:
+        -1 where a row has none, (rows,); the texts in the order of their first rows.
+    """
     if column.dtype.kind == "f":
         numbers = column.dropna()
         if (numbers.mod(1).eq(0) & numbers.abs().lt(INEXACT)).all():
@@ -168,10 +181,16 @@ def texts(column: pd.Series) -> pd.Series:
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         written = column.astype("object").map(str, na_action="ignore")
         values = pa.array(written, pa.string(), from_pandas=True)
-    values = unwrapped(pc.utf8_trim_whitespace(values))
-    values = pc.if_else(pc.equal(values, ""), None, values)
-    read = values.to_numpy(zero_copy_only=False)
-    return pd.Series(read, column.index, dtype=object, name=column.name)
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    encoded = values.dictionary_encode()
+    cleaned = unwrapped(pc.utf8_trim_whitespace(encoded.dictionary))
+    cleaned = pc.if_else(pc.equal(cleaned, ""), None, cleaned)
+    places, different = pd.factorize(cleaned.to_numpy(zero_copy_only=False))
+    # The last one is that of rows without a text.
+    places = np.append(places, -1)
+    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    return places[codes], pd.Series(different, dtype="object")
 
 
 def unwrapped(values: Any) -> Any:
@@ -198,8 +217,7 @@ class Words:
 
     @classmethod
     def of(cls, column: pd.Series) -> Words:
-        codes, values = pd.factorize(texts(column))
-        different = pd.Series(values, dtype="object")
+        codes, different = different_texts(column)
         is_word = ~different.str.fullmatch(GAPS, case=False).astype("bool").to_numpy()
         numbers = np.where(is_word, np.cumsum(is_word) - 1, -1)
         # The last one is that of gaps.

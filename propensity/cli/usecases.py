@@ -60,6 +60,23 @@ DAYS = Count(min=1)
     "--without", metavar="COLUMN", multiple=True, help="Leave out. Can be repeated."
 )
 @click.option(
+    "--plans",
+    metavar="COLUMN",
+    multiple=True,
+    help="Column with dates that are known in advance. Can be repeated.",
+)
+@click.option(
+    "--test-times",
+    type=Count(min=1),
+    help="How many of the newest times are the test set.",
+)
+@click.option(
+    "--candidates",
+    metavar="FILE",
+    type=FILE,
+    help="usecase.toml whose [[candidates]] are compared.",
+)
+@click.option(
     "--horizon-days",
     type=DAYS,
     show_default="until the table's next time",
@@ -125,6 +142,16 @@ DAYS = Count(min=1)
     help="Say what contacting a list brought, by TARGET: the export, or orders.",
 )
 @click.option("--amount", metavar="COLUMN", help="Column of orders with what was paid.")
+@click.option(
+    "--cost-per-contact",
+    type=click.FloatRange(min=0),
+    help="What a contact of an experiment costs.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0, max=1),
+    help="Share of the sums that is left, from 0 to 1.",
+)
 def trying(
     *,
     target: str,
@@ -139,6 +166,8 @@ def trying(
     is_agreed: bool,
     judge: Path | None,
     amount: str | None,
+    cost_per_contact: float | None,
+    margin: float | None,
     **chosen: Any,
 ) -> Any:
     """
@@ -155,19 +184,25 @@ def trying(
     first. --scores lists the best 500 users.
 
     --scores lists the users whose outcome is still empty, or those of --rows, by their
-    newest row: user, probability, percentile. It replaces an earlier list. A use case,
-    also one of your own events, publishes predictions instead.
+    newest row: user, probability, percentile, reasons. It replaces an earlier list. A
+    use case, also one of your own events, publishes predictions instead.
 
     --control 10% adds a column with a control group, whom you don't contact. A month
     later, --judge reads the list back, and says what contacting the others brought.
 
     With --treatment and --control, the table is an experiment, one row for each user:
     shows what contacting added, and whether to contact by effect or by probability.
+    --scores with --rows lists other users in this order. --cost-per-contact and
+    --margin say whether it paid.
     """
     if treatment and not control:
         raise click.UsageError("--treatment needs --control")
     if control and not (treatment or scores):
         raise click.UsageError("--control needs --scores FILE, or --treatment")
+    if (cost_per_contact is None) != (margin is None):
+        raise click.UsageError("--cost-per-contact needs --margin, and the reverse")
+    if cost_per_contact is not None and not treatment:
+        raise click.UsageError("--cost-per-contact needs --treatment, an experiment")
     if rows and not scores:
         raise click.UsageError("--rows needs --scores FILE, the list to write")
     check_target(target)
@@ -200,7 +235,14 @@ def trying(
         raise click.UsageError("--control without --treatment is for an export")
     if treatment and control:
         chosen |= {"treatment": treatment, "control": control}
-        return _experiment(target, report, scores=scores, as_of=as_of, **chosen)
+        chosen |= {"cost_per_contact": cost_per_contact, "margin": margin}
+        if scores and not rows:
+            raise click.UsageError(
+                "--scores of an experiment needs --rows, whom to list"
+            )
+        return _experiment(
+            target, report, scores=scores, rows=rows, as_of=as_of, **chosen
+        )
     if not is_use_case(target):
         return _table(target, report, scores=scores, rows=rows, **chosen)
     if scores:
@@ -286,29 +328,52 @@ def _experiment(
     target: str,
     report: Path,
     *,
-    time: str | None,
     scores: Path | None,
+    time: str | None,
     as_of: date | None,
     horizon_days: int | None,
+    plans: tuple[str, ...],
+    test_times: int | None,
+    candidates: Path | None,
     **chosen: Any,
 ) -> Any:
     from propensity.cli.progress import announced
+    from propensity.measures.intervals import in_columns
     from propensity.trying import tables
 
     refused = {
         "--time": time,
-        "--scores": scores,
         "--as-of": as_of,
         "--horizon-days": horizon_days,
+        "--plans": plans,
+        "--test-times": test_times,
+        "--candidates": candidates,
     }
     for option, value in refused.items():
         if value:
             raise click.UsageError(f"an experiment takes no {option}")
-    look = tables.try_experiment_file(target, report=report, step=announced, **chosen)
+    look, listed = tables.try_experiment_file(
+        target, report=report, scores=scores, step=announced, **chosen
+    )
     tell(repr(look))
     say(f"The report is in {report}")
-    arms = [arm.plain() for arm in look.arms]
-    return Spoken({"arms": arms, "left_out": look.left_out, "report": str(report)})
+    if scores:
+        say(f"The list of {listed:,} users is in {scores}")
+    arms = []
+    for arm in look.arms:
+        profit = None
+        if look.cost_per_contact is not None and look.margin is not None:
+            profit = arm.profit(look.cost_per_contact, look.margin)
+        arms.append({**arm.plain(), **in_columns("profit", profit)})
+    return Spoken(
+        {
+            "arms": arms,
+            "left_out": look.left_out,
+            "report": str(report),
+            "scores": str(scores) if scores else None,
+            "listed": listed,
+        }
+    )
 
 
 def _use_case(target: str, report: Path, *, as_of: date | None) -> Any:
@@ -348,6 +413,8 @@ def _table(target: str, report: Path, *, scores: Path | None, **chosen: Any) -> 
             "kinds": look.kinds,
             "left_out": look.left_out,
             "leaks": look.leaks,
+            "level": look.level,
+            "tells_nothing": look.tells_nothing,
             "metrics": card["metrics"],
             "baseline": card["baseline"],
             "report": str(report),

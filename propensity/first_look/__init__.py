@@ -5,6 +5,7 @@ Nothing here reads or writes outside the process; models and metrics are ``learn
 
 - ``table``: a table, tried; what a column tells by itself
 - ``reading``: the table, read; ``columns``: what its columns hold; steps of time
-- ``scores``: the rows whose outcome is open, for a list
+- ``training``: the training of a table, and the sample of one with many rows
+- ``scores``: the rows whose outcome is open, for a list; ``reasons``: why
 - ``experiment``: users contacted at random, and whom to contact
 """

@@ -32,6 +32,7 @@ from propensity.texts import (
     Words,
     clean_numbers,
     codes_of,
+    different_texts,
     has_decimal_commas,
     is_like_a_day,
     may_have_commas,
@@ -69,13 +70,15 @@ class Feature:
     A column as a model reads it.
 
     Attributes:
-        kind: A date is the days from it to the row's time; None where it is left out.
+        kind: A date is the days from it to the row's time, or, of a plan, the days from
+            the row's time to it; None where it is left out.
         values: One a row.
         why: Why it is left out.
         leak: Why it may know the outcome.
         form: How dates are written; None where they are dates by their type.
         has_commas: Whether numbers have commas before decimals.
         until: Up to when days are counted in a table without times.
+        is_plan: Whether its dates are known in advance.
     """
 
     kind: Literal["number", "category", "date"] | None = None
@@ -85,6 +88,7 @@ class Feature:
     form: DayForm | None = None
     has_commas: bool = False
     until: pd.Timestamp | None = None
+    is_plan: bool = False
 
     @property
     def model_kind(self) -> FeatureKind:
@@ -261,7 +265,11 @@ def have_decimal_commas(frame: pd.DataFrame) -> bool:
 
 
 def feature_of(
-    column: pd.Series, times: pd.Series | None, *, has_commas: bool = False
+    column: pd.Series,
+    times: pd.Series | None,
+    *,
+    has_commas: bool = False,
+    is_plan: bool = False,
 ) -> Feature:
     """
     Decide what a column is.
@@ -269,6 +277,7 @@ def feature_of(
     Args:
         times: Of the rows; None where they have none.
         has_commas: Whether the table's numbers have commas before decimals.
+        is_plan: Whether it has dates that are known in advance.
 
     Raises:
         SchemaError: A value is infinite, or something else than most of the column; or
@@ -277,18 +286,19 @@ def feature_of(
     if pd.api.types.is_timedelta64_dtype(column):
         return _number(column, column.dt.total_seconds())
     if is_moments(column):
-        return _days(_by_their_clock(column), times)
+        return _days(_by_their_clock(column), times, is_plan=is_plan)
     is_typed = isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind == "b"
     if is_typed or not column.count():
         return category_of(column)
     numbers = None
     if is_number(column):
-        numbers = column.astype("Float64").astype("float64")
+        numbers = _floats(column)
     elif not isinstance(column.dtype, pd.StringDtype):
         numbers = clean_numbers(column, has_commas=has_commas)
-    if numbers is not None and not numbers.dropna().between(*DIGITS).all():
+    first, last = DIGITS
+    if numbers is not None and (numbers.min() < first or numbers.max() > last):
         return _number(column, numbers)
-    return _of_texts(column, numbers, times, has_commas=has_commas)
+    return _of_texts(column, numbers, times, has_commas=has_commas, is_plan=is_plan)
 
 
 def _of_texts(
@@ -297,6 +307,7 @@ def _of_texts(
     times: pd.Series | None,
     *,
     has_commas: bool,
+    is_plan: bool,
 ) -> Feature:
     """Decide what a column of texts is, or of numbers that may be days."""
     words = Words.of(column)
@@ -306,8 +317,8 @@ def _of_texts(
     read = moments_of(words, newest=newest)
     if words.share(read.clock.notna()) > 0.5:
         odd = _odd(column, "a date", "2026-03-01")
-        moments = _by_their_clock(words.every(read.clock, *odd))
-        return replace(_days(moments, times), form=read.form)
+        moments = _by_their_clock(words.every(read.clock, *odd)).rename(column.name)
+        return replace(_days(moments, times, is_plan=is_plan), form=read.form)
     if numbers is not None:
         return _number(column, numbers)
     return _number_or_category(words, has_commas=has_commas)
@@ -370,15 +381,14 @@ def _odd(column: pd.Series, what: str, example: str) -> tuple[str, str]:
 
 def names_of(column: pd.Series) -> pd.Series:
     """Return values as names of something: of 1, 1.0 and true one each."""
-    names = texts(column)
-    different = names.drop_duplicates().dropna()
+    codes, different = different_texts(column)
     written = different.str.replace(r"^(-?(?:0|[1-9]\d*))\.0+$", r"\1", regex=True)
     is_truth = written.str.lower().isin(["true", "false"])
     written = written.mask(is_truth, written.str.capitalize())
-    changed = written.to_numpy() != different.to_numpy()
-    if not changed.any():
-        return names
-    return names.replace(dict(zip(different[changed], written[changed], strict=True)))
+    # Texts of Arrow: those of Python would take ten times the memory.
+    names = pa.array(written, pa.string(), from_pandas=True)
+    values = names.take(pa.array(codes, mask=codes < 0))
+    return pd.Series(values.to_pandas(), dtype="str").set_axis(column.index)
 
 
 def category_of(column: pd.Series) -> Feature:
@@ -401,18 +411,33 @@ def _check_finite(column: pd.Series, values: pd.Series) -> None:
 
 def _number(column: pd.Series, values: pd.Series) -> Feature:
     _check_finite(column, values)
-    if values.nunique(dropna=False) < 2:
+    low = values.min()
+    high = values.max()
+    if not low < high and values.count() in {0, len(values)}:
         return Feature(why=_CONSTANT)
-    is_whole = (values % 1 == 0).all()
-    # Numbers that are counted up: rows may have been sorted or left out since.
-    is_counted = values.is_unique and values.max() - values.min() < 3 * len(values)
-    if is_whole and (is_counted or column.name in _ROW_NUMBERS):
-        return Feature(why="the number of the row")
+    if (values % 1 == 0).all():
+        # Numbers that are counted up: rows may have been sorted or left out since.
+        is_counted = high - low < 3 * len(values) and values.is_unique
+        if is_counted or column.name in _ROW_NUMBERS:
+            return Feature(why="the number of the row")
     return Feature(kind="number", values=values)
 
 
-def _days(moments: pd.Series, times: pd.Series | None) -> Feature:
-    """Return the days from dates to the rows' times, or to the last of the dates."""
+def _floats(column: pd.Series) -> pd.Series:
+    """Return a column of numbers as floats, NaN where there is none."""
+    if isinstance(column.dtype, np.dtype):
+        return column.astype("float64")
+    return column.astype("Float64").astype("float64")
+
+
+def _days(
+    moments: pd.Series, times: pd.Series | None, *, is_plan: bool = False
+) -> Feature:
+    """
+    Return the days from dates to the rows' times, or to the last of the dates.
+
+    Of a plan they are counted the other way round.
+    """
     until = None
     if times is None:
         until = _without_never(moments).max()
@@ -421,13 +446,18 @@ def _days(moments: pd.Series, times: pd.Series | None) -> Feature:
         return Feature(why="dates, but the rows' times are not dates")
     days = _days_to(times, moments)
     is_late = _is_late(days, times)
-    if is_late.any():
+    if is_plan:
+        days = -days
+    elif is_late.any():
         row = is_late.index[is_late.argmax()] + 1
-        leak = f"holds days after the row's time, first in row {row}"
+        leak = (
+            f"holds days after the row's time, first in row {row}: if they are known "
+            f"in advance, add --plans {moments.name}"
+        )
         return Feature(why="it knows the future", leak=leak)
     if days.nunique(dropna=False) < 2:
         return Feature(why=_CONSTANT)
-    return Feature(kind="date", values=days, until=until)
+    return Feature(kind="date", values=days, until=until, is_plan=is_plan)
 
 
 def _without_never(moments: pd.Series) -> pd.Series:
@@ -472,6 +502,8 @@ def read_as(feature: Feature, column: pd.Series, times: pd.Series | None) -> pd.
     if times is None:
         times = pd.Series(feature.until, column.index, dtype=moments.dtype)
     days = _days_to(times, moments)
+    if feature.is_plan:
+        return -days
     is_late = _is_late(days, times)
     if is_late.any():
         problem = f"is after the row's time, {times[is_late.idxmax()]:%Y-%m-%d}"
@@ -484,7 +516,7 @@ def _read_numbers(feature: Feature, column: pd.Series) -> pd.Series:
     if pd.api.types.is_timedelta64_dtype(column):
         values = column.dt.total_seconds()
     elif is_number(column):
-        values = column.astype("Float64").astype("float64")
+        values = _floats(column)
     else:
         words = Words.of(column)
         numbers = numbers_of(words, has_commas=feature.has_commas)

@@ -7,9 +7,11 @@ chance; otherwise the look says what is missing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,14 +21,16 @@ from scipy import stats
 
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.first_look import columns
+from propensity.first_look.columns import Feature
 from propensity.first_look.reading import check_names, features_of
+from propensity.first_look.scores import RowsToScore, check_there
 from propensity.learning import effects
 from propensity.learning.candidates import encoder_of
 from propensity.learning.effects import Effects, Experiment
 from propensity.measures.intervals import FEW, NORMAL, Difference, in_columns
 from propensity.models.encoding import Flags, Floats, to_frame
 from propensity.pages.page import ChartLine, fill_template, in_notebook, lines_svg
-from propensity.pages.words import decimals, plural
+from propensity.pages.words import about, decimals, plural
 from propensity.texts import GAPS, refuse, texts
 
 # Chance that a column which was written before the contact is refused.
@@ -62,6 +66,7 @@ class Arm:
 
     Attributes:
         name: The treatment, as the table calls it.
+        encoder: Of the features, fitted.
         experiment: The users of both groups.
         effects: What contacting added, user by user.
         reacting: Groups by feature, where their effects differ beyond chance; the
@@ -69,6 +74,7 @@ class Arm:
     """
 
     name: str
+    encoder: Any
     experiment: Experiment
     effects: Effects
     reacting: Mapping[str, Sequence[Group]]
@@ -90,6 +96,23 @@ class Arm:
     def at_share(self, order: Floats) -> float:
         """Return what contacting the best 30% adds, per 100 users."""
         return 100 * float(self.effects.curve(order, np.array([_SHARE]))[0])
+
+    @property
+    def contacted(self) -> int:
+        return int(self.experiment.is_contacted.sum())
+
+    def profit(self, cost_per_contact: float, margin: float) -> Difference:
+        """Return what contacting the contacted users left, where outcomes are sums."""
+        earned = self.effects.mean().times(self.contacted * margin)
+        return earned.plus(-cost_per_contact * self.contacted)
+
+    @property
+    def colour(self) -> str:
+        """The class of a verdict: contacting helps, it does harm, or neither."""
+        effect = self.effects.mean()
+        if effect.is_above():
+            return "good"
+        return "wait" if effect.is_below() else "open"
 
     @property
     def verdict(self) -> str:
@@ -160,23 +183,108 @@ class ExperimentLook:
     Attributes:
         outcome: The label, or ``label = value``.
         control: The control group, as the table calls it.
-        left_out: Why a column is no feature.
+        user: The column that names the user; None where nothing does.
+        features: What a column is, by column.
         notes: Which users are in no group that is compared, and why.
+        cost_per_contact, margin: As somebody says them; None to compute no profit.
     """
 
     name: str
     outcome: str
     control: str
     arms: Sequence[Arm]
-    left_out: Mapping[str, str]
+    user: str | None
+    features: Mapping[str, Feature]
     notes: Sequence[str]
+    cost_per_contact: float | None = None
+    margin: float | None = None
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Why a column is no feature."""
+        return {name: entry.why for name, entry in self.features.items() if entry.why}
+
+    def headline(self, arm: Arm) -> str:
+        """Say what a treatment adds, and to whom."""
+        effect = arm.effects.mean()
+        said = f"{arm.name}: {_signed(effect)} {self.outcome} for each 100 users"
+        if not effect.is_above() and not effect.is_below():
+            return f"{said}, which may be chance"
+        for feature, groups in list(arm.reacting.items())[:1]:
+            ordered = sorted(groups, key=lambda group: -group.added.estimate)
+            said += (
+                f"; most for {feature} = {ordered[0].name} "
+                f"({100 * ordered[0].added.estimate:.1f} against "
+                f"{100 * ordered[-1].added.estimate:.1f})"
+            )
+        return said
+
+    def earned(self, arm: Arm) -> str:
+        """Say what contacting cost and left; "" where nobody has said what it costs."""
+        if self.cost_per_contact is None or self.margin is None:
+            return ""
+        profit = arm.profit(self.cost_per_contact, self.margin)
+        cost = self.cost_per_contact * arm.contacted
+        ends = ""
+        if profit.low is not None and profit.high is not None:
+            ends = f" (95% interval {about(profit.low)} to {about(profit.high)})"
+        advice = "whether it pays is undecided"
+        if profit.is_above():
+            advice = "it pays"
+        elif profit.is_below():
+            advice = "it does not pay"
+        return (
+            f"contacting {arm.contacted:,} users cost {about(cost)} and left a profit "
+            f"of {about(profit.estimate)}{ends}: {advice}"
+        )
+
+    def scores(self, rows: pd.DataFrame | pa.Table) -> pd.DataFrame:
+        """
+        Return users of other rows in the order that the verdict allows, best first.
+
+        Of several treatments it is the one that adds most: ``treatment`` names it, and
+        ``effect`` is what it adds. ``expected`` is the outcome, whether or not a user
+        is contacted: a probability, or a sum.
+
+        Raises:
+            SchemaError: There are none, or a column or value is wrong.
+        """
+        arm = max(self.arms, key=lambda one: one.effects.mean().estimate)
+        used = {name: entry for name, entry in self.features.items() if entry.kind}
+        frame = columns.frame_of(rows)
+        names = list(used)
+        if self.user is not None:
+            names.insert(0, self.user)
+        check_there(names, frame)
+        if self.user is not None:
+            columns.check_users(frame, self.user, None, None)
+        to_score = RowsToScore.from_frame(
+            frame,
+            None,
+            user=self.user,
+            features=used,
+            columns_of={name: name for name in used},
+        )
+        kinds = {name: entry.model_kind for name, entry in used.items()}
+        encoded = np.asarray(arm.encoder.transform(to_frame(to_score.features, kinds)))
+        model = effects.model_of(arm.experiment, arm.effects)
+        table = pd.DataFrame({str(to_score.users.name): to_score.users.to_numpy()})
+        table["treatment"] = arm.name
+        table["effect"] = model.predict(encoded)
+        table["expected"] = model.outcome.predict(encoded)
+        order = "effect" if arm.is_open else "expected"
+        return table.sort_values(order, ascending=False, kind="stable").reset_index(
+            drop=True
+        )
 
     def lines(self, arm: Arm) -> list[str]:
         """Return the lines of a treatment."""
-        contacted = int(arm.experiment.is_contacted.sum())
+        contacted = arm.contacted
         outcome = arm.experiment.outcome
         mean = outcome[~arm.experiment.is_contacted].mean()
         effect = arm.effects.mean()
+        earned = self.earned(arm)
+        paid = [f"Profit   {earned}"] if earned else []
         reacting = "none beyond chance"
         for feature, groups in list(arm.reacting.items())[:1]:
             ordered = sorted(groups, key=lambda group: -group.added.estimate)
@@ -186,7 +294,7 @@ class ExperimentLook:
                 f"{feature}: {_per_100(best.added)} for {best.name}, "
                 f"{_per_100(least.added)} for {least.name}"
             )
-        return [
+        measured = [
             f"Groups   {contacted:,} users of {arm.name}, "
             f"{len(outcome) - contacted:,} of {self.control}",
             f"Effect   contacting adds {_per_100(effect)} of {self.outcome} for each "
@@ -197,8 +305,8 @@ class ExperimentLook:
             f"{_SHARE * 100 * effect.estimate:.2f} at random",
             f"Worth    {arm.worth}",
             f"Reacting {reacting}",
-            f"Use      {arm.verdict}",
         ]
+        return measured + paid + [f"Use      {arm.verdict}"]
 
     def page(self) -> str:
         """Write the report, an HTML page."""
@@ -207,6 +315,7 @@ class ExperimentLook:
             "experiment.html",
             {
                 "look_at": self,
+                "bars": _bars,
                 "draw": _curves,
                 "orders": _orders,
                 "per_100": _per_100,
@@ -234,6 +343,8 @@ def try_experiment(
     outcome: object | None = None,
     categories: Sequence[str] = (),
     without: Sequence[str] = (),
+    cost_per_contact: float | None = None,
+    margin: float | None = None,
     name: str = "table",
 ) -> ExperimentLook:
     """
@@ -249,6 +360,8 @@ def try_experiment(
         outcome: The value of the label that counts, where it is neither 1 nor yes.
         categories: Columns whose numbers are names of something.
         without: Columns to leave out.
+        cost_per_contact: What one contact costs, where the outcome is a sum.
+        margin: The share of the sum that is left, from 0 to 1.
         name: Of the table, for the report.
 
     Raises:
@@ -265,6 +378,11 @@ def try_experiment(
         _check_once(frame[user])
     has_commas = columns.have_decimal_commas(frame)
     values, title = _outcomes(frame[label], outcome, has_commas=has_commas)
+    if (cost_per_contact is not None or margin is not None) and "=" in title:
+        raise SchemaError(
+            f"a profit needs sums of money, and {title} has none",
+            hint="Name a column with sums by --label, or leave the cost out",
+        )
     arms = texts(frame[treatment])
     keys_of_arms = arms.map(columns.key_of, na_action="ignore")
     is_control = keys_of_arms == columns.key_of(control)
@@ -313,6 +431,7 @@ def try_experiment(
         looked_at.append(
             Arm(
                 name=arm,
+                encoder=encoder,
                 experiment=experiment,
                 effects=estimated,
                 reacting=_reacting(read[rows], estimated),
@@ -326,8 +445,11 @@ def try_experiment(
         outcome=title,
         control=shown_control,
         arms=looked_at,
-        left_out={column: entry.why for column, entry in features.items() if entry.why},
+        user=user,
+        features=features,
         notes=notes,
+        cost_per_contact=cost_per_contact,
+        margin=margin,
     )
 
 
@@ -457,8 +579,19 @@ def _groups(values: pd.Series) -> pd.Series:
     if values.nunique() <= _MOST_GROUPS:
         return values.map(decimals(0), na_action="ignore").fillna("empty")
     thirds = pd.qcut(values, 3, duplicates="drop")
-    names = thirds.map(lambda third: f"{third.left:,.4g} to {third.right:,.4g}")
-    return names.astype("object").fillna("empty")
+    name = _span_of_numbers
+    if (values.dropna() % 1 == 0).all():
+        name = _span_of_whole_numbers
+    return thirds.map(name).astype("object").fillna("empty")
+
+
+def _span_of_numbers(third: pd.Interval) -> str:
+    return f"{third.left:,.4g} to {third.right:,.4g}"
+
+
+def _span_of_whole_numbers(third: pd.Interval) -> str:
+    """Name the first and the last whole number; the left end is not among them."""
+    return f"{math.floor(third.left) + 1:,} to {math.floor(third.right):,}"
 
 
 def _chance(groups: Sequence[Group]) -> float:
@@ -498,6 +631,28 @@ def _orders(arm: Arm) -> list[tuple[str, str, str]]:
         ("by probability", f"{probable:.2f}", by_probability.format("+.2f")),
         ("at random", f"{at_random:.2f}", ""),
     ]
+
+
+def _signed(added: Difference) -> str:
+    """Write what contacting a user adds, for each 100 users, with its sign."""
+    if added.low is None or added.high is None:
+        return f"{100 * added.estimate:+.1f}"
+    ends = f"{100 * added.low:.1f} to {100 * added.high:.1f}"
+    return f"{100 * added.estimate:+.1f} ({ends})"
+
+
+def _bars(arm: Arm) -> list[tuple[str, float, float, float, str]]:
+    """Return the effect on all users and on groups that react, with its interval."""
+    groups = [("all", arm.effects.mean())]
+    for feature, members in arm.reacting.items():
+        for group in members:
+            groups.append((f"{feature} = {group.name}", group.added))
+    rows = []
+    for name, added in groups:
+        if added.low is not None and added.high is not None:
+            shown = _signed(added)
+            rows.append((name, added.estimate, added.low, added.high, shown))
+    return rows
 
 
 def _curves(arm: Arm) -> Markup:

@@ -11,60 +11,65 @@ import pandas as pd
 import pyarrow as pa
 
 from propensity import usecases
-from propensity.errors import SchemaError
+from propensity.errors import NotEnoughData, SchemaError
 from propensity.first_look import columns
 from propensity.first_look.columns import Feature, Steps
+from propensity.learning.candidates import PARALLEL_ROWS
+from propensity.learning.rows import in_order
+from propensity.pages.words import percent, plural
 from propensity.suggestions import instead
 from propensity.texts import refuse, texts
+from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.usecases import Baseline, Candidate, UseCase
 from propensity.usecases.declaration import MEAN, RESERVED
+
+# If this many outcomes are expected and none is there, it is not by chance.
+EXPECTED = 10
+ADVICE = "Add older rows, or rows of more users"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadTable:
     """
-    The rows of a table that can be tried; they keep their numbers, which errors name.
+    The rows of a table that can be tried.
 
     Attributes:
         name: Of the table, for the report.
-        label: The column of ``labels``, which are 1 where it is ``positive``, or 0.
+        label: The column of the labels, which are 1 where it is ``positive``, or 0.
+        rows: As a training has them, in order.
+        steps: The steps of time that they are in; ``timeframe`` says when the label of
+            one is known.
         unlabelled: How many rows are left out.
-        tried: The rows as they are.
         open_rows: Rows whose outcome is not known, as they are, with ``open_times``.
         time: The column of ``times``; None where nothing says when a row was true.
-        user: The column of ``users``; None where each row is of another one.
-        features: By column.
+        user: The column of the users; None where each row is of another one.
+        features: By column; ``rows`` have their values.
         horizon_days: Until a label is known; None for until the table's next time.
+        test_times: How many of the newest times test; None for as many as it takes.
+        candidates: Of which a training chooses.
     """
 
     name: str
     label: str
     positive: str
-    labels: pd.Series
+    rows: pa.Table
+    steps: Steps
+    timeframe: Timeframe
     unlabelled: int
-    tried: pd.DataFrame
     open_rows: pd.DataFrame
     time: str | None
     times: pd.Series | None
     open_times: pd.Series | None
     user: str | None
-    users: pd.Series
     features: Mapping[str, Feature]
     horizon_days: int | None
+    test_times: int | None
+    candidates: Sequence[Candidate]
 
     @cached_property
     def columns(self) -> Mapping[str, str]:
-        """Columns of features by their names in a training, which uses some itself."""
-        names = {}
-        for column, feature in self.features.items():
-            name = column
-            while name.lower() in RESERVED or (
-                name != column and name in self.features
-            ):
-                name += "_"
-            if feature.kind:
-                names[name] = column
-        return names
+        """Columns of features by their names in a training."""
+        return names_in_training(self.features)
 
     @property
     def used(self) -> Mapping[str, Feature]:
@@ -85,19 +90,8 @@ class ReadTable:
             threshold=0.5,
             features=kinds,
             baseline=Baseline(feature="", ascending=False),
-            candidates=candidates(),
+            candidates=list(self.candidates),
         )
-
-    def rows(self, steps: Steps) -> pa.Table:
-        rows = {
-            "as_of": pa.array(np.array(steps.days, "datetime64[D]")[steps.step_of_row]),
-            "user_id": pa.array(self.users),
-            "label": pa.array(self.labels.astype("int8")),
-            "weight": pa.array(np.ones(len(self.labels))),
-        }
-        for name, feature in self.used.items():
-            rows[name] = feature.array(feature.values)
-        return pa.table(rows)
 
     def without(self, leaks: Mapping[str, str]) -> ReadTable:
         """Return the table with columns left out that may know the outcome."""
@@ -105,7 +99,21 @@ class ReadTable:
         for name, why in leaks.items():
             if features[name].kind:
                 features[name] = Feature(why="it may know the outcome", leak=why)
-        return replace(self, features=features)
+        left = names_in_training(features)
+        rows = self.rows.drop_columns([one for one in self.columns if one not in left])
+        return replace(self, features=features, rows=rows)
+
+
+def names_in_training(features: Mapping[str, Feature]) -> Mapping[str, str]:
+    """Return columns by their names in a training, which uses some names itself."""
+    names = {}
+    for column, feature in features.items():
+        name = column
+        while name.lower() in RESERVED or (name != column and name in features):
+            name += "_"
+        if feature.kind:
+            names[name] = column
+    return names
 
 
 def read_table(
@@ -116,67 +124,175 @@ def read_table(
     user: str | None = None,
     outcome: object | None = None,
     categories: Sequence[str] = (),
+    plans: Sequence[str] = (),
     without: Sequence[str] = (),
     horizon_days: int | None = None,
+    test_times: int | None = None,
+    candidates: Sequence[Candidate] | None = None,
     name: str = "table",
 ) -> ReadTable:
     """Read a table that is to be tried; arguments and errors are ``try_table``'s."""
     frame = columns.frame_of(table)
     keys = [column for column in (label, time, user) if column is not None]
     ignored = keys + list(without)
-    check_names(frame, keys, list(categories) + list(without))
+    check_names(frame, keys, list(categories) + list(plans) + list(without))
     labels, positive = columns.label_of(frame[label], outcome)
     times = None if time is None else columns.times_of(frame[time])
     if user is not None:
         columns.check_users(frame, user, time, times)
     is_tried = labels.notna()
-    is_open = labels.isna()
+    open_rows = frame[labels.isna()]
     open_times = None
     if times is not None:
         is_tried = _is_older(labels, times, frame[label])
-        open_times = times[is_open]
+        open_times = times[open_rows.index]
         times = times[is_tried]
     # Rows keep their numbers, which errors name.
-    tried = frame[is_tried]
-    read = ReadTable(
+    if not is_tried.all():
+        frame = frame[is_tried]
+    labels = labels[is_tried]
+    features = features_of(frame.drop(columns=ignored), times, categories, plans)
+    names = names_in_training(features)
+    if not names:
+        hint = "add a column, or leave out fewer"
+        raise SchemaError(f"no column is left to predict {label} from", hint=hint)
+    users = texts(frame.index.to_series() if user is None else frame[user])
+    if times is None or time is None:
+        steps = _random_steps(frame, users, user, horizon_days)
+    else:
+        steps = columns.steps_of(times, frame[time], horizon_days)
+        _check_newest(steps, frame[label], labels)
+    timeframe = _timeframe(steps, label, time, test_times)
+    rows = {
+        "as_of": pa.array(np.array(steps.days, "datetime64[D]")[steps.step_of_row]),
+        "user_id": pa.array(users),
+        "label": pa.array(labels.astype("int8")),
+        "weight": pa.array(np.ones(len(labels))),
+    }
+    for feature, column in names.items():
+        rows[feature] = features[column].array(features[column].values)
+        features[column] = replace(features[column], values=None)
+    return ReadTable(
         name=name,
         label=label,
         positive=positive,
-        labels=labels[is_tried],
+        rows=in_order(pa.table(rows)),
+        steps=steps,
+        timeframe=timeframe,
         unlabelled=int((~is_tried).sum()),
-        tried=tried,
-        open_rows=frame[is_open],
+        open_rows=open_rows,
         time=time,
         times=times,
         open_times=open_times,
         user=user,
-        users=texts(tried.index.to_series() if user is None else tried[user]),
-        features=features_of(tried.drop(columns=ignored), times, categories),
+        features=features,
         horizon_days=horizon_days,
+        test_times=test_times,
+        candidates=candidates or default_candidates(len(labels)),
     )
-    if not read.used:
-        hint = "add a column, or leave out fewer"
-        raise SchemaError(f"no column is left to predict {label} from", hint=hint)
-    return read
+
+
+def _random_steps(
+    frame: pd.DataFrame, users: pd.Series, user: str | None, horizon_days: int | None
+) -> Steps:
+    """Put rows without a time into parts."""
+    if horizon_days is not None:
+        hint = "Name the column that says when a row was true by --time"
+        raise SchemaError("--horizon-days needs a time", hint=hint)
+    if user is None:
+        # Rows that are alike may be of one user, and are on one side.
+        hashes = pd.util.hash_pandas_object(frame.astype("str"), index=False)
+        users = hashes.astype("str")
+    count = users.nunique()
+    if count < FEWEST_SNAPSHOTS:
+        kind = "user" if user else "kind"
+        raise NotEnoughData(
+            f"all rows are of {plural(count, kind)}. You need at least "
+            f"{FEWEST_SNAPSHOTS}: to train, to choose and to test",
+            hint=ADVICE,
+        )
+    return columns.random_steps(users)
+
+
+def _check_newest(steps: Steps, shown: pd.Series, labels: pd.Series) -> None:
+    """Refuse a label that no one has at the newest time, and should by the older."""
+    is_newest = pd.Series(steps.step_of_row == steps.step_of_row.max(), labels.index)
+    share = labels[~is_newest].mean()
+    if labels[is_newest].any() or not share * is_newest.sum() >= EXPECTED:
+        return
+    problem = (
+        f"is the label of all {is_newest.sum():,} rows of {steps.names[-1]}, and of "
+        f"{percent(1 - share)} of the older ones: it is not known yet"
+    )
+    hint = "remove these rows, or leave their label empty"
+    refuse(shown, is_newest, problem, hint=hint)
+
+
+def _timeframe(
+    steps: Steps, label: str, time: str | None, test_times: int | None
+) -> Timeframe:
+    """Return when labels are known; refuse steps that are too few to train and test."""
+    horizon = steps.horizon_days
+    timeframe = Timeframe(lookback_days=1, horizon_days=horizon, settle_days=0)
+    if len(steps.days) < FEWEST_SNAPSHOTS:
+        raise NotEnoughData(
+            f"column {time} has only {plural(len(steps.days), 'value')}. You need "
+            f"at least {FEWEST_SNAPSHOTS}: to train, to choose and to test",
+            hint=f"{ADVICE}, or leave --time out",
+        )
+    if not timeframe.are_enough(steps.days):
+        raise NotEnoughData(
+            f"column {label} is known too late: {horizon} days after {time}, "
+            f"whose values are from {steps.names[0]} to {steps.names[-1]}",
+            hint=f"{ADVICE}, or lower --horizon-days",
+        )
+    if test_times is None:
+        return timeframe
+    if time is None:
+        hint = "Name the column that says when a row was true by --time"
+        raise SchemaError("--test-times needs a time", hint=hint)
+    if not timeframe.are_enough(steps.days[: len(steps.days) - test_times + 1]):
+        raise NotEnoughData(
+            f"--test-times {test_times} leaves too few of the "
+            f"{plural(len(steps.days), 'time')} to train and to choose",
+            hint=f"{ADVICE}, or lower --test-times",
+        )
+    return timeframe
 
 
 def features_of(
-    frame: pd.DataFrame, times: pd.Series | None, categories: Sequence[str]
+    frame: pd.DataFrame,
+    times: pd.Series | None,
+    categories: Sequence[str],
+    plans: Sequence[str] = (),
 ) -> dict[str, Feature]:
     has_commas = columns.have_decimal_commas(frame)
     features = {}
     for name, column in frame.items():
+        is_plan = name in plans
         if name in categories:
-            features[str(name)] = columns.category_of(column)
+            feature = columns.category_of(column)
         else:
-            features[str(name)] = columns.feature_of(
-                column, times, has_commas=has_commas
+            feature = columns.feature_of(
+                column, times, has_commas=has_commas, is_plan=is_plan
             )
+        if is_plan and feature.kind != "date" and not feature.why:
+            raise SchemaError(
+                f"--plans {name} has no dates, but is a {feature.kind}",
+                hint="Leave it out of --plans",
+            )
+        features[str(name)] = feature
     return features
 
 
-def candidates() -> list[Candidate]:
-    """Return the candidates of purchases, trees for few rows, and the mean of all."""
+def default_candidates(rows: int) -> list[Candidate]:
+    """
+    Return the candidates of purchases, trees for few rows, and the mean of all.
+
+    Of many rows both kinds of trees are the same, and there is one.
+    """
+    if rows > PARALLEL_ROWS:
+        return list(usecases.load("ga4_purchase").candidates)
     members = []
     for candidate in usecases.load("ga4_purchase").candidates:
         if candidate.algorithm != MEAN:

@@ -6,7 +6,7 @@ Their columns are read as the table's features were.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +15,13 @@ import pyarrow as pa
 
 from propensity.errors import SchemaError
 from propensity.first_look import columns
+from propensity.first_look.columns import Feature
 from propensity.first_look.reading import ReadTable
 from propensity.models.encoding import Floats
 from propensity.texts import refuse, texts
 
 # What a list has of each user beside the user.
-COLUMNS = ("probability", "percentile")
+COLUMNS = ("probability", "percentile", "reasons")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,28 +65,49 @@ class RowsToScore:
         else:
             frame = columns.frame_of(table)
             times = _times_of_others(read, frame)
+        used = {name: read.features[column] for name, column in read.columns.items()}
+        return cls.from_frame(
+            frame, times, user=read.user, features=used, columns_of=read.columns
+        )
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        times: pd.Series | None,
+        *,
+        user: str | None,
+        features: Mapping[str, Feature],
+        columns_of: Mapping[str, str],
+    ) -> RowsToScore:
+        """
+        Read the newest row of each user.
+
+        Args:
+            features, columns_of: What is read, and its column, by a model's names.
+        """
         users = frame.index.to_series().add(1).rename("row")
-        if read.user is not None:
-            users = texts(frame[read.user])
-        if read.user is not None and times is not None:
+        if user is not None:
+            users = texts(frame[user])
+        if user is not None and times is not None:
             oldest_first = users[times.sort_values(kind="stable").index]
             users = oldest_first.drop_duplicates(keep="last").sort_index()
             frame = frame.loc[users.index]
             times = times[users.index]
-        elif read.user is not None:
-            _check_once(frame[read.user], users)
-        features = {}
-        for name, column in read.columns.items():
-            feature = read.features[column]
-            values = columns.read_as(feature, frame[column], times)
-            features[name] = feature.array(values)
-        return cls(users=users, features=pa.table(features))
+        elif user is not None:
+            _check_once(frame[user], users)
+        arrays = {}
+        for name, feature in features.items():
+            values = columns.read_as(feature, frame[columns_of[name]], times)
+            arrays[name] = feature.array(values)
+        return cls(users=users, features=pa.table(arrays))
 
     def listed(self, probability: Floats) -> pd.DataFrame:
         """
         Return users with their probabilities, (rows,), the best first.
 
-        As in predictions, users who share a probability share the lowest percentile.
+        The index has the places of their rows. As in predictions, users who share a
+        probability share the lowest percentile.
         """
         quantiles = np.quantile(probability, np.arange(101) / 100, method="lower")
         percentile = np.maximum(1, np.searchsorted(quantiles, probability))
@@ -93,8 +115,7 @@ class RowsToScore:
         table = pd.DataFrame({user: self.users.to_numpy()})
         table["probability"] = probability
         table["percentile"] = percentile
-        order = table.sort_values(["probability", user], ascending=[False, True])
-        return order.reset_index(drop=True)
+        return table.sort_values(["probability", user], ascending=[False, True])
 
 
 def check_there(names: Iterable[str], frame: pd.DataFrame) -> None:

@@ -10,37 +10,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from msgspec import structs
+from scipy import stats
 
 from propensity.clock import SYSTEM
-from propensity.errors import NotEnoughData, SchemaError
+from propensity.errors import SchemaError
 from propensity.first_look import columns
-from propensity.first_look.columns import FEWEST, Steps
-from propensity.first_look.reading import ReadTable, read_table
+from propensity.first_look.columns import FEWEST
+from propensity.first_look.reading import ADVICE, EXPECTED, ReadTable, read_table
+from propensity.first_look.reasons import Reasons, directions, reasons
 from propensity.first_look.scores import RowsToScore
+from propensity.first_look.training import TableTraining, chosen_on, sample_of
 from propensity.learning import gate
 from propensity.learning.card import Origin, UserCard, user_card
 from propensity.learning.importance import ranks_alone
+from propensity.learning.judged import judgements_of
+from propensity.learning.model import Model
 from propensity.learning.report import version_page
 from propensity.learning.rows import Parts, Slice
 from propensity.learning.split import split_users
 from propensity.learning.trained import LEAK, Trained
-from propensity.learning.users import UserTraining
+from propensity.measures.intervals import NORMAL, rate_interval
 from propensity.pages.page import in_notebook
 from propensity.pages.words import percent, plural
 from propensity.settings import Settings
-from propensity.texts import refuse
-from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
-from propensity.usecases import CATEGORY, Baseline, UseCase
+from propensity.usecases import CATEGORY, Baseline, Candidate, UseCase
 from propensity.watching import Watched, unwatched
 
-# If this many outcomes are expected and none is there, it is not by chance.
-_EXPECTED = 10
-_ADVICE = "Add older rows, or rows of more users"
+# A ranking is taken for one that tells something, and is none, once in so many tables.
+_BY_CHANCE = 0.001
+# Rows of a list that have reasons: those whom one contacts first.
+_WITH_REASONS = 10_000
 # A column with more values than that is no list of them.
 _MOST_VALUES = 60
 # Rows of a value, and their share of label 1, from which the value tells the outcome.
@@ -73,6 +79,7 @@ class FirstLook:
     table: ReadTable
     leaks: Mapping[str, str]
     card: UserCard
+    training: TableTraining
     trained: Trained
 
     @property
@@ -116,20 +123,49 @@ class FirstLook:
             leaks.append(f"{column} {why}{without}")
         if not leaks:
             leaks.append("none found")
-        compared = gate.beside_baseline(self.trained, self.card.baseline.name)
         best = metrics.lift[0]
+        assert metrics.base_rate
+        ends = rate_interval(best.conversions, best.users)
+        low = ends[0] / metrics.base_rate
+        high = ends[1] / metrics.base_rate
         share = percent(self.trained.parts.every.label.mean())
-        return [
-            f"Table    {len(self.table.labels):,} rows, {share} with {title}; "
+        use = f"Of the top 10%, {percent(best.conversions / best.users)} have {title}"
+        if self.tells_nothing:
+            use = f"Make no list, which would be by chance. {use}"
+        level = []
+        if self.level:
+            level.append(f"Level    {self.level}")
+        return level + [
+            f"Table    {len(self.table.rows):,} rows, {share} with {title}; "
             f"tested on {test}",
             f"Columns  {'; '.join(listed)}",
             f"Leaks    {'; '.join(leaks)}",
-            f"Model    {compared}",
-            f"Use      Of the top 10%, {percent(best.conversions / best.users)} have "
-            f"{title}: {best.lift:.1f} times the average. Expected of all "
-            f"{percent(metrics.mean_probability)}, actual "
+            f"Model    {self.compared}",
+            f"Use      {use}: {best.lift:.1f} times the average ({low:.1f} to "
+            f"{high:.1f}). Expected of all {percent(metrics.mean_probability)}, actual "
             f"{percent(metrics.base_rate)}",
         ]
+
+    @cached_property
+    def tells_nothing(self) -> bool:
+        """Whether neither the model nor a column ranks rows better than by chance."""
+        return _tells_nothing(self.trained)
+
+    @property
+    def compared(self) -> str:
+        """How the model and its best column rank rows of later times."""
+        return _compared(self.trained, self.card.baseline.name)
+
+    @property
+    def level(self) -> str:
+        """Say that fewer or more of the test set had the outcome than was expected."""
+        [users] = judgements_of(self.card.plain()["metrics"])
+        if users.is_expected:
+            return ""
+        return (
+            f"the test set has another level than the older rows: {users.text}. So a "
+            "list's probabilities may be as far off; its order stays"
+        )
 
     @cached_property
     def without_leaks(self) -> FirstLook:
@@ -140,11 +176,16 @@ class FirstLook:
         if not clean.columns:
             problem = "each column may know the outcome, so that none is left"
             raise SchemaError(problem, hint="Add columns that are known before it")
-        return look_at(clean)
+        return look_at(clean, self.training.watched)
+
+    @cached_property
+    def live(self) -> Model:
+        """The model of all rows whose outcome is known."""
+        return self.training.live(self.trained.members)
 
     def scores(self, rows: pd.DataFrame | pa.Table | None = None) -> pd.DataFrame:
         """
-        Return the users, each with probability and percentile, the best first.
+        Return the users, each with probability, percentile and reasons, best first.
 
         The model has learned from all rows whose outcome is known, without columns that
         may know it.
@@ -158,8 +199,23 @@ class FirstLook:
         """
         look = self.without_leaks
         to_score = RowsToScore.of(look.table, rows)
-        model = look.trained.live
-        return to_score.listed(model.scores(to_score.features, look.table.use_case))
+        probability = look.live.scores(to_score.features, look.table.use_case)
+        listed = to_score.listed(probability)
+        best = to_score.features.take(pa.array(listed.index[:_WITH_REASONS]))
+        why = look._reasons_of(best).shown(best, look.table.used)
+        listed = listed.reset_index(drop=True)
+        return listed.assign(reasons=pd.Series(why, dtype="str"))
+
+    def reasons(self, rows: pd.DataFrame | pa.Table | None = None) -> Reasons:
+        """Return what moved the log-odds of rows, in the order in which they are."""
+        look = self.without_leaks
+        return look._reasons_of(RowsToScore.of(look.table, rows).features)
+
+    def _reasons_of(self, features: pa.Table) -> Reasons:
+        training_rows = sample_of(self.table.rows)
+        return reasons(
+            self.live, self.table.use_case, features, training_rows=training_rows
+        )
 
     def page(self) -> str:
         """Write the model report, an HTML page."""
@@ -181,7 +237,10 @@ def try_table(
     outcome: object | None = None,
     categories: Sequence[str] = (),
     without: Sequence[str] = (),
+    plans: Sequence[str] = (),
     horizon_days: int | None = None,
+    test_times: int | None = None,
+    candidates: Sequence[Candidate] | None = None,
     name: str = "table",
 ) -> FirstLook:
     """
@@ -197,8 +256,13 @@ def try_table(
         outcome: The value of the label to predict, where it is another one.
         categories: Columns whose numbers are names of something.
         without: Columns to leave out.
+        plans: Columns with dates that are known in advance, such as the end of a
+            contract.
         horizon_days: Days after a row's time until its label is known; by default it is
             known at the table's next time.
+        test_times: How many of the newest times are the test set; by default one, or
+            more if that has few rows of label 1.
+        candidates: Of which the best is chosen, as ``usecase.toml`` has them.
         name: Of the table, for the report.
 
     Raises:
@@ -214,7 +278,10 @@ def try_table(
             outcome=outcome,
             categories=categories,
             without=without,
+            plans=plans,
             horizon_days=horizon_days,
+            test_times=test_times,
+            candidates=candidates,
             name=name,
         )
     )
@@ -222,77 +289,47 @@ def try_table(
 
 def look_at(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
     """Train on a table; errors are ``try_table``'s."""
-    steps, timeframe = _steps(read)
-    rows = read.rows(steps)
-    parts = split_users(
-        rows, read.use_case, timeframe, settings=_SETTINGS, advice=_ADVICE
+    split = partial(
+        split_users,
+        use_case=read.use_case,
+        timeframe=read.timeframe,
+        settings=_SETTINGS,
+        advice=ADVICE,
+        test_dates=read.test_times,
     )
-    leaks = _leaks(parts, read)
+    parts = split(read.rows)
+    sampled = parts
+    sample = sample_of(read.rows)
+    if len(sample) < len(read.rows):
+        sampled = split(sample)
+        parts = chosen_on(parts, sampled)
+    leaks = _leaks(sampled, read)
     parts, use_case = _with_baseline(parts, read.use_case)
-    training = UserTraining(
+    training = TableTraining(
         parts=parts, use_case=use_case, settings=_SETTINGS, watched=watched
     )
     trained = training.run()
     # A leak that is left out is no reason to distrust the model.
-    card = _card(read, steps, leaks, use_case, trained)
+    card = _card(read, leaks, use_case, trained)
     card = structs.replace(card, horizon_days=read.horizon_days)
     for column, feature in read.features.items():
         if feature.leak:
             leaks[column] = feature.leak
-    return FirstLook(table=read, leaks=leaks, card=card, trained=trained)
-
-
-def _steps(read: ReadTable) -> tuple[Steps, Timeframe]:
-    """Put rows into steps, with the time until their labels are known."""
-    if read.time is None or read.times is None:
-        if read.horizon_days is not None:
-            hint = "Name the column that says when a row was true by --time"
-            raise SchemaError("--horizon-days needs a time", hint=hint)
-        # Rows that are alike may be of one user, and are on one side.
-        hashes = pd.util.hash_pandas_object(read.tried.astype("str"), index=False)
-        users = read.users if read.user else hashes.astype("str")
-        count = users.nunique()
-        if count < FEWEST_SNAPSHOTS:
-            kind = "user" if read.user else "kind"
-            raise NotEnoughData(
-                f"all rows are of {plural(count, kind)}. You need at least "
-                f"{FEWEST_SNAPSHOTS}: to train, to choose and to test",
-                hint=_ADVICE,
-            )
-        steps = columns.random_steps(users)
-    else:
-        shown = read.tried[read.time]
-        steps = columns.steps_of(read.times, shown, read.horizon_days)
-        _check_newest(steps, read.tried[read.label], read.labels)
-    horizon = steps.horizon_days
-    timeframe = Timeframe(lookback_days=1, horizon_days=horizon, settle_days=0)
-    if len(steps.days) < FEWEST_SNAPSHOTS:
-        raise NotEnoughData(
-            f"column {read.time} has only {plural(len(steps.days), 'value')}. You need "
-            f"at least {FEWEST_SNAPSHOTS}: to train, to choose and to test",
-            hint=f"{_ADVICE}, or leave --time out",
-        )
-    if not timeframe.are_enough(steps.days):
-        raise NotEnoughData(
-            f"column {read.label} is known too late: {horizon} days after {read.time}, "
-            f"whose values are from {steps.names[0]} to {steps.names[-1]}",
-            hint=f"{_ADVICE}, or lower --horizon-days",
-        )
-    return steps, timeframe
+    return FirstLook(
+        table=read, leaks=leaks, card=card, training=training, trained=trained
+    )
 
 
 def _card(
-    read: ReadTable,
-    steps: Steps,
-    leaks: Mapping[str, str],
-    use_case: UseCase,
-    trained: Trained,
+    read: ReadTable, leaks: Mapping[str, str], use_case: UseCase, trained: Trained
 ) -> UserCard:
     """Return a card as every model version has one, with the names of steps."""
-    reason = gate.beside_baseline(trained, f"{use_case.baseline.feature} alone")
+    steps = read.steps
+    reason = _compared(trained, f"{use_case.baseline.feature} alone")
     for column, why in leaks.items():
         reason += f"; LIKELY LEAK: {column} {why}"
-    verdict = gate.Verdict(promoted=not leaks, reason=reason)
+    is_better = gate.first_verdict(trained).promoted
+    verdict = gate.Verdict(promoted=is_better and not leaks, reason=reason)
     origin = Origin(
         rows=trained.parts.every.rows,
         as_of=steps.days[-1],
@@ -305,8 +342,16 @@ def _card(
     split = {}
     for part, days in card.split.items():
         split[part] = [names[day] for day in days]
+    claim = ""
+    if _tells_nothing(trained):
+        claim = f"These columns don't tell who has {use_case.title}."
+    names_of_features = [entry.feature for entry in trained.holdout.importance]
     return structs.replace(
         card,
+        claim=claim,
+        directions=directions(
+            trained.measured, use_case, trained.parts.before.rows, names_of_features
+        ),
         heading="Test set",
         is_random=read.times is None,
         entity="row" if read.user is None else read.user,
@@ -315,18 +360,46 @@ def _card(
     )
 
 
-def _check_newest(steps: Steps, shown: pd.Series, labels: pd.Series) -> None:
-    """Refuse a label that no one has at the newest time, and should by the older."""
-    is_newest = pd.Series(steps.step_of_row == steps.step_of_row.max(), labels.index)
-    share = labels[~is_newest].mean()
-    if labels[is_newest].any() or not share * is_newest.sum() >= _EXPECTED:
-        return
-    problem = (
-        f"is the label of all {is_newest.sum():,} rows of {steps.names[-1]}, and of "
-        f"{percent(1 - share)} of the older ones: it is not known yet"
+# -- what it tells ---------------------------------------------------------------------
+
+
+def _tells_nothing(trained: Trained) -> bool:
+    """
+    Tell whether neither the model nor its best column ranks better than by chance.
+
+    By all rows that a model of older ones scored. The best of many columns ranks better
+    than one by chance, so that the chance of each is a part of that of all.
+    """
+    rows, score, baseline = trained.judged_forward()
+    features = len(trained.measured.preprocessor.feature_names_in_)
+    for ranks, tried in ((score, 1), (baseline, features)):
+        area = gate.roc_auc_difference(rows, ranks, np.full(len(rows), 0.5))
+        if area.low is None:
+            continue
+        errors = stats.norm.isf(_BY_CHANCE / tried)
+        if area.estimate > (area.estimate - area.low) / NORMAL * errors:
+            return False
+    return True
+
+
+def _compared(trained: Trained, baseline: str) -> str:
+    """Say how the model and its best column rank rows of later times."""
+    rows, score, ranks = trained.judged_forward()
+    if _tells_nothing(trained):
+        chance = gate.roc_auc_difference(rows, score, np.full(len(rows), 0.5))
+        areas = [trained.holdout.metrics.roc_auc, trained.holdout.baseline_roc_auc]
+        shown = " and ".join(f"{area:.3f}" for area in areas)
+        return (
+            f"neither the model nor {baseline} tells one row from another: ROC AUC "
+            f"{shown} on the test set, where 0.5 is guessing; on {len(rows):,} rows of "
+            f"later times the model has {chance.format('+.3f')} more than that"
+        )
+    more = gate.roc_auc_difference(rows, score, ranks)
+    goes = "would" if gate.first_verdict(trained).promoted else "would not"
+    return (
+        f"{gate.beside_baseline(trained, baseline)}; on {len(rows):,} rows of later "
+        f"times {more.format('+.3f')}: as a use case it {goes} go live"
     )
-    hint = "remove these rows, or leave their label empty"
-    refuse(shown, is_newest, problem, hint=hint)
 
 
 # -- what a column tells alone --------------------------------------------------------
@@ -335,24 +408,21 @@ def _check_newest(steps: Steps, shown: pd.Series, labels: pd.Series) -> None:
 def _with_baseline(parts: Parts, use_case: UseCase) -> tuple[Parts, UseCase]:
     """Make the column that alone ranks the judged rows best the baseline."""
     older = parts.before.between(0, parts.blocks[0].fit_end)
-    every = parts.every
     areas = dict[str, float]()
     for name, kind in use_case.features.items():
         areas[name] = _area(older, parts.choosing, name, kind)
     best = max(areas, key=lambda name: abs(areas[name] - 0.5))
     baseline = Baseline(feature=best, ascending=areas[best] < 0.5)
     if use_case.features[best] == CATEGORY:
-        rates = ranks_alone(older, every, best, CATEGORY)
         baseline = Baseline(feature=f"{best} (rate)", ascending=False)
-        rows = every.rows.append_column(baseline.feature, pa.array(rates))
-        every = replace(every, rows=rows)
-        parts = replace(
-            parts,
-            every=every,
-            before=every.between(0, len(parts.before)),
-            fitting=every.between(0, len(parts.fitting)),
-            holdout=every.between(len(parts.before)),
+        judged_rows = parts.before.followed_by(parts.holdout)
+        rates = pa.array(ranks_alone(older, judged_rows, best, CATEGORY))
+        judged_rows = Slice(
+            rows=judged_rows.rows.append_column(baseline.feature, rates)
         )
+        tested = len(parts.before)
+        before = judged_rows.between(0, tested)
+        parts = replace(parts, before=before, holdout=judged_rows.between(tested))
     return parts, structs.replace(use_case, baseline=baseline)
 
 
@@ -372,7 +442,7 @@ def _leaks(parts: Parts, read: ReadTable) -> dict[str, str]:
         newest = _filled(parts.holdout, name)
         in_every = _filled(every, name)
         in_open = columns.filled(read.features[column], read.open_rows[column])
-        is_expected = in_every * len(read.open_rows) >= _EXPECTED
+        is_expected = in_every * len(read.open_rows) >= EXPECTED
         sure = _sure(every, name, _open_values(read, column))
         if area >= LEAK:
             leaks[column] = f"alone ranks at ROC AUC {area:.3f}"
@@ -409,12 +479,12 @@ def _sure(every: Slice, name: str, open_values: pd.Series) -> str:
     A value that the open rows have as well was not written after the outcome.
     """
     values = every.rows[name].to_pandas()
-    texts = _as_texts(values)
-    open_texts = _as_texts(open_values)
-    if texts.nunique() > _MOST_VALUES:
-        usual = texts.mode()[0]
-        texts = texts.where(texts == usual, f"not {usual}")
-        open_texts = open_texts.where(open_texts == usual, f"not {usual}")
+    counts = values.value_counts(dropna=False)
+    usual = None
+    if len(counts) > _MOST_VALUES:
+        usual = counts.index[0]
+    texts = _as_texts(values, usual)
+    open_texts = _as_texts(open_values, usual)
     rarer = int(2 * every.conversions < len(every))
     rates = pd.Series(every.label == rarer).groupby(texts).agg(["size", "mean"])
     sure = rates[(rates["size"] >= _SURE_ROWS) & (rates["mean"] >= _SURE_SHARE)]
@@ -425,8 +495,13 @@ def _sure(every: Slice, name: str, open_values: pd.Series) -> str:
     return ""
 
 
-def _as_texts(values: pd.Series) -> pd.Series:
-    return values.astype("str").where(values.notna(), "empty")
+def _as_texts(values: pd.Series, usual: Any) -> pd.Series:
+    """Return values as texts; where one is usual, only whether they are this one."""
+    if usual is None:
+        return values.astype("str").where(values.notna(), "empty")
+    is_usual = values.isna() if pd.isna(usual) else values == usual
+    text = "empty" if pd.isna(usual) else str(usual)
+    return is_usual.map({True: text, False: f"not {text}"})
 
 
 def _open_values(read: ReadTable, column: str) -> pd.Series:

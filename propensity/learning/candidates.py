@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from importlib import import_module
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -163,7 +164,23 @@ def fitted(preprocessor: Any, part: Slice, features: Mapping[str, str]) -> Any:
 
 
 def transformed(encoder: Any, rows: pa.Table, features: Mapping[str, str]) -> Any:
-    """Return rows, encoded by a fitted preprocessor into a dense array."""
+    """
+    Return rows, encoded by a fitted preprocessor into a dense array.
+
+    Many are encoded in pieces: a preprocessor holds its rows several times.
+    """
+    if len(rows) <= PARALLEL_ROWS:
+        return _encoded(encoder, rows, features)
+    encoded = None
+    for first in range(0, len(rows), PARALLEL_ROWS):
+        piece = _encoded(encoder, rows[first : first + PARALLEL_ROWS], features)
+        if encoded is None:
+            encoded = np.empty((len(rows), piece.shape[1]), piece.dtype)
+        encoded[first : first + PARALLEL_ROWS] = piece
+    return encoded
+
+
+def _encoded(encoder: Any, rows: pa.Table, features: Mapping[str, str]) -> Any:
     try:
         encoded = encoder.transform(to_frame(rows, features))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -181,16 +198,42 @@ def transformed(encoder: Any, rows: pa.Table, features: Mapping[str, str]) -> An
 
 def estimator(candidate: Candidate, *, seed: int) -> Any:
     """Return an unfitted classifier; its own seed is first. UseCaseError if wrong."""
-    algorithm = ALGORITHMS[candidate.algorithm]
+    algorithm = ALGORITHMS.get(candidate.algorithm)
+    if algorithm is None:
+        algorithm = _imported(candidate)
     try:
         parameters = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
         weights = parameters.get("class_weight")
         if isinstance(weights, Mapping):
             # TOML's keys are texts, and the classes are 0 and 1.
             parameters["class_weight"] = {int(key): weights[key] for key in weights}
-        return algorithm().set_params(**{"random_state": seed, **parameters})
-    except ValueError as error:
+        model = algorithm()
+        if "random_state" in model.get_params():
+            parameters = {"random_state": seed, **parameters}
+        return model.set_params(**parameters)
+    except (ValueError, TypeError) as error:
         raise unfit(candidate, error) from error
+
+
+def _imported(candidate: Candidate) -> type:
+    """Return the class of another package that a candidate names."""
+    module, _, name = candidate.algorithm.rpartition(".")
+    try:
+        algorithm = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        package = module.partition(".")[0]
+        raise UseCaseError(
+            f"candidate {candidate.name} needs {candidate.algorithm}, which is not "
+            "here",
+            hint=f"Install {package}, or correct the name: {error}",
+        ) from error
+    if not hasattr(algorithm, "fit") or not hasattr(algorithm, "predict_proba"):
+        raise UseCaseError(
+            f"candidate {candidate.name}: {candidate.algorithm} has no fit and "
+            "predict_proba",
+            hint="Name a classifier with the interface of scikit-learn",
+        )
+    return cast(type, algorithm)
 
 
 def unfit(candidate: Candidate, error: Exception) -> UseCaseError:
@@ -220,12 +263,16 @@ def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
     is_boosted = isinstance(model, ensemble.HistGradientBoostingClassifier)
     if is_boosted and part.sample_weight is not None:
         encoded = with_few_values(encoded, model.max_bins)
+    # Not every classifier takes weights.
+    weights = {}
+    if part.sample_weight is not None:
+        weights["sample_weight"] = part.sample_weight
     threads = native_threads().limit(limits=None if is_large else 1, user_api="openmp")
     try:
         with warnings.catch_warnings(), threads:
             # A fit that stops at max_iter is judged by its metrics like any other.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(encoded, part.label, sample_weight=part.sample_weight)
+            model.fit(encoded, part.label, **weights)
     except (ValueError, TypeError) as error:
         raise unfit(candidate, error) from error
     # Threads would add the trees up in another order each time.
@@ -255,9 +302,13 @@ def with_few_values(encoded: Any, most: int) -> Any:
 
 
 def run_parallel(
-    calls: Sequence[Callable[[], T]], *, jobs: int, watched: Watched = unwatched
+    calls: Sequence[Callable[[], T]],
+    *,
+    jobs: int,
+    label: str,
+    watched: Watched = unwatched,
 ) -> list[T]:
-    """Return the results of fits of few rows, so many at once."""
+    """Return the results of fits, so many at once; ``label`` says what they are for."""
     # Filters of warnings belong to the process, and scikit-learn sets and resets them
     # in every thread: none may be there that turns a warning into an error.
     with warnings.catch_warnings(record=True):
@@ -265,7 +316,7 @@ def run_parallel(
         # The longest first, so that none is left to run alone at the end.
         parallel = Parallel(n_jobs=jobs, backend="threading", return_as="generator")
         fits = parallel(delayed(call)() for call in reversed(calls))
-        results = [next(fits) for _ in watched(calls, "fitting candidates")]
+        results = [next(fits) for _ in watched(calls, label)]
     return results[::-1]
 
 

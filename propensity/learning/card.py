@@ -106,6 +106,14 @@ class BaselineRanking(Struct, frozen=True, kw_only=True):
     words: str = ""
 
 
+class Direction(Struct, frozen=True, kw_only=True):
+    """Mean probabilities of rows by the value of a feature, the least number first."""
+
+    feature: str
+    values: Sequence[str]
+    probabilities: Sequence[float]
+
+
 class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
     """
     What the cards of users' and of events' versions have in common.
@@ -249,8 +257,12 @@ class UserCard(Card, frozen=True, kw_only=True, tag="users"):
         drift: What publications are compared with.
         value: The model of amounts; None without amounts.
         presence: Active and away users of the holdout; empty where features don't say.
+        claim: What the page says first; empty for how many of the best have the label.
+        directions: Of a table's features.
     """
 
+    claim: str = ""
+    directions: Sequence[Direction] = ()
     drift: Reference | None = None
     value: ValueCard | None = None
     presence: Sequence[Category] = ()

@@ -110,6 +110,8 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
         differences["log_loss"] = loss
         is_worse = is_worse or (loss.is_above() and loss.estimate > minimum)
         words = f"{words}, log loss {loss.format()}"
+        if loss.is_above() and not is_worse:
+            words += f", which may be up to {minimum:.4f} (2%) higher,"
     how = "worse" if is_worse else "not worse"
     return replace(
         verdict,

@@ -55,6 +55,7 @@ def version_page(
         "rate_interval": rate_interval,
         "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "histograms": _histograms(plain),
+        "directions": _directions(plain),
         **more,
     }
     if template is None:
@@ -81,6 +82,21 @@ def _curves(shown: Plain, base: float | None) -> dict[str, Markup]:
             guide_line = ChartLine(x=(0.0, last), y=guide, style="guide")
             lines = [guide_line, ChartLine(name=name, x=x, y=y)]
             drawn[name] = lines_svg(lines, title=name, starts_at_zero=True)
+    return drawn
+
+
+def _directions(card: Plain) -> list[tuple[Plain, Markup]]:
+    """Draw the mean probability by the value of a feature."""
+    drawn = []
+    for direction in card.get("directions", ()):
+        line = ChartLine(name=direction["feature"], y=direction["probabilities"])
+        svg = lines_svg(
+            [line],
+            title=direction["feature"],
+            times=direction["values"],
+            starts_at_zero=True,
+        )
+        drawn.append((direction, svg))
     return drawn
 
 

@@ -63,6 +63,7 @@ def split_users(
     *,
     settings: Settings,
     advice: str = "Wait for more weeks of events",
+    test_dates: int | None = None,
 ) -> Parts:
     """
     Split labelled snapshots of users.
@@ -77,13 +78,14 @@ def split_users(
         timeframe: Lookback, horizon and settle time of the rows.
         settings: The minimum of rows and of conversions.
         advice: What to do where the rows are too few.
+        test_dates: How many snapshots are held out, if somebody says so.
 
     Raises:
         NotEnoughData: Too few snapshots, rows or conversions, or one class only.
     """
     snapshots = Snapshots.of(in_order(rows, elapsed=use_case.stream.elapsed))
     _check_dates(snapshots.as_ofs, timeframe)
-    n_held = _held_out(snapshots, minimum=settings.minimum_conversions)
+    n_held = test_dates or _held_out(snapshots, minimum=settings.minimum_conversions)
     earlier = snapshots.as_ofs[:-n_held]
     held_out = snapshots.as_ofs[-n_held:]
     # Outcomes that overlap those of the holdout choose no candidate.

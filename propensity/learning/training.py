@@ -146,8 +146,7 @@ class Training(ABC):
         features = self.use_case.features
         labelled = self.parts.before
         # The encoder knows nothing that any block judges.
-        first = labelled.between(0, blocks[0].fit_end)
-        encoder = candidates.fitted(self._preprocessor, first, features)
+        encoder = self.encoder_of(labelled.between(0, blocks[0].fit_end))
         encoded = candidates.transformed(encoder, labelled.rows, features)
 
         def scored(candidate: Candidate, block: JudgedRows) -> Floats:
@@ -161,7 +160,10 @@ class Training(ABC):
         for candidate in learning:
             if candidate.algorithm != MEAN:
                 fits += [partial(scored, candidate, block) for block in blocks]
-        results = candidates.run_parallel(fits, jobs=self._jobs, watched=self.watched)
+        jobs = self._jobs(len(labelled))
+        results = candidates.run_parallel(
+            fits, jobs=jobs, label="comparing candidates", watched=self.watched
+        )
         scores: dict[str, Floats] = {}
         for candidate in learning:
             if candidate.algorithm == MEAN:
@@ -181,19 +183,30 @@ class Training(ABC):
         encoders = []
         calls = []
         for part in learned:
-            encoder = candidates.fitted(self._preprocessor, part, features)
+            encoder = self.encoder_of(part)
             encoders.append(encoder)
             encoded = candidates.transformed(encoder, part.rows, features)
             for member in members:
-                seed = self.settings.seed
-                calls.append(partial(candidates.fit, member, encoded, part, seed=seed))
-        fits = candidates.run_parallel(calls, jobs=self._jobs, watched=self.watched)
+                calls.append(partial(self.fit_one, member, encoded, part))
+        jobs = self._jobs(max(map(len, learned)))
+        fits = candidates.run_parallel(
+            calls, jobs=jobs, label="fitting the best", watched=self.watched
+        )
         models = []
         for number, encoder in enumerate(encoders):
             first = number * len(members)
             combined = candidates.combined(fits[first : first + len(members)])
             models.append(Model(preprocessor=encoder, classifier=combined))
         return models
+
+    def fit_one(self, candidate: Candidate, encoded: Any, part: Slice) -> Any:
+        """Return a candidate, fitted on encoded rows."""
+        return candidates.fit(candidate, encoded, part, seed=self.settings.seed)
+
+    def encoder_of(self, part: Slice) -> Any:
+        """Return the preprocessor, fitted on rows."""
+        features = self.use_case.features
+        return candidates.fitted(self._preprocessor, part, features)
 
     def holdout(self, fitted: Fitted) -> Holdout:
         """Measure a model on the rows held out."""
@@ -254,9 +267,8 @@ class Training(ABC):
     def _is_small(self) -> bool:
         return len(self.parts.every) <= candidates.PARALLEL_ROWS
 
-    @property
-    def _jobs(self) -> int:
+    def _jobs(self, rows: int) -> int:
         # Fits of many rows use all processors themselves.
-        if not self._is_small:
+        if rows > candidates.PARALLEL_ROWS:
             return 1
         return self.jobs if self.jobs else int(cpu_count())

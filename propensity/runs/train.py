@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +44,6 @@ from propensity.runs.run import Answer, Run
 from propensity.runs.snapshots import user_rows
 from propensity.tables.models import TRAINING_METADATA
 from propensity.usecases import Candidate
-from propensity.usecases.declaration import Algorithm
 
 
 def training_rows(run: Run) -> pa.Table:
@@ -203,8 +202,7 @@ def _beside_its_recipe(
     candidates = list[Candidate]()
     for judged in card.candidates:
         if judged.chosen or judged.name in card.members:
-            algorithm = cast(Algorithm, judged.algorithm)
-            candidate = Candidate(judged.name, algorithm, judged.parameters)
+            candidate = Candidate(judged.name, judged.algorithm, judged.parameters)
             candidates.append(candidate)
     recipe = structs.replace(
         run.use_case, features=card.features, candidates=candidates

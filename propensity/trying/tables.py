@@ -10,18 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from propensity import table_files, usecases, whole_files
 from propensity.errors import MissingTable, RequestError
 from propensity.first_look.experiment import ExperimentLook, try_experiment
-from propensity.first_look.reading import read_table
+from propensity.first_look.reading import ReadTable, read_table
 from propensity.first_look.scores import RowsToScore
 from propensity.first_look.table import FirstLook, look_at
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import GIB, Settings
 from propensity.spreadsheet import csv_of
 from propensity.statements import statement
+from propensity.usecases import parsing
 from propensity.usecases.declaration import SOURCE_TABLE
 from propensity.watching import Watched
 
@@ -44,6 +46,7 @@ def try_file(
     rows: str | None = None,
     step: Step,
     watched: Watched,
+    candidates: Path | None = None,
     **chosen: Any,
 ) -> tuple[FirstLook, int]:
     """
@@ -56,6 +59,7 @@ def try_file(
         rows: Whom it lists, as ``target``; None for the target's open rows.
         step: Says what goes on.
         watched: Yields fits, and shows how many are done.
+        candidates: A ``usecase.toml`` with those to choose from; None for the usual.
         chosen: As ``try_table`` takes them.
 
     Returns:
@@ -67,61 +71,98 @@ def try_file(
             another option names.
         SchemaError, NotEnoughData: As ``try_table`` and ``FirstLook.scores``.
     """
-    read_files = [target] if rows is None else [target, rows]
-    whole_files.check(report, ".html", option="report", others=read_files)
-    if scores is not None:
-        others = read_files + [str(report)]
-        whole_files.check(scores, ".csv", option="scores", others=others)
-    table = _labelled(target, chosen["label"], step=step)
+    _check_files(target, rows, report=report, scores=scores)
+    if candidates is not None:
+        chosen["candidates"] = parsing.candidates_of(candidates)
     new_rows = None
     if rows is not None:
         with step(f"reading {rows}"):
             new_rows = _read(rows)
-    with table_files.named(Path(target)):
-        read = read_table(table, name=Path(target).name, **chosen)
+    # The file itself is not kept.
+    read = _typed(target, step=step, **chosen)
     to_score = Path(target if rows is None else rows)
     if scores is not None:
         # Faults of these rows are said before the training, which takes a minute.
         with table_files.named(to_score):
             RowsToScore.of(read, new_rows)
-    with table_files.named(Path(target)), step(f"training on {len(table):,} rows"):
+    training = f"training on {len(read.rows):,} rows"
+    with table_files.named(Path(target)), step(training):
         look = look_at(read, watched)
         if scores is not None:
             look = look.without_leaks
     if scores is None:
         whole_files.write(report, look.page().encode())
         return look, 0
-    with table_files.named(to_score):
+    with table_files.named(to_score), step("scoring the list"):
         listed = look.scores(new_rows)
-    shown = listed.round({"probability": 6})
-    content = csv_of(list(shown), shown.itertuples(index=False))
     whole_files.write(report, look.page().encode())
-    whole_files.write(scores, content)
+    _write_list(scores, listed.round({"probability": 6}))
     return look, len(listed)
 
 
 def try_experiment_file(
-    target: str, *, report: Path, step: Step, **chosen: Any
-) -> ExperimentLook:
+    target: str,
+    *,
+    report: Path,
+    scores: Path | None = None,
+    rows: str | None = None,
+    step: Step,
+    **chosen: Any,
+) -> tuple[ExperimentLook, int]:
     """
     Say what contacting added in an experiment, and write the report.
 
     Args:
         target: A CSV or Parquet file, or ``project.dataset.table``.
         report: The file to write.
+        scores: The file to write the list to, if there is to be one.
+        rows: Whom it lists, as ``target``.
         step: Says what goes on.
         chosen: As ``try_experiment`` takes them.
 
+    Returns:
+        What the experiment says, and how many users the list has.
+
     Raises:
-        RequestError: It is neither, or no label is named.
+        RequestError: It is neither, no label is named, or a file would be replaced that
+            another option names.
         SchemaError, NotEnoughData: As ``try_experiment``.
     """
-    whole_files.check(report, ".html", option="report", others=[target])
+    _check_files(target, rows, report=report, scores=scores)
     table = _labelled(target, chosen["label"], step=step)
     with table_files.named(Path(target)), step(f"comparing {len(table):,} rows"):
         look = try_experiment(table, name=Path(target).name, **chosen)
+    if scores is None or rows is None:
+        whole_files.write(report, look.page().encode())
+        return look, 0
+    with table_files.named(Path(rows)), step(f"scoring {rows}"):
+        listed = look.scores(_read(rows)).round({"effect": 6, "expected": 6})
     whole_files.write(report, look.page().encode())
-    return look
+    _write_list(scores, listed)
+    return look, len(listed)
+
+
+def _check_files(
+    target: str, rows: str | None, *, report: Path, scores: Path | None
+) -> None:
+    """Make sure that no file is replaced that another option names."""
+    read_files = [target] if rows is None else [target, rows]
+    whole_files.check(report, ".html", option="report", others=read_files)
+    if scores is not None:
+        others = read_files + [str(report)]
+        whole_files.check(scores, ".csv", option="scores", others=others)
+
+
+def _write_list(file: Path, listed: pd.DataFrame) -> None:
+    whole_files.write(file, csv_of(list(listed), listed.itertuples(index=False)))
+
+
+def _typed(target: str, *, step: Step, **chosen: Any) -> ReadTable:
+    """Read a file or a table of BigQuery, and decide what its columns are."""
+    table = _labelled(target, chosen["label"], step=step)
+    typing = f"typing {table.num_columns} columns of {len(table):,} rows"
+    with table_files.named(Path(target)), step(typing):
+        return read_table(table, name=Path(target).name, **chosen)
 
 
 def _labelled(target: str, label: str | None, *, step: Step) -> pa.Table:

@@ -43,13 +43,22 @@ FeatureKind = Literal["number", "category"]
 MEAN = "VotingClassifier"
 # Needs no labels, and scores single events.
 FOREST = "HalfSpaceTrees"
-Algorithm = Literal[
+# Those that need no module before their name.
+ALGORITHMS = (
     "LogisticRegression",
     "HistGradientBoostingClassifier",
     "RandomForestClassifier",
     "ExtraTreesClassifier",
-    "VotingClassifier",
-    "HalfSpaceTrees",
+    MEAN,
+    FOREST,
+)
+Algorithm = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?:{'|'.join(ALGORITHMS)}|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)\Z",
+        description=f"{', '.join(ALGORITHMS)}, or a class with its module, for example "
+        "lightgbm.LGBMClassifier",
+    ),
 ]
 
 # Kinds of the fields of an event; ``propensity/events.toml`` says what each means.
@@ -173,6 +182,12 @@ class Candidate(Struct, frozen=True, forbid_unknown_fields=True):
     name: Text
     algorithm: Algorithm
     parameters: Mapping[str, Any] = {}
+
+
+class Candidates(Struct, frozen=True):
+    """The candidates of a file that need not be a use case's."""
+
+    candidates: Sequence[Candidate]
 
 
 class Baseline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from msgspec import convert
@@ -27,6 +28,8 @@ from propensity.usecases.declaration import (
     NUMBER,
     SOURCE_TABLE,
     TABLE_FORM,
+    Candidate,
+    Candidates,
 )
 from propensity.usecases.use_case import UseCase, words_of
 
@@ -133,13 +136,47 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     for at, name in numbers.items():
         if features.get(name) != NUMBER:
             yield f"{at}: {name} is not a numeric feature"
+    yield from _wrong_candidates(use_case.candidates, scores_events=bool(stream.scored))
+    yield from declaration.wrong_stride(use_case.stride_days, use_case.horizon_days)
+    yield from _wrong_tables(use_case)
+
+
+def candidates_of(file: Path) -> Sequence[Candidate]:
+    """
+    Return the candidates of a ``usecase.toml``, or of a file that has them alone.
+
+    Raises:
+        UseCaseError: The file is missing or wrong; the message says where.
+    """
+    entries: dict[str, object] = {}
+    try:
+        text = file.read_text("utf-8")
+        entries = {"candidates": tomllib.loads(text).get("candidates", [])}
+        read = convert(entries, Candidates).candidates
+        problems = list(_wrong_candidates(read, scores_events=False))
+        if not read:
+            problems = ["it has no [[candidates]]"]
+    except OSError as error:
+        raise UseCaseError(f"there is no file {file}", hint="Check the path") from error
+    except ValueError as error:
+        from propensity.entries import explain  # only a wrong file needs it
+
+        problems = [explain(error, entries, Candidates)]
+    if problems:
+        raise UseCaseError("\n".join(f"{file}: {problem}" for problem in problems))
+    return read
+
+
+def _wrong_candidates(
+    candidates: Sequence[Candidate], *, scores_events: bool
+) -> Iterator[str]:
     earlier: list[str] = []
-    for candidate in use_case.candidates:
+    for candidate in candidates:
         name = candidate.name
         algorithm = candidate.algorithm
         if name in earlier:
             yield f"candidates: two are named {name}; rename one"
-        if algorithm == FOREST and not stream.scored:
+        if algorithm == FOREST and not scores_events:
             yield f"candidates: {name} is a {FOREST}, which scores events, not users"
         if algorithm == MEAN and not _is_mean_of(candidate.parameters, earlier):
             names = ", ".join(earlier) if earlier else "there is none"
@@ -148,8 +185,6 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
                 f"before it, each once ({names})"
             )
         earlier.append(name)
-    yield from declaration.wrong_stride(use_case.stride_days, use_case.horizon_days)
-    yield from _wrong_tables(use_case)
 
 
 def _one_in_sql(at: str, names: Iterable[str]) -> Iterator[str]:

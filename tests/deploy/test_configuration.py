@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 
 import pytest
 
@@ -58,6 +59,27 @@ def test_wrong_settings_are_told_with_an_example(name):
     if "Example: " in message:
         [(_, value)] = re.findall(r"Example: (\w+)=(.+)$", message)
         assert re.fullmatch(configuration.FORMS[name], value.strip('"'))
+
+
+def test_a_candidate_of_a_package_that_a_lock_lacks_is_refused(tmp_path, monkeypatch):
+    """By the set-up: the function would end where it loads the model."""
+    monkeypatch.setenv("PROPENSITY_USE_CASES", str(tmp_path))
+    classes = {
+        "mine": "lightgbm.LGBMClassifier",
+        "yours": "sklearn.naive_bayes.GaussianNB",
+    }
+    for name, algorithm in classes.items():
+        shutil.copytree(folders.place("ga4_purchase"), tmp_path / name)
+        file = tmp_path / name / "usecase.toml"
+        text = file.read_text().replace('"LogisticRegression"', f'"{algorithm}"')
+        file.write_text(text)
+    with pytest.raises(DeploymentError) as told:
+        configuration.of({**SETTINGS, "DEPLOY_USE_CASES": "mine"})
+    other = configuration.of({**SETTINGS, "DEPLOY_USE_CASES": "yours"})
+
+    assert "candidate logistic_regression of mine needs lightgbm" in str(told.value)
+    assert "deploy/locks/00-ModelTraining/requirements.txt lacks" in str(told.value)
+    assert other.use_cases == ("yours",)
 
 
 @pytest.mark.parametrize("line", ["A B=1", 'X="'])

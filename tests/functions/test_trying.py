@@ -14,6 +14,7 @@ from commands.cli import main
 from propensity.settings import GIB, Settings
 from tests.docs.pages import blocks, worded
 from tests.propensity.first_look.tables import NAMES, customers, still_open
+from tests.propensity.first_look.test_experiment import campaign
 from tests.support.deployment import entered
 from tests.support.proxy import Asked, Proxy
 from tests.support.shops import LATER
@@ -135,7 +136,7 @@ def test_a_list_opens_in_a_spreadsheet(folder, capsys):
     listed = pd.read_csv("list.csv")
     assert "The list of 150 users is in list.csv" in capsys.readouterr().err
     assert content.startswith(
-        codecs.BOM_UTF8 + b'"customer","probability","percentile"\r\n'
+        codecs.BOM_UTF8 + b'"customer","probability","percentile","reasons"\r\n'
     )
     ids = {f"c{n}" for n in range(150)} - {"c7", "c8"}
     assert {*listed["customer"]} == ids | {"'=c7", "Zoë"}
@@ -151,6 +152,42 @@ def test_a_list_can_be_of_another_file(folder, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert (answer["scores"], answer["listed"]) == ("lists/later.csv", 3)
     assert {*pd.read_csv("lists/later.csv")["customer"]} == {*later["customer"]}
+
+
+def test_candidates_are_those_of_a_file(folder, capsys):
+    """What is wrong in it is said before the training."""
+    file = folder / "usecase.toml"
+    file.write_text('[[candidates]]\nname = "lr"\nalgorithm = "LogisticRegression"\n')
+    options = [*OPTIONS, "--candidates=usecase.toml", "--json"]
+    assert main(["try", "churn.csv", *options]) == 0
+    assert "ROC AUC" in capsys.readouterr().err
+    file.write_text('[[candidates]]\nname = "lr"\nalgorithm = "VotingClassifier"\n')
+    assert main(["try", "churn.csv", *options]) == 1
+
+    said = capsys.readouterr().err
+    assert "usecase.toml: candidates: lr needs one parameter, of" in said
+    assert "training on" not in said
+
+
+def test_an_experiment_ends_in_a_list_and_a_profit(folder, capsys):
+    table = campaign()
+    table["bought"] *= 20.0
+    table.to_csv("campaign.csv", index=False)
+    others = campaign(40, seed=3).drop(columns=["mail", "bought"])
+    others.to_csv("new.csv", index=False)
+    asked = ["--user=customer", "--treatment=mail", "--control=none", "--label=bought"]
+    money = ["--cost-per-contact=0.1", "--margin=0.4"]
+    listing = ["--rows=new.csv", "--scores=list.csv", "--json"]
+    assert main(["try", "campaign.csv", *asked, *money, *listing]) == 0
+
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["listed"] == 40
+    assert answer["arms"][0]["profit_low"] > 0
+    listed = pd.read_csv("list.csv")
+    assert {*listed["customer"]} == {*others["customer"]}
+    assert listed["effect"].is_monotonic_decreasing
+    assert main(["try", "campaign.csv", *asked, "--scores=list.csv"]) == 2
+    assert "needs --rows, whom to list" in capsys.readouterr().err
 
 
 def test_a_use_case_is_tried_and_nothing_changes(folder, champion_deployment, capsys):

@@ -40,7 +40,7 @@ coupon = "STRING" | "cou'pon" = "STRING" | event_params.cou'pon is not a valid n
 country = "category" | country = "text" | there is no text. Use one of category, number
 country = "category" | Label = "number" | features.Label: training has
 feature = "recency_days" | feature = "country" | baseline.feature: country is
-"LogisticRegression" | "XGBoost" | candidates[0].algorithm: there is no XGBoost
+"LogisticRegression" | "XGBoost" | candidates[0].algorithm is 'XGBoost'; use
 "ExtraTreesClassifier" | "HalfSpaceTrees" | candidates: trees is a HalfSp
 name = "trees" | name = "lr" | candidates: two are named lr
 name = "trees" | name = "trees"\nnam = "t" | unknown entry candidates[1].nam
@@ -119,7 +119,7 @@ class TestProblems:
 
 def test_algorithms_are_those_that_can_be_trained():
     """And kinds of fields are those of events."""
-    assert {*get_args(declaration.Algorithm)} == {
+    assert {*declaration.ALGORITHMS} == {
         *(candidates.ALGORITHMS),
         declaration.MEAN,
         declaration.FOREST,

@@ -114,7 +114,7 @@ class TestCheck:
             ("labels.sql", "FROM transactions", "FROM transaction",
              "labels.sql reads transaction, which a deployment does not have"),
             ("usecase.toml", '"LogisticRegression"', '"LogisticRegresion"',
-             "candidates[0].algorithm: there is no LogisticRegresion. Use one of "),
+             "candidates[0].algorithm is 'LogisticRegresion'; use LogisticR"),
             ("usecase.toml", "\nC = 0.1", "\nc = 0.1",
              "usecase.toml: candidate logistic_regression cannot be fitted"),
             ("usecase.toml", 'country = "category"', 'city = "category"',

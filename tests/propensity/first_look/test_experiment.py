@@ -11,6 +11,7 @@ import pytest
 
 from propensity import try_experiment
 from propensity.errors import NotEnoughData, SchemaError
+from propensity.first_look import experiment
 
 NAMES = {"treatment": "mail", "control": "none", "label": "bought", "user": "customer"}
 
@@ -205,3 +206,73 @@ def test_shops_whose_users_react_alike_are_hardly_ever_told_that_an_order_is_bet
     # Each in 2.5% of shops; four of thirty would be chance in 0.7% of the runs.
     assert by_effect <= 3
     assert adds_less <= 3
+
+
+def test_others_are_listed_in_the_order_that_the_verdict_allows(look):
+    """By effect, once that adds more; otherwise by what they do anyway."""
+    others = campaign(300, seed=5).drop(columns=["mail", "bought"])
+    by_effect = look.scores(others)
+    undecided = others.set_index("customer")["segment"] == "undecided"
+    first = by_effect["customer"].head(100)
+    by_probability = try_experiment(alike(3_000, seed=2), **NAMES | {"user": None})
+
+    assert [*by_effect.columns] == ["customer", "treatment", "effect", "expected"]
+    assert {*by_effect["customer"]} == {*others["customer"]}
+    assert by_effect["effect"].is_monotonic_decreasing
+    assert undecided[first].mean() > 0.9
+    assert not by_probability.arms[0].is_open
+    listed = by_probability.scores(alike(300, seed=6))
+    assert listed["expected"].is_monotonic_decreasing
+    assert {*listed["row"]} == set(range(1, 301))
+
+
+def test_rows_to_list_are_refused_as_those_of_a_table_are(look):
+    with pytest.raises(SchemaError, match="lack the column 'segment'"):
+        look.scores(campaign(9).drop(columns="segment"))
+
+
+def test_a_profit_is_what_contacting_earned_less_what_it_cost():
+    table = campaign()
+    table["bought"] *= 20.0
+    look = try_experiment(table, **NAMES, cost_per_contact=0.1, margin=0.4)
+    arm = look.arms[0]
+    contacted = (table["mail"] == "spring").sum()
+    effect = arm.effects.mean()
+    profit = arm.profit(0.1, 0.4)
+
+    assert profit.low == pytest.approx(contacted * (0.4 * effect.low - 0.1))
+    assert profit.high == pytest.approx(contacted * (0.4 * effect.high - 0.1))
+    [line] = [line for line in look.lines(arm) if line.startswith("Profit")]
+    assert "left a profit of " in line
+    assert line.endswith("it pays")
+    with pytest.raises(SchemaError, match="a profit needs sums of money"):
+        try_experiment(campaign(), **NAMES, cost_per_contact=0.1, margin=0.4)
+
+
+def test_a_page_begins_with_the_number_and_whom_it_is_for(look):
+    """Green where contacting helps."""
+    page = look.page()
+    heading = page[page.index("<h1>") : page.index("</h1>")]
+
+    assert "spring: +4.3 (2.6 to 6.0) bought = 1 for each 100 users" in heading
+    assert "most for segment = undecided (11.6 against -0.5)" in heading
+    assert 'class="verdict good"' in page
+
+
+def test_an_effect_that_may_be_chance_is_grey():
+    look = try_experiment(campaign(2_000, undecided=0.0, seed=1), **NAMES)
+    page = look.page()
+
+    assert 'class="verdict open"' in page
+    assert "which may be chance" in page
+
+
+def test_groups_of_whole_numbers_begin_and_end_with_one():
+    """Defect: 0.999 to 120."""
+    days = pd.Series(range(1, 301))
+
+    assert [*experiment._groups(days).unique()] == [
+        "1 to 100",
+        "101 to 200",
+        "201 to 300",
+    ]

@@ -11,9 +11,10 @@ import pytest
 
 from propensity import try_table
 from propensity.errors import PropensityError, SchemaError
-from propensity.first_look import columns
+from propensity.first_look import columns, training
 from propensity.first_look.reading import read_table
 from propensity.texts import texts
+from propensity.usecases import Candidate
 from tests.propensity.first_look.tables import NAMES, customers, leaky
 
 
@@ -314,3 +315,134 @@ def test_times_in_seconds_are_put_into_blocks():
 
     assert steps.names[-1] == "540 to 599"
     assert (steps.step_of_row == np.repeat(np.arange(10), 120)).all()
+
+
+def ending() -> pd.DataFrame:
+    """Customers with contracts, most of whom churn when these end."""
+    frame = customers()
+    random = np.random.default_rng(4)
+    month = pd.to_datetime(frame["month"], format="%Y-%m")
+    days = random.integers(0, 400, len(frame))
+    ends = month + pd.to_timedelta(days, "D")
+    is_soon = (days < 60) & (random.random(len(frame)) < 0.8)
+    churned = np.where(is_soon, "yes", frame["churned"])
+    return frame.assign(contract_end=ends.dt.date, churned=churned)
+
+
+def test_dates_that_are_known_in_advance_are_features():
+    """They are left out unless somebody says so, and the line says how."""
+    left_out = try_table(ending(), **NAMES)
+    look = try_table(ending(), **NAMES, plans=["contract_end"])
+    first = look.table.rows["contract_end"].to_pylist()
+
+    assert "add --plans contract_end" in left_out.lines[2]
+    assert look.kinds["contract_end"] == "date"
+    assert look.leaks == {}
+    assert min(first) >= 0
+    assert look.card.metrics.roc_auc > left_out.card.metrics.roc_auc + 0.05
+
+
+def test_several_times_can_be_the_test_set():
+    look = try_table(customers(), **NAMES, test_times=3)
+    tested = look.trained.parts.holdout.rows["as_of"].to_pylist()
+
+    assert len({*tested}) == 3
+    assert "tested on 2025-06 to 2025-08, 450 rows" in look.lines[0]
+    assert "--test-times 7 leaves too few" in refused(customers(), test_times=7).problem
+    with pytest.raises(SchemaError, match="--test-times needs a time"):
+        try_table(customers(), label="churned", test_times=2)
+
+
+@pytest.fixture(scope="module")
+def plain_look():
+    """A look whose model adds its features up."""
+    logistic = Candidate("lr", "LogisticRegression", {"C": 0.1})
+    return try_table(customers(), **NAMES, candidates=[logistic])
+
+
+def test_candidates_may_be_of_any_library(plain_look):
+    """Any class with fit and predict_proba."""
+    path = "sklearn.discriminant_analysis.LinearDiscriminantAnalysis"
+    look = try_table(customers(), **NAMES, candidates=[Candidate("lda", path)])
+
+    assert look.card.algorithm == path
+    assert look.card.metrics.roc_auc > 0.8
+    assert [one.name for one in plain_look.card.candidates] == ["lr"]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "problem"),
+    [
+        ("lightgrm.LGBMClassifier", "which is not here"),
+        ("sklearn.naive_bayes.GausianNB", "which is not here"),
+        ("sklearn.preprocessing.StandardScaler", "has no fit and predict_proba"),
+    ],
+)
+def test_a_candidate_that_is_no_classifier_is_named(algorithm, problem):
+    error = refused(customers(), candidates=[Candidate("mine", algorithm)])
+
+    assert problem in error.problem
+    assert error.hint
+
+
+def test_a_page_draws_in_which_direction_a_feature_moves_probabilities(look):
+    [visits] = [one for one in look.card.directions if one.feature == "visits"]
+
+    assert visits.probabilities[0] > 2 * visits.probabilities[-1]
+    assert "In which direction" in look.page()
+
+
+def random_labels(seed: int) -> pd.DataFrame:
+    """Customers whose outcome no column tells."""
+    frame = customers(75)
+    is_churn = np.random.default_rng(seed).random(len(frame)) < 0.2
+    return frame.assign(churned=np.where(is_churn, "yes", "no"))
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(None, marks=pytest.mark.long)])
+def test_a_table_with_nothing_in_it_is_told_so(seed):
+    """Of sixteen each. Defect: it said that the model was no better than one column,
+    and that the best 10% had 1.3 times the average."""
+    for drawn in range(16) if seed is None else [seed]:
+        look = try_table(random_labels(drawn), **NAMES)
+        assert look.tells_nothing
+        assert look.lines[3].startswith("Model    neither the model nor ")
+        assert look.lines[4].startswith("Use      Make no list")
+        assert "These columns don&#39;t tell who has churned = yes." in look.page()
+        assert 'class="verdict good"' not in look.page()
+
+
+def test_a_lift_has_its_interval(look):
+    assert "3.7 times the average (2.7 to 4.1)" in look.lines[4]
+    assert "3.7 (2.7 to 4.1) times the average" in look.page()
+
+
+def test_a_level_that_has_shifted_is_said_first():
+    """Of probabilities that are as far off nobody would know."""
+    frame = customers()
+    random = np.random.default_rng(1)
+    is_newest = frame["month"] >= "2025-08"
+    is_more = is_newest & (random.random(len(frame)) < 0.4)
+    look = try_table(
+        frame.assign(churned=frame["churned"].mask(is_more, "yes")), **NAMES
+    )
+
+    assert look.lines[0].startswith("Level    the test set has another level")
+    assert "23.7% expected, 46.7% actual" in look.lines[0]
+    assert len(look.lines) == 6
+
+
+def test_a_sample_of_many_rows_decides_and_a_list_learns_from_all(monkeypatch):
+    """The whole test set is predicted."""
+    monkeypatch.setattr(training, "SAMPLED_ROWS", 900)
+    monkeypatch.setattr(training, "_SAMPLED_CONVERSIONS", 10)
+    frame = pd.concat([customers(150), customers(100).assign(customer="d")])
+    frame["customer"] += [str(n) for n in range(len(frame))]
+    look = try_table(frame, **NAMES)
+    parts = look.trained.parts
+
+    assert 0.7 * 900 < len(parts.fitting) < 1.1 * 900
+    assert len(parts.holdout) == 250
+    assert len(parts.every) == 2_000
+    assert look.live is not look.trained.measured
+    assert look.leaks == {}

@@ -12,6 +12,7 @@ from propensity import try_table
 from propensity.errors import SchemaError
 from propensity.first_look.reading import read_table
 from propensity.first_look.scores import RowsToScore
+from propensity.usecases import Candidate
 from tests.propensity.first_look.tables import (
     NAMES,
     NEWEST,
@@ -36,7 +37,7 @@ def test_the_list_has_everybody_whose_outcome_is_open(look):
     spread = np.sqrt((listed["probability"] * (1 - listed["probability"])).sum())
 
     assert "2025-07, 150 rows; 150 rows have no churned yet" in look.lines[0]
-    assert [*listed.columns] == ["customer", "probability", "percentile"]
+    assert [*listed.columns] == ["customer", "probability", "percentile", "reasons"]
     assert {*listed["customer"]} == {f"c{n}" for n in range(150)}
     assert listed["probability"].is_monotonic_decreasing
     assert listed["percentile"].iloc[[0, -1]].tolist() == [100, 1]
@@ -183,3 +184,30 @@ def test_a_notebook_shows_the_report(look):
     assert shown.startswith("<iframe srcdoc=")
     assert "Test set:" in shown
     assert "<style" not in shown
+
+
+def test_a_row_says_what_moved_it_most():
+    """Of a logistic regression exactly: with the usual row, all features add up to the
+    log-odds, and a feature moves them by what another value would take away."""
+    frame = still_open(customers())
+    logistic = Candidate("lr", "LogisticRegression", {"C": 0.1})
+    look = try_table(frame, **NAMES, candidates=[logistic])
+    newest = frame[frame["month"] == NEWEST].reset_index(drop=True)
+    usual = newest.assign(visits=frame["visits"][:1_050].median())
+    found = look.reasons(newest)
+    other = look.reasons(usual)
+    strongest = found.moved.abs().idxmax(axis=1)
+    listed = look.scores(newest).set_index("customer")["reasons"]
+    probability = look.scores(newest).set_index("customer")["probability"]
+
+    assert found.is_exact
+    assert np.allclose(found.usual + found.moved.sum(axis=1), found.total)
+    assert np.allclose(found.moved["visits"], found.total - other.total)
+    assert np.allclose(probability[newest["customer"]], 1 / (1 + np.exp(-found.total)))
+    assert listed["c7"].startswith(f"{strongest[7]} ")
+    assert listed.str.count(r"\(").max() == 3
+
+
+def test_reasons_of_a_model_that_does_not_add_up_are_approximate(look):
+    assert look.scores()["reasons"].str.startswith("about: ").all()
+    assert not look.reasons().is_exact
