@@ -266,8 +266,7 @@ def try_export(
             )
         bounded = _bounded(trial, size)
         with step(f"reading {plural(len(trial.days), 'day')} of {target}"):
-            read_days(bounded)
-        bytes_read = bounded.warehouse.bytes_billed
+            bytes_read = read_days(bounded)
         _check_conversions(bounded)
         return _tried(bounded, bytes_read=bytes_read, step=step, watched=watched)
 
@@ -461,14 +460,20 @@ def _bounded(trial: ExportTrial, size: int) -> ExportTrial:
     return replace(trial, settings=settings)
 
 
-def read_days(trial: ExportTrial) -> None:
-    """Read the export, and keep what a deployment keeps as temporary tables."""
+def read_days(trial: ExportTrial) -> int:
+    """
+    Read the export, and keep what a deployment keeps as temporary tables.
+
+    Returns:
+        The bytes of the export that were billed.
+    """
+    before = trial.warehouse.bytes_billed
     trial.warehouse.execute(
         statement("trial_events", ga_events=trial.export.view), trial.parameters
     )
-    read = trial.warehouse.bytes_billed
+    bytes_read = trial.warehouse.bytes_billed - before
     trial.warehouse.execute(statement("trial_digest"), {"days": trial.days})
-    trial.warehouse.bytes_billed = read
+    return bytes_read
 
 
 def _check_conversions(trial: ExportTrial) -> None:
