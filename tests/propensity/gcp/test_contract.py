@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -47,6 +48,11 @@ ANSWERS: dict[str, list[Any]] = {
     # Whole numbers are divided as they are grouped, towards zero.
     "SELECT DIV(3 + 47, 24), DIV(100, 2 + 1), MOD(7 + 1, 5 - 1), DIV(-7, 2)": [
         (2, 33, 0, -3)
+    ],
+    # Bytes of a text are those of UTF-8.
+    "SELECT TO_HEX(SHA256(CONCAT(b'\\x36', CAST(k AS BYTES)))) FROM "
+    "(SELECT 'zoë@x' AS k)": [
+        (hashlib.sha256(b"\x36" + "zoë@x".encode()).hexdigest(),)
     ],
     "SELECT 7 / 2, SAFE_DIVIDE(1, 0), ROUND(2.5), ROUND(-2.5)": [(3.5, None, 3, -3)],
     # NUMERIC is exact, to nine decimals, rounded half away from zero.
