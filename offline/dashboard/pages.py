@@ -298,8 +298,10 @@ def _sums(rows: Sequence[Row]) -> dict[str, Any]:
         reaches = []
         for row in rows:
             if row["brought"] is not None:
-                known = row[end] is not None
-                reaches.append(row[end] - row["brought"] if known else inf)
+                if row[end] is None:
+                    reaches.append(inf)
+                else:
+                    reaches.append(row[end] - row["brought"])
         sign = -1 if end == "brought_low" else 1
         reach = hypot(*reaches)
         sums[end] = None

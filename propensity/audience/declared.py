@@ -133,13 +133,13 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f'who is "{self.who}", but features.sql has no column {PRESENCE}, '
                 "which says who was away; remove who"
             )
-        known = use_case.history_days
+        history_days = use_case.history_days
         for name in ("away_days", "bought_days"):
             days = getattr(self, name)
-            if days is not None and days > known:
+            if days is not None and days > history_days:
                 raise ValueError(
-                    f"{name} is {days}, and purchases are known of {known} days: "
-                    "history_days in usecase.toml"
+                    f"{name} is {days}, and purchases are known of {history_days} "
+                    "days: history_days in usecase.toml"
                 )
 
     @property

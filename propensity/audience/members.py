@@ -493,8 +493,8 @@ def _choice(
             ).schema
         )
     # BigQuery takes User_ID for user_id, and keeps its spelling.
-    own = [field for field in fields if field.name.lower() != USER]
-    _check_drawable(named, own)
+    further = [field for field in fields if field.name.lower() != USER]
+    _check_drawable(named, further)
     limit = declared.limit(users)
     paid_for = declared.paid_for
     suppressed = _suppressed_among(deployment, named, as_of)
@@ -511,8 +511,8 @@ def _choice(
         "margin": declared.margin if is_priced else 0.0,
         "suppressed": suppressed,
     }
-    source = Source(named, use_case, CHOICE, parameters, entries_of(own))
-    return source, [field.name for field in own]
+    source = Source(named, use_case, CHOICE, parameters, entries_of(further))
+    return source, [field.name for field in further]
 
 
 def most_candidates(

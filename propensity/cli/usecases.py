@@ -314,14 +314,14 @@ def _judged(
     if _is_export(target):
         _refuse(["user", "time", "amount"], "--{} is for a file of orders")
         now = SYSTEM.now()
-        found = lists.judge_by_export(judge, target, jobs_in=jobs_in, now=now)
+        judged = lists.judge_by_export(judge, target, jobs_in=jobs_in, now=now)
     else:
         if not user:
             raise click.UsageError("--judge with a file of orders needs --user COLUMN")
-        found = lists.judge_by_orders(
+        judged = lists.judge_by_orders(
             judge, Path(target), user=user, amount=amount, time=time
         )
-    return spoken(asdict(found), texts.what_contacting_brought)
+    return spoken(asdict(judged), texts.what_contacting_brought)
 
 
 def _experiment(

@@ -207,10 +207,10 @@ def effects(experiment: Experiment) -> Effects:
             fold[judged] = number
             expected[judged] = model.predict(features[judged])
         added = _added(experiment, expected)
-        known = with_expected(features, expected, _unit(expected))
+        columns = with_expected(features, expected, _unit(expected))
         for number, (learned, judged) in enumerate(folds):
-            model = _of_effect().fit(known[learned], added[learned])
-            by_fold[number] = model.predict(known)
+            model = _of_effect().fit(columns[learned], added[learned])
+            by_fold[number] = model.predict(columns)
             effect[judged] = by_fold[number, judged]
     return Effects(
         fold=fold, expected=expected, effect=effect, by_fold=by_fold, added=added
@@ -221,11 +221,11 @@ def model_of(experiment: Experiment, estimated: Effects) -> EffectRegressor:
     """Return the model of the effect, of all users: for those who come later."""
     features = experiment.features
     unit = _unit(estimated.expected)
-    known = with_expected(features, estimated.expected, unit)
+    columns = with_expected(features, estimated.expected, unit)
     with threadpool_limits(1):
         return EffectRegressor(
             outcome=_of_outcome().fit(features, experiment.outcome),
-            effect=_of_effect().fit(known, estimated.added),
+            effect=_of_effect().fit(columns, estimated.added),
             unit=unit,
         )
 

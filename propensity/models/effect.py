@@ -54,8 +54,8 @@ class EffectRegressor:
     def predict(self, features: Floats) -> Floats:
         """Return the effect of encoded users, (rows,)."""
         expected = self.outcome.predict(features)
-        known = with_expected(features, expected, self.unit)
-        return np.asarray(self.effect.predict(known), dtype=np.float64)
+        columns = with_expected(features, expected, self.unit)
+        return np.asarray(self.effect.predict(columns), dtype=np.float64)
 
 
 def with_expected(features: Floats, expected: Floats, unit: float) -> Floats:

@@ -241,8 +241,8 @@ def _chosen(deployment: Deployment, as_of: date) -> Iterator[str]:
     """Yield the audiences that were chosen last, with their sizes."""
     for audience in declared.names(deployment.use_case):
         rows = deployment.rows("audience_selections", audience=audience)
-        known = [row for row in rows if row["as_of"] <= as_of]
-        for row in known[:1]:
+        earlier = [row for row in rows if row["as_of"] <= as_of]
+        for row in earlier[:1]:
             if as_of - row["as_of"] > NEWS:
                 continue
             contacted = row["users"] - row["control_users"]

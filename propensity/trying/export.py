@@ -483,10 +483,10 @@ def _check_conversions(trial: ExportTrial) -> None:
     [counted] = trial.warehouse.rows(sql, {"label_event": event})
     if counted["events"]:
         return
-    there = trial.warehouse.rows(
+    events = trial.warehouse.rows(
         statement("trial_event_names", ga_events=trial.export.view), trial.parameters
     )
-    names = [f"{row['event_name']} ({row['users']:,} users)" for row in there]
+    names = [f"{row['event_name']} ({row['users']:,} users)" for row in events]
     raise NotEnoughData(
         f"{trial.export.name} has no event {event}. It has {', '.join(names)}",
         hint="Predict one of them by --label-event NAME",
