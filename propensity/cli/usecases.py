@@ -171,7 +171,7 @@ def trying(
     **chosen: Any,
 ) -> Any:
     """
-    Show what a table, a GA4 export or a use case can predict.
+    Show what a table, an export or a use case predicts.
 
     TARGET is a CSV or Parquet file, a table project.dataset.table, an export
     project.dataset, or a use case. In a table, all other columns are features. On the

@@ -52,7 +52,6 @@ NEVER = {
         {"get_proba"},
         "rows of a lookup are few, and come by HTTP",
     ),
-    "propensity.schema": ({"get_proba"}, "it writes no rows"),
     "propensity.suppression.Suppressed.without": (
         {"get_proba"},
         "it asks about single users",
