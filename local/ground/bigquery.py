@@ -568,12 +568,13 @@ class BigQuery:
     def _prepare(self, statement: Statement, place: tuple[str, str]) -> None:
         """Have names without a dataset be of this one, and lists be of now."""
         if self._current != place:
+            schema = place
             if all(place):
                 self._exists(place)
-                self.database.execute(f"USE {_quoted(*place)}")
             else:
                 # A session finds no table of the dataset that was used last.
-                self.database.execute("USE memory.main")
+                schema = (self.project, "main")
+            self.database.execute(f"USE {_quoted(*schema)}")
             self._current = place
         for named in self._named(statement, place):
             if named[2] in LISTS:
