@@ -117,14 +117,15 @@ class Source:
     parameters: Mapping[str, object] = field(default_factory=dict)
     entries: str = ""
 
-    def statement(self, name: str) -> str:
-        """Return a statement that reads the members."""
+    def statement(self, name: str, **more: str) -> str:
+        """Return a statement that reads the members, with more parts of its own."""
         named = self.named
         parts = {
             "drawn_by": named.declared.control_by,
             "own_columns": self.entries,
         }
         members = named.lines(self.part, self.use_case, **parts)
+        parts |= more
         return named.statement(name, self.use_case, members=members, **parts)
 
 

@@ -153,7 +153,7 @@ class RequestLog:
     def _to_add(self) -> Iterator[tuple[Waiting, Member]]:
         is_file = bool(self.destination.requests_of_a_file)
         best_first = self.audience.order if is_file else ""
-        for row in self._read("requests_to_add", best_first=best_first):
+        for row in self._read("requests_to_add", {"best_first": best_first}):
             key = row.pop("request")
             was_refused = row.pop("was_refused")
             may_have_arrived = row.pop("may_have_arrived")
@@ -173,7 +173,8 @@ class RequestLog:
     def _to_remove(self, *, can_remove: bool) -> Iterator[tuple[Waiting, Member]]:
         """Yield who has left, or is on the list by another address than today's."""
         known_by = self.destination.known_by
-        for row in self._read("requests_to_remove"):
+        parts = {"known_by": _written(known_by)}
+        for row in self._read("requests_to_remove", {}, **parts):
             key = row.pop("request")
             was_refused = row.pop("was_refused")
             may_have_arrived = row.pop("may_have_arrived")
@@ -192,11 +193,14 @@ class RequestLog:
                 barred = NO_ADDRESS
             yield Waiting(key, was_refused, may_have_arrived, barred), member
 
-    def _read(self, name: str, **more: object) -> Iterator[dict[str, Any]]:
+    def _read(
+        self, name: str, parameters: Mapping[str, object], **parts: str
+    ) -> Iterator[dict[str, Any]]:
         """Yield rows about the audience's members."""
         source = self.audience.source
-        parameters = {**source.parameters, **self.key, **more}
-        batches = self.deployment.warehouse.batches(source.statement(name), parameters)
+        given = {**source.parameters, **self.key, **parameters}
+        sql = source.statement(name, **parts)
+        batches = self.deployment.warehouse.batches(sql, given)
         return rows_of_batches(batches)
 
     # -- rows
@@ -366,6 +370,18 @@ def fingerprint(member: Member, known_by: Sequence[str]) -> str | None:
     for column in known_by:
         parts.append(member.known_by(column))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _written(known_by: Sequence[str]) -> str:
+    """Return what a destination knows a user by, as an expression of SQL."""
+    if not known_by:
+        return "user_id"
+    values = []
+    for column in known_by:
+        path = json.dumps(column, ensure_ascii=False)
+        values.append(f"LOWER(TRIM(JSON_VALUE(attributes, '$.{path}')))")
+    together = ", ' ', ".join(values)
+    return f"CONCAT({together})"
 
 
 def is_same(before: Member, now: Member, known_by: Sequence[str]) -> bool:

@@ -1,6 +1,7 @@
 -- One row per user and address that may have to be taken off a list: who is on it from
 -- before the date, and is not treated or has other columns by now, and is in no request of
--- the date yet; or who waits in one. With the columns that the list was last sent, and
+-- the date yet; or who waits in one. Who is treated by another user id with the same
+-- address stays: a removal would take both off. With the columns that the list was last sent, and
 -- those of now. In the order in which they are sent.
 -- Parameters: those of the members; @destination STRING.
 -- Source: as of members_sums.sql; ma_audience_ledger, ma_audience_lists,
@@ -41,9 +42,26 @@ WITH
   treated AS (
     SELECT
       user_id,
-      attributes
+      attributes,
+      `known_by` AS written
     FROM members
     WHERE NOT is_control
+  ),
+  staying AS (
+    SELECT DISTINCT written
+    FROM treated
+  ),
+  sent AS (
+    SELECT
+      user_id,
+      as_of,
+      attributes,
+      `known_by` AS written
+    FROM ma_audience_members
+    WHERE
+      use_case = @use_case
+      AND audience = @audience
+      AND as_of < @as_of
   ),
   due AS (
     SELECT
@@ -60,16 +78,14 @@ WITH
       ON r.user_id = l.user_id AND IFNULL(r.address, '') = IFNULL(l.address, '')
     LEFT JOIN treated AS t
       ON t.user_id = l.user_id
-    LEFT JOIN ma_audience_members AS m
-      ON
-        m.user_id = l.user_id
-        AND m.as_of = l.added_as_of
-        AND m.use_case = @use_case
-        AND m.audience = @audience
+    LEFT JOIN sent AS m
+      ON m.user_id = l.user_id AND m.as_of = l.added_as_of
+    LEFT JOIN staying AS s
+      ON s.written = m.written
     WHERE
       IF(
         r.user_id IS NULL,
-        t.user_id IS NULL OR t.attributes != m.attributes,
+        IF(t.user_id IS NULL, s.written IS NULL, t.attributes != m.attributes),
         r.status = 'pending' AND r.receipt IS NULL
       )
   ),

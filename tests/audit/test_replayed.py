@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from tests.audit.faults import AWAY, KILLED
-from tests.audit.machine import PEOPLE, USERS, Deliveries
+from tests.audit.machine import PEOPLE, SECOND, USERS, Deliveries
 from tests.audit.receiver import (
     BUSY,
     FORBIDDEN,
@@ -299,3 +299,17 @@ def test_a_request_of_a_corrected_file_has_another_key(weeks):
 def test_a_receiver_that_is_down_is_tried_again(weeks):
     weeks.begin(order=USERS)
     weeks.late_week(order=USERS, down=15)
+
+
+def test_who_is_added_by_one_browser_is_not_taken_off_by_another(weeks):
+    """Defect: the destination could remove only once additions had been sent, so that a
+    browser whose address was written in another way was taken off after them."""
+    weeks.begin(
+        order=["u0b", "u9", "u4b", "u7"],
+        control="20%",
+        spelled=SECOND,
+        removes=False,
+        draw=5,
+        top=4,
+    )
+    weeks.send(place=0, order=["u9", "u4", "u6", "u0"], change="removes")
