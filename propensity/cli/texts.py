@@ -45,7 +45,7 @@ def what_contacting_brought(answer: Mapping[str, Any]) -> str:
         f"Contacting {contacted} brought {_with_interval(buyers, 'buyers')}.",
     ]
     if answer["amount"]:
-        lines.append(f"They paid {_with_interval(answer['amount'], '')}more by it.")
+        lines.append(f"They paid {_with_interval(answer['amount'], 'more')}.")
     lines.append(VERDICTS[answer["verdict"]])
     lines.append(ONCE)
     return "\n".join(lines)
@@ -60,8 +60,8 @@ VERDICTS = {
 
 
 def _with_interval(difference: Mapping[str, Any], noun: str) -> str:
-    value = f"{difference['estimate']:+,.1f} {noun}".rstrip()
+    value = f"{difference['estimate']:+,.1f} {noun}"
     if difference["low"] is None:
-        return f"{value} (too few for an interval) "
+        return f"{value} (too few for an interval)"
     low = f"{difference['low']:+,.1f}"
-    return f"{value} (95% interval {low} to {difference['high']:+,.1f}) "
+    return f"{value} (95% interval {low} to {difference['high']:+,.1f})"
