@@ -178,12 +178,8 @@ class RequestLog:
             key = row.pop("request")
             was_refused = row.pop("was_refused")
             may_have_arrived = row.pop("may_have_arrived")
-            is_treated = row.pop("is_treated")
-            attributes_now = row.pop("attributes_now")
             member = Member(**row)
-            now = replace(member, attributes=attributes_now)
-            stays = is_treated and is_same(member, now, known_by)
-            if not key and (stays or not can_remove):
+            if not key and not can_remove:
                 continue
             barred = ""
             if not can_remove:
@@ -379,13 +375,6 @@ def _written(known_by: Sequence[str]) -> str:
     values = []
     for column in known_by:
         path = json.dumps(column, ensure_ascii=False)
-        values.append(f"LOWER(TRIM(JSON_VALUE(attributes, '$.{path}')))")
+        values.append(f"LOWER(TRIM(IFNULL(JSON_VALUE(attributes, '$.{path}'), '')))")
     together = ", ' ', ".join(values)
-    return f"CONCAT({together})"
-
-
-def is_same(before: Member, now: Member, known_by: Sequence[str]) -> bool:
-    """Return whether a receiver knows a user by the same address, as far as we know."""
-    if before.attributes is None:
-        return True
-    return all(before.known_by(name) == now.known_by(name) for name in known_by)
+    return f"IF(attributes IS NULL, NULL, CONCAT({together}))"

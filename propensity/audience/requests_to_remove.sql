@@ -1,8 +1,8 @@
 -- One row per user and address that may have to be taken off a list: who is on it from
--- before the date, and is not treated or has other columns by now, and is in no request of
--- the date yet; or who waits in one. Who is treated by another user id with the same
--- address stays: a removal would take both off. With the columns that the list was last sent, and
--- those of now. In the order in which they are sent.
+-- before the date by what a destination knows nobody who is treated by, and is in no
+-- request of the date yet; or who waits in one. Who is treated by another user id with the
+-- same address stays: a removal would take both off. With the columns that the list was
+-- last sent. In the order in which they are sent.
 -- Parameters: those of the members; @destination STRING.
 -- Source: as of members_sums.sql; ma_audience_ledger, ma_audience_lists,
 --   ma_audience_members.
@@ -42,7 +42,6 @@ WITH
   treated AS (
     SELECT
       user_id,
-      attributes,
       `known_by` AS written
     FROM members
     WHERE NOT is_control
@@ -68,8 +67,6 @@ WITH
       IFNULL(r.request, '') AS request,
       r.reason IS NOT NULL AS was_refused,
       IFNULL(r.may_have_arrived, FALSE) AS may_have_arrived,
-      t.user_id IS NOT NULL AS is_treated,
-      t.attributes AS attributes_now,
       IFNULL(l.user_id, r.user_id) AS user_id,
       m.attributes,
       IFNULL(l.address, r.address) AS address
@@ -85,7 +82,8 @@ WITH
     WHERE
       IF(
         r.user_id IS NULL,
-        IF(t.user_id IS NULL, s.written IS NULL, t.attributes != m.attributes),
+        -- Where it is not stored any more, nobody knows whether it is another one.
+        s.written IS NULL AND (t.user_id IS NULL OR m.written IS NOT NULL),
         r.status = 'pending' AND r.receipt IS NULL
       )
   ),
