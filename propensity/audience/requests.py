@@ -153,7 +153,8 @@ class RequestLog:
     def _to_add(self) -> Iterator[tuple[Waiting, Member]]:
         is_file = bool(self.destination.requests_of_a_file)
         best_first = self.audience.order if is_file else ""
-        for row in self._read("requests_to_add", {"best_first": best_first}):
+        parameters = {"action": ADD, "best_first": best_first}
+        for row in self._read("requests_to_add", parameters):
             key = row.pop("request")
             was_refused = row.pop("was_refused")
             may_have_arrived = row.pop("may_have_arrived")
@@ -174,7 +175,7 @@ class RequestLog:
         """Yield who has left, or is on the list by another address than today's."""
         known_by = self.destination.known_by
         parts = {"known_by": _written(known_by)}
-        for row in self._read("requests_to_remove", {}, **parts):
+        for row in self._read("requests_to_remove", {"action": REMOVE}, **parts):
             key = row.pop("request")
             was_refused = row.pop("was_refused")
             may_have_arrived = row.pop("may_have_arrived")

@@ -1,29 +1,14 @@
 -- One row per user who is to be added to a list: who is treated and in no request of the
 -- date yet, whose request is empty, or who waits in one; and of these who may not be sent
 -- any more. In the order in which they are sent: requests that were refused come last.
--- Parameters: those of the members; @destination STRING; @best_first STRING, what users
---   of a request are put in order by before their id, or empty.
+-- Parameters: those of the members; @destination, @action STRING; @best_first STRING, what
+--   users of a request are put in order by before their id, or empty.
 -- Source: as of members_sums.sql; ma_audience_ledger.
 WITH
 -- include: members.sql
   ,
-  recorded AS (
-    SELECT
-      request,
-      user_id,
-      address,
-      status,
-      reason,
-      may_have_arrived,
-      receipt
-    FROM ma_audience_ledger
-    WHERE
-      use_case = @use_case
-      AND audience = @audience
-      AND destination = @destination
-      AND as_of = @as_of
-      AND action = 'add'
-  ),
+-- include: requests_recorded.sql
+  ,
   due AS (
     SELECT
       IFNULL(r.request, '') AS request,

@@ -3,29 +3,14 @@
 -- request of the date yet; or who waits in one. Who is treated by another user id with the
 -- same address stays: a removal would take both off. With the columns that the list was
 -- last sent. In the order in which they are sent.
--- Parameters: those of the members; @destination STRING.
+-- Parameters: those of the members; @destination, @action STRING.
 -- Source: as of members_sums.sql; ma_audience_ledger, ma_audience_lists,
 --   ma_audience_members.
 WITH
 -- include: members.sql
   ,
-  recorded AS (
-    SELECT
-      request,
-      user_id,
-      address,
-      status,
-      reason,
-      may_have_arrived,
-      receipt
-    FROM ma_audience_ledger
-    WHERE
-      use_case = @use_case
-      AND audience = @audience
-      AND destination = @destination
-      AND as_of = @as_of
-      AND action = 'remove'
-  ),
+-- include: requests_recorded.sql
+  ,
   listed AS (
     SELECT
       user_id,
