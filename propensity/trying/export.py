@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from math import ceil, sqrt
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,6 @@ from propensity.errors import (
 )
 from propensity.gcp.session import Session
 from propensity.gcp.warehouse import Warehouse
-from propensity.ids import EXPORT
 from propensity.learning import gate, value
 from propensity.learning.card import Origin, UserCard, user_card
 from propensity.learning.report import version_page
@@ -216,11 +214,6 @@ class TriedExport:
             name="trial of an export",
             sentences=self.sentences,
         )
-
-
-def is_export(target: str) -> bool:
-    """Return whether a target is ``project.dataset``."""
-    return EXPORT.fullmatch(target) is not None and not Path(target).exists()
 
 
 def try_export(
