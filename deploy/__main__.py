@@ -102,8 +102,16 @@ def shell(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     state_bucket = d.own["state_bucket"]
     if not state_bucket:
         state_bucket = f"{d.settings.bucket}-state"
+    secret = "--clear-secrets"
+    if d.own["suppression_secret"]:
+        secret = (
+            "--set-secrets=PROPENSITY_SUPPRESSION_KEY="
+            f"{d.own['suppression_secret']}:latest"
+        )
     values = {
         **d.own,
+        # Of what reads the list of suppressed users.
+        "secret": secret,
         "project": d.project,
         "location": d.settings.location,
         "bucket": d.settings.bucket,
@@ -154,14 +162,10 @@ def _of_function(
     if not function.is_asynchronous:
         # As many threads as requests at once.
         service["set-env-vars"] += f"{SEPARATOR}THREADS=1"
-    secret = d.own["suppression_secret"]
-    if function.needs_key and secret:
-        service["set-secrets"] = f"PROPENSITY_SUPPRESSION_KEY={secret}:latest"
-    else:
-        service["clear-secrets"] = ""
+    secret = values["secret"] if function.needs_key else "--clear-secrets"
     yield f"folder={shlex.quote(function.folder)}"
     yield f"requirements={shlex.quote(function.requirements)}"
-    yield _list("service", _words(service))
+    yield _list("service", _words(service) + [secret])
     if function.schedule:
         clock = {**function.schedule.flags, "schedule": d.cron(function)}
         called = [""]

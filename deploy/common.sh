@@ -142,9 +142,3 @@ deploy_job() {
     ${network[@]+"${network[@]}"} --project="$project" --region="$region" --quiet
 }
 
-# The key of the list of suppressed users, for jobs.
-if [[ -n "$suppression_secret" ]]; then
-  secret="--set-secrets=PROPENSITY_SUPPRESSION_KEY=$suppression_secret:latest"
-else
-  secret="--clear-secrets"
-fi
