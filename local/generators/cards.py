@@ -91,34 +91,10 @@ START = np.round(_WORLD.random(N_COMPONENTS), 3)
 # Change from the first to the last day: of a scale's logarithm, and of the factors.
 GROWTH = np.round(0.3 * (_WORLD.random(N_COMPONENTS) - 0.5), 3)
 TURN = np.pi / 4
-HOURS = np.array(
-    [
-        1.6,
-        1.0,
-        0.7,
-        0.6,
-        0.6,
-        0.9,
-        1.4,
-        2.4,
-        3.6,
-        4.6,
-        5.2,
-        5.6,
-        6.0,
-        5.8,
-        5.4,
-        5.4,
-        5.6,
-        6.0,
-        6.4,
-        6.2,
-        5.4,
-        4.4,
-        3.4,
-        2.4,
-    ]
-)
+HOURS = np.array([
+    1.6, 1.0, 0.7, 0.6, 0.6, 0.9, 1.4, 2.4, 3.6, 4.6, 5.2, 5.6,
+    6.0, 5.8, 5.4, 5.4, 5.6, 6.0, 6.4, 6.2, 5.4, 4.4, 3.4, 2.4,
+])  # fmt: skip
 # Of each kind: shifts of components in standard deviations; the spread relative to what
 # is usual; mean and standard deviation of the amount's logarithm; the share of all
 # genuine transactions, or of all frauds, at first and at last.
@@ -128,35 +104,17 @@ KINDS = (
     ({}, 1.0, 3.1, 1.3, 0.94, 0.94),
     ({}, 2.0, 4.0, 1.6, 0.06, 0.06),
     # Card testing, with tiny amounts.
-    (
-        {"V14": -3.0, "V12": -2.7, "V17": -2.4, "V10": -2.0, "V4": 1.9, "V11": 1.6},
-        1.2,
-        0.3,
-        0.6,
-        0.55,
-        0.25,
-    ),
+    ({"V14": -3.0, "V12": -2.7, "V17": -2.4, "V10": -2.0, "V4": 1.9, "V11": 1.6},
+     1.2, 0.3, 0.6, 0.55, 0.25),
     # An account is emptied.
-    (
-        {"V3": -2.7, "V7": -2.3, "V10": -2.4, "V16": -2.0, "V2": 1.9, "V21": 1.6},
-        1.4,
-        5.6,
-        0.9,
-        0.32,
-        0.27,
-    ),
+    ({"V3": -2.7, "V7": -2.3, "V10": -2.4, "V16": -2.0, "V2": 1.9, "V21": 1.6},
+     1.4, 5.6, 0.9, 0.32, 0.27),
     # A made-up identity.
-    (
-        {"V1": 2.3, "V5": -2.3, "V8": 2.8, "V19": -2.0, "V23": 2.1, "V26": -1.8},
-        1.1,
-        4.2,
-        1.0,
-        0.05,
-        0.40,
-    ),
+    ({"V1": 2.3, "V5": -2.3, "V8": 2.8, "V19": -2.0, "V23": 2.1, "V26": -1.8},
+     1.1, 4.2, 1.0, 0.05, 0.40),
     # The fraudster pays like the owner, but more.
     ({}, 1.0, 4.4, 1.2, 0.08, 0.08),
-)
+)  # fmt: skip
 GENUINE = 2
 SHIFT = np.array([[shift.get(name, 0.0) for name in COMPONENTS] for shift, *_ in KINDS])
 SPREAD, AMOUNT_MEAN, AMOUNT_SPREAD, FIRST_SHARE, LAST_SHARE = np.array(

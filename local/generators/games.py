@@ -92,14 +92,9 @@ CHANNELS = (
 )
 # Values by the index of the postcode, from 1 to 7.
 INDICES = (
-    (0.04, 0.17),
-    (0.07, 0.20),
-    (0.12, 0.20),
-    (0.17, 0.17),
-    (0.21, 0.13),
-    (0.21, 0.08),
+    (0.04, 0.17), (0.07, 0.20), (0.12, 0.20), (0.17, 0.17), (0.21, 0.13), (0.21, 0.08),
     (0.18, 0.05),
-)
+)  # fmt: skip
 # Means and standard deviations of logarithms: plays on the first day, and later ones;
 # a player's stake.
 FIRST_DAY = np.array([[3.2, 1.0], [2.6, 1.0]])
@@ -114,34 +109,10 @@ FIRST_DAY_SHARE = 0.6
 SESSIONS = np.array([0.5, 0.3, 0.2])
 SESSION_MS = 3 * HOUR_MS
 FREE_BETS = 0.015
-HOURS = np.array(
-    [
-        3.0,
-        2.0,
-        1.2,
-        0.8,
-        0.5,
-        0.5,
-        0.8,
-        1.4,
-        2.0,
-        2.4,
-        2.8,
-        3.2,
-        3.8,
-        3.6,
-        3.4,
-        3.6,
-        4.0,
-        4.8,
-        6.0,
-        7.2,
-        8.0,
-        8.0,
-        6.6,
-        4.6,
-    ]
-)
+HOURS = np.array([
+    3.0, 2.0, 1.2, 0.8, 0.5, 0.5, 0.8, 1.4, 2.0, 2.4, 2.8, 3.2,
+    3.8, 3.6, 3.4, 3.6, 4.0, 4.8, 6.0, 7.2, 8.0, 8.0, 6.6, 4.6,
+])  # fmt: skip
 WEEKDAYS = np.array([0.85, 0.85, 0.95, 0.95, 1.15, 1.35, 1.2])
 # Shares of players whose unit, or whose district, the table lacks.
 UNKNOWN_UNIT = 0.015

@@ -141,24 +141,3 @@ def test_pushes_lose_nothing(emulator):
         time.sleep(0.3)
 
     assert accepted == Counter(texts)
-
-
-def test_a_subscriber_gets_every_message_once(emulator):
-    """``subscriber.subscribe(…)``, as on the page of the stream's scores."""
-    topic = emulator.topic("scores")
-    subscription = emulator.subscription(topic, "all")
-    texts = [f"m{number}" for number in range(60)]
-    emulator.publish(topic, *texts)
-    got = Counter[str]()
-
-    def take(message: Any) -> None:
-        got[message.data.decode()] += 1
-        message.ack()
-
-    future = emulator.subscriber.subscribe(subscription, take)
-    eventually(lambda: got.total() >= len(texts))
-    time.sleep(1.5)
-    future.cancel()
-    future.result(15)
-
-    assert got == Counter(texts)

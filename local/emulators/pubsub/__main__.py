@@ -8,7 +8,6 @@ import inspect
 import logging
 import re
 import signal
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -26,7 +25,6 @@ RPCS = {
         "Acknowledge",
         "ModifyAckDeadline",
         "Pull",
-        "StreamingPull",
     ),
 }
 OPTIONS = (
@@ -44,15 +42,6 @@ def handler(broker: Broker, rpc: str) -> Any:
     request_type = getattr(types, names.get(rpc, f"{rpc}Request")).pb()
     method = getattr(broker, re.sub(r"\B([A-Z])", r"_\1", rpc).lower())
 
-    async def stream(
-        requests: AsyncIterator[Proto], context: Any
-    ) -> AsyncIterator[Proto]:
-        try:
-            async for response in method(requests):
-                yield response
-        except RefusedError as error:
-            await context.abort(grpc.StatusCode[error.status], str(error))
-
     async def answer(request: Proto, context: Any) -> Proto:
         try:
             if inspect.iscoroutinefunction(method):
@@ -64,10 +53,7 @@ def handler(broker: Broker, rpc: str) -> Any:
     def encode(response: Proto) -> bytes:
         return EMPTY if response is EMPTY else bytes(response.SerializeToString())
 
-    decode = request_type.FromString
-    if rpc == "StreamingPull":
-        return grpc.stream_stream_rpc_method_handler(stream, decode, encode)
-    return grpc.unary_unary_rpc_method_handler(answer, decode, encode)
+    return grpc.unary_unary_rpc_method_handler(answer, request_type.FromString, encode)
 
 
 async def serve(port: int) -> None:
