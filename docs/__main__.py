@@ -16,7 +16,6 @@ PARTS = {
     ("commands.md", "exit codes"): reference.exit_codes,
     ("commands.md", "commands"): reference.commands,
     ("operate.md", "costs"): reference.costs,
-    ("operate.md", "findings"): reference.findings,
     ("resources.md", "summary"): resources.summary,
     ("resources.md", "resources"): resources.resources,
     ("resources.md", "by scripts"): resources.by_scripts,

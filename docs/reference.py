@@ -1,8 +1,7 @@
 """
 What the reference of tables and commands has from the code; the pages have the rest.
 
-Columns are those of ``propensity/tables/``; who writes a table is what
-``deploy/functions.toml`` grants; commands describe themselves.
+Columns are those of ``propensity/tables/``; commands describe themselves.
 """
 
 from __future__ import annotations
@@ -10,33 +9,43 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, product
+from functools import cache
+from itertools import groupby
 
 import click
 
 from commands import cli
-from deploy import functions
 from local import billing
 from propensity import usecases
 from propensity.cli.answers import MEANINGS
-from propensity.findings import meanings
 from propensity.ga4 import GA_EVENTS
 from propensity.runs import digest
 from propensity.schema import Column, Table
 from propensity.settings import Settings
 from propensity.tables.every import TABLES
 
-# A column that at least so many tables have is described once.
-SHARED_BY = 3
+# A table that has columns of another one refers to it, and says what these are.
+LIKE = {
+    "ma_model_evaluation": ("metrics", "ma_model_training_metadata"),
+    "ma_programme_lift": ("comparison", "ma_audience_lift"),
+}
 
-# A table that has most columns of another one refers to it.
-LIKE = {"ma_model_evaluation": "ma_model_training_metadata"}
+# Columns that only the next run reads.
+UNREAD = {"sums"}
+
+# Columns that a name has beside its own: an interval, and the amount in US dollars.
+ENDS = ("low", "high", "in_usd")
 
 # Types that a query need not know, or that the column's name says.
 PLAIN = {"STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "DATE", "TIMESTAMP"}
 
 # Tables that people rarely query: the page has no columns of them.
 INTERNAL = {
+    "ga_digested_days",
+    "ga_refusals",
+    "ma_audience_effects",
+    "ma_audience_plans",
+    "ma_audience_requests",
     "ma_publications",
     "ma_predictions_runs",
     "ma_preprocessors",
@@ -61,10 +70,7 @@ NOTES = {
     "ma_model_evaluation": "Each week is evaluated against the predictions in force "
     "at its start; a final result replaces the provisional one. `metrics` is a struct: "
     "query `metrics.pr_auc_low`.",
-    "ma_audience_members": "So does `propensity audience send`, once a date.",
-    "ma_audience_plans": "[How to read it](audiences-reference.md#the-plan).",
-    "ma_audience_requests": "So does `propensity audience send`. Query "
-    "[`ma_audience_ledger`](#ma_audience_ledger), which has the users.",
+    "ma_audience_members": "`propensity audience send` also writes it, once a date.",
     "ma_audience_lift": "[How to read it](audiences.md#4-see-whether-it-helped).",
     "ma_programme_lift": "[How to read it]"
     "(audiences-reference.md#all-audiences-together).",
@@ -75,71 +81,87 @@ NOTES = {
 
 
 def shared_columns() -> str:
-    """Return the columns that many tables have."""
-    return "".join(_lines(_shared()))
+    """Return the columns that several tables have."""
+    return "".join(_lines(list(_shared().values())))
 
 
 def tables() -> str:
     """Return the tables that people query, with their columns."""
-    shared = _shared()
     parts = list[str]()
-    columns_of = {table.name: table.columns for table in TABLES}
-    for table in (table for table in TABLES if table.name not in INTERNAL):
-        columns = [column for column in table.columns if column not in shared]
-        also = [column for column in table.columns if column in shared]
+    for table in _queried():
         parts += _about(table)
-        parts.append(f"\nColumns, besides {_code(_shown(also))}")
-        if like := LIKE.get(table.name):
-            same = [column for column in columns if column in columns_of[like]]
-            columns = [column for column in columns if column not in same]
-            parts.append(f", and {_code(_shown(same))} of [{like}](#{like})")
-        parts.append(":\n\n")
-        parts += _lines(columns)
+        parts.append(_columns(table.name, table.columns))
     return "".join(parts)
 
 
 def internal_tables() -> str:
     """Return the tables that people rarely query."""
-    internal = [table for table in TABLES if table.name in INTERNAL]
-    return "".join(f"- `{table.name}`: {table.description}\n" for table in internal)
+    return _code(table.name for table in TABLES if table.name in INTERNAL) + ".\n"
 
 
 def events_columns() -> str:
     """Return the columns of the view of the export."""
-    return "".join(_lines(GA_EVENTS))
+    return _columns("ga_events", GA_EVENTS)
 
 
-def _shared() -> list[Column]:
-    """Return the columns that many tables have, most common first."""
-    counted = Counter(column for table in TABLES for column in table.columns)
-    return [column for column, times in counted.most_common() if times >= SHARED_BY]
+def _queried() -> list[Table]:
+    return [table for table in TABLES if table.name not in INTERNAL]
+
+
+def _text(column: Column) -> tuple[str, str]:
+    return column.name, column.description
+
+
+def _same(name: str) -> set[tuple[str, str]]:
+    """Return the columns for which a table refers to another one."""
+    _, like = LIKE.get(name, ("", ""))
+    others = [table.columns for table in TABLES if table.name == like]
+    return {_text(column) for columns in others for column in columns}
+
+
+@cache
+def _shared() -> dict[str, Column]:
+    """Return the columns that several tables have alike, by name, commonest first."""
+    columns = list(GA_EVENTS)
+    for table in _queried():
+        same = _same(table.name)
+        columns += [column for column in table.columns if _text(column) not in same]
+    by_text = {_text(column): column for column in columns}
+    shared = dict[str, Column]()
+    for text, times in Counter(_text(column) for column in columns).most_common():
+        if times > 1:
+            # A name means one thing; where it means another, the table says so.
+            shared.setdefault(text[0], by_text[text])
+    return shared
+
+
+def _columns(name: str, columns: Sequence[Column]) -> str:
+    """Return a table's columns: the names of shared ones, and a line for each other."""
+    shared = {_text(column) for column in _shared().values()}
+    also = [column for column in columns if _text(column) in shared]
+    besides = _code(_shown(also))
+    if name in LIKE:
+        what, like = LIKE[name]
+        besides += f", and the {what} of [{like}](#{like})"
+        shared |= _same(name)
+    own = [column for column in columns if _text(column) not in shared]
+    return f"\nColumns, besides {besides}:\n\n" + "".join(_lines(own))
 
 
 def _about(table: Table) -> Iterator[str]:
-    """Yield what a table is, who writes it, and how to filter it."""
+    """Yield what a table is, and how to filter it."""
     yield f"\n## {table.name}\n\n{table.description}.\n"
-    if writers := _writers(table.stored):
-        yield f"Written by {_code(writers)}.\n"
     if note := NOTES.get(table.name):
         yield f"{note}\n"
     kept = f"; kept for {table.expiration_days} days" if table.expiration_days else ""
-    yield f"\nPartition column: `{table.partition}`{kept}.\n"
-
-
-def _writers(table: str) -> list[str]:
-    """Return which functions write a table."""
-    writers = []
-    for function in functions.load():
-        if table in function.writes or table in function.appends:
-            writers.append(function.target)
-    return writers
+    yield f"Partition column: `{table.partition}`{kept}.\n"
 
 
 def _shown(columns: Iterable[Column]) -> list[str]:
-    """Return names of columns without the ends of their intervals."""
+    """Return names of columns without those that a name has beside it."""
     names = [column.name for column in columns]
-    ends = {f"{name}_{end}" for name in names for end in ("low", "high")}
-    return [name for name in names if name not in ends]
+    hidden = {f"{name}_{end}" for name in names for end in ENDS} | UNREAD
+    return [name for name in names if name not in hidden]
 
 
 def _lines(columns: Sequence[Column]) -> Iterator[str]:
@@ -151,10 +173,9 @@ def _lines(columns: Sequence[Column]) -> Iterator[str]:
     ):
         names = list[str]()
         for column in neighbours:
-            interval = f"{column.name}_low" in by_name
             names.append(column.name)
-            if interval:
-                names += ["…_low", "…_high"]
+            ends = [end for end in ENDS if f"{column.name}_{end}" in by_name]
+            names += [f"…_{end}" for end in ends]
         kind = f"ARRAY<{column.type}>" if column.repeated else column.type
         type_text = "" if kind in PLAIN else f" (`{kind}`)"
         fields = _code(_shown(column.fields))
@@ -208,7 +229,7 @@ def _options(command: click.Command) -> Iterator[str]:
             yield name if name.startswith("-") else name.upper()
 
 
-COSTING = ("ga4_purchase", "ga4_value")
+COSTING = "ga4_purchase"
 # Events a day; docs/operate.md says how many users these shops have.
 SHOPS = {
     "small": 100_000,
@@ -221,38 +242,18 @@ LIMIT = 4 * 1024**4
 
 
 def costs() -> str:
-    """Return the table of what queries cost, by use case and size of a shop."""
+    """Return the table of what queries cost, by size of a shop."""
     settings = Settings(project="p", maximum_bytes_billed=LIMIT)
-    locations = ("US", "europe-west1")
     kept = digest.reach(settings).days
     lines = [
-        "| use case | shop | the first days | the digest stores "
-        "| a training reads | a prediction reads "
-        "| a month reads |"
-        + "".join(f" a month, {location} |" for location in locations)
-        + " audiences add | daily predictions add |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| shop | the first days | the digest | a month reads | a month, US |",
+        "|---|--:|--:|--:|--:|",
     ]
-    for name, (shop, events) in product(COSTING, SHOPS.items()):
+    for shop, events in SHOPS.items():
         stored = kept * billing.stored_a_day(events) / digest.TIB
-        month = billing.a_month(usecases.load(name), settings, a_day=events)
-        prices = "".join(f" {month.usd(location):.0f} USD |" for location in locations)
+        month = billing.a_month(usecases.load(COSTING), settings, a_day=events)
         lines.append(
-            f"| `{name}` | {shop} | {month.first:.2f} TiB | {stored:.3f} TiB "
-            f"| {month.training:.3f} TiB | {month.prediction:.4f} TiB "
-            f"| {month.total:.2f} TiB |{prices}"
-            f" {month.for_audiences:.2f} TiB | {month.for_daily:.2f} TiB |"
+            f"| {shop} | {month.first:.2f} TiB | {stored:.3f} TiB "
+            f"| {month.total:.2f} TiB | {month.usd('US'):.0f} USD |"
         )
-    return "\n".join(lines) + "\n"
-
-
-def findings() -> str:
-    """Return what each finding means, as a table."""
-    lines = [
-        "| finding | weight | for Monday's list | who does what, and when |",
-        "|---|---|---|---|",
-    ]
-    for word, meaning in meanings().items():
-        cells = f"`{word}` | {meaning.weight} | {meaning.monday} | {meaning.todo}"
-        lines.append(f"| {cells} |")
     return "\n".join(lines) + "\n"

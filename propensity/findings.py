@@ -1,8 +1,8 @@
 """
 What a deployment can find wrong, in words for people: ``findings.toml``.
 
-The doctor, monitoring alerts, the dashboard, the weekly message and docs/operate.md say
-of each finding what it means for Monday's list, and who does what by when.
+The doctor, monitoring alerts, the dashboard and the weekly message say of each finding
+what it means for Monday's list, and who does what by when.
 """
 
 from __future__ import annotations

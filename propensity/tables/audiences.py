@@ -21,7 +21,7 @@ class Member(Row):
 
     use_case: UseCaseName
     audience: Audience
-    as_of: Annotated[date, "Prediction date of the members"]
+    as_of: Annotated[date, "Prediction date: events before it"]
     user_id: Annotated[str, "The user"]
     probability: Annotated[float, "As published for as_of"]
     percentile: Annotated[int | None, "Rank within as_of, 1 to 100 highest"]
@@ -105,7 +105,7 @@ class Plan(Row):
 
     use_case: UseCaseName
     audience: Audience
-    as_of: Annotated[date, "Prediction date of the plan"]
+    as_of: Annotated[date, "Prediction date: events before it"]
     planned_at: Annotated[datetime, "When the members were chosen"]
     control_group: Annotated[str, "Name of the control group"]
     control_share: Annotated[float, "Share of the control group, 0 to 0.9"]
@@ -146,7 +146,7 @@ class Logged(Row):
 
     use_case: UseCaseName
     audience: Audience
-    as_of: Annotated[date, "Prediction date of the members"]
+    as_of: Annotated[date, "Prediction date: events before it"]
     destination: Annotated[str, "Name of the destination"]
     action: Annotated[str, "add or remove"]
     request: Annotated[str, "Idempotency key of the request"]
@@ -189,8 +189,8 @@ class GroupSums(Row):
 class Revenue(Part):
     """What members have paid; outcomes without amounts have none of it."""
 
-    treated_revenue: Annotated[Money, "What contacted users paid"]
-    control_revenue: Annotated[Money, "What the control group paid"]
+    treated_revenue: Annotated[Money, "What the group paid"]
+    control_revenue: Annotated[Money, "What the group paid"]
     revenue_difference: Annotated[Number, f"Amount per user, {_EFFECT}"]
     revenue_difference_low: Annotated[Number, f"Lower end: amount per user, {_EFFECT}"]
     revenue_difference_high: Annotated[Number, f"Upper end: amount per user, {_EFFECT}"]
@@ -199,10 +199,10 @@ class Revenue(Part):
 class Figures(Part):
     """Contacted users against the control group, all members so far."""
 
-    treated_users: Annotated[int, "Contacted so far, each user once", NULLABLE]
-    control_users: Annotated[int, "Control group so far, each user once", NULLABLE]
-    treated_conversions: Annotated[int, "Contacted users with the outcome", NULLABLE]
-    control_conversions: Annotated[int, "Control users with the outcome", NULLABLE]
+    treated_users: Annotated[int, "Users of the group so far, each once", NULLABLE]
+    control_users: Annotated[int, "Users of the group so far, each once", NULLABLE]
+    treated_conversions: Annotated[int, "Those of them with the outcome", NULLABLE]
+    control_conversions: Annotated[int, "Those of them with the outcome", NULLABLE]
     conversion_difference: Annotated[Number, f"Share of positives, {_EFFECT}"]
     conversion_difference_low: Annotated[Number, f"Lower end: positives, {_EFFECT}"]
     conversion_difference_high: Annotated[Number, f"Upper end: positives, {_EFFECT}"]
@@ -227,7 +227,7 @@ class Uplift(Row):
     status: Annotated[str, "provisional or final", NULLABLE]
     run_id: RunId
     evaluated_at: Annotated[datetime, "When the run wrote this row", NULLABLE]
-    control_share: Annotated[float, "Share of the control group", NULLABLE]
+    control_share: Annotated[float, "Share of the control group, 0 to 0.9", NULLABLE]
     planned_until: Annotated[date | None, "Last day planned; null for a year"]
     sums: Annotated[Sequence[GroupSums], "Sums over the week's new members"]
     figures: Figures
@@ -281,7 +281,7 @@ class Programme(Row):
     status: Annotated[str, "provisional or final", NULLABLE]
     run_id: RunId
     evaluated_at: Annotated[datetime, "When the run wrote this row", NULLABLE]
-    control_share: Annotated[float, "Share of the control group", NULLABLE]
+    control_share: Annotated[float, "Share of the control group, 0 to 0.9", NULLABLE]
     audiences: Annotated[Sequence[str], "Audiences with members up to this week"]
     sums: Annotated[Sequence[ProgrammeSums], "Sums over the week's new members"]
     figures: Figures

@@ -111,10 +111,14 @@ class TrainedVersion(Row):
     promoted: Annotated[bool | None, "Whether it went live; null if cut off"]
     verdict: Annotated[str, "Why, or why not", NULLABLE]
     compared_version: Annotated[Count, "Live version at that time"]
-    model_object: Annotated[str, "Object name of the model", NULLABLE]
-    model_sha256: Annotated[str, "SHA-256 of its bytes", NULLABLE]
-    preprocessor_object: Annotated[str, "Object name of the preprocessor", NULLABLE]
-    preprocessor_sha256: Annotated[str, "SHA-256 of its bytes", NULLABLE]
+    model_object: Annotated[str, "Object names, and SHA-256 of their bytes", NULLABLE]
+    model_sha256: Annotated[str, "Object names, and SHA-256 of their bytes", NULLABLE]
+    preprocessor_object: Annotated[
+        str, "Object names, and SHA-256 of their bytes", NULLABLE
+    ]
+    preprocessor_sha256: Annotated[
+        str, "Object names, and SHA-256 of their bytes", NULLABLE
+    ]
     bytes_billed: BytesBilled
     seconds: Annotated[float, "Seconds from request to this row", NULLABLE]
     card: Annotated[str, "Everything else, JSON", NULLABLE]
@@ -321,7 +325,7 @@ class Drift(Row):
     """
 
     use_case: UseCaseName
-    as_of: Annotated[date, "Prediction date"]
+    as_of: Annotated[date, "Prediction date: events before it"]
     model_version: Annotated[int, "Model that scored", NULLABLE]
     run_id: RunId
     written_at: Annotated[datetime, "When the run began", NULLABLE]

@@ -137,7 +137,7 @@ POSTCODE_INDEX = Table(
 class DeadLetter(Row):
     """Messages that can never become events, for a week."""
 
-    message_id: Annotated[str, "Pub/Sub's id of the message"]
+    message_id: Annotated[str, "Pub/Sub's id of the delivered message"]
     reason: Annotated[str, "For example malformed_json"]
     field: Annotated[str | None, "The wrong field, if known"]
     detail: Annotated[str | None, "Expected and actual value"]
