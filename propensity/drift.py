@@ -53,6 +53,8 @@ _FEWEST_USERS = 10
 
 # Snapshots of a training that show whether a feature grows with the table's age.
 _FEWEST_SNAPSHOTS = 3
+# It does so steadily where no step has more of the way; a fault makes one step.
+_LARGEST_STEP = 0.6
 
 
 class WatchedSignal(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -139,8 +141,12 @@ def reference(
         values = _column(rows, name, kind)
         if kind == "number":
             signal = _numbers(FEATURE, name, values, weight)
-            if _grows(signal, values, weight, sizes):
+            counts = _by_snapshot(signal, values, weight, sizes)
+            if _grows(counts, values, sizes):
                 signal = replace(signal, grows=True)
+            elif _fills(counts):
+                newest = counts[-_stride(counts) :].sum(axis=0)
+                signal = replace(signal, shares=_shares(newest))
         else:
             signal = _texts(name, values, rows["user_id"], weight)
         signals.append(signal)
@@ -172,39 +178,74 @@ def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> WatchedSig
         edges += 1e-9 * np.abs(edges)
     empty = [0.0] * (len(edges) + 2)
     signal = WatchedSignal(kind=kind, name=name, edges=edges.tolist(), shares=empty)
-    counts = signal.counts(values, weight)
-    shares = counts / max(counts.sum(), 1)
-    return replace(signal, shares=shares.round(6).tolist())
+    return replace(signal, shares=_shares(signal.counts(values, weight)))
 
 
-def _grows(
+def _shares(counts: Floats) -> list[float]:
+    shares: list[float] = (counts / max(counts.sum(), 1)).round(6).tolist()
+    return shares
+
+
+def _by_snapshot(
     signal: WatchedSignal, values: Floats, weight: Floats, sizes: NDArray[np.int64]
-) -> bool:
+) -> Floats:
     """
-    Tell whether a number rises with each snapshot, in all by more than the bound.
+    Return rows by snapshot and bin, (snapshots, bins).
 
     Args:
         values, weight: Of all rows, the oldest snapshot first, (rows,).
         sizes: Rows of each snapshot.
     """
+    counts = []
+    for end, size in zip(np.cumsum(sizes), sizes, strict=True):
+        counts.append(signal.counts(values[end - size : end], weight[end - size : end]))
+    return np.array(counts)
+
+
+def _grows(counts: Floats, values: Floats, sizes: NDArray[np.int64]) -> bool:
+    """Tell whether a number rises with each snapshot, in all by more than the bound."""
     if len(sizes) < _FEWEST_SNAPSHOTS:
         return False
     means = []
-    counts = []
-    ends = np.cumsum(sizes)
-    for end, size in zip(ends, sizes, strict=True):
-        part = values[end - size : end]
+    for part in np.split(values, np.cumsum(sizes)[:-1]):
         present = part[~np.isnan(part)]
         if not len(present):
             return False
         means.append(float(present.mean()))
-        counts.append(signal.counts(part, weight[end - size : end]))
-    if not np.all(np.diff(means) > 0):
+    return bool(np.all(np.diff(means) > 0)) and _from_first(counts)[-1] > BOUND
+
+
+def _fills(counts: Floats) -> bool:
+    """
+    Tell whether a number moves on from snapshot to snapshot, by more than the bound.
+
+    It does where it reads a longer window than the table covers: with each snapshot
+    more users have bought before, though what one of them does is as it was. So the
+    newest snapshots are what later users are compared with.
+    """
+    if len(counts) < _FEWEST_SNAPSHOTS:
         return False
+    distance = np.sqrt(_from_first(counts))
+    stride = _stride(counts)
+    steps = distance[stride:] - distance[:-stride]
+    way = distance[-1]
+    is_steady = steps.min() > 0 and steps.max() <= _LARGEST_STEP * way
+    return bool(is_steady and way**2 > BOUND)
+
+
+def _stride(counts: Floats) -> int:
+    """Return so many snapshots that what moves on is seen over what chance moves."""
+    return max(1, len(counts) // 5)
+
+
+def _from_first(counts: Floats) -> Floats:
+    """Return the index of each snapshot beside the first, (snapshots,)."""
     first = counts[0]
-    last = counts[-1]
-    users = float(min(first.sum(), last.sum()))
-    return _psi(first / first.sum(), last / last.sum(), users) > BOUND
+    far = []
+    for later in counts:
+        users = float(min(first.sum(), later.sum()))
+        far.append(_psi(first / first.sum(), later / later.sum(), users))
+    return np.array(far)
 
 
 def _texts(

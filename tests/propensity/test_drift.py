@@ -248,6 +248,28 @@ def with_age(week: pa.Table, days: float) -> pa.Table:
     return week.set_column(week.column_names.index("sessions"), "sessions", [age])
 
 
+def test_no_alarm_is_raised_of_a_history_that_the_table_begins_to_cover():
+    """
+    Defect: a purchase that fades is nearly nothing after a year, so the mean of those
+    who ever bought is no higher, but fewer have never bought. An alarm is raised all
+    the same if the site stops to record purchases.
+    """
+    weeks = [with_history(seed, 0.3 + 0.015 * seed) for seed in range(30)]
+    summary = summarised(*weeks)
+    later = with_history(40, 0.8)
+
+    assert alarms(summary, later) == {}
+    assert "spend" in alarms(summary, with_history(41, 0.0))
+
+
+def with_history(seed: int, share: float) -> pa.Table:
+    """Return users, of whom a share has bought: what is left of it replaces spend."""
+    random = np.random.default_rng(seed)
+    days_ago = random.uniform(0, 30 + 300 * share, USERS)
+    left = np.where(random.random(USERS) < share, np.exp(-days_ago / 20), 0.0)
+    return with_column("spend", lambda _: pa.array(left), seed)
+
+
 def test_a_jump_between_snapshots_is_no_growth():
     """A feature that broke once, and in the last snapshot, raises its alarm."""
     weeks = [shop(seed) for seed in range(3)] + [with_age(shop(4), 80.0)]
