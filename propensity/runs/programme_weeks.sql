@@ -1,14 +1,18 @@
 -- One row per control group, audience and as-of date whose outcomes are over, where the
 -- programme of the control group has no final row of the date, with the share that is
--- held out.
+-- held out, and the last day on which the audience was to be sent, as planned then (null
+-- without one).
 -- Parameters: @use_case STRING; @since DATE, the oldest date whose row is written again;
 --   @until DATE, the newest whose outcomes are over.
 SELECT
   m.control_group,
   m.audience,
   m.as_of AS week,
-  MAX(m.control_share) AS control_share
+  MAX(m.control_share) AS control_share,
+  MAX(p.until) AS planned_until
 FROM ma_audience_members AS m
+LEFT JOIN ma_audience_plans AS p
+  ON p.use_case = m.use_case AND p.audience = m.audience AND p.as_of = m.as_of
 LEFT JOIN ma_programme_lift AS l
   ON l.use_case = m.use_case
   AND l.control_group = m.control_group

@@ -97,6 +97,7 @@ def publish_uplifts(run: Run) -> list[Uplift]:
         programme = programmes[row["control_group"]]
         programme.open[row["week"]] = row["control_share"]
         programme.audiences.add(row["audience"])
+        _plan(programme, row["week"], row["planned_until"])
     if not audiences and not programmes:
         return []
     for uplift in run.read(Uplift, "audience_lifts", **EVER):
@@ -116,6 +117,15 @@ def publish_uplifts(run: Run) -> list[Uplift]:
         together += _of_programme(run, name, programmes[name])
     run.append(PROGRAMME_LIFT, together)
     return rows
+
+
+def _plan(programme: History, week: date, until: date | None) -> None:
+    """Plan a programme until its audiences end: for a year where one has no end."""
+    longest = programme.until.setdefault(week, until)
+    if longest is None or until is None:
+        programme.until[week] = None
+    else:
+        programme.until[week] = max(longest, until)
 
 
 def _remember(history: History, row: Uplift | Programme, until: date | None) -> None:
@@ -168,7 +178,7 @@ def _of_audience(run: Run, name: str, history: History) -> Iterator[Uplift]:
 def _of_programme(run: Run, name: str, history: History) -> Iterator[Programme]:
     """Yield what all audiences of a control group brought, in all and by quarter."""
     weeks = sorted(history.sums)
-    periods = {ALL: _looks(run, history, weeks, first=weeks[0], until={})}
+    periods = {ALL: _looks(run, history, weeks, first=weeks[0], until=history.until)}
     by_quarter = defaultdict[Quarter, list[date]](list)
     for week in weeks:
         by_quarter[quarter_of(week)].append(week)

@@ -10,6 +10,7 @@ import pytest
 from commands.texts import audiences as texts
 from propensity import usecases
 from propensity.audience import programme
+from propensity.audience.boundary import LAST, errors_at, progress_at
 from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import AUDIENCE_PLANS
 from tests.functions.audiences import join
@@ -34,7 +35,7 @@ OUTCOMES = [
 ]
 
 
-def plan(audience: str, as_of, cost: str):
+def plan(audience: str, as_of, cost: str, until):
     return {
         "use_case": "ga4_purchase",
         "audience": audience,
@@ -46,6 +47,7 @@ def plan(audience: str, as_of, cost: str):
         "control_key": "key",
         "cost_per_contact": Decimal(cost),
         "margin": 0.5,
+        "until": until,
     }
 
 
@@ -58,8 +60,9 @@ def evaluated(borrow_deployment) -> Deployment:
     later = CONTACTED[:10] + CONTACTED[40:], HELD_OUT[40:]
     join(deployment, SECOND, *later, audience="b", **GROUP)
     join(deployment, MONDAY, CONTACTED[:40], HELD_OUT[:40], audience="alone")
-    plans = [plan("a", MONDAY, "0.10"), plan("b", MONDAY, "0.20")]
-    plans.append(plan("b", SECOND, "0.30"))
+    plans = [plan("a", MONDAY, "0.10", MONDAY + WEEK)]
+    plans.append(plan("b", MONDAY, "0.20", SECOND))
+    plans.append(plan("b", SECOND, "0.30", SECOND))
     append_rows(deployment.warehouse, AUDIENCE_PLANS, plans)
     deployment.run("model_evaluation", SECOND + 2 * WEEK)
     return deployment
@@ -92,6 +95,21 @@ def test_a_programme_costs_what_its_first_contacts_cost(rows):
     assert float(row["cost"]) == pytest.approx(cost)
     assert row["margin"] == pytest.approx(0.5)
     assert row["profit"] == pytest.approx(0.5 * 130 - cost)
+
+
+def test_a_programme_is_planned_until_the_last_of_its_audiences_ends(rows):
+    """Then its interval is at its narrowest."""
+    quarter = programme.quarter_of(SECOND)
+    progress = progress_at(SECOND, first=quarter.first, until=quarter.last)
+    reaches = []
+    for period in ("all", quarter.name):
+        row = rows["shop", period, SECOND]
+        high = row["conversion_difference_high"]
+        reaches.append(high - row["conversion_difference"])
+
+    narrower = LAST / errors_at(progress)
+    # A difference of shares is not quite in the middle of its interval.
+    assert reaches[0] == pytest.approx(narrower * reaches[1], rel=0.02)
 
 
 def test_a_command_says_what_each_control_group_brought(evaluated):
