@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 
@@ -9,7 +10,7 @@ from local.stack.state import ROOT
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ("*.md", "[!.]*/**/*.md")
+    for pattern in ("*.md", "[!.]*/**/*.md", "docs/*.ipynb")
     for path in ROOT.glob(pattern)
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -17,7 +18,13 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @cache
 def text(name: str) -> str:
-    return (ROOT / name).read_text("utf-8")
+    """Return a page's text: of a notebook, that of its cells without code."""
+    written = (ROOT / name).read_text("utf-8")
+    if not name.endswith(".ipynb"):
+        return written
+    cells = json.loads(written)["cells"]
+    words = [cell["source"] for cell in cells if cell["cell_type"] == "markdown"]
+    return "\n\n".join("".join(source) for source in words)
 
 
 def blocks(page: str, language: str = "") -> list[str]:

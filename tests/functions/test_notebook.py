@@ -1,9 +1,9 @@
 """
-The page for notebooks, followed: its cells print what the page says.
+The notebook, run: its cells print what it shows.
 
 They run one after another in an environment without this project, on a deployment that
 has published a week and scored a stream. That one is smaller than the demo's, whose
-figures the page has: lines are compared with their numbers left out.
+figures the notebook has: lines are compared with their numbers left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import re
 import shlex
 import sys
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +23,7 @@ import pytest
 
 from local.stack.state import ROOT
 from local.venvs import uv
-from tests.docs.pages import FENCE, text, worded
+from tests.docs.pages import text, worded
 from tests.functions.conftest import put_model_into
 from tests.functions.evaluated import both_weeks
 from tests.functions.instances import serving
@@ -34,7 +33,7 @@ from tests.support.events import bet, registration
 from tests.support.programs import execute
 from tests.support.shops import LATER
 
-PAGE = "docs/notebook.md"
+PAGE = "docs/notebook.ipynb"
 
 # Runs cells in one namespace, as a notebook does, and says what each has printed.
 RUNNER = """
@@ -51,18 +50,19 @@ json.dump(printed, sys.stdout)
 
 
 def cells() -> list[tuple[str, str]]:
-    """Return each cell of the page, and what it prints."""
-    blocks = [*FENCE.findall(text(PAGE)), ("", "")]
-    return [
-        (body, printed if after == "text" else "")
-        for (kind, body), (after, printed) in pairwise(blocks)
-        if kind == "python"
-    ]
+    """Return each cell of code, and what it prints."""
+    written = json.loads((ROOT / PAGE).read_text("utf-8"))["cells"]
+    found = []
+    for cell in written:
+        if cell["cell_type"] == "code":
+            printed = [line for output in cell["outputs"] for line in output["text"]]
+            found.append(("".join(cell["source"]), "".join(printed)))
+    return found
 
 
 def check(python: str | Path, deployment: Deployment, folder: Path) -> None:
     """Run all cells with a Python, outside of the project's folder, and compare what
-    they print with the page."""
+    they print with the notebook."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     code = json.dumps([cell for cell, _ in cells()])
     done = execute(
@@ -102,12 +102,12 @@ def deployed(emulated_shop) -> Deployment:
 
 
 @pytest.mark.long
-def test_the_page_prints_what_it_says(deployed, tmp_path):
+def test_the_notebook_prints_what_it_says(deployed, tmp_path):
     """In an environment that has more, but not this project."""
     check(sys.executable, deployed, tmp_path)
 
 
-def test_the_page_loads_nothing_whose_bytes_are_others():
+def test_the_notebook_loads_nothing_whose_bytes_are_others():
     """Write access to the bucket is not enough to run code in a notebook: everything is
     loaded by a function that refuses bytes that were not recorded."""
     code = [cell for cell, _ in cells()]
@@ -124,8 +124,8 @@ def test_the_page_loads_nothing_whose_bytes_are_others():
 
 @pytest.mark.installs
 @pytest.mark.timeout(600)
-def test_the_page_needs_only_what_it_installs(deployed, tmp_path):
-    """In a fresh environment, of the packages that the page names, in the versions of
+def test_the_notebook_needs_only_what_it_installs(deployed, tmp_path):
+    """In a fresh environment, of the packages that it names, in the versions of
     requirements.txt: others might read no pickle."""
     page = text(PAGE).replace("\\\n", " ")
     [line] = re.findall(r"^\$ notebook/bin/pip install (.*)$", page, re.MULTILINE)
