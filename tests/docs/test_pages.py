@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 from dataclasses import fields
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,7 +23,6 @@ import sqlglot
 from commands import cli
 from deploy import functions
 from docs import __main__ as program
-from local.ground.sandbox import Sandbox
 from local.stack.state import DEFAULT_PORT_BASE, FUNCTIONS, PORT_OFFSETS, ROOT
 from propensity import errors, usecases
 from propensity.events import messages
@@ -32,7 +31,6 @@ from propensity.runs.run import parse_request
 from propensity.settings import Settings, variable_of
 from propensity.tables import every
 from tests.docs.pages import FENCE, PAGES, blocks, text
-from tests.support import shop
 from tests.support.described import JSON, path_of, whole
 
 ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
@@ -251,60 +249,15 @@ def test_the_record_of_processing_is_complete():
     assert folders - {*CODE.findall(section)} == set()
 
 
-class TestUseCases:
-    """The pages on use cases have statements and code that a reader copies."""
+def test_the_documented_preprocessor_can_be_uploaded(tmp_path, monkeypatch, capsys):
+    [source] = blocks("docs/usecase-reference.md", "python")
+    file = tmp_path / "my_preprocessor.py"
+    file.write_text(source)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
 
-    def test_the_documented_statements_give_the_documented_columns(self, deployment):
-        """Run as they are, they give each date the rows that it would have alone."""
-        [toml] = blocks("docs/usecase-files.md", "toml")
-        use_case = usecases.parse("documented", toml)
-        features, labels, days = blocks("docs/usecase-files.md", "sql")
-        settings = deployment.settings
-        warehouse = deployment.warehouse
-        Sandbox(warehouse).load(EVENTS)
-        as_ofs = [date(2026, 2, 3), date(2026, 2, 5)]
+    status = cli.main(["build-preprocessor", "--from", str(file), "--dry-run"])
 
-        def rows_of(sql: str, *chosen: date) -> list[dict[str, object]]:
-            parameters = use_case.window(settings, chosen)
-            rows = [dict(row.items()) for row in warehouse.rows(sql, parameters)]
-            return sorted(rows, key=lambda row: (row["as_of"], row["user_id"]))
-
-        assert rows_of(features, *as_ofs) == [
-            row for as_of in as_ofs for row in rows_of(features, as_of)
-        ]
-        assert [
-            (row["as_of"].day, row["user_id"], row["recency_days"], row["page_views"])
-            for row in rows_of(features, *as_ofs)
-        ] == [(3, "ana", 1.5, 1), (5, "ana", 1.5, 2), (5, "ben", 0.25, 0)]
-        assert {*use_case.features} <= {*rows_of(features, *as_ofs)[0]}
-        assert [
-            (row["as_of"].day, row["user_id"]) for row in rows_of(labels, *as_ofs)
-        ] == [(3, "ben"), (3, "cid"), (5, "cid")]
-        known = warehouse.rows(days, use_case.window(settings, as_ofs))
-        assert min(row["day"] for row in known) == date(2026, 2, 1)
-
-    def test_the_documented_preprocessor_can_be_uploaded(
-        self, tmp_path, monkeypatch, capsys
-    ):
-        [source] = blocks("docs/usecase-reference.md", "python")
-        file = tmp_path / "my_preprocessor.py"
-        file.write_text(source)
-        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
-
-        status = cli.main(["build-preprocessor", "--from", str(file), "--dry-run"])
-
-        assert status == 0, capsys.readouterr().err
-
-
-MALTA = {"geo": {"country": "Malta"}}
-EVENTS = [
-    shop.event("ana", datetime(2026, 2, 1, 12, tzinfo=UTC), **MALTA),
-    shop.event("ana", datetime(2026, 2, 3, 12, tzinfo=UTC), **MALTA),
-    shop.event("ben", datetime(2026, 2, 4, 18, tzinfo=UTC), "begin_checkout", **MALTA),
-    shop.event(
-        "cid", datetime(2026, 2, 9, 23, 59, 59, tzinfo=UTC), "begin_checkout", **MALTA
-    ),
-]
+    assert status == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

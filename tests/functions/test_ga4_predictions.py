@@ -17,16 +17,14 @@ from tests.support import own_use_cases
 from tests.support.shop import DAY, event, weekly
 from tests.support.shops import FIRST, TRAINED, WEEKS
 
-PAGE = "docs/ga4-predictions.md"
+PAGE = "docs/crm.md"
 MADE_UP = "`my-project.analytics_123456."
 EXPORTED = """
 CREATE TABLE `{dataset}.pseudonymous_users_{day:%Y%m%d}` AS
 SELECT
   id AS pseudo_user_id,
   STRUCT(
-    CAST({score} AS FLOAT64) AS purchase_score_7d,
-    0.5 AS churn_score_7d,
-    9.5 AS revenue_28d_in_usd
+    CAST({score} AS FLOAT64) AS purchase_score_7d
   ) AS predictions
 FROM
   UNNEST({users}) AS id
@@ -49,7 +47,7 @@ def export_users(deployment, day: date, scores: dict[str, float]) -> None:
 
 def create_view(deployment, zone: str = "Europe/Amsterdam") -> str:
     """Create the view of the page, in a time zone; return its name."""
-    [sql] = blocks(PAGE, "sql")
+    _, sql = blocks(PAGE, "sql")
     dataset = deployment.ga4_dataset
     deployment.warehouse.execute(
         sql.replace(MADE_UP, f"`{dataset}.")
@@ -99,7 +97,7 @@ def test_the_report_says_whether_the_model_or_ga4_ranked_better(
         export_users(deployment, TRAINED - (days + 1) * DAY, known)
         export_users(deployment, TRAINED - days * DAY, dict.fromkeys(users, 0.5))
     table = create_view(deployment)
-    own, baseline = blocks(PAGE, "toml")[0].split("[baseline]")
+    own, baseline = blocks(PAGE, "toml")[1].split("[baseline]")
     on = "ON g.as_of = u.as_of AND g.user_id = u.user_id"
     with own_use_cases.in_folder(tmp_path / "usecases") as folder:
         copy = folder / "compared"
