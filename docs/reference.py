@@ -55,6 +55,9 @@ INTERNAL = {
     "suppressed_users",
 }
 
+# Options that many commands take; the page explains them once.
+COMMON_OPTIONS = {"--json", "--use-case", "--dry-run", "--as-of", "--state"}
+
 # A reader of a table must know this, and its columns do not say it.
 NOTES = {
     "stream_events": "Take one row for each `use_case`, `user_id`, `event_date` and "
@@ -193,40 +196,48 @@ def exit_codes() -> str:
 
 
 def commands() -> str:
-    """Return every command, with an example and what it takes."""
+    """Return every command, with what it takes, and an example of each."""
     parts = list[str]()
     for title, below in cli.SECTIONS.items():
-        parts.append(f"\n## {title}\n")
-        parts += [_command(command, "", "###") for command in below]
+        every = dict[str, click.Command]()
+        for command in below:
+            every |= _leaves(command)
+        examples = [_example(command) for command in every.values()]
+        parts.append(f"\n## {title}\n\n")
+        parts += [_about_command(name, command) for name, command in every.items()]
+        parts.append("\n```\n" + "\n".join(examples) + "\n```\n")
     return "".join(parts)
+
+
+def _leaves(command: click.Command, before: str = "") -> dict[str, click.Command]:
+    """Return a command, or those below it, by their whole names."""
+    name = f"{before} {command.name}".strip()
+    if not isinstance(command, click.Group):
+        return {name: command}
+    leaves = dict[str, click.Command]()
+    for below in command.commands.values():
+        leaves |= _leaves(below, name)
+    return leaves
+
+
+def _about_command(name: str, command: click.Command) -> str:
+    """Return a command's line: its name, what it does, and what it takes."""
+    options = list[str]()
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument):
+            name += f" {str(parameter.name).upper()}"
+        elif parameter.opts[-1] not in COMMON_OPTIONS:
+            options.append(parameter.opts[-1])
+    text = " ".join(_clean(command.help).partition("\n\n")[0].split())
+    return f"- `{name}`: {text} {_code(options)}".rstrip() + "\n"
+
+
+def _example(command: click.Command) -> str:
+    return _clean(_clean(command.epilog).partition("Example:\n")[2]).splitlines()[0]
 
 
 def _clean(text: str | None) -> str:
     return "" if text is None else inspect.cleandoc(text)
-
-
-def _command(command: click.Command, before: str, heading: str) -> str:
-    """Return the part of a command, and of those below it."""
-    name = f"{before} {command.name}".strip()
-    text = _clean(command.help).partition("\n\n")[0]
-    about = f"\n{heading} {name}\n\n" + " ".join(text.split()) + "\n"
-    if isinstance(command, click.Group):
-        below = command.commands.values()
-        parts = [_command(part, name, f"{heading}#") for part in below]
-        return about + "".join(parts)
-    epilog = "" if command.epilog is None else command.epilog
-    example = _clean(epilog.partition("Example:\n")[2])
-    taken = _code(_options(command))
-    return f"{about}\n```\n{example}\n```\n" + (f"\nTakes {taken}.\n" if taken else "")
-
-
-def _options(command: click.Command) -> Iterator[str]:
-    """Yield the names of a command's arguments and options."""
-    context = click.Context(command, **cli.root.context_settings)
-    for parameter in command.get_params(context):
-        name = parameter.opts[-1]
-        if name not in ("--help", "--json"):
-            yield name if name.startswith("-") else name.upper()
 
 
 COSTING = "ga4_purchase"
