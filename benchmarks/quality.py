@@ -13,17 +13,15 @@ two other ways:
 - BG/NBD, fitted each week on the dates of all purchases before it. It is of the package
   lifetimes, in a virtual environment of its own.
 
-It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder. Other
-labelled tables inform: a model is trained on the older dates, as 00-ModelTraining does,
-and scores the newer ones; so does a plain model of the same rows and features.
+It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder. Two
+comparisons with that folder inform:
 
-- Generated players, at moments of their first day, in the order of registration.
-- With that folder, sessions of a real shop, and real card transactions with the frauds
-  of a whole day. Both files keep no order in time that a model could be judged by, so
-  their rows are dealt out to dates at random.
-
-With that folder, the trees of card fraud are compared with two other scores that need
-no labels, on the frauds of a day of real transactions: a round a seed. It informs.
+- Sessions of another real shop: a model is trained on the older dates, as
+  00-ModelTraining does, and scores the newer ones; so does a plain model of the same
+  rows and features. The file keeps no order in time that a model could be judged by, so
+  its rows are dealt out to dates at random.
+- The trees of card fraud and two other scores that need no labels, on the frauds of a
+  day of real transactions: a round a seed.
 
 To see what a change is worth, keep what the code before it publishes, and compare with
 that: the same users, weeks and labels.
@@ -46,7 +44,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from functools import reduce
 from pathlib import Path
 
@@ -60,11 +58,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from benchmarks.report import Line, by_peer, finish
-from local import ship_model
 from local.demos.calls import FOLDER, call
 from local.demos.source import weeks_allowed
 from local.exports import digest, ga4_export
-from local.generators.games import Games
 from local.generators.shop import Shop
 from local.stack import temporary
 from local.stack.state import FUNCTIONS
@@ -72,13 +68,10 @@ from propensity import usecases
 from propensity.cli.progress import showing, step
 from propensity.errors import NoChampion
 from propensity.first_look.reading import default_candidates
-from propensity.fraud.split import split_events
-from propensity.fraud.training import EventTraining
 from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.rows import Slice, slice_of
 from propensity.learning.split import split_users
-from propensity.learning.training import Training
 from propensity.learning.users import UserTraining
 from propensity.models.encoding import Flags, Floats, floats_of, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
@@ -87,8 +80,7 @@ from propensity.statements import statement
 from propensity.tables.export import VIEW
 from propensity.tables.models import PRESENCE
 from propensity.timeframe import DAY
-from propensity.usecases import CATEGORY, NUMBER, Stream, UseCase
-from propensity.usecases.declaration import FOREST
+from propensity.usecases import CATEGORY, NUMBER, UseCase
 
 WEEKS = 13
 RESAMPLES = 200
@@ -102,7 +94,7 @@ PEER = "BG/NBD"
 # The least probability of a score, so that its log loss is finite.
 LEAST = 1e-4
 KEPT = "what was kept"
-KEYS = ("as_of", "user_id", "moment")
+KEYS = ["as_of", "user_id"]
 # Figures, and whether more is better.
 COMPARED: Mapping[str, tuple[Callable[..., float], bool]] = {
     "ROC AUC": (roc_auc_score, True),
@@ -119,12 +111,26 @@ RFM = (
     "revenue_7d", "largest_day_revenue", "mean_order_value",
 )  # fmt: skip
 
-# Probabilities of users by week: they are alive, and buy if so.
-LIFETIMES = """
+# How the models of the package lifetimes are fitted.
+FITTING = """
 import pandas, pickle, sys, warnings
 warnings.simplefilter("ignore")
 answer, sys.stdout = sys.stdout.buffer, sys.stderr
-from lifetimes import BetaGeoFitter
+from lifetimes import BetaGeoFitter, GammaGammaFitter
+
+def fitted(kind, *columns):
+    # The package advises a larger penalty where it finds no optimum.
+    for penalty in (0.0, 0.001, 0.01, 0.1):
+        model = kind(penalizer_coef=penalty)
+        try:
+            model.fit(*columns)
+            return model
+        except Exception:
+            pass
+    raise SystemExit("no fit converges")
+"""
+# Probabilities of users by week: they are alive, and buy if so.
+LIFETIMES = f"""{FITTING}
 columns, weeks, horizon = pickle.load(sys.stdin.buffer)
 frame = pandas.DataFrame(columns)
 said = []
@@ -133,16 +139,7 @@ for week in weeks:
     users = known.groupby("user")["day"]
     first, times = users.min(), users.nunique() - 1
     recency, age = (users.max() - first) / 7, (week - first) / 7
-    # The package advises a larger penalty where it finds no optimum.
-    for penalty in (0.0, 0.001, 0.01, 0.1):
-        model = BetaGeoFitter(penalizer_coef=penalty)
-        try:
-            model.fit(times, recency, age)
-            break
-        except Exception:
-            pass
-    else:
-        raise SystemExit("no fit converges")
+    model = fitted(BetaGeoFitter, times, recency, age)
     alive = model.conditional_probability_alive(times, recency, age)
     rate = model.params_["alpha"] + age
     idle = (rate / (rate + horizon / 7)) ** (model.params_["r"] + times)
@@ -151,7 +148,6 @@ pickle.dump(said, answer)
 """
 
 SETTINGS = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "benchmark"})
-PLAYERS = Games(users=6_000, maximum_events=40)
 SHOPPERS = "online_shoppers_intention.csv.zst"
 # Columns of shoppers whose numbers are names.
 CODES = ("OperatingSystems", "Browser", "Region", "TrafficType")
@@ -319,29 +315,14 @@ def active(rivals: Rivals) -> Rivals:
 
 def matched(rows: Slice, other: pa.Table) -> tuple[Flags, Floats]:
     """Return which rows another table has as well, and its probabilities of these."""
-    keys = [name for name in KEYS if name in other.column_names]
-    places = rows.rows.select(keys).append_column("place", [np.arange(len(rows))])
-    both = places.join(other, keys, join_type="inner").sort_by("place")
+    places = rows.rows.select(KEYS).append_column("place", [np.arange(len(rows))])
+    both = places.join(other, KEYS, join_type="inner").sort_by("place")
     is_there = np.isin(np.arange(len(rows)), both["place"].to_numpy())
     return is_there, floats_of(both["probability"])
 
 
-# -- labelled tables -----------------------------------------------------------------
-
-
-def scored(name: str, training: Training, later: Slice) -> Rivals:
-    use_case = training.use_case
-    all_rows = training.parts.every
-    model = training.run()
-    scores = {
-        PUBLISHED: model.live.scores(later.rows, use_case),
-        PLAIN: plain(all_rows, later, use_case.features, seed=SETTINGS.seed),
-    }
-    return Rivals(name=name, rows=later, scores=scores, is_gate=False)
-
-
 def shoppers(file: Path) -> Rivals:
-    """Train on sessions of a shop: who buys before the session ends."""
+    """Train on sessions of a shop, and score the newest: who buys before one ends."""
     codes = ", ".join(f"{name}::TEXT AS {name}" for name in CODES)
     query = f"SELECT * REPLACE ({codes}) RENAME (Revenue AS label) FROM '{file}'"
     table = duckdb.sql(query).to_arrow_table()
@@ -353,50 +334,21 @@ def shoppers(file: Path) -> Rivals:
         features={name: CATEGORY if name in texts else NUMBER for name in names},
         candidates=default_candidates(len(table)),
         baseline=usecases.Baseline(feature="PageValues", ascending=False),
-        stream=Stream(),
     )
-    return _of_dates("online shoppers", _dealt(table), use_case)
-
-
-def cards(file: Path) -> Rivals:
-    """Train on transactions of a day, with all of its frauds."""
-    use_case = usecases.load("card_fraud")
-    rows = _dealt(pq.read_table(file).rename_columns({"Class": "label"}))
-    end = FIRST + timedelta(days=7 * (DATES - NEWEST))
-    older = rows.filter(pc.less(rows["as_of"], end))
-    later = rows.filter(pc.greater_equal(rows["as_of"], end))
-    # Only these candidates learn from labels.
-    learning = [
-        candidate for candidate in use_case.candidates if candidate.algorithm != FOREST
-    ]
-    use_case = structs.replace(use_case, candidates=learning)
-    parts = split_events(older, settings=SETTINGS)
-    training = EventTraining(parts=parts, use_case=use_case, settings=SETTINGS)
-    return scored("cards with labels", training, Slice(rows=later))
-
-
-def players() -> Rivals:
-    """Train on generated players, at moments of their first day."""
-    use_case = usecases.load("first_day_churn")
-    end = PLAYERS.end.date()
-    as_ofs = [end - timedelta(days=7 * number) for number in range(DATES)]
-    with temporary.warehouse() as opened:
-        ship_model.store(opened, PLAYERS)
-        today = end + timedelta(days=30)
-        rows = read(opened, use_case, as_ofs, today=today)
-    rows = rows.append_column("moment", rows[use_case.stream.elapsed])
-    return _of_dates("churn at moments", rows, use_case)
-
-
-def _of_dates(name: str, rows: pa.Table, use_case: UseCase) -> Rivals:
-    """Train on the older dates and score the newest."""
+    rows = _dealt(table)
     as_ofs = sorted(pc.unique(rows["as_of"]).to_pylist())
     older = slice_of(rows, as_ofs[:-NEWEST])
     later = slice_of(rows, as_ofs[-NEWEST:])
     frame = use_case.timeframe(SETTINGS)
     parts = split_users(older.rows, use_case, frame, settings=SETTINGS)
     training = UserTraining(parts=parts, use_case=use_case, settings=SETTINGS)
-    return scored(name, training, later)
+    live = training.run().live
+    every = training.parts.every
+    scores = {
+        PUBLISHED: live.scores(later.rows, use_case),
+        PLAIN: plain(every, later, use_case.features, seed=SETTINGS.seed),
+    }
+    return Rivals(name="online shoppers", rows=later, scores=scores, is_gate=False)
 
 
 def _dealt(table: pa.Table) -> pa.Table:
@@ -404,16 +356,10 @@ def _dealt(table: pa.Table) -> pa.Table:
     order = np.random.default_rng(1).permutation(len(table))
     rows = table.take(pa.array(order))
     number = np.arange(len(rows))
-    as_of = np.datetime64(FIRST) + number * DATES // len(rows) * 7
-    at = as_of.astype("datetime64[us]") + number.astype("timedelta64[s]")
     columns = {
-        "as_of": pa.array(as_of),
+        "as_of": pa.array(np.datetime64(FIRST) + number * DATES // len(rows) * 7),
         "user_id": pa.array([f"row {row}" for row in order]),
-        "event_time": pa.array(at, pa.timestamp("us", tz="UTC")),
         "weight": pa.array(np.ones(len(rows))),
-        "moment": pa.array(np.zeros(len(rows))),
-        "state": pa.array(["known"] * len(rows)),
-        "is_conflicting": pa.array(np.zeros(len(rows), bool)),
     }
     for name, column in columns.items():
         rows = rows.append_column(name, column)
@@ -500,8 +446,7 @@ def without_labels(folder: Path) -> Iterator[Line]:
 def keep(rivals: Rivals, file: Path) -> None:
     """Write what was published, and of whom."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    rows = rivals.rows.rows
-    kept = rows.select([name for name in KEYS if name in rows.column_names])
+    kept = rivals.rows.rows.select(KEYS)
     pq.write_table(kept.append_column("probability", [rivals.scores[PUBLISHED]]), file)
 
 
@@ -521,10 +466,8 @@ def measured(folder: Path | None) -> Iterator[Rivals]:
         rivals = played(shop)
         yield rivals
         yield active(rivals)
-    yield players()
     if folder:
         yield shoppers(folder / SHOPPERS)
-        yield cards(folder / CARDS)
 
 
 def main() -> int:

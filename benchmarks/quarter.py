@@ -63,25 +63,9 @@ ERROR = "error of the total, absolute"
 RANK = "Spearman's rank correlation"
 GINI = "normalised Gini index"
 TARGETS: Mapping[str, Any] = {ERROR: {"most": 1.0}, RANK: {"least": 1.0}, GINI: {}}
-LIFETIMES = """
-import pandas, pickle, sys, warnings
-warnings.simplefilter("ignore")
-answer, sys.stdout = sys.stdout.buffer, sys.stderr
-from lifetimes import BetaGeoFitter, GammaGammaFitter
+LIFETIMES = f"""{quality.FITTING}
 columns, asked = pickle.load(sys.stdin.buffer)
 frame = pandas.DataFrame(columns)
-
-def fitted(kind, *columns):
-    # The package advises a larger penalty where it finds no optimum.
-    for penalty in (0.0, 0.001, 0.01, 0.1):
-        model = kind(penalizer_coef=penalty)
-        try:
-            model.fit(*columns)
-            return model
-        except Exception:
-            pass
-    raise SystemExit("no fit converges")
-
 expected = []
 for start, days in asked:
     known = frame[frame["day"] < start]
