@@ -95,10 +95,9 @@ def up(*, state: str | None, is_new: bool, is_environment: bool) -> Any:
 
     chosen = State(state) if is_new and state else named(state)
     answer = commands.up(chosen)
-    stack = Stack(chosen, base=chosen.record().base)
-    text = texts.up(answer, commands.first_steps(stack))
+    text = texts.up(answer)
     if is_environment:
-        text = commands.exports(stack)
+        text = commands.exports(Stack(chosen, base=chosen.record().base))
     return _status_of(Spoken(answer, text))
 
 

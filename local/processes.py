@@ -57,22 +57,12 @@ class Process:
         return start_time(self.pid) == self.started
 
     def members(self) -> list[psutil.Process]:
-        """
-        Return the processes of its group.
-
-        Of a leader that has ended those that name its port: a group without members
-        leaves its number to others.
-        """
-        members = []
-        leader = start_time(self.pid)
-        for member in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
-                if os.getpgid(member.pid) == self.pid and (
-                    leader == self.started
-                    or (leader is None and str(self.port) in member.cmdline())
-                ):
-                    members.append(member)
-        return members
+        """Return it and what it has started, while it runs itself."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self.is_running:
+                leader = psutil.Process(self.pid)
+                return [leader] + leader.children(recursive=True)
+        return []
 
 
 def start_time(pid: int) -> str | None:
@@ -140,10 +130,9 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     Returns:
         The processes that were still running when this began; their ports are free.
     """
-    all_processes = list(processes)
-    running = [process for process in all_processes if process.is_running]
+    running = [process for process in processes if process.is_running]
     # Find the members while the leaders run; afterwards their owner is not known.
-    members = [member for process in all_processes for member in process.members()]
+    members = [member for process in running for member in process.members()]
     for process in running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)

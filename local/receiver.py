@@ -1,8 +1,6 @@
 """
 A receiver of audiences on this machine, with faults of real ones.
 
-    python -m local.receiver --port 8089
-
 It takes users at any path (POST adds, DELETE removes) as JSON ``{"users": [{"id":
 ...}]}``. It refuses as receivers do: 413 for too many users, 422 for a request without
 users. Faults come by a seed: an answer that is lost after the users were taken, a 503,
@@ -13,12 +11,12 @@ A request of a known idempotency key is answered as the first was, and counts on
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -26,7 +24,6 @@ from typing import Any, Self
 from local.loopback import REFUSAL, STATUS, is_foreign
 from local.processes import HOST
 
-PORT = 8089
 ACTIONS = {"POST": "add", "DELETE": "remove"}
 
 # Status, headers and JSON.
@@ -81,16 +78,14 @@ class Receiver:
         self.url = f"http://{HOST}:{self._server.server_port}"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self.serve, name="receiver", daemon=True).start()
+        # It asks so often whether it is to end.
+        serve = partial(self._server.serve_forever, poll_interval=0.05)
+        threading.Thread(target=serve, name="receiver", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-    def serve(self) -> None:
-        """Answer requests until the context ends."""
-        self._server.serve_forever(poll_interval=0.05)
 
     def answer(self, *request: Any) -> Answer | None:
         """Return status, headers and body of an answer; None for one that is lost."""
@@ -168,19 +163,3 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             """Log nothing: a line a request would name users."""
 
     return Handler
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until it is stopped."""
-    parser = argparse.ArgumentParser("python -m local.receiver")
-    parser.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
-    port = parser.parse_args(arguments).port
-    receiver = Receiver(
-        batch=500, lost=0.05, unavailable=0.05, rejects=unsubscribed, port=port
-    )
-    print(f"a receiver of audiences: {receiver.url}", flush=True)
-    receiver.serve()
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,6 @@ Set-up: environments that hold what local mode needs, from the package index, by
     python -m local.venvs    requirements.txt, the BigQuery emulator, the command and
                              the project, into the environment of this Python
     python -m local.venvs functions    the functions' environments
-    python -m local.venvs list         prints which function has which
 
 ``make setup`` makes the environment for development, with uv in it, and calls the first
 two.
@@ -77,8 +76,6 @@ def main() -> int:
         with showing(sys.stderr):
             if sys.argv[1:] == ["functions"]:
                 install_functions()
-            elif sys.argv[1:] == ["list"]:
-                list_functions()
             else:
                 install_development()
     except LocalError as error:
@@ -163,20 +160,6 @@ def install_functions() -> None:
     for file in watched(files, "environments of functions"):
         python_of(file)
     python_of(COMPARED)
-
-
-def list_functions() -> None:
-    """Print the environment of each function: its lock, packages and Python."""
-    from deploy.functions import load
-
-    for function in load():
-        lock = lock_of(function)
-        packages = lock.read_text().count("==")
-        python = function_python(function)
-        version = subprocess.check_output([python, "-V"], text=True).strip()
-        where = f"{lock.relative_to(ROOT)} ({packages} packages, {version})"
-        print(f"{function.target:<16} {where}")
-    print("job, operate      as model_training")
 
 
 @contextmanager

@@ -15,17 +15,12 @@ Answer = Mapping[str, Any]
 SERVICES = {"state": "state", "service": "service", "url": "address", "now": "now"}
 
 
-def up(answer: Answer, first_steps: Mapping[str, str]) -> str:
-    """
-    Return what runs, and the things to do with it.
-
-    Args:
-        first_steps: What each does, and what to type or to open.
-    """
-    width = max(map(len, first_steps))
+def up(answer: Answer) -> str:
+    """Return what runs, and the things to do with it."""
+    width = max(map(len, answer["to_use"]))
     steps = "\n".join(
         f"  {name:<{width}}  {style(what, fg='cyan')}"
-        for name, what in first_steps.items()
+        for name, what in answer["to_use"].items()
     )
     state = answer["services"][0]["state"]
     parts = [f"State {state} is running.", status(answer), steps]

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from local.errors import LocalError
-from local.processes import HOST, Process, end_of, shown
+from local.processes import HOST, Process, end_of
 from local.stack.stack import Stack, stop_all
 from local.stack.state import State
 from propensity.cli.progress import say
@@ -32,7 +32,7 @@ def up(state: State) -> dict[str, Any]:
         with Stack(state, base=base, stays=True) as stack:
             if not (state.dashboard / "index.html").exists():
                 stack.write_dashboard()
-    return {**status([state]), "to_use": directions(stack).splitlines()}
+    return {**status([state]), "to_use": first_steps(stack)}
 
 
 def down(states: Sequence[State]) -> dict[str, Any]:
@@ -113,38 +113,12 @@ def _option(stack: Stack) -> str:
     return "" if is_default else f" --state {stack.state.name}"
 
 
-def directions(stack: Stack) -> str:
-    """Return how to use a running state from a shell."""
-    user, as_of = example_prediction(stack)
-    runs = "\n".join(
-        f'curl -X POST {stack.url(function)} -d \'{{"as_of": "{as_of}"}}\''
-        for function in ("model_training", "model_evaluation", "predictions")
-    )
-    query = f"SELECT * FROM `{stack.options.dataset}.stream_features` LIMIT 10"
-    return f"""\
-{exports(stack)}
-
-To look up a user; to train, evaluate and predict; to see features of the stream:
-
-curl '{stack.url("get_proba")}/?user_id={user}'
-{runs}
-curl {tables(stack)}/queries -H 'Content-Type: application/json' \
--d '{{"useLegacySql": false, "query": "{query}"}}'
-
-To look at the dashboard, and to write it anew:
-
-{stack.url("dashboard")}
-.venv/bin/propensity dashboard --local{_option(stack)}
-
-The bucket's objects are files in {shown(stack.bucket_folder)}/
-`make down` stops it."""
-
-
 def example_prediction(stack: Stack) -> tuple[str, str]:
     """Return a user that has a prediction and its date; placeholders without any."""
     import requests
 
-    dataset = f"{tables(stack)}/datasets/{stack.options.dataset}"
+    project = f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}"
+    dataset = f"{project}/datasets/{stack.options.dataset}"
     table = f"{dataset}/tables/ma_predictions_table/data"
     parameters = {"maxResults": "1000", "selectedFields": "user_id,as_of"}
     try:
@@ -154,8 +128,3 @@ def example_prediction(stack: Stack) -> tuple[str, str]:
     predictions = [(str(row["f"][1]["v"]), str(row["f"][0]["v"])) for row in rows]
     as_of, user = max(predictions, default=("YYYY-MM-DD", "SOME_USER"))
     return quote(user, safe=""), as_of
-
-
-def tables(stack: Stack) -> str:
-    """Return the address of BigQuery's API for the project."""
-    return f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}"

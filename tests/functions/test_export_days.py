@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from local.exports import ga4_export
-from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from tests.support import shop
 from tests.support.deployment import Deployment
@@ -156,40 +154,6 @@ def test_a_day_is_read_from_one_table_alone(borrow_deployment):
     assert {row["table_suffix"]: row["n"] for row in rows} == {
         f"{day:%Y%m%d}": USERS + 1 for day in days
     }
-
-
-def test_an_export_that_is_only_streamed_is_read(borrow_deployment):
-    """A property may have no daily tables at all."""
-    days = [TODAY - n * DAY for n in (31, 30)]
-    deployment = borrow_deployment(visits(*days), champion=True)
-    for day in days:
-        stream(deployment, day, "intraday")
-        drop(deployment, day)
-    setup.prepare_export(deployment.warehouse, deployment.settings)
-    answer = deployment.run("predictions", TODAY - 29 * DAY)
-
-    assert answer["users"] == USERS
-    assert answer["streamed_days"] == [str(day) for day in days]
-
-
-def test_an_export_in_another_project_is_read_there(borrow_deployment):
-    """By predictions and evaluations, through the view."""
-    theirs = "their-project.analytics_9"
-    deployment = borrow_deployment(dataset="", champion=True)
-    client = deployment.warehouse.client
-    client.create_dataset(theirs)
-    days = [TODAY - n * DAY for n in range(30, 32)]
-    ga4_export.load_tables(client, theirs, shop.shards(visits(*days)))
-    reading = deployment.with_settings(PROPENSITY_GA4_DATASET=theirs)
-    warehouse = Warehouse.open(reading.settings)
-    setup.prepare_export(warehouse, reading.settings)
-    answer = reading.run("predictions", TODAY - 29 * DAY)
-    [week] = reading.run("model_evaluation", TODAY - 29 * DAY)["weeks"]
-
-    assert answer["users"] == USERS
-    assert answer["data_until"] == str(TODAY - 29 * DAY)
-    assert week["outcome"] == "no_predictions"
-    assert f"`{theirs}.events_2*`" in warehouse.view_text("ga_events")
 
 
 @pytest.mark.parametrize(

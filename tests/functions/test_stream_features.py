@@ -70,24 +70,6 @@ def bets(user: str, count: int) -> list[dict[str, Any]]:
     return [bet(user_id=user, event_id=f"e{n}", bet_amount=n) for n in range(count)]
 
 
-class TestStores:
-    def test_an_event_that_is_delivered_twice_counts_once(self, site, stream, user):
-        """It is in the view, and once if it is delivered again."""
-        event = bet(user_id=user, bet_amount=12.3)
-
-        answers = [stream.post(event, message_id="m7")]
-        features = streamed_features(site)[user]
-        answers.append(stream.post(event, message_id="m7"))
-
-        assert {answer.status_code for answer in answers} == {200}
-        assert [answer.json() for answer in answers] == [{"outcome": "stored"}] * 2
-        assert features["bet_count"] == 1
-        assert str(features["bet_sum"].normalize()) == "12.3"
-        assert streamed_features(site)[user] == features
-        [row, _] = stored(site, user)
-        assert (row["message_id"], row["published_at"]) == ("m7", PUBLISHED_AT)
-
-
 class TestRefuses:
     @pytest.mark.parametrize("name", FAULTS)
     def test_what_can_never_be_an_event(self, site, stream, name):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,11 +13,8 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
 import pytest
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 
 from local import venvs
@@ -27,7 +23,6 @@ from local.processes import (
     HOST,
     Process,
     free_ports,
-    is_free,
     is_listening,
     spawn,
     start_time,
@@ -38,31 +33,6 @@ from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from tests.functions.streaming import eventually
-
-# This is a server whose workers do not notice that it was killed.
-WORKER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"  # noqa: E501
-LEADER = "import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}, *sys.argv[1:]])"  # noqa: E501
-
-
-@pytest.fixture
-def killed(tmp_path) -> Iterator[Process]:
-    """A leader that was killed, and whose worker listens on."""
-    [port] = free_ports(1)
-    process = spawn(
-        "server",
-        [sys.executable, "-c", LEADER.format(worker=WORKER), str(port)],
-        environment={},
-        folder=tmp_path,
-        port=port,
-        log=tmp_path / "log",
-    )
-    eventually(lambda: not is_free(port))
-    [worker] = psutil.Process(process.pid).children()
-    os.kill(process.pid, signal.SIGKILL)
-    eventually(lambda: not process.is_running)
-    yield process
-    if worker.is_running():
-        worker.kill()
 
 
 def started(folder: Path, name: str, command: list[str]) -> Process:
@@ -85,29 +55,20 @@ class TestStop:
         eventually(lambda: start_time(child) is None)
         assert not process.is_running
 
-    def test_a_stop_ends_what_a_killed_leader_left_behind(self, killed):
-        """Defect: a worker kept its port, and the next start was refused: "taken by
-        another program"."""
-        stop([killed])
-
-        eventually(lambda: is_free(killed.port))
-
-    def test_a_stop_touches_no_stranger_of_the_same_number(self, killed, tmp_path):
-        """A number is given again: a group of another command is somebody else's, also
-        where its leader has ended. Defect: after a reboot it was killed."""
+    def test_a_stop_touches_no_stranger_of_the_same_number(self, tmp_path):
+        """A number is given again. Defect: after a reboot a stranger was killed."""
         stranger = started(tmp_path, "stranger", ["sleep", "600"])
-        stop([replace(killed, port=1), replace(stranger, started="long ago")])
+        stop([replace(stranger, started="long ago")])
 
         assert stranger.is_running
         stop([stranger])
-        assert not is_free(killed.port)
 
 
 @contextmanager
-def killed_after(service: str, folder: Path, *words: str) -> Iterator[str]:
-    """An emulator with its data in a folder; yield its address, kill it at the end."""
+def killed_after(folder: Path, *words: str) -> Iterator[str]:
+    """BigQuery with its data in a folder; yield its address, kill it at the end."""
     [port] = free_ports(1)
-    module = [sys.executable, "-m", f"local.emulators.{service}"]
+    module = [sys.executable, "-m", "local.emulators.bigquery"]
     command = [*module, "--port", str(port), "--data-dir", str(folder), *words]
     with subprocess.Popen(command) as process:
         try:
@@ -117,53 +78,31 @@ def killed_after(service: str, folder: Path, *words: str) -> Iterator[str]:
             process.kill()
 
 
-class TestKilledEmulators:
-    def test_a_killed_emulator_keeps_every_project(self, tmp_path, monkeypatch):
-        """Times are UTC wherever it runs."""
-        projects = ("propensity-local", "other-project")
-        [grpc_port] = free_ports(1)
-        words = ["--grpc-port", str(grpc_port), "--project", projects[0]]
-        with killed_after("bigquery", tmp_path, *words) as url:
-            for project in projects:
-                settings = Settings(project=project, bigquery_endpoint=url)
-                client = Warehouse.open(settings).client
-                client.create_dataset("kept")
-                for sql in (
-                    "TABLE kept.t AS SELECT TIMESTAMP '2026-03-01 23:30:00' AS at",
-                    "VIEW kept.v AS SELECT at, DATE(at) AS day FROM kept.t",
-                ):
-                    client.query(f"CREATE {sql}").result()
-        monkeypatch.setenv("TZ", "Asia/Tokyo")
-        with killed_after("bigquery", tmp_path, *words) as url:
-            reader = open_client(BigQueryReadClient, f"{HOST}:{grpc_port}")
-            for project in projects:
-                settings = Settings(project=project, bigquery_endpoint=url)
-                client = Warehouse.open(settings).client
-                rows = client.query("SELECT * FROM kept.v").result()
-                table = rows.to_arrow(bqstorage_client=reader)
-                assert table.schema.field("at").type == pa.timestamp("us", "UTC")
-                assert table["day"].to_pylist() == [date(2026, 3, 1)]
-
-    def test_a_killed_emulator_keeps_objects_with_their_generations(self, tmp_path):
-        generations = []
-        for _ in range(2):
-            with killed_after("storage", tmp_path) as url:
-                client = storage.Client(
-                    project="p",
-                    credentials=AnonymousCredentials(),
-                    client_options={"api_endpoint": url},
-                )
-                bucket = client.bucket("bucket")
-                if not bucket.exists():
-                    bucket.create()
-                blob = bucket.get_blob("a/b") or bucket.blob("a/b")
-                generations.append(blob.generation)
-                is_same = {"if_generation_match": blob.generation or 0}
-                blob.upload_from_string(b"1", **is_same)
-                generations.append(blob.generation)
-
-        assert generations[0] is None
-        assert generations[1] == generations[2] < generations[3]
+def test_a_killed_emulator_keeps_every_project(tmp_path, monkeypatch):
+    """Times are UTC wherever it runs."""
+    projects = ("propensity-local", "other-project")
+    [grpc_port] = free_ports(1)
+    words = ["--grpc-port", str(grpc_port), "--project", projects[0]]
+    with killed_after(tmp_path, *words) as url:
+        for project in projects:
+            settings = Settings(project=project, bigquery_endpoint=url)
+            client = Warehouse.open(settings).client
+            client.create_dataset("kept")
+            for sql in (
+                "TABLE kept.t AS SELECT TIMESTAMP '2026-03-01 23:30:00' AS at",
+                "VIEW kept.v AS SELECT at, DATE(at) AS day FROM kept.t",
+            ):
+                client.query(f"CREATE {sql}").result()
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    with killed_after(tmp_path, *words) as url:
+        reader = open_client(BigQueryReadClient, f"{HOST}:{grpc_port}")
+        for project in projects:
+            settings = Settings(project=project, bigquery_endpoint=url)
+            client = Warehouse.open(settings).client
+            rows = client.query("SELECT * FROM kept.v").result()
+            table = rows.to_arrow(bqstorage_client=reader)
+            assert table.schema.field("at").type == pa.timestamp("us", "UTC")
+            assert table["day"].to_pylist() == [date(2026, 3, 1)]
 
 
 class TestVirtualEnvironments:
