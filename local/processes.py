@@ -58,11 +58,13 @@ class Process:
 
     def members(self) -> list[psutil.Process]:
         """Return it and what it has started, while it runs itself."""
+        members: list[psutil.Process] = []
         with contextlib.suppress(psutil.NoSuchProcess):
             if self.is_running:
                 leader = psutil.Process(self.pid)
-                return [leader] + leader.children(recursive=True)
-        return []
+                members = [leader]
+                members += leader.children(recursive=True)
+        return members
 
 
 def start_time(pid: int) -> str | None:
