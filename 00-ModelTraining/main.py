@@ -20,11 +20,11 @@ import functions_framework
 
 from propensity.clock import SYSTEM
 from propensity.runs import effects, export, train
-from propensity.runs.run import Answer, Run, run
+from propensity.runs.run import Answer, Endpoint, Run
 
 
 @functions_framework.http
-@run("modelTraining", kind="train", once=True, clock=SYSTEM, has_trials=True)
+@Endpoint("modelTraining", kind="train", once=True, clock=SYSTEM, has_trials=True)
 def model_training(run: Run) -> Answer:
     """Train once per use case and as-of date; after a failure the champion stays."""
     run = export.digest_training_days(run)

@@ -18,11 +18,11 @@ import functions_framework
 
 from propensity.clock import SYSTEM
 from propensity.runs import export, predict
-from propensity.runs.run import Answer, Run, run
+from propensity.runs.run import Answer, Endpoint, Run
 
 
 @functions_framework.http
-@run("predictions", kind="predict", once=False, clock=SYSTEM)
+@Endpoint("predictions", kind="predict", once=False, clock=SYSTEM)
 def predictions(run: Run) -> Answer:
     """Score and publish; after a failure the last published predictions stay."""
     predict.check_scores_users(run)

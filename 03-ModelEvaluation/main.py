@@ -19,11 +19,11 @@ import functions_framework
 
 from propensity.clock import SYSTEM
 from propensity.runs import evaluate, export, report, uplifts
-from propensity.runs.run import Answer, Run, run
+from propensity.runs.run import Answer, Endpoint, Run
 
 
 @functions_framework.http
-@run("modelEvaluation", kind="evaluate", once=False, clock=SYSTEM)
+@Endpoint("modelEvaluation", kind="evaluate", once=False, clock=SYSTEM)
 def model_evaluation(run: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, has a row to say so."""
     run = evaluate.digest_evaluated_days(run)

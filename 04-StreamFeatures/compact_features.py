@@ -13,11 +13,11 @@ import functions_framework
 
 from propensity.clock import SYSTEM
 from propensity.runs import compact
-from propensity.runs.run import Answer, Run, run
+from propensity.runs.run import Answer, Endpoint, Run
 
 
 @functions_framework.http
-@run(
+@Endpoint(
     "compactFeatures", kind=compact.KIND, scope=compact.SCOPE, once=False, clock=SYSTEM
 )
 def compact_features(current: Run) -> Answer:

@@ -19,11 +19,11 @@ from overview import overview  # noqa: F401
 
 from propensity.clock import SYSTEM
 from propensity.runs.audiences import send_due
-from propensity.runs.run import Answer, Run, run
+from propensity.runs.run import Answer, Endpoint, Run
 
 
 @functions_framework.http
-@run("audiences", kind="audiences", once=False, clock=SYSTEM)
+@Endpoint("audiences", kind="audiences", once=False, clock=SYSTEM)
 def audiences(run: Run) -> Answer:
     """Send the users who are due; a repeated run sends the rest."""
     return send_due(run)

@@ -17,11 +17,11 @@ import functions_framework
 
 from propensity.clock import SYSTEM
 from propensity.runs import message
-from propensity.runs.run import Answer, Run, run
+from propensity.runs.run import Answer, Endpoint, Run
 
 
 @functions_framework.http
-@run("overview", kind="overview", scope="overview", once=False, clock=SYSTEM)
+@Endpoint("overview", kind="overview", scope="overview", once=False, clock=SYSTEM)
 def overview(current: Run) -> Answer:
     """Write the dashboard, then tell a chat once a week what it brought."""
     # The other function of this folder does without.

@@ -68,7 +68,7 @@ from propensity import usecases
 from propensity.cli.progress import showing, step
 from propensity.errors import NoChampion
 from propensity.first_look.reading import default_candidates
-from propensity.ga4 import events_view
+from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.rows import Slice, slice_of
 from propensity.learning.split import split_users

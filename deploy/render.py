@@ -20,7 +20,8 @@ from deploy.configuration import DeploymentSettings, words
 from deploy.functions import Account, Function
 from propensity import usecases
 from propensity.audience.declared import secrets_of, sends_to_google
-from propensity.ga4 import KINDS, PREFIXES, events_view
+from propensity.ga4.shards import KINDS, PREFIXES
+from propensity.ga4.view import events_view
 from propensity.schema import Table
 from propensity.settings import CONSENTS, TOPICS
 from propensity.tables import every as tables

@@ -18,7 +18,7 @@ from commands import cli
 from local import billing
 from propensity import usecases
 from propensity.cli.answers import MEANINGS
-from propensity.ga4 import GA_EVENTS
+from propensity.ga4.view import GA_EVENTS
 from propensity.runs import digest
 from propensity.schema import Column, Table
 from propensity.settings import Settings

@@ -17,7 +17,8 @@ from offline.usecases import googlesql
 from offline.usecases.googlesql import Columns, Refused, tables_of
 from propensity import folders, usecases
 from propensity.audience.declared import Declared, DeclaredAudience
-from propensity.ga4 import KINDS, PREFIXES, events_view
+from propensity.ga4.shards import KINDS, PREFIXES
+from propensity.ga4.view import events_view
 from propensity.gcp.queries import type_of_parameter
 from propensity.settings import Settings
 from propensity.statements import (

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from propensity.ga4 import Shards, kinds_read, with_refusals
+from propensity.ga4.shards import Shards, kinds_read
+from propensity.ga4.view import with_refusals
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs.digest import ExportTable, Rules, replace_days
 from propensity.tables.export import DIGEST, VIEW

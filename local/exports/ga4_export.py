@@ -30,7 +30,7 @@ from local.exports.ga4_schema import ARROW_SCHEMA
 from local.exports.sources import Summary, remark, replace_table, visible
 from propensity.cli.progress import step
 from propensity.errors import SchemaError
-from propensity.ga4 import PREFIXES
+from propensity.ga4.shards import PREFIXES
 from propensity.timeframe import DAY, days_of_data
 
 if TYPE_CHECKING:

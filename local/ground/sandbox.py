@@ -15,7 +15,7 @@ from local.exports.ga4_schema import ARROW_SCHEMA
 from local.ground import Ground
 from local.ground.sql import Untranslated
 from offline.usecases.check import NotRun
-from propensity.ga4 import events_view
+from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.tables.export import VIEW

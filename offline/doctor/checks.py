@@ -25,7 +25,7 @@ from propensity.errors import (
     SettingsError,
 )
 from propensity.findings import Meaning, meanings
-from propensity.ga4 import Shards
+from propensity.ga4.shards import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.warehouse import Warehouse

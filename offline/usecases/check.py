@@ -21,8 +21,9 @@ from typing import Any
 import pandas as pd
 
 from offline.usecases import googlesql, made_up
-from propensity import folders, ga4, statements, usecases
+from propensity import folders, statements, usecases
 from propensity.errors import PropensityError, UseCaseError
+from propensity.ga4.view import GA_EVENTS, columns_of_values
 from propensity.gcp.queries import type_of_parameter
 from propensity.settings import Settings
 from propensity.tables import every as tables
@@ -287,7 +288,7 @@ def advice(error: str) -> str:
 
 def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
     """Return the columns of all that a statement may read, by name."""
-    view = list(ga4.GA_EVENTS) + list(ga4.columns(use_case.export_values))
+    view = list(GA_EVENTS) + list(columns_of_values(use_case.export_values))
     relations = dict(googlesql.deployment())
     relations[VIEW] = {column.name: column.type for column in view}
     for source in use_case.sources.values():

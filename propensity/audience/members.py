@@ -28,7 +28,7 @@ from propensity.audience.declared import MOST_USERS, Declared, DeclaredAudience
 from propensity.audience.spelling import plain
 from propensity.audience.values import entries_of, of_json
 from propensity.errors import PropensityError, RequestError, UseCaseError
-from propensity.ga4 import check_view
+from propensity.ga4.view import check_view
 from propensity.measures.statistic import Statistic
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement

@@ -14,16 +14,13 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from propensity.audience import declared
 from propensity.audience.result import (
-    LOST,
     Result,
     StoredRow,
     difference_in,
-    earned,
     interval_text,
     newest,
     sentence,
@@ -31,64 +28,11 @@ from propensity.audience.result import (
 from propensity.errors import PropensityError
 from propensity.measures.intervals import Difference, in_columns
 from propensity.pages.words import about
-from propensity.tables.audiences import Earned, Figures, ProgrammeSums
-from propensity.timeframe import DAY
+from propensity.tables.audiences import ALL
 
 if TYPE_CHECKING:
     from propensity.registry.deployment import Deployment
     from propensity.usecases import UseCase
-
-# The period of all weeks.
-ALL = "all"
-
-
-@dataclass(frozen=True)
-class Quarter:
-    """Three months of a year, by their first and last day."""
-
-    name: str
-    first: date
-    last: date
-
-
-def quarter_of(day: date) -> Quarter:
-    """Return the quarter of a day, such as 2026-Q1."""
-    number = (day.month - 1) // 3
-    first = date(day.year, 3 * number + 1, 1)
-    following = date(day.year + (number == 3), (3 * number + 3) % 12 + 1, 1)
-    return Quarter(f"{day.year}-Q{number + 1}", first, following - DAY)
-
-
-def earned_by(shown: Figures, sums: Iterable[ProgrammeSums]) -> Earned:
-    """
-    Return what contacting brought by the figures of a programme.
-
-    Args:
-        sums: What the figures are of: they have cost and margin as well.
-    """
-    users = 0 if shown.treated_users is None else shown.treated_users
-    cost: Decimal | None = Decimal(0)
-    margins: float | None = 0.0
-    for group in sums:
-        if not group.is_control:
-            cost = None if cost is None or group.cost is None else cost + group.cost
-            if margins is not None:
-                margins = None if group.margins is None else margins + group.margins
-    margin = margins / users if margins is not None and users else None
-    buyers = None
-    each = None
-    if shown.verdict != LOST:
-        columns = shown.columns()
-        buyers = difference_in(columns, "conversion_difference")
-        each = difference_in(columns, "revenue_difference")
-    brought, profit = earned(each, users, cost=cost, margin=margin)
-    return Earned(
-        **in_columns("added_buyers", None if buyers is None else buyers.times(users)),
-        **in_columns("brought", brought),
-        cost=cost,
-        margin=margin,
-        **in_columns("profit", profit),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ holds at every weekly look of a year, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from propensity.measures.intervals import Difference, in_columns
 from propensity.pages.words import about, amount, plural, present, share
+from propensity.tables.audiences import Earned, Figures, ProgrammeSums
 
 if TYPE_CHECKING:
     from propensity.registry.deployment import Deployment
@@ -150,6 +151,38 @@ def earned(
     if margin is None or cost is None:
         return brought, None
     return brought, brought.times(margin).plus(-float(cost))
+
+
+def earned_by(shown: Figures, sums: Iterable[ProgrammeSums]) -> Earned:
+    """
+    Return what contacting brought by the figures of a programme.
+
+    Args:
+        sums: What the figures are of: they have cost and margin as well.
+    """
+    users = 0 if shown.treated_users is None else shown.treated_users
+    cost: Decimal | None = Decimal(0)
+    margins: float | None = 0.0
+    for group in sums:
+        if not group.is_control:
+            cost = None if cost is None or group.cost is None else cost + group.cost
+            if margins is not None:
+                margins = None if group.margins is None else margins + group.margins
+    margin = margins / users if margins is not None and users else None
+    buyers = None
+    each = None
+    if shown.verdict != LOST:
+        columns = shown.columns()
+        buyers = difference_in(columns, "conversion_difference")
+        each = difference_in(columns, "revenue_difference")
+    brought, profit = earned(each, users, cost=cost, margin=margin)
+    return Earned(
+        **in_columns("added_buyers", None if buyers is None else buyers.times(users)),
+        **in_columns("brought", brought),
+        cost=cost,
+        margin=margin,
+        **in_columns("profit", profit),
+    )
 
 
 def difference_in(row: StoredRow, name: str) -> Difference | None:

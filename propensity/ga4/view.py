@@ -210,7 +210,7 @@ def with_refusals(view: str) -> str:
     return f"(\n{view})"
 
 
-def columns(values: Iterable[Value]) -> list[Column]:
+def columns_of_values(values: Iterable[Value]) -> list[Column]:
     """Return the columns of the view that hold values."""
     return [
         Column(value.column, value.type, f"{value.key} of {value.record}")

@@ -15,10 +15,7 @@ import numpy as np
 from propensity.measures.intervals import FEW, NORMAL, Ends
 from propensity.measures.metrics import BINS, of_first, summed, tenths
 from propensity.models.encoding import Floats
-from propensity.tables.models import ValueDecile, WeekValue
-
-# A larger amount is a mistake: so sums stay within BigQuery's NUMERIC.
-MAXIMUM_AMOUNT = 1e15
+from propensity.tables.models import MAXIMUM_AMOUNT, ValueDecile, WeekValue
 
 
 def amounts(values: Floats) -> Floats:

@@ -190,7 +190,7 @@ class Lookups:
             PredictionsTable(queries, settings),
             settings,
             indexes=Indexes(bucket, settings, clock=clock.monotonic),
-            suppressed=suppression.suppressed_users(
+            suppressed=suppressed_list.suppressed_users(
                 settings, listed, function=FUNCTION, clock=clock.monotonic
             ),
             use_cases=frozenset(folders.names()).union([settings.use_case]),

@@ -43,9 +43,10 @@ from propensity.registry.serving import (
     Serving,
     ServingState,
 )
+from propensity.registry.suppressed_list import suppressed_users
 from propensity.registry.user_features import users_on_the_stream
 from propensity.settings import Settings
-from propensity.suppression import Suppressed, suppressed_users
+from propensity.suppression import Suppressed
 from propensity.tables.stream import INFERENCE_LOG, Inference
 from propensity.usecases import Features, UseCase
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
-from propensity.errors import QueryTooExpensive, SchemaError
-from propensity.pages.words import plural
+from propensity.errors import QueryTooExpensive
 
 if TYPE_CHECKING:
     from propensity.runs.reading import Reading
@@ -106,14 +105,3 @@ def in_parts(
                 hint=f"Set it to {whole.size:.0f} and deploy again",
             )
     return parts
-
-
-def check_no_user_twice(extra_rows: int) -> None:
-    """Raise SchemaError if features have more than a row of some user and date."""
-    if extra_rows:
-        raise SchemaError(
-            "features.sql returned more than one row for some users "
-            f"({plural(extra_rows, 'extra row')}), so nothing was published. It must "
-            "return one row per user and as-of date",
-            hint="Look for a join that multiplies rows",
-        )

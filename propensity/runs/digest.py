@@ -29,8 +29,10 @@ from datetime import date, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from propensity import ga4, suppression, usecases
+from propensity import suppression, usecases
 from propensity.errors import DigestNotAgreed, DigestUnfinished, RunInProgress
+from propensity.ga4.shards import KINDS, kinds_read, tables_of_days
+from propensity.ga4.view import consent_of, events_view, with_refusals
 from propensity.pages.words import plural
 from propensity.registry.leases import Lease, leased
 from propensity.statements import statement
@@ -100,7 +102,7 @@ class Rules:
 
     Attributes:
         statement: SHA-256 of the statement and the view.
-        consent: What the view asks for, as ``ga4.consent_of``.
+        consent: What the view asks for, as ``consent_of``.
         event_names: Events whose rows are kept.
     """
 
@@ -212,7 +214,7 @@ def read_state(warehouse: Warehouse) -> State:
     view = warehouse.view_text(VIEW)
     return State(
         rules=rules_of(warehouse.settings, view),
-        source=ga4.with_refusals(view),
+        source=with_refusals(view),
         tables=read_export_tables(warehouse, view),
         digested=read_digested_days(warehouse),
     )
@@ -224,8 +226,8 @@ def read_export_tables(warehouse: Warehouse, view: str) -> dict[date, ExportTabl
     rows = warehouse.rows(statement("export_tables", tables=listing))
     by_name = {row["table_id"]: row for row in rows}
     # A kind of tables that is newer than the set-up is not in the view.
-    kinds = ga4.kinds_read(view)
-    names = ga4.tables_of_days(by_name, kinds=kinds if kinds else ga4.KINDS)
+    kinds = kinds_read(view)
+    names = tables_of_days(by_name, kinds=kinds if kinds else KINDS)
     tables = {}
     for day, name in names.items():
         row = by_name[name]
@@ -264,14 +266,14 @@ def rules_of(settings: Settings, view: str) -> Rules:
     The columns of the view that use cases name are no part of it, nor are comments: no
     day is read again because of them.
     """
-    view_text = ga4.events_view(settings.export, require="false", values=())
+    view_text = events_view(settings.export, require="false", values=())
     lines = []
     for line in f"{statement('digest_days')}{view_text}".splitlines():
         if not line.strip().startswith("--"):
             lines.append(line)
     return Rules(
         statement=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-        consent=ga4.consent_of(view),
+        consent=consent_of(view),
         event_names=event_names(usecases.of_export(settings), settings),
     )
 
@@ -340,7 +342,7 @@ def bring_up_to_date(
     first = run.use_case.first_day(oldest)
     state = State(
         rules=rules_of(run.settings, view),
-        source=ga4.with_refusals(view),
+        source=with_refusals(view),
         tables=tables,
         digested=read_digested_days(run.warehouse),
     )

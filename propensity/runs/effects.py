@@ -21,8 +21,9 @@ from propensity.learning.rows import repeated
 from propensity.measures.intervals import in_columns
 from propensity.models.encoding import floats_of
 from propensity.registry.versions import pickled
-from propensity.runs.dates import check_no_user_twice, rows_of_dates
+from propensity.runs.dates import rows_of_dates
 from propensity.runs.export import missing_label_days
+from propensity.runs.reading import check_no_user_twice
 from propensity.runs.run import Run
 from propensity.runs.snapshots import source_days
 from propensity.tables.audiences import AUDIENCE_EFFECTS, Effect

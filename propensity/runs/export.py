@@ -11,14 +11,20 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from propensity import ga4
 from propensity.errors import ExportLate, NoData, SchemaError
+from propensity.ga4.shards import (
+    STREAMING_ONLY_AFTER_DAYS,
+    Shards,
+    check_days,
+    local_days,
+)
+from propensity.ga4.view import check_view_text
 from propensity.runs import digest
 from propensity.tables.export import VIEW
 from propensity.timeframe import DAY, days_of_data
 
 if TYPE_CHECKING:
-    from propensity.ga4 import Freshness
+    from propensity.ga4.shards import Freshness
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.reading import Reading
     from propensity.runs.run import Run
@@ -77,16 +83,16 @@ def digest_days(
     # A view may be there from another day's settings: it does not say what it lacks.
     run.settings.required("ga4_dataset")
     view = run.warehouse.view_text(VIEW)
-    ga4.check_view_text(view, run.use_case, run.settings)
+    check_view_text(view, run.use_case, run.settings)
     run.warehouse.check_location(run.settings.export)
     tables = digest.read_export_tables(run.warehouse, view)
-    shards = ga4.Shards.of(table.name for table in tables.values())
+    shards = Shards.of(table.name for table in tables.values())
     if since is None:
         since = run.as_of - timedelta(days=run.use_case.lookback_days)
     if until is None:
         until = run.as_of
     offset = run.settings.property_utc_offset_hours
-    state = ga4.check_days(shards, since, until, now=run.now(), utc_offset_hours=offset)
+    state = check_days(shards, since, until, now=run.now(), utc_offset_hours=offset)
     began = min(shards.days, default=until)
     if state.is_awaited and not run.overrides.lacks_days:
         _wait(run, state)
@@ -116,7 +122,7 @@ def digest_days(
 
 
 def days_without(
-    shards: ga4.Shards,
+    shards: Shards,
     state: Freshness,
     since: date,
     until: date,
@@ -127,9 +133,9 @@ def days_without(
     Return the days without a table: those before the export began, and missing ones.
 
     Args:
-        state: Of ``ga4.check_days`` for events of ``[since, until)``.
+        state: Of ``check_days`` for events of ``[since, until)``.
     """
-    first, _ = ga4.local_days(since, until, utc_offset_hours=utc_offset_hours)
+    first, _ = local_days(since, until, utc_offset_hours=utc_offset_hours)
     began = min(shards.days, default=until)
     before = [first + timedelta(days=n) for n in range((began - first).days)]
     return before + list(state.missing)
@@ -228,7 +234,7 @@ def lacking_label_days(
         missing: Days that the source lacks.
     """
     offset = run.settings.property_utc_offset_hours if run.use_case.reads_export else 0
-    first, last = ga4.local_days(
+    first, last = local_days(
         as_of, as_of + run.timeframe.horizon, utc_offset_hours=offset
     )
     return [day for day in missing if first <= day <= last]
@@ -245,7 +251,7 @@ def _wait(run: Run, state: Freshness) -> None:
         return
     awaited = state.late
     if not awaited:
-        awaited = state.streamed[-ga4.STREAMING_ONLY_AFTER_DAYS :]
+        awaited = state.streamed[-STREAMING_ONLY_AFTER_DAYS:]
     raise ExportLate(
         f"the GA4 export {run.settings.export} is incomplete: the daily table of "
         f"{days_in_words(awaited)} has not arrived",

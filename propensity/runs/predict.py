@@ -25,17 +25,24 @@ from propensity.drift import Observed, summary_of
 from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek
 from propensity.measures import metrics
-from propensity.measures.revenue import MAXIMUM_AMOUNT
 from propensity.models.effect import EffectModel
 from propensity.models.encoding import Floats
 from propensity.models.value import ValueModel
 from propensity.registry import index, records, serving, suppressed_list
 from propensity.runs import effect_scores
 from propensity.runs.categories import stored_categories
-from propensity.runs.dates import check_no_user_twice
+from propensity.runs.reading import check_no_user_twice
 from propensity.runs.run import EARLIEST, Run
 from propensity.statements import statement
-from propensity.tables.models import DRIFT, PRESENCE, SCORES, Drift, Signal
+from propensity.suppression import Suppressed
+from propensity.tables.models import (
+    DRIFT,
+    MAXIMUM_AMOUNT,
+    PRESENCE,
+    SCORES,
+    Drift,
+    Signal,
+)
 
 # Rows that are appended at once; they are gathered in memory.
 ROWS_AT_ONCE = 1_000_000
@@ -190,7 +197,7 @@ def season_shift(run: Run) -> float | None:
     )
 
 
-def features(run: Run) -> Iterator[pa.RecordBatch]:
+def features(run: Run, suppressed: Suppressed) -> Iterator[pa.RecordBatch]:
     """
     Yield the features of every user as of the run's date, suppressed users left out.
 
@@ -198,7 +205,6 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
         SchemaError, MissingTable: A table is not what ``features.sql`` reads.
     """
     use_case = run.use_case
-    suppressed = suppression.read(run.warehouse)
     window = use_case.window(run.settings, [run.as_of])
     for batch in run.warehouse.batches(use_case.statement("features"), window):
         yield suppressed.without(batch, use_case.name)
@@ -217,11 +223,11 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
             the model gives no probabilities.
         Unavailable: A user was suppressed meanwhile, whose score may be among them.
     """
-    suppressed_before = suppression.read(run.warehouse)
+    suppressed = suppression.read(run.warehouse)
     key = _key(run)
     value_model = model.value() if model.value is not None else None
     observed = Observed(summary_of(model.record.card.drift))
-    batches = observed.count(model.scorer.score(features(run)))
+    batches = observed.count(model.scorer.score(features(run, suppressed)))
     scored_rows = prediction_rows(
         batches,
         key,
@@ -234,7 +240,7 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
         run.warehouse.write(SCORES, rows)
         # Free these rows before the next million is gathered.
         del rows
-    if suppression.read(run.warehouse) != suppressed_before:
+    if suppression.read(run.warehouse) != suppressed:
         raise errors.Unavailable(
             "nothing was published, because a user was suppressed meanwhile",
             hint="Call again",

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Protocol
 
+from propensity.errors import SchemaError
+from propensity.pages.words import plural
+
 if TYPE_CHECKING:
     from propensity.gcp.queries import Queries
     from propensity.settings import Settings
@@ -35,3 +38,14 @@ class Reading(Protocol):
     def missing_days(self) -> Sequence[date]: ...
 
     def log(self, severity: str, message: str, **fields: object) -> None: ...
+
+
+def check_no_user_twice(extra_rows: int) -> None:
+    """Raise SchemaError if features have more than a row of some user and date."""
+    if extra_rows:
+        raise SchemaError(
+            "features.sql returned more than one row for some users "
+            f"({plural(extra_rows, 'extra row')}), so nothing was published. It must "
+            "return one row per user and as-of date",
+            hint="Look for a join that multiplies rows",
+        )

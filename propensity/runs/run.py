@@ -1,8 +1,8 @@
 """
 A run: its request, its lease, its answer and its log line.
 
-The decorator ``run`` turns the body of a ``main.py`` into an HTTP function. The body
-does the run; the decorator does the rest. The date is the request's, by default the day
+``Endpoint`` turns the body of a ``main.py`` into an HTTP function. The body does the
+run; the endpoint does the rest. The date is the request's, by default the day
 on which the scheduler's call was due, and else today by the entry point's clock.
 """
 
@@ -14,7 +14,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -26,7 +26,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from propensity import errors, usecases
 from propensity.clock import SYSTEM, Clock
-from propensity.ga4 import Freshness
+from propensity.ga4.shards import Freshness
 from propensity.gcp import http, log
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
@@ -158,6 +158,9 @@ class RunRequest(NamedTuple):
     trial: bool = False
 
 
+Body = Callable[[Run], Answer]
+
+
 @cache
 def clients() -> tuple[Settings, Warehouse, Artifacts]:
     """Read the settings and open the clients; a warm instance keeps them."""
@@ -165,21 +168,14 @@ def clients() -> tuple[Settings, Warehouse, Artifacts]:
     return settings, Warehouse.open(settings), Artifacts.open(settings)
 
 
-def run(
-    function: str,
-    *,
-    kind: str,
-    once: bool,
-    clock: Clock,
-    scope: str | None = None,
-    has_trials: bool = False,
-) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
+@dataclass(frozen=True)
+class Endpoint:
     """
-    Turn the body of a run into an HTTP function.
+    Turns the body of a run into an HTTP function.
 
     Its log line has the answer's plain values: numbers, texts and dates, no lists.
 
-    Args:
+    Attributes:
         function: Its name in the log.
         kind: Of its lease: runs of the same kind, use case and as-of date exclude each
             other.
@@ -191,48 +187,32 @@ def run(
         has_trials: Whether a request may be for a trial. Trials have leases of their
             own, so that none is answered in the place of a run, or keeps one waiting.
     """
-    http.disable_worker_timeout()
 
-    def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
-        endpoint = Endpoint(
-            function=function,
-            body=body,
-            kind=kind,
-            once=once,
-            clock=clock,
-            scope=scope,
-            has_trials=has_trials,
-        )
+    function: str
+    _: KW_ONLY
+    kind: str
+    once: bool
+    clock: Clock
+    scope: str | None = None
+    has_trials: bool = False
+
+    def __call__(self, body: Body) -> Callable[[flask.Request], flask.Response]:
+        http.disable_worker_timeout()
 
         @functools.wraps(body)
         def respond(request: flask.Request) -> flask.Response:
-            return endpoint.respond(request)
+            return self.respond(request, body)
 
         functions_framework.errorhandler(HTTPException)(_framework_failure)
         functions_framework.errorhandler(500)(_framework_failure)
         return respond
 
-    return decorate
-
-
-@dataclass(frozen=True, kw_only=True)
-class Endpoint:
-    """A run as an HTTP function; its attributes are the arguments of ``run``."""
-
-    function: str
-    body: Callable[[Run], Answer]
-    kind: str
-    once: bool
-    clock: Clock
-    scope: str | None
-    has_trials: bool
-
-    def respond(self, request: flask.Request) -> flask.Response:
+    def respond(self, request: flask.Request, body: Body) -> flask.Response:
         """Do the run that a request is for, answer it, and write its log line."""
         began = time.perf_counter()
         line = self._line(request)
         try:
-            answer = self._answer(request, line)
+            answer = self._answer(request, body, line)
         except Exception as raised:  # the last place before the caller
             failure = http.failure_of(raised, _caller_of(request))
             line.update(_plain_fields(failure.body.get("detail")))
@@ -255,7 +235,9 @@ class Endpoint:
             **log.trace_of(request.headers.get("traceparent", "")),
         }
 
-    def _answer(self, request: flask.Request, line: dict[str, object]) -> Answer:
+    def _answer(
+        self, request: flask.Request, body: Body, line: dict[str, object]
+    ) -> Answer:
         """Do the run, and note in its log line what is known of it."""
         parsed = parse_request(
             request,
@@ -267,13 +249,13 @@ class Endpoint:
         line["use_case"] = current.use_case.name
         line["as_of"] = current.as_of.isoformat()
         try:
-            answer = self._under_lease(current)
+            answer = self._under_lease(current, body)
             line.update(_plain_fields(answer))
         finally:
             line["bytes_billed"] = current.warehouse.bytes_billed
         return answer
 
-    def _under_lease(self, current: Run) -> Answer:
+    def _under_lease(self, current: Run, body: Body) -> Answer:
         """Do a run while it has its lease, unless one that is done answers it."""
         scope = self.scope
         as_of = ANY_DATE
@@ -292,7 +274,7 @@ class Endpoint:
         ) as lease:
             if lease.is_finished:
                 return {**lease.answer, "repeated": True}
-            result = self.body(replace(current, lease=lease))
+            result = body(replace(current, lease=lease))
             answer = {
                 "use_case": current.use_case.name,
                 "as_of": current.as_of,

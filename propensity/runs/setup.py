@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from propensity import usecases
 from propensity.errors import MissingTable, PropensityError, SettingsError
-from propensity.ga4 import KINDS, consent_of, events_view, kinds_of
+from propensity.ga4.shards import KINDS, kinds_of
+from propensity.ga4.view import consent_of, events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import digest
 from propensity.settings import Settings

@@ -16,8 +16,9 @@ from propensity.errors import NotEnoughData, SchemaError
 from propensity.learning import value
 from propensity.learning.rows import in_order, repeated
 from propensity.pages.words import plural
-from propensity.runs.dates import check_no_user_twice, rows_of_dates
+from propensity.runs.dates import rows_of_dates
 from propensity.runs.export import days_with_data, lacking_label_days, silent_days
+from propensity.runs.reading import check_no_user_twice
 from propensity.timeframe import FEWEST_SNAPSHOTS
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from propensity.audience.boundary import errors_at, progress_at
-from propensity.audience.programme import ALL, Quarter, earned_by, quarter_of
+from propensity.audience.result import earned_by
 from propensity.audience.uplift import figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import status
 from propensity.tables.audiences import (
+    ALL,
     AUDIENCE_LIFT,
     PROGRAMME_LIFT,
     Figures,
@@ -28,11 +29,29 @@ from propensity.tables.audiences import (
     ProgrammeSums,
     Uplift,
 )
+from propensity.timeframe import DAY
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
 
 EVER = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
+
+
+@dataclass(frozen=True)
+class Quarter:
+    """Three months of a year, by their first and last day."""
+
+    name: str
+    first: date
+    last: date
+
+
+def quarter_of(day: date) -> Quarter:
+    """Return the quarter of a day, such as 2026-Q1."""
+    number = (day.month - 1) // 3
+    first = date(day.year, 3 * number + 1, 1)
+    following = date(day.year + (number == 3), (3 * number + 3) % 12 + 1, 1)
+    return Quarter(f"{day.year}-Q{number + 1}", first, following - DAY)
 
 
 @dataclass(kw_only=True)

@@ -47,6 +47,7 @@ from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.queries import Queries
 from propensity.gcp.writes import Appends, RowsRefused, parts
+from propensity.registry.suppressed_list import suppressed_users
 from propensity.schema import Table
 from propensity.settings import ENRICHED, Settings
 from propensity.statements import statement
@@ -144,7 +145,7 @@ class Consumer(ABC):
         freeze_gc()
         self.clients = clients
         self.counts = Counts(self.name)
-        self.suppressed = suppression.suppressed_users(
+        self.suppressed = suppressed_users(
             clients.settings,
             partial(suppression.read, clients.warehouse),
             function=self.name,

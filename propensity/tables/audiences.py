@@ -270,6 +270,10 @@ class Earned(Part):
     profit_high: Annotated[Number, "Upper end of the profit"]
 
 
+# The period of all weeks.
+ALL = "all"
+
+
 class Programme(Row):
     """One row per control group, period and week: all its audiences together."""
 

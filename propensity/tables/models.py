@@ -167,6 +167,10 @@ class ValueDecile(Row):
     paid_high: Annotated[Number, f"paid: {_HIGH}"]
 
 
+# A larger amount is a mistake: so sums stay within BigQuery's NUMERIC.
+MAXIMUM_AMOUNT = 1e15
+
+
 class WeekValue(Part):
     """Money that was expected in a week, and money that users paid."""
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 from joblib import cpu_count
 from msgspec import structs
 
-from propensity import ga4, usecases
+from propensity import usecases
 from propensity.errors import (
     AccessDenied,
     MissingTable,
@@ -32,6 +32,8 @@ from propensity.errors import (
     PropensityError,
     RequestError,
 )
+from propensity.ga4.shards import KINDS, Shards, check_days, kinds_of
+from propensity.ga4.view import LATER_COLUMNS, consent_of, events_view, with_refusals
 from propensity.gcp.session import Session
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import gate, value
@@ -85,8 +87,8 @@ class Export:
     view: str
 
     @property
-    def shards(self) -> ga4.Shards:
-        return ga4.Shards.of(table.name for table in self.tables.values())
+    def shards(self) -> Shards:
+        return Shards.of(table.name for table in self.tables.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,23 +338,23 @@ def _found(session: Session, location: str) -> Export:
         )
     newest = {}
     for table in tables.values():
-        [kind] = ga4.kinds_of([table.name])
+        [kind] = kinds_of([table.name])
         newest[kind] = table.name
-    kinds = [kind for kind in ga4.KINDS if kind in newest]
+    kinds = [kind for kind in KINDS if kind in newest]
     project, _, dataset = name.rpartition(".")
     lacking = {}
     for kind in kinds:
         has = session.types_of((project, dataset, newest[kind]))
-        lacking[kind] = [column for column in ga4.LATER_COLUMNS if column not in has]
-    view = ga4.events_view(
+        lacking[kind] = [column for column in LATER_COLUMNS if column not in has]
+    view = events_view(
         name,
         require=session.settings.require_consent,
         kinds=kinds,
         values=(),
         lacking=lacking,
     )
-    source = ga4.with_refusals(view)
-    if not ga4.consent_of(view):
+    source = with_refusals(view)
+    if not consent_of(view):
         source = f"(\n{view})"
     return Export(name=name, location=location, tables=tables, view=source)
 
@@ -366,7 +368,7 @@ def _trial(
     shards = export.shards
     began = min(shards.days)
     ended = max(shards.days) + timedelta(days=1)
-    state = ga4.check_days(shards, began, ended, now=now, utc_offset_hours=offset)
+    state = check_days(shards, began, ended, now=now, utc_offset_hours=offset)
     as_of = state.data_until
     n_days = (as_of - began).days
     if n_days < FEWEST_DAYS:
@@ -399,7 +401,7 @@ def _trial(
     oldest = newest - (settings.training_snapshots - 1) * timeframe.stride
     since = oldest - timedelta(days=timeframe.lookback_days)
     until = newest + timeframe.horizon
-    read = ga4.check_days(shards, since, until, now=now, utc_offset_hours=offset)
+    read = check_days(shards, since, until, now=now, utc_offset_hours=offset)
     missing = days_without(shards, read, since, until, utc_offset_hours=offset)
     return replace(trial, missing_days=missing)
 

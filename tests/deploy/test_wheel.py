@@ -18,7 +18,7 @@ import pytest
 from local.exports import ga4_export
 from local.stack.state import ROOT
 from local.venvs import REQUIREMENTS, uv
-from propensity.ga4 import LATER_COLUMNS
+from propensity.ga4.view import LATER_COLUMNS
 from tests.docs.pages import blocks, text, worded
 from tests.functions.test_trying_exports import LONG_AGO
 from tests.propensity.first_look.tables import customers

@@ -12,6 +12,7 @@ from propensity import usecases
 from propensity.audience import programme
 from propensity.audience.boundary import LAST, errors_at, progress_at
 from propensity.registry.deployment import open_deployment
+from propensity.runs.uplifts import quarter_of
 from propensity.tables.audiences import AUDIENCE_PLANS
 from tests.functions.audiences import join
 from tests.functions.conftest import MONDAY
@@ -144,8 +145,8 @@ SHOP = ("shop", "all")
 
 
 def test_a_quarter_has_the_users_who_became_members_in_it(rows):
-    quarter = programme.quarter_of(MONDAY)
-    other = programme.quarter_of(SECOND)
+    quarter = quarter_of(MONDAY)
+    other = quarter_of(SECOND)
     row = rows["shop", quarter.name, MONDAY]
 
     assert row["treated_users"] == 40

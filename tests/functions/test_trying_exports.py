@@ -20,7 +20,8 @@ from local.ground import Ground
 from local.ground.bigquery import Rows
 from propensity import usecases
 from propensity.errors import RequestError
-from propensity.ga4 import LATER_COLUMNS, PREFIXES
+from propensity.ga4.shards import PREFIXES
+from propensity.ga4.view import LATER_COLUMNS
 from propensity.settings import Settings
 from propensity.trying import export, lists
 from propensity.trying.export import TriedExport, try_export

@@ -21,7 +21,7 @@ from propensity import suppression, usecases
 from propensity.cli.answers import Exit
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError, RunInProgress, SettingsError
-from propensity.ga4 import events_view
+from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.files import pseudonymise
 from propensity.registry import index, suppressed_list

@@ -144,7 +144,7 @@ async def test_the_list_is_used_for_five_times_its_time():
         return await kept.current()
 
     settings = Settings(project="p", refresh_s=60)
-    kept = suppression.suppressed_users(
+    kept = suppressed_list.suppressed_users(
         settings, read, function="f", clock=clock.monotonic
     )
     assert await after(0) == NOBODY

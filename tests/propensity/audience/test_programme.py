@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 
 from propensity.audience.boundary import LOOKS, errors_at
-from propensity.audience.programme import (
-    earned_by,
-    programme_lines,
-    programmes,
-    quarter_of,
-)
+from propensity.audience.programme import programme_lines, programmes
+from propensity.audience.result import earned_by
 from propensity.audience.uplift import figures
+from propensity.runs.uplifts import quarter_of
 from propensity.tables.audiences import ProgrammeSums
 
 PROGRAMMES = 400

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity import ga4 as export_days
-from propensity.ga4 import Freshness, Shards
+from propensity.ga4 import shards as export_days
+from propensity.ga4.shards import Freshness, Shards
 
 DAY = timedelta(days=1)
 AS_OF = date(2026, 3, 2)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from propensity.ga4 import events_view
+from propensity.ga4.view import events_view
 from propensity.runs.digest import read_state, replace_days
 from propensity.tables.export import OWN_EVENT, VIEW
 from tests.support import shop

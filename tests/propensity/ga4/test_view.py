@@ -17,7 +17,7 @@ from msgspec import structs
 
 from propensity import usecases
 from propensity.errors import SchemaError, SettingsError, UseCaseError
-from propensity.ga4 import GA_EVENTS, check_view, columns, events_view
+from propensity.ga4.view import GA_EVENTS, check_view, columns_of_values, events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables.export import VIEW
 from propensity.usecases import Value
@@ -105,7 +105,7 @@ class TestColumns:
             f"SELECT * FROM {warehouse.settings.dataset}.ga_events LIMIT 0"
         ).schema
         kinds = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
-        documented = [*GA_EVENTS, *columns([*VALUES, PLAN])]
+        documented = [*GA_EVENTS, *columns_of_values([*VALUES, PLAN])]
 
         assert {
             (column.name, kinds.get(column.field_type, column.field_type))

@@ -22,7 +22,7 @@ from propensity.errors import (
     RunInProgress,
     Unavailable,
 )
-from propensity.ga4 import events_view
+from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.runs import digest, setup

@@ -17,7 +17,7 @@ import pytest
 from local.processes import HOST
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData
-from propensity.runs.run import MAXIMUM_BODY, Overrides, Run, run
+from propensity.runs.run import MAXIMUM_BODY, Endpoint, Overrides, Run
 from tests.support.deployment import entered
 
 TODAY = datetime.now(UTC).date()
@@ -35,7 +35,7 @@ class Function:
         # While it loads a function, the framework has the one of its application.
         patch.setattr(functions_framework, "errorhandler", self.app.errorhandler)
 
-        @run("tested", kind="test", once=False, clock=SYSTEM)
+        @Endpoint("tested", kind="test", once=False, clock=SYSTEM)
         def function(run: Run):
             self.runs.append(run)
             return self.body(run)

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from local.exports import digest
 from propensity import usecases
-from propensity.ga4 import DAILY, events_view, kinds_of
+from propensity.ga4.shards import DAILY, kinds_of
+from propensity.ga4.view import events_view
 from propensity.tables.export import VIEW
 from tests.support import shop
 from tests.support.deployment import Deployment

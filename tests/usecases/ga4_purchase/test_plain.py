@@ -25,7 +25,7 @@ from local.exports.ga4_schema import ARROW_SCHEMA
 from local.generators.shop import Shop
 from local.ground.bigquery import field_of
 from propensity import usecases
-from propensity.ga4 import events_view, with_refusals
+from propensity.ga4.view import events_view, with_refusals
 from propensity.runs.digest import DAYS_AT_ONCE, ExportTable, Rules, replace_days
 from propensity.settings import CONSENTS
 from propensity.tables.export import DIGEST, OWN_EVENT, VIEW
