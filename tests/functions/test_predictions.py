@@ -311,8 +311,8 @@ class TestRefusals:
         """As of a join with something that a user has several of; nobody is named."""
         features = predict.features
 
-        def joined(run):
-            for batch in features(run):
+        def joined(run, suppressed):
+            for batch in features(run, suppressed):
                 yield batch
                 yield batch.slice(0, 1)
 
