@@ -27,4 +27,4 @@ def overview(current: Run) -> Answer:
     # The other function of this folder does without.
     from offline.dashboard.scheduled import publish
 
-    return {**publish(current), **message.tell(current)}
+    return {**publish(current), **message.send_message(current)}

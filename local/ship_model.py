@@ -104,7 +104,7 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
     # Last the one with the checksums of the others.
     files[METADATA] = json.dumps(about, indent=1).encode() + b"\n"
     for name, data in files.items():
-        whole_files.write(folder / name, data)
+        whole_files.write_whole(folder / name, data)
     return about
 
 

@@ -60,7 +60,7 @@ def run(
                         digest.remove_days(reader, state.gone)
                         tables = state.within_reach(export)
                         done["read"] = len(tables)
-                        digest.read_days(
+                        digest.digest_tables(
                             reader,
                             lease,
                             state,

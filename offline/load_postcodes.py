@@ -44,7 +44,7 @@ def run(file: Path, *, is_dry: bool = False) -> dict[str, Any]:
         SchemaError: The file is not one of postcodes; names row and column.
         PropensityError: BigQuery did not take it. The old table is still there.
     """
-    table = table_files.read(file, [POSTCODE, INDEX])
+    table = table_files.read_file(file, [POSTCODE, INDEX])
     today = datetime.now(UTC).date()
     with table_files.named(file):
         if is_dry:

@@ -163,7 +163,7 @@ def read(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
     truth_time = _field(use_case, "truth time")
     outcome = _field(use_case, "truth")
     needed = [identity, EVENT_TIME] + list(use_case.features)
-    table = table_files.read(path, needed)
+    table = table_files.read_file(path, needed)
     if not len(table):
         raise SchemaError(f"{path} is empty: it has no transactions")
     with table_files.named(path):

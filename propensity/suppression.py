@@ -147,7 +147,7 @@ def _strings(text: str) -> Iterator[str]:
 NOBODY = Suppressed("", frozenset())
 
 
-def read(warehouse: Queries) -> Suppressed:
+def read_list(warehouse: Queries) -> Suppressed:
     """
     Read the list from the table; it bills nothing.
 

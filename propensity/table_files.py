@@ -69,7 +69,7 @@ def is_table(name: str) -> bool:
     return name.endswith(ENDINGS)
 
 
-def read(
+def read_file(
     path: Path, expected: Sequence[str], *, encoding: str | None = None
 ) -> pa.Table:
     """

@@ -9,7 +9,9 @@ from pathlib import Path
 from propensity.errors import RequestError
 
 
-def check(file: Path, ending: str, *, option: str, others: Sequence[str]) -> None:
+def check_target(
+    file: Path, ending: str, *, option: str, others: Sequence[str]
+) -> None:
     """
     Make sure that a file to write replaces none of the others that a command names.
 
@@ -36,7 +38,7 @@ def check(file: Path, ending: str, *, option: str, others: Sequence[str]) -> Non
             )
 
 
-def write(file: Path, content: bytes) -> None:
+def write_whole(file: Path, content: bytes) -> None:
     """
     Replace a file by a new one, never by half of one; its folder is made.
 

@@ -150,7 +150,7 @@ class Store:
                 list(row) + [content],
             )
         # It is there to be opened; what is read comes from the database.
-        whole_files.write(file, content)
+        whole_files.write_whole(file, content)
         return resource
 
     def delete(self, bucket: str, name: str, query: Query) -> None:

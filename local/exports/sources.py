@@ -105,7 +105,7 @@ def read(path: Path, source: Source | Events) -> pa.Table:
     """
     Read a table in the types that it declares; raise SchemaError for other values.
     """
-    rows = table_files.read(path, list(source.types))
+    rows = table_files.read_file(path, list(source.types))
     with table_files.named(path):
         columns = {
             name: table_files.typed(rows, name, kind)

@@ -340,7 +340,7 @@ def checked(path: Path) -> pd.DataFrame:
     Raises:
         SchemaError: It cannot be read, has other columns, or holds no stream.
     """
-    table = table_files.read(path, COLUMNS)
+    table = table_files.read_file(path, COLUMNS)
     with table_files.named(path):
         columns = {
             name: table_files.typed(table, name, "FLOAT64") for name in COLUMNS[:-1]

@@ -181,7 +181,7 @@ class State:
 
     def write(self, record: Record) -> None:
         text = json.dumps(dataclasses.asdict(record), indent=2)
-        whole_files.write(self.record_file, text.encode())
+        whole_files.write_whole(self.record_file, text.encode())
 
 
 def named(name: str | None) -> State:

@@ -129,7 +129,7 @@ def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
         folder = Path(out).expanduser()
         try:
             for name in writing.in_order(pages):
-                whole_files.write(folder / name, pages[name].encode())
+                whole_files.write_whole(folder / name, pages[name].encode())
         except OSError as error:
             raise RequestError(
                 f"cannot write to {folder}: {error.strerror}",

@@ -531,7 +531,7 @@ def new(
             _refuse(own, "--like takes no --{}: edit the new file")
             return program.write_instance(like=like, **both, **differences)
         _refuse(differences, "--{} needs --like, the use case to copy")
-        return program.write(**both, **_with_events(**own))
+        return program.write_use_case(**both, **_with_events(**own))
     except RequestError as error:
         raise click.UsageError(error.message) from None
 

@@ -180,7 +180,7 @@ class Lookups:
 
         def listed() -> Suppressed:
             return suppressed_list.read_published(
-                bucket, settings, table=lambda: suppression.read(queries())
+                bucket, settings, table=lambda: suppression.read_list(queries())
             )
 
         # The table can still be read in time instead.

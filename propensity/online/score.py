@@ -70,7 +70,7 @@ ROW_BYTES = 512
 RETRY_S = 1.0
 
 
-class Waiting(NamedTuple):
+class WaitingInstances(NamedTuple):
     """Instances that wait for their scores."""
 
     use_case: UseCase
@@ -96,7 +96,7 @@ class Online:
         )
         self._suppressed = suppressed_users(
             settings,
-            partial(suppression.read, self._warehouse),
+            partial(suppression.read_list, self._warehouse),
             function=FUNCTION,
             clock=clock.monotonic,
         )
@@ -104,7 +104,7 @@ class Online:
         self._use_cases, wrong = usecases.load_all()
         for error in wrong:
             log("ERROR", f"left out: {error.message}", outcome=error.code)
-        self._scores: GroupCommit[Waiting, Result] = GroupCommit(
+        self._scores: GroupCommit[WaitingInstances, Result] = GroupCommit(
             self._score_group,
             writers=1,
             size=GROUP_INSTANCES,
@@ -163,7 +163,7 @@ class Online:
                 return _unknown_user(use_case, question.user_id)
             instances = [instances[0]._replace(features=features)]
         scores = await self._scores.submit(
-            Waiting(use_case, state.champion, instances), size=len(instances)
+            WaitingInstances(use_case, state.champion, instances), size=len(instances)
         )
         if isinstance(scores, Exception):
             raise scores
@@ -237,13 +237,13 @@ class Online:
             features.append(None if user is None else user.at(now))
         return features
 
-    async def _score_group(self, group: Sequence[Waiting]) -> list[Result]:
+    async def _score_group(self, group: Sequence[WaitingInstances]) -> list[Result]:
         self._counts.add(groups=1)
         # In a thread scikit-learn would wait for the event loop again and again.
         return scores_of(group)
 
 
-def scores_of(group: Sequence[Waiting]) -> list[Result]:
+def scores_of(group: Sequence[WaitingInstances]) -> list[Result]:
     """
     Score a group by one call for each version.
 
@@ -261,13 +261,13 @@ def scores_of(group: Sequence[Waiting]) -> list[Result]:
     return [results[position] for position in range(len(group))]
 
 
-def _results(requests: Sequence[Waiting]) -> list[Result]:
+def _results(requests: Sequence[WaitingInstances]) -> list[Result]:
     with contextlib.suppress(Exception):
         return _scored(requests)
     return [_scored_alone(request) for request in requests]
 
 
-def _scored_alone(request: Waiting) -> Result:
+def _scored_alone(request: WaitingInstances) -> Result:
     try:
         [result] = _scored([request])
     except Exception as error:  # every waiting request must get an answer
@@ -275,7 +275,7 @@ def _scored_alone(request: Waiting) -> Result:
     return result
 
 
-def _scored(requests: Sequence[Waiting]) -> list[Result]:
+def _scored(requests: Sequence[WaitingInstances]) -> list[Result]:
     """Score requests for the same version by one call."""
     features = list[Features]()
     for request in requests:

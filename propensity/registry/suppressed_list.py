@@ -114,7 +114,7 @@ def read_published(
     Without a list no lookup could be answered, since any user might be on it.
 
     Raises:
-        SettingsError: As ``suppression.read``.
+        SettingsError: As ``suppression.read_list``.
     """
     try:
         stored = bucket.find(FILE)

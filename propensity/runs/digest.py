@@ -386,7 +386,7 @@ def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> No
             f"{_reasons(state, again)}. Nothing was read",
             hint="If that is intended, run `deploy/operate.sh deployment digest --yes`",
         )
-    read_days(
+    digest_tables(
         run.warehouse,
         lease,
         state,
@@ -407,7 +407,7 @@ def price_of_days(tables: Sequence[ExportTable], settings: Settings) -> str:
     )
 
 
-def read_days(
+def digest_tables(
     warehouse: Warehouse,
     lease: Lease,
     state: State,
@@ -447,7 +447,7 @@ def read_days(
                 "`deploy/operate.sh deployment digest --yes` has 23 hours",
             )
         lease.check()
-        suppressed = suppression.read(warehouse)
+        suppressed = suppression.read_list(warehouse)
         rules = state.rules
         if suppressed:
             rules = replace(rules, statement=NOT_WHOLE)

@@ -107,7 +107,7 @@ def deployments(
     return opened, wrong
 
 
-def tell(run: Run) -> dict[str, object]:
+def send_message(run: Run) -> dict[str, object]:
     """
     Send the message of the week, if a chat is set and it was not sent yet.
 

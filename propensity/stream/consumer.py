@@ -147,7 +147,7 @@ class Consumer(ABC):
         self.counts = Counts(self.name)
         self.suppressed = suppressed_users(
             clients.settings,
-            partial(suppression.read, clients.warehouse),
+            partial(suppression.read_list, clients.warehouse),
             function=self.name,
             clock=clients.clock.monotonic,
         )

@@ -216,7 +216,7 @@ def judge_by_orders(
     listed = read_list(list_file)
     since = date.fromisoformat(str(listed["as_of"].iloc[0]))
     columns = [name for name in (user, amount, time) if name]
-    orders = table_files.read(orders_file, columns, encoding="cp1252")
+    orders = table_files.read_file(orders_file, columns, encoding="cp1252")
     with table_files.named(orders_file):
         users = table_files.typed(orders, user, "STRING").to_pylist()
         amounts: list[float | None] = [None] * len(users)
@@ -244,7 +244,7 @@ def read_list(file: Path) -> pd.DataFrame:
         SchemaError: It is another file, or has one group alone.
     """
     columns = ["user_id", "probability", "as_of", GROUP]
-    table = table_files.read(file, columns)
+    table = table_files.read_file(file, columns)
     with table_files.named(file):
         listed = pd.DataFrame(
             {
@@ -343,10 +343,10 @@ def try_and_list(
         scores: The file to write the list to; None for none.
         share: Of the list, that is held out; None for no control group.
     """
-    whole_files.check(report, ".html", option="report", others=[])
+    whole_files.check_target(report, ".html", option="report", others=[])
     control = None
     if scores is not None:
-        whole_files.check(scores, ".csv", option="scores", others=[str(report)])
+        whole_files.check_target(scores, ".csv", option="scores", others=[str(report)])
         if share is not None:
             control = draw_control(share, scores.parent)
     tried = try_export(target, **arguments)
@@ -362,6 +362,6 @@ def try_and_list(
             answer["provable"] = provable(listed, control.share, days=days)
             answer["key"] = str(scores.parent / KEY)
         content = csv_of(list(listed), listed.itertuples(index=False))
-        whole_files.write(scores, content)
-    whole_files.write(report, tried.page().encode())
+        whole_files.write_whole(scores, content)
+    whole_files.write_whole(report, tried.page().encode())
     return answer

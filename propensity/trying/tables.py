@@ -91,11 +91,11 @@ def try_file(
         if scores is not None:
             look = look.without_leaks
     if scores is None:
-        whole_files.write(report, look.page().encode())
+        whole_files.write_whole(report, look.page().encode())
         return look, 0
     with table_files.named(to_score), step("scoring the list"):
         listed = look.scores(new_rows)
-    whole_files.write(report, look.page().encode())
+    whole_files.write_whole(report, look.page().encode())
     _write_list(scores, listed.round({"probability": 6}))
     return look, len(listed)
 
@@ -133,11 +133,11 @@ def try_experiment_file(
     with table_files.named(Path(target)), step(f"comparing {len(table):,} rows"):
         look = try_experiment(table, name=Path(target).name, **chosen)
     if scores is None or rows is None:
-        whole_files.write(report, look.page().encode())
+        whole_files.write_whole(report, look.page().encode())
         return look, 0
     with table_files.named(Path(rows)), step(f"scoring {rows}"):
         listed = look.scores(_read(rows)).round({"effect": 6, "expected": 6})
-    whole_files.write(report, look.page().encode())
+    whole_files.write_whole(report, look.page().encode())
     _write_list(scores, listed)
     return look, len(listed)
 
@@ -147,14 +147,14 @@ def _check_files(
 ) -> None:
     """Make sure that no file is replaced that another option names."""
     read_files = [target] if rows is None else [target, rows]
-    whole_files.check(report, ".html", option="report", others=read_files)
+    whole_files.check_target(report, ".html", option="report", others=read_files)
     if scores is not None:
         others = read_files + [str(report)]
-        whole_files.check(scores, ".csv", option="scores", others=others)
+        whole_files.check_target(scores, ".csv", option="scores", others=others)
 
 
 def _write_list(file: Path, listed: pd.DataFrame) -> None:
-    whole_files.write(file, csv_of(list(listed), listed.itertuples(index=False)))
+    whole_files.write_whole(file, csv_of(list(listed), listed.itertuples(index=False)))
 
 
 def _typed(target: str, *, step: Step, **chosen: Any) -> ReadTable:
@@ -181,7 +181,7 @@ def _read(target: str) -> pa.Table:
     path = Path(target)
     match = SOURCE_TABLE.fullmatch(target)
     if path.is_file() or table_files.is_table(path.name):
-        return table_files.read(path, [], encoding="cp1252")
+        return table_files.read_file(path, [], encoding="cp1252")
     if match is None or match[1] is None:
         raise RequestError(
             f"{target!r} is not a file, a project.dataset.table or a use case",

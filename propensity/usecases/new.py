@@ -41,7 +41,7 @@ HISTORY = (
 _EVENT = re.compile(r"[^'\"\\\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256}")
 
 
-def write(
+def write_use_case(
     name: str,
     *,
     lookback_days: int,

@@ -245,7 +245,7 @@ class TestExit:
     ):
         monkeypatch.setattr("propensity.cli.progress.QUIET_S", 0.1)
         monkeypatch.setattr(
-            "propensity.usecases.new.write", lambda **_: time.sleep(0.5)
+            "propensity.usecases.new.write_use_case", lambda **_: time.sleep(0.5)
         )
 
         assert main([*HARMLESS]) == Exit.DONE

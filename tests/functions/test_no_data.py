@@ -85,7 +85,7 @@ class TestATableOfOnesOwn:
         """A deployment with the shop's events in a table, and a published week."""
         events = Events(table="shop.events", user_id="user", time="at", name="type")
         with own_use_cases.in_folder(tmp_path / "own"):
-            new.write(
+            new.write_use_case(
                 OWN,
                 label_event="purchase",
                 lookback_days=60,

@@ -28,7 +28,7 @@ USER = "user.000"
 def use_case(tmp_path_factory) -> Iterator[Any]:
     """A use case with a source, for these tests alone."""
     with own_use_cases.in_folder(tmp_path_factory.mktemp("own")):
-        new.write(
+        new.write_use_case(
             NAME,
             label_event="purchase",
             lookback_days=60,

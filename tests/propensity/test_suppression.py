@@ -107,10 +107,10 @@ class TestRead:
         """Every entry is read, and no query is run for it."""
         keyed = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         keyed.warehouse.create(SUPPRESSED_USERS)
-        empty = suppression.read(keyed.warehouse)
+        empty = suppression.read_list(keyed.warehouse)
         keyed.suppress("anna")
         keyed.suppress("björn")
-        suppressed = suppression.read(keyed.warehouse)
+        suppressed = suppression.read_list(keyed.warehouse)
 
         assert not empty
         assert len(suppressed) == 2
@@ -122,8 +122,8 @@ class TestRead:
         there is no list."""
         keyed = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         with pytest.raises(MissingTable):
-            suppression.read(keyed.warehouse)
-        assert suppression.read(deployment.warehouse) == NOBODY
+            suppression.read_list(keyed.warehouse)
+        assert suppression.read_list(deployment.warehouse) == NOBODY
 
 
 async def test_the_list_is_used_for_five_times_its_time():

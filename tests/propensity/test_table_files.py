@@ -25,7 +25,7 @@ def read(tmp_path):
     def reading(content: bytes, name: str = "x.csv") -> pa.Table:
         path = tmp_path / name
         path.write_bytes(content)
-        return table_files.read(path, ["id", "amount"])
+        return table_files.read_file(path, ["id", "amount"])
 
     return reading
 
@@ -155,7 +155,7 @@ def test_a_file_that_is_cut_off_or_not_there_is_refused(read, tmp_path):
         with pytest.raises(SchemaError, match=f"{name} cannot be read"):
             read(content, name)
     with pytest.raises(SchemaError, match="there is no file .*gone.csv"):
-        table_files.read(tmp_path / "gone.csv", ["id"])
+        table_files.read_file(tmp_path / "gone.csv", ["id"])
 
 
 @given(
@@ -173,7 +173,7 @@ def test_texts_of_csv_are_as_they_are_written(tmp_path_factory, texts, end, is_m
     path = tmp_path_factory.getbasetemp() / "texts.csv"
     path.write_bytes((mark + content.removeprefix(end)).encode())
 
-    found = table_files.read(path, ["id", "amount"])["id"].to_pylist()
+    found = table_files.read_file(path, ["id", "amount"])["id"].to_pylist()
     assert found == [text or None for text in texts]
 
 

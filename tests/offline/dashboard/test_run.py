@@ -220,7 +220,7 @@ def test_missing_tables_are_sentences(module_deployment, tmp_path):
 def test_a_file_on_a_full_disk_stays_what_it_was(tmp_path, monkeypatch):
     """Defect: each run left what it had of a page, under a name of its own."""
     file = tmp_path / "new" / "index.html"
-    whole_files.write(file, b"old")
+    whole_files.write_whole(file, b"old")
     write = Path.write_bytes
 
     def full(path: Path, content: bytes) -> int:
@@ -229,7 +229,7 @@ def test_a_file_on_a_full_disk_stays_what_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
-        whole_files.write(file, b"new")
+        whole_files.write_whole(file, b"new")
 
     assert list(file.parent.iterdir()) == [file]
     assert file.read_bytes() == b"old"

@@ -40,7 +40,7 @@ def use_cases(tmp_path) -> Iterator[Path]:
 @pytest.fixture
 def folder(use_cases) -> Path:
     """The folder of a new use case, for this test alone."""
-    new.write(NAME, label_event="sign_up", lookback_days=4, horizon_days=2)
+    new.write_use_case(NAME, label_event="sign_up", lookback_days=4, horizon_days=2)
     return use_cases / NAME
 
 

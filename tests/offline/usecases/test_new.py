@@ -24,9 +24,9 @@ class TestWrite:
     def test_writing_a_use_case_makes_a_use_case_that_loads(self, use_cases):
         """Its declarations are right, and it has every statement. A dry run names the
         same files, and writes none."""
-        dry = new.write("shop_sign_up", **CHOSEN, is_dry=True)
+        dry = new.write_use_case("shop_sign_up", **CHOSEN, is_dry=True)
         assert [*use_cases.iterdir()] == []
-        written = new.write("shop_sign_up", **CHOSEN)
+        written = new.write_use_case("shop_sign_up", **CHOSEN)
         found = usecases.load("shop_sign_up")
 
         assert written["files"] == dry["files"]
@@ -40,7 +40,7 @@ class TestWrite:
     @pytest.mark.parametrize("name", ["ga4_purchase", "ga4_value", "shop_sign_up"])
     def test_customers_who_were_away_are_sampled_by_themselves(self, use_cases, name):
         """Defect: of new use cases all of their rows were trained on."""
-        new.write("shop_sign_up", **CHOSEN)
+        new.write_use_case("shop_sign_up", **CHOSEN)
 
         assert "'away' AS is_quiet" in usecases.load(name).statement("training_rows")
 
@@ -61,7 +61,7 @@ class TestWrite:
         """The field is named, and nothing is written."""
         there = {*use_cases.iterdir()}
         with pytest.raises(RequestError) as refused:
-            new.write(**{"name": "shop_sign_up", **CHOSEN, field: value})
+            new.write_use_case(**{"name": "shop_sign_up", **CHOSEN, field: value})
 
         assert field in (refused.value.field or refused.value.message)
         assert {*use_cases.iterdir()} == there
@@ -74,7 +74,7 @@ POINTS = "MAX(loyalty.points) AS loyalty_points"
 @pytest.fixture
 def folder(use_cases) -> Path:
     """A use case that ``usecase new --source`` has written."""
-    new.write(
+    new.write_use_case(
         NAME, label_event="sign_up", lookback_days=4, horizon_days=2, source=TABLE
     )
     return use_cases / NAME

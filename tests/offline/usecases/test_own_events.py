@@ -29,7 +29,7 @@ TICK = timedelta(microseconds=1)
 @pytest.fixture
 def folder(use_cases, request) -> Path:
     """A use case that ``usecase new --events`` has written, with some options."""
-    new.write(
+    new.write_use_case(
         NAME, **{**CHOSEN, "label_event": "cancel", **getattr(request, "param", {})}
     )
     return use_cases / NAME
@@ -225,7 +225,7 @@ def test_what_events_says_wrongly_is_named(text, said):
 )
 def test_options_that_do_not_fit_together_write_nothing(use_cases, chosen, said):
     with pytest.raises(RequestError, match=said):
-        new.write(NAME, **{**CHOSEN, "label_event": "cancel", **chosen})
+        new.write_use_case(NAME, **{**CHOSEN, "label_event": "cancel", **chosen})
 
     assert [*use_cases.iterdir()] == []
 
@@ -234,7 +234,7 @@ def test_an_event_may_have_any_name(use_cases):
     """Also one with a picture, or with a line break of Unicode. Defect: the file was
     no TOML, and the statement's text ended within its quotes."""
     name = "\U0001f389 party\u2028"
-    new.write(NAME, **{**CHOSEN, "label_event": name, "counts": [name]})
+    new.write_use_case(NAME, **{**CHOSEN, "label_event": name, "counts": [name]})
     use_case = usecases.load(NAME)
 
     assert use_case.parameters["converting_event"] == name

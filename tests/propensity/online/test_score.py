@@ -30,7 +30,7 @@ from propensity.gcp.http import object_in
 from propensity.gcp.log import Counts
 from propensity.models.scoring import Scorer
 from propensity.online import score
-from propensity.online.score import Waiting, append_all, scores_of
+from propensity.online.score import WaitingInstances, append_all, scores_of
 from propensity.online.score_request import Instance, question_of
 from propensity.registry.inference_log import ONLINE, Scored, row_of
 from propensity.registry.serving import Serving, ServingState
@@ -125,7 +125,9 @@ class TestScores:
         """Who comes together is scored together, in the order of the group."""
         players = [player(1), player(9)]
         versions = [FIRST, SECOND] * 20
-        results = scores_of([Waiting(PLAYERS, each, players) for each in versions])
+        results = scores_of(
+            [WaitingInstances(PLAYERS, each, players) for each in versions]
+        )
 
         for values, version in zip(results, versions, strict=True):
             expected = [alone(each, version) for each in players]
@@ -134,7 +136,9 @@ class TestScores:
     def test_scores_fail_for_one_version_alone(self):
         """A version that breaks fails those that named it, and nobody else."""
         group = [(replace(FIRST, scorer=None), player(1)), (FIRST, player(2))]
-        failed, other = scores_of([Waiting(PLAYERS, by, [one]) for by, one in group])
+        failed, other = scores_of(
+            [WaitingInstances(PLAYERS, by, [one]) for by, one in group]
+        )
 
         assert isinstance(failed, AttributeError)
         assert other == [alone(player(2))]
@@ -150,7 +154,9 @@ class TestScores:
 
         by = replace(FIRST, scorer=Fragile())
         group = [player(1), player(2, age=99), player(3)]
-        first, second, third = scores_of([Waiting(PLAYERS, by, [one]) for one in group])
+        first, second, third = scores_of(
+            [WaitingInstances(PLAYERS, by, [one]) for one in group]
+        )
 
         assert isinstance(second, KeyError)
         assert [first, third] == [[alone(player(1))], [alone(player(3))]]
@@ -171,7 +177,7 @@ class TestScores:
         """Only the request that has it; the field is named."""
         group = [[player(1)], [player(1), odd], [player(3)]]
         first, second, third = scores_of(
-            [Waiting(PLAYERS, by, instances) for instances in group]
+            [WaitingInstances(PLAYERS, by, instances) for instances in group]
         )
 
         assert first == [alone(player(1), by)]

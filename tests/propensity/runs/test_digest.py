@@ -487,7 +487,9 @@ def test_the_event_that_any_use_case_predicts_is_in_the_digest(tmp_path):
     """Its parameter ends with _event, whatever its name."""
     settings = Settings(project="p", ga4_dataset="analytics_1")
     with own_use_cases.in_folder(tmp_path / "own"):
-        new.write("members", label_event="sign_up", lookback_days=30, horizon_days=7)
+        new.write_use_case(
+            "members", label_event="sign_up", lookback_days=30, horizon_days=7
+        )
         rules = digest.rules_of(settings, "")
 
     assert rules.event_names == {"purchase", "refund", "sign_up"}

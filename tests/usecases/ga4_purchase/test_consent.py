@@ -88,7 +88,7 @@ def test_a_person_withdraws_on_any_of_their_browsers(export):
 
 def test_a_new_use_case_leaves_out_who_withdraws(export, tmp_path):
     with own_use_cases.in_folder(tmp_path / "own"):
-        new.write("own_shop", lookback_days=60, horizon_days=7)
+        new.write_use_case("own_shop", lookback_days=60, horizon_days=7)
         mine = usecases.load("own_shop")
 
         assert users(export, mine) == users(export)

@@ -135,7 +135,7 @@ def test_labels_are_of_the_person_of_the_date(export):
 @pytest.mark.parametrize("label", ["event", "churn"])
 def test_a_new_use_case_joins_browsers_alike(export, tmp_path, label):
     with own_use_cases.in_folder(tmp_path / "own"):
-        new.write("own_shop", lookback_days=60, horizon_days=7, label=label)
+        new.write_use_case("own_shop", lookback_days=60, horizon_days=7, label=label)
         mine = usecases.load("own_shop")
         window = mine.window(export.settings, [AS_OF])
         rows = {
