@@ -6,7 +6,7 @@ the one that has just ended, and the one whose outcomes have become final. Audie
 measured with it, by a statement of their own for both weeks. All of them read the
 digest of the export; each of its days is read once, and again where Google Analytics
 has changed it since. A training also reads the members of each audience that asks for
-an order by effect. Both read their dates in as many statements as the limit asks for.
+an order by effect.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from propensity.errors import QueryTooExpensive
-from propensity.runs.dates import in_parts
 from propensity.runs.digest import TIB, State, price_of, price_of_days
 from propensity.settings import Settings
 from propensity.usecases import UseCase
@@ -53,13 +51,11 @@ class Month:
         days: Of the export, as many as a month has, each read once. The digest is one
             for all use cases.
         first: Of the export, all days that the first training needs.
-        largest: The largest statement of a training.
     """
 
     days: float
     first: float
     training: float
-    largest: float
     prediction: float
     evaluation: float
     audiences: float
@@ -127,18 +123,10 @@ def month(
         "event_names": ["purchase", "refund"],
     }
 
-    def sizes(run: str, as_ofs: Sequence[date]) -> list[float]:
-        """Return the TiB of each statement; of one where the limit is too low."""
-
-        def size_of(dates: Sequence[date]) -> float:
-            window = use_case.window(settings, dates, today=as_of)
-            return billed(STATEMENTS[run], {**window, **further})
-
-        try:
-            parts = in_parts(as_ofs, size_of, at_most=settings.maximum_bytes_billed)
-        except QueryTooExpensive:
-            return [size_of(as_ofs) / TIB]
-        return [part.size / TIB for part in parts]
+    def size(run: str, as_ofs: Sequence[date]) -> float:
+        """Return the TiB of a run's statement."""
+        window = use_case.window(settings, as_ofs, today=as_of)
+        return billed(STATEMENTS[run], {**window, **further}) / TIB
 
     def digested(first: date, last: date) -> float:
         """Return the TiB of days of the export."""
@@ -148,16 +136,14 @@ def month(
     four_weeks = digested(as_of - timedelta(days=28), as_of)
     first_day = use_case.first_day(min(snapshots))
     last_day = max(snapshots) + timeframe.horizon
-    training = sizes("training", snapshots)
     return Month(
         days=four_weeks * DAYS_A_MONTH / 28,
         first=digested(first_day, last_day),
-        training=sum(training),
-        largest=max(training),
-        prediction=sum(sizes("prediction", [as_of])),
-        evaluation=2 * sum(sizes("evaluation", [week])),
-        audiences=sum(sizes("audiences", [week, week - timeframe.stride])),
-        effect=sum(sizes("effect", snapshots)),
+        training=size("training", snapshots),
+        prediction=size("prediction", [as_of]),
+        evaluation=2 * size("evaluation", [week]),
+        audiences=size("audiences", [week, week - timeframe.stride]),
+        effect=size("effect", snapshots),
     )
 
 

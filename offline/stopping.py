@@ -7,7 +7,7 @@ from propensity.audience.lists import listed
 from propensity.audience.stopping import ALL, FILE, StopFile, read, waiting
 from propensity.gcp.artifacts import content_of, json_of, retried
 from propensity.registry.deployment import Deployment
-from propensity.registry.leases import ANY_DATE, LeaseFile, name_of
+from propensity.registry.leases import ANY_DATE, name_of, read_lease
 
 
 def change(deployment: Deployment, audience: str | None, *, is_stopped: bool) -> None:
@@ -65,6 +65,5 @@ def _names(deployment: Deployment, audience: str | None) -> list[str]:
 
 def _is_under_way(deployment: Deployment, audience: str) -> bool:
     name = name_of(deployment.use_case.name, f"audience-{audience}", ANY_DATE)
-    stored = deployment.artifacts.find(name)
-    file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
+    _, file = read_lease(deployment.artifacts, name)
     return file.state == "running"

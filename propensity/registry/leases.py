@@ -76,8 +76,7 @@ class Lease:
         Raises:
             Conflict: The run has outlived its lease, and another run has it.
         """
-        stored = self.artifacts.find(self.name)
-        file = content_of(stored, LeaseFile, name=self.name) if stored else LeaseFile()
+        stored, file = read_lease(self.artifacts, self.name)
         if stored is None or (file.state, file.run_id) != ("running", self.run_id):
             raise Conflict(
                 "another run took over because this one was too slow (lease "
@@ -111,6 +110,14 @@ def name_of(use_case: str, kind: str, as_of: date) -> str:
     return f"runs/{use_case}/{kind}/{as_of.isoformat()}.json"
 
 
+def read_lease(artifacts: Artifacts, name: str) -> tuple[Stored | None, LeaseFile]:
+    """Return the object of a lease, if there is one, and what it says."""
+    stored = artifacts.find(name)
+    if stored is None:
+        return None, LeaseFile()
+    return stored, content_of(stored, LeaseFile, name=name)
+
+
 @contextlib.contextmanager
 def leased(
     artifacts: Artifacts,
@@ -139,9 +146,8 @@ def leased(
     """
     name = name_of(use_case, kind, as_of)
     what = f"{kind} of {use_case}" + ("" if as_of == ANY_DATE else f" for {as_of}")
-    stored = artifacts.find(name)
+    stored, file = read_lease(artifacts, name)
     now = clock()
-    file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
     if not run_id:
         run_id = uuid.uuid4().hex
     lease = Lease(artifacts=artifacts, name=name, run_id=run_id, began_at=now)

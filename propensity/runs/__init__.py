@@ -4,7 +4,6 @@ Scheduled runs: 00, 01, 03, 05 and the compaction of 04.
 - ``run``: a run's request, its lease, its answer and its log line
 - ``export``: wait for the days of the export that a run reads
 - ``digest``: its next step: the days that the export has anew, as rows of users
-- ``dates``: rows of many dates, in as many statements as their limit asks for
 - ``snapshots``: rows of users with their outcomes; ``reading``: what reads them
 - ``train``: the steps of 00-ModelTraining; ``effects``: its monthly look at audiences
   that ask for an order by effect

@@ -18,8 +18,7 @@ from propensity.audience.ending import end
 from propensity.audience.lists import listed
 from propensity.audience.run import send
 from propensity.gcp import secrets
-from propensity.gcp.artifacts import content_of
-from propensity.registry.leases import LeaseFile, name_of
+from propensity.registry.leases import name_of, read_lease
 from propensity.runs.run import Answer, Run
 from propensity.tables.audiences import AUDIENCE_REQUESTS
 from propensity.timeframe import DAY
@@ -117,10 +116,7 @@ def _still_waiting(run: Run) -> str:
     """
     day = run.as_of - DAY
     name = name_of(run.use_case.name, declared.RUNS, day)
-    stored = run.artifacts.find(name)
-    if stored is None:
-        return ""
-    file = content_of(stored, LeaseFile, name=name)
+    _, file = read_lease(run.artifacts, name)
     if file.error != errors.AudienceWaits.__name__:
         return ""
     return (

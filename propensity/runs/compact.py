@@ -21,7 +21,7 @@ from msgspec import Struct
 from propensity import usecases
 from propensity.errors import ArtifactError, AudienceStopped
 from propensity.gcp.artifacts import content_of
-from propensity.registry.leases import LeaseFile
+from propensity.registry.leases import read_lease
 from propensity.registry.versions import Registry
 from propensity.runs.late import AGES
 from propensity.statements import statement
@@ -216,8 +216,7 @@ def ages_of(artifacts: Artifacts, use_case: str, *, today: date) -> dict[str, in
     for kind, field in AGES.items():
         names = artifacts.names(f"runs/{use_case}/{kind}/")
         for name in sorted(names, reverse=True):
-            stored = artifacts.find(name)
-            file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
+            _, file = read_lease(artifacts, name)
             # Of a run that stops for a person an alert has told already.
             if file.state == "done" or file.error == AudienceStopped.__name__:
                 day = name.rpartition("/")[2].removesuffix(".json")

@@ -30,7 +30,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from propensity import suppression, usecases
-from propensity.errors import DigestNotAgreed, DigestUnfinished, RunInProgress
+from propensity.errors import DigestNotAgreed, DigestUnfinished
 from propensity.ga4.shards import KINDS, kinds_read, tables_of_days
 from propensity.ga4.view import consent_of, events_view, with_refusals
 from propensity.pages.words import plural
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 # Of the lease, which all use cases of an export share; its suffix follows.
 SCOPE = "ga4_export"
 KIND = "digest"
-# A run waits for another one that digests: longer than the lease of one that died.
-WAIT = timedelta(minutes=6)
-LOOK_AGAIN_S = 15
 # What one statement reads at most, besides half of what it may bill.
 DAYS_AT_ONCE = 31
 # Ids of one statement, as of ``propensity forget``.
@@ -332,7 +329,7 @@ def bring_up_to_date(
         last: The last day of the export that is read.
 
     Raises:
-        RunInProgress: Another run has been digesting for some minutes.
+        RunInProgress: Another run digests; this one is called again.
         Conflict: This one was too slow, and another one digests.
         DigestNotAgreed: Days would be read again, for much money; or most are gone.
         DigestUnfinished: There was no time for all days.
@@ -348,18 +345,10 @@ def bring_up_to_date(
     )
     if not (state.due(first, last) or state.gone or state.withdrawn):
         return
-    ends = run.now() + WAIT
-    while True:
-        try:
-            with alone(run.artifacts, run.settings, clock=run.now) as lease:
-                # Another run may just have done it.
-                digested = read_digested_days(run.warehouse)
-                _digest(run, lease, replace(state, digested=digested), first, last)
-            return
-        except RunInProgress:
-            if run.now() >= ends:
-                raise
-            run.clock.sleep(LOOK_AGAIN_S)
+    with alone(run.artifacts, run.settings, clock=run.now) as lease:
+        # Another run may just have done it.
+        digested = read_digested_days(run.warehouse)
+        _digest(run, lease, replace(state, digested=digested), first, last)
 
 
 def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> None:

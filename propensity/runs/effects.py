@@ -21,7 +21,6 @@ from propensity.learning.rows import repeated
 from propensity.measures.intervals import in_columns
 from propensity.models.encoding import floats_of
 from propensity.registry.versions import pickled
-from propensity.runs.dates import rows_of_dates
 from propensity.runs.export import missing_label_days
 from propensity.runs.reading import check_no_user_twice
 from propensity.runs.run import Run
@@ -78,12 +77,13 @@ def _members(run: Run, audience: str, *, control_share: float) -> Members:
     as_ofs = _dates(run, audience)
     if not as_ofs:
         raise errors.NotEnoughData("no date of its members has final outcomes and data")
-    rows = rows_of_dates(
-        run,
-        "effect_rows",
-        as_ofs,
-        maximum_rows=run.settings.maximum_training_rows,
-        audience=audience,
+    rows = run.warehouse.table(
+        use_case.statement("effect_rows"),
+        {
+            **use_case.window(run.settings, as_ofs, today=run.as_of),
+            "audience": audience,
+            "maximum_rows": run.settings.maximum_training_rows,
+        },
     )
     rows = suppression.read_list(run.warehouse).without(rows, use_case.name)
     check_no_user_twice(repeated(rows))
@@ -109,7 +109,7 @@ def _dates(run: Run, audience: str) -> list[date]:
         if (
             timeframe.is_matured(as_of, today=run.as_of)
             and timeframe.is_covered(as_of, days)
-            and not missing_label_days(run, as_of)
+            and not missing_label_days(run, as_of, run.missing_days)
         ):
             dates.append(as_of)
     return dates

@@ -4,6 +4,7 @@ Evaluation as a run: past scores beside their outcomes, week by week or day by d
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -43,7 +44,10 @@ def digest_evaluated_days(run: Run) -> Run:
         return run
     since = run.as_of - evaluated
     days = export.days_with_data(run, since=since)
-    return export.noting_silence(run, days, since=since)
+    # Of the export the list of its tables says more; labels of the stream are sent, and
+    # known or not.
+    missing = export.silent_days(days, since=since, until=run.as_of)
+    return dataclasses.replace(run, missing_days=missing)
 
 
 def evaluations(run: Run) -> list[Evaluation]:

@@ -98,7 +98,7 @@ def residual_of(run: Run, week: date, groups: pa.Table) -> Residual | None:
     season that 01 may follow.
     """
     lacked = season.residual(outcomes_of(groups)[0])
-    if lacked is None or export.missing_label_days(run, week):
+    if lacked is None or export.missing_label_days(run, week, run.missing_days):
         return None
     return Residual(residual_log_odds=lacked[0], residual_standard_error=lacked[1])
 

@@ -75,7 +75,7 @@ def digest_days(
         MissingTable, SettingsError, AccessDenied: The export cannot be read at all.
         SettingsError, SchemaError: As ``check_view_text``; or a table of events
             lacks a column.
-        RunInProgress: Another run has been digesting for some minutes.
+        RunInProgress: Another run digests; this one is called again.
     """
     check_own_events(run.warehouse, run.use_case)
     if not run.use_case.reads_export:
@@ -158,17 +158,6 @@ def days_with_data(run: Reading, *, since: date) -> set[date]:
     return days_of_data({row["day"]: row["n_events"] for row in rows})
 
 
-def noting_silence(run: Run, days: Collection[date], *, since: date) -> Run:
-    """
-    Return a run of own events with the days of ``[since, as_of)`` on which these were
-    silent.
-
-    Of the export the list of its tables says more, which ``digest_days`` has noted;
-    labels of the stream are sent, and known or not.
-    """
-    return replace(run, missing_days=silent_days(days, since=since, until=run.as_of))
-
-
 def silent_days(days: Collection[date], *, since: date, until: date) -> list[date]:
     """
     Return the days of ``[since, until)`` for which a source has no data.
@@ -214,15 +203,12 @@ def status(run: Run, as_of: date) -> str:
     Labels may be mature and still lack a day whose table may come, however late.
     """
     is_mature = run.timeframe.is_matured(as_of, today=run.as_of)
-    return "provisional" if missing_label_days(run, as_of) or not is_mature else "final"
+    if is_mature and not missing_label_days(run, as_of, run.missing_days):
+        return "final"
+    return "provisional"
 
 
-def missing_label_days(run: Run, as_of: date) -> list[date]:
-    """As ``lacking_label_days``, of the days that a run found missing."""
-    return lacking_label_days(run, as_of, run.missing_days)
-
-
-def lacking_label_days(
+def missing_label_days(
     run: Reading, as_of: date, missing: Collection[date]
 ) -> list[date]:
     """

@@ -24,11 +24,11 @@ from propensity.errors import (
 )
 from propensity.findings import PAGE, meanings
 from propensity.gcp import secrets
-from propensity.gcp.artifacts import content_of, json_of
+from propensity.gcp.artifacts import json_of
 from propensity.learning.judged import judgements_of
 from propensity.pages.words import cleaned, period, plain_day, plural
 from propensity.registry.deployment import Deployment, of_use_case
-from propensity.registry.leases import LeaseFile, name_of
+from propensity.registry.leases import name_of, read_lease
 from propensity.runs.late import is_late
 from propensity.statements import statement
 from propensity.tables.models import Evaluation
@@ -204,8 +204,7 @@ def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
     for days in reversed(range(WEEK)):
         day = as_of - days * DAY
         name = name_of(use_case.name, declared.RUNS, day)
-        stored = deployment.artifacts.find(name)
-        file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
+        _, file = read_lease(deployment.artifacts, name)
         if file.error in (AudienceStopped.__name__, AudienceWaits.__name__):
             text = f"Audiences of {title} were not sent whole on {plain_day(day)}."
             yield _said("audience_not_sent", text)

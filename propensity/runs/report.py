@@ -122,6 +122,6 @@ def pages_of_weeks(
                 for row in uplifts
                 if week <= row.week < week + horizon
             ],
-            lacked=missing_label_days(run, week),
+            lacked=missing_label_days(run, week, run.missing_days),
         )
         yield week, page

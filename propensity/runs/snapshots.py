@@ -16,8 +16,7 @@ from propensity.errors import NotEnoughData, SchemaError
 from propensity.learning import value
 from propensity.learning.rows import in_order, repeated
 from propensity.pages.words import plural
-from propensity.runs.dates import rows_of_dates
-from propensity.runs.export import days_with_data, lacking_label_days, silent_days
+from propensity.runs.export import days_with_data, missing_label_days, silent_days
 from propensity.runs.reading import check_no_user_twice
 from propensity.timeframe import FEWEST_SNAPSHOTS
 
@@ -35,11 +34,10 @@ def user_rows(run: Reading, suppressed: Suppressed) -> pa.Table:
         MissingTable, SchemaError: The source is not what the use case reads.
     """
     use_case = run.use_case
-    rows = rows_of_dates(
-        run,
-        "training_rows",
-        training_dates(run),
-        maximum_rows=run.settings.maximum_training_rows,
+    window = use_case.window(run.settings, training_dates(run), today=run.as_of)
+    rows = run.warehouse.table(
+        use_case.statement("training_rows"),
+        {**window, "maximum_rows": run.settings.maximum_training_rows},
     )
     rows = suppressed.without(rows, use_case.name)
     read = set(use_case.features).union([use_case.baseline.feature])
@@ -88,7 +86,7 @@ def training_dates(run: Reading) -> Sequence[date]:
         )
     complete = []
     for as_of in snapshots:
-        if not lacking_label_days(run, as_of, missing):
+        if not missing_label_days(run, as_of, missing):
             complete.append(as_of)
     if not complete:
         raise NotEnoughData(

@@ -74,9 +74,11 @@ def test_a_week_lacks_the_local_days_of_its_outcomes(hours, days):
     of Greenwich the last hours are in the next day's table, west of it the first ones
     in the day's before."""
     lost = WEEK + days * DAY
+    others = [WEEK - 2 * DAY, WEEK + 8 * DAY]
+    run = run_without(utc_offset_hours=hours)
 
-    assert missing_label_days(run_without(lost, utc_offset_hours=hours), WEEK) == [lost]
-    assert not missing_label_days(run_without(WEEK - 2 * DAY, WEEK + 8 * DAY), WEEK)
+    assert missing_label_days(run, WEEK, [lost]) == [lost]
+    assert not missing_label_days(run_without(), WEEK, others)
 
 
 def test_a_source_is_silent_before_it_begins_after_it_ends_and_for_a_week():
