@@ -263,9 +263,11 @@ def _texts(
         pc.greater_equal(present["user_count_distinct"], _FEWEST_USERS),
     )
     frequent_values = present.filter(frequent)[:_SHOWN_VALUES]
-    kept = frequent_values["weight_sum"].to_numpy() / total
+    frequent_shares = frequent_values["weight_sum"].to_numpy() / total
     present_share = float(present["weight_sum"].to_numpy().sum()) / total
-    shares = np.append(kept, [present_share - kept.sum(), 1.0 - present_share])
+    shares = np.append(
+        frequent_shares, [present_share - frequent_shares.sum(), 1.0 - present_share]
+    )
     return WatchedSignal(
         kind=FEATURE,
         name=name,

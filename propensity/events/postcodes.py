@@ -44,8 +44,8 @@ class PostcodeIndex:
         """
         values = table["socioeconomic_idx"].to_numpy().astype(np.float64)
         codes = np.asarray(table["postcode"].to_numpy()).astype("S")
-        kept = np.flatnonzero(np.isfinite(values))
-        order = kept[np.argsort(codes[kept], kind="stable")]
+        finite = np.flatnonzero(np.isfinite(values))
+        order = finite[np.argsort(codes[finite], kind="stable")]
         self._codes = codes[order]
         self._values = values[order]
 

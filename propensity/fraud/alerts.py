@@ -111,22 +111,22 @@ def savings(alerted: Flags, stakes: Stakes, *, threshold: float | None) -> Savin
 
 def saved_by_groups(groups: pa.Table, review_cost: float) -> Savings | None:
     """Return what a day's alerts save; None for a version without alerts."""
-    scored = groups.filter(pc.is_valid(groups["probability"])).sort_by("probability")
-    if not len(scored) or scored["is_alert"].null_count:
+    rows = groups.filter(pc.is_valid(groups["probability"])).sort_by("probability")
+    if not len(rows) or rows["is_alert"].null_count:
         return None
-    events = floats_of(scored["users"])
-    is_fraud = scored["conversions"].to_numpy() > 0
+    events = floats_of(rows["users"])
+    is_fraud = rows["conversions"].to_numpy() > 0
     # Each fraud is drawn by itself for the interval, others by their group.
     rows_of_group = np.where(is_fraud, events, 1).astype(int)
     group_of_row = np.repeat(np.arange(len(events)), rows_of_group)
     stakes = Stakes(
         is_fraud=is_fraud[group_of_row],
-        amount=amounts(floats_of(scored["lost"]))[group_of_row],
+        amount=amounts(floats_of(rows["lost"]))[group_of_row],
         weight=np.where(is_fraud, 1.0, events)[group_of_row],
         review_cost=review_cost,
     )
-    is_alert = scored["is_alert"].to_numpy()[group_of_row]
-    return savings(is_alert, stakes, threshold=scored["alert_threshold"][0].as_py())
+    is_alert = rows["is_alert"].to_numpy()[group_of_row]
+    return savings(is_alert, stakes, threshold=rows["alert_threshold"][0].as_py())
 
 
 def cost_difference(

@@ -6,29 +6,19 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from propensity.fraud.trained import EventTrained
 from propensity.learning.card import Card, Origin, PartSizes, common
 from propensity.learning.gate import Verdict
 from propensity.registry.versions import Published
-from propensity.tables.models import TrainedVersion
+from propensity.tables.models import Savings, TrainedVersion
 from propensity.usecases import UseCase
 
 
-class CardSavings(Struct, frozen=True, kw_only=True):
-    """What alerts on the holdout save, as ``Savings``; and what the baseline's do."""
+class CardSavings(Savings):
+    """What alerts on the holdout save, and what the baseline's do."""
 
-    review_cost: Decimal
-    alert_threshold: float | None
-    alerted: int
-    alerted_conversions: int
-    cost: Decimal
-    cost_without: Decimal
-    saved: Decimal
-    saved_low: Decimal | None
-    saved_high: Decimal | None
-    saved_share: float | None
     baseline_saved: Decimal | None
 
 

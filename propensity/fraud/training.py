@@ -53,16 +53,16 @@ class EventTraining(Training):
             kind = trees if candidate.algorithm == FOREST else learning
             kind.append(candidate)
         choosing = self.parts.choosing
-        judged = []
+        results = []
         for candidate in trees:
             model = self._trees(candidate, self.parts.unlabelled[0])
             score = model.scores(choosing.rows, self.use_case)
-            judged.append(self._judged(candidate, score))
+            results.append(self._judged(candidate, score))
         if learning and self.parts.blocks:
             scores = self.classifier_scores(learning)
             for candidate in learning:
-                judged.append(self._judged(candidate, scores[candidate.name]))
-        if not judged:
+                results.append(self._judged(candidate, scores[candidate.name]))
+        if not results:
             before = self.parts.before
             raise NotEnoughData(
                 f"{before.conversions} of the {len(before)} events to train and to "
@@ -70,15 +70,15 @@ class EventTraining(Training):
                 f"of {self.use_case.name} needs at least "
                 f"{self.settings.minimum_conversions}"
             )
-        return judged
+        return results
 
-    def loss(self, judged: JudgedCandidate) -> tuple[float, ...]:
+    def loss(self, candidate: JudgedCandidate) -> tuple[float, ...]:
         """Return the cost of the alerts, then the PR AUC, the highest first."""
-        cost = judged.metrics.get("cost")
+        cost = candidate.metrics.get("cost")
         # Nothing is paid, or trees are not warm for all rows.
         if cost is None:
             cost = np.inf if self.use_case.stream.amount else 0.0
-        pr_auc = judged.metrics["pr_auc"]
+        pr_auc = candidate.metrics["pr_auc"]
         return cost, 0.0 if pr_auc is None else -pr_auc
 
     def fit(self, chosen: Candidate, members: Sequence[Candidate]) -> Fitted:
@@ -104,7 +104,7 @@ class EventTraining(Training):
         """Add what alerts on the rows held out cost and save."""
         return EventTrained(
             parts=self.parts,
-            judged=trained.judged,
+            candidates=trained.candidates,
             chosen=trained.chosen,
             members=trained.members,
             measured=trained.measured,
@@ -178,8 +178,8 @@ class EventTraining(Training):
         threshold = None
         if gives_anomalies(trained.measured):
             earlier = self.parts.before
-            judged = trained.measured.scores(earlier.rows, self.use_case)
-            threshold = cheapest_threshold(judged, self._stakes(earlier))
+            score = trained.measured.scores(earlier.rows, self.use_case)
+            threshold = cheapest_threshold(score, self._stakes(earlier))
         ranks = baseline_score(self.use_case, earlier, holdout.rows)
         cheapest = cheapest_threshold(ranks[: len(earlier)], self._stakes(earlier))
         baseline_alerts = stakes.alerts(ranks[len(earlier) :], cheapest)

@@ -276,9 +276,9 @@ class Appends:
             except RowsRefused as error:
                 # None was appended.
                 refused |= {places[row]: detail for row, detail in error.rows.items()}
-                kept = [row for row in range(len(places)) if row not in error.rows]
-                rows = rows.take(kept)
-                places = [places[row] for row in kept]
+                rest = [row for row in range(len(places)) if row not in error.rows]
+                rows = rows.take(rest)
+                places = [places[row] for row in rest]
         return refused
 
     async def _answer(self, path: str, rows: pa.RecordBatch) -> Any:

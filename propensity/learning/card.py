@@ -338,13 +338,13 @@ def common(
     holdout = trained.holdout
     baseline = f"{use_case.baseline.feature} alone"
     candidates = []
-    for judged in trained.judged:
+    for result in trained.candidates:
         entry = CandidateCard(
-            name=judged.candidate.name,
-            algorithm=judged.candidate.algorithm,
-            parameters=judged.candidate.parameters,
-            chosen=judged.candidate.name == trained.chosen.name,
-            **judged.metrics,
+            name=result.candidate.name,
+            algorithm=result.candidate.algorithm,
+            parameters=result.candidate.parameters,
+            chosen=result.candidate.name == trained.chosen.name,
+            **result.metrics,
         )
         candidates.append(entry)
     return {

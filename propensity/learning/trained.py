@@ -104,7 +104,7 @@ class Trained:
     """
 
     parts: Parts
-    judged: Sequence[JudgedCandidate]
+    candidates: Sequence[JudgedCandidate]
     chosen: Candidate
     members: Sequence[Candidate]
     measured: Model
@@ -114,7 +114,7 @@ class Trained:
     @property
     def judged_score(self) -> Floats:
         """The chosen candidate's scores of the judged rows, (rows,)."""
-        [score] = [j.score for j in self.judged if j.candidate == self.chosen]
+        [score] = [c.score for c in self.candidates if c.candidate == self.chosen]
         return score
 
     def judged_forward(self) -> tuple[Slice, Floats, Floats]:

@@ -79,7 +79,7 @@ class Training(ABC):
         """
 
     @abstractmethod
-    def loss(self, judged: JudgedCandidate) -> tuple[float, ...]:
+    def loss(self, candidate: JudgedCandidate) -> tuple[float, ...]:
         """Return the values that the best candidate has the least of."""
 
     @abstractmethod
@@ -122,16 +122,16 @@ class Training(ABC):
             UseCaseError: A candidate is wrong.
         """
         with threadpool_limits(1 if self._is_small else None):
-            judged = self.judge()
-            best = min(judged, key=self.loss)
+            results = self.judge()
+            best = min(results, key=self.loss)
             names = candidates.members(best.candidate)
-            by_name = {entry.candidate.name: entry.candidate for entry in judged}
+            by_name = {entry.candidate.name: entry.candidate for entry in results}
             members = [by_name[name] for name in names]
             fitted = self.fit(best.candidate, members)
             return self.result(
                 Trained(
                     parts=self.parts,
-                    judged=judged,
+                    candidates=results,
                     chosen=best.candidate,
                     members=members,
                     measured=fitted.measured,
@@ -153,8 +153,8 @@ class Training(ABC):
             rows = labelled.between(0, block.fit_end)
             seed = self.settings.seed
             model = candidates.fit(candidate, encoded[: len(rows)], rows, seed=seed)
-            judged = encoded[block.first : block.end]
-            return np.asarray(model.predict_proba(judged)[:, 1])
+            later = encoded[block.first : block.end]
+            return np.asarray(model.predict_proba(later)[:, 1])
 
         fits = []
         for candidate in learning:
@@ -213,13 +213,13 @@ class Training(ABC):
         part = self.parts.holdout
         use_case = self.use_case
         score = fitted.measured.scores(part.rows, use_case)
-        judged = self.parts.choosing
-        baseline = baseline_score(use_case, judged, part)
+        choosing = self.parts.choosing
+        baseline = baseline_score(use_case, choosing, part)
         holdout = Holdout(
             rows=part,
             probability=score,
             baseline=baseline,
-            baseline_roc_auc=part.roc_auc(baseline[len(judged) :]),
+            baseline_roc_auc=part.roc_auc(baseline[len(choosing) :]),
         )
         if not len(part) or np.isnan(score).any():
             return holdout

@@ -31,17 +31,17 @@ class UserTraining(Training):
         """Judge all candidates: ``of_users`` has seen to it that there are labels."""
         choosing = self.parts.choosing
         scores = self.classifier_scores(self.use_case.candidates)
-        judged = []
+        results = []
         for candidate in self.use_case.candidates:
             score = scores[candidate.name]
             measured = metrics_of(choosing, score)
-            judged.append(
+            results.append(
                 JudgedCandidate(candidate=candidate, score=score, metrics=measured)
             )
-        return judged
+        return results
 
-    def loss(self, judged: JudgedCandidate) -> tuple[float, ...]:
-        log_loss = judged.metrics["log_loss"]
+    def loss(self, candidate: JudgedCandidate) -> tuple[float, ...]:
+        log_loss = candidate.metrics["log_loss"]
         return (np.inf if log_loss is None else log_loss,)
 
     def fit(self, chosen: Candidate, members: Sequence[Candidate]) -> Fitted:

@@ -110,8 +110,8 @@ def train_value(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | N
             predicted = []
             for block in parts.blocks:
                 model = fit(name, parts.before.between(0, block.fit_end), encoder)
-                judged = parts.before.between(block.first, block.end)
-                predicted.append(model.amounts_of(judged.rows))
+                later = parts.before.between(block.first, block.end)
+                predicted.append(model.amounts_of(later.rows))
             losses[name] = _deviance(np.concatenate(predicted), parts.choosing)
         algorithm = min(losses, key=lambda name: losses[name])
         measured = fit(algorithm, parts.fitting, trained.measured.preprocessor)

@@ -171,7 +171,7 @@ class Online:
         request_ms = round((self._clock.monotonic() - began) * 1e3, 3)
         events = _events(question, instances, at=at, request_ms=request_ms)
         rows = list[Inference]()
-        kept = list[Inference]()
+        logged_rows = list[Inference]()
         for event, score in zip(events, scores, strict=True):
             row = inference_log.row_of(
                 use_case, state, event, score, source=inference_log.ONLINE, at=at
@@ -179,9 +179,9 @@ class Online:
             rows.append(row)
             # An instance's identity may be the id of a user on the list.
             if not suppressed.covers(row.user_id, use_case.name):
-                kept.append(row)
-        size = sum(ROW_BYTES + len(row.features) for row in kept)
-        logged = self._log.submit(kept, size=size)
+                logged_rows.append(row)
+        size = sum(ROW_BYTES + len(row.features) for row in logged_rows)
+        logged = self._log.submit(logged_rows, size=size)
         self._counts.add(requests=1, scored=len(instances))
         answer = _answer(question, state.champion, rows, request_ms=request_ms)
         # Behind the answer: the server ends only after its last request. A caller who

@@ -50,11 +50,11 @@ def evaluated_categories(rows: pa.Table, names: Sequence[str]) -> list[Category]
             their probabilities, and ``conversions``; null for no prediction.
         names: The categories, in the order that they are shown.
     """
-    scored = rows.filter(pc.is_valid(rows["categories"])).to_pylist()
+    groups = rows.filter(pc.is_valid(rows["categories"])).to_pylist()
     result = []
     for name in names:
         by_value = dict[str, list[dict[str, float]]]()
-        for row in scored:
+        for row in groups:
             # A publication from before the category was declared lacks it.
             value = json.loads(row["categories"]).get(name)
             if value is not None:

@@ -61,9 +61,9 @@ def evaluations(run: Run) -> list[Evaluation]:
     """
     newest = run.as_of - run.timeframe.horizon
     since = newest - CATCH_UP
-    scored = days if run.use_case.scores_events else weeks
+    evaluated = days if run.use_case.scores_events else weeks
     rows = []
-    for row, groups in scored(run, since, newest):
+    for row, groups in evaluated(run, since, newest):
         rows.append(row if groups is None else _measured(run, row, groups))
     return rows
 

@@ -31,9 +31,9 @@ def days(run: Run, since: date, until: date) -> Iterator[Evaluated]:
     )
     # Grouped, because there may be millions of rows.
     series = groups.group_by(["day", "model_version"]).aggregate([]).to_pydict()
-    scored = set(zip(series["day"], series["model_version"], strict=True))
+    series_of_scores = set(zip(series["day"], series["model_version"], strict=True))
     unscored = {(day, -1) for day in set(days) - set(series["day"])}
-    for day, version in sorted(scored | unscored):
+    for day, version in sorted(series_of_scores | unscored):
         is_own = pc.and_(
             pc.equal(groups["day"], day), pc.equal(groups["model_version"], version)
         )

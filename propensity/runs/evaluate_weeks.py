@@ -157,9 +157,9 @@ def _value(run: Run, groups: pa.Table, values: pa.Table) -> WeekValue | None:
         return None
     users, expected = map(floats_of, (values["users"], values["expected_value"]))
     paid = revenue.amounts(floats_of(values["amount"]))
-    scored = groups.filter(pc.is_valid(groups["probability"]))
-    size, probability = map(floats_of, (scored["users"], scored["probability"]))
-    each = revenue.amounts(floats_of(scored["paid"])) / size
+    groups = groups.filter(pc.is_valid(groups["probability"]))
+    size, probability = map(floats_of, (groups["users"], groups["probability"]))
+    each = revenue.amounts(floats_of(groups["paid"])) / size
     budget = run.use_case.chosen_budget(run.settings).rows(users.sum())
     return replace(
         revenue.value_metrics(expected, paid, users, budget=budget),

@@ -43,6 +43,8 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
     """
     counted = groups.select(["probability", "users", "conversions"])
     probability, users, conversions = map(floats_of, counted.columns)
-    scored = ~np.isnan(probability)
-    observed = metrics.grouped(probability[scored], users[scored], conversions[scored])
-    return observed, int(conversions[~scored].sum())
+    has_score = ~np.isnan(probability)
+    observed = metrics.grouped(
+        probability[has_score], users[has_score], conversions[has_score]
+    )
+    return observed, int(conversions[~has_score].sum())

@@ -200,9 +200,9 @@ def _beside_its_recipe(
         return None
     card = record.card
     candidates = list[Candidate]()
-    for judged in card.candidates:
-        if judged.chosen or judged.name in card.members:
-            candidate = Candidate(judged.name, judged.algorithm, judged.parameters)
+    for entry in card.candidates:
+        if entry.chosen or entry.name in card.members:
+            candidate = Candidate(entry.name, entry.algorithm, entry.parameters)
             candidates.append(candidate)
     recipe = structs.replace(
         run.use_case, features=card.features, candidates=candidates

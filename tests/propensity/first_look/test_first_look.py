@@ -52,7 +52,7 @@ def test_the_newest_month_tests_a_model_of_older_ones(look):
 
     assert {str(day) for day in held} == {"2025-08-01"}
     assert max(parts.fitting.rows["as_of"].to_pylist()) < min(held)
-    assert len(look.trained.judged) >= 3
+    assert len(look.trained.candidates) >= 3
     assert "tested on 2025-08, 150 rows" in look.lines[0]
     assert "ranks the test set better than visits alone" in look.lines[3]
     assert "Test set:" in look.page()

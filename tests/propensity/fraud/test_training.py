@@ -64,7 +64,7 @@ class TestSplit:
 class TestCandidates:
     def test_candidates_learn_from_truths_once_there_are_enough(self):
         """Then a classifier is tried beside the trees."""
-        assert [one.candidate for one in trained().judged] == [FOREST, LINEAR]
+        assert [one.candidate for one in trained().candidates] == [FOREST, LINEAR]
         assert trained().chosen == LINEAR
         assert trained().holdout.metrics.brier is not None
 
@@ -76,7 +76,7 @@ class TestCandidates:
         read as no probability."""
         training = train(joined(drawn(1_000)), **few)
 
-        assert [one.candidate for one in training.judged] == [FOREST]
+        assert [one.candidate for one in training.candidates] == [FOREST]
         assert training.holdout.metrics.brier is None
         assert training.holdout.curves.calibration == ()
 

@@ -70,7 +70,7 @@ class TestModel:
         best = roc_auc_score(held.rows.label, propensity(columns))
         recency = roc_auc_score(held.rows.label, -columns["recency_days"])
 
-        scores = {one.candidate.name: one.score for one in trained().judged}
+        scores = {one.candidate.name: one.score for one in trained().candidates}
         each = [scores[name] for name in MEAN.parameters["of"]]
 
         importance = {one.feature: one.mean for one in held.importance}
@@ -162,10 +162,12 @@ def test_a_fit_judges_candidates_by_models_of_older_rows():
     odd = changed(rows, later, "country", lambda country: ["XX"] * len(country))
     rare = changed(rows, later, "country", lambda country: ["YY"] * len(country))
 
-    for first, second in zip(before.judged, after.judged, strict=True):
+    for first, second in zip(before.candidates, after.candidates, strict=True):
         assert np.array_equal(first.score, second.score)
         assert first.metrics != second.metrics
-    assert np.array_equal(train(odd).judged[0].score, train(rare).judged[0].score)
+    assert np.array_equal(
+        train(odd).candidates[0].score, train(rare).candidates[0].score
+    )
 
 
 class TestCandidates:
@@ -174,10 +176,10 @@ class TestCandidates:
         training = train(snapshots(users=200), candidates=(OVERGROWN, LINEAR))
         label = training.parts.choosing.label
 
-        for one in training.judged:
+        for one in training.candidates:
             expected = roc_auc_score(label, one.score)
             assert one.metrics["roc_auc"] == pytest.approx(expected)
-        losses = [one.metrics["log_loss"] for one in training.judged]
+        losses = [one.metrics["log_loss"] for one in training.candidates]
         assert losses[1] < losses[0]
         assert training.chosen == LINEAR
 
@@ -198,7 +200,7 @@ class TestCandidates:
     def test_candidates_weight_classes_by_their_labels(self):
         """TOML's keys are texts, and labels are numbers."""
         weighted = Candidate("x", LINEAR.algorithm, {"class_weight": {"0": 1, "1": 10}})
-        even, odd = train(snapshots(), candidates=(LINEAR, weighted)).judged
+        even, odd = train(snapshots(), candidates=(LINEAR, weighted)).candidates
 
         assert odd.score.mean() > even.score.mean() + 0.2
 
@@ -222,7 +224,7 @@ def test_a_sample_proves_no_more_than_its_rows():
     low, high = interval(area, *of_rows(observed, metrics.roc_auc_slopes(observed)))
 
     assert training.live.scores(whole, SHOP).mean() == pytest.approx(base_rate, rel=0.1)
-    before = np.average(training.judged[0].score, weights=judged.weight)
+    before = np.average(training.candidates[0].score, weights=judged.weight)
     assert before == pytest.approx(base_rate, rel=0.3)
     assert [training.parts.every.row_weight(label) for label in (1, 0)] == [1, 10]
     assert held.metrics.base_rate == pytest.approx(base_rate, rel=0.25)

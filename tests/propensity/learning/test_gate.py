@@ -67,7 +67,7 @@ def made(label: np.ndarray, user: np.ndarray, score: np.ndarray, *, judged: int)
     return replace(
         model,
         parts=replace(model.parts, before=before, blocks=[JudgedRows(0, 0, judged)]),
-        judged=[replace(model.judged[0], score=score[:judged])],
+        candidates=[replace(model.candidates[0], score=score[:judged])],
         holdout=holdout,
     )
 
@@ -111,8 +111,8 @@ class TestFirst:
         model = trained()
         judged = len(model.parts.choosing)
         ranks = model.holdout.baseline / 2
-        scores = [replace(one, score=ranks[:judged]) for one in model.judged]
-        alike = first(replace(with_scores(model, ranks[judged:]), judged=scores))
+        scores = [replace(one, score=ranks[:judged]) for one in model.candidates]
+        alike = first(replace(with_scores(model, ranks[judged:]), candidates=scores))
 
         assert first(trained()).promoted
         assert "better than chance and the baseline" in first(trained()).reason
