@@ -81,6 +81,7 @@ from propensity.tables.export import VIEW
 from propensity.tables.models import PRESENCE
 from propensity.timeframe import DAY
 from propensity.usecases import CATEGORY, NUMBER, UseCase
+from propensity.usecases.declaration import Baseline
 
 WEEKS = 13
 RESAMPLES = 200
@@ -333,7 +334,7 @@ def shoppers(file: Path) -> Rivals:
         usecases.load("ga4_purchase"),
         features={name: CATEGORY if name in texts else NUMBER for name in names},
         candidates=default_candidates(len(table)),
-        baseline=usecases.Baseline(feature="PageValues", ascending=False),
+        baseline=Baseline(feature="PageValues", ascending=False),
     )
     rows = _dealt(table)
     as_ofs = sorted(pc.unique(rows["as_of"]).to_pylist())

@@ -20,8 +20,8 @@ from propensity.pages.words import percent, plural
 from propensity.suggestions import instead
 from propensity.texts import refuse, texts
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
-from propensity.usecases import Baseline, Candidate, UseCase
-from propensity.usecases.declaration import MEAN, RESERVED
+from propensity.usecases import Candidate, UseCase
+from propensity.usecases.declaration import MEAN, RESERVED, Baseline
 
 # If this many outcomes are expected and none is there, it is not by chance.
 EXPECTED = 10

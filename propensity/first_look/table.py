@@ -40,7 +40,8 @@ from propensity.measures.intervals import NORMAL, rate_interval
 from propensity.pages.page import in_notebook
 from propensity.pages.words import percent, plural
 from propensity.settings import Settings
-from propensity.usecases import CATEGORY, Baseline, Candidate, UseCase
+from propensity.usecases import CATEGORY, Candidate, UseCase
+from propensity.usecases.declaration import Baseline
 from propensity.watching import Watched, unwatched
 
 # A ranking is taken for one that tells something, and is none, once in so many tables.

@@ -23,30 +23,11 @@ from propensity.folders import names as names
 from propensity.settings import Settings
 from propensity.suggestions import instead
 from propensity.usecases import declaration
-from propensity.usecases.declaration import (
-    CATEGORY,
-    NUMBER,
-    Baseline,
-    Candidate,
-    Property,
-    Stream,
-    Value,
-)
+from propensity.usecases.declaration import CATEGORY, NUMBER, Candidate
 from propensity.usecases.parsing import parse as parse
 from propensity.usecases.use_case import STATEMENTS, Features, UseCase
 
-__all__ = [
-    "CATEGORY",
-    "NUMBER",
-    "STATEMENTS",
-    "Baseline",
-    "Candidate",
-    "Features",
-    "Property",
-    "Stream",
-    "UseCase",
-    "Value",
-]
+__all__ = ["CATEGORY", "NUMBER", "STATEMENTS", "Candidate", "Features", "UseCase"]
 
 
 def load_all(
@@ -185,7 +166,7 @@ def require_default(settings: Settings) -> None:
         )
 
 
-def export_values() -> list[Value]:
+def export_values() -> list[declaration.Value]:
     """
     Return the values of the export that the use cases of this deploy name, each once.
 

@@ -23,7 +23,8 @@ from propensity.events.rows import Accepted
 from propensity.events.types import Catalogue
 from propensity.suppression import NOBODY, Suppressed
 from propensity.tables.stream import STREAM_EVENTS, TRUTH_EVENTS
-from propensity.usecases import Stream, UseCase
+from propensity.usecases import UseCase
+from propensity.usecases.declaration import Stream
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 LATENESS = timedelta(days=36_500)

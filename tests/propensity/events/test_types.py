@@ -14,7 +14,7 @@ from propensity.errors import UseCaseError
 from propensity.events.types import Catalogue
 from propensity.events.values import REASONS
 from propensity.suppression import Suppressed, user_hash
-from propensity.usecases import Stream
+from propensity.usecases.declaration import Stream
 from tests.support.events import (
     BASE,
     CATALOGUE,

@@ -20,8 +20,7 @@ from propensity.errors import SchemaError, SettingsError, UseCaseError
 from propensity.ga4.view import GA_EVENTS, check_view, columns_of_values, events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables.export import VIEW
-from propensity.usecases import Value
-from propensity.usecases.declaration import merged
+from propensity.usecases.declaration import Value, merged
 from tests.support import shop
 from tests.support.deployment import Deployment
 

@@ -23,7 +23,8 @@ from propensity.learning.trained import Trained
 from propensity.learning.users import UserTraining
 from propensity.settings import Settings
 from propensity.timeframe import Timeframe
-from propensity.usecases import Baseline, Candidate, UseCase
+from propensity.usecases import Candidate, UseCase
+from propensity.usecases.declaration import Baseline
 from tests.support.constants import altered
 
 WEEK = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
