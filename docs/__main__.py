@@ -21,7 +21,6 @@ PARTS = {
     ("resources.md", "by scripts"): resources.by_scripts,
     ("resources.md", "roles"): resources.roles,
     ("resources.md", "permissions"): resources.permissions,
-    ("resources.md", "alerts"): resources.alerts,
     ("tables.md", "shared columns"): reference.shared_columns,
     ("tables.md", "tables"): reference.tables,
     ("tables.md", "events"): reference.events_columns,

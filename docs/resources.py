@@ -74,6 +74,8 @@ TARGETS = (
     "name",
     "project",
 )
+# The project and the bucket.
+WHOLE = ("my-project", "my-project-propensity")
 ALERT = "google_monitoring_alert_policy"
 REPOSITORY = "google_artifact_registry_repository"
 ROLE = "google_project_iam_custom_role"
@@ -232,41 +234,37 @@ def roles() -> str:
 
 
 def permissions() -> str:
-    """Return who may do what to which, by account."""
+    """Return who may do what: to the whole project or bucket, then by account."""
+    on_all = defaultdict[tuple[str, str], list[str]](list)
     by_account = defaultdict[str, dict[str, list[str]]](lambda: defaultdict(list))
     for resource in planned()[0]:
         if not resource.is_permission:
             continue
-        kind, _, _ = resource.kind.removeprefix("google_").rpartition("_iam_")
-        what = f"`{resource.values['role']}` on {kind.replace('_', ' ')}"
-        target = resource.name
-        condition = resource.values.get("condition")
-        if condition:
-            what += f" `{resource.name}`, only"
-            target = condition["title"]
-            if target.endswith(" "):
-                target += "*"
-        members = resource.values.get("members", [resource.values.get("member")])
-        for member in members:
-            by_account[member.removeprefix("serviceAccount:")][what].append(target)
-    text = ""
-    for account in sorted(by_account):
-        text += f"\n### `{account}`\n\n"
-        for what, targets in by_account[account].items():
-            text += f"- {what}: {_code(targets)}\n"
-    return text
-
-
-def alerts() -> str:
-    """Return each alert, and the subject of its mail."""
-    lines = ["| alert | severity | subject of the mail |\n|---|---|---|\n"]
-    for resource in planned()[0]:
-        if resource.kind == ALERT:
-            subject = resource.values["display_name"]
-            alert = resource.values["user_labels"]["alert"]
-            severity = resource.values["severity"]
-            lines.append(f"| `{alert}` | {severity} | {subject} |\n")
+        role = resource.values["role"].removeprefix("roles/")
+        target = _target(resource)
+        for member in resource.values.get("members", [resource.values.get("member")]):
+            account = member.removeprefix("serviceAccount:")
+            if target in WHOLE:
+                on_all[role, target].append(account)
+            else:
+                by_account[account][role].append(target)
+    lines = [
+        f"- `{role}` on `{target}`: {_code(accounts)}\n"
+        for (role, target), accounts in on_all.items()
+    ]
+    for account, roles in sorted(by_account.items()):
+        lines.append(f"\n### `{account}`\n\n")
+        lines += [f"- `{role}`: {_code(targets)}\n" for role, targets in roles.items()]
     return "".join(lines)
+
+
+def _target(permission: Resource) -> str:
+    """Return what a permission is on, or its condition, which says so more closely."""
+    condition = permission.values.get("condition")
+    if not condition:
+        return permission.name
+    title = str(condition["title"])
+    return f"{title}*" if title.endswith(" ") else title
 
 
 def _code(names: Iterable[str]) -> str:
