@@ -312,7 +312,7 @@ def allow_again(
     removed = 0
     notes = [error.message for error in wrong]
     with connected(settings) as (artifacts, warehouse):
-        suppression.read_list(warehouse)
+        suppression.read_suppressed(warehouse)
         browsers = browsers_of(warehouse, users, loaded)
         hashes = [user_hash(key, user) for user in list(users) + browsers]
         moments = set[datetime]()
@@ -372,10 +372,10 @@ class Work:
         now = SYSTEM.now()
         suppressed_list.check_key(self.artifacts, key)
         try:
-            suppressed = suppression.read_list(self.warehouse)
+            suppressed = suppression.read_suppressed(self.warehouse)
         except MissingTable:
             self.warehouse.create(SUPPRESSED_USERS)
-            suppressed = suppression.read_list(self.warehouse)
+            suppressed = suppression.read_suppressed(self.warehouse)
         rows = [
             {
                 "use_case": use_case,

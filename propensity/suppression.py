@@ -15,18 +15,21 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from propensity.concurrency import Refreshed
 from propensity.errors import MissingTable, SettingsError
+from propensity.gcp.log import log
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from propensity.gcp.queries import Queries
+    from propensity.settings import Settings
 
     Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
@@ -147,7 +150,7 @@ def _strings(text: str) -> Iterator[str]:
 NOBODY = Suppressed("", frozenset())
 
 
-def read_list(warehouse: Queries) -> Suppressed:
+def read_suppressed(warehouse: Queries) -> Suppressed:
     """
     Read the list from the table; it bills nothing.
 
@@ -185,4 +188,31 @@ def recognised(entries: Sequence[ListEntry], key: str) -> Suppressed:
         )
     return Suppressed(
         key, frozenset((entry.use_case, entry.user_hash) for entry in entries)
+    )
+
+
+def suppressed_users(
+    settings: Settings,
+    read: Callable[[], Suppressed],
+    *,
+    function: str,
+    clock: Callable[[], float],
+) -> Refreshed[Suppressed]:
+    """
+    Return the list that ``read`` reads, kept fresh.
+
+    Args:
+        settings: Of the deployment.
+        read: Reads the list, on first use and again once it is old.
+        function: In the log.
+        clock: Monotonic, in seconds.
+    """
+    return Refreshed(
+        read,
+        ttl_s=settings.refresh_s,
+        grace_s=4 * settings.refresh_s,
+        clock=clock,
+        on_error=lambda error: log(
+            "WARNING", f"suppressed users not read: {error}", function=function
+        ),
     )

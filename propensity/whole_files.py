@@ -9,7 +9,7 @@ from pathlib import Path
 from propensity.errors import RequestError
 
 
-def check_target(
+def check_output(
     file: Path, ending: str, *, option: str, others: Sequence[str]
 ) -> None:
     """

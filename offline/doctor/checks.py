@@ -227,7 +227,7 @@ def _check_user_ids(exam: Examination) -> Iterator[Finding]:
 
 def check_digest(exam: Examination) -> Iterator[Finding]:
     """Whether suppressed users are in the digest: a forget may have been broken off."""
-    suppressed = suppression.read_list(exam.warehouse)
+    suppressed = suppression.read_suppressed(exam.warehouse)
     span = {"first_day": date(1971, 1, 1), "last_day": exam.now.date() + DAY}
     for part in exam.of_exports():
         if suppressed and any(use_case.reads_digest for use_case in part.use_cases):

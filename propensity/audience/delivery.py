@@ -373,7 +373,7 @@ class Course:
             self._due_at = self._clock.monotonic() + 1 / rate
         refresh_s = log.deployment.settings.refresh_s
         if self._clock.monotonic() - self._read_at >= refresh_s:
-            self._suppressed = suppression.read_list(log.deployment.warehouse)
+            self._suppressed = suppression.read_suppressed(log.deployment.warehouse)
             self._held_out = log.newly_held_out()
             self._read_at = self._clock.monotonic()
         if request.action == REMOVE:

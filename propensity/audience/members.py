@@ -566,7 +566,7 @@ def _suppressed_among(
     They are hashed here, since no statement may have the key of their list.
     """
     name = deployment.use_case.name
-    suppressed = suppression.read_list(deployment.warehouse)
+    suppressed = suppression.read_suppressed(deployment.warehouse)
     listed = list[str]()
     if suppressed:
         sql = statement("audience_users")

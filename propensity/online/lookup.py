@@ -180,7 +180,7 @@ class Lookups:
 
         def listed() -> Suppressed:
             return suppressed_list.read_published(
-                bucket, settings, table=lambda: suppression.read_list(queries())
+                bucket, settings, table=lambda: suppression.read_suppressed(queries())
             )
 
         # The table can still be read in time instead.
@@ -190,7 +190,7 @@ class Lookups:
             PredictionsTable(queries, settings),
             settings,
             indexes=Indexes(bucket, settings, clock=clock.monotonic),
-            suppressed=suppressed_list.suppressed_users(
+            suppressed=suppression.suppressed_users(
                 settings, listed, function=FUNCTION, clock=clock.monotonic
             ),
             use_cases=frozenset(folders.names()).union([settings.use_case]),

@@ -43,10 +43,9 @@ from propensity.registry.serving import (
     Serving,
     ServingState,
 )
-from propensity.registry.suppressed_list import suppressed_users
 from propensity.registry.user_features import users_on_the_stream
 from propensity.settings import Settings
-from propensity.suppression import Suppressed
+from propensity.suppression import Suppressed, suppressed_users
 from propensity.tables.stream import INFERENCE_LOG, Inference
 from propensity.usecases import Features, UseCase
 
@@ -96,7 +95,7 @@ class Online:
         )
         self._suppressed = suppressed_users(
             settings,
-            partial(suppression.read_list, self._warehouse),
+            partial(suppression.read_suppressed, self._warehouse),
             function=FUNCTION,
             clock=clock.monotonic,
         )

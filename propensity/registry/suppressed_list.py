@@ -1,6 +1,5 @@
 """
-Copies of the list of suppressed users: in the bucket, which lookups read, and in the
-memory of an instance.
+The copy of the list of suppressed users in the bucket, which lookups read.
 
 01-Predictions and ``propensity forget`` write it as the table has the list. It is
 replaced as a whole, so that no reader sees a part of it.
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.json import encode
 
-from propensity.concurrency import Refreshed
 from propensity.errors import (
     ArtifactError,
     MissingTable,
@@ -114,7 +112,7 @@ def read_published(
     Without a list no lookup could be answered, since any user might be on it.
 
     Raises:
-        SettingsError: As ``suppression.read_list``.
+        SettingsError: As ``suppression.read_suppressed``.
     """
     try:
         stored = bucket.find(FILE)
@@ -128,30 +126,3 @@ def read_published(
     except PropensityError as error:
         log("WARNING", f"suppressed users are read from the table: {error}")
     return table()
-
-
-def suppressed_users(
-    settings: Settings,
-    read: Callable[[], Suppressed],
-    *,
-    function: str,
-    clock: Callable[[], float],
-) -> Refreshed[Suppressed]:
-    """
-    Return the list that ``read`` reads, kept fresh.
-
-    Args:
-        settings: Of the deployment.
-        read: Reads the list, on first use and again once it is old.
-        function: In the log.
-        clock: Monotonic, in seconds.
-    """
-    return Refreshed(
-        read,
-        ttl_s=settings.refresh_s,
-        grace_s=4 * settings.refresh_s,
-        clock=clock,
-        on_error=lambda error: log(
-            "WARNING", f"suppressed users not read: {error}", function=function
-        ),
-    )

@@ -436,7 +436,7 @@ def digest_tables(
                 "`deploy/operate.sh deployment digest --yes` has 23 hours",
             )
         lease.check()
-        suppressed = suppression.read_list(warehouse)
+        suppressed = suppression.read_suppressed(warehouse)
         rules = state.rules
         if suppressed:
             rules = replace(rules, statement=NOT_WHOLE)

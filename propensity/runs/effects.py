@@ -85,7 +85,7 @@ def _members(run: Run, audience: str, *, control_share: float) -> Members:
             "maximum_rows": run.settings.maximum_training_rows,
         },
     )
-    rows = suppression.read_list(run.warehouse).without(rows, use_case.name)
+    rows = suppression.read_suppressed(run.warehouse).without(rows, use_case.name)
     check_no_user_twice(repeated(rows))
     is_control = np.asarray(rows["in_control"].to_numpy(), dtype=np.bool_)
     control = int(is_control.sum())

@@ -223,7 +223,7 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
             the model gives no probabilities.
         Unavailable: A user was suppressed meanwhile, whose score may be among them.
     """
-    suppressed = suppression.read_list(run.warehouse)
+    suppressed = suppression.read_suppressed(run.warehouse)
     key = _key(run)
     value_model = model.value() if model.value is not None else None
     observed = Observed(summary_of(model.record.card.drift))
@@ -240,7 +240,7 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
         run.warehouse.write(SCORES, rows)
         # Free these rows before the next million is gathered.
         del rows
-    if suppression.read_list(run.warehouse) != suppressed:
+    if suppression.read_suppressed(run.warehouse) != suppressed:
         raise errors.Unavailable(
             "nothing was published, because a user was suppressed meanwhile",
             hint="Call again",

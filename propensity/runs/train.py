@@ -55,12 +55,14 @@ def training_rows(run: Run) -> pa.Table:
         MissingTable, SchemaError: The source is not what the use case reads.
     """
     if not run.use_case.scores_events:
-        return user_rows(run, suppression.read_list(run.warehouse))
+        return user_rows(run, suppression.read_suppressed(run.warehouse))
     joined = run.warehouse.table(
         run.use_case.statement("event_training_rows"),
         {**run.event_window(), "maximum_rows": run.settings.maximum_training_rows},
     )
-    joined = suppression.read_list(run.warehouse).without(joined, run.use_case.name)
+    joined = suppression.read_suppressed(run.warehouse).without(
+        joined, run.use_case.name
+    )
     return dataset(joined, run.use_case)
 
 

@@ -47,11 +47,10 @@ from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.queries import Queries
 from propensity.gcp.writes import Appends, RowsRefused, parts
-from propensity.registry.suppressed_list import suppressed_users
 from propensity.schema import Table
 from propensity.settings import ENRICHED, Settings
 from propensity.statements import statement
-from propensity.suppression import Suppressed
+from propensity.suppression import Suppressed, suppressed_users
 from propensity.tables.stream import DEAD_LETTERS, STREAM_EVENTS, TRUTH_EVENTS
 
 # A group is well within the limits of one append and one Publish request, which takes a
@@ -147,7 +146,7 @@ class Consumer(ABC):
         self.counts = Counts(self.name)
         self.suppressed = suppressed_users(
             clients.settings,
-            partial(suppression.read_list, clients.warehouse),
+            partial(suppression.read_suppressed, clients.warehouse),
             function=self.name,
             clock=clients.clock.monotonic,
         )

@@ -343,10 +343,10 @@ def try_and_list(
         scores: The file to write the list to; None for none.
         share: Of the list, that is held out; None for no control group.
     """
-    whole_files.check_target(report, ".html", option="report", others=[])
+    whole_files.check_output(report, ".html", option="report", others=[])
     control = None
     if scores is not None:
-        whole_files.check_target(scores, ".csv", option="scores", others=[str(report)])
+        whole_files.check_output(scores, ".csv", option="scores", others=[str(report)])
         if share is not None:
             control = draw_control(share, scores.parent)
     tried = try_export(target, **arguments)

@@ -147,10 +147,10 @@ def _check_files(
 ) -> None:
     """Make sure that no file is replaced that another option names."""
     read_files = [target] if rows is None else [target, rows]
-    whole_files.check_target(report, ".html", option="report", others=read_files)
+    whole_files.check_output(report, ".html", option="report", others=read_files)
     if scores is not None:
         others = read_files + [str(report)]
-        whole_files.check_target(scores, ".csv", option="scores", others=others)
+        whole_files.check_output(scores, ".csv", option="scores", others=others)
 
 
 def _write_list(file: Path, listed: pd.DataFrame) -> None:

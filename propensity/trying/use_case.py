@@ -28,7 +28,7 @@ def try_use_case(
         report: The file to write.
         step: Says what goes on.
     """
-    whole_files.check_target(report, ".html", option="report", others=[])
+    whole_files.check_output(report, ".html", option="report", others=[])
     day = SYSTEM.now().date() if as_of is None else as_of
     overrides = Overrides.of(force=False, trial=True)
     request = RunRequest(use_case=name, as_of=day, overrides=overrides, trial=True)

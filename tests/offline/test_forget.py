@@ -193,7 +193,7 @@ class TestTables:
         site.artifacts.create(EXPORT, parquet_of(rows))
         forget(site, use_case=USE_CASE)
         [row] = site.rows("SELECT use_case FROM stream_events")
-        listed = suppression.read_list(site.warehouse)
+        listed = suppression.read_suppressed(site.warehouse)
 
         assert row["use_case"] == OTHER
         assert users_in(site.read(EXPORT)) == ["bob", GONE, "cyd"]
@@ -376,7 +376,7 @@ class TestCommand:
             of_lookups = suppressed_list.read_published(
                 site.artifacts, site.settings, table=pytest.fail
             )
-            return [suppression.read_list(site.warehouse), of_lookups]
+            return [suppression.read_suppressed(site.warehouse), of_lookups]
 
         fill(site)
         assert main(["forget", GONE, "--json"]) == Exit.DONE
@@ -403,7 +403,7 @@ class TestCommand:
 
         assert report["left"] == 0
         assert counts(site) == {2}
-        assert suppression.read_list(site.warehouse).covers(GONE, USE_CASE)
+        assert suppression.read_suppressed(site.warehouse).covers(GONE, USE_CASE)
         assert any("broken/usecase.toml" in note for note in report["notes"])
 
     def test_a_person_goes_and_comes_back_with_the_browsers(self, site):
@@ -418,13 +418,13 @@ class TestCommand:
         old = {"user_pseudo_id": "b0", "export_day": date(2024, 6, 1)}
         site.append(CONVERSIONS, row_of(CONVERSIONS, "ann", **old))
         program.run(settings, ["ann"])
-        suppressed = suppression.read_list(site.warehouse)
+        suppressed = suppression.read_suppressed(site.warehouse)
         assert all(suppressed.covers(f"b{n}", USE_CASE) for n in range(4))
 
         table = f"`{settings.export}.events_{DAY:%Y%m%d}`"
         site.warehouse.execute(f"DELETE FROM {table} WHERE user_pseudo_id = 'b3'")
         answer = program.allow_again(settings, ["ann"])
-        suppressed = suppression.read_list(site.warehouse)
+        suppressed = suppression.read_suppressed(site.warehouse)
 
         assert answer["entries_removed"] == 3
         stay = [suppressed.covers(f"b{n}", USE_CASE) for n in range(4)]
@@ -443,7 +443,7 @@ class TestCommand:
         site.append(CONVERSIONS, *purchases)
         program.run(settings, ["guest"])
 
-        assert not suppression.read_list(site.warehouse).covers("b1-0", USE_CASE)
+        assert not suppression.read_suppressed(site.warehouse).covers("b1-0", USE_CASE)
 
     @pytest.mark.parametrize("is_dry", [True, False])
     def test_the_report_says_whom_it_found_by_line(self, site, is_dry):

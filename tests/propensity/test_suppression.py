@@ -107,10 +107,10 @@ class TestRead:
         """Every entry is read, and no query is run for it."""
         keyed = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         keyed.warehouse.create(SUPPRESSED_USERS)
-        empty = suppression.read_list(keyed.warehouse)
+        empty = suppression.read_suppressed(keyed.warehouse)
         keyed.suppress("anna")
         keyed.suppress("björn")
-        suppressed = suppression.read_list(keyed.warehouse)
+        suppressed = suppression.read_suppressed(keyed.warehouse)
 
         assert not empty
         assert len(suppressed) == 2
@@ -122,8 +122,8 @@ class TestRead:
         there is no list."""
         keyed = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         with pytest.raises(MissingTable):
-            suppression.read_list(keyed.warehouse)
-        assert suppression.read_list(deployment.warehouse) == NOBODY
+            suppression.read_suppressed(keyed.warehouse)
+        assert suppression.read_suppressed(deployment.warehouse) == NOBODY
 
 
 async def test_the_list_is_used_for_five_times_its_time():
@@ -144,7 +144,7 @@ async def test_the_list_is_used_for_five_times_its_time():
         return await kept.current()
 
     settings = Settings(project="p", refresh_s=60)
-    kept = suppressed_list.suppressed_users(
+    kept = suppression.suppressed_users(
         settings, read, function="f", clock=clock.monotonic
     )
     assert await after(0) == NOBODY
