@@ -30,8 +30,8 @@ LIKE = {
     "ma_programme_lift": ("comparison", "ma_audience_lift"),
 }
 
-# Columns that only the next run reads.
-UNREAD = {"sums"}
+# Columns that only runs read.
+UNREAD = {"event_digest", "message_id", "run_id", "sums"}
 
 # Columns that a name has beside its own: an interval, and the amount in US dollars.
 ENDS = ("low", "high", "in_usd")
@@ -52,7 +52,9 @@ INTERNAL = {
     "stream_features_daily",
     "stream_compactions",
     "postcode_index",
+    "stream_events",
     "suppressed_users",
+    "truth_events",
 }
 
 # Options that many commands take; the page explains them once.
@@ -60,10 +62,7 @@ COMMON_OPTIONS = {"--json", "--use-case", "--dry-run", "--as-of", "--state"}
 
 # A reader of a table must know this, and its columns do not say it.
 NOTES = {
-    "stream_events": "Take one row for each `use_case`, `user_id`, `event_date` and "
-    "`event_id`.",
     "inference_log": "Version -1 means that no version was live.",
-    "truth_events": "Of two at the same time, label 1 counts.",
     "ma_predictions_table": "Each run updates the users that it scored, and keeps all "
     "others.",
     "ma_model_training_metadata": "`card` has everything else as JSON: "
