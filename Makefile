@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-deploy demo up down status doctor test test-install test-long imports check bench docs outputs clean
+.PHONY: help setup setup-deploy demo up down status doctor test test-install test-long imports check bench docs outputs pictures clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 # Where it is set, each process of the tests would compile all tests anew: 9 s of 13.
@@ -88,8 +88,11 @@ bench: setup ## run the benchmarks, all or ONLY="NAME …", and write one table,
 docs: $(STAMP) ## write the pages that are made from the code
 	@$(BIN)/python -m docs
 
-outputs: setup ## play the demo, and write its numbers and pictures into the pages; needs Chromium
+outputs: setup ## play the demo, and write its numbers into the pages
 	@$(BIN)/python -m docs.outputs
+
+pictures: $(STAMP) ## take the pages' pictures of what `make outputs` has played; needs Chromium
+	@$(BIN)/python -m docs.pictures
 
 clean: ## stop everything, and remove all local state
 	@[ ! -e $(STAMP) ] || $(BIN)/python -m commands down

@@ -330,12 +330,6 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
     """Whether audiences can be sent: their files, secrets, users pending or left."""
     secret = secrets.reader(exam.settings)
     for use_case in exam.use_cases:
-        needed = declared.secrets_of(use_case) if exam.settings.sends == "yes" else []
-        for name in needed:
-            try:
-                secret(name)
-            except SettingsError as why:
-                yield Finding(f"{use_case.name}: {why.problem}", why.hint)
         deployment = of_use_case(
             use_case,
             exam.settings,
@@ -343,17 +337,26 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
             artifacts=exam.artifacts,
         )
         continued = set[str]()
+        destinations = set[str]()
         for name in declared.names(use_case):
             # Of a file that is wrong it is not known whether its audience is over.
             until = None
             try:
-                until = declared.load(use_case, name).declared.until
+                entries = declared.load(use_case, name).declared
+                destinations.add(entries.destination)
+                until = entries.until
             except PropensityError as why:
                 advice = "docs/audiences-reference.md has every entry"
                 yield Finding(why.message, advice)
             if until is None or exam.now.date() <= until:
                 continued.add(name)
                 yield from _check_sent(deployment, name)
+        if exam.settings.sends == "yes":
+            for name in declared.secrets_of(use_case, destinations):
+                try:
+                    secret(name)
+                except SettingsError as why:
+                    yield Finding(f"{use_case.name}: {why.problem}", why.hint)
         for listing in lists.listed(deployment):
             if listing.audience not in continued:
                 yield Finding(

@@ -8,7 +8,7 @@ columns for the destination. ``audiences/destinations/`` has the files of destin
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -350,31 +350,37 @@ def _advice(use_case: UseCase, name: str) -> str:
     return advice
 
 
-def secrets_of(use_case: UseCase) -> list[str]:
+def secrets_of(
+    use_case: UseCase, destinations: Collection[str] | None = None
+) -> list[str]:
     """
     Return the names of the secrets that destinations of a use case need.
+
+    Args:
+        destinations: Names of their files; all by default.
 
     Raises:
         UseCaseError: A file is not TOML.
     """
     needed = set[str]()
-    for template in _destinations(use_case):
-        needed |= secrets_in(template)
+    for name, template in _destinations(use_case):
+        if destinations is None or name in destinations:
+            needed |= secrets_in(template)
     return sorted(needed)
 
 
 def sends_to_google(use_case: UseCase) -> bool:
     """Return whether a destination of a use case is Google's Data Manager."""
-    kinds = [template.get("kind") for template in _destinations(use_case)]
+    kinds = [template.get("kind") for _, template in _destinations(use_case)]
     return "google" in kinds
 
 
-def _destinations(use_case: UseCase) -> Iterator[dict[str, object]]:
-    """Yield the entries of the files of destinations."""
+def _destinations(use_case: UseCase) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield the names of destinations, with the entries of their files."""
     folder = folder_of(use_case) / "destinations"
     for path in sorted(folder.glob("*.toml")):
         try:
-            yield tomllib.loads(statements.read_text(folder, path.name))
+            yield path.stem, tomllib.loads(statements.read_text(folder, path.name))
         except ValueError as error:
             file = f"{use_case.name}/audiences/destinations/{path.name}"
             problem = explain(error, {}, dict)

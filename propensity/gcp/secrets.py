@@ -28,11 +28,14 @@ def reader(settings: Settings) -> Callable[[str], str]:
     def read(name: str) -> str:
         secret = settings.prefixed(name)
         path = f"projects/{settings.project}/secrets/{secret}/versions/latest"
+        how = f"printf %s VALUE | gcloud secrets versions add {secret} --data-file=-"
+        if settings.secrets_endpoint:
+            how = f"write it to the file secrets/{secret} of the state, such as "
+            how += f".local/states/demo/secrets/{secret}"
         missing = SettingsError(
             f"there is no secret {secret} with a value in Secret Manager, and the "
             "destination's file names it",
-            hint=f"Add it: printf %s VALUE | gcloud secrets versions add {secret} "
-            "--data-file=-",
+            hint=f"Add it: {how}",
             field=name,
         )
         with translated(settings, SECRETS, on=f"the secret {secret}"):

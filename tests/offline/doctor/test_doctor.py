@@ -483,13 +483,17 @@ def delivered(healthy: Deployment, audience: str, status: str) -> None:
 def test_an_audience_that_cannot_be_sent_is_named(healthy, audiences, no_secrets):
     healthy.extra["SECRET_MANAGER_EMULATOR_HOST"] = no_secrets
     (audiences / "destinations").mkdir()
+    (audiences / "best.toml").write_text('destination = "crm"\ntop = 5\n')
     (audiences / "winback.toml").write_text('destination = "crm"\nnumber = 7\n')
-    (audiences / "destinations" / "crm.toml").write_text('url = "${NO_TOKEN}"\n')
+    for name, secret in (("crm", "NO_TOKEN"), ("unused", "OTHER_TOKEN")):
+        file = audiences / "destinations" / f"{name}.toml"
+        file.write_text(f'url = "${{{secret}}}"\n')
 
-    secret, file, first = found(healthy, "audiences")
-    assert "there is no secret NO_TOKEN" in secret
+    first, file, second, secret = found(healthy, "audiences")
+    assert f"audience best of {STREAMED} was never sent" in first
     assert "winback.toml: unknown entry number" in file
-    assert f"audience winback of {STREAMED} was never sent" in first
+    assert f"audience winback of {STREAMED} was never sent" in second
+    assert "there is no secret NO_TOKEN" in secret
 
 
 def test_a_list_of_an_audience_that_has_ended_is_named(healthy, audiences):
