@@ -27,7 +27,7 @@ def versions(answer: Answer) -> str:
     """Return the versions, the newest first, and which one is live."""
     name = answer["use_case"]
     if not answer["versions"]:
-        return f"{name} has no version yet. Train one: docs/requests.md shows how."
+        return f"{name} has no version yet. Train one: docs/quickstart.md shows how."
     champion = answer["champion"]
     line = f"{name} has no live version. Make one live: propensity promote VERSION"
     if champion:

@@ -24,7 +24,7 @@ def up(answer: Answer) -> str:
     )
     state = answer["services"][0]["state"]
     parts = [f"State {state} is running.", status(answer), steps]
-    parts.append("To train, evaluate and predict, see docs/requests.md.")
+    parts.append("To train, evaluate and predict, see docs/quickstart.md.")
     parts.append("`make down` stops it.")
     return "\n\n".join(parts)
 

@@ -10,23 +10,43 @@ from decimal import Decimal
 import pytest
 
 from local.receiver import Receiver
+from propensity.audience import stopping
+from propensity.audience.result import LOST
 from propensity.findings import PAGE as PAGE_OF_FINDINGS
 from propensity.findings import meanings
 from propensity.pages.words import plain_day
 from propensity.registry.leases import name_of
+from propensity.runs import message
 from propensity.tables.audiences import AUDIENCE_LIFT, AUDIENCE_PLANS, PROGRAMME_LIFT
-from propensity.tables.models import EVALUATION
+from propensity.tables.models import DRIFT, EVALUATION
+from propensity.tables.stream import DEAD_LETTERS
 from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
 from tests.functions.audiences import join
 from tests.support.deployment import Deployment
 from tests.support.rows import append_rows, log_request, publish
+from tests.test_findings import IN_A_MESSAGE
 
 MONDAY = date(2026, 6, 8)
 WEEK = 7 * DAY
 NOW = datetime(2026, 6, 8, 20, tzinfo=UTC)
 SECRET = "monday-webhook"
 USER = "1032705470.1738682875"
+LIFT = {
+    "use_case": "ga4_purchase",
+    "audience": "winback",
+    "week": MONDAY - WEEK,
+    "week_end": MONDAY,
+    "status": "final",
+    "run_id": "r",
+    "evaluated_at": NOW,
+    "treated_users": 681,
+    "control_users": 150,
+    "verdict": "open",
+    "revenue_difference": 0.32,
+    "revenue_difference_low": -18.83,
+    "revenue_difference_high": 19.48,
+}
 
 
 class Chat(Receiver):
@@ -65,21 +85,7 @@ def deployment(borrow_deployment, chat, tmp_path) -> Deployment:
     publish(deployment.warehouse, MONDAY, {USER: 0.5, "another": 0.25})
     join(deployment, MONDAY, [USER], ["another"])
     key = {"use_case": "ga4_purchase", "audience": "winback"}
-    lift = {
-        **key,
-        "week": MONDAY - WEEK,
-        "week_end": MONDAY,
-        "status": "final",
-        "run_id": "r",
-        "evaluated_at": NOW,
-        "treated_users": 681,
-        "control_users": 150,
-        "verdict": "open",
-        "revenue_difference": 0.32,
-        "revenue_difference_low": -18.83,
-        "revenue_difference_high": 19.48,
-    }
-    append_rows(deployment.warehouse, AUDIENCE_LIFT, [lift])
+    append_rows(deployment.warehouse, AUDIENCE_LIFT, [LIFT])
     plan = {
         **key,
         "as_of": MONDAY,
@@ -189,6 +195,45 @@ class TestMessage:
         [text] = chat.texts
 
         assert f"were not sent whole on {plain_day(thursday)}" in text
+
+    def test_a_message_says_of_each_finding_what_it_means(
+        self, deployment, monkeypatch
+    ):
+        """Of a deployment in which all is wrong that a message can tell: each sentence
+        says what it means for the list, and who does what by when."""
+        monkeypatch.setattr(message, "MOST", 99)
+        later = MONDAY + 2 * WEEK
+        key = {"use_case": "ga4_purchase", "audience": "winback", "as_of": MONDAY}
+        log_request(
+            deployment.warehouse, "b", **key, status="rejected", recorded_at=NOW
+        )
+        for verdict in ("harms", LOST):
+            row = {**LIFT, "audience": verdict, "verdict": verdict}
+            append_rows(deployment.warehouse, AUDIENCE_LIFT, [row])
+        alarm = {"use_case": "ga4_purchase", "as_of": MONDAY, "written_at": NOW}
+        alarm |= {"kind": "users", "name": "users", "is_alarm": True}
+        append_rows(deployment.warehouse, DRIFT, [alarm])
+        letter = {"received_at": NOW + 2 * WEEK, "received_on": later, "raw": b"{"}
+        letter |= {"message_id": "1", "reason": "malformed_json"}
+        append_rows(deployment.warehouse, DEAD_LETTERS, [letter])
+        stopped = b'{"audiences": ["ga4_purchase/winback"]}'
+        deployment.artifacts.create(stopping.FILE, stopped)
+        lease = b'{"state": "failed", "error": "AudienceStopped"}'
+        name = name_of("ga4_purchase", "audiences", later)
+        deployment.artifacts.create(name, lease)
+        [_, _, needs, *_] = deployment.run("overview", later)["sentences"]
+        _, _, left = needs.partition(": ")
+        found = set()
+        for word in IN_A_MESSAGE:
+            if str(meanings()[word]) in left:
+                found.add(word)
+                left = left.replace(str(meanings()[word]), "|")
+
+        assert found == IN_A_MESSAGE
+        *sentences, whose = left.split("|")
+        assert len(sentences) == len(found)
+        assert not any(". " in sentence.strip() for sentence in sentences)
+        assert whose == f" Whose is it? {PAGE_OF_FINDINGS}."
 
     def test_a_message_is_sent_once_a_week(self, deployment, chat):
         """Whatever is repeated; a person can have it sent again."""

@@ -18,7 +18,7 @@ from tests.support.rows import publish
 from tests.support.shop import DAY, event, purchase
 
 [DECLARING] = blocks("docs/audiences.md", "bash")
-OF_BROWSERS, OF_USERS, _ = blocks("docs/audiences.md", "sql")
+OF_BROWSERS, OF_USERS = blocks("docs/audiences.md", "sql")
 [MAILING] = [
     toml for toml in blocks("docs/audiences.md", "toml") if "control_by" in toml
 ]

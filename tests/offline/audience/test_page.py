@@ -26,7 +26,8 @@ from tests.support.rows import publish
 
 PAGE = "docs/audiences.md"
 [MAILING] = blocks(PAGE, "toml")
-[_, MAIL, ADS] = [sql for sql in blocks(PAGE, "sql") if "crm.customers" in sql]
+[_, MAIL] = blocks(PAGE, "sql")
+[ADS] = [sql for sql in blocks("docs/destinations.md", "sql") if "ads_consent" in sql]
 
 
 class HubSpot(Receiver):

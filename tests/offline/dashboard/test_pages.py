@@ -10,6 +10,7 @@ import pytest
 from offline.dashboard.cases import Facts
 from offline.dashboard.pages import PAGES, cases
 from offline.dashboard.reading import TITLES
+from propensity.findings import meanings
 from tests.offline.dashboard.conftest import (
     CARDS,
     DAY,
@@ -94,7 +95,7 @@ class TestPages:
             (SHOP, "Model version 3 is live."),
             (SHOP, "1 drift warning: source is 'google' for 2% of users. Your list"),
             (SHOP, "went live: not worse"),
-            (SHOP, "47.0% outside the top 10%"),
+            (SHOP, "47.0% of the users who buy"),
             (SHOP, "Expected revenue in the 7 days from then on: 14,000 USD"),
             (SHOP, "12,001 13,051 1.09"),
             (SHOP, "16 of 200 purchases have no user id"),
@@ -113,6 +114,7 @@ class TestPages:
         page = words(pages({"dead_letters": letters})["index.html"])
 
         assert "1 message could not be processed." in page
+        assert str(meanings()["events_refused"]) in page
         assert "Nothing needs your attention" not in page
 
     def test_the_owners_use_case_comes_first(self):
@@ -191,7 +193,14 @@ class TestPages:
         facts = replace(KNOWN[USE_CASE], apart="has two control groups")
         files = pages({"plans": given(deployment, "plans")}, {USE_CASE: facts})
 
-        assert "has two control groups." in words(files["audiences.html"])
+        page = words(files["audiences.html"])
+        assert f"has two control groups. {meanings()['apart']}" in page
+
+    def test_the_first_page_says_what_a_figure_beyond_chance_means(self, deployment):
+        off = one(deployment, "evaluations", mean_probability=0.5)
+        page = words(pages({"evaluations": [off]})["index.html"])
+
+        assert f"That is beyond chance. {meanings()['beyond_chance']}" in page
 
     def test_pages_of_an_empty_deployment_say_that_there_is_nothing(self):
         """Only what is there has a page: a use case without a row, a shipped model for
