@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,11 +134,8 @@ ADDED = {user: 0.1 - probability / 2 for user, probability in USERS.items()}
 AMOUNT = 20.0
 
 
-@pytest.fixture
-def site(borrow_deployment, tmp_path) -> Deployment:
-    """A deployment whose gate is open, and whose users have effects."""
-    site = borrow_deployment(PROPENSITY_USE_CASES=str(tmp_path))
-    file_of(site, "").mkdir(parents=True)
+def open_gate(site: Deployment, **more: Any) -> None:
+    """Have the gate of the audience be open."""
     look = {
         "use_case": "ga4_purchase",
         "audience": "winback",
@@ -148,7 +146,15 @@ def site(borrow_deployment, tmp_path) -> Deployment:
         "is_open": True,
         "reason": "by the test",
     }
-    site.append(AUDIENCE_EFFECTS, look)
+    site.append(AUDIENCE_EFFECTS, look | more)
+
+
+@pytest.fixture
+def site(borrow_deployment, tmp_path) -> Deployment:
+    """A deployment whose gate is open, and whose users have effects."""
+    site = borrow_deployment(PROPENSITY_USE_CASES=str(tmp_path))
+    file_of(site, "").mkdir(parents=True)
+    open_gate(site)
     values = {user: round(AMOUNT * USERS[user], 4) for user in USERS}
     publish(site.warehouse, SENT, USERS, values=values, effects={"winback": ADDED})
     return site
@@ -160,17 +166,15 @@ def members_of(site: Deployment, day: date) -> dict[str, dict]:
     return {row["user_id"]: row for row in rows}
 
 
-def test_who_buys_less_if_contacted_is_no_member(site):
-    declare(site, "winback", WINBACK)
+@pytest.mark.parametrize(
+    ("money", "least"),
+    [("", 0), ("cost_per_contact = 0.5\nmargin = 0.5\n", 0.5 / (0.5 * AMOUNT))],
+    ids=["buys less", "brings less than a contact costs"],
+)
+def test_who_is_better_left_alone_is_no_member(site, money, least):
+    declare(site, "winback", WINBACK + money)
 
-    assert set(members_of(site, SENT)) == {u for u in USERS if ADDED[u] >= 0}
-
-
-def test_who_brings_less_than_a_contact_costs_is_no_member(site):
-    declare(site, "winback", WINBACK + "cost_per_contact = 0.5\nmargin = 0.5\n")
-
-    worth = {user for user in USERS if ADDED[user] * AMOUNT * 0.5 >= 0.5}
-    assert set(members_of(site, SENT)) == worth
+    assert set(members_of(site, SENT)) == {u for u in USERS if ADDED[u] >= least}
 
 
 def test_the_best_by_effect_are_chosen_and_the_plan_has_their_sum(site):
@@ -226,19 +230,7 @@ def test_a_model_of_other_bytes_is_not_unpickled(borrow_deployment, log_lines):
     """Its audience is ordered by probability, and the log says why."""
     site = borrow_deployment(champion=True)
     site.artifacts.create("effects/model", b"whatever")
-    look = {
-        "use_case": "ga4_purchase",
-        "audience": "winback",
-        "as_of": SENT,
-        "looked_at": datetime(2026, 3, 30, tzinfo=UTC),
-        "users": 9_000,
-        "control_users": 900,
-        "is_open": True,
-        "reason": "by the test",
-        "model_object": "effects/model",
-        "model_sha256": "0" * 64,
-    }
-    site.append(AUDIENCE_EFFECTS, look)
+    open_gate(site, model_object="effects/model", model_sha256="0" * 64)
     site.run("predictions", LATER)
     effects = site.rows("SELECT effects FROM ma_predictions_history")
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from local.exports import ga4_export
 from local.exports.ga4_export import DAY, Summary
 from propensity.errors import SchemaError
+from tests.support.deployment import Deployment
 
 NOON = 1_740_830_400_000_000  # 2025-03-01 12:00:00 UTC
 DAY_US = 86_400_000_000
@@ -268,24 +269,25 @@ class TestRefusals:
             read(tmp_path / name)
 
 
-def test_a_load_replaces_the_shard_of_each_event_date(emulated, tmp_path):
+def test_a_load_replaces_the_shard_of_each_event_date(tmp_path):
     """Whatever the timestamp says; twice equals once. Parameters keep their type
     and order, and what is absent is null. Of bad rows nothing is loaded."""
-    client = emulated.warehouse.client
+    deployment = Deployment()
+    client = deployment.warehouse.client
     path = tmp_path / "events.ndjson"
 
     def load(*rows: Any) -> Summary:
         path.write_bytes(ndjson(*rows))
-        return ga4_export.load_export(client, emulated.ga4_dataset, path)
+        return ga4_export.load_export(client, deployment.ga4_dataset, path)
 
     def stored(table: str) -> list[dict[str, Any]]:
-        dataset = f"{emulated.project}.{emulated.ga4_dataset}"
+        dataset = f"{deployment.project}.{deployment.ga4_dataset}"
         return [dict(row) for row in client.list_rows(f"{dataset}.{table}")]
 
     for rows in ([event(), event(event_timestamp=None)], []):
         with pytest.raises(SchemaError):
             load(*rows)
-    assert not [*client.list_tables(emulated.ga4_dataset)]
+    assert not [*client.list_tables(deployment.ga4_dataset)]
     params = [
         {"key": "a", "value": {"int_value": "7"}},
         {"key": "b", "value": {"double_value": 1.5}},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from local.exports import sources
 from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.usecases.declaration import Events, Source
+from tests.support.deployment import Deployment
 
 LOYALTY = Source(
     table="crm-project.crm.loyalty",
@@ -45,6 +47,11 @@ def file(folder: Path, name: str, content: str | pa.Table) -> Path:
     else:
         (folder / name).write_text(content)
     return folder / name
+
+
+@pytest.fixture
+def client() -> Any:
+    return Deployment().warehouse.client
 
 
 @pytest.mark.parametrize(
@@ -92,7 +99,7 @@ def test_what_is_no_event_is_named(tmp_path, name, content, said):
         sources.load_events(None, tmp_path, SHOP)
 
 
-def test_all_files_of_a_folder_are_read_or_named(tmp_path, emulated):
+def test_all_files_of_a_folder_are_read_or_named(tmp_path, client):
     """With rows that are left out, and rows that are there twice. Defect: without a
     word `feb.CSV`, `mar.tsv` and files in folders were left out."""
     (tmp_path / "2026-04").mkdir()
@@ -102,7 +109,7 @@ def test_all_files_of_a_folder_are_read_or_named(tmp_path, emulated):
     file(tmp_path / "2026-04", "part.csv", CSV)
     file(tmp_path, "notes.txt", "none")
     file(tmp_path, "._jan.csv", "hidden by macOS")
-    summary = sources.load_events(emulated.warehouse.client, tmp_path, SHOP)
+    summary = sources.load_events(client, tmp_path, SHOP)
 
     assert summary.rows == 4
     assert summary.remarks == [
@@ -129,7 +136,7 @@ class TestSources:
         return tmp_path
 
     @pytest.mark.parametrize("kind", ["csv", "parquet"])
-    def test_sources_are_loaded_by_their_names(self, folder, emulated, kind):
+    def test_sources_are_loaded_by_their_names(self, folder, client, kind):
         """A day is its midnight, and an id of digits a text."""
         path = folder / "sources" / f"loyalty.{kind}"
         if kind == "csv":
@@ -137,7 +144,6 @@ class TestSources:
         else:
             rows = {"customer_id": [17], "changed_at": [datetime(2026, 3, 1)]}  # noqa: DTZ001
             pq.write_table(pa.table(rows | {"points": [5], "more": ["x"]}), path)
-        client = emulated.warehouse.client
         sources.load_folder(client, folder, USE_CASE)
         [row] = client.query_and_wait(
             "SELECT customer_id, changed_at, points FROM `crm-project.crm.loyalty`"
