@@ -142,20 +142,6 @@ def test_a_lookup_of_many_takes_only_json(lookups, content_type, status):
     assert answer.json().get("field", "Content-Type") == "Content-Type"
 
 
-class TestFailures:
-    def test_a_lookup_without_a_table_says_that_nothing_is_published(self, deployment):
-        """424, which does not name it."""
-        with serving("get_proba", deployment.environment) as lookups:
-            answer = lookups.get(user_id="ana.1")
-
-        assert answer.status_code == 424
-        assert answer.json() == {
-            "error": "missing_table",
-            "message": "a table is not there yet; the function's log says which",
-            "retryable": False,
-        }
-
-
 def publish_index(deployment: Deployment, *, use_case: str = USE_CASE) -> IndexPointer:
     """Publish the index of what the table has; return its pointer."""
     index.store_index(deployment.warehouse, deployment.artifacts, use_case, days=60)
