@@ -67,8 +67,8 @@ addEventListener("load", () => {
 </script>"""
 PICTURES = {
     "list.png": (LIST, 820, 261, 1),
-    "dashboard.png": (OVERVIEW, 1180, 692, 1),
-    "dashboard-dark.png": (OVERVIEW, 1180, 692, 0),
+    "dashboard.png": (OVERVIEW, 1180, 716, 1),
+    "dashboard-dark.png": (OVERVIEW, 1180, 716, 0),
     "report.png": (REPORT, 1000, 560, 1),
 }
 
