@@ -249,10 +249,8 @@ def test_the_record_of_processing_is_complete():
     assert folders - {*CODE.findall(section)} == set()
 
 
-def test_the_documented_preprocessor_can_be_uploaded(tmp_path, monkeypatch, capsys):
-    [source] = blocks("docs/usecase-reference.md", "python")
-    file = tmp_path / "my_preprocessor.py"
-    file.write_text(source)
+def test_the_documented_preprocessor_can_be_uploaded(monkeypatch, capsys):
+    file = ROOT / "docs" / "my_preprocessor.py"
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
 
     status = cli.main(["build-preprocessor", "--from", str(file), "--dry-run"])
