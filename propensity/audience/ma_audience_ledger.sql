@@ -16,7 +16,13 @@ SELECT
   r.may_have_arrived,
   r.receipt,
   r.recorded_at
-FROM `ma_audience_requests` AS r
+FROM (
+  -- A row for each user must not have all of them.
+  SELECT
+    *,
+    ARRAY_LENGTH(recipients) AS users
+  FROM `ma_audience_requests`
+) AS r
 CROSS JOIN UNNEST(r.recipients) AS u
 WHERE TRUE
 QUALIFY
@@ -36,5 +42,5 @@ QUALIFY
       r.recorded_at DESC,
       -- Of one moment: the reason, and the half of a request.
       r.reason IS NULL,
-      ARRAY_LENGTH(r.recipients)
+      r.users
   ) = 1
