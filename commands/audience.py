@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,12 +14,16 @@ import click
 from commands.options import AudienceName
 from commands.texts import audiences as texts
 from propensity.cli.answers import Exit, File, Group, example, say, spoken
+from propensity.cli.errors import CommandError
 from propensity.cli.options import day, use_case
 
 if TYPE_CHECKING:
     from propensity.audience.declared import DeclaredAudience
+    from propensity.audience.members import Member
     from propensity.registry.deployment import Deployment
 
+# Users whom a workbook or JSON may have, as each is in memory.
+MOST_AT_ONCE = 100_000
 _NAME = click.argument("audience", type=AudienceName(), help="Name of the audience.")
 _ONE_OR_ALL = click.argument(
     "audience", type=AudienceName(), required=False, help="Name of the audience."
@@ -293,18 +298,34 @@ def list_members(audience: str, use_case: str | None, is_workbook: bool) -> Any:
     from propensity.audience.files import csv_of_members, workbook_of_members
     from propensity.audience.members import find_treated
 
-    with _declared(audience, use_case) as (deployment, named, _):
-        as_of, sums, columns, treated = find_treated(deployment, named)
-        members = list(treated)
-    users = [member.values for member in members]
-    answer = {"audience": audience, "as_of": as_of, "users": users}
-    if is_workbook:
-        content = workbook_of_members(members, sums, columns, named.declared.order)
-    else:
-        pages = [members]
-        parts = csv_of_members(pages, sums, columns, named.declared.order)
-        content = b"".join(parts)
-    return File(answer, content)
+    # It is open until the last page is printed.
+    opened = click.get_current_context().with_resource(_declared(audience, use_case))
+    deployment, named, _ = opened
+    as_of, sums, columns, pages = find_treated(deployment, named)
+    order = named.declared.order
+
+    def parts() -> Iterator[bytes]:
+        if is_workbook:
+            members = _whole(pages, sums.treated)
+            yield workbook_of_members(members, sums, columns, order)
+        else:
+            yield from csv_of_members(pages, sums, columns, order)
+
+    def answer() -> dict[str, Any]:
+        users = [member.values for member in _whole(pages, sums.treated)]
+        return {"audience": audience, "as_of": as_of, "users": users}
+
+    return File(parts(), answer)
+
+
+def _whole(pages: Iterable[Sequence[Member]], users: int) -> list[Member]:
+    """Return the members of all pages, which must fit in memory."""
+    if users > MOST_AT_ONCE:
+        raise CommandError(
+            f"{users:,} users are more than fit in JSON or in a workbook",
+            hint="Print them as CSV: leave --json and --excel out",
+        )
+    return list(chain.from_iterable(pages))
 
 
 @audience.command(epilog=example("propensity audience ledger winback"))

@@ -314,13 +314,13 @@ def order_of(sums: Sums, declared: str) -> str:
 
 def find_treated(
     deployment: Deployment, named: DeclaredAudience
-) -> tuple[date, Sums, list[str], Iterator[Member]]:
+) -> tuple[date, Sums, list[str], Iterator[list[Member]]]:
     """
     Return whom a delivery of the newest stored date would contact today.
 
     Returns:
-        The date, sums over its members, the names of their further columns, and those
-        who are treated, the best first.
+        The date, sums over its members, the names of their further columns, and pages
+        of those who are treated, the best first.
 
     Raises:
         RequestError: No date is stored yet.
@@ -344,14 +344,8 @@ def find_treated(
     rows = deployment.warehouse.batches(
         source.statement("members_listed"), {**source.parameters, "best_first": order}
     )
-    rejected = {
-        row["user_id"]
-        for row in deployment.rows("audience_rejected", audience=named.name)
-    }
-    members = (
-        Member(**row) for row in rows_of_batches(rows) if row["user_id"] not in rejected
-    )
-    return as_of, sums, _columns_of(sums), members
+    pages = map(_members_of, pages_of_batches(rows))
+    return as_of, sums, _columns_of(sums), pages
 
 
 def _columns_of(sums: Sums) -> list[str]:
@@ -359,11 +353,17 @@ def _columns_of(sums: Sums) -> list[str]:
     return list(json.loads(sums.example if sums.example else "{}"))
 
 
-def rows_of_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
+def _members_of(rows: Iterable[dict[str, Any]]) -> list[Member]:
+    return [Member(**row) for row in rows]
+
+
+def pages_of_batches(
+    batches: Iterable[pa.RecordBatch],
+) -> Iterator[list[dict[str, Any]]]:
     """Yield rows as values by column, of which a page is held at once."""
     for batch in batches:
         for start in range(0, batch.num_rows, PAGE):
-            yield from batch.slice(start, PAGE).to_pylist()
+            yield batch.slice(start, PAGE).to_pylist()
 
 
 def stored_members(

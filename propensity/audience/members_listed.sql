@@ -1,6 +1,7 @@
--- One row per member who is treated, the best first.
+-- One row per member who is treated, the best first; without those whom a destination has
+-- rejected, who have unsubscribed there for example, and not taken since.
 -- Parameters: those of the members; @best_first STRING, what they are put in order by.
--- Source: as of members_sums.sql.
+-- Source: as of members_sums.sql; ma_audience_ledger.
 WITH
 -- include: members.sql
 SELECT
@@ -12,7 +13,21 @@ SELECT
   decile_value,
   effect
 FROM members
-WHERE NOT is_control
+WHERE
+  NOT is_control
+  AND user_id NOT IN (
+    SELECT user_id
+    FROM ma_audience_ledger
+    WHERE
+      use_case = @use_case
+      AND audience = @audience
+      AND action = 'add'
+      AND status IN ('accepted', 'rejected')
+    GROUP BY user_id
+    HAVING
+      MAX(IF(status = 'rejected', as_of, NULL))
+      > IFNULL(MAX(IF(status = 'accepted', as_of, NULL)), DATE '1970-01-01')
+  )
 ORDER BY
   CASE @best_first
     WHEN 'expected_value' THEN expected_value

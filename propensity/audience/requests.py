@@ -19,11 +19,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from propensity.audience.destination import ADD, REMOVE, Destination, Request, Sent
-from propensity.audience.members import Audience, Member, rows_of_batches
+from propensity.audience.members import Audience, Member, pages_of_batches
 from propensity.clock import Clock
 from propensity.registry.deployment import Deployment
 from propensity.schema import ROWS_AT_ONCE
@@ -198,7 +198,7 @@ class RequestLog:
         given = {**source.parameters, **self.key, **parameters}
         sql = source.statement(name, **parts)
         batches = self.deployment.warehouse.batches(sql, given)
-        return rows_of_batches(batches)
+        return chain.from_iterable(pages_of_batches(batches))
 
     # -- rows
 
@@ -308,7 +308,8 @@ class RequestLog:
             How many users it still says nothing of, as of all dates.
         """
         sql = statement("requests_with_receipt")
-        rows = rows_of_batches(self.deployment.warehouse.batches(sql, self.key))
+        batches = self.deployment.warehouse.batches(sql, self.key)
+        rows = chain.from_iterable(pages_of_batches(batches))
         outcome_of = cache(self.destination.outcome)
         waiting = 0
         for settled, group in groupby(rows, _about_receipt):

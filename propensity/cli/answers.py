@@ -8,7 +8,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
@@ -67,12 +68,18 @@ def spoken(answer: Mapping[str, Any], write: Callable[..., str], **more: Any) ->
     return Spoken(answer, write(cleaned(answer), **more))
 
 
-class File(dict[str, Any]):
-    """An answer that is a file for a person, who names it by a redirection."""
+@dataclass(frozen=True)
+class File:
+    """
+    An answer that is a file for a person, who names it by a redirection.
 
-    def __init__(self, answer: Mapping[str, Any], content: bytes) -> None:
-        super().__init__(answer)
-        self.content = content
+    Attributes:
+        parts: Of its bytes, which are printed one by one.
+        answer: Returns the same for a program, with ``--json``.
+    """
+
+    parts: Iterable[bytes]
+    answer: Callable[[], Mapping[str, Any]]
 
 
 class Command(click.Command):
@@ -191,18 +198,23 @@ def fail(name: str, problem: str, hint: str = "", *, code: Exit, as_json: bool) 
     return code
 
 
-def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
+def show(answer: Mapping[str, Any] | File, *, as_json: bool) -> None:
     """Print an answer on standard output."""
     if as_json:
+        if isinstance(answer, File):
+            answer = answer.answer()
         text = json.dumps(answer, default=str)
         # NaN and infinity are no JSON: null.
         valid = json.loads(text, parse_constant=lambda _: None)
         click.echo(json.dumps(valid, indent=2))
-    elif isinstance(answer, File) and sys.stdout.isatty():
-        _echo(printable(answer.content.decode("utf-8-sig").replace("\r\n", "\n")))
     elif isinstance(answer, File):
-        # Whatever encoding the locale has.
-        sys.stdout.buffer.write(answer.content)
+        for part in answer.parts:
+            if sys.stdout.isatty():
+                text = part.decode("utf-8-sig").replace("\r\n", "\n")
+                _echo(printable(text.removesuffix("\n")))
+            else:
+                # Whatever encoding the locale has.
+                sys.stdout.buffer.write(part)
     elif not isinstance(answer, Spoken):
         _echo(printable("\n".join(_lines(answer))))
     elif answer.text:

@@ -250,6 +250,14 @@ def test_a_user_rejected_after_a_lost_try_is_taken_off(weeks):
     weeks.week(order=PEOPLE[4:], script=[])
 
 
+def test_a_user_rejected_by_another_file_after_a_lost_try_is_taken_off(weeks):
+    """The file was corrected between the tries, so the second one has another key."""
+    weeks.begin(order=PEOPLE, batch=20, script=[LOST] * 8, top=4)
+    weeks.world.connect(replace(weeks.first_destination, source="us, again"))
+    weeks.send(place=0, script=[PARTLY])
+    weeks.week(order=PEOPLE[4:])
+
+
 def test_an_older_delivery_overwrites_nothing(weeks):
     """Defect: a delivery had lost its lease, and rejected a user whom the next one had
     seen accepted: nobody would have taken them off the list."""

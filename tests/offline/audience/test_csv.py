@@ -13,10 +13,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from commands import audience
 from commands.cli import main
 from local.receiver import Receiver
 from offline import forget
-from propensity.audience import declared, files, run
+from propensity.audience import declared, files, members, run
 from propensity.audience.files import CsvFiles
 from propensity.audience.members import find_treated
 from propensity.cli.answers import Exit
@@ -107,11 +108,13 @@ def test_the_list_is_the_file_of_the_delivery(deployment, folder, capsysbinary):
 
 
 def test_a_delivery_that_is_repeated_writes_no_second_file(deployment, folder):
-    send(deployment)
+    first = send(deployment)
     content = file_of(deployment)
     deployment.empty_tables([AUDIENCE_REQUESTS])
-    send(deployment)
+    again = send(deployment)
 
+    assert again == first
+    assert first["failure"] == ""
     assert file_of(deployment) == content
 
 
@@ -161,9 +164,9 @@ def test_the_list_leaves_out_who_unsubscribed_at_the_destination(deployment, crm
         folder = crm(receiver)
         send_to_crm(deployment, folder, top=3, control="0%")
     with open_deployment() as opened_run:
-        *_, members = find_treated(opened_run, winback(folder, top=3, control="0%"))
+        *_, pages = find_treated(opened_run, winback(folder, top=3, control="0%"))
 
-        users = {member.user_id for member in members}
+        users = {member.user_id for page in pages for member in page}
 
     assert users == {"u199", "u197"}
 
@@ -175,6 +178,20 @@ def test_an_audience_that_was_not_sent_has_no_list(deployment, folder, capsysbin
 
     assert error["message"] == "winback has no members yet"
     assert "propensity audience send winback" in error["hint"]
+
+
+def test_a_list_that_memory_does_not_hold_is_a_csv(
+    deployment, folder, capsysbinary, monkeypatch
+):
+    send(deployment)
+    users = ids(list_of(capsysbinary))
+    monkeypatch.setattr(members, "PAGE", 2)
+    monkeypatch.setattr(audience, "MOST_AT_ONCE", len(users) - 1)
+    for how in ("--json", "--excel"):
+        assert main(["audience", "list", "winback", how]) == Exit.FAILED
+        assert b"leave --json and --excel out" in capsysbinary.readouterr().err
+
+    assert ids(list_of(capsysbinary)) == users
 
 
 def test_a_forgotten_user_is_in_no_list(deployment, folder, capsysbinary):
