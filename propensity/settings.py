@@ -311,7 +311,6 @@ _KINDS = get_type_hints(Settings, include_extras=True)
 
 
 def _value(variable: str, name: str, text: str) -> Any:
-    """Return the setting that a variable's text says, or raise SettingsError."""
     kind = _KINDS[name]
     try:
         if name == "budget":

@@ -238,7 +238,6 @@ def _age(parsed: Any, moment: datetime) -> int | None:
 def _enriched(
     data: bytes, parsed: Any, ids: tuple[str, str, str], values: Mapping[str, object]
 ) -> bytes:
-    """Return an event with what its row says besides."""
     use_case, event_id, user_id = ids
     added: dict[str, object] = {}
     if parsed.event_id != event_id:

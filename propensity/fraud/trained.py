@@ -63,22 +63,18 @@ class EventTrained(Trained):
 
     @property
     def is_anomaly(self) -> bool:
-        """Whether it gives anomaly scores, and no probabilities."""
         return gives_anomalies(self.live)
 
     @property
     def is_warm(self) -> bool:
-        """Whether it has seen enough to score."""
         return not self.is_anomaly or self.live.classifier.is_warm
 
     @property
     def costs_more_than_none(self) -> bool:
-        """Whether its alerts cost more than none would."""
         savings = self.holdout.savings
         return savings is not None and savings.saved < 0
 
     def cost_difference(self, champion: Rival) -> Difference | None:
-        """Return the cost of its alerts less a champion's; None without amounts."""
         holdout = self.holdout
         if holdout.savings is None or holdout.stakes is None or champion.score is None:
             return None
@@ -91,7 +87,6 @@ class EventTrained(Trained):
         )
 
     def savings_in_words(self) -> str:
-        """Say what the alerts save, and on how many frauds; "" without amounts."""
         savings = self.holdout.savings
         if savings is None:
             return ""

@@ -127,7 +127,6 @@ class EventTraining(Training):
         return Rival(version=version, score=score, alert_threshold=alert_threshold)
 
     def rival_of(self, trained: Trained, version: int) -> Rival:
-        """Return another training on the same rows as a rival."""
         assert isinstance(trained, EventTrained)
         saved = trained.holdout.savings
         return Rival(
@@ -141,7 +140,6 @@ class EventTraining(Training):
         return fit_trees(candidate, rows, features, seed=self.settings.seed)
 
     def _judged(self, candidate: Candidate, score: Floats) -> JudgedCandidate:
-        """Return a candidate with the metrics that it is compared by."""
         is_anomaly = candidate.algorithm == FOREST
         values: dict[str, float | None] = dict.fromkeys(
             ("roc_auc", "pr_auc", "log_loss", "brier")

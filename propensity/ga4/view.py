@@ -219,7 +219,6 @@ def columns_of_values(values: Iterable[Value]) -> list[Column]:
 
 
 def _selected(value: Value) -> str:
-    """Return the SQL of a value's column in the view."""
     return statement(
         "export_value",
         value=statement(_READERS[value.type]).rstrip(),

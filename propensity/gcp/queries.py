@@ -328,7 +328,6 @@ def type_of_parameter(name: str, value: Any) -> str:
 
 
 def _parameter(name: str, value: Any, kind: str) -> Any:
-    """Return a value as the query parameter ``@name``."""
     item = kind.removeprefix("ARRAY<").removesuffix(">")
     if item != kind:
         return bigquery.ArrayQueryParameter(name, item, list(value))

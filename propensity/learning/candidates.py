@@ -216,7 +216,6 @@ def estimator(candidate: Candidate, *, seed: int) -> Any:
 
 
 def _imported(candidate: Candidate) -> type:
-    """Return the class of another package that a candidate names."""
     module, _, name = candidate.algorithm.rpartition(".")
     try:
         algorithm = getattr(import_module(module), name)

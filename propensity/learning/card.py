@@ -388,9 +388,9 @@ def common(
 
 def _as_texts(split: Split) -> dict[str, list[str]]:
     return {
-        "train": [str(day) for day in split.train],
-        "calibrate": [str(day) for day in split.calibrate],
-        "holdout": [str(day) for day in split.holdout],
+        "train": list(map(str, split.train)),
+        "calibrate": list(map(str, split.calibrate)),
+        "holdout": list(map(str, split.holdout)),
     }
 
 

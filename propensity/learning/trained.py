@@ -60,12 +60,15 @@ class Holdout:
 
     def suspicions(self) -> list[str]:
         """Say which features rank alone as if they knew the outcome."""
-        return [
-            f"{feature.feature} alone ranks at ROC AUC {feature.alone:.3f}, as if it "
-            "knew the outcome: check that it is known before the prediction date"
-            for feature in self.importance
-            if feature.alone >= LEAK
-        ]
+        suspicions = []
+        for feature in self.importance:
+            if feature.alone >= LEAK:
+                suspicions.append(
+                    f"{feature.feature} alone ranks at ROC AUC {feature.alone:.3f}, as "
+                    "if it knew the outcome: check that it is known before the "
+                    "prediction date"
+                )
+        return suspicions
 
 
 @dataclass(frozen=True, kw_only=True)

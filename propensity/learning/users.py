@@ -76,7 +76,6 @@ class UserTraining(Training):
         return Rival(version=version, score=score, is_new=is_new)
 
     def rival_of(self, trained: Trained, version: int) -> Rival:
-        """Return another training on the same rows as a rival."""
         return Rival(version=version, score=trained.holdout.probability)
 
 

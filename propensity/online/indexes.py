@@ -105,7 +105,6 @@ class Indexes:
         return Loaded(generation, size, index)
 
     def _opened(self, use_case: str, pointer: IndexPointer) -> Index:
-        """Load the file of a pointer, or raise ArtifactError."""
         others = 0
         for name, followed in list(self._followed.items()):
             if name != use_case and followed.last is not None:

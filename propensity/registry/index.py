@@ -257,7 +257,6 @@ def write_index(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
 
 
 def _stored(row: dict[str, Any], keyed: blake2b) -> tuple[object, ...]:
-    """Return a row of the file."""
     prediction = IndexedPrediction.of(row)
     # A whole number takes two or three bytes, and a REAL eight.
     cents = None

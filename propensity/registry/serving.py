@@ -165,7 +165,9 @@ class Champions:
                 ttl_s=ttl_s,
                 grace_s=ttl_s,
                 clock=self.clock.monotonic,
-                on_error=self._log,
+                on_error=lambda error: log(
+                    "ERROR", str(error), function=self.function, outcome="champion"
+                ),
                 keeps=True,
             )
         return await followed.current()
@@ -219,6 +221,3 @@ class Champions:
     def _loaded(self, use_case: UseCase, record: Record) -> Serving:
         registry = Registry(self.artifacts, use_case.name)
         return loaded(registry, use_case, record, settings=self.warehouse.settings)
-
-    def _log(self, error: BaseException) -> None:
-        log("ERROR", str(error), function=self.function, outcome="champion")

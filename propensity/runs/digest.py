@@ -352,7 +352,6 @@ def bring_up_to_date(
 
 
 def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> None:
-    """Digest days under the lease of the export."""
     if 2 * len(state.gone) > len(state.digested):
         raise DigestNotAgreed(
             f"the export has {len(state.gone)} days no more, of "

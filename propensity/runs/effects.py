@@ -64,11 +64,11 @@ def _looks(run: Run, audience: Mapping[str, Any]) -> list[Effect]:
 
 def shown_looks(rows: Sequence[Effect]) -> dict[str, object]:
     """Return rows for an answer; nothing where there are none."""
-    shown = [
-        {"audience": row.audience, "is_open": row.is_open, "reason": row.reason}
-        for row in rows
-    ]
-    return {"audiences": shown} if shown else {}
+    looks = []
+    for row in rows:
+        look = {"audience": row.audience, "is_open": row.is_open, "reason": row.reason}
+        looks.append(look)
+    return {"audiences": looks} if looks else {}
 
 
 def _members(run: Run, audience: str, *, control_share: float) -> Members:

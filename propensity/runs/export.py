@@ -250,7 +250,6 @@ def _wait(run: Run, state: Freshness) -> None:
 
 
 def _span(days: Collection[date]) -> str:
-    """Say which days there are."""
     return f"days from {min(days)} to {max(days)}" if days else "no day at all"
 
 

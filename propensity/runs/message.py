@@ -154,7 +154,6 @@ def _listed(what: str, parts: Sequence[str], none: str) -> str:
 
 
 def _wrong(audience: str, result: Result) -> Iterator[str]:
-    """Yield what is wrong with an audience whose outcomes are known."""
     if result.verdict == "harms":
         yield _said("harms", f"{audience} does harm.")
     if result.verdict == LOST:
@@ -186,7 +185,6 @@ def _verdicts(deployment: Deployment, as_of: date) -> Iterator[str]:
 
 
 def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
-    """Yield what a person has to look at."""
     use_case = deployment.use_case
     title = cleaned(use_case.title)
     if use_case.scores_events:
@@ -225,7 +223,6 @@ def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
 
 
 def _letters(deployment: Deployment, as_of: date) -> Iterator[str]:
-    """Yield how many messages of the stream could not be processed."""
     window = {"since": as_of - LETTERS + DAY, "until": as_of}
     try:
         [row] = deployment.warehouse.rows(statement("dead_letter_count"), window)

@@ -432,8 +432,9 @@ def publish_drift(run: Run, model: serving.Serving, scored: ScoredUsers) -> None
 
     What was published stays so where that fails, which a warning says.
     """
-    rows = [
-        Drift(
+    rows = []
+    for signal in scored.signals:
+        row = Drift(
             use_case=run.use_case.name,
             as_of=run.as_of,
             model_version=model.version,
@@ -441,8 +442,7 @@ def publish_drift(run: Run, model: serving.Serving, scored: ScoredUsers) -> None
             written_at=run.began_at,
             signal=signal,
         )
-        for signal in scored.signals
-    ]
+        rows.append(row)
     try:
         run.append(DRIFT, rows)
     except errors.PropensityError as error:

@@ -109,7 +109,6 @@ def train(run: Run, rows: pa.Table) -> Challenger:
 
 
 def _training(run: Run, rows: pa.Table) -> Training:
-    """Return the training of the use case's kind of rows."""
     use_case = run.use_case
     settings = run.settings
     preprocessor = _uploaded_preprocessor(run)

@@ -148,7 +148,6 @@ def _plan(programme: History, week: date, until: date | None) -> None:
 
 
 def _remember(history: History, row: Uplift | Programme, until: date | None) -> None:
-    """Add a week that was written before."""
     history.sums[row.week] = [ProgrammeSums.of(sums.columns()) for sums in row.sums]
     history.until.setdefault(row.week, until)
     if row.status == "final":

@@ -149,7 +149,6 @@ def write_instance(
 
 
 def _check_name(name: str) -> None:
-    """Raise RequestError for a name that is invalid, or taken."""
     if not NAME.fullmatch(name):
         problem = f"{name[:64]!r} is not a valid name: use {NAME_RULE}"
         raise RequestError(problem, field="name")
@@ -225,7 +224,6 @@ def _named(counts: Sequence[str], label_event: str | None) -> list[str]:
 
 
 def _of_export(label_event: str) -> dict[str, str]:
-    """Return what the GA4 export adds to each file."""
     width = max(len(column.name) for column in USER_DAYS.columns)
     columns = (
         f"--   {column.name:<{width}}  {column.sql_type:<12}  {column.description}"
@@ -243,7 +241,6 @@ def _of_export(label_event: str) -> dict[str, str]:
 def _of_events(
     events: Events, label_event: str | None, counts: Sequence[str], lookback_days: int
 ) -> dict[str, str]:
-    """Return what a table of events adds to each file."""
     counted = {"events": ""}
     for name in dict.fromkeys(_named(counts, label_event)):
         column = "n_" + re.sub(r"\W", "_", name, flags=re.ASCII).lower()
@@ -301,7 +298,6 @@ def _toml_text(value: str) -> str:
 
 
 def _of_source(table: str | None) -> dict[str, str]:
-    """Return what a source adds to each file."""
     if not table:
         names = ("source", "source_features", "source_columns", "source_join")
         return dict.fromkeys(names, "")
