@@ -89,11 +89,16 @@ def shared_columns() -> str:
 
 def tables() -> str:
     """Return the tables that people query, with their columns."""
-    parts = list[str]()
+    text = ""
     for table in _queried():
-        parts += _about(table)
-        parts.append(_columns(table.name, table.columns))
-    return "".join(parts)
+        text += f"\n## {table.name}\n\n{table.description}.\n"
+        if table.name in NOTES:
+            text += f"{NOTES[table.name]}\n"
+        text += f"Partition column: `{table.partition}`"
+        if table.expiration_days:
+            text += f"; kept for {table.expiration_days} days"
+        text += ".\n" + _columns(table.name, table.columns)
+    return text
 
 
 def internal_tables() -> str:
@@ -140,23 +145,13 @@ def _shared() -> dict[str, Column]:
 def _columns(name: str, columns: Sequence[Column]) -> str:
     """Return a table's columns: the names of shared ones, and a line for each other."""
     shared = {_text(column) for column in _shared().values()}
-    also = [column for column in columns if _text(column) in shared]
-    besides = _code(_shown(also))
+    besides = _code(_shown(column for column in columns if _text(column) in shared))
     if name in LIKE:
         what, like = LIKE[name]
         besides += f", and the {what} of [{like}](#{like})"
         shared |= _same(name)
     own = [column for column in columns if _text(column) not in shared]
     return f"\nColumns, besides {besides}:\n\n" + "".join(_lines(own))
-
-
-def _about(table: Table) -> Iterator[str]:
-    """Yield what a table is, and how to filter it."""
-    yield f"\n## {table.name}\n\n{table.description}.\n"
-    if note := NOTES.get(table.name):
-        yield f"{note}\n"
-    kept = f"; kept for {table.expiration_days} days" if table.expiration_days else ""
-    yield f"Partition column: `{table.partition}`{kept}.\n"
 
 
 def _shown(columns: Iterable[Column]) -> list[str]:
@@ -190,8 +185,7 @@ def _code(names: Iterable[str]) -> str:
 
 
 def exit_codes() -> str:
-    lines = [f"| {int(code)} | {text} |" for code, text in MEANINGS.items()]
-    return "\n".join(["| code | meaning |", "|--:|---|"] + lines + [""])
+    return "".join(f"- {int(code)}: {text}\n" for code, text in MEANINGS.items())
 
 
 def commands() -> str:

@@ -111,7 +111,10 @@ class Resource:
 
     @property
     def name(self) -> str:
-        """What it is called, or for a permission what it is on."""
+        """What it is called, or for a permission its condition or what it is on."""
+        condition = self.values.get("condition")
+        if condition:
+            return re.sub(" $", " *", condition["title"])
         arguments = TARGETS if self.is_permission else NAMES
         return next(str(self.values[name]) for name in arguments if name in self.values)
 
@@ -241,7 +244,7 @@ def permissions() -> str:
         if not resource.is_permission:
             continue
         role = resource.values["role"].removeprefix("roles/")
-        target = _target(resource)
+        target = resource.name
         for member in resource.values.get("members", [resource.values.get("member")]):
             account = member.removeprefix("serviceAccount:")
             if target in WHOLE:
@@ -256,15 +259,6 @@ def permissions() -> str:
         lines.append(f"\n### `{account}`\n\n")
         lines += [f"- `{role}`: {_code(targets)}\n" for role, targets in roles.items()]
     return "".join(lines)
-
-
-def _target(permission: Resource) -> str:
-    """Return what a permission is on, or its condition, which says so more closely."""
-    condition = permission.values.get("condition")
-    if not condition:
-        return permission.name
-    title = str(condition["title"])
-    return f"{title}*" if title.endswith(" ") else title
 
 
 def _code(names: Iterable[str]) -> str:
