@@ -33,7 +33,7 @@ PARTS = re.compile(
 )
 # Drawn anew by each run: who is in the control group, and what comes in real time.
 REAL_TIME = r"^ *-?\d+ +(-|[A-Z]\w+) +[\d,]+ "
-CHANCE = re.compile(rf" (audience|uplift|brought) |{REAL_TIME}")
+CHANCE = re.compile(rf" (audience|brought) |{REAL_TIME}")
 RULES = re.compile(r"^-+$")
 
 

@@ -11,7 +11,7 @@ then on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
 from importlib import resources
@@ -172,34 +172,15 @@ def monday(stack: Stack, use_case: str, as_of: date) -> Iterator[str]:
         yield f"  {line}"
 
 
-def uplift_text(answer: Mapping[str, Any], *, reacts: bool) -> str:
+def brought_text(
+    warehouse: Warehouse, use_case: UseCase, until: date, *, reacts: bool
+) -> str:
     """
-    Return a line on the uplift that an evaluation measured; empty without any.
+    Return a line on the money that contacting brought; empty before outcomes.
 
     Args:
         reacts: Whether the users are a generated shop's, who react to a contact.
     """
-    of_audience = [
-        row for row in answer.get("audiences", ()) if row["audience"] == BEST
-    ]
-    if not of_audience or of_audience[-1]["conversion_difference"] is None:
-        return ""
-    names = ("", "_low", "_high")
-    figures = [of_audience[-1][f"conversion_difference{end}"] for end in names]
-    difference, low, high = (f"{100 * figure:+z.1f}" for figure in figures)
-    truth = (
-        "In this shop a contact makes users buy about 40% more often"
-        if reacts
-        else "The fake CRM doesn't contact anyone, so the true effect is 0"
-    )
-    return (
-        f"{answer['as_of']}  uplift    contacted users minus control group: "
-        f"{difference} percentage points (95% interval {low} to {high}). {truth}"
-    )
-
-
-def brought_text(warehouse: Warehouse, use_case: UseCase, until: date) -> str:
-    """Return a line on the money that contacting brought; empty before outcomes."""
     named = {"use_case": use_case.name, "until": until}
     lifts = rows(warehouse, "audience_lifts", since=date(1970, 1, 1), **named)
     shown = newest([row for row in lifts if row["audience"] == BEST])
@@ -207,4 +188,7 @@ def brought_text(warehouse: Warehouse, use_case: UseCase, until: date) -> str:
         return ""
     plans = {row["audience"]: row for row in rows(warehouse, "audience_costs", **named)}
     brought = sentence(result(shown, plans.get(BEST)), use_case.currency)
-    return f"{until}  brought   {brought}"
+    truth = "The fake CRM doesn't contact anyone, so the true effect is 0."
+    if reacts:
+        truth = "In this shop a contact makes users buy about 40% more often."
+    return f"{until}  brought   {brought} {truth}"

@@ -167,15 +167,12 @@ def play(
             if trained["promoted"]:
                 is_promoted = True
         if published:
-            evaluated = evaluate(stack, body)
-            uplift = audience.uplift_text(evaluated, reacts=shop is not None)
-            if uplift:
-                say(uplift)
+            evaluate(stack, body)
         # A lookup finds the scores of the day on which the data end.
         as_of = predicted(stack, body)
         if as_of:
             published.append(as_of)
-        # Outcomes of all but the last are evaluated: there is an uplift to show.
+        # Outcomes of all but the last are evaluated: there is an effect to show.
         is_due = sent_until is None or day > sent_until
         if as_of and is_due and day not in weeks[: -audience.WEEKS]:
             audience.act(
@@ -194,7 +191,8 @@ def play(
             hint=f"Look at {report}",
         )
 
-    brought = audience.brought_text(warehouse, use_case, end)
+    reacts = shop is not None
+    brought = audience.brought_text(warehouse, use_case, end, reacts=reacts)
     if brought:
         say(brought)
     show(warehouse, use_case, weeks, verbose=options.verbose)
@@ -258,15 +256,9 @@ def train(place: Place, body: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def evaluate(place: Place, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Call 03-ModelEvaluation, print what it did, and return the answer."""
+def evaluate(place: Place, body: Mapping[str, Any]) -> None:
+    """Call 03-ModelEvaluation, and print what it did."""
     answer = call(place, "model_evaluation", body)
-    say(evaluation_text(answer))
-    return answer
-
-
-def evaluation_text(answer: Mapping[str, Any]) -> str:
-    """Return a line on an evaluation."""
     parts = []
     for row in answer["weeks"]:
         what = row["outcome"]
@@ -274,7 +266,7 @@ def evaluation_text(answer: Mapping[str, Any]) -> str:
             what = f"ROC AUC {row['roc_auc']:.3f}"
         parts.append(f"week {row['week']} {row['status']} {what}")
     weeks = "; ".join(parts) if parts else "nothing"
-    return f"{answer['as_of']}  evaluate  {weeks}"
+    say(f"{answer['as_of']}  evaluate  {weeks}")
 
 
 def predicted(place: Place, body: Mapping[str, Any]) -> date | None:
