@@ -1,17 +1,13 @@
 """
-score_stream over HTTP: an enriched event in, a probability out.
+score_stream over HTTP: an enriched transaction in, a score out.
 
-It scores players with the model that is shipped for first-day churn; their events are
-stored before they are pushed, as stream_features does. Card transactions are scored by
-themselves.
+Users are scored by all of their events in ``tests/usecases/first_day_churn``.
 """
 
 from __future__ import annotations
 
 import json
-import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -24,80 +20,26 @@ from tests.functions.scored import (
     publish,
     transactions,
 )
-from tests.functions.streaming import a_site, rows_of
-from tests.support.deployment import STREAMED, Deployment
-from tests.support.events import bet, enriched_card, registration
+from tests.functions.streaming import a_site
+from tests.support.events import enriched_card
 
 NOW = datetime.now(UTC)
 TAKEN = NOW - timedelta(seconds=1)
 
 
-@pytest.fixture(scope="module")
-def site() -> Deployment:
-    """A site with a champion; events of the tests are of the past."""
-    site = a_site(PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS="36500")
-    site.load_model()
-    return site
-
-
-@pytest.fixture
-def name() -> str:
-    """An identity of one test alone."""
-    return f"t-{uuid.uuid4().hex[:8]}"
-
-
-def logged(site: Deployment, names: list[str]) -> list[dict[str, Any]]:
-    """Return the scores of users or transactions, by their names."""
-    return site.rows(
-        "SELECT * FROM inference_log WHERE user_id IN UNNEST(@names) ORDER BY user_id",
-        names=names,
-    )
-
-
-def test_an_event_is_scored_by_all_events_of_its_user(site, user):
-    """It is logged with what the model was given, and published."""
-    events = [
-        registration(user_id=user),
-        bet(user_id=user, event_id="b1", event_time="2026-03-01T13:00:00Z"),
-        bet(user_id=user, event_id="b2", event_time="2026-03-02T11:59:59Z"),
-    ]
-    site.store(rows_of(events, received_at=datetime.now(UTC)))
-    with (
-        site.pulled("scores") as pull,
-        serving("score_stream", site.environment) as scoring,
-    ):
-        answer = scoring.post(events[1])
-        [message] = pull(1)
-
-    assert (answer.status_code, answer.json()) == (200, {"outcome": "scored"})
-    [row] = logged(site, [user])
-    assert (row["use_case"], row["event_id"]) == (STREAMED, "b1")
-    assert row["event_time"] == datetime(2026, 3, 1, 13, tzinfo=UTC)
-    assert 0 < row["probability"] < 1
-    assert row["model_version"] == 0
-    assert row["latency_ms"] is not None
-    features = json.loads(row["features"])
-    assert (features["bet_count"], features["age"]) == (2, 35)
-    assert features["country"] == "GB"
-    score = json.loads(message.data)
-    assert score["probability"] == row["probability"]
-    assert score["inference_id"] == row["inference_id"]
-    assert (score["user_id"], score["event_id"]) == (user, "b1")
-    assert dict(message.attributes) == {"use_case": STREAMED, "event_id": "b1"}
-
-
-def test_transactions_are_scored_by_their_own_fields(site, name):
+def test_transactions_are_scored_by_their_own_fields():
     """
     By the champion; scores are published and logged.
 
     The time that it took is counted from when the producer took the transaction, where
     the event says when that was. Numbers may be texts.
     """
+    site = a_site(PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS="36500")
     trees = fitted()[2]
     version = publish(site, trees)
     promote(site, version)
     rows = transactions(12)
-    names = [f"{name}-{n:02}" for n in range(12)]
+    names = [f"t{n:02}" for n in range(12)]
     sent = []
     for n, row in enumerate(rows):
         features = {key: str(value) for key, value in flat(row).items()}
@@ -112,11 +54,16 @@ def test_transactions_are_scored_by_their_own_fields(site, name):
         before = datetime.now(UTC)
         answers = scoring.post_all(sent)
         after = datetime.now(UTC)
-        scored = [json.loads(message.data) for message in pull(12)]
+        pulled = pull(12)
 
     assert {answer.text for answer in answers} == {'{"outcome":"scored"}\n'}
-    messages = {message["event_id"]: message for message in scored}
-    stored = logged(site, names)
+    messages = {}
+    for one in pulled:
+        message = json.loads(one.data)
+        messages[message["event_id"]] = message
+        own = {name: message[name] for name in ("use_case", "event_id")}
+        assert dict(one.attributes) == own
+    stored = site.rows("SELECT * FROM inference_log ORDER BY user_id")
     assert [row["anomaly_score"] for row in stored] == pytest.approx(
         [expected(row, model=trees) for row in rows], abs=1e-12
     )

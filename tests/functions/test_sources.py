@@ -94,20 +94,6 @@ def test_no_partition_from_the_last_date_on_is_read():
     assert sql.count("`crm-project.crm.loyalty`") == 1
 
 
-def test_a_source_is_trained_on(shop_deployment, load):
-    """As on any other feature: it is in the model's card."""
-    users = [f"user.{number:03}" for number in range(160)]
-    long_ago = midnight(TRAINED) - 100 * DAY
-    load(*((user, long_ago, n % 5) for n, user in enumerate(users)))
-    trained = shop_deployment.run("model_training", TRAINED, use_case=NAME)
-    published = shop_deployment.run("predictions", TRAINED, use_case=NAME)
-    [version] = shop_deployment.versions()
-
-    assert trained["promoted"] is True
-    assert published["users"] == 160
-    assert "loyalty_points" in version["card"]["features"]
-
-
 def test_what_cannot_be_read_is_named(shop_deployment, load, monkeypatch):
     """The table or the column."""
     load()
