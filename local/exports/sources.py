@@ -26,7 +26,7 @@ from propensity.schema import Column, arrow_type
 from propensity.table_files import is_table
 from propensity.timeframe import days_of_data
 from propensity.usecases import UseCase
-from propensity.usecases.declaration import Events, OwnTable, Source
+from propensity.usecases.declaration import Events, OwnSource, OwnTable
 
 SOURCES = "sources"
 # Files that a remark names.
@@ -101,7 +101,7 @@ def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
         load(client, sources[name], read(path, sources[name]))
 
 
-def read(path: Path, source: Source | Events) -> pa.Table:
+def read(path: Path, source: OwnSource | Events) -> pa.Table:
     """
     Read a table in the types that it declares; raise SchemaError for other values.
     """
@@ -116,12 +116,12 @@ def read(path: Path, source: Source | Events) -> pa.Table:
     return pa.table({source.user_id: ids, **columns})
 
 
-def table_of(source: Source | Events, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+def table_of(source: OwnSource | Events, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Return made-up rows as a table of the types that a source declares."""
     return pa.Table.from_pylist(list(rows), _schema(source))
 
 
-def _schema(source: Source | Events) -> pa.Schema:
+def _schema(source: OwnSource | Events) -> pa.Schema:
     columns = (Column(name, kind, "") for name, kind in source.types.items())
     return pa.schema([(column.name, arrow_type(column)) for column in columns])
 

@@ -19,7 +19,7 @@ from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.tables.export import VIEW
-from propensity.usecases.declaration import Events, Source
+from propensity.usecases.declaration import Events, OwnSource
 
 Row = dict[str, Any]
 SETTINGS = Settings(project="sandbox", dataset="propensity", ga4_dataset="analytics")
@@ -55,7 +55,7 @@ class Sandbox:
         digest.fill(self.warehouse, {row["event_name"] for row in events})
 
     def load_source(
-        self, source: Source | Events, rows: Iterable[Mapping[str, Any]]
+        self, source: OwnSource | Events, rows: Iterable[Mapping[str, Any]]
     ) -> None:
         """Have the table of a source hold these rows alone."""
         sources.load(

@@ -19,7 +19,7 @@ from propensity import statements
 from propensity.events.values import microseconds_of
 from propensity.timeframe import DAY, midnight
 from propensity.usecases import UseCase
-from propensity.usecases.declaration import MOMENTS, Events, Source
+from propensity.usecases.declaration import MOMENTS, Events, OwnSource
 
 USERS = [f"user.{number:02}" for number in range(24)]
 TICK = timedelta(microseconds=1)
@@ -128,7 +128,7 @@ def own_events(table: Events, made: Iterable[Mapping[str, Any]]) -> Iterator[Any
 
 
 def source_rows(
-    source: Source, as_of: date, *, is_leaking: bool
+    source: OwnSource, as_of: date, *, is_leaking: bool
 ) -> Iterator[Mapping[str, Any]]:
     """
     Yield rows of a source.

@@ -16,7 +16,7 @@ EXPIRATION_DAYS = 400
 Audience = Annotated[str, "Name of the audience"]
 
 
-class Member(Row):
+class MemberRow(Row):
     """One row per audience, date and user: contacted or control."""
 
     use_case: UseCaseName
@@ -39,7 +39,7 @@ class Member(Row):
 
 AUDIENCE_MEMBERS = Table(
     name="ma_audience_members",
-    row=Member,
+    row=MemberRow,
     key=("use_case", "audience", "as_of", "user_id"),
     partition="as_of",
     expiration_days=EXPIRATION_DAYS,

@@ -320,7 +320,7 @@ class OwnTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return named_project, match[2], match[3]
 
 
-class Source(OwnTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OwnSource(OwnTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     A table that features read.
 

@@ -92,7 +92,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     budget: str = declaration.BUDGET
     currency: declaration.Currency = ""
     span: declaration.Text = ""
-    sources: Mapping[declaration.Name, declaration.Source] = {}
+    sources: Mapping[declaration.Name, declaration.OwnSource] = {}
     # A file calls both [events]: ``parse`` tells the two apart.
     own_events: Events | None = field(default=None, name=declaration.OWN_EVENTS)
     history_days: declaration.DaysOrNone = 0

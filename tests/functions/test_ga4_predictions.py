@@ -11,7 +11,7 @@ from datetime import date
 import pyarrow.parquet as pq
 
 from propensity import folders
-from propensity.usecases.declaration import Source
+from propensity.usecases.declaration import OwnSource
 from tests.docs.pages import blocks
 from tests.support import own_use_cases
 from tests.support.shop import DAY, event, weekly
@@ -67,7 +67,7 @@ def test_a_prediction_is_read_once_its_day_has_ended(
         export_users(deployment, date(2026, 3, day), {"a": value})
     scores = {}
     for zone in ("Europe/Amsterdam", "UTC", "America/New_York"):
-        source = Source(
+        source = OwnSource(
             table=create_view(deployment, zone),
             user_id="user_pseudo_id",
             valid_from="known_at",

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from local.exports import sources
 from propensity import usecases
 from propensity.errors import SchemaError
-from propensity.usecases.declaration import Events, Source
+from propensity.usecases.declaration import Events, OwnSource
 from tests.support.deployment import Deployment
 
-LOYALTY = Source(
+LOYALTY = OwnSource(
     table="crm-project.crm.loyalty",
     user_id="customer_id",
     valid_from="changed_at",

@@ -40,7 +40,7 @@ from propensity.tables.audiences import AUDIENCE_REQUESTS
 from propensity.tables.export import CONVERSIONS, USER_DAYS
 from propensity.tables.models import EVALUATION
 from propensity.tables.stream import DEAD_LETTERS, SUPPRESSED_USERS
-from propensity.usecases.declaration import Events, Source
+from propensity.usecases.declaration import Events, OwnSource
 from tests.offline.doctor.conftest import (
     EXPORT,
     MONDAY,
@@ -439,7 +439,7 @@ def test_days_that_no_use_case_reads_are_not_missed(healthy):
     assert found(gapped, "export", use_cases=[reading, cards]) == []
 
 
-LOYALTY = Source(
+LOYALTY = OwnSource(
     table="crm-project.doctored.loyalty",
     user_id="customer_id",
     valid_from="changed_at",
