@@ -16,7 +16,8 @@ from commands import audience, data, deployment, machine, rehearsal, usecases
 from propensity.cli.answers import example
 from propensity.cli.options import FILE
 from propensity.cli.program import Program
-from propensity.cli.usecases import trying, usecase
+from propensity.cli.trying import trying
+from propensity.cli.usecases import usecase
 
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),

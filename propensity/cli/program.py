@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from propensity.cli import usecases
 from propensity.cli.answers import Exit, example, fail
 from propensity.cli.options import UnknownName
+from propensity.cli.trying import trying
+from propensity.cli.usecases import usecase
 from propensity.suggestions import nearest
 
 
@@ -121,7 +122,7 @@ def _installed_version() -> str:
 
 
 root = Program(
-    {"Try": [usecases.trying], "Use cases": [usecases.usecase]},
+    {"Try": [trying], "Use cases": [usecase]},
     version=_installed_version,
     epilog="`propensity COMMAND --help` explains a command's options. A clone of the "
     "project has more commands.\n\n"

@@ -193,7 +193,10 @@ def label_of(column: pd.Series, outcome: object | None) -> tuple[pd.Series, str]
         wanted = max(PAIRS, key=lambda key: keys.isin([key, PAIRS[key]]).sum())
         odd = is_known & ~keys.isin([wanted, PAIRS[wanted]])
         if odd.any():
-            hint = "correct it, or name the value to predict by --outcome"
+            hint = (
+                "correct it, or name the value to predict by --outcome. A sum can only "
+                "be the label of an experiment, with --treatment"
+            )
             refuse(column, odd, "is neither 1 nor 0", hint=hint)
     spellings = values[keys == wanted].unique()
     if outcome is not None and not len(spellings):

@@ -35,8 +35,6 @@ from propensity.texts import GAPS, refuse, texts
 
 # Chance that a column which was written before the contact is refused.
 _BY_CHANCE = 0.001
-# Fewer users in a group say nothing of an order.
-_FEWEST = 200
 # Numbers with more values are shown by thirds, and texts by their commonest values.
 _MOST_GROUPS = 6
 # What a page and a line compare.
@@ -66,6 +64,7 @@ class Arm:
 
     Attributes:
         name: The treatment, as the table calls it.
+        outcome: The label, ``label = value``, or what somebody calls it.
         encoder: Of the features, fitted.
         experiment: The users of both groups.
         effects: What contacting added, user by user.
@@ -74,6 +73,7 @@ class Arm:
     """
 
     name: str
+    outcome: str
     encoder: Any
     experiment: Experiment
     effects: Effects
@@ -100,6 +100,19 @@ class Arm:
     @property
     def contacted(self) -> int:
         return int(self.experiment.is_contacted.sum())
+
+    @property
+    def is_sum(self) -> bool:
+        return _is_sum(self.experiment.outcome)
+
+    @property
+    def most_and_least(self) -> tuple[str, Group, Group] | None:
+        """The feature whose groups differ most, and those that react most and least."""
+        if not self.reacting:
+            return None
+        feature = next(iter(self.reacting))
+        groups = sorted(self.reacting[feature], key=lambda group: group.added.estimate)
+        return feature, groups[-1], groups[0]
 
     def profit(self, cost_per_contact: float, margin: float) -> Difference:
         """Return what contacting the contacted users left, where outcomes are sums."""
@@ -151,8 +164,8 @@ class Arm:
         needed = effects.users_needed(gain, len(self.experiment))
         if needed is None:
             return "Repeat the experiment with other users to decide it"
-        missing = max(needed - len(self.experiment), 1)
-        return f"About {_rounded(missing):,} more users would decide it"
+        missing = effects.missing(needed, len(self.experiment))
+        return f"About {missing:,} more users would decide it"
 
     def plain(self) -> dict[str, object]:
         """Return the numbers of the treatment, per user, for JSON."""
@@ -160,8 +173,9 @@ class Arm:
         by_probability = self.effects.gain_at(_SHARE, self.effects.expected)
         return {
             "treatment": self.name,
+            "outcome": self.outcome,
             "users": len(self.experiment),
-            "contacted": int(self.experiment.is_contacted.sum()),
+            "contacted": self.contacted,
             **in_columns("effect", effect),
             **in_columns("gain", self.gain),
             "top_30_by_effect": self.at_share(self.effects.effect) / 100,
@@ -181,7 +195,6 @@ class ExperimentLook:
     What an experiment says; printed, a few lines for each treatment.
 
     Attributes:
-        outcome: The label, or ``label = value``.
         control: The control group, as the table calls it.
         user: The column that names the user; None where nothing does.
         features: What a column is, by column.
@@ -190,7 +203,6 @@ class ExperimentLook:
     """
 
     name: str
-    outcome: str
     control: str
     arms: Sequence[Arm]
     user: str | None
@@ -207,23 +219,30 @@ class ExperimentLook:
     def headline(self, arm: Arm) -> str:
         """Say what a treatment adds, and to whom."""
         effect = arm.effects.mean()
-        said = f"{arm.name}: {_signed(effect)} {self.outcome} for each 100 users"
+        shown = effect.times(100).format("+.1f")
+        said = f"{arm.name}: {shown} {arm.outcome} for each 100 users"
         if not effect.is_above() and not effect.is_below():
             return f"{said}, which may be chance"
-        for feature, groups in list(arm.reacting.items())[:1]:
-            ordered = sorted(groups, key=lambda group: -group.added.estimate)
-            said += (
-                f"; most for {feature} = {ordered[0].name} "
-                f"({100 * ordered[0].added.estimate:.1f} against "
-                f"{100 * ordered[-1].added.estimate:.1f})"
-            )
-        return said
+        if arm.most_and_least is None:
+            return said
+        feature, most, least = arm.most_and_least
+        return (
+            f"{said}; most for {feature} = {most.name} "
+            f"({100 * most.added.estimate:.1f} against "
+            f"{100 * least.added.estimate:.1f})"
+        )
+
+    def profit(self, arm: Arm) -> Difference | None:
+        """Return what a treatment's contacts left; None where nobody knows the cost."""
+        if self.cost_per_contact is None or self.margin is None or not arm.is_sum:
+            return None
+        return arm.profit(self.cost_per_contact, self.margin)
 
     def earned(self, arm: Arm) -> str:
         """Say what contacting cost and left; "" where nobody has said what it costs."""
-        if self.cost_per_contact is None or self.margin is None:
+        profit = self.profit(arm)
+        if profit is None or self.cost_per_contact is None:
             return ""
-        profit = arm.profit(self.cost_per_contact, self.margin)
         cost = self.cost_per_contact * arm.contacted
         ends = ""
         if profit.low is not None and profit.high is not None:
@@ -242,14 +261,15 @@ class ExperimentLook:
         """
         Return users of other rows in the order that the verdict allows, best first.
 
-        Of several treatments it is the one that adds most: ``treatment`` names it, and
-        ``effect`` is what it adds. ``expected`` is the outcome, whether or not a user
-        is contacted: a probability, or a sum.
+        Of several treatments it is the one that adds most of the first outcome:
+        ``treatment`` names it, and ``effect`` is what it adds. ``expected`` is the
+        outcome, whether or not a user is contacted: a probability, or a sum.
 
         Raises:
             SchemaError: There are none, or a column or value is wrong.
         """
-        arm = max(self.arms, key=lambda one: one.effects.mean().estimate)
+        compared = [arm for arm in self.arms if arm.outcome == self.arms[0].outcome]
+        arm = max(compared, key=lambda one: one.effects.mean().estimate)
         used = {name: entry for name, entry in self.features.items() if entry.kind}
         frame = columns.frame_of(rows)
         names = list(used)
@@ -286,18 +306,16 @@ class ExperimentLook:
         earned = self.earned(arm)
         paid = [f"Profit   {earned}"] if earned else []
         reacting = "none beyond chance"
-        for feature, groups in list(arm.reacting.items())[:1]:
-            ordered = sorted(groups, key=lambda group: -group.added.estimate)
-            best = ordered[0]
-            least = ordered[-1]
+        if arm.most_and_least is not None:
+            feature, most, least = arm.most_and_least
             reacting = (
-                f"{feature}: {_per_100(best.added)} for {best.name}, "
+                f"{feature}: {_per_100(most.added)} for {most.name}, "
                 f"{_per_100(least.added)} for {least.name}"
             )
         measured = [
             f"Groups   {contacted:,} users of {arm.name}, "
             f"{len(outcome) - contacted:,} of {self.control}",
-            f"Effect   contacting adds {_per_100(effect)} of {self.outcome} for each "
+            f"Effect   contacting adds {_per_100(effect)} of {arm.outcome} for each "
             f"100 users; the control group has {100 * mean:,.2f}",
             f"Orders   the top {_SHARE:.0%} add "
             f"{arm.at_share(arm.effects.effect):.2f} by effect, "
@@ -307,6 +325,13 @@ class ExperimentLook:
             f"Reacting {reacting}",
         ]
         return measured + paid + [f"Use      {arm.verdict}"]
+
+    def plain_arms(self) -> list[dict[str, object]]:
+        """Return the numbers of each treatment, for JSON."""
+        arms = []
+        for arm in self.arms:
+            arms.append({**arm.plain(), **in_columns("profit", self.profit(arm))})
+        return arms
 
     def page(self) -> str:
         """Write the report, an HTML page."""
@@ -336,11 +361,12 @@ class ExperimentLook:
 def try_experiment(
     table: pd.DataFrame | pa.Table,
     *,
-    label: str,
+    label: str | Sequence[str],
     treatment: str,
     control: object,
     user: str | None = None,
     outcome: object | None = None,
+    title: str | None = None,
     categories: Sequence[str] = (),
     without: Sequence[str] = (),
     cost_per_contact: float | None = None,
@@ -353,11 +379,13 @@ def try_experiment(
     Args:
         table: A row for each user. Columns that are not named here are features, and
             were known before the contact.
-        label: The column with the outcome: 1 or 0, yes or no, or a sum of money.
+        label: The column with the outcome: 1 or 0, yes or no, or a sum of money; or
+            several columns, of which each is looked at.
         treatment: The column that says how a user was contacted.
         control: Its value for users who were not.
         user: The column that names the user; None where each row is of another one.
         outcome: The value of the label that counts, where it is neither 1 nor yes.
+        title: What the outcome is called; None for the column and its value.
         categories: Columns whose numbers are names of something.
         without: Columns to leave out.
         cost_per_contact: What one contact costs, where the outcome is a sum.
@@ -370,17 +398,19 @@ def try_experiment(
         NotEnoughData: A group is too small.
     """
     frame = columns.frame_of(table)
-    keys = [column for column in (label, treatment, user) if column is not None]
-    ignored = list(keys) + list(without)
+    labels = [label] if isinstance(label, str) else list(label)
+    keys = labels + [treatment]
+    if user is not None:
+        keys.append(user)
     check_names(frame, keys, list(categories) + list(without))
     if user is not None:
         columns.check_users(frame, user, None, None)
         _check_once(frame[user])
-    has_commas = columns.have_decimal_commas(frame)
-    values, title = _outcomes(frame[label], outcome, has_commas=has_commas)
-    if (cost_per_contact is not None or margin is not None) and "=" in title:
+    outcomes = _outcomes_by_title(frame, labels, outcome, title)
+    has_sums = any(_is_sum(values.dropna()) for values in outcomes.values())
+    if (cost_per_contact is not None or margin is not None) and not has_sums:
         raise SchemaError(
-            f"a profit needs sums of money, and {title} has none",
+            f"a profit needs sums of money, and {' and '.join(outcomes)} has none",
             hint="Name a column with sums by --label, or leave the cost out",
         )
     arms = texts(frame[treatment])
@@ -402,6 +432,7 @@ def try_experiment(
             f"{plural(int(is_nobodys.sum()), 'user')} without a value of {treatment} "
             "are left out"
         )
+    ignored = keys + list(without)
     features = features_of(frame.drop(columns=ignored), None, categories)
     used = {column: entry for column, entry in features.items() if entry.kind}
     if not used:
@@ -411,38 +442,33 @@ def try_experiment(
     read = to_frame(pa.table(arrays), kinds)
     looked_at = []
     too_few = []
-    for arm in names:
-        # Whose outcome is not known counts in no group.
-        rows = (values.notna() & (is_control | (arms == arm))).to_numpy()
-        is_contacted = (arms[rows] == arm).to_numpy()
-        try:
-            _check_sizes(values[rows], is_contacted, [arm, shown_control], title)
-        except NotEnoughData as error:
-            too_few.append(error)
-            continue
-        _check_random(read[rows], is_contacted, treatment)
-        encoder = encoder_of(kinds)
-        experiment = Experiment(
-            features=np.asarray(encoder.fit_transform(read[rows])),
-            is_contacted=is_contacted,
-            outcome=values[rows].to_numpy(),
-        )
-        estimated = effects.effects(experiment)
-        looked_at.append(
-            Arm(
-                name=arm,
-                encoder=encoder,
-                experiment=experiment,
-                effects=estimated,
-                reacting=_reacting(read[rows], estimated),
+    for said, values in outcomes.items():
+        for arm in names:
+            # Whose outcome is not known counts in no group.
+            rows = (values.notna() & (is_control | (arms == arm))).to_numpy()
+            is_contacted = (arms[rows] == arm).to_numpy()
+            outcome_of = values[rows].to_numpy()
+            few = effects.too_few(outcome_of[is_contacted], f"{arm}, {said}")
+            if not few:
+                few = effects.too_few(
+                    outcome_of[~is_contacted], f"{shown_control}, {said}"
+                )
+            if few:
+                too_few.append(few)
+                continue
+            _check_random(read[rows], is_contacted, treatment)
+            looked_at.append(
+                _arm(read[rows], is_contacted, outcome_of, kinds, names=(arm, said))
             )
-        )
     if not looked_at:
-        raise too_few[0]
-    notes += [f"Not shown: {error.problem}" for error in too_few]
+        raise NotEnoughData(
+            too_few[0],
+            hint="Add users; if nobody can have both, the column of the treatment was "
+            "written by the outcome",
+        )
+    notes += [f"Not shown: {few}" for few in too_few]
     return ExperimentLook(
         name=name,
-        outcome=title,
         control=shown_control,
         arms=looked_at,
         user=user,
@@ -451,6 +477,53 @@ def try_experiment(
         cost_per_contact=cost_per_contact,
         margin=margin,
     )
+
+
+def _arm(
+    read: pd.DataFrame,
+    is_contacted: Flags,
+    outcome: Floats,
+    kinds: Mapping[str, str],
+    *,
+    names: tuple[str, str],
+) -> Arm:
+    """Look at a treatment and an outcome, whose names are given."""
+    encoder = encoder_of(kinds)
+    experiment = Experiment(
+        features=np.asarray(encoder.fit_transform(read)),
+        is_contacted=is_contacted,
+        outcome=outcome,
+    )
+    estimated = effects.effects(experiment)
+    return Arm(
+        name=names[0],
+        outcome=names[1],
+        encoder=encoder,
+        experiment=experiment,
+        effects=estimated,
+        reacting=_reacting(read, estimated),
+    )
+
+
+def _is_sum(values: Any) -> bool:
+    """Tell whether outcomes are sums of money, rather than 1 or 0."""
+    return not np.isin(values, (0, 1)).all()
+
+
+def _outcomes_by_title(
+    frame: pd.DataFrame,
+    labels: Sequence[str],
+    outcome: object | None,
+    title: str | None,
+) -> dict[str, pd.Series]:
+    has_commas = columns.have_decimal_commas(frame)
+    outcomes = {}
+    for label in labels:
+        values, name = _outcomes(frame[label], outcome, has_commas=has_commas)
+        if title is not None and len(labels) == 1:
+            name = title
+        outcomes[name] = values
+    return outcomes
 
 
 def _outcomes(
@@ -491,26 +564,6 @@ def _check_once(users: pd.Series) -> None:
         refuse(users, twice, problem, hint=hint)
 
 
-def _check_sizes(
-    outcome: pd.Series, is_contacted: Flags, names: Sequence[str], title: str
-) -> None:
-    for name, chosen in zip(names, (is_contacted, ~is_contacted), strict=True):
-        users = int(chosen.sum())
-        with_outcome = int((outcome[chosen] != 0).sum())
-        if users < _FEWEST:
-            raise NotEnoughData(
-                f"{name} has {users:,} users, and each group needs {_FEWEST}",
-                hint="Add users",
-            )
-        if with_outcome < FEW or users - with_outcome < FEW:
-            raise NotEnoughData(
-                f"{with_outcome:,} of {users:,} users of {name} have {title}: it takes "
-                f"{FEW} with it and {FEW} without",
-                hint="Add users; if nobody can have both, the column of the treatment "
-                "was written by the outcome",
-            )
-
-
 def _check_random(read: pd.DataFrame, is_contacted: Flags, treatment: str) -> None:
     """
     Refuse columns whose values differ between the groups beyond chance.
@@ -528,7 +581,8 @@ def _check_random(read: pd.DataFrame, is_contacted: Flags, treatment: str) -> No
             f"{', '.join(different)}: this was written after the contact, or the "
             "groups were not drawn at random",
             hint="Nothing can be learned from groups that were not drawn at random. If "
-            f"they were, leave out what was written later: {leaving}",
+            f"they were, leave out what was written later: {leaving}. Several outcomes "
+            "are named together, by --outcomes",
         )
 
 
@@ -557,7 +611,7 @@ def _reacting(read: pd.DataFrame, estimated: Effects) -> dict[str, list[Group]]:
         for label in sorted(set(group_of_user)):
             chosen = group_of_user == label
             users = int(chosen.sum())
-            if users >= _FEWEST:
+            if users >= effects.FEWEST:
                 added = estimated.mean(chosen)
                 groups.append(Group(name=str(label), users=users, added=added))
         if len(groups) < 2:
@@ -582,7 +636,7 @@ def _groups(values: pd.Series) -> pd.Series:
     name = _span_of_numbers
     if (values.dropna() % 1 == 0).all():
         name = _span_of_whole_numbers
-    return thirds.map(name).astype("object").fillna("empty")
+    return thirds.map(name, na_action="ignore").astype("object").fillna("empty")
 
 
 def _span_of_numbers(third: pd.Interval) -> str:
@@ -605,18 +659,9 @@ def _chance(groups: Sequence[Group]) -> float:
     return float(stats.chi2.sf(distance, len(groups) - 1))
 
 
-def _rounded(users: int) -> int:
-    """Return a number with two digits: more would be guessed."""
-    return int(float(f"{users:.2g}"))
-
-
 def _per_100(added: Difference) -> str:
     """Write what contacting a user adds, for each 100 users."""
-    per_100 = added.times(100)
-    if per_100.low is None or per_100.high is None:
-        return f"{per_100.estimate:.2f}"
-    ends = f"{per_100.low:.2f} to {per_100.high:.2f}"
-    return f"{per_100.estimate:.2f} (95% interval {ends})"
+    return added.times(100).format(".2f")
 
 
 def _orders(arm: Arm) -> list[tuple[str, str, str]]:
@@ -633,14 +678,6 @@ def _orders(arm: Arm) -> list[tuple[str, str, str]]:
     ]
 
 
-def _signed(added: Difference) -> str:
-    """Write what contacting a user adds, for each 100 users, with its sign."""
-    if added.low is None or added.high is None:
-        return f"{100 * added.estimate:+.1f}"
-    ends = f"{100 * added.low:.1f} to {100 * added.high:.1f}"
-    return f"{100 * added.estimate:+.1f} ({ends})"
-
-
 def _bars(arm: Arm) -> list[tuple[str, float, float, float, str]]:
     """Return the effect on all users and on groups that react, with its interval."""
     groups = [("all", arm.effects.mean())]
@@ -650,7 +687,7 @@ def _bars(arm: Arm) -> list[tuple[str, float, float, float, str]]:
     rows = []
     for name, added in groups:
         if added.low is not None and added.high is not None:
-            shown = _signed(added)
+            shown = added.times(100).format("+.1f")
             rows.append((name, added.estimate, added.low, added.high, shown))
     return rows
 

@@ -36,6 +36,7 @@ class ReadTable:
     Attributes:
         name: Of the table, for the report.
         label: The column of the labels, which are 1 where it is ``positive``, or 0.
+        title: What the outcome is called; None for the column and its value.
         rows: As a training has them, in order.
         steps: The steps of time that they are in; ``timeframe`` says when the label of
             one is known.
@@ -52,6 +53,7 @@ class ReadTable:
     name: str
     label: str
     positive: str
+    title: str | None
     rows: pa.Table
     steps: Steps
     timeframe: Timeframe
@@ -80,11 +82,14 @@ class ReadTable:
     def use_case(self) -> UseCase:
         """What a training is told of the table."""
         title = f"{self.label} = {self.positive}"
+        outcome = self.title
+        if outcome is None:
+            outcome = f"have {title}"
         kinds = {name: feature.model_kind for name, feature in self.used.items()}
         return UseCase(
             name=self.name,
             title=title,
-            outcome=f"have {title}",
+            outcome=outcome,
             lookback_days=1,
             horizon_days=1,
             threshold=0.5,
@@ -123,6 +128,7 @@ def read_table(
     time: str | None = None,
     user: str | None = None,
     outcome: object | None = None,
+    title: str | None = None,
     categories: Sequence[str] = (),
     plans: Sequence[str] = (),
     without: Sequence[str] = (),
@@ -176,6 +182,7 @@ def read_table(
         name=name,
         label=label,
         positive=positive,
+        title=title,
         rows=in_order(pa.table(rows)),
         steps=steps,
         timeframe=timeframe,

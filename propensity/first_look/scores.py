@@ -102,20 +102,20 @@ class RowsToScore:
             arrays[name] = feature.array(values)
         return cls(users=users, features=pa.table(arrays))
 
-    def listed(self, probability: Floats) -> pd.DataFrame:
-        """
-        Return users with their probabilities, (rows,), the best first.
 
-        The index has the places of their rows. As in predictions, users who share a
-        probability share the lowest percentile.
-        """
-        quantiles = np.quantile(probability, np.arange(101) / 100, method="lower")
-        percentile = np.maximum(1, np.searchsorted(quantiles, probability))
-        user = str(self.users.name)
-        table = pd.DataFrame({user: self.users.to_numpy()})
-        table["probability"] = probability
-        table["percentile"] = percentile
-        return table.sort_values(["probability", user], ascending=[False, True])
+def best_first(users: pd.Series, probability: Floats) -> pd.DataFrame:
+    """
+    Return users with their probabilities, (rows,), the best first.
+
+    The index has the places of their rows. As in predictions, users who share a
+    probability share the lowest percentile.
+    """
+    quantiles = np.quantile(probability, np.arange(101) / 100, method="lower")
+    user = str(users.name)
+    table = pd.DataFrame({user: users.to_numpy()})
+    table["probability"] = probability
+    table["percentile"] = np.maximum(1, np.searchsorted(quantiles, probability))
+    return table.sort_values(["probability", user], ascending=[False, True])
 
 
 def check_there(names: Iterable[str], frame: pd.DataFrame) -> None:

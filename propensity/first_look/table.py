@@ -25,7 +25,7 @@ from propensity.first_look import columns
 from propensity.first_look.columns import FEWEST
 from propensity.first_look.reading import ADVICE, EXPECTED, ReadTable, read_table
 from propensity.first_look.reasons import Reasons, directions, reasons
-from propensity.first_look.scores import RowsToScore
+from propensity.first_look.scores import RowsToScore, best_first
 from propensity.first_look.training import TableTraining, chosen_on, sample_of
 from propensity.learning import gate
 from propensity.learning.card import Origin, UserCard, user_card
@@ -36,7 +36,7 @@ from propensity.learning.report import version_page
 from propensity.learning.rows import Parts, Slice
 from propensity.learning.split import split_users
 from propensity.learning.trained import LEAK, Trained
-from propensity.measures.intervals import NORMAL, rate_interval
+from propensity.measures.intervals import NORMAL, lift_interval
 from propensity.pages.page import in_notebook
 from propensity.pages.words import percent, plural
 from propensity.settings import Settings
@@ -75,6 +75,9 @@ class FirstLook:
     Attributes:
         leaks: Why a column may know the outcome.
         card: As every model version has one.
+        tells_nothing: Whether neither the model nor a column ranks rows better than by
+            chance.
+        compared: How the model and its best column rank rows of later times.
     """
 
     table: ReadTable
@@ -82,6 +85,8 @@ class FirstLook:
     card: UserCard
     training: TableTraining
     trained: Trained
+    tells_nothing: bool
+    compared: str
 
     @property
     def kinds(self) -> Mapping[str, str]:
@@ -98,7 +103,7 @@ class FirstLook:
     @property
     def lines(self) -> Sequence[str]:
         """The five lines."""
-        title = self.card.title
+        outcome = self.card.outcome
         metrics = self.card.metrics
         tested = self.card.split["holdout"]
         rows = f"{len(self.trained.parts.holdout):,} rows"
@@ -126,36 +131,23 @@ class FirstLook:
             leaks.append("none found")
         best = metrics.lift[0]
         assert metrics.base_rate
-        ends = rate_interval(best.conversions, best.users)
-        low = ends[0] / metrics.base_rate
-        high = ends[1] / metrics.base_rate
+        lift = lift_interval(best.conversions, best.users, metrics.base_rate)
         share = percent(self.trained.parts.every.label.mean())
-        use = f"Of the top 10%, {percent(best.conversions / best.users)} have {title}"
+        use = f"Of the top 10%, {percent(best.conversions / best.users)} {outcome}"
         if self.tells_nothing:
             use = f"Make no list, which would be by chance. {use}"
         level = []
         if self.level:
             level.append(f"Level    {self.level}")
         return level + [
-            f"Table    {len(self.table.rows):,} rows, {share} with {title}; "
+            f"Table    {len(self.table.rows):,} rows, of which {share} {outcome}; "
             f"tested on {test}",
             f"Columns  {'; '.join(listed)}",
             f"Leaks    {'; '.join(leaks)}",
             f"Model    {self.compared}",
-            f"Use      {use}: {best.lift:.1f} times the average ({low:.1f} to "
-            f"{high:.1f}). Expected of all {percent(metrics.mean_probability)}, actual "
-            f"{percent(metrics.base_rate)}",
+            f"Use      {use}: {lift.format('.1f')} times the average. Expected of all "
+            f"{percent(metrics.mean_probability)}, actual {percent(metrics.base_rate)}",
         ]
-
-    @cached_property
-    def tells_nothing(self) -> bool:
-        """Whether neither the model nor a column ranks rows better than by chance."""
-        return _tells_nothing(self.trained)
-
-    @property
-    def compared(self) -> str:
-        """How the model and its best column rank rows of later times."""
-        return _compared(self.trained, self.card.baseline.name)
 
     @property
     def level(self) -> str:
@@ -201,7 +193,7 @@ class FirstLook:
         look = self.without_leaks
         to_score = RowsToScore.of(look.table, rows)
         probability = look.live.scores(to_score.features, look.table.use_case)
-        listed = to_score.listed(probability)
+        listed = best_first(to_score.users, probability)
         best = to_score.features.take(pa.array(listed.index[:_WITH_REASONS]))
         why = look._reasons_of(best).shown(best, look.table.used)
         listed = listed.reset_index(drop=True)
@@ -236,6 +228,7 @@ def try_table(
     time: str | None = None,
     user: str | None = None,
     outcome: object | None = None,
+    title: str | None = None,
     categories: Sequence[str] = (),
     without: Sequence[str] = (),
     plans: Sequence[str] = (),
@@ -255,6 +248,7 @@ def try_table(
             random, which shows neither what changes with time nor every leak.
         user: The column that names the user; None where each row is of another one.
         outcome: The value of the label to predict, where it is another one.
+        title: What the outcome is called, as in "15% churned".
         categories: Columns whose numbers are names of something.
         without: Columns to leave out.
         plans: Columns with dates that are known in advance, such as the end of a
@@ -277,6 +271,7 @@ def try_table(
             time=time,
             user=user,
             outcome=outcome,
+            title=title,
             categories=categories,
             without=without,
             plans=plans,
@@ -310,27 +305,44 @@ def look_at(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
         parts=parts, use_case=use_case, settings=_SETTINGS, watched=watched
     )
     trained = training.run()
+    tells_nothing = _tells_nothing(trained)
+    baseline = f"{use_case.baseline.feature} alone"
+    compared = _compared(trained, baseline, tells_nothing=tells_nothing)
     # A leak that is left out is no reason to distrust the model.
-    card = _card(read, leaks, use_case, trained)
-    card = structs.replace(card, horizon_days=read.horizon_days)
-    for column, feature in read.features.items():
-        if feature.leak:
-            leaks[column] = feature.leak
-    return FirstLook(
-        table=read, leaks=leaks, card=card, training=training, trained=trained
-    )
-
-
-def _card(
-    read: ReadTable, leaks: Mapping[str, str], use_case: UseCase, trained: Trained
-) -> UserCard:
-    """Return a card as every model version has one, with the names of steps."""
-    steps = read.steps
-    reason = _compared(trained, f"{use_case.baseline.feature} alone")
+    reason = compared
     for column, why in leaks.items():
         reason += f"; LIKELY LEAK: {column} {why}"
     is_better = gate.first_verdict(trained).promoted
     verdict = gate.Verdict(promoted=is_better and not leaks, reason=reason)
+    claim = ""
+    if tells_nothing:
+        noun = "row" if read.user is None else read.user
+        claim = f"These columns don't tell which {noun}s {use_case.outcome}."
+    card = _card(read, use_case, trained, verdict, claim=claim)
+    for column, feature in read.features.items():
+        if feature.leak:
+            leaks[column] = feature.leak
+    return FirstLook(
+        table=read,
+        leaks=leaks,
+        card=card,
+        training=training,
+        trained=trained,
+        tells_nothing=tells_nothing,
+        compared=compared,
+    )
+
+
+def _card(
+    read: ReadTable,
+    use_case: UseCase,
+    trained: Trained,
+    verdict: gate.Verdict,
+    *,
+    claim: str,
+) -> UserCard:
+    """Return a card as every model version has one, with the names of steps."""
+    steps = read.steps
     origin = Origin(
         rows=trained.parts.every.rows,
         as_of=steps.days[-1],
@@ -343,9 +355,6 @@ def _card(
     split = {}
     for part, days in card.split.items():
         split[part] = [names[day] for day in days]
-    claim = ""
-    if _tells_nothing(trained):
-        claim = f"These columns don't tell who has {use_case.title}."
     names_of_features = [entry.feature for entry in trained.holdout.importance]
     return structs.replace(
         card,
@@ -356,6 +365,7 @@ def _card(
         heading="Test set",
         is_random=read.times is None,
         entity="row" if read.user is None else read.user,
+        horizon_days=read.horizon_days,
         as_of=steps.names[-1],
         split=split,
     )
@@ -383,10 +393,10 @@ def _tells_nothing(trained: Trained) -> bool:
     return True
 
 
-def _compared(trained: Trained, baseline: str) -> str:
+def _compared(trained: Trained, baseline: str, *, tells_nothing: bool) -> str:
     """Say how the model and its best column rank rows of later times."""
     rows, score, ranks = trained.judged_forward()
-    if _tells_nothing(trained):
+    if tells_nothing:
         chance = gate.roc_auc_difference(rows, score, np.full(len(rows), 0.5))
         areas = [trained.holdout.metrics.roc_auc, trained.holdout.baseline_roc_auc]
         shown = " and ".join(f"{area:.3f}" for area in areas)

@@ -15,8 +15,15 @@ import numpy as np
 import pyarrow as pa
 
 from propensity.learning.candidates import encoder_of
-from propensity.learning.effects import Experiment, effects, model_of, users_needed
-from propensity.measures.intervals import FEW, Difference
+from propensity.learning.effects import (
+    Experiment,
+    effects,
+    missing,
+    model_of,
+    too_few,
+    users_needed,
+)
+from propensity.measures.intervals import Difference
 from propensity.models.effect import OF_PROBABILITY, EffectModel, with_probability
 from propensity.models.encoding import Flags, Floats, to_frame
 
@@ -24,8 +31,6 @@ from propensity.models.encoding import Flags, Floats, to_frame
 # members so far, none leaves these in 95% of cases: Pocock, "Group sequential methods
 # in the design and analysis of clinical trials", Biometrika 64, 1977.
 ERRORS = 2.72
-# Fewer users in a group say nothing of an order.
-FEWEST = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,13 +131,9 @@ def _problem(members: Members) -> str:
         ("contacted", ~members.is_control),
         ("control group", members.is_control),
     ):
-        buyers = int(members.outcome[rows].sum())
-        if rows.sum() < FEWEST or min(buyers, rows.sum() - buyers) < FEW:
-            return (
-                f"undecided: of {int(rows.sum()):,} members ({name}) {buyers:,} have "
-                f"the outcome. It takes {FEWEST} members, {FEW} with it and {FEW} "
-                "without"
-            )
+        few = too_few(members.outcome[rows], name)
+        if few:
+            return f"undecided: {few}"
     return ""
 
 
@@ -143,8 +144,7 @@ def _reason(gain: Difference, users: int, needed: int | None, *, is_open: bool) 
         return f"contacting by effect adds more than by probability: {more}"
     if needed is None or gain.is_below():
         return f"so far contacting by effect adds no more than by probability: {more}"
-    missing = int(float(f"{max(needed - users, 1):.2g}"))
     return (
-        f"undecided whether contacting by effect adds more: {more}. About {missing:,} "
-        "more members would decide it"
+        f"undecided whether contacting by effect adds more: {more}. About "
+        f"{missing(needed, users):,} more members would decide it"
     )

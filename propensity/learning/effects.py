@@ -37,7 +37,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
-from propensity.measures.intervals import NORMAL, POWER, Difference
+from propensity.measures.intervals import FEW, NORMAL, POWER, Difference
 from propensity.measures.statistic import Statistic
 from propensity.models.effect import EffectRegressor, with_expected
 from propensity.models.encoding import Flags, Floats, Integers
@@ -47,6 +47,8 @@ from propensity.models.groups import GroupEffects
 _FOLDS = 5
 # From hardly shrunk to one effect for all; the error of leaving one out decides.
 _PENALTIES = np.logspace(1, 6, 11)
+# Fewer users in a group say nothing of an order.
+FEWEST = 200
 # A gain that takes more users is none.
 _MOST_USERS = 1e9
 
@@ -261,6 +263,23 @@ def users_needed(gain: Difference, users: int, *, errors: float = NORMAL) -> int
     error = (gain.estimate - gain.low) / errors
     needed = users * ((errors + POWER) * error / gain.estimate) ** 2
     return int(np.ceil(needed)) if needed < _MOST_USERS else None
+
+
+def missing(needed: int, users: int) -> int:
+    """Return how many users are missing, with two digits: more would be guessed."""
+    return int(float(f"{max(needed - users, 1):.2g}"))
+
+
+def too_few(outcome: Floats, name: str) -> str:
+    """Say why a group of users, (users,), says nothing of effects; "" if it does."""
+    users = len(outcome)
+    positives = int(np.count_nonzero(outcome))
+    if users >= FEWEST and min(positives, users - positives) >= FEW:
+        return ""
+    return (
+        f"{positives:,} of {users:,} users ({name}) have the outcome: it takes "
+        f"{FEWEST} users, {FEW} with it and {FEW} without"
+    )
 
 
 def _of_outcome() -> VotingRegressor:

@@ -103,6 +103,13 @@ def rate_interval(
     return min(max(middle - half, 0.0), rate), max(min(middle + half, 1.0), rate)
 
 
+def lift_interval(conversions: float, users: float, base_rate: float) -> Difference:
+    """Return how many times the base rate a rate is, with its interval."""
+    low, high = rate_interval(conversions, users)
+    rate = conversions / users
+    return Difference(rate / base_rate, low / base_rate, high / base_rate)
+
+
 def of_rows(observed: Outcomes, slopes: Slopes) -> tuple[float, float]:
     """Return what ``by_user`` does, of rows that are independent of each other."""
     positives = observed.conversions

@@ -32,6 +32,7 @@ from propensity.errors import (
     PropensityError,
     RequestError,
 )
+from propensity.first_look.scores import best_first
 from propensity.ga4.shards import KINDS, Shards, check_days, kinds_of
 from propensity.ga4.view import LATER_COLUMNS, consent_of, events_view, with_refusals
 from propensity.gcp.session import Session
@@ -42,6 +43,7 @@ from propensity.learning.report import version_page
 from propensity.learning.split import split_users
 from propensity.learning.trained import Trained
 from propensity.learning.users import UserTraining
+from propensity.measures.intervals import lift_interval
 from propensity.models.scoring import Scorer
 from propensity.pages.words import plural
 from propensity.runs import digest
@@ -561,13 +563,9 @@ def scored(trial: ExportTrial, trained: Trained) -> pd.DataFrame:
     for batch, probability in scorer.score(batches):
         users += batch["user_id"].cast(pa.string()).to_pylist()
         probabilities.append(probability)
-    people = pd.DataFrame({"user_id": users})
-    people["probability"] = np.concatenate(probabilities)
-    quantiles = np.quantile(people["probability"], np.arange(101) / 100, method="lower")
-    ranks = np.searchsorted(quantiles, people["probability"])
-    people["percentile"] = np.maximum(1, ranks)
-    order = people.sort_values(["probability", "user_id"], ascending=[False, True])
-    return order.reset_index(drop=True)
+    names = pd.Series(users, name="user_id", dtype="str")
+    people = best_first(names, np.concatenate(probabilities))
+    return people.reset_index(drop=True)
 
 
 def told(tried: TriedExport) -> dict[str, Any]:
@@ -595,8 +593,11 @@ def claim(tried: TriedExport) -> str:
     card = tried.card
     best = card.metrics.lift[0]
     share = best.conversions / best.users
+    assert card.metrics.base_rate
+    lift = lift_interval(best.conversions, best.users, card.metrics.base_rate)
     words = gate.beside_baseline(tried.trained, card.baseline.name)
     return (
         f"Of the top 10% of users, {100 * share:.1f}% {card.outcome} within "
-        f"{card.horizon_days} days, {best.lift:.1f} times the average; {words}"
+        f"{card.horizon_days} days, {lift.format('.1f')} times the average; "
+        f"{words}"
     )

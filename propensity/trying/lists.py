@@ -243,19 +243,14 @@ def read_list(file: Path) -> pd.DataFrame:
     Raises:
         SchemaError: It is another file, or has one group alone.
     """
-    columns = ["user_id", "probability", "as_of", GROUP]
-    table = table_files.read_file(file, columns)
+    kinds = {"user_id": "STRING", "probability": "FLOAT64", "as_of": "DATE"}
+    kinds[GROUP] = "STRING"
+    table = table_files.read_file(file, list(kinds))
+    columns = {}
     with table_files.named(file):
-        listed = pd.DataFrame(
-            {
-                "user_id": table_files.typed(table, "user_id", "STRING").to_pylist(),
-                "probability": table_files.typed(
-                    table, "probability", "FLOAT64"
-                ).to_pylist(),
-                "as_of": table_files.typed(table, "as_of", "DATE").to_pylist(),
-                GROUP: table_files.typed(table, GROUP, "STRING").to_pylist(),
-            }
-        )
+        for name, kind in kinds.items():
+            columns[name] = table_files.typed(table, name, kind).to_pylist()
+    listed = pd.DataFrame(columns)
     groups = set(listed[GROUP])
     if groups != {CONTACT, CONTROL}:
         raise SchemaError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow as pa
 from propensity import table_files, usecases, whole_files
 from propensity.errors import MissingTable, RequestError
 from propensity.first_look.experiment import ExperimentLook, try_experiment
-from propensity.first_look.reading import ReadTable, read_table
+from propensity.first_look.reading import read_table
 from propensity.first_look.scores import RowsToScore
 from propensity.first_look.table import FirstLook, look_at
 from propensity.gcp.warehouse import Warehouse
@@ -74,30 +74,28 @@ def try_file(
     _check_files(target, rows, report=report, scores=scores)
     if candidates is not None:
         chosen["candidates"] = parsing.candidates_of(candidates)
-    new_rows = None
-    if rows is not None:
-        with step(f"reading {rows}"):
-            new_rows = _read(rows)
+    new_rows = _read_rows(rows, step)
+    file = Path(target)
+    table = _labelled(target, chosen["label"], step=step)
+    typing = f"typing {table.num_columns} columns of {len(table):,} rows"
+    with table_files.named(file), step(typing):
+        read = read_table(table, name=file.name, **chosen)
     # The file itself is not kept.
-    read = _typed(target, step=step, **chosen)
-    to_score = Path(target if rows is None else rows)
+    del table
+    to_score = file if rows is None else Path(rows)
     if scores is not None:
         # Faults of these rows are said before the training, which takes a minute.
         with table_files.named(to_score):
             RowsToScore.of(read, new_rows)
-    training = f"training on {len(read.rows):,} rows"
-    with table_files.named(Path(target)), step(training):
+    with table_files.named(file), step(f"training on {len(read.rows):,} rows"):
         look = look_at(read, watched)
         if scores is not None:
             look = look.without_leaks
-    if scores is None:
-        whole_files.write_whole(report, look.page().encode())
-        return look, 0
-    with table_files.named(to_score), step("scoring the list"):
-        listed = look.scores(new_rows)
-    whole_files.write_whole(report, look.page().encode())
-    _write_list(scores, listed.round({"probability": 6}))
-    return look, len(listed)
+    listed = None
+    if scores is not None:
+        with table_files.named(to_score), step("scoring the list"):
+            listed = look.scores(new_rows).round({"probability": 6})
+    return look, _write(look.page(), listed, report=report, scores=scores)
 
 
 def try_experiment_file(
@@ -113,33 +111,23 @@ def try_experiment_file(
     Say what contacting added in an experiment, and write the report.
 
     Args:
-        target: A CSV or Parquet file, or ``project.dataset.table``.
-        report: The file to write.
-        scores: The file to write the list to, if there is to be one.
-        rows: Whom it lists, as ``target``.
-        step: Says what goes on.
-        chosen: As ``try_experiment`` takes them.
+        rows: Whom the list has, as ``target``; needed for a list.
+        chosen: As ``try_experiment`` takes them; other arguments are ``try_file``'s, as
+            are errors.
 
     Returns:
         What the experiment says, and how many users the list has.
-
-    Raises:
-        RequestError: It is neither, no label is named, or a file would be replaced that
-            another option names.
-        SchemaError, NotEnoughData: As ``try_experiment``.
     """
     _check_files(target, rows, report=report, scores=scores)
+    new_rows = _read_rows(rows, step)
     table = _labelled(target, chosen["label"], step=step)
     with table_files.named(Path(target)), step(f"comparing {len(table):,} rows"):
         look = try_experiment(table, name=Path(target).name, **chosen)
-    if scores is None or rows is None:
-        whole_files.write_whole(report, look.page().encode())
-        return look, 0
-    with table_files.named(Path(rows)), step(f"scoring {rows}"):
-        listed = look.scores(_read(rows)).round({"effect": 6, "expected": 6})
-    whole_files.write_whole(report, look.page().encode())
-    _write_list(scores, listed)
-    return look, len(listed)
+    listed = None
+    if rows is not None and new_rows is not None:
+        with table_files.named(Path(rows)), step(f"scoring {rows}"):
+            listed = look.scores(new_rows).round({"effect": 6, "expected": 6})
+    return look, _write(look.page(), listed, report=report, scores=scores)
 
 
 def _check_files(
@@ -153,19 +141,29 @@ def _check_files(
         whole_files.check_output(scores, ".csv", option="scores", others=others)
 
 
-def _write_list(file: Path, listed: pd.DataFrame) -> None:
-    whole_files.write_whole(file, csv_of(list(listed), listed.itertuples(index=False)))
+def _read_rows(rows: str | None, step: Step) -> pa.Table | None:
+    if rows is None:
+        return None
+    with step(f"reading {rows}"):
+        return _read(rows)
 
 
-def _typed(target: str, *, step: Step, **chosen: Any) -> ReadTable:
-    """Read a file or a table of BigQuery, and decide what its columns are."""
-    table = _labelled(target, chosen["label"], step=step)
-    typing = f"typing {table.num_columns} columns of {len(table):,} rows"
-    with table_files.named(Path(target)), step(typing):
-        return read_table(table, name=Path(target).name, **chosen)
+def _write(
+    page: str, listed: pd.DataFrame | None, *, report: Path, scores: Path | None
+) -> int:
+    """Write the report and the list; return how many users it has."""
+    whole_files.write_whole(report, page.encode())
+    if listed is None or scores is None:
+        return 0
+    whole_files.write_whole(
+        scores, csv_of(list(listed), listed.itertuples(index=False))
+    )
+    return len(listed)
 
 
-def _labelled(target: str, label: str | None, *, step: Step) -> pa.Table:
+def _labelled(
+    target: str, label: str | Sequence[str] | None, *, step: Step
+) -> pa.Table:
     with step(f"reading {target}"):
         table = _read(target)
     if not label:

@@ -34,7 +34,7 @@ from offline import build_preprocessor, dead_letters
 from propensity.gcp import queries, writes
 from propensity.gcp.clients import open_client
 from propensity.gcp.pubsub import Bus
-from propensity.learning import effect_gate
+from propensity.learning import effect_gate, effects
 from propensity.settings import DEAD_LETTERS
 from propensity.tables import every as tables
 from propensity.tables.stream import POSTCODE_INDEX, STREAM_EVENTS
@@ -269,8 +269,9 @@ def recording(deployment: Deployment) -> Iterator[Record]:
         # Every result could be too large for the answer to a query.
         patch.setattr(queries, "SMALL_ROWS", SMALL_ROWS)
         # Few members open a gate, whatever they have done.
-        for name, value in (("FEW", 1), ("FEWEST", 1), ("ERRORS", -1e9)):
-            patch.setattr(effect_gate, name, value)
+        patch.setattr(effects, "FEW", 1)
+        patch.setattr(effects, "FEWEST", 1)
+        patch.setattr(effect_gate, "ERRORS", -1e9)
         patch.setattr(Bus, "publish", publishing)
         patch.setattr(dead_letters, "open_client", subscribed)
         yield record

@@ -105,6 +105,11 @@ def test_a_table_is_tried_within_bounds(folder, emulated, capsys, rows, status):
         ([*OPTIONS, "--scores=l.csv", "--rows=bad.csv"], 1, "bad.csv, column visits"),
         ([*OPTIONS, "--scores=l.csv", "--rows=gone.csv"], 1, "there is no file gone"),
         ([*OPTIONS, "--rows=bad.csv"], 2, "--rows needs --scores"),
+        ([*OPTIONS, "--margin=0.4"], 2, "--margin is not for a table"),
+        ([*OPTIONS, "--yes"], 2, "--yes is not for a table"),
+        ([*OPTIONS, "--judge=l.csv", "--report=r.html"], 2, "is not for a list"),
+        (["--treatment=plan"], 2, "--treatment needs --control"),
+        (["my-project.analytics_1", "--category=x"], 2, "is not for an export"),
     ],
     ids=str,
 )
@@ -187,7 +192,9 @@ def test_an_experiment_ends_in_a_list_and_a_profit(folder, capsys):
     assert {*listed["customer"]} == {*others["customer"]}
     assert listed["effect"].is_monotonic_decreasing
     assert main(["try", "campaign.csv", *asked, "--scores=list.csv"]) == 2
-    assert "needs --rows, whom to list" in capsys.readouterr().err
+    assert "--scores needs --rows" in capsys.readouterr().err
+    assert main(["try", "campaign.csv", *asked, "--outcomes=bought, mail"]) == 1
+    assert "column mail is named twice" in capsys.readouterr().err
 
 
 def test_a_use_case_is_tried_and_nothing_changes(folder, champion_deployment, capsys):

@@ -115,6 +115,7 @@ def fill_models(deployment: Deployment) -> None:
         "base_rate": 0.085, "mean_probability": 0.08, "lift": lift,
         "roc_auc": 0.8, "roc_auc_low": 0.78, "roc_auc_high": 0.82,
         "budget": "10%", "recall_at_budget": 0.53, "lift_at_budget": 5.3,
+        "users_at_budget": 200.0, "true_positives_at_budget": 90.0,
         "pr_auc": 0.3, "log_loss": 0.22, "calibration_error": 0.02,
         "value_promised": Decimal("12000.5"), "value_observed": Decimal("13050.5"),
         "purchases": 200, "purchases_without_id": 16,

@@ -214,6 +214,9 @@ class TestPages:
         assert "fraud.html" not in empty["index.html"]
         assert not NONE.search(words(empty["index.html"]))
 
+    def test_a_lift_has_its_interval(self, whole):
+        assert "5.29 (4.50 to 6.11)" in words(whole[SHOP])
+
     @pytest.mark.parametrize(
         "changed",
         [

@@ -103,7 +103,11 @@ def test_a_sum_that_is_no_number_is_named(written, problem):
 @pytest.mark.parametrize(
     ("few", "note"),
     [
-        ("sms", "Not shown: sms has 54 users, and each group needs 200"),
+        (
+            "sms",
+            "Not shown: 6 of 54 users (sms, bought = 1) have the outcome: it takes 200 "
+            "users, 20 with it and 20 without",
+        ),
         (None, "54 users without a value of mail are left out"),
     ],
 )
@@ -249,12 +253,29 @@ def test_a_profit_is_what_contacting_earned_less_what_it_cost():
         try_experiment(campaign(), **NAMES, cost_per_contact=0.1, margin=0.4)
 
 
+def test_several_outcomes_are_looked_at_together(look):
+    """A profit is of the sums among them. Defect: one outcome refused the others."""
+    table = campaign()
+    table["spend"] = 20.0 * table["bought"]
+    names = {**NAMES, "label": ["bought", "spend"]}
+    both = try_experiment(table, **names, cost_per_contact=0.1, margin=0.4)
+    bought, spend = both.plain_arms()
+
+    assert (bought["outcome"], spend["outcome"]) == ("bought = 1", "spend")
+    assert bought["effect"] == pytest.approx(look.plain_arms()[0]["effect"])
+    assert bought["profit"] is None
+    assert spend["profit"] is not None
+    assert repr(both).count("Profit ") == 1
+    with pytest.raises(SchemaError, match="differ beyond chance in spend"):
+        try_experiment(table, **NAMES)
+
+
 def test_a_page_begins_with_the_number_and_whom_it_is_for(look):
     """Green where contacting helps."""
     page = look.page()
     heading = page[page.index("<h1>") : page.index("</h1>")]
 
-    assert "spring: +4.3 (2.6 to 6.0) bought = 1 for each 100 users" in heading
+    assert "spring: +4.3 (+2.6 to +6.0) bought = 1 for each 100 users" in heading
     assert "most for segment = undecided (11.6 against -0.5)" in heading
     assert 'class="verdict good"' in page
 
@@ -276,3 +297,11 @@ def test_groups_of_whole_numbers_begin_and_end_with_one():
         "101 to 200",
         "201 to 300",
     ]
+
+
+@pytest.mark.parametrize("step", [1, 0.5])
+def test_users_without_a_number_are_a_group(step):
+    """Defect: a gap in a column of many numbers stopped the command."""
+    numbers = pd.Series([*range(300), None]) * step
+
+    assert experiment._groups(numbers).iloc[-1] == "empty"

@@ -408,12 +408,21 @@ def test_a_table_with_nothing_in_it_is_told_so(seed):
         assert look.tells_nothing
         assert look.lines[3].startswith("Model    neither the model nor ")
         assert look.lines[4].startswith("Use      Make no list")
-        assert "These columns don&#39;t tell who has churned = yes." in look.page()
+        assert "don&#39;t tell which customers have churned = yes." in look.page()
         assert 'class="verdict good"' not in look.page()
 
 
+def test_an_outcome_is_called_what_somebody_calls_it():
+    """Defect: of the top 10%, 86.7% have churned = yes."""
+    look = try_table(customers(), **NAMES, title="churned")
+
+    assert "of which 23.7% churned; tested on" in look.lines[0]
+    assert look.lines[4].startswith("Use      Of the top 10%, 86.7% churned: ")
+    assert "Of the top 10% of customers, 86.7% churned, " in look.page()
+
+
 def test_a_lift_has_its_interval(look):
-    assert "3.7 times the average (2.7 to 4.1)" in look.lines[4]
+    assert "3.7 (2.7 to 4.1) times the average" in look.lines[4]
     assert "3.7 (2.7 to 4.1) times the average" in look.page()
 
 

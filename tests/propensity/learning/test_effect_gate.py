@@ -92,4 +92,4 @@ def test_members_who_got_lost_open_no_gate():
 
 
 def test_too_few_members_open_no_gate():
-    assert "It takes" in look(300, undecided=0.5).reason
+    assert "it takes 200 users" in look(300, undecided=0.5).reason

@@ -141,6 +141,7 @@ class TestWeek:
         """One shift for all may be wrong for customers who were away."""
         rates = {"users": 900, "conversions": 9, "mean_probability": 0.02}
         away = {"category": "presence", "value": "away", "base_rate": 0.01, **rates}
+        away["lift_at_budget"] = 4.0
         said = "Contacting 900 users brought 1,233 USD more than not contacting them."
         newest = row(2, log_odds_shift=0.23, categories=[away])
         written = words(page(newest, uplifts=[{**UPLIFT, "brought": said}]))
@@ -151,6 +152,7 @@ class TestWeek:
             "Lift by group",
             "Top 10%",
             "Week by week",
+            "4.00 (1.49 to 10.27)",
             "shifted by 0.23; away users: expected 2.0%, actual 1.0%",
             said,
             "too early to say",

@@ -1,0 +1,358 @@
+"""The command ``try``: a table, an experiment, an export, a use case or a list."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from propensity.cli import texts
+from propensity.cli.answers import Spoken, command, say, spoken, tell
+from propensity.cli.options import FILE, Count, Decorator, Target, check_target, day
+from propensity.ids import EXPORT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """
+    What can be tried.
+
+    Attributes:
+        noun: What it is called where an option is not for it.
+        takes: Its options; all have ``report``.
+        needs: An option that is missing, by the option that needs it.
+        run: Tries a target with these options, and returns the answer.
+    """
+
+    noun: str
+    takes: Sequence[str]
+    run: Callable[..., Spoken]
+    needs: Mapping[str, str] = field(default_factory=dict)
+
+
+def _column(flag: str, help_text: str) -> Decorator[Any]:
+    return click.option(flag, metavar="COLUMN", help=help_text)
+
+
+def _columns(flag: str, name: str, help_text: str) -> Decorator[Any]:
+    text = f"{help_text}. Can be repeated."
+    return click.option(flag, name, metavar="COLUMN", multiple=True, help=text)
+
+
+def _file(flag: str, help_text: str, *, shown: str | None = None) -> Decorator[Any]:
+    return click.option(
+        flag, metavar="FILE", type=FILE, show_default=shown, help=help_text
+    )
+
+
+@command(
+    "propensity try churn.csv --user customer --time month --label churned", name="try"
+)
+@click.argument(
+    "target", type=Target(), help="A file, project.dataset.table or use case."
+)
+@_column("--user", "Column that names the user.")
+@_column("--time", "Column that says when a row was true.")
+@_column("--label", "Column with the outcome: 1 or 0.")
+@click.option(
+    "--outcome", metavar="VALUE", help="Value of the label to predict, if not 1 or yes."
+)
+@click.option(
+    "--outcomes", metavar="COLUMNS", help="Several outcomes of an experiment: a,b."
+)
+@click.option("--title", help="What the outcome is called, such as churned.")
+@_columns("--category", "categories", "Column whose numbers are names of something")
+@_columns("--without", "without", "Leave out")
+@_columns("--plans", "plans", "Column with dates that are known in advance")
+@click.option(
+    "--test-times",
+    type=Count(min=1),
+    help="How many of the newest times are the test set.",
+)
+@_file("--candidates", "usecase.toml whose [[candidates]] are compared.")
+@click.option(
+    "--horizon-days",
+    type=Count(min=1),
+    show_default="until the table's next time",
+    help="Days after a row until its label is known.",
+)
+@click.option(
+    "--as-of",
+    type=day,
+    show_default="today",
+    help="Prediction date of the trial of a use case.",
+)
+@_file("--report", "File to write the report to.", shown="try-TARGET.html")
+@_file("--scores", "Also write a CSV file of the users to contact, the best first.")
+@click.option(
+    "--rows",
+    metavar="FILE",
+    help="File or table of the users to score, if they are not in TARGET.",
+)
+@_column(
+    "--treatment",
+    "Column that says how a user was contacted, in an experiment at random.",
+)
+@click.option(
+    "--control",
+    metavar="SHARE",
+    help="Draw a control group into --scores, such as 10%. With --treatment: its value "
+    "for users not contacted.",
+)
+@click.option(
+    "--jobs-in",
+    metavar="PROJECT",
+    show_default="the export's",
+    help="Project of yours whose jobs read an export.",
+)
+@click.option(
+    "--label-event",
+    metavar="EVENT",
+    show_default="purchase",
+    help="Event of an export to predict.",
+)
+@click.option(
+    "--yes",
+    "is_agreed",
+    is_flag=True,
+    help="Read an export for more than BigQuery's free month.",
+)
+@_file(
+    "--judge", "Say what contacting a list brought, by TARGET: the export, or orders."
+)
+@_column("--amount", "Column of orders with what was paid.")
+@click.option(
+    "--cost-per-contact",
+    type=click.FloatRange(min=0),
+    help="What a contact of an experiment costs.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0, max=1),
+    help="Share of the sums that is left, from 0 to 1.",
+)
+def trying(*, target: str, **options: Any) -> Spoken:
+    """
+    Show what a table, an export or a use case predicts.
+
+    TARGET is a CSV or Parquet file, a table project.dataset.table, an export
+    project.dataset, or a use case. In a table, all other columns are features. On the
+    newest rows (without --time, random ones), the model is compared with the best
+    single column. A use case is compared with the live version. Changes nothing in a
+    deployment.
+
+    An export is read once, in a session of temporary tables: it needs the rights to
+    read it and to create jobs in a project, and writes nothing. The price is said
+    first. --scores lists the best 500 users.
+
+    --scores lists the users whose outcome is still empty, or those of --rows, by their
+    newest row: user, probability, percentile, reasons. It replaces an earlier list. A
+    use case, also one of your own events, publishes predictions instead.
+
+    --control 10% adds a column with a control group, whom you don't contact. A month
+    later, --judge reads the list back, and says what contacting the others brought.
+
+    With --treatment and --control, the table is an experiment, one row for each user:
+    shows what contacting added, and whether to contact by effect or by probability.
+    --scores with --rows lists other users in this order. --cost-per-contact and
+    --margin say whether it paid.
+    """
+    check_target(target)
+    kind = _kind_of(target, options)
+    _check_options(kind, options)
+    if options["report"] is None:
+        options["report"] = Path(f"try-{Path(target).name}.html")
+    taken = {name: options[name] for name in kind.takes}
+    return kind.run(target, **taken)
+
+
+def _kind_of(target: str, options: Mapping[str, Any]) -> Kind:
+    is_export = EXPORT.fullmatch(target) is not None and not Path(target).exists()
+    if options["judge"]:
+        return JUDGED_BY_EXPORT if is_export else JUDGED_BY_ORDERS
+    if is_export:
+        return EXPORTED
+    if options["treatment"]:
+        return EXPERIMENT
+    from propensity.trying.tables import is_use_case
+
+    return USE_CASE if is_use_case(target) else TABLE
+
+
+def _check_options(kind: Kind, options: Mapping[str, Any]) -> None:
+    """Refuse options that are not for a kind of target, or lack another one."""
+    context = click.get_current_context()
+    flags = {}
+    for parameter in context.command.params:
+        flags[str(parameter.name)] = parameter.opts[0]
+    for name in options:
+        source = context.get_parameter_source(name)
+        if source is ParameterSource.COMMANDLINE and name not in kind.takes:
+            raise click.UsageError(f"{flags[name]} is not for {kind.noun}")
+    for name, needed in kind.needs.items():
+        if options[name] is not None and options[needed] is None:
+            raise click.UsageError(f"{flags[name]} needs {flags[needed]}")
+
+
+def _table(target: str, **options: Any) -> Spoken:
+    from propensity.cli.progress import announced, watched
+    from propensity.trying import tables
+
+    look, listed = tables.try_file(target, step=announced, watched=watched, **options)
+    card = look.card.plain()
+    answer = {
+        "kinds": look.kinds,
+        "left_out": look.left_out,
+        "leaks": look.leaks,
+        "level": look.level,
+        "tells_nothing": look.tells_nothing,
+        "metrics": card["metrics"],
+        "baseline": card["baseline"],
+    }
+    return _told(look, answer, listed, options)
+
+
+def _experiment(target: str, *, outcomes: str | None, **options: Any) -> Spoken:
+    from propensity.cli.progress import announced
+    from propensity.trying import tables
+
+    if outcomes:
+        options["label"] = [name.strip() for name in outcomes.split(",")]
+    look, listed = tables.try_experiment_file(target, step=announced, **options)
+    answer = {"arms": look.plain_arms(), "left_out": look.left_out}
+    return _told(look, answer, listed, options)
+
+
+def _told(
+    look: object, answer: Mapping[str, Any], listed: int, options: Mapping[str, Any]
+) -> Spoken:
+    """Print what a look says and where its files are, and return the whole answer."""
+    scores = options["scores"]
+    tell(repr(look))
+    say(f"The report is in {options['report']}")
+    if scores:
+        say(f"The list of {listed:,} users is in {scores}")
+    files = {
+        "report": str(options["report"]),
+        "scores": str(scores) if scores else None,
+    }
+    return Spoken({**answer, **files, "listed": listed})
+
+
+def _export(
+    target: str, *, control: str | None, is_agreed: bool, **options: Any
+) -> Spoken:
+    from propensity.cli.progress import announced, watched
+    from propensity.clock import SYSTEM
+    from propensity.trying import lists
+
+    share = None
+    if control:
+        try:
+            share = lists.parse_share(control)
+        except ValueError as error:
+            raise click.UsageError(f"--control: {error}") from error
+
+    def agrees(question: str) -> bool:
+        if is_agreed or not sys.stdin.isatty():
+            return is_agreed
+        return click.confirm(f"{question}. Read it?", err=True)
+
+    answer = lists.try_and_list(
+        target,
+        share=share,
+        agrees=agrees,
+        now=SYSTEM.now(),
+        say=say,
+        step=announced,
+        watched=watched,
+        **options,
+    )
+    return spoken(answer, texts.tried_export)
+
+
+def _use_case(target: str, **options: Any) -> Spoken:
+    from propensity.cli.progress import announced
+
+    try:
+        from propensity.trying.use_case import try_use_case
+    except ModuleNotFoundError as error:
+        from propensity.cli.errors import CommandError
+
+        raise CommandError(
+            f"a use case is tried on the rows of a deployment, and {error.name} is "
+            "missing",
+            hint="Run: pip install 'propensity[deployment]'",
+        ) from error
+    answer = try_use_case(target, step=announced, **options)
+    would = "would" if answer["would_go_live"] else "would not"
+    tell(f"It {would} go live: {answer['verdict']}.")
+    say(f"The report is in {options['report']}")
+    return Spoken(answer)
+
+
+def _judged_by_export(target: str, *, judge: Path, jobs_in: str | None) -> Spoken:
+    from propensity.clock import SYSTEM
+    from propensity.trying import lists
+
+    judged = lists.judge_by_export(judge, target, jobs_in=jobs_in, now=SYSTEM.now())
+    return spoken(asdict(judged), texts.what_contacting_brought)
+
+
+def _judged_by_orders(target: str, *, judge: Path, **options: Any) -> Spoken:
+    from propensity.trying import lists
+
+    judged = lists.judge_by_orders(judge, Path(target), **options)
+    return spoken(asdict(judged), texts.what_contacting_brought)
+
+
+_FILES = ("report", "scores", "rows")
+_COLUMNS = ("user", "label", "outcome", "title", "categories", "without")
+_TIMES = ("time", "horizon_days", "test_times", "plans")
+_PROFIT = ("cost_per_contact", "margin")
+
+TABLE = Kind(
+    noun="a table, unless --treatment names the column of an experiment",
+    takes=_FILES + _COLUMNS + _TIMES + ("candidates",),
+    needs={"rows": "scores"},
+    run=_table,
+)
+EXPERIMENT = Kind(
+    noun="an experiment",
+    takes=_FILES + _COLUMNS + _PROFIT + ("outcomes", "treatment", "control"),
+    needs={
+        "treatment": "control",
+        "scores": "rows",
+        "rows": "scores",
+        "cost_per_contact": "margin",
+        "margin": "cost_per_contact",
+    },
+    run=_experiment,
+)
+EXPORTED = Kind(
+    noun="an export, project.dataset",
+    takes=("report", "scores", "control", "jobs_in", "label_event", "is_agreed"),
+    needs={"control": "scores"},
+    run=_export,
+)
+USE_CASE = Kind(
+    noun="a use case, whose predictions are its list (docs/audiences.md)",
+    takes=("report", "as_of"),
+    run=_use_case,
+)
+JUDGED_BY_EXPORT = Kind(
+    noun="a list that an export judges",
+    takes=("judge", "jobs_in"),
+    run=_judged_by_export,
+)
+JUDGED_BY_ORDERS = Kind(
+    noun="a list that a file of orders judges",
+    takes=("judge", "user", "time", "amount"),
+    needs={"judge": "user"},
+    run=_judged_by_orders,
+)
