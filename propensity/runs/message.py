@@ -62,6 +62,7 @@ def sentences(
         link: Address of the dashboard.
     """
     brought = list[str]()
+    alone = list[tuple[str, str]]()
     verdicts = list[str]()
     needs = list[str]()
     chosen = list[str]()
@@ -71,11 +72,16 @@ def sentences(
             if len(together.audiences) > 1:
                 brought.append(programme.programme_lines(together, currency)[0])
         for audience, result in results(deployment, until=as_of).items():
-            brought.append(f"{audience}: {sentence(result, currency)}")
+            alone.append((audience, sentence(result, currency)))
             needs += _wrong(audience, result)
         verdicts += _verdicts(deployment, as_of)
         needs += _needs(deployment, as_of)
         chosen += _chosen(deployment, as_of)
+    if len(alone) == 1 and not brought:
+        [(_, said)] = alone
+        brought.append(said)
+    else:
+        brought += [f"{audience}: {said}" for audience, said in alone]
     if of_use_cases:
         needs += _letters(of_use_cases[0], as_of)
     if needs:

@@ -142,7 +142,8 @@ class TestMessage:
 
         assert answer["weekly_message"] == "sent"
         assert answer["sentences"] == text.splitlines()
-        assert "winback: Contacting 681 users brought 218 USD more" in brought
+        assert brought.startswith("What contacting brought: Contacting 681 users ")
+        assert "brought 218 USD more" in brought
         assert "it cost 341 USD" in brought
         assert "7.9% expected, 8.0% actual" in verdict
         assert "(week of 1 Jun 2026)" in verdict
