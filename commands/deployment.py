@@ -196,7 +196,6 @@ def message(**arguments: Any) -> Any:
     help="A folder, or gs://BUCKET/PREFIX. With --local: the folder that `up` shows.",
 )
 @click.option("--weeks", type=Count(1, 104), default=26, help="Weeks to show.")
-@DRY_RUN
 @local_or_not
 def dashboard(
     *, out: str | None, is_local: bool, state: str | None, **arguments: Any

@@ -71,7 +71,7 @@ class Reading:
     Attributes:
         text: The statement with its parameters as values: it runs in any console.
         rows: Empty where a table is missing, as ``missing`` says.
-        bytes_billed: Bytes of the statement; a dry run has the bytes of its scan.
+        bytes_billed: Bytes of the statement.
     """
 
     name: str
@@ -81,9 +81,7 @@ class Reading:
     bytes_billed: int = 0
 
 
-def read(
-    warehouse: Warehouse, window: Window, *, is_dry: bool = False
-) -> Iterator[Reading]:
+def read(warehouse: Warehouse, window: Window) -> Iterator[Reading]:
     """
     Run the statements one after the other; those of a missing table have no rows.
 
@@ -94,14 +92,10 @@ def read(
         sql = statement(name, folder=SQL)
         parameters = window.parameters(name)
         before = warehouse.bytes_billed
-        scanned = 0
         rows: Sequence[Row] = ()
         missing = ""
         try:
-            if is_dry:
-                scanned = warehouse.dry_run(sql, parameters)
-            else:
-                rows = list(map(plain, warehouse.table(sql, parameters).to_pylist()))
+            rows = list(map(plain, warehouse.table(sql, parameters).to_pylist()))
         except MissingTable as error:
             missing = error.message
         yield Reading(
@@ -109,7 +103,7 @@ def read(
             text=filled(sql, parameters, warehouse),
             rows=rows,
             missing=missing,
-            bytes_billed=scanned if is_dry else warehouse.bytes_billed - before,
+            bytes_billed=warehouse.bytes_billed - before,
         )
 
 

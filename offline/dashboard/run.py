@@ -10,7 +10,6 @@ from datetime import date
 from pathlib import Path
 
 from offline.dashboard import writing
-from offline.dashboard.pages import PAGES
 from offline.dashboard.reading import TITLES, Window, read
 from offline.dashboard.writing import INDEX
 from offline.doctor.checks import newest_runs
@@ -30,7 +29,6 @@ def run(
     weeks: int,
     as_of: date | None = None,
     is_local: bool = False,
-    is_dry: bool = False,
     clock: Clock = SYSTEM,
 ) -> dict[str, object]:
     """
@@ -43,10 +41,9 @@ def run(
             year than this.
 
     Returns:
-        ``first``, the path or address of the first page; ``pages``, their bytes by file
-        (a dry run has those that are always there); ``statements``, bytes billed by
-        each, or scanned by a dry one; ``missing``, why a statement could not be run;
-        ``wrong``, use cases without a page because their folder is wrong.
+        ``first``, the path or address of the first page; ``pages``, their bytes by
+        file; ``statements``, bytes billed by each; ``missing``, why a statement could
+        not be run; ``wrong``, use cases without a page because their folder is wrong.
 
     Raises:
         RequestError: Nothing can be written there.
@@ -65,17 +62,12 @@ def run(
         window = Window(as_of=played, weeks=weeks, until=today)
         if as_of is not None:
             window = Window(as_of=as_of, weeks=weeks, until=as_of)
-        readings = {
-            reading.name: reading for reading in read(warehouse, window, is_dry=is_dry)
-        }
+        readings = {reading.name: reading for reading in read(warehouse, window)}
         use_cases, errors = usecases.load_all()
-        pages: Mapping[str, str] = dict.fromkeys((file for _, file in PAGES), "")
-        first = f"{out.rstrip('/')}/{INDEX}"
-        if not is_dry:
-            pages = writing.pages_of(
-                use_cases, readings, window, artifacts=artifacts, settings=settings
-            )
-            first = write(pages, out, settings)
+        pages = writing.pages_of(
+            use_cases, readings, window, artifacts=artifacts, settings=settings
+        )
+        first = write(pages, out, settings)
     missing = {}
     for reading in readings.values():
         if reading.missing:
@@ -85,8 +77,7 @@ def run(
         "pages": {name: len(text.encode()) for name, text in pages.items()},
         "statements": {name: readings[name].bytes_billed for name in TITLES},
         "missing": missing,
-        "wrong": [] if is_dry else [error.message for error in errors],
-        "is_dry": is_dry,
+        "wrong": [error.message for error in errors],
     }
 
 

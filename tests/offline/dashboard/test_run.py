@@ -169,17 +169,6 @@ class TestCommand:
         assert copy.read_text() == f"{cases.FIRST}<p>a week"
         assert f'href="{copy.name}"' in (tmp_path / SHOP).read_text()
 
-    def test_the_dashboard_says_what_a_dry_run_would_do(
-        self, deployment, tmp_path, capsys
-    ):
-        """And does neither."""
-        words = ("dashboard", "--out", str(tmp_path / "site"), "--dry-run")
-        assert deployment.command(*words) == Exit.DONE
-        output = capsys.readouterr().out
-
-        assert all(name.replace("_", " ") in output for name in TITLES)
-        assert not (tmp_path / "site").exists()
-
     def test_the_dashboard_is_of_the_day_that_was_played(self, deployment, tmp_path):
         """Which may be of another year; dead letters are those of today."""
         played = DAY - 52 * WEEK
