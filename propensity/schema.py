@@ -136,7 +136,7 @@ class Part(Row):
 # Columns of many tables.
 UseCaseName = Annotated[str, "Use case"]
 RunId = Annotated[str, "The run that wrote the row", NULLABLE]
-BytesBilled = Annotated[int, "Bytes that the run's queries had billed", NULLABLE]
+BytesBilled = Annotated[int, "Bytes billed by the run", NULLABLE]
 
 
 def in_sql(kind: str) -> str:

@@ -21,7 +21,7 @@ class MemberRow(Row):
 
     use_case: UseCaseName
     audience: Audience
-    as_of: Annotated[date, "Prediction date: events before it"]
+    as_of: Annotated[date, "Prediction date"]
     user_id: Annotated[str, "The user"]
     probability: Annotated[float, "As published for as_of"]
     percentile: Annotated[int | None, "Rank within as_of, 1 to 100 highest"]
@@ -30,10 +30,10 @@ class MemberRow(Row):
     attributes: Annotated[str | None, "Further columns, JSON; null for control"]
     control_group: Annotated[str | None, "Name of the control group"]
     control_share: Annotated[float | None, "Share of the control group, 0 to 0.9"]
-    selection: Annotated[str | None, "Rule that chose them, for example top 1000"]
+    selection: Annotated[str | None, "Rule, for example top 1000"]
     selected_at: Annotated[datetime | None, "When they were chosen"]
     decile_value: Annotated[float | None, "As published for as_of"]
-    effect: Annotated[float | None, "Added probability by contact, as published"]
+    effect: Annotated[float | None, "Added probability by contact"]
     is_explored: Annotated[bool | None, "Whether drawn at random, by explore"]
 
 
@@ -105,7 +105,7 @@ class Plan(Row):
 
     use_case: UseCaseName
     audience: Audience
-    as_of: Annotated[date, "Prediction date: events before it"]
+    as_of: Annotated[date, "Prediction date"]
     planned_at: Annotated[datetime, "When the members were chosen"]
     control_group: Annotated[str, "Name of the control group"]
     control_share: Annotated[float, "Share of the control group, 0 to 0.9"]
@@ -146,7 +146,7 @@ class Logged(Row):
 
     use_case: UseCaseName
     audience: Audience
-    as_of: Annotated[date, "Prediction date: events before it"]
+    as_of: Annotated[date, "Prediction date"]
     destination: Annotated[str, "Name of the destination"]
     action: Annotated[str, "add or remove"]
     request: Annotated[str, "Idempotency key of the request"]
@@ -206,11 +206,11 @@ class Figures(Part):
     conversion_difference: Annotated[Number, f"Share of positives, {_EFFECT}"]
     conversion_difference_low: Annotated[Number, f"Lower end: positives, {_EFFECT}"]
     conversion_difference_high: Annotated[Number, f"Upper end: positives, {_EFFECT}"]
-    variance_explained: Annotated[Number, "Share of chance that probabilities explain"]
+    variance_explained: Annotated[Number, "Chance that probabilities explain"]
     # Null without a conversion in the control group.
     conversion_lift: Annotated[Number, "Ratio of the two shares, minus 1"]
     # These users would show this difference in 80% of cases.
-    detectable_difference: Annotated[Number, "Smallest difference they can show"]
+    detectable_difference: Annotated[Number, "Smallest difference to be seen"]
     sample_ratio_p: Annotated[float, "p-value of sizes; ignore below 0.001", NULLABLE]
     # Also too_few, no_control or sample_ratio.
     verdict: Annotated[str, "helps, harms or open; or why there is none", NULLABLE]
@@ -222,11 +222,11 @@ class Uplift(Row):
 
     use_case: UseCaseName
     audience: Audience
-    week: Annotated[date, "Prediction date of its newest members"]
-    week_end: Annotated[date, "Day after the last of their outcomes", NULLABLE]
+    week: Annotated[date, "Date of its newest members"]
+    week_end: Annotated[date, "Day after the outcomes", NULLABLE]
     status: Annotated[str, "provisional or final", NULLABLE]
     run_id: RunId
-    evaluated_at: Annotated[datetime, "When the run wrote this row", NULLABLE]
+    evaluated_at: Annotated[datetime, "When the run began", NULLABLE]
     control_share: Annotated[float, "Share of the control group, 0 to 0.9", NULLABLE]
     planned_until: Annotated[date | None, "Last day planned; null for a year"]
     sums: Annotated[Sequence[GroupSums], "Sums over the week's new members"]
@@ -257,15 +257,15 @@ class ProgrammeSums(GroupSums):
 class Earned(Part):
     """What contacting brought, and what is left of it."""
 
-    added_buyers: Annotated[Number, "Contacted users who had the outcome by contact"]
+    added_buyers: Annotated[Number, "Outcomes that contacting added"]
     added_buyers_low: Annotated[Number, "Lower end of its interval"]
     added_buyers_high: Annotated[Number, "Upper end of its interval"]
-    brought: Annotated[Number, "What contacted users paid more than without contact"]
+    brought: Annotated[Number, "Amount that contacting added"]
     brought_low: Annotated[Number, "Lower end: what contacting brought"]
     brought_high: Annotated[Number, "Upper end: what contacting brought"]
-    cost: Annotated[Money, "Cost of first contacts; null if an audience has none"]
-    margin: Annotated[Number, "Mean margin; null if an audience has none"]
-    profit: Annotated[Number, "Margin of what contacting brought minus the cost"]
+    cost: Annotated[Money, "Cost of first contacts"]
+    margin: Annotated[Number, "Mean margin"]
+    profit: Annotated[Number, "Margin of brought minus cost"]
     profit_low: Annotated[Number, "Lower end of the profit"]
     profit_high: Annotated[Number, "Upper end of the profit"]
 
@@ -278,15 +278,15 @@ class Programme(Row):
     """One row per control group, period and week: all its audiences together."""
 
     use_case: UseCaseName
-    control_group: Annotated[str, "Name that its audiences share"]
+    control_group: Annotated[str, "Name of the control group"]
     period: Annotated[str, "all, or a quarter such as 2026-Q1"]
-    week: Annotated[date, "Prediction date of its newest members"]
-    week_end: Annotated[date, "Day after the last of their outcomes", NULLABLE]
+    week: Annotated[date, "Date of its newest members"]
+    week_end: Annotated[date, "Day after the outcomes", NULLABLE]
     status: Annotated[str, "provisional or final", NULLABLE]
     run_id: RunId
-    evaluated_at: Annotated[datetime, "When the run wrote this row", NULLABLE]
+    evaluated_at: Annotated[datetime, "When the run began", NULLABLE]
     control_share: Annotated[float, "Share of the control group, 0 to 0.9", NULLABLE]
-    audiences: Annotated[Sequence[str], "Audiences with members up to this week"]
+    audiences: Annotated[Sequence[str], "Audiences with members so far"]
     sums: Annotated[Sequence[ProgrammeSums], "Sums over the week's new members"]
     figures: Figures
     earned: Earned

@@ -23,7 +23,7 @@ Text = str | None
 Count = int | None
 Money = Decimal | None
 
-ExportDay = Annotated[date, "Local day in the name of the export's table"]
+ExportDay = Annotated[date, "Local day of the export's table"]
 Browser = Annotated[Text, "Browser or device; null without consent"]
 Login = Annotated[Text, "The site's own id; null before a login"]
 
@@ -39,7 +39,7 @@ class UserDay(Row):
     last_event: Annotated[int, "Microseconds since 1970, UTC"]
     first_touch: Annotated[Count, "First visit, as event_timestamp"]
     n_events: Annotated[int, "Events, each once"]
-    session_number: Annotated[Count, "Highest number of a session, 1 to 1000000"]
+    session_number: Annotated[Count, "Highest number of a session"]
     engagement_ms: Annotated[Count, "Milliseconds on screen"]
     n_page_views: Annotated[int, "Events of this name"]
     n_view_items: Annotated[int, "Events of this name"]
@@ -71,16 +71,16 @@ class Conversion(Row):
     user_id: Login
     event_timestamp: Annotated[int, "Microseconds since 1970, UTC"]
     event_time: Annotated[datetime, "The same as a moment"]
-    transaction_id: Annotated[Text, "Of a purchase or refund; else the parameter's"]
-    event_value: Annotated[Money, "Parameter value, in the event's currency"]
+    transaction_id: Annotated[Text, "Of GA4; else the event's own parameter"]
+    event_value: Annotated[Money, "Parameter value"]
     event_value_in_usd: Annotated[Money, "The same in US dollars"]
-    purchase_revenue: Annotated[Money, "Amount paid, in the event's currency"]
+    purchase_revenue: Annotated[Money, "Amount paid"]
     purchase_revenue_in_usd: Annotated[Money, "The same in US dollars"]
-    refund_value: Annotated[Money, "Amount refunded, in the event's currency"]
+    refund_value: Annotated[Money, "Amount refunded"]
     refund_value_in_usd: Annotated[Money, "The same in US dollars"]
-    n_items: Annotated[Count, "Sum of the items' quantities; none is 1"]
+    n_items: Annotated[Count, "Quantities of the items; none is 1"]
     n_distinct_items: Annotated[Count, "Different items; those without an id each"]
-    item_ids: Annotated[Sequence[str], "Ids of the items, each once; in their order"]
+    item_ids: Annotated[Sequence[str], "Ids of the items, each once"]
     event_digest: Annotated[str, "MD5 of what tells an event from every other"]
 
 

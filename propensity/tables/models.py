@@ -48,7 +48,7 @@ class Metrics(Part):
     out.
     """
 
-    users: Annotated[int, "Rows that were measured: users or events", NULLABLE] = 0
+    users: Annotated[int, "Measured users or events", NULLABLE] = 0
     conversions: Annotated[int, "Positives among them", NULLABLE] = 0
     base_rate: Annotated[Number, "Share of positives"] = None
     mean_probability: Annotated[Number, "Mean of the probabilities"] = None
@@ -57,8 +57,8 @@ class Metrics(Part):
     true_negatives: Annotated[Count, _MATRIX] = None
     false_positives: Annotated[Count, _MATRIX] = None
     false_negatives: Annotated[Count, _MATRIX] = None
-    precision: Annotated[Number, "Share of predicted positives that are right"] = None
-    recall: Annotated[Number, "Share of positives that are predicted"] = None
+    precision: Annotated[Number, "Right share of predicted positives"] = None
+    recall: Annotated[Number, "Predicted share of positives"] = None
     f1: Annotated[Number, "Harmonic mean of precision and recall"] = None
     roc_auc: Annotated[Number, "ROC AUC; null with one class"] = None
     roc_auc_low: Annotated[Number, f"Area under the ROC curve: {_LOW}"] = None
@@ -70,7 +70,7 @@ class Metrics(Part):
     log_loss: Annotated[Number, "Mean negative log-likelihood"] = None
     calibration_error: Annotated[Number, "Expected calibration error, ten bins"] = None
     lift: Annotated[Sequence[LiftDecile], "Deciles of the score, highest first"] = ()
-    budget: Annotated[str | None, "How many you can act on: 1000 or 10%"] = None
+    budget: Annotated[str | None, "For example 1000 or 10%"] = None
     users_at_budget: Annotated[Number, "Rows in the top k", DETAIL] = None
     true_positives_at_budget: Annotated[Number, "Positives among them", DETAIL] = None
     precision_at_budget: Annotated[Number, "Precision of the top k"] = None
@@ -98,13 +98,13 @@ class TrainedVersion(Row):
     """One row per model version: how it was trained and what it achieved."""
 
     use_case: UseCaseName
-    model_version: Annotated[int, "0, 1, 2, ... per use case"]
+    model_version: Annotated[int, "From 0 on, per use case"]
     training_date: Annotated[date, "UTC day of the run"]
     run_id: RunId
     trained_at: Annotated[datetime, "When the run began", NULLABLE]
-    as_of: Annotated[date, "Prediction date: events before it", NULLABLE]
-    algorithm: Annotated[str, "The candidate that was chosen", NULLABLE]
-    is_warm: Annotated[bool, "Whether it has seen enough to score", NULLABLE]
+    as_of: Annotated[date, "Prediction date", NULLABLE]
+    algorithm: Annotated[str, "Chosen candidate", NULLABLE]
+    is_warm: Annotated[bool, "Whether it can score yet", NULLABLE]
     metrics: Metrics
     alert_threshold: Annotated[Number, "Least anomaly score of an alert"]
     saved: Annotated[Money, "Losses prevented, minus the reviews"]
@@ -120,7 +120,7 @@ class TrainedVersion(Row):
         str, "Object names, and SHA-256 of their bytes", NULLABLE
     ]
     bytes_billed: BytesBilled
-    seconds: Annotated[float, "Seconds from request to this row", NULLABLE]
+    seconds: Annotated[float, "Seconds until this row", NULLABLE]
     card: Annotated[str, "Everything else, JSON", NULLABLE]
 
 
@@ -142,7 +142,7 @@ TRAINING_METADATA = Table(
 class InForce(Part):
     """The publication whose probabilities were in force in a week."""
 
-    prediction_as_of: Annotated[date, "Date of the predictions in force", NULLABLE]
+    prediction_as_of: Annotated[date, "Prediction date in force", NULLABLE]
     prediction_scored_at: Annotated[datetime, "When their run began", NULLABLE]
     log_odds_shift: Annotated[Number, "Season's shift of the probabilities"] = None
 
@@ -175,7 +175,7 @@ class WeekValue(Part):
     """Money that was expected in a week, and money that users paid."""
 
     value_promised: Annotated[Decimal, "Sum of the expected values", NULLABLE]
-    value_observed: Annotated[Decimal, "Sum of what these users paid", NULLABLE]
+    value_observed: Annotated[Decimal, "Sum that users paid", NULLABLE]
     value_gini: Annotated[Number, "Order by money: 1 the best, 0 by chance", DETAIL]
     revenue_at_budget: Annotated[Number, "Share paid by the top k by value", DETAIL]
     revenue_at_budget_by_probability: Annotated[
@@ -247,8 +247,8 @@ class Evaluation(Row, kw_only=True):
 
     use_case: UseCaseName
     week: Annotated[date, "First day of the outcomes"]
-    model_version: Annotated[int, "Model that scored; -1 without any", NULLABLE]
-    week_end: Annotated[date, "Day after the last of the outcomes", NULLABLE]
+    model_version: Annotated[int, "Model that scored; -1 for none", NULLABLE]
+    week_end: Annotated[date, "Day after the outcomes", NULLABLE]
     in_force: InForce | None = None
     run_id: RunId
     as_of: Annotated[date, "Date of the run", NULLABLE]
@@ -316,10 +316,10 @@ class Signal(Part):
     missing_before: Annotated[Number, "That share in the training"] = None
     psi: Annotated[Number, "Population stability index; null for users"] = None
     bound: Annotated[Number, "psi from which it warns"] = None
-    bins: Annotated[Sequence[Bin], "Shares by value, without the season's shift"] = ()
-    is_alarm: Annotated[bool, "Whether a person should look at it", NULLABLE] = False
+    bins: Annotated[Sequence[Bin], "Shares by value, without season's shift"] = ()
+    is_alarm: Annotated[bool, "Whether a person should look", NULLABLE] = False
     cause: Annotated[str | None, "feature, missing values, score or users"] = None
-    message: Annotated[str | None, "What has changed, in a sentence"] = None
+    message: Annotated[str | None, "What has changed"] = None
 
 
 class Drift(Row):
@@ -329,7 +329,7 @@ class Drift(Row):
     """
 
     use_case: UseCaseName
-    as_of: Annotated[date, "Prediction date: events before it"]
+    as_of: Annotated[date, "Prediction date"]
     model_version: Annotated[int, "Model that scored", NULLABLE]
     run_id: RunId
     written_at: Annotated[datetime, "When the run began", NULLABLE]
@@ -375,16 +375,16 @@ class Prediction(Row):
     """One row per user: the newest probability."""
 
     use_case: UseCaseName
-    user_id: Annotated[str, "The user, as the export names them"]
-    as_of: Annotated[date, "Prediction date: events before it"]
+    user_id: Annotated[str, "The user"]
+    as_of: Annotated[date, "Prediction date"]
     probability: Annotated[float, "That the outcome comes, 0 to 1"]
     percentile: Annotated[int | None, "Rank within its date, 1 to 100 highest"]
     model_version: Annotated[int, "Model that scored"]
     scored_at: Annotated[datetime | None, "When the run began"]
-    data_until: Annotated[date | None, "Day before which the export was complete"]
+    data_until: Annotated[date | None, "End of the export's data"]
     log_odds_shift: Annotated[float | None, "Season's shift; null without"]
     expected_value: Annotated[Decimal | None, "Probability times expected amount"]
-    decile_value: Annotated[Decimal | None, "Mean expected_value of its 10% of users"]
+    decile_value: Annotated[Decimal | None, "Mean expected_value of its decile"]
 
 
 PREDICTIONS = Table(
@@ -412,8 +412,8 @@ class Score(Row):
     """One row per run of 01-Predictions and user: what it has scored."""
 
     use_case: UseCaseName
-    user_id: Annotated[str, "The user, as the export names them"]
-    as_of: Annotated[date, "Prediction date: events before it"]
+    user_id: Annotated[str, "The user"]
+    as_of: Annotated[date, "Prediction date"]
     probability: Annotated[float, "That the outcome comes, 0 to 1"]
     run_id: Annotated[str, "The run that scored"]
     expected_value: Annotated[Decimal | None, "Probability times expected amount"]
@@ -442,19 +442,19 @@ class Publication(Row):
     """One row per published prediction date: its users, probabilities and cost."""
 
     use_case: UseCaseName
-    as_of: Annotated[date, "Prediction date: events before it"]
+    as_of: Annotated[date, "Prediction date"]
     model_version: Annotated[int, "Model that scored"]
     run_id: Annotated[str | None, "The run that published"]
     scored_at: Annotated[datetime | None, "When that run began"]
     published_at: Annotated[datetime | None, "When it published; the newest counts"]
-    data_until: Annotated[date | None, "Day before which the export was complete"]
+    data_until: Annotated[date | None, "End of the export's data"]
     users: Annotated[int | None, "Users with a probability"]
     mean_probability: Annotated[float | None, "Mean of their probabilities"]
     quantiles: Annotated[Sequence[float], "Least, 99 percentiles, greatest"]
     log_odds_shift: Annotated[float | None, "Season's shift; null without"]
     value_promised: Annotated[Decimal | None, "Sum of expected values; null without"]
     bytes_billed: BytesBilled
-    seconds: Annotated[float | None, "Seconds from request to this row"]
+    seconds: Annotated[float | None, "Seconds until this row"]
     value_deciles: Annotated[
         Sequence[ExpectedDecile], "Deciles of the expected value, the lowest first"
     ]

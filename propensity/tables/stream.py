@@ -141,7 +141,7 @@ class DeadLetter(Row):
     reason: Annotated[str, "For example malformed_json"]
     field: Annotated[str | None, "The wrong field, if known"]
     detail: Annotated[str | None, "Expected and actual value"]
-    raw: Annotated[bytes | None, "Values of declared fields, if kept"]
+    raw: Annotated[bytes | None, "Declared fields, if kept"]
     raw_size: Annotated[int | None, "Bytes of the whole payload"]
     attributes: Annotated[str | None, "The message's attributes, JSON"]
     published_at: PublishedAt
@@ -169,16 +169,16 @@ class Inference(Row):
     user_id: Annotated[str, "The user"]
     event_time: Annotated[datetime, "When it happened"]
     event_date: Annotated[date, "UTC day of event_time"]
-    model_version: Annotated[int, "Model that scored; -1 none"]
+    model_version: Annotated[int, "Model that scored; -1 for none"]
     probability: Annotated[float | None, "Probability of the outcome"]
     anomaly_score: Annotated[float | None, "0 to 1, of models without labels"]
-    is_warm: Annotated[bool, "Whether the model has seen enough to score", NULLABLE]
+    is_warm: Annotated[bool, "Whether the model can score yet", NULLABLE]
     epoch: Annotated[int, "Epoch of champion.json", NULLABLE]
     source: Annotated[str, "stream, online or loaded", NULLABLE]
     features: Annotated[str, "What the model was given, JSON", NULLABLE]
     scored_at: Annotated[datetime, "When it was scored"]
     scored_on: Annotated[date, "UTC day of scored_at"]
-    latency_ms: Annotated[float | None, "From ingest_ts or publication to the score"]
+    latency_ms: Annotated[float | None, "From publication to score"]
 
 
 INFERENCE_LOG = Table(
