@@ -7,12 +7,11 @@ printed before.
 
 from __future__ import annotations
 
-import shutil
 import time
 from typing import Any
 
 from local.demos import Choice
-from local.errors import LocalError, UnusableData
+from local.errors import LocalError
 from local.processes import shown
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, State
@@ -60,7 +59,7 @@ def check(choice: Choice) -> None:
     The beginning of an export is read, and all of a file of card transactions.
 
     Raises:
-        UnusableData: Says what was expected and what was found.
+        LocalError: Says what was expected and what was found.
     """
     try:
         if choice.data:
@@ -72,7 +71,7 @@ def check(choice: Choice) -> None:
 
             cards.checked(choice.cards)
     except SchemaError as error:
-        raise UnusableData(error.problem, hint=error.hint) from error
+        raise LocalError(error.problem, hint=error.hint) from error
 
 
 def play(state: State, choice: Choice) -> str:
@@ -81,9 +80,7 @@ def play(state: State, choice: Choice) -> str:
 
     Raises:
         LocalError: Something did not work.
-        UnusableData: It was the data; a state that was made for them is removed again.
     """
-    is_new = not state.folder.exists()
     stack = Stack(state, options=choice.options, functions=PLAYED)
     try:
         with step("starting"):
@@ -100,11 +97,6 @@ def play(state: State, choice: Choice) -> str:
         with step("writing the dashboard"):
             is_written = stack.write_dashboard()
         return str(state.dashboard / "index.html") if is_written else ""
-    except UnusableData:
-        stack.stop()
-        if is_new:
-            shutil.rmtree(state.folder, ignore_errors=True)
-        raise
     finally:
         with step("stopping"):
             stack.stop()

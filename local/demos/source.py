@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date
 
 from local.demos import Choice
-from local.errors import UnusableData
+from local.errors import LocalError
 from local.exports import ga4_export, sources
 from local.exports.sources import Summary
 from local.generators.shop import Shop
@@ -26,7 +26,7 @@ HISTORY_DAYS = 262
 
 def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | Summary:
     """
-    Generate the export of a demo, or load the user's; raise UnusableData if it can't.
+    Generate the export of a demo, or load the user's; raise LocalError if it can't.
     """
     path = options.events if options.data is None else options.data
     events = use_case.own_events
@@ -34,7 +34,7 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
         reads = (
             f"events of its own, {events.table}" if events else "no events of its own"
         )
-        raise UnusableData(
+        raise LocalError(
             f"{use_case.name} reads {reads}, by its usecase.toml",
             hint="Use EVENTS=… with a USE_CASE that has [events], and no other",
         )
@@ -54,7 +54,7 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
             summary = ga4_export.load_export(client, settings.ga4_dataset, path)
         sources.load_folder(client, path if path.is_dir() else path.parent, use_case)
     except SchemaError as error:
-        raise UnusableData(error.problem, hint=error.hint) from error
+        raise LocalError(error.problem, hint=error.hint) from error
     for remark in summary.remarks:
         say(remark)
     say(
@@ -76,7 +76,7 @@ def check(summary: Summary, settings: Settings) -> None:
         ("USER_COLUMN", settings.user_column, summary.user_columns),
     ):
         if wanted and wanted not in choices:
-            raise UnusableData(
+            raise LocalError(
                 f"the data have no {wanted!r}",
                 hint=f"Set {variable} to one of {', '.join(sorted(choices))}",
             )
@@ -89,7 +89,7 @@ def chosen_weeks(
     Return the as-of dates to predict on: the last whose outcomes the data hold.
 
     Raises:
-        UnusableData: The data are too short to train before the first of them.
+        LocalError: The data are too short to train before the first of them.
     """
     last = source.last_full_day
     frame = use_case.timeframe(settings)
@@ -101,7 +101,7 @@ def chosen_weeks(
         if frame.are_enough(snapshots):
             weeks.append(week)
     if not weeks:
-        raise UnusableData(
+        raise LocalError(
             f"not enough data: a demo needs about {needed_days(frame)} days, and yours "
             f"are from {min(source.dates)} to {last}",
             hint="Use a longer export",

@@ -10,25 +10,21 @@ import os
 import sys
 import time
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from local import play
 from local.demos import Choice, shop
 from local.demos.cards import by_version
 from local.demos.source import weeks_allowed
-from local.errors import LocalError, UnusableData
+from local.errors import LocalError
 from local.exports.ga4_export import DAY
 from local.generators.cards import cards
-from local.processes import free_ports, is_free
 from local.stack.stack import Stack
-from local.stack.state import PORTS, Options, State
+from local.stack.state import Options, State
 from propensity import usecases
-from propensity.cli.progress import showing
 from tests.support.programs import execute
 
 
@@ -97,10 +93,6 @@ def test_weeks_end_with_the_data():
     assert not weeks_allowed(days[:60], days[59], use_case)
 
 
-NOON = 1_740_830_400_000_000  # 2025-03-01 12:00:00 UTC
-VIEW = '"event_name": "page_view"'
-
-
 class TestRefusals:
     @pytest.mark.parametrize(
         ("variable", "name", "text", "message"),
@@ -123,24 +115,6 @@ class TestRefusals:
         assert "Traceback" not in process.stderr
         assert "starting" not in process.stdout
         assert not State.of_data(path).folder.exists()
-
-    def test_refusals_of_later_rows_leave_no_state_either(self, tmp_path, monkeypatch):
-        """Where only a later row gives the data away, what was made for them goes."""
-        file = tmp_path / "export.ndjson"
-        row = '{{"event_timestamp": {}, {}}}\n'
-        times = range(NOON, NOON + 200)
-        file.write_text("".join(row.format(one, VIEW) for one in times))
-        state = State("test", tmp_path / "states")
-        ports = free_ports(PORTS)
-        # No function is called before all rows are loaded.
-        monkeypatch.setattr(play, "PLAYED", ())
-        monkeypatch.setattr(play, "Stack", partial(Stack, base=ports[0]))
-        says = pytest.raises(UnusableData, match="have no 'purchase'")
-        with says, showing():
-            play.play(state, play.Choice(data=file))
-
-        assert not state.folder.exists()
-        assert all(map(is_free, ports))
 
 
 def test_the_first_line_needs_nothing_that_takes_long():
