@@ -41,7 +41,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 OUT_OF_RANGE = "the number is outside the range of a float"
 _LABELS = {"0": 0, "1": 1, "false": 0, "true": 1}
 
-# Why an event can never succeed; 04-StreamFeatures/README.md says what each means.
+# Why an event can never succeed; 04-StreamFeatures/README.md explains some of them.
 REASONS = (
     "malformed_json",
     "wrong_encoding",
