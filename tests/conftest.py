@@ -143,36 +143,22 @@ def emulators() -> Stack:
     return start_emulators().result()
 
 
-# Tests whose deployments are in the emulators: processes and pushes find them there.
-EMULATED = ("audit/test_runs.py", "deploy", "local", "long")
-
-
-def is_emulated(path: Path) -> bool:
-    """Return whether the tests of a file have their deployments in the emulators."""
-    name = path.relative_to(Path(__file__).parent).as_posix()
-    return name.startswith(EMULATED)
-
-
 # Deployments are imported where they are made: tests of what only computes need none.
 
 
 @pytest.fixture
-def deployment(request) -> Deployment:
+def deployment() -> Deployment:
     """Datasets and a bucket for one test alone, in the process, and empty."""
     from tests.support.deployment import Deployment
 
-    if is_emulated(request.path):
-        return request.getfixturevalue("emulated")
     return Deployment()
 
 
 @pytest.fixture(scope="module")
-def module_deployment(request) -> Deployment:
+def module_deployment() -> Deployment:
     """The same for the tests of one module, which build on each other."""
     from tests.support.deployment import Deployment
 
-    if is_emulated(request.path):
-        return request.getfixturevalue("module_emulated")
     return Deployment()
 
 

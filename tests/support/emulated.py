@@ -13,9 +13,7 @@ from typing import Any
 
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
-from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import PublisherClient, SubscriberClient
-from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
 
 from local.stack.stack import Stack
 from local.stack.state import Options
@@ -137,22 +135,11 @@ class Emulated(Deployment):
             ).message_ids
         ]
 
-    def subscribe(self, topic: str, *, endpoint: str | None = None) -> str:
-        """Subscribe to a topic, for pushes or to pull; return the subscription."""
+    def subscribe(self, topic: str) -> str:
+        """Subscribe to a topic; return the subscription."""
         name = f"s{uuid.uuid4().hex[:10]}"
         path = f"projects/{self.project}/subscriptions/{name}"
-        self.subscriber.create_subscription(
-            Subscription(
-                name=path,
-                topic=self.path(topic),
-                ack_deadline_seconds=60,
-                push_config=PushConfig(push_endpoint=endpoint) if endpoint else None,
-                retry_policy=RetryPolicy(
-                    minimum_backoff=Duration(nanos=100_000_000),
-                    maximum_backoff=Duration(seconds=2),
-                ),
-            )
-        )
+        self.subscriber.create_subscription(name=path, topic=self.path(topic))
         return path
 
     def unsubscribe(self, subscription: str) -> None:
