@@ -14,7 +14,8 @@ from importlib import resources
 from deploy import functions
 from offline import dead_letters
 from propensity import errors, suppression, usecases
-from propensity.audience import declared, lists
+from propensity.audience import declared
+from propensity.audience.requests import listed
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
@@ -357,7 +358,7 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
                     secret(name)
                 except SettingsError as why:
                     yield Finding(f"{use_case.name}: {why.problem}", why.hint)
-        for listing in lists.listed(deployment):
+        for listing in listed(deployment):
             if listing.audience not in continued:
                 yield Finding(
                     f"{listing.users} users of audience {listing.audience} of "

@@ -1,14 +1,14 @@
 """
 Audiences: who is treated, who is held out, and what became of sending them.
 
-- ``run``: the preview, and the delivery; opens the destination; begin here
+- ``run``: the preview, the delivery and the end; opens the destination; begin here
 - ``declared``: the file of an audience, and its statement
 - ``members``: the audience of an as-of date, chosen once and stored; its sums
 - ``control``: the draw of a control group, one for all audiences of its name
 - ``spelling``: the form of an address, for the draw and for receivers
 - ``requests``: who is still to be sent, a page at a time, and the log of requests:
-  pending, then accepted or rejected; ``delivery`` sends them one after the other
-- ``lists``, ``ending``: who is on a destination's list; an audience's end
+  pending, then accepted or rejected; who is on a list; ``delivery`` sends them one
+  after the other
 - ``plan``: what an audience may bring and can prove, before it is sent
 - ``stopping``: audiences that a person has stopped
 - ``uplift``: whether it helped, once outcomes are known, with intervals up to a

@@ -14,14 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import (
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import chain, islice
@@ -37,14 +30,12 @@ from propensity.audience.destination import (
     Unanswered,
 )
 from propensity.audience.forms import SHOWN_ANSWERS
-from propensity.audience.members import Member
+from propensity.audience.members import Member, NewlyHeldOut
 from propensity.audience.requests import (
-    HELD_OUT,
-    MAYBE_ARRIVED,
     PENDING,
     REJECTED,
-    SUPPRESSED,
     RequestLog,
+    reason_not_sent,
 )
 from propensity.audience.result import results, sentence
 from propensity.errors import PropensityError, RequestError, Unavailable
@@ -52,6 +43,8 @@ from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment
 from propensity.schema import ROWS_AT_ONCE
 
+SUPPRESSED = "suppressed, and not sent"
+HELD_OUT = "in the control group by now, and not sent"
 # Ten users refused in a row end a delivery, because its file must be at fault.
 REFUSED_IN_A_ROW = 10
 # How often a request is sent that is not answered; pauses double.
@@ -110,7 +103,7 @@ class DeliveryResult:
     """
 
     about: Mapping[str, object]
-    pending: int
+    pending: int = 0
     reasons: Mapping[str, Counter[str]] = field(
         default_factory=lambda: {ADD: Counter(), REMOVE: Counter()}
     )
@@ -136,12 +129,11 @@ class DeliveryResult:
         """Count the users of a request of whom it is known what became."""
         keys = sent.rejected if sent.receipt else request.keys
         for key in keys:
-            self.reasons[request.action][sent.rejected.get(key, "")] += 1
-        self.pending -= len(keys)
+            self.count_users(1, request.action, sent.rejected.get(key, ""))
 
-    def count_written(self, users: int) -> None:
-        """Count users who are in a file."""
-        self.reasons[ADD][""] += users
+    def count_users(self, users: int, action: str, reason: str) -> None:
+        """Count users who were rejected for a reason, or accepted for none."""
+        self.reasons[action][reason] += users
         self.pending -= users
 
     def hear(self, words: Iterable[str]) -> None:
@@ -163,15 +155,9 @@ class DeliveryResult:
         return {**self.about, "tallies": tallies, **ended}
 
 
-def deliver(
-    log: RequestLog,
-    *,
-    check: Callable[[], object],
-    ends_at: float = math.inf,
-    watched: Watched = unwatched,
-) -> DeliveryResult:
+class Delivery:
     """
-    Send the requests that are left; return what became of their users.
+    A delivery of an audience: requests are sent until each of them is answered.
 
     What became of a request is recorded before the next one is sent: after a kill one
     request alone may be sent again.
@@ -179,102 +165,75 @@ def deliver(
     A request that is refused is sent again in halves, until the users at fault are
     alone: so a user costs two requests for each halving. The halves are recorded before
     they are sent, as all requests are.
-
-    Args:
-        check: Raises PropensityError once nothing may be sent any more, as without the
-            lease.
-        ends_at: Until when requests may be sent, by the monotonic clock.
-        watched: Hands over the requests, such as to a bar of progress.
-    """
-    waiting = log.settle()
-    done = _prepared(log)
-    course = Course(log, check, done, ends_at)
-    requests = iter(watched(log.requests(), done.pending))
-    try:
-        if log.destination.requests_of_a_file:
-            course.write(requests)
-        for request in requests:
-            course.run(request)
-        course.end()
-    except PropensityError as error:
-        done.failure = error
-    done.pending += waiting
-    return done
-
-
-def _prepared(log: RequestLog) -> DeliveryResult:
-    """Record new requests, and who may not be sent any more; count the users."""
-    done = DeliveryResult(log.about, 0)
-    for request in log.requests():
-        done.pending += len(request.members)
-        if request.barred:
-            log.reject(request)
-            done.count(request, Sent(dict.fromkeys(request.keys, request.barred)))
-        elif request.key != request.recorded_as:
-            log.record(request, PENDING)
-        log.flush(at_least=ROWS_AT_ONCE)
-    log.flush()
-    return done
-
-
-class Course:
-    """
-    The course of a delivery: requests are sent until each of them is answered.
-
-    Attributes:
-        taken: Actions of which the receiver has taken a request of this date.
     """
 
     def __init__(
         self,
         log: RequestLog,
+        *,
         check: Callable[[], object],
-        done: DeliveryResult,
-        ends_at: float,
+        ends_at: float = math.inf,
     ) -> None:
-        self.taken = log.taken()
+        """
+        Args:
+            check: Raises PropensityError once nothing may be sent any more, as without
+                the lease.
+            ends_at: Until when requests may be sent, by the monotonic clock.
+        """
         self._log = log
         self._check = check
-        self._done = done
-        self._clock = log.clock
         self._ends_at = ends_at
+        self._done = DeliveryResult(log.about)
+        self._clock = log.clock
         self._due_at = -math.inf
         self._suppressed = suppression.NOBODY
-        self._held_out: Collection[str] = ()
+        self._held_out = NewlyHeldOut(log.deployment, log.audience)
         self._read_at = -math.inf
+        # Actions of which the receiver has taken a request of this date.
+        self._taken = set[str]()
         # By action, requests of one user that were refused since the last one that was
         # taken, with the reasons: users or the file may be at fault.
         self._refused = defaultdict[str, list[tuple[Request, str]]](list)
 
-    def run(self, planned: Request) -> None:
+    def run(self, watched: Watched = unwatched) -> DeliveryResult:
         """
-        Send a request, maybe in parts, and record what became of its users.
+        Send the requests that are left; return what became of their users.
 
-        Raises:
-            RequestError: The receiver refuses everybody.
-            Conflict: Another delivery has taken over.
-            Unavailable: The receiver does not answer, or the time is over.
-            PropensityError: The receiver will take nothing.
+        Args:
+            watched: Hands over the requests, such as to a bar of progress.
         """
-        waiting = [planned]
-        if planned.barred:
-            self._check()
-            self._log.reject(planned)
-            self._log.flush()
-            refused = dict.fromkeys(planned.keys, planned.barred)
-            self._done.count(planned, Sent(refused))
-            return
-        self._record_new(planned)
-        while waiting:
-            waiting += self._send(waiting.pop())
+        waiting = self._log.settle()
+        self._record_all()
+        self._taken = self._log.taken()
+        requests = iter(watched(self._log.requests(), self._done.pending))
+        try:
+            if self._log.destination.requests_of_a_file:
+                self._write(requests)
+            for request in requests:
+                if request.barred:
+                    self._reject(request, request.barred)
+                    continue
+                self._record_new(request)
+                parts = [request]
+                while parts:
+                    parts += self._send(parts.pop())
+            self._end()
+        except PropensityError as error:
+            self._done.failure = error
+        self._done.pending += waiting
+        return self._done
 
-    def write(self, requests: Iterator[Request]) -> None:
-        """
-        Write files, each with the users of so many requests, and record them.
+    def _record_all(self) -> None:
+        """Record new requests, and count the users."""
+        for request in self._log.requests():
+            self._done.pending += len(request.members)
+            if not request.barred and request.key != request.recorded_as:
+                self._log.record(request, PENDING)
+            self._log.flush(at_least=ROWS_AT_ONCE)
+        self._log.flush()
 
-        Raises:
-            PropensityError: As of ``run``.
-        """
+    def _write(self, requests: Iterator[Request]) -> None:
+        """Write files, each with the users of so many requests, and record them."""
         destination = self._log.destination
         for first in requests:
             rest = islice(requests, destination.requests_of_a_file - 1)
@@ -287,7 +246,7 @@ class Course:
             self._check()
             if written:
                 self._log.record_written(list(written))
-                self._done.count_written(written.total())
+                self._done.count_users(written.total(), ADD, "")
 
     def _pages(
         self, requests: Iterable[Request], written: Counter[str]
@@ -295,7 +254,7 @@ class Course:
         """Yield users of requests who may be sent; count them by the request's key."""
         for request in requests:
             if request.barred:
-                self.run(request)
+                self._reject(request, request.barred)
                 continue
             allowed = self._allowed(request)
             self._check()
@@ -313,7 +272,7 @@ class Course:
         self._log.record(request, PENDING)
         self._log.flush()
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """
         Record the users who were refused last.
 
@@ -321,7 +280,7 @@ class Course:
             RequestError: The receiver has taken nobody.
         """
         for action, refused in self._refused.items():
-            if refused and action not in self.taken:
+            if refused and action not in self._taken:
                 self._stop(action)
         self._settle()
 
@@ -352,7 +311,7 @@ class Course:
                 request = replace(request, may_have_arrived=True)
                 self._wait(unanswered, tries)
         self._done.hear(sent.words)
-        self.taken.add(request.action)
+        self._taken.add(request.action)
         self._log.record_sent(request, sent, at=began_at)
         self._log.flush()
         self._done.count(request, sent)
@@ -372,25 +331,24 @@ class Course:
         if rate:
             self._due_at = self._clock.monotonic() + 1 / rate
         refresh_s = log.deployment.settings.refresh_s
-        if self._clock.monotonic() - self._read_at >= refresh_s:
-            self._suppressed = suppression.read_suppressed(log.deployment.warehouse)
-            self._held_out = log.newly_held_out()
-            self._read_at = self._clock.monotonic()
         if request.action == REMOVE:
             return request
+        if self._clock.monotonic() - self._read_at >= refresh_s:
+            self._suppressed = suppression.read_suppressed(log.deployment.warehouse)
+            self._held_out.read()
+            self._read_at = self._clock.monotonic()
         kept = list[Member]()
         dropped = defaultdict[str, list[Member]](list)
         use_case = request.audience.use_case
         for member in request.members:
             if self._suppressed.covers(member.user_id, use_case):
                 dropped[SUPPRESSED].append(member)
-            elif member.user_id in self._held_out:
+            elif member.user_id in self._held_out.users:
                 dropped[HELD_OUT].append(member)
             else:
                 kept.append(member)
         for reason, members in dropped.items():
-            words = MAYBE_ARRIVED if request.may_have_arrived else reason
-            self._reject(replace(request, members=members), words)
+            self._reject(replace(request, members=members), reason)
         return replace(request, members=kept)
 
     def _pause(self, seconds: float) -> None:
@@ -424,7 +382,7 @@ class Course:
             return [last, first]
         refused = self._refused[request.action]
         refused.append((request, reason))
-        if request.was_refused and request.action in self.taken:
+        if request.was_refused and request.action in self._taken:
             # All others were tried before this user.
             self._settle()
         elif len(refused) == REFUSED_IN_A_ROW:
@@ -434,7 +392,7 @@ class Course:
     def _settle(self) -> None:
         """Record what waits, and refused users where the receiver takes others."""
         settled = list[tuple[Request, str]]()
-        for action in self.taken:
+        for action in self._taken:
             settled += self._refused.pop(action, [])
         if settled:
             # Another delivery may have sent them since.
@@ -443,13 +401,14 @@ class Course:
             self._log.record(request, REJECTED, reason)
         self._log.flush()
         for request, reason in settled:
-            self._done.count(request, Sent(dict.fromkeys(request.keys, reason)))
+            self._done.count_users(1, request.action, reason)
 
     def _reject(self, request: Request, reason: str) -> None:
         self._check()
+        reason = reason_not_sent(request, reason)
         self._log.record(request, REJECTED, reason)
         self._log.flush()
-        self._done.count(request, Sent(dict.fromkeys(request.keys, reason)))
+        self._done.count_users(len(request.members), request.action, reason)
 
     def _stop(self, action: str) -> None:
         """Raise RequestError; the users stay pending, as the file may be at fault."""

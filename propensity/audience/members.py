@@ -24,7 +24,13 @@ import pyarrow as pa
 
 from propensity import suppression
 from propensity.audience.control import USER, Control, Draw, control_of, draw_of
-from propensity.audience.declared import MOST_USERS, Declared, DeclaredAudience
+from propensity.audience.declared import (
+    BUCKET,
+    MOST_USERS,
+    Declared,
+    DeclaredAudience,
+    folder_of,
+)
 from propensity.audience.spelling import plain
 from propensity.audience.values import entries_of, of_json
 from propensity.errors import PropensityError, RequestError, UseCaseError
@@ -293,6 +299,26 @@ def find_or_choose(
     )
 
 
+def nobody(
+    deployment: Deployment, name: str, as_of: date, chosen_at: datetime
+) -> Audience:
+    """Return an audience that has ended; its file may be gone."""
+    use_case = deployment.use_case
+    # Nobody is chosen, drawn or sent by these.
+    file = Declared(destination=BUCKET, top=1)
+    named = DeclaredAudience(name, folder_of(use_case), file)
+    return Audience(
+        use_case=use_case.name,
+        name=name,
+        as_of=as_of,
+        control=Control(key=b"", group=name, share=0.0),
+        selection="nobody, because the audience has ended",
+        is_stored=True,
+        chosen_at=chosen_at,
+        source=Source(named, use_case, NOBODY),
+    )
+
+
 def _check_newest(
     named: DeclaredAudience, as_of: date, earlier: Sequence[date]
 ) -> None:
@@ -404,35 +430,37 @@ def _parameters(
 
 
 class NewlyHeldOut:
-    """Who was to be treated, and has got into the control group by now."""
+    """
+    Who was to be treated, and has got into the control group by now.
 
-    def __init__(
-        self, deployment: Deployment, named: DeclaredAudience, as_of: date
-    ) -> None:
+    Attributes:
+        users: Their ids, as of when they were read last.
+    """
+
+    def __init__(self, deployment: Deployment, audience: Audience) -> None:
+        self.users = frozenset[str]()
         self._deployment = deployment
-        self._named = named
-        self._as_of = as_of
+        self._audience = audience
         self._group: dict[str, object] = {}
-        self._users = frozenset[str]()
 
-    def read(self) -> frozenset[str]:
-        """Return them; the audience's own statement runs only if the group changed."""
+    def read(self) -> None:
+        """Read them; the audience's own statement runs only if the group changed."""
         deployment = self._deployment
-        draw = draw_of(self._named)
+        named = self._audience.source.named
+        draw = draw_of(named)
         [row] = deployment.warehouse.rows(
             statement("audience_group"), {"control_group": draw.group}
         )
         group = dict(row.items())
-        if group != self._group:
-            sql = self._named.statement(
-                "audience_newly_held_out", deployment.use_case, drawn_by=draw.by
-            )
-            rows = deployment.warehouse.table(
-                sql, _parameters(deployment, self._named, self._as_of, draw)
-            )
-            self._users = frozenset(rows["user_id"].to_pylist())
-            self._group = group
-        return self._users
+        if group == self._group:
+            return
+        sql = named.statement(
+            "audience_newly_held_out", deployment.use_case, drawn_by=draw.by
+        )
+        given = _parameters(deployment, named, self._audience.as_of, draw)
+        rows = deployment.warehouse.table(sql, given)
+        self.users = frozenset(rows["user_id"].to_pylist())
+        self._group = group
 
 
 def _order(

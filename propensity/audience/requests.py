@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache
 from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
+from propensity.audience.declared import FILES
 from propensity.audience.destination import ADD, REMOVE, Destination, Request, Sent
 from propensity.audience.members import Audience, Member, pages_of_batches
 from propensity.clock import Clock
@@ -33,31 +35,42 @@ from propensity.tables.audiences import AUDIENCE_REQUESTS, Logged, Recipient
 PENDING = "pending"
 ACCEPTED = "accepted"
 REJECTED = "rejected"
-SUPPRESSED = "suppressed, and not sent"
 MAYBE_ARRIVED = "not sent again, but an earlier try may have arrived"
-HELD_OUT = "in the control group by now, and not sent"
-LEFT = "not in the audience's SQL any more, and not sent"
-NO_REMOVAL = "its file has no [remove] any more; remove the user there yourself"
-NO_ADDRESS = "its address is not stored any more; remove the user there yourself"
 
 # Users of a row at most, which has 10 MB: ids may have a thousand letters.
 USERS_OF_A_ROW = 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+# What the users of a request have in common, one of whom waits.
+SHARED = ("request", "was_refused", "may_have_arrived", "barred")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
     """
-    What the users of a request have in common, one of whom waits.
+    Users of an audience who are on the list of a destination, or may be.
 
     Attributes:
-        key: Under which the log has them; empty where it does not.
-        was_refused, may_have_arrived, barred: As of ``Request``.
+        destination: Its name in the ledger.
+        users: How many.
+        as_of: Of the newest addition.
     """
 
-    key: str
-    was_refused: bool
-    may_have_arrived: bool
-    barred: str
+    audience: str
+    destination: str
+    users: int
+    as_of: date
+
+
+def listed(deployment: Deployment) -> list[Listed]:
+    """
+    Return who is on a list, of all audiences of the use case.
+
+    Files in the bucket are no list: each has all users of its date.
+    """
+    rows = deployment.rows("audience_lists")
+    lists = [Listed(**dict(row.items())) for row in rows]
+    return [listing for listing in lists if listing.destination not in FILES]
 
 
 class RequestLog:
@@ -75,19 +88,11 @@ class RequestLog:
         audience: Audience,
         destination: Destination,
         clock: Clock,
-        *,
-        newly_held_out: Callable[[], Collection[str]] = frozenset,
     ) -> None:
-        """
-        Args:
-            newly_held_out: Returns members to be treated whom the control group has by
-                now.
-        """
         self.deployment = deployment
         self.audience = audience
         self.destination = destination
         self.clock = clock
-        self.newly_held_out = newly_held_out
         self.fresh = set[str]()
         self._rows = list[Logged]()
         self._users = 0
@@ -110,95 +115,48 @@ class RequestLog:
         New ones have no key in the log yet. Nobody of those with ``barred`` may be
         sent.
         """
-        actions = self.destination.actions
-        yield from self._grouped(REMOVE, self._to_remove(can_remove=REMOVE in actions))
-        if ADD in actions:
-            yield from self._grouped(ADD, self._to_add())
+        destination = self.destination
+        known_by = destination.known_by
+        yield from self._grouped(
+            REMOVE,
+            "requests_to_remove",
+            {
+                "can_remove": REMOVE in destination.actions,
+                "has_addresses": bool(known_by),
+            },
+            known_by=_written(known_by),
+        )
+        best_first = ""
+        if destination.requests_of_a_file:
+            best_first = self.audience.order
+        if ADD in destination.actions:
+            yield from self._grouped(ADD, "requests_to_add", {"best_first": best_first})
 
     def _grouped(
-        self, action: str, users: Iterable[tuple[Waiting, Member]]
+        self, action: str, name: str, parameters: Mapping[str, object], **parts: str
     ) -> Iterator[Request]:
-        """Yield requests of users who come one after the other."""
-        members = list[Member]()
-        before = Waiting("", False, False, "")
-        for waiting, member in users:
-            is_full = len(members) == self.destination.batch
-            if members and (is_full or waiting != before):
-                yield self._request(action, before, members)
-                members = []
-            before = waiting
-            members.append(member)
-        if members:
-            yield self._request(action, before, members)
-
-    def _request(
-        self, action: str, waiting: Waiting, members: Sequence[Member]
-    ) -> Request:
-        key = waiting.key
-        return Request(
-            self.audience,
-            self.destination.name,
-            action,
-            members,
-            form=self.destination.form,
-            recorded_as=key,
-            was_refused=waiting.was_refused,
-            # What an earlier delivery left pending it may have sent.
-            may_have_arrived=waiting.may_have_arrived
-            or bool(key)
-            and key not in self.fresh,
-            barred=waiting.barred,
-        )
-
-    def _to_add(self) -> Iterator[tuple[Waiting, Member]]:
-        is_file = bool(self.destination.requests_of_a_file)
-        best_first = self.audience.order if is_file else ""
-        parameters = {"action": ADD, "best_first": best_first}
-        for row in self._read("requests_to_add", parameters):
-            key = row.pop("request")
-            was_refused = row.pop("was_refused")
-            may_have_arrived = row.pop("may_have_arrived")
-            is_treated = row.pop("is_treated")
-            is_newly_held_out = row.pop("is_newly_held_out")
-            barred = ""
-            if is_treated:
-                # Of additions the id alone tells one from the other.
-                row["address"] = None
-            elif may_have_arrived or key and key not in self.fresh:
-                barred = MAYBE_ARRIVED
-            else:
-                barred = HELD_OUT if is_newly_held_out else LEFT
-            waiting = Waiting(key, was_refused, may_have_arrived, barred)
-            yield waiting, Member(**row)
-
-    def _to_remove(self, *, can_remove: bool) -> Iterator[tuple[Waiting, Member]]:
-        """Yield who has left, or is on the list by another address than today's."""
-        known_by = self.destination.known_by
-        parts = {"known_by": _written(known_by)}
-        for row in self._read("requests_to_remove", {"action": REMOVE}, **parts):
-            key = row.pop("request")
-            was_refused = row.pop("was_refused")
-            may_have_arrived = row.pop("may_have_arrived")
-            member = Member(**row)
-            if not key and not can_remove:
-                continue
-            barred = ""
-            if not can_remove:
-                # It would be sent as an addition.
-                barred = NO_REMOVAL
-            elif known_by and member.attributes is None:
-                barred = NO_ADDRESS
-            yield Waiting(key, was_refused, may_have_arrived, barred), member
-
-    def _read(
-        self, name: str, parameters: Mapping[str, object], **parts: str
-    ) -> Iterator[dict[str, Any]]:
-        """Yield rows about the audience's members."""
+        """Yield requests of users whose rows come one after the other."""
         source = self.audience.source
-        given = {**source.parameters, **self.key, **parameters}
+        given = {**source.parameters, **self.key, "action": action, **parameters}
         sql = source.statement(name, **parts)
         batches = self.deployment.warehouse.batches(sql, given)
-        return chain.from_iterable(pages_of_batches(batches))
+        rows = chain.from_iterable(pages_of_batches(batches))
+        for shared, together in groupby(rows, itemgetter(*SHARED)):
+            key, was_refused, may_have_arrived, barred = shared
+            for members in _batches(together, self.destination.batch):
+                # What an earlier delivery left pending it may have sent.
+                is_earlier = bool(key) and key not in self.fresh
+                yield Request(
+                    self.audience,
+                    self.destination.name,
+                    action,
+                    members,
+                    form=self.destination.form,
+                    recorded_as=key,
+                    was_refused=was_refused,
+                    may_have_arrived=may_have_arrived or is_earlier,
+                    barred=barred,
+                )
 
     # -- rows
 
@@ -207,13 +165,6 @@ class RequestLog:
         self._add(request, request.members, status, reason=reason)
         if status == PENDING:
             self.fresh.add(request.key)
-
-    def reject(self, request: Request) -> None:
-        """Record the users of a request of whom nobody may be sent."""
-        is_maybe = request.may_have_arrived or request.barred == MAYBE_ARRIVED
-        self.record(
-            replace(request, may_have_arrived=is_maybe), REJECTED, request.barred
-        )
 
     def record_sent(self, request: Request, sent: Sent, *, at: datetime) -> None:
         """
@@ -312,7 +263,8 @@ class RequestLog:
         rows = chain.from_iterable(pages_of_batches(batches))
         outcome_of = cache(self.destination.outcome)
         waiting = 0
-        for settled, group in groupby(rows, _about_receipt):
+        about = itemgetter("as_of", "action", "request", "receipt", "may_have_arrived")
+        for settled, group in groupby(rows, about):
             as_of, action, key, receipt, may_have_arrived = settled
             members = [Member(row["user_id"], address=row["address"]) for row in group]
             outcome = outcome_of(receipt)
@@ -349,9 +301,24 @@ class RequestLog:
         return {row["action"] for row in rows}
 
 
-def _about_receipt(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    names = ("as_of", "action", "request", "receipt", "may_have_arrived")
-    return tuple(row[name] for name in names)
+def reason_not_sent(request: Request, reason: str) -> str:
+    """Return why users are not sent, unless an addition of theirs may have arrived."""
+    if request.action == ADD and request.may_have_arrived:
+        return MAYBE_ARRIVED
+    return reason
+
+
+def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[Member]]:
+    batch = list[Member]()
+    for row in rows:
+        for name in SHARED:
+            del row[name]
+        batch.append(Member(**row))
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def fingerprint(member: Member, known_by: Sequence[str]) -> str | None:

@@ -1,6 +1,7 @@
 -- One row per user who is to be added to a list: who is treated and in no request of the
 -- date yet, whose request is empty, or who waits in one; and of these who may not be sent
--- any more. In the order in which they are sent: requests that were refused come last.
+-- any more, with the reason. In the order in which they are sent: requests that were
+-- refused come last.
 -- Parameters: those of the members; @destination, @action STRING; @best_first STRING, what
 --   users of a request are put in order by before their id, or empty.
 -- Source: as of members_sums.sql; ma_audience_ledger.
@@ -14,8 +15,11 @@ WITH
       IFNULL(r.request, '') AS request,
       r.reason IS NOT NULL AS was_refused,
       IFNULL(r.may_have_arrived, FALSE) AS may_have_arrived,
-      IFNULL(NOT m.is_control, FALSE) AS is_treated,
-      IFNULL(m.is_newly_held_out, FALSE) AS is_newly_held_out,
+      CASE
+        WHEN NOT m.is_control THEN ''
+        WHEN m.is_newly_held_out THEN 'in the control group by now, and not sent'
+        ELSE "not in the audience's SQL any more, and not sent"
+      END AS barred,
       IFNULL(m.user_id, r.user_id) AS user_id,
       m.probability,
       m.percentile,
@@ -23,7 +27,8 @@ WITH
       m.attributes,
       m.decile_value,
       m.effect,
-      r.address,
+      -- Of additions the id alone tells one from the other.
+      IF(NOT m.is_control, NULL, r.address) AS address,
       CASE @best_first
         WHEN 'probability' THEN m.probability
         WHEN 'expected_value' THEN m.expected_value
@@ -42,14 +47,15 @@ WITH
   ordered AS (
     SELECT
       *,
-      MAX(score) OVER (PARTITION BY request, is_treated) AS best,
-      MIN(user_id) OVER (PARTITION BY request, is_treated) AS first_user
+      MAX(score) OVER (PARTITION BY request, barred) AS best,
+      MIN(user_id) OVER (PARTITION BY request, barred) AS first_user
     FROM due
   )
 SELECT * EXCEPT (score, best, first_user)
 FROM ordered
 ORDER BY
-  is_treated,
+  barred = '',
+  barred,
   was_refused,
   best DESC,
   first_user,

@@ -2,8 +2,9 @@
 -- before the date by what a destination knows nobody who is treated by, and is in no
 -- request of the date yet; or who waits in one. Who is treated by another user id with the
 -- same address stays: a removal would take both off. With the columns that the list was
--- last sent. In the order in which they are sent.
--- Parameters: those of the members; @destination, @action STRING.
+-- last sent, and with the reason of who may not be sent any more, which come first.
+-- Parameters: those of the members; @destination, @action STRING; @can_remove BOOL,
+--   whether the destination can; @has_addresses BOOL, whether it knows users by columns.
 -- Source: as of members_sums.sql; ma_audience_ledger, ma_audience_lists,
 --   ma_audience_members.
 WITH
@@ -52,6 +53,14 @@ WITH
       IFNULL(r.request, '') AS request,
       r.reason IS NOT NULL AS was_refused,
       IFNULL(r.may_have_arrived, FALSE) AS may_have_arrived,
+      CASE
+        -- It would be sent as an addition.
+        WHEN NOT @can_remove
+          THEN 'its file has no [remove] any more; remove the user there yourself'
+        WHEN @has_addresses AND m.attributes IS NULL
+          THEN 'its address is not stored any more; remove the user there yourself'
+        ELSE ''
+      END AS barred,
       IFNULL(l.user_id, r.user_id) AS user_id,
       m.attributes,
       IFNULL(l.address, r.address) AS address
@@ -68,19 +77,23 @@ WITH
       IF(
         r.user_id IS NULL,
         -- Where it is not stored any more, nobody knows whether it is another one.
-        s.written IS NULL AND (t.user_id IS NULL OR m.written IS NOT NULL),
+        @can_remove
+        AND s.written IS NULL
+        AND (t.user_id IS NULL OR m.written IS NOT NULL),
         r.status = 'pending' AND r.receipt IS NULL
       )
   ),
   ordered AS (
     SELECT
       *,
-      MIN(user_id) OVER (PARTITION BY request) AS first_user
+      MIN(user_id) OVER (PARTITION BY request, barred) AS first_user
     FROM due
   )
 SELECT * EXCEPT (first_user)
 FROM ordered
 ORDER BY
+  barred = '',
+  barred,
   was_refused,
   first_user,
   request,

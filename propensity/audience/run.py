@@ -1,7 +1,11 @@
 """
-The preview of an audience, and its delivery, one at a time; and where it is sent.
+The preview of an audience, its delivery and its end, one at a time; and where it goes.
 
 A destination is files in the bucket, or the file ``destinations/NAME.toml``.
+
+An end is a delivery of nobody, as of a date after all others: who is on the list of a
+destination is taken off by the same course, so what is pending is sent again with its
+key. The audience's file may be gone; the destination's is needed.
 """
 
 from __future__ import annotations
@@ -10,44 +14,56 @@ import json
 import math
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
+from pathlib import Path
 
 import msgspec
 
 from propensity import errors
-from propensity.audience import declared, delivery, stopping
+from propensity.audience import declared, stopping
 from propensity.audience.control import USER, user_column
-from propensity.audience.declared import BUCKET, CSV, FILES, DeclaredAudience
+from propensity.audience.declared import (
+    BUCKET,
+    CSV,
+    FILES,
+    Declared,
+    DeclaredAudience,
+)
+from propensity.audience.delivery import Delivery, DeliveryResult, Watched, unwatched
 from propensity.audience.destination import (
     ADD,
     REMOVE,
     Destination,
     Refused,
     Request,
+    Sent,
     Unanswered,
 )
 from propensity.audience.files import CsvFiles, ParquetFiles
 from propensity.audience.google import ANALYTICS, Google, GoogleFile
 from propensity.audience.http import Http, HttpFile
-from propensity.audience.lists import check_moved, listed
-from propensity.audience.members import Audience, NewlyHeldOut, find_or_choose, store
+from propensity.audience.members import Audience, find_or_choose, nobody, store
 from propensity.audience.plan import needed, planned
-from propensity.audience.requests import RequestLog
+from propensity.audience.requests import Listed, RequestLog, listed
 from propensity.audience.templates import concealed, filled, secrets_in
 from propensity.audience.warnings import warnings_of
 from propensity.clock import SYSTEM, Clock
 from propensity.entries import explain
+from propensity.errors import RequestError, UseCaseError
 from propensity.folders import has_file
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
 from propensity.statements import read_text
 from propensity.tables.audiences import AUDIENCE_PLANS
+from propensity.timeframe import DAY
 from propensity.usecases import UseCase
 
 # Older predictions send no one: the week's own are late.
 FRESH = timedelta(days=7)
+# Users of whom the ledger does not say yet what became.
+OPEN = ("pending", "waiting")
 # Returns the value of a secret by its name, or raises SettingsError.
 Secret = Callable[[str], str]
 
@@ -146,9 +162,9 @@ def send(
     may_be_empty: bool = False,
     scheduled_on: date | None = None,
     ends_at: float = math.inf,
-    watched: delivery.Watched = delivery.unwatched,
+    watched: Watched = unwatched,
     clock: Clock = SYSTEM,
-) -> delivery.DeliveryResult:
+) -> DeliveryResult:
     """
     Store the members of an audience, and send those who are treated.
 
@@ -156,7 +172,7 @@ def send(
         may_be_empty: Whether an empty audience takes users of earlier dates off the
             list.
         scheduled_on: The day on which the clock sends it; None where a person does.
-        ends_at: As of ``delivery.deliver``; the next delivery goes on.
+        ends_at: As of ``Delivery``; the next delivery goes on.
 
     Returns:
         What was done.
@@ -169,15 +185,7 @@ def send(
         RequestError, SettingsError, UseCaseError, MissingTable, Unavailable: Nothing
             was sent.
     """
-    kind = f"audience-{named.name}"
-    name = deployment.use_case.name
-    with leased(deployment.artifacts, name, kind, clock=clock.now) as lease:
-
-        def check() -> None:
-            lease.check()
-            stopping.check(deployment, named.name)
-
-        check()
+    with _alone(deployment, named.name, clock) as check:
         log = _opened(deployment, named, secret, until, clock)
         audience = log.audience
         if scheduled_on:
@@ -187,11 +195,74 @@ def send(
         if not audience.is_stored:
             _check_not_empty(audience, log.destination, may_be_empty=may_be_empty)
             plan = planned(deployment, named, audience)
-            lease.check()
+            check()
             # First what the control group is drawn by: no member is there without it.
             deployment.warehouse.write(AUDIENCE_PLANS, [plan])
             log.audience = store(deployment, audience)
-        return delivery.deliver(log, check=check, ends_at=ends_at, watched=watched)
+        return Delivery(log, check=check, ends_at=ends_at).run(watched)
+
+
+def end(
+    deployment: Deployment,
+    listing: Listed,
+    secret: Secret,
+    *,
+    is_by_hand: bool = False,
+    ends_at: float = math.inf,
+    watched: Watched = unwatched,
+    clock: Clock = SYSTEM,
+) -> DeliveryResult:
+    """
+    Take the users of an audience off a list.
+
+    Args:
+        listing: The audience and the list.
+        is_by_hand: Whether a person has removed them; it is only recorded.
+        ends_at: As of ``Delivery``.
+
+    Raises:
+        RunInProgress: A delivery of the audience is under way.
+        SendingStopped: The audience is stopped, or the deployment sends nothing; a
+            removal by hand may be recorded all the same.
+        RequestError: The destination cannot remove users, or has no file any more.
+        UseCaseError, SettingsError, MissingTable, Unavailable: As named; nothing was
+            sent.
+    """
+    name = listing.audience
+    with _alone(deployment, name, clock, is_sent=not is_by_hand) as check:
+        destination: Destination = ByHand(listing.destination)
+        if not is_by_hand:
+            destination = _opened_to_remove(deployment, listing, secret)
+        log = RequestLog(
+            deployment,
+            nobody(deployment, name, _ending_date(deployment, name), clock.now()),
+            destination,
+            clock,
+        )
+        return Delivery(log, check=check, ends_at=ends_at).run(watched)
+
+
+@contextmanager
+def _alone(
+    deployment: Deployment, audience: str, clock: Clock, *, is_sent: bool = True
+) -> Iterator[Callable[[], None]]:
+    """
+    Let no other delivery of an audience begin; yield what is asked before each request.
+
+    Args:
+        is_sent: Whether it is sent to a receiver, which a person may have stopped.
+    """
+    name = deployment.use_case.name
+    kind = f"audience-{audience}"
+    with leased(deployment.artifacts, name, kind, clock=clock.now) as lease:
+
+        def check() -> None:
+            lease.check()
+            if is_sent:
+                stopping.check(deployment, audience)
+
+        check()
+        yield check
 
 
 def _opened(
@@ -210,11 +281,8 @@ def _opened(
     if isinstance(destination, Http) and by != USER and (by in guess or not guess):
         # The file does not say which of its columns is the address.
         destination.known_by = [by]
-    check_moved(deployment, named.name, destination.name)
-    held_out = NewlyHeldOut(deployment, named, audience.as_of)
-    return RequestLog(
-        deployment, audience, destination, clock, newly_held_out=held_out.read
-    )
+    _check_moved(deployment, named.name, destination.name)
+    return RequestLog(deployment, audience, destination, clock)
 
 
 def _check_unattended(
@@ -280,7 +348,7 @@ def _check_not_empty(
         advice = f"{destination.name} cannot remove the users added earlier"
         if can_remove:
             advice = "If that is intended, --allow-empty removes everyone added earlier"
-        raise errors.RequestError(
+        raise RequestError(
             f"the audience is empty for {audience.as_of}: {audience.selection}",
             hint=advice,
             field="audience",
@@ -292,7 +360,7 @@ def _other_groups(use_case: UseCase, named: DeclaredAudience, as_of: date) -> li
     others = []
     for name in declared.names(use_case):
         # A fault of another file is told where that audience is used.
-        with suppress(errors.UseCaseError):
+        with suppress(UseCaseError):
             other = declared.load(use_case, name)
             until = other.declared.until
             is_apart = other.group != named.group and not named.leaves_out(name)
@@ -314,6 +382,122 @@ def _renamed(
         if is_there and listing.audience not in names:
             renamed.append(listing.audience)
     return renamed
+
+
+def _check_moved(deployment: Deployment, audience: str, destination: str) -> None:
+    """
+    Make sure that nobody stays on the list of an earlier destination.
+
+    Args:
+        destination: Where the audience goes now.
+
+    Raises:
+        RequestError: An earlier destination still has users of the audience.
+        SendingStopped: A destination has, and the deployment sends nothing.
+    """
+    for listing in listed(deployment):
+        if listing.audience == audience and listing.destination != destination:
+            _check_sends(deployment, listing)
+            raise RequestError(
+                f"{listing.users:,} users of {audience} are on the list of "
+                f"{listing.destination}, and nobody would take them off, because the "
+                f"audience now goes to {destination}",
+                hint="Restore the former name or destination, or take them off first: "
+                f"propensity audience end {audience} --destination "
+                f"'{listing.destination}'",
+                field="destination",
+            )
+
+
+def _check_sends(deployment: Deployment, listing: Listed) -> None:
+    """Raise SendingStopped where the deployment sends nothing: users on a list wait."""
+    if deployment.settings.sends == "no":
+        raise errors.SendingStopped(
+            f"this deployment does not send (PROPENSITY_SENDS is no), so "
+            f"{listing.users:,} users of {listing.audience} stay on the list of "
+            f"{listing.destination}",
+            hint="To go on, set PROPENSITY_SENDS=yes and deploy",
+            detail={"on_lists": listing.users},
+        )
+
+
+# -- the end --------------------------------------------------------------------------
+
+
+class ByHand(Destination):
+    """A person, who has removed the users."""
+
+    batch = 100_000
+    actions: Sequence[str] = (REMOVE,)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def send(self, request: Request) -> Sent:
+        """Do nothing: it is done."""
+        return Sent()
+
+
+def _ending_date(deployment: Deployment, audience: str) -> date:
+    """Return the date of an ending that was interrupted, or the first one without."""
+    # The newest date comes first.
+    rows = deployment.rows("audience_deliveries", audience=audience)
+    newest: date = rows[0]["as_of"]
+    last = [row for row in rows if row["as_of"] == newest]
+    is_ending = all(row["action"] == REMOVE for row in last)
+    is_open = any(row["status"] in OPEN for row in last)
+    return newest if is_ending and is_open else newest + DAY
+
+
+def _opened_to_remove(
+    deployment: Deployment, listing: Listed, secret: Secret
+) -> Destination:
+    """Open the destination that has a list; raises as ``end``."""
+    name = listing.audience
+    by_hand = (
+        f"remove the {listing.users:,} users there yourself, then record it: "
+        f"propensity audience end {name} --destination '{listing.destination}' "
+        "--removed-by-hand"
+    )
+    folder = declared.folder_of(deployment.use_case)
+    file = _file_of(folder / "destinations", listing.destination)
+    _check_sends(deployment, listing)
+    if file is None:
+        raise RequestError(
+            f"{listing.users:,} users of {name} are on the list of "
+            f"{listing.destination}, and no file in audiences/destinations has this "
+            "name",
+            hint=f"Restore the file; or {by_hand}",
+            field="destination",
+        )
+    # The columns that users on the list were sent with.
+    columns = set[str]()
+    of_list = {"audience": name, "destination": listing.destination}
+    for row in deployment.rows("list_columns", **of_list):
+        if row["attributes"] is not None:
+            columns.update(json.loads(row["attributes"]))
+    named = DeclaredAudience(name, folder, Declared(destination=file, top=1))
+    destination = opened(named, deployment, secret, columns=sorted(columns))
+    if REMOVE not in destination.actions:
+        raise RequestError(
+            f"{listing.destination} cannot remove users, and {listing.users:,} of "
+            f"{name} are on its list",
+            hint=f"If it can, add [remove] to its file; otherwise {by_hand}",
+            field="destination",
+        )
+    return destination
+
+
+def _file_of(folder: Path, name: str) -> str | None:
+    """Return the file, without its ``.toml``, of the destination of a name."""
+    for file in sorted(folder.glob("*.toml")):
+        try:
+            entries = tomllib.loads(read_text(folder, file.name))
+        except (UseCaseError, ValueError):
+            continue
+        if entries.get("name") == name:
+            return file.stem
+    return None
 
 
 # -- destinations ---------------------------------------------------------------------
@@ -370,14 +554,14 @@ def opened(
         reason = "there is no such file"
         if isinstance(error, ValueError):
             reason = explain(error, template, kind)
-        raise errors.UseCaseError(
+        raise UseCaseError(
             f"audiences/destinations/{file}: {concealed(reason, variables.values())}. "
             "docs/destinations.md has the entries of such a file; the destinations "
             f"{' and '.join(map(repr, FILES))} need none"
         ) from None
     column = user_column(deployment, deployment.use_case)
     if google.account_type == ANALYTICS and column != "user_pseudo_id":
-        raise errors.RequestError(
+        raise RequestError(
             f"users of {deployment.use_case.name} are not browsers of Analytics "
             f"(PROPENSITY_USER_COLUMN is {column!r}, not 'user_pseudo_id')",
             field="destination",

@@ -13,8 +13,8 @@ import pytest
 from local.receiver import Receiver
 from offline import stopping
 from propensity.audience import delivery
-from propensity.audience.ending import end
-from propensity.audience.lists import listed
+from propensity.audience.requests import listed
+from propensity.audience.run import end
 from propensity.gcp import secrets
 from propensity.registry.deployment import open_deployment
 from propensity.timeframe import DAY

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from local.receiver import Receiver
-from propensity.audience import declared, ending
-from propensity.audience.lists import listed
+from propensity.audience import declared, run
+from propensity.audience.requests import listed
 from propensity.errors import RequestError
 from propensity.registry.deployment import open_deployment
 from tests.offline.audience.conftest import ledger, send
@@ -26,7 +26,7 @@ def end(deployment, **how):
     """End the audience on each list; return what was done."""
     with open_deployment() as opened_run:
         return [
-            ending.end(opened_run, some, {}.__getitem__, clock=deployment.clock, **how)
+            run.end(opened_run, some, {}.__getitem__, clock=deployment.clock, **how)
             for some in listed(opened_run)
         ]
 
