@@ -29,7 +29,7 @@ from propensity.tables.audiences import (
     AUDIENCE_PLANS,
     AUDIENCE_REQUESTS,
 )
-from tests.offline.audience.conftest import act, members_of, winback
+from tests.offline.audience.conftest import act, ledger, members_of, winback
 from tests.offline.audience.conftest import send as send_to_crm
 from tests.support import own_use_cases
 from tests.support.deployment import Deployment
@@ -135,6 +135,21 @@ def test_a_file_of_many_pages_is_one_and_is_there_whole_or_not_at_all(
     assert (failed["pending"], lost) == (len(rows_of_csv(content)) - 1, [])
     assert again["tallies"]["add"]["accepted"] == failed["pending"] > 6
     assert file_of(deployment) == content
+
+
+def test_who_is_suppressed_before_a_file_is_whole_is_not_in_it(
+    deployment, folder, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "csv_parts", broken_off)
+        send(deployment)
+    user = max(members_of(deployment, is_control=False))
+    deployment.suppress(user, at=deployment.clock.now())
+    send(deployment)
+
+    rejected = [row for row in ledger(deployment) if row["status"] == "rejected"]
+    assert [row["user_id"] for row in rejected] == [user]
+    assert user not in [row[1] for row in rows_of_csv(file_of(deployment))]
 
 
 def broken_off(names: Any, pages: Any) -> Iterator[bytes]:

@@ -260,22 +260,6 @@ class TestTries:
 
         assert deployment.clock.monotonic() - began == 7 + 900
 
-    def test_what_may_have_arrived_is_remembered_though_the_file_is_corrected(
-        self, deployment, crm
-    ):
-        """Its request has another key then, under which nothing was sent yet."""
-        with Receiver(unavailable=1.0) as receiver:
-            folder = crm(receiver)
-            send(deployment, folder)
-            file = folder / "destinations" / "crm.toml"
-            file.write_text(file.read_text().replace("rate = 0", "rate = 9"))
-            file.write_text(file.read_text().replace('p = "', 'chance = "'))
-            send(deployment, folder)
-
-        rows = ledger(deployment)
-        assert {row["status"] for row in rows} == {"pending"}
-        assert {row["may_have_arrived"] for row in rows} == {True}
-
 
 @pytest.mark.parametrize("most", [3, 7])
 def test_a_large_request_has_several_rows_in_the_log(deployment, monkeypatch, most):
