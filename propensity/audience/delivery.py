@@ -225,12 +225,16 @@ class Delivery:
 
     def _record_all(self) -> None:
         """Record new requests, and count the users."""
+        earlier = set[str]()
         for request in self._log.requests():
             self._done.pending += len(request.members)
+            if request.recorded_as:
+                earlier.add(request.recorded_as)
             if not request.barred and request.key != request.recorded_as:
                 self._log.record(request, PENDING)
             self._log.flush(at_least=ROWS_AT_ONCE)
         self._log.flush()
+        self._log.earlier = earlier
 
     def _write(self, requests: Iterator[Request]) -> None:
         """Write files, each with the users of so many requests, and record them."""

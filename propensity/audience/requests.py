@@ -78,8 +78,8 @@ class RequestLog:
     The requests of an audience's as-of date to a destination.
 
     Attributes:
-        fresh: Keys of requests that this delivery has recorded: no earlier one can have
-            sent them.
+        earlier: Keys of requests that an earlier delivery left pending: it may have
+            sent them. None for all, until this delivery has looked.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RequestLog:
         self.audience = audience
         self.destination = destination
         self.clock = clock
-        self.fresh = set[str]()
+        self.earlier: set[str] | None = None
         self._rows = list[Logged]()
         self._users = 0
 
@@ -144,8 +144,9 @@ class RequestLog:
         for shared, together in groupby(rows, itemgetter(*SHARED)):
             key, was_refused, may_have_arrived, barred = shared
             for members in _batches(together, self.destination.batch):
-                # What an earlier delivery left pending it may have sent.
-                is_earlier = bool(key) and key not in self.fresh
+                is_earlier = bool(key)
+                if self.earlier is not None:
+                    is_earlier = key in self.earlier
                 yield Request(
                     self.audience,
                     self.destination.name,
@@ -163,8 +164,6 @@ class RequestLog:
     def record(self, request: Request, status: str, reason: str | None = None) -> None:
         """Record all users of a request, with one status."""
         self._add(request, request.members, status, reason=reason)
-        if status == PENDING:
-            self.fresh.add(request.key)
 
     def record_sent(self, request: Request, sent: Sent, *, at: datetime) -> None:
         """
