@@ -293,7 +293,7 @@ def list_members(audience: str, use_case: str | None, is_workbook: bool) -> Any:
     These are the members of the newest date that was sent, without the control group,
     suppressed users, users whom the destination has rejected, and users who are not in
     the audience's SQL any more. They have rank, probability, expected value, if any,
-    and the columns of the SQL.
+    and the columns of the SQL. A workbook or JSON has up to 100,000 users.
     """
     from propensity.audience.files import csv_of_members, workbook_of_members
     from propensity.audience.members import find_treated
