@@ -7,7 +7,7 @@ and so is the page of all tables. Nothing here talks to BigQuery.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -372,9 +372,3 @@ def arrow_type(column: Column) -> pa.DataType:
     else:
         kind = kinds[column.type]
     return pa.list_(kind) if column.repeated else kind
-
-
-def rows_of(rows: pa.Table) -> Iterator[dict[str, Any]]:
-    """Yield rows as values by column, of which a few thousand are held at once."""
-    for batch in rows.to_batches(max_chunksize=ROWS_AT_ONCE):
-        yield from batch.to_pylist()
