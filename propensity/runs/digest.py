@@ -209,10 +209,16 @@ def read_state(warehouse: Warehouse) -> State:
         MissingTable: There is no view, or no digest: set-up has not run.
     """
     view = warehouse.view_text(VIEW)
+    return state_of(warehouse, view, read_export_tables(warehouse, view))
+
+
+def state_of(
+    warehouse: Warehouse, view: str, tables: Mapping[date, ExportTable]
+) -> State:
     return State(
         rules=rules_of(warehouse.settings, view),
         source=with_refusals(view),
-        tables=read_export_tables(warehouse, view),
+        tables=tables,
         digested=read_digested_days(warehouse),
     )
 
@@ -337,12 +343,7 @@ def bring_up_to_date(
     if not run.use_case.reads_digest:
         return
     first = run.use_case.first_day(oldest)
-    state = State(
-        rules=rules_of(run.settings, view),
-        source=with_refusals(view),
-        tables=tables,
-        digested=read_digested_days(run.warehouse),
-    )
+    state = state_of(run.warehouse, view, tables)
     if not (state.due(first, last) or state.gone or state.withdrawn):
         return
     with alone(run.artifacts, run.settings, clock=run.now) as lease:
