@@ -650,7 +650,7 @@ class Work:
             if generation.is_live and self.artifacts.find(pointer_name(use_case)):
                 # This deploy may have the use case no more, or its folder be wrong.
                 loaded = self.use_cases.get(use_case)
-                days = loaded.index_span if loaded else MAXIMUM_DAYS
+                days = loaded.lookback_days if loaded else MAXIMUM_DAYS
                 index.store_index(self.warehouse, self.artifacts, use_case, days=days)
             self._delete(generation)
         return True

@@ -461,7 +461,7 @@ def publish_index(run: Run) -> int:
     use_case = run.use_case
     try:
         suppressed_list.publish(run.warehouse, artifacts)
-        days = use_case.index_span
+        days = use_case.lookback_days
         return index.store_index(run.warehouse, artifacts, use_case.name, days=days)
     except errors.PropensityError as error:
         error.message = (

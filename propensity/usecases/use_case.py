@@ -65,8 +65,6 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         history_days: Days of purchases that features know, and that make a user of a
             customer who was away; 0 for two lookbacks, and for no such users.
         stride_days: Days between two dates of a training; 0 for the horizon.
-        index_days: Days of predictions that lookups are answered from; 0 for the
-            lookback.
         compared: Categories by which an evaluated week is compared.
         like: The use case that it is an instance of, whose statements it has; empty
             for none.
@@ -97,7 +95,6 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     own_events: Events | None = field(default=None, name=declaration.OWN_EVENTS)
     history_days: declaration.DaysOrNone = 0
     stride_days: declaration.DaysOrNone = 0
-    index_days: declaration.DaysOrNone = 0
     compared: Annotated[Sequence[declaration.Column], Meta(max_length=3)] = ()
     like: str = ""
     ga4_property: Property | None = field(default=None, name="property")
@@ -120,11 +117,6 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             self.ga4_property.ga4_dataset,
             utc_offset_hours=self.ga4_property.utc_offset_hours,
         )
-
-    @property
-    def index_span(self) -> int:
-        """Days of predictions that lookups are answered from."""
-        return self.index_days if self.index_days else self.lookback_days
 
     @property
     def history_span(self) -> int:
