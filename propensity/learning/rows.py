@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import NamedTuple
 
@@ -160,6 +161,12 @@ def is_enough(part: Slice, settings: Settings) -> bool:
         len(part) >= settings.minimum_training_rows
         and settings.minimum_conversions <= part.conversions < len(part)
     )
+
+
+def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
+    """Return the rows of some as-of dates."""
+    values = pa.array(as_ofs, pa.date32())
+    return Slice(rows=rows.filter(pc.is_in(rows["as_of"], value_set=values)))
 
 
 def in_order(rows: pa.Table, *, elapsed: str = "") -> pa.Table:
