@@ -90,15 +90,6 @@ def _numbers(rows: Sequence[Row], name: str, write: Format) -> Markup:
     return Markup('<ul class="few">{}</ul>').format(Markup("").join(items))
 
 
-def size(n: float | None) -> str:
-    value = 0.0 if n is None else float(n)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{abbreviate(round(value, 1))} {unit}"
-        value /= 1024
-    return f"{abbreviate(round(value, 1))} TiB"
-
-
 def quarters(together: Together) -> list[Row]:
     """Return what a programme brought by quarter, the newest first."""
     rows: list[Row] = []
@@ -111,7 +102,6 @@ def quarters(together: Together) -> list[Row]:
 FUNCTIONS = {
     "lines_svg": lines,
     "rate_interval": rate_interval,
-    "size": size,
     "share_of": words.share_of,
     "count": count,
     "abbreviate": abbreviate,

@@ -71,14 +71,12 @@ class Reading:
     Attributes:
         text: The statement with its parameters as values: it runs in any console.
         rows: Empty where a table is missing, as ``missing`` says.
-        bytes_billed: Bytes of the statement.
     """
 
     name: str
     text: str
     rows: Sequence[Row] = ()
     missing: str = ""
-    bytes_billed: int = 0
 
 
 def read(warehouse: Warehouse, window: Window) -> Iterator[Reading]:
@@ -91,7 +89,6 @@ def read(warehouse: Warehouse, window: Window) -> Iterator[Reading]:
     for name in TITLES:
         sql = statement(name, folder=SQL)
         parameters = window.parameters(name)
-        before = warehouse.bytes_billed
         rows: Sequence[Row] = ()
         missing = ""
         try:
@@ -103,7 +100,6 @@ def read(warehouse: Warehouse, window: Window) -> Iterator[Reading]:
             text=filled(sql, parameters, warehouse),
             rows=rows,
             missing=missing,
-            bytes_billed=warehouse.bytes_billed - before,
         )
 
 

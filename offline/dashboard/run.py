@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 
 from offline.dashboard import writing
-from offline.dashboard.reading import TITLES, Window, read
+from offline.dashboard.reading import Window, read
 from offline.dashboard.writing import INDEX
 from offline.doctor.checks import newest_runs
 from propensity import usecases, whole_files
@@ -42,8 +42,8 @@ def run(
 
     Returns:
         ``first``, the path or address of the first page; ``pages``, their bytes by
-        file; ``statements``, bytes billed by each; ``missing``, why a statement could
-        not be run; ``wrong``, use cases without a page because their folder is wrong.
+        file; ``missing``, why a statement could not be run; ``wrong``, use cases
+        without a page because their folder is wrong.
 
     Raises:
         RequestError: Nothing can be written there.
@@ -75,7 +75,6 @@ def run(
     return {
         "first": first,
         "pages": {name: len(text.encode()) for name, text in pages.items()},
-        "statements": {name: readings[name].bytes_billed for name in TITLES},
         "missing": missing,
         "wrong": [error.message for error in errors],
     }

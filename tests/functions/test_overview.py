@@ -14,7 +14,6 @@ from propensity.audience import stopping
 from propensity.audience.result import LOST
 from propensity.findings import PAGE as PAGE_OF_FINDINGS
 from propensity.findings import meanings
-from propensity.pages.words import plain_day
 from propensity.registry.leases import name_of
 from propensity.runs import message
 from propensity.tables.audiences import AUDIENCE_LIFT, AUDIENCE_PLANS, PROGRAMME_LIFT
@@ -176,32 +175,19 @@ class TestMessage:
         }
         append_rows(deployment.warehouse, PROGRAMME_LIFT, [lift])
         deployment.run("overview", MONDAY)
-        brought, _, needs, *_ = chat.texts[0].splitlines()
+        brought, *_ = chat.texts[0].splitlines()
 
         together = "All audiences of control group winback (mailing, winback): "
         assert together + "Contacting 900 users brought 1,200 USD more" in brought
         assert "winback: Contacting 681 users" in brought
-        assert str(meanings()["pending"]) in needs
-        assert PAGE_OF_FINDINGS in needs
-
-    def test_a_message_tells_of_an_audience_that_stopped_in_the_week(
-        self, deployment, chat
-    ):
-        """Defect: it looked at its own day, and an audience is sent on any."""
-        thursday = MONDAY - 4 * DAY
-        lease = b'{"state": "failed", "error": "AudienceStopped"}'
-        name = name_of("ga4_purchase", "audiences", thursday)
-        deployment.artifacts.create(name, lease)
-        deployment.run("overview", MONDAY)
-        [text] = chat.texts
-
-        assert f"were not sent whole on {plain_day(thursday)}" in text
 
     def test_a_message_says_of_each_finding_what_it_means(
         self, deployment, monkeypatch
     ):
         """Of a deployment in which all is wrong that a message can tell: each sentence
-        says what it means for the list, and who does what by when."""
+        says what it means for the list, and who does what by when.
+
+        Defect: an audience that stopped on another day of the week was not told of."""
         monkeypatch.setattr(message, "MOST", 99)
         later = MONDAY + 2 * WEEK
         key = {"use_case": "ga4_purchase", "audience": "winback", "as_of": MONDAY}
@@ -220,7 +206,7 @@ class TestMessage:
         stopped = b'{"audiences": ["ga4_purchase/winback"]}'
         deployment.artifacts.create(stopping.FILE, stopped)
         lease = b'{"state": "failed", "error": "AudienceStopped"}'
-        name = name_of("ga4_purchase", "audiences", later)
+        name = name_of("ga4_purchase", "audiences", later - 4 * DAY)
         deployment.artifacts.create(name, lease)
         [_, _, needs, *_] = deployment.run("overview", later)["sentences"]
         _, _, left = needs.partition(": ")
