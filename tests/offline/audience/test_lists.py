@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from local.receiver import Receiver
@@ -9,8 +11,9 @@ from propensity.audience import declared, run
 from propensity.audience.requests import listed
 from propensity.errors import RequestError
 from propensity.registry.deployment import open_deployment
-from tests.offline.audience.conftest import ledger, send
+from tests.offline.audience.conftest import MONDAY, START, ledger, send
 from tests.support.receivers import Playing
+from tests.support.rows import log_request
 
 BEST = {"control": "0%", "top": 10}
 
@@ -80,6 +83,19 @@ class TestEnd:
         assert "--removed-by-hand" in no.value.hint
         assert (done.accepted, end(deployment)) == (10, [])
         assert {action for action, _ in receiver.users} == {"add"}
+
+
+def test_who_may_be_put_back_on_the_day_of_a_removal_is_on_the_list(deployment):
+    """A request that was pending before the removal is sent again after it."""
+    key = {"use_case": "ga4_purchase", "audience": "winback", "as_of": MONDAY}
+    for hour, action, status in ((0, "add", "pending"), (1, "remove", "accepted")):
+        at = START + timedelta(hours=hour)
+        state = {"action": action, "status": status, "recorded_at": at}
+        log_request(deployment.warehouse, "u1", **key, **state)
+    with open_deployment() as opened_run:
+        [listing] = listed(opened_run)
+
+    assert listing.users == 1
 
 
 class TestMoved:
