@@ -9,8 +9,7 @@ How many members a verdict on an audience takes, and how often it is wrong. Gate
    the members of a single look at a date that was fixed beforehand.
 2. Years of made-up audiences, by the code that writes verdicts: how often one without
    an effect gets a verdict, how often intervals have the truth at all 52 looks, and
-   whether so many members find the effect. Beside them the same years as they were
-   judged before: 2.85 standard errors at each look, and nothing known of the members.
+   whether so many members find the effect.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from math import exp
 from statistics import NormalDist
 
 import numpy as np
-from msgspec.structs import replace
 
 from benchmarks.report import Line, finish
 from propensity.audience.boundary import LOOKS, errors_at
@@ -32,17 +30,13 @@ from propensity.measures.intervals import POWER
 from propensity.models.encoding import Floats
 from propensity.tables.audiences import Figures, GroupSums
 
-# The boundary that verdicts had before, at each look.
-CONSTANT = 2.85
 OURS = "ours, 3.5 at most"
-BEFORE = "2.85 throughout"
+POCOCK = "Pocock's"
 PATHS = 40_000
 YEARS = 1_000
 SEED = 83
 # Errors of a share of so many years.
 NOISE = 0.015
-# Figures of both groups' sums at a look, from 1 on.
-Way = Callable[[Sequence[GroupSums], int], Figures]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,16 +139,10 @@ class Year:
         return self.finds or self.harms
 
 
-def as_now(groups: Sequence[GroupSums], look: int) -> Figures:
+def figures_at(groups: Sequence[GroupSums], look: int) -> Figures:
     """Return the figures of a look, from 1 on."""
     errors = errors_at(look / LOOKS)
     return figures(groups, control_share=0.0, errors=errors, is_final=True)
-
-
-def as_before(groups: Sequence[GroupSums], look: int) -> Figures:
-    """Return the figures of a look as they were: nothing is known of the users."""
-    plain = [replace(group, probability=None) for group in groups]
-    return figures(plain, control_share=0.0, errors=CONSTANT, is_final=True)
 
 
 def judged(audience: Audience, shown: Iterable[Figures]) -> Year:
@@ -243,8 +231,7 @@ def boundaries(looks: Looks) -> dict[str, Floats]:
     progress = looks.progress
     return {
         OURS: np.array([errors_at(part) for part in progress]),
-        BEFORE: np.full(LOOKS, CONSTANT),
-        "Pocock's": looks.level(lambda last: np.full(LOOKS, last)),
+        POCOCK: looks.level(lambda last: np.full(LOOKS, last)),
         "Wang and Tsiatis's, 0.25": looks.level(lambda last: last * progress**-0.25),
         "O'Brien and Fleming's": looks.level(lambda last: last * progress**-0.5),
     }
@@ -271,13 +258,13 @@ def compare(looks: Looks) -> Iterator[Line]:
         ("at most", "on average", "on average, for an effect twice as large")
     ):
         ours = rows[OURS][index]
-        before = rows[BEFORE][index]
-        yield Line(f"members, {what}", "", {"ours": [ours], BEFORE: [before]})
+        others = rows[POCOCK][index]
+        yield Line(f"members, {what}", "", {"ours": [ours], POCOCK: [others]})
     ours = rows[OURS][0] * (1 - Audience().explained)
     yield Line(
         f"members, at most, {Audience().explained:.0%} explained",
         "",
-        {"ours": [ours], BEFORE: [rows[BEFORE][0]]},
+        {"ours": [ours], POCOCK: [rows[POCOCK][0]]},
         most=0.8,
     )
     yield from found(ours)
@@ -295,40 +282,34 @@ def found(members: float) -> Iterator[Line]:
     errors = NormalDist().inv_cdf(0.975)
     single = members_needed(plain.rate, effect, share=plain.share, errors=errors)
     audience = Audience(effect=effect, a_week=round(members * single / LOOKS))
-    now, before = years(audience, (as_now, as_before))
-    yield Line(
-        f"found in a year, {audience.a_week * LOOKS:,} members",
-        "",
-        {"ours": [share(now, "finds")], BEFORE: [share(before, "finds")]},
-    )
+    what = f"found in a year, {audience.a_week * LOOKS:,} members"
+    yield Line(what, "", {"ours": [share(years(audience), "finds")]})
 
 
 def judge() -> Iterator[Line]:
     """Play years by the code that writes verdicts."""
-    [now] = years(Audience(), (as_now,))
-    misleads = share(now, "misleads")
+    misleads = share(years(Audience()), "misleads")
     what = "false verdicts in a year"
     yield Line(what, "", {"ours": [misleads]}, most=0.05 + NOISE)
-    [now] = years(Audience(effect=0.2, sigma=1.5), (as_now,))
+    with_effect = years(Audience(effect=0.2, sigma=1.5))
     for what, attribute in (
         ("conversions", "has_difference"),
         ("skewed sums of money", "has_added"),
     ):
-        right = {"ours": [share(now, attribute)]}
+        right = {"ours": [share(with_effect, attribute)]}
         name = f"{what}, intervals right at all looks of a year"
         yield Line(name, "", right, least=0.95 - NOISE)
 
 
-def years(audience: Audience, ways: Sequence[Way]) -> list[list[Year]]:
-    """Draw years of an audience; return for each way what it says of them."""
+def years(audience: Audience) -> list[Year]:
+    """Draw years of an audience, and return what is said of them."""
     random = np.random.default_rng(SEED)
-    all_years: list[list[Year]] = [[] for _ in ways]
+    drawn = []
     for _ in range(YEARS):
-        looks = list(enumerate(audience.year(random), 1))
-        for way, way_years in zip(ways, all_years, strict=True):
-            shown = [way(groups, look) for look, groups in looks]
-            way_years.append(judged(audience, shown))
-    return all_years
+        looks = enumerate(audience.year(random), 1)
+        shown = [figures_at(groups, look) for look, groups in looks]
+        drawn.append(judged(audience, shown))
+    return drawn
 
 
 def share(all_years: Sequence[Year], attribute: str) -> float:

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from joblib import cpu_count
 from msgspec import structs
 
 from propensity import usecases
@@ -44,7 +43,6 @@ from propensity.learning.split import split_users
 from propensity.learning.trained import Trained
 from propensity.learning.users import UserTraining
 from propensity.measures.intervals import lift_interval
-from propensity.models.scoring import Scorer
 from propensity.pages.words import plural
 from propensity.runs import digest
 from propensity.runs.digest import TIB, ExportTable
@@ -551,20 +549,9 @@ def scored(trial: ExportTrial, trained: Trained) -> pd.DataFrame:
     """Return all users as of a trial's date, the likeliest first."""
     use_case = trial.use_case
     window = use_case.window(trial.settings, [trial.as_of])
-    batches = trial.warehouse.batches(use_case.statement("features"), window)
-    scorer = Scorer(
-        trained.live.preprocessor,
-        trained.live.classifier,
-        features=use_case.features,
-        threads=cpu_count(),
-    )
-    users = list[str]()
-    probabilities = [np.empty(0)]
-    for batch, probability in scorer.score(batches):
-        users += batch["user_id"].cast(pa.string()).to_pylist()
-        probabilities.append(probability)
-    names = pd.Series(users, name="user_id", dtype="str")
-    people = best_first(names, np.concatenate(probabilities))
+    rows = trial.warehouse.table(use_case.statement("features"), window)
+    users = rows["user_id"].to_pandas().astype("str").rename("user_id")
+    people = best_first(users, trained.live.scores(rows, use_case))
     return people.reset_index(drop=True)
 
 

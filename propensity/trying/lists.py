@@ -218,21 +218,15 @@ def judge_by_orders(
     columns = [name for name in (user, amount, time) if name]
     orders = table_files.read_file(orders_file, columns, encoding="cp1252")
     with table_files.named(orders_file):
-        users = table_files.typed(orders, user, "STRING").to_pylist()
-        amounts: list[float | None] = [None] * len(users)
+        frame = pd.DataFrame({"user": table_files.typed(orders, user, "STRING")})
+        frame["paid"] = np.nan
+        frame["day"] = since
         if amount:
-            amounts = table_files.typed(orders, amount, "FLOAT64").to_pylist()
-        days = [since] * len(users)
+            frame["paid"] = table_files.typed(orders, amount, "FLOAT64").to_numpy()
         if time:
-            days = table_files.typed(orders, time, "DATE").to_pylist()
-    paid: dict[str, float | None] = {}
-    for buyer, value, day in zip(users, amounts, days, strict=True):
-        if buyer and day is not None and day >= since:
-            before = paid.get(buyer)
-            if before is not None and value is not None:
-                paid[buyer] = before + value
-            elif before is None:
-                paid[buyer] = value
+            frame["day"] = table_files.typed(orders, time, "DATE").to_pylist()
+    is_later = frame["day"].fillna(date.min) >= since
+    paid = frame[is_later].groupby("user")["paid"].sum(min_count=1).to_dict()
     return compare_groups(listed, paid, since=since, until=None)
 
 
@@ -276,11 +270,7 @@ def compare_groups(
         paid: What each buyer paid; None where it is not known.
     """
     bought = listed["user_id"].isin(list(paid)).to_numpy(np.float64)
-    amounts = np.zeros(len(listed))
-    for row, user in enumerate(listed["user_id"]):
-        value = paid.get(user)
-        if value is not None:
-            amounts[row] = value
+    amounts = listed["user_id"].map(paid).astype("float64").fillna(0.0).to_numpy()
     expected = listed["probability"].to_numpy(np.float64)
     is_control = (listed[GROUP] == CONTROL).to_numpy()
     contacted = _sums(Share, bought[~is_control], expected[~is_control])

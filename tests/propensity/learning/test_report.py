@@ -21,6 +21,7 @@ from propensity.learning.week_report import week_page
 from propensity.measures import metrics
 from propensity.measures.thresholds import score_metrics
 from propensity.settings import Budget
+from propensity.tables.models import Category
 from propensity.usecases import UseCase
 from tests.propensity.learning.cards import card
 from tests.propensity.learning.report_pages import (
@@ -118,6 +119,15 @@ def hostile(value: Any) -> Any:
 
 
 class TestVersion:
+    def test_kinds_of_users_have_the_lift_of_each_with_its_interval(self):
+        """Defect: a report with kinds of users could not be written."""
+        rates = {"users": 900, "conversions": 90, "mean_probability": 0.1}
+        active = {"category": "presence", "value": "active", "base_rate": 0.1, **rates}
+        kind = Category(**active, lift_at_budget=3.0)
+        written = words(version_page(replace(card(), presence=[kind])))
+
+        assert "3.00 (2.15 to 4.01)" in written
+
     def test_the_page_of_a_version_escapes_what_comes_from_data(self):
         """Names of features, values of categories, titles, reasons."""
         names = ("title", "outcome", "verdict", "candidates", "importance", "profile",
