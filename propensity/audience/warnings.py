@@ -69,14 +69,17 @@ def warnings_of(
             "contacted: how the others react can't be known, and an order by effect "
             'guesses it. Set explore = "5%".'
         )
-    for other in others:
+    if others:
+        names = ", ".join(others)
         left_out = statement(
-            "without_members", use_case=f"'{audience.use_case}'", audience=f"'{other}'"
+            "without_members",
+            use_case=f"'{audience.use_case}'",
+            audiences=", ".join(f"'{other}'" for other in others),
         )
         yield (
-            f"This audience may contact the control group of {other}, which makes that "
-            "result wrong. Give both the same control_group, control and control_by. "
-            f"If they can't be the same, leave out the members of {other}, for example "
+            f"This audience may contact the control group of {names}, which makes that "
+            "result wrong. Give all the same control_group, control and control_by. "
+            f"If they can't be the same, leave out the members of {names}, for example "
             f"by this {named.sql_file.name}:\n\n{left_out}"
         )
     for name in renamed:

@@ -1,4 +1,4 @@
--- One row per user who may be a member: nobody who ever was a member of the other audience.
+-- One row per user who may be a member: nobody who ever was a member of the others.
 SELECT user_id
 FROM publication
 WHERE
@@ -7,5 +7,5 @@ WHERE
     FROM ma_audience_members
     WHERE
       use_case = `use_case`
-      AND audience = `audience`
+      AND audience IN (`audiences`)
   )

@@ -199,16 +199,17 @@ def test_a_preview_warns_of_browsers_that_go_to_people(
 @pytest.mark.usefixtures("addresses")
 def test_a_preview_warns_of_another_control_group(folder, capsys):
     """Defect: a second audience spoiled the result of the first without a word."""
-    for name, group in (("winback", "mail"), ("spring", "mail"), ("loyal", "loyal")):
+    groups = {"winback": "mail", "spring": "mail", "loyal": "loyal", "new": "new"}
+    for name, group in groups.items():
         entries = f'destination = "csv"\ntop = 10\ncontrol_group = "{group}"\n'
         (folder / f"{name}.toml").write_text(entries)
     for file in folder.glob("*.toml"):
-        if file.stem not in ("winback", "spring", "loyal"):
+        if file.stem not in groups:
             file.unlink()
     run("preview", "winback", "--json")
 
     [warning] = json.loads(capsys.readouterr().out)["warnings"]
-    assert "the control group of loyal, which" in warning
+    assert "the control group of loyal, new, which" in warning
     # The statement that it prints is the way out.
     (folder / "winback.sql").write_text(warning.partition("\n\n")[2])
     run("preview", "winback", "--json")
