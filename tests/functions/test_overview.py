@@ -9,7 +9,6 @@ from decimal import Decimal
 
 import pytest
 
-from local.receiver import Receiver
 from propensity.audience import stopping
 from propensity.audience.result import LOST
 from propensity.findings import PAGE as PAGE_OF_FINDINGS
@@ -23,6 +22,7 @@ from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
 from tests.functions.audiences import join
 from tests.support.deployment import Deployment
+from tests.support.receivers import Playing
 from tests.support.rows import append_rows, log_request, publish
 from tests.test_findings import IN_A_MESSAGE
 
@@ -48,25 +48,15 @@ LIFT = {
 }
 
 
-class Chat(Receiver):
-    """A chat, which may be down; ``texts`` are what it took."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-        self.is_down = False
-
-    def take(self, method, path, headers, body):
-        if self.is_down:
-            return 500, {}, {"error": USER}
-        self.texts.append(json.loads(body)["text"])
-        return 200, {}, {}
-
-
 @pytest.fixture
-def chat() -> Iterator[Chat]:
-    with Chat() as receiver:
+def chat() -> Iterator[Playing]:
+    with Playing(always=(200, {}, {})) as receiver:
         yield receiver
+
+
+def texts_of(chat: Playing) -> list[str]:
+    """Return the messages that came."""
+    return [json.loads(body)["text"] for _, _, _, body in chat.heard]
 
 
 @pytest.fixture
@@ -136,7 +126,7 @@ class TestMessage:
     def test_a_message_has_five_sentences_of_stored_rows(self, deployment, chat):
         """The sum, the verdict, what needs a person, whom next, and the link."""
         answer = deployment.run("overview", MONDAY)
-        [text] = chat.texts
+        [text] = texts_of(chat)
         brought, verdict, needs, chosen, link = text.splitlines()
 
         assert answer["weekly_message"] == "sent"
@@ -175,7 +165,7 @@ class TestMessage:
         }
         append_rows(deployment.warehouse, PROGRAMME_LIFT, [lift])
         deployment.run("overview", MONDAY)
-        brought, *_ = chat.texts[0].splitlines()
+        brought, *_ = texts_of(chat)[0].splitlines()
 
         together = "All audiences of control group winback (mailing, winback): "
         assert together + "Contacting 900 users brought 1,200 USD more" in brought
@@ -229,25 +219,25 @@ class TestMessage:
         later = deployment.run("overview", MONDAY + 3 * DAY)
 
         assert again["weekly_message"] == later["weekly_message"] == "sent before"
-        assert len(chat.texts) == 1
+        assert len(texts_of(chat)) == 1
         assert (
             deployment.run("overview", MONDAY, force=True)["weekly_message"] == "sent"
         )
         assert deployment.run("overview", MONDAY + WEEK)["weekly_message"] == "sent"
-        assert len(chat.texts) == 3
+        assert len(texts_of(chat)) == 3
 
     def test_a_message_of_an_earlier_day_knows_no_later_audience(
         self, deployment, chat
     ):
         """Defect: the message of 24 June named an audience of 1 July."""
         deployment.run("overview", MONDAY - DAY)
-        [text] = chat.texts
+        [text] = texts_of(chat)
 
         assert "winback: 1 user" not in text
 
     def test_a_chat_that_refuses_fails_no_run(self, deployment, chat, log_lines):
         """Without its address, which is a secret, and without its words."""
-        chat.is_down = True
+        chat.always = 500, {}, {"error": USER}
         answer = deployment.run("overview", MONDAY)
         *_, alert, _ = log_lines()
 
