@@ -4,8 +4,6 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     .venv/bin/python -m deploy shell             the names that scripts use
     .venv/bin/python -m deploy variables         write what Terraform reads
     .venv/bin/python -m deploy losses            what would be lost by a plan of it
-    .venv/bin/python -m deploy describe          what the folder would deploy
-    .venv/bin/python -m deploy kept              whether that is all that was deployed
     .venv/bin/python -m deploy images            another's images, if they fit here
     .venv/bin/python -m deploy image             the image that fits what is staged
 """
@@ -20,8 +18,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from deploy import (
     DeploymentError,
@@ -58,9 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--deployment", type=Path, required=True)
     parser.add_argument("--planned", action="store_true", help="read no outputs")
     parser.add_argument("--drop-columns", action="store_true", help="columns may go")
+    text = "what the folder has no more may go"
+    parser.add_argument("--remove", action="store_true", help=text)
     text = "only who calls, and what is pushed to, may change"
     parser.add_argument("--only-callers", action="store_true", help=text)
-    text = "services of Cloud Run, one of them, images, a plan, or what was deployed"
+    text = "services of Cloud Run, one of them, images, or a plan"
     parser.add_argument("--json", type=Path, help=text)
     parser.add_argument("--sources", help="what staged content is known by")
     text = "which of the images, or whose flags scripts use"
@@ -90,8 +88,8 @@ def shell(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     Yield assignments of all names that scripts use; of a function, its flags as well.
 
     Raises:
-        DeploymentError: Nothing has been set up, so that no names are known; or there
-            is no such function.
+        DeploymentError: Nothing has been set up, so that no names are known; there is
+            no such function; or something was deployed that the folder has no more.
     """
     # What stages a function looks for the use cases there.
     yield f"export PROPENSITY_USE_CASES={shlex.quote(own_use_cases())}"
@@ -132,6 +130,10 @@ def shell(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
         values |= {f"account_{part}": "", f"use_cases_{part}": ""}
     outputs = ROOT / work / "outputs.json"
     names = planned_names(d) if options.planned else _put_out(d, outputs)
+    was_deployed = names.pop("deployed", "")
+    if was_deployed and options.function:
+        now = deployed.described(d, options.deployment)
+        deployed.check_kept(json.loads(was_deployed), now)
     values |= names
     for name, value in values.items():
         yield f"{name}={shlex.quote(value)}"
@@ -226,11 +228,12 @@ def variables(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[st
 
     That is services that run an older revision, and audiences that are sent on a day
     without predictions. Values of variables go beside the file with Cloud Run's
-    services, one of each root.
+    services.
     """
     text = options.json.read_text()
     services = json.loads(text) if text else []
-    render.write(d, services, options.json.parent)
+    now = deployed.described(d, options.deployment)
+    render.write(d, services, options.json.parent, deployed=now)
     yield from _late_audiences(d)
     for service in services:
         name = service["metadata"]["name"]
@@ -269,8 +272,8 @@ def losses(d: DeploymentSettings, options: argparse.Namespace) -> None:
     Check what a plan of Terraform takes away.
 
     Raises:
-        DeploymentError: Secrets; where they may not go, columns or tables; where only
-            callers may change, anything else.
+        DeploymentError: Secrets; where they may not go, columns or tables, or what the
+            folder has no more; where only callers may change, anything else.
     """
     lost = []
     for resource in json.loads(options.json.read_text())["resource_changes"]:
@@ -291,6 +294,9 @@ def losses(d: DeploymentSettings, options: argparse.Namespace) -> None:
                 f"--project={d.project}"
             )
         kind = (resource["type"], resource["name"])
+        if kind == ("terraform_data", "deployed") and before and after:
+            if not options.remove:
+                deployed.check_kept(before["input"], after["input"])
         if kind != ("google_bigquery_table", "table") or options.drop_columns:
             continue
         if is_deleted and resource["index"].startswith(_BY_PROPERTY):
@@ -329,20 +335,6 @@ def _names(columns: list[dict[str, Any]], prefix: str = "") -> Iterator[str]:
     for column in columns:
         yield prefix + column["name"]
         yield from _names(column.get("fields", []), f"{prefix}{column['name']}.")
-
-
-def describe(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
-    """Yield what the folder would deploy, as the next set-up reads it."""
-    now = deployed.described(d, options.deployment)
-    yield msgspec.json.format(msgspec.json.encode(now), indent=1).decode()
-
-
-def kept(d: DeploymentSettings, options: argparse.Namespace) -> None:
-    """Raise DeploymentError if something was deployed that is gone."""
-    text = options.json.read_bytes().strip()
-    if text:
-        before = msgspec.json.decode(text, type=deployed.Deployed)
-        deployed.check_kept(before, deployed.described(d, options.deployment))
 
 
 def images(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
@@ -440,8 +432,6 @@ VERBS: dict[str, Verb] = {
     "shell": shell,
     "variables": variables,
     "losses": losses,
-    "describe": describe,
-    "kept": kept,
     "images": images,
     "image": image,
 }

@@ -386,7 +386,7 @@ def text_of(policy: Policy, d: DeploymentSettings) -> str:
 
 def in_terraform(d: DeploymentSettings) -> dict[str, Any]:
     """
-    Return what ``watch/alerts.tf`` makes of a deployment.
+    Return what ``terraform/alerts.tf`` makes of a deployment.
 
     Returns:
         ``policies`` by name; ``unwatched``: functions whose missed runs raise no alert.

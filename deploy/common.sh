@@ -101,9 +101,6 @@ deploys() {
   [[ " $functions " == *" $1 "* ]] || { echo "# $1 is not among DEPLOY_FUNCTIONS" && false; }
 }
 
-# Stop where something was deployed that the deployment's folder has no more.
-check_kept() { "$python" -m deploy kept --deployment "$deployment" --json "$work/deployed.json"; }
-
 # Print the address of a function.
 url_of() {
   local service="$prefix-${1//_/-}"

@@ -19,9 +19,7 @@ for word in "$@"; do
   *) shared+=("$word") ;;
   esac
 done
-watched=0
-"$here/deploy/setup.sh" "$@" || watched=$?
-[[ $watched == 0 || $watched == 3 ]] || exit "$watched"
+"$here/deploy/setup.sh" "$@"
 # One after the other: gcloud keeps its credentials in one database, and calls beside
 # each other find it locked.
 failed=""
@@ -35,15 +33,8 @@ fi
 # Functions are there now: who may call them is let in, and subscriptions push to them.
 case " $* " in
 *" --dry-run "*) ;;
-*)
-  status=0
-  "$here/deploy/setup.sh" ${shared[@]+"${shared[@]}"} ${again[@]+"${again[@]}"} || status=$?
-  [[ $status == 0 || $status == 3 ]] || exit "$status"
-  # Alerts that a plan could not make are not tried again.
-  [[ -n "${planned[*]-}" ]] || watched=$status
-  ;;
+*) "$here/deploy/setup.sh" ${shared[@]+"${shared[@]}"} ${again[@]+"${again[@]}"} ;;
 esac
 for script in "$here"/0*/scheduler*.sh; do
   "$script" ${shared[@]+"${shared[@]}"}
 done
-exit "$watched"

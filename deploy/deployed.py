@@ -1,5 +1,5 @@
 """
-What is deployed, as a set-up writes it down for the next one.
+What is deployed, as Terraform's state keeps it for the next set-up.
 
 The deployment's folder may be on another machine then, or another version of it: what
 it does not have any more would go, with its schedules, and nobody would know.
@@ -9,56 +9,49 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-
-from msgspec import Struct
+from typing import Any
 
 from deploy import DeploymentError
 from deploy.configuration import DeploymentSettings
 from propensity import folders, usecases
 from propensity.audience import declared
 
+# What a set-up takes away if the folder has it no more, as messages name it.
+KINDS = {
+    "use_cases": "use case",
+    "scheduled": "schedule of",
+    "audiences": "audience",
+    "destinations": "destination",
+}
 
-class Deployed(Struct, frozen=True, kw_only=True):
+
+def described(d: DeploymentSettings, file: Path) -> dict[str, Any]:
     """
-    What a deployment is made of.
+    Return what a settings file and its folder describe.
 
-    Attributes:
-        settings: By name, as the settings file has them; none is a secret.
-        use_cases: All that functions hold.
-        scheduled: Those that the clock calls functions for.
-        audiences, destinations: Each as ``use_case/name``.
-        commit: Of the deployment's folder, as git describes it; empty without git.
-        release: The same of Propensity's own checkout.
+    Returns:
+        ``settings`` by name, none of which is a secret; all ``use_cases`` that
+        functions hold, and those that are ``scheduled``; ``audiences`` and
+        ``destinations``, each as ``use_case/name``; the ``commit`` of the folder and
+        that of Propensity, ``release``.
     """
-
-    settings: dict[str, str] = {}
-    use_cases: Sequence[str] = ()
-    scheduled: Sequence[str] = ()
-    audiences: Sequence[str] = ()
-    destinations: Sequence[str] = ()
-    commit: str = ""
-    release: str = ""
-
-
-def described(d: DeploymentSettings, file: Path) -> Deployed:
-    """Return what a settings file and its folder describe."""
     audiences = list[str]()
     destinations = list[str]()
     for use_case in map(usecases.load, folders.names()):
         audiences += [f"{use_case.name}/{name}" for name in declared.names(use_case)]
         files = declared.folder_of(use_case).glob("destinations/*.toml")
         destinations += sorted(f"{use_case.name}/{path.stem}" for path in files)
-    return Deployed(
-        settings=dict(d.given),
-        use_cases=folders.names(),
-        scheduled=sorted(d.use_cases),
-        audiences=audiences,
-        destinations=destinations,
-        commit=commit_of(file.parent),
-        release=commit_of(folders.ROOT),
-    )
+    return {
+        "settings": dict(d.given),
+        "use_cases": folders.names(),
+        "scheduled": sorted(d.use_cases),
+        "audiences": audiences,
+        "destinations": destinations,
+        "commit": commit_of(file.parent),
+        "release": commit_of(folders.ROOT),
+    }
 
 
 def commit_of(folder: Path) -> str:
@@ -71,7 +64,7 @@ def commit_of(folder: Path) -> str:
     return ""
 
 
-def check_kept(before: Deployed, now: Deployed) -> None:
+def check_kept(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """
     Make sure that all is still there that was deployed.
 
@@ -79,17 +72,15 @@ def check_kept(before: Deployed, now: Deployed) -> None:
         DeploymentError: Something is not; the message names it.
     """
     gone = list[str]()
-    for name in sorted(before.settings.keys() - now.settings.keys()):
-        gone.append(f"{name}={before.settings[name]}")
-    for kind, was, stays in (
-        ("use case", before.use_cases, now.use_cases),
-        ("schedule of", before.scheduled, now.scheduled),
-        ("audience", before.audiences, now.audiences),
-        ("destination", before.destinations, now.destinations),
-    ):
-        gone += [f"{kind} {name}" for name in sorted(set(was) - set(stays))]
+    settings = before.get("settings", {})
+    for name in sorted(settings.keys() - now["settings"].keys()):
+        gone.append(f"{name}={settings[name]}")
+    for kind, text in KINDS.items():
+        lost = set(before.get(kind, [])) - set(now[kind])
+        gone += [f"{text} {name}" for name in sorted(lost)]
     if gone:
-        origin = f" from commit {before.commit}" if before.commit else ""
+        commit = before.get("commit")
+        origin = f" from commit {commit}" if commit else ""
         raise DeploymentError(
             f"nothing was changed, because this was deployed{origin}, and is not in "
             f"your deployment's folder: {', '.join(gone)}. Get the folder's newest "

@@ -14,7 +14,6 @@ name="$prefix-${target//_/-}"
 
 # Put together what is uploaded: main.py, its lock as requirements.txt, and the package.
 code="$staged/$target" sources="SOURCES"
-[[ -n "$dry_run" || ! -e "$work/deployed.json" ]] || check_kept
 words=("$python" -m deploy.stage "$folder" "$code" --locked --requirements="$requirements")
 # It prints what the content is known by.
 if [[ -n "$dry_run" ]]; then run "${words[@]}"; else sources="$("${words[@]}")"; fi

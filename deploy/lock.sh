@@ -16,10 +16,8 @@ version="$(<deploy/python-version)"
 uv=.venv/bin/uv
 
 if [[ "${1:-}" == --terraform ]]; then
-  for root in deploy/terraform deploy/terraform/watch; do
-    terraform -chdir="$root" providers lock -platform=linux_amd64 -platform=linux_arm64 \
-      -platform=darwin_amd64 -platform=darwin_arm64
-  done
+  terraform -chdir=deploy/terraform providers lock -platform=linux_amd64 \
+    -platform=linux_arm64 -platform=darwin_amd64 -platform=darwin_arm64
   exit
 fi
 [[ -x "$uv" ]] || { echo "deploy: $PWD/$uv is missing. Run 'make setup' in $PWD first" >&2 && exit 1; }

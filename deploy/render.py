@@ -177,7 +177,7 @@ def files() -> dict[Path, Any]:
 
 
 def _settings(d: DeploymentSettings, services: Services) -> dict[str, Any]:
-    """Return the values of variables that settings say, of both roots."""
+    """Return the values of variables that settings say."""
     urls = {
         service["metadata"]["name"]: service["status"].get("url")
         for service in services
@@ -211,26 +211,33 @@ def _settings(d: DeploymentSettings, services: Services) -> dict[str, Any]:
 
 
 def write(
-    d: DeploymentSettings, services: Services, folder: Path, *, root: Path = TERRAFORM
+    d: DeploymentSettings,
+    services: Services,
+    folder: Path,
+    *,
+    root: Path = TERRAFORM,
+    deployed: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what the code says where Terraform is, and values of variables here."""
+    """
+    Write what the code says where Terraform is, and values of variables here.
+
+    Args:
+        deployed: As ``deployed.described``; left out of the values without it.
+    """
     (root / "generated").mkdir(exist_ok=True)
     for file, content in files().items():
         _write(root / file.relative_to(TERRAFORM), content)
     _write(root / "generated" / "alerts.json", alerts.in_terraform(d))
     values = _settings(d, services)
-    for name, part in (("main", root), ("watch", root / "watch")):
-        text = (part / "variables.tf").read_text()
-        # A number is one in Terraform, too: it takes "7" for 7. Others are off.
-        variables = [
-            variable
-            for variable in re.findall(VARIABLE, text, re.M)
-            if variable in values
-        ]
-        lines = [
-            f"{variable} = {json.dumps(values[variable])}\n" for variable in variables
-        ]
-        (folder / f"{name}.tfvars").write_text("".join(lines))
+    if deployed is not None:
+        values["deployed"] = deployed
+    text = (root / "variables.tf").read_text()
+    # A number is one in Terraform, too: it takes "7" for 7. Others are off.
+    lines = list[str]()
+    for variable in re.findall(VARIABLE, text, re.M):
+        if variable in values:
+            lines.append(f"{variable} = {json.dumps(values[variable])}\n")
+    (folder / "terraform.tfvars").write_text("".join(lines))
 
 
 def _write(file: Path, content: Any) -> None:

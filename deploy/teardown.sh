@@ -13,15 +13,18 @@ data="kept" deletes=""
 if [[ "$options" == *" --delete-data "* ]]; then
   data="DELETED, with all that is in it" deletes=yes
 fi
-[[ -n "$blind" ]] || require_state
+require_state
 values >/dev/null
-echo "keep_only_data = true" >>"$work/main.tfvars"
-[[ -z "$deletes" ]] || echo "delete_data = true" >>"$work/main.tfvars"
+echo "keep_only_data = true" >>"$work/terraform.tfvars"
+[[ -z "$deletes" ]] || echo "delete_data = true" >>"$work/terraform.tfvars"
+destroy() { tf destroy -auto-approve -var-file="$root/$work/terraform.tfvars"; }
 if [[ -n "$dry_run" ]]; then
   echo "# removes schedules, functions, alerts, accounts and their rights; data: $data"
-  [[ -z "$blind" ]] || destroy watch
-  preview main
-  [[ -z "$blind" || -z "$deletes" ]] || tf main destroy -auto-approve -var-file="$root/$work/main.tfvars"
+  plan
+  if [[ -n "$unseen" ]]; then
+    tf apply "$plans/plan"
+    [[ -z "$deletes" ]] || destroy
+  fi
   exit 0
 fi
 echo "Everything of '$prefix' in project $project is going to be removed; data: $data."
@@ -30,14 +33,11 @@ if [[ "$options" != *" --yes "* ]]; then
   [[ "$answer" == "$project" ]] || { echo "nothing was removed" && exit 1; }
 fi
 options+="--yes --drop-columns "
-destroy watch
 # Rights, accounts and roles go; the protection of the data, too, if they are to go.
-apply main
-gcloud storage rm "$record" --project="$project" --quiet || echo "deploy: there was no $record" >&2
-rm -f "$work/deployed.json"
+apply
 keep_outputs
 prune
 if [[ -n "$deletes" ]]; then
-  destroy main && rm -rf "$work"
+  destroy && rm -rf "$work"
   echo "removed, data and all; the state's bucket, gs://$state_bucket, stays"
 fi

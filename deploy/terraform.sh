@@ -1,56 +1,51 @@
 # shellcheck shell=bash
-# Sourced by setup.sh and teardown.sh: applies a root of deploy/terraform with Terraform,
-# or OpenTofu where that is what there is. A root is `main` or `watch`; each has a state
-# of its own in the bucket.
+# Sourced by setup.sh and teardown.sh: applies deploy/terraform with Terraform, or OpenTofu
+# where that is what there is. Its state is in a bucket of its own.
 
+state_bucket_is_there() {
+  gcloud storage buckets describe "gs://$state_bucket" --format='value(name)' 2>&1
+}
 by=terraform
 command -v terraform >/dev/null || by=tofu
-# A plan asks Google what there is. Without a login a dry run prints the commands alone.
-blind=""
-if [[ -n "$dry_run" ]] && ! gcloud auth print-access-token >/dev/null 2>&1; then
-  blind=yes by=terraform
-  echo "# You are not logged in (gcloud auth login), so this cannot compare with what" >&2
-  echo "# exists. ${runs:-A first run of deploy/setup.sh} would run these commands:" >&2
-elif ! command -v "$by" >/dev/null; then
-  echo "deploy: there is no terraform or tofu on PATH: docs/deploy.md" >&2
-  exit 1
-fi
 # The lock has the provider of Terraform's registry. OpenTofu has another registry.
 lock=()
 [[ "$by" == tofu ]] || lock=(-lockfile=readonly)
 export TF_INPUT=0 TF_IN_AUTOMATION=1
 
-# What is deployed, as the last set-up has written it down.
-record="gs://$state_bucket/$prefix/deployed.json"
+# A dry run compares with what there is. Without a login, or before the first set-up, it
+# can only print the commands.
+unseen=""
+if [[ -n "$dry_run" ]] && ! answer="$(state_bucket_is_there)"; then
+  [[ -z "$plan" ]] || { echo "deploy: no plan can be kept: $answer" >&2 && exit 1; }
+  unseen=yes
+  echo "# This cannot compare with what exists: $answer" >&2
+  echo "# ${runs:-A first run of deploy/setup.sh} would run these commands:" >&2
+elif ! command -v "$by" >/dev/null; then
+  echo "deploy: there is no terraform or tofu on PATH: docs/deploy.md" >&2
+  exit 1
+fi
 
-# Where plans are, and whether a kept one is done as it is.
+# Where the plan is, and whether a kept one is done as it is.
 plans="$root/$work" as_planned=""
 if [[ -n "$plan" ]]; then
-  [[ -z "$blind" ]] || { echo "deploy: to keep a plan, log in: gcloud auth login" >&2 && exit 1; }
   plans="$plan" as_planned=yes
   if [[ -n "$dry_run" ]]; then
     mkdir -p "$plans" && as_planned=""
-  elif [[ ! -f "$plans/main.plan" || ! -f "$plans/watch.plan" ]]; then
+  elif [[ ! -f "$plans/plan" ]]; then
     echo "deploy: $plans has no plan: deploy/setup.sh --dry-run --plan=FOLDER keeps one" >&2 && exit 1
   fi
 fi
 
-# Where a plan is made while there is no bucket for the state.
-from=deploy/terraform
-folder_of() { if [[ "$1" == main ]]; then echo "$from"; else echo "$from/$1"; fi; }
-
-# Run a command, or print it where no account is logged in.
-ask() { if [[ -n "$blind" ]]; then run "$@"; else "$@"; fi; }
-
-# Ask Terraform or OpenTofu: the root, then its words.
+# Ask Terraform or OpenTofu; only print that where nothing is known.
 tf() {
-  ask env TF_DATA_DIR="$root/$work/$1.terraform" "$by" -chdir="$(folder_of "$1")" "${@:2}"
+  local words=(env TF_DATA_DIR="$root/$work/terraform" "$by" -chdir=deploy/terraform "$@")
+  if [[ -n "$unseen" ]]; then run "${words[@]}"; else "${words[@]}"; fi
 }
 
 # Refuse an older gcloud than the one whose parser takes every command of the scripts.
 lowest_gcloud=528.0.0
 require_gcloud() {
-  [[ -z "$blind" ]] || return 0
+  [[ -z "$unseen" ]] || return 0
   local there
   command -v gcloud >/dev/null || { echo "deploy: there is no gcloud on PATH: docs/deploy.md, What you need" >&2 && exit 1; }
   there="$(gcloud version --format='value("Google Cloud SDK")')"
@@ -119,68 +114,18 @@ deploy: the functions cannot read sources in another project yet. Their owner ru
 END
 }
 
-# Write what both roots read: values of variables, and what the code and your use cases
+# Write what Terraform reads: values of variables, and what the code and your use cases
 # say. Prints which services run an older revision than their latest, and which audiences
 # are sent on days without predictions.
 values() {
   mkdir -p "$work"
-  # Without this list all callers would look foreign: only a plan does without.
-  if [[ -n "$blind" ]]; then
-    echo '[]' >"$work/services.json"
-  elif ! gcloud run services list --project="$project" --region="$region" --format=json --quiet \
-    --filter="metadata.name~^$prefix-" >"$work/services.json"; then
-    [[ -n "$dry_run" ]] || exit 1
-    echo "deploy: planned as if no function was deployed yet" >&2
-    echo '[]' >"$work/services.json"
-  fi
+  echo '[]' >"$work/services.json"
+  # Without this list all callers would look foreign.
+  [[ -n "$unseen" ]] || gcloud run services list --project="$project" --region="$region" \
+    --format=json --quiet --filter="metadata.name~^$prefix-" >"$work/services.json"
   "$python" -m deploy variables --deployment "$deployment" --json "$work/services.json"
 }
 
-# Fetch what the last set-up has written down; nothing before the first.
-fetch_deployed() {
-  local answer
-  mkdir -p "$work"
-  if answer="$(gcloud storage cat "$record" --project="$project" 2>&1 >"$work/deployed.new")"; then
-    mv "$work/deployed.new" "$work/deployed.json"
-  elif [[ "$answer" == *404* || "$answer" == *"matched no objects"* ]]; then
-    rm -f "$work/deployed.json"
-  else
-    echo "$answer" >&2 && exit 1
-  fi
-}
-# Write down what is deployed from now on.
-keep_deployed() {
-  "$python" -m deploy describe --deployment "$deployment" >"$work/deployed.json"
-  gcloud storage cp "$work/deployed.json" "$record" --project="$project" --quiet
-}
-
-# Say that there is nothing, and stop: what goes on would make something, or find nothing.
-nothing_there() {
-  echo "deploy: gs://$state_bucket has nothing of '$prefix' in project $project: nothing has been set up, or" \
-    "GOOGLE_CLOUD_PROJECT, PROPENSITY_BUCKET, DEPLOY_STATE_BUCKET or DEPLOY_PREFIX is another" >&2
-  exit 1
-}
-require_state() {
-  prepare main
-  [[ -n "$blind" || -n "$(tf main state list 2>/dev/null)" ]] || nothing_there
-}
-
-# The state's bucket, and the root's place in it. Only a set-up makes the bucket.
-makes_state=""
-prepare() {
-  local answer
-  if [[ -n "$blind" ]]; then
-    [[ "$1" == watch || -z "$makes_state" ]] || make_state_bucket
-  elif ! answer="$(gcloud storage buckets describe "gs://$state_bucket" --format='value(name)' 2>&1)"; then
-    if [[ -n "$dry_run" || -z "$makes_state" ]]; then
-      [[ "$answer" == *404* ]] || { echo "$answer" >&2 && exit 1; }
-      without_state "$1"
-      return
-    fi
-    make_state_bucket
-  fi
-  tf "$1" init ${lock[@]+"${lock[@]}"} -reconfigure -backend-config="bucket=$state_bucket" -backend-config="prefix=$prefix/$1"
-}
 make_state_bucket() {
   run gcloud storage buckets create "gs://$state_bucket" --project="$project" \
     --location="$location" --uniform-bucket-level-access --public-access-prevention \
@@ -188,39 +133,37 @@ make_state_bucket() {
   run gcloud storage buckets update "gs://$state_bucket" --versioning
 }
 
-# Before a first set-up nothing keeps a state: plan in a copy that names no bucket.
-without_state() {
-  [[ -n "$makes_state" ]] || nothing_there
-  [[ -z "$plan" ]] || { echo "deploy: the first set-up makes the state's bucket: run it without --plan" >&2 && exit 1; }
-  echo "# there is no gs://$state_bucket yet: all is new" >&2
-  if [[ "$from" == deploy/terraform ]]; then
-    rm -rf "$work/first" && cp -r "$from" "$work/first"
-    printf 'terraform {\n  backend "local" {}\n}\n' | tee "$work"/first/{.,watch}/backend_override.tf >/dev/null
-    from="$work/first"
-  fi
-  tf "$1" init ${lock[@]+"${lock[@]}"} -reconfigure
+# Begin with the state of this deployment.
+prepare() {
+  tf init ${lock[@]+"${lock[@]}"} -reconfigure -backend-config="bucket=$state_bucket" -backend-config="prefix=$prefix"
 }
 
-# Say what would be changed, and change nothing.
-preview() {
-  if [[ -n "$blind" ]]; then
-    apply "$1"
-    return
+# Stop where nothing was set up: what follows would make something, or find nothing.
+require_state() {
+  local answer
+  if [[ -n "$unseen" ]]; then prepare && return; fi
+  if answer="$(state_bucket_is_there)"; then
+    prepare >&2
+    [[ -z "$(tf state list 2>/dev/null)" ]] || return 0
+  elif [[ "$answer" != *404* ]]; then
+    echo "$answer" >&2 && exit 1
   fi
-  prepare "$1"
-  plan "$1"
+  echo "deploy: gs://$state_bucket has nothing of '$prefix' in project $project: nothing has been set up, or" \
+    "GOOGLE_CLOUD_PROJECT, PROPENSITY_BUCKET, DEPLOY_STATE_BUCKET or DEPLOY_PREFIX is another" >&2
+  exit 1
 }
 
-# Plan, show the plan and keep it; stop where it would take columns of tables away.
+# Plan, show the plan and keep it; stop where it would take away what nobody agreed to.
 plan() {
-  local file="$plans/$1.plan" may=()
+  local word may=()
   # A dry run only reads, the lock as well; a plan that is old by then is not applied.
-  tf "$1" plan -out="$file" ${dry_run:+-lock=false} -var-file="$root/$work/$1.tfvars" || return
-  [[ "$1" == main && -z "$blind" && -z "${deletes:-}" ]] || return 0
-  tf "$1" show -json "$file" >"$file.json" || return
-  [[ "$options" != *" --drop-columns "* ]] || may+=(--drop-columns)
-  [[ "$options" != *" --only-callers "* ]] || may+=(--only-callers)
-  "$python" -m deploy losses --deployment "$deployment" --json "$file.json" ${may[@]+"${may[@]}"}
+  tf plan -out="$plans/plan" ${dry_run:+-lock=false} -var-file="$root/$work/terraform.tfvars" || return
+  [[ -z "$unseen" && -z "${deletes:-}" ]] || return 0
+  tf show -json "$plans/plan" >"$plans/plan.json" || return
+  for word in --drop-columns --only-callers --remove; do
+    [[ "$options" != *" $word "* ]] || may+=("$word")
+  done
+  "$python" -m deploy losses --deployment "$deployment" --json "$plans/plan.json" ${may[@]+"${may[@]}"}
 }
 
 # Keep beside the plan, and show, which images the deployment of --images-from runs; stop
@@ -240,50 +183,38 @@ keep_images() {
 # Change what differs: what the plan shows. Asks, unless --yes is given.
 apply() {
   local answer=yes
-  prepare "$1" || return
-  [[ -n "$as_planned" ]] || plan "$1" || return
-  if [[ -z "$dry_run$as_planned" && "$options" != *" --yes "* ]]; then
+  [[ -n "$as_planned" ]] || plan || return
+  if [[ -z "$as_planned" && "$options" != *" --yes "* ]]; then
     read -r -p "Type yes to do what this plan says: " answer || answer=""
   fi
   [[ "$answer" == yes ]] || { echo "nothing was changed" >&2 && return 1; }
-  tf "$1" apply "$plans/$1.plan"
+  tf apply "$plans/plan"
 }
 
-# Apply, and say what to do about what is refused. What was made a moment ago may not be
-# known everywhere: that is tried once more, and only what is missing is made then.
+# As Google's APIs say of accounts, roles, APIs, rights to use a key, and a metric of the
+# log that they were made a moment ago.
+not_known_yet="(Service account|Role) .*does not exist|has not been used in project|CryptoKey|cloudkms|find metric"
+
+# Apply, and once more where something that was just made is not known everywhere yet,
+# which takes a metric of the log ten minutes. Of a kept plan the rest is not applied.
 apply_patiently() {
-  local refusal="$root/$work/refusal" pause=$((patience_s < 60 ? patience_s : 60)) status=0
-  { apply "$1" 2>&1 1>&3 3>&- | tee "$refusal" >&2 3>&-; } 3>&1 || status=$?
-  if [[ $status != 0 ]] && grep -qE "$not_known_yet" "$refusal"; then
+  local pause refusal="$root/$work/refusal"
+  for pause in 60 180 360 0; do
+    { apply 2>&1 1>&3 3>&- | tee "$refusal" >&2 3>&-; } 3>&1 && return
+    if [[ $pause == 0 || -n "$as_planned" ]] || ! grep -qE "$not_known_yet" "$refusal"; then
+      return 1
+    fi
     echo "deploy: something that was just made is not known everywhere yet; once more in $pause s" >&2
-    sleep "$pause" && status=0
-    { apply "$1" 2>&1 1>&3 3>&- | tee "$refusal" >&2 3>&-; } 3>&1 || status=$?
-  fi
-  if [[ $status != 0 ]] && grep -qiE 'Error 409|already exists' "$refusal"; then
-    cat >&2 <<END
-deploy: what "already exists" is in no state of this deployment, and is left as it is.
-  Set another DEPLOY_PREFIX and another PROPENSITY_BUCKET, or remove it first.
-END
-  fi
-  if [[ $status != 0 ]] && grep -q 'Error acquiring the state lock' "$refusal"; then
-    echo "deploy: another set-up is at work. If none is, one was killed: deploy/setup.sh --unlock=ID, with the ID above" >&2
-  fi
-  return "$status"
-}
-# As Google's APIs say so of accounts, roles, APIs, and rights to use a key.
-not_known_yet="(Service account|Role) .*does not exist|has not been used in project|CryptoKey|cloudkms"
-
-destroy() {
-  prepare "$1"
-  tf "$1" destroy -auto-approve -var-file="$root/$work/$1.tfvars"
+    sleep "$pause"
+  done
 }
 
 # Keep what the scripts read: names of what there is.
 keep_outputs() {
   mkdir -p "$work"
-  tf main output -json scripts >"$work/outputs.new"
+  tf output -json scripts >"$work/outputs.new"
   mv "$work/outputs.new" "$work/outputs.json"
-  read_names ${dry_run:+--planned}
+  read_names
 }
 
 # Tell whether a schedule is called as one of ours: others have schedules, too.

@@ -140,15 +140,10 @@ def planned() -> tuple[list[Resource], Mapping[str, Any]]:
         shutil.copytree(render.TERRAFORM, root, ignore=skipped)
         render.write(EXAMPLE, services, root, root=root)
         _replace(root)
-        for part, variables in (
-            (root, "main.tfvars"),
-            (root / "watch", "watch.tfvars"),
-        ):
-            (root / variables).rename(part / "settings.tfvars")
-            parsed = tfparse.load_from_path(str(part), vars_paths=["settings.tfvars"])
-            every += _resources(parsed)
-            for block in parsed["locals"]:
-                local_values |= block
+        parsed = tfparse.load_from_path(str(root), vars_paths=["terraform.tfvars"])
+        every += _resources(parsed)
+        for block in parsed["locals"]:
+            local_values |= block
     return every, local_values
 
 

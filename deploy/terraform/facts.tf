@@ -92,6 +92,13 @@ locals {
   ])...)
 }
 
+# What the folder had when it was deployed last, so that a plan shows what it has no more:
+# the folder may be on another machine then, or another version of it.
+resource "terraform_data" "deployed" {
+  for_each = var.keep_only_data ? {} : { folder = "folder" }
+  input    = var.deployed
+}
+
 # What no variable can be checked for alone.
 resource "terraform_data" "settings" {
   input = var.prefix

@@ -8,6 +8,7 @@ output "scripts" {
     {
       functions  = join(" ", keys(local.functions))
       repository = local.is_own_repository ? local.repository : try("${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images["images"].repository_id}", "")
+      deployed   = var.keep_only_data ? "" : jsonencode(var.deployed)
       # Of operators.
       role_request_sender = try(google_project_iam_custom_role.own["request_sender"].id, "")
       source_grants       = join("; ", [for one in local.sources : "GRANT `roles/bigquery.dataViewer` ON TABLE `${one.table}` TO \"${one.member}\"" if one.project != var.project])

@@ -11,6 +11,7 @@ locals {
     var.kms_key != "" || var.functions_kms_key != "" ? ["cloudkms"] : [],
     var.vpc_connector != "" ? ["vpcaccess"] : [],
     local.sends_to_google ? ["datamanager"] : [],
+    var.billing_account != "" ? ["billingbudgets"] : [],
   )
   # One by its whole name is the organisation's: who has it lets the builder write.
   is_own_repository = length(split("/", var.repository)) > 1

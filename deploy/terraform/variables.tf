@@ -206,3 +206,41 @@ variable "delete_data" {
   type        = bool
   default     = false
 }
+
+# -- alerts --------------------------------------------------------------------------------
+
+variable "alert_email" {
+  description = "Address that gets the alerts. If it is empty, alerts only show in the console."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^(|[^@\\s]+@[^@\\s,]+)$", var.alert_email))
+    error_message = "One address."
+  }
+}
+
+variable "alert_channels" {
+  description = "Notification channels that get the alerts, too, by name: Slack, PagerDuty and others."
+  type        = set(string)
+  default     = []
+}
+
+variable "billing_account" {
+  description = "Billing account that gets a budget for the project; empty without one."
+  type        = string
+  default     = ""
+}
+
+variable "budget" {
+  description = "What the project may cost a month, in the currency of the billing account."
+  type        = number
+  default     = 100
+}
+
+# -- what was deployed ---------------------------------------------------------------------
+
+variable "deployed" {
+  description = "What the deployment's folder has: settings, use cases, audiences, destinations, and its commit."
+  type        = any
+  default     = {}
+}

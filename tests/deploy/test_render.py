@@ -86,7 +86,7 @@ def test_terraform_reads_the_exports_of_use_cases_that_are_deployed(tmp_path):
         names = "ga4_purchase shop_uk leads_uk"
         d = configuration.of({**SETTINGS, "DEPLOY_USE_CASES": names})
         render.write(d, [], tmp_path)
-    values = (tmp_path / "main.tfvars").read_text()
+    values = (tmp_path / "terraform.tfvars").read_text()
     [line] = re.findall(r"^exports = (.*)$", values, re.M)
 
     assert json.loads(line) == {

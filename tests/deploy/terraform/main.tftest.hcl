@@ -13,6 +13,10 @@ mock_provider "google" {
   }
 }
 
+mock_provider "google" {
+  alias = "billing"
+}
+
 run "a_whole_deployment_is_applied" {
   assert {
     condition     = length(google_bigquery_table_iam_member.right) > 50
@@ -104,7 +108,8 @@ run "a_function_that_is_taken_out_has_no_account_and_no_right" {
 run "a_teardown_keeps_what_holds_data_and_nothing_else" {
   command = plan
   variables {
-    keep_only_data = true
+    keep_only_data  = true
+    billing_account = "0A1B2C-3D4E5F-678901"
   }
   assert {
     condition     = toset(keys(google_bigquery_table.table)) == toset(keys(local.tables))
@@ -128,11 +133,14 @@ run "a_teardown_keeps_what_holds_data_and_nothing_else" {
       google_project_iam_custom_role.own,
       google_bigquery_table_iam_member.right,
       google_storage_bucket_iam_member.objects,
+      google_monitoring_alert_policy.policy,
+      google_logging_metric.compactions,
+      google_billing_budget.month,
     )) == 0
-    error_message = "Accounts, roles or rights stay."
+    error_message = "Accounts, roles, rights or alerts stay."
   }
   assert {
-    condition     = length(terraform_data.roles_made) == 0
+    condition     = length(terraform_data.roles_made) + length(terraform_data.deployed) == 0
     error_message = "The next deployment would want the ids of the deleted roles."
   }
 }
@@ -180,4 +188,38 @@ run "an_export_elsewhere_is_refused_before_anything_is_made" {
     location = "EU"
   }
   expect_failures = [terraform_data.settings]
+}
+
+run "without_a_billing_account_nothing_asks_for_rights_on_billing" {
+  command = plan
+  assert {
+    condition     = length(google_billing_budget.month) == 0 && !contains(keys(google_project_service.api), "billingbudgets")
+    error_message = "There is a budget."
+  }
+}
+
+run "a_budget_is_for_the_project_alone" {
+  command = plan
+  variables {
+    billing_account = "0A1B2C-3D4E5F-678901"
+  }
+  assert {
+    condition     = length(google_billing_budget.month["month"].budget_filter[0].projects) == 1
+    error_message = "It is for others, too."
+  }
+}
+
+run "an_alert_goes_to_the_mail_and_to_channels" {
+  command = plan
+  variables {
+    alert_channels = ["projects/my-project/notificationChannels/1"]
+  }
+  assert {
+    condition     = length(google_monitoring_alert_policy.policy) == length(local.alerts.policies)
+    error_message = "An alert has no policy."
+  }
+  assert {
+    condition     = alltrue([for one in google_monitoring_alert_policy.policy : length(one.notification_channels) == 2])
+    error_message = "Somebody is not told."
+  }
 }

@@ -10,6 +10,10 @@ mock_provider "google" {
   }
 }
 
+mock_provider "google" {
+  alias = "billing"
+}
+
 variables {
   kms_key           = "projects/keys/locations/us/keyRings/data/cryptoKeys/propensity"
   functions_kms_key = "projects/keys/locations/us-central1/keyRings/data/cryptoKeys/propensity"

@@ -1,6 +1,6 @@
 """
-deploy/terraform, specified in ``main.tftest.hcl`` and ``watch.tftest.hcl``, which
-Terraform's own test command runs; and a company's policies, as rules over its plan.
+deploy/terraform, specified in ``main.tftest.hcl``, which Terraform's own test command
+runs; and a company's policies, as rules over its plan.
 """
 
 from __future__ import annotations
@@ -106,12 +106,11 @@ def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
             "TF_CLI_CONFIG_FILE": os.devnull,
             "CHECKPOINT_DISABLE": "1",
         }
-        for root, folder in (("main", main), ("watch", main / "watch")):
-            (folder / "backend_override.tf").write_text(NO_BUCKET)
-            shutil.copy(HERE / f"{root}.tftest.hcl", folder)
-            shutil.copy(tmp_path / f"{root}.tfvars", folder / "terraform.tfvars")
-            for words in (["init", "-input=false"], ["test", "-no-color"]):
-                execute(["terraform", f"-chdir={folder}", *words], env=environment)
+        (main / "backend_override.tf").write_text(NO_BUCKET)
+        shutil.copy(HERE / "main.tftest.hcl", main)
+        shutil.copy(tmp_path / "terraform.tfvars", main)
+        for words in (["init", "-input=false"], ["test", "-no-color"]):
+            execute(["terraform", f"-chdir={main}", *words], env=environment)
         shutil.copy(HERE / "policies.tftest.hcl", main)
         whole = ["test", "-json", "-verbose", "-filter=policies.tftest.hcl"]
         done = execute(["terraform", f"-chdir={main}", *whole], env=environment)

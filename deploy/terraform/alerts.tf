@@ -1,32 +1,36 @@
-# Alert policies, as deploy/alerts.py says, and a budget. A root of its own: where one of
-# these cannot be made, all else is done.
+# Alert policies, as deploy/alerts.py says, and a budget.
 
 locals {
-  alerts = jsondecode(file("${path.module}/../generated/alerts.json"))
+  alerts  = jsondecode(file("${path.module}/generated/alerts.json"))
+  mails   = var.alert_email != "" && !var.keep_only_data ? { mail = var.alert_email } : {}
+  budgets = var.billing_account != "" && !var.keep_only_data ? { month = var.billing_account } : {}
 }
 
 # Monitoring notices where this count is absent.
 resource "google_logging_metric" "compactions" {
+  for_each    = var.keep_only_data ? {} : { compactions = "${var.prefix}-compactions" }
   project     = var.project
-  name        = "${var.prefix}-compactions"
+  name        = each.value
   description = "Compactions that were done"
   filter      = "resource.labels.service_name=\"${var.prefix}-compact-features\" AND jsonPayload.function=\"compactFeatures\" AND jsonPayload.outcome=\"ok\""
   metric_descriptor {
     metric_kind = "DELTA"
     value_type  = "INT64"
   }
+  depends_on = [google_project_service.api]
 }
 
 resource "google_monitoring_notification_channel" "mail" {
-  for_each     = var.alert_email != "" ? { mail = var.alert_email } : {}
+  for_each     = local.mails
   project      = var.project
   display_name = var.prefix
   type         = "email"
   labels       = { email_address = each.value }
+  depends_on   = [google_project_service.api]
 }
 
 resource "google_monitoring_alert_policy" "policy" {
-  for_each              = local.alerts.policies
+  for_each              = { for name, one in local.alerts.policies : name => one if !var.keep_only_data }
   project               = var.project
   display_name          = each.value.subject
   severity              = each.value.severity
@@ -108,17 +112,6 @@ provider "google" {
   user_project_override = true
 }
 
-resource "google_project_service" "budgets" {
-  for_each           = local.budgets
-  project            = var.project
-  service            = "billingbudgets.googleapis.com"
-  disable_on_destroy = false
-}
-
-locals {
-  budgets = var.billing_account != "" ? { month = var.billing_account } : {}
-}
-
 resource "google_billing_budget" "month" {
   for_each        = local.budgets
   provider        = google.billing
@@ -126,7 +119,7 @@ resource "google_billing_budget" "month" {
   display_name    = var.prefix
 
   budget_filter {
-    projects = ["projects/${data.google_project.this[each.key].number}"]
+    projects = ["projects/${data.google_project.this.number}"]
   }
   amount {
     specified_amount {
@@ -146,10 +139,5 @@ resource "google_billing_budget" "month" {
       monitoring_notification_channels = [for one in google_monitoring_notification_channel.mail : one.name]
     }
   }
-  depends_on = [google_project_service.budgets]
-}
-
-data "google_project" "this" {
-  for_each   = local.budgets
-  project_id = var.project
+  depends_on = [google_project_service.api]
 }
