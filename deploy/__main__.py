@@ -294,9 +294,9 @@ def losses(d: DeploymentSettings, options: argparse.Namespace) -> None:
                 f"--project={d.project}"
             )
         kind = (resource["type"], resource["name"])
-        if kind == ("terraform_data", "deployed") and before and after:
-            if not options.remove:
-                deployed.check_kept(before["input"], after["input"])
+        is_record = kind == ("terraform_data", "deployed") and before and after
+        if is_record and not options.remove:
+            deployed.check_kept(before["input"], after["input"])
         if kind != ("google_bigquery_table", "table") or options.drop_columns:
             continue
         if is_deleted and resource["index"].startswith(_BY_PROPERTY):
