@@ -105,18 +105,6 @@ resource "terraform_data" "settings" {
 
   lifecycle {
     precondition {
-      condition     = length(setsubtract(var.functions, keys(local.known))) == 0
-      error_message = "There is no function ${join(", ", setsubtract(var.functions, keys(local.known)))}; there are ${join(", ", keys(local.known))}."
-    }
-    precondition {
-      condition     = length(setsubtract(var.use_cases, keys(local.use_cases))) == 0
-      error_message = "There is no use case ${join(", ", setsubtract(var.use_cases, keys(local.use_cases)))}; there are ${join(", ", keys(local.use_cases))}."
-    }
-    precondition {
-      condition     = length(setsubtract(keys(var.retention_days), keys(local.plain_tables))) == 0
-      error_message = "retention_days names a table that there is not."
-    }
-    precondition {
       condition     = length(local.elsewhere) == 0
       error_message = "The export ${join(" and ", local.elsewhere)}, and the dataset would be in ${var.location}: no query reads both. Set PROPENSITY_LOCATION to where the export is, with a new dataset where there is one already; exports of two locations need two deployments."
     }

@@ -1,43 +1,28 @@
-# deploy/setup.sh writes the values, from the settings file: python -m deploy variables.
+# deploy/setup.sh writes the values, from the settings file, which deploy/configuration.py
+# has checked: python -m deploy variables.
 
 # -- where, and what it is called ------------------------------------------------------
 
 variable "project" {
   description = "Project in which everything is."
   type        = string
-  validation {
-    condition     = can(regex("^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
-    error_message = "A project's id has 6 to 30 small letters, digits and dashes."
-  }
 }
 
 variable "region" {
   description = "Where functions, schedules, images and the log bucket are."
   type        = string
-  validation {
-    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
-    error_message = "A region is written like europe-west1."
-  }
 }
 
 variable "location" {
   description = "Where dataset and bucket are: US, EU, or a region. The GA4 export is there, too."
   type        = string
   default     = "US"
-  validation {
-    condition     = can(regex("(?i)^(us|eu|[a-z]+-[a-z]+[0-9]+)$", var.location))
-    error_message = "US, EU, or a region such as europe-west1."
-  }
 }
 
 variable "prefix" {
   description = "What everything is called by. A second deployment in a project has another one."
   type        = string
   default     = "propensity"
-  validation {
-    condition     = can(regex("^[a-z][a-z0-9]{0,11}$", var.prefix))
-    error_message = "Up to twelve small letters and digits: account names have 30 letters at most."
-  }
 }
 
 variable "dataset" {
@@ -49,10 +34,6 @@ variable "dataset" {
 variable "bucket" {
   description = "Bucket of models, leases and exports. Its name must be unique on Google Cloud."
   type        = string
-  validation {
-    condition     = can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.bucket))
-    error_message = "A bucket's name has 3 to 63 small letters, digits, dashes, dots and underscores."
-  }
 }
 
 # -- functions and use cases ------------------------------------------------------------------
@@ -71,10 +52,6 @@ variable "services" {
   description = "Address of each function that Cloud Run has, by its name here. Only these can be called and pushed to: a first setup has none."
   type        = map(string)
   default     = {}
-  validation {
-    condition     = alltrue([for url in values(var.services) : startswith(url, "https://")])
-    error_message = "An address begins with https://."
-  }
 }
 
 variable "exports" {
@@ -87,10 +64,6 @@ variable "require_consent" {
   description = "Which consent an event of the export needs to be read."
   type        = string
   default     = "false"
-  validation {
-    condition     = contains(["false", "true", "analytics_storage", "ads_storage", "both"], var.require_consent)
-    error_message = "One of false, true, analytics_storage, ads_storage, both."
-  }
 }
 
 variable "retention_days" {
@@ -105,20 +78,12 @@ variable "callers" {
   description = "Who may call get_proba and score."
   type        = set(string)
   default     = []
-  validation {
-    condition     = alltrue([for one in var.callers : can(regex("^((user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+|principal(Set)?://iam[.]googleapis[.]com/projects/[^*\\s]+)$", one))])
-    error_message = "Each is a user:, group:, serviceAccount:, domain:, principal:// or principalSet://. Functions must stay private, so they cannot be open to everyone."
-  }
 }
 
 variable "producers" {
   description = "Who may publish events."
   type        = set(string)
   default     = []
-  validation {
-    condition     = alltrue([for one in var.producers : can(regex("^((user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+|principal(Set)?://iam[.]googleapis[.]com/projects/[^*\\s]+)$", one))])
-    error_message = "Each is a user:, group:, serviceAccount:, domain:, principal:// or principalSet://. Topics must stay private, so they cannot be open to everyone."
-  }
 }
 
 variable "message_secret" {
@@ -145,30 +110,18 @@ variable "kms_key" {
   description = "Key in Cloud KMS of dataset, bucket and topics; Google's where it is empty."
   type        = string
   default     = ""
-  validation {
-    condition     = can(regex("^(|projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+)$", var.kms_key))
-    error_message = "A key's whole name: projects/.../locations/.../keyRings/.../cryptoKeys/..."
-  }
 }
 
 variable "functions_kms_key" {
   description = "Key in Cloud KMS of functions, their images, log lines and secrets; Google's where it is empty."
   type        = string
   default     = ""
-  validation {
-    condition     = can(regex("^(|projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+)$", var.functions_kms_key))
-    error_message = "A key's whole name: projects/.../locations/.../keyRings/.../cryptoKeys/..."
-  }
 }
 
 variable "repository" {
   description = "Repository of the functions' images in Artifact Registry; called as the prefix where it is empty. By its whole name, REGION-docker.pkg.dev/PROJECT/NAME, it is one that there is."
   type        = string
   default     = ""
-  validation {
-    condition     = can(regex("^(|([a-z0-9-]+[.]pkg[.]dev/[^/]+/)?[a-z][a-z0-9-]*)$", var.repository))
-    error_message = "A name, or the whole name: REGION-docker.pkg.dev/PROJECT/NAME."
-  }
 }
 
 variable "vpc_connector" {
@@ -213,10 +166,6 @@ variable "alert_email" {
   description = "Address that gets the alerts. If it is empty, alerts only show in the console."
   type        = string
   default     = ""
-  validation {
-    condition     = can(regex("^(|[^@\\s]+@[^@\\s,]+)$", var.alert_email))
-    error_message = "One address."
-  }
 }
 
 variable "alert_channels" {
