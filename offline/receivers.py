@@ -19,6 +19,7 @@ from msgspec import Struct
 from propensity import usecases
 from propensity.audience import declared
 from propensity.audience.declared import FILES
+from propensity.audience.run import kind_of
 from propensity.audience.stopping import StopFile
 from propensity.errors import RequestError, UseCaseError
 from propensity.statements import read_text
@@ -114,7 +115,7 @@ def removal_of(use_case: UseCase | None, audience: str, destination: str) -> str
             chosen = tomllib.loads(read_text(folder, file.name))
         except (UseCaseError, ValueError):
             return WAITS
-        can_remove = chosen.get("kind") == "google" or "remove" in chosen
+        can_remove = kind_of(chosen).can_remove(chosen)
         if can_remove and chosen.get("name") == destination:
             able.append(file.stem)
     if not able:

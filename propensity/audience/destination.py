@@ -215,6 +215,10 @@ class Destination(ABC):
             field="validate",
         )
 
+    def take_for_address(self, column: str) -> None:
+        """Know users by a column, unless the file says by which ones."""
+        return
+
     def outcome(self, receipt: str) -> Outcome | None:
         """Return what became of the users of a receipt; None if that is still open."""
         return None

@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from propensity.addresses import address_of
 from propensity.audience.answers import URL
+from propensity.audience.control import user_column
 from propensity.audience.destination import (
     ADD,
     REMOVE,
@@ -33,9 +34,11 @@ from propensity.audience.destination import (
 from propensity.audience.http import File
 from propensity.audience.members import Member
 from propensity.audience.spelling import coarsest, plain
+from propensity.audience.templates import filled
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.gcp.artifacts import sha256
+from propensity.registry.deployment import Deployment
 from propensity.tables.export import OWN_EVENT
 
 if TYPE_CHECKING:
@@ -114,6 +117,40 @@ class GoogleFile(File, tag="google", kw_only=True):
             )
         if self.consent and self.consent_by:
             raise ValueError("consent and consent_by contradict: leave one of them out")
+
+    @classmethod
+    def can_remove(cls, entries: Mapping[str, object]) -> bool:
+        return True
+
+    @classmethod
+    def entries(
+        cls, template: Mapping[str, object], variables: Mapping[str, str], audience: str
+    ) -> Mapping[str, object]:
+        entries: dict[str, object]
+        entries = filled({"property": audience, **template}, variables)
+        return entries
+
+    def opened(
+        self,
+        deployment: Deployment,
+        variables: Mapping[str, str],
+        *,
+        columns: Sequence[str],
+        clock: Clock,
+    ) -> Destination:
+        self.check_consent(deployment.settings, deployment.use_case)
+        # Google's client takes a second to import.
+        from propensity.gcp.data_manager import DataManager
+
+        made = Google(self, DataManager(self.url), columns=columns, clock=clock)
+        column = user_column(deployment, deployment.use_case)
+        if self.account_type == ANALYTICS and column != "user_pseudo_id":
+            raise RequestError(
+                f"users of {deployment.use_case.name} are not browsers of Analytics "
+                f"(PROPENSITY_USER_COLUMN is {column!r}, not 'user_pseudo_id')",
+                field="destination",
+            )
+        return made
 
     def check_consent(self, settings: Settings, use_case: UseCase) -> None:
         """

@@ -52,6 +52,7 @@ from propensity.audience.values import of_json, texts_of
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp.artifacts import sha256
+from propensity.registry.deployment import Deployment
 
 REPEATED = frozenset({408, 425, 429}.union(range(500, 600)))
 # They are about the request's users; all other refusals are about the receiver.
@@ -70,7 +71,7 @@ Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 
 
 class File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What the files of all receivers have."""
+    """What the files of all receivers have, and what each kind of them says."""
 
     name: Annotated[
         str,
@@ -79,6 +80,40 @@ class File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="
             description="up to 64 ASCII characters, and not bucket or csv",
         ),
     ]
+
+    @classmethod
+    def can_remove(cls, entries: Mapping[str, object]) -> bool:
+        """Whether the receiver takes users off its list, by a file's entries."""
+        raise NotImplementedError
+
+    @classmethod
+    def entries(
+        cls, template: Mapping[str, object], variables: Mapping[str, str], audience: str
+    ) -> Mapping[str, object]:
+        """Return the entries of an audience's file, with secrets where it needs them
+        before a request."""
+        return template
+
+    def opened(
+        self,
+        deployment: Deployment,
+        variables: Mapping[str, str],
+        *,
+        columns: Sequence[str],
+        clock: Clock,
+    ) -> Destination:
+        """
+        Open the receiver.
+
+        Args:
+            variables: Secrets, by ``$`` and name.
+            columns: Names of the members' further columns.
+
+        Raises:
+            ValueError: An entry is wrong.
+            RequestError: The receiver does not know the use case's users.
+        """
+        raise NotImplementedError
 
 
 class Removal(msgspec.Struct, forbid_unknown_fields=True):
@@ -108,6 +143,20 @@ class HttpFile(File, tag="http", kw_only=True):
     remove: Removal | None = None
     answer: Form | None = None
     max_age_hours: Annotated[float, Meta(gt=0)] | None = None
+
+    @classmethod
+    def can_remove(cls, entries: Mapping[str, object]) -> bool:
+        return "remove" in entries
+
+    def opened(
+        self,
+        deployment: Deployment,
+        variables: Mapping[str, str],
+        *,
+        columns: Sequence[str],
+        clock: Clock,
+    ) -> Destination:
+        return Http(self, variables, columns=columns, clock=clock)
 
     def form(self, action: str) -> RequestForm:
         """Return the form of requests that add users, or that remove them."""
@@ -229,6 +278,11 @@ class Http(Destination):
                 "method or url"
             )
         self._session = requests.Session()
+
+    def take_for_address(self, column: str) -> None:
+        """Know users by a column: the file does not say which one is the address."""
+        if not self.known_by or column in self.known_by:
+            self.known_by = [column]
 
     def send(self, request: Request) -> Sent:
         """

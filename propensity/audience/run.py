@@ -14,7 +14,7 @@ import json
 import math
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from pathlib import Path
@@ -42,12 +42,12 @@ from propensity.audience.destination import (
     Unanswered,
 )
 from propensity.audience.files import CsvFiles, ParquetFiles
-from propensity.audience.google import ANALYTICS, Google, GoogleFile
-from propensity.audience.http import Http, HttpFile
+from propensity.audience.google import GoogleFile
+from propensity.audience.http import File, HttpFile
 from propensity.audience.members import Audience, find_or_choose, nobody, store
 from propensity.audience.plan import needed, planned
 from propensity.audience.requests import Listed, RequestLog, listed
-from propensity.audience.templates import concealed, filled, secrets_in
+from propensity.audience.templates import concealed, secrets_in
 from propensity.audience.warnings import warnings_of
 from propensity.clock import SYSTEM, Clock
 from propensity.entries import explain
@@ -60,6 +60,8 @@ from propensity.tables.audiences import AUDIENCE_PLANS
 from propensity.timeframe import DAY
 from propensity.usecases import UseCase
 
+# The files of receivers, by their kind.
+KINDS: Mapping[object, type[File]] = {"http": HttpFile, "google": GoogleFile}
 # Older predictions send no one: the week's own are late.
 FRESH = timedelta(days=7)
 # Users of whom the ledger does not say yet what became.
@@ -276,11 +278,8 @@ def _opened(
     destination = opened(
         named, deployment, secret, columns=audience.columns, clock=clock
     )
-    by = audience.control.by
-    guess = destination.known_by
-    if isinstance(destination, Http) and by != USER and (by in guess or not guess):
-        # The file does not say which of its columns is the address.
-        destination.known_by = [by]
+    if audience.control.by != USER:
+        destination.take_for_address(audience.control.by)
     _check_moved(deployment, named.name, destination.name)
     return RequestLog(deployment, audience, destination, clock)
 
@@ -531,39 +530,28 @@ def opened(
     folder = named.folder / "destinations"
     file = f"{named.declared.destination}.toml"
     variables: dict[str, str] = {}
-    template: dict[str, object] = {}
+    entries: Mapping[str, object] = {}
+    kind: type[File] = HttpFile
     try:
         if not has_file(folder, file):
             raise FileNotFoundError
         template = tomllib.loads(read_text(folder, file))
+        kind = kind_of(template)
         variables = {f"${name}": secret(name) for name in secrets_in(template)}
-        if template.get("kind") != "google":
-            chosen = msgspec.convert(template, HttpFile)
-            return Http(chosen, variables, columns=columns, clock=clock)
-        template = filled({"property": named.name, **template}, variables)
-        google = msgspec.convert(template, GoogleFile)
-        google.check_consent(deployment.settings, deployment.use_case)
-        # Google's client takes a second to import.
-        from propensity.gcp.data_manager import DataManager
-
-        destination = Google(
-            google, DataManager(google.url), columns=columns, clock=clock
-        )
+        entries = kind.entries(template, variables, named.name)
+        chosen = msgspec.convert(entries, kind)
+        return chosen.opened(deployment, variables, columns=columns, clock=clock)
     except (OSError, ValueError) as error:
-        kind = GoogleFile if template.get("kind") == "google" else HttpFile
         reason = "there is no such file"
         if isinstance(error, ValueError):
-            reason = explain(error, template, kind)
+            reason = explain(error, entries, kind)
         raise UseCaseError(
             f"audiences/destinations/{file}: {concealed(reason, variables.values())}. "
             "docs/destinations.md has the entries of such a file; the destinations "
             f"{' and '.join(map(repr, FILES))} need none"
         ) from None
-    column = user_column(deployment, deployment.use_case)
-    if google.account_type == ANALYTICS and column != "user_pseudo_id":
-        raise RequestError(
-            f"users of {deployment.use_case.name} are not browsers of Analytics "
-            f"(PROPENSITY_USER_COLUMN is {column!r}, not 'user_pseudo_id')",
-            field="destination",
-        )
-    return destination
+
+
+def kind_of(template: Mapping[str, object]) -> type[File]:
+    """Return what reads a file, by its kind; of an unknown one HttpFile tells."""
+    return KINDS.get(template.get("kind"), HttpFile)
