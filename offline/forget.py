@@ -108,7 +108,6 @@ def run(
         browsers = browsers_of(warehouse, list(users), loaded)
         ids = list(users) + browsers
         work = Work(warehouse, artifacts, ids, use_case, loaded, watched=watched)
-        unknown = sorted(set(users) - work.found())
         if is_dry:
             work.find_receivers()
             before = work.search()
@@ -124,8 +123,10 @@ def run(
                     f"{entry['newest']}: {entry['removal']}"
                 )
             with _alone(artifacts, work.digests()):
-                before = work.remove()
+                before = work.search()
+                work.remove()
                 after = work.search()
+        unknown = sorted(set(users) - work.found)
         events = work.export_events()
         statements_of_exports = []
         for export, count in events.items():
@@ -349,6 +350,7 @@ class Work:
         events: The users' events, which say whose a truth is: they are remembered,
             because a truth may arrive after its event was removed.
         taken: Users whom receivers of audiences took.
+        found: Ids that rows of tables have, and those of ``taken``.
         unreadable: Files that cannot be read.
         clean: Generations of objects without the users. They never change.
         watched: Yields tables or objects, and shows how many are done.
@@ -361,6 +363,7 @@ class Work:
     use_cases: Mapping[str, UseCase]
     events: set[str] = field(default_factory=set)
     taken: list[Taken] = field(default_factory=list)
+    found: set[str] = field(default_factory=set)
     unreadable: set[str] = field(default_factory=set)
     clean: set[tuple[str, int]] = field(default_factory=set)
     watched: Watched = unwatched
@@ -408,26 +411,7 @@ class Work:
                     use_case = self.use_cases.get(name)
                     taken += receivers.taken(rows, name, use_case, stopped=stopped)
         self.taken = taken
-
-    def found(self) -> set[str]:
-        """Return the users of whom a table has rows."""
-        users = set[str]()
-        for table, source in in_order():
-            if source not in (USER, RECIPIENTS):
-                continue
-            for export in self._exports(table):
-                with (
-                    _of_export(self.warehouse, export) as warehouse,
-                    contextlib.suppress(MissingTable),
-                ):
-                    sql = about(table, source, "forget_found")
-                    for piece in _pieces(self.users):
-                        keys = {"keys": piece, "use_case": self.use_case}
-                        if "audience" in table.types:
-                            keys["kept"] = [""]
-                        rows = warehouse.rows(sql, keys)
-                        users.update(row["user_id"] for row in rows)
-        return users
+        self.found.update(user.user_id for user in taken)
 
     def kept(self, users: Sequence[str]) -> list[str]:
         """Return the keys of rows of users that a removal needs; see ``Taken.key``."""
@@ -442,9 +426,9 @@ class Work:
         """Count rows and objects with the users, by place."""
         return self._everywhere(is_search=True)
 
-    def remove(self) -> Counter[Place]:
-        """Remove rows and objects with the users; count them, by place."""
-        return self._everywhere(is_search=False)
+    def remove(self) -> None:
+        """Remove rows and objects with the users."""
+        self._everywhere(is_search=False)
 
     def _everywhere(self, *, is_search: bool) -> Counter[Place]:
         with contextlib.suppress(MissingTable):
@@ -540,15 +524,12 @@ class Work:
                 kept = self.kept(piece)
                 # An empty list has no type; no row has an empty key.
                 parameters["kept"] = kept if kept else [""]
-            is_list = source == RECIPIENTS
-            if is_search or is_list:
-                sql = about(table, source, "forget_count")
-                count += warehouse.rows(sql, parameters)[0]["found"]
-            if is_list and not is_search:
+            if not is_search:
                 warehouse.execute(about(table, source, "forget_rows"), parameters)
-            elif not is_search:
-                sql = about(table, source, "forget_rows")
-                count += warehouse.execute(sql, parameters)
+                continue
+            for row in warehouse.rows(about(table, source, "forget_count"), parameters):
+                count += row["found"]
+                self.found.update([row["id"], row["other_id"]])
         return count
 
     def _remember_events(self) -> None:
@@ -705,22 +686,23 @@ def about(table: Table, source: str, name: str) -> str:
     """Return a statement on a table's rows about users, by the column of ``source``."""
     if source == RECIPIENTS:
         return statement(f"{name}_within", folder=SQL, some_table=table.stored)
-    conditions = {USER: "about_users", EVENT: "about_events", RAW: "about_letters"}
-    condition = conditions[source]
-    ids = "[user_id]"
+    column = "message_id" if source == RAW else source
+    other = column
+    condition = "about_events" if source == EVENT else "about_ids"
     if "audience" in table.types:
         condition = "about_members"
     elif "user_pseudo_id" in table.types:
         condition = "about_browsers"
-        ids = "[user_id, user_pseudo_id]"
+        other = "user_pseudo_id"
     return statement(
         name,
         folder=SQL,
         some_table=table.stored,
         some_partition=table.partition,
-        some_ids=ids,
+        some_id=column,
+        some_other_id=other,
         some_use_case="use_case" if "use_case" in table.types else "@use_case",
-        is_about=statements.lines_of(condition, folder=SQL),
+        is_about=statements.lines_of(condition, folder=SQL, some_id=column),
     )
 
 

@@ -1,7 +1,10 @@
--- One row: how often lists of a table have some users; see forget_count.
+-- One row per user whom lists of a table have: how often; see forget_count.
 -- Parameters: @keys ARRAY<STRING>; @use_case STRING, empty for all; @kept ARRAY<STRING>, the
 --   users of audiences whose entries stay. The program puts in the table.
-SELECT COUNT(*) AS found
+SELECT
+  r.user_id AS id,
+  r.user_id AS other_id,
+  COUNT(*) AS found
 FROM `some_table` AS t
 CROSS JOIN UNNEST(t.recipients) AS r
 WHERE
@@ -9,3 +12,4 @@ WHERE
   AND (@use_case = '' OR t.use_case = @use_case)
   AND r.user_id IN UNNEST(@keys)
   AND CONCAT(t.use_case, '/', t.audience, '/', r.user_id) NOT IN UNNEST(@kept)
+GROUP BY 1, 2

@@ -76,15 +76,12 @@ PUT_TOGETHER = {
     "readable",
     "without_members",
     "about_browsers",
-    "about_users",
+    "about_ids",
     "about_events",
-    "about_letters",
     "about_members",
     "forget_count",
-    "forget_found",
     "forget_rows",
     "forget_count_within",
-    "forget_found_within",
     "forget_rows_within",
     "nobody",
     "ma_audience_ledger",
@@ -231,13 +228,10 @@ def test_a_choice_of_customers_who_were_away_is_taken_by_googles_own_analyzer(
     assert "score" in columns(text, relations, {**parameters_of(text), **types})
 
 
-@pytest.mark.parametrize("name", ["forget_count", "forget_found", "forget_rows"])
+@pytest.mark.parametrize("name", ["forget_count", "forget_rows"])
 @pytest.mark.parametrize("table", in_order(), ids=lambda holder: holder[0].name)
 def test_what_forgets_a_user_is_taken_by_googles_own_analyzer(relations, table, name):
-    """It is put together for each table with rows about users; who was found is asked
-    of those that name users."""
-    if name == "forget_found" and table[1] != every.USER:
-        return
+    """It is put together for each table with rows about users."""
     given = {"keys": "ARRAY<STRING>", "use_case": "STRING"}
     if "audience" in table[0].types:
         given["kept"] = "ARRAY<STRING>"

@@ -191,7 +191,7 @@ def test_a_statement_says_which_days_of_a_large_table_it_means(folder):
 
 
 def test_what_forgets_a_user_says_which_days_it_means():
-    for name in ("forget_count", "forget_found", "forget_rows"):
+    for name in ("forget_count", "forget_rows"):
         for table, source in holding_users().items():
             assert unfiltered(forget.about(table, source, name)) == []
 
