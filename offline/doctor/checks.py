@@ -60,10 +60,15 @@ _LEASE = re.compile(r"runs/([^/]+)/([^/]+)/(\d{4}-\d\d-\d\d)\.json")
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault in plain words, and what to do about it."""
+    """
+    A fault in plain words.
+
+    Attributes:
+        advice: What to do about just this, beside what its ``meaning`` says.
+    """
 
     what: str
-    advice: str
+    advice: str = ""
     check: str = ""
 
     @property

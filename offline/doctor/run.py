@@ -16,22 +16,17 @@ from propensity import usecases
 from propensity.errors import PropensityError, SettingsError
 from propensity.findings import PAGE
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning.unidentified import unidentified
-from propensity.pages.words import period, plural
+from propensity.pages.words import plural
 from propensity.registry.deployment import connected
 from propensity.registry.versions import Registry
 from propensity.runs import digest
 from propensity.settings import Settings
-from propensity.statements import statement
-from propensity.tables.models import Evaluation
 from propensity.timeframe import DAY, midnight
 from propensity.usecases import UseCase
 
 # The longest wait for an answer of a service, and of an emulator on a busy machine.
 PATIENCE_S = 10
 LOCAL_PATIENCE_S = 60
-# How long after its outcomes a week is still said to be the newest.
-RECENT = 28 * DAY
 
 CHECKS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = {
     "rights": checks.check_rights,
@@ -55,7 +50,6 @@ class Report:
     Attributes:
         failed: Checks that could not be made, with the reason.
         costs: What a month of runs bills at BigQuery, by use case.
-        totals: Why the shop's own total is higher than that of a use case.
     """
 
     place: str
@@ -64,7 +58,6 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     costs: dict[str, str] = field(default_factory=dict)
-    totals: dict[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> int:
@@ -75,13 +68,14 @@ class Report:
     def __str__(self) -> str:
         parts = []
         for finding in self.findings:
-            what = f"{title_of(finding.check)}: {finding.what}"
-            advice = f"  What to do: {finding.advice}"
-            parts.append(f"{what}\n{advice}\n  {finding.meaning}")
+            lines = [f"{title_of(finding.check)}: {finding.what}"]
+            if finding.advice:
+                lines.append(f"  What to do: {finding.advice}")
+            lines.append(f"  {finding.meaning}")
+            parts.append("\n".join(lines))
         for check, why in self.failed.items():
             parts.append(f"{title_of(check)} could not be examined: {why}")
         parts += [f"cost of {name}: {text}" for name, text in self.costs.items()]
-        parts += [f"total of {name}: {text}" for name, text in self.totals.items()]
         result = "Nothing is wrong."
         if self.findings:
             result = f"{plural(len(self.findings), 'finding')}, as above; {PAGE} says "
@@ -112,28 +106,7 @@ def examine(exam: Examination) -> Report:
     # The emulator bills nothing.
     if not exam.is_local and "export" not in report.failed:
         report.costs = _costs(exam)
-    if "rights" not in report.failed:
-        report.totals = _totals(exam)
     return report
-
-
-def _totals(exam: Examination) -> dict[str, str]:
-    """Return what the newest week of each use case says of purchases without an id."""
-    texts = {}
-    until = exam.now.date()
-    for use_case in exam.use_cases:
-        dates = {"since": until - use_case.horizon_days * DAY - RECENT, "until": until}
-        named = {"use_case": use_case.name, **dates}
-        # A table that is missing or cannot be read is a finding of the permissions.
-        with contextlib.suppress(PropensityError):
-            rows = exam.warehouse.rows(statement("evaluations"), named)
-            for values in rows[-1:]:
-                row = Evaluation.of(dict(values))
-                said = unidentified(row.columns(), use_case.currency)
-                if said:
-                    week = f"{period(use_case.horizon_days)} of {row.week}"
-                    texts[use_case.name] = f"{said} ({week})"
-    return texts
 
 
 def _billed(
@@ -219,17 +192,13 @@ def run(
     now = midnight(as_of + DAY) if as_of else datetime.now(UTC)
     if ended:
         what = f"ended by themselves: {', '.join(ended)}. Nothing else was examined"
-        advice = "run `make up`, which starts them again, and then the doctor"
-        finding = Finding(what, advice, check="processes")
+        finding = Finding(what, check="processes")
         return Report("this machine", str(now.date()), ["processes"], [finding])
     try:
         chosen = Settings.from_environment()
         chosen.required("bucket")
     except SettingsError as error:
-        advice = error.hint
-        if not advice:
-            advice = "docs/settings.md has every setting and its default"
-        finding = Finding(error.problem, advice, check="settings")
+        finding = Finding(error.problem, error.hint, check="settings")
         place = "this environment"
         return Report(place, str(now.date()), ["settings"], [finding])
     patience_s = min(PATIENCE_S, chosen.deadline_s)
@@ -255,8 +224,5 @@ def run(
                 is_local=is_local,
             )
         )
-    advice = "correct its folder; until then nothing else of it is examined"
-    report.findings[:0] = [
-        Finding(error.message, advice, check="use cases") for error in wrong
-    ]
+    report.findings[:0] = [Finding(error.message, check="use cases") for error in wrong]
     return report

@@ -38,7 +38,6 @@ from propensity.runs import setup
 from propensity.runs.compact import KIND, SCOPE
 from propensity.tables.audiences import AUDIENCE_REQUESTS
 from propensity.tables.export import CONVERSIONS, USER_DAYS
-from propensity.tables.models import EVALUATION
 from propensity.tables.stream import DEAD_LETTERS, SUPPRESSED_USERS
 from propensity.usecases.declaration import Events, OwnSource
 from tests.offline.doctor.conftest import (
@@ -379,23 +378,6 @@ class TestCommand:
             settings = usecases.load("shop_uk").settings(healthy.settings)
             setup.prepare_export(healthy.warehouse.for_run(settings), settings)
             yield name
-
-    def test_the_doctor_says_why_a_total_is_not_the_shops(self, deployment):
-        """By the newest week, and without a finding: nothing is wrong."""
-        newest = MONDAY - timedelta(days=7)
-        row = {"use_case": "ga4_purchase", "model_version": 1, "outcome": "evaluated"}
-        row |= {"purchases": 300, "purchases_without_id": 24}
-        row |= {"revenue": 9_000.0, "revenue_without_id": 800.0}
-        older = {**row, "week": newest - timedelta(days=7), "purchases": 1}
-        deployment.append(EVALUATION, older, {**row, "week": newest})
-        ga4 = usecases.load("ga4_purchase")
-        report = examine(deployment, use_cases=[usecases.load(STREAMED), ga4])
-        deployment.empty_tables([EVALUATION])
-
-        assert report.totals.keys() == {"ga4_purchase"}
-        assert "24 of 300 purchases have no user id" in str(report)
-        assert "800 USD of 9,000 USD" in str(report)
-        assert not any("user id" in finding.what for finding in report.findings)
 
 
 def test_an_export_that_is_not_set_or_has_no_day_is_named(healthy):
