@@ -56,6 +56,11 @@ def refusal(words: list[str]) -> str:
             "'audience list' prints users, and the log keeps what a job prints. Run "
             "'propensity audience list' yourself"
         )
+    if command == "audience" and "--json" in words:
+        return (
+            "'--json' prints what receivers say of users, and the log keeps what a job "
+            "prints. Leave it out"
+        )
     if "--local" in words:
         return "--local is for what runs on your machine. Leave it out"
     return ""

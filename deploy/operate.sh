@@ -16,20 +16,17 @@ while [[ "${1:-}" == -* ]]; do
 done
 command=("$@")
 set -- ${options_here[@]+"${options_here[@]}"}
-before=yes
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 refuse() { echo "$0: $1" >&2 && exit 2; }
+# A job's words stay in its record, and in the audit log: a mistyped command may be followed
+# by users. What else the job cannot run, 00-ModelTraining/operate.py refuses.
 case "${command[0]:-}" in
-versions | promote | rollback | pin | dashboard | message | doctor | forget | dead-letters | audience) ;;
-deployment) [[ "${command[1]:-}" == digest ]] || refuse "'deployment ${command[1]:-}' writes files on this machine. Run 'propensity deployment ${command[1]:-}' yourself" ;;
+versions | promote | rollback | pin | dashboard | message | doctor | forget | dead-letters | audience | deployment) ;;
 *) refuse "COMMAND is '${command[0]:-}'. Use versions, promote, rollback, pin, dashboard, message, doctor, forget, dead-letters, audience or deployment digest" ;;
 esac
 [[ "${command[*]}" != *"|"* ]] || refuse "a word contains '|', which no command takes"
-[[ "${command[*]}" != "audience list"* ]] || refuse "'audience list' prints users, and the log keeps what a job prints. Run 'propensity audience list' yourself"
-[[ "${command[*]}" != audience*--json* ]] || refuse "'--json' prints what receivers say of users, and the log keeps what a job prints. Leave it out"
-# A job's words stay in its record, and in the audit log.
-if [[ "${command[0]}" == forget ]]; then
+if [[ "${command[0]:-}" == forget ]]; then
   previous=""
   for word in "${command[@]:1}"; do
     case "$word" in

@@ -167,6 +167,8 @@ REFUSED = [
     ["load", "model"],
     ["doctor", "--local"],
     ["audience", "list", "winback"],
+    ["audience", "ledger", "winback", "--json"],
+    ["deployment", "new", "shop"],
 ]
 
 
