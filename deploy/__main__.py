@@ -4,6 +4,7 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     .venv/bin/python -m deploy shell             the names that scripts use
     .venv/bin/python -m deploy variables         write what Terraform reads
     .venv/bin/python -m deploy losses            what would be lost by a plan of it
+    .venv/bin/python -m deploy kept              whether the folder has what is deployed
     .venv/bin/python -m deploy images            another's images, if they fit here
     .venv/bin/python -m deploy image             the image that fits what is staged
 """
@@ -27,7 +28,7 @@ from deploy import (
     render,
     stage,
 )
-from deploy.configuration import SEPARATOR, DeploymentSettings
+from deploy.configuration import SEPARATOR, DeploymentSettings, dashed
 from deploy.functions import ROOT, Function
 from propensity import usecases
 from propensity.audience import declared
@@ -52,13 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m deploy", description=__doc__)
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("--deployment", type=Path, required=True)
-    parser.add_argument("--planned", action="store_true", help="read no outputs")
     parser.add_argument("--drop-columns", action="store_true", help="columns may go")
     text = "what the folder has no more may go"
     parser.add_argument("--remove", action="store_true", help=text)
     text = "only who calls, and what is pushed to, may change"
     parser.add_argument("--only-callers", action="store_true", help=text)
-    text = "services of Cloud Run, one of them, images, or a plan"
+    text = "services of Cloud Run, one of them, images, a plan, or a state"
     parser.add_argument("--json", type=Path, help=text)
     parser.add_argument("--sources", help="what staged content is known by")
     text = "which of the images, or whose flags scripts use"
@@ -88,8 +88,7 @@ def shell(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     Yield assignments of all names that scripts use; of a function, its flags as well.
 
     Raises:
-        DeploymentError: Nothing has been set up, so that no names are known; there is
-            no such function; or something was deployed that the folder has no more.
+        DeploymentError: There is no such function.
     """
     # What stages a function looks for the use cases there.
     yield f"export PROPENSITY_USE_CASES={shlex.quote(own_use_cases())}"
@@ -120,21 +119,9 @@ def shell(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
         "state_bucket": state_bucket,
         "work": f"{work}",
         "staged": f"{work}/staged",
-        # As it is called until Terraform has put out how its name ends.
-        "role_request_sender": f"projects/{d.project}/roles/{d.prefix}_request_sender",
         "every": " ".join(d.name(function.target) for function in all_functions),
+        **names_of(d),
     }
-    # Scripts name those, too, that are not deployed.
-    targets = [function.target for function in all_functions]
-    for part in targets + [functions.OPERATOR] + list(HELPERS):
-        values |= {f"account_{part}": "", f"use_cases_{part}": ""}
-    outputs = ROOT / work / "outputs.json"
-    names = planned_names(d) if options.planned else _put_out(d, outputs)
-    was_deployed = names.pop("deployed", "")
-    if was_deployed and options.function:
-        now = deployed.described(d, options.deployment)
-        deployed.check_kept(json.loads(was_deployed), now)
-    values |= names
     for name, value in values.items():
         yield f"{name}={shlex.quote(value)}"
     if options.function:
@@ -172,7 +159,7 @@ def _of_function(
         clock = {**function.schedule.flags, "schedule": d.cron(function)}
         called = [""]
         if function.schedule.per_use_case:
-            called = values[f"use_cases_{function.target}"].split()
+            called = d.called_for(function)
         yield _list("clock", _words(clock))
         yield _list("called", called)
 
@@ -188,37 +175,29 @@ def _list(name: str, words: Sequence[str]) -> str:
     return f"{name}=({shlex.join(words)})"
 
 
-def _put_out(d: DeploymentSettings, file: Path) -> dict[str, str]:
-    """Return what the last set-up has put out, of the file that it keeps."""
-    try:
-        names: dict[str, str] = json.loads(file.read_text())
-    except (FileNotFoundError, ValueError):
-        raise DeploymentError(
-            f"{d.prefix} in {d.project} was not set up from here: {file} is missing or "
-            "is not JSON. Run deploy/setup.sh first, or deploy/setup.sh --outputs, "
-            "which changes nothing"
-        ) from None
-    return names
-
-
-def planned_names(d: DeploymentSettings) -> dict[str, str]:
-    """Return what Terraform puts out, as long as it has not: a test holds the two."""
+def names_of(d: DeploymentSettings) -> dict[str, str]:
+    """Return what is called how: a test holds Terraform's names to these."""
     repository = d.own["repository"] if d.own["repository"] else d.prefix
     if "/" not in repository:
         repository = f"{d.own['region']}-docker.pkg.dev/{d.project}/{repository}"
     targets = [function.target for function in d.functions]
-    parts = targets + list(HELPERS)
+    jobs = list[str]()
+    trained = list[str]()
     if "model_training" in targets:
-        parts.append(functions.OPERATOR)
+        jobs.append(d.name(functions.OPERATOR))
+        [training] = [each for each in d.functions if each.target == "model_training"]
+        trained = d.called_for(training)
+        jobs += [f"{d.prefix}-training-job-{dashed(name)}" for name in trained]
+    parts = [function.target for function in functions.load()]
+    parts += [functions.OPERATOR] + list(HELPERS)
     return {
         "repository": repository,
-        "functions": " ".join(sorted(targets)),
+        "functions": " ".join(targets),
+        "services": " ".join(d.name(target) for target in targets),
+        "schedules": " ".join(d.schedules),
+        "jobs": " ".join(jobs),
+        "trained": " ".join(trained),
         **{f"account_{part}": d.account(part) for part in parts},
-        **{
-            f"use_cases_{function.target}": " ".join(sorted(d.called_for(function)))
-            for function in d.functions
-            if function.schedule and function.schedule.per_use_case
-        },
     }
 
 
@@ -337,6 +316,21 @@ def _names(columns: list[dict[str, Any]], prefix: str = "") -> Iterator[str]:
         yield from _names(column.get("fields", []), f"{prefix}{column['name']}.")
 
 
+def kept(d: DeploymentSettings, options: argparse.Namespace) -> None:
+    """
+    Check by Terraform's state that all is still there that was deployed.
+
+    Raises:
+        DeploymentError: Something is not, or nothing was set up.
+    """
+    state = json.loads(options.json.read_text())
+    was_deployed = state["outputs"].get("deployed")
+    if was_deployed is None:
+        raise DeploymentError("nothing is set up. Run deploy/setup.sh first")
+    now = deployed.described(d, options.deployment)
+    deployed.check_kept(was_deployed["value"], now)
+
+
 def images(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     """
     Yield, as JSON, another deployment's images of the functions: see ``_image``.
@@ -432,6 +426,7 @@ VERBS: dict[str, Verb] = {
     "shell": shell,
     "variables": variables,
     "losses": losses,
+    "kept": kept,
     "images": images,
     "image": image,
 }

@@ -12,7 +12,6 @@ set -euo pipefail
 takes="--hang-up" function="" request="{}"
 [[ "${1:--}" == -* ]] || { function="$1" && shift; }
 [[ "${1:--}" == -* ]] || { request="$1" && shift; }
-before=yes
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 case "$function" in

@@ -4,8 +4,7 @@
 # --dry-run --plan=FOLDER has kept there; --rebuild builds a function anew though nothing of
 # it has changed, for what Google has mended beneath. A script names in `takes` what else it
 # takes: --yes, or --postcodes= with a value, which is then in given_postcodes. It sets
-# `before=yes` if it needs no names of what a set-up has made, and `target` to the function
-# that it is about.
+# `target` to the function that it is about.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 deployment="${PROPENSITY_DEPLOYMENT:-}"
@@ -56,15 +55,9 @@ python="$root/.venv/bin/python"
 # The last file that `make setup` writes, or `make setup-deploy`.
 [[ -x "$python" && (-e "$root/.venv/.set-up" || -e "$root/.venv/.set-up-to-deploy") ]] || { echo "deploy: $root/.venv is missing or incomplete. Run 'make setup' in $root first" >&2 && exit 1; }
 
-# project, region, prefix and all else that scripts call by name: settings, checked, and
-# what Terraform has created, by its outputs.
-read_names() {
-  local names
-  names="$("$python" -m deploy shell --deployment "$deployment" --function="${target:-}" "$@")"
-  eval "$names"
-}
-# A dry run says what the settings are for, whatever was set up before.
-read_names ${before:+--planned} ${dry_run:+--planned}
+# project, region, prefix and all else that scripts call by name.
+names="$("$python" -m deploy shell --deployment "$deployment" --function="${target:-}")"
+eval "$names"
 
 # Print for how many more seconds rights may be on their way: IAM takes minutes to spread
 # what the set-up has granted.

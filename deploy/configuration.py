@@ -196,6 +196,24 @@ class DeploymentSettings:
         loaded = [usecases.load(name) for name in self.use_cases]
         return function.schedule.called_for(loaded) if function.schedule else []
 
+    @property
+    def schedules(self) -> list[str]:
+        """Return the names of the jobs of Cloud Scheduler, as deploy/schedule.sh has
+        them."""
+        names = list[str]()
+        for function in self.functions:
+            name = self.name(function.target)
+            if function.schedule and function.schedule.per_use_case:
+                names += [f"{name}-{dashed(one)}" for one in self.called_for(function)]
+            elif function.schedule:
+                names.append(name)
+        return names
+
+
+def dashed(name: str) -> str:
+    """Return a name as Google's names have it, which take no underscore."""
+    return name.replace("_", "-")
+
 
 def read(file: Path) -> DeploymentSettings:
     """

@@ -109,7 +109,6 @@ def _function(function: Function) -> dict[str, Any]:
         "is_public": function.is_public,
         "per_use_case": schedule is not None and schedule.per_use_case,
         "is_scheduled": schedule is not None,
-        "skips_events": schedule is not None and bool(schedule.skips),
         "subscriptions": [each.name for each in function.subscriptions],
     }
 

@@ -25,7 +25,6 @@ for word in "$@"; do
   previous="$word"
 done
 set -- ${others[@]+"${others[@]}"}
-[[ -n "$operator" ]] || before=yes
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 [[ "$member" =~ ^(user|group|serviceAccount):[^@\ ]+@[^@\ ]+$ || "$member" =~ ^principal(Set)?://iam\.googleapis\.com/[^*\ ]+$ ]] || {
@@ -55,12 +54,17 @@ grant_folder() {
 }
 
 if [[ -n "$operator" ]]; then
+  # Its id ends with when it was made.
+  request_sender="projects/$project/roles/${prefix}_request_sender"
+  [[ -n "$dry_run" ]] || request_sender="$(gcloud iam roles list --project="$project" \
+    --filter="name~/${prefix}_request_sender_" --format='value(name)')"
+  [[ -n "$request_sender" ]] || { echo "deploy: nothing is set up. Run deploy/setup.sh first" >&2 && exit 1; }
   roles=(
     run.viewer              # waits for the job, and asks where functions are
     logging.viewer          # answers of commands, and lines of functions
     monitoring.viewer       # alerts
     # deploy/call.sh makes a schedule, and an alert may say to pause one: of any in the project.
-    "$role_request_sender"
+    "$request_sender"
   )
   grant "${roles[@]}"
   run gcloud run jobs add-iam-policy-binding "$prefix-operator" --member="$member" \

@@ -10,17 +10,11 @@
 #   deploy/setup.sh --remove                            also remove what the folder no longer has
 #   deploy/setup.sh --drop-columns                      also delete columns
 #   deploy/setup.sh [--postcodes=FILE] [--with-model]   also load postcodes, the shipped model
-#   deploy/setup.sh --outputs                           only fetch the outputs that scripts read
 set -euo pipefail
-before=yes takes="--yes --images-from= --only-callers --remove --drop-columns --postcodes= --with-model --outputs"
+takes="--yes --images-from= --only-callers --remove --drop-columns --postcodes= --with-model"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
-if [[ "$options" == *" --outputs "* ]]; then
-  require_state
-  if [[ -n "$dry_run" ]]; then tf output -json scripts; else keep_outputs; fi
-  exit 0
-fi
 images_from="${given_images_from:-}"
 [[ -z "$images_from" || "$images_from" == /* ]] || images_from="$started/$images_from"
 [[ -z "$images_from" || -n "$dry_run" && -n "$plan" ]] || { echo "deploy: --images-from needs --dry-run --plan=FOLDER" >&2 && exit 2; }
@@ -50,7 +44,6 @@ if [[ -n "$dry_run" ]]; then
   exit 0
 fi
 apply_patiently
-keep_outputs
 [[ "$options" != *" --only-callers "* ]] || exit 0
 date +%s >"$root/$work/granted"
 grant_sources

@@ -5,7 +5,7 @@
 #   deploy/teardown.sh --dry-run
 #   deploy/teardown.sh [--delete-data] [--yes] [--deployment FILE]
 set -euo pipefail
-before=yes takes="--delete-data --yes" runs=deploy/teardown.sh
+takes="--delete-data --yes" runs=deploy/teardown.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
@@ -35,7 +35,7 @@ fi
 options+="--yes --drop-columns "
 # Rights, accounts and roles go; the protection of the data, too, if they are to go.
 apply
-keep_outputs
+schedules="" services="" jobs=""
 prune
 if [[ -n "$deletes" ]]; then
   destroy && rm -rf "$work"

@@ -106,11 +106,13 @@ let_use() {
 
 # Let the functions read sources in other projects, or say what their owners run.
 grant_sources() {
-  [[ -n "${source_grants:-}" ]] || return 0
+  local grants
+  grants="$(tf output -raw source_grants)"
+  [[ -n "$grants" ]] || return 0
   bq --project_id="$project" --location="$location" query --use_legacy_sql=false \
-    "$source_grants" >&2 || cat >&2 <<END
+    "$grants" >&2 || cat >&2 <<END
 deploy: the functions cannot read sources in another project yet. Their owner runs there:
-  $source_grants
+  $grants
 END
 }
 
@@ -170,7 +172,7 @@ plan() {
 # where one was built of something else than what would be staged here.
 keep_images() {
   local names listing="$root/$work/services-tested.json"
-  names="$("$python" -m deploy shell --planned --deployment "$images_from")"
+  names="$("$python" -m deploy shell --deployment "$images_from")"
   (
     eval "$names"
     gcloud run services list --project="$project" --region="$region" \
@@ -207,14 +209,6 @@ apply_patiently() {
     echo "deploy: something that was just made is not known everywhere yet; once more in $pause s" >&2
     sleep "$pause"
   done
-}
-
-# Keep what the scripts read: names of what there is.
-keep_outputs() {
-  mkdir -p "$work"
-  tf output -json scripts >"$work/outputs.new"
-  mv "$work/outputs.new" "$work/outputs.json"
-  read_names
 }
 
 # Tell whether a schedule is called as one of ours: others have schedules, too.

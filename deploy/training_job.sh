@@ -15,7 +15,7 @@ size=()
 for word in "${service[@]}"; do
   [[ "$word" != --memory=* && "$word" != --cpu=* ]] || size+=("$word")
 done
-for use_case in $use_cases_model_training; do
+for use_case in $trained; do
   job="$(job_of "$use_case")"
   # Before any is made: the others would be there, and this one's clock would not.
   [[ ${#job} -le $most ]] || {
@@ -25,7 +25,7 @@ for use_case in $use_cases_model_training; do
   }
 done
 
-for use_case in $use_cases_model_training; do
+for use_case in $trained; do
   job="$(job_of "$use_case")"
   # job.py repeats what may pass.
   deploy_job "$job" "$account_model_training" \

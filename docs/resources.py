@@ -120,8 +120,8 @@ class Resource:
 
 
 @cache
-def planned() -> tuple[list[Resource], Mapping[str, Any]]:
-    """Return all resources of the deployed example, and Terraform's locals."""
+def planned() -> list[Resource]:
+    """Return all resources of the deployed example."""
     # It reads and evaluates Terraform's language, which nothing else here needs.
     import tfparse
 
@@ -132,8 +132,6 @@ def planned() -> tuple[list[Resource], Mapping[str, Any]]:
         }
         for function in EXAMPLE.functions
     ]
-    every = list[Resource]()
-    local_values = dict[str, Any]()
     with TemporaryDirectory() as folder:
         root = Path(folder) / "terraform"
         skipped = shutil.ignore_patterns("generated", ".terraform*")
@@ -141,10 +139,7 @@ def planned() -> tuple[list[Resource], Mapping[str, Any]]:
         render.write(EXAMPLE, services, root, root=root)
         _replace(root)
         parsed = tfparse.load_from_path(str(root), vars_paths=["terraform.tfvars"])
-        every += _resources(parsed)
-        for block in parsed["locals"]:
-            local_values |= block
-    return every, local_values
+    return list(_resources(parsed))
 
 
 def _replace(root: Path) -> None:
@@ -167,7 +162,7 @@ def _resources(parsed: Mapping[str, Any]) -> Iterator[Resource]:
 
 def summary() -> str:
     """Return how much there is, and what it costs when idle."""
-    every, local_values = planned()
+    every = planned()
     alerts = [resource for resource in every if resource.kind == ALERT]
     watching = [
         resource
@@ -175,7 +170,7 @@ def summary() -> str:
         if resource.values["__tfmeta"]["filename"] == "alerts.tf"
     ]
     permissions = [resource for resource in every if resource.is_permission]
-    schedules = len(local_values["schedules"])
+    schedules = len(EXAMPLE.schedules)
     paid = max(schedules - FREE_SCHEDULES, 0) * SCHEDULE
     watched = len(alerts) * POLICY
     images = len(EXAMPLE.functions)
@@ -199,7 +194,7 @@ def summary() -> str:
 def resources() -> str:
     """Return the names of all that is no permission, by block of Terraform's files."""
     by_block = defaultdict[str, list[str]](list)
-    for resource in planned()[0]:
+    for resource in planned():
         if not resource.is_permission and resource.kind != ALERT:
             by_block[resource.block].append(resource.name)
     lines = [
@@ -212,7 +207,7 @@ def resources() -> str:
 def by_scripts() -> str:
     """Return the names of what the scripts create."""
     services = [EXAMPLE.name(function.target) for function in EXAMPLE.functions]
-    schedules = planned()[1]["schedules"]
+    schedules = EXAMPLE.schedules
     job = EXAMPLE.name(functions.OPERATOR)
     return (
         f"- Cloud Run services ({len(services)}): {_code(services)}\n"
@@ -225,7 +220,7 @@ def roles() -> str:
     """Return the permissions within each custom role."""
     lines = [
         f"- `{resource.name}`: {_code(resource.values['permissions'])}\n"
-        for resource in planned()[0]
+        for resource in planned()
         if resource.kind == ROLE
     ]
     return "".join(lines)
@@ -235,7 +230,7 @@ def permissions() -> str:
     """Return who may do what: to the whole project or bucket, then by account."""
     on_all = defaultdict[tuple[str, str], list[str]](list)
     by_account = defaultdict[str, dict[str, list[str]]](lambda: defaultdict(list))
-    for resource in planned()[0]:
+    for resource in planned():
         if not resource.is_permission:
             continue
         role = resource.values["role"].removeprefix("roles/")

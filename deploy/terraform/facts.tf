@@ -44,7 +44,7 @@ locals {
   # Use cases that would be called for in vain: they read the deployment's own export.
   cannot_be_read = [
     for name in var.use_cases : name
-    if try(local.use_cases[name].reads_export && !local.use_cases[name].has_property, false) && length(local.called_for) > 0
+    if try(local.use_cases[name].reads_export && !local.use_cases[name].has_property, false) && anytrue([for one in local.functions : one.per_use_case])
   ]
 
   # Tables of the user's own that use cases read, each with its project, dataset and

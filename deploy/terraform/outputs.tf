@@ -1,22 +1,11 @@
-# What the scripts read: deploy/setup.sh keeps it where they find it.
-output "scripts" {
-  description = "Names that deploy.sh and scheduler.sh use, as one map of texts."
-  value = merge(
-    { for name, one in google_service_account.function : "account_${name}" => one.email },
-    { for name, one in google_service_account.helper : "account_${name}" => one.email },
-    { for name, called in local.called_for : "use_cases_${name}" => join(" ", called) },
-    {
-      functions  = join(" ", keys(local.functions))
-      repository = local.is_own_repository ? local.repository : try("${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images["images"].repository_id}", "")
-      deployed   = var.keep_only_data ? "" : jsonencode(var.deployed)
-      # Of operators.
-      role_request_sender = try(google_project_iam_custom_role.own["request_sender"].id, "")
-      source_grants       = join("; ", [for one in local.sources : "GRANT `roles/bigquery.dataViewer` ON TABLE `${one.table}` TO \"${one.member}\"" if one.project != var.project])
-      schedules           = join(" ", local.schedules)
-      services            = join(" ", [for name in keys(local.functions) : local.names[name]])
-      jobs                = join(" ", concat(local.training_jobs, [for name in keys(local.parts) : local.names[name] if name == "operator"]))
-    },
-  )
+output "deployed" {
+  description = "What the deployment's folder has; deploy/function.sh refuses a folder that has lost something."
+  value       = var.keep_only_data ? null : var.deployed
+}
+
+output "source_grants" {
+  description = "Statements by which functions may read sources in other projects; deploy/setup.sh tries them."
+  value       = join("; ", [for one in local.sources : "GRANT `roles/bigquery.dataViewer` ON TABLE `${one.table}` TO \"${one.member}\"" if one.project != var.project])
 }
 
 output "not_callable" {

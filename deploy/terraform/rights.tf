@@ -163,17 +163,6 @@ locals {
       local.functions[name].is_public ? sort(var.callers) : [],
     )
   }
-  # What the clock calls: each use case, but for those that a function skips.
-  called_for = {
-    for name, one in local.functions : name => [
-      for use_case in sort(var.use_cases) : use_case if !(one.skips_events && try(local.use_cases[use_case].scores_events, false))
-    ] if one.per_use_case
-  }
-  schedules = concat(
-    flatten([for name, called in local.called_for : [for one in called : "${local.names[name]}-${replace(one, "_", "-")}"]]),
-    [for name, one in local.functions : local.names[name] if one.is_scheduled && !one.per_use_case],
-  )
-  training_jobs = [for one in lookup(local.called_for, "model_training", []) : "${var.prefix}-training-job-${replace(one, "_", "-")}"]
 }
 
 resource "google_cloud_run_v2_service_iam_binding" "invoker" {

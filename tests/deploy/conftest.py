@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -136,15 +137,16 @@ class Cloud:
             status=None,
         )
 
-    def has(self, **outputs: str) -> None:
-        """Leave what a set-up leaves, with these among the names that it puts out."""
-        self.outputs.parent.mkdir(parents=True, exist_ok=True)
-        self.outputs.write_text(json.dumps(OUTPUTS | outputs))
-
     @property
-    def outputs(self) -> Path:
-        """The file with the names that a set-up puts out."""
-        return self.project / ".local/deploy/my-project-propensity/outputs.json"
+    def work(self) -> Path:
+        """The folder where scripts keep what they made."""
+        return self.project / ".local/deploy/my-project-propensity"
+
+    def deployed(self) -> str:
+        """What the last set-up said of the deployment's folder, as JSON."""
+        values = (self.work / "terraform.tfvars").read_text()
+        [record] = re.findall("^deployed = (.*)$", values, re.M)
+        return record
 
     def calls(self) -> list[str]:
         """What the programs were asked, each call with its words."""
@@ -159,18 +161,6 @@ class Cloud:
         """The calls that make, change or remove something."""
         verbs = (" apply", " create", " delete", " destroy", " enable")
         return [call for call in self.calls() if any(verb in call for verb in verbs)]
-
-
-OUTPUTS = {
-    "account_scheduler": "propensity-scheduler@my-project.iam.gserviceaccount.com",
-    "account_build": "propensity-build@my-project.iam.gserviceaccount.com",
-    "account_get_proba": "lookups@my-project.iam.gserviceaccount.com",
-    "repository": "us-central1-docker.pkg.dev/my-project/propensity",
-    "functions": "get_proba compact_features",
-    "schedules": "propensity-compact-features",
-    "services": "propensity-get-proba propensity-compact-features",
-    "jobs": "",
-}
 
 
 def planned(table: str, actions: list[str], before: object, after: object) -> str:
@@ -191,6 +181,11 @@ def planned(table: str, actions: list[str], before: object, after: object) -> st
     change = {"actions": actions, "before": before, "after": after}
     kind = {"type": "google_bigquery_table", "name": "table", "index": table}
     return json.dumps({"resource_changes": [{**kind, "change": change}]})
+
+
+def state_of(deployed: str) -> dict[str, object]:
+    """Terraform's state, with what is deployed as JSON."""
+    return {"outputs": {"deployed": {"value": json.loads(deployed)}}}
 
 
 @pytest.fixture(scope="session")
@@ -215,9 +210,9 @@ def cloud_of(folder: Path, project: Path) -> Cloud:
     """A cloud that has nothing yet, and a project that has left nothing."""
     shutil.rmtree(project / ".local", ignore_errors=True)
     rules = [
-        ("output -json scripts", json.dumps(OUTPUTS), 0),
         ("state list", "google_bigquery_dataset.this", 0),
         ("show -json", json.dumps({"resource_changes": []}), 0),
+        ("storage cat gs://my-", json.dumps(state_of("{}")), 0),
         # No function is deployed.
         ("--format=json --project=", "not there", 1),
         ("bq ", "", 1),
@@ -229,10 +224,3 @@ def cloud_of(folder: Path, project: Path) -> Cloud:
 @pytest.fixture
 def cloud(tmp_path, project) -> Cloud:
     return cloud_of(tmp_path, project)
-
-
-@pytest.fixture
-def set_up(cloud) -> Cloud:
-    """The cloud once a set-up has run."""
-    cloud.has()
-    return cloud

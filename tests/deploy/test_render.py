@@ -30,7 +30,7 @@ def test_a_use_case_of_ones_own_is_deployed_from_the_deployments_folder(
         file.write_text(file.read_text() + table)
         file = settings_file(tmp_path, SETTINGS | {"DEPLOY_USE_CASES": "shop"})
         own_use_cases.set_folder(tmp_path / "another")
-        assert main(["shell", "--planned", "--deployment", str(file)]) == 0
+        assert main(["shell", "--deployment", str(file)]) == 0
         known = render.files()[render.TERRAFORM / "generated" / "use_cases.json"]
         deployment = configuration.read(file)
 
@@ -48,7 +48,7 @@ def test_a_deployment_without_its_folder_of_use_cases_is_refused(tmp_path, capsy
     file = settings_file(tmp_path, SETTINGS)
     file.with_name("usecases").rmdir()
 
-    assert main(["shell", "--planned", "--deployment", str(file)]) == 1
+    assert main(["shell", "--deployment", str(file)]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert f"{tmp_path / 'usecases'}' for use cases of your own" in line
 

@@ -137,25 +137,25 @@ ELSEWHERE = f"evil.example/x@sha256:{'a' * 64}"
 
 
 @pytest.mark.parametrize("image", [IMAGE, ELSEWHERE])
-def test_what_was_not_tested_is_not_planned(set_up, image):
+def test_what_was_not_tested_is_not_planned(cloud, image):
     """As when a use case was changed since, which an image has within it; or when a
     service has the label of the tested one, and an image from somewhere else."""
-    folder = set_up.folder / "tested"
+    folder = cloud.folder / "tested"
     folder.mkdir()
     file = settings_file(folder, SETTINGS | FEW | TEST)
-    set_up.run("02-GetProba/deploy.sh")
-    [sources] = re.findall("=sources=(.*)", "\n".join(set_up.calls()))
+    cloud.run("02-GetProba/deploy.sh")
+    [sources] = re.findall("=sources=(.*)", "\n".join(cloud.calls()))
     other = service("propensity-get-proba", "x" if image == IMAGE else sources, image)
     listed = "run services list --project=my-test-project"
-    set_up.rules.insert(0, (listed, f"[{other}]", 0))
+    cloud.rules.insert(0, (listed, f"[{other}]", 0))
     words = ("--dry-run", f"--plan={folder}/plan", f"--images-from={file}")
-    refused = set_up.run("deploy/setup.sh", *words)
+    refused = cloud.run("deploy/setup.sh", *words)
 
-    assert (refused.returncode, set_up.changes()) == (1, [])
+    assert (refused.returncode, cloud.changes()) == (1, [])
     assert "has no get_proba of your code" in refused.stderr
 
 
-def test_what_the_plan_does_not_show_ends_the_deploy(set_up):
+def test_what_the_plan_does_not_show_ends_the_deploy(cloud):
     """Once functions are there, only who calls them and where topics push may change.
     Defect: whatever differed by then was applied, and nobody had seen it."""
     pushed = {"name": "s", "push_config": [{"push_endpoint": "https://f"}]}
@@ -166,9 +166,9 @@ def test_what_the_plan_does_not_show_ends_the_deploy(set_up):
     statuses = []
     for changes in ([lets_in, pushes], [lets_in, right]):
         shown = json.dumps({"resource_changes": changes})
-        set_up.rules.insert(0, ("show -json", shown, 0))
-        done = set_up.run("deploy/setup.sh", "--yes", "--only-callers")
-        statuses.append((done.returncode, set_up.count(" apply ")))
+        cloud.rules.insert(0, ("show -json", shown, 0))
+        done = cloud.run("deploy/setup.sh", "--yes", "--only-callers")
+        statuses.append((done.returncode, cloud.count(" apply ")))
 
     assert statuses == [(0, 1), (1, 0)]
     assert "google_project_iam_member.x differs by now" in done.stderr
@@ -235,12 +235,12 @@ def described_by(member: str) -> str:
 
 
 @pytest.mark.parametrize("role", [(), ("--operator",), ("--planner",)])
-def test_no_role_is_given_to_every_branch(set_up, role):
-    refused = set_up.run(
+def test_no_role_is_given_to_every_branch(cloud, role):
+    refused = cloud.run(
         "deploy/roles.sh", *role, f"{POOL}/attribute.repository/me/shop"
     )
 
-    assert (refused.returncode, set_up.calls()) == (2, [])
+    assert (refused.returncode, cloud.calls()) == (2, [])
     assert "every branch of a repository" in refused.stderr
 
 

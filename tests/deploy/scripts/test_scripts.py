@@ -4,7 +4,6 @@ The scripts, specified: what they run, as gcloud's own parser takes it, and in o
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 
@@ -13,7 +12,6 @@ import pytest
 from deploy import configuration
 from deploy.functions import ROOT
 from tests.deploy.conftest import (
-    OUTPUTS,
     WHOLE,
     cloud_of,
     settings_file,
@@ -91,6 +89,17 @@ def test_functions_are_deployed_with_their_own_account_and_the_settings(printed)
         assert variables == d.variables
 
 
+def test_the_set_up_knows_what_is_scheduled(printed):
+    """It deletes all other schedules of a function."""
+    d = configuration.of(WHOLE)
+    created = [
+        words for words in printed if words[1:4] == ["scheduler", "jobs", "create"]
+    ]
+    scheduled = {words[5] for words in created}
+
+    assert {name for name in scheduled if "by-hand" not in name} == set(d.schedules)
+
+
 # What makes something that can have a key: the flag that gives it one, and its setting.
 KEYED = {
     "run deploy": ("key", "DEPLOY_FUNCTIONS_KMS_KEY"),
@@ -140,11 +149,9 @@ class TestTeardown:
 
     def test_the_teardown_keeps_data_unless_told(self, cloud):
         """All else is taken out by an apply that keeps only data."""
-        empty = json.dumps(dict.fromkeys(OUTPUTS, ""))
-        cloud.rules.insert(0, ("output -json", empty, 0))
         cloud.rules.append(("scheduler jobs list", "propensity-compact-features", 0))
         result = cloud.run("deploy/teardown.sh", stdin="my-project\n")
-        values = cloud.outputs.with_name("terraform.tfvars").read_text()
+        values = (cloud.work / "terraform.tfvars").read_text()
         [gone] = [
             call for call in cloud.calls() if re.search(r" (destroy|delete) ", call)
         ]
@@ -161,7 +168,7 @@ class TestTeardown:
         done = [call.split()[2] for call in calls if "init" not in call]
 
         assert result.returncode == 0, result.stderr
-        assert done == ["state", "plan", "apply", "output", "destroy"]
+        assert done == ["state", "plan", "apply", "destroy"]
 
 
 def test_a_script_is_about_a_deployment_that_is_named(cloud):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from subprocess import CompletedProcess
 
 import pytest
 
-from tests.deploy.conftest import OUTPUTS, Cloud, cloud_of, planned
+from tests.deploy.conftest import Cloud, cloud_of, planned, state_of
 
 SERVICE = {
     "metadata": {"name": "propensity-get-proba"},
@@ -35,7 +34,7 @@ LOCKED = "Error: Error acquiring the state lock\nID: 17"
 REFUSED = [
     ("setup --yes", "deploy/terraform plan", LOCKED, "ID: 17"),
     ("setup --yes", "services list --project=my-project", "no network", "no network"),
-    ("setup --outputs", "buckets describe", "404", "nothing has been set up"),
+    ("teardown", "buckets describe", "404", "nothing has been set up"),
     ("teardown", "state list", "404", "nothing has been set up"),
 ]
 
@@ -54,8 +53,7 @@ def done(tmp_path_factory, project) -> tuple[Cloud, CompletedProcess[str], str]:
         cloud.rules.append((part, "\n".join(lines), 0))
     result = cloud.run("deploy/setup.sh", "--yes")
     assert result.returncode == 0, result.stderr
-    assert json.loads(cloud.outputs.read_text())["functions"] == OUTPUTS["functions"]
-    return cloud, result, cloud.outputs.with_name("terraform.tfvars").read_text()
+    return cloud, result, (cloud.work / "terraform.tfvars").read_text()
 
 
 class TestSetup:
@@ -66,7 +64,7 @@ class TestSetup:
             "-backend-config=prefix=propensity",
             "-chdir=deploy/terraform plan -out=",
             "-chdir=deploy/terraform apply /",
-            "output -json scripts",
+            "output -raw source_grants",
         )
         calls = done[0].calls()
         places = [[part in call for call in calls].index(True) for part in parts]
@@ -172,22 +170,19 @@ def deployed(cloud) -> Cloud:
     file.write_text('destination = "bucket"\ntop = 10\n')
     cloud.settings["DEPLOY_CALLERS"] = "group:website@example.com"
     assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
-    values = cloud.outputs.with_name("terraform.tfvars").read_text()
-    [record] = re.findall("^deployed = (.*)$", values, re.M)
+    record = cloud.deployed()
     file.unlink()
     del cloud.settings["DEPLOY_CALLERS"]
     cloud.run("deploy/setup.sh", "--yes")
-    values = cloud.outputs.with_name("terraform.tfvars").read_text()
-    [now] = re.findall("^deployed = (.*)$", values, re.M)
     change = {
         "actions": ["update"],
         "before": {"input": json.loads(record)},
-        "after": {"input": json.loads(now)},
+        "after": {"input": json.loads(cloud.deployed())},
     }
     folder = {"type": "terraform_data", "name": "deployed", "change": change}
     plan = json.dumps({"resource_changes": [folder]})
     cloud.rules.insert(0, ("show -json", plan, 0))
-    cloud.has(deployed=record)
+    cloud.rules.insert(0, ("storage cat gs://", json.dumps(state_of(record)), 0))
     return cloud
 
 
@@ -212,35 +207,35 @@ class TestDeployed:
     def test_what_was_deployed_goes_if_somebody_says_so(self, deployed):
         """From then on it is not missed."""
         assert deployed.run("deploy/setup.sh", "--yes", "--remove").returncode == 0
+        state = json.dumps(state_of(deployed.deployed()))
+        deployed.rules.insert(0, ("storage cat gs://", state, 0))
         assert deployed.run("02-GetProba/deploy.sh").returncode == 0
 
 
 class TestAfterASetup:
-    def test_names_are_those_that_terraform_has_put_out(self, set_up):
-        """An account by another name is the one that is deployed with."""
-        result = set_up.run("02-GetProba/deploy.sh")
-        asked = [call for call in set_up.calls() if "gcloud run " in call]
-        deployed, sent = [call for call in asked if " describe " not in call]
+    def test_a_function_runs_its_latest_revision(self, cloud):
+        result = cloud.run("02-GetProba/deploy.sh")
+        asked = [call for call in cloud.calls() if "gcloud run " in call]
+        _, deployed, sent = asked
 
         assert result.returncode == 0, result.stderr
         assert "run deploy propensity-get-proba" in deployed
-        assert "--service-account=lookups@my-project" in deployed
         # Also after somebody went back by sending requests to an older revision.
         assert "update-traffic propensity-get-proba --to-latest" in sent
         assert "runs its latest revision" in result.stdout
-        other = set_up.run("02-GetProba/deploy_score.sh")
+        other = cloud.run("02-GetProba/deploy_score.sh")
         assert "# score is not among DEPLOY_FUNCTIONS" in other.stdout
 
-    def test_rights_on_their_way_are_waited_for(self, set_up):
+    def test_rights_on_their_way_are_waited_for(self, cloud):
         """A line says what is waited for; the second attempt is let through."""
         refusal = "PERMISSION_DENIED: build service account"
-        set_up.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
-        set_up.outputs.with_name("granted").write_text(f"{int(time.time())}")
-        result = set_up.run("02-GetProba/deploy.sh", "--wait=600")
+        cloud.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
+        (cloud.work / "granted").write_text(f"{int(time.time())}")
+        result = cloud.run("02-GetProba/deploy.sh", "--wait=600")
 
         assert result.returncode == 0, result.stderr
         assert refusal in result.stderr
-        assert set_up.count("sleep ") == 1
+        assert cloud.count("sleep ") == 1
         assert "for permissions that deploy/setup.sh has just granted" in result.stderr
 
     def test_functions_are_built_one_by_one(self, cloud):
@@ -256,17 +251,9 @@ class TestAfterASetup:
         assert cloud.count("run deploy propensity-compact-features") == 1
         assert cloud.count("scheduler jobs create") == 0
 
-
-class TestOutputs:
-    @pytest.mark.parametrize("kept", [None, "env TF_DATA_DIR=x terraform output"])
-    def test_nothing_is_deployed_without_what_a_set_up_puts_out(self, cloud, kept):
-        """A line names the file that is missing, or cannot be read."""
-        if kept:
-            cloud.has()
-            cloud.outputs.write_text(kept)
+    def test_nothing_is_deployed_without_a_set_up(self, cloud):
+        cloud.rules.insert(0, ("storage cat gs://", "404", 1))
         result = cloud.run("02-GetProba/deploy.sh")
-        [line] = result.stderr.splitlines()
 
-        assert (result.returncode, cloud.calls()) == (1, [])
-        assert f"{cloud.outputs} is missing" in line
-        assert "Run deploy/setup.sh first" in line
+        assert (result.returncode, cloud.count("run deploy")) == (1, 0)
+        assert "Run deploy/setup.sh first" in result.stderr

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from deploy import configuration, render
-from deploy.__main__ import planned_names
+from deploy.__main__ import names_of
 from deploy.render import TERRAFORM
 from tests.deploy.conftest import SETTINGS, WHOLE
 from tests.deploy.terraform import provider
@@ -92,7 +92,7 @@ def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
     ]
     render.write(d, there, tmp_path)
     main = shutil.copytree(TERRAFORM, tmp_path / "main")
-    (main / "named.json").write_text(json.dumps(planned_names(d)))
+    (main / "named.json").write_text(json.dumps(names_of(d)))
     # As if its audiences were sent to Google, and to a receiver with a token.
     file = main / "generated" / "use_cases.json"
     use_cases = json.loads(file.read_text())
