@@ -21,10 +21,6 @@ while [[ $# -gt 0 ]]; do
     [[ "$plan" == /* ]] || plan="$started/$plan"
     ;;
   --rebuild) options+="$1 " ;;
-  --wait=*)
-    patience_s="${1#*=}"
-    [[ "$patience_s" =~ ^[0-9]+$ ]] || { echo "$0: --wait=SECONDS takes a whole number" >&2 && exit 2; }
-    ;;
   -h | --help) usage && exit 0 ;;
   *)
     if [[ "$1" == --*=?* && " ${takes:-} " == *" ${1%%=*}= "* ]]; then

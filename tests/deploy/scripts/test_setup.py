@@ -231,7 +231,7 @@ class TestAfterASetup:
         refusal = "PERMISSION_DENIED: build service account"
         cloud.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
         (cloud.work / "granted").write_text(f"{int(time.time())}")
-        result = cloud.run("02-GetProba/deploy.sh", "--wait=600")
+        result = cloud.run("02-GetProba/deploy.sh")
 
         assert result.returncode == 0, result.stderr
         assert refusal in result.stderr
