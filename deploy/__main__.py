@@ -203,30 +203,15 @@ def names_of(d: DeploymentSettings) -> dict[str, str]:
 
 def variables(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     """
-    Write what Terraform reads; yield what to look at.
+    Write what Terraform reads, beside the file with Cloud Run's services.
 
-    That is services that run an older revision, and audiences that are sent on a day
-    without predictions. Values of variables go beside the file with Cloud Run's
-    services.
+    Yields audiences that are sent on a day without predictions.
     """
     text = options.json.read_text()
     services = json.loads(text) if text else []
     now = deployed.described(d, options.deployment)
     render.write(d, services, options.json.parent, deployed=now)
     yield from _late_audiences(d)
-    for service in services:
-        name = service["metadata"]["name"]
-        status = service["status"]
-        latest = status.get("latestCreatedRevisionName", "")
-        traffic = [part for part in status.get("traffic", []) if part.get("percent")]
-        older = {part.get("revisionName") for part in traffic} - {latest}
-        if older and name in {d.name(function.target) for function in d.functions}:
-            yield (
-                f"deploy: {name} runs {', '.join(sorted(older))} instead of its "
-                f"latest revision, {latest}. To change: gcloud run services "
-                f"update-traffic {name} "
-                f"--to-latest --region={d.own['region']} --project={d.project}"
-            )
 
 
 def _late_audiences(d: DeploymentSettings) -> Iterator[str]:

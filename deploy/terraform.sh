@@ -117,8 +117,7 @@ END
 }
 
 # Write what Terraform reads: values of variables, and what the code and your use cases
-# say. Prints which services run an older revision than their latest, and which audiences
-# are sent on days without predictions.
+# say. Prints which audiences are sent on days without predictions.
 values() {
   mkdir -p "$work"
   echo '[]' >"$work/services.json"
