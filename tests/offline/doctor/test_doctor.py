@@ -280,7 +280,7 @@ class TestCommand:
         two advices."""
         report = run.run(is_local=True, ended=["bigquery", "score"])
 
-        assert str(report).count("What to do: run `make up`") == 1
+        assert str(report).count("start it again with make up") == 1
         assert "ended by themselves: bigquery, score" in str(report)
 
     def test_the_doctor_says_that_it_could_not_examine(self, healthy, capsys):
