@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,10 +39,15 @@ SECTIONS: Mapping[str, Sequence[click.Command]] = {
 
 def _version() -> str:
     """Return the release, or the commit where there was none."""
-    from deploy.deployed import commit_of
-
-    commit = commit_of(Path(__file__).parent)
-    return commit if commit else "(unknown version)"
+    # A copy without git's folder, or a machine without git, has no number.
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        command = ["git", "describe", "--tags", "--always", "--dirty"]
+        folder = Path(__file__).parent
+        described = subprocess.check_output(
+            command, cwd=folder, text=True, stderr=subprocess.DEVNULL
+        )
+        return described.strip()
+    return "(unknown version)"
 
 
 def _enter(ctx: click.Context, _: Any, file: Path | None) -> None:
