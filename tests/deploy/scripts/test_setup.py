@@ -230,6 +230,7 @@ class TestAfterASetup:
         """A line says what is waited for; the second attempt is let through."""
         refusal = "PERMISSION_DENIED: build service account"
         cloud.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
+        cloud.work.mkdir(parents=True)
         (cloud.work / "granted").write_text(f"{int(time.time())}")
         result = cloud.run("02-GetProba/deploy.sh")
 
