@@ -65,6 +65,7 @@ class Finding:
 
     Attributes:
         advice: What to do about just this, beside what its ``meaning`` says.
+        check: Its word in findings.toml; that of its check by default.
     """
 
     what: str
@@ -371,6 +372,7 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
                     f"{listing.destination}",
                     f"propensity audience end {listing.audience} --use-case "
                     f"{use_case.name}",
+                    check="ended",
                 )
 
 

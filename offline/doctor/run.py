@@ -89,7 +89,9 @@ class Report:
 
 def title_of(check: str) -> str:
     """Return the name of a check in the glossary's words."""
-    return {"rights": "permissions", "champions": "live versions"}.get(check, check)
+    titles = {"rights": "permissions", "champions": "live versions"}
+    titles["ended"] = "audiences"
+    return titles.get(check, check)
 
 
 def examine(exam: Examination) -> Report:
@@ -100,7 +102,10 @@ def examine(exam: Examination) -> Report:
         report.checks.append(name)
         try:
             for finding in check(exam):
-                report.findings.append(replace(finding, check=name))
+                word = name
+                if finding.check:
+                    word = finding.check
+                report.findings.append(replace(finding, check=word))
         except PropensityError as error:
             report.failed[name] = error.message
     # The emulator bills nothing.
