@@ -334,6 +334,18 @@ class TestRefused:
         assert receiver.requests <= 10 + 2 * math.log2(100) + 2
         assert delivery["pending"] == 100
 
+    def test_the_last_user_is_rejected_if_others_were_taken_before(
+        self, deployment, crm
+    ):
+        """By an earlier delivery: else the user would be pending for good."""
+        with Playing(None, always=CLOSED) as receiver:
+            send(deployment, crm(receiver, batch=9), **BEST)
+        with self.receiver({"u199"}) as receiver:
+            delivery = send(deployment, crm(receiver, batch=9), **BEST)
+
+        assert delivery["failure"] == ""
+        assert delivery["tallies"]["add"]["rejected"] == {"status 422": 1}
+
     def test_a_delivery_goes_on_with_others_where_users_are_at_fault(
         self, deployment, crm
     ):
