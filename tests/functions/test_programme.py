@@ -100,7 +100,7 @@ def test_a_programme_costs_what_its_first_contacts_cost(rows):
 
 def test_a_programme_is_planned_until_the_last_of_its_audiences_ends(rows):
     """Then its interval is at its narrowest."""
-    quarter = programme.quarter_of(SECOND)
+    quarter = quarter_of(SECOND)
     progress = progress_at(SECOND, first=quarter.first, until=quarter.last)
     reaches = []
     for period in ("all", quarter.name):
