@@ -183,11 +183,11 @@ def names_of(d: DeploymentSettings) -> dict[str, str]:
     targets = [function.target for function in d.functions]
     jobs = list[str]()
     trained = list[str]()
-    if "model_training" in targets:
-        jobs.append(d.name(functions.OPERATOR))
-        [training] = [each for each in d.functions if each.target == "model_training"]
-        trained = d.called_for(training)
-        jobs += [f"{d.prefix}-training-job-{dashed(name)}" for name in trained]
+    for function in d.functions:
+        if function.target == "model_training":
+            trained = d.called_for(function)
+            jobs = [f"{d.prefix}-training-job-{dashed(name)}" for name in trained]
+            jobs.append(d.name(functions.OPERATOR))
     parts = [function.target for function in functions.load()]
     parts += [functions.OPERATOR] + list(HELPERS)
     return {

@@ -385,20 +385,8 @@ def text_of(policy: Policy, d: DeploymentSettings) -> str:
 
 
 def in_terraform(d: DeploymentSettings) -> dict[str, Any]:
-    """
-    Return what ``terraform/alerts.tf`` makes of a deployment.
-
-    Returns:
-        ``policies`` by name; ``unwatched``: functions whose missed runs raise no alert.
-    """
-    deployed = {function.target for function in d.functions}
-    unwatched = list[str]()
-    if "compact_features" not in deployed:
-        unwatched = sorted(name for name in deployed if KINDS.get(name) in AGES)
-    return {
-        "policies": {policy.name: _made(policy, d) for policy in policies(d)},
-        "unwatched": unwatched,
-    }
+    """Return what ``terraform/alerts.tf`` makes of a deployment: policies by name."""
+    return {"policies": {policy.name: _made(policy, d) for policy in policies(d)}}
 
 
 def _made(policy: Policy, d: DeploymentSettings) -> dict[str, Any]:

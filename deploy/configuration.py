@@ -139,7 +139,7 @@ class DeploymentSettings:
 
     def name(self, target: str) -> str:
         """Return what a function, its account and its jobs are called."""
-        return f"{self.prefix}-{target.replace('_', '-')}"
+        return f"{self.prefix}-{dashed(target)}"
 
     def account(self, target: str) -> str:
         """Return the service account of a function, or of another part."""

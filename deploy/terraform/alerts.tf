@@ -96,11 +96,6 @@ resource "google_monitoring_alert_policy" "policy" {
   }
 }
 
-output "unwatched" {
-  description = "Functions whose missed runs raise no alert, because compact_features, which checks daily, is not deployed."
-  value       = local.alerts.unwatched
-}
-
 # A mail when the project's month costs more than planned. Applying this needs
 # roles/billing.costsManager on the billing account, and nothing more there; without a
 # billing account there is no budget.
