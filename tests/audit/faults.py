@@ -103,8 +103,8 @@ class Faults:
         is_main = threading.current_thread() is threading.main_thread()
         if not self.armed or not is_main or self.kind not in kinds:
             return
-        # An append is a write in the end; members are written by a statement.
-        if self.kind != KILLED and name not in ("write", "execute"):
+        # Members are written by a statement.
+        if self.kind != KILLED and name not in ("append", "write", "execute"):
             return
         self.left -= 1
         if self.left > 0:

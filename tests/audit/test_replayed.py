@@ -210,6 +210,11 @@ def test_a_removal_that_waits_is_never_sent_as_an_addition(weeks):
     weeks.week(order=PEOPLE, script=[FORBIDDEN])
     weeks.connect(file="crm", name="crm-one", removes=False)
     weeks.send(place=0)
+    rows = weeks.world.recorded()
+    reasons = {row["reason"] for row in rows if row["action"] == "remove"}
+    assert reasons == {
+        "its file has no [remove] any more; remove the user there yourself"
+    }
     weeks.forget(place=0, is_folder_broken=False)
 
 
