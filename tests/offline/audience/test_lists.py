@@ -85,14 +85,20 @@ class TestEnd:
         assert {action for action, _ in receiver.users} == {"add"}
 
 
-@pytest.mark.parametrize(("added", "lists"), [("pending", 1), ("accepted", 0)])
-def test_who_was_added_before_the_removal_of_a_day_is_off(deployment, added, lists):
-    """Unless a request waits: it is sent again after the removal."""
+@pytest.mark.parametrize(
+    ("added", "address", "lists"),
+    [("pending", None, 1), ("accepted", None, 0), ("accepted", "another", 1)],
+)
+def test_who_was_added_before_the_removal_of_a_day_is_off(
+    deployment, added, address, lists
+):
+    """Unless a request waits, which is sent again after it, or by another address."""
     key = {"use_case": "ga4_purchase", "audience": "winback", "as_of": MONDAY}
-    for hour, action, status in ((0, "add", added), (1, "remove", "accepted")):
-        at = START + timedelta(hours=hour)
-        state = {"action": action, "status": status, "recorded_at": at}
-        log_request(deployment.warehouse, "u1", **key, **state)
+    add = {"action": "add", "status": added, "recorded_at": START}
+    remove = {"action": "remove", "status": "accepted", "address": address}
+    remove["recorded_at"] = START + timedelta(hours=1)
+    for row in (add, remove):
+        log_request(deployment.warehouse, "u1", **key, **row)
     with open_deployment() as opened_run:
         assert len(listed(opened_run)) == lists
 
