@@ -417,6 +417,7 @@ class TestCommand:
         settings = of_persons(site, *persons)
         old = {"user_pseudo_id": "b0", "export_day": date(2024, 6, 1)}
         site.append(CONVERSIONS, row_of(CONVERSIONS, "ann", **old))
+        program.run(settings, ["somebody else"])
         program.run(settings, ["ann"])
         suppressed = suppression.read_suppressed(site.warehouse)
         assert all(suppressed.covers(f"b{n}", USE_CASE) for n in range(4))

@@ -72,6 +72,17 @@ class TestPages:
             assert not any(name.startswith("on") for _, of in tags for name in of)
             assert not re.search(r"url\(|@import|https?://", page)
 
+    def test_two_exports_have_sums_of_both(self, deployment):
+        known = {
+            name: replace(facts, export=f"export_of_{name}", unit="USD")
+            for name, facts in KNOWN.items()
+        }
+        index = pages(everything(deployment), known)["index.html"]
+        alone = pages(everything(deployment), {USE_CASE: known[USE_CASE]})["index.html"]
+
+        assert "All in USD" in words(index)
+        assert "All in USD" not in words(alone)
+
     def test_pages_lead_from_numbers_to_their_sql(self, whole):
         for name in {*whole} - {"sql.html"}:
             for part in ("figure", 'li class="tile"'):
