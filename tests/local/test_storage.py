@@ -15,12 +15,12 @@ from starlette.exceptions import HTTPException
 from local.emulators import storage as emulator
 
 
-@pytest.mark.parametrize("cut", ["_retire", "write"])
+@pytest.mark.parametrize("cut", ["_retire", "write_whole"])
 def test_a_write_that_is_cut_off_leaves_an_object_whole(tmp_path, monkeypatch, cut):
     """Either the old one or the new one, with the checksum that it says."""
     request = ({"name": "champion.json"}, {})
     bucket = "bucket"
-    whole = {"_retire": emulator.Store, "write": emulator.whole_files}[cut]
+    whole = {"_retire": emulator.Store, "write_whole": emulator.whole_files}[cut]
     done = getattr(whole, cut)
 
     def killed(*arguments):
