@@ -140,6 +140,8 @@ def crowded() -> list[str]:
 
 
 if __name__ == "__main__":
+    if not FOLDER.is_dir():
+        sys.exit("there is nothing to take pictures of: run `make outputs` first")
     write_list()
     take_pictures()
     wrong = crowded()
