@@ -187,7 +187,7 @@ def end(
     afterwards. If its file stays and its `until` has not passed, 05-Audiences sends it
     again. You can interrupt this command and run it again.
     """
-    from propensity.audience.requests import listed
+    from propensity.audience.lists import listed
     from propensity.audience.run import end
     from propensity.gcp import secrets
     from propensity.registry.deployment import open_deployment

@@ -7,8 +7,8 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``control``: the draw of a control group, one for all audiences of its name
 - ``spelling``: the form of an address, for the draw and for receivers
 - ``requests``: who is still to be sent, a page at a time, and the log of requests:
-  pending, then accepted or rejected; who is on a list; ``delivery`` sends them one
-  after the other
+  pending, then accepted or rejected; ``delivery`` sends them one after the other
+- ``lists``: who is on the list of a destination
 - ``plan``: what an audience may bring and can prove, before it is sent
 - ``stopping``: audiences that a person has stopped
 - ``uplift``: whether it helped, once outcomes are known, with intervals up to a

@@ -16,14 +16,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime
 from functools import cache
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any
 
-from propensity.audience.declared import FILES
 from propensity.audience.destination import ADD, REMOVE, Destination, Request, Sent
 from propensity.audience.members import Audience, Member, pages_of_batches
 from propensity.clock import Clock
@@ -43,34 +42,6 @@ USERS_OF_A_ROW = 5_000
 
 # What the users of a request have in common, one of whom waits.
 SHARED = ("request", "was_refused", "may_have_arrived", "barred")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listed:
-    """
-    Users of an audience who are on the list of a destination, or may be.
-
-    Attributes:
-        destination: Its name in the ledger.
-        users: How many.
-        as_of: Of the newest addition.
-    """
-
-    audience: str
-    destination: str
-    users: int
-    as_of: date
-
-
-def listed(deployment: Deployment) -> list[Listed]:
-    """
-    Return who is on a list, of all audiences of the use case.
-
-    Files in the bucket are no list: each has all users of its date.
-    """
-    rows = deployment.rows("audience_lists")
-    lists = [Listed(**dict(row.items())) for row in rows]
-    return [listing for listing in lists if listing.destination not in FILES]
 
 
 class RequestLog:

@@ -44,9 +44,10 @@ from propensity.audience.destination import (
 from propensity.audience.files import CsvFiles, ParquetFiles
 from propensity.audience.google import GoogleFile
 from propensity.audience.http import File, HttpFile
+from propensity.audience.lists import Listed, listed
 from propensity.audience.members import Audience, find_or_choose, nobody, store
 from propensity.audience.plan import needed, planned
-from propensity.audience.requests import Listed, RequestLog, listed
+from propensity.audience.requests import RequestLog
 from propensity.audience.templates import concealed, secrets_in
 from propensity.audience.warnings import warnings_of
 from propensity.clock import SYSTEM, Clock

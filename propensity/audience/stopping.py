@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from propensity.audience.requests import listed
+from propensity.audience.lists import listed
 from propensity.errors import SendingStopped
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.registry.deployment import Deployment

@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from propensity import errors
 from propensity.audience import declared
 from propensity.audience.delivery import DeliveryResult
-from propensity.audience.requests import listed
+from propensity.audience.lists import listed
 from propensity.audience.run import end, send
 from propensity.gcp import secrets
 from propensity.registry.leases import name_of, read_lease

@@ -13,7 +13,7 @@ import pytest
 from local.receiver import Receiver
 from offline import stopping
 from propensity.audience import delivery
-from propensity.audience.requests import listed
+from propensity.audience.lists import listed
 from propensity.audience.run import end
 from propensity.gcp import secrets
 from propensity.registry.deployment import open_deployment

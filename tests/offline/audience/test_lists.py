@@ -8,7 +8,7 @@ import pytest
 
 from local.receiver import Receiver
 from propensity.audience import declared, run
-from propensity.audience.requests import listed
+from propensity.audience.lists import listed
 from propensity.errors import RequestError
 from propensity.registry.deployment import open_deployment
 from tests.offline.audience.conftest import MONDAY, START, ledger, send
