@@ -197,7 +197,7 @@ def play(
         say(brought)
     show(warehouse, use_case, weeks, verbose=options.verbose)
     users = rows(
-        warehouse, "published_users", use_case=use_case.name, as_of=published[-1]
+        warehouse, "published_users", use_case=use_case.name, weeks=published[-1:]
     )
     say("\nLooking up the likeliest user, the least likely, and an unknown one:")
     for user in users[0]["user_id"], users[-1]["user_id"], "nobody":
