@@ -32,6 +32,7 @@ from propensity.audience.destination import (
 from propensity.audience.forms import SHOWN_ANSWERS
 from propensity.audience.members import Member, NewlyHeldOut
 from propensity.audience.requests import (
+    HELD_OUT,
     PENDING,
     REJECTED,
     RequestLog,
@@ -44,7 +45,6 @@ from propensity.registry.deployment import Deployment
 from propensity.schema import ROWS_AT_ONCE
 
 SUPPRESSED = "suppressed, and not sent"
-HELD_OUT = "in the control group by now, and not sent"
 # Ten users refused in a row end a delivery, because its file must be at fault.
 REFUSED_IN_A_ROW = 10
 # How often a request is sent that is not answered; pauses double.

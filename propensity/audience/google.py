@@ -31,7 +31,7 @@ from propensity.audience.destination import (
     Unanswered,
     check_age,
 )
-from propensity.audience.http import File
+from propensity.audience.http import DestinationFile
 from propensity.audience.members import Member
 from propensity.audience.spelling import coarsest, plain
 from propensity.audience.templates import filled
@@ -72,7 +72,7 @@ _WHOLE = {
 Digits = Annotated[str, Meta(pattern=r"^\d{1,20}\Z", description="digits alone")]
 
 
-class GoogleFile(File, tag="google", kw_only=True):
+class GoogleFile(DestinationFile, tag="google", kw_only=True):
     """
     The file of the destination.
 

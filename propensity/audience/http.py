@@ -70,7 +70,9 @@ _JSON = msgspec.json.Encoder(decimal_format="number")
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 
 
-class File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+class DestinationFile(
+    msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"
+):
     """What the files of all receivers have, and what each kind of them says."""
 
     name: Annotated[
@@ -124,7 +126,7 @@ class Removal(msgspec.Struct, forbid_unknown_fields=True):
     body: Any = None
 
 
-class HttpFile(File, tag="http", kw_only=True):
+class HttpFile(DestinationFile, tag="http", kw_only=True):
     """
     The file of an endpoint; ``${NAME}`` is filled in by each request.
 

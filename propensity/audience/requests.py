@@ -34,6 +34,7 @@ from propensity.tables.audiences import AUDIENCE_REQUESTS, Logged, Recipient
 PENDING = "pending"
 ACCEPTED = "accepted"
 REJECTED = "rejected"
+HELD_OUT = "in the control group by now, and not sent"
 MAYBE_ARRIVED = "not sent again, but an earlier try may have arrived"
 
 # Users of a row at most, which has 10 MB: ids may have a thousand letters.
@@ -101,7 +102,8 @@ class RequestLog:
         if destination.requests_of_a_file:
             best_first = self.audience.order
         if ADD in destination.actions:
-            yield from self._grouped(ADD, "requests_to_add", {"best_first": best_first})
+            given = {"best_first": best_first, "held_out": HELD_OUT}
+            yield from self._grouped(ADD, "requests_to_add", given)
 
     def _grouped(
         self, action: str, name: str, parameters: Mapping[str, object], **parts: str

@@ -3,7 +3,8 @@
 -- any more, with the reason. In the order in which they are sent: requests that were
 -- refused come last.
 -- Parameters: those of the members; @destination, @action STRING; @best_first STRING, what
---   users of a request are put in order by before their id, or empty.
+--   users of a request are put in order by before their id, or empty; @held_out STRING,
+--   why the newly held out are not sent.
 -- Source: as of members_sums.sql; ma_audience_ledger.
 WITH
 -- include: members.sql
@@ -17,7 +18,7 @@ WITH
       IFNULL(r.may_have_arrived, FALSE) AS may_have_arrived,
       CASE
         WHEN NOT m.is_control THEN ''
-        WHEN m.is_newly_held_out THEN 'in the control group by now, and not sent'
+        WHEN m.is_newly_held_out THEN @held_out
         ELSE "not in the audience's SQL any more, and not sent"
       END AS barred,
       IFNULL(m.user_id, r.user_id) AS user_id,

@@ -43,7 +43,7 @@ from propensity.audience.destination import (
 )
 from propensity.audience.files import CsvFiles, ParquetFiles
 from propensity.audience.google import GoogleFile
-from propensity.audience.http import File, HttpFile
+from propensity.audience.http import DestinationFile, HttpFile
 from propensity.audience.lists import Listed, listed
 from propensity.audience.members import Audience, find_or_choose, nobody, store
 from propensity.audience.plan import needed, planned
@@ -62,7 +62,7 @@ from propensity.timeframe import DAY
 from propensity.usecases import UseCase
 
 # The files of receivers, by their kind.
-KINDS: Mapping[object, type[File]] = {"http": HttpFile, "google": GoogleFile}
+KINDS: Mapping[object, type[DestinationFile]] = {"http": HttpFile, "google": GoogleFile}
 # Older predictions send no one: the week's own are late.
 FRESH = timedelta(days=7)
 # Users of whom the ledger does not say yet what became.
@@ -532,7 +532,7 @@ def opened(
     file = f"{named.declared.destination}.toml"
     variables: dict[str, str] = {}
     entries: Mapping[str, object] = {}
-    kind: type[File] = HttpFile
+    kind: type[DestinationFile] = HttpFile
     try:
         if not has_file(folder, file):
             raise FileNotFoundError
@@ -553,6 +553,6 @@ def opened(
         ) from None
 
 
-def kind_of(template: Mapping[str, object]) -> type[File]:
+def kind_of(template: Mapping[str, object]) -> type[DestinationFile]:
     """Return what reads a file, by its kind; of an unknown one HttpFile tells."""
     return KINDS.get(template.get("kind"), HttpFile)
