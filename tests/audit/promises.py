@@ -130,26 +130,38 @@ def who_is_on_a_list_is_in_the_ledger(world: World) -> None:
     """
     Whoever a receiver has was added by the ledger, or may have been, and not removed.
 
-    Of somebody forgotten no row is left: a report says who has them.
+    Somebody may be there by several addresses, and is taken off by each. Of somebody
+    forgotten no row is left: a report says who has them.
     """
     for name, people in world.receiver.lists.items():
-        whose = name.use_case, name.audience, name.path[1:]
-        last = defaultdict[str, dict[str, str]](dict)
-        for row in world.recorded():
-            is_sure = row["status"] == "accepted"
-            is_added = row["action"] == "add"
-            is_maybe = row["status"] == "pending" or row["may_have_arrived"]
-            if is_sure or is_added and is_maybe:
-                key = row["use_case"], row["audience"], row["destination"]
-                dates = last[person_of(row["user_id"])]
-                if key == whose:
-                    as_of = str(row["as_of"])
-                    dates[row["action"]] = max(as_of, dates.get(row["action"], ""))
-        for person in people:
-            if not world.is_forgotten(person.name):
-                dates = last[person.name]
-                is_known = "add" in dates and dates["add"] >= dates.get("remove", "")
-                assert is_known, f"{person} is on {name}, and the ledger has {dates}"
+        written = _written(world, name)
+        there = Counter(person.name for person in people)
+        for person, addresses in there.items():
+            if not world.is_forgotten(person):
+                rows = written[person]
+                known = [
+                    dates
+                    for dates in rows.values()
+                    if "add" in dates and dates["add"] >= dates.get("remove", "")
+                ]
+                is_known = len(known) >= addresses
+                assert is_known, f"{person} is on {name}, and the ledger has {rows}"
+
+
+def _written(world: World, name: ListName) -> dict[str, Any]:
+    """Return by person, user and address the last dates of what may have happened."""
+    whose = name.use_case, name.audience, name.path[1:]
+    last = defaultdict[str, Any](lambda: defaultdict(dict))
+    for row in world.recorded():
+        is_sure = row["status"] == "accepted"
+        is_added = row["action"] == "add"
+        is_maybe = row["status"] == "pending" or row["may_have_arrived"]
+        key = row["use_case"], row["audience"], row["destination"]
+        if key == whose and (is_sure or is_added and is_maybe):
+            dates = last[person_of(row["user_id"])][row["user_id"], row["address"]]
+            as_of = str(row["as_of"])
+            dates[row["action"]] = max(as_of, dates.get(row["action"], ""))
+    return last
 
 
 def keys_name_one_request(world: World) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.audit.faults import AWAY, KILLED
+from tests.audit.faults import AWAY, KILLED, UNSURE
 from tests.audit.machine import PEOPLE, SECOND, USERS, Deliveries
 from tests.audit.receiver import (
     BUSY,
@@ -326,3 +326,31 @@ def test_who_is_added_by_one_browser_is_not_taken_off_by_another(weeks):
         top=4,
     )
     weeks.send(place=0, order=["u9", "u4", "u6", "u0"], change="removes")
+
+
+def test_whose_removal_is_rejected_stays_in_the_ledger_by_that_address(weeks):
+    weeks.begin(
+        order=["u7", "u9", "u3", "u1", "u2", "u5", "u0", "u6", "u8", "u4"],
+        meanwhile=(1, "move, move, move", ""),
+        control="20%",
+        top=4,
+        is_mended=True,
+        draw=6,
+        others=["ga4_value", "ga4_value"],
+        spelled=SECOND,
+        removes=False,
+        batch=1,
+        script=[""],
+    )
+    weeks.send(place=23, change="removes", fault=(UNSURE, 10), script=[REFUSES])
+    weeks.send(
+        place=6,
+        is_file_wrong=True,
+        order=["u7", "u4", "u1b", "u2", "u3b", "u5b", "u2b", "u8", "u6", "u9"],
+        script=[LOST, LOST, PARTLY, LOST],
+    )
+    weeks.send(
+        place=24,
+        order=["u3b", "u5b", "u4b", "u7", "u6", "u9", "u1b", "u8", "u2b", "u0b"],
+        script=[PARTLY, LOST],
+    )
