@@ -28,7 +28,6 @@ NAMES = (
     "ingest",
     "verdicts",
     "quality",
-    "quarter",
     "million",
 )
 

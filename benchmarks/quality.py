@@ -13,15 +13,7 @@ two other ways:
 - BG/NBD, fitted each week on the dates of all purchases before it. It is of the package
   lifetimes, in a virtual environment of its own.
 
-It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder. Two
-comparisons with that folder inform:
-
-- Sessions of another real shop: a model is trained on the older dates, as
-  00-ModelTraining does, and scores the newer ones; so does a plain model of the same
-  rows and features. The file keeps no order in time that a model could be judged by, so
-  its rows are dealt out to dates at random.
-- The trees of card fraud and two other scores that need no labels, on the frauds of a
-  day of real transactions: a round a seed.
+It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder.
 
 To see what a change is worth, keep what the code before it publishes, and compare with
 that: the same users, weeks and labels.
@@ -48,13 +40,12 @@ from datetime import date
 from functools import reduce
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from msgspec import structs
-from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from benchmarks.report import Line, by_peer, finish
@@ -67,21 +58,16 @@ from local.stack.state import FUNCTIONS
 from propensity import usecases
 from propensity.cli.progress import showing, step
 from propensity.errors import NoChampion
-from propensity.first_look.reading import default_candidates
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.rows import Slice, slice_of
-from propensity.learning.split import split_users
-from propensity.learning.users import UserTraining
 from propensity.models.encoding import Flags, Floats, floats_of, to_frame
-from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables.export import VIEW
 from propensity.tables.models import PRESENCE
 from propensity.timeframe import DAY
-from propensity.usecases import CATEGORY, NUMBER, UseCase
-from propensity.usecases.declaration import Baseline
+from propensity.usecases import CATEGORY, UseCase
 
 WEEKS = 13
 RESAMPLES = 200
@@ -112,26 +98,24 @@ RFM = (
     "revenue_7d", "largest_day_revenue", "mean_order_value",
 )  # fmt: skip
 
-# How the models of the package lifetimes are fitted.
-FITTING = """
+# Probabilities of users by week: they are alive, and buy if so.
+LIFETIMES = """
 import pandas, pickle, sys, warnings
 warnings.simplefilter("ignore")
 answer, sys.stdout = sys.stdout.buffer, sys.stderr
-from lifetimes import BetaGeoFitter, GammaGammaFitter
+from lifetimes import BetaGeoFitter
 
-def fitted(kind, *columns):
+def fitted(*columns):
     # The package advises a larger penalty where it finds no optimum.
     for penalty in (0.0, 0.001, 0.01, 0.1):
-        model = kind(penalizer_coef=penalty)
+        model = BetaGeoFitter(penalizer_coef=penalty)
         try:
             model.fit(*columns)
             return model
         except Exception:
             pass
     raise SystemExit("no fit converges")
-"""
-# Probabilities of users by week: they are alive, and buy if so.
-LIFETIMES = f"""{FITTING}
+
 columns, weeks, horizon = pickle.load(sys.stdin.buffer)
 frame = pandas.DataFrame(columns)
 said = []
@@ -140,7 +124,7 @@ for week in weeks:
     users = known.groupby("user")["day"]
     first, times = users.min(), users.nunique() - 1
     recency, age = (users.max() - first) / 7, (week - first) / 7
-    model = fitted(BetaGeoFitter, times, recency, age)
+    model = fitted(times, recency, age)
     alive = model.conditional_probability_alive(times, recency, age)
     rate = model.params_["alpha"] + age
     idle = (rate / (rate + horizon / 7)) ** (model.params_["r"] + times)
@@ -148,30 +132,14 @@ for week in weeks:
 pickle.dump(said, answer)
 """
 
-SETTINGS = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "benchmark"})
-SHOPPERS = "online_shoppers_intention.csv.zst"
-# Columns of shoppers whose numbers are names.
-CODES = ("OperatingSystems", "Browser", "Region", "TrafficType")
-CARDS = "creditcard_day1.parquet"
-# Without labels the first transactions are learned from.
-CARDS_FITTED = 3_000
-FIRST = date(2026, 1, 5)
-# Dates of a table, and how many of the newest are scored.
-DATES = 12
-NEWEST = 4
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rivals:
-    """
-    Rows of a name, their scores by several rivals, ours first, and whether they gate:
-    whether ours may not be worse.
-    """
+    """Rows of a name, and their scores by several rivals, ours first."""
 
     name: str
     rows: Slice
     scores: Mapping[str, Floats]
-    is_gate: bool
 
 
 def exported(
@@ -302,7 +270,7 @@ def played(file: Path | None) -> Rivals:
         PEER: np.concatenate(others)[is_published],
     }
     whole = whole.where(is_published)
-    return Rivals(name=name, rows=whole, scores=scores, is_gate=True)
+    return Rivals(name=name, rows=whole, scores=scores)
 
 
 def active(rivals: Rivals) -> Rivals:
@@ -320,52 +288,6 @@ def matched(rows: Slice, other: pa.Table) -> tuple[Flags, Floats]:
     both = places.join(other, KEYS, join_type="inner").sort_by("place")
     is_there = np.isin(np.arange(len(rows)), both["place"].to_numpy())
     return is_there, floats_of(both["probability"])
-
-
-def shoppers(file: Path) -> Rivals:
-    """Train on sessions of a shop, and score the newest: who buys before one ends."""
-    codes = ", ".join(f"{name}::TEXT AS {name}" for name in CODES)
-    query = f"SELECT * REPLACE ({codes}) RENAME (Revenue AS label) FROM '{file}'"
-    table = duckdb.sql(query).to_arrow_table()
-    texts = ["Month", "VisitorType"] + list(CODES)
-    *names, _ = table.column_names
-    # The use case of a shop, with other features and candidates.
-    use_case = structs.replace(
-        usecases.load("ga4_purchase"),
-        features={name: CATEGORY if name in texts else NUMBER for name in names},
-        candidates=default_candidates(len(table)),
-        baseline=Baseline(feature="PageValues", ascending=False),
-    )
-    rows = _dealt(table)
-    as_ofs = sorted(pc.unique(rows["as_of"]).to_pylist())
-    older = slice_of(rows, as_ofs[:-NEWEST])
-    later = slice_of(rows, as_ofs[-NEWEST:])
-    frame = use_case.timeframe(SETTINGS)
-    parts = split_users(older.rows, use_case, frame, settings=SETTINGS)
-    training = UserTraining(parts=parts, use_case=use_case, settings=SETTINGS)
-    live = training.run().live
-    every = training.parts.every
-    scores = {
-        PUBLISHED: live.scores(later.rows, use_case),
-        PLAIN: plain(every, later, use_case.features, seed=SETTINGS.seed),
-    }
-    return Rivals(name="online shoppers", rows=later, scores=scores, is_gate=False)
-
-
-def _dealt(table: pa.Table) -> pa.Table:
-    """Return rows with what a training needs beside the features, by date."""
-    order = np.random.default_rng(1).permutation(len(table))
-    rows = table.take(pa.array(order))
-    number = np.arange(len(rows))
-    columns = {
-        "as_of": pa.array(np.datetime64(FIRST) + number * DATES // len(rows) * 7),
-        "user_id": pa.array([f"row {row}" for row in order]),
-        "weight": pa.array(np.ones(len(rows))),
-    }
-    for name, column in columns.items():
-        rows = rows.append_column(name, column)
-    label = rows["label"].cast(pa.int64())
-    return rows.set_column(rows.column_names.index("label"), "label", label)
 
 
 # -- comparisons ----------------------------------------------------------------------
@@ -414,34 +336,9 @@ def compared(rivals: Rivals) -> Iterator[Line]:
                 f"{name}: {figure} minus {theirs}'s, 95% {low:+.4f} to {high:+.4f}",
                 "",
                 {ours: [float(high if is_more_better else low)]},
-                least=0.0 if rivals.is_gate and is_more_better else None,
-                most=0.0 if rivals.is_gate and not is_more_better else None,
+                least=0.0 if is_more_better else None,
+                most=None if is_more_better else 0.0,
             )
-
-
-def without_labels(folder: Path) -> Iterator[Line]:
-    """Yield the ROC AUC of scores without labels, fitted on the first rows."""
-    table = pq.read_table(folder / CARDS)
-    candidate, *_ = usecases.load("card_fraud").candidates
-    names = [name for name in table.column_names if name not in ("Time", "Class")]
-    rows = np.column_stack([floats_of(table[name]) for name in names])
-    early = rows[:CARDS_FITTED]
-    late = rows[CARDS_FITTED:]
-    is_fraud = floats_of(table["Class"])[CARDS_FITTED:]
-    low, middle, high = np.quantile(early, [0.05, 0.5, 0.95], axis=0)
-    distance = np.sum(np.abs(late - middle) / (high - low), axis=1)
-    ours = []
-    forest = []
-    for seed in range(8):
-        trees = HalfSpaceTrees(**{**candidate.parameters, "random_state": seed})
-        score = trees.fit(early).predict_proba(late)[:, 1]
-        ours.append(float(roc_auc_score(is_fraud, score)))
-        score = -IsolationForest(random_state=seed).fit(early).score_samples(late)
-        forest.append(float(roc_auc_score(is_fraud, score)))
-    what = f"cards without labels: ROC AUC, seeds {min(ours):.3f} to {max(ours):.3f}"
-    distances = [float(roc_auc_score(is_fraud, distance))]
-    yield Line(what, "", {"trees": ours, "robust distances": distances})
-    yield Line(what, "", {"trees": ours, "isolation forest": forest})
 
 
 def keep(rivals: Rivals, file: Path) -> None:
@@ -455,11 +352,11 @@ def beside_kept(rivals: Rivals, file: Path) -> Rivals:
     """Return what was published beside what a file keeps of the same rows."""
     is_kept, kept = matched(rivals.rows, pq.read_table(file))
     scores = {PUBLISHED: rivals.scores[PUBLISHED][is_kept], KEPT: kept}
-    return replace(rivals, rows=rivals.rows.where(is_kept), scores=scores, is_gate=True)
+    return replace(rivals, rows=rivals.rows.where(is_kept), scores=scores)
 
 
 def measured(folder: Path | None) -> Iterator[Rivals]:
-    """Yield the shops and the tables: real ones where their folder is known."""
+    """Yield the shops: a real one where its folder is known."""
     shops: list[Path | None] = [None]
     if folder:
         shops.append(folder / REAL)
@@ -467,8 +364,6 @@ def measured(folder: Path | None) -> Iterator[Rivals]:
         rivals = played(shop)
         yield rivals
         yield active(rivals)
-    if folder:
-        yield shoppers(folder / SHOPPERS)
 
 
 def main() -> int:
@@ -489,8 +384,6 @@ def main() -> int:
                 lines += compared(beside_kept(rivals, options.against / file))
             if options.keep:
                 keep(rivals, options.keep / file)
-        if folder:
-            lines += without_labels(folder)
     return finish(lines)
 
 

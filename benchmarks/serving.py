@@ -161,13 +161,12 @@ class Load:
     What one round of requests gave, and the processor time of each of them.
 
     Attributes:
-        p50_ms, p99_ms: In which time half of them, and 99% of them, were answered.
+        p99_ms: In which time 99% of them were answered.
     """
 
     requests: int
     requests_per_s: float
     cpu_us: float
-    p50_ms: float
     p99_ms: float
 
 
@@ -271,13 +270,13 @@ def loads(
         command = wrk + [url, "--", f"{asked}"]
         text = subprocess.check_output(command, text=True)
         figures = [int(word) for word in text.splitlines()[-1].split()]
-        count, micros, failures, p50_us, p99_us = figures
+        count, micros, failures, p99_us = figures
         if failures and process.name == next(iter(sources)):
             raise SystemExit(f"{process.name}: {failures} requests failed")
         cpu_us = (cpu_s(process) - began) / count * 1e6
         time.sleep(SETTLED_S)
         rate = count / micros * 1e6
-        return Load(count, rate, cpu_us, p50_us / 1e3, p99_us / 1e3)
+        return Load(count, rate, cpu_us, p99_us / 1e3)
 
     with running(sources, here.environment) as processes:
         ways = {name: partial(load, process) for name, process in processes.items()}

@@ -11,8 +11,6 @@ from deploy.functions import Function
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import PORTS, State
-from propensity.gcp.warehouse import Warehouse
-from propensity.settings import Settings
 
 
 @contextlib.contextmanager
@@ -22,12 +20,3 @@ def emulators(*functions: Function) -> Iterator[Stack]:
         state = State("temporary", Path(folder))
         with Stack(state, base=free_ports(PORTS)[0], functions=functions) as stack:
             yield stack
-
-
-@contextlib.contextmanager
-def warehouse() -> Iterator[Warehouse]:
-    """Run the emulators, and open their tables."""
-    with emulators() as stack:
-        settings = Settings.from_environment(stack.environment)
-        with contextlib.closing(Warehouse.open(settings)) as opened:
-            yield opened

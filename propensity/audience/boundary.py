@@ -5,7 +5,7 @@ A team that looks each week stops at the first good news. So an interval reaches
 than a single look's, most of all at first, and the least at the end of the planned
 length: until the last day on which the audience is sent, or for a year. In 5% of cases
 at most, an audience without an effect ever seems to help or to harm in that time
-(``python -m benchmarks.verdicts``, which compares other boundaries, too).
+(``python -m benchmarks.verdicts``).
 
 Source:
     Wang and Tsiatis, "Approximately Optimal One-Parameter Boundaries for Group

@@ -3,10 +3,9 @@
 -- Parameters: @lookback_days INT64; @first_repeat_export_day and @last_export_day DATE,
 --   the days of the export that can hold these purchases.
 -- Source: ga_conversions; the common table history_transactions of purchase_history.sql.
--- Who bought what many buy, or what they had bought before, comes back sooner, as
--- docs/benchmarks.md measures. Popularity is a share of the buyers of four weeks: a count
--- would grow with the shop. Items of the whole history tell more, for three times the
--- bytes.
+-- Who bought what many buy, or what they had bought before, comes back sooner.
+-- Popularity is a share of the buyers of four weeks: a count would grow with the shop.
+-- Items of the whole history tell more, for three times the bytes.
 -- Shares are quotients of whole numbers, which are the same in any order.
   -- Once for all dates: the emulator is slow at arrays.
   event_items AS (

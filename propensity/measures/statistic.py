@@ -221,7 +221,7 @@ def with_common_spread(group: Amounts, other: Amounts) -> tuple[Amounts, Amounts
     Return two groups that know the spread of amounts by the buyers of both.
 
     A control group is small, and amounts are skewed: its buyers alone seldom show how
-    much the largest orders vary (``benchmarks.verdicts`` has what that is worth).
+    much the largest orders vary.
     """
     buyers = group.positives + other.positives
     spread = 0.0
