@@ -15,7 +15,6 @@ FOLDER = Path(__file__).resolve().parent
 PARTS = {
     ("commands.md", "exit codes"): reference.exit_codes,
     ("commands.md", "commands"): reference.commands,
-    ("operate.md", "costs"): reference.costs,
     ("resources.md", "summary"): resources.summary,
     ("resources.md", "resources"): resources.resources,
     ("resources.md", "by scripts"): resources.by_scripts,

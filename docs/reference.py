@@ -15,13 +15,9 @@ from itertools import groupby
 import click
 
 from commands import cli
-from local import billing
-from propensity import usecases
 from propensity.cli.answers import MEANINGS
 from propensity.ga4.view import GA_EVENTS
-from propensity.runs import digest
 from propensity.schema import Column, Table
-from propensity.settings import Settings
 from propensity.tables.every import TABLES
 
 # A table that has columns of another one refers to it, and says what these are.
@@ -231,33 +227,3 @@ def _example(command: click.Command) -> str:
 
 def _clean(text: str | None) -> str:
     return "" if text is None else inspect.cleandoc(text)
-
-
-COSTING = "ga4_purchase"
-# Events a day; docs/operate.md says how many users these shops have.
-SHOPS = {
-    "small": 100_000,
-    "mid-sized": 2_000_000,
-    "large": 20_000_000,
-    "very large": 200_000_000,
-}
-# A limit of a statement with which the largest of them trains in one.
-LIMIT = 4 * 1024**4
-
-
-def costs() -> str:
-    """Return the table of what queries cost, by size of a shop."""
-    settings = Settings(project="p", maximum_bytes_billed=LIMIT)
-    kept = digest.reach(settings).days
-    lines = [
-        "| shop | the first days | the digest | a month reads | a month, US |",
-        "|---|--:|--:|--:|--:|",
-    ]
-    for shop, events in SHOPS.items():
-        stored = kept * billing.stored_a_day(events) / digest.TIB
-        month = billing.a_month(usecases.load(COSTING), settings, a_day=events)
-        lines.append(
-            f"| {shop} | {month.first:.2f} TiB | {stored:.3f} TiB "
-            f"| {month.total:.2f} TiB | {month.usd('US'):.0f} USD |"
-        )
-    return "\n".join(lines) + "\n"

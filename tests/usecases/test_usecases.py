@@ -238,3 +238,14 @@ def test_the_window_has_the_parameters_of_the_use_case(toy, chosen):
 
     defaults = {"user_column": "user_pseudo_id", "label_event": "purchase"}
     assert {name: window[name] for name in defaults} == {**defaults, **chosen}
+
+
+@pytest.mark.parametrize("name", ["ga4_purchase", "ga4_value"])
+def test_no_statement_of_a_run_reads_the_export(name):
+    """Each byte of it is read once, by the digest."""
+    use_case = usecases.load(name)
+    for statement in (
+        "training_rows", "features", "evaluation_rows", "audience_outcomes", "labels",
+    ):  # fmt: skip
+        assert "ga_events" not in use_case.statement(statement)
+        assert "ga_user_days" in use_case.statement(statement)
