@@ -175,9 +175,7 @@ class Sums:
         """The probabilities of all members."""
         probability = 0.0 if self.probability is None else self.probability
         squares = 0.0 if self.probability_squares is None else self.probability_squares
-        return Statistic(
-            users=self.members, total=probability, squares=squares, covariates=None
-        )
+        return Statistic(users=self.members, total=probability, squares=squares)
 
     @property
     def treated(self) -> int:

@@ -92,12 +92,7 @@ def figures(
 
 
 def conversions_of(groups: Iterable[GroupSums]) -> Share:
-    """
-    Return the share of users who converted, and what was expected of them.
-
-    Where any of the sums has no probabilities, as those of an earlier release, nothing
-    was expected.
-    """
+    """Return the share of users who converted, and what was expected of them."""
     share = Share()
     for sums in groups:
         share += Share(
@@ -122,12 +117,13 @@ def amounts_of(groups: Iterable[GroupSums]) -> Amounts:
             covariates=sums.probability,
             covariate_squares=sums.probability_squares,
         )
+        products = sums.probability_revenue
         if sums.revenue is not None and sums.revenue_squares is not None:
             paid = replace(
                 paid,
                 total=float(sums.revenue),
                 squares=sums.revenue_squares,
-                products=sums.probability_revenue,
+                products=0.0 if products is None else products,
             )
         amounts += paid
     return amounts

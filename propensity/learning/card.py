@@ -380,7 +380,7 @@ def common(
         "importance": holdout.importance,
         "verdict": verdict.entry(),
         "features": use_case.features,
-        "profile": described(origin.rows, use_case.features),
+        "profile": described(origin.rows),
         "libraries": versions.libraries(),
         "bytes_billed": origin.bytes_billed,
     }

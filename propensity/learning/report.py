@@ -11,11 +11,8 @@ from markupsafe import Markup
 from propensity.learning import season
 from propensity.learning.card import Card, UserCard
 from propensity.measures.intervals import rate_interval
-from propensity.pages.page import ChartLine, fill_template, histogram_svg, lines_svg
+from propensity.pages.page import ChartLine, fill_template, lines_svg
 from propensity.pages.words import Plain, cleaned
-
-# Features whose histograms are drawn, the most important ones.
-_DRAWN = 24
 
 
 def version_page(
@@ -54,7 +51,6 @@ def version_page(
         "follows_season": is_published and days <= season.LONGEST_DAYS,
         "rate_interval": rate_interval,
         "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
-        "histograms": _histograms(plain),
         "directions": _directions(plain),
         **more,
     }
@@ -97,19 +93,4 @@ def _directions(card: Plain) -> list[tuple[Plain, Markup]]:
             starts_at_zero=True,
         )
         drawn.append((direction, svg))
-    return drawn
-
-
-def _histograms(card: Plain) -> list[tuple[Plain, Markup]]:
-    """Draw the most important numbers, of label 0 behind those of label 1."""
-    order = [entry["feature"] for entry in card["importance"]]
-    numbers = [number for number in card["profile"]["numbers"] if number["edges"]]
-    if order:
-        numbers.sort(key=lambda number: order.index(number["feature"]))
-    drawn = []
-    for number in numbers[:_DRAWN]:
-        shares = [number["negative"], number["positive"]]
-        drawn.append(
-            (number, histogram_svg(number["edges"], shares, title=number["feature"]))
-        )
     return drawn

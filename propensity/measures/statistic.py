@@ -40,16 +40,16 @@ class Statistic:
         users, positives: How many, and how many of them have an outcome.
         total, squares: Sums of the outcomes, and of their squares.
         covariates, covariate_squares, products: Sums of a covariate that was known
-            before the treatment, None where it isn't; products are with the outcome.
+            before the treatment, 0 where it isn't; products are with the outcome.
     """
 
     users: float = 0
     positives: float = 0
     total: float = 0.0
     squares: float = 0.0
-    covariates: float | None = 0.0
-    covariate_squares: float | None = 0.0
-    products: float | None = 0.0
+    covariates: float = 0.0
+    covariate_squares: float = 0.0
+    products: float = 0.0
 
     @classmethod
     def of(cls, outcomes: Floats) -> Self:
@@ -59,7 +59,6 @@ class Statistic:
             positives=int((outcomes != 0).sum()),
             total=float(outcomes.sum()),
             squares=float((outcomes**2).sum()),
-            covariates=None,
         )
 
     def __add__(self, other: Statistic) -> Self:
@@ -69,9 +68,9 @@ class Statistic:
             positives=self.positives + other.positives,
             total=self.total + other.total,
             squares=self.squares + other.squares,
-            covariates=_sum(self.covariates, other.covariates),
-            covariate_squares=_sum(self.covariate_squares, other.covariate_squares),
-            products=_sum(self.products, other.products),
+            covariates=self.covariates + other.covariates,
+            covariate_squares=self.covariate_squares + other.covariate_squares,
+            products=self.products + other.products,
         )
 
     @property
@@ -307,11 +306,9 @@ class _Line:
 def _line(group: Statistic) -> _Line | None:
     """Return the least squares of a group; None if it has none to rely on."""
     users = group.users
-    if group.covariates is None or group.covariate_squares is None:
-        return None
     # Of fewer users with an outcome, or without one, no slope is learned.
     is_few = min(group.positives, users - group.positives) < FEW
-    if is_few or group.products is None or not group.variance:
+    if is_few or not group.variance:
         return None
     mean = group.covariates / users
     squares = group.covariate_squares / users
@@ -324,7 +321,3 @@ def _line(group: Statistic) -> _Line | None:
     # The slope is a second figure that is learned from these users.
     remaining *= (users - 1) / (users - 2)
     return _Line(mean=mean, variance=variance, slope=slope, remaining=remaining)
-
-
-def _sum(value: float | None, more: float | None) -> float | None:
-    return None if value is None or more is None else value + more

@@ -15,13 +15,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, groupby
+from itertools import groupby
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from propensity.pages import words
-from propensity.pages.words import Format, Number, abbreviate, percent, present
+from propensity.pages.words import Format, Number, percent, present
 
 # Pages have styles of their own, an empty icon, and no script. So whatever a text may
 # bring in, a browser runs and loads nothing.
@@ -211,31 +211,6 @@ def _x_name(name: str, x: float, y: float, *, is_last: bool) -> str:
         x += 9
     text = escape(name)
     return f'<text class="tick {side}" x="{x:.1f}" y="{y:g}">{text}</text>'
-
-
-def histogram_svg(
-    edges: Sequence[float], shares: Sequence[Sequence[float]], *, title: str
-) -> Markup:
-    """Draw shares over the same bins, the ones behind first, in equal widths."""
-    width = 220.0
-    height = 92.0
-    base = 76.0
-    bins = len(edges) - 1
-    highest = max(chain.from_iterable(shares), default=0)
-    if not highest:
-        highest = 1
-    up = _scale(0, highest, base, 14)
-    parts = [f'<text class="tick" x="0" y="9">{percent(highest)}</text>']
-    for n, of_bins in enumerate(shares):
-        steps = "".join(f"V{up(share):.1f}h{width / bins:.2f}" for share in of_bins)
-        parts.append(f'<path class="fill-{n}" d="M0 {base:g}{steps}V{base:g}"/>')
-    parts.append(f'<path class="axis" d="M0 {base:g}H{width:g}"/>')
-    for edge, side in {0: "", bins // 2: " middle", bins: " end"}.items():
-        parts.append(
-            f'<text class="tick{side}" x="{edge / bins * width:.1f}" '
-            f'y="{height - 3:g}">{abbreviate(edges[edge])}</text>'
-        )
-    return _svg(width, height, parts, title=title, description="Shares by value.")
 
 
 def ticks(values: Sequence[float], write: Format) -> list[float]:

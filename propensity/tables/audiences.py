@@ -179,10 +179,9 @@ class GroupSums(Row):
     conversions: Annotated[int, "Positives among them"] = 0
     revenue: Annotated[Money, "Sum of amounts; null where outcomes have none"] = None
     revenue_squares: Annotated[Number, "Sum of the squares of users' amounts"] = None
-    # Null in rows of earlier releases.
-    probability: Annotated[Number, "Sum of published probabilities"] = None
-    probability_squares: Annotated[Number, "Sum of their squares"] = None
-    probability_conversions: Annotated[Number, "Sum of those of the positives"] = None
+    probability: Annotated[float, "Sum of published probabilities"] = 0.0
+    probability_squares: Annotated[float, "Sum of their squares"] = 0.0
+    probability_conversions: Annotated[float, "Sum of those of the positives"] = 0.0
     probability_revenue: Annotated[Number, "Sum of probability times amount"] = None
 
 

@@ -26,7 +26,7 @@ from propensity.learning.candidates import (
     fitted,
     transformed,
 )
-from propensity.learning.rows import Slice, in_order
+from propensity.learning.rows import Slice
 from propensity.learning.trained import Model
 from propensity.measures import metrics
 from propensity.measures.intervals import interval, of_rows, rate_interval
@@ -35,7 +35,6 @@ from propensity.registry.versions import pickled
 from propensity.settings import Budget
 from propensity.usecases import Candidate
 from tests.propensity.learning.shops import (
-    FIRST,
     FOREST,
     LINEAR,
     MEAN,
@@ -132,17 +131,16 @@ def test_a_fit_holds_out_more_where_conversions_are_few():
     assert rare.holdout.metrics.users_at_budget == 10 * weeks
 
 
-@pytest.mark.parametrize("candidate", [LINEAR, FOREST], ids=lambda one: one.name)
-def test_a_fit_learns_nothing_of_the_holdout(candidate):
+def test_a_fit_learns_nothing_of_the_holdout():
     """Other labels and features in the holdout: the choice, and what is measured,
     are the same bytes. What serves has learned from the holdout."""
     rows = snapshots(users=150)
-    before = train(rows, candidates=(candidate,))
+    before = train(rows)
     held = before.parts.split.holdout
     other = changed(rows, held, "label", lambda label: 1 - label)
     other = changed(other, held, "spend", lambda spend: spend * 1e6)
     other = changed(other, held, "country", lambda country: ["XX"] * len(country))
-    after = train(other, candidates=(candidate,))
+    after = train(other)
 
     assert pickled(after.measured) == pickled(before.measured)
     assert pickled(after.live) != pickled(before.live)
@@ -174,27 +172,15 @@ class TestCandidates:
     def test_candidates_win_by_the_least_log_loss_on_newer_rows(self):
         """On their own training rows overgrown trees would win."""
         training = train(snapshots(users=200), candidates=(OVERGROWN, LINEAR))
-        label = training.parts.choosing.label
-
-        for one in training.candidates:
-            expected = roc_auc_score(label, one.score)
-            assert one.metrics["roc_auc"] == pytest.approx(expected)
         losses = [one.metrics["log_loss"] for one in training.candidates]
+
         assert losses[1] < losses[0]
         assert training.chosen == LINEAR
 
-    @pytest.mark.parametrize(
-        ("parameters", "message"),
-        [
-            ({"trees": 3}, "x cannot be fitted.*trees"),
-            ({"C": -1}, "x cannot be fitted"),
-            ({"class_weight": {"yes": 2}}, "x cannot be fitted.*'yes'"),
-        ],
-    )
-    def test_candidates_that_are_wrong_are_refused_by_name(self, parameters, message):
-        wrong = Candidate("x", LINEAR.algorithm, parameters)
+    def test_a_candidate_that_is_wrong_is_refused_by_name(self):
+        wrong = Candidate("x", LINEAR.algorithm, {"trees": 3})
 
-        with pytest.raises(UseCaseError, match=message):
+        with pytest.raises(UseCaseError, match=r"x cannot be fitted.*trees"):
             train(snapshots(users=80), candidates=(LINEAR, wrong))
 
     def test_candidates_weight_classes_by_their_labels(self):
@@ -266,74 +252,37 @@ def test_one_odd_row_hardly_moves_a_probability(usual, odd):
     assert chance[1] < 0.35
 
 
-def test_a_model_tells_a_gap_from_a_usual_value():
-    """That a number is missing may say more than any number."""
-    use_case = replace(SHOP, features={"spend": "number"})
-    spend = pa.array([1.0, 2.0, 3.0, None] * 25)
-    part = Slice(rows=pa.table({"spend": spend, "label": [0, 0, 0, 1] * 25}))
-    encoder = fitted(default_preprocessor(use_case), part, use_case.features)
-    rows = pa.table({"spend": pa.array([None, 2.0], pa.float64())})
-    gap, median = transformed(encoder, rows, use_case.features)
-
-    assert gap.tolist() != median.tolist()
+def too_few(rows: pa.Table, parameters: Any = None, **settings: Any) -> str:
+    """The message of a training that is refused."""
+    with pytest.raises(NotEnoughData) as refused:
+        train(rows, parameters=parameters or {}, settings=settings)
+    return refused.value.message
 
 
-class TestTooFew:
-    def refused(self, rows: pa.Table, parameters: Any = None, **settings: Any) -> str:
-        """The message of a training that is refused."""
-        with pytest.raises(NotEnoughData) as refused:
-            train(rows, parameters=parameters or {}, settings=settings)
-        return refused.value.message
+def test_a_training_that_lacks_snapshots_rows_or_conversions_counts_them():
+    """Of 300 users a date with five rows each, which weigh a fifth, no more convert
+    than of 300 with one row each."""
+    rows = snapshots(5, 300)
+    fifths = pa.array(np.full(len(rows), 0.2))
+    index = rows.column_names.index("weight")
+    moments = pa.concat_tables([rows.set_column(index, "weight", fifths)] * 5)
 
-    def test_a_training_that_lacks_snapshots_lists_what_each_takes(self):
-        """None at all are perhaps of another column, and no crash."""
-        message, none = map(self.refused, (snapshots(2, 100), snapshots(2).slice(0, 0)))
+    assert "3 are needed, to train, to choose and to test" in too_few(snapshots(2))
+    assert "PROPENSITY_USER_COLUMN" in too_few(snapshots(2).slice(0, 0))
+    assert "900 rows to train" in too_few(rows, minimum_training_rows=901)
+    message = too_few(moments, minimum_conversions=90)
+    assert re.search(" of the 1500 rows to choose on .* 90 are", message)
 
-        assert "3 are needed, to train, to choose and to test" in message
-        assert str(FIRST) in message
-        assert "lookback of 60 days before" in message
-        assert "has a user id" in none
-        assert "PROPENSITY_USER_COLUMN" in none
 
-    @pytest.mark.parametrize(
-        ("least", "message"),
-        [
-            (
-                {"minimum_training_rows": 901},
-                "900 rows to train .* are too few: .* 901",
-            ),
-            ({"minimum_conversions": 90}, " of the 300 rows to choose on .* 90 are"),
-        ],
-    )
-    def test_a_training_that_lacks_rows_or_conversions_counts_them(
-        self, least, message
-    ):
-        assert re.search(message, self.refused(snapshots(5, 300), **least))
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_training_of_one_class_says_so_before_it_counts_rows(label):
+    """Where nobody, or everybody, does: counts, and the setting of the label event
+    where there is one; not that rows were too few, which they may be as well."""
+    rows = table(drawn(4, 100, seed=8), np.full(400, float(label)))
+    message = too_few(rows, minimum_training_rows=10_000)
 
-    def test_moments_of_one_user_are_one_conversion_together(self):
-        """Of 300 users a date with five rows each, which weigh a fifth, no more convert
-        than of 300 with one row each."""
-        rows = snapshots(5, 300)
-        index = rows.column_names.index("weight")
-        fifths = pa.array(np.full(len(rows), 0.2))
-        moments = pa.concat_tables([rows.set_column(index, "weight", fifths)] * 5)
-
-        message = self.refused(moments, minimum_conversions=90)
-
-        assert re.search(" of the 1500 rows to choose on .* 90 are", message)
-
-    @pytest.mark.parametrize("label", [0, 1])
-    def test_a_training_of_one_class_says_so_before_it_counts_rows(self, label):
-        """Where nobody, or everybody, does: counts, and the setting of the label event
-        where there is one; not that rows were too few, which they may be as well."""
-        rows = table(drawn(4, 100, seed=8), np.full(400, float(label)))
-        message = self.refused(rows, minimum_training_rows=10_000)
-        event = "PROPENSITY_LABEL_EVENT"
-
-        assert f"{200 * label} of the 200 rows to train on are users who buy" in message
-        assert "too few" not in message
-        assert event not in message
-        assert event in self.refused(rows, {"label_event": "purchase"})
+    assert f"{200 * label} of the 200 rows to train on are users who buy" in message
+    assert "PROPENSITY_LABEL_EVENT" in too_few(rows, {"label_event": "purchase"})
 
 
 class TestPreprocessor:
@@ -349,15 +298,6 @@ class TestPreprocessor:
         check_preprocessor(preprocessor, SHOP)
         check_preprocessor(default_preprocessor(SHOP), SHOP)
 
-    def test_a_preprocessor_that_fails_says_what_to_change(self):
-        """Encoders refuse new categories by default; next week has some."""
-        rows = snapshots(users=100)
-        later = train(rows).parts.split.calibrate
-        other = changed(rows, later, "country", lambda country: ["XX"] * len(country))
-
-        with pytest.raises(SchemaError, match="handle_unknown"):
-            train(other, preprocessor=own())
-
     @pytest.mark.parametrize(
         ("wrong", "message"),
         [
@@ -369,20 +309,9 @@ class TestPreprocessor:
                 ),
                 "encode every category",
             ),
-            (ColumnTransformer([("x", StandardScaler(), ["gone"])]), "gone"),
-            (ColumnTransformer([("x", "drop", ["spend"])]), "a column or more"),
         ],
-        ids=["other", "unseen", "text", "unknown", "nothing"],
+        ids=["other", "unseen", "text"],
     )
     def test_a_preprocessor_is_refused_at_the_upload(self, wrong, message):
         with pytest.raises(SchemaError, match=message):
             check_preprocessor(wrong, SHOP)
-
-
-def test_rows_of_several_moments_of_a_user_have_one_order():
-    """However a query returns them: so the same rows give the same model."""
-    columns = {"as_of": [1, 1, 1, 2], "user_id": ["a", "a", "b", "a"]}
-    rows = pa.table({**columns, "hours": [0.5, 24.0, 3.0, 1.0]})
-
-    for order in ([3, 2, 1, 0], [1, 0, 3, 2]):
-        assert in_order(rows.take(order), elapsed="hours").equals(rows)

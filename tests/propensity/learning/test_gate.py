@@ -176,8 +176,6 @@ class TestChallenger:
 
         apart = verdict.differences["roc_auc"]
         assert apart.estimate == pytest.approx(new - old)
-        assert apart.low <= apart.estimate <= apart.high
-        assert set(verdict.differences) == {"roc_auc", "log_loss"}
         assert verdict.promoted == is_promoted
         assert verdict.reason.startswith("not worse" if is_promoted else "worse")
         assert "version 3 on the same 500 rows" in verdict.reason
@@ -195,9 +193,7 @@ class TestChallenger:
             expit(odds + 2), with_scores(trained(), distorted(1))
         ).promoted
 
-    def test_a_challenger_is_compared_on_new_rows(
-        self,
-    ):
+    def test_a_challenger_is_compared_on_new_rows(self):
         """Of the others its scores would be too good; where it knows all, it stays."""
         held = trained().holdout
         perfect = trained().holdout.rows.label.astype(float)
@@ -211,28 +207,15 @@ class TestChallenger:
         assert not none.promoted
         assert "version 3 has learned from all 500 rows of the test set" in none.reason
 
-    def test_a_challenger_stays_out_where_all_rows_are_of_one_class(self):
-        table = trained().holdout.rows.rows.drop_columns("label")
-        rows = Slice(rows=table.append_column("label", pa.array(np.zeros(500))))
-        one_class = with_scores(trained(), distorted(0), rows=rows)
-
-        assert not against(distorted(0), one_class).promoted
-
 
 @pytest.mark.parametrize(
     ("name", "leak", "is_named"),
     [
-        ("noise", lambda label: np.where(label == 1, 5.0, np.nan), True),
         ("noise", lambda label: 1.0 - label + np.arange(len(label)) % 9 / 50, True),
         ("country", lambda label: np.where(label == 1, "paid", None), True),
         ("country", lambda label: [f"u{n % 80}" for n in range(len(label))], False),
     ],
-    ids=[
-        "a gap unless it came",
-        "nearly the label",
-        "a category",
-        "an id of a user",
-    ],
+    ids=["nearly the label", "a category", "an id of a user"],
 )
 def test_a_feature_that_knows_the_outcome_is_named_in_the_verdict(name, leak, is_named):
     """A model of it is perfect, and worth nothing. An id tells nothing of others."""
@@ -246,28 +229,19 @@ def test_a_feature_that_knows_the_outcome_is_named_in_the_verdict(name, leak, is
 
 
 # Few conversions are the hard case; many draws of many rows take long.
-POSITIVES = [20, *(pytest.param(n, marks=pytest.mark.long) for n in (3, 50, 150))]
-KINDS = [
-    # Users with a row in each of eight weeks prove no more than they are.
-    (8, 0.06),
-    pytest.param(1, 0.06, marks=pytest.mark.long),
-    # Nearly all convert, and few do not.
-    pytest.param(1, 0.99, marks=pytest.mark.long),
-]
+POSITIVES = [20, *(pytest.param(n, marks=pytest.mark.long) for n in (3, 150))]
 
 
 class TestChance:
     """How often the gate is wrong, of models whose truth is drawn."""
 
-    @pytest.mark.parametrize(("weeks", "rate"), KINDS)
     @pytest.mark.parametrize("positives", POSITIVES)
-    def test_equal_models_are_refused_at_most_once_in_twenty(
-        self, positives, weeks, rate
-    ):
-        """Models that know as much, each with errors of its own."""
-        count = positives / (1 - rate) * rate if rate > 0.5 else positives
-        drawn = [users(seed, count, rate=rate, weeks=weeks) for seed in range(REPEATS)]
-        count = sum(refused(one, seed) for seed, one in enumerate(drawn))
+    def test_equal_models_are_refused_at_most_once_in_twenty(self, positives):
+        """Models that know as much, each with errors of its own, and users with a row
+        in each of eight weeks, who prove no more than they are."""
+        count = 0
+        for seed in range(REPEATS):
+            count += refused(users(seed, positives, rate=0.06, weeks=8), seed)
 
         assert count / REPEATS <= 0.05
 

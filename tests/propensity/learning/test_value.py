@@ -56,12 +56,6 @@ class TestTraining:
         assert valued.algorithm == value.TREES
         assert amounts.mean() == pytest.approx(MEANS.mean(), rel=0.15)
 
-    def test_a_value_model_takes_the_mean_where_nothing_tells_more(self):
-        plain = learned(20 * NOISE)
-
-        assert plain.algorithm == value.MEAN
-        assert plain.model.amounts_of(ROWS) == pytest.approx(20.0, rel=0.05)
-
     def test_a_value_model_learns_nothing_of_the_holdout(self, valued):
         """Other amounts there change what is observed, and not what is predicted."""
         other = learned(MEANS * NOISE * np.where(HELD_OUT, 7.0, 1.0))
@@ -99,15 +93,3 @@ class TestTraining:
             losses.append(value.train_value(model, SHOP, seed=1).losses)
 
         assert losses[0] == losses[1]
-
-    def test_there_are_no_values_without_amounts(self):
-        assert value.train_value(train(ROWS), SHOP, seed=1) is None
-
-
-def test_amounts_of_which_none_is_known_are_no_column():
-    kind = pa.decimal128(38, 9)
-    rows = pa.table({"label": [1, 0], AMOUNT: pa.array([None, None], kind)})
-    paid = pa.table({"label": [1, 0], AMOUNT: pa.array([7, None], kind)})
-
-    assert value.with_known_amounts(rows).column_names == ["label"]
-    assert value.with_known_amounts(paid) is paid

@@ -60,17 +60,6 @@ def measured(rows: Rows, budget: str = "10%", **more: bool) -> Metrics:
     )
 
 
-@pytest.mark.parametrize(
-    ("probability", "conversions"),
-    [([0.2, 0.1], [0, 0]), ([0.1, 1.1], [0, 0]), ([0.1, np.nan], [0, 0]),
-     ([0.1, 0.2], [0, 2])],
-)  # fmt: skip
-def test_outcomes_that_cannot_be_are_refused(probability, conversions):
-    """No order, no probability, no number, or more conversions than users."""
-    with pytest.raises(ValueError, match="must"):
-        Outcomes(np.array(probability), np.ones(2), np.array(conversions, float))
-
-
 class TestScores:
     @given(scored(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
     def test_scores_have_the_metrics_of_scikit_learn(self, rows, threshold):
@@ -108,29 +97,6 @@ class TestScores:
         assert (counted.precision is None) == (not positive.any())
         assert counted[:4] == pytest.approx((tp, tn, fp, fn), abs=0.5)
 
-    def test_a_certain_mistake_is_no_infinite_loss(self):
-        loss = metrics.log_loss(outcomes(np.array([0.0, 1.0]), np.array([1, 0])))
-
-        assert loss == pytest.approx(-np.log(1e-15), rel=1e-3)
-
-    def test_scores_of_one_class_have_no_curve(self):
-        observed = outcomes(np.array([0.1, 0.2]), np.zeros(2))
-        curves = metrics.curves(observed)
-
-        assert (curves.roc, curves.pr) == ((), ())
-        assert metrics.roc_auc(observed) is metrics.pr_auc(observed) is None
-
-    @given(scored())
-    def test_scores_have_curves_from_nobody_to_everybody(self, rows):
-        """ROC goes up from (0, 0) to (1, 1); precision-recall ends at recall 1."""
-        curves = metrics.curves(rows.outcomes)
-        roc = np.array(curves.roc)
-        pr = np.array(curves.pr)
-
-        assert roc[[0, -1]].ravel() == pytest.approx([0, 0, 1, 1])
-        assert np.all(np.diff(roc, axis=0) >= -1e-12)
-        assert pr[-1] == pytest.approx([1, np.average(rows.label, weights=rows.weight)])
-
 
 @given(scored())
 def test_lift_is_of_ten_equal_parts_the_highest_first(rows):
@@ -155,19 +121,6 @@ def test_lift_is_of_ten_equal_parts_the_highest_first(rows):
     assert [part.lift for part in tied] == pytest.approx([1.0] * 10)
 
 
-@given(scored())
-def test_calibration_bins_hold_every_user_once(rows):
-    """Ten at most, ascending, and of one size without ties."""
-    equal = metrics.calibration_bins(calibrated(1_000, seed=3).outcomes)
-    bins = metrics.calibration_bins(rows.outcomes)
-    means = [entry.mean_probability for entry in bins]
-
-    assert sum(entry.users for entry in bins) == pytest.approx(rows.weight.sum())
-    assert means == sorted(means)
-    assert len(bins) <= 10
-    assert [entry.users for entry in equal] == [100] * 10
-
-
 class TestBudget:
     @given(st.integers(2, 80), st.integers(1, 100), st.integers(0, 2**32))
     def test_the_budget_has_the_metrics_of_a_plain_sort(self, size, count, seed):
@@ -187,39 +140,6 @@ class TestBudget:
         for name in ("recall", "f1"):
             expected = getattr(reference, f"{name}_score")(label, inside)
             assert getattr(found, f"{name}_at_budget") == pytest.approx(expected)
-
-    @given(scored(), st.integers(1, 100))
-    def test_the_budget_shares_ties_at_the_border_out(self, rows, share):
-        """As the lift does: a tenth is the first decile. No rate is above 1."""
-        tenth = measured(rows)
-        found = measured(rows, budget=f"{share}%")
-        [first, *_] = metrics.lift_by_decile(rows.outcomes)
-
-        assert tenth.users_at_budget == pytest.approx(first.users)
-        assert tenth.true_positives_at_budget == pytest.approx(first.conversions)
-        for name in ("precision", "recall", "f1"):
-            assert 0 <= getattr(found, f"{name}_at_budget") <= 1
-
-    def test_the_budget_of_nobody_converting_has_no_recall(self):
-        """Precision is 0, and what would divide by zero is None."""
-        rows = Rows(np.array([0.1, 0.3]), np.zeros(2), np.ones(2))
-        found = measured(rows, "1")
-
-        assert found.precision_at_budget == 0
-        assert found.recall_at_budget is None
-        assert found.lift_at_budget is None
-
-
-def test_anomaly_scores_are_read_as_no_probability():
-    """Areas, lift, threshold and budget need a ranking alone."""
-    rows = calibrated(500, seed=11)
-    ranks = measured(rows, is_anomaly=True)
-    whole = measured(rows)
-
-    assert ranks.roc_auc == whole.roc_auc
-    assert ranks.precision_at_budget == whole.precision_at_budget
-    assert ranks.brier is ranks.precision is ranks.mean_probability is None
-    assert {part.mean_probability for part in ranks.lift} == {None}
 
 
 class TestIntervals:
@@ -329,17 +249,3 @@ def test_the_gini_index_is_one_for_the_order_of_what_was_paid():
         assert revenue.normalised_gini(ONES, order, ONES) == pytest.approx(0)
     for some in (ONES, ONES[:0]):
         assert revenue.normalised_gini(PAID[: len(some)], some, some) is None
-
-
-def test_the_best_users_have_a_share_of_what_was_paid():
-    """Those with one score are divided in proportion: of three who share a score, one
-    has a third of what they paid."""
-    score = np.array([0.1, 0.5, 0.5, 0.5])
-
-    for users, share in ((0, 0), (1, 0.75), (1.5, 0.875), (9, 1)):
-        found = revenue.share_of_best(PAID, PAID, ONES, users)
-        assert found == pytest.approx(share)
-    assert revenue.share_of_best(PAID, 0 * PAID, ONES, 1) is None
-    for order in (PAID, PAID[::-1]):
-        expected = order[1:].sum() / 3 / order.sum()
-        assert revenue.share_of_best(score, order, ONES, 1) == pytest.approx(expected)

@@ -28,18 +28,17 @@ def test_each_kind_is_measured_by_itself():
     assert away.roc_auc < 0.5
 
 
-@pytest.mark.parametrize("buyers", [19, 181])
-def test_a_kind_with_too_few_of_a_class_has_no_roc_auc(buyers):
+def test_a_kind_with_too_few_of_a_class_has_no_roc_auc():
     """Defect: the ROC AUC of three buyers who were away was shown, and was noise."""
     presence = ["active", "active", "away", "away"]
     probability = np.array([0.5, 0.4, 0.02, 0.01])
     users = np.array([100.0, 100.0, 100.0, 100.0])
-    conversions = np.array([50.0, 40.0, buyers - 9.5, 9.5])
+    conversions = np.array([50.0, 40.0, 9.5, 9.5])
 
     active, away = by_presence(presence, probability, users, conversions, budget=TENTH)
 
     assert active.roc_auc is not None
-    assert (away.roc_auc, away.conversions) == (None, buyers)
+    assert (away.roc_auc, away.conversions) == (None, 19)
 
 
 @pytest.mark.parametrize("budget", [Budget(share=0.1), Budget(count=22)])
@@ -54,9 +53,3 @@ def test_the_lift_of_a_kind_is_of_the_share_of_it_that_can_be_acted_on(budget):
 
     assert active.lift_at_budget == pytest.approx(0.8 / 0.5)
     assert away.lift_at_budget == pytest.approx(0.2 / 0.05)
-
-
-def test_where_nobody_says_who_was_away_there_are_no_kinds():
-    one = np.ones(1)
-
-    assert by_presence([None], one / 2, one, one, budget=TENTH) == []

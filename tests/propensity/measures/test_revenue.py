@@ -53,23 +53,12 @@ def test_deciles_add_up(groups):
         assert share == pytest.approx(found.value_top_share)
 
 
-@pytest.mark.parametrize("users", [200, pytest.param(4_000, marks=pytest.mark.long)])
-def test_the_interval_of_the_error_is_right_in_95_of_100(users):
-    """Of 40 payers as of 800, though single ones pay as much as all others."""
-    found = [drawn(level=1.0, seed=seed, users=users) for seed in range(600)]
+def test_the_interval_of_the_error_is_right_in_95_of_100():
+    """Of 40 payers, though single ones pay as much as all others."""
+    found = [drawn(level=1.0, seed=seed, users=200) for seed in range(600)]
     holds = [one.value_error_low <= 0 <= one.value_error_high for one in found]
 
     assert 0.935 <= np.mean(holds) <= 0.97
-
-
-def test_users_who_all_pay_the_same_leave_nothing_to_chance():
-    """Others do, in each decile."""
-    found = value_metrics(np.full(30, 2.0), np.full(30, 4.0), np.ones(30))
-
-    assert found.value_error_low == found.value_error_high == -0.5
-    for part in drawn(level=1.0, seed=1).value_deciles[:3]:
-        assert part.paid_low < 0.9 * part.paid < 1.1 * part.paid < part.paid_high
-    assert found.value_observed_low == found.value_observed_high == 120.0
 
 
 def test_a_sum_of_few_payers_has_no_interval():
@@ -82,34 +71,17 @@ def test_a_sum_of_few_payers_has_no_interval():
 
 
 def test_the_value_alarm_is_of_sums_far_off_whatever_chance_did():
-    """Not of values that were published for another week."""
-    off = drawn(level=2.0, seed=1).columns() | {"prediction_as_of": 1, "week": 1}
-    low = drawn(level=0.5, seed=1).columns() | {"prediction_as_of": 1, "week": 1}
-    right = drawn(level=1.1, seed=1).columns() | {"prediction_as_of": 1, "week": 1}
-
-    for far in (off, low):
-        error = far["value_error"]
-        assert f"expected to pay {1 + error:.2f} times" in str(value_alarm(far))
-        assert value_alarm(far | {"week": 2}) is None
-    assert value_alarm(right) is None
-    assert value_alarm({}) is None
-
-
-def test_a_sum_is_judged_by_chance_where_the_alarm_still_rests():
-    """Defect: nothing said that a week's sum was off, as its interval did."""
-    off = drawn(level=0.65, seed=1).columns()
-    [money] = judgements_of(off, "USD")
-
-    assert value_alarm(off | {"prediction_as_of": 1, "week": 1}) is None
-    assert not money.is_expected
-    assert judgements_of(drawn(level=1.0, seed=1).columns())[0].is_expected
-    assert judgements_of({}) == []
-
-
-def test_the_value_alarm_is_loudest_where_nothing_was_expected():
-    """It has both sums. Defect: a week with 5,000 paid and 0 expected had no alarm."""
+    """Not of values that were published for another week. Defects: nothing said that a
+    sum was off where the alarm still rests, nor that 5,000 were paid and 0 expected."""
     week = {"prediction_as_of": 1, "week": 1}
-    for expected in (0.0, 0.001):
-        scored = value_metrics(np.full(50, expected), np.full(50, 100.0), np.ones(50))
-        alarm = str(value_alarm(scored.columns() | week))
-        assert f"{50 * expected:.2f} instead of 5,000.00" in alarm
+    off = drawn(level=2.0, seed=1).columns() | week
+    low = drawn(level=0.65, seed=1).columns() | week
+    nothing = value_metrics(np.zeros(50), np.full(50, 100.0), np.ones(50)).columns()
+    [money] = judgements_of(low, "USD")
+
+    said = f"expected to pay {1 + off['value_error']:.2f} times"
+    assert said in str(value_alarm(off))
+    assert value_alarm(off | {"week": 2}) is None
+    assert "0.00 instead of 5,000.00" in str(value_alarm(nothing | week))
+    assert value_alarm(low) is None
+    assert not money.is_expected

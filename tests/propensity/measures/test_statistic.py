@@ -12,8 +12,6 @@ from msgspec.structs import replace
 
 from propensity.audience.uplift import amounts_of, conversions_of, figures
 from propensity.measures.statistic import (
-    Share,
-    Statistic,
     adjusted,
     difference_of_means,
     with_common_spread,
@@ -111,27 +109,6 @@ def test_sums_of_weeks_say_what_one_sum_of_all_users_says():
     assert 0.02 < by_week["variance_explained"] < 0.12
 
 
-@pytest.mark.parametrize("lack", ["equal", "missing", "missing in a week", "few"])
-def test_without_knowledge_the_interval_is_the_plain_one(lack):
-    """To the last digit: users with equal probabilities, of weeks that were evaluated
-    before there were sums of them, or of too few buyers for a slope."""
-    random = np.random.default_rng(3)
-    users = 60 if lack == "few" else 2_000
-    spread = 0.0 if lack == "equal" else 0.1
-    sums = []
-    plain = []
-    for number in range(4):
-        each = group(*drawn(random, users, spread=spread), is_control=number > 1)
-        plain.append(replace(each, probability=None))
-        is_lacking = lack == "missing" or (lack == "missing in a week" and not number)
-        sums.append(plain[-1] if is_lacking else each)
-    options = {"control_share": 0.5, "errors": ERRORS}
-    if lack == "few":
-        del sums[3], plain[3]
-
-    assert figures(sums, **options) == figures(plain, **options)
-
-
 @pytest.mark.parametrize("spread", [0.06, 0.15])
 def test_an_adjusted_interval_is_right_in_95_of_100(spread):
     """As 1.96 errors promise, for shares and sums, where contact adds four points."""
@@ -154,49 +131,6 @@ def test_an_adjusted_interval_is_right_in_95_of_100(spread):
             covered[index] += low is None or low <= truth <= high
 
     assert all(abs(covered / tries - 0.95) <= 0.015)
-
-
-def test_probabilities_that_explain_more_take_fewer_users():
-    """By the share of the variance that they explain."""
-    random = np.random.default_rng(5)
-    sums = [
-        group(*drawn(random, 100_000, spread=0.15), is_control=is_control)
-        for is_control in (False, True)
-    ]
-    plain = [replace(each, probability=None) for each in sums]
-    widths = []
-    for known in (sums, plain):
-        shown = figures(known, control_share=0.5, errors=ERRORS)
-        high = shown.conversion_difference_high
-        widths.append(high - shown.conversion_difference_low)
-    expected = 0.15**2 / (0.2 * 0.8)
-
-    assert 1 - (widths[0] / widths[1]) ** 2 == pytest.approx(expected, rel=0.1)
-
-
-def test_a_mean_has_the_interval_of_its_standard_error():
-    random = np.random.default_rng(6)
-    outcomes = random.normal(3.0, 2.0, 500)
-    shown = Statistic.of(outcomes).interval(errors=2.0)
-    half = 2.0 * outcomes.std(ddof=1) / 500**0.5
-
-    assert astuple(shown) == pytest.approx(
-        (outcomes.mean(), outcomes.mean() - half, outcomes.mean() + half)
-    )
-    assert Statistic.of(outcomes[:1]).interval().low is None
-
-
-def test_means_of_any_kind_can_be_compared():
-    """A share with a mean, too; each reaches as far as it does alone."""
-    share = Share(users=200, positives=50, total=50, squares=50)
-    mean = Statistic.of(np.repeat([0.0, 1.0], [150, 50]))
-    shown = difference_of_means(share, mean, errors=2.0)
-    alone = share.interval(errors=2.0)
-    other = mean.interval(errors=2.0)
-
-    assert shown.estimate == 0
-    below = np.hypot(0.25 - alone.low, other.high - 0.25)
-    assert shown.low == pytest.approx(-below)
 
 
 def test_the_figures_of_an_audience_stay_what_they_are():
