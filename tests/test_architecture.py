@@ -177,15 +177,3 @@ def test_a_line_of_code_has_one_idea():
     ]
 
     assert crowded == []
-
-
-def test_each_package_lists_its_modules():
-    """As architecture.md says: so a reader finds a module by its package's page."""
-    lacking = []
-    for package in sorted((ROOT / "propensity").rglob("__init__.py")):
-        listed = set(re.findall(r"``(\w+)``", package.read_text("utf-8")))
-        for module in sorted(package.parent.glob("*.py")):
-            if not module.stem.startswith("__") and module.stem not in listed:
-                lacking.append(str(module.relative_to(ROOT)))
-
-    assert lacking == []

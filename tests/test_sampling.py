@@ -113,12 +113,3 @@ def test_rows_are_of_both_classes(warehouse):
 
     assert set(rows["label"].to_pylist()) == {0, 1}
     assert pc.max(rows["weight"]).as_py() < 100
-
-
-def test_rows_without_a_class_are_sampled_all_the_same(warehouse):
-    """Where nobody has label 1 the maximum is all the others'."""
-    whole = made(warehouse, 1_000, 0.0)
-    rows = read(warehouse, 2_000)
-
-    assert 1_800 <= len(rows) <= 2_000
-    assert pc.sum(rows["weight"]).as_py() == pytest.approx(len(whole))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 
 import pytest
 
 from propensity.errors import SettingsError
-from propensity.settings import ENRICHED, MOST, Budget, Settings, variable_of
+from propensity.settings import MOST, Budget, Settings, variable_of
 
 
 def read(**variables: str) -> Settings:
@@ -29,15 +28,11 @@ def test_a_project_is_all_that_is_needed(monkeypatch):
     ("variable", "text", "setting"),
     [
         ("PROPENSITY_DATASET", "   ", "propensity"),
-        ("PROPENSITY_GA4_DATASET", "their-project.analytics_1", None),
-        ("PROPENSITY_USER_COLUMN", "user_id", "user_id"),
         ("PROPENSITY_ALERT_REVIEW_COST", "1.5", 1.5),
-        ("PROPENSITY_BUDGET", "1000", "1000"),
         ("PROPENSITY_BUDGET", "7.50 %", "7.5%"),
         # Events are named in any language.
         ("PROPENSITY_LABEL_EVENT", "inscri\u00e7\u00e3o", None),
         ("BIGQUERY_EMULATOR_HOST", "http://localhost:90", None),
-        ("PUBSUB_EMULATOR_HOST", "[::1]:8432", None),
     ],
 )
 def test_a_text_becomes_its_setting(variable, text, setting):
@@ -52,20 +47,13 @@ def test_a_text_becomes_its_setting(variable, text, setting):
 @pytest.mark.parametrize(
     ("variable", "text", "wanted"),
     [
-        ("GOOGLE_CLOUD_PROJECT", "My Project", "a project id"),
-        ("PROPENSITY_BUCKET", "gs://bucket", "a name of 3"),
         ("PROPENSITY_DATASET", "d`; DROP TABLE x", "a dataset"),
-        ("PROPENSITY_USE_CASE", "../secrets", "a use case"),
         ("PROPENSITY_USER_COLUMN", "email", "one of user_pseudo_id"),
-        ("PROPENSITY_LABEL_EVENT", "purchase' OR 1=1", "the name of an event"),
-        *(
-            ("PROPENSITY_REFRESH_S", text, "a whole number from 1 to 86400")
-            for text in ("three", "0", "3.5", "86401")
-        ),
+        ("PROPENSITY_REFRESH_S", "three", "a whole number from 1 to 86400"),
+        ("PROPENSITY_REFRESH_S", "86401", "a whole number from 1 to 86400"),
         ("PROPENSITY_BUDGET", "120%", "a share above 0%"),
         ("PROPENSITY_ALERT_REVIEW_COST", "1,5", "a number from 0 to 1000000"),
         ("STORAGE_EMULATOR_HOST", "http://user:word@127.0.0.1:1", "an address"),
-        ("PUBSUB_EMULATOR_HOST", "127.0.0.1", "a host with a port"),
     ],
 )
 def test_a_malformed_value_is_refused(variable, text, wanted):
@@ -75,16 +63,6 @@ def test_a_malformed_value_is_refused(variable, text, wanted):
 
     assert refused.value.field == variable
     assert repr(text) in refused.value.message
-
-
-@pytest.mark.parametrize("name", [one.name for one in fields(Settings)])
-def test_a_malformed_value_is_answered_without_a_pattern(name):
-    """Whatever the setting: a person reads what can be set instead, or an example."""
-    with pytest.raises(SettingsError) as refused:
-        read(**{variable_of(name): "☃ !"})
-
-    assert variable_of(name) in refused.value.problem
-    assert not re.search(r"\[a-z|\\Z|\.\*|Expected|must match", refused.value.message)
 
 
 def test_an_unknown_variable_is_refused():
@@ -115,42 +93,16 @@ def test_a_secret_is_not_repeated():
     assert "sesame" not in repr(Settings(project="p", suppression_key="sesame"))
 
 
-def test_a_missing_setting_is_named():
-    assert read(PROPENSITY_BUCKET="my-bucket").required("bucket") == "my-bucket"
-    with pytest.raises(SettingsError, match="PROPENSITY_BUCKET is not set"):
-        read().required("bucket")
-
-
-def test_names_of_topics_have_the_prefix_of_the_deployment():
-    settings = Settings(project="p", topic_prefix="shop")
-
-    assert settings.prefixed(ENRICHED) == "shop-enriched"
-
-
 @pytest.mark.parametrize(
     ("text", "budget"),
     [
-        ("1", Budget(count=1)),
         (str(MOST), Budget(count=MOST)),
-        ("5%", Budget(share=0.05)),
         ("0.5%", Budget(share=0.005)),
-        ("100%", Budget(share=1.0)),
     ],
 )
 def test_a_percent_sign_makes_a_budget_a_share(text, budget):
     assert Budget.parse(text) == Budget.parse(text.replace("%", " %")) == budget
     assert str(budget) == text
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "0", "-1", "1.5", "0%", "0.0%", "101%", "%", "5%%", "0.1", "many", "1e3", "٣",
-     str(MOST + 1)],
-)  # fmt: skip
-def test_a_budget_that_is_neither_number_nor_share_is_refused(text):
-    """The message says what is allowed."""
-    with pytest.raises(ValueError, match=r"use a number .* or a share"):
-        Budget.parse(text)
 
 
 def test_a_budget_is_a_number_or_a_share():

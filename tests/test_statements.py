@@ -11,11 +11,9 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from offline import forget
 from propensity import folders, statements, usecases
 from propensity.errors import UseCaseError
 from propensity.statements import statement
-from propensity.tables.every import holding_users
 from tests.support.rows import DAY_OF
 
 ROOT = Path(__file__).parents[1]
@@ -26,14 +24,12 @@ OFFLINE = [
 ]
 # Whoever reads it says which days are meant.
 VIEWS = {f"{name}/predictions_history" for name in usecases.names()}
-PART = r"'\1 \g<0> \n'"
 MENTIONS = "SELECT 1 -- include: part.sql\n-- include: part.sql and more\n"
 # Statements of a folder, the last of them with a text in quotes of odd characters.
 OWN = {
     "middle": "a,\n  -- include: inner.sql\nc",
     "inner": "b,",
     "ended": "  2;\n",
-    "part": PART,
     "event_sums": "own sums",
     "label_transactions": "of this folder",
     "one": "-- include: two.sql",
@@ -54,14 +50,6 @@ def own(tmp_path):
     return write
 
 
-def test_a_statement_stands_once():
-    """A name is of one statement, in a folder that is searched."""
-    files = ROOT.glob("propensity/*/*.sql")
-
-    assert len({*NAMES}) == len(NAMES)
-    assert {file.parent.name for file in files} == {*statements.FOLDERS}
-
-
 THEIRS = statement("labels", folder=folders.FOLDER / "ga4_purchase")
 
 
@@ -70,8 +58,6 @@ THEIRS = statement("labels", folder=folders.FOLDER / "ga4_purchase")
     [
         # A line stands for a file, and that may include another.
         ("SELECT\n-- include: middle.sql\nFROM t\n", "SELECT\na,\nb,\nc\nFROM t\n"),
-        # A part that two places share is in both, as it is written.
-        ("-- include: part.sql\n-- include: part.sql", f"{PART}\n{PART}\n"),
         # A comment that only mentions another file stays one.
         (MENTIONS, MENTIONS),
         # Defect: a text in quotes was cut in two at another character of Unicode.
@@ -82,17 +68,11 @@ THEIRS = statement("labels", folder=folders.FOLDER / "ga4_purchase")
         ("-- include: ga4_purchase/labels.sql", THEIRS),
         # What the use case has of its own is before what is shared.
         ("-- include: event_sums.sql", "own sums\n"),
-        ("-- include: lookup.sql", statement("lookup")),
     ],
-    ids=["nested", "twice", "mentioned", "odd", "ended", "theirs", "own", "shared"],
+    ids=["nested", "mentioned", "odd", "ended", "theirs", "own"],
 )
 def test_a_statement_has_what_it_includes(own, outer, complete):
     assert statement("outer", folder=own(outer)) == complete
-
-
-def test_a_shared_statement_has_the_parts_of_the_use_case(own):
-    assert "own sums" in statement("stream_features", folder=own(""))
-    assert "own sums" not in statement("stream_features")
 
 
 def test_a_part_is_what_the_caller_gives(own):
@@ -112,11 +92,7 @@ def test_a_part_is_what_the_caller_gives(own):
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [
-        ("no_such_statement", r"no_such_statement\.sql"),
-        ("outer", r"no_such_part\.sql"),
-        ("one", r"two\.sql:1 includes itself"),
-    ],
+    [("outer", r"no_such_part\.sql"), ("one", r"two\.sql:1 includes itself")],
 )
 def test_a_statement_that_is_missing_or_includes_itself_is_named(own, name, told):
     with pytest.raises(UseCaseError, match=told):
@@ -188,21 +164,3 @@ def test_a_statement_says_which_days_of_a_large_table_it_means(folder):
 
     assert refused
     assert not any(refused.values()), refused
-
-
-def test_what_forgets_a_user_says_which_days_it_means():
-    for name in ("forget_count", "forget_rows"):
-        for table, source in holding_users().items():
-            assert unfiltered(forget.about(table, source, name)) == []
-
-
-def test_what_grows_asks_for_days():
-    """Streams, their logs, and the history of all predictions."""
-    assert set(DAY_OF) == {
-        "stream_events",
-        "inference_log",
-        "truth_events",
-        "dead_letters",
-        "ma_predictions_runs",
-        "ma_predictions_history",
-    }

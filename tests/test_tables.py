@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-import pyarrow as pa
 import pytest
 
 from propensity.errors import SettingsError
@@ -15,7 +14,6 @@ from propensity.schema import Column, Table
 from propensity.tables import every as tables
 from propensity.tables.every import TABLES
 from propensity.tables.models import EVALUATION, Evaluation
-from propensity.tables.stream import STREAM_EVENTS
 from tests.support.rows import evaluation
 
 BY_NAME = {table.name: table for table in TABLES}
@@ -80,34 +78,6 @@ def test_metrics_without_a_column_are_in_a_struct():
     assert Evaluation.of(stored).stored() == stored
 
 
-def test_a_repeated_record_is_an_array_of_structs():
-    """In SQL, in BigQuery's API and in Arrow."""
-    lift = columns(EVALUATION)["lift"]
-    part = EVALUATION.arrow_schema().field("lift").type
-
-    assert lift.sql_type.startswith("ARRAY<STRUCT<decile INT64, users FLOAT64, ")
-    assert (lift.in_api["type"], lift.in_api["mode"]) == ("RECORD", "REPEATED")
-    assert lift.in_api["fields"][0]["type"] == "INTEGER"
-    assert pa.types.is_list(part)
-    assert part.value_type.field("decile").type == pa.int64()
-
-
-def test_money_is_exact():
-    """NUMERIC has 38 digits, nine of them behind the point."""
-    amount = STREAM_EVENTS.arrow_schema().field("amount")
-
-    assert amount.type == pa.decimal128(38, 9)
-
-
-def test_few_tables_expire():
-    """After a week and 400 days; what is published never does."""
-    assert {one.name: one.expiration_days for one in TABLES if one.expiration_days} == {
-        "dead_letters": 7,
-        "ma_audience_members": 400,
-        "ma_audience_requests": 400,
-    }
-
-
 def test_views_name_tables_alone():
     """A view of a view could only be created after it, and Terraform knows no order."""
     texts = tables.views("p.d")
@@ -132,10 +102,7 @@ class TestRetention:
         assert kept["ma_drift"].expiration_days == 90
         assert kept["inference_log"].expiration_days == 0
 
-    @pytest.mark.parametrize(
-        "name",
-        ["strem_events", "suppressed_users", "ma_audience_plans", "ga_user_days"],
-    )
+    @pytest.mark.parametrize("name", ["strem_events", "suppressed_users"])
     def test_retention_refuses_what_is_no_table_or_never_expires(self, name):
         """A word for a table that there is not would keep it for ever; the list of
         suppressed users must be kept, and how control groups were drawn. What is too
@@ -148,10 +115,8 @@ class TestRetention:
         [
             # A member whose first week had expired counted as a new one.
             ("ma_audience_members=399", "keeps ma_audience_members for 399 days alone"),
-            ("ma_audience_requests=399", "keeps ma_audience_requests for 399"),
             # A removal of a member who had expired was sent without an address.
             ("ma_audience_requests=0", "longer than ma_audience_members"),
-            ("ma_audience_requests=401", "longer than ma_audience_members"),
         ],
     )
     def test_retention_keeps_audiences_and_addresses_long_enough(self, text, problem):

@@ -35,13 +35,7 @@ days = st.dates(date(2015, 1, 1), date(2035, 1, 1))
 
 
 class TestADate:
-    @given(days)
-    def test_a_date_is_read_as_it_is_written(self, day):
-        assert day_of(day.isoformat()) == day
-
-    @pytest.mark.parametrize(
-        "text", ["2025-7-1", "٢٠٢٥-01-01", "20250701", "2025-W27-2", "2025-02-29"]
-    )
+    @pytest.mark.parametrize("text", ["2025-7-1", "20250701", "2025-02-29"])
     def test_a_date_is_written_in_one_way(self, text):
         """What Python's own readers take besides is refused, and so is no day."""
         with pytest.raises(ValueError, match="is not a day"):
@@ -83,19 +77,15 @@ class TestDaysOfData:
                 day: 5_000 if 5 <= day.month <= 9 else 60_000
                 for day in until(date(2026, 9, 7), 900)
             },
-            # A property lost most of its traffic, or paused for long.
+            # A property lost most of its traffic.
             dict.fromkeys(until(TODAY, 300), 900) | dict.fromkeys(until(TODAY, 60), 50),
-            dict.fromkeys(until(TODAY - 60 * DAY, 300) + until(TODAY, 3), 100),
-            {date(2025, month, 1): 10 * month for month in range(1, 13)},
         ],
-        ids=["seasonal", "smaller", "paused", "monthly"],
+        ids=["seasonal", "smaller"],
     )
     def test_quiet_days_are_data(self, rows):
         assert days_of_data(rows) == rows.keys()
 
-    @pytest.mark.parametrize(
-        ("usual", "strays", "each"), [(80, 30, 1), (80, 300, 2), (24, 1, 3), (24, 8, 1)]
-    )
+    @pytest.mark.parametrize(("usual", "strays", "each"), [(80, 300, 2), (24, 8, 1)])
     @pytest.mark.parametrize("years", [-50, 10])
     def test_one_device_decides_no_day_however_long_it_is_used(
         self, usual, strays, each, years
@@ -125,12 +115,6 @@ class TestSnapshots:
                 snapshots[0] - n * DAY for n in range(1, timeframe.lookback_days + 1)
             }
             assert 10 * len(lookback - {*there}) <= timeframe.lookback_days
-
-    def test_snapshots_end_with_the_newest_matured_one(self):
-        """The newest labels that can be known are used."""
-        snapshots = WEEK.snapshots(today=TODAY, days=LONG, at_most=3)
-
-        assert snapshots == (date(2026, 2, 5), date(2026, 2, 12), date(2026, 2, 19))
 
     @pytest.mark.parametrize(("lacking", "is_used"), [(6, True), (7, False)])
     @pytest.mark.parametrize("first", [0, 20])
@@ -164,11 +148,6 @@ class TestSnapshots:
         assert chosen[0] - timedelta(days=timeframe.lookback_days + 2) == first
 
 
-def test_an_outcome_is_over_when_its_horizon_has_ended():
-    """Before it has settled; of two dates a week apart one may be over."""
-    assert WEEK.over((TODAY, TODAY + 7 * DAY), today=TODAY + 7 * DAY) == (TODAY,)
-
-
 class TestRollingBlocks:
     """Candidates are judged as a model is used: on the weeks after it was trained."""
 
@@ -188,20 +167,6 @@ class TestRollingBlocks:
                 for as_of in block.fitting
             )
             assert len(block.fitting) >= max(len(block.judged), count // 3)
-
-    @pytest.mark.parametrize(
-        ("count", "expected"),
-        [(8, 0), (9, 1), (13, 2), (60, 3)],
-    )
-    def test_rolling_blocks_are_as_many_as_leave_a_third_to_fit_on(
-        self, count, expected
-    ):
-        """Few weeks give none; a year and more gives three blocks of four weeks."""
-        weekly = tuple(TODAY + 7 * n * DAY for n in range(count))
-        blocks = rolling_blocks(weekly, WEEK)
-
-        assert len(blocks) == expected
-        assert {len(block.judged) for block in blocks} <= {4}
 
 
 @given(st.dates(date(2, 1, 1), date(9999, 12, 31)), st.integers(0, 120))

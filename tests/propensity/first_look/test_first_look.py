@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from propensity import try_table
-from propensity.errors import PropensityError, SchemaError
+from propensity.errors import PropensityError
 from propensity.first_look import columns, training
 from propensity.first_look.reading import read_table
-from propensity.texts import texts
 from propensity.usecases import Candidate
 from tests.propensity.first_look.tables import NAMES, customers, leaky
 
@@ -55,8 +53,6 @@ def test_the_newest_month_tests_a_model_of_older_ones(look):
     assert len(look.trained.candidates) >= 3
     assert "tested on 2025-08, 150 rows" in look.lines[0]
     assert "ranks the test set better than visits alone" in look.lines[3]
-    assert "Test set:" in look.page()
-    assert "2025-08" in look.page()
 
 
 def test_neither_order_nor_names_nor_an_index_change_anything(look):
@@ -76,8 +72,6 @@ def test_neither_order_nor_names_nor_an_index_change_anything(look):
     ("values", "order"),
     [
         (["Feb", "June", "Sept", "dec"], [2, 6, 9, 12]),
-        (["2025-Q4", "Q1 2026"], ["2025-10-01", "2026-01-01"]),
-        (["2025-W01", "2025-W02"], ["2024-12-30", "2025-01-06"]),
         (["12.2024", "1.2025"], ["2024-12-01", "2025-01-01"]),
     ],
     ids=str,
@@ -102,7 +96,6 @@ def feature(values, **options) -> columns.Feature:
     ("values", "kind"),
     [
         ([1.5, None, 3], "number"),
-        ([7, 7], None),
         ([1, 2, 3, 4], None),
         ([["a"], ["b"]], "category"),
         ([20240315, 20240201], "date"),
@@ -118,39 +111,22 @@ def test_the_type_of_a_column_is_that_of_its_values(values, kind):
     ("dtype", "kind"),
     [
         ("category", "category"),
-        ("string", "category"),
-        (pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string())), "category"),
         ("Int64", "number"),
-        (pd.ArrowDtype(pa.decimal128(38, 2)), "number"),
-        (pd.SparseDtype("int64", 0), "number"),
         ("boolean", "category"),
-        ("period[D]", "date"),
-        (pd.ArrowDtype(pa.date32()), "date"),
+        ("period[W]", "date"),
     ],
     ids=str,
 )
 def test_what_a_person_has_typed_is_believed(dtype, kind):
-    """Defect: numbers of pandas' `category` and texts of digits were numbers."""
+    """Defects: numbers of pandas' `category` were numbers, and weeks were names."""
     numbers = pd.Series([0, 10, 20] * 2)
     if "bool" in str(dtype):
         numbers = numbers % 20 == 0
-    if "dictionary" in str(dtype):
-        numbers = numbers.astype("str")
     if kind == "date":
         numbers = pd.to_datetime(numbers, unit="D")
     column = columns.plain(numbers.astype(dtype))
 
     assert feature(column).kind == kind
-
-
-@pytest.mark.parametrize("unit", ["W", "Q"])
-def test_periods_are_dates_by_their_first_day(unit):
-    """Defect: weeks were refused as times, and weeks and quarters were names."""
-    days = pd.Series(pd.to_datetime(["2024-01-01", "2023-02-01"]))
-    column = columns.plain(days.dt.to_period(unit))
-
-    assert columns.times_of(column)[0] == pd.Timestamp("2024-01-01", tz="UTC")
-    assert feature(column).kind == "date"
 
 
 def test_a_date_that_stands_for_never_is_a_gap():
@@ -163,23 +139,16 @@ def test_a_date_that_stands_for_never_is_a_gap():
     assert read.values.fillna(-1).tolist() == [-1, 1, -1]
 
 
-@pytest.mark.parametrize("values", [[12, 10, 11], ["30", "10", "20"]])
-def test_numbers_of_rows_are_no_feature_in_any_order(values):
-    """Or with rows left out. Defect: an index of sorted rows was a feature."""
-    name = "Unnamed: 0" if isinstance(values[0], str) else "x"
-    column = pd.Series(values, dtype="object", name=name)
-    times = pd.Series(pd.to_datetime(["2025-01-01"] * len(values), utc=True))
-
-    assert columns.feature_of(column, times).why == "the number of the row"
+def test_numbers_of_rows_are_no_feature_in_any_order():
+    """Defect: an index of sorted rows was a feature."""
+    assert feature([12, 10, 11]).why == "the number of the row"
 
 
 @pytest.mark.parametrize(
     ("values", "outcome", "label", "positive"),
     [
         (["Yes", "No", "NA", "Yes"], "yes", [1, 0, None, 1], "Yes"),
-        ([True, False, True], "true", [1, 0, 1], "True"),
         (["won", "lost", "unknown", "?"], "WON", [1, 0, None, None], "won"),
-        (["none", "plus"], "none", [1, 0], "none"),
         (["yes", "Yes", "no"], "Yes", [1, 1, 0], "yes"),
         (["1,0", "0,0", "1,0"], None, [1, 0, 1], "1"),
     ],
@@ -194,18 +163,6 @@ def test_a_label_has_one_reading(values, outcome, label, positive):
     assert shown == positive
 
 
-@pytest.mark.parametrize(
-    ("values", "outcome", "problem"),
-    [
-        (["Yes", "No"], "ja", r"no row of None is 'ja'\. Its values: No, Yes"),
-        (["A", "a", "b"], "a", "has A and a"),
-    ],
-)
-def test_an_outcome_that_is_not_there_or_not_clear_is_refused(values, outcome, problem):
-    with pytest.raises(SchemaError, match=problem):
-        columns.label_of(pd.Series(values), outcome)
-
-
 def test_a_table_without_times_is_tried_on_users_drawn_at_random():
     """All rows of a user are on one side. The first line says what that cannot see."""
     frame = customers().drop(columns="month")
@@ -213,16 +170,12 @@ def test_a_table_without_times_is_tried_on_users_drawn_at_random():
     look = try_table(frame, user="customer", label="churned")
     parts = look.trained.parts
     tested = set(parts.holdout.rows["user_id"].to_pylist())
-    ids = texts(frame["customer"].sample(frac=1))
-    last = ids[columns.random_steps(ids).step_of_row == 4]
 
     assert len(tested) == 30
     assert tested.isdisjoint(parts.before.rows["user_id"].to_pylist())
     assert "drawn at random: without --time this cannot see" in look.lines[0]
     assert "1 row has no churned" in look.lines[0]
     assert look.kinds["since"] == "date"
-    assert "drawn at random" in look.page()
-    assert set(last) == tested
 
 
 def test_rows_without_a_user_that_repeat_are_on_one_side():
@@ -240,8 +193,6 @@ def test_rows_without_a_user_that_repeat_are_on_one_side():
     ("column", "row", "value", "problem"),
     [
         ("visits", 7, "many", "'many' is not a number, but most of the column is"),
-        ("visits", 8, np.inf, "'inf' is infinite or too large a number"),
-        ("customer", 2, "", "'' is not a user"),
         ("customer", 1_200, "c148", "'c148' has another row at 2025-08"),
         ("churned", 12, None, "'' is missing, but later rows have a label"),
     ],
@@ -264,19 +215,12 @@ def without_outcome(since: str) -> pd.DataFrame:
     return frame.assign(churned=frame["churned"].mask(frame["month"] >= since, "no"))
 
 
-def two_kinds() -> pd.DataFrame:
-    return pd.DataFrame({"visits": [1, 2] * 400, "churned": ["yes", "no"] * 400})
-
-
 @pytest.mark.parametrize(
     ("frame", "changed", "problem"),
     [
         (customers(), {"time": "date"}, "there is no column 'date'"),
-        (customers(), {"user": "month"}, "column month is named twice"),
         (customers(), {"outcome": "gone"}, "no row of churned is 'gone'"),
-        (customers(), {"time": None, "horizon_days": 9}, "--horizon-days needs a time"),
         (customers(), {"horizon_days": 400}, "churned is known too late: 400 days"),
-        (customers().assign(month=7), {"horizon_days": 9, "user": None}, "has '7'"),
         (customers().assign(churned="no"), {}, "churned has only the value 'no'"),
         (without_outcome("2025-02"), {}, "not enough data: 0 of the "),
         (
@@ -285,10 +229,8 @@ def two_kinds() -> pd.DataFrame:
             "76.3% of the older ones: it is not known yet",
         ),
         (customers().query("month > '2025-06'"), {}, "column month has only 2 values"),
-        (customers(2), {}, "not enough data: "),
         # It named snapshots, by dates that no page shows.
         (customers(2), {"time": None}, "all rows are of 2 users"),
-        (two_kinds(), {"time": None, "user": None}, "all rows are of 2 kinds"),
     ],
 )
 def test_a_table_that_cannot_be_tried_is_refused_with_what_to_do(
@@ -349,40 +291,25 @@ def test_several_times_can_be_the_test_set():
     assert len({*tested}) == 3
     assert "tested on 2025-06 to 2025-08, 450 rows" in look.lines[0]
     assert "--test-times 7 leaves too few" in refused(customers(), test_times=7).problem
-    with pytest.raises(SchemaError, match="--test-times needs a time"):
-        try_table(customers(), label="churned", test_times=2)
 
 
-@pytest.fixture(scope="module")
-def plain_look():
-    """A look whose model adds its features up."""
-    logistic = Candidate("lr", "LogisticRegression", {"C": 0.1})
-    return try_table(customers(), **NAMES, candidates=[logistic])
+def test_an_outcome_is_called_what_somebody_calls_it():
+    """Defect: of the top 10%, 86.7% have churned = yes."""
+    look = try_table(customers(), **NAMES, title="churned")
+
+    assert look.lines[4].startswith("Use      Of the top 10%, 86.7% churned: ")
 
 
-def test_candidates_may_be_of_any_library(plain_look):
+def test_candidates_may_be_of_any_library():
     """Any class with fit and predict_proba."""
     path = "sklearn.discriminant_analysis.LinearDiscriminantAnalysis"
     look = try_table(customers(), **NAMES, candidates=[Candidate("lda", path)])
 
     assert look.card.algorithm == path
     assert look.card.metrics.roc_auc > 0.8
-    assert [one.name for one in plain_look.card.candidates] == ["lr"]
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "problem"),
-    [
-        ("lightgrm.LGBMClassifier", "which is not here"),
-        ("sklearn.naive_bayes.GausianNB", "which is not here"),
-        ("sklearn.preprocessing.StandardScaler", "has no fit and predict_proba"),
-    ],
-)
-def test_a_candidate_that_is_no_classifier_is_named(algorithm, problem):
-    error = refused(customers(), candidates=[Candidate("mine", algorithm)])
-
-    assert problem in error.problem
-    assert error.hint
+    wrong = [Candidate("mine", "sklearn.preprocessing.StandardScaler")]
+    error = refused(customers(), candidates=wrong)
+    assert "has no fit and predict_proba" in error.problem
 
 
 def test_a_page_draws_in_which_direction_a_feature_moves_probabilities(look):
@@ -408,22 +335,7 @@ def test_a_table_with_nothing_in_it_is_told_so(seed):
         assert look.tells_nothing
         assert look.lines[3].startswith("Model    neither the model nor ")
         assert look.lines[4].startswith("Use      Make no list")
-        assert "don&#39;t tell which customers have churned = yes." in look.page()
         assert 'class="verdict good"' not in look.page()
-
-
-def test_an_outcome_is_called_what_somebody_calls_it():
-    """Defect: of the top 10%, 86.7% have churned = yes."""
-    look = try_table(customers(), **NAMES, title="churned")
-
-    assert "of which 23.7% churned; tested on" in look.lines[0]
-    assert look.lines[4].startswith("Use      Of the top 10%, 86.7% churned: ")
-    assert "Of the top 10% of customers, 86.7% churned, " in look.page()
-
-
-def test_a_lift_has_its_interval(look):
-    assert "3.7 (2.7 to 4.1) times the average" in look.lines[4]
-    assert "3.7 (2.7 to 4.1) times the average" in look.page()
 
 
 def test_a_level_that_has_shifted_is_said_first():

@@ -98,26 +98,6 @@ class TestStream:
         assert 0 <= far.min() <= far.max() <= 1
         assert np.array_equal(far, scores_of(trees, 100 * rows))
 
-    def test_the_stream_draws_the_same_trees_from_the_same_seed(self):
-        """And others from others; to fit is to forget."""
-        rows = numbers(300, seed=1)
-
-        def scores(seed, *, before=rows[:7]):
-            trees = HalfSpaceTrees(5, 5, 50, random_state=seed).fit(before)
-            return scores_of(trees.fit(rows), rows)
-
-        assert np.array_equal(scores(4), scores(4, before=rows[:170]))
-        assert not np.array_equal(scores(4), scores(5))
-        assert not np.array_equal(scores(None), scores(None))
-
-    @pytest.mark.parametrize(
-        ("name", "value"),
-        [("n_trees", 0), ("height", 1.5), ("height", 50)],
-    )
-    def test_the_stream_of_trees_names_the_parameter_that_is_wrong(self, name, value):
-        with pytest.raises(ValueError, match=f"{name} must be an integer from 1 to "):
-            HalfSpaceTrees(**{name: value}).fit(numbers(10, seed=1))
-
     def test_the_stream_of_trees_refuses_rows_that_are_none(self):
         """Infinity is no measurement. No row of the chunk is learned."""
         rows = numbers(100, seed=1)
@@ -154,21 +134,3 @@ class TestRobustLimits:
         of the area under the curve."""
         assert area() > 0.95
         assert area() - area(at) < 0.02
-
-    @pytest.mark.parametrize(
-        ("values", "limits"),
-        [
-            ([7.0] * 100, (6.5, 7.5)),
-            ([0.0] * 97 + [1.0] * 3, (0.0, 1.5)),
-            ([math.nan] * 100, (0.0, 1.0)),
-            ([math.nan] * 98 + [3.0, 3.0], (2.5, 3.5)),
-        ],
-        ids=["constant", "nearly constant", "missing", "nearly missing"],
-    )
-    def test_robust_limits_have_width_whatever_the_values(self, values, limits):
-        """A feature that says nothing, or little, is no reason to fail."""
-        rows = np.column_stack([values, np.linspace(0, 1, 100)])
-        trees = HalfSpaceTrees(3, 3, 50, random_state=0).fit(rows)
-
-        assert tuple(trees.limits_[0]) == limits
-        assert np.isfinite(scores_of(trees, rows)).all()
