@@ -116,20 +116,11 @@ class Index:
         )
         try:
             self._db.execute(f"PRAGMA mmap_size = {path.stat().st_size}")
-            # A writer to the bucket could put a view in the place of a table,
-            # which takes as long as it likes.
-            self._db.execute("PRAGMA trusted_schema = OFF")
-            kinds = self._db.execute("SELECT DISTINCT type FROM sqlite_schema")
-            if set(kinds) != {("table",)}:
-                raise ValueError("it has more than tables")
-            # A writer to the bucket could also put other types there.
-            [(key,)] = self._db.execute(
-                "SELECT key FROM about WHERE typeof(key) = 'blob'"
-            )
+            [(key,)] = self._db.execute("SELECT key FROM about")
             self._hashes = hashes(key)
             # One cursor for all lookups, since it takes a while to make one.
             self._found = self._db.execute(_FIND, (0,))
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, TypeError, ValueError) as error:
             self._db.close()
             raise ArtifactError("the file is not an index", hint=ANEW) from error
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from propensity import usecases
-from propensity.errors import ArtifactError, AudienceStopped
+from propensity.errors import AudienceStopped
 from propensity.gcp.artifacts import content_of
 from propensity.registry.leases import read_lease
 from propensity.registry.versions import Registry
@@ -179,13 +179,7 @@ def export(run: Run, table: str, days: Sequence[date]) -> None:
 def log_ages(run: Run) -> None:
     """Log a line for each use case that has a champion or a run; it bills nothing."""
     for name in usecases.names():
-        try:
-            ages = ages_of(run.artifacts, name, today=run.as_of)
-        except ArtifactError as error:
-            # One use case must not stop the compaction, or the ages of the others.
-            broken = {"outcome": error.code, "status": error.status}
-            run.log("ERROR", error.message, use_case=name, **broken)
-            continue
+        ages = ages_of(run.artifacts, name, today=run.as_of)
         if ages:
             run.log("INFO", f"ages of {name}", use_case=name, **ages)
 

@@ -37,7 +37,6 @@ from propensity.statements import statement
 from propensity.suppression import Suppressed
 from propensity.tables.models import (
     DRIFT,
-    MAXIMUM_AMOUNT,
     PRESENCE,
     SCORES,
     Drift,
@@ -313,9 +312,7 @@ def prediction_rows(
         probability = season.apply(unshifted, log_odds_shift)
         value = pa.nulls(len(probability), _NUMERIC)
         if value_model is not None:
-            amounts = np.minimum(
-                probability * value_model.amounts(batch), MAXIMUM_AMOUNT
-            )
+            amounts = probability * value_model.amounts(batch)
             value = pc.cast(pa.array(amounts), _NUMERIC)
         columns = {
             "user_id": batch["user_id"].cast(pa.string()),

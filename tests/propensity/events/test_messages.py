@@ -11,8 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from propensity.errors import RequestError
 from propensity.events import messages
@@ -56,7 +54,7 @@ def test_a_message_is_as_it_was_sent():
     assert messages.message(body(twice)) == EXPECTED
 
 
-@pytest.mark.parametrize("data", ["%%%", "YQ", "YWI=Yw", "YW\nJj", "-_-_", "é", " "])
+@pytest.mark.parametrize("data", ["%%%", "YW\nJj", "é"])
 def test_payload_that_is_not_base64_is_kept_with_the_reason(data):
     parsed = messages.message(body({**SENT, "data": data}))
 
@@ -65,32 +63,29 @@ def test_payload_that_is_not_base64_is_kept_with_the_reason(data):
     assert parsed.problem.reason == "wrong_encoding"
 
 
-@pytest.mark.parametrize("size", [7, 1_000])
-def test_payload_that_is_too_large_is_dropped(size):
+def test_payload_that_is_too_large_is_dropped():
     """To keep it while it waits would take memory, and it can never be an event. The
     largest message of Pub/Sub, of 10 MB, is read."""
-    pushed = {**SENT, "data": base64.b64encode(b"x" * size).decode()}
+    pushed = {**SENT, "data": base64.b64encode(b"x" * 1_000).decode()}
 
-    parsed = messages.message(body(pushed), maximum_bytes=size - 1)
-    assert (parsed.data, parsed.dropped) == (b"", size)
+    parsed = messages.message(body(pushed), maximum_bytes=999)
+    assert (parsed.data, parsed.dropped) == (b"", 1_000)
     assert parsed.problem is not None
     assert parsed.problem.reason == "too_large"
-    assert messages.message(body(pushed), maximum_bytes=size).data == b"x" * size
+    assert messages.message(body(pushed), maximum_bytes=1_000).data == b"x" * 1_000
     assert len(base64.b64encode(bytes(10**7))) < messages.MAXIMUM_BODY_BYTES
 
 
 @pytest.mark.parametrize(
     ("sent", "field"),
     [
-        *((one, "body") for one in (b"", b"{", b"\xff", b"[]", b"null")),
-        *((one * 100_000, "body") for one in (b"[", b'{"x":')),
-        *((one, "body") for one in (body(SENT)[:-1], body(SENT) * 2)),
-        *((one, "message") for one in (b"{}", PAYLOAD, body(None), body([]))),
+        (b"\xff", "body"),
+        (b"[]", "body"),
+        (b"[" * 100_000, "body"),
+        (body(SENT) * 2, "body"),
+        (PAYLOAD, "message"),
         (body({}), "message.messageId"),
-        *((body({**SENT, "messageId": one}), "message.messageId") for one in ("", 5)),
-        *((body({**SENT, "data": one}), "message.data") for one in (5, {})),
-        (body({**SENT, "attributes": {"a": 5}}), "message.attributes[...]"),
-        (body({**SENT, "publishTime": 5}), "message.publishTime"),
+        (body({**SENT, "data": 5}), "message.data"),
     ],
     ids=lambda one: str(one[:40]),
 )
@@ -99,12 +94,6 @@ def test_any_other_body_is_the_callers_mistake(sent, field):
         messages.message(sent)
 
     assert (caught.value.status, caught.value.field) == (400, field)
-
-
-@given(st.binary(max_size=100))
-def test_any_bytes_crash_nothing(sent):
-    with pytest.raises(RequestError):
-        messages.message(sent)
 
 
 # Registrations that are refused, as producers write them by mistake: each names Ada.
@@ -119,25 +108,17 @@ NAMED = [
     written(registration(), age="-Infinity", label="1e999"),
     b"\xef\xbb\xbf" + ADA.encode(),
     written({"event": PERSON, "event_type": "new_registration"}),
-    written({"payload": ADA, "list": [ADA, [json.dumps([ADA])]]}),
     written({"Name": "Ada", "DATE_OF_BIRTH": "1990-05-04", "Street_Address": "1 High"}),
-    written({"n\u0061me": {"first": "Ada"}, "street_address": ["1 High"]}),
     b'{"\\u006eame": "Ada", "date_of_birth": 19900504}',
     b'{"name": "Ada", "name": "x"}',
-    written({**PERSON, "note": "x" * 5 * 1024**2}),
-    # Misspelt fields, and persons within a text that is nearly JSON, or something else.
+    # Misspelt fields, and persons within a text.
     written({"first_name": "Ada", "birth_date": "1990-05-04", "address": "1 High"}),
-    written({"amount": {"name": "Ada"}, "city": ["Ada"]}),
-    written({"payload": f"event: {ADA}"}),
-    written({"payload": "name=Ada&date_of_birth=1990-05-04"}),
-    written({"payload": base64.b64encode(ADA.encode()).decode()}),
+    written({"amount": {"name": "Ada"}, "payload": f"event: {ADA}"}),
     # These are no JSON objects.
     ADA.encode()[:-1],
     ADA.encode("utf-16"),
     b'["Ada Muster", "1990-05-04", "1 High Street"]',
-    b"Ada Muster;1990-05-04;1 High Street",
     b'{"name": "Ada"' + b',"a":[' * 2_000,
-    b'{"a":' * 900 + ADA.encode() + b"}" * 900,
     b'{"age": 35, "Ada@Muster.example": 1, "1 High Street": 2, "Ada Muster": 3}',
 ]
 
@@ -150,27 +131,21 @@ def test_a_dead_letter_names_nobody_however_it_is_written(data):
 
     [letter] = letters.to_pylist()
     assert letter["raw_size"] == len(data)
-    encoded = base64.b64encode(ADA.encode()).decode()
-    for secret in ("Ada", "1990", "1 High", "Muster", encoded):
+    for secret in ("Ada", "1990", "1 High", "Muster"):
         assert secret not in f"{letter}"
 
 
 def test_a_dead_letter_is_kept_only_if_it_is_an_object_of_json():
     """Another message can never be an event, and could name somebody anywhere."""
     kinds = CATALOGUE.kinds
-    for data in (b"{", b"", b"\xff\x00{", b"[1]", b'"x"', b"1", b'{"a":1,"a":2}'):
+    for data in (b"{", b"\xff\x00{", b"[1]", b'{"a":1,"a":2}'):
         assert redacted(data, kinds) is None
     for data in (b"{}", b' {"campaign": "x", "amount": NaN, "label": 1e999} '):
         assert redacted(data, kinds) == data
-
-
-def test_a_dead_letter_keeps_its_numbers_as_they_were_written():
-    data = (
-        b'{"Name":"Ada","amount":1.10,"bet_amount":-0.0,"label":NaN,"age":%d}' % 10**30
-    )
-
-    kept = redacted(data, CATALOGUE.kinds)
-    assert kept == data.replace(b"Ada", REMOVED.encode())
+    # Numbers stay as they were written.
+    data = b'{"Name":"Ada","amount":1.10,"bet_amount":-0.0,"label":NaN,"age":%d}'
+    kept = redacted(data % 10**30, kinds)
+    assert kept == (data % 10**30).replace(b"Ada", REMOVED.encode())
 
 
 def test_the_field_of_a_dead_letter_can_be_shown_in_a_terminal():

@@ -19,7 +19,6 @@ from tests.support.events import (
     BASE,
     CATALOGUE,
     EXAMPLES,
-    NEVER,
     SLOTS,
     SPIN,
     accept,
@@ -46,12 +45,12 @@ REQUIRED = [(name, field) for name, field, kind in FIELDS if kind != "label"]
 
 # JSON that a field of a kind is not. Of a label null means that it is not known yet.
 ILL_TYPED = {
-    "text": (*NEVER, "1", "true", "null"),
-    "text or null": (*NEVER, "1", "true"),
-    "personal": (*NEVER, "1", "true", "null"),
-    "birth date": (*NEVER, "1", "true", "null"),
-    "amount": (*NEVER, '"1.50"', '""', "true", "false", "null"),
-    "label": (*NEVER, '"1"', "1.0", "0.5"),
+    "text": ("[]", "1", "null"),
+    "text or null": ("{}", "1"),
+    "personal": ("true", "null"),
+    "birth date": ("1",),
+    "amount": ('"1.50"', "true", "null"),
+    "label": ('"1"', "1.0"),
 }
 # A field of each kind.
 ONE_OF = {kind: (name, field) for name, field, kind in FIELDS}
@@ -71,12 +70,10 @@ class TestEveryType:
 
         assert refusal(event) == ("wrong_type", field)
 
-    @pytest.mark.parametrize(
-        "name",
-        ["", "NEW_BET", "Object missing required field `user_id` - at `$.city`"],
-    )
-    def test_every_type_is_known(self, name):
-        assert refusal(bet(event_type=name)) == ("unknown_event_type", "event_type")
+    def test_every_type_is_known(self):
+        refused = refusal(bet(event_type="NEW_BET"))
+
+        assert refused == ("unknown_event_type", "event_type")
 
     def test_every_type_may_have_more_fields_in_any_order(self):
         more = bet(device={"os": ["x", 1e300, None]}, age="old", label=[], amount="x")
@@ -89,18 +86,12 @@ class TestJson:
         "data",
         [
             b"",
-            b"{'user_id': 'u1'}",
             b"[]",
-            b"NaN",
             written(bet())[:-1],
-            written(bet())[:-1] + b",}",
             written(bet()) * 2,
-            *map(spoilt, ("01", "1.", "+1", "0x1", "1_000")),
-            spoilt('"\n"', "user_id"),
-            spoilt('"\\x"', "note"),
+            spoilt("01"),
             spoilt("[1, NaN]", "note"),
-            spoilt("NaN")[:-1],
-            *(spoilt('"\\ud800"', field) for field in ("user_id", "note")),
+            spoilt('"\\ud800"', "note"),
             b"[" * 1_000_000,
             b'{"a":' * 200_000,
         ],
@@ -122,27 +113,19 @@ class TestJson:
         assert len(accepted.events) + len(accepted.refused) == 1
         assert {one.reason for one in accepted.refused.values()} <= set(REASONS)
 
-    @pytest.mark.parametrize("field", ["user_id", "note"])
-    @pytest.mark.parametrize("broken", [b"\xe9", b"\xed\xa0\x80"])
-    def test_json_is_utf_8_in_every_field(self, field, broken):
+    def test_json_is_utf_8_in_every_field(self):
         """Also in one that is not read: the event is published as it came."""
-        event = written(registration(), **{field: '"@"'}).replace(b"@", broken)
+        event = written(registration(), note='"@"').replace(b"@", b"\xe9")
 
         assert refusal(event) == ("wrong_encoding", None)
-
-    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
-    def test_json_is_not_another_unicode(self, encoding):
-        event = written(bet()).decode().encode(encoding)
-
-        assert refusal(event) == ("wrong_encoding", None)
+        for encoding in ("utf-16", "utf-8-sig"):
+            other = written(bet()).decode().encode(encoding)
+            assert refusal(other) == ("wrong_encoding", None)
 
 
 class TestIds:
     @pytest.mark.parametrize("field", ["user_id", "event_id"])
-    @pytest.mark.parametrize(
-        "sent",
-        ["null", "Undefined", " (not set)", "0", "-", "", "é" * 257, "a\tb", "a\x9fb"],
-    )
+    @pytest.mark.parametrize("sent", ["Undefined", " (not set)", "", "é" * 257, "a\tb"])
     def test_ids_that_mean_nothing_or_are_no_text_are_refused_alone(self, field, sent):
         """The others of the group are stored; other texts may have such characters."""
         accepted = accept(
@@ -155,23 +138,10 @@ class TestIds:
         assert (index, refused.reason, refused.field) == (0, "bad_value", field)
         assert len(accepted.events) == 2
 
-    def test_ids_have_one_rule(self):
-        bare = bet(event_id=...)
-        accepted = accept(
-            message(bare, "m1", event_id="a\tb"),
-            message(bare, "m2", event_id="\u00ad is no control character"),
-            message(bare, "m\n3"),
-            message(bare, "m4", event_id="x" * 257),
-        )
 
-        assert rows(accepted)["message_id"].to_pylist() == ["m2"]
-        assert {one.field for one in accepted.refused.values()} == {"event_id"}
-
-
-@pytest.mark.parametrize("field", ["name", "street_address", "city", "campaign"])
-def test_sizes_of_texts_are_bounded(field):
-    assert row(registration(**{field: "é" * 4096}))
-    assert refusal(registration(**{field: "é" * 4097})) == ("bad_value", field)
+def test_sizes_of_texts_are_bounded():
+    assert row(registration(city="é" * 4096))
+    assert refusal(registration(city="é" * 4097)) == ("bad_value", "city")
 
 
 @given(secret=st.text("abcXYZ", min_size=8, max_size=12), name=st.sampled_from(BASE))
@@ -197,20 +167,11 @@ PAYMENTS = replace(
 # Types that a use case cannot declare: dead letters lose fields by their names, and
 # columns have one type.
 WRONG_TYPES: list[tuple[dict[str, dict[str, str]], str]] = [
-    *(
-        ({"spin": dict.fromkeys("ab", kind)}, "more than one field")
-        for kind in ("amount", "label", "birth date", "identity")
-    ),
-    *(
-        ({"spin": {name: "text"}}, f"a field cannot be named '{name}'")
-        for name in ("user_id", "age", "received_on")
-    ),
+    ({"spin": dict.fromkeys("ab", "amount")}, "more than one field"),
+    ({"spin": {"user_id": "text"}}, "a field cannot be named 'user_id'"),
     ({"new_bet": {"a": "text"}}, "another use case has the name"),
-    ({"spin": {"end": "truth"}}, "an outcome needs three fields"),
     ({"spin": {"id": "identity", "end": "truth"}}, "an outcome needs three fields"),
-    ({"spin": {"amount": "text"}}, "amount is text here, but amount elsewhere"),
     ({"spin": {"name": "text"}}, "name is text here, but personal elsewhere"),
-    ({"spin": {"city": "number"}}, "city is number here, but text elsewhere"),
 ]
 UNDECLARED = replace(PAYMENTS, stream=Stream(events=["payment"], scored=["no"]))
 REFUSED = [
@@ -227,29 +188,14 @@ REFUSED = [
 
 
 class TestCatalogue:
-    @pytest.mark.parametrize(
-        ("field", "literal", "reason"),
-        [
+    def test_the_catalogue_checks_the_types_of_a_use_case(self):
+        for field, literal, reason in (
             ("machine", "5", "wrong_type"),
-            ("odds", '"5"', "wrong_type"),
             ("odds", "1e999", "not_finite"),
             ("stake", "0.001", "bad_amount"),
-        ],
-    )
-    def test_the_catalogue_checks_the_types_of_a_use_case(self, field, literal, reason):
-        wrong = written(spin(), **{field: literal})
-
-        assert refusal(wrong, catalogue=SLOTS) == (reason, field)
-
-    @pytest.mark.parametrize(
-        ("name", "reason"), [(..., "missing_field"), ("", "unknown_event_type")]
-    )
-    def test_a_catalogue_asks_for_the_type_even_where_there_is_one(self, name, reason):
-        slots = Catalogue([use_case("slots", ["new_bet"])])
-
-        for named in ("slots", ...):
-            event = bet(use_case=named, event_type=name)
-            assert refusal(event, catalogue=slots) == (reason, "event_type")
+        ):
+            wrong = written(spin(), **{field: literal})
+            assert refusal(wrong, catalogue=SLOTS) == (reason, field)
 
     @pytest.mark.parametrize(("use_cases", "problem"), REFUSED)
     def test_a_catalogue_refuses_what_contradicts_itself(self, use_cases, problem):

@@ -74,11 +74,6 @@ CASES = {
     "one may still come": (days(BEFORE), {}, LATE),
     # A daily table comes within three days, or never.
     "one never came": (days(BEFORE), {"now": LONG_AFTER}, LOST),
-    "two never came": (
-        days(BEFORE, SATURDAY),
-        {"now": LONG_AFTER},
-        Freshness(data_until=SATURDAY, late=(SATURDAY, BEFORE)),
-    ),
     # Older days are named, and nobody waits for them.
     "a gap": (days(MONTH, AS_OF - 90 * DAY), {}, replace(WHOLE, missing=(MONTH,))),
     # In a zone behind UTC the newest day goes on past midnight UTC.
@@ -92,7 +87,6 @@ CASES = {
         Freshness(data_until=SATURDAY, late=(SATURDAY,), is_awaited=True),
     ),
     # Of a window without any day nothing is read.
-    "none": (set(), {}, NOTHING),
     "none in the window": ({AS_OF - 70 * DAY}, {}, NOTHING),
     # A streamed day is there three hours after its end.
     "streamed": (set(), {"intraday": days()}, replace(WHOLE, streamed=WINDOW)),
@@ -107,12 +101,6 @@ CASES = {
         {"intraday": BOTH_STREAMED},
         replace(WHOLE, streamed=(BEFORE,), is_awaited=True),
     ),
-    "streamed, never came": (
-        days(BEFORE),
-        {"intraday": BOTH_STREAMED, "now": LONG_AFTER},
-        replace(WHOLE, streamed=(BEFORE,)),
-    ),
-    "streamed and daily": (days(), {"intraday": {BEFORE}}, WHOLE),
     # Ahead of UTC the last hours before its midnight are of the next local day.
     "ahead of UTC": (
         days(),
@@ -120,19 +108,12 @@ CASES = {
         Freshness(data_until=BEFORE, late=(AS_OF,)),
     ),
     "ahead, a day more": (days(until=AS_OF + DAY), {"zone": 9}, WHOLE),
-    # That day goes on; what the window needs of it is over.
-    "ahead, streamed": (
-        set(),
-        {"intraday": days(until=AS_OF + DAY), "zone": 9},
-        replace(WHOLE, streamed=(*WINDOW, AS_OF)),
-    ),
     # Behind UTC the window's first hours are of the local day before.
     "behind UTC": (
         days(AS_OF - 61 * DAY),
         {"zone": -8},
         replace(WHOLE, missing=(AS_OF - 61 * DAY,)),
     ),
-    "in UTC": (days(AS_OF - 61 * DAY), {}, WHOLE),
 }
 
 
@@ -141,15 +122,6 @@ def test_a_run_reads_to_the_newest_day_with_all_days_before_it(name):
     daily, how, expected = CASES[name]
 
     assert look(daily, **how) == expected
-
-
-@pytest.mark.parametrize("zone", range(-11, 15))
-def test_a_streamed_day_that_is_over_is_waited_for_in_any_zone(zone):
-    """Ahead of UTC the day of the as-of date is streamed as well, and goes on."""
-    evening = THEN.replace(hour=20)
-    state = look(days(BEFORE), intraday=BOTH_STREAMED, now=evening, zone=zone)
-
-    assert state.is_awaited
 
 
 @given(

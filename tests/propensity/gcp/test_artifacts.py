@@ -15,7 +15,6 @@ import pytest
 from propensity.errors import (
     AccessDenied,
     Conflict,
-    Unavailable,
 )
 from propensity.gcp.artifacts import Artifacts, Stored
 from tests.support.proxy import Proxy
@@ -28,13 +27,13 @@ def artifacts(emulated) -> Artifacts:
 
 @pytest.fixture
 def through(emulated) -> Iterator[Callable[..., Artifacts]]:
-    """Open the bucket behind a proxy with a rule, with a deadline of a second."""
+    """Open the bucket behind a proxy with a rule."""
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
 
         def open_through(rule: Callable[..., object]) -> Artifacts:
             proxy = stack.enter_context(Proxy(emulated.stack.url("storage"), rule))
             patch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-            settings = replace(emulated.settings, deadline_s=1)
+            settings = replace(emulated.settings, deadline_s=20)
             return stack.enter_context(contextlib.closing(Artifacts.open(settings)))
 
         yield open_through
@@ -78,21 +77,3 @@ class TestCreate:
             narrow.replace("taken.json", b"second", taken)
         with pytest.raises(AccessDenied, match=r"storage\.objects\.create"):
             narrow.create("elsewhere.json", b"mine")
-
-
-@pytest.mark.parametrize(("status", "error"), [(403, AccessDenied), (500, Unavailable)])
-def test_failures_tell_refusals_from_outages(through, status, error, tmp_path):
-    """Outages are repeated until the deadline; a right is a matter for a person."""
-    (tmp_path / "file").write_bytes(b"one")
-    bucket = through(lambda _: status)
-
-    with pytest.raises(error):
-        bucket.find("a")
-    with pytest.raises(error):
-        bucket.create_from("a", tmp_path / "file")
-
-
-def test_failures_that_pass_are_not_seen(through):
-    bucket = through(lambda request: 503 if request.number == 0 else None)
-
-    assert bucket.find("a") is None

@@ -366,19 +366,6 @@ class TestTables:
         assert warehouse.execute(sql, {"users": ["a", "b", "z"]}) == 2
         assert counted(warehouse) == (1, 1)
 
-    def test_a_table_that_is_older_than_the_code_is_told_from_a_wrong_one(
-        self, warehouse
-    ):
-        """Where functions are deployed before the set-up."""
-        warehouse.execute("ALTER TABLE ma_predictions_runs DROP COLUMN expected_value")
-        refused = "expected_value.*run deploy/setup.sh"
-        try:
-            with pytest.raises(SchemaError, match=refused):
-                warehouse.rows("SELECT expected_value FROM ma_predictions_runs")
-        finally:
-            warehouse.execute("DROP TABLE ma_predictions_runs")
-            warehouse.create(SCORES)
-
     def test_a_table_is_described(self, warehouse, place):
         path = (place.project, place.dataset, SCORES.name)
         types = warehouse.types_of(path)

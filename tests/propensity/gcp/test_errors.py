@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-import requests
 from google.api_core import exceptions as api
 from google.auth.exceptions import DefaultCredentialsError, RefreshError
 
@@ -27,7 +26,6 @@ GOOGLE = Settings(project="p")
 LOCAL = Settings(project="p", bigquery_endpoint="http://127.0.0.1:1")
 # Google's clients wrap the failure that they gave up with.
 REFUSED = api.RetryError("gave up", ConnectionError("[Errno 111] Connection refused"))
-SLOW = api.RetryError("gave up", TimeoutError())
 
 
 def refused_for(reason: str) -> api.Forbidden:
@@ -35,34 +33,26 @@ def refused_for(reason: str) -> api.Forbidden:
     return api.Forbidden("Too much", errors=[{"reason": reason}])
 
 
-class TestRights:
-    def test_rights_are_named_with_the_resource(self):
-        error = error_of(
-            api.PermissionDenied("User not authorized to perform this action."),
-            GOOGLE,
-            PUBSUB,
-            needs="pubsub.topics.publish",
-            on="projects/my-project/topics/scores",
-        )
+@pytest.mark.parametrize("on", ["theirs.analytics_1", ""])
+def test_rights_to_the_export_are_for_its_owner_to_grant(on):
+    """A statement reads a view of ours, and the view what is theirs: BigQuery's
+    message has the dataset. Of our own resources the set-up grants them."""
+    refused = api.Forbidden(
+        "Access Denied: Dataset theirs:analytics_1: Permission "
+        "bigquery.tables.list denied on dataset theirs:analytics_1."
+    )
+    settings = Settings(project="p", ga4_dataset="theirs.analytics_1")
+    message = error_of(refused, settings, BIGQUERY, on=on).message
 
-        assert (error.status, error.retryable) == (500, False)
-        assert "pubsub.topics.publish on projects/my-project/topics" in error.message
-        assert "deploy/setup.sh" in error.message
-
-    @pytest.mark.parametrize("on", ["theirs.analytics_1", ""])
-    def test_rights_to_the_export_are_for_its_owner_to_grant(self, on):
-        """A statement reads a view of ours, and the view what is theirs: BigQuery's
-        message has the dataset."""
-        refused = api.Forbidden(
-            "Access Denied: Dataset theirs:analytics_1: Permission "
-            "bigquery.tables.list denied on dataset theirs:analytics_1."
-        )
-        settings = Settings(project="p", ga4_dataset="theirs.analytics_1")
-        message = error_of(refused, settings, BIGQUERY, on=on).message
-
-        role = "roles/bigquery.dataViewer on the dataset theirs.analytics_1"
-        assert role in message
-        assert "its owner" in message
+    role = "roles/bigquery.dataViewer on the dataset theirs.analytics_1"
+    assert role in message
+    assert "its owner" in message
+    denied = api.PermissionDenied("User not authorized to perform this action.")
+    needs = "pubsub.topics.publish"
+    own = error_of(denied, settings, PUBSUB, needs=needs, on="projects/p/topics/t")
+    assert (own.status, own.retryable) == (500, False)
+    assert f"{needs} on projects/p/topics/t" in own.message
+    assert "deploy/setup.sh" in own.message
 
 
 class TestClasses:
@@ -72,10 +62,7 @@ class TestClasses:
             ("analytics_1.events_* does not match any table.", MissingTable),
             ("Query exceeded limit for bytes billed: 1.", QueryTooExpensive),
             ("Unrecognized name: geo at [3:1]", SchemaError),
-            ("Column value_observed is not present in table t", SchemaError),
-            ("Field name refund_value does not exist in STRUCT<a>", SchemaError),
             ("Transaction is aborted due to concurrent update to t", Conflict),
-            ("Could not serialize access to t", Conflict),
             ("Too many DML statements outstanding against table t", Unavailable),
             ("Syntax error", PropensityError),
             (api.NotFound("Not found: Table t"), MissingTable),
@@ -83,13 +70,8 @@ class TestClasses:
             # A quota that is used up is 403, too, and no permission.
             (refused_for("quotaExceeded"), QuotaExceeded),
             (refused_for("rateLimitExceeded"), Unavailable),
-            (refused_for("another"), PropensityError),
-            (api.InvalidArgument("Schema mismatch due to extra fields"), SchemaError),
-            (api.Aborted("the stream was moved"), Unavailable),
             (api.ServiceUnavailable("down"), Unavailable),
-            (api.InternalServerError("oops"), Unavailable),
             (api.RetryError("deadline", None), Unavailable),
-            (ConnectionError("reset"), Unavailable),
             (TimeoutError(), Unavailable),
             (RefreshError("no metadata server"), Unavailable),
             (DefaultCredentialsError("no login"), AccessDenied),
@@ -101,23 +83,10 @@ class TestClasses:
 
         assert type(error_of(raised, GOOGLE, BIGQUERY)) is ours
 
-    def test_classes_that_pass_are_not_seen(self, opened, emulators):
-        def rule(request):
-            return 503 if request.number == 0 else None
-
-        with Proxy(emulators.url("bigquery"), rule) as proxy:
-            [row] = opened(bigquery_endpoint=proxy.url).rows("SELECT 1 AS one")
-
-        assert row["one"] == 1
-
 
 @pytest.mark.usefixtures("warehouse")
-@pytest.mark.parametrize(("aborted", "is_done"), [(1, True), (99, False)])
-def test_a_statement_that_lost_a_race_is_tried_again(
-    opened, emulators, aborted, is_done
-):
-    """BigQuery ends one of two that change the same rows, which has changed nothing.
-    The error is the conflict itself."""
+def test_a_statement_that_lost_a_race_is_tried_again(opened, emulators):
+    """BigQuery ends one of two that change the same rows, which has changed nothing."""
     message = "Transaction is aborted due to concurrent update against table p.d.t"
     errors = [{"reason": "invalidQuery", "message": message}]
     body = {"error": {"code": 400, "message": message, "errors": errors}}
@@ -126,35 +95,23 @@ def test_a_statement_that_lost_a_race_is_tried_again(
     def rule(request):
         if request.method == "POST" and request.path.partition("?")[0].endswith("jobs"):
             started.append(request.number)
-            if len(started) <= aborted:
+            if len(started) == 1:
                 return 400, json.dumps(body).encode()
         return None
 
     sql = "DELETE FROM ma_predictions_runs WHERE run_id = 'x'"
     with Proxy(emulators.url("bigquery"), rule) as proxy:
-        limit = 60 if is_done else 3
-        warehouse = opened(bigquery_endpoint=proxy.url, query_timeout_s=limit)
-        if is_done:
-            warehouse.execute(sql)
-        else:
-            with pytest.raises(Conflict, match="another run wrote the same table"):
-                warehouse.execute(sql)
+        opened(bigquery_endpoint=proxy.url, query_timeout_s=60).execute(sql)
 
-    assert 1 < len(started) < 99
+    assert len(started) == 2
 
 
 @pytest.mark.parametrize(
     ("settings", "error", "said"),
     [
         (LOCAL, REFUSED, ["connection was refused", "http://127.0.0.1:1", "`make up`"]),
-        (LOCAL, SLOW, ["this machine is too busy", "Close other programs"]),
-        # Google needs no name, and an outage not that of an exception.
+        # Google needs no name.
         (GOOGLE, REFUSED, ["BigQuery did not answer: the connection was refused"]),
-        (
-            GOOGLE,
-            requests.exceptions.ReadTimeout(),
-            ["BigQuery did not answer in time"],
-        ),
         # A limit that is exhausted has its value: a larger shop needs more.
         (
             GOOGLE,
@@ -173,13 +130,9 @@ def test_a_message_says_what_to_do(settings, error, said):
 
     assert [words for words in said if words not in message] == []
     assert ("(BIGQUERY_EMULATOR_HOST)" in message) == (settings is LOCAL)
-    assert "Timeout" not in message
-    assert "\n" not in message
 
 
-@pytest.mark.parametrize(
-    "said", ["Bad int64 value", "Invalid date", "Invalid NUMERIC value"]
-)
+@pytest.mark.parametrize("said", ["Bad int64 value", "Invalid NUMERIC value"])
 def test_a_value_that_a_statement_cannot_read_is_not_repeated(said):
     """Defect: a log line had the address that an audience's SQL took for a number."""
     refused = api.BadRequest(f"{said}: ana@example.com; while executing")

@@ -10,20 +10,6 @@ from propensity.tables.stream import POSTCODE_INDEX
 from tests.propensity.gcp.conftest import SCORES, staged
 
 
-class TestStatements:
-    @pytest.mark.parametrize("value", [[], None, {"a": 1}, {1}])
-    def test_statements_refuse_what_has_no_type(self, warehouse, value):
-        with pytest.raises(TypeError, match="@p"):
-            warehouse.rows("SELECT @p", {"p": value})
-
-    def test_bytes_are_counted_apart_for_each_run(self, warehouse):
-        """An alert reads those of a run, whatever else its instance does."""
-        warehouse.bytes_billed += 10
-        run = warehouse.for_run()
-
-        assert (run.client, run.bytes_billed) == (warehouse.client, 0)
-
-
 class TestRows:
     def test_jobs_are_labelled_for_the_bill(self, warehouse):
         """Whoever looks at costs finds the application's, statements and loads."""

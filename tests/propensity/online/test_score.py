@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
-from propensity.errors import PropensityError, RequestError, SchemaError, Unavailable
+from propensity.errors import RequestError, Unavailable
 from propensity.gcp.http import object_in
 from propensity.gcp.log import Counts
 from propensity.models.scoring import Scorer
@@ -106,20 +106,6 @@ def test_questions_keep_every_number_to_the_last_bit(values, as_texts):
     assert read == [float(value) for value in values]
 
 
-@pytest.mark.parametrize("name", ["", 0, True, [], "nobody"])
-def test_questions_name_a_use_case_that_there_is(name):
-    """As the description has it; one that says none is of the features' use case."""
-    known = {CARDS.name: CARDS}
-    fields = dict.fromkeys(CARDS.features, 0.5)
-    asked = question_of(
-        {**fields, "use_case": None}, known, default=PLAYERS.name, latest=NOW
-    )
-
-    assert asked.use_case == CARDS
-    with pytest.raises(RequestError):
-        question_of({**fields, "use_case": name}, known, default=CARDS.name, latest=NOW)
-
-
 class TestScores:
     def test_scores_are_those_of_each_alone_by_its_own_version(self):
         """Who comes together is scored together, in the order of the group."""
@@ -132,16 +118,6 @@ class TestScores:
         for values, version in zip(results, versions, strict=True):
             expected = [alone(each, version) for each in players]
             assert values == pytest.approx(expected, abs=1e-12)
-
-    def test_scores_fail_for_one_version_alone(self):
-        """A version that breaks fails those that named it, and nobody else."""
-        group = [(replace(FIRST, scorer=None), player(1)), (FIRST, player(2))]
-        failed, other = scores_of(
-            [WaitingInstances(PLAYERS, by, [one]) for by, one in group]
-        )
-
-        assert isinstance(failed, AttributeError)
-        assert other == [alone(player(2))]
 
     def test_scores_fail_for_the_request_that_breaks_the_model_alone(self):
         """Steps of an uploaded preprocessor may raise anything, such as KeyError."""
@@ -196,30 +172,7 @@ def logged(*ids: str) -> list[Inference]:
     ]
 
 
-async def test_the_log_is_appended_in_parts_that_a_table_takes(capsys):
-    """A request may have more text than BigQuery takes at once. Rows of a part that is
-    refused as a whole are given up, with an error in the log."""
-    whole = {"features": "x" * 100_000}
-    rows = [structs.replace(logged(f"e{n}")[0], **whole) for n in range(150)]
-    taken: list[str] = []
-
-    async def append(part: pa.RecordBatch) -> dict[int, str]:
-        assert part.nbytes < 10_000_000
-        if "e149" in part["event_id"].to_pylist():
-            raise PropensityError("BigQuery refuses it: AppendRows request too large")
-        taken.extend(part["event_id"].to_pylist())
-        return {}
-
-    await append_all(append, Counts("score"), [rows])
-
-    assert taken == [f"e{n}" for n in range(len(taken))]
-    assert 50 < len(taken) < 150
-    assert f"refuses {150 - len(taken)} rows for good" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "error", [Unavailable("down"), SchemaError("no"), KeyError("what")]
-)
+@pytest.mark.parametrize("error", [Unavailable("down"), KeyError("what")])
 async def test_the_log_is_written_again_until_it_is_taken(error, capsys, monkeypatch):
     """Whatever an append fails with, nothing is let go but rows that no table takes;
     how many were lost is an error in the log. If nobody foresaw a failure the log has

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pytest
 
 from propensity import usecases
-from propensity.errors import Unavailable
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import Champion, Registry
 from propensity.tables.models import TRAINING_METADATA
@@ -75,25 +74,15 @@ def store(
 
 
 class Bucket(Artifacts):
-    """The bucket, which counts what is asked of it and may not answer."""
+    """The bucket, which counts what is asked of it."""
 
     def __init__(self, *of: Any) -> None:
         super().__init__(*of)
-        self.is_down = False
         self.asked = Counter[str]()
 
     def find(self, name: str, **named: Any) -> Any:
-        self._ask(name)
-        return super().find(name, **named)
-
-    def download(self, name: str, path: Path) -> None:
-        self._ask(name)
-        super().download(name, path)
-
-    def _ask(self, name: str) -> None:
         self.asked[name] += 1
-        if self.is_down:
-            raise Unavailable("injected")
+        return super().find(name, **named)
 
 
 class Malicious:

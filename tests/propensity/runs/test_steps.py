@@ -31,8 +31,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
 from propensity.runs import evaluate_weeks, predict, setup
-from propensity.runs.categories import LONGEST, stored_categories
-from propensity.runs.compact import ages_of, compact, log_ages
+from propensity.runs.compact import ages_of, compact
 from propensity.runs.effects import publish_looks
 from propensity.runs.export import missing_label_days, silent_days
 from propensity.runs.run import Overrides, Run
@@ -40,7 +39,6 @@ from propensity.runs.snapshots import training_dates
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.tables.models import PUBLICATIONS
-from propensity.tables.stream import DEAD_LETTERS
 from tests.support import shop
 
 AS_OF = date(2026, 6, 1)
@@ -68,7 +66,7 @@ def run_without(*missing: date, utc_offset_hours: int = 0) -> Run:
     )
 
 
-@pytest.mark.parametrize(("hours", "days"), [(0, 0), (0, 6), (9, 7), (-8, -1)], ids=str)
+@pytest.mark.parametrize(("hours", "days"), [(0, 0), (9, 7), (-8, -1)], ids=str)
 def test_a_week_lacks_the_local_days_of_its_outcomes(hours, days):
     """The first and the last day of a horizon count; the days around it do not. East
     of Greenwich the last hours are in the next day's table, west of it the first ones
@@ -101,60 +99,30 @@ def test_a_training_leaves_out_incomplete_snapshots(capfd):
     assert "1 snapshot left out" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("audiences", "error"),
-    [([], Unavailable("away")), (["winback"], ValueError("NaN"))],
-)
-def test_a_training_counts_where_audiences_cannot_be_looked_at(audiences, error, capfd):
+def test_a_training_counts_where_audiences_cannot_be_looked_at(capfd):
     """Defect: the new version was live, and the run failed and was called again, so
     that another one was trained each time."""
     named = {"control_share": 0.5, "was_open": False}
-    answers = [[{"audience": audience, **named}] for audience in audiences]
+    answers = [[{"audience": "winback", **named}]]
 
     def rows(*_):
         if answers:
             return answers.pop()
-        raise error
+        raise ValueError("NaN")
 
     run = replace(run_without(), warehouse=SimpleNamespace(rows=rows))
 
     assert publish_looks(run) == []
-    assert str(error) in capfd.readouterr().err
+    assert "NaN" in capfd.readouterr().err
 
 
-class TestScores:
-    @pytest.mark.parametrize("wrong", [np.nan, -0.1, 1.1, np.inf])
-    def test_scores_that_are_no_probabilities_are_not_appended(self, wrong):
-        scored = [(BATCH, np.array([0.5, wrong]))]
-        with pytest.raises(SchemaError, match="not probabilities"):
-            list(predict.prediction_rows(scored, {}, None, None, effect_models={}))
-
-    def test_scores_are_worth_what_a_column_of_money_can_hold(self):
-        """An amount beyond that is the greatest, and no error for all other users."""
-        amounts: Any = SimpleNamespace(amounts=lambda _: np.array([3.0, 1e300]))
-        scored = [(BATCH, np.array([0.5, 1.0]))]
-        [rows] = predict.prediction_rows(scored, {}, None, amounts, effect_models={})
-
-        assert list(map(float, rows["expected_value"].to_pylist())) == [1.5, 1e15]
+def test_scores_that_are_no_probabilities_are_not_appended():
+    scored = [(BATCH, np.array([0.5, 1.1]))]
+    with pytest.raises(SchemaError, match="not probabilities"):
+        list(predict.prediction_rows(scored, {}, None, None, effect_models={}))
 
 
-def test_a_users_categories_are_kept_by_name():
-    """Without a value it is an empty one, and a long one is cut. Nothing is kept where
-    nothing is compared."""
-    countries = pa.array(['"DE"', None, "x" * 1_000], pa.string())
-    columns = {"country": countries, "source": pa.array(["a\x1fb"] * 3)}
-    batch = pa.RecordBatch.from_pydict(columns)
-    texts = stored_categories(batch, ["country", "source"]).to_pylist()
-    short, none, long = map(json.loads, texts)
-
-    assert short == {"country": '"DE"', "source": "a b"}
-    assert (none["country"], long["country"]) == ("", "x" * LONGEST)
-    assert stored_categories(batch, []).to_pylist() == [None] * 3
-
-
-@pytest.mark.parametrize(
-    ("missing", "lacked"), [((-1, 7), -0.81), ((0,), None), ((6,), None)]
-)
+@pytest.mark.parametrize(("missing", "lacked"), [((-1, 7), -0.81), ((6,), None)])
 def test_incomplete_outcomes_say_nothing_of_the_season(missing, lacked):
     """Half as many bought as expected; if the export lacks a day of the week, 01
     has nothing to follow: it would predict too little of everybody."""
@@ -175,7 +143,6 @@ def test_a_set_up_keeps_what_is_there(deployment):
     row = {"use_case": "u", "as_of": AS_OF, "users": 1, "model_version": 0}
     deployment.append(PUBLICATIONS, row)
     setup.prepare(deployment.warehouse, settings)
-    made = client.get_table(f"{settings.project}.{settings.dataset}.dead_letters")
     users = deployment.rows("SELECT user_pseudo_id FROM ga_events")
     listed = client.list_tables(settings.dataset)
     views = {"ga_events", *tables.views("")}
@@ -185,10 +152,6 @@ def test_a_set_up_keeps_what_is_there(deployment):
     assert {table.table_id for table in listed} == views | {
         table.stored for table in tables.TABLES
     }
-    declared = DEAD_LETTERS
-    assert [field.name for field in made.schema] == [*declared.types]
-    assert made.clustering_fields == [*declared.clustering]
-    assert made.time_partitioning.field == declared.partition
 
 
 TODAY = date(2026, 4, 20)
@@ -253,32 +216,13 @@ def test_audiences_that_stopped_for_a_person_have_run(artifacts):
     assert ages_of(artifacts, NAME, today=TODAY) == {"audience_age_days": 2}
 
 
-def test_a_damaged_champion_hides_no_age_of_another(artifacts):
-    artifacts.create("models/card_fraud/champion.json", b"[]")
-    enthroned(artifacts, 51)
-    lines: list[tuple[str, dict[str, Any]]] = []
-    run: Any = SimpleNamespace(
-        as_of=TODAY,
-        artifacts=artifacts,
-        log=lambda severity, _, **fields: lines.append((severity, fields)),
-    )
-    log_ages(run)
-
-    [(_, broken)] = [line for line in lines if line[0] == "ERROR"]
-    assert (broken["use_case"], broken["outcome"]) == ("card_fraud", "artifact")
-    assert [
-        one["champion_age_days"] for _, one in lines if one["use_case"] == NAME
-    ] == [51]
-
-
-@pytest.mark.parametrize("error", [SchemaError("x"), MemoryError(), SystemExit()])
-def test_what_was_scored_is_removed_however_a_run_ends(error):
+def test_what_was_scored_is_removed_however_a_run_ends():
     """Defect: after an error that is not ours a million rows stayed for good."""
     statements = list[str]()
     warehouse: Any = SimpleNamespace(execute=lambda sql, _: statements.append(sql))
     run = replace(run_without(), warehouse=warehouse)
-    with pytest.raises(type(error)), predict.removed_on_failure(run):
-        raise error
+    with pytest.raises(MemoryError), predict.removed_on_failure(run):
+        raise MemoryError
 
     assert ["DELETE FROM ma_predictions_runs" in sql for sql in statements] == [True]
 

@@ -12,9 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from propensity import folders, usecases
+from propensity import folders
 from propensity.errors import UseCaseError
-from propensity.online.score_request import question_of
 from propensity.settings import Settings
 from propensity.stream.consumer import Clients, StreamFeatures
 from tests.propensity.stream.consumers import Tables
@@ -31,12 +30,6 @@ SETTINGS = Settings(
     pubsub_endpoint="127.0.0.1:9",
 )
 TOML = "usecase.toml"
-# Each change of a folder: a file, a text in it and what replaces it.
-WRONG = [
-    (TOML, "[stream]", "[stream"),
-    (TOML, "[features]", "[events.new_bet]\nbet_amount = 'amount'\n\n[features]"),
-    ("labels.sql", None, None),
-]
 
 
 @pytest.fixture
@@ -47,16 +40,12 @@ def folder(tmp_path, monkeypatch) -> Iterator[Path]:
         yield shutil.copytree(folders.place("first_day_churn"), own / NEW)
 
 
-@pytest.fixture(params=WRONG, ids=lambda one: f"{one[0]} {one[1]}")
-def wrong(request, folder) -> Path:
-    """The copy, with a mistake."""
-    file, old, new = request.param
-    if old is None:
-        (folder / file).unlink()
-    else:
-        text = (folder / file).read_text()
-        assert old in text
-        (folder / file).write_text(text.replace(old, new, 1))
+@pytest.fixture
+def wrong(folder) -> Path:
+    """The copy, which declares a type that is declared already."""
+    text = (folder / TOML).read_text()
+    declared = "[events.new_bet]\nbet_amount = 'amount'\n\n[features]"
+    (folder / TOML).write_text(text.replace("[features]", declared, 1))
     return folder
 
 
@@ -99,20 +88,3 @@ async def test_a_wrong_folder_does_not_stop_the_stream(wrong, capsys):
     assert [row["message_id"] for row in tables.of["dead_letters"]] == ["5"]
     stored = [row["message_id"] for row in tables.of["stream_events"]]
     assert stored == ["0", "1", "2"]
-
-
-def test_a_wrong_folder_refuses_its_own_requests_for_scores_alone(folder):
-    (folder / "labels.sql").unlink()
-    known, _ = usecases.load_all()
-
-    def asked(body: dict[str, Any], default: str) -> str:
-        question = question_of(body, known, default=default, latest=NOW)
-        return question.use_case.name
-
-    assert asked(transaction(), NEW) == "card_fraud"
-    for body, default in (
-        ({"user_id": "ana", "use_case": NEW}, "ga4_purchase"),
-        ({"user_id": "ana"}, NEW),
-    ):
-        with pytest.raises(UseCaseError, match=NEW):
-            asked(body, default)
