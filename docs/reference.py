@@ -35,10 +35,13 @@ ENDS = ("low", "high", "in_usd")
 # Types that a query need not know, or that the column's name says.
 PLAIN = {"STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "DATE", "TIMESTAMP"}
 
-# Tables that people rarely query: the page has no columns of them.
+# Tables that people rarely query, or that the page describes in a sentence: it has no
+# columns of them.
 INTERNAL = {
+    "dead_letters",
     "ga_digested_days",
     "ga_refusals",
+    "inference_log",
     "ma_audience_effects",
     "ma_audience_plans",
     "ma_audience_requests",
@@ -58,7 +61,6 @@ COMMON_OPTIONS = {"--json", "--use-case", "--dry-run", "--as-of", "--state"}
 
 # A reader of a table must know this, and its columns do not say it.
 NOTES = {
-    "inference_log": "Version -1 means that no version was live.",
     "ma_predictions_table": "Each run updates the users that it scored, and keeps all "
     "others.",
     "ma_model_training_metadata": "`card` has everything else as JSON: "
@@ -95,11 +97,6 @@ def tables() -> str:
             text += f"; kept for {table.expiration_days} days"
         text += ".\n" + _columns(table.name, table.columns)
     return text
-
-
-def internal_tables() -> str:
-    """Return the tables that people rarely query."""
-    return _code(table.name for table in TABLES if table.name in INTERNAL) + ".\n"
 
 
 def events_columns() -> str:
@@ -147,6 +144,8 @@ def _columns(name: str, columns: Sequence[Column]) -> str:
         besides += f", and the {what} of [{like}](#{like})"
         shared |= _same(name)
     own = [column for column in columns if _text(column) not in shared]
+    if not own:
+        return f"\nColumns: {besides}.\n"
     return f"\nColumns, besides {besides}:\n\n" + "".join(_lines(own))
 
 
@@ -185,16 +184,14 @@ def exit_codes() -> str:
 
 
 def commands() -> str:
-    """Return every command, with what it takes, and an example of each."""
+    """Return every command: an example, what it does, and what it takes."""
     parts = list[str]()
     for title, below in cli.SECTIONS.items():
         every = dict[str, click.Command]()
         for command in below:
             every |= _leaves(command)
-        examples = [_example(command) for command in every.values()]
         parts.append(f"\n## {title}\n\n")
-        parts += [_about_command(name, command) for name, command in every.items()]
-        parts.append("\n```\n" + "\n".join(examples) + "\n```\n")
+        parts += [_about_command(command) for command in every.values()]
     return "".join(parts)
 
 
@@ -209,16 +206,15 @@ def _leaves(command: click.Command, before: str = "") -> dict[str, click.Command
     return leaves
 
 
-def _about_command(name: str, command: click.Command) -> str:
-    """Return a command's line: its name, what it does, and what it takes."""
+def _about_command(command: click.Command) -> str:
+    """Return a command's line: an example, what it does, and what it takes."""
     options = list[str]()
     for parameter in command.params:
-        if isinstance(parameter, click.Argument):
-            name += f" {str(parameter.name).upper()}"
-        elif parameter.opts[-1] not in COMMON_OPTIONS:
-            options.append(parameter.opts[-1])
+        option = parameter.opts[-1]
+        if isinstance(parameter, click.Option) and option not in COMMON_OPTIONS:
+            options.append(option)
     text = " ".join(_clean(command.help).partition("\n\n")[0].split())
-    return f"- `{name}`: {text} {_code(options)}".rstrip() + "\n"
+    return f"- `{_example(command)}`: {text} {_code(options)}".rstrip() + "\n"
 
 
 def _example(command: click.Command) -> str:
