@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from markupsafe import Markup
 from scipy import stats
 
 from propensity.errors import NotEnoughData, SchemaError
@@ -28,7 +29,7 @@ from propensity.learning.candidates import encoder_of
 from propensity.learning.effects import Effects, Experiment
 from propensity.measures.intervals import FEW, NORMAL, Difference, in_columns
 from propensity.models.encoding import Flags, Floats, to_frame
-from propensity.pages.page import fill_template, in_notebook
+from propensity.pages.page import ChartLine, fill_template, in_notebook, lines_svg
 from propensity.pages.words import about, decimals, plural
 from propensity.texts import GAPS, refuse, texts
 
@@ -38,6 +39,7 @@ _BY_CHANCE = 0.001
 _MOST_GROUPS = 6
 # What a page and a line compare.
 _SHARE = 0.3
+_SHARES = np.linspace(0, 1, 21)
 # What ``python -m benchmarks.experiments --tests 400`` counted.
 RATES = (
     "Of 400 experiments that were drawn without any effect (4,000 to 60,000 users, 10 "
@@ -139,6 +141,20 @@ class Arm:
             f"more, {compared}. {self._users_missing(gain)}."
         )
 
+    @property
+    def worth(self) -> str:
+        """How much more contacting the best 30% adds by effect, for 100 users."""
+        more = self.effects.gain_at(_SHARE, self.effects.expected)
+        than_random = self.effects.gain_at(_SHARE)
+        sentence = (
+            f"contacting the best {_SHARE:.0%} by effect adds "
+            f"{more.times(100).format('+.2f')} compared with probability, and "
+            f"{than_random.times(100).format('+.2f')} compared with chance"
+        )
+        if more.is_above() or more.is_below():
+            return f"{sentence}."
+        return f"{sentence}. {self._users_missing(more)}."
+
     def _users_missing(self, gain: Difference) -> str:
         """Say how many more users would decide a gain."""
         needed = effects.users_needed(gain, len(self.experiment))
@@ -150,6 +166,7 @@ class Arm:
     def plain(self) -> dict[str, object]:
         """Return the numbers of the treatment, per user, for JSON."""
         effect = self.effects.mean()
+        by_probability = self.effects.gain_at(_SHARE, self.effects.expected)
         return {
             "treatment": self.name,
             "outcome": self.outcome,
@@ -160,6 +177,8 @@ class Arm:
             "top_30_by_effect": self.at_share(self.effects.effect) / 100,
             "top_30_by_probability": self.at_share(self.effects.expected) / 100,
             "top_30_at_random": _SHARE * effect.estimate,
+            **in_columns("top_30_gain", by_probability),
+            **in_columns("top_30_gain_over_random", self.effects.gain_at(_SHARE)),
             "by_effect": self.is_open,
             "verdict": self.verdict,
             "reacting": list(self.reacting),
@@ -298,6 +317,7 @@ class ExperimentLook:
             f"{arm.at_share(arm.effects.effect):.2f} by effect, "
             f"{arm.at_share(arm.effects.expected):.2f} by probability, "
             f"{_SHARE * 100 * effect.estimate:.2f} at random",
+            f"Worth    {arm.worth}",
             f"Reacting {reacting}",
         ]
         return measured + paid + [f"Use      {arm.verdict}"]
@@ -317,6 +337,7 @@ class ExperimentLook:
             {
                 "look_at": self,
                 "bars": _bars,
+                "draw": _curves,
                 "orders": _orders,
                 "per_100": _per_100,
                 "rates": RATES,
@@ -639,15 +660,17 @@ def _per_100(added: Difference) -> str:
     return added.times(100).format(".2f")
 
 
-def _orders(arm: Arm) -> list[tuple[str, str]]:
-    """Return orders with what their best 30% add, for each 100 users."""
+def _orders(arm: Arm) -> list[tuple[str, str, str]]:
+    """Return orders with what their best 30% add, and how much more than chance."""
+    by_effect = arm.effects.gain_at(_SHARE).times(100)
+    by_probability = arm.effects.gain_of_expected(_SHARE).times(100)
     at_random = 100 * _SHARE * arm.effects.mean().estimate
     best = arm.at_share(arm.effects.effect)
     probable = arm.at_share(arm.effects.expected)
     return [
-        ("by effect", f"{best:.2f}"),
-        ("by probability", f"{probable:.2f}"),
-        ("at random", f"{at_random:.2f}"),
+        ("by effect", f"{best:.2f}", by_effect.format("+.2f")),
+        ("by probability", f"{probable:.2f}", by_probability.format("+.2f")),
+        ("at random", f"{at_random:.2f}", ""),
     ]
 
 
@@ -663,3 +686,22 @@ def _bars(arm: Arm) -> list[tuple[str, float, float, float, str]]:
             shown = added.times(100).format("+.1f")
             rows.append((name, added.estimate, added.low, added.high, shown))
     return rows
+
+
+def _curves(arm: Arm) -> Markup:
+    """Draw the outcomes added by the share contacted, by each order."""
+    by_effect = 100 * arm.effects.curve(arm.effects.effect, _SHARES)
+    by_probability = 100 * arm.effects.curve(arm.effects.expected, _SHARES)
+    at_random = _SHARES * by_effect[-1]
+    lines = [
+        ChartLine(name="at random", y=list(at_random), style="guide"),
+        ChartLine(name="by effect", y=list(by_effect)),
+        ChartLine(name="by probability", y=list(by_probability), style="line other"),
+    ]
+    return lines_svg(
+        lines,
+        title="Added outcomes by share contacted",
+        write=decimals(2),
+        times=[f"{share:.0%}" for share in _SHARES],
+        starts_at_zero=True,
+    )

@@ -26,6 +26,7 @@ Sources:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,27 +118,71 @@ class Effects:
         """
         Return by how much the curve by effect lies above that of another order.
 
-        It is the mean over all shares that could be contacted, per user. Its variance
-        is that of the gains, and of what the order owes to chance: folds learn from
-        each other, so that a user moves their own gain and, through the order, those of
-        others. It is at most as large as if effects were chance alone, and 0 where the
-        order is certain, which models of different folds tell.
+        It is the mean over all shares that could be contacted, per user.
 
         Args:
             order: As of ``curve``; by expected outcome where None.
             errors: How many standard errors its interval reaches.
         """
-        by_effect = self._rank(self.effect)
-        other = self._rank(self.expected if order is None else order)
+        other = self.expected if order is None else order
+        ranks = [self._rank(effect) for effect in self.by_fold]
+        return self._more(
+            self._rank(self.effect), self._rank(other), by_fold=ranks, errors=errors
+        )
+
+    def gain_at(self, share: float, order: Floats | None = None) -> Difference:
+        """
+        Return how much more contacting a share of users adds by effect, per user.
+
+        Args:
+            share: From 0 to 1.
+            order: The other one, as of ``curve``; at random where None.
+        """
+        others = np.full(len(self.added), share)
+        if order is not None:
+            others = self._best(order, share)
+        best = [self._best(effect, share) for effect in self.by_fold]
+        return self._more(
+            self._best(self.effect, share), others, by_fold=best, errors=NORMAL
+        )
+
+    def gain_of_expected(self, share: float) -> Difference:
+        """Return how much more a share adds by expected outcome than at random."""
+        best = self._best(self.expected, share)
+        return Statistic.of(self.added * (best - share)).interval()
+
+    def _more(
+        self,
+        by_effect: Floats,
+        other: Floats,
+        *,
+        by_fold: Sequence[Floats],
+        errors: float,
+    ) -> Difference:
+        """
+        Return what contacting by effect adds more than contacting in another way.
+
+        Its variance is that of the gains, and of what the order owes to chance: folds
+        learn from each other, so that a user moves their own gain and, through the
+        order, those of others. It is at most as large as if effects were chance alone,
+        and 0 where the order is certain, which models of different folds tell.
+
+        Args:
+            by_effect, other: The share of cases in which a user is contacted, (users,).
+            by_fold: The same as ``by_effect``, by the models of each fold.
+        """
         gains = self.added * (by_effect - other)
         of_chance = np.var(self.added * (by_effect - by_effect.mean()))
         # The jackknife's variance, as each fold's models leave its users out.
-        by_fold = [self._rank(effect) for effect in self.by_fold]
         of_order = np.var(by_fold, axis=0) * len(by_fold)
         variance = gains.var() + min(of_chance, (self.added**2 * of_order).mean())
         half = errors * float(np.sqrt(variance / len(gains)))
         estimate = float(gains.mean())
         return Difference(estimate, estimate - half, estimate + half)
+
+    def _best(self, order: Floats, share: float) -> Floats:
+        """Return 1 for the first users in an order, and 0 for others."""
+        return (self._rank(order) > 1 - share).astype(np.float64)
 
     def _rank(self, values: Floats) -> Floats:
         """Return ranks between 0 and 1 within each fold; equal values share theirs."""

@@ -72,6 +72,25 @@ def test_the_undecided_are_contacted_first_if_they_alone_react(look):
     assert "<script" not in look.page()
 
 
+def test_what_an_order_is_worth_is_said_with_the_interval_of_the_difference(look):
+    arm = look.arms[0]
+    plain = arm.plain()
+    page = look.page()
+    heading = page[page.index("<h1>") : page.index("</h1>")]
+
+    assert 0 < plain["top_30_gain_low"] < plain["top_30_gain_high"]
+    gain = plain["top_30_by_effect"] - plain["top_30_by_probability"]
+    assert plain["top_30_gain"] == pytest.approx(gain, abs=0.002)
+    assert arm.worth in page
+    assert "most for segment = undecided (11.6 against -0.5)" in heading
+
+
+def test_an_effect_that_may_be_chance_is_grey():
+    look = try_experiment(campaign(2_000, undecided=0.0, seed=1), **NAMES)
+
+    assert 'class="verdict open"' in look.page()
+
+
 def test_an_outcome_is_a_sum_whatever_the_price_and_the_country():
     """Defects: one price was neither 1 nor 0, and a decimal comma was no number."""
     table = campaign(3_000)

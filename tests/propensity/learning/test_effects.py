@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from propensity.learning.effects import Experiment, effects, model_of
+from propensity.learning.effects import Effects, Experiment, effects, model_of
 
 
 def experiment(users: int, added, *, seed: int) -> Experiment:
@@ -72,3 +72,16 @@ def test_who_reacts_is_contacted_first_whatever_the_form(added):
 
     assert true[chosen].mean() - true.mean() > 0.6 * best
     assert true[np.argsort(-later)[:2_400]].mean() - true.mean() > 0.6 * best
+
+
+def test_each_fold_contributes_its_own_best():
+    """Levels of two folds cannot be compared: each was learned without the other."""
+    estimated = Effects(
+        fold=np.array([0, 0, 1, 1]),
+        expected=np.zeros(4),
+        effect=np.array([0.9, 0.8, 0.2, 0.1]),
+        by_fold=np.zeros((2, 4)),
+        added=np.array([1.0, 0.0, 1.0, 0.0]),
+    )
+
+    assert list(estimated.curve(estimated.effect, np.array([0.5, 1.0]))) == [0.5, 0.5]
