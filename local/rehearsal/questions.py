@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tomllib
 from datetime import UTC, datetime
 
 import requests
-from google.api_core import exceptions as api
-from google.cloud import bigquery
 
-from local.demos.calls import command
-from local.rehearsal.google_cloud import DECLARED, SHOP
+from local.rehearsal.google_cloud import SHOP
 from local.rehearsal.run import No, NotTried, Rehearsal
 from local.rehearsal.steps import PATIENCE_S
 
-# Public tables, more than a query may name: their dry run is free.
-MANY_TABLES = "SELECT id FROM `githubarchive.day.20*`"
-TOO_MANY = "(?i)too many tables|number of tables|1,?000 tables"
 # Words of a function's line for a missing permission.
 REFUSED = "access_denied|PERMISSION_DENIED|denies access"
 HANGS_UP_S = 15
@@ -80,23 +72,6 @@ def spare_retries(r: Rehearsal) -> str:
     return f"the line says {answer['error']}, and the scheduler got 200"
 
 
-def keep_the_time(r: Rehearsal) -> str:
-    """Call audiences of today, of which there are no predictions: they wait."""
-    place = r.place
-    since = datetime.now(UTC)
-    place.schedule(place.url("audiences"), {"use_case": SHOP})
-    name = place.deployment.name("audiences")
-    about = f'resource.labels.service_name="{name}" AND jsonPayload.due>"2"'
-    lines = place.logged(about, since=since, at_least=4)
-    dues = [line["jsonPayload"]["due"] for line in lines]
-    if len(dues) < 4:
-        raise NotTried(f"{len(dues)} calls came, and 4 are needed")
-    if len(set(dues)) == len(dues):
-        problem = "each call has a time of its own, so no retry has that of its call"
-        raise No(problem, hint=ISSUE)
-    return f"{len(dues)} calls have {len(set(dues))} times"
-
-
 def go_on(r: Rehearsal) -> str:
     body = f'{{"use_case": "{SHOP}", "as_of": "{r.weeks[-1]}", "force": true}}'
     since = datetime.now(UTC)
@@ -117,73 +92,10 @@ def go_on(r: Rehearsal) -> str:
     return f"a training ended after {seconds:.0f} s, its caller had hung up"
 
 
-def prune(r: Rehearsal) -> str:
-    """Compare what the digest of the second week has read with the first one's."""
-    client = r.warehouse.client
-    export = r.place.deployment.settings.ga4_dataset
-    read = []
-    for job in client.list_jobs(all_users=True, min_creation_time=r.place.began):
-        # The digest is a script: its statements are jobs of their own.
-        if job.num_child_jobs:
-            for child in client.list_jobs(all_users=True, parent_job=job.job_id):
-                tables = getattr(child, "referenced_tables", ())
-                if export in [table.dataset_id for table in tables]:
-                    read.append(child.total_bytes_processed)
-    if len(read) < 2:
-        raise NotTried("BigQuery lists no statements of the digest")
-    share = read[0] / max(read)
-    seen = f"a week's digest read {share:.1%} of the first one's bytes"
-    if share > 0.5:
-        raise No(seen, hint=f"Set PROPENSITY_MAXIMUM_BYTES_BILLED. {ISSUE}")
-    return seen
-
-
-def name_many_tables(r: Rehearsal) -> str:
-    config = bigquery.QueryJobConfig(dry_run=True)
-    try:
-        # These public tables are in the US.
-        r.warehouse.client.query(MANY_TABLES, job_config=config, location="US")
-    except api.BadRequest as error:
-        if not re.search(TOO_MANY, error.message):
-            raise
-        hint = "Delete days older than 900 from the export"
-        raise No(error.message, hint=hint) from error
-    return "a wildcard named more than 4,000 public tables"
-
-
-def validate(r: Rehearsal) -> str:
-    """Let it check the first request of an audience, which sends nothing."""
-    files = []
-    if r.named:
-        found = r.named.parent.glob("usecases/*/audiences/destinations/*.toml")
-        for file in sorted(found):
-            if tomllib.loads(file.read_text("utf-8")).get("kind") == "google":
-                files.append(file)
-    if not files:
-        raise NotTried("name your deployment, by --deployment, with its destinations")
-    # Of this folder alone: functions know nothing of it.
-    folder = r.place.use_cases / SHOP / "audiences"
-    (folder / "destinations").mkdir(exist_ok=True)
-    for file in files:
-        shutil.copy(file, folder / "destinations")
-        audience = DECLARED.replace("bucket", file.stem)
-        (folder / f"to_{file.stem}.toml").write_text(audience)
-        words = ("--use-case", SHOP, "--as-of", f"{r.weeks[-1]}", "--validate")
-        answer = command(r.place, "audience", "preview", f"to_{file.stem}", *words)
-        if answer["validated"] != "yes":
-            hint = f"Correct the destination's file. {ISSUE}"
-            raise No(answer["validated"], hint=hint)
-    return f"it would take the first request of {len(files)} destinations"
-
-
-# The last ones: the steps have left lines of every function, and a schedule stays.
+# Permissions last: the steps and the others have left lines of every function.
 QUESTIONS = {
     "private functions": refuse_strangers,
     "no useless retries": spare_retries,
     "runs outlast their caller": go_on,
-    "days are read alone": prune,
-    "wildcards name many tables": name_many_tables,
-    "Google's Data Manager": validate,
     "permissions": have_permissions,
-    "a retry has the time of its call": keep_the_time,
 }

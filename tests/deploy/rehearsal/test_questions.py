@@ -36,10 +36,6 @@ def attempts(*statuses: int) -> str:
     return json.dumps([{"httpRequest": {"status": status}} for status in statuses])
 
 
-def due(*minutes: int) -> str:
-    return lines(*[{"due": f"2026-11-26T10:{minute:02}:00Z"} for minute in minutes])
-
-
 # Of the log: what it has, and the answer.
 LOGGED = [
     (questions.have_permissions, lines({"outcome": "ok", "message": "counts"}), YES),
@@ -52,9 +48,6 @@ LOGGED = [
     (questions.spare_retries, attempts(200), YES),
     (questions.spare_retries, attempts(500), NO),
     (questions.spare_retries, attempts(), NOT_TRIED),
-    (questions.keep_the_time, due(2, 2, 1, 1), YES),
-    (questions.keep_the_time, due(4, 3, 2, 1), NO),
-    (questions.keep_the_time, due(2, 1), NOT_TRIED),
 ]
 
 
