@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -99,7 +100,7 @@ def exports(stack: Stack) -> str:
 
 def first_steps(stack: Stack) -> dict[str, str]:
     """Return the things to do with a running state: commands and an address."""
-    user, _ = example_prediction(stack)
+    user = example_user(stack)
     which = _option(stack)
     return {
         "look a user up": f"curl '{stack.url('get_proba')}/?user_id={user}'",
@@ -113,18 +114,16 @@ def _option(stack: Stack) -> str:
     return "" if is_default else f" --state {stack.state.name}"
 
 
-def example_prediction(stack: Stack) -> tuple[str, str]:
-    """Return a user that has a prediction and its date; placeholders without any."""
+def example_user(stack: Stack) -> str:
+    """Return a user that has a prediction; a placeholder without any."""
     import requests
 
     project = f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}"
     dataset = f"{project}/datasets/{stack.options.dataset}"
     table = f"{dataset}/tables/ma_predictions_table/data"
-    parameters = {"maxResults": "1000", "selectedFields": "user_id,as_of"}
-    try:
+    parameters = {"maxResults": "1", "selectedFields": "user_id"}
+    with contextlib.suppress(OSError, ValueError):
         rows = requests.get(table, parameters, timeout=5).json().get("rows", [])
-    except (OSError, ValueError):
-        rows = []
-    predictions = [(str(row["f"][1]["v"]), str(row["f"][0]["v"])) for row in rows]
-    as_of, user = max(predictions, default=("YYYY-MM-DD", "SOME_USER"))
-    return quote(user, safe=""), as_of
+        for row in rows:
+            return quote(str(row["f"][0]["v"]), safe="")
+    return "SOME_USER"
