@@ -47,7 +47,6 @@ COLUMNS = (
     ("truth known", "known", "{:,}"),
     ("frauds", "frauds", "{:,}"),
     ("ROC AUC", "roc_auc", "{:.3f}"),
-    ("best possible", "optimum", "{:.3f}"),
     ("PR AUC", "pr_auc", "{:.3f}"),
     ("alerts", "alerts", "{:,}"),
     ("frauds caught", "caught", "{:,}"),
@@ -131,8 +130,6 @@ def play(
     )
     review_cost = warehouse.settings.alert_review_cost
     yield table(COLUMNS, by_version(scores, transactions, trainings, review_cost))
-    if not cards:
-        yield "(best possible: by the true probabilities, which the generator knows)"
 
 
 def planned(
@@ -174,7 +171,7 @@ def by_version(
 
     Args:
         scores: Rows of ``first_scores.sql``.
-        transactions: All of them; the best possible of the same rows is known by them.
+        transactions: All of them, with their amounts.
         trainings: Their answers: algorithms, and thresholds of the cheapest alerts.
         review_cost: Of one alert.
 
@@ -182,14 +179,10 @@ def by_version(
         Rows of ``COLUMNS``. Version -1 is for none. Areas are missing where all known
         rows are of one class; alerts and what they save where there is no threshold.
     """
-    known_of_all = {
-        "amount": transactions.amounts,
-        "is_fraud": transactions.is_fraud,
-        "optimum": transactions.true_probabilities,
-    }
+    amounts = pd.DataFrame({"amount": transactions.amounts}, transactions.ids)
     columns = ["event_id", "model_version", "score", "label"]
     frame = pd.DataFrame(scores, columns=columns).set_index("event_id")
-    frame = frame.join(pd.DataFrame(known_of_all, transactions.ids))
+    frame = frame.join(amounts)
     trained = {training["model_version"]: training for training in trainings}
     rows = []
     for version, theirs in frame.groupby("model_version"):
@@ -203,11 +196,7 @@ def by_version(
             "frauds": labelled["label"].sum(),
         }
         rows.append(row)
-        if labelled["label"].nunique() < 2:
-            continue
-        if labelled["optimum"].notna().all():
-            row["optimum"] = roc_auc_score(labelled["is_fraud"], labelled["optimum"])
-        if labelled["score"].isna().any():
+        if labelled["label"].nunique() < 2 or labelled["score"].isna().any():
             continue
         row["roc_auc"] = roc_auc_score(labelled["label"], labelled["score"])
         row["pr_auc"] = average_precision_score(labelled["label"], labelled["score"])

@@ -7,9 +7,6 @@ log-normal. Six in a hundred genuine transactions are of an unusual kind, of twi
 spread. Frauds are of four kinds: three shift some components and have amounts of their
 own, the fourth looks like its victim's. All of it drifts: means wander, spreads change,
 factors turn, and frauds move from card testing to made-up identities.
-
-All densities are known, so the probability of fraud, given components, amount and time,
-follows from Bayes' rule.
 """
 
 from __future__ import annotations
@@ -140,7 +137,7 @@ def cards(
     end: datetime = DEFAULT_END,
 ) -> Transactions:
     """
-    Draw card transactions, with their true probabilities.
+    Draw card transactions.
 
     Args:
         seed: Which transactions are drawn; the process is the same for all.
@@ -179,40 +176,13 @@ def cards(
     drawn = normal(random_of(seed, "amounts"), n)
     amounts = np.exp(AMOUNT_MEAN[kind] + AMOUNT_SPREAD[kind] * drawn)
     amounts = np.maximum(np.rint(100 * amounts), 1) / 100
-    standard = (components - mean) / scale
-    logs = _log_densities(np.log(share), standard, np.log(amounts), loadings)
-    density = np.exp(logs - logs.max(axis=1, keepdims=True))
-    fraud = fraud_rate * density[:, GENUINE:].sum(axis=1)
-    honest = (1 - fraud_rate) * density[:, :GENUINE].sum(axis=1)
     return Transactions(
         time_ms=time_ms,
         components=components,
         amounts=np.round(amounts, 2),
         is_fraud=is_fraud,
         seed=seed,
-        true_probabilities=fraud / (fraud + honest),
     )
-
-
-def _log_densities(
-    log_share: Floats, standard: Floats, log_amount: Floats, loadings: Floats
-) -> Floats:
-    """Return the logarithm of each kind's density, but for a constant: n × kinds."""
-    # The correlation's inverse by Woodbury: only factors × factors are inverted.
-    inner = COMMON * np.einsum("nif,nig->nfg", loadings, loadings)
-    inner += (1 - COMMON) * np.eye(N_FACTORS)
-    logs = np.empty(log_share.shape)
-    for kind, spread in enumerate(SPREAD):
-        distance = standard - SHIFT[kind]
-        projected = np.einsum("nif,ni->nf", loadings, distance)
-        solved = np.linalg.solve(inner, projected[:, :, None])[:, :, 0]
-        along = COMMON * (projected * solved).sum(axis=1)
-        square = (distance**2).sum(axis=1) - along
-        square /= (1 - COMMON) * spread**2
-        square += ((log_amount - AMOUNT_MEAN[kind]) / AMOUNT_SPREAD[kind]) ** 2
-        volume = N_COMPONENTS * np.log(spread) + np.log(AMOUNT_SPREAD[kind])
-        logs[:, kind] = log_share[:, kind] - volume - square / 2
-    return logs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,8 +191,7 @@ class Transactions:
     Card transactions in order of time, generated or real, with their outcomes.
 
     One row each: ``time_ms`` (UTC, since 1970), ``components`` (n, 28), ``amounts``,
-    ``is_fraud``. ``true_probabilities`` is None for real ones. ``seed`` is of all that
-    is sent, ``prefix`` begins every id.
+    ``is_fraud``. ``seed`` is of all that is sent, ``prefix`` begins every id.
     """
 
     time_ms: Ints
@@ -231,7 +200,6 @@ class Transactions:
     is_fraud: Flags
     seed: int = 0
     prefix: str = ""
-    true_probabilities: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.time_ms)

@@ -12,6 +12,7 @@ import time
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -64,7 +65,7 @@ class TestCards:
         """Areas as scikit-learn has them; alerts of what is worth its review."""
         training = {"model_version": 0, "cost": {"alert_threshold": threshold}}
         truth = transactions.is_fraud
-        score = transactions.true_probabilities
+        score = np.random.default_rng(1).random(len(truth))
         columns = {"event_id": transactions.ids, "score": score, "label": truth}
         # first_scores.sql returns rows like these.
         scored = pa.table(columns | {"model_version": [0] * len(truth)}).to_pylist()
@@ -76,7 +77,7 @@ class TestCards:
         caught = transactions.amounts[is_alert & truth].sum()
 
         assert row["frauds"] == truth.sum()
-        assert row["roc_auc"] == row["optimum"] == roc_auc_score(truth, score)
+        assert row["roc_auc"] == roc_auc_score(truth, score)
         assert row["pr_auc"] == average_precision_score(truth, score)
         assert row["caught"] == (is_alert & truth).sum()
         assert row["saved"] == pytest.approx(caught - 5.0 * is_alert.sum())

@@ -14,12 +14,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import csv
 from pyarrow import parquet as pq
-from sklearn.metrics import roc_auc_score
 
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.generators.cards import (
@@ -100,21 +98,6 @@ class TestShop:
         assert 0.002 * len(rows) < twice < 0.01 * len(rows)
 
 
-class TestCards:
-    def test_cards_have_true_probabilities(self):
-        """In every tenth as many are fraud as they say, to 4 standard errors, and all
-        over the days. Some frauds look as their victims do."""
-        many = cards(transactions=60_000, fraud_rate=0.5, days=10)
-        p = many.true_probabilities
-        y = many.is_fraud
-        by_odds = np.array_split(np.argsort(p, kind="stable"), 10)
-
-        for rows in (*by_odds, *np.array_split(np.arange(len(p)), 10)):
-            error = math.sqrt((p[rows] * (1 - p[rows])).sum()) + 1
-            assert abs(p[rows].sum() - y[rows].sum()) < 4 * error
-        assert 0.96 < roc_auc_score(y, p) < 0.99
-
-
 END = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -159,11 +142,9 @@ class TestCardFiles:
         ("change", "says"),
         [
             (lambda t: t.drop_columns(["V7", "Class"]), "V7, Class"),
-            (lambda t: t.slice(0, 0), "has no genuine transactions"),
             (lambda t: pa.concat_tables([t, t]), "row 201: Time is earlier than"),
             (column("V3", ["high"]), "column V3, row 1: 'high' is not a number"),
             (column("V4", [1.0, math.nan]), "row 2: V4 is not a finite number"),
-            (column("Class", [2]), "column Class, row 1: '2' is neither 1 nor 0"),
             (column("Class", [1]), "has no genuine transactions"),
         ],
     )
