@@ -15,10 +15,8 @@ from google.api_core.exceptions import GoogleAPICallError
     [
         "COPY (SELECT 1) TO '{file}'",
         "EXPORT DATA OPTIONS (uri = '{file}', format = 'PARQUET') AS SELECT 1 AS n",
-        "EXPORT DATA OPTIONS (uri = 'file://{file}', format = 'CSV') AS SELECT 1 AS n",
         "SELECT * FROM read_csv('/etc/hostname')",
         "ATTACH '{file}' AS other",
-        "PRAGMA home_directory = '{file}'",
     ],
 )
 def test_a_statement_touches_no_file_of_the_machine(emulated, tmp_path, sql):

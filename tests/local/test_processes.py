@@ -5,33 +5,18 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
-import pyarrow as pa
-import pytest
-from google.cloud.bigquery_storage_v1 import BigQueryReadClient
-
 from local import venvs
-from local.errors import LocalError
 from local.processes import (
-    HOST,
     Process,
-    free_ports,
-    is_listening,
     spawn,
     start_time,
     stop,
 )
 from propensity.cli.progress import Progress
-from propensity.gcp.clients import open_client
-from propensity.gcp.warehouse import Warehouse
-from propensity.settings import Settings
 from tests.functions.streaming import eventually
 
 
@@ -64,51 +49,9 @@ class TestStop:
         stop([stranger])
 
 
-@contextmanager
-def killed_after(folder: Path, *words: str) -> Iterator[str]:
-    """BigQuery with its data in a folder; yield its address, kill it at the end."""
-    [port] = free_ports(1)
-    module = [sys.executable, "-m", "local.emulators.bigquery"]
-    command = [*module, "--port", str(port), "--data-dir", str(folder), *words]
-    with subprocess.Popen(command) as process:
-        try:
-            eventually(lambda: is_listening(port))
-            yield f"http://{HOST}:{port}"
-        finally:
-            process.kill()
-
-
-def test_a_killed_emulator_keeps_every_project(tmp_path, monkeypatch):
-    """Times are UTC wherever it runs."""
-    projects = ("propensity-local", "other-project")
-    [grpc_port] = free_ports(1)
-    words = ["--grpc-port", str(grpc_port), "--project", projects[0]]
-    with killed_after(tmp_path, *words) as url:
-        for project in projects:
-            settings = Settings(project=project, bigquery_endpoint=url)
-            client = Warehouse.open(settings).client
-            client.create_dataset("kept")
-            for sql in (
-                "TABLE kept.t AS SELECT TIMESTAMP '2026-03-01 23:30:00' AS at",
-                "VIEW kept.v AS SELECT at, DATE(at) AS day FROM kept.t",
-            ):
-                client.query(f"CREATE {sql}").result()
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    with killed_after(tmp_path, *words) as url:
-        reader = open_client(BigQueryReadClient, f"{HOST}:{grpc_port}")
-        for project in projects:
-            settings = Settings(project=project, bigquery_endpoint=url)
-            client = Warehouse.open(settings).client
-            rows = client.query("SELECT * FROM kept.v").result()
-            table = rows.to_arrow(bqstorage_client=reader)
-            assert table.schema.field("at").type == pa.timestamp("us", "UTC")
-            assert table["day"].to_pylist() == [date(2026, 3, 1)]
-
-
 class TestVirtualEnvironments:
     def test_virtual_environments_are_made_once(self, tmp_path):
-        """Also by many at once; they are made anew where the file has changed, and
-        after an interruption."""
+        """Also by many at once; they are made anew where the file has changed."""
         file = tmp_path / "requirements.txt"
         file.write_text("# nothing\n")
 
@@ -127,27 +70,6 @@ class TestVirtualEnvironments:
         file.write_text("# still nothing\n")
         make()
         assert not marker.exists()
-
-        marker.touch()
-        (python.parents[1] / venvs.INSTALLED).unlink()
-        make()
-        assert not marker.exists()
-
-
-def test_a_patch_is_of_one_version(tmp_path):
-    """Set-up says that another one is there, and leaves it as it is."""
-    patch = tmp_path / "of-one.patch"
-    patch.write_text("--- a/code/x.py\n+++ b/code/x.py\n@@ -1 +1 @@\n-x = 1\n+x = 2\n")
-    (tmp_path / "code").mkdir()
-    file = tmp_path / "code" / "x.py"
-    file.write_text("x = 1\n")
-    venvs.apply_patch(patch, tmp_path)
-    assert file.read_text() == "x = 2\n"
-
-    file.write_text("x = 3\n")
-    with pytest.raises(LocalError, match=r"of-one.patch does not fit"):
-        venvs.apply_patch(patch, tmp_path)
-    assert file.read_text() == "x = 3\n"
 
 
 def test_a_terminal_has_one_line_of_progress():

@@ -36,15 +36,3 @@ def test_the_model_that_is_shipped_is_of_the_players_named():
     shipped = load_model.read(ship_model.USE_CASE, load_model.MODELS)
 
     assert shipped.about["generator"] == games
-
-
-@pytest.mark.long
-def test_a_shipped_model_is_the_same_when_made_again(made, tmp_path):
-    ship_model.make(GAMES, tmp_path / ship_model.USE_CASE)
-    first, second = (
-        load_model.read(ship_model.USE_CASE, folder) for folder in (made, tmp_path)
-    )
-
-    assert {name: first.files[name] for name in MODELS} == {
-        name: second.files[name] for name in MODELS
-    }
