@@ -4,7 +4,7 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     .venv/bin/python -m deploy shell             the names that scripts use
     .venv/bin/python -m deploy variables         write what Terraform reads
     .venv/bin/python -m deploy losses            what would be lost by a plan of it
-    .venv/bin/python -m deploy kept              whether the folder has what is deployed
+    .venv/bin/python -m deploy stage             stage a function; what it is known by
     .venv/bin/python -m deploy images            another's images, if they fit here
     .venv/bin/python -m deploy image             the image that fits what is staged
 """
@@ -53,19 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m deploy", description=__doc__)
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("--deployment", type=Path, required=True)
-    parser.add_argument("--drop-columns", action="store_true", help="columns may go")
-    text = "what the folder has no more may go"
-    parser.add_argument("--remove", action="store_true", help=text)
-    text = "only who calls, and what is pushed to, may change"
-    parser.add_argument("--only-callers", action="store_true", help=text)
-    text = "services of Cloud Run, one of them, images, a plan, or a state"
-    parser.add_argument("--json", type=Path, help=text)
-    parser.add_argument("--sources", help="what staged content is known by")
-    text = "which of the images, or whose flags scripts use"
-    parser.add_argument("--function", default="", help=text)
-    parser.add_argument("--repository", help="where the images of services are")
-    text = "settings of the deployment whose images are deployed"
-    parser.add_argument("--images-from", type=Path, help=text)
+    # What a plan may take away or change.
+    parser.add_argument("--drop-columns", action="store_true")
+    parser.add_argument("--remove", action="store_true")
+    parser.add_argument("--only-callers", action="store_true")
+    # Services of Cloud Run, one of them, images, or a plan.
+    parser.add_argument("--json", type=Path)
+    # What staged content is known by, which of the images it is, and where these are.
+    parser.add_argument("--sources")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--function", default="")
+    parser.add_argument("--repository")
+    parser.add_argument("--images-from", type=Path)
     options = parser.parse_args(arguments)
     try:
         lines = VERBS[options.verb](configuration.read(options.deployment), options)
@@ -73,12 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if lines is not None:
             for line in lines:
                 print(line)
-    except DeploymentError as error:
+    except (DeploymentError, PropensityError) as error:
+        # Also where a file of a use case is wrong.
         print(f"deploy: {error}", file=sys.stderr)
-        return 1
-    except PropensityError as error:
-        # A file of a use case is wrong.
-        print(f"deploy: {error.message}", file=sys.stderr)
         return 1
     return 0
 
@@ -138,7 +134,7 @@ def _of_function(
     d: DeploymentSettings, function: Function, values: Mapping[str, str]
 ) -> Iterator[str]:
     """
-    Yield the folder of a function, and what ``gcloud`` is told of it.
+    Yield what ``gcloud`` is told of a function.
 
     Lists are ``service``, the flags that deploy it; ``clock``, those that schedule it;
     ``called``, what for: use cases, or once, for none.
@@ -152,8 +148,6 @@ def _of_function(
         # As many threads as requests at once.
         service["set-env-vars"] += f"{SEPARATOR}THREADS=1"
     secret = values["secret"] if function.needs_key else "--clear-secrets"
-    yield f"folder={shlex.quote(function.folder)}"
-    yield f"requirements={shlex.quote(function.requirements)}"
     yield _list("service", _words(service) + [secret])
     if function.schedule:
         clock = {**function.schedule.flags, "schedule": d.cron(function)}
@@ -301,52 +295,37 @@ def _names(columns: list[dict[str, Any]], prefix: str = "") -> Iterator[str]:
         yield from _names(column.get("fields", []), f"{prefix}{column['name']}.")
 
 
-def kept(d: DeploymentSettings, options: argparse.Namespace) -> None:
-    """
-    Check by Terraform's state that all is still there that was deployed.
+def staged(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
+    """Stage a function, with its lock; yield what its content is known by."""
+    [function] = [one for one in d.functions if one.target == options.function]
+    yield _staged(function, options.folder)
 
-    Raises:
-        DeploymentError: Something is not, or nothing was set up.
-    """
-    state = json.loads(options.json.read_text())
-    was_deployed = state["outputs"].get("deployed")
-    if was_deployed is None:
-        raise DeploymentError("nothing is set up. Run deploy/setup.sh first")
-    now = deployed.described(d, options.deployment)
-    deployed.check_kept(was_deployed["value"], now)
+
+def _staged(function: Function, folder: Path) -> str:
+    requirements = function.requirements
+    source = ROOT / function.folder
+    stage.stage(source, folder, requirements=requirements, locked=True)
+    return stage.fingerprint(folder)
 
 
 def images(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     """
     Yield, as JSON, another deployment's images of the functions: see ``_image``.
 
-    Args:
-        options: Its services, or such JSON that a plan has kept.
-
     Raises:
         DeploymentError: One was built of other sources than it would be here, or is
             not in that deployment's repository.
     """
-    made = json.loads(options.json.read_text())
-    if isinstance(made, list):
-        services = made
-        made = {}
-        for service in services:
-            # The other deployment has a prefix of its own.
-            _, _, part = service["metadata"]["name"].partition("-")
-            made[part.replace("-", "_")] = _image(service, options.repository)
-    origin = options.images_from if options.images_from else options.json
+    made = dict[str, dict[str, Any]]()
+    for service in json.loads(options.json.read_text()):
+        # The other deployment has a prefix of its own.
+        _, _, part = service["metadata"]["name"].partition("-")
+        made[part.replace("-", "_")] = _image(service, options.repository)
     for function in d.functions:
         with tempfile.TemporaryDirectory() as folder:
-            staged = stage.stage(
-                ROOT / function.folder,
-                Path(folder, function.target),
-                requirements=function.requirements,
-                locked=True,
-            )
-            sources = stage.fingerprint(staged)
+            sources = _staged(function, Path(folder, function.target))
         if made.get(function.target, {}).get("sources") != sources:
-            raise _unfit(function.target, origin)
+            raise _unfit(function.target, options.images_from)
     wanted = {function.target: made[function.target] for function in d.functions}
     yield json.dumps(wanted, indent=1)
 
@@ -411,7 +390,7 @@ VERBS: dict[str, Verb] = {
     "shell": shell,
     "variables": variables,
     "losses": losses,
-    "kept": kept,
+    "stage": staged,
     "images": images,
     "image": image,
 }

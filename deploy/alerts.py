@@ -16,17 +16,16 @@ cloud.google.com/logging/docs/view/logging-query-language.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
-from urllib.parse import quote
 
 from deploy import functions
-from deploy.configuration import DeploymentSettings
+from deploy.configuration import DeploymentSettings, dashed
 from deploy.functions import ROOT
-from propensity import usecases
 from propensity.findings import PAGE as MESSAGES
 from propensity.findings import meanings
 from propensity.pages.words import plural
@@ -48,6 +47,10 @@ FREQUENT = (
 )
 # Outcomes after which the scheduler calls again, or another alert tells more.
 EXPECTED = ("run_in_progress", "export_late", "audience_waits", "audience_stopped")
+SEVERE = ("ERROR", "CRITICAL", "ALERT", "EMERGENCY")
+
+# A field of an entry of the log, an operator, and the value, or those that it may have.
+Condition = tuple[str, str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,9 @@ class Policy:
 
     Attributes:
         alert: Its alert, by the name of the section of ``PAGE``.
-        log: The filter of the lines that raise it; empty if a metric does.
+        lines: What lines of functions and training jobs meet that raise it, by their
+            fields.
+        killed: What entries of others meet that do, in one of these ways.
         pause_s: For so long Google sends no second mail about a line.
         metric: Filter of a metric, ``above`` and more, as ``alerts.tf`` reads it.
         use_case: Which use case it is about; empty for all others, or for none.
@@ -65,7 +70,8 @@ class Policy:
 
     alert: str
     title: str
-    log: str = ""
+    lines: tuple[Condition, ...] = ()
+    killed: tuple[tuple[Condition, ...], ...] = ()
     pause_s: int = DAILY_S
     metric: Mapping[str, Any] = field(default_factory=dict)
     use_case: str = ""
@@ -74,11 +80,6 @@ class Policy:
     def name(self) -> str:
         """What Terraform calls it."""
         return f"{self.alert}_{self.use_case}" if self.use_case else self.alert
-
-    @property
-    def severity(self) -> str:
-        """As Cloud Monitoring names it."""
-        return "ERROR" if meanings()[self.alert].weight == "error" else "WARNING"
 
 
 def camel(target: str) -> str:
@@ -89,176 +90,174 @@ def camel(target: str) -> str:
 
 def policies(d: DeploymentSettings) -> Iterator[Policy]:
     """Yield the policies of a deployment."""
-    deployed = {function.target for function in d.functions}
     for use_case in list(d.use_cases) + [""]:
-        yield from _of_lines(d, use_case)
+        yield from _of_runs(d, use_case)
     for use_case in d.use_cases:
-        yield _old(d, use_case)
-        if "compact_features" in deployed:
-            yield from _missed(d, use_case)
-    yield from _of_the_whole(d)
+        yield from _of_ages(d, use_case)
+    yield Policy(
+        alert="events_refused",
+        title="events were refused",
+        lines=(
+            ("function", "=", ("streamFeatures", "scoreStream")),
+            ("reasons", ":", "*"),
+        ),
+    )
+    yield Policy(
+        alert="message_not_sent",
+        title="the weekly message was not sent",
+        lines=(("function", "=", "overview"), ("outcome", "=", "message_not_sent")),
+    )
     yield from _of_metrics(d)
 
 
 # -- lines of the log ------------------------------------------------------------------
 
 
-def ours(d: DeploymentSettings) -> str:
-    """Return the filter of lines that functions and training jobs write."""
-    service = f'resource.labels.service_name=~"^{d.prefix}-"'
-    return f'({service} OR resource.labels.job_name=~"^{d.prefix}-")'
-
-
-def _any(values: Iterable[str]) -> str:
-    """Return what is equal to any of some values, in the language of filters."""
-    return "(" + " OR ".join(f'"{value}"' for value in values) + ")"
-
-
-def _about(d: DeploymentSettings, use_case: str) -> str:
-    """Return the condition that a line is of a use case, or of none of them."""
-    if use_case:
-        return f'jsonPayload.use_case="{use_case}"'
-    return f"NOT jsonPayload.use_case={_any(d.use_cases)}"
-
-
-def _of_lines(d: DeploymentSettings, use_case: str) -> Iterator[Policy]:
+def _of_runs(d: DeploymentSettings, use_case: str) -> Iterator[Policy]:
     """Yield the policies that each use case has, and those for all others."""
-    lines = f"{ours(d)} AND {_about(d, use_case)} AND "
+    about: Condition = ("use_case", "=", use_case)
+    if not use_case:
+        about = ("use_case", "NOT =", d.use_cases)
+    scheduled = [function.target for function in functions.load() if function.schedule]
     yield Policy(
         alert="run_failed",
         title="a run failed",
-        use_case=use_case,
-        log=_failed(d, use_case),
+        lines=(
+            about,
+            ("function", "=", tuple(map(camel, scheduled))),
+            ("status", ">=", 400),
+            ("outcome", "NOT =", EXPECTED),
+            # Predictions before the first training.
+            ("is_trained", "NOT =", False),
+        ),
+        killed=_killed(d, use_case, scheduled),
         pause_s=AT_ONCE_S,
+        use_case=use_case,
     )
     yield Policy(
         alert="audience_not_sent",
         title="an audience was not sent",
-        use_case=use_case,
-        log=lines + 'jsonPayload.function="audiences" AND '
-        'jsonPayload.outcome="audience_stopped"',
+        lines=(
+            about,
+            ("function", "=", "audiences"),
+            ("outcome", "=", "audience_stopped"),
+        ),
         pause_s=AT_ONCE_S,
-    )
-    yield Policy(
-        alert="bytes_billed_run",
-        title="a run billed more than it should",
         use_case=use_case,
-        log=lines + f"jsonPayload.bytes_billed>{d.own['alert_run_bytes']}",
     )
-    yield Policy(
-        alert="evaluation_missing",
-        title="predictions ran without the week's evaluation",
-        use_case=use_case,
-        log=lines + 'jsonPayload.function="predictions" AND '
-        "jsonPayload.evaluation_missing=true",
-    )
-    yield Policy(
-        alert="no_index",
-        title="lookups are queries, without an index",
-        use_case=use_case,
-        log=lines + 'jsonPayload.function="getProba" AND '
-        'jsonPayload.outcome="no_index" AND '
-        'NOT jsonPayload.message=~"^no index has been published yet"',
-    )
-    yield Policy(
-        alert="roc_auc",
-        title="ROC AUC of the evaluated week is under the bound",
-        use_case=use_case,
-        log=lines + 'jsonPayload.function="modelEvaluation" AND '
-        f"jsonPayload.roc_auc<{d.own['alert_roc_auc']}",
-    )
+    first = "^no index has been published yet"
+    of_lines: dict[str, tuple[str, tuple[Condition, ...]]] = {
+        "bytes_billed_run": (
+            "a run billed more than it should",
+            (("bytes_billed", ">", int(d.own["alert_run_bytes"])),),
+        ),
+        "evaluation_missing": (
+            "predictions ran without the week's evaluation",
+            (("function", "=", "predictions"), ("evaluation_missing", "=", True)),
+        ),
+        "no_index": (
+            "lookups are queries, without an index",
+            (("outcome", "=", "no_index"), ("message", "NOT =~", first)),
+        ),
+        "roc_auc": (
+            "ROC AUC of the evaluated week is under the bound",
+            (
+                ("function", "=", "modelEvaluation"),
+                ("roc_auc", "<", float(d.own["alert_roc_auc"])),
+            ),
+        ),
+    }
+    for alert, (title, lines) in of_lines.items():
+        yield Policy(
+            alert=alert, title=title, lines=(about,) + lines, use_case=use_case
+        )
 
 
-def _failed(d: DeploymentSettings, use_case: str) -> str:
-    """Return the filter of what says that a run of a use case, or of none, failed."""
-    scheduled = [function for function in functions.load() if function.schedule]
-    jobs = dict[str, list[str]]()
-    trainings = dict[str, str]()
-    for name in d.use_cases:
-        dashed = name.replace("_", "-")
-        jobs[name] = [f"{d.name(function.target)}-{dashed}" for function in scheduled]
-        trainings[name] = f"{d.prefix}-training-job-{dashed}"
-    names = _any(camel(function.target) for function in scheduled)
-    is_ours = (
-        f"{ours(d)} AND {_about(d, use_case)} AND jsonPayload.function={names} AND "
-        f"jsonPayload.status>=400 AND NOT jsonPayload.outcome={_any(EXPECTED)} AND "
-        'NOT (jsonPayload.outcome="no_champion" AND jsonPayload.is_trained=false)'
-    )
-    is_clocks = (
-        'resource.type="cloud_scheduler_job" AND severity>=ERROR AND '
+def _killed(
+    d: DeploymentSettings, use_case: str, scheduled: list[str]
+) -> tuple[tuple[Condition, ...], ...]:
+    """Return what says that a run ended without a line: of a use case, or of none."""
+    severe = ("severity", "=", SEVERE)
+    job = f"-{dashed(use_case)}" if use_case else ""
+    clock = (
+        ("resource.type", "=", "cloud_scheduler_job"),
+        severe,
         # It calls again after these.
-        "NOT httpRequest.status=(409 OR 503) AND "
+        ("httpRequest.status", "NOT =", (409, 503)),
+        ("resource.labels.job_id", "=", tuple(d.name(one) + job for one in scheduled)),
     )
-    # A job that ends without a line of its own has told the scheduler 200 before.
-    is_training = 'resource.type="cloud_run_job" AND severity>=ERROR AND '
     if use_case:
-        clocks = is_clocks + f"resource.labels.job_id={_any(jobs[use_case])}"
-        training = is_training + f'resource.labels.job_name="{trainings[use_case]}"'
-        return f"({is_ours}) OR ({clocks}) OR ({training})"
-    every_job = [job for names_of_jobs in jobs.values() for job in names_of_jobs]
-    clocks = (
-        is_clocks + f'resource.labels.job_id=~"^{d.prefix}-" AND '
-        f"NOT resource.labels.job_id={_any(every_job)}"
-    )
-    training = (
-        is_training + f'resource.labels.job_name=~"^{d.prefix}-training-job-" AND '
-        f"NOT resource.labels.job_name={_any(trainings.values())}"
-    )
+        # A job that ends without a line of its own has told the scheduler 200 before.
+        training = (
+            ("resource.type", "=", "cloud_run_job"),
+            severe,
+            ("resource.labels.job_name", "=", f"{d.prefix}-training-job{job}"),
+        )
+        return clock, training
     # Killed for its memory, a function answers 503 and writes nothing.
-    services = _any(d.name(function.target) for function in scheduled)
-    killed = (
-        'resource.type="cloud_run_revision" AND severity>=ERROR AND '
-        'log_id("run.googleapis.com/varlog/system") AND '
-        f"resource.labels.service_name={services}"
+    log = f"projects/{d.project}/logs/run.googleapis.com%2Fvarlog%2Fsystem"
+    service = (
+        ("resource.type", "=", "cloud_run_revision"),
+        severe,
+        ("logName", "=", log),
+        ("resource.labels.service_name", "=", tuple(map(d.name, scheduled))),
     )
-    return f"({is_ours}) OR ({clocks}) OR ({training}) OR ({killed})"
+    return clock, service
 
 
-def _old(d: DeploymentSettings, use_case: str) -> Policy:
-    days = d.own["alert_champion_days"]
-    return Policy(
+def _of_ages(d: DeploymentSettings, use_case: str) -> Iterator[Policy]:
+    """Yield the policies about a version that is old, and, by the compaction's lines,
+    about runs that were not done."""
+    about = ("use_case", "=", use_case)
+    oldest = int(d.own["alert_champion_days"])
+    yield Policy(
         alert="champion_age",
         title="the live version was trained long ago",
+        lines=(about, ("champion_age_days", ">", oldest)),
         use_case=use_case,
-        log=f"{ours(d)} AND {_about(d, use_case)} AND "
-        f"jsonPayload.champion_age_days>{days}",
     )
-
-
-def _missed(d: DeploymentSettings, use_case: str) -> Iterator[Policy]:
-    """Yield the policies about runs that were not done, by the compaction's lines."""
-    loaded = usecases.load(use_case)
+    if not any(function.target == "compact_features" for function in d.functions):
+        return
     for function in d.functions:
         kind = KINDS.get(function.target, "")
-        if kind not in AGES or function.schedule is None:
-            continue
-        if not function.schedule.called_for([loaded]):
+        if kind not in AGES or use_case not in d.called_for(function):
             continue
         days = days_until_late(kind, d.own["prediction_days"])
         yield Policy(
             alert=f"run_missed_{function.target}",
             title=f"no run of {d.name(function.target)} was done for more than "
             f"{plural(days, 'day')}",
+            lines=(about, (AGES[kind], ">", days)),
             use_case=use_case,
-            log=f'{ours(d)} AND jsonPayload.function="compactFeatures" AND '
-            f"{_about(d, use_case)} AND jsonPayload.{AGES[kind]}>{days}",
         )
 
 
-def _of_the_whole(d: DeploymentSettings) -> Iterator[Policy]:
-    """Yield the policies about lines that are of no use case."""
-    yield Policy(
-        alert="events_refused",
-        title="events were refused",
-        log=f'{ours(d)} AND jsonPayload.function=("streamFeatures" OR "scoreStream") '
-        "AND jsonPayload.reasons:*",
-    )
-    yield Policy(
-        alert="message_not_sent",
-        title="the weekly message was not sent",
-        log=f'{ours(d)} AND jsonPayload.function="overview" AND '
-        'jsonPayload.outcome="message_not_sent"',
-    )
+def log_filter(policy: Policy, d: DeploymentSettings) -> str:
+    """Return what raises a policy in the language of Google's filters, in which OR
+    binds closer than AND."""
+    service = f'resource.labels.service_name=~"^{d.prefix}-"'
+    ours = f'({service} OR resource.labels.job_name=~"^{d.prefix}-")'
+    lines = _all(policy.lines, within="jsonPayload.")
+    parts = [f"{ours} AND {lines}"]
+    for conditions in policy.killed:
+        parts.append(_all(conditions))
+    if len(parts) == 1:
+        return parts[0]
+    return " OR ".join(f"({part})" for part in parts)
+
+
+def _all(conditions: tuple[Condition, ...], within: str = "") -> str:
+    texts = []
+    for name, operator, value in conditions:
+        text = json.dumps(value)
+        if operator == ":":
+            text = value
+        elif isinstance(value, tuple):
+            text = "(" + " OR ".join(json.dumps(each) for each in value) + ")"
+        # NOT stands before the field.
+        negation, _, comparison = operator.rpartition(" ")
+        texts.append(f"{negation} {within}{name}{comparison}{text}".strip())
+    return " AND ".join(texts)
 
 
 # -- metrics ---------------------------------------------------------------------------
@@ -364,13 +363,13 @@ def text_of(policy: Policy, d: DeploymentSettings) -> str:
             # The first paragraph is the status over HTTP.
             what_to_do = sections("Errors")[name].partition("\n\n")[2]
             text += f"\n\n**{name}**: {what_to_do}"
+    # Nobody can follow a page's link in a mail.
     text = re.sub(r"\]\(#", f"]({PAGE}#", text)
     text = re.sub(r"\[([^]]+)\]\((?:docs/)?([^)]+)\)", r"\1 (docs/\2)", text)
     text = text.replace("REGION", d.own["region"]).replace("PROJECT", d.project)
     text = text.replace("propensity-", f"{d.prefix}-")
     if policy.use_case:
-        dashed = policy.use_case.replace("_", "-")
-        text = text.replace("-ga4-purchase", f"-{dashed}")
+        text = text.replace("-ga4-purchase", f"-{dashed(policy.use_case)}")
         target = policy.alert.removeprefix("run_missed_")
         if KINDS.get(target) in AGES:
             # One section is about several functions.
@@ -378,9 +377,9 @@ def text_of(policy: Policy, d: DeploymentSettings) -> str:
     if "`propensity " in text:
         text += "\n\nOperators run `deploy/operate.sh` instead of `propensity`."
     text = f"{meanings()[policy.alert]}\n\n{text}"
-    if policy.log:
-        said = [f"- {name}: ${{log.extracted_label.{name}}}" for name in QUOTED]
-        text = "\n".join(said) + f"\n\n{text}"
+    if policy.lines:
+        quoted = [f"- {name}: ${{log.extracted_label.{name}}}" for name in QUOTED]
+        text = "\n".join(quoted) + f"\n\n{text}"
     return f"{text}\n\nFrom {PAGE}, section Alerts, {policy.alert}; see {MESSAGES}."
 
 
@@ -394,27 +393,18 @@ def _made(policy: Policy, d: DeploymentSettings) -> dict[str, Any]:
     labels = {"deployment": d.prefix, "alert": policy.alert}
     if policy.use_case:
         labels["use_case"] = policy.use_case
+    is_error = meanings()[policy.alert].weight == "error"
     made: dict[str, Any] = {
         "subject": f"{d.prefix}: {about}{policy.title}",
-        "severity": policy.severity,
+        "severity": "ERROR" if is_error else "WARNING",
         "labels": labels,
         "text": text_of(policy, d),
-        "link": _log_of(policy, d),
     }
-    if policy.log:
-        made |= {"log": policy.log, "pause": f"{policy.pause_s}s", "quoted": QUOTED}
+    if policy.lines:
+        made["log"] = log_filter(policy, d)
+        made |= {"pause": f"{policy.pause_s}s", "quoted": QUOTED}
     elif "above" in policy.metric:
         made["metric"] = policy.metric
     else:
         made["absent"] = policy.metric
     return made
-
-
-def _log_of(policy: Policy, d: DeploymentSettings) -> str:
-    """Return the address of the log, where it has the lines of an alert."""
-    lines = ours(d)
-    if policy.use_case:
-        lines += f" AND {_about(d, policy.use_case)}"
-    query = quote(f"{lines} AND severity>=WARNING", safe="")
-    address = "https://console.cloud.google.com/logs/query"
-    return f"{address};query={query}?project={d.project}"

@@ -3,12 +3,11 @@
 # commands, or prints them with --dry-run. --plan=FOLDER does what deploy/setup.sh
 # --dry-run --plan=FOLDER has kept there; --rebuild builds a function anew though nothing of
 # it has changed, for what Google has mended beneath. A script names in `takes` what else it
-# takes: --yes, or --postcodes= with a value, which is then in given_postcodes. It sets
-# `target` to the function that it is about.
+# takes, such as --yes, and sets `target` to the function that it is about.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 deployment="${PROPENSITY_DEPLOYMENT:-}"
-dry_run="" options=" " patience_s=600 started="$PWD" plan=""
+dry_run="" options=" " patience_s=600 started="$PWD" plan="" images_from=""
 usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 
 while [[ $# -gt 0 ]]; do
@@ -20,16 +19,16 @@ while [[ $# -gt 0 ]]; do
     plan="${1#*=}"
     [[ "$plan" == /* ]] || plan="$started/$plan"
     ;;
+  --images-from=*)
+    images_from="${1#*=}"
+    [[ "$images_from" == /* ]] || images_from="$started/$images_from"
+    ;;
   --rebuild) options+="$1 " ;;
   -h | --help) usage && exit 0 ;;
   *)
-    if [[ "$1" == --*=?* && " ${takes:-} " == *" ${1%%=*}= "* ]]; then
-      name="${1%%=*}" && name="${name#--}" && printf -v "given_${name//-/_}" '%s' "${1#*=}"
-    elif [[ "$1" != *[=\ ]* && " ${takes:-} " == *" $1 "* ]]; then
-      options+="$1 "
-    else
-      printf '%s: unknown option %s\n\n' "$0" "$1" >&2 && usage >&2 && exit 2
-    fi
+    [[ "$1" != *\ * && " ${takes:-} " == *" $1 "* ]] ||
+      { printf '%s: unknown option %s\n\n' "$0" "$1" >&2 && usage >&2 && exit 2; }
+    options+="$1 "
     ;;
   esac
   shift

@@ -19,7 +19,6 @@ import zoneinfo
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from importlib import metadata
 from pathlib import Path
 from string import Template
 
@@ -36,13 +35,6 @@ from propensity.settings import (
 )
 from propensity.tables import every
 
-# The locks of functions that load a model; models are trained in the first.
-WITH_MODELS = (
-    "00-ModelTraining/requirements.txt",
-    "01-Predictions/requirements.txt",
-    "02-GetProba/requirements-score.txt",
-    "04-StreamFeatures/requirements-score_stream.txt",
-)
 # What a new deployment's folder begins with.
 TEMPLATE = Path(__file__).with_name("template")
 EXAMPLE = TEMPLATE / "production.env"
@@ -75,11 +67,9 @@ OWN = {
     "DEPLOY_REPOSITORY": ("", r"([a-z0-9-]+[.]pkg[.]dev/[^/]+/)?[a-z][a-z0-9-]*"),
     "DEPLOY_VPC_CONNECTOR": ("", _CONNECTOR + "[a-z][a-z0-9-]{0,23}"),
     "DEPLOY_VPC_EGRESS": ("private-ranges-only", "private-ranges-only|all"),
-    "DEPLOY_WORKER_POOL": (
-        "",
-        r"projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/workerPools/[A-Za-z0-9-]+",
-    ),
-    "DEPLOY_PACKAGE_INDEX": ("", r"https://[^\s,?#]+"),
+    "DEPLOY_WORKER_POOL": ("", "projects/[^/ ]+/locations/[^/ ]+/workerPools/[^/ ]+"),
+    # Without a user or a key, which everyone who sees a build could read.
+    "DEPLOY_PACKAGE_INDEX": ("", r"https://[^\s,?#@]+"),
     "DEPLOY_LOG_DAYS": ("400", _COUNT),
     "DEPLOY_TIME_TRAVEL_HOURS": ("168", "48|72|96|120|144|168"),
     "DEPLOY_ALERT_EMAIL": ("", r"[\w.%+'-]+@[\w.-]+"),
@@ -105,7 +95,8 @@ REQUIRED = ("GOOGLE_CLOUD_PROJECT", "PROPENSITY_BUCKET", "DEPLOY_REGION")
 # The addresses of emulators are not settings of a deployment.
 KNOWN = {variable_of(setting.name) for setting in fields(Settings)} | set(OWN)
 KNOWN = {name for name in KNOWN if not name.endswith("_EMULATOR_HOST")}
-KNOWN -= {"PROPENSITY_PREDICTION_DAYS"}
+# A deployment sets these itself.
+KNOWN -= {"PROPENSITY_PREDICTION_DAYS", "PROPENSITY_TOPIC_PREFIX"}
 
 # gcloud takes no value apart that is joined by this, and no setting may hold it.
 SEPARATOR = "|"
@@ -244,15 +235,8 @@ def read(file: Path) -> DeploymentSettings:
 def of(variables: Mapping[str, str]) -> DeploymentSettings:
     """Return what variables describe; raise DeploymentError where one is wrong."""
     _check_names(variables)
-    prefix = variables.get("DEPLOY_PREFIX")
-    if not prefix:
-        prefix = OWN["DEPLOY_PREFIX"][0]
-    if variables.get("PROPENSITY_TOPIC_PREFIX", prefix) != prefix:
-        raise DeploymentError(
-            f"PROPENSITY_TOPIC_PREFIX is not {prefix!r}, which is DEPLOY_PREFIX. Leave "
-            "it out: a deployment sets it"
-        )
     given = {name: value for name, value in variables.items() if value}
+    prefix = given.get("DEPLOY_PREFIX", OWN["DEPLOY_PREFIX"][0])
     named = {"PROPENSITY_DATASET": prefix, "PROPENSITY_TOPIC_PREFIX": prefix}
     # What runs, or looks for runs, knows when they are late.
     if "DEPLOY_PREDICTION_DAYS" in given:
@@ -282,8 +266,6 @@ def of(variables: Mapping[str, str]) -> DeploymentSettings:
         use_cases = words(own["use_cases"])
     _require_known("DEPLOY_FUNCTIONS", targets, choices=every_function)
     _require_known("DEPLOY_USE_CASES", use_cases, choices=usecases.names())
-    for use_case in use_cases:
-        _check_locked(use_case)
     return DeploymentSettings(
         settings=settings,
         given=given,
@@ -306,13 +288,6 @@ def _check_names(variables: Mapping[str, str]) -> None:
             "PROPENSITY_SUPPRESSION_KEY is set here, where everyone who sees a "
             "function's configuration could read it. Keep it in Secret Manager and set "
             "DEPLOY_SUPPRESSION_SECRET to the secret's name"
-        )
-    if re.match("https://([^/]*@|.*[?#])", variables.get("DEPLOY_PACKAGE_INDEX", "")):
-        raise DeploymentError(
-            "DEPLOY_PACKAGE_INDEX has a user or a key before its host, or a query, "
-            "which everyone who sees a build could read. Use an index that "
-            "propensity-build may read by its own permission, such as a repository of "
-            "Artifact Registry"
         )
 
 
@@ -342,23 +317,6 @@ def _example(name: str) -> str:
 def words(text: str) -> list[str]:
     """Return the words of a setting that holds several."""
     return text.replace(",", " ").split()
-
-
-def _check_locked(use_case: str) -> None:
-    """Refuse a candidate of a package that a function's lock lacks."""
-    for candidate in usecases.load(use_case).candidates:
-        module, _, _ = candidate.algorithm.partition(".")
-        if module == candidate.algorithm:
-            continue
-        packages = metadata.packages_distributions().get(module, [module])
-        for lock in WITH_MODELS:
-            text = (functions.ROOT / "deploy" / "locks" / lock).read_text("utf-8")
-            if not any(f"\n{package}==" in f"\n{text}" for package in packages):
-                raise DeploymentError(
-                    f"candidate {candidate.name} of {use_case} needs {packages[0]}, "
-                    f"which deploy/locks/{lock} lacks. Add it to {lock}, and run "
-                    "deploy/lock.sh"
-                )
 
 
 def _require_known(name: str, names: list[str], *, choices: Collection[str]) -> None:

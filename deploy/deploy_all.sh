@@ -2,7 +2,7 @@
 # Set up, deploy every function, grant access to their callers, and schedule them.
 #
 #   deploy/deploy_all.sh --dry-run [--deployment FILE]
-#   deploy/deploy_all.sh [--yes] [--rebuild] [--remove] [--drop-columns] [--postcodes=FILE] [--with-model] [--deployment FILE]
+#   deploy/deploy_all.sh [--yes] [--rebuild] [--remove] [--drop-columns] [--deployment FILE]
 #   deploy/deploy_all.sh --plan=FOLDER [--yes]    do what that plan says, in its images, and nothing else
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -11,9 +11,8 @@ shared=() planned=() again=()
 for word in "$@"; do
   case "$word" in
   -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit 0 ;;
-  # Flags of the set-up alone; tables that are loaded once are skipped later.
+  # Flags of the set-up alone.
   --yes | --remove | --drop-columns) again+=("$word") ;;
-  --postcodes=* | --with-model) ;;
   # Its images are for the functions. What follows from these may not be more than that.
   --plan=*) planned+=("$word") again+=(--only-callers) ;;
   *) shared+=("$word") ;;

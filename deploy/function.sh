@@ -15,12 +15,7 @@ name="$prefix-${target//_/-}"
 mkdir -p "$work"
 # Put together what is uploaded: main.py, its lock as requirements.txt, and the package.
 code="$staged/$target" sources="SOURCES"
-if [[ -z "$dry_run" ]]; then
-  gcloud storage cat "gs://$state_bucket/$prefix/default.tfstate" >"$work/state.json" ||
-    { echo "deploy: $prefix in $project is not set up. Run deploy/setup.sh first" >&2 && exit 1; }
-  "$python" -m deploy kept --deployment "$deployment" --json "$work/state.json"
-fi
-words=("$python" -m deploy.stage "$folder" "$code" --locked --requirements="$requirements")
+words=("$python" -m deploy stage --deployment "$deployment" --function="$target" --folder "$code")
 # It prints what the content is known by.
 if [[ -n "$dry_run" ]]; then run "${words[@]}"; else sources="$("${words[@]}")"; fi
 

@@ -29,6 +29,8 @@ LISTED = frozenset({SUPPRESSED_USERS.name})
 OPERATOR = "operator"
 # The only things that are read and no table of tables/.
 VIEWS = ["ga_events"] + list(tables.views(""))
+# What a service has, unless it says otherwise.
+_SERVICE = {"min-instances": 0, "cpu-throttling": True, "ingress": "internal"}
 # A run's date is the day in UTC; and the longest that Cloud Scheduler waits.
 _SCHEDULED = {"time-zone": "Etc/UTC", "attempt-deadline": "1800s"}
 
@@ -160,7 +162,7 @@ def load(file: Path = FILE) -> tuple[Function, ...]:
     for target, entry in tomllib.loads(file.read_text()).items():
         if target == OPERATOR:
             continue
-        entry["flags"] = _flags(entry.pop("service", {}))
+        entry["flags"] = _flags(_SERVICE | entry.pop("service", {}))
         if "schedule" in entry:
             entry["schedule"] = _schedule(**entry["schedule"])
         functions.append(Function(target=target, **entry))
@@ -180,8 +182,11 @@ def _schedule(*, per_use_case: bool = True, skips: str = "", **flags: Any) -> Sc
 
 
 def _flags(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Return flags as gcloud takes them; one that is true has no value."""
+    """Return flags as gcloud takes them; one that is true or false has no value."""
     flags = {}
     for name, value in entry.items():
-        flags[name] = "" if value is True else str(value)
+        if isinstance(value, bool):
+            flags[name if value else f"no-{name}"] = ""
+        else:
+            flags[name] = str(value)
     return flags

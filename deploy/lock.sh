@@ -5,21 +5,11 @@
 # locked is for the runtime: CPython (deploy/python-version) on Linux with glibc, x86-64.
 #
 #   deploy/lock.sh
-#   deploy/lock.sh --terraform    those of Terraform's provider, where its registry is reached
 set -euo pipefail
-[[ $# == 0 || "$*" == --terraform ]] || {
-  echo "$0: it takes --terraform and nothing else, not '$*'; nothing was changed" >&2
-  exit 2
-}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 version="$(<deploy/python-version)"
 uv=.venv/bin/uv
 
-if [[ "${1:-}" == --terraform ]]; then
-  terraform -chdir=deploy/terraform providers lock -platform=linux_amd64 \
-    -platform=linux_arm64 -platform=darwin_amd64 -platform=darwin_arm64
-  exit
-fi
 [[ -x "$uv" ]] || { echo "deploy: $PWD/$uv is missing. Run 'make setup' in $PWD first" >&2 && exit 1; }
 for requirements in 0*/requirements*.txt; do
   lock="deploy/locks/$requirements"

@@ -27,13 +27,8 @@ versions | promote | rollback | pin | dashboard | message | doctor | forget | de
 esac
 [[ "${command[*]}" != *"|"* ]] || refuse "a word contains '|', which no command takes"
 if [[ "${command[0]:-}" == forget ]]; then
-  previous=""
   for word in "${command[@]:1}"; do
-    case "$word" in
-    - | --dry-run | --no-suppression | --allow-again | --json | --use-case | --use-case=*) ;;
-    *) [[ "$previous" == --use-case ]] || refuse "'forget' reads users from standard input here, because a job's record keeps its words. Example: deploy/operate.sh forget - < ids.txt" ;;
-    esac
-    previous="$word"
+    [[ "$word" == -* ]] || refuse "'forget' reads users from standard input here, because a job's record keeps its words, and takes --use-case=NAME in one word. Example: deploy/operate.sh forget - < ids.txt"
   done
 fi
 deploys model_training || exit 1

@@ -42,19 +42,6 @@ tf() {
   if [[ -n "$unseen" ]]; then run "${words[@]}"; else "${words[@]}"; fi
 }
 
-# Refuse an older gcloud than the one whose parser takes every command of the scripts.
-lowest_gcloud=528.0.0
-require_gcloud() {
-  [[ -z "$unseen" ]] || return 0
-  local there
-  command -v gcloud >/dev/null || { echo "deploy: there is no gcloud on PATH: docs/deploy.md, What you need" >&2 && exit 1; }
-  there="$(gcloud version --format='value("Google Cloud SDK")')"
-  [[ -z "$there" || "$(printf '%s\n' "$lowest_gcloud" "$there" | sort -V | head -1)" == "$lowest_gcloud" ]] || {
-    echo "deploy: gcloud is $there, and $lowest_gcloud is needed: gcloud components update, or, where apt installed it, apt-get install --only-upgrade google-cloud-cli" >&2
-    exit 1
-  }
-}
-
 # Enable what a plan itself calls, and a project does not begin with. An API's own
 # account is given rights, and is not there just because the API is enabled.
 enable_first() {
@@ -102,18 +89,6 @@ let_use() {
       printf '%q ' "${words[@]}" >&2 && echo >&2
     fi
   done
-}
-
-# Let the functions read sources in other projects, or say what their owners run.
-grant_sources() {
-  local grants
-  grants="$(tf output -raw source_grants)"
-  [[ -n "$grants" ]] || return 0
-  bq --project_id="$project" --location="$location" query --use_legacy_sql=false \
-    "$grants" >&2 || cat >&2 <<END
-deploy: the functions cannot read sources in another project yet. Their owner runs there:
-  $grants
-END
 }
 
 # Write what Terraform reads: values of variables, and what the code and your use cases

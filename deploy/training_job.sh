@@ -8,25 +8,13 @@ set -euo pipefail
 takes="--schedule" target=model_training
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# Of the name of a job: https://cloud.google.com/run/docs/create-jobs
-most=49
-job_of() { echo "$prefix-training-job-${1//_/-}"; }
 size=()
 for word in "${service[@]}"; do
   [[ "$word" != --memory=* && "$word" != --cpu=* ]] || size+=("$word")
 done
-for use_case in $trained; do
-  job="$(job_of "$use_case")"
-  # Before any is made: the others would be there, and this one's clock would not.
-  [[ ${#job} -le $most ]] || {
-    echo "$0: $job has ${#job} characters, and Cloud Run takes $most in the name of a job:" \
-      "give the use case a name of $((most + ${#use_case} - ${#job})) at most, or shorten DEPLOY_PREFIX" >&2
-    exit 2
-  }
-done
 
 for use_case in $trained; do
-  job="$(job_of "$use_case")"
+  job="$prefix-training-job-${use_case//_/-}"
   # job.py repeats what may pass.
   deploy_job "$job" "$account_model_training" \
     "job.py|model_training|{\"use_case\": \"$use_case\"}" "${size[@]}"

@@ -1,5 +1,5 @@
 # The zip files of the provider for all systems, Linux and macOS among them, as the
-# registry's signed list of SHA-256 sums has them; deploy/lock.sh --terraform adds h1 sums.
+# registry's signed list of SHA-256 sums has them; `terraform providers lock` adds h1 sums.
 provider "registry.terraform.io/hashicorp/google" {
   version     = "6.50.0"
   constraints = ">= 6.39.0, < 8.0.0"

@@ -43,10 +43,6 @@ resource "google_monitoring_alert_policy" "policy" {
     subject   = each.value.subject
     content   = each.value.text
     mime_type = "text/markdown"
-    links {
-      display_name = "The log"
-      url          = each.value.link
-    }
   }
   alert_strategy {
     auto_close = "604800s"

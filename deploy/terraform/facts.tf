@@ -112,17 +112,5 @@ resource "terraform_data" "settings" {
       condition     = contains(keys(var.exports), "") || length(local.cannot_be_read) == 0
       error_message = "The clock would call functions for ${join(", ", local.cannot_be_read)}, which read the export of GA4, and there is none: set PROPENSITY_GA4_DATASET; or, for the stream only, DEPLOY_USE_CASES without these."
     }
-    precondition {
-      condition     = var.kms_key == "" || try(split("/", var.kms_key)[3], "") == (lower(var.location) == "eu" ? "europe" : lower(var.location))
-      error_message = "DEPLOY_KMS_KEY must be where dataset and bucket are, ${var.location}: a key of EU is in europe."
-    }
-    precondition {
-      condition     = var.functions_kms_key == "" || try(split("/", var.functions_kms_key)[3], "") == var.region
-      error_message = "DEPLOY_FUNCTIONS_KMS_KEY must be in ${var.region}, where functions are."
-    }
-    precondition {
-      condition     = length(split("/", var.vpc_connector)) == 1 || try(split("/", var.vpc_connector)[3], "") == var.region
-      error_message = "DEPLOY_VPC_CONNECTOR must be in ${var.region}, where functions are: a connector works in its own region only."
-    }
   }
 }

@@ -1,16 +1,6 @@
-output "deployed" {
-  description = "What the deployment's folder has; deploy/function.sh refuses a folder that has lost something."
-  value       = var.keep_only_data ? null : var.deployed
-}
-
-output "source_grants" {
-  description = "Statements by which functions may read sources in other projects; deploy/setup.sh tries them."
-  value       = join("; ", [for one in local.sources : "GRANT `roles/bigquery.dataViewer` ON TABLE `${one.table}` TO \"${one.member}\"" if one.project != var.project])
-}
-
-output "not_callable" {
-  description = "Functions that Cloud Run does not have yet: deploy them, then set up again, and they can be called."
-  value       = sort(setsubtract(keys(local.functions), keys(local.services)))
+output "for_the_owner_of_a_source" {
+  description = "Statements that the owner of a source in another project runs, because only the owner may."
+  value       = [for one in local.sources : "GRANT `roles/bigquery.dataViewer` ON TABLE `${one.table}` TO \"${one.member}\"" if one.project != var.project]
 }
 
 output "for_the_owner_of_the_export" {

@@ -93,7 +93,7 @@ resource "google_project_iam_member" "build_sources" {
   }
 }
 
-# With a key for functions deploy/common.sh uploads into the bucket, which has one, too.
+# With a key for functions deploy/function.sh uploads into the bucket, which has one, too.
 resource "google_storage_bucket_iam_member" "build_sources" {
   for_each = var.functions_kms_key != "" && !var.keep_only_data ? { build = "build" } : {}
   bucket   = google_storage_bucket.this.name
@@ -122,7 +122,7 @@ resource "google_artifact_registry_repository" "images" {
       keep_count = 10
     }
   }
-  # What another environment runs of these: deploy/common.sh tags it.
+  # What another environment runs of these: deploy/function.sh tags it.
   cleanup_policies {
     id     = "released"
     action = "KEEP"

@@ -36,8 +36,7 @@ resource "google_bigquery_dataset_iam_member" "export" {
   member     = each.value.member
 }
 
-# On just these tables. In a project of others only its owner may grant that:
-# deploy/setup.sh tries, and prints what the owner runs.
+# On just these tables. In a project of others only its owner may grant that, too.
 resource "google_bigquery_table_iam_member" "source" {
   for_each   = { for key, one in local.sources : key => one if one.project == var.project }
   project    = each.value.project

@@ -16,19 +16,16 @@ variable "region" {
 variable "location" {
   description = "Where dataset and bucket are: US, EU, or a region. The GA4 export is there, too."
   type        = string
-  default     = "US"
 }
 
 variable "prefix" {
   description = "What everything is called by. A second deployment in a project has another one."
   type        = string
-  default     = "propensity"
 }
 
 variable "dataset" {
   description = "Dataset of the tables; the prefix where it is empty."
   type        = string
-  default     = ""
 }
 
 variable "bucket" {
@@ -57,19 +54,16 @@ variable "services" {
 variable "exports" {
   description = "Dataset of each GA4 export, or project.dataset where another project holds it, by what the names of its view and tables end with."
   type        = map(string)
-  default     = {}
 }
 
 variable "require_consent" {
   description = "Which consent an event of the export needs to be read."
   type        = string
-  default     = "false"
 }
 
 variable "retention_days" {
   description = "Days that rows of a table are kept, by table, where it is not what the table says; 0 for ever."
   type        = map(number)
-  default     = {}
 }
 
 # -- who may -------------------------------------------------------------------------------
@@ -77,31 +71,26 @@ variable "retention_days" {
 variable "callers" {
   description = "Who may call get_proba and score."
   type        = set(string)
-  default     = []
 }
 
 variable "producers" {
   description = "Who may publish events."
   type        = set(string)
-  default     = []
 }
 
 variable "message_secret" {
   description = "Secret in Secret Manager with the address of the chat that gets the weekly message, without the prefix; empty for no message."
   type        = string
-  default     = ""
 }
 
 variable "sends" {
   description = "Whether audiences are sent to receivers; without that no function may read their secrets."
   type        = bool
-  default     = true
 }
 
 variable "suppression_secret" {
   description = "Secret in Secret Manager with the key of the list of suppressed users; empty without a list."
   type        = string
-  default     = ""
 }
 
 # -- options -------------------------------------------------------------------------------
@@ -109,41 +98,31 @@ variable "suppression_secret" {
 variable "kms_key" {
   description = "Key in Cloud KMS of dataset, bucket and topics; Google's where it is empty."
   type        = string
-  default     = ""
 }
 
 variable "functions_kms_key" {
   description = "Key in Cloud KMS of functions, their images, log lines and secrets; Google's where it is empty."
   type        = string
-  default     = ""
 }
 
 variable "repository" {
   description = "Repository of the functions' images in Artifact Registry; called as the prefix where it is empty. By its whole name, REGION-docker.pkg.dev/PROJECT/NAME, it is one that there is."
   type        = string
-  default     = ""
 }
 
 variable "vpc_connector" {
   description = "Serverless VPC Access connector that functions send through; empty without one."
   type        = string
-  default     = ""
 }
 
 variable "log_days" {
   description = "Days that the lines which functions write are kept."
   type        = number
-  default     = 400
-  validation {
-    condition     = var.log_days >= 1 && var.log_days <= 3650 && floor(var.log_days) == var.log_days
-    error_message = "1 to 3650."
-  }
 }
 
 variable "time_travel_hours" {
   description = "Hours that BigQuery can restore deleted rows: 48 to 168, in whole days."
   type        = number
-  default     = 168
 }
 
 # -- off again ---------------------------------------------------------------------------
@@ -165,25 +144,21 @@ variable "delete_data" {
 variable "alert_email" {
   description = "Address that gets the alerts. If it is empty, alerts only show in the console."
   type        = string
-  default     = ""
 }
 
 variable "alert_channels" {
   description = "Notification channels that get the alerts, too, by name: Slack, PagerDuty and others."
   type        = set(string)
-  default     = []
 }
 
 variable "billing_account" {
   description = "Billing account that gets a budget for the project; empty without one."
   type        = string
-  default     = ""
 }
 
 variable "budget" {
   description = "What the project may cost a month, in the currency of the billing account."
   type        = number
-  default     = 100
 }
 
 # -- what was deployed ---------------------------------------------------------------------

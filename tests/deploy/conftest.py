@@ -164,28 +164,19 @@ class Cloud:
 
 
 def planned(table: str, actions: list[str], before: object, after: object) -> str:
-    """
-    A plan of Terraform that changes a table, as ``show -json`` has it.
+    """Return a plan of Terraform that changes a table, as ``show -json`` has it; with
+    its columns, or None."""
 
-    Columns are names, or a name with those of the fields of a record, or none.
-    """
+    def with_schema(columns: object) -> object:
+        return columns and {"schema": json.dumps(columns)}
 
-    def column(one: str | tuple[str, list[str]]) -> dict[str, object]:
-        name, fields = (one, []) if isinstance(one, str) else one
-        return {"name": name, "fields": [{"name": field} for field in fields]}
-
-    before, after = (
-        columns and {"schema": json.dumps([column(one) for one in columns])}
-        for columns in (before, after)
-    )
-    change = {"actions": actions, "before": before, "after": after}
+    change = {
+        "actions": actions,
+        "before": with_schema(before),
+        "after": with_schema(after),
+    }
     kind = {"type": "google_bigquery_table", "name": "table", "index": table}
     return json.dumps({"resource_changes": [{**kind, "change": change}]})
-
-
-def state_of(deployed: str) -> dict[str, object]:
-    """Terraform's state, with what is deployed as JSON."""
-    return {"outputs": {"deployed": {"value": json.loads(deployed)}}}
 
 
 @pytest.fixture(scope="session")
@@ -212,7 +203,6 @@ def cloud_of(folder: Path, project: Path) -> Cloud:
     rules = [
         ("state list", "google_bigquery_dataset.this", 0),
         ("show -json", json.dumps({"resource_changes": []}), 0),
-        ("storage cat gs://my-", json.dumps(state_of("{}")), 0),
         # No function is deployed.
         ("--format=json --project=", "not there", 1),
         ("bq ", "", 1),

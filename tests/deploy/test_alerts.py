@@ -1,59 +1,40 @@
-"""Alerts, specified by the mails that are sent of lines that functions write."""
+"""Alerts, specified by the lines that raise them, and by what their mails say."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from deploy import alerts, configuration, functions
 from deploy.functions import ROOT
-from propensity import usecases
 from tests.deploy.conftest import SETTINGS
-from tests.deploy.monitoring import Entry, Mail, entry, mails
+from tests.deploy.monitoring import are_met, raised
 
 SHOP = "ga4_purchase"
 VALUE = "ga4_value"
 DEPLOYMENT = configuration.of({**SETTINGS, "DEPLOY_USE_CASES": f"{SHOP} {VALUE}"})
+EVERY = {policy.name: policy for policy in alerts.policies(DEPLOYMENT)}
 POLICIES = alerts.in_terraform(DEPLOYMENT)["policies"]
-AT = datetime(2026, 3, 2, 17, tzinfo=UTC)
-CLOCK = {"type": "cloud_scheduler_job"}
-JOB = {"type": "cloud_run_job"}
-TRAINING = "propensity-training-job-ga4-purchase"
 
 
-def line(function: str, outcome: str = "ok", **fields: Any) -> dict[str, Any]:
-    """Return a line as functions write it."""
-    return {
-        "severity": "ERROR",
+def of_line(function: str, outcome: str = "ok", **fields: Any) -> list[str]:
+    """Return the names of the policies that a line raises."""
+    line = {
         "function": function,
         "use_case": SHOP,
         "outcome": outcome,
         "message": "what is wrong",
         "status": 200,
-        **fields,
     }
-
-
-def sent(*entries: Entry, apart: timedelta = timedelta(minutes=2)) -> list[Mail]:
-    """Return the mails of entries that come one after the other."""
-    return mails(
-        POLICIES, [(AT + number * apart, each) for number, each in enumerate(entries)]
-    )
-
-
-def of_line(function: str, outcome: str = "ok", **fields: Any) -> list[str]:
-    """Return the names of the policies that a line raises."""
-    return [mail.policy for mail in sent(entry(line(function, outcome, **fields)))]
+    return sorted(raised(line | fields, DEPLOYMENT))
 
 
 @pytest.mark.parametrize(
     ("function", "fields", "alert"),
     [
         ("modelTraining", {"outcome": "schema", "status": 409}, "run_failed"),
-        ("overview", {"outcome": "settings", "status": 500}, "run_failed"),
         ("audiences", {"outcome": "audience_stopped"}, "audience_not_sent"),
         ("predictions", {"bytes_billed": 10**12}, "bytes_billed_run"),
         ("predictions", {"evaluation_missing": True}, "evaluation_missing"),
@@ -76,7 +57,6 @@ def test_an_alert_is_of_one_use_case(function, fields, alert):
     ("function", "fields", "alert"),
     [
         ("modelTraining", {"outcome": "bad_request", "status": 400}, "run_failed"),
-        ("modelEvaluation", {"roc_auc": 0.59}, "roc_auc"),
         ("scoreStream", {"reasons": {"unknown_type": 2}}, "events_refused"),
         ("overview", {"outcome": "message_not_sent"}, "message_not_sent"),
     ],
@@ -92,13 +72,11 @@ def test_a_line_of_no_scheduled_use_case_raises_an_alert_too(
     ("function", "fields"),
     [
         ("predictions", {"outcome": "export_late", "status": 503}),
-        ("modelTraining", {"outcome": "run_in_progress", "status": 409}),
-        ("audiences", {"outcome": "audience_waits", "status": 503}),
+        ("predictions", {"outcome": "no_champion", "status": 409, "is_trained": False}),
         (
-            "predictions",
-            {"outcome": "no_champion", "status": 409, "is_trained": False},
+            "getProba",
+            {"outcome": "no_index", "message": "no index has been published yet"},
         ),
-        ("getProba", {"outcome": "no_index", "message": "no index has been published"}),
         ("getProba", {"outcome": "bad_request", "status": 400}),
         ("predictions", {"evaluation_missing": False, "champion_age_days": 45}),
         ("modelEvaluation", {"roc_auc": 0.6}),
@@ -106,130 +84,108 @@ def test_a_line_of_no_scheduled_use_case_raises_an_alert_too(
     ],
 )
 def test_nobody_is_mailed_for_what_is_expected(function, fields):
-    """An export that comes later, a run under way, a use case before its first
-    training."""
-    message = fields.get("message")
-    if message:
-        fields = {**fields, "message": f"{message} yet"}
+    """An export that comes later, a use case before its first training, a bound."""
     assert of_line(function, **fields) == []
 
 
 @pytest.mark.parametrize(
-    ("resource", "fields", "policies"),
+    ("type_", "fields", "policies"),
     [
-        (
-            {**CLOCK, "labels": {"job_id": "propensity-predictions-ga4-purchase"}},
-            {"httpRequest": {"status": 500}},
-            [f"run_failed_{SHOP}"],
-        ),
-        (
-            {**CLOCK, "labels": {"job_id": "propensity-predictions-ga4-purchase"}},
-            {"httpRequest": {"status": 503}},
-            [],
-        ),
-        (
-            {**CLOCK, "labels": {"job_id": "propensity-compact-features"}},
-            {"httpRequest": {"status": 504}},
-            ["run_failed"],
-        ),
-        ({**JOB, "labels": {"job_name": TRAINING}}, {}, [f"run_failed_{SHOP}"]),
-        (
-            {
-                "type": "cloud_run_revision",
-                "labels": {"service_name": "propensity-model-training"},
-            },
-            {"log_id": "run.googleapis.com/varlog/system"},
-            ["run_failed"],
-        ),
-        ({**JOB, "labels": {"job_name": "somebody-elses"}}, {}, []),
+        ("cloud_scheduler_job", {"httpRequest.status": 500}, [f"run_failed_{SHOP}"]),
+        ("cloud_scheduler_job", {"httpRequest.status": 503}, []),
+        ("cloud_run_job", {}, [f"run_failed_{SHOP}"]),
+        ("cloud_run_revision", {}, ["run_failed"]),
     ],
 )
-def test_a_run_that_was_killed_is_told_of(resource, fields, policies):
+def test_a_run_that_was_killed_is_told_of(type_, fields, policies):
     """It writes no line: the scheduler, the job or the platform does."""
-    logged = {"resource": resource, "severity": "ERROR", **fields}
-    assert [mail.policy for mail in sent(logged)] == policies
+    entry = {
+        "resource.type": type_,
+        "severity": "ERROR",
+        "resource.labels.job_id": "propensity-predictions-ga4-purchase",
+        "resource.labels.job_name": "propensity-training-job-ga4-purchase",
+        "resource.labels.service_name": "propensity-model-training",
+        "logName": "projects/my-project/logs/run.googleapis.com%2Fvarlog%2Fsystem",
+    }
+    told = []
+    for name, policy in EVERY.items():
+        if any(are_met(conditions, entry | fields) for conditions in policy.killed):
+            told.append(name)
+
+    assert told == policies
+
+
+def test_a_condition_is_written_as_google_reads_it():
+    """In its language OR binds closer than AND."""
+    assert POLICIES["no_index_ga4_value"]["log"] == (
+        '(resource.labels.service_name=~"^propensity-" OR '
+        'resource.labels.job_name=~"^propensity-") AND '
+        'jsonPayload.use_case="ga4_value" AND jsonPayload.outcome="no_index" AND '
+        'NOT jsonPayload.message=~"^no index has been published yet"'
+    )
+    failed = POLICIES["run_failed"]["log"]
+    assert 'NOT jsonPayload.use_case=("ga4_purchase" OR "ga4_value") AND' in failed
+    assert ') OR (resource.type="cloud_scheduler_job" AND severity=("ERROR" ' in failed
+    assert "jsonPayload.status>=400 AND" in failed
+    assert POLICIES["events_refused"]["log"].endswith("AND jsonPayload.reasons:*")
 
 
 def test_a_second_failure_of_an_hour_is_mailed():
-    """Of a use case five minutes apart; the same line again is told once a day."""
-    failed = entry(line("modelTraining", "schema", status=409))
-    old = entry(line("predictions", champion_age_days=60))
-    apart = timedelta(minutes=6)
-
-    assert len(sent(failed, failed, apart=apart)) == 2
-    assert len(sent(old, old, apart=apart)) == 1
+    """Of a use case five minutes apart; the same state again is told once a day."""
+    assert POLICIES[f"run_failed_{SHOP}"]["pause"] == "300s"
+    assert POLICIES[f"champion_age_{SHOP}"]["pause"] == "86400s"
 
 
 @pytest.mark.parametrize(("days", "most"), [("MON", 7), ("MON,THU", 4), ("daily", 1)])
 def test_predictions_are_missed_when_the_next_ones_were_due(days, most):
     """Defect: with daily ones a mail came after eight days."""
     d = configuration.of({**SETTINGS, "DEPLOY_PREDICTION_DAYS": days})
-    policies = alerts.in_terraform(d)["policies"]
-    told = []
-    for age in (most, most + 1):
-        late = entry(line("compactFeatures", publication_age_days=age))
-        told.append(len(mails(policies, [(AT, late)])))
+    line = {"function": "compactFeatures", "use_case": SHOP}
 
-    assert told == [0, 1]
+    assert raised(line | {"publication_age_days": most}, d) == set()
+    assert len(raised(line | {"publication_age_days": most + 1}, d)) == 1
 
 
 def test_a_mail_says_what_failed_and_what_to_do():
-    """With names of the deployment, so that its commands can be typed."""
-    wrong = line("predictions", "score_shift", status=409, message="scores moved")
-    [mail] = sent(entry(wrong))
-    late = line("compactFeatures", use_case=VALUE, evaluation_age_days=9)
-    [missed] = sent(entry(late))
+    """With names of the deployment, so that its commands can be typed, and as Google
+    takes it. A link of the page is the name of a page: nobody can follow it."""
+    failed = POLICIES[f"run_failed_{SHOP}"]
+    missed = POLICIES[f"run_missed_model_evaluation_{VALUE}"]
 
-    assert mail.subject == "propensity: ga4_purchase: a run failed"
-    for fact in ("predictions", SHOP, "score_shift", "scores moved"):
-        assert f": {fact}\n" in mail.text
-    assert "\ndeploy/call.sh predictions '{" in mail.text
+    assert failed["subject"] == "propensity: ga4_purchase: a run failed"
+    for name in ("function", "use_case", "outcome", "message"):
+        assert f"- {name}: ${{log.extracted_label.{name}}}\n" in failed["text"]
+    assert "\ndeploy/call.sh predictions '{" in failed["text"]
     job = "run propensity-model-evaluation-ga4-value --location=us-central1"
-    assert f"{job} --project=my-project" in missed.text
-
-
-def test_every_mail_has_a_section_of_the_page_and_google_takes_it():
-    """A link of the page is the name of a page: nobody can follow it in a mail."""
-    assert len(POLICIES) > 30
+    assert f"{job} --project=my-project" in missed["text"]
     for policy in POLICIES.values():
         assert "](" not in policy["text"]
-        # Google's limits.
         assert len(policy["text"].encode()) < 8_000
         assert len(policy["subject"]) < 255
-        assert len(policy["link"]) < 2_000
 
 
-def test_runs_are_missed_where_the_compaction_looks_for_them():
-    few = {**SETTINGS, "DEPLOY_FUNCTIONS": "predictions get_proba"}
-    made = alerts.in_terraform(configuration.of(few))
-
-    assert not any("run_missed" in name for name in made["policies"])
-
-
-def test_a_run_that_is_never_called_is_not_missed():
+def test_runs_are_missed_where_the_clock_calls_and_the_compaction_looks():
     """The clock calls no predictions for a use case that scores events."""
-    d = configuration.of({**SETTINGS, "DEPLOY_USE_CASES": "card_fraud"})
-    names = alerts.in_terraform(d)["policies"]
+    few = {**SETTINGS, "DEPLOY_FUNCTIONS": "predictions get_proba"}
+    cards = {**SETTINGS, "DEPLOY_USE_CASES": "card_fraud"}
+    unseen = alerts.in_terraform(configuration.of(few))["policies"]
+    seen = alerts.in_terraform(configuration.of(cards))["policies"]
 
-    assert usecases.load("card_fraud").scores_events
-    assert "run_missed_model_training_card_fraud" in names
-    assert "run_missed_predictions_card_fraud" not in names
+    assert not any("run_missed" in name for name in unseen)
+    assert "run_missed_model_training_card_fraud" in seen
+    assert "run_missed_predictions_card_fraud" not in seen
 
 
 def test_alerts_read_what_is_logged():
-    """Each field is a word that the code writes."""
+    """Each field is a word that the code writes, and each scheduled function fails."""
     files = [*(ROOT / "propensity").rglob("*.py"), *ROOT.glob("0*/*.py")]
     code = "\n".join(file.read_text() for file in files)
-    asked = "\n".join(policy.get("log", "") for policy in POLICIES.values())
-    words = {*re.findall(r"jsonPayload\.(\w+)", asked)}
+    names = {name for policy in EVERY.values() for name, _, _ in policy.lines}
 
-    assert len(words) > 10
-    for word in words:
-        assert re.search(rf'["\s(]{word}["=]', code), word
-
-
-def test_a_failed_run_of_every_scheduled_function_is_noticed():
+    assert len(names) > 10
+    for name in names:
+        assert re.search(rf'["\s(]{name}["=]', code), name
     for function in functions.load():
         if function.schedule:
-            name = alerts.camel(function.target)
-            assert of_line(name, "internal", status=500) == [f"run_failed_{SHOP}"]
+            failed = of_line(alerts.camel(function.target), "internal", status=500)
+            assert failed == [f"run_failed_{SHOP}"]

@@ -1,6 +1,6 @@
 """
 ``propensity rehearse`` before stand-ins for gcloud, bq and Terraform: what it makes, in
-which order, what it says, and that all of it is taken away however it ends.
+which order, what it asks and says, and that all of it is taken away however it ends.
 """
 
 from __future__ import annotations
@@ -21,25 +21,20 @@ from google.auth.credentials import AnonymousCredentials
 
 from deploy import configuration
 from local.errors import LocalError
-from local.rehearsal import google_cloud, steps
+from local.rehearsal import google_cloud, questions, steps
 from local.rehearsal.google_cloud import GoogleCloud
-from local.rehearsal.run import Ask, Rehearsal, rehearse
+from local.rehearsal.run import Ask, Rehearsal, asked, rehearse
 from tests.deploy.conftest import SHIM, Cloud
 from tests.support.gcloud import problems
 
 STATE = "my-project-rehearse1-state"
-OFF = "API has not been used in project 1 before or it is disabled"
+DENIES = "x denies access to y"
 DENIED = "PERMISSION_DENIED: Permission denied on the resource"
 
 
-def settings(**given: str) -> dict[str, str]:
-    return google_cloud.settings_of(
-        "my-project",
-        region="us-central1",
-        prefix="rehearse1",
-        email="ana@example.com",
-        given=given,
-    )
+SETTINGS = google_cloud.settings_of(
+    "my-project", region="us-central1", prefix="rehearse1", email="ana@a.org", given={}
+)
 
 
 def entered(cloud: Cloud, monkeypatch, tmp_path, **chosen: str) -> GoogleCloud:
@@ -57,7 +52,7 @@ def entered(cloud: Cloud, monkeypatch, tmp_path, **chosen: str) -> GoogleCloud:
     monkeypatch.setattr(steps, "chosen_weeks", lambda *_, **__: [week])
     monkeypatch.setattr(steps.shop, "load", lambda *_, **__: None)
     run = google_cloud.run
-    return GoogleCloud(settings() | chosen, tmp_path / "deployment", runner=run)
+    return GoogleCloud(SETTINGS | chosen, tmp_path / "deployment", runner=run)
 
 
 @pytest.fixture
@@ -158,22 +153,23 @@ def is_taken_away(cloud: Cloud) -> bool:
 
 
 def test_a_dry_run_shows_everything_and_changes_nothing(place, scratch, tmp_path):
-    """APIs first, and the functions' calls. Defect: it hid the command that ended
-    every rehearsal."""
+    """APIs first, and the functions' calls; gcloud's own parser takes all. Defect: it
+    hid the command that ended every rehearsal."""
     rehearsed(place)
     done = own(scratch)
     scratch.install()
-    shown = google_cloud.planned(settings(), tmp_path / "dry")
+    shown = google_cloud.planned(SETTINGS, tmp_path / "dry")
+    commands = [shlex.split(line) for line in shown if line.startswith("gcloud ")]
     lines = [" ".join(shlex.split(line)) for line in shown] + own(scratch)
 
     assert "gcloud services enable" in lines[0]
     assert all("--dry-run" in call for call in own(scratch))
     for part in [*done, "call.sh predictions", "operate.sh"]:
         assert any(part in line for line in lines), part
+    assert [one for one in problems(commands, tmp_path) if one] == []
 
 
-@pytest.mark.parametrize("answer", [OFF, DENIED])
-def test_each_command_is_refused_once(place, scratch, answer):
+def test_each_command_is_refused_once(place, scratch):
     """Nothing is made where nobody could look first. Each thing is removed by itself,
     and what stays is named, with the bucket by which it is found."""
     rehearsed(place)
@@ -182,20 +178,20 @@ def test_each_command_is_refused_once(place, scratch, answer):
     rules = list(scratch.rules)
     first = next(n for n, call in enumerate(calls) if "create" in call)
     for n, call in enumerate(calls):
-        scratch.rules[:] = [(call, answer, 1), *rules]
+        scratch.rules[:] = [(call, DENIED, 1), *rules]
         scratch.install()
         if n < first:
-            with pytest.raises(LocalError, match=answer):
+            with pytest.raises(LocalError, match=DENIED):
                 rehearsed(place)
             assert not any("create" in call for call in scratch.changes())
             continue
         said = rehearsed(place)
         assert scratch.count("secrets delete") == 1
         if call in removals:
-            assert answer in said["left"][0]
+            assert DENIED in said["left"][0]
             assert said["left"][-1].startswith("Terraform's bucket")
         else:
-            assert answer in said["findings"][0]["seen"]
+            assert DENIED in said["findings"][0]["seen"]
             assert is_taken_away(scratch)
 
 
@@ -231,9 +227,8 @@ def test_what_a_killed_rehearsal_has_left_is_found_by_its_label(place, scratch):
     assert scratch.count("teardown.sh") == 2
 
 
-@pytest.mark.parametrize("part", ["buckets list", "run services list"])
-def test_a_deployment_with_the_prefix_is_left_as_it_is(place, scratch, part):
-    again(scratch, (part, "rehearse1-get-proba", 0))
+def test_a_deployment_with_the_prefix_is_left_as_it_is(place, scratch):
+    again(scratch, ("run services list", "rehearse1-get-proba", 0))
     with pytest.raises(LocalError, match="has a deployment with the prefix rehearse1"):
         rehearsed(place)
 
@@ -259,33 +254,20 @@ def test_a_program_ends_by_itself_where_a_rehearsal_is_broken_off(tmp_path):
     def broken_off(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = [signal.signal(signal.SIGALRM, broken_off)]
-    before.append(signal.signal(signal.SIGINT, signal.SIG_IGN))
+    before = signal.signal(signal.SIGALRM, broken_off)
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         threading.Thread(target=interrupt, daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
             google_cloud.run(["bash", "-c", script])
     finally:
-        signal.signal(signal.SIGALRM, before[0])
-        signal.signal(signal.SIGINT, before[1])
+        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGINT, ignored)
 
     assert (tmp_path / "ended").exists()
 
 
 # -- what is asked, and said ----
-
-
-def test_a_call_has_the_functions_whole_answer(place, scratch):
-    """Which is kept with the lease of its run."""
-    line = "2026-11-26T10:00:00Z\tok\tok\t\t"
-    lease = "gs://my-project-rehearse1/runs/ga4_purchase/predict/2025-06-24.json"
-    kept = json.dumps({"answer": {"users": 3}})
-    again(scratch, ("call.sh", line, 0), (f"storage cat {lease}", kept, 0))
-    body = {"use_case": "ga4_purchase", "as_of": "2025-06-24"}
-    called = place.call("predictions", body)
-
-    assert called.is_taken
-    assert called.answer == {"users": 3}
 
 
 def test_an_answer_tells_nobodys_name(place, scratch):
@@ -301,10 +283,46 @@ def test_an_answer_tells_nobodys_name(place, scratch):
         assert name not in text
 
 
-def test_gclouds_own_parser_takes_its_commands(place, tmp_path):
-    shown = google_cloud.planned(settings(), tmp_path / "dry")
-    lines = [line for line in shown if line.startswith("gcloud ")]
-    answers = problems([shlex.split(line) for line in lines], tmp_path)
+def lines(*contents: dict[str, Any]) -> str:
+    return json.dumps([{"jsonPayload": content} for content in contents])
 
-    assert len(answers) > 5
-    assert [one for one in answers if one] == []
+
+def attempts(*statuses: int) -> str:
+    return json.dumps([{"httpRequest": {"status": status}} for status in statuses])
+
+
+# Of the log: what it has, and the answer.
+LOGGED = [
+    (questions.have_permissions, lines({"outcome": "ok", "message": "counts"}), "yes"),
+    (questions.have_permissions, lines({"outcome": "read", "message": DENIES}), "no"),
+    (questions.have_permissions, lines(), "not tried"),
+    (questions.spare_retries, attempts(200), "yes"),
+    (questions.spare_retries, attempts(500), "no"),
+]
+
+
+@pytest.mark.parametrize(("question", "log", "answer"), LOGGED)
+def test_a_question_is_answered_yes_or_no(place, scratch, question, log, answer):
+    """Where nobody can tell, it is not tried. A line that is late is none that is not
+    there: it is waited for."""
+    late = ("logging read", "[]", 0, 1)
+    refused = "2026-11-26T10:00:00Z\tbad_request\tno such use case\t\t"
+    again(scratch, late, ("logging read", log, 0), ("call.sh", refused, 0))
+    rehearsal = Rehearsal(place=place, weeks=[date(2025, 6, 17)])
+
+    assert asked("x", question, rehearsal, failure="not tried")["answer"] == answer
+
+
+@pytest.mark.parametrize(
+    ("ingress", "status", "answer"),
+    [("all", 403, "yes"), ("all", 200, "no"), ("internal", 404, "yes")],
+)
+def test_how_a_stranger_is_answered(place, monkeypatch, ingress, status, answer):
+    """With an ingress that is internal Google has no such service for the internet."""
+    place.deployment.own["ingress"] = ingress
+    stranger = SimpleNamespace(status_code=status)
+    monkeypatch.setattr(questions.requests, "get", lambda *_, **__: stranger)
+    rehearsal = Rehearsal(place=place)
+    said = asked("x", questions.refuse_strangers, rehearsal, failure="not tried")
+
+    assert said["answer"] == answer

@@ -1,6 +1,6 @@
 """
 A deployment's folder deploys itself: its workflows, played as they are written, up to
-the stand-ins for Google and Terraform; and who may do that.
+the stand-ins for Google and Terraform; and who may do what.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ import json
 import re
 import shutil
 import textwrap
-from pathlib import Path
 
 import pytest
 import yaml
 
 from deploy.configuration import TEMPLATE
 from deploy.functions import ROOT
-from tests.deploy.conftest import POOL, SETTINGS, Cloud, cloud_of, settings_file
+from tests.deploy.conftest import POOL, SETTINGS, WHOLE, Cloud, cloud_of, settings_file
 
 WORKFLOWS = {
     file.name: yaml.safe_load(file.read_text())
@@ -29,22 +28,6 @@ FEW = {"DEPLOY_FUNCTIONS": "get_proba compact_features"}
 TEST = {"GOOGLE_CLOUD_PROJECT": "my-test-project", "PROPENSITY_BUCKET": "my-test"}
 IMAGE = "us-central1-docker.pkg.dev/my-test-project/propensity/image@sha256:"
 IMAGE += "a" * 64
-
-
-def machine_in(folder: Path, project: Path) -> Cloud:
-    """Where a workflow runs: Propensity's checkout beside the deployment's folder."""
-    checkout = folder / "propensity"
-    shutil.copytree(project, checkout, symlinks=True)
-    shutil.copytree(TEMPLATE, folder / "deployment")
-    for name, settings in (("production", {}), ("test", TEST)):
-        file = settings_file(folder / "deployment", SETTINGS | FEW | settings)
-        file.rename(file.with_name(f"{name}.env"))
-    return cloud_of(folder, checkout)
-
-
-@pytest.fixture
-def machine(tmp_path, project) -> Cloud:
-    return machine_in(tmp_path, project)
 
 
 def on_github(machine: Cloud, job: str) -> str:
@@ -77,60 +60,49 @@ def service(name: str, sources: str, image: str = IMAGE) -> str:
     return json.dumps({"metadata": metadata, "spec": {"template": template}})
 
 
-@pytest.fixture(scope="module")
-def workflow(tmp_path_factory, project) -> tuple[Cloud, list[str], list[str]]:
-    """A workflow that was played: its machine, and what it asked when it planned, and
-    when it deployed."""
-    machine = machine_in(tmp_path_factory.mktemp("workflow"), project)
+def test_a_workflow_deploys_what_was_planned_and_tested(tmp_path, project):
+    """The plan is kept for who approves it, and changes nothing of production. That
+    very plan is applied, and the images that it names are deployed by their digests,
+    whatever the test environment runs by then; its repository keeps them."""
+    checkout = tmp_path / "propensity"
+    shutil.copytree(project, checkout, symlinks=True)
+    shutil.copytree(TEMPLATE, tmp_path / "deployment")
+    for name, settings in (("production", {}), ("test", TEST)):
+        file = settings_file(tmp_path / "deployment", SETTINGS | FEW | settings)
+        file.rename(file.with_name(f"{name}.env"))
+    machine = cloud_of(tmp_path, checkout)
     tested = played(machine, on_github(machine, "test"))
+    deployed = [call for call in tested if "gcloud run deploy" in call]
     services = []
-    for call in tested:
-        for name, sources in re.findall(r"run deploy (\S+) .*=sources=(\S+)", call):
-            services.append(service(name, sources))
+    for call in deployed:
+        [(name, sources)] = re.findall(r"run deploy (\S+) .*=sources=(\S+)", call)
+        services.append(service(name, sources))
+        assert "--source=" in call
+        assert "--project=my-test-project" in call
     listed = ("run services list --project=my-test-project", f"[{','.join(services)}]")
     machine.rules.insert(0, (*listed, 0))
     planned = played(machine, on_github(machine, "plan"))
-    # From now on the test environment runs something else by the same label.
-    evil = listed[1].replace("a" * 64, "e" * 64)
-    machine.rules.insert(0, (listed[0], evil, 0))
-    return machine, tested + planned, played(machine, on_github(machine, "deploy"))
-
-
-def test_a_workflow_plans_first_and_changes_nothing_of_production(workflow):
-    """What it plans is kept for who approves it. The test environment is deployed."""
-    machine, planned, _ = workflow
-    deployed = [call for call in planned if "gcloud run deploy" in call]
+    kept = sorted(path.name for path in (tmp_path / "plan").iterdir())
 
     assert len(deployed) == 2
-    assert all("--source=" in call for call in deployed)
-    assert all("--project=my-test-project" in call for call in deployed)
-    kept = sorted(path.name for path in (machine.folder / "plan").iterdir())
+    assert not any("gcloud run deploy" in call or " apply " in call for call in planned)
     assert kept == ["images.json", "plan", "plan.json"]
 
-
-def test_a_workflow_deploys_what_was_planned(workflow):
-    """It plans anew only what follows from functions that are there then."""
-    machine, _, calls = workflow
+    evil = listed[1].replace("a" * 64, "e" * 64)
+    machine.rules.insert(0, (listed[0], evil, 0))
+    calls = played(machine, on_github(machine, "deploy"))
+    [applied, *_] = [call for call in calls if " apply " in call]
+    deployed = [call for call in calls if "gcloud run deploy " in call]
     first, *_ = [call for call in calls if " plan -out=" in call]
-    applied = [call for call in calls if " apply " in call]
-    deployed = [call for call in calls if "gcloud run deploy " in call]
 
-    kept = machine.folder / "propensity" / ".." / "plan"
-    assert applied[0].endswith(f" {kept}/plan")
+    assert applied.endswith(f" {checkout}/../plan/plan")
+    assert calls.index(applied) < calls.index(deployed[0]) < calls.index(first)
     assert len(deployed) == 2
-    assert calls.index(applied[0]) < calls.index(deployed[0]) < calls.index(first)
-
-
-def test_production_runs_the_images_that_the_plan_names(workflow):
-    """By their digests, whatever the test environment runs by then; nothing is built
-    again, and the test environment's repository keeps them."""
-    _, _, calls = workflow
+    for call in deployed:
+        assert f"--image={IMAGE} " in call
+        assert "--project=my-project " in call
+        assert "--source=" not in call
     assert f"tags add {IMAGE} " in " ".join(calls)
-    deployed = [call for call in calls if "gcloud run deploy " in call]
-
-    assert all(f"--image={IMAGE} " in call for call in deployed)
-    assert all("--project=my-project " in call for call in deployed)
-    assert not any("--source=" in call for call in deployed)
 
 
 ELSEWHERE = f"evil.example/x@sha256:{'a' * 64}"
@@ -155,6 +127,12 @@ def test_what_was_not_tested_is_not_planned(cloud, image):
     assert "has no get_proba of your code" in refused.stderr
 
 
+def changed(kind: str, before: object, after: object) -> dict[str, object]:
+    """Return a change of a plan, as ``show -json`` has it."""
+    change = {"actions": ["update"], "before": before, "after": after}
+    return {"type": kind, "name": "x", "address": f"{kind}.x", "change": change}
+
+
 def test_what_the_plan_does_not_show_ends_the_deploy(cloud):
     """Once functions are there, only who calls them and where topics push may change.
     Defect: whatever differed by then was applied, and nobody had seen it."""
@@ -172,12 +150,6 @@ def test_what_the_plan_does_not_show_ends_the_deploy(cloud):
 
     assert statuses == [(0, 1), (1, 0)]
     assert "google_project_iam_member.x differs by now" in done.stderr
-
-
-def changed(kind: str, before: object, after: object) -> dict[str, object]:
-    """Return a change of a plan, as ``show -json`` has it."""
-    change = {"actions": ["update"], "before": before, "after": after}
-    return {"type": kind, "name": "x", "address": f"{kind}.x", "change": change}
 
 
 # -- who may -------------------------------------------------------------------------
@@ -204,49 +176,84 @@ def test_every_grant_is_of_one_environment():
     """And each environment of a job has one: production's roles nobody else has.
     Defect: they were every branch's, and an approval guarded the job alone."""
     granted = re.findall(r"(?:roles\.sh |--member=)(principal\S+)(.*)", PAGE)
-    environments = {described_by(member) for member, _ in granted}
-    deployers = {
-        described_by(member)
-        for member, words in granted
-        if "--planner" not in words and "test.env" not in words
-    }
+    pool = "principal://iam.googleapis.com/projects/NUMBER/locations/global"
+    pool += "/workloadIdentityPools/github/subject/repo:OWNER/REPOSITORY:environment:"
+    environments = set()
+    deployers = set()
+    for member, words in granted:
+        assert member.startswith(pool)
+        environments.add(member.removeprefix(pool))
+        if "--planner" not in words and "test.env" not in words:
+            deployers.add(member.removeprefix(pool))
+    [condition] = re.findall('--attribute-condition="(.*)"', PAGE)
 
     assert environments == {
         WORKFLOWS[file]["jobs"][job]["environment"] for file, job in JOBS
     }
     assert deployers == {"production"}
-    [condition] = re.findall('--attribute-condition="(.*)"', PAGE)
-    for claim in (
-        "repository_id == '",
-        "repository_owner_id == '",
-        "ref == 'refs/heads/main'",
-    ):
+    for claim in ("repository_id == '", "repository_owner_id == '", "ref == 'refs/h"):
         assert f"assertion.{claim}" in condition
 
 
-def described_by(member: str) -> str:
-    """Return the environment that a member is; fail for what is wider."""
-    pool = "principal://iam.googleapis.com/projects/NUMBER/locations/global"
-    [name] = re.findall(
-        f"^{pool}/workloadIdentityPools/github/subject/repo:OWNER/REPOSITORY:environment:(.+)$",
-        member,
-    )
-    return name
+ANA = "user:ana@example.com"
+ENVIRONMENT = POOL.replace("principalSet", "principal")
+ENVIRONMENT += "/subject/repo:me/shop:environment:production"
+# Each kind of Terraform's resources needs one of these roles.
+NEEDS = {
+    "google_project_service": "serviceusage.serviceUsageAdmin",
+    "google_project_iam": "resourcemanager.projectIamAdmin",
+    "google_project_iam_custom_role": "iam.roleAdmin",
+    "google_service_account": "iam.serviceAccountAdmin",
+    "google_bigquery": "bigquery.admin",
+    "google_storage": "storage.admin",
+    "google_pubsub": "pubsub.admin",
+    "google_cloud_run": "run.admin",
+    "google_artifact_registry": "artifactregistry.admin",
+    "google_logging": "logging.admin",
+    "google_monitoring": "monitoring.editor",
+    "google_secret_manager": "secretmanager.admin",
+}
+# Of the billing account: the script says who gives it.
+ELSEWHERE_GIVEN = "google_billing"
 
 
-@pytest.mark.parametrize("role", [(), ("--operator",), ("--planner",)])
-def test_no_role_is_given_to_every_branch(cloud, role):
-    refused = cloud.run(
-        "deploy/roles.sh", *role, f"{POOL}/attribute.repository/me/shop"
-    )
+@pytest.mark.parametrize("member", [ANA, ENVIRONMENT])
+def test_who_deploys_need_not_own_the_project(cloud, member):
+    """Every resource finds a role of the deployer, an account or an environment of a
+    repository, and nobody else gets one."""
+    cloud.settings = WHOLE
+    done = cloud.run("deploy/roles.sh", member)
+    given = re.findall(r"--role=roles/(\S+)", "\n".join(cloud.calls()))
+    files = (ROOT / "deploy" / "terraform").rglob("*.tf")
+    text = "".join(file.read_text() for file in files)
+
+    assert done.returncode == 0
+    assert all(f"--member={member} --role=roles/" in call for call in cloud.calls())
+    assert "owner" not in given
+    for kind in set(re.findall(r'^resource "(google_\w+)"', text, re.M)):
+        if not kind.startswith(ELSEWHERE_GIVEN):
+            start = max((one for one in NEEDS if kind.startswith(one)), key=len)
+            assert NEEDS[start] in given, kind
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("allUsers",), "Example: user:ana@example.com"),
+        ((f"{POOL}/*",), "Example: user:ana@example.com"),
+        ((f"{POOL}/attribute.repository/me/shop",), "every branch of a repository"),
+        (("--planner", f"{POOL}/group/all"), "every branch of a repository"),
+    ],
+)
+def test_no_role_is_given_to_everybody_or_to_every_branch(cloud, words, told):
+    refused = cloud.run("deploy/roles.sh", *words)
 
     assert (refused.returncode, cloud.calls()) == (2, [])
-    assert "every branch of a repository" in refused.stderr
+    assert told in refused.stderr
 
 
 def test_who_plans_changes_nothing_and_reads_no_user(cloud):
-    member = POOL.replace("principalSet", "principal") + "/subject/repo:me/shop:x"
-    assert cloud.run("deploy/roles.sh", "--planner", member).returncode == 0
+    assert cloud.run("deploy/roles.sh", "--planner", ENVIRONMENT).returncode == 0
     roles = re.findall(r"--role=roles/(\S+)", "\n".join(cloud.calls()))
 
     changing = (

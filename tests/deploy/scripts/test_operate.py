@@ -1,6 +1,6 @@
 """
-Commands in the operators' job, by their script: what Google is asked, what is shown,
-and what may not be said there.
+Commands in the operators' job, and requests by hand, by their scripts: what Google is
+asked, what is shown, and what may not be said there.
 """
 
 from __future__ import annotations
@@ -16,24 +16,18 @@ from tests.deploy.conftest import Cloud
 # The same word twice, which gcloud refuses in its list.
 SEND = ("audience", "send", "winback", "--use-case", "winback")
 EXECUTION = "propensity-operator-x7k2p"
-ANSWERED = [
-    ("run jobs execute", EXECUTION, 0),
-    ("executions describe", "2026-03-02T03:30:00Z", 0),
-]
-
-
-def line(message: str, exit_code: int = 0, notes: str = "") -> str:
-    """Return what the log has of a command, as gcloud prints it."""
-    said = {"message": message, "exit_code": exit_code, "notes": notes}
-    return json.dumps([{"jsonPayload": said}])
+SAID = {"message": "sent\n", "exit_code": 3, "notes": "one waits\n"}
 
 
 @pytest.fixture
 def operated(cloud) -> Cloud:
     """A cloud whose job answers at once."""
-    cloud.settings["DEPLOY_FUNCTIONS"] = "model_training compact_features"
-    answer = line("sent\n", exit_code=3, notes="one waits\n")
-    cloud.rules[:0] = [*ANSWERED, ("logging read", answer, 0)]
+    cloud.settings["DEPLOY_FUNCTIONS"] = "model_training predictions"
+    cloud.rules[:0] = [
+        ("run jobs execute", EXECUTION, 0),
+        ("executions describe", "2026-03-02T03:30:00Z", 0),
+        ("logging read", json.dumps([{"jsonPayload": SAID}]), 0),
+    ]
     return cloud
 
 
@@ -45,7 +39,8 @@ def words_of(call: str) -> list[str]:
 
 
 def test_a_command_runs_in_the_job_and_its_answer_is_shown(operated):
-    """As if it ran here: its output, its notes, and its exit code."""
+    """As if it ran here: its output, its notes, and its exit code. A job that was
+    killed is no success."""
     done = operated.run("deploy/operate.sh", *SEND)
     started, *_, read = [call for call in operated.calls() if "sleep" not in call]
 
@@ -53,6 +48,10 @@ def test_a_command_runs_in_the_job_and_its_answer_is_shown(operated):
     assert "one waits" in done.stderr
     assert words_of(started) == ["--", "python3", "operate.py", "-", *SEND]
     assert f'execution_name"="{EXECUTION}"' in read
+    operated.rules.insert(0, ("logging read", "[]", 0))
+    killed = operated.run("deploy/operate.sh", *SEND)
+    assert killed.returncode == 1
+    assert f"{EXECUTION} ended without an answer" in killed.stderr
 
 
 def test_users_are_in_no_word_of_a_job(operated):
@@ -69,27 +68,41 @@ def test_users_are_in_no_word_of_a_job(operated):
     assert operated.count(name) == operated.count("ana") == 0
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ([], "COMMAND is ''. Use versions"),
-        (["forgett", "ana"], "COMMAND is 'forgett'. Use versions"),
-        (["forget", "ana"], "forget - < ids.txt"),
-        (["forget", "--use-case", "ga4_purchase", "ana"], "forget - < ids.txt"),
-        (["audience", "send", "a|b"], "contains '|'"),
-    ],
-)
-def test_what_a_job_may_not_be_told_is_refused_in_a_line(operated, words, told):
-    refused = operated.run("deploy/operate.sh", *words)
+REFUSED = [
+    ("operate", ["forgett", "ana"], "COMMAND is 'forgett'. Use versions"),
+    ("operate", ["forget", "--use-case=x", "ana"], "forget - < ids.txt"),
+    ("operate", ["audience", "send", "a|b"], "contains '|'"),
+    ("call", ["get_proba"], "FUNCTION is 'get_proba'"),
+    ("call", ["predictions", "[1]"], "REQUEST is '[1]', which is not a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("script", "words", "told"), REFUSED)
+def test_what_may_not_be_said_is_refused_in_a_line(operated, script, words, told):
+    refused = operated.run(f"deploy/{script}.sh", *words)
 
     assert (refused.returncode, operated.calls()) == (2, [])
     [said] = refused.stderr.splitlines()
     assert told in said
 
 
-def test_a_job_that_was_killed_is_no_success(operated):
-    operated.rules.insert(0, ("logging read", "[]", 0))
-    done = operated.run("deploy/operate.sh", *SEND)
+REQUEST = '{"use_case": "ga4_purchase", "force": true}'
+DONE = "2026-11-26T10:00:00Z\tok\tok\t\t"
+SHIFT = "2026-11-26T10:00:00Z\tscore_shift\tscores moved by 0.9\t\t"
 
-    assert done.returncode == 1
-    assert f"{EXECUTION} ended without an answer" in done.stderr
+
+@pytest.mark.parametrize(("line", "status"), [(DONE, 0), (SHIFT, 1)])
+def test_a_request_by_hand_is_sent_once(operated, line, status):
+    """By a schedule of its own with that very body; the function's line is shown."""
+    operated.rules.insert(0, ("gcloud logging read", line, 0))
+    result = operated.run("deploy/call.sh", "predictions", REQUEST)
+    made, started, _, removed = [c for c in operated.calls() if "describe" not in c]
+
+    assert result.returncode == status, result.stderr
+    assert line in result.stdout
+    assert f"--message-body={REQUEST} " in made
+    assert "--max-retry-attempts=0" in made
+    assert "--oidc-service-account-email=propensity-scheduler@" in made
+    job = made.split()[5]
+    assert started.startswith(f"gcloud scheduler jobs run {job} ")
+    assert removed.startswith(f"gcloud scheduler jobs delete {job} ")

@@ -1,9 +1,10 @@
 """
-The scripts, specified: what they run, as gcloud's own parser takes it, and in order.
+The scripts, specified: what they run, as gcloud's own parser takes it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 
@@ -11,11 +12,7 @@ import pytest
 
 from deploy import configuration
 from deploy.functions import ROOT
-from tests.deploy.conftest import (
-    WHOLE,
-    cloud_of,
-    settings_file,
-)
+from tests.deploy.conftest import KEY, WHOLE, cloud_of, settings_file
 from tests.support.gcloud import flags, listed, problems, words_of
 from tests.support.programs import execute
 
@@ -35,7 +32,8 @@ RUN += [
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory, project) -> list[list[str]]:
-    """Every command that scripts of functions print in a dry run, with all settings."""
+    """Every command that scripts print in a dry run, with all settings, where nobody is
+    logged in."""
     cloud = cloud_of(tmp_path_factory.mktemp("dry"), project)
     cloud.settings = WHOLE
     cloud.rules.insert(0, ("buckets describe", "not logged in", 1))
@@ -68,7 +66,8 @@ def test_a_dry_run_prints_what_gclouds_own_parser_takes(printed, tmp_path):
 
 
 def test_functions_are_deployed_with_their_own_account_and_the_settings(printed):
-    """And who calls one, and over which network, is what the settings say."""
+    """And who calls one, and over which network, is what the settings say. The set-up
+    deletes schedules that it does not know."""
     d = configuration.of(WHOLE)
     deployed = {words[3]: flags(words) for words in printed if "deploy" in words[2:3]}
 
@@ -78,97 +77,64 @@ def test_functions_are_deployed_with_their_own_account_and_the_settings(printed)
         variables.pop("THREADS", None)
         ingress = "internal-and-cloud-load-balancing"
         if not function.is_public:
-            ingress = function.flags["ingress"]
+            ingress = "internal"
         assert given["service-account"] == d.account(function.target)
         assert given["ingress"] == ingress
+        assert given["vpc-egress"] == "all-traffic"
         assert given["function"] == function.target
-        assert "no-allow-unauthenticated" in given
         # Defect: 03-ModelEvaluation could not recognise suppressed users.
         has_key = "PROPENSITY_SUPPRESSION_KEY" in given.get("set-secrets", "")
         assert has_key == function.needs_key
         assert variables == d.variables
-
-
-def test_the_set_up_knows_what_is_scheduled(printed):
-    """It deletes all other schedules of a function."""
-    d = configuration.of(WHOLE)
-    created = [
-        words for words in printed if words[1:4] == ["scheduler", "jobs", "create"]
-    ]
-    scheduled = {words[5] for words in created}
-
+    scheduled = {
+        words[5] for words in printed if words[1:4] == ["scheduler", "jobs", "create"]
+    }
     assert {name for name in scheduled if "by-hand" not in name} == set(d.schedules)
 
 
-# What makes something that can have a key: the flag that gives it one, and its setting.
+def test_a_job_is_started_as_a_buildpack_does(printed):
+    """Only after ``--`` its launcher takes words as they are; else bash evaluates each
+    between double quotes, which takes a request's own quotes away.
+
+    Source: buildpacks/lifecycle, launch/process.go (``userProvidedProcess``).
+    """
+    jobs = [
+        flags(words) for words in printed if words[1:4] == ["run", "jobs", "deploy"]
+    ]
+    started = {}
+    for job in jobs:
+        assert job["command"] == "/cnb/lifecycle/launcher"
+        launcher, python, program, _, request = listed(job["args"])
+        assert (launcher, python) == ("--", "python3")
+        started[program] = json.loads(request)
+    assert started["operate.py"] == ["versions"]
+    assert set(started["job.py"]) == {"use_case"}
+
+
+# What makes something that can have a key.
 KEYED = {
-    "run deploy": ("key", "DEPLOY_FUNCTIONS_KMS_KEY"),
-    "run jobs deploy": ("key", "DEPLOY_FUNCTIONS_KMS_KEY"),
-    "storage buckets create": ("default-encryption-key", "DEPLOY_KMS_KEY"),
+    "run deploy": "key",
+    "run jobs deploy": "key",
+    "storage buckets create": "default-encryption-key",
 }
 
 
-def made_with(commands: list[list[str]], settings: dict[str, str]) -> set[str]:
-    """Return which kinds of things are made, once each has the key of its setting."""
+def test_policies_of_an_organisation_are_kept(printed):
+    """What a script makes has a key, stays in the region and is open to nobody; and no
+    account gets a key. Those of what Terraform makes are rules over its plan."""
     made = set()
-    for words in commands:
-        for command, (flag, setting) in KEYED.items():
+    for words in printed:
+        given = flags(words)
+        for command, flag in KEYED.items():
             if " ".join(words[1:]).startswith(f"{command} "):
                 made.add(command)
-                assert flags(words).get(flag, "") == settings.get(setting, ""), words
-    return made
-
-
-class TestStrictOrganisation:
-    """With all settings, what its policies demand of whatever a script makes; those of
-    what Terraform makes are rules over its plan."""
-
-    def test_what_a_script_makes_has_a_key(self, printed):
-        assert made_with(printed, WHOLE) == set(KEYED)
-
-    def test_no_script_opens_a_function_or_leaves_the_region(self, printed):
-        for words in printed:
-            given = flags(words)
-            deploys = words[1:3] == ["run", "deploy"]
-            assert "allow-unauthenticated" not in given
-            assert "allUsers" not in " ".join(words)
-            assert given.get("region", "us-central1") == "us-central1"
-            assert given.get("location", "us-central1") == "us-central1"
-            assert not deploys or given["ingress"] != "all"
-            assert not deploys or given["vpc-egress"] == "all-traffic"
-
-    def test_no_script_makes_the_key_of_an_account(self, printed):
-        assert not any("keys" in words and "create" in words for words in printed)
-
-
-class TestTeardown:
-    def test_the_teardown_asks_first(self, cloud):
-        result = cloud.run("deploy/teardown.sh", stdin="yes\n")
-
-        assert (result.returncode, cloud.changes()) == (1, [])
-
-    def test_the_teardown_keeps_data_unless_told(self, cloud):
-        """All else is taken out by an apply that keeps only data."""
-        cloud.rules.append(("scheduler jobs list", "propensity-compact-features", 0))
-        result = cloud.run("deploy/teardown.sh", stdin="my-project\n")
-        values = (cloud.work / "terraform.tfvars").read_text()
-        [gone] = [
-            call for call in cloud.calls() if re.search(r" (destroy|delete) ", call)
-        ]
-
-        assert result.returncode == 0, result.stderr
-        assert "keep_only_data = true" in values
-        assert "delete_data" not in values
-        assert "jobs delete propensity-compact-features" in gone
-
-    def test_the_teardown_deletes_data_where_told(self, cloud):
-        """Their protection is lifted before."""
-        result = cloud.run("deploy/teardown.sh", "--delete-data", "--yes")
-        calls = [call for call in cloud.calls() if "-chdir=deploy/terraform " in call]
-        done = [call.split()[2] for call in calls if "init" not in call]
-
-        assert result.returncode == 0, result.stderr
-        assert done == ["state", "plan", "apply", "destroy"]
+                assert given[flag] == KEY, words
+        assert words[1:3] != ["run", "deploy"] or "no-allow-unauthenticated" in given
+        assert "allUsers" not in " ".join(words)
+        assert given.get("region", "us-central1") == "us-central1"
+        assert given.get("location", "us-central1") == "us-central1"
+        assert not ("keys" in words and "create" in words)
+    assert made == set(KEYED)
 
 
 def test_a_script_is_about_a_deployment_that_is_named(cloud):
