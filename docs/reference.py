@@ -26,8 +26,21 @@ LIKE = {
     "ma_programme_lift": ("comparison", "ma_audience_lift"),
 }
 
-# Columns that only runs read.
-UNREAD = {"event_digest", "message_id", "run_id", "sums"}
+# Columns that only runs read, or that a query rarely needs.
+UNREAD = {
+    "bytes_billed",
+    "event_digest",
+    "message_id",
+    "model_object",
+    "model_sha256",
+    "preprocessor_object",
+    "preprocessor_sha256",
+    "run_id",
+    "seconds",
+    "selected_at",
+    "sums",
+    "written_at",
+}
 
 # Columns that a name has beside its own: an interval, and the amount in US dollars.
 ENDS = ("low", "high", "in_usd")
@@ -45,6 +58,7 @@ INTERNAL = {
     "ma_audience_effects",
     "ma_audience_plans",
     "ma_audience_requests",
+    "ma_drift",
     "ma_publications",
     "ma_predictions_runs",
     "ma_preprocessors",
@@ -55,9 +69,6 @@ INTERNAL = {
     "suppressed_users",
     "truth_events",
 }
-
-# Options that many commands take; the page explains them once.
-COMMON_OPTIONS = {"--json", "--use-case", "--dry-run", "--as-of", "--state"}
 
 # A reader of a table must know this, and its columns do not say it.
 NOTES = {
@@ -74,7 +85,6 @@ NOTES = {
     "ma_audience_lift": "[How to read it](audiences.md#4-see-whether-it-helped).",
     "ma_programme_lift": "[How to read it]"
     "(audiences-reference.md#all-audiences-together).",
-    "ma_drift": "[What to do](operate.md#drift).",
     "ga_user_days": "[Further properties](deploy-reference.md#several-properties) have "
     "tables of their own.",
 }
@@ -184,7 +194,7 @@ def exit_codes() -> str:
 
 
 def commands() -> str:
-    """Return every command: an example, what it does, and what it takes."""
+    """Return every command: an example, and what it does."""
     parts = list[str]()
     for title, below in cli.SECTIONS.items():
         every = dict[str, click.Command]()
@@ -207,14 +217,8 @@ def _leaves(command: click.Command, before: str = "") -> dict[str, click.Command
 
 
 def _about_command(command: click.Command) -> str:
-    """Return a command's line: an example, what it does, and what it takes."""
-    options = list[str]()
-    for parameter in command.params:
-        option = parameter.opts[-1]
-        if isinstance(parameter, click.Option) and option not in COMMON_OPTIONS:
-            options.append(option)
     text = " ".join(_clean(command.help).partition("\n\n")[0].split())
-    return f"- `{_example(command)}`: {text} {_code(options)}".rstrip() + "\n"
+    return f"- `{_example(command)}`: {text}\n"
 
 
 def _example(command: click.Command) -> str:
