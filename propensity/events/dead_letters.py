@@ -112,13 +112,7 @@ def dead_letters(
     received_at: datetime,
     kinds: Mapping[str, str],
 ) -> pa.RecordBatch:
-    """
-    Return rows of ``dead_letters``: refused messages, without personal values.
-
-    Args:
-        refused: The reasons, by place in ``messages``.
-        kinds: As of ``redacted``.
-    """
+    """Return rows of ``dead_letters``: refused messages, without personal values."""
     letters = [messages[index] for index in refused]
     attributes = [_declared(letter.attributes, kinds) for letter in letters]
     columns: dict[str, object] = {

@@ -191,10 +191,6 @@ class Catalogue:
     """
 
     def __init__(self, use_cases: Iterable[UseCase]) -> None:
-        """
-        Raises:
-            UseCaseError: No use case takes events, or one does so wrongly.
-        """
         streamed, wrong = with_right_types(use_cases)
         if wrong:
             raise wrong[0]
@@ -228,9 +224,6 @@ class Catalogue:
 
         An event that does not say its type has that whose fields it has, of the types
         with an identity.
-
-        Raises:
-            Refused: It is no valid event of a type that a use case takes.
         """
         try:
             if not data.isascii():
@@ -266,7 +259,7 @@ class Catalogue:
 
     def _refusal(self, data: bytes, error: Exception) -> BadEvent:
         if not isinstance(error, msgspec.ValidationError):
-            return _malformed(data)
+            return self._malformed(data)
         text = str(error)
         at = _AT.search(text)
         field = at[1] if at else None
@@ -286,6 +279,25 @@ class Catalogue:
                     "bad_amount" if is_amount else reason, detail, field=field
                 )
         return BadEvent("wrong_type", problem, field=field)
+
+    def _malformed(self, data: bytes) -> BadEvent:
+        # JSON starts with ASCII: a zero byte there means UTF-16 or UTF-32.
+        if data.startswith(_BYTE_ORDER_MARK) or b"\0" in data[:4]:
+            return BadEvent("wrong_encoding", "the event is not plain UTF-8")
+        try:
+            # A number that JSON does not have, such as NaN, is a type.
+            event = json.loads(data.decode(), parse_constant=lambda _: float)
+        except UnicodeDecodeError:
+            return BadEvent("wrong_encoding", "the event is not UTF-8")
+        except (ValueError, RecursionError):
+            event = None
+        if isinstance(event, dict):
+            for event_type in self.types.values():
+                for name in event_type.fields:
+                    if event.get(name) is float:
+                        why = "a number is NaN or infinite"
+                        return BadEvent("not_finite", why, field=name)
+        return BadEvent("malformed_json", "the event is not a JSON object")
 
     def unknown_type(self, use_case: str | None, event_type: str | None) -> BadEvent:
         """Return the refusal of an event that no use case takes."""
@@ -357,21 +369,3 @@ def _problems_taken(use_case: UseCase, types: Mapping[str, EventType]) -> Iterat
                 f"stream.scored names {name}, which lacks the numerals "
                 f"{', '.join(sorted(missing))}"
             )
-
-
-def _malformed(data: bytes) -> BadEvent:
-    # JSON starts with ASCII: a zero byte there means UTF-16 or UTF-32.
-    if data.startswith(_BYTE_ORDER_MARK) or b"\0" in data[:4]:
-        return BadEvent("wrong_encoding", "the event is not plain UTF-8")
-    try:
-        # A number that Python parses and JSON does not have, such as NaN, is a type.
-        event = json.loads(data.decode(), parse_constant=lambda _: float)
-    except UnicodeDecodeError:
-        return BadEvent("wrong_encoding", "the event is not UTF-8")
-    except (ValueError, RecursionError):
-        event = None
-    if isinstance(event, dict):
-        for name, value in event.items():
-            if value is float:
-                return BadEvent("not_finite", "a number is NaN or infinite", field=name)
-    return BadEvent("malformed_json", "the event is not a JSON object")

@@ -25,10 +25,6 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
             (0, 1 or null), ``truth_time``, ``is_conflicting``, ``state`` and
             ``weight``.
         use_case: Its features are read from the JSON; missing features are null.
-
-    Raises:
-        NotEnoughData: There is no row.
-        SchemaError: A feature is of another type than the use case's.
     """
     if not len(joined):
         raise NotEnoughData(
@@ -51,11 +47,6 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
             "inference_log has features of other types than usecase.toml",
             hint=f"Correct the types in usecase.toml: {error}",
         ) from error
-    if len(features) != len(rows):
-        raise SchemaError(
-            f"inference_log has {len(rows) - len(features)} rows whose features are "
-            "not JSON objects"
-        )
     rows = rows.drop_columns(["features"])
     for name in use_case.features:
         rows = rows.append_column(name, features[name])

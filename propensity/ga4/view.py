@@ -1,6 +1,4 @@
-"""
-The view ``ga_events`` of the export, with the columns that use cases name.
-"""
+"""The view ``ga_events`` of the export, with the columns that use cases name."""
 
 from __future__ import annotations
 
@@ -111,9 +109,6 @@ def events_view(
         values: The columns that use cases name; by default those of all use cases of
             this deploy.
         lacking: Of ``LATER_COLUMNS`` those that a kind's tables lack, by kind.
-
-    Raises:
-        UseCaseError: A use case is wrong, or two name a column with different types.
     """
     values_of_use_cases = usecases.export_values() if values is None else values
     columns = "".join(map(_selected, values_of_use_cases))
@@ -148,10 +143,6 @@ def events_view(
 def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
     """
     Make sure of the view, where the settings or the use case ask for something of it.
-
-    Raises:
-        SettingsError, SchemaError: As ``check_view_text``.
-        MissingTable: There is no view.
     """
     if _CONDITIONS[warehouse.settings.require_consent] or use_case.export_values:
         check_view_text(warehouse.view_text(VIEW), use_case, warehouse.settings)
@@ -175,11 +166,6 @@ def check_view_text(view: str, use_case: UseCase, settings: Settings) -> None:
             "events without that consent. Nothing was read",
             hint="Run deploy/setup.sh, which replaces the view",
             field="PROPENSITY_REQUIRE_CONSENT",
-        )
-    if "has_consent" not in view:
-        raise SchemaError(
-            f"the view {shown} is of an earlier release",
-            hint="Run deploy/setup.sh, which replaces the view",
         )
     values = use_case.export_values
     missing = [value.column for value in values if _selected(value) not in view]

@@ -3,7 +3,7 @@ The code that talks to Google's services and to callers.
 
 No other package imports a client. Each call of a service may raise AccessDenied and
 Unavailable, and each statement MissingTable, SchemaError and QueryTooExpensive as well;
-elsewhere ``Raises`` names what a function adds to these.
+elsewhere ``Raises`` names what a caller handles.
 
 - ``queries``: BigQuery: statements to rows and Arrow
 - ``warehouse``: the same, and writes: rows, tables and views

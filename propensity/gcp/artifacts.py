@@ -72,12 +72,7 @@ def instant_of(moment: datetime) -> str:
 
 
 def content_of(stored: Stored, kind: type[Content], *, name: str) -> Content:
-    """
-    Return an object's JSON as a type; a later deploy may have added fields.
-
-    Raises:
-        ArtifactError: It is damaged.
-    """
+    """Return an object's JSON as a type; a later deploy may have added fields."""
     try:
         return msgspec.json.decode(stored.data, type=kind)
     except (ValueError, RecursionError) as error:
@@ -134,12 +129,7 @@ class Artifacts:
         return self.replace(name, data, None, content_type=content_type)
 
     def create_from(self, name: str, file: Path) -> None:
-        """
-        Upload a large file as an object that must not exist yet.
-
-        Raises:
-            Conflict: The object exists.
-        """
+        """Upload a large file as an object that must not exist yet."""
         with self._translated(name):
             self._bucket.blob(name).upload_from_filename(
                 file, if_generation_match=0, **self._limits
@@ -151,9 +141,6 @@ class Artifacts:
         Open an object that must not exist yet, to be written piece by piece.
 
         It is there once the block ends, and not at all if that raises.
-
-        Raises:
-            Conflict: The object exists.
         """
         blob = self._bucket.blob(name)
         with (
@@ -218,15 +205,7 @@ class Artifacts:
     # -- reads ------------------------------------------------------------------------
 
     def find(self, name: str, *, generation: int | None = None) -> Stored | None:
-        """
-        Read an object, or return None if there is none (any more).
-
-        Args:
-            generation: The one to read; the newest by default.
-
-        Raises:
-            ArtifactError: Its bytes are damaged: they are not those of its checksum.
-        """
+        """Read an object, or return None if there is none (any more)."""
         blob = self._bucket.blob(name, generation=generation)
         with self._translated(name):
             try:
@@ -237,12 +216,7 @@ class Artifacts:
 
     @contextlib.contextmanager
     def opened(self, name: str, *, generation: int) -> Iterator[IO[bytes]]:
-        """
-        Open a generation of an object; only what is wanted of it is transferred.
-
-        Raises:
-            ArtifactError: There is none (any more).
-        """
+        """Open a generation of an object; only what is wanted of it is transferred."""
         blob = self._bucket.blob(name, generation=generation)
         with (
             self._translated(name, must_exist=True),
@@ -251,24 +225,14 @@ class Artifacts:
             yield file
 
     def read(self, name: str) -> Stored:
-        """
-        Read an object.
-
-        Raises:
-            ArtifactError: It does not exist, or its bytes are damaged.
-        """
+        """Read an object."""
         stored = self.find(name)
         if stored is None:
             raise self._missing(name)
         return stored
 
     def download(self, name: str, file: Path) -> None:
-        """
-        Write an object, which may be large, into a file.
-
-        Raises:
-            ArtifactError: It does not exist, or its bytes are damaged.
-        """
+        """Write an object, which may be large, into a file."""
         with self._translated(name, must_exist=True), file.open("wb") as content:
             self._bucket.blob(name).download_to_file(content, **self._limits)
 

@@ -18,7 +18,7 @@ from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
 from propensity import errors
-from propensity.settings import Settings, variable_of
+from propensity.settings import Settings
 
 Client = TypeVar("Client")
 
@@ -242,7 +242,6 @@ def _unavailable(
             f"{text}",
             hint="Log in with `gcloud auth application-default login`",
         )
-    is_refused = "Connection refused" in str(error)
     hint = ""
     message = f"{service} did not answer in time"
     if service == BIGQUERY and isinstance(error, TimeoutError):
@@ -250,18 +249,10 @@ def _unavailable(
             f"A query may take {settings.query_timeout_s} s. If your data are that "
             "large, raise PROPENSITY_QUERY_TIMEOUT_S and deploy again"
         )
-    if is_refused:
+    if "Connection refused" in str(error):
         message = f"{service} did not answer: the connection was refused"
     address = getattr(settings, _ENDPOINTS[service])
-    variable = variable_of(_ENDPOINTS[service])
-    if address and is_refused:
-        hint = f"This is the emulator at {address} ({variable}), not Google. "
+    if address:
+        hint = f"This is the emulator at {address}, not Google. "
         hint += "`make status` shows running states; `make up` starts it"
-    elif address:
-        message = (
-            "this machine is too busy: the emulator of "
-            f"{service} did not answer in time"
-        )
-        hint = "Close other programs and run the same command again. "
-        hint += f"The emulator is at {address} ({variable})"
     return errors.Unavailable(message, hint=hint)

@@ -76,9 +76,6 @@ class DataManager:
         """
         Send a request once; return the id by which Google says later what became of it.
 
-        Args:
-            method: Of the client, such as ``ingest_events``.
-
         Raises:
             Invalid: The request, or one of its records, is wrong.
             NotNow: The same request may be sent again.
@@ -102,9 +99,6 @@ class DataManager:
         Returns:
             ``SUCCESS``, ``PARTIAL_SUCCESS`` or ``FAILED``; and how many failed, by
             reason, maybe none although all did.
-
-        Raises:
-            AccessDenied, Unavailable: As of ``send``.
         """
         retry = Retry(
             predicate=if_exception_type(*_REPEATED),

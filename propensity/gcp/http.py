@@ -1,6 +1,4 @@
-"""
-HTTP for the functions: bodies, JSON answers, failures, and the server's settings.
-"""
+"""HTTP for the functions: bodies, JSON answers, failures, and the server's settings."""
 
 from __future__ import annotations
 
@@ -156,13 +154,7 @@ class Json(Response):
 
 
 async def body_of(request: Request, *, maximum: int) -> bytes:
-    """
-    Read a request's body, up to a maximum.
-
-    Raises:
-        TooLarge: The body is larger.
-        RequestError: The connection was closed within the body.
-    """
+    """Read a request's body, up to a maximum."""
     chunks = list[bytes]()
     size = 0
     is_whole = False
@@ -184,11 +176,6 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
 async def object_of(request: Request) -> dict[str, object]:
     """
     Read a request's body, which must be a JSON object; NaN is for its reader to refuse.
-
-    Raises:
-        TooLarge: It is larger than ``MAXIMUM_OBJECT_BYTES``.
-        UnsupportedType: It is not declared to be JSON.
-        RequestError: It is no JSON object, or has a name twice.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0]
     if content_type.strip().lower() != _JSON_TYPE:
@@ -219,9 +206,6 @@ def reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
     JSON allows a name twice in an object, and a reader takes either of the two: a
     caller would get the answer to someone else's request.
-
-    Raises:
-        RequestError: A name is in it twice; the error names it.
     """
     fields = dict(pairs)
     if len(fields) < len(pairs):

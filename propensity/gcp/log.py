@@ -56,13 +56,7 @@ class Counts:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, reasons: Mapping[str, int] | None = None, /, **counts: int) -> None:
-        """
-        Add to the counts; they are logged within ``LOG_EVERY_S``.
-
-        Args:
-            reasons: Number of refused events by reason.
-            counts: Fields of the line.
-        """
+        """Add to the counts; they are logged within ``LOG_EVERY_S``."""
         # Counter.update would take several times as long, for each request.
         for name, count in counts.items():
             self._counts[name] += count

@@ -36,17 +36,7 @@ class Bus:
     async def publish(
         self, topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]
     ) -> None:
-        """
-        Publish messages; Pub/Sub has them when this returns.
-
-        Args:
-            topic: Its short name.
-            messages: Payload and attributes of each.
-
-        Raises:
-            MissingTable: There is no such topic.
-            Unavailable: Pub/Sub failed or was too slow; some may have been published.
-        """
+        """Publish messages; Pub/Sub has them when this returns."""
         path = f"projects/{self.settings.project}/topics/{topic}"
         timeout = float(self.settings.deadline_s)
         needs = "pubsub.topics.publish"

@@ -93,12 +93,7 @@ class Queries:
         self.client.close()
 
     def for_run(self, settings: Settings | None = None) -> Self:
-        """
-        Return an object with the same client and a meter of its own.
-
-        Args:
-            settings: Of the run, which may read another property's export.
-        """
+        """Return an object with the same client and a meter of its own."""
         run = copy.copy(self)
         run.bytes_billed = 0
         if settings is not None:
@@ -113,9 +108,6 @@ class Queries:
             sql: A statement or script; tables without a dataset are in this one.
             parameters: Values by name; a null or an empty list has the type that the
                 statement's comments name.
-
-        Returns:
-            ``google.cloud.bigquery.Row``s: by position, name or attribute.
         """
         with self._translated():
             return list(self._run(sql, parameters, page_size=SMALL_ROWS)[1])
@@ -309,12 +301,7 @@ def open_reader(endpoint: str) -> Any:
 
 
 def type_of_parameter(name: str, value: Any) -> str:
-    """
-    Return the type of a value in SQL, by which it can be a parameter.
-
-    Raises:
-        TypeError: The value has no BigQuery type here, or is a null or an empty list.
-    """
+    """Return the type of a value in SQL, by which it can be a parameter."""
     is_list = isinstance(value, (list, tuple))
     sample = value[:1] if is_list else [value]
     for each in sample:

@@ -20,9 +20,6 @@ def reader(settings: Settings) -> Callable[[str], str]:
 
     The deployment's prefix comes before that name, so that two deployments in one
     project have secrets of their own.
-
-    Raises:
-        SettingsError: There is no such secret, or it has no value.
     """
 
     def read(name: str) -> str:

@@ -11,13 +11,11 @@ Source:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions as api
 from google.cloud import bigquery
 
-from propensity.errors import AccessDenied
 from propensity.gcp.queries import Parameters
 from propensity.gcp.warehouse import Warehouse
 
@@ -76,19 +74,5 @@ class Session(Warehouse):
                 return super()._whole(job, result)
             except api.Forbidden:
                 self.is_paged = True
-        return self._pages(job)
-
-    def _streamed(self, job: Any, result: Any) -> Iterator[pa.RecordBatch]:
-        if not self.is_paged:
-            try:
-                yield from super()._streamed(job, result)
-                return
-            except AccessDenied:
-                # It is denied before the first row.
-                self.is_paged = True
-        with self._translated():
-            yield from self._pages(job).to_batches()
-
-    def _pages(self, job: Any) -> pa.Table:
-        result = job.result(retry=self._retry, timeout=self._query_s)
-        return result.to_arrow(create_bqstorage_client=False)
+        pages = job.result(retry=self._retry, timeout=self._query_s)
+        return pages.to_arrow(create_bqstorage_client=False)

@@ -40,10 +40,6 @@ class Warehouse(Queries):
         Append rows to a table through the Storage Write API: all of them or none.
 
         It needs only the right to change the table's rows.
-
-        Args:
-            table: Of ``tables``.
-            rows: As ``Table.arrow`` takes them.
         """
         from propensity.gcp import writes
 
@@ -101,7 +97,17 @@ class Warehouse(Queries):
 
     def create(self, table: Table) -> None:
         """Create a table of ``tables`` where it is missing, and its view."""
-        definition = definition_of(table, self._id(table.stored))
+        definition = bigquery.Table(self._id(table.stored), schema=_schema(table))
+        definition.description = table.description
+        definition.clustering_fields = list(table.clustering)
+        # None says nothing, where False would be a setting of its own.
+        definition.require_partition_filter = True if table.requires_filter else None
+        expiration_ms = None
+        if table.expiration_days:
+            expiration_ms = table.expiration_days * _DAY_MS
+        definition.time_partitioning = bigquery.TimePartitioning(
+            field=table.partition, expiration_ms=expiration_ms
+        )
         with self._translated():
             self.client.create_table(definition, exists_ok=True, **self._limits)
         if table.newest:
@@ -152,12 +158,7 @@ class Warehouse(Queries):
             self.client.create_dataset(dataset, exists_ok=True, **self._limits)
 
     def tables_of(self, dataset: str) -> list[str]:
-        """
-        Return the names of the tables of ``project.dataset``.
-
-        Raises:
-            SettingsError: As ``check_location``.
-        """
+        """Return the names of the tables of ``project.dataset``."""
         self.check_location(dataset)
         with self._translated(dataset):
             # BigQuery's largest page.
@@ -176,12 +177,7 @@ class Warehouse(Queries):
             return [dataset.dataset_id for dataset in listed]
 
     def check_location(self, dataset: str) -> None:
-        """
-        Make sure that queries can read ``project.dataset``.
-
-        Raises:
-            SettingsError: It is in another location than queries.
-        """
+        """Make sure that queries can read ``project.dataset``."""
         location = self.location_of(dataset)
         expected = self.settings.location
         if location and location.casefold() != expected.casefold():
@@ -197,18 +193,3 @@ class Warehouse(Queries):
 def _schema(table: Table) -> list[bigquery.SchemaField]:
     of_api = bigquery.SchemaField.from_api_repr
     return [of_api(column.in_api) for column in table.columns]
-
-
-def definition_of(table: Table, table_id: str) -> bigquery.Table:
-    definition = bigquery.Table(table_id, schema=_schema(table))
-    definition.description = table.description
-    definition.clustering_fields = list(table.clustering)
-    # None says nothing, where False would be a setting of its own.
-    definition.require_partition_filter = True if table.requires_filter else None
-    expiration_ms = None
-    if table.expiration_days:
-        expiration_ms = table.expiration_days * _DAY_MS
-    definition.time_partitioning = bigquery.TimePartitioning(
-        field=table.partition, expiration_ms=expiration_ms
-    )
-    return definition

@@ -110,13 +110,6 @@ def write(settings: Settings, table: str, rows: pa.Table) -> None:
 
     Where a connection breaks, all rows are sent again, to another pending stream: the
     first is never committed. After an error of the commit the rows may be there or not.
-
-    Args:
-        table: Its name in the dataset.
-        rows: In the table's Arrow schema.
-
-    Raises:
-        RowsRefused, SchemaError: The table does not take rows.
     """
     path = path_of(settings, table)
     client = open_client(BigQueryWriteClient, settings.bigquery_storage_endpoint)
@@ -146,13 +139,6 @@ def append(settings: Settings, table: str, rows: pa.Table) -> None:
 
     It takes one call by an open connection; after a failure rows may be there twice.
     Rows of several requests go as by ``write``.
-
-    Args:
-        table: Its name in the dataset.
-        rows: In the table's Arrow schema.
-
-    Raises:
-        As of ``write``.
     """
     if len(list(slices(rows))) != 1:
         write(settings, table, rows)
@@ -253,16 +239,8 @@ class Appends:
         """
         Append rows, but for those that the table refuses; they are durable then.
 
-        Args:
-            table: Of ``tables``.
-            rows: In its Arrow schema; 10 MB at most.
-
         Returns:
             Why rows can never be appended, by their place.
-
-        Raises:
-            Unavailable: BigQuery failed or was too slow; rows may be there or not.
-            MissingTable: There is no such table.
         """
         path = path_of(self.settings, table.stored)
         refused = dict[int, str]()

@@ -103,13 +103,7 @@ class PredictionsTable:
     async def find(
         self, use_case: str, user_ids: Sequence[str]
     ) -> Mapping[str, IndexedPrediction | None]:
-        """
-        Return users' predictions, None for a user without one.
-
-        Raises:
-            PropensityError: The predictions could not be read.
-            Unavailable: It takes too long, or too many wait.
-        """
+        """Return users' predictions, None for a user without one."""
         reads: dict[str, asyncio.Future[IndexedPrediction | None]] = {}
         for user_id in dict.fromkeys(user_ids):
             read = self._reads.submit((use_case, user_id), size=1)
@@ -153,14 +147,7 @@ class PredictionsTable:
 
 @dataclass(frozen=True)
 class Lookups:
-    """
-    Answers requests; an instance of the function has one, for its event loop.
-
-    Attributes:
-        indexes: Answer before the table does.
-        suppressed: Have no answer.
-        use_cases: Names of the use cases in this deploy.
-    """
+    """Answers requests; an instance of the function has one, for its event loop."""
 
     table: PredictionsTable
     settings: Settings
@@ -197,14 +184,7 @@ class Lookups:
         )
 
     async def answer(self, question: Question, *, today: date) -> Response:
-        """
-        Answer a question as of ``today``.
-
-        Raises:
-            UnknownUseCase: This deploy has none of that name: a name that a caller made
-                up costs no query, and is not remembered.
-            PropensityError: The predictions could not be read.
-        """
+        """Answer a question as of ``today``."""
         use_case = question.use_case
         if not use_case:
             use_case = self.settings.use_case

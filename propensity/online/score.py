@@ -11,7 +11,6 @@ Belongs to one event loop. No user and no feature is ever in a log line.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -130,15 +129,7 @@ class Online:
         freeze_gc()
 
     async def take(self, request: Request) -> Response:
-        """
-        Answer a request.
-
-        Raises:
-            NoSuchPath, MethodNotAllowed, UnsupportedType, RequestError, TooLarge: The
-                request is wrong.
-            UnknownVersion, NoChampion: There is no version to score by.
-            Unavailable: A queue is full, or a service did not answer.
-        """
+        """Answer a request."""
         began = self._clock.monotonic()
         if request.scope["path"] != "/":
             raise errors.NoSuchPath("the path must be /")
@@ -255,15 +246,12 @@ def scores_of(group: Sequence[WaitingInstances]) -> list[Result]:
     results = dict[int, Result]()
     for positions in positions_of.values():
         requests = [group[position] for position in positions]
-        for position, result in zip(positions, _results(requests), strict=True):
-            results[position] = result
+        try:
+            scored = _scored(requests)
+        except Exception:
+            scored = [_scored_alone(request) for request in requests]
+        results.update(zip(positions, scored, strict=True))
     return [results[position] for position in range(len(group))]
-
-
-def _results(requests: Sequence[WaitingInstances]) -> list[Result]:
-    with contextlib.suppress(Exception):
-        return _scored(requests)
-    return [_scored_alone(request) for request in requests]
 
 
 def _scored_alone(request: WaitingInstances) -> Result:

@@ -98,19 +98,7 @@ def question_of(
     default: str,
     latest: datetime,
 ) -> ScoreQuestion:
-    """
-    Read a request.
-
-    Args:
-        fields: The JSON object of its body.
-        use_cases: Of this deploy, by name.
-        default: Name of the use case of a request that says none.
-        latest: A later ``ingest_ts`` makes no sense.
-
-    Raises:
-        RequestError: The body is wrong; the error names the field.
-        TooLarge: It has too many instances.
-    """
+    """Read a request."""
     version = _version(fields.get("version"))
     way = _way(fields)
     request = Item(fields)
@@ -186,13 +174,7 @@ def _use_case(
     use_cases: Mapping[str, UseCase],
     default: str,
 ) -> UseCase:
-    """
-    Return the request's use case.
-
-    Raises:
-        UseCaseError: There is none of that name; or its folder is wrong, so that it was
-            left out.
-    """
+    """Return the request's use case."""
     value = fields.get("use_case")
     name = default if value is None else str(value)
     if value is None:

@@ -47,12 +47,7 @@ class Deployment:
 def of_use_case(
     use_case: UseCase, settings: Settings, *, warehouse: Warehouse, artifacts: Artifacts
 ) -> Deployment:
-    """
-    Return a deployment as a use case has it: by its words, settings and export.
-
-    Args:
-        settings: Of the deployment, as ``warehouse`` has them.
-    """
+    """Return a deployment as a use case has it: by its words, settings and export."""
     own_settings = use_case.settings(settings)
     return Deployment(
         settings=own_settings,
@@ -76,13 +71,7 @@ def connected(settings: Settings) -> Iterator[tuple[Artifacts, Warehouse]]:
 def open_deployment(
     use_case: str | None = None, *, settings: Settings | None = None
 ) -> Iterator[Deployment]:
-    """
-    Open the deployment that the environment names.
-
-    Args:
-        use_case: By its name; the setting's by default.
-        settings: Others than those of the environment.
-    """
+    """Open the deployment that the environment names."""
     if settings is None:
         settings = Settings.from_environment()
     if use_case is None:

@@ -105,12 +105,7 @@ class Index:
     """A whole file. It may be opened in one thread and read in another."""
 
     def __init__(self, path: Path) -> None:
-        """
-        Open a file, which may be deleted then.
-
-        Raises:
-            ArtifactError: It is no index.
-        """
+        """Open a file, which may be deleted then."""
         self._db = sqlite3.connect(
             f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
@@ -128,12 +123,7 @@ class Index:
         self._db.close()
 
     def find(self, user_id: str) -> IndexedPrediction | None:
-        """
-        Return a user's prediction, None for a user who has none.
-
-        Raises:
-            ArtifactError: The file is damaged where the user's row would be.
-        """
+        """Return a user's prediction, None for a user who has none."""
         key = (hashed(self._hashes, user_id),)
         try:
             row = self._found.execute(_FIND, key).fetchone()
@@ -170,12 +160,6 @@ def store_index(
     The table is read after the pointer. So if another run publishes meanwhile, whose
     rows this one has perhaps not read, this one loses the compare-and-set, and builds
     the index anew.
-
-    Args:
-        days: Days of predictions that it has.
-
-    Returns:
-        How many users it has.
 
     Raises:
         SchemaError: The table has a user twice.
@@ -214,16 +198,7 @@ def store_index(
 
 
 def write_index(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
-    """
-    Write a file of rows of ``ma_predictions_table``; return how many there are.
-
-    Args:
-        path: Of the file, which must not exist.
-        batches: Columns ``user_id`` and those of ``IndexedPrediction``.
-
-    Raises:
-        SchemaError: A user is there twice.
-    """
+    """Write a file of rows of ``ma_predictions_table``; return how many there are."""
     key = secrets.token_bytes(16)
     users = 0
     keyed = hashes(key)

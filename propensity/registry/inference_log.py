@@ -57,9 +57,6 @@ def inference_id(use_case: UseCase, event: Scored, version: int) -> str:
 
     An event that is scored by its own fields has an id that is unique in the use case;
     others are unique for a user and UTC day.
-
-    Returns:
-        SHA-256, in 64 hexadecimal digits.
     """
     identity: tuple[Any, ...] = (use_case.name, event.event_id, version)
     if event.user_id is not None and not use_case.scores_events:
@@ -84,16 +81,7 @@ def row_of(
     source: str,
     at: datetime,
 ) -> Inference:
-    """
-    Return a row of ``inference_log``.
-
-    Args:
-        use_case: Of the event.
-        state: Its champion has scored; without one the event is unscored.
-        score: None or NaN for no score.
-        source: STREAM or ONLINE.
-        at: Time of scoring, in UTC.
-    """
+    """Return a row of ``inference_log``."""
     serving = state.champion
     version = NO_VERSION if serving is None else serving.version
     is_anomaly = serving is not None and serving.is_anomaly

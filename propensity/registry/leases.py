@@ -87,13 +87,7 @@ class Lease:
     def write(
         self, state: str, before: Stored | None, *, at: datetime, error: str = ""
     ) -> None:
-        """
-        Write how the run stands: running, done or failed.
-
-        Args:
-            before: The object until now; after ``check``, the one with the run's lease.
-            at: Now, in UTC; while the run works the lease ends some time later.
-        """
+        """Write how the run stands: running, done or failed."""
         file = LeaseFile(state=state, run_id=self.run_id, began_at=self.began_at)
         file.error = error
         if state == "running":

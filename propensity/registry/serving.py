@@ -74,10 +74,6 @@ def loaded(
         use_case: Its features and parameters must be those of the training: with
             others the model's features would mean something else.
         threads: As for ``Scorer``.
-
-    Raises:
-        ArtifactError: Its bytes are not those of the record.
-        SchemaError: Its features or parameters are not those of today.
     """
     from propensity.models.scoring import Scorer
 
@@ -131,11 +127,6 @@ class Champions:
     While calls come, ``state`` does not wait: every PROPENSITY_REFRESH_S a thread reads
     the pointer again and loads a new champion. The first call for a use case waits for
     that, and so does one after a pause.
-
-    Attributes:
-        warehouse: Has the training records, and the settings.
-        clock: Measures the seconds between reads of a pointer.
-        function: In the log.
     """
 
     artifacts: Artifacts
@@ -150,13 +141,7 @@ class Champions:
         self._loading = asyncio.Lock()
 
     async def state(self, use_case: UseCase) -> ServingState:
-        """
-        Return the live version.
-
-        Raises:
-            ArtifactError, SchemaError, Unavailable: Nothing was loaded yet, and the
-                champion cannot be.
-        """
+        """Return the live version."""
         followed = self._followed.get(use_case.name)
         if followed is None:
             ttl_s = self.warehouse.settings.refresh_s
@@ -173,13 +158,7 @@ class Champions:
         return await followed.current()
 
     async def version(self, use_case: UseCase, number: int) -> Serving:
-        """
-        Return any version with a training record; the last few stay loaded.
-
-        Raises:
-            UnknownVersion: There is no such version.
-            ArtifactError, SchemaError, Unavailable: It cannot be loaded.
-        """
+        """Return any version with a training record; the last few stay loaded."""
         key = use_case.name, number
         if key not in self._versions:
             # One at a time: each load is a query, which is billed.
@@ -208,10 +187,6 @@ class Champions:
         before = self._followed[use_case.name].last
         champion = before.champion if before else None
         if pointer is None:
-            if champion:
-                raise errors.ArtifactError(
-                    f"{registry.pointer} is gone: version {champion.version} goes on"
-                )
             return ServingState(champion=None, epoch=NOTHING_SERVES)
         if champion is None or champion.version != pointer.version:
             record = recorded(self.warehouse, use_case.name, pointer.version)

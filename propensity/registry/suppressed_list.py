@@ -52,9 +52,6 @@ def check_key(artifacts: Artifacts, key: str) -> None:
 
     An empty list has no user to tell the keys apart by; a user who is added under a
     wrong one stops every function.
-
-    Raises:
-        SettingsError: It is another one.
     """
     published = None
     stored = artifacts.find(FILE)
@@ -77,9 +74,6 @@ def publish(warehouse: Queries, artifacts: Artifacts) -> None:
 
     The table is read after the object, which changes by compare-and-set: so a slow
     writer cannot bring an older list back.
-
-    Raises:
-        Conflict: Others wrote it each time.
     """
 
     def write() -> None:
@@ -110,9 +104,6 @@ def read_published(
     Read the list from the bucket, or by ``table`` where that fails.
 
     Without a list no lookup could be answered, since any user might be on it.
-
-    Raises:
-        SettingsError: As ``suppression.read_suppressed``.
     """
     try:
         stored = bucket.find(FILE)

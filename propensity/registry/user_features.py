@@ -51,12 +51,7 @@ def users_on_the_stream(
     *,
     first_event_day: date,
 ) -> dict[str, UserFeatures]:
-    """
-    Return the features of users as of now, by one query; users may have none.
-
-    Args:
-        first_event_day: Of the oldest event that is to be scored.
-    """
+    """Return the features of users as of now, by one query; users may have none."""
     rows = warehouse.lookup(
         use_case.statement("stream_rows"),
         use_case.serving(warehouse.settings, user_ids, first_event_day=first_event_day),

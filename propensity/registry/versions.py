@@ -170,12 +170,7 @@ class Registry:
         return f"models/{self.use_case}/champion.json"
 
     def champion(self) -> Champion | None:
-        """
-        Return the champion, None before the first promotion.
-
-        Raises:
-            ArtifactError: The pointer is damaged; the others raise it, too.
-        """
+        """Return the champion, None before the first promotion."""
         return self._parsed(self.artifacts.find(self.pointer))
 
     def promote(
@@ -224,10 +219,6 @@ class Registry:
 
         So a second roll back goes one further back. A pin stays; without one training
         may promote again.
-
-        Args:
-            champion: It has a ``previous`` one.
-            model_sha256: Of that one's model.
         """
         version, *earlier = champion.earlier
         back = replace(
@@ -297,10 +288,6 @@ class Registry:
 
         The checksums come from BigQuery and not from the bucket: so write access to the
         bucket is not enough to run code here.
-
-        Raises:
-            ArtifactError: An object is missing, or its bytes are not those of the
-                record.
         """
         return (
             self.verified(record.preprocessor_object, record.preprocessor_sha256),
@@ -313,12 +300,7 @@ class Registry:
         return self.verified(file.object, file.sha256)
 
     def verified(self, name: str, checksum: str) -> Any:
-        """
-        Return the object that a file pickles, if its SHA-256 is the recorded one.
-
-        Raises:
-            ArtifactError: It does not exist, or its bytes are others.
-        """
+        """Return the object that a file pickles, if its SHA-256 is the recorded one."""
         data = self.artifacts.read(name).data
         if sha256(data) != checksum:
             raise ArtifactError(
@@ -331,12 +313,7 @@ class Registry:
         return f"models/{self.use_case}/{version}/{name}"
 
     def upload_preprocessor(self, preprocessor: Any) -> tuple[str, str]:
-        """
-        Store an unfitted preprocessor under its checksum.
-
-        Returns:
-            The object's name and SHA-256, to be recorded in ``ma_preprocessors``.
-        """
+        """Store an unfitted preprocessor under its checksum."""
         data = pickled(preprocessor)
         checksum = sha256(data)
         name = f"preprocessors/{self.use_case}/{checksum}.joblib"

@@ -17,7 +17,6 @@ from propensity.audience.delivery import DeliveryResult
 from propensity.audience.lists import listed
 from propensity.audience.run import end, send
 from propensity.gcp import secrets
-from propensity.registry.leases import name_of, read_lease
 from propensity.runs.run import Answer, Run
 from propensity.tables.audiences import AUDIENCE_REQUESTS
 from propensity.timeframe import DAY
@@ -52,7 +51,10 @@ def send_due(run: Run) -> Answer:
     failed = list[str]()
     waits = False
     sums = Counter(dict.fromkeys(COUNTS, 0))
-    for name in _longest_waiting_first(run):
+    # The longest waiting first: a call may have no time for the last ones.
+    newest = {listing.audience: listing.as_of for listing in listed(run)}
+    names = declared.names(run.use_case)
+    for name in sorted(names, key=lambda name: newest.get(name, date.min)):
         outcome = "sent"
         done = None
         failure = None
@@ -85,10 +87,6 @@ def send_due(run: Run) -> Answer:
             entry["prediction_as_of"] = f"{done.about['as_of']}"
             entry |= {key: done.about[key] for key in ABOUT} | counted
         entries.append(entry)
-    late = _still_waiting(run)
-    if late:
-        failed.append(late)
-        run.log("ERROR", late, outcome=errors.AudienceStopped.code)
     entries += _abandoned(run)
     answer = {"audiences": entries, **sums}
     if failed:
@@ -97,31 +95,6 @@ def send_due(run: Run) -> Answer:
             detail=answer,
         )
     return answer
-
-
-def _longest_waiting_first(run: Run) -> list[str]:
-    """Return the names of all audiences; a call may have no time for the last ones."""
-    newest = {listing.audience: listing.as_of for listing in listed(run)}
-    names = declared.names(run.use_case)
-    return sorted(names, key=lambda name: newest.get(name, date.min))
-
-
-def _still_waiting(run: Run) -> str:
-    """
-    Return a message if the calls of the day before ended while an audience waited.
-
-    They go on until it is sent or a person is told. So this one is the first that does
-    not know any more on which day it was due.
-    """
-    day = run.as_of - DAY
-    name = name_of(run.use_case.name, declared.RUNS, day)
-    _, file = read_lease(run.artifacts, name)
-    if file.error != errors.AudienceWaits.__name__:
-        return ""
-    return (
-        f"audiences of {day} still wait, and nobody calls for them any more. To send "
-        f'them, call 05-Audiences with "as_of": "{day}"'
-    )
 
 
 def _sent(run: Run, name: str, ends_at: float) -> tuple[str, DeliveryResult | None]:
@@ -148,12 +121,7 @@ def _sent(run: Run, name: str, ends_at: float) -> tuple[str, DeliveryResult | No
 
 
 def _ended(run: Run, name: str, until: date, ends_at: float) -> DeliveryResult | None:
-    """
-    Take the users of an audience that is over off the list; None if there are none.
-
-    Raises:
-        AudienceStopped: A person must do it. It is said for a week, then by the doctor.
-    """
+    """Take the users of an audience that is over off the list, if there are any."""
     lists = [listing for listing in listed(run) if listing.audience == name]
     if not lists:
         return None
@@ -198,10 +166,6 @@ def _abandoned(run: Run) -> list[dict[str, object]]:
         )
         stopped = errors.AudienceStopped.code
         run.log("ERROR", message, audience=listing.audience, outcome=stopped)
-        entry = {
-            "audience": listing.audience,
-            "outcome": "abandoned",
-            "message": message,
-        }
-        entries.append(dict(entry))
+        name = listing.audience
+        entries.append({"audience": name, "outcome": "abandoned", "message": message})
     return entries

@@ -57,10 +57,6 @@ def compact(run: Run) -> dict[str, object]:
     Bring sums and exports up to date.
 
     A forced run counts all events again, and exports every closed day again.
-
-    Raises:
-        SettingsError: ``retention_days`` names a table that cannot expire.
-        Conflict: Another run has taken this one's place; nothing is lost.
     """
     retention = tables.retention(run.settings.retention_days)
     touched = set[date]()
@@ -142,11 +138,6 @@ def export(run: Run, table: str, days: Sequence[date]) -> None:
     One job reads the rows once and writes them day by day. The run writes a day's files
     under its own name, then deletes those of earlier runs: a reader finds a day
     complete at any time, and perhaps twice for a moment.
-
-    Args:
-        run: Of the compaction.
-        table: One of EXPORTED.
-        days: Of events, sorted; all within a week.
     """
     bucket = run.settings.required("bucket")
     artifacts = run.artifacts
@@ -197,9 +188,6 @@ def ages_of(artifacts: Artifacts, use_case: str, *, today: date) -> dict[str, in
     They count from the as-of dates of the newest runs that succeeded, or stopped for a
     person, and of the training that made the champion. A run that never happened has no
     age.
-
-    Raises:
-        ArtifactError: A pointer or a card is damaged.
     """
     ages = {}
     champion = Registry(artifacts, use_case).champion()

@@ -202,12 +202,7 @@ class State:
 
 
 def read_state(warehouse: Warehouse) -> State:
-    """
-    Ask for the tables of the export, and for what the digest has of them.
-
-    Raises:
-        MissingTable: There is no view, or no digest: set-up has not run.
-    """
+    """Ask for the tables of the export, and for what the digest has of them."""
     view = warehouse.view_text(VIEW)
     return state_of(warehouse, view, read_export_tables(warehouse, view))
 
@@ -308,12 +303,7 @@ def reach(settings: Settings) -> timedelta:
 def alone(
     artifacts: Artifacts, settings: Settings, *, clock: Callable[[], datetime]
 ) -> contextlib.AbstractContextManager[Lease]:
-    """
-    Let nobody else change the digest of the settings' export for a block.
-
-    Raises:
-        RunInProgress: Another run is changing it.
-    """
+    """Let nobody else change the digest of the settings' export for a block."""
     return leased(artifacts, SCOPE + settings.export_suffix, KIND, clock=clock)
 
 
@@ -327,12 +317,6 @@ def bring_up_to_date(
 ) -> None:
     """
     Digest the days that a run reads, where the export has others than the digest.
-
-    Args:
-        view: The text of the view.
-        tables: As ``read_export_tables``.
-        oldest: The first date that rows are computed for.
-        last: The last day of the export that is read.
 
     Raises:
         RunInProgress: Another run digests; this one is called again.
@@ -406,18 +390,7 @@ def digest_tables(
     log: Callable[[str], object],
     has_time: Callable[[], bool] = lambda: True,
 ) -> None:
-    """
-    Digest days of the export, under its lease, without suppressed users.
-
-    Args:
-        tables: Of ``State.due``.
-        log: Gets a line before, and one after each statement.
-        has_time: Whether there is time for another statement.
-
-    Raises:
-        DigestUnfinished: There was no time for all days.
-        Conflict: The lease was lost.
-    """
+    """Digest days of the export, under its lease, without suppressed users."""
     if not tables:
         return
     size = sum(table.size_bytes for table in tables)
@@ -476,10 +449,6 @@ def _groups(
 ) -> Iterator[list[ExportTable]]:
     """
     Yield the tables of each statement: neighbours, so that constants prune all others.
-
-    Args:
-        all_tables: Of the export, by day, the oldest first.
-        at_most: Bytes of a statement; a larger table has one alone.
     """
     days = {table.day for table in due}
     group = list[ExportTable]()
@@ -557,9 +526,6 @@ def suppressed_in(
     """
     Return the browsers and logins of days of the digest that are suppressed for each
     use case that reads it.
-
-    Args:
-        span: Parameters of digested_ids.sql.
     """
     names = readers_of(warehouse.settings)
     user_ids = list[str]()

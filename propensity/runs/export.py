@@ -99,8 +99,8 @@ def digest_days(
     if state.data_until <= max(since, began):
         raise NoData(
             f"the GA4 export {run.settings.export} has no complete day from {since} to "
-            f"{until - timedelta(days=1)}, so nothing was done. It has "
-            f"{_span(shards.days)}",
+            f"{until - timedelta(days=1)}, so nothing was done. Its newest day is "
+            f"{max(shards.days, default='none')}",
             hint="Check in Google Analytics, Admin, BigQuery links, that the export is "
             "still linked and its quota is not used up",
         )
@@ -131,9 +131,6 @@ def days_without(
 ) -> list[date]:
     """
     Return the days without a table: those before the export began, and missing ones.
-
-    Args:
-        state: Of ``check_days`` for events of ``[since, until)``.
     """
     first, _ = local_days(since, until, utc_offset_hours=utc_offset_hours)
     began = min(shards.days, default=until)
@@ -164,9 +161,6 @@ def silent_days(days: Collection[date], *, since: date, until: date) -> list[dat
 
     They are before its first day with data, after its newest, or in a gap of a week or
     more: days of a small shop without any event are usual.
-
-    Args:
-        days: All days of the source that have data.
     """
     ordered = sorted(days)
     silent = []
@@ -215,9 +209,6 @@ def missing_label_days(
     Return the days of a date's horizon that the source lacks.
 
     Who bought on a day that never arrived has label 0 by mistake.
-
-    Args:
-        missing: Days that the source lacks.
     """
     offset = run.settings.property_utc_offset_hours if run.use_case.reads_export else 0
     first, last = local_days(
@@ -247,10 +238,6 @@ def _wait(run: Run, state: Freshness) -> None:
         retry_after_s=wait_s,
         detail={"late_days": [str(day) for day in state.late]},
     )
-
-
-def _span(days: Collection[date]) -> str:
-    return f"days from {min(days)} to {max(days)}" if days else "no day at all"
 
 
 def days_in_words(days: Sequence[date]) -> str:

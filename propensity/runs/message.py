@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from propensity import usecases
 from propensity.audience import declared, programme, stopping, webhook
-from propensity.audience.result import LOST, Result, results, sentence
+from propensity.audience.result import LOST, results, sentence
 from propensity.errors import (
     AudienceStopped,
     AudienceWaits,
@@ -53,14 +53,7 @@ LETTERS = 7 * DAY
 def sentences(
     of_use_cases: Sequence[Deployment], *, as_of: date, link: str
 ) -> list[str]:
-    """
-    Return the five sentences.
-
-    Args:
-        of_use_cases: The deployment for each use case.
-        as_of: Rows up to this day count.
-        link: Address of the dashboard.
-    """
+    """Return the five sentences."""
     brought = list[str]()
     alone = list[tuple[str, str]]()
     verdicts = list[str]()
@@ -73,7 +66,11 @@ def sentences(
                 brought.append(programme.programme_lines(together, currency)[0])
         for audience, result in results(deployment, until=as_of).items():
             alone.append((audience, sentence(result, currency)))
-            needs += _wrong(audience, result)
+            if result.verdict == "harms":
+                needs.append(_said("harms", f"{audience} does harm."))
+            if result.verdict == LOST:
+                text = f"{audience} lost users on the way."
+                needs.append(_said("lost_users", text))
         verdicts += _verdicts(deployment, as_of)
         needs += _needs(deployment, as_of)
         chosen += _chosen(deployment, as_of)
@@ -119,9 +116,6 @@ def send_message(run: Run) -> dict[str, object]:
 
     An object with the week's name says so. It is there before the chat is asked: a run
     that is repeated, or killed, sends nothing twice. A forced run sends it again.
-
-    Returns:
-        For the answer: ``weekly_message``, what became of it, and its ``sentences``.
     """
     secret = run.settings.message_secret
     if not secret:
@@ -157,13 +151,6 @@ def _listed(what: str, parts: Sequence[str], none: str) -> str:
     if len(parts) > MOST:
         shown.append(f"{len(parts) - MOST} more are on the dashboard.")
     return f"{what}: {' '.join(shown)}"
-
-
-def _wrong(audience: str, result: Result) -> Iterator[str]:
-    if result.verdict == "harms":
-        yield _said("harms", f"{audience} does harm.")
-    if result.verdict == LOST:
-        yield _said("lost_users", f"{audience} lost users on the way.")
 
 
 def _said(word: str, text: str) -> str:

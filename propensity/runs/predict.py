@@ -123,11 +123,6 @@ def champion(run: Run) -> serving.Serving:
     A model that was trained after the run's as-of date knows the outcomes of that week:
     its scores would look better than they are. Where no version was promoted by then,
     today's champion scores all the same, and the log says so.
-
-    Raises:
-        NoChampion: No version is live.
-        ArtifactError: The version has no record, or other bytes.
-        SchemaError: Its features are not those of the use case.
     """
     live = run.registry.champion()
     if live is None:
@@ -199,9 +194,6 @@ def season_shift(run: Run) -> float | None:
 def features(run: Run, suppressed: Suppressed) -> Iterator[pa.RecordBatch]:
     """
     Yield the features of every user as of the run's date, suppressed users left out.
-
-    Raises:
-        SchemaError, MissingTable: A table is not what ``features.sql`` reads.
     """
     use_case = run.use_case
     window = use_case.window(run.settings, [run.as_of])
@@ -210,18 +202,7 @@ def features(run: Run, suppressed: Suppressed) -> Iterator[pa.RecordBatch]:
 
 
 def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
-    """
-    Score every user of the lookback, in bounded memory, and append the scores.
-
-    Args:
-        shift: The season's, to add to their log-odds; None for none.
-
-    Raises:
-        NoData: No user has an event in the lookback.
-        SchemaError: The features are not those of the model or have a user twice, or
-            the model gives no probabilities.
-        Unavailable: A user was suppressed meanwhile, whose score may be among them.
-    """
+    """Score every user of the lookback, in bounded memory, and append the scores."""
     suppressed = suppression.read_suppressed(run.warehouse)
     key = _key(run)
     value_model = model.value() if model.value is not None else None
@@ -298,12 +279,7 @@ def prediction_rows(
     compared: Sequence[str] = (),
     effect_models: Mapping[str, EffectModel],
 ) -> Iterator[pa.RecordBatch]:
-    """
-    Yield rows with shifted probabilities and expected values, null without any.
-
-    Args:
-        effect_models: Of what contacting adds, by audience.
-    """
+    """Yield rows with shifted probabilities and expected values, null without any."""
     for batch, unshifted in scored:
         if not np.all((unshifted >= 0) & (unshifted <= 1)):
             raise errors.SchemaError(
@@ -355,9 +331,6 @@ def score_shift(run: Run, scored: ScoredUsers) -> float | None:
 
     Both are compared as the models gave them, without the season's shift: the shift has
     a bound of its own, and must neither stop a publication nor hide broken features.
-
-    Raises:
-        ScoreShift: Beyond the bound, unless the run is forced.
     """
     publications = run.rows(
         "newest_publication",

@@ -32,9 +32,6 @@ def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
     Args:
         rows: Weeks without predictions get no page, and neither do days without
             truths.
-
-    Returns:
-        For the answer: ``reports``, the objects that were written.
     """
     weeks = sorted({row.week for row in rows if row.metrics and row.metrics.users})
     use_case = run.use_case.name

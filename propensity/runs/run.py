@@ -214,7 +214,10 @@ class Endpoint:
         try:
             answer = self._answer(request, body, line)
         except Exception as raised:  # the last place before the caller
-            failure = http.failure_of(raised, _caller_of(request))
+            callers = http.Callers.OPERATORS
+            if request.headers.get("X-CloudScheduler") == "true":
+                callers = http.Callers.SCHEDULER
+            failure = http.failure_of(raised, callers)
             line.update(_plain_fields(failure.body.get("detail")))
             line.update(failure.fields)
             _write(failure.severity, failure.message, line, began=began)
@@ -285,12 +288,6 @@ class Endpoint:
         return {**lease.answer, "repeated": False}
 
 
-def _caller_of(request: flask.Request) -> http.Callers:
-    if request.headers.get("X-CloudScheduler") == "true":
-        return http.Callers.SCHEDULER
-    return http.Callers.OPERATORS
-
-
 def _write(
     severity: str, message: str, line: Mapping[str, object], *, began: float
 ) -> None:
@@ -335,13 +332,9 @@ def parse_request(
     """
     Read the request of a scheduled function.
 
-    Args:
-        request: ``POST`` with an optional JSON object of ``use_case``, ``as_of``
-            (YYYY-MM-DD, from 1971 on), ``force`` and, of some functions, ``trial``.
-        default_use_case: Where the request names none.
-        today: UTC; ``as_of`` may not be later. Its default is the day on which the
-            scheduler's call was due, or else today.
-        has_trials: Whether the function can be tried.
+    It is a ``POST`` with an optional JSON object of ``use_case``, ``as_of`` (from 1971
+    until today, in UTC; by default the day on which the scheduler's call was due, or
+    else today), ``force`` and, of some functions, ``trial``.
     """
     if request.method != "POST":
         raise errors.MethodNotAllowed(request.method, allowed=("POST",))
@@ -350,8 +343,6 @@ def parse_request(
         raw = request.get_data()
     except RequestEntityTooLarge as error:
         raise errors.TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
-    except Exception as error:  # whatever the server raises while it reads
-        raise errors.RequestError("the body is cut short", field="body") from error
     finally:
         # The framework reads the rest of a body that was rejected.
         request.max_content_length = None

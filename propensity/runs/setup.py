@@ -1,6 +1,4 @@
-"""
-Set-up: the dataset with its tables and views, created where missing.
-"""
+"""Set-up: the dataset with its tables and views, created where missing."""
 
 from __future__ import annotations
 
@@ -49,15 +47,7 @@ def prepare(warehouse: Warehouse, settings: Settings) -> None:
 
 
 def prepare_export(warehouse: Warehouse, settings: Settings) -> None:
-    """
-    Create the view of an export, and the tables of its digest.
-
-    Args:
-        warehouse: With the same settings.
-
-    Raises:
-        MissingTable, SettingsError: As of ``prepare``.
-    """
+    """Create the view of an export, and the tables of its digest."""
     for table in DIGEST:
         warehouse.create(table)
     kinds = kinds_of(warehouse.tables_of(settings.export))

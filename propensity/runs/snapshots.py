@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 
 
 def user_rows(run: Reading, suppressed: Suppressed) -> pa.Table:
-    """
-    Read labelled snapshots: one row per user and as-of date, without some users.
-
-    Raises:
-        NotEnoughData: The source has no event, or too few days for a snapshot.
-        MissingTable, SchemaError: The source is not what the use case reads.
-    """
+    """Read labelled snapshots: one row per user and as-of date, without some users."""
     use_case = run.use_case
     window = use_case.window(run.settings, training_dates(run), today=run.as_of)
     rows = run.warehouse.table(

@@ -47,13 +47,7 @@ from propensity.usecases import Candidate
 
 
 def training_rows(run: Run) -> pa.Table:
-    """
-    Read features and labels: one row per user and as-of date, or one per event.
-
-    Raises:
-        NotEnoughData: The source has no event, or too few days for a snapshot.
-        MissingTable, SchemaError: The source is not what the use case reads.
-    """
+    """Read features and labels: one row per user and as-of date, or one per event."""
     if not run.use_case.scores_events:
         return user_rows(run, suppression.read_suppressed(run.warehouse))
     joined = run.warehouse.table(
@@ -68,15 +62,7 @@ def training_rows(run: Run) -> pa.Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Challenger:
-    """
-    A model that was trained, beside the live version.
-
-    Attributes:
-        rows: The rows that it was trained on.
-        training: How it was trained.
-        valued: The model of amounts; None without amounts.
-        champion: The live version; None before the first promotion.
-    """
+    """A model that was trained, with its model of amounts, beside the live version."""
 
     rows: pa.Table
     training: Training
@@ -89,9 +75,6 @@ class Challenger:
 def train(run: Run, rows: pa.Table) -> Challenger:
     """
     Train, choose and measure on rows of ``training_rows``; compare with the champion.
-
-    Raises:
-        NotEnoughData, SchemaError, UseCaseError: As ``Training.run``.
     """
     training = _training(run, rows)
     trained = training.run()

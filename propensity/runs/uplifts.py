@@ -98,9 +98,6 @@ def publish_uplifts(run: Run) -> list[Uplift]:
     Nothing where the use case has no audience, or scores events. Only the users who
     became members in these weeks are read; of earlier weeks there are sums. Figures are
     of all users so far: those after an open week change with it.
-
-    Returns:
-        The rows of audiences.
     """
     if run.use_case.scores_events:
         return []

@@ -162,13 +162,7 @@ class Consumer(ABC):
         self._reading = 0
 
     async def take(self, request: Request) -> Response:
-        """
-        Handle a push; it is acknowledged when this returns.
-
-        Raises:
-            MethodNotAllowed, RequestError, TooLarge: The request is not a push.
-            PropensityError: It failed; Pub/Sub delivers the message again.
-        """
+        """Handle a push; it is acknowledged when this returns."""
         if request.method != "POST":
             raise MethodNotAllowed(request.method, allowed=("POST",))
         body = await self._read(request)
@@ -214,9 +208,6 @@ class Consumer(ABC):
         Returns:
             For each message None, the reason of its dead letter, or the error for which
             it is to be delivered again.
-
-        Raises:
-            PropensityError: The whole group is to be delivered again.
         """
         suppressed = await self.suppressed.current()
         accepted = accept(
@@ -257,12 +248,7 @@ class Consumer(ABC):
 
     @abstractmethod
     async def handle(self, accepted: Accepted) -> Handled:
-        """
-        Store and publish what a group has brought.
-
-        Raises:
-            PropensityError: The whole group is to be delivered again.
-        """
+        """Store and publish what a group has brought."""
 
     async def append(
         self, table: Table, rows: pa.RecordBatch, indices: Sequence[int]

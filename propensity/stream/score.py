@@ -91,12 +91,7 @@ class ScoreStream(Consumer):
         return Handled(counts, refused, to_redeliver)
 
     async def _store(self, use_case: UseCase, events: Sequence[Event]) -> Handled:
-        """
-        Score events of a use case, append the scores and publish them.
-
-        Raises:
-            PropensityError: Something failed; the events are to be delivered again.
-        """
+        """Score events of a use case, append the scores and publish them."""
         if not (use_case.scores_events or use_case.has_statement("stream_rows")):
             return Handled({"not_scored_on_the_stream": len(events)}, {})
         state = await self.champions.state(use_case)

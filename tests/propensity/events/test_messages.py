@@ -148,13 +148,11 @@ def test_a_dead_letter_is_kept_only_if_it_is_an_object_of_json():
     assert kept == (data % 10**30).replace(b"Ada", REMOVED.encode())
 
 
-def test_the_field_of_a_dead_letter_can_be_shown_in_a_terminal():
-    """A producer chooses its name where a number is not finite."""
-    name = "\x1b[2J\n\u202e" + "x" * 100_000
-    data = json.dumps({name: float("nan")}).encode()
+def test_the_field_of_a_dead_letter_is_a_declared_one():
+    """A producer could choose the name of another, and a terminal would show it."""
+    data = json.dumps({"\x1b[2J": float("nan")}).encode()
 
-    reason, field = refusal(data)
-    assert (reason, field) == ("not_finite", "\ufffd[2J\ufffd\ufffd" + "x" * 58)
+    assert refusal(data) == ("malformed_json", None)
 
 
 class TestDeadLetters:

@@ -247,14 +247,12 @@ def test_a_session_has_tables_of_its_own_until_it_ends(place, warehouse):
         session.execute(made, {"day": DAY})
         session.execute("CREATE TEMP TABLE more AS SELECT n + 1 AS n FROM ours;")
         table = session.table("SELECT n FROM ours UNION ALL SELECT n FROM more")
-        [batch] = session.batches("SELECT day, n FROM ours")
         with pytest.raises(PropensityError):
             session.rows(f"SELECT * FROM {SCORES.stored}")
 
     with pytest.raises(MissingTable):
         warehouse.rows("SELECT * FROM more")
     assert sorted(table["n"].to_pylist()) == [7, 8]
-    assert batch.to_pylist() == [{"day": DAY, "n": 7}]
     assert warehouse.tables_of(f"{place.project}.{place.dataset}") == before
 
 
