@@ -82,15 +82,11 @@ FIRST = MIDNIGHT - USE_CASE.lookback_days * DAY
 # Rows of both tables, and the events that become training rows, with what these say.
 CASES: dict[str, tuple[list[Row], dict[str, Row]]] = {
     # The latest truth counts, in whatever order they arrive; of one moment a fraud
-    # counts. The same said twice is no conflict.
+    # counts.
     "the latest": ([A, found(1, 1), found(2, 0)], {"a": known(0, is_conflicting=True)}),
-    "in any order": (
-        [A, found(2, 0), found(1, 1)], {"a": known(0, is_conflicting=True)},
-    ),
     "of one moment": (
         [A, found(1, 1), found(1, 0)], {"a": known(1, is_conflicting=True)},
     ),
-    "repeated": ([A, found(1, 1), found(1, 1), found(3, 1)], {"a": known(1)}),
     # An event is unknown only until it is said, and without a truth it is not taken for
     # no: it is pending until the delay is over.
     "late": ([A, found(15, 1)], {"a": known(1)}),
@@ -128,11 +124,6 @@ CASES: dict[str, tuple[list[Row], dict[str, Row]]] = {
          inference("a", START, V1_IS_2, scored_at=START + DAY, model_version=1),
          inference("a", START, source="online", scored_at=START + 3 * DAY)],
         {"a": {"features": '{"V1": 1.0}'}},
-    ),
-    # An event can be learned from, wherever it came from.
-    "from anywhere": (
-        [inference(one, START, source=one) for one in ("stream", "online", "loaded")],
-        {"stream": {}, "online": {}, "loaded": {}},
     ),
 }  # fmt: skip
 

@@ -132,10 +132,9 @@ def test_labels_are_of_the_person_of_the_date(export):
     assert labels == {"ann", "late.1", "cem", "guest.00", "gil"}
 
 
-@pytest.mark.parametrize("label", ["event", "churn"])
-def test_a_new_use_case_joins_browsers_alike(export, tmp_path, label):
+def test_a_new_use_case_joins_browsers_alike(export, tmp_path):
     with own_use_cases.in_folder(tmp_path / "own"):
-        new.write_use_case("own_shop", lookback_days=60, horizon_days=7, label=label)
+        new.write_use_case("own_shop", lookback_days=60, horizon_days=7)
         mine = usecases.load("own_shop")
         window = mine.window(export.settings, [AS_OF])
         rows = {
@@ -146,16 +145,10 @@ def test_a_new_use_case_joins_browsers_alike(export, tmp_path, label):
             for name in ("features", "labels")
         }
 
+    came = {"ann", "late.1", "cem", "guest.00", "nobody", "gil"}
     assert rows["features"]["ann"]["events"] == 6
-    came = {"ann", "late.1", "cem", "guest.00"}
-    if label == "event":
-        assert set(rows["features"]) == set(export.features())
-        assert set(rows["labels"]) == {*came, "nobody", "gil"}
-    else:
-        # Who was away has left already.
-        assert set(rows["features"]) == set(export.features()) - {"gil"}
-        came.add("team")
-        assert set(rows["labels"]) == set(rows["features"]) - came
+    assert set(rows["features"]) == set(export.features())
+    assert set(rows["labels"]) == came
 
 
 def test_the_doctor_counts_user_ids_that_join_no_browsers(export):

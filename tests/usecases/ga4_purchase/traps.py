@@ -19,17 +19,7 @@ AFTER_ALL = 253402300800 * 10**6
 
 PLACEHOLDERS = ["", "(not set)", "(data deleted)", None]
 # Ids that mean nothing, in any case, with blanks around.
-NOBODY = [
-    *PLACEHOLDERS,
-    "null",
-    "undefined",
-    "None",
-    "(none)",
-    "NaN",
-    "0",
-    "-",
-    " NULL ",
-]
+NOBODY = PLACEHOLDERS + ["null", "undefined", "NaN", "0", " NULL "]
 # Each of these tells two events apart, also if nothing else does.
 DIFFERENCES = (
     "batch_event_index",
@@ -46,11 +36,8 @@ TYPES: dict[str, shop.Row] = {
 }
 NOT_NUMBERS: dict[str, shop.Row] = {
     "garbage": {"string_value": "soon"},
-    "empty": {"string_value": ""},
     "nan": {"double_value": math.nan},
-    "infinite": {"double_value": math.inf},
     "negative": {"int_value": -5},
-    "absurd": {"int_value": 2**62},
     "nothing": {},
 }
 SHAPES = np.random.default_rng(11)
@@ -134,13 +121,6 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
     },
     # A parameter is a number in whichever field; what is none counts nothing.
     **{
-        f"engaged {name}": (
-            [at(5, params={"ga_session_id": 7, "engagement_time_msec": value})],
-            {"events": 1, "engagement_s": 1.5 if name in TYPES else 0},
-        )
-        for name, value in (TYPES | NOT_NUMBERS).items()
-    },
-    **{
         f"value {name}": (
             [sold(5, None, params={"ga_session_id": 7, "value": value})],
             {"purchases": 1,
@@ -213,26 +193,14 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
     "refunded": (
         [refund(18, "P2", purchase_revenue=-20.0)], {"refunds": 1, "refund_value": 20},
     ),
-    # Refunds may share an id.
-    "refunds twice": (
-        [refund(days, "R1", refund_value=5.0) for days in (9, 8)],
-        {"refunds": 2, "refund_value": 10},
-    ),
     # A refund that says no amount is of its whole order, if that is known and it names
     # no fewer items. Two lookbacks have the old order, and only one its amount.
     "refunds an order": (
         [ORDER, refund(15, "R1")], {"refunds": 1, "revenue": 60, "refund_value": 60},
     ),
-    "refunds all items": (
-        [ORDER, refund(15, "R1", "a", "b")], {"refunds": 1, "refund_value": 60},
-    ),
     "refunds an item": (
         [ORDER, refund(15, "R1", "a")], {"refunds": 1, "refund_value": 0},
     ),
-    "refunds another order": (
-        [ORDER, refund(15, "R2")], {"refunds": 1, "refund_value": 0},
-    ),
-    "refunds no order": ([ORDER, refund(15)], {"refunds": 1, "refund_value": 0}),
     "refunds an old order": (
         [at(3), sold(64, 60.0, "R"), at(70, "refund"), refund(15, "R")],
         {"refunds": 1, "refund_value": 60, "purchase_days_two_lookbacks": 1},
@@ -243,17 +211,11 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
         {"revenue": 0.3, "mean_order_value": 0.15},
     ),
     # An unknown amount is not nothing, and a refund makes no amount known.
-    **{
-        user: (
-            [at(9, "purchase"), *refunds],
-            {"purchases": 1, "mean_order_value": None, "revenue": 0,
-             "largest_day_revenue": 0},
-        )
-        for user, refunds in (
-            ("no ecommerce", []),
-            ("no ecommerce, refunded", [refund(8, "R", refund_value=3.0)]),
-        )
-    },
+    "no ecommerce": (
+        [at(9, "purchase"), refund(8, "R", refund_value=3.0)],
+        {"purchases": 1, "mean_order_value": None, "revenue": 0,
+         "largest_day_revenue": 0},
+    ),
     # A gift is known to cost nothing, where no purchase has dollars.
     "gift": (
         [at(9, "purchase", event_value_in_usd=0.0)],
@@ -261,24 +223,15 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
     ),
     # A revenue that is no amount of money is left out; the purchase counts.
     "negative": ([sold(9, -5.0, "N")], {"purchases": 1, "revenue": -5}),
-    "revenue nan": ([sold(9, math.nan, "N")], {"purchases": 1, "revenue": 0}),
     "huge": ([sold(9, 1e300, "N")], {"purchases": 1, "revenue": 0}),
-    "nearly huge": (
-        [sold(9, 2.0**69, "N1"), sold(8, 2.0**69, "N2")],
-        {"purchases": 2, "revenue": 0},
-    ),
     # Without a revenue the value counts; an item without a quantity is one.
-    **{
-        f"value alone {revenue}": (
-            [at(9, "purchase", ecommerce={"purchase_revenue": revenue},
-                items=[{"item_id": "a"}, {"item_id": "b", "quantity": 2}],
-                params={"value": 7.0})],
-            {"revenue": 7, "items": 3},
-        )
-        for revenue in (None, 0.0)
-    },
-    # A purchase without items is a purchase; of absurd quantities none is added.
-    "no items": ([sold(9, 4.0, items=[])], {"purchases": 1, "items": 0}),
+    "value alone": (
+        [at(9, "purchase", ecommerce={"purchase_revenue": 0.0},
+            items=[{"item_id": "a"}, {"item_id": "b", "quantity": 2}],
+            params={"value": 7.0})],
+        {"revenue": 7, "items": 3},
+    ),
+    # Of absurd quantities none is added.
     "many items": (
         [sold(9, 4.0, items=[
             ("a", 2**62), ("b", 2**62), ("c", 2), ("c", -1), ("b", 10**7),
@@ -286,14 +239,6 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
         {"items": 2, "distinct_items": 3},
     ),
     # Items are told apart by their ids; one whose id means nothing is one of its own.
-    **{
-        f"items {n} without ids": (
-            [at(9, "purchase", items=[{"item_id": unknown, "item_name": name}
-                                      for name in ("Cup", "Plate", "Bowl")])],
-            {"items": 3, "distinct_items": 3},
-        )
-        for n, unknown in enumerate(NOBODY)
-    },
     "items with and without ids": (
         [at(9, "purchase",
             items=[{"item_id": one} for one in ("a", "a", None, "(not set)")])],
@@ -306,14 +251,11 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
         {"purchases": 1, "revenue": 100, "purchase_recency_days": 6.5},
     ),
     # It may be among the parameters alone, as a text or as a number.
-    **{
-        f"parameter {order}": (
-            [sold(9, params={"transaction_id": order}),
-             sold(8.9, order="(not set)", params={"transaction_id": order})],
-            {"purchases": 1},
-        )
-        for order in ("T1", 1001)
-    },
+    "a parameter": (
+        [sold(9, params={"transaction_id": 1001}),
+         sold(8.9, order="(not set)", params={"transaction_id": 1001})],
+        {"purchases": 1},
+    ),
     # Windows of 7 and 28 days begin at midnight; rates are of the days that are known,
     # a week at least and the lookback at most.
     "windows": (windows(), {
@@ -349,11 +291,6 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
          "mean_purchase_gap_days": 100 / 3,
          "purchase_recency_in_gaps": 10 / (100 / 3)},
     ),
-    "bought on one day": (
-        [at(3), sold(9.5, 7.0, "T9.5"), sold(9.2, 7.0, "T9.2")],
-        {"purchases": 2, "purchase_days_two_lookbacks": 1,
-         "mean_purchase_gap_days": None, "purchase_recency_in_gaps": None},
-    ),
     # Neither the moment before two lookbacks nor the as-of date counts.
     "bought at the bounds": (
         [at(3), sold(120, 7.0, "T120"), sold(1.5, 7.0, "T1.5"),
@@ -386,10 +323,6 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
          purchase("", MIDNIGHT, 9.0)],
         {"history_purchase_rate": 1 / (730 + 30), "history_revenue_per_day": 5,
          "history_mean_gap_days": None, "history_recency_in_gaps": None},
-    ),
-    "opened for years": (
-        [at(3), sold(600, 8.0, "T1"), sold(10, 7.0, "T1")],
-        {"history_purchase_rate": 1 / (600 + 30), "history_revenue_per_day": 8},
     ),
     "fades": (
         [sold(60, 7.0, "T60")],
@@ -431,34 +364,18 @@ IN_DOLLARS: dict[str, tuple[list[Any], shop.Row]] = {
         [abroad(9, "EUR", "E"), abroad(8, "GBP", "G"), abroad(7, "USD", "U")],
         {"purchases": 3, "revenue": 125 + 150 + 100},
     ),
-    "refunds abroad": (
-        [refund(9, refund_value=10.0, refund_value_in_usd=12.5)],
-        {"refund_value": 12.5},
-    ),
     # A reload on another day is worth other dollars: the first count.
     "rate moved": (
         [abroad(9, "EUR", "M"), abroad(8, "EUR", "M", rate=1.5)],
         {"purchases": 1, "revenue": 125},
     ),
-    **{
-        f"value alone {revenue}": (
-            [
-                at(
-                    9,
-                    "purchase",
-                    ecommerce={"purchase_revenue_in_usd": revenue},
-                    event_value_in_usd=7.0,
-                )
-            ],
-            {"revenue": 7},
-        )
-        for revenue in (None, 0.0)
-    },
+    "value alone": (
+        [at(9, "purchase", event_value_in_usd=7.0)],
+        {"revenue": 7},
+    ),
     # Beside dollars, an amount without is not known. Defect: it was taken as it is.
     "no rate": (
         [abroad(9, "XXX", "X"), abroad(8, "USD", "U")],
         {"purchases": 2, "revenue": 100},
     ),
-    "no rate of a refund": ([refund(9, refund_value=10.0)], {"refund_value": 0}),
-    "nothing": ([sold(9, 0.0)], {"purchases": 1, "mean_order_value": 0}),
 }
