@@ -111,22 +111,18 @@ def apply_patch(patch: Path, packages: Path) -> None:
     Change an installed package.
 
     Raises:
-        LocalError: It is another version than the patch is of, and stays as it is; or
-            there is no git.
+        LocalError: It is another version than the patch is of, and stays as it is.
     """
     # No repository around the packages counts: git would leave out what it ignores.
     alone = {**os.environ, "GIT_CEILING_DIRECTORIES": str(packages.parent)}
-    try:
-        done = subprocess.run(
-            ["git", "apply", str(patch)],
-            check=False,
-            text=True,
-            cwd=packages,
-            env=alone,
-            stderr=subprocess.PIPE,
-        )
-    except FileNotFoundError:
-        raise LocalError("there is no git", hint="Install git, and try again") from None
+    done = subprocess.run(
+        ["git", "apply", str(patch)],
+        check=False,
+        text=True,
+        cwd=packages,
+        env=alone,
+        stderr=subprocess.PIPE,
+    )
     if done.returncode:
         raise LocalError(
             f"{patch.name} does not fit the installed version: {done.stderr.strip()}",
