@@ -28,17 +28,25 @@ LIKE = {
 
 # Columns that only runs read, or that a query rarely needs.
 UNREAD = {
+    "budget",
     "bytes_billed",
+    "compared_version",
+    "evaluated_at",
     "event_digest",
+    "is_warm",
     "message_id",
     "model_object",
     "model_sha256",
     "preprocessor_object",
+    "prediction_scored_at",
     "preprocessor_sha256",
     "run_id",
     "seconds",
     "selected_at",
+    "selection",
     "sums",
+    "trained_at",
+    "variance_explained",
     "written_at",
 }
 
