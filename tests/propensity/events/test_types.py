@@ -75,11 +75,6 @@ class TestEveryType:
 
         assert refused == ("unknown_event_type", "event_type")
 
-    def test_every_type_may_have_more_fields_in_any_order(self):
-        more = bet(device={"os": ["x", 1e300, None]}, age="old", label=[], amount="x")
-
-        assert row(dict(reversed(more.items()))) == row(bet())
-
 
 class TestJson:
     @pytest.mark.parametrize(
@@ -137,11 +132,6 @@ class TestIds:
         [(index, refused)] = accepted.refused.items()
         assert (index, refused.reason, refused.field) == (0, "bad_value", field)
         assert len(accepted.events) == 2
-
-
-def test_sizes_of_texts_are_bounded():
-    assert row(registration(city="é" * 4096))
-    assert refusal(registration(city="é" * 4097)) == ("bad_value", "city")
 
 
 @given(secret=st.text("abcXYZ", min_size=8, max_size=12), name=st.sampled_from(BASE))

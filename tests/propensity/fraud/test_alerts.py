@@ -61,23 +61,6 @@ def test_an_alert_is_what_is_worth_its_review():
     assert dear.alerts(probability, 0.02).tolist() == [True, False, True, False]
 
 
-def test_alerts_by_amount_save_more_than_any_threshold():
-    """Of probabilities that are true, and amounts as skewed as those of cards."""
-    random = np.random.default_rng(4)
-    rows = 40_000
-    probability = random.beta(0.05, 1.5, rows)
-    amount = random.lognormal(2.5, 1.6, rows).round(2)
-    at = stakes(random.random(rows) < probability, amount, price=5.0)
-    threshold = alerts.cheapest_threshold(probability, at)
-
-    def saved(score: np.ndarray, least: float | None) -> float:
-        alerted = at.alerts(score, least)
-        return alerts.savings(alerted, at, threshold=least).saved_share
-
-    # That threshold knows the outcomes, and is worse all the same.
-    assert saved(probability, None) > saved(probability, threshold)
-
-
 class TestSavings:
     def test_savings_are_amounts_less_reviews(self):
         """Of 130.20 lost without alerts 100.10 is stopped, by two reviews of 2; to the

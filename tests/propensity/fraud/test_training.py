@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.fraud.dataset import dataset
-from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.propensity.fraud.fitted_cards import (
     ALONE,
     FOREST,
@@ -73,19 +72,6 @@ class TestCandidates:
 
         with pytest.raises(NotEnoughData, match="every candidate of card_fraud needs"):
             train(joined(drawn(300), [None] * 300), supervised)
-
-    def test_candidates_see_all_rows_in_order_where_they_are_trees(self):
-        """Known or not: the masses are of the last window of what was fitted on."""
-        cards = drawn(1_000)
-        half = [None if n % 2 else int(one) for n, one in enumerate(cards.is_fraud)]
-        training = train(joined(cards, half), ALONE, minimum_conversions=2)
-        trees = training.live.classifier
-        alone = HalfSpaceTrees(random_state=42, **FOREST.parameters)
-        alone.fit(cards.features[: len(training.parts.unlabelled[1])])
-
-        assert np.array_equal(
-            trees.predict_proba(cards.features), alone.predict_proba(cards.features)
-        )
 
 
 class TestHoldout:

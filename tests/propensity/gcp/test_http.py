@@ -18,7 +18,6 @@ from propensity.gcp.http import (
     body_of,
     failure_of,
     json_errors,
-    reject_duplicates,
 )
 from propensity.gcp.log import Counts, trace_of
 
@@ -124,24 +123,6 @@ async def test_a_body_is_read_up_to_its_maximum():
         more = [False, True]
         with pytest.raises(errors.TooLarge, match="larger than 9 bytes"):
             await body_of(request, maximum=9)
-
-
-@pytest.mark.parametrize(
-    ("body", "name"),
-    [
-        ('{"a": 1, "a": 2}', "a"),
-        (r'{"a": 1, "\u0061": 2}', "a"),
-    ],
-)
-def test_a_name_is_once_in_an_object(body, name):
-    """However deep, and however it is written; an answer repeats 64 characters. In
-    several objects it may be."""
-    with pytest.raises(errors.RequestError) as refused:
-        json.loads(body, object_pairs_hook=reject_duplicates)
-
-    assert refused.value.field == name
-    apart = '{"a": {"a": "a"}, "b": [{"a": 1}, {"a": 2}]}'
-    assert json.loads(apart, object_pairs_hook=reject_duplicates) == json.loads(apart)
 
 
 def test_a_trace_is_none_where_the_header_is_not_one(monkeypatch):

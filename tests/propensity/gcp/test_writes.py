@@ -6,164 +6,128 @@ caller is answered for its own, whatever fails.
 from __future__ import annotations
 
 import asyncio
-import functools
-import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent import futures
 from types import SimpleNamespace
 from typing import Any, Self
 
 import grpc
 import pyarrow as pa
 import pytest
+from google.api_core import exceptions as api
 from google.cloud.bigquery_storage_v1.types import AppendRowsResponse
 
-from local.processes import HOST
 from propensity.errors import Unavailable
 from propensity.gcp import writes
-from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends
 from propensity.settings import Settings
 from propensity.tables.stream import SUPPRESSED_USERS
-from tests.propensity.gcp.conftest import SCORES, counted, of_run
+from tests.propensity.gcp.conftest import of_run
 
-DOWN = grpc.StatusCode.UNAVAILABLE
-ENDED = grpc.StatusCode.OK
-UNLIMITED = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-]
+SETTINGS = Settings(project="p", dataset="d", deadline_s=1)
 
 
-@pytest.fixture
-def warehouse(warehouse) -> Iterator[Warehouse]:
-    """A dataset with a table that is empty before each test."""
-    yield warehouse
-    warehouse.execute("DELETE FROM ma_predictions_runs WHERE TRUE")
+class Client:
+    """Google's client, which fails at a method's first call: before it is done, or
+    once it is."""
 
-
-class Faulty(grpc.GenericRpcHandler):
-    """
-    Stands before the emulator, and fails as it is told.
-
-    ``rule`` gets a method's name and how often it was called, and returns the status
-    to fail with: before the call is forwarded or, with True, once it has been.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        rule: Callable[[str, int], tuple[grpc.StatusCode, bool] | None],
-    ) -> None:
-        self._upstream = settings.bigquery_storage_endpoint
-        self.rule = rule
-        self.calls: dict[str, int] = {}
+    def __init__(self, fails: str = "", *, is_done: bool = False) -> None:
+        self.fails = fails
+        self.is_done = is_done
+        self.calls = Counter[str]()
+        self.streams: dict[str, int] = {}
+        self.rows = 0
 
     def __enter__(self) -> Self:
-        self._channel = grpc.insecure_channel(self._upstream, options=UNLIMITED)
-        pool = futures.ThreadPoolExecutor(64)
-        self._server = grpc.server(pool, handlers=[self], options=UNLIMITED)
-        self.address = f"{HOST}:{self._server.add_insecure_port(f'{HOST}:0')}"
-        self._server.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.stop(0).wait()
-        self._channel.close()
+        pass
 
-    def service(self, details: Any) -> Any:
-        """Return what serves a method."""
-        answer = functools.partial(self.answer, details.method)
-        return grpc.stream_stream_rpc_method_handler(answer)
+    def call(self, method: str, work: Callable[[], Any]) -> Any:
+        self.calls[method] += 1
+        if method != self.fails or self.calls[method] > 1:
+            return work()
+        if self.is_done:
+            work()
+        raise api.ServiceUnavailable("down")
 
-    def answer(
-        self, method: str, sent: Iterator[bytes], context: Any
-    ) -> Iterator[bytes]:
-        name = method.rpartition("/")[2]
-        number = self.calls[name] = self.calls.get(name, 0) + 1
-        status, was_done = self.rule(name, number) or (None, True)
-        if not was_done:
-            context.abort(status, f"Permission 'TABLES_UPDATE_DATA' {name}")
-        if status is not None and name == "AppendRows":
-            # One request arrives, and then the connection breaks, or ends. All might
-            # be stored otherwise, before the client knows.
-            sent = itertools.islice(sent, 1)
-        routing = [
-            pair
-            for pair in context.invocation_metadata()
-            if pair[0] == "x-goog-request-params"
-        ]
-        call = self._channel.stream_stream(method)(sent, metadata=routing)
-        context.add_callback(call.cancel)
-        try:
-            if status is None or name == "AppendRows":
-                yield from call
-            else:
-                list(call)
-        except grpc.RpcError as error:
-            context.abort(error.code(), error.details())
-        if status not in {None, grpc.StatusCode.OK}:
-            context.abort(status, "broken")
+    def create_write_stream(self, **_: Any) -> Any:
+        name = f"stream {len(self.streams)}"
+        self.call("create", lambda: self.streams.setdefault(name, 0))
+        return SimpleNamespace(name=name)
 
+    def append_rows(self, requests: Iterator[Any], **_: Any) -> Any:
+        first, *others = requests
+        count = 0
+        for request in [first, *others]:
+            rows = request.arrow_rows.rows.serialized_record_batch
+            count += pa.ipc.read_record_batch(rows, of_run(1).schema).num_rows
+        self.call("append", lambda: self.take(first.write_stream, count))
+        return Answers(AppendRowsResponse() for _ in [first, *others])
 
-@pytest.fixture
-def through(opened):
-    """Open the warehouse behind a proxy."""
+    def take(self, stream: str, count: int) -> None:
+        if stream.endswith("_default"):
+            self.rows += count
+        else:
+            self.streams[stream] += count
 
-    def open_through(proxy: Faulty, **limits: int) -> Warehouse:
-        address = proxy.address
-        return opened(bigquery_storage_endpoint=address, deadline_s=10, **limits)
+    def finalize_write_stream(self, *, name: str, **_: Any) -> Any:
+        self.call("finalize", lambda: None)
+        return SimpleNamespace(row_count=self.streams[name])
 
-    return open_through
+    def batch_commit_write_streams(self, request: Any, retry: Any, **_: Any) -> Any:
+        [name] = request.write_streams
+
+        def commit() -> None:
+            self.rows += self.streams.pop(name, 0)
+
+        retry(self.call)("commit", commit)
+        return SimpleNamespace(stream_errors=[])
 
 
-class TestRowsOfARun:
-    def test_rows_of_a_run_go_in_requests_of_a_bounded_size(self):
-        """BigQuery takes no more than 10 MB."""
-        parts = [*writes.slices(of_run(200_000))]
+class Answers(list[Any]):
+    """Answers to requests."""
 
-        assert sum(map(len, parts)) == 200_000
-        assert max(part.serialize().size for part in parts) < 3 * 1024**2
-
-    @pytest.mark.parametrize(
-        ("method", "failure"),
-        [
-            ("CreateWriteStream", (DOWN, True)),
-            ("FinalizeWriteStream", (DOWN, True)),
-            ("BatchCommitWriteStreams", (DOWN, False)),
-            ("BatchCommitWriteStreams", (DOWN, True)),
-            ("AppendRows", (DOWN, True)),
-            ("AppendRows", (ENDED, True)),
-        ],
-    )
-    def test_rows_of_many_requests_are_there_once_where_a_call_fails_once(
-        self, settings, warehouse, through, method, failure
-    ):
-        """Done or not, it is sent again and adds no row twice. What was sent to a
-        stream that broke, or ended, is never committed. An append of many requests is
-        such a write."""
-
-        def rule(name, number):
-            return failure if (name, number) == (method, 1) else None
-
-        with pytest.MonkeyPatch.context() as patch, Faulty(settings, rule) as proxy:
-            patch.setattr(writes, "REQUEST_BYTES", 4_000)
-            through(proxy).append(SCORES, of_run(1_000))
-
-        assert proxy.calls[method] == 2
-        assert counted(warehouse) == (1_000, 1_000)
+    def cancel(self) -> None:
+        """End the call."""
 
 
-@pytest.mark.parametrize("failure", [None, (DOWN, False), (DOWN, True)])
-def test_rows_in_pieces_take_one_call_each(settings, warehouse, through, failure):
+def test_rows_of_a_run_go_in_requests_of_a_bounded_size():
+    """BigQuery takes no more than 10 MB."""
+    parts = [*writes.slices(of_run(200_000))]
+
+    assert sum(map(len, parts)) == 200_000
+    assert max(part.serialize().size for part in parts) < 3 * 1024**2
+
+
+@pytest.mark.parametrize("method", ["create", "append", "finalize", "commit"])
+@pytest.mark.parametrize("is_done", [True, False])
+def test_rows_of_a_run_are_there_once_where_a_call_fails_once(
+    method, is_done, monkeypatch
+):
+    """Done or not, it is sent again and adds no row twice: what was sent to a stream
+    that broke is never committed. An append of many requests is such a write."""
+    client = Client(method, is_done=is_done)
+    monkeypatch.setattr(writes, "open_client", lambda *_: client)
+    monkeypatch.setattr(writes, "REQUEST_BYTES", 4_000)
+    writes.append(SETTINGS, "t", of_run(1_000))
+
+    assert client.calls[method] == 2
+    assert client.rows == 1_000
+
+
+@pytest.mark.parametrize(("fails", "rows"), [("", 30), ("append", 40)])
+def test_rows_in_pieces_take_one_call_each(fails, rows, monkeypatch):
     """Such as what became of each request; after a failure they are sent again, and
     maybe there twice. Defect: each took four calls by a connection of its own."""
-    with Faulty(settings, lambda _, n: failure if n == 1 else None) as proxy:
-        for count in (10, 20):
-            through(proxy).append(SCORES, of_run(count))
+    client = Client(fails, is_done=True)
+    monkeypatch.setattr(writes, "open_writer", lambda _: client)
+    for count in (10, 20):
+        writes.append(SETTINGS, "t", of_run(count))
 
-    assert proxy.calls == {"AppendRows": 2 if failure is None else 3}
-    assert counted(warehouse) == (40 if failure == (DOWN, True) else 30, 20)
+    assert client.rows == rows
+    assert client.calls == {"append": 3 if fails else 2}
 
 
 # -- appends of the stream; against the emulator the functions' tests have them -------
@@ -213,7 +177,7 @@ class Service:
         self.hangs = False
         self.taken: list[str] = []
         self.calls: list[Call] = []
-        self.appends = Appends(Settings(project="p", dataset="d", deadline_s=1))
+        self.appends = Appends(SETTINGS)
         self.appends.__dict__["_client"] = SimpleNamespace(transport=self)
 
     def append_rows(self, **_: Any) -> Call:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,18 +70,6 @@ def store(
         row[f"{part}_object"] = published.objects[f"{part}.joblib"]
         row[f"{part}_sha256"] = published.checksums[f"{part}.joblib"]
     return version, TRAINING_METADATA.arrow([row])
-
-
-class Bucket(Artifacts):
-    """The bucket, which counts what is asked of it."""
-
-    def __init__(self, *of: Any) -> None:
-        super().__init__(*of)
-        self.asked = Counter[str]()
-
-    def find(self, name: str, **named: Any) -> Any:
-        self.asked[name] += 1
-        return super().find(name, **named)
 
 
 class Malicious:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,7 +22,6 @@ from local.generators.streams import encode
 from propensity.errors import Conflict
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs.compact import IN_FLIGHT
-from propensity.statements import statement
 from tests.functions.streaming import (
     Died,
     changed,
@@ -117,56 +116,23 @@ def test_days_keep_their_sums(empty):
         assert streamed_features(site) == expected([old])
 
 
-class Interrupted(Warehouse):
-    """BigQuery, where something happens once a run has looked for days of events."""
+def test_a_compaction_writes_nothing_once_another_has_its_place(empty, monkeypatch):
+    """Defect: a run that had been held up until its lease ended wrote its tiles beside
+    those of the run that had taken over."""
+    compact_at(empty, NOW)
+    empty.store(rows_of([bet()], received_at=NOW))
+    rows = Warehouse.rows
 
-    happens: Callable[[], None]
-
-    def rows(self, sql: str, parameters: Any = None) -> list[Any]:
-        result = super().rows(sql, parameters)
-        if sql == statement("stream_events_days"):
-            self.happens()
-        return result
-
-
-def interrupt(
-    site: Deployment, at: datetime, happens: Callable[[], object], **changed: Any
-) -> None:
-    warehouse = Interrupted(site.settings, client=site.warehouse.client)
-    warehouse.happens = happens
-    compact_at(site, at, warehouse=warehouse, **changed)
-
-
-class TestRun:
-    def test_a_compaction_leaves_later_events_to_the_next(self, empty):
-        """An event of an older day than any that the run saw, just before it counts."""
-        old = bet(event_time="2026-01-15T12:00:00Z")
-        empty.store(rows_of([old], received_at=NOW))
-        compact_at(empty, NOW + HOUR)
-        empty.store(rows_of([bet()], received_at=NOW + DAY))
-        late = rows_of([old, {**old, "event_id": "new"}], received_at=NOW + DAY)
-        interrupt(empty, NOW + DAY, lambda: empty.store(late))
-        between = streamed_features(empty)
-        compact_at(empty, NOW + 2 * DAY)
-
-        assert between == streamed_features(empty) == clean_features(empty)
-        assert len(tiles(empty)) == 2
-        assert between["u1"]["bet_count"] == 3
-
-    def test_a_compaction_writes_nothing_once_another_has_its_place(self, empty):
-        """Defect: a run that had been held up until its lease ended wrote its tiles
-        beside those of the run that had taken over."""
-        compact_at(empty, NOW)
-        empty.store(rows_of([bet()], received_at=NOW))
+    def taken_over(*arguments: Any) -> list[Any]:
         lease = "runs/stream/compact/1970-01-01.json"
+        empty.artifacts.overwrite(lease, b'{"run_id": "another"}')
+        return rows(*arguments)
 
-        def taken_over() -> None:
-            empty.artifacts.overwrite(lease, b'{"run_id": "another"}')
+    monkeypatch.setattr(Warehouse, "rows", taken_over)
+    with pytest.raises(Conflict, match="took over"):
+        compact_at(empty, NOW + HOUR, as_of=FIRST)
 
-        with pytest.raises(Conflict, match="took over"):
-            interrupt(empty, NOW + HOUR, taken_over, as_of=FIRST)
-
-        assert tiles(empty) == []
+    assert tiles(empty) == []
 
 
 # A lease outlives a run that died; the next run may begin then.

@@ -27,10 +27,9 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.runs import digest, setup
 from propensity.runs.run import Overrides, Run
-from propensity.settings import Settings
 from propensity.tables.export import DIGEST, VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
-from propensity.usecases import UseCase, new
+from propensity.usecases import UseCase
 from tests.support import own_use_cases, shop
 from tests.support.clocks import ManualClock
 from tests.support.deployment import KEY, Deployment, entered
@@ -61,12 +60,10 @@ def export(site) -> Deployment:
     return site
 
 
-def load(export: Deployment, *days: date, user: str = "u", events: int = 1) -> None:
+def load(export: Deployment, *days: date) -> None:
     rows = []
     for day in days:
-        for n in range(events):
-            moment = microseconds(day) + n
-            rows.append(shop.purchase(user, moment, 5.0, transaction=f"{day} {n}"))
+        rows.append(shop.purchase("u", microseconds(day), 5.0, transaction=f"{day}"))
     shop.load(export, rows)
 
 
@@ -107,20 +104,10 @@ def digested(export: Deployment) -> set[date]:
     return {row["export_day"] for row in export.rows("SELECT * FROM ga_digested_days")}
 
 
-def users_of(export: Deployment, day: date) -> dict[str, int]:
-    """Return the events of a day's users in the digest, where they are."""
-    rows = export.rows(
-        "SELECT user_pseudo_id, n_events FROM ga_user_days WHERE export_day = @day",
-        day=day,
-    )
-    return {row["user_pseudo_id"]: row["n_events"] for row in rows}
-
-
-def bring(run: Run, *, oldest: date | None = None) -> None:
-    first = oldest if oldest else run.as_of
+def bring(run: Run) -> None:
     view = run.warehouse.view_text(VIEW)
     tables = digest.read_export_tables(run.warehouse, view)
-    digest.bring_up_to_date(run, view, tables, oldest=first, last=run.as_of)
+    digest.bring_up_to_date(run, view, tables, oldest=run.as_of, last=run.as_of)
 
 
 def test_each_day_is_read_once_in_statements_of_a_month(export, monkeypatch, capfd):
@@ -141,18 +128,6 @@ def test_each_day_is_read_once_in_statements_of_a_month(export, monkeypatch, cap
     assert "11 days of the export to digest" in log
     assert "digested 4 of 7 days" in log
     assert export.count("ga_conversions") == len(DAYS)
-
-
-def test_a_statement_reads_no_more_than_half_of_what_it_may_bill(export, monkeypatch):
-    """By the size of the tables. A day that is larger alone has a statement."""
-    read = statements(monkeypatch)
-    load(export, FIRST + 5 * DAY, events=100)
-    large_tables(monkeypatch)
-    settings = replace(export.settings, maximum_bytes_billed=8 * digest.TIB)
-    warehouse = export.warehouse.for_run(settings)
-    bring(run_of(export, settings=settings, warehouse=warehouse))
-
-    assert [len(days) for days in read] == [4, 1, 1, 4, 1]
 
 
 MODIFIED = datetime(2026, 3, 1, tzinfo=UTC)
@@ -198,15 +173,6 @@ def test_a_day_is_read_again_where_it_or_the_question_is_another(table, rules, i
     assert state.due(FIRST + DAY, LAST) == []
 
 
-def digested_otherwise(export: Deployment) -> Settings:
-    """Have another release digest all days; return settings of a low limit."""
-    bring(run_of(export))
-    export.warehouse.execute(
-        "UPDATE ga_digested_days SET statement = 'of another release' WHERE TRUE"
-    )
-    return replace(export.settings, maximum_bytes_billed=10 * 1024**2)
-
-
 def large_tables(monkeypatch) -> None:
     """Have each row of the export be as large as a TiB."""
     tables_of = digest.read_export_tables
@@ -224,9 +190,12 @@ def large_tables(monkeypatch) -> None:
 def test_days_are_not_read_again_for_much_money_before_a_person_agrees(
     export, monkeypatch
 ):
-    """As after an upgrade. The command reads them; a new day needs no agreement, and
-    nor does one that Analytics has changed by itself."""
-    settings = digested_otherwise(export)
+    """As after an upgrade. The command reads them; a new day needs no agreement."""
+    bring(run_of(export))
+    export.warehouse.execute(
+        "UPDATE ga_digested_days SET statement = 'of another release' WHERE TRUE"
+    )
+    settings = replace(export.settings, maximum_bytes_billed=10 * 1024**2)
     large_tables(monkeypatch)
     read = statements(monkeypatch)
     with pytest.raises(DigestNotAgreed) as raised:
@@ -237,8 +206,7 @@ def test_days_are_not_read_again_for_much_money_before_a_person_agrees(
     assert read == []
 
     with entered(export.environment):
-        [done] = digest_command.run(is_agreed=True)["exports"].values()
-    assert done["read"] == len(DAYS)
+        digest_command.run(is_agreed=True)
     load(export, LAST + DAY)
     bring(run_of(export, as_of=LAST + DAY, settings=settings))
     assert digested(export) == {*DAYS, LAST + DAY}
@@ -265,20 +233,6 @@ def test_a_run_without_time_for_all_days_ends_and_the_next_one_goes_on(
     assert digested(export) == set(DAYS)
 
 
-@pytest.fixture
-def forgetful(export) -> Deployment:
-    """A deployment whose list of suppressed users has the user of the export."""
-    suppressing = export.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
-    suppressing.suppress("u")
-    yield suppressing
-    export.empty([SUPPRESSED_USERS])
-
-
-def run_of_forgetful(forgetful: Deployment, **changed: Any) -> Run:
-    warehouse = Warehouse.open(forgetful.settings)
-    return run_of(forgetful, warehouse=warehouse, **changed)
-
-
 def in_digest(export: Deployment) -> set[str | None]:
     users = set[str | None]()
     for table in ("ga_user_days", "ga_conversions", "ga_refusals"):
@@ -287,32 +241,25 @@ def in_digest(export: Deployment) -> set[str | None]:
     return users - {None}
 
 
-def test_a_day_whose_users_were_not_left_out_yet_is_read_again(
-    export, forgetful, monkeypatch
-):
-    """Killed between the two."""
-    with monkeypatch.context() as context:
-        context.setattr(digest, "leave_out", killed)
-        with pytest.raises(Unavailable):
-            bring(run_of_forgetful(forgetful))
-    bring(run_of_forgetful(forgetful))
-
-    assert in_digest(export) == set()
-
-
-def killed(*_: Any) -> None:
-    raise Unavailable("killed")
-
-
-def test_who_is_suppressed_for_one_use_case_stays_in_the_digest_of_several(export):
+def test_who_is_suppressed_for_each_use_case_is_not_in_the_digest(export, monkeypatch):
+    """Nor where a run was killed before they were left out: the next one reads the day
+    again. Who is suppressed for some of them stays: the digest is one for all."""
     suppressing = export.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+    run = run_of(suppressing, warehouse=Warehouse.open(suppressing.settings))
     suppressing.suppress("u", use_case="ga4_purchase")
-    bring(run_of_forgetful(suppressing))
+    bring(run)
     assert in_digest(export) == {"u"}
+
+    def killed(*_: Any) -> None:
+        raise Unavailable("killed")
 
     suppressing.suppress("u", use_case="ga4_value")
     export.empty(DIGEST)
-    bring(run_of_forgetful(suppressing))
+    with monkeypatch.context() as context:
+        context.setattr(digest, "leave_out", killed)
+        with pytest.raises(Unavailable):
+            bring(run)
+    bring(run)
     assert in_digest(export) == set()
     export.empty([SUPPRESSED_USERS])
 
@@ -395,18 +342,6 @@ def test_a_set_up_by_terraform_takes_events_without_consent_out_at_once(export):
     assert export.count("ga_user_days") == 0
 
 
-def test_the_event_that_any_use_case_predicts_is_in_the_digest(tmp_path):
-    """Its parameter ends with _event, whatever its name."""
-    settings = Settings(project="p", ga4_dataset="analytics_1")
-    with own_use_cases.in_folder(tmp_path / "own"):
-        new.write_use_case(
-            "members", label_event="sign_up", lookback_days=30, horizon_days=7
-        )
-        rules = digest.rules_of(settings, "")
-
-    assert rules.event_names == {"purchase", "refund", "sign_up"}
-
-
 def test_an_instance_of_another_property_has_a_digest_of_its_own(
     export, other_property, monkeypatch
 ):
@@ -422,7 +357,7 @@ def test_an_instance_of_another_property_has_a_digest_of_its_own(
     bring(run_of(export))
 
     assert read == [DAYS[-2:], DAYS]
-    assert users_of(export, LAST) == {"u": 1}
+    assert in_digest(export) == {"u"}
     table = f"ga_user_days_{other_property}"
     rows = export.rows(f"SELECT DISTINCT user_pseudo_id FROM {table}")
     assert rows == [{"user_pseudo_id": "british"}]

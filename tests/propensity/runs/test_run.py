@@ -113,20 +113,6 @@ def test_requests_say_what_to_run(function):
     assert asked.as_of == date(2026, 3, 2)
 
 
-def test_requests_that_name_no_use_case_need_one_that_there_is(function):
-    """Where the setting names none that is the setting's fault, not a field's."""
-    function.set("PROPENSITY_USE_CASE", "ga4_purchases")
-    refused = function.post({}).json
-    accepted = function.post({"use_case": "ga4_purchase"})
-
-    assert (refused["error"], refused["field"]) == (
-        "settings",
-        "PROPENSITY_USE_CASE",
-    )
-    assert "ga4_purchase" in refused["message"]
-    assert accepted.status_code == 200
-
-
 @pytest.mark.parametrize(
     ("body", "field"),
     [

@@ -33,7 +33,7 @@ from propensity.registry.versions import Registry
 from propensity.runs import evaluate_weeks, predict, setup
 from propensity.runs.compact import ages_of, compact
 from propensity.runs.effects import publish_looks
-from propensity.runs.export import missing_label_days, silent_days
+from propensity.runs.export import missing_label_days
 from propensity.runs.run import Overrides, Run
 from propensity.runs.snapshots import training_dates
 from propensity.settings import Settings
@@ -77,15 +77,6 @@ def test_a_week_lacks_the_local_days_of_its_outcomes(hours, days):
 
     assert missing_label_days(run, WEEK, [lost]) == [lost]
     assert not missing_label_days(run_without(), WEEK, others)
-
-
-def test_a_source_is_silent_before_it_begins_after_it_ends_and_for_a_week():
-    """A few days without an event are usual in a small shop."""
-    first = date(2026, 3, 2)
-    days = [first + n * timedelta(days=1) for n in (2, 3, 9, 17, 20)]
-    silent = silent_days(days, since=first, until=first + timedelta(days=23))
-
-    assert [(day - first).days for day in silent] == [0, 1, *range(10, 17), 21, 22]
 
 
 def test_a_training_leaves_out_incomplete_snapshots(capfd):

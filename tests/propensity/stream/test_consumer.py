@@ -7,34 +7,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from types import SimpleNamespace
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from starlette.requests import Request
 
 from propensity.errors import Unavailable
 from propensity.events.messages import MAXIMUM_BODY_BYTES, Message
 from propensity.events.values import BadEvent
-from propensity.settings import Settings
 from propensity.stream import consumer as consumers
 from propensity.stream.consumer import (
-    POSTCODE_TTL_S,
     READING_BYTES,
-    Clients,
-    StreamFeatures,
 )
 from propensity.stream.score import ScoreStream
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, user_hash
 from tests.propensity.stream.consumers import Log, stream_of
-from tests.support.clocks import ManualClock
-from tests.support.events import (
-    DEPLOYED,
-    NOW,
-    registration,
-    written,
-)
 
 
 def push_of(data: bytes) -> bytes:
@@ -130,30 +117,3 @@ async def test_a_message_of_very_many_words_leaves_its_size():
 
     letter = await lettered(consumer, Message(data, "m"), LISTED)
     assert (letter["raw"], letter["raw_size"]) == (None, len(data))
-
-
-async def test_loaded_postcodes_are_used_within_the_hour(capsys):
-    """Events whose postcode is unknown are counted."""
-    table: Any = pa.table({"postcode": [""], "socioeconomic_idx": [0.0]})[:0]
-
-    settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p"})
-    warehouse: Any = SimpleNamespace(
-        settings=settings, table=lambda _: table, read_small_table=lambda *_: []
-    )
-    log: Any = Log()
-    clock = ManualClock(NOW)
-    consumer = StreamFeatures(Clients(settings, warehouse, log, log, DEPLOYED, clock))
-
-    async def index() -> float | None:
-        for _ in range(2):  # the first one begins to read, the second has it
-            event = registration(postcode="M1 1AA")
-            await consumer.consume([Message(written(event), "1")])
-            await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
-        return log.last["socioeconomic_idx"]  # type: ignore[no-any-return]
-
-    assert await index() is None
-    table = pa.table({"postcode": ["M11AA"], "socioeconomic_idx": [6.0]})
-    clock.advance(3_600)
-    assert (POSTCODE_TTL_S, await index()) == (3_600, 6.0)
-    consumer.counts.write()
-    assert '"unknown_postcodes": 3' in capsys.readouterr().err

@@ -218,17 +218,3 @@ async def test_a_score_that_the_table_refuses_does_not_refuse_its_group():
     _, refusal, _ = await consumer.consume(cards)
     assert refusal.reason == "refused_by_table"
     assert [row["event_id"] for row in tables.of["inference_log"]] == ["t0", "t2"]
-
-
-async def test_scores_with_long_texts_are_several_appends():
-    """An append takes 10 MB, and features of users have texts that are long."""
-    warehouse = users()
-    found = warehouse.lookup
-    long = dict.fromkeys(("country", "campaign", "affiliate_url"), "x" * 4_096)
-    warehouse.lookup = lambda *asked: [row | long for row in found(*asked)]
-    tables = Tables()
-    consumer, _ = scoring(tables, warehouse)
-
-    assert not any(await consumer.consume(bets([timedelta(0)] * 1_000)))
-    assert len(tables.of["inference_log"]) == 1_000
-    assert tables.largest < 10_000_000
