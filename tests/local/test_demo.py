@@ -12,17 +12,12 @@ import time
 from datetime import date
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from local.demos import Choice, shop
-from local.demos.cards import by_version
 from local.demos.source import weeks_allowed
 from local.errors import LocalError
 from local.exports.ga4_export import DAY
-from local.generators.cards import cards
 from local.stack.stack import Stack
 from local.stack.state import Options, State
 from propensity import usecases
@@ -52,35 +47,6 @@ class TestFunctions:
         with pytest.raises(LocalError, match="score_stream ended"):
             shop.run(stack, Choice(cards=Path("cards.csv")))
         assert not played
-
-
-@pytest.fixture(scope="module")
-def transactions():
-    return cards(transactions=800, fraud_rate=0.05, seed=3)
-
-
-class TestCards:
-    @pytest.mark.parametrize("threshold", [None, 0.5])
-    def test_cards_are_measured_by_their_first_scores(self, transactions, threshold):
-        """Areas as scikit-learn has them; alerts of what is worth its review."""
-        training = {"model_version": 0, "cost": {"alert_threshold": threshold}}
-        truth = transactions.is_fraud
-        score = np.random.default_rng(1).random(len(truth))
-        columns = {"event_id": transactions.ids, "score": score, "label": truth}
-        # first_scores.sql returns rows like these.
-        scored = pa.table(columns | {"model_version": [0] * len(truth)}).to_pylist()
-        [row] = by_version(scored, transactions, [training], 5.0)
-        amount = transactions.amounts
-        is_alert = score * amount >= 5.0
-        if threshold:
-            is_alert = (score >= threshold) & (amount >= 5.0)
-        caught = transactions.amounts[is_alert & truth].sum()
-
-        assert row["frauds"] == truth.sum()
-        assert row["roc_auc"] == roc_auc_score(truth, score)
-        assert row["pr_auc"] == average_precision_score(truth, score)
-        assert row["caught"] == (is_alert & truth).sum()
-        assert row["saved"] == pytest.approx(caught - 5.0 * is_alert.sum())
 
 
 def test_weeks_end_with_the_data():
@@ -116,15 +82,3 @@ class TestRefusals:
         assert "Traceback" not in process.stderr
         assert "starting" not in process.stdout
         assert not State.of_data(path).folder.exists()
-
-
-def test_the_first_line_needs_nothing_that_takes_long():
-    """It is printed before a library is imported, so that it comes at once."""
-    program = (
-        "import os, sys; from commands.cli import main; from local import play; "
-        "play.say = lambda _: os._exit(len(LONG & {*sys.modules})); "
-        "LONG = {'numpy', 'pyarrow', 'requests', 'google.api_core', 'sklearn'}; "
-        "main(['demo'])"
-    )
-
-    execute([sys.executable, "-c", program])

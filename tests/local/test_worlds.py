@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +18,6 @@ import pytest
 from pyarrow import csv
 from pyarrow import parquet as pq
 
-from local.exports.ga4_schema import ARROW_SCHEMA
 from local.generators.cards import (
     COLUMNS,
     Transactions,
@@ -37,18 +35,6 @@ DAY = timedelta(days=1)
 
 def digest(things: Iterable[Any]) -> str:
     return hashlib.sha256("\n".join(map(repr, things)).encode()).hexdigest()[:12]
-
-
-@pytest.fixture(scope="module")
-def shop() -> Shop:
-    return Shop(users=800, days=150, seed=3)
-
-
-@pytest.fixture(scope="module")
-def rows(shop) -> list[dict[str, Any]]:
-    whole = pa.concat_tables(map(shop.shard, shop.dates))
-    assert whole.schema.equals(ARROW_SCHEMA)
-    return whole.to_pylist()
 
 
 @pytest.fixture(scope="module")
@@ -73,29 +59,6 @@ def test_a_world_follows_from_its_seed():
 
     assert first == again
     assert not {*first} & {*other}
-
-
-class TestShop:
-    def test_the_shop_has_the_faults_of_real_exports(self, rows):
-        """Marks for what is not known, values of all types, events without items, and
-        rows that are exported twice."""
-        kinds = {
-            kind
-            for row in rows
-            for parameter in row["event_params"]
-            if parameter["key"] == "value"
-            for kind, value in parameter["value"].items()
-            if value is not None
-        }
-        twice = sum(n == 2 for n in Counter(map(str, rows)).values())
-
-        assert {"(not set)"} <= {row["geo"]["country"] for row in rows}
-        assert {"Yes", "No", None} <= {
-            row["privacy_info"]["analytics_storage"] for row in rows
-        }
-        assert kinds == {"int_value", "double_value", "float_value", "string_value"}
-        assert any(r["event_name"] == "view_item" and not r["items"] for r in rows)
-        assert 0.002 * len(rows) < twice < 0.01 * len(rows)
 
 
 END = datetime(2026, 1, 1, tzinfo=UTC)

@@ -129,14 +129,12 @@ def test_each_export_is_named_once_with_the_use_cases_that_read_it(own):
     uk = usecases.load("shop_uk").settings(SETTINGS)
     without = usecases.exports(replace(SETTINGS, ga4_dataset=""))
     names = {use_case.name for use_case in usecases.of_export(SETTINGS)}
+    theirs = {use_case.name for use_case in usecases.of_export(uk)}
 
     of_property = "uk-project.analytics_2"
     assert [each.export for each in exports] == ["p.analytics_1", of_property]
     assert [each.export_suffix for each in exports] == ["", "_analytics_2"]
-    assert {use_case.name for use_case in usecases.of_export(uk)} == {
-        "shop_uk",
-        "leads_uk",
-    }
+    assert theirs == {"shop_uk", "leads_uk"}
     assert "leads" in names
     assert "shop_uk" not in names
     assert of_property in [each.export for each in without]

@@ -17,7 +17,6 @@ import pytest
 
 from propensity import usecases
 from propensity.registry.user_features import users_on_the_stream
-from propensity.statements import statement
 from propensity.tables.stream import STREAM_EVENTS
 from tests.support import own_use_cases
 from tests.support.constants import set_parameter
@@ -33,7 +32,6 @@ from tests.usecases.first_day_churn.conftest import (
     LATER,
     MICROSECOND,
     MIDNIGHT,
-    MINUTE,
     POSTCODES,
     REGISTERED,
     TWELVE,
@@ -43,7 +41,6 @@ from tests.usecases.first_day_churn.conftest import (
     Row,
     Stream,
     accepted,
-    ago,
     as_numbers,
     event,
     opened,
@@ -78,7 +75,6 @@ UNSAID = registration("", REGISTERED)
 MIDDAY = REGISTERED + 12 * HOUR
 del UNSAID["label"]
 NO_TIME = timedelta()
-FAST = MIDNIGHT - 8 * DAY + 5 * MINUTE
 # Whoever is of the cohort: what happened, and what the first day comes to.
 TRAPS: dict[str, tuple[Came, Row]] = {
     # The first day ends in the lookback, (as_of - 7 days, as_of], to the microsecond.
@@ -103,36 +99,17 @@ TRAPS: dict[str, tuple[Came, Row]] = {
         )
     },
     "late": (joined() + played(HOUR, amount="7.25", after=LATE), {"bet_sum": 7.25}),
-    # Received the day before it happened, by a fast clock at the edge.
-    "fast clock": (
-        came(registration("", FAST), event("", FAST + MINUTE), after=-10 * MINUTE),
-        {"bet_count": 1},
-    ),
     # An id names one event of a user's day, however often it came.
     "sent twice": (
         joined() + played(HOUR, amount=3, event_id="twice")
         + played(HOUR, amount=3, event_id="twice", after=2 * DAY),
         {"bet_sum": 3},
     ),
-    **{
-        user: (joined() + played(HOUR, amount=3, event_id="one"), {"bet_sum": 3})
-        for user in ("one id", "the same id")
-    },
-    "one id, two days": (
-        joined(MIDDAY) + played(13 * HOUR, event_id="one")
-        + played(25 * HOUR, event_id="one"),
-        {"bet_count": 2},
-    ),
     # The first registration counts.
     "registers twice": (
         joined(campaign="first", label=1) + played(HOUR)
         + joined(MIDDAY, campaign="second") + played(DAY + HOUR, amount=99),
         {"campaign": "first", "bet_sum": 1},
-    ),
-    "second comes first": (
-        joined(REGISTERED + HOUR, campaign="second") + joined(campaign="first")
-        + played(NO_TIME),
-        {"campaign": "first", "bet_count": 1},
     ),
     # An unknown postcode has no index.
     "nowhere": (joined(postcode="ZZ99 9ZZ"), known_of(None)),
@@ -222,35 +199,6 @@ def test_a_model_learns_from_moments_of_the_first_day(generated):
         passed = timedelta(microseconds=round(row[ELAPSED] * 3.6e9))
         exact = expected_features(events[row["user_id"]], cut_off=passed)
         assert {name: row[name] for name in TWELVE} == as_numbers(exact[row["user_id"]])
-
-
-def test_a_registration_is_known_to_scores_for_a_month(empty):
-    """Who registers anew is no new player: it is compacted. A score reads the month of
-    its event and the one before, not the days of all years."""
-    deployment = empty
-    old = ago(days=63)
-    recent = ago(days=33)
-    for name, moment in (("old", old), ("recent", recent)):
-        deployment.add(registration(name, moment), received_at=moment)
-    deployment.warehouse.execute(
-        statement("compact_days"),
-        {
-            "days": [old.date(), recent.date()],
-            "months": [old.date().replace(day=1), recent.date().replace(day=1)],
-            "earliest": ago(days=64).date(),
-            "counted_until": MIDNIGHT,
-            "closed_before": MIDNIGHT.date(),
-            "now": MIDNIGHT,
-        },
-    )
-    for user in ("old", "recent", "new"):
-        for row in (registration(user, REGISTERED), event(user, REGISTERED)):
-            deployment.add(row, received_at=REGISTERED)
-
-    assert set(deployment.first_days()) == {"new"}
-    served = deployment.served(["old", "recent", "new"], since=REGISTERED.date())
-    assert set(served) == {"old", "new"}
-    assert set(deployment.first_days(AS_OF - 56 * DAY)) == {"old"}
 
 
 def test_a_copy_of_the_folder_reads_its_own_rows(empty, tmp_path):
