@@ -55,7 +55,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     A valid event; or a truth, which has the ids of the event that it is about.
 
     Attributes:
-        place: Of its message in the group.
+        index: The place of its message in the group.
         time_us: When it happened, or was found out, in microseconds since 1970.
         amount: Money, in the types that have it.
         values: Of the further columns that its type fills.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from functools import cache, reduce
 from importlib import resources
@@ -111,11 +111,6 @@ class EventType:
     def of_kinds(self, *kinds: str) -> dict[str, str]:
         """Return the fields of some kinds, and their kinds."""
         return {name: kind for name, kind in self.fields.items() if kind in kinds}
-
-    def missing_share(self, fields: Collection[str]) -> float:
-        """Return the share of its required fields that are not among some."""
-        required = self.fields.keys() - self.of_kinds(*_OPTIONAL)
-        return len(required - set(fields)) / len(required)
 
     def struct(self) -> type[msgspec.Struct]:
         """Return the type as a struct, with ``declared``, the type."""
@@ -247,12 +242,11 @@ class Catalogue:
         less than half: the refusal then names the missing one. Empty without one.
         """
         fields = _decode_fields(data)
-        types = self.types.items()
-        shares = {
-            name: event_type.missing_share(fields)
-            for name, event_type in types
-            if event_type.identity
-        }
+        shares = dict[str, float]()
+        for name, event_type in self.types.items():
+            if event_type.identity:
+                required = event_type.fields.keys() - event_type.of_kinds(*_OPTIONAL)
+                shares[name] = len(required - fields.keys()) / len(required)
         smallest = min(shares.values(), default=0.5)
         likely = [name for name, share in shares.items() if share == smallest < 0.5]
         return likely[0] if len(likely) == 1 else ""
@@ -321,33 +315,27 @@ class Catalogue:
 def _problems_declared(
     use_case: UseCase, types: Mapping[str, EventType]
 ) -> Iterator[str]:
-    for name, fields in use_case.event_types.items():
-        for problem in _problems(name, fields, types):
-            yield f"events.{name}: {problem}"
-
-
-def _problems(
-    name: str, fields: Mapping[str, str], declared: Mapping[str, EventType]
-) -> Iterator[str]:
     shared = dict[str, str]()
     for event_type in shared_types().values():
         shared |= event_type.fields
     columns = STREAM_EVENTS.types.keys()
-    kinds = list(fields.values())
-    if name in declared:
-        yield "another use case has the name; rename it"
-    for field, kind in fields.items():
-        is_taken = field == "declared" or field in columns
-        if is_taken and field not in shared:
-            yield f"a field cannot be named {field!r}; rename it"
-        everywhere = shared.get(field, kind).removesuffix(" or null")
-        if kind.removesuffix(" or null") != everywhere:
-            yield f"{field} is {kind} here, but {everywhere} elsewhere; use one kind"
-        if kind in _SINGLE and kinds.count(kind) > 1:
-            yield f"more than one field is of kind {kind}; keep one"
-    parts = {"truth", "truth time", "identity"}.intersection(kinds)
-    if parts - {"identity"} and len(parts) < 3:
-        yield "an outcome needs three fields: identity, truth and truth time"
+    for name, fields in use_case.event_types.items():
+        kinds = list(fields.values())
+        where = f"events.{name}: "
+        if name in types:
+            yield f"{where}another use case has the name; rename it"
+        for field, kind in fields.items():
+            is_taken = field == "declared" or field in columns
+            if is_taken and field not in shared:
+                yield f"{where}a field cannot be named {field!r}; rename it"
+            other = shared.get(field, kind).removesuffix(" or null")
+            if kind.removesuffix(" or null") != other:
+                yield f"{where}{field} is {kind} here, but {other} elsewhere"
+            if kind in _SINGLE and kinds.count(kind) > 1:
+                yield f"{where}more than one field is of kind {kind}; keep one"
+        parts = {"truth", "truth time", "identity"}.intersection(kinds)
+        if parts - {"identity"} and len(parts) < 3:
+            yield f"{where}an outcome needs identity, truth and truth time"
 
 
 def _problems_taken(use_case: UseCase, types: Mapping[str, EventType]) -> Iterator[str]:

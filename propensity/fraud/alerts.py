@@ -40,13 +40,10 @@ NO_ALERTS = 2.0
 @dataclass(frozen=True, kw_only=True)
 class Stakes:
     """
-    Events of known truth, and what they cost.
+    Events of known truth, and what they cost, in arrays of (rows,).
 
-    Attributes:
-        is_fraud: (rows,).
-        amount: Lost with a fraud that is missed, (rows,), as ``revenue.amounts``.
-        weight: Events that a row stands for, (rows,), positive.
-        review_cost: Of an alert.
+    ``amount``, as ``revenue.amounts``, is lost with a fraud that is missed. A row
+    stands for ``weight`` events.
     """
 
     is_fraud: Flags

@@ -23,15 +23,7 @@ class CardSavings(Savings):
 
 
 class EventCard(Card, frozen=True, kw_only=True, tag="events"):
-    """
-    The card of a version that scores events.
-
-    Attributes:
-        is_anomaly: Whether it gives anomaly scores, and no probabilities.
-        is_warm: Whether it has seen enough to score.
-        outcomes: Numbers of rows with and without a label.
-        savings: What the alerts save; None without amounts.
-    """
+    """The card of a version that scores events; ``savings`` is None without amounts."""
 
     is_anomaly: bool
     is_warm: bool

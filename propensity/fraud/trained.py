@@ -41,12 +41,7 @@ class EventHoldout(Holdout):
     What the measured model gives the events held out.
 
     Their ``probability`` is an anomaly score where Half-Space Trees give it, and NaN
-    unless these are warm.
-
-    Attributes:
-        savings: What the alerts save; None without amounts.
-        baseline_saved: What alerts by the baseline save.
-        stakes: What the rows cost.
+    unless these are warm. Without amounts nothing is known of what alerts save.
     """
 
     savings: Savings | None = None

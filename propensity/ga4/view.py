@@ -102,8 +102,6 @@ def events_view(
     Return the text of the view.
 
     Args:
-        dataset: Project and dataset of the export.
-        require: The setting ``require_consent``.
         kinds: Of the tables that it has, of KINDS: BigQuery refuses a wildcard that
             matches none.
         values: The columns that use cases name; by default those of all use cases of

@@ -126,11 +126,8 @@ def error_of(  # noqa: PLR0911 an error each
     """
     Return why a call of a client failed.
 
-    Args:
-        error: Of ``RAISED``.
-        service: BIGQUERY, STORAGE, PUBSUB or SECRETS.
-        on: The resource of the call; empty where the error names it.
-        needs: The permission of the call; empty where the error names it.
+    The resource of the call (``on``) and its permission (``needs``) are empty where the
+    error names them.
     """
     # BigQuery's client appends the reason, the message again, and on further lines the
     # job.

@@ -39,12 +39,7 @@ _REPEATED = (
 
 
 class Invalid(Exception):
-    """
-    Google takes no request like this one; the message is its reason.
-
-    Attributes:
-        is_about_records: Whether some of its records are at fault, and not the rest.
-    """
+    """Google takes no request like this one, or some of its records; and why."""
 
     def __init__(self, reason: str, *, is_about_records: bool) -> None:
         super().__init__(reason)

@@ -26,16 +26,12 @@ if TYPE_CHECKING:
 
 
 class Session(Warehouse):
-    """
-    Queries of one session, which the first statement begins.
-
-    Attributes:
-        is_paged: Whether large results come by pages of JSON, since this account may
-            not use the Storage Read API.
-    """
+    """Queries of one session, which the first statement begins."""
 
     def __init__(self, settings: Settings, *, client: bigquery.Client) -> None:
         super().__init__(settings, client=client)
+        # Large results come by pages of JSON where this account may not use the
+        # Storage Read API.
         self.is_paged = False
         self._session_id = ""
 

@@ -35,12 +35,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 class Item(NamedTuple):
-    """
-    A JSON object of a request.
-
-    Attributes:
-        prefix: Of its field names in errors, such as "instances[3].".
-    """
+    """A JSON object of a request; ``prefix`` is of its field names in errors."""
 
     fields: Mapping[str, object]
     prefix: str = ""
@@ -76,12 +71,8 @@ class ScoreQuestion(NamedTuple):
     """
     A parsed request: for scores of instances, or of a user.
 
-    Attributes:
-        use_case: Whose model scores.
-        version: The version that scores; None for the champion.
-        instances: In the order of the request; for a user one without features.
-        user_id: None for instances.
-        is_single: Whether the answer is one object, not a list.
+    Without a ``version`` the champion scores. Of a user there is one instance without
+    features. With ``is_single`` the answer is one object, not a list.
     """
 
     use_case: UseCase

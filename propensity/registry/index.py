@@ -112,7 +112,7 @@ class Index:
         try:
             self._db.execute(f"PRAGMA mmap_size = {path.stat().st_size}")
             [(key,)] = self._db.execute("SELECT key FROM about")
-            self._hashes = hashes(key)
+            self._keyed = blake2b(digest_size=8, key=key)
             # One cursor for all lookups, since it takes a while to make one.
             self._found = self._db.execute(_FIND, (0,))
         except (sqlite3.Error, TypeError, ValueError) as error:
@@ -124,17 +124,12 @@ class Index:
 
     def find(self, user_id: str) -> IndexedPrediction | None:
         """Return a user's prediction, None for a user who has none."""
-        key = (hashed(self._hashes, user_id),)
+        key = (hashed(self._keyed, user_id),)
         try:
             row = self._found.execute(_FIND, key).fetchone()
             return None if row is None else convert(row, IndexedPrediction)
         except (sqlite3.Error, ValidationError) as error:
             raise ArtifactError("the index is damaged", hint=ANEW) from error
-
-
-def hashes(key: bytes) -> blake2b:
-    """Return what ``hashed`` needs, from the key of a file."""
-    return blake2b(digest_size=8, key=key)
 
 
 def hashed(keyed: blake2b, user_id: str) -> int:
@@ -201,7 +196,7 @@ def write_index(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
     """Write a file of rows of ``ma_predictions_table``; return how many there are."""
     key = secrets.token_bytes(16)
     users = 0
-    keyed = hashes(key)
+    keyed = blake2b(digest_size=8, key=key)
     db = sqlite3.connect(path)
     try:
         db.executescript(_CREATE)

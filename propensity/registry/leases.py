@@ -32,12 +32,10 @@ Moment = Annotated[datetime, Meta(tz=True)]
 
 class LeaseFile(Struct, kw_only=True, omit_defaults=True):
     """
-    What the object of a lease says of the newest run.
+    What the object of a lease says of the newest run: running, done or failed.
 
-    Attributes:
-        state: running, done or failed.
-        expires_at: When another run may take the lease of one that works.
-        error: Name of the class of the error that ended it.
+    Another run may take the lease of one that works once it expires; ``error`` is the
+    name of the class of what ended one.
     """
 
     state: str = ""

@@ -110,9 +110,7 @@ class ServingState:
     """
     The live version at a moment. Take it once for an answer.
 
-    Attributes:
-        champion: Its scores are the answer; None before the first promotion.
-        epoch: Of the pointer; -1 without a pointer.
+    Before the first promotion there is no champion, and the epoch is -1.
     """
 
     champion: Serving | None

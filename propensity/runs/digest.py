@@ -118,24 +118,20 @@ class DigestedTable:
     rules: Rules
 
     def holds(self, table: ExportTable, rules: Rules) -> bool:
-        """Return whether the day need not be read again."""
-        return (
-            self.is_of(table)
-            and self.rules.statement == rules.statement
-            and self.rules.consent == rules.consent
-            and self.rules.event_names >= rules.event_names
-        )
-
-    def is_of(self, table: ExportTable) -> bool:
         """
-        Return whether the table's rows are those that were digested.
+        Return whether the day need not be read again.
 
         Labels, an expiry or a policy also change the time of a table, years later.
         """
-        if self.modified == table.modified:
-            return True
-        rows = (table.size_bytes, table.row_count)
-        return not table.was_settling and rows == (self.size_bytes, self.row_count)
+        if self.modified != table.modified:
+            rows = (table.size_bytes, table.row_count)
+            if table.was_settling or rows != (self.size_bytes, self.row_count):
+                return False
+        return (
+            self.rules.statement == rules.statement
+            and self.rules.consent == rules.consent
+            and self.rules.event_names >= rules.event_names
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +316,6 @@ def bring_up_to_date(
 
     Raises:
         RunInProgress: Another run digests; this one is called again.
-        Conflict: This one was too slow, and another one digests.
         DigestNotAgreed: Days would be read again, for much money; or most are gone.
         DigestUnfinished: There was no time for all days.
     """
@@ -355,8 +350,8 @@ def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> No
     again = state.again(tables)
     if sum(table.size_bytes for table in again) > run.settings.maximum_bytes_billed:
         raise DigestNotAgreed(
-            f"{price_of_days(again, run.settings)}, which the digest has already: "
-            f"{_reasons(state, again)}. Nothing was read",
+            f"{price_of_days(again, run.settings)}, which were digested with other "
+            "settings or by another release. Nothing was read",
             hint="If that is intended, run `deploy/operate.sh deployment digest --yes`",
         )
     digest_tables(
@@ -394,9 +389,10 @@ def digest_tables(
     if not tables:
         return
     size = sum(table.size_bytes for table in tables)
+    new = sum(table.day not in state.digested for table in tables)
     log(
-        f"{plural(len(tables), 'day')} of the export to digest, at most "
-        f"{size / GIB:,.1f} GiB: {_reasons(state, tables)}"
+        f"{plural(len(tables), 'day')} of the export to digest, of them {new} new, at "
+        f"most {size / GIB:,.1f} GiB"
     )
     n_done = 0
     at_most = warehouse.settings.maximum_bytes_billed // 2
@@ -418,27 +414,6 @@ def digest_tables(
             leave_out(warehouse, group, suppressed, state.rules)
         n_done += len(group)
         log(f"digested {n_done} of {plural(len(tables), 'day')}")
-
-
-def _reasons(state: State, tables: Sequence[ExportTable]) -> str:
-    """Say why days are digested, with how many there are of each reason."""
-    new = 0
-    changed = 0
-    for table in tables:
-        digested = state.digested.get(table.day)
-        if digested is None:
-            new += 1
-        elif not digested.is_of(table):
-            changed += 1
-    others = len(tables) - new - changed
-    reasons = []
-    if new:
-        reasons.append(f"{new} new")
-    if changed:
-        reasons.append(f"{changed} changed")
-    if others:
-        reasons.append(f"{others} digested with other settings or by another release")
-    return ", ".join(reasons)
 
 
 def _groups(

@@ -72,10 +72,6 @@ def digest_days(
     Raises:
         ExportLate: The newest day is missing, and may still come.
         NoData: The export has none of these days.
-        MissingTable, SettingsError, AccessDenied: The export cannot be read at all.
-        SettingsError, SchemaError: As ``check_view_text``; or a table of events
-            lacks a column.
-        RunInProgress: Another run digests; this one is called again.
     """
     check_own_events(run.warehouse, run.use_case)
     if not run.use_case.reads_export:

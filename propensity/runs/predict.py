@@ -290,11 +290,14 @@ def prediction_rows(
         if value_model is not None:
             amounts = probability * value_model.amounts(batch)
             value = pc.cast(pa.array(amounts), _NUMERIC)
+        names = list(compared)
+        if PRESENCE in batch.schema.names:
+            names.append(PRESENCE)
         columns = {
             "user_id": batch["user_id"].cast(pa.string()),
             "probability": pa.array(probability),
             "expected_value": value,
-            "categories": stored_categories(batch, _stored(batch, compared)),
+            "categories": stored_categories(batch, names),
             "effects": effect_scores.of_users(effect_models, batch, probability),
         }
         same = {
@@ -302,14 +305,6 @@ def prediction_rows(
             for name, constant in key.items()
         }
         yield pa.RecordBatch.from_pydict({**columns, **same})
-
-
-def _stored(batch: pa.RecordBatch, compared: Sequence[str]) -> list[str]:
-    """Return the categories that are stored: presence as well, where it is known."""
-    names = list(compared)
-    if PRESENCE in batch.schema.names:
-        names.append(PRESENCE)
-    return names
 
 
 def in_tables(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

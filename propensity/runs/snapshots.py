@@ -89,13 +89,6 @@ def training_dates(run: Reading) -> Sequence[date]:
             f"{max(missing)}",
             hint="Load these days again",
         )
-    if snapshots[-1] < newest:
-        run.log(
-            "WARNING",
-            f"the newest snapshot is {snapshots[-1]}, though outcomes are known up to "
-            f"{newest}: the {timeframe.lookback_days} days before {newest} lack days "
-            "with data",
-        )
     left_out = len(snapshots) - len(complete)
     if left_out:
         message = f"{plural(left_out, 'snapshot')} left out, whose outcomes lack a day"

@@ -23,7 +23,6 @@ from tests.support.events import (
     accept,
     bet,
     message,
-    refusal,
     registration,
     written,
 )
@@ -146,13 +145,6 @@ def test_a_dead_letter_is_kept_only_if_it_is_an_object_of_json():
     data = b'{"Name":"Ada","amount":1.10,"bet_amount":-0.0,"label":NaN,"age":%d}'
     kept = redacted(data % 10**30, kinds)
     assert kept == (data % 10**30).replace(b"Ada", REMOVED.encode())
-
-
-def test_the_field_of_a_dead_letter_is_a_declared_one():
-    """A producer could choose the name of another, and a terminal would show it."""
-    data = json.dumps({"\x1b[2J": float("nan")}).encode()
-
-    assert refusal(data) == ("malformed_json", None)
 
 
 class TestDeadLetters:

@@ -160,7 +160,7 @@ WRONG_TYPES: list[tuple[dict[str, dict[str, str]], str]] = [
     ({"spin": dict.fromkeys("ab", "amount")}, "more than one field"),
     ({"spin": {"user_id": "text"}}, "a field cannot be named 'user_id'"),
     ({"new_bet": {"a": "text"}}, "another use case has the name"),
-    ({"spin": {"id": "identity", "end": "truth"}}, "an outcome needs three fields"),
+    ({"spin": {"id": "identity", "end": "truth"}}, "an outcome needs identity"),
     ({"spin": {"name": "text"}}, "name is text here, but personal elsewhere"),
 ]
 UNDECLARED = replace(PAYMENTS, stream=Stream(events=["payment"], scored=["no"]))

@@ -29,23 +29,19 @@ def test_an_inference_is_of_a_use_case_an_event_and_a_version():
         for event_id in ("b", "bb")
         for version in (0, 1)
     }
-    events = [event(), event(user_id=None), event(user_id="v", time=datetime.now(UTC))]
+    other = event("c0ffee01", user_id="v", time=datetime.now(UTC))
 
     assert len(ids) == 8
-    assert len({inference_id(CARDS, each, 1) for each in events}) == 1
-    assert inference_id(CARDS, event("c0ffee01"), 3) == (
-        "2f797b1d8bfec65d12c8ba0585e18174d16fad5bd2533f277f6473ab94196f35"
-    )
+    for each in (other, event("c0ffee01"), event("c0ffee01", user_id=None)):
+        assert inference_id(CARDS, each, 3) == (
+            "2f797b1d8bfec65d12c8ba0585e18174d16fad5bd2533f277f6473ab94196f35"
+        )
 
 
 def test_an_inference_about_a_user_is_of_the_day():
     """An id names one event of one user on one day: others are others."""
-    ids = {
-        inference_id(PLAYERS, event(user_id=user, time=NOON + days * timedelta(1)), 1)
-        for user in ("u", "v")
-        for days in (0, 1)
-    }
+    known = inference_id(PLAYERS, event(), 1)
 
-    assert len(ids) == 4
-    assert inference_id(PLAYERS, event(time=NOON + timedelta(hours=3)), 1) in ids
-    assert inference_id(PLAYERS, event(user_id=None), 1) not in ids
+    assert inference_id(PLAYERS, event(time=NOON + timedelta(hours=3)), 1) == known
+    for other in (event(user_id="v"), event(time=NOON + timedelta(1)), event("f")):
+        assert inference_id(PLAYERS, other, 1) != known
