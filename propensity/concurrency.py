@@ -55,12 +55,7 @@ class GroupCommit(Generic[Item, Result]):
         self._running: set[asyncio.Task[Any] | None] = set()
 
     def submit(self, item: Item, *, size: int) -> asyncio.Future[Result]:
-        """
-        Queue an item, and return the future of its result.
-
-        Raises:
-            Unavailable: The queue is full; the item is not in it.
-        """
+        """Queue an item, and return the future of its result."""
         if self._queue and self._queued + size > self.waiting:
             raise Unavailable("too much waits in this instance; try again")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -143,12 +138,7 @@ class Refreshed(Generic[Value]):
         self._began = self._expires = self._useful_until = self.clock()
 
     async def current(self) -> Value:
-        """
-        Return the value.
-
-        Raises:
-            PropensityError: The read failed, and there is no old value to use.
-        """
+        """Return the value."""
         arrived = now = self.clock()
         while True:
             if self._reading is None and now >= self._expires:

@@ -296,9 +296,6 @@ class Table:
         Args:
             rows: In Arrow, all columns in any order; or rows, or values by column, of
                 which missing ones are null. Of these a few thousand are held at once.
-
-        Raises:
-            SchemaError: A column is missing in Arrow, or the table has no such column.
         """
         import pyarrow as pa
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, get_type_hints
 
 from msgspec import Meta, ValidationError, convert
@@ -209,9 +209,6 @@ class Settings:
 
         Args:
             environment: Variables by name; the process's own when None.
-
-        Raises:
-            SettingsError: A variable is unknown, malformed or missing.
         """
         given = os.environ if environment is None else environment
         by_variable = {variable_of(setting.name): setting for setting in fields(cls)}
@@ -254,7 +251,7 @@ class Settings:
                 **vars(self),
                 "ga4_dataset": ga4_dataset,
                 "property_utc_offset_hours": utc_offset_hours,
-                "deployment_export": self.export,
+                "deployment_export": getattr(self, "deployment_export", self.export),
             }
         )
 
@@ -291,11 +288,6 @@ class PropertySettings(Settings):
         if self.export == self.deployment_export:
             return ""
         return f"_{self.export.rpartition('.')[2]}"
-
-    def of_property(self, ga4_dataset: str, *, utc_offset_hours: int) -> Settings:
-        return replace(
-            self, ga4_dataset=ga4_dataset, property_utc_offset_hours=utc_offset_hours
-        )
 
 
 # Variables of Google's clients and emulators; others have the prefix.

@@ -60,9 +60,6 @@ def statement(name: str, *, folder: Any = None, **parts: str | Sequence[Line]) -
         name: Name of the statement, without ``.sql``.
         folder: One that is searched before ``FOLDERS``.
         parts: The text of a word in backticks, or the lines of an include.
-
-    Raises:
-        UseCaseError: There is no such file, it is not UTF-8, or it includes itself.
     """
     return joined(lines_of(name, folder=folder, **parts))
 
@@ -151,12 +148,7 @@ def statements_in(folder: Any) -> list[str]:
 
 
 def read_text(folder: Any, file: str) -> str:
-    """
-    Return the text of a file.
-
-    Raises:
-        UseCaseError: It is not UTF-8.
-    """
+    """Return the text of a file."""
     try:
         return str((folder / file).read_text(ENCODING))
     except UnicodeDecodeError as error:

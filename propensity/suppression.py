@@ -198,15 +198,7 @@ def suppressed_users(
     function: str,
     clock: Callable[[], float],
 ) -> Refreshed[Suppressed]:
-    """
-    Return the list that ``read`` reads, kept fresh.
-
-    Args:
-        settings: Of the deployment.
-        read: Reads the list, on first use and again once it is old.
-        function: In the log.
-        clock: Monotonic, in seconds.
-    """
+    """Return the list that ``read`` reads, on first use and again once it is old."""
     return Refreshed(
         read,
         ttl_s=settings.refresh_s,

@@ -78,9 +78,6 @@ def read_file(
     Args:
         expected: Columns that must be there; further ones are read as well.
         encoding: Of CSV that is neither in UTF-8 nor in UTF-16, if it is not refused.
-
-    Raises:
-        SchemaError: It cannot be read, or is in another form; it names the file.
     """
     if not path.is_file():
         raise SchemaError(f"there is no file {path}", hint="Check the path")
@@ -328,12 +325,7 @@ def named(path: Path) -> Iterator[None]:
 
 
 def typed(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
-    """
-    Return a column in a type of BigQuery.
-
-    Raises:
-        SchemaError: A value is none of the type; it names column and row.
-    """
+    """Return a column in a type of BigQuery."""
     column = _plain(table[name])
     wanted = arrow_type(Column(name, kind, ""))
     is_text = column.type in _TEXTS

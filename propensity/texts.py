@@ -549,12 +549,7 @@ _READINGS = {
 
 
 def as_declared(column: pd.Series, kind: str) -> pd.Series:
-    """
-    Read a column of texts in a type of BigQuery; null where it has a gap.
-
-    Raises:
-        SchemaError: A value is none of the type; it names row and column.
-    """
+    """Read a column of texts in a type of BigQuery; null where it has a gap."""
     words = Words.of(column)
     if kind in {"DATE", "TIMESTAMP"}:
         return _declared_moments(words, kind)

@@ -50,12 +50,7 @@ _MOMENT = re.compile(
 
 
 def day_of(text: str) -> date:
-    """
-    Read a date: ``YYYY-MM-DD``, in ASCII digits and nothing else.
-
-    Raises:
-        ValueError: The text is malformed, or there is no such day.
-    """
+    """Read a date: ``YYYY-MM-DD``, in ASCII digits and nothing else."""
     with contextlib.suppress(ValueError):
         day = date.fromisoformat(text)
         if day.isoformat() == text:
@@ -68,9 +63,6 @@ def moment_of(text: str) -> datetime:
     Read a day, or a time in ISO 8601; in UTC if it has no zone.
 
     ``2026-11-20 10:00:00 UTC``, as BigQuery writes times, is one as well.
-
-    Raises:
-        ValueError: The text is neither.
     """
     try:
         is_short = len(text) <= MAXIMUM_MOMENT_CHARACTERS

@@ -18,9 +18,6 @@ def check_output(
     Args:
         ending: What its name ends with, which files of other people do not.
         option: That names it.
-
-    Raises:
-        RequestError: It has another ending, or is one of the others.
     """
     if file.suffix.lower() != ending:
         raise RequestError(
@@ -29,8 +26,7 @@ def check_output(
             field=option,
         )
     for other in map(Path, others):
-        is_there = file.exists() and other.exists()
-        if file.resolve() == other.resolve() or (is_there and file.samefile(other)):
+        if file.resolve() == other.resolve():
             raise RequestError(
                 f"--{option} would replace {file}, which is named twice",
                 hint=f"Name another file by --{option}",

@@ -75,21 +75,6 @@ def test_a_statement_has_what_it_includes(own, outer, complete):
     assert statement("outer", folder=own(outer)) == complete
 
 
-def test_a_part_is_what_the_caller_gives(own):
-    """For a word in backticks, or for an include, with its own file and lines, by which
-    an analyzer's errors are named."""
-    folder = own("SELECT *\nFROM `t`,\n(\n-- include: rows.sql\n)")
-    rows = statements.lines_of("middle", folder=folder)
-    lines = statements.lines_of("outer", folder=folder, t="x,\ny", rows=rows)
-
-    assert [line.text for line in lines[:4]] == ["SELECT *", "FROM x,", "y,", "("]
-    assert lines[4:-1] == rows
-    assert rows[1:] == [
-        ("inner", f"{folder.name}/inner.sql", 1, "b,"),
-        ("middle", f"{folder.name}/middle.sql", 3, "c"),
-    ]
-
-
 @pytest.mark.parametrize(
     ("name", "told"),
     [("outer", r"no_such_part\.sql"), ("one", r"two\.sql:1 includes itself")],

@@ -27,9 +27,9 @@ from propensity.learning.judged import (
     Judgement,
     judgements_of,
     season_alarm,
+    unidentified,
     value_alarm,
 )
-from propensity.learning.unidentified import unidentified
 from propensity.learning.week_report import report_name
 from propensity.pages.page import POLICY
 from propensity.pages.words import (

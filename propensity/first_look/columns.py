@@ -112,19 +112,14 @@ def is_number(column: pd.Series) -> bool:
     return is_numeric and column.dtype.kind not in "bc"
 
 
-def plain(column: pd.Series) -> pd.Series:
+def unpacked(column: pd.Series) -> pd.Series:
     """
-    Return a column whose values are not packed by Arrow or as sparse.
+    Return a column whose values are not packed by Arrow.
 
     A period is its first day.
     """
     if isinstance(column.dtype, pd.PeriodDtype):
         return column.dt.start_time
-    if column.dtype == "float16":
-        # Beyond 65,504 such numbers are infinite.
-        return column.astype("float64")
-    if isinstance(column.dtype, pd.SparseDtype):
-        return column.sparse.to_dense()
     if isinstance(column.dtype, pd.ArrowDtype):
         values = pa.chunked_array(pa.array(column)).to_pandas()
         return values.set_axis(column.index).rename(column.name)
@@ -139,10 +134,10 @@ def frame_of(table: pd.DataFrame | pa.Table) -> pd.DataFrame:
         # Of a table of texts alone, such as CSV, nobody has said that they are texts.
         if all(pa.types.is_string(kind) for kind in table.schema.types):
             frame = frame.astype("object")
-    unpacked = [plain(column) for _, column in frame.items()]
+    values = [unpacked(column) for _, column in frame.items()]
     read = pd.DataFrame(index=frame.index)
-    if unpacked:
-        read = pd.concat(unpacked, axis=1)
+    if values:
+        read = pd.concat(values, axis=1)
     read.columns = pd.Index([str(column) for column in frame.columns])
     for position, name in enumerate(frame.index.names):
         if name is not None and str(name) not in read.columns:
@@ -281,10 +276,6 @@ def feature_of(
         times: Of the rows; None where they have none.
         has_commas: Whether the table's numbers have commas before decimals.
         is_plan: Whether it has dates that are known in advance.
-
-    Raises:
-        SchemaError: A value is infinite, or something else than most of the column; or
-            the column may have dates that cannot be read.
     """
     if pd.api.types.is_timedelta64_dtype(column):
         return _number(column, column.dt.total_seconds())
@@ -363,7 +354,7 @@ def _refuse_days(words: Words) -> None:
         refuse(column, words.by_row(is_day).eq(True), problem, hint=hint)
 
 
-def filled(feature: Feature, column: pd.Series) -> float:
+def share_filled(feature: Feature, column: pd.Series) -> float:
     """Return the share of rows in which a feature has a value; 0 without rows."""
     # Of names, those that are gaps among numbers are values.
     if feature.kind == "category":
@@ -487,9 +478,6 @@ def read_as(feature: Feature, column: pd.Series, times: pd.Series | None) -> pd.
 
     Args:
         times: Of the rows; None where they have none.
-
-    Raises:
-        SchemaError: A value is something else, or a date is after the row's time.
     """
     if feature.kind == "category":
         return names_of(column)

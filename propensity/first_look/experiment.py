@@ -49,7 +49,7 @@ RATES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class UserGroup:
     """Users with a value of a feature, or with one in its third."""
 
     name: str
@@ -77,7 +77,7 @@ class Arm:
     encoder: Any
     experiment: Experiment
     effects: Effects
-    reacting: Mapping[str, Sequence[Group]]
+    reacting: Mapping[str, Sequence[UserGroup]]
 
     @cached_property
     def gain(self) -> Difference:
@@ -102,7 +102,7 @@ class Arm:
         return _is_sum(self.experiment.outcome)
 
     @property
-    def most_and_least(self) -> tuple[str, Group, Group] | None:
+    def most_and_least(self) -> tuple[str, UserGroup, UserGroup] | None:
         """The feature whose groups differ most, and those that react most and least."""
         if not self.reacting:
             return None
@@ -260,9 +260,6 @@ class ExperimentLook:
         Of several treatments it is the one that adds most of the first outcome:
         ``treatment`` names it, and ``effect`` is what it adds. ``expected`` is the
         outcome, whether or not a user is contacted: a probability, or a sum.
-
-        Raises:
-            SchemaError: There are none, or a column or value is wrong.
         """
         compared = [arm for arm in self.arms if arm.outcome == self.arms[0].outcome]
         arm = max(compared, key=lambda one: one.effects.mean().estimate)
@@ -597,7 +594,7 @@ def _chance_of_groups(values: pd.Series, is_contacted: Flags) -> float:
 # -- what reacts -----------------------------------------------------------------------
 
 
-def _reacting(read: pd.DataFrame, estimated: Effects) -> dict[str, list[Group]]:
+def _reacting(read: pd.DataFrame, estimated: Effects) -> dict[str, list[UserGroup]]:
     """Return features whose groups react differently beyond chance, by how much."""
     by_feature = {}
     chances = {}
@@ -609,7 +606,7 @@ def _reacting(read: pd.DataFrame, estimated: Effects) -> dict[str, list[Group]]:
             users = int(chosen.sum())
             if users >= effects.FEWEST:
                 added = estimated.mean(chosen)
-                groups.append(Group(name=str(label), users=users, added=added))
+                groups.append(UserGroup(name=str(label), users=users, added=added))
         if len(groups) < 2:
             continue
         chance = _chance(groups)
@@ -644,7 +641,7 @@ def _span_of_whole_numbers(third: pd.Interval) -> str:
     return f"{math.floor(third.left) + 1:,} to {math.floor(third.right):,}"
 
 
-def _chance(groups: Sequence[Group]) -> float:
+def _chance(groups: Sequence[UserGroup]) -> float:
     """Return the chance of groups that differ so much, if all react alike."""
     means = np.array([group.added.estimate for group in groups])
     ends = np.array([group.added.high for group in groups], dtype=float)

@@ -139,6 +139,10 @@ def read_table(
 ) -> ReadTable:
     """Read a table that is to be tried; arguments and errors are ``try_table``'s."""
     frame = columns.frame_of(table)
+    for option, value in (("horizon-days", horizon_days), ("test-times", test_times)):
+        if value is not None and time is None:
+            hint = "Name the column that says when a row was true by --time"
+            raise SchemaError(f"--{option} needs a time", hint=hint)
     keys = [column for column in (label, time, user) if column is not None]
     ignored = keys + list(without)
     check_names(frame, keys, list(categories) + list(plans) + list(without))
@@ -164,7 +168,7 @@ def read_table(
         raise SchemaError(f"no column is left to predict {label} from", hint=hint)
     users = texts(frame.index.to_series() if user is None else frame[user])
     if times is None or time is None:
-        steps = _random_steps(frame, users, user, horizon_days)
+        steps = _random_steps(frame, users, user)
     else:
         steps = columns.steps_of(times, frame[time], horizon_days)
         _check_newest(steps, frame[label], labels)
@@ -199,13 +203,8 @@ def read_table(
     )
 
 
-def _random_steps(
-    frame: pd.DataFrame, users: pd.Series, user: str | None, horizon_days: int | None
-) -> Steps:
+def _random_steps(frame: pd.DataFrame, users: pd.Series, user: str | None) -> Steps:
     """Put rows without a time into parts."""
-    if horizon_days is not None:
-        hint = "Name the column that says when a row was true by --time"
-        raise SchemaError("--horizon-days needs a time", hint=hint)
     if user is None:
         # Rows that are alike may be of one user, and are on one side.
         hashes = pd.util.hash_pandas_object(frame.astype("str"), index=False)
@@ -255,9 +254,6 @@ def _timeframe(
         )
     if test_times is None:
         return timeframe
-    if time is None:
-        hint = "Name the column that says when a row was true by --time"
-        raise SchemaError("--test-times needs a time", hint=hint)
     if not timeframe.are_enough(steps.days[: len(steps.days) - test_times + 1]):
         raise NotEnoughData(
             f"--test-times {test_times} leaves too few of the "

@@ -46,9 +46,6 @@ class RowsToScore:
 
         Args:
             table: All of its rows; None for the open rows of the tried table.
-
-        Raises:
-            SchemaError: There are none, or a column or value is wrong.
         """
         if read.user in COLUMNS:
             hint = "Rename the column"

@@ -26,7 +26,7 @@ from propensity.first_look.columns import FEWEST
 from propensity.first_look.reading import ADVICE, EXPECTED, ReadTable, read_table
 from propensity.first_look.reasons import Reasons, directions, reasons
 from propensity.first_look.scores import RowsToScore, best_first
-from propensity.first_look.training import TableTraining, chosen_on, sample_of
+from propensity.first_look.training import TableTraining, sample_of
 from propensity.learning import gate
 from propensity.learning.card import Origin, UserCard, user_card
 from propensity.learning.importance import ranks_alone
@@ -40,7 +40,7 @@ from propensity.measures.intervals import NORMAL, lift_interval
 from propensity.pages.page import in_notebook
 from propensity.pages.words import percent, plural
 from propensity.settings import Settings
-from propensity.usecases import CATEGORY, Candidate, UseCase
+from propensity.usecases import CATEGORY, UseCase
 from propensity.usecases.declaration import Baseline
 from propensity.watching import Watched, unwatched
 
@@ -169,7 +169,7 @@ class FirstLook:
         if not clean.columns:
             problem = "each column may know the outcome, so that none is left"
             raise SchemaError(problem, hint="Add columns that are known before it")
-        return look_at(clean, self.training.watched)
+        return look_at_table(clean, self.training.watched)
 
     @cached_property
     def live(self) -> Model:
@@ -186,9 +186,6 @@ class FirstLook:
         Args:
             rows: Rows of a later table; by default the table's own rows whose outcome
                 is open. Of each user the newest row counts.
-
-        Raises:
-            SchemaError: There is no row, or a column or value is wrong.
         """
         look = self.without_leaks
         to_score = RowsToScore.of(look.table, rows)
@@ -221,22 +218,7 @@ class FirstLook:
         return in_notebook(self.page())
 
 
-def try_table(
-    table: pd.DataFrame | pa.Table,
-    *,
-    label: str,
-    time: str | None = None,
-    user: str | None = None,
-    outcome: object | None = None,
-    title: str | None = None,
-    categories: Sequence[str] = (),
-    without: Sequence[str] = (),
-    plans: Sequence[str] = (),
-    horizon_days: int | None = None,
-    test_times: int | None = None,
-    candidates: Sequence[Candidate] | None = None,
-    name: str = "table",
-) -> FirstLook:
+def try_table(table: pd.DataFrame | pa.Table, **options: Any) -> FirstLook:
     """
     Train on a labelled table, and say how well its newest rows can be predicted.
 
@@ -264,26 +246,10 @@ def try_table(
         SchemaError: A column or value is wrong; the message names it.
         NotEnoughData: There are too few rows of a class, or too few times.
     """
-    return look_at(
-        read_table(
-            table,
-            label=label,
-            time=time,
-            user=user,
-            outcome=outcome,
-            title=title,
-            categories=categories,
-            without=without,
-            plans=plans,
-            horizon_days=horizon_days,
-            test_times=test_times,
-            candidates=candidates,
-            name=name,
-        )
-    )
+    return look_at_table(read_table(table, **options))
 
 
-def look_at(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
+def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
     """Train on a table; errors are ``try_table``'s."""
     split = partial(
         split_users,
@@ -298,7 +264,10 @@ def look_at(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
     sample = sample_of(read.rows)
     if len(sample) < len(read.rows):
         sampled = split(sample)
-        parts = chosen_on(parts, sampled)
+        # They learn from a sample, and are tested on all of the test set.
+        parts = replace(
+            parts, before=sampled.before, blocks=sampled.blocks, fitting=sampled.fitting
+        )
     leaks = _leaks(sampled, read)
     parts, use_case = _with_baseline(parts, read.use_case)
     training = TableTraining(
@@ -452,7 +421,7 @@ def _leaks(parts: Parts, read: ReadTable) -> dict[str, str]:
         filled = _filled(parts.before, name)
         newest = _filled(parts.holdout, name)
         in_every = _filled(every, name)
-        in_open = columns.filled(read.features[column], read.open_rows[column])
+        in_open = columns.share_filled(read.features[column], read.open_rows[column])
         is_expected = in_every * len(read.open_rows) >= EXPECTED
         sure = _sure(every, name, _open_values(read, column))
         if area >= LEAK:

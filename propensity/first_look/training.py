@@ -9,7 +9,7 @@ million. For a list the best candidate is fitted on all.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from propensity.learning.candidates import PARALLEL_ROWS
 from propensity.learning.model import Model
-from propensity.learning.rows import Parts, Slice
+from propensity.learning.rows import Slice
 from propensity.learning.training import Fitted
 from propensity.learning.users import UserTraining
 from propensity.usecases import Candidate
@@ -39,13 +39,6 @@ def sample_of(rows: pa.Table) -> pa.Table:
     # The lower half of a hash is as good as all of it.
     parts = pd.util.hash_array(names).astype("uint32") / 2**32
     return rows.filter(pa.array((parts < share)[users.indices.to_numpy()]))
-
-
-def chosen_on(parts: Parts, sampled: Parts) -> Parts:
-    """Return parts that learn from a sample, and are tested on all of the test set."""
-    return replace(
-        parts, before=sampled.before, blocks=sampled.blocks, fitting=sampled.fitting
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

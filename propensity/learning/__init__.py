@@ -15,8 +15,7 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``season``: how far the odds of all users have moved, and probabilities that follow
 - ``effects``: what contacting adds, user by user, from users contacted at random
 - ``effect_gate``: whether an audience is ordered by it
-- ``profile``, ``card``, ``files``: the data of a version, its card, its files
+- ``card``, ``files``: the card of a version, with its data; its files
 - ``report``: a version as an HTML page
-- ``week_report``: an evaluated week as an HTML page, ``judged`` by what was expected,
-  with the purchases that are ``unidentified``
+- ``week_report``: an evaluated week as an HTML page, ``judged`` by what was expected
 """

@@ -133,11 +133,6 @@ def check_preprocessor(
     part = Slice(rows=pa.table({**columns, **targets}))
     fit = fitted(preprocessor, part, features)
     encoded = np.asarray(transformed(fit, part.rows, features))
-    if encoded.ndim != 2 or len(encoded) != count or not encoded.size:
-        raise SchemaError(
-            f"the preprocessor made {encoded.shape} of {count} rows; it must keep the "
-            "rows and give a column or more"
-        )
     if encoded.dtype.kind not in "biuf":
         raise SchemaError(
             f"the preprocessor gives {encoded.dtype}, but models read numbers: encode "
@@ -152,15 +147,12 @@ def check_preprocessor(
 def fitted(preprocessor: Any, part: Slice, features: Mapping[str, str]) -> Any:
     """Return a fitted clone of a preprocessor; SchemaError if it fits no features."""
     try:
-        fit = clone(preprocessor).fit(to_frame(part.rows, features), part.label)
-        if not hasattr(fit, "transform"):
-            raise TypeError(f"{type(fit).__name__} does not transform")
+        return clone(preprocessor).fit(to_frame(part.rows, features), part.label)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SchemaError(
             "the preprocessor does not fit the use case's features",
             hint=f"Correct the file that defines it: {error}",
         ) from error
-    return fit
 
 
 def transformed(encoder: Any, rows: pa.Table, features: Mapping[str, str]) -> Any:

@@ -17,20 +17,21 @@ from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec import Struct, to_builtins
 
 from propensity.drift import Reference, reference
 from propensity.learning import gate
 from propensity.learning.gate import Verdict
 from propensity.learning.importance import Importance
-from propensity.learning.profile import described
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
-from propensity.measures.metrics import Curves
 from propensity.measures.presence import by_presence
-from propensity.models.encoding import floats_of
+from propensity.models.encoding import Floats, floats_of
 from propensity.pages.words import Plain
 from propensity.registry import versions
 from propensity.registry.versions import Published
@@ -127,9 +128,8 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
         trained_until: The newest date that the live model has learned from.
         negative_sampling_rate, positive_sampling_rate: Several rows of a user weigh
             less than one together.
-        calibration: "none": models are published as they are fitted. Versions of
-            earlier releases have others.
-        metrics, curves, importance: Of the holdout.
+        calibration: "none": models are published as they are fitted.
+        metrics, importance: Of the holdout.
         verdict: As ``Verdict.entry`` has it.
         profile: Of the rows, as ``described`` has it.
     """
@@ -162,7 +162,6 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
     candidates: Sequence[CandidateCard]
     blocks: int
     metrics: Metrics
-    curves: Curves
     baseline: BaselineRanking
     importance: Sequence[Importance]
     verdict: Mapping[str, Any]
@@ -188,7 +187,6 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
         assert self.model_version is not None
         entries = self.plain()
         del entries["profile"]
-        del entries["curves"]
         objects = published.objects
         checksums = published.checksums
         files = {}
@@ -371,7 +369,6 @@ def common(
         "candidates": candidates,
         "blocks": len(trained.parts.blocks),
         "metrics": holdout.metrics,
-        "curves": holdout.curves,
         "baseline": BaselineRanking(
             name=baseline,
             roc_auc=holdout.baseline_roc_auc,
@@ -417,3 +414,50 @@ def _reference(trained: Trained, use_case: UseCase) -> Reference:
         score = score[is_last[len(every) - len(score) :]]
     newest = len(trained.parts.split.holdout)
     return reference(rows, features, score=score, snapshots=newest)
+
+
+def described(rows: pa.Table) -> dict[str, object]:
+    """
+    Describe a training data set in plain values.
+
+    Returns:
+        - ``rows``, ``users``, ``conversions``: counts; ``stand_for``: sum of weights.
+        - ``dates``: of each, its labelled ``rows`` and ``conversions``, and the
+          weighted ``share`` of label 1; None without labels.
+    """
+    labels = floats_of(rows["label"])
+    weight = floats_of(rows["weight"])
+    return {
+        "rows": len(rows),
+        "users": pc.count_distinct(rows["user_id"]).as_py(),
+        "conversions": int(np.nansum(labels)),
+        "stand_for": round(float(weight.sum())),
+        "dates": _dates(rows, labels, weight),
+    }
+
+
+def _dates(rows: pa.Table, labels: Floats, weight: Floats) -> list[dict[str, object]]:
+    """Return the labelled rows of each date, (rows,), and their share of label 1."""
+    is_known = ~np.isnan(labels)
+    frame = pd.DataFrame(
+        {
+            "as_of": rows["as_of"].to_pandas(),
+            "rows": is_known,
+            "conversions": labels == 1,
+            "weight": weight * is_known,
+            "weight_of_conversions": weight * (labels == 1),
+        }
+    )
+    days = []
+    for as_of, sums in frame.groupby("as_of").sum().iterrows():
+        share = None
+        if sums["weight"]:
+            share = float(sums["weight_of_conversions"] / sums["weight"])
+        day = {
+            "as_of": as_of,
+            "rows": int(sums["rows"]),
+            "conversions": int(sums["conversions"]),
+            "share": share,
+        }
+        days.append(day)
+    return days

@@ -11,7 +11,7 @@ person can overrule it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -179,34 +179,6 @@ def beside_baseline(trained: Trained, name: str) -> str:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ranking:
-    """
-    How a first version ranked the rows of later weeks.
-
-    Attributes:
-        unbeaten: What it does not rank better than beyond chance.
-        words: Its ROC AUC beside chance and the baseline.
-    """
-
-    unbeaten: Sequence[str]
-    words: str
-
-
-def ranking(rows: Slice, score: Floats, baseline: Floats) -> Ranking:
-    """Compare scores, (rows,), with chance and with ranks by the baseline."""
-    unbeaten = []
-    areas = []
-    chance = np.full(len(rows), 0.5)
-    for name, other in (("chance", chance), ("the baseline", baseline)):
-        area = roc_auc_difference(rows, score, other)
-        areas.append(f"{area.format()} against {name}")
-        if not area.is_above():
-            unbeaten.append(name)
-    words = f"ROC AUC {', '.join(areas)}, on {len(rows)} rows of later weeks"
-    return Ranking(unbeaten=unbeaten, words=words)
-
-
 def first_verdict(trained: Trained) -> Verdict:
     """
     Decide whether the first model of a use case goes live.
@@ -219,19 +191,38 @@ def first_verdict(trained: Trained) -> Verdict:
         return Verdict(promoted=True, reason=f"{FIRST}; it is not warm yet: no scores")
     rows, score, baseline = trained.judged_forward()
     saved = trained.savings_in_words()
+    known = (
+        f"{rows.conversions} of the {len(rows)} rows that it was judged on, and whose "
+        "truth is known, are label 1"
+    )
     fewest = min(rows.conversions, len(rows) - rows.conversions)
     if trained.is_anomaly and fewest < FEW:
         reason = (
             f"{FIRST}; it has learned without truths, and too few are known to "
-            f"measure it: {known_outcomes(rows)}{saved}"
+            f"measure it: {known}{saved}"
         )
         return Verdict(promoted=True, reason=reason)
     if not rows.has_both_classes:
-        return Verdict(promoted=False, reason=one_class(rows))
-    ranked = ranking(rows, score, baseline)
+        reason = (
+            f"not shown to be better than chance: {known}, which measures nothing. "
+            f"Wait for more truths, or {BY_HAND}"
+        )
+        return Verdict(promoted=False, reason=reason)
+    unbeaten = []
+    areas = []
+    chance = np.full(len(rows), 0.5)
+    for name, other in (("chance", chance), ("the baseline", baseline)):
+        area = roc_auc_difference(rows, score, other)
+        areas.append(f"{area.format()} against {name}")
+        if not area.is_above():
+            unbeaten.append(name)
+    words = f"ROC AUC {', '.join(areas)}, on {len(rows)} rows of later weeks"
     fault = ""
-    if ranked.unbeaten:
-        fault = not_better(ranked)
+    if unbeaten:
+        fault = (
+            f"not shown to be better than {' and '.join(unbeaten)}: {words}. Wait for "
+            f"more data, add better features, or {BY_HAND}"
+        )
     elif not trained.is_anomaly:
         fault = misses_level(rows, score)
     if not fault and trained.costs_more_than_none:
@@ -242,31 +233,8 @@ def first_verdict(trained: Trained) -> Verdict:
         )
     if fault:
         return Verdict(promoted=False, reason=fault)
-    return Verdict(promoted=True, reason=better(ranked) + saved)
-
-
-def known_outcomes(rows: Slice) -> str:
-    """Say how many rows of known outcomes are of label 1."""
-    return (
-        f"{rows.conversions} of the {len(rows)} rows that it was judged on, and whose "
-        "truth is known, are label 1"
-    )
-
-
-def one_class(rows: Slice) -> str:
-    """Say that rows of one class measure nothing."""
-    return (
-        f"not shown to be better than chance: {known_outcomes(rows)}, which measures "
-        f"nothing. Wait for more truths, or {BY_HAND}"
-    )
-
-
-def not_better(ranked: Ranking) -> str:
-    """Say what a first version does not rank better than."""
-    return (
-        f"not shown to be better than {' and '.join(ranked.unbeaten)}: {ranked.words}. "
-        f"Wait for more data, add better features, or {BY_HAND}"
-    )
+    reason = f"{FIRST}, and better than chance and the baseline: {words}{saved}"
+    return Verdict(promoted=True, reason=reason)
 
 
 def misses_level(rows: Slice, score: Floats) -> str:
@@ -282,8 +250,3 @@ def misses_level(rows: Slice, score: Floats) -> str:
         f"{loss.format()}. If a candidate weighs the classes, remove the weights; "
         f"otherwise wait for more data, or {BY_HAND}"
     )
-
-
-def better(ranked: Ranking) -> str:
-    """Say that a first version is better than chance and the baseline."""
-    return f"{FIRST}, and better than chance and the baseline: {ranked.words}"

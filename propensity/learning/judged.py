@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import exp, log
 
 from propensity.measures.intervals import rate_interval
-from propensity.pages.words import Plain, amount, percent, present
+from propensity.pages.words import Plain, amount, count, percent, present
 
 # An alarm of the outcomes: odds off by a quarter, and by three standard errors.
 _ALARM_ODDS = 0.25
@@ -107,4 +107,28 @@ def value_alarm(row: Plain) -> str | None:
         f"users were expected to pay {1 + error:.2f} times what they paid "
         f"({1 + low:.2f} to {1 + high:.2f}): {row['value_promised']:,.2f} instead of "
         f"{row['value_observed']:,.2f}"
+    )
+
+
+def unidentified(row: Plain, unit: str = "") -> str:
+    """
+    Say how many purchases of a week have no user id, and what they brought.
+
+    Args:
+        row: Of ``ma_model_evaluation``, with the metrics that are in JSON.
+        unit: The currency; may be empty.
+
+    Returns:
+        Sentences; empty where all have an id, or where that was not counted.
+    """
+    without = row.get("purchases_without_id")
+    if not without:
+        return ""
+    verb = "has" if without == 1 else "have"
+    return (
+        f"{count(without)} of {count(row['purchases'])} purchases {verb} no user id, "
+        "for example because a visitor refused cookies. Without an id, purchases "
+        f"brought {amount(row['revenue_without_id'], unit)} of "
+        f"{amount(row['revenue'], unit)}, and are in no other number here: that is "
+        "why your shop's own total is higher."
     )

@@ -79,9 +79,6 @@ def split_users(
         settings: The minimum of rows and of conversions.
         advice: What to do where the rows are too few.
         test_dates: How many snapshots are held out, if somebody says so.
-
-    Raises:
-        NotEnoughData: Too few snapshots, rows or conversions, or one class only.
     """
     snapshots = Snapshots.of(in_order(rows, elapsed=use_case.stream.elapsed))
     _check_dates(snapshots.as_ofs, timeframe)

@@ -28,8 +28,8 @@ from propensity.learning.importance import baseline_score, importance
 from propensity.learning.model import Model
 from propensity.learning.rows import JudgedRows, Parts, Slice
 from propensity.learning.trained import Holdout, JudgedCandidate, Rival, Trained
-from propensity.measures import metrics, thresholds
-from propensity.measures.metrics import Curves, Outcomes
+from propensity.measures import thresholds
+from propensity.measures.metrics import Outcomes
 from propensity.models.encoding import Floats
 from propensity.registry.versions import RecordedCard
 from propensity.settings import Settings
@@ -71,12 +71,7 @@ class Training(ABC):
 
     @abstractmethod
     def judge(self) -> Sequence[JudgedCandidate]:
-        """
-        Judge the candidates forward in time.
-
-        Raises:
-            NotEnoughData: There are too few labels for the use case's candidates.
-        """
+        """Judge the candidates forward in time."""
 
     @abstractmethod
     def loss(self, candidate: JudgedCandidate) -> tuple[float, ...]:
@@ -86,9 +81,9 @@ class Training(ABC):
     def fit(self, chosen: Candidate, members: Sequence[Candidate]) -> Fitted:
         """Fit the best candidate, which is the mean of its members."""
 
-    @abstractmethod
     def result(self, trained: Trained) -> Trained:
         """Return a training with what this kind of rows has beyond the metrics."""
+        return trained
 
     @abstractmethod
     def rival(
@@ -113,14 +108,7 @@ class Training(ABC):
         """Return another training on the same rows as a rival."""
 
     def run(self) -> Trained:
-        """
-        Train, choose and measure.
-
-        Raises:
-            NotEnoughData: There are too few labels for the use case's candidates.
-            SchemaError: The rows or the preprocessor do not fit the use case.
-            UseCaseError: A candidate is wrong.
-        """
+        """Train, choose and measure."""
         with threadpool_limits(1 if self._is_small else None):
             results = self.judge()
             best = min(results, key=self.loss)
@@ -227,7 +215,6 @@ class Training(ABC):
         return replace(
             holdout,
             metrics=self.metrics(fitted.measured, observed, score),
-            curves=self.curves(fitted.measured, observed),
             importance=importance(
                 fitted.measured,
                 use_case,
@@ -240,10 +227,6 @@ class Training(ABC):
     def metrics(self, model: Model, observed: Outcomes, score: Floats) -> Metrics:
         """Return the metrics of the rows held out by a model's scores, (rows,)."""
         return self._measured(observed, score)
-
-    def curves(self, model: Model, observed: Outcomes) -> Curves:
-        """Return the curves of the rows held out by a model's scores."""
-        return metrics.curves(observed)
 
     def _measured(
         self, observed: Outcomes, score: Floats, *, is_anomaly: bool = False

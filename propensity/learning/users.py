@@ -50,10 +50,6 @@ class UserTraining(Training):
         models = self.fitted(members, learned)
         return Fitted(measured=models[0], live=models[1])
 
-    def result(self, trained: Trained) -> Trained:
-        """Return the training: of users there is nothing beyond the metrics."""
-        return trained
-
     def rival(
         self,
         card: RecordedCard,

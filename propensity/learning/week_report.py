@@ -13,8 +13,7 @@ from datetime import date
 from markupsafe import Markup
 
 from propensity.findings import meanings
-from propensity.learning.judged import judgements_of
-from propensity.learning.unidentified import unidentified
+from propensity.learning.judged import judgements_of, unidentified
 from propensity.measures.intervals import rate_interval
 from propensity.pages.page import ChartLine, fill_template, lines_svg
 from propensity.pages.words import (

@@ -4,22 +4,13 @@ The threshold and the budget: the rows to act on, and all metrics of scored rows
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 from msgspec.structs import replace
 
 from propensity.measures import metrics
 from propensity.measures.intervals import Ends, Spread, interval, of_rows
-from propensity.measures.metrics import Outcomes, Slopes, ratio
+from propensity.measures.metrics import Outcomes, ratio
 from propensity.settings import Budget
 from propensity.tables.models import Metrics
-
-
-def _of_independent_rows(
-    observed: Outcomes, slopes_of: Callable[[Outcomes], Slopes]
-) -> tuple[float, float]:
-    return of_rows(observed, slopes_of(observed))
 
 
 def score_metrics(
@@ -44,8 +35,6 @@ def score_metrics(
     users = observed.users.sum()
     conversions = observed.conversions.sum()
     values: dict[str, object] = {}
-    if spread is None:
-        spread = partial(_of_independent_rows, observed)
     for name, measure, slopes_of in (
         ("roc_auc", metrics.roc_auc, metrics.roc_auc_slopes),
         ("pr_auc", metrics.pr_auc, metrics.pr_auc_slopes),
@@ -53,7 +42,11 @@ def score_metrics(
         value = measure(observed)
         ends: Ends = (None, None)
         if value is not None:
-            ends = interval(value, *spread(slopes_of))
+            # Rows are independent of each other unless somebody knows better.
+            known = of_rows(observed, slopes_of(observed))
+            if spread is not None:
+                known = spread(slopes_of)
+            ends = interval(value, *known)
         values |= {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
     measured_rows = replace(
         at_budget(observed, budget, dates=dates),

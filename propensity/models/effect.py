@@ -98,9 +98,6 @@ class EffectModel:
         Args:
             batch: Features of users; others are ignored.
             probability: Published of them, (rows,).
-
-        Raises:
-            SchemaError: As ``check``.
         """
         if not batch.num_rows:
             return np.empty(0)

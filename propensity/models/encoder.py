@@ -58,9 +58,6 @@ class Encoder:
             preprocessor: Fitted on frames of ``to_frame``. Any transformer will do; a
                 ``ColumnTransformer`` that names its columns is fast.
             features: Kind of each feature by name; may name more than were fitted.
-
-        Raises:
-            SchemaError: The preprocessor was fitted on a feature that is not there.
         """
         names = list(map(str, getattr(preprocessor, "feature_names_in_", features)))
         unknown = [name for name in names if name not in features]

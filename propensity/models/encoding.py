@@ -36,9 +36,6 @@ def to_frame(
         N rows, a column per feature: numbers as float64 (float32 stays) with NaN for
         null, booleans as 0 and 1, decimals rounded once to the nearest float;
         categories as pandas' ``str`` with NaN for null.
-
-    Raises:
-        SchemaError: A feature is missing, twice there, or of another type.
     """
     import pandas as pd  # 03 has none
 

@@ -50,9 +50,6 @@ class Scorer:
             features: Kind of each feature by name; may name more than were fitted.
             threads: Chunks scored at once; 0 to score them in turn, and each batch
                 before the next one is read.
-
-        Raises:
-            SchemaError: Features, preprocessor and model do not fit together.
         """
         classes = getattr(model, "classes_", None)
         if classes is None or len(classes) != 2:
@@ -86,10 +83,6 @@ class Scorer:
 
         Returns:
             The batch, unchanged, and a float64 for each of its rows.
-
-        Raises:
-            SchemaError: A batch lacks a feature or holds it in another type, or the
-                model refuses a value; where that is known, it names the feature.
         """
         with ThreadPoolExecutor(max(1, self._threads), "score") as pool:
             # Threads work on while results are taken.

@@ -62,7 +62,7 @@ def plain_day(value: date) -> str:
     return f"{value.day} {value:%b %Y}"
 
 
-def day(value: object) -> str:
+def unbroken_day(value: object) -> str:
     """Write a date for people, such as 24 Jun 2026, which no line breaks in two."""
     if not isinstance(value, date):
         return str(value)

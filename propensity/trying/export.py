@@ -560,7 +560,7 @@ def told(tried: TriedExport) -> dict[str, Any]:
     card = tried.card.plain()
     trial = tried.trial
     return {
-        "claim": claim(tried),
+        "claim": claim_of_export(tried),
         "export": trial.export.name,
         "as_of": trial.as_of,
         "lookback_days": trial.use_case.lookback_days,
@@ -575,7 +575,7 @@ def told(tried: TriedExport) -> dict[str, Any]:
     }
 
 
-def claim(tried: TriedExport) -> str:
+def claim_of_export(tried: TriedExport) -> str:
     """Say in one sentence how well buyers can be told apart."""
     card = tried.card
     best = card.metrics.lift[0]

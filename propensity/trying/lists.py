@@ -54,12 +54,7 @@ MOST_SHARE = 0.9
 
 
 def parse_share(text: str) -> float:
-    """
-    Read the share of a control group.
-
-    Raises:
-        ValueError: It is no share of up to 90%.
-    """
+    """Read the share of a control group."""
     share = Budget.parse(text).share
     if share is None or share > MOST_SHARE:
         raise ValueError(f"{text!r} is not a share of up to 90%. Example: 10%")
@@ -69,9 +64,6 @@ def parse_share(text: str) -> float:
 def draw_control(share: float, folder: Path) -> Control:
     """
     Return the control group of the lists of a folder; the first one makes its key.
-
-    Raises:
-        RequestError: The file of the key has something else.
     """
     file = folder / KEY
     if not file.exists():
@@ -127,16 +119,13 @@ def provable(listed: pd.DataFrame, share: float, *, days: int) -> str:
     smallest = smallest_uplift(rate, users, share=share, errors=NORMAL)
     group = f"{held_out:,} of {plural(users, 'user')} are the control group"
     expected = f"{100 * rate:.1f}% are expected to buy within {plural(days, 'day')}"
-    if smallest is None:
-        return (
-            f"{group}; {expected}. That is too few to prove anything: they can show "
-            "how it is done, and a weekly audience adds up"
+    proof = "That is too few to prove anything"
+    if smallest is not None:
+        proof = (
+            "This can prove that contacting makes "
+            f"{100 * smallest:.0f}% more of them buy, and nothing smaller"
         )
-    return (
-        f"{group}; {expected}. This can prove that contacting makes "
-        f"{100 * smallest:.0f}% more of them buy, and nothing smaller; a weekly "
-        "audience adds up"
-    )
+    return f"{group}; {expected}. {proof}; a weekly audience adds up"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,10 +155,6 @@ def judge_by_export(
 ) -> Judged:
     """
     Read a list back beside the export: who bought since its date, and for how much.
-
-    Raises:
-        RequestError: The export ends before the list's date.
-        SchemaError: The file is no list with a control group.
     """
     listed = read_list(list_file)
     since = date.fromisoformat(str(listed["as_of"].iloc[0]))
@@ -209,9 +194,6 @@ def judge_by_orders(
         amount: The column with what was paid; None where only buyers count.
         time: The column with the time of an order, of which those before the list's
             date are left out; None where the file has later ones alone.
-
-    Raises:
-        SchemaError: The files are no such list and no such orders.
     """
     listed = read_list(list_file)
     since = date.fromisoformat(str(listed["as_of"].iloc[0]))
@@ -231,12 +213,7 @@ def judge_by_orders(
 
 
 def read_list(file: Path) -> pd.DataFrame:
-    """
-    Return a list that was written with a control group.
-
-    Raises:
-        SchemaError: It is another file, or has one group alone.
-    """
+    """Return a list that was written with a control group."""
     kinds = {"user_id": "STRING", "probability": "FLOAT64", "as_of": "DATE"}
     kinds[GROUP] = "STRING"
     table = table_files.read_file(file, list(kinds))

@@ -18,7 +18,7 @@ from propensity.errors import MissingTable, RequestError
 from propensity.first_look.experiment import ExperimentLook, try_experiment
 from propensity.first_look.reading import read_table
 from propensity.first_look.scores import RowsToScore
-from propensity.first_look.table import FirstLook, look_at
+from propensity.first_look.table import FirstLook, look_at_table
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import GIB, Settings
 from propensity.spreadsheet import csv_of
@@ -65,11 +65,6 @@ def try_file(
     Returns:
         What the table can predict; with a list, without columns that may know the
         outcome. How many users the list has.
-
-    Raises:
-        RequestError: It is neither, no label is named, or a file would be replaced that
-            another option names.
-        SchemaError, NotEnoughData: As ``try_table`` and ``FirstLook.scores``.
     """
     _check_files(target, rows, report=report, scores=scores)
     if candidates is not None:
@@ -88,7 +83,7 @@ def try_file(
         with table_files.named(to_score):
             RowsToScore.of(read, new_rows)
     with table_files.named(file), step(f"training on {len(read.rows):,} rows"):
-        look = look_at(read, watched)
+        look = look_at_table(read, watched)
         if scores is not None:
             look = look.without_leaks
     listed = None

@@ -25,8 +25,6 @@ def try_use_case(
 
     Args:
         as_of: Today by default.
-        report: The file to write.
-        step: Says what goes on.
     """
     whole_files.check_output(report, ".html", option="report", others=[])
     day = SYSTEM.now().date() if as_of is None else as_of

@@ -156,16 +156,6 @@ def test_every_error_is_described_as_it_is(error):
     assert [other.code for other in CLASSES].count(error.code) == 1
 
 
-def test_the_body_of_an_error_names_the_field():
-    """Where there is none the body has no such entry."""
-    body = errors.RequestError("late").body()
-    detail = {"found": 3}
-    found = errors.RequestError("late", field="as_of", detail=detail).body()
-
-    assert body == {"error": "bad_request", "message": "late", "retryable": False}
-    assert found == {**body, "field": "as_of", "detail": detail}
-
-
 CURL = argparse.ArgumentParser()
 CURL.add_argument("-X", dest="method")
 CURL.add_argument("-H", dest="headers", action="append", default=[])

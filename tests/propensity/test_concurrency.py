@@ -71,22 +71,6 @@ class Table:
         return asyncio.create_task(submitted())
 
 
-async def test_groups_refuse_what_is_too_much_to_wait():
-    """It is not written; items under way do not count. What waits is written in as few
-    groups as hold it."""
-    table = Table(is_held=True, waiting=30)
-    tasks = [table.submit(0, 10)]
-    await settle()
-    tasks += [table.submit(item, 5) for item in range(1, 7)]
-    await settle()
-    with pytest.raises(Unavailable):
-        await table.commit.submit(7, size=1)
-    await table.end_all()
-    await asyncio.gather(*tasks)
-
-    assert table.begun == [[0], [1, 2], [3, 4], [5, 6]]
-
-
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("submit"), st.integers(0, 25)),

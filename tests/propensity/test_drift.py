@@ -86,12 +86,6 @@ ALARMS = [
     ),
     (
         "sessions",
-        lambda column: pc.multiply(column, 1000.0),
-        "feature",
-        "sessions is over 5 for ",
-    ),
-    (
-        "sessions",
         lambda column: pa.nulls(len(column), column.type),
         "missing values",
         "sessions is missing for 100.0% of users (0.0% in the training)",
@@ -103,31 +97,28 @@ ALARMS = [
         "source is another value for ",
     ),
 ]
-CHANGES = pytest.mark.parametrize(("name", "change", "cause", "said"), ALARMS)
 
 
 class TestAnAlarm:
-    @CHANGES
+    @pytest.mark.parametrize(("name", "change", "cause", "said"), ALARMS)
     def test_an_alarm_says_what_has_changed(self, summary, name, change, cause, said):
-        """Also if it broke before the newest of eight snapshots of the training, or
-        before five of them."""
+        """Also if it broke before the newest five of eight snapshots."""
         broken = with_column(name, change)
         [(found, (why, text))] = alarms(summary, broken).items()
 
         assert (found, why) == (name, cause)
         assert text.startswith(said)
-        for count in (1, 5):
-            sound = [shop(seed) for seed in range(10, 18 - count)]
-            dead = [with_column(name, change, seed) for seed in range(20, 20 + count)]
-            [(found, (why, _))] = alarms(summarised(*sound, *dead), broken).items()
-            assert (found, why) == (name, cause)
+        sound = [shop(seed) for seed in range(10, 13)]
+        dead = [with_column(name, change, seed) for seed in range(20, 25)]
+        [(found, (why, _))] = alarms(summarised(*sound, *dead), broken).items()
+        assert (found, why) == (name, cause)
 
-    def test_an_alarm_is_raised_by_scores_that_moved(self, summary):
-        assert alarms(summary, shop(2), scores(2) ** 0.5)["probability"][0] == "score"
-
-    def test_an_alarm_is_raised_by_half_of_the_users(self, summary):
+    def test_an_alarm_is_raised_by_scores_that_moved_and_by_half_of_the_users(
+        self, summary
+    ):
         text = "900 users have features, and 2,000 had in a snapshot of the training"
 
+        assert alarms(summary, shop(2), scores(2) ** 0.5)["probability"][0] == "score"
         assert alarms(summary, shop(2, 900)) == {"users": ("users", text)}
 
 
@@ -144,7 +135,7 @@ class TestNoAlarm:
         assert "home of one" not in known
         assert "google" in known
 
-    @pytest.mark.parametrize("users", [100, 10_000, 10_000_000])
+    @pytest.mark.parametrize("users", [100, 10_000_000])
     def test_no_alarm_is_raised_in_two_years_of_weeks(self, users):
         """Forty features, whose shares wobble and follow a season by a tenth."""
         random = np.random.default_rng(users)

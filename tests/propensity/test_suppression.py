@@ -17,12 +17,10 @@ import pytest
 from propensity import suppression
 from propensity.errors import (
     AccessDenied,
-    MissingTable,
     SettingsError,
     Unavailable,
 )
 from propensity.gcp.artifacts import Stored
-from propensity.gcp.warehouse import Warehouse
 from propensity.registry import suppressed_list
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, key_id, user_hash
@@ -103,14 +101,6 @@ class TestRead:
         assert suppressed.covers("björn", SHOP)
         assert keyed.warehouse.bytes_billed == 0
 
-    def test_a_read_of_the_list_needs_a_table_where_there_is_a_key(self, deployment):
-        """A key without a table is a set-up that was not run again; without either
-        there is no list."""
-        keyed = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
-        with pytest.raises(MissingTable):
-            suppression.read_suppressed(keyed.warehouse)
-        assert suppression.read_suppressed(deployment.warehouse) == NOBODY
-
 
 async def test_the_list_is_used_for_five_times_its_time():
     """Then an instance that cannot read it stops answering."""
@@ -180,31 +170,6 @@ class TestPublished:
         """Lookups go on, and nobody on the list is answered for; the log says so."""
         assert published(answer) == listed("tab")
         assert "suppressed users" in capsys.readouterr().err
-
-    def test_the_published_list_is_the_newest_of_two(self, deployment, monkeypatch):
-        """The one that has read the table before cannot bring the old list back."""
-        keyed = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
-        keyed.warehouse.create(SUPPRESSED_USERS)
-        read = Warehouse.read_small_table
-        counts = []
-
-        def slow(self, *arguments):
-            rows = read(self, *arguments)
-            counts.append(len(rows))
-            if len(counts) == 1:
-                keyed.suppress("second")
-                suppressed_list.publish(keyed.warehouse, keyed.artifacts)
-            return rows
-
-        monkeypatch.setattr(Warehouse, "read_small_table", slow)
-        keyed.suppress("first")
-        suppressed_list.publish(keyed.warehouse, keyed.artifacts)
-        published = suppressed_list.read_published(
-            keyed.artifacts, keyed.settings, table=lambda: NOBODY
-        )
-
-        assert counts == [1, 2, 2]
-        assert published == listed("first", "second")
 
     @pytest.mark.parametrize("key", ["another key", ""])
     def test_a_list_under_another_key_is_refused(self, key):

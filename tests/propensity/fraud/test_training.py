@@ -64,7 +64,6 @@ class TestCandidates:
 
         assert [one.candidate for one in training.candidates] == [FOREST]
         assert training.holdout.metrics.brier is None
-        assert training.holdout.curves.calibration == ()
 
     def test_candidates_that_need_truths_refuse_without(self):
         """A use case that names no trees can not begin unlabelled."""

@@ -14,9 +14,9 @@ import pytest
 
 from propensity.learning import candidates
 from propensity.learning.candidates import default_preprocessor, fitted, transformed
+from propensity.learning.card import described
 from propensity.learning.files import pseudonymise
 from propensity.learning.model import Model
-from propensity.learning.profile import described
 from propensity.models.encoding import to_frame
 from tests.propensity.learning.cards import trained
 from tests.propensity.learning.shops import FOREST, LINEAR, SHOP

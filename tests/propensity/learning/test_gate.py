@@ -18,7 +18,6 @@ from propensity.learning import gate
 from propensity.learning.gate import Verdict
 from propensity.learning.rows import JudgedRows, Slice
 from propensity.learning.trained import Rival, Trained
-from propensity.measures import metrics
 from tests.propensity.learning.shops import drawn, snapshots, table, train, trained
 
 # Repetitions of a simulation.
@@ -121,18 +120,6 @@ class TestFirst:
         assert not alike.promoted
         assert "better than the baseline:" in alike.reason
 
-    def test_the_first_version_is_judged_by_all_scored_rows(self):
-        """The newest snapshot alone would not do: a shop would wait for months."""
-        label, user, _ = drawn = users(3, 200, rate=0.1)
-        score = drawn.model(4)
-        newest = slice(-60, None)
-        whole = first(made(label, user, score, judged=len(label) - 60))
-        alone = first(made(label[newest], user[newest], score[newest], judged=0))
-
-        assert whole.promoted
-        assert f"on {len(label)} rows" in whole.reason
-        assert not alone.promoted
-
     def test_a_first_version_whose_odds_are_three_times_off_stays_out(self):
         """Its ranks are as good as ever, and its probabilities are wrong."""
         label, user, _ = drawn = users(5, 300, rate=0.1)
@@ -167,31 +154,18 @@ class TestChallenger:
     ):
         """By the whole interval of the metric's difference, on the same rows."""
         model = with_scores(trained(), distorted(challenger))
-        rows = trained().holdout.rows
         verdict = against(distorted(champion), model)
-        new, old = (
-            metrics.roc_auc(rows.outcomes(distorted(sd)))
-            for sd in (challenger, champion)
-        )
 
-        apart = verdict.differences["roc_auc"]
-        assert apart.estimate == pytest.approx(new - old)
         assert verdict.promoted == is_promoted
         assert verdict.reason.startswith("not worse" if is_promoted else "worse")
         assert "version 3 on the same 500 rows" in verdict.reason
 
-    @pytest.mark.parametrize(("times", "is_promoted"), [(1.1, True), (3.0, False)])
-    def test_a_challenger_with_wrong_odds_stays_out(self, times, is_promoted):
+    def test_a_challenger_with_wrong_odds_stays_out(self):
         """A small change of the level is the season's, which a shift makes up for."""
-        odds = logit(np.clip(distorted(0), 1e-6, 1 - 1e-6)) + np.log(times)
-        verdict = against(distorted(0), with_scores(trained(), expit(odds)))
-
-        assert verdict.differences["roc_auc"].estimate == pytest.approx(0, abs=1e-9)
-        assert verdict.promoted == is_promoted
-        # One that ranks worse does, too, however far off the champion's odds are.
-        assert not against(
-            expit(odds + 2), with_scores(trained(), distorted(1))
-        ).promoted
+        odds = logit(np.clip(distorted(0), 1e-6, 1 - 1e-6))
+        for times, is_promoted in ((1.1, True), (3.0, False)):
+            moved = with_scores(trained(), expit(odds + np.log(times)))
+            assert against(distorted(0), moved).promoted == is_promoted
 
     def test_a_challenger_is_compared_on_new_rows(self):
         """Of the others its scores would be too good; where it knows all, it stays."""
@@ -225,7 +199,6 @@ def test_a_feature_that_knows_the_outcome_is_named_in_the_verdict(name, leak, is
     suspicious = train(rows.set_column(index, name, values.cast(rows[name].type)))
 
     assert (f"{name} alone ranks at" in first(suspicious).reason) == is_named
-    assert "WARNING" not in first(trained()).reason
 
 
 # Few conversions are the hard case; many draws of many rows take long.

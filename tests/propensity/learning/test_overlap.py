@@ -56,19 +56,6 @@ def test_no_model_is_judged_by_outcomes_it_learned(weeks, stride, horizon):
         assert known + timeframe.horizon <= judged
 
 
-def test_every_row_is_learned_from_by_the_model_that_goes_live():
-    """Days of nobody's part are of that model, and of no list in the card. Where there
-    is time, the choice is on several blocks of weeks."""
-    split = parts(24)
-    named = {*split.split.train, *split.split.calibrate, *split.split.holdout}
-
-    assert len(split.blocks) > 1
-    assert len(split.every) == 24 * 120
-    judged = {*split.choosing.rows["as_of"].to_pylist()}
-    assert {*split.split.calibrate} == judged
-    assert len(named) < 24
-
-
 def test_dates_less_than_an_outcome_apart_are_too_few():
     """Six of them may be there, and no outcome ends before the last but one begins."""
     with pytest.raises(NotEnoughData, match="35 days or more before the others"):

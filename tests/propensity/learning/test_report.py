@@ -104,7 +104,7 @@ def words(page: str) -> str:
     assert not {"script", "iframe", "object", "img"} & {tag for tag, _ in parsed.tags}
     assert links[0] == "data:,"
     assert {*links[1:]} <= {f"../../models/{name}/3/report.html" for name in NAMES}
-    assert pictures(page)
+    pictures(page)
     page.encode()
     return " ".join(" ".join(parsed.words).split())
 

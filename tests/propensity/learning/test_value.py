@@ -7,14 +7,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from sklearn.compose import ColumnTransformer
-from sklearn.preprocessing import TargetEncoder
 
 from propensity.learning import value
 from propensity.learning.value import AMOUNT
 from tests.propensity.learning.shops import (
     SHOP,
-    changed,
     drawn,
     propensity,
     table,
@@ -71,25 +68,3 @@ class TestTraining:
         other = learned(paid)
 
         assert float(other.predicted) == pytest.approx(float(valued.predicted), rel=0.2)
-
-    def test_a_value_model_judges_models_by_an_encoder_of_older_rows(self):
-        """One that reads labels would know who of the judged rows has bought: what it
-        would make of their countries changes nothing."""
-        encoder = ColumnTransformer(
-            [
-                ("country", TargetEncoder(), ["country"]),
-                ("noise", "passthrough", ["noise"]),
-            ]
-        )
-        label = ROWS["label"].to_numpy()
-        paid = pa.array(np.round(MEANS * NOISE + 0.01, 2), mask=label != 1)
-        rows = ROWS.append_column(AMOUNT, paid)
-        judged = train(ROWS).parts.split.calibrate
-        losses = []
-        for others in ("XX", "YY"):
-            own = np.where(label == 1, "XX", others)
-            other = changed(rows, judged, "country", lambda _, own=own: own)
-            model = train(other, preprocessor=encoder)
-            losses.append(value.train_value(model, SHOP, seed=1).losses)
-
-        assert losses[0] == losses[1]

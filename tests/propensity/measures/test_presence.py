@@ -39,17 +39,3 @@ def test_a_kind_with_too_few_of_a_class_has_no_roc_auc():
 
     assert active.roc_auc is not None
     assert (away.roc_auc, away.conversions) == (None, 19)
-
-
-@pytest.mark.parametrize("budget", [Budget(share=0.1), Budget(count=22)])
-def test_the_lift_of_a_kind_is_of_the_share_of_it_that_can_be_acted_on(budget):
-    """Of 200 who were away 20 are acted on, not the few among the best of all."""
-    presence = ["active", "active", "away", "away"]
-    probability = np.array([0.5, 0.4, 0.02, 0.01])
-    users = np.array([10.0, 10.0, 20.0, 180.0])
-    conversions = np.array([8.0, 2.0, 4.0, 6.0])
-
-    active, away = by_presence(presence, probability, users, conversions, budget=budget)
-
-    assert active.lift_at_budget == pytest.approx(0.8 / 0.5)
-    assert away.lift_at_budget == pytest.approx(0.2 / 0.05)

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from propensity.audience.uplift import amounts_of, conversions_of, figures
+from propensity.audience.uplift import amounts_of, conversions_of
 from propensity.measures.statistic import (
     adjusted,
     difference_of_means,
@@ -87,28 +86,6 @@ def test_sums_say_what_the_regression_of_all_rows_says(seed, users, share, effec
             assert error == pytest.approx(of_rows, rel=1e-6)
 
 
-def test_sums_of_weeks_say_what_one_sum_of_all_users_says():
-    random = np.random.default_rng(2)
-    weeks = []
-    for is_control in (False, True):
-        for _ in range(5):
-            rows = drawn(random, 900, effect=0.0 if is_control else 0.05)
-            weeks.append((is_control, rows))
-    sums = [group(*rows, is_control=flag) for flag, rows in weeks]
-    whole = []
-    for is_control in (False, True):
-        rows = [rows for flag, rows in weeks if flag == is_control]
-        columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
-        whole.append(group(*columns, is_control=is_control))
-    options = {"control_share": 0.5, "errors": ERRORS}
-    by_week = figures(sums, **options).columns()
-    at_once = figures(whole, **options).columns()
-
-    assert by_week.pop("verdict") == at_once.pop("verdict")
-    assert by_week == pytest.approx(at_once, rel=1e-9)
-    assert 0.02 < by_week["variance_explained"] < 0.12
-
-
 @pytest.mark.parametrize("spread", [0.06, 0.15])
 def test_an_adjusted_interval_is_right_in_95_of_100(spread):
     """As 1.96 errors promise, for shares and sums, where contact adds four points."""
@@ -131,41 +108,3 @@ def test_an_adjusted_interval_is_right_in_95_of_100(spread):
             covered[index] += low is None or low <= truth <= high
 
     assert all(abs(covered / tries - 0.95) <= 0.015)
-
-
-def test_the_figures_of_an_audience_stay_what_they_are():
-    """To the digits that a table stores, so that no release moves a verdict."""
-    treated = group_of(5_000, conversions=460, revenue=9_700.5, expected=400.25)
-    control = group_of(900, conversions=61, revenue=1_180.25, expected=71.5)
-    held_out = replace(control, is_control=True)
-    shown = figures([treated, held_out], control_share=0.15, errors=2.37).columns()
-
-    assert {name: shown[name] for name in FIGURES} == pytest.approx(FIGURES, rel=1e-9)
-
-
-def group_of(users, *, conversions, revenue, expected):
-    return GroupSums(
-        is_control=False,
-        users=users,
-        conversions=conversions,
-        revenue=revenue,
-        revenue_squares=60 * revenue,
-        probability=expected,
-        probability_squares=2 * expected**2 / users,
-        probability_conversions=1.8 * expected * conversions / users,
-        probability_revenue=1.8 * expected * revenue / users,
-    )
-
-
-FIGURES = {
-    "conversion_difference": 0.023787036105739456,
-    "conversion_difference_low": -3.5722887552935845e-05,
-    "conversion_difference_high": 0.04337806448709512,
-    "variance_explained": 0.049158538144862374,
-    "conversion_lift": 0.34915195310127567,
-    "detectable_difference": 0.0343712099241636,
-    "sample_ratio_p": 0.5844454998680771,
-    "revenue_difference": 0.6201432219677736,
-    "revenue_difference_low": -0.1309433819449114,
-    "revenue_difference_high": 1.3712298258804587,
-}
