@@ -1,6 +1,4 @@
-"""
-The architecture, specified: imports go down, the core is pure, no statement is spare.
-"""
+"""The architecture, specified: imports go down, and the core is pure."""
 
 from __future__ import annotations
 
@@ -51,11 +49,6 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # These rooms stand around the package, the top first.
 HOUSE_FLOORS = ("benchmarks", "commands", "local", "offline", "deploy")
-HOUSE = [
-    path
-    for folder in (*HOUSE_FLOORS, "propensity")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-]
 
 # Only gcp reaches Google, and audience the receivers of users; what answers requests
 # knows its web framework.
@@ -151,29 +144,3 @@ class TestImports:
 )
 def test_the_core_reads_neither_clock_nor_environment(reading, rooms):
     assert {room_of(path) for path in MODULES if reading.search(code(path))} <= rooms
-
-
-def is_crowded(node: ast.AST) -> bool:
-    """Return whether values that have nothing to do with each other are assigned in one
-    line, a star joins lists, or ``or`` gives a default value."""
-    match node:
-        case ast.Assign(targets=[ast.Tuple()], value=ast.Tuple()):
-            return True
-        case ast.List(elts=parts) | ast.Set(elts=parts) | ast.Tuple(elts=parts):
-            is_read = not isinstance(getattr(node, "ctx", None), ast.Store)
-            return is_read and any(isinstance(part, ast.Starred) for part in parts)
-        case ast.BoolOp(values=values):
-            plain = ast.Constant | ast.List | ast.Tuple | ast.Dict | ast.JoinedStr
-            return any(isinstance(value, plain) for value in values)
-    return False
-
-
-def test_a_line_of_code_has_one_idea():
-    crowded = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in HOUSE
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if is_crowded(node)
-    ]
-
-    assert crowded == []

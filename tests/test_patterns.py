@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import re
 from typing import Any
 
 import pytest
 
-from propensity import usecases
-from propensity.errors import RequestError
-from propensity.online.score_request import question_of
 from tests.support.events import (
     DEPLOYED,
     EXAMPLES,
-    NOW,
     accept,
     message,
     transaction,
@@ -75,11 +70,3 @@ def test_an_event_takes_no_longer_than_its_text(event):
         for text in HOSTILE:
             accept(message(written({**event, field: text})), catalogue=DEPLOYED)
             accept(message(written(event, **{field: text})), catalogue=DEPLOYED)
-
-
-@pytest.mark.parametrize("field", ["V1", "ingest_ts", "transaction_id", "event_id"])
-def test_a_request_for_a_score_takes_no_longer_than_its_text(field):
-    known = {name: usecases.load(name) for name in usecases.names()}
-    text = "2026-03-01T12:00:00.1" + "1" * (16 * 1024**2) + "x"
-    with contextlib.suppress(RequestError):
-        question_of({**transaction(), field: text}, known, default="", latest=NOW)

@@ -5,7 +5,6 @@ Tables, specified: the one place where a column is typed, and what follows from 
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
 import pytest
 
@@ -13,8 +12,6 @@ from propensity.errors import SettingsError
 from propensity.schema import Column, Table
 from propensity.tables import every as tables
 from propensity.tables.every import TABLES
-from propensity.tables.models import EVALUATION, Evaluation
-from tests.support.rows import evaluation
 
 BY_NAME = {table.name: table for table in TABLES}
 
@@ -63,21 +60,6 @@ def test_the_contract_s_tables_keep_their_columns(name, key, has):
     assert set(has.split()) <= set(columns(BY_NAME[name]))
 
 
-def test_metrics_without_a_column_are_in_a_struct():
-    """With every digit."""
-    savings = {"review_cost": 5, "alerted": 1, "alerted_conversions": 1, "saved": 0}
-    costs = {"cost": Decimal("40.05"), "cost_without": Decimal(2)}
-    metrics = {"roc_auc": 0.7, "pr_auc_low": 0.1 + 0.2, **savings, **costs}
-    row = evaluation({"use_case": "u", **metrics, "saved_low": None})
-    stored = row.stored()
-    inside = stored["metrics"]
-
-    assert stored["roc_auc"] == 0.7
-    assert (inside["pr_auc_low"], inside["cost"]) == (0.1 + 0.2, Decimal("40.05"))
-    assert set(stored) <= set(columns(EVALUATION))
-    assert Evaluation.of(stored).stored() == stored
-
-
 def test_views_name_tables_alone():
     """A view of a view could only be created after it, and Terraform knows no order."""
     texts = tables.views("p.d")
@@ -122,6 +104,3 @@ class TestRetention:
     def test_retention_keeps_audiences_and_addresses_long_enough(self, text, problem):
         with pytest.raises(SettingsError, match=problem):
             tables.retention(text)
-
-        both = "ma_audience_requests=401 ma_audience_members=0"
-        assert tables.retention(both)["ma_audience_members"] == 0

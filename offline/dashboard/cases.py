@@ -35,13 +35,13 @@ from propensity.pages.page import POLICY
 from propensity.pages.words import (
     amount,
     cleaned,
-    day,
     infinitive,
     percent,
     period,
     plural,
     present,
     share_of,
+    unbroken_day,
 )
 from propensity.registry.versions import Registry
 from propensity.runs.late import is_late
@@ -357,7 +357,7 @@ class Case:
 
     def _to_look(self) -> Iterator[Action]:
         for week in self.weeks[:1]:
-            when = f"In the {self.facts.words['span']} of {day(week['week'])}"
+            when = f"In the {self.facts.words['span']} of {unbroken_day(week['week'])}"
             alarms = {"season": season_alarm(week), "value": value_alarm(week)}
             for word, message in alarms.items():
                 if message:
@@ -370,12 +370,12 @@ class Case:
         for week in self.weeks[:1]:
             newest = week["week_end"]
             if is_late("evaluate", newest, self.as_of, self.facts.prediction_days):
-                text = f"No evaluation since {day(newest)}."
+                text = f"No evaluation since {unbroken_day(newest)}."
                 yield Action("run_missed_model_evaluation", text, "evaluations")
         for row in self.rows["publications"][:1]:
             newest = row["as_of"]
             if is_late("predict", newest, self.as_of, self.facts.prediction_days):
-                text = f"No predictions since {day(newest)}."
+                text = f"No predictions since {unbroken_day(newest)}."
                 yield Action("run_missed_predictions", text, "publications")
 
     def _to_send(self) -> Iterator[Action]:

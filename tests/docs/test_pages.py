@@ -130,11 +130,8 @@ def _default_and_bounds(variable: str) -> list[str]:
 
 
 def _read(variable: str, value: float) -> Settings:
-    # A setting that bounds another one is at its own bound, so that it does not.
-    above = {"PROPENSITY_MAXIMUM_TRAINING_ROWS": "50000000"}
-    return Settings.from_environment(
-        {"GOOGLE_CLOUD_PROJECT": "p", **above, variable: str(value)}
-    )
+    environment = {"GOOGLE_CLOUD_PROJECT": "p", variable: str(value)}
+    return Settings.from_environment(environment)
 
 
 CLASSES = [

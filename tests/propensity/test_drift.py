@@ -158,37 +158,17 @@ class TestNoAlarm:
 
         assert raised <= 1
 
-    def test_no_alarm_is_raised_of_a_training_on_a_sample(self):
-        """All who buy and a quarter of the others, by their weights, are all; also if
-        those of one source buy."""
-        bought = pc.equal(shop(1)["source"], "news").to_numpy()
-        kept = bought | (np.random.default_rng(8).random(USERS) < 0.25)
-        weight = pa.array(np.where(bought, 1.0, 4.0))
-        sample = shop(1).set_column(1, "weight", weight).filter(pa.array(kept))
-        summary = summarised(sample)
-
-        assert alarms(summary, shop(2)) == {}
-        [source] = [one for one in summary.signals if one.name == "source"]
-        assert source.shares == pytest.approx([*SHARES, 0], abs=0.05)
-        assert summary.users == pytest.approx(USERS, rel=0.2)
-
 
 def _shares(logs: np.ndarray) -> np.ndarray:
     return np.exp(logs) / np.exp(logs).sum()
 
 
 def test_no_alarm_is_raised_of_what_grows_with_the_age_of_the_table():
-    """Days since the first purchase grow with each snapshot, whatever users do. An
-    alarm of another feature is raised all the same."""
+    """Days since the first purchase grow with each snapshot, whatever users do."""
     weeks = [with_age(shop(seed), 10.0 + 7 * seed) for seed in range(4)]
-    summary = summarised(*weeks)
     later = with_age(shop(9), 80.0)
-    broken = later.set_column(
-        later.column_names.index("spend"), "spend", pa.array(np.zeros(USERS))
-    )
 
-    assert not signals(summary, later)["sessions"].is_alarm
-    assert signals(summary, broken)["spend"].is_alarm
+    assert not signals(summarised(*weeks), later)["sessions"].is_alarm
 
 
 def with_age(week: pa.Table, days: float) -> pa.Table:

@@ -24,7 +24,6 @@ from propensity.gcp.artifacts import Stored
 from propensity.registry import suppressed_list
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, key_id, user_hash
-from propensity.tables.stream import SUPPRESSED_USERS
 from tests.support.clocks import ManualClock
 from tests.support.deployment import KEY
 
@@ -84,22 +83,6 @@ class TestList:
     )
     def test_the_list_finds_nobody_in_other_texts(self, user, data):
         assert not listed(user).is_mentioned(data, [])
-
-
-class TestRead:
-    def test_a_read_of_the_list_is_of_the_table(self, deployment):
-        """Every entry is read, and no query is run for it."""
-        keyed = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
-        keyed.warehouse.create(SUPPRESSED_USERS)
-        empty = suppression.read_suppressed(keyed.warehouse)
-        keyed.suppress("anna")
-        keyed.suppress("björn")
-        suppressed = suppression.read_suppressed(keyed.warehouse)
-
-        assert not empty
-        assert len(suppressed) == 2
-        assert suppressed.covers("björn", SHOP)
-        assert keyed.warehouse.bytes_billed == 0
 
 
 async def test_the_list_is_used_for_five_times_its_time():

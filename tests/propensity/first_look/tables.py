@@ -50,9 +50,7 @@ def leaky() -> pd.DataFrame:
     return frame.assign(
         cancelled=(month + pd.Timedelta(days=45)).where(half).dt.date,
         reason=pd.Series("price", index=frame.index).where(half),
-        refund=np.where(half, random.random(len(frame)), 0.0),
         status=np.where(is_churn, "gone", "there"),
-        survey=pd.Series(random.random(len(frame))).mask(frame["month"] > "2025-07"),
     )
 
 

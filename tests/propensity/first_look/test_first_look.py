@@ -48,19 +48,6 @@ def test_the_newest_month_tests_a_model_of_older_ones(look):
     assert "ranks the test set better than visits alone" in look.lines[3]
 
 
-def test_neither_order_nor_names_nor_an_index_change_anything(look):
-    """The user and the time may be the index of a data frame, also beside the columns,
-    and columns have names that a training uses itself."""
-    names = {"visits": "weight", "plan": "label", "postcode": "weight_"}
-    shuffled = customers().sample(frac=1, random_state=1).rename(columns=names)
-    indexed = shuffled.set_index("label", drop=False)
-    indexed = indexed.set_index(["customer", "month"], append=True)
-    other = try_table(indexed, **NAMES)
-
-    assert other.card.metrics == look.card.metrics
-    assert [*other.kinds.values()] == [*look.kinds.values()]
-
-
 def feature(values, **options) -> columns.Feature:
     """Return what a column of a table of 2025 is."""
     column = pd.Series(values) if isinstance(values, list) else values
@@ -130,24 +117,20 @@ def test_a_table_without_times_is_tried_on_users_drawn_at_random():
     assert look.kinds["since"] == "date"
 
 
-@pytest.mark.parametrize(
-    ("column", "row", "value", "problem"),
-    [
+def test_a_wrong_value_is_refused_with_its_row():
+    """In one line, with what to do."""
+    for column, row, value, problem in (
         ("visits", 7, "many", "'many' is not a number, but most of the column is"),
         ("customer", 1_200, "c148", "'c148' has another row at 2025-08"),
         ("churned", 12, None, "'' is missing, but later rows have a label"),
-    ],
-    ids=str,
-)
-def test_a_wrong_value_is_refused_with_its_row(column, row, value, problem):
-    """In one line, with what to do."""
-    frame = customers()
-    frame[column] = frame[column].astype(object)
-    frame.loc[row - 1, column] = value
-    error = refused(frame)
+    ):
+        frame = customers()
+        frame[column] = frame[column].astype(object)
+        frame.loc[row - 1, column] = value
+        error = refused(frame)
 
-    assert error.problem == f"column {column}, row {row}: {problem}"
-    assert error.hint
+        assert error.problem == f"column {column}, row {row}: {problem}"
+        assert error.hint
 
 
 def without_outcome(since: str) -> pd.DataFrame:

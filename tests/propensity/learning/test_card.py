@@ -14,7 +14,6 @@ import pytest
 
 from propensity.learning import candidates
 from propensity.learning.candidates import default_preprocessor, fitted, transformed
-from propensity.learning.card import described
 from propensity.learning.files import pseudonymise
 from propensity.learning.model import Model
 from propensity.models.encoding import to_frame
@@ -62,13 +61,3 @@ def test_a_training_set_numbers_its_users_at_random():
     assert stored["user_id"].to_pylist() == sorted(stored["user_id"].to_pylist())
     assert abs(np.corrcoef(stored["user_id"], stored["recency"])[0, 1]) < 0.2
     assert not stored.equals(pseudonymise(table))
-
-
-def test_sampled_rows_say_what_they_stand_for():
-    """Shares of label 1 are of the rows that they stand for."""
-    rows = {"as_of": [1, 1, 2], "user_id": ["a", "b", "a"], "label": [1, 0, 0]}
-    profile = described(pa.table({**rows, "weight": [1.0, 4.0, 4.0]}))
-
-    assert (profile["rows"], profile["users"], profile["conversions"]) == (3, 2, 1)
-    assert profile["stand_for"] == 9
-    assert [day["share"] for day in profile["dates"]] == [0.2, 0]

@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import pytest
 from msgspec import convert
 from msgspec.structs import replace
 
@@ -162,16 +161,13 @@ def test_a_week_has_its_figures_its_kinds_and_what_contacting_brought():
     assert "All outcomes are the same" in words(page(one_class))
 
 
-@pytest.mark.parametrize(
-    ("verdict", "colour"),
-    [("helps", "good"), ("open", "open"), ("harms", "wait")],
-)
-def test_good_news_is_green_and_what_is_undecided_grey(verdict, colour):
+def test_good_news_is_green_and_what_is_undecided_grey():
     """Defect: a profit that may be chance had the colour of a warning."""
-    uplift = {**UPLIFT, "verdict": verdict, "brought": "Contacting brought 5 USD."}
-    said = f'<div class="verdict {colour}"><p><b>{UPLIFT["audience"]}.</b>'
+    for verdict, colour in (("helps", "good"), ("open", "open"), ("harms", "wait")):
+        uplift = {**UPLIFT, "verdict": verdict, "brought": "Contacting brought 5 USD."}
+        said = f'<div class="verdict {colour}"><p><b>{UPLIFT["audience"]}.</b>'
 
-    assert said in page(row(2), uplifts=[uplift])
+        assert said in page(row(2), uplifts=[uplift])
 
 
 def test_a_week_judges_its_money_as_its_users():

@@ -87,12 +87,6 @@ class TestFollowing:
         assert shift(*few, minimum=20) is None
         assert shift(*few, minimum=19) is not None
 
-    def test_chance_moves_next_to_nothing(self):
-        """What noise explains is shrunk to less than a third."""
-        for noise in (-0.15, 0.15):
-            weeks = week(1, noise, error=0.15), week(2, 0.0, error=0.15)
-            assert abs(shift(*weeks)) < abs(noise) / 3
-
     @pytest.mark.parametrize("factor", [2.0, 0.5])
     def test_a_step_is_followed_within_two_weeks(self, factor):
         """One odd week may be over with it; a second one says that the odds moved."""

@@ -118,6 +118,15 @@ def test_lift_is_of_ten_equal_parts_the_highest_first(rows):
     assert [part.lift for part in tied] == pytest.approx([1.0] * 10)
 
 
+def test_the_calibration_error_is_of_ten_equal_parts():
+    rows = calibrated(1_000, seed=3)
+    parts = np.argsort(rows.probability).reshape(10, 100)
+    apart = rows.probability[parts].mean(axis=1) - rows.label[parts].mean(axis=1)
+    found = metrics.calibration_error(rows.outcomes)
+
+    assert found == pytest.approx(np.abs(apart).mean())
+
+
 class TestBudget:
     @given(st.integers(2, 80), st.integers(1, 100), st.integers(0, 2**32))
     def test_the_budget_has_the_metrics_of_a_plain_sort(self, size, count, seed):
@@ -194,15 +203,6 @@ def ends(observed: Outcomes, name: str = "roc_auc"):
     slopes = getattr(metrics, f"{name}_slopes")(observed)
     value = getattr(metrics, name)(observed)
     return intervals.interval(value, *intervals.of_rows(observed, slopes))
-
-
-def test_the_score_shift_is_one_where_all_scores_fall():
-    before = np.linspace(0.01, 0.4, 101)
-    nothing = np.zeros(101)
-
-    assert metrics.relative_shift(before, before) == 0
-    assert metrics.relative_shift(before, nothing) == pytest.approx(1)
-    assert metrics.relative_shift(before, 2 * before) == pytest.approx(1)
 
 
 def test_the_gini_index_is_one_for_the_order_of_what_was_paid():

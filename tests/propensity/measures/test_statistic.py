@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,8 +10,6 @@ from hypothesis import strategies as st
 from propensity.audience.uplift import amounts_of, conversions_of
 from propensity.measures.statistic import (
     adjusted,
-    difference_of_means,
-    with_common_spread,
 )
 from propensity.tables.audiences import GroupSums
 
@@ -84,27 +80,3 @@ def test_sums_say_what_the_regression_of_all_rows_says(seed, users, share, effec
             error = shown.plain.variance / shown.users
             of_rows = variance * (shown.plain.users - 1) / shown.plain.users**2
             assert error == pytest.approx(of_rows, rel=1e-6)
-
-
-@pytest.mark.parametrize("spread", [0.06, 0.15])
-def test_an_adjusted_interval_is_right_in_95_of_100(spread):
-    """As 1.96 errors promise, for shares and sums, where contact adds four points."""
-    random = np.random.default_rng(4)
-    tries = 1_500
-    covered = np.zeros(2)
-    for _ in range(tries):
-        rows = [drawn(random, 2_700, effect=0.04, spread=spread)]
-        rows.append(drawn(random, 300, spread=spread))
-        truths = 0.04, 0.04 * np.exp(1 + 0.5**2 / 2)
-        sums = [group(*each) for each in rows]
-        bought = [conversions_of([each]) for each in sums]
-        paid = [amounts_of([each]) for each in sums]
-        shown = (
-            difference_of_means(*adjusted(*bought), errors=1.96),
-            difference_of_means(*adjusted(*with_common_spread(*paid)), errors=1.96),
-        )
-        for index, (truth, each) in enumerate(zip(truths, shown, strict=True)):
-            _, low, high = astuple(each)
-            covered[index] += low is None or low <= truth <= high
-
-    assert all(abs(covered / tries - 0.95) <= 0.015)

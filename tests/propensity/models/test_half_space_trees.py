@@ -9,11 +9,9 @@ row.
 from __future__ import annotations
 
 import math
-import pickle
 from itertools import product
 
 import numpy as np
-import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.report import by_peer
@@ -98,19 +96,6 @@ class TestStream:
         assert 0 <= far.min() <= far.max() <= 1
         assert np.array_equal(far, scores_of(trees, 100 * rows))
 
-    def test_the_stream_of_trees_refuses_rows_that_are_none(self):
-        """Infinity is no measurement. No row of the chunk is learned."""
-        rows = numbers(100, seed=1)
-        trees = HalfSpaceTrees(3, 3, 40, random_state=1).fit(rows)
-        before = pickle.dumps(trees)
-        odd = rows[:3].copy()
-        odd[2, 4] = -math.inf
-
-        for method in (trees.score_and_learn, trees.predict_proba):
-            with pytest.raises(ValueError, match="infinity"):
-                method(odd)
-        assert pickle.dumps(trees) == before
-
 
 def area(absurd: int | None = None) -> float:
     """ROC AUC of payments by trees that go on learning after the first thousand; one
@@ -128,9 +113,9 @@ def area(absurd: int | None = None) -> float:
 
 
 class TestRobustLimits:
-    @pytest.mark.parametrize("at", [100, 2_500])
-    def test_limits_survive_an_absurd_row(self, at):
+    def test_limits_survive_an_absurd_row(self):
         """One row of billions, when trees are fitted or after it, costs less than 0.02
         of the area under the curve."""
         assert area() > 0.95
-        assert area() - area(at) < 0.02
+        for at in (100, 2_500):
+            assert area() - area(at) < 0.02
