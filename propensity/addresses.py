@@ -24,12 +24,7 @@ def bare(text: str) -> str:
 
 
 def address_of(text: str) -> str:
-    """
-    Return an e-mail address in small letters, without what stands around it.
-
-    Raises:
-        ValueError: It is none, or several; the message has no part of it.
-    """
+    """Return an e-mail address in small letters, without what stands around it."""
     address = bare(text)
     if len(address) > 254 or not _ADDRESS.fullmatch(address):
         raise ValueError("no e-mail address")

@@ -44,9 +44,6 @@ def own_names(root: Path = ROOT) -> list[str]:
 
     Args:
         root: Holds ``propensity/`` and ``usecases/``.
-
-    Raises:
-        UseCaseError: One has a name that is taken, or the setting names no folder.
     """
     folder = own(root)
     package = root / "propensity" / "usecases"
@@ -75,21 +72,12 @@ def shipped(folder: Path = FOLDER) -> list[str]:
     return sorted(
         entry.name
         for entry in folder.iterdir()
-        if NAME.fullmatch(entry.name) and entry.is_dir() and has_file(entry, FILE)
+        if NAME.fullmatch(entry.name) and (entry / FILE).is_file()
     )
 
 
-def has_file(folder: Path, name: str) -> bool:
-    """
-    Return whether a folder has a file of exactly this name.
-
-    macOS and Windows also find one in other capitals, which a deploy on Linux does not.
-    """
-    return any(entry.name == name and entry.is_file() for entry in folder.iterdir())
-
-
 def names() -> list[str]:
-    """Return the names of all use cases; raises as ``own_names``."""
+    """Return the names of all use cases."""
     return sorted(set(shipped()).union(own_names()))
 
 

@@ -68,12 +68,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """
-        Read a budget: ``1000`` is a number, ``5%`` is a share.
-
-        Raises:
-            ValueError: It is neither; the message says what to use.
-        """
+        """Read a budget: ``1000`` is a number, ``5%`` is a share."""
         if _COUNT.fullmatch(text) and 1 <= int(text) <= MOST:
             return cls(count=int(text))
         match = _SHARE.fullmatch(text)

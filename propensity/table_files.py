@@ -379,9 +379,6 @@ def _of_zeros_and_ones(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def identities(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """
     Return ids as texts, null where there is none; whole numbers as they are written.
-
-    Raises:
-        SchemaError: One is another number, which may have lost digits.
     """
     column = _plain(column)
     texts = _as_texts(column, name)

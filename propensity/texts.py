@@ -351,9 +351,6 @@ def moments_of(
     Args:
         form: The form, where it is known.
         newest: When the newest row was true, which says what two digits of a year mean.
-
-    Raises:
-        SchemaError: No row tells which number is the day, and which the month.
     """
     plain = words.different.str.replace(r"(?i)(?<=\d) ?(Z|UTC)$", "", regex=True)
     with contextlib.suppress(pa.ArrowException):

@@ -35,12 +35,7 @@ def check_output(
 
 
 def write_whole(file: Path, content: bytes) -> None:
-    """
-    Replace a file by a new one, never by half of one; its folder is made.
-
-    Raises:
-        OSError: It cannot be written; what there was before stays.
-    """
+    """Replace a file by a new one, never by half of one; its folder is made."""
     file.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own: the file's may be as long as a name can be.
     unfinished = file.with_name(f".{secrets.token_hex(8)}.part")

@@ -53,7 +53,6 @@ from propensity.audience.warnings import warnings_of
 from propensity.clock import SYSTEM, Clock
 from propensity.entries import explain
 from propensity.errors import RequestError, UseCaseError
-from propensity.folders import has_file
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
 from propensity.statements import read_text
@@ -534,7 +533,7 @@ def opened(
     entries: Mapping[str, object] = {}
     kind: type[DestinationFile] = HttpFile
     try:
-        if not has_file(folder, file):
+        if not (folder / file).is_file():
             raise FileNotFoundError
         template = tomllib.loads(read_text(folder, file))
         kind = kind_of(template)

@@ -161,6 +161,13 @@ def check_users(
         refuse(users, twice, problem, hint=hint)
 
 
+def check_once(users: pd.Series, problem: str, hint: str) -> None:
+    """Make sure that no user has two rows."""
+    twice = texts(users).duplicated()
+    if twice.any():
+        refuse(users, twice, problem, hint=hint)
+
+
 # -- the label -------------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ from propensity.measures.intervals import FEW, NORMAL, Difference, in_columns
 from propensity.models.encoding import Flags, Floats, to_frame
 from propensity.pages.page import ChartLine, fill_template, in_notebook, lines_svg
 from propensity.pages.words import about, decimals, plural
-from propensity.texts import GAPS, refuse, texts
+from propensity.texts import GAPS, texts
 
 # Chance that a column which was written before the contact is refused.
 _BY_CHANCE = 0.001
@@ -384,11 +384,6 @@ def try_experiment(
         cost_per_contact: What one contact costs, where the outcome is a sum.
         margin: The share of the sum that is left, from 0 to 1.
         name: Of the table, for the report.
-
-    Raises:
-        SchemaError: A column or value is wrong, a column was written after the contact,
-            or the groups were not drawn at random.
-        NotEnoughData: A group is too small.
     """
     frame = columns.frame_of(table)
     labels = [label] if isinstance(label, str) else list(label)
@@ -398,7 +393,11 @@ def try_experiment(
     check_names(frame, keys, list(categories) + list(without))
     if user is not None:
         columns.check_users(frame, user, None, None)
-        _check_once(frame[user])
+        columns.check_once(
+            frame[user],
+            "has another row: an experiment has one for each user",
+            "add the user's outcomes up, and keep the row before the contact",
+        )
     outcomes = _outcomes_by_title(frame, labels, outcome, title)
     has_sums = any(_is_sum(values.dropna()) for values in outcomes.values())
     if (cost_per_contact is not None or margin is not None) and not has_sums:
@@ -547,14 +546,6 @@ def _outcomes(
 
 
 # -- what is wrong with an experiment --------------------------------------------------
-
-
-def _check_once(users: pd.Series) -> None:
-    twice = texts(users).duplicated()
-    if twice.any():
-        problem = "has another row: an experiment has one for each user"
-        hint = "add the user's outcomes up, and keep the row before the contact"
-        refuse(users, twice, problem, hint=hint)
 
 
 def _check_random(read: pd.DataFrame, is_contacted: Flags, treatment: str) -> None:

@@ -34,20 +34,15 @@ class ReadTable:
     The rows of a table that can be tried.
 
     Attributes:
-        name: Of the table, for the report.
         label: The column of the labels, which are 1 where it is ``positive``, or 0.
         title: What the outcome is called; None for the column and its value.
-        rows: As a training has them, in order.
-        steps: The steps of time that they are in; ``timeframe`` says when the label of
-            one is known.
-        unlabelled: How many rows are left out.
+        rows: As a training has them, in order; ``unlabelled`` are left out.
+        timeframe: When the label of one of the ``steps`` is known.
         open_rows: Rows whose outcome is not known, as they are, with ``open_times``.
-        time: The column of ``times``; None where nothing says when a row was true.
-        user: The column of the users; None where each row is of another one.
+        time, user: None where nothing says when a row was true, or whose it is.
         features: By column; ``rows`` have their values.
         horizon_days: Until a label is known; None for until the table's next time.
         test_times: How many of the newest times test; None for as many as it takes.
-        candidates: Of which a training chooses.
     """
 
     name: str

@@ -92,7 +92,8 @@ class RowsToScore:
             frame = frame.loc[users.index]
             times = times[users.index]
         elif user is not None:
-            _check_once(frame[user], users)
+            hint = "name the column that says when a row was true by --time"
+            columns.check_once(frame[user], "has another row to score", hint)
         arrays = {}
         for name, feature in features.items():
             values = columns.read_as(feature, frame[columns_of[name]], times)
@@ -123,14 +124,6 @@ def check_there(names: Iterable[str], frame: pd.DataFrame) -> None:
             f"the rows to score lack the column {missing[0]!r}",
             hint=f"Add it, or train without it by --without {missing[0]}",
         )
-
-
-def _check_once(shown: pd.Series, users: pd.Series) -> None:
-    """Make sure that no user has two rows, of which none is known to be newer."""
-    twice = users.duplicated()
-    if twice.any():
-        hint = "name the column that says when a row was true by --time"
-        refuse(shown, twice, "has another row to score", hint=hint)
 
 
 def _times_of_others(read: ReadTable, frame: pd.DataFrame) -> pd.Series | None:

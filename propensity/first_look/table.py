@@ -241,10 +241,6 @@ def try_table(table: pd.DataFrame | pa.Table, **options: Any) -> FirstLook:
             more if that has few rows of label 1.
         candidates: Of which the best is chosen, as ``usecase.toml`` has them.
         name: Of the table, for the report.
-
-    Raises:
-        SchemaError: A column or value is wrong; the message names it.
-        NotEnoughData: There are too few rows of a class, or too few times.
     """
     return look_at_table(read_table(table, **options))
 

@@ -99,10 +99,6 @@ class Scorer:
     def probabilities(self, batch: pa.RecordBatch) -> Floats:
         """
         Return the probability of the positive class for each row of a small batch.
-
-        Raises:
-            SchemaError: The batch lacks a feature or holds it in another type.
-            ValueError: The model refuses a value: a null, or out of range.
         """
         check_features(batch.schema, self._encoder.features)
         if not batch.num_rows:

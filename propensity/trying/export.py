@@ -243,11 +243,6 @@ def try_export(
         say: Tells the price, before anything is read.
         step: Says what goes on.
         watched: Yields fits, and shows how many are done.
-
-    Raises:
-        RequestError: There is no such export, or nobody agreed to its price.
-        NotEnoughData: It has too few days, or too few buyers.
-        AccessDenied: The account may not create jobs, or not read the export.
     """
     environment = {"PROPENSITY_LABEL_EVENT": label_event} if label_event else {}
     with open_trial(target, jobs_in=jobs_in, now=now, **environment) as trial:
