@@ -123,45 +123,6 @@ def paid(
     return row
 
 
-def seen_in_the_wild(row: Row, generator: np.random.Generator) -> Row:
-    """
-    Return an event in one of the shapes that the public samples have.
-
-    Parameters without a value, a first touch written as a float, records that are not
-    there or whose fields are Google's words for nothing, no items, a placeholder for a
-    transaction's id. What features read of it is as before.
-    """
-    event = dict(row)
-    event["event_params"] = [
-        {"key": "all_data", "value": {}},
-        *row["event_params"],
-        {"key": "debug_mode", "value": {"int_value": 1}},
-    ]
-    event["privacy_info"] = {"uses_transient_token": "No"}
-    event["user_properties"] = []
-    event["user_ltv"] = {"revenue": 0.0, "currency": "USD"}
-    shapes: list[Row] = [
-        {"items": row.get("items", [])},
-        {"device": None, "app_info": None, "collected_traffic_source": None},
-        {"traffic_source": {"source": "(not set)", "medium": None, "name": "<Other>"}},
-    ]
-    if "ecommerce" not in row:
-        shapes.append({"ecommerce": {"transaction_id": "(not set)"}})
-    event.update(shapes[generator.integers(len(shapes))])
-    return event
-
-
-def unconsented(when: int, generator: np.random.Generator) -> Row:
-    """Return a ping of a visitor who has denied storage: nobody's, and nearly empty."""
-    denied = {"analytics_storage": "No", "ads_storage": "No"}
-    row = event(None, when, params={}, privacy_info=denied, user_id=None)
-    if generator.random() < 0.5:
-        row["event_name"] = "purchase"
-        row["items"] = []
-        row["ecommerce"] = {"purchase_revenue": 5.0, "transaction_id": "(not set)"}
-    return row
-
-
 def load(deployment: Any, rows: Iterable[Row]) -> None:
     """Load rows into the GA4 dataset of a deployment, each day replacing its shard."""
     load_shards(deployment, shards(rows))

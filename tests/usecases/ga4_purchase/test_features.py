@@ -22,7 +22,6 @@ from tests.usecases.ga4_purchase.traps import (
     IMPOSSIBLE,
     IN_DOLLARS,
     NOBODY,
-    SHAPES,
     TRAPS,
 )
 
@@ -49,7 +48,7 @@ def others() -> list[shop.Row]:
         event("subscribes", ago(-1), "subscribe"),
         *(event("visitor", ago(3), user_id=user) for user in NOBODY),
         *(event(user, ago(3)) for user in NOBODY),
-        *(shop.unconsented(ago(4, plus=n), SHAPES) for n in range(40)),
+        event(None, ago(4), "purchase", params={}, user_id=None),
     ]
     for zone in (-12, 14):
         rows += [
