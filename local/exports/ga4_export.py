@@ -47,23 +47,33 @@ PACKED = {".gz": "GZIP", ".zst": "ZSTD"}
 ENDINGS = tuple(
     f"{ending}{packed}" for ending in JSON for packed in [""] + list(PACKED)
 ) + (PARQUET,)
-# The name of a day's table.
-TABLE = re.compile(r"(?<![a-z0-9_])(events_(?:fresh_)?(?:intraday_)?)[0-9]{8}")
+# The name of a day's table, and what may follow it: words of parts, and an ending.
+TABLE = re.compile(r"(?<![a-z0-9_])(events_(?:fresh_)?(?:intraday_)?)[0-9]{8}(.*)")
+REST = re.compile(
+    r"(part|shard|of|[^a-z])*(\.(json|ndjson|jsonl|parquet))?(\.(gz|zst))?"
+)
 CHECKED_ROWS = 100
 # The first moment of 2000, which no site's analytics are older than.
 OLDEST = 946_684_800_000_000
 WRONG_ROWS = resources.files(__package__).joinpath("wrong_rows.sql").read_text()
 
 
-def order_of(path: Path) -> int:
+def order_of(path: Path) -> int | None:
     """
     Return the place of a file's table among those of a day, of which the first counts.
 
-    The nearest part of the path that has the name of a table says it. Without any a
-    file is taken for one of daily tables.
+    The nearest part of the path that has the name of a table says it; what is added to
+    the name by downloads and extracts, as ``events_20260301 (1)``, has no letters.
+    Without any a file is taken for one of daily tables.
+
+    Returns:
+        None for a copy, such as events_20260301_backup.
     """
     table = _table(path)
-    return 0 if table is None else list(PREFIXES.values()).index(table[1])
+    if table is None:
+        return 0
+    is_copy = not REST.fullmatch(table[2])
+    return None if is_copy else list(PREFIXES.values()).index(table[1])
 
 
 def _table(path: Path) -> re.Match[str] | None:
@@ -82,7 +92,8 @@ def remarks(source: Path) -> list[str]:
     if unclear:
         lines.append(remark(unclear, "do not name a table, and count as daily tables"))
     if others:
-        lines.append(remark(others, "are left out, because of their ending"))
+        what = "are left out, because of their ending or as a copy of a table"
+        lines.append(remark(others, what))
     return lines
 
 
@@ -90,13 +101,19 @@ def export_files(source: Path) -> list[Path]:
     """
     List the files that hold rows, in the order of their names.
 
+    Copies of tables are left out.
+
     Raises:
         SchemaError: There is no such file, or none in the folder that can be read.
     """
     if not source.exists():
         raise SchemaError(f"there is no file or folder {source}", hint="Check the path")
+    files = []
     candidates = visible(source) if source.is_dir() else [source]
-    files = [path for path in candidates if path.name.lower().endswith(ENDINGS)]
+    for path in candidates:
+        is_copy = path != source and order_of(path) is None
+        if path.name.lower().endswith(ENDINGS) and not is_copy:
+            files.append(path)
     if not files:
         raise SchemaError(f"{source} has no file that ends with {', '.join(ENDINGS)}")
     return files
@@ -199,6 +216,9 @@ def _read(
     wrong_row = database.execute(WRONG_ROWS).fetchone()
     if wrong_row:
         raise SchemaError(f"{path}, row {wrong_row[0]}: {wrong_row[1]}")
+    order = order_of(path)
+    if order is None:
+        order = 0
     database.execute(
         "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE ("
         "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
@@ -207,7 +227,7 @@ def _read(
         "ecommerce.transaction_id ->> '$')) AS ecommerce, "
         "LIST_TRANSFORM(items, LAMBDA i: STRUCT_UPDATE(i, item_id := i.item_id ->> '$')"
         ") AS items, "
-        f"user_id ->> '$' AS user_id), {order_of(path)} AS place FROM given"
+        f"user_id ->> '$' AS user_id), {order} AS place FROM given"
     )
 
 

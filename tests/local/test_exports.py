@@ -119,8 +119,12 @@ def test_a_day_has_the_rows_of_one_table(tmp_path):
 
 
 def test_files_that_are_left_out_are_named(tmp_path):
-    """Parts without an ending, and formats that are not read."""
-    others = ["events_20250302-000000000000", "events_20250303.csv"]
+    """Copies, parts without an ending, and formats that are not read."""
+    others = [
+        "events_20250301_backup.json",
+        "events_20250302-000000000000",
+        "events_20250303.csv",
+    ]
     for name in ["events_20250301.json", "export.json", ".hidden.csv"] + others:
         (tmp_path / name).write_bytes(ndjson(event()))
     untold, left_out = ga4_export.remarks(tmp_path)
@@ -128,7 +132,7 @@ def test_files_that_are_left_out_are_named(tmp_path):
     assert len(read(tmp_path)) == 2
     assert untold.startswith("1 files do not name a table")
     assert "export.json" in untold
-    assert left_out.startswith("2 files are left out")
+    assert left_out.startswith("3 files are left out")
     assert all(name in left_out for name in others)
 
 
