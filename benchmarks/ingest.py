@@ -78,14 +78,9 @@ def main() -> int:
         sent = loads(here, sources, pushes(REQUESTS), **how)
     events = f"/{STREAM_EVENTS.name}/"
     appended = [rows for stream, rows in here.appended if events in stream]
-    rates = {
-        name: [load.requests_per_s for load in figures]
-        for name, figures in sent.items()
-    }
     cpu_us = {name: [load.cpu_us for load in figures] for name, figures in sent.items()}
     lines = [
         Line("processor time of a push", "µs", cpu_us, most=MOST_CPU_OF_EMPTY),
-        Line("requests a second", "", rates),
         Line("events an append", "", {OWN: appended}, least=LEAST_EVENTS_AN_APPEND),
     ]
     lost = sum(load.requests for load in sent[OWN]) - sum(appended)

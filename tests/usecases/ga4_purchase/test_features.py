@@ -272,3 +272,18 @@ def test_a_user_may_be_the_login(export):
     assert set(by_user) == {"login.1", "login.2"}
     assert by_user["login.1"]["events"] == by_user["login.1"]["sessions"] == 3
     assert [by_user[f"login.{n}"]["label"] for n in (1, 2)] == [1, 0]
+
+
+def test_batches_give_each_date_what_it_has_alone(export, features, later):
+    """Several as-of dates in one query are what each is in its own."""
+    alone = {AS_OF: features, AS_OF + 7 * DAY: later}
+    name = "converter_amounts"
+    paid = export.outcomes(name, AS_OF - 7 * DAY) + export.outcomes(name, AS_OF)
+    together = export.outcomes(name, AS_OF - 7 * DAY, AS_OF)
+
+    assert sorted(map(str, together)) == sorted(map(str, paid))
+    assert export.features(*alone) == {
+        (as_of, user): row
+        for as_of, rows in alone.items()
+        for user, row in rows.items()
+    }
