@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+from msgspec import structs
 
 from propensity.errors import NotEnoughData
 from propensity.fraud.alerts import NO_ALERTS, Stakes, cheapest_threshold, savings
@@ -23,7 +24,7 @@ from propensity.learning.rows import Slice
 from propensity.learning.trained import JudgedCandidate, Rival, Trained
 from propensity.learning.training import Fitted, Training
 from propensity.learning.users import metrics_of
-from propensity.measures.metrics import Outcomes
+from propensity.measures.metrics import Curves, Outcomes
 from propensity.measures.revenue import amounts
 from propensity.models.encoding import Floats, floats_of
 from propensity.registry.versions import RecordedCard
@@ -91,6 +92,13 @@ class EventTraining(Training):
     def metrics(self, model: Model, observed: Outcomes, score: Floats) -> Metrics:
         """Return the metrics; of anomaly scores those of a ranking."""
         return self._measured(observed, score, is_anomaly=gives_anomalies(model))
+
+    def curves(self, model: Model, observed: Outcomes) -> Curves:
+        """Return the curves; an anomaly score has no calibration."""
+        curves = super().curves(model, observed)
+        if gives_anomalies(model):
+            return structs.replace(curves, calibration=())
+        return curves
 
     def result(self, trained: Trained) -> EventTrained:
         """Add what alerts on the rows held out cost and save."""

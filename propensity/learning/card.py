@@ -30,6 +30,7 @@ from propensity.learning.importance import Importance
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
+from propensity.measures.metrics import Curves
 from propensity.measures.presence import by_presence
 from propensity.models.encoding import Floats, floats_of
 from propensity.pages.words import Plain
@@ -129,7 +130,7 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
         negative_sampling_rate, positive_sampling_rate: Several rows of a user weigh
             less than one together.
         calibration: "none": models are published as they are fitted.
-        metrics, importance: Of the holdout.
+        metrics, curves, importance: Of the holdout.
         verdict: As ``Verdict.entry`` has it.
         profile: Of the rows, as ``described`` has it.
     """
@@ -162,6 +163,7 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
     candidates: Sequence[CandidateCard]
     blocks: int
     metrics: Metrics
+    curves: Curves
     baseline: BaselineRanking
     importance: Sequence[Importance]
     verdict: Mapping[str, Any]
@@ -187,6 +189,7 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
         assert self.model_version is not None
         entries = self.plain()
         del entries["profile"]
+        del entries["curves"]
         objects = published.objects
         checksums = published.checksums
         files = {}
@@ -369,6 +372,7 @@ def common(
         "candidates": candidates,
         "blocks": len(trained.parts.blocks),
         "metrics": holdout.metrics,
+        "curves": holdout.curves,
         "baseline": BaselineRanking(
             name=baseline,
             roc_auc=holdout.baseline_roc_auc,

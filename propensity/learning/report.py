@@ -50,12 +50,35 @@ def version_page(
         "who": "who" if is_of_users else "that",
         "follows_season": is_published and days <= season.LONGEST_DAYS,
         "rate_interval": rate_interval,
+        "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "directions": _directions(plain),
         **more,
     }
     if template is None:
         template = "users.html" if is_of_users else "events.html"
     return fill_template(__package__, template, content)
+
+
+def _curves(shown: Plain, base: float | None) -> dict[str, Markup]:
+    """Draw ``roc``, ``pr`` and ``calibration``; the base rate is a coin's precision."""
+    calibration = []
+    for point in shown.get("calibration", ()):
+        calibration.append((point["mean_probability"], point["rate"]))
+    points = {
+        "roc": shown.get("roc"),
+        "pr": shown.get("pr"),
+        "calibration": calibration,
+    }
+    drawn = {}
+    for name, curve in points.items():
+        if curve:
+            x, y = zip(*curve, strict=True)
+            last = max(x + y) if name == "calibration" else 1.0
+            guide = (base, base) if name == "pr" else (0.0, last)
+            guide_line = ChartLine(x=(0.0, last), y=guide, style="guide")
+            lines = [guide_line, ChartLine(name=name, x=x, y=y)]
+            drawn[name] = lines_svg(lines, title=name, starts_at_zero=True)
+    return drawn
 
 
 def _directions(card: Plain) -> list[tuple[Plain, Markup]]:

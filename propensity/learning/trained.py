@@ -11,6 +11,7 @@ from propensity.learning.importance import Importance
 from propensity.learning.model import Model
 from propensity.learning.rows import Parts, Slice
 from propensity.measures.intervals import Difference
+from propensity.measures.metrics import Curves
 from propensity.models.encoding import Flags, Floats
 from propensity.tables.models import Metrics
 from propensity.usecases import Candidate
@@ -45,6 +46,7 @@ class Holdout:
         baseline: Ranks by the use case's baseline, in [0, 1], of the judged rows and
             these, (rows,).
         baseline_roc_auc: Its ROC AUC of these rows; None with one class.
+        curves: ROC, precision-recall and calibration, for a page.
         importance: Of each feature, the greatest first.
     """
 
@@ -53,6 +55,7 @@ class Holdout:
     baseline: Floats
     baseline_roc_auc: float | None
     metrics: Metrics = Metrics()
+    curves: Curves = Curves()
     importance: Sequence[Importance] = ()
 
     def suspicions(self) -> list[str]:

@@ -28,8 +28,8 @@ from propensity.learning.importance import baseline_score, importance
 from propensity.learning.model import Model
 from propensity.learning.rows import JudgedRows, Parts, Slice
 from propensity.learning.trained import Holdout, JudgedCandidate, Rival, Trained
-from propensity.measures import thresholds
-from propensity.measures.metrics import Outcomes
+from propensity.measures import metrics, thresholds
+from propensity.measures.metrics import Curves, Outcomes
 from propensity.models.encoding import Floats
 from propensity.registry.versions import RecordedCard
 from propensity.settings import Settings
@@ -215,6 +215,7 @@ class Training(ABC):
         return replace(
             holdout,
             metrics=self.metrics(fitted.measured, observed, score),
+            curves=self.curves(fitted.measured, observed),
             importance=importance(
                 fitted.measured,
                 use_case,
@@ -227,6 +228,10 @@ class Training(ABC):
     def metrics(self, model: Model, observed: Outcomes, score: Floats) -> Metrics:
         """Return the metrics of the rows held out by a model's scores, (rows,)."""
         return self._measured(observed, score)
+
+    def curves(self, model: Model, observed: Outcomes) -> Curves:
+        """Return the curves of the rows held out by a model's scores."""
+        return metrics.curves(observed)
 
     def _measured(
         self, observed: Outcomes, score: Floats, *, is_anomaly: bool = False

@@ -7,16 +7,21 @@ conversions of each: exact, and in bounded memory for many users.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from propensity.models.encoding import Floats
 from propensity.tables.models import LiftDecile
 
 BINS = 10
+
+# A curve on a page shows no more points than this.
+_POINTS = 200
 
 # log(0) is infinite: a wrong probability of exactly 0 or 1 costs as much as 1e-15.
 _EPSILON = 1e-15
@@ -34,6 +39,15 @@ class Outcomes:
     probability: Floats
     users: Floats
     conversions: Floats
+
+    def __post_init__(self) -> None:
+        if np.any(np.diff(self.probability) <= 0):
+            raise ValueError("probabilities must ascend and be distinct")
+        # NaN, for which no comparison holds, must fail too.
+        if not np.all((self.probability >= 0) & (self.probability <= 1)):
+            raise ValueError("probabilities must be in [0, 1]")
+        if not np.all((self.conversions >= 0) & (self.conversions <= self.users)):
+            raise ValueError("conversions must be from 0 to the number of users")
 
     @property
     def has_both_classes(self) -> bool:
@@ -157,27 +171,55 @@ def losses(probability: Floats, label: NDArray[Any]) -> Floats:
     return np.asarray(-np.log(np.where(label == 1, p, 1 - p)), dtype=np.float64)
 
 
-def calibration_error(observed: Outcomes) -> float | None:
-    """
-    Return the expected calibration error over ten about equally filled bins.
+class CalibrationBin(Struct, frozen=True):
+    """Users together: how many, their mean probability, and how many converted."""
 
-    Bins of equal width would not do, because purchase probabilities crowd near zero.
-    Users with the same probability stay together.
+    mean_probability: float
+    rate: float
+    users: float
 
-    Source:
-        Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using
-        Bayesian Binning", AAAI 2015, with their bins filled equally.
+
+def calibration_bins(observed: Outcomes) -> list[CalibrationBin]:
     """
+    Return bins with about equal numbers of users, lowest probability first.
+
+    Users with the same probability stay together, so bins may differ in size, and there
+    may be fewer.
+    """
+    bins = list[CalibrationBin]()
     total = observed.users.sum()
     if total <= 0:
-        return None
+        return bins
     middle = np.cumsum(observed.users) - observed.users / 2
     number = (middle / total * BINS).astype(np.int64).clip(max=BINS - 1)
     users = summed(number, observed.users, BINS)
     expected = summed(number, observed.users * observed.probability, BINS)
     converted = summed(number, observed.conversions, BINS)
-    # Each bin counts by its users: of an empty one both sums are 0.
-    return float(np.abs(expected - converted).sum() / users.sum())
+    for index in np.flatnonzero(users > 0):
+        count = float(users[index])
+        mean = float(expected[index]) / count
+        rate = float(converted[index]) / count
+        bins.append(CalibrationBin(mean, rate, count))
+    return bins
+
+
+def calibration_error(observed: Outcomes) -> float | None:
+    """
+    Return the expected calibration error over ten equally filled bins.
+
+    Bins of equal width would not do, because purchase probabilities crowd near zero.
+
+    Source:
+        Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using
+        Bayesian Binning", AAAI 2015, with their bins filled equally.
+    """
+    bins = calibration_bins(observed)
+    if not bins:
+        return None
+    mean, rate, users = np.array(
+        [structs.astuple(calibration_bin) for calibration_bin in bins]
+    ).T
+    return float(np.average(np.abs(mean - rate), weights=users))
 
 
 class Confusion(NamedTuple):
@@ -256,6 +298,37 @@ def tenths(users: Floats, quantity: Floats) -> Floats:
     """Return how much of a quantity is in each of ten equal parts, as ``of_first``."""
     ends = np.linspace(0, users.sum(), BINS + 1)
     return np.diff(of_first(users, quantity, ends))
+
+
+class Curves(Struct, frozen=True, kw_only=True):
+    """
+    Curves of scores, thinned for a page; empty where there is none.
+
+    Attributes:
+        roc: [false positive rate, true positive rate] and ``pr`` [recall, precision],
+            each from the highest threshold down.
+    """
+
+    roc: Sequence[Sequence[float]] = ()
+    pr: Sequence[Sequence[float]] = ()
+    calibration: Sequence[CalibrationBin] = ()
+
+
+def curves(observed: Outcomes) -> Curves:
+    """Return the ROC, precision-recall and calibration curves."""
+    bins = calibration_bins(observed)
+    if not observed.has_both_classes:
+        return Curves(calibration=bins)
+    selected, hits = above(observed)
+    shown = np.unique(np.linspace(0, len(hits) - 1, _POINTS).astype(int))
+    recall = (hits / hits[-1])[shown]
+    false_positive_rate = ((selected - hits) / (selected[-1] - hits[-1]))[shown]
+    roc = np.column_stack([false_positive_rate, recall]).tolist()
+    return Curves(
+        roc=[[0.0, 0.0]] + roc,
+        pr=np.column_stack([recall, (hits / selected)[shown]]).tolist(),
+        calibration=bins,
+    )
 
 
 def above(observed: Outcomes) -> tuple[Floats, Floats]:

@@ -4,8 +4,8 @@ Pages: their templates, filled, and their charts, as inline SVG.
 A template extends ``page.html`` and takes parts from ``look.html``; both stand here.
 Those of one kind of page stand in a folder ``templates`` of their own package.
 
-Charts take their colours from the page's stylesheet, so that they follow light and
-dark. They are drawn 360 units wide, the width of a phone, and are scaled from
+Charts take their colours from the page's stylesheet, so that they follow light, dark
+and print. They are drawn 360 units wide, the width of a phone, and are scaled from
 there.
 """
 
@@ -97,13 +97,15 @@ class ChartLine:
 
     Attributes:
         name: What it is, for who hovers.
-        y: Its values at 0, 1, 2, …; None where there is none, which is a gap.
+        y: Its values; None where there is none, which is a gap.
+        x: Where they stand; 0, 1, 2, … if empty.
         low, high: Ends of their intervals; empty without any.
         style: ``line``, or ``guide`` for what it is compared with.
     """
 
     name: str = ""
     y: Sequence[Number]
+    x: Sequence[float] = ()
     low: Sequence[Number] = ()
     high: Sequence[Number] = ()
     style: str = "line"
@@ -113,7 +115,7 @@ class ChartLine:
         points = dict[int, Point]()
         for n, value in enumerate(values):
             if present(value):
-                points[n] = n, float(value)
+                points[n] = self.x[n] if self.x else n, float(value)
         return points
 
 
@@ -122,7 +124,7 @@ def lines_svg(
     *,
     title: str,
     write: Format = percent,
-    times: Sequence[str],
+    times: Sequence[str] = (),
     starts_at_zero: bool = False,
 ) -> Markup:
     """
@@ -131,21 +133,29 @@ def lines_svg(
     Args:
         lines: Those in front last.
         write: Format of the values.
-        times: Names of the places 0, 1, 2, … along x.
+        times: Names of the places 0, 1, 2, … along x; without any, x is written as y.
         starts_at_zero: Whether the y axis must have 0.
     """
     shown = list[float]()
+    x_values = list[float]()
     for line in lines:
+        x_values += line.x
         for values in (line.y, line.low, line.high):
             shown += [y for _, y in line.points(values).values()]
     y_ticks = ticks(shown + [0.0] if starts_at_zero else shown, write)
-    last = len(times) - 1
+    if times:
+        x_ticks = [float(n) for n in range(len(times))]
+    else:
+        x_ticks = ticks(x_values, write)
+    last = len(x_ticks) - 1
+    first_x = x_ticks[0] if last else -1.0
+    last_x = x_ticks[-1] if last else 1.0
     # The left margin takes as much as "−20.0%".
     left = 58.0
     right = WIDTH - 10
     base = 184.0
     height = 210.0
-    across = _scale(0 if last else -1, last if last else 1, left, right)
+    across = _scale(first_x, last_x, left, right)
     up = _scale(y_ticks[0], y_ticks[-1], base, 12)
     parts = []
     for y in y_ticks:
@@ -155,10 +165,13 @@ def lines_svg(
             f'<path class="grid" d="M{left:g} {line_y:.1f}H{right:g}"/><text '
             f'class="tick end" x="{left - 6:g}" y="{line_y + 4:.1f}">{name}</text>'
         )
-    labelled_ticks = list(range(last + 1)) if last <= 3 else [0, len(times) // 2, last]
+    labelled_ticks = (
+        list(range(last + 1)) if last <= 3 else [0, len(x_ticks) // 2, last]
+    )
     for n in labelled_ticks:
+        name = times[n] if times else write(x_ticks[n])
         is_last = n > 0 and n == last
-        parts.append(_x_name(times[n], across(n), base + 18, is_last=is_last))
+        parts.append(_x_name(name, across(x_ticks[n]), base + 18, is_last=is_last))
     parts.append(f'<path class="axis" d="M{left:g} {base:g}H{right:g}"/>')
     for line in lines:
         low = line.points(line.low)
@@ -181,7 +194,7 @@ def lines_svg(
         if line.style != "line" or len(points) > _MARKED:
             continue
         for n, (x, y) in points.items():
-            label = f"{times[n]}, {line.name}: {write(y)}"
+            label = f"{times[n] if times else write(x)}, {line.name}: {write(y)}"
             parts.append(
                 f'<circle class="dot" cx="{across(x):.1f}" cy="{up(y):.1f}" r="3.5">'
                 f"<title>{escape(label)}</title></circle>"

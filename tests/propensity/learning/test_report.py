@@ -129,6 +129,8 @@ def test_the_page_of_a_version_escapes_what_comes_from_data():
     written = version_page(convert(shown, UserCard))
 
     assert "3.00 (2.15 to 4.01)" in words(written)
+    for curve in ("ROC", "Precision and recall", "Calibration"):
+        assert f"<h3>{curve}</h3>" in written
     assert "<script>" not in written
 
 

@@ -97,6 +97,38 @@ class TestScores:
         assert (counted.precision is None) == (not positive.any())
         assert counted[:4] == pytest.approx((tp, tn, fp, fn), abs=0.5)
 
+    @given(scored())
+    def test_scores_have_curves_from_nobody_to_everybody(self, rows):
+        """ROC goes up from (0, 0) to (1, 1); precision-recall ends at recall 1. Without
+        both classes there is none."""
+        curves = metrics.curves(rows.outcomes)
+        roc = np.array(curves.roc)
+        pr = np.array(curves.pr)
+        of_one = metrics.curves(outcomes(np.array([0.1, 0.2]), np.zeros(2)))
+
+        assert roc[[0, -1]].ravel() == pytest.approx([0, 0, 1, 1])
+        assert np.all(np.diff(roc, axis=0) >= -1e-12)
+        assert pr[-1] == pytest.approx([1, np.average(rows.label, weights=rows.weight)])
+        assert (of_one.roc, of_one.pr) == ((), ())
+
+    @given(scored(), st.sampled_from(["roc_auc", "pr_auc"]))
+    def test_slopes_are_how_far_a_metric_moves(self, rows, name):
+        """With a little more of a row, of either label."""
+        measure = getattr(metrics, name)
+        observed = rows.outcomes
+        slopes = getattr(metrics, f"{name}_slopes")(observed)
+        index = len(observed.users) // 2
+        for label, slope in ((1, slopes.positive), (0, slopes.negative)):
+            step = np.where(np.arange(len(observed.users)) == index, 1e-7, 0.0)
+            more = Outcomes(
+                observed.probability,
+                observed.users + step,
+                observed.conversions + label * step,
+            )
+            moved = (measure(more) - measure(observed)) / 1e-7
+
+            assert moved == pytest.approx(slope[index], rel=1e-3, abs=1e-4)
+
 
 @given(scored())
 def test_lift_is_of_ten_equal_parts_the_highest_first(rows):
