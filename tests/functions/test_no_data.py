@@ -55,7 +55,7 @@ class TestAnExportThatHasEnded:
 
         assert answer.status_code == 424
         assert (answer.json["error"], answer.json["retryable"]) == ("no_data", False)
-        assert f"to {ENDED - DAY}" in answer.json["message"]
+        assert f"newest day is {ENDED - DAY}" in answer.json["message"]
         assert raised(line) == {"run_failed_ga4_purchase"}
         assert ended.published() == before
         assert ended.evaluations() == evaluated

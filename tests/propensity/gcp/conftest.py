@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 
@@ -56,16 +55,3 @@ def warehouse(settings) -> Iterator[Warehouse]:
     opened.create(SCORES)
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def opened(settings) -> Iterator[Callable[..., Warehouse]]:
-    """Open the dataset with some settings changed, until the test ends."""
-    with contextlib.ExitStack() as stack:
-
-        def open_with(**changed: object) -> Warehouse:
-            changed_warehouse = Warehouse.open(replace(settings, **changed))
-            stack.callback(changed_warehouse.close)
-            return changed_warehouse
-
-        yield open_with

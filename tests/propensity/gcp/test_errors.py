@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from google.api_core import exceptions as api
@@ -19,6 +20,7 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.gcp.clients import BIGQUERY, PUBSUB, error_of
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from tests.support.proxy import Proxy
 
@@ -85,7 +87,7 @@ class TestClasses:
 
 
 @pytest.mark.usefixtures("warehouse")
-def test_a_statement_that_lost_a_race_is_tried_again(opened, emulators):
+def test_a_statement_that_lost_a_race_is_tried_again(settings, emulators):
     """BigQuery ends one of two that change the same rows, which has changed nothing."""
     message = "Transaction is aborted due to concurrent update against table p.d.t"
     errors = [{"reason": "invalidQuery", "message": message}]
@@ -101,7 +103,7 @@ def test_a_statement_that_lost_a_race_is_tried_again(opened, emulators):
 
     sql = "DELETE FROM ma_predictions_runs WHERE run_id = 'x'"
     with Proxy(emulators.url("bigquery"), rule) as proxy:
-        opened(bigquery_endpoint=proxy.url, query_timeout_s=60).execute(sql)
+        Warehouse.open(replace(settings, bigquery_endpoint=proxy.url)).execute(sql)
 
     assert len(started) == 2
 

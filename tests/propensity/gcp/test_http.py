@@ -98,6 +98,7 @@ def test_a_failure_is_one_line_of_the_log(error, status, severity, capsys, monke
     assert ("RuntimeError" in line["message"]) == isinstance(error, RuntimeError)
     assert INSIDE not in f"{line} {answer.body}"
     assert line["logging.googleapis.com/trace"].startswith("projects/p/traces/1054")
+    assert trace_of("../../secrets") == {}
 
 
 def test_a_function_without_a_login_says_how_to_log_in():
@@ -123,14 +124,6 @@ async def test_a_body_is_read_up_to_its_maximum():
         more = [False, True]
         with pytest.raises(errors.TooLarge, match="larger than 9 bytes"):
             await body_of(request, maximum=9)
-
-
-def test_a_trace_is_none_where_the_header_is_not_one(monkeypatch):
-    """Callers write headers; nothing of theirs is repeated as it came."""
-    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
-
-    for value in ("", f"00-{'0' * 32}-00f067aa0ba902b7-01", "../../secrets"):
-        assert trace_of(value) == {}
 
 
 async def test_counts_are_one_line_of_all_that_was_counted(capsys, monkeypatch):

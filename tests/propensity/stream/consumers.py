@@ -40,27 +40,22 @@ class Log:
 
 
 class Tables(Log):
-    """All rows of tables, the largest append, and rows that one of them refuses."""
+    """All rows of tables, and an event that one of them refuses."""
 
     def __init__(self, refuses: str = "") -> None:
         super().__init__()
         self.of: dict[str, list[dict[str, Any]]] = {}
-        self.largest = 0
         self.refuses = refuses
 
     async def append(self, table: Any, rows: pa.RecordBatch) -> dict[int, str]:
-        self.largest = max(self.largest, rows.nbytes)
         taken = self.of.setdefault(table.name, [])
-        wrong = []
+        wrong = dict[int, str]()
         for n, row in enumerate(rows.to_pylist()):
-            if self.is_refused(row):
-                wrong.append(n)
+            if self.refuses and row.get("event_id") == self.refuses:
+                wrong[n] = "no such value"
             else:
                 taken.append(row)
-        return dict.fromkeys(wrong, "no such value")
-
-    def is_refused(self, row: dict[str, Any]) -> bool:
-        return bool(self.refuses) and row.get("event_id") == self.refuses
+        return wrong
 
 
 def stream_of(log: Log, warehouse: Any = None) -> ScoreStream:
