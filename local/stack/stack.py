@@ -236,9 +236,15 @@ class Stack:
             "X-CloudScheduler-ScheduleTime": datetime.now(UTC).isoformat(),
         }
         for pause_s in RETRIES_S:
-            response = requests.post(
-                self.url(target), json=body, headers=headers, timeout=PATIENCE_S
-            )
+            try:
+                response = requests.post(
+                    self.url(target), json=body, headers=headers, timeout=PATIENCE_S
+                )
+            except requests.RequestException as error:
+                raise LocalError(
+                    f"{target} did not answer: {type(error).__name__}",
+                    hint=f"Its log is {self.log_of(target)}",
+                ) from error
             if response.ok:
                 break
             time.sleep(pause_s)

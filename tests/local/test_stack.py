@@ -210,6 +210,13 @@ class TestStack:
         assert not state.record().processes
 
 
+def test_a_call_of_a_function_that_has_died_names_its_log(tmp_path):
+    state = State("test", tmp_path)
+    stack = Stack(state, base=free_ports(PORTS)[0], functions=())
+    with pytest.raises(LocalError, match=r"ConnectionError.*model_training\.log"):
+        stack.call("model_training", {})
+
+
 def test_down_fails_where_a_program_uses_a_state(running, tmp_path):
     """Defect: it ended well, and `make clean` removed the files of a demo that
     went on. Of a state that there is not it makes nothing."""
