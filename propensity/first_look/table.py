@@ -315,8 +315,6 @@ def _card(
     )
     card = user_card(use_case, trained, verdict, origin)
     names = dict(zip(map(str, steps.days), steps.names, strict=True))
-    for day in card.profile["dates"]:
-        day["as_of"] = names[str(day["as_of"])]
     split = {}
     for part, days in card.split.items():
         split[part] = [names[day] for day in days]

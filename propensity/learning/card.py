@@ -18,7 +18,6 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct, to_builtins
@@ -32,8 +31,7 @@ from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
 from propensity.measures.metrics import Curves
 from propensity.measures.presence import by_presence
-from propensity.models.encoding import Floats, floats_of
-from propensity.pages.words import Plain
+from propensity.models.encoding import floats_of
 from propensity.registry import versions
 from propensity.registry.versions import Published
 from propensity.settings import Budget
@@ -168,7 +166,7 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
     importance: Sequence[Importance]
     verdict: Mapping[str, Any]
     features: Mapping[str, str]
-    profile: Plain
+    profile: Mapping[str, int]
     libraries: Mapping[str, str]
     bytes_billed: int
 
@@ -420,48 +418,11 @@ def _reference(trained: Trained, use_case: UseCase) -> Reference:
     return reference(rows, features, score=score, snapshots=newest)
 
 
-def described(rows: pa.Table) -> dict[str, object]:
-    """
-    Describe a training data set in plain values.
-
-    Returns:
-        - ``rows``, ``users``, ``conversions``: counts; ``stand_for``: sum of weights.
-        - ``dates``: of each, its labelled ``rows`` and ``conversions``, and the
-          weighted ``share`` of label 1; None without labels.
-    """
-    labels = floats_of(rows["label"])
-    weight = floats_of(rows["weight"])
+def described(rows: pa.Table) -> dict[str, int]:
+    """Return counts of a training's rows; ``stand_for`` is the sum of weights."""
     return {
         "rows": len(rows),
         "users": pc.count_distinct(rows["user_id"]).as_py(),
-        "conversions": int(np.nansum(labels)),
-        "stand_for": round(float(weight.sum())),
-        "dates": _dates(rows, labels, weight),
+        "conversions": int(np.nansum(floats_of(rows["label"]))),
+        "stand_for": round(float(floats_of(rows["weight"]).sum())),
     }
-
-
-def _dates(rows: pa.Table, labels: Floats, weight: Floats) -> list[dict[str, object]]:
-    """Return the labelled rows of each date, (rows,), and their share of label 1."""
-    is_known = ~np.isnan(labels)
-    frame = pd.DataFrame(
-        {
-            "as_of": rows["as_of"].to_pandas(),
-            "rows": is_known,
-            "conversions": labels == 1,
-            "weight": weight * is_known,
-            "weight_of_conversions": weight * (labels == 1),
-        }
-    )
-    days = []
-    for as_of, sums in frame.groupby("as_of").sum().iterrows():
-        share = None
-        if sums["weight"]:
-            share = float(sums["weight_of_conversions"] / sums["weight"])
-        day = {
-            "as_of": as_of,
-            "rows": int(sums["rows"]),
-            "conversions": int(sums["conversions"]),
-            "share": share,
-        }
-        days.append(day)
-    return days

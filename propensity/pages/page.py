@@ -179,11 +179,7 @@ def lines_svg(
         for run in _runs(low.keys() & high.keys()):
             outline = [high[n] for n in run] + [low[n] for n in run[::-1]]
             d = _path(outline, across, up)
-            # A single week has no area: an upright line.
-            if len(run) == 1:
-                parts.append(f'<path class="whisker" d="{d}"/>')
-            else:
-                parts.append(f'<path class="band" d="{d}Z"/>')
+            parts.append(f'<path class="band" d="{d}Z"/>')
     for line in lines:
         points = line.points(line.y)
         for run in _runs(points):

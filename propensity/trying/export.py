@@ -241,8 +241,6 @@ def try_export(
             in the text.
         now: Says which streamed tables are complete.
         say: Tells the price, before anything is read.
-        step: Says what goes on.
-        watched: Yields fits, and shows how many are done.
     """
     environment = {"PROPENSITY_LABEL_EVENT": label_event} if label_event else {}
     with open_trial(target, jobs_in=jobs_in, now=now, **environment) as trial:

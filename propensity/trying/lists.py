@@ -85,12 +85,7 @@ def draw_control(share: float, folder: Path) -> Control:
 
 
 def best(people: pd.DataFrame, as_of: date, control: Control | None) -> pd.DataFrame:
-    """
-    Return the best of scored users as a list.
-
-    Args:
-        people: ``user_id``, ``probability`` and ``percentile``, the best first.
-    """
+    """Return the best of scored users as a list."""
     listed = people.head(BEST).assign(as_of=str(as_of))
     if control is None:
         return listed
@@ -107,12 +102,7 @@ def is_held_out(user: str, control: Control) -> bool:
 
 
 def provable(listed: pd.DataFrame, share: float, *, days: int) -> str:
-    """
-    Say what a list's control group could prove.
-
-    Args:
-        days: In which the expected share of users buys.
-    """
+    """Say what a list's control group could prove in so many days."""
     users = len(listed)
     rate = float(listed["probability"].mean()) if users else 0.0
     held_out = int((listed[GROUP] == CONTROL).sum())

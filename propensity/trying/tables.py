@@ -54,11 +54,8 @@ def try_file(
 
     Args:
         target: A CSV or Parquet file, or ``project.dataset.table``.
-        report: The file to write.
         scores: The file to write the list to, if there is to be one.
         rows: Whom it lists, as ``target``; None for the target's open rows.
-        step: Says what goes on.
-        watched: Yields fits, and shows how many are done.
         candidates: A ``usecase.toml`` with those to choose from; None for the usual.
         chosen: As ``try_table`` takes them.
 

@@ -114,8 +114,6 @@ class TestFollowing:
 
 def test_outcomes_of_a_quarter_have_no_season():
     """They are known too late to say how the next ones will be: nothing is read."""
-    run = SimpleNamespace(
-        timeframe=Timeframe(lookback_days=180, horizon_days=91, settle_days=3)
-    )
+    quarter = Timeframe(lookback_days=180, horizon_days=91, settle_days=3)
 
-    assert season_shift(run) is None
+    assert season_shift(SimpleNamespace(timeframe=quarter)) is None
