@@ -1,22 +1,25 @@
 """
-Days of the GA4 export that are missing, only streamed, or in another project.
+Days of the GA4 export that are late, only streamed, or over: what was published stays.
 
-The shop has visits every day, the last of them yesterday: a run of today finds out
-whether yesterday's table is there, and may wait for it.
+The shop of ``visits`` has them every day, the last of them yesterday: a run of today
+finds out whether yesterday's table is there, and may wait for it.
 """
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from propensity.runs import setup
+from tests.deploy.monitoring import raised
+from tests.functions.conftest import MONDAY
 from tests.support import shop
 from tests.support.deployment import Deployment
-from tests.support.shop import DAY, event, purchase
+from tests.support.rows import publish
+from tests.support.shop import DAY, WEEK, event, purchase
+from tests.support.shops import FIRST, WEEKS
 
 USERS = 12
 # Enough to compare each weekday with another one.
@@ -38,20 +41,15 @@ def visits(*days: date) -> list[shop.Row]:
     return rows
 
 
-def stream(deployment: Deployment, day: date, *kinds: str) -> None:
-    """Copy a day's table to those that Google streams."""
+def stream(deployment: Deployment, day: date) -> None:
+    """Have a day's table be one that Google streams."""
     export = deployment.settings.export
-    for kind in kinds:
-        deployment.warehouse.execute(
-            f"CREATE TABLE `{export}.events_{kind}_{day:%Y%m%d}` AS "
-            f"SELECT * FROM `{export}.events_{day:%Y%m%d}`"
-        )
-
-
-def drop(deployment: Deployment, day: date) -> None:
-    deployment.warehouse.client.delete_table(
-        f"{deployment.settings.export}.events_{day:%Y%m%d}"
+    deployment.warehouse.execute(
+        f"CREATE TABLE `{export}.events_intraday_{day:%Y%m%d}` AS "
+        f"SELECT * FROM `{export}.events_{day:%Y%m%d}`"
     )
+    deployment.warehouse.client.delete_table(f"{export}.events_{day:%Y%m%d}")
+    setup.prepare_export(deployment.warehouse, deployment.settings)
 
 
 def wait(deployment: Deployment) -> None:
@@ -67,13 +65,11 @@ def wait(deployment: Deployment) -> None:
 
 def days_of(deployment: Deployment) -> list[set[tuple[date, date]]]:
     """Return as-of dates that are published, and up to when each read the export."""
-    return [
-        {
-            (row["as_of"], row["data_until"])
-            for row in deployment.rows(f"SELECT DISTINCT as_of, data_until FROM {name}")
-        }
-        for name in ("ma_predictions_table", "ma_predictions_history")
-    ]
+    found = []
+    for name in ("ma_predictions_table", "ma_predictions_history"):
+        rows = deployment.rows(f"SELECT DISTINCT as_of, data_until FROM {name}")
+        found.append({(row["as_of"], row["data_until"]) for row in rows})
+    return found
 
 
 def test_a_late_export_is_waited_for(borrow_deployment, log_lines):
@@ -81,12 +77,9 @@ def test_a_late_export_is_waited_for(borrow_deployment, log_lines):
     the log, and nothing is written. After a while, counted from the first attempt, they
     go on as of the newest date whose days are there, and say so in answer, log and
     rows. Once it has come, a run of the date has all days, and its own rows."""
-    deployment = borrow_deployment(
-        visits(*(TODAY - n * DAY for n in range(2, DAYS + 1))), champion=True
-    )
-    stream(deployment, STREAMED, "intraday")
-    drop(deployment, STREAMED)
-    setup.prepare_export(deployment.warehouse, deployment.settings)
+    days = [TODAY - n * DAY for n in range(2, DAYS + 1)]
+    deployment = borrow_deployment(visits(*days), champion=True)
+    stream(deployment, STREAMED)
     log_lines()  # those of a champion's training
 
     awaited = deployment.post("predictions", {"as_of": TODAY})
@@ -104,10 +97,9 @@ def test_a_late_export_is_waited_for(borrow_deployment, log_lines):
     log_lines()
     wait(deployment)
     cut = deployment.run("predictions", TODAY)
-    [warning, *_, line] = log_lines()
+    warning, *_ = log_lines()
 
-    assert cut["as_of"] == line["as_of"] == str(BEFORE)
-    assert cut["data_until"] == line["data_until"] == str(BEFORE)
+    assert cut["as_of"] == cut["data_until"] == str(BEFORE)
     assert cut["late_days"] == [str(BEFORE)]
     assert cut["streamed_days"] == [str(STREAMED)]
     assert cut["users"] == USERS
@@ -134,51 +126,67 @@ def test_a_late_export_is_waited_for(borrow_deployment, log_lines):
     assert week["week"] == str(TODAY - 7 * DAY)
 
 
-def test_a_day_is_read_from_one_table_alone(borrow_deployment):
-    """Each event of a day is there once while the daily table and others are there, or
-    the fresh one and the streamed ones, or both of these, or the fresh streamed one."""
-    days = [TODAY - n * DAY for n in range(2, 6)]
-    kinds = ("fresh", "intraday", "fresh_intraday")
-    deployment = borrow_deployment(visits(*days))
-    for gone, day in enumerate(days):
-        stream(deployment, day, *kinds[max(gone - 1, 0) :])
-        if gone:
-            drop(deployment, day)
-    setup.prepare_export(deployment.warehouse, deployment.settings)
-    rows = deployment.rows(
-        "SELECT table_suffix, COUNT(*) AS n FROM ga_events "
-        "WHERE table_suffix >= @first GROUP BY table_suffix",
-        first=f"{days[-1]:%Y%m%d}",
-    )
-
-    assert {row["table_suffix"]: row["n"] for row in rows} == {
-        f"{day:%Y%m%d}": USERS + 1 for day in days
-    }
-
-
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("dataset", "message"),
     [
-        (
-            {"PROPENSITY_LOCATION": "europe-west2"},
-            "is in US, and queries run in europe-west2 (PROPENSITY_LOCATION)",
-        ),
-        (
-            {"PROPENSITY_GA4_DATASET": "their-project.gone"},
-            "does not find their-project.gone",
-        ),
+        ("their-project.gone", "does not find their-project.gone"),
         # Defect: a view of before was read without a look at which days it has.
-        ({"PROPENSITY_GA4_DATASET": ""}, "PROPENSITY_GA4_DATASET is not set"),
-        ({"PROPENSITY_REQUIRE_CONSENT": "true"}, "events without that consent"),
+        ("", "PROPENSITY_GA4_DATASET is not set"),
     ],
-    ids=["another location", "no such dataset", "no dataset", "no consent"],
 )
-def test_an_export_that_cannot_be_read_is_refused(
-    shop_deployment: Any, settings, message
-):
+def test_an_export_that_cannot_be_read_is_refused(shop_deployment, dataset, message):
     """By name, before a query."""
-    other = shop_deployment.with_settings(**settings)
+    other = shop_deployment.with_settings(PROPENSITY_GA4_DATASET=dataset)
     answer = other.post("predictions", {"as_of": TODAY, "use_case": "ga4_purchase"})
 
     assert answer.status_code in (424, 500)
     assert message in answer.json["message"]
+
+
+# The export's last table is that of the last Wednesday.
+ENDED = FIRST + (WEEKS - 1) * WEEK + DAY
+# The lookback has no day any more, and customers who were away have their history.
+LONG_AFTER = ENDED + 61 * DAY
+
+
+@pytest.fixture(scope="module")
+def ended(borrow_deployment) -> Deployment:
+    """A deployment whose export ended after its newest publication."""
+    deployment = borrow_deployment(champion=True)
+    deployment.run("predictions", ENDED)
+    return deployment
+
+
+@pytest.mark.parametrize(
+    ("kind", "as_of"),
+    [("predictions", LONG_AFTER), ("model_evaluation", ENDED + 20 * WEEK)],
+)
+def test_an_export_that_has_ended_is_not_published_as_today_s(
+    ended, log_lines, kind, as_of
+):
+    """One alert says what is there, and no retry follows. Defect: customers who were
+    away got probabilities of today, and each a low one."""
+    before = ended.published()
+    evaluated = ended.evaluations()
+    log_lines()
+    answer = ended.post(kind, {"as_of": as_of, "force": True})
+    [line] = [line for line in log_lines() if "outcome" in line]
+
+    assert answer.status_code == 424
+    assert (answer.json["error"], answer.json["retryable"]) == ("no_data", False)
+    assert f"Its newest day is {ENDED - DAY}" in answer.json["message"]
+    assert raised(line) == {"run_failed_ga4_purchase"}
+    assert ended.published() == before
+    assert ended.evaluations() == evaluated
+
+
+def test_a_week_before_the_export_began_is_never_final(borrow_deployment):
+    """As of one that was linked anew: its days may have had purchases."""
+    days = [MONDAY + n * DAY for n in range(5, 20)]
+    visits = [event("user.1", day) for day in days]
+    deployment = borrow_deployment([*visits, purchase("user.1", days[0])])
+    publish(deployment.warehouse, MONDAY, {"user.1": 0.1, "user.2": 0.2})
+    answer = deployment.run("model_evaluation", days[-1] + DAY, force=True)
+    first = answer["weeks"][0]
+
+    assert (first["week"], first["status"]) == (str(MONDAY), "provisional")
