@@ -20,8 +20,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent import futures
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,13 +92,6 @@ class Endpoint:
     ) -> requests.Response:
         """Push one message, and return the answer."""
         return self.ask(push(event, message_id or uuid.uuid4().hex, attributes))
-
-    def post_all(
-        self, events: Iterable[bytes | Mapping[str, Any]]
-    ) -> list[requests.Response]:
-        """Push messages at the same time; answers are in their order."""
-        with futures.ThreadPoolExecutor(32) as pool:
-            return list(pool.map(self.post, events))
 
 
 @dataclass

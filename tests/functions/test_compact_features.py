@@ -32,7 +32,6 @@ from tests.support.events import bet, registration, transaction
 from tests.support.rows import append_rows
 
 NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -65,11 +64,11 @@ def identities(events: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]
     return {folder: sorted(each) for folder, each in by_day.items()}
 
 
-def exported(site: Deployment, table: str = "stream_events") -> dict[str, list[Any]]:
+def exported(site: Deployment) -> dict[str, list[Any]]:
     """Return users and event ids that the bucket has of each day."""
     return {
         folder: sorted((row["user_id"], row["event_id"]) for row in rows)
-        for folder, rows in exported_rows(site, table).items()
+        for folder, rows in exported_rows(site, "stream_events").items()
     }
 
 
@@ -91,8 +90,8 @@ def score(site: Deployment, user: str, event_id: str, day: str, at: datetime) ->
 
 
 def test_a_second_run_changes_nothing(site, log_lines):
-    """A run over HTTP counts; another one comes to the same. Each is one line of the
-    log, which names no user. Beside another one, of whatever date, none begins."""
+    """A run over HTTP counts; another one comes to the same. The log names no user.
+    Beside another one, of whatever date, none begins."""
     file = ROOT / "04-StreamFeatures" / "compact_features.py"
     client = functions_framework.create_app("compact_features", str(file)).test_client()
     events = [bet(user_id="somebody", event_id=f"e{n}") for n in range(3)]
@@ -103,7 +102,6 @@ def test_a_second_run_changes_nothing(site, log_lines):
         with entered(site.environment):
             answers.append(client.post("/", json={}).json)
         found.append(tiles(site, when=False))
-    lines = [line for line in log_lines() if "outcome" in line]
     with (
         leased(site.artifacts, SCOPE, KIND, clock=SYSTEM.now),
         entered(site.environment),
@@ -111,98 +109,68 @@ def test_a_second_run_changes_nothing(site, log_lines):
         refused = client.post("/", json={"as_of": "2026-03-01"})
 
     assert (refused.status_code, refused.json["error"]) == (409, "run_in_progress")
-    assert [(line["function"], line["outcome"], line["tiles"]) for line in lines] == [
-        ("compactFeatures", "ok", 1)
-    ] * 2
-    assert "somebody" not in str(lines)
+    assert "somebody" not in str(log_lines())
     assert answers[0]["days"] == ["2026-03-01"]
     assert [(one["tiles"], one["repeated"]) for one in answers] == [(1, False)] * 2
     assert found[0] == found[1]
-    prepared = {user: row["bet_count"] for user, row in streamed_features(site).items()}
-    assert prepared == {"somebody": 3}
+    assert streamed_features(site)["somebody"]["bet_count"] == 3
 
 
-class TestExports:
-    def test_exports_hold_each_event_of_a_closed_day_once(self, site):
-        """Money and moments are exact in the files, and they name nobody. Today's
-        events are exported tomorrow. Transactions are exported, and have no sums."""
-        events = [
-            bet(user_id=f"u{n % 2}", event_id=f"e{n}", event_time=f"{day}T12:00:00Z")
-            for n in range(3)
-            for day in ("2026-02-28", "2026-03-01")
-        ]
-        exact = bet(user_id="exact", bet_amount=999_999_999.97)
-        closed = [*events, exact, registration(user_id="new")]
-        today = bet(user_id="today", event_time="2026-03-20T08:00:00Z")
-        site.store(rows_of([*closed, today, *closed[::-1]], received_at=NOW))
-        site.store(rows_of([transaction()], received_at=NOW))
+def test_exports_hold_each_event_of_a_closed_day_once(site):
+    """Money and moments are exact in the files, and they name nobody. Transactions are
+    exported, and have no sums; a score that was logged twice is there as it was given
+    first. Today's events are exported tomorrow."""
+    exact = bet(user_id="exact", bet_amount=999_999_999.97)
+    closed = [bet(), bet(event_time="2026-02-28T12:00:00Z"), exact, registration()]
+    today = bet(user_id="today", event_time="2026-03-20T08:00:00Z")
+    site.store(rows_of([*closed, today, *closed[::-1]], received_at=NOW))
+    site.store(rows_of([transaction()], received_at=NOW))
+    for user, at in (("u1", NOW), ("u1", NOW + HOUR), ("u2", NOW)):
+        score(site, user, "e1", "2026-03-01", at)
 
-        answer = compact_at(site, NOW)
+    answer = compact_at(site, NOW)
+    before = exported(site)
+    days = exported_rows(site, "stream_events").values()
+    [scores] = exported_rows(site, "inference_log").values()
+    compact_at(site, NOW + DAY)
 
-        assert answer["exported_days"]["stream_events"] == len(exported(site))
-        card = {"event_time": "2026-03-01", "user_id": "t1", "event_id": "t1"}
-        assert exported(site) == identities([*closed, card])
-        assert {row["use_case"] for row in tiles(site)} == {"first_day_churn"}
-        days = exported_rows(site, "stream_events").values()
-        rows = {row["user_id"]: row for day in days for row in day}
-        assert str(rows["exact"]["amount"]).rstrip("0") == "999999999.97"
-        assert rows["exact"]["event_time"] == datetime(
-            2026, 3, 1, 12, 0, 0, 250_000, UTC
-        )
-        assert rows["new"]["age"] == 35
-        assert "Muster" not in str(rows)
+    assert answer["exported_days"] == {"stream_events": 2, "inference_log": 1}
+    card = {"event_time": "2026-03-01", "user_id": "t1", "event_id": "t1"}
+    assert before == identities([*closed, card])
+    assert exported(site) == identities([*closed, card, today])
+    assert {row["use_case"] for row in tiles(site)} == {"first_day_churn"}
+    rows = {row["event_id"]: row for day in days for row in day}
+    moment = datetime(2026, 3, 1, 12, 0, 0, 250_000, UTC)
+    [money] = [row for day in days for row in day if row["user_id"] == "exact"]
+    assert str(money["amount"]).rstrip("0") == "999999999.97"
+    assert money["event_time"] == moment
+    assert rows["r1"]["age"] == 35
+    assert "Muster" not in str(rows)
+    assert {(row["user_id"], row["scored_at"]) for row in scores} == {
+        ("u1", NOW),
+        ("u2", NOW),
+    }
 
-    def test_exports_come_once_a_day_is_over(self, site):
-        """A day that was open when it was last looked at is exported later."""
-        event = bet(event_time="2026-03-20T08:00:00Z")
-        site.store(rows_of([event], received_at=NOW))
-        score(site, "u1", "e1", "2026-03-20", NOW)
-        compact_at(site, NOW + HOUR)
-        before = exported(site)
 
-        compact_at(site, NOW + DAY)
+def test_exports_are_made_anew_of_a_day_that_late_events_come_to(site):
+    """A day's files are replaced as a whole; other days' stay as they are, but for a
+    forced run, which writes all of them anew."""
+    events = [
+        bet(event_time=f"{day}T08:00:00Z") for day in ("2026-03-01", "2026-03-02")
+    ]
+    site.store(rows_of(events, received_at=NOW))
+    compact_at(site, NOW + HOUR)
+    names = site.artifacts.names("exports/")
+    late = bet(event_id="late", event_time="2026-03-01T09:00:00Z")
+    site.store(rows_of([late, events[0]], received_at=NOW + DAY))
+    compact_at(site, NOW + DAY)
+    kept = set(names) & set(site.artifacts.names("exports/"))
+    answer = compact_at(site, NOW + 2 * DAY, force=True)
 
-        assert before == {}
-        assert exported(site) == identities([event])
-        assert list(exported(site, "inference_log")) == ["date=2026-03-20"]
-        assert compact_at(site, NOW + 2 * DAY)["exported_days"]["stream_events"] == 0
-
-    def test_exports_are_made_anew_of_a_day_that_late_events_come_to(self, site):
-        """A day's files are replaced as a whole; other days' stay as they are, but for
-        a forced run, which writes all of them anew."""
-        events = [
-            bet(event_time=f"{day}T08:00:00Z") for day in ("2026-03-01", "2026-03-02")
-        ]
-        site.store(rows_of(events, received_at=NOW))
-        compact_at(site, NOW + HOUR)
-        names = site.artifacts.names("exports/")
-        late = bet(event_id="late", event_time="2026-03-01T09:00:00Z")
-
-        site.store(rows_of([late, events[0]], received_at=NOW + DAY))
-        compact_at(site, NOW + DAY)
-
-        assert exported(site) == identities([*events, late])
-        kept = set(names) & set(site.artifacts.names("exports/"))
-        assert [name for name in names if "date=2026-03-02" in name] == sorted(kept)
-        answer = compact_at(site, NOW + 2 * DAY, force=True)
-        assert answer["exported_days"]["stream_events"] == 2
-        assert exported(site) == identities([*events, late])
-        assert not kept & set(site.artifacts.names("exports/"))
-
-    def test_exports_hold_each_score_once(self, site):
-        """A score that was logged twice is exported once, as it was given first."""
-        score(site, "u1", "e1", "2026-03-01", NOW)
-        score(site, "u1", "e1", "2026-03-01", NOW + MINUTE)
-        score(site, "u2", "e1", "2026-03-01", NOW)
-
-        answer = compact_at(site, NOW + HOUR)
-
-        assert answer["exported_days"] == {"stream_events": 0, "inference_log": 1}
-        [rows] = exported_rows(site, "inference_log").values()
-        assert sorted((row["user_id"], row["scored_at"]) for row in rows) == [
-            ("u1", NOW),
-            ("u2", NOW),
-        ]
+    assert [name for name in names if "date=2026-03-02" in name] == sorted(kept)
+    assert answer["exported_days"]["stream_events"] == 2
+    assert exported(site) == identities([*events, late])
+    assert not kept & set(site.artifacts.names("exports/"))
 
 
 def test_late_events_are_left_out_of_the_exports(site):
@@ -212,16 +180,10 @@ def test_late_events_are_left_out_of_the_exports(site):
         events = [bet(event_time=f"{day}T08:00:00Z") for day in days]
         bound = timedelta(days=30)
         strict.store(rows_of(events, received_at=NOW, lateness=bound))
-        for day in days:
-            score(strict, "u1", "e1", day, NOW)
         answer = compact_at(strict, NOW + HOUR)
         again = compact_at(strict, NOW + DAY)
 
         assert [str(day) for day in answer["days"]] == list(days)
-        assert answer["exported_days"] == {"stream_events": 2, "inference_log": 2}
-        for table in ("stream_events", "inference_log"):
-            assert [*exported(strict, table)] == [f"date={day}" for day in days[2:]]
+        assert [*exported(strict)] == [f"date={day}" for day in days[2:]]
         assert streamed_features(strict)["u1"]["bet_count"] == 4
-        marks = strict.rows("SELECT is_late FROM stream_events ORDER BY event_date")
-        assert [row["is_late"] for row in marks] == [True, True, False, False]
         assert again["exported_days"] == {"stream_events": 0, "inference_log": 0}

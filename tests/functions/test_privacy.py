@@ -1,5 +1,6 @@
 """
-Privacy end to end: nobody is named where nobody need be.
+Privacy end to end: nobody is named where nobody need be, and nothing of a suppressed
+user is stored, published or answered.
 
 A registration of somebody with a remarkable name goes through the stream, right and
 wrong, with events, scores, compaction and exports; and a shop's user is trained on and
@@ -10,18 +11,20 @@ object, every line of the log; and again after the user was forgotten.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from commands.cli import main
 from offline import forget
+from propensity import usecases
 from propensity.cli.answers import Exit
 from propensity.runs import setup
 from tests.functions.instances import serving
-from tests.functions.streaming import a_site, compact_at
-from tests.support.deployment import KEY, entered
-from tests.support.events import bet, registration, written
+from tests.functions.streaming import a_site, compact_at, rows_of
+from tests.support.deployment import KEY, STREAMED, Deployment, entered
+from tests.support.events import bet, enriched_card, registration, truth, written
+from tests.support.scored_cards import drawn, stored
 from tests.support.shops import LATER, TRAINED
 from tests.support.traces import is_named
 
@@ -126,3 +129,97 @@ def test_a_shop_names_nobody_outside_its_tables(champion_deployment, capsys, tmp
 
     assert {name.partition("/")[0] for name in before} >= {"audiences", "indexes"}
     assert champion_deployment.traces(user) == {"ga_events"}
+
+
+FORGOTTEN = "user-forgotten"
+
+
+@pytest.fixture(scope="module")
+def site() -> Deployment:
+    """Tables and topics with a user on the list."""
+    extra = {"PROPENSITY_SUPPRESSION_KEY": KEY, "PROPENSITY_REFRESH_S": "1"}
+    site = a_site(**extra)
+    site.suppress(FORGOTTEN)
+    return site
+
+
+def test_the_stream_drops_all_that_a_suppressed_user_sends(site, user, capfd):
+    """Acknowledged, and neither stored nor published, scored or a dead letter: right or
+    broken, or the truth of an event; also what was on its way when the user was
+    suppressed."""
+    events = [
+        registration(user_id=FORGOTTEN),
+        f'{{"user_id": "{FORGOTTEN}", "event_type": '.encode(),
+        truth(transaction_id=FORGOTTEN, truth_time="soon"),
+    ]
+    with (
+        serving("stream_features", site.environment) as stream,
+        site.pulled("enriched") as pull,
+    ):
+        for event in events:
+            answer = stream.post(event, attributes={"user": FORGOTTEN})
+            assert answer.status_code == 200, event
+        # Published after what came before it would have been.
+        stream.post(bet(user_id="somebody else"))
+        [message] = pull(1)
+    with serving("score_stream", site.environment) as scoring:
+        for one in (FORGOTTEN, user):
+            assert scoring.post(enriched_card(one)).status_code == 200
+            assert scoring.post({"user_id": one}).status_code == 200
+
+    assert site.traces(FORGOTTEN) == set()
+    assert site.traces(user) == {"inference_log", "dead_letters"}
+    assert b"somebody else" in message.data
+    assert FORGOTTEN not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["z" * 40, ""])
+def test_the_stream_stops_rather_than_letting_anybody_back(site, key):
+    """Under another key no user is recognised, nor without one: nothing is
+    acknowledged."""
+    environment = {**site.environment, "PROPENSITY_SUPPRESSION_KEY": key}
+    with serving("stream_features", environment) as stream:
+        answer = stream.post(bet(user_id=FORGOTTEN))
+
+    assert answer.status_code == 500
+    assert site.traces(FORGOTTEN) == set()
+
+
+def test_scores_of_a_suppressed_user_are_not_given_or_logged(site, user):
+    """A listed user has no features, and an identity of such a user is answered, as
+    anything is that has features, and not logged."""
+    site.load_model()
+    now = datetime.now(UTC)
+    at = (now - timedelta(hours=2)).isoformat()
+    listed = f"{user}-listed"
+    events = [registration(user_id=one, event_time=at) for one in (user, listed)]
+    site.store(rows_of(events, received_at=now))
+    site.suppress(listed)
+    features = dict.fromkeys(usecases.load(STREAMED).features)
+    body = {"use_case": STREAMED}
+    with serving("score", site.environment) as score:
+        known = score.ask(body | {"user_id": user})
+        unknown = score.ask(body | {"user_id": listed})
+        identified = score.ask(body | {"features": features | {"event_id": listed}})
+
+    # All that was answered is logged before the function ends.
+    assert (known.status_code, unknown.status_code) == (200, 404)
+    assert identified.status_code == 200, identified.text
+    assert "inference_log" in site.traces(user)
+    assert "inference_log" not in site.traces(listed)
+
+
+def test_trainings_leave_a_user_and_a_card_out(shop_deployment, borrow_deployment):
+    """Of 160 users in four weeks, and of 1,500 cards with a transaction each; who is
+    scored is asked in ``test_predictions.py``."""
+    shop = shop_deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+    shop.suppress("user.004")
+    cards = borrow_deployment(dataset="", PROPENSITY_SUPPRESSION_KEY=KEY)
+    transactions = drawn(1_500)
+    stored(cards.warehouse, transactions)
+    cards.suppress(transactions.ids[7])
+    users = shop.run("model_training", TRAINED)["rows"]
+    rows = cards.run("model_training", date(2026, 3, 14), use_case="card_fraud")["rows"]
+
+    assert sum(users.values()) == 4 * 159
+    assert sum(rows.values()) == 1_499

@@ -1,5 +1,5 @@
 """
-score over HTTP: features in, a score out, every one of them logged.
+score and score_stream over HTTP: features or an event in, a score out, and logged.
 
 How numbers are read and who is scored with whom is in ``propensity/online``.
 """
@@ -12,26 +12,65 @@ import uuid
 from collections.abc import Iterator, Mapping
 from concurrent import futures
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import requests
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from propensity import usecases
 from propensity.gcp.writes import Appends
 from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.registry.versions import Registry, pickled
 from tests.functions.instances import Served, serving
-from tests.functions.scored import (
-    expected,
-    features_of,
-    fitted,
-    flat,
-    promote,
-    publish,
-    transactions,
-)
 from tests.functions.streaming import a_site, eventually, rows_of
-from tests.support.deployment import DEADLINE_S, STREAMED, Deployment
-from tests.support.events import registration
+from tests.propensity.registry import versions
+from tests.support.deployment import STREAMED, Deployment
+from tests.support.events import enriched_card, registration
+
+CARDS = usecases.load("card_fraud")
+NAMES = list(CARDS.features)
+
+
+def transactions(count: int, *, seed: int = 0) -> np.ndarray:
+    """Return features of transactions, a row each; amounts are below 1."""
+    rows = np.random.default_rng(seed).normal(size=(count, len(NAMES)))
+    rows[:, -1] /= 1000
+    return rows.round(6)
+
+
+def flat(row: np.ndarray, **further: Any) -> dict[str, Any]:
+    """Return a transaction as an object of its features."""
+    return {**dict(zip(NAMES, row.tolist(), strict=True)), **further}
+
+
+@cache
+def fitted() -> tuple[Any, Any, Any]:
+    """Return a preprocessor that fills gaps, and two models of what it makes."""
+    rows = pd.DataFrame(transactions(600, seed=1), columns=NAMES)
+    preprocessor = make_column_transformer(
+        (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), NAMES)
+    )
+    encoded = preprocessor.fit_transform(rows)
+    classifier = LogisticRegression().fit(encoded, rows["V14"] + rows["V4"] > 1)
+    trees = HalfSpaceTrees(n_trees=5, height=5, window_size=100)
+    return preprocessor, classifier, trees.fit(encoded)
+
+
+def expected(row: np.ndarray, *, model: Any = None) -> float:
+    """Return what the pipeline says of one transaction."""
+    preprocessor, classifier, _ = fitted()
+    frame = pd.DataFrame([row], columns=NAMES)
+    scores = (model or classifier).predict_proba(preprocessor.transform(frame))
+    return float(scores[0, 1])
+
 
 SETTINGS = {
     "PROPENSITY_REFRESH_S": "1",
@@ -40,8 +79,8 @@ SETTINGS = {
 }
 FEATURES = flat(transactions(1)[0])
 PLAYER = {"use_case": STREAMED}
-OF_PLAYER = features_of(STREAMED)
-OF_DEFAULT = features_of("ga4_purchase")
+OF_PLAYER = dict.fromkeys(usecases.load(STREAMED).features)
+OF_DEFAULT = dict.fromkeys(usecases.load("ga4_purchase").features)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +88,13 @@ def site() -> Deployment:
     """A champion, which is version 0, and version 1 beside it; and one of players."""
     site = a_site(**SETTINGS)
     for model in fitted()[1:]:
-        publish(site, model)
-    promote(site, 0)
+        site.publish_version(
+            CARDS.name,
+            model=pickled(model),
+            preprocessor=pickled(fitted()[0]),
+            features=CARDS.features,
+        )
+    versions.promote(Registry(site.artifacts, CARDS.name), 0)
     site.load_model()
     return site
 
@@ -88,164 +132,106 @@ def logged(site: Deployment, *event_ids: str) -> list[dict[str, Any]]:
     return list(eventually(stored, "it is logged"))
 
 
-class TestAnswers:
-    def test_the_payload_of_the_original(self, site, score, event_id):
-        """Features at the top level, as texts, with what else it sends: the score of
-        the champion, and a row of the log."""
-        [row] = transactions(1)
-        ingested = datetime.now(UTC) - timedelta(seconds=2)
-        texts = {name: str(value) for name, value in flat(row).items()}
-        beside = {"Time": "0", "transaction_id": event_id}
-        answer = scored(score, texts | beside | {"ingest_ts": ingested.timestamp()})
+def test_the_payload_of_the_original(site, score, event_id):
+    """Features at the top level, as texts, with what else it sends: the score of the
+    champion, and a row of the log."""
+    [row] = transactions(1)
+    ingested = datetime.now(UTC) - timedelta(seconds=2)
+    texts = {name: str(value) for name, value in flat(row).items()}
+    beside = {"Time": "0", "transaction_id": event_id}
+    answer = scored(score, texts | beside | {"ingest_ts": ingested.timestamp()})
 
-        assert answer["probability"] == pytest.approx(expected(row), abs=1e-9)
-        assert answer["anomaly_score"] is None
-        assert (answer["use_case"], answer["model_version"]) == ("card_fraud", 0)
-        assert (answer["event_id"], answer["is_warm"]) == (event_id, True)
-        assert 2_000 <= answer["latency_ms"] < 60_000
-        assert 0 < answer["request_ms"] < answer["latency_ms"]
-        [champion] = logged(site, event_id)
-        for name in ("use_case", "model_version", "probability", "inference_id"):
-            assert champion[name] == answer[name]
-        assert champion["latency_ms"] == pytest.approx(answer["latency_ms"], abs=1e-3)
-        assert champion["event_date"] == ingested.date()
-        assert champion["scored_on"] == champion["scored_at"].date()
-        assert json.loads(champion["features"]) == flat(row)
-        assert (champion["source"], champion["is_warm"]) == ("online", True)
-        assert champion["user_id"] == event_id
-        assert champion["epoch"] >= 0
-        assert abs(champion["event_time"] - ingested) < timedelta(milliseconds=1)
+    assert answer["probability"] == pytest.approx(expected(row), abs=1e-9)
+    assert answer["anomaly_score"] is None
+    assert (answer["use_case"], answer["model_version"]) == ("card_fraud", 0)
+    assert (answer["event_id"], answer["is_warm"]) == (event_id, True)
+    assert 2_000 <= answer["latency_ms"] < 60_000
+    [champion] = logged(site, event_id)
+    for name in ("use_case", "model_version", "probability", "inference_id"):
+        assert champion[name] == answer[name]
+    assert champion["latency_ms"] == pytest.approx(answer["latency_ms"], abs=1e-3)
+    assert champion["event_date"] == ingested.date()
+    assert json.loads(champion["features"]) == flat(row)
+    assert (champion["source"], champion["user_id"]) == ("online", event_id)
 
-    def test_a_senseless_moment_without_a_latency(self, site, score, event_id):
-        """The transaction is scored as one of now."""
-        answer = scored(score, FEATURES | {"transaction_id": event_id, "ingest_ts": 1})
 
-        [row] = logged(site, event_id)
-        assert answer["probability"] is not None
-        assert answer["latency_ms"] is row["latency_ms"] is None
-        assert row["event_time"] == row["scored_at"]
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda own: {"features": own, "use_case": "card_fraud"},
+        lambda own: {name: f" {value:+.17e} " for name, value in own.items()},
+        lambda own: own | {"Time": "0", "Class": [1], "features_2": {}},
+    ],
+)
+def test_a_transaction_has_one_answer_however_it_is_written(score, written):
+    """Named or not, the use case is the one whose features these are; numbers may be
+    texts, and what is no feature says nothing."""
+    [row] = transactions(1, seed=3)
+    answer = scored(score, written(flat(row)))
 
-    @pytest.mark.parametrize(
-        ("written", "event_id"),
-        [
-            (lambda own: {"features": own, "use_case": "card_fraud"}, None),
-            (lambda own: {"features": own, "use_case": None, "version": None}, None),
-            (lambda own: {name: f" {v:+.17e} " for name, v in own.items()}, None),
-            (lambda own: own | {"Time": "0", "Class": [1], "features_2": {}}, None),
-            (lambda own: own | OF_PLAYER | {"use_case": "card_fraud"}, None),
-            (lambda own: {"features": own | {"transaction_id": 17}}, "17"),
-            # Around the features an identity counts before one among them.
-            (lambda own: {"features": own | {"event_id": "in"}, "event_id": "o"}, "o"),
-            (
-                lambda own: {"features": own | {"event_id": "in"}, "event_id": None},
-                "in",
-            ),
-        ],
-    )
-    def test_a_transaction_has_one_answer_however_it_is_written(
-        self, score, written, event_id
-    ):
-        """Named or not, the use case is the one whose features these are; numbers may
-        be texts, and what is no feature says nothing."""
-        [row] = transactions(1, seed=3)
-        answer = scored(score, written(flat(row)))
+    assert answer["probability"] == pytest.approx(expected(row), abs=1e-9)
 
-        assert answer["probability"] == pytest.approx(expected(row), abs=1e-9)
-        assert event_id in (None, answer["event_id"])
 
-    def test_instances_are_scored_in_their_order(self, site, score, event_id):
-        """A list is answered by a list, all of one version; of a thousand, too."""
-        rows = transactions(5, seed=4)
-        ids = [f"{event_id}-{number}" for number in range(5)]
-        named = zip(rows, ids, strict=True)
-        instances = [flat(row, transaction_id=name) for row, name in named]
+def test_instances_are_scored_in_their_order(site, score, event_id):
+    """A list is answered by a list, all of one version; of a thousand, too."""
+    rows = transactions(5, seed=4)
+    ids = [f"{event_id}-{number}" for number in range(5)]
+    named = zip(rows, ids, strict=True)
+    instances = [flat(row, transaction_id=name) for row, name in named]
+    predictions = scored(score, {"instances": instances})["predictions"]
+    many = scored(score, {"instances": [FEATURES] * 1_000})
 
-        answer = scored(score, {"use_case": "card_fraud", "instances": instances})
-        many = scored(score, {"instances": [FEATURES] * 1_000})
+    assert len(many["predictions"]) == 1_000
+    assert [one["event_id"] for one in predictions] == ids
+    scores = [one["probability"] for one in predictions]
+    assert scores == pytest.approx([expected(row) for row in rows], abs=1e-9)
+    assert [row["inference_id"] for row in logged(site, *ids)] == [
+        one["inference_id"] for one in predictions
+    ]
 
-        predictions = answer["predictions"]
-        assert len(many["predictions"]) == 1_000
-        assert answer["model_version"] == 0
-        assert [one["event_id"] for one in predictions] == ids
-        scores = [one["probability"] for one in predictions]
-        assert scores == pytest.approx([expected(row) for row in rows], abs=1e-9)
-        assert [row["inference_id"] for row in logged(site, *ids)] == [
-            one["inference_id"] for one in predictions
-        ]
 
-    def test_a_version_by_its_number_though_the_champion_is_damaged(self, site):
-        """Who names none is told what is wrong."""
-        pointer = "models/card_fraud/champion.json"
-        [row] = transactions(1, seed=6)
-        before = site.artifacts.read(pointer).data
-        site.artifacts.overwrite(pointer, b"{")
-        try:
-            with serving("score", site.environment) as score:
-                answer = scored(score, flat(row, version="1"))
-                refused = score.ask(FEATURES | {"use_case": "card_fraud"})
-        finally:
-            site.artifacts.overwrite(pointer, before)
+def test_a_version_is_asked_for_by_its_number(score):
+    [row] = transactions(1, seed=6)
+    answer = scored(score, flat(row, version="1"))
 
-        assert (answer["model_version"], answer["probability"]) == (1, None)
-        trees = expected(row, model=fitted()[2])
-        assert answer["anomaly_score"] == pytest.approx(trees, abs=1e-9)
-        assert (refused.status_code, refused.json()["error"]) == (500, "artifact")
+    assert (answer["model_version"], answer["probability"]) == (1, None)
+    trees = expected(row, model=fitted()[2])
+    assert answer["anomaly_score"] == pytest.approx(trees, abs=1e-9)
 
-    @pytest.mark.parametrize("hours", [2, 72, None])
-    def test_a_user_by_fresh_features(self, site, score, user, hours):
-        """What the stream has of a user is what is scored, as long as that is of
-        interest; then, and of a user without features, it is 404."""
-        now = datetime.now(UTC)
-        if hours:
-            at = (now - timedelta(hours=hours)).isoformat()
-            event = registration(user_id=user, event_time=at)
-            site.store(rows_of([event], received_at=now))
 
-        answer = score.ask(PLAYER | {"user_id": user})
+@pytest.mark.parametrize("hours", [2, 72, None])
+def test_a_user_is_scored_by_fresh_features(site, score, user, hours):
+    """What the stream has of a user is what is scored, as long as that is of interest;
+    then, and of a user without features, it is 404."""
+    now = datetime.now(UTC)
+    if hours:
+        at = (now - timedelta(hours=hours)).isoformat()
+        event = registration(user_id=user, event_time=at)
+        site.store(rows_of([event], received_at=now))
 
-        body = answer.json()
-        if hours == 2:
-            assert 0 < body["probability"] < 1
-            [row] = logged(site, body["event_id"])
-            assert (body["use_case"], row["user_id"]) == (STREAMED, user)
-            assert json.loads(row["features"])["bet_count"] == 0
-        else:
-            assert (answer.status_code, body["error"]) == (404, "unknown_user")
-            assert body["probability"] is body["model_version"] is None
+    answer = score.ask(PLAYER | {"user_id": user})
 
-    def test_trees_that_are_not_warm_give_no_score_and_say_so(self, site, score):
-        trees = HalfSpaceTrees(n_trees=5, height=5, window_size=1000)
-        version = publish(site, trees.fit(transactions(10)))
-        answer = scored(score, FEATURES | {"version": version})
-
-        for one in (answer, *logged(site, answer["event_id"])):
-            assert (one["model_version"], one["is_warm"]) == (version, False)
-            assert one["probability"] is one["anomaly_score"] is None
+    body = answer.json()
+    if hours == 2:
+        assert 0 < body["probability"] < 1
+        [row] = logged(site, body["event_id"])
+        assert (body["use_case"], row["user_id"]) == (STREAMED, user)
+        assert json.loads(row["features"])["bet_count"] == 0
+    else:
+        assert (answer.status_code, body["error"]) == (404, "unknown_user")
+        assert body["probability"] is body["model_version"] is None
 
 
 LACKING = {name: value for name, value in FEATURES.items() if name != "V3"}
 WRONG: Mapping[str, tuple[Any, int, str | None]] = {
     "not JSON": (b'{"a": "\xed\xa0\x80"}', 400, "body"),
-    "nothing": ({}, 400, "features"),
-    "few": ({"features": {"V1": 1}}, 400, "features.V2"),
     "features of two use cases": (FEATURES | OF_PLAYER, 400, next(iter(OF_DEFAULT))),
     "one lacks one": ({"instances": [FEATURES, LACKING]}, 400, "instances[1].V3"),
-    **{
-        f"a number that is {str(value)[:9]}": (FEATURES | {"V3": value}, 400, "V3")
-        for value in ("much", "NaN", "0x10", True, float("inf"), 10**400)
-    },
-    "a text that is none": (
-        PLAYER | {"features": OF_PLAYER | {"country": 3}},
-        400,
-        "features.country",
-    ),
-    "no identity": (FEATURES | {"transaction_id": 1.5}, 400, "transaction_id"),
-    "an instance that is none": ({"instances": [FEATURES, 3]}, 400, "instances[1]"),
+    "no number": (FEATURES | {"V3": "NaN"}, 400, "V3"),
+    "beyond any number": (FEATURES | {"V3": 10**400}, 400, "V3"),
     "too many instances": ({"instances": [FEATURES] * 1_001}, 413, "instances"),
     "two ways at once": ({"features": FEATURES, "instances": None}, 400, "instances"),
-    "an empty user": (PLAYER | {"user_id": ""}, 400, "user_id"),
     "an unknown version": (FEATURES | {"version": 99}, 404, "version"),
-    "no version": (FEATURES | {"version": "new"}, 400, "version"),
     "an unknown use case": (FEATURES | {"use_case": "no_such"}, 400, "use_case"),
     "a user of events": ({"use_case": "card_fraud", "user_id": "u"}, 400, "user_id"),
     "a feature twice": (json.dumps(FEATURES).encode()[:-1] + b', "V3": 1}', 400, "V3"),
@@ -263,14 +249,40 @@ def test_what_cannot_be_scored_is_refused_by_its_field(score, case):
     assert answer.json()["retryable"] is False
 
 
-def test_only_a_post_of_json_to_the_root_is_served(score):
-    get = requests.get(score.url, timeout=DEADLINE_S)
-    path = requests.post(f"{score.url}path", json=FEATURES, timeout=DEADLINE_S)
-    text = requests.post(score.url, data=b"{}", timeout=DEADLINE_S)
+def test_an_event_that_is_pushed_is_scored_and_its_score_published(site, event_id):
+    """By the champion. The time that it took is counted from when the producer took the
+    transaction, where the event says when that was. Numbers may be texts."""
+    now = datetime.now(UTC)
+    [row] = transactions(1, seed=7)
+    features = {name: str(value) for name, value in flat(row).items()}
+    taken = {
+        event_id: (now - timedelta(seconds=1)).timestamp(),
+        f"{event_id}-2": "soon",
+    }
+    site = site.with_settings(PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS="36500")
+    with (
+        site.pulled("scores") as pull,
+        serving("score_stream", site.environment) as scoring,
+    ):
+        for name, moment in taken.items():
+            own = {"event_time": now.isoformat(), "ingest_ts": moment}
+            answer = scoring.post(enriched_card(name, **own, **features))
+            assert answer.text == '{"outcome":"scored"}\n'
+        pulled = pull(2)
 
-    assert (get.status_code, get.headers["allow"]) == (405, "POST")
-    assert (path.status_code, path.json()["error"]) == (404, "no_such_path")
-    assert (text.status_code, text.json()["field"]) == (415, "Content-Type")
+    rows = logged(site, *taken)
+    for row_of, one in zip(rows, pulled, strict=True):
+        message = json.loads(one.data)
+        assert dict(one.attributes) == {
+            "use_case": "card_fraud",
+            "event_id": message["event_id"],
+        }
+        for name in ("event_id", "probability", "model_version", "inference_id"):
+            assert message[name] == row_of[name]
+        assert message["probability"] == pytest.approx(expected(row), abs=1e-9)
+        assert (row_of["user_id"], row_of["event_time"]) == (row_of["event_id"], now)
+    assert rows[0]["latency_ms"] >= 1_000
+    assert rows[1]["latency_ms"] is None
 
 
 def test_all_that_was_answered_is_logged_before_the_function_ends(

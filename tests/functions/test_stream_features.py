@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from local.generators.games import FAULTS, Games
-from local.generators.streams import attributes_of, encode
+from local.generators.streams import encode
 from propensity.errors import Unavailable
 from propensity.events.dead_letters import redacted
 from propensity.tables.stream import (
@@ -22,13 +22,7 @@ from propensity.tables.stream import (
 from tests.functions.instances import Served, failing, serving
 from tests.functions.streaming import a_site, eventually, streamed_features
 from tests.support.deployment import Deployment
-from tests.support.events import (
-    CATALOGUE,
-    bet,
-    registration,
-    transaction,
-    truth,
-)
+from tests.support.events import CATALOGUE, bet, registration, truth
 from tests.support.rows import append_rows
 
 PUBLISHED_AT = datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
@@ -50,108 +44,83 @@ def stream(site) -> Iterator[Served]:
         yield function
 
 
-def stored(
-    site: Deployment, user: str, table: str = "stream_events"
-) -> list[dict[str, Any]]:
-    """Return the rows of a user, or of a transaction."""
-    return site.rows(
-        f"SELECT * FROM {table} WHERE "
-        f"{'event_id' if table == 'truth_events' else 'user_id'} = @user",
-        user=user,
-    )
-
-
 def letters_of(site: Deployment, message_id: str) -> list[dict[str, Any]]:
     return site.rows("SELECT * FROM dead_letters WHERE message_id = @id", id=message_id)
 
 
-def bets(user: str, count: int) -> list[dict[str, Any]]:
-    """Return bets of a user, each another amount."""
-    return [bet(user_id=user, event_id=f"e{n}", bet_amount=n) for n in range(count)]
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_can_never_be_an_event_is_a_dead_letter(site, stream, name):
+    """Stored as it came, but for what it says of a person, with the reason, and
+    acknowledged."""
+    event = [*Games(users=3).events()][-1]
+    broken = FAULTS[name](event)
+    data = broken if isinstance(broken, bytes) else encode(broken)
+    answer = stream.post(data, message_id=f"broken {name}")
+
+    body = answer.json()
+    [letter] = letters_of(site, f"broken {name}")
+    assert answer.status_code == 200
+    assert (body["outcome"], body["reason"]) == ("dead_letter", name)
+    assert (letter["reason"], letter["field"]) == (name, body["field"])
+    kept = None if name == "too_large" else redacted(data, CATALOGUE.kinds)
+    assert letter["raw"] == kept
+    assert letter["raw_size"] == len(data)
+    assert letter["published_at"] == PUBLISHED_AT
 
 
-class TestRefuses:
-    @pytest.mark.parametrize("name", FAULTS)
-    def test_what_can_never_be_an_event(self, site, stream, name):
-        """An object of JSON is stored as it came, but for what it says of a person,
-        with the reason, and acknowledged."""
-        event = [*Games(users=3).events()][-1]
-        broken = FAULTS[name](event)
-        is_raw = isinstance(broken, bytes)
-        data = broken if is_raw else encode(broken)
-        attributes = attributes_of(event if is_raw else broken)
+def test_an_event_is_published_with_the_enrichment(site, stream, user):
+    """Consumers get the event as it came, with index, age, id and use case."""
+    event = registration(user_id=user, event_id=..., use_case=..., extra={"a": [1]})
+    with site.pulled("enriched") as pull:
+        stream.post(event, message_id=f"message of {user}")
+        [message] = pull(1)
 
-        answer = stream.post(data, message_id=f"broken {name}", attributes=attributes)
-
-        body = answer.json()
-        [letter] = letters_of(site, f"broken {name}")
-        assert answer.status_code == 200
-        assert (body["outcome"], body["reason"]) == ("dead_letter", name)
-        assert (letter["reason"], letter["field"]) == (name, body["field"])
-        kept = None if name == "too_large" else redacted(data, CATALOGUE.kinds)
-        assert letter["raw"] == kept
-        assert letter["raw_size"] == len(data)
-        assert json.loads(letter["attributes"]) == attributes
-        assert letter["published_at"] == PUBLISHED_AT
+    own = {"event_id": f"message of {user}", "use_case": "first_day_churn"}
+    added = {**own, "socioeconomic_idx": 6.0, "age": 35}
+    assert json.loads(message.data) == event | added
+    assert dict(message.attributes) == own | {"event_type": "new_registration"}
 
 
-class TestPublishes:
-    def test_the_original_fields_with_the_enrichment(self, site, stream, user):
-        """Consumers get the event as it came, with index, age, id and use case."""
-        event = registration(user_id=user, event_id=..., use_case=..., extra={"a": [1]})
-        with site.pulled("enriched") as pull:
-            stream.post(event, message_id=f"message of {user}")
-            [message] = pull(1)
+@pytest.mark.parametrize(
+    ("event", "table"),
+    [
+        (bet(), STREAM_EVENTS),
+        (truth(), TRUTH_EVENTS),
+        (bet(event_type="unheard_of"), DEAD_LETTERS),
+    ],
+    ids=["event", "truth", "dead letter"],
+)
+def test_an_instance_acknowledges_nothing_that_is_not_stored(
+    site, stream, user, event, table
+):
+    """While its table takes no rows it comes again; a dead letter does, too."""
+    name = "transaction_id" if "transaction_id" in event else "user_id"
+    event = event | {name: user}
+    with failing(table, Unavailable("injected")):
+        refused = stream.post(event, message_id=user)
+    again = stream.post(event, message_id=user)
 
-        own = {"event_id": f"message of {user}", "use_case": "first_day_churn"}
-        added = {**own, "socioeconomic_idx": 6.0, "age": 35}
-        assert json.loads(message.data) == event | added
-        assert dict(message.attributes) == own | {"event_type": "new_registration"}
+    assert (refused.status_code, refused.json()["retryable"]) == (503, True)
+    assert again.status_code == 200
+    key = {TRUTH_EVENTS: "event_id", DEAD_LETTERS: "message_id"}.get(table, "user_id")
+    stored = site.rows(f"SELECT * FROM {table.stored} WHERE {key} = @user", user=user)
+    assert len(stored) == 1
 
 
-class TestInTrouble:
-    @pytest.mark.parametrize(
-        ("event", "table"),
-        [
-            (bet(), STREAM_EVENTS),
-            (transaction(), STREAM_EVENTS),
-            (truth(), TRUTH_EVENTS),
-            (bet(event_type="unheard_of"), DEAD_LETTERS),
-        ],
-        ids=["event", "transaction", "truth", "dead letter"],
-    )
-    def test_an_instance_acknowledges_nothing_that_is_not_stored(
-        self, site, stream, user, event, table
-    ):
-        """While its table takes no rows it comes again; a dead letter does, too."""
-        name = "transaction_id" if "transaction_id" in event else "user_id"
-        event = event | {name: user}
-        with failing(table, Unavailable("injected")):
-            refused = stream.post(event, message_id=user)
-        again = stream.post(event, message_id=user)
+def test_an_instance_acknowledges_nothing_that_is_not_published(site, stream, user):
+    """Without its topic an event is stored, but not done with until it is there."""
+    topic = site.topic("enriched")
+    site.ground.topics.delete(topic)
+    try:
+        refused = stream.post(bet(user_id=user))
+    finally:
+        site.create_topic(topic)
+    with site.pulled("enriched") as pull:
+        eventually(
+            lambda: stream.post(bet(user_id=user)).status_code == 200, "it is there"
+        )
+        [message] = pull(1)
 
-        assert (refused.status_code, refused.json()["retryable"]) == (503, True)
-        assert again.status_code == 200
-        is_letter = table is DEAD_LETTERS
-        rows = letters_of(site, user) if is_letter else stored(site, user, table.stored)
-        assert len(rows) == 1
-
-    def test_an_instance_acknowledges_nothing_that_is_not_published(
-        self, site, stream, user
-    ):
-        """Without its topic an event is stored, but not done with until it is there."""
-        topic = site.topic("enriched")
-        site.ground.topics.delete(topic)
-        try:
-            refused = stream.post(bet(user_id=user))
-        finally:
-            site.create_topic(topic)
-        with site.pulled("enriched") as pull:
-            eventually(
-                lambda: stream.post(bet(user_id=user)).status_code == 200, "it is there"
-            )
-            [message] = pull(1)
-
-        assert (refused.status_code, refused.json()["error"]) == (500, "missing_table")
-        assert json.loads(message.data)["user_id"] == user
-        assert streamed_features(site)[user]["bet_count"] == 1
+    assert (refused.status_code, refused.json()["error"]) == (500, "missing_table")
+    assert json.loads(message.data)["user_id"] == user
+    assert streamed_features(site)[user]["bet_count"] == 1

@@ -34,11 +34,10 @@ class Stage(StrEnum):
 
     DIGESTED = "digested"
     TRAINED = "trained"
-    PREDICTED = "predicted"
 
 
 def _make(folder: Path) -> None:
-    """Load the shop, and run it for a week; save it at each stage."""
+    """Load the shop, and train it; save it at each stage."""
     export = Ground(EXPORTS)
     owner = Deployment(export)
     owner.project = EXPORTS
@@ -54,8 +53,6 @@ def _make(folder: Path) -> None:
     answer = deployment.run("model_training", TRAINED)
     (folder / "answer.json").write_text(json.dumps(answer))
     _save(deployment, folder / Stage.TRAINED)
-    deployment.run("predictions", TRAINED)
-    _save(deployment, folder / Stage.PREDICTED)
     deployment.empty([table for table in TABLES if table not in DIGEST])
     _save(deployment, folder / Stage.DIGESTED)
 

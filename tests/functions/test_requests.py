@@ -1,4 +1,7 @@
-"""Log lines repeat no word of a request, whoever sends it and whatever it is."""
+"""
+Drawn requests: no word of one is logged, whoever sends it and whatever it is; and those
+that docs/openapi.yaml allows and forbids are answered as it says, never with a 5xx.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,23 @@ from typing import Any
 
 import pytest
 import requests
-from hypothesis import given
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from local.stack.state import FUNCTIONS
 from propensity.runs import setup
 from tests.functions.instances import push, serving
 from tests.functions.streaming import a_site
 from tests.support.deployment import DEADLINE_S, Deployment, application, entered
+from tests.support.described import whole
 
 WORD = "fzzquillfeather"
 WORDS = st.sampled_from([WORD, f"{WORD}-name", f"2026-{WORD}", f"é {WORD}\n", WORD * 9])
@@ -30,9 +42,10 @@ METHODS = ("POST", "POST", "POST", "GET", "PUT", WORD.upper())
 
 @pytest.fixture(scope="module")
 def site() -> Deployment:
-    """All tables, with no row, and no model."""
+    """All tables, and a champion for players."""
     site = a_site()
     setup.prepare(site.warehouse, site.settings)
+    site.load_model()
     return site
 
 
@@ -87,4 +100,43 @@ def test_no_word_of_a_request_is_logged(site, function):
             address = served.url
         else:
             stack.enter_context(entered(site.environment))
+        send()
+
+
+TIMEOUT_S = 60
+OPERATIONS = [
+    ("get_proba", "GET"),
+    ("get_proba", "POST"),
+    ("score", "POST"),
+]
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize(("target", "method"), OPERATIONS)
+def test_generated_requests_are_answered_as_described(site, target, method, mode):
+    """Status, type and shape of each answer are those of the description."""
+    path = whole()["paths"][f"/propensity-{target.replace('_', '-')}"]
+    described = {**whole(), "paths": {"/": path}, "servers": [{"url": "/"}]}
+    operation = schemathesis.openapi.from_dict(described)["/"][method]
+
+    @settings(
+        max_examples=10,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def send(case: Any) -> None:
+        answer = case.call(base_url=function.url, timeout=TIMEOUT_S)
+        case.validate_response(answer, checks=CHECKS)
+        assert "Traceback" not in answer.text
+
+    with serving(target, site.environment) as function:
         send()
