@@ -12,18 +12,15 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from local.stack.state import ROOT
-from local.venvs import uv
-from tests.docs.pages import text, worded
+from tests.docs.pages import worded
 from tests.functions.conftest import put_model_into
 from tests.functions.evaluated import both_weeks
 from tests.functions.instances import serving
@@ -60,21 +57,6 @@ def cells() -> list[tuple[str, str]]:
     return found
 
 
-def check(python: str | Path, deployment: Deployment, folder: Path) -> None:
-    """Run all cells with a Python, outside of the project's folder, and compare what
-    they print with the notebook."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    code = json.dumps([cell for cell, _ in cells()])
-    done = execute(
-        [python, "-I", "-c", RUNNER, code],
-        cwd=folder,
-        env={**kept, **deployment.environment},
-    )
-    printed = json.loads(done.stdout)
-    for (cell, expected), output in zip(cells(), printed, strict=True):
-        assert worded(output) == worded(expected), cell
-
-
 @pytest.fixture(scope="module")
 def deployed(emulated_shop) -> Deployment:
     """A week published with a shift of the season, and players scored on the stream."""
@@ -104,7 +86,16 @@ def deployed(emulated_shop) -> Deployment:
 @pytest.mark.long
 def test_the_notebook_prints_what_it_says(deployed, tmp_path):
     """In an environment that has more, but not this project."""
-    check(sys.executable, deployed, tmp_path)
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    code = json.dumps([cell for cell, _ in cells()])
+    done = execute(
+        [sys.executable, "-I", "-c", RUNNER, code],
+        cwd=tmp_path,
+        env={**kept, **deployed.environment},
+    )
+    printed = json.loads(done.stdout)
+    for (cell, expected), output in zip(cells(), printed, strict=True):
+        assert worded(output) == worded(expected), cell
 
 
 def test_the_notebook_loads_nothing_whose_bytes_are_others():
@@ -120,19 +111,3 @@ def test_the_notebook_loads_nothing_whose_bytes_are_others():
         names["verified"]("estimator", hashlib.sha256(b"recorded").hexdigest())
     loads = re.findall(r"(?:joblib\.load|read_parquet)\(\s*(\w+)", "\n".join(code))
     assert set(loads) == {"verified"}
-
-
-@pytest.mark.installs
-@pytest.mark.timeout(600)
-def test_the_notebook_needs_only_what_it_installs(deployed, tmp_path):
-    """In a fresh environment, of the packages that it names, in the versions of
-    requirements.txt: others might read no pickle."""
-    page = text(PAGE).replace("\\\n", " ")
-    [line] = re.findall(r"^\$ notebook/bin/pip install (.*)$", page, re.MULTILINE)
-    pinned = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
-    uv("venv", "--python", sys.executable, str(tmp_path / "notebook"))
-    python = tmp_path / "notebook" / "bin" / "python"
-    uv("pip", "install", "--python", str(python), *shlex.split(line))
-
-    assert {*shlex.split(line)} <= {*pinned}
-    check(python, deployed, tmp_path)
