@@ -36,13 +36,6 @@ from propensity.errors import PropensityError
 from propensity.folders import own_use_cases
 from propensity.tables.export import BY_EXPORT
 
-# Cloud Run's and Terraform's names for the values of settings.
-INGRESS = {
-    "all": "all",
-    "internal": "internal",
-    "internal-and-gclb": "internal-and-cloud-load-balancing",
-}
-EGRESS = {"all": "all-traffic", "private-ranges-only": "private-ranges-only"}
 HELPERS = ("scheduler", "push", "build")
 # Names of tables of another property's export begin with these.
 _BY_PROPERTY = tuple(f"{name}_" for name in BY_EXPORT)
@@ -62,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What staged content is known by, which of the images it is, and where these are.
     parser.add_argument("--sources")
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--function", default="")
+    targets = [function.target for function in functions.load()]
+    parser.add_argument("--function", default="", choices=[""] + targets)
     parser.add_argument("--repository")
     parser.add_argument("--images-from", type=Path)
     options = parser.parse_args(arguments)
@@ -80,12 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def shell(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
-    """
-    Yield assignments of all names that scripts use; of a function, its flags as well.
-
-    Raises:
-        DeploymentError: There is no such function.
-    """
+    """Yield assignments of all names that scripts use; of a function, its flags too."""
     # What stages a function looks for the use cases there.
     yield f"export PROPENSITY_USE_CASES={shlex.quote(own_use_cases())}"
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
@@ -110,8 +99,9 @@ def shell(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
         "bucket": d.settings.bucket,
         "exports": " ".join(export.export for export in exports),
         "environment": f"^{SEPARATOR}^{assigned}",
-        "ingress": INGRESS[d.own["ingress"]],
-        "vpc_egress": EGRESS[d.own["vpc_egress"]],
+        # Cloud Run's names for these.
+        "ingress": d.own["ingress"].replace("gclb", "cloud-load-balancing"),
+        "vpc_egress": d.own["vpc_egress"].replace("all", "all-traffic"),
         "state_bucket": state_bucket,
         "work": f"{work}",
         "staged": f"{work}/staged",
@@ -120,14 +110,9 @@ def shell(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     }
     for name, value in values.items():
         yield f"{name}={shlex.quote(value)}"
-    if options.function:
-        every = {function.target: function for function in all_functions}
-        if options.function not in every:
-            raise DeploymentError(
-                f"there is no function {options.function!r}. "
-                f"Use one of {', '.join(every)}"
-            )
-        yield from _of_function(d, every[options.function], values)
+    for function in all_functions:
+        if function.target == options.function:
+            yield from _of_function(d, function, values)
 
 
 def _of_function(
@@ -197,14 +182,14 @@ def names_of(d: DeploymentSettings) -> dict[str, str]:
 
 def variables(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
     """
-    Write what Terraform reads, beside the file with Cloud Run's services.
+    Write what Terraform reads; of Cloud Run's services it has a file.
 
     Yields audiences that are sent on a day without predictions.
     """
     text = options.json.read_text()
     services = json.loads(text) if text else []
     now = deployed.described(d, options.deployment)
-    render.write(d, services, options.json.parent, deployed=now)
+    render.write(d, services, deployed=now)
     yield from _late_audiences(d)
 
 

@@ -34,8 +34,7 @@ def described(d: DeploymentSettings, file: Path) -> dict[str, Any]:
     Returns:
         ``settings`` by name, none of which is a secret; all ``use_cases`` that
         functions hold, and those that are ``scheduled``; ``audiences`` and
-        ``destinations``, each as ``use_case/name``; the ``commit`` of the folder and
-        that of Propensity, ``release``.
+        ``destinations``, each as ``use_case/name``; the folder's ``commit``.
     """
     audiences = list[str]()
     destinations = list[str]()
@@ -50,7 +49,6 @@ def described(d: DeploymentSettings, file: Path) -> dict[str, Any]:
         "audiences": audiences,
         "destinations": destinations,
         "commit": commit_of(file.parent),
-        "release": commit_of(folders.ROOT),
     }
 
 

@@ -19,35 +19,25 @@ words=("$python" -m deploy stage --deployment "$deployment" --function="$target"
 # It prints what the content is known by.
 if [[ -n "$dry_run" ]]; then run "${words[@]}"; else sources="$("${words[@]}")"; fi
 
+# Print the flag that sets a value, or takes it away.
+flag() { if [[ -n "$2" ]]; then echo "--$1=$2"; else echo "--clear-$1"; fi; }
 # What all functions have in common. Calling one needs the invoker's role.
-common=(--project="$project" --region="$region" --no-allow-unauthenticated)
+common=(
+  --project="$project" --region="$region" --no-allow-unauthenticated
+  "$(flag vpc-connector "$vpc_connector")" "$(flag key "$functions_kms_key")"
+)
+[[ -z "$vpc_connector" ]] || common+=(--vpc-egress="$vpc_egress")
 # And how they are built.
 build=(
   --base-image="python$(tr -d '.\n' <deploy/python-version)" --image="$repository"
   --build-service-account="projects/$project/serviceAccounts/$account_build"
+  "$(flag build-worker-pool "$worker_pool")"
 )
-if [[ -n "$vpc_connector" ]]; then
-  common+=(--vpc-connector="$vpc_connector" --vpc-egress="$vpc_egress")
-else
-  common+=(--clear-vpc-connector)
-fi
-if [[ -n "$functions_kms_key" ]]; then
-  # Cloud Build's own disk has Google's key, which gcloud wants to be told.
-  common+=(--key="$functions_kms_key")
-  build+=(--allow-unencrypted-build)
-else
-  common+=(--clear-key)
-fi
-if [[ -n "$worker_pool" ]]; then
-  build+=(--build-worker-pool="$worker_pool")
-else
-  build+=(--clear-build-worker-pool)
-fi
-if [[ -n "$package_index" ]]; then
-  build+=(--set-build-env-vars="PIP_INDEX_URL=$package_index")
-else
-  build+=(--clear-build-env-vars)
-fi
+# Cloud Build's own disk has Google's key, which gcloud wants to be told.
+[[ -z "$functions_kms_key" ]] || build+=(--allow-unencrypted-build)
+index=--clear-build-env-vars
+[[ -z "$package_index" ]] || index="--set-build-env-vars=PIP_INDEX_URL=$package_index"
+build+=("$index")
 
 # Print the flags by which gcloud takes an image that is there: that of the kept plan, or the
 # one in which the function runs, if it was built of what was staged here.

@@ -14,9 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from deploy import DeploymentError
-from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, TOPICS
-from propensity.tables import every as tables
+from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases import UseCase
 
@@ -27,8 +25,6 @@ FILE = Path(__file__).with_name("functions.toml")
 LISTED = frozenset({SUPPRESSED_USERS.name})
 # The job that runs commands for operators.
 OPERATOR = "operator"
-# The only things that are read and no table of tables/.
-VIEWS = ["ga_events"] + list(tables.views(""))
 # What a service has, unless it says otherwise.
 _SERVICE = {"min-instances": 0, "cpu-throttling": True, "ingress": "internal"}
 # A run's date is the day in UTC; and the longest that Cloud Scheduler waits.
@@ -105,15 +101,6 @@ class Account:
     pulls: Sequence[str] = ()
     lists_tables: bool = False
 
-    def __post_init__(self) -> None:
-        resources = {table.stored for table in tables.TABLES}.union(VIEWS, TOPICS)
-        resources.update(subscription.name for subscription in SUBSCRIPTIONS)
-        named = set(self.reads).union(self.appends, self.writes)
-        named.update(self.publishes, self.pulls)
-        wrong = sorted(named - resources)
-        if wrong:
-            raise DeploymentError(f"{self.target}: {', '.join(wrong)} is not known")
-
     @property
     def runs_queries(self) -> bool:
         """Whether it starts jobs in BigQuery: reading or changing, not appending."""
@@ -152,12 +139,7 @@ class Function(Account):
 
 @cache
 def load(file: Path = FILE) -> tuple[Function, ...]:
-    """
-    Return every function, as the file orders them; read once in a process.
-
-    Raises:
-        DeploymentError: A table or topic is named that there is not.
-    """
+    """Return every function, as the file orders them; read once in a process."""
     functions = []
     for target, entry in tomllib.loads(file.read_text()).items():
         if target == OPERATOR:
@@ -171,7 +153,7 @@ def load(file: Path = FILE) -> tuple[Function, ...]:
 
 @cache
 def operator() -> Account:
-    """Return what the operators' job may touch; raises as ``load``."""
+    """Return what the operators' job may touch."""
     return Account(target=OPERATOR, **tomllib.loads(FILE.read_text())[OPERATOR])
 
 

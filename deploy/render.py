@@ -2,14 +2,13 @@
 What Terraform reads: tables, topics, rights and use cases, and the settings.
 
 ``setup.sh`` and ``teardown.sh`` write them anew each time, since they depend on the use
-cases of your own, and git ignores them. ``terraform/`` lists none of these itself: its
-files say ``jsondecode(file(...))``.
+cases of your own and on the settings, and git ignores them. The files of ``terraform/``
+say ``jsondecode(file(...))``.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +28,8 @@ from propensity.tables.export import BY_EXPORT
 
 TERRAFORM = Path(__file__).with_name("terraform")
 
-VARIABLE = r'^variable "(\w+)"'
+# Of a setting in Terraform, where a number may be a string of digits.
+TYPES = {bool: "bool", str: "string", list: "set(string)", dict: "map(string)"}
 # The services of Cloud Run, as gcloud lists them.
 Services = Sequence[Mapping[str, Any]]
 # Placeholders for the dataset and the export in the text of a view.
@@ -103,12 +103,10 @@ def _account(account: Account) -> dict[str, Any]:
 
 
 def _function(function: Function) -> dict[str, Any]:
-    schedule = function.schedule
     return {
         **_account(function),
         "is_public": function.is_public,
-        "per_use_case": schedule is not None and schedule.per_use_case,
-        "is_scheduled": schedule is not None,
+        "is_scheduled": function.schedule is not None,
         "subscriptions": [each.name for each in function.subscriptions],
     }
 
@@ -145,9 +143,6 @@ def _views() -> dict[str, Any]:
 def files() -> dict[Path, Any]:
     use_cases = {
         name: {
-            "reads_export": use_case.reads_export,
-            "has_property": use_case.ga4_property is not None,
-            "scores_events": use_case.scores_events,
             "sources": sorted({source.table for source in use_case.sources.values()}),
             "events": [use_case.own_events.table] if use_case.own_events else [],
             "secrets": secrets_of(use_case),
@@ -212,31 +207,27 @@ def _settings(d: DeploymentSettings, services: Services) -> dict[str, Any]:
 def write(
     d: DeploymentSettings,
     services: Services,
-    folder: Path,
     *,
     root: Path = TERRAFORM,
     deployed: Mapping[str, Any] | None = None,
 ) -> None:
     """
-    Write what the code says where Terraform is, and values of variables here.
+    Write what the code and the settings say where Terraform is.
 
     Args:
-        deployed: As ``deployed.described``; left out of the values without it.
+        deployed: As ``deployed.described``.
     """
     (root / "generated").mkdir(exist_ok=True)
     for file, content in files().items():
         _write(root / file.relative_to(TERRAFORM), content)
     _write(root / "generated" / "alerts.json", alerts.in_terraform(d))
-    values = _settings(d, services)
-    if deployed is not None:
-        values["deployed"] = deployed
-    text = (root / "variables.tf").read_text()
-    # A number is one in Terraform, too: it takes "7" for 7. Others are off.
-    lines = list[str]()
-    for variable in re.findall(VARIABLE, text, re.M):
-        if variable in values:
-            lines.append(f"{variable} = {json.dumps(values[variable])}\n")
-    (folder / "terraform.tfvars").write_text("".join(lines))
+    variables = {"deployed": {"type": "any", "default": deployed}}
+    for name, value in _settings(d, services).items():
+        kind = TYPES[type(value)]
+        if name == "retention_days":
+            kind = "map(number)"
+        variables[name] = {"type": kind, "default": value}
+    _write(root / "settings.tf.json", {"variable": variables})
 
 
 def _write(file: Path, content: Any) -> None:

@@ -5,26 +5,13 @@
 # deploy/operate.sh and deploy/call.sh need. An owner of the project runs this, once; for
 # these two after the first deploy.
 #
-#   deploy/roles.sh [--planner | --operator] MEMBER [--dry-run] [--deployment FILE]
-#   deploy/roles.sh --operator group:crm-team@example.com
+#   deploy/roles.sh MEMBER [--planner | --operator] [--dry-run] [--deployment FILE]
+#   deploy/roles.sh group:crm-team@example.com --operator
 #   deploy/roles.sh user:ana@example.com
 #   deploy/roles.sh principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/subject/repo:me/shop:environment:production
 set -euo pipefail
-member="" operator="" planner="" previous="" others=()
-# MEMBER may stand anywhere; the word after --deployment is a file.
-for word in "$@"; do
-  if [[ "$word" == --operator ]]; then
-    operator=yes
-  elif [[ "$word" == --planner ]]; then
-    planner=yes
-  elif [[ "$word" == -* || "$previous" == --deployment || -n "$member" ]]; then
-    others+=("$word")
-  else
-    member="$word"
-  fi
-  previous="$word"
-done
-set -- ${others[@]+"${others[@]}"}
+takes="--operator --planner" member=""
+[[ "${1:--}" == -* ]] || { member="$1" && shift; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 [[ "$member" =~ ^(user|group|serviceAccount):[^@\ ]+@[^@\ ]+$ || "$member" =~ ^principal(Set)?://iam\.googleapis\.com/[^*\ ]+$ ]] || {
@@ -53,7 +40,7 @@ grant_folder() {
     --condition="^|^title=$2|expression=resource.name.startsWith(\"projects/_/buckets/$bucket/objects/$2/\")"
 }
 
-if [[ -n "$operator" ]]; then
+if [[ "$options" == *" --operator "* ]]; then
   # Its id ends with when it was made.
   request_sender="projects/$project/roles/${prefix}_request_sender"
   [[ -n "$dry_run" ]] || request_sender="$(gcloud iam roles list --project="$project" \
@@ -78,7 +65,7 @@ if [[ -n "$operator" ]]; then
   grant_folder storage.objectViewer reports
   exit 0
 fi
-if [[ -n "$planner" ]]; then
+if [[ "$options" == *" --planner "* ]]; then
   roles=(
     browser iam.securityReviewer      # the project, its roles and accounts, and who has which right
     serviceusage.serviceUsageViewer

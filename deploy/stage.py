@@ -55,7 +55,7 @@ def stage(
     Args:
         function_folder: Holds ``main.py`` and its requirements; ``propensity/`` and
             the locks are beside it.
-        target: May be missing, or an earlier staged folder.
+        target: May be missing; all that is there goes.
         requirements: File of ``function_folder`` that is staged as
             ``requirements.txt``: entry points of one folder may have their own.
         locked: Whether its lock is staged in its place.
@@ -64,11 +64,9 @@ def stage(
         ``target``.
 
     Raises:
-        DeploymentError: A use case is wrong, or ``target`` holds something else.
+        DeploymentError: A use case is wrong.
     """
     root = function_folder.resolve().parent
-    if target.exists() and not (target / "main.py").is_file():
-        raise DeploymentError(f"cannot stage into {target}, which has other files")
     files = {file.name: file for file in function_folder.glob("*.py")}
     lock = root / "deploy" / "locks" / function_folder.name / requirements
     files["requirements.txt"] = lock if locked else function_folder / requirements

@@ -9,15 +9,14 @@ takes="--delete-data --yes" runs=deploy/teardown.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
-data="kept" deletes=""
+data="kept" deletes="" keeps=(-var=keep_only_data=true)
 if [[ "$options" == *" --delete-data "* ]]; then
   data="DELETED, with all that is in it" deletes=yes
+  keeps+=(-var=delete_data=true)
 fi
 require_state
 values >/dev/null
-echo "keep_only_data = true" >>"$work/terraform.tfvars"
-[[ -z "$deletes" ]] || echo "delete_data = true" >>"$work/terraform.tfvars"
-destroy() { tf destroy -auto-approve -var-file="$root/$work/terraform.tfvars"; }
+destroy() { tf destroy -auto-approve "${keeps[@]}"; }
 if [[ -n "$dry_run" ]]; then
   echo "# removes schedules, functions, alerts, accounts and their rights; data: $data"
   plan

@@ -133,7 +133,7 @@ require_state() {
 plan() {
   local word may=()
   # A dry run only reads, the lock as well; a plan that is old by then is not applied.
-  tf plan -out="$plans/plan" ${dry_run:+-lock=false} -var-file="$root/$work/terraform.tfvars" || return
+  tf plan -out="$plans/plan" ${dry_run:+-lock=false} ${keeps[@]+"${keeps[@]}"} || return
   [[ -z "$unseen" && -z "${deletes:-}" ]] || return 0
   tf show -json "$plans/plan" >"$plans/plan.json" || return
   for word in --drop-columns --only-callers --remove; do

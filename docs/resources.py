@@ -116,9 +116,9 @@ def planned() -> list[Resource]:
         root = Path(folder) / "terraform"
         skipped = shutil.ignore_patterns("generated", ".terraform*")
         shutil.copytree(render.TERRAFORM, root, ignore=skipped)
-        render.write(EXAMPLE, services, root, root=root)
+        render.write(EXAMPLE, services, root=root)
         _replace(root)
-        parsed = tfparse.load_from_path(str(root), vars_paths=["terraform.tfvars"])
+        parsed = tfparse.load_from_path(str(root))
     return list(_resources(parsed))
 
 

@@ -41,12 +41,6 @@ locals {
     for suffix in local.suffixes : { for name, one in local.plain_tables : "${name}${suffix}" => one if contains(local.views.by_export, name) }
   ]...))
 
-  # Use cases that would be called for in vain: they read the deployment's own export.
-  cannot_be_read = [
-    for name in var.use_cases : name
-    if try(local.use_cases[name].reads_export && !local.use_cases[name].has_property, false) && anytrue([for one in local.functions : one.per_use_case])
-  ]
-
   # Tables of the user's own that use cases read, each with its project, dataset and
   # name, and with the functions that read it: sources those that compute features,
   # events those that would read the export.
@@ -107,10 +101,6 @@ resource "terraform_data" "settings" {
     precondition {
       condition     = length(local.elsewhere) == 0
       error_message = "The export ${join(" and ", local.elsewhere)}, and the dataset would be in ${var.location}: no query reads both. Set PROPENSITY_LOCATION to where the export is, with a new dataset where there is one already; exports of two locations need two deployments."
-    }
-    precondition {
-      condition     = contains(keys(var.exports), "") || length(local.cannot_be_read) == 0
-      error_message = "The clock would call functions for ${join(", ", local.cannot_be_read)}, which read the export of GA4, and there is none: set PROPENSITY_GA4_DATASET; or, for the stream only, DEPLOY_USE_CASES without these."
     }
   }
 }

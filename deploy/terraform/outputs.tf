@@ -10,8 +10,3 @@ output "for_the_owner_of_the_export" {
     "GRANT `${one.role}` ON SCHEMA `${var.exports[one.export]}` TO \"${one.member}\"" if one.on == "export" && try(local.exports[one.export].is_foreign, false)
   ]
 }
-
-output "exports_without_days_yet" {
-  description = "Exports that had no daily table: these have no view ga_events; set up again when there is one."
-  value       = [for suffix, kinds in local.export_kinds : var.exports[suffix] if length(kinds) == 0]
-}

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -74,10 +73,6 @@ SHIM = """#!/bin/bash
 call="${0##*/} $*"
 folder="${0%/*/*}"
 printf '%s\\036' "$call" >>"$folder/calls"
-if [[ "${0##*/}" == gcloud ]]; then
-  mkdir "$folder/running" || touch "$folder/beside"
-  trap 'rmdir "$folder/running"' EXIT
-fi
 # Answer a call that holds a part; the number is how often, if not always.
 rule() {
   local part="$1" answer="$2" status="$3" times="${4:-}" asked one
@@ -142,11 +137,10 @@ class Cloud:
         """The folder where scripts keep what they made."""
         return self.project / ".local/deploy/my-project-propensity"
 
-    def deployed(self) -> str:
-        """What the last set-up said of the deployment's folder, as JSON."""
-        values = (self.work / "terraform.tfvars").read_text()
-        [record] = re.findall("^deployed = (.*)$", values, re.M)
-        return record
+    def variable(self, name: str) -> object:
+        """What the last set-up had Terraform read."""
+        file = self.project / "deploy" / "terraform" / "settings.tf.json"
+        return json.loads(file.read_text())["variable"][name]["default"]
 
     def calls(self) -> list[str]:
         """What the programs were asked, each call with its words."""
@@ -164,17 +158,10 @@ class Cloud:
 
 
 def planned(table: str, actions: list[str], before: object, after: object) -> str:
-    """Return a plan of Terraform that changes a table, as ``show -json`` has it; with
-    its columns, or None."""
-
-    def with_schema(columns: object) -> object:
-        return columns and {"schema": json.dumps(columns)}
-
-    change = {
-        "actions": actions,
-        "before": with_schema(before),
-        "after": with_schema(after),
-    }
+    """Return a plan of Terraform that changes a table, as ``show -json`` has it."""
+    change: dict[str, object] = {"actions": actions}
+    for name, columns in (("before", before), ("after", after)):
+        change[name] = columns and {"schema": json.dumps(columns)}
     kind = {"type": "google_bigquery_table", "name": "table", "index": table}
     return json.dumps({"resource_changes": [{**kind, "change": change}]})
 

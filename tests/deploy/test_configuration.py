@@ -22,14 +22,11 @@ from tests.deploy.conftest import POOL, SETTINGS, settings_file
     [
         ("PROPENSITY_BUCKET", "", "PROPENSITY_BUCKET is not set"),
         ("PROPENSITY_SUPPRESSION_KEY", "k" * 40, "DEPLOY_SUPPRESSION_SECRET"),
-        ("DEPLOY_FUNCTIONS", "get_probability", "get_probability"),
         ("DEPLOY_CALLERS", "user:ana@example.com allUsers", "Example: DEPLOY_CALLERS="),
         ("DEPLOY_CALLERS", f"{POOL}/*", "Example: DEPLOY_CALLERS="),
         ("DEPLOY_TIMEZONE", "Etc/UTC", "Did you mean DEPLOY_TIME_ZONE?"),
         ("DEPLOY_TIME_ZONE", "Mars/Base", "DEPLOY_TIME_ZONE"),
-        ("DEPLOY_LOG_DAYS", "0", "DEPLOY_LOG_DAYS"),
         ("DEPLOY_PREDICTION_DAYS", "MON,", "DEPLOY_PREDICTION_DAYS=daily"),
-        ("PROPENSITY_TOPIC_PREFIX", "another", "PROPENSITY_TOPIC_PREFIX"),
         ("DEPLOY_PACKAGE_INDEX", "https://me:token@pypi.example.com/", "Example: "),
         ("GOOGLE_CLOUD_PROJECT", "--help", "GOOGLE_CLOUD_PROJECT"),
     ],
@@ -75,8 +72,7 @@ def test_a_new_deployment_has_environments_of_its_own(tmp_path):
     assert production.settings.export == test.settings.export
 
 
-@pytest.mark.parametrize("by", ["option", "variable"])
-def test_a_command_is_about_the_deployment_that_is_named(tmp_path, by):
+def test_a_command_is_about_the_deployment_that_is_named(tmp_path):
     """Whatever the shell has of a local state; the key is in no file."""
     file = settings_file(tmp_path, {**SETTINGS, "DEPLOY_PREFIX": "shop"})
     variables = {
@@ -86,14 +82,9 @@ def test_a_command_is_about_the_deployment_that_is_named(tmp_path, by):
         "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",
         "PROPENSITY_SUPPRESSION_KEY": "k" * 32,
     }
-    words = ["usecase", "list"]
-    if by == "option":
-        words = ["--deployment", str(file)] + words
-    else:
-        variables["PROPENSITY_DEPLOYMENT"] = str(file)
     os.environ.update(variables)
 
-    assert cli.main(words) == 0
+    assert cli.main(["--deployment", str(file), "usecase", "list"]) == 0
     settings = Settings.from_environment()
 
     assert (settings.project, settings.bucket) == ("my-project", "my-bucket")

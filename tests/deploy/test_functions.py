@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from deploy import DeploymentError, configuration, functions
-from deploy.functions import SUBSCRIPTIONS
+from deploy import configuration, functions
 from propensity.registry.leases import DURATION
-from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, Settings
+from propensity.settings import Settings
 from tests.deploy.conftest import SETTINGS
 
 EVERY = functions.load()
@@ -100,25 +99,3 @@ def test_a_run_is_called_again_once_it_can_succeed(function):
         assert sum(pauses) > 60 * Settings(project="p").export_wait_minutes
     if target == "model_training":
         assert ATTEMPT_DEADLINE_S + sum(pauses) > int(function.flags["timeout"])
-
-
-def test_rights_on_what_there_is_not_are_refused(tmp_path):
-    file = tmp_path / "functions.toml"
-    line = 'reads = ["ma_prediction_table"]'
-    file.write_text(f'[predictions]\nfolder = "01-Predictions"\n{line}')
-
-    with pytest.raises(DeploymentError, match="ma_prediction_table"):
-        functions.load(file)
-
-
-def test_no_topic_is_left_unread():
-    """What comes in is pushed, what is enriched is scored, and what was given up waits
-    to be pulled; each function is there."""
-    readers = {one.topic: one.function for one in SUBSCRIPTIONS}
-
-    assert readers == {
-        EVENTS: "stream_features",
-        ENRICHED: "score_stream",
-        DEAD_LETTERS: "",
-    }
-    assert {"stream_features", "score_stream"} <= set(BY_TARGET)

@@ -27,43 +27,27 @@ DOORS = {one.target: (one.folder, "main", one.requirements) for one in FUNCTIONS
 DOORS["operate"] = ("00-ModelTraining", "operate", "requirements.txt")
 DOORS["job"] = ("00-ModelTraining", "job", "requirements.txt")
 
-# What some of them never come to, and why: a function, or all those of a module. A lock
-# need not have what is imported there.
+# What some of them never come to: a function, or all those of a module. A lock need not
+# have what is imported there.
 EVALUATES = {"model_evaluation", "audiences", "overview"}
 NEVER = {
-    "propensity.registry.versions.announce": (
-        EVALUATES | {"predictions", "score"},
-        "it does not change which version is live",
-    ),
-    "propensity.registry.versions.pickled": (
-        EVALUATES | {"compact_features"},
-        "it stores no model",
-    ),
-    "propensity.registry.versions.unpickled": (
-        EVALUATES | {"compact_features"},
-        "it reads cards of versions, and no model",
-    ),
-    "propensity.models.encoding.to_frame": (EVALUATES, "models alone take frames"),
-    "propensity.measures.intervals.difference": (
-        EVALUATES,
-        "only the gate of a training compares versions",
-    ),
-    "propensity.gcp.queries.open_reader": (
-        {"get_proba"},
-        "rows of a lookup are few, and come by HTTP",
-    ),
-    "propensity.suppression.Suppressed.without": (
-        {"get_proba"},
-        "it asks about single users",
-    ),
-    "commands.machine": (
-        {"operate"},
-        "operate.py refuses its commands and --local, and no emulator is named there",
-    ),
-    "commands.options.StateName": ({"operate"}, "operate.py refuses --local"),
-    "commands.deployment.new": ({"operate"}, "operate.py refuses `deployment new`"),
-    "commands.rehearsal": ({"operate"}, "operate.py refuses `rehearse`"),
-    "commands.usecases.check": ({"operate"}, "operate.py refuses `usecase`"),
+    # These do not change which version is live.
+    "propensity.registry.versions.announce": EVALUATES | {"predictions", "score"},
+    # These store no model, and read cards of versions alone.
+    "propensity.registry.versions.pickled": EVALUATES | {"compact_features"},
+    "propensity.registry.versions.unpickled": EVALUATES | {"compact_features"},
+    # Models alone take frames, and only the gate of a training compares versions.
+    "propensity.models.encoding.to_frame": EVALUATES,
+    "propensity.measures.intervals.difference": EVALUATES,
+    # Rows of a lookup are few, and come by HTTP; it asks about single users.
+    "propensity.gcp.queries.open_reader": {"get_proba"},
+    "propensity.suppression.Suppressed.without": {"get_proba"},
+    # operate.py refuses these commands and --local, and no emulator is named there.
+    "commands.machine": {"operate"},
+    "commands.options.StateName": {"operate"},
+    "commands.deployment.new": {"operate"},
+    "commands.rehearsal": {"operate"},
+    "commands.usecases.check": {"operate"},
 }
 
 
@@ -130,7 +114,7 @@ class Door:
             stage.stage(ROOT / folder, into / "staged", locked=True)
 
         self.staged = shared.once(f"staged-{folder}", stage_it) / "staged"
-        self.unused = {place for place in NEVER if target in NEVER[place][0]}
+        self.unused = {place for place in NEVER if target in NEVER[place]}
 
     def file_of(self, module: str) -> Path | None:
         """Return the file of a staged module, or None."""
@@ -170,7 +154,7 @@ class Door:
         the function, its class or its module."""
         place = f"{module}.{function}"
         places = {module, place, place.rpartition(".")[0]} & NEVER.keys()
-        never = {place for place in places if self.target in NEVER[place][0]}
+        never = {place for place in places if self.target in NEVER[place]}
         self.unused -= never
         return not never
 

@@ -11,7 +11,7 @@ import re
 
 import pytest
 
-from deploy import DeploymentError, functions
+from deploy import functions
 from deploy.functions import ROOT
 from deploy.stage import stage
 
@@ -90,16 +90,6 @@ def test_use_cases_of_ones_own_travel_with_each_function(
     assert files(staged) == [*STAGED, *mine]
     assert not (staged / "usecases/shop").is_symlink()
     assert files(stage(function, staged)) == [*STAGED, *mine]
-
-
-def test_staging_refuses_a_folder_with_something_else(function, tmp_path):
-    (tmp_path / "propensity").mkdir()
-    (tmp_path / "thesis.tex").write_text("years of work")
-
-    with pytest.raises(DeploymentError, match="has other files"):
-        stage(function, tmp_path)
-
-    assert (tmp_path / "thesis.tex").exists()
 
 
 def pins(text: str) -> dict[str, str]:

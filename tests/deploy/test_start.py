@@ -67,16 +67,13 @@ def test_a_failure_that_stays_is_not_repeated(
 
 
 @pytest.mark.parametrize(
-    ("statuses", "called", "exits_with"),
-    [([422], 1, 1), ([503, 503, 200], 3, 0), ([409] * 4, 3, 1)],
-    ids=["refused", "asked to come again", "busy"],
+    ("statuses", "called", "exits_with"), [([503, 503, 200], 3, 0), ([409] * 4, 3, 1)]
 )
 def test_a_training_job_asks_until_it_is_answered(
     tmp_path, statuses, called, exits_with
 ):
-    """Its program hands the request over without HTTP, and ends with 0 where the answer
-    is 200. A training that waits for a day of the export is not over; another failure
-    that may pass is tried twice more."""
+    """A training that waits for a day of the export is not over; another failure that
+    may pass is tried twice more. ``test_doors.py`` has how it ends."""
     (tmp_path / "main.py").write_text(
         "import functions_framework\n"
         f"statuses = {statuses}\n"
@@ -115,24 +112,3 @@ def test_users_to_forget_are_read_once(emulated):
     assert not re.search(r"\bu29\b", done.stdout + done.stderr)
     assert artifacts.generations("operate/") == []
     assert site.rows("SELECT user_id FROM ma_predictions_runs") == [{"user_id": "u30"}]
-
-
-# Starts the function as the framework does, and says what it has not imported by then.
-STARTED = """
-import json, sys
-from functions_framework import aio
-aio.create_asgi_app("score", "main.py", "http")
-heavy = ["google.cloud.bigquery", "pandas", "pyarrow", "sklearn"]
-print(json.dumps([name for name in heavy if name not in sys.modules]))
-"""
-
-
-def test_what_takes_long_is_imported_before_the_instance_listens():
-    """No request for a score waits for imports."""
-    process = execute(
-        [python_of("score"), "-c", STARTED],
-        cwd=staged("score"),
-        env={"PATH": os.environ["PATH"]},
-    )
-
-    assert json.loads(process.stdout) == []

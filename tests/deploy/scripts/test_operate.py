@@ -1,6 +1,6 @@
 """
 Commands in the operators' job, and requests by hand, by their scripts: what Google is
-asked, what is shown, and what may not be said there.
+asked, what is shown, and what may not be said.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 
 import pytest
 
-from tests.deploy.conftest import Cloud
+from tests.deploy.conftest import POOL, Cloud
 
 # The same word twice, which gcloud refuses in its list.
 SEND = ("audience", "send", "winback", "--use-case", "winback")
@@ -68,12 +68,15 @@ def test_users_are_in_no_word_of_a_job(operated):
     assert operated.count(name) == operated.count("ana") == 0
 
 
+EVERY_BRANCH = f"{POOL}/attribute.repository/me/shop"
 REFUSED = [
     ("operate", ["forgett", "ana"], "COMMAND is 'forgett'. Use versions"),
     ("operate", ["forget", "--use-case=x", "ana"], "forget - < ids.txt"),
     ("operate", ["audience", "send", "a|b"], "contains '|'"),
     ("call", ["get_proba"], "FUNCTION is 'get_proba'"),
     ("call", ["predictions", "[1]"], "REQUEST is '[1]', which is not a JSON object"),
+    ("roles", ["allUsers"], "Example: user:ana@example.com"),
+    ("roles", [EVERY_BRANCH, "--planner"], "every branch of a repository"),
 ]
 
 
@@ -87,22 +90,21 @@ def test_what_may_not_be_said_is_refused_in_a_line(operated, script, words, told
 
 
 REQUEST = '{"use_case": "ga4_purchase", "force": true}'
-DONE = "2026-11-26T10:00:00Z\tok\tok\t\t"
-SHIFT = "2026-11-26T10:00:00Z\tscore_shift\tscores moved by 0.9\t\t"
 
 
-@pytest.mark.parametrize(("line", "status"), [(DONE, 0), (SHIFT, 1)])
-def test_a_request_by_hand_is_sent_once(operated, line, status):
+@pytest.mark.parametrize(("outcome", "status"), [("ok", 0), ("score_shift", 1)])
+def test_a_request_by_hand_is_sent_once(operated, outcome, status):
     """By a schedule of its own with that very body; the function's line is shown."""
+    line = f"2026-11-26T10:00:00Z\t{outcome}\tscores\t\t"
     operated.rules.insert(0, ("gcloud logging read", line, 0))
     result = operated.run("deploy/call.sh", "predictions", REQUEST)
     made, started, _, removed = [c for c in operated.calls() if "describe" not in c]
+    job = made.split()[5]
 
     assert result.returncode == status, result.stderr
     assert line in result.stdout
     assert f"--message-body={REQUEST} " in made
     assert "--max-retry-attempts=0" in made
     assert "--oidc-service-account-email=propensity-scheduler@" in made
-    job = made.split()[5]
     assert started.startswith(f"gcloud scheduler jobs run {job} ")
     assert removed.startswith(f"gcloud scheduler jobs delete {job} ")

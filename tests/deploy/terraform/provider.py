@@ -1,14 +1,11 @@
 """
 The Google provider's schema, served to Terraform; nothing else of it is there.
 
-Terraform asks for it by its plugin protocol, version 5, and makes up itself what a
-provider would do: ``mock_provider`` in ``main.tftest.hcl``. The schema is read from
-``@cdktf/provider-google`` or its successor, whose classes are made from the one that
-the provider publishes: they write every attribute down with its type in the functions
-that render it, and declare which are required.
-
-Source:
-    https://github.com/hashicorp/terraform/blob/main/docs/plugin-protocol/tfplugin5.5.proto
+Terraform asks for it by its plugin protocol (tfplugin5.5.proto), and makes up
+itself what a provider would do. The schema is read from ``@cdktf/provider-google`` or
+its successor, whose classes are made from the one that the provider publishes: they
+write every attribute down with its type in the functions that render it, and declare
+which are required.
 """
 
 from __future__ import annotations
@@ -51,17 +48,8 @@ Parts = tuple[dict[str, bytes], dict[str, bytes]]
 def serving(
     package: Path, resources: Iterable[str], data: Iterable[str]
 ) -> Iterator[str]:
-    """
-    Serve the schema of some types.
-
-    Args:
-        package: The installed ``@cdktf/provider-google``.
-        resources: Such as ``google_pubsub_topic``.
-        data: Data sources, by the names that they have in HCL.
-
-    Yields:
-        The value of TF_REATTACH_PROVIDERS.
-    """
+    """Serve the schema of some types, from a package; yield the value of
+    TF_REATTACH_PROVIDERS."""
     own = {name: attribute(name, "string", optional=True) for name in PROVIDER}
     entries = [(1, message((2, block_of((own, {})))))]
     for number, names, prefix in ((2, resources, ""), (3, data, "data-google-")):
