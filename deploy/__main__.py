@@ -133,14 +133,14 @@ def _of_function(
         # As many threads as requests at once.
         service["set-env-vars"] += f"{SEPARATOR}THREADS=1"
     secret = values["secret"] if function.needs_key else "--clear-secrets"
-    yield _list("service", _words(service) + [secret])
+    yield f"service=({shlex.join(_words(service) + [secret])})"
     if function.schedule:
         clock = {**function.schedule.flags, "schedule": d.cron(function)}
         called = [""]
         if function.schedule.per_use_case:
             called = d.called_for(function)
-        yield _list("clock", _words(clock))
-        yield _list("called", called)
+        yield f"clock=({shlex.join(_words(clock))})"
+        yield f"called=({shlex.join(called)})"
 
 
 def _words(flags: Mapping[str, str]) -> list[str]:
@@ -148,10 +148,6 @@ def _words(flags: Mapping[str, str]) -> list[str]:
     for name, value in flags.items():
         words.append(f"--{name}={value}" if value else f"--{name}")
     return words
-
-
-def _list(name: str, words: Sequence[str]) -> str:
-    return f"{name}=({shlex.join(words)})"
 
 
 def names_of(d: DeploymentSettings) -> dict[str, str]:
