@@ -61,40 +61,34 @@ def empty(shared) -> Deployment:
     return emptied(shared)
 
 
-def of(user: str, event_id: str, day: str, **fields: Any) -> dict[str, Any]:
-    """Return a bet of a user at noon of a day."""
-    return bet(user_id=user, event_id=event_id, event_time=f"{day}T12:00:00Z", **fields)
+def test_sums_stay_when_they_are_counted(empty):
+    """Of an event that is sent again with another amount counts what was received
+    first; of two registrations at a moment the one whose text comes first, of
+    others the first; and what was on its way when the last run began counts."""
+    twins = [
+        registration(user_id="twins", event_id=city, city=city)
+        for city in ("Aberdeen", "Zwolle")
+    ]
+    evening = "2026-03-01T18:00:00Z"
+    later = registration(user_id="first", event_id="r2", event_time=evening)
+    earlier = registration(user_id="first", city="Zwolle")
+    empty.store(rows_of([twins[1], later], received_at=NOW - HOUR))
+    compact_at(empty, NOW, as_of=FIRST)
+    for amount, received_at in ((99, NOW + 2 * HOUR), (10, NOW + HOUR)):
+        differs = bet(user_id="differs", bet_amount=amount)
+        empty.store(rows_of([differs], received_at=received_at))
+    empty.store(rows_of([twins[0], earlier], received_at=NOW + HOUR))
+    way = bet(user_id="on its way")
+    empty.store(rows_of([way], received_at=NOW - MINUTE))
 
+    before = streamed_features(empty)
+    compact_at(empty, NOW + DAY, as_of=FIRST)
 
-class TestSums:
-    def test_sums_stay_when_they_are_counted(self, empty):
-        """Of an event that is sent again with another amount counts what was received
-        first; of two registrations at a moment the one whose text comes first, of
-        others the first; and what was on its way when the last run began counts."""
-        twins = [
-            registration(user_id="twins", event_id=city, city=city)
-            for city in ("Aberdeen", "Zwolle")
-        ]
-        evening = "2026-03-01T18:00:00Z"
-        later = registration(user_id="first", event_id="r2", event_time=evening)
-        earlier = registration(user_id="first", city="Zwolle")
-        empty.store(rows_of([twins[1], later], received_at=NOW - HOUR))
-        compact_at(empty, NOW, as_of=FIRST)
-        for amount, received_at in ((99, NOW + 2 * HOUR), (10, NOW + HOUR)):
-            differs = bet(user_id="differs", bet_amount=amount)
-            empty.store(rows_of([differs], received_at=received_at))
-        empty.store(rows_of([twins[0], earlier], received_at=NOW + HOUR))
-        way = of("on its way", "e", "2026-03-01")
-        empty.store(rows_of([way], received_at=NOW - MINUTE))
-
-        before = streamed_features(empty)
-        compact_at(empty, NOW + DAY, as_of=FIRST)
-
-        assert before == streamed_features(empty) == clean_features(empty)
-        assert before["differs"]["bet_sum"] == 10
-        assert before["on its way"]["bet_count"] == 1
-        cities = [before[user]["city"] for user in ("twins", "first")]
-        assert cities == ["Aberdeen", "Zwolle"]
+    assert before == streamed_features(empty) == clean_features(empty)
+    assert before["differs"]["bet_sum"] == 10
+    assert before["on its way"]["bet_count"] == 1
+    cities = [before[user]["city"] for user in ("twins", "first")]
+    assert cities == ["Aberdeen", "Zwolle"]
 
 
 def test_days_keep_their_sums(empty):

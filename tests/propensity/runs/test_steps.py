@@ -33,7 +33,6 @@ from propensity.registry.versions import Registry
 from propensity.runs import evaluate_weeks, predict, setup
 from propensity.runs.compact import ages_of, compact
 from propensity.runs.effects import publish_looks
-from propensity.runs.export import missing_label_days
 from propensity.runs.run import Overrides, Run
 from propensity.runs.snapshots import training_dates
 from propensity.settings import Settings
@@ -47,14 +46,13 @@ DAY = timedelta(days=1)
 BATCH = pa.RecordBatch.from_pydict({"user_id": ["a", "b"]})
 
 
-def run_without(*missing: date, utc_offset_hours: int = 0) -> Run:
+def run_without(*missing: date) -> Run:
     """A run of an export that lacks days."""
-    settings: Any = Settings(project="p", property_utc_offset_hours=utc_offset_hours)
     clients: Any = {"warehouse": None, "artifacts": None}
     return Run(
         function="f",
         run_id="r",
-        settings=settings,
+        settings=Settings(project="p"),
         use_case=usecases.load("ga4_purchase"),
         as_of=AS_OF,
         overrides=Overrides(),
@@ -64,19 +62,6 @@ def run_without(*missing: date, utc_offset_hours: int = 0) -> Run:
         clock=SYSTEM,
         **clients,
     )
-
-
-@pytest.mark.parametrize(("hours", "days"), [(0, 0), (9, 7), (-8, -1)], ids=str)
-def test_a_week_lacks_the_local_days_of_its_outcomes(hours, days):
-    """The first and the last day of a horizon count; the days around it do not. East
-    of Greenwich the last hours are in the next day's table, west of it the first ones
-    in the day's before."""
-    lost = WEEK + days * DAY
-    others = [WEEK - 2 * DAY, WEEK + 8 * DAY]
-    run = run_without(utc_offset_hours=hours)
-
-    assert missing_label_days(run, WEEK, [lost]) == [lost]
-    assert not missing_label_days(run_without(), WEEK, others)
 
 
 def test_a_training_leaves_out_incomplete_snapshots(capfd):

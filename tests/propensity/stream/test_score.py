@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from math import isnan, nan
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from propensity import usecases
 from propensity.errors import QueryTooExpensive, SchemaError, Unavailable
@@ -150,27 +152,31 @@ async def test_a_use_case_that_fails_holds_up_no_other(capsys):
     assert (counts["rows_in"], counts["rows_out"], log.rows) == (1, 1, 1)
 
 
-async def test_events_of_other_days_refuse_no_group(capsys):
-    """What is too late is not scored any more; the rest is, however long a deployment
-    scores after an event, and by a query of the days that it may read."""
+@pytest.mark.parametrize(("delay_days", "oldest"), [(2, 1), (36_500, 400)])
+async def test_events_of_other_days_refuse_no_group(delay_days, oldest, capsys):
+    """What is too late is not scored any more, nor read; the rest is, however long a
+    deployment scores after an event, and by a query of the days that it may read."""
+    asked: list[date] = []
 
     def lookup(_: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-        if parameters["first_event_day"] < NOW.date() - 20 * DAY:
+        asked.append(parameters["first_event_day"])
+        if asked[-1] < NOW.date() - 20 * DAY:
             raise QueryTooExpensive("more than 8 GiB")
         until = {"scored_until": NOW + DAY}
         return [{"user_id": u, **until, **FEATURES} for u in parameters["user_ids"]]
 
     log = Log()
     consumer, _ = scoring(log, SimpleNamespace(lookup=lookup))
-    settings = replace(consumer.clients.settings, maximum_score_delay_days=36_500)
+    settings = replace(consumer.clients.settings, maximum_score_delay_days=delay_days)
     consumer.clients = replace(consumer.clients, settings=settings)
     group = [
         message(bet(user_id=f"u{age}", event_time=str(NOW - age * DAY)))
-        for age in (0, 5, 29, 400)
+        for age in (0, 1, 29, 400)
     ]
 
     assert not any(await consumer.consume(group))
     assert (log.rows, counted(consumer, capsys)["too_late"]) == (2, 2)
+    assert asked[0] == NOW.date() - oldest * DAY
 
 
 async def test_an_event_that_is_refused_refuses_no_group(capsys):
