@@ -18,8 +18,7 @@ from math import exp
 import numpy as np
 
 from benchmarks.report import Line, finish
-from propensity.audience.boundary import LOOKS, errors_at
-from propensity.audience.uplift import figures
+from propensity.audience.uplift import LOOKS, errors_at, figures
 from propensity.tables.audiences import GroupSums
 
 YEARS = 1_000

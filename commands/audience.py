@@ -100,9 +100,6 @@ def _watched(requests: Any, users: int) -> Any:
 @audience.command(epilog=example("propensity audience preview winback"))
 @_NAME
 @_AS_OF
-@click.option(
-    "--validate", is_flag=True, help="Let Google check the first request, too."
-)
 @use_case()
 def preview(audience: str, use_case: str | None, **chosen: Any) -> Any:
     """
@@ -187,8 +184,8 @@ def end(
     afterwards. If its file stays and its `until` has not passed, 05-Audiences sends it
     again. You can interrupt this command and run it again.
     """
-    from propensity.audience.lists import listed
     from propensity.audience.run import end
+    from propensity.audience.stopping import listed
     from propensity.gcp import secrets
     from propensity.registry.deployment import open_deployment
 
@@ -353,7 +350,7 @@ def programme(use_case: str | None) -> Any:
     Each user counts once, at the first date in any of the audiences: what contacted
     users paid more than the control group, with cost and profit, in all and by quarter.
     """
-    from propensity.audience.programme import programme_account
+    from propensity.audience.result import programme_account
     from propensity.registry.deployment import open_deployment
 
     with open_deployment(use_case) as deployment:

@@ -9,7 +9,6 @@ for a person to do.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -22,7 +21,6 @@ from propensity.audience.declared import FILES
 from propensity.audience.run import kind_of
 from propensity.audience.stopping import StopFile
 from propensity.errors import RequestError, UseCaseError
-from propensity.statements import read_text
 from propensity.usecases import UseCase
 
 # What becomes of a user on a receiver's list.
@@ -108,19 +106,14 @@ def removal_of(use_case: UseCase | None, audience: str, destination: str) -> str
     """
     if use_case is None:
         return WAITS
-    folder = declared.folder_of(use_case) / "destinations"
     able = []
-    for file in sorted(folder.glob("*.toml")):
-        try:
-            chosen = tomllib.loads(read_text(folder, file.name))
-        except (UseCaseError, ValueError):
-            return WAITS
-        can_remove = kind_of(chosen).can_remove(chosen)
-        if can_remove and chosen.get("name") == destination:
-            able.append(file.stem)
-    if not able:
-        return BY_HAND
     try:
+        for file, chosen in declared.destinations(use_case):
+            can_remove = kind_of(chosen).can_remove(chosen)
+            if can_remove and chosen.get("name") == destination:
+                able.append(file)
+        if not able:
+            return BY_HAND
         named = declared.load(use_case, audience)
     except RequestError:
         return ENDS

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple, TypeVar
 from offline.dashboard.reading import Reading, Row
 from propensity import usecases
 from propensity.audience.plan import weeks_left
-from propensity.audience.programme import Together, apart, programmes
 from propensity.audience.result import (
     LOST,
     Result,
+    Together,
+    apart,
     claim,
     newest,
+    programmes,
     result,
     sentence,
 )

@@ -15,7 +15,7 @@ from deploy import functions
 from offline import dead_letters
 from propensity import errors, suppression, usecases
 from propensity.audience import declared
-from propensity.audience.lists import listed
+from propensity.audience.stopping import listed
 from propensity.errors import (
     AccessDenied,
     ArtifactError,

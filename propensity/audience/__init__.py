@@ -5,19 +5,15 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``declared``: the file of an audience, and its statement
 - ``members``: the audience of an as-of date, chosen once and stored; its sums
 - ``control``: the draw of a control group, one for all audiences of its name
-- ``spelling``: the form of an address, for the draw and for receivers
 - ``requests``: who is still to be sent, a page at a time, and the log of requests:
   pending, then accepted or rejected; ``delivery`` sends them one after the other
-- ``lists``: who is on the list of a destination
-- ``plan``: what an audience may bring and can prove, before it is sent
-- ``stopping``: audiences that a person has stopped
-- ``uplift``: whether it helped, once outcomes are known, with intervals up to a
-  ``boundary``; ``result``: in money, as a sentence
-- ``programme``: what all audiences of a control group brought together
+- ``stopping``: who is on the lists of destinations, and what a person has stopped
+- ``plan``: what an audience may bring and can prove, and warnings, before it is sent
+- ``uplift``: whether it helped, once outcomes are known; ``result``: in money, as a
+  sentence, also of all audiences of a control group
 - ``destination``: what sends a request: ``http``, an endpoint; ``google``, Analytics or
   a customer list of Google Ads; ``files``, Parquet and CSV in the bucket
-- ``templates``, ``values``: what is sent, filled with the columns of an audience's SQL
-- ``answers``, ``forms``: what a receiver says, and whom it rejects
-- ``warnings``: what a person should know before an audience is sent
+- ``values``: what is sent, filled with the columns of an audience's SQL
+- ``answers``: what a receiver says, and whom it rejects
 - ``webhook``: a chat that gets the weekly message
 """

@@ -1,6 +1,6 @@
 -- Part of audience_candidates.sql and audience_members.sql: users whom any audience of
 -- the control group has held out by now, and those who have the address of one. An
--- address may have changed since. It is compared in the form of spelling.coarsest.
+-- address may have changed since. It is compared in the form of values.coarsest.
 -- Parameters: @control_group STRING; @control_by STRING, user_id or a column of eligible,
 --   which the program puts in, too.
 -- Source: ma_audience_members, and the common table eligible.

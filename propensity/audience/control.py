@@ -12,14 +12,14 @@ files of the others, and by the plans of all that was sent.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import math
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
 
 from propensity import usecases
 from propensity.audience import declared
@@ -38,20 +38,16 @@ USER = "user_id"
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """
-    How a control group is drawn.
-
-    Attributes:
-        by: ``user_id``, or the column by which the destination knows people.
-        share: Of all users, 0 to 0.9.
-    """
+    """How a control group is drawn: of all users, a share of 0 to 0.9."""
 
     group: str
     share: float
     by: str = USER
 
-    def __str__(self) -> str:
-        return f"{100 * self.share:.3g}% by {self.by}"
+    def words(self, column: str | None = None) -> str:
+        """Return the draw in words, with the column that names users if that is it."""
+        text = f"{100 * self.share:.3g}% by {self.by}"
+        return f"{text} ({column})" if column and self.by == USER else text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,39 +91,13 @@ class Control(Draw):
 
 def control_of(deployment: Deployment, named: DeclaredAudience) -> Control:
     """
-    Return the control group of an audience.
+    Return the control group of an audience, unless it would contact who is held out.
 
     Nothing is written, but the key, if the deployment has never sent an audience.
-
-    Raises:
-        RequestError: Another audience of the group has another draw, or this one had;
-            or ids are of persons, and change with a login.
-        ArtifactError: The key is lost, or is not the one of earlier audiences.
-        Conflict: Another command has just created the key.
     """
     draw = draw_of(named)
-    _check_lasting(deployment, named, draw)
-    plans = deployment.warehouse.rows(statement("audience_draws"), {})
-    key = _key_of(deployment.artifacts, is_first=not plans)
-    control = Control(**asdict(draw), key=key)
-    _check_key(control, plans)
-    who = deployment.use_case.name, named.name
-    _check_former(who, draw, plans)
-    _check_shared(named, draw, _others(who, plans))
-    _check_ids(deployment, named, draw)
-    return control
-
-
-def draw_of(named: DeclaredAudience) -> Draw:
-    """Return how the file of an audience has its control group drawn."""
-    declared = named.declared
-    return Draw(group=named.group, share=declared.share, by=declared.control_by)
-
-
-def _check_lasting(deployment: Deployment, named: DeclaredAudience, draw: Draw) -> None:
-    """Refuse ids that change with a login, for their draw would change as well."""
-    is_of_persons = user_column(deployment, deployment.use_case) == "person"
-    if is_of_persons and draw.by == USER and draw.share:
+    column = user_column(deployment, deployment.use_case)
+    if draw.by == USER and draw.share and column == "person":
         raise RequestError(
             f"{named.name} draws its control group by user id, and with "
             "PROPENSITY_USER_COLUMN=person the id changes when a browser logs in: "
@@ -136,6 +106,54 @@ def _check_lasting(deployment: Deployment, named: DeclaredAudience, draw: Draw) 
             "keeps, such as the e-mail address or the customer number",
             field="control_by",
         )
+    plans = deployment.warehouse.rows(statement("audience_draws"), {})
+    key = _key_of(deployment.artifacts, is_first=not plans)
+    control = Control(**asdict(draw), key=key)
+    who = f"{named.name} of {deployment.use_case.name}"
+    others = list(_declared(deployment))
+    for row in plans:
+        other = f"{row['audience']} of {row['use_case']}"
+        if row["control_key"] != control.fingerprint:
+            raise ArtifactError(
+                f"{KEY} is not the key that drew the control group of {other}: users "
+                "would be contacted who were held out",
+                hint="Restore the generation of that key",
+            )
+        former = Draw(
+            group=row["control_group"], share=row["control_share"], by=row["control_by"]
+        )
+        if other == who and former != draw:
+            raise RequestError(
+                f"{named.name} has the control group {former.group}, "
+                f"{former.words()}. You asked for {draw.group}, {draw.words()}, which "
+                "would contact users who were held out, or hold out users who were "
+                "contacted",
+                hint="Keep the old values, or use another audience name",
+                field="control",
+            )
+        others.append((other, former, None))
+    for other, shared, of_other in others:
+        is_one = shared == draw
+        if is_one and draw.by == USER and draw.share:
+            is_one = column is None or of_other in (None, column)
+        if shared.group == draw.group and other != who and not is_one:
+            raise RequestError(
+                f"{named.name} and {other} share the control group {draw.group}, but "
+                f"hold out different users: {draw.words(column)}, and "
+                f"{shared.words(of_other)}. Each would contact people whom the other "
+                "one holds out",
+                hint="Give both the same control and control_by, a column that both "
+                "have; or name another control_group, and leave each other's members "
+                "out: docs/audiences-reference.md#who-may-be-a-member",
+                field="control",
+            )
+    return control
+
+
+def draw_of(named: DeclaredAudience) -> Draw:
+    """Return how the file of an audience has its control group drawn."""
+    declared = named.declared
+    return Draw(group=named.group, share=declared.share, by=declared.control_by)
 
 
 def _key_of(artifacts: Artifacts, *, is_first: bool) -> bytes:
@@ -153,102 +171,19 @@ def _key_of(artifacts: Artifacts, *, is_first: bool) -> bytes:
     return bytes.fromhex(json.loads(artifacts.read(KEY).data)["key"])
 
 
-def _check_key(control: Control, plans: Iterable[Mapping[str, Any]]) -> None:
-    for row in plans:
-        if row["control_key"] != control.fingerprint:
-            raise ArtifactError(
-                f"{KEY} is not the key that drew the control group of "
-                f"{row['audience']} ({row['use_case']}): users would be contacted who "
-                "were held out",
-                hint="Restore the generation of that key",
-            )
-
-
-def _check_former(
-    who: tuple[str, str], draw: Draw, plans: Iterable[Mapping[str, Any]]
-) -> None:
-    for row in plans:
-        former = _drawn(row)
-        if (row["use_case"], row["audience"]) == who and former != draw:
-            raise RequestError(
-                f"{who[1]} has the control group {former.group}, {former}. You asked "
-                f"for {draw.group}, {draw}, which would contact users who were held "
-                "out, or hold out users who were contacted",
-                hint="Keep the old values, or use another audience name",
-                field="control",
-            )
-
-
-def _others(
-    who: tuple[str, str], plans: Iterable[Mapping[str, Any]]
-) -> Iterator[tuple[str, Draw]]:
-    """Yield the draws of all other audiences: as declared, and as sent."""
-    # No audience of a use case whose files are wrong is sent.
+def _declared(deployment: Deployment) -> Iterator[tuple[str, Draw, str | None]]:
+    """Yield the draw of each audience whose files are right, and what its users are."""
     use_cases, _ = usecases.load_all()
     for use_case in use_cases.values():
+        column = user_column(deployment, use_case)
         for name in declared.names(use_case):
-            if (use_case.name, name) != who:
-                yield from _declared(use_case, name)
-    for row in plans:
-        yield f"{row['audience']} of {row['use_case']}", _drawn(row)
-
-
-def _declared(use_case: UseCase, name: str) -> Iterator[tuple[str, Draw]]:
-    """Yield the draw of an audience, unless its file is wrong: it is not sent then."""
-    try:
-        other = declared.load(use_case, name)
-    except PropensityError:
-        return
-    yield f"{name} of {use_case.name}", draw_of(other)
-
-
-def _check_shared(
-    named: DeclaredAudience, draw: Draw, others: Iterable[tuple[str, Draw]]
-) -> None:
-    for other, shared in others:
-        if shared.group == draw.group and shared != draw:
-            raise RequestError(
-                f"{named.name} and {other} share the control group {draw.group}, but "
-                f"hold out different users: {draw}, and {shared}. Each would contact "
-                "users whom the other one holds out",
-                hint="Give both the same control and control_by, or name another "
-                "control_group, and leave each other's members out: "
-                "docs/audiences-reference.md#who-may-be-a-member",
-                field="control",
-            )
-
-
-def _check_ids(deployment: Deployment, named: DeclaredAudience, draw: Draw) -> None:
-    """Refuse a group by user id, where a person has other ids in another use case."""
-    column = user_column(deployment, deployment.use_case)
-    if draw.by != USER or not draw.share or column is None:
-        return
-    use_cases, _ = usecases.load_all()
-    for use_case in use_cases.values():
-        if user_column(deployment, use_case) in (None, column):
-            continue
-        for name in declared.names(use_case):
-            for other, shared in _declared(use_case, name):
-                if shared.group == draw.group:
-                    raise RequestError(
-                        f"{named.name} and {other} share the control group "
-                        f"{draw.group} by user id, but users are {column} here and "
-                        f"{user_column(deployment, use_case)} there: one would contact "
-                        "people whom the other one holds out",
-                        hint="Set control_by to a column that both have, such as the "
-                        "e-mail address, or name another control_group",
-                        field="control_by",
-                    )
+            # One whose file is wrong is not sent.
+            with contextlib.suppress(PropensityError):
+                audience = declared.load(use_case, name)
+                yield f"{name} of {use_case.name}", draw_of(audience), column
 
 
 def user_column(deployment: Deployment, use_case: UseCase) -> str | None:
     """Return the column of GA4 that names users; None in events of one's own."""
     column = use_case.statement_parameters(deployment.settings).get("user_column")
     return None if column is None else str(column)
-
-
-def _drawn(row: Mapping[str, Any]) -> Draw:
-    """Return the draw of a stored plan."""
-    return Draw(
-        group=row["control_group"], share=row["control_share"], by=row["control_by"]
-    )

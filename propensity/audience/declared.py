@@ -18,7 +18,7 @@ from msgspec import Meta, Struct, convert
 from msgspec.structs import replace
 
 from propensity import folders, statements
-from propensity.audience.templates import secrets_in
+from propensity.audience.values import secrets_in
 from propensity.entries import explain
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
@@ -59,31 +59,14 @@ Column = Annotated[
 
 class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    What a file says of an audience.
+    What a file says of an audience: docs/audiences-reference.md has the entries.
 
     Attributes:
-        top: So many users with the highest probabilities.
-        deciles: So many tenths of the users, again with the highest.
-        threshold: Users with this probability or more.
-        budget: As many users as it pays for; who is held out costs nothing.
-        cost_per_contact: What it costs to contact a user.
-        margin: Share of the revenue that is left after the goods are paid for.
-        effect: The uplift that you hope for; the plan says what shows it.
-        who: Users who were active, or customers who were away.
-        away_days: Customers are away who had no event in so many days; by default in
-            the lookback of the use case.
-        bought_days: These bought in so many days; by default in its history.
-        order: By what the best users come first. A threshold is a probability anyway.
+        away_days: By default those of the lookback of the use case.
+        bought_days: By default those of its history.
         explore: Share of the members that is drawn at random from all who may be one.
-        control: Share of the control group, such as 10%.
         control_by: What the control group is drawn by: the user id, or a column by
             which the destination knows people.
-        control_group: Audiences of one group have the same control group; the
-            audience's own by default.
-        destination: One of ``FILES``, or a file of ``destinations/`` without its
-            ``.toml``.
-        days: When the function sends it.
-        until: The last day on which it is sent.
     """
 
     destination: declaration.Name
@@ -105,8 +88,8 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     days: Annotated[Sequence[Weekday], Meta(min_length=1)] = ("monday",)
     until: Day | None = None
 
-    def check(self) -> None:
-        """Raise ValueError unless the file says in one way how many."""
+    def check(self, use_case: UseCase) -> None:
+        """Raise ValueError where entries contradict, or the use case knows them not."""
         given = [name for name in RULES if getattr(self, name) is not None]
         if len(given) != 1:
             rules = " and ".join(given) if given else "none"
@@ -126,8 +109,6 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 '= "away"'
             )
 
-    def check_days(self, use_case: UseCase) -> None:
-        """Raise ValueError unless the use case knows whom ``who`` asks for."""
         if self.who != "all" and not use_case.knows_presence:
             raise ValueError(
                 f'who is "{self.who}", but features.sql has no column {PRESENCE}, '
@@ -144,24 +125,13 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def has_days(self) -> bool:
-        """Whether it says itself for how many days customers were away."""
         return self.away_days is not None or self.bought_days is not None
 
-    @property
-    def by(self) -> str:
-        """The one of ``RULES`` that says how many."""
-        return next(name for name in RULES if getattr(self, name) is not None)
-
     def selection(self, order: str) -> str:
-        """
-        Return how members are chosen, in words.
-
-        Args:
-            order: What they are put in order by: as declared, or by probability while
-                they may not be by effect.
-        """
-        text = f"{self.by} {getattr(self, self.by)}"
-        if self.by == "budget":
+        """Return how members are chosen, in words, by the order in use."""
+        [by] = [name for name in RULES if getattr(self, name) is not None]
+        text = f"{by} {getattr(self, by)}"
+        if by == "budget":
             text += f" at {self.cost}"
         if self.who != "all":
             text += f" of {self.who} users"
@@ -183,15 +153,15 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         cost = self.cost_per_contact
         return None if cost is None else Decimal(str(cost))
 
-    def limit(self, users: int) -> int | None:
-        """Return the largest number of members of ``users``; None for any number."""
-        return self.top if self.deciles is None else users * self.deciles // 10
+    def most(self, users: int) -> int:
+        if self.deciles is not None:
+            return users * self.deciles // 10
+        return MOST_USERS if self.top is None else self.top
 
     @property
-    def paid_for(self) -> int | None:
-        """How many users the budget lets contact; None for any number."""
+    def paid_for(self) -> int:
         if self.budget is None or not self.cost:
-            return None
+            return MOST_USERS
         return min(int(Decimal(str(self.budget)) / self.cost), MOST_USERS)
 
     @property
@@ -201,7 +171,6 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def share(self) -> float:
-        """The control group's share, 0 to 0.9."""
         return float(self.control[:-1]) / 100
 
 
@@ -233,12 +202,7 @@ class DeclaredAudience(Struct, frozen=True):
     def statement(
         self, name: str, use_case: UseCase, **parts: str | Sequence[Line]
     ) -> str:
-        """
-        Return a statement about all who may be members, as far as its SQL lets.
-
-        Args:
-            parts: As of ``statements.statement``.
-        """
+        """Return a statement about all who may be members, as far as its SQL lets."""
         return statements.joined(self.lines(name, use_case, **parts))
 
     def lines(
@@ -302,19 +266,13 @@ def names(use_case: UseCase) -> list[str]:
 
 
 def load(use_case: UseCase, name: str) -> DeclaredAudience:
-    """
-    Read a declared audience.
-
-    Raises:
-        RequestError: There is none of that name.
-        UseCaseError: Its file is wrong; the message says where.
-    """
     folder = folder_of(use_case)
     file = f"{name}.toml"
     if name not in names(use_case):
+        near = nearest(name, names(use_case))
         raise RequestError(
             f"{use_case.name} has no audience {name[:64]!r}",
-            hint=_advice(use_case, name[:64]),
+            hint=f"Did you mean {near!r}?" if near else f"Create {folder / file}",
             field="audience",
         )
     entries: dict[str, object] = {}
@@ -326,56 +284,29 @@ def load(use_case: UseCase, name: str) -> DeclaredAudience:
         text = statements.read_text(folder, file)
         entries = tomllib.loads(text)
         declared = convert(entries, Declared)
-        declared.check()
-        declared.check_days(use_case)
+        declared.check(use_case)
     except ValueError as error:
         problem = explain(error, entries, Declared)
         raise UseCaseError(f"{use_case.name}/audiences/{file}: {problem}") from error
     return DeclaredAudience(name, folder, declared)
 
 
-def _advice(use_case: UseCase, name: str) -> str:
-    """Return what to do where there is no audience of a name."""
-    declared = names(use_case)
-    near = nearest(name, declared)
-    if near:
-        return f"Did you mean {near!r}?"
-    root = folders.own()
-    if not folders.own_use_cases():
-        root = root.relative_to(folders.ROOT)
-    file = root / use_case.name / FOLDER / f"{name}.toml"
-    advice = f"Create {file}; docs/audiences.md shows one"
-    if declared:
-        advice += f". Audiences there are: {', '.join(declared)}"
-    return advice
-
-
-def secrets_of(
-    use_case: UseCase, destinations: Collection[str] | None = None
-) -> list[str]:
-    """
-    Return the names of the secrets that destinations of a use case need.
-
-    Args:
-        destinations: Names of their files; all by default.
-
-    Raises:
-        UseCaseError: A file is not TOML.
-    """
+def secrets_of(use_case: UseCase, files: Collection[str] | None = None) -> list[str]:
+    """Return the secrets that destinations of a use case need: all, or some files'."""
     needed = set[str]()
-    for name, template in _destinations(use_case):
-        if destinations is None or name in destinations:
+    for name, template in destinations(use_case):
+        if files is None or name in files:
             needed |= secrets_in(template)
     return sorted(needed)
 
 
 def sends_to_google(use_case: UseCase) -> bool:
     """Return whether a destination of a use case is Google's Data Manager."""
-    kinds = [template.get("kind") for _, template in _destinations(use_case)]
+    kinds = [template.get("kind") for _, template in destinations(use_case)]
     return "google" in kinds
 
 
-def _destinations(use_case: UseCase) -> Iterator[tuple[str, dict[str, object]]]:
+def destinations(use_case: UseCase) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield the names of destinations, with the entries of their files."""
     folder = folder_of(use_case) / "destinations"
     for path in sorted(folder.glob("*.toml")):

@@ -29,7 +29,6 @@ from propensity.audience.destination import (
     Stopped,
     Unanswered,
 )
-from propensity.audience.forms import SHOWN_ANSWERS
 from propensity.audience.members import Member, NewlyHeldOut
 from propensity.audience.requests import (
     HELD_OUT,
@@ -50,6 +49,8 @@ REFUSED_IN_A_ROW = 10
 # How often a request is sent that is not answered; pauses double.
 TRIES = 8
 FIRST_PAUSE_S = 0.5
+# A terminal shows a receiver's words of so many answers.
+SHOWN_ANSWERS = 5
 # A receiver may ask for a pause of this length.
 LONGEST_PAUSE_S = 900.0
 
@@ -58,18 +59,10 @@ LONGEST_PAUSE_S = 900.0
 Watched = Callable[[Iterable[Request], int], Iterable[Request]]
 
 
-def unwatched(requests: Iterable[Request], users: int) -> Iterable[Request]:
-    """Hand over requests, and show nothing."""
-    return requests
-
-
 def account(deployment: Deployment, audience: str) -> dict[str, object]:
     """
     Return what the ledger has of an audience: members, and users by their status; and
     what contacting them brought, once outcomes are known.
-
-    Raises:
-        RequestError: There is no audience of this name.
     """
     name = deployment.use_case.name
     members = deployment.rows("audience_selections", audience=audience)
@@ -95,11 +88,9 @@ class DeliveryResult:
     What a delivery did: users sent are those accepted and those rejected.
 
     Attributes:
-        about: Of which audience, as ``RequestLog.about`` has it.
         pending: Of how many users it is not known yet what became.
         reasons: By action, how many were rejected for a reason, or accepted for none.
         failure: What ended the delivery early.
-        words: Of the receiver, as of ``Sent``: some, each once.
     """
 
     about: Mapping[str, object]
@@ -112,32 +103,26 @@ class DeliveryResult:
 
     @property
     def sent(self) -> int:
-        """Users whose outcome is known."""
         return sum(reasons.total() for reasons in self.reasons.values())
 
     @property
     def accepted(self) -> int:
-        """Users whom the receiver has taken."""
         return sum(reasons[""] for reasons in self.reasons.values())
 
     @property
     def rejected(self) -> int:
-        """Users whom the receiver will not take."""
         return self.sent - self.accepted
 
     def count(self, request: Request, sent: Sent) -> None:
-        """Count the users of a request of whom it is known what became."""
         keys = sent.rejected if sent.receipt else request.keys
         for key in keys:
             self.count_users(1, request.action, sent.rejected.get(key, ""))
 
     def count_users(self, users: int, action: str, reason: str) -> None:
-        """Count users who were rejected for a reason, or accepted for none."""
         self.reasons[action][reason] += users
         self.pending -= users
 
     def hear(self, words: Iterable[str]) -> None:
-        """Keep some of a receiver's words, to show them."""
         for said in words:
             if said and said not in self.words and len(self.words) < SHOWN_ANSWERS:
                 self.words.append(said)
@@ -168,11 +153,7 @@ class Delivery:
     """
 
     def __init__(
-        self,
-        log: RequestLog,
-        *,
-        check: Callable[[], object],
-        ends_at: float = math.inf,
+        self, log: RequestLog, *, check: Callable[[], object], ends_at: float = math.inf
     ) -> None:
         """
         Args:
@@ -195,17 +176,14 @@ class Delivery:
         # taken, with the reasons: users or the file may be at fault.
         self._refused = defaultdict[str, list[tuple[Request, str]]](list)
 
-    def run(self, watched: Watched = unwatched) -> DeliveryResult:
-        """
-        Send the requests that are left; return what became of their users.
-
-        Args:
-            watched: Hands over the requests, such as to a bar of progress.
-        """
+    def run(self, watched: Watched | None = None) -> DeliveryResult:
+        """Send the requests that are left; return what became of their users."""
         waiting = self._log.settle()
         self._record_all()
         self._taken = self._log.taken()
-        requests = iter(watched(self._log.requests(), self._done.pending))
+        requests = self._log.requests()
+        if watched:
+            requests = iter(watched(requests, self._done.pending))
         try:
             if self._log.destination.requests_of_a_file:
                 self._write(requests)
@@ -217,14 +195,16 @@ class Delivery:
                 parts = [request]
                 while parts:
                     parts += self._send(parts.pop())
-            self._end()
+            for action, refused in self._refused.items():
+                if refused and action not in self._taken:
+                    self._stop(action)
+            self._settle()
         except PropensityError as error:
             self._done.failure = error
         self._done.pending += waiting
         return self._done
 
     def _record_all(self) -> None:
-        """Record new requests, and count the users."""
         earlier = set[str]()
         for request in self._log.requests():
             self._done.pending += len(request.members)
@@ -275,18 +255,6 @@ class Delivery:
             self._done.pending += len(request.members)
         self._log.record(request, PENDING)
         self._log.flush()
-
-    def _end(self) -> None:
-        """
-        Record the users who were refused last.
-
-        Raises:
-            RequestError: The receiver has taken nobody.
-        """
-        for action, refused in self._refused.items():
-            if refused and action not in self._taken:
-                self._stop(action)
-        self._settle()
 
     def _send(self, request: Request) -> list[Request]:
         """Send a request until it is answered; return what is to be sent instead."""

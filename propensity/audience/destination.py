@@ -30,10 +30,8 @@ class Sent:
         rejected: Reasons of those who were rejected, by the key of a member.
         receipt: What to ask with for what became of the others; None if they are
             accepted.
-        note: What the ledger says of the others besides.
         unsure: Keys of rejected members who may have been taken.
-        words: What the receiver says of those who were rejected; they may name users,
-            so a terminal shows them, and no table has them.
+        words: The receiver's; they may name users, so a terminal alone shows them.
     """
 
     rejected: Mapping[str, str] = field(default_factory=dict)
@@ -45,12 +43,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Outcome:
-    """
-    What became of the users of a receipt, and a note for the log.
-
-    Attributes:
-        is_partial: Whether some of them failed, and nobody knows who.
-    """
+    """What became of the users of a receipt; in part if nobody knows of whom."""
 
     is_accepted: bool
     reason: str | None = None
@@ -58,12 +51,7 @@ class Outcome:
 
 
 class Refused(Exception):
-    """
-    The receiver will never take this request; the message is the ledger's reason.
-
-    Attributes:
-        words: The receiver's, as of ``Sent``.
-    """
+    """The receiver will never take this request; the message is the ledger's reason."""
 
     def __init__(self, reason: str, words: str = "") -> None:
         super().__init__(reason)
@@ -74,10 +62,7 @@ class Stopped(Exception):
     """
     The receiver takes nothing, or it is not known whom: the delivery ends.
 
-    Attributes:
-        error: What is logged; it has no word of the receiver's.
-        reason: What the ledger has.
-        words: The receiver's, as of ``Sent``.
+    The error is logged, and has no word of the receiver's; the ledger has the reason.
     """
 
     def __init__(self, error: PropensityError, reason: str, words: str) -> None:
@@ -88,14 +73,7 @@ class Stopped(Exception):
 
 
 class Unanswered(Exception):
-    """
-    It is not known whether a request was taken: the same may be sent again.
-
-    Attributes:
-        receiver: Who did not answer.
-        reason: What came instead of an answer.
-        pause_s: How long the receiver asks to wait; 0 if it does not.
-    """
+    """It is not known whether a request was taken: the same may be sent again."""
 
     def __init__(self, receiver: str, reason: str, *, pause_s: float = 0.0) -> None:
         super().__init__(f"{receiver} did not answer: {reason}")
@@ -129,7 +107,6 @@ class Request:
 
     @property
     def keys(self) -> list[str]:
-        """The keys of its members, in order."""
         return [member.key for member in self.members]
 
     @cached_property
@@ -166,13 +143,10 @@ class Destination(ABC):
     Attributes:
         name: In the ledger.
         batch: Users in a request, at most.
-        actions: ``add``, and ``remove`` where it can take users off its list.
         known_by: Columns by which it knows a user, such as an address; none if it is
             the user id.
-        columns_sent: Columns of the audience's statement that it gets.
-        knows_people: Whether it is a CRM or the like, which knows no browsers.
+        gets_ids_alone: Whether people are to be known there by nothing but user ids.
         rate: Requests a second, at most; 0 for any number.
-        form: Of its requests.
         requests_of_a_file: How many are a file, which ``write`` writes, the best user
             first; 0 where each is sent by itself.
     """
@@ -181,8 +155,7 @@ class Destination(ABC):
     batch: int
     actions: Sequence[str] = (ADD,)
     known_by: Sequence[str] = ()
-    columns_sent: Sequence[str] = ()
-    knows_people: bool = False
+    gets_ids_alone: bool = False
     rate: float = 0.0
     form: str = ""
     requests_of_a_file: int = 0
@@ -201,19 +174,6 @@ class Destination(ABC):
     def write(self, first: Request, pages: Iterable[Sequence[Member]]) -> None:
         """Write a file with the users of requests, of which there is the first."""
         raise NotImplementedError
-
-    def validate(self, requests: Sequence[Request]) -> None:
-        """
-        Ask whether the first request would be taken.
-
-        Raises:
-            Refused, Unanswered: As of ``send``.
-        """
-        raise RequestError(
-            f"{self.name} cannot check requests without executing them",
-            hint="Leave --validate out",
-            field="validate",
-        )
 
     def take_for_address(self, column: str) -> None:
         """Know users by a column, unless the file says by which ones."""

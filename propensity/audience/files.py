@@ -9,7 +9,9 @@ forget`` removes users from it.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +19,6 @@ import pyarrow as pa
 from propensity.audience.declared import BUCKET, CSV
 from propensity.audience.destination import Destination, Request, Sent
 from propensity.audience.members import EFFECT, Member, Sums, order_of
-from propensity.audience.values import column
 from propensity.errors import Conflict
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import parquet_of
@@ -51,13 +52,21 @@ class ParquetFiles(Destination):
         return Sent()
 
 
-class CsvFiles(Destination):
+def column(values: Sequence[object]) -> pa.Array:
     """
-    CSV, for people: one file, the best user first, written page by page.
+    Return a column; values without a type in common are texts of JSON.
 
-    Args:
-        order: What users are put in order by, as declared.
+    Fractions are floats, as the columns of all files need one type.
     """
+    values = [float(v) if isinstance(v, Decimal) else v for v in values]
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([json.dumps(value, default=float) for value in values])
+
+
+class CsvFiles(Destination):
+    """CSV, for people: one file, the best user first, written page by page."""
 
     name = CSV
     # A page; a spreadsheet shows a million rows.
@@ -88,16 +97,9 @@ class CsvFiles(Destination):
 def csv_of_members(
     pages: Iterable[Sequence[Member]], sums: Sums, columns: Sequence[str], order: str
 ) -> Iterator[bytes]:
-    """
-    Yield members as parts of a CSV file.
-
-    Args:
-        pages: The best first.
-        columns: Names of their further columns.
-        order: By which they are chosen, as declared.
-    """
+    """Yield members, of whom the best come first, as parts of a CSV file."""
     names = _names(sums, columns, order)
-    return csv_parts(names, _in_percent(names, _rows(names, pages)))
+    return csv_parts(names, _rows(names, pages, is_text=True))
 
 
 def workbook_of_members(
@@ -105,7 +107,7 @@ def workbook_of_members(
 ) -> bytes:
     """Return ``csv_of_members`` as a workbook of Excel."""
     names = _names(sums, columns, order)
-    [rows] = _rows(names, [members])
+    [rows] = _rows(names, [members], is_text=False)
     return workbook_of(names, rows, percent=PERCENT)
 
 
@@ -120,9 +122,9 @@ def _names(sums: Sums, columns: Sequence[str], order: str) -> list[str]:
 
 
 def _rows(
-    names: Sequence[str], pages: Iterable[Sequence[Member]]
+    names: Sequence[str], pages: Iterable[Sequence[Member]], *, is_text: bool
 ) -> Iterator[list[list[Any]]]:
-    """Yield the rows of a list for people, page by page."""
+    """Yield the rows of a list for people, page by page; shares as a text or number."""
     rank = 0
     for page in pages:
         rows = []
@@ -131,17 +133,9 @@ def _rows(
             values = {**member.values, "rank": rank, EFFECT: member.effect}
             if member.expected_value is not None:
                 values["expected_value"] = round(member.expected_value, 2)
+            for name in PERCENT:
+                share = getattr(member, name)
+                if is_text and share is not None:
+                    values[name] = f"{100 * share:.2f}%"
             rows.append([values.get(name) for name in names])
-        yield rows
-
-
-def _in_percent(
-    names: Sequence[str], pages: Iterable[list[list[Any]]]
-) -> Iterator[list[list[Any]]]:
-    """Yield pages with shares as people write them."""
-    for rows in pages:
-        for row in rows:
-            for place, name in enumerate(names):
-                if name in PERCENT and row[place] is not None:
-                    row[place] = f"{100 * row[place]:.2f}%"
         yield rows

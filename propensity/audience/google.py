@@ -33,8 +33,7 @@ from propensity.audience.destination import (
 )
 from propensity.audience.http import DestinationFile
 from propensity.audience.members import Member
-from propensity.audience.spelling import coarsest, plain
-from propensity.audience.templates import filled
+from propensity.audience.values import coarsest, filled, plain
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.gcp.artifacts import sha256
@@ -77,17 +76,13 @@ class GoogleFile(DestinationFile, tag="google", kw_only=True):
     The file of the destination.
 
     Attributes:
-        account: Id of the Analytics property, or of the Google Ads account.
         target: Measurement id of the property's web stream, or id of a customer list.
         login_account: Manager by which the Google Ads account is reached.
         property: User property of Analytics that is set to ``in`` and ``out``.
         email, phone: Columns of the audience that have addresses, or their hashes; a
             customer list without them is of user ids.
-        consent: What Google is told of all users, for ad_user_data and
-            ad_personalization.
-        consent_by: A column of the audience that is true for users who have consented;
-            Google is told of each.
-        terms: Whether you accept the terms of Customer Match.
+        consent: What Google is told of all users.
+        consent_by: A column of the audience that is true for users who have consented.
     """
 
     account_type: Literal["GOOGLE_ANALYTICS_PROPERTY", "GOOGLE_ADS"]
@@ -175,9 +170,7 @@ class Google(Destination):
 
     Google answers at once whether a request is well formed, and later what became of
     its records. It has no idempotency keys, but a request that comes twice changes
-    nothing: a member is one once, and an event has the time of the first one, and sets
-    the same property. It has no transaction, because Google takes events with one of
-    chosen properties alone. Analytics takes events of the last 72 hours.
+    nothing: a member is one once, and an event has the time of the first one.
     """
 
     actions: Sequence[str] = (REMOVE, ADD)
@@ -190,10 +183,6 @@ class Google(Destination):
         columns: Sequence[str] = (),
         clock: Clock = SYSTEM,
     ) -> None:
-        """
-        Raises:
-            ValueError: The file names a column that there is not.
-        """
         self._file = file
         self._api = api
         self._clock = clock
@@ -201,34 +190,12 @@ class Google(Destination):
         self._is_events = file.account_type == ANALYTICS
         self.batch = EVENTS if self._is_events else MEMBERS
         self.known_by = [column for column in (file.email, file.phone) if column]
-        self.columns_sent = self.known_by
-        self.knows_people = not self._is_events
-        missing = set[str]()
+        self.gets_ids_alone = not (self._is_events or self.known_by)
         for column in (file.email, file.phone, file.consent_by):
             if column and column not in columns:
-                missing.add(column)
-        if missing:
-            raise ValueError(f"the audience has no column {', '.join(sorted(missing))}")
+                raise ValueError(f"the audience has no column {column}")
 
     def send(self, request: Request) -> Sent:
-        """
-        Send users; reject those whom Google could not know.
-
-        Raises:
-            Refused: Google finds users of the request wrong.
-            Unanswered: Google takes no request for now.
-            RequestError: It finds something else wrong, or Analytics takes events of
-                this date no more.
-            AccessDenied, Unavailable: As of ``DataManager.send``.
-        """
-        return self._sent(request, validate_only=False)
-
-    def validate(self, requests: Sequence[Request]) -> None:
-        """Let Google check the first request without executing it; see ``send``."""
-        for request in requests[:1]:
-            self._sent(request, validate_only=True)
-
-    def _sent(self, request: Request, *, validate_only: bool) -> Sent:
         if self._is_events:
             now = self._clock.now()
             check_age(request, _BACKDATED, receiver="Analytics", now=now)
@@ -248,7 +215,6 @@ class Google(Destination):
         from propensity.gcp.data_manager import Invalid, NotNow
 
         method, content = self._request(records, request.action)
-        content["validate_only"] = validate_only
         try:
             receipt = self._api.send(method, content)
         except NotNow as error:
@@ -267,9 +233,8 @@ class Google(Destination):
         """
         Return what became of the users of a request; None while Google is at it.
 
-        Of a request that Google took in part it says how many users failed and why, but
-        not which ones: all of an addition count as accepted, with a note, and none of
-        a removal.
+        Of a request that Google took in part it says how many users failed, but not
+        which ones: all of an addition count as accepted, and none of a removal.
         """
         processed = self._api.processed(receipt)
         if processed is None:
@@ -318,8 +283,6 @@ class Google(Destination):
     def _consent_of(self, member: Member) -> dict[str, object]:
         """Return a user's own consent, by its column; ValueError for another value."""
         column = self._file.consent_by
-        if not column:
-            return {}
         consented = member.values.get(column)
         if consented is None:
             return {}
@@ -334,20 +297,16 @@ class Google(Destination):
             raise ValueError("not a client id")
         if re.fullmatch(r"[0-9a-fA-F]{32}", user):
             raise ValueError("an app instance instead of a browser")
-        audience = request.audience
+        name = request.audience.name
+        day = str(request.audience.as_of)
         state = "in" if request.action == ADD else "out"
-        delivery = f"{audience.name} {audience.as_of} {state}"
-        values = {
-            "audience": audience.name,
-            "as_of": str(audience.as_of),
-            "state": state,
-            "delivery": delivery,
-        }
+        delivery = f"{name} {day} {state}"
+        values = {"audience": name, "as_of": day, "state": state, "delivery": delivery}
         return {
             "client_id": user,
             "event_name": OWN_EVENT,
             "event_source": "WEB",
-            "event_timestamp": audience.chosen_at,
+            "event_timestamp": request.audience.chosen_at,
             "additional_event_parameters": [
                 {"parameter_name": name, "value": value}
                 for name, value in values.items()
@@ -365,7 +324,7 @@ class Google(Destination):
         if not (file.email or file.phone):
             return {"user_id_data": {"user_id": member.user_id}}
         identifiers = []
-        reasons = []
+        reason = "no e-mail address and no phone number"
         values = member.values
         for column, name, hashing in (
             (file.email, "email_address", hashed_email),
@@ -376,11 +335,9 @@ class Google(Destination):
                 if value:
                     identifiers.append({name: hashing(str(value))})
             except ValueError as error:
-                reasons.append(str(error))
+                reason = str(error)
         if not identifiers:
-            if not reasons:
-                reasons.append("no e-mail address and no phone number")
-            raise ValueError(", ".join(reasons))
+            raise ValueError(reason)
         return {"user_data": {"user_identifiers": identifiers}}
 
 
@@ -390,12 +347,7 @@ def _consent(status: str) -> dict[str, str]:
 
 
 def hashed_email(text: str) -> str:
-    """
-    Return the hash of an e-mail address as Google forms it; a hash stays as it is.
-
-    Raises:
-        ValueError: It is no address; the message has no part of it.
-    """
+    """Return the hash of an address as Google forms it; a hash stays as it is."""
     hashed = plain(text)
     if re.fullmatch(r"[0-9a-f]{64}", hashed):
         return hashed
@@ -406,13 +358,7 @@ def hashed_email(text: str) -> str:
 
 
 def hashed_phone(text: str) -> str:
-    """
-    Return the hash of an international phone number; a hash stays as it is.
-
-    Raises:
-        ValueError: It has no country code, has digits that are dialled within a country
-            alone, or is no number; without a part of it.
-    """
+    """Return the hash of an international phone number; a hash stays as it is."""
     number = text.strip().lower()
     if re.fullmatch(r"[0-9a-f]{64}", number):
         return number

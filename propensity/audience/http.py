@@ -9,13 +9,10 @@ ask for. Every try is the same, down to its idempotency key.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -23,10 +20,8 @@ from urllib.parse import urlsplit
 import msgspec
 import requests
 from msgspec import Meta
-from urllib3 import Retry
-from urllib3.exceptions import InvalidHeader
 
-from propensity.audience.answers import TIMEOUT_S, URL, Answer, answer_to
+from propensity.audience.answers import URL, Answer, Codes, Form, answer_to, one_line
 from propensity.audience.destination import (
     ADD,
     REMOVE,
@@ -38,17 +33,17 @@ from propensity.audience.destination import (
     Unanswered,
     check_age,
 )
-from propensity.audience.forms import Codes, Form, one_line
 from propensity.audience.members import Member
-from propensity.audience.spelling import plain
-from propensity.audience.templates import (
+from propensity.audience.values import (
     MADE,
     concealed,
     filled,
+    of_json,
+    plain,
     secrets_in,
+    texts_of,
     values_in,
 )
-from propensity.audience.values import of_json, texts_of
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp.artifacts import sha256
@@ -63,7 +58,6 @@ REQUEST_VALUES = tuple(name for name in MADE if name != "user_key")
 # Every request has these of our own.
 _OWN = "accept-encoding content-length host idempotency-key transfer-encoding"
 OWN_HEADERS = frozenset(_OWN.split())
-HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # Control characters, and what is not in Latin-1.
 NO_HEADER = re.compile(r"[^ -~\u00a0-\u00ff]")
 _JSON = msgspec.json.Encoder(decimal_format="number")
@@ -92,8 +86,7 @@ class DestinationFile(
     def entries(
         cls, template: Mapping[str, object], variables: Mapping[str, str], audience: str
     ) -> Mapping[str, object]:
-        """Return the entries of an audience's file, with secrets where it needs them
-        before a request."""
+        """Return the entries of an audience's file."""
         return template
 
     def opened(
@@ -104,17 +97,7 @@ class DestinationFile(
         columns: Sequence[str],
         clock: Clock,
     ) -> Destination:
-        """
-        Open the receiver.
-
-        Args:
-            variables: Secrets, by ``$`` and name.
-            columns: Names of the members' further columns.
-
-        Raises:
-            ValueError: An entry is wrong.
-            RequestError: The receiver does not know the use case's users.
-        """
+        """Open the receiver, with secrets by ``$`` and name; or raise ValueError."""
         raise NotImplementedError
 
 
@@ -127,13 +110,7 @@ class Removal(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class HttpFile(DestinationFile, tag="http", kw_only=True):
-    """
-    The file of an endpoint; ``${NAME}`` is filled in by each request.
-
-    Attributes:
-        rate: Requests a second, at most; 0 for any number.
-        max_age_hours: How long after their choice the receiver takes users.
-    """
+    """The file of an endpoint; ``${NAME}`` is filled in by each request."""
 
     url: str
     rate: Annotated[float, Meta(ge=0, le=10_000)] = 10.0
@@ -160,56 +137,18 @@ class HttpFile(DestinationFile, tag="http", kw_only=True):
     ) -> Destination:
         return Http(self, variables, columns=columns, clock=clock)
 
-    def form(self, action: str) -> RequestForm:
-        """Return the form of requests that add users, or that remove them."""
-        url = self.url
-        method = self.method
-        body = self.body
-        if action == REMOVE:
-            if self.remove is None:
-                raise ValueError(f"{self.name} has no [remove]")
-            url = url if self.remove.url is None else self.remove.url
-            method = method if self.remove.method is None else self.remove.method
-            body = body if self.remove.body is None else self.remove.body
-        return RequestForm(url, method, body)
-
-
-class RequestForm(msgspec.Struct, frozen=True):
-    """Where and how a request goes; url and body are templates."""
-
-    url: str
-    method: Method
-    body: Any
-
-
-def pause_of(retry_after: str) -> float:
-    """Return the seconds of a header Retry-After, rounded up; 0 where it has none."""
-    with contextlib.suppress(ValueError, OverflowError):
-        retry_after = str(max(0, math.ceil(float(retry_after))))
-    try:
-        return Retry().parse_retry_after(retry_after)
-    except (InvalidHeader, ValueError, OverflowError):
-        return 0.0
-
-
-def _check_url(url: str) -> None:
-    """Raise ValueError for an address that nothing can be sent to."""
-    if not re.match(URL, url):
-        raise ValueError(
-            "url must start with https://, contain no spaces, and have no "
-            "{placeholder} in its host name"
-        )
-    try:
-        requests.Request("POST", url).prepare()
-        str(urlsplit(url).hostname).encode("idna")
-    except ValueError:
-        raise ValueError("url has a host name or a port that cannot exist") from None
-
-
-def _user_key(values: Mapping[str, object], member: Member) -> str:
-    """Return a key of a user in a request: the same whenever it is sent."""
-    parts = [str(values[name]) for name in ("use_case", "audience", "as_of", "action")]
-    return sha256(json.dumps([parts, member.key]).encode())[:32]
+    def of(self, action: str) -> HttpFile:
+        """Return the file of requests that add users, or that remove them."""
+        if action == ADD:
+            return self
+        if self.remove is None:
+            raise ValueError(f"{self.name} has no [remove]")
+        changed = {}
+        for name in ("url", "method", "body"):
+            value = getattr(self.remove, name)
+            if value is not None:
+                changed[name] = value
+        return msgspec.structs.replace(self, **changed)
 
 
 def _sent_values(members: Sequence[Member], secrets: Iterable[str]) -> Iterator[str]:
@@ -224,8 +163,6 @@ def _sent_values(members: Sequence[Member], secrets: Iterable[str]) -> Iterator[
 class Http(Destination):
     """An endpoint that a file describes."""
 
-    knows_people = True
-
     def __init__(
         self,
         file: HttpFile,
@@ -234,14 +171,6 @@ class Http(Destination):
         columns: Sequence[str] = (),
         clock: Clock = SYSTEM,
     ) -> None:
-        """
-        Args:
-            variables: Secrets, by ``$`` and name; no message has a value.
-
-        Raises:
-            ValueError: The file cannot be filled in, names no users, or would add those
-                who are to be removed.
-        """
         self.name = file.name
         self.batch = file.batch
         self.rate = file.rate
@@ -253,9 +182,10 @@ class Http(Destination):
         self._columns = columns
         self._clock = clock
         named = values_in([file.user, file.body])
-        self.columns_sent = [column for column in columns if column in named]
+        sent = [column for column in columns if column in named]
+        self.gets_ids_alone = not sent
         if "user_id" not in named:
-            self.known_by = self.columns_sent
+            self.known_by = sent
         attributes = json.dumps(dict.fromkeys(columns, "somebody"))
         somebody = [Member("somebody", 0.5, 50, 1.0, attributes=attributes)]
         for name in sorted(columns):
@@ -270,7 +200,11 @@ class Http(Destination):
         unknown = dict.fromkeys(REQUEST_VALUES, "{}")
         samples = [self._parts(action, somebody, unknown) for action in self.actions]
         for _, url, _, headers in samples:
-            _check_url(url)
+            if not re.match(URL, url):
+                raise ValueError(
+                    "url must start with https://, contain no spaces, and have no "
+                    "{placeholder} in its host name"
+                )
             self._check_headers(headers)
         if any(b"somebody" not in body for _, _, body, _ in samples):
             raise ValueError("body must contain {users} and {user_id}")
@@ -287,15 +221,6 @@ class Http(Destination):
             self.known_by = [column]
 
     def send(self, request: Request) -> Sent:
-        """
-        Send users; return those whom the answer rejects, with reasons.
-
-        Raises:
-            Refused: ``REFUSED``: the request's users are at fault.
-            Unanswered: No answer, or ``REPEATED``.
-            Stopped: A redirection or another refusal, or an answer in another form.
-            RequestError: The receiver takes users of this date no more.
-        """
         audience = request.audience
         if self._file.max_age_hours is not None:
             longest = timedelta(hours=self._file.max_age_hours)
@@ -304,8 +229,9 @@ class Http(Destination):
         for name, value in audience.key.items():
             values[name] = str(value)
         values["key"] = request.key
-        values["chosen_micros"] = int(audience.chosen_at.timestamp() * 1_000_000)
-        values["chosen_s"] = int(audience.chosen_at.timestamp())
+        chosen_s = audience.chosen_at.timestamp()
+        values["chosen_micros"] = int(chosen_s * 1_000_000)
+        values["chosen_s"] = int(chosen_s)
         entries = self._entries(request, values)
         method, url, body, headers = self._parts(
             request.action, [members[0] for members in entries], values
@@ -319,18 +245,7 @@ class Http(Destination):
         host = str(urlsplit(url).hostname)
         try:
             answer = answer_to(
-                lambda: self._session.request(
-                    method,
-                    url,
-                    data=body,
-                    headers=about | headers,
-                    # Given one, requests does not take a password from ~/.netrc.
-                    auth=lambda request: request,
-                    timeout=TIMEOUT_S,
-                    allow_redirects=False,
-                    # The status says whether users were taken, whatever follows it.
-                    stream=True,
-                )
+                self._session, method, url, data=body, headers=about | headers
             )
         except requests.Timeout:
             raise Unanswered(host, "no answer in time") from None
@@ -338,8 +253,7 @@ class Http(Destination):
             raise Unanswered(host, "a certificate that is not trusted") from None
         except (requests.RequestException, ValueError):
             raise Unanswered(host, "no connection") from None
-        is_removal = request.action == REMOVE
-        return self._sent(answer, entries, host, is_removal=is_removal)
+        return self._sent(answer, entries, host, is_removal=request.action == REMOVE)
 
     def _parts(
         self, action: str, members: Sequence[Member], places: Mapping[str, object]
@@ -347,7 +261,7 @@ class Http(Destination):
         """Return method, url, body and headers of a request."""
         file = self._file
         values = {**self._variables, **places, "action": action}
-        form = file.form(action)
+        form = file.of(action)
         user_values = [self._user_values(member, values) for member in members]
         # A body of one user may name it.
         body_values = dict(user_values[0] if file.batch == 1 else values)
@@ -364,9 +278,8 @@ class Http(Destination):
         """
         Return a request's members, together those who are sent as one.
 
-        Two browsers of a person may have one address, in two spellings. If it came
-        twice, a receiver could take the one and reject the other, and nobody would know
-        if it has it.
+        Two browsers of a person may have one address, in two spellings: a receiver
+        could take the one and reject the other, and nobody would know if it has it.
         """
         values = {**self._variables, **places, "action": request.action}
         entries = defaultdict[bytes, list[Member]](list)
@@ -381,8 +294,6 @@ class Http(Destination):
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         """Raise ValueError for a header that cannot be sent, without its value."""
         for name, value in headers.items():
-            if not re.fullmatch(HEADER, name):
-                raise ValueError(f"headers: {name!r} cannot be the name of a header")
             if name.lower() in OWN_HEADERS:
                 raise ValueError(
                     f"headers: every request has its own {name}. Remove the entry; a "
@@ -404,11 +315,13 @@ class Http(Destination):
         self, member: Member, values: Mapping[str, object]
     ) -> dict[str, object]:
         """Return the values of a member's entry."""
-        user_key = _user_key(values, member)
+        request = ("use_case", "audience", "as_of", "action")
+        parts = [[str(values[name]) for name in request], member.key]
+        # The same whenever it is sent.
+        user_key = sha256(json.dumps(parts).encode())[:32]
         return {**values, **self._values(member), "user_key": user_key}
 
     def _values(self, member: Member) -> dict[str, object]:
-        """Return a member's values by the names of their places."""
         # A member of an earlier date, who is to be removed, may lack a column.
         return {**dict.fromkeys(self._columns), **member.values}
 
@@ -424,8 +337,7 @@ class Http(Destination):
         status = answer.status
         form = self._file.answer
         if status in REPEATED:
-            pause_s = pause_of(answer.retry_after)
-            raise Unanswered(host, f"status {status}", pause_s=pause_s)
+            raise Unanswered(host, f"status {status}", pause_s=answer.pause_s)
         is_success = 200 <= status < 300
         is_empty = answer.text is not None and not answer.text.strip()
         is_page = answer.is_web_page
@@ -437,22 +349,20 @@ class Http(Destination):
         words = one_line(concealed(text, self._variables.values()))
         if status in REFUSED:
             raise Refused(reason, words)
+        shown = "`propensity audience send` shows at a terminal what it said"
         if is_page or not is_success:
             page = " and a web page, such as a login" if is_page else ""
             denied = AccessDenied(
-                f"{host} answers with status {status}{page}",
-                hint="`propensity audience send` shows at a terminal what it said",
+                f"{host} answers with status {status}{page}", hint=shown
             )
             raise Stopped(denied, reason, words)
         try:
             return self._read(form, answer, entries, is_removal=is_removal)
         except ValueError:
-            hint = "Correct [answer]" if form else "Add [answer]"
             error = Unavailable(
                 f"{self.name} answers {status} in another form than [answer] in the "
                 "destination's file, so the rejected users are unknown",
-                hint=f"{hint}. `propensity audience send` shows at a terminal what it "
-                "said",
+                hint=f"Correct [answer]. {shown}",
             )
             raise Stopped(error, reason, words) from None
 
@@ -464,42 +374,17 @@ class Http(Destination):
         *,
         is_removal: bool,
     ) -> Sent:
-        """
-        Return whom an answer rejects; raise ValueError for another form.
-
-        A name of two entries may mean either: both are rejected, and unsure.
-        """
+        """Return whom an answer rejects; raise ValueError for another form."""
         if form is None or answer.text is None:
             raise ValueError("there is nothing to read")
-        by_name = self._by_name(form, entries)
+        by_name = defaultdict[str, list[list[str]]](list)
+        for index, members in enumerate(entries):
+            values = {"index": index} | self._values(members[0])
+            keys = [member.key for member in members]
+            by_name[form.name_of(values[form.by])].append(keys)
         everybody = [member for together in entries for member in together]
         codes = Codes(_sent_values(everybody, self._variables.values()))
         sent = form.read(answer.text, by_name, codes=codes, is_removal=is_removal)
         if answer.status == IN_PART and not sent.rejected:
             raise ValueError("nobody was rejected")
-        ambiguous = set[str]()
-        for keys in by_name.values():
-            if len(keys) > 1:
-                ambiguous.update(keys)
-        rejected = dict[str, str]()
-        unsure = set[str]()
-        for members in entries:
-            first = members[0].key
-            reason = sent.rejected.get(first)
-            if reason is None:
-                continue
-            together = [member.key for member in members]
-            rejected |= dict.fromkeys(together, reason)
-            if first in ambiguous:
-                unsure.update(together)
-        return replace(sent, rejected=rejected, unsure=frozenset(unsure))
-
-    def _by_name(
-        self, form: Form, entries: Sequence[Sequence[Member]]
-    ) -> dict[str, list[str]]:
-        """Return the keys of first members, by what an answer names them by."""
-        keys = defaultdict[str, list[str]](list)
-        for index, members in enumerate(entries):
-            values = {"index": index} | self._values(members[0])
-            keys[form.name_of(values[form.by])].append(members[0].key)
-        return dict(keys)
+        return sent

@@ -31,8 +31,7 @@ from propensity.audience.declared import (
     DeclaredAudience,
     folder_of,
 )
-from propensity.audience.spelling import plain
-from propensity.audience.values import entries_of, of_json
+from propensity.audience.values import of_json, plain
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.ga4.view import check_view
 from propensity.measures.statistic import Statistic
@@ -41,22 +40,10 @@ from propensity.statements import statement
 from propensity.usecases import UseCase
 
 # What is published of a user, and may be sent.
-PUBLISHED = (
-    "user_id",
-    "probability",
-    "percentile",
-    "expected_value",
-    "decile_value",
-)
-# Users whom a destination has; of some it says later what became.
-RECEIVED = ("accepted", "waiting")
+PUBLISHED = ("user_id", "probability", "percentile", "expected_value", "decile_value")
 # What members may be put in order by, as files declare it.
 EFFECT = "effect"
 PROBABILITY = "probability"
-# How members are read: as they are chosen, as they are stored, or nobody.
-CHOICE = "audience_choice"
-STORED = "members"
-NOBODY = "nobody"
 # Rows of a stream that are in Python at once.
 PAGE = 1_000
 
@@ -67,11 +54,7 @@ class Member:
     A user of a request; without a probability, a user to be taken off a list.
 
     Attributes:
-        percentile: Rank within the publication, 100 the highest.
-        expected_value: Probability times amount; None where none is known.
         attributes: Further columns for the destination, as JSON; None without any.
-        decile_value: Mean expected value of the user's tenth; None where none is known.
-        effect: What contacting adds to the probability; None where it is not known.
         address: Of who is taken off, the fingerprint of the address that the list has,
             since a user may be there by several; None where it has none.
     """
@@ -112,9 +95,8 @@ class Source:
     """
     Where the members of an audience are read: a part of statements, with parameters.
 
-    Attributes:
-        part: CHOICE, STORED or NOBODY.
-        entries: The further columns in SQL, as of ``values.entries_of``.
+    The part has them as they are chosen, as they are stored, or nobody; entries are of
+    ``_entries_of``.
     """
 
     named: DeclaredAudience
@@ -126,10 +108,8 @@ class Source:
     def statement(self, name: str, **more: str) -> str:
         """Return a statement that reads the members, with more parts of its own."""
         named = self.named
-        parts = {
-            "drawn_by": named.declared.control_by,
-            "own_columns": self.entries,
-        }
+        by = named.declared.control_by
+        parts = {"drawn_by": by, "own_columns": self.entries}
         members = named.lines(self.part, self.use_case, **parts)
         parts |= more
         return named.statement(name, self.use_case, members=members, **parts)
@@ -144,9 +124,6 @@ class Sums:
         users: How many were looked at: ``left_out`` of them are suppressed, or not in
             the audience's own statement any more; ``scored`` have what members are put
             in order by; ``repeated`` and ``nameless`` are rows at fault.
-        explored: Members who were drawn at random.
-        probability, probability_squares: Of all members.
-        valued, with_effect: How many have an expected value, or an effect.
         expected, added_conversions, added_value: Of those who are treated: how many are
             expected to convert, how many more by contacting them, and what that brings;
             None where it is not known.
@@ -172,14 +149,12 @@ class Sums:
 
     @property
     def chances(self) -> Statistic:
-        """The probabilities of all members."""
         probability = 0.0 if self.probability is None else self.probability
         squares = 0.0 if self.probability_squares is None else self.probability_squares
         return Statistic(users=self.members, total=probability, squares=squares)
 
     @property
     def treated(self) -> int:
-        """Members who are not held out."""
         return self.members - self.control_members
 
 
@@ -190,11 +165,9 @@ class Audience:
 
     Attributes:
         selection: How members were chosen, in words.
-        source: Where its members are read.
+        columns: Names of the members' further columns.
         order: What they were put in order by: a column of predictions, or effect.
         order_reason: Why it is by effect, or is not yet; "" where nobody asks for that.
-        columns: Names of the members' further columns.
-        users: How many have a prediction of this date.
         last_size: Members as of the date before; None without one.
         sent_to: Destinations that have taken users of it, of this date or earlier.
     """
@@ -211,13 +184,11 @@ class Audience:
     columns: Sequence[str] = ()
     order: str = PROBABILITY
     order_reason: str = ""
-    users: int = 0
     last_size: int | None = None
     sent_to: frozenset[str] = frozenset()
 
     @property
     def key(self) -> dict[str, object]:
-        """Use case, name and date, as tables have them."""
         return {"use_case": self.use_case, "audience": self.name, "as_of": self.as_of}
 
 
@@ -235,14 +206,6 @@ def find_or_choose(
 
     Args:
         until: The newest publication up to this date counts; None for today.
-
-    Raises:
-        RequestError: There is no publication, the audience was chosen or sent as of a
-            newer date, or has ended; or as of ``control_of``.
-        UseCaseError: Its own statement has a user twice, or nothing to draw the control
-            group by, or BigQuery refuses it.
-        ArtifactError, Conflict: As of ``control_of``.
-        MissingTable, SettingsError, Unavailable: As named.
     """
     use_case = deployment.use_case
     declared = named.declared
@@ -250,13 +213,25 @@ def find_or_choose(
     if use_case.reads_export:
         check_view(deployment.warehouse, use_case)
     as_of, users = _publication(deployment, day)
-    _check_not_over(named, day)
+    if declared.until and day > declared.until:
+        raise RequestError(
+            f"{named.name} ended with {declared.until}, and {day} is later: to go on, "
+            f"change until in audiences/{named.name}.toml",
+            field="as_of",
+        )
     # The newest date comes first.
     selections = deployment.rows("audience_selections", audience=named.name)
     sent = deployment.rows("audience_deliveries", audience=named.name)
     control = control_of(deployment, named)
     earlier = [row["as_of"] for row in list(selections) + list(sent)]
-    _check_newest(named, as_of, earlier)
+    newest = max(earlier, default=as_of)
+    if newest > as_of:
+        raise RequestError(
+            f"{named.name} was already chosen or sent for {newest}, so it cannot "
+            f"be chosen for the earlier {as_of}: that would add users again who have "
+            "left, and distort the measured uplift",
+            field="as_of",
+        )
     order, order_reason = _order(deployment, named, as_of)
     stored = None
     if selections and selections[0]["as_of"] == as_of:
@@ -276,6 +251,8 @@ def find_or_choose(
         # Those of a member who may not be sent any more are known to the destination.
         columns = _columns_of(sums)
         order = order_of(sums, declared.order)
+    # Of some it says later what became.
+    sent_to = [r["destination"] for r in sent if r["status"] in ("accepted", "waiting")]
     return Audience(
         use_case=use_case.name,
         name=named.name,
@@ -289,11 +266,8 @@ def find_or_choose(
         columns=columns,
         order=order,
         order_reason=order_reason,
-        users=users,
         last_size=selections[0]["users"] if selections else None,
-        sent_to=frozenset(
-            row["destination"] for row in sent if row["status"] in RECEIVED
-        ),
+        sent_to=frozenset(sent_to),
     )
 
 
@@ -313,22 +287,8 @@ def nobody(
         selection="nobody, because the audience has ended",
         is_stored=True,
         chosen_at=chosen_at,
-        source=Source(named, use_case, NOBODY),
+        source=Source(named, use_case, "nobody"),
     )
-
-
-def _check_newest(
-    named: DeclaredAudience, as_of: date, earlier: Sequence[date]
-) -> None:
-    """Raise RequestError if the audience was chosen or sent for a later date."""
-    newest = max(earlier, default=as_of)
-    if newest > as_of:
-        raise RequestError(
-            f"{named.name} was already chosen or sent for {newest}, so it cannot "
-            f"be chosen for the earlier {as_of}: that would add users again who have "
-            "left, and distort the measured uplift",
-            field="as_of",
-        )
 
 
 def order_of(sums: Sums, declared: str) -> str:
@@ -345,10 +305,6 @@ def find_treated(
     Returns:
         The date, sums over its members, the names of their further columns, and pages
         of those who are treated, the best first.
-
-    Raises:
-        RequestError: No date is stored yet.
-        MissingTable, SettingsError, Unavailable: As named.
     """
     use_case = deployment.use_case
     if use_case.reads_export:
@@ -368,17 +324,13 @@ def find_treated(
     rows = deployment.warehouse.batches(
         source.statement("members_listed"), {**source.parameters, "best_first": order}
     )
-    pages = map(_members_of, pages_of_batches(rows))
+    pages = ([Member(**row) for row in page] for page in pages_of_batches(rows))
     return as_of, sums, _columns_of(sums), pages
 
 
 def _columns_of(sums: Sums) -> list[str]:
     """Return the names of the further columns of stored members."""
     return list(json.loads(sums.example if sums.example else "{}"))
-
-
-def _members_of(rows: Iterable[dict[str, Any]]) -> list[Member]:
-    return [Member(**row) for row in rows]
 
 
 def pages_of_batches(
@@ -394,10 +346,9 @@ def stored_members(
     deployment: Deployment, named: DeclaredAudience, as_of: date, *, asks_again: bool
 ) -> Source:
     """
-    Return where the members of a date are read that is stored.
+    Return where the members of a stored date are read.
 
-    Args:
-        asks_again: Whether only those count who are in the audience's own statement.
+    Where it is asked again, those who left the audience's own statement are none.
     """
     draw = draw_of(named)
     use_case = deployment.use_case
@@ -406,11 +357,10 @@ def stored_members(
         "suppressed": _suppressed_among(deployment, named, as_of),
         "asks_again": asks_again and named.sql_file.is_file(),
     }
-    return Source(named, use_case, STORED, parameters)
+    return Source(named, use_case, "members", parameters)
 
 
 def sums_of(deployment: Deployment, source: Source) -> Sums:
-    """Return sums over the members of a source."""
     sql = source.statement("members_sums")
     [row] = deployment.warehouse.rows(sql, source.parameters)
     return Sums(**dict(row.items()))
@@ -428,12 +378,7 @@ def _parameters(
 
 
 class NewlyHeldOut:
-    """
-    Who was to be treated, and has got into the control group by now.
-
-    Attributes:
-        users: Their ids, as of when they were read last.
-    """
+    """Who was to be treated, and has got into the control group when it was read."""
 
     def __init__(self, deployment: Deployment, audience: Audience) -> None:
         self.users = frozenset[str]()
@@ -479,11 +424,12 @@ def _order(
             "are final"
         )
     [look] = looks
+    reason = look["reason"]
     if look["is_published"]:
-        return EFFECT, look["reason"]
+        return EFFECT, reason
     if look["is_open"]:
-        return PROBABILITY, f"{look['reason']}, from the next predictions on"
-    return PROBABILITY, look["reason"]
+        reason += ", from the next predictions on"
+    return PROBABILITY, reason
 
 
 # -- the choice -----------------------------------------------------------------------
@@ -498,16 +444,7 @@ def _choice(
     order: str,
     users: int,
 ) -> tuple[Source, list[str]]:
-    """
-    Return the choice of a date's members, and the names of their further columns.
-
-    Args:
-        users: How many the publication has.
-
-    Raises:
-        UseCaseError: BigQuery refuses the audience's own statement, or the control
-            group cannot be drawn by its columns.
-    """
+    """Return the choice of a date's members, and names of their further columns."""
     use_case = deployment.use_case
     declared = named.declared
     is_priced = declared.cost_per_contact is not None and declared.margin is not None
@@ -521,50 +458,59 @@ def _choice(
         )
     # BigQuery takes User_ID for user_id, and keeps its spelling.
     further = [field for field in fields if field.name.lower() != USER]
-    _check_drawable(named, further)
-    limit = declared.limit(users)
-    paid_for = declared.paid_for
+    by = declared.control_by
+    drawn = [field for field in further if field.name == by]
+    if by != USER and (not drawn or drawn[0].type not in (pa.string(), pa.int64())):
+        raise UseCaseError(
+            f"{named.name} draws its control group by {by}, which is neither a STRING "
+            f"nor an INT64 of {named.sql_file.name}",
+            hint=f"Select CAST({by} AS STRING) AS {by}, written as in your other "
+            "audiences",
+        )
     suppressed = _suppressed_among(deployment, named, as_of)
+    most = declared.most(users)
+    # All who are looked at, the control group among them.
+    paid_for = declared.paid_for / (1 - control.share)
+    # Too few by chance once in 10^18 times, whatever the budget and the share.
+    read = min(most, int(1.5 * paid_for) + 1_000) + len(suppressed)
     parameters |= {
         "least": 0.0 if declared.threshold is None else declared.threshold,
-        "most": MOST_USERS if limit is None else limit,
-        "paid_for": MOST_USERS if paid_for is None else paid_for,
-        "read": most_candidates(
-            declared, control, users=users, suppressed=len(suppressed)
-        ),
-        "places": _places(declared, control, users),
+        "most": most,
+        "paid_for": declared.paid_for,
+        "read": min(read, MOST_USERS),
+        "places": min(most, int(paid_for)),
         "explore": declared.explored,
         "cost": declared.cost_per_contact if is_priced else 0.0,
         "margin": declared.margin if is_priced else 0.0,
         "suppressed": suppressed,
     }
-    source = Source(named, use_case, CHOICE, parameters, entries_of(further))
+    source = Source(
+        named, use_case, "audience_choice", parameters, _entries_of(further)
+    )
     return source, [field.name for field in further]
 
 
-def most_candidates(
-    declared: Declared, control: Control, *, users: int, suppressed: int
-) -> int:
+def _entries_of(fields: Iterable[pa.Field]) -> str:
     """
-    Return how many candidates to read: no more than are needed.
+    Return the entries of a JSON object with columns, as an expression of SQL.
 
-    Args:
-        suppressed: How many users are left out after that.
+    BigQuery writes a NUMERIC and a long whole number as a text of JSON, and the entries
+    of a STRUCT in another order: so numbers are written by CAST, one by one.
     """
-    limit = declared.limit(users)
-    paid_for = declared.paid_for
-    if paid_for is not None:
-        # Too few by chance once in 10^18 times, whatever the budget and the share.
-        limit = int(1.5 * paid_for / (1 - control.share)) + 1_000
-    return MOST_USERS if limit is None else min(limit + suppressed, MOST_USERS)
-
-
-def _places(declared: Declared, control: Control, users: int) -> int:
-    """Return the largest number of members, of which some are drawn at random."""
-    limit = declared.limit(users)
-    if declared.paid_for is not None:
-        limit = int(declared.paid_for / (1 - control.share))
-    return MOST_USERS if limit is None else limit
+    parts = list[str]()
+    for own in fields:
+        name = json.dumps(json.dumps(own.name) + ":", ensure_ascii=False)
+        column = f"`{own.name}`"
+        value = f"TO_JSON_STRING({column})"
+        if pa.types.is_decimal128(own.type):
+            value = f"CAST(CAST({column} AS NUMERIC) AS STRING)"
+        elif pa.types.is_decimal(own.type) or pa.types.is_integer(own.type):
+            value = f"CAST({column} AS STRING)"
+        elif pa.types.is_nested(own.type):
+            value = f"TO_JSON_STRING(TO_JSON({column}))"
+        comma = "',', " if parts else ""
+        parts.append(f"{comma}{name}, IFNULL({value}, 'null')")
+    return ", ".join(parts) if parts else "''"
 
 
 @contextlib.contextmanager
@@ -606,14 +552,7 @@ def _suppressed_among(
 
 
 def _check(source: Source, sums: Sums) -> None:
-    """
-    Make sure that members can be chosen of those who were looked at.
-
-    Raises:
-        UseCaseError: The audience's own statement has a user twice, or nothing to draw
-            the control group by.
-        RequestError: Nothing is published that members are put in order by.
-    """
+    """Make sure that members can be chosen of those who were looked at."""
     file = source.named.sql_file.name
     if sums.repeated:
         raise UseCaseError(
@@ -637,35 +576,8 @@ def _check(source: Source, sums: Sums) -> None:
         )
 
 
-def _check_drawable(named: DeclaredAudience, fields: Iterable[pa.Field]) -> None:
-    """Make sure that a control group can be drawn by a column."""
-    column = named.declared.control_by
-    if column == USER:
-        return
-    types = {field.name: field.type for field in fields}
-    file = named.sql_file.name
-    if column not in types:
-        raise UseCaseError(
-            f"{named.name} draws its control group by {column}, and {file} has no "
-            "such column",
-            hint="Correct control_by, or select the column",
-        )
-    if types[column] not in (pa.string(), pa.int64()):
-        raise UseCaseError(
-            f"{named.name} draws its control group by {column}, which is neither a "
-            f"STRING nor an INT64 in {file}",
-            hint=f"Select CAST({column} AS STRING) AS {column}, written as in your "
-            "other audiences",
-        )
-
-
 def store(deployment: Deployment, audience: Audience) -> Audience:
-    """
-    Write the members that are chosen, unless they are there: all of them or none.
-
-    Returns:
-        The audience of the members that are stored.
-    """
+    """Write the members that are chosen, unless they are there: all or none."""
     source = audience.source
     parameters = {
         **source.parameters,
@@ -676,16 +588,6 @@ def store(deployment: Deployment, audience: Audience) -> Audience:
     deployment.warehouse.execute(source.statement("audience_choose"), parameters)
     stored = stored_members(deployment, source.named, audience.as_of, asks_again=False)
     return replace(audience, source=stored, is_stored=True)
-
-
-def _check_not_over(named: DeclaredAudience, day: date) -> None:
-    last = named.declared.until
-    if last and day > last:
-        raise RequestError(
-            f"{named.name} ended with {last}, and {day} is later: to go on, change "
-            f"until in audiences/{named.name}.toml",
-            field="as_of",
-        )
 
 
 def _publication(deployment: Deployment, until: date) -> tuple[date, int]:

@@ -2,7 +2,7 @@
 The plan of an audience: which effect it can prove, and from which uplift it pays.
 
 The power is the textbook's, of two proportions, with the boundary of the verdict in the
-place of a single look's (``boundary``), and less what the probabilities explain, as the
+place of a single look's (``uplift``), and less what the probabilities explain, as the
 verdict is adjusted for them. ``planned`` reads what is published; all else is pure.
 
 Source:
@@ -12,27 +12,40 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from math import ceil, inf, sqrt
 from typing import Any
 
-from propensity.audience.boundary import LAST, LOOKS, WEEK, errors_at, progress_at
-from propensity.audience.declared import Declared, DeclaredAudience
-from propensity.audience.members import Audience
+import pyarrow as pa
+
+from propensity.audience.control import user_column
+from propensity.audience.declared import Declared, DeclaredAudience, load
+from propensity.audience.declared import names as names_of
+from propensity.audience.destination import Destination
+from propensity.audience.members import EFFECT, PROBABILITY, Audience
+from propensity.audience.stopping import listed
+from propensity.audience.uplift import LAST, LOOKS, WEEK, errors_at, progress_at
+from propensity.errors import UseCaseError
 from propensity.measures.intervals import POWER
 from propensity.measures.metrics import ratio, tenths
 from propensity.measures.statistic import Statistic
-from propensity.models.encoding import Floats, floats_of
+from propensity.models.encoding import floats_of
 from propensity.registry.deployment import Deployment
+from propensity.statements import statement
 from propensity.tables.audiences import Decile, Plan, Power
+from propensity.usecases import UseCase
 
 # Weeks of new members that a plan looks ahead, if it is not over before.
 WEEKS = (1, 4, 13, LOOKS)
 # Who is new is known of so many weeks before, and how many a week of the recent ones.
 KNOWN_WEEKS = 13
 RECENT_WEEKS = 4
+# The column of GA4 by which users are browsers.
+BROWSER = "user_pseudo_id"
+# Members who are so much likelier than the others, or less, were hardly chosen.
+HARDLY = 1.2
 
 
 def members_needed(
@@ -66,11 +79,7 @@ def members_needed(
 
 
 def needed(audience: Audience, plan: Plan, declared: Declared) -> int | None:
-    """
-    Return how many members show the effect hoped for, or twice as many conversions.
-
-    None where no number does.
-    """
+    """Return how many members show the effect hoped for, or twice the conversions."""
     chances = audience.sums.chances
     count = members_needed(
         chances.mean if chances.users else 0.0,
@@ -89,12 +98,7 @@ def smallest_uplift(
     errors: float = LAST,
     explained: float = 0.0,
 ) -> float | None:
-    """
-    Return the smallest uplift that so many members show in 80% of cases.
-
-    Returns:
-        None if they could not even show an effect where all convert.
-    """
+    """Return the smallest uplift that so many members show in 80% of cases, if any."""
 
     def is_shown(uplift: float) -> bool:
         needed = members_needed(
@@ -127,13 +131,8 @@ def power(
     """
     Return what an audience that begins today can show after 1, 4, 13 and 52 weeks.
 
-    Args:
-        rate: Share of the members who are expected to convert anyway.
-        members: Of the first week.
-        new_a_week: Users a week who become members for the first time; None if that is
-            not known, so that only the first week is.
-        planned_weeks: After which the audience ends.
-        explained: Share of the variance that the probabilities explain.
+    Where it is not known how many users a week become members for the first time, only
+    the first week is known.
     """
     rows = []
     for weeks in sorted({min(weeks, planned_weeks) for weeks in WEEKS}):
@@ -155,11 +154,7 @@ def power(
 
 
 def explained_by(chances: Statistic) -> float:
-    """
-    Return the share of the variance of conversions that probabilities explain.
-
-    It is theirs in relation to that of conversions, if they are what they say.
-    """
+    """Return the share of the variance of conversions that probabilities explain."""
     if not chances.users:
         return 0.0
     chance = chances.mean * (1 - chances.mean)
@@ -212,45 +207,40 @@ def _users(row: Mapping[str, Any]) -> int:
     return int(row["treated_users"]) + int(row["control_users"])
 
 
-@dataclass(frozen=True)
-class Ranked:
+def deciles(
+    scores: pa.Table, *, cost: float | None, margin: float | None
+) -> list[Decile]:
     """
-    The users of a publication by their distinct scores, the best ones first.
+    Return ten equal parts of users; those of equal scores are divided.
 
-    Attributes:
-        users: How many have a score, (groups,).
-        conversions: How many of these are expected to convert.
-        value: What they are expected to pay; None without amounts.
+    Args:
+        scores: Rows of ``audience_values.sql``, the best first.
     """
-
-    users: Floats
-    conversions: Floats
-    value: Floats | None = None
-
-    def deciles(self, *, cost: float | None, margin: float | None) -> list[Decile]:
-        """
-        Return ten equal parts of the users; equal scores are divided in proportion.
-        """
-        users = tenths(self.users, self.users).tolist()
-        conversions = tenths(self.users, self.conversions).tolist()
-        value = None if self.value is None else tenths(self.users, self.value)
-        rows = []
-        for index, count in enumerate(users):
-            expected = None if value is None else float(value[index])
-            costs = None if cost is None else cost * count
-            pays_from = None
-            if expected is not None and costs is not None and margin is not None:
-                pays_from = ratio(costs, margin * expected)
-            row = Decile(
-                decile=index + 1,
-                users=count,
-                conversions=conversions[index],
-                value=expected,
-                cost=costs,
-                pays_from=pays_from,
-            )
-            rows.append(row)
-        return rows
+    if not len(scores):
+        return []
+    of_users = floats_of(scores["users"])
+    users = tenths(of_users, of_users).tolist()
+    conversions = tenths(of_users, floats_of(scores["conversions"])).tolist()
+    value = None
+    if scores["value"].null_count < len(scores):
+        value = tenths(of_users, floats_of(scores["value"])).tolist()
+    rows = []
+    for index, count in enumerate(users):
+        expected = None if value is None else value[index]
+        costs = None if cost is None else cost * count
+        pays_from = None
+        if expected is not None and costs is not None and margin is not None:
+            pays_from = ratio(costs, margin * expected)
+        row = Decile(
+            decile=index + 1,
+            users=count,
+            conversions=conversions[index],
+            value=expected,
+            cost=costs,
+            pays_from=pays_from,
+        )
+        rows.append(row)
+    return rows
 
 
 def planned(
@@ -260,20 +250,28 @@ def planned(
     declared = named.declared
     sums = audience.sums
     chances = sums.chances
-    ranked = _ranked(deployment, named, audience)
+    parameters = {
+        **named.parameters(deployment.use_case, deployment.settings, audience.as_of),
+        "order": audience.order,
+    }
+    sql = named.statement("audience_values", deployment.use_case)
+    scores = deployment.warehouse.table(sql, parameters)
+    scores = scores.sort_by([("score", "descending")])
     new_a_week = None
-    if ranked:
-        eligible = round(float(ranked.users.sum()))
+    if len(scores):
+        eligible = round(float(floats_of(scores["users"]).sum()))
         new_a_week = _new_a_week(deployment, named, audience, eligible=eligible)
+    planned_weeks = LOOKS
+    if declared.until:
+        planned_weeks = max((declared.until - audience.as_of) // WEEK, 0) + 1
     weeks = power(
         chances.mean if sums.members else 0.0,
         sums.members,
         new_a_week=new_a_week,
         share=audience.control.share,
-        planned_weeks=_planned_weeks(audience.as_of, declared.until),
+        planned_weeks=planned_weeks,
         explained=explained_by(chances),
     )
-    cost = declared.cost_per_contact
     margin = declared.margin
     return Plan(
         use_case=audience.use_case,
@@ -295,36 +293,7 @@ def planned(
         added_conversions=sums.added_conversions,
         added_value=sums.added_value,
         power=weeks,
-        deciles=ranked.deciles(cost=cost, margin=margin) if ranked else [],
-    )
-
-
-def _planned_weeks(as_of: date, until: date | None) -> int:
-    """Return how many weeks an audience lasts that begins today."""
-    if until is None:
-        return LOOKS
-    return max((until - as_of) // WEEK, 0) + 1
-
-
-def _ranked(
-    deployment: Deployment, named: DeclaredAudience, audience: Audience
-) -> Ranked | None:
-    """Return all who may be members, by their scores; None if there are none."""
-    use_case = deployment.use_case
-    parameters = {
-        **named.parameters(use_case, deployment.settings, audience.as_of),
-        "order": audience.order,
-    }
-    sql = named.statement("audience_values", use_case)
-    rows = deployment.warehouse.table(sql, parameters)
-    if not len(rows):
-        return None
-    rows = rows.sort_by([("score", "descending")])
-    is_valued = rows["value"].null_count < len(rows)
-    return Ranked(
-        users=floats_of(rows["users"]),
-        conversions=floats_of(rows["conversions"]),
-        value=floats_of(rows["value"]) if is_valued else None,
+        deciles=deciles(scores, cost=declared.cost_per_contact, margin=margin),
     )
 
 
@@ -339,10 +308,7 @@ def _new_a_week(
     Return how many users a week become members for the first time.
 
     As if each publication since had as many members as today's, or, by a threshold,
-    those who reach it; None with one publication.
-
-    Args:
-        eligible: How many users may be members today.
+    those who reach it; None with one publication. So many are eligible today.
     """
     least = named.declared.threshold
     places = audience.sums.members if least is None else eligible
@@ -365,3 +331,104 @@ def _new_a_week(
             # The audience's own statement lets only a part of all users be members.
             return new_a_week * eligible / float(row["users_now"])
     return None
+
+
+# -- what a person should know before an audience is sent ----------------------------
+
+
+def warnings_of(
+    deployment: Deployment,
+    named: DeclaredAudience,
+    audience: Audience,
+    destination: Destination,
+    *,
+    plan: Plan,
+) -> Iterator[str]:
+    """Yield what may be meant otherwise."""
+    top = named.declared.top
+    chosen = audience.sums.members + audience.sums.left_out
+    asked = "have a prediction"
+    if named.sql_file.is_file():
+        asked = f"are in {named.sql_file.name}"
+    elif named.declared.who != "all":
+        asked = f"are {named.declared.who}"
+    if top and chosen < top:
+        yield (
+            f"top = {top}, but only {chosen:,} users {asked}, so all of these are in "
+            "the audience."
+        )
+    yield from _unranked(audience, plan)
+    is_of_browsers = user_column(deployment, deployment.use_case) == BROWSER
+    if is_of_browsers and destination.gets_ids_alone:
+        yield (
+            f"Users are browsers (PROPENSITY_USER_COLUMN is {BROWSER}), and "
+            f"{destination.name} gets nothing but their ids. If it knows people, for "
+            "example by their e-mail addresses, it can't find them: see "
+            "docs/audiences.md#who-is-a-user"
+        )
+    declared = named.declared
+    if declared.order == EFFECT and not declared.explored:
+        yield (
+            "explore is not set, so only the users who are likeliest to buy were ever "
+            "contacted: how the others react can't be known, and an order by effect "
+            'guesses it. Set explore = "5%".'
+        )
+    others = _other_groups(deployment.use_case, named, audience.as_of)
+    if others:
+        names = ", ".join(others)
+        left_out = statement(
+            "without_members",
+            use_case=f"'{audience.use_case}'",
+            audiences=", ".join(f"'{other}'" for other in others),
+        )
+        yield (
+            f"This audience may contact the control group of {names}, which makes that "
+            "result wrong. Give all the same control_group, control and control_by. "
+            f"If they can't be the same, leave out the members of {names}, for example "
+            f"by this {named.sql_file.name}:\n\n{left_out}"
+        )
+    is_new = not audience.is_stored and audience.last_size is None
+    files = names_of(deployment.use_case) + [named.group]
+    for listing in listed(deployment):
+        name = listing.audience
+        is_there = listing.destination == destination.name
+        if is_new and is_there and name not in files:
+            yield (
+                f"{name} has no file any more, and has users at {destination.name}. If "
+                f"this is {name} by another name, it would contact the control group "
+                f'of {name}: set control_group = "{name}", or the one that it had.'
+            )
+
+
+def _other_groups(use_case: UseCase, named: DeclaredAudience, as_of: date) -> list[str]:
+    """Return the audiences, not ended, that draw another control group."""
+    others = []
+    for name in names_of(use_case):
+        # A fault of another file is told where that audience is used.
+        with suppress(UseCaseError):
+            other = load(use_case, name)
+            until = other.declared.until
+            is_apart = other.group != named.group and not named.leaves_out(name)
+            if is_apart and (until is None or until >= as_of):
+                others.append(name)
+    return others
+
+
+def _unranked(audience: Audience, plan: Plan) -> Iterator[str]:
+    """Yield that the members are hardly better than the others who may be members."""
+    users = round(sum(decile.users for decile in plan.deciles))
+    chances = audience.sums.chances
+    others = users - audience.sums.members
+    if audience.order != PROBABILITY or not audience.sums.members or others < 1:
+        return
+    expected = chances.total
+    rate = chances.mean
+    of_all = sum(decile.conversions for decile in plan.deciles)
+    rate_of_others = max(of_all - expected, 0.0) / others
+    if rate < HARDLY * rate_of_others:
+        yield (
+            f"The model can't rank these: {100 * rate:.2f}% of the members are "
+            f"expected to convert, and {100 * rate_of_others:.2f}% of the {others:,} "
+            "others who may be members. Take all of them, or those who should pay "
+            'most: order = "expected_value".'
+        )

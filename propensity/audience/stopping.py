@@ -1,17 +1,20 @@
 """
-Stopped audiences: nothing of theirs is sent until a person lets them go on.
+Who is on the lists of destinations, and audiences that a person has stopped.
 
-An object of the bucket names them. A delivery looks at it before each request, so one
-that is under way ends as well; what is pending waits. ``offline.stopping`` writes it.
+Nothing of a stopped audience is sent until a person lets it go on. An object of the
+bucket names them, which ``offline.stopping`` writes. A delivery looks at it before each
+request, so one that is under way ends as well; what is pending waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 
 from msgspec import Struct
 
-from propensity.audience.lists import listed
+from propensity.audience.declared import FILES
 from propensity.errors import SendingStopped
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.registry.deployment import Deployment
@@ -19,6 +22,27 @@ from propensity.registry.deployment import Deployment
 FILE = "audiences/stopped.json"
 # In the place of an audience: all of the deployment.
 ALL = "*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """Users of an audience who may be on a list, with the date of the newest one."""
+
+    audience: str
+    destination: str
+    users: int
+    as_of: date
+
+
+def listed(deployment: Deployment) -> list[Listed]:
+    """
+    Return who is on a list, of all audiences of the use case.
+
+    Files in the bucket are no list: each has all users of its date.
+    """
+    rows = deployment.rows("audience_lists")
+    lists = [Listed(**dict(row.items())) for row in rows]
+    return [listing for listing in lists if listing.destination not in FILES]
 
 
 class StopFile(Struct, frozen=True):
@@ -32,13 +56,11 @@ class StopFile(Struct, frozen=True):
 
 
 def read(artifacts: Artifacts) -> StopFile:
-    """Return what is stopped."""
     stored = artifacts.find(FILE)
     return content_of(stored, StopFile, name=FILE) if stored else StopFile()
 
 
 def check(deployment: Deployment, audience: str) -> None:
-    """Raise SendingStopped if an audience is stopped."""
     file = read(deployment.artifacts)
     use_case = deployment.use_case.name
     if not file.covers(use_case, audience):

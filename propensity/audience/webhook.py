@@ -17,13 +17,12 @@ from urllib.parse import urlsplit
 
 import requests
 
-from propensity.audience.answers import TIMEOUT_S, URL, answer_to
+from propensity.audience.answers import URL, answer_to
 from propensity.errors import SettingsError, Unavailable
 
-SLACK = ("hooks.slack.com", "hooks.slack-gov.com")
-GOOGLE_CHAT = ("chat.googleapis.com",)
 # An address of this machine takes the form of Slack, for tests and to practise.
-LOCAL = ("127.0.0.1",)
+SLACK = ("hooks.slack.com", "hooks.slack-gov.com", "127.0.0.1")
+GOOGLE_CHAT = "chat.googleapis.com"
 # Workflows have a host of their own in each region.
 TEAMS = (".logic.azure.com", ".api.powerplatform.com", ".webhook.office.com")
 # Slack takes these for the beginning of a link or of a mention.
@@ -34,12 +33,7 @@ _ALIKE = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")"})
 
 
 def body_for(host: str, sentences: Sequence[str]) -> dict[str, object]:
-    """
-    Return the body that a chat takes, by the host of its webhook.
-
-    Raises:
-        SettingsError: The host is none of these chats'.
-    """
+    """Return the body that a chat takes, by the host of its webhook."""
     if host.endswith(TEAMS):
         blocks = []
         for sentence in sentences:
@@ -57,9 +51,9 @@ def body_for(host: str, sentences: Sequence[str]) -> dict[str, object]:
         }
         return {"type": "message", "attachments": [content]}
     text = "\n".join(sentences)
-    if host in SLACK or host in LOCAL:
+    if host in SLACK:
         return {"text": re.sub("[&<>]", lambda sign: _ESCAPES[sign[0]], text)}
-    if host in GOOGLE_CHAT:
+    if host == GOOGLE_CHAT:
         return {"text": text.translate(_ALIKE)}
     raise SettingsError(
         "the secret that PROPENSITY_MESSAGE_SECRET names is not the address of a "
@@ -70,31 +64,14 @@ def body_for(host: str, sentences: Sequence[str]) -> dict[str, object]:
 
 
 def post(url: str, sentences: Sequence[str]) -> None:
-    """
-    Post sentences to a chat, once.
-
-    Raises:
-        SettingsError: As of ``body_for``.
-        Unavailable: The chat did not answer, or refused.
-    """
     host = ""
     if re.match(URL, url):
         host = str(urlsplit(url).hostname)
     data = json.dumps(body_for(host, sentences)).encode()
     headers = {"Content-Type": "application/json; charset=utf-8"}
     try:
-        answer = answer_to(
-            lambda: requests.post(
-                url,
-                data=data,
-                headers=headers,
-                # Given one, requests does not take a password from ~/.netrc.
-                auth=lambda request: request,
-                timeout=TIMEOUT_S,
-                allow_redirects=False,
-                stream=True,
-            )
-        )
+        with requests.Session() as session:
+            answer = answer_to(session, "POST", url, data=data, headers=headers)
     except (requests.RequestException, ValueError):
         raise Unavailable(f"{host} did not answer") from None
     if not 200 <= answer.status < 300:

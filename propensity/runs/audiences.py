@@ -14,8 +14,8 @@ from datetime import date, timedelta
 from propensity import errors
 from propensity.audience import declared
 from propensity.audience.delivery import DeliveryResult
-from propensity.audience.lists import listed
 from propensity.audience.run import end, send
+from propensity.audience.stopping import listed
 from propensity.gcp import secrets
 from propensity.runs.run import Answer, Run
 from propensity.tables.audiences import AUDIENCE_REQUESTS

@@ -13,8 +13,14 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from propensity import usecases
-from propensity.audience import declared, programme, stopping, webhook
-from propensity.audience.result import LOST, results, sentence
+from propensity.audience import declared, stopping, webhook
+from propensity.audience.result import (
+    LOST,
+    programme_lines,
+    read_programmes,
+    results,
+    sentence,
+)
 from propensity.errors import (
     AudienceStopped,
     AudienceWaits,
@@ -61,9 +67,9 @@ def sentences(
     chosen = list[str]()
     for deployment in of_use_cases:
         currency = deployment.use_case.currency
-        for together in programme.read(deployment, until=as_of):
+        for together in read_programmes(deployment, until=as_of):
             if len(together.audiences) > 1:
-                brought.append(programme.programme_lines(together, currency)[0])
+                brought.append(programme_lines(together, currency)[0])
         for audience, result in results(deployment, until=as_of).items():
             alone.append((audience, sentence(result, currency)))
             if result.verdict == "harms":

@@ -40,7 +40,7 @@ from propensity.settings import Budget
 from propensity.spreadsheet import csv_of
 from propensity.trying.export import open_trial, read_days, told, try_export
 
-Group = TypeVar("Group", Share, Amounts)
+Summed = TypeVar("Summed", Share, Amounts)
 
 # How many of the best a list of an export has.
 BEST = 500
@@ -269,7 +269,7 @@ def compare_groups(
     )
 
 
-def _sums(kind: type[Group], outcomes: Floats, expected: Floats) -> Group:
+def _sums(kind: type[Summed], outcomes: Floats, expected: Floats) -> Summed:
     """Return the statistic of a group, with what was expected of its users."""
     return replace(
         kind.of(outcomes),

@@ -3,13 +3,11 @@ Google's Data Manager API on this machine, as far as audiences use it.
 
 The unmodified client reaches it by its endpoint. It has the API's limits and errors,
 says late what became of a request, and takes some requests only in part. It reads
-requests by the client's own types, so unknown fields are refused. It also gives tokens:
-to a person for the scope of a login, to an account for the scopes that are asked for.
+requests by the client's own types, so unknown fields are refused.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -39,11 +37,6 @@ METHODS: dict[str, tuple[Any, str, int]] = {
 }
 
 
-# What a login of gcloud is good for, and what the API wants.
-LOGIN = "https://www.googleapis.com/auth/cloud-platform"
-SCOPE = "https://www.googleapis.com/auth/datamanager"
-
-
 class DataManager(Receiver):
     """
     The API, on a port of its own, as a context.
@@ -57,7 +50,6 @@ class DataManager(Receiver):
     Attributes:
         users: How often a record was taken, by action and identifier.
         taken: Requests that were taken, in their order.
-        validated: Requests that were only checked.
     """
 
     def __init__(
@@ -71,7 +63,6 @@ class DataManager(Receiver):
         self._late = late
         self._fails = fails
         self.taken: list[Any] = []
-        self.validated: list[Any] = []
         # The status of requests by their ids, and how often each was asked for.
         self._statuses: dict[str, tuple[str, Counter[str]]] = {}
         self.asked: Counter[str] = Counter()
@@ -81,21 +72,6 @@ class DataManager(Receiver):
         return error(503, "UNAVAILABLE", "INTERNAL_ERROR")
 
     def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
-        address = urlsplit(path).path
-        if address == "/token":
-            return 200, {}, {"access_token": LOGIN, "expires_in": 3600}
-        if address.endswith(":generateAccessToken"):
-            # A token says here what it is good for.
-            scopes = " ".join(json.loads(body)["scope"])
-            expiry = "2100-01-01T00:00:00Z"
-            return 200, {}, {"accessToken": scopes, "expireTime": expiry}
-        if SCOPE not in headers.get("Authorization", SCOPE):
-            reason = "ACCESS_TOKEN_SCOPE_INSUFFICIENT"
-            return error(403, "PERMISSION_DENIED", reason)
-        return self._take(method, path, body)
-
-    def _take(self, method: str, path: str, body: bytes) -> Answer:
-        """Return the answer to a request that may be made."""
         url = urlsplit(path)
         called = url.path.removeprefix("/v1/")
         if method == "GET" and called == "requestStatus:retrieve":
@@ -110,9 +86,6 @@ class DataManager(Receiver):
         records = list(getattr(request, name))
         if refusal := _refusal(request, name, records, limit):
             return refusal
-        if request.validate_only:
-            self.validated.append(request)
-            return 200, {}, {}
         # Records count at once, whatever the status says.
         failed: Counter[str] = Counter()
         for record in records:

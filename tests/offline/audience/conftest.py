@@ -4,7 +4,6 @@ A deployment with published predictions, and a receiver of audiences.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -27,8 +26,7 @@ from propensity.tables.models import PUBLICATIONS, SCORES
 from propensity.tables.stream import SUPPRESSED_USERS
 from tests.support import own_use_cases
 from tests.support.clocks import ManualClock
-from tests.support.deployment import KEY, Deployment, entered
-from tests.support.emulated import Emulated
+from tests.support.deployment import KEY, Deployment
 from tests.support.in_process import InProcess
 from tests.support.rows import publish
 
@@ -58,51 +56,20 @@ def ledger(deployment: Deployment) -> list[dict[str, Any]]:
     return deployment.rows("SELECT * FROM ma_audience_ledger ORDER BY user_id, as_of")
 
 
-def accepted(deployment: Deployment, *, but: set[str]) -> set[str]:
-    """Return who was accepted; each treated user is in the ledger once."""
-    treated = members_of(deployment, is_control=False)
-    rows = ledger(deployment)
-    assert sorted(row["user_id"] for row in rows) == sorted(treated)
-    accepted = {row["user_id"] for row in rows if row["status"] == "accepted"}
-    assert treated - accepted == but & treated
-    return accepted
-
-
 @pytest.fixture(scope="module")
 def in_process() -> Deployment:
     return InProcess(PROPENSITY_SUPPRESSION_KEY=KEY)
 
 
-@pytest.fixture(scope="session")
-def in_emulators(emulators) -> Iterator[Deployment]:
-    extra = {"PROPENSITY_GA4_DATASET": "", "PROPENSITY_SUPPRESSION_KEY": KEY}
-    with contextlib.closing(Emulated(emulators, **extra)) as deployment:
-        deployment.prepare()
-        yield deployment
-
-
-def begin(deployment: Deployment) -> None:
-    """Leave a publication of two hundred users, and nothing else."""
-    deployment.empty(TABLES)
-    deployment.clock = ManualClock(START)
-    users = {f"u{n:03}": (n + 1) / 400 for n in range(USERS)}
-    publish(deployment.warehouse, MONDAY, users)
-
-
 @pytest.fixture
 def deployment(in_process) -> Iterator[Deployment]:
-    """A publication, and settings of it; in this process."""
-    begin(in_process)
+    """A publication of two hundred users, and nothing else; in this process."""
+    in_process.empty(TABLES)
+    in_process.clock = ManualClock(START)
+    users = {f"u{n:03}": (n + 1) / 400 for n in range(USERS)}
+    publish(in_process.warehouse, MONDAY, users)
     with in_process.installed():
         yield in_process
-
-
-@pytest.fixture
-def emulated(in_emulators) -> Iterator[Deployment]:
-    """The same in the emulators, for what BigQuery answers."""
-    begin(in_emulators)
-    with entered(in_emulators.environment):
-        yield in_emulators
 
 
 @pytest.fixture
@@ -138,9 +105,9 @@ def crm(tmp_path):
 
 def winback(folder: Path | None = None, **changed) -> DeclaredAudience:
     """Return an audience that goes to the CRM of a folder, or to the bucket."""
-    values = {"top": 100, "destination": "crm" if folder else "bucket"}
-    if {*RULES} & {*changed}:
-        del values["top"]
+    values: dict[str, Any] = {"destination": "crm" if folder else "bucket"}
+    if not {*RULES} & {*changed}:
+        values["top"] = 100
     declared = msgspec.convert(values | changed, Declared)
     return DeclaredAudience("winback", folder or Path(), declared)
 

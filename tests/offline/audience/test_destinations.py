@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
-from dataclasses import replace
-from datetime import UTC, date, datetime
+import re
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.processes import free_ports
 from local.receiver import Receiver
+from propensity.audience import answers
+from propensity.audience.answers import Answer, answer_to
 from propensity.audience.declared import Declared, DeclaredAudience
-from propensity.audience.destination import Refused, Request, Stopped, Unanswered
-from propensity.audience.http import Http, HttpFile, pause_of
+from propensity.audience.destination import Refused, Request, Sent, Stopped, Unanswered
+from propensity.audience.http import Http, HttpFile
 from propensity.audience.members import Audience, Control, Member
 from propensity.audience.run import opened
-from propensity.errors import AccessDenied, UseCaseError
-from tests.offline.audience.test_answers import receiver as answering
+from propensity.errors import RequestError, UseCaseError
+from tests.support.clocks import ManualClock
 from tests.support.receivers import Playing
 
 # The settings of a deployment that reaches receivers.
-SENDING = SimpleNamespace(sends="yes")
+SENDS = SimpleNamespace(settings=SimpleNamespace(sends="yes"))
 SECRET = "a secret of the file"
 VARIABLES = {"CRM_TOKEN": SECRET}
 HTTP = """
@@ -50,13 +61,6 @@ user = "id"
 reason = "message"
 """
 SIMPLE = {"kind": "http", "name": "crm", "url": "https://crm.example.com/users"}
-GOOGLE = {
-    "kind": "google",
-    "name": "analytics",
-    "account_type": "GOOGLE_ANALYTICS_PROPERTY",
-    "account": "123",
-    "target": "G-ABC123",
-}
 CHOSEN_AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 
@@ -68,38 +72,24 @@ def saying(status=200, answer=None, headers=None) -> Playing:
 def read(tmp_path):
     """Open the destination of a file."""
 
-    def opening(text: str, audience="winback", columns=()):
-        path = tmp_path / "destinations" / "of_the_crm.toml"
+    def opening(text: str):
+        path = tmp_path / "destinations" / "crm.toml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-        named = DeclaredAudience(
-            audience, tmp_path, Declared(destination="of_the_crm", top=1)
-        )
-        use_case = SimpleNamespace(
-            name="ga4_purchase",
-            statement_parameters=lambda _: {"user_column": "user_pseudo_id"},
-        )
-        deployment = SimpleNamespace(use_case=use_case, settings=SENDING)
-        return opened(named, deployment, VARIABLES.__getitem__, columns=columns)
+        file = Declared(destination="crm", top=1)
+        named = DeclaredAudience("winback", tmp_path, file)
+        return opened(named, SENDS, VARIABLES.__getitem__)
 
     return opening
 
 
 def toml(file: dict) -> str:
     """Return a file of one line for each entry."""
-
-    def of(value) -> str:
-        if not isinstance(value, dict):
-            return json.dumps(value)
-        inside = (f"{json.dumps(name)} = {of(one)}" for name, one in value.items())
-        return f"{{{', '.join(inside)}}}"
-
-    return "\n".join(f"{name} = {of(value)}" for name, value in file.items())
-
-
-def http(template) -> Http:
-    file = msgspec.convert(template, HttpFile)
-    return Http(file, {"$CRM_TOKEN": SECRET})
+    lines = []
+    for name, value in file.items():
+        inline = json.dumps(value).replace('": ', '" = ')
+        lines.append(f"{name} = {inline}")
+    return "\n".join(lines)
 
 
 AUDIENCE = Audience(
@@ -141,48 +131,25 @@ class TestHttp:
         assert removal[0] == "DELETE"
         assert client.actions == ("remove", "add")
 
-    @pytest.mark.parametrize("digits", ["12345678901234567.89", "0.1", "1e+300"])
-    def test_an_http_destination_sends_all_digits_of_a_number(self, digits):
+    def test_an_http_destination_sends_all_digits_of_a_number(self):
         """Defect: the last digits of a long NUMERIC were others."""
         with Receiver() as receiver:
             user = {"id": "{user_id}", "paid": "{paid}"}
             template = {**SIMPLE, "url": receiver.url, "rate": 0, "user": user}
             client = Http(msgspec.convert(template, HttpFile), {}, columns=["paid"])
-            member = Member("u0", attributes=f'{{"paid":{digits}}}')
+            member = Member("u0", attributes='{"paid":12345678901234567.89}')
             client.send(Request(AUDIENCE, "crm", "add", [member]))
 
         [body] = receiver.bodies.values()
-        text = body.decode().lower().replace("+", "")
-        assert f'"paid":{digits.replace("+", "")}' in text
+        assert b'"paid":12345678901234567.89' in body
 
-    def test_an_http_destination_has_one_key_for_the_same_users_alone(self):
-        others = [request_of(9), request_of(action="remove"), request_of(first=1)]
-        keys = {request_of().key, *(other.key for other in others)}
-
-        assert (len(keys), request_of().key in keys) == (4, True)
-
-    def test_an_http_destination_takes_no_place_in_a_secret_for_one(
-        self, read, monkeypatch
-    ):
-        """Defect: the token was refused and printed, or altered."""
-        monkeypatch.setitem(VARIABLES, "CRM_TOKEN", "{as_of}${CRM_TOKEN}{word}")
-        with saying() as receiver:
-            read(HTTP.format(url=receiver.url)).send(request_of(1))
-
-        [(_, _, headers, _)] = receiver.heard
-        assert headers["Authorization"] == "Bearer {as_of}${CRM_TOKEN}{word}"
-
-    @pytest.mark.parametrize(
-        "changed",
-        [SIMPLE | {"method": "${CRM_TOKEN}"}, GOOGLE | {"consent": "${CRM_TOKEN}"}],
-    )
-    def test_an_http_destination_names_no_secret_in_a_wrong_place(self, read, changed):
+    def test_an_http_destination_names_no_secret_in_a_wrong_place(self, read):
         with pytest.raises(UseCaseError, match="Use one of") as raised:
-            read(toml(changed))
+            read(toml(SIMPLE | {"method": "${CRM_TOKEN}"}))
 
         assert SECRET not in raised.value.message
 
-    @pytest.mark.parametrize("secret", ["two\nlines", "T\u20acKEN", "\ufffdT\0O\0"])
+    @pytest.mark.parametrize("secret", ["two\nlines", "T\u20acKEN"])
     def test_an_http_destination_names_a_wrong_secret(self, read, monkeypatch, secret):
         """Defect: nothing was sent, and the receiver was said to have failed."""
         monkeypatch.setitem(VARIABLES, "CRM_TOKEN", secret)
@@ -193,215 +160,110 @@ class TestHttp:
         assert "the secret CRM_TOKEN: add its value again" in raised.value.message
         assert secret not in raised.value.message
 
-    def test_an_http_destination_needs_no_secret_of_a_comment(self, read):
-        """Defect: every delivery stopped for a secret that nothing needed."""
-        read(f"# ${{OLD_TOKEN}}\n{toml(SIMPLE)}")
-
     @pytest.mark.parametrize(
         ("changed", "message"),
         [
             ({"kind": "none"}, "kind"),
             ({"name": "bucket"}, "name is 'bucket'; use up to 64"),
-            ({"name": "a\n"}, "use up to 64"),
             ({"batch": 0}, "batch is 0"),
-            ({"rate": -1}, "rate is -1"),
             ({"method": "FLY"}, "method: there is no FLY"),
             ({"unheard": 1}, "unheard"),
             ({"user": "{email}"}, "{email}"),
             ({"headers": {"X": "{users}"}}, "{users}"),
             # Defect: a quotation mark in a user id got out of the text around it.
             ({"user": '{{"id": "{user_id}"}}'}, "Give it an entry of its own"),
-            ({"body": {"users": "{users}", "text": "all: {users}"}}, "of its own"),
             # Defect: a misspelt placeholder was sent as it stood.
             ({"body": {"users": "{users}", "n": "{first-name}"}}, "write the brace"),
-            ({"url": "https://example.com:65536/"}, "cannot exist"),
-            ({"url": "https://example..com/"}, "cannot exist"),
             ({"headers": {"X": "a\tb"}}, "headers.X .* U.0009, .* Correct the header"),
             # Defect: all requests had the key of the file, and one was taken.
             ({"headers": {"idempotency-Key": "mine"}}, "Remove the entry"),
             # Defect: a body was cut, or another host was asked.
             ({"headers": {"Host": "x.example"}}, "Remove the entry"),
-            ({"headers": {"Content-Length": "5"}}, "Remove the entry"),
-            ({"headers": {"transfer-encoding": "chunked"}}, "Remove the entry"),
-            ({"remove": {"verb": "DELETE"}}, "verb"),
-            ({"remove": {"url": "http://example.com"}}, "https"),
-            *(
-                ({"url": url}, "https")
-                for url in (
-                    "http://example.com/",
-                    "http://127.0.0.1.example.com",
-                    "https://{audience}.example.com",
-                    "http://127.0.0.1{action}",
-                    # Some clients take what is before the backslash as the host.
-                    "http://example.com\\@127.0.0.1/",
-                )
-            ),
+            ({"url": "http://127.0.0.1.example.com"}, "https"),
+            ({"url": "https://{audience}.example.com"}, "https"),
+            # Some clients take what is before the backslash as the host.
+            ({"url": "http://example.com\\@127.0.0.1/"}, "https"),
             # Else the ledger says that users were accepted of whom a receiver never
             # heard, or those who have left are added again.
             ({"body": {"list": "{audience}"}}, "must contain"),
-            ({"user": {"score": "{probability}"}}, "must contain"),
             ({"remove": {"body": {"list": "{audience}"}}}, "must contain"),
             ({"remove": {}}, "same request as adding"),
-            ({"remove": {"url": SIMPLE["url"]}}, "same request as adding"),
         ],
     )
     def test_an_http_destination_refuses_a_wrong_file(self, read, changed, message):
         with pytest.raises(UseCaseError, match=message):
             read(toml(SIMPLE | changed))
 
-    @pytest.mark.parametrize(
-        ("answer", "rejected"),
-        [
-            (
-                {"errors": [7, {"id": 8, "message": "unknown"}]},
-                {"7": "rejected", "8": "unknown"},
-            ),
-            ({"errors": None}, {}),
-            # Somebody was rejected, and nobody knows who: the file says id.
-            ({"errors": [{"user": "7"}]}, None),
-            ({"errors": "all"}, None),
-            ({"errors": {"7": "unknown"}}, None),
-            ({"errors": [{"id": []}]}, None),
-            ([{"id": "7", "message": "unknown"}], None),
-        ],
-    )
-    def test_an_http_destination_learns_who_was_rejected(self, read, answer, rejected):
-        """An answer in another form is none."""
-        request = replace(request_of(), members=[Member(user) for user in "789"])
-        with saying(answer=answer) as receiver:
-            client = read(HTTP.format(url=receiver.url))
-            if rejected is None:
-                with pytest.raises(Stopped) as raised:
-                    client.send(request)
-                assert raised.value.error.retryable
-            else:
-                assert client.send(request).rejected == rejected
+    def test_an_http_destination_learns_who_was_rejected(self, read):
+        """Defect: for a stranger it stopped, and each try sent again who was taken."""
+        errors = [{"id": "U7"}, {"id": "u0"}, {"id": "u1", "message": "unknown"}]
+        with saying(answer={"errors": errors}) as receiver:
+            sent = read(HTTP.format(url=receiver.url)).send(request_of(3))
 
-    @pytest.mark.parametrize(
-        ("form", "status", "answer", "rejected"),
-        [
-            # Defect: who was rejected counted as accepted, as a 2xx meant all users.
-            (None, 207, {"errors": [{"context": {"ids": ["7"]}}]}, None),
-            ({"rejected": "errors"}, 207, {"failed": [7]}, None),
-            ({"rejected": "errors"}, 207, "", None),
-            ({"taken": "result.n"}, 200, {"result": {"n": 3}}, {}),
-            ({"taken": "n", "rejected": "no"}, 200, {"n": 2, "no": [7]},
-             {"7": "rejected"}),
-        ],
-    )  # fmt: skip
-    def test_an_http_destination_reads_what_services_answer(
-        self, read, form, status, answer, rejected
-    ):
-        request = replace(request_of(), members=[Member(user) for user in "789"])
-        with saying(status, answer) as receiver:
-            file = SIMPLE | {"url": receiver.url} | ({"answer": form} if form else {})
-            client = read(toml(file))
-            if rejected is None:
-                with pytest.raises(Stopped, match=r"\[answer\]"):
-                    client.send(request)
-            else:
-                assert client.send(request).rejected == rejected
+        assert sent.rejected == {"u0": "rejected", "u1": "unknown"}
 
-    def test_an_http_destination_notes_a_stranger(self, read):
-        """Defect: it stopped, and each try sent again who had been taken."""
-        with saying(answer={"errors": [{"id": "U7"}, {"id": "u0"}]}) as receiver:
-            sent = read(HTTP.format(url=receiver.url)).send(request_of(2))
-
-        assert sent.rejected == {"u0": "rejected"}
-        assert sent.note == "the answer also rejects 1 user not in the request"
+    @pytest.mark.parametrize("form", [None, {"rejected": "errors"}])
+    def test_an_http_destination_cannot_read_part_of_an_answer(self, read, form):
+        """Defect: who was rejected counted as accepted, as a 2xx meant all users."""
+        file = {**SIMPLE, "answer": form} if form else SIMPLE
+        with saying(207, {"failed": [7]}) as receiver:
+            client = read(toml(file | {"url": receiver.url}))
+            with pytest.raises(Stopped, match=r"\[answer\]"):
+                client.send(request_of())
 
 
 class TestAnswers:
     """What a receiver's answer to a request means."""
 
     def send(self, url):
-        http({**SIMPLE, "url": url, "rate": 0, "headers": {"X": SECRET}}).send(
-            request_of(1)
-        )
+        file = {**SIMPLE, "url": url, "rate": 0, "headers": {"X": SECRET}}
+        client = Http(msgspec.convert(file, HttpFile), {"$CRM_TOKEN": SECRET})
+        client.send(request_of(1))
 
-    @pytest.mark.parametrize(
-        ("words", "pause_s"), [("7", 7), ("0.4", 1), ("soon", 0), (None, 0)]
-    )
-    @pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599])
-    def test_a_busy_receiver_may_ask_for_a_pause(self, status, words, pause_s):
-        """Fractions are rounded up; what is no pause is none."""
-        headers = {"Retry-After": words} if words else {}
-        with (
-            saying(status, headers=headers) as receiver,
-            pytest.raises(Unanswered, match=f"status {status}") as raised,
-        ):
-            self.send(receiver.url)
-
-        assert (raised.value.pause_s, receiver.requests) == (pause_s, 1)
-
-    @given(st.text(st.characters(max_codepoint=255)) | st.floats().map(str))
-    def test_any_words_are_a_pause(self, words):
-        assert pause_of(words) >= 0
-
-    @pytest.mark.parametrize("status", [200, 204, 400])
-    def test_a_delivery_knows_a_status_of_any_encoding(self, status):
-        """The users of a success were taken: none is sent again."""
-        lie = {"Content-Encoding": "gzip"}
-        with saying(status, {"errors": []}, lie) as receiver:
-            if status == 400:
-                with pytest.raises(Refused, match="400"):
-                    self.send(receiver.url)
-            else:
-                self.send(receiver.url)
-
-        assert len(receiver.heard) == 1
-
-    @pytest.mark.parametrize("fault", [{"lost": 1.0}, {"unavailable": 1.0}, None])
-    def test_a_request_without_an_answer_may_be_sent_again(self, fault):
+    def test_a_request_without_an_answer_may_be_sent_again(self):
         """The message names the host alone."""
-        with Receiver(**fault or {}) as receiver:
-            url = receiver.url if fault else f"http://127.0.0.1:{free_ports(1)[0]}"
-            with pytest.raises(Unanswered) as raised:
-                self.send(f"{url}/a/path")
+        with Receiver(lost=1.0) as receiver, pytest.raises(Unanswered) as raised:
+            self.send(f"{receiver.url}/a/path")
 
-        unavailable = fault == {"unavailable": 1.0}
-        came = "status 503" if unavailable else "no connection"
-        assert str(raised.value) == f"127.0.0.1 did not answer: {came}"
+        assert str(raised.value) == "127.0.0.1 did not answer: no connection"
 
     @pytest.mark.parametrize(
         ("statuses", "error"),
         [
             # They are about the request's users.
+            ((408, 425, 429, 503), Unanswered),
             ((400, 409, 413, 422), Refused),
             # A redirection is not followed with users in it; 999 is no status.
-            ((302, 401, 403, 404, 410, 415, 451, 999), Stopped),
+            ((302, 403, 999), Stopped),
         ],
     )
     def test_a_delivery_says_who_is_at_fault(self, statuses, error):
         """Log and ledger have the status alone; a terminal has no secret."""
         answer = {"error": f"no {SECRET} of jo@example.com, u0"}
         for status in statuses:
-            with (
-                Receiver() as other,
-                saying(status, answer, {"Location": other.url}) as receiver,
-                pytest.raises(error) as raised,
-            ):
-                self.send(receiver.url)
+            with Receiver() as other:
+                more = {"Location": other.url, "Retry-After": "7"}
+                with (
+                    saying(status, answer, more) as receiver,
+                    pytest.raises(error) as no,
+                ):
+                    self.send(receiver.url)
 
             said = '{"error": "no (a secret) of jo@example.com, u0"}'
-            assert raised.value.words == said
-            if error is Refused:
-                assert str(raised.value) == f"status {status}"
-            else:
-                assert raised.value.reason == f"status {status}"
-                assert isinstance(raised.value.error, AccessDenied)
-                assert "jo@" not in str(raised.value)
+            assert f"status {status}" in str(no.value)
+            assert "jo@" not in str(no.value)
+            assert getattr(no.value, "words", said) == said
+            assert getattr(no.value, "reason", f"status {status}") == f"status {status}"
+            assert getattr(no.value, "pause_s", 7) == 7
             assert (receiver.requests, other.requests) == (1, 0)
 
-    @pytest.mark.parametrize(
-        "page", ["\n<!DOCTYPE html><title>Log in", "<html lang=de>", "\ufeff<HTML>"]
-    )
+    @pytest.mark.parametrize("page", ["\n<!DOCTYPE html><title>Log in", "\ufeff<HTML>"])
     def test_a_web_page_accepts_nobody(self, page):
         """Defect: a login page, whose status is 200, counted as an acceptance."""
         text = page.encode()
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text
         with (
-            answering(answer) as url,
+            receiver(answer) as url,
             pytest.raises(Stopped, match="status 200 and a web page"),
         ):
             self.send(url)
@@ -415,7 +277,179 @@ class TestAnswers:
         assert "Authorization" not in receiver.heard[0][2]
 
 
-def test_analytics_sets_a_property_of_the_audience_s_name(read):
-    assert read(toml(GOOGLE), audience="loyal").name == "analytics"
-    with pytest.raises(UseCaseError, match="property"):
-        read(toml(GOOGLE), audience="a_name_longer_than_a_property")
+DOCS = Path(__file__).parents[3] / "docs"
+COLUMNS = {"email": "a@b.com", "email_sha256": "0" * 64, "klaviyo_id": "01GX"}
+CLOCK = ManualClock(AUDIENCE.chosen_at)
+
+
+FILES = sorted((DOCS / "destinations").glob("*.toml"))
+
+
+def ask(name: str, monkeypatch, answer, status=200, *, clock=CLOCK) -> tuple[Sent, str]:
+    """Send two users to a service; return what its answer says, and what it heard."""
+    named = DeclaredAudience("winback", DOCS, Declared(destination=name, top=1))
+    columns = list(COLUMNS)
+    client = opened(named, SENDS, lambda _: SECRET, columns=columns, clock=clock)
+    asked = []
+
+    def respond(self, method, url, *, data, headers, **how):
+        asked.append(f"{url} {headers} {data.decode()}")
+        response = requests.Response()
+        response.status_code = status
+        response.raw = io.BytesIO(json.dumps(answer).encode())
+        return response
+
+    monkeypatch.setattr(requests.Session, "request", respond)
+    members = []
+    for user in ("u1", "u2")[: client.batch]:
+        own = COLUMNS | {"email": f"{user}@b.com"}
+        members.append(Member(user, 0.5, attributes=json.dumps(own)))
+    sent = client.send(Request(AUDIENCE, name, "add", members))
+    return sent, asked[0]
+
+
+@pytest.mark.parametrize("name", [file.stem for file in FILES])
+def test_an_example_of_the_page_sends_users_with_nothing_left_to_fill_in(
+    name, monkeypatch
+):
+    sent, text = ask(name, monkeypatch, {"events_received": 2})
+
+    assert sent.rejected == {}
+    assert text.startswith("https://")
+    assert SECRET in text
+    assert "Idempotency-Key" in text
+    assert not re.search(r"\{\w+\}", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "error", "reason"),
+    [
+        ("braze", 201, {"type": "no_such_user", "index": 1}, "no_such_user"),
+        # Defect: its 207 counted as all accepted.
+        (
+            "hubspot",
+            207,
+            {"category": "WRONG", "context": {"ids": ["u2@b.com"]}},
+            "WRONG",
+        ),
+    ],
+)
+def test_a_service_rejects_a_user_by_the_place_or_the_address(
+    monkeypatch, name, status, error, reason
+):
+    sent, _ = ask(name, monkeypatch, {"errors": [error]}, status)
+
+    assert sent.rejected == {"u2": reason}
+
+
+def test_meta_takes_all_events_of_seven_days_or_it_is_not_known_whose(monkeypatch):
+    with pytest.raises(Stopped, match="another form"):
+        ask("meta", monkeypatch, {"events_received": 1})
+    late = ManualClock(AUDIENCE.chosen_at + timedelta(days=8))
+    with pytest.raises(RequestError, match="meta accepts users for 168 hours"):
+        ask("meta", monkeypatch, {}, clock=late)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@contextmanager
+def receiver(*parts: bytes, pause_s: float = 0.0, times: int = 1) -> Iterator[str]:
+    """A receiver of one request; it answers in parts, the last one again and again."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def answer():
+        with server.accept()[0] as connection:
+            connection.recv(65_536)
+            for number in range(len(parts) + times - 1):
+                try:
+                    connection.sendall(parts[min(number, len(parts) - 1)])
+                except OSError:
+                    return
+                time.sleep(pause_s)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    server.close()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def hear(url: str) -> Answer:
+    with requests.Session() as session:
+        return answer_to(session, "POST", url, data=b"", headers={})
+
+
+def sized(body: bytes, size: int, headers: bytes = b"") -> bytes:
+    return OK + headers + b"Content-Length: %d\r\n\r\n" % size + body
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    monkeypatch.setattr(answers, "STATUS_S", 0.5)
+    monkeypatch.setattr(answers, "TEXT_S", 0.5)
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize(
+    "parts", [(OK + b"X: ", b"x"), (b"HTTP/1.1 100 Continue\r\n\r\n",)]
+)
+def test_an_answer_whose_status_never_comes_is_none(parts):
+    """Defect: each byte began the time anew."""
+    with (
+        receiver(*parts, pause_s=0.05, times=60) as url,
+        pytest.raises(requests.Timeout),
+    ):
+        hear(url)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_an_answer_that_never_ends_has_no_text():
+    """Defect: it had no end; and what was taken must not be sent again."""
+    with receiver(OK + b"\r\n", b"1", pause_s=0.05, times=1_000) as url:
+        assert hear(url) == Answer(200)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (sized(b"\xef\xbb\xbf{}", 5), "{}"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "{}"),
+        # It is shorter than it says.
+        (sized(b"{}", 50), None),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\nsoon\r\n{}", None),
+        (sized(b"no gzip", 7, b"Content-Encoding: gzip\r\n"), None),
+        (sized(b"x" * answers.LARGEST_BYTES, answers.LARGEST_BYTES), "x" * 2**20),
+    ],
+)
+def test_an_answer_is_its_text_unless_it_lies(answer, text):
+    with receiver(answer) as url:
+        assert hear(url).text == text
+
+
+PACKED = gzip.compress(bytes(2**26))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (OK + b"\r\n", b"x" * 2**20),
+        (sized(PACKED, len(PACKED), b"Content-Encoding: gzip\r\n"),),
+    ],
+    ids=["a long one", "a packed one"],
+)
+def test_an_answer_that_is_too_large_does_not_fill_memory(parts):
+    """Defect: 306 kB became 600 MiB, and the function was killed for its memory."""
+    with receiver(*parts, times=100) as url:
+        tracemalloc.start()
+        try:
+            assert hear(url) == Answer(200)
+            assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+        finally:
+            tracemalloc.stop()
+
+
+@given(st.text(st.characters(max_codepoint=255)) | st.floats().map(str))
+def test_any_words_are_a_pause(words):
+    assert answers.pause_of(words) >= 0

@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-import numpy as np
 import pytest
 
-from propensity.audience.boundary import errors_at
-from propensity.audience.result import newest, result, sentence
-from propensity.audience.uplift import figures
-from propensity.tables.audiences import GroupSums
+from propensity.audience.result import (
+    newest,
+    programme_lines,
+    programmes,
+    result,
+    sentence,
+)
+from propensity.runs.uplifts import quarter_of
 
 WEEK = date(2026, 6, 3)
 PLAN = {"cost_per_contact": Decimal("0.50"), "margin": None}
@@ -19,16 +22,9 @@ PLAN = {"cost_per_contact": Decimal("0.50"), "margin": None}
 
 def row(**changed):
     """Return a stored row of an audience; an interval of ±19.16 around 0.32."""
-    stored = {
-        "week": WEEK,
-        "status": "final",
-        "treated_users": 681,
-        "control_users": 150,
-        "verdict": "open",
-        "revenue_difference": 0.32,
-        "revenue_difference_low": -18.83,
-        "revenue_difference_high": 19.48,
-    }
+    stored = {"week": WEEK, "status": "final", "verdict": "open"}
+    stored |= {"treated_users": 681, "control_users": 150, "revenue_difference": 0.32}
+    stored |= {"revenue_difference_low": -18.83, "revenue_difference_high": 19.48}
     return {**stored, **changed}
 
 
@@ -42,12 +38,11 @@ def test_the_sentence_has_amounts_with_their_currency():
 
 def test_a_margin_turns_the_sum_into_a_profit_with_its_interval():
     """A quarter of 6,810 is left, less 340.50."""
-    sold = {"low": 5.0, "high": 15.0}
-    ends = {f"revenue_difference_{end}": value for end, value in sold.items()}
-    found = result(row(revenue_difference=10.0, **ends), {**PLAN, "margin": 0.25})
+    sold = row(revenue_difference=10.0, revenue_difference_low=5.0)
+    sold["revenue_difference_high"] = 15.0
+    found = result(sold, {**PLAN, "margin": 0.25})
 
     assert found.profit == pytest.approx(1_362)
-    assert not found.may_be_chance
     assert sentence(found, "EUR").endswith(
         "At a margin of 25%, that is a profit of 1,362 EUR (95% interval 511 to 2,210)."
     )
@@ -79,49 +74,38 @@ def test_the_newest_sum_is_shown_with_the_verdict_of_final_outcomes():
     assert newest([]) is None
 
 
-def test_the_interval_of_a_sum_is_right_in_95_of_100():
-    """At every weekly look of a year: 94 to 96 of 100, where contact adds 40%."""
-    random = np.random.default_rng(11)
-    audiences = 800
-    weeks = 52
-    users = (720, 180)
-    rates = (0.14, 0.1)
-    sigma = 1.0
-    covered = 0
-    for _ in range(audiences):
-        totals = [
-            _weekly(random, users[group], rates[group], weeks, sigma)
-            for group in (0, 1)
-        ]
-        looks = [_has_truth(totals, users, rates, sigma, n) for n in range(weeks)]
-        covered += all(looks)
-
-    assert 0.94 <= covered / audiences <= 0.96
+def programme_row(week, *, period="all", brought=900.0):
+    stored = {"control_group": "shop", "audiences": ["mailing", "winback"]}
+    stored |= {"period": period, "week": week, "status": "final", "verdict": "helps"}
+    stored |= {"treated_users": 600, "control_users": 100, "margin": 0.5, "cost": 60.0}
+    sums = {"added_buyers": (40.0, 30.0), "brought": (brought, 800.0)}
+    sums["profit"] = (0.5 * brought - 60, 400.0)
+    for name, (value, reach) in sums.items():
+        stored |= {name: value, f"{name}_low": value - reach}
+        stored[f"{name}_high"] = value + reach
+    return stored
 
 
-def _weekly(random, users, rate, weeks, sigma):
-    """Return conversions, amounts and their squares up to each week."""
-    bought = random.binomial(users, rate, weeks)
-    paid = random.lognormal(0.0, sigma, bought.sum())
-    last = bought.cumsum() - 1
-    return bought.cumsum(), paid.cumsum()[last], (paid**2).cumsum()[last]
+def test_a_programme_says_what_it_brought_in_all_and_by_quarter():
+    rows = [
+        programme_row(date(2026, 3, 30)),
+        programme_row(date(2026, 4, 6), brought=1_500.0),
+        programme_row(date(2026, 3, 30), period="2026-Q1"),
+        programme_row(date(2026, 4, 6), period="2026-Q2", brought=600.0),
+    ]
+    [together] = programmes(rows)
+    of_all, buyers, first, second = programme_lines(together, "EUR")
+
+    assert "(mailing, winback): Contacting 600 users brought 1,500 EUR more" in of_all
+    assert "it cost 60.00 EUR" in of_all
+    assert "profit of 690 EUR" in of_all
+    assert "About 40 more users" in buyers
+    assert first.startswith("2026-Q1: Contacting 600 users brought 900 EUR more")
+    assert "The difference may be chance" in second
 
 
-def _has_truth(totals, users, rates, sigma, week):
-    sums = []
-    for is_control, (bought, paid, squares) in enumerate(totals):
-        group = GroupSums(
-            is_control=bool(is_control),
-            users=users[is_control] * (week + 1),
-            conversions=int(bought[week]),
-            revenue=paid[week],
-            revenue_squares=squares[week],
-        )
-        sums.append(group)
-    errors = errors_at((week + 1) / 52)
-    columns = figures(sums, control_share=0.2, errors=errors, is_final=True).columns()
-    found = result({"week": WEEK, "status": "final", **columns})
-    if found.brought_low is None:
-        return True
-    truth = found.contacted * (rates[0] - rates[1]) * np.exp(sigma**2 / 2)
-    return found.brought_low <= truth <= found.brought_high
+def test_a_quarter_has_three_months():
+    quarter = quarter_of(date(2026, 12, 31))
+
+    assert quarter.name == "2026-Q4"
+    assert (quarter.first, quarter.last) == (date(2026, 10, 1), date(2026, 12, 31))
