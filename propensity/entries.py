@@ -27,8 +27,6 @@ _MISSING = re.compile(r"Object missing required field `(.*)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _CHOICE = re.compile(r"Invalid enum value '?(.*?)'?")
 _BOUND = re.compile(r"Expected `\w+` (<|>)(=?) (\S+)")
-# Of tomllib.
-_TWICE = re.compile(r"overwrite|twice")
 _TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 _TYPES = {
     "array": "a list",
@@ -58,9 +56,10 @@ def explain(error: ValueError, entries: Mapping[str, object], kind: type[Any]) -
         return str(error)
     position = re.search(r"\(at (.*)\)", str(error))
     where = f" at {position[1]}" if position else ""
-    if _TWICE.search(str(error)):
-        return f"the file has an entry twice{where}: remove one"
-    return f"this is not TOML{where}: look for a missing quotation mark, bracket or ="
+    return (
+        f"this is not TOML{where}: look for a missing quotation mark, bracket or =, or "
+        "an entry that is there twice"
+    )
 
 
 def _entry_at_fault(text: str, entries: Mapping[str, object], kind: type[Any]) -> str:
@@ -107,9 +106,6 @@ def _value_at_fault(what: str, value: Any, allowed: str) -> str:
         advice = f"; use {allowed}" if allowed else ""
         if isinstance(value, str):
             text = f'the text "{value}"'
-            is_quoted = re.fullmatch(r"[\d.]+|true|false", value) is not None
-            if is_quoted and "str" not in wrong[1]:
-                advice = ". Remove the quotes"
         return f"must be {wanted}; it is {text}{advice}"
     if what.endswith("of length >= 1"):
         return "is empty; name one or more"

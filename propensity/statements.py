@@ -141,12 +141,6 @@ def _lines(
                 yield Line(short, file, number, piece)
 
 
-def statements_in(folder: Any) -> list[str]:
-    """Return the names of the statements that are written in a folder."""
-    files = sorted(path.name for path in folder.iterdir())
-    return [file.removesuffix(".sql") for file in files if file.endswith(".sql")]
-
-
 def read_text(folder: Any, file: str) -> str:
     """Return the text of a file."""
     try:

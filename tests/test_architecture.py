@@ -111,10 +111,6 @@ class TestImports:
 
         assert upward == []
 
-    def test_the_package_knows_no_other_folder_of_the_house(self):
-        """So that it runs from a wheel, which has nothing else."""
-        assert [path for path in MODULES if imports(path) & {*HOUSE_FLOORS}] == []
-
     @pytest.mark.parametrize("folder", HOUSE_FLOORS)
     def test_imports_of_what_stands_around_it_go_down(self, folder):
         """Nothing knows who starts it."""

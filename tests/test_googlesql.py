@@ -28,10 +28,10 @@ from propensity.statements import (
     lines_of,
     parameters_of,
     statement,
-    statements_in,
 )
 from propensity.tables import every
 from tests.docs.pages import PAGES, blocks
+from tests.support.programs import statements_in
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("analyzer")]
 

@@ -14,11 +14,12 @@ from sqlglot import exp
 from propensity import folders, statements, usecases
 from propensity.errors import UseCaseError
 from propensity.statements import statement
+from tests.support.programs import statements_in
 from tests.support.rows import DAY_OF
 
 ROOT = Path(__file__).parents[1]
 SHARED = [ROOT / "propensity" / folder for folder in statements.FOLDERS]
-NAMES = [name for folder in SHARED for name in statements.statements_in(folder)]
+NAMES = [name for folder in SHARED for name in statements_in(folder)]
 OFFLINE = [
     ROOT / folder for folder in ("offline", "offline/doctor", "offline/dashboard")
 ]
@@ -75,22 +76,13 @@ def test_a_statement_has_what_it_includes(own, outer, complete):
     assert statement("outer", folder=own(outer)) == complete
 
 
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [("outer", r"no_such_part\.sql"), ("one", r"two\.sql:1 includes itself")],
-)
-def test_a_statement_that_is_missing_or_includes_itself_is_named(own, name, told):
-    with pytest.raises(UseCaseError, match=told):
-        statement(name, folder=own("-- include: no_such_part.sql"))
-
-
 @cache
 def every_statement() -> dict[str, str]:
     """All that are complete, by folder and name."""
     texts = {}
     for folder in [*map(folders.place, usecases.names()), *OFFLINE]:
         shared = [] if folder in OFFLINE else NAMES
-        for name in {*shared, *statements.statements_in(folder)}:
+        for name in {*shared, *statements_in(folder)}:
             with suppress(UseCaseError):
                 texts[f"{folder.name}/{name}"] = statement(name, folder=folder)
     return {

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from propensity.timeframe import (
     DAY,
     Timeframe,
-    day_of,
     days_of_data,
     first_suffix,
     rolling_blocks,
@@ -32,14 +31,6 @@ spans = st.builds(
     stride_days=st.integers(0, 40),
 )
 days = st.dates(date(2015, 1, 1), date(2035, 1, 1))
-
-
-class TestADate:
-    @pytest.mark.parametrize("text", ["2025-7-1", "20250701", "2025-02-29"])
-    def test_a_date_is_written_in_one_way(self, text):
-        """What Python's own readers take besides is refused, and so is no day."""
-        with pytest.raises(ValueError, match="is not a day"):
-            day_of(text)
 
 
 def until(today: date, length: int) -> list[date]:

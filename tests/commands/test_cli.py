@@ -6,12 +6,10 @@ What each command does is specified with the program that does it, by its comman
 
 from __future__ import annotations
 
-import ast
 import importlib
 import io
 import json
 import os
-import re
 import sys
 
 import click
@@ -111,12 +109,6 @@ def test_use_cases_are_listed_with_the_fault_of_a_wrong_folder(capsys, tmp_path)
 
 
 class TestNames:
-    def test_a_name_that_is_nearly_right_is_answered_with_the_one_that_is_meant(
-        self, capsys
-    ):
-        assert main(["usecase", "check", "ga4_valu"]) == Exit.UNKNOWN
-        assert "hint: Did you mean 'ga4_value'?" in capsys.readouterr().err
-
     def test_a_mistyped_state_starts_nothing(self, monkeypatch, capsys):
         """Defect: an empty one was created and started."""
         monkeypatch.setattr("local.stack.commands.up", pytest.fail)
@@ -249,20 +241,3 @@ class TestScript:
         )
         process = execute([sys.executable, "-S", "-c", program], cwd=tmp_path, env={})
         assert process.stdout == f"{clone}/propensity/__init__.py\n"
-
-
-def test_messages_name_commands_that_there_are():
-    """What they tell somebody to run can be run as it stands there."""
-    pattern = re.compile(r"`(?:\.venv/bin/)?propensity ([a-z][a-z-]*(?: [a-z-]+)*)")
-    advised = set()
-    for room in ("propensity", "offline", "commands", "local", "deploy"):
-        for file in (ROOT / room).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    advised.update(pattern.findall(node.value))
-
-    assert "usecase check" in advised
-    # Arguments may follow a command, and nothing else a group.
-    known = tuple(f"{name} " for name in LEAVES)
-    rest = {words for words in advised if not f"{words} ".startswith(known)}
-    assert rest <= {*GROUPS}

@@ -18,7 +18,6 @@ import flask
 import jsonschema_rs
 import pytest
 import schemathesis
-import sqlglot
 
 from commands import cli
 from deploy import functions
@@ -70,13 +69,6 @@ class TestPages:
                 missing.append(link)
 
         assert missing == []
-
-    @pytest.mark.parametrize("page", PAGES)
-    def test_the_blocks_of_a_page_can_be_read(self, page):
-        for block in blocks(page, "json"):
-            json.loads(block)
-        for block in blocks(page, "sql"):
-            sqlglot.parse_one(block, dialect="bigquery")
 
     def test_the_description_of_the_functions_is_openapi_and_up_to_date(self):
         schemathesis.openapi.from_dict(whole()).validate()

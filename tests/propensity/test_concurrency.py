@@ -71,6 +71,18 @@ class Table:
         return asyncio.create_task(submitted())
 
 
+async def test_groups_refuse_what_is_too_much_to_wait():
+    table = Table(is_held=True, waiting=10)
+    first = table.submit(0, 10)
+    await settle()
+    waiting = table.submit(1, 10)
+    await settle()
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(table.commit.submit(2, size=1), 5)
+    await table.end_all()
+    await asyncio.gather(first, waiting)
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("submit"), st.integers(0, 25)),

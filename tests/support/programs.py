@@ -36,3 +36,9 @@ def execute(
     output = f"{process.args}\n{process.stdout}\n{process.stderr}"
     assert status is None or process.returncode == status, output
     return process
+
+
+def statements_in(folder: Any) -> list[str]:
+    """Return the names of the statements that are written in a folder."""
+    files = sorted(path.name for path in folder.iterdir())
+    return [file.removesuffix(".sql") for file in files if file.endswith(".sql")]

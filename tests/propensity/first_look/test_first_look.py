@@ -10,7 +10,7 @@ import pytest
 
 from propensity import try_table
 from propensity.errors import PropensityError
-from propensity.first_look import columns, training
+from propensity.first_look import columns
 from propensity.usecases import Candidate
 from tests.propensity.first_look.tables import NAMES, customers
 
@@ -245,19 +245,3 @@ def test_a_level_that_has_shifted_is_said_first():
     assert look.lines[0].startswith("Level    the test set has another level")
     assert "23.7% expected, 46.7% actual" in look.lines[0]
     assert len(look.lines) == 6
-
-
-def test_a_sample_of_many_rows_decides_and_a_list_learns_from_all(monkeypatch):
-    """The whole test set is predicted."""
-    monkeypatch.setattr(training, "SAMPLED_ROWS", 900)
-    monkeypatch.setattr(training, "_SAMPLED_CONVERSIONS", 10)
-    frame = pd.concat([customers(150), customers(100).assign(customer="d")])
-    frame["customer"] += [str(n) for n in range(len(frame))]
-    look = try_table(frame, **NAMES)
-    parts = look.trained.parts
-
-    assert 0.7 * 900 < len(parts.fitting) < 1.1 * 900
-    assert len(parts.holdout) == 250
-    assert len(parts.every) == 2_000
-    assert look.live is not look.trained.measured
-    assert look.leaks == {}

@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from propensity.errors import NotEnoughData, SchemaError, UseCaseError
+from propensity.errors import NotEnoughData, SchemaError
 from propensity.learning.candidates import (
     check_preprocessor,
     default_preprocessor,
@@ -130,12 +130,6 @@ class TestCandidates:
 
         assert losses[1] < losses[0]
         assert training.chosen == LINEAR
-
-    def test_a_candidate_that_is_wrong_is_refused_by_name(self):
-        wrong = Candidate("x", LINEAR.algorithm, {"trees": 3})
-
-        with pytest.raises(UseCaseError, match=r"x cannot be fitted.*trees"):
-            train(snapshots(users=80), candidates=(LINEAR, wrong))
 
 
 def test_a_sample_proves_no_more_than_its_rows():

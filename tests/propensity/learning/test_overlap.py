@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from propensity.errors import NotEnoughData
 from propensity.learning.rows import Parts, Slice
 from propensity.learning.split import split_users
-from propensity.timeframe import DAY, Timeframe
+from propensity.timeframe import Timeframe
 from tests.propensity.learning.shops import SETTINGS, SHOP, WEEK, snapshots
 
 # Outcomes of five weeks, a date each week.
@@ -54,11 +53,3 @@ def test_no_model_is_judged_by_outcomes_it_learned(weeks, stride, horizon):
         judged = ends(split.before.between(block.first, block.end))[0]
         known = ends(split.before.between(0, block.fit_end))[1]
         assert known + timeframe.horizon <= judged
-
-
-def test_dates_less_than_an_outcome_apart_are_too_few():
-    """Six of them may be there, and no outcome ends before the last but one begins."""
-    with pytest.raises(NotEnoughData, match="35 days or more before the others"):
-        parts(6)
-    assert not LONG.are_enough([WEEK_ONE + n * 7 * DAY for n in range(6)])
-    assert LONG.are_enough([WEEK_ONE + n * 7 * DAY for n in range(7)])

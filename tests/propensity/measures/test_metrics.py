@@ -94,6 +94,8 @@ class TestScores:
                 "precision": precision,
             }
         )
+        certain = outcomes(np.array([0.0]), np.array([1]))
+        assert metrics.log_loss(certain) == pytest.approx(-np.log(1e-15), rel=1e-3)
         assert (counted.precision is None) == (not positive.any())
         assert counted[:4] == pytest.approx((tp, tn, fp, fn), abs=0.5)
 

@@ -12,7 +12,6 @@ import warnings
 from decimal import Decimal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -192,15 +191,6 @@ def test_scores_are_those_of_the_pipeline(numbers, categories, model, monkeypatc
         own = probability[: len(actual)]
         np.testing.assert_allclose(actual, own, rtol=0, atol=1e-9)
     assert np.array_equal(expected(batch, *fitted), probability)
-
-
-def test_scores_are_those_of_preprocessors_of_any_sort():
-    """What is not a plain ColumnTransformer is run as it is."""
-    own = ("own", FunctionTransformer(pd.DataFrame.abs), ["spend"])
-    fitted = fit(ColumnTransformer([own]), boosted())
-    batch = users(40, seed=4)
-
-    assert np.array_equal(scored([batch], *fitted), expected(batch, *fitted))
 
 
 @pytest.mark.parametrize(
