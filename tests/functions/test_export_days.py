@@ -12,14 +12,18 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from local.exports import sources
 from propensity.runs import setup
+from propensity.timeframe import midnight
+from propensity.usecases import new
+from propensity.usecases.declaration import Events
 from tests.deploy.monitoring import raised
 from tests.functions.conftest import MONDAY
-from tests.support import shop
+from tests.support import own_use_cases, shop
 from tests.support.deployment import Deployment
 from tests.support.rows import publish
 from tests.support.shop import DAY, WEEK, event, purchase
-from tests.support.shops import FIRST, WEEKS
+from tests.support.shops import FIRST, TRAINED, WEEKS
 
 USERS = 12
 # Enough to compare each weekday with another one.
@@ -190,3 +194,30 @@ def test_a_week_before_the_export_began_is_never_final(borrow_deployment):
     first = answer["weeks"][0]
 
     assert (first["week"], first["status"]) == (str(MONDAY), "provisional")
+
+
+def test_a_table_of_ones_own_that_nobody_fills_is_not_published(
+    borrow_deployment, shop_rows, tmp_path
+):
+    """Neither long after its last event, nor is a week final that has none."""
+    events = Events(table="shop.events", user_id="user", time="at", name="type")
+    spans = {"lookback_days": 60, "horizon_days": 7}
+    with own_use_cases.in_folder(tmp_path / "own"):
+        new.write_use_case("own", label_event="purchase", events=events, **spans)
+        owning = borrow_deployment(dataset="", PROPENSITY_USE_CASE="own")
+        rows = []
+        for row in shop_rows:
+            at = midnight(date.fromisoformat(row["event_date"]))
+            name = row["event_name"]
+            rows.append({"user": row["user_pseudo_id"], "at": at, "type": name})
+        sources.load(owning.warehouse.client, events, sources.table_of(events, rows))
+        owning.run("model_training", TRAINED)
+        owning.run("predictions", ENDED)
+        before = owning.published()
+        answer = owning.post("predictions", {"as_of": LONG_AFTER, "force": True})
+        evaluated = owning.run("model_evaluation", ENDED + 3 * WEEK)
+
+    [week] = [row for row in evaluated["weeks"] if row["week"] == str(ENDED)]
+    assert (answer.status_code, answer.json["error"]) == (424, "no_data")
+    assert owning.published() == before
+    assert week["status"] == "provisional"

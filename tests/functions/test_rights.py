@@ -298,9 +298,8 @@ def deployment(emulated_shop, tmp_path_factory) -> Deployment:
         PROPENSITY_USE_CASES=str(own),
         PROPENSITY_MESSAGE_SECRET="no-chat",
     )
-    deployment = deployment.with_constants(
-        minimum_training_rows=20, minimum_conversions=2
-    )
+    few = {"minimum_training_rows": 20, "minimum_conversions": 2}
+    deployment.constants = {**deployment.constants, **few}
     deployment.suppress("user.004")
     code = {"socioeconomic_idx": 5.0, "loaded_on": TRAINED, "is_outward": True}
     codes = [{**code, "postcode": f"AB{n}"} for n in range(2 * SMALL_ROWS)]

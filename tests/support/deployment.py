@@ -191,12 +191,6 @@ class Deployment:
         twin.extra = {**self.extra, **extra}
         return twin
 
-    def with_constants(self, **constants: float) -> Self:
-        """Return the same deployment for functions with other constants."""
-        twin = copy.copy(self)
-        twin.constants = {**self.constants, **constants}
-        return twin
-
     # Functions and commands
 
     def command(self, *words: str) -> int:
