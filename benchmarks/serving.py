@@ -172,12 +172,7 @@ class Load:
 
 @contextlib.contextmanager
 def place(folder: str) -> Iterator[Place]:
-    """
-    Run emulators; appends and publishes go to an ``append_server``.
-
-    Args:
-        folder: Of the function that is measured, in the environment of its lock.
-    """
+    """Run emulators; appends and publishes go to an ``append_server``."""
     [port] = free_ports(1)
     with append_server(port) as appended, temporary.emulators() as stack:
         # Google's client in this process finds the bucket there.

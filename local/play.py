@@ -25,9 +25,6 @@ PLAYED = [function for function in FUNCTIONS if function.target != "score"]
 def run(choice: Choice) -> dict[str, Any]:
     """
     Run the demo; return the local state to go on with, its page, and how long it took.
-
-    Raises:
-        LocalError, DeploymentError: It could not be played; the message says why.
     """
     began = time.monotonic()
     data = next(filter(None, (choice.cards, choice.data, choice.events)), None)
@@ -57,9 +54,6 @@ def check(choice: Choice) -> None:
     Refuse data that are not what they should be, before anything is started.
 
     The beginning of an export is read, and all of a file of card transactions.
-
-    Raises:
-        LocalError: Says what was expected and what was found.
     """
     try:
         if choice.data:
@@ -77,9 +71,6 @@ def check(choice: Choice) -> None:
 def play(state: State, choice: Choice) -> str:
     """
     Start everything, and play; return the dashboard's first page, if there is one.
-
-    Raises:
-        LocalError: Something did not work.
     """
     stack = Stack(state, options=choice.options, functions=PLAYED)
     try:

@@ -107,12 +107,7 @@ def install_development() -> None:
 
 
 def apply_patch(patch: Path, packages: Path) -> None:
-    """
-    Change an installed package.
-
-    Raises:
-        LocalError: It is another version than the patch is of, and stays as it is.
-    """
+    """Change an installed package."""
     # No repository around the packages counts: git would leave out what it ignores.
     alone = {**os.environ, "GIT_CEILING_DIRECTORIES": str(packages.parent)}
     done = subprocess.run(
@@ -180,16 +175,7 @@ def function_python(function: Function) -> Path:
 
 
 def python_of(requirements: Path, *, folder: Path = FOLDER) -> Path:
-    """
-    Return the Python of the environment with what a file pins; make it if needed.
-
-    Args:
-        requirements: A lock, whose hashes are checked, or versions alone.
-        folder: Of all environments.
-
-    Raises:
-        LocalError: They could not be installed; uv's last lines are in the message.
-    """
+    """Return the Python of the environment with what a file pins; make it if needed."""
     text = requirements.read_text()
     name = requirements.parent.name + requirements.stem.removeprefix("requirements")
     environment = folder / name
@@ -233,9 +219,6 @@ def uv(*arguments: str) -> None:
 
     From a cache beside it, by hard links, so that a package that several environments
     hold is stored once; with the package indexes that pip is set to.
-
-    Raises:
-        LocalError: It failed; the message has its last lines, and what to do.
     """
     environment = {
         "UV_CACHE_DIR": str(Path(sys.prefix) / "uv-cache"),

@@ -44,12 +44,7 @@ DEMO_KEY = 32 * "5e"
 
 
 def declare(stack: Stack, use_case: str, *, is_generated: bool) -> None:
-    """
-    Write the audiences' files and the secret of a destination, before a start.
-
-    Args:
-        is_generated: Whether the shop is generated, and so has customers.
-    """
+    """Write the audiences' files and the secret of a destination, before a start."""
     folder = _folder(stack, use_case)
     destination = Template(FOLDER.joinpath("crm.toml").read_text())
     address = {"url": stack.url("receiver"), "batch": BATCH}
@@ -86,10 +81,6 @@ def act(
 ) -> None:
     """
     Send the audiences of a date and print the results; raise LocalError if it fails.
-
-    Args:
-        begins: Whether it is their first date.
-        rejects: Whether the receiver rejects users who have unsubscribed.
     """
     reason = unsubscribed if rejects else _welcome
     port = stack.port("receiver")
@@ -175,12 +166,7 @@ def monday(stack: Stack, use_case: str, as_of: date) -> Iterator[str]:
 def brought_text(
     warehouse: Warehouse, use_case: UseCase, until: date, *, reacts: bool
 ) -> str:
-    """
-    Return a line on the money that contacting brought; empty before outcomes.
-
-    Args:
-        reacts: Whether the users are a generated shop's, who react to a contact.
-    """
+    """Return a line on the money that contacting brought; empty before outcomes."""
     named = {"use_case": use_case.name, "until": until}
     lifts = rows(warehouse, "audience_lifts", since=date(1970, 1, 1), **named)
     shown = newest([row for row in lifts if row["audience"] == BEST])

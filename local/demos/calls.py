@@ -90,9 +90,6 @@ def settled(
 ) -> Mapping[str, int]:
     """
     Wait until all that was sent has come through; return the row of ``counts.sql``.
-
-    Raises:
-        LocalError: Nothing more comes.
     """
     before: Mapping[str, int] = {}
     while True:

@@ -67,10 +67,6 @@ def play(
 
     ``cards`` is a file of real transactions; without it they are generated, others by
     another seed. With ``broken`` some messages are.
-
-    Raises:
-        LocalError: Something did not come through.
-        SchemaError: The file is not of card transactions.
     """
     now = datetime.now(UTC)
     end = midnight(now.date()) - SINCE_LAST * DAY
@@ -168,12 +164,6 @@ def by_version(
 ) -> list[dict[str, Any]]:
     """
     Return metrics of every version that scored, on transactions of known truth.
-
-    Args:
-        scores: Rows of ``first_scores.sql``.
-        transactions: All of them, with their amounts.
-        trainings: Their answers: algorithms, and thresholds of the cheapest alerts.
-        review_cost: Of one alert.
 
     Returns:
         Rows of ``COLUMNS``. Version -1 is for none. Areas are missing where all known

@@ -85,12 +85,7 @@ def check(summary: Summary, settings: Settings) -> None:
 def chosen_weeks(
     source: Shop | Summary, use_case: UseCase, settings: Settings, *, count: int
 ) -> list[date]:
-    """
-    Return the as-of dates to predict on: the last whose outcomes the data hold.
-
-    Raises:
-        LocalError: The data are too short to train before the first of them.
-    """
+    """Return the as-of dates to predict on: the last whose outcomes the data hold."""
     last = source.last_full_day
     frame = use_case.timeframe(settings)
     weeks = []

@@ -102,9 +102,6 @@ def export_files(source: Path) -> list[Path]:
     List the files that hold rows, in the order of their names.
 
     Copies of tables are left out.
-
-    Raises:
-        SchemaError: There is no such file, or none in the folder that can be read.
     """
     if not source.exists():
         raise SchemaError(f"there is no file or folder {source}", hint="Check the path")
@@ -130,8 +127,8 @@ def opened(
     Of each day the rows of one table count: the first of ``PREFIXES`` that has it.
 
     Raises:
-        SchemaError: A row is no export's, which names file, row and field; there is
-            none; or the times of all are of another unit.
+        SchemaError: A row is no export's; there is none; or the times of all are of
+            another unit.
     """
     files = export_files(source)[: 1 if limit else None]
     with (
@@ -261,23 +258,13 @@ def _quoted(path: Path) -> str:
 
 
 def check(source: Path) -> None:
-    """
-    Reject files that are no export by their first rows, which is quick.
-
-    Raises:
-        SchemaError: As of ``opened``.
-    """
+    """Reject files that are no export by their first rows, which is quick."""
     with opened(source, limit=CHECKED_ROWS):
         pass
 
 
 def summary(database: Any) -> Summary:
-    """
-    Return what an opened export holds.
-
-    Raises:
-        SchemaError: Its events happened on other days than their tables are of.
-    """
+    """Return what an opened export holds."""
     per_day = "SELECT STRPTIME(event_date, '%Y%m%d')::DATE, COUNT(*) FROM events"
     rows = dict(database.execute(f"{per_day} GROUP BY ALL").fetchall())
     # A few stray days are no part of the data's span, nor are the events of devices
@@ -348,12 +335,7 @@ def rows_of(database: duckdb.DuckDBPyConnection, name: str) -> pa.Table:
 def load_tables(
     client: bigquery.Client, dataset: str, tables: Mapping[str, pa.Table]
 ) -> None:
-    """
-    Load rows in ``ARROW_SCHEMA`` as shards, each replacing the one of its name.
-
-    Args:
-        dataset: Of the client's project, or ``project.dataset``.
-    """
+    """Load rows in ``ARROW_SCHEMA`` as shards, each replacing the one of its name."""
     client.create_dataset(dataset, exists_ok=True)
     path = dataset if "." in dataset else f"{client.project}.{dataset}"
 

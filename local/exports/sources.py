@@ -77,12 +77,7 @@ def remark(paths: Sequence[Path], what: str) -> str:
 
 
 def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
-    """
-    Load the sources of a use case from ``folder/sources``.
-
-    Raises:
-        SchemaError: A source has no file, a file no source, or one cannot be read.
-    """
+    """Load the sources of a use case from ``folder/sources``."""
     tables = [path for path in (folder / SOURCES).glob("[!.]*") if is_table(path.name)]
     files = {path.name.partition(".")[0]: path for path in tables}
     sources = use_case.sources
@@ -150,12 +145,7 @@ def replace_table(client: Any, table: str, rows: pa.Table) -> None:
 
 
 def load_events(client: Any, path: Path, events: Events) -> Summary:
-    """
-    Load a file, or all files of a folder, in place of what the table held.
-
-    Raises:
-        SchemaError: There is no file, or one has other columns or values.
-    """
+    """Load a file, or all files of a folder, in place of what the table held."""
     paths = visible(path) if path.is_dir() else [path]
     files = [file for file in paths if file == path or is_table(file.name)]
     if not files:

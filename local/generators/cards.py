@@ -276,12 +276,7 @@ class Transactions:
 
 
 def read_cards(path: Path, *, start: datetime, end: datetime) -> Transactions:
-    """
-    Read the first real transactions of a file, stretched between two times.
-
-    Raises:
-        SchemaError: As of ``checked``.
-    """
+    """Read the first real transactions of a file, stretched between two times."""
     rows = checked(path)[:MAXIMUM_TRANSACTIONS]
     since = np.rint((rows["Time"] - rows["Time"][0]).to_numpy() * SECOND_MS)
     begins = milliseconds(start)
@@ -304,9 +299,6 @@ def checked(path: Path) -> pd.DataFrame:
     Args:
         path: Parquet or CSV with the columns Time (seconds, in order), V1 to V28,
             Amount, Class (1 is fraud); further columns are ignored.
-
-    Raises:
-        SchemaError: It cannot be read, has other columns, or holds no stream.
     """
     table = table_files.read_file(path, COLUMNS)
     with table_files.named(path):

@@ -154,14 +154,7 @@ COUNTRIES = pd.DataFrame(
 
 
 class Shop:
-    """
-    Users, their moods and visits, what they buy, and the export that shows it.
-
-    Args:
-        users: Users who arrive from the start of the simulation to the end.
-        days: Days of the export, ``dates``, ending with ``last_full_day``.
-        seed: Everything follows from it.
-    """
+    """Users, their moods and visits, what they buy, and the export that shows it."""
 
     last_full_day = LAST_DATE
 

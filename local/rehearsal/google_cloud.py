@@ -74,12 +74,7 @@ GONE = "NOT_FOUND|HTTPError 404|[Nn]ot found|matched no objects"
 def settings_of(
     project: str, *, region: str, prefix: str, email: str, given: Mapping[str, str]
 ) -> dict[str, str]:
-    """
-    Return the settings of a scratch deployment.
-
-    Args:
-        given: Settings of a deployment, of which it takes what is about the place.
-    """
+    """Return the settings of a scratch deployment."""
     settings = {name: given[name] for name in KEPT.split() if name in given}
     settings["DEPLOY_REGION"] = region
     # A region is a location of BigQuery, too.
@@ -130,13 +125,7 @@ def check() -> None:
 
 
 class GoogleCloud:
-    """
-    A project; a ``Place`` once it is set up.
-
-    Args:
-        folder: Gets the settings, and a folder of use cases.
-        runner: Runs a program with what it reads from standard input.
-    """
+    """A project; a ``Place`` once it is set up."""
 
     def __init__(
         self,

@@ -312,12 +312,7 @@ class Stack:
             self._undo = undo.pop_all()
 
     def ready(self) -> None:
-        """
-        Create what the functions expect, and wait until they answer.
-
-        Raises:
-            LocalError: A process ended or did not answer in time.
-        """
+        """Create what the functions expect, and wait until they answer."""
         self.prepare()
         for process in watched(self._record.processes, "starting services"):
             self._wait_for(process.name)
@@ -352,12 +347,7 @@ class Stack:
     def processes(
         self, pythons: Mapping[str, Path]
     ) -> Iterator[tuple[str, list[str], dict[str, str], Path]]:
-        """
-        Yield name, command, environment and folder of all that is to run.
-
-        Args:
-            pythons: Of the functions, by target.
-        """
+        """Yield name, command, environment and folder of all that is to run."""
         folder = self.state.folder
         parent = [] if self._stays else ["--parent", str(os.getpid())]
         for service, words in {

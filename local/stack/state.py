@@ -185,12 +185,7 @@ class State:
 
 
 def named(name: str | None) -> State:
-    """
-    Return the state of a name, the demo's by default.
-
-    Raises:
-        LocalError: There is no state of the name, which may be mistyped.
-    """
+    """Return the state of a name, the demo's by default."""
     state = State(name if name else DEFAULT_STATE)
     names = [each.name for each in states()]
     if state.name != DEFAULT_STATE and state.name not in names:
@@ -201,12 +196,7 @@ def named(name: str | None) -> State:
 
 
 def port_base(environment: Mapping[str, str] = os.environ) -> int:
-    """
-    Return the first port, which ``PROPENSITY_PORT_BASE`` moves.
-
-    Raises:
-        LocalError: It is no port, or leaves no room for the others.
-    """
+    """Return the first port, which ``PROPENSITY_PORT_BASE`` moves."""
     value = environment.get(PORT_BASE, f"{DEFAULT_PORT_BASE}")
     highest = 65_535 - PORTS
     if not (value.isdecimal() and 1 <= int(value) <= highest):

@@ -50,13 +50,7 @@ def timestamp(moment: Proto) -> str:
 
 
 class Subscription:
-    """
-    The messages of one subscription: ready, leased to a consumer, or backing off.
-
-    Args:
-        config: The subscription as its API describes it, complete.
-        bury: Gets a delivery that failed; returns whether it is a dead letter now.
-    """
+    """The messages of one subscription: ready, leased to a consumer, or backing off."""
 
     def __init__(self, config: Proto, bury: Callable[[Proto, Delivery], bool]) -> None:
         self.config = config
