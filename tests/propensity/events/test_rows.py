@@ -85,14 +85,6 @@ class TestRows:
         accepted = accept(message(bet(event_id=field), "m1", **attributes))
         assert rows(accepted)["event_id"].to_pylist() == [event_id]
 
-    def test_rows_have_the_time_of_publication(self):
-        odd = ("0000-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31", "")
-        texts = ("2026-03-02T05:59:59.123456789Z", "soon", *odd)
-        accepted = accept(*(message(bet(), published_at=one) for one in texts))
-
-        moment = NOW - timedelta(microseconds=876544)
-        assert rows(accepted)["published_at"].to_pylist() == [moment, *[None] * 5]
-
     def test_rows_have_the_age_in_the_place_of_personal_fields(self):
         stored = row(registration(age=99))
 

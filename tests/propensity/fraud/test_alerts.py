@@ -83,15 +83,3 @@ class TestSavings:
 
         assert saved.saved_low < saved.saved < saved.saved_high
         assert alerts.savings(alerted, few, threshold=0.5).saved_low is None
-
-    def test_savings_differ_by_the_cost_of_one_less_the_other(self):
-        score, at = drawn(5, rows=2_000)
-        user = np.arange(2_000)
-        apart = alerts.cost_difference(score >= 0.5, score >= 0.2, at, user=user)
-        saved = [
-            float(alerts.savings(score >= least, at, threshold=least).saved)
-            for least in (0.5, 0.2)
-        ]
-
-        assert apart.estimate == pytest.approx(saved[1] - saved[0])
-        assert apart.low < apart.estimate < apart.high

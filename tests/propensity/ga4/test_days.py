@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from propensity.ga4 import shards as export_days
 from propensity.ga4.shards import Freshness, Shards
@@ -122,24 +120,3 @@ def test_a_run_reads_to_the_newest_day_with_all_days_before_it(name):
     daily, how, expected = CASES[name]
 
     assert look(daily, **how) == expected
-
-
-@given(
-    missing=st.sets(st.integers(0, 70)),
-    streamed=st.sets(st.integers(-1, 70)),
-    hours=st.integers(0, 120),
-    zone=st.integers(-12, 14),
-)
-def test_what_is_read_is_there(missing, streamed, hours, zone):
-    daily = days(*(AS_OF - n * DAY for n in missing))
-    intraday = {AS_OF - n * DAY for n in streamed}
-    now = datetime(2026, 3, 2, tzinfo=UTC) + timedelta(hours=hours)
-    state = look(daily, intraday=intraday, now=now, zone=zone)
-
-    last = state.data_until - (DAY if zone <= 0 else 0 * DAY)
-    assert state.data_until <= AS_OF
-    assert all(day > last for day in state.late)
-    shards = Shards(daily=frozenset(daily), intraday=frozenset(intraday))
-    read = shards.expected(max(AS_OF - 60 * DAY, min(shards.days, default=last)), last)
-    if any(day in shards.days for day in read):
-        assert {*read} - shards.days <= {*state.missing}
