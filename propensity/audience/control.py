@@ -73,11 +73,7 @@ class Control(Draw):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """
-        What ``audience_choice.sql`` draws with.
-
-        The root of the keys is not among it: BigQuery keeps the parameters of a job.
-        """
+        """What SQL draws with: without the root of the keys, as BigQuery keeps it."""
         key = self.group_key.ljust(64, b"\0")
         return {
             "inner_pad": bytes(byte ^ 0x36 for byte in key),

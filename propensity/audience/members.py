@@ -532,11 +532,7 @@ def _told(named: DeclaredAudience, use_case: UseCase) -> Iterator[None]:
 def _suppressed_among(
     deployment: Deployment, named: DeclaredAudience, as_of: date
 ) -> list[str]:
-    """
-    Return the suppressed users that a publication, or members of its date, still have.
-
-    They are hashed here, since no statement may have the key of their list.
-    """
+    """Return suppressed users of a date, hashed here: no statement has their key."""
     name = deployment.use_case.name
     suppressed = suppression.read_suppressed(deployment.warehouse)
     listed = list[str]()

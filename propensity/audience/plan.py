@@ -165,12 +165,8 @@ def weeks_left(rows: Sequence[Mapping[str, Any]]) -> int | None:
     """
     Return how many more weeks an open verdict takes, if the effect is as it looks.
 
-    Args:
-        rows: Of ``ma_audience_lift``, of one audience, oldest first.
-
-    Returns:
-        0 if users suffice and only their outcomes are not final; None if it takes more
-        than the planned length of the audience, or no new users arrive.
+    Rows are of one audience, oldest first. It is 0 if users suffice and only their
+    outcomes are not final; None if it takes more than the planned length.
     """
     newest = rows[-1]
     before = rows[-1 - RECENT_WEEKS :][0]
