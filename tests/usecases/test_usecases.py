@@ -76,26 +76,22 @@ class TestProblems:
         assert problem.startswith("toy/usecase.toml: ")
         assert message in problem
 
-    def test_problems_name_a_source_that_is_a_table_of_the_deployment(self):
-        [problem] = problems(TOML.replace("[sources.loyalty", "[sources.ma_drift"))
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            (
+                TOML.replace("[sources.loyalty", "[sources.ma_drift"),
+                "sources.ma_drift: a deployment has a table of this name",
+            ),
+            (TOML.replace("ascending = true\n", ""), "ascending is missing"),
+            ('a = 1\n[features\nb = "number"', "line 2"),
+        ],
+        ids=["a table of the deployment", "what is missing", "no TOML"],
+    )
+    def test_problems_name_what_is_no_entry(self, text, said):
+        [problem] = problems(text)
 
-        assert "sources.ma_drift: a deployment has a table of this name" in problem
-
-    def test_problems_name_candidates_that_are_none(self):
-        head, _, rest = TOML.partition("[[candidates]]")
-
-        [problem] = problems(f"candidates = []\n{head}{rest[rest.index('[stream]') :]}")
-        assert "candidates is empty" in problem
-
-    def test_problems_name_what_is_missing(self):
-        [problem] = problems_of("ascending = true", "")
-
-        assert "ascending is missing" in problem
-
-    def test_problems_name_the_line_of_what_is_no_toml(self):
-        [problem] = problems('a = 1\n[features\nb = "number"')
-
-        assert "line 2" in problem
+        assert said in problem
 
 
 SETTINGS = Settings(project="p")
