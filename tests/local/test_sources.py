@@ -60,34 +60,16 @@ def client() -> Any:
         ("a.csv", CSV),
         ("a.parquet", parquet()),
         ("a.parquet", parquet(at="2026-01-05T10:00:00Z", total="12.50")),
-        ("a.csv", CSV.replace("7,", '"=""7""",').replace(",buy", ',"=""buy"""')),
-        ("a.csv", CSV.replace(",", ";").replace("12.50", "12,50")),
     ],
 )
 def test_an_event_is_the_same_in_every_format(tmp_path, name, content):
     assert sources.read(file(tmp_path, name, content), SHOP).to_pylist() == [ROW]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("a.csv", CSV.replace("12.50", "12;50"), "column total, row 1: '12;50' is not"),
-        (
-            "a.csv",
-            CSV.replace("7,", "1.2e+05,"),
-            "customer, row 1: 1.2e.05 is a number",
-        ),
-        (
-            "a.parquet",
-            parquet(at=1_767_607_200),
-            "column at has numbers .int64., which",
-        ),
-    ],
-)
-def test_what_is_no_event_is_named(tmp_path, name, content, said):
-    file(tmp_path, name, content)
+def test_times_that_are_numbers_are_refused(tmp_path):
+    file(tmp_path, "a.parquet", parquet(at=1_767_607_200))
 
-    with pytest.raises(SchemaError, match=said):
+    with pytest.raises(SchemaError, match=r"column at has numbers \(int64\), which"):
         sources.load_events(None, tmp_path, SHOP)
 
 
@@ -121,19 +103,14 @@ def test_the_last_day_is_whole_where_times_are_days(hours, last):
     assert sources.summary_of(rows, SHOP).last_full_day == date(2026, 1, last)
 
 
-class TestSources:
-    @pytest.fixture
-    def folder(self, tmp_path):
-        (tmp_path / "sources").mkdir()
-        return tmp_path
+def test_sources_are_loaded_by_their_names(tmp_path, client):
+    """A day is its midnight, and an id of digits a text."""
+    (tmp_path / "sources").mkdir()
+    path = tmp_path / "sources" / "loyalty.csv"
+    path.write_text("customer_id,changed_at,points,more\n17,2026-03-01,5,x\n")
+    sources.load_folder(client, tmp_path, USE_CASE)
+    [row] = client.query_and_wait(
+        "SELECT customer_id, changed_at, points FROM `crm-project.crm.loyalty`"
+    )
 
-    def test_sources_are_loaded_by_their_names(self, folder, client):
-        """A day is its midnight, and an id of digits a text."""
-        path = folder / "sources" / "loyalty.csv"
-        path.write_text("customer_id,changed_at,points,more\n17,2026-03-01,5,x\n")
-        sources.load_folder(client, folder, USE_CASE)
-        [row] = client.query_and_wait(
-            "SELECT customer_id, changed_at, points FROM `crm-project.crm.loyalty`"
-        )
-
-        assert tuple(row) == ("17", datetime(2026, 3, 1, tzinfo=UTC), 5)
+    assert tuple(row) == ("17", datetime(2026, 3, 1, tzinfo=UTC), 5)
