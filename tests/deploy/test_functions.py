@@ -70,18 +70,14 @@ def test_runs_are_called_in_the_order_of_what_they_read(zone):
 
 
 @pytest.mark.parametrize(
-    ("days", "predictions", "evaluation"),
-    [("", "MON", "MON"), ("daily", "*", "MON"), ("SAT,WED", "SAT,WED", "WED")],
+    ("days", "crons"),
+    [("daily", ("*", "MON", "*")), ("SAT,WED", ("SAT,WED", "WED", "SAT,WED"))],
 )
-def test_predictions_come_on_the_days_of_the_settings(days, predictions, evaluation):
+def test_predictions_come_on_the_days_of_the_settings(days, crons):
     """And the overview; and the evaluation once a week, on one of them."""
     d = configuration.of({**SETTINGS, "DEPLOY_PREDICTION_DAYS": days})
-    of_days = {
-        "predictions": predictions,
-        "model_evaluation": evaluation,
-        "overview": predictions,
-    }
-    for target, expected in of_days.items():
+    targets = ("predictions", "model_evaluation", "overview")
+    for target, expected in zip(targets, crons, strict=True):
         assert d.cron(BY_TARGET[target]).endswith(f" * * {expected}")
 
 

@@ -24,21 +24,15 @@ def test_a_use_case_of_ones_own_is_deployed_from_the_deployments_folder(
     """Scripts get its place, and functions do not: their source has the folder."""
     with own_use_cases.in_folder(tmp_path / "usecases") as own:
         shutil.copytree(folders.place("ga4_purchase"), own / "shop")
-        file = own / "shop" / "usecase.toml"
-        table = '[events]\ntable = "crm.shop"\nuser_id = "u"\ntime = "t"\n'
-        file.write_text(file.read_text() + table)
         file = settings_file(tmp_path, SETTINGS | {"DEPLOY_USE_CASES": "shop"})
         own_use_cases.set_folder(tmp_path / "another")
         assert main(["shell", "--deployment", str(file)]) == 0
-        known = render.files()[render.TERRAFORM / "generated" / "use_cases.json"]
         deployment = configuration.read(file)
 
-    assert known["shop"] == known["ga4_purchase"] | {"events": ["crm.shop"]}
     assert deployment.use_cases == ("shop",)
     assert "PROPENSITY_USE_CASES" not in deployment.variables
-    first, *others = capsys.readouterr().out.splitlines()
+    first, *_ = capsys.readouterr().out.splitlines()
     assert first == f"export PROPENSITY_USE_CASES={own}"
-    assert str(own) not in "".join(others)
 
 
 def test_a_deployment_without_its_folder_of_use_cases_is_refused(tmp_path, capsys):
@@ -67,27 +61,6 @@ def test_a_set_up_names_audiences_of_days_without_predictions(tmp_path, capsys):
         assert main(["variables", *words]) == 0
 
     assert "audience winback of ga4_purchase" in capsys.readouterr().out
-
-
-def test_terraform_reads_the_exports_of_use_cases_that_are_deployed(tmp_path):
-    """Each once, the deployment's own with the plain names; that of an instance which
-    no clock calls is not looked at."""
-    with own_use_cases.in_folder(tmp_path / "usecases") as own:
-        for name in ("shop_uk", "leads_uk", "shop_fr"):
-            (own / name).mkdir()
-            (own / name / "usecase.toml").write_text(
-                'like = "ga4_purchase"\n[property]\n'
-                f'ga4_dataset = "other-project.analytics_{name[-2:]}"\n'
-            )
-        names = "ga4_purchase shop_uk leads_uk"
-        d = configuration.of({**SETTINGS, "DEPLOY_USE_CASES": names})
-        render.write(d, [], root=tmp_path)
-    values = json.loads((tmp_path / "settings.tf.json").read_text())["variable"]
-
-    assert values["exports"]["default"] == {
-        "": "analytics_1",
-        "_analytics_uk": "other-project.analytics_uk",
-    }
 
 
 A = [{"name": "a"}]

@@ -15,24 +15,14 @@ from deploy import functions
 from deploy.functions import ROOT
 from deploy.stage import stage
 
-STAGED = [
-    "main.py",
-    "propensity/__init__.py",
-    "propensity/runs/features.sql",
-    "propensity/settings.py",
-    "requirements.txt",
-    "score.py",
-]
+STAGED = ["main.py", "propensity/settings.py", "requirements.txt", "score.py"]
 NOT_STAGED = [
     "02-GetProba/README.md",
-    "02-GetProba/deploy.sh",
     "02-GetProba/requirements-score.txt",
     "local/stack/stack.py",
-    "propensity/.hidden",
     "propensity/__main__.py",
     "propensity/cli/program.py",
     "propensity/__pycache__/settings.cpython-311.pyc",
-    "propensity/tests/test_settings.py",
 ]
 
 
@@ -40,12 +30,10 @@ NOT_STAGED = [
 def function(tmp_path):
     """A function's folder in a project that has much that must not be uploaded."""
     root = tmp_path / "project"
-    beside = [name for name in STAGED if name.startswith("propensity/")]
-    own = [f"02-GetProba/{name}" for name in STAGED if name not in beside]
-    for name in (*own, *beside, *NOT_STAGED):
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"of {name}")
+    for name in STAGED + NOT_STAGED:
+        folder = root if "/" in name else root / "02-GetProba"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"of {name}")
     return root / "02-GetProba"
 
 
@@ -76,20 +64,17 @@ def test_use_cases_of_ones_own_travel_with_each_function(
     elsewhere = tmp_path / "ours"
     own = tmp_path / "mine"
     monkeypatch.setenv("PROPENSITY_USE_CASES", str(own))
-    for name in ("usecase.toml", "features.sql", "__pycache__/x", "data/rows.csv"):
-        (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
+    (elsewhere / "data").mkdir(parents=True)
+    for name in ("usecase.toml", "data/rows.csv"):
         (elsewhere / name).write_text(f"our {name}")
     own.mkdir()
     (own / "shop").symlink_to(elsewhere)
-    (own / "gone").symlink_to(tmp_path / "gone")
-    (own / "README.md").write_text("ours")
     staged = stage(function, tmp_path / "staged")
 
-    names = ("data/rows.csv", "features.sql", "usecase.toml")
-    mine = [f"usecases/shop/{name}" for name in names]
-    assert files(staged) == [*STAGED, *mine]
+    mine = ["usecases/shop/data/rows.csv", "usecases/shop/usecase.toml"]
+    assert files(staged) == STAGED + mine
     assert not (staged / "usecases/shop").is_symlink()
-    assert files(stage(function, staged)) == [*STAGED, *mine]
+    assert files(stage(function, staged)) == STAGED + mine
 
 
 def pins(text: str) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import textwrap
 
 import pytest
 import yaml
@@ -43,10 +42,11 @@ def on_github(machine: Cloud, job: str) -> str:
     return "\n".join(lines)
 
 
-def played(machine: Cloud, text: str) -> list[str]:
-    """Play a script where a workflow runs; return what the programs were asked."""
+def played(machine: Cloud, job: str) -> list[str]:
+    """Play a job of the workflow; return what the programs were asked."""
+    text = on_github(machine, job)
     script = machine.folder / "played.sh"
-    script.write_text(f"#!/bin/bash\nset -e\n{textwrap.dedent(text)}\n")
+    script.write_text(f"#!/bin/bash\nset -e\n{text}\n")
     script.chmod(0o755)
     done = machine.run(str(script))
     assert done.returncode == 0, done.stderr
@@ -71,7 +71,7 @@ def test_a_workflow_deploys_what_was_planned_and_tested(tmp_path, project):
         file = settings_file(tmp_path / "deployment", SETTINGS | FEW | settings)
         file.rename(file.with_name(f"{name}.env"))
     machine = cloud_of(tmp_path, checkout)
-    tested = played(machine, on_github(machine, "test"))
+    tested = played(machine, "test")
     deployed = [call for call in tested if "gcloud run deploy" in call]
     services = []
     for call in deployed:
@@ -81,7 +81,7 @@ def test_a_workflow_deploys_what_was_planned_and_tested(tmp_path, project):
         assert "--project=my-test-project" in call
     listed = ("run services list --project=my-test-project", f"[{','.join(services)}]")
     machine.rules.insert(0, (*listed, 0))
-    planned = played(machine, on_github(machine, "plan"))
+    planned = played(machine, "plan")
     kept = sorted(path.name for path in (tmp_path / "plan").iterdir())
 
     assert len(deployed) == 2
@@ -90,7 +90,7 @@ def test_a_workflow_deploys_what_was_planned_and_tested(tmp_path, project):
 
     evil = listed[1].replace("a" * 64, "e" * 64)
     machine.rules.insert(0, (listed[0], evil, 0))
-    calls = played(machine, on_github(machine, "deploy"))
+    calls = played(machine, "deploy")
     [applied, *_] = [call for call in calls if " apply " in call]
     deployed = [call for call in calls if "gcloud run deploy " in call]
     first, *_ = [call for call in calls if " plan -out=" in call]
