@@ -142,6 +142,9 @@ class Queries:
         return self._streamed(job, result)
 
     def _streamed(self, job: Any, result: Any) -> Iterator[pa.RecordBatch]:
+        # A lookup of a few rows starts without it.
+        import pyarrow as pa
+
         with self._translated():
             # One stream keeps the order of the rows, and one page in memory.
             batches = result.to_arrow_iterable(
@@ -154,6 +157,8 @@ class Queries:
             for batch in batches:
                 yield batch
                 n_rows += batch.num_rows
+                # Arrow keeps what earlier pages took, a little more with each.
+                pa.default_memory_pool().release_unused()
                 # The client would look for more, for up to 0.4 s.
                 if n_rows == result.total_rows:
                     return
