@@ -111,7 +111,9 @@ def scored(
     """Return the log of a day's transactions, t0, t1 and so on of that day."""
     rows = []
     for n, value in enumerate(scores):
-        given = {"model_version": 0, kind: float(value)} if value is not None else {}
+        given = {"model_version": 0}
+        if value is not None:
+            given[kind] = float(value)
         at = START + day * DAY + timedelta(minutes=n)
         rows.append(inference(f"{day}-t{n}", at, **{**given, **changed}))
     return rows

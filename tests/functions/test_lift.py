@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,12 +51,13 @@ OUTCOMES = [
 ]
 
 
-def plan(audience: str, as_of: date, cost: str | None, until: date | None) -> dict:
+def plan(audience: str, as_of: date, cost: str) -> dict[str, Any]:
+    """Return the plan of an audience of the shop's control group."""
     row = {"use_case": "ga4_purchase", "audience": audience, "as_of": as_of}
-    row |= {"planned_at": datetime.combine(as_of, time(), UTC), "until": until}
-    row |= {"control_group": "alone" if audience == "alone" else "shop"}
-    row |= {"control_share": 0.5, "control_by": "user_id", "control_key": "key"}
-    return row | {"cost_per_contact": cost and Decimal(cost), "margin": 0.5}
+    row |= {"planned_at": datetime.combine(as_of, time(), UTC)}
+    row |= {"control_group": "shop", "control_share": 0.5}
+    row |= {"control_by": "user_id", "control_key": "key"}
+    return row | {"cost_per_contact": Decimal(cost), "margin": 0.5}
 
 
 def lifts(deployment: Deployment) -> list[dict[str, Any]]:
@@ -69,9 +71,13 @@ def programmes(deployment: Deployment) -> dict[tuple, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def evaluated(borrow_deployment) -> Deployment:
-    """Two audiences that overlap, and one of a control group of its own; two weeks,
-    evaluated while a day is missing, and once it is there."""
+def lacking(borrow_deployment) -> SimpleNamespace:
+    """
+    What was said of two weeks while a day was missing: answer, lifts and page.
+
+    Of two audiences that overlap, and one of a control group of its own. The day is
+    there by now, and the weeks of ``site`` were evaluated again.
+    """
     site: Deployment = borrow_deployment(OUTCOMES)
     first = CONTACTED[:40], HELD_OUT[:40]
     join(site, MONDAY, *first, audience="alone")
@@ -80,28 +86,31 @@ def evaluated(borrow_deployment) -> Deployment:
     later = CONTACTED[:10] + CONTACTED[40:], HELD_OUT[40:]
     join(site, SECOND, *later, audience="b", group="shop")
     plans = [
-        plan("alone", MONDAY, None, MONDAY),
-        plan("a", MONDAY, "0.10", None),
-        plan("b", MONDAY, "0.20", None),
-        plan("b", SECOND, "0.30", None),
+        plan("a", MONDAY, "0.10"),
+        plan("b", MONDAY, "0.20"),
+        plan("b", SECOND, "0.30"),
     ]
     append_rows(site.warehouse, AUDIENCE_PLANS, plans)
     # Another publication of the date, which may know what contacting did.
     publish(site.warehouse, MONDAY, dict.fromkeys(CONTACTED, 0.9))
-    site.answer = site.run("model_evaluation", SECOND + 2 * WEEK)
-    site.before = lifts(site)
-    site.page_before = site.page(PAGE)
+    answer = site.run("model_evaluation", SECOND + 2 * WEEK)
+    said = {"answer": answer, "lifts": lifts(site), "page": site.page(PAGE)}
     shop.load(site, [BOUGHT_LATE])
     site.run("model_evaluation", SECOND + 2 * WEEK)
-    return site
+    return SimpleNamespace(site=site, **said)
 
 
-def test_an_audience_is_measured_by_its_control_group(evaluated):
+@pytest.fixture
+def evaluated(lacking) -> Deployment:
+    return lacking.site
+
+
+def test_an_audience_is_measured_by_its_control_group(lacking, evaluated):
     """Users are known by the probability of their entry, not by that of a later
     publication of the date."""
     row = {one["audience"]: one for one in lifts(evaluated)}["alone"]
     group = {one["is_control"]: one for one in row["sums"]}[False]
-    shown = {one["audience"]: one for one in evaluated.answer["audiences"]}["alone"]
+    shown = {one["audience"]: one for one in lacking.answer["audiences"]}["alone"]
 
     assert (row["treated_users"], row["control_users"]) == (40, 40)
     assert (row["treated_conversions"], row["control_conversions"]) == (21, 11)
@@ -114,18 +123,16 @@ def test_an_audience_is_measured_by_its_control_group(evaluated):
     assert "sums" not in shown
 
 
-def test_a_lift_waits_for_a_day_that_the_export_lacks(evaluated):
+def test_a_lift_waits_for_a_day_that_the_export_lacks(lacking, evaluated):
     """So do the week's own figures, and its report names the day. Those of the later
     week are of both, and wait as well. Defect: that was final, and said that contacting
     helped; a table that came weeks late was in no figure, and none said so."""
-    before, after = (
-        {(row["status"], row["treated_conversions"]) for row in rows}
-        for rows in (evaluated.before, lifts(evaluated))
-    )
+    before = {(row["status"], row["treated_conversions"]) for row in lacking.lifts}
+    after = {(row["status"], row["treated_conversions"]) for row in lifts(evaluated)}
 
-    assert evaluated.answer["missing_days"] == [str(LATE)]
-    assert "The export lacks 6 Mar 2026" in evaluated.page_before
-    assert {row["status"] for row in evaluated.answer["weeks"]} == {"provisional"}
+    assert lacking.answer["missing_days"] == [str(LATE)]
+    assert "The export lacks 6 Mar 2026" in lacking.page
+    assert {row["status"] for row in lacking.answer["weeks"]} == {"provisional"}
     assert "· final" in evaluated.page(PAGE)
     assert before == {("provisional", n) for n in (20, 10, 11)}
     assert after == {("final", n) for n in (21, 10, 11)}
