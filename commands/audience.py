@@ -100,6 +100,9 @@ def _watched(requests: Any, users: int) -> Any:
 @audience.command(epilog=example("propensity audience preview winback"))
 @_NAME
 @_AS_OF
+@click.option(
+    "--validate", is_flag=True, help="Let Google check the first request, too."
+)
 @use_case()
 def preview(audience: str, use_case: str | None, **chosen: Any) -> Any:
     """

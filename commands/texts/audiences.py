@@ -77,6 +77,11 @@ def previewed(answer: Answer, *, effect: float | None, currency: str) -> str:
         lines.append(_added(answer, currency))
     if answer["cost"] is not None:
         lines.append(f"Contacting them costs {amount(answer['cost'], currency)}.")
+    if answer["validated"]:
+        said = answer["validated"]
+        if said == "yes":
+            said = "it would take the first request"
+        lines.append(f"The receiver says: {said}.")
     lines += ["", provable(answer, effect)]
     if answer["is_stopped"]:
         lines.append("It is stopped: nothing is sent until you resume it.")

@@ -313,6 +313,22 @@ class GoogleCloud:
 
         return patiently(entries, lambda found: len(found) >= at_least)
 
+    def schedule(self, url: str, body: Mapping[str, Any]) -> None:
+        """Have a function called each minute, and once more if it fails."""
+        self.gcloud(
+            "scheduler jobs create http",
+            # deploy/teardown.sh removes what has such a name.
+            f"{self.deployment.prefix}-by-hand-0-0",
+            "--schedule=* * * * *",
+            f"--uri={url}/",
+            f"--message-body={json.dumps(body)}",
+            "--headers=Content-Type=application/json",
+            f"--oidc-service-account-email={self.deployment.account('scheduler')}",
+            f"--oidc-token-audience={url}",
+            "--max-retry-attempts=1",
+            f"--location={self.region}",
+        )
+
     # -- programs ----------------------------------------------------------------------
 
     def script(self, name: str, *words: str) -> Done:
@@ -366,6 +382,7 @@ def planned(settings: Mapping[str, str], folder: Path) -> list[str]:
         place.script("call.sh", target)
     # This script takes its options first.
     lines += run(_script("operate.sh", "--dry-run", "versions")).stdout.splitlines()
+    place.schedule("https://ADDRESS", {})
     place.take_away()
     return lines
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
+import tomllib
 from datetime import UTC, datetime
 
 import requests
 
-from local.rehearsal.google_cloud import SHOP
+from local.demos.calls import command
+from local.rehearsal.google_cloud import DECLARED, SHOP
 from local.rehearsal.run import No, NotTried, Rehearsal
 from local.rehearsal.steps import PATIENCE_S
 
@@ -72,6 +75,23 @@ def spare_retries(r: Rehearsal) -> str:
     return f"the line says {answer['error']}, and the scheduler got 200"
 
 
+def keep_the_time(r: Rehearsal) -> str:
+    """Call audiences of today, of which there are no predictions: they wait."""
+    place = r.place
+    since = datetime.now(UTC)
+    place.schedule(place.url("audiences"), {"use_case": SHOP})
+    name = place.deployment.name("audiences")
+    about = f'resource.labels.service_name="{name}" AND jsonPayload.due>"2"'
+    lines = place.logged(about, since=since, at_least=4)
+    dues = [line["jsonPayload"]["due"] for line in lines]
+    if len(dues) < 4:
+        raise NotTried(f"{len(dues)} calls came, and 4 are needed")
+    if len(set(dues)) == len(dues):
+        problem = "each call has a time of its own, so no retry has that of its call"
+        raise No(problem, hint=ISSUE)
+    return f"{len(dues)} calls have {len(set(dues))} times"
+
+
 def go_on(r: Rehearsal) -> str:
     body = f'{{"use_case": "{SHOP}", "as_of": "{r.weeks[-1]}", "force": true}}'
     since = datetime.now(UTC)
@@ -92,10 +112,37 @@ def go_on(r: Rehearsal) -> str:
     return f"a training ended after {seconds:.0f} s, its caller had hung up"
 
 
-# Permissions last: the steps and the others have left lines of every function.
+def validate(r: Rehearsal) -> str:
+    """Let it check the first request of an audience, which sends nothing."""
+    files = []
+    if r.named:
+        found = r.named.parent.glob("usecases/*/audiences/destinations/*.toml")
+        for file in sorted(found):
+            if tomllib.loads(file.read_text("utf-8")).get("kind") == "google":
+                files.append(file)
+    if not files:
+        raise NotTried("name your deployment, by --deployment, with its destinations")
+    # Of this folder alone: functions know nothing of it.
+    folder = r.place.use_cases / SHOP / "audiences"
+    (folder / "destinations").mkdir(exist_ok=True)
+    for file in files:
+        shutil.copy(file, folder / "destinations")
+        audience = DECLARED.replace("bucket", file.stem)
+        (folder / f"to_{file.stem}.toml").write_text(audience)
+        words = ("--use-case", SHOP, "--as-of", f"{r.weeks[-1]}", "--validate")
+        answer = command(r.place, "audience", "preview", f"to_{file.stem}", *words)
+        if answer["validated"] != "yes":
+            hint = f"Correct the destination's file. {ISSUE}"
+            raise No(answer["validated"], hint=hint)
+    return f"it would take the first request of {len(files)} destinations"
+
+
+# The last ones: the steps have left lines of every function, and a schedule stays.
 QUESTIONS = {
     "private functions": refuse_strangers,
     "no useless retries": spare_retries,
     "runs outlast their caller": go_on,
+    "Google's Data Manager": validate,
     "permissions": have_permissions,
+    "a retry has the time of its call": keep_the_time,
 }

@@ -175,6 +175,19 @@ class Destination(ABC):
         """Write a file with the users of requests, of which there is the first."""
         raise NotImplementedError
 
+    def validate(self, request: Request) -> None:
+        """
+        Ask whether a request would be taken, which sends nothing.
+
+        Raises:
+            Refused, Unanswered: As of ``send``.
+        """
+        raise RequestError(
+            f"{self.name} cannot check requests without executing them",
+            hint="Leave --validate out",
+            field="validate",
+        )
+
     def take_for_address(self, column: str) -> None:
         """Know users by a column, unless the file says by which ones."""
         return

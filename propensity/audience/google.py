@@ -196,6 +196,13 @@ class Google(Destination):
                 raise ValueError(f"the audience has no column {column}")
 
     def send(self, request: Request) -> Sent:
+        return self._sent(request, validate_only=False)
+
+    def validate(self, request: Request) -> None:
+        """Let Google check a request without executing it; see ``send``."""
+        self._sent(request, validate_only=True)
+
+    def _sent(self, request: Request, *, validate_only: bool) -> Sent:
         if self._is_events:
             now = self._clock.now()
             check_age(request, _BACKDATED, receiver="Analytics", now=now)
@@ -215,6 +222,7 @@ class Google(Destination):
         from propensity.gcp.data_manager import Invalid, NotNow
 
         method, content = self._request(records, request.action)
+        content["validate_only"] = validate_only
         try:
             receipt = self._api.send(method, content)
         except NotNow as error:

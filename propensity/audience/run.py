@@ -25,7 +25,15 @@ from propensity.audience import declared, stopping
 from propensity.audience.control import USER
 from propensity.audience.declared import BUCKET, CSV, FILES, Declared, DeclaredAudience
 from propensity.audience.delivery import Delivery, DeliveryResult, Watched
-from propensity.audience.destination import ADD, REMOVE, Destination, Request, Sent
+from propensity.audience.destination import (
+    ADD,
+    REMOVE,
+    Destination,
+    Refused,
+    Request,
+    Sent,
+    Unanswered,
+)
 from propensity.audience.files import CsvFiles, ParquetFiles
 from propensity.audience.google import GoogleFile
 from propensity.audience.http import DestinationFile, HttpFile
@@ -57,6 +65,7 @@ def preview(
     secret: Secret,
     *,
     until: date | None = None,
+    validate: bool = False,
     clock: Clock = SYSTEM,
 ) -> dict[str, object]:
     """
@@ -66,15 +75,20 @@ def preview(
 
     Args:
         until: The newest publication up to this date counts; None for today.
+        validate: Whether the receiver is asked if it would take the first request; of
+            those that can say so without taking it.
     """
     log = _opened(deployment, named, secret, until, clock)
     audience = log.audience
     sums = audience.sums
     users = Counter[str]()
     count = 0
+    validated = None
     for request in log.requests():
         if request.barred:
             continue
+        if validate and not count:
+            validated = _validated(log.destination, request)
         users[request.action] += len(request.members)
         count += 1
     if log.destination.requests_of_a_file:
@@ -97,6 +111,7 @@ def preview(
         "to_remove": users[REMOVE],
         "requests": count,
         "cost": None if cost is None else cost * sums.treated,
+        "validated": validated,
         "warnings": list(warnings),
         "is_stopped": stopping.read(deployment.artifacts).covers(
             deployment.use_case.name, named.name
@@ -104,6 +119,17 @@ def preview(
         "members_needed": needed(audience, plan, named.declared),
         **columns,
     }
+
+
+def _validated(destination: Destination, request: Request) -> str:
+    """Return in a word what a receiver says of a request."""
+    try:
+        destination.validate(request)
+    except Unanswered as unanswered:
+        return str(unanswered)
+    except Refused as refusal:
+        return f"refused: {refusal}"
+    return "yes"
 
 
 def send(

@@ -50,6 +50,7 @@ class DataManager(Receiver):
     Attributes:
         users: How often a record was taken, by action and identifier.
         taken: Requests that were taken, in their order.
+        validated: Requests that were only checked.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class DataManager(Receiver):
         self._late = late
         self._fails = fails
         self.taken: list[Any] = []
+        self.validated: list[Any] = []
         # The status of requests by their ids, and how often each was asked for.
         self._statuses: dict[str, tuple[str, Counter[str]]] = {}
         self.asked: Counter[str] = Counter()
@@ -86,6 +88,9 @@ class DataManager(Receiver):
         records = list(getattr(request, name))
         if refusal := _refusal(request, name, records, limit):
             return refusal
+        if request.validate_only:
+            self.validated.append(request)
+            return 200, {}, {}
         # Records count at once, whatever the status says.
         failed: Counter[str] = Counter()
         for record in records:

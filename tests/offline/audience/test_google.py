@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from propensity import usecases
+from propensity.audience import run
 from propensity.audience.destination import (
     ADD,
     REMOVE,
@@ -31,7 +32,7 @@ from propensity.audience.members import Member
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp import data_manager
 from propensity.gcp.data_manager import DataManager
-from tests.offline.audience.conftest import START, ledger, send
+from tests.offline.audience.conftest import START, act, ledger, send, winback
 from tests.offline.audience.test_destinations import AUDIENCE
 from tests.support.clocks import ManualClock
 from tests.support.data_manager import DataManager as Fake
@@ -318,6 +319,13 @@ def ads(tmp_path):
         return tmp_path
 
     return write
+
+
+def test_a_preview_lets_google_check_the_first_request(deployment, fake, ads):
+    answer = act(deployment, run.preview, winback(ads(fake)), validate=True)
+
+    assert answer["validated"] == "yes"
+    assert (len(fake.validated), fake.taken) == (1, [])
 
 
 @pytest.mark.parametrize(
