@@ -31,7 +31,6 @@ COMMANDS = (
     "rollback",
     "pin",
     "dashboard",
-    "message",
     "doctor",
     "forget",
     "dead-letters",

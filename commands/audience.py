@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.options import AudienceName
 from commands.texts import audiences as texts
 from propensity.cli.answers import Exit, File, Group, example, say, spoken
 from propensity.cli.errors import CommandError
-from propensity.cli.options import day, use_case
+from propensity.cli.options import read_day, use_case
 
 if TYPE_CHECKING:
     from propensity.audience.declared import DeclaredAudience
@@ -24,10 +23,8 @@ if TYPE_CHECKING:
 
 # Users whom a workbook or JSON may have, as each is in memory.
 MOST_AT_ONCE = 100_000
-_NAME = click.argument("audience", type=AudienceName(), help="Name of the audience.")
-_ONE_OR_ALL = click.argument(
-    "audience", type=AudienceName(), required=False, help="Name of the audience."
-)
+_NAME = click.argument("audience", help="Name of the audience.")
+_ONE_OR_ALL = click.argument("audience", required=False, help="Name of the audience.")
 _ALL = click.option(
     "--all", "is_for_all", is_flag=True, help="All audiences of the deployment."
 )
@@ -37,7 +34,8 @@ _WAITING = click.option(
 _AS_OF = click.option(
     "--as-of",
     "until",
-    type=day,
+    type=read_day,
+    metavar="DAY",
     show_default="today",
     help="Use the newest predictions up to this day.",
 )

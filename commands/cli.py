@@ -29,7 +29,6 @@ SECTIONS: Mapping[str, Sequence[click.Command]] = {
         deployment.rollback,
         deployment.pin,
         deployment.dashboard,
-        deployment.message,
         deployment.doctor,
     ),
     "Data": (data.load, data.forget, data.dead_letters, audience.audience),
@@ -52,8 +51,7 @@ def _version() -> str:
 
 def _enter(ctx: click.Context, _: Any, file: Path | None) -> None:
     """Have the settings of a deployment's file, and no others."""
-    # A shell that completes may read none.
-    if file is None or ctx.resilient_parsing:
+    if file is None:
         return
     from deploy import DeploymentError, configuration
     from propensity.settings import is_setting

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
 
 from propensity.cli.answers import Exit, Group, command, example, say
-from propensity.cli.options import DRY_RUN, FILE, moment, use_case
+from propensity.cli.options import DRY_RUN, FILE, use_case
+from propensity.timeframe import moment_of
 
 
 @click.group(cls=Group, epilog=example("propensity load postcodes postcodes.csv"))
@@ -138,25 +139,11 @@ def forget(
 )
 def dead_letters() -> None:
     """
-    List messages that were rejected or failed, and resend them.
+    Resend messages that were rejected or failed; the doctor counts them.
 
     You can send twice, because an event counts once by its event_id. Without one it
     counts twice if it was stored before it failed.
     """
-
-
-@dead_letters.command("list", epilog=example("propensity dead-letters list"))
-def list_letters() -> Any:
-    """
-    Count dead letters.
-
-    Shows messages rejected in the last seven days, by reason and field, and those that
-    failed too often and wait in the subscription dead-letters-replay.
-    """
-    from offline.dead_letters import letters
-    from propensity.settings import Settings
-
-    return letters(Settings.from_environment(), now=datetime.now(UTC))
 
 
 @dead_letters.command(
@@ -171,10 +158,8 @@ def list_letters() -> Any:
     is_flag=True,
     help="Messages of dead_letters, --from to --to.",
 )
-@click.option(
-    "--from", "since", type=moment, help="Received at or after this time (UTC)."
-)
-@click.option("--to", "until", type=moment, help="Received before this time (UTC).")
+@click.option("--from", "since", type=moment_of, metavar="TIME", help="UTC, or a day.")
+@click.option("--to", "until", type=moment_of, metavar="TIME", help="The end, in UTC.")
 @DRY_RUN
 def replay(
     *, is_refused: bool, since: datetime | None, until: datetime | None, is_dry: bool

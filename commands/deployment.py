@@ -12,7 +12,7 @@ import click
 from commands.options import FORCE, VERSION, local_state
 from commands.texts import deployments as texts
 from propensity.cli.answers import Exit, Group, Spoken, command, example, say, spoken
-from propensity.cli.options import DRY_RUN, FILE, Count, Function, day, use_case
+from propensity.cli.options import DRY_RUN, FILE, Count, Function, read_day, use_case
 from propensity.pages.words import cleaned
 
 _VERSION_HELP = "Number of the version, from `propensity versions`."
@@ -21,9 +21,10 @@ _VERSION_HELP = "Number of the version, from `propensity versions`."
 def local_or_not(function: Function) -> Function:
     """Add the options that say which deployment is meant, and as of which day."""
     text = "Report as of this day's end."
-    function = click.option("--as-of", type=day, show_default="now", help=text)(
-        function
+    as_of = click.option(
+        "--as-of", type=read_day, metavar="DAY", show_default="now", help=text
     )
+    function = as_of(function)
     function = local_state("the one that is up")(function)
     text = "Use what `propensity up` started, instead of your settings."
     return click.option("--local", "is_local", is_flag=True, help=text)(function)
@@ -115,7 +116,7 @@ def promote(**arguments: Any) -> Any:
 )
 @use_case()
 @DRY_RUN
-def rollback(*, publishes: bool, **arguments: Any) -> Any:
+def rollback(**arguments: Any) -> Any:
     """
     Go back to the previous live version.
 
@@ -123,14 +124,11 @@ def rollback(*, publishes: bool, **arguments: Any) -> Any:
     `pin`. Until 01-Predictions runs again, lookups have the probabilities of the other
     version, and audiences of that date wait.
     """
-    from offline.promote import publish, run
+    from offline.promote import run
 
-    if publishes and not os.environ.get("PROPENSITY_DEPLOYMENT"):
+    if arguments["publishes"] and not os.environ.get("PROPENSITY_DEPLOYMENT"):
         raise click.UsageError("--publish calls a function: name its deployment")
-    answer = run("rollback", publishes=publishes, **arguments)
-    if publishes and answer["is_changed"]:
-        publish(answer["use_case"])
-    return spoken(answer, texts.changed)
+    return spoken(run("rollback", **arguments), texts.changed)
 
 
 @command("propensity pin 3", "propensity pin --off")
@@ -174,21 +172,6 @@ def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     return Spoken(answer, cleaned(str(report))), report.status
 
 
-@command("propensity message", "propensity message --as-of 2026-06-24")
-@click.option("--as-of", type=day, show_default="today", help="As if it were that day.")
-def message(**arguments: Any) -> Any:
-    """
-    Print the weekly message, as your chat gets it.
-
-    Five sentences: what contacting brought, how good the predictions were, what needs a
-    person, whom to contact next, and where the dashboard is. Sends nothing.
-    """
-    from offline.message import run
-
-    said = run(**arguments)
-    return Spoken({"sentences": said}, cleaned("\n".join(said)))
-
-
 @command("propensity dashboard --out gs://my-bucket/dashboard")
 @click.option(
     "--out",
@@ -203,9 +186,9 @@ def dashboard(
     """
     Write the dashboard: web pages that need no server.
 
-    They show use cases, fraud, audiences and their uplift, how many messages could not
-    be processed, and the SQL of every number, but no user id. Open index.html, or put
-    the pages on any web server or bucket.
+    They show use cases, audiences and their uplift, how many messages could not be
+    processed, and the SQL of every number, but no user id. Open index.html, or put the
+    pages on any web server or bucket.
     """
     if not out and not is_local:
         raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")

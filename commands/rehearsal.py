@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from commands.texts import rehearsal as texts
-from propensity.cli.answers import Exit, Spoken, command, spoken
+from propensity.cli.answers import Exit, Spoken, command
 from propensity.cli.options import DRY_RUN
 
 
@@ -80,4 +79,4 @@ def rehearse(
         answer = rehearse(rehearsal, steps=STEPS, questions=QUESTIONS)
     is_wrong = any(finding["answer"] == "no" for finding in answer["findings"])
     code = Exit.FAILED if is_wrong or answer["left"] else Exit.DONE
-    return spoken(answer, texts.rehearsed), code
+    return answer, code

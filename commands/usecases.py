@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from propensity.cli.answers import Exit, command, example, tell
-from propensity.cli.options import DRY_RUN, FILE, Folder, check_folder, use_case
+from propensity.cli.options import DRY_RUN, FILE, known_use_case, use_case
 from propensity.cli.usecases import usecase
 
 
 @usecase.command(epilog=example("propensity usecase check shop_signup"))
-@click.argument("name", type=Folder(), help="Name of the use case's folder.")
+@click.argument("name", help="Name of the use case.")
 def check(*, name: str) -> Any:
     """
     Check the files and SQL of a use case, and its leakage.
@@ -23,12 +23,12 @@ def check(*, name: str) -> Any:
     analyzer, then runs features and labels on generated events, with and without events
     of the future, and reports every column that changes.
     """
-    check_folder(name)
+    known_use_case(name)
     from local.ground import sandbox
     from offline.usecases import check as program
     from propensity.cli.progress import announced
 
-    report = program.check(name, sandbox.opened, step=announced)
+    report = program.check_use_case(name, sandbox.opened, step=announced)
     if not report.problems:
         tell("Nothing is wrong.")
     return asdict(report), Exit.FAILED if report.problems else Exit.DONE

@@ -22,8 +22,8 @@ refuse() { echo "$0: $1" >&2 && exit 2; }
 # A job's words stay in its record, and in the audit log: a mistyped command may be followed
 # by users. What else the job cannot run, 00-ModelTraining/operate.py refuses.
 case "${command[0]:-}" in
-versions | promote | rollback | pin | dashboard | message | doctor | forget | dead-letters | audience | deployment) ;;
-*) refuse "COMMAND is '${command[0]:-}'. Use versions, promote, rollback, pin, dashboard, message, doctor, forget, dead-letters, audience or deployment digest" ;;
+versions | promote | rollback | pin | dashboard | doctor | forget | dead-letters | audience | deployment) ;;
+*) refuse "COMMAND is '${command[0]:-}'. Use versions, promote, rollback, pin, dashboard, doctor, forget, dead-letters, audience or deployment digest" ;;
 esac
 [[ "${command[*]}" != *"|"* ]] || refuse "a word contains '|', which no command takes"
 if [[ "${command[0]:-}" == forget ]]; then

@@ -44,14 +44,15 @@ def run(
     Args:
         action: promote or pin, which have a version; rollback or unpin.
         force: Whether a first version may go live that is not better than chance.
-        publishes: Whether the caller predicts again after this.
+        publishes: Whether 01-Predictions then publishes predictions of that version.
         is_dry: Whether to check alone, and write nothing.
 
     Raises:
         UnknownVersion, ArtifactError, SchemaError: The version cannot go live.
         NoChampion: There is nothing to change, or nothing to go back to.
         Conflict: Another command was quicker.
-        RequestError: The version takes force.
+        RequestError: The version takes force; or it is live, and its predictions were
+            not published.
     """
     at = datetime.now(UTC)
     notes = list[str]()
@@ -86,13 +87,15 @@ def run(
             if action == "rollback" and not champion.pinned:
                 notes.append("training may promote again; pin it to keep it there")
             if action == "rollback" and not publishes:
-                notes += _published(deployment, champion, today=at.date())
+                notes += _of_another(deployment, champion, today=at.date())
             if not announce(
                 deployment.settings, registry.use_case, action, champion, at=at
             ):
                 notes.append(
                     "not announced on model-updates; the functions follow all the same"
                 )
+    if publishes and is_changed:
+        _publish(registry.use_case)
     return {
         "use_case": registry.use_case,
         **(asdict(champion) if champion else {}),
@@ -101,7 +104,7 @@ def run(
     }
 
 
-def _published(
+def _of_another(
     deployment: Deployment, champion: Champion, *, today: date
 ) -> Iterator[str]:
     """Yield what to do if published predictions are of another version."""
@@ -118,7 +121,7 @@ def _published(
             )
 
 
-def publish(use_case: str) -> None:
+def _publish(use_case: str) -> None:
     """
     Let the deployment's 01-Predictions publish the live version's predictions.
 

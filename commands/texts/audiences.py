@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from propensity.cli.tables import aligned, day
+from propensity.cli.tables import aligned, day_text
 from propensity.pages.words import (
     about,
     amount,
@@ -103,7 +103,8 @@ def _added(answer: Answer, currency: str) -> str:
 
 
 def _named(answer: Answer) -> str:
-    return f"{answer['audience']} of {day(answer['as_of'])}, to {answer['destination']}"
+    when = day_text(answer["as_of"])
+    return f"{answer['audience']} of {when}, to {answer['destination']}"
 
 
 def provable(answer: Answer, effect: float | None) -> str:
@@ -271,7 +272,7 @@ def _delivered(
         elif name == "waiting":
             name = "pending"
         counts[name] += row["users"]
-    shown = {"as_of": day(members["as_of"]), "destination": destination}
+    shown = {"as_of": day_text(members["as_of"]), "destination": destination}
     for name in ("added", "removed", "rejected", "pending"):
         shown[name] = count(counts[name])
     shown["control"] = count(members["control_users"])

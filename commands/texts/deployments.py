@@ -8,7 +8,7 @@ from typing import Any
 
 from click import style
 
-from propensity.cli.tables import aligned, day
+from propensity.cli.tables import aligned, day_text
 from propensity.pages.words import plural
 
 Answer = Mapping[str, Any]
@@ -31,7 +31,7 @@ def versions(answer: Answer) -> str:
     champion = answer["champion"]
     line = f"{name} has no live version. Make one live: propensity promote VERSION"
     if champion:
-        since = day(champion["promoted_at"])
+        since = day_text(champion["promoted_at"])
         line = f"Version {champion['version']} of {name} is live since {since}."
         if champion["pinned"]:
             line += " It is pinned: trainings can't replace it."
@@ -46,7 +46,7 @@ def versions(answer: Answer) -> str:
             {
                 "version": f"{row['model_version']}",
                 "state": state,
-                "as_of": day(row["as_of"]),
+                "as_of": day_text(row["as_of"]),
                 "roc_auc": "" if area is None else f"{area:.3f}",
                 "verdict": "" if row["verdict"] is None else verdict(row["verdict"]),
             }

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 import pandas as pd
 
 from offline.usecases import googlesql, made_up
-from propensity import folders, statements, usecases
+from propensity import statements, usecases
 from propensity.errors import PropensityError, UseCaseError
 from propensity.ga4.view import GA_EVENTS, columns_of_values
 from propensity.gcp.queries import type_of_parameter
@@ -32,7 +31,6 @@ from propensity.timeframe import midnight
 from propensity.usecases import NUMBER, UseCase, declaration
 
 AS_OF = date(2026, 3, 2)
-_UNKNOWN_COUNT = re.compile(r"(Unrecognized name: |Name )(\w+\.)*n_\w+")
 # A moment of a source that is known ahead, as the end of a contract is, may be later.
 LEAKS = (
     "reads events from the prediction date on, or a source's time that is filled in "
@@ -53,16 +51,14 @@ class Report:
         use_case: Its name.
         problems: Faults, and where they are.
         skipped: What was not checked, and why.
-        warnings: Correct, but perhaps not meant so.
     """
 
     use_case: str
     problems: list[str]
     skipped: str = ""
-    warnings: list[str] = field(default_factory=list)
 
 
-def check(
+def check_use_case(
     name: str,
     sandbox: Callable[[], Any],
     *,
@@ -81,16 +77,6 @@ def check(
         problems = list(files(name))
     if problems:
         return Report(name, problems, "statements: correct the files first")
-    report = _checked(name, sandbox, step)
-    if report.problems:
-        return report
-    return replace(report, warnings=list(_warnings(usecases.load(name))))
-
-
-def _checked(
-    name: str, sandbox: Callable[[], Any], step: Callable[[str], Any]
-) -> Report:
-    """Check the statements of a use case whose files are right."""
     use_case = usecases.load(name)
     if use_case.scores_events:
         return Report(name, [], "statements: features are the event's own fields")
@@ -115,9 +101,6 @@ def files(name: str) -> Iterator[str]:
     """Yield the faults of the files, without running a statement."""
     from propensity.events.types import Catalogue
 
-    if not (folders.place(name) / declaration.FILE).is_file():
-        yield f"{name}/{declaration.FILE} is missing"
-        return
     try:
         use_case = usecases.load(name)
         if use_case.stream.events:
@@ -156,27 +139,6 @@ def _model(use_case: UseCase) -> Iterator[str]:
                 candidates.fit(candidate, encoded, part, seed=1)
         except UseCaseError as error:
             yield f"{use_case.name}/usecase.toml: {error.message}"
-
-
-def _warnings(use_case: UseCase) -> Iterator[str]:
-    """Yield what a use case has to do with others, which may not be meant."""
-    others, _ = usecases.load_all()
-    del others[use_case.name]
-    for name, other in others.items():
-        shared = set(use_case.stream.events) & set(other.stream.events)
-        if shared:
-            yield (
-                f"{name} also takes {', '.join(sorted(shared))}: an event that names "
-                "no use_case goes to both. Let producers name the use case"
-            )
-    for path in sorted(use_case.folder.glob("*.sql")):
-        text = statements.read_text(use_case.folder, path.name)
-        for name in [use_case.name] + list(others):
-            if f"'{name}'" in text:
-                yield (
-                    f"{use_case.name}/{path.name} names '{name}', so a copy of the "
-                    "folder would read the wrong rows. Write @use_case instead"
-                )
 
 
 # -- the statements --------------------------------------------------------------------
@@ -263,7 +225,7 @@ def _statement(
             # What stands around a statement is not the user's to mend.
             if line.statement != declaration.READING:
                 written_at = f"{line.file}:{line.number}"
-        yield f"{written_at}: {error}{advice(str(error))}"
+        yield f"{written_at}: {error}"
         return
     if not types:
         # The analyzer has no types for what only BigQuery knows.
@@ -273,17 +235,6 @@ def _statement(
             yield f"{file} does not return the column {column}; add it"
         elif types[column] not in wanted.split(" or "):
             yield f"{file} returns {column} as {types[column]}; make it {wanted}"
-
-
-def advice(error: str) -> str:
-    """Say which count to read in the place of one that the digest lacks."""
-    if not _UNKNOWN_COUNT.search(error):
-        return ""
-    counts = [name for name in USER_DAYS.types if name.startswith("n_")]
-    return (
-        f". {USER_DAYS.name} has {', '.join(counts)}; purchases are in "
-        f"{CONVERSIONS.name}. Count other events from {VIEW}"
-    )
 
 
 def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
@@ -346,14 +297,6 @@ def _leaks(
                 f"{file} sees an event after its horizon; end before as_of plus "
                 "@horizon_days"
             )
-    if "converter_amounts" not in names:
-        return
-    others = set(every["labels"].index) ^ set(every["converter_amounts"].index)
-    if others:
-        yield (
-            f"{use_case.name}/converter_amounts.sql and labels.sql differ in "
-            f"{len(others)} users. Correct one of them: training reads the first"
-        )
 
 
 def _load(

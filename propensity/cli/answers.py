@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 import click
 
 from propensity.cli.progress import erase, showing, step
-from propensity.cli.tables import aligned, day
+from propensity.cli.tables import aligned, day_text
 from propensity.pages.words import cleaned
 
 
@@ -45,13 +44,6 @@ MEANINGS = {
     Exit.HANG_UP: "The terminal was closed (SIGHUP).",
     Exit.INTERRUPTED: "Ctrl-C (SIGINT).",
     Exit.TERMINATED: "It was ended by SIGTERM.",
-}
-
-
-_ADVICE = {
-    errno.ENOENT: "Check the path",
-    errno.EACCES: "Check who may read and write it",
-    errno.ENOSPC: "Free space on the disk",
 }
 
 
@@ -177,13 +169,9 @@ def _explained_by_google(error: Exception) -> tuple[str, str] | None:
 
 def _explained_by_system(error: OSError) -> tuple[str, str]:
     problem = str(error) if error.strerror is None else error.strerror
-    # The target of a copy is named first: its disk may be full.
-    for name in (error.filename2, error.filename):
-        if name:
-            problem = f"{name}: {problem}"
-            break
-    advice = "" if error.errno is None else _ADVICE.get(error.errno, "")
-    return problem, advice
+    if error.filename:
+        problem = f"{error.filename}: {problem}"
+    return problem, "Check the path, who may read and write it, and the disk"
 
 
 def fail(name: str, problem: str, hint: str = "", *, code: Exit, as_json: bool) -> Exit:
@@ -282,7 +270,7 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.6g}"
     if isinstance(value, datetime):
-        return f"{day(value)} {value:%H:%M}"
+        return f"{day_text(value)} {value:%H:%M}"
     if isinstance(value, Mapping):
         entries = []
         for key, entry in value.items():

@@ -1,19 +1,17 @@
 """
 Options that many commands share, and how the values of options are read.
 
-click names a function's value in the help by the function: ``day`` reads ``DAY``. Its
-ValueError ends the command.
+A ValueError of a function that reads one ends the command.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import date, datetime
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Function], Function]
@@ -29,65 +27,21 @@ class UnknownName(click.UsageError):
         self.hint = hint
 
 
-class UseCaseName(click.ParamType[str]):
+def known_use_case(name: str) -> str:
     """
-    The name of a use case, of which a shell completes the rest.
+    Return the name of a use case; raise UnknownName for another.
 
     It is checked before the libraries of a command are imported, which takes seconds.
     """
-
-    name = "name"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        """Return the name."""
-        from propensity import folders
-        from propensity.suggestions import instead
-
-        names = folders.names()
-        if value not in names:
-            problem = f"there is no use case {value!r}"
-            raise UnknownName(problem, instead(value, names, kind="Use cases"), ctx)
-        return str(value)
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Return the names that begin so."""
-        from propensity import folders
-
-        return completions(folders.names(), incomplete)
-
-
-class Folder(UseCaseName):
-    """The name of a use case, whose folder may be wrong; ``check_folder`` checks it."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        """Return the name."""
-        return str(value)
-
-
-class Target(Folder):
-    """A file, a table, an export or a use case; ``check_target`` checks it."""
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Return use cases and files that begin so."""
-        files = [CompletionItem(incomplete, type="file")]
-        return super().shell_complete(ctx, param, incomplete) + files
-
-
-def check_folder(value: str) -> None:
-    """Raise UnknownName where no use case has a folder of this name."""
     from propensity import folders
-    from propensity.ids import NAME
+    from propensity.suggestions import instead
 
-    if not (NAME.fullmatch(value) and folders.place(value).is_dir()):
-        UseCaseName().convert(value, None, click.get_current_context())
+    names = folders.names()
+    if name not in names:
+        hint = instead(name, names, kind="Use cases")
+        problem = f"there is no use case {name!r}"
+        raise UnknownName(problem, hint, click.get_current_context())
+    return name
 
 
 def check_target(value: str) -> None:
@@ -107,16 +61,7 @@ def check_target(value: str) -> None:
             "project.dataset.table or a use case"
         )
         hint = f"Check the path. {instead(value, names, kind='Use cases')}"
-        if Path(value).is_dir():
-            hint = "It is a folder: name one of its files"
-        elif "://" in value:
-            hint = "Download the file, and name it"
         raise UnknownName(problem, hint, click.get_current_context())
-
-
-def completions(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    """Return what a shell may complete to one of the names."""
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 class Whole(click.IntRange):
@@ -143,7 +88,7 @@ class Count(Whole):
         return "N"
 
 
-def day(text: str) -> date:
+def read_day(text: str) -> date:
     """Read a day from which weeks can be counted, back and forth."""
     from propensity.timeframe import day_of
 
@@ -153,20 +98,13 @@ def day(text: str) -> date:
     return value
 
 
-def moment(text: str) -> datetime:
-    """Read a day or a time."""
-    from propensity.timeframe import moment_of
-
-    return moment_of(text)
-
-
 def use_case(
     default: str | None = None, *, shown: str = "PROPENSITY_USE_CASE"
 ) -> Decorator[Any]:
     """Return the option ``--use-case``; ``shown`` describes what None stands for."""
     return click.option(
         "--use-case",
-        type=UseCaseName(),
+        type=known_use_case,
         metavar="NAME",
         default=default,
         show_default=shown if default is None else True,

@@ -14,7 +14,6 @@ from propensity.cli.answers import Exit, example, fail
 from propensity.cli.options import UnknownName
 from propensity.cli.trying import trying
 from propensity.cli.usecases import usecase
-from propensity.suggestions import nearest
 
 
 class Program(click.Group):
@@ -68,16 +67,6 @@ class Program(click.Group):
             help="Predict a probability for every user, from behaviour data.",
             epilog=epilog,
         )
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; a wrong name is answered with the one that is meant."""
-        near = nearest(args[0], self.commands)
-        if args[0] in self.commands or not near:
-            return super().resolve_command(ctx, args)
-        problem = f"there is no command {args[0]!r}"
-        raise UnknownName(problem, f"Did you mean {near!r}?", ctx)
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TextIO, TypeVar
 
 Item = TypeVar("Item")
@@ -40,7 +40,6 @@ class Step:
         label: What goes on; it may change meanwhile.
         began: By the clock of the progress.
         done, total, unit: How far it is; a total of 0 where nobody knows.
-        thread: Only the steps of the thread that began first are shown.
     """
 
     label: str
@@ -48,7 +47,6 @@ class Step:
     done: int = 0
     total: int = 0
     unit: str = ""
-    thread: int = field(default_factory=threading.get_ident)
 
     def __str__(self) -> str:
         if not self.total:
@@ -61,12 +59,6 @@ def _joined(steps: Sequence[Step]) -> str:
     """Return the innermost step, after the one around it that says how far it is."""
     counted = [step for step in steps[:-1] if step.total]
     return ": ".join(map(str, counted[-1:] + list(steps[-1:])))
-
-
-def terminal_of(stream: TextIO) -> TextIO | None:
-    """Return a stream if its lines can be drawn again; None for a file or a pipe."""
-    can_draw = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-    return stream if can_draw else None
 
 
 class Progress:
@@ -115,7 +107,6 @@ class Progress:
             steps = list(self.steps)
             if not steps:
                 steps.append(Step("still working", self._last))
-            steps = [step for step in steps if step.thread == steps[0].thread]
             text = f"{_joined(steps)}, {max(now - steps[-1].began, 0):.0f} s"
             if self.terminal is None:
                 if now - self._last >= QUIET_S:
@@ -164,7 +155,9 @@ class Progress:
         thread = threading.Thread(target=show, daemon=True)
         if outer is None:
             self._last = self.clock()
-            self.terminal = terminal_of(sys.stderr)
+            can_draw = os.environ.get("TERM", "dumb") != "dumb"
+            if sys.stderr.isatty() and can_draw:
+                self.terminal = sys.stderr
             thread.start()
         try:
             yield

@@ -14,7 +14,7 @@ from propensity.pages.words import plain_day
 NUMBER = re.compile(r"[-+\N{MINUS SIGN}]?[\d,.]*%?")
 
 
-def day(value: date | str) -> str:
+def day_text(value: date | str) -> str:
     """Write a day: 24 Jun 2026."""
     return plain_day(date.fromisoformat(str(value)[:10]))
 

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from propensity.cli import texts
 from propensity.cli.answers import Spoken, command, say, spoken, tell
-from propensity.cli.options import FILE, Count, Decorator, Target, check_target, day
+from propensity.cli.options import FILE, Count, Decorator, check_target, read_day
 from propensity.ids import EXPORT
 
 
@@ -53,9 +53,7 @@ def _file(flag: str, help_text: str, *, shown: str | None = None) -> Decorator[A
 @command(
     "propensity try churn.csv --user customer --time month --label churned", name="try"
 )
-@click.argument(
-    "target", type=Target(), help="A file, project.dataset.table or use case."
-)
+@click.argument("target", help="A file, project.dataset.table or use case.")
 @_column("--user", "Column that names the user.")
 @_column("--time", "Column that says when a row was true.")
 @_column("--label", "Column with the outcome: 1 or 0.")
@@ -83,7 +81,8 @@ def _file(flag: str, help_text: str, *, shown: str | None = None) -> Decorator[A
 )
 @click.option(
     "--as-of",
-    type=day,
+    type=read_day,
+    metavar="DAY",
     show_default="today",
     help="Prediction date of the trial of a use case.",
 )

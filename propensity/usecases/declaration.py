@@ -91,37 +91,6 @@ SourceType = Literal[
 TABLE_FORM = "project.dataset.table or dataset.table"
 SOURCE_TABLE = re.compile(r"(?:([a-z0-9.:-]+)\.)?([A-Za-z0-9_]+)\.([A-Za-z0-9_-]+)")
 
-# Parameters that runs set, in all statements or in some.
-RUN_PARAMETERS = frozenset(
-    {
-        "as_ofs",
-        "today",
-        "earliest",
-        "known_before",
-        "lookback_days",
-        "history_days",
-        "bought_days",
-        "horizon_days",
-        "first_history_day",
-        "first_suffix",
-        "first_repeat_suffix",
-        "last_suffix",
-        "first_label_suffix",
-        "last_label_suffix",
-        "first_export_day",
-        "first_repeat_export_day",
-        "last_export_day",
-        "first_label_export_day",
-        "last_label_export_day",
-        "maximum_rows",
-        "use_case",
-        "currency",
-        "prediction_as_of",
-        "user_ids",
-        "first_event_day",
-    }
-)
-
 # Columns of the rows of a training beside the features. A model with one of them would
 # know the answer, or whose row it is.
 RESERVED = frozenset(

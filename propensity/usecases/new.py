@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -27,16 +27,6 @@ CHURN = "churn"
 PURCHASE = "purchase"
 # Spans of the lookback that features count by themselves, in days before the date.
 WINDOWS = (7, 28)
-# Features of the history of purchases, beside the revenue of a day.
-HISTORY = (
-    "history_purchase_rate",
-    "history_days_since_first",
-    "history_mean_gap_days",
-    "history_recency_in_gaps",
-    "purchase_days_fading_20d",
-    "purchase_days_fading_60d",
-    "purchase_days_fading_180d",
-)
 # A statement may quote this as the name of an event.
 _EVENT = re.compile(r"[^'\"\\\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256}")
 
@@ -50,7 +40,6 @@ def write_use_case(
     label: str = EVENT,
     source: str | None = None,
     events: Events | None = None,
-    counts: Sequence[str] = (),
     is_dry: bool = False,
 ) -> dict[str, Any]:
     """
@@ -65,7 +54,6 @@ def write_use_case(
         source: A table of one's own to read as well, as ``project.dataset.table`` or
             ``dataset.table``.
         events: A table of events to read in place of the export.
-        counts: Names of events in it that features count.
 
     Raises:
         RequestError: A name or a span is invalid, or the folder exists.
@@ -73,13 +61,13 @@ def write_use_case(
     _check_name(name)
     if events is None and label_event is None:
         label_event = PURCHASE
-    _check(events, label_event, label, counts)
+    _check(events, label_event, label)
     if events is None:
         statements = _parts("export.sql")
         parts = _of_export(str(label_event))
     else:
         statements = _parts("events.sql")
-        parts = _of_events(events, label_event, counts, lookback_days)
+        parts = _of_events(events, label_event, lookback_days)
     # Nobody stays away who was away already.
     users = statements["active_users" if label == CHURN else "users"]
     parts["users"] = users.template.rstrip()
@@ -108,44 +96,6 @@ def write_use_case(
     chosen["usecase.toml"] = Template(declaration.read_text("utf-8"))
     files = {file: part.substitute(substitutions) for file, part in chosen.items()}
     return _written(name, files, is_dry=is_dry)
-
-
-def write_instance(
-    name: str,
-    like: str,
-    *,
-    ga4_dataset: str | None = None,
-    utc_offset_hours: int = 0,
-    currency: str | None = None,
-    is_dry: bool = False,
-    **parameters: str | None,
-) -> dict[str, Any]:
-    """
-    Write a use case that is like another one, for another property or event.
-
-    Args:
-        ga4_dataset: Of the property's export; the deployment's property by default.
-        parameters: Those that differ from the other use case's; None for none. The
-            file has all of them, since the settings don't count for it.
-
-    Raises:
-        RequestError: A name is invalid, or the folder exists.
-    """
-    _check_name(name)
-    lines = [f"like = {_toml_text(like)}"]
-    if currency:
-        lines.append(f"currency = {_toml_text(currency)}")
-    if ga4_dataset:
-        lines += ["", "[property]", f"ga4_dataset = {_toml_text(ga4_dataset)}"]
-        lines.append(f"utc_offset_hours = {utc_offset_hours}")
-    chosen = dict[str, object](usecases.load(like).parameters)
-    for parameter, value in parameters.items():
-        if value is not None:
-            chosen[parameter] = value
-    lines += ["", "[parameters]"]
-    lines += [f"{key} = {json.dumps(value)}" for key, value in chosen.items()]
-    text = "\n".join(lines)
-    return _written(name, {"usecase.toml": f"{text}\n"}, is_dry=is_dry)
 
 
 def _check_name(name: str) -> None:
@@ -189,38 +139,24 @@ def _parts(file: str) -> dict[str, Template]:
     return {name: Template(f"{part.rstrip()}\n") for name, part in parts}
 
 
-def _check(
-    events: Events | None, label_event: str | None, label: str, counts: Sequence[str]
-) -> None:
-    """Raise RequestError for names of events, or for options that do not fit."""
-    named = _named(counts, label_event)
+def _check(events: Events | None, label_event: str | None, label: str) -> None:
+    """Raise RequestError for the name of an event, or for options that do not fit."""
     is_name = _EVENT.fullmatch if events else is_event_name
-    wrong = [name for name in named if not is_name(name)]
     problem = ""
-    if wrong:
+    if label_event is not None and not is_name(label_event):
         problem = (
-            f"{wrong[0][:64]!r} is not a valid event name: begin with a letter, then "
-            "use letters, digits, underscores, hyphens and blanks, 40 at most; in a "
-            "table of your own anything but quotes and backslashes"
+            f"{label_event[:64]!r} is not a valid event name: use a letter, then 39 "
+            "letters, digits, underscores, hyphens and blanks at most; in a table of "
+            "your own anything but quotes and backslashes"
         )
-    elif events is None and (counts or (label == CHURN and label_event != PURCHASE)):
-        problem = (
-            "--counts, and churn of one event, need a table of events: add --events"
-        )
-    elif events and named and not events.name:
-        problem = f"no column says which events are {named[0]!r}: add --event-name"
+    elif events is None and label == CHURN and label_event != PURCHASE:
+        problem = "churn of one event needs a table of events: add --events"
+    elif events and label_event and not events.name:
+        problem = f"no column says which events are {label_event!r}: add --event-name"
     elif events and events.name and label == EVENT and label_event is None:
         problem = "add --label-event: the table has events of several names"
     if problem:
         raise RequestError(problem, field="label_event")
-
-
-def _named(counts: Sequence[str], label_event: str | None) -> list[str]:
-    """Return the names of events that features count, and that of the label."""
-    named = list(counts)
-    if label_event is not None:
-        named.append(label_event)
-    return named
 
 
 def _of_export(label_event: str) -> dict[str, str]:
@@ -239,14 +175,12 @@ def _of_export(label_event: str) -> dict[str, str]:
 
 
 def _of_events(
-    events: Events, label_event: str | None, counts: Sequence[str], lookback_days: int
+    events: Events, label_event: str | None, lookback_days: int
 ) -> dict[str, str]:
     counted = {"events": ""}
-    for name in dict.fromkeys(_named(counts, label_event)):
-        column = "n_" + re.sub(r"\W", "_", name, flags=re.ASCII).lower()
-        while column in counted:
-            column += "_"
-        counted[column] = f" AND event_name = '{name}'"
+    if label_event:
+        column = "n_" + re.sub(r"\W", "_", label_event, flags=re.ASCII).lower()
+        counted[column] = f" AND event_name = '{label_event}'"
     features = {}
     spans = {"": "days_ago > 0"}
     for days in WINDOWS:
@@ -260,7 +194,6 @@ def _of_events(
             features[f"amount{suffix}"] = f"CAST(IFNULL({total}, 0) AS FLOAT64)"
     kinds = ["recency_days", "first_event_days", "active_days", "mean_gap_days"]
     kinds += features
-    kinds += HISTORY
     purchases = []
     if label_event:
         purchases.append("event_name = @converting_event")
@@ -280,12 +213,14 @@ def _of_events(
         f"{key} = {_toml_text(value)}" for key, value in columns.items() if value
     )
     parameters = f"converting_event = {_toml_text(label_event)}" if label_event else ""
+    parts = _parts("parts.toml")
     return {
         "origin": f"events of {events.table}",
-        "inputs": _parts("parts.toml")["events_inputs"].substitute(
+        "inputs": parts["events_inputs"].substitute(
             declared=declared, parameters=parameters
         ),
-        "features": "".join(f'{name} = "number"\n' for name in kinds),
+        "features": "".join(f'{name} = "number"\n' for name in kinds)
+        + parts["events_history"].template,
         "columns": "".join(f",\n  {sql} AS {name}" for name, sql in features.items()),
         "condition": "\n  AND event_name = @converting_event" if label_event else "",
         "purchases": " OR ".join(purchases),

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ from propensity.usecases.declaration import (
     Candidates,
 )
 from propensity.usecases.use_case import UseCase, words_of
+
+# The names of parameters are the same on any day.
+DAY = date(2026, 1, 1)
 
 
 def parse(name: str, text: str) -> UseCase:
@@ -118,12 +122,7 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     for name in use_case.compared:
         if features.get(name) != CATEGORY or use_case.scores_events:
             yield f"compared: {name} is not a feature of users that is a category"
-    if len(set(use_case.compared)) < len(use_case.compared):
-        yield "compared names a category twice; remove one"
-    yield from _one_in_sql("features", features)
-    yield from _one_in_sql("parameters", use_case.parameters)
-    yield from _one_in_sql("sources", use_case.sources)
-    for name in sorted(set(use_case.parameters) & declaration.RUN_PARAMETERS):
+    for name in sorted(set(use_case.parameters) & set(use_case.run_parameters([DAY]))):
         yield f"parameters.{name}: every run sets @{name}; rename it"
     baseline = use_case.baseline.feature
     # That of users may be a column of features.sql that no model reads.
@@ -187,15 +186,6 @@ def _wrong_candidates(
         earlier.append(name)
 
 
-def _one_in_sql(at: str, names: Iterable[str]) -> Iterator[str]:
-    """Yield names that differ in capitals alone, which BigQuery does not tell apart."""
-    first = dict[str, str]()
-    for name in names:
-        other = first.setdefault(name.lower(), name)
-        if other != name:
-            yield f"{at}.{name}: BigQuery takes it for {other}; rename one of them"
-
-
 def _is_mean_of(parameters: Mapping[str, object], earlier: Sequence[str]) -> bool:
     members = parameters.get("of")
     if parameters.keys() != {"of"} or not isinstance(members, list):
@@ -215,7 +205,5 @@ def _wrong_tables(use_case: UseCase) -> Iterator[str]:
             yield f"sources.{name}: a deployment has a table of this name; rename it"
         if not SOURCE_TABLE.fullmatch(source.table):
             yield f"sources.{name}.table is {source.table!r}; use {TABLE_FORM}"
-        columns = [source.user_id, source.valid_from] + list(source.columns)
-        yield from _one_in_sql(f"sources.{name}.columns", columns)
         for column in sorted(set(source.plans) - set(source.columns)):
             yield f"sources.{name}.plans: {column} is not among its columns"

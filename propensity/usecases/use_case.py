@@ -251,16 +251,23 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             as_ofs: As-of dates to compute rows for; at least one.
             today: The run's as-of date, which decides whether a label is known; the
                 last of ``as_ofs`` where None.
+        """
+        parameters = self.run_parameters(as_ofs, today=today)
+        return self.statement_parameters(settings) | parameters
 
-        Returns:
-            Values by name. Features and labels have their own suffix bounds, so that
-            each pays for the days that it needs.
+    def run_parameters(
+        self, as_ofs: Sequence[date], *, today: date | None = None
+    ) -> dict[str, object]:
+        """
+        Return what a run sets of ``window``, by name.
+
+        Features and labels have their own bounds, so that each pays for the days that
+        it needs.
         """
         first = min(as_ofs)
         last = max(as_ofs)
         lookback = self.lookback_days
         return {
-            **self.statement_parameters(settings),
             "use_case": self.name,
             "currency": self.currency,
             "as_ofs": sorted(as_ofs),

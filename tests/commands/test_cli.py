@@ -27,7 +27,6 @@ from propensity.cli.answers import Exit
 from propensity.errors import RequestError
 from propensity.gcp.log import log
 from propensity.settings import Settings
-from tests.support import own_use_cases
 from tests.support.programs import execute
 
 # The commands that do something, and those that are groups of some, by whole names.
@@ -93,19 +92,6 @@ def test_every_command_can_be_called():
         for value in vars(importlib.import_module(f"commands.{file.stem}")).values():
             if isinstance(value, click.Command) and value is not cli.root:
                 assert value in reachable
-
-
-def test_use_cases_are_listed_with_the_fault_of_a_wrong_folder(capsys, tmp_path):
-    """Defect: the list ended with the fault, and named no other use case."""
-    with own_use_cases.in_folder(tmp_path / "own") as folder:
-        (folder / "broken").mkdir()
-        (folder / "broken" / "usecase.toml").write_text('title = "x"')
-        assert main(["usecase", "list", "--json"]) == Exit.DONE
-    listed = json.loads(capsys.readouterr().out)["use_cases"]
-    faults = {entry["use_case"]: entry["fault"] for entry in listed}
-
-    assert "broken/usecase.toml" in faults.pop("broken")
-    assert {*faults.values()} == {""}
 
 
 class TestNames:

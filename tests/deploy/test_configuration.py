@@ -84,7 +84,10 @@ def test_a_command_is_about_the_deployment_that_is_named(tmp_path):
     }
     os.environ.update(variables)
 
-    assert cli.main(["--deployment", str(file), "usecase", "list"]) == 0
+    assert (
+        cli.main(["--deployment", str(file), "usecase", "new", "some", "--dry-run"])
+        == 0
+    )
     settings = Settings.from_environment()
 
     assert (settings.project, settings.bucket) == ("my-project", "my-bucket")

@@ -44,7 +44,7 @@ NEVER = {
     "propensity.suppression.Suppressed.without": {"get_proba"},
     # operate.py refuses these commands and --local, and no emulator is named there.
     "commands.machine": {"operate"},
-    "commands.options.StateName": {"operate"},
+    "commands.options.state": {"operate"},
     "commands.deployment.new": {"operate"},
     "commands.rehearsal": {"operate"},
     "commands.usecases.check": {"operate"},

@@ -88,13 +88,11 @@ def test_a_table_is_tried_in_an_empty_home(propensity, installed, tmp_path):
     cells = [*blocks(PAGE, "python"), "print(look)"]
     run = [installed / "python", "-c", RUNNER, json.dumps(cells)]
     looked = execute(run, cwd=tmp_path).stdout
-    checked = propensity("usecase", "check", "ga4_purchase", status=1).stderr
     tried = propensity("try", "ga4_purchase", status=1).stderr
 
     assert worded(printed) == worded(blocks("docs/first-look.md", "text")[0])
     assert (tmp_path / "try-churn.csv.html").exists()
     assert looked.startswith("Table    1,080 rows")
-    assert "usecase check needs a clone of the project" in checked
     assert "pip install 'propensity[deployment]'" in tried
 
 

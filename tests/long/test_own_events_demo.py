@@ -19,7 +19,7 @@ from tests.support.programs import execute
 NAME = "subscription_churn"
 NEW = (
     f"usecase new {NAME} --events shop.events --user customer_id --time created_at "
-    "--event-name type --amount total --counts login,ticket --label churn "
+    "--event-name type --amount total --label churn "
     "--lookback-days 60 --horizon-days 14"
 )
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)

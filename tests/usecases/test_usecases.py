@@ -39,7 +39,6 @@ outcome = "o" | outcome = "o"\ncurrency = "euro" | is 'euro'; use three capitals
 [stream] | [stream]\namount = "country" | stream.amount: country is not a num
 plans = ["ends"] | plans = ["end"] | sources.loyalty.plans: end is not among
 "crm.loyalty" | "crm.events_*" | sources.loyalty.table is 'crm
-country = "category" | country = "category"\nCountry = "number" | takes it for country
 points = "INT64" | points = "JSON" | sources.loyalty.columns.points: there is no JSON
 """.strip().splitlines()
 

@@ -62,7 +62,7 @@ def edit(folder) -> Callable[[str, str, str], int]:
 @pytest.fixture
 def checked(sandbox) -> Callable[[], Report]:
     """Check the use case in the sandbox."""
-    return lambda: check.check(NAME, lambda: contextlib.nullcontext(sandbox))
+    return lambda: check.check_use_case(NAME, lambda: contextlib.nullcontext(sandbox))
 
 
 @pytest.fixture
