@@ -187,8 +187,7 @@ class Case:
     @property
     def saving(self) -> list[Row]:
         """Evaluations with costs of alerts, of all versions."""
-        rows = [row for row in self.rows["evaluations"] if present(row["saved"])]
-        return [{**row, **_derived(row)} for row in rows]
+        return [row for row in self.rows["evaluations"] if present(row["saved"])]
 
     @property
     def saved_by_day(self) -> list[Row]:
@@ -267,29 +266,11 @@ class Case:
         return [row for row in rows if row["brought"] is not None]
 
     @property
-    def brought_before(self) -> Row | None:
-        """What contacting had brought up to the week before that of ``answer``."""
-        if self.answer is None:
-            return None
-        week = self.answer.week
-        before = [row for row in self.brought if row["week"] < week]
-        return before[-1] if before else None
-
-    @property
     def members(self) -> Row | None:
         """The members of an audience at its newest date, the largest audience's."""
         rows = self.rows["audiences"]
         of_day = [row for row in rows if row["as_of"] == rows[0]["as_of"]]
         return max(of_day, key=lambda row: row["members"], default=None)
-
-    @property
-    def members_before(self) -> int | None:
-        """How many members that audience had at the date before."""
-        if self.members is None:
-            return None
-        name = self.members["audience"]
-        rows = [row for row in self.rows["audiences"] if row["audience"] == name]
-        return int(rows[1]["members"]) if len(rows) > 1 else None
 
     @property
     def judged(self) -> list[Judgement]:
@@ -406,12 +387,9 @@ class Case:
 def _derived(row: Row) -> dict[str, Any]:
     """Return what templates read of an evaluation beside its columns."""
     recall = row["recall_at_budget"]
-    alerted = row["alerted"]
-    right = row["alerted_conversions"]
     return {
         "missed": None if recall is None else (1 - recall) * row["conversions"],
         "paid_share": share_of(row["value_observed"], row["value_promised"]),
-        "false_alerts": None if alerted is None else alerted - right,
     }
 
 

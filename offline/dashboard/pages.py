@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from math import hypot, inf
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -17,7 +16,7 @@ from propensity.findings import PAGE, meanings
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words
 from propensity.pages.page import ChartLine, fill_template, lines_svg
-from propensity.pages.words import Format, Number, abbreviate, count, present
+from propensity.pages.words import Format, Number, present
 
 # Weeks or days that a chart has at most, and audiences.
 POINTS = 60
@@ -26,7 +25,6 @@ BARS = 12
 
 PAGES = (
     ("Overview", "index.html"),
-    ("Fraud", "fraud.html"),
     ("Audiences", "audiences.html"),
     ("SQL", "sql.html"),
 )
@@ -39,7 +37,6 @@ def lines(
     columns: Sequence[str],
     write: Format,
     *,
-    others: str = "guide",
     starts_at_zero: bool = True,
 ) -> Markup | None:
     """
@@ -47,8 +44,8 @@ def lines(
 
     Args:
         rows: Of weeks or days, the oldest first.
-        columns: The most important one first, with its interval if it has one.
-        others: Style of the other columns; ``guide`` is dashed.
+        columns: The most important one first, with its interval if it has one; the
+            others are dashed.
 
     Returns:
         An ``svg`` element; of less than ``FEWEST`` values, which are no chart, a list
@@ -68,7 +65,7 @@ def lines(
     high = values(f"{first}_high")
     drawn = [ChartLine(name=first, y=values(first), low=low, high=high)]
     for column in columns[1:]:
-        drawn.append(ChartLine(name=column, y=values(column), style=others))
+        drawn.append(ChartLine(name=column, y=values(column), style="guide"))
     return lines_svg(
         drawn,
         title=title,
@@ -103,8 +100,6 @@ FUNCTIONS = {
     "lines_svg": lines,
     "rate_interval": rate_interval,
     "share_of": words.share_of,
-    "count": count,
-    "abbreviate": abbreviate,
     "about": words.about,
     "meanings": meanings,
     "findings_page": PAGE,
@@ -133,10 +128,7 @@ def site(
         HTML documents by the name of their file. They link to each other alone.
     """
     listed = cases(readings, facts, window, first=first)
-    alerting = list(_alerting(listed))
     absent = set()
-    if not alerting:
-        absent.add("fraud.html")
     if not any(readings[name].rows for name in OF_AUDIENCES):
         absent.add("audiences.html")
     common = {
@@ -155,9 +147,7 @@ def site(
     contents: dict[str, dict[str, Any]] = {
         "index.html": {
             "messages": sum(row["messages"] for row in letters),
-            "properties": _properties(listed),
         },
-        "fraud.html": {"parts": alerting},
         "audiences.html": {"uplifts": _uplifts(readings)},
         "sql.html": {},
     }
@@ -230,89 +220,6 @@ def cases(
     return sorted(
         listed, key=lambda case: (case.name != first, case.facts.is_of_events)
     )
-
-
-def total(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, float]:
-    """Add up columns; null is nothing."""
-    return {
-        name: sum(row[name] for row in rows if row[name] is not None)
-        for name in columns
-    }
-
-
-def by(key: str, rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Add up columns of rows with the same key, by the key."""
-    groups: dict[Any, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row[key]].append(row)
-    totals = []
-    for value in sorted(groups):
-        group = groups[value]
-        totals.append({key: value, "n": len(group)} | total(group, columns))
-    return totals
-
-
-def _properties(listed: Sequence[Case]) -> list[dict[str, Any]]:
-    """
-    Return what contacting brought, a row for each use case and a sum for each currency.
-
-    There is none for a deployment with a single property.
-    """
-    rows = []
-    for case in listed:
-        if case.facts.export:
-            row = {"title": case.title, "export": case.facts.export}
-            results = [] if case.answer is None else [vars(case.answer)]
-            rows.append({**row, "unit": case.facts.unit, **_sums(results)})
-    if len({row["export"] for row in rows}) < 2:
-        return []
-    by_unit: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_unit[row["unit"]].append(row)
-    for unit, group in sorted(by_unit.items()):
-        row = {"title": f"All in {unit}" if unit else "All", "export": ""}
-        rows.append({**row, "unit": unit, **_sums(group)})
-    return rows
-
-
-def _sums(rows: Sequence[Row]) -> dict[str, Any]:
-    """
-    Add up what contacting brought users of different properties; None where no row
-    knows it. An end of the interval is as far away as those of all rows together.
-    """
-    sums: dict[str, Any] = {}
-    for name in ("contacted", "brought", "cost"):
-        values = [row[name] for row in rows if row[name] is not None]
-        sums[name] = sum(values) if values else None
-    for end in ("brought_low", "brought_high"):
-        reaches = []
-        for row in rows:
-            if row["brought"] is not None:
-                if row[end] is None:
-                    reaches.append(inf)
-                else:
-                    reaches.append(row[end] - row["brought"])
-        sign = -1 if end == "brought_low" else 1
-        reach = hypot(*reaches)
-        sums[end] = None
-        if reaches and reach < inf:
-            sums[end] = sums["brought"] + sign * reach
-    return sums
-
-
-def _alerting(listed: Sequence[Case]) -> Iterable[dict[str, Any]]:
-    """Yield the use cases with alerts, and what these saved by day and version."""
-    counts = ("users", "conversions", "alerted", "alerted_conversions", "false_alerts")
-    columns = counts + ("cost", "cost_without", "saved")
-    for case in listed:
-        if case.saving:
-            days = by("week", case.saving, columns)
-            yield {
-                "case": case,
-                "total": total(days, columns) | {"n": len(days)},
-                "days": days[-POINTS:],
-                "versions": by("model_version", case.saving, columns)[::-1],
-            }
 
 
 def _uplifts(readings: Readings) -> list[list[Row]]:

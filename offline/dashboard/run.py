@@ -49,7 +49,12 @@ def run(
         RequestError: Nothing can be written there.
         PropensityError: BigQuery did not answer, or refuses.
     """
-    check(out)
+    # Before anything is read.
+    if out.startswith("gs://") and not _BUCKET.fullmatch(out):
+        raise RequestError(
+            f"{out!r} is not an address of a bucket",
+            hint="Example: gs://my-bucket/dashboard",
+        )
     today = played = clock.now().date()
     settings = Settings.from_environment()
     with connected(settings) as (artifacts, warehouse):
@@ -67,7 +72,7 @@ def run(
         pages = writing.pages_of(
             use_cases, readings, window, artifacts=artifacts, settings=settings
         )
-        first = write(pages, out, settings)
+        first = _write(pages, out, settings)
     missing = {}
     for reading in readings.values():
         if reading.missing:
@@ -80,24 +85,7 @@ def run(
     }
 
 
-def check(out: str) -> None:
-    """
-    Refuse a place that nothing can be written to, before anything is read.
-
-    Raises:
-        RequestError: It is no folder, or no address of a bucket.
-    """
-    if out.startswith("gs://"):
-        if not _BUCKET.fullmatch(out):
-            raise RequestError(
-                f"{out!r} is not an address of a bucket",
-                hint="Example: gs://my-bucket/dashboard",
-            )
-    elif Path(out).expanduser().is_file():
-        raise RequestError(f"{out} is a file", hint="--out takes a folder")
-
-
-def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
+def _write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
     """
     Write the pages, the first one last, so that it leads to pages that are there.
 
