@@ -34,7 +34,6 @@ SUBSCRIPTION = "dead-letters-replay"
 KEPT = timedelta(days=7)
 PULLED = 500
 PULL_S = 5.0
-LISTED = 50
 # Prefix of the attributes that Pub/Sub adds to a dead letter.
 ADDED = "CloudPubSubDeadLetter"
 ORIGIN = "CloudPubSubDeadLetterSourceSubscription"
@@ -45,10 +44,8 @@ def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
     Count the dead letters of a deployment.
 
     Returns:
-        ``refused``: rows of a week by reason and field, and a last one of all that are
-        rarer than ``LISTED``, because a producer can make up names; ``waiting``:
-        messages of the subscription, up to ``PULLED``; ``more``: whether there may be
-        more of them.
+        ``refused``: messages of a week by reason; ``waiting``: messages of the
+        subscription, up to ``PULLED``; ``more``: whether there may be more of them.
 
     Raises:
         PropensityError: BigQuery or Pub/Sub cannot be read.
@@ -63,16 +60,7 @@ def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
     # A deployment without the stream has no subscription, so nothing waits there.
     with contextlib.suppress(MissingTable), _subscription(settings) as subscription:
         waiting = len(subscription.pull(PULLED))
-    refused = [dict(row.items()) for row in rows]
-    rarer = refused[LISTED:]
-    if rarer:
-        other = {
-            "reason": "other",
-            "field": f"{len(rarer):,} more",
-            "messages": sum(row["messages"] for row in rarer),
-            "last_at": max(row["last_at"] for row in rarer),
-        }
-        refused[LISTED:] = [other]
+    refused = {row["reason"]: row["messages"] for row in rows}
     return {"waiting": waiting, "more": waiting == PULLED, "refused": refused}
 
 

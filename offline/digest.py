@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from offline import costs
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import MissingTable
@@ -43,7 +42,7 @@ def run(
     with connected(settings) as (artifacts, warehouse):
         for export in usecases.exports(settings):
             reader = warehouse.for_run(export)
-            done = {"removed": 0, "read": 0, "to_read": costs.NO_DAY}
+            done = {"removed": 0, "read": 0, "to_read": "the export has no day yet"}
             answer[export.ga4_dataset] = done
             try:
                 state = digest.read_state(reader)
@@ -69,5 +68,7 @@ def run(
                             log=announce,
                         )
                 state = digest.read_state(reader)
-            done["to_read"] = costs.first_reading(state, export)
+            if state.tables:
+                left = state.within_reach(export)
+                done["to_read"] = digest.price_of_days(left, export)
     return {"exports": answer, "is_dry": is_dry}

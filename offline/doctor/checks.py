@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -208,30 +207,6 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
         )
 
 
-def check_user_ids(exam: Examination) -> Iterator[Finding]:
-    """Whether user ids of exports are on more browsers than a person has."""
-    for part in exam.of_exports():
-        yield from _check_user_ids(part)
-
-
-def _check_user_ids(exam: Examination) -> Iterator[Finding]:
-    today = exam.now.date()
-    reading = [case for case in exam.use_cases if case.reads_export]
-    for use_case in sorted(reading, key=lambda case: case.lookback_days)[-1:]:
-        window = use_case.window(exam.settings, [today])
-        if window.get("user_column") not in ("user_id", "person"):
-            continue
-        sql = statement("shared_ids", folder=SQL)
-        [row] = exam.warehouse.rows(sql, {**window, "user_column": "person"})
-        if row["ids"]:
-            yield Finding(
-                f"user ids that are on more than 50 browsers each: {row['ids']}. They "
-                "are placeholders, not persons",
-                "have the site send no user_id for visitors who are not logged in; "
-                "until then these ids join no browsers to a person",
-            )
-
-
 def check_digest(exam: Examination) -> Iterator[Finding]:
     """Whether suppressed users are in the digest: a forget may have been broken off."""
     suppressed = suppression.read_suppressed(exam.warehouse)
@@ -245,25 +220,6 @@ def check_digest(exam: Examination) -> Iterator[Finding]:
                     f"{plural(len(users), 'suppressed user')}",
                     "forget the same people again (propensity forget): that was broken "
                     "off, or is older than this release",
-                )
-
-
-def check_currencies(exam: Examination) -> Iterator[Finding]:
-    """Whether amounts that are added up as they are may be of several currencies."""
-    sql = statement("currencies", folder=SQL)
-    for part in exam.of_exports():
-        for use_case in part.use_cases:
-            currency = use_case.currency
-            if currency in ("", "USD") or not use_case.reads_digest:
-                continue
-            since = exam.now.date() - use_case.lookback_days * DAY
-            [row] = part.warehouse.rows(sql, {"since": since})
-            if row["days"]:
-                yield Finding(
-                    f"{use_case.name}: purchases are in several currencies on "
-                    f"{plural(row['days'], 'day')}, and are added up as {currency}",
-                    'write currency = "USD" into its usecase.toml: amounts are then '
-                    "in dollars, as Google converts them",
                 )
 
 
@@ -406,16 +362,14 @@ def check_dead_letters(exam: Examination) -> Iterator[Finding]:
             "read the log of stream_features and score_stream, fix the cause, then run "
             f"`{replay}`",
         )
-    if letters["refused"]:
-        counts = Counter[str]()
-        for row in letters["refused"]:
-            counts[row["reason"]] += row["messages"]
-        reasons = ", ".join(f"{reason} {n}" for reason, n in counts.most_common())
+    refused = letters["refused"]
+    if refused:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in refused.items())
         first = (exam.now - dead_letters.KEPT).date()
         end = exam.now.date() + DAY
+        count = sum(refused.values())
         yield Finding(
-            f"{counts.total()} messages of the last seven days became dead letters: "
-            f"{reasons}",
+            f"{count} messages of the last seven days became dead letters: {reasons}",
             "correct the producer (dead_letters.detail has the reason), then run "
             f"`{replay} --refused --from {first} --to {end}`",
         )

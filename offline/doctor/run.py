@@ -6,23 +6,18 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from functools import partial
-from typing import Any
 
-from offline import costs
 from offline.doctor import checks
 from offline.doctor.checks import Examination, Finding
+from offline.doctor.costs import cost_of
 from propensity import usecases
 from propensity.errors import PropensityError, SettingsError
 from propensity.findings import PAGE
-from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import plural
 from propensity.registry.deployment import connected
 from propensity.registry.versions import Registry
-from propensity.runs import digest
 from propensity.settings import Settings
 from propensity.timeframe import DAY, midnight
-from propensity.usecases import UseCase
 
 # The longest wait for an answer of a service, and of an emulator on a busy machine.
 PATIENCE_S = 10
@@ -31,9 +26,7 @@ LOCAL_PATIENCE_S = 60
 CHECKS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = {
     "rights": checks.check_rights,
     "export": checks.check_export,
-    "user ids": checks.check_user_ids,
     "digest": checks.check_digest,
-    "currencies": checks.check_currencies,
     "sources": checks.check_sources,
     "champions": checks.check_champions,
     "runs": checks.check_runs,
@@ -89,8 +82,11 @@ class Report:
 
 def title_of(check: str) -> str:
     """Return the name of a check in the glossary's words."""
-    titles = {"rights": "permissions", "champions": "live versions"}
-    titles["ended"] = "audiences"
+    titles = {
+        "rights": "permissions",
+        "champions": "live versions",
+        "ended": "audiences",
+    }
     return titles.get(check, check)
 
 
@@ -114,72 +110,24 @@ def examine(exam: Examination) -> Report:
     return report
 
 
-def _billed(
-    warehouse: Warehouse, use_case: UseCase, name: str, window: Mapping[str, Any]
-) -> float:
-    return warehouse.dry_run(use_case.statement(name), window)
-
-
 def _costs(exam: Examination) -> dict[str, str]:
     """
     Return what a month bills of the exports that are there, by dry runs.
 
-    Also of use cases that nobody has trained yet: so their price is known before. The
-    sum is of those that are examined, in which the days of an export count once.
+    Also of use cases that nobody has trained yet: so their price is known before.
     """
     texts = {}
-    examined = {use_case.name for use_case in exam.use_cases}
-    total = 0.0
-    count = 0
+    today = exam.now.date()
     use_cases, _ = usecases.load_all()
     for part in replace(exam, use_cases=list(use_cases.values())).of_exports():
-        months = []
         for use_case in part.use_cases:
             # A use case that cannot run, and so bills nothing, has no price.
             with contextlib.suppress(PropensityError):
                 if use_case.reads_export:
-                    month = _month(part, use_case)
-                    texts[use_case.name] = _cost(month, exam.settings.location)
-                    if use_case.name in examined:
-                        months.append(month)
-        total += sum(month.for_runs for month in months)
-        total += max((month.for_days for month in months), default=0.0)
-        count += len(months)
-        name = "the digest"
-        if part.settings.export_suffix:
-            name += f" of {part.settings.ga4_dataset}"
-        with contextlib.suppress(PropensityError):
-            state = digest.read_state(part.warehouse)
-            texts[name] = costs.first_reading(state, part.settings)
-    if count > 1:
-        location = exam.settings.location
-        price = costs.usd(total, location)
-        texts[f"these {count} together"] = (
-            f"{total:.2f} TiB a month, about {price:.0f} USD on demand"
-        )
+                    texts[use_case.name] = cost_of(
+                        use_case, part.settings, part.warehouse, today=today
+                    )
     return texts
-
-
-def _month(exam: Examination, use_case: UseCase) -> costs.Month:
-    return costs.month(
-        use_case,
-        exam.settings,
-        as_of=exam.now.date(),
-        billed=partial(_billed, exam.warehouse, use_case),
-    )
-
-
-def _cost(month: costs.Month, location: str) -> str:
-    return (
-        f"{month.total:.2f} TiB a month, about "
-        f"{month.usd(location):.0f} USD on demand: "
-        f"{month.days:.2f} for new days of the export (one for its use cases), "
-        f"{month.training:.2f} a training, {month.prediction:.2f} a prediction, "
-        f"{month.evaluation:.2f} an evaluation; audiences add "
-        f"{month.for_audiences:.2f}, each order by effect {month.effect:.2f}, and "
-        f"daily predictions {month.for_daily:.2f}. The first training reads "
-        f"{month.first:.2f} TiB of the export's days before it"
-    )
 
 
 def run(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import Any
-
 from google.api_core.exceptions import DeadlineExceeded
 
 from offline import dead_letters
@@ -42,21 +39,19 @@ def bury(
 def receive(deployment: Deployment, name: str, count: int) -> list[Message]:
     """So many messages or, where they do not come, fewer; and no more follow."""
     found: dict[str, Message] = {}
-    while pulled := come(deployment, name, within=10.0 if len(found) < count else 1.2):
-        for one in pulled:
-            message = one.message
+    while True:
+        within = 10.0 if len(found) < count else 1.2
+        try:
+            answer = deployment.subscriber.pull(
+                subscription=subscription(deployment, name),
+                max_messages=1000,
+                retry=None,
+                timeout=within,
+            )
+        except DeadlineExceeded:
+            return list(found.values())
+        for received in answer.received_messages:
+            message = received.message
             found[message.message_id] = (message.data, dict(message.attributes))
-    return list(found.values())
-
-
-def come(deployment: Deployment, name: str, *, within: float) -> list[Any]:
-    """Pull, and acknowledge nothing."""
-    with contextlib.suppress(DeadlineExceeded):
-        answer = deployment.subscriber.pull(
-            subscription=subscription(deployment, name),
-            max_messages=1000,
-            retry=None,
-            timeout=within,
-        )
-        return list(answer.received_messages)
-    return []
+        if not answer.received_messages:
+            return list(found.values())

@@ -10,9 +10,7 @@ from __future__ import annotations
 import pytest
 
 from offline import forget
-from offline.doctor.checks import Examination, check_user_ids
 from propensity import usecases
-from propensity.timeframe import midnight
 from propensity.usecases import new
 from tests.support import own_use_cases, shop
 from tests.support.shop import DAY, event, purchase
@@ -149,19 +147,6 @@ def test_a_new_use_case_joins_browsers_alike(export, tmp_path):
     assert rows["features"]["ann"]["events"] == 6
     assert set(rows["features"]) == set(export.features())
     assert set(rows["labels"]) == came
-
-
-def test_the_doctor_counts_user_ids_that_join_no_browsers(export):
-    exam = Examination(
-        settings=export.settings,
-        warehouse=export.warehouse,
-        artifacts=export.artifacts,
-        now=midnight(AS_OF),
-        use_cases=[usecases.load("ga4_purchase")],
-    )
-    [finding] = check_user_ids(exam)
-
-    assert "on more than 50 browsers each: 1" in finding.what
 
 
 def test_a_person_is_forgotten_with_all_browsers(export):
