@@ -205,23 +205,6 @@ def _clearing(export: Settings, forgotten_at: datetime) -> str:
     return with_suffix(text.strip(), export.export_suffix)
 
 
-def _suppressed_in(use_case: str) -> str:
-    """Return what the list of suppressed users has for a use case, or for all."""
-    return use_case if use_case else EVERYWHERE
-
-
-def _with_browsers(
-    settings: Settings, loaded: Mapping[str, UseCase]
-) -> Iterator[Settings]:
-    """Yield the settings of exports whose users are persons, with browsers."""
-    for export, use_cases in usecases.by_export(settings, loaded.values()):
-        columns = {"" if export.export_suffix else settings.user_column}
-        for use_case in use_cases:
-            columns.add(str(use_case.statement_parameters(settings).get("user_column")))
-        if use_cases and export.ga4_dataset and "person" in columns:
-            yield export
-
-
 @contextlib.contextmanager
 def _of_export(warehouse: Warehouse, settings: Settings) -> Iterator[Warehouse]:
     """Open the tables of an export; the bill is that of the warehouse."""
@@ -240,8 +223,15 @@ def browsers_of(
         loaded: The use cases that are meant, by name.
     """
     browsers: set[str] = set()
+    settings = warehouse.settings
     sql = statement("forget_browsers", folder=SQL)
-    for export in _with_browsers(warehouse.settings, loaded):
+    for export, use_cases in usecases.by_export(settings, loaded.values()):
+        # The setting is about the deployment's own property.
+        columns = {"" if export.export_suffix else settings.user_column}
+        for use_case in use_cases:
+            columns.add(str(use_case.statement_parameters(settings).get("user_column")))
+        if "person" not in columns or not (use_cases and export.ga4_dataset):
+            continue
         with (
             _of_export(warehouse, export) as opened,
             contextlib.suppress(MissingTable),
@@ -273,11 +263,12 @@ def _notes(
             f"{error.message}. Correct it and run this again: its own tables and "
             "audiences are not known."
         )
-    if work.shared_digests():
+    is_digest_read = any(case.reads_digest for case in work.use_cases.values())
+    if work.use_case and is_digest_read and not work.digests():
         notes.append(
-            f"The digest of {', '.join(work.shared_digests())} is not searched: other "
-            "use cases read it, and have these users still. Without --use-case the "
-            "users are forgotten there, too."
+            "The digest of the export is not searched: other use cases read it, and "
+            "have these users still. Without --use-case the users are forgotten there, "
+            "too."
         )
     if work.kept(work.users):
         notes.append(
@@ -304,34 +295,20 @@ def allow_again(
     With a person go the browsers that the export still says are theirs.
 
     Returns:
-        The entries removed; and those made in the same run as these, which nobody can
-        name: of browsers that the export has no more, or of others.
+        The number of entries removed, and what is wrong.
     """
     key = settings.required("suppression_key")
     loaded, wrong = usecases.load_all(_names(use_case))
-    parameters = {"use_case": _suppressed_in(use_case)}
+    parameters = {"use_case": use_case if use_case else EVERYWHERE}
     removed = 0
     notes = [error.message for error in wrong]
     with connected(settings) as (artifacts, warehouse):
         suppression.read_suppressed(warehouse)
         browsers = browsers_of(warehouse, users, loaded)
         hashes = [user_hash(key, user) for user in list(users) + browsers]
-        moments = set[datetime]()
         for piece in _pieces(hashes):
             entries = parameters | {"hashes": piece}
-            rows = warehouse.rows(statement("suppressed_when", folder=SQL), entries)
-            moments.update(row["suppressed_at"] for row in rows)
             removed += warehouse.execute(statement("allow_again", folder=SQL), entries)
-        if moments and any(_with_browsers(settings, loaded)):
-            runs = parameters | {"moments": sorted(moments)}
-            [row] = warehouse.rows(statement("suppressed_then", folder=SQL), runs)
-            if row["entries"]:
-                notes.append(
-                    "Entries that the same runs of forget made and that stay on the "
-                    f"list: {row['entries']}. They are of others, or of browsers of "
-                    "these persons that the export no longer has; to remove them, "
-                    "name their ids."
-                )
         suppressed_list.publish(warehouse, artifacts)
     return {"users": len(users), "entries_removed": removed, "notes": notes}
 
@@ -371,7 +348,7 @@ class Work:
     def suppress(self) -> None:
         """Add the users to the list of suppressed users, unless they are on it."""
         key = self.warehouse.settings.suppression_key
-        use_case = _suppressed_in(self.use_case)
+        use_case = self.use_case if self.use_case else EVERYWHERE
         now = SYSTEM.now()
         suppressed_list.check_key(self.artifacts, key)
         try:
@@ -433,14 +410,12 @@ class Work:
     def _everywhere(self, *, is_search: bool) -> Counter[Place]:
         with contextlib.suppress(MissingTable):
             self._remember_events()
-        counts = self._in_tables(is_search)
-        counts.update(self._in_objects(is_search))
-        return counts
-
-    def _in_tables(self, is_search: bool) -> Counter[Place]:
         counts = Counter[Place]()
         for table, source in self.watched(list(in_order()), "looking at tables"):
-            for export in self._exports(table):
+            exports = [self.warehouse.settings]
+            if table in DIGEST:
+                exports = self.digests()
+            for export in exports:
                 name = with_suffix(table.stored, export.export_suffix)
                 with (
                     _of_export(self.warehouse, export) as warehouse,
@@ -448,38 +423,28 @@ class Work:
                 ):
                     rows = self._rows(table, source, warehouse, is_search)
                     counts["rows", name] = rows
-        return counts
-
-    def _in_objects(self, is_search: bool) -> Counter[Place]:
-        counts = Counter[Place]()
         # Indexes last: they are built anew of the table.
         objects = sorted(
-            self.artifacts.generations(), key=lambda item: item.name.startswith(INDEXES)
+            self.artifacts.generations(), key=lambda one: is_index(one.name)
         )
         for generation in self.watched(objects, "looking at objects"):
-            key = generation.name, generation.generation
-            if key in self.clean:
+            name = generation.name
+            key = name, generation.generation
+            is_file = name.endswith(".parquet") or is_list(name)
+            if key in self.clean or not (is_file or is_index(name)):
                 continue
-            kind = "objects" if generation.is_live else "noncurrent objects"
-            if generation.name.startswith(INDEXES):
+            if is_index(name):
                 kind = "indexes"
                 has_users = self._index(generation, is_search)
-            elif generation.name.endswith(".parquet"):
-                has_users = self._parquet(generation, is_search)
-            elif is_list(generation.name):
-                has_users = self._csv(generation, is_search)
             else:
-                continue
-            counts[kind, _folder_of(generation.name)] += int(has_users)
+                kind = "objects" if generation.is_live else "noncurrent objects"
+                has_users = self._file(generation, is_search)
+            counts[kind, _folder_of(name)] += int(has_users)
             if not has_users:
                 self.clean.add(key)
         return counts
 
     # -- tables
-
-    def _exports(self, table: Table) -> list[Settings]:
-        """Return the settings of the deployments of which a table is searched."""
-        return self.digests() if table in DIGEST else [self.warehouse.settings]
 
     def digests(self) -> list[Settings]:
         """
@@ -494,19 +459,6 @@ class Work:
             if not self.use_case or digest.readers_of(export) == [self.use_case]:
                 exports.append(export)
         return exports
-
-    def shared_digests(self) -> list[str]:
-        """Return the exports of a named use case whose digests others read as well."""
-        if not self.use_case:
-            return []
-        searched = self.digests()
-        groups = usecases.by_export(self.warehouse.settings, self.use_cases.values())
-        shared = []
-        for export, use_cases in groups:
-            is_read = any(use_case.reads_digest for use_case in use_cases)
-            if is_read and export not in searched:
-                shared.append(export.export)
-        return shared
 
     def _rows(
         self, table: Table, source: str, warehouse: Warehouse, is_search: bool
@@ -560,56 +512,51 @@ class Work:
 
     # -- objects
 
-    def _parquet(self, generation: Generation, is_search: bool) -> bool:
+    def _file(self, generation: Generation, is_search: bool) -> bool:
         """
         Return whether a file has rows of the users; write it anew unless searching.
 
         One that another program writes meanwhile is found by the second search.
         """
         name = generation.name
-        number = generation.generation
         try:
-            with self.artifacts.opened(name, generation=number) as content:
-                file = pq.ParquetFile(content)
-                is_named = named_rows(name, file, self.users, self.use_case)
-                if not any(is_named):
-                    return False
-                if is_search:
-                    return True
-                kept = without(file.read(), is_named)
-                data = parquet_of(kept)
+            with self.artifacts.opened(name, generation=generation.generation) as file:
+                if is_list(name):
+                    kept = self._csv(file.read())
+                else:
+                    kept = self._parquet(name, pq.ParquetFile(file))
         except ArtifactError:
             return False  # Another run has deleted it.
-        except (pa.ArrowException, OSError):
-            self.unreadable.add(generation.name)
-            return False
-        with contextlib.suppress(Conflict):
-            if generation.is_live and len(kept):
-                self.artifacts.replace(name, data, generation, content_type=PARQUET)
-            self._delete(generation)
-        return True
-
-    def _csv(self, generation: Generation, is_search: bool) -> bool:
-        """As ``_parquet``, of a list for people."""
-        name = generation.name
-        stored = self.artifacts.find(name, generation=generation.generation)
-        if stored is None:
-            return False  # Another run has deleted it.
-        try:
-            rows = rows_of_csv(stored.data)
-            is_named = named_cells(rows, self.users)
-        except (UnicodeError, csv.Error, IndexError):
+        except (pa.ArrowException, OSError, UnicodeError, csv.Error, IndexError):
             self.unreadable.add(name)
             return False
-        if is_search or not any(is_named):
-            return any(is_named)
-        kept = [row for row, is_gone in zip(rows, is_named, strict=True) if not is_gone]
-        with contextlib.suppress(Conflict):
-            if generation.is_live and len(kept) > 1:
-                content = csv_of(kept[0], kept[1:])
-                self.artifacts.replace(name, content, generation, content_type=CSV_TYPE)
-            self._delete(generation)
+        if kept is None:
+            return False
+        if not is_search:
+            kind = CSV_TYPE if is_list(name) else PARQUET
+            with contextlib.suppress(Conflict):
+                if generation.is_live and kept:
+                    self.artifacts.replace(name, kept, generation, content_type=kind)
+                self._delete(generation)
         return True
+
+    def _parquet(self, name: str, file: pq.ParquetFile) -> bytes | None:
+        """Return a file without the users, empty if only they are in it; None without
+        them."""
+        is_named = named_rows(name, file, self.users, self.use_case)
+        if not any(is_named):
+            return None
+        kept = without(file.read(), is_named)
+        return parquet_of(kept) if len(kept) else b""
+
+    def _csv(self, content: bytes) -> bytes | None:
+        """As ``_parquet``, of a list for people."""
+        rows = rows_of_csv(content)
+        is_named = named_cells(rows, self.users)
+        if not any(is_named):
+            return None
+        kept = [row for row, is_gone in zip(rows, is_named, strict=True) if not is_gone]
+        return csv_of(kept[0], kept[1:]) if len(kept) > 1 else b""
 
     def _index(self, generation: Generation, is_search: bool) -> bool:
         """
@@ -665,6 +612,10 @@ def _folder_of(name: str) -> str:
     first, *rest = name.split("/")
     # All use cases have a folder of models, and each the other folders.
     return first if first == "models" or not rest else f"{first}/{rest[0]}"
+
+
+def is_index(name: str) -> bool:
+    return name.startswith(INDEXES)
 
 
 def is_list(name: str) -> bool:

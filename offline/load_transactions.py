@@ -56,7 +56,7 @@ def run(
         SchemaError: The file is not one of transactions; names column or row.
         PropensityError: BigQuery did not take all of it; load it again.
     """
-    rows = read(file, usecases.load(use_case), now=datetime.now(UTC))
+    rows = read_transactions(file, usecases.load(use_case), now=datetime.now(UTC))
     if not is_dry:
         with open_deployment(use_case) as deployment:
             load(deployment.warehouse, deployment.use_case, rows, watched=watched)
@@ -86,7 +86,7 @@ def load(
     Append transactions and outcomes.
 
     Args:
-        rows: Of ``read``.
+        rows: Of ``read_transactions``.
 
     Raises:
         PropensityError: BigQuery did not take all of it; load it again.
@@ -145,7 +145,7 @@ def _digest(*parts: str) -> str:
 # -- the file --------------------------------------------------------------------------
 
 
-def read(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
+def read_transactions(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
     """
     Read and check the transactions of a file.
 

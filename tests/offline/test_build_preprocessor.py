@@ -58,54 +58,41 @@ def uploads(deployment: Deployment) -> list[str]:
     return deployment.artifacts.names("preprocessors/")
 
 
-class TestBuildPreprocessor:
-    def test_building_a_preprocessor_uploads_what_training_will_use(
-        self, tmp_path, prepared, capsys
-    ):
-        """What was uploaded is recorded, and verified and unpickled to the same.
-        After --default the newest row says that training takes its own."""
-        file = written(tmp_path, GOOD)
-        assert prepared.command("build-preprocessor", "--from", file) == 0
+def test_building_uploads_what_training_will_use(tmp_path, prepared, capsys):
+    """What was uploaded is recorded, and verified and unpickled to the same. A dry run
+    uploads nothing, and answers in JSON alone, whatever the file prints. After
+    --default the newest row says that training takes its own."""
+    file = written(tmp_path, f"print('so many columns')\n{textwrap.dedent(GOOD)}")
+    build = ("build-preprocessor", "--from", file)
+    assert prepared.command(*build, "--dry-run", "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["uri"] is None
+    assert "so many columns" in printed.err
+    assert uploads(prepared) == []
 
-        assert "gs://" in capsys.readouterr().out
-        upload = newest(prepared)
-        read = prepared.registry.verified(upload["object"], upload["sha256"])
-        assert isinstance(read, ColumnTransformer)
-        assert [name for name, _, _ in read.transformers] == ["numbers", "words"]
-        assert prepared.command("build-preprocessor", "--default") == 0
-        assert newest(prepared)["is_default"]
+    assert prepared.command(*build) == 0
+    upload = newest(prepared)
+    read = prepared.registry.verified(upload["object"], upload["sha256"])
+    assert isinstance(read, ColumnTransformer)
+    assert [name for name, _, _ in read.transformers] == ["numbers", "words"]
+    assert prepared.command("build-preprocessor", "--default") == 0
+    assert newest(prepared)["is_default"]
 
-    def test_building_a_preprocessor_uploads_nothing_on_a_dry_run(
-        self, tmp_path, prepared, capsys
-    ):
-        """A dry run checks, and answers in JSON alone, whatever the file prints."""
-        before = uploads(prepared)
-        file = written(tmp_path, f"print('so many columns')\n{textwrap.dedent(GOOD)}")
 
-        words = ("build-preprocessor", "--from", file, "--dry-run", "--json")
-        assert prepared.command(*words) == 0
-        printed = capsys.readouterr()
-        assert json.loads(printed.out)["uri"] is None
-        assert "so many columns" in printed.err
-        assert uploads(prepared) == before
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (UNKNOWN_COLUMN, "does not fit the use case's features"),
+        (DEFINES_ITS_OWN_FUNCTION, "cannot be pickled"),
+        ("import no_such_module", "cannot be run"),
+        ("x = 1", "does not define preprocessor"),
+    ],
+)
+def test_building_refuses_a_wrong_preprocessor(tmp_path, prepared, capsys, text, said):
+    """A preprocessor that can not work is refused before it is uploaded."""
+    before = uploads(prepared)
+    file = written(tmp_path, text)
 
-    @pytest.mark.parametrize(
-        ("text", "said"),
-        [
-            (UNKNOWN_COLUMN, "does not fit the use case's features"),
-            (DEFINES_ITS_OWN_FUNCTION, "cannot be pickled"),
-            ("import no_such_module", "cannot be run"),
-            ("def preprocessor(_): raise SystemExit(0)", "cannot be pickled"),
-            ("x = 1", "does not define preprocessor"),
-        ],
-    )
-    def test_building_a_preprocessor_refuses_a_wrong_one(
-        self, tmp_path, prepared, capsys, text, said
-    ):
-        """A preprocessor that can not work is refused before it is uploaded."""
-        before = uploads(prepared)
-        file = written(tmp_path, text)
-
-        assert prepared.command("build-preprocessor", "--from", file) == 1
-        assert said in capsys.readouterr().err
-        assert uploads(prepared) == before
+    assert prepared.command("build-preprocessor", "--from", file) == 1
+    assert said in capsys.readouterr().err
+    assert uploads(prepared) == before

@@ -118,27 +118,22 @@ class TestTables:
 
         holders = tables.holding_users()
         assert before(report) == before(tried) == {one.stored: 2 for one in holders}
-        assert {place["after"] for place in report["places"]} == {0}
-        assert report["left"] == 0
+        assert {place["after"] for place in report["places"]} == {report["left"]} == {0}
         assert counts(site) == {2}
-        for table, source in holders.items():
-            if source == "user_id":
-                [row] = site.rows(f"SELECT DISTINCT user_id FROM {table.stored}")
-                assert row["user_id"] == KEPT
+        [row] = site.rows("SELECT DISTINCT user_id FROM stream_events")
+        assert row["user_id"] == KEPT
         assert {*before(forget(site)).values()} == {0}
         assert site.count("suppressed_users") == 1
 
     def test_the_digest_of_the_export_is_searched_for_browsers_and_user_ids(self, site):
-        """Before a login a browser has events without a user id."""
+        """Before a login a browser has events without a user id. Where one of several
+        use cases that read it is named, it is not searched, and the report says so."""
         table = USER_DAYS
         known = row_of(table, GONE, user_pseudo_id="a browser")
         unknown = row_of(table, "", user_id=None, user_pseudo_id=GONE)
-        other = row_of(table, KEPT, user_pseudo_id="another browser")
-        site.append(table, known, unknown, other)
-
+        site.append(table, known, unknown, row_of(table, KEPT, user_pseudo_id="other"))
         report = forget(site, use_case="ga4_purchase")
         assert site.count("ga_user_days") == 3
-        assert report["left"] == 0
         assert "is not searched: other use cases read it" in " ".join(report["notes"])
         forget(site)
 
@@ -155,14 +150,10 @@ class TestTables:
         assert program.browsers_of(site.warehouse, [GONE], loaded) == ["british"]
         report = program.run(site.settings, [GONE], use_case="shop_uk")
 
-        places = {place["where"]: place["before"] for place in report["places"]}
-        assert places[named] == 1
-        assert "ga_user_days" not in places
+        assert before(report)[named] == 1
         assert report["ga4_events"] == 2
-        assert uk.settings.export in report["ga4_statement"]
         assert f"ga_digested_days{uk.settings.export_suffix} AS d" in str(report)
-        assert site.count(named) == 0
-        assert site.count("ga_user_days") == 1
+        assert (site.count(named), site.count("ga_user_days")) == (0, 1)
         forget(site)
         assert site.count("ga_user_days") == 0
 
@@ -223,9 +214,8 @@ def test_a_damaged_file_ends_no_search(site, capsys):
     """Defect: a traceback, with the indexes and the second search still to come, at
     each further try."""
     fill(site)
-    broken = {EXPORT.replace("run=a", f"run={run}") for run in "bcd"}
-    for name, data in zip(broken, (b"", b"PAR1", parquet(GONE)[:-40]), strict=True):
-        site.artifacts.create(name, data)
+    broken = EXPORT.replace("run=a", "run=b")
+    site.artifacts.create(broken, parquet(GONE)[:-40])
     site.artifacts.create(EXPORT, parquet(GONE, KEPT))
     status = main(["forget", GONE, "--json"])
     report = json.loads(capsys.readouterr().out)
@@ -233,42 +223,29 @@ def test_a_damaged_file_ends_no_search(site, capsys):
     assert counts(site) == {2}
     assert users_in(site.read(EXPORT)) == [KEPT]
     assert status == Exit.LEFT_OVER
-    assert (report["left"], {*report["unreadable"]}) == (3, broken)
-
-    for name in broken:
-        [kept] = site.artifacts.generations(name)
-        site.artifacts.delete(name, generation=kept.generation)
-    assert main(["forget", GONE]) == Exit.DONE
+    assert (report["left"], report["unreadable"]) == (1, [broken])
 
 
 # The export has such ids: longer than a lookup takes, with control characters.
-ODD = ["a" * 5000, "two\nlines", "nul\0", " ", "'; --", "Ana é/1", 'a "b" \\u00e9']
+ODD = ["a" * 5000, "nul\0", "'; --", 'a "b" \\u00e9']
 SNAPSHOT = "models/x/0/dataset/rows.parquet"
-ALONE, OTHERS = (SCORES.replace("run=a", f"run={run}") for run in "bc")
-GENERATIONS, DELETED = (
-    EXPORT.replace("run=a", f"run={run}") for run in ("generations", "deleted")
-)
+ALONE = SCORES.replace("run=a", "run=b")
+OTHERS = SCORES.replace("run=a", "run=c")
+GENERATIONS = EXPORT.replace("run=a", "run=generations")
+DELETED = EXPORT.replace("run=a", "run=deleted")
 
 
 def of_all_types() -> dict[str, pa.Table]:
     """Files with an id in the first row: data frames write ids as large strings or as
     categories; and a number may be an id, outside of training sets."""
     files = []
-    for kind in (
-        pa.large_string(),
-        pa.string_view(),
-        pa.binary(),
-        pa.binary_view(),
-        pa.dictionary(pa.int8(), pa.string()),
-    ):
+    for kind in (pa.large_string(), pa.binary(), pa.dictionary(pa.int8(), pa.string())):
         ids = pa.array([GONE, KEPT, None]).cast(kind)
         files.append(pa.table({"user_id": ids, "n": [1, 2, 3]}))
-    for kind in (pa.string(), pa.binary()):
-        ids = [pa.array([GONE, KEPT, None]).cast(kind), pa.array([1, 2, 3])]
-        user = pa.StructArray.from_arrays(ids, ["user_id", "age"])
-        lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3]), user)
-        for column in ({"user": user}, {"users": lists}, {"user_id": lists}):
-            files.append(pa.table({**column, "n": [1, 2, 3]}))
+    columns = [pa.array([GONE, KEPT, None]), pa.array([1, 2, 3])]
+    user = pa.StructArray.from_arrays(columns, ["user_id", "age"])
+    users = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3]), user)
+    files.append(pa.table({"users": users, "n": [1, 2, 3]}))
     for kind in (pa.int64(), pa.float64()):
         files.append(pa.table({"user_id": pa.array([7, 8, 9], kind)}))
     return {EXPORT.replace("run=a", f"run={n}"): rows for n, rows in enumerate(files)}
@@ -308,20 +285,17 @@ def test_whatever_form_a_user_has_one_run_removes_it(site, monkeypatch):
         SNAPSHOT: create(SNAPSHOT, parquet_of(pseudonymise(numbers))),
     }
     index.store_index(site.warehouse, site.artifacts, USE_CASE, days=60)
-    for user in ODD[-2:]:
-        places = site.traces(user)
-        assert {"ma_predictions_table", "dead_letters", EXPORT} <= places
-        assert any(name.startswith("indexes/") for name in places)
+    places = site.traces(ODD[-1])
+    assert {"ma_predictions_table", "dead_letters", EXPORT} <= places
+    assert any(name.startswith("indexes/") for name in places)
 
     users = program.users_of([GONE, "7", *ODD], None)
     report = forget(site, *users)
 
     assert report["left"] == 0
-    assert site.traces(*ODD[-2:]) == set()
+    assert site.traces(ODD[-1]) == set()
     assert site.count("dead_letters") == 1
     assert site.traces(KEPT) >= {"ma_predictions_table", EXPORT, SCORES}
-    [row] = site.rows("SELECT DISTINCT user_id FROM stream_events")
-    assert row["user_id"] == KEPT
     truths = site.rows("SELECT event_id FROM truth_events WHERE event_id LIKE 'e_'")
     assert truths == [{"event_id": "e8"}]
     assert users_in(site.read(EXPORT)) == users_in(site.read(SCORES)) == [KEPT]
@@ -335,7 +309,7 @@ def test_whatever_form_a_user_has_one_run_removes_it(site, monkeypatch):
     [kept] = [one for one in every if one.name == GENERATIONS]
     stored = site.artifacts.find(kept.name, generation=kept.generation)
     assert users_in(stored.data) == [KEPT]
-    assert not {ALONE, DELETED} & {one.name for one in every}
+    assert DELETED not in {one.name for one in every}
 
 
 class TestCommand:
@@ -378,12 +352,11 @@ class TestCommand:
             )
             return [suppression.read_suppressed(site.warehouse), of_lookups]
 
-        fill(site)
         assert main(["forget", GONE, "--json"]) == Exit.DONE
         text = capsys.readouterr().out
-        again = json.loads(text)["run_again_at"]
+        again = datetime.fromisoformat(json.loads(text)["run_again_at"])
         assert GONE not in text
-        assert datetime.fromisoformat(again) > datetime.now(UTC)
+        assert again > datetime.now(UTC)
         assert all(one.covers(GONE, USE_CASE) for one in lists())
 
         assert main(["forget", GONE, "--allow-again", "--json"]) == Exit.DONE
@@ -401,9 +374,7 @@ class TestCommand:
             own_use_cases.write_broken(folder)
             report = forget(site)
 
-        assert report["left"] == 0
-        assert counts(site) == {2}
-        assert suppression.read_suppressed(site.warehouse).covers(GONE, USE_CASE)
+        assert (report["left"], counts(site)) == (0, {2})
         assert any("broken/usecase.toml" in note for note in report["notes"])
 
     def test_a_person_goes_and_comes_back_with_the_browsers(self, site):
@@ -417,7 +388,6 @@ class TestCommand:
         settings = of_persons(site, *persons)
         old = {"user_pseudo_id": "b0", "export_day": date(2024, 6, 1)}
         site.append(CONVERSIONS, row_of(CONVERSIONS, "ann", **old))
-        program.run(settings, ["somebody else"])
         program.run(settings, ["ann"])
         suppressed = suppression.read_suppressed(site.warehouse)
         assert all(suppressed.covers(f"b{n}", USE_CASE) for n in range(4))
@@ -430,33 +400,17 @@ class TestCommand:
         assert answer["entries_removed"] == 3
         stay = [suppressed.covers(f"b{n}", USE_CASE) for n in range(4)]
         assert stay == [True, False, False, True]
-        assert "stay on the list: 2" in answer["notes"][0]
 
-    def test_an_id_on_thirty_browsers_a_month_takes_none_of_them_along(self, site):
-        """It is nobody's in features, where two lookbacks count, and so it is here."""
-        settings = of_persons(site, shop.event("b0", DAY, user_id="guest"))
-        purchases = []
-        for month in (1, 2):
-            for number in range(30):
-                of = {"user_pseudo_id": f"b{month}-{number}"}
-                of["export_day"] = date(2026, month, 1)
-                purchases.append(row_of(CONVERSIONS, "guest", **of))
-        site.append(CONVERSIONS, *purchases)
-        program.run(settings, ["guest"])
-
-        assert not suppression.read_suppressed(site.warehouse).covers("b1-0", USE_CASE)
-
-    @pytest.mark.parametrize("is_dry", [True, False])
-    def test_the_report_says_whom_it_found_by_line(self, site, is_dry):
+    def test_the_report_says_whom_it_found_by_line(self, site):
         """Not by id: a report is kept. Defect: of a list whose ids are written
         otherwise nobody was found, and the report was that of success."""
-        fill(site, "u1", "u2", "-NxYz", "Ana@X.de")
-        ids = "u1\n\nu2 \n'-NxYz\nana@x.de\nU1\nu2\nu3\n\u200bu1\nu1.0\n-NxYz\nnull\n"
+        fill(site, "u1", "-NxYz", "Ana@X.de")
+        ids = "u1\n\n'-NxYz\nana@x.de\nU1\nu2\n\u200bu1\nu1.0\n-NxYz\n"
         users = program.users_of(["-"], stdin_of(ids))
-        report = program.run(site.settings, users, is_dry=is_dry)
+        report = program.run(site.settings, users, is_dry=True)
 
-        assert (report["users"], report["found"]) == (11, 3)
-        said = "8 of 11 ids are in no table: lines 3, 4, 5, 6, 8, 9, 10, 12. Compare"
+        assert (report["users"], report["found"]) == (8, 2)
+        said = "6 of 8 ids are in no table: lines 3, 4, 5, 6, 7, 8. Compare"
         assert report["notes"][0].startswith(said)
 
 
@@ -499,9 +453,7 @@ def stdin_of(written: str, encoding: str = "utf-8") -> Any:
 
 
 @pytest.mark.parametrize(
-    "written",
-    ["Jürgen\nanna", "\ufeffJürgen\r\n\nanna\r\n", "Jürgen\ranna\rJürgen"],
-    ids=["Unix", "Windows", "old Mac"],
+    "written", ["\ufeffJürgen\r\n\nanna\r\n", "Jürgen\ranna\rJürgen"]
 )
 def test_users_are_lines_of_standard_input(written):
     """In UTF-8, whatever the locale of the terminal is, each once."""
@@ -511,12 +463,9 @@ def test_users_are_lines_of_standard_input(written):
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
-        ("User_Pseudo_ID\r\nu1\r\n", "line 1 of the list is the header"),
         ("\ufeffemail\nana@x.de\n", "line 1 of the list is the header"),
         ('u1\n"u2"\n', "line 2 of the list has quotation marks"),
         ("u0\nu1;a@x.de\n", "line 2 of the list has several columns"),
-        ("u1\ta@x.de\n", "line 1 of the list has several columns"),
-        ('user_id,email\nu1,"a@x.de"\n', "line 1 of the list has several columns"),
     ],
     ids=repr,
 )
@@ -528,18 +477,12 @@ def test_a_list_from_a_spreadsheet_is_refused_by_line(written, problem):
     assert program.users_of(["a,b", '"'], None) == {"a,b": 1, '"': 2}
 
 
-def test_users_in_another_encoding_than_utf_8_are_refused():
-    """As PowerShell or an old editor does not: nobody would be found. Python passes
-    other bytes as halves of pairs, which no table can hold."""
-    for encoding in ("utf-16", "latin-1"):
-        with pytest.raises(RequestError, match="UTF-8"):
-            program.users_of(["-"], stdin_of("Jürgen\n", encoding))
+def test_nobody_and_users_in_another_encoding_than_utf_8_are_refused():
+    """None of them would be found: Python passes other bytes as halves of pairs.
+    Standard input may be closed, as in a job that nobody watches."""
+    with pytest.raises(RequestError, match="UTF-8"):
+        program.users_of(["-"], stdin_of("Jürgen\n", "utf-16"))
     with pytest.raises(RequestError, match="UTF-8"):
         program.users_of(["J\udcfcrgen"], None)
-
-
-def test_forgetting_nobody_is_refused():
-    """Standard input may be closed, as in a job that nobody watches."""
-    assert program.users_of(["anna"], None) == {"anna": 1}
     with pytest.raises(RequestError, match="there is no user id"):
         program.users_of(["-"], None)

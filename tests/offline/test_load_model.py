@@ -47,7 +47,8 @@ def altered(tmp_path) -> Callable[..., Path]:
 
     def make(name: str, data: bytes = b"", **entries: Any) -> Path:
         folder = tmp_path / USE_CASE.name
-        shutil.copytree(load_model.MODELS / USE_CASE.name, folder)
+        shipped = load_model.MODELS / USE_CASE.name
+        shutil.copytree(shipped, folder, dirs_exist_ok=True)
         if entries:
             whole = json.loads((folder / name).read_text()) | entries
             data = json.dumps(whole).encode()
@@ -61,131 +62,104 @@ def altered(tmp_path) -> Callable[..., Path]:
     return make
 
 
-class TestLoad:
-    def test_a_load_makes_the_shipped_model_live(self, deployment):
-        """As version 0, stored, recorded, promoted and loaded like any other; and
-        older than any stream that it may serve, so that a rerun of a past week finds
-        it, and not a model that has seen what came of the week."""
-        outcome = deployment.load_model()
-        [row] = deployment.versions()
-        champion = deployment.registry.champion()
+def test_a_load_makes_the_shipped_model_live_once(deployment, capsys):
+    """As version 0, stored, recorded, promoted and loaded like any other; and older
+    than any stream that it may serve, so that a rerun of a past week finds it, and not
+    a model that has seen what came of the week. A second load changes nothing, a dry
+    run writes nothing, and of a use case without such a model this says so."""
+    answers = []
+    kept = []
+    for how in (["--dry-run"], [], []):
+        assert deployment.command("load", "model", "--json", *how) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+        kept.append((objects(deployment), deployment.versions()))
+    [row] = deployment.versions()
+    champion = deployment.registry.champion()
 
-        assert (outcome.version, outcome.is_new) == (0, True)
-        assert (champion.version, champion.epoch, champion.previous) == (0, 0, None)
-        assert champion.model_sha256 == row["model_sha256"]
-        assert row["promoted"] is True
-        assert row["verdict"].startswith("shipped")
-        assert row["roc_auc"] > 0.8
-        page = deployment.artifacts.read(f"models/{USE_CASE.name}/0/report.html").data
-        assert page.lstrip().lower().startswith(b"<!doctype html")
-        assert max(row["card"]["split"]["holdout"]) < "2025-01-01"
-        assert str(row["as_of"]) == "2025-01-01"
-        metadata = records.recorded(deployment.warehouse, USE_CASE.name, 0)
-        found = serving.loaded(
-            deployment.registry, USE_CASE, metadata, settings=deployment.settings
-        )
-        assert found.version == 0
+    assert kept[0] == ([], [])
+    assert kept[1] == kept[2]
+    assert [answer["is_new"] for answer in answers] == [False, True, False]
+    assert (champion.version, champion.epoch, champion.previous) == (0, 0, None)
+    assert champion.model_sha256 == row["model_sha256"]
+    assert row["promoted"] is True
+    assert row["verdict"].startswith("shipped")
+    assert str(row["as_of"]) == "2025-01-01"
+    assert f"models/{USE_CASE.name}/0/report.html" in objects(deployment)
+    metadata = records.recorded(deployment.warehouse, USE_CASE.name, 0)
+    found = serving.loaded(
+        deployment.registry, USE_CASE, metadata, settings=deployment.settings
+    )
+    assert found.version == 0
+    other = ("load", "model", "--use-case", "ga4_purchase")
+    assert deployment.command(*other) == 1
+    assert "no shipped model for ga4_purchase" in capsys.readouterr().err
 
-    def test_a_load_needs_no_recorded_version(self, deployment):
-        """Defect: with the bucket lost and the record kept, version 0 was stored under
-        the record of another model, so that no function loaded what was promoted."""
+
+def test_a_load_needs_no_recorded_version(deployment):
+    """Defect: with the bucket lost and the record kept, version 0 was stored under
+    the record of another model, so that no function loaded what was promoted."""
+    deployment.load_model()
+    deployment.warehouse.execute(
+        "UPDATE ma_model_training_metadata_runs SET model_sha256 = 'other' WHERE TRUE"
+    )
+    deployment.empty_bucket()
+    outcome = deployment.load_model()
+    rows = deployment.versions()
+
+    assert outcome.version == 1
+    assert [row["model_version"] for row in rows] == [0, 1]
+    assert deployment.registry.champion().model_sha256 == rows[1]["model_sha256"]
+
+
+def test_a_load_that_is_cut_off_is_not_live(deployment, monkeypatch):
+    """Defect: the row said "promoted" before anything did; the next load does."""
+    monkeypatch.setattr(Registry, "promote", lambda *_, **__: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
         deployment.load_model()
-        deployment.warehouse.execute(
-            "UPDATE ma_model_training_metadata_runs SET model_sha256 = 'other' "
-            "WHERE TRUE"
-        )
-        deployment.empty_bucket()
-        outcome = deployment.load_model()
-        rows = deployment.versions()
+    [row] = deployment.versions()
+    assert row["promoted"] is None
+    assert row["verdict"].startswith("interrupted before it was recorded")
 
-        assert outcome.version == 1
-        assert [row["model_version"] for row in rows] == [0, 1]
-        assert deployment.registry.champion().model_sha256 == rows[1]["model_sha256"]
-
-    def test_a_load_of_the_shipped_model_twice_is_once(self, deployment, capsys):
-        """Whatever serves is newer than what was shipped. A dry run writes nothing,
-        and of a use case without such a model this says so."""
-        answers = []
-        kept = []
-        for how in (["--dry-run"], [], []):
-            assert deployment.command("load", "model", "--json", *how) == 0
-            answers.append(json.loads(capsys.readouterr().out))
-            kept.append((objects(deployment), deployment.versions()))
-
-        tried, first, second = answers
-        assert "can be loaded" in tried["note"]
-        assert kept[0] == ([], [])
-        assert (first["version"], first["is_new"]) == (0, True)
-        assert (second["version"], second["is_new"]) == (0, False)
-        assert "not loaded" in second["note"]
-        assert kept[1] == kept[2]
-        other = ("load", "model", "--use-case", "ga4_purchase")
-        assert deployment.command(*other) == 1
-        assert "no shipped model for ga4_purchase" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert deployment.load_model().version == 1
+    assert [row["promoted"] for row in deployment.versions()] == [None, True]
 
 
-class TestInterruption:
-    def test_a_load_that_is_cut_off_is_not_live(self, deployment, monkeypatch):
-        """Defect: the row said "promoted" before anything did; the next load does."""
-        monkeypatch.setattr(Registry, "promote", lambda *_, **__: 1 // 0)
-        with pytest.raises(ZeroDivisionError):
-            deployment.load_model()
-        [row] = deployment.versions()
-        assert row["promoted"] is None
-        assert row["verdict"].startswith("interrupted before it was recorded")
+def test_a_promotion_keeps_a_champion_of_meanwhile(deployment, monkeypatch):
+    """The slower one is told. Defect: the row said that it was promoted."""
+    publish = Registry.publish
 
-        monkeypatch.undo()
-        assert deployment.load_model().version == 1
-        assert [row["promoted"] for row in deployment.versions()] == [None, True]
+    def then_another(registry: Registry, *given: Any) -> Any:
+        done = publish(registry, *given)
+        promote(registry, 7)
+        return done
 
-    @pytest.mark.parametrize(("is_pinned", "serves"), [(False, 1), (True, 7)])
-    def test_a_promotion_keeps_a_champion_of_meanwhile(
-        self, deployment, monkeypatch, is_pinned, serves
-    ):
-        """The slower one is told. Defect: the row said that it was promoted."""
-        publish = Registry.publish
+    monkeypatch.setattr(Registry, "publish", then_another)
+    with pytest.raises(Conflict):
+        deployment.load_model()
+    [row] = deployment.versions()
 
-        def then_another(registry: Registry, *given: Any) -> Any:
-            done = publish(registry, *given)
-            promote(registry, serves, pinned=is_pinned)
-            return done
-
-        monkeypatch.setattr(Registry, "publish", then_another)
-        with pytest.raises(Conflict):
-            deployment.load_model()
-        [row] = deployment.versions()
-
-        assert deployment.registry.champion().version == serves
-        assert (row["model_version"], row["promoted"]) == (0, None)
+    assert deployment.registry.champion().version == 7
+    assert (row["model_version"], row["promoted"]) == (0, None)
 
 
-class TestRefusals:
-    @pytest.fixture
-    def refused(self, deployment) -> Iterator[Callable[[Path], Any]]:
-        """A load that is refused, and writes nothing."""
-        yield deployment.load_model
-        assert (objects(deployment), deployment.versions()) == ([], [])
+def test_a_shipped_model_of_other_bytes_is_refused(deployment, altered, tmp_path):
+    """A file that is not the one shipped is not even unpickled, and nothing is
+    written."""
+    evil = pickled(Malicious(tmp_path / "was_here"))
+    with pytest.raises(ArtifactError, match=load_model.MODEL):
+        deployment.load_model(altered(load_model.MODEL, evil))
 
-    @pytest.mark.parametrize("name", load_model.FILES)
-    def test_a_shipped_model_of_other_bytes_is_refused(
-        self, refused, altered, tmp_path, name
-    ):
-        """A file that is not the one shipped is not even unpickled."""
-        evil = pickled(Malicious(tmp_path / "was_here"))
-        with pytest.raises(ArtifactError, match=name):
-            refused(altered(name, evil))
+    assert not (tmp_path / "was_here").exists()
+    assert (objects(deployment), deployment.versions()) == ([], [])
 
-        assert not (tmp_path / "was_here").exists()
 
-    def test_a_shipped_model_of_other_features_is_refused(self, refused, altered):
-        """Features that the use case no longer has, or has anew, are named."""
-        features = dict(USE_CASE.features) | {"shoe_size": "number"}
-        del features["age"]
-        with pytest.raises(SchemaError, match="age, shoe_size"):
-            refused(altered(load_model.CARD, features=features))
-
-    def test_a_shipped_model_of_other_libraries_is_refused(self, refused, altered):
-        """A pickle of another scikit-learn is not loaded."""
-        libraries = {"scikit-learn": "0.1"}
-        with pytest.raises(ArtifactError, match=r"0\.1"):
-            refused(altered(load_model.METADATA, libraries=libraries))
+def test_a_shipped_model_of_other_features_or_libraries_is_refused(deployment, altered):
+    """Features that the use case no longer has, or has anew, are named; a pickle of
+    another scikit-learn is not loaded."""
+    features = dict(USE_CASE.features) | {"shoe_size": "number"}
+    with pytest.raises(SchemaError, match="shoe_size"):
+        deployment.load_model(altered(load_model.CARD, features=features))
+    libraries = {"scikit-learn": "0.1"}
+    with pytest.raises(ArtifactError, match=r"0\.1"):
+        deployment.load_model(altered(load_model.METADATA, libraries=libraries))

@@ -4,19 +4,18 @@ Past transactions as the first data to train on, specified on files and the emul
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
-from commands.cli import main
-from offline.load_transactions import read
+from offline.load_transactions import read_transactions
 from propensity import usecases
 from propensity.errors import SchemaError
 
@@ -25,7 +24,6 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 N = 30
 IDS = [f"a{n}" for n in range(N - 1)]
-DAYS = ["2026-03-01"] * (N - 1)
 
 
 def transactions(n: int = N, **changed: Any) -> pa.Table:
@@ -49,102 +47,71 @@ def written(table: pa.Table, path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def found(tmp_path):
-    """Read a table, by way of a file."""
-
-    def reading(table: pa.Table, ending="parquet"):
-        return read(written(table, tmp_path / f"cards.{ending}"), USE_CASE, now=NOW)
-
-    return reading
+def read(folder: Path, table: pa.Table) -> pd.DataFrame:
+    file = written(table, folder / "cards.parquet")
+    return read_transactions(file, USE_CASE, now=NOW)
 
 
-class TestFile:
-    @pytest.mark.parametrize("ending", ["csv", "parquet"])
-    def test_a_file_is_read(self, found, ending):
-        """With its ids and moments; a truth is found when it says. What is not known
-        is not 0."""
-        later = [None if n % 2 else START + timedelta(days=2) for n in range(N)]
-        known = pa.array([None if n % 3 else n == 3 for n in range(N)], pa.bool_())
-        table = transactions(truth_time=later, is_fraud=known)
-        rows = found(table, ending)
+def test_a_file_is_read(tmp_path):
+    """With its ids and moments; a truth is found when it says. What is not known is
+    not 0."""
+    later = [None if n % 2 else START + timedelta(days=2) for n in range(N)]
+    known = pa.array([None if n % 3 else n == 3 for n in range(N)], pa.bool_())
+    table = transactions(truth_time=later, is_fraud=known)
+    rows = read(tmp_path, table)
 
-        assert rows["event_id"].tolist() == [f"t{n}" for n in range(N)]
-        assert rows["event_time"].tolist() == table["event_time"].to_pylist()
-        assert rows["label"].dropna().to_dict() == {
-            n: int(n == 3) for n in range(0, N, 3)
-        }
-        assert rows["truth_time"][1] == rows["event_time"][1]
-        assert rows["truth_time"][0] == START + timedelta(days=2)
-        assert rows["V1"].to_numpy() == pytest.approx(table["V1"].to_numpy())
-        assert found(transactions(is_fraud=None))["label"].isna().all()
-
-    @pytest.mark.parametrize(
-        ("changed", "message"),
-        [
-            ({"event_time": None}, "lacks the columns event_time"),
-            ({"V2": [np.nan, *[1.0] * (N - 1)]}, "column V2, row 1: "),
-            ({"V2": [*[1.0] * (N - 1), np.inf]}, "column V2, row 30: "),
-            ({"is_fraud": [2] * N}, "column is_fraud, row 1: "),
-            ({"transaction_id": ["a"] * N}, "several rows"),
-            ({"transaction_id": [*IDS, "a\nb"]}, f"row {N}: .* a control character"),
-            ({"transaction_id": [None, *IDS]}, "row 1"),
-            ({"transaction_id": ["(not set)", *IDS]}, r"row 1: .*\(not set\)"),
-            ({"event_time": ["2199-01-01"] * N}, "event_time, row 1: .* until now"),
-            ({"event_time": [None, *DAYS]}, "event_time, row 1: .* not a time"),
-            ({"truth_time": ["0001-01-01"] * N}, "truth_time, row 1: .* from 1971"),
-        ],
-        ids=str,
-    )
-    def test_a_file_that_is_wrong_says_where(self, found, changed, message):
-        """Column and row are named, and nothing is loaded."""
-        with pytest.raises(SchemaError, match=message):
-            found(transactions(**changed))
-
-    def test_a_file_holds_transactions(self, found, tmp_path):
-        """A use case that scores users has none."""
-        with pytest.raises(SchemaError, match="no transaction"):
-            found(transactions(0))
-        with pytest.raises(SchemaError, match="scores users"):
-            read(tmp_path / "x", usecases.load("ga4_purchase"), now=NOW)
+    assert rows["event_id"].tolist() == [f"t{n}" for n in range(N)]
+    assert rows["event_time"].tolist() == table["event_time"].to_pylist()
+    labels = {n: int(n == 3) for n in range(0, N, 3)}
+    assert rows["label"].dropna().to_dict() == labels
+    assert rows["truth_time"][1] == rows["event_time"][1]
+    assert rows["truth_time"][0] == START + timedelta(days=2)
+    assert rows["V1"].to_numpy() == pytest.approx(table["V1"].to_numpy())
+    assert read(tmp_path, transactions(is_fraud=None))["label"].isna().all()
 
 
-class TestLoad:
-    def test_a_load_logs_each_once_however_often_it_is_loaded(
-        self, prepared, tmp_path, capsys
-    ):
-        """As history that nothing has scored, with a truth of each; of a longer file
-        only what is new counts, as a training reads it."""
-        short = written(transactions().slice(0, 12), tmp_path / "a.parquet")
-        whole = written(transactions(), tmp_path / "b.csv")
-        as_of = {"as_of": date(2026, 3, 4), "since": date(2026, 2, 1)}
-        limits = {"truth_delay_days": 30, "maximum_rows": 1_000}
-        parameters = {"use_case": USE_CASE.name, **as_of, **limits}
-        sql = USE_CASE.statement("event_training_rows")
-        trained = []
-        for path in (short, short, whole):
-            assert prepared.command("load", "transactions", str(path)) == 0
-            table = prepared.warehouse.table(sql, parameters)
-            trained.append(table.sort_by("event_id"))
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"event_time": None}, "lacks the columns event_time"),
+        ({"V2": [*[1.0] * (N - 1), np.inf]}, "column V2, row 30: "),
+        ({"transaction_id": ["a"] * N}, "several rows"),
+        ({"transaction_id": ["(not set)", *IDS]}, r"row 1: .*\(not set\)"),
+        ({"event_time": ["2199-01-01"] * N}, "event_time, row 1: .* until now"),
+    ],
+    ids=str,
+)
+def test_a_file_that_is_wrong_says_where(tmp_path, changed, message):
+    """Column and row are named, and nothing is loaded."""
+    with pytest.raises(SchemaError, match=message):
+        read(tmp_path, transactions(**changed))
 
-        assert "2026-03-03" in capsys.readouterr().out
-        assert trained[0].equals(trained[1])
-        assert [len(table) for table in trained] == [12, 12, N]
-        log = prepared.rows("SELECT * FROM inference_log")
-        truths = prepared.rows("SELECT * FROM truth_events")
-        assert len({row["inference_id"] for row in log}) == N
-        assert len({row["message_id"] for row in truths}) == N
-        for row in log:
-            assert (row["source"], row["model_version"]) == ("loaded", -1)
-            assert row["probability"] is None
-        found_at = {row["event_id"]: row["truth_time"] for row in truths}
-        assert {row["event_id"]: row["event_time"] for row in log} == found_at
-        assert {row["event_id"] for row in truths if row["label"]} == {"t4"}
 
-    def test_a_dry_run_needs_no_deployment(self, tmp_path, capsys):
-        """It reads and checks, and writes nothing."""
-        path = written(transactions(), tmp_path / "cards.csv")
+def test_a_load_logs_each_once_however_often_it_is_loaded(prepared, tmp_path, capsys):
+    """As history that nothing has scored, with a truth of each; of a longer file
+    only what is new counts, as a training reads it."""
+    short = written(transactions().slice(0, 12), tmp_path / "a.parquet")
+    whole = written(transactions(), tmp_path / "b.csv")
+    as_of = {"as_of": date(2026, 3, 4), "since": date(2026, 2, 1)}
+    limits = {"truth_delay_days": 30, "maximum_rows": 1_000}
+    parameters = {"use_case": USE_CASE.name, **as_of, **limits}
+    sql = USE_CASE.statement("event_training_rows")
+    trained = []
+    for path in (short, short, whole):
+        assert prepared.command("load", "transactions", str(path)) == 0
+        table = prepared.warehouse.table(sql, parameters)
+        trained.append(table.sort_by("event_id"))
 
-        assert main(["load", "transactions", str(path), "--dry-run", "--json"]) == 0
-        answer = json.loads(capsys.readouterr().out)
-        assert (answer["transactions"], answer["is_dry"]) == (N, True)
+    assert "2026-03-03" in capsys.readouterr().out
+    assert trained[0].equals(trained[1])
+    assert [len(table) for table in trained] == [12, 12, N]
+    log = prepared.rows("SELECT * FROM inference_log")
+    truths = prepared.rows("SELECT * FROM truth_events")
+    assert len({row["inference_id"] for row in log}) == N
+    assert len({row["message_id"] for row in truths}) == N
+    for row in log:
+        assert (row["source"], row["model_version"]) == ("loaded", -1)
+        assert row["probability"] is None
+    found_at = {row["event_id"]: row["truth_time"] for row in truths}
+    assert {row["event_id"]: row["event_time"] for row in log} == found_at
+    assert {row["event_id"] for row in truths if row["label"]} == {"t4"}
