@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -306,19 +305,6 @@ class TestPages:
         for first, expected in (("", USE_CASE), (USE_CASE, USE_CASE), (CARDS, CARDS)):
             assert cases(read, KNOWN, WINDOW, first=first)[0].name == expected
 
-    def test_reports_lead_to_the_model(self, deployment):
-        """A model's report that is missing leads to the use case."""
-        link = f'<body><a href="../../models/{USE_CASE}/{{}}/report.html">model</a>'
-        reports = {DAY: link.format(3), DAY - WEEK: link.format(1)}
-        facts = replace(KNOWN[USE_CASE], reports=reports, model_reports={3: "<body>"})
-        files = pages({"versions": given(deployment, "versions")}, {USE_CASE: facts})
-        newest = files[f"report-{USE_CASE}-{DAY}.html"]
-
-        assert f'<a href="{SHOP}">← Purchase' in newest
-        assert f'<a href="model-{USE_CASE}-3.html">model' in newest
-        older = files[f"report-{USE_CASE}-{DAY - WEEK}.html"]
-        assert f'<a href="{SHOP}">model' in older
-
     def test_the_first_line_is_of_all_audiences_of_a_control_group(self, deployment):
         """Not of the first of them, and not the sum of theirs."""
         rows = given(deployment, "programme")
@@ -433,7 +419,8 @@ class TestCommand:
         registry = Registry(deployment.artifacts, USE_CASE)
         registry.promote(7, model_sha256="0" * 64, at=NOW, instead_of=None)
         report = report_name(USE_CASE, DAY - WEEK)
-        deployment.artifacts.overwrite(report, b"<p>a week", content_type="text/html")
+        link = f'<a href="../../models/{USE_CASE}/7/report.html">'.encode()
+        deployment.artifacts.overwrite(report, link, content_type="text/html")
         folder = tmp_path / "new" / "site"
         command = ("dashboard", "--out", str(folder), "--as-of", str(DAY))
         for how in ((), ("--json",)):
@@ -446,9 +433,10 @@ class TestCommand:
         assert json.loads("{" + answer)["pages"].keys() == names
         for file in folder.iterdir():
             assert SOMEBODY not in file.read_text(), file.name
-        # A report has a policy of its own, before anything that it says.
+        # A report has a policy of its own, before anything that it says, and leads to
+        # the use case where there is no report of its model.
         (copy,) = folder.glob("report-*.html")
-        assert copy.read_text() == f"{FIRST}<p>a week"
+        assert copy.read_text() == f'{FIRST}<a href="{SHOP}">'
         assert f'href="{copy.name}"' in (folder / SHOP).read_text()
 
     def test_a_damaged_pointer_or_a_wrong_folder_hides_no_other_use_case(

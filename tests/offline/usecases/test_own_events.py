@@ -134,11 +134,8 @@ def test_a_user_who_stays_away_in_the_horizon_has_churned(folder, sandbox):
         ("", MIDNIGHT - DAY),
     )
 
-    assert {row["user_id"] for row in rows(sandbox, "labels")} == {
-        "gone",
-        "too late",
-        "complains",
-    }
+    churned = {"gone", "too late", "complains"}
+    assert {row["user_id"] for row in rows(sandbox, "labels")} == churned
 
 
 @pytest.mark.parametrize(
