@@ -223,6 +223,25 @@ def check_digest(exam: Examination) -> Iterator[Finding]:
                 )
 
 
+def check_currencies(exam: Examination) -> Iterator[Finding]:
+    """Whether amounts that are added up as they are may be of several currencies."""
+    sql = statement("currencies", folder=SQL)
+    for part in exam.of_exports():
+        for use_case in part.use_cases:
+            currency = use_case.currency
+            if currency in ("", "USD") or not use_case.reads_digest:
+                continue
+            since = exam.now.date() - use_case.lookback_days * DAY
+            [row] = part.warehouse.rows(sql, {"since": since})
+            if row["days"]:
+                yield Finding(
+                    f"{use_case.name}: purchases are in several currencies on "
+                    f"{plural(row['days'], 'day')}, and are added up as {currency}",
+                    'write currency = "USD" into its usecase.toml: amounts are then '
+                    "in dollars, as Google converts them",
+                )
+
+
 def check_sources(exam: Examination) -> Iterator[Finding]:
     """Whether all tables of one's own are readable where queries run, by dry runs."""
     today = exam.now.date()

@@ -27,6 +27,7 @@ CHECKS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = {
     "rights": checks.check_rights,
     "export": checks.check_export,
     "digest": checks.check_digest,
+    "currencies": checks.check_currencies,
     "sources": checks.check_sources,
     "champions": checks.check_champions,
     "runs": checks.check_runs,

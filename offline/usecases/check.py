@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from propensity.timeframe import midnight
 from propensity.usecases import NUMBER, UseCase, declaration
 
 AS_OF = date(2026, 3, 2)
+_UNKNOWN_COUNT = re.compile(r"(Unrecognized name: |Name )(\w+\.)*n_\w+")
 # A moment of a source that is known ahead, as the end of a contract is, may be later.
 LEAKS = (
     "reads events from the prediction date on, or a source's time that is filled in "
@@ -225,7 +227,7 @@ def _statement(
             # What stands around a statement is not the user's to mend.
             if line.statement != declaration.READING:
                 written_at = f"{line.file}:{line.number}"
-        yield f"{written_at}: {error}"
+        yield f"{written_at}: {error}{advice(str(error))}"
         return
     if not types:
         # The analyzer has no types for what only BigQuery knows.
@@ -235,6 +237,17 @@ def _statement(
             yield f"{file} does not return the column {column}; add it"
         elif types[column] not in wanted.split(" or "):
             yield f"{file} returns {column} as {types[column]}; make it {wanted}"
+
+
+def advice(error: str) -> str:
+    """Say which count to read in the place of one that the digest lacks."""
+    if not _UNKNOWN_COUNT.search(error):
+        return ""
+    counts = [name for name in USER_DAYS.types if name.startswith("n_")]
+    return (
+        f". {USER_DAYS.name} has {', '.join(counts)}; purchases are in "
+        f"{CONVERSIONS.name}. Count other events from {VIEW}"
+    )
 
 
 def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,7 +33,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import Lease
 from propensity.runs import setup
 from propensity.tables.audiences import AUDIENCE_REQUESTS
-from propensity.tables.export import USER_DAYS
+from propensity.tables.export import CONVERSIONS, USER_DAYS
 from propensity.tables.stream import DEAD_LETTERS, POSTCODE_INDEX, SUPPRESSED_USERS
 from propensity.timeframe import midnight
 from propensity.usecases.declaration import OwnSource
@@ -324,6 +325,26 @@ class TestCommand:
         deployment.empty_tables([USER_DAYS, SUPPRESSED_USERS])
 
         assert what.endswith("has 1 suppressed user")
+
+    @pytest.mark.parametrize(
+        ("currency", "dollars", "is_named"),
+        [("EUR", 25, True), ("EUR", "22.01", False), ("USD", 25, False)],
+    )
+    def test_the_doctor_names_a_sum_of_several_currencies(
+        self, healthy, currency, dollars, is_named
+    ):
+        """By the rates of a day. Of dollars there is one currency, as Google converts
+        all others."""
+        paid = {"export_day": MONDAY, "event_name": "purchase", "purchase_revenue": 20}
+        for amount in (22, dollars):
+            row = {**paid, "purchase_revenue_in_usd": Decimal(amount)}
+            healthy.append(CONVERSIONS, row_of(CONVERSIONS, "u", **row))
+        shop = structs.replace(usecases.load("ga4_purchase"), currency=currency)
+        named = found(healthy, "currencies", use_cases=[shop])
+        healthy.empty_tables([CONVERSIONS])
+
+        assert bool(named) == is_named
+        assert all("are added up as EUR" in finding for finding in named)
 
     def test_the_doctor_says_what_a_month_costs(self, healthy, monkeypatch):
         """By dry runs: a tebibyte for new days, a training, a prediction and an

@@ -63,6 +63,15 @@ class TestCheck:
         assert all(problem.startswith(f"{NAME}/") for problem in problems)
 
 
+def test_a_count_that_the_digest_lacks_is_answered_with_those_that_it_has():
+    for error in ("Unrecognized name: n_shares", "Name d.n_view_item not found"):
+        advice = check.advice(error)
+
+        assert "n_view_items, n_add_to_carts" in advice
+        assert "ga_conversions. Count other events from ga_events" in advice
+    assert check.advice("Unrecognized name: named") == ""
+
+
 class TestLeaks:
     def test_leaks_are_found(self, folder, edit, leaks):
         """Whatever the window of a statement is, an event at or after the day shows; an
