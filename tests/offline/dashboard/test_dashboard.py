@@ -288,7 +288,6 @@ class TestPages:
             ("index.html", "To contact, 17 Feb 1 user audience winback; control"),
             ("index.html", "13,100 USD 12,000 USD expected (actual +8.7%)"),
             ("index.html", "% on the week before"),
-            (SHOP, "Model version 3 is live."),
             (SHOP, "1 drift warning: source is 'google' for 2% of users. Your list"),
             (SHOP, "16 of 200 purchases have no user id"),
             (SHOP, "5.29 (4.50 to 6.11)"),

@@ -43,7 +43,6 @@ def test_writing_a_use_case_makes_a_use_case_that_loads(use_cases):
         ("name", "ga4_purchase"),
         ("source", "loyalty"),
         ("label_event", "it's"),
-        ("lookback_days", 0),
     ],
 )
 def test_writing_a_use_case_refuses_what_cannot_be(use_cases, field, value):
