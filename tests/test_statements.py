@@ -70,7 +70,6 @@ THEIRS = statement("labels", folder=folders.FOLDER / "ga4_purchase")
         # What the use case has of its own is before what is shared.
         ("-- include: event_sums.sql", "own sums\n"),
     ],
-    ids=["nested", "mentioned", "odd", "ended", "theirs", "own"],
 )
 def test_a_statement_has_what_it_includes(own, outer, complete):
     assert statement("outer", folder=own(outer)) == complete

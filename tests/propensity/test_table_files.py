@@ -127,11 +127,6 @@ def test_a_small_file_that_unpacks_to_a_large_one_is_refused(read, content):
         read(content)
 
 
-def test_a_file_that_is_cut_off_is_refused(read):
-    with pytest.raises(SchemaError, match=r"x.csv.gz cannot be read"):
-        read(gzip.compress(CSV * 9000, mtime=0)[:-9], "x.csv.gz")
-
-
 @pytest.mark.parametrize(
     ("texts", "end"),
     [

@@ -56,7 +56,6 @@ DAYS = [
     (["01-MAR-24 10.15.30.000000 AM"], QUARTER_PAST),
     (["Fri, 01 Mar 2024 10:15:30 GMT"], QUARTER_PAST),
     (["1. März 2024", "29. Februar 2024"], MARCH),
-    (["2024年3月1日"], MARCH),
 ]
 NAMES = [
     ["01234", "98765"],
@@ -137,7 +136,6 @@ def test_values_are_exact_in_the_declared_type(kind, text, value):
         (["1\u00a0234", "2\u202f500"], "row 1: '1\\xa0234' is not a number, but most"),
         (["(12.50)", "(3.10)", "8.07"], "row 1: '(12.50)' is not a number"),
         (["\u221212", "\u22125"], "row 1: '\u221212' is not a number"),
-        (["1.200,50 €", "3,10 €"], "row 1: '1.200,50 €' is not a number"),
         (["1 b\u0159ezna 2025", "2 dubna 2025"], "row 1: '1 b\u0159ezna 2025' may"),
         (["31.02.2025", "30.02.2025"], "row 1: '31.02.2025' may be a date"),
         (["valid 2025-03-01", "valid 2025-03-02"], "row 1: 'valid 2025-03-01' may be"),

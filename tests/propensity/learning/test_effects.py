@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from propensity.learning.effects import Effects, Experiment, effects, model_of
+from propensity.models.groups import GroupEffects
 
 
 def experiment(users: int, added, *, seed: int) -> Experiment:
@@ -76,3 +77,13 @@ def test_each_fold_contributes_its_own_best():
     )
 
     assert list(estimated.curve(estimated.effect, np.array([0.5, 1.0]))) == [0.5, 0.5]
+
+
+def test_a_group_between_two_values_is_found_and_its_effect_is_shrunk():
+    random = np.random.default_rng(0)
+    features = random.normal(size=(4_000, 3))
+    in_group = np.abs(features[:, 1]) < 0.3
+    learned = GroupEffects().fit(features, in_group + random.normal(size=4_000))
+    expected = learned.predict(features)
+
+    assert 0.6 < expected[in_group].mean() - expected[~in_group].mean() < 1

@@ -215,7 +215,6 @@ class TestPreprocessor:
                 "encode every category",
             ),
         ],
-        ids=["other", "unseen", "text"],
     )
     def test_a_preprocessor_is_refused_at_the_upload(self, wrong, message):
         with pytest.raises(SchemaError, match=message):

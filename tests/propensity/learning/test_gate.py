@@ -180,7 +180,6 @@ class TestChallenger:
         ("country", lambda label: np.where(label == 1, "paid", None), True),
         ("country", lambda label: [f"u{n % 80}" for n in range(len(label))], False),
     ],
-    ids=["nearly the label", "a category", "an id of a user"],
 )
 def test_a_feature_that_knows_the_outcome_is_named_in_the_verdict(name, leak, is_named):
     """A model of it is perfect, and worth nothing. An id tells nothing of others."""
