@@ -1,6 +1,4 @@
-"""
-A deployment with published predictions, and a receiver of audiences.
-"""
+"""A deployment with published predictions, and a receiver of audiences."""
 
 from __future__ import annotations
 
@@ -32,8 +30,6 @@ from tests.support.rows import publish
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)
-# Arguments of a delivery, and no entries of a file.
-MORE = {"may_be_empty", "scheduled_on", "ends_at"}
 USERS = 200
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TABLES = (
@@ -118,10 +114,9 @@ def act(deployment: Deployment, action, named: DeclaredAudience, **more):
         return action(opened_run, named, {}.__getitem__, clock=deployment.clock, **more)
 
 
-def send(deployment: Deployment, folder: Path | None = None, *, until=None, **changed):
-    more = {name: changed.pop(name) for name in MORE & {*changed}}
+def send(deployment, folder: Path | None = None, *, may_be_empty=False, **changed):
     named = winback(folder, **changed)
-    return act(deployment, run.send, named, until=until, **more).answer()
+    return act(deployment, run.send, named, may_be_empty=may_be_empty).answer()
 
 
 def members_of(deployment: Deployment, as_of=MONDAY, *, is_control: bool) -> set[str]:

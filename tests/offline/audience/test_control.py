@@ -7,7 +7,6 @@ import json
 
 import pytest
 from msgspec import structs
-from scipy.stats import binom
 
 from local.receiver import Receiver
 from propensity.audience import run
@@ -81,12 +80,9 @@ class TestOneDraw:
             send(deployment, folder)
             next_week(deployment, {"u001": 0.5})
             new = act(deployment, run.preview, named("renamed", folder=folder))
-            same = named("renamed", folder=folder, control_group="winback")
-            as_before = act(deployment, run.preview, same)
 
         [said] = [text for text in new["warnings"] if "by another name" in text]
         assert 'set control_group = "winback"' in said
-        assert "by another name" not in str(as_before["warnings"])
 
 
 class TestPersons:
@@ -152,8 +148,7 @@ KEY_OF_ZEROS = bytes(32)
 
 class TestControl:
     def test_the_draw_of_any_id_stays_as_it_was(self, deployment):
-        """Otherwise users would be contacted who were held out. A keyed hash holds out
-        the share, within what chance does."""
+        """Otherwise users would be contacted who were held out."""
         people = [f"u{number}" for number in range(1_000)]
         people += ["a\\x41b", "'quoted\"", "two words", "ÀÉ", "日本", "😀"]
         key = hmac.digest(KEY_OF_ZEROS, b"draw\0all", "sha256")
@@ -162,17 +157,15 @@ class TestControl:
             digest = hmac.digest(key, person.encode(), "sha256")
             if int.from_bytes(digest[:8], "big") < 0.1 * 2**64:
                 expected.add(person)
-        low, high = binom.interval(0.9999, len(people), 0.1)
         publish(deployment.warehouse, MONDAY, dict.fromkeys(people, 0.5))
-        text = json.dumps({"key": KEY_OF_ZEROS.hex()})
         deployment.artifacts.delete(KEY)
-        deployment.artifacts.create(KEY, text.encode())
+        text = json.dumps({"key": KEY_OF_ZEROS.hex()}).encode()
+        deployment.artifacts.create(KEY, text)
         send(deployment, top=len(people), control_group="all")
         deployment.artifacts.delete(KEY)
 
         assert members_of(deployment, is_control=True) == expected
         assert members_of(deployment, is_control=False) == {*people} - expected
-        assert low <= len(expected) <= high
 
     def test_no_parameter_of_a_job_reveals_the_draw_of_another_group(self):
         """BigQuery keeps parameters."""

@@ -164,13 +164,6 @@ def test_the_list_leaves_out_who_may_not_be_contacted_any_more(
     assert ids(list_of(capsysbinary)) == users[3:]
 
 
-def test_an_audience_that_was_not_sent_has_no_list(deployment, folder, capsysbinary):
-    """A list that is not stored would have no control group to compare with."""
-    assert main(["audience", "list", "winback"]) == Exit.FAILED
-
-    assert b"propensity audience send winback" in capsysbinary.readouterr().err
-
-
 def test_a_forgotten_user_is_in_no_list(deployment, folder, capsysbinary):
     send(deployment)
     first, *others = list_of(capsysbinary)
@@ -279,8 +272,6 @@ def test_from_ga4_to_a_mail_service(deployment, page, addresses, capfdbinary):
     """A list with the e-mail addresses of those who agreed to mail."""
     (page / "mailing.toml").write_text(MAILING)
     (page / "mailing.sql").write_text(MAIL)
-    command("preview", "mailing", "--json")
-    preview = json.loads(capfdbinary.readouterr().out)
     command("send", "mailing")
     capfdbinary.readouterr()
     command("list", "mailing")
@@ -289,8 +280,7 @@ def test_from_ga4_to_a_mail_service(deployment, page, addresses, capfdbinary):
     listed = {row["email"] for row in csv.DictReader(io.StringIO(text))}
     treated = members_of(deployment, is_control=False)
     assert listed == {addresses[user] for user in treated}
-    assert preview["treated"] == len(treated) > 60
-    assert "only 180 users are in mailing.sql, so all" in preview["warnings"][0]
+    assert len(treated) > 60
 
 
 @pytest.mark.parametrize(

@@ -123,16 +123,6 @@ class TestEvents:
 
 
 class TestMembers:
-    def test_members_are_user_ids_where_the_file_names_no_address(self, fake):
-        opened(fake, LIST).send(request_of("u1"))
-        [request] = fake.taken
-
-        assert request.audience_members[0].user_id_data.user_id == "u1"
-        login = request.destinations[0].login_account.account_id
-        assert (request.destinations[0].product_destination_id, login) == ("456", "789")
-        accepted = request.terms_of_service.customer_match_terms_of_service_status
-        assert accepted.name == "ACCEPTED"
-
     def test_members_are_hashes_of_their_addresses(self, fake):
         """Who has none is rejected; of two, one is enough."""
         client = opened(fake, LIST | ADDRESSES, columns=["email", "phone"])
@@ -157,7 +147,8 @@ class TestMembers:
         assert len(fake.taken[0].audience_members) == 2
 
     def test_members_have_their_own_consent(self, fake):
-        """Of those of whom it is not known nothing is said; a word is no consent."""
+        """Of those of whom it is not known nothing is said; a word is no consent.
+        They are user ids where the file names no address."""
         client = opened(fake, LIST, consent_by="ads", columns=["ads"])
         said = {"u1": "true", "u2": "false", "u3": "null", "u4": '"no"'}
         members = []
@@ -166,7 +157,12 @@ class TestMembers:
         sent = client.send(Request(AUDIENCE, "ads", ADD, members))
         client.send(Request(AUDIENCE, "ads", REMOVE, members))
         first, removal = fake.taken
+        [target] = first.destinations
+        terms = first.terms_of_service.customer_match_terms_of_service_status
 
+        assert first.audience_members[0].user_id_data.user_id == "u1"
+        assert target.product_destination_id == "456"
+        assert (target.login_account.account_id, terms.name) == ("789", "ACCEPTED")
         assert sent.rejected == {"u4": "ads is neither true nor false"}
         assert [one.consent.ad_user_data.name for one in first.audience_members] == [
             "CONSENT_GRANTED",

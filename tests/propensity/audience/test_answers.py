@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from propensity.audience.answers import Codes, Form
 from propensity.audience.files import column
-from propensity.audience.values import MADE, filled, secrets_in
+from propensity.audience.values import MADE, filled
 from propensity.audience.webhook import body_for, post
 from propensity.errors import SettingsError
 
@@ -84,7 +84,6 @@ def test_an_answer_that_rejects_strangers_does_not_count_as_a_removal(
     ("words", "is_code"),
     [
         ("INVALID_ADDRESS", True),
-        ("user.not-found", True),
         ("Anna is unsubscribed", False),
         ("YW5uYUB4LmV4YW1wbGU=", False),
         ("+49 170 1234567", False),
@@ -176,12 +175,6 @@ def test_a_brace_of_no_place_is_refused(template, said):
     """Defect: it was sent as it stood."""
     with pytest.raises(ValueError, match=said):
         filled(template, VALUES)
-
-
-def test_secrets_are_those_that_the_entries_name():
-    template = {"a": "Bearer ${ONE}", "b": [{"c": "${TWO}"}, 7], "d": "${{THREE}}"}
-
-    assert secrets_in(template) == {"ONE", "TWO"}
 
 
 @pytest.mark.parametrize(
