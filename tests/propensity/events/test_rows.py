@@ -14,6 +14,7 @@ import pytest
 from propensity import usecases
 from propensity.events.postcodes import PostcodeIndex
 from propensity.events.types import Catalogue
+from propensity.suppression import EVERYWHERE, Suppressed, user_hash
 from tests.support.events import (
     DEPLOYED,
     EXAMPLES,
@@ -171,6 +172,15 @@ class TestCards:
         assert (stored["label"], stored["message_id"]) == (1, "m7")
         assert (stored["received_at"], stored["received_on"]) == (NOW, NOW.date())
         assert accepted.events == []
+
+
+@pytest.mark.parametrize("sent", [transaction(), truth()])
+def test_cards_of_a_suppressed_user_are_neither_events_nor_truths(sent):
+    """The user of a truth is the transaction that it names."""
+    suppressed = Suppressed("k", [(EVERYWHERE, user_hash("k", "t1"))])
+    accepted = accept(message(sent), catalogue=DEPLOYED, suppressed=suppressed)
+
+    assert (accepted.events, accepted.truths, accepted.refused) == ([], [], {})
 
 
 def test_an_enriched_event_has_what_was_found_out():

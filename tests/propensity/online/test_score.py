@@ -1,5 +1,5 @@
 """
-Online scoring without HTTP: groups, and the log behind it.
+Online scoring without HTTP: numbers to the last bit, groups, and the log behind it.
 
 Models are tiny and real. What the function does over HTTP is in
 ``functions/test_score.py``.
@@ -7,12 +7,15 @@ Models are tiny and real. What the function does over HTTP is in
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import structs
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
@@ -20,17 +23,19 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
 from propensity.errors import RequestError, Unavailable
+from propensity.gcp.http import object_in
 from propensity.gcp.log import Counts
 from propensity.models.scoring import Scorer
 from propensity.online import score
 from propensity.online.score import WaitingInstances, append_all, scores_of
-from propensity.online.score_request import Instance
+from propensity.online.score_request import Instance, question_of
 from propensity.registry.inference_log import ONLINE, Scored, row_of
 from propensity.registry.serving import Serving, ServingState
 from propensity.registry.versions import Record, RecordedCard
 from propensity.tables.stream import INFERENCE_LOG, Inference
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+CARDS = usecases.load("card_fraud")
 PLAYERS = structs.replace(
     usecases.load("first_day_churn"),
     features={"bet_count": "number", "country": "category", "age": "number"},
@@ -69,6 +74,30 @@ def alone(instance: Instance, by: Serving = FIRST) -> float:
     """Return what a version says of a player."""
     rows = pa.RecordBatch.from_pylist([instance.features], PLAYERS.feature_schema())
     return float(by.scorer.probabilities(rows)[0])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.floats(allow_nan=False, allow_infinity=False)
+        | st.integers(-(10**30), 10**30),
+        min_size=29,
+        max_size=29,
+    ),
+    st.booleans(),
+)
+def test_questions_keep_every_number_to_the_last_bit(values, as_texts):
+    """What Python writes of a number is read as that number, as a text too."""
+    fields = dict(zip(CARDS.features, values, strict=True))
+    if as_texts:
+        fields = {name: repr(value) for name, value in fields.items()}
+
+    body = object_in(json.dumps(fields).encode())
+    known = {one.name: one for one in (CARDS, PLAYERS)}
+    question = question_of(body, known, default=PLAYERS.name, latest=NOW)
+
+    read = [*question.instances[0].features.values()]
+    assert read == [float(value) for value in values]
 
 
 class TestScores:
