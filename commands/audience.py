@@ -351,7 +351,7 @@ def programme(use_case: str | None) -> Any:
     Each user counts once, at the first date in any of the audiences: what contacted
     users paid more than the control group, with cost and profit, in all and by quarter.
     """
-    from propensity.audience.result import programme_account
+    from propensity.audience.programme import programme_account
     from propensity.registry.deployment import open_deployment
 
     with open_deployment(use_case) as deployment:

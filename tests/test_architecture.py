@@ -120,6 +120,10 @@ class TestImports:
         assert modules
         assert [path for path in modules if imports(path) & above] == []
 
+    def test_the_package_knows_no_other_folder_of_the_house(self):
+        """So that it runs from a wheel, which has nothing else."""
+        assert [path for path in MODULES if imports(path) & {*HOUSE_FLOORS}] == []
+
     def test_imports_of_clients_are_in_gcp(self):
         """What answers requests knows its web framework, and nothing else any."""
         for path in MODULES:
@@ -140,3 +144,15 @@ class TestImports:
 )
 def test_the_core_reads_neither_clock_nor_environment(reading, rooms):
     assert {room_of(path) for path in MODULES if reading.search(code(path))} <= rooms
+
+
+def test_each_package_lists_its_modules():
+    """As architecture.md says: so a reader finds a module by its package's page."""
+    lacking = []
+    for package in sorted((ROOT / "propensity").rglob("__init__.py")):
+        listed = set(re.findall(r"``(\w+)``", package.read_text("utf-8")))
+        for module in sorted(package.parent.glob("*.py")):
+            if not module.stem.startswith("__") and module.stem not in listed:
+                lacking.append(str(module.relative_to(ROOT)))
+
+    assert lacking == []

@@ -11,17 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 from offline.dashboard.reading import Reading, Row
 from propensity import usecases
 from propensity.audience.plan import weeks_left
-from propensity.audience.result import (
-    LOST,
-    Result,
-    Together,
-    apart,
-    claim,
-    newest,
-    programmes,
-    result,
-    sentence,
-)
+from propensity.audience.programme import Together, apart, programmes
+from propensity.audience.result import LOST, Result, claim, newest, result, sentence
 from propensity.errors import ArtifactError
 from propensity.findings import Meaning, meanings
 from propensity.gcp.artifacts import Artifacts

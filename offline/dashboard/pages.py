@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from offline.dashboard.cases import Case, Facts
 from offline.dashboard.reading import NEWEST_DAYS, TITLES, Reading, Row, Window
-from propensity.audience.result import Together, programme_lines
+from propensity.audience.programme import Together, programme_lines
 from propensity.findings import PAGE, meanings
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words

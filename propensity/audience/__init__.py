@@ -10,10 +10,10 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``stopping``: who is on the lists of destinations, and what a person has stopped
 - ``plan``: what an audience may bring and can prove, and warnings, before it is sent
 - ``uplift``: whether it helped, once outcomes are known; ``result``: in money, as a
-  sentence, also of all audiences of a control group
+  sentence; ``programme``: of all audiences of a control group
 - ``destination``: what sends a request: ``http``, an endpoint; ``google``, Analytics or
   a customer list of Google Ads; ``files``, Parquet and CSV in the bucket
 - ``values``: what is sent, filled with the columns of an audience's SQL
-- ``answers``: what a receiver says, and whom it rejects
+- ``answers``: what a receiver says; ``forms``: whom it rejects
 - ``webhook``: a chat that gets the weekly message
 """

@@ -21,7 +21,7 @@ import msgspec
 import requests
 from msgspec import Meta
 
-from propensity.audience.answers import URL, Answer, Codes, Form, answer_to, one_line
+from propensity.audience.answers import URL, Answer, answer_to
 from propensity.audience.destination import (
     ADD,
     REMOVE,
@@ -33,6 +33,7 @@ from propensity.audience.destination import (
     Unanswered,
     check_age,
 )
+from propensity.audience.forms import Codes, Form, one_line
 from propensity.audience.members import Member
 from propensity.audience.values import (
     MADE,

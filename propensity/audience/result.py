@@ -6,32 +6,23 @@ the sum once: with what this user paid within the horizon of the first of them. 
 is the difference per user, which ``uplift`` measures, times the contacted users; so it
 holds at every weekly look of a year, too.
 
-Of all audiences of a control group together, each user counts once, at the first date
-in any of them: sums of the audiences would count members of two twice. Audiences with
-control groups of their own have no such comparison: whom one holds out, another one
-contacts.
-
-``results`` and ``programme_account`` read stored rows; all else is pure.
+``results`` reads stored rows; all else is pure.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from propensity.audience import declared
-from propensity.errors import PropensityError
 from propensity.measures.intervals import Difference, in_columns
 from propensity.pages.words import about, amount, plural, present, share
-from propensity.tables.audiences import ALL, Earned, Figures, ProgrammeSums
+from propensity.tables.audiences import Earned, Figures, ProgrammeSums
 
 if TYPE_CHECKING:
     from propensity.registry.deployment import Deployment
-    from propensity.usecases import UseCase
 
 # Rows of ``ma_audience_lift`` and ``ma_audience_plans`` by column.
 StoredRow = Mapping[str, Any]
@@ -252,136 +243,3 @@ def results(deployment: Deployment, *, until: date) -> dict[str, Result]:
 
 
 # -- all audiences of a control group -------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Together:
-    """
-    What the audiences of a control group brought together, up to each week.
-
-    Buyers are how many more users had the outcome, if that is known.
-    """
-
-    control_group: str
-    audiences: Sequence[str]
-    of_all: Result
-    buyers: Difference | None
-    weeks: Sequence[Result]
-    quarters: Mapping[str, Result]
-
-
-def programmes(rows: Iterable[StoredRow]) -> list[Together]:
-    """Return what is known of each control group, the largest one first."""
-    by_group: dict[str, dict[str, list[StoredRow]]] = {}
-    for row in rows:
-        periods = by_group.setdefault(row["control_group"], {})
-        periods.setdefault(row["period"], []).append(row)
-    together = []
-    for group, periods in by_group.items():
-        weeks = sorted(periods.pop(ALL, []), key=lambda row: row["week"])
-        last = newest(weeks)
-        if last is None:
-            continue
-        quarters = {}
-        for period in sorted(periods):
-            shown = newest(periods[period])
-            if shown is not None:
-                quarters[period] = _result_together(shown)
-        together.append(
-            Together(
-                control_group=group,
-                audiences=last["audiences"],
-                of_all=_result_together(last),
-                weeks=[_result_together(row) for row in weeks],
-                buyers=difference_in(last, "added_buyers"),
-                quarters=quarters,
-            )
-        )
-    return sorted(together, key=lambda each: -each.of_all.contacted)
-
-
-def _result_together(row: StoredRow) -> Result:
-    return Result(
-        week=row["week"],
-        status="provisional" if row["status"] is None else row["status"],
-        contacted=int(row["treated_users"]),
-        control=int(row["control_users"]),
-        verdict=row["verdict"],
-        cost_per_contact=None,
-        cost=row["cost"],
-        margin=row["margin"],
-        **in_columns("brought", difference_in(row, "brought")),
-        **in_columns("profit", difference_in(row, "profit")),
-    )
-
-
-def programme_lines(together: Together, currency: str) -> list[str]:
-    """Say what a programme brought: in all, then by quarter."""
-    of_all = together.of_all
-    title = ", ".join(together.audiences)
-    if len(together.audiences) > 1:
-        title = f"All audiences of control group {together.control_group} ({title})"
-    said = [f"{title}: {sentence(of_all, currency)}"]
-    buyers = together.buyers
-    if buyers is not None:
-        more = "more" if buyers.estimate >= 0 else "fewer"
-        ends = interval_text(buyers.low, buyers.high)
-        count = about(abs(buyers.estimate))
-        said.append(f"About {count} {more} users had the outcome ({ends}).")
-    for name, brought in together.quarters.items():
-        said.append(f"{name}: {sentence(brought, currency)}")
-    return said
-
-
-def apart(use_case: UseCase) -> str:
-    """
-    Say that audiences share no control group, and how they can; "" if they do.
-
-    An audience keeps its draw for good, since another one would contact users who were
-    held out.
-    """
-    groups: dict[str, list[str]] = {}
-    for name in declared.names(use_case):
-        # A wrong file has no group.
-        with contextlib.suppress(PropensityError):
-            group = declared.load(use_case, name).group
-            groups.setdefault(group, []).append(name)
-    if len(groups) < 2:
-        return ""
-    names = "; ".join(", ".join(audiences) for audiences in groups.values())
-    first = next(iter(groups))
-    return (
-        f"What all audiences brought together can't be measured, because they have "
-        f"{len(groups)} control groups ({names}): whom one holds out, another one "
-        f'contacts. For one sum, write control_group = "{first}", with the same '
-        "control and control_by, into a new file for each of the others, under a new "
-        "name, and end the old audience"
-    )
-
-
-def read_programmes(deployment: Deployment, *, until: date) -> list[Together]:
-    since = date(1970, 1, 1)
-    return programmes(deployment.rows("programme_lifts", since=since, until=until))
-
-
-def programme_account(deployment: Deployment) -> dict[str, Any]:
-    """Return what the audiences of a use case brought together, for JSON."""
-    groups = []
-    for together in read_programmes(deployment, until=date.max):
-        quarters = []
-        for name, brought in together.quarters.items():
-            quarters.append({"quarter": name, **brought.columns()})
-        group = {
-            "control_group": together.control_group,
-            "audiences": list(together.audiences),
-            **together.of_all.columns(),
-            **in_columns("added_buyers", together.buyers),
-            "quarters": quarters,
-            "says": programme_lines(together, deployment.use_case.currency),
-        }
-        groups.append(group)
-    return {
-        "use_case": deployment.use_case.name,
-        "programmes": groups,
-        "apart": apart(deployment.use_case),
-    }

@@ -14,13 +14,8 @@ from typing import TYPE_CHECKING
 
 from propensity import usecases
 from propensity.audience import declared, stopping, webhook
-from propensity.audience.result import (
-    LOST,
-    programme_lines,
-    read_programmes,
-    results,
-    sentence,
-)
+from propensity.audience.programme import programme_lines, read_programmes
+from propensity.audience.result import LOST, results, sentence
 from propensity.errors import (
     AudienceStopped,
     AudienceWaits,

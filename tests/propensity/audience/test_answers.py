@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from propensity.audience.answers import Codes, Form
 from propensity.audience.files import column
+from propensity.audience.forms import Codes, Form
 from propensity.audience.values import MADE, filled
 from propensity.audience.webhook import body_for, post
 from propensity.errors import SettingsError

@@ -7,13 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from propensity.audience.result import (
-    newest,
-    programme_lines,
-    programmes,
-    result,
-    sentence,
-)
+from propensity.audience.programme import programme_lines, programmes
+from propensity.audience.result import newest, result, sentence
 from propensity.runs.uplifts import quarter_of
 
 WEEK = date(2026, 6, 3)
