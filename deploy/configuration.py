@@ -19,6 +19,7 @@ import zoneinfo
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 from string import Template
 
@@ -35,6 +36,13 @@ from propensity.settings import (
 )
 from propensity.tables import every
 
+# The locks of functions that load a model; models are trained in the first.
+WITH_MODELS = (
+    "00-ModelTraining/requirements.txt",
+    "01-Predictions/requirements.txt",
+    "02-GetProba/requirements-score.txt",
+    "04-StreamFeatures/requirements-score_stream.txt",
+)
 # What a new deployment's folder begins with.
 TEMPLATE = Path(__file__).with_name("template")
 EXAMPLE = TEMPLATE / "production.env"
@@ -266,6 +274,8 @@ def of(variables: Mapping[str, str]) -> DeploymentSettings:
         use_cases = words(own["use_cases"])
     _require_known("DEPLOY_FUNCTIONS", targets, choices=every_function)
     _require_known("DEPLOY_USE_CASES", use_cases, choices=usecases.names())
+    for use_case in use_cases:
+        _check_locked(use_case)
     return DeploymentSettings(
         settings=settings,
         given=given,
@@ -317,6 +327,23 @@ def _example(name: str) -> str:
 def words(text: str) -> list[str]:
     """Return the words of a setting that holds several."""
     return text.replace(",", " ").split()
+
+
+def _check_locked(use_case: str) -> None:
+    """Refuse a candidate of a package that a function's lock lacks."""
+    for candidate in usecases.load(use_case).candidates:
+        module, _, _ = candidate.algorithm.partition(".")
+        if module == candidate.algorithm:
+            continue
+        packages = metadata.packages_distributions().get(module, [module])
+        for lock in WITH_MODELS:
+            text = (functions.ROOT / "deploy" / "locks" / lock).read_text("utf-8")
+            if not any(f"\n{package}==" in f"\n{text}" for package in packages):
+                raise DeploymentError(
+                    f"candidate {candidate.name} of {use_case} needs {packages[0]}, "
+                    f"which deploy/locks/{lock} lacks. Add it to {lock}, and run "
+                    "deploy/lock.sh"
+                )
 
 
 def _require_known(name: str, names: list[str], *, choices: Collection[str]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 
 import pytest
 
@@ -95,3 +96,23 @@ def test_a_command_is_about_the_deployment_that_is_named(tmp_path):
     assert (settings.user_column, settings.bigquery_endpoint) == ("", "")
     assert settings.suppression_key == "k" * 32
     assert folders.own() == tmp_path / "usecases"
+
+
+def test_a_candidate_of_a_package_that_a_lock_lacks_is_refused(tmp_path, monkeypatch):
+    """By the set-up: the function would end where it loads the model."""
+    monkeypatch.setenv("PROPENSITY_USE_CASES", str(tmp_path))
+    classes = {
+        "mine": "lightgbm.LGBMClassifier",
+        "yours": "sklearn.naive_bayes.GaussianNB",
+    }
+    for name, algorithm in classes.items():
+        shutil.copytree(folders.place("ga4_purchase"), tmp_path / name)
+        file = tmp_path / name / "usecase.toml"
+        text = file.read_text().replace('"LogisticRegression"', f'"{algorithm}"')
+        file.write_text(text)
+
+    assert configuration.of({**SETTINGS, "DEPLOY_USE_CASES": "yours"})
+    with pytest.raises(
+        DeploymentError, match="mine needs lightgbm, which deploy/locks"
+    ):
+        configuration.of({**SETTINGS, "DEPLOY_USE_CASES": "mine"})
