@@ -112,7 +112,5 @@ def test_a_candidate_of_a_package_that_a_lock_lacks_is_refused(tmp_path, monkeyp
         file.write_text(text)
 
     assert configuration.of({**SETTINGS, "DEPLOY_USE_CASES": "yours"})
-    with pytest.raises(
-        DeploymentError, match="mine needs lightgbm, which"
-    ):
+    with pytest.raises(DeploymentError, match="mine needs lightgbm, which"):
         configuration.of({**SETTINGS, "DEPLOY_USE_CASES": "mine"})
