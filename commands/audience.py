@@ -59,14 +59,14 @@ def _declared(
 ) -> Iterator[tuple[Deployment, DeclaredAudience, Any]]:
     """Open a deployment, a declared audience, and the reader of secrets."""
     from propensity import usecases
-    from propensity.audience.declared import load
+    from propensity.audience.declared import load_audience
     from propensity.settings import Settings
 
     # A wrong name is told before Google's libraries are imported.
     settings = Settings.from_environment()
     if use_case is None:
         use_case = settings.use_case
-    named = load(usecases.load(use_case), audience)
+    named = load_audience(usecases.load(use_case), audience)
 
     from propensity.gcp import secrets
     from propensity.registry.deployment import open_deployment

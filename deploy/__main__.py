@@ -195,8 +195,8 @@ def _late_audiences(d: DeploymentSettings) -> Iterator[str]:
     if predicted == "*":
         return
     for use_case in map(usecases.load, d.use_cases):
-        for name in declared.names(use_case):
-            days = declared.load(use_case, name).declared.days
+        for name in declared.audience_names(use_case):
+            days = declared.load_audience(use_case, name).declared.days
             late = [day for day in days if day[:3].upper() not in predicted]
             if late:
                 yield (

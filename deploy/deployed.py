@@ -39,7 +39,9 @@ def described(d: DeploymentSettings, file: Path) -> dict[str, Any]:
     audiences = list[str]()
     destinations = list[str]()
     for use_case in map(usecases.load, folders.names()):
-        audiences += [f"{use_case.name}/{name}" for name in declared.names(use_case)]
+        audiences += [
+            f"{use_case.name}/{name}" for name in declared.audience_names(use_case)
+        ]
         files = declared.folder_of(use_case).glob("destinations/*.toml")
         destinations += sorted(f"{use_case.name}/{path.stem}" for path in files)
     return {

@@ -114,7 +114,7 @@ def removal_of(use_case: UseCase | None, audience: str, destination: str) -> str
                 able.append(file)
         if not able:
             return BY_HAND
-        named = declared.load(use_case, audience)
+        named = declared.load_audience(use_case, audience)
     except RequestError:
         return ENDS
     except UseCaseError:

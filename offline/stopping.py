@@ -54,11 +54,11 @@ def _names(deployment: Deployment, audience: str | None) -> list[str]:
     """Return the names of audiences with a file or a list; raises as ``change``."""
     use_case = deployment.use_case
     names = {listing.audience for listing in listed(deployment)}
-    names.update(declared.names(use_case))
+    names.update(declared.audience_names(use_case))
     if audience is None:
         return sorted(names)
     if audience not in names:
-        declared.load(use_case, audience)
+        declared.load_audience(use_case, audience)
     return [audience]
 
 

@@ -320,11 +320,11 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
         )
         continued = set[str]()
         destinations = set[str]()
-        for name in declared.names(use_case):
+        for name in declared.audience_names(use_case):
             # Of a file that is wrong it is not known whether its audience is over.
             until = None
             try:
-                entries = declared.load(use_case, name).declared
+                entries = declared.load_audience(use_case, name).declared
                 destinations.add(entries.destination)
                 until = entries.until
             except PropensityError as why:

@@ -172,10 +172,10 @@ def _declared(deployment: Deployment) -> Iterator[tuple[str, Draw, str | None]]:
     use_cases, _ = usecases.load_all()
     for use_case in use_cases.values():
         column = user_column(deployment, use_case)
-        for name in declared.names(use_case):
+        for name in declared.audience_names(use_case):
             # One whose file is wrong is not sent.
             with contextlib.suppress(PropensityError):
-                audience = declared.load(use_case, name)
+                audience = declared.load_audience(use_case, name)
                 yield f"{name} of {use_case.name}", draw_of(audience), column
 
 

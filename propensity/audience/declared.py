@@ -259,17 +259,17 @@ def folder_of(use_case: UseCase) -> Path:
     return folder if folder.is_dir() else folders.place(use_case.name) / FOLDER
 
 
-def names(use_case: UseCase) -> list[str]:
+def audience_names(use_case: UseCase) -> list[str]:
     """Return the names of a use case's audiences, right or wrong."""
     files = folder_of(use_case).glob("*.toml")
     return sorted(file.stem for file in files if file.is_file())
 
 
-def load(use_case: UseCase, name: str) -> DeclaredAudience:
+def load_audience(use_case: UseCase, name: str) -> DeclaredAudience:
     folder = folder_of(use_case)
     file = f"{name}.toml"
-    if name not in names(use_case):
-        near = nearest(name, names(use_case))
+    if name not in audience_names(use_case):
+        near = nearest(name, audience_names(use_case))
         raise RequestError(
             f"{use_case.name} has no audience {name[:64]!r}",
             hint=f"Did you mean {near!r}?" if near else f"Create {folder / file}",

@@ -21,8 +21,12 @@ from typing import Any
 import pyarrow as pa
 
 from propensity.audience.control import user_column
-from propensity.audience.declared import Declared, DeclaredAudience, load
-from propensity.audience.declared import names as names_of
+from propensity.audience.declared import (
+    Declared,
+    DeclaredAudience,
+    audience_names,
+    load_audience,
+)
 from propensity.audience.destination import Destination
 from propensity.audience.members import EFFECT, PROBABILITY, Audience
 from propensity.audience.stopping import listed
@@ -384,7 +388,7 @@ def warnings_of(
             f"by this {named.sql_file.name}:\n\n{left_out}"
         )
     is_new = not audience.is_stored and audience.last_size is None
-    files = names_of(deployment.use_case) + [named.group]
+    files = audience_names(deployment.use_case) + [named.group]
     for listing in listed(deployment):
         name = listing.audience
         is_there = listing.destination == destination.name
@@ -399,10 +403,10 @@ def warnings_of(
 def _other_groups(use_case: UseCase, named: DeclaredAudience, as_of: date) -> list[str]:
     """Return the audiences, not ended, that draw another control group."""
     others = []
-    for name in names_of(use_case):
+    for name in audience_names(use_case):
         # A fault of another file is told where that audience is used.
         with suppress(UseCaseError):
-            other = load(use_case, name)
+            other = load_audience(use_case, name)
             until = other.declared.until
             is_apart = other.group != named.group and not named.leaves_out(name)
             if is_apart and (until is None or until >= as_of):

@@ -120,10 +120,10 @@ def apart(use_case: UseCase) -> str:
     held out.
     """
     groups: dict[str, list[str]] = {}
-    for name in declared.names(use_case):
+    for name in declared.audience_names(use_case):
         # A wrong file has no group.
         with contextlib.suppress(PropensityError):
-            group = declared.load(use_case, name).group
+            group = declared.load_audience(use_case, name).group
             groups.setdefault(group, []).append(name)
     if len(groups) < 2:
         return ""

@@ -53,7 +53,7 @@ def send_due(run: Run) -> Answer:
     sums = Counter(dict.fromkeys(COUNTS, 0))
     # The longest waiting first: a call may have no time for the last ones.
     newest = {listing.audience: listing.as_of for listing in listed(run)}
-    names = declared.names(run.use_case)
+    names = declared.audience_names(run.use_case)
     for name in sorted(names, key=lambda name: newest.get(name, date.min)):
         outcome = "sent"
         done = None
@@ -99,7 +99,7 @@ def send_due(run: Run) -> Answer:
 
 def _sent(run: Run, name: str, ends_at: float) -> tuple[str, DeliveryResult | None]:
     """Send an audience if it is due; return the outcome, and what was done."""
-    audience = declared.load(run.use_case, name)
+    audience = declared.load_audience(run.use_case, name)
     until = audience.declared.until
     day = run.as_of
     weekday = declared.WEEKDAYS[day.weekday()]
@@ -148,7 +148,7 @@ def _abandoned(run: Run) -> list[dict[str, object]]:
     """
     if run.as_of.weekday() != declared.WEEKDAYS.index("monday"):
         return []
-    names = declared.names(run.use_case)
+    names = declared.audience_names(run.use_case)
     # A person who has set how long it is kept may keep it for ever.
     may_end = AUDIENCE_REQUESTS.stored not in run.settings.retention_days
     entries = list[dict[str, object]]()

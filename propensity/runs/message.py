@@ -201,7 +201,7 @@ def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
             text = f"Audiences of {title} were not sent whole on {plain_day(day)}."
             yield _said("audience_not_sent", text)
     stopped = stopping.read(deployment.artifacts)
-    for audience in declared.names(use_case):
+    for audience in declared.audience_names(use_case):
         if stopped.covers(use_case.name, audience):
             yield _said("stopped", f"{audience} is stopped.")
         rows = deployment.rows("audience_deliveries", audience=audience)
@@ -229,7 +229,7 @@ def _letters(deployment: Deployment, as_of: date) -> Iterator[str]:
 
 def _chosen(deployment: Deployment, as_of: date) -> Iterator[str]:
     """Yield the audiences that were chosen last, with their sizes."""
-    for audience in declared.names(deployment.use_case):
+    for audience in declared.audience_names(deployment.use_case):
         rows = deployment.rows("audience_selections", audience=audience)
         earlier = [row for row in rows if row["as_of"] <= as_of]
         for row in earlier[:1]:

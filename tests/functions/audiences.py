@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from propensity.audience import run
-from propensity.audience.declared import load
+from propensity.audience.declared import load_audience
 from propensity.gcp import secrets
 from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import AUDIENCE_MEMBERS
@@ -18,7 +18,7 @@ from tests.support.rows import append_rows
 def by_hand(site: Deployment, day: date, use_case="ga4_purchase", name="winback"):
     """Send an audience as `propensity audience send` does."""
     with entered(site.environment), open_deployment(use_case) as deployment:
-        named = load(deployment.use_case, name)
+        named = load_audience(deployment.use_case, name)
         secret = secrets.reader(site.settings)
         done = run.send(deployment, named, secret, until=day)
     assert done.failure is None

@@ -12,7 +12,7 @@ import pytest
 from local.exports import digest
 from local.receiver import Receiver
 from propensity.audience import delivery, run
-from propensity.audience.declared import load
+from propensity.audience.declared import load_audience
 from propensity.gcp import secrets
 from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import AUDIENCE_EFFECTS
@@ -290,7 +290,7 @@ def learned(borrow_deployment, tmp_path) -> Deployment:
 
 def preview(site: Deployment, day: date) -> dict[str, Any]:
     with entered(site.environment), open_deployment("ga4_purchase") as deployment:
-        named = load(deployment.use_case, "winback")
+        named = load_audience(deployment.use_case, "winback")
         secret = secrets.reader(site.settings)
         return dict(run.preview(deployment, named, secret, until=day))
 

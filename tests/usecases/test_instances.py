@@ -80,10 +80,10 @@ def test_an_instance_has_audiences_of_its_own_alone(own):
     (shop / "audiences" / "winback.toml").touch()
     use_case = usecases.load("shop_uk")
 
-    assert declared.names(use_case) == []
+    assert declared.audience_names(use_case) == []
     (shop_uk / "audiences").mkdir()
     (shop_uk / "audiences" / "british.toml").touch()
-    assert declared.names(use_case) == ["british"]
+    assert declared.audience_names(use_case) == ["british"]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def folder(tmp_path) -> Iterator[Path]:
 
 def send(deployment: Deployment) -> dict[str, Any]:
     with open_deployment() as opened_run:
-        named = declared.load(opened_run.use_case, "winback")
+        named = declared.load_audience(opened_run.use_case, "winback")
     return act(deployment, run.send, named).answer()
 
 

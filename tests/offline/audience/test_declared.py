@@ -84,7 +84,7 @@ class TestFile:
         (folder / "winback.toml").write_text(given)
 
         with pytest.raises(UseCaseError) as raised:
-            declared.load(USE_CASE, "winback")
+            declared.load_audience(USE_CASE, "winback")
 
         assert "ga4_purchase/audiences/winback.toml: " in raised.value.message
         assert message in raised.value.message
@@ -95,7 +95,7 @@ class TestFile:
             "destination = 'crm'\nbudget = 0.3\ncost_per_contact = 0.1\n"
         )
 
-        assert declared.load(USE_CASE, "winback").declared.paid_for == 3
+        assert declared.load_audience(USE_CASE, "winback").declared.paid_for == 3
 
     def test_who_was_away_is_asked_only_where_features_say_it(self, folder):
         """Else nobody would be a member, for a reason that nothing says."""
@@ -103,17 +103,17 @@ class TestFile:
         (folder / "winback.toml").write_text(text)
         churn = usecases.load("first_day_churn")
 
-        assert declared.load(USE_CASE, "winback").declared.who == "away"
+        assert declared.load_audience(USE_CASE, "winback").declared.who == "away"
         with pytest.raises(UseCaseError, match='who is "away".* no column presence'):
-            declared.load(churn, "winback")
+            declared.load_audience(churn, "winback")
 
     def test_a_missing_file_is_said_to_be_missing(self, folder):
         (folder / "upsell.toml").touch()
 
         with pytest.raises(RequestError, match=r"'mailing'\. Create .*mailing.toml"):
-            declared.load(USE_CASE, "mailing")
+            declared.load_audience(USE_CASE, "mailing")
         with pytest.raises(RequestError, match="Did you mean 'upsell'"):
-            declared.load(USE_CASE, "upsel")
+            declared.load_audience(USE_CASE, "upsel")
 
 
 def test_secrets_are_those_that_destinations_entries_name(folder):
