@@ -36,7 +36,6 @@ class Sent:
 
     rejected: Mapping[str, str] = field(default_factory=dict)
     receipt: str | None = None
-    note: str | None = None
     unsure: frozenset[str] = frozenset()
     words: Sequence[str] = ()
 

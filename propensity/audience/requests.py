@@ -158,7 +158,7 @@ class RequestLog:
                 ),
                 members,
                 status if reason is None else REJECTED,
-                reason=sent.note if reason is None else reason,
+                reason=reason,
                 receipt=sent.receipt,
                 at=at,
             )

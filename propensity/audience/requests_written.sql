@@ -31,5 +31,4 @@ WHERE
   AND audience = @audience
   AND destination = @destination
   AND as_of = @as_of
-  AND status = 'pending'
   AND request IN UNNEST(@requests)

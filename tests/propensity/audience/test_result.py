@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from propensity.audience.programme import programme_lines, programmes
+from propensity import usecases
+from propensity.audience.programme import apart, programme_lines, programmes
 from propensity.audience.result import newest, result, sentence
 from propensity.runs.uplifts import quarter_of
 
@@ -104,3 +105,21 @@ def test_a_quarter_has_three_months():
 
     assert quarter.name == "2026-Q4"
     assert (quarter.first, quarter.last) == (date(2026, 10, 1), date(2026, 12, 31))
+
+
+def test_audiences_with_control_groups_of_their_own_are_told_how_to_share_one(
+    tmp_path, monkeypatch
+):
+    """In the words of their files; nothing where they share one."""
+    monkeypatch.setenv("PROPENSITY_USE_CASES", str(tmp_path))
+    folder = tmp_path / "ga4_purchase" / "audiences"
+    folder.mkdir(parents=True)
+    (folder / "a.toml").write_text('destination = "bucket"\ntop = 2\n')
+    (folder / "b.toml").write_text('destination = "bucket"\ntop = 2\n')
+    use_case = usecases.load("ga4_purchase")
+
+    assert "they have 2 control groups (a; b)" in apart(use_case)
+    assert 'control_group = "a"' in apart(use_case)
+    shared = 'destination = "bucket"\ntop = 2\ncontrol_group = "a"\n'
+    (folder / "b.toml").write_text(shared)
+    assert apart(use_case) == ""
