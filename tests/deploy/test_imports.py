@@ -41,6 +41,7 @@ NEVER = {
     "propensity.measures.intervals.difference": EVALUATES,
     # Rows of a lookup are few, and come by HTTP; it asks about single users.
     "propensity.gcp.queries.open_reader": {"get_proba"},
+    "propensity.gcp.queries.Queries._streamed": {"get_proba"},
     "propensity.suppression.Suppressed.without": {"get_proba"},
     # operate.py refuses these commands and --local, and no emulator is named there.
     "commands.machine": {"operate"},
