@@ -48,6 +48,9 @@ from tests.support.events import bet, enriched_card, registration, transaction, 
 from tests.support.rows import append_rows, publish
 from tests.support.shops import TRAINED
 
+# All functions are played once, on emulators: minutes where others compute, too.
+pytestmark = pytest.mark.timeout(600)
+
 GENERATED = render.files()
 FUNCTIONS = GENERATED[TERRAFORM / "generated" / "functions.json"]
 FUNCTIONS["operator"] = GENERATED[TERRAFORM / "generated" / "operator.json"]
