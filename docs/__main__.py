@@ -19,6 +19,7 @@ PARTS = {
     ("resources.md", "resources"): resources.resources,
     ("resources.md", "by scripts"): resources.by_scripts,
     ("resources.md", "roles"): resources.roles,
+    ("resources.md", "permissions"): resources.permissions,
     ("tables.md", "shared columns"): reference.shared_columns,
     ("tables.md", "tables"): reference.tables,
     ("tables.md", "events"): reference.events_columns,

@@ -48,7 +48,8 @@ KNOWN_BY_GOOGLE = (
     ),
     (r"\$\{terraform_data\.roles_made\[.+?\]\.output\}", "TIME"),
 )
-# The argument that is a resource's name: the first that it has.
+# The argument that is a resource's name, and the one that a permission is on: the first
+# that it has.
 NAMES = (
     "table_id",
     "dataset_id",
@@ -61,6 +62,20 @@ NAMES = (
     "name",
     "display_name",
 )
+TARGETS = (
+    "table_id",
+    "dataset_id",
+    "service_account_id",
+    "secret_id",
+    "topic",
+    "subscription",
+    "repository",
+    "bucket",
+    "name",
+    "project",
+)
+# The project and the bucket.
+WHOLE = ("my-project", "my-project-propensity")
 ALERT = "google_monitoring_alert_policy"
 REPOSITORY = "google_artifact_registry_repository"
 ROLE = "google_project_iam_custom_role"
@@ -96,7 +111,12 @@ class Resource:
 
     @property
     def name(self) -> str:
-        return next(str(self.values[name]) for name in NAMES if name in self.values)
+        """What it is called, or for a permission its condition or what it is on."""
+        condition = self.values.get("condition")
+        if condition:
+            return re.sub(" $", " *", condition["title"])
+        arguments = TARGETS if self.is_permission else NAMES
+        return next(str(self.values[name]) for name in arguments if name in self.values)
 
 
 @cache
@@ -203,6 +223,31 @@ def roles() -> str:
         for resource in planned()
         if resource.kind == ROLE
     ]
+    return "".join(lines)
+
+
+def permissions() -> str:
+    """Return who may do what: to the whole project or bucket, then by account."""
+    on_all = defaultdict[tuple[str, str], list[str]](list)
+    by_account = defaultdict[str, dict[str, list[str]]](lambda: defaultdict(list))
+    for resource in planned():
+        if not resource.is_permission:
+            continue
+        role = resource.values["role"].removeprefix("roles/")
+        target = resource.name
+        for member in resource.values.get("members", [resource.values.get("member")]):
+            account = member.removeprefix("serviceAccount:")
+            if target in WHOLE:
+                on_all[role, target].append(account)
+            else:
+                by_account[account][role].append(target)
+    lines = [
+        f"- `{role}` on `{target}`: {_code(accounts)}\n"
+        for (role, target), accounts in on_all.items()
+    ]
+    for account, roles in sorted(by_account.items()):
+        lines.append(f"\n### `{account}`\n\n")
+        lines += [f"- `{role}`: {_code(targets)}\n" for role, targets in roles.items()]
     return "".join(lines)
 
 
