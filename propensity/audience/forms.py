@@ -41,10 +41,10 @@ class Codes:
 
     @cached_property
     def _letters(self) -> frozenset[str]:
-        found = set[str]()
+        letters = set[str]()
         for text in self.sent:
-            found.update(_LETTERS.findall(text.lower()))
-        return frozenset(found)
+            letters.update(_LETTERS.findall(text.lower()))
+        return frozenset(letters)
 
     def of(self, words: str) -> str:
         """Return words that are a code and name nothing that was sent, or else ""."""

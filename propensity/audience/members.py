@@ -498,15 +498,15 @@ def _entries_of(fields: Iterable[pa.Field]) -> str:
     of a STRUCT in another order: so numbers are written by CAST, one by one.
     """
     parts = list[str]()
-    for own in fields:
-        name = json.dumps(json.dumps(own.name) + ":", ensure_ascii=False)
-        column = f"`{own.name}`"
+    for entry in fields:
+        name = json.dumps(json.dumps(entry.name) + ":", ensure_ascii=False)
+        column = f"`{entry.name}`"
         value = f"TO_JSON_STRING({column})"
-        if pa.types.is_decimal128(own.type):
+        if pa.types.is_decimal128(entry.type):
             value = f"CAST(CAST({column} AS NUMERIC) AS STRING)"
-        elif pa.types.is_decimal(own.type) or pa.types.is_integer(own.type):
+        elif pa.types.is_decimal(entry.type) or pa.types.is_integer(entry.type):
             value = f"CAST({column} AS STRING)"
-        elif pa.types.is_nested(own.type):
+        elif pa.types.is_nested(entry.type):
             value = f"TO_JSON_STRING(TO_JSON({column}))"
         comma = "',', " if parts else ""
         parts.append(f"{comma}{name}, IFNULL({value}, 'null')")

@@ -72,19 +72,19 @@ def concealed(words: str, secrets: Iterable[str]) -> str:
 
 
 def secrets_in(template: Any) -> set[str]:
-    return {place[2] for place in _places(template) if place[1]}
+    return {match[2] for match in _placeholders(template) if match[1]}
 
 
 def values_in(template: Any) -> set[str]:
-    return {place[2] for place in _places(template) if not place[1]}
+    return {match[2] for match in _placeholders(template) if not match[1]}
 
 
-def _places(template: Any) -> Iterator[re.Match[str]]:
+def _placeholders(template: Any) -> Iterator[re.Match[str]]:
     for text in texts_of(template):
         for part in _PART.findall(text):
-            place = _PLACEHOLDER.fullmatch(part)
-            if place:
-                yield place
+            match = _PLACEHOLDER.fullmatch(part)
+            if match:
+                yield match
 
 
 def _value(placeholder: re.Match[str], values: Mapping[str, object]) -> object:

@@ -100,7 +100,8 @@ class ReadTable:
             if features[name].kind:
                 features[name] = Feature(why="it may know the outcome", leak=why)
         left = names_in_training(features)
-        rows = self.rows.drop_columns([one for one in self.columns if one not in left])
+        dropped = [name for name in self.columns if name not in left]
+        rows = self.rows.drop_columns(dropped)
         return replace(self, features=features, rows=rows)
 
 

@@ -191,7 +191,7 @@ def first_verdict(trained: Trained) -> Verdict:
         return Verdict(promoted=True, reason=f"{FIRST}; it is not warm yet: no scores")
     rows, score, baseline = trained.judged_forward()
     saved = trained.savings_in_words()
-    known = (
+    outcomes = (
         f"{rows.conversions} of the {len(rows)} rows that it was judged on, and whose "
         "truth is known, are label 1"
     )
@@ -199,12 +199,12 @@ def first_verdict(trained: Trained) -> Verdict:
     if trained.is_anomaly and fewest < FEW:
         reason = (
             f"{FIRST}; it has learned without truths, and too few are known to "
-            f"measure it: {known}{saved}"
+            f"measure it: {outcomes}{saved}"
         )
         return Verdict(promoted=True, reason=reason)
     if not rows.has_both_classes:
         reason = (
-            f"not shown to be better than chance: {known}, which measures nothing. "
+            f"not shown to be better than chance: {outcomes}, which measures nothing. "
             f"Wait for more truths, or {BY_HAND}"
         )
         return Verdict(promoted=False, reason=reason)

@@ -43,10 +43,10 @@ def score_metrics(
         ends: Ends = (None, None)
         if value is not None:
             # Rows are independent of each other unless somebody knows better.
-            known = of_rows(observed, slopes_of(observed))
+            users_and_variance = of_rows(observed, slopes_of(observed))
             if spread is not None:
-                known = spread(slopes_of)
-            ends = interval(value, *known)
+                users_and_variance = spread(slopes_of)
+            ends = interval(value, *users_and_variance)
         values |= {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
     measured_rows = replace(
         at_budget(observed, budget, dates=dates),
