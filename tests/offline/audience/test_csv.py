@@ -250,6 +250,7 @@ def test_the_steps_of_the_page_give_a_list(deployment, page, capfdbinary):
     assert {row["user_id"] for row in rows} == members_of(deployment, is_control=False)
     assert {row["user_id"] for row in rows} < set(away)
     assert "only 150 users are away, so all of these are in" in printed["preview"]
+    assert "of away users" in printed["preview"]
     [name] = deployment.artifacts.names("audiences/ga4_purchase/winback/")
     assert deployment.artifacts.read(name).data.decode("utf-8-sig") == printed["list"]
 
