@@ -17,8 +17,8 @@ from propensity.learning.candidates import default_preprocessor, fitted, transfo
 from propensity.learning.files import pseudonymise
 from propensity.learning.model import Model
 from propensity.models.encoding import to_frame
-from tests.propensity.learning.cards import trained
-from tests.propensity.learning.shops import FOREST, LINEAR, SHOP
+from tests.propensity.learning.cards import ROWS, card, trained
+from tests.propensity.learning.shops import FOREST, LINEAR, SHOP, train
 
 # Packages whose classes a pickle may name: those that come with scikit-learn.
 LIBRARIES = {"builtins", "copyreg", "functools", "numpy", "scipy", "sklearn"}
@@ -61,3 +61,13 @@ def test_a_training_set_numbers_its_users_at_random():
     assert stored["user_id"].to_pylist() == sorted(stored["user_id"].to_pylist())
     assert abs(np.corrcoef(stored["user_id"], stored["recency"])[0, 1]) < 0.2
     assert not stored.equals(pseudonymise(table))
+
+
+def test_a_card_says_which_share_of_the_rows_of_a_label_was_read():
+    weight = np.where(np.asarray(ROWS["label"]) == 1, 1.0, 4.0)
+    place = ROWS.column_names.index("weight")
+    rows = ROWS.set_column(place, "weight", pa.array(weight))
+    plain = card(train(rows, candidates=(LINEAR,))).plain()
+
+    assert plain["negative_sampling_rate"] == pytest.approx(0.25)
+    assert plain["positive_sampling_rate"] == 1
