@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import itertools
@@ -64,13 +63,6 @@ class Bucket:
 
     def blob(self, name: str, *, generation: int | None = None, **_: Any) -> Blob:
         return Blob(self, name, generation)
-
-    def get_blob(self, name: str) -> Blob | None:
-        blob = self.blob(name)
-        with contextlib.suppress(api.NotFound):
-            blob.found()
-            return blob
-        return None
 
     def live(self, name: str) -> Generation | None:
         """Return the newest generation of an object, if it is not deleted."""
