@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
+import itertools
 import threading
 import time
 from collections import Counter
@@ -94,6 +95,10 @@ class Job:
     num_dml_affected_rows: int | None = None
     session_info: bigquery.SessionInfo | None = None
 
+    @property
+    def schema(self) -> list[bigquery.SchemaField]:
+        return self.rows.schema
+
     def result(self, **_: Any) -> Rows:
         return self.rows
 
@@ -128,8 +133,9 @@ class BigQuery:
         # The tables and views of datasets, until one comes or goes.
         self._listed: dict[tuple[str, str], dict[str, str]] = {}
         self._current: tuple[str, str] | None = None
-        # Temporary tables of sessions, by their ids.
-        self._sessions: dict[str, list[str]] = {}
+        # Connections of sessions, each with temporary tables of its own, by their ids.
+        self._sessions: dict[str, duckdb.DuckDBPyConnection] = {}
+        self._numbers = itertools.count()
         self.database = _database()
 
     def close(self) -> None:
@@ -303,9 +309,11 @@ class BigQuery:
             found.view_query = self._views[path]
             return found
         rows = self._count(path)
-        described = self.database.execute(f"DESCRIBE {_quoted(*path)}").fetchall()
+        with self.lock:
+            table = _quoted(*path)
+            described = self.database.execute(f"DESCRIBE {table}").fetchall()
+            arrow = self.database.execute(f"FROM {table} LIMIT 0").to_arrow_table()
         required = {name for name, _, null, *_ in described if null == "NO"}
-        arrow = self.database.execute(f"FROM {_quoted(*path)} LIMIT 0").to_arrow_table()
         found.schema = [field_of(one, one.name in required) for one in arrow.schema]
         properties = found.to_api_repr()
         properties |= {"numRows": str(rows), "numBytes": str(rows * ROW_BYTES)}
@@ -429,14 +437,14 @@ class BigQuery:
         config = job_config if job_config else bigquery.QueryJobConfig()
         session = self._session_of(config)
         if sql == ABORT_SESSION:
-            self._drop(self._sessions.pop(session))
+            self._sessions.pop(session).close()
             return Job(Rows(pa.table({})))
         default = config.default_dataset
         place = ("", "") if default is None else (default.project, default.dataset_id)
         given = {one.name: _value(one) for one in config.query_parameters}
         kinds = {one.name: _type(one) for one in config.query_parameters}
         script = translated(sql, tuple(sorted(kinds.items())))
-        with self.lock:
+        with self.lock, self._within(session):
             for statement in script:
                 self._prepare(statement, place)
             tables = set[Path3]()
@@ -451,9 +459,8 @@ class BigQuery:
                 )
             if config.dry_run:
                 with self._naming(tables):
-                    for statement in script:
-                        self._bound(statement)
-                return Job(Rows(pa.table({})), processed)
+                    described = [self._bound(statement, given) for statement in script]
+                return Job(Rows(described[-1]), processed)
             states = tuple((path, self.changed[path]) for path in sorted(tables))
             key = (sql, repr(sorted(given.items())), place, states)
             is_list = any(path[2] in LISTS for path in tables)
@@ -477,11 +484,27 @@ class BigQuery:
         for prop in config.connection_properties:
             session = str(prop.value)
         if config.create_session:
-            session = f"session-{len(self._sessions)}"
-            self._sessions[session] = []
+            session = f"session-{next(self._numbers)}"
+            self._sessions[session] = _prepared(self.database.cursor())
         if session and session not in self._sessions:
             raise api.BadRequest(f"Session {session} is not found")
         return session
+
+    @contextlib.contextmanager
+    def _within(self, session: str) -> Iterator[None]:
+        """Have statements run by the connection of a session, if there is one."""
+        if not session:
+            yield
+            return
+        shared = self.database
+        current = self._current
+        self.database = self._sessions[session]
+        self._current = None
+        try:
+            yield
+        finally:
+            self.database = shared
+            self._current = current
 
     def _drop(self, names: Iterable[str]) -> None:
         """Drop temporary tables."""
@@ -494,8 +517,11 @@ class BigQuery:
         try:
             yield
         except api.NotFound:
+            temporary = "SELECT table_name FROM duckdb_tables() WHERE temporary"
+            made = {name for (name,) in self.database.execute(temporary).fetchall()}
             for path in sorted(tables):
-                self._table_exists(path)
+                if path[2] not in made:
+                    self._table_exists(path)
             raise
 
     def _run(
@@ -507,8 +533,7 @@ class BigQuery:
     ) -> tuple[pa.Table, int | None]:
         result = pa.table({})
         changed = None
-        # Those of a session stay until it ends.
-        made = self._sessions.get(session, [])
+        made = list[str]()
         try:
             for statement in script:
                 values = {name: given[name] for name in statement.parameters}
@@ -532,6 +557,7 @@ class BigQuery:
                 self.database.execute("ROLLBACK")
             raise
         finally:
+            # Those of a session stay until it ends.
             if not session:
                 self._drop(made)
         return result, changed
@@ -551,13 +577,13 @@ class BigQuery:
         except duckdb.Error as error:
             raise _error_of(error, text) from error
 
-    def _bound(self, statement: Statement) -> None:
-        """Have DuckDB bind a statement that is not run."""
-        if statement.is_query:
-            text = statement.text
-            for name in statement.parameters:
-                text = text.replace(f"${name}", "NULL")
-            self._execute(f"EXPLAIN {text}")
+    def _bound(self, statement: Statement, given: Mapping[str, Any]) -> pa.Table:
+        """Have DuckDB bind a statement that is not run; return its columns."""
+        if not statement.is_query:
+            return pa.table({})
+        values = {name: given[name] for name in statement.parameters}
+        bound = self._execute(f"SELECT * FROM ({statement.text}) LIMIT 0", values)
+        return _as_bigquery(bound.to_arrow_table())
 
     def _full(self, path: Path3, place: tuple[str, str]) -> Path3:
         project, dataset, name = path
@@ -685,10 +711,15 @@ def _database() -> duckdb.DuckDBPyConnection:
     package = Path(str(importlib.resources.files("duckdb_extension_icu")))
     icu = package / f"extensions/v{duckdb.__version__}/icu.duckdb_extension"
     database.execute(f"LOAD '{icu}'")
-    database.execute("SET TimeZone = 'UTC'")
-    database.execute("SET enable_progress_bar = false")
     define(database)
-    return database
+    return _prepared(database)
+
+
+def _prepared(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Return a connection that has BigQuery's time zone."""
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def _quoted(*names: str) -> str:

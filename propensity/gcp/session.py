@@ -2,7 +2,8 @@
 A session of BigQuery: temporary tables, and queries of them.
 
 It needs the right to create jobs, and no dataset: its tables are nobody else's, and go
-with it. Statements name them alone; no table of a deployment is found by its name.
+with it. Statements name them alone. No table of a deployment is found by its name, but
+in a session of the deployment (``session_of``).
 
 Source:
     https://cloud.google.com/bigquery/docs/sessions-intro
@@ -20,34 +21,61 @@ from propensity.gcp.queries import Parameters
 from propensity.gcp.warehouse import Warehouse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pyarrow as pa
 
     from propensity.settings import Settings
 
 
+@contextlib.contextmanager
+def session_of(warehouse: Warehouse) -> Iterator[Session]:
+    """Hold a session with the dataset of a warehouse, which counts its bytes."""
+    session = Session(
+        warehouse.settings, client=warehouse.client, finds_tables_of_dataset=True
+    )
+    try:
+        yield session
+    finally:
+        session.end()
+        warehouse.bytes_billed += session.bytes_billed
+
+
 class Session(Warehouse):
     """Queries of one session, which the first statement begins."""
 
-    def __init__(self, settings: Settings, *, client: bigquery.Client) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        client: bigquery.Client,
+        finds_tables_of_dataset: bool = False,
+    ) -> None:
         super().__init__(settings, client=client)
+        self._finds_tables_of_dataset = finds_tables_of_dataset
         # Large results come by pages of JSON where this account may not use the
         # Storage Read API.
         self.is_paged = False
         self._session_id = ""
 
-    def close(self) -> None:
-        """End the session, which drops its tables, and close the connections."""
+    def end(self) -> None:
+        """End the session, which drops its tables."""
         # It would end by itself, a day later.
         with contextlib.suppress(Exception):
             if self._session_id:
                 self._run("CALL BQ.ABORT_SESSION()", None)
+
+    def close(self) -> None:
+        """End the session, and close the connections."""
+        self.end()
         super().close()
 
     def _config(
         self, sql: str, parameters: Parameters | None, **options: Any
     ) -> bigquery.QueryJobConfig:
         config = super()._config(sql, parameters, **options)
-        config.default_dataset = None
+        if not self._finds_tables_of_dataset:
+            config.default_dataset = None
         if self._session_id:
             session = bigquery.ConnectionProperty("session_id", self._session_id)
             config.connection_properties = [session]

@@ -14,7 +14,7 @@ from google.api_core import exceptions as api
 from google.cloud import bigquery
 
 from propensity.errors import SettingsError
-from propensity.gcp.queries import LABELS, Queries, count_of
+from propensity.gcp.queries import LABELS, Parameters, Queries, count_of
 from propensity.schema import in_sql
 from propensity.tables.export import with_suffix
 
@@ -123,12 +123,14 @@ class Warehouse(Queries):
         """Return the types of the columns of a table, by project, dataset and name."""
         name = ".".join(path)
         with self._translated(on=name):
-            schema = self.client.get_table(name, **self._limits).schema
-        types = {}
-        for field in schema:
-            kind = in_sql(field.field_type)
-            types[field.name] = "a list" if field.mode == "REPEATED" else kind
-        return types
+            return _types(self.client.get_table(name, **self._limits).schema)
+
+    def types_of_query(
+        self, sql: str, parameters: Parameters | None = None
+    ) -> dict[str, str]:
+        """Return the types of a query's columns by a dry run, which bills nothing."""
+        with self._translated():
+            return _types(self._start(sql, parameters, dry_run=True).schema)
 
     def size_of(self, table: str) -> tuple[str, int, int]:
         """Return where a table is, its rows and its bytes; of a view 0 of them."""
@@ -188,6 +190,15 @@ class Warehouse(Queries):
                 hint=f"Copy it, or put the dataset {self.settings.dataset} where it is",
                 field="PROPENSITY_LOCATION",
             )
+
+
+def _types(schema: Iterable[bigquery.SchemaField]) -> dict[str, str]:
+    """Return the types of columns by name, as SQL spells them, or that it is a list."""
+    types = {}
+    for field in schema:
+        kind = in_sql(field.field_type)
+        types[field.name] = "a list" if field.mode == "REPEATED" else kind
+    return types
 
 
 def _schema(table: Table) -> list[bigquery.SchemaField]:

@@ -29,7 +29,7 @@ from propensity.errors import (
 )
 from propensity.gcp.artifacts import Artifacts, Stored
 from propensity.gcp.pubsub import Bus
-from propensity.gcp.session import Session
+from propensity.gcp.session import Session, session_of
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends
 from propensity.tables.models import EVALUATION, Category, Evaluation
@@ -233,6 +233,47 @@ def test_a_session_has_tables_of_its_own_until_it_ends(place, warehouse):
         warehouse.rows("SELECT * FROM more")
     assert sorted(table["n"].to_pylist()) == [7, 8]
     assert warehouse.tables_of(f"{place.project}.{place.dataset}") == before
+
+
+def test_a_session_of_a_deployment_finds_its_tables_as_well(place, warehouse):
+    """Two at once have tables of one name; the deployment counts their bytes."""
+    before = warehouse.bytes_billed
+    made = "CREATE TEMP TABLE chosen AS SELECT @n AS n; SELECT MAX(n) AS n FROM chosen"
+    with session_of(warehouse) as first, session_of(warehouse) as second:
+        [row] = first.rows(made, {"n": 1})
+        second.rows(made, {"n": 2})
+        written = first.execute(
+            f"INSERT INTO {SCORES.stored} (use_case, as_of, user_id, probability, "
+            "run_id) SELECT 'a', @day, CAST(n AS STRING), 0.5, 'r' FROM chosen",
+            {"day": DAY},
+        )
+        read = f"SELECT s.user_id FROM {SCORES.stored} AS s, chosen AS c "
+        read += f"WHERE CAST(c.n AS STRING) = s.user_id AND s.as_of = '{DAY}'"
+        [batch] = first.batches(read)
+        found = second.rows(read)
+        first.rows(f"SELECT COUNT(*) AS n FROM {SCORES.stored} WHERE as_of = '{DAY}'")
+        with pytest.raises(MissingTable, match="no_such_table"):
+            first.rows("SELECT * FROM chosen, no_such_table")
+    warehouse.execute(f"DELETE FROM {SCORES.stored} WHERE TRUE")
+
+    assert (row["n"], written, found) == (1, 1, [])
+    assert batch["user_id"].to_pylist() == ["1"]
+    # So much was counted when the sessions ended.
+    assert warehouse.bytes_billed >= before + first.bytes_billed + second.bytes_billed
+
+
+def test_the_columns_of_a_query_are_known_before_it_runs(warehouse):
+    sql = (
+        "SELECT @day AS day, NUMERIC '1' AS n, [1] AS l, STRUCT(1 AS a) AS s, 'a' AS t"
+    )
+
+    assert warehouse.types_of_query(sql, {"day": DAY}) == {
+        "day": "DATE",
+        "n": "NUMERIC",
+        "l": "a list",
+        "s": "STRUCT",
+        "t": "STRING",
+    }
 
 
 @pytest.mark.usefixtures("warehouse")
