@@ -186,7 +186,7 @@ def end(
     again. You can interrupt this command and run it again.
     """
     from propensity.audience.run import end
-    from propensity.audience.stopping import listed
+    from propensity.audience.stopping import check_sent, listed
     from propensity.gcp import secrets
     from propensity.registry.deployment import open_deployment
 
@@ -208,6 +208,8 @@ def end(
             answers.append(done.answer())
             if done.failure:
                 failed = True
+        if not answers:
+            check_sent(deployment, audience, destination)
     if not answers:
         say(f"Nothing to take back: {audience} is on no list that can remove users")
     answer = spoken({"lists": answers}, texts.ended)

@@ -202,6 +202,9 @@ def test_statements_are_taken_by_googles_own_analyzer(relations, name):
         text = joined(found).replace("`drawn_by`", "`user_id`")
         text = text.replace("`own_columns`", "TO_JSON_STRING(user_id)")
         text = text.replace("`known_by`", "LOWER(JSON_VALUE(attributes, '$.email'))")
+        text = text.replace("`consent`", "TO_JSON_STRING(TRUE)")
+        stored = "JSON_VALUE(m.attributes, '$.consent')"
+        text = text.replace("`stored_consent`", stored)
         given = {**parameters_of(text), **types}
         # Use cases share statements.
         if (text, str(given)) in TAKEN:

@@ -8,7 +8,7 @@ columns for the destination. ``audiences/destinations/`` has the files of destin
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -192,12 +192,24 @@ class DeclaredAudience(Struct, frozen=True):
         """The statement of who may be a member; it may be missing."""
         return self.folder / f"{self.name}.sql"
 
-    def leaves_out(self, audience: str) -> bool:
-        """Return whether its statement names another audience."""
+    @property
+    def destination_entries(self) -> Mapping[str, object]:
+        """The entries of its destination's file; none where a delivery tells why."""
+        folder = self.folder / "destinations"
+        try:
+            text = statements.read_text(folder, f"{self.declared.destination}.toml")
+            return tomllib.loads(text)
+        except (OSError, ValueError, UseCaseError):
+            return {}
+
+    def leaves_out(self, audience: str, use_case: str, *, is_own: bool) -> bool:
+        """Return whether its statement names an audience of a use case."""
         if not self.sql_file.is_file():
             return False
         text = statements.read_text(self.folder, self.sql_file.name)
-        return f"'{audience}'" in text
+        if f"'{use_case}/{audience}'" in text:
+            return True
+        return f"'{audience}'" in text and (is_own or f"'{use_case}'" in text)
 
     def statement(
         self, name: str, use_case: UseCase, **parts: str | Sequence[Line]
@@ -265,16 +277,23 @@ def audience_names(use_case: UseCase) -> list[str]:
     return sorted(file.stem for file in files if file.is_file())
 
 
-def load_audience(use_case: UseCase, name: str) -> DeclaredAudience:
-    folder = folder_of(use_case)
-    file = f"{name}.toml"
-    if name not in audience_names(use_case):
-        near = nearest(name, audience_names(use_case))
+def check_name(use_case: UseCase, name: str) -> None:
+    """Raise RequestError if no file has the name of an audience."""
+    names = audience_names(use_case)
+    if name not in names:
+        near = nearest(name, names)
+        file = folder_of(use_case) / f"{name}.toml"
         raise RequestError(
             f"{use_case.name} has no audience {name[:64]!r}",
-            hint=f"Did you mean {near!r}?" if near else f"Create {folder / file}",
+            hint=f"Did you mean {near!r}?" if near else f"Create {file}",
             field="audience",
         )
+
+
+def load_audience(use_case: UseCase, name: str) -> DeclaredAudience:
+    check_name(use_case, name)
+    folder = folder_of(use_case)
+    file = f"{name}.toml"
     entries: dict[str, object] = {}
     try:
         if not NAME.fullmatch(name):

@@ -283,7 +283,8 @@ class Delivery:
                 request = replace(request, may_have_arrived=True)
                 self._wait(unanswered, tries)
         self._done.hear(sent.words)
-        self._taken.add(request.action)
+        if len(sent.rejected) < len(request.members):
+            self._taken.add(request.action)
         self._log.record_sent(request, sent, at=began_at)
         self._log.flush()
         self._done.count(request, sent)

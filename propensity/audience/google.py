@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 
 from propensity.addresses import address_of
-from propensity.audience.answers import URL
 from propensity.audience.control import user_column
 from propensity.audience.destination import (
     ADD,
@@ -68,6 +67,11 @@ _WHOLE = {
     "370": r"\d{8}",
     "375": r"\d{9}",
 }
+# The account's token goes to no other host; this machine gets none.
+_URL = (
+    r"^(https://datamanager(\.[\w-]+)*\.googleapis\.com|http://127\.0\.0\.1)"
+    r"(:\d+)?(/[!-~]*)?\Z"
+)
 Digits = Annotated[str, Meta(pattern=r"^\d{1,20}\Z", description="digits alone")]
 
 
@@ -96,7 +100,7 @@ class GoogleFile(DestinationFile, tag="google", kw_only=True):
     consent_by: str = ""
     terms: Literal["", "ACCEPTED"] = ""
     url: Annotated[
-        str, Meta(pattern=URL, description="an address that begins with https://")
+        str, Meta(pattern=_URL, description="an address of Google's Data Manager")
     ] = "https://datamanager.googleapis.com"
 
     def __post_init__(self) -> None:
@@ -138,7 +142,7 @@ class GoogleFile(DestinationFile, tag="google", kw_only=True):
         from propensity.gcp.data_manager import DataManager
 
         made = Google(self, DataManager(self.url), columns=columns, clock=clock)
-        column = user_column(deployment, deployment.use_case)
+        column = user_column(deployment.settings, deployment.use_case)
         if self.account_type == ANALYTICS and column != "user_pseudo_id":
             raise RequestError(
                 f"users of {deployment.use_case.name} are not browsers of Analytics "

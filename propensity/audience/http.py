@@ -13,6 +13,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -221,6 +222,14 @@ class Http(Destination):
         if not self.known_by or column in self.known_by:
             self.known_by = [column]
 
+    @property
+    def _names(self) -> Sequence[str]:
+        """Columns of which a user needs one, so that the receiver knows who it is."""
+        form = self._file.answer
+        if form is None or form.by in {"index", "user_id"}:
+            return self.known_by
+        return [form.by]
+
     def send(self, request: Request) -> Sent:
         audience = request.audience
         if self._file.max_age_hours is not None:
@@ -233,7 +242,16 @@ class Http(Destination):
         chosen_s = audience.chosen_at.timestamp()
         values["chosen_micros"] = int(chosen_s * 1_000_000)
         values["chosen_s"] = int(chosen_s)
-        entries = self._entries(request, values)
+        nameless = {}
+        known = []
+        for member in request.members:
+            if not self._names or any(map(member.known_by, self._names)):
+                known.append(member)
+            else:
+                nameless[member.key] = f"no {' and no '.join(self._names)}"
+        if not known:
+            return Sent(nameless)
+        entries = self._entries(known, request.action, values)
         method, url, body, headers = self._parts(
             request.action, [members[0] for members in entries], values
         )
@@ -254,7 +272,9 @@ class Http(Destination):
             raise Unanswered(host, "a certificate that is not trusted") from None
         except (requests.RequestException, ValueError):
             raise Unanswered(host, "no connection") from None
-        return self._sent(answer, entries, host, is_removal=request.action == REMOVE)
+        is_removal = request.action == REMOVE
+        sent = self._sent(answer, entries, host, is_removal=is_removal)
+        return replace(sent, rejected={**nameless, **sent.rejected})
 
     def _parts(
         self, action: str, members: Sequence[Member], places: Mapping[str, object]
@@ -274,17 +294,17 @@ class Http(Destination):
         return form.method, filled(form.url, values), body, headers
 
     def _entries(
-        self, request: Request, places: Mapping[str, object]
+        self, members: Sequence[Member], action: str, places: Mapping[str, object]
     ) -> list[list[Member]]:
         """
-        Return a request's members, together those who are sent as one.
+        Return members of a request, together those who are sent as one.
 
         Two browsers of a person may have one address, in two spellings: a receiver
         could take the one and reject the other, and nobody would know if it has it.
         """
-        values = {**self._variables, **places, "action": request.action}
+        values = {**self._variables, **places, "action": action}
         entries = defaultdict[bytes, list[Member]](list)
-        for member in request.members:
+        for member in members:
             spelled = self._user_values(member, values)
             for column in self._columns:
                 spelled[column] = plain(spelled[column])

@@ -96,7 +96,7 @@ class Source:
     Where the members of an audience are read: a part of statements, with parameters.
 
     The part has them as they are chosen, as they are stored, or nobody; entries are of
-    ``_entries_of``.
+    ``_entries_of``. A consent is asked again by ``consent_by``, a column; "" for none.
     """
 
     named: DeclaredAudience
@@ -104,12 +104,18 @@ class Source:
     part: str
     parameters: Mapping[str, object] = field(default_factory=dict)
     entries: str = ""
+    consent_by: str = ""
 
     def statement(self, name: str, **more: str) -> str:
         """Return a statement that reads the members, with more parts of its own."""
         named = self.named
         by = named.declared.control_by
         parts = {"drawn_by": by, "own_columns": self.entries}
+        parts |= {"consent": "'null'", "stored_consent": "NULL"}
+        if self.consent_by:
+            path = json.dumps(self.consent_by, ensure_ascii=False)
+            parts["consent"] = f"TO_JSON_STRING(`{self.consent_by}`)"
+            parts["stored_consent"] = f"JSON_VALUE(m.attributes, '$.{path}')"
         members = named.lines(self.part, self.use_case, **parts)
         parts |= more
         return named.statement(name, self.use_case, members=members, **parts)
@@ -226,10 +232,13 @@ def find_or_choose(
     earlier = [row["as_of"] for row in list(selections) + list(sent)]
     newest = max(earlier, default=as_of)
     if newest > as_of:
+        what = f"was already chosen or sent for {newest}"
+        if not selections or selections[0]["as_of"] < newest:
+            what = f"was ended, or had no members, after {as_of}"
         raise RequestError(
-            f"{named.name} was already chosen or sent for {newest}, so it cannot "
-            f"be chosen for the earlier {as_of}: that would add users again who have "
-            "left, and distort the measured uplift",
+            f"{named.name} {what}, so it cannot be chosen for the earlier {as_of}: "
+            "that would add users again who have left, and distort the measured uplift",
+            hint="It is sent again with the next predictions",
             field="as_of",
         )
     order, order_reason = _order(deployment, named, as_of)
@@ -244,12 +253,11 @@ def find_or_choose(
             sums = sums_of(deployment, source)
         _check(source, sums)
     else:
-        # A consent that the own statement reads may be withdrawn on a later day.
-        asks_again = now.date() > stored["selected_at"].date()
-        source = stored_members(deployment, named, as_of, asks_again=asks_again)
-        sums = sums_of(deployment, source)
-        # Those of a member who may not be sent any more are known to the destination.
-        columns = _columns_of(sums)
+        # A consent that the own statement reads may be withdrawn since.
+        source = stored_members(deployment, named, as_of, asks_again=True)
+        with _told(named, use_case):
+            sums = sums_of(deployment, source)
+            columns = _columns_of(deployment, source, sums)
         order = order_of(sums, declared.order)
     # Of some it says later what became.
     sent_to = [r["destination"] for r in sent if r["status"] in ("accepted", "waiting")]
@@ -287,7 +295,8 @@ def nobody(
         selection="nobody, because the audience has ended",
         is_stored=True,
         chosen_at=chosen_at,
-        source=Source(named, use_case, "nobody"),
+        # Nobody has an empty id.
+        source=Source(named, use_case, "nobody", {"suppressed": [""]}),
     )
 
 
@@ -325,12 +334,18 @@ def find_treated(
         source.statement("members_listed"), {**source.parameters, "best_first": order}
     )
     pages = ([Member(**row) for row in page] for page in pages_of_batches(rows))
-    return as_of, sums, _columns_of(sums), pages
+    return as_of, sums, _columns_of(deployment, source, sums), pages
 
 
-def _columns_of(sums: Sums) -> list[str]:
+def _columns_of(deployment: Deployment, source: Source, sums: Sums) -> list[str]:
     """Return the names of the further columns of stored members."""
-    return list(json.loads(sums.example if sums.example else "{}"))
+    if sums.example:
+        return list(json.loads(sums.example))
+    if sums.treated or not source.named.sql_file.is_file():
+        return []
+    # None are stored of the control group, which all may be in.
+    fields = _further_columns(deployment, source.named, source.parameters)
+    return [field.name for field in fields]
 
 
 def pages_of_batches(
@@ -348,7 +363,8 @@ def stored_members(
     """
     Return where the members of a stored date are read.
 
-    Where it is asked again, those who left the audience's own statement are none.
+    Where it is asked again, those who left the audience's own statement are none, and
+    nor are those whose consent is another one there.
     """
     draw = draw_of(named)
     use_case = deployment.use_case
@@ -357,7 +373,8 @@ def stored_members(
         "suppressed": _suppressed_among(deployment, named, as_of),
         "asks_again": asks_again and named.sql_file.is_file(),
     }
-    return Source(named, use_case, "members", parameters)
+    consent_by = named.destination_entries.get("consent_by", "")
+    return Source(named, use_case, "members", parameters, consent_by=str(consent_by))
 
 
 def sums_of(deployment: Deployment, source: Source) -> Sums:
@@ -451,13 +468,7 @@ def _choice(
     parameters = _parameters(deployment, named, as_of, control)
     parameters |= {"order": order, **control.parameters}
     with _told(named, use_case):
-        fields = list(
-            deployment.warehouse.table(
-                named.statement("audience_columns", use_case), parameters
-            ).schema
-        )
-    # BigQuery takes User_ID for user_id, and keeps its spelling.
-    further = [field for field in fields if field.name.lower() != USER]
+        further = _further_columns(deployment, named, parameters)
     by = declared.control_by
     drawn = [field for field in further if field.name == by]
     if by != USER and (not drawn or drawn[0].type not in (pa.string(), pa.int64())):
@@ -488,6 +499,16 @@ def _choice(
         named, use_case, "audience_choice", parameters, _entries_of(further)
     )
     return source, [field.name for field in further]
+
+
+def _further_columns(
+    deployment: Deployment, named: DeclaredAudience, parameters: Mapping[str, object]
+) -> list[pa.Field]:
+    """Return the columns of an audience's own statement but for the user's id."""
+    sql = named.statement("audience_columns", deployment.use_case)
+    fields = deployment.warehouse.table(sql, parameters).schema
+    # BigQuery takes User_ID for user_id, and keeps its spelling.
+    return [field for field in fields if field.name.lower() != USER]
 
 
 def _entries_of(fields: Iterable[pa.Field]) -> str:

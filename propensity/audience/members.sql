@@ -1,6 +1,7 @@
 -- Part of members_sums.sql and others: the members of a date, as stored, with what is
 -- known by now: the control group may have more of them, whoever is suppressed is none,
--- and nor is who is not in the audience's own statement any more, where that is asked.
+-- and nor is who is not in the audience's own statement any more, or has another consent
+-- there, where that is asked.
 -- audience_choice.sql stands in its place for members that are not stored yet.
 -- Parameters: those of audience_scored.sql and audience_held_out.sql; @suppressed
 --   ARRAY<STRING>; @asks_again BOOL.
@@ -22,9 +23,19 @@
       m.is_control,
       NOT m.is_control AND h.user_id IS NOT NULL AS is_newly_held_out,
       m.user_id NOT IN UNNEST(@suppressed)
-      AND (m.is_control OR s.user_id IS NOT NULL OR NOT @asks_again) AS is_member
+      AND (
+        m.is_control
+        OR NOT @asks_again
+        OR s.user_id IS NOT NULL AND s.consent = IFNULL(`stored_consent`, 'null')
+      ) AS is_member
     FROM ma_audience_members AS m
-    LEFT JOIN (SELECT DISTINCT user_id FROM scored) AS s
+    LEFT JOIN (
+      SELECT
+        user_id,
+        MIN(`consent`) AS consent
+      FROM scored
+      GROUP BY user_id
+    ) AS s
       ON s.user_id = m.user_id
     LEFT JOIN held_out AS h
       ON h.user_id = m.user_id

@@ -19,7 +19,7 @@ WITH
       CASE
         WHEN NOT m.is_control THEN ''
         WHEN m.is_newly_held_out THEN @held_out
-        ELSE "not in the audience's SQL any more, and not sent"
+        ELSE "not in the audience's SQL any more, or with another consent; not sent"
       END AS barred,
       IFNULL(m.user_id, r.user_id) AS user_id,
       m.probability,

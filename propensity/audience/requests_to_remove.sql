@@ -1,9 +1,9 @@
 -- One row per user and address that may have to be taken off a list: who is on it from
--- before the date by what a destination knows nobody who is treated by, and is in no
+-- before the date, or was suppressed since, by what a destination knows nobody who is treated by, and is in no
 -- request of the date yet; or who waits in one. Who is treated by another user id with the
 -- same address stays: a removal would take both off. With the columns that the list was
 -- last sent, and with the reason of who may not be sent any more, which come first.
--- Parameters: those of the members; @destination, @action STRING; @can_remove BOOL,
+-- Parameters: those of the members, @suppressed ARRAY<STRING> among them; @destination, @action STRING; @can_remove BOOL,
 --   whether the destination can; @has_addresses BOOL, whether it knows users by columns.
 -- Source: as of members_sums.sql; ma_audience_ledger, ma_audience_lists,
 --   ma_audience_members.
@@ -22,7 +22,7 @@ WITH
       use_case = @use_case
       AND audience = @audience
       AND destination = @destination
-      AND as_of < @as_of
+      AND (as_of < @as_of OR as_of = @as_of AND user_id IN UNNEST(@suppressed))
     GROUP BY user_id, address
   ),
   treated AS (
@@ -46,7 +46,7 @@ WITH
     WHERE
       use_case = @use_case
       AND audience = @audience
-      AND as_of < @as_of
+      AND as_of <= @as_of
   ),
   due AS (
     SELECT

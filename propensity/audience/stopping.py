@@ -14,10 +14,11 @@ from datetime import date
 
 from msgspec import Struct
 
-from propensity.audience.declared import FILES
-from propensity.errors import SendingStopped
+from propensity.audience.declared import FILES, check_name
+from propensity.errors import RequestError, SendingStopped
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.registry.deployment import Deployment
+from propensity.statements import statement
 
 FILE = "audiences/stopped.json"
 # In the place of an audience: all of the deployment.
@@ -43,6 +44,25 @@ def listed(deployment: Deployment) -> list[Listed]:
     rows = deployment.rows("audience_lists")
     lists = [Listed(**dict(row.items())) for row in rows]
     return [listing for listing in lists if listing.destination not in FILES]
+
+
+def check_sent(deployment: Deployment, audience: str, destination: str | None) -> None:
+    """Raise RequestError for an audience, or its destination, that there never was."""
+    use_case = deployment.use_case
+    plans = deployment.warehouse.rows(statement("audience_draws"), {})
+    if not any(
+        row["use_case"] == use_case.name and row["audience"] == audience
+        for row in plans
+    ):
+        check_name(use_case, audience)
+    deliveries = deployment.rows("audience_deliveries", audience=audience)
+    receivers = sorted({row["destination"] for row in deliveries})
+    if destination is not None and destination not in receivers:
+        raise RequestError(
+            f"{audience} was never sent to {destination!r}",
+            hint=f"It was sent to: {', '.join(receivers) if receivers else 'nobody'}",
+            field="destination",
+        )
 
 
 class StopFile(Struct, frozen=True):

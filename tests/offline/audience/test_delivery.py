@@ -416,21 +416,50 @@ def test_removals_wait_as_well_and_forgetting_says_so(
     assert receiver.users["remove", "u199"] == 1
 
 
+@pytest.mark.parametrize("action", ["send", "end"])
 @pytest.mark.parametrize("job", ["", "propensity-operator"])
 def test_a_receiver_s_words_are_for_the_person_who_sends(
-    deployment, folder, capsys, job
+    deployment, folder, capsys, job, action
 ):
-    """A terminal shows them; the log keeps what a job prints."""
+    """A terminal shows them; the log keeps what a job prints. The command fails: a
+    script that took its word would delete the file of users who are on the list."""
     closed = 403, {}, {"error": "the token of Anna Muster has expired"}
-    with Playing(always=closed) as receiver, pytest.MonkeyPatch.context() as patch:
+    with Playing() as receiver, pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLOUD_RUN_JOB", job)
         crm(folder, receiver)
-        code = main(["audience", "send", "winback"])
+        if action == "end":
+            main(["audience", "send", "winback"])
+        receiver.always = closed
+        code = main(["audience", action, "winback"])
 
     rows = deployment.rows("SELECT DISTINCT reason FROM ma_audience_ledger")
     assert code == Exit.FAILED
     assert ("Anna Muster has expired" in capsys.readouterr().err) == (not job)
     assert [row["reason"] for row in rows if row["reason"]] == ["status 403"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("winbakc",), "Did you mean 'winback'?"),
+        (("winback", "--destination", "crn"), "It was sent to: crm"),
+    ],
+)
+def test_an_ending_of_what_there_never_was_fails(
+    deployment, folder, command, words, said
+):
+    """Defect: a misspelt name in a runbook looked like a success."""
+    with Receiver() as receiver:
+        crm(folder, receiver)
+        command("send", "winback")
+        code, answer = command("end", *words)
+        assert (code, answer["error"]["hint"]) == (Exit.FAILED, said)
+
+        (folder / "winback.toml").unlink()
+        codes = [command("end", "winback")[0] for _ in range(2)]
+
+    assert codes == [Exit.DONE, Exit.DONE]
+    assert receiver.users["remove", "u199"] == 1
 
 
 def test_a_receiver_that_no_delivery_will_ask_is_for_a_person(folder):

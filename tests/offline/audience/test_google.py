@@ -221,6 +221,11 @@ def test_nothing_is_hashed_that_is_no_address(hashing, text, message):
         {"consent": "YES"},
         {"property": "user_id"},
         {"url": "google.com"},
+        # Defect: the account's token went to any host that a file named.
+        {"url": "https://crm.example.com"},
+        {"url": "https://datamanager.googleapis.com.example.com"},
+        {"url": "https://datamanager.googleapis.com:443@example.com"},
+        {"url": "https://example.com/datamanager.googleapis.com"},
     ],
 )
 def test_a_file_that_google_would_refuse_is_refused_at_once(changed):
@@ -306,10 +311,10 @@ class TestRequests:
 def ads(tmp_path):
     """Return the folder of audiences that go to a customer list."""
 
-    def write(fake: Fake) -> Path:
+    def write(fake: Fake, **more: str) -> Path:
         file = tmp_path / "destinations" / "crm.toml"
         file.parent.mkdir(exist_ok=True)
-        entries = LIST | {"url": fake.url}
+        entries = LIST | {"url": fake.url} | more
         lines = [f'{key} = "{value}"' for key, value in entries.items()]
         file.write_text("\n".join(lines))
         return tmp_path
@@ -348,3 +353,26 @@ def test_users_are_accepted_once_google_has_taken_them(
     for row in ledger(deployment):
         assert row["status"] == status
         assert str(row["reason"]).startswith(str(reason))
+
+
+@pytest.mark.parametrize("consent", ["FALSE", "NULL"])
+def test_a_consent_withdrawn_since_the_choice_is_not_declared_granted(
+    deployment, fake, ads, consent
+):
+    """Defect: whoever withdrew it within the audience's SQL was sent as granted by a
+    later try, and who left the SQL was not sent."""
+    folder = ads(fake, consent_by="ads")
+    granted = "SELECT user_id, TRUE AS ads FROM publication"
+    (folder / "winback.sql").write_text(granted)
+    fake.take = lambda *_: error(503, "UNAVAILABLE", "UNAVAILABLE")
+    assert send(deployment, folder, top=2, control="0%")["failure"]
+    del fake.take
+    withdrawn = granted.replace("TRUE", f"IF(user_id = 'u199', {consent}, TRUE)")
+    (folder / "winback.sql").write_text(withdrawn)
+    done = send(deployment, folder, top=2, control="0%")
+
+    [request] = fake.taken
+    [member] = request.audience_members
+    assert member.user_id_data.user_id == "u198"
+    assert member.consent.ad_user_data.name == "CONSENT_GRANTED"
+    assert sum(done["tallies"]["add"]["rejected"].values()) == 1

@@ -1,0 +1,173 @@
+"""What a later delivery of the same date sends, specified on a receiver."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from commands.cli import main
+from local.receiver import Receiver
+from offline import forget
+from propensity.audience import run
+from propensity.errors import RequestError
+from propensity.settings import Settings
+from tests.offline.audience.conftest import (
+    act,
+    ledger,
+    members_of,
+    next_week,
+    send,
+    winback,
+)
+from tests.support.receivers import Playing
+
+ALL = {f"u{number:03}": (number + 1) / 400 for number in range(200)}
+CLOSED = 403, {}, {"error": "closed"}
+EMAILS = "SELECT user_id, CONCAT(user_id, '@x.example') AS email FROM publication"
+
+
+def by_email(folder: Path) -> Path:
+    """Have the destination of a folder know people by an address of their SQL."""
+    file = folder / "destinations" / "crm.toml"
+    text = file.read_text().replace('id = "{user_id}"', 'id = "{email}"')
+    file.write_text(f'{text}by = "email"\n')
+    return folder
+
+
+@pytest.mark.parametrize("hours", [3, 25])
+def test_who_left_the_sql_is_sent_as_little_as_the_list_has_them(
+    deployment, folder, capsys, hours
+):
+    """Defect: of the day of the choice the list left out who had unsubscribed since,
+    and the delivery sent them."""
+    with Playing(always=CLOSED) as receiver:
+        text = f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\n'
+        text += '[user]\nid = "{user_id}"\n'
+        (folder / "destinations" / "crm.toml").write_text(text)
+        (folder / "winback.sql").write_text("SELECT user_id FROM publication")
+        main(["audience", "send", "winback"])
+        left = "SELECT user_id FROM publication WHERE user_id != 'u199'"
+        (folder / "winback.sql").write_text(left)
+        deployment.clock.advance(hours * 3600)
+        capsys.readouterr()
+        main(["audience", "list", "winback"])
+        printed = capsys.readouterr().out
+        receiver.always = None
+        main(["audience", "send", "winback"])
+
+    sent = {user for _, user in receiver.users}
+    assert sent == {f"u{number}" for number in range(190, 199)}
+    assert all(user in printed for user in sent)
+    assert "u199" not in printed
+
+
+def test_who_is_forgotten_is_taken_off_by_the_next_delivery(deployment, crm):
+    """Defect: a delivery of the same date did not, though the report had said so."""
+    with Receiver() as receiver:
+        folder = crm(receiver, remove=True)
+        send(deployment, folder, top=10, control="0%")
+        (folder / "winback.toml").write_text('top = 10\ndestination = "crm"\n')
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("propensity.audience.declared.folder_of", lambda _: folder)
+            settings = Settings.from_environment()
+            first = forget.run(settings, ["u199"])
+            deployment.clock.advance(900)
+            done = send(deployment, folder, top=10, control="0%")
+            again = send(deployment, folder, top=10, control="0%")
+            last = forget.run(settings, ["u199"])
+
+    assert first["receivers"][0]["removal"] == "the next delivery removes them"
+    assert done["tallies"]["remove"]["accepted"] == 1
+    assert again["tallies"]["remove"]["sent"] == 0
+    assert receiver.users["remove", "u199"] == 1
+    assert last["left"] == 0
+
+
+def test_a_date_of_the_control_group_alone_takes_off_who_has_left(deployment, crm):
+    """Defect: no stored member had columns, so that a later try said that the file
+    named one that was not there, and those who had left stayed on the list."""
+    half = {"control": "50%", "top": 40}
+    with Playing() as receiver:
+        folder = by_email(crm(receiver, remove=True))
+        (folder / "winback.sql").write_text(EMAILS)
+        send(deployment, folder, **half)
+        listed = {user for _, user in receiver.users}
+        held_out = members_of(deployment, is_control=True)
+        next_week(deployment, dict.fromkeys(held_out, 0.9))
+        receiver.always = CLOSED
+        assert send(deployment, folder, **half)["failure"]
+        receiver.always = None
+        act(deployment, run.preview, winback(folder, **half))
+        done = send(deployment, folder, **half)
+        again = send(deployment, folder, **half)
+
+    assert done["failure"] == again["failure"] == ""
+    assert done["tallies"]["remove"]["accepted"] == len(listed)
+
+
+def test_an_audience_that_was_ended_waits_for_the_next_predictions(deployment, crm):
+    """Defect: the way to another destination ended in words about a date that nobody
+    had asked for."""
+    with Receiver() as receiver:
+        folder = crm(receiver, remove=True)
+        send(deployment, folder, top=10, control="0%")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("propensity.audience.declared.folder_of", lambda _: folder)
+            main(["audience", "end", "winback"])
+        with pytest.raises(RequestError, match="was ended, or had no members") as no:
+            send(deployment, folder, top=10, control="0%")
+        next_week(deployment, ALL)
+        send(deployment, folder, top=10, control="0%")
+
+    assert no.value.hint == "It is sent again with the next predictions"
+    assert receiver.users["add", "u199"] == 2
+
+
+class Naming(Playing):
+    """A receiver that names the entries without an address, as they were sent."""
+
+    def take(self, method, path, headers, body):
+        super().take(method, path, headers, body)
+        sent = [user["id"] for user in json.loads(body)["users"]]
+        return 200, {}, {"errors": [{"id": user} for user in sent if not user]}
+
+
+NAMELESS = """
+SELECT
+  user_id,
+  CASE user_id
+    WHEN 'u199' THEN NULL
+    WHEN 'u197' THEN ' '
+    ELSE CONCAT(user_id, '@x.example')
+  END AS email
+FROM publication
+"""
+
+
+@pytest.mark.parametrize("batch", [1, 25])
+def test_a_user_without_an_address_is_rejected_and_stops_nobody(deployment, crm, batch):
+    """Defect: they were sent as null and counted as accepted; a receiver that named
+    the null stopped everybody."""
+    with Naming() as receiver:
+        folder = by_email(crm(receiver, batch=batch))
+        (folder / "winback.sql").write_text(NAMELESS)
+        done = send(deployment, folder, top=10, control="0%")
+
+    rows = {row["user_id"]: row["status"] for row in ledger(deployment)}
+    assert (done["failure"], done["pending"]) == ("", 0)
+    assert done["tallies"]["add"]["rejected"] == {"no email": 2}
+    assert rows["u199"] == rows["u197"] == "rejected"
+    assert len(receiver.users) == 8
+
+
+def test_a_user_without_an_address_does_not_vouch_for_the_file(deployment, crm):
+    """A receiver that takes nobody stops a delivery, and the others stay pending."""
+    with Playing(always=(422, {}, {})) as receiver:
+        folder = by_email(crm(receiver, batch=1))
+        (folder / "winback.sql").write_text(NAMELESS)
+        done = send(deployment, folder, top=2, control="0%")
+
+    assert "accepted nobody" in done["failure"]
+    assert done["pending"] == 1
