@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from offline.dashboard.reading import Reading, Row
 from propensity import usecases
 from propensity.audience.plan import weeks_left
-from propensity.audience.programme import Together, apart, programmes
+from propensity.audience.programme import Together, apart, programmes, shared_groups
 from propensity.audience.result import LOST, Result, claim, newest, result, sentence
 from propensity.errors import ArtifactError
 from propensity.findings import Meaning, meanings
@@ -84,6 +84,7 @@ class Facts:
         champion: The live version; None if there is none.
         damage: The fault of its pointer or a report; empty without one.
         apart: Why its audiences can't be judged together; empty where they can.
+        shared: Audiences of other use cases by the control group that they share.
         reports: HTML of the report of a week, or day, by its first day.
         model_reports: HTML of the report of a version, by its number.
     """
@@ -99,6 +100,7 @@ class Facts:
     damage: str = ""
     is_pinned: bool = False
     apart: str = ""
+    shared: Mapping[str, Sequence[str]] = field(default_factory=dict)
     reports: Mapping[date, str] = field(default_factory=dict)
     model_reports: Mapping[int, str] = field(default_factory=dict)
 
@@ -226,7 +228,7 @@ class Case:
     @cached_property
     def together(self) -> list[Together]:
         """What the audiences of each control group brought, the largest one first."""
-        return programmes(self.rows["programme"])
+        return programmes(self.rows["programme"], self.facts.shared)
 
     @property
     def answer(self) -> Result | None:
@@ -425,7 +427,8 @@ def find(
         prediction_days=settings.prediction_days,
         champion=champion,
         damage=damage,
-        apart=cleaned(apart(use_case)),
+        apart=cleaned(apart(settings, use_case)),
+        shared=shared_groups(readings["plans"].rows, name),
         is_pinned=is_pinned,
         reports=reports,
         model_reports=model_reports,

@@ -27,6 +27,7 @@ from propensity.audience.declared import DeclaredAudience
 from propensity.errors import ArtifactError, PropensityError, RequestError
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.deployment import Deployment
+from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.usecases import UseCase
 
@@ -34,6 +35,8 @@ from propensity.usecases import UseCase
 KEY = "audiences/key.json"
 # What a control group is drawn by, where its audiences name no column.
 USER = "user_id"
+# The column of GA4 by which users are browsers.
+BROWSER = "user_pseudo_id"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +95,7 @@ def control_of(deployment: Deployment, named: DeclaredAudience) -> Control:
     Nothing is written, but the key, if the deployment has never sent an audience.
     """
     draw = draw_of(named)
-    column = user_column(deployment, deployment.use_case)
+    column = user_column(deployment.settings, deployment.use_case)
     if draw.by == USER and draw.share and column == "person":
         raise RequestError(
             f"{named.name} draws its control group by user id, and with "
@@ -106,7 +109,14 @@ def control_of(deployment: Deployment, named: DeclaredAudience) -> Control:
     key = _key_of(deployment.artifacts, is_first=not plans)
     control = Control(**asdict(draw), key=key)
     who = f"{named.name} of {deployment.use_case.name}"
-    others = list(_declared(deployment))
+    sent = {f"{row['audience']} of {row['use_case']}" for row in plans}
+    others = list[tuple[str, Draw, str | None]]()
+    for use_case, other_audience in all_audiences():
+        other = f"{other_audience.name} of {use_case.name}"
+        # An audience that was never sent does not stop one that was: it is refused.
+        if who not in sent or other in sent:
+            of_other = user_column(deployment.settings, use_case)
+            others.append((other, draw_of(other_audience), of_other))
     for row in plans:
         other = f"{row['audience']} of {row['use_case']}"
         if row["control_key"] != control.fingerprint:
@@ -167,19 +177,36 @@ def _key_of(artifacts: Artifacts, *, is_first: bool) -> bytes:
     return bytes.fromhex(json.loads(artifacts.read(KEY).data)["key"])
 
 
-def _declared(deployment: Deployment) -> Iterator[tuple[str, Draw, str | None]]:
-    """Yield the draw of each audience whose files are right, and what its users are."""
+def all_audiences() -> Iterator[tuple[UseCase, DeclaredAudience]]:
+    """Yield the audiences of all use cases; those whose files are wrong aren't sent."""
     use_cases, _ = usecases.load_all()
     for use_case in use_cases.values():
-        column = user_column(deployment, use_case)
         for name in declared.audience_names(use_case):
-            # One whose file is wrong is not sent.
             with contextlib.suppress(PropensityError):
-                audience = declared.load_audience(use_case, name)
-                yield f"{name} of {use_case.name}", draw_of(audience), column
+                yield use_case, declared.load_audience(use_case, name)
 
 
-def user_column(deployment: Deployment, use_case: UseCase) -> str | None:
+def audiences_of_users(
+    settings: Settings, use_case: UseCase
+) -> Iterator[tuple[str, UseCase, DeclaredAudience]]:
+    """
+    Yield the audiences that may have the users of a use case, with what to call them.
+
+    An id is one user in all use cases; but the id of a browser is of one property.
+    """
+    column = user_column(settings, use_case)
+    for other, audience in all_audiences():
+        if other.name == use_case.name:
+            yield audience.name, other, audience
+            continue
+        is_same = user_column(settings, other) == column
+        if column == BROWSER and other.ga4_property != use_case.ga4_property:
+            is_same = False
+        if is_same:
+            yield f"{audience.name} of {other.name}", other, audience
+
+
+def user_column(settings: Settings, use_case: UseCase) -> str | None:
     """Return the column of GA4 that names users; None in events of one's own."""
-    column = use_case.statement_parameters(deployment.settings).get("user_column")
+    column = use_case.statement_parameters(settings).get("user_column")
     return None if column is None else str(column)

@@ -13,25 +13,22 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import date
 from math import ceil, inf, sqrt
 from typing import Any
 
 import pyarrow as pa
 
-from propensity.audience.control import user_column
+from propensity.audience.control import BROWSER, audiences_of_users, user_column
 from propensity.audience.declared import (
     Declared,
     DeclaredAudience,
     audience_names,
-    load_audience,
 )
 from propensity.audience.destination import Destination
 from propensity.audience.members import EFFECT, PROBABILITY, Audience
 from propensity.audience.stopping import listed
 from propensity.audience.uplift import LAST, LOOKS, WEEK, errors_at, progress_at
-from propensity.errors import UseCaseError
 from propensity.measures.intervals import POWER
 from propensity.measures.metrics import ratio, tenths
 from propensity.measures.statistic import Statistic
@@ -39,15 +36,12 @@ from propensity.models.encoding import floats_of
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
 from propensity.tables.audiences import Decile, Plan, Power
-from propensity.usecases import UseCase
 
 # Weeks of new members that a plan looks ahead, if it is not over before.
 WEEKS = (1, 4, 13, LOOKS)
 # Who is new is known of so many weeks before, and how many a week of the recent ones.
 KNOWN_WEEKS = 13
 RECENT_WEEKS = 4
-# The column of GA4 by which users are browsers.
-BROWSER = "user_pseudo_id"
 # Members who are so much likelier than the others, or less, were hardly chosen.
 HARDLY = 1.2
 
@@ -358,7 +352,8 @@ def warnings_of(
             "the audience."
         )
     yield from _unranked(audience, plan)
-    is_of_browsers = user_column(deployment, deployment.use_case) == BROWSER
+    use_case = deployment.use_case
+    is_of_browsers = user_column(deployment.settings, use_case) == BROWSER
     if is_of_browsers and destination.gets_ids_alone:
         yield (
             f"Users are browsers (PROPENSITY_USER_COLUMN is {BROWSER}), and "
@@ -373,14 +368,11 @@ def warnings_of(
             "contacted: how the others react can't be known, and an order by effect "
             'guesses it. Set explore = "5%".'
         )
-    others = _other_groups(deployment.use_case, named, audience.as_of)
+    others = _other_groups(deployment, named, audience.as_of)
     if others:
         names = ", ".join(others)
-        left_out = statement(
-            "without_members",
-            use_case=f"'{audience.use_case}'",
-            audiences=", ".join(f"'{other}'" for other in others),
-        )
+        literals = ", ".join(f"'{each}'" for each in others.values())
+        left_out = statement("without_members", audiences=literals)
         yield (
             f"This audience may contact the control group of {names}, which makes that "
             "result wrong. Give all the same control_group, control and control_by. "
@@ -388,7 +380,7 @@ def warnings_of(
             f"by this {named.sql_file.name}:\n\n{left_out}"
         )
     is_new = not audience.is_stored and audience.last_size is None
-    files = audience_names(deployment.use_case) + [named.group]
+    files = audience_names(use_case) + [named.group]
     for listing in listed(deployment):
         name = listing.audience
         is_there = listing.destination == destination.name
@@ -400,17 +392,26 @@ def warnings_of(
             )
 
 
-def _other_groups(use_case: UseCase, named: DeclaredAudience, as_of: date) -> list[str]:
-    """Return the audiences, not ended, that draw another control group."""
-    others = []
-    for name in audience_names(use_case):
-        # A fault of another file is told where that audience is used.
-        with suppress(UseCaseError):
-            other = load_audience(use_case, name)
-            until = other.declared.until
-            is_apart = other.group != named.group and not named.leaves_out(name)
-            if is_apart and (until is None or until >= as_of):
-                others.append(name)
+def _other_groups(
+    deployment: Deployment, named: DeclaredAudience, as_of: date
+) -> dict[str, str]:
+    """
+    Return the audiences, not ended, that draw another control group of the same users.
+
+    They are by what to call them, each as ``use_case/name``.
+    """
+    others = {}
+    use_case = deployment.use_case
+    audiences = audiences_of_users(deployment.settings, use_case)
+    for name, of_use_case, other in audiences:
+        until = other.declared.until
+        is_over = until is not None and until < as_of
+        if other.group == named.group or is_over:
+            continue
+        case_name = of_use_case.name
+        is_own = case_name == use_case.name
+        if not named.leaves_out(other.name, case_name, is_own=is_own):
+            others[name] = f"{case_name}/{other.name}"
     return others
 
 

@@ -8,13 +8,12 @@ comparison: whom one holds out, another one contacts.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from propensity.audience import declared
+from propensity.audience.control import audiences_of_users
 from propensity.audience.result import (
     Result,
     StoredRow,
@@ -23,13 +22,14 @@ from propensity.audience.result import (
     newest,
     sentence,
 )
-from propensity.errors import PropensityError
 from propensity.measures.intervals import Difference, in_columns
 from propensity.pages.words import about
+from propensity.statements import statement
 from propensity.tables.audiences import ALL
 
 if TYPE_CHECKING:
     from propensity.registry.deployment import Deployment
+    from propensity.settings import Settings
     from propensity.usecases import UseCase
 
 
@@ -38,7 +38,8 @@ class Together:
     """
     What the audiences of a control group brought together, up to each week.
 
-    Buyers are how many more users had the outcome, if that is known.
+    Buyers are how many more users had the outcome, if that is known. The group may be
+    shared with audiences of other use cases.
     """
 
     control_group: str
@@ -47,10 +48,18 @@ class Together:
     buyers: Difference | None
     weeks: Sequence[Result]
     quarters: Mapping[str, Result]
+    shared_with: Sequence[str] = ()
 
 
-def programmes(rows: Iterable[StoredRow]) -> list[Together]:
-    """Return what is known of each control group, the largest one first."""
+def programmes(
+    rows: Iterable[StoredRow], shared: Mapping[str, Sequence[str]]
+) -> list[Together]:
+    """
+    Return what is known of each control group of a use case, the largest one first.
+
+    Args:
+        shared: As of ``shared_groups``.
+    """
     by_group: dict[str, dict[str, list[StoredRow]]] = {}
     for row in rows:
         periods = by_group.setdefault(row["control_group"], {})
@@ -74,9 +83,25 @@ def programmes(rows: Iterable[StoredRow]) -> list[Together]:
                 weeks=[_result_together(row) for row in weeks],
                 buyers=difference_in(last, "added_buyers"),
                 quarters=quarters,
+                shared_with=shared.get(group, ()),
             )
         )
     return sorted(together, key=lambda each: -each.of_all.contacted)
+
+
+def shared_groups(plans: Iterable[StoredRow], use_case: str) -> dict[str, list[str]]:
+    """Return the audiences of the other use cases, by the name of their control group.
+
+    Args:
+        plans: Rows of any audiences, with the control group of each.
+    """
+    shared: dict[str, list[str]] = {}
+    for row in plans:
+        name = f"{row['audience']} of {row['use_case']}"
+        names = shared.setdefault(row["control_group"], [])
+        if row["use_case"] != use_case and name not in names:
+            names.append(name)
+    return shared
 
 
 def _result_together(row: StoredRow) -> Result:
@@ -101,6 +126,12 @@ def programme_lines(together: Together, currency: str) -> list[str]:
     if len(together.audiences) > 1:
         title = f"All audiences of control group {together.control_group} ({title})"
     said = [f"{title}: {sentence(of_all, currency)}"]
+    if together.shared_with:
+        # A user whom both contact is in the sum of each, with all that was bought.
+        said[0] += (
+            f" The control group is shared with {', '.join(together.shared_with)}, so "
+            "this may include what those contacts brought: don't add the sums."
+        )
     buyers = together.buyers
     if buyers is not None:
         more = "more" if buyers.estimate >= 0 else "fewer"
@@ -112,7 +143,7 @@ def programme_lines(together: Together, currency: str) -> list[str]:
     return said
 
 
-def apart(use_case: UseCase) -> str:
+def apart(settings: Settings, use_case: UseCase) -> str:
     """
     Say that audiences share no control group, and how they can; "" if they do.
 
@@ -120,12 +151,14 @@ def apart(use_case: UseCase) -> str:
     held out.
     """
     groups: dict[str, list[str]] = {}
-    for name in declared.audience_names(use_case):
-        # A wrong file has no group.
-        with contextlib.suppress(PropensityError):
-            group = declared.load_audience(use_case, name).group
-            groups.setdefault(group, []).append(name)
-    if len(groups) < 2:
+    audiences = sorted(
+        audiences_of_users(settings, use_case),
+        key=lambda each: each[1].name != use_case.name,
+    )
+    for name, _, audience in audiences:
+        groups.setdefault(audience.group, []).append(name)
+    has_own = any(other.name == use_case.name for _, other, _ in audiences)
+    if len(groups) < 2 or not has_own:
         return ""
     names = "; ".join(", ".join(audiences) for audiences in groups.values())
     first = next(iter(groups))
@@ -140,7 +173,9 @@ def apart(use_case: UseCase) -> str:
 
 def read_programmes(deployment: Deployment, *, until: date) -> list[Together]:
     since = date(1970, 1, 1)
-    return programmes(deployment.rows("programme_lifts", since=since, until=until))
+    rows = deployment.rows("programme_lifts", since=since, until=until)
+    plans = deployment.warehouse.rows(statement("audience_draws"), {})
+    return programmes(rows, shared_groups(plans, deployment.use_case.name))
 
 
 def programme_account(deployment: Deployment) -> dict[str, Any]:
@@ -162,5 +197,5 @@ def programme_account(deployment: Deployment) -> dict[str, Any]:
     return {
         "use_case": deployment.use_case.name,
         "programmes": groups,
-        "apart": apart(deployment.use_case),
+        "apart": apart(deployment.settings, deployment.use_case),
     }

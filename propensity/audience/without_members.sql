@@ -5,7 +5,5 @@ WHERE
   user_id NOT IN (
     SELECT user_id
     FROM ma_audience_members
-    WHERE
-      use_case = `use_case`
-      AND audience IN (`audiences`)
+    WHERE CONCAT(use_case, '/', audience) IN (`audiences`)
   )

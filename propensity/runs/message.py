@@ -8,7 +8,9 @@ alert.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
     from propensity.settings import Settings
+    from propensity.usecases import UseCase
 
 # Google Chat takes 4,096 bytes, and nobody reads more.
 MOST = 5
@@ -60,21 +63,31 @@ def sentences(
     verdicts = list[str]()
     needs = list[str]()
     chosen = list[str]()
+    # Audiences whose sum is in that of their control group.
+    told = list[str]()
+    names = Names(of_use_cases)
     for deployment in of_use_cases:
-        currency = deployment.use_case.currency
+        use_case = deployment.use_case
+        currency = use_case.currency
         for together in read_programmes(deployment, until=as_of):
-            if len(together.audiences) > 1:
-                brought.append(programme_lines(together, currency)[0])
-        for audience, result in results(deployment, until=as_of).items():
-            alone.append((audience, sentence(result, currency)))
+            audiences = [names.of(use_case, name) for name in together.audiences]
+            said = programme_lines(replace(together, audiences=audiences), currency)[0]
+            if len(audiences) > 1 or together.shared_with:
+                brought.append(said)
+                if len(audiences) == 1:
+                    told += audiences
+        for name, result in results(deployment, until=as_of).items():
+            audience = names.of(use_case, name)
+            if audience not in told:
+                alone.append((audience, sentence(result, currency)))
             if result.verdict == "harms":
                 needs.append(_said("harms", f"{audience} does harm."))
             if result.verdict == LOST:
                 text = f"{audience} lost users on the way."
                 needs.append(_said("lost_users", text))
-        verdicts += _verdicts(deployment, as_of)
-        needs += _needs(deployment, as_of)
-        chosen += _chosen(deployment, as_of)
+        verdicts += _verdicts(deployment, names, as_of)
+        needs += _needs(deployment, names, as_of)
+        chosen += _chosen(deployment, names, as_of)
     if len(alone) == 1 and not brought:
         [(_, said)] = alone
         brought.append(said)
@@ -91,6 +104,22 @@ def sentences(
         _listed("Whom to contact next", chosen, "no audience was chosen this week."),
         f"Dashboard: {link}",
     ]
+
+
+class Names:
+    """Names of audiences, and titles of use cases, that tell them apart."""
+
+    def __init__(self, of_use_cases: Sequence[Deployment]) -> None:
+        counts = Counter[str]()
+        for deployment in of_use_cases:
+            use_case = deployment.use_case
+            counts.update({*declared.audience_names(use_case), use_case.title})
+        self._repeated = {name for name, times in counts.items() if times > 1}
+
+    def of(self, use_case: UseCase, name: str) -> str:
+        """Return a name, with its use case where several have it."""
+        text = cleaned(name)
+        return f"{text} of {use_case.name}" if name in self._repeated else text
 
 
 def link_of(bucket: str) -> str:
@@ -159,7 +188,7 @@ def _said(word: str, text: str) -> str:
     return f"{text} {meanings()[word]}"
 
 
-def _verdicts(deployment: Deployment, as_of: date) -> Iterator[str]:
+def _verdicts(deployment: Deployment, names: Names, as_of: date) -> Iterator[str]:
     """Yield how the newest week was whose outcomes are over."""
     use_case = deployment.use_case
     since = as_of - NEWS - deployment.use_case.timeframe(deployment.settings).horizon
@@ -168,7 +197,8 @@ def _verdicts(deployment: Deployment, as_of: date) -> Iterator[str]:
     if not measured:
         return
     row = measured[-1]
-    what = f"{cleaned(use_case.title)} ({period(use_case.horizon_days)} of "
+    title = names.of(use_case, use_case.title)
+    what = f"{title} ({period(use_case.horizon_days)} of "
     what += f"{plain_day(row.week)})"
     judgements = judgements_of(row.columns(), use_case.currency)
     if judgements:
@@ -178,9 +208,9 @@ def _verdicts(deployment: Deployment, as_of: date) -> Iterator[str]:
     yield f"{what}."
 
 
-def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
+def _needs(deployment: Deployment, names: Names, as_of: date) -> Iterator[str]:
     use_case = deployment.use_case
-    title = cleaned(use_case.title)
+    title = names.of(use_case, use_case.title)
     if use_case.scores_events:
         return
     newest = deployment.rows("newest_publication", since=date(1970, 1, 1), until=as_of)
@@ -202,8 +232,9 @@ def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
             yield _said("audience_not_sent", text)
     stopped = stopping.read(deployment.artifacts)
     for audience in declared.audience_names(use_case):
+        called = names.of(use_case, audience)
         if stopped.covers(use_case.name, audience):
-            yield _said("stopped", f"{audience} is stopped.")
+            yield _said("stopped", f"{called} is stopped.")
         rows = deployment.rows("audience_deliveries", audience=audience)
         newest_day = max((row["as_of"] for row in rows), default=as_of)
         for status in ("pending", "rejected"):
@@ -213,7 +244,7 @@ def _needs(deployment: Deployment, as_of: date) -> Iterator[str]:
                     users += row["users"]
             if users:
                 who = plural(users, "user")
-                yield _said(status, f"{who} of {audience} are {status}.")
+                yield _said(status, f"{who} of {called} are {status}.")
 
 
 def _letters(deployment: Deployment, as_of: date) -> Iterator[str]:
@@ -227,7 +258,7 @@ def _letters(deployment: Deployment, as_of: date) -> Iterator[str]:
         yield _said("events_refused", f"{count} could not be processed.")
 
 
-def _chosen(deployment: Deployment, as_of: date) -> Iterator[str]:
+def _chosen(deployment: Deployment, names: Names, as_of: date) -> Iterator[str]:
     """Yield the audiences that were chosen last, with their sizes."""
     for audience in declared.audience_names(deployment.use_case):
         rows = deployment.rows("audience_selections", audience=audience)
@@ -236,7 +267,8 @@ def _chosen(deployment: Deployment, as_of: date) -> Iterator[str]:
             if as_of - row["as_of"] > NEWS:
                 continue
             contacted = row["users"] - row["control_users"]
-            text = f"{audience}: {plural(contacted, 'user')}"
+            called = names.of(deployment.use_case, audience)
+            text = f"{called}: {plural(contacted, 'user')}"
             if row["control_users"]:
                 text += f", and a control group of {row['control_users']:,}"
             yield f"{text}, by predictions of {plain_day(row['as_of'])}."

@@ -145,6 +145,27 @@ class TestMessage:
             assert str(meanings()[word]) in needs
         assert needs.endswith(f" Whose is it? {PAGE_OF_FINDINGS}.")
 
+    def test_a_message_tells_audiences_of_one_name_apart(self, deployment, tmp_path):
+        """Defect: it named them alike, so that a person would have stopped the wrong
+        one; and it told a sum of two use cases twice, as if it were two."""
+        folder = tmp_path / "ga4_value" / "audiences"
+        folder.mkdir(parents=True)
+        (folder / "winback.toml").write_text('destination = "bucket"\ntop = 2\n')
+        harms = {**LIFT, "use_case": "ga4_value", "verdict": "harms"}
+        append_rows(deployment.warehouse, AUDIENCE_LIFT, [harms])
+        deployment.artifacts.create(
+            "audiences/stopped.json", b'{"audiences": ["ga4_value/winback"]}'
+        )
+        said = deployment.run("overview", MONDAY)["sentences"]
+        brought, _, needs, chosen, _ = said
+
+        assert "winback of ga4_purchase: Contacting" in brought
+        assert "winback of ga4_value: Contacting" in brought
+        assert "winback of ga4_value does harm." in needs
+        assert "winback of ga4_value is stopped." in needs
+        assert "1 user of winback of ga4_purchase are pending" in needs
+        assert "winback of ga4_purchase: 1 user, and" in chosen
+
     def test_a_message_is_sent_once_a_week(self, deployment, chat):
         """Whatever is repeated; a person can have it sent again. One of an earlier day
         knows no later audience. Defect: that of 24 June named an audience of 1 July."""

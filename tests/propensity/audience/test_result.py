@@ -8,9 +8,15 @@ from decimal import Decimal
 import pytest
 
 from propensity import usecases
-from propensity.audience.programme import apart, programme_lines, programmes
+from propensity.audience.programme import (
+    apart,
+    programme_lines,
+    programmes,
+    shared_groups,
+)
 from propensity.audience.result import newest, result, sentence
 from propensity.runs.uplifts import quarter_of
+from propensity.settings import Settings
 
 WEEK = date(2026, 6, 3)
 PLAN = {"cost_per_contact": Decimal("0.50"), "margin": None}
@@ -89,7 +95,7 @@ def test_a_programme_says_what_it_brought_in_all_and_by_quarter():
         programme_row(date(2026, 3, 30), period="2026-Q1"),
         programme_row(date(2026, 4, 6), period="2026-Q2", brought=600.0),
     ]
-    [together] = programmes(rows)
+    [together] = programmes(rows, {})
     of_all, buyers, first, second = programme_lines(together, "EUR")
 
     assert "(mailing, winback): Contacting 600 users brought 1,500 EUR more" in of_all
@@ -98,6 +104,26 @@ def test_a_programme_says_what_it_brought_in_all_and_by_quarter():
     assert "About 40 more users" in buyers
     assert first.startswith("2026-Q1: Contacting 600 users brought 900 EUR more")
     assert "The difference may be chance" in second
+
+
+def test_a_sum_that_two_use_cases_have_is_not_added():
+    """Defect: each claimed the whole of what both had brought, and nobody was told."""
+    plans = [
+        {"use_case": use_case, "audience": audience, "control_group": group}
+        for use_case, audience, group in (
+            ("shop_uk", "call", "shop"),
+            ("shop_uk", "call", "shop"),
+            ("ga4_purchase", "mailing", "shop"),
+            ("ga4_value", "winback", "winback"),
+        )
+    ]
+    shared = shared_groups(plans, "ga4_purchase")
+    [together] = programmes([programme_row(date(2026, 3, 30))], shared)
+    of_all, *_ = programme_lines(together, "EUR")
+
+    assert together.shared_with == ["call of shop_uk"]
+    assert "shared with call of shop_uk" in of_all
+    assert of_all.endswith("don't add the sums.")
 
 
 def test_a_quarter_has_three_months():
@@ -117,9 +143,10 @@ def test_audiences_with_control_groups_of_their_own_are_told_how_to_share_one(
     (folder / "a.toml").write_text('destination = "bucket"\ntop = 2\n')
     (folder / "b.toml").write_text('destination = "bucket"\ntop = 2\n')
     use_case = usecases.load("ga4_purchase")
+    settings = Settings(project="my-project")
 
-    assert "they have 2 control groups (a; b)" in apart(use_case)
-    assert 'control_group = "a"' in apart(use_case)
+    assert "they have 2 control groups (a; b)" in apart(settings, use_case)
+    assert 'control_group = "a"' in apart(settings, use_case)
     shared = 'destination = "bucket"\ntop = 2\ncontrol_group = "a"\n'
     (folder / "b.toml").write_text(shared)
-    assert apart(use_case) == ""
+    assert apart(settings, use_case) == ""
