@@ -99,7 +99,9 @@ class Row(Struct, metaclass=_Frozen):
             part_values = {
                 column.name: present.get(column.name) for column in columns_of(part)
             }
-            if any(value not in (None, []) for value in part_values.values()):
+            has_value = any(value not in (None, []) for value in part_values.values())
+            # A part that a row must have may have nulls alone.
+            if has_value or name in _nulls(cls):
                 present[name] = part.of(part_values)
         return convert({**_nulls(cls), **present}, cls)
 

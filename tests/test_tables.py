@@ -5,11 +5,17 @@ Tables, specified: the one place where a column is typed, and what follows from 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
+from msgspec.structs import fields
 
 from propensity.errors import SettingsError
-from propensity.schema import Column, Table
+from propensity.schema import Column, Row, Table
 from propensity.tables import every as tables
 from propensity.tables.every import TABLES
 
@@ -31,6 +37,54 @@ def test_a_table_is_organised_by_columns_that_it_has_once(table):
     assert len(set(names)) == len(names)
     assert {*table.key, table.partition, *table.clustering} <= set(columns(table))
     assert (partition.type, partition.required) == ("DATE", True)
+
+
+VALUES: dict[Any, object] = {
+    str: "text",
+    int: 1,
+    float: 0.5,
+    bool: False,
+    date: date(2026, 3, 2),
+    datetime: datetime(2026, 3, 2, tzinfo=UTC),
+    Decimal: Decimal(1),
+}
+
+
+def emptiest(row: type[Row]) -> Row:
+    """A row of nulls and empty arrays, with a value only where it must have one."""
+    values: dict[str, object] = {}
+    hints = get_type_hints(row)
+    for field in fields(row):
+        hint = hints[field.name]
+        if not field.required or get_origin(hint) is Sequence:
+            values[field.name] = () if field.required else field.default
+        elif NoneType in get_args(hint):
+            values[field.name] = None
+        elif issubclass(hint, Row):
+            values[field.name] = emptiest(hint)
+        else:
+            values[field.name] = VALUES[hint]
+    return row(**values)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ma_audience_lift",
+        "ma_drift",
+        "ma_model_evaluation",
+        "ma_model_training_metadata",
+        "ma_programme_lift",
+    ],
+)
+def test_a_row_is_read_as_it_was_written_with_all_nulls_that_it_may_have(name):
+    """Defect: a row whose required part had nulls alone could not be read again, so
+    each later evaluation of its use case failed."""
+    table = BY_NAME[name]
+    row = emptiest(table.row)
+    [stored] = table.arrow([row]).to_pylist()
+
+    assert table.row.of(stored).columns() == row.columns()
 
 
 @pytest.mark.parametrize(

@@ -51,13 +51,21 @@ OUTCOMES = [
 ]
 
 
-def plan(audience: str, as_of: date, cost: str) -> dict[str, Any]:
-    """Return the plan of an audience of the shop's control group."""
+def plan(
+    audience: str,
+    as_of: date,
+    cost: str | None,
+    *,
+    margin: float | None = 0.5,
+    group: str = "shop",
+) -> dict[str, Any]:
+    """Return the plan of an audience, by default of the shop's control group."""
     row = {"use_case": "ga4_purchase", "audience": audience, "as_of": as_of}
     row |= {"planned_at": datetime.combine(as_of, time(), UTC)}
-    row |= {"control_group": "shop", "control_share": 0.5}
+    row |= {"control_group": group, "control_share": 0.5}
     row |= {"control_by": "user_id", "control_key": "key"}
-    return row | {"cost_per_contact": Decimal(cost), "margin": 0.5}
+    price = None if cost is None else Decimal(cost)
+    return row | {"cost_per_contact": price, "margin": margin}
 
 
 def lifts(deployment: Deployment) -> list[dict[str, Any]]:
@@ -186,3 +194,44 @@ def test_a_run_of_an_older_date_leaves_final_rows(monday, converters, monkeypatc
 
     assert final[0][0]["status"] == "final"
     assert published() == final
+
+
+# Contacted users and the control group, and how many of each bought, by the verdict.
+BY_VERDICT = {
+    "helps": ((60, 50), (60, 5)),
+    "harms": ((60, 5), (60, 50)),
+    "open": ((60, 20), (60, 20)),
+    "too_few": ((20, 1), (20, 1)),
+    "no_control": ((5, 2), (0, 0)),
+    "sample_ratio": ((60, 30), (10, 5)),
+}
+
+
+def test_a_week_is_evaluated_after_any_verdict_of_the_weeks_before(borrow_deployment):
+    """Defect: after a programme without a control group, or that lost users, and
+    without a cost, each later evaluation failed."""
+    kinds = [(None, None), ("0.10", None), (None, 0.5), ("0.10", 0.5)]
+    purchases = [event("visitor", MONDAY + days * DAY) for days in range(-1, 22)]
+    plans = []
+    members = []
+    for verdict, groups in BY_VERDICT.items():
+        names = [f"{verdict}_{number}" for number in range(len(kinds))]
+        users = []
+        for group, (size, buyers) in zip("tc", groups, strict=True):
+            users.append([f"{verdict}_{group}{number}" for number in range(size)])
+            purchases += [purchase(user, MONDAY + DAY) for user in users[-1][:buyers]]
+        for name, (cost, margin) in zip(names, kinds, strict=True):
+            members.append((name, users))
+            plans.append(plan(name, MONDAY, cost, margin=margin, group=name))
+    site = borrow_deployment(purchases)
+    for name, users in members:
+        join(site, MONDAY, *users, audience=name, group=name)
+    append_rows(site.warehouse, AUDIENCE_PLANS, plans)
+    for weeks in (1, 2, 3):
+        site.run("model_evaluation", MONDAY + weeks * WEEK)
+    rows = programmes(site)
+
+    assert len(rows) == 2 * len(members)
+    for (group, _, _), row in rows.items():
+        assert row["status"] == "final"
+        assert group.startswith(row["verdict"])
