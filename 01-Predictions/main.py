@@ -26,8 +26,8 @@ from propensity.runs.run import Answer, Endpoint, Run
 def predictions(run: Run) -> Answer:
     """Score and publish; after a failure the last published predictions stay."""
     predict.check_scores_users(run)
-    evaluation_missing = not predict.is_evaluated(run)
     run = export.digest_days(run)
+    evaluation_missing = not predict.is_evaluated(run)
     model = predict.champion(run)
     shift = predict.season_shift(run)
     with predict.removed_on_failure(run):

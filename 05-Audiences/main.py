@@ -7,7 +7,8 @@
 
 Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     ma_predictions_history, what the audiences' statements read, the list of
-          suppressed users (BigQuery); the destinations' secrets (Secret Manager)
+          suppressed users, which days the export has (BigQuery); the destinations'
+          secrets (Secret Manager)
 Writes    ma_audience_members, ma_audience_plans, ma_audience_requests; requests to
           destinations
 Answers   200 what became of each audience; 409 one was not sent, or the same run is
@@ -18,6 +19,7 @@ import functions_framework
 from overview import overview  # noqa: F401
 
 from propensity.clock import SYSTEM
+from propensity.runs import export
 from propensity.runs.audiences import send_due
 from propensity.runs.run import Answer, Endpoint, Run
 
@@ -26,4 +28,5 @@ from propensity.runs.run import Answer, Endpoint, Run
 @Endpoint("audiences", kind="audiences", once=False, clock=SYSTEM)
 def audiences(run: Run) -> Answer:
     """Send the users who are due; a repeated run sends the rest."""
-    return send_due(run)
+    export_age = export.age(run)
+    return {**send_due(run), **export_age}

@@ -62,6 +62,12 @@ def new(folder: Path, *, is_dry: bool) -> Any:
     is_flag=True,
     help="Read these days now, for that price. It may take hours.",
 )
+@click.option(
+    "--again",
+    "is_again",
+    is_flag=True,
+    help="Read all days, because rows of the digest were lost.",
+)
 @DRY_RUN
 def digest(**arguments: Any) -> Any:
     """
@@ -69,8 +75,9 @@ def digest(**arguments: Any) -> Any:
 
     Counts the days that runs have not read into the digest yet, or read with other
     settings. Takes days out at once whose events lack the consent that you ask for now.
-    Runs read new days by themselves; to read others again for more than
-    PROPENSITY_MAXIMUM_BYTES_BILLED, they need your --yes.
+    Runs read new days by themselves; to a first reading, or to reading others again,
+    for more than PROPENSITY_MAXIMUM_BYTES_BILLED they need your --yes. --dry-run with
+    --again says what all days cost.
     """
     from offline.digest import run
 

@@ -29,7 +29,7 @@ from deploy.functions import ROOT
 from propensity.findings import PAGE as MESSAGES
 from propensity.findings import meanings
 from propensity.pages.words import plural
-from propensity.runs.late import AGES, KINDS, days_until_late
+from propensity.runs.late import AGES, EXPORT_STOPPED_DAYS, KINDS, days_until_late
 
 PAGE = "docs/operate.md"
 # A day, for what lasts; a failure is told of as soon as Google sends another mail.
@@ -46,7 +46,14 @@ FREQUENT = (
     "score_shift",
 )
 # Outcomes after which the scheduler calls again, or another alert tells more.
-EXPECTED = ("run_in_progress", "export_late", "audience_waits", "audience_stopped")
+EXPECTED = (
+    "run_in_progress",
+    "export_late",
+    "digest_unfinished",
+    "conflict",
+    "audience_waits",
+    "audience_stopped",
+)
 SEVERE = ("ERROR", "CRITICAL", "ALERT", "EMERGENCY")
 
 # A field of an entry of the log, an operator, and the value, or those that it may have.
@@ -154,6 +161,10 @@ def _of_runs(d: DeploymentSettings, use_case: str) -> Iterator[Policy]:
         "evaluation_missing": (
             "predictions ran without the week's evaluation",
             (("function", "=", "predictions"), ("evaluation_missing", "=", True)),
+        ),
+        "export_stopped": (
+            "the GA4 export has stopped",
+            (("export_age_days", ">", EXPORT_STOPPED_DAYS),),
         ),
         "no_index": (
             "lookups are queries, without an index",

@@ -8,7 +8,7 @@
 #   deploy/roles.sh MEMBER [--planner | --operator] [--dry-run] [--deployment FILE]
 #   deploy/roles.sh group:crm-team@example.com --operator
 #   deploy/roles.sh user:ana@example.com
-#   deploy/roles.sh principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/subject/repo:me/shop:environment:production
+#   deploy/roles.sh principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/subject/123456789:production
 set -euo pipefail
 takes="--operator --planner" member=""
 [[ "${1:--}" == -* ]] || { member="$1" && shift; }
@@ -21,7 +21,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # Of a repository it is every branch, whoever pushed it, and no reviewer is asked.
 [[ "$member" != principalSet://*/workloadIdentityPools/* ]] || {
   echo "$0: MEMBER is every workload with an attribute, such as every branch of a repository. Name one environment:" \
-    "principal://…/subject/repo:OWNER/REPOSITORY:environment:production" >&2
+    "principal://…/subject/123456789:production" >&2
   exit 2
 }
 # Give roles in the project.
@@ -68,7 +68,7 @@ fi
 if [[ "$options" == *" --planner "* ]]; then
   roles=(
     browser iam.securityReviewer      # the project, its roles and accounts, and who has which right
-    serviceusage.serviceUsageViewer
+    serviceusage.serviceUsageViewer serviceusage.serviceUsageConsumer
     bigquery.metadataViewer storage.bucketViewer pubsub.viewer
     artifactregistry.reader run.viewer secretmanager.viewer
     logging.viewer monitoring.viewer
@@ -77,6 +77,7 @@ if [[ "$options" == *" --planner "* ]]; then
   # Terraform's state, and what is deployed.
   run gcloud storage buckets add-iam-policy-binding "gs://$state_bucket" --member="$member" \
     --role=roles/storage.objectViewer --quiet --format=none
+  [[ -z "$billing_account" ]] || echo "# The owner of the billing account $billing_account also grants roles/billing.viewer there" >&2
   exit 0
 fi
 roles=(

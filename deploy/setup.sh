@@ -37,6 +37,11 @@ date +%s >"$root/$work/granted"
 prune
 
 # Says what reading the export will cost. Events without a consent that is asked for by now
-# go at once.
+# go at once. `make setup-deploy` installs no packages for it; the operators' job has them.
 export PROPENSITY_DEPLOYMENT="$deployment"
-[[ -z "$exports" ]] || "$python" -m commands deployment digest >&2 || echo "deploy: the digest of the export was left as it is. Run '.venv/bin/propensity deployment digest', or leave it to the next run" >&2
+[[ -n "$exports" ]] || exit 0
+if [[ -e "$root/.venv/.set-up" ]]; then
+  "$python" -m commands deployment digest >&2 || echo "deploy: the digest of the export was left as it is. Run '.venv/bin/propensity deployment digest', or leave it to the next run" >&2
+else
+  echo "deploy: 'deploy/operate.sh deployment digest' says what reading the export will cost; runs wait for your --yes if it is much" >&2
+fi

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from propensity import usecases
@@ -21,6 +22,7 @@ def run(
     *,
     is_dry: bool = False,
     is_agreed: bool = False,
+    is_again: bool = False,
     announce: Callable[[str], object] = str,
 ) -> dict[str, Any]:
     """
@@ -28,6 +30,7 @@ def run(
 
     Args:
         is_agreed: Whether to read all days that the digest lacks, whatever that costs.
+        is_again: Whether to read all days, since rows of the digest were lost.
         announce: Gets a line before, and one after each statement that reads days.
 
     Returns:
@@ -38,6 +41,7 @@ def run(
         RunInProgress: A run is digesting.
     """
     settings = Settings.from_environment()
+    today = SYSTEM.now().date()
     answer = {}
     with connected(settings) as (artifacts, warehouse):
         for export in usecases.exports(settings):
@@ -45,17 +49,21 @@ def run(
             done = {"removed": 0, "read": 0, "to_read": "the export has no day yet"}
             answer[export.ga4_dataset] = done
             try:
-                state = digest.read_state(reader)
+                state = digest.read_state(reader, today=today)
             except MissingTable:
                 # A new export has no table for a day, and so no view.
                 continue
             done["removed"] = len(state.withdrawn)
-            if not is_dry and (state.withdrawn or is_agreed):
+            reads = is_agreed or is_again
+            if not is_dry and (state.withdrawn or reads):
                 # A run may just have read one of these days again.
                 with digest.alone(artifacts, export, clock=SYSTEM.now) as lease:
-                    state = digest.read_state(reader)
+                    state = digest.read_state(reader, today=today)
                     digest.withdraw_days(reader, state)
-                    if is_agreed:
+                    if is_again:
+                        digest.doubt_days(reader, state)
+                        state = digest.read_state(reader, today=today)
+                    if reads:
                         digest.remove_days(reader, state.gone)
                         tables = state.within_reach(export)
                         done["read"] = len(tables)
@@ -67,7 +75,9 @@ def run(
                             run_id=uuid.uuid4().hex,
                             log=announce,
                         )
-                state = digest.read_state(reader)
+                state = digest.read_state(reader, today=today)
+            if is_again and is_dry:
+                state = replace(state, digested={})
             if state.tables:
                 left = state.within_reach(export)
                 done["to_read"] = digest.price_of_days(left, export)

@@ -191,7 +191,7 @@ class DigestUnfinished(Unavailable, code="digest_unfinished"):
 
 
 class DigestNotAgreed(PropensityError, status=409, code="digest_not_agreed"):
-    """Days of the export would be read again for much money, and nobody has agreed."""
+    """A first or repeated reading of the export costs much, and nobody has agreed."""
 
 
 class AudienceWaits(Unavailable, code="audience_waits", is_waiting=True):

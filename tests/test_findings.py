@@ -20,7 +20,8 @@ def test_a_mail_says_what_an_alert_means():
 
 def test_the_doctor_says_what_a_finding_means():
     """Also of what it finds before its checks, and what one of them finds besides."""
-    for check in [*CHECKS, "settings", "processes", "use cases", "ended"]:
+    others = ["settings", "processes", "use cases", "ended", "export_stopped"]
+    for check in [*CHECKS, *others]:
         finding = Finding("something is wrong", "correct it", check=check)
         said = str(Report("p.propensity", "today", [check], [finding]))
         meaning = meanings()[check.replace(" ", "_")]

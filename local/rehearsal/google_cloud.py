@@ -30,7 +30,7 @@ import google.auth
 from deploy import configuration
 from deploy.functions import ROOT
 from local.demos.calls import DOES
-from local.errors import LocalError
+from local.errors import LocalError, NotTried
 from local.place import Called
 from local.stack.stack import SECRET
 from propensity import folders
@@ -94,7 +94,8 @@ def settings_of(
     account = ""
     with contextlib.suppress(FileNotFoundError):
         account = run(["gcloud", "config", "get-value", "account"]).stdout.strip()
-    if "@" in account:
+    # A login of CI is no caller: gcloud has no identity token for it.
+    if "@" in account and not account.startswith("principal"):
         is_service = account.endswith("gserviceaccount.com")
         kind = "serviceAccount" if is_service else "user"
         settings["DEPLOY_CALLERS"] = f"{kind}:{account}"
@@ -290,7 +291,12 @@ class GoogleCloud:
         words = []
         if self.deployment.own["callers"].startswith("serviceAccount:"):
             words.append(f"--audiences={self.url(target)}")
-        token = self.gcloud("auth print-identity-token", *words)
+        try:
+            token = self.gcloud("auth print-identity-token", *words)
+        except LocalError as error:
+            if "No identity token" not in str(error):
+                raise
+            raise NotTried("gcloud has no identity token for this login") from error
         return {"Authorization": f"Bearer {token}"}
 
     def log_of(self, target: str) -> str:

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 import requests
 
 from local.demos.calls import command
+from local.errors import NotTried
 from local.rehearsal.google_cloud import DECLARED, SHOP
-from local.rehearsal.run import No, NotTried, Rehearsal
+from local.rehearsal.run import No, Rehearsal
 from local.rehearsal.steps import PATIENCE_S
 
 # Words of a function's line for a missing permission.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import DeploymentError, deployed
-from local.errors import LocalError
+from local.errors import LocalError, NotTried
 from local.generators.shop import Shop
 from local.processes import deferred_signals, ending_on_signals
 from local.rehearsal import google_cloud
@@ -39,10 +39,6 @@ IDS = {
 
 class No(LocalError):
     """It is not so here; the problem is what was seen."""
-
-
-class NotTried(Exception):
-    """Nobody can tell; the message says why."""
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable
@@ -11,11 +12,12 @@ import requests
 from local.demos import cards, shop, stream
 from local.demos.calls import call, command, rows
 from local.demos.source import chosen_weeks
+from local.errors import NotTried
 from local.generators.cards import USE_CASE as CARDS
 from local.generators.cards import cards as drawn
 from local.generators.games import USE_CASE as GAMES
 from local.rehearsal.google_cloud import AUDIENCE, SHOP, patiently
-from local.rehearsal.run import No, NotTried, Rehearsal
+from local.rehearsal.run import No, Rehearsal
 from propensity import usecases
 from propensity.cli.progress import say
 
@@ -37,7 +39,8 @@ def fill(r: Rehearsal) -> None:
 def play_weeks(r: Rehearsal) -> str:
     """Play two weeks; the export grows between them, as a real one does."""
     # Without an index, names are listed: what is missing must not look denied.
-    shop.look_up(r.place, "nobody")
+    with contextlib.suppress(NotTried):
+        shop.look_up(r.place, "nobody")
     for week in r.weeks:
         if week > r.weeks[0]:
             shop.load(r.warehouse, r.shop, (week - r.weeks[0]).days, until=week)

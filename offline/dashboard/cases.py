@@ -37,7 +37,8 @@ from propensity.pages.words import (
     unbroken_day,
 )
 from propensity.registry.versions import Registry
-from propensity.runs.late import is_late
+from propensity.runs.export import known_age
+from propensity.runs.late import EXPORT_STOPPED_DAYS, is_late
 from propensity.settings import Settings
 from propensity.tables.models import PRESENCE, Category
 
@@ -80,6 +81,7 @@ class Facts:
         outcome: What users or events of label 1 do, as in *users who buy*.
         unit: The currency of amounts, such as EUR; may be empty.
         export: The dataset of its GA4 export; empty where it reads none.
+        export_age_days: How many days ago the export ended, as its newest run knows.
         prediction_days: When predictions run, as the setting has it.
         champion: The live version; None if there is none.
         damage: The fault of its pointer or a report; empty without one.
@@ -93,6 +95,7 @@ class Facts:
     outcome: str
     unit: str = ""
     export: str = ""
+    export_age_days: int = 0
     is_of_events: bool = False
     horizon_days: int = 7
     prediction_days: str = "MON"
@@ -343,6 +346,12 @@ class Case:
             yield Action("drift", f"{count}: {row['message']}.", "drift")
 
     def _late(self) -> Iterator[Action]:
+        if self.facts.export_age_days > EXPORT_STOPPED_DAYS:
+            days = plural(self.facts.export_age_days, "day")
+            text = f"The GA4 export stopped {days} ago."
+            yield Action("export_stopped", text, "publications")
+            # Predictions of it are as old as it.
+            return
         for week in self.weeks[:1]:
             newest = week["week_end"]
             if is_late("evaluate", newest, self.as_of, self.facts.prediction_days):
@@ -392,6 +401,7 @@ def find(
     artifacts: Artifacts,
     *,
     settings: Settings,
+    as_of: date,
 ) -> Facts:
     use_case = usecases.load(name).with_label_event(settings)
     rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
@@ -422,6 +432,7 @@ def find(
         outcome=cleaned(use_case.outcome),
         unit=use_case.currency,
         export=use_case.settings(settings).ga4_dataset if use_case.reads_export else "",
+        export_age_days=known_age(artifacts, name, as_of=as_of),
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
         prediction_days=settings.prediction_days,

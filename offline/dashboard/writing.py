@@ -33,7 +33,11 @@ def pages_of(
         readings: By name, as ``read`` gives them.
         artifacts: The bucket, which has reports and which version is live.
     """
-    facts = {name: find(name, readings, artifacts, settings=settings) for name in names}
+    facts = {}
+    for name in names:
+        facts[name] = find(
+            name, readings, artifacts, settings=settings, as_of=window.as_of
+        )
     place = f"{settings.project}.{settings.dataset}"
     return site(readings, facts, window, place=place, first=settings.use_case)
 

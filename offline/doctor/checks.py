@@ -37,7 +37,12 @@ from propensity.registry.serving import loaded
 from propensity.registry.versions import Registry, libraries
 from propensity.runs import digest
 from propensity.runs.export import check_own_events, days_in_words
-from propensity.runs.late import KINDS, days_until_late, is_late
+from propensity.runs.late import (
+    EXPORT_STOPPED_DAYS,
+    KINDS,
+    days_until_late,
+    is_late,
+)
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -192,6 +197,7 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
             f"the export {exam.settings.export} ends at {newest}; {late} days are "
             "overdue",
             f"{LINKS}: an export above its daily limit is stopped",
+            check="export_stopped" if late > EXPORT_STOPPED_DAYS else "",
         )
     reading = [case.lookback_days for case in exam.use_cases if case.reads_export]
     lookback = max(reading, default=60)

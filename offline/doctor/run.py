@@ -86,6 +86,7 @@ def title_of(check: str) -> str:
     titles = {
         "rights": "permissions",
         "champions": "live versions",
+        "export_stopped": "export",
         "ended": "audiences",
     }
     return titles.get(check, check)

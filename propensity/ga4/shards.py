@@ -113,6 +113,7 @@ class Freshness:
         missing: Earlier days of the window without a table.
         streamed: Days with only a streamed table.
         is_awaited: Whether a late day, or more of a streamed one, may still come.
+        age_days: How many days before the run's date the export ends.
     """
 
     data_until: date
@@ -120,12 +121,29 @@ class Freshness:
     missing: tuple[date, ...] = ()
     streamed: tuple[date, ...] = ()
     is_awaited: bool = False
+    age_days: int = 0
 
 
 def local_days(since: date, until: date, *, utc_offset_hours: int) -> tuple[date, date]:
     """Return the first and the last local day with events of ``[since, until)``."""
     first = since - DAY if utc_offset_hours < 0 else since
     return first, until if utc_offset_hours > 0 else until - DAY
+
+
+def end_of(day: date, *, utc_offset_hours: int) -> datetime:
+    """Return the moment at which a local day ends."""
+    return midnight(day + DAY) - timedelta(hours=utc_offset_hours)
+
+
+def age_days(shards: Shards, as_of: date, *, now: datetime) -> int:
+    """
+    Return how many days before a date the export ends; 0 if it has the day before it.
+
+    A gap before the newest day is no end, nor are weekdays on which nothing happens.
+    """
+    begun = min(shards.days, default=as_of)
+    state = check_days(shards, begun, as_of, now=now, utc_offset_hours=0)
+    return max((as_of - state.data_until).days, 0)
 
 
 def check_days(
@@ -138,7 +156,7 @@ def check_days(
     """
 
     def ends(day: date) -> datetime:
-        return midnight(day + DAY) - timedelta(hours=utc_offset_hours)
+        return end_of(day, utc_offset_hours=utc_offset_hours)
 
     def is_there(day: date) -> bool:
         # The window needs the last local day only up to its own end.

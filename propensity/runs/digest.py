@@ -8,8 +8,8 @@ were changed since. One run does so at a time. Each statement replaces its days 
 what was broken off is continued by the next run. Suppressed users go out of the days
 before these count as digested.
 
-Days that are new are read unasked, and so are those that Analytics has changed by
-itself. To read others again, a person has to agree where that costs much.
+New days are read unasked, and so are those that Analytics has changed by itself. To a
+first reading, or to reading others again, a person has to agree where that costs much.
 """
 
 from __future__ import annotations
@@ -31,12 +31,19 @@ from typing import TYPE_CHECKING
 
 from propensity import suppression, usecases
 from propensity.errors import DigestNotAgreed, DigestUnfinished
-from propensity.ga4.shards import KINDS, kinds_read, tables_of_days
+from propensity.ga4.shards import (
+    KINDS,
+    end_of,
+    kinds_read,
+    local_days,
+    tables_of_days,
+)
 from propensity.ga4.view import consent_of, events_view, with_refusals
 from propensity.pages.words import plural
 from propensity.registry.leases import Lease, leased
 from propensity.statements import statement
 from propensity.tables.export import VIEW
+from propensity.timeframe import DAY
 
 if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts
@@ -49,6 +56,9 @@ if TYPE_CHECKING:
 # Of the lease, which all use cases of an export share; its suffix follows.
 SCOPE = "ga4_export"
 KIND = "digest"
+# So many new days, and no more than the digest has, are what an export brings between
+# two runs. More are a first reading.
+UNASKED_DAYS = 14
 # What one statement reads at most, besides half of what it may bill.
 DAYS_AT_ONCE = 31
 # Ids of one statement, as of ``propensity forget``.
@@ -127,6 +137,10 @@ class DigestedTable:
             rows = (table.size_bytes, table.row_count)
             if table.was_settling or rows != (self.size_bytes, self.row_count):
                 return False
+        return self.has_rules(rules)
+
+    def has_rules(self, rules: Rules) -> bool:
+        """Return whether these rules would digest the day in the same way."""
         return (
             self.rules.statement == rules.statement
             and self.rules.consent == rules.consent
@@ -143,12 +157,16 @@ class State:
         source: The view, or what stands for it where refusals are asked for.
         tables: By day, the oldest first.
         digested: By day.
+        settled: The newest day that Analytics changes no more.
+        utc_offset_hours: Of the property.
     """
 
     rules: Rules
     source: str
     tables: Mapping[date, ExportTable]
     digested: Mapping[date, DigestedTable]
+    settled: date
+    utc_offset_hours: int
 
     @cached_property
     def gone(self) -> list[date]:
@@ -168,26 +186,50 @@ class State:
         """Return the tables of days to digest, of those from ``first`` to ``last``."""
         tables = []
         for day, table in self.tables.items():
-            digested = self.digested.get(day)
-            holds = digested is not None and digested.holds(table, self.rules)
-            if first <= day <= last and not holds:
+            if first <= day <= last and not self._holds(table):
                 tables.append(table)
         return tables
+
+    def _holds(self, table: ExportTable) -> bool:
+        digested = self.digested.get(table.day)
+        if digested is None:
+            return False
+        if table.day > self.settled and self._is_whole(digested, table.day):
+            # What Analytics changes until the day is settled is read then.
+            return digested.has_rules(self.rules)
+        return digested.holds(table, self.rules)
+
+    def _is_whole(self, table: ExportTable | DigestedTable, day: date) -> bool:
+        """Whether a day's table was changed after the day had ended."""
+        ends = end_of(day, utc_offset_hours=self.utc_offset_hours)
+        return table.modified >= ends
 
     def within_reach(self, settings: Settings) -> list[ExportTable]:
         """Return the tables of all days to digest that a training may read."""
-        if not self.tables:
+        whole = [
+            day for day, table in self.tables.items() if self._is_whole(table, day)
+        ]
+        if not whole:
             return []
-        newest = max(self.tables)
+        newest = max(whole)
         return self.due(newest - reach(settings), newest)
 
-    def again(self, due: Sequence[ExportTable]) -> list[ExportTable]:
-        """Return days that were digested, but for those that Analytics has changed."""
-        tables = []
+    def unusual(self, due: Sequence[ExportTable]) -> list[ExportTable]:
+        """
+        Return the days to which a person agrees before they are read for much money.
+
+        They are those of a first reading, and those that were digested and that
+        Analytics has not changed.
+        """
+        again = []
+        new = []
         for table in due:
-            if table.day in self.digested and not table.was_settling:
-                tables.append(table)
-        return tables
+            if table.day not in self.digested:
+                new.append(table)
+            elif not table.was_settling:
+                again.append(table)
+        is_first = len(new) > min(UNASKED_DAYS, len(self.digested))
+        return again + new if is_first else again
 
     def outlived(self, reach: timedelta) -> list[date]:
         """Return digested days that are older than what trainings reach back to."""
@@ -197,21 +239,37 @@ class State:
         return [day for day in sorted(self.digested) if day < oldest]
 
 
-def read_state(warehouse: Warehouse) -> State:
+def read_state(warehouse: Warehouse, *, today: date) -> State:
     """Ask for the tables of the export, and for what the digest has of them."""
     view = warehouse.view_text(VIEW)
-    return state_of(warehouse, view, read_export_tables(warehouse, view))
+    return state_of(warehouse, view, read_export_tables(warehouse, view), today=today)
 
 
 def state_of(
-    warehouse: Warehouse, view: str, tables: Mapping[date, ExportTable]
+    warehouse: Warehouse, view: str, tables: Mapping[date, ExportTable], *, today: date
 ) -> State:
     return State(
         rules=rules_of(warehouse.settings, view),
         source=with_refusals(view),
         tables=tables,
         digested=read_digested_days(warehouse),
+        settled=settled_day(warehouse.settings, today=today),
+        utc_offset_hours=warehouse.settings.property_utc_offset_hours,
     )
+
+
+def settled_day(settings: Settings, *, today: date) -> date:
+    """
+    Return the newest day that is settled: it is read once more if it has changed.
+
+    It is the last day of the newest week that may be final, and three days old or four,
+    by the property's time zone: a week becomes final with the rows that it keeps.
+    """
+    until = today - timedelta(days=settings.settle_days)
+    _, last = local_days(
+        until - DAY, until, utc_offset_hours=settings.property_utc_offset_hours
+    )
+    return last
 
 
 def read_export_tables(warehouse: Warehouse, view: str) -> dict[date, ExportTable]:
@@ -316,13 +374,14 @@ def bring_up_to_date(
 
     Raises:
         RunInProgress: Another run digests; this one is called again.
-        DigestNotAgreed: Days would be read again, for much money; or most are gone.
+        DigestNotAgreed: A first reading, or to read days again, would cost much; or
+            most are gone.
         DigestUnfinished: There was no time for all days.
     """
     if not run.use_case.reads_digest:
         return
     first = run.use_case.first_day(oldest)
-    state = state_of(run.warehouse, view, tables)
+    state = state_of(run.warehouse, view, tables, today=run.now().date())
     if not (state.due(first, last) or state.gone or state.withdrawn):
         return
     with alone(run.artifacts, run.settings, clock=run.now) as lease:
@@ -347,12 +406,16 @@ def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> No
     remove_days(run.warehouse, superfluous)
     withdraw_days(run.warehouse, state)
     tables = state.due(first, last)
-    again = state.again(tables)
-    if sum(table.size_bytes for table in again) > run.settings.maximum_bytes_billed:
+    unusual = state.unusual(tables)
+    if sum(table.size_bytes for table in unusual) > run.settings.maximum_bytes_billed:
+        why = "Nobody has agreed to this first reading"
+        if all(table.day in state.digested for table in unusual):
+            why = "They were digested with other settings or by another release"
+        price = price_of_days(state.within_reach(run.settings), run.settings)
         raise DigestNotAgreed(
-            f"{price_of_days(again, run.settings)}, which were digested with other "
-            "settings or by another release. Nothing was read",
-            hint="If that is intended, run `deploy/operate.sh deployment digest --yes`",
+            f"{price}. {why}, so nothing was read",
+            hint="If that is intended, run `deploy/operate.sh deployment digest --yes`,"
+            " which has 23 hours; if it ends before, run it again",
         )
     digest_tables(
         run.warehouse,
@@ -529,6 +592,17 @@ def remove_days(warehouse: Warehouse, days: Collection[date]) -> None:
             "last_day": max(days),
         }
         warehouse.execute(statement("remove_digested_days"), parameters)
+
+
+def doubt_days(warehouse: Warehouse, state: State) -> None:
+    """Have all days of the digest be read again; what it has stays until then."""
+    if state.digested:
+        parameters = {
+            "first_day": min(state.digested),
+            "last_day": max(state.digested),
+            "statement": NOT_WHOLE,
+        }
+        warehouse.execute(statement("note_whole_days"), parameters)
 
 
 def withdraw_days(warehouse: Warehouse, state: State) -> None:

@@ -11,20 +11,24 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from propensity.errors import ExportLate, NoData, SchemaError
+from propensity.errors import ExportLate, NoData, PropensityError, SchemaError
 from propensity.ga4.shards import (
     STREAMING_ONLY_AFTER_DAYS,
     Shards,
+    age_days,
     check_days,
     local_days,
 )
 from propensity.ga4.view import check_view_text
+from propensity.registry.leases import name_of, read_lease
 from propensity.runs import digest
+from propensity.runs.late import AGES, EXPORT_STOPPED_DAYS
 from propensity.tables.export import VIEW
 from propensity.timeframe import DAY, days_of_data
 
 if TYPE_CHECKING:
     from propensity.ga4.shards import Freshness
+    from propensity.gcp.artifacts import Artifacts
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.reading import Reading
     from propensity.runs.run import Run
@@ -88,7 +92,8 @@ def digest_days(
     if until is None:
         until = run.as_of
     offset = run.settings.property_utc_offset_hours
-    state = check_days(shards, since, until, now=run.now(), utc_offset_hours=offset)
+    found = check_days(shards, since, until, now=run.now(), utc_offset_hours=offset)
+    state = replace(found, age_days=_age_of(run, shards))
     began = min(shards.days, default=until)
     if state.is_awaited and not run.overrides.lacks_days:
         _wait(run, state)
@@ -112,7 +117,8 @@ def digest_days(
         )
     as_of = run.as_of - (until - state.data_until)
     oldest = as_of if oldest is None else min(oldest, as_of)
-    digest.bring_up_to_date(run, view, tables, oldest=oldest, last=state.data_until)
+    _, last = local_days(since, state.data_until, utc_offset_hours=offset)
+    digest.bring_up_to_date(run, view, tables, oldest=oldest, last=last)
     missing = days_without(shards, state, since, until, utc_offset_hours=offset)
     return replace(run, as_of=as_of, export=state, missing_days=missing)
 
@@ -175,15 +181,63 @@ def answer(run: Run) -> dict[str, object]:
     """
     Return what an answer says of the export; nothing for a run that reads none.
 
-    ``as_of``, the date that the run's rows have, ``data_until`` and, where there are
-    some, ``late_days``, ``missing_days`` and ``streamed_days``.
+    ``as_of``, the date that the run's rows have, ``data_until``, ``export_age_days``
+    and, where there are some, ``late_days``, ``missing_days`` and ``streamed_days``.
     """
     state = run.export
     if state is None:
         return {}
     days = {"late": state.late, "missing": state.missing, "streamed": state.streamed}
     entries = {f"{name}_days": list(dates) for name, dates in days.items() if dates}
-    return {"as_of": run.as_of, "data_until": state.data_until, **entries}
+    return {
+        "as_of": run.as_of,
+        "data_until": state.data_until,
+        "export_age_days": state.age_days,
+        **entries,
+    }
+
+
+def age(run: Run) -> dict[str, object]:
+    """
+    Return ``export_age_days`` for the answer of a run that reads no day itself.
+
+    Nothing of a use case without an export, nor where the export can't be read: a log
+    line says so, and the run goes on.
+    """
+    if not run.use_case.reads_export or not run.settings.ga4_dataset:
+        return {}
+    try:
+        names = run.warehouse.tables_of(run.settings.export)
+    except PropensityError as error:
+        run.log("WARNING", f"nobody knows how old the export is: {error.message}")
+        return {}
+    return {"export_age_days": _age_of(run, Shards.of(names))}
+
+
+def _age_of(run: Run, shards: Shards) -> int:
+    """Return how many days before the run's date the export ends; log if it stopped."""
+    days = age_days(shards, run.as_of, now=run.now())
+    if days > EXPORT_STOPPED_DAYS:
+        # The alert of this name mails the line.
+        run.log(
+            "WARNING",
+            f"the GA4 export {run.settings.export} has stopped: its last whole day is "
+            f"{run.as_of - (days + 1) * DAY}",
+            export_age_days=days,
+        )
+    return days
+
+
+def known_age(artifacts: Artifacts, use_case: str, *, as_of: date) -> int:
+    """Return ``export_age_days`` of the newest run of the last week; 0 without one."""
+    for back in range(7):
+        for kind in reversed(AGES):
+            name = name_of(use_case, kind, as_of - back * DAY)
+            _, file = read_lease(artifacts, name)
+            days = file.answer.get("export_age_days") if file.answer else None
+            if isinstance(days, int):
+                return days
+    return 0
 
 
 def status(run: Run, as_of: date) -> str:

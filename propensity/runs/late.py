@@ -26,6 +26,10 @@ AGES = {
     "audiences": "audience_age_days",
 }
 
+# An export whose last whole day is more days ago than this has stopped. Google
+# Analytics writes the table of a day within three days.
+EXPORT_STOPPED_DAYS = 2
+
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _DAYS = {"train": 31, "evaluate": 7, "audiences": 1, "compact": 1}
 

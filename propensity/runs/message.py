@@ -32,7 +32,8 @@ from propensity.learning.judged import judgements_of
 from propensity.pages.words import cleaned, period, plain_day, plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import name_of, read_lease
-from propensity.runs.late import is_late
+from propensity.runs import export
+from propensity.runs.late import EXPORT_STOPPED_DAYS, is_late
 from propensity.statements import statement
 from propensity.tables.models import Evaluation
 from propensity.timeframe import DAY
@@ -213,6 +214,13 @@ def _needs(deployment: Deployment, names: Names, as_of: date) -> Iterator[str]:
     title = names.of(use_case, use_case.title)
     if use_case.scores_events:
         return
+    age = export.known_age(deployment.artifacts, use_case.name, as_of=as_of)
+    has_stopped = age > EXPORT_STOPPED_DAYS
+    if has_stopped:
+        since = plain_day(as_of - age * DAY)
+        yield _said(
+            "export_stopped", f"The GA4 export of {title} lacks all since {since}."
+        )
     newest = deployment.rows("newest_publication", since=date(1970, 1, 1), until=as_of)
     for publication in newest:
         day = publication["as_of"]
@@ -220,7 +228,9 @@ def _needs(deployment: Deployment, names: Names, as_of: date) -> Iterator[str]:
         if alarms:
             count = plural(len(alarms), "drift warning")
             yield _said("drift", f"{title} has {count}.")
-        if is_late("predict", day, as_of, deployment.settings.prediction_days):
+        is_old = is_late("predict", day, as_of, deployment.settings.prediction_days)
+        # Predictions of an export that has stopped are as old as it.
+        if is_old and not has_stopped:
             text = f"{title} has no predictions since {plain_day(day)}."
             yield _said("run_missed_predictions", text)
     for days in reversed(range(WEEK)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from propensity import usecases
 from propensity.errors import MissingTable, PropensityError, SettingsError
 from propensity.ga4.shards import KINDS, kinds_of
@@ -59,4 +61,6 @@ def prepare_export(warehouse: Warehouse, settings: Settings) -> None:
     warehouse.replace_view(VIEW, text)
     if consent_of(text):
         # Events without a consent that is asked for from now on go at once.
-        digest.withdraw_days(warehouse, digest.read_state(warehouse))
+        # Which days are due is not asked.
+        state = digest.read_state(warehouse, today=date.max)
+        digest.withdraw_days(warehouse, state)

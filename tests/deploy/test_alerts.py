@@ -39,6 +39,8 @@ def of_line(function: str, outcome: str = "ok", **fields: Any) -> list[str]:
         ("predictions", {"bytes_billed": 10**12}, "bytes_billed_run"),
         ("predictions", {"evaluation_missing": True}, "evaluation_missing"),
         ("predictions", {"champion_age_days": 46}, "champion_age"),
+        ("predictions", {"export_age_days": 3}, "export_stopped"),
+        ("audiences", {"export_age_days": 3}, "export_stopped"),
         ("modelEvaluation", {"roc_auc": 0.59}, "roc_auc"),
         ("getProba", {"outcome": "no_index"}, "no_index"),
         ("compactFeatures", {"training_age_days": 32}, "run_missed_model_training"),
@@ -65,6 +67,9 @@ def test_a_line_of_no_scheduled_use_case_raises_an_alert_too():
     ("function", "fields"),
     [
         ("predictions", {"outcome": "export_late", "status": 503}),
+        ("predictions", {"outcome": "digest_unfinished", "status": 503}),
+        ("predictions", {"outcome": "conflict", "status": 409}),
+        ("predictions", {"export_age_days": 2}),
         ("predictions", {"outcome": "no_champion", "status": 409, "is_trained": False}),
         (
             "getProba",

@@ -184,6 +184,34 @@ def test_an_export_that_has_ended_is_not_published_as_today_s(
     assert ended.evaluations() == evaluated
 
 
+@pytest.mark.parametrize("kind", ["predictions", "model_evaluation", "audiences"])
+@pytest.mark.parametrize("days", [10, 30, 52])
+def test_each_run_of_an_export_that_has_stopped_says_so(ended, log_lines, kind, days):
+    """It is done with the days before, and one alert names the cause. Defect: for 58
+    days each run was fine, and the one mail was about an evaluation."""
+    as_of = ENDED + days * DAY
+    log_lines()
+    answer = ended.run(kind, as_of, force=True)
+    lines = log_lines()
+    policies = set[str]()
+    for line in lines:
+        policies |= raised(line)
+
+    # Wednesdays alone are usual here, and the first one missing is six days later.
+    assert answer["export_age_days"] == days - 6
+    assert policies - {"evaluation_missing_ga4_purchase"} == {
+        "export_stopped_ga4_purchase"
+    }
+    assert any("has stopped: its last whole day is" in row["message"] for row in lines)
+
+
+def test_an_export_without_an_end_has_no_age(ended):
+    """Days on which nothing is usual are none that it lacks."""
+    for n in range(3):
+        answer = ended.run("predictions", ENDED + n * DAY, force=True)
+        assert answer["export_age_days"] == 0
+
+
 def test_a_week_before_the_export_began_is_never_final(borrow_deployment):
     """As of one that was linked anew: its days may have had purchases."""
     days = [MONDAY + n * DAY for n in range(5, 20)]

@@ -36,6 +36,17 @@ def settings() -> dict[str, str]:
     )
 
 
+# What gcloud says to a login of CI, which has credentials of another company.
+FEDERATED = "principal://iam.googleapis.com/projects/1/locations/global/"
+FEDERATED += (
+    "workloadIdentityPools/github/subject/repo:me@1/shop@2:environment:production"
+)
+NO_TOKEN = (
+    "ERROR: (gcloud.auth.print-identity-token) No identity token can be obtained from "
+    "the current credentials."
+)
+
+
 @pytest.fixture
 def scratch(tmp_path, monkeypatch) -> Cloud:
     """A project with nothing in it; the scripts are stood in for as programs are."""
@@ -216,6 +227,22 @@ def test_an_answer_tells_nobodys_name(place, scratch):
 
     for name in ("my-project", "ana@", "123456789012", "run.app"):
         assert name not in text
+
+
+def test_a_login_of_ci_tries_all_but_lookups(place, scratch, tmp_path):
+    """It has no identity token. Defects: no training was called, and each answer was
+    no; its name was granted as a person's."""
+    again(scratch, ("config get-value", FEDERATED, 0), ("identity-token", NO_TOKEN, 1))
+    again(scratch, ("run services describe", "https://get-proba.example", 0))
+    in_ci = GoogleCloud(settings(), tmp_path / "in_ci", runner=google_cloud.run)
+    rehearsal = Rehearsal(place=in_ci, weeks=[date(2025, 6, 17)], user="someone")
+    asked("play", steps.play_weeks, rehearsal, failure="no")
+
+    assert in_ci.deployment.own["callers"] == ""
+    assert scratch.count("call.sh model_training") > 0
+    looked = asked("look up", steps.look_up, rehearsal, failure="no")
+    assert looked["answer"] == "not tried"
+    assert "no identity token" in looked["seen"]
 
 
 def called(*minutes: str) -> str:

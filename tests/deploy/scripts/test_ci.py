@@ -180,7 +180,7 @@ def test_every_grant_is_of_one_environment():
     Defect: they were every branch's, and an approval guarded the job alone."""
     granted = re.findall(r"(?:roles\.sh |--member=)(principal\S+)(.*)", PAGE)
     pool = "principal://iam.googleapis.com/projects/NUMBER/locations/global"
-    pool += "/workloadIdentityPools/github/subject/repo:OWNER/REPOSITORY:environment:"
+    pool += "/workloadIdentityPools/github/subject/123456789:"
     environments = set()
     deployers = set()
     for member, words in granted:
@@ -194,12 +194,15 @@ def test_every_grant_is_of_one_environment():
         WORKFLOWS[file]["jobs"][job]["environment"] for file, job in JOBS
     }
     assert deployers == {"production"}
+    # GitHub's own subject has names, of another form for each age of a repository.
+    [subject] = re.findall('--attribute-mapping="google.subject=(.*?)"', PAGE)
+    assert subject == "assertion.repository_id + ':' + assertion.environment"
     for claim in ("repository_id == '", "repository_owner_id == '", "ref == 'refs/h"):
         assert f"assertion.{claim}" in condition
 
 
 ENVIRONMENT = POOL.replace("principalSet", "principal")
-ENVIRONMENT += "/subject/repo:me/shop:environment:production"
+ENVIRONMENT += "/subject/123456789:production"
 
 
 @pytest.mark.parametrize("member", ["user:ana@example.com", ENVIRONMENT])
@@ -225,3 +228,19 @@ def test_who_plans_changes_nothing_and_reads_no_user(cloud):
     assert [role for role in roles if re.search(changing, role)] == []
     [state] = [call for call in cloud.calls() if "objectViewer" in call]
     assert "gs://my-bucket-state " in state
+
+
+def test_who_plans_reads_the_budget_that_there_is(cloud):
+    """Terraform looks at it before each plan. Defect: with a budget, CI could not plan,
+    and nobody was told what it lacked."""
+    cloud.settings = {
+        **cloud.settings,
+        "DEPLOY_BILLING_ACCOUNT": "0A1B2C-3D4E5F-678901",
+    }
+    done = cloud.run("deploy/roles.sh", ENVIRONMENT, "--planner")
+
+    assert (
+        "billing account 0A1B2C-3D4E5F-678901 also grants roles/billing.vi"
+        in done.stderr
+    )
+    assert "--role=roles/serviceusage.serviceUsageConsumer" in "\n".join(cloud.calls())

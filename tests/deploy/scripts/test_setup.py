@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -64,6 +67,32 @@ def test_the_set_up_applies_a_plan(done):
     assert places == sorted(places)
     assert cloud.variable("services") == {"get_proba": SERVICE["status"]["url"]}
     assert "propensity deployment digest', or leave it" in said
+
+
+@pytest.fixture
+def of_ci(cloud) -> Iterator[Cloud]:
+    """A cloud with the environment of `make setup-deploy`."""
+    venv = cloud.project / ".venv"
+    venv.unlink()
+    (venv / "bin").mkdir(parents=True)
+    python = venv / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (venv / ".set-up-to-deploy").touch()
+    yield cloud
+    shutil.rmtree(venv)
+    venv.symlink_to(sys.prefix)
+
+
+def test_a_set_up_by_ci_names_the_job_that_prices_the_export(of_ci):
+    """Defect: each log of CI ended with a traceback, and nobody saw a price."""
+    of_ci.rules.insert(0, ("propensity deployment digest", "No module named click", 1))
+    done = of_ci.run("deploy/setup.sh", "--yes")
+
+    assert done.returncode == 0, done.stderr
+    assert of_ci.count("propensity deployment digest") == 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert "'deploy/operate.sh deployment digest' says what reading" in last
 
 
 def test_the_set_up_removes_old_schedules(done):

@@ -22,13 +22,16 @@ from propensity.errors import (
     RunInProgress,
     Unavailable,
 )
+from propensity.ga4.shards import local_days
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.runs import digest, setup
 from propensity.runs.run import Overrides, Run
+from propensity.settings import Settings
 from propensity.tables.export import DIGEST, VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
+from propensity.timeframe import Timeframe
 from propensity.usecases import UseCase
 from tests.support import own_use_cases, shop
 from tests.support.clocks import ManualClock
@@ -167,10 +170,62 @@ def test_a_day_is_read_again_where_it_or_the_question_is_another(table, rules, i
         source="",
         tables={FIRST: now},
         digested={FIRST: before},
+        settled=FIRST,
+        utc_offset_hours=0,
     )
 
     assert state.due(FIRST, LAST) == ([now] if is_due else [])
     assert state.due(FIRST + DAY, LAST) == []
+
+
+@pytest.mark.parametrize(
+    ("modified", "days_later", "is_due"),
+    [
+        # Whole, and changed by Analytics the day after: read on the fourth day.
+        (datetime(2026, 1, 2, 9, tzinfo=UTC), 2, False),
+        (datetime(2026, 1, 2, 9, tzinfo=UTC), 3, False),
+        (datetime(2026, 1, 2, 9, tzinfo=UTC), 4, True),
+        # What was read while the day went on lacks the rest of it.
+        (datetime(2026, 1, 1, 9, tzinfo=UTC), 1, True),
+    ],
+)
+def test_a_day_that_analytics_changes_is_read_once_more(modified, days_later, is_due):
+    """Defect: with daily predictions it was read at each of three changes."""
+    today = FIRST + days_later * DAY
+    changed = replace(TABLE, modified=datetime(2026, 1, 3, tzinfo=UTC))
+    before = digest.DigestedTable(
+        modified=modified, size_bytes=5, row_count=7, rules=RULES
+    )
+    settings = Settings(project="p")
+    state = digest.State(
+        rules=RULES,
+        source="",
+        tables={FIRST: changed},
+        digested={FIRST: before},
+        settled=digest.settled_day(settings, today=today),
+        utc_offset_hours=0,
+    )
+
+    assert bool(state.due(FIRST, LAST)) == is_due
+    assert not replace(state, tables={FIRST: replace(TABLE, modified=modified)}).due(
+        FIRST, LAST
+    )
+
+
+@pytest.mark.parametrize("horizon", [1, 7, 28, 91])
+@pytest.mark.parametrize("offset", range(-12, 15))
+def test_a_week_is_final_once_its_days_are_settled(horizon, offset):
+    """By the run that makes it final and no earlier one: each is read twice at most."""
+    settings = Settings(project="p", property_utc_offset_hours=offset)
+    timeframe = Timeframe(
+        lookback_days=60, horizon_days=horizon, settle_days=settings.settle_days
+    )
+    today = FIRST + timeframe.horizon + settings.settle_days * DAY
+    _, last = local_days(FIRST, FIRST + timeframe.horizon, utc_offset_hours=offset)
+
+    assert timeframe.is_matured(FIRST, today=today)
+    assert not timeframe.is_matured(FIRST, today=today - DAY)
+    assert digest.settled_day(settings, today=today) == last
 
 
 def large_tables(monkeypatch) -> None:
@@ -203,6 +258,7 @@ def test_days_are_not_read_again_for_much_money_before_a_person_agrees(
 
     said = str(raised.value)
     assert "11 days of the export to read, at most 11.00 TiB, about 69 USD" in said
+    assert "by another release" in said
     assert read == []
 
     with entered(export.environment):
@@ -210,6 +266,46 @@ def test_days_are_not_read_again_for_much_money_before_a_person_agrees(
     load(export, LAST + DAY)
     bring(run_of(export, as_of=LAST + DAY, settings=settings))
     assert digested(export) == {*DAYS, LAST + DAY}
+
+
+def test_a_first_reading_is_agreed_to_and_again_after_half_of_it(export, monkeypatch):
+    """Whichever run comes first asks. What an export brings between two runs is read.
+    Defect: a first training read 56 TiB, which nobody had been asked for."""
+    settings = replace(export.settings, maximum_bytes_billed=10 * 1024**2)
+    large_tables(monkeypatch)
+    asked = "11.00 TiB, about 69 USD on demand. Nobody has agreed to this first reading"
+    with pytest.raises(DigestNotAgreed, match=asked):
+        bring(run_of(export, settings=settings))
+    assert digested(export) == set()
+
+    with monkeypatch.context() as context:
+        statements(context, fails=lambda done: done == 5)
+        with entered(export.environment), pytest.raises(Unavailable):
+            digest_command.run(is_agreed=True)
+    with pytest.raises(DigestNotAgreed, match="run it again") as raised:
+        bring(run_of(export, settings=settings))
+    assert "6 days of the export to read" in str(raised.value)
+
+    with entered(export.environment):
+        digest_command.run(is_agreed=True)
+    assert digested(export) == set(DAYS)
+
+
+def test_a_digest_that_was_lost_is_read_again(export):
+    """A dry run says for how much. Defect: the days counted as read, and no command
+    read them."""
+    bring(run_of(export))
+    export.warehouse.execute("DELETE FROM ga_user_days WHERE TRUE")
+    with entered(export.environment):
+        [left] = digest_command.run(is_agreed=True)["exports"].values()
+        [dry] = digest_command.run(is_again=True, is_dry=True)["exports"].values()
+        assert (left["read"], export.count("ga_user_days")) == (0, 0)
+        [done] = digest_command.run(is_again=True)["exports"].values()
+
+    assert dry["to_read"].startswith("11 days of the export to read")
+    assert done["read"] == len(DAYS)
+    assert done["to_read"].startswith("0 days")
+    assert export.count("ga_user_days") == len(DAYS)
 
 
 def test_a_run_without_time_for_all_days_ends_and_the_next_one_goes_on(
