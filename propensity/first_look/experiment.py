@@ -398,6 +398,8 @@ def try_experiment(
             "has another row: an experiment has one for each user",
             "add the user's outcomes up, and keep the row before the contact",
         )
+        # Users are judged in parts, which are the same in whatever order they come.
+        frame = frame.iloc[texts(frame[user]).argsort()]
     outcomes = _outcomes_by_title(frame, labels, outcome, title)
     has_sums = any(_is_sum(values.dropna()) for values in outcomes.values())
     if (cost_per_contact is not None or margin is not None) and not has_sums:
@@ -405,9 +407,8 @@ def try_experiment(
             f"a profit needs sums of money, and {' and '.join(outcomes)} has none",
             hint="Name a column with sums by --label, or leave the cost out",
         )
-    arms = texts(frame[treatment])
-    keys_of_arms = arms.map(columns.key_of, na_action="ignore")
-    is_control = keys_of_arms == columns.key_of(control)
+    arms = _in_one_spelling(texts(frame[treatment]))
+    is_control = arms.map(columns.key_of, na_action="ignore") == columns.key_of(control)
     is_nobodys = arms.isna() | arms.str.fullmatch(GAPS, case=False).fillna(False)
     is_nobodys &= ~is_control
     names = sorted(arms[~is_nobodys & ~is_control].unique())
@@ -497,6 +498,13 @@ def _arm(
     )
 
 
+def _in_one_spelling(arms: pd.Series) -> pd.Series:
+    """Return treatments, each as most rows write it: neither case nor blanks count."""
+    keys = arms.map(columns.key_of, na_action="ignore")
+    spellings = arms.groupby(keys).agg(lambda written: written.mode()[0])
+    return keys.map(spellings)
+
+
 def _is_sum(values: Any) -> bool:
     """Tell whether outcomes are sums of money, rather than 1 or 0."""
     return not np.isin(values, (0, 1)).all()
@@ -577,7 +585,10 @@ def _chance_of_groups(values: pd.Series, is_contacted: Flags) -> float:
         ranked = values.fillna(-np.inf)
         test = stats.mannwhitneyu(ranked[is_contacted], ranked[~is_contacted])
         return float(test.pvalue)
-    counts = pd.crosstab(values.fillna("(missing)"), is_contacted)
+    named = values.fillna("(missing)")
+    # Rare values are one: alone, they say little, and together they may be a group.
+    is_rare = named.map(named.value_counts()) < FEW
+    counts = pd.crosstab(named.mask(is_rare, "(rare)"), is_contacted)
     counts = counts[counts.sum(axis=1) >= FEW]
     return float(stats.chi2_contingency(counts).pvalue) if len(counts) > 1 else 1.0
 

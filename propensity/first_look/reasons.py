@@ -145,7 +145,11 @@ def _values(column: pa.ChunkedArray, kind: str) -> list[Any]:
     if kind == NUMBER:
         numbers = floats_of(column.drop_null())
         quantiles = np.linspace(0.02, 0.98, _VALUES)
-        values = np.unique(np.quantile(numbers, quantiles, method="nearest")).tolist()
+        values = []
+        # A number may be new since the older rows.
+        if len(numbers):
+            values = np.quantile(numbers, quantiles, method="nearest").tolist()
+        values = sorted(set(values))
     else:
         counts = column.drop_null().to_pandas().value_counts()
         values = list(counts.index[:_VALUES])
@@ -155,6 +159,8 @@ def _values(column: pa.ChunkedArray, kind: str) -> list[Any]:
 
 
 def _usual(column: pa.ChunkedArray, kind: str) -> Any:
+    if column.null_count == len(column):
+        return None
     if kind == NUMBER:
         return float(np.median(floats_of(column.drop_null())))
     return column.to_pandas().mode(dropna=False)[0]

@@ -138,14 +138,28 @@ def test_each_treatment_is_compared_with_the_control_group_alone():
         assert len(arm.experiment) == sizes["none"] + sizes[arm.name]
 
 
+def test_the_spelling_of_a_treatment_counts_no_case():
+    """Defect: Spring and spring were two treatments, each half as sure."""
+    table = campaign()
+    is_odd = (table["mail"] == "spring") & (table.index % 3 == 0)
+    written = table.assign(mail=table["mail"].mask(is_odd, " SPRING"))
+
+    assert repr(try_experiment(written, **NAMES)) == repr(
+        try_experiment(table, **NAMES)
+    )
+
+
 def test_a_table_that_says_nothing_of_an_effect_is_refused():
     table = campaign()
     is_mailed = table["mail"] == "spring"
     clicks = is_mailed & (np.random.default_rng(2).random(len(table)) < 0.2)
     by_hand = np.where(table["visits"] > 4, "spring", "none")
+    codes = np.where(is_mailed, "S1", [f"N{n // 9}" for n in range(len(table))])
     for wrong, message in (
         # A column that was written after the contact; groups that nobody drew.
         (table.assign(clicked=clicks.astype(int)), "in clicked"),
+        # Rare codes of one group beside one code of the other ended in a traceback.
+        (table.assign(code=codes), "in code"),
         (table.assign(mail=by_hand), "in visits"),
         (pd.concat([table, table.head(1)]), "has another row"),
         (table.assign(mail="spring"), "no value 'none'"),
