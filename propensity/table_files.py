@@ -324,8 +324,27 @@ def named(path: Path) -> Iterator[None]:
         raise SchemaError(f"{path}, {error.problem}", hint=error.hint) from error
 
 
-def typed(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
-    """Return a column in a type of BigQuery."""
+def typed(
+    table: pa.Table, name: str, kind: str, *, is_needed: bool = False
+) -> pa.ChunkedArray:
+    """
+    Return a column in a type of BigQuery.
+
+    Args:
+        is_needed: Whether a row without a value is refused.
+    """
+    values = _typed(table, name, kind, is_needed=is_needed)
+    row = pc.index(values.is_null(nan_is_null=True), True).as_py() if is_needed else -1
+    if row >= 0:
+        raise SchemaError(
+            f"column {name}, row {row + 1} has no value", hint="Fill it in"
+        )
+    return values
+
+
+def _typed(
+    table: pa.Table, name: str, kind: str, *, is_needed: bool
+) -> pa.ChunkedArray:
     column = _plain(table[name])
     wanted = arrow_type(Column(name, kind, ""))
     is_text = column.type in _TEXTS
@@ -345,7 +364,8 @@ def typed(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
                 exact = _of_zeros_and_ones(exact)
             return exact.cast(wanted, safe=kind != "TIMESTAMP")
         column = _as_texts(column, name)
-    values = as_declared(column.to_pandas().astype("object").rename(name), kind)
+    written = column.to_pandas().astype("object").rename(name)
+    values = as_declared(written, kind, is_needed=is_needed)
     return pa.chunked_array([pa.array(values, wanted, from_pandas=True)])
 
 

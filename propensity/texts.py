@@ -179,7 +179,8 @@ def different_texts(column: pd.Series) -> tuple[NDArray[np.int64], pd.Series]:
     try:
         values = pa.array(column, pa.string(), from_pandas=True)
     except (pa.ArrowTypeError, pa.ArrowInvalid):
-        written = column.astype("object").map(str, na_action="ignore")
+        # Of moments alone that are all missing, it would be moments again.
+        written = column.astype("object").map(str, na_action="ignore").astype("object")
         values = pa.array(written, pa.string(), from_pandas=True)
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
@@ -527,17 +528,14 @@ def is_like_a_day(text: str) -> bool:
 
 # What is wrong with a text of another type, and what to do.
 _READINGS = {
-    "BOOL": ("is neither 1 nor 0", "write 1 or 0, true or false, or leave it empty"),
-    "INT64": (
-        "is not a whole number of 64 bits",
-        "write it like 1234, or leave it empty",
-    ),
-    "FLOAT64": ("is not a number", "write it like 1234.5, or leave it empty"),
+    "BOOL": ("is neither 1 nor 0", "write 1 or 0, true or false"),
+    "INT64": ("is not a whole number of 64 bits", "write it like 1234"),
+    "FLOAT64": ("is not a number", "write it like 1234.5"),
     "NUMERIC": (
         "is not a number of 29 digits at most before its point",
-        "write it like 1234.5, or leave it empty",
+        "write it like 1234.5",
     ),
-    "DATE": ("is not a day", "write it like 2026-03-01, or leave it empty"),
+    "DATE": ("is not a day", "write it like 2026-03-01"),
     "TIMESTAMP": (
         "is not a time",
         "write 2026-03-01T08:30:00, in UTC or with its offset",
@@ -545,27 +543,34 @@ _READINGS = {
 }
 
 
-def as_declared(column: pd.Series, kind: str) -> pd.Series:
-    """Read a column of texts in a type of BigQuery; null where it has a gap."""
+def as_declared(column: pd.Series, kind: str, *, is_needed: bool = False) -> pd.Series:
+    """
+    Read a column of texts in a type of BigQuery; null where it has a gap.
+
+    Args:
+        is_needed: Whether a gap is no way out, so that nobody is told to leave one.
+    """
     words = Words.of(column)
+    what, hint = _READINGS[kind]
+    if not is_needed and kind != "TIMESTAMP":
+        hint += ", or leave it empty"
     if kind in {"DATE", "TIMESTAMP"}:
-        return _declared_moments(words, kind)
+        return _declared_moments(words, kind, what, hint)
     if kind == "FLOAT64":
         numbers = numbers_of(words, has_commas=has_decimal_commas(words))
         numbers = numbers.where(np.isfinite(numbers))
-        return words.every(numbers, *_READINGS[kind])
+        return words.every(numbers, what, hint)
     read_as = {"BOOL": truth, "INT64": _whole, "NUMERIC": _exact}[kind]
     written = words.different
     if kind != "BOOL" and has_decimal_commas(words):
         written = written.str.replace(".", "").str.replace(",", ".")
     values = pd.Series([read_as(text) for text in written], dtype="object")
-    return words.every(values, *_READINGS[kind])
+    return words.every(values, what, hint)
 
 
-def _declared_moments(words: Words, kind: str) -> pd.Series:
+def _declared_moments(words: Words, kind: str, what: str, hint: str) -> pd.Series:
     read = moments_of(words)
     moments = read.clock - pd.to_timedelta(read.ahead_s, "s").dt.as_unit("us")
-    what, hint = _READINGS[kind]
     if kind == "DATE":
         moments = moments.where(moments == moments.dt.normalize())
     elif read.clock[moments.isna()].notna().any():

@@ -36,17 +36,33 @@ def what_contacting_brought(answer: Mapping[str, Any]) -> str:
     """Write what contacting the users of a list brought."""
     until = f" to {answer['until']}" if answer["until"] else ""
     contacted = plural(answer["contacted"], "user")
-    buyers = answer["buyers"]
+    event = answer["label_event"]
+    did = "bought"
+    who = "buyers"
+    if event != "purchase":
+        did = f"had {event}"
+        who = f"users with {event}"
     lines = [
         f"Since {answer['since']}{until}, {count(answer['contacted_buyers'])} of "
-        f"{contacted} who were contacted bought, and "
+        f"{contacted} who were contacted {did}, and "
         f"{count(answer['control_buyers'])} of {count(answer['control'])} in the "
         "control group.",
-        f"Contacting {contacted} brought {_with_interval(buyers, 'buyers')}.",
     ]
+    if answer["orders"] is not None:
+        lines.append(
+            f"{count(answer['matched'])} of {plural(answer['orders'], 'row')} since "
+            "then are of the list's users."
+        )
+    if answer["buyers"]:
+        lines.append(
+            f"Contacting {contacted} brought {_with_interval(answer['buyers'], who)}."
+        )
     if answer["amount"]:
         lines.append(f"They paid {_with_interval(answer['amount'], 'more')}.")
-    lines.append(VERDICTS[answer["verdict"]])
+    verdict = answer["verdict"]
+    if verdict == "open" and answer["until"] and answer["until"] < answer["known_on"]:
+        verdict = "early"
+    lines.append(VERDICTS[verdict].format(did=did, known_on=answer["known_on"]))
     lines.append(ONCE)
     return "\n".join(lines)
 
@@ -55,7 +71,10 @@ VERDICTS = {
     "helps": "That is more than chance.",
     "harms": "That is a loss beyond chance.",
     "open": "That may be chance: contact more users, or hold out more of them.",
-    "too_few": "Fewer than 10 of them bought, which is too few to say.",
+    "early": "That is too early to say: the outcomes are known from {known_on} on.",
+    "too_few": "Fewer than 10 of them {did}, which is too few to say.",
+    "sample_ratio": "The groups' sizes can't be chance: rows of the list got lost on "
+    "the way, so nothing can be said. Read the whole list back.",
 }
 
 

@@ -52,7 +52,7 @@ from propensity.settings import GIB, Settings
 from propensity.statements import statement
 from propensity.suggestions import nearest
 from propensity.suppression import NOBODY
-from propensity.timeframe import Timeframe
+from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.trying.tables import Step
 from propensity.usecases import UseCase
 from propensity.watching import Watched
@@ -62,6 +62,8 @@ FEWEST_DAYS = 60
 # Where days are few, features read no fewer than these before more weeks are tested.
 SHORTEST_LOOKBACK = 28
 SHORT_WEEKS = 6
+# Where nobody has the event that is predicted, the events of these days are named.
+NAMED_DAYS = 7
 # Of half a year.
 USUAL_WEEKS = 26
 MIB = 1024**2
@@ -147,6 +149,12 @@ class ExportTrial:
             "last_suffix": f"{days[-1]:%Y%m%d}",
             "event_names": sorted(names),
         }
+
+    @property
+    def names_parameters(self) -> dict[str, object]:
+        """The parameters of the statement that names events: it reads a week."""
+        first_day = self.days[-NAMED_DAYS:][0]
+        return self.parameters | {"first_suffix": f"{first_day:%Y%m%d}"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -364,13 +372,15 @@ def _trial(
     state = check_days(shards, began, ended, now=now, utc_offset_hours=offset)
     as_of = state.data_until
     n_days = (as_of - began).days
-    if n_days < FEWEST_DAYS:
+    full = use_case.timeframe(settings)
+    needed = days_needed(full)
+    if n_days < needed:
         raise NotEnoughData(
             f"{export.name} has {plural(n_days, 'day')}, {began} to "
-            f"{as_of - timedelta(days=1)}, and a trial needs {FEWEST_DAYS}",
-            hint=f"Try it in {plural(FEWEST_DAYS - n_days, 'day')}",
+            f"{as_of - timedelta(days=1)}, and a trial needs {needed} for outcomes of "
+            f"{plural(full.horizon_days, 'day')}",
+            hint=f"Try it in {plural(needed - n_days, 'day')}",
         )
-    full = use_case.timeframe(settings)
     use_case = use_case.with_label_event(settings)
     weeks = weeks_of(full, n_days)
     if weeks is not None:
@@ -399,6 +409,12 @@ def _trial(
     return replace(trial, missing_days=missing)
 
 
+def days_needed(full: Timeframe) -> int:
+    """Return the days of which a trial can train, choose and test."""
+    weeks = _fewest_weeks(full) - 1
+    return max(FEWEST_DAYS, _shortest(full) + _after(full) + weeks * full.stride.days)
+
+
 def weeks_of(full: Timeframe, n_days: int) -> int | None:
     """
     Return how many dates of a training so many days allow; None for a deployment's.
@@ -406,12 +422,23 @@ def weeks_of(full: Timeframe, n_days: int) -> int | None:
     A deployment trains from ``SHORT_WEEKS`` dates on with a whole lookback. Fewer days
     shorten the lookback first, and then the dates.
     """
-    needed = full.lookback_days + _after(full) + (SHORT_WEEKS - 1) * full.stride.days
+    weeks = max(SHORT_WEEKS, _fewest_weeks(full))
+    needed = full.lookback_days + _after(full) + (weeks - 1) * full.stride.days
     # Of a lookback a tenth may be missing.
     if n_days >= needed - full.lookback_days // 10:
         return None
-    shortest = min(SHORTEST_LOOKBACK, full.lookback_days)
-    return min(SHORT_WEEKS, 1 + (n_days - _after(full) - shortest) // full.stride.days)
+    allowed = (n_days - _after(full) - _shortest(full)) // full.stride.days
+    return min(weeks, 1 + allowed)
+
+
+def _fewest_weeks(full: Timeframe) -> int:
+    """Return the dates that a training takes: one is chosen by once one is known."""
+    return max(FEWEST_SNAPSHOTS, 2 + ceil(full.horizon / full.stride))
+
+
+def _shortest(full: Timeframe) -> int:
+    """Return the days of the shortest lookback of a trial."""
+    return min(SHORTEST_LOOKBACK, full.lookback_days)
 
 
 def _after(timeframe: Timeframe) -> int:
@@ -420,9 +447,11 @@ def _after(timeframe: Timeframe) -> int:
 
 
 def trial_bytes(trial: ExportTrial) -> int:
-    """Return the bytes of the export that a trial reads, by a dry run."""
+    """Return the bytes of the export that a trial may read, by dry runs."""
     sql = statement("user_days_of_export", ga_events=trial.export.view)
-    return trial.warehouse.dry_run(sql, trial.parameters)
+    names = statement("trial_event_names", ga_events=trial.export.view)
+    size = trial.warehouse.dry_run(sql, trial.parameters)
+    return size + trial.warehouse.dry_run(names, trial.names_parameters)
 
 
 def price_text(trial: ExportTrial, size: int) -> str:
@@ -464,6 +493,12 @@ def read_days(trial: ExportTrial) -> int:
     return bytes_read
 
 
+def event_of(trial: ExportTrial) -> str:
+    """Return the event that is predicted; of one without, the use case's name."""
+    parameters = trial.use_case.statement_parameters(trial.settings)
+    return str(parameters.get("label_event", trial.use_case.name))
+
+
 def _check_conversions(trial: ExportTrial) -> None:
     """Raise NotEnoughData where nobody has the event that is predicted."""
     event = trial.use_case.statement_parameters(trial.settings).get("label_event")
@@ -472,11 +507,13 @@ def _check_conversions(trial: ExportTrial) -> None:
     if counted["events"]:
         return
     events = trial.warehouse.rows(
-        statement("trial_event_names", ga_events=trial.export.view), trial.parameters
+        statement("trial_event_names", ga_events=trial.export.view),
+        trial.names_parameters,
     )
     names = [f"{row['event_name']} ({row['users']:,} users)" for row in events]
     raise NotEnoughData(
-        f"{trial.export.name} has no event {event}. It has {', '.join(names)}",
+        f"{trial.export.name} has no event {event}. It has {', '.join(names)} in its "
+        f"last {plural(NAMED_DAYS, 'day')}",
         hint="Predict one of them by --label-event NAME",
     )
 

@@ -3,12 +3,14 @@ Lists that can be judged: whom to contact, a control group, and what contacting 
 
 A control group is drawn as that of an audience, by a key in the list's folder: so the
 next list there holds out the same people. A month later the list is read back beside
-what its users bought.
+what its users bought. Its columns say what it is of: its date, the event that is
+predicted and in how many days, and the share of its control group.
 """
 
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,8 +26,9 @@ from msgspec import structs
 from propensity import table_files, whole_files
 from propensity.audience.control import Control
 from propensity.audience.plan import smallest_uplift
-from propensity.audience.uplift import verdict
+from propensity.audience.uplift import ALARM, sample_ratio, verdict
 from propensity.errors import RequestError, SchemaError
+from propensity.first_look.columns import check_once, check_users
 from propensity.measures.intervals import NORMAL, Difference
 from propensity.measures.statistic import (
     Amounts,
@@ -38,7 +41,16 @@ from propensity.models.encoding import Floats
 from propensity.pages.words import plural
 from propensity.settings import Budget
 from propensity.spreadsheet import csv_of
-from propensity.trying.export import open_trial, read_days, told, try_export
+from propensity.statements import statement
+from propensity.texts import refuse
+from propensity.trying.export import (
+    ExportTrial,
+    event_of,
+    open_trial,
+    read_days,
+    told,
+    try_export,
+)
 
 Summed = TypeVar("Summed", Share, Amounts)
 
@@ -51,6 +63,13 @@ CONTACT = "contact"
 CONTROL = "control"
 # The most of a list that is held out.
 MOST_SHARE = 0.9
+# What holds for a whole list, and is in each of its rows.
+FACTS = {
+    "as_of": "DATE",
+    "label_event": "STRING",
+    "horizon_days": "INT64",
+    "control_share": "FLOAT64",
+}
 
 
 def parse_share(text: str) -> float:
@@ -84,15 +103,21 @@ def draw_control(share: float, folder: Path) -> Control:
     return Control(group="try", share=share, key=key)
 
 
-def best(people: pd.DataFrame, as_of: date, control: Control | None) -> pd.DataFrame:
-    """Return the best of scored users as a list."""
-    listed = people.head(BEST).assign(as_of=str(as_of))
+def best(
+    people: pd.DataFrame, trial: ExportTrial, control: Control | None
+) -> pd.DataFrame:
+    """Return the best of a trial's users as a list."""
+    listed = people.head(BEST).assign(
+        as_of=str(trial.as_of),
+        label_event=event_of(trial),
+        horizon_days=trial.use_case.horizon_days,
+    )
     if control is None:
         return listed
     groups = []
     for user in listed["user_id"]:
         groups.append(CONTROL if is_held_out(str(user), control) else CONTACT)
-    return listed.assign(group=groups)
+    return listed.assign(control_share=control.share, group=groups)
 
 
 def is_held_out(user: str, control: Control) -> bool:
@@ -101,21 +126,45 @@ def is_held_out(user: str, control: Control) -> bool:
     return int.from_bytes(digest[:8], "big") < control.share * 2**64
 
 
-def provable(listed: pd.DataFrame, share: float, *, days: int) -> str:
+def provable(listed: pd.DataFrame, share: float, *, days: int, outcome: str) -> str:
     """Say what a list's control group could prove in so many days."""
     users = len(listed)
     rate = float(listed["probability"].mean()) if users else 0.0
     held_out = int((listed[GROUP] == CONTROL).sum())
     smallest = smallest_uplift(rate, users, share=share, errors=NORMAL)
     group = f"{held_out:,} of {plural(users, 'user')} are the control group"
-    expected = f"{100 * rate:.1f}% are expected to buy within {plural(days, 'day')}"
+    expected = f"{100 * rate:.1f}% are expected to {outcome} within"
     proof = "That is too few to prove anything"
     if smallest is not None:
         proof = (
             "This can prove that contacting makes "
-            f"{100 * smallest:.0f}% more of them buy, and nothing smaller"
+            f"{100 * smallest:.0f}% more of them do so, and nothing smaller"
         )
-    return f"{group}; {expected}. {proof}; a weekly audience adds up"
+    return (
+        f"{group}; {expected} {plural(days, 'day')}. {proof}; a weekly audience adds up"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadList:
+    """
+    A list that is read back, with its control group.
+
+    Attributes:
+        rows: A row for each user: ``user_id``, ``probability`` and ``group``.
+        as_of, label_event, horizon_days, control_share: What it says of itself.
+    """
+
+    rows: pd.DataFrame
+    as_of: date
+    label_event: str
+    horizon_days: int
+    control_share: float
+
+    @property
+    def known_on(self) -> date:
+        """The first day on which no outcome of its horizon is missing."""
+        return self.as_of + timedelta(days=self.horizon_days)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,18 +173,27 @@ class Judged:
     What contacting the users of a list brought.
 
     Attributes:
+        label_event: What they did, who count as buyers.
+        until: The day before which outcomes end; None where nobody says.
+        known_on: The first day on which all outcomes of the list are known.
+        orders, matched: Rows with outcomes, and how many are of the list's users; None
+            where an export has them.
         buyers: More buyers in all, with their interval; ``amount`` is more money, None
-            where no amount is known.
+            where no amount is known. Both are None where rows of the list got lost.
         verdict: As that of an audience.
     """
 
     since: date
     until: date | None
+    known_on: date
+    label_event: str
     contacted: int
     control: int
     contacted_buyers: int
     control_buyers: int
-    buyers: Difference
+    orders: int | None
+    matched: int | None
+    buyers: Difference | None
     amount: Difference | None
     verdict: str
 
@@ -144,11 +202,13 @@ def judge_by_export(
     list_file: Path, target: str, *, jobs_in: str | None, now: datetime
 ) -> Judged:
     """
-    Read a list back beside the export: who bought since its date, and for how much.
+    Read a list back beside the export: who had its event since its date, and for how
+    much.
     """
     listed = read_list(list_file)
-    since = date.fromisoformat(str(listed["as_of"].iloc[0]))
-    with open_trial(target, jobs_in=jobs_in, now=now) as tried:
+    since = listed.as_of
+    event = {"PROPENSITY_LABEL_EVENT": listed.label_event}
+    with open_trial(target, jobs_in=jobs_in, now=now, **event) as tried:
         days = (tried.as_of - since).days
         if days < 1:
             raise RequestError(
@@ -160,12 +220,21 @@ def judge_by_export(
         use_case = structs.replace(tried.use_case, horizon_days=days)
         trial = replace(tried, use_case=use_case, first_day=since - timedelta(days=1))
         read_days(trial)
+        users = {"users": listed.rows["user_id"].to_list()}
+        [seen] = trial.warehouse.rows(statement("trial_listed"), users)
+        if not seen["events"]:
+            raise RequestError(
+                f"{target} has no event of the users of {list_file} since {since}",
+                hint="Name the export that the list is of, and set "
+                "PROPENSITY_USER_COLUMN as it was",
+                field="judge",
+            )
         window = use_case.window(trial.settings, [since], today=trial.as_of)
         bought = trial.warehouse.table(use_case.statement("converter_amounts"), window)
         until = trial.as_of
     amounts = bought["amount"].cast(pa.float64()).to_pylist()
     paid = dict(zip(bought["user_id"].to_pylist(), amounts, strict=True))
-    return compare_groups(listed, paid, since=since, until=until)
+    return judged(listed, paid, until=until)
 
 
 def judge_by_orders(
@@ -186,65 +255,121 @@ def judge_by_orders(
             date are left out; None where the file has later ones alone.
     """
     listed = read_list(list_file)
-    since = date.fromisoformat(str(listed["as_of"].iloc[0]))
-    columns = [name for name in (user, amount, time) if name]
-    orders = table_files.read_file(orders_file, columns, encoding="cp1252")
+    kinds = {
+        name: kind for name, kind in ((amount, "FLOAT64"), (time, "TIMESTAMP")) if name
+    }
+    orders = table_files.read_file(orders_file, [user, *kinds])
     with table_files.named(orders_file):
-        frame = pd.DataFrame({"user": table_files.typed(orders, user, "STRING")})
-        frame["paid"] = np.nan
-        frame["day"] = since
-        if amount:
-            frame["paid"] = table_files.typed(orders, amount, "FLOAT64").to_numpy()
-        if time:
-            frame["day"] = table_files.typed(orders, time, "DATE").to_pylist()
-    is_later = frame["day"].fillna(date.min) >= since
-    paid = frame[is_later].groupby("user")["paid"].sum(min_count=1).to_dict()
-    return compare_groups(listed, paid, since=since, until=None)
+        ids = table_files.identities(orders[user], user).to_pandas().rename(user)
+        values = {}
+        for name, kind in kinds.items():
+            column = table_files.typed(orders, name, kind, is_needed=True)
+            values[name] = column.to_pandas()
+        is_listed = _on_list(ids, listed.rows["user_id"])
+    since = pd.Timestamp(listed.as_of, tz="UTC")
+    until = None
+    is_later = pd.Series(True, ids.index)
+    if time:
+        is_later = values[time] >= since
+        until = values[time].max().date() + timedelta(days=1)
+    frame = pd.DataFrame({"user": ids, "paid": values[amount] if amount else np.nan})
+    frame = frame[is_later & is_listed]
+    paid = frame.groupby("user")["paid"].sum(min_count=1).to_dict()
+    answer = judged(listed, paid, until=until)
+    return replace(answer, orders=int(is_later.sum()), matched=len(frame))
 
 
-def read_list(file: Path) -> pd.DataFrame:
+def _on_list(ids: pd.Series, listed: pd.Series) -> pd.Series:
+    """Return which ids are on a list; refuse those that are written otherwise there."""
+    is_listed = ids.isin(listed)
+    of_bare = dict(zip(listed.map(_bare), listed, strict=True))
+    written = ids.map(_bare, na_action="ignore").map(of_bare)
+    is_alike = written.notna() & ~is_listed
+    if is_alike.any():
+        problem = f"is on the list as {written[is_alike].iloc[0]!r}"
+        refuse(ids, is_alike, problem, hint="write ids as the list has them")
+    if not is_listed.any():
+        raise SchemaError(
+            f"column {ids.name}: none of {plural(len(ids), 'row')} is of a user of the "
+            f"list, whose ids are like {listed.iloc[0]!r}",
+            hint="Name the column with the list's ids by --user",
+        )
+    return is_listed
+
+
+def _bare(user: str) -> str:
+    """Return an id without what programs change: blanks, case, decimals."""
+    return re.sub(r"\.0+$", "", user.strip().lower())
+
+
+def read_list(file: Path) -> ReadList:
     """Return a list that was written with a control group."""
-    kinds = {"user_id": "STRING", "probability": "FLOAT64", "as_of": "DATE"}
-    kinds[GROUP] = "STRING"
-    table = table_files.read_file(file, list(kinds))
+    kinds = {"probability": "FLOAT64", **FACTS, GROUP: "STRING"}
+    table = table_files.read_file(file, ["user_id"])
+    missing = [name for name in kinds if name not in table.column_names]
+    if missing:
+        raise SchemaError(
+            f"{file} lacks the columns {', '.join(missing)}",
+            hint="Read back a list of --scores list.csv --control 10%. To one of an "
+            "older version, add what it was of: label_event (such as purchase), "
+            "horizon_days (7) and control_share (0.1)",
+        )
     columns = {}
     with table_files.named(file):
+        columns["user_id"] = table_files.identities(table["user_id"], "user_id")
         for name, kind in kinds.items():
-            columns[name] = table_files.typed(table, name, kind).to_pylist()
-    listed = pd.DataFrame(columns)
-    groups = set(listed[GROUP])
-    if groups != {CONTACT, CONTROL}:
+            columns[name] = table_files.typed(table, name, kind, is_needed=True)
+        rows = pa.table(columns).to_pandas(date_as_object=True)
+        hint = "write each user once, with the row that was written"
+        check_users(rows, "user_id", None, None)
+        check_once(rows["user_id"], "is on the list twice", hint)
+        for name in FACTS:
+            is_other = rows[name].ne(rows[name].head(1).squeeze())
+            if is_other.any():
+                hint = "read lists back one by one"
+                refuse(rows[name], is_other, "is not that of row 1", hint=hint)
+    groups = sorted(rows[GROUP].unique())
+    if groups != [CONTACT, CONTROL]:
         raise SchemaError(
-            f"{file}, column {GROUP} has {', '.join(sorted(map(str, groups)))}, and "
-            f"needs both {CONTACT} and {CONTROL}",
+            f"{file}, column {GROUP} has {', '.join(groups) or 'no value'}, and needs "
+            f"both {CONTACT} and {CONTROL}",
             hint="Write a list with a control group: --scores list.csv --control 10%",
         )
-    return listed
+    facts = rows.iloc[0]
+    return ReadList(
+        rows=rows,
+        as_of=facts["as_of"],
+        label_event=str(facts["label_event"]),
+        horizon_days=int(facts["horizon_days"]),
+        control_share=float(facts["control_share"]),
+    )
 
 
-def compare_groups(
-    listed: pd.DataFrame,
-    paid: Mapping[str, float | None],
-    *,
-    since: date,
-    until: date | None,
+def judged(
+    listed: ReadList, paid: Mapping[str, float | None], *, until: date | None
 ) -> Judged:
     """
-    Say what contacting brought.
+    Say what contacting brought, as of an audience.
 
     Args:
-        listed: Of ``read_list``.
         paid: What each buyer paid; None where it is not known.
+        until: The day before which outcomes end; None if it is late enough.
     """
-    bought = listed["user_id"].isin(list(paid)).to_numpy(np.float64)
-    amounts = listed["user_id"].map(paid).astype("float64").fillna(0.0).to_numpy()
-    expected = listed["probability"].to_numpy(np.float64)
-    is_control = (listed[GROUP] == CONTROL).to_numpy()
+    rows = listed.rows
+    bought = rows["user_id"].isin(list(paid)).to_numpy(np.float64)
+    amounts = rows["user_id"].map(paid).astype("float64").fillna(0.0).to_numpy()
+    expected = rows["probability"].to_numpy(np.float64)
+    is_control = (rows[GROUP] == CONTROL).to_numpy()
     contacted = _sums(Share, bought[~is_control], expected[~is_control])
     control = _sums(Share, bought[is_control], expected[is_control])
+    share = listed.control_share
+    chance = sample_ratio(int(contacted.users), int(control.users), share=share)
     added = difference_of_means(*adjusted(contacted, control), errors=NORMAL)
+    buyers = None
     money = None
-    if amounts.any():
+    if chance >= ALARM:
+        buyers = added.times(contacted.users)
+    if chance >= ALARM and amounts.any():
         both = with_common_spread(
             _sums(Amounts, amounts[~is_control], expected[~is_control]),
             _sums(Amounts, amounts[is_control], expected[is_control]),
@@ -252,19 +377,23 @@ def compare_groups(
         per_user = difference_of_means(*adjusted(*both), errors=NORMAL)
         money = per_user.times(contacted.users)
     return Judged(
-        since=since,
+        since=listed.as_of,
         until=until,
+        known_on=listed.known_on,
+        label_event=listed.label_event,
         contacted=int(contacted.users),
         control=int(control.users),
         contacted_buyers=int(contacted.positives),
         control_buyers=int(control.positives),
-        buyers=added.times(contacted.users),
+        orders=None,
+        matched=None,
+        buyers=buyers,
         amount=money,
         verdict=verdict(
             added,
             conversions=int(contacted.positives + control.positives),
-            is_sound=True,
-            is_final=True,
+            is_sound=chance >= ALARM,
+            is_final=until is None or until >= listed.known_on,
         ),
     )
 
@@ -306,12 +435,17 @@ def try_and_list(
     answer |= {"report": str(report), "scores": None, "listed": 0}
     answer |= {"provable": "", "key": ""}
     if scores is not None:
-        listed = best(tried.people, tried.trial.as_of, control)
+        listed = best(tried.people, tried.trial, control)
         answer["scores"] = str(scores)
         answer["listed"] = len(listed)
         if control is not None:
-            days = tried.trial.use_case.horizon_days
-            answer["provable"] = provable(listed, control.share, days=days)
+            use_case = tried.trial.use_case
+            answer["provable"] = provable(
+                listed,
+                control.share,
+                days=use_case.horizon_days,
+                outcome=use_case.outcome,
+            )
             answer["key"] = str(scores.parent / KEY)
         content = csv_of(list(listed), listed.itertuples(index=False))
         whole_files.write_whole(scores, content)

@@ -1,6 +1,7 @@
 -- One row per event of an export and how many users have it, the commonest first.
--- Parameters: @first_suffix and @last_suffix STRING, the tables that are read.
--- Source: the export. It is asked where nobody has the event that is predicted.
+-- Parameters: @first_suffix and @last_suffix STRING, the tables that are read: a week's.
+-- Source: the export. It is asked where nobody has the event that is predicted, and its
+-- bytes are in the price that was said.
 SELECT
   event_name,
   COUNT(DISTINCT user_pseudo_id) AS users

@@ -22,8 +22,14 @@ from propensity.errors import RequestError
 from propensity.ga4.shards import PREFIXES
 from propensity.ga4.view import LATER_COLUMNS
 from propensity.settings import Settings
+from propensity.timeframe import Timeframe
 from propensity.trying import lists
-from propensity.trying.export import TriedExport, try_export
+from propensity.trying.export import (
+    TriedExport,
+    days_needed,
+    try_export,
+    weeks_of,
+)
 from propensity.watching import unwatched
 from tests.support import shop, shops
 from tests.support.deployment import Deployment, entered
@@ -153,6 +159,21 @@ def test_an_export_of_few_days_says_when_to_try_it(capsys):
     assert "Try it in 24 days" in said
 
 
+@pytest.mark.parametrize("horizon", [1, 7, 30, 90])
+@pytest.mark.parametrize("stride", [0, 7])
+def test_an_export_that_is_long_enough_has_dates_enough(horizon, stride):
+    """Defect: for outcomes of a month, 60 days had no date or one."""
+    full = Timeframe(
+        lookback_days=60, horizon_days=horizon, settle_days=3, stride_days=stride
+    )
+    for n_days in range(days_needed(full), days_needed(full) + 200, 7):
+        weeks = weeks_of(full, n_days)
+        if weeks is not None:
+            as_ofs = [LONG_AGO + n * full.stride for n in range(weeks)]
+            assert full.are_enough(as_ofs)
+            assert n_days - 28 - horizon - 3 >= (weeks - 1) * full.stride.days
+
+
 def test_a_project_in_which_no_job_can_run_is_answered_with_the_option(capsys):
     deployment = exported([shop.event("u", LONG_AGO)])
     said = "Access Denied: User does not have bigquery.jobs.create permission"
@@ -202,6 +223,38 @@ def test_more_than_the_free_month_is_read_only_if_agreed(capsys):
     assert re.match(rf"13 days of {TARGET} to read: .* USD on demand", question)
     assert capsys.readouterr().out == f"{question}\n"
     assert not deployment.ground.bigquery._sessions
+
+
+def test_a_list_is_judged_by_the_event_that_it_is_of(tmp_path, monkeypatch, capsys):
+    """Defect: a list of another event was judged by purchases, or by the ids of
+    another export."""
+    monkeypatch.chdir(tmp_path)
+    rows = shop.weekly(LONG_AGO, 17)
+    for row in rows:
+        if row["event_name"] == "purchase":
+            row["event_name"] = "sign_up"
+    before = [row for row in rows if row["event_timestamp"] < CUT]
+    words = ["try", TARGET, "--scores", "best.csv", "--control", "30%"]
+    with in_place(exported(before)):
+        assert main([*words, "--label-event", "sign_up"]) == 0
+    listed = pd.read_csv("best.csv")
+    listed.assign(user_id=listed["user_id"] + "x").to_csv("wrong.csv", index=False)
+    capsys.readouterr()
+    with in_place(exported(rows)):
+        assert main(["try", TARGET, "--judge", "best.csv"]) == 0
+        said = capsys.readouterr().out
+        assert main(["try", TARGET, "--judge", "wrong.csv"]) == 1
+
+    signed_up = {
+        row["user_pseudo_id"]
+        for row in rows
+        if row["event_name"] == "sign_up" and row["event_timestamp"] >= CUT
+    }
+    is_contact = listed["group"] == "contact"
+    did = listed["user_id"][is_contact].isin(signed_up).sum()
+    assert f"{did} of {is_contact.sum()} users who were contacted had sign_up" in (said)
+    assert set(listed["label_event"]) == {"sign_up"}
+    assert "has no event of the users of wrong.csv" in capsys.readouterr().err
 
 
 def test_a_list_is_judged_by_its_control_group(tmp_path, monkeypatch, capsys):
