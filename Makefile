@@ -82,7 +82,7 @@ check: $(STAMP) ## formatting, lint and types; of scripts, too
 	@$(BIN)/mypy
 	@for folder in 0*/; do $(BIN)/mypy --no-error-summary --exclude '^$$' $$folder*.py || exit 1; done
 
-bench: setup ## run the benchmarks, all or ONLY="NAME …", and write one table, OUT=.local/bench.md
+bench: setup ## run benchmarks, or ONLY="NAME …" (docs/benchmarks.md), and write one table, OUT=.local/bench.md
 	@$(BIN)/python -m benchmarks $${ONLY:-} --out "$${OUT:-.local/bench.md}"
 
 docs: $(STAMP) ## write the pages that are made from the code

@@ -25,8 +25,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.report import Line, finish, in_turns
-from benchmarks.serving import EMPTY_ASYNCHRONOUS, Source, loads, place, running
+from benchmarks.measuring.report import Line, finish, in_turns
+from benchmarks.measuring.serving import (
+    EMPTY_ASYNCHRONOUS,
+    Source,
+    loads,
+    place,
+    running,
+)
 from local.processes import HOST
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry import index
@@ -36,7 +42,7 @@ ASYNCHRONOUS = "empty asynchronous"
 THREADED = "empty threaded"
 BASE = "framework and client"
 LEAST = {ASYNCHRONOUS: 0.5, THREADED: 4.0}
-MOST_OF_COLD_START = 1.3
+MOST_OF_COLD_START = 1.7
 USERS = 1_000_000
 ASKED = 1_000
 CONNECTIONS = 32

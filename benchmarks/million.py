@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.report import Line, finish, in_turns
+from benchmarks.measuring.report import Line, finish, in_turns
 from propensity.cli.progress import announced, watched
 
 ROWS = 1_000_000

@@ -48,7 +48,7 @@ from msgspec import structs
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from benchmarks.report import Line, by_peer, finish
+from benchmarks.measuring.report import Line, by_peer, finish
 from local.demos.calls import FOLDER, call
 from local.demos.source import weeks_allowed
 from local.exports import digest, ga4_export

@@ -1,13 +1,10 @@
 """
-Batch scoring against a pandas pipeline: rows a second. Gates.
+Batch scoring against a pandas pipeline: thousands of rows a second. Gates.
 
     python -m benchmarks.scoring
 
-Users with the features of ``ga4_purchase``, in Arrow batches as BigQuery sends them,
-become probabilities twice: by ``propensity.models.scoring``, and by
-``Pipeline.predict_proba`` on the same batches through ``to_pandas``, at the chunk size
-that is best for it, found first. The two take turns. Tests hold the probabilities to
-the pipeline's.
+The same batches, as BigQuery sends them, by 01-Predictions' scorer and by
+``Pipeline.predict_proba`` on frames of 25,000 rows, which suit it best.
 """
 
 from __future__ import annotations
@@ -25,90 +22,65 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from benchmarks.report import Line, finish, in_turns
-from benchmarks.training import labelled_rows
-from propensity import usecases
+from benchmarks.measuring.report import Line, finish, in_turns
+from benchmarks.training import USE_CASE, labelled_rows
 from propensity.models.encoding import to_frame
 from propensity.models.scoring import Scorer
-from propensity.usecases import CATEGORY, NUMBER
+from propensity.usecases import CATEGORY
 
 ROWS = 500_000
 TRAINING_ROWS = 40_000
-SEARCH_ROWS = 200_000
-BATCH_ROWS = 10_000
-CHUNKS = (5_000, 10_000, 25_000, 100_000)
+CHUNK = 25_000
 ROUNDS = 5
-USE_CASE = usecases.load("ga4_purchase")
 FEATURES = dict(USE_CASE.features)
-NUMBERS = [name for name, kind in FEATURES.items() if kind == NUMBER]
-CATEGORIES = [name for name, kind in FEATURES.items() if kind == CATEGORY]
 
 
-def pipelines() -> dict[str, tuple[Pipeline, float]]:
-    """Return pipelines by their names, and how much faster ours must be."""
-    ordinal = OrdinalEncoder(
-        handle_unknown="use_encoded_value",
-        unknown_value=-1,
-        encoded_missing_value=-2,
-        min_frequency=20,
-    )
-    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20)
-    scaled = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    boosted = HistGradientBoostingClassifier(random_state=0)
-    linear = LogisticRegression(max_iter=300)
-    return {
-        "boosted": (make_pipeline(_columns("passthrough", ordinal), boosted), 1.5),
-        "linear": (make_pipeline(_columns(scaled, one_hot), linear), 3.0),
-    }
-
-
-def _columns(numbers: object, categories: object) -> ColumnTransformer:
-    kinds = ("numbers", numbers, NUMBERS), ("categories", categories, CATEGORIES)
-    return ColumnTransformer(list(kinds))
-
-
-def fitted(pipeline: Pipeline) -> Pipeline:
-    rows = labelled_rows(USE_CASE, TRAINING_ROWS).combine_chunks()
+def pipeline_of(numbers: object, categories: object, model: object) -> Pipeline:
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for name, kind in FEATURES.items():
+        names[kind == CATEGORY].append(name)
+    by_kind = [("numbers", numbers, names[False]), ("texts", categories, names[True])]
+    pipeline = make_pipeline(ColumnTransformer(by_kind), model)
+    rows = labelled_rows(TRAINING_ROWS).combine_chunks()
     [batch] = rows.to_batches()
     return pipeline.fit(to_frame(batch, FEATURES), rows["label"].to_numpy())
 
 
-def by_pandas(pipeline: Pipeline, batches: list[pa.RecordBatch], chunk: int) -> float:
-    """
-    Score as one would with pandas: a frame of ``chunk`` rows at a time.
-
-    Returns:
-        The thousands of rows that were scored in a second.
-    """
-    table = pa.Table.from_batches(batches)
+def by_pandas(pipeline: Pipeline, rows: pa.Table) -> float:
     began = time.perf_counter()
-    for start in range(0, table.num_rows, chunk):
-        pipeline.predict_proba(table.slice(start, chunk).to_pandas())
-    return float(table.num_rows / (time.perf_counter() - began) / 1e3)
+    for start in range(0, len(rows), CHUNK):
+        pipeline.predict_proba(rows.slice(start, CHUNK).to_pandas())
+    return float(len(rows) / (time.perf_counter() - began) / 1e3)
 
 
-def by_arrow(pipeline: Pipeline, batches: list[pa.RecordBatch]) -> float:
-    """Score as 01-Predictions does, from compiling the scorer to the last batch."""
+def by_arrow(pipeline: Pipeline, rows: pa.Table) -> float:
     began = time.perf_counter()
-    steps = (step for _, step in pipeline.steps)
+    steps = [step for _, step in pipeline.steps]
     scorer = Scorer(*steps, features=FEATURES, threads=cpu_count())
-    count = sum(len(scores) for _, scores in scorer.score(batches))
+    count = sum(len(scores) for _, scores in scorer.score(rows.to_batches()))
     return count / (time.perf_counter() - began) / 1e3
 
 
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
-    rows = labelled_rows(USE_CASE, ROWS).select(["user_id"] + list(FEATURES))
-    batches = rows.to_batches(max_chunksize=BATCH_ROWS)
-    few = batches[: SEARCH_ROWS // BATCH_ROWS]
+    rows = labelled_rows(ROWS).select(["user_id"] + list(FEATURES))
+    rows = pa.Table.from_batches(rows.to_batches(max_chunksize=10_000))
+    codes = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-1, min_frequency=20
+    )
+    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20)
+    scaled = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    boosted = HistGradientBoostingClassifier(random_state=0)
+    linear = LogisticRegression(max_iter=300)
+    pipelines = {
+        "boosted": (pipeline_of("passthrough", codes, boosted), 1.5),
+        "linear": (pipeline_of(scaled, one_hot, linear), 3.0),
+    }
     lines = []
-    for name, (unfitted, target) in pipelines().items():
-        pipeline = fitted(unfitted)
-        rate_of = {chunk: by_pandas(pipeline, few, chunk) for chunk in CHUNKS}
-        best = max(CHUNKS, key=rate_of.__getitem__)
+    for name, (pipeline, target) in pipelines.items():
         ways = {
-            "ours": partial(by_arrow, pipeline, batches),
-            f"pandas, {best:,} at a time": partial(by_pandas, pipeline, batches, best),
+            "ours": partial(by_arrow, pipeline, rows),
+            "pandas": partial(by_pandas, pipeline, rows),
         }
         rates = in_turns(ROUNDS, ways)
         lines.append(Line(f"{name}, {ROWS:,} rows", "k rows/s", rates, least=target))

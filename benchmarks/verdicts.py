@@ -17,7 +17,7 @@ from math import exp
 
 import numpy as np
 
-from benchmarks.report import Line, finish
+from benchmarks.measuring.report import Line, finish
 from propensity.audience.uplift import LOOKS, errors_at, figures
 from propensity.tables.audiences import GroupSums
 

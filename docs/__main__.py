@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs import openapi, reference, resources
+from docs import measured, openapi, reference, resources
 
 FOLDER = Path(__file__).resolve().parent
 # These functions write what stands between two comments of a page.
 PARTS = {
     ("commands.md", "exit codes"): reference.exit_codes,
     ("commands.md", "commands"): reference.commands,
+    ("measured.md", "sets"): measured.measured,
     ("resources.md", "summary"): resources.summary,
     ("resources.md", "resources"): resources.resources,
     ("resources.md", "by scripts"): resources.by_scripts,

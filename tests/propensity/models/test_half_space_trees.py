@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.report import by_peer
+from benchmarks.measuring.report import by_peer
 from propensity.models.half_space_trees import HalfSpaceTrees
 
 # Trees, height, window and seed, each with complete rows and with gaps.

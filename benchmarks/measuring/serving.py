@@ -25,7 +25,7 @@ import pyarrow as pa
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
 from google.pubsub_v1.types import PublishRequest, PublishResponse
 
-from benchmarks.report import in_turns
+from benchmarks.measuring.report import in_turns
 from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, answers, free_ports, served, spawn, stop

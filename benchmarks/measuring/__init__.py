@@ -1,0 +1,1 @@
+"""How benchmarks measure: ``report`` compares and prints, ``serving`` runs servers."""

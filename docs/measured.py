@@ -1,0 +1,42 @@
+"""The tables of ``docs/measured.md``, from the rows of ``docs/measured.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.published import SOURCES, kept, written
+
+FILE = Path(__file__).with_suffix(".json")
+
+
+def measured() -> str:
+    """Return each set's licence and table."""
+    parts = []
+    for name, source in SOURCES.items():
+        lines = [
+            f"### {source.title}",
+            "",
+            f"`{name}`, from {source.where}; {source.licence}.",
+            "",
+            "| measured | rows | published | Propensity | plain models | seconds |",
+            "|---|---|---|---|---|--:|",
+        ]
+        runs = set()
+        for row in kept(FILE):
+            if row.data != name:
+                continue
+            plain = "<br>".join(
+                f"{model}: {written(figure)}" for model, figure in row.plain.items()
+            )
+            cells = [
+                row.what,
+                row.split,
+                row.published if row.published else "no figure is comparable",
+                written(row.ours),
+                plain,
+                f"{row.seconds:.0f}",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+            runs.add(f"Measured on {row.date} at {row.commit}, {row.machine}.")
+        parts.append("\n".join(lines + [""] + sorted(runs)))
+    return "\n\n".join(parts) + "\n"
