@@ -67,7 +67,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
     Attributes:
         what: What is measured.
-        split: Which rows are asked about, and by what they are predicted.
+        split: Which rows are asked about; the others are known.
         published: The figure and its source; "" if none is of this split.
         seconds: Of ours, to train and to predict.
         data, date, commit, machine: The name of the set, and where the run was.
@@ -123,7 +123,7 @@ def coil(folder: Path) -> Iterator[Row]:
         label="V86",
         figure=found,
         what=f"of {policies} policies, found among {CHOSEN} customers",
-        split="the contest's: 4,000 customers by 5,822 others",
+        split="the contest's",
     )
     yield structs.replace(row, published="121, the best of 43 entries (CoIL 2000)")
     # Which rows choose the model is drawn by the customers' ids, which the set has not.
@@ -138,7 +138,7 @@ def coil(folder: Path) -> Iterator[Row]:
         counts.append(int(has_policy[listed["id"].astype(int)][:CHOSEN].sum()))
     yield structs.replace(
         row,
-        what=f"the same with {DRAWS} sets of made-up ids: median, least and most",
+        what=f"the same by {DRAWS} sets of made-up ids: median, least, most",
         ours=(float(np.median(counts)), min(counts), max(counts)),
         plain={},
     )
@@ -157,8 +157,8 @@ def bank(folder: Path) -> Iterator[Row]:
     is_drawn = np.random.default_rng(SEED).random(len(calls)) < TEST_SHARE
     is_late = np.arange(len(calls)) >= round((1 - TEST_SHARE) * len(calls))
     splits = {
-        "a fifth of the rows, drawn at random": (is_drawn, None),
-        "the last fifth of the rows, by all before": (is_late, "month"),
+        "a random fifth": (is_drawn, None),
+        "the last fifth": (is_late, "month"),
     }
     without = calls.drop(columns="duration")
     for known_before, rows in {"with": calls, "without": without}.items():
@@ -182,7 +182,7 @@ def hst(folder: Path) -> Iterator[Row]:
             is_odd = arrays["y"] == 1
         name = file.partition("_")[2].removesuffix(".npz")
         shuffled = np.random.default_rng(SEED).permutation(len(rows))
-        orders = {"in the file's order": np.arange(len(rows)), "shuffled": shuffled}
+        orders = {"in order": np.arange(len(rows)), "shuffled": shuffled}
         for order, places in orders.items():
             past, after = np.split(rows[places], [PAST])
             area = area_of(is_odd[places][PAST:])
@@ -194,8 +194,8 @@ def hst(folder: Path) -> Iterator[Row]:
                 scores = trees.fit(past).score_and_learn(after)
                 is_papers = name == "http" and window == 250
                 yield Row(
-                    what=f"ROC AUC of {name}'s odd rows, windows of {window:,}",
-                    split=f"{order}, after the first {PAST:,} rows",
+                    what=f"ROC AUC of {name}, windows of {window:,}",
+                    split=order,
                     published="0.996 (Tan, Ting and Liu 2011)" if is_papers else "",
                     ours=area(scores),
                     plain=plain,
@@ -230,8 +230,8 @@ def email(folder: Path) -> Iterator[Row]:
         by_chance = asked.iloc[np.argsort(-chance, kind="stable")]
         drawn = asked.sample(frac=1, random_state=SEED)
         yield Row(
-            what=f"visits added per 100 customers, the best {BEST_SHARE:.0%} get {arm}",
-            split="half of the customers, drawn at random",
+            what=f"visits added per 100 customers, {arm} to the best {BEST_SHARE:.0%}",
+            split="a random half",
             ours=ours,
             plain={
                 "logistic regression": added_by_best(by_chance, arm),
@@ -338,11 +338,15 @@ def missing(name: str, folder: Path) -> str:
 
 
 def written(figure: Figure) -> str:
-    """Write a figure, with its interval if it has one."""
-    estimate, low, high = figure
-    if low is None or high is None:
-        return f"{estimate:.3g} (too few for an interval)"
-    return f"{estimate:.3g} ({low:.3g} to {high:.3g})"
+    """Write a figure with its interval."""
+    shown: list[str] = []
+    for value in figure:
+        if value is None:
+            return f"{shown[0]} (too few)"
+        decimals = 3 if abs(value) < 1 else 2
+        shown.append(f"{value:.{0 if value >= 10 else decimals}f}")
+    estimate, low, high = shown
+    return f"{estimate} ({low} to {high})"
 
 
 def kept(path: Path) -> list[Row]:

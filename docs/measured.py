@@ -18,7 +18,7 @@ def measured() -> str:
             "",
             f"`{name}`, from {source.where}; {source.licence}.",
             "",
-            "| measured | rows | published | Propensity | plain models | seconds |",
+            "| measured | rows asked | published | Propensity | plain models | s |",
             "|---|---|---|---|---|--:|",
         ]
         runs = set()
@@ -31,7 +31,7 @@ def measured() -> str:
             cells = [
                 row.what,
                 row.split,
-                row.published if row.published else "no figure is comparable",
+                row.published if row.published else "–",
                 written(row.ours),
                 plain,
                 f"{row.seconds:.0f}",
