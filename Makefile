@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-deploy demo up down status doctor test test-install test-long imports check bench docs outputs pictures clean
+.PHONY: help setup setup-deploy demo up down status doctor test test-install test-long imports check format bench docs outputs pictures clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 # Where it is set, each process of the tests would compile all tests anew: 9 s of 13.
@@ -61,8 +61,9 @@ status: ## show what is running, with addresses and logs
 doctor: $(STAMP) ## check what is running, and suggest what to fix
 	@$(BIN)/python -m commands doctor --local $${STATE:+--state "$$STATE"} || [ $$? = 1 ]
 
-test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds the tests on real data
-	@$(BIN)/python -m pytest -m "not long and not installs" $(OF_SLICE) -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
+test: setup ## run the tests, or ONLY="tests/functions/test_score.py …"; PROPENSITY_DATA=FOLDER adds the tests on real data
+	@$(BIN)/python -m pytest -m "not long and not installs" $(OF_SLICE) \
+	  $(if $(ONLY),-n 0 $(ONLY),-n $(WORKERS) --dist loadfile --no-loadscope-reorder tests)
 
 test-install: setup ## run the tests that install packages, from the package index
 	@$(BIN)/python -m pytest -m installs -n $(WORKERS) --dist load tests
@@ -81,6 +82,10 @@ check: $(STAMP) ## formatting, lint and types; of scripts, too
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@for folder in 0*/; do $(BIN)/mypy --no-error-summary --exclude '^$$' $$folder*.py || exit 1; done
+
+format: $(STAMP) ## write the code as `make check` asks for it
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
 
 bench: setup ## run benchmarks, or ONLY="NAME …" (docs/benchmarks.md), and write one table, OUT=.local/bench.md
 	@$(BIN)/python -m benchmarks $${ONLY:-} --out "$${OUT:-.local/bench.md}"
