@@ -18,7 +18,7 @@ from msgspec import Meta, Struct, convert
 from msgspec.structs import replace
 
 from propensity import folders, statements
-from propensity.audience.values import secrets_in
+from propensity.audience.destinations.values import secrets_in
 from propensity.entries import explain
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME

@@ -20,7 +20,7 @@ from datetime import date
 from itertools import chain, islice
 
 from propensity import suppression
-from propensity.audience.destination import (
+from propensity.audience.destinations.destination import (
     ADD,
     REMOVE,
     Refused,

@@ -31,7 +31,7 @@ from propensity.audience.declared import (
     DeclaredAudience,
     folder_of,
 )
-from propensity.audience.values import of_json, plain
+from propensity.audience.destinations.values import of_json, plain
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.ga4.view import check_view
 from propensity.measures.statistic import Statistic

@@ -25,7 +25,7 @@ from propensity.audience.declared import (
     DeclaredAudience,
     audience_names,
 )
-from propensity.audience.destination import Destination
+from propensity.audience.destinations.destination import Destination
 from propensity.audience.members import EFFECT, PROBABILITY, Audience
 from propensity.audience.stopping import listed
 from propensity.audience.uplift import LAST, LOOKS, WEEK, errors_at, progress_at

@@ -25,7 +25,7 @@ from propensity.audience import declared, stopping
 from propensity.audience.control import USER
 from propensity.audience.declared import BUCKET, CSV, FILES, Declared, DeclaredAudience
 from propensity.audience.delivery import Delivery, DeliveryResult, Watched
-from propensity.audience.destination import (
+from propensity.audience.destinations.destination import (
     ADD,
     REMOVE,
     Destination,
@@ -34,14 +34,14 @@ from propensity.audience.destination import (
     Sent,
     Unanswered,
 )
-from propensity.audience.files import CsvFiles, ParquetFiles
-from propensity.audience.google import GoogleFile
-from propensity.audience.http import DestinationFile, HttpFile
+from propensity.audience.destinations.files import CsvFiles, ParquetFiles
+from propensity.audience.destinations.google import GoogleFile
+from propensity.audience.destinations.http import DestinationFile, HttpFile
 from propensity.audience.members import find_or_choose, nobody, store
 from propensity.audience.plan import needed, planned, warnings_of
 from propensity.audience.requests import RequestLog
 from propensity.audience.stopping import Listed, listed
-from propensity.audience.values import concealed, secrets_in
+from propensity.audience.destinations.values import concealed, secrets_in
 from propensity.clock import SYSTEM, Clock
 from propensity.entries import explain
 from propensity.errors import RequestError, UseCaseError

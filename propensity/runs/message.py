@@ -15,7 +15,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from propensity import usecases
-from propensity.audience import declared, stopping, webhook
+from propensity.audience import declared, stopping
+from propensity.audience.destinations import chat as webhook
 from propensity.audience.programme import programme_lines, read_programmes
 from propensity.audience.result import LOST, results, sentence
 from propensity.errors import (

@@ -22,8 +22,8 @@ import msgspec
 import requests
 from msgspec import Meta
 
-from propensity.audience.answers import URL, Answer, answer_to
-from propensity.audience.destination import (
+from propensity.audience.destinations.answers import URL, Answer, answer_to
+from propensity.audience.destinations.destination import (
     ADD,
     REMOVE,
     Destination,
@@ -34,9 +34,9 @@ from propensity.audience.destination import (
     Unanswered,
     check_age,
 )
-from propensity.audience.forms import Codes, Form, one_line
+from propensity.audience.destinations.forms import Codes, Form, one_line
 from propensity.audience.members import Member
-from propensity.audience.values import (
+from propensity.audience.destinations.values import (
     MADE,
     concealed,
     filled,

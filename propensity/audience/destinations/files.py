@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from propensity.audience.declared import BUCKET, CSV
-from propensity.audience.destination import Destination, Request, Sent
+from propensity.audience.destinations.destination import Destination, Request, Sent
 from propensity.audience.members import EFFECT, Member, Sums, order_of
 from propensity.errors import Conflict
 from propensity.gcp.artifacts import Artifacts

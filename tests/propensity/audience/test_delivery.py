@@ -22,7 +22,7 @@ from propensity.errors import RequestError
 from propensity.registry.deployment import open_deployment
 from propensity.settings import Settings
 from propensity.tables.audiences import AUDIENCE_MEMBERS, AUDIENCE_REQUESTS
-from tests.offline.audience.conftest import (
+from tests.propensity.audience.conftest import (
     MONDAY,
     START,
     act,

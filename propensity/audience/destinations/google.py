@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from propensity.addresses import address_of
 from propensity.audience.control import user_column
-from propensity.audience.destination import (
+from propensity.audience.destinations.destination import (
     ADD,
     REMOVE,
     Destination,
@@ -30,9 +30,9 @@ from propensity.audience.destination import (
     Unanswered,
     check_age,
 )
-from propensity.audience.http import DestinationFile
+from propensity.audience.destinations.http import DestinationFile
 from propensity.audience.members import Member
-from propensity.audience.values import coarsest, filled, plain
+from propensity.audience.destinations.values import coarsest, filled, plain
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.gcp.artifacts import sha256

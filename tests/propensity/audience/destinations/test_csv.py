@@ -17,8 +17,9 @@ import pytest
 
 from commands.cli import main
 from offline import forget
-from propensity.audience import declared, files, run
-from propensity.audience.files import CsvFiles
+from propensity.audience import declared, run
+from propensity.audience.destinations import files
+from propensity.audience.destinations.files import CsvFiles
 from propensity.cli.answers import Exit
 from propensity.errors import Unavailable
 from propensity.registry.deployment import open_deployment
@@ -29,7 +30,7 @@ from propensity.tables.audiences import (
     AUDIENCE_REQUESTS,
 )
 from tests.docs.pages import blocks
-from tests.offline.audience.conftest import MONDAY, USERS, act, ledger, members_of
+from tests.propensity.audience.conftest import MONDAY, USERS, act, ledger, members_of
 from tests.support import own_use_cases
 from tests.support.deployment import Deployment
 from tests.support.rows import log_request, publish

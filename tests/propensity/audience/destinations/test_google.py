@@ -13,7 +13,7 @@ import pytest
 
 from propensity import usecases
 from propensity.audience import run
-from propensity.audience.destination import (
+from propensity.audience.destinations.destination import (
     ADD,
     REMOVE,
     Refused,
@@ -21,7 +21,7 @@ from propensity.audience.destination import (
     Sent,
     Unanswered,
 )
-from propensity.audience.google import (
+from propensity.audience.destinations.google import (
     ANALYTICS,
     Google,
     GoogleFile,
@@ -32,8 +32,8 @@ from propensity.audience.members import Member
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp import data_manager
 from propensity.gcp.data_manager import DataManager
-from tests.offline.audience.conftest import START, act, ledger, send, winback
-from tests.offline.audience.test_destinations import AUDIENCE
+from tests.propensity.audience.conftest import START, act, ledger, send, winback
+from tests.propensity.audience.destinations.test_destinations import AUDIENCE
 from tests.support.clocks import ManualClock
 from tests.support.data_manager import DataManager as Fake
 from tests.support.data_manager import error

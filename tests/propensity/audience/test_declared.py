@@ -11,7 +11,7 @@ from local.receiver import Receiver
 from propensity import usecases
 from propensity.audience import declared
 from propensity.errors import RequestError, UseCaseError
-from tests.offline.audience.conftest import members_of, send
+from tests.propensity.audience.conftest import members_of, send
 
 USE_CASE = usecases.load("ga4_purchase")
 EVEN = """

@@ -17,8 +17,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from propensity.audience.destination import Sent
-from propensity.audience.values import plain
+from propensity.audience.destinations.destination import Sent
+from propensity.audience.destinations.values import plain
 from propensity.pages.words import cleaned
 
 # Letters alone: no number is somebody's. A sentence may have a name.

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from propensity.audience.answers import URL, answer_to
+from propensity.audience.destinations.answers import URL, answer_to
 from propensity.errors import SettingsError, Unavailable
 
 # An address of this machine takes the form of Slack, for tests and to practise.
