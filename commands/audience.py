@@ -295,7 +295,10 @@ def list_members(audience: str, use_case: str | None, is_workbook: bool) -> Any:
     the audience's SQL any more. They have rank, probability, expected value, if any,
     and the columns of the SQL. A workbook or JSON has up to 100,000 users.
     """
-    from propensity.audience.destinations.files import csv_of_members, workbook_of_members
+    from propensity.audience.destinations.files import (
+        csv_of_members,
+        workbook_of_members,
+    )
     from propensity.audience.members import find_treated
 
     # It is open until the last page is printed.

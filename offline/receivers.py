@@ -18,7 +18,7 @@ from msgspec import Struct
 from propensity import usecases
 from propensity.audience import declared
 from propensity.audience.declared import FILES
-from propensity.audience.run import kind_of
+from propensity.audience.destinations.kinds import kind_of
 from propensity.audience.stopping import StopFile
 from propensity.errors import RequestError, UseCaseError
 from propensity.usecases import UseCase

@@ -1,7 +1,7 @@
 """
 Audiences: who is treated, who is held out, and what became of sending them.
 
-- ``run``: the preview, the delivery and the end; opens the destination; begin here
+- ``run``: the preview, the delivery and the end; begin here
 - ``declared``: the file of an audience, and its statement
 - ``members``: the audience of an as-of date, chosen once and stored; its sums
 - ``control``: the draw of a control group, one for all audiences of its name
@@ -11,9 +11,5 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``plan``: what an audience may bring and can prove, and warnings, before it is sent
 - ``uplift``: whether it helped, once outcomes are known; ``result``: in money, as a
   sentence; ``programme``: of all audiences of a control group
-- ``destination``: what sends a request: ``http``, an endpoint; ``google``, Analytics or
-  a customer list of Google Ads; ``files``, Parquet and CSV in the bucket
-- ``values``: what is sent, filled with the columns of an audience's SQL
-- ``answers``: what a receiver says; ``forms``: whom it rejects
-- ``webhook``: a chat that gets the weekly message
+- ``destinations/``: what sends a request, a module for each kind of receiver
 """

@@ -23,7 +23,13 @@ from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any
 
-from propensity.audience.destinations.destination import ADD, REMOVE, Destination, Request, Sent
+from propensity.audience.destinations.destination import (
+    ADD,
+    REMOVE,
+    Destination,
+    Request,
+    Sent,
+)
 from propensity.audience.members import Audience, Member, pages_of_batches
 from propensity.clock import Clock
 from propensity.registry.deployment import Deployment

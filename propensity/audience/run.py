@@ -1,7 +1,5 @@
 """
-The preview of an audience, its delivery and its end, one at a time; and where it goes.
-
-A destination is files in the bucket, or the file ``destinations/NAME.toml``.
+The preview of an audience, its delivery and its end, one at a time.
 
 An end is a delivery of nobody, as of a date after all others: who is on the list of a
 destination is taken off by the same course, so what is pending is sent again with its
@@ -12,18 +10,15 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
-
-import msgspec
 
 from propensity import errors
 from propensity.audience import declared, stopping
 from propensity.audience.control import USER
-from propensity.audience.declared import BUCKET, CSV, FILES, Declared, DeclaredAudience
+from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.audience.delivery import Delivery, DeliveryResult, Watched
 from propensity.audience.destinations.destination import (
     ADD,
@@ -31,32 +26,22 @@ from propensity.audience.destinations.destination import (
     Destination,
     Refused,
     Request,
-    Sent,
     Unanswered,
 )
-from propensity.audience.destinations.files import CsvFiles, ParquetFiles
-from propensity.audience.destinations.google import GoogleFile
-from propensity.audience.destinations.http import DestinationFile, HttpFile
+from propensity.audience.destinations.kinds import ByHand, Secret, opened
 from propensity.audience.members import find_or_choose, nobody, store
 from propensity.audience.plan import needed, planned, warnings_of
 from propensity.audience.requests import RequestLog
 from propensity.audience.stopping import Listed, listed
-from propensity.audience.destinations.values import concealed, secrets_in
 from propensity.clock import SYSTEM, Clock
-from propensity.entries import explain
-from propensity.errors import RequestError, UseCaseError
+from propensity.errors import RequestError
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
-from propensity.statements import read_text
 from propensity.tables.audiences import AUDIENCE_PLANS
 from propensity.timeframe import DAY
 
-# The files of receivers, by their kind.
-KINDS: Mapping[object, type[DestinationFile]] = {"http": HttpFile, "google": GoogleFile}
 # Older predictions send no one: the week's own are late.
 FRESH = timedelta(days=7)
-# Returns the value of a secret by its name, or raises SettingsError.
-Secret = Callable[[str], str]
 
 
 def preview(
@@ -312,20 +297,6 @@ def _check_sends(deployment: Deployment, listing: Listed) -> None:
 # -- the end --------------------------------------------------------------------------
 
 
-class ByHand(Destination):
-    """A person, who has removed the users."""
-
-    batch = 100_000
-    actions: Sequence[str] = (REMOVE,)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def send(self, request: Request) -> Sent:
-        """Do nothing: it is done."""
-        return Sent()
-
-
 def _ending_date(deployment: Deployment, audience: str) -> date:
     """Return the date of an ending that was interrupted, or the first one without."""
     # The newest date comes first.
@@ -369,55 +340,3 @@ def _opened_to_remove(
             field="destination",
         )
     return destination
-
-
-# -- destinations ---------------------------------------------------------------------
-
-
-def opened(
-    named: DeclaredAudience,
-    deployment: Deployment,
-    secret: Secret,
-    *,
-    columns: Sequence[str] = (),
-    clock: Clock = SYSTEM,
-) -> Destination:
-    """
-    Open the destination of an audience; files where the deployment sends to nobody.
-
-    Args:
-        columns: Names of the members' further columns, which a file may name.
-    """
-    if named.declared.destination == CSV:
-        return CsvFiles(deployment.artifacts, named.declared.order)
-    # Who sends to nobody still has the files, by which an audience can be looked at.
-    if named.declared.destination == BUCKET or deployment.settings.sends == "no":
-        return ParquetFiles(deployment.artifacts)
-    folder = named.folder / "destinations"
-    file = f"{named.declared.destination}.toml"
-    variables: dict[str, str] = {}
-    entries: Mapping[str, object] = {}
-    kind: type[DestinationFile] = HttpFile
-    try:
-        if not (folder / file).is_file():
-            raise FileNotFoundError
-        template = tomllib.loads(read_text(folder, file))
-        kind = kind_of(template)
-        variables = {f"${name}": secret(name) for name in secrets_in(template)}
-        entries = kind.entries(template, variables, named.name)
-        chosen = msgspec.convert(entries, kind)
-        return chosen.opened(deployment, variables, columns=columns, clock=clock)
-    except (OSError, ValueError) as error:
-        reason = "there is no such file"
-        if isinstance(error, ValueError):
-            reason = explain(error, entries, kind)
-        raise UseCaseError(
-            f"audiences/destinations/{file}: {concealed(reason, variables.values())}. "
-            "docs/destinations.md has the entries of such a file; the destinations "
-            f"{' and '.join(map(repr, FILES))} need none"
-        ) from None
-
-
-def kind_of(template: Mapping[str, object]) -> type[DestinationFile]:
-    """Return what reads a file, by its kind; of an unknown one HttpFile tells."""
-    return KINDS.get(template.get("kind"), HttpFile)

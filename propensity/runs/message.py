@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from propensity import usecases
 from propensity.audience import declared, stopping
-from propensity.audience.destinations import chat as webhook
+from propensity.audience.destinations import chat
 from propensity.audience.programme import programme_lines, read_programmes
 from propensity.audience.result import LOST, results, sentence
 from propensity.errors import (
@@ -167,7 +167,7 @@ def send_message(run: Run) -> dict[str, object]:
     run.artifacts.replace(name, content, before)
     outcome = "sent"
     try:
-        webhook.post(secrets.reader(run.settings)(secret), said)
+        chat.post(secrets.reader(run.settings)(secret), said)
     except PropensityError as error:
         problem = f"the weekly message was not sent: {error.message}"
         run.log("ERROR", problem, outcome="message_not_sent")

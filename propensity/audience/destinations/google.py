@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from propensity.addresses import address_of
 from propensity.audience.control import user_column
+from propensity.audience.destinations.answers import URL
 from propensity.audience.destinations.destination import (
     ADD,
     REMOVE,
@@ -31,8 +32,8 @@ from propensity.audience.destinations.destination import (
     check_age,
 )
 from propensity.audience.destinations.http import DestinationFile
-from propensity.audience.members import Member
 from propensity.audience.destinations.values import coarsest, filled, plain
+from propensity.audience.members import Member
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.gcp.artifacts import sha256

@@ -35,7 +35,6 @@ from propensity.audience.destinations.destination import (
     check_age,
 )
 from propensity.audience.destinations.forms import Codes, Form, one_line
-from propensity.audience.members import Member
 from propensity.audience.destinations.values import (
     MADE,
     concealed,
@@ -46,6 +45,7 @@ from propensity.audience.destinations.values import (
     texts_of,
     values_in,
 )
+from propensity.audience.members import Member
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp.artifacts import sha256

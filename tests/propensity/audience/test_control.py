@@ -14,8 +14,8 @@ from propensity.audience.control import KEY, Control
 from propensity.audience.declared import MOST_USERS, Declared, DeclaredAudience
 from propensity.audience.delivery import account
 from propensity.audience.destinations.google import hashed_email
-from propensity.audience.members import Member
 from propensity.audience.destinations.values import coarsest, plain
+from propensity.audience.members import Member
 from propensity.errors import RequestError, UseCaseError
 from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import AUDIENCE_LIFT

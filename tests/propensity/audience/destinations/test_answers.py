@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from propensity.audience.destinations.chat import body_for, post
 from propensity.audience.destinations.files import column
 from propensity.audience.destinations.forms import Codes, Form
 from propensity.audience.destinations.values import MADE, filled
-from propensity.audience.destinations.chat import body_for, post
 from propensity.errors import SettingsError
 
 NAMES = st.sampled_from(["errors", "context", "ids", "u1", "n"]) | st.text()

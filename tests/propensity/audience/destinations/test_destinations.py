@@ -21,13 +21,19 @@ import pytest
 import requests
 
 from local.receiver import Receiver
+from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.audience.destinations import answers
 from propensity.audience.destinations.answers import Answer, answer_to
-from propensity.audience.declared import Declared, DeclaredAudience
-from propensity.audience.destinations.destination import Refused, Request, Sent, Stopped, Unanswered
+from propensity.audience.destinations.destination import (
+    Refused,
+    Request,
+    Sent,
+    Stopped,
+    Unanswered,
+)
 from propensity.audience.destinations.http import Http, HttpFile
+from propensity.audience.destinations.kinds import opened
 from propensity.audience.members import Audience, Control, Member
-from propensity.audience.run import opened
 from propensity.errors import RequestError, UseCaseError
 from tests.support.clocks import ManualClock
 from tests.support.receivers import Playing
