@@ -31,6 +31,7 @@ FOLDERS = (
     "registry",
     "online",
     "ga4",
+    "tables",
     "fraud",
     "usecases",
     "trying",

@@ -10,7 +10,8 @@ of all tables are made of it. ``schema`` says what a column and a table are.
 - ``stream``: events, sums of them, postcodes, dead letters; scores as they were given,
   outcomes of their events, suppressed users
 - ``export``: the digest of the GA4 export, by user and day
-- ``every``: all of them, their views and how long they are kept
+- ``every``: all of them, their views, whose statements are here, and how long rows are
+  kept
 
 What answers callers imports the modules of its tables, and not all of them.
 """
