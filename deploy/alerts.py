@@ -26,8 +26,8 @@ from typing import Any
 from deploy import functions
 from deploy.configuration import DeploymentSettings, dashed
 from deploy.functions import ROOT
-from propensity.findings import PAGE as MESSAGES
-from propensity.findings import meanings
+from propensity.pages.findings import PAGE as MESSAGES
+from propensity.pages.findings import meanings
 from propensity.pages.words import plural
 from propensity.runs.late import AGES, EXPORT_STOPPED_DAYS, KINDS, days_until_late
 

@@ -43,7 +43,7 @@ from propensity.errors import (
 from propensity.gcp.artifacts import Artifacts, Generation
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import EVENT, USER, is_encodable
-from propensity.registry import index, suppressed_list
+from propensity.registry import index
 from propensity.registry.deployment import connected
 from propensity.registry.index import INDEXES, pointer_name
 from propensity.registry.leases import leased
@@ -53,7 +53,7 @@ from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.spreadsheet import CSV_TYPE, csv_of, rows_of_csv
 from propensity.statements import statement
-from propensity.suppression import EVERYWHERE, key_id, user_hash
+from propensity.suppression import EVERYWHERE, key_id, suppressed_list, user_hash
 from propensity.tables import every as tables
 from propensity.tables.every import RAW, RECIPIENTS
 from propensity.tables.export import DIGEST, with_suffix

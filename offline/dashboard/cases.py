@@ -14,16 +14,8 @@ from propensity.audience.plan import weeks_left
 from propensity.audience.programme import Together, apart, programmes, shared_groups
 from propensity.audience.result import LOST, Result, claim, newest, result, sentence
 from propensity.errors import ArtifactError
-from propensity.findings import Meaning, meanings
 from propensity.gcp.artifacts import Artifacts
-from propensity.learning.judged import (
-    Judgement,
-    judgements_of,
-    season_alarm,
-    unidentified,
-    value_alarm,
-)
-from propensity.learning.week_report import report_name
+from propensity.pages.findings import Meaning, meanings
 from propensity.pages.page import POLICY
 from propensity.pages.words import (
     amount,
@@ -41,6 +33,14 @@ from propensity.runs.export import known_age
 from propensity.runs.late import EXPORT_STOPPED_DAYS, is_late
 from propensity.settings import Settings
 from propensity.tables.models import PRESENCE, Category
+from propensity.weeks.judged import (
+    Judgement,
+    judgements_of,
+    season_alarm,
+    unidentified,
+    value_alarm,
+)
+from propensity.weeks.week_report import report_name
 
 Key = TypeVar("Key")
 # An audience without new members for so long has ended.

@@ -12,9 +12,9 @@ from markupsafe import Markup
 from offline.dashboard.cases import Case, Facts
 from offline.dashboard.reading import NEWEST_DAYS, TITLES, Reading, Row, Window
 from propensity.audience.programme import Together, programme_lines
-from propensity.findings import PAGE, meanings
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words
+from propensity.pages.findings import PAGE, meanings
 from propensity.pages.page import ChartLine, fill_template, lines_svg
 from propensity.pages.words import Format, Number, present
 

@@ -24,11 +24,11 @@ from propensity.errors import (
     SchemaError,
     SettingsError,
 )
-from propensity.findings import Meaning, meanings
 from propensity.ga4.shards import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.warehouse import Warehouse
+from propensity.pages.findings import Meaning, meanings
 from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import ANY_DATE, LeaseFile

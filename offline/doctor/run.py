@@ -12,7 +12,7 @@ from offline.doctor.checks import Examination, Finding
 from offline.doctor.costs import cost_of
 from propensity import usecases
 from propensity.errors import PropensityError, SettingsError
-from propensity.findings import PAGE
+from propensity.pages.findings import PAGE
 from propensity.pages.words import plural
 from propensity.registry.deployment import connected
 from propensity.registry.versions import Registry

@@ -28,10 +28,10 @@ from propensity.audience.declared import (
 from propensity.audience.destinations.destination import Destination
 from propensity.audience.members import EFFECT, PROBABILITY, Audience
 from propensity.audience.stopping import listed
-from propensity.audience.uplift import LAST, LOOKS, WEEK, errors_at, progress_at
 from propensity.measures.intervals import POWER
 from propensity.measures.metrics import ratio, tenths
 from propensity.measures.statistic import Statistic
+from propensity.measures.uplift import LAST, LOOKS, WEEK, errors_at, progress_at
 from propensity.models.encoding import floats_of
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement

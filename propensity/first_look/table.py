@@ -30,7 +30,6 @@ from propensity.first_look.training import TableTraining, sample_of
 from propensity.learning import gate
 from propensity.learning.card import Origin, UserCard, user_card
 from propensity.learning.importance import ranks_alone
-from propensity.learning.judged import judgements_of
 from propensity.learning.model import Model
 from propensity.learning.report import version_page
 from propensity.learning.rows import Parts, Slice
@@ -43,6 +42,7 @@ from propensity.settings import Settings
 from propensity.usecases import CATEGORY, UseCase
 from propensity.usecases.declaration import Baseline
 from propensity.watching import Watched, unwatched
+from propensity.weeks.judged import judgements_of
 
 # A ranking is taken for one that tells something, and is none, once in so many tables.
 _BY_CHANCE = 0.001

@@ -22,13 +22,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct, to_builtins
 
-from propensity.drift import Reference, reference
 from propensity.learning import gate
 from propensity.learning.gate import Verdict
 from propensity.learning.importance import Importance
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
+from propensity.measures.drift import Reference, reference
 from propensity.measures.metrics import Curves
 from propensity.measures.presence import by_presence
 from propensity.models.encoding import floats_of

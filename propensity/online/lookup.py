@@ -31,12 +31,11 @@ from propensity.gcp.http import Json, object_of, reject_duplicates
 from propensity.gcp.log import log
 from propensity.ids import NAME, NAME_RULE, problem_of
 from propensity.online.indexes import FUNCTION, Indexes, warn
-from propensity.registry import suppressed_list
 from propensity.registry.index import IndexedPrediction
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.suggestions import instead
-from propensity.suppression import Suppressed
+from propensity.suppression import Suppressed, suppressed_list
 
 if TYPE_CHECKING:
     from propensity.gcp.queries import Queries

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from propensity import errors, suppression
-from propensity.audience.uplift import ALARM, sample_ratio
 from propensity.gcp.artifacts import sha256
 from propensity.learning.effect_gate import Look, Members, look_at
 from propensity.learning.rows import repeated
 from propensity.measures.intervals import in_columns
+from propensity.measures.uplift import ALARM, sample_ratio
 from propensity.models.encoding import floats_of
 from propensity.registry.versions import pickled
 from propensity.runs.export import missing_label_days

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from propensity.learning.judged import season_alarm, value_alarm
 from propensity.measures import thresholds
 from propensity.runs import export
 from propensity.runs.evaluate_days import days
@@ -23,6 +22,7 @@ from propensity.tables.models import (
     EVALUATION,
     Evaluation,
 )
+from propensity.weeks.judged import season_alarm, value_alarm
 
 # Left out of each week, because the answer has the run's columns once.
 _NOT_ANSWERED = {"run_id", "as_of", "bytes_billed"}

@@ -26,10 +26,9 @@ from propensity.errors import (
     PropensityError,
     UseCaseError,
 )
-from propensity.findings import PAGE, meanings
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import json_of
-from propensity.learning.judged import judgements_of
+from propensity.pages.findings import PAGE, meanings
 from propensity.pages.words import cleaned, period, plain_day, plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import name_of, read_lease
@@ -38,6 +37,7 @@ from propensity.runs.late import EXPORT_STOPPED_DAYS, is_late
 from propensity.statements import statement
 from propensity.tables.models import Evaluation
 from propensity.timeframe import DAY
+from propensity.weeks.judged import judgements_of
 
 if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts

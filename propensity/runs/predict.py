@@ -21,20 +21,20 @@ import pyarrow.compute as pc
 from joblib import cpu_count
 
 from propensity import errors, suppression
-from propensity.drift import Observed, summary_of
 from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek
 from propensity.measures import metrics
+from propensity.measures.drift import Observed, summary_of
 from propensity.models.effect import EffectModel
 from propensity.models.encoding import Floats
 from propensity.models.value import ValueModel
-from propensity.registry import index, records, serving, suppressed_list
+from propensity.registry import index, records, serving
 from propensity.runs import effect_scores
 from propensity.runs.categories import stored_categories
 from propensity.runs.reading import check_no_user_twice
 from propensity.runs.run import EARLIEST, Run
 from propensity.statements import statement
-from propensity.suppression import Suppressed
+from propensity.suppression import Suppressed, suppressed_list
 from propensity.tables.models import (
     DRIFT,
     PRESENCE,

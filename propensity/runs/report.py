@@ -11,12 +11,12 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from propensity.audience.result import result, sentence
-from propensity.learning.week_report import report_name, week_page
 from propensity.registry.versions import HTML
 from propensity.runs.export import missing_label_days
 from propensity.schema import columns_of
 from propensity.tables.audiences import Uplift
 from propensity.tables.models import Evaluation
+from propensity.weeks.week_report import report_name, week_page
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run

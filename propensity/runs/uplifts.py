@@ -15,7 +15,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from propensity.audience.result import earned_by
-from propensity.audience.uplift import errors_at, figures, progress_at
+from propensity.measures.uplift import errors_at, figures, progress_at
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import status
 from propensity.tables.audiences import (

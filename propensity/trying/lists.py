@@ -37,6 +37,7 @@ from propensity.measures.statistic import (
     difference_of_means,
     with_common_spread,
 )
+from propensity.measures.uplift import verdict
 from propensity.models.encoding import Floats
 from propensity.pages.words import plural
 from propensity.settings import Budget

@@ -16,8 +16,9 @@ import pytest
 import requests
 
 from propensity.gcp.artifacts import content_of
-from propensity.registry import index, suppressed_list
+from propensity.registry import index
 from propensity.registry.index import INDEXES, Index, IndexPointer, pointer_name
+from propensity.suppression import suppressed_list
 from propensity.tables.models import PREDICTIONS
 from tests.functions.instances import Served, serving
 from tests.support.deployment import DEADLINE_S, Deployment

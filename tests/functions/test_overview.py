@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from propensity.findings import PAGE as PAGE_OF_FINDINGS
-from propensity.findings import meanings
+from propensity.pages.findings import PAGE as PAGE_OF_FINDINGS
+from propensity.pages.findings import meanings
 from propensity.registry.leases import name_of
 from propensity.tables.audiences import AUDIENCE_LIFT, AUDIENCE_PLANS
 from propensity.tables.models import EVALUATION

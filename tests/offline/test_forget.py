@@ -24,11 +24,12 @@ from propensity.errors import RequestError, RunInProgress, SettingsError
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.files import pseudonymise
-from propensity.registry import index, suppressed_list
+from propensity.registry import index
 from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of
 from propensity.runs import compact, digest, setup
 from propensity.settings import Settings
+from propensity.suppression import suppressed_list
 from propensity.tables import every as tables
 from propensity.tables.export import CONVERSIONS, USER_DAYS, VIEW
 from propensity.tables.stream import (

@@ -26,7 +26,6 @@ from offline.dashboard.reading import SQL, TITLES, Reading, Window
 from offline.dashboard.run import run
 from propensity import whole_files
 from propensity.cli.answers import Exit
-from propensity.learning.week_report import report_name
 from propensity.registry.versions import Registry
 from propensity.statements import statement
 from propensity.tables.audiences import (
@@ -37,6 +36,7 @@ from propensity.tables.audiences import (
 )
 from propensity.tables.models import DRIFT, EVALUATION, PUBLICATIONS, TRAINING_METADATA
 from propensity.tables.stream import DEAD_LETTERS
+from propensity.weeks.week_report import report_name
 from tests.propensity.learning.report_pages import parse
 from tests.support import own_use_cases
 from tests.support.clocks import ManualClock

@@ -16,12 +16,12 @@ from propensity import usecases
 from propensity.learning import season
 from propensity.learning.card import UserCard
 from propensity.learning.report import version_page
-from propensity.learning.week_report import week_page
 from propensity.measures import metrics
 from propensity.measures.thresholds import score_metrics
 from propensity.settings import Budget
 from propensity.tables.models import Category
 from propensity.usecases import UseCase
+from propensity.weeks.week_report import week_page
 from tests.propensity.learning.cards import card
 from tests.propensity.learning.report_pages import (
     ALARM,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.learning.judged import judgements_of, value_alarm
 from propensity.measures.revenue import value_metrics
 from propensity.tables.models import WeekValue
+from propensity.weeks.judged import judgements_of, value_alarm
 
 AMOUNTS = st.lists(
     st.tuples(st.integers(0, 50), st.sampled_from([0, 0, 10, 400]), st.integers(1, 30)),

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.audience.uplift import amounts_of, conversions_of
 from propensity.measures.statistic import (
     adjusted,
 )
+from propensity.measures.uplift import amounts_of, conversions_of
 from propensity.tables.audiences import GroupSums
 
 ERRORS = 2.37

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from propensity import drift
-from propensity.learning.judged import season_alarm
+from propensity.measures import drift
 from propensity.tables.models import Signal
+from propensity.weeks.judged import season_alarm
 
 FEATURES = {"spend": "number", "sessions": "number", "source": "category"}
 USERS = 2_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deploy import alerts, configuration
 from offline.doctor.checks import Finding
 from offline.doctor.run import CHECKS, Report
-from propensity.findings import meanings
+from propensity.pages.findings import meanings
 from tests.deploy.conftest import SETTINGS
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from propensity.audience import plan, uplift
-from propensity.audience.uplift import LAST as ERRORS
-from propensity.audience.uplift import errors_at, figures
+from propensity.audience import plan
+from propensity.measures import uplift
 from propensity.measures.intervals import NORMAL, Difference
 from propensity.measures.statistic import difference_of_means, with_common_spread
+from propensity.measures.uplift import LAST as ERRORS
+from propensity.measures.uplift import errors_at, figures
 from propensity.tables.audiences import GroupSums
 
 

@@ -12,9 +12,8 @@ from datetime import date
 
 from markupsafe import Markup
 
-from propensity.findings import meanings
-from propensity.learning.judged import judgements_of, unidentified
 from propensity.measures.intervals import rate_interval
+from propensity.pages.findings import meanings
 from propensity.pages.page import ChartLine, fill_template, lines_svg
 from propensity.pages.words import (
     Plain,
@@ -26,6 +25,7 @@ from propensity.pages.words import (
     short_day,
 )
 from propensity.usecases import UseCase
+from propensity.weeks.judged import judgements_of, unidentified
 
 # Weeks that make a chart.
 FEWEST = 3

@@ -21,9 +21,15 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.gcp.artifacts import Stored
-from propensity.registry import suppressed_list
 from propensity.settings import Settings
-from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, key_id, user_hash
+from propensity.suppression import (
+    EVERYWHERE,
+    NOBODY,
+    Suppressed,
+    key_id,
+    suppressed_list,
+    user_hash,
+)
 from tests.support.clocks import ManualClock
 from tests.support.deployment import KEY
 
