@@ -6,11 +6,9 @@ beside the function's ``main.py``. Each package's own docstring lists its module
 Beside the packages:
 
 - ``settings``: the environment, read whole; budgets; topics
-- ``errors``: all errors and their codes; ``findings``: what is wrong, and whose it is
+- ``errors``: all errors and their codes
 - ``timeframe``: as-of dates and windows
 - ``schema``: what a table is; ``statements``: SQL files by name
-- ``suppression``: users of whom nothing is kept
-- ``drift``: what differs from the training
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
 - ``ids``: which ids are none; ``suggestions``: what a wrong name may mean
 - ``entries``: TOML files; ``folders``: use cases; ``spreadsheet``: rows as CSV

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from offline.dashboard.reading import Reading, Row
 from propensity import usecases
-from propensity.audience.plan import weeks_left
 from propensity.audience.programme import Together, apart, programmes, shared_groups
 from propensity.audience.result import LOST, Result, claim, newest, result, sentence
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
+from propensity.measures.power import weeks_left
 from propensity.pages.findings import Meaning, meanings
 from propensity.pages.page import POLICY
 from propensity.pages.words import (

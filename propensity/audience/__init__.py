@@ -9,7 +9,7 @@ Audiences: who is treated, who is held out, and what became of sending them.
   pending, then accepted or rejected; ``delivery`` sends them one after the other
 - ``stopping``: who is on the lists of destinations, and what a person has stopped
 - ``plan``: what an audience may bring and can prove, and warnings, before it is sent
-- ``uplift``: whether it helped, once outcomes are known; ``result``: in money, as a
-  sentence; ``programme``: of all audiences of a control group
+- ``result``: what it brought in money, as a sentence, once outcomes are known
+  (``measures.uplift``); ``programme``: of all audiences of a control group
 - ``destinations/``: what sends a request, a module for each kind of receiver
 """

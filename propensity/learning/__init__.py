@@ -17,5 +17,4 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``effect_gate``: whether an audience is ordered by it
 - ``card``, ``files``: the card of a version, with its data; its files
 - ``report``: a version as an HTML page
-- ``week_report``: an evaluated week as an HTML page, ``judged`` by what was expected
 """

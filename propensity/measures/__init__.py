@@ -6,5 +6,8 @@ Measures of scores: pure functions on arrays, for trainings and for evaluations.
 - ``statistic``: what a group of users did, as a value that adds up and is compared
 - ``revenue``: of expected amounts and what was paid
 - ``thresholds``: metrics from a threshold on, and of a budget
+- ``drift``: what differs from the training of the model that scores
+- ``uplift``: what treated users did, against those held out; ``power``: what can be
+  shown of that, before and meanwhile
 - ``presence``: active users and customers who were away, each measured
 """

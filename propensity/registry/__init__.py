@@ -1,7 +1,8 @@
 """
 The registry: model versions, the champion, and leases of runs.
 
-- ``deployment``: the clients and the use case that commands and audiences work with
+- ``deployment``: the clients and the use case that commands and audiences work with;
+  it stands here because it opens the registry of a use case
 - ``versions``: versions, each stored once; the pointer to the live one: promote, roll
   back, pin; each change is published to the topic ``model-updates``
 - ``leases``: one run at a time for each kind and as-of date
@@ -10,6 +11,5 @@ The registry: model versions, the champion, and leases of runs.
   an instance's memory, refreshed in the background
 - ``user_features``: features of users as of now, from the stream
 - ``index``: what answers lookups: the file of newest predictions and its pointer
-- ``suppressed_list``: the copy of the list of suppressed users, which lookups read
 - ``inference_log``: rows of scores, from stream and HTTP, and their identity
 """

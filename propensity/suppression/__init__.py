@@ -6,8 +6,8 @@ An entry is the HMAC-SHA256 of an id under a key that only the functions and
 neither see who is on it nor find out by trying ids. BigQuery has no HMAC, and records
 statements with the keys in them, so rows are filtered here, in Arrow batches.
 
-An entry is for one use case or for all. The list is a table; lookups read the copy of
-``registry.suppressed_list``.
+An entry is for one use case or for all. The list is a table; lookups read its copy, of
+``suppressed_list``.
 """
 
 from __future__ import annotations

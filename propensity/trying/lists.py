@@ -30,6 +30,7 @@ from propensity.audience.uplift import ALARM, sample_ratio, verdict
 from propensity.errors import RequestError, SchemaError
 from propensity.first_look.columns import check_once, check_users
 from propensity.measures.intervals import NORMAL, Difference
+from propensity.measures.power import smallest_uplift
 from propensity.measures.statistic import (
     Amounts,
     Share,

@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from propensity.audience import plan
-from propensity.measures import uplift
+from propensity.measures import power, uplift
 from propensity.measures.intervals import NORMAL, Difference
 from propensity.measures.statistic import difference_of_means, with_common_spread
 from propensity.measures.uplift import LAST as ERRORS
@@ -137,7 +136,7 @@ MONDAY = date(2026, 3, 2)
 )
 def test_the_smallest_uplift_is_found_in_80_of_100(rate, members, share):
     """Each is drawn 1,000 times: a standard error of 1.3 points."""
-    effect = plan.smallest_uplift(rate, members, share=share)
+    effect = power.smallest_uplift(rate, members, share=share)
     control = round(share * members)
     treated = members - control
     random = np.random.default_rng(1)
@@ -152,7 +151,7 @@ def test_the_smallest_uplift_is_found_in_80_of_100(rate, members, share):
 
 def test_only_new_members_add_to_what_an_audience_can_show():
     """Those of the first week count once, however often they are members."""
-    weeks = plan.power(0.08, 1_000, new_a_week=100.0, share=0.2)
+    weeks = power.power(0.08, 1_000, new_a_week=100.0, share=0.2)
     effects = [week.smallest_lift for week in weeks]
 
     assert [week.members for week in weeks] == [1_000, 1_300, 2_200, 6_100]
@@ -175,21 +174,21 @@ def test_an_open_verdict_says_how_many_weeks_it_takes():
     """Counted by the week, and not by the row, where an audience skips some. Users who
     suffice only wait for their outcomes."""
     weeks = ((0, 2_000), (1, 4_000), (2, 6_000))
-    left = plan.weeks_left(lifts(*weeks))
+    left = power.weeks_left(lifts(*weeks))
     thirty_weeks = MONDAY + timedelta(weeks=30)
 
     for count, suffices in ((left - 1, False), (left, True)):
         errors = errors_at((3 + count) / 52)
-        needed = plan.members_needed(0.1, 0.1, share=0.2, errors=errors)
+        needed = power.members_needed(0.1, 0.1, share=0.2, errors=errors)
         assert (needed <= 6_000 + 2_000 * count) is suffices
-    weekly = plan.weeks_left(lifts((0, 2_000), (1, 6_000)))
-    assert plan.weeks_left(lifts((0, 2_000), (2, 6_000))) > weekly
-    assert plan.weeks_left(lifts((0, 90_000), (1, 200_000))) == 0
+    weekly = power.weeks_left(lifts((0, 2_000), (1, 6_000)))
+    assert power.weeks_left(lifts((0, 2_000), (2, 6_000))) > weekly
+    assert power.weeks_left(lifts((0, 90_000), (1, 200_000))) == 0
     # Nobody new comes, or nobody is held out: never.
-    assert plan.weeks_left(lifts((0, 2_000), (1, 2_000))) is None
-    assert plan.weeks_left(lifts(*weeks, share=0)) is None
-    assert plan.weeks_left(lifts(*weeks, explained=0.2)) < left
-    assert plan.weeks_left(lifts(*weeks, until=thirty_weeks)) < left
+    assert power.weeks_left(lifts((0, 2_000), (1, 2_000))) is None
+    assert power.weeks_left(lifts(*weeks, share=0)) is None
+    assert power.weeks_left(lifts(*weeks, explained=0.2)) < left
+    assert power.weeks_left(lifts(*weeks, until=thirty_weeks)) < left
 
 
 def test_deciles_have_the_best_users_first():
@@ -197,7 +196,7 @@ def test_deciles_have_the_best_users_first():
     nothing is expected, nor where a cost or an amount is not known."""
     scores = {"users": [25] * 4, "conversions": [4.0, 3.0, 2.0, 1.0]}
     valued = pa.table({**scores, "value": [40.0, 10.0, 30.0, 0.0]})
-    rows = plan.deciles(valued, cost=0.5, margin=0.4)
+    rows = power.deciles(valued, cost=0.5, margin=0.4)
     columns = ("users", "conversions", "value", "cost")
     sums = [sum(getattr(row, name) for row in rows) for name in columns]
     bare = pa.table({**scores, "value": pa.nulls(4, pa.float64())})
@@ -206,5 +205,5 @@ def test_deciles_have_the_best_users_first():
     assert (rows[0].conversions, rows[0].value) == (1.6, 16)
     assert rows[0].pays_from == pytest.approx(0.5 * 10 / (0.4 * 16))
     assert rows[-1].pays_from is None
-    assert plan.deciles(valued, cost=None, margin=0.4)[0].pays_from is None
-    assert plan.deciles(bare, cost=0.5, margin=0.4)[0].pays_from is None
+    assert power.deciles(valued, cost=None, margin=0.4)[0].pays_from is None
+    assert power.deciles(bare, cost=0.5, margin=0.4)[0].pays_from is None

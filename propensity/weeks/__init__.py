@@ -1,0 +1,6 @@
+"""
+An evaluated week, for people: in 03's report, on the dashboard, in the weekly message.
+
+- ``judged``: what was expected of it beside what came, and when that is an alarm
+- ``week_report``: its page
+"""
