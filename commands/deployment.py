@@ -200,7 +200,7 @@ def dashboard(
     if not out and not is_local:
         raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
     from commands.machine import enter_state, state_of_environment
-    from offline.dashboard.run import run
+    from offline.write_dashboard import run
 
     # The `export` lines of `up` mean the state that is up, whose data may be old.
     is_played = is_local or state_of_environment() is not None

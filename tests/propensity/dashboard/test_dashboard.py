@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from offline.dashboard import reading
-from offline.dashboard.cases import FIRST, Facts
-from offline.dashboard.pages import PAGES, cases
-from offline.dashboard.pages import site as rendered
-from offline.dashboard.reading import SQL, TITLES, Reading, Window
-from offline.dashboard.run import run
+from offline.write_dashboard import run
 from propensity import whole_files
 from propensity.cli.answers import Exit
+from propensity.dashboard import reading
+from propensity.dashboard.cases import FIRST, Facts
+from propensity.dashboard.pages import PAGES, cases
+from propensity.dashboard.pages import site as rendered
+from propensity.dashboard.reading import SQL, TITLES, Reading, Window
 from propensity.registry.versions import Registry
 from propensity.statements import statement
 from propensity.tables.audiences import (
@@ -408,7 +408,7 @@ class TestStatements:
 def known(deployment, monkeypatch) -> None:
     """What is read is known: the test is about what is done with it."""
     readings = [*read(deployment).values()]
-    monkeypatch.setattr("offline.dashboard.run.read", lambda *_, **__: readings)
+    monkeypatch.setattr("offline.write_dashboard.read", lambda *_, **__: readings)
 
 
 class TestCommand:

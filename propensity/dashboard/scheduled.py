@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from offline.dashboard.reading import Window, read
-from offline.dashboard.writing import pages_of, write
 from propensity import usecases
+from propensity.dashboard.reading import Window, read
+from propensity.dashboard.writing import pages_of, write
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run

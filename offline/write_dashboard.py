@@ -9,12 +9,12 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from offline.dashboard import writing
-from offline.dashboard.reading import Window, read
-from offline.dashboard.writing import INDEX
 from offline.doctor.checks import newest_runs
 from propensity import usecases, whole_files
 from propensity.clock import SYSTEM, Clock
+from propensity.dashboard import writing
+from propensity.dashboard.reading import Window, read
+from propensity.dashboard.writing import INDEX
 from propensity.errors import PropensityError, RequestError
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.deployment import connected

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from offline.dashboard.cases import find
-from offline.dashboard.pages import site
-from offline.dashboard.reading import Reading, Window
+from propensity.dashboard.cases import find
+from propensity.dashboard.pages import site
+from propensity.dashboard.reading import Reading, Window
 from propensity.registry.versions import HTML
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
-from offline.dashboard.reading import Reading, Row
 from propensity import usecases
 from propensity.audience.programme import Together, apart, programmes, shared_groups
 from propensity.audience.result import LOST, Result, claim, newest, result, sentence
+from propensity.dashboard.reading import Reading, Row
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
 from propensity.measures.power import weeks_left

@@ -9,9 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from offline.dashboard.cases import Case, Facts
-from offline.dashboard.reading import NEWEST_DAYS, TITLES, Reading, Row, Window
 from propensity.audience.programme import Together, programme_lines
+from propensity.dashboard.cases import Case, Facts
+from propensity.dashboard.reading import NEWEST_DAYS, TITLES, Reading, Row, Window
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words
 from propensity.pages.findings import PAGE, meanings
