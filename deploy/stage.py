@@ -3,8 +3,7 @@ Stage a function: exactly what a deploy uploads, and nothing else.
 
 A staged folder holds ``main.py`` and the modules beside it, ``requirements.txt``, a
 copy of ``propensity/``, and in ``usecases/`` the use cases of your own. A folder with a
-link to ``offline/`` also gets the dashboard, which one of its functions writes, and one
-with a link to ``commands/`` the command line, which the operators' job runs.
+link to ``commands/`` also gets the command line, which the operators' job runs.
 Equal sources give equal bytes and modes.
 What is deployed is staged ``locked``: its ``requirements.txt`` is the function's lock,
 with every package that it needs and the hashes of each, see ``lock.sh``. Local mode
@@ -26,7 +25,6 @@ from propensity.errors import UseCaseError
 PACKAGE = "propensity"
 # What else is staged of the repository, for a folder with a link of this name.
 LINKED = {
-    "offline": ("offline/__init__.py", "offline/dashboard"),
     "commands": (
         "commands",
         "offline",

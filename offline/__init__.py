@@ -10,7 +10,7 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``stopping``            stops audiences, and lets them go on
 ``user_rows``           finds which rows of a file are about users
 ``dead_letters``        counts dead letters, and sends them again
-``dashboard``           pages about a deployment
+``write_dashboard``     writes the pages about a deployment anywhere
 ``doctor``              finds the faults of a deployment
 ``usecases``            checks a use case
 """

@@ -40,7 +40,12 @@ SHARED = {
     name for folder in FOLDERS for name in statements_in(ROOT / "propensity" / folder)
 }
 # The statements of local/exports are DuckDB's.
-FOLDERS_OFFLINE = ("offline", "offline/doctor", "offline/dashboard", "local/demos")
+FOLDERS_OFFLINE = (
+    "offline",
+    "offline/doctor",
+    "propensity/dashboard",
+    "local/demos",
+)
 OFFLINE = {
     name: ROOT / folder
     for folder in FOLDERS_OFFLINE

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SHARED = [ROOT / "propensity" / folder for folder in statements.FOLDERS]
 NAMES = [name for folder in SHARED for name in statements_in(folder)]
 OFFLINE = [
-    ROOT / folder for folder in ("offline", "offline/doctor", "offline/dashboard")
+    ROOT / folder for folder in ("offline", "offline/doctor", "propensity/dashboard")
 ]
 # Whoever reads it says which days are meant.
 VIEWS = {f"{name}/predictions_history" for name in usecases.names()}

@@ -1,8 +1,8 @@
 """
 The dashboard that a deployment writes by itself, into its own bucket.
 
-``overview`` of 05-Audiences calls it; of ``offline``, only this folder is deployed with
-it.
+``overview`` of 05-Audiences calls it; ``offline.write_dashboard`` writes the same pages
+for an operator.
 """
 
 from __future__ import annotations
