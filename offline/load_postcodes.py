@@ -21,8 +21,8 @@ from propensity.errors import SchemaError
 from propensity.events.postcodes import normalised, outward
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import open_deployment
+from propensity.table_files.texts import refuse
 from propensity.tables.stream import POSTCODE_INDEX
-from propensity.texts import refuse
 
 POSTCODE = "postcode"
 INDEX = "socioeconomic_idx"

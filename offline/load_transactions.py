@@ -27,8 +27,8 @@ from propensity.events.values import EARLIEST
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_meaningless, problem_of
 from propensity.registry.deployment import open_deployment
+from propensity.table_files.texts import refuse
 from propensity.tables.stream import INFERENCE_LOG, TRUTH_EVENTS
-from propensity.texts import refuse
 from propensity.usecases import UseCase
 from propensity.watching import Watched, unwatched
 

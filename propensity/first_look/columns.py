@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from propensity.errors import SchemaError
 from propensity.models.encoding import Floats
 from propensity.suggestions import instead
-from propensity.texts import (
+from propensity.table_files.texts import (
     DIGITS,
     FEW,
     GAPS,

@@ -31,7 +31,7 @@ from propensity.measures.intervals import FEW, NORMAL, Difference, in_columns
 from propensity.models.encoding import Flags, Floats, to_frame
 from propensity.pages.page import ChartLine, fill_template, in_notebook, lines_svg
 from propensity.pages.words import about, decimals, plural
-from propensity.texts import GAPS, texts
+from propensity.table_files.texts import GAPS, texts
 
 # Chance that a column which was written before the contact is refused.
 _BY_CHANCE = 0.001

@@ -18,7 +18,7 @@ from propensity.learning.candidates import PARALLEL_ROWS
 from propensity.learning.rows import in_order
 from propensity.pages.words import percent, plural
 from propensity.suggestions import instead
-from propensity.texts import refuse, texts
+from propensity.table_files.texts import refuse, texts
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.usecases import Candidate, UseCase
 from propensity.usecases.declaration import MEAN, RESERVED, Baseline

@@ -18,7 +18,7 @@ from propensity.first_look import columns
 from propensity.first_look.columns import Feature
 from propensity.first_look.reading import ReadTable
 from propensity.models.encoding import Floats
-from propensity.texts import refuse, texts
+from propensity.table_files.texts import refuse, texts
 
 # What a list has of each user beside the user.
 COLUMNS = ("probability", "percentile", "reasons")

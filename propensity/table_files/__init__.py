@@ -2,7 +2,7 @@
 Tables in files: Parquet, or CSV as people have it, read whole.
 
 What a file is, and how it is packed, is told by its first bytes, and not by its name.
-CSV has texts alone, and null where there is none: ``propensity.texts`` says what they
+CSV has texts alone, and null where there is none: ``propensity.table_files.texts`` says what they
 mean in the type that a person has declared for their column.
 """
 
@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from propensity.errors import SchemaError
 from propensity.ids import INEXACT
 from propensity.schema import Column, arrow_type
-from propensity.texts import as_declared, unwrapped
+from propensity.table_files.texts import as_declared, unwrapped
 from propensity.usecases.declaration import MOMENTS
 
 FORMS = "Use Parquet, or CSV in UTF-8 with a header"

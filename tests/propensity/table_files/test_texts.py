@@ -14,7 +14,7 @@ import pytest
 
 from propensity.errors import SchemaError
 from propensity.first_look import columns
-from propensity.texts import as_declared
+from propensity.table_files.texts import as_declared
 
 MARCH = datetime(2024, 3, 1, tzinfo=UTC)
 QUARTER_PAST = MARCH.replace(hour=10, minute=15, second=30)
