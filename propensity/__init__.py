@@ -12,9 +12,9 @@ Beside the packages:
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
 - ``ids``: which ids are none; ``suggestions``: what a wrong name may mean
 - ``entries``: TOML files; ``folders``: use cases; ``spreadsheet``: rows as CSV
-- ``texts``: what the texts of a stranger's table mean; ``addresses``: e-mail
+- ``addresses``: e-mail
 - ``watching``: how a program shows how far it is
-- ``table_files``: CSV and Parquet, read; ``whole_files``: files, written
+- ``whole_files``: files, written
 
 A notebook imports ``try_table`` and ``try_experiment`` from here; they are loaded at
 the first use.

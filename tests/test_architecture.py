@@ -28,7 +28,6 @@ FLOORS = (
         "spreadsheet",
         "statements",
         "suggestions",
-        "texts",
         "timeframe",
         "watching",
         "whole_files",

@@ -2,8 +2,8 @@
 Tables in files: Parquet, or CSV as people have it, read whole.
 
 What a file is, and how it is packed, is told by its first bytes, and not by its name.
-CSV has texts alone, and null where there is none: ``propensity.table_files.texts`` says what they
-mean in the type that a person has declared for their column.
+CSV has texts alone, and null where there is none: ``texts`` says what they mean in the
+type that a person has declared for their column.
 """
 
 from __future__ import annotations
