@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from propensity.errors import SchemaError
-from propensity.first_look.experiment import try_experiment
 from propensity.models.encoding import Floats
+from propensity.trying.first_look.experiment import try_experiment
 
 FEWEST_USERS = 4_000
 MOST_USERS = 60_000

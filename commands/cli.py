@@ -16,8 +16,8 @@ from commands import audience, data, deployment, machine, rehearsal, usecases
 from propensity.cli.answers import example
 from propensity.cli.options import FILE
 from propensity.cli.program import Program
-from propensity.cli.trying import trying
-from propensity.cli.usecases import usecase
+from propensity.trying.usecase_verbs import usecase
+from propensity.trying.verbs import trying
 
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),

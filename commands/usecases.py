@@ -10,7 +10,7 @@ import click
 
 from propensity.cli.answers import Exit, command, example, tell
 from propensity.cli.options import DRY_RUN, FILE, known_use_case, use_case
-from propensity.cli.usecases import usecase
+from propensity.trying.usecase_verbs import usecase
 
 
 @usecase.command(epilog=example("propensity usecase check shop_signup"))

@@ -26,8 +26,8 @@ from importlib import import_module
 from typing import Any
 
 _IMPORTED = {
-    "try_table": "propensity.first_look.table",
-    "try_experiment": "propensity.first_look.experiment",
+    "try_table": "propensity.trying.first_look.table",
+    "try_experiment": "propensity.trying.first_look.experiment",
 }
 
 

@@ -12,8 +12,8 @@ import click
 
 from propensity.cli.answers import Exit, example, fail
 from propensity.cli.options import UnknownName
-from propensity.cli.trying import trying
-from propensity.cli.usecases import usecase
+from propensity.trying.usecase_verbs import usecase
+from propensity.trying.verbs import trying
 
 
 class Program(click.Group):

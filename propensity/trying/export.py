@@ -31,7 +31,6 @@ from propensity.errors import (
     PropensityError,
     RequestError,
 )
-from propensity.first_look.scores import best_first
 from propensity.ga4.shards import KINDS, Shards, check_days, kinds_of
 from propensity.ga4.view import LATER_COLUMNS, consent_of, events_view, with_refusals
 from propensity.gcp.session import Session

@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from propensity import table_files, usecases, whole_files
 from propensity.errors import MissingTable, RequestError
-from propensity.first_look.experiment import ExperimentLook, try_experiment
-from propensity.first_look.reading import read_table
-from propensity.first_look.scores import RowsToScore
-from propensity.first_look.table import FirstLook, look_at_table
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import GIB, Settings
 from propensity.spreadsheet import csv_of
 from propensity.statements import statement
+from propensity.trying.first_look.experiment import ExperimentLook, try_experiment
+from propensity.trying.first_look.reading import read_table
+from propensity.trying.first_look.scores import RowsToScore
+from propensity.trying.first_look.table import FirstLook, look_at_table
 from propensity.usecases import parsing
 from propensity.usecases.declaration import SOURCE_TABLE
 from propensity.watching import Watched

@@ -18,7 +18,7 @@ from local.venvs import REQUIREMENTS, uv
 from propensity.ga4.view import LATER_COLUMNS
 from tests.docs.pages import blocks, text, worded
 from tests.functions.test_trying_exports import LONG_AGO
-from tests.propensity.first_look.tables import customers
+from tests.propensity.trying.first_look.tables import customers
 from tests.support import shop
 from tests.support.programs import execute
 from tests.support.proxy import Asked, Proxy

@@ -15,7 +15,7 @@ import pytest
 from local.exports import sources
 from propensity.runs import setup
 from propensity.timeframe import midnight
-from propensity.usecases import new
+from propensity.trying import new_use_case as new
 from propensity.usecases.declaration import Events
 from tests.deploy.monitoring import raised
 from tests.functions.conftest import MONDAY

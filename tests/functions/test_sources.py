@@ -15,7 +15,8 @@ from local.exports import digest
 from local.exports import sources as tables
 from propensity import folders, usecases
 from propensity.timeframe import midnight
-from propensity.usecases import UseCase, new
+from propensity.trying import new_use_case as new
+from propensity.usecases import UseCase
 from tests.docs.pages import blocks
 from tests.support import own_use_cases
 from tests.support.deployment import Deployment

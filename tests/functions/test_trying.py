@@ -11,7 +11,7 @@ import pytest
 from commands.cli import main
 from propensity.trying import tables
 from tests.docs.pages import blocks, worded
-from tests.propensity.first_look.tables import NAMES, customers
+from tests.propensity.trying.first_look.tables import NAMES, customers
 from tests.support.deployment import entered
 
 OPTIONS = [f"--{name}={column}" for name, column in NAMES.items()]

@@ -12,7 +12,7 @@ from local.ground.sandbox import Sandbox, opened
 from offline.usecases import check
 from offline.usecases.check import Report
 from propensity import usecases
-from propensity.usecases import new
+from propensity.trying import new_use_case as new
 from tests.support import own_use_cases
 
 NAME = "shop_sign_up"

@@ -10,7 +10,7 @@ import pytest
 
 from propensity import usecases
 from propensity.errors import RequestError
-from propensity.usecases import new
+from propensity.trying import new_use_case as new
 from tests.offline.usecases.conftest import NAME
 
 # An event of any language: it is what the site sends.

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from propensity import usecases
-from propensity.usecases import new
+from propensity.trying import new_use_case as new
 from propensity.usecases.declaration import Events
 from tests.offline.usecases.conftest import NAME
 

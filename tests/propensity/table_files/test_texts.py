@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from propensity.errors import SchemaError
-from propensity.first_look import columns
 from propensity.table_files.texts import as_declared
+from propensity.trying.first_look import columns
 
 MARCH = datetime(2024, 3, 1, tzinfo=UTC)
 QUARTER_PAST = MARCH.replace(hour=10, minute=15, second=30)

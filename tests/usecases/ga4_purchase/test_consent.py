@@ -10,7 +10,8 @@ import pytest
 from propensity import usecases
 from propensity.statements import statement
 from propensity.tables.models import PREDICTIONS
-from propensity.usecases import UseCase, new
+from propensity.trying import new_use_case as new
+from propensity.usecases import UseCase
 from tests.offline.forgetting import row_of
 from tests.support import own_use_cases, shop
 from tests.support.deployment import Deployment

@@ -11,7 +11,7 @@ import pytest
 
 from offline import forget
 from propensity import usecases
-from propensity.usecases import new
+from propensity.trying import new_use_case as new
 from tests.support import own_use_cases, shop
 from tests.support.shop import DAY, event, purchase
 from tests.usecases.ga4_purchase.conftest import AS_OF, DAY_US, MIDNIGHT, Export, ago

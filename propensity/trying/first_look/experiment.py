@@ -20,10 +20,6 @@ from markupsafe import Markup
 from scipy import stats
 
 from propensity.errors import NotEnoughData, SchemaError
-from propensity.first_look import columns
-from propensity.first_look.columns import Feature
-from propensity.first_look.reading import check_names, features_of
-from propensity.first_look.scores import RowsToScore, check_there
 from propensity.learning import effects
 from propensity.learning.candidates import encoder_of
 from propensity.learning.effects import Effects, Experiment
@@ -32,6 +28,10 @@ from propensity.models.encoding import Flags, Floats, to_frame
 from propensity.pages.page import ChartLine, fill_template, in_notebook, lines_svg
 from propensity.pages.words import about, decimals, plural
 from propensity.table_files.texts import GAPS, texts
+from propensity.trying.first_look import columns
+from propensity.trying.first_look.columns import Feature
+from propensity.trying.first_look.reading import check_names, features_of
+from propensity.trying.first_look.scores import RowsToScore, check_there
 
 # Chance that a column which was written before the contact is refused.
 _BY_CHANCE = 0.001

@@ -10,10 +10,10 @@ import pytest
 
 from propensity import try_table
 from propensity.errors import SchemaError
-from propensity.first_look.reading import read_table
-from propensity.first_look.scores import RowsToScore
+from propensity.trying.first_look.reading import read_table
+from propensity.trying.first_look.scores import RowsToScore
 from propensity.usecases import Candidate
-from tests.propensity.first_look.tables import (
+from tests.propensity.trying.first_look.tables import (
     NAMES,
     NEWEST,
     as_people_write,

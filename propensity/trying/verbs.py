@@ -11,10 +11,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from propensity.cli import texts
 from propensity.cli.answers import Spoken, command, say, spoken, tell
 from propensity.cli.options import FILE, Count, Decorator, check_target, read_day
 from propensity.ids import EXPORT
+from propensity.trying import sentences as texts
 
 
 @dataclass(frozen=True, kw_only=True)

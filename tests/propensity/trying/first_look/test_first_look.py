@@ -10,9 +10,9 @@ import pytest
 
 from propensity import try_table
 from propensity.errors import PropensityError
-from propensity.first_look import columns
+from propensity.trying.first_look import columns
 from propensity.usecases import Candidate
-from tests.propensity.first_look.tables import NAMES, customers
+from tests.propensity.trying.first_look.tables import NAMES, customers
 
 
 @pytest.fixture(scope="module")

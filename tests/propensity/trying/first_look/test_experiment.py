@@ -11,7 +11,7 @@ import pytest
 
 from propensity import try_experiment
 from propensity.errors import NotEnoughData, SchemaError
-from propensity.first_look import experiment
+from propensity.trying.first_look import experiment
 
 NAMES = {"treatment": "mail", "control": "none", "label": "bought", "user": "customer"}
 

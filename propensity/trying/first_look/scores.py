@@ -14,11 +14,11 @@ import pandas as pd
 import pyarrow as pa
 
 from propensity.errors import SchemaError
-from propensity.first_look import columns
-from propensity.first_look.columns import Feature
-from propensity.first_look.reading import ReadTable
 from propensity.models.encoding import Floats
 from propensity.table_files.texts import refuse, texts
+from propensity.trying.first_look import columns
+from propensity.trying.first_look.columns import Feature
+from propensity.trying.first_look.reading import ReadTable
 
 # What a list has of each user beside the user.
 COLUMNS = ("probability", "percentile", "reasons")

@@ -23,11 +23,11 @@ import pandas as pd
 import pyarrow as pa
 from sklearn.linear_model import LogisticRegression
 
-from propensity.first_look.columns import Feature
 from propensity.learning.card import Direction
 from propensity.learning.model import Model
 from propensity.models.encoding import Floats, floats_of
 from propensity.pages.words import abbreviate
+from propensity.trying.first_look.columns import Feature
 from propensity.usecases import NUMBER, UseCase
 
 # Rows and values that a direction is drawn from, and features that have one.

@@ -72,8 +72,8 @@ def new(
     change.
     """
     from propensity.errors import RequestError
+    from propensity.trying.new_use_case import write_use_case
     from propensity.usecases.declaration import Events
-    from propensity.usecases.new import write_use_case
 
     table = None
     if events and user and time:

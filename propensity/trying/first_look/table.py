@@ -21,12 +21,6 @@ from scipy import stats
 
 from propensity.clock import SYSTEM
 from propensity.errors import SchemaError
-from propensity.first_look import columns
-from propensity.first_look.columns import FEWEST
-from propensity.first_look.reading import ADVICE, EXPECTED, ReadTable, read_table
-from propensity.first_look.reasons import Reasons, directions, reasons
-from propensity.first_look.scores import RowsToScore, best_first
-from propensity.first_look.training import TableTraining, sample_of
 from propensity.learning import gate
 from propensity.learning.card import Origin, UserCard, user_card
 from propensity.learning.importance import ranks_alone
@@ -39,6 +33,12 @@ from propensity.measures.intervals import NORMAL, lift_interval
 from propensity.pages.page import in_notebook
 from propensity.pages.words import percent, plural
 from propensity.settings import Settings
+from propensity.trying.first_look import columns
+from propensity.trying.first_look.columns import FEWEST
+from propensity.trying.first_look.reading import ADVICE, EXPECTED, ReadTable, read_table
+from propensity.trying.first_look.reasons import Reasons, directions, reasons
+from propensity.trying.first_look.scores import RowsToScore, best_first
+from propensity.trying.first_look.training import TableTraining, sample_of
 from propensity.usecases import CATEGORY, UseCase
 from propensity.usecases.declaration import Baseline
 from propensity.watching import Watched, unwatched

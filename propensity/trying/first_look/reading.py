@@ -12,14 +12,14 @@ import pyarrow as pa
 
 from propensity import usecases
 from propensity.errors import NotEnoughData, SchemaError
-from propensity.first_look import columns
-from propensity.first_look.columns import Feature, Steps
 from propensity.learning.candidates import PARALLEL_ROWS
 from propensity.learning.rows import in_order
 from propensity.pages.words import percent, plural
 from propensity.suggestions import instead
 from propensity.table_files.texts import refuse, texts
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
+from propensity.trying.first_look import columns
+from propensity.trying.first_look.columns import Feature, Steps
 from propensity.usecases import Candidate, UseCase
 from propensity.usecases.declaration import MEAN, RESERVED, Baseline
 
