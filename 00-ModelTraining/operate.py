@@ -17,7 +17,7 @@ import json
 import sys
 import traceback
 
-from commands.cli import main
+from commands.operators import main
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.log import log
 from propensity.settings import Settings

@@ -1,7 +1,8 @@
 """
-``propensity`` of a clone: what ``propensity.cli`` has, and the commands of an operator.
+``propensity`` of a clone: what a wheel has, and the commands of operators.
 
 ``cli``         all commands, in sections; begin here
+``operators``   those of a deployment, which the operators' job has alone
 ``options``     options that several of them share
 ``machine``, ``deployment``, ``data``, ``audience``, ``rehearsal``, ``usecases``    the
                 commands

@@ -1,4 +1,4 @@
-"""Use cases: check one, replace a preprocessor; all else is in ``propensity.cli``."""
+"""Use cases: check one, replace a preprocessor; ``propensity.trying`` has the others."""
 
 from __future__ import annotations
 

@@ -29,14 +29,16 @@ LINKED = {
         "commands",
         "offline",
         "propensity/cli",
-        "propensity/trying",
         "deploy/__init__.py",
         "deploy/functions.py",
         "deploy/functions.toml",
     ),
 }
-# What people call is no part of a function.
+# What people call is no part of a function, nor what their own machine has alone.
 NEVER_STAGED = frozenset({"__main__.py", "__pycache__", "tests"})
+LAPTOP = frozenset(
+    f"commands/{name}.py" for name in ("cli", "machine", "rehearsal", "usecases")
+)
 FOR_PEOPLE = ("cli/", "trying/")
 
 
@@ -84,7 +86,9 @@ def stage(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".staging-") as folder:
         staged = Path(folder, target.name)
         for name, source in sorted(files.items()):
-            if not source.is_dir() and NEVER_STAGED.isdisjoint(Path(name).parts):
+            if source.is_dir() or name in LAPTOP:
+                continue
+            if NEVER_STAGED.isdisjoint(Path(name).parts):
                 (staged / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, staged / name)
         # Whatever the umask: another user may run the function.

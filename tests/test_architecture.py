@@ -39,10 +39,10 @@ FLOORS = (
     {"events"},
     {"registry"},
     {"learning", "online", "stream", "weeks"},
-    {"audience", "first_look", "fraud"},
+    {"audience", "fraud"},
     {"runs"},
-    {"dashboard", "trying"},
-    {"cli"},
+    {"cli", "dashboard"},
+    {"trying"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # These rooms stand around the package, the top first.

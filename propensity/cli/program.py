@@ -1,19 +1,16 @@
-"""A program of commands in sections, and the one of a wheel."""
+"""A program of commands in sections."""
 
 from __future__ import annotations
 
 import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 import click
 
-from propensity.cli.answers import Exit, example, fail
+from propensity.cli.answers import Exit, fail
 from propensity.cli.options import UnknownName
-from propensity.trying.usecase_verbs import usecase
-from propensity.trying.verbs import trying
 
 
 class Program(click.Group):
@@ -104,21 +101,3 @@ class Program(click.Group):
         except SystemExit as ended:
             return Exit.DONE if ended.code is None else int(ended.code)
         return Exit.UNKNOWN
-
-
-def _installed_version() -> str:
-    return metadata.version("propensity")
-
-
-root = Program(
-    {"Try": [trying], "Use cases": [usecase]},
-    version=_installed_version,
-    epilog="`propensity COMMAND --help` explains a command's options. A clone of the "
-    "project has more commands.\n\n"
-    + example("propensity try churn.csv --user customer --label churned"),
-)
-
-
-def main() -> int:
-    """Run the command line of this process; return the exit code."""
-    return root.run()

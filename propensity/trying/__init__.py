@@ -1,8 +1,15 @@
 """
-``propensity try``: a table, an export or a use case is tried; nothing else is changed.
+The laptop's wing: a table, an export or a use case is tried, and a use case begun.
 
+Nothing that is deployed imports it, and no deploy holds it.
+
+``program``   the program of a wheel; begin here
+``verbs``     the command ``try``; ``usecase_verbs``: the one that writes a use case
+``sentences``    what people read of their answers
 ``tables``    a file or a table of BigQuery, an experiment, and their lists
 ``use_case``  a use case, on the rows of a deployment
 ``export``    an export of GA4, with read rights
 ``lists``     its list with a control group, and what contacting brought
+``first_look/``    a table, tried, without reading or writing
+``new_use_case``    the folder of a new use case, from ``templates/``
 """

@@ -9,7 +9,6 @@ no other code need name it.
 - ``use_case``: a use case, as its folder describes it
 - ``declaration``: what a ``usecase.toml`` may say; tables of the user's own
 - ``parsing``: a ``usecase.toml``, read and checked
-- ``new``: the folder of a new use case
 """
 
 from __future__ import annotations
