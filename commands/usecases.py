@@ -1,4 +1,4 @@
-"""Use cases: check one, replace a preprocessor; ``propensity.trying`` has the others."""
+"""Use cases: check one, replace a preprocessor; ``trying`` has the others."""
 
 from __future__ import annotations
 
