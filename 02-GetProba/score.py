@@ -17,8 +17,8 @@ from starlette.responses import Response
 
 from propensity.clock import SYSTEM
 from propensity.gcp.http import Callers, json_errors
-from propensity.online.score import Online
 from propensity.settings import Settings
+from propensity.streaming.scores.score import Online
 
 
 @cache

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from propensity.clock import SYSTEM
 from propensity.gcp.http import Callers, json_errors
 from propensity.settings import Settings, target_here
-from propensity.stream.consumer import Clients, StreamFeatures
+from propensity.streaming.features.consumer import Clients, StreamFeatures
 
 # A push does without what the others import.
 if target_here() == "score_stream":

@@ -19,8 +19,8 @@ from propensity.clock import SYSTEM
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Callers, json_errors
 from propensity.settings import Settings
-from propensity.stream.consumer import Clients
-from propensity.stream.score import ScoreStream
+from propensity.streaming.features.consumer import Clients
+from propensity.streaming.scores.score_stream import ScoreStream
 
 
 @cache

@@ -23,11 +23,11 @@ from benchmarks.measuring.report import Line, by_peer, finish, in_turns
 from local.generators.games import Games, postcodes
 from local.generators.streams import encode
 from propensity import usecases
-from propensity.events.messages import Message
-from propensity.events.postcodes import PostcodeIndex, normalised
-from propensity.events.rows import accept, stored_rows
-from propensity.events.types import Catalogue
 from propensity.gcp.http import freeze_gc
+from propensity.streaming.events.messages import Message
+from propensity.streaming.events.postcodes import PostcodeIndex, normalised
+from propensity.streaming.events.rows import accept, stored_rows
+from propensity.streaming.events.types import Catalogue
 from propensity.tables.stream import STREAM_EVENTS
 
 GROUP = 1_000

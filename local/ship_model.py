@@ -35,14 +35,14 @@ from offline.load_model import CARD, FILES, METADATA, MODELS
 from propensity import usecases, whole_files
 from propensity.cli.progress import say, showing
 from propensity.errors import ArtifactError
-from propensity.events.messages import Message
-from propensity.events.postcodes import PostcodeIndex
-from propensity.events.rows import accept, stored_rows
-from propensity.events.types import Catalogue
 from propensity.gcp.artifacts import sha256
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.streaming.events.messages import Message
+from propensity.streaming.events.postcodes import PostcodeIndex
+from propensity.streaming.events.rows import accept, stored_rows
+from propensity.streaming.events.types import Catalogue
 from propensity.tables.stream import STREAM_EVENTS
 
 # Other players than those of the demo and the tests, and earlier ones: a model must not

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from propensity.events import messages
 from propensity.gcp.writes import APPEND_BYTES
 from propensity.online import indexes
-from propensity.stream import consumer
+from propensity.streaming.events import messages
+from propensity.streaming.features import consumer
 
 GIB = 1024**3
 

@@ -26,8 +26,8 @@ from local.generators.cards import DEFAULT_SEED, USE_CASE, Transactions, read_ca
 from local.generators.cards import cards as drawn
 from local.generators.streams import Delivery, moment
 from local.place import Place
-from propensity.fraud.alerts import Stakes
 from propensity.gcp.warehouse import Warehouse
+from propensity.streaming.cards.alerts import Stakes
 from propensity.timeframe import DAY, midnight
 
 TRANSACTIONS = 6_000

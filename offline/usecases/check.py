@@ -101,7 +101,7 @@ def check_use_case(
 
 def files(name: str) -> Iterator[str]:
     """Yield the faults of the files, without running a statement."""
-    from propensity.events.types import Catalogue
+    from propensity.streaming.events.types import Catalogue
 
     try:
         use_case = usecases.load(name)

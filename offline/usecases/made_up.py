@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from propensity import statements
-from propensity.events.values import microseconds_of
+from propensity.streaming.events.values import microseconds_of
 from propensity.timeframe import DAY, midnight
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import MOMENTS, Events, OwnSource

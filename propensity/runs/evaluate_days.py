@@ -8,9 +8,9 @@ from datetime import date
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from propensity.fraud.alerts import saved_by_groups
 from propensity.runs.evaluation import Evaluated, evaluation, outcomes_of
 from propensity.runs.run import Run
+from propensity.streaming.cards.alerts import saved_by_groups
 from propensity.tables.models import Truths
 
 

@@ -15,11 +15,6 @@ from msgspec import structs
 
 from propensity import suppression
 from propensity.errors import ArtifactError, Conflict, SchemaError
-from propensity.fraud.card import event_card
-from propensity.fraud.dataset import dataset
-from propensity.fraud.split import split_events
-from propensity.fraud.trained import EventTrained
-from propensity.fraud.training import EventTraining
 from propensity.learning import gate, value
 from propensity.learning.card import MODEL, REPORT, Card, Origin, user_card
 from propensity.learning.files import files
@@ -42,6 +37,11 @@ from propensity.registry.versions import (
 )
 from propensity.runs.run import Answer, Run
 from propensity.runs.snapshots import user_rows
+from propensity.streaming.cards.card import event_card
+from propensity.streaming.cards.dataset import dataset
+from propensity.streaming.cards.split import split_events
+from propensity.streaming.cards.trained import EventTrained
+from propensity.streaming.cards.training import EventTraining
 from propensity.tables.models import TRAINING_METADATA
 from propensity.usecases import Candidate
 

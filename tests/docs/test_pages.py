@@ -24,10 +24,10 @@ from deploy import functions
 from docs import __main__ as program
 from local.stack.state import DEFAULT_PORT_BASE, FUNCTIONS, PORT_OFFSETS, ROOT
 from propensity import errors, usecases
-from propensity.events import messages
-from propensity.events.types import Catalogue
 from propensity.runs.run import parse_request
 from propensity.settings import Settings, variable_of
+from propensity.streaming.events import messages
+from propensity.streaming.events.types import Catalogue
 from propensity.tables import every
 from tests.docs.pages import FENCE, PAGES, blocks, text
 from tests.support.described import JSON, path_of, whole

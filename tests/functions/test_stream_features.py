@@ -12,7 +12,7 @@ import pytest
 from local.generators.games import FAULTS, Games
 from local.generators.streams import encode
 from propensity.errors import Unavailable
-from propensity.events.dead_letters import redacted
+from propensity.streaming.events.dead_letters import redacted
 from propensity.tables.stream import (
     DEAD_LETTERS,
     POSTCODE_INDEX,

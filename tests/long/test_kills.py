@@ -23,8 +23,8 @@ from deploy.functions import Subscription
 from local.generators.games import Games
 from local.generators.streams import Delivery
 from local.stack import topics
-from propensity.events.dead_letters import redacted
 from propensity.settings import DEAD_LETTERS
+from propensity.streaming.events.dead_letters import redacted
 from tests.functions.instances import Instance
 from tests.functions.streaming import (
     clean_features,

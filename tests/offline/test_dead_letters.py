@@ -11,10 +11,10 @@ import pytest
 from commands.cli import main
 from offline import dead_letters
 from offline.dead_letters import SUBSCRIPTION
-from propensity.events import dead_letters as stream
-from propensity.events import rows as accepting
-from propensity.events.messages import Message
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS
+from propensity.streaming.events import dead_letters as stream
+from propensity.streaming.events import rows as accepting
+from propensity.streaming.events.messages import Message
 from propensity.tables import stream as tables
 from tests.offline.letters import bury, create, receive, subscription
 from tests.support.deployment import Deployment, entered

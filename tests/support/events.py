@@ -16,11 +16,11 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from propensity import usecases
-from propensity.events import rows as stream
-from propensity.events.messages import Message
-from propensity.events.postcodes import PostcodeIndex
-from propensity.events.rows import Accepted
-from propensity.events.types import Catalogue
+from propensity.streaming.events import rows as stream
+from propensity.streaming.events.messages import Message
+from propensity.streaming.events.postcodes import PostcodeIndex
+from propensity.streaming.events.rows import Accepted
+from propensity.streaming.events.types import Catalogue
 from propensity.suppression import NOBODY, Suppressed
 from propensity.tables.stream import STREAM_EVENTS, TRUTH_EVENTS
 from propensity.usecases import UseCase

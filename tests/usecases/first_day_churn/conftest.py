@@ -15,10 +15,10 @@ from local.generators.games import AMOUNT_FIELDS, Games, postcodes
 from local.generators.streams import attributes_of, encode
 from offline import load_postcodes
 from propensity import usecases
-from propensity.events import rows as stream
-from propensity.events.messages import Message
-from propensity.events.postcodes import PostcodeIndex
-from propensity.registry.user_features import users_on_the_stream
+from propensity.streaming.events import rows as stream
+from propensity.streaming.events.messages import Message
+from propensity.streaming.events.postcodes import PostcodeIndex
+from propensity.streaming.features.user_features import users_on_the_stream
 from propensity.tables.stream import (
     STREAM_COMPACTIONS,
     STREAM_EVENTS,

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from propensity import usecases
-from propensity.registry.user_features import users_on_the_stream
+from propensity.streaming.features.user_features import users_on_the_stream
 from propensity.tables.stream import STREAM_EVENTS
 from tests.support import own_use_cases
 from tests.support.constants import set_parameter

@@ -16,13 +16,13 @@ from local.generators.games import Games, postcodes
 from local.generators.streams import Delivery
 from offline import load_postcodes
 from propensity.clock import SYSTEM
-from propensity.events.messages import Message
 from propensity.gcp.artifacts import Artifacts
-from propensity.registry.user_features import UserFeatures
 from propensity.registry.versions import Registry
 from propensity.runs import setup
-from propensity.stream.consumer import Clients, StreamFeatures
-from propensity.stream.score import ScoreStream
+from propensity.streaming.events.messages import Message
+from propensity.streaming.features.consumer import Clients, StreamFeatures
+from propensity.streaming.features.user_features import UserFeatures
+from propensity.streaming.scores.score_stream import ScoreStream
 from tests.functions.streaming import prepare_stream
 from tests.support.constants import set_parameter
 from tests.support.deployment import entered
