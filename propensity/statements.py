@@ -27,12 +27,12 @@ ENCODING = "utf-8-sig"
 FOLDERS = (
     "runs",
     "audience",
-    "stream",
+    "streaming/features",
     "registry",
     "online",
     "ga4",
     "tables",
-    "fraud",
+    "streaming/cards",
     "usecases",
     "trying",
 )

@@ -36,10 +36,9 @@ FLOORS = (
     {"measures", "usecases"},
     {"gcp", "table_files"},
     {"ga4", "suppression"},
-    {"events"},
     {"registry"},
-    {"learning", "online", "stream", "weeks"},
-    {"audience", "fraud"},
+    {"learning", "online", "weeks"},
+    {"audience", "streaming"},
     {"runs"},
     {"cli", "dashboard"},
     {"trying"},
@@ -50,7 +49,7 @@ HOUSE_FLOORS = ("benchmarks", "commands", "local", "offline", "deploy")
 
 # Only gcp reaches Google, and audience the receivers of users; what answers requests
 # knows its web framework.
-ANSWERING = {"gcp", "online", "runs", "stream"}
+ANSWERING = {"gcp", "online", "runs", "streaming"}
 FRAMEWORKS = {"flask", "functions_framework", "starlette"}
 RECEIVERS = {"requests", "urllib3"}
 CLIENTS = {"google", "grpc", "httpx", "socket", "subprocess"}

@@ -9,7 +9,7 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``model``, ``trained``: what a training gives
 - ``importance``: which features a model needs
 - ``training``: what all trainings do: judge candidates forward in time, fit, measure
-- ``users``: a training on users; ``fraud.training`` is the one on events
+- ``users``: a training on users; ``streaming.cards.training`` is the one on events
 - ``value``: what buyers pay, beside their probabilities
 - ``gate``: whether a new version becomes the champion
 - ``season``: how far the odds of all users have moved, and probabilities that follow

@@ -9,7 +9,5 @@ The registry: model versions, the champion, and leases of runs.
 - ``records``: what training recorded of a version
 - ``serving``: a version as training recorded it, with its scorer; the live version in
   an instance's memory, refreshed in the background
-- ``user_features``: features of users as of now, from the stream
 - ``index``: what answers lookups: the file of newest predictions and its pointer
-- ``inference_log``: rows of scores, from stream and HTTP, and their identity
 """

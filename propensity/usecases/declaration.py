@@ -61,7 +61,7 @@ Algorithm = Annotated[
     ),
 ]
 
-# Kinds of the fields of an event; ``propensity/streaming/events/events.toml`` says what each means.
+# Kinds of the fields of an event; ``events.toml`` says what each means.
 EventKind = Literal[
     "text",
     "text or null",

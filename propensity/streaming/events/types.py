@@ -141,7 +141,7 @@ class EventType:
 
 @cache
 def shared_types() -> Mapping[str, EventType]:
-    text = (resources.files("propensity") / "events.toml").read_text("utf-8")
+    text = (resources.files(__package__) / "events.toml").read_text("utf-8")
     return {
         name: EventType(name, fields) for name, fields in tomllib.loads(text).items()
     }

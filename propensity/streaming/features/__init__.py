@@ -1,7 +1,7 @@
 """
-04-StreamFeatures: the consumers of Pub/Sub's pushes.
+Features of the stream: events are stored, and summed up by user and day.
 
-- ``consumer``: a push in, a group of messages handled, an answer out; then events to
-  rows of tables and, enriched, to the next topic; begin here
-- ``score``: enriched events to scores
+- ``consumer``: a push of Pub/Sub in, a group of messages handled, an answer out; then
+  events to rows of tables and, enriched, to the next topic; begin here
+- ``user_features``: features of users as of now
 """

@@ -1,0 +1,8 @@
+"""
+The streaming wing: all that knows of single events.
+
+- ``events/``: from the bytes of a message to rows, or to a dead letter
+- ``features/``: 04-StreamFeatures: events stored, and summed up by user
+- ``scores/``: events and users scored one by one, over Pub/Sub and HTTP; their log
+- ``cards/``: models of events, such as payments that may be fraud
+"""
