@@ -27,7 +27,7 @@ from deploy import DeploymentError, functions
 from deploy.functions import Function
 from propensity import folders, usecases
 from propensity.errors import PropensityError
-from propensity.runs.late import WEEKDAYS
+from propensity.runs.late import SCHEDULED
 from propensity.settings import (
     PREDICTION_DAYS,
     Settings,
@@ -180,7 +180,7 @@ class DeploymentSettings:
         days = self.own["prediction_days"]
         if days == "daily":
             return {"predictions": "*", "model_evaluation": "MON", "overview": "*"}
-        first = next(day for day in WEEKDAYS if day in days)
+        first = next(day for day in SCHEDULED if day in days)
         return {"predictions": days, "model_evaluation": first, "overview": days}
 
     def cron(self, function: Function) -> str:

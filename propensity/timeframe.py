@@ -16,8 +16,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from statistics import median
+from typing import Literal, get_args
 
 DAY = timedelta(days=1)
+Weekday = Literal[
+    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"
+]
+WEEKDAYS = get_args(Weekday)
 
 # A longer text is no time in ISO 8601, whatever the digits of its seconds.
 MAXIMUM_MOMENT_CHARACTERS = 100

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from propensity.statements import FOLDERS
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "propensity"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+STATEMENTS = sorted(PACKAGE.rglob("*.sql"))
 
 # The floors of the house, by room or module: an import goes down only, or stays in its
 # room. Rooms on one floor do not know each other.
@@ -46,6 +49,9 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # These rooms stand around the package, the top first.
 HOUSE_FLOORS = ("benchmarks", "commands", "local", "offline", "deploy")
+
+# These statements have the name of something else, too: a column, a view, a key.
+HOMONYMS = {"export_day", "ga_events", "members", "scored"}
 
 # Only gcp reaches Google, and audience the receivers of users; what answers requests
 # knows its web framework.
@@ -82,6 +88,15 @@ def imports(path: Path) -> set[str]:
     return {first for first, *_ in imported(path)}
 
 
+def named(path: Path) -> set[str]:
+    """The texts of a module, or the statements that a statement includes."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".sql":
+        return set(re.findall(r"-- include: (\w+)\.sql", text))
+    constants = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Constant)]
+    return {each.value for each in constants if isinstance(each.value, str)}
+
+
 @cache
 def code(path: Path) -> str:
     """A module's source without comments and docstrings."""
@@ -107,6 +122,23 @@ class TestImports:
         ]
 
         assert upward == []
+
+    def test_a_statement_does_not_stand_above_who_reads_it(self):
+        """What a folder of a use case has is a customer's, and may include any."""
+        rooms = {}
+        for folder in FOLDERS:
+            for path in (PACKAGE / folder).glob("*.sql"):
+                rooms[path.stem] = room_of(path)
+        above = [
+            (str(reader.relative_to(PACKAGE)), name)
+            for reader in MODULES + STATEMENTS
+            for name in named(reader) & rooms.keys() - HOMONYMS
+            if rooms[name] != room_of(reader)
+            if FLOOR.get(room_of(reader), 0) <= FLOOR[rooms[name]]
+            if not (room_of(reader) == "usecases" and reader.parent.parent != PACKAGE)
+        ]
+
+        assert above == []
 
     @pytest.mark.parametrize("folder", HOUSE_FLOORS)
     def test_imports_of_what_stands_around_it_go_down(self, folder):

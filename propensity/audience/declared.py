@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, convert
 from msgspec.structs import replace
@@ -26,6 +26,7 @@ from propensity.settings import Settings
 from propensity.statements import Line
 from propensity.suggestions import nearest
 from propensity.tables.models import PRESENCE
+from propensity.timeframe import Weekday
 from propensity.usecases import UseCase, declaration
 
 FOLDER = "audiences"
@@ -39,10 +40,6 @@ FILES = (BUCKET, CSV)
 # The largest audience.
 MOST_USERS = 1_000_000_000
 RULES = ("top", "deciles", "threshold", "budget")
-Weekday = Literal[
-    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"
-]
-WEEKDAYS = get_args(Weekday)
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
 Day = Annotated[date, Meta(description="a day, such as 2027-06-30")]
 Share = Annotated[

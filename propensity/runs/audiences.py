@@ -19,7 +19,7 @@ from propensity.audience.stopping import listed
 from propensity.gcp import secrets
 from propensity.runs.run import Answer, Run
 from propensity.tables.audiences import AUDIENCE_REQUESTS
-from propensity.timeframe import DAY
+from propensity.timeframe import DAY, WEEKDAYS
 
 # The scheduler's last call comes after 190 minutes (05-Audiences/scheduler.sh), so that
 # a wait ends with an error.
@@ -102,7 +102,7 @@ def _sent(run: Run, name: str, ends_at: float) -> tuple[str, DeliveryResult | No
     audience = declared.load_audience(run.use_case, name)
     until = audience.declared.until
     day = run.as_of
-    weekday = declared.WEEKDAYS[day.weekday()]
+    weekday = WEEKDAYS[day.weekday()]
     is_due = weekday in audience.declared.days or run.overrides.sends_today
     if until and day > until:
         return "ended", _ended(run, name, until, ends_at) if is_due else None
@@ -146,7 +146,7 @@ def _abandoned(run: Run) -> list[dict[str, object]]:
     Their audience has no file any more, or was not sent for so long that the record of
     who is on the list is about to expire. The log has a line that raises the alert.
     """
-    if run.as_of.weekday() != declared.WEEKDAYS.index("monday"):
+    if run.as_of.weekday() != WEEKDAYS.index("monday"):
         return []
     names = declared.audience_names(run.use_case)
     # A person who has set how long it is kept may keep it for ever.

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from datetime import date
 
+from propensity.timeframe import WEEKDAYS
+
 # The kind of each scheduled function's leases.
 KINDS = {
     "model_training": "train",
@@ -30,7 +32,8 @@ AGES = {
 # Analytics writes the table of a day within three days.
 EXPORT_STOPPED_DAYS = 2
 
-WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
+# As a schedule names them: MON.
+SCHEDULED = [day[:3].upper() for day in WEEKDAYS]
 _DAYS = {"train": 31, "evaluate": 7, "audiences": 1, "compact": 1}
 
 
@@ -47,7 +50,7 @@ def days_until_late(kind: str, prediction_days: str) -> int:
         return _DAYS[kind]
     if prediction_days == "daily":
         return 1
-    days = sorted(WEEKDAYS.index(day) for day in prediction_days.split(","))
+    days = sorted(SCHEDULED.index(day) for day in prediction_days.split(","))
     following = days[1:] + [days[0] + len(WEEKDAYS)]
     return max(later - day for day, later in zip(days, following, strict=True))
 
