@@ -36,9 +36,7 @@ LINKED = {
 }
 # What people call is no part of a function, nor what their own machine has alone.
 NEVER_STAGED = frozenset({"__main__.py", "__pycache__", "tests"})
-LAPTOP = frozenset(
-    f"commands/{name}.py" for name in ("cli", "machine", "rehearsal", "usecases")
-)
+LAPTOP = {"commands/cli.py", "commands/rehearsal.py", "commands/usecases.py"}
 FOR_PEOPLE = ("cli/", "trying/")
 
 

@@ -44,6 +44,7 @@ NEVER = {
     "propensity.gcp.queries.Queries._streamed": {"get_proba"},
     "propensity.suppression.Suppressed.without": {"get_proba"},
     # operate.py refuses these commands and --local, and no emulator is named there.
+    "commands.machine": {"operate"},
     "commands.options.state": {"operate"},
     "commands.deployment.new": {"operate"},
 }

@@ -228,9 +228,10 @@ def pages(
 
 
 @pytest.fixture(scope="module")
-def deployment(new_deployment) -> Deployment:
+def deployment() -> Deployment:
     """The deployment; tests read it."""
-    deployment = new_deployment()
+    deployment = Deployment(PROPENSITY_GA4_DATASET="")
+    deployment.prepare()
     fill_models(deployment)
     fill_letters(deployment)
     fill_audiences(deployment)

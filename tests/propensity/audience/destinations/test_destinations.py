@@ -269,7 +269,7 @@ class TestAnswers:
         assert "Authorization" not in receiver.heard[0][2]
 
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[4] / "docs"
 COLUMNS = {"email": "a@b.com", "email_sha256": "0" * 64, "klaviyo_id": "01GX"}
 CLOCK = ManualClock(AUDIENCE.chosen_at)
 
