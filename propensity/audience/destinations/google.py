@@ -19,7 +19,6 @@ from msgspec import Meta
 
 from propensity.addresses import address_of
 from propensity.audience.control import user_column
-from propensity.audience.destinations.answers import URL
 from propensity.audience.destinations.destination import (
     ADD,
     REMOVE,

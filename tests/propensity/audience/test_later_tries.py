@@ -13,7 +13,7 @@ from offline import forget
 from propensity.audience import run
 from propensity.errors import RequestError
 from propensity.settings import Settings
-from tests.offline.audience.conftest import (
+from tests.propensity.audience.conftest import (
     act,
     ledger,
     members_of,

@@ -12,7 +12,7 @@ from propensity.audience.declared import load_audience
 from propensity.audience.programme import apart
 from propensity.errors import RequestError
 from propensity.registry.deployment import open_deployment
-from tests.offline.audience.conftest import (
+from tests.propensity.audience.conftest import (
     MONDAY,
     USERS,
     WEEK,
