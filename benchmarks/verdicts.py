@@ -18,7 +18,7 @@ from math import exp
 import numpy as np
 
 from benchmarks.measuring.report import Line, finish
-from propensity.audience.uplift import LOOKS, errors_at, figures
+from propensity.measures.uplift import LOOKS, errors_at, figures
 from propensity.tables.audiences import GroupSums
 
 YEARS = 1_000

@@ -52,6 +52,7 @@ from propensity.statements import statement
 from propensity.suggestions import nearest
 from propensity.suppression import NOBODY
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
+from propensity.trying.first_look.scores import best_first
 from propensity.trying.tables import Step
 from propensity.usecases import UseCase
 from propensity.watching import Watched

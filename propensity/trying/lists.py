@@ -25,10 +25,7 @@ from msgspec import structs
 
 from propensity import table_files, whole_files
 from propensity.audience.control import Control
-from propensity.audience.plan import smallest_uplift
-from propensity.audience.uplift import ALARM, sample_ratio, verdict
 from propensity.errors import RequestError, SchemaError
-from propensity.first_look.columns import check_once, check_users
 from propensity.measures.intervals import NORMAL, Difference
 from propensity.measures.power import smallest_uplift
 from propensity.measures.statistic import (
@@ -38,13 +35,13 @@ from propensity.measures.statistic import (
     difference_of_means,
     with_common_spread,
 )
-from propensity.measures.uplift import verdict
+from propensity.measures.uplift import ALARM, sample_ratio, verdict
 from propensity.models.encoding import Floats
 from propensity.pages.words import plural
 from propensity.settings import Budget
 from propensity.spreadsheet import csv_of
 from propensity.statements import statement
-from propensity.texts import refuse
+from propensity.table_files.texts import refuse
 from propensity.trying.export import (
     ExportTrial,
     event_of,
@@ -53,6 +50,7 @@ from propensity.trying.export import (
     told,
     try_export,
 )
+from propensity.trying.first_look.columns import check_once, check_users
 
 Summed = TypeVar("Summed", Share, Amounts)
 

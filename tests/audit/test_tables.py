@@ -23,11 +23,11 @@ from local.exports import sources
 from offline import forget
 from propensity import try_experiment, try_table
 from propensity.addresses import address_of
-from propensity.cli.texts import what_contacting_brought
 from propensity.errors import NotEnoughData, PropensityError
-from propensity.first_look.reading import read_table
-from propensity.first_look.scores import RowsToScore
 from propensity.trying import lists
+from propensity.trying.first_look.reading import read_table
+from propensity.trying.first_look.scores import RowsToScore
+from propensity.trying.sentences import what_contacting_brought
 from propensity.usecases.declaration import Events, OwnSource
 from tests.audit import tables
 
