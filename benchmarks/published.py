@@ -342,11 +342,11 @@ def written(figure: Figure) -> str:
     shown: list[str] = []
     for value in figure:
         if value is None:
-            return f"{shown[0]} (too few)"
+            return f"{shown[0]} (?)"
         decimals = 3 if abs(value) < 1 else 2
         shown.append(f"{value:.{0 if value >= 10 else decimals}f}")
     estimate, low, high = shown
-    return f"{estimate} ({low} to {high})"
+    return f"{estimate} ({low}–{high})"
 
 
 def kept(path: Path) -> list[Row]:
