@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from offline import receivers
 from offline.receivers import Taken
-from offline.user_rows import index_has, named_cells, named_rows, without
+from offline.user_rows import MODELS, index_has, named_cells, named_rows, without
 from propensity import statements, suppression, usecases
 from propensity.audience import stopping
 from propensity.audience.declared import FOLDER
@@ -433,6 +433,8 @@ class Work:
             is_file = name.endswith(".parquet") or is_list(name)
             if key in self.clean or not (is_file or is_index(name)):
                 continue
+            if self._is_of_another(name):
+                continue
             if is_index(name):
                 kind = "indexes"
                 has_users = self._index(generation, is_search)
@@ -443,6 +445,13 @@ class Work:
             if not has_users:
                 self.clean.add(key)
         return counts
+
+    def _is_of_another(self, name: str) -> bool:
+        """Return whether an object is of a use case that is not meant."""
+        folder, _, rest = name.partition("/")
+        use_case = rest.partition("/")[0]
+        is_of_one = f"{folder}/" in (f"{FOLDER}/", INDEXES, MODELS)
+        return is_of_one and self.use_case not in ("", use_case)
 
     # -- tables
 
@@ -566,8 +575,7 @@ class Work:
         look an id up.
         """
         use_case = generation.name.split("/")[1]
-        is_pointer = generation.name == pointer_name(use_case)
-        if is_pointer or self.use_case not in ("", use_case):
+        if generation.name == pointer_name(use_case):
             return False
         name = generation.name
         number = generation.generation

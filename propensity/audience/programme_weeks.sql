@@ -1,5 +1,6 @@
 -- One row per control group, audience and as-of date whose outcomes are over, where the
--- programme of the control group has no final row of the date, with the share that is
+-- programme of the control group has no final row of the date, or none since its newest
+-- members were chosen, with the share that is
 -- held out, and the last day on which the audience was to be sent, as planned then (null
 -- without one).
 -- Parameters: @use_case STRING; @since DATE, the oldest date whose row is written again;
@@ -22,5 +23,9 @@ WHERE
   m.use_case = @use_case
   AND m.control_group IS NOT NULL
   AND m.as_of <= @until
-  AND (l.week IS NULL OR (l.status != 'final' AND m.as_of >= @since))
 GROUP BY m.control_group, m.audience, m.as_of
+QUALIFY
+  MAX(l.week) IS NULL
+  OR MAX(l.status) != 'final' AND m.as_of >= @since
+  OR MAX(MAX(m.selected_at)) OVER (PARTITION BY m.control_group, m.as_of)
+    > MAX(l.evaluated_at)

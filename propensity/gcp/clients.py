@@ -63,12 +63,15 @@ _RACE = re.compile("concurrent update|Could not serialize access")
 # BigQuery queues 20 statements that change a table, and refuses more with this.
 _QUEUE = "Too many DML statements outstanding"
 
-# BigQuery repeats a value that a statement cannot read, which may be a person's.
-_VALUE = re.compile(
-    r"\b((?:Bad|Invalid) (?:u?int64|float|double|bool|date|time|datetime|timestamp|"
-    r"interval|(?:big)?numeric|json)(?: value| string)?): .*",
-    re.IGNORECASE,
+# BigQuery repeats a value that a statement cannot read, which may be a person's: in
+# quotes, or after a colon. What it says of the statement itself has a place in it; but
+# in a script the failing statement has one, too.
+_HIDDEN = "(a value of a row)"
+_OF_STATEMENT = re.compile(
+    r"^(?!.*Query error: ).* at \[\d+:\d+\]|partition elimination|^Resources exceeded"
 )
+_QUOTED = re.compile(r"""["'].*["']|["'].*""")
+_AFTER_COLON = re.compile(r"^((?:[A-Z]+ https?://\S+: )?(?:Query error: )?[^:]*): .*")
 
 # BigQuery says this of a query that would bill more than it may.
 _BILLED = "limit for bytes billed"
@@ -135,7 +138,8 @@ def error_of(  # noqa: PLR0911 an error each
     if not text:
         text = str(error)
     text = text.partition("\n")[0].partition("; reason: ")[0]
-    text = _VALUE.sub(r"\1: (a value of a row)", text)
+    if service == BIGQUERY and isinstance(error, api.BadRequest):
+        text = _without_values(text)
     what = on if on else "the statement"
     refused = f"{service} rejects {what}: {text}"
     match error:
@@ -183,6 +187,17 @@ def error_of(  # noqa: PLR0911 an error each
         case api.BadRequest() | api.Forbidden():
             return errors.PropensityError(refused)
     return _unavailable(error, settings, service)
+
+
+def _without_values(text: str) -> str:
+    """Return BigQuery's words about a request without values of rows."""
+    if any(kind.search(text) for kind in (_OF_STATEMENT, _SCHEMA, _RACE)):
+        return text
+    hidden = _QUOTED.sub(_HIDDEN, text)
+    if "error message: " in hidden:
+        # Of a file it first says which one.
+        return hidden
+    return _AFTER_COLON.sub(rf"\1: {_HIDDEN}", hidden)
 
 
 def _reasons(error: Exception) -> set[str]:

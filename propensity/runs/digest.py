@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import (
     Callable,
     Collection,
@@ -72,6 +73,8 @@ SHOP_EVENTS = frozenset({"purchase", "refund"})
 # Days are kept so much longer than trainings reach back: weeks are evaluated late, and
 # runs of earlier dates repeated.
 SLACK = timedelta(weeks=26)
+# An event that a use case predicts, as its file names it.
+_EVENT = re.compile(r"""_event\s*=\s*["'](\w+)["']""")
 # Of a day that has to be read again, as the statement that digested it.
 NOT_WHOLE = ""
 
@@ -248,11 +251,20 @@ def read_state(warehouse: Warehouse, *, today: date) -> State:
 def state_of(
     warehouse: Warehouse, view: str, tables: Mapping[date, ExportTable], *, today: date
 ) -> State:
+    rules = rules_of(warehouse.settings, view)
+    digested = read_digested_days(warehouse)
+    wrong = usecases.wrong_files()
+    if wrong:
+        # Otherwise the days would be read again once the folder is right.
+        names = set(rules.event_names)
+        names.update(_EVENT.findall(" ".join(wrong.values())))
+        names.update(*(day.rules.event_names for day in digested.values()))
+        rules = replace(rules, event_names=frozenset(names))
     return State(
-        rules=rules_of(warehouse.settings, view),
+        rules=rules,
         source=with_refusals(view),
         tables=tables,
-        digested=read_digested_days(warehouse),
+        digested=digested,
         settled=settled_day(warehouse.settings, today=today),
         utc_offset_hours=warehouse.settings.property_utc_offset_hours,
     )
@@ -400,9 +412,11 @@ def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> No
             "digest --yes`, which removes them here too; else restore their tables",
         )
     superfluous = set(state.gone)
-    for day in state.outlived(reach(run.settings)):
-        if not first <= day <= last:
-            superfluous.add(day)
+    if not usecases.wrong_files():
+        # How far back a use case reads whose folder is wrong is not known.
+        for day in state.outlived(reach(run.settings)):
+            if not first <= day <= last:
+                superfluous.add(day)
     remove_days(run.warehouse, superfluous)
     withdraw_days(run.warehouse, state)
     tables = state.due(first, last)
@@ -575,8 +589,8 @@ def suppressed_in(
 
 
 def readers_of(settings: Settings) -> list[str]:
-    """Return the names of the use cases that read the digest of an export."""
-    names = []
+    """Return the names of the use cases that read the digest of an export, or may."""
+    names = list(usecases.wrong_files())
     for use_case in usecases.of_export(settings):
         if use_case.reads_digest:
             names.append(use_case.name)

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from propensity.concurrency import Refreshed
@@ -121,9 +121,9 @@ def has_many_texts(data: bytes) -> bool:
 
 def possible_ids(data: bytes, attributes: Iterable[str]) -> Iterator[str]:
     """Yield every text in a message that may be a user's id."""
-    yield from attributes
-    for text in _strings(data.decode("utf-8", "replace")):
+    for text in chain(attributes, _strings(data.decode("utf-8", "replace"))):
         yield text
+        yield text.strip()
         for word in _WORDS.findall(text):
             yield word
             parts = [part.span() for part in _PARTS.finditer(word)]

@@ -14,6 +14,7 @@ no other code need name it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 
 from propensity import folders, statements
@@ -51,6 +52,23 @@ def load_all(
         except UseCaseError as error:
             wrong.append(error)
     return use_cases, wrong
+
+
+def wrong_files() -> dict[str, str]:
+    """Return the text of each ``usecase.toml`` that is wrong, by its use case."""
+    right, _ = load_all()
+    texts = {}
+    for name in names():
+        if name not in right:
+            texts[name] = text_of(name)
+    return texts
+
+
+def text_of(name: str) -> str:
+    """Return the text of a ``usecase.toml``; empty where it cannot be read."""
+    with suppress(OSError, UseCaseError):
+        return statements.read_text(folders.place(name), declaration.FILE)
+    return ""
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 from propensity.audience import run
@@ -43,6 +43,7 @@ def join(
     use_case: str = "ga4_purchase",
     probability: float = 0.25,
     group: str = "",
+    selected_at: datetime | None = None,
 ) -> None:
     """Make users members of an audience, whose control group is its own by default."""
     rows = [
@@ -55,6 +56,7 @@ def join(
             "is_control": is_control,
             "control_group": group if group else audience,
             "control_share": 0.5,
+            "selected_at": selected_at,
         }
         for users, is_control in ((treated, False), (held_out, True))
         for user in users

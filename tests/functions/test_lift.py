@@ -169,6 +169,30 @@ def test_a_user_of_two_audiences_counts_once(evaluated):
     assert rows["alone", "all", MONDAY]["cost"] is None
 
 
+def test_members_who_come_late_are_in_the_sum_of_their_date(evaluated):
+    """Defect: an audience that was sent for a date whose row was final was in no sum of
+    its control group, of this date or a later one. Once it is there, nothing is read
+    again."""
+    late = ([f"n{n}" for n in range(30)], [f"m{n}" for n in range(30)])
+    join(
+        evaluated,
+        MONDAY,
+        *late,
+        audience="late",
+        group="shop",
+        selected_at=datetime.now(UTC),
+    )
+    evaluated.run("model_evaluation", SECOND + 3 * WEEK)
+    rows = programmes(evaluated)
+    evaluated.run("model_evaluation", SECOND + 3 * WEEK, force=True)
+
+    first = rows["shop", "all", MONDAY]
+    assert (first["treated_users"], first["control_users"]) == (70, 70)
+    assert rows["shop", "all", SECOND]["treated_users"] == 60 + 30
+    assert (first["audiences"], first["status"]) == (["a", "b", "late"], "final")
+    assert programmes(evaluated) == rows
+
+
 def test_a_run_of_an_older_date_leaves_final_rows(monday, converters, monkeypatch):
     """Defect: what it had read before late rows came took the place of the final
     figures that a run of a newer date, with a lease of its own, had written meanwhile;

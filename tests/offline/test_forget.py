@@ -29,6 +29,7 @@ from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of
 from propensity.runs import compact, digest, setup
 from propensity.settings import Settings
+from propensity.spreadsheet import csv_of
 from propensity.suppression import suppressed_list
 from propensity.tables import every as tables
 from propensity.tables.export import CONVERSIONS, USER_DAYS, VIEW
@@ -191,6 +192,28 @@ class TestTables:
         assert users_in(site.read(EXPORT)) == ["bob", GONE, "cyd"]
         assert listed.covers(GONE, USE_CASE)
         assert not listed.covers(GONE, OTHER)
+
+    def test_lists_of_another_use_case_keep_who_is_another_person_there(self, site):
+        """Defect: their files had no column that said of whom they are."""
+        lists = {}
+        for use_case in (USE_CASE, OTHER):
+            name = f"audiences/{use_case}/best/2026-03-02/k"
+            lists[use_case] = [f"{name}.csv", f"{name}.parquet"]
+            cells = csv_of(["user_id"], [[GONE], ["bob"]])
+            site.artifacts.create(f"{name}.csv", cells)
+            rows = pa.table({"user_id": [GONE, "bob"]})
+            site.artifacts.create(f"{name}.parquet", parquet_of(rows))
+        report = forget(site, use_case=USE_CASE)
+
+        assert before(report)[f"audiences/{USE_CASE}"] == 2
+        assert before(report).get(f"audiences/{OTHER}", 0) == 0
+        for name in lists[USE_CASE]:
+            assert GONE not in str(site.read(name))
+        for name in lists[OTHER]:
+            assert GONE in str(site.read(name))
+        forget(site)
+        for name in lists[OTHER]:
+            assert GONE not in str(site.read(name))
 
     def test_a_truth_that_arrives_meanwhile_is_removed(self, site, monkeypatch):
         """Afterwards nothing says any more whose it is."""

@@ -78,13 +78,15 @@ class Accepted(NamedTuple):
     """
     The outcome of a group: valid events, valid truths, and why messages were refused,
     by place. Messages about suppressed users are in none of them. A message that names
-    no use case is an event of each that takes its type.
+    no use case is an event of each that takes its type; the places of these are in
+    ``unaddressed``.
     """
 
     events: list[Event]
     truths: list[Event]
     refused: dict[int, BadEvent]
     received_at: datetime
+    unaddressed: set[int]
 
 
 def accept(
@@ -103,7 +105,7 @@ def accept(
         suppressed: The users whose events are not kept. The user of a truth is its
             event id.
     """
-    accepted = Accepted([], [], {}, received_at)
+    accepted = Accepted([], [], {}, received_at, set())
     decoded: list[tuple[int, Message, Any, bytes]] = []
     for index, message in enumerate(messages):
         try:
@@ -126,7 +128,10 @@ def accept(
         try:
             if time_us is None or not earliest_us <= time_us <= latest_us:
                 raise BadEvent("bad_time", _BAD_TIME, field=declared.time)
-            use_cases = _use_cases(message, parsed, catalogue)
+            use_case = _addressed_to(message, parsed)
+            use_cases = _use_cases(use_case, parsed.declared.name, catalogue)
+            if use_case is None:
+                accepted.unaddressed.add(index)
             event_id, user_id = _ids(message, parsed)
             amount = None
             values = _NO_VALUES
@@ -151,19 +156,24 @@ def accept(
     return accepted
 
 
-def _use_cases(message: Message, parsed: Any, catalogue: Catalogue) -> Sequence[str]:
-    event_type = parsed.declared.name
-    use_case = parsed.use_case
-    if use_case is None:
-        attribute = message.attributes.get("use_case")
-        if attribute:
-            use_case = attribute
+def _use_cases(
+    use_case: str | None, event_type: str, catalogue: Catalogue
+) -> Sequence[str]:
     use_cases = catalogue.use_cases_by_type.get(event_type, ())
     if use_case is None and use_cases:
         return use_cases
-    if use_case not in use_cases:
+    if use_case is None or use_case not in use_cases:
         raise catalogue.unknown_type(use_case, event_type)
     return (use_case,)
+
+
+def _addressed_to(message: Message, parsed: Any) -> str | None:
+    """Return the use case that a message names, if any."""
+    use_case: str | None = parsed.use_case
+    if use_case is not None:
+        return use_case
+    attribute = message.attributes.get("use_case")
+    return attribute if attribute else None
 
 
 def _ids(message: Message, parsed: Any) -> tuple[str, str]:

@@ -213,6 +213,15 @@ class Catalogue:
         union = reduce(or_, structs, EventType("", {}).struct())
         self._decode = msgspec.json.Decoder(union).decode
 
+    def types_in(self, texts: Iterable[str]) -> frozenset[str]:
+        """Return the taken types that files name, or whose takers they name."""
+        named = set(re.findall(r"""["'](\w+)["']""", " ".join(texts)))
+        types = set[str]()
+        for name, takers in self.use_cases_by_type.items():
+            if name in named or not named.isdisjoint(takers):
+                types.add(name)
+        return frozenset(types)
+
     def read(self, data: bytes) -> tuple[Any, bytes]:
         """
         Return an event as a struct of its type, and its JSON with ``event_type``.

@@ -86,8 +86,9 @@ class Clients:
     bus: Bus
     catalogue: Catalogue
     clock: Clock
-    # These folders of use cases were left out.
+    # These folders of use cases were left out, which would take these types.
     wrong: Sequence[UseCaseError] = ()
+    awaited: frozenset[str] = frozenset()
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Clients:
@@ -95,6 +96,12 @@ class Clients:
         use_cases, wrong = usecases.load_all()
         takers, wrong_types = with_right_types(use_cases.values())
         left_out = wrong + wrong_types
+        catalogue = Catalogue(takers)
+        right = {taker.name for taker in takers}
+        names = set(usecases.wrong_files())
+        for use_case in use_cases.values():
+            if use_case.stream.events and use_case.name not in right:
+                names.add(use_case.name)
         for error in left_out:
             log("ERROR", f"left out: {error.message}", outcome=error.code)
         return cls(
@@ -102,9 +109,10 @@ class Clients:
             warehouse=Queries.open(settings),
             appends=Appends(settings),
             bus=Bus(settings),
-            catalogue=Catalogue(takers),
+            catalogue=catalogue,
             clock=clock,
             wrong=left_out,
+            awaited=catalogue.types_in(usecases.text_of(name) for name in names),
         )
 
 
@@ -226,6 +234,12 @@ class Consumer(ABC):
                 to_redeliver[index] = self.clients.wrong[0]
             else:
                 refused[index] = refusal
+        if self.clients.awaited:
+            for event in accepted.events + accepted.truths:
+                is_awaited = event.event_type in self.clients.awaited
+                if is_awaited and event.index in accepted.unaddressed:
+                    # Those that are right have it once, however often it comes.
+                    to_redeliver[event.index] = self.clients.wrong[0]
         letters = await self.dead_letter(group, refused, suppressed)
         unhandled: dict[int, Unhandled] = {**letters, **to_redeliver}
         taken = {event.index for event in accepted.events}

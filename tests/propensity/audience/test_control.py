@@ -18,7 +18,7 @@ from propensity.audience.destinations.values import coarsest, plain
 from propensity.audience.members import Member
 from propensity.errors import RequestError, UseCaseError
 from propensity.registry.deployment import open_deployment
-from propensity.tables.audiences import AUDIENCE_LIFT
+from propensity.tables.audiences import AUDIENCE_LIFT, AUDIENCE_MEMBERS
 from tests.propensity.audience.conftest import (
     MONDAY,
     USERS,
@@ -116,6 +116,36 @@ class TestPersons:
     def test_all_others_stay_in_the_group_that_they_were_drawn_into(self, text):
         assert coarsest(text) == plain(text) == text
 
+    def test_a_person_of_several_ids_is_in_one_group_with_all_of_them(
+        self, deployment, tmp_path
+    ):
+        """However an address is written: the receiver reaches one person by it."""
+        address = (
+            "CONCAT('u', MOD(CAST(SUBSTR(user_id, 2) AS INT64), 50), '@x.example')"
+        )
+        (tmp_path / "winback.sql").write_text(
+            f"""
+            SELECT
+              user_id,
+              CASE
+                WHEN user_id < 'u050' THEN {address}
+                WHEN user_id < 'u100' THEN UPPER({address})
+                WHEN user_id < 'u150' THEN CONCAT(' ', {address})
+                ELSE CONCAT('<', {address}, '>')
+              END AS email
+            FROM publication
+            """
+        )
+        send(deployment, tmp_path, destination="bucket", **self.BY_EMAIL)
+        groups = {}
+        for is_control in (True, False):
+            users = members_of(deployment, is_control=is_control)
+            groups[is_control] = {int(user[1:]) % 50 for user in users}
+
+        assert groups[True]
+        assert groups[False]
+        assert not groups[True] & groups[False]
+
     @pytest.mark.parametrize(
         ("statement", "message"),
         [
@@ -141,6 +171,33 @@ class TestPersons:
 
         assert refusal(deployment).field == "control_by"
         assert send(deployment, control="0%")["held_out"] == 0
+
+
+def test_who_is_held_out_between_two_tries_is_not_in_the_second(deployment, crm):
+    """Another audience of the group has drawn them meanwhile."""
+    held_out = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
+    held_out |= {"user_id": "u199", "probability": 0.5, "is_control": True}
+    held_out |= {"control_group": "all"}
+    tried = []
+
+    class Busy(Receiver):
+        def take(self, method, path, headers, body):
+            tried.append({user["id"] for user in json.loads(body)["users"]})
+            if len(tried) == 1:
+                deployment.append(
+                    AUDIENCE_MEMBERS, {**held_out, "control_group": "all"}
+                )
+            if len(tried) < 3:
+                return self.unavailable
+            return super().take(method, path, headers, body)
+
+    with Busy() as receiver:
+        folder = crm(receiver)
+        done = send(deployment, folder, top=10, control="0%", control_group="all")
+
+    assert "u199" in tried[0]
+    assert "u199" not in tried[-1]
+    assert sum(done["tallies"]["add"]["rejected"].values()) == 1
 
 
 KEY_OF_ZEROS = bytes(32)

@@ -319,6 +319,20 @@ class TestPages:
         audiences = words(files["audiences.html"])
         assert "All audiences of control group winback (mailing, winback)" in audiences
 
+    def test_a_sum_that_may_still_change_is_told_from_a_final_one(self, deployment):
+        """On the tile, and wherever else a sum of contacting stands."""
+        said = {}
+        for status in ("provisional", "final"):
+            lift = one(deployment, "lift", revenue_difference=10.0, status=status)
+            files = pages({"lift": [lift]})
+            said[status] = {name: words(page) for name, page in files.items()}
+
+        for name, page in said["final"].items():
+            with_sum = "What contacting brought" in page
+            assert with_sum == (page != said["provisional"][name]), name
+            assert "brought, up to 17 Feb (provisional)" not in page
+        assert "(provisional)" in said["provisional"]["index.html"]
+
     def test_pages_of_an_empty_deployment_say_that_there_is_nothing(self):
         """Only what is there has a page: a use case without a row, a shipped model for
         example, has none, and neither have audiences."""

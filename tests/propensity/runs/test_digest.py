@@ -29,10 +29,11 @@ from propensity.registry.leases import leased
 from propensity.runs import digest, setup
 from propensity.runs.run import Overrides, Run
 from propensity.settings import Settings
-from propensity.tables.export import DIGEST, VIEW
+from propensity.tables.export import DIGEST, DIGESTED_DAYS, VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.timeframe import Timeframe
 from propensity.usecases import UseCase
+from tests.offline.forgetting import row_of
 from tests.support import own_use_cases, shop
 from tests.support.clocks import ManualClock
 from tests.support.deployment import KEY, Deployment, entered
@@ -360,10 +361,62 @@ def test_who_is_suppressed_for_each_use_case_is_not_in_the_digest(export, monkey
     export.empty([SUPPRESSED_USERS])
 
 
+def test_a_use_case_whose_folder_is_wrong_keeps_its_part_of_the_digest(
+    export, tmp_path
+):
+    """Defect: days were digested without its events, so that all were read and paid
+    again once it was right; users were left out who are suppressed for all others; and
+    days went that it alone reads."""
+    suppressing = export.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+    for name in ("ga4_purchase", "ga4_value"):
+        suppressing.suppress("u", use_case=name)
+    run = run_of(suppressing, warehouse=Warehouse.open(suppressing.settings))
+    view = run.warehouse.view_text(VIEW)
+    with own_use_cases.in_folder(tmp_path / "own") as own:
+        (own / "leads").mkdir()
+        file = own / "leads" / "usecase.toml"
+        right = 'like = "ga4_purchase"\n[parameters]\nlabel_event = "add_to_cart"\n'
+        file.write_text(f"{right}[nonsense\n")
+        bring(run)
+        users = in_digest(export)
+        file.write_text(right)
+        usecases.load.cache_clear()
+        tables = digest.read_export_tables(run.warehouse, view)
+        today = run.now().date()
+        state = digest.state_of(run.warehouse, view, tables, today=today)
+    export.empty([SUPPRESSED_USERS])
+
+    assert users == {"u"}
+    assert "add_to_cart" in state.rules.event_names
+    assert state.due(FIRST, LAST) == []
+
+
 def drop(export: Deployment, *days: date) -> None:
     for day in days:
         name = f"{export.settings.export}.events_{day:%Y%m%d}"
         export.warehouse.client.delete_table(name)
+
+
+@pytest.mark.parametrize("how", ["gone", "withdrawn"])
+def test_no_table_of_the_digest_keeps_rows_of_a_day_that_goes(export, how):
+    """Ids of those who said No are in one of them as well."""
+    for table in DIGEST:
+        for day in (FIRST, LAST):
+            export.append(table, row_of(table, "u", export_day=day, consent=""))
+    if how == "gone":
+        digest.remove_days(export.warehouse, [FIRST])
+    else:
+        view = export.warehouse.view_text(VIEW)
+        state = digest.state_of(export.warehouse, view, {}, today=LAST)
+        rules = replace(state.rules, consent=frozenset(["ads"]))
+        of_first = {FIRST: state.digested[FIRST]}
+        state = replace(state, rules=rules, digested=of_first)
+        digest.withdraw_days(export.warehouse, state)
+
+    for table in DIGEST:
+        days = {row["export_day"] for row in export.rows(f"SELECT * FROM {table.name}")}
+        stays = how == "withdrawn" and table is DIGESTED_DAYS
+        assert days == ({FIRST, LAST} if stays else {LAST}), table.name
 
 
 def test_an_export_that_was_linked_anew_takes_the_digest_along_only_after_a_yes(export):
@@ -381,16 +434,23 @@ def test_an_export_that_was_linked_anew_takes_the_digest_along_only_after_a_yes(
     assert digested(export) == {LAST}
 
 
-def test_days_older_than_any_training_reads_are_removed(export, monkeypatch):
-    """Counted from the newest day of the export, whatever today is."""
+@pytest.mark.parametrize("is_any_wrong", [False, True])
+def test_days_older_than_any_training_reads_are_removed(
+    export, monkeypatch, is_any_wrong
+):
+    """Counted from the newest day of the export, whatever today is. While a folder is
+    wrong, its use case may be the one that reads them."""
     bring(run_of(export))
+    if is_any_wrong:
+        monkeypatch.setattr(usecases, "wrong_files", lambda: {"leads": ""})
     monkeypatch.setattr(digest, "reach", lambda _: 4 * DAY)
     load(export, LAST + DAY)
     as_of = LAST + DAY
     monkeypatch.setattr(UseCase, "first_day", lambda *_: LAST)
     bring(run_of(export, as_of=as_of))
 
-    assert digested(export) == {as_of - n * DAY for n in range(5)}
+    kept = len(DAYS) + 1 if is_any_wrong else 5
+    assert digested(export) == {as_of - n * DAY for n in range(kept)}
 
 
 def asking(export: Deployment) -> Deployment:

@@ -72,11 +72,14 @@ class TestList:
             ("ana", b'{"path": "users/ana/extra"}'),
             ("An\u00e9", b'{"user_id": "An\\u00e9"}'),
             ('a"b/c', b'{"user_id": "a\\"b\\/c"}'),
+            # Defect: an id with a sign in it was not found between blanks.
+            ("a|n (a", b'{"user_id": " a|n (a "}'),
+            ("a|n (a", b'x "\xc2\xa0a|n (a\t"'),
         ],
     )
     def test_the_list_finds_a_user_in_what_is_no_event(self, user, data):
         assert listed(user).is_mentioned(data, [])
-        assert listed(user).is_mentioned(b"", [user])
+        assert listed(user).is_mentioned(b"", [f" {user} "])
 
     @pytest.mark.parametrize(
         ("user", "data"),

@@ -40,7 +40,7 @@ class Log:
 
 
 class Tables(Log):
-    """All rows of tables, and an event that one of them refuses."""
+    """All rows of tables, and an event, or a message, that one of them refuses."""
 
     def __init__(self, refuses: str = "") -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Tables(Log):
         taken = self.of.setdefault(table.name, [])
         wrong = dict[int, str]()
         for n, row in enumerate(rows.to_pylist()):
-            if self.refuses and row.get("event_id") == self.refuses:
+            if self.refuses in (row.get("event_id"), row.get("message_id")):
                 wrong[n] = "no such value"
             else:
                 taken.append(row)

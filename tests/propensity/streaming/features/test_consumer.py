@@ -13,6 +13,7 @@ import pytest
 from starlette.requests import Request
 
 from propensity.errors import Unavailable
+from propensity.gcp.writes import RowsRefused
 from propensity.streaming.events.messages import MAXIMUM_BODY_BYTES, Message
 from propensity.streaming.events.values import BadEvent
 from propensity.streaming.features import consumer as consumers
@@ -21,7 +22,7 @@ from propensity.streaming.features.consumer import (
 )
 from propensity.streaming.scores.score_stream import ScoreStream
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, user_hash
-from tests.propensity.streaming.features.consumers import Log, stream_of
+from tests.propensity.streaming.features.consumers import Log, Tables, stream_of
 
 
 def push_of(data: bytes) -> bytes:
@@ -96,6 +97,15 @@ async def lettered(consumer: ScoreStream, sent: Message, suppressed: Suppressed)
     log.last = None
     await consumer.dead_letter([sent], {0: BadEvent("bad_value", "any")}, suppressed)
     return log.last
+
+
+async def test_a_dead_letter_that_the_table_refuses_is_delivered_again():
+    """Otherwise it would be acknowledged, and the message nowhere."""
+    consumer = stream_of(Tables(refuses="m"))
+
+    with pytest.raises(RowsRefused) as raised:
+        await consumer.consume([Message(b"{", "m")])
+    assert raised.value.status >= 500
 
 
 @pytest.mark.parametrize(

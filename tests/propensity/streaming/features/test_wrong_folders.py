@@ -63,7 +63,10 @@ def consumer() -> tuple[StreamFeatures, Tables]:
 
 async def test_a_wrong_folder_does_not_stop_the_stream(wrong, capsys):
     """The log names it. Its events, and those that nobody takes, are delivered again
-    until it is right; all others are stored."""
+    until it is right; all others are stored. An event that names no use case is stored
+    for those that are right, and delivered again for the wrong one.
+
+    Defect: it was acknowledged, and the use case had too low sums ever after."""
     stream, tables = consumer()
     line = json.loads(capsys.readouterr().err)
     assert (line["severity"], line["outcome"]) == ("ERROR", "use_case")
@@ -80,7 +83,7 @@ async def test_a_wrong_folder_does_not_stop_the_stream(wrong, capsys):
     group = [message(event, str(index)) for index, event in enumerate(sent)]
     unhandled = await stream.consume(group)
 
-    for index in (3, 4):
+    for index in (1, 3, 4):
         error = unhandled[index]
         assert isinstance(error, UseCaseError)
         assert error.status >= 500
@@ -88,3 +91,4 @@ async def test_a_wrong_folder_does_not_stop_the_stream(wrong, capsys):
     assert [row["message_id"] for row in tables.of["dead_letters"]] == ["5"]
     stored = [row["message_id"] for row in tables.of["stream_events"]]
     assert stored == ["0", "1", "2"]
+    assert [unhandled[index] for index in (0, 2)] == [None, None]
