@@ -9,6 +9,6 @@
 
 A message is delivered at least once. A lease ends with an acknowledgement, or with a
 nack or its deadline; then the message is delivered again, or is a dead letter. What is
-not there (a streaming pull, filters, seek, ordering, …) is answered with UNIMPLEMENTED.
+not there (filters, seek, ordering, …) is answered with UNIMPLEMENTED.
 Messages are in memory and go with the process. One event loop runs all: no locks.
 """

@@ -8,6 +8,7 @@ import inspect
 import logging
 import re
 import signal
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -25,6 +26,7 @@ RPCS = {
         "Acknowledge",
         "ModifyAckDeadline",
         "Pull",
+        "StreamingPull",
     ),
 }
 OPTIONS = (
@@ -42,6 +44,15 @@ def handler(broker: Broker, rpc: str) -> Any:
     request_type = getattr(types, names.get(rpc, f"{rpc}Request")).pb()
     method = getattr(broker, re.sub(r"\B([A-Z])", r"_\1", rpc).lower())
 
+    async def stream(
+        requests: AsyncIterator[Proto], context: Any
+    ) -> AsyncIterator[Proto]:
+        try:
+            async for response in method(requests):
+                yield response
+        except RefusedError as error:
+            await context.abort(grpc.StatusCode[error.status], str(error))
+
     async def answer(request: Proto, context: Any) -> Proto:
         try:
             if inspect.iscoroutinefunction(method):
@@ -53,7 +64,10 @@ def handler(broker: Broker, rpc: str) -> Any:
     def encode(response: Proto) -> bytes:
         return EMPTY if response is EMPTY else bytes(response.SerializeToString())
 
-    return grpc.unary_unary_rpc_method_handler(answer, request_type.FromString, encode)
+    decode = request_type.FromString
+    if rpc == "StreamingPull":
+        return grpc.stream_stream_rpc_method_handler(stream, decode, encode)
+    return grpc.unary_unary_rpc_method_handler(answer, decode, encode)
 
 
 async def serve(port: int) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,8 @@ Proto = Any
 # ``google.protobuf.Empty``, encoded.
 EMPTY = b""
 MAX_MESSAGES = 1_000
+# Messages at once on a stream, so that a response stays below the limit of a request.
+STREAMED_MESSAGES = 100
 MAX_BYTES = 10_000_000
 MAX_DEADLINE_S = 600
 DEFAULT_DEADLINE_S = 10
@@ -83,6 +85,10 @@ class Subscription:
     def _lease(self, number: int, delivery: Delivery, seconds: int) -> None:
         timer = self._loop.call_later(seconds, self.nack, number)
         self._leases[number] = delivery, timer
+
+    def is_leased(self, number: int) -> bool:
+        """Return whether a message is still with its consumer."""
+        return number in self._leases
 
     def acknowledge(self, number: int) -> Delivery | None:
         """End a lease, and be done with its message; None if it had ended already."""
@@ -183,6 +189,8 @@ class Broker:
         subscription = self._subscription(request.subscription)
         for number in _numbers(subscription, request.ack_ids):
             subscription.acknowledge(number)
+        # A stream that waits for this may go on.
+        subscription.offer([])
         return EMPTY
 
     def modify_ack_deadline(self, request: Proto) -> Proto:
@@ -212,6 +220,44 @@ class Broker:
             _received(subscription, *lease) for lease in subscription.take(limit)
         ]
         return types.PullResponse.pb()(received_messages=received)
+
+    async def streaming_pull(
+        self, requests: AsyncIterator[Proto]
+    ) -> AsyncIterator[Proto]:
+        """Yield messages as they come, as many at a time as the client can hold."""
+        first = await anext(requests)
+        subscription = self._pulled(first.subscription)
+        # Below one there is no limit.
+        limit = first.max_outstanding_messages
+        maximum = limit if limit > 0 else MAX_MESSAGES
+        deadline_s = first.stream_ack_deadline_seconds
+        if not deadline_s:
+            deadline_s = DEFAULT_DEADLINE_S
+        held: set[int] = set()  # numbers of leases
+        news = asyncio.Event()
+        subscription.watchers.append(news.set)
+        ended = asyncio.ensure_future(_end(requests))
+        ended.add_done_callback(lambda _: news.set())
+        try:
+            while not (ended.done() or subscription.is_deleted):
+                held = set(filter(subscription.is_leased, held))
+                room = min(maximum - len(held), STREAMED_MESSAGES)
+                received = []
+                for number, delivery in subscription.take(room):
+                    subscription.extend(number, deadline_s)
+                    held.add(number)
+                    received.append(_received(subscription, number, delivery))
+                if received:
+                    yield types.StreamingPullResponse.pb()(received_messages=received)
+                else:
+                    news.clear()
+                    await news.wait()
+            if subscription.is_deleted:
+                raise RefusedError("Subscription does not exist", "NOT_FOUND")
+            await ended
+        finally:
+            subscription.watchers.remove(news.set)
+            ended.cancel()
 
     def _pulled(self, name: str) -> Subscription:
         """Return a subscription that is not pushed."""
@@ -271,6 +317,12 @@ class Broker:
             letter.attributes[f"CloudPubSubDeadLetterSource{key}"] = value
         self._deliver(policy.dead_letter_topic, [letter])
         return True
+
+
+async def _end(requests: AsyncIterator[Proto]) -> None:
+    """Wait until a client ends its stream; it acknowledges and extends by RPCs."""
+    async for _ in requests:
+        pass
 
 
 def _received(subscription: Subscription, number: int, delivery: Delivery) -> Proto:
