@@ -53,6 +53,10 @@ REST = re.compile(
     r"(part|shard|of|[^a-z])*(\.(json|ndjson|jsonl|parquet))?(\.(gz|zst))?"
 )
 CHECKED_ROWS = 100
+# Whole numbers that are read as texts: DuckDB would round a fraction.
+TEXTS = re.compile(
+    r"\b(int_value|\w*quantity|\w+_timestamp|set_timestamp_micros) BIGINT"
+)
 # The first moment of 2000, which no site's analytics are older than.
 OLDEST = 946_684_800_000_000
 WRONG_ROWS = resources.files(__package__).joinpath("wrong_rows.sql").read_text()
@@ -188,9 +192,13 @@ def _read(
     kinds |= dict.fromkeys(("user_pseudo_id", "user_id"), "JSON")
     for name, identity in (("ecommerce", "transaction_id"), ("items", "item_id")):
         kinds[name] = kinds[name].replace(f"{identity} VARCHAR", f"{identity} JSON")
+    for name, kind in kinds.items():
+        typed = TEXTS.sub(r"\1 VARCHAR", f"{name} {kind}")
+        kinds[name] = typed.removeprefix(f"{name} ")
     form = "array" if _is_array(path) else "auto"
 
     fields = ", ".join(f"'{name}': '{kind}'" for name, kind in kinds.items())
+    struct = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
     how = f"FORMAT = '{form}', COMPRESSION = {packed}, COLUMNS = {{{fields}}}"
     plain_date = "REPLACE(event_date, '-', '') AS event_date"
     try:
@@ -206,10 +214,15 @@ def _read(
             reason = malformed[2]
             expected = "expected JSON, a row a line or one array of rows"
             raise SchemaError(f"{path}, row {row}: {expected}: {reason}") from problem
-        # DuckDB's number of a row is wrong where a value in a list is.
-        [reason, *_] = re.sub(r"^.* in \S+ \d+: ", "", str(problem)).splitlines()
+        # DuckDB's number of a row is wrong where a value in a list is, so that the rows
+        # are read once more, as JSON, and each beside what DuckDB makes of it.
+        read = database.execute(
+            f"SELECT json, TRY_CAST(json AS STRUCT({struct})) FROM READ_JSON_OBJECTS("
+            f"{file}, FORMAT = '{form}', COMPRESSION = {packed})"
+        )
+        wrong = _first_wrong(read)
         hint = "Compare it with the columns of a GA4 export"
-        raise SchemaError(f"{path}: {reason}", hint=hint) from problem
+        raise SchemaError(f"{path}, {wrong}", hint=hint) from problem
     wrong_row = database.execute(WRONG_ROWS).fetchone()
     if wrong_row:
         raise SchemaError(f"{path}, row {wrong_row[0]}: {wrong_row[1]}")
@@ -218,7 +231,7 @@ def _read(
         order = 0
     database.execute(
         "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE ("
-        "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
+        "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp::BIGINT), '%Y%m%d')) "
         "AS event_date, user_pseudo_id ->> '$' AS user_pseudo_id, "
         "IF(ecommerce IS NULL, NULL, STRUCT_UPDATE(ecommerce, transaction_id := "
         "ecommerce.transaction_id ->> '$')) AS ecommerce, "
@@ -226,6 +239,31 @@ def _read(
         ") AS items, "
         f"user_id ->> '$' AS user_id), {order} AS place FROM given"
     )
+
+
+def _first_wrong(rows: duckdb.DuckDBPyConnection) -> str:
+    """Return which row and field DuckDB did not read, and what is there."""
+    number = 0
+    while batch := rows.fetchmany(CHECKED_ROWS):
+        for text, read in batch:
+            number += 1
+            for field, value in _unread(json.loads(text), read):
+                found = json.dumps(value)[:60]
+                return f"row {number}: {field}: found {found}, which is of another type"
+    return "a row is of other types"
+
+
+def _unread(value: Any, read: Any, field: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a JSON value that are not in what was read of it."""
+    if isinstance(value, dict) and isinstance(read, dict):
+        for name in value.keys() & read.keys():
+            inner = f"{field}.{name}" if field else name
+            yield from _unread(value[name], read[name], inner)
+    elif isinstance(value, list) and isinstance(read, list):
+        for index, pair in enumerate(zip(value, read, strict=True)):
+            yield from _unread(*pair, f"{field}[{index}]")
+    elif value is not None and (read is None or isinstance(read, (dict, list))):
+        yield field, value
 
 
 def _is_array(path: Path) -> bool:

@@ -141,6 +141,7 @@ def test_files_that_are_left_out_are_named(tmp_path):
     [
         # INT64 is a number, a string in BigQuery's extract, a float in pandas'.
         ({"event_timestamp": float(NOON)}, {}),
+        ({"items": [{"quantity": 2.0}]}, {"items": [{"quantity": 2}]}),
         ({"user_id": 2**53 - 1}, {"user_id": str(2**53 - 1)}),
         (
             {"ecommerce": {"transaction_id": 7}, "items": [{"item_id": 8}, {}]},
@@ -165,9 +166,35 @@ class TestRefusals:
         ("row", "message"),
         [
             ({"event_name": "x"}, ", row 2: event_timestamp: expected a value"),
-            (event(event_timestamp="noon"), "noon.*Compare it with the columns of a"),
+            (event(event_timestamp="noon"), "row 2: event_timestamp: .* found noon"),
+            (
+                event(event_timestamp=NOON + 0.5),
+                "row 2: event_timestamp: expected a whole number, found 1.*5",
+            ),
+            # Defect: DuckDB's words alone were shown, without a row and a field.
+            (
+                event(items=[{"price": 1}, {"price": "12,5"}]),
+                r'row 2: items\[1\].price: found "12,5".* Compare it with the columns',
+            ),
+            (event(geo=["Peru"]), r'row 2: geo: found \["Peru"\], which is of another'),
+            (
+                event(items=[[1]]),
+                r"row 2: items\[0\]: found \[1\], which is of another",
+            ),
+            # Defect: 1.5 pieces were two, and true was one.
+            (
+                event(items=[{"quantity": 1.5}]),
+                r"row 2: items\[0\].quantity: .* found 1.5",
+            ),
+            (
+                event(event_params=[{"key": "a", "value": {"int_value": True}}]),
+                r"row 2: event_params\[0\].value.int_value: .* whole number, found true",
+            ),
             (event(event_date="2025-13-01"), "event_date: expected a date as YYYYMMDD"),
-            (event(items={"item_id": "a"}), "Expected ARRAY"),
+            (
+                event(items={"item_id": "a"}),
+                "row 2: items: found .*, which is of another",
+            ),
             # Defect: it was read as 1022133605.1731383.
             (event(user_pseudo_id=1022133605.1731382094), "row 2: user_pseudo_id: .*"),
             # Defect: an order was two, as a number and as a text.
