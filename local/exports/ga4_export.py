@@ -231,8 +231,8 @@ def _read(
         order = 0
     database.execute(
         "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE ("
-        "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp::BIGINT), '%Y%m%d')) "
-        "AS event_date, user_pseudo_id ->> '$' AS user_pseudo_id, "
+        "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp::BIGINT), "
+        "'%Y%m%d')) AS event_date, user_pseudo_id ->> '$' AS user_pseudo_id, "
         "IF(ecommerce IS NULL, NULL, STRUCT_UPDATE(ecommerce, transaction_id := "
         "ecommerce.transaction_id ->> '$')) AS ecommerce, "
         "LIST_TRANSFORM(items, LAMBDA i: STRUCT_UPDATE(i, item_id := i.item_id ->> '$')"
