@@ -15,5 +15,6 @@ elsewhere ``Raises`` names what a caller handles.
 - ``secrets``: reads secrets of receivers
 - ``clients``: opens gRPC clients; the errors of all of these as the project's own
 - ``http``: bodies, JSON answers and failures of the functions; the server
+- ``protocol``: what uvicorn refuses by itself, in JSON
 - ``log``: log lines, their traces, counts every ten seconds
 """

@@ -42,6 +42,8 @@ _MEMORY_LIMITS = (
 
 _JSON_TYPE = "application/json"
 
+BROKEN_BODY = "the body ends too early, or its chunks are malformed; send it again"
+
 
 # -- failures -------------------------------------------------------------------------
 
@@ -162,8 +164,7 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
         # Starlette's own stream takes several times as long for one part.
         part = await request.receive()
         if part["type"] == "http.disconnect":
-            message = "the connection was closed within the body"
-            raise errors.RequestError(message, field="body")
+            raise errors.RequestError(BROKEN_BODY, field="body")
         chunk = part.get("body", b"")
         is_whole = not part.get("more_body", False)
         size += len(chunk)
@@ -218,8 +219,13 @@ def json_errors(name: str, callers: Callers) -> Callable[[Function], Function]:
     """Turn any error of an asynchronous function into JSON, and log it in one line."""
     from uvicorn_worker import UvicornWorker
 
+    from propensity.gcp.protocol import JsonErrors
+
     # Idle connections are kept for longer than callers keep them.
-    UvicornWorker.CONFIG_KWARGS |= {"timeout_keep_alive": KEEP_ALIVE_S}
+    UvicornWorker.CONFIG_KWARGS |= {
+        "timeout_keep_alive": KEEP_ALIVE_S,
+        "http": JsonErrors,
+    }
     disable_worker_timeout()
 
     def decorate(function: Function) -> Function:
@@ -229,6 +235,9 @@ def json_errors(name: str, callers: Callers) -> Callable[[Function], Function]:
             # No variable may hold the error, whose frames the log needs: it would keep
             # the request in memory (see ``errors.without_frames``).
             try:
+                if request.method != "POST":
+                    # It is not used, but one that breaks off is refused.
+                    await body_of(request, maximum=MAXIMUM_OBJECT_BYTES)
                 return await function(request)
             except Exception as raised:  # only here, last before the caller
                 failure = failure_of(raised, callers)

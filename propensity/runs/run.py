@@ -336,17 +336,10 @@ def parse_request(
     until today, in UTC; by default the day on which the scheduler's call was due, or
     else today), ``force`` and, of some functions, ``trial``.
     """
+    # The body comes first: one that breaks off is refused whatever the method.
+    content = _body_of(request).strip()
     if request.method != "POST":
         raise errors.MethodNotAllowed(request.method, allowed=("POST",))
-    request.max_content_length = MAXIMUM_BODY
-    try:
-        raw = request.get_data()
-    except RequestEntityTooLarge as error:
-        raise errors.TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
-    finally:
-        # The framework reads the rest of a body that was rejected.
-        request.max_content_length = None
-    content = raw.strip()
     body = http.object_in(content) if content else {}
     allowed = ["use_case", "as_of", "force"]
     if has_trials:
@@ -372,6 +365,27 @@ def parse_request(
     trial = body.get("trial") is True
     overrides = Overrides.of(force=body.get("force") is True, trial=trial)
     return RunRequest(use_case, day, overrides, trial=trial)
+
+
+def _body_of(request: flask.Request) -> bytes:
+    """Read a body; one that breaks off could otherwise begin a run of today's date."""
+    # The server's errors of chunks; where it serves, it is loaded already.
+    from gunicorn.http.errors import ParseException
+
+    request.max_content_length = MAXIMUM_BODY
+    try:
+        body = request.get_data()
+    except RequestEntityTooLarge as error:
+        raise errors.TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
+    except (OSError, HTTPException, ParseException) as error:
+        raise errors.RequestError(http.BROKEN_BODY, field="body") from error
+    finally:
+        # The framework reads the rest of a body that was rejected.
+        request.max_content_length = None
+    # gunicorn takes the end of the connection for the end of the body.
+    if request.content_length is not None and len(body) < request.content_length:
+        raise errors.RequestError(http.BROKEN_BODY, field="body")
+    return body
 
 
 def _day_due(due: str, today: date) -> date:

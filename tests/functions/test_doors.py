@@ -5,8 +5,10 @@ started as Google starts it. It answers a right request, and refuses wrong ones.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +17,14 @@ from typing import Any
 import pytest
 import requests
 
-from local.processes import stop
+from local.processes import HOST, stop
 from local.stack.state import FUNCTIONS
 from propensity import usecases
 from tests.functions.audiences import by_hand
 from tests.functions.conftest import put_model_into
 from tests.functions.instances import Instance, push, python_of, staged
-from tests.support.deployment import STREAMED, Deployment
+from tests.support.deployment import DEADLINE_S, STREAMED, Deployment
+from tests.support.described import JSON
 from tests.support.events import bet
 from tests.support.programs import execute
 from tests.support.rows import publish, put
@@ -129,6 +132,42 @@ def test_a_function_is_served_as_it_is_declared(doors, target):
     assert answer.headers["server"] == server
     assert "method_not_allowed" in [line.get("outcome") for line in lines]
     assert any("logging.googleapis.com/labels" in line for line in lines)
+
+
+LENGTH = "Content-Length: 40"
+CHUNKS = "Transfer-Encoding: chunked"
+METHODS = ("POST", "GET", "PUT")
+BROKEN = [
+    (LENGTH, b""),
+    (LENGTH, b"{}"),
+    (CHUNKS, b""),
+    (CHUNKS, b"ZZ\r\n{}\r\n0\r\n\r\n"),
+    (CHUNKS, b"2\r\n{} and more\r\n0\r\n\r\n"),
+    (CHUNKS, b"9\r\n{}"),
+    (CHUNKS, b"2\r\n{}\r\n"),
+]
+
+
+@pytest.mark.parametrize("target", GOOD)
+def test_a_body_that_breaks_off_is_refused(doors, target):
+    """Whatever the method. Defect: one that ended before its length was read as {}, and
+    began a run of today's date; broken chunks were an answer of 500, or none."""
+    wrong = []
+    for method, (length, body) in itertools.product(METHODS, BROKEN):
+        path = "/" if method == "POST" else "/?user_id=ana.1"
+        head = f"{method} {path} HTTP/1.1\r\nHost: f\r\n{length}\r\n"
+        head += f"Content-Type: {JSON}\r\n\r\n"
+        with socket.create_connection((HOST, doors[target].port), DEADLINE_S) as link:
+            link.sendall(head.encode() + body)
+            link.shutdown(socket.SHUT_WR)
+            received = b"".join(iter(lambda: link.recv(4096), b""))  # noqa: B023
+        first, _, rest = received.partition(b"\r\n")
+        answer = rest.partition(b"\r\n\r\n")[2]
+        if b" 400 " not in first or json.loads(answer)["field"] != "body":
+            wrong.append((method, length, body, first, answer[:60]))
+
+    assert wrong == []
+    assert doors[target].ask(GOOD[target]).status_code == 200
 
 
 def job(site: Deployment, *words: str, status: int) -> subprocess.CompletedProcess[str]:
