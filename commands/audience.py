@@ -302,9 +302,10 @@ def list_members(audience: str, use_case: str | None, is_workbook: bool) -> Any:
     from propensity.audience.members import find_treated
 
     # It is open until the last page is printed.
-    opened = click.get_current_context().with_resource(_declared(audience, use_case))
-    deployment, named, _ = opened
-    as_of, sums, columns, pages = find_treated(deployment, named)
+    context = click.get_current_context()
+    deployment, named, _ = context.with_resource(_declared(audience, use_case))
+    treated = context.with_resource(find_treated(deployment, named))
+    as_of, sums, columns, pages = treated
     order = named.declared.order
 
     def parts() -> Iterator[bytes]:

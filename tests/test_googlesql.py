@@ -59,6 +59,7 @@ SETTINGS = Settings(project="p")
 # Python puts these together, and tests of their own have what comes of it.
 PUT_TOGETHER = {
     "audience_away",
+    "audience_choice",
     "ga_events",
     "ga_events_shards",
     "ga_events_earlier",
@@ -93,6 +94,14 @@ PUT_TOGETHER = {
     "ma_audience_lists",
     "forget_ga4_export",
 }
+# What a control group is drawn by, what a destination knows users by, and the others.
+PARTS = {
+    "drawn_by": "`user_id`",
+    "own_columns": "TO_JSON_STRING(user_id)",
+    "known_by": "LOWER(JSON_VALUE(attributes, '$.email'))",
+    "fingerprint": "TO_HEX(SHA256(JSON_VALUE(attributes, '$.email')))",
+    "consent": "IFNULL(JSON_VALUE(attributes, '$.consent'), '')",
+}
 # Statements that were analysed, with the types of their parameters.
 TAKEN: set[tuple[str, str]] = set()
 _TRANSACTION = re.compile(r"(BEGIN|COMMIT)( TRANSACTION)?", re.IGNORECASE)
@@ -124,6 +133,13 @@ def columns(script: str, relations: dict[str, Columns], given: Columns) -> Colum
     Raises:
         Refused: A statement is wrong, or the analyzer does not know a part of it.
     """
+    return tables_and_columns(script, relations, given)[1]
+
+
+def tables_and_columns(
+    script: str, relations: dict[str, Columns], given: Columns
+) -> tuple[dict[str, Columns], Columns]:
+    """Return also what the script has created, beside the tables that there were."""
     known: dict[str, Columns] = dict(relations)
     found: Columns = {}
     for one in statements(script):
@@ -137,7 +153,14 @@ def columns(script: str, relations: dict[str, Columns], given: Columns) -> Colum
             created = sqlglot.parse_one(one, read="bigquery")
             if isinstance(created, exp.Create) and created.expression:
                 known[created.this.name] = found
-    return found
+    return known, found
+
+
+def put_in(text: str) -> str:
+    """Return a statement with columns that the program puts in."""
+    for word, sql in PARTS.items():
+        text = text.replace(f"`{word}`", sql)
+    return text
 
 
 def statements(script: str) -> Iterator[str]:
@@ -160,7 +183,12 @@ def relations() -> dict[str, Columns]:
     known["ga_events"] = columns(text, named(text, known), {})
     days = statement("user_days_of_export")
     # The session of a trial has it.
-    return {**known, "user_days": columns(days, known, parameters_of(days))}
+    known["user_days"] = columns(days, known, parameters_of(days))
+    # That of a delivery has what these make.
+    for name in ("audience_members", "requests_due"):
+        script = put_in(statement(name))
+        known, _ = tables_and_columns(script, known, parameters_of(script))
+    return known
 
 
 def named(text: str, relations: dict[str, Columns]) -> dict[str, Columns]:
@@ -203,10 +231,7 @@ def test_statements_are_taken_by_googles_own_analyzer(relations, name):
     types = {key: type_of_parameter(key, value) for key, value in window.items()}
     refused = {}
     for one, found in written(name).items():
-        # The program puts in columns: what a control group is drawn by, and the others.
-        text = joined(found).replace("`drawn_by`", "`user_id`")
-        text = text.replace("`own_columns`", "TO_JSON_STRING(user_id)")
-        text = text.replace("`known_by`", "LOWER(JSON_VALUE(attributes, '$.email'))")
+        text = put_in(joined(found))
         text = text.replace("`consent`", "TO_JSON_STRING(TRUE)")
         stored = "JSON_VALUE(m.attributes, '$.consent')"
         text = text.replace("`stored_consent`", stored)
@@ -229,11 +254,12 @@ def test_a_choice_of_customers_who_were_away_is_taken_by_googles_own_analyzer(
     use_case = usecases.load("ga4_purchase")
     declared = Declared(destination="csv", top=5, who="away", away_days=90)
     audience = DeclaredAudience("winback", Path("no files"), declared)
-    text = audience.statement("audience_values", use_case)
+    choice = lines_of("audience_choice")
+    text = put_in(audience.statement("audience_members", use_case, members=choice))
     values = audience.parameters(use_case, SETTINGS, AS_OF)
     types = {key: type_of_parameter(key, value) for key, value in values.items()}
 
-    assert "score" in columns(text, relations, {**parameters_of(text), **types})
+    assert "added_value" in columns(text, relations, {**parameters_of(text), **types})
 
 
 @pytest.mark.parametrize("name", ["forget_count", "forget_rows"])

@@ -1,35 +1,28 @@
--- Part of members_sums.sql, audience_choose.sql and others: the members that an audience
--- has as of a date, chosen from a publication: those with a probability or more, at most
--- so many, the best first, and so many of the treated as a budget pays for. Of users who
--- share a score the hash decides, keyed so that it prefers no user by their id.
+-- Part of audience_members.sql: the members that an audience has as of a date, chosen
+-- from a publication: those with a probability or more, at most so many, the best first,
+-- and so many of the treated as a budget pays for. Of users who share a score the hash
+-- decides, keyed so that it prefers no user by their id.
 -- The control group is drawn by HMAC-SHA256 of what a person is known by (RFC 2104: two
 -- hashes, by the key and its pads), whose first sixteen digits are below its share; who
 -- was held out by an audience of the group stays in it.
 -- By effect, users are left out whom contacting makes buy less, or brings less than it
 -- costs. Users at random come first: about so large a share of the members, drawn by the
 -- hash from all who may be one, so that they are the same in the next week.
--- Parameters: those of audience_scored.sql; @least FLOAT64, that probability;
---   @most INT64, the most members, and @paid_for INT64, the most who are treated;
---   @read INT64, how many users are looked at, so many more as are suppressed;
---   @places INT64, the most members by chance; @explore FLOAT64, the share at random;
---   @cost FLOAT64 of a contact and @margin FLOAT64, 0 if not declared; @tie_key STRING;
---   @inner_pad and @outer_pad BYTES; @share STRING, of 2^64 in hexadecimal; @suppressed
---   ARRAY<STRING>; those of audience_held_out.sql.
--- Source: also what audience_held_out.sql reads. The program puts in the further columns
---   of eligible.sql, as the entries of a JSON object.
--- include: audience_scored.sql
-  ,
+-- Parameters: @order STRING, probability, expected_value or effect; @least FLOAT64, that probability; @most INT64, the most
+--   members, and @paid_for INT64, the most who are treated; @read INT64, how many users
+--   are looked at, so many more as are suppressed; @places INT64, the most members by
+--   chance; @explore FLOAT64, the share at random; @cost FLOAT64 of a contact and @margin
+--   FLOAT64, 0 if not declared; @tie_key STRING; @inner_pad and @outer_pad BYTES; @share
+--   STRING, of 2^64 in hexadecimal; @suppressed ARRAY<STRING>.
+-- Source: the session's table scored.
   counted AS (
     SELECT
-      -- The audience's own statement may spell it in capitals.
-      user_id AS user_id,
-      probability,
-      percentile,
-      expected_value,
-      decile_value,
-      effect,
-      score,
-      CONCAT('{', `own_columns`, '}') AS attributes,
+      *,
+      CASE @order
+        WHEN 'expected_value' THEN expected_value
+        WHEN 'effect' THEN effect
+        ELSE probability
+      END AS score,
       COUNT(*) OVER (PARTITION BY user_id) AS times,
       TO_HEX(SHA256(CONCAT(@tie_key, user_id))) AS tie,
       IFNULL(
@@ -45,6 +38,7 @@
         FALSE
       ) AS is_wanted
     FROM scored
+    WHERE is_published
   ),
   explored AS (
     SELECT
@@ -60,8 +54,6 @@
       FROM counted
     ) AS n
   ),
--- include: audience_held_out.sql
-  ,
   candidates AS (
     SELECT
       *,
@@ -77,28 +69,20 @@
   ),
   drawn AS (
     SELECT
-      c.*,
-      p.person,
-      h.user_id IS NOT NULL
+      *,
+      is_held_out
       OR SUBSTR(
         TO_HEX(
           SHA256(
-            CONCAT(
-              @outer_pad,
-              SHA256(CONCAT(@inner_pad, CAST(p.person AS BYTES)))
-            )
+            CONCAT(@outer_pad, SHA256(CONCAT(@inner_pad, CAST(person AS BYTES))))
           )
         ),
         1,
         16
       ) < @share AS is_control
-    FROM candidates AS c
-    LEFT JOIN people AS p
-      ON p.user_id = c.user_id
-    LEFT JOIN held_out AS h
-      ON h.user_id = c.user_id
+    FROM candidates
   ),
-  members AS (
+  looked_at AS (
     SELECT
       user_id,
       probability,
@@ -110,23 +94,20 @@
       -- Nobody sends the control group.
       IF(is_control OR attributes = '{}', NULL, attributes) AS attributes,
       is_control,
-      FALSE AS is_newly_held_out
-    FROM drawn
-    WHERE NOT is_suppressed
-    QUALIFY
-      ROW_NUMBER() OVER (ORDER BY is_explored DESC, score DESC, tie) <= @most
+      FALSE AS is_newly_held_out,
+      NOT is_suppressed
+      AND ROW_NUMBER() OVER best_first <= @most
       -- They end with the last who is paid for: with more of the control group behind,
       -- a small budget would have too large a control group.
-      AND COUNTIF(NOT is_control) OVER (ORDER BY is_explored DESC, score DESC, tie)
-        - IF(is_control, 0, 1) < @paid_for
-  ),
-  checked AS (
-    SELECT
-      COUNT(*) AS users,
-      (SELECT COUNTIF(times > 1) FROM candidates) AS repeated,
-      COUNT(score) AS scored,
-      COUNTIF(NOT is_suppressed AND IFNULL(person, '') = '') AS nameless,
-      COUNTIF(is_suppressed) AS left_out,
-      CAST(NULL AS STRING) AS example
+      AND COUNTIF(NOT is_control) OVER best_first - IF(is_control, 0, 1)
+        < @paid_for AS is_member,
+      is_suppressed AS is_left_out,
+      NOT is_suppressed AND IFNULL(person, '') = '' AS is_nameless,
+      times,
+      score
     FROM drawn
+    WINDOW best_first AS (
+      PARTITION BY is_suppressed
+      ORDER BY is_explored DESC, score DESC, tie
+    )
   )

@@ -1,19 +1,25 @@
--- Part of audience_candidates.sql and audience_members.sql: users whom any audience of
--- the control group has held out by now, and those who have the address of one. An
--- address may have changed since. It is compared in the form of values.coarsest.
--- Parameters: @control_group STRING; @control_by STRING, user_id or a column of eligible,
---   which the program puts in, too.
--- Source: ma_audience_members, and the common table eligible.
+-- Part of audience_scored.sql: users who may be members with their further columns, whom
+-- each is known as, and whether held out by now: by any audience of the control group, or
+-- with the address of somebody who is. An address may have changed since. It is compared
+-- in the form of values.coarsest.
+-- Parameters: those of audience_controls.sql; @control_by STRING, user_id or a column of
+--   eligible, which the program puts in, too, and the further columns, as the entries of
+--   a JSON object.
+-- Source: ma_audience_members, and the common table eligible, once: its statement may give
+--   other rows when it runs again.
   texts AS (
     SELECT
-      e.user_id,
-      LOWER(TRIM(CAST(e.`drawn_by` AS STRING))) AS text
+      -- The audience's own statement may spell it in capitals.
+      e.user_id AS user_id,
+      LOWER(TRIM(CAST(e.`drawn_by` AS STRING))) AS text,
+      CONCAT('{', `own_columns`, '}') AS attributes
     FROM eligible AS e
   ),
   -- Without marks that nobody sees, and what stands around an address in a list or link.
   addresses AS (
     SELECT
       user_id,
+      attributes,
       IF(
         STRPOS(text, '@') > 0,
         REGEXP_EXTRACT(
@@ -33,6 +39,7 @@
   people AS (
     SELECT
       user_id,
+      attributes,
       CASE
         WHEN @control_by = 'user_id' THEN user_id
         WHEN REGEXP_CONTAINS(address, r'^[^@]*@(gmail|googlemail)[.]com$')
@@ -44,20 +51,17 @@
       END AS person
     FROM addresses
   ),
-  controls AS (
-    SELECT DISTINCT user_id
-    FROM ma_audience_members
-    WHERE
-      control_group = @control_group
-      AND is_control
-  ),
+-- include: audience_controls.sql
+  ,
   held_out AS (
-    SELECT user_id FROM controls
-    UNION DISTINCT
-    SELECT p.user_id
+    SELECT
+      p.*,
+      c.user_id IS NOT NULL
+      OR p.person IS NOT NULL
+      AND COUNTIF(c.user_id IS NOT NULL) OVER (
+        PARTITION BY p.person, IF(p.person IS NULL, p.user_id, NULL)
+      ) > 0 AS is_held_out
     FROM people AS p
     LEFT JOIN controls AS c
       ON c.user_id = p.user_id
-    WHERE p.person IS NOT NULL
-    QUALIFY COUNTIF(c.user_id IS NOT NULL) OVER (PARTITION BY p.person) > 0
   )

@@ -1,8 +1,8 @@
--- Part of audience_candidates.sql and audience_values.sql: users of a publication who
--- may be members, with what they are ordered by.
--- Parameters: @use_case, @audience, @order STRING, probability, expected_value or
---   effect; @who STRING, active, away or all; @as_of DATE; those of features.sql.
--- Source: ma_predictions_history, and what eligible.sql reads.
+-- Part of audience_members.sql and others: users who may be members, with what is
+-- published of them, if anything is, and whether they are held out by now.
+-- Parameters: @use_case, @audience STRING; @who STRING, active, away or all; @as_of DATE;
+--   those of features.sql, and of audience_held_out.sql.
+-- Source: ma_predictions_history, and what eligible.sql and audience_held_out.sql read.
   publication AS (
     SELECT
       user_id,
@@ -20,20 +20,21 @@
   eligible AS (
     -- include: eligible.sql
   ),
+-- include: audience_held_out.sql
+  ,
   scored AS (
     SELECT
-      e.*,
+      h.user_id,
+      h.person,
+      h.attributes,
+      h.is_held_out,
+      p.user_id IS NOT NULL AS is_published,
       p.probability,
       p.percentile,
       p.expected_value,
       p.decile_value,
-      p.effect,
-      CASE @order
-        WHEN 'expected_value' THEN p.expected_value
-        WHEN 'effect' THEN p.effect
-        ELSE p.probability
-      END AS score
-    FROM eligible AS e
-    JOIN publication AS p
-      ON p.user_id = e.user_id
+      p.effect
+    FROM held_out AS h
+    LEFT JOIN publication AS p
+      ON p.user_id = h.user_id
   )

@@ -209,17 +209,21 @@ class DeclaredAudience(Struct, frozen=True):
         return f"'{audience}'" in text and (is_own or f"'{use_case}'" in text)
 
     def statement(
-        self, name: str, use_case: UseCase, **parts: str | Sequence[Line]
+        self,
+        name: str,
+        use_case: UseCase,
+        *,
+        asks_features: bool = True,
+        **parts: str | Sequence[Line],
     ) -> str:
-        """Return a statement about all who may be members, as far as its SQL lets."""
-        return statements.joined(self.lines(name, use_case, **parts))
+        """
+        Return a statement about all who may be members, as far as its SQL lets.
 
-    def lines(
-        self, name: str, use_case: UseCase, **parts: str | Sequence[Line]
-    ) -> list[Line]:
-        """Return the lines of ``statement``."""
+        Args:
+            asks_features: Whether it asks them who was away for an audience's days.
+        """
         includes = dict[str, Sequence[Line]]()
-        if self.declared.has_days:
+        if self.declared.has_days and asks_features:
             features = use_case.lines("features")
             includes["audience_who"] = statements.lines_of(
                 "audience_away", features=features
@@ -229,7 +233,8 @@ class DeclaredAudience(Struct, frozen=True):
             includes["eligible"] = declaration.reading(
                 lines, use_case.tables("features")
             )
-        return statements.lines_of(name, folder=self.folder, **includes, **parts)
+        parts = {**includes, **parts}
+        return statements.statement(name, folder=self.folder, **parts)
 
     def parameters(
         self, use_case: UseCase, settings: Settings, as_of: date

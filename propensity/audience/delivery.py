@@ -29,7 +29,7 @@ from propensity.audience.destinations.destination import (
     Stopped,
     Unanswered,
 )
-from propensity.audience.members import Member, NewlyHeldOut
+from propensity.audience.members import Member
 from propensity.audience.requests import (
     HELD_OUT,
     PENDING,
@@ -41,7 +41,6 @@ from propensity.audience.result import results, sentence
 from propensity.errors import PropensityError, RequestError, Unavailable
 from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment
-from propensity.schema import ROWS_AT_ONCE
 
 SUPPRESSED = "suppressed, and not sent"
 # Ten users refused in a row end a delivery, because its file must be at fault.
@@ -168,7 +167,7 @@ class Delivery:
         self._clock = log.clock
         self._due_at = -math.inf
         self._suppressed = suppression.NOBODY
-        self._held_out = NewlyHeldOut(log.deployment, log.audience)
+        self._held_out = log.audience.newly_held_out
         self._read_at = -math.inf
         # Actions of which the receiver has taken a request of this date.
         self._taken = set[str]()
@@ -179,7 +178,7 @@ class Delivery:
     def run(self, watched: Watched | None = None) -> DeliveryResult:
         """Send the requests that are left; return what became of their users."""
         waiting = self._log.settle()
-        self._record_all()
+        self._open()
         self._taken = self._log.taken()
         requests = self._log.requests()
         if watched:
@@ -188,10 +187,6 @@ class Delivery:
             if self._log.destination.requests_of_a_file:
                 self._write(requests)
             for request in requests:
-                if request.barred:
-                    self._reject(request, request.barred)
-                    continue
-                self._record_new(request)
                 parts = [request]
                 while parts:
                     parts += self._send(parts.pop())
@@ -204,17 +199,16 @@ class Delivery:
         self._done.pending += waiting
         return self._done
 
-    def _record_all(self) -> None:
-        earlier = set[str]()
-        for request in self._log.requests():
-            self._done.pending += len(request.members)
-            if request.recorded_as:
-                earlier.add(request.recorded_as)
-            if not request.barred and request.key != request.recorded_as:
-                self._log.record(request, PENDING)
-            self._log.flush(at_least=ROWS_AT_ONCE)
-        self._log.flush()
-        self._log.earlier = earlier
+    def _open(self) -> None:
+        """Have all requests in the log, before the first is sent."""
+        due = self._log.find_due()
+        self._check()
+        if due:
+            self._log.open()
+        for users in due:
+            self._done.pending += users.users
+            if users.barred:
+                self._done.count_users(users.users, users.action, users.barred)
 
     def _write(self, requests: Iterator[Request]) -> None:
         """Write files, each with the users of so many requests, and record them."""
@@ -237,24 +231,15 @@ class Delivery:
     ) -> Iterator[Sequence[Member]]:
         """Yield users of requests who may be sent; count them by the request's key."""
         for request in requests:
-            if request.barred:
-                self._reject(request, request.barred)
-                continue
             allowed = self._allowed(request)
             self._check()
-            if allowed.members:
-                self._record_new(allowed)
-                written[allowed.key] += len(allowed.members)
-                yield allowed.members
-
-    def _record_new(self, request: Request) -> None:
-        """Record a request that the log does not have, before it is sent."""
-        if request.key == request.recorded_as:
-            return
-        if not request.recorded_as:
-            self._done.pending += len(request.members)
-        self._log.record(request, PENDING)
-        self._log.flush()
+            if not allowed.members:
+                continue
+            if allowed.key != request.key:
+                self._log.record(allowed, PENDING)
+                self._log.flush()
+            written[allowed.key] += len(allowed.members)
+            yield allowed.members
 
     def _send(self, request: Request) -> list[Request]:
         """Send a request until it is answered; return what is to be sent instead."""
@@ -308,7 +293,8 @@ class Delivery:
             return request
         if self._clock.monotonic() - self._read_at >= refresh_s:
             self._suppressed = suppression.read_suppressed(log.deployment.warehouse)
-            self._held_out.read()
+            if self._held_out:
+                self._held_out.read()
             self._read_at = self._clock.monotonic()
         kept = list[Member]()
         dropped = defaultdict[str, list[Member]](list)
@@ -316,13 +302,13 @@ class Delivery:
         for member in request.members:
             if self._suppressed.covers(member.user_id, use_case):
                 dropped[SUPPRESSED].append(member)
-            elif member.user_id in self._held_out.users:
+            elif self._held_out and member.user_id in self._held_out.users:
                 dropped[HELD_OUT].append(member)
             else:
                 kept.append(member)
         for reason, members in dropped.items():
-            self._reject(replace(request, members=members), reason)
-        return replace(request, members=kept)
+            self._reject(self._log.part(request, members), reason)
+        return self._log.part(request, kept) if dropped else request
 
     def _pause(self, seconds: float) -> None:
         """Wait; raise Unavailable if the delivery would take too long."""
@@ -347,15 +333,15 @@ class Delivery:
         """Return the halves of a refused request; a single user stays pending."""
         middle = len(request.members) // 2
         if middle:
-            last = replace(request, members=request.members[middle:])
-            first = replace(request, members=request.members[:middle])
+            last = self._log.part(request, request.members[middle:])
+            first = self._log.part(request, request.members[:middle])
             self._log.record(last, PENDING)
             self._log.record(first, PENDING)
             self._log.flush()
             return [last, first]
         refused = self._refused[request.action]
         refused.append((request, reason))
-        if request.was_refused and request.action in self._taken:
+        if request.reason and request.action in self._taken:
             # All others were tried before this user.
             self._settle()
         elif len(refused) == REFUSED_IN_A_ROW:

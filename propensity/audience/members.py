@@ -1,8 +1,11 @@
 """
 The members of an audience: chosen once for an as-of date, and the same ever after.
 
-They are chosen by a statement and stay in BigQuery: of all of them there are sums here,
-and of those who are sent a page at a time (``requests``).
+They are chosen, or read again, by one statement, into temporary tables of a session of
+BigQuery, which all other statements read: ``scored``, who may be members, and
+``chosen``. Here are sums of them, and of those who are sent a page at a time
+(``requests``). The audience's own statement runs once, so members are those of one
+choice, though it would give other rows when it runs again.
 
 Whoever was held out by an audience of a control group stays held out in all of them,
 and so does who has the same address by now; also if that comes after the choice.
@@ -22,18 +25,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from propensity import suppression
-from propensity.audience.control import USER, Control, Draw, control_of, draw_of
-from propensity.audience.declared import (
-    BUCKET,
-    MOST_USERS,
-    Declared,
-    DeclaredAudience,
-    folder_of,
-)
+from propensity import statements, suppression
+from propensity.audience.control import USER, Control, control_of, draw_of
+from propensity.audience.declared import MOST_USERS, DeclaredAudience
 from propensity.audience.destinations.values import of_json, plain
-from propensity.errors import PropensityError, RequestError, UseCaseError
+from propensity.errors import Conflict, PropensityError, RequestError, UseCaseError
 from propensity.ga4.view import check_view
+from propensity.gcp.session import Session, session_of
 from propensity.measures.statistic import Statistic
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
@@ -55,8 +53,9 @@ class Member:
 
     Attributes:
         attributes: Further columns for the destination, as JSON; None without any.
-        address: Of who is taken off, the fingerprint of the address that the list has,
-            since a user may be there by several; None where it has none.
+        address: The fingerprint of the address that the list has, or is to have; None
+            where a destination knows users by their ids. Who is taken off may be there
+            by several.
     """
 
     user_id: str
@@ -81,44 +80,13 @@ class Member:
     @property
     def key(self) -> str:
         """What tells it from the others of a request."""
-        if self.address is None:
+        if self.address is None or self.probability is not None:
             return self.user_id
         return f"{self.user_id} {self.address}"
 
     def known_by(self, column: str) -> str:
         """Return what a receiver knows the user by: the id, or a column's text."""
         return self.user_id if column == USER else plain(self.values.get(column))
-
-
-@dataclass(frozen=True)
-class Source:
-    """
-    Where the members of an audience are read: a part of statements, with parameters.
-
-    The part has them as they are chosen, as they are stored, or nobody; entries are of
-    ``_entries_of``. A consent is asked again by ``consent_by``, a column; "" for none.
-    """
-
-    named: DeclaredAudience
-    use_case: UseCase
-    part: str
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    entries: str = ""
-    consent_by: str = ""
-
-    def statement(self, name: str, **more: str) -> str:
-        """Return a statement that reads the members, with more parts of its own."""
-        named = self.named
-        by = named.declared.control_by
-        parts = {"drawn_by": by, "own_columns": self.entries}
-        parts |= {"consent": "'null'", "stored_consent": "NULL"}
-        if self.consent_by:
-            path = json.dumps(self.consent_by, ensure_ascii=False)
-            parts["consent"] = f"TO_JSON_STRING(`{self.consent_by}`)"
-            parts["stored_consent"] = f"JSON_VALUE(m.attributes, '$.{path}')"
-        members = named.lines(self.part, self.use_case, **parts)
-        parts |= more
-        return named.statement(name, self.use_case, members=members, **parts)
 
 
 @dataclass(frozen=True)
@@ -176,6 +144,10 @@ class Audience:
         order_reason: Why it is by effect, or is not yet; "" where nobody asks for that.
         last_size: Members as of the date before; None without one.
         sent_to: Destinations that have taken users of it, of this date or earlier.
+        model_version: Whose predictions they are.
+        suppressed: Users of its date who are suppressed.
+        newly_held_out: Asked later for who has got into the control group since; None
+            where nobody is added.
     """
 
     use_case: str
@@ -185,13 +157,15 @@ class Audience:
     selection: str
     is_stored: bool
     chosen_at: datetime
-    source: Source
     sums: Sums = field(default_factory=Sums)
     columns: Sequence[str] = ()
     order: str = PROBABILITY
     order_reason: str = ""
     last_size: int | None = None
     sent_to: frozenset[str] = frozenset()
+    model_version: int = 0
+    suppressed: Sequence[str] = ()
+    newly_held_out: NewlyHeldOut | None = None
 
     @property
     def key(self) -> dict[str, object]:
@@ -200,25 +174,29 @@ class Audience:
 
 def find_or_choose(
     deployment: Deployment,
+    session: Session,
     named: DeclaredAudience,
     *,
     until: date | None,
     now: datetime,
+    is_planned: bool = False,
 ) -> Audience:
     """
     Return the audience of the newest publication: stored members, or new ones.
 
-    Nothing is written, but for the key of control groups.
+    The session has them. Nothing is written, but for the key of control groups.
 
     Args:
         until: The newest publication up to this date counts; None for today.
+        is_planned: Whether a plan is asked for, though the members are stored.
     """
     use_case = deployment.use_case
     declared = named.declared
     day = now.date() if until is None else until
     if use_case.reads_export:
         check_view(deployment.warehouse, use_case)
-    as_of, users = _publication(deployment, day)
+    publication = _publication(deployment, day)
+    as_of = publication["as_of"]
     if declared.until and day > declared.until:
         raise RequestError(
             f"{named.name} ended with {declared.until}, and {day} is later: to go on, "
@@ -243,21 +221,19 @@ def find_or_choose(
         )
     order, order_reason = _order(deployment, named, as_of)
     stored = None
+    before = selections
     if selections and selections[0]["as_of"] == as_of:
-        stored = selections.pop(0)
+        stored = selections[0]
+        before = selections[1:]
+    reading = Reading(deployment, session, named, as_of)
+    # Whom the group gets from now on is seen later.
+    newly_held_out = NewlyHeldOut(reading)
     if stored is None:
-        source, columns = _choice(
-            deployment, named, as_of, control, order=order, users=users
-        )
-        with _told(named, use_case):
-            sums = sums_of(deployment, source)
-        _check(source, sums)
+        sums = reading.choose(control, order=order, users=publication["users"])
+        columns = reading.columns
     else:
-        # A consent that the own statement reads may be withdrawn since.
-        source = stored_members(deployment, named, as_of, asks_again=True)
-        with _told(named, use_case):
-            sums = sums_of(deployment, source)
-            columns = _columns_of(deployment, source, sums)
+        sums = reading.read_stored(is_planned=is_planned)
+        columns = reading.columns_of(sums)
         order = order_of(sums, declared.order)
     # Of some it says later what became.
     sent_to = [r["destination"] for r in sent if r["status"] in ("accepted", "waiting")]
@@ -269,34 +245,35 @@ def find_or_choose(
         selection=stored["selection"] if stored else declared.selection(order),
         is_stored=stored is not None,
         chosen_at=stored["selected_at"] if stored else now,
-        source=source,
         sums=sums,
         columns=columns,
         order=order,
         order_reason=order_reason,
-        last_size=selections[0]["users"] if selections else None,
+        last_size=before[0]["users"] if before else None,
         sent_to=frozenset(sent_to),
+        model_version=publication["model_version"],
+        suppressed=reading.suppressed,
+        newly_held_out=newly_held_out,
     )
 
 
 def nobody(
-    deployment: Deployment, name: str, as_of: date, chosen_at: datetime
+    deployment: Deployment,
+    session: Session,
+    name: str,
+    as_of: date,
+    chosen_at: datetime,
 ) -> Audience:
-    """Return an audience that has ended; its file may be gone."""
-    use_case = deployment.use_case
-    # Nobody is chosen, drawn or sent by these.
-    file = Declared(destination=BUCKET, top=1)
-    named = DeclaredAudience(name, folder_of(use_case), file)
+    """Return an audience that has ended, whose file may be gone."""
+    session.execute(statement("nobody"))
     return Audience(
-        use_case=use_case.name,
+        use_case=deployment.use_case.name,
         name=name,
         as_of=as_of,
         control=Control(key=b"", group=name, share=0.0),
         selection="nobody, because the audience has ended",
         is_stored=True,
         chosen_at=chosen_at,
-        # Nobody has an empty id.
-        source=Source(named, use_case, "nobody", {"suppressed": [""]}),
     )
 
 
@@ -305,13 +282,14 @@ def order_of(sums: Sums, declared: str) -> str:
     return PROBABILITY if declared == EFFECT and not sums.with_effect else declared
 
 
+@contextlib.contextmanager
 def find_treated(
     deployment: Deployment, named: DeclaredAudience
-) -> tuple[date, Sums, list[str], Iterator[list[Member]]]:
+) -> Iterator[tuple[date, Sums, list[str], Iterator[list[Member]]]]:
     """
-    Return whom a delivery of the newest stored date would contact today.
+    Hold whom a delivery of the newest stored date would contact today.
 
-    Returns:
+    Yields:
         The date, sums over its members, the names of their further columns, and pages
         of those who are treated, the best first.
     """
@@ -327,25 +305,17 @@ def find_treated(
             field="audience",
         )
     as_of = selections[0]["as_of"]
-    source = stored_members(deployment, named, as_of, asks_again=True)
-    sums = sums_of(deployment, source)
-    order = order_of(sums, named.declared.order)
-    rows = deployment.warehouse.batches(
-        source.statement("members_listed"), {**source.parameters, "best_first": order}
-    )
-    pages = ([Member(**row) for row in page] for page in pages_of_batches(rows))
-    return as_of, sums, _columns_of(deployment, source, sums), pages
-
-
-def _columns_of(deployment: Deployment, source: Source, sums: Sums) -> list[str]:
-    """Return the names of the further columns of stored members."""
-    if sums.example:
-        return list(json.loads(sums.example))
-    if sums.treated or not source.named.sql_file.is_file():
-        return []
-    # None are stored of the control group, which all may be in.
-    fields = _further_columns(deployment, source.named, source.parameters)
-    return [field.name for field in fields]
+    with session_of(deployment.warehouse) as session:
+        reading = Reading(deployment, session, named, as_of)
+        sums = reading.read_stored()
+        listed = {
+            "use_case": use_case.name,
+            "audience": named.name,
+            "best_first": order_of(sums, named.declared.order),
+        }
+        rows = session.batches(statement("members_listed"), listed)
+        pages = ([Member(**row) for row in page] for page in pages_of_batches(rows))
+        yield as_of, sums, reading.columns_of(sums), pages
 
 
 def pages_of_batches(
@@ -357,70 +327,216 @@ def pages_of_batches(
             yield batch.slice(start, PAGE).to_pylist()
 
 
-def stored_members(
-    deployment: Deployment, named: DeclaredAudience, as_of: date, *, asks_again: bool
-) -> Source:
+class Reading:
     """
-    Return where the members of a stored date are read.
+    How a session gets its tables ``scored`` and ``chosen`` of an audience's date.
 
-    Where it is asked again, those who left the audience's own statement are none, and
-    nor are those whose consent is another one there.
+    Attributes:
+        columns: Names of the further columns of the audience's own statement, once
+            it is read.
+        suppressed: Users of the date who are suppressed, by then.
     """
-    draw = draw_of(named)
-    use_case = deployment.use_case
-    parameters = {
-        **_parameters(deployment, named, as_of, draw),
-        "suppressed": _suppressed_among(deployment, named, as_of),
-        "asks_again": asks_again and named.sql_file.is_file(),
-    }
-    consent_by = named.destination_entries.get("consent_by", "")
-    return Source(named, use_case, "members", parameters, consent_by=str(consent_by))
 
+    def __init__(
+        self,
+        deployment: Deployment,
+        session: Session,
+        named: DeclaredAudience,
+        as_of: date,
+    ) -> None:
+        self.columns: list[str] = []
+        self.suppressed: list[str] = []
+        self._deployment = deployment
+        self._session = session
+        self._named = named
+        self._use_case = deployment.use_case
+        draw = draw_of(named)
+        self._key = {
+            "use_case": self._use_case.name,
+            "audience": named.name,
+            "as_of": as_of,
+            "control_group": draw.group,
+        }
+        self._parameters: dict[str, object] = {
+            **named.parameters(self._use_case, deployment.settings, as_of),
+            **self._key,
+            "control_by": draw.by,
+        }
 
-def sums_of(deployment: Deployment, source: Source) -> Sums:
-    sql = source.statement("members_sums")
-    [row] = deployment.warehouse.rows(sql, source.parameters)
-    return Sums(**dict(row.items()))
+    def choose(self, control: Control, *, order: str, users: int) -> Sums:
+        """Choose the members of the date, of so many users; return sums of them."""
+        declared = self._named.declared
+        is_priced = declared.cost_per_contact is not None
+        is_priced = is_priced and declared.margin is not None
+        self._read_suppressed()
+        most = declared.most(users)
+        # All who are looked at, the control group among them.
+        paid_for = declared.paid_for / (1 - control.share)
+        # Too few by chance once in 10^18 times, whatever the budget and the share.
+        read = min(most, int(1.5 * paid_for) + 1_000) + len(self.suppressed)
+        sums = self._read(
+            "audience_choice",
+            {
+                **control.parameters,
+                "order": order,
+                "least": 0.0 if declared.threshold is None else declared.threshold,
+                "most": most,
+                "paid_for": declared.paid_for,
+                "read": min(read, MOST_USERS),
+                "places": min(most, int(paid_for)),
+                "explore": declared.explored,
+                "cost": declared.cost_per_contact if is_priced else 0.0,
+                "margin": declared.margin if is_priced else 0.0,
+                "suppressed": self.suppressed,
+            },
+        )
+        self._check(sums, order)
+        return sums
 
+    def read_stored(self, *, is_planned: bool = False) -> Sums:
+        """
+        Read the members as they are stored, with what is known of them by now.
 
-def _parameters(
-    deployment: Deployment, named: DeclaredAudience, as_of: date, draw: Draw
-) -> dict[str, object]:
-    return {
-        **named.parameters(deployment.use_case, deployment.settings, as_of),
-        "order": named.declared.order,
-        "control_group": draw.group,
-        "control_by": draw.by,
-    }
+        A consent that the own statement reads may be withdrawn since, so it is asked
+        who is in it still, with the consent that a destination is told of. Without a
+        statement nothing is asked of features but for a plan.
+        """
+        self._read_suppressed()
+        has_sql = self._named.sql_file.is_file()
+        return self._read(
+            "members",
+            {"suppressed": self.suppressed, "asks_again": has_sql},
+            asks_features=has_sql or is_planned,
+        )
+
+    def columns_of(self, sums: Sums) -> list[str]:
+        """Return the names of the further columns of stored members."""
+        if sums.example:
+            return list(json.loads(sums.example))
+        # None are stored of the control group, which all may be in.
+        return [] if sums.treated else self.columns
+
+    def control_group(self) -> dict[str, object]:
+        """Return of how many users the control group is by now, but for this date."""
+        sql = statement("audience_group")
+        [row] = self._deployment.warehouse.rows(sql, self._key)
+        return dict(row.items())
+
+    def newly_held_out(self) -> frozenset[str]:
+        """Return who was to be treated, and is in the control group by now."""
+        named = self._named
+        sql = named.statement(
+            "audience_newly_held_out",
+            self._use_case,
+            asks_features=named.sql_file.is_file(),
+            drawn_by=named.declared.control_by,
+            own_columns="''",
+        )
+        rows = self._deployment.warehouse.table(sql, self._parameters)
+        return frozenset(rows["user_id"].to_pylist())
+
+    def _read(
+        self, part: str, parameters: Mapping[str, object], *, asks_features: bool = True
+    ) -> Sums:
+        """Have the session's tables by a part; the own statement runs this once."""
+        named = self._named
+        with _told(named, self._use_case):
+            entries = "''"
+            if named.sql_file.is_file():
+                entries = self._entries()
+            sql = named.statement(
+                "audience_members",
+                self._use_case,
+                asks_features=asks_features,
+                drawn_by=named.declared.control_by,
+                own_columns=entries,
+                members=statements.lines_of(
+                    part, folder=named.folder, consent=self._consent()
+                ),
+            )
+            [row] = self._session.rows(sql, {**self._parameters, **parameters})
+        return Sums(**dict(row.items()))
+
+    def _consent(self) -> str:
+        """Return the consent that a destination is told of, in SQL; "" without one."""
+        column = self._named.destination_entries.get("consent_by")
+        if not column:
+            return "''"
+        path = json.dumps(column, ensure_ascii=False)
+        return f"IFNULL(JSON_VALUE(attributes, '$.{path}'), '')"
+
+    def _entries(self) -> str:
+        """Return the further columns as the entries of a JSON object, in SQL."""
+        named = self._named
+        by = named.declared.control_by
+        sql = named.statement(
+            "audience_columns", self._use_case, drawn_by=USER, own_columns="''"
+        )
+        types = self._deployment.warehouse.types_of_query(sql, self._parameters)
+        # BigQuery takes User_ID for user_id, and keeps its spelling.
+        further = {name: types[name] for name in types if name.lower() != USER}
+        if by != USER and further.get(by) not in ("STRING", "INT64"):
+            raise UseCaseError(
+                f"{named.name} draws its control group by {by}, which is neither a "
+                f"STRING nor an INT64 of {named.sql_file.name}",
+                hint=f"Select CAST({by} AS STRING) AS {by}, written as in your other "
+                "audiences",
+            )
+        self.columns = list(further)
+        return _entries_of(further)
+
+    def _read_suppressed(self) -> None:
+        """Read who is suppressed: hashed here, as no statement has the key."""
+        name = self._use_case.name
+        suppressed = suppression.read_suppressed(self._deployment.warehouse)
+        self.suppressed.clear()
+        if not suppressed:
+            return
+        sql = statement("audience_users")
+        for batch in self._deployment.warehouse.batches(sql, self._key):
+            for user in batch["user_id"].to_pylist():
+                if suppressed.covers(user, name):
+                    self.suppressed.append(user)
+
+    def _check(self, sums: Sums, order: str) -> None:
+        """Make sure that members can be chosen of those who were looked at."""
+        file = self._named.sql_file.name
+        if sums.repeated:
+            raise UseCaseError(
+                f"{self._use_case.name}/audiences/{file} has {sums.repeated} rows of "
+                "users that it has more than once: each user needs one row, for "
+                "example by QUALIFY ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY "
+                "…) = 1"
+            )
+        if sums.users and not sums.scored:
+            raise RequestError(
+                f"{self._use_case.name} publishes no {order} for {self._key['as_of']}",
+                hint='Set order = "probability" in the audience\'s file',
+                field="order",
+            )
+        if sums.nameless:
+            column = self._named.declared.control_by
+            raise UseCaseError(
+                f"{file} has {sums.nameless} users without {column}, by which the "
+                "control group is drawn",
+                hint=f"Leave them out, for example with WHERE {column} != ''",
+            )
 
 
 class NewlyHeldOut:
-    """Who was to be treated, and has got into the control group when it was read."""
+    """Who was to be treated, and has got into the control group since it was read."""
 
-    def __init__(self, deployment: Deployment, audience: Audience) -> None:
+    def __init__(self, reading: Reading) -> None:
         self.users = frozenset[str]()
-        self._deployment = deployment
-        self._audience = audience
-        self._group: dict[str, object] = {}
+        self._reading = reading
+        self._group = reading.control_group()
 
     def read(self) -> None:
         """Read them; the audience's own statement runs only if the group changed."""
-        deployment = self._deployment
-        named = self._audience.source.named
-        draw = draw_of(named)
-        [row] = deployment.warehouse.rows(
-            statement("audience_group"), {"control_group": draw.group}
-        )
-        group = dict(row.items())
-        if group == self._group:
-            return
-        sql = named.statement(
-            "audience_newly_held_out", deployment.use_case, drawn_by=draw.by
-        )
-        given = _parameters(deployment, named, self._audience.as_of, draw)
-        rows = deployment.warehouse.table(sql, given)
-        self.users = frozenset(rows["user_id"].to_pylist())
-        self._group = group
+        group = self._reading.control_group()
+        if group != self._group:
+            self.users = self._reading.newly_held_out()
+            self._group = group
 
 
 def _order(
@@ -449,69 +565,7 @@ def _order(
     return PROBABILITY, reason
 
 
-# -- the choice -----------------------------------------------------------------------
-
-
-def _choice(
-    deployment: Deployment,
-    named: DeclaredAudience,
-    as_of: date,
-    control: Control,
-    *,
-    order: str,
-    users: int,
-) -> tuple[Source, list[str]]:
-    """Return the choice of a date's members, and names of their further columns."""
-    use_case = deployment.use_case
-    declared = named.declared
-    is_priced = declared.cost_per_contact is not None and declared.margin is not None
-    parameters = _parameters(deployment, named, as_of, control)
-    parameters |= {"order": order, **control.parameters}
-    with _told(named, use_case):
-        further = _further_columns(deployment, named, parameters)
-    by = declared.control_by
-    drawn = [field for field in further if field.name == by]
-    if by != USER and (not drawn or drawn[0].type not in (pa.string(), pa.int64())):
-        raise UseCaseError(
-            f"{named.name} draws its control group by {by}, which is neither a STRING "
-            f"nor an INT64 of {named.sql_file.name}",
-            hint=f"Select CAST({by} AS STRING) AS {by}, written as in your other "
-            "audiences",
-        )
-    suppressed = _suppressed_among(deployment, named, as_of)
-    most = declared.most(users)
-    # All who are looked at, the control group among them.
-    paid_for = declared.paid_for / (1 - control.share)
-    # Too few by chance once in 10^18 times, whatever the budget and the share.
-    read = min(most, int(1.5 * paid_for) + 1_000) + len(suppressed)
-    parameters |= {
-        "least": 0.0 if declared.threshold is None else declared.threshold,
-        "most": most,
-        "paid_for": declared.paid_for,
-        "read": min(read, MOST_USERS),
-        "places": min(most, int(paid_for)),
-        "explore": declared.explored,
-        "cost": declared.cost_per_contact if is_priced else 0.0,
-        "margin": declared.margin if is_priced else 0.0,
-        "suppressed": suppressed,
-    }
-    source = Source(
-        named, use_case, "audience_choice", parameters, _entries_of(further)
-    )
-    return source, [field.name for field in further]
-
-
-def _further_columns(
-    deployment: Deployment, named: DeclaredAudience, parameters: Mapping[str, object]
-) -> list[pa.Field]:
-    """Return the columns of an audience's own statement but for the user's id."""
-    sql = named.statement("audience_columns", deployment.use_case)
-    fields = deployment.warehouse.table(sql, parameters).schema
-    # BigQuery takes User_ID for user_id, and keeps its spelling.
-    return [field for field in fields if field.name.lower() != USER]
-
-
-def _entries_of(fields: Iterable[pa.Field]) -> str:
+def _entries_of(types: Mapping[str, str]) -> str:
     """
     Return the entries of a JSON object with columns, as an expression of SQL.
 
@@ -519,16 +573,15 @@ def _entries_of(fields: Iterable[pa.Field]) -> str:
     of a STRUCT in another order: so numbers are written by CAST, one by one.
     """
     parts = list[str]()
-    for entry in fields:
-        name = json.dumps(json.dumps(entry.name) + ":", ensure_ascii=False)
-        column = f"`{entry.name}`"
-        value = f"TO_JSON_STRING({column})"
-        if pa.types.is_decimal128(entry.type):
-            value = f"CAST(CAST({column} AS NUMERIC) AS STRING)"
-        elif pa.types.is_decimal(entry.type) or pa.types.is_integer(entry.type):
-            value = f"CAST({column} AS STRING)"
-        elif pa.types.is_nested(entry.type):
-            value = f"TO_JSON_STRING(TO_JSON({column}))"
+    for column, kind in types.items():
+        name = json.dumps(json.dumps(column) + ":", ensure_ascii=False)
+        value = f"TO_JSON_STRING(`{column}`)"
+        if kind == "NUMERIC":
+            value = f"CAST(CAST(`{column}` AS NUMERIC) AS STRING)"
+        elif kind in ("INT64", "BIGNUMERIC"):
+            value = f"CAST(`{column}` AS STRING)"
+        elif kind in ("a list", "STRUCT"):
+            value = f"TO_JSON_STRING(TO_JSON(`{column}`))"
         comma = "',', " if parts else ""
         parts.append(f"{comma}{name}, IFNULL({value}, 'null')")
     return ", ".join(parts) if parts else "''"
@@ -550,65 +603,32 @@ def _told(named: DeclaredAudience, use_case: UseCase) -> Iterator[None]:
         ) from error
 
 
-def _suppressed_among(
-    deployment: Deployment, named: DeclaredAudience, as_of: date
-) -> list[str]:
-    """Return suppressed users of a date, hashed here: no statement has their key."""
-    name = deployment.use_case.name
-    suppressed = suppression.read_suppressed(deployment.warehouse)
-    listed = list[str]()
-    if suppressed:
-        sql = statement("audience_users")
-        key = {"use_case": name, "audience": named.name, "as_of": as_of}
-        for batch in deployment.warehouse.batches(sql, key):
-            for user in batch["user_id"].to_pylist():
-                if suppressed.covers(user, name):
-                    listed.append(user)
-    # An empty list has no type, and nobody has an empty id.
-    return listed if listed else [""]
+def store(session: Session, audience: Audience) -> Audience:
+    """
+    Write the members that are chosen: all or none.
 
-
-def _check(source: Source, sums: Sums) -> None:
-    """Make sure that members can be chosen of those who were looked at."""
-    file = source.named.sql_file.name
-    if sums.repeated:
-        raise UseCaseError(
-            f"{source.use_case.name}/audiences/{file} has {sums.repeated} rows of "
-            "users that it has more than once: each user needs one row, for example "
-            "by QUALIFY ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY …) = 1"
-        )
-    if sums.users and not sums.scored:
-        raise RequestError(
-            f"{source.use_case.name} publishes no {source.parameters['order']} for "
-            f"{source.parameters['as_of']}",
-            hint='Set order = "probability" in the audience\'s file',
-            field="order",
-        )
-    if sums.nameless:
-        column = source.named.declared.control_by
-        raise UseCaseError(
-            f"{file} has {sums.nameless} users without {column}, by which the control "
-            "group is drawn",
-            hint=f"Leave them out, for example with WHERE {column} != ''",
-        )
-
-
-def store(deployment: Deployment, audience: Audience) -> Audience:
-    """Write the members that are chosen, unless they are there: all or none."""
-    source = audience.source
+    Raises:
+        Conflict: There are some of the date already, by another choice.
+    """
+    control = audience.control
     parameters = {
-        **source.parameters,
-        "control_share": audience.control.share,
+        **audience.key,
+        "control_group": control.group,
+        "control_share": control.share,
         "selection": audience.selection,
         "selected_at": audience.chosen_at,
     }
-    deployment.warehouse.execute(source.statement("audience_choose"), parameters)
-    stored = stored_members(deployment, source.named, audience.as_of, asks_again=False)
-    return replace(audience, source=stored, is_stored=True)
+    written = session.execute(statement("members_store"), parameters)
+    if written != audience.sums.members:
+        raise Conflict(
+            f"another run chose the members of {audience.name} for {audience.as_of}",
+            hint="Run the same again",
+        )
+    return replace(audience, is_stored=True)
 
 
-def _publication(deployment: Deployment, until: date) -> tuple[date, int]:
-    """Return the date of the newest publication, and its number of users."""
+def _publication(deployment: Deployment, until: date) -> Mapping[str, Any]:
+    """Return the newest publication: its date, users and version."""
     name = deployment.use_case.name
     if deployment.use_case.scores_events:
         raise RequestError(
@@ -622,4 +642,5 @@ def _publication(deployment: Deployment, until: date) -> tuple[date, int]:
             hint="Call 01-Predictions",
             field="as_of",
         )
-    return rows[0]["as_of"], rows[0]["users"]
+    newest: Mapping[str, Any] = rows[0]
+    return newest

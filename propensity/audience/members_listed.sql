@@ -1,9 +1,8 @@
 -- One row per member who is treated, the best first; without those whom a destination has
 -- rejected, who have unsubscribed there for example, and not taken since.
--- Parameters: those of the members; @best_first STRING, what they are put in order by.
--- Source: as of members_sums.sql; ma_audience_ledger.
-WITH
--- include: members.sql
+-- Parameters: @use_case, @audience STRING; @best_first STRING, what they are put in order
+--   by.
+-- Source: the session's table chosen, and ma_audience_ledger.
 SELECT
   user_id,
   probability,
@@ -12,9 +11,10 @@ SELECT
   attributes,
   decile_value,
   effect
-FROM members
+FROM chosen
 WHERE
-  NOT is_control
+  is_member
+  AND NOT is_control
   AND user_id NOT IN (
     SELECT user_id
     FROM ma_audience_ledger

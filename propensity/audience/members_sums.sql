@@ -1,27 +1,29 @@
--- One row: sums over the members of an audience, and over those who were looked at.
--- Parameters: those of the members.
--- Source: what members.sql reads, or audience_choice.sql.
-WITH
--- include: members.sql
+-- Part of audience_members.sql. One row: sums over the members of an audience, and over
+-- those who were looked at.
+-- Source: the session's table chosen.
 SELECT
-  c.*,
-  s.*
-FROM checked AS c
-CROSS JOIN (
-  SELECT
-    COUNT(*) AS members,
-    COUNTIF(is_control) AS control_members,
-    COUNTIF(is_explored) AS explored,
-    SUM(probability) AS probability,
-    SUM(probability * probability) AS probability_squares,
-    COUNT(expected_value) AS valued,
-    COUNT(effect) AS with_effect,
-    -- Of those who are treated.
-    SUM(IF(is_control, NULL, probability)) AS expected,
-    SUM(IF(is_control, NULL, effect)) AS added_conversions,
-    -- So much is expected of a buyer.
-    SUM(
-      IF(is_control, NULL, effect * SAFE_DIVIDE(expected_value, probability))
-    ) AS added_value
-  FROM members
-) AS s
+  COUNT(*) AS users,
+  COUNTIF(times > 1) AS repeated,
+  COUNT(score) AS scored,
+  COUNTIF(is_nameless) AS nameless,
+  COUNTIF(is_left_out) AS left_out,
+  MAX(attributes) AS example,
+  COUNTIF(is_member) AS members,
+  COUNTIF(is_member AND is_control) AS control_members,
+  COUNTIF(is_member AND is_explored) AS explored,
+  SUM(IF(is_member, probability, NULL)) AS probability,
+  SUM(IF(is_member, probability * probability, NULL)) AS probability_squares,
+  COUNTIF(is_member AND expected_value IS NOT NULL) AS valued,
+  COUNTIF(is_member AND effect IS NOT NULL) AS with_effect,
+  -- Of those who are treated.
+  SUM(IF(is_member AND NOT is_control, probability, NULL)) AS expected,
+  SUM(IF(is_member AND NOT is_control, effect, NULL)) AS added_conversions,
+  -- So much is expected of a buyer.
+  SUM(
+    IF(
+      is_member AND NOT is_control,
+      effect * SAFE_DIVIDE(expected_value, probability),
+      NULL
+    )
+  ) AS added_value
+FROM chosen

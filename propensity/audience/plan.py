@@ -19,6 +19,7 @@ from propensity.audience.declared import (
 from propensity.audience.destinations.destination import Destination
 from propensity.audience.members import EFFECT, PROBABILITY, Audience
 from propensity.audience.stopping import listed
+from propensity.gcp.session import Session
 from propensity.measures.power import (
     RECENT_WEEKS,
     deciles,
@@ -51,18 +52,17 @@ def needed(audience: Audience, plan: Plan, declared: Declared) -> int | None:
 
 
 def planned(
-    deployment: Deployment, named: DeclaredAudience, audience: Audience
+    deployment: Deployment,
+    session: Session,
+    named: DeclaredAudience,
+    audience: Audience,
 ) -> Plan:
-    """Return the plan of an audience before it is sent."""
+    """Return the plan of an audience before it is sent, whose members a session has."""
     declared = named.declared
     sums = audience.sums
     chances = sums.chances
-    parameters = {
-        **named.parameters(deployment.use_case, deployment.settings, audience.as_of),
-        "order": audience.order,
-    }
-    sql = named.statement("audience_values", deployment.use_case)
-    scores = deployment.warehouse.table(sql, parameters)
+    sql = statement("audience_values")
+    scores = session.table(sql, {"order": audience.order})
     scores = scores.sort_by([("score", "descending")])
     new_a_week = None
     if len(scores):

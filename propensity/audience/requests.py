@@ -6,17 +6,18 @@ is answered: pending, then accepted or rejected, in several rows where its users
 of one kind. Rows are only added. ``ma_audience_ledger`` is a view of the newest of each
 user, and ``ma_audience_lists`` of who is, or may be, on a list.
 
-What is pending is sent again: with the users and the key that it had, so that the
-receiver knows it, less those who may not be sent by now: each of them gets a row of
-why. With other users, or another form of the destination's file, it has another key.
+Who is due is found once, by one statement, into the table ``due`` of a session: with
+the request that each is in. What is pending comes out as it is, so that the receiver
+knows it. Where its users or the form of the destination's file have changed, who may
+not be sent by now gets a row of why, and the rest is opened anew, by another key.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache
 from itertools import chain, groupby
@@ -32,6 +33,7 @@ from propensity.audience.destinations.destination import (
 )
 from propensity.audience.members import Audience, Member, pages_of_batches
 from propensity.clock import Clock
+from propensity.gcp.session import Session
 from propensity.registry.deployment import Deployment
 from propensity.schema import ROWS_AT_ONCE
 from propensity.statements import statement
@@ -47,22 +49,27 @@ MAYBE_ARRIVED = "not sent again, but an earlier try may have arrived"
 USERS_OF_A_ROW = 5_000
 
 
-# What the users of a request have in common, one of whom waits.
-SHARED = ("request", "was_refused", "may_have_arrived", "barred")
+# What the rows of a request's users have in common.
+SHARED = ("action", "request", "reason", "may_have_arrived")
+
+
+@dataclass(frozen=True)
+class Due:
+    """How many users are due, in how many requests; or why they are ``barred``."""
+
+    action: str
+    barred: str
+    users: int
+    requests: int
 
 
 class RequestLog:
-    """
-    The requests of an audience's as-of date to a destination.
-
-    Attributes:
-        earlier: Keys of requests that an earlier delivery left pending: it may have
-            sent them. None for all, until this delivery has looked.
-    """
+    """The requests of an audience's as-of date to a destination."""
 
     def __init__(
         self,
         deployment: Deployment,
+        session: Session,
         audience: Audience,
         destination: Destination,
         clock: Clock,
@@ -71,7 +78,7 @@ class RequestLog:
         self.audience = audience
         self.destination = destination
         self.clock = clock
-        self.earlier: set[str] | None = None
+        self._session = session
         self._rows = list[Logged]()
         self._users = 0
 
@@ -86,57 +93,74 @@ class RequestLog:
         sums = self.audience.sums
         return {**self.key, "members": sums.members, "held_out": sums.control_members}
 
-    def requests(self) -> Iterator[Request]:
-        """
-        Yield the requests that are not answered yet: removals first, refused ones last.
-
-        New ones have no key in the log yet. Nobody of those with ``barred`` may be
-        sent.
-        """
+    def find_due(self) -> list[Due]:
+        """Have the session's table of who is due; return what is in it."""
         destination = self.destination
         known_by = destination.known_by
-        yield from self._grouped(
-            REMOVE,
-            "requests_to_remove",
-            {
-                "can_remove": REMOVE in destination.actions,
-                "has_addresses": bool(known_by),
-            },
-            known_by=_written(known_by),
-        )
         best_first = ""
         if destination.requests_of_a_file:
             best_first = self.audience.order
-        if ADD in destination.actions:
-            given = {"best_first": best_first, "held_out": HELD_OUT}
-            yield from self._grouped(ADD, "requests_to_add", given)
+        sql = statement(
+            "requests_due",
+            known_by=_written(known_by),
+            fingerprint=_fingerprint(known_by),
+        )
+        given = {
+            **self.key,
+            "suppressed": self.audience.suppressed,
+            "can_remove": REMOVE in destination.actions,
+            "has_addresses": bool(known_by),
+            "best_first": best_first,
+            "batch": destination.batch,
+            "adding": self._key_begins(ADD),
+            "removing": self._key_begins(REMOVE),
+            "held_out": HELD_OUT,
+            "may_have_arrived": MAYBE_ARRIVED,
+        }
+        return [Due(**dict(row.items())) for row in self._session.rows(sql, given)]
 
-    def _grouped(
-        self, action: str, name: str, parameters: Mapping[str, object], **parts: str
-    ) -> Iterator[Request]:
-        """Yield requests of users whose rows come one after the other."""
-        source = self.audience.source
-        given = {**source.parameters, **self.key, "action": action, **parameters}
-        sql = source.statement(name, **parts)
-        batches = self.deployment.warehouse.batches(sql, given)
+    def open(self) -> None:
+        """Add the rows of who is due: of requests, and of why users are in none."""
+        given = {
+            **self.key,
+            "at": self.clock.now(),
+            "users_of_a_row": USERS_OF_A_ROW,
+        }
+        self._session.execute(statement("requests_open"), given)
+
+    def requests(self) -> Iterator[Request]:
+        """Yield the requests that are due: removals first, refused ones last."""
+        batches = self._session.batches(statement("requests_opened"))
         rows = chain.from_iterable(pages_of_batches(batches))
         for shared, together in groupby(rows, itemgetter(*SHARED)):
-            key, was_refused, may_have_arrived, barred = shared
-            for members in _batches(together, self.destination.batch):
-                is_earlier = bool(key)
-                if self.earlier is not None:
-                    is_earlier = key in self.earlier
-                yield Request(
-                    self.audience,
-                    self.destination.name,
-                    action,
-                    members,
-                    form=self.destination.form,
-                    recorded_as=key,
-                    was_refused=was_refused,
-                    may_have_arrived=may_have_arrived or is_earlier,
-                    barred=barred,
-                )
+            action, key, reason, may_have_arrived = shared
+            yield Request(
+                self.audience,
+                self.destination.name,
+                action,
+                [_member(row) for row in together],
+                key=key,
+                reason=reason,
+                may_have_arrived=may_have_arrived,
+            )
+
+    def part(self, request: Request, members: Sequence[Member]) -> Request:
+        """Return a request of some of the users of another."""
+        keys = [json.dumps(member.key, ensure_ascii=False) for member in members]
+        content = f"{self._key_begins(request.action)}{', '.join(keys)}]]"
+        key = hashlib.sha256(content.encode()).hexdigest()[:32]
+        return replace(request, members=members, key=key)
+
+    def _key_begins(self, action: str) -> str:
+        """
+        Return what is hashed into a key before the users: a list in JSON.
+
+        With another form the content is another one, which receivers refuse under a key
+        that they know.
+        """
+        parts = [str(value) for value in self.audience.key.values()]
+        parts += [action, self.destination.name, self.destination.form]
+        return f"{json.dumps(parts, ensure_ascii=False)[:-1]}, ["
 
     # -- rows
 
@@ -195,13 +219,9 @@ class RequestLog:
             as_of: Of the audience, unless it is given.
             key: The request's own, unless it is given.
         """
-        known_by = self.destination.known_by
         recipients = list[Recipient]()
         for member in members:
-            address = member.address
-            if address is None:
-                address = fingerprint(member, known_by)
-            recipients.append(Recipient(user_id=member.user_id, address=address))
+            recipients.append(Recipient(user_id=member.user_id, address=member.address))
         for start in range(0, len(recipients), USERS_OF_A_ROW):
             row = Logged(
                 use_case=self.audience.use_case,
@@ -286,42 +306,37 @@ def reason_not_sent(request: Request, reason: str) -> str:
     return reason
 
 
-def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[Member]]:
-    batch = list[Member]()
-    for row in rows:
-        for name in SHARED:
-            del row[name]
-        batch.append(Member(**row))
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _member(row: dict[str, Any]) -> Member:
+    values = {name: row[name] for name in row if name not in SHARED}
+    return Member(**values)
 
 
-def fingerprint(member: Member, known_by: Sequence[str]) -> str | None:
+def _fingerprint(known_by: Sequence[str]) -> str:
     """
-    Return what tells a user's address from the earlier ones, and reveals none.
+    Return what tells a user's address from the earlier ones, as an expression of SQL.
 
-    Args:
-        known_by: Columns by which a destination knows a user; without any a user has
-            no address.
+    It reveals no address. Without columns by which a destination knows a user, there
+    is none.
     """
-    if not known_by or member.attributes is None:
-        return None
-    parts = [member.user_id]
+    if not known_by:
+        return "CAST(NULL AS STRING)"
+    texts = ["user_id"]
     for column in known_by:
-        parts.append(member.known_by(column))
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        texts.append(_text_of(column))
+    parts = ", ', ', ".join(f"TO_JSON_STRING({text})" for text in texts)
+    hashed = f"SUBSTR(TO_HEX(SHA256(CONCAT('[', {parts}, ']'))), 1, 16)"
+    return f"IF(attributes IS NULL, NULL, {hashed})"
+
+
+def _text_of(column: str) -> str:
+    """Return a user's value of a column, as ``values.plain`` has it, in SQL."""
+    path = json.dumps(column, ensure_ascii=False)
+    return f"LOWER(TRIM(IFNULL(JSON_VALUE(attributes, '$.{path}'), '')))"
 
 
 def _written(known_by: Sequence[str]) -> str:
     """Return what a destination knows a user by, as an expression of SQL."""
     if not known_by:
         return "user_id"
-    values = []
-    for column in known_by:
-        path = json.dumps(column, ensure_ascii=False)
-        values.append(f"LOWER(TRIM(IFNULL(JSON_VALUE(attributes, '$.{path}'), '')))")
-    together = ", ' ', ".join(values)
+    together = ", ' ', ".join(_text_of(column) for column in known_by)
     return f"IF(attributes IS NULL, NULL, CONCAT({together}))"

@@ -35,6 +35,7 @@ from propensity.audience.requests import RequestLog
 from propensity.audience.stopping import Listed, listed
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
+from propensity.gcp.session import Session, session_of
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
 from propensity.tables.audiences import AUDIENCE_PLANS
@@ -63,23 +64,31 @@ def preview(
         validate: Whether the receiver is asked if it would take the first request; of
             those that can say so without taking it.
     """
-    log = _opened(deployment, named, secret, until, clock)
+    with session_of(deployment.warehouse) as session:
+        log = _opened(
+            deployment,
+            session,
+            named,
+            secret,
+            until=until,
+            clock=clock,
+            is_planned=True,
+        )
+        users = Counter[str]()
+        requests = 0
+        for due in log.find_due():
+            if not due.barred:
+                users[due.action] += due.users
+                requests += due.requests
+        validated = None
+        if validate and requests:
+            validated = _validated(log.destination, next(log.requests()))
+        plan = planned(deployment, session, named, log.audience)
     audience = log.audience
     sums = audience.sums
-    users = Counter[str]()
-    count = 0
-    validated = None
-    for request in log.requests():
-        if request.barred:
-            continue
-        if validate and not count:
-            validated = _validated(log.destination, request)
-        users[request.action] += len(request.members)
-        count += 1
     if log.destination.requests_of_a_file:
-        count = math.ceil(count / log.destination.requests_of_a_file)
+        requests = math.ceil(requests / log.destination.requests_of_a_file)
     cost = named.declared.cost
-    plan = planned(deployment, named, audience)
     columns = plan.columns()
     del columns["planned_at"], columns["control_key"]
     warnings = warnings_of(deployment, named, audience, log.destination, plan=plan)
@@ -94,7 +103,7 @@ def preview(
         "suppressed": sums.left_out,
         "sent_before": sums.treated - users[ADD],
         "to_remove": users[REMOVE],
-        "requests": count,
+        "requests": requests,
         "cost": None if cost is None else cost * sums.treated,
         "validated": validated,
         "warnings": list(warnings),
@@ -138,8 +147,11 @@ def send(
         scheduled_on: The day on which the clock sends it; None where a person does.
         ends_at: As of ``Delivery``; the next delivery goes on.
     """
-    with _alone(deployment, named.name, clock) as check:
-        log = _opened(deployment, named, secret, until, clock)
+    with (
+        _alone(deployment, named.name, clock) as check,
+        session_of(deployment.warehouse) as session,
+    ):
+        log = _opened(deployment, session, named, secret, until=until, clock=clock)
         audience = log.audience
         if scheduled_on:
             _check_unattended(log, scheduled_on)
@@ -154,11 +166,11 @@ def send(
                     hint=advice,
                     field="audience",
                 )
-            plan = planned(deployment, named, audience)
+            plan = planned(deployment, session, named, audience)
             check()
             # First what the control group is drawn by: no member is there without it.
             deployment.warehouse.write(AUDIENCE_PLANS, [plan])
-            log.audience = store(deployment, audience)
+            log.audience = store(session, audience)
         return Delivery(log, check=check, ends_at=ends_at).run(watched)
 
 
@@ -174,16 +186,16 @@ def end(
 ) -> DeliveryResult:
     """Take the users of an audience off a list, or record that a person did it."""
     name = listing.audience
-    with _alone(deployment, name, clock, is_sent=not is_by_hand) as check:
+    with (
+        _alone(deployment, name, clock, is_sent=not is_by_hand) as check,
+        session_of(deployment.warehouse) as session,
+    ):
         destination: Destination = ByHand(listing.destination)
         if not is_by_hand:
             destination = _opened_to_remove(deployment, listing, secret)
-        log = RequestLog(
-            deployment,
-            nobody(deployment, name, _ending_date(deployment, name), clock.now()),
-            destination,
-            clock,
-        )
+        as_of = _ending_date(deployment, name)
+        audience = nobody(deployment, session, name, as_of, clock.now())
+        log = RequestLog(deployment, session, audience, destination, clock)
         return Delivery(log, check=check, ends_at=ends_at).run(watched)
 
 
@@ -211,12 +223,18 @@ def _alone(
 
 def _opened(
     deployment: Deployment,
+    session: Session,
     named: DeclaredAudience,
     secret: Secret,
+    *,
     until: date | None,
     clock: Clock,
+    is_planned: bool = False,
 ) -> RequestLog:
-    audience = find_or_choose(deployment, named, until=until, now=clock.now())
+    now = clock.now()
+    audience = find_or_choose(
+        deployment, session, named, until=until, now=now, is_planned=is_planned
+    )
     destination = opened(
         named, deployment, secret, columns=audience.columns, clock=clock
     )
@@ -236,7 +254,7 @@ def _opened(
             f"'{listing.destination}'",
             field="destination",
         )
-    return RequestLog(deployment, audience, destination, clock)
+    return RequestLog(deployment, session, audience, destination, clock)
 
 
 def _check_unattended(log: RequestLog, day: date) -> None:
@@ -252,8 +270,7 @@ def _check_unattended(log: RequestLog, day: date) -> None:
             "call sends it"
         )
     champion = deployment.registry.champion()
-    [newest] = deployment.rows("newest_publication", since=as_of, until=as_of)
-    version = newest["model_version"]
+    version = audience.model_version
     if champion and version not in [champion.version] + list(champion.earlier):
         request = json.dumps({"use_case": audience.use_case, "force": True})
         raise errors.AudienceWaits(

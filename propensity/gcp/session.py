@@ -12,11 +12,13 @@ Source:
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions as api
 from google.cloud import bigquery
 
+from propensity.errors import Unavailable
 from propensity.gcp.queries import Parameters
 from propensity.gcp.warehouse import Warehouse
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from propensity.settings import Settings
+
+# What BigQuery says of a session that it does not have any more.
+_ENDED = re.compile(r"\bsession\b.*\b(not found|expired|terminated)|session id", re.I)
 
 
 @contextlib.contextmanager
@@ -87,7 +92,14 @@ class Session(Warehouse):
     def _run(
         self, sql: str, parameters: Parameters | None, *, page_size: int | None = None
     ) -> tuple[Any, Any]:
-        job, rows = super()._run(sql, parameters, page_size=page_size)
+        try:
+            job, rows = super()._run(sql, parameters, page_size=page_size)
+        except api.BadRequest as error:
+            if self._session_id and _ENDED.search(str(error)):
+                raise Unavailable(
+                    "the session at BigQuery has ended", hint="Run the same again"
+                ) from error
+            raise
         if not self._session_id:
             self._session_id = job.session_info.session_id
         return job, rows

@@ -6,13 +6,10 @@ What a receiver of users is: it sends a request once, and says what became of it
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
 
 from propensity.audience.members import Audience, Member
 from propensity.errors import PropensityError, RequestError
@@ -86,39 +83,25 @@ class Request:
     """
     Users who are sent at once, to be added to a list or removed from it.
 
+    It is a row of the log, with what is known of the users besides.
+
     Attributes:
-        form: What its content is made by, such as a hash of the destination's template.
-        recorded_as: The key under which the ledger has these users as pending.
-        was_refused: Whether they were refused before, and maybe not by their fault.
+        key: The idempotency key: the same for the same content, however often sent.
+        reason: Why it was refused before, maybe by no fault of its users; or "".
         may_have_arrived: Whether an earlier try of these users was not answered.
-        barred: Why nobody of them may be sent; empty where they may.
     """
 
     audience: Audience
     destination: str
     action: str
     members: Sequence[Member]
-    form: str = ""
-    recorded_as: str = ""
-    was_refused: bool = False
+    key: str = ""
+    reason: str = ""
     may_have_arrived: bool = False
-    barred: str = ""
 
     @property
     def keys(self) -> list[str]:
         return [member.key for member in self.members]
-
-    @cached_property
-    def key(self) -> str:
-        """
-        The idempotency key: the same for the same content, however often sent.
-
-        With another form the content is another one, which receivers refuse under a key
-        that they know.
-        """
-        parts: list[object] = [str(value) for value in self.audience.key.values()]
-        parts += [self.action, self.destination, self.form, self.keys]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def check_age(

@@ -18,7 +18,7 @@ from propensity.audience import declared, requests, run
 from propensity.audience.requests import HELD_OUT
 from propensity.audience.stopping import listed
 from propensity.cli.answers import Exit
-from propensity.errors import RequestError
+from propensity.errors import Conflict, PropensityError, RequestError
 from propensity.registry.deployment import open_deployment
 from propensity.settings import Settings
 from propensity.tables.audiences import AUDIENCE_MEMBERS, AUDIENCE_REQUESTS
@@ -27,6 +27,7 @@ from tests.propensity.audience.conftest import (
     START,
     act,
     ledger,
+    members_of,
     next_week,
     send,
     winback,
@@ -91,6 +92,114 @@ def test_an_audience_of_nobody_needs_a_permission(deployment, crm):
     for action in (run.preview, run.send):
         with pytest.raises(RequestError, match="who have left"):
             act(deployment, action, winback(to, **BEST), until=MONDAY)
+
+
+MARK = "-- the audience's own"
+
+
+@pytest.fixture
+def readings(deployment, monkeypatch) -> list[str]:
+    """The statements that ran the audience's own SQL."""
+    found = []
+    client = deployment.warehouse.client
+    query = client.query
+
+    def watched(sql: str, *, job_config: Any = None, **more: Any) -> Any:
+        if MARK in sql and not job_config.dry_run:
+            found.append(sql)
+        return query(sql, job_config=job_config, **more)
+
+    monkeypatch.setattr(client, "query", watched)
+    return found
+
+
+def test_the_audiences_own_sql_runs_once_in_a_delivery(deployment, crm, readings):
+    """Defect: a CRM's table was read nine times. It is read again if somebody gets into
+    the control group meanwhile, who may have the address of a member."""
+    other = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
+    other |= {"user_id": "u199", "probability": 0.5, "is_control": True}
+    heard = []
+
+    class Growing(Receiver):
+        def take(self, *request: Any) -> Any:
+            heard.append(request)
+            if len(heard) == 1:
+                held_out = {**other, "control_group": "winback"}
+                deployment.append(AUDIENCE_MEMBERS, held_out)
+                deployment.clock.advance(3_600)
+            return super().take(*request)
+
+    with Receiver() as receiver, Growing() as growing:
+        folder = crm(receiver)
+        sql = f"SELECT user_id, 'a' AS email\n{MARK}\nFROM publication"
+        (folder / "winback.sql").write_text(sql)
+        send(deployment, folder, control="0%")
+        once = len(readings)
+        send(deployment, folder, control="0%")
+        again = len(readings)
+        next_week(deployment, {f"u{n}": n / 400 for n in range(100, 200)})
+        send(deployment, crm(growing), control="0%")
+
+    assert (once, again - once, len(readings) - again) == (1, 1, 2)
+
+
+def test_members_are_those_of_one_choice(deployment, crm):
+    """Of a statement that gives other rows each time, too: who is a member was drawn
+    once, and who is sent is a member."""
+    with Receiver() as receiver:
+        folder = crm(receiver)
+        sql = "SELECT user_id, RAND() AS r FROM publication ORDER BY RAND() LIMIT 50"
+        (folder / "winback.sql").write_text(sql)
+        sent = send(deployment, folder, top=30, control="50%")
+
+    members = deployment.rows("SELECT * FROM ma_audience_members")
+    treated = {row["user_id"] for row in members if not row["is_control"]}
+    assert {user for _, user in receiver.users} == treated
+    assert (len(members), sent["tallies"]["add"]["accepted"]) == (30, len(treated))
+
+
+ENDED = {
+    "the session": lambda session: session.end(),
+    "its table": lambda session: session.execute("DROP TABLE chosen"),
+}
+
+
+@pytest.mark.parametrize("gone", ENDED)
+def test_a_choice_that_is_lost_stores_nothing(deployment, monkeypatch, gone):
+    """The next delivery chooses anew."""
+    store = run.store
+
+    def lost(session: Any, audience: Any) -> Any:
+        ENDED[gone](session)
+        return store(session, audience)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "store", lost)
+        with pytest.raises(PropensityError) as raised:
+            send(deployment)
+    left = deployment.rows("SELECT * FROM ma_audience_members")
+
+    assert left == ledger(deployment) == []
+    assert raised.value.retryable == (gone == "the session")
+    assert send(deployment)["failure"] == ""
+
+
+def test_members_that_another_run_has_chosen_stay(deployment, monkeypatch):
+    """One of two runs at once has lost its lease, and sends nobody."""
+    store = run.store
+    other = {"use_case": "ga4_purchase", "audience": "winback", "as_of": MONDAY}
+    other |= {"user_id": "u1", "probability": 0.5, "is_control": False}
+
+    def late(session: Any, audience: Any) -> Any:
+        deployment.append(AUDIENCE_MEMBERS, {**other, "control_group": "winback"})
+        return store(session, audience)
+
+    monkeypatch.setattr(run, "store", late)
+    with pytest.raises(Conflict, match="another run chose the members"):
+        send(deployment)
+
+    assert members_of(deployment, is_control=False) == {"u1"}
+    assert ledger(deployment) == []
 
 
 @pytest.mark.parametrize("left", ["user_id != 'u199'", "FALSE"])

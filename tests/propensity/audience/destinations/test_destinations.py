@@ -102,7 +102,6 @@ AUDIENCE = Audience(
     as_of=date(2026, 3, 2),
     control=Control(key=b"", group="winback", share=0.0),
     selection="",
-    source=None,
     is_stored=True,
     chosen_at=CHOSEN_AT,
 )

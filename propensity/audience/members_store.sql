@@ -1,7 +1,8 @@
 -- Write the members that an audience has as of a date: all of them, once.
--- Parameters: those of audience_choice.sql; @control_share FLOAT64; @selection STRING, how
---   they were chosen; @selected_at TIMESTAMP.
--- Source: also ma_audience_members.
+-- Parameters: @use_case, @audience STRING; @as_of DATE; @control_group STRING;
+--   @control_share FLOAT64; @selection STRING, how they were chosen; @selected_at
+--   TIMESTAMP.
+-- Source: the session's table chosen, and ma_audience_members.
 INSERT INTO ma_audience_members (
   use_case,
   audience,
@@ -20,8 +21,6 @@ INSERT INTO ma_audience_members (
   effect,
   is_explored
 )
-WITH
--- include: audience_choice.sql
 SELECT
   @use_case,
   @audience,
@@ -39,9 +38,10 @@ SELECT
   decile_value,
   effect,
   is_explored
-FROM members
+FROM chosen
 WHERE
-  NOT EXISTS (
+  is_member
+  AND NOT EXISTS (
     SELECT 1
     FROM ma_audience_members
     WHERE

@@ -1,0 +1,33 @@
+-- Script: the members of an audience as of a date, as two temporary tables of a session:
+-- scored, who may be members, by the one run of the audience's own statement; and chosen,
+-- who was looked at, as members.sql has them, or audience_choice.sql in its place.
+-- One row: sums over them.
+-- Parameters: those of audience_scored.sql, and of the part.
+CREATE TEMP TABLE scored AS
+WITH
+-- include: audience_scored.sql
+SELECT *
+FROM scored
+;
+CREATE TEMP TABLE chosen AS
+WITH
+-- include: members.sql
+SELECT
+  user_id,
+  probability,
+  percentile,
+  expected_value,
+  decile_value,
+  effect,
+  is_explored,
+  attributes,
+  is_control,
+  is_newly_held_out,
+  is_member,
+  is_left_out,
+  is_nameless,
+  times,
+  score
+FROM looked_at
+;
+-- include: members_sums.sql

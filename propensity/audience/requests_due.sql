@@ -1,0 +1,203 @@
+-- Script: the temporary table due of a session, and a row per action and reason why users
+-- may not be sent any more, with how many users and requests there are.
+-- Due are, one row per user and address: who is to be taken off a list, from before the
+-- date or suppressed since, by what a destination knows nobody who is treated by; who is
+-- to be added to it, being treated; unless a request of the date has them already; and who
+-- waits in one. Who is treated by another user id with the same address stays: a removal
+-- would take both off. With the columns that the list was last sent, or is to be sent.
+-- Users of a request that waits stay together. So it comes out as the row that it is,
+-- under its key, as long as its users, their order and the form of the destination's file
+-- are those of then: the key is a hash of these. Else the rest is another request.
+-- Parameters: @use_case, @audience, @destination STRING; @as_of DATE; @suppressed
+--   ARRAY<STRING>, users of the date; @can_remove BOOL, whether the destination can; @has_addresses BOOL, whether it knows users by columns;
+--   @best_first STRING, what users of a request are put in order by before their id, or
+--   empty; @batch INT64, users of a request at most; @adding and @removing STRING, what
+--   else is in the key of a request; @held_out STRING, why the newly held out are not
+--   sent, and @may_have_arrived STRING, why others are not any more.
+-- Source: the session's table chosen; ma_audience_ledger, ma_audience_lists,
+--   ma_audience_members. The program puts in what a destination knows users by.
+CREATE TEMP TABLE due AS
+WITH
+  recorded AS (
+    SELECT
+      action,
+      request,
+      user_id,
+      address,
+      status = 'pending' AND receipt IS NULL AS is_waiting,
+      IFNULL(reason, '') AS reason
+    FROM ma_audience_ledger
+    WHERE
+      use_case = @use_case
+      AND audience = @audience
+      AND destination = @destination
+      AND as_of = @as_of
+  ),
+  members AS (
+    SELECT
+      *,
+      `known_by` AS written,
+      `fingerprint` AS fingerprint,
+      NOT is_control OR is_newly_held_out AS was_treated,
+      CASE @best_first
+        WHEN 'probability' THEN probability
+        WHEN 'expected_value' THEN expected_value
+        WHEN 'effect' THEN effect
+      END AS place
+    FROM chosen
+    WHERE is_member
+  ),
+  to_add AS (
+    SELECT
+      'add' AS action,
+      IFNULL(r.request, '') AS earlier,
+      IFNULL(r.reason, '') AS reason,
+      CASE
+        WHEN NOT m.is_control THEN ''
+        WHEN r.user_id IS NOT NULL THEN @may_have_arrived
+        ELSE @held_out
+      END AS barred,
+      IFNULL(m.user_id, r.user_id) AS user_id,
+      IF(NOT m.is_control, m.fingerprint, r.address) AS address,
+      m.attributes,
+      m.probability,
+      m.percentile,
+      m.expected_value,
+      m.decile_value,
+      m.effect,
+      m.place
+    FROM members AS m
+    FULL JOIN (SELECT * FROM recorded WHERE action = 'add') AS r
+      ON r.user_id = m.user_id
+    WHERE IF(r.user_id IS NULL, m.was_treated, r.is_waiting)
+  ),
+  listed AS (
+    SELECT
+      user_id,
+      address,
+      MAX(as_of) AS added_as_of
+    FROM ma_audience_lists
+    WHERE
+      use_case = @use_case
+      AND audience = @audience
+      AND destination = @destination
+      AND (as_of < @as_of OR as_of = @as_of AND user_id IN UNNEST(@suppressed))
+    GROUP BY user_id, address
+  ),
+  treated AS (
+    SELECT user_id, written
+    FROM members
+    WHERE NOT is_control
+  ),
+  sent AS (
+    SELECT
+      user_id,
+      as_of,
+      attributes,
+      `known_by` AS written
+    FROM ma_audience_members
+    WHERE
+      use_case = @use_case
+      AND audience = @audience
+      AND as_of <= @as_of
+  ),
+  to_remove AS (
+    SELECT
+      'remove' AS action,
+      IFNULL(r.request, '') AS earlier,
+      IFNULL(r.reason, '') AS reason,
+      CASE
+        -- It would be sent as an addition.
+        WHEN NOT @can_remove
+          THEN 'its file has no [remove] any more; remove the user there yourself'
+        WHEN @has_addresses AND m.attributes IS NULL
+          THEN 'its address is not stored any more; remove the user there yourself'
+        ELSE ''
+      END AS barred,
+      IFNULL(l.user_id, r.user_id) AS user_id,
+      IFNULL(l.address, r.address) AS address,
+      m.attributes
+    FROM listed AS l
+    FULL JOIN (SELECT * FROM recorded WHERE action = 'remove') AS r
+      ON r.user_id = l.user_id AND IFNULL(r.address, '') = IFNULL(l.address, '')
+    LEFT JOIN treated AS t
+      ON t.user_id = l.user_id
+    LEFT JOIN sent AS m
+      ON m.user_id = l.user_id AND m.as_of = l.added_as_of
+    LEFT JOIN (SELECT DISTINCT written FROM treated) AS s
+      ON s.written = m.written
+    WHERE
+      IF(
+        r.user_id IS NULL,
+        -- Where it is not stored any more, nobody knows whether it is another one.
+        @can_remove
+        AND s.written IS NULL
+        AND (t.user_id IS NULL OR m.written IS NOT NULL),
+        r.is_waiting
+      )
+  ),
+  placed AS (
+    SELECT
+      *,
+      ROW_NUMBER() OVER (
+        PARTITION BY action, barred, earlier, reason
+        ORDER BY place DESC, user_id, address
+      ) - 1 AS number,
+      -- Of additions the id alone tells one from the other.
+      IF(
+        action = 'remove' AND address IS NOT NULL,
+        CONCAT(user_id, ' ', address),
+        user_id
+      ) AS member
+    FROM (
+      SELECT * FROM to_add
+      UNION ALL
+      SELECT *, NULL, NULL, NULL, NULL, NULL, NULL FROM to_remove
+    )
+  ),
+  requests AS (
+    SELECT
+      action,
+      barred,
+      earlier,
+      reason,
+      DIV(number, @batch) AS batch,
+      SUBSTR(
+        TO_HEX(
+          SHA256(
+            CONCAT(
+              IF(action = 'add', @adding, @removing),
+              STRING_AGG(TO_JSON_STRING(member), ', ' ORDER BY number),
+              ']]'
+            )
+          )
+        ),
+        1,
+        32
+      ) AS request,
+      MAX(place) AS best,
+      MIN(user_id) AS first_user
+    FROM placed
+    GROUP BY action, barred, earlier, reason, batch
+  )
+SELECT
+  r.request,
+  r.best,
+  r.first_user,
+  p.*
+FROM placed AS p
+JOIN requests AS r
+  ON
+    r.action = p.action
+    AND r.barred = p.barred
+    AND r.earlier = p.earlier
+    AND r.reason = p.reason
+    AND r.batch = DIV(p.number, @batch)
+;
+SELECT
+  action,
+  barred,
+  COUNT(*) AS users,
+  COUNT(DISTINCT request) AS requests
+FROM due
+GROUP BY action, barred
