@@ -1,6 +1,7 @@
 """
 An experiment: users contacted at random, what contacting added, and whom to contact.
 
+What contacting did comes first: nobody is to be contacted whom it harms, or at a loss.
 The order by effect is offered only if it adds more than the order by probability beyond
 chance; otherwise the look says what is missing.
 """
@@ -8,10 +9,10 @@ chance; otherwise the look says what is missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from propensity.models.encoding import Flags, Floats, to_frame
 from propensity.pages.page import ChartLine, fill_template, in_notebook, lines_svg
 from propensity.pages.words import about, decimals, plural
 from propensity.table_files.texts import GAPS, texts
-from propensity.trying.first_look import columns
+from propensity.trying.first_look import alone, columns
 from propensity.trying.first_look.columns import Feature
 from propensity.trying.first_look.reading import check_names, features_of
 from propensity.trying.first_look.scores import RowsToScore, check_there
@@ -48,6 +49,32 @@ RATES = (
 )
 
 
+# Whom to contact.
+Advice = Literal["by_effect", "by_probability", "groups", "nobody", "at_a_loss"]
+# What of it, by whether contacting adds something, harms, or may do either.
+SENTENCES: Mapping[tuple[str, Advice], str] = {
+    ("adds", "by_effect"): "Contact by effect: it adds more than an order by "
+    "probability, {compared}",
+    ("adds", "by_probability"): "Contact by probability: {order}, {compared}{missing}",
+    ("undecided", "by_effect"): "It is undecided whether contacting adds anything. If "
+    "you contact, contact by effect: it adds more than an order by probability, "
+    "{compared}",
+    ("undecided", "by_probability"): "It is undecided whether contacting adds "
+    "anything{missing}",
+    ("harms", "groups"): "Do not contact everybody: contacting does harm. Contact only "
+    "{helped}",
+    ("harms", "nobody"): "Do not contact everybody: contacting does harm, and helps no "
+    "group beyond chance. Contact nobody",
+    ("adds", "at_a_loss"): "Do not contact at this cost: it does not pay",
+    ("undecided", "at_a_loss"): "Do not contact at this cost: it does not pay",
+    ("harms", "at_a_loss"): "Do not contact everybody: contacting does harm, and does "
+    "not pay",
+}
+
+
+Grouping = Callable[[pd.Series], pd.Series]
+
+
 @dataclass(frozen=True, kw_only=True)
 class UserGroup:
     """Users with a value of a feature, or with one in its third."""
@@ -55,6 +82,13 @@ class UserGroup:
     name: str
     users: int
     added: Difference
+
+    def is_helped(self, groups: int) -> bool:
+        """Tell whether contacting adds something to this one of so many groups."""
+        if self.added.low is None:
+            return False
+        error = (self.added.estimate - self.added.low) / NORMAL
+        return self.added.estimate > error * float(stats.norm.isf(0.025 / groups))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +104,9 @@ class Arm:
         effects: What contacting added, user by user.
         reacting: Groups by feature, where their effects differ beyond chance; the
             feature whose groups differ most comes first.
+        group_of: Names the group of each value, by feature.
+        cost_per_contact, margin: As somebody says them; None to compute no profit.
+        is_at_a_loss: Whether the treatment's contacts cost more than they left.
     """
 
     name: str
@@ -78,6 +115,10 @@ class Arm:
     experiment: Experiment
     effects: Effects
     reacting: Mapping[str, Sequence[UserGroup]]
+    group_of: Mapping[str, Grouping]
+    cost_per_contact: float | None = None
+    margin: float | None = None
+    is_at_a_loss: bool = False
 
     @cached_property
     def gain(self) -> Difference:
@@ -110,35 +151,92 @@ class Arm:
         groups = sorted(self.reacting[feature], key=lambda group: group.added.estimate)
         return feature, groups[-1], groups[0]
 
-    def profit(self, cost_per_contact: float, margin: float) -> Difference:
-        """Return what contacting the contacted users left, where outcomes are sums."""
-        earned = self.effects.mean().times(self.contacted * margin)
-        return earned.plus(-cost_per_contact * self.contacted)
+    @property
+    def profit(self) -> Difference | None:
+        """What contacting left; None where nobody knows the cost, or of no sums."""
+        if self.cost_per_contact is None or self.margin is None or not self.is_sum:
+            return None
+        earned = self.effects.mean().times(self.contacted * self.margin)
+        return earned.plus(-self.cost_per_contact * self.contacted)
+
+    @property
+    def earned(self) -> str:
+        """What contacting cost and left; "" where nobody has said what it costs."""
+        profit = self.profit
+        if profit is None or self.cost_per_contact is None:
+            return ""
+        cost = self.cost_per_contact * self.contacted
+        ends = ""
+        if profit.low is not None and profit.high is not None:
+            ends = f" (95% interval {about(profit.low)} to {about(profit.high)})"
+        advice = "whether it pays is undecided"
+        if profit.is_above():
+            advice = "it pays"
+        elif profit.is_below():
+            advice = "it does not pay"
+        return (
+            f"contacting {self.contacted:,} users cost {about(cost)} and left a profit "
+            f"of {about(profit.estimate)}{ends}: {advice}"
+        )
 
     @property
     def colour(self) -> str:
         """The class of a verdict: contacting helps, it does harm, or neither."""
+        if self.did == "adds" and not self.is_at_a_loss:
+            return "good"
+        return "open" if self.did == "undecided" else "wait"
+
+    @property
+    def did(self) -> Literal["adds", "harms", "undecided"]:
+        """What contacting did to the outcome of all users."""
         effect = self.effects.mean()
         if effect.is_above():
-            return "good"
-        return "wait" if effect.is_below() else "open"
+            return "adds"
+        return "harms" if effect.is_below() else "undecided"
+
+    @property
+    def helped(self) -> Mapping[str, Sequence[UserGroup]]:
+        """Groups by feature to whose outcome contacting adds something."""
+        helped = {}
+        for feature, groups in self.reacting.items():
+            above = [group for group in groups if group.is_helped(len(groups))]
+            if above:
+                helped[feature] = above
+        return helped
+
+    @property
+    def advice(self) -> Advice:
+        """Whom to contact."""
+        if self.is_at_a_loss:
+            return "at_a_loss"
+        if self.did == "harms":
+            return "groups" if self.helped else "nobody"
+        return "by_effect" if self.is_open else "by_probability"
 
     @property
     def verdict(self) -> str:
         """Whom to contact, and why."""
         gain = self.gain
-        more = gain.times(100).format("+.2f")
-        compared = f"on average over all shares {more} for each 100 users"
-        if self.is_open:
-            return (
-                "Contact by effect: it adds more than an order by probability, "
-                f"{compared}."
-            )
+        order = "it is undecided whether an order by effect adds more"
+        missing = f". {self._users_missing(gain)}"
         if gain.is_below():
-            return f"Contact by probability: an order by effect adds less, {compared}."
+            order = "an order by effect adds less"
+            missing = ""
+        if self.did == "undecided":
+            missing = f". {self._users_missing(self.effects.mean())}"
+        more = gain.times(100).format("+.2f")
+        helped = []
+        for feature, groups in self.helped.items():
+            for group in groups:
+                helped.append(f"{feature} = {group.name} ({_per_100(group.added)})")
         return (
-            "Contact by probability: it is undecided whether an order by effect adds "
-            f"more, {compared}. {self._users_missing(gain)}."
+            SENTENCES[self.did, self.advice].format(
+                compared=f"on average over all shares {more} for each 100 users",
+                order=order,
+                missing=missing,
+                helped=" or ".join(helped),
+            )
+            + "."
         )
 
     @property
@@ -179,8 +277,11 @@ class Arm:
             "top_30_at_random": _SHARE * effect.estimate,
             **in_columns("top_30_gain", by_probability),
             **in_columns("top_30_gain_over_random", self.effects.gain_at(_SHARE)),
+            "did": self.did,
+            "advice": self.advice,
             "by_effect": self.is_open,
             "verdict": self.verdict,
+            **in_columns("profit", self.profit),
             "reacting": list(self.reacting),
         }
 
@@ -195,7 +296,6 @@ class ExperimentLook:
         user: The column that names the user; None where nothing does.
         features: What a column is, by column.
         notes: Which users are in no group that is compared, and why.
-        cost_per_contact, margin: As somebody says them; None to compute no profit.
     """
 
     name: str
@@ -204,8 +304,6 @@ class ExperimentLook:
     user: str | None
     features: Mapping[str, Feature]
     notes: Sequence[str]
-    cost_per_contact: float | None = None
-    margin: float | None = None
 
     @property
     def left_out(self) -> Mapping[str, str]:
@@ -228,41 +326,16 @@ class ExperimentLook:
             f"{100 * least.added.estimate:.1f})"
         )
 
-    def profit(self, arm: Arm) -> Difference | None:
-        """Return what a treatment's contacts left; None where nobody knows the cost."""
-        if self.cost_per_contact is None or self.margin is None or not arm.is_sum:
-            return None
-        return arm.profit(self.cost_per_contact, self.margin)
-
-    def earned(self, arm: Arm) -> str:
-        """Say what contacting cost and left; "" where nobody has said what it costs."""
-        profit = self.profit(arm)
-        if profit is None or self.cost_per_contact is None:
-            return ""
-        cost = self.cost_per_contact * arm.contacted
-        ends = ""
-        if profit.low is not None and profit.high is not None:
-            ends = f" (95% interval {about(profit.low)} to {about(profit.high)})"
-        advice = "whether it pays is undecided"
-        if profit.is_above():
-            advice = "it pays"
-        elif profit.is_below():
-            advice = "it does not pay"
-        return (
-            f"contacting {arm.contacted:,} users cost {about(cost)} and left a profit "
-            f"of {about(profit.estimate)}{ends}: {advice}"
-        )
-
     def scores(self, rows: pd.DataFrame | pa.Table) -> pd.DataFrame:
         """
-        Return users of other rows in the order that the verdict allows, best first.
+        Return users of other rows whom to contact, best first; none if it does harm.
 
         Of several treatments it is the one that adds most of the first outcome:
         ``treatment`` names it, and ``effect`` is what it adds. ``expected`` is the
-        outcome, whether or not a user is contacted: a probability, or a sum.
+        outcome, whether or not a user is contacted: a probability, or a sum. By effect,
+        nobody is listed to whose outcome it adds nothing.
         """
-        compared = [arm for arm in self.arms if arm.outcome == self.arms[0].outcome]
-        arm = max(compared, key=lambda one: one.effects.mean().estimate)
+        arm = self.best_arm
         used = {name: entry for name, entry in self.features.items() if entry.kind}
         frame = columns.frame_of(rows)
         names = list(used)
@@ -279,16 +352,34 @@ class ExperimentLook:
             columns_of={name: name for name in used},
         )
         kinds = {name: entry.model_kind for name, entry in used.items()}
-        encoded = np.asarray(arm.encoder.transform(to_frame(to_score.features, kinds)))
+        read = to_frame(to_score.features, kinds)
+        encoded = np.asarray(arm.encoder.transform(read))
         model = effects.model_of(arm.experiment, arm.effects)
         table = pd.DataFrame({str(to_score.users.name): to_score.users.to_numpy()})
         table["treatment"] = arm.name
         table["effect"] = model.predict(encoded)
         table["expected"] = model.outcome.predict(encoded)
-        order = "effect" if arm.is_open else "expected"
+        order = "expected" if arm.advice == "by_probability" else "effect"
+        if arm.advice in {"nobody", "at_a_loss"}:
+            table = table[:0]
+        elif arm.advice == "groups":
+            is_helped = np.zeros(len(table), dtype=bool)
+            for feature, groups in arm.helped.items():
+                names_of_groups = [group.name for group in groups]
+                is_helped |= arm.group_of[feature](read[feature]).isin(names_of_groups)
+            table = table[is_helped]
+        if order == "effect":
+            table = table[table["effect"] > 0]
         return table.sort_values(order, ascending=False, kind="stable").reset_index(
             drop=True
         )
+
+    @property
+    def best_arm(self) -> Arm:
+        """The treatment that adds most of the first outcome, of those that pay."""
+        compared = [arm for arm in self.arms if arm.outcome == self.arms[0].outcome]
+        pays = [arm for arm in compared if not arm.is_at_a_loss]
+        return max(pays or compared, key=lambda arm: arm.effects.mean().estimate)
 
     def lines(self, arm: Arm) -> list[str]:
         """Return the lines of a treatment."""
@@ -296,8 +387,7 @@ class ExperimentLook:
         outcome = arm.experiment.outcome
         mean = outcome[~arm.experiment.is_contacted].mean()
         effect = arm.effects.mean()
-        earned = self.earned(arm)
-        paid = [f"Profit   {earned}"] if earned else []
+        paid = [f"Profit   {arm.earned}"] if arm.earned else []
         reacting = "none beyond chance"
         if arm.most_and_least is not None:
             feature, most, least = arm.most_and_least
@@ -321,10 +411,7 @@ class ExperimentLook:
 
     def plain_arms(self) -> list[dict[str, object]]:
         """Return the numbers of each treatment, for JSON."""
-        arms = []
-        for arm in self.arms:
-            arms.append({**arm.plain(), **in_columns("profit", self.profit(arm))})
-        return arms
+        return [arm.plain() for arm in self.arms]
 
     def page(self) -> str:
         """Write the report, an HTML page."""
@@ -407,27 +494,19 @@ def try_experiment(
             f"a profit needs sums of money, and {' and '.join(outcomes)} has none",
             hint="Name a column with sums by --label, or leave the cost out",
         )
-    arms = _in_one_spelling(texts(frame[treatment]))
-    is_control = arms.map(columns.key_of, na_action="ignore") == columns.key_of(control)
-    is_nobodys = arms.isna() | arms.str.fullmatch(GAPS, case=False).fillna(False)
-    is_nobodys &= ~is_control
-    names = sorted(arms[~is_nobodys & ~is_control].unique())
-    if not is_control.any() or not names:
-        problem = f"column {treatment} has no value {str(control)!r} beside others"
-        treatments = sorted(arms.dropna().unique())[:10]
-        raise SchemaError(
-            problem, hint=f"Name one by --control: {', '.join(treatments)}"
-        )
+    arms, is_control = _arms(frame[treatment], control)
+    names = sorted(arms[~is_control].dropna().unique())
     shown_control = str(arms[is_control].iloc[0])
     notes = []
-    if is_nobodys.any():
+    if arms.isna().any():
         notes.append(
-            f"{plural(int(is_nobodys.sum()), 'user')} without a value of {treatment} "
+            f"{plural(int(arms.isna().sum()), 'user')} without a value of {treatment} "
             "are left out"
         )
     ignored = keys + list(without)
     features = features_of(frame.drop(columns=ignored), None, categories)
     used = {column: entry for column, entry in features.items() if entry.kind}
+    used = _without_leaks(used, outcomes, features, notes)
     if not used:
         raise SchemaError("no column is left as a feature", hint="Leave out fewer")
     arrays = {column: entry.array(entry.values) for column, entry in used.items()}
@@ -437,8 +516,11 @@ def try_experiment(
     too_few = []
     for said, values in outcomes.items():
         for arm in names:
-            # Whose outcome is not known counts in no group.
-            rows = (values.notna() & (is_control | (arms == arm))).to_numpy()
+            is_of_arm = is_control | (arms == arm)
+            unknown = _unknown(values[is_of_arm], arms[is_of_arm] == arm, said)
+            if unknown:
+                notes.append(f"{arm} and {shown_control}: {unknown}")
+            rows = (values.notna() & is_of_arm).to_numpy()
             is_contacted = (arms[rows] == arm).to_numpy()
             outcome_of = values[rows].to_numpy()
             few = effects.too_few(outcome_of[is_contacted], f"{arm}, {said}")
@@ -450,9 +532,9 @@ def try_experiment(
                 too_few.append(few)
                 continue
             _check_random(read[rows], is_contacted, treatment)
-            looked_at.append(
-                _arm(read[rows], is_contacted, outcome_of, kinds, names=(arm, said))
-            )
+            look = _arm(read[rows], is_contacted, outcome_of, kinds, names=(arm, said))
+            look = replace(look, cost_per_contact=cost_per_contact, margin=margin)
+            looked_at.append(look)
     if not looked_at:
         raise NotEnoughData(
             too_few[0],
@@ -460,6 +542,12 @@ def try_experiment(
             "written by the outcome",
         )
     notes += [f"Not shown: {few}" for few in too_few]
+    losing = set()
+    for look in looked_at:
+        if look.profit is not None and look.profit.is_below():
+            losing.add(look.name)
+    # What is known of a treatment's money holds for its other outcomes.
+    looked_at = [replace(look, is_at_a_loss=look.name in losing) for look in looked_at]
     return ExperimentLook(
         name=name,
         control=shown_control,
@@ -467,8 +555,6 @@ def try_experiment(
         user=user,
         features=features,
         notes=notes,
-        cost_per_contact=cost_per_contact,
-        margin=margin,
     )
 
 
@@ -488,21 +574,37 @@ def _arm(
         outcome=outcome,
     )
     estimated = effects.effects(experiment)
+    group_of = {str(name): _grouping(values) for name, values in read.items()}
     return Arm(
         name=names[0],
         outcome=names[1],
         encoder=encoder,
         experiment=experiment,
         effects=estimated,
-        reacting=_reacting(read, estimated),
+        reacting=_reacting(read, estimated, group_of),
+        group_of=group_of,
     )
 
 
-def _in_one_spelling(arms: pd.Series) -> pd.Series:
-    """Return treatments, each as most rows write it: neither case nor blanks count."""
-    keys = arms.map(columns.key_of, na_action="ignore")
-    spellings = arms.groupby(keys).agg(lambda written: written.mode()[0])
-    return keys.map(spellings)
+def _arms(column: pd.Series, control: object) -> tuple[pd.Series, pd.Series]:
+    """
+    Return the treatment of each user, null for none, and who is of the control group.
+
+    Each is as most rows write it: neither case nor blanks count.
+    """
+    written = texts(column)
+    keys = written.map(columns.key_of, na_action="ignore")
+    is_control = keys == columns.key_of(control)
+    is_nobodys = written.isna() | written.str.fullmatch(GAPS, case=False).eq(True)
+    is_nobodys &= ~is_control
+    if not is_control.any() or (is_control | is_nobodys).all():
+        names = sorted(written[~is_nobodys].unique())[:10]
+        raise SchemaError(
+            f"column {column.name} has no value {str(control)!r} beside others",
+            hint=f"Name one by --control, of two or more: {', '.join(names)}",
+        )
+    spellings = written.groupby(keys).agg(lambda spelled: spelled.mode()[0])
+    return keys.map(spellings).mask(is_nobodys), is_control
 
 
 def _is_sum(values: Any) -> bool:
@@ -534,7 +636,7 @@ def _outcomes(
 
     Numbers are a sum of money, also of one price, unless they are 0 and 1.
     """
-    if outcome is None:
+    if outcome is None and not columns.is_label(column):
         written = column
         if isinstance(column.dtype, pd.StringDtype):
             written = column.astype("object")
@@ -554,6 +656,55 @@ def _outcomes(
 
 
 # -- what is wrong with an experiment --------------------------------------------------
+
+
+def _without_leaks(
+    used: Mapping[str, Feature],
+    outcomes: Mapping[str, pd.Series],
+    features: dict[str, Feature],
+    notes: list[str],
+) -> dict[str, Feature]:
+    """Return features that don't know an outcome; note those that may."""
+    kept = dict(used)
+    for said, values in outcomes.items():
+        known = values.notna()
+        label = (values[known] != 0).astype("int8")
+        for column, entry in used.items():
+            why = alone.why_a_leak(entry.array(entry.values[known]), label, entry)
+            if why and column in kept:
+                kept.pop(column)
+                features[column] = Feature(why="it may know the outcome", leak=why)
+                notes.append(
+                    f"{column} is left out: it {why} of {said}. If it is another "
+                    "outcome, name it by --outcomes as well"
+                )
+    return kept
+
+
+def _unknown(values: pd.Series, is_contacted: pd.Series, said: str) -> str:
+    """
+    Say how many users of each group have no outcome; "" if all have one.
+
+    Raises:
+        SchemaError: More of one group than of the other, beyond chance: then those who
+            are left differ, too.
+    """
+    is_unknown = values.isna()
+    if not is_unknown.any():
+        return ""
+    counts = pd.crosstab(is_unknown, is_contacted).reindex(columns=[True, False])
+    [contacted, control] = counts.loc[True]
+    [all_contacted, all_control] = counts.sum()
+    shown = f"{contacted:,} of {all_contacted:,} and {control:,} of {all_control:,}"
+    is_some = (counts.sum(axis=1) > 0).all() and len(counts) > 1
+    if is_some and stats.chi2_contingency(counts).pvalue < _BY_CHANCE:
+        raise SchemaError(
+            f"{shown} users of the groups have no {said}, in column "
+            f"{values.name}, which differs beyond chance",
+            hint="Write the outcome of each user, such as 0 for who did nothing, or "
+            "remove users of both groups alike",
+        )
+    return f"{shown} users have no {said}, and are left out"
 
 
 def _check_random(read: pd.DataFrame, is_contacted: Flags, treatment: str) -> None:
@@ -596,13 +747,15 @@ def _chance_of_groups(values: pd.Series, is_contacted: Flags) -> float:
 # -- what reacts -----------------------------------------------------------------------
 
 
-def _reacting(read: pd.DataFrame, estimated: Effects) -> dict[str, list[UserGroup]]:
+def _reacting(
+    read: pd.DataFrame, estimated: Effects, group_of: Mapping[str, Grouping]
+) -> dict[str, list[UserGroup]]:
     """Return features whose groups react differently beyond chance, by how much."""
     by_feature = {}
     chances = {}
     for name, values in read.items():
         groups = []
-        group_of_user = _groups(values).to_numpy()
+        group_of_user = group_of[str(name)](values).to_numpy()
         for label in sorted(set(group_of_user)):
             chosen = group_of_user == label
             users = int(chosen.sum())
@@ -618,20 +771,28 @@ def _reacting(read: pd.DataFrame, estimated: Effects) -> dict[str, list[UserGrou
     return {name: by_feature[name] for name in sorted(chances, key=chances.__getitem__)}
 
 
-def _groups(values: pd.Series) -> pd.Series:
-    """Return the group of each row: a value, or a third of the numbers."""
+def _grouping(values: pd.Series) -> Grouping:
+    """Return what names the group of values: a value, or a third of the numbers."""
     if not pd.api.types.is_numeric_dtype(values):
         usual = values.value_counts().index[:_MOST_GROUPS]
-        return values.where(values.isin(usual) | values.isna(), "others").fillna(
+        return lambda others: others.where(
+            others.isin(usual) | others.isna(), "others"
+        ).fillna("empty")
+    if values.nunique() <= _MOST_GROUPS:
+        return lambda others: others.map(decimals(0), na_action="ignore").fillna(
             "empty"
         )
-    if values.nunique() <= _MOST_GROUPS:
-        return values.map(decimals(0), na_action="ignore").fillna("empty")
-    thirds = pd.qcut(values, 3, duplicates="drop")
+    edges = pd.qcut(values, 3, duplicates="drop", retbins=True)[1]
+    thirds = pd.qcut(values, 3, duplicates="drop").cat.categories
     name = _span_of_numbers
     if (values.dropna() % 1 == 0).all():
         name = _span_of_whole_numbers
-    return thirds.map(name, na_action="ignore").astype("object").fillna("empty")
+    names = [name(third) for third in thirds]
+    # Other users may have lower or higher numbers.
+    bounds = [-math.inf, *edges[1:-1], math.inf]
+    return lambda others: (
+        pd.cut(others, bounds, labels=names).astype("object").fillna("empty")
+    )
 
 
 def _span_of_numbers(third: pd.Interval) -> str:

@@ -33,7 +33,7 @@ from propensity.measures.intervals import NORMAL, lift_interval
 from propensity.pages.page import in_notebook
 from propensity.pages.words import percent, plural
 from propensity.settings import Settings
-from propensity.trying.first_look import columns
+from propensity.trying.first_look import alone, columns
 from propensity.trying.first_look.columns import FEWEST
 from propensity.trying.first_look.reading import ADVICE, EXPECTED, ReadTable, read_table
 from propensity.trying.first_look.reasons import Reasons, directions, reasons
@@ -48,11 +48,6 @@ from propensity.weeks.judged import judgements_of
 _BY_CHANCE = 0.001
 # Rows of a list that have reasons: those whom one contacts first.
 _WITH_REASONS = 10_000
-# A column with more values than that is no list of them.
-_MOST_VALUES = 60
-# Rows of a value, and their share of label 1, from which the value tells the outcome.
-_SURE_ROWS = 20
-_SURE_SHARE = 0.98
 # A column that is filled so much less often in the newest rows is filled in later.
 _FILLED_LESS = 0.1
 
@@ -384,7 +379,7 @@ def _with_baseline(parts: Parts, use_case: UseCase) -> tuple[Parts, UseCase]:
     older = parts.before.between(0, parts.blocks[0].fit_end)
     areas = dict[str, float]()
     for name, kind in use_case.features.items():
-        areas[name] = _area(older, parts.choosing, name, kind)
+        areas[name] = alone.area(older, parts.choosing, name, kind)
     best = max(areas, key=lambda name: abs(areas[name] - 0.5))
     baseline = Baseline(feature=best, ascending=areas[best] < 0.5)
     if use_case.features[best] == CATEGORY:
@@ -409,7 +404,7 @@ def _leaks(parts: Parts, read: ReadTable) -> dict[str, str]:
     leaks = {}
     for name, kind in read.use_case.features.items():
         column = read.columns[name]
-        area = _area(older, later, name, kind)
+        area = alone.area(older, later, name, kind)
         # A column may rank the other way round.
         area = max(area, 1 - area)
         filled = _filled(parts.before, name)
@@ -417,7 +412,7 @@ def _leaks(parts: Parts, read: ReadTable) -> dict[str, str]:
         in_every = _filled(every, name)
         in_open = columns.share_filled(read.features[column], read.open_rows[column])
         is_expected = in_every * len(read.open_rows) >= EXPECTED
-        sure = _sure(every, name, _open_values(read, column))
+        sure = alone.sure_value(every, name, _open_values(read, column))
         if area >= LEAK:
             leaks[column] = f"alone ranks at ROC AUC {area:.3f}"
         elif newest < filled * _FILLED_LESS:
@@ -438,44 +433,6 @@ def _leaks(parts: Parts, read: ReadTable) -> dict[str, str]:
 def _filled(part: Slice, name: str) -> float:
     """Return the share of rows in which a column is filled."""
     return 1 - int(part.rows[name].null_count) / len(part)
-
-
-def _area(older: Slice, part: Slice, name: str, kind: str) -> float:
-    """Return the ROC AUC of a column alone; 0.5 where there is one class."""
-    area = part.roc_auc(ranks_alone(older, part, name, kind))
-    return 0.5 if area is None else area
-
-
-def _sure(every: Slice, name: str, open_values: pd.Series) -> str:
-    """
-    Say which value has the rarer label only, if one has; a gap is a value.
-
-    A value that the open rows have as well was not written after the outcome.
-    """
-    values = every.rows[name].to_pandas()
-    counts = values.value_counts(dropna=False)
-    usual = None
-    if len(counts) > _MOST_VALUES:
-        usual = counts.index[0]
-    texts = _as_texts(values, usual)
-    open_texts = _as_texts(open_values, usual)
-    rarer = int(2 * every.conversions < len(every))
-    rates = pd.Series(every.label == rarer).groupby(texts).agg(["size", "mean"])
-    sure = rates[(rates["size"] >= _SURE_ROWS) & (rates["mean"] >= _SURE_SHARE)]
-    for value, count in sure["size"].items():
-        expected = count * len(open_texts) / len(texts)
-        if (open_texts == value).sum() < max(1, expected / 2):
-            return f"is {value} in {count:,} rows, nearly all of label {rarer}"
-    return ""
-
-
-def _as_texts(values: pd.Series, usual: Any) -> pd.Series:
-    """Return values as texts; where one is usual, only whether they are this one."""
-    if usual is None:
-        return values.astype("str").where(values.notna(), "empty")
-    is_usual = values.isna() if pd.isna(usual) else values == usual
-    text = "empty" if pd.isna(usual) else str(usual)
-    return is_usual.map({True: text, False: f"not {text}"})
 
 
 def _open_values(read: ReadTable, column: str) -> pd.Series:

@@ -229,6 +229,7 @@ def test_several_outcomes_are_looked_at_together(look):
 
 def test_groups_of_whole_numbers_begin_and_end_with_one():
     """Defects: 0.999 to 120; and a gap in a column of many numbers stopped all."""
-    groups = experiment._groups(pd.Series([*range(1, 301), None]))
+    numbers = pd.Series([*range(1, 301), None])
+    groups = experiment._grouping(numbers)(numbers)
 
     assert [*groups.unique()] == ["1 to 100", "101 to 200", "201 to 300", "empty"]
