@@ -145,7 +145,7 @@ def _write(
 ) -> int:
     """Write the report and the list; return how many users it has."""
     whole_files.write_whole(report, page.encode())
-    if listed is None or scores is None:
+    if listed is None or scores is None or listed.empty:
         return 0
     whole_files.write_whole(
         scores, csv_of(list(listed), listed.itertuples(index=False))

@@ -234,11 +234,14 @@ def _told(
     scores = options["scores"]
     tell(repr(look))
     say(f"The report is in {options['report']}")
-    if scores:
+    is_written = scores is not None and listed > 0
+    if is_written:
         say(f"The list of {listed:,} users is in {scores}")
+    elif scores:
+        say(f"{scores} is not written: there is nobody to contact")
     files = {
         "report": str(options["report"]),
-        "scores": str(scores) if scores else None,
+        "scores": str(scores) if is_written else None,
     }
     return Spoken({**answer, **files, "listed": listed})
 

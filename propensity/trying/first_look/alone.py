@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from propensity.trying.first_look.columns import Feature
 from propensity.learning.importance import ranks_alone
 from propensity.learning.rows import Slice
 from propensity.learning.trained import LEAK
+from propensity.trying.first_look.columns import Feature
 
 # A column with more values than that is no list of them.
 _MOST_VALUES = 60

@@ -506,20 +506,31 @@ def try_experiment(
     ignored = keys + list(without)
     features = features_of(frame.drop(columns=ignored), None, categories)
     used = {column: entry for column, entry in features.items() if entry.kind}
-    used = _without_leaks(used, outcomes, features, notes)
     if not used:
         raise SchemaError("no column is left as a feature", hint="Leave out fewer")
     arrays = {column: entry.array(entry.values) for column, entry in used.items()}
     kinds = {column: entry.model_kind for column, entry in used.items()}
     read = to_frame(pa.table(arrays), kinds)
+    for column, why in _leaks(used, outcomes).items():
+        kinds.pop(column)
+        features[column] = Feature(why="it may know the outcome", leak=why)
+        notes.append(
+            f"{column} is left out: it {why}. If it is another outcome, name it by "
+            "--outcomes as well"
+        )
+    if not kinds:
+        raise SchemaError(
+            f"no column is left as a feature: {notes[-1]}",
+            hint="Add columns that were known before the contact",
+        )
     looked_at = []
     too_few = []
     for said, values in outcomes.items():
         for arm in names:
             is_of_arm = is_control | (arms == arm)
-            unknown = _unknown(values[is_of_arm], arms[is_of_arm] == arm, said)
+            unknown = _unknown(values[is_of_arm], arms[is_of_arm], shown_control)
             if unknown:
-                notes.append(f"{arm} and {shown_control}: {unknown}")
+                notes.append(unknown)
             rows = (values.notna() & is_of_arm).to_numpy()
             is_contacted = (arms[rows] == arm).to_numpy()
             outcome_of = values[rows].to_numpy()
@@ -532,7 +543,10 @@ def try_experiment(
                 too_few.append(few)
                 continue
             _check_random(read[rows], is_contacted, treatment)
-            look = _arm(read[rows], is_contacted, outcome_of, kinds, names=(arm, said))
+            columns_read = read.loc[rows, list(kinds)]
+            look = _arm(
+                columns_read, is_contacted, outcome_of, kinds, names=(arm, said)
+            )
             look = replace(look, cost_per_contact=cost_per_contact, margin=margin)
             looked_at.append(look)
     if not looked_at:
@@ -542,16 +556,10 @@ def try_experiment(
             "written by the outcome",
         )
     notes += [f"Not shown: {few}" for few in too_few]
-    losing = set()
-    for look in looked_at:
-        if look.profit is not None and look.profit.is_below():
-            losing.add(look.name)
-    # What is known of a treatment's money holds for its other outcomes.
-    looked_at = [replace(look, is_at_a_loss=look.name in losing) for look in looked_at]
     return ExperimentLook(
         name=name,
         control=shown_control,
-        arms=looked_at,
+        arms=_with_losses(looked_at),
         user=user,
         features=features,
         notes=notes,
@@ -607,6 +615,15 @@ def _arms(column: pd.Series, control: object) -> tuple[pd.Series, pd.Series]:
     return keys.map(spellings).mask(is_nobodys), is_control
 
 
+def _with_losses(arms: Sequence[Arm]) -> list[Arm]:
+    """Mark treatments that cost more than they left, of their other outcomes as well."""
+    losing = set()
+    for arm in arms:
+        if arm.profit is not None and arm.profit.is_below():
+            losing.add(arm.name)
+    return [replace(arm, is_at_a_loss=arm.name in losing) for arm in arms]
+
+
 def _is_sum(values: Any) -> bool:
     """Tell whether outcomes are sums of money, rather than 1 or 0."""
     return not np.isin(values, (0, 1)).all()
@@ -658,32 +675,24 @@ def _outcomes(
 # -- what is wrong with an experiment --------------------------------------------------
 
 
-def _without_leaks(
-    used: Mapping[str, Feature],
-    outcomes: Mapping[str, pd.Series],
-    features: dict[str, Feature],
-    notes: list[str],
-) -> dict[str, Feature]:
-    """Return features that don't know an outcome; note those that may."""
-    kept = dict(used)
+def _leaks(
+    used: Mapping[str, Feature], outcomes: Mapping[str, pd.Series]
+) -> dict[str, str]:
+    """Return why a feature may know an outcome."""
+    leaks = {}
     for said, values in outcomes.items():
         known = values.notna()
         label = (values[known] != 0).astype("int8")
         for column, entry in used.items():
             why = alone.why_a_leak(entry.array(entry.values[known]), label, entry)
-            if why and column in kept:
-                kept.pop(column)
-                features[column] = Feature(why="it may know the outcome", leak=why)
-                notes.append(
-                    f"{column} is left out: it {why} of {said}. If it is another "
-                    "outcome, name it by --outcomes as well"
-                )
-    return kept
+            if why:
+                leaks[column] = f"{why} of {said}"
+    return leaks
 
 
-def _unknown(values: pd.Series, is_contacted: pd.Series, said: str) -> str:
+def _unknown(values: pd.Series, arms: pd.Series, control: str) -> str:
     """
-    Say how many users of each group have no outcome; "" if all have one.
+    Say how many users of a treatment and the control group have no outcome; "" of none.
 
     Raises:
         SchemaError: More of one group than of the other, beyond chance: then those who
@@ -692,19 +701,20 @@ def _unknown(values: pd.Series, is_contacted: pd.Series, said: str) -> str:
     is_unknown = values.isna()
     if not is_unknown.any():
         return ""
-    counts = pd.crosstab(is_unknown, is_contacted).reindex(columns=[True, False])
-    [contacted, control] = counts.loc[True]
-    [all_contacted, all_control] = counts.sum()
-    shown = f"{contacted:,} of {all_contacted:,} and {control:,} of {all_control:,}"
-    is_some = (counts.sum(axis=1) > 0).all() and len(counts) > 1
-    if is_some and stats.chi2_contingency(counts).pvalue < _BY_CHANCE:
+    counts = pd.crosstab(arms, is_unknown)
+    shown = []
+    for name in sorted(counts.index, key=lambda name: name == control):
+        shown.append(
+            f"{counts.loc[name, True]:,} of {counts.loc[name].sum():,} users of {name}"
+        )
+    sentence = f"{' and '.join(shown)} have no value of {values.name}"
+    if not is_unknown.all() and stats.chi2_contingency(counts).pvalue < _BY_CHANCE:
         raise SchemaError(
-            f"{shown} users of the groups have no {said}, in column "
-            f"{values.name}, which differs beyond chance",
+            f"{sentence}, which differs beyond chance",
             hint="Write the outcome of each user, such as 0 for who did nothing, or "
             "remove users of both groups alike",
         )
-    return f"{shown} users have no {said}, and are left out"
+    return f"{sentence}, and are left out"
 
 
 def _check_random(read: pd.DataFrame, is_contacted: Flags, treatment: str) -> None:

@@ -87,8 +87,91 @@ def test_what_an_order_is_worth_is_said_with_the_interval_of_the_difference(look
 
 def test_an_effect_that_may_be_chance_is_grey():
     look = try_experiment(campaign(2_000, undecided=0.0, seed=1), **NAMES)
+    [arm] = look.arms
 
     assert 'class="verdict open"' in look.page()
+    assert arm.verdict.startswith("It is undecided whether contacting adds anything.")
+    assert arm.plain()["did"] == "undecided"
+
+
+def of_cities(*effects: float) -> pd.DataFrame:
+    """Customers of cities, in each of which a mail adds so much to a rate of 20%."""
+    random = np.random.default_rng(3)
+    table = campaign(8_000)
+    city = random.integers(0, len(effects), len(table))
+    rate = 0.2 + (table["mail"] == "spring") * np.array(effects)[city]
+    bought = (random.random(len(table)) < rate).astype(int)
+    return table.assign(city=[f"c{n}" for n in city], bought=bought)
+
+
+def test_nobody_is_contacted_whom_it_harms():
+    """On the page and in the list, too. Defect: it said "Contact by probability", and
+    listed 500 people who are better left alone."""
+    look = try_experiment(of_cities(-0.06), **NAMES)
+    [arm] = look.arms
+
+    assert (arm.did, arm.advice) == ("harms", "nobody")
+    assert "Use      Do not contact everybody: " in repr(look)
+    assert "Contact nobody." in look.page()
+    assert 'class="verdict wait"' in look.page()
+    assert look.scores(of_cities(-0.06).head(500)).empty
+
+
+def test_only_a_group_that_it_helps_is_contacted_where_it_harms_others():
+    look = try_experiment(of_cities(0.12, -0.1, -0.1, -0.1), **NAMES)
+    [arm] = look.arms
+    others = of_cities(0.12, -0.1, -0.1, -0.1).head(500)
+    listed = look.scores(others)["customer"]
+
+    assert (arm.did, arm.advice) == ("harms", "groups")
+    assert "Contact only city = c0 (" in arm.verdict
+    assert len(listed) > 50
+    assert set(others.set_index("customer")["city"][listed]) == {"c0"}
+
+
+def test_what_does_not_pay_is_not_advised():
+    """For another outcome of the same treatment, too."""
+    table = campaign()
+    table["spend"] = 2.0 * table["bought"]
+    names = {**NAMES, "label": ["bought", "spend"]}
+    look = try_experiment(table, **names, cost_per_contact=5, margin=0.4)
+
+    assert [arm.advice for arm in look.arms] == ["at_a_loss", "at_a_loss"]
+    assert "Do not contact at this cost" in look.page()
+    assert look.scores(table.head(50)).empty
+
+
+def test_users_without_an_outcome_are_counted_by_group():
+    """And refused where the groups differ. Defect: an effect of 3.8 was 8.7, as the
+    contacted who bought nothing had none."""
+    table = campaign()
+    random = np.random.default_rng(5)
+    is_some = random.random(len(table)) < 0.1
+    at_random = table.assign(bought=table["bought"].where(~is_some))
+    is_lost = is_some & (table["mail"] == "spring") & (table["bought"] == 0)
+    lost = table.assign(bought=table["bought"].where(~is_lost, "unknown"))
+    [note] = try_experiment(at_random, **NAMES).notes
+
+    sizes = table["mail"].value_counts()
+    unknown = table["mail"][is_some].value_counts()
+    shown = [
+        f"{unknown[arm]:,} of {sizes[arm]:,} users of {arm}" for arm in sizes.index
+    ]
+    assert all(text in note for text in shown)
+    with pytest.raises(SchemaError, match="no value of bought, which differs beyond"):
+        try_experiment(lost, **NAMES)
+
+
+def test_another_outcome_beside_the_label_is_no_feature():
+    """Defect: nothing reacted, and the order by effect was lost."""
+    table = campaign()
+    random = np.random.default_rng(6)
+    is_large = (table["bought"] == 1) & (random.random(len(table)) < 0.2)
+    look = try_experiment(table.assign(large=is_large.astype(int)), **NAMES)
+
+    assert "large" in look.left_out
+    assert any("by --outcomes" in note for note in look.notes)
+    assert list(look.arms[0].reacting) == ["segment"]
 
 
 def test_an_outcome_is_a_sum_whatever_the_price_and_the_country():
@@ -199,6 +282,7 @@ def test_others_are_listed_in_the_order_that_the_verdict_allows(look):
 
     assert [*by_effect.columns] == ["customer", "treatment", "effect", "expected"]
     assert by_effect["effect"].is_monotonic_decreasing
+    assert by_effect["effect"].min() > 0
     assert undecided[first].mean() > 0.9
     assert not by_probability.arms[0].is_open
     assert listed["expected"].is_monotonic_decreasing
