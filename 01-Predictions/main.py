@@ -29,9 +29,9 @@ def predictions(run: Run) -> Answer:
     run = export.digest_days(run)
     evaluation_missing = not predict.is_evaluated(run)
     model = predict.champion(run)
-    shift = predict.season_shift(run)
+    weeks = predict.season_weeks(run)
     with predict.removed_on_failure(run):
-        scored = predict.score(run, model, shift)
+        scored = predict.score(run, model, weeks)
         score_shift = predict.score_shift(run, scored)
         run.check_lease()
     predict.publish_scores(run, model, scored)

@@ -37,6 +37,9 @@ FAR = timedelta(days=31)
 
 # One trains, one chooses and one is the test set.
 FEWEST_SNAPSHOTS = 3
+# Outcomes of more days are known too late to say how the next ones will be.
+LONGEST_DAYS = 28
+
 # Candidates are judged on so many blocks of so many snapshots: a block is about what a
 # model is live between two monthly trainings.
 BLOCKS = 3

@@ -35,10 +35,10 @@ from propensity.settings import Settings
 from propensity.tables.models import PRESENCE, Category
 from propensity.weeks.judged import (
     Judgement,
-    judgements_of,
-    season_alarm,
+    conversions_text,
+    judgement_of,
+    revenue_text,
     unidentified,
-    value_alarm,
 )
 from propensity.weeks.week_report import report_name
 
@@ -269,9 +269,22 @@ class Case:
         return max(of_day, key=lambda row: row["members"], default=None)
 
     @property
-    def judged(self) -> list[Judgement]:
+    def judged(self) -> Judgement | None:
         """What was expected of the newest week beside what came."""
-        return judgements_of(self.weeks[0], self.facts.unit) if self.weeks else []
+        for week in self.weeks[:1]:
+            return judgement_of(week, self.facts.horizon_days, self.facts.unit)
+        return None
+
+    @property
+    def coming(self) -> list[str]:
+        """What is expected of the days from the newest publication on."""
+        texts = []
+        for row in self.rows["publications"][:1]:
+            texts.append(conversions_text(row, self.facts.horizon_days))
+            if row["value_promised"] is not None:
+                days = self.facts.horizon_days
+                texts.append(f"Revenue: {revenue_text(row, days, self.facts.unit)}")
+        return texts
 
     @property
     def unidentified(self) -> str:
@@ -336,11 +349,10 @@ class Case:
 
     def _to_look(self) -> Iterator[Action]:
         for week in self.weeks[:1]:
-            when = f"In the {self.facts.words['span']} of {unbroken_day(week['week'])}"
-            alarms = {"season": season_alarm(week), "value": value_alarm(week)}
-            for word, message in alarms.items():
-                if message:
-                    yield Action(word, f"{when} {message}.", "evaluations")
+            if self.judged is not None and self.judged.is_alarm:
+                span = self.facts.words["span"]
+                when = f"The {span} of {unbroken_day(week['week'])} is far off"
+                yield Action("season", f"{when}: {self.judged.text}.", "evaluations")
         for row in self.alarms[:1]:
             count = plural(len(self.alarms), "drift warning")
             yield Action("drift", f"{count}: {row['message']}.", "drift")

@@ -5,7 +5,12 @@ SELECT
   as_of,
   model_version,
   users,
-  value_promised
+  mean_probability,
+  conversions_low,
+  conversions_high,
+  value_promised,
+  value_low,
+  value_high
 FROM ma_publications
 WHERE as_of BETWEEN @since AND @until
 ORDER BY use_case, as_of DESC

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from propensity.measures.intervals import FEW, NORMAL, Ends
+from propensity.measures.intervals import FEW, Ends, students_quantile
 from propensity.measures.metrics import BINS, of_first, summed, tenths
 from propensity.models.encoding import Floats
 from propensity.tables.models import MAXIMUM_AMOUNT, ValueDecile, WeekValue
@@ -95,23 +95,14 @@ def _around(value: float, squares: float, fourths: float, payers: float) -> Ends
 
     Source:
         Satterthwaite, "An Approximate Distribution of Estimates of Variance
-        Components", Biometrics 2, 1946: the degrees of freedom. Abramowitz and Stegun,
-        "Handbook of Mathematical Functions", 1964, 26.7.5: Student's quantile, since 03
-        has no SciPy.
+        Components", Biometrics 2, 1946: the degrees of freedom.
     """
     if payers < FEW or value <= 0:
         return None, None
     if squares <= 0:
         return value, value
     freedom = max(squares**2 / fourths - 1, 1.0)
-    z = NORMAL
-    quantile = (
-        z
-        + (z**3 + z) / 4 / freedom
-        + (5 * z**5 + 16 * z**3 + 3 * z) / 96 / freedom**2
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / freedom**3
-    )
-    factor = float(np.exp(quantile * squares**0.5 / value))
+    factor = float(np.exp(students_quantile(freedom) * squares**0.5 / value))
     return float(value / factor), float(value * factor)
 
 

@@ -22,7 +22,7 @@ from propensity.tables.models import (
     EVALUATION,
     Evaluation,
 )
-from propensity.weeks.judged import season_alarm, value_alarm
+from propensity.weeks.judged import judgement_of
 
 # Left out of each week, because the answer has the run's columns once.
 _NOT_ANSWERED = {"run_id", "as_of", "bytes_billed"}
@@ -72,15 +72,13 @@ def to_json(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
     """Return the weeks for an answer, and the drift alarms of the newest one."""
     answered = [row.columns() for row in rows]
     alarms = []
-    alarming = [] if run.use_case.scores_events else answered[-1:]
-    for week in alarming:
-        for cause, name, message in (
-            ("season", "calibration", season_alarm(week)),
-            ("value", "expected_value", value_alarm(week)),
-        ):
-            if message is not None:
-                run.log("WARNING", f"drift: {message}", cause=cause, name=name)
-                alarms.append({"cause": cause, "name": name, "message": message})
+    for week in answered[-1:]:
+        judgement = judgement_of(week, run.use_case.horizon_days)
+        if judgement is not None and judgement.is_alarm:
+            message = f"the week of {week['week']} is far off: {judgement.text}"
+            names = {"cause": "season", "name": "calibration"}
+            run.log("WARNING", f"drift: {message}", **names)
+            alarms.append({**names, "message": message})
     for week in answered:
         for name in _NOT_ANSWERED:
             del week[name]

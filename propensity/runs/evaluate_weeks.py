@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,14 +16,15 @@ from propensity.measures import revenue
 from propensity.measures.presence import by_presence
 from propensity.models.encoding import floats_of
 from propensity.registry.records import find_recorded, training_mismatch
-from propensity.runs import export
 from propensity.runs.categories import evaluated_categories
 from propensity.runs.evaluation import Evaluated, evaluation, outcomes_of
+from propensity.runs.export import missing_label_days
 from propensity.runs.run import Run
 from propensity.tables.models import (
     PRESENCE,
     Compared,
     InForce,
+    Range,
     Residual,
     Unidentified,
     WeekValue,
@@ -66,6 +68,7 @@ def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
             {**parameters, "prediction_as_of": week["as_of"]},
         )
         groups, values, categories = _kinds_of_rows(rows)
+        value = _value(run, groups, values)
         row = replace(
             evaluation(run, first_day, version),
             in_force=InForce(
@@ -73,8 +76,10 @@ def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
                 prediction_scored_at=week["scored_at"],
                 log_odds_shift=week["log_odds_shift"],
             ),
+            range=_range(week, groups, value),
             residual=residual_of(run, first_day, groups),
-            value=_value(run, groups, values),
+            lacked=missing_label_days(run, first_day, run.missing_days),
+            value=value,
             unidentified=_unidentified(groups),
             compared=_compared(run, groups, categories),
         )
@@ -98,9 +103,38 @@ def residual_of(run: Run, week: date, groups: pa.Table) -> Residual | None:
     season that 01 may follow.
     """
     lacked = season.residual(outcomes_of(groups)[0])
-    if lacked is None or export.missing_label_days(run, week, run.missing_days):
+    if lacked is None or missing_label_days(run, week, run.missing_days):
         return None
     return Residual(residual_log_odds=lacked[0], residual_standard_error=lacked[1])
+
+
+def _range(
+    week: Mapping[str, Any], groups: pa.Table, value: WeekValue | None
+) -> Range | None:
+    """
+    Return what was published as the range of a week, for the users who are still there.
+
+    Other users were suppressed since. None for the predictions of an earlier date, and
+    for those that were published without a range.
+    """
+    if week["spread"] is None or week["as_of"] != week["week"]:
+        return None
+    forecast = season.Forecast(
+        spread=week["spread"],
+        value_spread=week["value_spread"],
+        freedom=week["freedom"],
+    )
+    observed, _ = outcomes_of(groups)
+    each = observed.probability
+    information = float(observed.users @ (each * (1 - each)))
+    if not information:
+        return None
+    return forecast.range(
+        users=int(observed.users.sum()),
+        expected=float(observed.users @ each),
+        information=information,
+        value=None if value is None else value.value_promised,
+    )
 
 
 def _kinds_of_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table]:

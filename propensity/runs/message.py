@@ -37,7 +37,7 @@ from propensity.runs.late import EXPORT_STOPPED_DAYS, is_late
 from propensity.statements import statement
 from propensity.tables.models import Evaluation
 from propensity.timeframe import DAY
-from propensity.weeks.judged import judgements_of
+from propensity.weeks.judged import conversions_text, judgement_of
 
 if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts
@@ -191,23 +191,25 @@ def _said(word: str, text: str) -> str:
 
 
 def _verdicts(deployment: Deployment, names: Names, as_of: date) -> Iterator[str]:
-    """Yield how the newest week was whose outcomes are over."""
+    """Yield how the newest week was whose outcomes are over, and what the next will."""
     use_case = deployment.use_case
+    days = use_case.horizon_days
+    title = names.of(use_case, use_case.title)
     since = as_of - NEWS - deployment.use_case.timeframe(deployment.settings).horizon
     rows = deployment.read(Evaluation, "evaluations", since=since, until=as_of)
     measured = [row for row in rows if row.metrics and row.metrics.users]
-    if not measured:
-        return
-    row = measured[-1]
-    title = names.of(use_case, use_case.title)
-    what = f"{title} ({period(use_case.horizon_days)} of "
-    what += f"{plain_day(row.week)})"
-    judgements = judgements_of(row.columns(), use_case.currency)
-    if judgements:
-        what += f": {'; '.join(judgement.text for judgement in judgements)}"
-        is_expected = all(judgement.is_expected for judgement in judgements)
-        what += ", within chance" if is_expected else ", beyond chance"
-    yield f"{what}."
+    for row in measured[-1:]:
+        what = f"{title} ({period(days)} of {plain_day(row.week)})"
+        judgement = judgement_of(row.columns(), days, use_case.currency)
+        if judgement is not None:
+            what += f": {judgement.text}"
+            if judgement.verdict != "not judged":
+                what += f", {judgement.verdict}"
+        yield f"{what}."
+    window = {"since": as_of - NEWS, "until": as_of}
+    for published in deployment.rows("newest_publication", **window):
+        when = f"{title} ({period(days)} from {plain_day(published['as_of'])} on)"
+        yield f"{when}: {conversions_text(published, days)}."
 
 
 def _needs(deployment: Deployment, names: Names, as_of: date) -> Iterator[str]:

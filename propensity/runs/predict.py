@@ -33,6 +33,7 @@ from propensity.runs import effect_scores
 from propensity.runs.categories import stored_categories
 from propensity.runs.reading import check_no_user_twice
 from propensity.runs.run import EARLIEST, Run
+from propensity.schema import columns_of
 from propensity.statements import statement
 from propensity.suppression import Suppressed, suppressed_list
 from propensity.tables.models import (
@@ -40,6 +41,7 @@ from propensity.tables.models import (
     PRESENCE,
     SCORES,
     Drift,
+    Range,
     Signal,
 )
 
@@ -61,6 +63,7 @@ class ScoredUsers:
         quantiles: The least probability, 99 percentiles and the greatest.
         log_odds_shift: The season's, which is in all scores; None without one.
         expected_value: The sum over all users; None without amounts.
+        range: Of outcomes and revenue in 19 weeks of 20; None where it isn't known.
         signals: The watched features and scores, beside the training; alarms first.
     """
 
@@ -69,6 +72,7 @@ class ScoredUsers:
     quantiles: Sequence[float]
     log_odds_shift: float | None
     expected_value: Decimal | None
+    range: Range | None
     signals: Sequence[Signal] = ()
 
     @property
@@ -79,6 +83,7 @@ class ScoredUsers:
     def answer(self) -> dict[str, object]:
         """Return what the answer of 01 says."""
         value = self.expected_value
+        known = self.range.columns() if self.range else {}
         alarms = [
             {"cause": signal.cause, "name": signal.name, "message": signal.message}
             for signal in self.alarms
@@ -86,7 +91,18 @@ class ScoredUsers:
         return {
             "users": self.users,
             "mean_probability": self.mean_probability,
-            "expected_value": None if value is None else {"sum": value},
+            "expected_conversions": {
+                "sum": self.users * self.mean_probability,
+                "low": known.get("conversions_low"),
+                "high": known.get("conversions_high"),
+            },
+            "expected_value": None
+            if value is None
+            else {
+                "sum": value,
+                "low": known.get("value_low"),
+                "high": known.get("value_high"),
+            },
             "log_odds_shift": self.log_odds_shift,
             "drift": {"alarms": alarms},
         }
@@ -168,27 +184,19 @@ def _no_champion(run: Run) -> errors.NoChampion:
     )
 
 
-def season_shift(run: Run) -> float | None:
+def season_weeks(run: Run) -> list[EvaluatedWeek]:
     """
-    Return the shift of log-odds that evaluated weeks call for, None if too few do.
+    Return the evaluated weeks that the season and the range are read off.
 
-    Only what was known on the as-of date counts, so that a rerun has the same shift.
-    Where outcomes last longer than ``season.LONGEST_DAYS`` there is none.
+    Only what was known on the as-of date counts, so that a rerun finds the same.
     """
-    horizon = run.timeframe.horizon_days
-    if horizon > season.LONGEST_DAYS:
-        return None
     weeks = run.rows(
         "season_weeks",
         as_of=run.as_of,
         since=run.as_of - season.MEMORY_WEEKS * run.timeframe.horizon,
-        horizon_days=horizon,
+        horizon_days=run.timeframe.horizon_days,
     )
-    return season.shift(
-        [EvaluatedWeek(**row) for row in weeks],
-        horizon_days=horizon,
-        minimum_conversions=run.settings.minimum_conversions,
-    )
+    return [EvaluatedWeek(**row) for row in weeks]
 
 
 def features(run: Run, suppressed: Suppressed) -> Iterator[pa.RecordBatch]:
@@ -201,8 +209,15 @@ def features(run: Run, suppressed: Suppressed) -> Iterator[pa.RecordBatch]:
         yield suppressed.without(batch, use_case.name)
 
 
-def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
+def score(
+    run: Run, model: serving.Serving, weeks: Sequence[EvaluatedWeek]
+) -> ScoredUsers:
     """Score every user of the lookback, in bounded memory, and append the scores."""
+    rules = {
+        "horizon_days": run.timeframe.horizon_days,
+        "minimum_conversions": run.settings.minimum_conversions,
+    }
+    shift = season.shift(weeks, **rules)
     suppressed = suppression.read_suppressed(run.warehouse)
     key = _key(run)
     value_model = model.value() if model.value is not None else None
@@ -233,12 +248,24 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
             hint="Check that events still arrive",
         )
     check_no_user_twice(row["repeated"])
+    forecast = season.forecast(
+        weeks, as_of=run.as_of, information=row["information"], **rules
+    )
+    expected_range = None
+    if forecast is not None:
+        expected_range = forecast.range(
+            users=row["users"],
+            expected=row["users"] * row["mean_probability"],
+            information=row["information"],
+            value=row["expected_value"],
+        )
     scored = ScoredUsers(
         users=row["users"],
         mean_probability=row["mean_probability"],
         quantiles=row["quantiles"],
         log_odds_shift=shift,
         expected_value=row["expected_value"],
+        range=expected_range,
         signals=sorted(observed.signals(), key=_by_urgency),
     )
     for alarm in scored.alarms:
@@ -382,6 +409,8 @@ def publish_scores(run: Run, model: serving.Serving, scored: ScoredUsers) -> Non
             "quantiles": list(scored.quantiles),
             "log_odds_shift": scored.log_odds_shift,
             "value_promised": scored.expected_value,
+            **dict.fromkeys(column.name for column in columns_of(Range)),
+            **(scored.range.columns() if scored.range else {}),
             "bytes_billed": run.warehouse.bytes_billed,
             "seconds": run.elapsed_s(),
         },

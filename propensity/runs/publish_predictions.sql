@@ -3,7 +3,9 @@
 --   @scored_at TIMESTAMP; @data_until DATE, up to when the export was read, null if it
 --   was not; @users INT64; @mean_probability FLOAT64; @quantiles ARRAY<FLOAT64>;
 --   @log_odds_shift FLOAT64, the season's, null without one; @value_promised NUMERIC, null
---   without amounts; @bytes_billed INT64; @seconds FLOAT64.
+--   without amounts; @bytes_billed INT64; @seconds FLOAT64; @conversions_low and
+--   @conversions_high INT64; @value_low and @value_high NUMERIC; @spread and @value_spread
+--   FLOAT64; @freedom INT64: the range, null without one.
 -- In the current table re-scored users are overwritten, new ones added and the others
 -- kept; a rerun of an older date takes the row of no user who has a newer one.
 -- Deciles of the expected value that begin with the same value are one.
@@ -26,6 +28,13 @@ INSERT INTO
     value_promised,
     bytes_billed,
     seconds,
+    conversions_low,
+    conversions_high,
+    value_low,
+    value_high,
+    spread,
+    value_spread,
+    freedom,
     value_deciles
   )
 SELECT
@@ -43,6 +52,13 @@ SELECT
   @value_promised AS value_promised,
   @bytes_billed AS bytes_billed,
   @seconds AS seconds,
+  @conversions_low AS conversions_low,
+  @conversions_high AS conversions_high,
+  @value_low AS value_low,
+  @value_high AS value_high,
+  @spread AS spread,
+  @value_spread AS value_spread,
+  @freedom AS freedom,
   (
     SELECT ARRAY_AGG(STRUCT(least, mean) ORDER BY least)
     FROM

@@ -1,5 +1,6 @@
 -- One row per evaluated week: what the log-odds of its model lacked, as it was known on
--- @as_of, its standard error, and the users.
+-- @as_of, its standard error, and the users; and the logarithm of what they paid over what
+-- was expected, null where either is nothing.
 -- Parameters: @use_case STRING; @as_of DATE; @since DATE, the oldest week of interest;
 --   @horizon_days INT64.
 -- Source: the rows of all runs of 03-ModelEvaluation, up to those of @as_of.
@@ -24,7 +25,12 @@ SELECT
   log_odds,
   standard_error,
   conversions,
-  users - conversions AS others
+  users - conversions AS others,
+  IF(
+    value_observed > 0 AND value_promised > 0,
+    LN(CAST(value_observed AS FLOAT64) / CAST(value_promised AS FLOAT64)),
+    NULL
+  ) AS log_revenue
 FROM evaluated
 QUALIFY
   ROW_NUMBER() OVER (

@@ -39,7 +39,15 @@ WITH
         SELECT 1 FROM ma_publications WHERE use_case = @use_case AND as_of = @until
       )
   )
-SELECT w.week, p.as_of, p.model_version, p.scored_at, p.log_odds_shift
+SELECT
+  w.week,
+  p.as_of,
+  p.model_version,
+  p.scored_at,
+  p.log_odds_shift,
+  p.spread,
+  p.value_spread,
+  p.freedom
 FROM weeks AS w
 LEFT JOIN ma_publications AS p
   ON

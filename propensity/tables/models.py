@@ -147,6 +147,18 @@ class InForce(Part):
     log_odds_shift: Annotated[Number, "Season's shift of the probabilities"] = None
 
 
+class Range(Part):
+    """What is expected of a week, by how much the weeks of this shop differ."""
+
+    conversions_low: Annotated[Count, "Fewest positives in 19 weeks of 20"]
+    conversions_high: Annotated[Count, "Most positives in 19 weeks of 20"]
+    value_low: Annotated[Money, "Least revenue in 19 weeks of 20"]
+    value_high: Annotated[Money, "Most revenue in 19 weeks of 20"]
+    spread: Annotated[Number, "Scale of log-odds, Student's"]
+    value_spread: Annotated[Number, "Scale of log revenue, Student's"]
+    freedom: Annotated[Count, "Degrees of freedom of both"]
+
+
 class Residual(Part):
     """By how much the log-odds of a week were too low."""
 
@@ -261,7 +273,9 @@ class Evaluation(Row, kw_only=True):
     unscored_converters: Annotated[Count, "Positives without a probability"] = None
     bytes_billed: BytesBilled
     data_until: Annotated[date | None, "End of the days read from GA4", DETAIL]
+    range: Range | None = None
     residual: Residual | None = None
+    lacked: Annotated[Sequence[date], "Days that the export lacks", DETAIL] = ()
     truths: Truths | None = None
     unidentified: Unidentified | None = None
     compared: Compared | None = None
@@ -458,6 +472,7 @@ class Publication(Row):
     value_deciles: Annotated[
         Sequence[ExpectedDecile], "Deciles of the expected value, the lowest first"
     ]
+    range: Range | None = None
 
 
 PUBLICATIONS = Table(

@@ -3,111 +3,116 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, log
+from typing import Any, Literal
 
-from propensity.measures.intervals import rate_interval
-from propensity.pages.words import Plain, amount, count, percent, present
+from propensity.pages.words import (
+    Plain,
+    about,
+    amount,
+    count,
+    period,
+    plain_day,
+    present,
+)
+from propensity.timeframe import LONGEST_DAYS
 
-# An alarm of the outcomes: odds off by a quarter, and by three standard errors.
-_ALARM_ODDS = 0.25
-_ALARM_ERRORS = 3.0
+# An alarm is of a week that is off by a quarter of what was expected, too.
+_ALARM = 0.25
+
+Verdict = Literal["as expected", "other than expected", "not judged"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
     """
-    An expected figure of a week beside the actual one.
+    What was expected of a week beside what came.
 
     Attributes:
-        what: "users" or "money".
-        text: Both figures, with the actual one's 95% interval.
-        is_expected: Whether the expected one lies within it.
+        verdict: Whether what came is within the range that was published.
+        text: Both counts with the range, or why the week is not judged.
+        revenue: The same of money, which has no verdict; "" without amounts.
+        is_alarm: Whether a person should look: it is off, and by a quarter.
     """
 
-    what: str
+    verdict: Verdict
     text: str
-    is_expected: bool
+    revenue: str
+    is_alarm: bool
 
 
-def judgements_of(row: Plain, unit: str = "") -> list[Judgement]:
+def judgement_of(row: Plain, horizon_days: int, unit: str = "") -> Judgement | None:
     """
-    Judge what was expected of a week by one rule of chance: its users, and its money.
+    Judge a week by the range that was published with its predictions.
 
     Args:
         row: Of ``ma_model_evaluation``, with the metrics that are in JSON.
+        horizon_days: Days of outcomes in a week.
         unit: The currency; may be empty.
 
     Returns:
-        What could be judged: anomaly scores expect no share, and of too few buyers
-        there is no interval.
+        None for days of events, and for a week without users.
     """
-    judgements = []
-    expected = row.get("mean_probability")
-    if present(expected) and row["users"]:
-        low, high = rate_interval(row["conversions"], row["users"])
-        text = (
-            f"{percent(expected)} expected, {percent(row['base_rate'])} actual "
-            f"(95% interval {percent(low)} to {percent(high)})"
-        )
-        is_expected = low <= expected <= high
-        judgements.append(Judgement(what="users", text=text, is_expected=is_expected))
-    error = row.get("value_error")
-    error_low = row.get("value_error_low")
-    error_high = row.get("value_error_high")
-    if present(error) and present(error_low) and present(error_high):
-        text = (
-            f"{amount(row['value_promised'], unit)} expected, "
-            f"{amount(row['value_observed'], unit)} actual; the expected sum is "
-            f"{1 + error:.2f} times the actual one (95% interval {1 + error_low:.2f} "
-            f"to {1 + error_high:.2f})"
-        )
-        is_expected = error_low <= 0 <= error_high
-        judgements.append(Judgement(what="money", text=text, is_expected=is_expected))
-    return judgements
-
-
-def season_alarm(row: Plain) -> str | None:
-    """
-    Say that the outcomes of a row of ``ma_model_evaluation`` were far from expected.
-
-    None without an alarm, and for a week with the probabilities of another one.
-    """
-    lacked = row.get("residual_log_odds")
-    error = row.get("residual_standard_error")
-    is_own = row.get("prediction_as_of") == row.get("week")
-    if lacked is None or error is None or not is_own:
+    if not row.get("prediction_as_of") or not present(row.get("mean_probability")):
         return None
-    if abs(lacked) <= log(1 + _ALARM_ODDS) + _ALARM_ERRORS * error:
-        return None
-    odds = exp(min(lacked, 20.0)) - 1
-    which = "more" if lacked > 0 else "less"
-    sentence = f"users converted {which} often than predicted: odds {odds:+.0%}"
-    if row.get("log_odds_shift") is None:
-        return sentence
-    return f"{sentence}, beyond what the season's shift allows for"
-
-
-def value_alarm(row: Plain) -> str | None:
-    """
-    Say that users paid far less or more than was expected, whatever chance did.
-
-    None without an alarm, for a week with the values of another one, and where too few
-    paid to tell.
-    """
-    error = row.get("value_error")
-    low = row.get("value_error_low")
-    high = row.get("value_error_high")
-    is_own = row.get("prediction_as_of") == row.get("week")
-    if error is None or low is None or high is None or not is_own:
-        return None
-    if low <= _ALARM_ODDS and (1 + high) * (1 + _ALARM_ODDS) >= 1:
-        return None
-    # A factor that is nearly nothing says less than the sums.
-    return (
-        f"users were expected to pay {1 + error:.2f} times what they paid "
-        f"({1 + low:.2f} to {1 + high:.2f}): {row['value_promised']:,.2f} instead of "
-        f"{row['value_observed']:,.2f}"
+    actual = row["conversions"]
+    expected = row["users"] * row["mean_probability"]
+    reason = _not_judged(row, horizon_days)
+    text = f"{conversions_text(row, horizon_days)}; actual: {count(actual)}"
+    verdict: Verdict = "as expected"
+    if reason:
+        verdict = "not judged"
+        text = f"{count(expected)} expected; actual: {count(actual)}. {reason}"
+    elif not row["conversions_low"] <= actual <= row["conversions_high"]:
+        verdict = "other than expected"
+    return Judgement(
+        verdict=verdict,
+        text=text,
+        revenue="" if reason else _revenue(row, horizon_days, unit),
+        is_alarm=verdict == "other than expected"
+        and abs(actual - expected) > _ALARM * expected,
     )
+
+
+def conversions_text(row: Plain, horizon_days: int) -> str:
+    """Say how many of a week's, or a publication's, users are expected to convert."""
+    expected = count(row["users"] * row["mean_probability"])
+    return _range_text(expected, row, "conversions", count, horizon_days)
+
+
+def revenue_text(row: Plain, horizon_days: int, unit: str) -> str:
+    """Say how much they are expected to pay."""
+    expected = about(row["value_promised"], unit)
+    return _range_text(expected, row, "value", about, horizon_days)
+
+
+def _range_text(
+    expected: str, row: Plain, name: str, write: Any, horizon_days: int
+) -> str:
+    low = row.get(f"{name}_low")
+    high = row.get(f"{name}_high")
+    if low is None or high is None:
+        return f"{expected} expected"
+    nearly_always = f"in 19 {period(horizon_days)}s of 20"
+    return f"{expected} expected, {write(low)} to {write(high)} {nearly_always}"
+
+
+def _revenue(row: Plain, horizon_days: int, unit: str) -> str:
+    if row.get("value_promised") is None:
+        return ""
+    actual = amount(row["value_observed"], unit)
+    return f"{revenue_text(row, horizon_days, unit)}; actual: {actual}"
+
+
+def _not_judged(row: Plain, horizon_days: int) -> str:
+    """Return why a week can't be judged; "" if it can."""
+    lacked = row.get("lacked")
+    if lacked:
+        return f"Not judged: the export lacks {', '.join(map(plain_day, lacked))}"
+    if row.get("conversions_low") is not None:
+        return ""
+    if horizon_days > LONGEST_DAYS:
+        return f"Not judged: not enough {period(horizon_days)}s yet"
+    return "Not judged: its predictions were published without a range"
 
 
 def unidentified(row: Plain, unit: str = "") -> str:

@@ -25,7 +25,7 @@ from propensity.pages.words import (
     short_day,
 )
 from propensity.usecases import UseCase
-from propensity.weeks.judged import judgements_of, unidentified
+from propensity.weeks.judged import judgement_of, unidentified
 
 # Weeks that make a chart.
 FEWEST = 3
@@ -89,8 +89,9 @@ def week_page(
         "lacked": lacked,
         "rate_interval": rate_interval,
         "meanings": meanings,
-        "judged": judgements_of(rows_with_users[0], use_case.currency),
-        "judged_row": judgements_of,
+        "judged": judgement_of(
+            rows_with_users[0], use_case.horizon_days, use_case.currency
+        ),
         "unidentified": unidentified,
         "charts": _charts(cleaned(weeks)),
     }

@@ -99,6 +99,8 @@ def deployment(borrow_deployment, chat, tmp_path) -> Deployment:
         "conversions": 80,
         "base_rate": 0.08,
         "mean_probability": 0.079,
+        "conversions_low": 60,
+        "conversions_high": 100,
     }
     append_rows(deployment.warehouse, EVALUATION, [week])
     return deployment
@@ -118,7 +120,8 @@ class TestMessage:
         assert brought.startswith("What contacting brought: Contacting 681 users ")
         assert "brought 218 USD more" in brought
         assert "it cost 341 USD" in brought
-        assert "7.9% expected, 8.0% actual" in verdict
+        assert "79 expected, 60 to 100 in 19 weeks of 20; actual: 80, as exp" in verdict
+        assert "(week from 8 Jun 2026 on): 1 expected." in verdict
         assert "1 user of winback are pending" in needs
         assert "winback: 1 user, and a control group of 1" in chosen
         bucket = deployment.settings.bucket

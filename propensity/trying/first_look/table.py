@@ -29,7 +29,7 @@ from propensity.learning.report import version_page
 from propensity.learning.rows import Parts, Slice
 from propensity.learning.split import split_users
 from propensity.learning.trained import LEAK, Trained
-from propensity.measures.intervals import NORMAL, lift_interval
+from propensity.measures.intervals import NORMAL, lift_interval, rate_interval
 from propensity.pages.page import in_notebook
 from propensity.pages.words import percent, plural
 from propensity.settings import Settings
@@ -42,7 +42,6 @@ from propensity.trying.first_look.training import TableTraining, sample_of
 from propensity.usecases import CATEGORY, UseCase
 from propensity.usecases.declaration import Baseline
 from propensity.watching import Watched, unwatched
-from propensity.weeks.judged import judgements_of
 
 # A ranking is taken for one that tells something, and is none, once in so many tables.
 _BY_CHANCE = 0.001
@@ -147,12 +146,18 @@ class FirstLook:
     @property
     def level(self) -> str:
         """Say that fewer or more of the test set had the outcome than was expected."""
-        [users] = judgements_of(self.card.plain()["metrics"])
-        if users.is_expected:
+        metrics = self.card.metrics
+        assert metrics.base_rate is not None
+        assert metrics.mean_probability is not None
+        low, high = rate_interval(metrics.conversions, metrics.users)
+        if low <= metrics.mean_probability <= high:
             return ""
         return (
-            f"the test set has another level than the older rows: {users.text}. So a "
-            "list's probabilities may be as far off; its order stays"
+            "the test set has another level than the older rows: "
+            f"{percent(metrics.mean_probability)} expected, "
+            f"{percent(metrics.base_rate)} actual (95% interval {percent(low)} to "
+            f"{percent(high)}). So a list's probabilities may be as far off; its order "
+            "stays"
         )
 
     @cached_property

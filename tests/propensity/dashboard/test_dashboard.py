@@ -135,6 +135,8 @@ def fill_models(deployment: Deployment) -> None:
     )
     published = {"use_case": USE_CASE, "model_version": 0, "scored_at": NOW}
     published |= {"users": 2_000, "value_promised": Decimal("14000.25")}
+    published |= {"mean_probability": 0.09, "conversions_low": 150}
+    published |= {"conversions_high": 220}
     days = (DAY, DAY - 40 * WEEK)
     deployment.append(PUBLICATIONS, *({**published, "as_of": day} for day in days))
     drift = {"use_case": USE_CASE, "as_of": DAY, "bound": 0.2, "written_at": NOW}
@@ -292,6 +294,7 @@ class TestPages:
             (SHOP, "1 drift warning: source is 'google' for 2% of users. Your list"),
             (SHOP, "16 of 200 purchases have no user id"),
             (SHOP, "5.29 (4.50 to 6.11)"),
+            (SHOP, "then on: 180 expected, 150 to 220 in 19 weeks of 20"),
             (FRAUD, "Alerts saved 800 EUR in 1 day, after the cost of reviews"),
             ("audiences.html", "winback: too early to say."),
             ("audiences.html", f"winback {USE_CASE} crm add 17 Feb 2026 1 0 1 0"),

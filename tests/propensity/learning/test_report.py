@@ -4,11 +4,12 @@ Pages of versions and weeks, specified: whole HTML that runs nothing and escapes
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 from msgspec import convert
 from msgspec.structs import replace
 
@@ -21,6 +22,7 @@ from propensity.measures.thresholds import score_metrics
 from propensity.settings import Budget
 from propensity.tables.models import Category
 from propensity.usecases import UseCase
+from propensity.weeks.judged import judgement_of
 from propensity.weeks.week_report import week_page
 from tests.propensity.learning.cards import card
 from tests.propensity.learning.report_pages import (
@@ -53,7 +55,11 @@ def figures(week: int, *, moved: float) -> dict[str, Any]:
 def row(week: int = 0, *, moved: float = 0.0, **changes: Any) -> dict[str, Any]:
     """Return a week's row of ``ma_model_evaluation``."""
     first = MONDAY + week * WEEK
+    shown = figures(week, moved=moved)
+    expected = shown["users"] * shown["mean_probability"]
     return {
+        "conversions_low": round(expected / 1.15),
+        "conversions_high": round(expected * 1.15),
         "week": first,
         "week_end": first + WEEK,
         "model_version": 3,
@@ -62,7 +68,7 @@ def row(week: int = 0, *, moved: float = 0.0, **changes: Any) -> dict[str, Any]:
         "outcome": "evaluated",
         "evaluated_at": datetime(2026, 3, 19, 12, tzinfo=UTC),
         "data_until": first + WEEK,
-        **figures(week, moved=moved),
+        **shown,
         "unscored_converters": 12,
     } | changes
 
@@ -172,14 +178,51 @@ def test_good_news_is_green_and_what_is_undecided_grey():
         assert said in page(row(2), uplifts=[uplift])
 
 
-def test_a_week_judges_its_money_as_its_users():
-    """Defect: the banner was green over a sum that was off by 21%."""
+def test_a_page_of_a_week_has_one_verdict():
+    """By the range that was published of its users. Revenue is told with its range;
+    a week is not judged without one, nor if the export lacks a day of it: half of its
+    outcomes may be missing."""
     sums = {"promised": 790.0, "observed": 1000.0, "top_share": 0.3, "gini": 0.5}
     sums |= {"observed_low": 850.0, "observed_high": 1200.0, "deciles": ()}
-    sums |= {"error": -0.21, "error_low": -0.34, "error_high": -0.07}
     money = {f"value_{name}": value for name, value in sums.items()}
-    off = words(page(row(2, **money)))
+    money |= {"value_low": 500.0, "value_high": 900.0}
+    paid = words(page(row(2, **money)))
+    lacked = words(page(row(2, moved=0.8, lacked=[date(2026, 3, 6)])))
 
-    assert "Other than expected." in off
-    assert "Revenue: 790 USD expected, 1,000 USD actual" in off
-    assert "As expected." in words(page(row(2, **money | {"value_error_high": 0.05})))
+    assert "As expected." in paid
+    said = "Revenue: 790 USD expected, 500 to 900 in 19 weeks of 20; actual: 1,000 USD"
+    assert said in paid
+    assert "Not judged: the export lacks 6 Mar 2026." in lacked
+    assert "Other than expected" not in lacked
+    without = words(page(row(2, conversions_low=None, moved=0.8)))
+    assert "Not judged: its predictions were published without a range" in without
+
+
+@pytest.mark.parametrize(
+    ("conversions", "verdict", "is_alarm"),
+    [
+        (0, "other than expected", True),
+        (70, "other than expected", True),
+        (78, "other than expected", False),
+        (80, "as expected", False),
+        (120, "as expected", False),
+        (126, "other than expected", True),
+    ],
+)
+def test_an_alarm_is_of_a_week_that_is_off_and_by_a_quarter(
+    conversions, verdict, is_alarm
+):
+    """Also where nobody bought, as with a broken tag."""
+    counts = {"users": 1000, "mean_probability": 0.1, "conversions": conversions}
+    limits = {"conversions_low": 80, "conversions_high": 120}
+    judged = judgement_of({"prediction_as_of": MONDAY, **counts, **limits}, 7)
+
+    assert (judged.verdict, judged.is_alarm) == (verdict, is_alarm)
+
+
+def test_a_quarter_is_judged_once_there_are_enough_and_days_of_events_never():
+    counts = {"users": 1000, "mean_probability": 0.1, "conversions": 100}
+    quarter = judgement_of({"prediction_as_of": MONDAY, **counts}, 91)
+
+    assert quarter.text.endswith("Not judged: not enough quarters yet")
+    assert judgement_of(counts, 7) is None

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +15,6 @@ from hypothesis import strategies as st
 from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek
 from propensity.measures import metrics
-from propensity.runs.predict import season_shift
-from propensity.timeframe import Timeframe
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)
@@ -113,7 +110,109 @@ class TestFollowing:
 
 
 def test_outcomes_of_a_quarter_have_no_season():
-    """They are known too late to say how the next ones will be: nothing is read."""
-    quarter = Timeframe(lookback_days=180, horizon_days=91, settle_days=3)
+    """They are known too late to say how the next ones will be. Their range is of
+    quarters that share no day, once two are known."""
+    quarters = [week(13 * ago, 0.4) for ago in (1, 2)]
+    overlapping = [week(ago, 0.4) for ago in range(1, 14)]
+    rules = {"horizon_days": 91, "minimum_conversions": 20}
+    of_all = {"as_of": MONDAY, "information": 300.0, **rules}
 
-    assert season_shift(SimpleNamespace(timeframe=quarter)) is None
+    assert season.shift(quarters, **rules) is None
+    assert season.forecast(overlapping, **of_all) is None
+    assert season.forecast(quarters, **of_all).freedom == 6
+
+
+SHOPS = 3_000
+RATE = 0.1
+RULES = {"horizon_days": 7, "minimum_conversions": 20}
+
+
+def shares_and_widths(spread: float, error: float, known: int) -> tuple[float, float]:
+    """
+    Draw shops whose weeks differ by so much in log-odds, beside what chance does.
+
+    Args:
+        spread: Standard deviation of what a week differs by.
+        error: Standard error of a week's log-odds, by its users.
+        known: Weeks that are known before the one that is asked for.
+
+    Returns:
+        The share of shops whose next week is in its range, and the mean width of the
+        range over that of the binomial.
+    """
+    random = np.random.default_rng(known)
+    users = round(error**-2 / (RATE * (1 - RATE)))
+    odds = np.log(RATE / (1 - RATE)) + random.normal(0, spread, (SHOPS, known + 1))
+    buyers = random.binomial(users, 1 / (1 + np.exp(-odds)))
+    log_odds = np.log(buyers / (users - buyers)) - np.log(RATE / (1 - RATE))
+    errors = (buyers * (1 - buyers / users)) ** -0.5
+    inside = 0
+    widths = []
+    for shop in range(SHOPS):
+        weeks = []
+        for number in range(known):
+            counts = {"conversions": int(buyers[shop, number]), "others": users}
+            found = float(log_odds[shop, number]), float(errors[shop, number])
+            weeks.append(week(known - number, found[0], error=found[1], **counts))
+        rate = float(season.apply(np.array([RATE]), season.shift(weeks, **RULES))[0])
+        information = users * rate * (1 - rate)
+        forecast = season.forecast(
+            weeks, as_of=MONDAY, information=information, **RULES
+        )
+        expected = users * rate
+        of_users = {"users": users, "expected": expected, "information": information}
+        published = forecast.range(**of_users)
+        low = published.conversions_low
+        high = published.conversions_high
+        inside += low <= buyers[shop, known] <= high
+        widths.append((high - low) / (2 * 1.96 * information**0.5))
+    return inside / SHOPS, float(np.mean(widths))
+
+
+class TestRange:
+    @pytest.mark.parametrize("known", [0, 1, 2, 3, 6, 12])
+    @pytest.mark.parametrize("error", [0.03, 0.05])
+    def test_a_range_holds_in_19_weeks_of_20_of_a_shop_whose_weeks_differ(
+        self, error, known
+    ):
+        """By 0.13 to 0.15 in log-odds, as those of real shops do, whatever number of
+        weeks is known. Defect: it was that of chance, which holds in half of them."""
+        for spread in (0.13, 0.15):
+            held, _ = shares_and_widths(spread, error, known)
+
+            assert 0.91 <= held <= 0.97
+
+    @pytest.mark.parametrize(("error", "width"), [(0.03, 2.7), (0.075, 1.7)])
+    def test_a_range_narrows_where_weeks_differ_by_chance_alone(self, error, width):
+        held, wider = shares_and_widths(0.0, error, 12)
+
+        assert held >= 0.95
+        assert 1 < wider <= width
+
+    def test_a_broken_tag_is_no_habit_of_the_shop(self):
+        """A week without most of its buyers, and their money, widens the next ranges a
+        little."""
+        usual = []
+        for ago in range(2, 8):
+            usual.append(replace(week(ago, 0.1 * (-1) ** ago), log_revenue=0.1))
+        of_all = {"as_of": MONDAY, "information": 400.0, **RULES}
+        as_usual = replace(week(1, 0.1), log_revenue=0.1)
+        before = season.forecast([as_usual, *usual], **of_all)
+        broken = replace(week(1, -4.0), log_revenue=-4.0)
+        after = season.forecast([broken, *usual], **of_all)
+
+        assert before.spread < after.spread < 1.5 * before.spread
+        assert before.value_spread < after.value_spread < 1.5 * before.value_spread
+
+    def test_a_range_is_of_whole_users_who_are_still_there(self):
+        """Half a buyer who is expected may be none, and not more than all users come.
+        Of half as many users half as many are expected."""
+        forecast = season.Forecast(spread=0.15, value_spread=0.25, freedom=4)
+        few = forecast.range(users=1, expected=0.5, information=0.25)
+        users = forecast.range(users=300, expected=30.0, information=25.0)
+        half = forecast.range(users=150, expected=15.0, information=12.5)
+
+        assert (few.conversions_low, few.conversions_high) == (0, 1)
+        assert users.conversions_low == pytest.approx(2 * half.conversions_low, abs=1)
+        assert users.value_low is None
+        assert season.forecast([], as_of=MONDAY, information=0.0, **RULES) is None

@@ -11,7 +11,6 @@ import pytest
 
 from propensity.measures import drift
 from propensity.tables.models import Signal
-from propensity.weeks.judged import season_alarm
 
 FEATURES = {"spend": "number", "sessions": "number", "source": "category"}
 USERS = 2_000
@@ -197,15 +196,3 @@ def with_history(seed: int, share: float) -> pa.Table:
     days_ago = random.uniform(0, 30 + 300 * share, USERS)
     left = np.where(random.random(USERS) < share, np.exp(-days_ago / 20), 0.0)
     return with_column("spend", lambda _: pa.array(left), seed)
-
-
-def test_the_season_alarm_is_of_odds_far_off_beyond_chance():
-    """Of a week's own probabilities, and not of those of an earlier one."""
-
-    def alarm(lacked: float, error: float, as_of: int = 1) -> str:
-        row = {"week": 1, "prediction_as_of": as_of}
-        row |= {"residual_log_odds": lacked, "residual_standard_error": error}
-        return str(season_alarm(row))
-
-    assert "more often than predicted: odds +65%" in alarm(0.5, 0.05)
-    assert {alarm(0.5, 0.2), alarm(0.2, 0.05), alarm(0.5, 0.05, 0)} == {"None"}
