@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from propensity.learning import season
 from propensity.learning.card import Card, UserCard
 from propensity.measures.intervals import rate_interval
 from propensity.pages.page import ChartLine, fill_template, lines_svg
 from propensity.pages.words import Plain, cleaned
+from propensity.timeframe import LONGEST_DAYS
 
 
 def version_page(
@@ -48,7 +48,7 @@ def version_page(
         "name": name,
         "noun": plain["entity"].removesuffix("_id"),
         "who": "who" if is_of_users else "that",
-        "follows_season": is_published and days <= season.LONGEST_DAYS,
+        "follows_season": is_published and days <= LONGEST_DAYS,
         "rate_interval": rate_interval,
         "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "directions": _directions(plain),
