@@ -145,6 +145,69 @@ class TestWeek:
         assert "reports not written: ZeroDivisionError" in str(log_lines())
 
 
+def publish_range(deployment: Deployment) -> None:
+    """Give all publications a range."""
+    deployment.warehouse.execute(
+        "UPDATE ma_publications_runs SET spread = 0.15, value_spread = 0.25, "
+        "freedom = 4 WHERE TRUE"
+    )
+
+
+class TestRange:
+    def test_a_week_is_judged_by_the_range_that_was_published(self, monday, scores):
+        """For the users who are still there, since those who were suppressed don't
+        come either; another date's predictions have no range for it."""
+        publish_range(monday)
+        answer = monday.run("model_evaluation", MONDAY + WEEK)
+        [before] = monday.evaluations()
+        half = sorted(scores)[: len(scores) // 2]
+        monday.warehouse.execute(
+            "DELETE FROM ma_predictions_runs WHERE as_of = @as_of "
+            "AND user_id IN UNNEST(@users)",
+            {"as_of": MONDAY, "users": half},
+        )
+        monday.run("model_evaluation", MONDAY + WEEK)
+        [after] = monday.evaluations()
+        monday.run("model_evaluation", MONDAY + WEEK + 3 * DAY)
+        other = [row for row in monday.evaluations() if row["week"] != MONDAY]
+
+        expected = before["users"] * before["mean_probability"]
+        assert before["conversions_low"] < expected < before["conversions_high"]
+        assert "in 19 weeks of 20" in monday.page(PAGE)
+        assert answer["weeks"][0]["spread"] == 0.15
+        low = before["conversions_low"] * after["users"] / before["users"]
+        assert after["conversions_low"] == pytest.approx(low, rel=0.2)
+        assert [row["conversions_low"] for row in other] == [None]
+
+    def test_a_week_without_most_of_its_buyers_is_an_alarm(self, monday, converters):
+        """Also if nobody bought, as with a tag that broke, whose log-odds are none."""
+        publish_range(monday)
+        for kept in (len(converters) // 2, 0):
+            rows = [purchase(user, MONDAY + DAY) for user in converters[:kept]]
+            shop.load(monday, [event("u1", MONDAY + DAY), *rows])
+            answer = monday.run("model_evaluation", MONDAY + WEEK)
+
+            [alarm] = answer["drift"]["alarms"]
+            assert alarm["cause"] == "season"
+            assert f"actual: {kept}" in alarm["message"]
+        assert monday.evaluations()[0]["residual_log_odds"] is None
+
+    def test_a_week_that_lacks_a_day_is_not_judged(self, borrow_deployment, scores):
+        """Its buyers may have bought on that day."""
+        days = [event("u1", MONDAY + days * DAY) for days in range(-29, 8)]
+        lacked = MONDAY + 2 * DAY
+        rows = [row for row in days if row["event_date"] != f"{lacked:%Y%m%d}"]
+        deployment = borrow_deployment(rows)
+        publish(deployment.warehouse, MONDAY, scores)
+        publish_range(deployment)
+        answer = deployment.run("model_evaluation", MONDAY + WEEK)
+        [row] = deployment.evaluations()
+
+        assert row["lacked"] == [lacked]
+        assert answer["drift"]["alarms"] == []
+        assert "Not judged: the export lacks 4 Mar 2026" in deployment.page(PAGE)
+
+
 class TestMaturity:
     def test_a_week_is_provisional_then_final(self, borrow_deployment, scores):
         """Defect: labels closed before GA4 did. Late rows still change the figures.

@@ -358,6 +358,27 @@ def test_a_publication_adds_the_shift_of_the_season(champion_deployment):
     assert (jumped.status_code, jumped.json["error"]) == (409, "score_shift")
 
 
+def test_a_publication_has_the_range_of_its_outcomes(champion_deployment):
+    """In the answer and the table, also before any week is known; of a rerun the same.
+    A week that was far off makes it wider."""
+    deployment = champion_deployment
+    answer = deployment.run("predictions", LATER)
+    again = deployment.run("predictions", LATER)
+    [row] = deployment.rows("SELECT * FROM ma_publications")
+    evaluated(deployment, TRAINED, 2.0)
+    after = deployment.run("predictions", LATER)
+
+    shown = answer["expected_conversions"]
+    users = row["users"] * row["mean_probability"]
+    assert shown["sum"] == pytest.approx(users)
+    assert shown["low"] < users < shown["high"]
+    assert shown == again["expected_conversions"]
+    assert (row["conversions_low"], row["freedom"]) == (shown["low"], 4)
+    assert row["value_low"] < row["value_promised"] < row["value_high"]
+    assert answer["expected_value"]["high"] == float(row["value_high"])
+    assert after["expected_conversions"]["high"] > shown["high"]
+
+
 def test_a_rerun_follows_the_weeks_of_the_first_run(shop_deployment):
     """Labels that came late made a week final since. A week that is of one class, has
     no predictions of its own, or is not over, says nothing of the season."""
