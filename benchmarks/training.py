@@ -25,7 +25,7 @@ from benchmarks.measuring.report import Line, finish, in_turns
 from propensity import usecases
 from propensity.learning import candidates, gate
 from propensity.learning.card import Origin, user_card
-from propensity.learning.files import files
+from propensity.runs.model_files import files
 from propensity.learning.split import split_users
 from propensity.learning.trained import Rival
 from propensity.learning.users import UserTraining

@@ -17,7 +17,7 @@ from propensity import suppression
 from propensity.errors import ArtifactError, Conflict, SchemaError
 from propensity.learning import gate, value
 from propensity.learning.card import MODEL, REPORT, Card, Origin, user_card
-from propensity.learning.files import files
+from propensity.runs.model_files import files
 from propensity.learning.gate import Verdict
 from propensity.learning.report import version_page
 from propensity.learning.split import split_users

@@ -23,7 +23,7 @@ from propensity.clock import SYSTEM
 from propensity.errors import RequestError, RunInProgress, SettingsError
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning.files import pseudonymise
+from propensity.runs.model_files import pseudonymise
 from propensity.registry import index
 from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of

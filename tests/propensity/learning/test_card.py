@@ -14,7 +14,7 @@ import pytest
 
 from propensity.learning import candidates
 from propensity.learning.candidates import default_preprocessor, fitted, transformed
-from propensity.learning.files import pseudonymise
+from propensity.runs.model_files import pseudonymise
 from propensity.learning.model import Model
 from propensity.models.encoding import to_frame
 from tests.propensity.learning.cards import ROWS, card, trained
