@@ -25,12 +25,13 @@ from benchmarks.measuring.report import Line, finish, in_turns
 from propensity import usecases
 from propensity.learning import candidates, gate
 from propensity.learning.card import Origin, user_card
-from propensity.runs.model_files import files
 from propensity.learning.split import split_users
 from propensity.learning.trained import Rival
 from propensity.learning.users import UserTraining
+from propensity.runs.model_files import files
 from propensity.settings import Settings
 from propensity.usecases import CATEGORY
+from propensity.usecases.use_case import limits_of
 
 USE_CASE = usecases.load("ga4_purchase")
 ROWS = 30_000
@@ -63,15 +64,15 @@ def trained(rows: pa.Table, jobs: int | None) -> float:
     settings = Settings(project="benchmark")
     began = time.perf_counter()
     timeframe = USE_CASE.timeframe(settings)
-    parts = split_users(rows, USE_CASE, timeframe, settings=settings)
-    training = UserTraining(
-        parts=parts, use_case=USE_CASE, settings=settings, jobs=jobs
-    )
+    task = USE_CASE.task(settings)
+    limits = limits_of(settings)
+    parts = split_users(rows, task, timeframe, limits=limits)
+    training = UserTraining(parts=parts, task=task, limits=limits, jobs=jobs)
     model = training.run()
     verdict = gate.compare(model, Rival(version=0, score=model.holdout.probability))
     at = datetime(2026, 3, 12, tzinfo=UTC)
     origin = Origin(rows=rows, version=1, as_of=at.date(), trained_at=at)
-    files(user_card(USE_CASE, model, verdict, origin), model, rows)
+    files(user_card(task, model, verdict, origin), model, rows)
     return time.perf_counter() - began
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from propensity import usecases
 from propensity.errors import SchemaError
-from propensity.learning.candidates import check_preprocessor, default_preprocessor
+from propensity.learning.candidates import check_preprocessor, preprocessor_of
 from propensity.registry.deployment import open_deployment
 from propensity.registry.versions import pickled, unpickled
 from propensity.settings import Settings
@@ -38,8 +38,10 @@ def run(
     """
     settings = Settings.from_environment()
     loaded = usecases.load(settings.use_case if use_case is None else use_case)
-    preprocessor = built(file, loaded) if file else default_preprocessor(loaded)
-    check_preprocessor(preprocessor, loaded)
+    preprocessor = (
+        built(file, loaded) if file else preprocessor_of(loaded.task(settings))
+    )
+    check_preprocessor(preprocessor, loaded.features)
     answer = {"use_case": loaded.name, "uri": None}
     if is_dry:
         return answer

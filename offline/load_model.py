@@ -143,7 +143,9 @@ def load(
         },
     )
     seconds = shipped.about["seconds"]
-    row = card.row(published, run_id=run_id, seconds=seconds)
+    row = card.row(
+        published.objects, published.checksums, run_id=run_id, seconds=seconds
+    )
     # Readers see the newest row of a version, so this one counts until the next.
     warehouse.write(TRAINING_METADATA, [pending(row)])
     registry.promote(

@@ -5,9 +5,10 @@ The one package that the Cloud Functions share. Every deploy stages a copy of it
 beside the function's ``main.py``. Each package's own docstring lists its modules.
 Beside the packages:
 
-- ``settings``: the environment, read whole; budgets; topics
+- ``settings``: the environment, read whole; topics
 - ``errors``: all errors and their codes
 - ``timeframe``: as-of dates and windows
+- ``budget``: how many of the best rows a team can act on
 - ``schema``: what a table is; ``statements``: SQL files by name
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
 - ``ids``: which ids are none; ``suggestions``: what a wrong name may mean

@@ -21,6 +21,7 @@ STATEMENTS = sorted(PACKAGE.rglob("*.sql"))
 FLOORS = (
     {
         "addresses",
+        "budget",
         "clock",
         "concurrency",
         "entries",
@@ -36,11 +37,13 @@ FLOORS = (
         "whole_files",
     },
     {"settings", "models", "pages", "tables"},
-    {"measures", "usecases"},
+    {"measures"},
+    {"learning"},
+    {"usecases"},
     {"gcp", "table_files"},
     {"ga4", "suppression"},
     {"registry"},
-    {"learning", "online", "weeks"},
+    {"online", "weeks"},
     {"audience", "streaming"},
     {"runs"},
     {"cli", "dashboard"},

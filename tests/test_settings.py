@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from propensity.budget import MOST, Budget
 from propensity.errors import SettingsError
-from propensity.settings import MOST, Budget, Settings
+from propensity.settings import Settings
 
 
 def read(**variables: str) -> Settings:

@@ -28,13 +28,14 @@ from propensity.ga4.shards import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.warehouse import Warehouse
+from propensity.learning.model import libraries
 from propensity.pages.findings import Meaning, meanings
 from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import ANY_DATE, LeaseFile
 from propensity.registry.records import recorded
 from propensity.registry.serving import loaded
-from propensity.registry.versions import Registry, libraries
+from propensity.registry.versions import Registry
 from propensity.runs import digest
 from propensity.runs.export import check_own_events, days_in_words
 from propensity.runs.late import (

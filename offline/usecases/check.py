@@ -25,6 +25,7 @@ from propensity import statements, usecases
 from propensity.errors import PropensityError, UseCaseError
 from propensity.ga4.view import GA_EVENTS, columns_of_values
 from propensity.gcp.queries import type_of_parameter
+from propensity.learning.task import FOREST, MEAN
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.tables.export import CONVERSIONS, USER_DAYS, VIEW
@@ -119,8 +120,9 @@ def _model(use_case: UseCase) -> Iterator[str]:
     from propensity.registry.versions import pickled
 
     try:
-        preprocessor = candidates.default_preprocessor(use_case)
-        encoded, part = candidates.check_preprocessor(preprocessor, use_case)
+        task = use_case.task(Settings(project="sandbox"))
+        preprocessor = candidates.preprocessor_of(task)
+        encoded, part = candidates.check_preprocessor(preprocessor, use_case.features)
         # Training pickles it, which a lambda in it prevents.
         pickled(preprocessor)
     except PropensityError as error:
@@ -133,7 +135,7 @@ def _model(use_case: UseCase) -> Iterator[str]:
         )
         return
     for candidate in use_case.candidates:
-        if candidate.algorithm in (declaration.MEAN, declaration.FOREST):
+        if candidate.algorithm in (MEAN, FOREST):
             continue
         try:
             with warnings.catch_warnings():

@@ -3,6 +3,7 @@ Learning: from rows to a model, its metrics, its card and its page.
 
 Read in this order. Nothing here reads or writes outside the process.
 
+- ``task``: what is learned, and within which limits
 - ``rows``: the rows of a training, and their parts by time
 - ``split``: these parts of users at dates, if the rows are enough
 - ``candidates``: from a declaration to a fitted preprocessor and classifier
@@ -15,6 +16,6 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``season``: how far the odds of all users have moved, and probabilities that follow
 - ``effects``: what contacting adds, user by user, from users contacted at random
 - ``effect_gate``: whether an audience is ordered by it
-- ``card``, ``files``: the card of a version, with its data; its files
+- ``card``: the card of a version, with its data
 - ``report``: a version as an HTML page
 """

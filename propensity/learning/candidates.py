@@ -31,10 +31,9 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from propensity.errors import SchemaError, UseCaseError
 from propensity.learning.rows import Slice
+from propensity.learning.task import CATEGORY, MEAN, NUMBER, Candidate, Task
 from propensity.models.encoding import to_frame
 from propensity.models.scoring import native_threads
-from propensity.usecases import CATEGORY, NUMBER, Candidate, UseCase
-from propensity.usecases.declaration import MEAN
 from propensity.watching import Watched, unwatched
 
 T = TypeVar("T")
@@ -64,23 +63,22 @@ ALGORITHMS: Mapping[str, type] = {
 }
 
 
-def default_preprocessor(use_case: UseCase) -> ColumnTransformer:
+def preprocessor_of(task: Task) -> Any:
+    """Return the unfitted preprocessor of a task, or the default."""
+    if task.preprocessor is not None:
+        return task.preprocessor
+    return encoder_of(task.features)
+
+
+def encoder_of(features: Mapping[str, str]) -> ColumnTransformer:
     """
-    Return the unfitted preprocessor of ``model.py``, or the default.
+    Return the default preprocessor of features, unfitted.
 
     Numbers: the median for missing values, with a column that marks them; arcsinh, a
     logarithm that takes zero and negative numbers; then unit variance, and no value
     farther from the mean than ``_FARTHEST``. Categories: a column per value; rare
     values are pooled, with values that are new.
     """
-    model = use_case.model
-    if model is not None:
-        return model.preprocessor(use_case)
-    return encoder_of(use_case.features)
-
-
-def encoder_of(features: Mapping[str, str]) -> ColumnTransformer:
-    """Return the default preprocessor of features, unfitted."""
     numbers = [name for name, kind in features.items() if kind == NUMBER]
     categories = [name for name, kind in features.items() if kind == CATEGORY]
     of_numbers = make_pipeline(
@@ -106,7 +104,7 @@ def encoder_of(features: Mapping[str, str]) -> ColumnTransformer:
 
 
 def check_preprocessor(
-    preprocessor: Any, use_case: UseCase
+    preprocessor: Any, features: Mapping[str, str]
 ) -> tuple[NDArray[Any], Slice]:
     """
     Fit a preprocessor on a few generated rows with gaps, or raise SchemaError.
@@ -122,7 +120,6 @@ def check_preprocessor(
             f"not {type(preprocessor).__name__}"
         )
     count = 40
-    features = use_case.features
     row = np.arange(count)
     columns = dict[str, pa.Array]()
     for position, (name, kind) in enumerate(features.items()):

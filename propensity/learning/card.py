@@ -22,22 +22,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct, to_builtins
 
+from propensity.budget import Budget
 from propensity.learning import gate
 from propensity.learning.gate import Verdict
 from propensity.learning.importance import Importance
+from propensity.learning.model import libraries
 from propensity.learning.rows import Slice
+from propensity.learning.task import Task
 from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
 from propensity.measures.drift import Reference, reference
 from propensity.measures.metrics import Curves
 from propensity.measures.presence import by_presence
 from propensity.models.encoding import floats_of
-from propensity.registry import versions
-from propensity.registry.versions import Published
-from propensity.settings import Budget
 from propensity.tables.models import PRESENCE, Category, Metrics, TrainedVersion
 from propensity.timeframe import Split
-from propensity.usecases import UseCase
 
 MODEL = "model.joblib"
 PREPROCESSOR = "preprocessor.joblib"
@@ -58,6 +57,8 @@ class Origin:
         data_until: End of the days read from the export; None for another source.
         settle_days: Days waited for late rows.
         statement_parameters: Values of the use case's own parameters.
+        names: Of dates, in the words of a table; none are days.
+        is_random: Whether the parts were drawn at random, since rows have no time.
     """
 
     rows: pa.Table
@@ -68,6 +69,12 @@ class Origin:
     settle_days: int = 0
     statement_parameters: Mapping[str, Any] = field(default_factory=dict)
     bytes_billed: int = 0
+    names: Mapping[date, str] = field(default_factory=dict)
+    is_random: bool = False
+
+    def name(self, day: date) -> str:
+        """Return what a date is called."""
+        return self.names.get(day, str(day))
 
 
 class PartSizes(Struct, frozen=True, kw_only=True):
@@ -181,15 +188,24 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
         return json.dumps(self.plain(), indent=1).encode()
 
     def row(
-        self, published: Published, *, run_id: str, seconds: float
+        self,
+        objects: Mapping[str, str],
+        checksums: Mapping[str, str],
+        *,
+        run_id: str,
+        seconds: float,
     ) -> TrainedVersion:
-        """Return the row of a version, which took so many seconds since the request."""
+        """
+        Return the row of a version.
+
+        Args:
+            objects, checksums: The version's objects and their SHA-256, by file name.
+            seconds: Since the request.
+        """
         assert self.model_version is not None
         entries = self.plain()
         del entries["profile"]
         del entries["curves"]
-        objects = published.objects
-        checksums = published.checksums
         files = {}
         for name in objects:
             kind = PurePath(name).parts[0].partition(".")[0]
@@ -268,13 +284,17 @@ class UserCard(Card, frozen=True, kw_only=True, tag="users"):
 
 
 def user_card(
-    use_case: UseCase,
+    task: Task,
     trained: Trained,
     verdict: Verdict,
     origin: Origin,
     *,
     valued: Valued | None = None,
+    heading: str = "",
+    claim: str = "",
+    directions: Sequence[Direction] = (),
 ) -> UserCard:
+    """Return the card of a version that scores users; arguments are its fields."""
     parts = trained.parts
     split = parts.split
     value = None
@@ -288,14 +308,17 @@ def user_card(
             mean_amount=valued.model.mean,
         )
     return UserCard(
-        **common(use_case, trained, verdict, origin, learned=parts.every),
+        **common(task, trained, verdict, origin, learned=parts.every),
+        heading=heading,
+        claim=claim,
+        directions=directions,
         trained_until=max(chain(split.train, split.calibrate, split.holdout)),
         rows=PartSizes(
             train=parts.blocks[0].first,
             calibrate=len(parts.choosing),
             holdout=len(parts.holdout),
         ),
-        drift=_reference(trained, use_case),
+        drift=_reference(trained, task),
         value=value,
         presence=_presence(trained),
     )
@@ -321,7 +344,7 @@ def _presence(trained: Trained) -> list[Category]:
 
 
 def common(
-    use_case: UseCase,
+    task: Task,
     trained: Trained,
     verdict: Verdict,
     origin: Origin,
@@ -335,7 +358,7 @@ def common(
         learned: The labelled rows that the live model has learned from.
     """
     holdout = trained.holdout
-    baseline = f"{use_case.baseline.feature} alone"
+    baseline = f"{task.baseline.feature} alone"
     candidates = []
     for result in trained.candidates:
         entry = CandidateCard(
@@ -347,21 +370,22 @@ def common(
         )
         candidates.append(entry)
     return {
-        "use_case": use_case.name,
-        "title": use_case.title,
-        "outcome": use_case.outcome,
-        "span": use_case.span,
-        "entity": use_case.entity,
-        "unit": use_case.currency,
+        "use_case": task.name,
+        "title": task.title,
+        "outcome": task.outcome,
+        "span": task.span,
+        "entity": task.entity,
+        "unit": task.currency,
         "model_version": origin.version,
         "trained_at": origin.trained_at.replace(microsecond=0),
-        "as_of": str(origin.as_of),
+        "as_of": origin.name(origin.as_of),
         "data_until": origin.data_until,
-        "lookback_days": use_case.lookback_days,
-        "horizon_days": use_case.horizon_days,
+        "lookback_days": task.lookback_days,
+        "horizon_days": task.horizon_days,
         "settle_days": origin.settle_days,
         "statement_parameters": dict(origin.statement_parameters),
-        "split": _as_texts(trained.parts.split),
+        "split": _as_texts(trained.parts.split, origin),
+        "is_random": origin.is_random,
         "negative_sampling_rate": min(1.0, 1 / learned.row_weight(0)),
         "positive_sampling_rate": min(1.0, 1 / learned.row_weight(1)),
         "algorithm": trained.chosen.algorithm,
@@ -378,22 +402,22 @@ def common(
         ),
         "importance": holdout.importance,
         "verdict": verdict.entry(),
-        "features": use_case.features,
+        "features": task.features,
         "profile": described(origin.rows),
-        "libraries": versions.libraries(),
+        "libraries": libraries(),
         "bytes_billed": origin.bytes_billed,
     }
 
 
-def _as_texts(split: Split) -> dict[str, list[str]]:
+def _as_texts(split: Split, origin: Origin) -> dict[str, list[str]]:
     return {
-        "train": list(map(str, split.train)),
-        "calibrate": list(map(str, split.calibrate)),
-        "holdout": list(map(str, split.holdout)),
+        "train": list(map(origin.name, split.train)),
+        "calibrate": list(map(origin.name, split.calibrate)),
+        "holdout": list(map(origin.name, split.holdout)),
     }
 
 
-def _reference(trained: Trained, use_case: UseCase) -> Reference:
+def _reference(trained: Trained, task: Task) -> Reference:
     """
     Return what publications are compared with.
 
@@ -403,8 +427,8 @@ def _reference(trained: Trained, use_case: UseCase) -> Reference:
     every = trained.parts.every
     score = trained.holdout.probability
     rows = every.rows
-    features = dict(use_case.features)
-    elapsed = use_case.stream.elapsed
+    features = dict(task.features)
+    elapsed = task.elapsed
     if elapsed:
         del features[elapsed]
         hours = floats_of(rows[elapsed])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -10,8 +12,8 @@ from msgspec import Struct
 
 from propensity.learning.model import Model
 from propensity.learning.rows import Slice
+from propensity.learning.task import NUMBER, Baseline
 from propensity.models.encoding import Floats, floats_of
-from propensity.usecases import NUMBER, UseCase
 
 # Rows and repeats for the importance of a feature: enough for a ranking, and cheaper
 # than another candidate.
@@ -44,7 +46,12 @@ def _area(part: Slice, score: Floats) -> float:
 
 
 def importance(
-    model: Model, use_case: UseCase, holdout: Slice, *, older: Slice, seed: int
+    model: Model,
+    features: Mapping[str, str],
+    holdout: Slice,
+    *,
+    older: Slice,
+    seed: int,
 ) -> list[Importance]:
     """
     Return how much ROC AUC falls when one feature is shuffled, greatest fall first.
@@ -58,7 +65,7 @@ def importance(
     """
     if not holdout.has_both_classes:
         return []
-    features = list(use_case.features)
+    names = list(features)
     generator = np.random.default_rng(seed)
     # Label 1 is rare, so half the sample has it. ROC AUC does not depend on that.
     half = max(1, min(SAMPLED_ROWS, len(holdout)) // 2)
@@ -67,11 +74,11 @@ def importance(
         indices = np.flatnonzero(holdout.label == label)
         drawn.append(generator.permutation(indices)[:half])
     sample = np.sort(np.concatenate(drawn))
-    columns = features + ["label", "weight"]
+    columns = names + ["label", "weight"]
     taken = holdout.rows.select(columns).take(pa.array(sample))
     part = Slice(rows=taken.combine_chunks())
-    rows = part.rows.select(features)
-    varying = [name for name in features if pc.count_distinct(rows[name]).as_py() > 1]
+    rows = part.rows.select(names)
+    varying = [name for name in names if pc.count_distinct(rows[name]).as_py() > 1]
     shuffled = [rows]
     for name in varying:
         column_index = rows.column_names.index(name)
@@ -79,11 +86,11 @@ def importance(
             column = rows[name].take(pa.array(generator.permutation(len(rows))))
             shuffled.append(rows.set_column(column_index, name, column))
     # All are scored at once: trees take half the time a row if there are many.
-    scores = model.scores(pa.concat_tables(shuffled).combine_chunks(), use_case)
+    scores = model.scores(pa.concat_tables(shuffled).combine_chunks(), features)
     areas = [_area(part, score) for score in np.split(scores, len(shuffled))]
     falls = areas[0] - np.array(areas[1:]).reshape(len(varying), REPEATS)
     entries = []
-    for name, kind in use_case.features.items():
+    for name, kind in features.items():
         fall = falls[varying.index(name)] if name in varying else np.zeros(1)
         area = _area(part, ranks_alone(older, part, name, kind))
         entries.append(
@@ -116,9 +123,8 @@ def ranks_alone(older: Slice, part: Slice, name: str, kind: str) -> Floats:
     return _ranks(rate_of_row.to_numpy(np.float64))
 
 
-def baseline_score(use_case: UseCase, *parts: Slice) -> Floats:
+def baseline_score(baseline: Baseline, *parts: Slice) -> Floats:
     """Return ranks in [0, 1] by the baseline's feature; missing values come last."""
-    baseline = use_case.baseline
     values = np.concatenate([floats_of(part.rows[baseline.feature]) for part in parts])
     return _ranks(-values if baseline.ascending else values)
 

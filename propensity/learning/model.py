@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +13,8 @@ import pyarrow as pa
 
 from propensity.models.encoding import Floats
 from propensity.models.scoring import Scorer
-from propensity.usecases import UseCase
+
+_LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "joblib")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +24,20 @@ class Model:
     preprocessor: Any
     classifier: Any
 
-    def scores(self, rows: pa.Table, use_case: UseCase) -> Floats:
-        """Return the scores of rows, in order, as they are published."""
-        scorer = Scorer(self.preprocessor, self.classifier, features=use_case.features)
+    def scores(self, rows: pa.Table, features: Mapping[str, str]) -> Floats:
+        """
+        Return the scores of rows, in order, as they are published.
+
+        Args:
+            features: number or category by column.
+        """
+        scorer = Scorer(self.preprocessor, self.classifier, features=features)
         parts = [np.empty(0)]
         parts += [score for _, score in scorer.score(rows.to_batches())]
         return np.concatenate(parts)
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions that a model's pickle and its scores depend on."""
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"python": platform.python_version(), **versions}

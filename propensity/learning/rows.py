@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from propensity.learning.task import Limits
 from propensity.measures import metrics
 from propensity.measures.intervals import by_user
 from propensity.measures.metrics import Outcomes
 from propensity.models.encoding import Flags, Floats
-from propensity.settings import Settings
 from propensity.timeframe import Split
 
 
@@ -155,11 +155,10 @@ class Parts:
         return self.before.between(self.blocks[0].first, self.blocks[-1].end)
 
 
-def is_enough(part: Slice, settings: Settings) -> bool:
+def is_enough(part: Slice, limits: Limits) -> bool:
     """Tell whether rows are enough to fit on."""
-    return (
-        len(part) >= settings.minimum_training_rows
-        and settings.minimum_conversions <= part.conversions < len(part)
+    return len(part) >= limits.rows and limits.conversions <= part.conversions < len(
+        part
     )
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from propensity.errors import NotEnoughData
 from propensity.learning.rows import JudgedRows, Parts, Slice, in_order, is_enough
-from propensity.settings import Settings
+from propensity.learning.task import Limits, Task
 from propensity.timeframe import (
     BLOCK_SNAPSHOTS,
     FEWEST_SNAPSHOTS,
@@ -22,7 +22,6 @@ from propensity.timeframe import (
     Timeframe,
     rolling_blocks,
 )
-from propensity.usecases import UseCase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +57,10 @@ class Snapshots:
 
 def split_users(
     rows: pa.Table,
-    use_case: UseCase,
+    task: Task,
     timeframe: Timeframe,
     *,
-    settings: Settings,
+    limits: Limits,
     advice: str = "Wait for more weeks of events",
     test_dates: int | None = None,
 ) -> Parts:
@@ -72,22 +71,20 @@ def split_users(
     the snapshots are.
 
     Args:
-        rows: One row per user and as-of date: ``as_of``, ``user_id``, the use case's
+        rows: One row per user and as-of date: ``as_of``, ``user_id``, the task's
             features, ``label`` 0 or 1 and ``weight``.
-        use_case: Its outcome and parameters, for messages.
         timeframe: Lookback, horizon and settle time of the rows.
-        settings: The minimum of rows and of conversions.
         advice: What to do where the rows are too few.
         test_dates: How many snapshots are held out, if somebody says so.
     """
-    snapshots = Snapshots.of(in_order(rows, elapsed=use_case.stream.elapsed))
+    snapshots = Snapshots.of(in_order(rows, elapsed=task.elapsed))
     _check_dates(snapshots.as_ofs, timeframe)
-    n_held = test_dates or _held_out(snapshots, minimum=settings.minimum_conversions)
+    n_held = test_dates or _held_out(snapshots, minimum=limits.conversions)
     earlier = snapshots.as_ofs[:-n_held]
     held_out = snapshots.as_ofs[-n_held:]
     # Outcomes that overlap those of the holdout choose no candidate.
     over = timeframe.over(earlier, today=held_out[0])
-    blocks = _rolling(snapshots, over, timeframe, settings)
+    blocks = _rolling(snapshots, over, timeframe, limits)
     fitting = tuple(d for d in over if timeframe.is_matured(d, today=held_out[0]))
     if not blocks:
         blocks = [_only_block(snapshots, earlier, over, timeframe)]
@@ -113,7 +110,7 @@ def split_users(
         "choose on": parts.choosing,
         "hold out": parts.holdout,
     }
-    _check_enough(purposes, use_case, settings, advice)
+    _check_enough(purposes, task, limits, advice)
     return parts
 
 
@@ -152,14 +149,14 @@ def _rolling(
     snapshots: Snapshots,
     as_ofs: tuple[date, ...],
     timeframe: Timeframe,
-    settings: Settings,
+    limits: Limits,
 ) -> list[JudgedRows]:
     """Return the blocks to judge candidates on that have enough rows to fit on."""
     blocks = []
     for dates in rolling_blocks(as_ofs, timeframe):
         fit_end = snapshots.end[dates.fitting[-1]]
         # The oldest blocks have the fewest rows to fit on.
-        if is_enough(snapshots.every.between(0, fit_end), settings):
+        if is_enough(snapshots.every.between(0, fit_end), limits):
             first = snapshots.first[dates.judged[0]]
             end = snapshots.end[dates.judged[-1]]
             blocks.append(JudgedRows(fit_end=fit_end, first=first, end=end))
@@ -189,33 +186,33 @@ def _only_block(
 
 
 def _check_enough(
-    parts: Mapping[str, Slice], use_case: UseCase, settings: Settings, advice: str
+    parts: Mapping[str, Slice], task: Task, limits: Limits, advice: str
 ) -> None:
     """Raise NotEnoughData; a missing class comes first, as the worse problem."""
     hint = advice
-    if "label_event" in use_case.parameters:
-        hint += ", or choose another PROPENSITY_LABEL_EVENT"
+    if task.other_outcome:
+        hint += f", or {task.other_outcome}"
     for name, part in parts.items():
         if not part.has_both_classes:
             raise NotEnoughData(
                 f"not enough data: {part.conversions} of the {len(part)} rows to "
-                f"{name} are users who {use_case.outcome}. A model needs users who did "
+                f"{name} are users who {task.outcome}. A model needs users who did "
                 "and users who did not",
                 hint=hint,
             )
-    minimum = settings.minimum_training_rows
+    minimum = limits.rows
     count = len(parts["train on"])
     if count < minimum:
         raise NotEnoughData(
             f"{count} rows to train on are too few: at least {minimum} are needed",
             hint=advice,
         )
-    minimum = settings.minimum_conversions
+    minimum = limits.conversions
     for name, part in parts.items():
         if part.conversions < minimum:
             raise NotEnoughData(
                 f"{part.conversions} of the {len(part)} rows to {name} are of users "
-                f"who {use_case.outcome} (label 1), which is too few: at least "
+                f"who {task.outcome} (label 1), which is too few: at least "
                 f"{minimum} are needed",
                 hint=hint,
             )

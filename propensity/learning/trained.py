@@ -10,11 +10,11 @@ import numpy as np
 from propensity.learning.importance import Importance
 from propensity.learning.model import Model
 from propensity.learning.rows import Parts, Slice
+from propensity.learning.task import Candidate
 from propensity.measures.intervals import Difference
 from propensity.measures.metrics import Curves
 from propensity.models.encoding import Flags, Floats
 from propensity.tables.models import Metrics
-from propensity.usecases import Candidate
 
 # ROC AUC of a feature alone from which it may know the outcome.
 LEAK = 0.99

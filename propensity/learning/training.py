@@ -16,6 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
 from typing import Any
 
@@ -27,15 +28,12 @@ from propensity.learning import candidates
 from propensity.learning.importance import baseline_score, importance
 from propensity.learning.model import Model
 from propensity.learning.rows import JudgedRows, Parts, Slice
+from propensity.learning.task import MEAN, Candidate, Limits, Task
 from propensity.learning.trained import Holdout, JudgedCandidate, Rival, Trained
 from propensity.measures import metrics, thresholds
 from propensity.measures.metrics import Curves, Outcomes
 from propensity.models.encoding import Floats
-from propensity.registry.versions import RecordedCard
-from propensity.settings import Settings
 from propensity.tables.models import Metrics
-from propensity.usecases import Candidate, UseCase
-from propensity.usecases.declaration import MEAN
 from propensity.watching import Watched, unwatched
 
 
@@ -54,17 +52,15 @@ class Training(ABC):
 
     Attributes:
         parts: The rows, split by time.
-        use_case: Its features, candidates, baseline and amount.
-        settings: The minimum of conversions, the cost of an alert, and the seed.
         preprocessor: Unfitted ColumnTransformer for candidates that learn from labels;
-            clones are fitted. None for the default.
+            clones are fitted. None for the task's.
         jobs: Fits of few rows at once; None for one per processor.
         watched: Yields the fits, and shows how many are done.
     """
 
     parts: Parts
-    use_case: UseCase
-    settings: Settings
+    task: Task
+    limits: Limits
     preprocessor: Any | None = None
     jobs: int | None = None
     watched: Watched = unwatched
@@ -88,19 +84,19 @@ class Training(ABC):
     @abstractmethod
     def rival(
         self,
-        card: RecordedCard,
         version: int,
         score: Floats | None,
         *,
+        trained_until: date | None = None,
+        is_anomaly: bool = False,
         alert_threshold: float | None = None,
     ) -> Rival:
         """
         Return the champion, as a challenger is compared with it.
 
         Args:
-            card: Of the champion, as training recorded it.
             score: Of the holdout rows, (rows,); None where it cannot score them.
-            alert_threshold: Of its training.
+            trained_until, is_anomaly, alert_threshold: Of its training.
         """
 
     @abstractmethod
@@ -131,7 +127,7 @@ class Training(ABC):
     def classifier_scores(self, learning: Sequence[Candidate]) -> dict[str, Floats]:
         """Return the scores of the judged rows by candidates that learn from labels."""
         blocks = self.parts.blocks
-        features = self.use_case.features
+        features = self.task.features
         labelled = self.parts.before
         # The encoder knows nothing that any block judges.
         encoder = self.encoder_of(labelled.between(0, blocks[0].fit_end))
@@ -139,7 +135,7 @@ class Training(ABC):
 
         def scored(candidate: Candidate, block: JudgedRows) -> Floats:
             rows = labelled.between(0, block.fit_end)
-            seed = self.settings.seed
+            seed = self.limits.seed
             model = candidates.fit(candidate, encoded[: len(rows)], rows, seed=seed)
             later = encoded[block.first : block.end]
             return np.asarray(model.predict_proba(later)[:, 1])
@@ -167,7 +163,7 @@ class Training(ABC):
         self, members: Sequence[Candidate], learned: Sequence[Slice]
     ) -> list[Model]:
         """Return the mean of candidates, fitted on each of several slices."""
-        features = self.use_case.features
+        features = self.task.features
         encoders = []
         calls = []
         for part in learned:
@@ -189,20 +185,19 @@ class Training(ABC):
 
     def fit_one(self, candidate: Candidate, encoded: Any, part: Slice) -> Any:
         """Return a candidate, fitted on encoded rows."""
-        return candidates.fit(candidate, encoded, part, seed=self.settings.seed)
+        return candidates.fit(candidate, encoded, part, seed=self.limits.seed)
 
     def encoder_of(self, part: Slice) -> Any:
         """Return the preprocessor, fitted on rows."""
-        features = self.use_case.features
+        features = self.task.features
         return candidates.fitted(self._preprocessor, part, features)
 
     def holdout(self, fitted: Fitted) -> Holdout:
         """Measure a model on the rows held out."""
         part = self.parts.holdout
-        use_case = self.use_case
-        score = fitted.measured.scores(part.rows, use_case)
+        score = fitted.measured.scores(part.rows, self.task.features)
         choosing = self.parts.choosing
-        baseline = baseline_score(use_case, choosing, part)
+        baseline = baseline_score(self.task.baseline, choosing, part)
         holdout = Holdout(
             rows=part,
             probability=score,
@@ -218,10 +213,10 @@ class Training(ABC):
             curves=self.curves(fitted.measured, observed),
             importance=importance(
                 fitted.measured,
-                use_case,
+                self.task.features,
                 part,
                 older=self.parts.before,
-                seed=self.settings.seed,
+                seed=self.limits.seed,
             ),
         )
 
@@ -238,8 +233,8 @@ class Training(ABC):
     ) -> Metrics:
         return thresholds.score_metrics(
             observed,
-            threshold=self.use_case.threshold,
-            budget=self.use_case.chosen_budget(self.settings),
+            threshold=self.task.threshold,
+            budget=self.task.budget,
             dates=len(self.parts.split.holdout),
             spread=partial(self.parts.holdout.spread, score),
             is_anomaly=is_anomaly,
@@ -249,7 +244,7 @@ class Training(ABC):
     def _preprocessor(self) -> Any:
         if self.preprocessor is not None:
             return self.preprocessor
-        return candidates.default_preprocessor(self.use_case)
+        return candidates.preprocessor_of(self.task)
 
     @property
     def _is_small(self) -> bool:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow.compute as pc
 
 from propensity.learning.rows import Slice
+from propensity.learning.task import Candidate
 from propensity.learning.trained import JudgedCandidate, Rival, Trained
 from propensity.learning.training import Fitted, Training
 from propensity.measures import metrics
 from propensity.models.encoding import Floats
-from propensity.registry.versions import RecordedCard
-from propensity.usecases import Candidate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +27,11 @@ class UserTraining(Training):
     """
 
     def judge(self) -> Sequence[JudgedCandidate]:
-        """Judge all candidates: ``of_users`` has seen to it that there are labels."""
+        """Judge all candidates; ``split_users`` sees to it that there are labels."""
         choosing = self.parts.choosing
-        scores = self.classifier_scores(self.use_case.candidates)
+        scores = self.classifier_scores(self.task.candidates)
         results = []
-        for candidate in self.use_case.candidates:
+        for candidate in self.task.candidates:
             score = scores[candidate.name]
             measured = metrics_of(choosing, score)
             results.append(
@@ -52,10 +51,11 @@ class UserTraining(Training):
 
     def rival(
         self,
-        card: RecordedCard,
         version: int,
         score: Floats | None,
         *,
+        trained_until: date | None = None,
+        is_anomaly: bool = False,
         alert_threshold: float | None = None,
     ) -> Rival:
         """
@@ -65,8 +65,8 @@ class UserTraining(Training):
         better than they are.
         """
         is_new = None
-        if card.trained_until is not None:
-            first_new = card.trained_until + timedelta(days=self.use_case.horizon_days)
+        if trained_until is not None and self.task.horizon_days is not None:
+            first_new = trained_until + timedelta(days=self.task.horizon_days)
             as_of = self.parts.holdout.rows["as_of"]
             is_new = pc.greater_equal(as_of, first_new).to_numpy()
         return Rival(version=version, score=score, is_new=is_new)

@@ -31,7 +31,6 @@ from propensity.learning.trained import Trained
 from propensity.measures.revenue import amounts, total
 from propensity.models.encoding import Floats, floats_of
 from propensity.models.value import ValueModel
-from propensity.usecases import UseCase
 
 # Column of a training's rows with what a buyer paid; null for the others.
 AMOUNT = "label_amount"
@@ -87,7 +86,9 @@ def with_known_amounts(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def train_value(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
+def train_value(
+    trained: Trained, features: Mapping[str, str], *, seed: int
+) -> Valued | None:
     """
     Learn what buyers pay, beside a classifier and from its rows.
 
@@ -102,8 +103,8 @@ def train_value(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | N
     if not _paid(first)[first.label == 1].any():
         return None
     # The encoder must know nothing that any block judges, as with classifiers.
-    encoder = fitted(trained.measured.preprocessor, first, use_case.features)
-    fit = partial(fit_amounts, use_case=use_case, seed=seed)
+    encoder = fitted(trained.measured.preprocessor, first, features)
+    fit = partial(fit_amounts, features=features, seed=seed)
     with threadpool_limits(1 if len(parts.every) <= PARALLEL_ROWS else None):
         losses = {}
         for name in (MEAN, TREES):
@@ -134,7 +135,12 @@ def _paid(part: Slice) -> Floats:
 
 
 def fit_amounts(
-    name: str, part: Slice, preprocessor: Any, *, use_case: UseCase, seed: int
+    name: str,
+    part: Slice,
+    preprocessor: Any,
+    *,
+    features: Mapping[str, str],
+    seed: int,
 ) -> ValueModel:
     """Return a model of the buyers among rows, who have paid something."""
     is_buyer = part.label == 1
@@ -142,7 +148,6 @@ def fit_amounts(
     amount = _paid(part)[is_buyer] * weight
     share = max(_LARGEST_SHARE, _EQUAL_SHARES / max(len(amount), 1))
     amount = np.minimum(amount, share * amount.sum())
-    features = use_case.features
     mean = float(amount.sum() / weight.sum())
     if name == MEAN:
         return ValueModel(features, preprocessor=None, regressor=None, mean=mean)

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from propensity.budget import Budget
 from propensity.measures import metrics, thresholds
 from propensity.models.encoding import Floats
-from propensity.settings import Budget, Settings
 from propensity.tables.models import PRESENCE, Category
 
 KINDS = ("active", "away")
+# Users of either class, from which a kind has a ROC AUC: as many as a training needs.
+_FEWEST = 20
 
 
 def by_presence(
@@ -55,7 +57,7 @@ def by_presence(
         share = budget.rows(total, dates=dates) / total
         best = thresholds.at_budget(observed, Budget(share=share))
         roc_auc = None
-        if min(converted, size - converted) >= Settings.minimum_conversions:
+        if min(converted, size - converted) >= _FEWEST:
             roc_auc = metrics.roc_auc(observed)
         category = Category(
             category=PRESENCE,

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from propensity.budget import Budget
 from propensity.measures import metrics
 from propensity.measures.intervals import Ends, Spread, interval, of_rows
 from propensity.measures.metrics import Outcomes, ratio
-from propensity.settings import Budget
 from propensity.tables.models import Metrics
 
 

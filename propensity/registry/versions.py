@@ -10,11 +10,9 @@ Conflict if it is another by now.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import io
 import itertools
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -44,8 +42,6 @@ if TYPE_CHECKING:
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 PARQUET = "application/vnd.apache.parquet"
-
-_LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "joblib")
 
 # The epoch where there is no pointer yet.
 NOTHING_SERVES = -1
@@ -351,12 +347,6 @@ def announce(
         log("WARNING", f"the change was not announced: {error}", use_case=use_case)
         return False
     return True
-
-
-def libraries() -> dict[str, str]:
-    """Return the versions that a model's pickle and its scores depend on."""
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {"python": platform.python_version(), **versions}
 
 
 def pickled(value: Any) -> bytes:

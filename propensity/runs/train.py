@@ -17,10 +17,10 @@ from propensity import suppression
 from propensity.errors import ArtifactError, Conflict, SchemaError
 from propensity.learning import gate, value
 from propensity.learning.card import MODEL, REPORT, Card, Origin, user_card
-from propensity.runs.model_files import files
 from propensity.learning.gate import Verdict
 from propensity.learning.report import version_page
 from propensity.learning.split import split_users
+from propensity.learning.task import Candidate
 from propensity.learning.trained import Rival, Trained
 from propensity.learning.training import Training
 from propensity.learning.users import UserTraining
@@ -31,10 +31,10 @@ from propensity.registry.versions import (
     HTML,
     Champion,
     Published,
-    RecordedCard,
     announce,
     pending,
 )
+from propensity.runs.model_files import files
 from propensity.runs.run import Answer, Run
 from propensity.runs.snapshots import user_rows
 from propensity.streaming.cards.card import event_card
@@ -43,7 +43,7 @@ from propensity.streaming.cards.split import split_events
 from propensity.streaming.cards.trained import EventTrained
 from propensity.streaming.cards.training import EventTraining
 from propensity.tables.models import TRAINING_METADATA
-from propensity.usecases import Candidate
+from propensity.usecases.use_case import limits_of
 
 
 def training_rows(run: Run) -> pa.Table:
@@ -85,27 +85,29 @@ def train(run: Run, rows: pa.Table) -> Challenger:
         rows=rows,
         training=training,
         trained=trained,
-        valued=value.train_value(trained, run.use_case, seed=run.settings.seed),
+        valued=value.train_value(
+            trained, run.use_case.features, seed=run.settings.seed
+        ),
         champion=champion,
         verdict=_compare(run, training, trained, champion),
     )
 
 
 def _training(run: Run, rows: pa.Table) -> Training:
-    use_case = run.use_case
-    settings = run.settings
+    task = run.use_case.task(run.settings)
+    limits = limits_of(run.settings)
     preprocessor = _uploaded_preprocessor(run)
-    if use_case.scores_events:
+    if run.use_case.scores_events:
         return EventTraining(
-            parts=split_events(rows, settings=settings),
-            use_case=use_case,
-            settings=settings,
+            parts=split_events(rows, limits=limits),
+            task=task,
+            limits=limits,
             preprocessor=preprocessor,
         )
     return UserTraining(
-        parts=split_users(rows, use_case, run.timeframe, settings=settings),
-        use_case=use_case,
-        settings=settings,
+        parts=split_users(rows, task, run.timeframe, limits=limits),
+        task=task,
+        limits=limits,
         preprocessor=preprocessor,
     )
 
@@ -158,11 +160,12 @@ def _rival(run: Run, training: Training, champion: Champion) -> Rival:
         scores += [score for _, score in model.scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:
         run.log("WARNING", f"the live version cannot be compared: {error.message}")
-        return training.rival(RecordedCard(), champion.version, None)
+        return training.rival(champion.version, None)
     return training.rival(
-        record.card,
         champion.version,
         np.concatenate(scores),
+        trained_until=record.card.trained_until,
+        is_anomaly=record.card.is_anomaly,
         alert_threshold=record.alert_threshold,
     )
 
@@ -192,7 +195,7 @@ def _beside_its_recipe(
         run.use_case, features=card.features, candidates=candidates
     )
     try:
-        retrained = replace(training, use_case=recipe).run()
+        retrained = replace(training, task=recipe.task(run.settings)).run()
     except SchemaError as error:
         run.log("WARNING", f"the live version cannot be compared: {error.message}")
         return None
@@ -261,11 +264,12 @@ def card_of(run: Run, challenger: Challenger, *, version: int | None = None) -> 
         statement_parameters=run.use_case.statement_parameters(run.settings),
         bytes_billed=run.warehouse.bytes_billed,
     )
+    task = challenger.training.task
     trained = challenger.trained
     verdict = challenger.verdict
     if isinstance(trained, EventTrained):
-        return event_card(run.use_case, trained, verdict, origin)
-    return user_card(run.use_case, trained, verdict, origin, valued=challenger.valued)
+        return event_card(task, trained, verdict, origin)
+    return user_card(task, trained, verdict, origin, valued=challenger.valued)
 
 
 def _announce_what_was_cut_off(run: Run, champion: Champion | None) -> None:
@@ -286,7 +290,12 @@ def _record(
     is_undecided: bool = False,
 ) -> None:
     """Append a row about the version; readers see the newest."""
-    row = card.row(published, run_id=run.run_id, seconds=run.elapsed_s())
+    row = card.row(
+        published.objects,
+        published.checksums,
+        run_id=run.run_id,
+        seconds=run.elapsed_s(),
+    )
     if is_undecided:
         row = pending(row)
     run.warehouse.write(TRAINING_METADATA, [row])

@@ -55,6 +55,7 @@ from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.trying.first_look.scores import best_first
 from propensity.trying.tables import Step
 from propensity.usecases import UseCase
+from propensity.usecases.use_case import limits_of
 from propensity.watching import Watched
 
 # Fewer days say nothing of a week that was not learned from.
@@ -523,22 +524,22 @@ def _tried(
 ) -> TriedExport:
     settings = trial.settings
     use_case = trial.use_case
+    task = use_case.task(settings)
+    limits = limits_of(settings)
     with step("computing features and outcomes"):
         rows = user_rows(trial, NOBODY)
     with step(f"training on {len(rows):,} rows"):
         parts = split_users(
             rows,
-            use_case,
+            task,
             trial.timeframe,
-            settings=settings,
+            limits=limits,
             advice=_advice(trial, rows),
         )
-        training = UserTraining(
-            parts=parts, use_case=use_case, settings=settings, watched=watched
-        )
+        training = UserTraining(parts=parts, task=task, limits=limits, watched=watched)
         trained = training.run()
         verdict = gate.compare(trained, None)
-        valued = value.train_value(trained, use_case, seed=settings.seed)
+        valued = value.train_value(trained, task.features, seed=settings.seed)
     with step(f"scoring users as of {trial.as_of}"):
         people = scored(trial, trained)
     origin = Origin(
@@ -552,7 +553,7 @@ def _tried(
     )
     return TriedExport(
         trial=trial,
-        card=user_card(use_case, trained, verdict, origin, valued=valued),
+        card=user_card(task, trained, verdict, origin, valued=valued),
         trained=trained,
         people=people,
         bytes_read=bytes_read,
@@ -581,7 +582,7 @@ def scored(trial: ExportTrial, trained: Trained) -> pd.DataFrame:
     window = use_case.window(trial.settings, [trial.as_of])
     rows = trial.warehouse.table(use_case.statement("features"), window)
     users = rows["user_id"].to_pandas().astype("str").rename("user_id")
-    people = best_first(users, trained.live.scores(rows, use_case))
+    people = best_first(users, trained.live.scores(rows, use_case.features))
     return people.reset_index(drop=True)
 
 

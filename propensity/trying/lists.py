@@ -25,6 +25,7 @@ from msgspec import structs
 
 from propensity import table_files, whole_files
 from propensity.audience.control import Control
+from propensity.budget import Budget
 from propensity.errors import RequestError, SchemaError
 from propensity.measures.intervals import NORMAL, Difference
 from propensity.measures.power import smallest_uplift
@@ -38,7 +39,6 @@ from propensity.measures.statistic import (
 from propensity.measures.uplift import ALARM, sample_ratio, verdict
 from propensity.models.encoding import Floats
 from propensity.pages.words import plural
-from propensity.settings import Budget
 from propensity.spreadsheet import csv_of
 from propensity.statements import statement
 from propensity.table_files.texts import refuse

@@ -20,10 +20,10 @@ from functools import cache
 from propensity import folders, statements
 from propensity.errors import RequestError, SettingsError, UseCaseError
 from propensity.folders import names as names
+from propensity.learning.task import CATEGORY, NUMBER, Candidate
 from propensity.settings import Settings
 from propensity.suggestions import instead
 from propensity.usecases import declaration
-from propensity.usecases.declaration import CATEGORY, NUMBER, Candidate
 from propensity.usecases.parsing import parse as parse
 from propensity.usecases.use_case import STATEMENTS, Features, UseCase
 

@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
 from propensity import statements
 from propensity.errors import UseCaseError
 from propensity.ids import NAME, NAME_RULE
+from propensity.learning.task import Candidate, Text
 from propensity.settings import EXPORT, Settings
 from propensity.statements import Line, statement
-from propensity.tables.models import PRESENCE
 
 FILE = "usecase.toml"
 # Entries of [events] that describe no event type are moved to this name.
@@ -34,32 +34,6 @@ OWN_EVENTS = "[events]"
 READING = "reading_own_tables"
 # Dates that a training reads at most.
 _SNAPSHOTS = Settings.training_snapshots
-
-NUMBER = "number"
-CATEGORY = "category"
-FeatureKind = Literal["number", "category"]
-
-# The mean probability of candidates listed before it.
-MEAN = "VotingClassifier"
-# Needs no labels, and scores single events.
-FOREST = "HalfSpaceTrees"
-# Those that need no module before their name.
-ALGORITHMS = (
-    "LogisticRegression",
-    "HistGradientBoostingClassifier",
-    "RandomForestClassifier",
-    "ExtraTreesClassifier",
-    MEAN,
-    FOREST,
-)
-Algorithm = Annotated[
-    str,
-    Meta(
-        pattern=rf"^(?:{'|'.join(ALGORITHMS)}|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)\Z",
-        description=f"{', '.join(ALGORITHMS)}, or a class with its module, for example "
-        "lightgbm.LGBMClassifier",
-    ),
-]
 
 # Kinds of the fields of an event; ``events.toml`` says what each means.
 EventKind = Literal[
@@ -91,33 +65,12 @@ SourceType = Literal[
 TABLE_FORM = "project.dataset.table or dataset.table"
 SOURCE_TABLE = re.compile(r"(?:([a-z0-9.:-]+)\.)?([A-Za-z0-9_]+)\.([A-Za-z0-9_-]+)")
 
-# Columns of the rows of a training beside the features. A model with one of them would
-# know the answer, or whose row it is.
-RESERVED = frozenset(
-    {
-        "as_of",
-        "user_id",
-        "label",
-        "weight",
-        "label_amount",
-        "sampled_by",
-        "has_positive",
-        "bucket",
-        "is_quiet",
-        PRESENCE,
-        "state",
-        "truth_time",
-        "is_conflicting",
-    }
-)
-
 # A use case that states no budget has this one.
 BUDGET = "10%"
 
 # A lookback or horizon has at most ten years, more than GA4 has existed for.
 MAXIMUM_DAYS = 3_650
 
-Text = Annotated[str, Meta(pattern=r"\S", description="a text that is not blank")]
 Days = Annotated[int, Meta(ge=1, le=MAXIMUM_DAYS)]
 DaysOrNone = Annotated[int, Meta(ge=0, le=MAXIMUM_DAYS)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -145,30 +98,10 @@ Key = Annotated[
 ]
 
 
-class Candidate(Struct, frozen=True, forbid_unknown_fields=True):
-    """An algorithm with its parameters, for training to try."""
-
-    name: Text
-    algorithm: Algorithm
-    parameters: Mapping[str, Any] = {}
-
-
 class Candidates(Struct, frozen=True):
     """The candidates of a file that need not be a use case's."""
 
     candidates: Sequence[Candidate]
-
-
-class Baseline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """
-    A number whose ranking a first model must beat.
-
-    Of users on an export it may be a column of ``features.sql`` that is no feature,
-    such as another company's prediction.
-    """
-
-    feature: Text
-    ascending: bool
 
 
 class Property(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

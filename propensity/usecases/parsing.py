@@ -18,20 +18,12 @@ from typing import Any
 from msgspec import convert
 
 from propensity import folders, statements
+from propensity.budget import Budget
 from propensity.errors import UseCaseError
-from propensity.settings import Budget
+from propensity.learning.task import CATEGORY, FOREST, MEAN, NUMBER, RESERVED, Candidate
 from propensity.suggestions import instead
 from propensity.usecases import declaration
-from propensity.usecases.declaration import (
-    CATEGORY,
-    FOREST,
-    MEAN,
-    NUMBER,
-    SOURCE_TABLE,
-    TABLE_FORM,
-    Candidate,
-    Candidates,
-)
+from propensity.usecases.declaration import SOURCE_TABLE, TABLE_FORM, Candidates
 from propensity.usecases.use_case import UseCase, words_of
 
 # The names of parameters are the same on any day.
@@ -117,7 +109,7 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     except ValueError as error:
         yield f"budget is {use_case.budget!r}: {error}"
     for name in features:
-        if name.lower() in declaration.RESERVED:
+        if name.lower() in RESERVED:
             yield f"features.{name}: training has a column of this name; rename it"
     for name in use_case.compared:
         if features.get(name) != CATEGORY or use_case.scores_events:

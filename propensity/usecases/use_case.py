@@ -18,22 +18,23 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from propensity import folders, statements
-from propensity.settings import Budget
+from propensity.budget import Budget
+from propensity.learning.task import (
+    CATEGORY,
+    NUMBER,
+    Baseline,
+    Candidate,
+    FeatureKind,
+    Limits,
+    Task,
+    Text,
+)
 from propensity.statements import Line
 from propensity.tables.export import DIGEST, VIEW
 from propensity.tables.models import PRESENCE
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_shard, first_suffix
 from propensity.usecases import declaration
-from propensity.usecases.declaration import (
-    CATEGORY,
-    NUMBER,
-    Baseline,
-    Candidate,
-    Events,
-    Property,
-    Stream,
-    Value,
-)
+from propensity.usecases.declaration import Events, Property, Stream, Value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,12 +73,12 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     """
 
     name: declaration.Name
-    title: declaration.Text
-    outcome: declaration.Text
+    title: Text
+    outcome: Text
     lookback_days: declaration.Days
     horizon_days: declaration.Days
     threshold: declaration.Probability
-    features: Mapping[declaration.Column, declaration.FeatureKind]
+    features: Mapping[declaration.Column, FeatureKind]
     baseline: Baseline
     candidates: Annotated[Sequence[Candidate], Meta(min_length=1)]
     parameters: Mapping[declaration.Column, str | int] = {}
@@ -89,7 +90,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     user_properties: Mapping[declaration.Key, declaration.ValueType] = {}
     budget: str = declaration.BUDGET
     currency: declaration.Currency = ""
-    span: declaration.Text = ""
+    span: Text = ""
     sources: Mapping[declaration.Name, declaration.OwnSource] = {}
     # A file calls both [events]: ``parse`` tells the two apart.
     own_events: Events | None = field(default=None, name=declaration.OWN_EVENTS)
@@ -344,12 +345,55 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             "first_event_day": first_event_day,
         }
 
+    def task(self, settings: Settings) -> Task:
+        """
+        Return what a training learns of it.
+
+        Args:
+            settings: They may name another budget.
+        """
+        preprocessor = None
+        if self.model is not None:
+            preprocessor = self.model.preprocessor(self)
+        other_outcome = ""
+        if "label_event" in self.parameters:
+            other_outcome = "choose another PROPENSITY_LABEL_EVENT"
+        return Task(
+            name=self.name,
+            title=self.title,
+            outcome=self.outcome,
+            entity=self.entity,
+            features=self.features,
+            candidates=self.candidates,
+            baseline=self.baseline,
+            threshold=self.threshold,
+            budget=self.chosen_budget(settings),
+            preprocessor=preprocessor,
+            elapsed=self.stream.elapsed,
+            amount=self.stream.amount,
+            lookback_days=self.lookback_days,
+            horizon_days=self.horizon_days,
+            span=self.span,
+            currency=self.currency,
+            other_outcome=other_outcome,
+        )
+
     @property
     def model(self) -> ModuleType | None:
         """The use case's ``model.py``, or None where it has none."""
         if not (self.folder / "model.py").is_file():
             return None
         return importlib.import_module(f"{__package__}.{self.folder.name}.model")
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits that the settings of a deployment set to trainings."""
+    return Limits(
+        rows=settings.minimum_training_rows,
+        conversions=settings.minimum_conversions,
+        seed=settings.seed,
+        review_cost=settings.alert_review_cost,
+    )
 
 
 def words_of(event: object, horizon_days: int) -> dict[str, str]:

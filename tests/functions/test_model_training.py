@@ -20,7 +20,7 @@ from sklearn.compose import ColumnTransformer
 from propensity import usecases
 from propensity.gcp.artifacts import sha256
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning.candidates import default_preprocessor
+from propensity.learning.candidates import encoder_of
 from propensity.learning.value import AMOUNT
 from propensity.registry.versions import Registry, pickled
 from propensity.tables.models import PREPROCESSORS
@@ -155,7 +155,7 @@ def test_a_training_of_a_later_day_goes_live_unless_it_is_worse(champion_deploym
     useless = ColumnTransformer([("all", "passthrough", ["refunds"])])
     upload(deployment, useless)
     deployment.run("model_training", TRAINED + 2 * WEEK)
-    upload(deployment, default_preprocessor(USE_CASE))
+    upload(deployment, encoder_of(USE_CASE.features))
     promote(deployment.registry, 0, pinned=True)
     deployment.run("model_training", TRAINED + 3 * WEEK)
     _, worse, pinned = deployment.versions()

@@ -319,7 +319,7 @@ def deployment(emulated_shop, tmp_path_factory) -> Deployment:
     by_hand(deployment, EFFECTS_OF, name="learning")
     deployment.load_model()
     file = tmp_path_factory.mktemp("own") / "own.py"
-    own = "from propensity.learning.candidates import default_preprocessor as {}"
+    own = "from propensity.learning.candidates import encoder_of as {}"
     file.write_text(own.format("preprocessor"))
     with entered(deployment.environment):
         build_preprocessor.run(file, use_case="ga4_purchase")

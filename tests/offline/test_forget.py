@@ -23,11 +23,11 @@ from propensity.clock import SYSTEM
 from propensity.errors import RequestError, RunInProgress, SettingsError
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
-from propensity.runs.model_files import pseudonymise
 from propensity.registry import index
 from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of
 from propensity.runs import compact, digest, setup
+from propensity.runs.model_files import pseudonymise
 from propensity.settings import Settings
 from propensity.spreadsheet import csv_of
 from propensity.suppression import suppressed_list

@@ -10,10 +10,9 @@ from msgspec import structs
 
 from propensity.learning.card import Card, Origin, PartSizes, common
 from propensity.learning.gate import Verdict
-from propensity.registry.versions import Published
+from propensity.learning.task import Task
 from propensity.streaming.cards.trained import EventTrained
 from propensity.tables.models import Savings, TrainedVersion
-from propensity.usecases import UseCase
 
 
 class CardSavings(Savings):
@@ -31,10 +30,15 @@ class EventCard(Card, frozen=True, kw_only=True, tag="events"):
     savings: CardSavings | None
 
     def row(
-        self, published: Published, *, run_id: str, seconds: float
+        self,
+        objects: Mapping[str, str],
+        checksums: Mapping[str, str],
+        *,
+        run_id: str,
+        seconds: float,
     ) -> TrainedVersion:
         """Return the row of a version, with what its alerts save."""
-        row = super().row(published, run_id=run_id, seconds=seconds)
+        row = super().row(objects, checksums, run_id=run_id, seconds=seconds)
         row = structs.replace(row, is_warm=self.is_warm)
         if self.savings is None:
             return row
@@ -51,7 +55,7 @@ class EventCard(Card, frozen=True, kw_only=True, tag="events"):
 
 
 def event_card(
-    use_case: UseCase, trained: EventTrained, verdict: Verdict, origin: Origin
+    task: Task, trained: EventTrained, verdict: Verdict, origin: Origin
 ) -> EventCard:
     parts = trained.parts
     holdout = trained.holdout
@@ -66,7 +70,7 @@ def event_card(
         savings = CardSavings(**saved, baseline_saved=holdout.baseline_saved)
     before_holdout = list(parts.split.train) + list(parts.split.calibrate)
     return EventCard(
-        **common(use_case, trained, verdict, origin, learned=parts.before),
+        **common(task, trained, verdict, origin, learned=parts.before),
         trained_until=max(before_holdout, default=None),
         rows=PartSizes(
             train=n_train,

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from propensity.learning.rows import JudgedRows, Slice, is_enough
+from propensity.learning.task import Limits
 from propensity.models.encoding import floats_of
-from propensity.settings import Settings
 from propensity.streaming.cards.dataset import counts
 from propensity.streaming.cards.trained import EventParts
 from propensity.timeframe import Split
@@ -23,9 +23,9 @@ HOLDOUT_SHARES = (0.2, 0.25, 0.3)
 CHOOSING_SHARE = 0.25
 
 
-def split_events(rows: pa.Table, *, settings: Settings) -> EventParts:
+def split_events(rows: pa.Table, *, limits: Limits) -> EventParts:
     """Split scored events, as ``dataset`` has them; most have no label yet."""
-    minimum = settings.minimum_conversions
+    minimum = limits.conversions
     choose, hold = _split_rows(rows, minimum=minimum)
     older = rows.slice(0, choose)
     later = rows.slice(choose, hold - choose)
@@ -35,7 +35,7 @@ def split_events(rows: pa.Table, *, settings: Settings) -> EventParts:
     choosing = _labelled(later)
     holdout = _labelled(newest)
     blocks = []
-    has_labels = is_enough(fitting, settings) and minimum <= choosing.conversions
+    has_labels = is_enough(fitting, limits) and minimum <= choosing.conversions
     if has_labels and choosing.has_both_classes:
         first = len(fitting)
         blocks.append(JudgedRows(fit_end=first, first=first, end=len(before)))

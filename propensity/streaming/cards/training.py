@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +14,13 @@ from propensity.errors import NotEnoughData
 from propensity.learning.importance import baseline_score
 from propensity.learning.model import Model
 from propensity.learning.rows import Slice
+from propensity.learning.task import FOREST, Candidate
 from propensity.learning.trained import JudgedCandidate, Rival, Trained
 from propensity.learning.training import Fitted, Training
 from propensity.learning.users import metrics_of
 from propensity.measures.metrics import Curves, Outcomes
 from propensity.measures.revenue import amounts
 from propensity.models.encoding import Floats, floats_of
-from propensity.registry.versions import RecordedCard
 from propensity.streaming.cards.alerts import (
     NO_ALERTS,
     Stakes,
@@ -34,8 +35,6 @@ from propensity.streaming.cards.trained import (
 )
 from propensity.streaming.cards.trees import fit_trees
 from propensity.tables.models import Metrics
-from propensity.usecases import Candidate
-from propensity.usecases.declaration import FOREST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +53,14 @@ class EventTraining(Training):
         """Judge trees, and of enough labels the candidates that learn from them."""
         trees = list[Candidate]()
         learning = list[Candidate]()
-        for candidate in self.use_case.candidates:
+        for candidate in self.task.candidates:
             kind = trees if candidate.algorithm == FOREST else learning
             kind.append(candidate)
         choosing = self.parts.choosing
         results = []
         for candidate in trees:
             model = self._trees(candidate, self.parts.unlabelled[0])
-            score = model.scores(choosing.rows, self.use_case)
+            score = model.scores(choosing.rows, self.task.features)
             results.append(self._judged(candidate, score))
         if learning and self.parts.blocks:
             scores = self.classifier_scores(learning)
@@ -72,8 +71,8 @@ class EventTraining(Training):
             raise NotEnoughData(
                 f"{before.conversions} of the {len(before)} events to train and to "
                 "choose on are known to be label 1, which is too few: every candidate "
-                f"of {self.use_case.name} needs at least "
-                f"{self.settings.minimum_conversions}"
+                f"of {self.task.name} needs at least "
+                f"{self.limits.conversions}"
             )
         return results
 
@@ -82,7 +81,7 @@ class EventTraining(Training):
         cost = candidate.metrics.get("cost")
         # Nothing is paid, or trees are not warm for all rows.
         if cost is None:
-            cost = np.inf if self.use_case.stream.amount else 0.0
+            cost = np.inf if self.task.amount else 0.0
         pr_auc = candidate.metrics["pr_auc"]
         return cost, 0.0 if pr_auc is None else -pr_auc
 
@@ -119,15 +118,16 @@ class EventTraining(Training):
 
     def rival(
         self,
-        card: RecordedCard,
         version: int,
         score: Floats | None,
         *,
+        trained_until: date | None = None,
+        is_anomaly: bool = False,
         alert_threshold: float | None = None,
     ) -> Rival:
         """Return the champion: events it may have learned from are not read."""
         # Trees that were never measured have no alerts.
-        if alert_threshold is None and card.is_anomaly:
+        if alert_threshold is None and is_anomaly:
             alert_threshold = NO_ALERTS
         return Rival(version=version, score=score, alert_threshold=alert_threshold)
 
@@ -141,8 +141,8 @@ class EventTraining(Training):
         )
 
     def _trees(self, candidate: Candidate, rows: pa.Table) -> Model:
-        features = self.use_case.features
-        return fit_trees(candidate, rows, features, seed=self.settings.seed)
+        features = self.task.features
+        return fit_trees(candidate, rows, features, seed=self.limits.seed)
 
     def _judged(self, candidate: Candidate, score: Floats) -> JudgedCandidate:
         is_anomaly = candidate.algorithm == FOREST
@@ -153,7 +153,7 @@ class EventTraining(Training):
             values = metrics_of(self.parts.choosing, score)
             if is_anomaly:
                 values |= {"log_loss": None, "brier": None}
-            if self.use_case.stream.amount:
+            if self.task.amount:
                 values["cost"] = self._cost(score, is_anomaly=is_anomaly)
         return JudgedCandidate(candidate=candidate, score=score, metrics=values)
 
@@ -174,16 +174,16 @@ class EventTraining(Training):
         """
         holdout = EventHoldout(**vars(trained.holdout))
         is_scored = not np.isnan(holdout.probability).any()
-        if not len(holdout.rows) or not is_scored or not self.use_case.stream.amount:
+        if not len(holdout.rows) or not is_scored or not self.task.amount:
             return holdout
         stakes = self._stakes(holdout.rows)
         earlier = self.parts.choosing
         threshold = None
         if gives_anomalies(trained.measured):
             earlier = self.parts.before
-            score = trained.measured.scores(earlier.rows, self.use_case)
+            score = trained.measured.scores(earlier.rows, self.task.features)
             threshold = cheapest_threshold(score, self._stakes(earlier))
-        ranks = baseline_score(self.use_case, earlier, holdout.rows)
+        ranks = baseline_score(self.task.baseline, earlier, holdout.rows)
         cheapest = cheapest_threshold(ranks[: len(earlier)], self._stakes(earlier))
         baseline_alerts = stakes.alerts(ranks[len(earlier) :], cheapest)
         baseline = savings(baseline_alerts, stakes, threshold=cheapest)
@@ -197,11 +197,11 @@ class EventTraining(Training):
 
     def _stakes(self, part: Slice) -> Stakes:
         """Return what labelled rows cost: nothing if the use case names no amount."""
-        name = self.use_case.stream.amount
+        name = self.task.amount
         amount = floats_of(part.rows[name]) if name else np.zeros(len(part))
         return Stakes(
             is_fraud=part.label == 1,
             amount=amounts(amount),
             weight=part.weight,
-            review_cost=self.settings.alert_review_cost,
+            review_cost=self.limits.review_cost,
         )

@@ -10,9 +10,9 @@ from sklearn.compose import ColumnTransformer
 
 from propensity.learning.candidates import unfit
 from propensity.learning.model import Model
+from propensity.learning.task import NUMBER, Candidate
 from propensity.models.encoding import floats_of, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.usecases import NUMBER, Candidate
 
 
 def fit_trees(

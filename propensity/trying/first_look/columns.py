@@ -19,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from propensity.errors import SchemaError
+from propensity.learning.task import FeatureKind
 from propensity.models.encoding import Floats
 from propensity.suggestions import instead
 from propensity.table_files.texts import (
@@ -42,7 +43,6 @@ from propensity.table_files.texts import (
     texts,
 )
 from propensity.timeframe import FEWEST_SNAPSHOTS
-from propensity.usecases.declaration import FeatureKind
 
 # Days before and after these years stand for never.
 _FIRST_YEAR = 1901

@@ -11,17 +11,17 @@ import pandas as pd
 import pyarrow as pa
 
 from propensity import usecases
+from propensity.budget import Budget
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.learning.candidates import PARALLEL_ROWS
 from propensity.learning.rows import in_order
+from propensity.learning.task import MEAN, RESERVED, Baseline, Candidate, Task
 from propensity.pages.words import percent, plural
 from propensity.suggestions import instead
 from propensity.table_files.texts import refuse, texts
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.trying.first_look import columns
 from propensity.trying.first_look.columns import Feature, Steps
-from propensity.usecases import Candidate, UseCase
-from propensity.usecases.declaration import MEAN, RESERVED, Baseline
 
 # If this many outcomes are expected and none is there, it is not by chance.
 EXPECTED = 10
@@ -74,23 +74,24 @@ class ReadTable:
         return {name: self.features[column] for name, column in self.columns.items()}
 
     @cached_property
-    def use_case(self) -> UseCase:
+    def task(self) -> Task:
         """What a training is told of the table."""
         title = f"{self.label} = {self.positive}"
         outcome = self.title
         if outcome is None:
             outcome = f"have {title}"
         kinds = {name: feature.model_kind for name, feature in self.used.items()}
-        return UseCase(
+        return Task(
             name=self.name,
             title=title,
             outcome=outcome,
-            lookback_days=1,
-            horizon_days=1,
-            threshold=0.5,
+            entity="row" if self.user is None else self.user,
             features=kinds,
-            baseline=Baseline(feature="", ascending=False),
             candidates=list(self.candidates),
+            baseline=Baseline(feature="", ascending=False),
+            threshold=0.5,
+            budget=Budget(share=0.1),
+            horizon_days=self.horizon_days,
         )
 
     def without(self, leaks: Mapping[str, str]) -> ReadTable:

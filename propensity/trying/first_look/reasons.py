@@ -25,10 +25,10 @@ from sklearn.linear_model import LogisticRegression
 
 from propensity.learning.card import Direction
 from propensity.learning.model import Model
+from propensity.learning.task import NUMBER
 from propensity.models.encoding import Floats, floats_of
 from propensity.pages.words import abbreviate
 from propensity.trying.first_look.columns import Feature
-from propensity.usecases import NUMBER, UseCase
 
 # Rows and values that a direction is drawn from, and features that have one.
 _ROWS = 200
@@ -41,23 +41,23 @@ _LEAST = 0.005
 
 
 def directions(
-    model: Model, use_case: UseCase, rows: pa.Table, names: Sequence[str]
+    model: Model, features: Mapping[str, str], rows: pa.Table, names: Sequence[str]
 ) -> list[Direction]:
     """Return the directions of features, by a sample of rows."""
     generator = np.random.default_rng(0)
     drawn = generator.permutation(len(rows))[:_ROWS]
-    sample = rows.select(list(use_case.features)).take(pa.array(drawn))
+    sample = rows.select(list(features)).take(pa.array(drawn))
     sample = sample.combine_chunks()
     drawn_with = []
     parts = []
     for name in names[:_FEATURES]:
-        values = _values(rows[name], use_case.features[name])
+        values = _values(rows[name], features[name])
         drawn_with.append((name, values))
         parts += [_with(sample, name, value) for value in values]
     if not parts:
         return []
     # All are scored at once: trees take half the time a row if there are many.
-    scores = model.scores(pa.concat_tables(parts).combine_chunks(), use_case)
+    scores = model.scores(pa.concat_tables(parts).combine_chunks(), features)
     means = scores.reshape(-1, len(sample)).mean(axis=1).tolist()
     drawn_directions = []
     for name, values in drawn_with:
@@ -108,7 +108,11 @@ class Reasons:
 
 
 def reasons(
-    model: Model, use_case: UseCase, rows: pa.Table, *, training_rows: pa.Table
+    model: Model,
+    features: Mapping[str, str],
+    rows: pa.Table,
+    *,
+    training_rows: pa.Table,
 ) -> Reasons:
     """
     Return the reasons of rows.
@@ -116,16 +120,16 @@ def reasons(
     Args:
         training_rows: Their values say what is usual: the median, or the commonest.
     """
-    total = _log_odds(model.scores(rows, use_case))
+    total = _log_odds(model.scores(rows, features))
     moved = {}
-    usual_row = rows.select(list(use_case.features))[:1]
-    for name, kind in use_case.features.items():
+    usual_row = rows.select(list(features))[:1]
+    for name, kind in features.items():
         usual = _usual(training_rows[name], kind)
         usual_row = _with(usual_row, name, usual)
-        others = model.scores(_with(rows, name, usual), use_case)
+        others = model.scores(_with(rows, name, usual), features)
         moved[name] = total - _log_odds(others)
     return Reasons(
-        usual=float(_log_odds(model.scores(usual_row, use_case))[0]),
+        usual=float(_log_odds(model.scores(usual_row, features))[0]),
         moved=pd.DataFrame(moved),
         total=total,
         is_exact=isinstance(model.classifier, LogisticRegression),

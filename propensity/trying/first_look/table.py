@@ -28,6 +28,7 @@ from propensity.learning.model import Model
 from propensity.learning.report import version_page
 from propensity.learning.rows import Parts, Slice
 from propensity.learning.split import split_users
+from propensity.learning.task import CATEGORY, Baseline, Limits, Task
 from propensity.learning.trained import LEAK, Trained
 from propensity.measures.intervals import NORMAL, lift_interval, rate_interval
 from propensity.pages.page import in_notebook
@@ -39,8 +40,6 @@ from propensity.trying.first_look.reading import ADVICE, EXPECTED, ReadTable, re
 from propensity.trying.first_look.reasons import Reasons, directions, reasons
 from propensity.trying.first_look.scores import RowsToScore, best_first
 from propensity.trying.first_look.training import TableTraining, sample_of
-from propensity.usecases import CATEGORY, UseCase
-from propensity.usecases.declaration import Baseline
 from propensity.watching import Watched, unwatched
 
 # A ranking is taken for one that tells something, and is none, once in so many tables.
@@ -51,14 +50,8 @@ _WITH_REASONS = 10_000
 _FILLED_LESS = 0.1
 
 
-class _Small(Settings):
-    """Settings for a table of a few hundred rows: intervals say what it cannot tell."""
-
-    minimum_training_rows = 50
-    minimum_conversions = FEWEST
-
-
-_SETTINGS = _Small(project="none")
+# For a table of a few hundred rows: intervals say what it cannot tell.
+_LIMITS = Limits(rows=50, conversions=FEWEST, seed=42)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +182,7 @@ class FirstLook:
         """
         look = self.without_leaks
         to_score = RowsToScore.of(look.table, rows)
-        probability = look.live.scores(to_score.features, look.table.use_case)
+        probability = look.live.scores(to_score.features, look.table.task.features)
         listed = best_first(to_score.users, probability)
         best = to_score.features.take(pa.array(listed.index[:_WITH_REASONS]))
         why = look._reasons_of(best).shown(best, look.table.used)
@@ -204,7 +197,7 @@ class FirstLook:
     def _reasons_of(self, features: pa.Table) -> Reasons:
         training_rows = sample_of(self.table.rows)
         return reasons(
-            self.live, self.table.use_case, features, training_rows=training_rows
+            self.live, self.table.task.features, features, training_rows=training_rows
         )
 
     def page(self) -> str:
@@ -249,9 +242,9 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
     """Train on a table; errors are ``try_table``'s."""
     split = partial(
         split_users,
-        use_case=read.use_case,
+        task=read.task,
         timeframe=read.timeframe,
-        settings=_SETTINGS,
+        limits=_LIMITS,
         advice=ADVICE,
         test_dates=read.test_times,
     )
@@ -265,13 +258,11 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
             parts, before=sampled.before, blocks=sampled.blocks, fitting=sampled.fitting
         )
     leaks = _leaks(sampled, read)
-    parts, use_case = _with_baseline(parts, read.use_case)
-    training = TableTraining(
-        parts=parts, use_case=use_case, settings=_SETTINGS, watched=watched
-    )
+    parts, task = _with_baseline(parts, read.task)
+    training = TableTraining(parts=parts, task=task, limits=_LIMITS, watched=watched)
     trained = training.run()
     tells_nothing = _tells_nothing(trained)
-    baseline = f"{use_case.baseline.feature} alone"
+    baseline = f"{task.baseline.feature} alone"
     compared = _compared(trained, baseline, tells_nothing=tells_nothing)
     # A leak that is left out is no reason to distrust the model.
     reason = compared
@@ -282,8 +273,8 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
     claim = ""
     if tells_nothing:
         noun = "row" if read.user is None else read.user
-        claim = f"These columns don't tell which {noun}s {use_case.outcome}."
-    card = _card(read, use_case, trained, verdict, claim=claim)
+        claim = f"These columns don't tell which {noun}s {task.outcome}."
+    card = _card(read, task, trained, verdict, claim=claim)
     for column, feature in read.features.items():
         if feature.leak:
             leaks[column] = feature.leak
@@ -300,7 +291,7 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
 
 def _card(
     read: ReadTable,
-    use_case: UseCase,
+    task: Task,
     trained: Trained,
     verdict: gate.Verdict,
     *,
@@ -312,25 +303,20 @@ def _card(
         rows=trained.parts.every.rows,
         as_of=steps.days[-1],
         trained_at=SYSTEM.now(),
+        names=dict(zip(steps.days, steps.names, strict=True)),
+        is_random=read.times is None,
     )
-    card = user_card(use_case, trained, verdict, origin)
-    names = dict(zip(map(str, steps.days), steps.names, strict=True))
-    split = {}
-    for part, days in card.split.items():
-        split[part] = [names[day] for day in days]
-    names_of_features = [entry.feature for entry in trained.holdout.importance]
-    return structs.replace(
-        card,
+    most_needed = [entry.feature for entry in trained.holdout.importance]
+    return user_card(
+        task,
+        trained,
+        verdict,
+        origin,
+        heading="Test set",
         claim=claim,
         directions=directions(
-            trained.measured, use_case, trained.parts.before.rows, names_of_features
+            trained.measured, task.features, trained.parts.before.rows, most_needed
         ),
-        heading="Test set",
-        is_random=read.times is None,
-        entity="row" if read.user is None else read.user,
-        horizon_days=read.horizon_days,
-        as_of=steps.names[-1],
-        split=split,
     )
 
 
@@ -379,15 +365,15 @@ def _compared(trained: Trained, baseline: str, *, tells_nothing: bool) -> str:
 # -- what a column tells alone --------------------------------------------------------
 
 
-def _with_baseline(parts: Parts, use_case: UseCase) -> tuple[Parts, UseCase]:
+def _with_baseline(parts: Parts, task: Task) -> tuple[Parts, Task]:
     """Make the column that alone ranks the judged rows best the baseline."""
     older = parts.before.between(0, parts.blocks[0].fit_end)
     areas = dict[str, float]()
-    for name, kind in use_case.features.items():
+    for name, kind in task.features.items():
         areas[name] = alone.area(older, parts.choosing, name, kind)
     best = max(areas, key=lambda name: abs(areas[name] - 0.5))
     baseline = Baseline(feature=best, ascending=areas[best] < 0.5)
-    if use_case.features[best] == CATEGORY:
+    if task.features[best] == CATEGORY:
         baseline = Baseline(feature=f"{best} (rate)", ascending=False)
         judged_rows = parts.before.followed_by(parts.holdout)
         rates = pa.array(ranks_alone(older, judged_rows, best, CATEGORY))
@@ -397,7 +383,7 @@ def _with_baseline(parts: Parts, use_case: UseCase) -> tuple[Parts, UseCase]:
         tested = len(parts.before)
         before = judged_rows.between(0, tested)
         parts = replace(parts, before=before, holdout=judged_rows.between(tested))
-    return parts, structs.replace(use_case, baseline=baseline)
+    return parts, structs.replace(task, baseline=baseline)
 
 
 def _leaks(parts: Parts, read: ReadTable) -> dict[str, str]:
@@ -407,7 +393,7 @@ def _leaks(parts: Parts, read: ReadTable) -> dict[str, str]:
     older = every.between(0, fit_end)
     later = every.between(fit_end)
     leaks = {}
-    for name, kind in read.use_case.features.items():
+    for name, kind in read.task.features.items():
         column = read.columns[name]
         area = alone.area(older, later, name, kind)
         # A column may rank the other way round.

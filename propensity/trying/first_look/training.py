@@ -19,9 +19,9 @@ import pyarrow as pa
 from propensity.learning.candidates import PARALLEL_ROWS
 from propensity.learning.model import Model
 from propensity.learning.rows import Slice
+from propensity.learning.task import Candidate
 from propensity.learning.training import Fitted
 from propensity.learning.users import UserTraining
-from propensity.usecases import Candidate
 
 # A sample has so many rows, or more where fewer would have less of the label.
 SAMPLED_ROWS = PARALLEL_ROWS

@@ -8,7 +8,14 @@ from functools import cache
 from propensity.learning.card import Origin, UserCard, user_card
 from propensity.learning.gate import Verdict
 from propensity.learning.trained import Trained
-from tests.propensity.learning.shops import FOREST, LINEAR, SHOP, snapshots, train
+from tests.propensity.learning.shops import (
+    FOREST,
+    LINEAR,
+    SETTINGS,
+    SHOP,
+    snapshots,
+    train,
+)
 
 AT = datetime(2026, 3, 1, 4, 5, 6, tzinfo=UTC)
 ROWS = snapshots(4, 150)
@@ -34,4 +41,4 @@ def card(model: Trained | None = None) -> UserCard:
         bytes_billed=10_485_760,
     )
     verdict = Verdict(promoted=False, reason="worse: ROC AUC", compared_version=2)
-    return user_card(SHOP, model or trained(), verdict, origin)
+    return user_card(SHOP.task(SETTINGS), model or trained(), verdict, origin)

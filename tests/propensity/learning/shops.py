@@ -19,12 +19,13 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from propensity.learning.split import split_users
+from propensity.learning.task import Baseline
 from propensity.learning.trained import Trained
 from propensity.learning.users import UserTraining
 from propensity.settings import Settings
 from propensity.timeframe import Timeframe
 from propensity.usecases import Candidate, UseCase
-from propensity.usecases.declaration import Baseline
+from propensity.usecases.use_case import limits_of
 from tests.support.constants import altered
 
 WEEK = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
@@ -122,10 +123,12 @@ def train(rows: pa.Table, **changed: Any) -> Trained:
     jobs = changed.pop("jobs", 1)
     settings = altered(SETTINGS, **changed.pop("settings", {}))
     use_case = replace(SHOP, **{"candidates": (LINEAR,), **changed})
+    task = use_case.task(settings)
+    limits = limits_of(settings)
     return UserTraining(
-        parts=split_users(rows, use_case, WEEK, settings=settings),
-        use_case=use_case,
-        settings=settings,
+        parts=split_users(rows, task, WEEK, limits=limits),
+        task=task,
+        limits=limits,
         preprocessor=preprocessor,
         jobs=jobs,
     ).run()

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 from propensity.learning import candidates
-from propensity.learning.candidates import default_preprocessor, fitted, transformed
-from propensity.runs.model_files import pseudonymise
+from propensity.learning.candidates import encoder_of, fitted, transformed
 from propensity.learning.model import Model
 from propensity.models.encoding import to_frame
+from propensity.runs.model_files import pseudonymise
 from tests.propensity.learning.cards import ROWS, card, trained
 from tests.propensity.learning.shops import FOREST, LINEAR, SHOP, train
 
@@ -28,7 +28,7 @@ def test_files_load_without_this_package():
     """Preprocessor and model are of scikit-learn's own classes, and their product is
     what is published."""
     parts = trained().parts
-    encoder = fitted(default_preprocessor(SHOP), parts.before, SHOP.features)
+    encoder = fitted(encoder_of(SHOP.features), parts.before, SHOP.features)
     encoded = transformed(encoder, parts.before.rows, SHOP.features)
     fits = [
         candidates.fit(one, encoded, parts.before, seed=1) for one in (LINEAR, FOREST)
@@ -46,7 +46,7 @@ def test_files_load_without_this_package():
     ).load()
     read = preprocessor.transform(to_frame(parts.holdout.rows, SHOP.features))
     model = Model(preprocessor=encoder, classifier=combined)
-    published = model.scores(parts.holdout.rows, SHOP)
+    published = model.scores(parts.holdout.rows, SHOP.features)
 
     assert named <= LIBRARIES
     assert classifier.predict_proba(read)[:, 1] == pytest.approx(published, abs=1e-12)

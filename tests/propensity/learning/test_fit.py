@@ -21,7 +21,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.learning.candidates import (
     check_preprocessor,
-    default_preprocessor,
+    encoder_of,
     fitted,
     transformed,
 )
@@ -150,7 +150,9 @@ def test_a_sample_proves_no_more_than_its_rows():
     area = metrics.roc_auc(observed)
     low, high = interval(area, *of_rows(observed, metrics.roc_auc_slopes(observed)))
 
-    assert training.live.scores(whole, SHOP).mean() == pytest.approx(base_rate, rel=0.1)
+    assert training.live.scores(whole, SHOP.features).mean() == pytest.approx(
+        base_rate, rel=0.1
+    )
     before = np.average(training.candidates[0].score, weights=judged.weight)
     assert before == pytest.approx(base_rate, rel=0.3)
     assert [training.parts.every.row_weight(label) for label in (1, 0)] == [1, 10]
@@ -164,7 +166,7 @@ def test_one_odd_row_hardly_moves_a_probability():
     use_case = replace(SHOP, features={"spend": "number"})
     spend = np.append(np.zeros(9_999), 1_000.0)
     part = Slice(rows=pa.table({"spend": spend, "label": spend > 0}))
-    encoder = fitted(default_preprocessor(use_case), part, use_case.features)
+    encoder = fitted(encoder_of(use_case.features), part, use_case.features)
 
     assert transformed(encoder, part.rows, use_case.features).max() < 4.4
 
@@ -218,4 +220,4 @@ class TestPreprocessor:
     )
     def test_a_preprocessor_is_refused_at_the_upload(self, wrong, message):
         with pytest.raises(SchemaError, match=message):
-            check_preprocessor(wrong, SHOP)
+            check_preprocessor(wrong, SHOP.features)

@@ -15,6 +15,7 @@ import pytest
 from propensity.learning.rows import Parts, Slice
 from propensity.learning.split import split_users
 from propensity.timeframe import Timeframe
+from propensity.usecases.use_case import limits_of
 from tests.propensity.learning.shops import SETTINGS, SHOP, WEEK, snapshots
 
 # Outcomes of five weeks, a date each week.
@@ -28,7 +29,7 @@ def parts(weeks: int, timeframe: Timeframe = LONG) -> Parts:
     index = rows.column_names.index("as_of")
     days = [WEEK_ONE + n * timeframe.stride for n in range(weeks)]
     rows = rows.set_column(index, "as_of", pa.array(np.repeat(days, 120), pa.date32()))
-    return split_users(rows, SHOP, timeframe, settings=SETTINGS)
+    return split_users(rows, SHOP.task(SETTINGS), timeframe, limits=limits_of(SETTINGS))
 
 
 def ends(part: Slice) -> list:

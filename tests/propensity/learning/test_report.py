@@ -14,12 +14,12 @@ from msgspec import convert
 from msgspec.structs import replace
 
 from propensity import usecases
+from propensity.budget import Budget
 from propensity.learning import season
 from propensity.learning.card import UserCard
 from propensity.learning.report import version_page
 from propensity.measures import metrics
 from propensity.measures.thresholds import score_metrics
-from propensity.settings import Budget
 from propensity.tables.models import Category
 from propensity.usecases import UseCase
 from propensity.weeks.judged import judgement_of

@@ -32,7 +32,9 @@ def learned(amounts: np.ndarray) -> value.Valued:
     """Train on a known propensity, and on what buyers of each row would pay."""
     is_buyer = ROWS["label"].to_numpy() == 1
     paid = pa.array(np.round(amounts + 0.01, 2), mask=~is_buyer)
-    valued = value.train_value(train(ROWS.append_column(AMOUNT, paid)), SHOP, seed=1)
+    valued = value.train_value(
+        train(ROWS.append_column(AMOUNT, paid)), SHOP.features, seed=1
+    )
     assert valued is not None
     return valued
 

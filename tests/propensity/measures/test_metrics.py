@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as reference
 
+from propensity.budget import Budget
 from propensity.learning.rows import Slice
 from propensity.measures import intervals, metrics, revenue, thresholds
 from propensity.measures.metrics import Outcomes, outcomes
-from propensity.settings import Budget
 from propensity.tables.models import Metrics
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from propensity.budget import Budget
 from propensity.measures.presence import by_presence
-from propensity.settings import Budget
 
 TENTH = Budget(share=0.1)
 

@@ -17,6 +17,7 @@ from propensity.streaming.cards.split import split_events
 from propensity.streaming.cards.trained import EventTrained
 from propensity.streaming.cards.training import EventTraining
 from propensity.usecases import Candidate, UseCase
+from propensity.usecases.use_case import limits_of
 from tests.support.constants import altered
 from tests.support.scored_cards import USE_CASE, Cards, drawn
 
@@ -57,10 +58,11 @@ def train(
 ) -> EventTrained:
     """Make a data set of joined rows and train on it."""
     settings = altered(SETTINGS, **changed)
+    limits = limits_of(settings)
     training = EventTraining(
-        parts=split_events(dataset(rows, use_case), settings=settings),
-        use_case=use_case,
-        settings=settings,
+        parts=split_events(dataset(rows, use_case), limits=limits),
+        task=use_case.task(settings),
+        limits=limits,
         preprocessor=preprocessor,
     )
     trained = training.run()
