@@ -54,7 +54,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 HOUSE_FLOORS = ("benchmarks", "commands", "local", "offline", "deploy")
 
 # These statements have the name of something else, too: a column, a view, a key.
-HOMONYMS = {"export_day", "ga_events", "members", "scored"}
+HOMONYMS = {"export_day", "ga_events", "members", "sampled_by", "scored"}
 
 # Only gcp reaches Google, and audience the receivers of users; what answers requests
 # knows its web framework.

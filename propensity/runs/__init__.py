@@ -5,8 +5,8 @@ Scheduled runs: 00, 01, 03, 05 and the compaction of 04.
 - ``export``: wait for the days of the export that a run reads
 - ``digest``: its next step: the days that the export has anew, as rows of users
 - ``snapshots``: rows of users with their outcomes; ``reading``: what reads them
-- ``train``: the steps of 00-ModelTraining; ``model_files``: of a version; ``effects``: its monthly look at audiences
-  that ask for an order by effect
+- ``train``: the steps of 00-ModelTraining, ``model_files``: what a version stores;
+  ``effects``: its monthly look at audiences that ask for an order by effect
 - ``predict``: the steps of 01-Predictions; ``effect_scores``: what contacting adds
 - ``categories``: categories of users, stored by predictions and then evaluated
 - ``evaluate``: the steps of 03-ModelEvaluation, for ``evaluate_weeks`` of users or
