@@ -616,7 +616,7 @@ def _arms(column: pd.Series, control: object) -> tuple[pd.Series, pd.Series]:
 
 
 def _with_losses(arms: Sequence[Arm]) -> list[Arm]:
-    """Mark treatments that cost more than they left, of their other outcomes as well."""
+    """Mark treatments that cost more than they left, of other outcomes as well."""
     losing = set()
     for arm in arms:
         if arm.profit is not None and arm.profit.is_below():

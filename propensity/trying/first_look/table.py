@@ -33,7 +33,6 @@ from propensity.learning.trained import LEAK, Trained
 from propensity.measures.intervals import NORMAL, lift_interval, rate_interval
 from propensity.pages.page import in_notebook
 from propensity.pages.words import percent, plural
-from propensity.settings import Settings
 from propensity.trying.first_look import alone, columns
 from propensity.trying.first_look.columns import FEWEST
 from propensity.trying.first_look.reading import ADVICE, EXPECTED, ReadTable, read_table
