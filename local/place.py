@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from local.errors import LocalError
+from propensity.cli.answers import Exit
+
+DONE = (Exit.DONE,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +26,15 @@ class Called:
         return self.status < 400
 
 
+def checked(
+    done: subprocess.CompletedProcess[str], words: Sequence[str], codes: Collection[int]
+) -> subprocess.CompletedProcess[str]:
+    """Return a command that ended with one of these codes; else raise LocalError."""
+    if done.returncode not in codes:
+        raise LocalError(f"propensity {' '.join(words)} failed: {done.stderr.strip()}")
+    return done
+
+
 class Place(Protocol):
     """What plays a step needs of a deployment; clients find it by the environment."""
 
@@ -33,8 +47,10 @@ class Place(Protocol):
     def call(self, target: str, body: Mapping[str, Any], /) -> Called:
         """Have the scheduler call a function."""
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a ``propensity`` command."""
+    def command(
+        self, *words: str, codes: Collection[int] = DONE
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a ``propensity`` command; raise LocalError if it ends otherwise."""
 
     def log_of(self, target: str, /) -> str:
         """Return where the log of a function is."""

@@ -26,9 +26,12 @@ from local.generators.shop import Shop
 from local.processes import shown
 from local.receiver import Receiver, unsubscribed
 from local.stack.stack import Stack
-from propensity.audience.result import newest, result, sentence
+from propensity.audience.programme import programme_lines, read_programmes
 from propensity.cli.progress import say, step
 from propensity.gcp.warehouse import Warehouse
+from propensity.registry.deployment import connected, open_deployment
+from propensity.runs import message
+from propensity.settings import Settings
 from propensity.usecases import UseCase
 
 BEST = "best_customers"
@@ -158,22 +161,42 @@ def monday(stack: Stack, use_case: str, as_of: date) -> Iterator[str]:
             yield f"  {line}"
         yield f"  … {len(lines) - LINES:,} more"
     yield f"\nThe message of {as_of}:"
-    message = stack.command("message", "--as-of", f"{as_of}")
-    for line in message.stdout.splitlines():
-        yield f"  {line}"
+    for said in _message(stack, as_of):
+        yield f"  {said}"
 
 
-def brought_text(
-    warehouse: Warehouse, use_case: UseCase, until: date, *, reacts: bool
-) -> str:
-    """Return a line on the money that contacting brought; empty before outcomes."""
-    named = {"use_case": use_case.name, "until": until}
-    lifts = rows(warehouse, "audience_lifts", since=date(1970, 1, 1), **named)
-    shown = newest([row for row in lifts if row["audience"] == BEST])
-    if shown is None:
+def _message(stack: Stack, as_of: date) -> list[str]:
+    """Return the sentences that 05-Audiences sends to a chat, if one is set."""
+    settings = Settings.from_environment(stack.environment)
+    page = shown(stack.state.dashboard / "index.html")
+    with stack.own_use_cases(), connected(settings) as (artifacts, warehouse):
+        opened, _ = message.deployments(settings, warehouse, artifacts)
+        return message.sentences(opened, as_of=as_of, link=page)
+
+
+def end(stack: Stack, use_case: str) -> None:
+    """
+    Take the users of the best customers off the receiver's list, as its last day is.
+
+    The receiver is there while a demo plays, and could not be told later.
+    """
+    port = stack.port("receiver")
+    with Receiver(batch=BATCH, rejects=_welcome, port=port):
+        command(stack, "audience", "end", BEST, "--use-case", use_case)
+
+
+def brought_text(stack: Stack, use_case: str, until: date, *, reacts: bool) -> str:
+    """
+    Return a line on the money that contacting brought, as in the dashboard's heading;
+    empty before outcomes.
+    """
+    settings = Settings.from_environment(stack.environment)
+    with stack.own_use_cases(), open_deployment(use_case, settings=settings) as opened:
+        together = read_programmes(opened, until=until)
+        currency = opened.use_case.currency
+    if not together:
         return ""
-    plans = {row["audience"]: row for row in rows(warehouse, "audience_costs", **named)}
-    brought = sentence(result(shown, plans.get(BEST)), use_case.currency)
+    brought = programme_lines(together[0], currency)[0]
     truth = "The fake CRM doesn't contact anyone, so the true effect is 0."
     if reacts:
         truth = "In this shop a contact makes users buy about 40% more often."

@@ -61,10 +61,7 @@ def call(
 
 def command(place: Place, *words: str) -> dict[str, Any]:
     """Run a ``propensity`` command that must succeed; return its answer."""
-    process = place.command(*words, "--json")
-    if process.returncode:
-        raise LocalError(f"propensity {' '.join(words)} failed: {process.stderr}")
-    answer: dict[str, Any] = json.loads(process.stdout)
+    answer: dict[str, Any] = json.loads(place.command(*words, "--json").stdout)
     return answer
 
 

@@ -192,7 +192,7 @@ def play(
         )
 
     reacts = shop is not None
-    brought = audience.brought_text(warehouse, use_case, end, reacts=reacts)
+    brought = audience.brought_text(stack, use_case.name, end, reacts=reacts)
     if brought:
         say(brought)
     show(warehouse, use_case, weeks, verbose=options.verbose)
@@ -205,6 +205,7 @@ def play(
     if shop:
         for line in audience.monday(stack, use_case.name, end):
             say(line)
+        audience.end(stack, use_case.name)
 
 
 def show(

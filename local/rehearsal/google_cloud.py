@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ from deploy import configuration
 from deploy.functions import ROOT
 from local.demos.calls import DOES
 from local.errors import LocalError, NotTried
-from local.place import Called
+from local.place import DONE, Called, checked
 from local.stack.stack import SECRET
 from propensity import folders
 from propensity.cli.progress import say
@@ -256,8 +256,9 @@ class GoogleCloud:
 
     # -- a place -----------------------------------------------------------------------
 
-    def command(self, *words: str) -> Done:
-        return self.runner([sys.executable, "-m", "commands"] + list(words), "")
+    def command(self, *words: str, codes: Collection[int] = DONE) -> Done:
+        done = self.runner([sys.executable, "-m", "commands"] + list(words), "")
+        return checked(done, words, codes)
 
     def call(self, target: str, body: Mapping[str, Any]) -> Called:
         """Call a function by deploy/call.sh; the lease of its run has its answer."""

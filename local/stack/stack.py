@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +28,7 @@ from deploy import stage
 from deploy.functions import Function
 from local import venvs
 from local.errors import LocalError
-from local.place import Called
+from local.place import DONE, Called, checked
 from local.processes import (
     HOST,
     PATIENCE_S,
@@ -55,6 +55,7 @@ from local.stack.state import (
     port_base,
 )
 from propensity import folders
+from propensity.cli.answers import Exit
 from propensity.cli.progress import say, watched
 
 LOOPBACK = ROOT / "local" / "loopback.py"
@@ -209,13 +210,18 @@ class Stack:
         objects.close()
         topics.create(settings.project, settings.pubsub_endpoint, endpoints=endpoints)
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a ``propensity`` command on this state and the functions' use cases."""
-        environment = {**os.environ, **self.environment}
-        staged = self.state.folder / "staged" / "audiences" / folders.OWN
-        if staged.is_dir():
-            environment["PROPENSITY_USE_CASES"] = str(staged)
-        return subprocess.run(
+    def command(
+        self, *words: str, codes: Collection[int] = DONE
+    ) -> subprocess.CompletedProcess[str]:
+        """
+        Run a ``propensity`` command on this state and the functions' use cases.
+
+        Raises:
+            LocalError: It ended with another code than these.
+        """
+        with self.own_use_cases():
+            environment = {**os.environ, **self.environment}
+        done = subprocess.run(
             [sys.executable, "-m", "commands"] + list(words),
             cwd=ROOT,
             env=environment,
@@ -225,6 +231,22 @@ class Stack:
             check=False,
             timeout=PATIENCE_S,
         )
+        return checked(done, words, codes)
+
+    @contextlib.contextmanager
+    def own_use_cases(self) -> Iterator[None]:
+        """Let this process read the use cases that the functions have."""
+        staged = self.state.folder / "staged" / "audiences" / folders.OWN
+        name = "PROPENSITY_USE_CASES"
+        before = os.environ.get(name)
+        if staged.is_dir():
+            os.environ[name] = str(staged)
+        try:
+            yield
+        finally:
+            os.environ.pop(name, None)
+            if before is not None:
+                os.environ[name] = before
 
     def call(self, target: str, body: Mapping[str, Any]) -> Called:
         """Call a function as the scheduler does, and again where it asks for that."""
@@ -262,7 +284,9 @@ class Stack:
 
     def write_dashboard(self) -> bool:
         """Write the pages; return whether there are some."""
-        process = self.command("dashboard", "--local", "--state", self.state.name)
+        words = ("dashboard", "--local", "--state", self.state.name)
+        # A wrong folder of a use case leaves the pages of the others out, too.
+        process = self.command(*words, codes=(Exit.DONE, Exit.FAILED))
         if process.returncode:
             say(f"There is no dashboard: {process.stderr.strip()}")
         return process.returncode == 0

@@ -120,7 +120,7 @@ def _result_together(row: StoredRow) -> Result:
 
 
 def programme_lines(together: Together, currency: str) -> list[str]:
-    """Say what a programme brought: in all, then by quarter."""
+    """Say what a programme brought: in all, then by quarter if there are several."""
     of_all = together.of_all
     title = ", ".join(together.audiences)
     if len(together.audiences) > 1:
@@ -138,8 +138,9 @@ def programme_lines(together: Together, currency: str) -> list[str]:
         ends = interval_text(buyers.low, buyers.high)
         count = about(abs(buyers.estimate))
         said.append(f"About {count} {more} users had the outcome ({ends}).")
-    for name, brought in together.quarters.items():
-        said.append(f"{name}: {sentence(brought, currency)}")
+    if len(together.quarters) > 1:
+        for name, brought in together.quarters.items():
+            said.append(f"{name}: {sentence(brought, currency)}")
     return said
 
 

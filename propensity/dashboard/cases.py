@@ -211,7 +211,8 @@ class Case:
         """
         The newest row of each audience.
 
-        With ``weeks_left`` until an open verdict; None where no year decides it.
+        With ``weeks_left`` until an open verdict, None where no year decides it; and
+        the date ``decided``, whose verdict it is.
         """
         by_audience: dict[str, list[Row]] = {}
         for row in self.rows["lift"]:
@@ -225,13 +226,39 @@ class Case:
             brought = self._result(shown)
             text = sentence(brought, self.facts.unit)
             more = {"weeks_left": left, "result": brought, "said": text}
-            uplifts.append({**shown, **more, "unit": self.facts.unit})
+            decided = {"decided": _decided(of_weeks), "unit": self.facts.unit}
+            uplifts.append({**shown, **more, **decided})
         return uplifts
 
     @cached_property
     def together(self) -> list[Together]:
         """What the audiences of each control group brought, the largest one first."""
         return programmes(self.rows["programme"], self.facts.shared)
+
+    @property
+    def once(self) -> str:
+        """Why the first sum is not that of the audiences; empty for a single one."""
+        for together in self.together[:1]:
+            names = together.audiences
+            each = [row for row in self.uplifts if row["audience"] in names]
+            repeated = sum(row["result"].contacted for row in each)
+            repeated -= together.of_all.contacted
+            if len(names) < 2 or repeated <= 0:
+                return ""
+            # Of three audiences a user may be in two or in all.
+            who = plural(repeated, "user") if len(names) == 2 else "some"
+            verb = "is" if repeated == 1 and len(names) == 2 else "are"
+            return (
+                "Each user once: not the sum of those below, because "
+                f"{who} {verb} in more than one."
+            )
+        return ""
+
+    @property
+    def lists(self) -> list[Row]:
+        """The members of each audience at the newest date of any."""
+        rows = self.rows["audiences"]
+        return [row for row in rows if row["as_of"] == rows[0]["as_of"]]
 
     @property
     def answer(self) -> Result | None:
@@ -264,9 +291,7 @@ class Case:
     @property
     def members(self) -> Row | None:
         """The members of an audience at its newest date, the largest audience's."""
-        rows = self.rows["audiences"]
-        of_day = [row for row in rows if row["as_of"] == rows[0]["as_of"]]
-        return max(of_day, key=lambda row: row["members"], default=None)
+        return max(self.lists, key=lambda row: row["members"], default=None)
 
     @property
     def judged(self) -> Judgement | None:
@@ -396,6 +421,16 @@ class Case:
             if row["verdict"] == LOST:
                 text = f"Audience {name} lost users on the way."
                 yield Action("lost_users", text, "lift")
+
+
+def _decided(of_weeks: Sequence[Row]) -> date | None:
+    """Return the date whose verdict is shown of an audience; None while it is open."""
+    shown = of_weeks[0]
+    if shown["status"] == "final" or shown["verdict"] != "open":
+        of_date: date = shown["week"]
+        return of_date
+    final = [row["week"] for row in of_weeks if row["status"] == "final"]
+    return max(final, default=None)
 
 
 def _derived(row: Row) -> dict[str, Any]:

@@ -287,7 +287,7 @@ class TestPages:
             ("index.html", "We expected 8.0% of 2,000 users to buy; actual: 8.5%."),
             ("index.html", "1 of 2 use cases needs your attention."),
             ("index.html", "attention. 2 messages could not be processed."),
-            ("index.html", "2 of 2 models live · 1 drift warning · 2 dead letters"),
+            ("index.html", "2 of 2 models live · 1 drift warning · 2 events rejected"),
             ("index.html", "To contact, 17 Feb 1 user audience winback; control"),
             ("index.html", "13,100 USD 12,000 USD expected (actual +8.7%)"),
             ("index.html", "% on the week before"),
@@ -321,6 +321,46 @@ class TestPages:
         assert "9,000 USD" not in first
         audiences = words(files["audiences.html"])
         assert "All audiences of control group winback (mailing, winback)" in audiences
+
+    def test_a_sum_of_two_audiences_says_why_it_is_not_their_sum(self, deployment):
+        """Whom both contacted counts once in it. One quarter needs no table beside it:
+        its interval is another one, as its end is nearer."""
+        rows = given(deployment, "programme")
+        quarters = []
+        for row in rows:
+            row["audiences"] = ["mailing", "winback"]
+            quarters.append({**row, "period": "2026-Q1"})
+        lifts = []
+        for name in ("mailing", "winback"):
+            lifts.append(one(deployment, "lift", audience=name, treated_users=1_000))
+        files = pages({"lift": lifts, "programme": [*rows, *quarters]})
+        why = "not the sum of those below, because 200 users are in more than one"
+
+        assert why in words(files["index.html"])
+        assert why in words(files["audiences.html"])
+        assert "2026-Q1" not in words(files["audiences.html"])
+
+    def test_each_list_of_the_newest_date_is_ready(self, deployment):
+        """Whom to contact is not something that went wrong."""
+        [members] = given(deployment, "audiences")
+        mailing = {**members, "audience": "mailing", "members": 9}
+        before = {**members, "audience": "old", "as_of": DAY - 9 * WEEK}
+        first = words(pages({"audiences": [mailing, members, before]})["index.html"])
+
+        assert "The list of 17 Feb 2026 is ready: contact 8 users of mailing." in first
+        assert "is ready: contact 1 user of winback." in first
+        assert "of old" not in first
+        assert "Nothing needs your attention" in first
+
+    def test_a_verdict_says_of_which_date_it_is(self, deployment):
+        """Defect: figures that were provisional stood below the word final, beside the
+        verdict of a week before."""
+        newest = one(deployment, "lift", status="provisional", verdict="open")
+        decided = {"status": "final", "verdict": "helps", "week": DAY - 3 * WEEK}
+        shown = words(pages({"lift": [newest, newest | decided]})["audiences.html"])
+
+        assert "contacting helps (decided on 10 Feb 2026)" in shown
+        assert "decided" not in words(pages({"lift": [newest]})["audiences.html"])
 
     def test_a_sum_that_may_still_change_is_told_from_a_final_one(self, deployment):
         """On the tile, and wherever else a sum of contacting stands."""
