@@ -110,7 +110,7 @@ def test_a_value_that_open_rows_have_as_well_is_no_leak():
     look = try_table(frame, **NAMES)
 
     assert set(look.leaks) == {"note"}
-    assert "note is gold in " in look.lines[2]
+    assert 'note is "gold" in ' in look.lines[2]
     assert "left out" not in look.lines[2]
 
 
