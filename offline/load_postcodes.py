@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from propensity import table_files
 from propensity.errors import SchemaError
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import open_deployment
 from propensity.streaming.events.postcodes import normalised, outward
+from propensity.table_files import files as table_files
 from propensity.table_files.texts import refuse
 from propensity.tables.stream import POSTCODE_INDEX
 

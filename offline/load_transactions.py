@@ -21,12 +21,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from propensity import table_files, usecases
+from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_meaningless, problem_of
 from propensity.registry.deployment import open_deployment
 from propensity.streaming.events.values import EARLIEST
+from propensity.table_files import files as table_files
 from propensity.table_files.texts import refuse
 from propensity.tables.stream import INFERENCE_LOG, TRUTH_EVENTS
 from propensity.usecases import UseCase

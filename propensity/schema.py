@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 # In Python a row takes ten times as much memory as in Arrow.
 ROWS_AT_ONCE = 5_000
 
+# Types of BigQuery that say when something was.
+MOMENTS = ("TIMESTAMP", "DATETIME", "DATE")
+
 # SQL's names of types, by Python's.
 _IN_SQL: Mapping[Any, str] = {
     str: "STRING",

@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from local.processes import PATIENCE_S
-from propensity import table_files
 from propensity.errors import SchemaError
 from propensity.schema import Column, arrow_type
-from propensity.table_files import is_table
+from propensity.table_files import files as table_files
+from propensity.table_files.files import is_table
 from propensity.timeframe import days_of_data
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import Events, OwnSource, OwnTable

@@ -45,9 +45,9 @@ from local.generators.streams import (
     texts_of,
     without,
 )
-from propensity import table_files
 from propensity.errors import SchemaError
 from propensity.models.encoding import Flags, Floats
+from propensity.table_files import files as table_files
 
 USE_CASE = "card_fraud"
 COMPONENTS = tuple(f"V{number}" for number in range(1, 29))

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from propensity import statements
+from propensity.schema import MOMENTS
 from propensity.streaming.events.values import microseconds_of
 from propensity.timeframe import DAY, midnight
 from propensity.usecases import UseCase
-from propensity.usecases.declaration import MOMENTS, Events, OwnSource
+from propensity.usecases.declaration import Events, OwnSource
 
 USERS = [f"user.{number:02}" for number in range(24)]
 TICK = timedelta(microseconds=1)

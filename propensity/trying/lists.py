@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 from msgspec import structs
 
-from propensity import table_files, whole_files
+from propensity import whole_files
 from propensity.audience.control import Control
 from propensity.budget import Budget
 from propensity.errors import RequestError, SchemaError
@@ -41,6 +41,7 @@ from propensity.models.encoding import Floats
 from propensity.pages.words import plural
 from propensity.spreadsheet import csv_of
 from propensity.statements import statement
+from propensity.table_files import files as table_files
 from propensity.table_files.texts import refuse
 from propensity.trying.export import (
     ExportTrial,

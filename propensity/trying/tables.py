@@ -13,12 +13,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from propensity import table_files, usecases, whole_files
+from propensity import usecases, whole_files
 from propensity.errors import MissingTable, RequestError
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import GIB, Settings
 from propensity.spreadsheet import csv_of
 from propensity.statements import statement
+from propensity.table_files import files as table_files
 from propensity.trying.first_look.experiment import ExperimentLook, try_experiment
 from propensity.trying.first_look.reading import read_table
 from propensity.trying.first_look.scores import RowsToScore

@@ -24,6 +24,7 @@ from propensity import statements
 from propensity.errors import UseCaseError
 from propensity.ids import NAME, NAME_RULE
 from propensity.learning.task import Candidate, Text
+from propensity.schema import MOMENTS
 from propensity.settings import EXPORT, Settings
 from propensity.statements import Line, statement
 
@@ -57,8 +58,7 @@ VALUES = {"event_params": "param_", "user_properties": "property_"}
 # Types of these columns.
 ValueType = Literal["STRING", "INT64", "NUMERIC"]
 
-# Types of columns of a source; of moments, and of all.
-MOMENTS = ("TIMESTAMP", "DATETIME", "DATE")
+# Types of columns of a source.
 SourceType = Literal[
     "STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "TIMESTAMP", "DATETIME", "DATE"
 ]

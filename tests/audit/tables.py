@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from propensity import table_files
+from propensity.table_files import files as table_files
 from propensity.usecases import Candidate
 
 Draw = Callable[[np.random.Generator, pd.Series], Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,8 +10,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from msgspec import convert
 
-from propensity import usecases
+from propensity import folders
 from propensity.budget import Budget
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.learning.candidates import PARALLEL_ROWS
@@ -292,18 +294,25 @@ def default_candidates(rows: int) -> list[Candidate]:
     Of many rows both kinds of trees are the same, and there is one.
     """
     if rows > PARALLEL_ROWS:
-        return list(usecases.load("ga4_purchase").candidates)
+        return declared_candidates("ga4_purchase")
     members = []
-    for candidate in usecases.load("ga4_purchase").candidates:
+    for candidate in declared_candidates("ga4_purchase"):
         if candidate.algorithm != MEAN:
             members.append(candidate)
-    for candidate in usecases.load("card_fraud").candidates:
+    for candidate in declared_candidates("card_fraud"):
         if candidate.algorithm == "HistGradientBoostingClassifier":
             name = f"{candidate.name}_of_few_rows"
             members.append(Candidate(name, candidate.algorithm, candidate.parameters))
     names = [member.name for member in members]
     mean = Candidate("average", "VotingClassifier", {"of": names})
     return members + [mean]
+
+
+def declared_candidates(use_case: str) -> list[Candidate]:
+    """Return the candidates of a use case that ships, as its file has them."""
+    file = folders.FOLDER / use_case / folders.FILE
+    entries = tomllib.loads(file.read_text("utf-8"))
+    return convert(entries["candidates"], list[Candidate])
 
 
 def check_names(

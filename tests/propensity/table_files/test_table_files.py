@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from propensity import table_files
 from propensity.errors import SchemaError
+from propensity.table_files import files as table_files
 
 CSV = b"id,amount\n007,1.5\n"
 
