@@ -66,9 +66,9 @@ def rehearse(
             return Spoken({"commands": lines}, "\n".join(lines))
         if not is_agreed:
             click.confirm(
-                f"This makes about 180 resources in {project}, all called {prefix}…, "
-                "and takes them away after 75 to 100 minutes. --dry-run lists "
-                "everything. Go on?",
+                f"This makes a whole deployment in {project} (docs/resources.md counts "
+                f"it), all called {prefix}…, and takes it away after 75 to 100 "
+                "minutes. --dry-run lists everything. Go on?",
                 abort=True,
                 err=True,
             )

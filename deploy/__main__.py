@@ -35,8 +35,13 @@ from propensity.audience import declared
 from propensity.errors import PropensityError
 from propensity.folders import own_use_cases
 from propensity.tables.export import BY_EXPORT
+from propensity.timeframe import weekdays_of
+from propensity.usecases import costs
+from propensity.usecases.declaration import WEEKLY_ABOVE_DAYS
 
 HELPERS = ("scheduler", "push", "build")
+# By which a plan names a price: of their visitors, one in fifty orders.
+A_MILLION = costs.Shop(users=1e6, events=1e7, orders=2e4)
 # Names of tables of another property's export begin with these.
 _BY_PROPERTY = tuple(f"{name}_" for name in BY_EXPORT)
 
@@ -122,7 +127,7 @@ def _of_function(
     Yield what ``gcloud`` is told of a function.
 
     Lists are ``service``, the flags that deploy it; ``clock``, those that schedule it;
-    ``called``, what for: use cases, or once, for none.
+    ``called``, what for: use cases, or once, for none; and ``crons``, when for each.
     """
     service = {"function": function.target, **function.flags}
     if function.is_public:
@@ -135,12 +140,15 @@ def _of_function(
     secret = values["secret"] if function.needs_key else "--clear-secrets"
     yield f"service=({shlex.join(_words(service) + [secret])})"
     if function.schedule:
-        clock = {**function.schedule.flags, "schedule": d.cron(function)}
+        clock = dict(function.schedule.flags)
+        del clock["schedule"]
         called = [""]
         if function.schedule.per_use_case:
             called = d.called_for(function)
+        crons = [d.cron(function, use_case) for use_case in called]
         yield f"clock=({shlex.join(_words(clock))})"
         yield f"called=({shlex.join(called)})"
+        yield f"crons=({shlex.join(crons)})"
 
 
 def _words(flags: Mapping[str, str]) -> list[str]:
@@ -180,29 +188,49 @@ def variables(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[st
     """
     Write what Terraform reads; of Cloud Run's services it has a file.
 
-    Yields audiences that are sent on a day without predictions.
+    Yields audiences that are sent on a day without predictions, and what predictions
+    that are more frequent than usual cost.
     """
     text = options.json.read_text()
     services = json.loads(text) if text else []
     now = deployed.described(d, options.deployment)
     render.write(d, services, deployed=now)
     yield from _late_audiences(d)
+    yield from frequent_predictions(d)
+
+
+def frequent_predictions(d: DeploymentSettings) -> Iterator[str]:
+    """Yield the price of use cases that change little in a week, and say their days."""
+    for use_case in d.loaded:
+        days = use_case.chosen_prediction_days(d.settings)
+        if use_case.horizon_days <= WEEKLY_ABOVE_DAYS or len(weekdays_of(days)) == 1:
+            continue
+        sizes = costs.estimated(use_case, d.settings, A_MILLION)
+        often = sizes.a_month(days)
+        weekly = sizes.a_month("MON")
+        usd = (often - weekly) * costs.price_of(d.settings.location)
+        yield (
+            f"deploy: {use_case.name} is predicted {days}, and its outcomes last "
+            f"{use_case.horizon_days} days. For each million users who visit on a day "
+            f"that reads {often:.1f} TiB a month instead of {weekly:.1f} weekly, about "
+            f"{usd:.0f} USD more (an estimate)"
+        )
 
 
 def _late_audiences(d: DeploymentSettings) -> Iterator[str]:
     """Yield the audiences whose probabilities are some days old when they are sent."""
-    predicted = d.days["predictions"]
-    if predicted == "*":
-        return
-    for use_case in map(usecases.load, d.use_cases):
+    for use_case in d.loaded:
+        predicted = use_case.chosen_prediction_days(d.settings)
         for name in declared.audience_names(use_case):
             days = declared.load_audience(use_case, name).declared.days
-            late = [day for day in days if day[:3].upper() not in predicted]
+            on = weekdays_of(predicted)
+            late = [day for day in days if day[:3].upper() not in on]
             if late:
                 yield (
                     f"deploy: audience {name} of {use_case.name} is sent on "
-                    f"{', '.join(late)}, but DEPLOY_PREDICTION_DAYS is {predicted}, so "
-                    "its probabilities are days old. Name other days in its file"
+                    f"{', '.join(late)}, but predicted on {predicted}, so its "
+                    "probabilities are days old. Name other days in its file, or "
+                    f"prediction_days in the usecase.toml of {use_case.name}"
                 )
 
 

@@ -26,6 +26,7 @@ from typing import Any
 from deploy import functions
 from deploy.configuration import DeploymentSettings, dashed
 from deploy.functions import ROOT
+from propensity import usecases
 from propensity.pages.findings import PAGE as MESSAGES
 from propensity.pages.findings import meanings
 from propensity.pages.words import plural
@@ -233,7 +234,8 @@ def _of_ages(d: DeploymentSettings, use_case: str) -> Iterator[Policy]:
         kind = KINDS.get(function.target, "")
         if kind not in AGES or use_case not in d.called_for(function):
             continue
-        days = days_until_late(kind, d.own["prediction_days"])
+        predicted = usecases.load(use_case).chosen_prediction_days(d.settings)
+        days = days_until_late(kind, predicted)
         yield Policy(
             alert=f"run_missed_{function.target}",
             title=f"no run of {d.name(function.target)} was done for more than "

@@ -27,7 +27,6 @@ from deploy import DeploymentError, functions
 from deploy.functions import Function
 from propensity import folders, usecases
 from propensity.errors import PropensityError
-from propensity.runs.late import SCHEDULED
 from propensity.settings import (
     PREDICTION_DAYS,
     Settings,
@@ -35,6 +34,8 @@ from propensity.settings import (
     variable_of,
 )
 from propensity.tables import every
+from propensity.timeframe import SCHEDULED, first_of_week, weekdays_of
+from propensity.usecases import UseCase
 
 # The locks of functions that load a model; models are trained in the first.
 WITH_MODELS = (
@@ -170,30 +171,36 @@ class DeploymentSettings:
             "overview": min(predictions + 5, 23),
         }
 
-    @property
-    def days(self) -> dict[str, str]:
+    def cron(self, function: Function, use_case: str = "") -> str:
         """
-        Return the weekdays of the schedules, as cron has them, by function.
+        Return when the clock calls a function, in UTC, as Cloud Scheduler has it.
 
         Outcomes are evaluated once a week, on its first day with predictions.
-        """
-        days = self.own["prediction_days"]
-        if days == "daily":
-            return {"predictions": "*", "model_evaluation": "MON", "overview": "*"}
-        first = next(day for day in SCHEDULED if day in days)
-        return {"predictions": days, "model_evaluation": first, "overview": days}
 
-    def cron(self, function: Function) -> str:
-        """Return when the clock calls a function, in UTC, as Cloud Scheduler has it."""
+        Args:
+            use_case: For which it is called; empty for all of them at once.
+        """
         assert function.schedule
+        named = list[str]()
+        for one in self.loaded:
+            if use_case in ("", one.name):
+                named += weekdays_of(one.chosen_prediction_days(self.settings))
+        days = ",".join(dict.fromkeys(named))
+        if set(named) == set(SCHEDULED):
+            days = "*"
+        if function.target == "model_evaluation":
+            days = first_of_week(named)
         hour = self.hours.get(function.target, "")
-        days = self.days.get(function.target, "*")
         return Template(function.schedule.cron).substitute(hour=hour, days=days)
+
+    @property
+    def loaded(self) -> list[UseCase]:
+        """The use cases that the clock calls functions for."""
+        return [usecases.load(name) for name in self.use_cases]
 
     def called_for(self, function: Function) -> list[str]:
         """Return the use cases that the clock calls a function for."""
-        loaded = [usecases.load(name) for name in self.use_cases]
-        return function.schedule.called_for(loaded) if function.schedule else []
+        return function.schedule.called_for(self.loaded) if function.schedule else []
 
     @property
     def schedules(self) -> list[str]:

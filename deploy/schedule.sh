@@ -13,7 +13,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 deploys "$target" || exit 0
 url="$(url_of "$target")"
-for use_case in ${called[@]+"${called[@]}"}; do
+for n in ${called[@]+"${!called[@]}"}; do
+  use_case="${called[n]}"
   job="$prefix-${target//_/-}" request="{}"
   if [[ -n "$use_case" ]]; then
     job+="-${use_case//_/-}" request='{"use_case": "'"$use_case"'"}'
@@ -23,7 +24,7 @@ for use_case in ${called[@]+"${called[@]}"}; do
     echo "# $job starts a training job, and deploy/training_job.sh updates its image. --function schedules the function again"
     continue
   fi
-  run gcloud scheduler jobs "$verb" http "$job" "${clock[@]}" \
+  run gcloud scheduler jobs "$verb" http "$job" --schedule="${crons[n]}" "${clock[@]}" \
     --uri="$url/" --http-method=POST --message-body="$request" \
     "$header=Content-Type=application/json" \
     --oidc-service-account-email="$account_scheduler" --oidc-token-audience="$url" \

@@ -23,7 +23,7 @@ for use_case in $trained; do
   [[ "$options" == *" --schedule "* ]] || continue
   start="$prefix-model-training-${use_case//_/-}"
   how_to_schedule "$start"
-  run gcloud scheduler jobs "$verb" http "$start" "${clock[@]}" \
+  run gcloud scheduler jobs "$verb" http "$start" --schedule="${crons[0]}" "${clock[@]}" \
     --uri="https://run.googleapis.com/v2/projects/$project/locations/$region/jobs/$job:run" \
     --http-method=POST --message-body='{}' "$header=Content-Type=application/json" \
     --oauth-service-account-email="$account_scheduler" \

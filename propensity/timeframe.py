@@ -23,6 +23,8 @@ Weekday = Literal[
     "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"
 ]
 WEEKDAYS = get_args(Weekday)
+# As settings and schedules name them: MON.
+SCHEDULED = tuple(day[:3].upper() for day in WEEKDAYS)
 
 # A longer text is no time in ISO 8601, whatever the digits of its seconds.
 MAXIMUM_MOMENT_CHARACTERS = 100
@@ -84,6 +86,15 @@ def moment_of(text: str) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise ValueError(f"{text[:64]!r} is neither a day nor a time in ISO 8601")
+
+
+def weekdays_of(prediction_days: str) -> list[str]:
+    """Return the weekdays of ``daily``, or of a text such as ``MON,THU``."""
+    return list(SCHEDULED) if prediction_days == "daily" else prediction_days.split(",")
+
+
+def first_of_week(weekdays: Iterable[str]) -> str:
+    return min(weekdays, key=SCHEDULED.index)
 
 
 def midnight(day: date) -> datetime:

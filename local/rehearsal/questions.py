@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from pathlib import Path
 
 import requests
 
@@ -14,10 +16,16 @@ from local.errors import NotTried
 from local.rehearsal.google_cloud import DECLARED, SHOP
 from local.rehearsal.run import No, Rehearsal
 from local.rehearsal.steps import PATIENCE_S
+from propensity import usecases
+from propensity.errors import PropensityError
+from propensity.runs import digest
+from propensity.timeframe import DAY
 
 # Words of a function's line for a missing permission.
 REFUSED = "access_denied|PERMISSION_DENIED|denies access"
 HANGS_UP_S = 15
+# Of types, rounding, time zones, and what is refused.
+STATEMENTS = Path(__file__).with_name("statements.txt")
 ISSUE = "Attach this answer to an issue of Propensity"
 
 
@@ -138,12 +146,57 @@ def validate(r: Rehearsal) -> str:
     return f"it would take the first request of {len(files)} destinations"
 
 
+def prune_days(r: Rehearsal) -> str:
+    """Price a day and all days through the view, and digest the day once more."""
+    last = r.weeks[-1] - DAY
+    sql = usecases.load(SHOP).statement("user_days_of_export")
+
+    def priced(first: date) -> int:
+        span = {"first_suffix": f"{first:%Y%m%d}", "last_suffix": f"{last:%Y%m%d}"}
+        return r.warehouse.dry_run(sql, {**span, "event_names": ["purchase"]})
+
+    one = priced(last)
+    every = priced(r.shop.dates[0])
+    state = digest.read_state(r.warehouse, today=datetime.now(UTC).date())
+    before = r.warehouse.bytes_billed
+    digest.replace_days(
+        r.warehouse,
+        [state.tables[last]],
+        state.rules,
+        source=state.source,
+        run_id="rehearsal",
+    )
+    billed = r.warehouse.bytes_billed - before
+    size = sum(table.size_bytes for table in state.tables.values())
+    seen = (
+        f"a day reads {one:,} bytes of {every:,} through view and union; its script "
+        f"was billed {billed:,}, of an export of {size:,}"
+    )
+    if 10 * one > every:
+        raise No(f"{seen}: constants prune no days", hint=ISSUE)
+    return seen
+
+
+def answer_statements(r: Rehearsal) -> str:
+    """Record what BigQuery says to statements that stand-ins answer in its place."""
+    answers = {}
+    for sql in STATEMENTS.read_text("utf-8").splitlines():
+        try:
+            [row] = r.warehouse.rows(sql)
+            answers[sql] = str(row["x"])
+        except PropensityError as refusal:
+            answers[sql] = f"refused: {refusal.message}"
+    return json.dumps(answers, ensure_ascii=False)
+
+
 # The last ones: the steps have left lines of every function, and a schedule stays.
 QUESTIONS = {
     "private functions": refuse_strangers,
     "no useless retries": spare_retries,
     "runs outlast their caller": go_on,
     "Google's Data Manager": validate,
+    "constants prune days": prune_days,
+    "what BigQuery answers": answer_statements,
     "permissions": have_permissions,
     "a retry has the time of its call": keep_the_time,
 }

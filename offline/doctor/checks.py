@@ -428,7 +428,7 @@ def check_runs(exam: Examination) -> Iterator[Finding]:
                 as_of = began_at.date()
             yield from _check_ended(exam, f"{who} for {as_of}", lease)
             if not exam.is_local:
-                yield from _check_overdue(exam, who, as_of, kind)
+                yield from _check_overdue(exam, who, as_of, kind, scope)
 
 
 def _check_ended(exam: Examination, run: str, lease: LeaseFile) -> Iterator[Finding]:
@@ -462,9 +462,12 @@ def _check_ended(exam: Examination, run: str, lease: LeaseFile) -> Iterator[Find
 
 
 def _check_overdue(
-    exam: Examination, who: str, as_of: date, kind: str
+    exam: Examination, who: str, as_of: date, kind: str, scope: str
 ) -> Iterator[Finding]:
     prediction_days = exam.settings.prediction_days
+    for use_case in exam.use_cases:
+        if use_case.name == scope:
+            prediction_days = use_case.chosen_prediction_days(exam.settings)
     if is_late(kind, as_of, exam.now.date(), prediction_days):
         days = days_until_late(kind, prediction_days)
         yield Finding(

@@ -1,35 +1,85 @@
 """
 What a month of a use case on the GA4 export costs at BigQuery, by dry runs.
 
-There is a training a month, and every week a prediction and an evaluation of two weeks:
-the one that has just ended, and the one whose outcomes have become final. All of them
-read the digest of the export; each of its days is read once, and again where Google
-Analytics has changed it since.
+There is a training a month, and by the use case's own days a prediction, and every week
+an evaluation. All of them read the digest of the export. Before its first reading
+nothing is there to measure: the model of ``usecases.costs`` then estimates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
+from propensity.audience import declared
+from propensity.errors import PropensityError
 from propensity.gcp.warehouse import Warehouse
-from propensity.runs.digest import TIB, price_of
+from propensity.runs import digest
 from propensity.settings import Settings
+from propensity.timeframe import weekdays_of
 from propensity.usecases import UseCase
+from propensity.usecases.costs import (
+    DAYS_A_MONTH,
+    TIB,
+    Shop,
+    Sizes,
+    estimated,
+    read_twice,
+    usd_of,
+)
 
-WEEKS_A_MONTH = 52 / 12
-DAYS_A_MONTH = 365 / 12
-# TiB of a month that are free.
-FREE_TIB = 1.0
-# Google Analytics changes the table of a day for three days, perhaps between the
-# evaluation and the prediction of a day as well.
-REREAD_A_WEEK = 6
+# Days of the export whose new events are priced.
+SAMPLE_DAYS = 28
+# Of an export without a digest: events of a user on a day, and the share of users who
+# order, as in many shops.
+EVENTS_A_USER = 10
+ORDERS_A_USER = 0.02
 
 
 def cost_of(
-    use_case: UseCase, settings: Settings, warehouse: Warehouse, *, today: date
+    use_case: UseCase,
+    settings: Settings,
+    warehouse: Warehouse,
+    *,
+    today: date,
+    weekdays: Sequence[str],
 ) -> str:
-    """Return what a month bills, in words."""
+    """
+    Return what a month bills, in words.
+
+    Args:
+        weekdays: On which any use case of the export is predicted.
+    """
+    kind = ""
+    if use_case.reads_digest and not digest.read_digested_days(warehouse):
+        sizes = _estimated(use_case, settings, warehouse, today=today)
+        kind = "an estimate before the first reading: "
+    else:
+        sizes = _measured(use_case, settings, warehouse, today=today)
+    first = today - timedelta(days=SAMPLE_DAYS)
+    span = {"first_suffix": f"{first:%Y%m%d}", "last_suffix": f"{today:%Y%m%d}"}
+    parameters = {**span, "event_names": ["purchase", "refund"]}
+    sql = use_case.statement("user_days_of_export")
+    new_days = warehouse.dry_run(sql, parameters) / TIB / SAMPLE_DAYS
+    predicted = use_case.chosen_prediction_days(settings)
+    month = new_days * DAYS_A_MONTH * (1 + read_twice(weekdays))
+    month += sizes.a_month(predicted)
+    audiences = ""
+    if sizes.audiences:
+        audiences = f"{sizes.audiences:.2f} a week's audiences by days away, "
+    return (
+        f"{kind}{month:.2f} TiB a month, about {usd_of(month, settings.location):.0f} "
+        f"USD on demand: {sizes.training:.2f} a training, {sizes.prediction:.2f} a "
+        f"prediction ({predicted}), {sizes.evaluation:.2f} an evaluated week, "
+        f"{audiences}and new days of the export, which all its use cases share"
+    )
+
+
+def _measured(
+    use_case: UseCase, settings: Settings, warehouse: Warehouse, *, today: date
+) -> Sizes:
+    """Return what dry runs say."""
     timeframe = use_case.timeframe(settings)
     newest = timeframe.newest_matured(today=today)
     weeks = range(settings.training_snapshots)
@@ -39,7 +89,6 @@ def cost_of(
         "use_case": use_case.name,
         "prediction_as_of": week,
         "maximum_rows": settings.maximum_training_rows,
-        "event_names": ["purchase", "refund"],
     }
 
     def size(name: str, parameters: Mapping[str, object]) -> float:
@@ -47,18 +96,49 @@ def cost_of(
         sql = use_case.statement(name)
         return warehouse.dry_run(sql, {**parameters, **further}) / TIB
 
-    first = today - timedelta(days=28)
-    span = {"first_suffix": f"{first:%Y%m%d}", "last_suffix": f"{today:%Y%m%d}"}
-    four_weeks = (1 + REREAD_A_WEEK / 7) * size("user_days_of_export", span)
-    training = size("training_rows", use_case.window(settings, snapshots, today=today))
     prediction = size("features", use_case.window(settings, [today]))
-    evaluated = use_case.window(settings, [week], today=today)
-    evaluation = 2 * size("evaluation_rows", evaluated)
-    month = four_weeks * DAYS_A_MONTH / 28 + training
-    month += WEEKS_A_MONTH * (prediction + evaluation)
-    usd = price_of(settings.location) * max(0.0, month - FREE_TIB)
-    return (
-        f"{month:.2f} TiB a month, about {usd:.0f} USD on demand: {training:.2f} a "
-        f"training, {prediction:.2f} a prediction, {evaluation:.2f} an evaluation, and "
-        "new days of the export, which all its use cases share"
+    return Sizes(
+        prediction=prediction,
+        evaluation=size(
+            "evaluation_rows", use_case.window(settings, [week], today=today)
+        ),
+        training=size(
+            "training_rows", use_case.window(settings, snapshots, today=today)
+        ),
+        audiences=prediction * asked_again(use_case),
     )
+
+
+def _estimated(
+    use_case: UseCase, settings: Settings, warehouse: Warehouse, *, today: date
+) -> Sizes:
+    """Return what the model says of the newest days of an export."""
+    state = digest.read_state(warehouse, today=today)
+    newest = list(state.tables.values())[-SAMPLE_DAYS:]
+    events = sum(table.row_count for table in newest) / max(len(newest), 1)
+    users = events / EVENTS_A_USER
+    shop = Shop(users=users, events=events, orders=users * ORDERS_A_USER)
+    sizes = estimated(use_case, settings, shop)
+    return replace(sizes, audiences=sizes.prediction * asked_again(use_case))
+
+
+def asked_again(use_case: UseCase) -> int:
+    """Return how often a week audiences by days away ask for the features."""
+    sends = 0
+    for name in declared.audience_names(use_case):
+        # The doctor tells of a file that is wrong by another check.
+        try:
+            entries = declared.load_audience(use_case, name).declared
+        except PropensityError:
+            continue
+        if entries.has_days:
+            sends += len(entries.days)
+    return sends
+
+
+def days_of(use_cases: Sequence[UseCase], settings: Settings) -> list[str]:
+    """Return the weekdays on which any of these is predicted."""
+    days = set[str]()
+    for use_case in use_cases:
+        days.update(weekdays_of(use_case.chosen_prediction_days(settings)))
+    return sorted(days)

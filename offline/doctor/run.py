@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 
 from offline.doctor import checks
 from offline.doctor.checks import Examination, Finding
-from offline.doctor.costs import cost_of
+from offline.doctor.costs import cost_of, days_of
 from propensity import usecases
 from propensity.errors import PropensityError, SettingsError
 from propensity.pages.findings import PAGE
@@ -122,12 +122,17 @@ def _costs(exam: Examination) -> dict[str, str]:
     today = exam.now.date()
     use_cases, _ = usecases.load_all()
     for part in replace(exam, use_cases=list(use_cases.values())).of_exports():
+        weekdays = days_of(part.use_cases, part.settings)
         for use_case in part.use_cases:
             # A use case that cannot run, and so bills nothing, has no price.
             with contextlib.suppress(PropensityError):
                 if use_case.reads_export:
                     texts[use_case.name] = cost_of(
-                        use_case, part.settings, part.warehouse, today=today
+                        use_case,
+                        part.settings,
+                        part.warehouse,
+                        today=today,
+                        weekdays=weekdays,
                     )
     return texts
 

@@ -82,7 +82,7 @@ class Facts:
         unit: The currency of amounts, such as EUR; may be empty.
         export: The dataset of its GA4 export; empty where it reads none.
         export_age_days: How many days ago the export ended, as its newest run knows.
-        prediction_days: When predictions run, as the setting has it.
+        prediction_days: When it is predicted: ``daily``, or weekdays.
         champion: The live version; None if there is none.
         damage: The fault of its pointer or a report; empty without one.
         apart: Why its audiences can't be judged together; empty where they can.
@@ -482,7 +482,7 @@ def find(
         export_age_days=known_age(artifacts, name, as_of=as_of),
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
-        prediction_days=settings.prediction_days,
+        prediction_days=use_case.chosen_prediction_days(settings),
         champion=champion,
         damage=damage,
         apart=cleaned(apart(settings, use_case)),

@@ -45,6 +45,7 @@ from propensity.registry.leases import Lease, leased
 from propensity.statements import statement
 from propensity.tables.export import VIEW
 from propensity.timeframe import DAY
+from propensity.usecases.costs import TIB, price_of
 
 if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts
@@ -79,14 +80,6 @@ _EVENT = re.compile(r"""_event\s*=\s*["'](\w+)["']""")
 NOT_WHOLE = ""
 
 GIB = 1024**3
-TIB = 1024**4
-# USD per TiB on demand.
-PRICES = {"US": 6.25, "EU": 6.25, "europe-west1": 7.50}
-
-
-def price_of(location: str) -> float:
-    """Return the USD of a TiB; the highest known ones of another place."""
-    return PRICES.get(location, max(PRICES.values()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from propensity.timeframe import WEEKDAYS
+from propensity.timeframe import SCHEDULED, weekdays_of
 
 # The kind of each scheduled function's leases.
 KINDS = {
@@ -32,8 +32,6 @@ AGES = {
 # Analytics writes the table of a day within three days.
 EXPORT_STOPPED_DAYS = 2
 
-# As a schedule names them: MON.
-SCHEDULED = [day[:3].upper() for day in WEEKDAYS]
 _DAYS = {"train": 31, "evaluate": 7, "audiences": 1, "compact": 1}
 
 
@@ -44,14 +42,12 @@ def days_until_late(kind: str, prediction_days: str) -> int:
     The next one is due when so many have passed, later on that day than anybody looks.
 
     Args:
-        prediction_days: As the setting has it: ``daily``, or weekdays.
+        prediction_days: Of the use case: ``daily``, or weekdays.
     """
     if kind != "predict":
         return _DAYS[kind]
-    if prediction_days == "daily":
-        return 1
-    days = sorted(SCHEDULED.index(day) for day in prediction_days.split(","))
-    following = days[1:] + [days[0] + len(WEEKDAYS)]
+    days = sorted(SCHEDULED.index(day) for day in weekdays_of(prediction_days))
+    following = days[1:] + [days[0] + len(SCHEDULED)]
     return max(later - day for day, later in zip(days, following, strict=True))
 
 

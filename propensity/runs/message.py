@@ -231,7 +231,8 @@ def _needs(deployment: Deployment, names: Names, as_of: date) -> Iterator[str]:
         if alarms:
             count = plural(len(alarms), "drift warning")
             yield _said("drift", f"{title} has {count}.")
-        is_old = is_late("predict", day, as_of, deployment.settings.prediction_days)
+        predicted = use_case.chosen_prediction_days(deployment.settings)
+        is_old = is_late("predict", day, as_of, predicted)
         # Predictions of an export that has stopped are as old as it.
         if is_old and not has_stopped:
             text = f"{title} has no predictions since {plain_day(day)}."

@@ -44,7 +44,7 @@ from propensity.learning.users import UserTraining
 from propensity.measures.intervals import lift_interval
 from propensity.pages.words import plural
 from propensity.runs import digest
-from propensity.runs.digest import TIB, ExportTable
+from propensity.runs.digest import ExportTable
 from propensity.runs.export import days_without
 from propensity.runs.snapshots import user_rows
 from propensity.settings import GIB, Settings
@@ -55,6 +55,7 @@ from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.trying.first_look.scores import best_first
 from propensity.trying.tables import Step
 from propensity.usecases import UseCase
+from propensity.usecases.costs import TIB, price_of
 from propensity.usecases.use_case import limits_of
 from propensity.watching import Watched
 
@@ -68,6 +69,9 @@ NAMED_DAYS = 7
 # Of half a year.
 USUAL_WEEKS = 26
 MIB = 1024**2
+# BigQuery ends a statement after PROPENSITY_QUERY_TIMEOUT_S. By then it has read about
+# so much; more would be billed and lost.
+MOST_TRIED = 10 * TIB
 # A query is billed at least so much.
 LEAST_BYTES = 10 * MIB
 
@@ -256,6 +260,12 @@ def try_export(
         size = trial_bytes(trial)
         text = price_text(trial, size)
         say(text)
+        if size > MOST_TRIED:
+            raise RequestError(
+                f"{text}. That is more than BigQuery reads before a statement has to "
+                "end, and nothing was read",
+                hint="Deploy, which reads some days at a time: docs/deploy.md",
+            )
         if size > TIB and not agrees(text):
             raise RequestError(
                 f"{text}. That is above the free 1 TiB a month, and nothing was read",
@@ -457,7 +467,7 @@ def trial_bytes(trial: ExportTrial) -> int:
 
 def price_text(trial: ExportTrial, size: int) -> str:
     """Say what a trial reads, and for how much."""
-    price = size / TIB * digest.price_of(trial.export.location)
+    price = size / TIB * price_of(trial.export.location)
     days = plural(len(trial.days), "day")
     return (
         f"{days} of {trial.export.name} to read: {size_text(size)}, {price:,.2f} USD "

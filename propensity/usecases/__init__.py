@@ -9,6 +9,7 @@ no other code need name it.
 - ``use_case``: a use case, as its folder describes it
 - ``declaration``: what a ``usecase.toml`` may say; tables of the user's own
 - ``parsing``: a ``usecase.toml``, read and checked
+- ``costs``: what the queries of a month cost
 """
 
 from __future__ import annotations

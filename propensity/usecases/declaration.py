@@ -25,7 +25,7 @@ from propensity.errors import UseCaseError
 from propensity.ids import NAME, NAME_RULE
 from propensity.learning.task import Candidate, Text
 from propensity.schema import MOMENTS
-from propensity.settings import EXPORT, Settings
+from propensity.settings import EXPORT, PREDICTION_DAYS, Settings
 from propensity.statements import Line, statement
 
 FILE = "usecase.toml"
@@ -68,11 +68,22 @@ SOURCE_TABLE = re.compile(r"(?:([a-z0-9.:-]+)\.)?([A-Za-z0-9_]+)\.([A-Za-z0-9_-]
 # A use case that states no budget has this one.
 BUDGET = "10%"
 
+# Outcomes of a longer horizon are predicted weekly where a file doesn't say otherwise:
+# a day changes little of them, and a prediction reads half a year.
+WEEKLY_ABOVE_DAYS = 28
+
 # A lookback or horizon has at most ten years, more than GA4 has existed for.
 MAXIMUM_DAYS = 3_650
 
 Days = Annotated[int, Meta(ge=1, le=MAXIMUM_DAYS)]
 DaysOrNone = Annotated[int, Meta(ge=0, le=MAXIMUM_DAYS)]
+PredictionDays = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?:{PREDICTION_DAYS})\Z",
+        description='"daily", or days of the week, for example "MON,THU"',
+    ),
+]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Currency = Annotated[
     str, Meta(pattern=r"^[A-Z]{3}\Z", description="three capitals, for example EUR")

@@ -108,6 +108,8 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
         Budget.parse(use_case.budget)
     except ValueError as error:
         yield f"budget is {use_case.budget!r}: {error}"
+    if use_case.prediction_days and use_case.scores_events:
+        yield "prediction_days: events are scored as they happen; remove the entry"
     for name in features:
         if name.lower() in RESERVED:
             yield f"features.{name}: training has a column of this name; rename it"

@@ -32,7 +32,14 @@ from propensity.learning.task import (
 from propensity.statements import Line
 from propensity.tables.export import DIGEST, VIEW
 from propensity.tables.models import PRESENCE
-from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_shard, first_suffix
+from propensity.timeframe import (
+    TRUTH_DELAY_DAYS,
+    Timeframe,
+    first_of_week,
+    first_shard,
+    first_suffix,
+    weekdays_of,
+)
 from propensity.usecases import declaration
 from propensity.usecases.declaration import Events, Property, Stream, Value
 
@@ -66,6 +73,8 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         history_days: Days of purchases that features know, and that make a user of a
             customer who was away; 0 for two lookbacks, and for no such users.
         stride_days: Days between two dates of a training; 0 for the horizon.
+        prediction_days: When the clock has it predicted: ``daily``, or weekdays; empty
+            for the deployment's days, or the first of them if the horizon is long.
         compared: Categories by which an evaluated week is compared.
         like: The use case that it is an instance of, whose statements it has; empty
             for none.
@@ -96,6 +105,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     own_events: Events | None = field(default=None, name=declaration.OWN_EVENTS)
     history_days: declaration.DaysOrNone = 0
     stride_days: declaration.DaysOrNone = 0
+    prediction_days: declaration.PredictionDays = ""
     compared: Annotated[Sequence[declaration.Column], Meta(max_length=3)] = ()
     like: str = ""
     ga4_property: Property | None = field(default=None, name="property")
@@ -326,6 +336,14 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     def chosen_budget(self, settings: Settings) -> Budget:
         """Return the budget of the settings, or the use case's own."""
         return Budget.parse(settings.budget if settings.budget else self.budget)
+
+    def chosen_prediction_days(self, settings: Settings) -> str:
+        """Return its own days of predictions, or what the settings say."""
+        if self.prediction_days:
+            return self.prediction_days
+        if self.horizon_days > declaration.WEEKLY_ABOVE_DAYS:
+            return first_of_week(weekdays_of(settings.prediction_days))
+        return settings.prediction_days
 
     def serving(
         self, settings: Settings, user_ids: Collection[str], *, first_event_day: date

@@ -62,7 +62,8 @@ def test_the_example_is_one_to_deploy_from(tmp_path):
 
 
 def test_a_new_deployment_has_environments_of_its_own(tmp_path):
-    """Both deploy as they are, once they are filled in; no resource is of both."""
+    """Both deploy as they are, once they are filled in; no resource is of both, and the
+    second does not read the export, and its users, for as much money again."""
     folder = tmp_path / "shop"
     assert cli.main(["deployment", "new", str(folder)]) == 0
     production = configuration.read(folder / "production.env")
@@ -70,7 +71,8 @@ def test_a_new_deployment_has_environments_of_its_own(tmp_path):
 
     assert production.project != test.project
     assert production.settings.bucket != test.settings.bucket
-    assert production.settings.export == test.settings.export
+    assert production.settings.export != test.settings.export
+    assert production.functions == test.functions
 
 
 def test_a_command_is_about_the_deployment_that_is_named(tmp_path):

@@ -8,9 +8,13 @@ from __future__ import annotations
 import pytest
 
 from deploy import configuration, functions
+from deploy.__main__ import frequent_predictions
+from propensity import usecases
+from propensity.errors import UseCaseError
 from propensity.registry.leases import DURATION
 from propensity.settings import Settings
 from tests.deploy.conftest import SETTINGS
+from tests.support import own_use_cases
 
 EVERY = functions.load()
 BY_TARGET = {function.target: function for function in EVERY}
@@ -79,6 +83,73 @@ def test_predictions_come_on_the_days_of_the_settings(days, crons):
     targets = ("predictions", "model_evaluation", "overview")
     for target, expected in zip(targets, crons, strict=True):
         assert d.cron(BY_TARGET[target]).endswith(f" * * {expected}")
+
+
+@pytest.mark.parametrize(
+    ("days", "value", "crons"),
+    [
+        ("daily", "", ("*", "MON", "MON", "MON", "*")),
+        ("WED,SAT", "", ("WED,SAT", "WED", "WED", "WED", "WED,SAT")),
+        # A use case says its own.
+        ("MON", 'prediction_days = "daily"', ("MON", "MON", "*", "MON", "*")),
+        ("MON", 'prediction_days = "THU,TUE"', ("MON",) * 2 + ("THU,TUE", "TUE", None)),
+    ],
+)
+def test_each_use_case_has_days_of_its_own(tmp_path, days, value, crons):
+    """A quarter is predicted weekly, on the first of the days, unless it says so."""
+    file = tmp_path / "quarter" / "usecase.toml"
+    file.parent.mkdir()
+    file.write_text(f'like = "ga4_value"\n{value}\n')
+    names = ("ga4_purchase", "quarter")
+    found = []
+    with own_use_cases.in_folder(tmp_path):
+        d = configuration.of(
+            {
+                **SETTINGS,
+                "DEPLOY_PREDICTION_DAYS": days,
+                "DEPLOY_USE_CASES": " ".join(names),
+            }
+        )
+        for name in names:
+            for target in ("predictions", "model_evaluation"):
+                found.append(d.cron(BY_TARGET[target], name))
+        found.append(d.cron(BY_TARGET["overview"]))
+
+    for cron, expected in zip(found, crons, strict=True):
+        assert expected is None or cron.endswith(f" * * {expected}")
+
+
+def test_a_quarter_that_is_predicted_daily_has_its_price_in_the_plan(tmp_path):
+    """It is allowed: a price is named, as an estimate."""
+    file = tmp_path / "quarter" / "usecase.toml"
+    file.parent.mkdir()
+    file.write_text('like = "ga4_value"\nprediction_days = "daily"\n')
+    with own_use_cases.in_folder(tmp_path):
+        names = "ga4_purchase ga4_value quarter"
+        d = configuration.of(
+            {
+                **SETTINGS,
+                "DEPLOY_PREDICTION_DAYS": "daily",
+                "DEPLOY_USE_CASES": names,
+            }
+        )
+        [line] = frequent_predictions(d)
+
+    assert "quarter is predicted daily, and its outcomes last 91 days" in line
+    assert "1.2 TiB a month instead of 0.3 weekly, about 6 USD more (an est" in line
+
+
+@pytest.mark.parametrize("days", ["", "weekly", "MON,", "MON TUE"])
+def test_a_use_case_without_days_is_refused(tmp_path, days):
+    """It would never be predicted."""
+    file = tmp_path / "quarter" / "usecase.toml"
+    file.parent.mkdir()
+    file.write_text(f'like = "ga4_value"\nprediction_days = "{days}"\n')
+    with (
+        own_use_cases.in_folder(tmp_path),
+        pytest.raises(UseCaseError, match=r'prediction_days .*use "daily", or days'),
+    ):
+        usecases.load("quarter")
 
 
 @pytest.mark.parametrize("function", [one for one in EVERY if one.schedule])

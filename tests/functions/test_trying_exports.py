@@ -225,6 +225,16 @@ def test_more_than_the_free_month_is_read_only_if_agreed(capsys):
     assert not deployment.ground.bigquery._sessions
 
 
+def test_a_trial_that_could_not_end_is_refused(monkeypatch):
+    """Whatever a person agrees to. Defect: it was ended on the way, and billed."""
+    deployment = exported(shop.weekly(LONG_AGO, 13))
+    monkeypatch.setattr("propensity.trying.export.MOST_TRIED", 1)
+    with pytest.raises(RequestError, match="Deploy, which reads some days at a time"):
+        tried(deployment, TARGET, agrees=lambda _: True)
+
+    assert not deployment.ground.bigquery._sessions
+
+
 def test_a_list_is_judged_by_the_event_that_it_is_of(tmp_path, monkeypatch, capsys):
     """Defect: a list of another event was judged by purchases, or by the ids of
     another export."""

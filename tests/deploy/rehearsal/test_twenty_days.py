@@ -37,8 +37,8 @@ FIRST = date(2026, 4, 20)  # a Monday
 SHOP = "ga4_purchase"
 UK = "shop_uk"
 EXPORT = "analytics_uk"
-HOURS = configuration.of(SETTINGS).hours
-DAYS = configuration.of(SETTINGS).days
+DEPLOYMENT = configuration.of(SETTINGS)
+HOURS = DEPLOYMENT.hours
 SCHEDULED = sorted(
     (one for one in FUNCTIONS if one.schedule), key=lambda one: HOURS.get(one.target, 0)
 )
@@ -58,9 +58,9 @@ def day(number: int) -> date:
 
 def is_due(function: Function, on: date) -> bool:
     """Return whether the clock calls a function on a day."""
-    _, _, of_month, _, weekday = function.schedule.cron.split()
+    _, _, of_month, _, weekday = DEPLOYMENT.cron(function).split()
     is_day = of_month in {"*", str(on.day)}
-    return is_day and DAYS.get(function.target, weekday) in {"*", f"{on:%a}".upper()}
+    return is_day and weekday in {"*", f"{on:%a}".upper()}
 
 
 def release(folder: Path, *, column: bool = False) -> Path:

@@ -31,7 +31,7 @@ from propensity import usecases
 from propensity.cli.answers import Exit
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import Lease
-from propensity.runs import setup
+from propensity.runs import digest, setup
 from propensity.tables.audiences import AUDIENCE_REQUESTS
 from propensity.tables.export import CONVERSIONS, USER_DAYS
 from propensity.tables.stream import DEAD_LETTERS, POSTCODE_INDEX, SUPPRESSED_USERS
@@ -347,14 +347,59 @@ class TestCommand:
         assert all("are added up as EUR" in finding for finding in named)
 
     def test_the_doctor_says_what_a_month_costs(self, healthy, monkeypatch):
-        """By dry runs: a tebibyte for new days, a training, a prediction and an
-        evaluation of two weeks; also of a use case that nobody has trained yet."""
+        """By dry runs: a tebibyte for four weeks of new days, a training, a prediction
+        and an evaluated week; also of a use case that nobody has trained yet. With
+        daily ones new days are read twice, and a prediction is read each day. Defect:
+        it counted weekly ones whatever was set."""
         monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 1024**4)
         monkeypatch.setattr(run, "CHECKS", {})
+        monkeypatch.setattr(digest, "read_digested_days", lambda _: {"a day": None})
         costs = examine(healthy).costs
+        daily = replace(healthy.settings, prediction_days="daily")
+        more = examine(healthy, settings=daily).costs
 
-        assert costs["ga4_purchase"].startswith("16.02 TiB a month, about 94 USD")
+        assert costs["ga4_purchase"].startswith("15.55 TiB a month, about 91 USD")
+        assert more["ga4_purchase"].startswith("42.17 TiB a month, about 257 USD")
+        assert "1.00 a prediction (daily)" in more["ga4_purchase"]
+        assert "1.00 a prediction (MON)" in more["ga4_value"]
         assert examine(healthy, is_local=True).costs == {}
+
+    def test_an_audience_by_days_away_has_its_price(
+        self, healthy, monkeypatch, tmp_path
+    ):
+        """It reads the digest once more on each of its days."""
+        monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 1024**4)
+        monkeypatch.setattr(run, "CHECKS", {})
+        monkeypatch.setattr(digest, "read_digested_days", lambda _: {"a day": None})
+        folder = tmp_path / "own" / "ga4_purchase" / "audiences"
+        folder.mkdir(parents=True)
+        entries = 'destination = "bucket"\nwho = "away"\naway_days = 90\n'
+        days = 'days = ["monday", "friday"]\n'
+        (folder / "winback.toml").write_text(f"{entries}top = 2\n{days}")
+        with own_use_cases.in_folder(tmp_path / "own"):
+            costs = examine(healthy).costs
+
+        assert "2.00 a week's audiences by days away" in costs["ga4_purchase"]
+
+    def test_before_the_first_reading_a_price_is_an_estimate(
+        self, healthy, monkeypatch
+    ):
+        """A dry run of an empty digest would say that all of it is free."""
+        monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 0)
+        monkeypatch.setattr(run, "CHECKS", {})
+        table = digest.ExportTable(
+            name="t",
+            day=date(2026, 3, 1),
+            modified=NOW,
+            size_bytes=0,
+            row_count=60_000_000,
+        )
+        monkeypatch.setattr(digest, "read_digested_days", lambda _: {})
+        monkeypatch.setattr(digest, "read_export_tables", lambda *_: {table.day: table})
+        cost = examine(healthy).costs["ga4_purchase"]
+
+        assert cost.startswith("an estimate before the first reading: ")
+        assert "0.09 a prediction" in cost
 
     def test_the_doctor_looks_at_the_export_of_each_property(self, healthy, tmp_path):
         with own_use_cases.in_folder(tmp_path / "own") as folder:

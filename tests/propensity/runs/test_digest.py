@@ -33,6 +33,7 @@ from propensity.tables.export import DIGEST, DIGESTED_DAYS, VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.timeframe import Timeframe
 from propensity.usecases import UseCase
+from propensity.usecases.costs import TIB
 from tests.offline.forgetting import row_of
 from tests.support import own_use_cases, shop
 from tests.support.clocks import ManualClock
@@ -236,7 +237,7 @@ def large_tables(monkeypatch) -> None:
     def enlarged(*arguments: Any) -> dict[date, digest.ExportTable]:
         tables = tables_of(*arguments)
         return {
-            day: replace(table, size_bytes=table.row_count * digest.TIB)
+            day: replace(table, size_bytes=table.row_count * TIB)
             for day, table in tables.items()
         }
 

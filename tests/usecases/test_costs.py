@@ -1,0 +1,51 @@
+"""What a month of queries costs, specified by two shops of three million users."""
+
+from __future__ import annotations
+
+import pytest
+
+from propensity import usecases
+from propensity.settings import Settings
+from propensity.timeframe import SCHEDULED
+from propensity.usecases import costs
+
+SETTINGS = Settings(project="p")
+PURCHASE, VALUE = map(usecases.load, ("ga4_purchase", "ga4_value"))
+
+
+@pytest.mark.parametrize(
+    ("events", "days_of_purchase", "days_of_value", "tib"),
+    [
+        (2, "MON", "MON", 2.4),
+        (2, "daily", "daily", 8.6),
+        (2, "daily", "MON", 4.7),
+        (20, "MON", "MON", 4.4),
+        (20, "daily", "daily", 11.4),
+        (20, "daily", "MON", 7.5),
+    ],
+)
+def test_a_month_is_predictions_trainings_evaluations_and_new_days(
+    events, days_of_purchase, days_of_value, tib
+):
+    """Every user comes each day, with so many events, and a tenth of them orders."""
+    shop = costs.Shop(users=3e6, events=3e6 * events, orders=3e5)
+    weekdays = ["MON"] if days_of_purchase == "MON" else SCHEDULED
+    month = costs.new_days(shop, weekdays)
+    month += costs.estimated(PURCHASE, SETTINGS, shop).a_month(days_of_purchase)
+    month += costs.estimated(VALUE, SETTINGS, shop).a_month(days_of_value)
+
+    assert month == pytest.approx(tib, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("weekdays", "days"),
+    # On Monday the last three days are not settled; on Thursday those since Monday.
+    [(["MON"], 3), (["MON", "THU"], 6), (SCHEDULED, 7)],
+)
+def test_days_that_are_not_settled_are_read_twice(weekdays, days):
+    assert costs.read_twice(weekdays) == pytest.approx(days / 7)
+
+
+def test_a_month_within_what_is_free_costs_nothing():
+    assert costs.usd_of(0.9, "US") == 0
+    assert costs.usd_of(3, "europe-west1") == pytest.approx(15)
