@@ -101,7 +101,6 @@ PARTS = {
     "drawn_by": "`user_id`",
     "own_columns": "TO_JSON_STRING(user_id)",
     "known_by": "LOWER(JSON_VALUE(attributes, '$.email'))",
-    "fingerprint": "TO_HEX(SHA256(JSON_VALUE(attributes, '$.email')))",
     "consent": "IFNULL(JSON_VALUE(attributes, '$.consent'), '')",
 }
 # Statements that were analysed, with the types of their parameters.

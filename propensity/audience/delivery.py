@@ -32,10 +32,10 @@ from propensity.audience.destinations.destination import (
 from propensity.audience.members import Member
 from propensity.audience.requests import (
     HELD_OUT,
+    MAYBE_ARRIVED,
     PENDING,
     REJECTED,
     RequestLog,
-    reason_not_sent,
 )
 from propensity.audience.result import results, sentence
 from propensity.errors import PropensityError, RequestError, Unavailable
@@ -167,7 +167,7 @@ class Delivery:
         self._clock = log.clock
         self._due_at = -math.inf
         self._suppressed = suppression.NOBODY
-        self._held_out = log.audience.newly_held_out
+        self._held_out = frozenset[str]()
         self._read_at = -math.inf
         # Actions of which the receiver has taken a request of this date.
         self._taken = set[str]()
@@ -205,10 +205,10 @@ class Delivery:
         self._check()
         if due:
             self._log.open()
-        for users in due:
-            self._done.pending += users.users
-            if users.barred:
-                self._done.count_users(users.users, users.action, users.barred)
+        for row in due:
+            self._done.pending += row["users"]
+            if row["barred"]:
+                self._done.count_users(row["users"], row["action"], row["barred"])
 
     def _write(self, requests: Iterator[Request]) -> None:
         """Write files, each with the users of so many requests, and record them."""
@@ -293,8 +293,8 @@ class Delivery:
             return request
         if self._clock.monotonic() - self._read_at >= refresh_s:
             self._suppressed = suppression.read_suppressed(log.deployment.warehouse)
-            if self._held_out:
-                self._held_out.read()
+            if log.audience.reading:
+                self._held_out |= log.audience.reading.newly_held_out()
             self._read_at = self._clock.monotonic()
         kept = list[Member]()
         dropped = defaultdict[str, list[Member]](list)
@@ -302,7 +302,7 @@ class Delivery:
         for member in request.members:
             if self._suppressed.covers(member.user_id, use_case):
                 dropped[SUPPRESSED].append(member)
-            elif self._held_out and member.user_id in self._held_out.users:
+            elif member.user_id in self._held_out:
                 dropped[HELD_OUT].append(member)
             else:
                 kept.append(member)
@@ -364,7 +364,8 @@ class Delivery:
 
     def _reject(self, request: Request, reason: str) -> None:
         self._check()
-        reason = reason_not_sent(request, reason)
+        if request.action == ADD and request.may_have_arrived:
+            reason = MAYBE_ARRIVED
         self._log.record(request, REJECTED, reason)
         self._log.flush()
         self._done.count_users(len(request.members), request.action, reason)

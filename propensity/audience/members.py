@@ -145,9 +145,7 @@ class Audience:
         last_size: Members as of the date before; None without one.
         sent_to: Destinations that have taken users of it, of this date or earlier.
         model_version: Whose predictions they are.
-        suppressed: Users of its date who are suppressed.
-        newly_held_out: Asked later for who has got into the control group since; None
-            where nobody is added.
+        reading: Which has read them; None where nobody is added.
     """
 
     use_case: str
@@ -164,8 +162,7 @@ class Audience:
     last_size: int | None = None
     sent_to: frozenset[str] = frozenset()
     model_version: int = 0
-    suppressed: Sequence[str] = ()
-    newly_held_out: NewlyHeldOut | None = None
+    reading: Reading | None = None
 
     @property
     def key(self) -> dict[str, object]:
@@ -226,8 +223,6 @@ def find_or_choose(
         stored = selections[0]
         before = selections[1:]
     reading = Reading(deployment, session, named, as_of)
-    # Whom the group gets from now on is seen later.
-    newly_held_out = NewlyHeldOut(reading)
     if stored is None:
         sums = reading.choose(control, order=order, users=publication["users"])
         columns = reading.columns
@@ -252,8 +247,7 @@ def find_or_choose(
         last_size=before[0]["users"] if before else None,
         sent_to=frozenset(sent_to),
         model_version=publication["model_version"],
-        suppressed=reading.suppressed,
-        newly_held_out=newly_held_out,
+        reading=reading,
     )
 
 
@@ -362,6 +356,8 @@ class Reading:
             **self._key,
             "control_by": draw.by,
         }
+        # Whom the group gets from now on is seen later.
+        self._group = self._read_group()
 
     def choose(self, control: Control, *, order: str, users: int) -> Sums:
         """Choose the members of the date, of so many users; return sums of them."""
@@ -416,14 +412,15 @@ class Reading:
         # None are stored of the control group, which all may be in.
         return [] if sums.treated else self.columns
 
-    def control_group(self) -> dict[str, object]:
-        """Return of how many users the control group is by now, but for this date."""
-        sql = statement("audience_group")
-        [row] = self._deployment.warehouse.rows(sql, self._key)
-        return dict(row.items())
-
     def newly_held_out(self) -> frozenset[str]:
-        """Return who was to be treated, and is in the control group by now."""
+        """
+        Return who was to be treated, and has got into the control group since.
+
+        The audience's own statement runs only if the group has changed.
+        """
+        group = self._read_group()
+        if group == self._group:
+            return frozenset()
         named = self._named
         sql = named.statement(
             "audience_newly_held_out",
@@ -433,7 +430,14 @@ class Reading:
             own_columns="''",
         )
         rows = self._deployment.warehouse.table(sql, self._parameters)
+        self._group = group
         return frozenset(rows["user_id"].to_pylist())
+
+    def _read_group(self) -> dict[str, object]:
+        """Return of how many users the control group is by now, but for this date."""
+        sql = statement("audience_group")
+        [row] = self._deployment.warehouse.rows(sql, self._key)
+        return dict(row.items())
 
     def _read(
         self, part: str, parameters: Mapping[str, object], *, asks_features: bool = True
@@ -521,22 +525,6 @@ class Reading:
                 "control group is drawn",
                 hint=f"Leave them out, for example with WHERE {column} != ''",
             )
-
-
-class NewlyHeldOut:
-    """Who was to be treated, and has got into the control group since it was read."""
-
-    def __init__(self, reading: Reading) -> None:
-        self.users = frozenset[str]()
-        self._reading = reading
-        self._group = reading.control_group()
-
-    def read(self) -> None:
-        """Read them; the audience's own statement runs only if the group changed."""
-        group = self._reading.control_group()
-        if group != self._group:
-            self.users = self._reading.newly_held_out()
-            self._group = group
 
 
 def _order(

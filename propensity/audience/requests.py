@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime
 from functools import cache
 from itertools import chain, groupby
@@ -53,16 +53,6 @@ USERS_OF_A_ROW = 5_000
 SHARED = ("action", "request", "reason", "may_have_arrived")
 
 
-@dataclass(frozen=True)
-class Due:
-    """How many users are due, in how many requests; or why they are ``barred``."""
-
-    action: str
-    barred: str
-    users: int
-    requests: int
-
-
 class RequestLog:
     """The requests of an audience's as-of date to a destination."""
 
@@ -93,21 +83,24 @@ class RequestLog:
         sums = self.audience.sums
         return {**self.key, "members": sums.members, "held_out": sums.control_members}
 
-    def find_due(self) -> list[Due]:
-        """Have the session's table of who is due; return what is in it."""
+    def find_due(self) -> list[Any]:
+        """
+        Have the session's table of who is due.
+
+        Returns:
+            Rows of how many ``users`` are due in how many ``requests``, by ``action``
+            and why they are ``barred``, if they are.
+        """
         destination = self.destination
+        reading = self.audience.reading
         known_by = destination.known_by
         best_first = ""
         if destination.requests_of_a_file:
             best_first = self.audience.order
-        sql = statement(
-            "requests_due",
-            known_by=_written(known_by),
-            fingerprint=_fingerprint(known_by),
-        )
+        sql = statement("requests_due", known_by=_written(known_by))
         given = {
             **self.key,
-            "suppressed": self.audience.suppressed,
+            "suppressed": reading.suppressed if reading else [],
             "can_remove": REMOVE in destination.actions,
             "has_addresses": bool(known_by),
             "best_first": best_first,
@@ -117,7 +110,7 @@ class RequestLog:
             "held_out": HELD_OUT,
             "may_have_arrived": MAYBE_ARRIVED,
         }
-        return [Due(**dict(row.items())) for row in self._session.rows(sql, given)]
+        return self._session.rows(sql, given)
 
     def open(self) -> None:
         """Add the rows of who is due: of requests, and of why users are in none."""
@@ -209,7 +202,6 @@ class RequestLog:
         receipt: str | None = None,
         at: datetime | None = None,
         as_of: date | None = None,
-        key: str = "",
     ) -> None:
         """
         Add rows of some users of a request.
@@ -217,7 +209,6 @@ class RequestLog:
         Args:
             at: Now, unless it is given.
             as_of: Of the audience, unless it is given.
-            key: The request's own, unless it is given.
         """
         recipients = list[Recipient]()
         for member in members:
@@ -229,7 +220,7 @@ class RequestLog:
                 as_of=self.audience.as_of if as_of is None else as_of,
                 destination=self.destination.name,
                 action=request.action,
-                request=key if key else request.key,
+                request=request.key,
                 status=status,
                 reason=reason,
                 may_have_arrived=request.may_have_arrived,
@@ -277,6 +268,7 @@ class RequestLog:
                 self.destination.name,
                 action,
                 members,
+                key=key,
                 may_have_arrived=may_have_arrived or is_partial_removal,
             )
             self._add(
@@ -286,7 +278,6 @@ class RequestLog:
                 reason=outcome.reason,
                 receipt=receipt,
                 as_of=as_of,
-                key=key,
             )
             self.flush(at_least=ROWS_AT_ONCE)
         self.flush()
@@ -299,44 +290,18 @@ class RequestLog:
         return {row["action"] for row in rows}
 
 
-def reason_not_sent(request: Request, reason: str) -> str:
-    """Return why users are not sent, unless an addition of theirs may have arrived."""
-    if request.action == ADD and request.may_have_arrived:
-        return MAYBE_ARRIVED
-    return reason
-
-
 def _member(row: dict[str, Any]) -> Member:
     values = {name: row[name] for name in row if name not in SHARED}
     return Member(**values)
-
-
-def _fingerprint(known_by: Sequence[str]) -> str:
-    """
-    Return what tells a user's address from the earlier ones, as an expression of SQL.
-
-    It reveals no address. Without columns by which a destination knows a user, there
-    is none.
-    """
-    if not known_by:
-        return "CAST(NULL AS STRING)"
-    texts = ["user_id"]
-    for column in known_by:
-        texts.append(_text_of(column))
-    parts = ", ', ', ".join(f"TO_JSON_STRING({text})" for text in texts)
-    hashed = f"SUBSTR(TO_HEX(SHA256(CONCAT('[', {parts}, ']'))), 1, 16)"
-    return f"IF(attributes IS NULL, NULL, {hashed})"
-
-
-def _text_of(column: str) -> str:
-    """Return a user's value of a column, as ``values.plain`` has it, in SQL."""
-    path = json.dumps(column, ensure_ascii=False)
-    return f"LOWER(TRIM(IFNULL(JSON_VALUE(attributes, '$.{path}'), '')))"
 
 
 def _written(known_by: Sequence[str]) -> str:
     """Return what a destination knows a user by, as an expression of SQL."""
     if not known_by:
         return "user_id"
-    together = ", ' ', ".join(_text_of(column) for column in known_by)
+    texts = []
+    for column in known_by:
+        path = json.dumps(column, ensure_ascii=False)
+        texts.append(f"LOWER(TRIM(IFNULL(JSON_VALUE(attributes, '$.{path}'), '')))")
+    together = ", ' ', ".join(texts)
     return f"IF(attributes IS NULL, NULL, CONCAT({together}))"

@@ -37,7 +37,6 @@ WITH
     SELECT
       *,
       `known_by` AS written,
-      `fingerprint` AS fingerprint,
       NOT is_control OR is_newly_held_out AS was_treated,
       CASE @best_first
         WHEN 'probability' THEN probability
@@ -58,7 +57,22 @@ WITH
         ELSE @held_out
       END AS barred,
       IFNULL(m.user_id, r.user_id) AS user_id,
-      IF(NOT m.is_control, m.fingerprint, r.address) AS address,
+      CASE
+        WHEN m.is_control OR m.user_id IS NULL THEN r.address
+        -- It tells an address from the earlier ones of the user, and reveals none.
+        WHEN @has_addresses
+          THEN SUBSTR(
+            TO_HEX(
+              SHA256(
+                CONCAT(
+                  '[', TO_JSON_STRING(m.user_id), ', ', TO_JSON_STRING(m.written), ']'
+                )
+              )
+            ),
+            1,
+            16
+          )
+      END AS address,
       m.attributes,
       m.probability,
       m.percentile,

@@ -77,9 +77,9 @@ def preview(
         users = Counter[str]()
         requests = 0
         for due in log.find_due():
-            if not due.barred:
-                users[due.action] += due.users
-                requests += due.requests
+            if not due["barred"]:
+                users[due["action"]] += due["users"]
+                requests += due["requests"]
         validated = None
         if validate and requests:
             validated = _validated(log.destination, next(log.requests()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ from local.receiver import Receiver
 from offline import forget, receivers, stopping
 from propensity import usecases
 from propensity.audience import declared, requests, run
+from propensity.audience.destinations import kinds
 from propensity.audience.requests import HELD_OUT
 from propensity.audience.stopping import listed
 from propensity.cli.answers import Exit
@@ -255,6 +257,31 @@ def test_a_large_request_has_several_rows_in_the_log(deployment, monkeypatch):
     assert max(len(row["recipients"]) for row in rows) == 3
     assert {row["status"] for row in ledger(deployment)} == {"accepted"}
     assert send(deployment, top=10, control="0%")["tallies"]["add"]["sent"] == 0
+
+
+def test_a_request_that_waits_is_sent_as_it_was_logged(deployment, crm):
+    """With the users and the key that a receiver may know, which are as releases before
+    have written them. With a smaller batch its users are other requests."""
+    users = [f"u{number}" for number in range(190, 200)]
+    content = ["ga4_purchase", "winback", str(MONDAY), "add", "crm"]
+    with Playing(always=CLOSED) as receiver:
+        folder = crm(receiver)
+        send(deployment, folder, **BEST)
+        [(_, _, headers, _)] = receiver.heard
+        key = headers["Idempotency-Key"]
+        form = kinds.opened(winback(folder), deployment, {}.__getitem__).form
+        hashed = hashlib.sha256(json.dumps([*content, form, users]).encode())
+        send(deployment, folder, **BEST)
+        smaller = crm(receiver, batch=4)
+        receiver.always = None
+        delivery = send(deployment, smaller, **BEST)
+
+    keys = [headers["Idempotency-Key"] for _, _, headers, _ in receiver.heard]
+    assert key == hashed.hexdigest()[:32]
+    assert keys[:2] == [key, key]
+    assert len({*keys[2:]} - {key}) == 3
+    assert delivery["tallies"]["add"]["accepted"] == 10
+    assert delivery["pending"] == 0
 
 
 class TestRefused:
