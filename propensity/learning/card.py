@@ -27,6 +27,7 @@ from propensity.learning import gate
 from propensity.learning.gate import Verdict
 from propensity.learning.importance import Importance
 from propensity.learning.model import libraries
+from propensity.learning.profile import Distribution, distributions
 from propensity.learning.rows import Slice
 from propensity.learning.task import Task
 from propensity.learning.trained import Trained
@@ -138,6 +139,7 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
         metrics, curves, importance: Of the holdout.
         verdict: As ``Verdict.entry`` has it.
         profile: Of the rows, as ``described`` has it.
+        distributions: Of the features; None in a card of an earlier release.
     """
 
     use_case: str
@@ -174,6 +176,7 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
     verdict: Mapping[str, Any]
     features: Mapping[str, str]
     profile: Mapping[str, int]
+    distributions: Sequence[Distribution] | None = None
     libraries: Mapping[str, str]
     bytes_billed: int
 
@@ -204,8 +207,8 @@ class Card(Struct, frozen=True, kw_only=True, tag_field="kind"):
         """
         assert self.model_version is not None
         entries = self.plain()
-        del entries["profile"]
-        del entries["curves"]
+        for name in ("profile", "distributions", "curves"):
+            del entries[name]
         files = {}
         for name in objects:
             kind = PurePath(name).parts[0].partition(".")[0]
@@ -404,6 +407,7 @@ def common(
         "verdict": verdict.entry(),
         "features": task.features,
         "profile": described(origin.rows),
+        "distributions": distributions(learned, task.features),
         "libraries": libraries(),
         "bytes_billed": origin.bytes_billed,
     }

@@ -10,9 +10,12 @@ from markupsafe import Markup
 
 from propensity.learning.card import Card, UserCard
 from propensity.measures.intervals import rate_interval
-from propensity.pages.page import ChartLine, fill_template, lines_svg
+from propensity.pages.page import ChartLine, bins_svg, fill_template, lines_svg
 from propensity.pages.words import Plain, cleaned
 from propensity.timeframe import LONGEST_DAYS
+
+# Features whose histograms are drawn: the most important ones.
+_DRAWN = 24
 
 
 def version_page(
@@ -52,6 +55,8 @@ def version_page(
         "rate_interval": rate_interval,
         "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "directions": _directions(plain),
+        "histograms": _histograms(plain),
+        "correlations": _correlations(plain),
         **more,
     }
     if template is None:
@@ -94,3 +99,24 @@ def _directions(card: Plain) -> list[tuple[Plain, Markup]]:
         )
         drawn.append((direction, svg))
     return drawn
+
+
+def _histograms(card: Plain) -> list[tuple[str, Markup]]:
+    """Draw the most important features, by the order in which the page lists them."""
+    ranks = {entry["feature"]: n for n, entry in enumerate(card["importance"])}
+    described = card.get("distributions") or []
+    ordered = sorted(described, key=lambda one: ranks.get(one["feature"], len(ranks)))
+    drawn = []
+    for one in ordered[:_DRAWN]:
+        svg = bins_svg(one["bins"], one["shares"], one["rates"], title=one["feature"])
+        drawn.append((one["feature"], svg))
+    return drawn
+
+
+def _correlations(card: Plain) -> list[tuple[str, float]]:
+    """Return numbers with their correlations with the label, the strongest first."""
+    known = []
+    for one in card.get("distributions") or []:
+        if one["correlation"] is not None:
+            known.append((one["feature"], one["correlation"]))
+    return sorted(known, key=lambda one: -abs(one[1]))

@@ -138,17 +138,15 @@ def reference(
     held = weight[-sizes[-snapshots:].sum() :]
     signals = [_numbers(SCORE, PROBABILITY, score, held)]
     for name, kind in features.items():
-        values = _column(rows, name, kind)
+        values = column_of(rows, name, kind)
+        signal = signal_of(name, values, rows["user_id"], weight)
         if kind == "number":
-            signal = _numbers(FEATURE, name, values, weight)
             counts = _by_snapshot(signal, values, weight, sizes)
             if _grows(counts, values, sizes):
                 signal = replace(signal, grows=True)
             elif _fills(counts):
                 newest = counts[-_stride(counts) :].sum(axis=0)
                 signal = replace(signal, shares=_shares(newest))
-        else:
-            signal = _texts(name, values, rows["user_id"], weight)
         signals.append(signal)
     return Reference(
         users=round(held.sum()) // snapshots,
@@ -157,12 +155,21 @@ def reference(
     )
 
 
-def _column(rows: pa.Table | pa.RecordBatch, name: str, kind: str) -> Any:
+def column_of(rows: pa.Table | pa.RecordBatch, name: str, kind: str) -> Any:
     """Return a feature as floats, NaN for null, or as texts, (rows,)."""
     column = rows[name]
     if kind == "number":
         return floats_of(column).astype(float)
     return strings_of(column)
+
+
+def signal_of(
+    name: str, values: Any, user: pa.ChunkedArray, weight: Floats
+) -> WatchedSignal:
+    """Divide a feature, as ``column_of`` has it, into bins with their shares."""
+    if isinstance(values, np.ndarray):
+        return _numbers(FEATURE, name, values, weight)
+    return _texts(name, values, user, weight)
 
 
 def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> WatchedSignal:
@@ -308,7 +315,7 @@ class Observed:
                 values = probability
                 if signal.kind != SCORE:
                     kind = "number" if signal.values is None else "category"
-                    values = _column(batch, signal.name, kind)
+                    values = column_of(batch, signal.name, kind)
                 self._counts[index] += signal.counts(values)
             yield batch, probability
 

@@ -12,6 +12,8 @@ there.
 from __future__ import annotations
 
 import math
+import operator
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -207,6 +209,51 @@ def _x_name(name: str, x: float, y: float, *, is_last: bool) -> str:
         x += 9
     text = escape(name)
     return f'<text class="tick {side}" x="{x:.1f}" y="{y:g}">{text}</text>'
+
+
+def bins_svg(
+    bins: Sequence[str],
+    shares: Sequence[float],
+    rates: Sequence[float],
+    *,
+    title: str,
+) -> Markup:
+    """
+    Draw the share of the rows in each bin, and below it the share of label 1 in it.
+
+    A dashed line is the share of label 1 in all rows.
+    """
+    width = 220.0
+    step = width / max(len(bins), 1)
+    parts = []
+    for style, values, base in (("share", shares, 72.0), ("rate", rates, 150.0)):
+        highest = max(values, default=0) or 1.0
+        up = _scale(0, highest, base, base - 56)
+        parts.append(
+            f'<text class="tick" x="0" y="{base - 60:g}">{percent(highest)}</text>'
+        )
+        for n, value in enumerate(values):
+            label = (
+                f"{bins[n]}: {percent(shares[n])} of rows, label 1: {percent(rates[n])}"
+            )
+            parts.append(
+                f'<rect class="{style}" x="{n * step:.1f}" y="{up(value):.1f}" '
+                f'width="{step * 0.9:.1f}" height="{base - up(value):.1f}">'
+                f"<title>{escape(label)}</title></rect>"
+            )
+        if style == "rate":
+            average = sum(map(operator.mul, shares, rates))
+            parts.append(f'<path class="guide" d="M0 {up(average):.1f}H{width:g}"/>')
+        parts.append(f'<path class="axis" d="M0 {base:g}H{width:g}"/>')
+    if bins:
+        first = textwrap.shorten(bins[0], 18, placeholder="…")
+        last = textwrap.shorten(bins[-1], 18, placeholder="…")
+        parts.append(f'<text class="tick" x="0" y="165">{escape(first)}</text>')
+        parts.append(
+            f'<text class="tick end" x="{width:g}" y="165">{escape(last)}</text>'
+        )
+    said = "Above, the share of rows by value; below, the share of label 1."
+    return _svg(width, 170, parts, title=title, description=said)
 
 
 def ticks(values: Sequence[float], write: Format) -> list[float]:
