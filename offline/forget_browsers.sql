@@ -1,7 +1,7 @@
 -- One row per browser whose last user id in the export is one of some users. An id that
 -- was on more than 50 browsers in two months that follow each other is nobody's, as in
 -- persons.sql by two lookbacks: strangers would go with it. Nor does it hide the login
--- before it.
+-- before it. A browser of more than 50 ids is nobody's in the same way.
 -- Parameters: @user_ids ARRAY<STRING>.
 -- Source: the export, and purchases of its digest, which may be older than its tables.
 WITH
@@ -41,6 +41,21 @@ WHERE
         GROUP BY user_id, first_month
       )
     WHERE browsers > 50
+  )
+  AND user_pseudo_id NOT IN (
+    SELECT user_pseudo_id
+    FROM
+      (
+        SELECT
+          user_pseudo_id,
+          first_month,
+          COUNT(DISTINCT user_id) AS ids
+        FROM events
+        CROSS JOIN UNNEST([month, DATE_SUB(month, INTERVAL 1 MONTH)]) AS first_month
+        WHERE user_pseudo_id IS NOT NULL
+        GROUP BY user_pseudo_id, first_month
+      )
+    WHERE ids > 50
   )
 GROUP BY user_pseudo_id
 HAVING MAX_BY(user_id, event_timestamp) IN UNNEST(@user_ids)

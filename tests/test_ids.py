@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 
+from local.stack.state import ROOT
 from propensity.ids import MEANINGLESS, is_event_name, is_meaningless, problem_of
 from propensity.statements import statement
+
+SETTINGS = (ROOT / "docs" / "settings.md").read_text("utf-8")
 
 
 def test_an_id_is_any_text_of_256_characters():
@@ -20,12 +24,15 @@ def test_an_id_is_any_text_of_256_characters():
 
 
 def test_an_id_that_means_nothing_is_the_same_in_sql():
-    """The export's view knows those that the stream refuses, and no others."""
+    """The export's view knows those that the stream refuses, and no others; the page
+    lists them."""
     _, listed = statement("meaningless_ids").split("\n", 1)
     texts = ast.literal_eval(f"({listed.strip()},)")
 
     assert all(map(is_meaningless, (*texts, " NULL ", "(Not Set)")))
     assert len(texts) == len(MEANINGLESS)
+    [listed] = re.findall(r"count as none, .*: an empty one, (.*?)\.", SETTINGS)
+    assert {"", *re.findall("`(.+?)`", listed)} == MEANINGLESS
 
 
 def test_an_event_is_named_by_letters_that_end_no_quote():

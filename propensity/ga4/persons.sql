@@ -5,6 +5,8 @@
 -- An id on more browsers than a person has, such as guest or the id of an app that all
 -- share, is a placeholder in whatever words (shared_ids), and joins none: by the same
 -- events, so that later ones change nothing. Somebody's browsers add up with the years.
+-- Nor does a browser of more ids than a household has (shared_browsers), such as the one
+-- client id of a server that sends everybody's orders.
 -- Parameters: @as_ofs ARRAY<DATE>; @lookback_days and @history_days INT64; @user_column
 --   STRING; @first_history_day, @first_repeat_export_day and @last_export_day DATE, the
 --   days of the history and of the two lookbacks.
@@ -66,13 +68,27 @@
       COUNTIF(is_recent) > 50
       OR COUNT(*) > 50 * @history_days / (2 * @lookback_days)
   ),
+  shared_browsers AS (
+    SELECT
+      snapshot,
+      browser
+    FROM ids_of_browsers
+    WHERE user_id IS NOT NULL
+    GROUP BY snapshot, browser
+    HAVING
+      COUNTIF(is_recent) > 50
+      OR COUNT(*) > 50 * @history_days / (2 * @lookback_days)
+  ),
   persons AS (
     SELECT
       i.snapshot,
       i.browser,
-      SUBSTR(MAX(IF(s.user_id IS NULL, i.login, NULL)), 21) AS person
+      SUBSTR(MAX(IF(s.user_id IS NULL AND b.browser IS NULL, i.login, NULL)), 21)
+        AS person
     FROM ids_of_browsers AS i
     LEFT JOIN shared_ids AS s
       ON s.snapshot = i.snapshot AND s.user_id = i.user_id
+    LEFT JOIN shared_browsers AS b
+      ON b.snapshot = i.snapshot AND b.browser = i.browser
     GROUP BY i.snapshot, i.browser
   )

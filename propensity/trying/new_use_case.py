@@ -198,7 +198,7 @@ def _of_events(
     if label_event:
         purchases.append("event_name = @converting_event")
     if events.amount:
-        purchases.append("amount != 0")
+        purchases.append("amount > 0")
         kinds.append("history_revenue_per_day")
     if not purchases:
         purchases.append("TRUE")

@@ -60,6 +60,8 @@ REQUEST_VALUES = tuple(name for name in MADE if name != "user_key")
 # Every request has these of our own.
 _OWN = "accept-encoding content-length host idempotency-key transfer-encoding"
 OWN_HEADERS = frozenset(_OWN.split())
+# What an address does not have as it is: blanks, other letters, and a % of no escape.
+NO_ADDRESS = re.compile(r"%(?![0-9A-Fa-f]{2})|[^\w.~!$&'()*+,;=:@/?%-]", re.ASCII)
 # Control characters, and what is not in Latin-1.
 NO_HEADER = re.compile(r"[^ -~\u00a0-\u00ff]")
 _JSON = msgspec.json.Encoder(decimal_format="number")
@@ -198,6 +200,7 @@ class Http(Destination):
         by = file.answer.by if file.answer else "user_id"
         if by not in {"index", "user_id"} and by not in columns:
             raise ValueError(f"[answer] has by = {by!r}, but no column of this name")
+        self._check_secrets_of_addresses()
         # A host must not contain this mark, because it must not depend on a value.
         unknown = dict.fromkeys(REQUEST_VALUES, "{}")
         samples = [self._parts(action, somebody, unknown) for action in self.actions]
@@ -311,6 +314,18 @@ class Http(Destination):
             entry = filled(self._file.user, spelled)
             entries[_JSON.encode(entry)].append(member)
         return list(entries.values())
+
+    def _check_secrets_of_addresses(self) -> None:
+        """Raise ValueError for a secret that would change the address it is in."""
+        for action in self.actions:
+            for secret in sorted(secrets_in(self._file.of(action).url)):
+                bad = NO_ADDRESS.search(self._variables[f"${secret}"])
+                if bad is not None:
+                    raise ValueError(
+                        f"the secret {secret} is in url and contains the character "
+                        f"U+{ord(bad[0]):04X}, which no address may contain. Add its "
+                        "value again, percent-encoded if the receiver's key has it"
+                    )
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         """Raise ValueError for a header that cannot be sent, without its value."""

@@ -99,6 +99,8 @@ def test_features_know_the_purchases_of_two_years(folder, sandbox):
         ("longer", MIDNIGHT - 731 * DAY, "payment", 5),
         ("visitor", MIDNIGHT - 31 * DAY),
         ("active", MIDNIGHT - 3 * DAY),
+        # A refund is no purchase.
+        ("back", MIDNIGHT - 300 * DAY, "refund", -20),
     )
     users = {row["user_id"]: row for row in rows(sandbox, "features")}
 

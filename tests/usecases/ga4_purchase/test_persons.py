@@ -43,6 +43,9 @@ ROWS = [
     # the date is a person's until then.
     *(event(f"guest.{n:02}", ago(15), user_id="guest") for n in range(50)),
     *(event(f"guest.{n:02}", ago(14)) for n in range(50)),
+    # Nor does a browser of many ids, such as the one client id of a server.
+    *(event("server", ago(15), user_id=f"u{n:02}") for n in range(51)),
+    event("u07.1", ago(5), user_id="u07"),
     event("out", ago(12), user_id="fay"),
     event("out", ago(3), user_id="guest"),
     *(event(f"team.{n:02}", ago(15), user_id="team") for n in range(30)),
@@ -87,6 +90,8 @@ PERSONS = {
     "hal": {"events": 2},
     **{user: {"events": 1} for user in ("late", "late.1")},
     **{f"guest.{n:02}": {"events": 2} for n in range(50)},
+    "server": {"events": 51},
+    "u07": {"events": 1},
     "fay": {"events": 2},
     "team": {"events": 30},
     "gil": {"presence": "away", "recency_days": 200, "history_mean_gap_days": 100},
@@ -98,8 +103,9 @@ def test_browsers_of_one_person_are_one_user(features):
     """
     With all that was on them; an order that two of them report counts once.
 
-    Defect: an id such as guest, which is none of the known words for no id, made one
-    person of all browsers that it was on.
+    Defects: an id such as guest, which is none of the known words for no id, made one
+    person of all browsers that it was on; the last customer had everybody's orders that
+    a server sent with one client id.
     """
     assert {
         user: {name: row[name] for name in PERSONS.get(user, {})}
@@ -160,3 +166,6 @@ def test_a_person_is_forgotten_with_all_browsers(export):
     assert forget.browsers_of(export.warehouse, ["fay"], loaded) == ["out"]
     assert forget.browsers_of(export.warehouse, ["hal", "ida"], loaded) == ["given"]
     assert forget.browsers_of(export.warehouse, ["ida"], loaded) == []
+    # A browser of many ids is nobody's: strangers would go with it.
+    every = [f"u{number:02}" for number in range(51)]
+    assert forget.browsers_of(export.warehouse, every, loaded) == ["u07.1"]

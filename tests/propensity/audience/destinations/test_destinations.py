@@ -152,6 +152,20 @@ class TestHttp:
 
         assert SECRET not in raised.value.message
 
+    @pytest.mark.parametrize("secret", ["a key", "schl\u00fcssel", "50%", "a#b"])
+    def test_a_secret_that_is_no_part_of_an_address_is_named(
+        self, read, monkeypatch, secret
+    ):
+        """Not its value. One that is escaped already is sent as it is."""
+        file = toml(SIMPLE | {"url": "https://crm.example.com/${CRM_TOKEN}/users"})
+        monkeypatch.setitem(VARIABLES, "CRM_TOKEN", secret)
+        with pytest.raises(UseCaseError, match="the secret CRM_TOKEN") as raised:
+            read(file)
+        monkeypatch.setitem(VARIABLES, "CRM_TOKEN", "T0/a%20key")
+
+        assert secret not in raised.value.message
+        assert read(file).name == "crm"
+
     @pytest.mark.parametrize("secret", ["two\nlines", "T\u20acKEN"])
     def test_an_http_destination_names_a_wrong_secret(self, read, monkeypatch, secret):
         """Defect: nothing was sent, and the receiver was said to have failed."""
