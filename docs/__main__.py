@@ -16,7 +16,6 @@ PARTS = {
     ("commands.md", "exit codes"): reference.exit_codes,
     ("commands.md", "commands"): reference.commands,
     ("measured.md", "sets"): measured.measured,
-    ("operate.md", "costs"): resources.costs_of_a_month,
     ("resources.md", "summary"): resources.summary,
     ("resources.md", "resources"): resources.resources,
     ("resources.md", "by scripts"): resources.by_scripts,

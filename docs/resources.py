@@ -18,9 +18,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from deploy import configuration, functions, render
-from propensity import usecases
-from propensity.timeframe import weekdays_of
-from propensity.usecases import costs
 
 EXAMPLE = configuration.of(
     {
@@ -192,35 +189,6 @@ def summary() -> str:
         f"{first:.2f} to {later:.2f} for {images} images of about {IMAGE_SIZE} GB, of "
         f"which {kept} versions each are kept.\n"
     )
-
-
-def costs_of_a_month() -> str:
-    """Return what the model says of two shops, by the days of predictions."""
-    use_cases = {name: usecases.load(name) for name in ("ga4_purchase", "ga4_value")}
-    schedules = {
-        "both weekly": ("MON", "MON"),
-        "`ga4_purchase` daily, `ga4_value` weekly": ("daily", "MON"),
-        "both daily": ("daily", "daily"),
-    }
-    lines = ["| predictions | 2 events | 20 events |", "|---|--:|--:|"]
-    shops = [
-        costs.Shop(users=3e6, events=3e6 * events, orders=3e5) for events in (2, 20)
-    ]
-    for title, days in schedules.items():
-        cells = []
-        for shop in shops:
-            month = costs.new_days(shop, weekdays_of(days[0]))
-            for use_case, on in zip(use_cases.values(), days, strict=True):
-                sizes = costs.estimated(use_case, EXAMPLE.settings, shop)
-                month += sizes.a_month(on)
-            cells.append(f"{month:.1f}")
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    first = []
-    for shop in shops:
-        size = 3 * 365 * shop.events * costs.EVENT_BYTES / costs.TIB
-        first.append(f"{size:.1f}")
-    lines.append(f"| the first reading of three years, once | {' | '.join(first)} |")
-    return "\n".join(lines) + "\n"
 
 
 def resources() -> str:

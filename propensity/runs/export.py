@@ -211,7 +211,9 @@ def age(run: Run) -> dict[str, object]:
     except PropensityError as error:
         run.log("WARNING", f"nobody knows how old the export is: {error.message}")
         return {}
-    return {"export_age_days": _age_of(run, Shards.of(names))}
+    shards = Shards.of(names)
+    # One that has just been linked has no age.
+    return {"export_age_days": _age_of(run, shards)} if shards.days else {}
 
 
 def _age_of(run: Run, shards: Shards) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from propensity import usecases
@@ -9,6 +11,7 @@ from propensity.settings import Settings
 from propensity.timeframe import SCHEDULED
 from propensity.usecases import costs
 
+OPERATE = (Path(__file__).parents[2] / "docs/operate.md").read_text("utf-8")
 SETTINGS = Settings(project="p")
 PURCHASE, VALUE = map(usecases.load, ("ga4_purchase", "ga4_value"))
 
@@ -35,6 +38,7 @@ def test_a_month_is_predictions_trainings_evaluations_and_new_days(
     month += costs.estimated(VALUE, SETTINGS, shop).a_month(days_of_value)
 
     assert month == pytest.approx(tib, abs=0.05)
+    assert f"| {tib} |" in OPERATE
 
 
 @pytest.mark.parametrize(
