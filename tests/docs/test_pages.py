@@ -200,6 +200,39 @@ def test_a_documented_command_is_taken(page, command):
         taker.make_context(taker.name, words)
 
 
+# Where code, scripts, templates and advices call a command by its words, or name it.
+NAMING = [
+    path.relative_to(ROOT).as_posix()
+    for folder in ("commands", "deploy", "local", "offline", "propensity")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in {".py", ".sh", ".toml", ".html", ".tf", ".yaml"}
+]
+NAMED = re.compile(r"(?<![\w/.-])propensity ([a-z][a-z-]+)(?: ([a-z][a-z-]+))?")
+CALLED = re.compile(
+    r'(?:\bcommand\((?:\w[\w.]*, )?|words = \()"([a-z][a-z-]+)"(?:, "([a-z][a-z-]+)")?'
+)
+# An import, and prose.
+NO_COMMANDS = {"import", "in", "from", "for"}
+
+
+def test_a_command_that_is_called_or_named_is_one():
+    """Defect: a command went, and the demo still called it: what it had printed was
+    empty from then on."""
+    unknown = []
+    for file in NAMING:
+        written = re.sub(r"\s+", " ", (ROOT / file).read_text("utf-8"))
+        for name, below in [*NAMED.findall(written), *CALLED.findall(written)]:
+            if name in NO_COMMANDS:
+                continue
+            taker = cli.root.commands.get(name)
+            if isinstance(taker, click.Group) and below:
+                taker = taker.commands.get(below)
+            if taker is None:
+                unknown.append((file, name, below))
+
+    assert unknown == []
+
+
 def test_the_record_of_processing_is_complete():
     """
     Defect: addresses of members, in a table and in files, were in no row of it.
