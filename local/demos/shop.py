@@ -33,6 +33,7 @@ from local.stack.stack import Stack
 from propensity import usecases
 from propensity.cli.progress import say, step, watched
 from propensity.errors import NoChampion
+from propensity.ga4.currency import as_declared, undeclared_currency
 from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import period
 from propensity.runs import setup
@@ -225,6 +226,10 @@ def show(
     if any(row["value_promised"] is not None for row in evaluated):
         say(f"\nWhat users were expected to pay, and what they paid{unit}:")
         say(table([first] + list(REVENUE), evaluated))
+    if use_case.reads_digest:
+        currency = undeclared_currency(warehouse, use_case.currency, since=weeks[0])
+        if currency:
+            say(f"These amounts are in {currency}: {as_declared(currency)}.")
     if verbose:
         frame = pd.DataFrame(evaluated, [row["week"] for row in evaluated])
         numbers = frame.select_dtypes("number").T

@@ -24,6 +24,7 @@ from propensity.errors import (
     SchemaError,
     SettingsError,
 )
+from propensity.ga4.currency import as_declared, undeclared_currency
 from propensity.ga4.shards import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts, content_of
@@ -231,14 +232,23 @@ def check_digest(exam: Examination) -> Iterator[Finding]:
 
 
 def check_currencies(exam: Examination) -> Iterator[Finding]:
-    """Whether amounts that are added up as they are may be of several currencies."""
+    """Whether amounts are of the currency that they are called, and of one."""
     sql = statement("currencies", folder=SQL)
     for part in exam.of_exports():
         for use_case in part.use_cases:
             currency = use_case.currency
-            if currency in ("", "USD") or not use_case.reads_digest:
+            if not use_case.reads_digest:
                 continue
             since = exam.now.date() - use_case.lookback_days * DAY
+            other = undeclared_currency(part.warehouse, currency, since=since)
+            if other:
+                yield Finding(
+                    f"{use_case.name}: amounts are in {other}, and the export has no "
+                    "dollars, as which pages show them",
+                    as_declared(other),
+                )
+            if currency in ("", "USD"):
+                continue
             [row] = part.warehouse.rows(sql, {"since": since})
             if row["days"]:
                 yield Finding(

@@ -16,6 +16,7 @@ and after the longest wait goes on as of a day earlier.
 
 - ``view``: the view, with its columns
 - ``shards``: the tables of days, and how far a run reads them
+- ``currency``: the one of amounts that Google did not convert
 
 Source:
     https://support.google.com/analytics/answer/7029846, privacy_info;

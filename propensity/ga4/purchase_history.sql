@@ -44,7 +44,7 @@
     LEFT JOIN persons AS p
       ON p.snapshot = s.as_of AND p.browser = e.user_pseudo_id
     LEFT JOIN in_dollars AS d
-      ON d.as_of = s.as_of AND d.event_name = e.event_name
+      ON d.as_of = s.as_of AND d.kind = e.event_name
   ),
   history_transactions AS (
     SELECT

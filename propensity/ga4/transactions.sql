@@ -17,10 +17,12 @@
 -- lookback is not recent.
 -- A refund that says no amount is of its whole order, if the order is known and it names
 -- no fewer items.
--- Amounts are in US dollars, or as they are where no event of the name that a date reads
--- in its lookback has dollars: beside dollars, amounts without are not known. They are as
--- they are, too, where the use case says another currency. Beyond a
--- trillion they are a mistake of the shop's page.
+-- An amount is that of an event's own column, a refund's or a purchase's, or its value;
+-- of a refund without either its revenue.
+-- Amounts are in US dollars, or as they are where no event of the kind that a date reads
+-- in its lookback has dollars: beside dollars, amounts without are not known. Purchases
+-- and refunds are one kind. They are as they are, too, where the use case says another
+-- currency. Beyond a trillion they are a mistake of the shop's page.
 -- include: persons.sql
   ,
   identified AS (
@@ -30,6 +32,11 @@
       e.* EXCEPT (user_id),
 -- include: event_person.sql
       AS user_id,
+      IF(e.event_name = 'refund', 'purchase', e.event_name) AS kind,
+      IF(e.event_name = 'refund', e.refund_value, e.purchase_revenue) AS own_value,
+      IF(
+        e.event_name = 'refund', e.refund_value_in_usd, e.purchase_revenue_in_usd
+      ) AS own_value_in_usd,
       e.export_day < DATE_SUB(w.as_of, INTERVAL @lookback_days + 1 DAY) AS is_older
     FROM windows AS w
     INNER JOIN candidates AS e
@@ -44,17 +51,17 @@
       ON p.snapshot = w.as_of AND p.browser = e.user_pseudo_id
   ),
   in_dollars AS (
-    SELECT as_of, event_name, TRUE AS has_dollars
+    SELECT as_of, kind, TRUE AS has_dollars
     FROM identified
     WHERE
       NOT is_older
       AND @currency IN ('', 'USD')
       AND (
-        refund_value_in_usd > 0
+        own_value_in_usd > 0
         OR purchase_revenue_in_usd > 0
         OR event_value_in_usd > 0
       )
-    GROUP BY as_of, event_name
+    GROUP BY as_of, kind
   ),
   every_transaction AS (
     SELECT
@@ -85,6 +92,7 @@
           IF(
             event_name = 'refund'
             AND stated IS NULL
+            AND as_it_is IS NULL
             AND transaction_id IS NOT NULL
             AND IFNULL(
               n_items >= FIRST_VALUE(
@@ -118,17 +126,17 @@
                 SELECT
                   *,
                   COALESCE(
-                    NULLIF(refund_value_in_usd, 0),
-                    NULLIF(purchase_revenue_in_usd, 0),
-                    IF(event_value_in_usd > 0, event_value_in_usd, NULL)
+                    NULLIF(own_value_in_usd, 0),
+                    IF(event_value_in_usd > 0, event_value_in_usd, NULL),
+                    NULLIF(purchase_revenue_in_usd, 0)
                   ) AS in_usd,
                   COALESCE(
-                    NULLIF(refund_value, 0),
-                    NULLIF(purchase_revenue, 0),
-                    IF(event_value > 0, event_value, NULL)
+                    NULLIF(own_value, 0),
+                    IF(event_value > 0, event_value, NULL),
+                    NULLIF(purchase_revenue, 0)
                   ) AS as_it_is
                 FROM identified
-                LEFT JOIN in_dollars USING (as_of, event_name)
+                LEFT JOIN in_dollars USING (as_of, kind)
               )
           )
         WINDOW

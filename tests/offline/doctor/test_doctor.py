@@ -346,6 +346,38 @@ class TestCommand:
         assert bool(named) == is_named
         assert all("are added up as EUR" in finding for finding in named)
 
+    @pytest.mark.parametrize(
+        ("declared", "named", "rate", "is_found"),
+        [
+            ("USD", ["GBP", "GBP"], None, True),
+            ("GBP", ["GBP", "GBP"], None, False),
+            ("USD", ["GBP", "EUR"], None, False),
+            ("USD", ["GBP", "GBP"], 1.25, False),
+        ],
+    )
+    def test_the_doctor_names_pounds_that_are_called_dollars(
+        self, declared, named, rate, is_found
+    ):
+        """With the line to write. Not where Google has converted them."""
+        rows = []
+        for number, currency in enumerate(named):
+            row = shop.paid(f"u{number}", MONDAY, 20.0, currency, rate=rate)
+            if rate is None:
+                row["event_value_in_usd"] = None
+                row["ecommerce"]["purchase_revenue_in_usd"] = None
+            rows.append(row)
+        site = Deployment()
+        shop.load(site, rows)
+        setup.prepare(site.warehouse, site.settings)
+        site.run("model_evaluation", NOW.date())
+        buying = structs.replace(usecases.load("ga4_purchase"), currency=declared)
+        with entered(site.environment):
+            exam = examination(site, use_cases=[buying])
+            advices = [each.advice for each in checks.check_currencies(exam)]
+
+        line = 'write currency = "GBP" into its usecase.toml'
+        assert advices == ([line] if is_found else [])
+
     def test_the_doctor_says_what_a_month_costs(self, healthy, monkeypatch):
         """By dry runs: a tebibyte for four weeks of new days, a training, a prediction
         and an evaluated week; also of a use case that nobody has trained yet. With

@@ -182,6 +182,17 @@ TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
     "refunded": (
         [refund(18, "P2", purchase_revenue=-20.0)], {"refunds": 1, "refund_value": 20},
     ),
+    # Of an event its own column counts: some exports fill in the other's as well.
+    "a purchase with what was refunded of it": (
+        [sold(18, 80.0, "P3", ecommerce={
+            "transaction_id": "P3", "purchase_revenue": 80.0, "refund_value": 20.0,
+        })],
+        {"revenue": 80},
+    ),
+    "a refund with the revenue of its order": (
+        [refund(18, "P4", purchase_revenue=80.0, refund_value=20.0)],
+        {"refunds": 1, "refund_value": 20},
+    ),
     # A refund that says no amount is of its whole order, if that is known and it names
     # no fewer items. Two lookbacks have the old order, and only one its amount.
     "refunds an order": (
@@ -340,5 +351,22 @@ IN_DOLLARS: dict[str, tuple[list[Any], shop.Row]] = {
     "no rate": (
         [abroad(9, "XXX", "X"), abroad(8, "USD", "U")],
         {"purchases": 2, "revenue": 100},
+    ),
+    # Nor is a refund, which Google does not convert. Defect: 12,000 of 80 came back.
+    "refunds yen": (
+        [
+            sold(
+                9,
+                12_000.0,
+                "Y",
+                ecommerce={
+                    "transaction_id": "Y",
+                    "purchase_revenue": 12_000.0,
+                    "purchase_revenue_in_usd": 80.0,
+                },
+            ),
+            refund(8, "Y", refund_value=12_000.0),
+        ],
+        {"revenue": 80, "refunds": 1, "refund_value": 0},
     ),
 }

@@ -1,0 +1,44 @@
+"""The currency of an export whose amounts Google did not convert into dollars."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from propensity.statements import statement
+
+if TYPE_CHECKING:
+    from propensity.gcp.warehouse import Warehouse
+
+
+def undeclared_currency(warehouse: Warehouse, declared: str, *, since: date) -> str:
+    """
+    Return the one currency of amounts that are called dollars, and are none.
+
+    Args:
+        declared: Of the use case; with another one than dollars it is declared.
+        since: The first day whose amounts are looked at. Of the newest one with any the
+            export is read.
+
+    Returns:
+        For example GBP. Empty if some amounts are in dollars, if there are none, and if
+        the events name several currencies or none.
+    """
+    if declared not in ("", "USD"):
+        return ""
+    [row] = warehouse.rows(statement("amounts_without_dollars"), {"since": since})
+    if row["day"] is None:
+        return ""
+    of_day = {"suffix": f"{row['day']:%Y%m%d}"}
+    named = [
+        row["currency"]
+        for row in warehouse.rows(statement("currencies_of_day"), of_day)
+    ]
+    if len(named) != 1 or named[0] in (None, "USD"):
+        return ""
+    return str(named[0])
+
+
+def as_declared(currency: str) -> str:
+    """Say what to write where amounts are called dollars, and are none."""
+    return f'write currency = "{currency}" into its usecase.toml'
