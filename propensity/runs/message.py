@@ -29,7 +29,7 @@ from propensity.errors import (
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import json_of
 from propensity.pages.findings import PAGE, meanings
-from propensity.pages.words import cleaned, period, plain_day, plural
+from propensity.pages.words import Plain, cleaned, period, plain_day, plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import name_of, read_lease
 from propensity.runs import export
@@ -87,8 +87,9 @@ def sentences(
             if result.verdict == LOST:
                 text = f"{audience} lost users on the way."
                 needs.append(_said("lost_users", text))
-        verdicts += _verdicts(deployment, names, as_of)
-        needs += _needs(deployment, names, as_of)
+        week = _newest_week(deployment, as_of)
+        verdicts += _verdicts(deployment, names, as_of, week)
+        needs += _needs(deployment, names, as_of, week)
         chosen += _chosen(deployment, names, as_of)
     if len(alone) == 1 and not brought:
         [(_, said)] = alone
@@ -97,12 +98,13 @@ def sentences(
         brought += [f"{audience}: {said}" for audience, said in alone]
     if of_use_cases:
         needs += _letters(of_use_cases[0], as_of)
+    said_of_needs = _listed("What needs a person", needs, "nothing.")
     if needs:
-        needs.insert(MOST, f"Whose is it? {PAGE}.")
+        said_of_needs += f" Whose is it? {PAGE}."
     return [
         _listed("What contacting brought", brought, "no audience has outcomes yet."),
         _listed("How good the predictions were", verdicts, "none was evaluated yet."),
-        _listed("What needs a person", needs, "nothing."),
+        said_of_needs,
         _listed("Whom to contact next", chosen, "no audience was chosen this week."),
         f"Dashboard: {link}",
     ]
@@ -190,17 +192,25 @@ def _said(word: str, text: str) -> str:
     return f"{text} {meanings()[word]}"
 
 
-def _verdicts(deployment: Deployment, names: Names, as_of: date) -> Iterator[str]:
+def _newest_week(deployment: Deployment, as_of: date) -> Plain | None:
+    """Return the newest week whose outcomes are over; None without one."""
+    use_case = deployment.use_case
+    since = as_of - NEWS - use_case.timeframe(deployment.settings).horizon
+    rows = deployment.read(Evaluation, "evaluations", since=since, until=as_of)
+    measured = [row for row in rows if row.metrics and row.metrics.users]
+    return measured[-1].columns() if measured else None
+
+
+def _verdicts(
+    deployment: Deployment, names: Names, as_of: date, week: Plain | None
+) -> Iterator[str]:
     """Yield how the newest week was whose outcomes are over, and what the next will."""
     use_case = deployment.use_case
     days = use_case.horizon_days
     title = names.of(use_case, use_case.title)
-    since = as_of - NEWS - deployment.use_case.timeframe(deployment.settings).horizon
-    rows = deployment.read(Evaluation, "evaluations", since=since, until=as_of)
-    measured = [row for row in rows if row.metrics and row.metrics.users]
-    for row in measured[-1:]:
-        what = f"{title} ({period(days)} of {plain_day(row.week)})"
-        judgement = judgement_of(row.columns(), days, use_case.currency)
+    if week is not None:
+        what = f"{title} ({period(days)} of {plain_day(week['week'])})"
+        judgement = judgement_of(week, days, use_case.currency)
         if judgement is not None:
             what += f": {judgement.text}"
             if judgement.verdict != "not judged":
@@ -212,11 +222,19 @@ def _verdicts(deployment: Deployment, names: Names, as_of: date) -> Iterator[str
         yield f"{when}: {conversions_text(published, days)}."
 
 
-def _needs(deployment: Deployment, names: Names, as_of: date) -> Iterator[str]:
+def _needs(
+    deployment: Deployment, names: Names, as_of: date, week: Plain | None
+) -> Iterator[str]:
     use_case = deployment.use_case
     title = names.of(use_case, use_case.title)
     if use_case.scores_events:
         return
+    if week is not None:
+        judgement = judgement_of(week, use_case.horizon_days)
+        if judgement is not None and judgement.is_alarm:
+            span = period(use_case.horizon_days)
+            when = f"The {span} of {plain_day(week['week'])} of {title}"
+            yield _said("season", f"{when} is far off.")
     age = export.known_age(deployment.artifacts, use_case.name, as_of=as_of)
     has_stopped = age > EXPORT_STOPPED_DAYS
     if has_stopped:

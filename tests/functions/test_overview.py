@@ -148,6 +148,27 @@ class TestMessage:
             assert str(meanings()[word]) in needs
         assert needs.endswith(f" Whose is it? {PAGE_OF_FINDINGS}.")
 
+    def test_a_message_says_whose_it_is_below_what_it_names(self, deployment):
+        """Defect: of five findings that was left out, and counted as one more."""
+        for number in range(4):
+            harms = {**LIFT, "audience": f"harms_{number}", "verdict": "harms"}
+            append_rows(deployment.warehouse, AUDIENCE_LIFT, [harms])
+        five = deployment.run("overview", MONDAY)["sentences"][2]
+        week = {"use_case": "ga4_purchase", "week": MONDAY - WEEK, "users": 1000}
+        week |= {"prediction_as_of": MONDAY - WEEK, "prediction_scored_at": NOW}
+        week |= {"conversions": 20, "mean_probability": 0.08, "conversions_low": 60}
+        week |= {"conversions_high": 100, "evaluated_at": NOW}
+        append_rows(deployment.warehouse, EVALUATION, [week])
+        six = deployment.run("overview", MONDAY, force=True)["sentences"][2]
+
+        whose = f"Whose is it? {PAGE_OF_FINDINGS}."
+        assert "more are on" not in five
+        assert five.endswith(f" {whose}")
+        assert six.endswith(f"1 more are on the dashboard. {whose}")
+        assert (
+            "The week of 1 Jun 2026 of Who will buy in the next 7 days? is far" in six
+        )
+
     def test_an_export_that_has_stopped_is_named_instead_of_what_follows(
         self, deployment
     ):
