@@ -415,7 +415,7 @@ def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> No
     tables = state.due(first, last)
     unusual = state.unusual(tables)
     if sum(table.size_bytes for table in unusual) > run.settings.maximum_bytes_billed:
-        why = "Nobody has agreed to this first reading"
+        why = "Nobody has agreed to so many new days"
         if all(table.day in state.digested for table in unusual):
             why = "They were digested with other settings or by another release"
         price = price_of_days(state.within_reach(run.settings), run.settings)

@@ -31,7 +31,7 @@ from propensity.runs.run import Overrides, Run
 from propensity.settings import Settings
 from propensity.tables.export import DIGEST, DIGESTED_DAYS, VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
-from propensity.timeframe import Timeframe
+from propensity.timeframe import Timeframe, midnight
 from propensity.usecases import UseCase
 from propensity.usecases.costs import TIB
 from tests.offline.forgetting import row_of
@@ -214,6 +214,17 @@ def test_a_day_that_analytics_changes_is_read_once_more(modified, days_later, is
     )
 
 
+def test_runs_read_a_changed_day_once_more_from_the_fourth_day_on(export, monkeypatch):
+    bring(run_of(export))
+    late = shop.purchase("u", microseconds(LAST) + 1, 5.0, transaction="late")
+    shop.load(export, [late, shop.purchase("u", microseconds(LAST), 5.0)])
+    read = statements(monkeypatch)
+    for days_later in (1, 3, 4, 5):
+        now = midnight(LAST + days_later * DAY)
+        bring(run_of(export, clock=ManualClock(now)))
+        assert read == ([] if days_later < 4 else [[LAST]])
+
+
 @pytest.mark.parametrize("horizon", [1, 7, 28, 91])
 @pytest.mark.parametrize("offset", range(-12, 15))
 def test_a_week_is_final_once_its_days_are_settled(horizon, offset):
@@ -275,7 +286,7 @@ def test_a_first_reading_is_agreed_to_and_again_after_half_of_it(export, monkeyp
     Defect: a first training read 56 TiB, which nobody had been asked for."""
     settings = replace(export.settings, maximum_bytes_billed=10 * 1024**2)
     large_tables(monkeypatch)
-    asked = "11.00 TiB, about 69 USD on demand. Nobody has agreed to this first reading"
+    asked = "11.00 TiB, about 69 USD on demand. Nobody has agreed to so many new days"
     with pytest.raises(DigestNotAgreed, match=asked):
         bring(run_of(export, settings=settings))
     assert digested(export) == set()
