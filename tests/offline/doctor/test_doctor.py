@@ -308,23 +308,31 @@ class TestCommand:
         assert {"rights", "export"} <= report["failed"].keys()
 
     def test_the_doctor_counts_suppressed_users_in_the_digest(self, deployment):
-        """As of a forget that was broken off; it names nobody."""
+        """As of a forget that was broken off; it names nobody, and once the user is
+        forgotten again it is over."""
         suppressing = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         for user in ("secret-user", "another"):
             suppressing.suppress(user)
         for user in ("secret-user", "kept"):
             row = row_of(USER_DAYS, "", user_id=None, user_pseudo_id=user)
             suppressing.append(USER_DAYS, row | {"export_day": MONDAY})
-        with contextlib.closing(Warehouse.open(suppressing.settings)) as warehouse:
-            [what] = found(
-                suppressing,
-                "digest",
-                warehouse=warehouse,
-                use_cases=[usecases.load("ga4_purchase")],
-            )
+
+        def named() -> list[str]:
+            with contextlib.closing(Warehouse.open(suppressing.settings)) as warehouse:
+                return found(
+                    suppressing,
+                    "digest",
+                    warehouse=warehouse,
+                    use_cases=[usecases.load("ga4_purchase")],
+                )
+
+        [what] = named()
+        status = suppressing.command("forget", "secret-user")
+        after = named()
         deployment.empty_tables([USER_DAYS, SUPPRESSED_USERS])
 
         assert what.endswith("has 1 suppressed user")
+        assert (status, after) == (Exit.DONE, [])
 
     @pytest.mark.parametrize(
         ("currency", "dollars", "is_named"),
@@ -525,6 +533,24 @@ def test_an_audience_that_has_ended_is_to_be_ended(healthy, audiences):
     )
     assert "1 users of audience over of" in over.what
     assert over.advice == f"propensity audience end over --use-case {STREAMED}"
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["damaged", "deleted"])
+def test_a_pointer_that_is_lost_is_set_again(deployment, is_there):
+    """By what the doctor says of it, with the version that the bucket has."""
+    deployment.artifacts.delete(POINTER)
+    if is_there:
+        deployment.artifacts.create(POINTER, b"[]")
+    with entered(deployment.environment):
+        [finding] = checks.check_champions(examination(deployment))
+    line = finding.advice.partition("`propensity ")[2].partition("`")[0]
+    if is_there:
+        assert f"delete {POINTER}" in finding.advice
+        deployment.artifacts.delete(POINTER)
+    version = line.replace("VERSION", "0")
+
+    assert deployment.command(*version.split()) == Exit.DONE
+    assert found(deployment, "champions") == []
 
 
 def test_what_the_doctor_says_about_dead_letters_can_be_run(deployment):
