@@ -167,9 +167,9 @@ def monday(stack: Stack, use_case: str, as_of: date) -> Iterator[str]:
 
 def _message(stack: Stack, as_of: date) -> list[str]:
     """Return the sentences that 05-Audiences sends to a chat, if one is set."""
-    settings = Settings.from_environment(stack.environment)
     page = shown(stack.state.dashboard / "index.html")
-    with stack.own_use_cases(), connected(settings) as (artifacts, warehouse):
+    settings = Settings.from_environment(stack.environment)
+    with stack.entered(), connected(settings) as (artifacts, warehouse):
         opened, _ = message.deployments(settings, warehouse, artifacts)
         return message.sentences(opened, as_of=as_of, link=page)
 
@@ -190,8 +190,7 @@ def brought_text(stack: Stack, use_case: str, until: date, *, reacts: bool) -> s
     Return a line on the money that contacting brought, as in the dashboard's heading;
     empty before outcomes.
     """
-    settings = Settings.from_environment(stack.environment)
-    with stack.own_use_cases(), open_deployment(use_case, settings=settings) as opened:
+    with stack.entered(), open_deployment(use_case) as opened:
         together = read_programmes(opened, until=until)
         currency = opened.use_case.currency
     if not together:

@@ -219,8 +219,7 @@ class Stack:
         Raises:
             LocalError: It ended with another code than these.
         """
-        with self.own_use_cases():
-            environment = {**os.environ, **self.environment}
+        environment = {**os.environ, **self.environment_of_commands}
         done = subprocess.run(
             [sys.executable, "-m", "commands"] + list(words),
             cwd=ROOT,
@@ -233,20 +232,27 @@ class Stack:
         )
         return checked(done, words, codes)
 
-    @contextlib.contextmanager
-    def own_use_cases(self) -> Iterator[None]:
-        """Let this process read the use cases that the functions have."""
+    @property
+    def environment_of_commands(self) -> dict[str, str]:
+        """The settings of the functions, and the use cases that they have."""
         staged = self.state.folder / "staged" / "audiences" / folders.OWN
-        name = "PROPENSITY_USE_CASES"
-        before = os.environ.get(name)
-        if staged.is_dir():
-            os.environ[name] = str(staged)
+        own = {"PROPENSITY_USE_CASES": str(staged)} if staged.is_dir() else {}
+        return {**self.environment, **own}
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Let this process read the deployment as a command does."""
+        entered = self.environment_of_commands
+        before = {name: os.environ.get(name) for name in entered}
+        os.environ.update(entered)
         try:
             yield
         finally:
-            os.environ.pop(name, None)
-            if before is not None:
-                os.environ[name] = before
+            # Threads of the streams read others meanwhile.
+            for name, value in before.items():
+                del os.environ[name]
+                if value is not None:
+                    os.environ[name] = value
 
     def call(self, target: str, body: Mapping[str, Any]) -> Called:
         """Call a function as the scheduler does, and again where it asks for that."""
