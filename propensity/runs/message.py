@@ -24,6 +24,7 @@ from propensity.errors import (
     AudienceWaits,
     MissingTable,
     PropensityError,
+    Unavailable,
     UseCaseError,
 )
 from propensity.gcp import secrets
@@ -149,7 +150,8 @@ def send_message(run: Run) -> dict[str, object]:
     Send the message of the week, if a chat is set and it was not sent yet.
 
     An object with the week's name says so. It is there before the chat is asked: a run
-    that is repeated, or killed, sends nothing twice. A forced run sends it again.
+    that is repeated, or killed, sends nothing twice. It goes where the message has
+    certainly not come, so that a later run sends it. A forced run sends it again.
     """
     secret = run.settings.message_secret
     if not secret:
@@ -167,14 +169,21 @@ def send_message(run: Run) -> dict[str, object]:
     content = json_of({"run_id": run.run_id, "as_of": run.as_of.isoformat()})
     run.check_lease()
     run.artifacts.replace(name, content, before)
-    outcome = "sent"
+    may_have_come = False
     try:
-        chat.post(secrets.reader(run.settings)(secret), said)
+        refusal = chat.post(secrets.reader(run.settings)(secret), said)
+    except Unavailable as error:
+        refusal = error.message
+        may_have_come = True
     except PropensityError as error:
-        problem = f"the weekly message was not sent: {error.message}"
-        run.log("ERROR", problem, outcome="message_not_sent")
-        outcome = "not sent"
-    return {"weekly_message": outcome, "sentences": said}
+        refusal = error.message
+    if not refusal:
+        return {"weekly_message": "sent", "sentences": said}
+    if before is None and not may_have_come:
+        run.artifacts.delete(name)
+    problem = f"the weekly message was not sent: {refusal}"
+    run.log("ERROR", problem, outcome="message_not_sent")
+    return {"weekly_message": "not sent", "sentences": said}
 
 
 def _listed(what: str, parts: Sequence[str], none: str) -> str:

@@ -45,7 +45,7 @@ LIFT = {
 
 @pytest.fixture
 def chat() -> Iterator[Playing]:
-    with Playing(always=(200, {}, {})) as receiver:
+    with Playing(always=(200, {}, "ok")) as receiver:
         yield receiver
 
 
@@ -232,6 +232,30 @@ class TestMessage:
         assert "127.0.0.1 answered with status 500" in alert["message"]
         assert "services" not in alert["message"]
         assert USER not in alert["message"]
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            (200, {}, {"ok": False, "error": "channel_not_found"}),
+            (200, {}, "no_service"),
+            (200, {}, "<!DOCTYPE html><title>Log in</title>"),
+            (404, {}, "no_team"),
+        ],
+        ids=str,
+    )
+    def test_a_chat_that_says_no_is_asked_again(self, deployment, chat, said):
+        """Whatever its status is. Defect: the week counted as told, and nobody got
+        that week's message."""
+        chat.answers = [said]
+        told = [deployment.run("overview", MONDAY)["weekly_message"] for _ in range(3)]
+
+        assert told == ["not sent", "sent", "sent before"]
+
+    def test_a_message_that_may_have_come_is_not_sent_twice(self, deployment, chat):
+        chat.answers = [(504, {}, {})]
+        told = [deployment.run("overview", MONDAY)["weekly_message"] for _ in range(2)]
+
+        assert told == ["not sent", "sent before"]
 
     def test_without_the_setting_nothing_is_sent(self, borrow_deployment):
         assert borrow_deployment().run("overview", MONDAY)["weekly_message"] == "off"

@@ -25,6 +25,16 @@ SLACK = ("hooks.slack.com", "hooks.slack-gov.com", "127.0.0.1")
 GOOGLE_CHAT = "chat.googleapis.com"
 # Workflows have a host of their own in each region.
 TEAMS = (".logic.azure.com", ".api.powerplatform.com", ".webhook.office.com")
+# What a chat says that takes a message, by the end of its host, whatever its status:
+# each answers a refusal with 200, too.
+_YES = {
+    **dict.fromkeys(SLACK, "ok"),
+    ".webhook.office.com": "1",
+    ".logic.azure.com": "",
+    ".api.powerplatform.com": "",
+}
+# Of a gateway that had no answer of the chat.
+_NO_ANSWER = (502, 504)
 # Slack takes these for the beginning of a link or of a mention.
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # In the others these begin a link or a mention, and cannot be escaped: signs that look
@@ -63,7 +73,14 @@ def body_for(host: str, sentences: Sequence[str]) -> dict[str, object]:
     )
 
 
-def post(url: str, sentences: Sequence[str]) -> None:
+def post(url: str, sentences: Sequence[str]) -> str:
+    """
+    Post a message; return "", or why the chat has certainly not taken it.
+
+    Raises:
+        Unavailable: There was no answer of the chat, so that it may have come.
+        SettingsError: The address is that of no chat.
+    """
     host = ""
     if re.match(URL, url):
         host = str(urlsplit(url).hostname)
@@ -74,5 +91,13 @@ def post(url: str, sentences: Sequence[str]) -> None:
             answer = answer_to(session, "POST", url, data=data, headers=headers)
     except (requests.RequestException, ValueError):
         raise Unavailable(f"{host} did not answer") from None
-    if not 200 <= answer.status < 300:
+    if answer.status in _NO_ANSWER:
         raise Unavailable(f"{host} answered with status {answer.status}")
+    if not 200 <= answer.status < 300:
+        return f"{host} answered with status {answer.status}"
+    if answer.is_web_page:
+        return f"{host} answered with a web page"
+    text = "" if answer.text is None else answer.text.strip().strip('"')
+    if any(host.endswith(ending) and text != said for ending, said in _YES.items()):
+        return f"{host} answered with status {answer.status}, but did not take it"
+    return ""
