@@ -44,8 +44,9 @@ def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
     Count the dead letters of a deployment.
 
     Returns:
-        ``refused``: messages of a week by reason; ``waiting``: messages of the
-        subscription, up to ``PULLED``; ``more``: whether there may be more of them.
+        ``refused``: messages of a week by reason; ``newest``: what was wrong with the
+        newest three of each; ``waiting``: messages of the subscription, up to
+        ``PULLED``; ``more``: whether there may be more of them.
 
     Raises:
         PropensityError: BigQuery or Pub/Sub cannot be read.
@@ -61,7 +62,9 @@ def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
     with contextlib.suppress(MissingTable), _subscription(settings) as subscription:
         waiting = len(subscription.pull(PULLED))
     refused = {row["reason"]: row["messages"] for row in rows}
-    return {"waiting": waiting, "more": waiting == PULLED, "refused": refused}
+    newest = {row["reason"]: list(row["newest"]) for row in rows}
+    is_more = waiting == PULLED
+    return {"waiting": waiting, "more": is_more, "refused": refused, "newest": newest}
 
 
 def replay(settings: Settings, *, is_dry: bool = False) -> dict[str, Any]:

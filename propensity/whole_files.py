@@ -42,6 +42,10 @@ def write_whole(file: Path, content: bytes) -> None:
     try:
         unfinished.write_bytes(content)
         unfinished.replace(file)
+    except OSError as error:
+        # A full disk names no file, and nobody knows the unfinished one.
+        text = str(error) if error.strerror is None else error.strerror
+        raise OSError(error.errno, text, str(file)) from error
     finally:
         # On a full disk each try would leave another unfinished file.
         unfinished.unlink(missing_ok=True)

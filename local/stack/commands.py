@@ -11,7 +11,7 @@ from urllib.parse import quote
 from local.errors import LocalError
 from local.processes import HOST, Process, end_of
 from local.stack.stack import Stack, stop_all
-from local.stack.state import State
+from local.stack.state import FUNCTIONS, State
 from propensity.cli.progress import say
 
 
@@ -93,6 +93,8 @@ def exports(stack: Stack) -> str:
     if stack.audiences_folder.is_dir():
         stack.share_use_cases()
         variables["PROPENSITY_USE_CASES"] = shlex.quote(str(stack.audiences_folder))
+    for function in FUNCTIONS:
+        variables[f"URL_{function.target.upper()}"] = stack.url(function.target)
     # It is not about a deployment that the shell has named before.
     variables["PROPENSITY_DEPLOYMENT"] = ""
     return "\n".join(f"export {k}={v}" for k, v in variables.items())

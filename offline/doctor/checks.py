@@ -400,13 +400,18 @@ def check_dead_letters(exam: Examination) -> Iterator[Finding]:
         )
     refused = letters["refused"]
     if refused:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in refused.items())
+        reasons = []
+        for reason, count in refused.items():
+            newest = [wrong for wrong in letters["newest"][reason] if wrong]
+            shown = f" (newest: {'; '.join(newest)})" if newest else ""
+            reasons.append(f"{reason} {count}{shown}")
         first = (exam.now - dead_letters.KEPT).date()
         end = exam.now.date() + DAY
         count = sum(refused.values())
         yield Finding(
-            f"{count} messages of the last seven days became dead letters: {reasons}",
-            "correct the producer (dead_letters.detail has the reason), then run "
+            f"{count} messages of the last seven days became dead letters: "
+            f"{', '.join(reasons)}",
+            "correct the producer (dead_letters.detail has all reasons), then run "
             f"`{replay} --refused --from {first} --to {end}`",
         )
 

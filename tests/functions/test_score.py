@@ -220,6 +220,7 @@ def test_a_user_is_scored_by_fresh_features(site, score, user, hours):
     else:
         assert (answer.status_code, body["error"]) == (404, "unknown_user")
         assert body["probability"] is body["model_version"] is None
+        assert "a new_registration never came, or the time" in body["message"]
 
 
 LACKING = {name: value for name, value in FEATURES.items() if name != "V3"}

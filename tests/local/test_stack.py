@@ -271,6 +271,7 @@ class TestCommandLine:
         exports = command("up", "--env").stdout
         assert "PROPENSITY_USE_CASES" not in exports
         assert "export PROPENSITY_LABEL_EVENT=sign_up" in exports
+        assert "export URL_GET_PROBA=http://127.0.0.1:" in exports
         processes = state.record().processes
         for process in processes:
             assert f"http://127.0.0.1:{process.port}" in first.stdout

@@ -380,13 +380,24 @@ _IN_ANSWERS = ("probability", "anomaly_score", "event_id", "inference_id")
 _OF_INSTANCES = _IN_ANSWERS + ("latency_ms",)
 
 
+def _why_unknown(use_case: UseCase) -> str:
+    """Say which event a user lacks: the first that the use case reads begins a user."""
+    message = "the stream has no features of this user now"
+    if use_case.stream.events:
+        message += (
+            f": a {use_case.stream.events[0]} never came, or the time in which its "
+            "user is scored is over"
+        )
+    return message
+
+
 def _unknown_user(use_case: UseCase, user_id: str) -> Response:
     body = {
         "use_case": use_case.name,
         "user_id": user_id,
         **dict.fromkeys(("model_version", "is_warm") + _IN_ANSWERS),
         "error": "unknown_user",
-        "message": "the stream has no features of this user now",
+        "message": _why_unknown(use_case),
         "retryable": False,
     }
     return JSONResponse(body, 404)

@@ -563,6 +563,25 @@ def test_what_the_doctor_says_about_dead_letters_can_be_run(deployment):
     assert deployment.command(*line.split()[1:], "--dry-run") == Exit.DONE
 
 
+def test_the_doctor_shows_what_is_wrong_with_the_newest_dead_letters(deployment):
+    """Three of each reason. Defect: they were in a table that nobody can query here."""
+    rows = []
+    for number in range(5):
+        rows.append({
+            "message_id": f"m{number}", "reason": "bad_value", "field": "amount",
+            "detail": f"'{number} EUR' is no number", "received_on": NOW.date(),
+            "received_at": NOW - timedelta(minutes=number),
+        })  # fmt: skip
+    deployment.append(DEAD_LETTERS, *rows, rows[0])
+    [finding] = checks.check_dead_letters(examination(deployment))
+
+    assert "bad_value 5 (newest: amount: '0 EUR' is no number; amount: '1 EUR'" in (
+        finding.what
+    )
+    assert "'2 EUR'" in finding.what
+    assert "'3 EUR'" not in finding.what
+
+
 def test_a_table_that_runs_could_not_read_is_named(healthy):
     """As a run would say it, before one does."""
     loading.load(healthy.warehouse.client, LOYALTY, loading.table_of(LOYALTY, []))

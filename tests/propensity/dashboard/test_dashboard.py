@@ -533,8 +533,9 @@ def test_a_file_on_a_full_disk_stays_what_it_was(tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         whole_files.write_whole(file, b"new")
+    assert caught.value.filename == str(file)
 
     assert list(file.parent.iterdir()) == [file]
     assert file.read_bytes() == b"old"
