@@ -14,11 +14,15 @@ from propensity.learning.model import Model
 from propensity.learning.rows import Slice
 from propensity.learning.task import NUMBER, Baseline
 from propensity.models.encoding import Floats, floats_of
+from propensity.watching import Watched, unwatched
 
 # Rows and repeats for the importance of a feature: enough for a ranking, and cheaper
 # than another candidate.
 SAMPLED_ROWS = 1_000
 REPEATS = 3
+# So many features are explained, so many at once: more would fill a memory.
+EXPLAINED = 50
+AT_ONCE = 10
 
 # Rows of a category from which they tell its rate.
 FEWEST_ROWS = 10
@@ -52,9 +56,12 @@ def importance(
     *,
     older: Slice,
     seed: int,
+    watched: Watched = unwatched,
 ) -> list[Importance]:
     """
     Return how much ROC AUC falls when one feature is shuffled, greatest fall first.
+
+    Of many features, those that rank best alone are shuffled, and others are left out.
 
     Args:
         model: It has not seen the rows of ``holdout``; of one class there is nothing.
@@ -78,27 +85,36 @@ def importance(
     taken = holdout.rows.select(columns).take(pa.array(sample))
     part = Slice(rows=taken.combine_chunks())
     rows = part.rows.select(names)
-    varying = [name for name in names if pc.count_distinct(rows[name]).as_py() > 1]
-    shuffled = [rows]
-    for name in varying:
-        column_index = rows.column_names.index(name)
-        for _ in range(REPEATS):
-            column = rows[name].take(pa.array(generator.permutation(len(rows))))
-            shuffled.append(rows.set_column(column_index, name, column))
-    # All are scored at once: trees take half the time a row if there are many.
-    scores = model.scores(pa.concat_tables(shuffled).combine_chunks(), features)
-    areas = [_area(part, score) for score in np.split(scores, len(shuffled))]
-    falls = areas[0] - np.array(areas[1:]).reshape(len(varying), REPEATS)
-    entries = []
+    alone = {}
     for name, kind in features.items():
-        fall = falls[varying.index(name)] if name in varying else np.zeros(1)
         area = _area(part, ranks_alone(older, part, name, kind))
+        alone[name] = max(area, 1 - area)
+    strongest = sorted(alone, key=alone.__getitem__, reverse=True)[:EXPLAINED]
+    explained = [name for name in features if name in strongest]
+    varying = [name for name in explained if pc.count_distinct(rows[name]).as_py() > 1]
+    whole = _area(part, model.scores(rows, features))
+    falls = dict.fromkeys(explained, np.zeros(1))
+    groups = [varying[at : at + AT_ONCE] for at in range(0, len(varying), AT_ONCE)]
+    for group in watched(groups, "explaining the strongest features"):
+        shuffled = []
+        for name in group:
+            column_index = rows.column_names.index(name)
+            for _ in range(REPEATS):
+                column = rows[name].take(pa.array(generator.permutation(len(rows))))
+                shuffled.append(rows.set_column(column_index, name, column))
+        # Several are scored at once: trees take half the time a row if there are many.
+        scores = model.scores(pa.concat_tables(shuffled).combine_chunks(), features)
+        areas = [_area(part, score) for score in np.split(scores, len(shuffled))]
+        for name, repeats in zip(group, np.reshape(areas, (-1, REPEATS)), strict=True):
+            falls[name] = whole - repeats
+    entries = []
+    for name, fall in falls.items():
         entries.append(
             Importance(
                 feature=name,
                 mean=float(fall.mean()),
                 std=float(fall.std()),
-                alone=max(area, 1 - area),
+                alone=alone[name],
             )
         )
     return sorted(entries, key=lambda entry: -entry.mean)

@@ -217,6 +217,7 @@ class Training(ABC):
                 part,
                 older=self.parts.before,
                 seed=self.limits.seed,
+                watched=self.watched,
             ),
         )
 

@@ -68,15 +68,12 @@ def is_table(name: str) -> bool:
     return name.endswith(ENDINGS)
 
 
-def read_file(
-    path: Path, expected: Sequence[str], *, encoding: str | None = None
-) -> pa.Table:
+def read_file(path: Path, expected: Sequence[str]) -> pa.Table:
     """
     Read a file of rows; CSV has every column as texts.
 
     Args:
         expected: Columns that must be there; further ones are read as well.
-        encoding: Of CSV that is neither in UTF-8 nor in UTF-16, if it is not refused.
     """
     if not path.is_file():
         raise SchemaError(f"there is no file {path}", hint="Check the path")
@@ -87,7 +84,7 @@ def read_file(
         if content[:4].to_pybytes() == b"PAR1":
             table = _parquet(path, content)
         else:
-            table = _csv(path, content, encoding)
+            table = _csv(path, content)
     except _DAMAGED as error:
         raise _unreadable(path) from error
     names = table.column_names
@@ -198,7 +195,7 @@ def _size_of(values: pa.Array) -> int:
     return int(values.nbytes)
 
 
-def _csv(path: Path, content: pa.Buffer, encoding: str | None) -> pa.Table:
+def _csv(path: Path, content: pa.Buffer) -> pa.Table:
     """Read texts; raise SchemaError for a row with more or fewer columns."""
     wrong: list[str] = []
 
@@ -212,8 +209,6 @@ def _csv(path: Path, content: pa.Buffer, encoding: str | None) -> pa.Table:
         return "skip"
 
     written = _encoding(content)
-    if written is None:
-        written = encoding
     if written is None:
         raise SchemaError(f"{path} is not in UTF-8", hint="Save it as CSV UTF-8")
     beginning = content[:_CHUNK_BYTES].to_pybytes().decode(written, "ignore")

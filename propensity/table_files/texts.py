@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -42,10 +43,18 @@ _SIGNS = r"[-+\u2010-\u2015\u2212()%\u2030'\s$€£¥₹₩₽₺₴₪฿₫₱
 _MONEY = (
     r"(?:[a-z]{1,2}\$|eur|euros?|usd|dollars?|gbp|chf|jpy|cny|inr|aud|cad|nzd|sek|nok|"
     r"dkk|pln|czk|huf|ron|bgn|try|brl|mxn|zar|sgd|hkd|krw|ils|aed|sar|thb|idr|myr|php|"
-    r"rub|uah|kr|zł|kč|ft|lei|tl|rs|r|fr|s?fr|cr|dr|[tkm]|mio|mrd)?\.?"
+    r"rub|uah|kr|zł|kč|ft|lei|tl|rs|r|fr|s?fr|cr|dr"
 )
-_DIGITS = r"(?:\d{1,3}(?:[,.\s'’]?\d{3})*|\d+)(?:[.,]\d+)?"
-WRITTEN = rf"(?i){_SIGNS}{_MONEY}{_SIGNS}{_DIGITS}{_SIGNS}{_MONEY}{_SIGNS}"
+# Thousands and millions are behind a number: k6 is a name.
+_BEHIND = rf"{_MONEY}|[tkm]|mio|mrd)?\.?"
+_MONEY += r")?\.?"
+_DIGITS = (
+    r"(?:\d{1,3}(?:[,.\s'’]?\d{3})*|\d{1,4}(?P<apart>[,_٬])\d{2,4}(?:(?P=apart)\d{2,4})*|"
+    r"\d+)(?:[.,]\d+)?"
+)
+# Arabic and full-width signs of decimals.
+_DECIMAL_SIGNS = str.maketrans("٫．，", "..,")
+WRITTEN = rf"(?i){_SIGNS}{_MONEY}{_SIGNS}{_DIGITS}{_SIGNS}{_BEHIND}{_SIGNS}"
 # Account numbers, and numbers of 17 digits, of which a number would lose some.
 _CODE = r"\d+[eE]\d+|\d{17,}"
 # Postcodes and telephone numbers, unless the column has negative numbers.
@@ -98,6 +107,13 @@ _YEAR_LAST = re.compile(
     r"(?:[a-z]{3,9}\.?,?\s+)?([a-z]{3})\s+(\d\d?)\s+([\d:.]+)(\s+[-+a-z\d:]+)?\s+(\d{4})",
     re.IGNORECASE,
 )
+# Dates by years of a reign, of Taiwan, of Thailand or of Islam: R7.3.1, 114/03/01.
+_OTHER_CALENDAR = re.compile(
+    r"(?P<era>[MTSHR]\.?|[^\W\d_]{2}(?=\d+年))?\s?(?P<first>\d{1,4})\s?(?P<apart>[./年-])"
+    r"\s?(?P<month>\d{1,2})\s?[./月-]\s?(?P<last>\d{1,4})\s?日?"
+)
+# With the name of a month: 7 Tishrei 5784, 7 มี.ค. 2567.
+_OTHER_MONTH = re.compile(r"\d{1,2}[\s-]\D{2,15}[\s-](1[34]|2[456]|5[78])\d\d")
 _ALL_DIGITS = re.compile(r"^((?:19|20)\d{6})(\d{6})$")
 _SPAN = re.compile(r"(\d{4}-\d\d-\d\d)/\d{4}-\d\d-\d\d")
 _WEEKDAY = re.compile(
@@ -201,6 +217,17 @@ def unwrapped(values: Any) -> Any:
     return values
 
 
+def _in_ascii_digits(text: str) -> str:
+    """Return a text with the digits and decimal signs of another script in ours."""
+    if text.isascii():
+        return text
+    signs = []
+    for sign in text:
+        digit = unicodedata.decimal(sign, None)
+        signs.append(sign if digit is None else str(digit))
+    return "".join(signs).translate(_DECIMAL_SIGNS)
+
+
 @dataclass(frozen=True)
 class Words:
     """
@@ -208,7 +235,7 @@ class Words:
 
     Attributes:
         column: As the table has it, for messages.
-        different: Each text once, (words,).
+        different: Each text once, (words,), with the digits of ASCII.
         word_of_row: Which of them a row has; -1 where it has a gap, (rows,).
     """
 
@@ -223,7 +250,8 @@ class Words:
         numbers = np.where(is_word, np.cumsum(is_word) - 1, -1)
         # The last one is that of gaps.
         numbers = np.append(numbers, -1)
-        return cls(column, different[is_word].reset_index(drop=True), numbers[codes])
+        words = different[is_word].reset_index(drop=True)
+        return cls(column, words.map(_in_ascii_digits), numbers[codes])
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
@@ -243,6 +271,20 @@ class Words:
     def share(self, is_so: Any) -> float:
         """Return the share of rows with a text whose text is so, (words,)."""
         return float(self.rows[np.asarray(is_so, dtype=bool)].sum()) / max(1, len(self))
+
+    @cached_property
+    def usual(self) -> str | None:
+        """The text without a digit that most rows have: a word, maybe for a gap."""
+        words = self.rows * ~self.different.str.contains(r"\d").astype("bool")
+        if not words.any():
+            return None
+        return str(self.different[int(words.argmax())])
+
+    def share_of_others(self, is_so: Any) -> float:
+        """Return ``share`` of the rows that have another text than the usual word."""
+        others = self.rows * (self.different != self.usual).to_numpy()
+        flags = np.asarray(is_so, dtype=bool)
+        return float(others[flags].sum()) / max(1, int(others.sum()))
 
     def by_row(self, values: pd.Series) -> pd.Series:
         """Return values of the texts, (words,), by row; null in gaps."""
@@ -503,8 +545,21 @@ def _first_day(quarter: re.Match[str]) -> str | None:
     return None
 
 
+def _is_of_a_calendar(match: re.Match[str]) -> bool:
+    """Tell a date of another calendar from a version, which has points as well."""
+    ends = sorted([int(match["first"]), int(match["last"])])
+    digits = max(len(match["first"]), len(match["last"]))
+    is_year = bool(match["era"]) or digits > (3 if match["apart"] == "." else 2)
+    return is_year and 1 <= int(match["month"]) <= 12 and 1 <= ends[0] <= 31
+
+
 def is_like_a_day(text: str) -> bool:
     """Tell whether a text may be a date, also one in a form that is not read."""
+    other = _OTHER_CALENDAR.fullmatch(text)
+    if other is not None and _is_of_a_calendar(other):
+        return True
+    if _OTHER_MONTH.fullmatch(text):
+        return True
     numbers = re.findall(r"\d+", text)
     words = re.findall(r"[^\W\d_]+", text.lower())
     others = []

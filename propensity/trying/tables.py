@@ -172,7 +172,7 @@ def _read(target: str) -> pa.Table:
     path = Path(target)
     match = SOURCE_TABLE.fullmatch(target)
     if path.is_file() or table_files.is_table(path.name):
-        return table_files.read_file(path, [], encoding="cp1252")
+        return table_files.read_file(path, [])
     if match is None or match[1] is None:
         raise RequestError(
             f"{target!r} is not a file, a project.dataset.table or a use case",

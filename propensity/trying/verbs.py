@@ -66,6 +66,13 @@ def _file(flag: str, help_text: str, *, shown: str | None = None) -> Decorator[A
 @click.option("--title", help="What the outcome is called, such as churned.")
 @_columns("--category", "categories", "Column whose numbers are names of something")
 @_columns("--without", "without", "Leave out")
+@click.option(
+    "--missing",
+    metavar="WORD",
+    multiple=True,
+    help="Word that stands for a missing value, beside NA and its like. Can be "
+    "repeated.",
+)
 @_columns("--plans", "plans", "Column with dates that are known in advance")
 @click.option(
     "--test-times",
@@ -314,7 +321,9 @@ def _judged_by_orders(target: str, *, judge: Path, **options: Any) -> Spoken:
 
 
 _FILES = ("report", "scores", "rows")
-_COLUMNS = ("user", "label", "outcome", "title", "categories", "without")
+_COLUMNS = (
+    "user", "label", "outcome", "title", "categories", "without", "missing",
+)  # fmt: skip
 _TIMES = ("time", "horizon_days", "test_times", "plans")
 _PROFIT = ("cost_per_contact", "margin")
 

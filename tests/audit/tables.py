@@ -185,6 +185,10 @@ def _options(random: np.random.Generator, names: Sequence[str]) -> dict[str, Any
     for option in ("categories", "without", "plans"):
         if random.random() < 0.1:
             options[option] = [str(random.choice(names))]
+    if random.random() < 0.2:
+        options["missing"] = ["k.A.", "basic"]
+    if random.random() < 0.2:
+        options["outcome"] = str(random.choice(["1", "0", "2"]))
     return options
 
 

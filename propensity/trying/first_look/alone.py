@@ -11,7 +11,6 @@ import pyarrow as pa
 from propensity.learning.importance import ranks_alone
 from propensity.learning.rows import Slice
 from propensity.learning.trained import LEAK
-from propensity.trying.first_look.columns import Feature
 
 # A column with more values than that is no list of them.
 _MOST_VALUES = 60
@@ -26,7 +25,7 @@ def area(older: Slice, part: Slice, name: str, kind: str) -> float:
     return 0.5 if ranked is None else ranked
 
 
-def why_a_leak(values: pa.Array, label: pd.Series, feature: Feature) -> str:
+def why_a_leak(values: pa.Array, label: pd.Series, kind: str) -> str:
     """Say why a column of rows without times may know a label; "" if it does not."""
     rows = {
         "value": values,
@@ -35,7 +34,6 @@ def why_a_leak(values: pa.Array, label: pd.Series, feature: Feature) -> str:
     }
     every = Slice(rows=pa.table(rows))
     half = len(label) // 2
-    kind = feature.model_kind
     ranked = area(every.between(0, half), every.between(half), "value", kind)
     ranked = max(ranked, 1 - ranked)
     if ranked >= LEAK:
@@ -62,14 +60,15 @@ def sure_value(every: Slice, name: str, open_values: pd.Series) -> str:
     for value, count in sure["size"].items():
         expected = count * len(open_texts) / len(texts)
         if (open_texts == value).sum() < max(1, expected / 2):
-            return f'is "{value}" in {count:,} rows, nearly all of label {rarer}'
+            return f"is {value} in {count:,} rows, nearly all of label {rarer}"
     return ""
 
 
 def _as_texts(values: pd.Series, usual: Any) -> pd.Series:
-    """Return values as texts; where one is usual, only whether they are this one."""
+    """Return values in quotes; where one is usual, only whether they are this one."""
     if usual is None:
-        return values.astype("str").where(values.notna(), "empty")
+        quoted = '"' + values.astype("str") + '"'
+        return quoted.astype("object").where(values.notna(), "empty")
     is_usual = values.isna() if pd.isna(usual) else values == usual
-    text = "empty" if pd.isna(usual) else str(usual)
+    text = "empty" if pd.isna(usual) else f'"{usual}"'
     return is_usual.map({True: text, False: f"not {text}"})

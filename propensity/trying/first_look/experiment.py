@@ -28,10 +28,10 @@ from propensity.measures.intervals import FEW, NORMAL, Difference, in_columns
 from propensity.models.encoding import Flags, Floats, to_frame
 from propensity.pages.page import ChartLine, fill_template, in_notebook, lines_svg
 from propensity.pages.words import about, decimals, plural
+from propensity.table_files.column import Column, have_decimal_commas, one_form
 from propensity.table_files.texts import GAPS, texts
 from propensity.trying.first_look import alone, columns
-from propensity.trying.first_look.columns import Feature
-from propensity.trying.first_look.reading import check_names, features_of
+from propensity.trying.first_look.reading import check_names, features_of, listed_names
 from propensity.trying.first_look.scores import RowsToScore, check_there
 
 # Chance that a column which was written before the contact is refused.
@@ -296,14 +296,16 @@ class ExperimentLook:
         user: The column that names the user; None where nothing does.
         features: What a column is, by column.
         notes: Which users are in no group that is compared, and why.
+        missing: Words that stand for a missing value.
     """
 
     name: str
     control: str
     arms: Sequence[Arm]
     user: str | None
-    features: Mapping[str, Feature]
+    features: Mapping[str, Column]
     notes: Sequence[str]
+    missing: Sequence[str]
 
     @property
     def left_out(self) -> Mapping[str, str]:
@@ -337,7 +339,7 @@ class ExperimentLook:
         """
         arm = self.best_arm
         used = {name: entry for name, entry in self.features.items() if entry.kind}
-        frame = columns.frame_of(rows)
+        frame = columns.frame_of(rows, self.missing)
         names = list(used)
         if self.user is not None:
             names.insert(0, self.user)
@@ -451,6 +453,7 @@ def try_experiment(
     without: Sequence[str] = (),
     cost_per_contact: float | None = None,
     margin: float | None = None,
+    missing: Sequence[str] = (),
     name: str = "table",
 ) -> ExperimentLook:
     """
@@ -470,10 +473,15 @@ def try_experiment(
         without: Columns to leave out.
         cost_per_contact: What one contact costs, where the outcome is a sum.
         margin: The share of the sum that is left, from 0 to 1.
+        missing: Words that stand for a missing value, beside NA and its like.
         name: Of the table, for the report.
     """
-    frame = columns.frame_of(table)
-    labels = [label] if isinstance(label, str) else list(label)
+    frame = columns.frame_of(table, missing)
+    labels = one_form([label] if isinstance(label, str) else list(label))
+    treatment = one_form(treatment)
+    user = one_form(user)
+    categories = listed_names(frame, categories)
+    without = listed_names(frame, without)
     keys = labels + [treatment]
     if user is not None:
         keys.append(user)
@@ -488,12 +496,8 @@ def try_experiment(
         # Users are judged in parts, which are the same in whatever order they come.
         frame = frame.iloc[texts(frame[user]).argsort()]
     outcomes = _outcomes_by_title(frame, labels, outcome, title)
-    has_sums = any(_is_sum(values.dropna()) for values in outcomes.values())
-    if (cost_per_contact is not None or margin is not None) and not has_sums:
-        raise SchemaError(
-            f"a profit needs sums of money, and {' and '.join(outcomes)} has none",
-            hint="Name a column with sums by --label, or leave the cost out",
-        )
+    if cost_per_contact is not None or margin is not None:
+        _check_sums(outcomes)
     arms, is_control = _arms(frame[treatment], control)
     names = sorted(arms[~is_control].dropna().unique())
     shown_control = str(arms[is_control].iloc[0])
@@ -508,12 +512,12 @@ def try_experiment(
     used = {column: entry for column, entry in features.items() if entry.kind}
     if not used:
         raise SchemaError("no column is left as a feature", hint="Leave out fewer")
-    arrays = {column: entry.array(entry.values) for column, entry in used.items()}
+    arrays = {column: entry.array for column, entry in used.items()}
     kinds = {column: entry.model_kind for column, entry in used.items()}
     read = to_frame(pa.table(arrays), kinds)
     for column, why in _leaks(used, outcomes).items():
         kinds.pop(column)
-        features[column] = Feature(why="it may know the outcome", leak=why)
+        features[column] = Column(why="it may know the outcome", leak=why)
         notes.append(
             f"{column} is left out: it {why}. If it is another outcome, name it by "
             "--outcomes as well"
@@ -563,6 +567,7 @@ def try_experiment(
         user=user,
         features=features,
         notes=notes,
+        missing=missing,
     )
 
 
@@ -594,13 +599,22 @@ def _arm(
     )
 
 
+def _check_sums(outcomes: Mapping[str, pd.Series]) -> None:
+    """Refuse a cost where no outcome is a sum of money."""
+    if not any(_is_sum(values.dropna()) for values in outcomes.values()):
+        raise SchemaError(
+            f"a profit needs sums of money, and {' and '.join(outcomes)} has none",
+            hint="Name a column with sums by --label, or leave the cost out",
+        )
+
+
 def _arms(column: pd.Series, control: object) -> tuple[pd.Series, pd.Series]:
     """
     Return the treatment of each user, null for none, and who is of the control group.
 
     Each is as most rows write it: neither case nor blanks count.
     """
-    written = texts(column)
+    written = texts(column).map(one_form, na_action="ignore")
     keys = written.map(columns.key_of, na_action="ignore")
     is_control = keys == columns.key_of(control)
     is_nobodys = written.isna() | written.str.fullmatch(GAPS, case=False).eq(True)
@@ -635,7 +649,7 @@ def _outcomes_by_title(
     outcome: object | None,
     title: str | None,
 ) -> dict[str, pd.Series]:
-    has_commas = columns.have_decimal_commas(frame)
+    has_commas = have_decimal_commas(frame)
     outcomes = {}
     for label in labels:
         values, name = _outcomes(frame[label], outcome, has_commas=has_commas)
@@ -658,7 +672,7 @@ def _outcomes(
         if isinstance(column.dtype, pd.StringDtype):
             written = column.astype("object")
         try:
-            amounts = columns.feature_of(written, None, has_commas=has_commas)
+            amounts = Column.decide(written, None, has_commas=has_commas)
         except SchemaError as error:
             hint = "Write sums like 1234.5; leave them empty where they are not known"
             raise SchemaError(error.problem, hint=hint) from error
@@ -676,7 +690,7 @@ def _outcomes(
 
 
 def _leaks(
-    used: Mapping[str, Feature], outcomes: Mapping[str, pd.Series]
+    used: Mapping[str, Column], outcomes: Mapping[str, pd.Series]
 ) -> dict[str, str]:
     """Return why a feature may know an outcome."""
     leaks = {}
@@ -684,7 +698,8 @@ def _leaks(
         known = values.notna()
         label = (values[known] != 0).astype("int8")
         for column, entry in used.items():
-            why = alone.why_a_leak(entry.array(entry.values[known]), label, entry)
+            values_known = entry.array.filter(pa.array(known))
+            why = alone.why_a_leak(values_known, label, entry.model_kind)
             if why:
                 leaks[column] = f"{why} of {said}"
     return leaks

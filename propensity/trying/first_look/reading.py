@@ -20,10 +20,11 @@ from propensity.learning.rows import in_order
 from propensity.learning.task import MEAN, RESERVED, Baseline, Candidate, Task
 from propensity.pages.words import percent, plural
 from propensity.suggestions import instead
+from propensity.table_files.column import Column, have_decimal_commas, one_form
 from propensity.table_files.texts import refuse, texts
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.trying.first_look import columns
-from propensity.trying.first_look.columns import Feature, Steps
+from propensity.trying.first_look.columns import Steps
 
 # If this many outcomes are expected and none is there, it is not by chance.
 EXPECTED = 10
@@ -45,6 +46,7 @@ class ReadTable:
         features: By column; ``rows`` have their values.
         horizon_days: Until a label is known; None for until the table's next time.
         test_times: How many of the newest times test; None for as many as it takes.
+        missing: Words that stand for a missing value.
     """
 
     name: str
@@ -60,9 +62,10 @@ class ReadTable:
     times: pd.Series | None
     open_times: pd.Series | None
     user: str | None
-    features: Mapping[str, Feature]
+    features: Mapping[str, Column]
     horizon_days: int | None
     test_times: int | None
+    missing: Sequence[str]
     candidates: Sequence[Candidate]
 
     @cached_property
@@ -71,7 +74,7 @@ class ReadTable:
         return names_in_training(self.features)
 
     @property
-    def used(self) -> Mapping[str, Feature]:
+    def used(self) -> Mapping[str, Column]:
         """Features by their names in a training."""
         return {name: self.features[column] for name, column in self.columns.items()}
 
@@ -101,14 +104,14 @@ class ReadTable:
         features = dict(self.features)
         for name, why in leaks.items():
             if features[name].kind:
-                features[name] = Feature(why="it may know the outcome", leak=why)
+                features[name] = Column(why="it may know the outcome", leak=why)
         left = names_in_training(features)
         dropped = [name for name in self.columns if name not in left]
         rows = self.rows.drop_columns(dropped)
         return replace(self, features=features, rows=rows)
 
 
-def names_in_training(features: Mapping[str, Feature]) -> Mapping[str, str]:
+def names_in_training(features: Mapping[str, Column]) -> Mapping[str, str]:
     """Return columns by their names in a training, which uses some names itself."""
     names = {}
     for column, feature in features.items():
@@ -134,10 +137,17 @@ def read_table(
     horizon_days: int | None = None,
     test_times: int | None = None,
     candidates: Sequence[Candidate] | None = None,
+    missing: Sequence[str] = (),
     name: str = "table",
 ) -> ReadTable:
     """Read a table that is to be tried; arguments and errors are ``try_table``'s."""
-    frame = columns.frame_of(table)
+    frame = columns.frame_of(table, missing)
+    label = one_form(label)
+    time = one_form(time)
+    user = one_form(user)
+    categories = listed_names(frame, categories)
+    plans = listed_names(frame, plans)
+    without = listed_names(frame, without)
     for option, value in (("horizon-days", horizon_days), ("test-times", test_times)):
         if value is not None and time is None:
             hint = "Name the column that says when a row was true by --time"
@@ -179,7 +189,7 @@ def read_table(
         "weight": pa.array(np.ones(len(labels))),
     }
     for feature, column in names.items():
-        rows[feature] = features[column].array(features[column].values)
+        rows[feature] = features[column].array
         features[column] = replace(features[column], values=None)
     return ReadTable(
         name=name,
@@ -198,6 +208,7 @@ def read_table(
         features=features,
         horizon_days=horizon_days,
         test_times=test_times,
+        missing=missing,
         candidates=candidates or default_candidates(len(labels)),
     )
 
@@ -267,17 +278,18 @@ def features_of(
     times: pd.Series | None,
     categories: Sequence[str],
     plans: Sequence[str] = (),
-) -> dict[str, Feature]:
-    has_commas = columns.have_decimal_commas(frame)
+) -> dict[str, Column]:
+    has_commas = have_decimal_commas(frame)
     features = {}
     for name, column in frame.items():
         is_plan = name in plans
-        if name in categories:
-            feature = columns.category_of(column)
-        else:
-            feature = columns.feature_of(
-                column, times, has_commas=has_commas, is_plan=is_plan
-            )
+        feature = Column.decide(
+            column,
+            times,
+            has_commas=has_commas,
+            is_category=name in categories,
+            is_plan=is_plan,
+        )
         if is_plan and feature.kind != "date" and not feature.why:
             raise SchemaError(
                 f"--plans {name} has no dates, but is a {feature.kind}",
@@ -313,6 +325,15 @@ def declared_candidates(use_case: str) -> list[Candidate]:
     file = folders.FOLDER / use_case / folders.FILE
     entries = tomllib.loads(file.read_text("utf-8"))
     return convert(entries["candidates"], list[Candidate])
+
+
+def listed_names(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Return the columns that an option names, of which some may be one text: a,b."""
+    listed = list[str]()
+    for name in one_form(names):
+        is_column = name in frame.columns or "," not in name
+        listed += [name] if is_column else [part.strip() for part in name.split(",")]
+    return listed
 
 
 def check_names(

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from propensity.errors import SchemaError
 from propensity.models.encoding import Floats
+from propensity.table_files.column import Column, is_moments
 from propensity.table_files.texts import refuse, texts
 from propensity.trying.first_look import columns
-from propensity.trying.first_look.columns import Feature
 from propensity.trying.first_look.reading import ReadTable
 
 # What a list has of each user beside the user.
@@ -60,7 +60,7 @@ class RowsToScore:
                     " by --rows",
                 )
         else:
-            frame = columns.frame_of(table)
+            frame = columns.frame_of(table, read.missing)
             times = _times_of_others(read, frame)
         used = {name: read.features[column] for name, column in read.columns.items()}
         return cls.from_frame(
@@ -74,7 +74,7 @@ class RowsToScore:
         times: pd.Series | None,
         *,
         user: str | None,
-        features: Mapping[str, Feature],
+        features: Mapping[str, Column],
         columns_of: Mapping[str, str],
     ) -> RowsToScore:
         """
@@ -96,8 +96,7 @@ class RowsToScore:
             columns.check_once(frame[user], "has another row to score", hint)
         arrays = {}
         for name, feature in features.items():
-            values = columns.read_as(feature, frame[columns_of[name]], times)
-            arrays[name] = feature.array(values)
+            arrays[name] = feature.read(frame[columns_of[name]], times)
         return cls(users=users, features=pa.table(arrays))
 
 
@@ -137,7 +136,7 @@ def _times_of_others(read: ReadTable, frame: pd.DataFrame) -> pd.Series | None:
     times = None
     if read.time is not None:
         times = columns.times_of(frame[read.time])
-        if columns.is_moments(times) != columns.is_moments(read.times):
+        if is_moments(times) != is_moments(read.times):
             every = pd.Series(True, frame.index)
             problem = "is not a time as the table has them"
             hint = "write the times in the same way"

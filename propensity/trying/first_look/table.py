@@ -8,6 +8,7 @@ leaks.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -33,9 +34,15 @@ from propensity.learning.trained import LEAK, Trained
 from propensity.measures.intervals import NORMAL, lift_interval, rate_interval
 from propensity.pages.page import in_notebook
 from propensity.pages.words import percent, plural
-from propensity.trying.first_look import alone, columns
+from propensity.table_files.column import TEXT
+from propensity.trying.first_look import alone
 from propensity.trying.first_look.columns import FEWEST
-from propensity.trying.first_look.reading import ADVICE, EXPECTED, ReadTable, read_table
+from propensity.trying.first_look.reading import (
+    ADVICE,
+    EXPECTED,
+    ReadTable,
+    read_table,
+)
 from propensity.trying.first_look.reasons import Reasons, directions, reasons
 from propensity.trying.first_look.scores import RowsToScore, best_first
 from propensity.trying.first_look.training import TableTraining, sample_of
@@ -45,6 +52,11 @@ from propensity.watching import Watched, unwatched
 _BY_CHANCE = 0.001
 # Rows of a list that have reasons: those whom one contacts first.
 _WITH_REASONS = 10_000
+# A column that alone ranks so well, and so much above the next, is named.
+_FAR = 0.95
+_FAR_ABOVE = 0.1
+# Of more than twice as many names so many are listed.
+_LISTED = 6
 # A column that is filled so much less often in the newest rows is filled in later.
 _FILLED_LESS = 0.1
 
@@ -64,10 +76,12 @@ class FirstLook:
         tells_nothing: Whether neither the model nor a column ranks rows better than by
             chance.
         compared: How the model and its best column rank rows of later times.
+        far_above: Which column alone ranks far above all others, if one does.
     """
 
     table: ReadTable
     leaks: Mapping[str, str]
+    far_above: str
     card: UserCard
     training: TableTraining
     trained: Trained
@@ -106,22 +120,30 @@ class FirstLook:
         by_kind: dict[str, list[str]] = {}
         for column, kind in self.kinds.items():
             by_kind.setdefault(kind, []).append(column)
-        listed = [f"{kind}: {', '.join(names)}" for kind, names in by_kind.items()]
+        listed = [f"{kind}: {_few(names)}" for kind, names in by_kind.items()]
         others = [f"{column} ({why})" for column, why in self.left_out.items()]
-        listed.append(f"left out: {', '.join(others) if others else 'none'}")
+        listed.append(f"left out: {_few(others)}")
         leaks = []
         for column, why in self.leaks.items():
             without = ", so it is left out" if column in self.left_out else ""
             leaks.append(f"{column} {why}{without}")
         if not leaks:
             leaks.append("none found")
+        if self.far_above:
+            leaks.append(self.far_above)
         best = metrics.lift[0]
         assert metrics.base_rate
         lift = lift_interval(best.conversions, best.users, metrics.base_rate)
         share = percent(self.trained.parts.every.label.mean())
-        use = f"Of the top 10%, {percent(best.conversions / best.users)} {outcome}"
+        use = (
+            f"Of the top 10%, {percent(best.conversions / best.users)} {outcome}: "
+            f"{lift.format('.1f')} times the average. Expected of all "
+            f"{percent(metrics.mean_probability)}, actual {percent(metrics.base_rate)}"
+        )
         if self.tells_nothing:
-            use = f"Make no list, which would be by chance. {use}"
+            use = f"Make no list, which would be by chance{self._unread}. {use}"
+        if self.known_leaks:
+            use = _knows(self.known_leaks)
         level = []
         if self.level:
             level.append(f"Level    {self.level}")
@@ -131,9 +153,25 @@ class FirstLook:
             f"Columns  {'; '.join(listed)}",
             f"Leaks    {'; '.join(leaks)}",
             f"Model    {self.compared}",
-            f"Use      {use}: {lift.format('.1f')} times the average. Expected of all "
-            f"{percent(metrics.mean_probability)}, actual {percent(metrics.base_rate)}",
+            f"Use      {use}",
         ]
+
+    @property
+    def known_leaks(self) -> list[str]:
+        """Features that may know the outcome: the model has learned from them."""
+        return [column for column in self.leaks if column not in self.left_out]
+
+    @property
+    def _unread(self) -> str:
+        """Say which columns have texts, which are not read."""
+        names = []
+        for column, why in self.left_out.items():
+            if why.startswith(TEXT):
+                names.append(column)
+        if not names:
+            return ""
+        are = "is a text, which is" if len(names) == 1 else "are texts, which are"
+        return f", by the columns that were read: {_few(names)} {are} not"
 
     @property
     def level(self) -> str:
@@ -232,6 +270,7 @@ def try_table(table: pd.DataFrame | pa.Table, **options: Any) -> FirstLook:
         test_times: How many of the newest times are the test set; by default one, or
             more if that has few rows of label 1.
         candidates: Of which the best is chosen, as ``usecase.toml`` has them.
+        missing: Words that stand for a missing value, beside NA and its like.
         name: Of the table, for the report.
     """
     return look_at_table(read_table(table, **options))
@@ -256,21 +295,30 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
         parts = replace(
             parts, before=sampled.before, blocks=sampled.blocks, fitting=sampled.fitting
         )
-    leaks = _leaks(sampled, read)
+    areas = _areas(sampled, read, watched)
+    leaks = _leaks(sampled, read, areas)
     parts, task = _with_baseline(parts, read.task)
     training = TableTraining(parts=parts, task=task, limits=_LIMITS, watched=watched)
     trained = training.run()
     tells_nothing = _tells_nothing(trained)
     baseline = f"{task.baseline.feature} alone"
-    compared = _compared(trained, baseline, tells_nothing=tells_nothing)
+    is_better = gate.first_verdict(trained).promoted and not leaks
+    compared = _compared(
+        trained,
+        baseline,
+        tells_nothing=tells_nothing,
+        is_better=is_better,
+        is_later=read.times is not None,
+    )
     # A leak that is left out is no reason to distrust the model.
     reason = compared
     for column, why in leaks.items():
         reason += f"; LIKELY LEAK: {column} {why}"
-    is_better = gate.first_verdict(trained).promoted
-    verdict = gate.Verdict(promoted=is_better and not leaks, reason=reason)
+    verdict = gate.Verdict(promoted=is_better, reason=reason)
     claim = ""
-    if tells_nothing:
+    if leaks:
+        claim = f"{_knows(list(leaks))}."
+    elif tells_nothing:
         noun = "row" if read.user is None else read.user
         claim = f"These columns don't tell which {noun}s {task.outcome}."
     card = _card(read, task, trained, verdict, claim=claim)
@@ -280,6 +328,7 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
     return FirstLook(
         table=read,
         leaks=leaks,
+        far_above=_far_above(areas, leaks),
         card=card,
         training=training,
         trained=trained,
@@ -341,24 +390,50 @@ def _tells_nothing(trained: Trained) -> bool:
     return True
 
 
-def _compared(trained: Trained, baseline: str, *, tells_nothing: bool) -> str:
-    """Say how the model and its best column rank rows of later times."""
+def _compared(
+    trained: Trained,
+    baseline: str,
+    *,
+    tells_nothing: bool,
+    is_better: bool,
+    is_later: bool,
+) -> str:
+    """Say how the model and its best column rank rows that were judged."""
     rows, score, ranks = trained.judged_forward()
+    judged = f"{len(rows):,} {'rows of later times' if is_later else 'further rows'}"
     if tells_nothing:
         chance = gate.roc_auc_difference(rows, score, np.full(len(rows), 0.5))
         areas = [trained.holdout.metrics.roc_auc, trained.holdout.baseline_roc_auc]
         shown = " and ".join(f"{area:.3f}" for area in areas)
         return (
             f"neither the model nor {baseline} tells one row from another: ROC AUC "
-            f"{shown} on the test set, where 0.5 is guessing; on {len(rows):,} rows of "
-            f"later times the model has {chance.format('+.3f')} more than that"
+            f"{shown} on the test set, where 0.5 is guessing; on {judged} the model "
+            f"has {chance.format('+.3f')} more than that"
         )
     more = gate.roc_auc_difference(rows, score, ranks)
-    goes = "would" if gate.first_verdict(trained).promoted else "would not"
+    goes = "would" if is_better else "would not"
     return (
-        f"{gate.beside_baseline(trained, baseline)}; on {len(rows):,} rows of later "
-        f"times {more.format('+.3f')}: as a use case it {goes} go live"
+        f"{gate.beside_baseline(trained, baseline)}; on {judged} "
+        f"{more.format('+.3f')}: as a use case it {goes} go live"
     )
+
+
+def _knows(leaks: Sequence[str]) -> str:
+    """Say that columns know the outcome, and how to leave them out."""
+    them = "it" if len(leaks) == 1 else "them"
+    return (
+        f"This table knows the outcome: {', '.join(leaks)}. Leave {them} out and try "
+        f"again: --without {shlex.quote(','.join(leaks))}"
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    """List names; of a long list the first six and how many there are."""
+    if not names:
+        return "none"
+    if len(names) <= 2 * _LISTED:
+        return ", ".join(names)
+    return f"{', '.join(names[:_LISTED])}, … ({len(names)} in all)"
 
 
 # -- what a column tells alone --------------------------------------------------------
@@ -385,22 +460,42 @@ def _with_baseline(parts: Parts, task: Task) -> tuple[Parts, Task]:
     return parts, structs.replace(task, baseline=baseline)
 
 
-def _leaks(parts: Parts, read: ReadTable) -> dict[str, str]:
-    """Return columns that alone nearly decide the label, or are written after it."""
+def _areas(parts: Parts, read: ReadTable, watched: Watched) -> dict[str, float]:
+    """Return the ROC AUC of each feature alone, whichever way it ranks, by column."""
     fit_end = parts.blocks[0].fit_end
+    older = parts.every.between(0, fit_end)
+    later = parts.every.between(fit_end)
+    areas = {}
+    for name in watched(list(read.columns), "ranking by each column alone"):
+        area = alone.area(older, later, name, read.task.features[name])
+        areas[read.columns[name]] = max(area, 1 - area)
+    return areas
+
+
+def _far_above(areas: Mapping[str, float], leaks: Mapping[str, str]) -> str:
+    """Say which column ranks far above all others; "" if it is known as a leak."""
+    ranked = sorted(areas, key=areas.__getitem__, reverse=True)[:2]
+    if len(ranked) < 2 or ranked[0] in leaks:
+        return ""
+    best, next_best = ranked
+    if areas[best] < _FAR or areas[best] < areas[next_best] + _FAR_ABOVE:
+        return ""
+    return (
+        f"but {best} alone ranks at {areas[best]:.3f}, far above all others: look "
+        "whether it was known at the time of its row"
+    )
+
+
+def _leaks(parts: Parts, read: ReadTable, areas: Mapping[str, float]) -> dict[str, str]:
+    """Return columns that alone nearly decide the label, or are written after it."""
     every = parts.every
-    older = every.between(0, fit_end)
-    later = every.between(fit_end)
     leaks = {}
-    for name, kind in read.task.features.items():
-        column = read.columns[name]
-        area = alone.area(older, later, name, kind)
-        # A column may rank the other way round.
-        area = max(area, 1 - area)
+    for name, column in read.columns.items():
+        area = areas[column]
         filled = _filled(parts.before, name)
         newest = _filled(parts.holdout, name)
         in_every = _filled(every, name)
-        in_open = columns.share_filled(read.features[column], read.open_rows[column])
+        in_open = read.features[column].share_filled(read.open_rows[column])
         is_expected = in_every * len(read.open_rows) >= EXPECTED
         sure = alone.sure_value(every, name, _open_values(read, column))
         if area >= LEAK:
@@ -429,7 +524,7 @@ def _open_values(read: ReadTable, column: str) -> pd.Series:
     """Return the values of a column in the open rows; none if one of them is wrong."""
     feature = read.features[column]
     try:
-        return columns.read_as(feature, read.open_rows[column], read.open_times)
+        return feature.read(read.open_rows[column], read.open_times).to_pandas()
     except SchemaError:
         # It is refused once the rows are scored.
         return pd.Series(dtype="object")

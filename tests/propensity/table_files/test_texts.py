@@ -13,19 +13,19 @@ import pandas as pd
 import pytest
 
 from propensity.errors import SchemaError
-from propensity.table_files.texts import as_declared
-from propensity.trying.first_look import columns
+from propensity.table_files.column import Column, have_decimal_commas, names_of
+from propensity.table_files.texts import Words, as_declared, moments_of
 
 MARCH = datetime(2024, 3, 1, tzinfo=UTC)
 QUARTER_PAST = MARCH.replace(hour=10, minute=15, second=30)
 
 
-def feature(values, *, named: str = "x") -> columns.Feature:
+def feature(values, *, named: str = "x") -> Column:
     """Return what ``try`` makes of a column of a table of 2025."""
     column = pd.Series(values, dtype="object", name=named)
     times = pd.Series(pd.to_datetime(["2025-01-01"] * len(column), utc=True))
-    has_commas = columns.have_decimal_commas(column.to_frame())
-    return columns.feature_of(column, times, has_commas=has_commas)
+    has_commas = have_decimal_commas(column.to_frame())
+    return Column.decide(column, times, has_commas=has_commas)
 
 
 def declared(values, kind: str) -> list[object]:
@@ -126,6 +126,63 @@ def test_values_are_exact_in_the_declared_type(kind, text, value):
     assert declared([text, None], kind) == [value, None]
 
 
+WORDS = [
+    (["k.A."] * 7 + ["12.5", "3", "7.25"], "row 1: 'k.A.' is not a number"),
+    (["(null)"] * 7 + ["12", "3", "7"], "row 1: '(null)' is not a number"),
+    (["basic"] * 7 + ["2", "2", "pro"], "row 1: 'basic' is not a number"),
+    (["nie"] * 7 + ["2024-03-01", "2024-02-29"], "row 1: 'nie' is not a date"),
+]
+
+
+@pytest.mark.parametrize(("values", "problem"), WORDS, ids=str)
+def test_a_word_in_place_of_values_does_not_decide_what_a_column_is(values, problem):
+    """In whatever language. It is refused by row, and the hint gives both ways out.
+    Defect: a column of amounts was a category of 360 values."""
+    with pytest.raises(SchemaError) as caught:
+        feature(values)
+
+    assert problem in caught.value.problem
+    assert "add --missing " in caught.value.hint
+    assert "--category x" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["٢٠٢٤-٠٣-٠١", "٢٠٢٤-٠٢-٢٩"], "date"),
+        (["１２．５", "３"], "number"),
+        (["१२", "३"], "number"),
+        (["1.2.3", "1.10.0"], "category"),
+        (["k1", "k6"], "category"),
+        (["10.1.2.3", "10.1.2.4"], "category"),
+    ],
+    ids=str,
+)
+def test_digits_of_any_script_are_read(values, kind):
+    assert feature(values).kind == kind
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["1446/03/01", "1446/04/12"],
+        ["2568-03-01", "2567-11-30"],
+        ["114/03/01", "113/12/24"],
+        ["令和7年3月1日", "令和6年12月24日"],
+        ["R7.3.1", "R6.12.24"],
+        ["7 มี.ค. 2567", "8 มี.ค. 2567"],
+        ["1_234_567", "2_345_678"],
+        ["12,34,567", "1,23,456"],
+    ],
+    ids=str,
+)
+def test_what_looks_like_a_date_or_a_number_is_read_or_refused(values):
+    """Defects: dates of other calendars were "empty, or the same in every row", or
+    names, so that one of the future was no leak."""
+    with pytest.raises(SchemaError, match=f"row 1: '{values[0]}' "):
+        feature([*values, None])
+
+
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
@@ -188,7 +245,7 @@ def test_two_digits_of_a_year_lie_in_the_past_where_the_future_is_impossible(
     """Defect: who was born on 01.02.65 was a leak, as of 2065."""
     column = pd.Series(values, name="x", dtype="object")
     newest = pd.Timestamp("2025-01-01", tz="UTC")
-    read = columns.moments_of(columns.Words.of(column), newest=newest)
+    read = moments_of(Words.of(column), newest=newest)
 
     assert read.clock.dt.year.tolist() == years
 
@@ -205,7 +262,7 @@ def test_two_digits_of_a_year_lie_in_the_past_where_the_future_is_impossible(
 )
 def test_a_category_of_numbers_is_read_alike_in_further_rows(trained, later):
     """Defect: 1 was 1.0 beside 2.5, which no row of the training had."""
-    names = columns.names_of(pd.Series(trained, name="x"))
-    others = columns.names_of(pd.Series(later, name="x"))
+    names = names_of(pd.Series(trained, name="x"))
+    others = names_of(pd.Series(later, name="x"))
 
     assert names.dropna()[:2].tolist() == others.dropna()[:2].tolist()

@@ -4,15 +4,20 @@ A first look at a table, specified: types, leaks, splits by time, and what it re
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from propensity import try_table
 from propensity.errors import PropensityError
+from propensity.table_files.column import Column
 from propensity.trying.first_look import columns
+from propensity.trying.first_look.reading import read_table
+from propensity.trying.first_look.scores import RowsToScore
 from propensity.usecases import Candidate
-from tests.propensity.trying.first_look.tables import NAMES, customers
+from tests.propensity.trying.first_look.tables import NAMES, customers, leaky
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +53,11 @@ def test_the_newest_month_tests_a_model_of_older_ones(look):
     assert "ranks the test set better than visits alone" in look.lines[3]
 
 
-def feature(values, **options) -> columns.Feature:
+def feature(values, **options) -> Column:
     """Return what a column of a table of 2025 is."""
     column = pd.Series(values) if isinstance(values, list) else values
     times = pd.Series(pd.to_datetime(["2025-01-01"] * len(column), utc=True))
-    return columns.feature_of(column.rename("x"), times, **options)
+    return Column.decide(column.rename("x"), times, **options)
 
 
 def test_what_a_person_has_typed_is_believed():
@@ -73,7 +78,7 @@ def test_a_date_that_stands_for_never_is_a_gap():
     written = pd.Series(pd.to_datetime(["2025-01-01"] * 3)).dt.as_unit("ns")
     times = columns.times_of(written)
     never = pd.Series(["9999-12-31", "2024-12-31", "0000-00-00"])
-    read = columns.feature_of(never, times)
+    read = Column.decide(never, times)
 
     assert read.values.fillna(-1).tolist() == [-1, 1, -1]
 
@@ -114,7 +119,88 @@ def test_a_table_without_times_is_tried_on_users_drawn_at_random():
     assert tested.isdisjoint(parts.before.rows["user_id"].to_pylist())
     assert "drawn at random: without --time this cannot see" in look.lines[0]
     assert "1 row has no churned" in look.lines[0]
+    assert "of later times" not in look.lines[3]
+    assert "further rows" in look.lines[3]
     assert look.kinds["since"] == "date"
+
+
+def test_names_are_compared_in_one_form_of_unicode():
+    """Of columns, of categories and in options. Defect: there is no column
+    'gekündigt'; did you mean 'gekündigt'?"""
+    one, other = (unicodedata.normalize(form, "Köln") for form in ("NFC", "NFD"))
+    frame = customers().rename(columns={"churned": f"{other}?", "plan": other})
+    frame["city"] = [(one, other, "Bonn")[n % 3] for n in range(len(frame))]
+    read = read_table(
+        frame,
+        user="customer",
+        time="month",
+        label=f"{one}?",
+        without=[one, "note,visits"],
+    )
+
+    assert set(read.rows["city"].to_pylist()) == {one, "Bonn"}
+    assert set(read.features) == {"since", "postcode", "country", "city"}
+
+
+def test_a_word_for_a_missing_value_is_a_gap_here_and_in_rows_to_score():
+    frame = customers().astype({"visits": object})
+    frame.loc[frame.index % 2 == 0, "visits"] = "k.A."
+    read = read_table(frame, **NAMES, missing=["k.a."])
+    later = RowsToScore.of(read, frame.tail(2))
+
+    assert read.features["visits"].kind == "number"
+    assert read.rows["visits"].null_count == len(frame) // 2
+    assert later.features["visits"].null_count == 1
+
+
+def test_bytes_are_texts_with_gaps_and_without():
+    """Defect: b'k6' was "not a number, but most of the column is"."""
+    names = [f"k{n % 7}".encode() if n % 5 else None for n in range(1_200)]
+    read = read_table(customers().assign(code=names), **NAMES)
+
+    assert read.features["code"].kind == "category"
+    assert "k6" in read.rows["code"].to_pylist()
+
+
+def test_a_table_that_knows_the_outcome_says_so_first():
+    """In its heading and in its last line, without a figure, and with the flag to
+    paste. Defect: the heading was "10.0 times the average"."""
+    look = try_table(leaky(), **NAMES)
+    page = look.page()
+    heading = page[page.index("<h1>") : page.index("</h1>")]
+
+    assert look.lines[4] == (
+        "Use      This table knows the outcome: reason, status. Leave them out and try "
+        "again: --without reason,status"
+    )
+    assert "This table knows the outcome: reason, status." in heading
+    assert "would not go live" in look.lines[3]
+    assert "times the average" not in page[: page.index("<main>")]
+
+
+def test_a_column_far_above_all_others_is_named():
+    """It may be known in time, so it stays."""
+    frame = customers()
+    random = np.random.default_rng(3)
+    is_churn = frame["churned"] == "yes"
+    later = np.where(is_churn, 0.0, 2.2) + random.normal(0, 0.8, len(frame))
+    look = try_table(frame.assign(later=later), **NAMES)
+
+    assert not look.leaks
+    assert "none found; but later alone ranks at 0.9" in look.lines[2]
+
+
+def test_texts_that_are_not_read_are_named_where_nothing_is_told():
+    """And a long list of columns is six names and a number."""
+    frame = customers(75)
+    random = np.random.default_rng(1)
+    churned = np.where(random.random(len(frame)) < 0.2, "yes", "no")
+    more = {f"n{n}": random.random(len(frame)) for n in range(20)}
+    look = try_table(frame.assign(churned=churned, **more), **NAMES)
+
+    assert "by the columns that were read: note is a text" in look.lines[4]
+    assert "number: visits, n0, n1, n2, n3, n4, … (21 in all)" in look.lines[1]
+    assert "rows drawn at random" not in look.lines[3]
 
 
 def test_a_wrong_value_is_refused_with_its_row():
