@@ -12,8 +12,8 @@ Answers   200 done; 409 a compaction is running; 503 run again
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import compact
 from propensity.runs.run import Answer, Endpoint, Run
+from propensity.streaming.features import compact
 
 
 @functions_framework.http

@@ -48,11 +48,12 @@ from propensity.registry.deployment import connected
 from propensity.registry.index import INDEXES, pointer_name
 from propensity.registry.leases import leased
 from propensity.registry.versions import PARQUET, parquet_of
-from propensity.runs import compact, digest
+from propensity.runs import digest
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.spreadsheet import CSV_TYPE, csv_of, rows_of_csv
 from propensity.statements import statement
+from propensity.streaming.features import compact
 from propensity.suppression import EVERYWHERE, key_id, suppressed_list, user_hash
 from propensity.tables import every as tables
 from propensity.tables.every import RAW, RECIPIENTS

@@ -36,9 +36,9 @@ from local.stack.stack import SECRET
 from propensity import folders
 from propensity.cli.progress import say
 from propensity.registry.leases import ANY_DATE, name_of
-from propensity.runs import compact
 from propensity.runs.late import KINDS
 from propensity.settings import is_setting
+from propensity.streaming.features import compact
 
 Result = TypeVar("Result")
 Done = subprocess.CompletedProcess[str]

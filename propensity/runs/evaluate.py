@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from propensity.measures import thresholds
 from propensity.runs import export
-from propensity.runs.evaluate_days import days
 from propensity.runs.evaluate_weeks import weeks
 from propensity.runs.evaluation import outcomes_of
 from propensity.runs.run import Run
+from propensity.streaming.cards.evaluate_days import days
 from propensity.tables.models import (
     EVALUATION,
     Evaluation,

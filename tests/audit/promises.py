@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from deploy.alerts import EXPECTED
-from propensity.runs.compact import ages_of
+from propensity.streaming.features.compact import ages_of
 from tests.audit.faults import UNSURE
 from tests.audit.receiver import ListName, Person, Try
 from tests.audit.world import Call, World, person_of

@@ -20,11 +20,11 @@ from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
-from propensity.runs.compact import KIND, SCOPE, compact
 from propensity.runs.run import Overrides, Run
 from propensity.statements import statement
 from propensity.streaming.events import rows as stream
 from propensity.streaming.events.messages import Message
+from propensity.streaming.features.compact import KIND, SCOPE, compact
 from propensity.tables import every as tables
 from propensity.tables.models import TRAINING_METADATA
 from propensity.tables.stream import (

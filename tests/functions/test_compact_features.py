@@ -1,7 +1,7 @@
 """
 compact_features: a run can be repeated, exports whole days, and may die at any step.
 
-What the sums hold is in ``tests/propensity/runs/test_compact.py``.
+What the sums hold is in ``tests/propensity/streaming/features/test_compact.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 from local.stack.state import ROOT
 from propensity.clock import SYSTEM
 from propensity.registry.leases import leased
-from propensity.runs.compact import KIND, SCOPE
+from propensity.streaming.features.compact import KIND, SCOPE
 from propensity.tables.stream import INFERENCE_LOG
 from tests.functions.streaming import (
     changed,

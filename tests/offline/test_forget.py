@@ -26,10 +26,11 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry import index
 from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of
-from propensity.runs import compact, digest, setup
+from propensity.runs import digest, setup
 from propensity.runs.model_files import pseudonymise
 from propensity.settings import Settings
 from propensity.spreadsheet import csv_of
+from propensity.streaming.features import compact
 from propensity.suppression import suppressed_list
 from propensity.tables import every as tables
 from propensity.tables.export import CONVERSIONS, USER_DAYS, VIEW

@@ -31,11 +31,11 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
 from propensity.runs import evaluate_weeks, predict, setup
-from propensity.runs.compact import ages_of, compact
 from propensity.runs.effects import publish_looks
 from propensity.runs.run import Overrides, Run
 from propensity.runs.snapshots import training_dates
 from propensity.settings import Settings
+from propensity.streaming.features.compact import ages_of, compact
 from propensity.tables import every as tables
 from propensity.tables.models import PUBLICATIONS
 from tests.support import shop

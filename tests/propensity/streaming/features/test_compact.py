@@ -21,7 +21,7 @@ import pytest
 from local.generators.streams import encode
 from propensity.errors import Conflict
 from propensity.gcp.warehouse import Warehouse
-from propensity.runs.compact import IN_FLIGHT
+from propensity.streaming.features.compact import IN_FLIGHT
 from tests.functions.streaming import (
     Died,
     changed,
