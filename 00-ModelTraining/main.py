@@ -20,7 +20,18 @@ import functions_framework
 
 from propensity.clock import SYSTEM
 from propensity.runs import effects, export, train
+from propensity.runs.kinds import USERS, Kind
 from propensity.runs.run import Answer, Endpoint, Run
+
+
+def kind_of(run: Run) -> Kind:
+    """Return the kind of the use case's rows."""
+    if run.use_case.scores_events:
+        # Only a training on events needs these.
+        from propensity.streaming.cards.kind import EVENTS
+
+        return EVENTS
+    return USERS
 
 
 @functions_framework.http
@@ -28,7 +39,8 @@ from propensity.runs.run import Answer, Endpoint, Run
 def model_training(run: Run) -> Answer:
     """Train once per use case and as-of date; after a failure the champion stays."""
     run = export.digest_training_days(run)
-    challenger = train.train(run, train.training_rows(run))
+    kind = kind_of(run)
+    challenger = train.train(run, kind, kind.rows(run))
     if run.trial:
         return {**train.report_trial(run, challenger), **export.answer(run)}
     answer = train.publish_model(run, challenger)

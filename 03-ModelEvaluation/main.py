@@ -19,7 +19,18 @@ import functions_framework
 
 from propensity.clock import SYSTEM
 from propensity.runs import evaluate, export, report, uplifts
+from propensity.runs.evaluate_weeks import weeks
+from propensity.runs.evaluation import Evaluates
 from propensity.runs.run import Answer, Endpoint, Run
+
+
+def evaluated_by(run: Run) -> Evaluates:
+    """Return what evaluates the use case's rows: weeks of users, or days of events."""
+    if run.use_case.scores_events:
+        from propensity.streaming.cards.evaluate_days import days
+
+        return days
+    return weeks
 
 
 @functions_framework.http
@@ -27,7 +38,7 @@ from propensity.runs.run import Answer, Endpoint, Run
 def model_evaluation(run: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, has a row to say so."""
     run = evaluate.digest_evaluated_days(run)
-    rows = evaluate.evaluations(run)
+    rows = evaluate.evaluations(run, evaluated_by(run))
     evaluate.publish_evaluations(run, rows)
     audience_uplifts = uplifts.publish_uplifts(run)
     reports = report.write_reports(run, rows)

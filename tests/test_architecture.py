@@ -44,9 +44,9 @@ FLOORS = (
     {"ga4", "suppression"},
     {"registry"},
     {"online", "weeks"},
-    {"audience", "streaming"},
+    {"audience"},
     {"runs"},
-    {"cli", "dashboard"},
+    {"cli", "dashboard", "streaming"},
     {"trying"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

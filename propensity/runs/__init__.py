@@ -1,20 +1,20 @@
 """
-Scheduled runs: 00, 01, 03, 05 and the compaction of 04.
+Scheduled runs: 00, 01, 03 and 05; ``streaming`` has those of events.
 
 - ``run``: a run's request, its lease, its answer and its log line
 - ``export``: wait for the days of the export that a run reads
 - ``digest``: its next step: the days that the export has anew, as rows of users
 - ``snapshots``: rows of users with their outcomes; ``reading``: what reads them
+- ``kinds``: the kinds of rows that are trained on, users here
 - ``train``: the steps of 00-ModelTraining, ``model_files``: what a version stores;
   ``effects``: its monthly look at audiences that ask for an order by effect
 - ``predict``: the steps of 01-Predictions; ``effect_scores``: what contacting adds
 - ``categories``: categories of users, stored by predictions and then evaluated
-- ``evaluate``: the steps of 03-ModelEvaluation, for ``evaluate_weeks`` of users or
-  ``evaluate_days`` of events; ``evaluation`` has what both need
+- ``evaluate``: the steps of 03-ModelEvaluation, for ``evaluate_weeks`` of users;
+  ``evaluation`` has what days of events need as well
 - ``uplifts``: its step after that: what acting on audiences was worth
 - ``report``: its last step: a page for each week
 - ``audiences``: the steps of 05-Audiences; ``message``: its weekly message to a chat
-- ``compact``: sums of the stream's days, Parquet of closed days
 - ``late``: when a run is late
 - ``setup``: the dataset with its tables and views
 """

@@ -14,10 +14,8 @@ from msgspec.structs import replace
 
 from propensity.measures import thresholds
 from propensity.runs import export
-from propensity.runs.evaluate_weeks import weeks
-from propensity.runs.evaluation import outcomes_of
+from propensity.runs.evaluation import Evaluates, outcomes_of
 from propensity.runs.run import Run
-from propensity.streaming.cards.evaluate_days import days
 from propensity.tables.models import (
     EVALUATION,
     Evaluation,
@@ -50,7 +48,7 @@ def digest_evaluated_days(run: Run) -> Run:
     return dataclasses.replace(run, missing_days=missing)
 
 
-def evaluations(run: Run) -> list[Evaluation]:
+def evaluations(run: Run, evaluated: Evaluates) -> list[Evaluation]:
     """
     Evaluate all weeks without final metrics.
 
@@ -61,7 +59,6 @@ def evaluations(run: Run) -> list[Evaluation]:
     """
     newest = run.as_of - run.timeframe.horizon
     since = newest - CATCH_UP
-    evaluated = days if run.use_case.scores_events else weeks
     rows = []
     for row, groups in evaluated(run, since, newest):
         rows.append(row if groups is None else _measured(run, row, groups))

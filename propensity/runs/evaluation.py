@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import date
 
 import numpy as np
@@ -15,6 +16,8 @@ from propensity.tables.models import Evaluation
 
 # An evaluation without metrics, and the scores and outcomes to measure, if any.
 Evaluated = tuple[Evaluation, pa.Table | None]
+# Yields those of the weeks, or days, between two dates: an entry point names whose.
+Evaluates = Callable[[Run, date, date], Iterator[Evaluated]]
 
 
 def evaluation(run: Run, week: date, version: int = -1) -> Evaluation:

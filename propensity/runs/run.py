@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from typing import NamedTuple
@@ -34,7 +34,7 @@ from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import ANY_DATE, Lease, leased
 from propensity.schema import Row, Table
 from propensity.settings import Settings
-from propensity.timeframe import DAY, TRUTH_DELAY_DAYS, Timeframe, day_of, moment_of
+from propensity.timeframe import DAY, Timeframe, day_of, moment_of
 
 Answer = Mapping[str, object]
 
@@ -122,15 +122,6 @@ class Run(Deployment):
     def elapsed_s(self) -> float:
         """Return the seconds since the run began."""
         return (self.now() - self.began_at).total_seconds()
-
-    def event_window(self) -> dict[str, object]:
-        """Return the parameters of the statements that join events and truths."""
-        return {
-            "use_case": self.use_case.name,
-            "as_of": self.as_of,
-            "since": self.as_of - timedelta(days=self.use_case.lookback_days),
-            "truth_delay_days": TRUTH_DELAY_DAYS,
-        }
 
     def log(self, severity: str, message: str, **fields: object) -> None:
         """Write a log line beside the run's own; a WARNING does not stop the run."""

@@ -13,17 +13,14 @@ import pyarrow as pa
 from joblib import cpu_count
 from msgspec import structs
 
-from propensity import suppression
 from propensity.errors import ArtifactError, Conflict, SchemaError
 from propensity.learning import gate, value
-from propensity.learning.card import MODEL, REPORT, Card, Origin, user_card
+from propensity.learning.card import MODEL, REPORT, Card, Origin
 from propensity.learning.gate import Verdict
 from propensity.learning.report import version_page
-from propensity.learning.split import split_users
 from propensity.learning.task import Candidate
 from propensity.learning.trained import Rival, Trained
 from propensity.learning.training import Training
-from propensity.learning.users import UserTraining
 from propensity.learning.value import Valued
 from propensity.registry.records import find_recorded, newest_recorded, recorded
 from propensity.registry.serving import loaded
@@ -34,36 +31,17 @@ from propensity.registry.versions import (
     announce,
     pending,
 )
+from propensity.runs.kinds import Kind
 from propensity.runs.model_files import files
 from propensity.runs.run import Answer, Run
-from propensity.runs.snapshots import user_rows
-from propensity.streaming.cards.card import event_card
-from propensity.streaming.cards.dataset import dataset
-from propensity.streaming.cards.split import split_events
-from propensity.streaming.cards.trained import EventTrained
-from propensity.streaming.cards.training import EventTraining
 from propensity.tables.models import TRAINING_METADATA
-from propensity.usecases.use_case import limits_of
-
-
-def training_rows(run: Run) -> pa.Table:
-    """Read features and labels: one row per user and as-of date, or one per event."""
-    if not run.use_case.scores_events:
-        return user_rows(run, suppression.read_suppressed(run.warehouse))
-    joined = run.warehouse.table(
-        run.use_case.statement("event_training_rows"),
-        {**run.event_window(), "maximum_rows": run.settings.maximum_training_rows},
-    )
-    joined = suppression.read_suppressed(run.warehouse).without(
-        joined, run.use_case.name
-    )
-    return dataset(joined, run.use_case)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Challenger:
     """A model that was trained, with its model of amounts, beside the live version."""
 
+    kind: Kind
     rows: pa.Table
     training: Training
     trained: Trained
@@ -72,16 +50,15 @@ class Challenger:
     verdict: Verdict
 
 
-def train(run: Run, rows: pa.Table) -> Challenger:
-    """
-    Train, choose and measure on rows of ``training_rows``; compare with the champion.
-    """
-    training = _training(run, rows)
+def train(run: Run, kind: Kind, rows: pa.Table) -> Challenger:
+    """Train, choose and measure on rows of a kind; compare with the champion."""
+    training = kind.training(run, rows, _uploaded_preprocessor(run))
     trained = training.run()
     for suspicion in trained.holdout.suspicions():
         run.log("WARNING", suspicion)
     champion = run.registry.champion()
     return Challenger(
+        kind=kind,
         rows=rows,
         training=training,
         trained=trained,
@@ -90,25 +67,6 @@ def train(run: Run, rows: pa.Table) -> Challenger:
         ),
         champion=champion,
         verdict=_compare(run, training, trained, champion),
-    )
-
-
-def _training(run: Run, rows: pa.Table) -> Training:
-    task = run.use_case.task(run.settings)
-    limits = limits_of(run.settings)
-    preprocessor = _uploaded_preprocessor(run)
-    if run.use_case.scores_events:
-        return EventTraining(
-            parts=split_events(rows, limits=limits),
-            task=task,
-            limits=limits,
-            preprocessor=preprocessor,
-        )
-    return UserTraining(
-        parts=split_users(rows, task, run.timeframe, limits=limits),
-        task=task,
-        limits=limits,
-        preprocessor=preprocessor,
     )
 
 
@@ -264,12 +222,13 @@ def card_of(run: Run, challenger: Challenger, *, version: int | None = None) -> 
         statement_parameters=run.use_case.statement_parameters(run.settings),
         bytes_billed=run.warehouse.bytes_billed,
     )
-    task = challenger.training.task
-    trained = challenger.trained
-    verdict = challenger.verdict
-    if isinstance(trained, EventTrained):
-        return event_card(task, trained, verdict, origin)
-    return user_card(task, trained, verdict, origin, valued=challenger.valued)
+    return challenger.kind.card(
+        challenger.training.task,
+        challenger.trained,
+        challenger.verdict,
+        origin,
+        valued=challenger.valued,
+    )
 
 
 def _announce_what_was_cut_off(run: Run, champion: Champion | None) -> None:

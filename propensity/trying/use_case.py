@@ -10,6 +10,7 @@ from propensity import whole_files
 from propensity.clock import SYSTEM
 from propensity.learning.report import version_page
 from propensity.runs import export, train
+from propensity.runs.kinds import USERS
 from propensity.runs.run import Overrides, RunRequest, begun, clients
 from propensity.trying.tables import Step
 
@@ -31,11 +32,16 @@ def try_use_case(
     overrides = Overrides.of(force=False, trial=True)
     request = RunRequest(use_case=name, as_of=day, overrides=overrides, trial=True)
     run = export.digest_training_days(begun(request, "try", clock=SYSTEM))
+    kind = USERS
+    if run.use_case.scores_events:
+        from propensity.streaming.cards.kind import EVENTS
+
+        kind = EVENTS
     try:
         with step(f"reading the rows of {name} as of {run.as_of}"):
-            rows = train.training_rows(run)
+            rows = kind.rows(run)
         with step(f"training on {len(rows):,} rows, comparing with the live version"):
-            card = train.card_of(run, train.train(run, rows))
+            card = train.card_of(run, train.train(run, kind, rows))
     finally:
         for client in clients()[1:]:
             client.close()

@@ -1,11 +1,14 @@
 """
 Events that are scored one by one, such as payments that may be fraud.
 
-Read in this order. Nothing here reads or writes outside the process.
+Read in this order. But for ``kind`` and ``evaluate_days``, nothing here reads or writes
+outside the process.
 
+- ``kind``: events as a kind of rows that 00-ModelTraining trains on; begin here
 - ``dataset``: the rows of a training, from what was scored and became known
 - ``alerts``: which events are alerts, and what these save
 - ``trained``: what a training on events has beyond one on users
 - ``split``, ``trees``, ``training``: such a training
 - ``card``: the card of a version
+- ``evaluate_days``: days of events that 03-ModelEvaluation evaluates
 """

@@ -11,6 +11,7 @@ from msgspec import structs
 from propensity.learning.card import Card, Origin, PartSizes, common
 from propensity.learning.gate import Verdict
 from propensity.learning.task import Task
+from propensity.learning.value import Valued
 from propensity.streaming.cards.trained import EventTrained
 from propensity.tables.models import Savings, TrainedVersion
 
@@ -55,8 +56,14 @@ class EventCard(Card, frozen=True, kw_only=True, tag="events"):
 
 
 def event_card(
-    task: Task, trained: EventTrained, verdict: Verdict, origin: Origin
+    task: Task,
+    trained: EventTrained,
+    verdict: Verdict,
+    origin: Origin,
+    *,
+    valued: Valued | None = None,
 ) -> EventCard:
+    """Return the card of a version that scores events; nobody learns their amounts."""
     parts = trained.parts
     holdout = trained.holdout
     n_train = len(parts.before)

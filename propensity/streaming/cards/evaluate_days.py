@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 
 import pyarrow.compute as pc
 from msgspec.structs import replace
@@ -12,6 +12,17 @@ from propensity.runs.evaluation import Evaluated, evaluation, outcomes_of
 from propensity.runs.run import Run
 from propensity.streaming.cards.alerts import saved_by_groups
 from propensity.tables.models import Truths
+from propensity.timeframe import TRUTH_DELAY_DAYS
+
+
+def event_window(run: Run) -> dict[str, object]:
+    """Return the parameters of the statements that join events and truths."""
+    return {
+        "use_case": run.use_case.name,
+        "as_of": run.as_of,
+        "since": run.as_of - timedelta(days=run.use_case.lookback_days),
+        "truth_delay_days": TRUTH_DELAY_DAYS,
+    }
 
 
 def days(run: Run, since: date, until: date) -> Iterator[Evaluated]:
@@ -22,7 +33,7 @@ def days(run: Run, since: date, until: date) -> Iterator[Evaluated]:
     groups = run.warehouse.table(
         run.use_case.statement("event_evaluation_rows"),
         {
-            **run.event_window(),
+            **event_window(run),
             "since": days[0],
             "days": days,
             "amount": f"$.{amount}" if amount else "$",
