@@ -274,11 +274,13 @@ class Words:
 
     @cached_property
     def usual(self) -> str | None:
-        """The text without a digit that most rows have: a word, maybe for a gap."""
-        words = self.rows * ~self.different.str.contains(r"\d").astype("bool")
-        if not words.any():
+        """The text that most rows have, if it is a word: maybe one for a gap."""
+        if not len(self.rows):
             return None
-        return str(self.different[int(words.argmax())])
+        most = self.different[self.rows == self.rows.max()]
+        # Of two, the one that no order of rows decides.
+        text = str(most.min())
+        return None if re.search(r"\d", text) else text
 
     def share_of_others(self, is_so: Any) -> float:
         """Return ``share`` of the rows that have another text than the usual word."""

@@ -52,7 +52,8 @@ def unpacked(column: pd.Series) -> pd.Series:
     """
     if isinstance(column.dtype, pd.PeriodDtype):
         return column.dt.start_time
-    if column.dtype == "object" and column.map(type).eq(bytes).any():
+    first = column[column.notna().to_numpy()].head(1)
+    if column.dtype == "object" and isinstance(first.squeeze(), bytes):
         try:
             return column.map(bytes.decode, na_action="ignore")
         except (TypeError, UnicodeDecodeError) as error:
