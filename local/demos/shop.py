@@ -33,7 +33,7 @@ from local.stack.stack import Stack
 from propensity import usecases
 from propensity.cli.progress import say, step, watched
 from propensity.errors import NoChampion
-from propensity.ga4.currency import as_declared, undeclared_currency
+from propensity.ga4.currency import line_to_write, undeclared_currency
 from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import period
 from propensity.runs import setup
@@ -229,7 +229,7 @@ def show(
     if use_case.reads_digest:
         currency = undeclared_currency(warehouse, use_case.currency, since=weeks[0])
         if currency:
-            say(f"These amounts are in {currency}: {as_declared(currency)}.")
+            say(f"These amounts are in {currency}: {line_to_write(currency)}.")
     if verbose:
         frame = pd.DataFrame(evaluated, [row["week"] for row in evaluated])
         numbers = frame.select_dtypes("number").T

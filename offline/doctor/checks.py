@@ -24,7 +24,7 @@ from propensity.errors import (
     SchemaError,
     SettingsError,
 )
-from propensity.ga4.currency import as_declared, undeclared_currency
+from propensity.ga4.currency import line_to_write, undeclared_currency
 from propensity.ga4.shards import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts, content_of
@@ -245,7 +245,7 @@ def check_currencies(exam: Examination) -> Iterator[Finding]:
                 yield Finding(
                     f"{use_case.name}: amounts are in {other}, and the export has no "
                     "dollars, as which pages show them",
-                    as_declared(other),
+                    line_to_write(other),
                 )
             if currency in ("", "USD"):
                 continue

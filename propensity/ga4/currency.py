@@ -39,6 +39,6 @@ def undeclared_currency(warehouse: Warehouse, declared: str, *, since: date) -> 
     return str(named[0])
 
 
-def as_declared(currency: str) -> str:
+def line_to_write(currency: str) -> str:
     """Say what to write where amounts are called dollars, and are none."""
     return f'write currency = "{currency}" into its usecase.toml'
