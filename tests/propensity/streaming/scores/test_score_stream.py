@@ -186,11 +186,13 @@ async def test_an_event_that_is_refused_refuses_no_group(capsys):
     consumer, _ = scoring(tables, refuses=lambda row: row["V1"] > 1e38)
     sent = [enriched_card(f"t{n}", V1=1e39 if n == 2 else 1.0) for n in range(4)]
 
-    handled = await consumer.consume([message(one, one["event_id"]) for one in sent])
+    handled = await consumer.consume(
+        [message(one, f"m{n}") for n, one in enumerate(sent)]
+    )
     letters = {row["message_id"]: row for row in tables.of["dead_letters"]}
     assert [each is None for each in handled] == [True, False, False, True]
-    assert letters["t1"]["reason"] == "refused_by_table"
-    assert letters["t2"]["reason"] == "refused_by_model"
-    assert letters["t2"]["field"] == "age"
+    assert letters["m1"]["reason"] == "refused_by_table"
+    assert letters["m2"]["reason"] == "refused_by_model"
+    assert letters["m2"]["field"] == "age"
     assert [row["event_id"] for row in tables.of["inference_log"]] == ["t0", "t3"]
     assert counted(consumer, capsys)["rows_out"] == 2
