@@ -20,11 +20,11 @@ import functions_framework
 
 from propensity.clock import SYSTEM
 from propensity.runs import effects, export, train
-from propensity.runs.kinds import USERS, Kind
+from propensity.runs.kinds import USERS, RowKind
 from propensity.runs.run import Answer, Endpoint, Run
 
 
-def kind_of(run: Run) -> Kind:
+def kind_of(run: Run) -> RowKind:
     """Return the kind of the use case's rows."""
     if run.use_case.scores_events:
         # Only a training on events needs these.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.stage import LAPTOP
 from propensity.statements import FOLDERS
 
 ROOT = Path(__file__).parent.parent
@@ -56,6 +57,16 @@ HOUSE_FLOORS = ("benchmarks", "commands", "local", "offline", "deploy")
 # These statements have the name of something else, too: a column, a view, a key.
 HOMONYMS = {"export_day", "ga_events", "members", "sampled_by", "scored"}
 
+# What runs for users; ``score``, 04 and a training on events are the others.
+ENTRIES_OF_USERS = (
+    "00-ModelTraining/main.py",
+    "01-Predictions/main.py",
+    "02-GetProba/main.py",
+    "03-ModelEvaluation/main.py",
+    "05-Audiences/main.py",
+    "05-Audiences/overview.py",
+)
+
 # Only gcp reaches Google, and audience the receivers of users; what answers requests
 # knows its web framework.
 ANSWERING = {"gcp", "online", "runs", "streaming"}
@@ -89,6 +100,30 @@ def imported(path: Path) -> list[list[str]]:
 
 def imports(path: Path) -> set[str]:
     return {first for first, *_ in imported(path)}
+
+
+def at_start(path: Path) -> set[Path]:
+    """The modules of the house that run when a module is imported, and itself."""
+    reached = {path}
+    todo = [path]
+    while todo:
+        here = todo.pop()
+        for node in ast.parse(here.read_text("utf-8")).body:
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                names.append(node.module)
+            for name in names:
+                for folder in (ROOT, here.parent):
+                    module = folder.joinpath(*name.split(".")).with_suffix(".py")
+                    package = module.with_suffix("") / "__init__.py"
+                    for file in (module, package):
+                        if file.is_file() and file not in reached:
+                            reached.add(file)
+                            todo.append(file)
+    return reached
 
 
 def named(path: Path) -> set[str]:
@@ -155,6 +190,48 @@ class TestImports:
     def test_the_package_knows_no_other_folder_of_the_house(self):
         """So that it runs from a wheel, which has nothing else."""
         assert [path for path in MODULES if imports(path) & {*HOUSE_FLOORS}] == []
+
+    def test_nothing_that_is_deployed_imports_what_a_laptop_runs(self):
+        """Neither functions nor the operators' job; nor does a deploy itself."""
+        folders = [*ROOT.glob("0*/"), *map(ROOT.joinpath, ("commands", "offline"))]
+        deployed = [path for folder in folders for path in sorted(folder.glob("*.py"))]
+        deployed += [path for path in MODULES if room_of(path) != "trying"]
+        deployed += [
+            *(ROOT / "offline").rglob("*.py"),
+            *(ROOT / "deploy").rglob("*.py"),
+        ]
+        on_laptops = {ROOT / name for name in LAPTOP}
+        reading = [
+            path
+            for path in deployed
+            if path not in on_laptops
+            if ["propensity", "trying"] in [names[:2] for names in imported(path)]
+        ]
+
+        assert len(deployed) > 200
+        assert reading == []
+
+    @pytest.mark.parametrize("entry", ENTRIES_OF_USERS)
+    def test_users_runs_import_no_streaming_at_their_start(self, entry):
+        """Who deploys a shop need not read what knows of single events."""
+        reached = at_start(ROOT / entry)
+
+        assert len(reached) > 10
+        assert [path for path in reached if "streaming" in path.parts] == []
+
+    def test_learning_knows_no_use_case_and_no_deployment(self):
+        """A task and its limits are all that a training is told."""
+        known = {
+            names[1]
+            for path in MODULES
+            if room_of(path) == "learning"
+            for names in imported(path)
+            if names[0] == "propensity"
+        }
+
+        assert (
+            known & {"usecases", "settings", "registry", "gcp", "statements"} == set()
+        )
 
     def test_imports_of_clients_are_in_gcp(self):
         """What answers requests knows its web framework, and nothing else any."""

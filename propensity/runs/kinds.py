@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class RowKind:
     """
     A kind of rows.
 
@@ -57,4 +57,4 @@ def _training(run: Run, rows: pa.Table, preprocessor: Any | None) -> UserTrainin
     )
 
 
-USERS = Kind(rows=_rows, training=_training, card=user_card)
+USERS = RowKind(rows=_rows, training=_training, card=user_card)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from propensity import suppression
-from propensity.runs.kinds import Kind
+from propensity.runs.kinds import RowKind
 from propensity.streaming.cards.card import event_card
 from propensity.streaming.cards.dataset import dataset
 from propensity.streaming.cards.evaluate_days import event_window
@@ -38,4 +38,4 @@ def _training(run: Run, rows: pa.Table, preprocessor: Any | None) -> EventTraini
     )
 
 
-EVENTS = Kind(rows=_rows, training=_training, card=event_card)
+EVENTS = RowKind(rows=_rows, training=_training, card=event_card)
