@@ -824,4 +824,5 @@ def _error_of(error: duckdb.Error, text: str) -> BaseException:
             return Untranslated(f"{message}\n{text}")
         case duckdb.TransactionException():
             return api.BadRequest(f"Could not serialize access: {message}")
-    return api.BadRequest(message)
+    # DuckDB says first which kind of error it is.
+    return api.BadRequest(message.partition("Error: ")[2])

@@ -9,6 +9,9 @@ from itertools import starmap
 
 from google.api_core import exceptions as api
 
+# What Pub/Sub takes in a request, and so in a message.
+MAX_BYTES = 10_000_000
+
 
 @dataclass(frozen=True)
 class Message:
@@ -38,4 +41,6 @@ class Topics:
     ) -> None:
         if topic not in self.messages:
             raise api.NotFound(f"Topic not found: {topic}")
+        if any(len(data) > MAX_BYTES for data, _ in messages):
+            raise api.InvalidArgument(f"a message has more than {MAX_BYTES} bytes")
         self.messages[topic] += starmap(Message, messages)

@@ -51,6 +51,8 @@ GOOD: dict[str, Any] = {
     "score_stream": push(EVENT),
     "compact_features": {},
 }
+# Those that anybody may be let call: where DEPLOY_INGRESS says so.
+PUBLIC = [one.target for one in FUNCTIONS if one.is_public]
 NO_DATE = {"as_of": "soon"}
 NO_USE_CASE = {"use_case": "no_such"}
 BAD = [
@@ -168,6 +170,36 @@ def test_a_body_that_breaks_off_is_refused(doors, target):
 
     assert wrong == []
     assert doors[target].ask(GOOD[target]).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def astray(site, tmp_path_factory) -> Iterator[dict[str, Instance]]:
+    """The functions that anybody may call, where there is no dataset and no bucket."""
+    home = tmp_path_factory.mktemp("astray")
+    nowhere = {"PROPENSITY_DATASET": "a_dataset", "PROPENSITY_BUCKET": "a-bucket"}
+    doors = {}
+    for function in FUNCTIONS:
+        if function.target in PUBLIC:
+            environment = site.environment | nowhere
+            name = function.target
+            doors[name] = Instance(name, environment, home / name)
+    try:
+        with ThreadPoolExecutor(len(doors)) as pool:
+            list(pool.map(Instance.start, doors.values()))
+        yield doors
+    finally:
+        stop([door.process for door in doors.values() if door.process])
+
+
+def test_an_error_that_anybody_may_read_names_nothing_of_the_deployment(site, astray):
+    """Neither tables nor the bucket, nor a setting: the log does."""
+    assert astray.keys() >= {"get_proba", "score"}
+    for target, door in astray.items():
+        answer = door.ask(GOOD[target])
+        assert answer.status_code >= 400, answer.text
+        names = ["a_dataset", "a-bucket", site.project, "ma_predictions", "PROPENSITY_"]
+        assert [name for name in names if name in answer.text] == [], answer.text
+        assert "a-bucket" in door.log() or "a_dataset" in door.log()
 
 
 def job(site: Deployment, *words: str, status: int) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ import pytest
 
 from offline import forget
 from propensity import usecases
+from propensity.gcp.queries import Queries
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import season
 from propensity.models.encoding import to_frame
@@ -81,6 +82,25 @@ def test_a_publication_scores_every_user(publication):
     assert values == pytest.approx(dict(zip(users, worth, strict=True)), abs=1e-6)
     assert (answer["users"], answer["model_version"]) == (160, 0)
     assert answer["mean_probability"] == pytest.approx(scores.mean())
+
+
+def test_no_run_holds_a_row_for_each_user_at_once(champion_deployment, monkeypatch):
+    """An instance has 4 GiB of memory, and a shop has millions of users: a run that
+    reads a whole table of them would be killed each week."""
+    table = Queries.table
+    whole: list[tuple[int, str]] = []
+
+    def counted(self: Queries, sql: str, *arguments: Any) -> Any:
+        rows = table(self, sql, *arguments)
+        whole.append((len(rows), sql))
+        return rows
+
+    monkeypatch.setattr(Queries, "table", counted)
+    champion_deployment.run("predictions", TRAINED)
+    users = champion_deployment.count("ma_predictions_table")
+
+    assert users == 160
+    assert [sql for rows, sql in whole if rows >= users / 2] == []
 
 
 def test_a_publication_keeps_other_users(publication):

@@ -134,6 +134,57 @@ def test_policies_of_an_organisation_are_kept(printed):
         assert not ("keys" in words and "create" in words)
 
 
+# The flags that every command of a kind has; with its value where it may be no other.
+FLAGS = {
+    "beta services identity create": "project service",
+    "iam service-accounts add-iam-policy-binding": "format=none member project quiet "
+    "role",
+    "kms keys add-iam-policy-binding": "format=none member quiet role",
+    "projects add-iam-policy-binding": "condition=None format=none member quiet role",
+    "run deploy": "allow-unencrypted-build= base-image=python311 build-service-account "
+    "build-worker-pool concurrency cpu function image ingress key max-instances memory "
+    "min-instances=0 no-allow-unauthenticated= project quiet region service-account "
+    "set-build-env-vars set-env-vars source timeout update-labels vpc-connector "
+    "vpc-egress=all-traffic",
+    "run jobs add-iam-policy-binding": "member project region role",
+    # Cloud Run begins a job that died anew three times, unless it is told not to.
+    "run jobs deploy": "args command cpu image key max-retries=0 memory project quiet "
+    "region service-account set-env-vars set-secrets task-timeout=82800 tasks=1 "
+    "vpc-connector vpc-egress=all-traffic",
+    "run jobs execute": "args async= project region",
+    "run services update-traffic": "project quiet region to-latest=",
+    "scheduler jobs create": "attempt-deadline=1800s headers http-method=POST location "
+    "max-retry-attempts message-body project schedule uri",
+    "scheduler jobs delete": "location project quiet",
+    "scheduler jobs run": "location project",
+    "services enable": "project",
+    "storage buckets add-iam-policy-binding": "format=none member quiet role",
+    "storage buckets create": "default-encryption-key location project "
+    "public-access-prevention= uniform-bucket-level-access=",
+    "storage buckets update": "versioning=",
+    "storage cp": "project",
+}
+
+
+def test_no_flag_is_lost(printed):
+    """Without one, a failed job of an operator would be run three times more, or a
+    bucket be open; and gcloud's parser takes the command all the same."""
+    kinds = set()
+    for words in printed:
+        plain = " ".join(word for word in words[1:] if not word.startswith("--"))
+        given = flags(words)
+        for kind, needed in FLAGS.items():
+            if not f"{plain} ".startswith(f"{kind} "):
+                continue
+            kinds.add(kind)
+            for each in needed.split():
+                name, has_value, value = each.partition("=")
+                assert name in given, words
+                assert not has_value or given[name] == value, words
+
+    assert kinds == FLAGS.keys()
+
+
 def test_a_script_is_about_a_deployment_that_is_named(cloud):
     """None is assumed, and a file that is not there is named."""
     script = cloud.project / "02-GetProba/deploy.sh"

@@ -6,7 +6,9 @@ on, a later one beside the champion on the same rows; and how often chance decid
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date, timedelta
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +20,15 @@ from propensity.learning import gate
 from propensity.learning.gate import Verdict
 from propensity.learning.rows import JudgedRows, Slice
 from propensity.learning.trained import Rival, Trained
-from tests.propensity.learning.shops import drawn, snapshots, table, train, trained
+from propensity.learning.users import UserTraining
+from tests.propensity.learning.shops import (
+    SHOP,
+    drawn,
+    snapshots,
+    table,
+    train,
+    trained,
+)
 
 # Repetitions of a simulation.
 REPEATS = 300
@@ -171,6 +181,23 @@ class TestChallenger:
         assert "on the same 250 rows" in half.reason
         assert not none.promoted
         assert "version 3 has learned from all 500 rows of the test set" in none.reason
+
+
+def test_a_champion_has_learned_from_outcomes_until_its_horizon_is_over():
+    """Of rows until then its scores would be too good, and a better challenger stay
+    out."""
+    until = date(2026, 3, 2)
+    days = [until + timedelta(days=days) for days in (-1, 0, 6, 7, 8)]
+    holdout = Slice(rows=pa.table({"as_of": days, "label": [0.0] * 5}))
+    training: Any = SimpleNamespace(
+        use_case=SHOP, parts=SimpleNamespace(holdout=holdout)
+    )
+    card: Any = SimpleNamespace(trained_until=until)
+    rival = UserTraining.rival(training, card, 3, None)
+
+    assert SHOP.horizon_days == 7
+    assert rival.is_new is not None
+    assert rival.is_new.tolist() == [False, False, False, True, True]
 
 
 @pytest.mark.parametrize(
