@@ -113,6 +113,8 @@ class Deliveries(RuleBasedStateMachine):
         is_mended=st.sampled_from([True, True, False]),
         by=st.sampled_from(["email", "email", "user_id", EVENTS]),
         others=st.lists(st.sampled_from(USE_CASES), max_size=2),
+        twin=st.sampled_from(["", "aaa", "aaa", "eee"]),
+        twin_group=groups,
         spelled=st.sets(st.sampled_from(USERS)) | st.just({*SECOND}),
         moves=st.sampled_from(["", "", "two.example"]),
         is_strict=st.booleans(),
@@ -135,6 +137,8 @@ class Deliveries(RuleBasedStateMachine):
         is_mended: bool = False,
         by: str = "email",
         others: Any = (),
+        twin: str = "",
+        twin_group: str = "",
         spelled: Any = (),
         moves: str = "",
         is_strict: bool = False,
@@ -148,6 +152,8 @@ class Deliveries(RuleBasedStateMachine):
         Args:
             by: What destinations know people by; a browser is somebody by its id.
             others: Use cases of further audiences of the same control group.
+            twin: Name of an audience of another use case, which a person sends as
+                well; twin_group is that of its control group.
             spelled: Users whose address is written in another way.
             moves: Where everybody's address is afterwards, if they get another.
             takes_long: Hours until Google says what became of a request.
@@ -180,6 +186,12 @@ class Deliveries(RuleBasedStateMachine):
         world.publish(order)
         self.trouble(script, None, meanwhile)
         self.judge_by_hand(audience, world.by_hand(audience))
+        if twin:
+            of_twin = {"name": twin, "use_case": USE_CASES[1], "group": twin_group}
+            second = replace(audience, **of_twin)
+            world.declare(second)
+            self.judge_by_hand(second, world.by_hand(second))
+            self.preview(place=list(world.audiences.values()).index(second))
         if moves:
             for person in PEOPLE:
                 world.move(person, moves)

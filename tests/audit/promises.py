@@ -7,6 +7,7 @@ how the product works.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ from tests.audit.world import Call, World, person_of
 WAITS, BY_HAND = "the next delivery removes them", "remove them there yourself"
 ENDS = "propensity audience end removes them"
 LEFT_OVER = 3
+# What is said of two audiences whose control groups would hold out different users.
+SHARED = re.compile(r"(\w+) and (\w+) of (\w+) share the control group")
 
 
 def check(world: World) -> None:
@@ -36,10 +39,21 @@ def check(world: World) -> None:
     accepted_were_taken(world)
     who_is_on_a_list_is_in_the_ledger(world)
     draws_last(world)
+    who_runs_is_not_stopped_by_a_new_file(world)
     suppressed_are_not_sent(world)
     dates_go_forward(world)
     who_lost_the_lease_changes_nothing(world)
     keys_name_one_request(world)
+
+
+def who_runs_is_not_stopped_by_a_new_file(world: World) -> None:
+    """An audience that was sent is refused for the sake of one that was sent, too."""
+    sent = {(row["use_case"], row["audience"]) for row in world.plans()}
+    for call in world.calls[-1:]:
+        for name, other, use_case in SHARED.findall(call.said):
+            own = call.audience.use_case if call.audience else call.use_case
+            if (own, name) in sent:
+                assert (use_case, other) in sent, call.said
 
 
 def _tries(world: World, action: str = "add") -> Iterator[Try]:

@@ -489,6 +489,10 @@ class World:
         """Return the rows of the ledger."""
         return self._rows("SELECT * FROM ma_audience_ledger")
 
+    def plans(self) -> list[dict[str, Any]]:
+        """Return the plans of all audiences that were sent."""
+        return self._rows("SELECT * FROM ma_audience_plans")
+
     def members(self) -> list[dict[str, Any]]:
         """Return the members of all audiences and dates, expired ones as well."""
         columns = ("use_case", "audience", "as_of", "user_id", "is_control")

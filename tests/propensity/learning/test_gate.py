@@ -21,14 +21,7 @@ from propensity.learning.gate import Verdict
 from propensity.learning.rows import JudgedRows, Slice
 from propensity.learning.trained import Rival, Trained
 from propensity.learning.users import UserTraining
-from tests.propensity.learning.shops import (
-    SHOP,
-    drawn,
-    snapshots,
-    table,
-    train,
-    trained,
-)
+from tests.propensity.learning.shops import drawn, snapshots, table, train, trained
 
 # Repetitions of a simulation.
 REPEATS = 300
@@ -190,12 +183,10 @@ def test_a_champion_has_learned_from_outcomes_until_its_horizon_is_over():
     days = [until + timedelta(days=days) for days in (-1, 0, 6, 7, 8)]
     holdout = Slice(rows=pa.table({"as_of": days, "label": [0.0] * 5}))
     training: Any = SimpleNamespace(
-        use_case=SHOP, parts=SimpleNamespace(holdout=holdout)
+        task=SimpleNamespace(horizon_days=7), parts=SimpleNamespace(holdout=holdout)
     )
-    card: Any = SimpleNamespace(trained_until=until)
-    rival = UserTraining.rival(training, card, 3, None)
+    rival = UserTraining.rival(training, 3, None, trained_until=until)
 
-    assert SHOP.horizon_days == 7
     assert rival.is_new is not None
     assert rival.is_new.tolist() == [False, False, False, True, True]
 
