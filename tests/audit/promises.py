@@ -487,6 +487,9 @@ def due_date_is_sent_or_told(world: World, calls: list[Call], audience: str) -> 
     if any(call.taken_over for call in calls):
         # A person has sent newer predictions meanwhile.
         return
+    if calls[-1].began_at > due + timedelta(days=1):
+        # A delivery of another use case has slept, and the scheduler with it.
+        return
     told = [line for call in calls for line in call.lines if raises_alert(line)]
     if told:
         if outlasts_the_scheduler(calls[-1]):
