@@ -301,12 +301,18 @@ def _odd(words: Words, what: tuple[str, str]) -> tuple[str, str]:
     """Say what is wrong with a value that is not like most, and what to do."""
     noun, example = what
     hint = f"write it like {example}, leave it empty"
-    if words.usual is not None and words.share(words.different == words.usual) > FEW:
-        word = shlex.quote(words.usual)
+    others = "but most of the column is"
+    share = 0.0
+    if words.usual is not None:
+        share = words.share(words.different == words.usual)
+    if share > FEW:
+        word = shlex.quote(str(words.usual))
         hint += f", add --missing {word} if that stands for a missing value"
+    if share >= 0.5:
+        others = "and most other values are"
     column = words.column.name
     hint += f", or, if the column has names of something, add --category {column}"
-    return f"is not {noun}, but most of the column is", hint
+    return f"is not {noun}, {others}", hint
 
 
 def _check_finite(column: pd.Series, values: pd.Series) -> None:
