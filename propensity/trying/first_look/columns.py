@@ -134,8 +134,8 @@ def key_of(value: object) -> str:
 def is_label(column: pd.Series) -> bool:
     """Tell whether all values of a column are 1 or 0, yes or no, or not known."""
     keys = texts(column).map(key_of, na_action="ignore").dropna()
-    known = set(keys[~keys.str.fullmatch(rf"{GAPS}|unknown")])
-    return bool(known) and any(known <= {key, PAIRS[key]} for key in PAIRS)
+    values = set(keys[~keys.str.fullmatch(rf"{GAPS}|unknown")])
+    return bool(values) and any(values <= {key, PAIRS[key]} for key in PAIRS)
 
 
 def label_of(column: pd.Series, outcome: object | None) -> tuple[pd.Series, str]:

@@ -695,10 +695,10 @@ def _leaks(
     """Return why a feature may know an outcome."""
     leaks = {}
     for said, values in outcomes.items():
-        known = values.notna()
-        label = (values[known] != 0).astype("int8")
+        has_outcome = values.notna()
+        label = (values[has_outcome] != 0).astype("int8")
         for column, entry in used.items():
-            values_known = entry.array.filter(pa.array(known))
+            values_known = entry.array.filter(pa.array(has_outcome))
             why = alone.why_a_leak(values_known, label, entry.model_kind)
             if why:
                 leaks[column] = f"{why} of {said}"
