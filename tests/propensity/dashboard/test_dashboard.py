@@ -294,7 +294,7 @@ class TestPages:
             (SHOP, "1 drift warning: source is 'google' for 2% of users. Your list"),
             (SHOP, "16 of 200 purchases have no user id"),
             (SHOP, "5.29 (4.50 to 6.11)"),
-            (SHOP, "then on: 180 expected, 150 to 220 in 19 weeks of 20"),
+            (SHOP, "then on, users who buy: 180 expected, 150 to 220 in 19 weeks"),
             (FRAUD, "Alerts saved 800 EUR in 1 day, after the cost of reviews"),
             ("audiences.html", "winback: too early to say."),
             ("audiences.html", f"winback {USE_CASE} crm add 17 Feb 2026 1 0 1 0"),
