@@ -213,6 +213,30 @@ class TestAnswer:
             assert "\n\tend" in printed
 
 
+# Options that contradict, or of which one needs another, and what names them.
+CONTRADICTIONS = {
+    "forget u1 --dry-run --allow-again": "at most one of --dry-run",
+    "dead-letters replay --from 2026-03-01": "only be used with --refused",
+    "dead-letters replay --refused --from 2026-03-02": "needs --from and --to",
+    "dead-letters replay --refused --from 2026-03-02 --to 2026-03-01": "must be later",
+    "audience stop": "Name one audience, or add --all",
+    "audience resume winback --all": "Name one audience, or add --all",
+    "pin": "either VERSION or --off",
+    "pin 3 --off": "either VERSION or --off",
+    "dashboard": "give --out",
+    "demo --data a --cards b": "only one of --data, --events and --cards",
+}
+
+
+@pytest.mark.parametrize("words", CONTRADICTIONS)
+def test_options_that_contradict_are_named_before_anything_is_done(words, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Settings, "from_environment", None)
+        assert main(words.split()) == Exit.UNKNOWN
+
+    assert CONTRADICTIONS[words] in " ".join(capsys.readouterr().err.split())
+
+
 class TestScript:
     def test_python_imports_the_package_from_any_folder(self, tmp_path):
         """Also around a clone, and in it. Defect: around a clone that is called

@@ -78,7 +78,8 @@ def answer_to(
         )
 
     events = SimpleQueue[requests.Response | BaseException | bytes | None]()
-    # Nothing else ends the wait for a status and headers that come byte by byte.
+    # Nothing else ends the wait for a status and headers that come byte by byte. One
+    # that sends 100 Continue for ever keeps its thread, until it ends the connection.
     threading.Thread(target=_read, args=(ask, events), daemon=True).start()
     try:
         response = events.get(timeout=STATUS_S)
