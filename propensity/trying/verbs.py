@@ -296,7 +296,8 @@ def _use_case(target: str, **options: Any) -> Spoken:
         raise CommandError(
             f"a use case is tried on the rows of a deployment, and {error.name} is "
             "missing",
-            hint="Run: pip install 'propensity[deployment]'",
+            hint="Run it in a clone after `make setup`, or install the wheel's file "
+            "with [deployment] after its name",
         ) from error
     answer = try_use_case(target, step=announced, **options)
     would = "would" if answer["would_go_live"] else "would not"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,15 +94,46 @@ def test_a_table_is_tried_in_an_empty_home(propensity, installed, tmp_path):
     assert worded(printed) == worded(blocks("docs/first-look.md", "text")[0])
     assert (tmp_path / "try-churn.csv.html").exists()
     assert looked.startswith("Table    1,080 rows")
-    assert "pip install 'propensity[deployment]'" in tried
+    assert "in a clone after `make setup`" in tried
 
 
-def test_googles_sample_is_tried_with_read_rights(propensity, emulated, tmp_path):
-    """By the line of the notebook's page. A shop with its columns and days stands for
-    it. Whatever is not a reading or a job is refused, and nothing is; each column of
-    the export is read by one job."""
-    [line] = re.findall(r"^!propensity (.*)$", text(PAGE), re.MULTILINE)
-    words = line.split()
+@pytest.mark.installs
+def test_the_cells_of_the_notebooks_page_run_in_an_empty_environment(wheel, tmp_path):
+    """As they are written, from the package index: pip, then three cells."""
+    uv("venv", "--seed", "--python", sys.executable, str(tmp_path / "empty"))
+    python = tmp_path / "empty" / "bin" / "python"
+    shutil.copy(wheel, tmp_path)
+    [pip] = re.findall(r"^%(pip install .*)$", text(PAGE), re.MULTILINE)
+    execute([python, "-m", *pip.split()], cwd=tmp_path)
+    cells = [*blocks(PAGE, "python"), "print(look)"]
+    looked = execute([python, "-c", RUNNER, json.dumps(cells)], cwd=tmp_path).stdout
+
+    assert looked.startswith("Table    1,080 rows")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/first-look.md"])
+def test_the_first_command_of_a_page_runs_as_it_is_written(installed, tmp_path, page):
+    """In a folder whose .venv has the wheel alone."""
+    table = customers()
+    table.loc[table.index[-30:], "churned"] = None
+    table.to_csv(tmp_path / "churn.csv", index=False)
+    (tmp_path / ".venv").symlink_to(installed.parent)
+    typed = [line.removeprefix("$ ") for line in text(page).splitlines()]
+    first = next(line for line in typed if line.startswith(".venv/bin/propensity "))
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = execute(["bash", "-c", first], cwd=tmp_path, env=environment)
+
+    assert done.stdout.startswith("Table ")
+    assert (tmp_path / "try-churn.csv.html").exists()
+
+
+@pytest.mark.parametrize("page", [PAGE, "docs/try-your-export.md"])
+def test_an_export_is_tried_with_read_rights(propensity, emulated, tmp_path, page):
+    """By the page's first command. A shop with the columns and days of Google's sample
+    stands for it. Whatever is not a reading or a job is refused, and nothing is; each
+    column of the export is read by one job."""
+    typed = re.compile(r"^(?:!|\$ \.venv/bin/)propensity (.*)$", re.MULTILINE)
+    words = typed.findall(text(page))[0].split()
     target = words[1]
     rows = shop.shards(shop.weekly(LONG_AGO, 13))
     tables = {name: of.drop_columns([*LATER_COLUMNS]) for name, of in rows.items()}

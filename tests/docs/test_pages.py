@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 import shlex
+import tomllib
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
@@ -35,6 +36,7 @@ from tests.support.described import JSON, path_of, whole
 ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
 PROGRAMS = (".venv/bin/propensity", "propensity")
+WHEEL = re.compile(r"propensity-([\d.]+)-py3-none-any\.whl")
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 
 
@@ -231,6 +233,49 @@ def test_a_command_that_is_called_or_named_is_one():
                 unknown.append((file, name, below))
 
     assert unknown == []
+
+
+VARIABLE = re.compile(r"\b(?:PROPENSITY|DEPLOY)_[A-Z]\w*[A-Z0-9]\b")
+PAGE_NAMED = re.compile(r"\b(docs/[a-z-]+\.md)(#[\w-]+)?")
+
+
+def test_a_setting_or_a_page_that_is_named_exists_and_a_setting_is_read():
+    """In docstrings, scripts and templates; a setting is described, and read somewhere."""
+    described = set(VARIABLE.findall(text("docs/settings.md")))
+    sources = {file: (ROOT / file).read_text("utf-8") for file in NAMING}
+    named = set()
+    for file, source in sources.items():
+        named |= {(file, name) for name in VARIABLE.findall(source)}
+        for page, anchor in PAGE_NAMED.findall(source):
+            assert (ROOT / page).exists(), (file, page)
+            assert not anchor or _has(ROOT / page, urlsplit(page + anchor)), (
+                file,
+                anchor,
+            )
+    unknown = {(file, name) for file, name in named if name not in described}
+    code = "\n".join(
+        text for file, text in sources.items() if "settings.py" not in file
+    )
+    unread = [one.name for one in fields(Settings) if f".{one.name}" not in code]
+
+    assert unknown == set()
+    assert unread == []
+
+
+def test_no_page_names_a_package_that_is_not_there():
+    """Whoever registered the name could run code with a reader's login. The README's
+    status is the switch, which the page of releases turns."""
+    is_published = "not on PyPI yet" not in text("README.md")
+    bare = re.compile(r"(uvx|pip install)( -\S+)* ['\"]?propensity\b(?!-)")
+    named = [page for page in PAGES if bare.search(text(page))]
+    for file in (*ROOT.glob("propensity/**/*.py"), *ROOT.glob("commands/**/*.py")):
+        if bare.search(file.read_text("utf-8")):
+            named.append(str(file))
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    wheels = {version for page in PAGES for version in WHEEL.findall(text(page))}
+
+    assert is_published or named == ["docs/release.md"]
+    assert wheels == {project["version"]}
 
 
 def test_the_record_of_processing_is_complete():
