@@ -123,6 +123,9 @@ def test_the_program_of_a_page_is_killed_and_started_again(
     with printed.open("a") as file, running(program, address, file):
         eventually(lambda: "later" in printed.read_text())
 
+    lines = printed.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("first", "later")
+
 
 @contextlib.contextmanager
 def running(program: str, address: str, printed: Any) -> Iterator[None]:
