@@ -319,8 +319,9 @@ def deployment(emulated_shop, tmp_path_factory) -> Deployment:
     by_hand(deployment, EFFECTS_OF, name="learning")
     deployment.load_model()
     file = tmp_path_factory.mktemp("own") / "own.py"
-    own = "from propensity.learning.candidates import encoder_of as {}"
-    file.write_text(own.format("preprocessor"))
+    own = "from propensity.learning.candidates import encoder_of\n"
+    own += "def preprocessor(use_case):\n    return encoder_of(use_case.features)\n"
+    file.write_text(own)
     with entered(deployment.environment):
         build_preprocessor.run(file, use_case="ga4_purchase")
     return deployment
