@@ -78,7 +78,7 @@ def try_drawn(seed: int, folder: Path) -> str:
 
 
 def test_any_table_ends_in_a_report_or_in_an_error(tmp_path):
-    ends = [try_drawn(seed, tmp_path) for seed in seeds(25)]
+    ends = [try_drawn(seed, tmp_path) for seed in seeds(16)]
 
     assert {*ends} == {"tried", "refused"}
 
@@ -91,7 +91,7 @@ def test_many_tables_end_in_a_report_or_in_an_error(tmp_path):
     assert ends.count("tried") > len(ends) // 3
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(9))
 def test_rows_to_score_are_read_alike_in_any_order_and_file(tmp_path, seed):
     drawn = tables.table(seed)
     frame = drawn.frame.assign(month=drawn.frame["month"].str.replace("2025", "2026"))
