@@ -265,3 +265,14 @@ def test_each_package_lists_its_modules():
                 lacking.append(str(module.relative_to(ROOT)))
 
     assert lacking == []
+
+
+@pytest.mark.parametrize("room", sorted(PACKAGE.glob("*/__init__.py")))
+def test_each_room_says_where_its_tests_are(room):
+    """And what it may import, in words; the floors above are the rule."""
+    page = room.read_text("utf-8").partition("from __future__")[0]
+    places = re.findall(r"``(tests/[\w/.]+)``", page)
+
+    assert "It may import" in page
+    assert places
+    assert [place for place in places if not (ROOT / place).exists()] == []

@@ -12,4 +12,7 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``result``: what it brought in money, as a sentence, once outcomes are known
   (``measures.uplift``); ``programme``: of all audiences of a control group
 - ``destinations/``: what sends a request, a module for each kind of receiver
+
+It may import ``registry``, ``ga4`` and what stands below them. Tests:
+``tests/propensity/audience``, ``tests/audit``.
 """

@@ -10,4 +10,7 @@ The frame of every command: read the command line, call, and print the answer.
 
 ``propensity.trying`` and a clone's ``commands/`` hang their commands onto it. A command
 imports what it calls when it runs, so ``propensity --help`` answers at once.
+
+It may import ``usecases``, ``gcp`` and what stands below them. Tests:
+``tests/commands``.
 """

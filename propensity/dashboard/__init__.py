@@ -9,4 +9,6 @@ The dashboard: what the tables say, as pages that need no server.
 ``writing``    all pages of a deployment, written in order
 
 No page has the id of a user.
+
+It may import ``runs`` and what stands below it. Tests: ``tests/propensity/dashboard``.
 """

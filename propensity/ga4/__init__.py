@@ -18,6 +18,9 @@ and after the longest wait goes on as of a day earlier.
 - ``shards``: the tables of days, and how far a run reads them
 - ``currency``: the one of amounts that Google did not convert
 
+It may import ``gcp``, ``usecases`` and what stands below them. Tests:
+``tests/propensity/ga4``.
+
 Source:
     https://support.google.com/analytics/answer/7029846, privacy_info;
     https://support.google.com/analytics/answer/9976101, consent mode;

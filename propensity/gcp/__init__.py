@@ -17,4 +17,6 @@ elsewhere ``Raises`` names what a caller handles.
 - ``http``: bodies, JSON answers and failures of the functions; the server
 - ``protocol``: what uvicorn refuses by itself, in JSON
 - ``log``: log lines, their traces, counts every ten seconds
+
+It may import ``tables`` and the ground. Tests: ``tests/propensity/gcp``.
 """

@@ -19,4 +19,7 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``profile``: how each feature's values lie, and how they go with the label
 - ``card``: the card of a version, with its data
 - ``report``: a version as an HTML page
+
+It may import ``measures`` and what stands below it, and no settings. Tests:
+``tests/propensity/learning``.
 """

@@ -10,4 +10,7 @@ Measures of scores: pure functions on arrays, for trainings and for evaluations.
 - ``uplift``: what treated users did, against those held out; ``power``: what can be
   shown of that, before and meanwhile
 - ``presence``: active users and customers who were away, each measured
+
+It may import ``models``, ``tables`` and ``pages``. Tests:
+``tests/propensity/measures``.
 """

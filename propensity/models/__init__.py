@@ -10,4 +10,7 @@ Read in this order. Arrays in, arrays out.
 - ``value``: what a buyer pays; ``effect``: what contacting a user adds, ``groups``: to
   which groups of users
 - ``half_space_trees``: an anomaly detector that learns row by row, as a classifier
+
+It may import the ground alone: pickles name its modules, so they stay. Tests:
+``tests/propensity/models``.
 """

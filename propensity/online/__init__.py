@@ -9,4 +9,7 @@ it imports, in all packages, import nothing heavy.
 - ``indexes``: these indexes, which follow their pointers
 
 A score over HTTP is ``streaming.scores``'s.
+
+It may import ``registry``, ``suppression`` and what stands below them. Tests:
+``tests/propensity/online``, ``tests/functions/test_get_proba.py``.
 """

@@ -7,4 +7,6 @@ Pages: what every page has in common; one HTML file that needs nothing else.
 - ``findings``: what can be wrong, and what each means for people who got a message
 - ``templates/``: ``page.html``, the frame and the look; ``look.html``, the parts,
   bars among them
+
+It may import the ground alone. Tests: ``tests/propensity/pages``.
 """

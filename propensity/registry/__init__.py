@@ -10,4 +10,7 @@ The registry: model versions, the champion, and leases of runs.
 - ``serving``: a version as training recorded it, with its scorer; the live version in
   an instance's memory, refreshed in the background
 - ``index``: what answers lookups: the file of newest predictions and its pointer
+
+It may import ``gcp``, ``usecases`` and what stands below them. Tests:
+``tests/propensity/registry``.
 """

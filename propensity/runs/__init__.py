@@ -17,4 +17,7 @@ Scheduled runs: 00, 01, 03 and 05; ``streaming`` has those of events.
 - ``audiences``: the steps of 05-Audiences; ``message``: its weekly message to a chat
 - ``late``: when a run is late
 - ``setup``: the dataset with its tables and views
+
+It may import ``audience``, ``weeks``, ``registry`` and what stands below them. Tests:
+``tests/propensity/runs``, ``tests/functions``.
 """

@@ -8,6 +8,8 @@ statements with the keys in them, so rows are filtered here, in Arrow batches.
 
 An entry is for one use case or for all. The list is a table; lookups read its copy, of
 ``suppressed_list``.
+
+It may import ``gcp`` and what stands below it. Tests: ``tests/propensity/suppression``.
 """
 
 from __future__ import annotations

@@ -14,4 +14,6 @@ of all tables are made of it. ``schema`` says what a column and a table are.
   kept
 
 What answers callers imports the modules of its tables, and not all of them.
+
+It may import the ground alone. Tests: ``tests/test_tables.py``.
 """

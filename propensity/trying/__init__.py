@@ -12,4 +12,7 @@ Nothing that is deployed imports it, and no deploy holds it.
 ``lists``     its list with a control group, and what contacting brought
 ``first_look/``    a table, tried, without reading or writing
 ``new_use_case``    the folder of a new use case, from ``templates/``
+
+It may import all other rooms. Tests: ``tests/propensity/trying``,
+``tests/functions/test_trying.py``.
 """

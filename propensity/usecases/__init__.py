@@ -10,6 +10,8 @@ no other code need name it.
 - ``declaration``: what a ``usecase.toml`` may say; tables of the user's own
 - ``parsing``: a ``usecase.toml``, read and checked
 - ``costs``: what the queries of a month cost
+
+It may import ``learning``'s task, ``tables`` and the ground. Tests: ``tests/usecases``.
 """
 
 from __future__ import annotations
