@@ -6,11 +6,12 @@
     outcomes of audiences' members                       --> treated against held out
 
 Request   POST {"use_case", "as_of", "force"}, all optional
-Reads     the use case's source, ma_predictions_history and ma_audience_members
-          (BigQuery), or inference_log and truth_events
+Reads     the use case's source, ma_predictions_history, ma_audience_members and
+          ma_audience_plans (BigQuery), or inference_log and truth_events
 Writes    ma_model_evaluation: the week that ends with the as-of date, and earlier weeks
-          without final metrics; ma_audience_lift, the same weeks of each audience;
-          a page for each week to the bucket
+          without final metrics; ma_audience_lift, the same weeks of each audience,
+          and ma_programme_lift, of all audiences of a control group; a page for each
+          week to the bucket
 Answers   200 the weeks' metrics; 409 the same run is under way; 424 no table or data;
           503 try again, or wait for the export
 """

@@ -571,6 +571,7 @@ def _entries_of(types: Mapping[str, str]) -> str:
         elif kind in ("a list", "STRUCT"):
             value = f"TO_JSON_STRING(TO_JSON(`{column}`))"
         comma = "',', " if parts else ""
+        # Such as "\"city\":", IFNULL(TO_JSON_STRING(`city`), 'null').
         parts.append(f"{comma}{name}, IFNULL({value}, 'null')")
     return ", ".join(parts) if parts else "''"
 

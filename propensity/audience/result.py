@@ -240,6 +240,3 @@ def results(deployment: Deployment, *, until: date) -> dict[str, Result]:
         if row is not None:
             shown[audience] = result(row, plans.get(audience))
     return shown
-
-
-# -- all audiences of a control group -------------------------------------------------

@@ -115,6 +115,7 @@ def digest_days(
         run.log(
             "WARNING", f"days of the export are missing: {days_in_words(state.missing)}"
         )
+    # Features are cut by as many days as the export lacks.
     as_of = run.as_of - (until - state.data_until)
     oldest = as_of if oldest is None else min(oldest, as_of)
     _, last = local_days(since, state.data_until, utc_offset_hours=offset)

@@ -45,7 +45,7 @@ def judgement_of(row: Plain, horizon_days: int, unit: str = "") -> Judgement | N
     Judge a week by the range that was published with its predictions.
 
     Args:
-        row: Of ``ma_model_evaluation``, with the metrics that are in JSON.
+        row: Of ``ma_model_evaluation``, with the fields of ``metrics``.
         horizon_days: Days of outcomes in a week.
         unit: The currency; may be empty.
 
@@ -120,7 +120,7 @@ def unidentified(row: Plain, unit: str = "") -> str:
     Say how many purchases of a week have no user id, and what they brought.
 
     Args:
-        row: Of ``ma_model_evaluation``, with the metrics that are in JSON.
+        row: Of ``ma_model_evaluation``, with the fields of ``metrics``.
         unit: The currency; may be empty.
 
     Returns:

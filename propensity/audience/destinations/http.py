@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -164,6 +164,15 @@ def _sent_values(members: Sequence[Member], secrets: Iterable[str]) -> Iterator[
             yield from texts_of(of_json(member.attributes))
 
 
+class HttpParts(NamedTuple):
+    """The parts of a request over HTTP."""
+
+    method: str
+    url: str
+    body: bytes
+    headers: dict[str, str]
+
+
 class Http(Destination):
     """An endpoint that a file describes."""
 
@@ -204,14 +213,14 @@ class Http(Destination):
         # A host must not contain this mark, because it must not depend on a value.
         unknown = dict.fromkeys(REQUEST_VALUES, "{}")
         samples = [self._parts(action, somebody, unknown) for action in self.actions]
-        for _, url, _, headers in samples:
-            if not re.match(URL, url):
+        for sample in samples:
+            if not re.match(URL, sample.url):
                 raise ValueError(
                     "url must start with https://, contain no spaces, and have no "
                     "{placeholder} in its host name"
                 )
-            self._check_headers(headers)
-        if any(b"somebody" not in body for _, _, body, _ in samples):
+            self._check_headers(sample.headers)
+        if any(b"somebody" not in sample.body for sample in samples):
             raise ValueError("body must contain {users} and {user_id}")
         if samples[0] in samples[1:]:
             raise ValueError(
@@ -255,19 +264,21 @@ class Http(Destination):
         if not known:
             return Sent(nameless)
         entries = self._entries(known, request.action, values)
-        method, url, body, headers = self._parts(
-            request.action, [members[0] for members in entries], values
-        )
+        parts = self._parts(request.action, [members[0] for members in entries], values)
         about = {
             "Content-Type": "application/json",
             "Idempotency-Key": request.key,
             "Accept-Encoding": "identity",
         }
         # Messages name the host alone: the rest may be a secret.
-        host = str(urlsplit(url).hostname)
+        host = str(urlsplit(parts.url).hostname)
         try:
             answer = answer_to(
-                self._session, method, url, data=body, headers=about | headers
+                self._session,
+                parts.method,
+                parts.url,
+                data=parts.body,
+                headers=about | parts.headers,
             )
         except requests.Timeout:
             raise Unanswered(host, "no answer in time") from None
@@ -281,8 +292,8 @@ class Http(Destination):
 
     def _parts(
         self, action: str, members: Sequence[Member], places: Mapping[str, object]
-    ) -> tuple[str, str, bytes, dict[str, str]]:
-        """Return method, url, body and headers of a request."""
+    ) -> HttpParts:
+        """Return the parts of a request."""
         file = self._file
         values = {**self._variables, **places, "action": action}
         form = file.of(action)
@@ -294,7 +305,7 @@ class Http(Destination):
         for name, text in file.headers.items():
             headers[name] = str(filled(text, values)).strip()
         body = _JSON.encode(filled(form.body, body_values))
-        return form.method, filled(form.url, values), body, headers
+        return HttpParts(form.method, filled(form.url, values), body, headers)
 
     def _entries(
         self, members: Sequence[Member], action: str, places: Mapping[str, object]
