@@ -20,18 +20,19 @@ import functions_framework
 
 from propensity.clock import SYSTEM
 from propensity.runs import evaluate, export, report, uplifts
-from propensity.runs.evaluate_weeks import weeks
-from propensity.runs.evaluation import Evaluates
+from propensity.runs.evaluate_weeks import USERS
+from propensity.runs.evaluation import EvaluatedKind
 from propensity.runs.run import Answer, Endpoint, Run
 
 
-def evaluated_by(run: Run) -> Evaluates:
-    """Return what evaluates the use case's rows: weeks of users, or days of events."""
+def kind_of(run: Run) -> EvaluatedKind:
+    """Return how the use case's rows are evaluated: weeks of users, days of events."""
     if run.use_case.scores_events:
-        from propensity.streaming.cards.evaluate_days import days
+        # Only an evaluation of events needs these.
+        from propensity.streaming.cards.evaluate_days import EVENTS
 
-        return days
-    return weeks
+        return EVENTS
+    return USERS
 
 
 @functions_framework.http
@@ -39,10 +40,11 @@ def evaluated_by(run: Run) -> Evaluates:
 def model_evaluation(run: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, has a row to say so."""
     run = evaluate.digest_evaluated_days(run)
-    rows = evaluate.evaluations(run, evaluated_by(run))
+    kind = kind_of(run)
+    rows = evaluate.evaluations(run, kind)
     evaluate.publish_evaluations(run, rows)
     audience_uplifts = uplifts.publish_uplifts(run)
-    reports = report.write_reports(run, rows)
+    reports = report.write_reports(run, kind, rows)
     return {
         **evaluate.to_json(run, rows),
         **uplifts.shown_uplifts(audience_uplifts),

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from propensity.measures import thresholds
 from propensity.runs import export
-from propensity.runs.evaluation import Evaluates, outcomes_of
+from propensity.runs.evaluation import EvaluatedKind, outcomes_of
 from propensity.runs.run import Run
 from propensity.tables.models import (
     EVALUATION,
@@ -48,7 +48,7 @@ def digest_evaluated_days(run: Run) -> Run:
     return dataclasses.replace(run, missing_days=missing)
 
 
-def evaluations(run: Run, evaluated: Evaluates) -> list[Evaluation]:
+def evaluations(run: Run, kind: EvaluatedKind) -> list[Evaluation]:
     """
     Evaluate all weeks without final metrics.
 
@@ -60,7 +60,7 @@ def evaluations(run: Run, evaluated: Evaluates) -> list[Evaluation]:
     newest = run.as_of - run.timeframe.horizon
     since = newest - CATCH_UP
     rows = []
-    for row, groups in evaluated(run, since, newest):
+    for row, groups in kind.evaluate(run, since, newest):
         rows.append(row if groups is None else _measured(run, row, groups))
     return rows
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from propensity.audience.result import result, sentence
 from propensity.registry.versions import HTML
+from propensity.runs.evaluation import EvaluatedKind
 from propensity.runs.export import missing_label_days
 from propensity.schema import columns_of
 from propensity.tables.audiences import Uplift
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 LOOK_BACK = 12
 
 
-def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
+def write_reports(
+    run: Run, kind: EvaluatedKind, rows: Sequence[Evaluation]
+) -> dict[str, object]:
     """
     Write a page for each evaluated week, after all else is published.
 
@@ -37,7 +40,7 @@ def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
     use_case = run.use_case.name
     names = list[str]()
     try:
-        for week, page in pages_of_weeks(run, weeks, rows):
+        for week, page in pages_of_weeks(run, kind, weeks, rows):
             run.check_lease()
             name = report_name(use_case, week)
             run.artifacts.overwrite(name, page.encode(), content_type=HTML)
@@ -66,7 +69,10 @@ def up_to(week: date, rows: Sequence[Evaluation], *, first: date) -> list[Evalua
 
 
 def pages_of_weeks(
-    run: Run, weeks: Sequence[date], rows: Sequence[Evaluation]
+    run: Run,
+    kind: EvaluatedKind,
+    weeks: Sequence[date],
+    rows: Sequence[Evaluation],
 ) -> Iterator[tuple[date, str]]:
     """Yield weeks with their pages, in which is nothing from after the week."""
     if not weeks:
@@ -75,7 +81,8 @@ def pages_of_weeks(
     horizon = run.timeframe.horizon
     first = weeks[0]
     last = weeks[-1]
-    back = LOOK_BACK * (timedelta(days=1) if use_case.scores_events else horizon)
+    days = use_case.horizon_days if kind.days is None else kind.days
+    back = LOOK_BACK * timedelta(days=days)
     evaluated = run.read(Evaluation, "evaluations", since=first - back, until=last)
     with_version = [row for row in evaluated if row.model_version >= 0]
     versions = sorted({row.model_version for row in with_version})
@@ -88,7 +95,7 @@ def pages_of_weeks(
         shown = result(_shown(row), plans.get(row.audience))
         return sentence(shown, use_case.currency)
 
-    if not use_case.scores_events:
+    if kind.is_published:
         # Alarms of a publication within the week are of its own report.
         alarms = run.rows("alarms_to_report", since=first, until=last)
         uplifts = run.read(Uplift, "audience_lifts", since=first, until=last + horizon)
@@ -110,6 +117,8 @@ def pages_of_weeks(
         page = week_page(
             use_case,
             week,
+            days=days,
+            is_published=kind.is_published,
             rows=list(map(_shown, evaluations)),
             weeks=list(map(_shown, up_to(week, with_version, first=week - back))),
             trained={row["model_version"]: row for row in trained},

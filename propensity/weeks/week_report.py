@@ -40,6 +40,8 @@ def week_page(
     use_case: UseCase,
     week: date,
     *,
+    days: int,
+    is_published: bool,
     rows: Sequence[Plain],
     weeks: Sequence[Plain],
     trained: Mapping[int, Plain],
@@ -52,7 +54,8 @@ def week_page(
     single user.
 
     Args:
-        week: First day of the outcomes.
+        week: First day of the outcomes, ``days`` in all.
+        is_published: Whether predictions are published, and audiences chosen by them.
         rows: The week's rows of ``ma_model_evaluation``, one of each version; at least
             one with metrics.
         weeks: Rows of ``evaluations``, this week's among them, oldest first.
@@ -64,21 +67,15 @@ def week_page(
     rows_with_users = [row for row in cleaned(rows) if row.get("users")]
     # A day may have several versions: the one that scored most comes first.
     rows_with_users.sort(key=lambda row: -row["users"])
-    entity = "user"
-    who = "who"
-    days = use_case.horizon_days
-    if use_case.scores_events:
-        entity = use_case.entity
-        who = "that"
-        days = 1
+    noun = use_case.entity.removesuffix("_id")
     content = {
         "use_case": use_case.name,
         "title": cleaned(use_case.title),
         "outcome": cleaned(use_case.outcome),
         "unit": use_case.currency,
-        "scores_events": use_case.scores_events,
-        "noun": entity.removesuffix("_id"),
-        "who": who,
+        "is_published": is_published,
+        "noun": noun,
+        "who": "who" if noun == "user" else "that",
         "period": period(days),
         "week": week,
         "rows": rows_with_users,
