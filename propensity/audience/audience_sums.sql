@@ -1,10 +1,10 @@
--- One row per audience or control group, as-of date and group, of a common table
+-- One row per scope, name, as-of date and group, of a common table
 -- labelled: entries with their label and amount. Intention to treat: whatever a
 -- destination made of them. The probability is the one by which they became members: a
 -- later publication of the date may know what the treatment did.
 SELECT
-  audience,
-  control_group,
+  scope,
+  name,
   as_of AS week,
   is_control,
   COUNT(*) AS users,
@@ -18,4 +18,4 @@ SELECT
   IF(COUNTIF(cost IS NULL) > 0, NULL, SUM(cost)) AS cost,
   IF(COUNTIF(margin IS NULL) > 0, NULL, SUM(margin)) AS margins
 FROM labelled
-GROUP BY audience, control_group, as_of, is_control
+GROUP BY scope, name, as_of, is_control

@@ -22,6 +22,8 @@ JOIN feature_rows AS f
   ON f.as_of = e.as_of AND f.user_id = e.user_id
 LEFT JOIN converters AS c
   ON c.as_of = e.as_of AND c.user_id = e.user_id
-WHERE e.audience = @audience
+WHERE
+  e.scope = 'audience'
+  AND e.name = @audience
 ORDER BY FARM_FINGERPRINT(e.user_id)
 LIMIT @maximum_rows

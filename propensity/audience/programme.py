@@ -20,6 +20,7 @@ from propensity.audience.result import (
     difference_in,
     interval_text,
     newest,
+    result,
     sentence,
 )
 from propensity.measures.intervals import Difference, in_columns
@@ -74,13 +75,13 @@ def programmes(
         for period in sorted(periods):
             shown = newest(periods[period])
             if shown is not None:
-                quarters[period] = _result_together(shown)
+                quarters[period] = result(shown)
         together.append(
             Together(
                 control_group=group,
                 audiences=last["audiences"],
-                of_all=_result_together(last),
-                weeks=[_result_together(row) for row in weeks],
+                of_all=result(last),
+                weeks=[result(row) for row in weeks],
                 buyers=difference_in(last, "added_buyers"),
                 quarters=quarters,
                 shared_with=shared.get(group, ()),
@@ -102,21 +103,6 @@ def shared_groups(plans: Iterable[StoredRow], use_case: str) -> dict[str, list[s
         if row["use_case"] != use_case and name not in names:
             names.append(name)
     return shared
-
-
-def _result_together(row: StoredRow) -> Result:
-    return Result(
-        week=row["week"],
-        status="provisional" if row["status"] is None else row["status"],
-        contacted=int(row["treated_users"]),
-        control=int(row["control_users"]),
-        verdict=row["verdict"],
-        cost_per_contact=None,
-        cost=row["cost"],
-        margin=row["margin"],
-        **in_columns("brought", difference_in(row, "brought")),
-        **in_columns("profit", difference_in(row, "profit")),
-    )
 
 
 def programme_lines(together: Together, currency: str) -> list[str]:

@@ -93,21 +93,27 @@ def newest(rows: Sequence[StoredRow]) -> StoredRow | None:
 
 
 def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
-    """Return what an audience brought up to the week of a row, by its newest plan."""
+    """
+    Return what contacting brought up to the week of a row.
+
+    That of a programme has the sum and its cost; that of an audience costs what its
+    newest plan says.
+    """
     users = 0 if row["treated_users"] is None else int(row["treated_users"])
     control = 0 if row["control_users"] is None else int(row["control_users"])
     price = None
-    cost = None
-    margin = None
+    cost = row.get("cost")
+    margin = row.get("margin")
     if plan:
         margin = plan["margin"]
         if plan["cost_per_contact"] is not None:
             price = Decimal(str(plan["cost_per_contact"]))
             cost = price * users
-    each = None
-    if row["verdict"] != LOST:
+    brought = difference_in(row, "brought")
+    profit = difference_in(row, "profit")
+    if row.get("period") is None and row["verdict"] != LOST:
         each = difference_in(row, "revenue_difference")
-    brought, profit = earned(each, users, cost=cost, margin=margin)
+        brought, profit = earned(each, users, cost=cost, margin=margin)
     return Result(
         week=row["week"],
         status="provisional" if row["status"] is None else row["status"],

@@ -1,9 +1,10 @@
 """
 The uplift of audiences: contacted users beside their control group, week by week.
 
-So of each audience, and of the programme: all audiences of a control group together, in
-which a user counts once, at the first date in any of them. A programme has rows of all
-its weeks and of those of a quarter.
+Results have a scope, a name and a period: an audience by itself, or the programme, all
+audiences of a control group together, in which a user counts once, at the first date in
+any of them. So an audience is a programme of one. A programme has rows of all its weeks
+and of those of a quarter.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from propensity.audience.result import earned_by
 from propensity.measures.uplift import errors_at, figures, progress_at
@@ -53,10 +54,15 @@ def quarter_of(day: date) -> Quarter:
     return Quarter(f"{day.year}-Q{number + 1}", first, following - DAY)
 
 
+# An audience by itself, and all audiences of a control group together.
+AUDIENCE = "audience"
+GROUP = "control_group"
+
+
 @dataclass(kw_only=True)
 class History:
     """
-    The weeks of an audience, or of a control group's programme.
+    The weeks of an audience, or of a control group: an audience is a programme of one.
 
     Attributes:
         open: The share of the control group by week whose row is written (again).
@@ -79,6 +85,31 @@ class History:
         share = self.open[min(self.open)]
         return 0.0 if share is None else share
 
+    def write_again(self, row: Mapping[str, Any]) -> None:
+        """
+        Note a week of an audience whose row is written.
+
+        A week is planned until its audiences end: for a year where one has no end.
+        """
+        week = row["week"]
+        until = row["planned_until"]
+        longest = self.until.setdefault(week, until)
+        if longest is None or until is None:
+            self.until[week] = None
+        else:
+            self.until[week] = max(longest, until)
+        self.open[week] = row["control_share"]
+        self.audiences.add(row["audience"])
+        self.sums[week] = []
+
+    def remember(self, row: Uplift | Programme, until: date | None) -> None:
+        """Note a row that is stored; sums of a week that is open are read again."""
+        sums = [ProgrammeSums.of(each.columns()) for each in row.sums]
+        self.sums.setdefault(row.week, sums)
+        self.until.setdefault(row.week, until)
+        if row.status == "final":
+            self.final.add(row.week)
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeekFigures:
@@ -97,104 +128,56 @@ def publish_uplifts(run: Run) -> list[Uplift]:
     Nothing where the use case has no audience, or scores events. Only the users who
     became members in these weeks are read; of earlier weeks there are sums. Figures are
     of all users so far: those after an open week change with it.
+
+    Returns:
+        The rows of audiences.
     """
     if run.use_case.scores_events:
         return []
     newest = run.as_of - run.timeframe.horizon
     window = {"since": newest - CATCH_UP, "until": newest}
-    audiences = defaultdict[str, History](History)
-    programmes = defaultdict[str, History](History)
-    for row in run.rows("audience_weeks", **window):
-        audience = audiences[row["audience"]]
-        audience.open[row["week"]] = row["control_share"]
-        audience.until[row["week"]] = row["planned_until"]
-    for row in run.rows("programme_weeks", **window):
-        programme = programmes[row["control_group"]]
-        programme.open[row["week"]] = row["control_share"]
-        programme.audiences.add(row["audience"])
-        _plan(programme, row["week"], row["planned_until"])
-    if not audiences and not programmes:
+    histories = defaultdict[tuple[str, str], History](History)
+    for row in run.rows("result_weeks", **window):
+        histories[row["scope"], row["name"]].write_again(row)
+    if not histories:
         return []
-    for uplift in run.read(Uplift, "audience_lifts", **EVER):
-        if uplift.audience in audiences:
-            _remember(audiences[uplift.audience], uplift, uplift.planned_until)
-    for stored in run.read(Programme, "programme_lifts", **EVER):
-        if stored.control_group in programmes and stored.period == ALL:
-            _remember(programmes[stored.control_group], stored, None)
-            programmes[stored.control_group].audiences.update(stored.audiences)
-    add_sums_of_weeks(run, audiences, programmes)
-    rows = list[Uplift]()
-    for name in sorted(audiences):
-        rows += _of_audience(run, name, audiences[name])
-    run.append(AUDIENCE_LIFT, rows)
-    together = list[Programme]()
-    for name in sorted(programmes):
-        together += _of_programme(run, name, programmes[name])
-    run.append(PROGRAMME_LIFT, together)
-    return rows
+    for row in run.read(Uplift, "audience_lifts", **EVER):
+        if (AUDIENCE, row.audience) in histories:
+            histories[AUDIENCE, row.audience].remember(row, row.planned_until)
+    for row in run.read(Programme, "programme_lifts", **EVER):
+        if row.period == ALL and (GROUP, row.control_group) in histories:
+            history = histories[GROUP, row.control_group]
+            history.remember(row, None)
+            history.audiences.update(row.audiences)
+    _add_sums(run, histories)
+    rows = list[Uplift | Programme]()
+    for scope, name in sorted(histories):
+        rows += _rows_of(run, scope, name, histories[scope, name])
+    audiences = [row for row in rows if isinstance(row, Uplift)]
+    run.append(AUDIENCE_LIFT, audiences)
+    run.append(PROGRAMME_LIFT, [row for row in rows if isinstance(row, Programme)])
+    return audiences
 
 
-def _plan(programme: History, week: date, until: date | None) -> None:
-    """Plan a programme until its audiences end: for a year where one has no end."""
-    longest = programme.until.setdefault(week, until)
-    if longest is None or until is None:
-        programme.until[week] = None
-    else:
-        programme.until[week] = max(longest, until)
-
-
-def _remember(history: History, row: Uplift | Programme, until: date | None) -> None:
-    history.sums[row.week] = [ProgrammeSums.of(sums.columns()) for sums in row.sums]
-    history.until.setdefault(row.week, until)
-    if row.status == "final":
-        history.final.add(row.week)
-
-
-def add_sums_of_weeks(
-    run: Run, audiences: Mapping[str, History], programmes: Mapping[str, History]
-) -> None:
+def _add_sums(run: Run, histories: Mapping[tuple[str, str], History]) -> None:
     """Add the sums of open weeks; none where all were members before."""
-    as_ofs = set[date]()
-    for histories in (audiences, programmes):
-        for open_history in histories.values():
-            as_ofs.update(open_history.open)
-            for week in open_history.open:
-                open_history.sums[week] = []
+    as_ofs = set[date]().union(*(history.open for history in histories.values()))
     window = run.use_case.window(run.settings, sorted(as_ofs), today=run.as_of)
     sql = run.use_case.statement("audience_outcomes")
     for row in run.warehouse.rows(sql, window):
-        history = audiences.get(row["audience"])
-        if row["control_group"]:
-            history = programmes.get(row["control_group"])
+        history = histories.get((row["scope"], row["name"]))
         if history is not None and row["week"] in history.open:
             history.sums[row["week"]].append(ProgrammeSums.of(dict(row)))
 
 
-def _of_audience(run: Run, name: str, history: History) -> Iterator[Uplift]:
-    """Yield the uplift of an audience from its first open week on."""
-    weeks = sorted(history.sums)
-    for look in _looks(run, history, weeks, first=weeks[0], until=history.until):
-        yield Uplift(
-            use_case=run.use_case.name,
-            audience=name,
-            week=look.week,
-            week_end=look.week + run.timeframe.horizon,
-            status=look.status,
-            run_id=run.run_id,
-            evaluated_at=run.began_at,
-            control_share=history.share,
-            planned_until=history.until[look.week],
-            sums=[GroupSums.of(sums.columns()) for sums in history.sums[look.week]],
-            figures=look.figures,
-        )
-
-
-def _of_programme(run: Run, name: str, history: History) -> Iterator[Programme]:
-    """Yield what all audiences of a control group brought, in all and by quarter."""
+def _rows_of(
+    run: Run, scope: str, name: str, history: History
+) -> Iterator[Uplift | Programme]:
+    """Yield rows from the first open week on: of a control group by quarter, too."""
     weeks = sorted(history.sums)
     periods = {ALL: _looks(run, history, weeks, first=weeks[0], until=history.until)}
     by_quarter = defaultdict[Quarter, list[date]](list)
-    for week in weeks:
+    for week in weeks if scope == GROUP else ():
         by_quarter[quarter_of(week)].append(week)
     for quarter, of_quarter in by_quarter.items():
         until = dict.fromkeys(of_quarter, quarter.last)
@@ -202,21 +185,33 @@ def _of_programme(run: Run, name: str, history: History) -> Iterator[Programme]:
         periods[quarter.name] = looks
     for period, looks in periods.items():
         for look in looks:
-            yield Programme(
-                use_case=run.use_case.name,
-                control_group=name,
-                period=period,
-                week=look.week,
-                week_end=look.week + run.timeframe.horizon,
-                status=look.status,
-                run_id=run.run_id,
-                evaluated_at=run.began_at,
-                control_share=history.share,
-                audiences=sorted(history.audiences),
-                sums=history.sums[look.week],
-                figures=look.figures,
-                earned=earned_by(look.figures, look.so_far),
-            )
+            sums = history.sums[look.week]
+            shared: dict[str, Any] = {
+                "use_case": run.use_case.name,
+                "week": look.week,
+                "week_end": look.week + run.timeframe.horizon,
+                "status": look.status,
+                "run_id": run.run_id,
+                "evaluated_at": run.began_at,
+                "control_share": history.share,
+                "figures": look.figures,
+            }
+            if scope == AUDIENCE:
+                yield Uplift(
+                    audience=name,
+                    planned_until=history.until[look.week],
+                    sums=[GroupSums.of(group.columns()) for group in sums],
+                    **shared,
+                )
+            else:
+                yield Programme(
+                    control_group=name,
+                    period=period,
+                    audiences=sorted(history.audiences),
+                    sums=sums,
+                    earned=earned_by(look.figures, look.so_far),
+                    **shared,
+                )
 
 
 def _looks(
