@@ -10,6 +10,7 @@ Nothing that is deployed imports it, and no deploy holds it.
 ``use_case``  a use case, on the rows of a deployment
 ``export``    an export of GA4, with read rights
 ``lists``     its list with a control group, and what contacting brought
+``weekly``    a list each Monday in a ``folder``, and what the last ones brought
 ``first_look/``    a table, tried, without reading or writing
 ``new_use_case``    the folder of a new use case, from ``templates/``
 

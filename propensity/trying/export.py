@@ -257,25 +257,37 @@ def try_export(
     """
     environment = {"PROPENSITY_LABEL_EVENT": label_event} if label_event else {}
     with open_trial(target, jobs_in=jobs_in, now=now, **environment) as trial:
-        size = trial_bytes(trial)
-        text = price_text(trial, size)
-        say(text)
-        if size > MOST_TRIED:
-            raise RequestError(
-                f"{text}. That is more than BigQuery reads before a statement has to "
-                "end, and nothing was read",
-                hint="Deploy, which reads some days at a time: docs/deploy.md",
-            )
-        if size > TIB and not agrees(text):
-            raise RequestError(
-                f"{text}. That is above the free 1 TiB a month, and nothing was read",
-                hint="To read it for this price, add --yes",
-            )
-        bounded = _bounded(trial, size)
-        with step(f"reading {plural(len(trial.days), 'day')} of {target}"):
-            bytes_read = read_days(bounded)
-        _check_conversions(bounded)
-        return _tried(bounded, bytes_read=bytes_read, step=step, watched=watched)
+        return train_here(trial, agrees=agrees, say=say, step=step, watched=watched)
+
+
+def train_here(
+    trial: ExportTrial,
+    *,
+    agrees: Callable[[str], bool],
+    say: Callable[[str], None],
+    step: Step,
+    watched: Watched,
+) -> TriedExport:
+    """Read the export of a trial that is open, train, and score; as ``try_export``."""
+    size = trial_bytes(trial)
+    text = price_text(trial, size)
+    say(text)
+    if size > MOST_TRIED:
+        raise RequestError(
+            f"{text}. That is more than BigQuery reads before a statement has to "
+            "end, and nothing was read",
+            hint="Deploy, which reads some days at a time: docs/deploy.md",
+        )
+    if size > TIB and not agrees(text):
+        raise RequestError(
+            f"{text}. That is above the free 1 TiB a month, and nothing was read",
+            hint="To read it for this price, add --yes",
+        )
+    bounded = _bounded(trial, size)
+    with step(f"reading {plural(len(trial.days), 'day')} of {trial.export.name}"):
+        bytes_read = read_days(bounded)
+    _check_conversions(bounded)
+    return _tried(bounded, bytes_read=bytes_read, step=step, watched=watched)
 
 
 @contextlib.contextmanager

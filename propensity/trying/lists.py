@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,20 +29,15 @@ from propensity.budget import Budget
 from propensity.errors import RequestError, SchemaError
 from propensity.measures.intervals import NORMAL, Difference
 from propensity.measures.power import smallest_uplift
-from propensity.measures.statistic import (
-    Amounts,
-    Share,
-    adjusted,
-    difference_of_means,
-    with_common_spread,
-)
-from propensity.measures.uplift import ALARM, sample_ratio, verdict
-from propensity.models.encoding import Floats
+from propensity.measures.revenue import exact_money
+from propensity.measures.uplift import figures
 from propensity.pages.words import plural
+from propensity.schema import Row
 from propensity.spreadsheet import csv_of
 from propensity.statements import statement
 from propensity.table_files import files as table_files
 from propensity.table_files.texts import refuse
+from propensity.tables.audiences import GroupSums
 from propensity.trying.export import (
     ExportTrial,
     event_of,
@@ -52,8 +47,6 @@ from propensity.trying.export import (
     try_export,
 )
 from propensity.trying.first_look.columns import check_once, check_users
-
-Summed = TypeVar("Summed", Share, Amounts)
 
 # How many of the best a list of an export has.
 BEST = 500
@@ -74,34 +67,45 @@ FACTS = {
 
 
 def parse_share(text: str) -> float:
-    """Read the share of a control group."""
+    """Read the share of a control group; 0% is none."""
+    if text in ("0", "0%"):
+        return 0.0
     share = Budget.parse(text).share
     if share is None or share > MOST_SHARE:
         raise ValueError(f"{text!r} is not a share of up to 90%. Example: 10%")
     return share
 
 
-def draw_control(share: float, folder: Path) -> Control:
+def draw_control(share: float, folder: Path, key: str | None = None) -> Control:
     """
     Return the control group of the lists of a folder; the first one makes its key.
+
+    Args:
+        key: In hexadecimal digits, in the place of the folder's.
     """
+    if key is not None:
+        return Control(group="try", share=share, key=_key(key, "--control-key"))
     file = folder / KEY
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         file.touch(0o600)
         file.write_text(f"{secrets.token_hex(32)}\n")
+    return Control(group="try", share=share, key=_key(file.read_text(), f"{file}"))
+
+
+def _key(text: str, where: str) -> bytes:
     try:
-        key = bytes.fromhex(file.read_text().strip())
+        key = bytes.fromhex(text.strip())
     except ValueError:
         key = b""
     if len(key) < 32:
         raise RequestError(
-            f"{file} is not the key of a control group",
+            f"{where} is not the key of a control group",
             hint="Restore it: with another key, people would be contacted who were "
             "held out",
             field="control",
         )
-    return Control(group="try", share=share, key=key)
+    return key
 
 
 def best(
@@ -207,6 +211,7 @@ def judge_by_export(
     much.
     """
     listed = read_list(list_file)
+    _check_groups(listed, list_file)
     since = listed.as_of
     event = {"PROPENSITY_LABEL_EVENT": listed.label_event}
     with open_trial(target, jobs_in=jobs_in, now=now, **event) as tried:
@@ -256,6 +261,7 @@ def judge_by_orders(
             date are left out; None where the file has later ones alone.
     """
     listed = read_list(list_file)
+    _check_groups(listed, list_file)
     kinds = {
         name: kind for name, kind in ((amount, "FLOAT64"), (time, "TIMESTAMP")) if name
     }
@@ -304,7 +310,7 @@ def _bare(user: str) -> str:
 
 
 def read_list(file: Path) -> ReadList:
-    """Return a list that was written with a control group."""
+    """Return a list, which says what it is of, and in which group each user is."""
     kinds = {"probability": "FLOAT64", **FACTS, GROUP: "STRING"}
     table = table_files.read_file(file, ["user_id"])
     missing = [name for name in kinds if name not in table.column_names]
@@ -329,13 +335,6 @@ def read_list(file: Path) -> ReadList:
             if is_other.any():
                 hint = "read lists back one by one"
                 refuse(rows[name], is_other, "is not that of row 1", hint=hint)
-    groups = sorted(rows[GROUP].unique())
-    if groups != [CONTACT, CONTROL]:
-        raise SchemaError(
-            f"{file}, column {GROUP} has {', '.join(groups) or 'no value'}, and needs "
-            f"both {CONTACT} and {CONTROL}",
-            hint="Write a list with a control group: --scores list.csv --control 10%",
-        )
     facts = rows.iloc[0]
     return ReadList(
         rows=rows,
@@ -344,6 +343,16 @@ def read_list(file: Path) -> ReadList:
         horizon_days=int(facts["horizon_days"]),
         control_share=float(facts["control_share"]),
     )
+
+
+def _check_groups(listed: ReadList, file: Path) -> None:
+    groups = sorted(listed.rows[GROUP].unique())
+    if groups != [CONTACT, CONTROL]:
+        raise SchemaError(
+            f"{file}, column {GROUP} has {', '.join(groups) or 'no value'}, and needs "
+            f"both {CONTACT} and {CONTROL}",
+            hint="Write a list with a control group: --scores list.csv --control 10%",
+        )
 
 
 def judged(
@@ -356,56 +365,79 @@ def judged(
         paid: What each buyer paid; None where it is not known.
         until: The day before which outcomes end; None if it is late enough.
     """
-    rows = listed.rows
-    bought = rows["user_id"].isin(list(paid)).to_numpy(np.float64)
-    amounts = rows["user_id"].map(paid).astype("float64").fillna(0.0).to_numpy()
-    expected = rows["probability"].to_numpy(np.float64)
-    is_control = (rows[GROUP] == CONTROL).to_numpy()
-    contacted = _sums(Share, bought[~is_control], expected[~is_control])
-    control = _sums(Share, bought[is_control], expected[is_control])
-    share = listed.control_share
-    chance = sample_ratio(int(contacted.users), int(control.users), share=share)
-    added = difference_of_means(*adjusted(contacted, control), errors=NORMAL)
+    sums = group_sums(listed.rows, paid)
+    shown = figures(
+        sums,
+        control_share=listed.control_share,
+        errors=NORMAL,
+        is_final=until is None or until >= listed.known_on,
+    )
+    contacted, control = sums
     buyers = None
-    money = None
-    if chance >= ALARM:
-        buyers = added.times(contacted.users)
-    if chance >= ALARM and amounts.any():
-        both = with_common_spread(
-            _sums(Amounts, amounts[~is_control], expected[~is_control]),
-            _sums(Amounts, amounts[is_control], expected[is_control]),
-        )
-        per_user = difference_of_means(*adjusted(*both), errors=NORMAL)
-        money = per_user.times(contacted.users)
+    amount = None
+    if shown.verdict != "sample_ratio":
+        buyers = more(shown, "conversion_difference")
+        has_amounts = bool(contacted.revenue or control.revenue)
+        amount = more(shown.revenue, "revenue_difference") if has_amounts else None
     return Judged(
         since=listed.as_of,
         until=until,
         known_on=listed.known_on,
         label_event=listed.label_event,
-        contacted=int(contacted.users),
-        control=int(control.users),
-        contacted_buyers=int(contacted.positives),
-        control_buyers=int(control.positives),
+        contacted=contacted.users,
+        control=control.users,
+        contacted_buyers=contacted.conversions,
+        control_buyers=control.conversions,
         orders=None,
         matched=None,
-        buyers=buyers,
-        amount=money,
-        verdict=verdict(
-            added,
-            conversions=int(contacted.positives + control.positives),
-            is_sound=chance >= ALARM,
-            is_final=until is None or until >= listed.known_on,
-        ),
+        buyers=None if buyers is None else buyers.times(contacted.users),
+        amount=None if amount is None else amount.times(contacted.users),
+        verdict=shown.verdict,
     )
 
 
-def _sums(kind: type[Summed], outcomes: Floats, expected: Floats) -> Summed:
-    """Return the statistic of a group, with what was expected of its users."""
-    return replace(
-        kind.of(outcomes),
-        covariates=float(expected.sum()),
-        covariate_squares=float((expected**2).sum()),
-        products=float((expected * outcomes).sum()),
+def group_sums(
+    rows: pd.DataFrame, paid: Mapping[str, float | None]
+) -> tuple[GroupSums, GroupSums]:
+    """
+    Return the sums of the contacted users of a list, and of its control group.
+
+    Args:
+        rows: As of ``ReadList``.
+        paid: What each buyer paid; None where it is not known.
+    """
+    bought = rows["user_id"].isin(list(paid)).to_numpy(np.float64)
+    amounts = rows["user_id"].map(paid).astype("float64").fillna(0.0).to_numpy()
+    expected = rows["probability"].to_numpy(np.float64)
+    sums = []
+    for group in (CONTACT, CONTROL):
+        is_in = (rows[GROUP] == group).to_numpy()
+        chance = expected[is_in]
+        spent = amounts[is_in]
+        sums.append(
+            GroupSums(
+                is_control=group == CONTROL,
+                users=int(is_in.sum()),
+                conversions=int(bought[is_in].sum()),
+                revenue=exact_money(spent.sum()),
+                revenue_squares=float((spent**2).sum()),
+                probability=float(chance.sum()),
+                probability_squares=float((chance**2).sum()),
+                probability_conversions=float((chance * bought[is_in]).sum()),
+                probability_revenue=float((chance * spent).sum()),
+            )
+        )
+    contacted, control = sums
+    return contacted, control
+
+
+def more(shown: Row | None, name: str) -> Difference | None:
+    """Return a difference per user of figures, with its interval."""
+    estimate = getattr(shown, name, None)
+    if estimate is None:
+        return None
+    return Difference(
+        estimate, getattr(shown, f"{name}_low"), getattr(shown, f"{name}_high")
     )
 
 

@@ -37,11 +37,8 @@ def what_contacting_brought(answer: Mapping[str, Any]) -> str:
     until = f" to {answer['until']}" if answer["until"] else ""
     contacted = plural(answer["contacted"], "user")
     event = answer["label_event"]
-    did = "bought"
-    who = "buyers"
-    if event != "purchase":
-        did = f"had {event}"
-        who = f"users with {event}"
+    did = did_of(event)
+    who = "buyers" if event == "purchase" else f"users with {event}"
     lines = [
         f"Since {answer['since']}{until}, {count(answer['contacted_buyers'])} of "
         f"{contacted} who were contacted {did}, and "
@@ -67,7 +64,55 @@ def what_contacting_brought(answer: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def week_of_folder(answer: Mapping[str, Any]) -> str:
+    """Write whom the list of a week names, and what the lists before brought."""
+    if not answer["is_new"]:
+        return (
+            f"Nothing new: {answer['list']} is the list of {answer['as_of']}, and the "
+            f"next one is of {answer['next']}."
+        )
+    lines = [
+        f"{answer['list']} is the list of {answer['as_of']}: contact "
+        f"{plural(answer['contacted'], 'user')}, and leave the "
+        f"{count(answer['held_out'])} of the control group out."
+    ]
+    together = answer["together"]
+    if together["amount"]:
+        sum_text = _with_interval(together["amount"], "more")
+        lines.append(f"The lists before brought {sum_text}.")
+    elif together["buyers"]:
+        buyers = _with_interval(together["buyers"], "buyers")
+        lines.append(f"The lists before brought {buyers}.")
+    if together["profit"]:
+        lines.append(
+            f"The profit is {_with_interval(together['profit'], 'after cost')}."
+        )
+    if together["lists"]:
+        lines.append(verdict_text(together["verdict"], did="bought"))
+    lines.append(f"{answer['page']} shows all lists.")
+    return "\n".join(lines)
+
+
+def forgotten(answer: Mapping[str, Any]) -> str:
+    """Write how many rows went, and what keeps these people out of the next lists."""
+    rows = plural(answer["removed"], "row")
+    return (
+        f"{rows} removed. Until Analytics has deleted these users, name the file by "
+        "--never, too."
+    )
+
+
+def did_of(event: str) -> str:
+    return "bought" if event == "purchase" else f"had {event}"
+
+
+def verdict_text(verdict: str, *, did: str) -> str:
+    """Write what the verdict on all lists means."""
+    return VERDICTS[verdict].format(did=did)
+
+
 VERDICTS = {
+    "no_control": "Nobody is held out, so that nothing can be said of the effect.",
     "helps": "That is more than chance.",
     "harms": "That is a loss beyond chance.",
     "open": "That may be chance: contact more users, or hold out more of them.",

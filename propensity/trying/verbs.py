@@ -24,7 +24,7 @@ class Kind:
 
     Attributes:
         noun: What it is called where an option is not for it.
-        takes: Its options; all have ``report``.
+        takes: Its options; all but a folder have ``report``.
         needs: An option that is missing, by the option that needs it.
         run: Tries a target with these options, and returns the answer.
     """
@@ -133,9 +133,23 @@ def _file(flag: str, help_text: str, *, shown: str | None = None) -> Decorator[A
 )
 @_column("--amount", "Column of orders with what was paid.")
 @click.option(
+    "--folder",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write a list of an export each week, and say what the last ones brought.",
+)
+@_file("--never", "File of user ids that the lists of a folder never have.")
+@_file("--forget", "File of user ids to remove from all lists of a folder.")
+@click.option(
+    "--control-key",
+    envvar="PROPENSITY_CONTROL_KEY",
+    metavar="HEX",
+    help="Key of a folder's control group, best given as PROPENSITY_CONTROL_KEY.",
+)
+@click.option(
     "--cost-per-contact",
     type=click.FloatRange(min=0),
-    help="What a contact of an experiment costs.",
+    help="What a contact of an experiment or of a folder's lists costs.",
 )
 @click.option(
     "--margin",
@@ -163,6 +177,10 @@ def trying(*, target: str, **options: Any) -> Spoken:
     --control 10% adds a column with a control group, whom you don't contact. A month
     later, --judge reads the list back, and says what contacting the others brought.
 
+    --folder weekly/ --control 10%, run each week, writes a list a week into a folder,
+    and says what contacting brought as soon as outcomes are final. The same week again
+    changes nothing.
+
     With --treatment and --control, the table is an experiment, one row for each user:
     shows what contacting added, and whether to contact by effect or by probability.
     --scores with --rows lists other users in this order. --cost-per-contact and
@@ -181,6 +199,8 @@ def _kind_of(target: str, options: Mapping[str, Any]) -> Kind:
     is_export = EXPORT.fullmatch(target) is not None and not Path(target).exists()
     if options["judge"]:
         return JUDGED_BY_EXPORT if is_export else JUDGED_BY_ORDERS
+    if is_export and options["folder"]:
+        return FORGOTTEN if options["forget"] else FOLDER
     if is_export:
         return EXPORTED
     if options["treatment"]:
@@ -260,22 +280,10 @@ def _export(
     from propensity.clock import SYSTEM
     from propensity.trying import lists
 
-    share = None
-    if control:
-        try:
-            share = lists.parse_share(control)
-        except ValueError as error:
-            raise click.UsageError(f"--control: {error}") from error
-
-    def agrees(question: str) -> bool:
-        if is_agreed or not sys.stdin.isatty():
-            return is_agreed
-        return click.confirm(f"{question}. Read it?", err=True)
-
     answer = lists.try_and_list(
         target,
-        share=share,
-        agrees=agrees,
+        share=_share(control),
+        agrees=_agrees(is_agreed),
         now=SYSTEM.now(),
         say=say,
         step=announced,
@@ -283,6 +291,61 @@ def _export(
         **options,
     )
     return spoken(answer, texts.tried_export)
+
+
+def _share(control: str | None) -> float | None:
+    from propensity.trying.lists import parse_share
+
+    if control is None:
+        return None
+    try:
+        return parse_share(control)
+    except ValueError as error:
+        raise click.UsageError(f"--control: {error}") from error
+
+
+def _agrees(is_agreed: bool) -> Callable[[str], bool]:
+    def agrees(question: str) -> bool:
+        if is_agreed or not sys.stdin.isatty():
+            return is_agreed
+        return click.confirm(f"{question}. Read it?", err=True)
+
+    return agrees
+
+
+def _folder(
+    target: str,
+    *,
+    folder: Path,
+    control: str | None,
+    control_key: str | None,
+    is_agreed: bool,
+    **options: Any,
+) -> Spoken:
+    from propensity.cli.progress import announced, watched
+    from propensity.clock import SYSTEM
+    from propensity.trying import weekly
+
+    answer = weekly.write_week(
+        target,
+        folder,
+        share=_share(control),
+        key=control_key,
+        agrees=_agrees(is_agreed),
+        now=SYSTEM.now(),
+        say=say,
+        step=announced,
+        watched=watched,
+        **options,
+    )
+    return spoken(answer, texts.week_of_folder)
+
+
+def _forgotten(target: str, *, folder: Path, forget: Path) -> Spoken:
+    from propensity.trying import weekly
+
+    answer = weekly.forget(folder, forget)
+    return spoken(answer, texts.forgotten)
 
 
 def _use_case(target: str, **options: Any) -> Spoken:
@@ -351,6 +414,17 @@ EXPORTED = Kind(
     takes=("report", "scores", "control", "jobs_in", "label_event", "is_agreed"),
     needs={"control": "scores"},
     run=_export,
+)
+FOLDER = Kind(
+    noun="a folder of weekly lists",
+    takes=("folder", "control", "control_key", "never", "jobs_in", "label_event")
+    + ("is_agreed", *_PROFIT),
+    run=_folder,
+)
+FORGOTTEN = Kind(
+    noun="removing people from a folder",
+    takes=("folder", "forget"),
+    run=_forgotten,
 )
 USE_CASE = Kind(
     noun="a use case, whose predictions are its list (docs/audiences.md)",

@@ -1,0 +1,262 @@
+"""try --folder: a list each Monday, and what the last ones brought."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from commands.cli import main
+from propensity import whole_files
+from propensity.errors import NoData, RequestError
+from propensity.trying import lists, weekly
+from propensity.watching import unwatched
+from tests.functions.test_trying_exports import (
+    LONG_AGO,
+    TARGET,
+    exported,
+    in_place,
+    quiet,
+    tried,
+)
+from tests.support import shop
+
+ROWS = shop.weekly(LONG_AGO, 19)
+# The first date of a list: the day after the thirteenth week's only day.
+FIRST = LONG_AGO + timedelta(weeks=12, days=1)
+
+
+def at(as_of: date) -> datetime:
+    return datetime.combine(as_of, time(9), UTC)
+
+
+def before(as_of: date) -> list[shop.Row]:
+    cut = shop.microseconds(as_of)
+    return [row for row in ROWS if row["event_timestamp"] < cut]
+
+
+def monday(folder: Path, as_of: date, **options: Any) -> dict[str, Any]:
+    """Write the list of a date, by an export that ends before it."""
+    given = {
+        "share": 0.3,
+        "key": None,
+        "never": None,
+        "jobs_in": None,
+        "label_event": None,
+        "now": at(as_of),
+        "cost_per_contact": 0.1,
+        "margin": 0.5,
+        "agrees": pytest.fail,
+        "say": print,
+        "step": quiet,
+        "watched": unwatched,
+        **options,
+    }
+    with in_place(exported(before(as_of))):
+        return weekly.write_week(TARGET, folder, **given)
+
+
+@pytest.fixture(scope="module")
+def mondays(tmp_path_factory) -> tuple[Path, list[dict[str, Any]]]:
+    """A folder after six Mondays, and its answers."""
+    folder = tmp_path_factory.mktemp("weekly")
+    (folder / lists.KEY).write_text("07" * 32)
+    return folder, [monday(folder, FIRST + n * weekly.WEEK) for n in range(6)]
+
+
+def listed(folder: Path, n: int) -> pd.DataFrame:
+    return pd.read_csv(folder / f"list-{FIRST + n * weekly.WEEK}.csv")
+
+
+def test_each_monday_has_a_list_with_the_same_people_held_out(mondays):
+    folder, answers = mondays
+    every = pd.concat([listed(folder, n) for n in range(6)])
+
+    assert [answer["is_new"] for answer in answers] == [True] * 6
+    assert every.groupby("user_id")["group"].nunique().max() == 1
+    assert set(every["group"]) == {"contact", "control"}
+    assert set(every["control_share"]) == {0.3}
+
+
+def test_probabilities_are_those_of_a_trial_of_that_day(mondays):
+    """Which are those of a deployment, as test_trying_exports.py says."""
+    folder, _ = mondays
+    as_of = FIRST + 2 * weekly.WEEK
+    trial = tried(exported(before(as_of)), TARGET, now=at(as_of)).people
+    expected = dict(zip(trial["user_id"], trial["probability"], strict=True))
+    of_list = listed(folder, 2)
+
+    for user, probability in zip(
+        of_list["user_id"], of_list["probability"], strict=True
+    ):
+        assert probability == pytest.approx(expected[user], abs=1e-9)
+
+
+def test_all_lists_together_count_each_user_once_on_the_first_list(mondays):
+    """Every user of this shop is on the first list, so that the sum is of its users
+    and of the seven days after it."""
+    folder, answers = mondays
+    first = listed(folder, 0)
+    bought: dict[str, float] = {}
+    for row in ROWS:
+        day = datetime.fromtimestamp(row["event_timestamp"] / 1e6, UTC).date()
+        is_within = FIRST <= day < FIRST + weekly.WEEK
+        if row["event_name"] == "purchase" and is_within:
+            user = row["user_pseudo_id"]
+            paid = row["ecommerce"]["purchase_revenue"]
+            bought[user] = bought.get(user, 0) + paid
+    sums = lists.group_sums(first, bought)
+    together = answers[-1]["together"]
+
+    assert together["lists"] == 4
+    assert together["contacted"] == (first["group"] == "contact").sum()
+    per_user = together["buyers"]["estimate"] / together["contacted"]
+    contacted, control = sums
+    plain = contacted.conversions / contacted.users - (
+        control.conversions / control.users
+    )
+    assert per_user == pytest.approx(plain, abs=0.1)
+    assert together["buyers"]["low"] < together["buyers"]["estimate"]
+    cost = 0.1 * together["contacted"]
+    assert together["cost"] == pytest.approx(cost)
+    profit = 0.5 * together["amount"]["estimate"] - cost
+    assert together["profit"]["estimate"] == pytest.approx(profit)
+
+
+def test_expected_buyers_stand_beside_those_who_came(mondays):
+    folder, _ = mondays
+    weeks = json.loads((folder / "propensity-lists.json").read_text())["weeks"]
+    came = [week["counted"]["buyers"] for week in weeks if week["counted"]]
+    page = (folder / "index.html").read_text()
+
+    assert len(came) == 4
+    for n, buyers in enumerate(came):
+        day = FIRST + n * weekly.WEEK
+        users = set()
+        for row in ROWS:
+            when = datetime.fromtimestamp(row["event_timestamp"] / 1e6, UTC).date()
+            if row["event_name"] == "purchase" and day <= when < day + weekly.WEEK:
+                users.add(row["user_pseudo_id"])
+        assert buyers == len(users)
+        assert f"in 19 weeks of 20</td><td>{buyers}" in page
+    assert page.count("not known yet") == 2
+
+
+def test_the_same_monday_again_is_nothing_new(mondays):
+    folder, _ = mondays
+    last = FIRST + 5 * weekly.WEEK
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    again = monday(folder, last)
+    later = monday(folder, last, now=at(last + timedelta(days=1)))
+
+    assert not again["is_new"]
+    assert not later["is_new"]
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == files
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"share": 0.2}, "control_share 0.2"),
+        ({"label_event": "sign_up"}, "label_event sign_up"),
+        ({"key": "08" * 32}, "another key"),
+        ({"now": at(FIRST + timedelta(weeks=5, days=4))}, "has stopped"),
+    ],
+)
+def test_a_list_that_could_not_be_added_up_is_refused(mondays, options, what):
+    folder, _ = mondays
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises((RequestError, NoData), match=what):
+        monday(folder, FIRST + 5 * weekly.WEEK, **options)
+
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == files
+
+
+def copied(mondays: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> Path:
+    folder, _ = mondays
+    shutil.copytree(folder, tmp_path / "weekly")
+    return tmp_path / "weekly"
+
+
+def test_a_list_that_somebody_edited_is_refused(mondays, tmp_path):
+    folder = copied(mondays, tmp_path)
+    file = folder / f"list-{FIRST}.csv"
+    file.write_text(file.read_text().replace("control,", "contact,", 1) + "x\n")
+    with pytest.raises(RequestError, match="was edited"):
+        monday(folder, FIRST + 6 * weekly.WEEK)
+
+
+def test_people_who_are_forgotten_leave_all_lists_and_are_listed_never_again(
+    mondays, tmp_path, capsys
+):
+    folder = copied(mondays, tmp_path)
+    ids = tmp_path / "ids.csv"
+    ids.write_text("user_id\nuser.004\nuser.008\n")
+    words = ["try", TARGET, "--folder", f"{folder}", "--forget", f"{ids}"]
+    status = main(words)
+    newest = monday(folder, FIRST + 6 * weekly.WEEK, never=ids)["list"]
+
+    assert status == 0
+    assert "12 rows removed" in capsys.readouterr().out
+    for file in folder.glob("list-*.csv"):
+        assert not set(pd.read_csv(file)["user_id"]) & {"user.004", "user.008"}
+    assert Path(newest).exists()
+
+
+@pytest.mark.parametrize("stops_at", [1, 2])
+def test_a_run_that_is_stopped_while_it_writes_leaves_whole_lists(
+    mondays, tmp_path, monkeypatch, stops_at
+):
+    """As on a full disk. The next run writes the list, or ends what was begun."""
+    folder = copied(mondays, tmp_path)
+    as_of = FIRST + 6 * weekly.WEEK
+    write = whole_files.write_whole
+    left = [stops_at]
+
+    def stops(file: Path, content: bytes) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise OSError(28, "No space left on device", f"{file}")
+        write(file, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(whole_files, "write_whole", stops)
+        with pytest.raises(OSError, match="No space"):
+            monday(folder, as_of)
+    again = monday(folder, as_of)
+
+    assert again["is_new"]
+    assert len(listed(folder, 6)) == len(listed(folder, 5))
+
+
+def test_a_second_run_at_the_same_time_is_refused(mondays, tmp_path):
+    folder = copied(mondays, tmp_path)
+    with (
+        weekly.locked(folder),
+        pytest.raises(RequestError, match="another run is writing"),
+    ):
+        monday(folder, FIRST + 6 * weekly.WEEK)
+
+
+def test_a_share_of_0_gives_lists_without_a_verdict(tmp_path):
+    answers = [
+        monday(tmp_path, FIRST + n * weekly.WEEK, share=0.0, never=None)
+        for n in range(3)
+    ]
+
+    assert answers[-1]["held_out"] == 0
+    assert answers[-1]["together"]["lists"] == 1
+    assert answers[-1]["together"]["verdict"] == "no_control"
+    assert "Nobody is held out" in (tmp_path / "index.html").read_text()
+
+
+def test_the_command_needs_a_share_for_the_first_list_alone(mondays, tmp_path, capsys):
+    status = main(["try", TARGET, "--folder", f"{tmp_path / 'new'}"])
+
+    assert status == 1
+    assert "Add --control 10%" in capsys.readouterr().err
