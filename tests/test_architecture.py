@@ -21,7 +21,6 @@ STATEMENTS = sorted(PACKAGE.rglob("*.sql"))
 # room. Rooms on one floor do not know each other.
 FLOORS = (
     {
-        "addresses",
         "budget",
         "clock",
         "concurrency",

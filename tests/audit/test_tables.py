@@ -22,7 +22,7 @@ from hypothesis import settings
 from local.exports import sources
 from offline import forget
 from propensity import try_experiment, try_table
-from propensity.addresses import address_of
+from propensity.audience.destinations.addresses import address_of
 from propensity.errors import NotEnoughData, PropensityError
 from propensity.trying import lists
 from propensity.trying.first_look.reading import read_table

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from propensity.addresses import address_of
 from propensity.audience.control import user_column
+from propensity.audience.destinations.addresses import address_of
 from propensity.audience.destinations.destination import (
     ADD,
     REMOVE,

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from propensity.addresses import bare
+from propensity.audience.destinations.addresses import bare
 
 # Values that are made here, so that they may stand within a text.
 MADE = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from propensity.addresses import address_of
+from propensity.audience.destinations.addresses import address_of
 
 
 @pytest.mark.parametrize(
