@@ -84,8 +84,7 @@ def test_rows_of_a_user_stay_together(warehouse):
 def test_quiet_rows_are_few_in_each_training(warehouse, base_rate):
     """Of quiet users without label 1 five rows are read for each quiet row of label 1,
     but 5,000 if there are so many; all others are read, and weights count as all rows
-    do. Defect: customers who were away cost as much as all others, below a maximum that
-    few shops reach."""
+    do. That holds below a maximum, too, which few shops reach."""
     whole = made(warehouse, 10_000, base_rate).to_pandas()
     rows = read(warehouse, len(whole)).to_pandas()
     counted = []
@@ -106,8 +105,7 @@ def test_quiet_rows_are_few_in_each_training(warehouse, base_rate):
 
 
 def test_rows_are_of_both_classes(warehouse):
-    """Defect: all rows of label 1 were read and twelve of label 0, each of which stood
-    for nearly a million."""
+    """A dozen rows of label 0 would each stand for nearly a million."""
     made(warehouse, 3_000, 0.9)
     rows = read(warehouse, 1_000)
 

@@ -61,7 +61,7 @@ THEIRS = statement("labels", folder=folders.FOLDER / "ga4_purchase")
         ("SELECT\n-- include: middle.sql\nFROM t\n", "SELECT\na,\nb,\nc\nFROM t\n"),
         # A comment that only mentions another file stays one.
         (MENTIONS, MENTIONS),
-        # Defect: a text in quotes was cut in two at another character of Unicode.
+        # Other characters of Unicode end no line within quotes.
         ("-- include: odd.sql", OWN["odd"]),
         # A statement that includes another continues after its end.
         ("SELECT\n-- include: ended.sql\n+ 1", "SELECT\n  2\n+ 1\n"),

@@ -78,8 +78,7 @@ def emptiest(row: type[Row]) -> Row:
     ],
 )
 def test_a_row_is_read_as_it_was_written_with_all_nulls_that_it_may_have(name):
-    """Defect: a row whose required part had nulls alone could not be read again, so
-    each later evaluation of its use case failed."""
+    """Also one whose required part has nulls alone."""
     table = BY_NAME[name]
     row = emptiest(table.row)
     [stored] = table.arrow([row]).to_pylist()

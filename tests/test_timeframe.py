@@ -69,8 +69,8 @@ class TestDaysOfData:
 
     @pytest.mark.parametrize("years", [-50, 10])
     def test_one_device_decides_no_day_however_long_it_is_used(self, years):
-        """Its clock is years ahead, or at 1970. Defect: eight of its days in a row were
-        each other's neighbours, and so the last days of the data."""
+        """Its clock is years ahead, or at 1970. Eight of its days in a row are not each
+        other's neighbours."""
         rows = dict.fromkeys(until(TODAY, 28), 24)
         wrong = until(TODAY + 365 * years * DAY, 8)
 

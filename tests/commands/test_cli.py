@@ -62,7 +62,7 @@ class TestHelp:
             assert all(parameter.help for parameter in command.params)
 
     def test_help_and_wrong_names_come_without_a_library_that_takes_long(self):
-        """Defect: to tell a wrong name took seconds of imports."""
+        """The libraries of a training take seconds to import."""
         lines = ["--help", "forget --help", *WRONG_NAMES]
         program = f"""
 import sys
@@ -80,13 +80,12 @@ print("loaded:", heavy & {{*sys.modules}})
 
 
 def test_a_number_that_is_wrong_is_told_with_what_is_allowed(capsys):
-    """Defect: it was "not in the range x>=1"."""
     assert main(["try", "x.csv", "--horizon-days", "0"]) == Exit.UNKNOWN
     assert "0 is too low; use 1 or more" in capsys.readouterr().err
 
 
 def test_every_command_can_be_called():
-    """Defect: the weekly message had a command that no help and no shell knew."""
+    """Help and the shell's completion know each."""
     reachable = [*LEAVES.values(), *GROUPS.values()]
     for file in (ROOT / "commands").glob("[!_]*.py"):
         for value in vars(importlib.import_module(f"commands.{file.stem}")).values():
@@ -96,7 +95,7 @@ def test_every_command_can_be_called():
 
 class TestNames:
     def test_a_mistyped_state_starts_nothing(self, monkeypatch, capsys):
-        """Defect: an empty one was created and started."""
+        """No empty state is created."""
         monkeypatch.setattr("local.stack.commands.up", pytest.fail)
 
         assert main(["up", "--state", "nix"]) == Exit.FAILED
@@ -144,14 +143,14 @@ class TestExit:
         assert "make up" in answer["error"]["hint"]
 
     def test_a_closed_pipe_is_no_traceback(self):
-        """Defect: `| head` left a traceback behind."""
+        """`| head` ends a command quietly."""
         process = execute(["bash", "-c", f"{PYTHON} -m commands --help | head -n 0"])
         assert process.stderr == ""
 
     def test_a_doctor_looks_at_this_machine_if_its_emulators_are_set(
         self, monkeypatch, tmp_path
     ):
-        """Defect: it looked for Cloud Scheduler on a laptop, and found days overdue."""
+        """On a laptop there is no Cloud Scheduler to look for."""
         state = State(home=tmp_path)
         me = os.getpid()
         mine = Process("bigquery", me, str(start_time(me)), 8090, "some.log")
@@ -176,8 +175,7 @@ class TestAnswer:
     def test_an_answer_in_json_is_all_that_is_on_standard_output(
         self, monkeypatch, capsys
     ):
-        """Whatever a command says to a person besides. Defect: a line of the log was
-        in front of the answer, which no program could read then."""
+        """Whatever a command says to a person besides: a program reads the answer."""
         show = answers.show
 
         def warned(*_: object, **named: object) -> None:
@@ -239,8 +237,8 @@ def test_options_that_contradict_are_named_before_anything_is_done(words, capsys
 
 class TestScript:
     def test_python_imports_the_package_from_any_folder(self, tmp_path):
-        """Also around a clone, and in it. Defect: around a clone that is called
-        propensity, its folder was imported, in which there is no try_table."""
+        """Also around a clone, and in it, where folders are called propensity as
+        well."""
         clone = tmp_path / "propensity"
         clone.mkdir()
         (clone / "propensity").symlink_to(ROOT / "propensity")

@@ -18,7 +18,7 @@ ABOUT = {
 
 
 def test_an_audience_that_can_prove_nothing_says_how_many_members_could():
-    """Defect: it could "show an effect of +979% or more", which is nobody's goal."""
+    """An effect of +979% is nobody's goal."""
     power = [{"weeks": 1, "smallest_lift": None}, {"weeks": 52, "smallest_lift": 9.79}]
     text = audiences.provable({"power": power, "members_needed": 63_000}, None)
 
@@ -27,7 +27,7 @@ def test_an_audience_that_can_prove_nothing_says_how_many_members_could():
 
 
 def test_a_delivery_says_who_was_added():
-    """Defect: 681 users sent were 531 added and 150 removed."""
+    """Whoever is removed is counted apart."""
     tallies = {
         "add": {"sent": 535, "accepted": 531, "rejected": {"unsubscribed": 4}},
         "remove": {"sent": 150, "accepted": 150, "rejected": {}},
@@ -42,7 +42,7 @@ def test_a_delivery_says_who_was_added():
 
 
 def test_a_version_is_a_line_with_its_figures(capsys):
-    """Defect: it was an epoch, a hash of 64 digits, and microseconds."""
+    """Without the epoch, the hash and the microseconds."""
     row = {
         "as_of": date(2026, 6, 3),
         "roc_auc": 0.77612,

@@ -50,7 +50,8 @@ def of_line(function: str, outcome: str = "ok", **fields: Any) -> list[str]:
     ],
 )
 def test_an_alert_is_of_one_use_case(function, fields, alert):
-    """Defect: all use cases shared a policy, and only the first to fail was mailed."""
+    """Google mails once for a policy: a shared one would tell of the first use case
+    alone."""
     assert of_line(function, **fields) == [f"{alert}_{SHOP}"]
     assert of_line(function, use_case=VALUE, **fields) == [f"{alert}_{VALUE}"]
 
@@ -136,7 +137,6 @@ def test_a_second_failure_of_an_hour_is_mailed():
 
 @pytest.mark.parametrize(("days", "most"), [("MON", 7), ("MON,THU", 4), ("daily", 1)])
 def test_predictions_are_missed_when_the_next_ones_were_due(days, most):
-    """Defect: with daily ones a mail came after eight days."""
     d = configuration.of({**SETTINGS, "DEPLOY_PREDICTION_DAYS": days})
     line = {"function": "compactFeatures", "use_case": SHOP}
 

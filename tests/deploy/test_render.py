@@ -36,8 +36,8 @@ def test_a_use_case_of_ones_own_is_deployed_from_the_deployments_folder(
 
 
 def test_a_deployment_without_its_folder_of_use_cases_is_refused(tmp_path, capsys):
-    """Defect: from a clone that had no audiences a set-up took those that were deployed
-    away, with the secrets of their destinations, and said nothing."""
+    """A set-up from a clone without audiences would remove those that are deployed,
+    with the secrets of their destinations."""
     file = settings_file(tmp_path, SETTINGS)
     file.with_name("usecases").rmdir()
 
@@ -47,8 +47,7 @@ def test_a_deployment_without_its_folder_of_use_cases_is_refused(tmp_path, capsy
 
 
 def test_a_set_up_names_audiences_of_days_without_predictions(tmp_path, capsys):
-    """Defect: with predictions on Tuesdays each audience was sent six days late, and
-    nobody said so."""
+    """They would be sent up to six days late."""
     with own_use_cases.in_folder(tmp_path / "usecases") as own:
         folder = own / "ga4_purchase" / "audiences"
         folder.mkdir(parents=True)
@@ -94,8 +93,8 @@ def test_a_plan_that_takes_columns_or_tables_away_is_refused(
 
 
 def test_a_set_up_never_deletes_a_secret(tmp_path, capsys):
-    """Nobody can undo that, so a person does it. Defect: where a destination had no
-    file any more, its token went with the next set-up."""
+    """Nobody can undo that, so a person does it, also where a destination has no file
+    any more."""
     file = settings_file(tmp_path, SETTINGS)
     secret = {"type": "google_secret_manager_secret", "name": "destination"}
     change = {"actions": ["delete"], "before": {"secret_id": "shop-TOKEN"}}
@@ -120,7 +119,7 @@ def test_rights_are_on_single_things():
 
 # These lines of the files protect data, and say who may call.
 LINES = [
-    # Defect: lists for people, with addresses, were kept for ever.
+    # Lists for people, with addresses, are not kept for ever.
     ("bucket.tf", 'age = 400 matches_prefix = ["audiences/"]'),
     ("bucket.tf", 'matches_suffix = [".csv", ".parquet"]'),
     ("bucket.tf", "uniform_bucket_level_access = true"),

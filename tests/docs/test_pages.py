@@ -218,8 +218,7 @@ NO_COMMANDS = {"import", "in", "from", "for"}
 
 
 def test_a_command_that_is_called_or_named_is_one():
-    """Defect: a command went, and the demo still called it: what it had printed was
-    empty from then on."""
+    """Also those that the demo and scripts call."""
     unknown = []
     for file in NAMING:
         written = re.sub(r"\s+", " ", (ROOT / file).read_text("utf-8"))
@@ -286,11 +285,8 @@ def test_no_page_names_a_package_that_is_not_there():
 
 
 def test_the_record_of_processing_is_complete():
-    """
-    Defect: addresses of members, in a table and in files, were in no row of it.
-
-    Folders without users are named below it.
-    """
+    """Also of addresses of members, in tables and files. Folders without users are
+    named below it."""
     section = (
         text("docs/privacy.md").partition("## What is kept")[2].partition("\n- ")[0]
     )
@@ -324,7 +320,6 @@ def test_the_documented_preprocessor_can_be_uploaded(monkeypatch, capsys):
     ],
 )
 def test_a_page_names_all_readers_of_a_table(page, words, right):
-    """Defect: 05-Audiences was left out."""
     [sentence] = re.findall(rf"[^.]*\b{words}", text(page))
     named = {*re.findall(r"\d\d-\w+", sentence)}
 

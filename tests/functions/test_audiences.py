@@ -107,11 +107,11 @@ def test_the_first_date_of_an_audience_is_sent_by_a_person(running, crm):
 
 
 def test_a_deployment_that_must_not_send_reaches_no_receiver(running, crm, log_lines):
-    """Neither by the clock nor by hand, and without secrets; files show the audience.
-    Defect: a test environment had production's audiences, and sent real users.
+    """
+    Neither by the clock nor by hand, and without secrets; files show the audience.
 
-    Users of an audience that a receiver has wait, and no alert is raised. Defect: it
-    was refused each Monday as one that had moved to another destination."""
+    Users of an audience that a receiver has wait, and no alert is raised.
+    """
     quiet = running.with_settings(PROPENSITY_SENDS="no")
     file = file_of(running, "destinations/crm.toml")
     file.write_text(file.read_text().replace("AUDIENCE_TOKEN", "NOT_THERE"))
@@ -163,7 +163,7 @@ def test_an_audience_is_sent_on_its_days_until_its_last(running, crm):
 
 
 def test_a_person_is_told_of_a_list_before_its_record_expires(running, log_lines):
-    """Defect: after that nobody took its users off, and nobody was told."""
+    """After that nobody would take its users off."""
     declare(running, "long_ago", f'{WINBACK}days = ["sunday"]\n')
     log_request(
         running.warehouse,
@@ -183,8 +183,7 @@ def test_a_person_is_told_of_a_list_before_its_record_expires(running, log_lines
 
 
 def test_predictions_of_a_version_that_was_rolled_back_are_not_sent(running, crm):
-    """Until 01-Predictions publishes those of the version that is live. Defect: the
-    audience of a bad version was sent, though somebody had gone back in time."""
+    """Until 01-Predictions publishes those of the version that is live."""
     registry = running.registry
     at = datetime(2026, 3, 2, tzinfo=UTC)
     good = registry.promote(0, model_sha256="", at=at, instead_of=registry.champion())
@@ -202,7 +201,7 @@ def test_predictions_of_a_version_that_was_rolled_back_are_not_sent(running, crm
 
 
 def test_a_receiver_s_words_are_nowhere(running, crm, log_lines):
-    """Defect: ids and names that it repeats were in log lines, answers and mails."""
+    """Not in log lines, answers and mails: they may repeat ids and names."""
     log_lines()
 
     def refuse(method, path, headers, body):
@@ -223,7 +222,7 @@ def test_a_receiver_s_words_are_nowhere(running, crm, log_lines):
 
 
 def test_the_audience_that_has_waited_longest_is_sent_first(running):
-    """Defect: where one took all of a call's time, the last one was never sent."""
+    """So that one audience cannot take all of each call's time."""
     declare(running, "before", WINBACK)
     by_hand(running, DUE, name="before")
     entries = post(running).json["audiences"]
@@ -251,7 +250,7 @@ def test_a_wrong_audience_stops_no_other(running):
 
 
 def test_a_secret_from_an_editor_of_windows_is_the_text_in_it(shop_deployment):
-    """Defect: its byte order mark could not be sent in a header."""
+    """Without the byte order mark, which no header can have."""
     shop_deployment.ground.secrets.values["TOKEN"] = b"\xef\xbb\xbftoken\r\n"
 
     assert secrets.reader(shop_deployment.settings)("TOKEN") == "token"

@@ -206,9 +206,7 @@ def test_days_with_truths_have_a_page(days):
 
 def test_days_are_provisional_until_the_truth_is_due(deployment, drawn):
     """For the truth's delay figures may change; then they are final, and stay so in a
-    run for an earlier date.
-
-    Defect: figures of the few truths known by the earlier date replaced them."""
+    run for an earlier date, which knows fewer truths."""
     score, label = drawn
     store(deployment.warehouse, scored(score), truths(label[:100]))
     early = evaluate(deployment, FIRST + 7 * DAY)[0]

@@ -44,11 +44,13 @@ def killed(
 def test_a_training_that_is_killed_is_not_recorded_as_promoted(
     shop_deployment, monkeypatch
 ):
-    """Before its record nothing is seen of it but a number that is not given again.
+    """
+    Before its record nothing is seen of it but a number that is not given again.
 
-    Defect: the record said "promoted" where the pointer had not moved, and no process
-    was left to correct it. Where it had, reruns of that week know it by the pointer,
-    and the next run says what the one that was killed could not."""
+    The record says "promoted" only where the pointer has moved. Reruns of that week
+    know it by the pointer, and the next run says what the one that was killed could
+    not.
+    """
     killed(shop_deployment, Registry, "publish", is_after=True)
     assert shop_deployment.versions() == []
     assert shop_deployment.registry.champion() is None
@@ -87,8 +89,8 @@ def written(deployment: Deployment) -> list[Any]:
     ],
 )
 def test_a_run_whose_lease_was_taken_over_writes_nothing(request, kind, owner, step):
-    """It was too slow, and another has its place. Defect: a training looked at its
-    lease before it stored its files, and recorded and promoted a version after them."""
+    """It was too slow, and another has its place: it stores, records and promotes
+    nothing."""
     fixture, target, as_of = {
         "train": ("shop_deployment", "model_training", TRAINED),
         "predict": ("champion_deployment", "predictions", LATER),

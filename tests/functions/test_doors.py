@@ -152,8 +152,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("target", GOOD)
 def test_a_body_that_breaks_off_is_refused(doors, target):
-    """Whatever the method. Defect: one that ended before its length was read as {}, and
-    began a run of today's date; broken chunks were an answer of 500, or none."""
+    """Whatever the method: a body that ends before its length, and broken chunks."""
     wrong = []
     for method, (length, body) in itertools.product(METHODS, BROKEN):
         path = "/" if method == "POST" else "/?user_id=ana.1"

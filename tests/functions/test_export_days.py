@@ -134,7 +134,7 @@ def test_a_late_export_is_waited_for(borrow_deployment, log_lines):
     ("dataset", "message"),
     [
         ("their-project.gone", "does not find their-project.gone"),
-        # Defect: a view of before was read without a look at which days it has.
+        # A view of before does not say which days there are.
         ("", "PROPENSITY_GA4_DATASET is not set"),
     ],
 )
@@ -168,8 +168,8 @@ def ended(borrow_deployment) -> Deployment:
 def test_an_export_that_has_ended_is_not_published_as_today_s(
     ended, log_lines, kind, as_of
 ):
-    """One alert says what is there, and no retry follows. Defect: customers who were
-    away got probabilities of today, and each a low one."""
+    """One alert says what is there, and no retry follows. Customers who were away would
+    get probabilities of today, each a low one."""
     before = ended.published()
     evaluated = ended.evaluations()
     log_lines()
@@ -187,8 +187,7 @@ def test_an_export_that_has_ended_is_not_published_as_today_s(
 @pytest.mark.parametrize("kind", ["predictions", "model_evaluation", "audiences"])
 @pytest.mark.parametrize("days", [10, 30, 52])
 def test_each_run_of_an_export_that_has_stopped_says_so(ended, log_lines, kind, days):
-    """It is done with the days before, and one alert names the cause. Defect: for 58
-    days each run was fine, and the one mail was about an evaluation."""
+    """It is done with the days before, and one alert names the cause."""
     as_of = ENDED + days * DAY
     log_lines()
     answer = ended.run(kind, as_of, force=True)

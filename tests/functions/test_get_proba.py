@@ -98,7 +98,7 @@ class TestAnswers:
         assert {key: body[key] for key in KEYS} == NOBODY | {"user_id": user_id}
 
     def test_a_lookup_of_an_unknown_use_case_says_which_there_are(self, lookups):
-        """Defect: each user was said to have no probability, of one and of many."""
+        """For one user and for many."""
         body = {"user_ids": ["ana.1"], "use_case": "ga4_purchas"}
         one = lookups.get(user_id="ana.1", use_case="ga4_purchas")
         many = lookups.ask(body)

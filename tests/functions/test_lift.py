@@ -133,8 +133,7 @@ def test_an_audience_is_measured_by_its_control_group(lacking, evaluated):
 
 def test_a_lift_waits_for_a_day_that_the_export_lacks(lacking, evaluated):
     """So do the week's own figures, and its report names the day. Those of the later
-    week are of both, and wait as well. Defect: that was final, and said that contacting
-    helped; a table that came weeks late was in no figure, and none said so."""
+    week are of both, and wait as well."""
     before = {(row["status"], row["treated_conversions"]) for row in lacking.lifts}
     after = {(row["status"], row["treated_conversions"]) for row in lifts(evaluated)}
 
@@ -170,9 +169,8 @@ def test_a_user_of_two_audiences_counts_once(evaluated):
 
 
 def test_members_who_come_late_are_in_the_sum_of_their_date(evaluated):
-    """Defect: an audience that was sent for a date whose row was final was in no sum of
-    its control group, of this date or a later one. Once it is there, nothing is read
-    again."""
+    """Also where that row is final, and in the sums of later dates. Once they are
+    there, nothing is read again."""
     late = ([f"n{n}" for n in range(30)], [f"m{n}" for n in range(30)])
     join(
         evaluated,
@@ -194,9 +192,8 @@ def test_members_who_come_late_are_in_the_sum_of_their_date(evaluated):
 
 
 def test_a_run_of_an_older_date_leaves_final_rows(monday, converters, monkeypatch):
-    """Defect: what it had read before late rows came took the place of the final
-    figures that a run of a newer date, with a lease of its own, had written meanwhile;
-    and its page that of theirs."""
+    """A run of a newer date, with a lease of its own, has written them meanwhile, and
+    their page."""
     users = sorted(converters)
     final = []
     write = Warehouse.write
@@ -232,8 +229,8 @@ BY_VERDICT = {
 
 
 def test_a_week_is_evaluated_after_any_verdict_of_the_weeks_before(borrow_deployment):
-    """Defect: after a programme without a control group, or that lost users, and
-    without a cost, each later evaluation failed."""
+    """Also of a programme without a control group, of one that lost users, and of one
+    without a cost."""
     kinds = [(None, None), ("0.10", None), (None, 0.5), ("0.10", 0.5)]
     purchases = [event("visitor", MONDAY + days * DAY) for days in range(-1, 22)]
     plans = []

@@ -78,7 +78,7 @@ class TestWeek:
         count, and none twice. Purchases without a user id are why the shop's total is
         higher.
 
-        Defect: the join is an outer one, with the history and not the present.
+        The join is an outer one, with the history and not the present.
         """
         deployment, answer = week
         [row] = deployment.evaluations()
@@ -210,8 +210,8 @@ class TestRange:
 
 class TestMaturity:
     def test_a_week_is_provisional_then_final(self, borrow_deployment, scores):
-        """Defect: labels closed before GA4 did. Late rows still change the figures.
-        What 01 reads of both, with the shift, is in ``test_predictions.py``."""
+        """GA4 changes its tables for days, and late rows change the figures. What 01
+        reads of both, with the shift, is in ``test_predictions.py``."""
         some = [purchase("u1", MONDAY + 2 * DAY)]
         deployment = borrow_deployment([event("u1", MONDAY - DAY), *some])
         publish(deployment.warehouse, MONDAY, scores)
@@ -243,11 +243,13 @@ class TestMaturity:
         assert row["log_odds_shift"] == 0.25
 
     def test_a_week_is_of_the_publication_that_stands(self, monday, scores):
-        """A week that was repaired and published again is evaluated again, once, and
+        """
+        A week that was repaired and published again is evaluated again, once, and
         nothing stays of the probabilities that were replaced.
 
-        Defect: 03 made a week final while a run of 01 that had begun before it was
-        still to replace the publication; no run looked again."""
+        Also where 03 made it final while a run of 01 was still to replace the
+        publication.
+        """
         monday.run("model_evaluation", MONDAY + 2 * WEEK)
         [before, *_] = monday.evaluations()
         scored_at = before["evaluated_at"] - timedelta(minutes=1)
@@ -264,9 +266,9 @@ class TestMaturity:
         assert after["prediction_scored_at"] == scored_at
 
     def test_a_week_is_of_what_stands_where_01_was_missed(self, monday, scores):
-        """Defect: a final week without a publication of its own kept the figures of an
-        earlier one that was replaced. It is evaluated again, once, and is of the newest
-        before it alone; so is one that had no probabilities at all."""
+        """A final week without a publication of its own, whose figures are of one that
+        was replaced, is evaluated again, once, and is of the newest before it alone; so
+        is one that had no probabilities at all."""
         monday.warehouse.execute("DELETE FROM ma_publications_runs WHERE TRUE")
         late = MONDAY + 2 * WEEK
         for as_of in (MONDAY + WEEK, late):

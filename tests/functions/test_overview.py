@@ -133,9 +133,8 @@ class TestMessage:
             assert USER not in said
 
     def test_a_message_says_of_each_finding_what_it_means(self, deployment):
-        """For the list, and who does what by when.
-
-        Defect: an audience that stopped on another day of the week was not told of."""
+        """For the list, and who does what by when. Also of an audience that stopped on
+        another day of the week."""
         later = MONDAY + 2 * WEEK
         harms = {**LIFT, "audience": "harms", "verdict": "harms"}
         append_rows(deployment.warehouse, AUDIENCE_LIFT, [harms])
@@ -149,7 +148,7 @@ class TestMessage:
         assert needs.endswith(f" Whose is it? {PAGE_OF_FINDINGS}.")
 
     def test_a_message_says_whose_it_is_below_what_it_names(self, deployment):
-        """Defect: of five findings that was left out, and counted as one more."""
+        """Of five findings, too."""
         for number in range(4):
             harms = {**LIFT, "audience": f"harms_{number}", "verdict": "harms"}
             append_rows(deployment.warehouse, AUDIENCE_LIFT, [harms])
@@ -172,8 +171,7 @@ class TestMessage:
     def test_an_export_that_has_stopped_is_named_instead_of_what_follows(
         self, deployment
     ):
-        """By what 05 found out on a day of the week; the dashboard says it, too.
-        Defect: both said that there were no predictions, and sent people to 01."""
+        """By what 05 found out on a day of the week; the dashboard says it, too."""
         later = MONDAY + 14 * DAY
         lease = {"state": "done", "answer": {"export_age_days": 11}}
         name = name_of("ga4_purchase", "audiences", later - DAY)
@@ -188,8 +186,8 @@ class TestMessage:
         assert "No predictions since" not in page.decode()
 
     def test_a_message_tells_audiences_of_one_name_apart(self, deployment, tmp_path):
-        """Defect: it named them alike, so that a person would have stopped the wrong
-        one; and it told a sum of two use cases twice, as if it were two."""
+        """Otherwise a person would stop the wrong one. A sum of two use cases is told
+        once."""
         folder = tmp_path / "ga4_value" / "audiences"
         folder.mkdir(parents=True)
         (folder / "winback.toml").write_text('destination = "bucket"\ntop = 2\n')
@@ -210,7 +208,7 @@ class TestMessage:
 
     def test_a_message_is_sent_once_a_week(self, deployment, chat):
         """Whatever is repeated; a person can have it sent again. One of an earlier day
-        knows no later audience. Defect: that of 24 June named an audience of 1 July."""
+        knows no later audience."""
         said = []
         for days, force in ((-1, False), (0, False), (3, False), (3, True), (7, False)):
             answer = deployment.run("overview", MONDAY + days * DAY, force=force)
@@ -244,8 +242,8 @@ class TestMessage:
         ids=str,
     )
     def test_a_chat_that_says_no_is_asked_again(self, deployment, chat, said):
-        """Whatever its status is. Defect: the week counted as told, and nobody got
-        that week's message."""
+        """Whatever its status is: until it says yes, the week does not count as
+        told."""
         chat.answers = [said]
         told = [deployment.run("overview", MONDAY)["weekly_message"] for _ in range(3)]
 

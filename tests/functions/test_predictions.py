@@ -260,9 +260,7 @@ def test_without_a_champion_the_training_is_named(
     shop_deployment, champion_deployment, log_lines
 ):
     """409 says what to run first; where there was a training, that the pointer was
-    deleted, and the log line mails somebody.
-
-    Defect: it said to wait for a later training."""
+    deleted, and the log line mails somebody."""
     first = refused(shop_deployment, status=409, error="no_champion")
     is_trained = [log_lines()[-1]["is_trained"]]
     champion_deployment.artifacts.delete(POINTER)
@@ -298,8 +296,8 @@ def test_scores_that_jumped_are_published_by_force_alone(
     says by how much they moved, and what has changed. The drift is in answer, log and
     table alike.
 
-    They are compared with the newest ones, however old. Defect: after a pause as long
-    as the lookback anything was published.
+    They are compared with the newest ones, however old: also after a pause as long as
+    the lookback.
     """
     deployment = champion_deployment
     publish(deployment.warehouse, TRAINED - 61 * DAY, {"u": 1e-4})

@@ -80,8 +80,8 @@ def sent(draw: st.DrawFn) -> dict[str, Any]:
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda one: one.target)
 def test_no_word_of_a_request_is_logged(site, function):
-    """Not of an operator's, who may have pasted a user's id into it. The answer names
-    the field. Defect: the lines of 00, 01 and 03 had the name of an unknown field."""
+    """Not of an operator's, who may have pasted a user's id into it, nor the name of an
+    unknown field. The answer names the field."""
 
     @given(request=sent())
     def send(request: dict[str, Any]) -> None:

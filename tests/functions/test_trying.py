@@ -51,8 +51,7 @@ def test_a_file_is_tried_in_five_lines(folder, capsys):
 
 
 def test_a_table_is_tried_within_bounds(folder, deployment, monkeypatch, capsys):
-    """Defect: no table of Europe was found, and one of terabytes was read into
-    memory."""
+    """In any region, and without reading terabytes into memory."""
     bigquery = deployment.ground.bigquery
     bigquery.location = "EU"
     bigquery.create_dataset("abroad")

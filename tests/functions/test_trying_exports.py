@@ -162,7 +162,7 @@ def test_an_export_of_few_days_says_when_to_try_it(capsys):
 @pytest.mark.parametrize("horizon", [1, 7, 30, 90])
 @pytest.mark.parametrize("stride", [0, 7])
 def test_an_export_that_is_long_enough_has_dates_enough(horizon, stride):
-    """Defect: for outcomes of a month, 60 days had no date or one."""
+    """Also for outcomes of a month."""
     full = Timeframe(
         lookback_days=60, horizon_days=horizon, settle_days=3, stride_days=stride
     )
@@ -226,7 +226,7 @@ def test_more_than_the_free_month_is_read_only_if_agreed(capsys):
 
 
 def test_a_trial_that_could_not_end_is_refused(monkeypatch):
-    """Whatever a person agrees to. Defect: it was ended on the way, and billed."""
+    """Whatever a person agrees to: it would be ended on the way, and billed."""
     deployment = exported(shop.weekly(LONG_AGO, 13))
     monkeypatch.setattr("propensity.trying.export.MOST_TRIED", 1)
     with pytest.raises(RequestError, match="Deploy, which reads some days at a time"):
@@ -236,8 +236,7 @@ def test_a_trial_that_could_not_end_is_refused(monkeypatch):
 
 
 def test_a_list_is_judged_by_the_event_that_it_is_of(tmp_path, monkeypatch, capsys):
-    """Defect: a list of another event was judged by purchases, or by the ids of
-    another export."""
+    """Neither by purchases, nor by the ids of another export."""
     monkeypatch.chdir(tmp_path)
     rows = shop.weekly(LONG_AGO, 17)
     for row in rows:

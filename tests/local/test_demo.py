@@ -34,7 +34,7 @@ class TestFunctions:
     def test_functions_that_do_not_start_are_named_before_a_stream(
         self, stack, monkeypatch
     ):
-        """Defect: all messages were sent, and waited for, before the reason came."""
+        """Before messages are sent that nobody would take."""
         played = []
 
         def ready() -> None:

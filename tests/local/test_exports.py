@@ -77,8 +77,7 @@ class TestFiles:
         assert [row["event_name"] for row in read(tmp_path)] == ["page_view", "scroll"]
 
     def test_files_of_parquet_may_have_lists_plain_or_as_groups(self, tmp_path):
-        """As BigQuery and Spark write them, ``list.element``, in one another, too.
-        Defect: they were refused."""
+        """As BigQuery and Spark write them, ``list.element``, in one another, too."""
 
         def group(*rows: dict[str, Any]) -> dict[str, Any]:
             return {"list": [{"element": row} for row in rows]}
@@ -171,7 +170,7 @@ class TestRefusals:
                 event(event_timestamp=NOON + 0.5),
                 "row 2: event_timestamp: expected a whole number, found 1.*5",
             ),
-            # Defect: DuckDB's words alone were shown, without a row and a field.
+            # DuckDB's words alone have no row and no field.
             (
                 event(items=[{"price": 1}, {"price": "12,5"}]),
                 r'row 2: items\[1\].price: found "12,5".* Compare it with the columns',
@@ -181,7 +180,7 @@ class TestRefusals:
                 event(items=[[1]]),
                 r"row 2: items\[0\]: found \[1\], which is of another",
             ),
-            # Defect: 1.5 pieces were two, and true was one.
+            # 1.5 pieces are not two, and true is not one.
             (
                 event(items=[{"quantity": 1.5}]),
                 r"row 2: items\[0\].quantity: .* found 1.5",
@@ -195,11 +194,11 @@ class TestRefusals:
                 event(items={"item_id": "a"}),
                 "row 2: items: found .*, which is of another",
             ),
-            # Defect: it was read as 1022133605.1731383.
+            # Read as a number it would be 1022133605.1731383.
             (event(user_pseudo_id=1022133605.1731382094), "row 2: user_pseudo_id: .*"),
-            # Defect: an order was two, as a number and as a text.
+            # An order would be two, as a number and as a text.
             (event(ecommerce={"transaction_id": 1.5e7}), "transaction_id: expected a"),
-            # Defect: BigQuery refused the whole file, without a row.
+            # BigQuery would refuse the whole file, without a row.
             (event(event_params=[None]), r"row 2: event_params\[0\]: expected a rec"),
         ],
         ids=str,

@@ -41,7 +41,7 @@ class TestStop:
         assert not process.is_running
 
     def test_a_stop_touches_no_stranger_of_the_same_number(self, tmp_path):
-        """A number is given again. Defect: after a reboot a stranger was killed."""
+        """A number is given again, for example after a reboot."""
         stranger = started(tmp_path, "stranger", ["sleep", "600"])
         stop([replace(stranger, started="long ago")])
 
@@ -73,8 +73,8 @@ class TestVirtualEnvironments:
 
 
 def test_a_terminal_has_one_line_of_progress():
-    """It says what goes on, how far it is, and for how long, and makes room for text.
-    Defect: each pause of six seconds added a line."""
+    """It says what goes on, how far it is, and for how long, and makes room for text. A
+    pause adds none."""
     drawn = io.StringIO()
     now = [0.0]
     progress = Progress(drawn, clock=lambda: now[0])

@@ -74,8 +74,8 @@ def test_times_that_are_numbers_are_refused(tmp_path):
 
 
 def test_all_files_of_a_folder_are_read_or_named(tmp_path, client):
-    """With rows that are left out, and rows that are there twice. Defect: without a
-    word `feb.CSV`, `mar.tsv` and files in folders were left out."""
+    """With rows that are left out, and rows that are there twice; `feb.CSV`, `mar.tsv`
+    and files in folders, too."""
     (tmp_path / "2026-04").mkdir()
     file(tmp_path, "jan.csv", CSV)
     file(tmp_path, "feb.CSV", CSV.replace("7,", "8,") + "9,,buy,1,x\n")
@@ -95,7 +95,7 @@ def test_all_files_of_a_folder_are_read_or_named(tmp_path, client):
 
 @pytest.mark.parametrize(("hours", "last"), [([0], 10), ([0, 9], 10), ([9, 17], 9)])
 def test_the_last_day_is_whole_where_times_are_days(hours, last):
-    """Defect: one row with a time took a day away."""
+    """One row with a time takes no day away."""
     days = [datetime(2026, 1, day, hours[0], tzinfo=UTC) for day in range(1, 11)]
     at = [*days, datetime(2026, 1, 10, hours[-1], tzinfo=UTC)]
     rows = pa.table({"customer": ["a"] * 11, "at": at, "type": ["x"] * 11})

@@ -110,8 +110,8 @@ def project_stack(project: Path, *targets: str) -> Stack:
 
 class TestState:
     def test_a_state_is_of_one_data_set(self, tmp_path, monkeypatch):
-        """However a path is written. Defect: names that agreed in 64 characters shared
-        a state, and a label event with a blank could name none."""
+        """However a path is written. Also where names agree in 64 characters, and where
+        a label event has a blank."""
         monkeypatch.chdir(tmp_path)
         paths = [tmp_path / ("export-" * 12 + end) for end in "ab"]
         names = {
@@ -218,8 +218,8 @@ def test_a_call_of_a_function_that_has_died_names_its_log(tmp_path):
 
 
 def test_down_fails_where_a_program_uses_a_state(running, tmp_path):
-    """Defect: it ended well, and `make clean` removed the files of a demo that
-    went on. Of a state that there is not it makes nothing."""
+    """`make clean` would remove the files of a demo that goes on. Of a state that there
+    is not it makes nothing."""
     nothing = State("nothing", tmp_path)
 
     assert commands.down([nothing]) == {"stopped": [], "in_use": []}

@@ -55,11 +55,8 @@ def write(file: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_churn_of_a_subscription_is_predicted(tmp_path):
-    """
-    Trained, predicted, evaluated and looked up; better than by the last event.
-
-    Defect: a demo that was played again failed, because its audience had been sent.
-    """
+    """Trained, predicted, evaluated and looked up; better than by the last event. Also
+    when the demo is played again, whose audience was sent."""
     write(tmp_path / "events.csv")
     (tmp_path / "own").mkdir()
     state = State(f"own-events-{os.getpid()}")

@@ -195,7 +195,7 @@ class TestTables:
         assert not listed.covers(GONE, OTHER)
 
     def test_lists_of_another_use_case_keep_who_is_another_person_there(self, site):
-        """Defect: their files had no column that said of whom they are."""
+        """Their files have a column that says of whom they are."""
         lists = {}
         for use_case in (USE_CASE, OTHER):
             name = f"audiences/{use_case}/best/2026-03-02/k"
@@ -236,8 +236,7 @@ class TestTables:
 
 
 def test_a_damaged_file_ends_no_search(site, capsys):
-    """Defect: a traceback, with the indexes and the second search still to come, at
-    each further try."""
+    """The indexes and the second search still come."""
     fill(site)
     broken = EXPORT.replace("run=a", "run=b")
     site.artifacts.create(broken, parquet(GONE)[:-40])
@@ -389,11 +388,7 @@ class TestCommand:
         assert not any(lists())
 
     def test_forgetting_needs_no_folder_of_a_use_case_to_be_right(self, site, tmp_path):
-        """
-        Defect: with one wrong folder nobody was forgotten, nor suppressed.
-
-        It is named, because its own tables and audiences are not known.
-        """
+        """It is named, because its own tables and audiences are not known."""
         fill(site)
         with own_use_cases.in_folder(tmp_path / "own") as folder:
             own_use_cases.write_broken(folder)
@@ -406,8 +401,7 @@ class TestCommand:
         """
         Of an old purchase as well, which the digest has when the export does not.
 
-        Defect: the browsers stayed on the list for good. Of one that the export has no
-        more, nobody can tell whose it was.
+        Of a browser that the export has no more, nobody can tell whose it was.
         """
         persons = [shop.event(f"b{n}", DAY, user_id="ann") for n in range(1, 4)]
         settings = of_persons(site, *persons)
@@ -427,8 +421,8 @@ class TestCommand:
         assert stay == [True, False, False, True]
 
     def test_the_report_says_whom_it_found_by_line(self, site):
-        """Not by id: a report is kept. Defect: of a list whose ids are written
-        otherwise nobody was found, and the report was that of success."""
+        """Not by id: a report is kept. Ids that are written otherwise find nobody, and
+        it says so."""
         fill(site, "u1", "-NxYz", "Ana@X.de")
         ids = "u1\n\n'-NxYz\nana@x.de\nU1\nu2\n\u200bu1\nu1.0\n-NxYz\n"
         users = program.users_of(["-"], stdin_of(ids))
@@ -495,8 +489,8 @@ def test_users_are_lines_of_standard_input(written):
     ids=repr,
 )
 def test_a_list_from_a_spreadsheet_is_refused_by_line(written, problem):
-    """Defect: its header was suppressed as a user, and nobody was found by the ids in
-    quotation marks. As an argument an id may be anything."""
+    """Such as its header, and ids in quotation marks. As an argument an id may be
+    anything."""
     with pytest.raises(RequestError, match=problem):
         program.users_of(["-"], stdin_of(written))
     assert program.users_of(["a,b", '"'], None) == {"a,b": 1, '"': 2}

@@ -96,8 +96,8 @@ def test_a_load_makes_the_shipped_model_live_once(deployment, capsys):
 
 
 def test_a_load_needs_no_recorded_version(deployment):
-    """Defect: with the bucket lost and the record kept, version 0 was stored under
-    the record of another model, so that no function loaded what was promoted."""
+    """With the bucket lost and the record kept, version 0 is not stored under the
+    record of another model."""
     deployment.load_model()
     deployment.warehouse.execute(
         "UPDATE ma_model_training_metadata_runs SET model_sha256 = 'other' WHERE TRUE"
@@ -112,7 +112,7 @@ def test_a_load_needs_no_recorded_version(deployment):
 
 
 def test_a_load_that_is_cut_off_is_not_live(deployment, monkeypatch):
-    """Defect: the row said "promoted" before anything did; the next load does."""
+    """Its row does not say "promoted"; the next load's does."""
     monkeypatch.setattr(Registry, "promote", lambda *_, **__: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         deployment.load_model()
@@ -126,7 +126,7 @@ def test_a_load_that_is_cut_off_is_not_live(deployment, monkeypatch):
 
 
 def test_a_promotion_keeps_a_champion_of_meanwhile(deployment, monkeypatch):
-    """The slower one is told. Defect: the row said that it was promoted."""
+    """The slower one is told, and its row does not say that it was promoted."""
     publish = Registry.publish
 
     def then_another(registry: Registry, *given: Any) -> Any:

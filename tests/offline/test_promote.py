@@ -117,7 +117,7 @@ def test_commands_change_what_serves(deployment, capsys):
 
 def test_going_back_names_the_version_of_predictions(deployment):
     """
-    Defect: lookups and audiences kept the bad version's probabilities, unsaid.
+    Lookups and audiences have the bad version's probabilities until then.
 
     Nothing is said once the version that is live has published.
     """
@@ -215,7 +215,7 @@ def test_a_version_that_cannot_serve_is_refused(deployment):
 
 
 def test_a_shipped_model_is_announced_too(deployment):
-    """Defect: the first version that serves came without a message."""
+    """Though it is the first version that is live."""
     deployment.registry.artifacts.delete(f"models/{STREAMED}/champion.json")
     with announced(deployment) as pulled:
         assert deployment.command("load", "model") == 0

@@ -21,14 +21,14 @@ from propensity.spreadsheet import csv_of, rows_of_csv
     ],
 )
 def test_no_cell_is_a_formula_by_any_separator(value, cell):
-    """Defect: of x;=1 a spreadsheet in German made a cell with =1."""
+    """Of x;=1 a spreadsheet in German makes a cell with =1."""
     assert csv_of(["x"], [[value]]).decode("utf-8-sig") == f'"x"\r\n"{cell}"\r\n'
 
 
 @pytest.mark.parametrize("text", ["-NC0029", "+ana@x.de", "-1.5", "+49 (0)30 123", ""])
 def test_ids_and_addresses_stay_as_they_were(text):
-    """Defect: an id with a dash in front had an apostrophe, and the receiver of an
-    upload did not know it."""
+    """The receiver of an upload does not know an id with an apostrophe in front of its
+    dash."""
     assert csv_of(["x"], [[text]]).decode("utf-8-sig") == f'"x"\r\n"{text}"\r\n'
 
 

@@ -119,8 +119,7 @@ def is_taken_away(cloud: Cloud) -> bool:
 
 
 def test_a_dry_run_shows_everything_and_changes_nothing(place, scratch, tmp_path):
-    """APIs first, and the functions' calls; gcloud's own parser takes all. Defect: the
-    second command of every rehearsal ended it, whose API a new project lacks."""
+    """APIs first, and the functions' calls; gcloud's own parser takes all."""
     rehearsed(place)
     done = own(scratch)
     scratch.install()
@@ -194,8 +193,8 @@ def test_a_deployment_with_the_prefix_is_left_as_it_is(place, scratch):
 
 
 def test_a_program_ends_by_itself_where_a_rehearsal_is_broken_off(tmp_path):
-    """Terraform would leave its lock behind. Defect: what a shell had begun in the
-    background ignored the interrupt, and so did all that it had started."""
+    """Terraform would leave its lock behind. What a shell begins in the background
+    ignores the interrupt."""
     script = f"""
     trap 'touch {tmp_path}/ended; exit' TERM
     touch {tmp_path}/ready

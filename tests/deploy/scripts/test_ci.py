@@ -137,8 +137,8 @@ def changed(kind: str, before: object, after: object) -> dict[str, object]:
 
 
 def test_what_the_plan_does_not_show_ends_the_deploy(cloud):
-    """Once functions are there, only who calls them and where topics push may change.
-    Defect: whatever differed by then was applied, and nobody had seen it."""
+    """Once functions are there, only who calls them and where topics push may
+    change."""
     pushed = {"name": "s", "push_config": [{"push_endpoint": "https://f"}]}
     waits = {"name": "s", "push_config": []}
     lets_in = changed("google_cloud_run_v2_service_iam_binding", None, {"members": []})
@@ -176,8 +176,8 @@ def test_a_job_that_logs_in_has_an_environment_and_nothing_unknown(file, job):
 
 
 def test_every_grant_is_of_one_environment():
-    """And each environment of a job has one: production's roles nobody else has.
-    Defect: they were every branch's, and an approval guarded the job alone."""
+    """And each environment of a job has one: nobody else has production's
+    permissions."""
     granted = re.findall(r"(?:roles\.sh |--member=)(principal\S+)(.*)", PAGE)
     pool = "principal://iam.googleapis.com/projects/NUMBER/locations/global"
     pool += "/workloadIdentityPools/github/subject/123456789:"
@@ -231,8 +231,7 @@ def test_who_plans_changes_nothing_and_reads_no_user(cloud):
 
 
 def test_who_plans_reads_the_budget_that_there_is(cloud):
-    """Terraform looks at it before each plan. Defect: with a budget, CI could not plan,
-    and nobody was told what it lacked."""
+    """Terraform looks at it before each plan."""
     cloud.settings = {
         **cloud.settings,
         "DEPLOY_BILLING_ACCOUNT": "0A1B2C-3D4E5F-678901",

@@ -82,7 +82,7 @@ def test_functions_are_deployed_with_their_own_account_and_the_settings(printed)
         assert given["ingress"] == ingress
         assert given["vpc-egress"] == "all-traffic"
         assert given["function"] == function.target
-        # Defect: 03-ModelEvaluation could not recognise suppressed users.
+        # 03-ModelEvaluation recognises suppressed users by it.
         has_key = "PROPENSITY_SUPPRESSION_KEY" in given.get("set-secrets", "")
         assert has_key == function.needs_key
         assert variables == d.variables
@@ -196,7 +196,7 @@ def test_a_script_is_about_a_deployment_that_is_named(cloud):
 
 
 def test_a_page_explains_what_a_script_prints():
-    """Defect: a sentence stood there that none prints, so that nobody found it."""
+    """Whoever searches for a printed sentence finds it."""
     page = (ROOT / "docs" / "deploy.md").read_text()
     script = (ROOT / "deploy" / "common.sh").read_text()
     [sentence] = re.findall(r"^\| `(waiting .*?)` \|", page, re.M)

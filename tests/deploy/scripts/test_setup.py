@@ -85,7 +85,7 @@ def of_ci(cloud) -> Iterator[Cloud]:
 
 
 def test_a_set_up_by_ci_names_the_job_that_prices_the_export(of_ci):
-    """Defect: each log of CI ended with a traceback, and nobody saw a price."""
+    """So that a log of CI shows a price, and no traceback."""
     of_ci.rules.insert(0, ("propensity deployment digest", "No module named click", 1))
     done = of_ci.run("deploy/setup.sh", "--yes")
 
@@ -97,8 +97,8 @@ def test_a_set_up_by_ci_names_the_job_that_prices_the_export(of_ci):
 
 def test_the_set_up_removes_old_schedules(done):
     """Schedules, services and jobs, and none that are called likewise, nor the schedule
-    of a request that is under way. Defect: that of a request whose script was killed
-    stayed, and was called again in a leap year."""
+    of a request that is under way. That of a request whose script was killed goes,
+    too."""
     calls = [call for call in done[0].changes() if " delete " in call]
 
     assert [call.partition(" --")[0] for call in calls] == [
@@ -156,9 +156,8 @@ def test_what_was_just_made_is_waited_for(cloud):
 
 
 def test_what_was_deployed_does_not_go_in_silence(cloud):
-    """Nothing is applied before somebody says so; a line names it all. Defect: a set-up
-    from a clone without the folder, or with an older one, took audiences, callers and
-    the values of secrets away, and said nothing."""
+    """Nothing is applied before somebody says so; a line names all audiences, callers
+    and values of secrets that would go."""
     file = cloud.folder / "usecases/ga4_purchase/audiences/winback.toml"
     file.parent.mkdir(parents=True)
     file.write_text('destination = "bucket"\ntop = 10\n')

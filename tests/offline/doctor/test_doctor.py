@@ -185,7 +185,7 @@ def missed_run(deployment: Deployment) -> str:
 
 
 def damaged_leases(deployment: Deployment) -> str:
-    """Defect: JSON of another kind, or a name that is no date, was a traceback."""
+    """JSON of another kind, and a name that is no date."""
     flip(deployment, f"runs/{STREAMED}/train/2026-03-01.json")
     texts = {"predict": b"[1]", "evaluate": b'{"state": ["done"]}'}
     for kind, text in texts.items():
@@ -261,7 +261,6 @@ class TestRuns:
         assert predicted.advice.startswith("see the log of predictions of that run")
 
     def test_daily_predictions_are_overdue_after_a_day(self, deployment):
-        """Defect: they were overdue after a week."""
         daily = deployment.with_settings(PROPENSITY_PREDICTION_DAYS="daily")
 
         assert found(daily, "runs")[0].startswith(f"predictions of {STREAMED} is over")
@@ -272,7 +271,7 @@ class TestCommand:
         self, deployment, capsys, tmp_path
     ):
         """Whatever use case the settings name, and whatever another's pointer or folder
-        has. Defect: it ended with the fault of a folder, and examined nothing."""
+        has."""
         pointer = "models/card_fraud/champion.json"
         deployment.artifacts.create(pointer, b"{}")
         deployment.damage(pointer, b"[]")
@@ -288,8 +287,7 @@ class TestCommand:
 
     def test_the_doctor_asks_no_service_where_that_is_useless(self, healthy, capsys):
         """Of a setting that stops every function, and of a state whose process has
-        ended. Defect: each of four checks waited a minute for the same one, and there
-        were two advices."""
+        ended. There is one advice."""
         assert doctor(healthy, PROPENSITY_NO_SUCH_SETTING="1") == 1
         assert "unknown setting PROPENSITY_NO_SUCH" in capsys.readouterr().out
         report = run.run(is_local=True, ended=["bigquery", "score"])
@@ -389,8 +387,7 @@ class TestCommand:
     def test_the_doctor_says_what_a_month_costs(self, healthy, monkeypatch):
         """By dry runs: a tebibyte for four weeks of new days, a training, a prediction
         and an evaluated week; also of a use case that nobody has trained yet. With
-        daily ones new days are read twice, and a prediction is read each day. Defect:
-        it counted weekly ones whatever was set."""
+        daily ones new days are read twice, and a prediction is read each day."""
         monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 1024**4)
         monkeypatch.setattr(run, "CHECKS", {})
         monkeypatch.setattr(digest, "read_digested_days", lambda _: {"a day": None})
@@ -468,7 +465,7 @@ def test_an_export_that_is_late_or_not_set_or_has_no_day_is_named(healthy):
 
 
 def test_a_live_version_that_another_scikit_learn_reads_is_named(healthy, monkeypatch):
-    """Defect: scikit-learn warns, nobody reads it, and scores may be others."""
+    """scikit-learn warns, nobody reads it, and scores may be others."""
     monkeypatch.setattr(checks, "libraries", lambda: {"scikit-learn": "0.1"})
 
     [named] = found(healthy, "champions")
@@ -518,7 +515,7 @@ def test_an_audience_that_cannot_be_sent_is_named(healthy, audiences):
 
 def test_an_audience_that_has_ended_is_to_be_ended(healthy, audiences):
     """Whether its file is gone, or its last day is over, and also where users are
-    pending. Defect: the advice was `send`, which refuses an audience that is over."""
+    pending: `send` refuses an audience that is over."""
     (audiences / "going_on.toml").write_text(TOP)
     for name in ("over", "unsent"):
         (audiences / f"{name}.toml").write_text(f"{TOP}until = 2026-01-01\n")
@@ -554,7 +551,7 @@ def test_a_pointer_that_is_lost_is_set_again(deployment, is_there):
 
 
 def test_what_the_doctor_says_about_dead_letters_can_be_run(deployment):
-    """Defect: `replay --refused` was without the days that it needs."""
+    """`replay --refused` needs days."""
     refused_messages(deployment)
     [finding] = checks.check_dead_letters(examination(deployment))
     repair(deployment)
@@ -564,7 +561,7 @@ def test_what_the_doctor_says_about_dead_letters_can_be_run(deployment):
 
 
 def test_the_doctor_shows_what_is_wrong_with_the_newest_dead_letters(deployment):
-    """Three of each reason. Defect: they were in a table that nobody can query here."""
+    """Three of each reason: nobody can query their table here."""
     rows = []
     for number in range(5):
         rows.append({

@@ -30,7 +30,7 @@ def test_writing_a_use_case_makes_a_use_case_that_loads(use_cases):
     assert written["folder"] == use_cases / "shop_sign_up"
     assert {path.name for path in written["folder"].iterdir()} == {*written["files"]}
     assert found.parameters["converting_event"] == EVENT
-    # Defect: of customers who were away all rows were trained on.
+    # Of customers who were away not all rows are trained on.
     assert "'away' AS is_quiet" in found.statement("training_rows")
     assert (found.lookback_days, found.horizon_days) == (30, 14)
 

@@ -157,8 +157,8 @@ def test_days_may_be_times(folder, sandbox):
 
 
 def test_an_event_may_have_any_name(use_cases):
-    """Also one with a picture, or with a line break of Unicode. Defect: the file was
-    no TOML, and the statement's text ended within its quotes."""
+    """Also one with a picture, or with a line break of Unicode: the file stays TOML,
+    and the statement's text whole."""
     name = "\U0001f389 party\u2028"
     new.write_use_case(NAME, **{**CHOSEN, "label_event": name})
     use_case = usecases.load(NAME)

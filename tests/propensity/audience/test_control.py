@@ -53,8 +53,8 @@ def refusal(deployment, **changed) -> RequestError:
 
 class TestOneDraw:
     def test_ids_of_other_columns_share_no_group(self, deployment, tmp_path):
-        """Defect: a person was held out by the browser's id in one shop, and contacted
-        by the login's id in the other."""
+        """A person would be held out by the browser's id in one shop, and contacted by
+        the login's id in the other."""
         with own_use_cases.in_folder(tmp_path / "own") as own:
             own_use_cases.write_instance(
                 own, "shop_uk", ga4_dataset="analytics_2", user_column="user_id"
@@ -74,7 +74,7 @@ class TestOneDraw:
     def test_a_preview_says_that_a_new_audience_may_be_an_old_one(
         self, deployment, crm
     ):
-        """Defect: a renamed file drew anew, and contacted the control group."""
+        """A renamed file would draw anew, and contact the control group."""
         with Receiver() as receiver:
             folder = crm(receiver)
             send(deployment, folder)
@@ -91,7 +91,7 @@ class TestPersons:
     BY_EMAIL = {"top": 200, "control": "50%", "control_by": "email"}
 
     def test_a_customer_number_is_the_same_in_any_type(self):
-        """Defect: use cases with a FLOAT64 and an INT64 held out different users."""
+        """Use cases with a FLOAT64 and an INT64 hold out the same users."""
         texts = ['{"number": 7}', '{"number": 7.0}', '{"number": "7"}']
         people = {Member("u1", attributes=text).known_by("number") for text in texts}
 
@@ -105,8 +105,7 @@ class TestPersons:
         ],
     )
     def test_a_person_is_one_to_the_draw_who_is_one_to_any_receiver(self, texts):
-        """Defect: Google takes these for one person, and the draw took them for three,
-        of whom it held out one and contacted the others."""
+        """Google takes these for one person: where one is held out, all are."""
         assert len({coarsest(text) for text in texts}) == 1
         assert len({hashed_email(text) for text in texts}) == 1
 
@@ -165,8 +164,8 @@ class TestPersons:
     def test_persons_are_drawn_by_what_a_login_does_not_change(
         self, deployment, monkeypatch
     ):
-        """Defect: 4,531 of 4,996 browsers that were held out were contacted after the
-        login, as the person has another id."""
+        """After a login the person has another id, and who was held out by the
+        browser's would be contacted."""
         monkeypatch.setenv("PROPENSITY_USER_COLUMN", "person")
 
         assert refusal(deployment).field == "control_by"
@@ -241,7 +240,7 @@ class TestMembers:
         assert send(deployment, deciles=3)["members"] == 33
 
     def test_members_of_a_budget_are_a_thousand_million_at_most(self):
-        """Defect: of a larger one nobody could be read, by an OverflowError."""
+        """Of a larger one nobody could be read."""
         rule = Declared(destination="bucket", budget=1e300, cost_per_contact=1e-300)
 
         assert rule.paid_for == MOST_USERS
@@ -334,10 +333,8 @@ class TestPlan:
         assert (plan["power"][0]["members"], plan["new_members_a_week"]) == (49, 38)
 
     def test_who_was_among_the_best_before_is_no_new_member(self, deployment):
-        """
-        Defect: new members were counted by the lowest score of today's members, which
-        fewer reached in the weeks before where the season had raised all scores since.
-        """
+        """Seasons raise all scores: today's lowest score of a member says nothing of
+        the weeks before."""
         lower = {user: chance * 0.8 for user, chance in PROBABILITIES.items()}
         publish(deployment.warehouse, MONDAY - WEEK, lower)
 

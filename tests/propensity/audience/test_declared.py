@@ -117,8 +117,7 @@ class TestFile:
 
 
 def test_secrets_are_those_that_destinations_entries_name(folder):
-    """Defect: a deploy made one of a comment, and every delivery stopped without its
-    value."""
+    """Not those that a comment names."""
     file = folder / "destinations" / "crm.toml"
     file.parent.mkdir()
     file.write_text("# ${OLD}\n[headers]\nX = 'Bearer ${NEW}'\n")
@@ -174,7 +173,7 @@ class TestStatement:
         assert deployment.rows("SELECT * FROM ma_audience_members") == []
 
     def test_a_statement_s_numbers_stay_what_they_are(self, deployment, crm, tmp_path):
-        """Defect: NUMERIC was sent as the text 19.990000000, and JSON as a text."""
+        """Neither NUMERIC nor JSON is sent as a text."""
         (tmp_path / "winback.sql").write_text(TYPED)
         places = "".join(f'{name} = "{{{name}}}"\n' for name in TYPES)
         with Receiver() as receiver:

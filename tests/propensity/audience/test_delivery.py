@@ -90,7 +90,7 @@ def test_an_audience_of_nobody_needs_a_permission(deployment, crm):
     assert delivery["failure"] == ""
     assert delivery["tallies"]["remove"]["accepted"] == 10
     assert again["tallies"]["remove"]["sent"] == 0
-    # Defect: an older date put back everybody, for no newer member was stored.
+    # An older date puts nobody back, though no newer member is stored.
     for action in (run.preview, run.send):
         with pytest.raises(RequestError, match="who have left"):
             act(deployment, action, winback(to, **BEST), until=MONDAY)
@@ -116,8 +116,8 @@ def readings(deployment, monkeypatch) -> list[str]:
 
 
 def test_the_audiences_own_sql_runs_once_in_a_delivery(deployment, crm, readings):
-    """Defect: a CRM's table was read nine times. It is read again if somebody gets into
-    the control group meanwhile, who may have the address of a member."""
+    """It is read again if somebody gets into the control group meanwhile, who may have
+    the address of a member."""
     other = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
     other |= {"user_id": "u199", "probability": 0.5, "is_control": True}
     heard = []
@@ -206,8 +206,8 @@ def test_members_that_another_run_has_chosen_stay(deployment, monkeypatch):
 
 @pytest.mark.parametrize("left", ["user_id != 'u199'", "FALSE"])
 def test_users_who_left_the_sql_are_not_sent_later(deployment, crm, left):
-    """Defect: who withdrew a consent for mail was sent days after it. Where nobody was
-    left, columns of the file were not known, and pending users stayed so for good."""
+    """They may have withdrawn a consent for mail. Where nobody is left, the file's
+    columns are known all the same, and no user stays pending."""
     with Playing(None, None, None, always=CLOSED) as receiver:
         folder = crm(receiver)
         file = folder / "destinations" / "crm.toml"
@@ -226,7 +226,7 @@ def test_users_who_left_the_sql_are_not_sent_later(deployment, crm, left):
     assert (delivery["failure"], delivery["pending"]) == ("", 0)
     assert ("add", "u199") not in receiver.users
     assert "u199" in rejected
-    # Defect: the answer did not count whom the ledger rejects.
+    # The answer counts whom the ledger rejects.
     assert sum(delivery["tallies"]["add"]["rejected"].values()) == len(rejected)
 
 
@@ -584,7 +584,7 @@ def test_a_receiver_s_words_are_for_the_person_who_sends(
 def test_an_ending_of_what_there_never_was_fails(
     deployment, folder, command, words, said
 ):
-    """Defect: a misspelt name in a runbook looked like a success."""
+    """A misspelt name in a runbook must not look like a success."""
     with Receiver() as receiver:
         crm(folder, receiver)
         command("send", "winback")

@@ -40,8 +40,7 @@ def by_email(folder: Path) -> Path:
 def test_who_left_the_sql_is_sent_as_little_as_the_list_has_them(
     deployment, folder, capsys, hours
 ):
-    """Defect: of the day of the choice the list left out who had unsubscribed since,
-    and the delivery sent them."""
+    """Who has unsubscribed since the choice is in neither."""
     with Playing(always=CLOSED) as receiver:
         text = f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\n'
         text += '[user]\nid = "{user_id}"\n'
@@ -64,7 +63,7 @@ def test_who_left_the_sql_is_sent_as_little_as_the_list_has_them(
 
 
 def test_who_is_forgotten_is_taken_off_by_the_next_delivery(deployment, crm):
-    """Defect: a delivery of the same date did not, though the report had said so."""
+    """Also by one of the same date."""
     with Receiver() as receiver:
         folder = crm(receiver, remove=True)
         send(deployment, folder, top=10, control="0%")
@@ -86,8 +85,8 @@ def test_who_is_forgotten_is_taken_off_by_the_next_delivery(deployment, crm):
 
 
 def test_a_date_of_the_control_group_alone_takes_off_who_has_left(deployment, crm):
-    """Defect: no stored member had columns, so that a later try said that the file
-    named one that was not there, and those who had left stayed on the list."""
+    """No stored member has columns then, and the file is not said to name a wrong
+    one."""
     half = {"control": "50%", "top": 40}
     with Playing() as receiver:
         folder = by_email(crm(receiver, remove=True))
@@ -108,8 +107,7 @@ def test_a_date_of_the_control_group_alone_takes_off_who_has_left(deployment, cr
 
 
 def test_an_audience_that_was_ended_waits_for_the_next_predictions(deployment, crm):
-    """Defect: the way to another destination ended in words about a date that nobody
-    had asked for."""
+    """On the way to another destination, too, where nobody has asked for a date."""
     with Receiver() as receiver:
         folder = crm(receiver, remove=True)
         send(deployment, folder, top=10, control="0%")
@@ -148,8 +146,7 @@ FROM publication
 
 @pytest.mark.parametrize("batch", [1, 25])
 def test_a_user_without_an_address_is_rejected_and_stops_nobody(deployment, crm, batch):
-    """Defect: they were sent as null and counted as accepted; a receiver that named
-    the null stopped everybody."""
+    """One receiver would accept a null, and another stop everybody for it."""
     with Naming() as receiver:
         folder = by_email(crm(receiver, batch=batch))
         (folder / "winback.sql").write_text(NAMELESS)

@@ -66,7 +66,7 @@ def test_the_sentence_says_why_there_is_no_sum_or_no_interval(changed, said):
 
 
 def test_the_newest_sum_is_shown_with_the_verdict_of_final_outcomes():
-    """Defect: the headline, the weekly report and the chart had three sums."""
+    """The headline, the weekly report and the chart have one sum."""
     later = row(week=date(2026, 6, 10), status="provisional", verdict="open")
     shown = newest([later, row(verdict="helps")])
 
@@ -107,7 +107,7 @@ def test_a_programme_says_what_it_brought_in_all_and_by_quarter():
 
 
 def test_a_sum_that_two_use_cases_have_is_not_added():
-    """Defect: each claimed the whole of what both had brought, and nobody was told."""
+    """Each would claim the whole of what both have brought."""
     plans = [
         {"use_case": use_case, "audience": audience, "control_group": group}
         for use_case, audience, group in (

@@ -59,8 +59,8 @@ def warnings(deployment, use_case: str, name: str) -> str:
 def test_a_preview_warns_of_another_control_group_of_its_users(
     deployment, declare, other
 ):
-    """Defect: it did so of audiences of its own use case alone. The statement that it
-    proposes, or one group, ends the warning."""
+    """Also of another use case's. The statement that it proposes, or one group, ends
+    the warning."""
     declare(CASES[0], "best")
     declare(other, "top")
     called = "top" if other == CASES[0] else f"top of {other}"
@@ -100,9 +100,8 @@ def test_other_users_are_no_reason_to_warn(deployment, declare, setting, propert
 
 
 def test_a_new_file_stops_no_audience_that_runs(deployment, declare):
-    """Defect: an audience of the same name in another use case, which nobody had sent,
-    stopped a running one by a control group that nobody had declared. The new one is
-    refused, and the users of the group are the same in both."""
+    """Such as an audience of the same name in another use case, which nobody has sent.
+    The new one is refused, and the users of the group are the same in both."""
     declare(CASES[0], "winback")
     act(deployment, run.send, CASES[0], "winback")
     declare(CASES[1], "winback", control="50%")

@@ -303,7 +303,7 @@ class TestPages:
             assert text.lower() in words(whole[file]).lower(), text
 
     def test_the_owners_use_case_comes_first(self):
-        """Defect: a shop's dashboard opened with card fraud, by the alphabet."""
+        """By the alphabet it would be card fraud."""
         read = readings({"versions": [{"use_case": name} for name in KNOWN]})
         for first, expected in (("", USE_CASE), (USE_CASE, USE_CASE), (CARDS, CARDS)):
             assert cases(read, KNOWN, WINDOW, first=first)[0].name == expected
@@ -353,8 +353,7 @@ class TestPages:
         assert "Nothing needs your attention" in first
 
     def test_a_verdict_says_of_which_date_it_is(self, deployment):
-        """Defect: figures that were provisional stood below the word final, beside the
-        verdict of a week before."""
+        """Figures that are provisional do not stand below the word final."""
         newest = one(deployment, "lift", status="provisional", verdict="open")
         decided = {"status": "final", "verdict": "helps", "week": DAY - 3 * WEEK}
         shown = words(pages({"lift": [newest, newest | decided]})["audiences.html"])
@@ -523,7 +522,7 @@ def test_missing_tables_are_sentences(module_deployment, tmp_path):
 
 
 def test_a_file_on_a_full_disk_stays_what_it_was(tmp_path, monkeypatch):
-    """Defect: each run left what it had of a page, under a name of its own."""
+    """No run leaves what it has of a page under a name of its own."""
     file = tmp_path / "new" / "index.html"
     whole_files.write_whole(file, b"old")
     write = Path.write_bytes

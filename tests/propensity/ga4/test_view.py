@@ -99,7 +99,7 @@ class TestColumns:
 
 
 def test_two_use_cases_share_a_column_that_they_name_alike():
-    """Defect: one that names it otherwise read the other's type, or nothing."""
+    """One that names it otherwise reads its own."""
     assert merged([PLAN, VALUES[0], PLAN]) == sorted([VALUES[0], PLAN])
     for other in (PLAN._replace(type="INT64"), PLAN._replace(key="Plan")):
         with pytest.raises(UseCaseError, match="two use cases name .* cast"):

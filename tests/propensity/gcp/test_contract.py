@@ -181,7 +181,7 @@ class TestStatements:
         [True, 7, 0.5, Decimal("0.1"), INJECTION, DAY, NOON, ["a", INJECTION], [1, 2]],
     )
     def test_a_value_is_a_parameter(self, warehouse, value):
-        """Defect: SQL made of f-strings. A value that is SQL is a value."""
+        """No SQL is made of f-strings: a value that is SQL is a value."""
         [row] = warehouse.rows("SELECT @value AS value", {"value": value})
         [found] = warehouse.lookup("SELECT @value AS value", {"value": value})
 
@@ -557,7 +557,7 @@ class TestMessages:
 
 @pytest.mark.parametrize("messages", [[b""] * 1_001, [b"x" * 6_000_000] * 2])
 def test_the_emulator_refuses_a_request_that_pubsub_refuses(messages):
-    """Defect: a release that asked for more in a request would have passed here."""
+    """A release that asks for more in a request must not pass here."""
     broker = Broker(lambda subscription: None)
     topic = types.Topic.pb()(name="projects/p/topics/t")
     broker.create_topic(topic)

@@ -164,8 +164,8 @@ VALUE = "(a value of a row)"
     ],
 )
 def test_a_value_that_a_statement_cannot_read_is_not_repeated(said, kept):
-    """Defect: a log line had the address that an audience's SQL took for a number, and
-    that of a text that no date, JSON or number can be made of."""
+    """An address that an audience's SQL takes for a number, and a text that no date,
+    JSON or number can be made of."""
     message = error_of(api.BadRequest(said), GOOGLE, BIGQUERY).message
 
     assert kept in message

@@ -102,7 +102,7 @@ def test_a_failure_is_one_line_of_the_log(error, status, severity, capsys, monke
 
 
 def test_a_function_without_a_login_says_how_to_log_in():
-    """Defect: it answered 500 `internal`, and its log had the trace of a bug."""
+    """That is no bug: neither 500 `internal`, nor a trace in the log."""
     failure = failure_of(DefaultCredentialsError("not found"), Callers.OPERATORS)
 
     login = "gcloud auth application-default login"

@@ -39,7 +39,7 @@ class TestRows:
             warehouse.write(SCORES, rows)
 
     def test_rows_of_any_number_are_held_a_few_thousand_at_once(self):
-        """Defect: the members of a large audience filled the memory of a function."""
+        """The members of a large audience would fill the memory of a function."""
         held = 0
         most = 0
 

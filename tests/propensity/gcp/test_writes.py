@@ -120,7 +120,7 @@ def test_rows_of_a_run_are_there_once_where_a_call_fails_once(
 @pytest.mark.parametrize(("fails", "rows"), [("", 30), ("append", 40)])
 def test_rows_in_pieces_take_one_call_each(fails, rows, monkeypatch):
     """Such as what became of each request; after a failure they are sent again, and
-    maybe there twice. Defect: each took four calls by a connection of its own."""
+    maybe there twice."""
     client = Client(fails, is_done=True)
     monkeypatch.setattr(writes, "open_writer", lambda _: client)
     for count in (10, 20):

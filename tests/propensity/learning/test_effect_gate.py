@@ -54,7 +54,7 @@ def test_the_gate_opens_with_a_model_that_knows_what_contacting_adds():
 
 
 def test_a_gain_of_nearly_nothing_takes_no_number_of_members():
-    """Defect: the number was larger than a column of a table can hold."""
+    """It would be larger than a column of a table can hold."""
     assert users_needed(Difference(1e-15, -0.01, 0.01), 10_000) is None
 
 

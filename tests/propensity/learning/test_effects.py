@@ -33,10 +33,8 @@ def errors_from_zero(seed: int) -> float:
 
 
 def test_an_order_of_chance_adds_neither_more_nor_less():
-    """
-    Defect: users of all folds were ranked together, and what a user did by chance
-    lowered their rank: such an order was 1.5 standard errors below the other.
-    """
+    """Users are ranked among those of their fold: among all, what a user did by chance
+    would lower their rank."""
     distances = [errors_from_zero(seed) for seed in range(12)]
 
     # Their mean has a standard error of 0.29.

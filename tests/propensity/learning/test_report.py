@@ -126,8 +126,7 @@ def hostile(value: Any) -> Any:
 
 
 def test_the_page_of_a_version_escapes_what_comes_from_data():
-    """Names of features, titles, reasons. Defect: with kinds of users it could not be
-    written."""
+    """Names of features, titles, reasons; also with kinds of users."""
     rates = {"users": 900, "conversions": 90, "mean_probability": 0.1}
     active = {"category": "presence", "value": "active", "base_rate": 0.1, **rates}
     kind = Category(**active, lift_at_budget=3.0)
@@ -172,7 +171,7 @@ def test_a_week_has_its_figures_its_kinds_and_what_contacting_brought():
 
 
 def test_good_news_is_green_and_what_is_undecided_grey():
-    """Defect: a profit that may be chance had the colour of a warning."""
+    """A profit that may be chance is no warning."""
     for verdict, colour in (("helps", "good"), ("open", "open"), ("harms", "wait")):
         uplift = {**UPLIFT, "verdict": verdict, "brought": "Contacting brought 5 USD."}
         said = f'<div class="verdict {colour}"><p><b>{UPLIFT["audience"]}.</b>'

@@ -176,7 +176,7 @@ class TestRange:
         self, error, known
     ):
         """By 0.13 to 0.15 in log-odds, as those of real shops do, whatever number of
-        weeks is known. Defect: it was that of chance, which holds in half of them."""
+        weeks is known. That of chance would hold in half of them."""
         for spread in (0.13, 0.15):
             held, _ = shares_and_widths(spread, error, known)
 

@@ -177,11 +177,9 @@ def with_age(week: pa.Table, days: float) -> pa.Table:
 
 
 def test_no_alarm_is_raised_of_a_history_that_the_table_begins_to_cover():
-    """
-    Defect: a purchase that fades is nearly nothing after a year, so the mean of those
-    who ever bought is no higher, but fewer have never bought. An alarm is raised all
-    the same if the site stops to record purchases.
-    """
+    """A purchase that fades is nearly nothing after a year, so the mean of those who
+    ever bought is no higher, but fewer have never bought. An alarm is raised all the
+    same if the site stops to record purchases."""
     weeks = [with_history(seed, 0.3 + 0.015 * seed) for seed in range(30)]
     summary = summarised(*weeks)
     later = with_history(40, 0.8)

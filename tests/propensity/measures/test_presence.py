@@ -29,7 +29,7 @@ def test_each_kind_is_measured_by_itself():
 
 
 def test_a_kind_with_too_few_of_a_class_has_no_roc_auc():
-    """Defect: the ROC AUC of three buyers who were away was shown, and was noise."""
+    """That of three buyers who were away is noise."""
     presence = ["active", "active", "away", "away"]
     probability = np.array([0.5, 0.4, 0.02, 0.01])
     users = np.array([100.0, 100.0, 100.0, 100.0])

@@ -83,8 +83,8 @@ def test_an_interval_of_money_is_right_in_94_of_100():
     """
     Amounts of a few buyers, as skewed as those of shops; the truth is no effect.
 
-    Defect: the few of the control group seldom showed a large order, so that the
-    interval was too narrow just where they had paid little.
+    The few of the control group seldom show a large order: the interval must not be
+    narrow just where they have paid little.
     """
     random = np.random.default_rng(5)
     tries = 1_000

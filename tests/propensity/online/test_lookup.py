@@ -153,7 +153,7 @@ async def test_indexes_stay_while_the_bucket_does_not_answer(
     site, lookups, clock, reads, monkeypatch
 ):
     """However long that is: predictions change each week, and a lookup in the table is
-    slow and billed. Defect: it was thrown away after two minutes."""
+    slow and billed."""
     publish(site, 0.8125)
     assert await probability(lookups) == 0.8125
 

@@ -17,8 +17,7 @@ from propensity.pages.words import abbreviate, amount, count, decimals, percent
     ],
 )
 def test_ticks_are_where_their_labels_say(values, write, labels) -> None:
-    """Defect: a chart of up to ten users had lines at 2.5 and 7.5, labelled 2 and 8,
-    and one of a single user had two labelled 0."""
+    """Also in a chart of up to ten users, or of a single one."""
     found = ticks(values, write)
 
     assert [write(tick) for tick in found] == labels

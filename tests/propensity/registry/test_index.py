@@ -113,8 +113,7 @@ class TestIndex:
         ],
     )
     def test_the_index_of_another_form_is_refused(self, tmp_path, change):
-        """Or that is cut short: lookups read the table then. Defect: they answered 500
-        to everybody."""
+        """Or that is cut short: lookups read the table then."""
         path = written(tmp_path, {"ana": (0.5, 1, DAY, 1, None, None)})
         with contextlib.closing(sqlite3.connect(path)) as database:
             database.executescript(change)

@@ -97,8 +97,8 @@ def test_a_lease_is_free_after_a_failure(registry):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_lease_outlives_a_write_whose_answer_was_lost(registry, monkeypatch, number):
-    """Defect: it had been written, so that each try within five minutes was told that
-    a run was under way; a renewed lease is still the run's own."""
+    """Otherwise each try within five minutes would be told that a run is under way. A
+    renewed lease is still the run's own."""
     replace = Artifacts.replace
     calls = []
 

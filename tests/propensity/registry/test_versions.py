@@ -32,11 +32,13 @@ from tests.propensity.registry.versions import (
 
 class TestVersions:
     def test_versions_are_claimed_once(self, registry):
-        """Sixteen trainers at once get sixteen versions, from 0 on, and one that died
+        """
+        Sixteen trainers at once get sixteen versions, from 0 on, and one that died
         keeps its own; another use case counts its own.
 
-        Defect: a version whose objects were deleted was claimed again, and had two
-        records; functions went by the first and refused its model."""
+        A version whose objects were deleted is not claimed again: it would have two
+        records, and functions would go by the first.
+        """
         with ThreadPoolExecutor(16) as pool:
             claims = [
                 pool.submit(registry.claim, run_id=f"r{n}", at=NOW) for n in range(16)

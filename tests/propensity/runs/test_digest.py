@@ -192,7 +192,7 @@ def test_a_day_is_read_again_where_it_or_the_question_is_another(table, rules, i
     ],
 )
 def test_a_day_that_analytics_changes_is_read_once_more(modified, days_later, is_due):
-    """Defect: with daily predictions it was read at each of three changes."""
+    """Not at each change, also with daily predictions."""
     today = FIRST + days_later * DAY
     changed = replace(TABLE, modified=datetime(2026, 1, 3, tzinfo=UTC))
     before = digest.DigestedTable(
@@ -282,8 +282,8 @@ def test_days_are_not_read_again_for_much_money_before_a_person_agrees(
 
 
 def test_a_first_reading_is_agreed_to_and_again_after_half_of_it(export, monkeypatch):
-    """Whichever run comes first asks. What an export brings between two runs is read.
-    Defect: a first training read 56 TiB, which nobody had been asked for."""
+    """Whichever run comes first asks. What an export brings between two runs is
+    read."""
     settings = replace(export.settings, maximum_bytes_billed=10 * 1024**2)
     large_tables(monkeypatch)
     asked = "11.00 TiB, about 69 USD on demand. Nobody has agreed to so many new days"
@@ -305,8 +305,7 @@ def test_a_first_reading_is_agreed_to_and_again_after_half_of_it(export, monkeyp
 
 
 def test_a_digest_that_was_lost_is_read_again(export):
-    """A dry run says for how much. Defect: the days counted as read, and no command
-    read them."""
+    """A dry run says for how much."""
     bring(run_of(export))
     export.warehouse.execute("DELETE FROM ga_user_days WHERE TRUE")
     with entered(export.environment):
@@ -376,9 +375,9 @@ def test_who_is_suppressed_for_each_use_case_is_not_in_the_digest(export, monkey
 def test_a_use_case_whose_folder_is_wrong_keeps_its_part_of_the_digest(
     export, tmp_path
 ):
-    """Defect: days were digested without its events, so that all were read and paid
-    again once it was right; users were left out who are suppressed for all others; and
-    days went that it alone reads."""
+    """Its events stay asked for, so that no day is read and paid again once it is
+    right. Users who are suppressed for all others stay, and so do days that it alone
+    reads."""
     suppressing = export.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
     for name in ("ga4_purchase", "ga4_value"):
         suppressing.suppress("u", use_case=name)
@@ -432,8 +431,7 @@ def test_no_table_of_the_digest_keeps_rows_of_a_day_that_goes(export, how):
 
 
 def test_an_export_that_was_linked_anew_takes_the_digest_along_only_after_a_yes(export):
-    """The digest is then the only copy of what was before. Defect: the next run removed
-    all of it."""
+    """The digest is then the only copy of what was before."""
     bring(run_of(export))
     drop(export, *DAYS[:-1])
     with pytest.raises(DigestNotAgreed, match="10 days no more, of 11 days"):

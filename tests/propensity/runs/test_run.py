@@ -81,8 +81,7 @@ def function(deployment, capfd) -> Iterator[Function]:
 def test_a_call_of_the_clock_is_of_the_day_on_which_it_was_due(
     function, days, hour, expected
 ):
-    """Defect: a call that was repeated after midnight was one of the next day, for
-    which nothing was due."""
+    """Also when it is repeated after midnight."""
     due = f"{TODAY + timedelta(days=days)}{hour}"
     function.post(headers={"X-CloudScheduler-ScheduleTime": due})
     body = {"as_of": "2026-03-02"}

@@ -76,8 +76,8 @@ def test_a_training_leaves_out_incomplete_snapshots(capfd):
 
 
 def test_a_training_counts_where_audiences_cannot_be_looked_at(capfd):
-    """Defect: the new version was live, and the run failed and was called again, so
-    that another one was trained each time."""
+    """Otherwise the run would be called again, and another version trained each
+    time."""
     named = {"control_share": 0.5, "was_open": False}
     answers = [[{"audience": "winback", **named}]]
 
@@ -184,8 +184,7 @@ def test_ages_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
 
 
 def test_audiences_that_stopped_for_a_person_have_run(artifacts):
-    """Defect: after the alert that an audience was not sent came one that no run was
-    done. A run that waits for ever is none."""
+    """One alert is enough. A run that waits for ever is none."""
     ran(artifacts, "audiences", 2, failure=AudienceStopped)
     ran(artifacts, "audiences", 1, failure=AudienceWaits)
 
@@ -193,7 +192,7 @@ def test_audiences_that_stopped_for_a_person_have_run(artifacts):
 
 
 def test_what_was_scored_is_removed_however_a_run_ends():
-    """Defect: after an error that is not ours a million rows stayed for good."""
+    """Also after an error that is not ours."""
     statements = list[str]()
     warehouse: Any = SimpleNamespace(execute=lambda sql, _: statements.append(sql))
     run = replace(run_without(), warehouse=warehouse)
@@ -204,7 +203,7 @@ def test_what_was_scored_is_removed_however_a_run_ends():
 
 
 def test_a_compaction_with_a_wrong_setting_does_nothing():
-    """Defect: each night it wrote its exports, and then failed."""
+    """It does not write its exports first."""
     settings = Settings(project="p", retention_days="nope=4")
     with pytest.raises(SettingsError, match="nope"):
         compact(replace(run_without(), settings=settings))

@@ -72,7 +72,7 @@ class TestList:
             ("ana", b'{"path": "users/ana/extra"}'),
             ("An\u00e9", b'{"user_id": "An\\u00e9"}'),
             ('a"b/c', b'{"user_id": "a\\"b\\/c"}'),
-            # Defect: an id with a sign in it was not found between blanks.
+            # An id may have a sign in it, and stand between blanks.
             ("a|n (a", b'{"user_id": " a|n (a "}'),
             ("a|n (a", b'x "\xc2\xa0a|n (a\t"'),
         ],
@@ -165,8 +165,8 @@ class TestPublished:
 
     @pytest.mark.parametrize("key", ["another key", ""])
     def test_a_list_under_another_key_is_refused(self, key):
-        """Nobody on it could be recognised, in the table neither. Defect: without a
-        key it was not read."""
+        """Nobody on it could be recognised, in the table neither. So is one without a
+        key."""
         with pytest.raises(SettingsError) as raised:
             published(entries("ana"), key=key)
 

@@ -61,8 +61,7 @@ def test_csv_may_be_packed(read, pack):
     ids=str,
 )
 def test_csv_is_read_as_spreadsheets_of_any_country_write_it(read, content):
-    """Defect: of semicolons the file was refused, and of a title the title was the
-    header."""
+    """With semicolons, and with a title above the header."""
     assert read(content).to_pylist() == [
         {"id": "b", "amount": "1,5"},
         {"id": "c", "amount": "2,5"},
@@ -71,8 +70,8 @@ def test_csv_is_read_as_spreadsheets_of_any_country_write_it(read, content):
 
 @pytest.mark.parametrize("further", [b"", b";2026"])
 def test_decimal_commas_are_not_taken_for_what_is_between_columns(read, further):
-    """Though every row has more of them than of semicolons. Defect: beside a column
-    without a name, or with a year for its name, the header was left out."""
+    """Though every row has more of them than of semicolons. Also beside a column
+    without a name, or with a year for its name."""
     header = b"id;amount;state" + further
     [row] = read(header + b"\nb,4;1,5;new" + further + b"\n").to_pylist()
 

@@ -82,8 +82,8 @@ def test_numbers_are_read_as_people_write_them(values, numbers):
 
 @pytest.mark.parametrize(("values", "first"), DAYS, ids=str)
 def test_days_are_read_as_people_and_databases_write_them(values, first):
-    """Defect: those of Oracle, of DB2, and months in other languages were names, so
-    that a date of the future was no leak."""
+    """As those of Oracle and DB2, and in other languages: a date of the future is a
+    leak."""
     later = [value and str(value).replace("2024", "2034") for value in values]
     later = [value and value.replace("-24", "-34") for value in later]
 
@@ -100,7 +100,7 @@ def test_codes_are_names(values):
 
 @pytest.mark.parametrize("values", NOTHING, ids=str)
 def test_a_column_of_gaps_is_no_feature(values):
-    """Defect: n/a beside ? was a category of two values."""
+    """n/a beside ? is no category of two values."""
     assert feature(values).why == "empty, or the same in every row"
     assert declared(values, "NUMERIC") == [None] * len(values)
 
@@ -121,8 +121,8 @@ def test_a_column_of_gaps_is_no_feature(values):
     ],
 )  # fmt: skip
 def test_values_are_exact_in_the_declared_type(kind, text, value):
-    """Money is rounded to the nine decimals that a table has, as BigQuery does it.
-    Defect: 0.30000000000000004 ended the loading."""
+    """Money is rounded to the nine decimals that a table has, as BigQuery does it:
+    0.30000000000000004 is 0.3."""
     assert declared([text, None], kind) == [value, None]
 
 
@@ -136,8 +136,7 @@ WORDS = [
 
 @pytest.mark.parametrize(("values", "problem"), WORDS, ids=str)
 def test_a_word_in_place_of_values_does_not_decide_what_a_column_is(values, problem):
-    """In whatever language. It is refused by row, and the hint gives both ways out.
-    Defect: a column of amounts was a category of 360 values."""
+    """In whatever language. It is refused by row, and the hint gives both ways out."""
     with pytest.raises(SchemaError) as caught:
         feature(values)
 
@@ -242,7 +241,7 @@ def test_a_text_of_another_type_is_named(kind, text):
 def test_two_digits_of_a_year_lie_in_the_past_where_the_future_is_impossible(
     values, years
 ):
-    """Defect: who was born on 01.02.65 was a leak, as of 2065."""
+    """Who was born on 01.02.65 is no leak, as of 2065."""
     column = pd.Series(values, name="x", dtype="object")
     newest = pd.Timestamp("2025-01-01", tz="UTC")
     read = moments_of(Words.of(column), newest=newest)
@@ -261,7 +260,7 @@ def test_two_digits_of_a_year_lie_in_the_past_where_the_future_is_impossible(
     ids=str,
 )
 def test_a_category_of_numbers_is_read_alike_in_further_rows(trained, later):
-    """Defect: 1 was 1.0 beside 2.5, which no row of the training had."""
+    """1 is not 1.0 because it was beside 2.5."""
     names = names_of(pd.Series(trained, name="x"))
     others = names_of(pd.Series(later, name="x"))
 

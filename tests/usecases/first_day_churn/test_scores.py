@@ -214,8 +214,8 @@ def evaluation(deployment: Stream, as_of: date) -> Row:
 
 
 def test_a_week_has_the_players_whose_label_is_known(deployment):
-    """Until all are, it is provisional. Defect: in a run for an earlier date a final
-    week got the figures of the few players whose label was known on that date."""
+    """Until all are, it is provisional. A run for an earlier date, on which fewer are
+    known, leaves a final week."""
     early = evaluation(deployment, AS_OF + WEEK)
     final = evaluation(deployment, AS_OF + 2 * WEEK)
 

@@ -69,11 +69,7 @@ def users(
 
 
 def test_whoever_withdraws_consent_is_no_user_from_then_on(export):
-    """
-    Also a customer who was away; a later yes brings a user back.
-
-    Defect: a user who had said no stayed a member for two lookbacks.
-    """
+    """Also a customer who was away; a later yes brings a user back."""
     assert users(export) == USERS | {"withdraws later", "ann.1"}
 
 

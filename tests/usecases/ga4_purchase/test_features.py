@@ -199,8 +199,7 @@ def test_last_items_are_popular_and_repeated_by_what_was_known_on_the_date():
 
 def test_amounts_are_of_the_horizon_in_the_currency_of_the_use_case():
     """A purchase before the as-of date, or after the horizon, does not matter; what a
-    purchase lacks counts as nothing. Defect: pages called dollars pounds where a use
-    case said pounds."""
+    purchase lacks counts as nothing. Pages name the currency that amounts are in."""
     rows = [
         shop.paid("u", AS_OF - DAY, 1_000.0, "GBP", rate=1.25),
         shop.paid("u", AS_OF, 10.0, "GBP", rate=1.25),
@@ -230,8 +229,8 @@ def test_the_cohort_is_every_user_seen_and_every_customer_of_the_history(feature
 
 class TestLabels:
     def test_labels_are_of_the_cohort_converted_or_not(self, features, labels):
-        """Defect: an inner join with the converters keeps only who came back. A
-        purchase of nobody is nobody's label."""
+        """An inner join with the converters would keep only who came back. A purchase
+        of nobody is nobody's label."""
         assert set(labels) == set(features)
         assert labels["newcomer"] == 0
         assert "buys first time in horizon" not in labels

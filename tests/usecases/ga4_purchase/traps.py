@@ -347,12 +347,12 @@ IN_DOLLARS: dict[str, tuple[list[Any], shop.Row]] = {
         [at(9, "purchase", event_value_in_usd=7.0)],
         {"revenue": 7},
     ),
-    # Beside dollars, an amount without is not known. Defect: it was taken as it is.
+    # Beside dollars, an amount without is not known.
     "no rate": (
         [abroad(9, "XXX", "X"), abroad(8, "USD", "U")],
         {"purchases": 2, "revenue": 100},
     ),
-    # Nor is a refund, which Google does not convert. Defect: 12,000 of 80 came back.
+    # Nor is a refund, which Google does not convert.
     "refunds yen": (
         [
             sold(

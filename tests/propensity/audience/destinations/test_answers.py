@@ -42,15 +42,14 @@ def test_any_answer_says_who_was_rejected_or_is_in_another_form(text):
 
 
 def test_a_user_is_rejected_by_an_address_in_small_letters():
-    """With all users of that address. Defect: the user counted as accepted, and the
-    receiver as naming a stranger."""
+    """With all users of that address: it is no stranger's."""
     form = Form(rejected="errors", user="to", by="email", taken="n")
     users = {form.name_of("Ana@X.example"): [["u1", "u2"]], "b@x.example": [["u3"]]}
     answer = json.dumps({"errors": [{"to": "ana@x.example", "reason": "no"}], "n": 1})
 
     sent = read(answer, form, users)
     assert (sent.rejected, sent.unsure) == ({"u1": "no", "u2": "no"}, frozenset())
-    # Defect: of an address in two entries one was taken, and nobody was taken off.
+    # Of an address in two entries, which one was taken is not known.
     twice = {"ana@x.example": [["u1"], ["u2"]]}
     assert read(
         answer, Form(rejected="errors", user="to", by="email"), twice
@@ -71,7 +70,7 @@ def test_a_user_is_rejected_by_an_address_in_small_letters():
 def test_an_answer_that_rejects_strangers_does_not_count_as_a_removal(
     names, is_removal, taken, is_known
 ):
-    """Defect: a receiver rejected all by ids of its own, and all were accepted."""
+    """Such as one that rejects all by ids of its own."""
     form = Form(rejected="errors", taken="n" if taken else "")
     answer = json.dumps({"errors": names, "n": taken})
     users = {"u1": [["u1"]], "u2": [["u2"]]}
@@ -95,7 +94,7 @@ def test_an_answer_that_rejects_strangers_does_not_count_as_a_removal(
 def test_codes_are_in_the_ledger_and_words_that_may_name_somebody_are_shown(
     words, is_code
 ):
-    """Defect: they were stored, less what was sent in the spellings that were known."""
+    """Words are not stored, in whatever spelling they name somebody."""
     answer = json.dumps({"errors": [{"user_id": "u1", "reason": words}]})
     sent = read(answer, Form(rejected="errors"), sent=["u1", "Anna Muster"])
 
@@ -141,7 +140,7 @@ VALUES |= {"$TOKEN": "a secret {as_of}", "n": 0.5}
 
 @given(TEXTS, TEXTS, st.sampled_from(["user_id", "email", "users"]), TEXTS)
 def test_a_value_of_a_user_is_a_whole_text(before, after, name, value):
-    """Defect: what was around it became a part of the value, or the value of it."""
+    """What is around it is no part of it."""
     template = {"text": f"{before}{{{name}}}{after}"}
     try:
         sent = filled(template, {**VALUES, name: value})
@@ -172,7 +171,6 @@ def test_a_template_is_filled_with_values():
     ],
 )
 def test_a_brace_of_no_place_is_refused(template, said):
-    """Defect: it was sent as it stood."""
     with pytest.raises(ValueError, match=said):
         filled(template, VALUES)
 

@@ -151,7 +151,7 @@ def test_the_list_leaves_out_who_may_not_be_contacted_any_more(
     deployment, folder, capsysbinary
 ):
     """Who is suppressed since, who is not in the statement any more, and who has
-    unsubscribed at a destination. Defect: 492 were accepted, and 494 were listed."""
+    unsubscribed at a destination."""
     send(deployment)
     users = ids(list_of(capsysbinary))
     deployment.suppress(users[0], at=deployment.clock.now())
@@ -176,7 +176,7 @@ def test_a_forgotten_user_is_in_no_list(deployment, folder, capsysbinary):
 
 
 def test_a_workbook_keeps_ids_and_formulas_as_texts(deployment, folder, capsysbinary):
-    """Defect: of the id 1035595905.1742250600 Excel kept fifteen digits."""
+    """Of the number 1035595905.1742250600 Excel keeps fifteen digits."""
     send(deployment)
     users = ids(list_of(capsysbinary))
     assert main(["audience", "list", "winback", "--excel"]) == Exit.DONE
@@ -257,8 +257,8 @@ def test_the_steps_of_the_page_give_a_list(deployment, page, capfdbinary):
 
 
 def test_the_pages_audience_is_in_the_deployments_folder(tmp_path):
-    """Defect: it was written into the checkout, or into the state that the shell had
-    named before, where no command of the deployment finds it."""
+    """Not in the checkout, nor in the state that the shell has named before: no command
+    of the deployment would find it."""
     [script] = blocks(PAGE, "bash")
     shell = {
         **os.environ,
@@ -296,7 +296,7 @@ def test_from_ga4_to_a_mail_service(deployment, page, addresses, capfdbinary):
 def test_a_preview_warns_of_browsers_that_go_to_people(
     page, capsys, user_column, sent, words
 ):
-    """Defect: a CRM got the ids of cookies, and knew none of them."""
+    """A CRM knows none of the ids of cookies."""
     os.environ["PROPENSITY_USER_COLUMN"] = user_column
     (page / "winback.toml").write_text('destination = "crm"\ntop = 10\n')
     sql = "SELECT user_id, 'a@x.example' AS email FROM publication"
@@ -311,7 +311,7 @@ def test_a_preview_warns_of_browsers_that_go_to_people(
 
 
 def test_a_preview_warns_of_another_control_group(page, capsys):
-    """Defect: a second audience spoiled the result of the first without a word."""
+    """A second audience would spoil the result of the first."""
     for name, group in (("winback", "mail"), ("spring", "mail"), ("loyal", "loyal")):
         entries = f'destination = "csv"\ntop = 10\ncontrol_group = "{group}"\n'
         (page / f"{name}.toml").write_text(entries)
@@ -326,7 +326,7 @@ def test_a_preview_warns_of_another_control_group(page, capsys):
 
 
 def test_a_preview_says_that_a_model_cannot_rank(deployment, page, capsys):
-    """Defect: "the best 500" of customers who were all alike was a draw."""
+    """ "The best 500" of customers who are all alike are a draw."""
     alike = {f"u{n:03}": 0.003 + n / 1e7 for n in range(USERS)}
     publish(deployment.warehouse, MONDAY, alike)
     (page / "winback.toml").write_text('destination = "csv"\ntop = 100\n')

@@ -135,7 +135,7 @@ class TestHttp:
         assert client.actions == ("remove", "add")
 
     def test_an_http_destination_sends_all_digits_of_a_number(self):
-        """Defect: the last digits of a long NUMERIC were others."""
+        """Also the last ones of a long NUMERIC."""
         with Receiver() as receiver:
             user = {"id": "{user_id}", "paid": "{paid}"}
             template = {**SIMPLE, "url": receiver.url, "rate": 0, "user": user}
@@ -168,7 +168,7 @@ class TestHttp:
 
     @pytest.mark.parametrize("secret", ["two\nlines", "T\u20acKEN"])
     def test_an_http_destination_names_a_wrong_secret(self, read, monkeypatch, secret):
-        """Defect: nothing was sent, and the receiver was said to have failed."""
+        """The receiver is not said to have failed."""
         monkeypatch.setitem(VARIABLES, "CRM_TOKEN", secret)
         with pytest.raises(UseCaseError) as raised:
             read(HTTP.format(url="https://crm.example.com"))
@@ -188,9 +188,9 @@ class TestHttp:
             ({"user": "{email}"}, "{email}"),
             ({"headers": {"X": "{users}"}}, "{users}"),
             ({"headers": {"X": "a\tb"}}, "headers.X .* U.0009, .* Correct the header"),
-            # Defect: all requests had the key of the file, and one was taken.
+            # One key for all requests would have one of them taken.
             ({"headers": {"idempotency-Key": "mine"}}, "Remove the entry"),
-            # Defect: a body was cut, or another host was asked.
+            # They cut the body, or ask another host.
             ({"headers": {"Host": "x.example"}}, "Remove the entry"),
             ({"url": "http://127.0.0.1.example.com"}, "https"),
             ({"url": "https://{audience}.example.com"}, "https"),
@@ -209,7 +209,7 @@ class TestHttp:
 
     @pytest.mark.parametrize("form", [None, {"rejected": "errors"}])
     def test_an_http_destination_cannot_read_part_of_an_answer(self, read, form):
-        """Defect: who was rejected counted as accepted, as a 2xx meant all users."""
+        """Who is rejected would count as accepted, as a 2xx means all users."""
         file = {**SIMPLE, "answer": form} if form else SIMPLE
         with saying(207, {"failed": [7]}) as receiver:
             client = read(toml(file | {"url": receiver.url}))
@@ -264,7 +264,7 @@ class TestAnswers:
 
     @pytest.mark.parametrize("page", ["\n<!DOCTYPE html><title>Log in", "\ufeff<HTML>"])
     def test_a_web_page_accepts_nobody(self, page):
-        """Defect: a login page, whose status is 200, counted as an acceptance."""
+        """Such as a login page, whose status is 200."""
         text = page.encode()
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text
         with (
@@ -330,7 +330,7 @@ def test_an_example_of_the_page_sends_users_with_nothing_left_to_fill_in(
     ("name", "status", "error", "reason"),
     [
         ("braze", 201, {"type": "no_such_user", "index": 1}, "no_such_user"),
-        # Defect: its 207 counted as all accepted.
+        # Its 207 is no word that all were accepted.
         (
             "hubspot",
             207,
@@ -401,7 +401,7 @@ def hurried(monkeypatch):
     "parts", [(OK + b"X: ", b"x"), (b"HTTP/1.1 100 Continue\r\n\r\n",)]
 )
 def test_an_answer_whose_status_never_comes_is_none(parts):
-    """Defect: each byte began the time anew."""
+    """The time is for all of it, and not for each byte."""
     with (
         receiver(*parts, pause_s=0.05, times=60) as url,
         pytest.raises(requests.Timeout),
@@ -411,7 +411,7 @@ def test_an_answer_whose_status_never_comes_is_none(parts):
 
 @pytest.mark.usefixtures("hurried")
 def test_an_answer_that_never_ends_has_no_text():
-    """Defect: it had no end; and what was taken must not be sent again."""
+    """What was taken must not be sent again."""
     with receiver(OK + b"\r\n", b"1", pause_s=0.05, times=1_000) as url:
         assert hear(url) == Answer(200)
 
@@ -445,7 +445,7 @@ PACKED = gzip.compress(bytes(2**26))
     ids=["a long one", "a packed one"],
 )
 def test_an_answer_that_is_too_large_does_not_fill_memory(parts):
-    """Defect: 306 kB became 600 MiB, and the function was killed for its memory."""
+    """306 kB can become 600 MiB."""
     with receiver(*parts, times=100) as url:
         tracemalloc.start()
         try:

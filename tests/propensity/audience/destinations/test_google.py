@@ -89,10 +89,12 @@ def request_of(*users: str, action=ADD, **columns) -> Request:
 
 class TestEvents:
     def test_events_set_a_property_of_the_browser(self, fake):
-        """In, or out; with the time at which the audience was chosen, and consent.
+        """
+        In, or out; with the time at which the audience was chosen, and consent, which
+        who has withdrawn one is not declared to grant.
 
-        Defect: who had left because they withdrew a consent was declared to grant it.
-        Google takes events with a transaction of chosen properties alone."""
+        Google takes events with a transaction of chosen properties alone.
+        """
         client = opened(fake)
         for action in client.actions:
             client.send(request_of("GA1.2.3", action=action))
@@ -182,7 +184,7 @@ def digest(text: str) -> str:
     [
         (hashed_email, "A.n.n+shop@Gmail.com", "ann@gmail.com"),
         (hashed_email, "a.n.n+shop@example.com", "a.n.n+shop@example.com"),
-        # Defect: the zero of calls within the country was hashed with the rest.
+        # The zero is of calls within the country alone.
         (hashed_phone, "+44 (0) 20 7946 0958", "+442079460958"),
         (hashed_phone, "+1\u2011555\u00a0010\u20110199", "+15550100199"),
         # The 0 of Italy and of a few others is a part of the number.
@@ -204,7 +206,7 @@ def test_addresses_are_normalised_as_google_does(hashing, given, address):
         (hashed_phone, "020 7946 0000", "country code"),
         (hashed_phone, "+49 (0170) 1234567", "0 behind the country code"),
         (hashed_phone, "+491234567890123456", "too few or too many digits"),
-        # Defect: the digit of calls within the country was hashed with the rest.
+        # The digit is of calls within the country alone.
         (hashed_phone, "+7 (8) 495 000-00-00", "too few or too many digits"),
     ],
 )
@@ -221,7 +223,7 @@ def test_nothing_is_hashed_that_is_no_address(hashing, text, message):
         {"consent": "YES"},
         {"property": "user_id"},
         {"url": "google.com"},
-        # Defect: the account's token went to any host that a file named.
+        # The account's token goes to no host but Google's.
         {"url": "https://crm.example.com"},
         {"url": "https://datamanager.googleapis.com.example.com"},
         {"url": "https://datamanager.googleapis.com:443@example.com"},
@@ -248,7 +250,7 @@ def test_analytics_sets_a_property_of_the_audience_s_name():
     ],
 )
 def test_a_file_grants_consent_of_all_users_alone(required, use_case, is_refused):
-    """Defect: Google was told of users who had refused that they had consented."""
+    """Google is not told of users who have refused that they have consented."""
     file = msgspec.convert(EVENTS, GoogleFile)
     settings = SimpleNamespace(require_consent=required)
     with pytest.raises(ValueError, match="consent_by") if is_refused else nullcontext():
@@ -285,7 +287,7 @@ class TestRequests:
         ("reason", "advice"),
         [
             ("PERMISSION_DENIED", "as an editor"),
-            # Defect: it told to make the account an editor, which it was.
+            # The account is an editor already.
             ("ACCESS_TOKEN_SCOPE_INSUFFICIENT", "impersonate-service-account"),
         ],
     )
@@ -359,8 +361,8 @@ def test_users_are_accepted_once_google_has_taken_them(
 def test_a_consent_withdrawn_since_the_choice_is_not_declared_granted(
     deployment, fake, ads, consent
 ):
-    """Defect: whoever withdrew it within the audience's SQL was sent as granted by a
-    later try, and who left the SQL was not sent."""
+    """Who withdraws it within the audience's SQL is sent by a later try as little as
+    who leaves it."""
     folder = ads(fake, consent_by="ads")
     granted = "SELECT user_id, TRUE AS ads FROM publication"
     (folder / "winback.sql").write_text(granted)

@@ -111,8 +111,7 @@ def test_days_keep_their_sums(empty):
 
 
 def test_a_compaction_writes_nothing_once_another_has_its_place(empty, monkeypatch):
-    """Defect: a run that had been held up until its lease ended wrote its tiles beside
-    those of the run that had taken over."""
+    """It was held up until its lease ended."""
     compact_at(empty, NOW)
     empty.store(rows_of([bet()], received_at=NOW))
     rows = Warehouse.rows

@@ -78,7 +78,7 @@ async def test_a_body_is_refused_unread_while_others_fill_the_memory(length):
 
 
 async def test_a_body_that_does_not_end_keeps_no_other_from_being_read(monkeypatch):
-    """Defect: four of them, and an instance answered 503 for as long as they lasted."""
+    """Nor do four of them."""
     monkeypatch.setattr(consumers, "BODY_S", 0.01)
     consumer = stream_of(Log())
     endless = [Pushed(None) for _ in range(READING_BYTES // MAXIMUM_BODY_BYTES)]

@@ -64,9 +64,8 @@ def consumer() -> tuple[StreamFeatures, Tables]:
 async def test_a_wrong_folder_does_not_stop_the_stream(wrong, capsys):
     """The log names it. Its events, and those that nobody takes, are delivered again
     until it is right; all others are stored. An event that names no use case is stored
-    for those that are right, and delivered again for the wrong one.
-
-    Defect: it was acknowledged, and the use case had too low sums ever after."""
+    for those that are right, and delivered again for the wrong one, whose sums would be
+    too low ever after."""
     stream, tables = consumer()
     line = json.loads(capsys.readouterr().err)
     assert (line["severity"], line["outcome"]) == ("ERROR", "use_case")

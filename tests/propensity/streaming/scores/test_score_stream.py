@@ -34,9 +34,8 @@ def counted(consumer: ScoreStream, capsys) -> dict[str, Any]:
 
 
 async def test_a_group_that_comes_again_is_counted_once(capsys):
-    """Defect: events without a score were counted at each delivery of a group that
-    could not be stored, and those of suppressed users likewise. While nothing serves a
-    transaction is logged without a score."""
+    """Also events without a score, and those of suppressed users. While nothing serves
+    a transaction is logged without a score."""
     log = Log(2)
     card = message(enriched_card("t"))
     consumer = stream_of(log)
@@ -116,11 +115,13 @@ async def test_a_score_waits_for_a_model_that_has_seen_enough(capsys):
 
 
 async def test_users_are_scored_by_their_features_at_that_moment(capsys):
-    """A user without a window, such as one whose registration never came, is passed
-    over, and the others of the group are scored.
+    """
+    A user without a window, such as one whose registration never came, is passed over,
+    and the others of the group are scored.
 
-    Defect: Arrow refuses a whole number above 2**53 as a float, and with one user's
-    the group failed at each delivery. 01-Predictions and score round it."""
+    Arrow refuses a whole number above 2**53 as a float: it is rounded, as by
+    01-Predictions and score.
+    """
     users = {"u1": (2**53 + 1, NOW + DAY), "u2": (3, NOW + DAY), "u3": (4, None)}
     rows = [
         {"user_id": user, "scored_until": until, **FEATURES, "bet_count": count}

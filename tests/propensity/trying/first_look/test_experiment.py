@@ -105,8 +105,7 @@ def of_cities(*effects: float) -> pd.DataFrame:
 
 
 def test_nobody_is_contacted_whom_it_harms():
-    """On the page and in the list, too. Defect: it said "Contact by probability", and
-    listed 500 people who are better left alone."""
+    """On the page and in the list, too."""
     look = try_experiment(of_cities(-0.06), **NAMES)
     [arm] = look.arms
 
@@ -142,8 +141,8 @@ def test_what_does_not_pay_is_not_advised():
 
 
 def test_users_without_an_outcome_are_counted_by_group():
-    """And refused where the groups differ. Defect: an effect of 3.8 was 8.7, as the
-    contacted who bought nothing had none."""
+    """And refused where the groups differ: without the contacted who bought nothing, an
+    effect of 3.8 would be 8.7."""
     table = campaign()
     random = np.random.default_rng(5)
     is_some = random.random(len(table)) < 0.1
@@ -163,7 +162,7 @@ def test_users_without_an_outcome_are_counted_by_group():
 
 
 def test_another_outcome_beside_the_label_is_no_feature():
-    """Defect: nothing reacted, and the order by effect was lost."""
+    """Nothing would react, and the order by effect would be lost."""
     table = campaign()
     random = np.random.default_rng(6)
     is_large = (table["bought"] == 1) & (random.random(len(table)) < 0.2)
@@ -185,7 +184,7 @@ def test_an_outcome_is_a_sum_whatever_the_price_and_the_country():
 
 
 def test_a_sum_that_is_no_number_is_named():
-    """Defect: the advice was to take a label for a category."""
+    """It is not advised to take a label for a category."""
     table = campaign(3_000)
     table["bought"] = table["bought"].map("{} EUR".format)
     with pytest.raises(SchemaError, match="'0 EUR' is not a number") as caught:
@@ -194,7 +193,7 @@ def test_a_sum_that_is_no_number_is_named():
 
 
 def test_a_group_that_is_too_small_hides_no_other():
-    """Defect: of 5,900 other users nothing was shown."""
+    """All other users are shown."""
     table = campaign()
     table["mail"] = table["mail"].astype(object)
     table.loc[:53, "mail"] = "sms"
@@ -222,7 +221,7 @@ def test_each_treatment_is_compared_with_the_control_group_alone():
 
 
 def test_the_spelling_of_a_treatment_counts_no_case():
-    """Defect: Spring and spring were two treatments, each half as sure."""
+    """Spring and spring would be two treatments, each half as sure."""
     table = campaign()
     is_odd = (table["mail"] == "spring") & (table.index % 3 == 0)
     written = table.assign(mail=table["mail"].mask(is_odd, " SPRING"))
@@ -254,11 +253,7 @@ def test_a_table_that_says_nothing_of_an_effect_is_refused():
 
 @pytest.mark.long
 def test_shops_whose_users_react_alike_are_hardly_ever_told_that_an_order_is_better():
-    """
-    Nor that it is worse.
-
-    Defect: nineteen of 32 experiments without any effect were told so.
-    """
+    """Nor that it is worse."""
     by_effect = 0
     adds_less = 0
     for seed in range(30):
@@ -290,8 +285,7 @@ def test_others_are_listed_in_the_order_that_the_verdict_allows(look):
 
 
 def test_several_outcomes_are_looked_at_together(look):
-    """A profit is of the sums among them, what contacting earned less what it cost.
-    Defect: one outcome refused the others."""
+    """A profit is of the sums among them, what contacting earned less what it cost."""
     table = campaign()
     table["spend"] = 20.0 * table["bought"]
     names = {**NAMES, "label": ["bought", "spend"]}

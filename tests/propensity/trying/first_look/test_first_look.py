@@ -74,7 +74,7 @@ def test_what_a_person_has_typed_is_believed():
 
 
 def test_a_date_that_stands_for_never_is_a_gap():
-    """At times of any precision. Defect: the column was left out as a leak."""
+    """At times of any precision. It is no leak."""
     written = pd.Series(pd.to_datetime(["2025-01-01"] * 3)).dt.as_unit("ns")
     times = columns.times_of(written)
     never = pd.Series(["9999-12-31", "2024-12-31", "0000-00-00"])
@@ -84,7 +84,7 @@ def test_a_date_that_stands_for_never_is_a_gap():
 
 
 def test_numbers_of_rows_are_no_feature_in_any_order():
-    """Defect: an index of sorted rows was a feature."""
+    """Such as an index of sorted rows."""
     assert feature([12, 10, 11]).why == "the number of the row"
 
 
@@ -99,8 +99,8 @@ def test_numbers_of_rows_are_no_feature_in_any_order():
     ids=str,
 )
 def test_a_label_has_one_reading(values, outcome, label, positive):
-    """Neither case nor decimals count, and words for gaps are not known. Defect: with
-    an outcome they were zeros."""
+    """Neither case nor decimals count, and words for gaps are not known: they are no
+    zeros."""
     known, shown = columns.label_of(pd.Series(values, dtype=object), outcome)
 
     assert [None if np.isnan(value) else value for value in known] == label
@@ -125,8 +125,7 @@ def test_a_table_without_times_is_tried_on_users_drawn_at_random():
 
 
 def test_names_are_compared_in_one_form_of_unicode():
-    """Of columns, of categories and in options. Defect: there is no column
-    'gekündigt'; did you mean 'gekündigt'?"""
+    """Of columns, of categories and in options."""
     one, other = (unicodedata.normalize(form, "Köln") for form in ("NFC", "NFD"))
     frame = customers().rename(columns={"churned": f"{other}?", "plan": other})
     frame["city"] = [(one, other, "Bonn")[n % 3] for n in range(len(frame))]
@@ -154,7 +153,7 @@ def test_a_word_for_a_missing_value_is_a_gap_here_and_in_rows_to_score():
 
 
 def test_bytes_are_texts_with_gaps_and_without():
-    """Defect: b'k6' was "not a number, but most of the column is"."""
+    """b'k6' is no number."""
     names = [f"k{n % 7}".encode() if n % 5 else None for n in range(1_200)]
     read = read_table(customers().assign(code=names), **NAMES)
 
@@ -164,7 +163,7 @@ def test_bytes_are_texts_with_gaps_and_without():
 
 def test_a_table_that_knows_the_outcome_says_so_first():
     """In its heading and in its last line, without a figure, and with the flag to
-    paste. Defect: the heading was "10.0 times the average"."""
+    paste."""
     look = try_table(leaky(), **NAMES)
     page = look.page()
     heading = page[page.index("<h1>") : page.index("</h1>")]
@@ -287,7 +286,7 @@ def test_several_times_can_be_the_test_set():
 
 
 def test_an_outcome_is_called_what_somebody_calls_it():
-    """Defect: of the top 10%, 86.7% have churned = yes."""
+    """They have churned, and not "churned = yes"."""
     look = try_table(customers(), **NAMES, title="churned")
 
     assert look.lines[4].startswith("Use      Of the top 10%, 86.7% churned: ")
@@ -306,8 +305,7 @@ def test_candidates_may_be_of_any_library():
 
 
 def test_a_table_with_nothing_in_it_is_told_so():
-    """Defect: it said that the model was no better than one column, and that the best
-    10% had 1.3 times the average."""
+    """It is not said that the best 10% have 1.3 times the average."""
     frame = customers(75)
     is_churn = np.random.default_rng(1).random(len(frame)) < 0.2
     look = try_table(frame.assign(churned=np.where(is_churn, "yes", "no")), **NAMES)

@@ -57,7 +57,7 @@ def test_other_rows_are_read_as_the_table_was(look):
 
 
 def test_categories_of_numbers_are_the_same_with_gaps():
-    """Defect: 1 was 1.0 in a column with a gap, which no row of the training had."""
+    """1 is not 1.0 in a column with a gap."""
     frame = still_open(customers()).assign(region=np.arange(1_200) % 3)
     read = read_table(frame, **NAMES, categories=["region"])
     later = frame.tail(3).assign(region=[1, None, 2])
@@ -68,8 +68,7 @@ def test_categories_of_numbers_are_the_same_with_gaps():
 
 def test_leaks_are_named_and_left_out_of_the_list():
     """A date after the row's time, a column that decides the label, and one that is
-    filled once the outcome is known. Defect: the last was a feature, and is empty in
-    each row to score."""
+    filled once the outcome is known, which is empty in each row to score."""
     frame = still_open(leaky())
     random = np.random.default_rng(3)
     is_known = frame["churned"].notna()
@@ -87,8 +86,7 @@ def test_leaks_are_named_and_left_out_of_the_list():
 
 
 def test_a_typed_date_that_open_rows_lack_is_a_leak():
-    """And a number that is new since the rows that are learned from is none. Defect:
-    each ended in a traceback."""
+    """And a number that is new since the rows that are learned from is none."""
     frame = still_open(customers())
     is_known = frame["churned"].notna()
     frame["closed_at"] = pd.to_datetime(frame["since"]).where(is_known)
@@ -101,7 +99,7 @@ def test_a_typed_date_that_open_rows_lack_is_a_leak():
 
 
 def test_a_value_that_open_rows_have_as_well_is_no_leak():
-    """Defect: the number of orders was left out, as those with most nearly all buy."""
+    """Such as the number of orders, though those with most nearly all buy."""
     frame = customers(400)
     is_sure = (frame["churned"] == "yes") & (np.arange(len(frame)) % 5 == 0)
     known = np.where(is_sure, "gold", "none")
