@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from local.ground.sandbox import opened
 from propensity import usecases
 from propensity.audience.programme import (
     apart,
@@ -17,6 +18,7 @@ from propensity.audience.programme import (
 from propensity.audience.result import newest, result, sentence
 from propensity.runs.uplifts import quarter_of
 from propensity.settings import Settings
+from propensity.statements import statement
 
 WEEK = date(2026, 6, 3)
 PLAN = {"cost_per_contact": Decimal("0.50"), "margin": None}
@@ -150,3 +152,34 @@ def test_audiences_with_control_groups_of_their_own_are_told_how_to_share_one(
     shared = 'destination = "bucket"\ntop = 2\ncontrol_group = "a"\n'
     (folder / "b.toml").write_text(shared)
     assert apart(settings, use_case) == ""
+
+
+def test_a_user_counts_once_at_the_first_date_of_whatever_lists_there_are():
+    """Also of lists that are in no table of a deployment. With the cost of all contacts
+    of that date, unless one is not known."""
+    rows = [
+        ("a", date(2026, 3, 2), "u1", "0.10"),
+        ("b", date(2026, 3, 2), "u1", "0.20"),
+        ("b", date(2026, 3, 9), "u1", "0.30"),
+        ("a", date(2026, 3, 9), "u2", "0.10"),
+        ("b", date(2026, 3, 9), "u2", "NULL"),
+        ("a", date(2026, 2, 23), "u3", "0.10"),
+        ("a", date(2026, 3, 2), "u3", "0.10"),
+    ]
+    texts = [
+        f"STRUCT('lists' AS scope, 'all' AS name, '{audience}' AS audience, "
+        f"DATE '{day}' AS as_of, '{user}' AS user_id, FALSE AS is_control, "
+        f"0.5 AS probability, CAST({cost} AS NUMERIC) AS cost, 0.4 AS margin)"
+        for audience, day, user, cost in rows
+    ]
+    sql = f"WITH memberships AS (SELECT * FROM UNNEST([{', '.join(texts)}])),\n"
+    sql += statement("first_memberships")
+    sql += "SELECT user_id, as_of, cost FROM entries ORDER BY user_id"
+    with opened() as sandbox:
+        days = [date(2026, 3, 2), date(2026, 3, 9)]
+        found = sandbox.table(sql, {"as_ofs": days}).to_pylist()
+
+    assert [tuple(row.values()) for row in found] == [
+        ("u1", date(2026, 3, 2), Decimal("0.3")),
+        ("u2", date(2026, 3, 9), None),
+    ]
