@@ -14,8 +14,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 LOCKS := $(wildcard deploy/locks/*/*.txt) benchmarks/requirements-river.txt
 FUNCTION_STAMP := $(VENV)/environments/.set-up
-# Tests also wait, for processes and clocks: a third worker fills two processors.
-WORKERS ?= 3
+# Each imports all that is tested: a third costs more than the waiting that it fills.
+WORKERS ?= 2
 # A part of the tests: make test SLICE=1/8
 OF_SLICE := $(if $(SLICE),--slice=$(SLICE))
 # Where there is no state yet, its name is not mistyped.
@@ -69,9 +69,9 @@ test: setup ## run the tests, or ONLY="tests/functions/test_score.py …"; PROPE
 test-install: setup ## run the tests that install packages, from the package index
 	@$(BIN)/python -m pytest -m installs -n $(WORKERS) --dist load tests
 
-# They wait for processes more than they compute: one worker more.
+# They wait for processes more than they compute: two workers more.
 test-long: setup ## run the tests that take minutes: processes killed, deploys, many draws
-	@$(BIN)/python -m pytest -m "(long or hypothesis) and not installs" --hypothesis-profile=deep $(OF_SLICE) -n $$(($(WORKERS) + 1)) --dist loadfile --no-loadscope-reorder -rP tests
+	@$(BIN)/python -m pytest -m "(long or hypothesis) and not installs" --hypothesis-profile=deep $(OF_SLICE) -n $$(($(WORKERS) + 2)) --dist loadfile --no-loadscope-reorder -rP tests
 
 # Collected, a test is imported, and all that it tests.
 imports: setup ## import every module, and run no test

@@ -1,7 +1,8 @@
 """
-The smallest sequences that once broke a promise, played again.
+The smallest sequences that once broke a promise, played again: one of each defect.
 
-The machine asks its questions after each step, and after a last week.
+The machine asks its questions after each step, and after a last week. Neighbours of a
+sequence are marked ``long``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,12 @@ from tests.audit.receiver import (
     REFUSES,
 )
 from tests.audit.world import CONTROL_KEY, EVENTS, USE_CASES, World
+
+
+def cases(defect: Any, *neighbours: Any) -> list[Any]:
+    """Return the parameters of the case that broke, and of others that could have."""
+    every = [one if isinstance(one, tuple) else (one,) for one in neighbours]
+    return [defect, *(pytest.param(*one, marks=pytest.mark.long) for one in every)]
 
 
 @pytest.fixture
@@ -42,7 +50,7 @@ def test_a_call_after_midnight_goes_on_with_the_day_that_was_due(weeks):
     weeks.week(order=USERS, late=71)
 
 
-@pytest.mark.parametrize("use_case", USE_CASES)
+@pytest.mark.parametrize("use_case", cases(*USE_CASES[1:], USE_CASES[0]))
 def test_audiences_of_a_group_leave_the_same_people_alone(weeks, use_case):
     weeks.begin(order=USERS, control="20%", group="all")
     weeks.declare(name="bbb", use_case=use_case, group="all", control="50%")
@@ -58,7 +66,7 @@ def test_a_lost_key_is_not_replaced(weeks):
     weeks.week(order=USERS)
 
 
-@pytest.mark.parametrize(("control", "group"), [("20%", ""), ("50%", "all")])
+@pytest.mark.parametrize(("control", "group"), cases(("20%", ""), ("50%", "all")))
 def test_a_draw_does_not_change_once_members_have_expired(weeks, control, group):
     weeks.begin(order=USERS, control="50%")
     weeks.world.clock.advance(400 * 24 * 3600)
@@ -92,7 +100,7 @@ def test_a_call_ends_before_the_scheduler_gives_it_up(weeks):
     weeks.week(order=USERS, script=[BUSY] * 7)
 
 
-@pytest.mark.parametrize("writes", range(3, 10))
+@pytest.mark.parametrize("writes", cases(4, 3, *range(5, 10)))
 def test_counts_are_those_of_the_ledger_though_a_write_failed(weeks, writes):
     weeks.begin(order=USERS, batch=3)
     weeks.week(order=USERS, fault=(AWAY, writes))
@@ -131,8 +139,10 @@ def test_a_destination_of_another_name_is_another_list(weeks):
     weeks.send(place=0)
 
 
-@pytest.mark.parametrize("removes", [False, True])
-@pytest.mark.parametrize("is_folder_broken", [False, True])
+@pytest.mark.parametrize(
+    ("removes", "is_folder_broken"),
+    cases((False, True), (False, False), (True, False), (True, True)),
+)
 def test_forgetting_names_the_receivers_that_have_somebody(
     weeks, removes, is_folder_broken
 ):
@@ -141,7 +151,7 @@ def test_forgetting_names_the_receivers_that_have_somebody(
     weeks.week(order=USERS)
 
 
-@pytest.mark.parametrize("trouble", [PARTLY, REFUSES])
+@pytest.mark.parametrize("trouble", cases(REFUSES, PARTLY))
 def test_an_earlier_address_that_was_not_removed_is_asked_for_again(weeks, trouble):
     """Defect: once the new address was taken, the earlier one stayed on the list."""
     weeks.begin(order=USERS)
@@ -218,7 +228,7 @@ def test_a_removal_that_waits_is_never_sent_as_an_addition(weeks):
     weeks.forget(place=0, is_folder_broken=False)
 
 
-@pytest.mark.parametrize("trouble", [FORBIDDEN, REFUSES])
+@pytest.mark.parametrize("trouble", cases(FORBIDDEN, REFUSES))
 def test_a_removal_that_stopped_for_the_receiver_s_sake_waits(weeks, trouble):
     """Defect: a token had expired, and the record of who has the user was deleted.
 
@@ -230,7 +240,7 @@ def test_a_removal_that_stopped_for_the_receiver_s_sake_waits(weeks, trouble):
     weeks.send(place=0)
 
 
-@pytest.mark.parametrize("domain", ["two.example", "gmail.com"])
+@pytest.mark.parametrize("domain", cases("gmail.com", "two.example"))
 def test_who_was_held_out_stays_so_with_another_address_and_browser(weeks, domain):
     """Defect: the browser that was no member before was contacted, by an address that
     was written in another way."""
@@ -241,8 +251,10 @@ def test_who_was_held_out_stays_so_with_another_address_and_browser(weeks, domai
     weeks.week(order=USERS[::-1])
 
 
-@pytest.mark.parametrize("trouble", [BUSY, LOST])
-@pytest.mark.parametrize("what", ["suppress", "forget"])
+@pytest.mark.parametrize(
+    ("what", "trouble"),
+    cases(("suppress", LOST), ("suppress", BUSY), ("forget", LOST), ("forget", BUSY)),
+)
 def test_who_may_have_been_added_by_a_lost_try_is_taken_off(weeks, what, trouble):
     """Defect: the first try had arrived, and nobody took the user off the list."""
     weeks.begin(order=USERS, meanwhile=(1, what, trouble))
@@ -272,7 +284,7 @@ def test_an_older_delivery_overwrites_nothing(weeks):
     weeks.week(order=PEOPLE)
 
 
-@pytest.mark.parametrize("trouble", ["", PARTLY, REFUSES])
+@pytest.mark.parametrize("trouble", cases(PARTLY, "", REFUSES))
 def test_what_google_says_a_day_later_is_what_happened(weeks, trouble):
     """Defect: who stayed on the list of a removal in part counted as removed."""
     weeks.begin(order=PEOPLE, by=EVENTS, top=4, batch=20, takes_long=30)
@@ -280,7 +292,7 @@ def test_what_google_says_a_day_later_is_what_happened(weeks, trouble):
     weeks.week(order=PEOPLE[::-1])
 
 
-@pytest.mark.parametrize("steps", [40, 60, 90])
+@pytest.mark.parametrize("steps", cases(60, 40, 90))
 def test_a_killed_delivery_is_gone_on_with(weeks, steps):
     """Nobody is lost, and each request that comes again has its key."""
     weeks.begin(order=USERS, batch=3, control="20%")
@@ -292,7 +304,7 @@ def test_a_killed_delivery_is_gone_on_with(weeks, steps):
     assert len(again) <= 2, "one was under way, and one was lost"
 
 
-@pytest.mark.parametrize("what", ["replace key", "lose key"])
+@pytest.mark.parametrize("what", cases("replace key", "lose key"))
 def test_another_key_is_refused_by_all_audiences(weeks, what):
     """Otherwise those would be contacted who were held out."""
     weeks.begin(order=USERS, control="50%")
