@@ -239,6 +239,17 @@ class TestMembers:
 
         assert send(deployment, deciles=3)["members"] == 33
 
+    def test_who_has_no_prediction_is_no_member(self, deployment, tmp_path):
+        """Though the audience's own SQL has them, and users are drawn at random."""
+        sql = "SELECT user_id FROM publication UNION ALL SELECT CONCAT('no ', user_id) "
+        (tmp_path / "winback.sql").write_text(sql + "FROM publication")
+        drawn = structs.replace(winback(top=100, explore="80%"), folder=tmp_path)
+        act(deployment, run.send, drawn)
+        members = deployment.rows("SELECT * FROM ma_audience_members")
+
+        assert len(members) == 100
+        assert {row["user_id"][0] for row in members} == {"u"}
+
     def test_members_of_a_budget_are_a_thousand_million_at_most(self):
         """Of a larger one nobody could be read."""
         rule = Declared(destination="bucket", budget=1e300, cost_per_contact=1e-300)
