@@ -170,9 +170,9 @@ def replay(
     Without --refused, sends the messages of the subscription dead-letters-replay to the
     topics that they failed on. After an interruption, wait a minute and run it again.
 
-    With --refused, sends the messages of the table dead_letters to the topic of events.
+    With --refused, moves the messages of the table dead_letters to the topic of events.
     Correct the cause first. Messages that were too large, or not a JSON object, were
-    not kept: they are left out, and the command exits with 1.
+    not kept: they are counted and removed as well, and the command exits with 1.
     """
     from offline import dead_letters as program
     from propensity.settings import Settings

@@ -107,7 +107,8 @@ def replay_refused(
     """
     Send messages of the table ``dead_letters`` again, without their personal values.
 
-    A message whose payload was not kept can never become an event, and is left out.
+    They are removed from the table once they are sent. A message whose payload was not
+    kept can never become an event: it is left out, and removed as well.
 
     Args:
         since: First moment of receipt.
@@ -142,9 +143,14 @@ def replay_refused(
                     attributes = json.loads(row["attributes"])
                 attributes = identified(data, attributes, row["message_id"])
                 messages.append((data, attributes))
-            if messages and not is_dry:
-                publish_messages(settings, to, messages)
             sent[to] += len(messages)
+            if is_dry:
+                continue
+            if messages:
+                publish_messages(settings, to, messages)
+            message_ids = batch["message_id"].to_pylist()
+            removed = {**parameters, "message_ids": message_ids}
+            warehouse.execute(statement("remove_dead_letters", folder=SQL), removed)
     return {"is_dry": is_dry, "sent": dict(sent), "left_out": dict(left_out)}
 
 

@@ -11,6 +11,8 @@ import pytest
 from commands.cli import main
 from offline import dead_letters
 from offline.dead_letters import SUBSCRIPTION
+from offline.doctor import checks
+from offline.doctor.checks import Examination
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS
 from propensity.streaming.events import dead_letters as stream
 from propensity.streaming.events import rows as accepting
@@ -104,9 +106,12 @@ def test_failed_messages_are_kept_until_published(deployment, capsys):
 def test_refused_messages_come_back_as_they_were(deployment, stored, capsys):
     """Payload and attributes, byte for byte, each once, of those that were received
     in a period; a dry run sends none. What had no identity but its message id has
-    that one still. What was not kept is not sent, and said."""
+    that one still. What was not kept is not sent, and said. They are counted, each
+    once, beside those that wait in the subscription, until they are sent."""
     assert replay("--refused", "--from", "2020-01-01", "--to", "2020-01-02") == 0
     assert replay("--refused", *EVER, "--dry-run") == 1
+    bury(deployment, b"1")
+    before = dead_letters.letters(deployment.settings, now=NOW)
     capsys.readouterr()
     status = replay("--refused", *EVER)
 
@@ -120,9 +125,24 @@ def test_refused_messages_come_back_as_they_were(deployment, stored, capsys):
     ]
     assert status == 1
     assert "its payload was not kept 1" in capsys.readouterr().out
-    # They are counted, each once, beside those that wait in the subscription.
-    bury(deployment, b"1")
-    found = dead_letters.letters(deployment.settings, now=NOW)
-    assert found["refused"]["wrong_encoding"] == 1
-    assert sum(found["refused"].values()) == 4
-    assert found["waiting"] == 1
+    assert before["refused"]["wrong_encoding"] == 1
+    assert sum(before["refused"].values()) == 4
+    assert before["waiting"] == 1
+
+
+def test_the_doctors_advice_about_refused_messages_ends_its_finding(deployment, stored):
+    """Defect: what was sent again was found for a week, and sent twice by who did as
+    the doctor said. Before it, the advice lacked the days that the command needs."""
+    exam = Examination(
+        settings=deployment.settings,
+        warehouse=deployment.warehouse,
+        artifacts=deployment.artifacts,
+        now=NOW,
+        use_cases=[],
+    )
+    [finding] = checks.check_dead_letters(exam)
+    _, line, _ = finding.advice.split("`")
+    main(line.split()[1:])
+
+    assert [*checks.check_dead_letters(exam)] == []
+    assert len(receive(deployment, EVENTS, 3)) == 3

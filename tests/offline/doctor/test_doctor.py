@@ -103,6 +103,13 @@ def doctor(deployment: Deployment, *arguments: str, **extra: str) -> int:
         return main(["doctor", "--as-of", "2026-03-03", *arguments])
 
 
+def let_statements_read(monkeypatch, size: int) -> None:
+    """Have each dry run say so many bytes of a digest that is there; check nothing."""
+    monkeypatch.setattr(Warehouse, "dry_run", lambda *_: size)
+    monkeypatch.setattr(run, "CHECKS", {})
+    monkeypatch.setattr(digest, "read_digested_days", lambda _: {"a day": None})
+
+
 def repair(deployment: Deployment) -> None:
     """Put back views and tables."""
     deployment.warehouse.create(POSTCODE_INDEX)
@@ -388,9 +395,7 @@ class TestCommand:
         """By dry runs: a tebibyte for four weeks of new days, a training, a prediction
         and an evaluated week; also of a use case that nobody has trained yet. With
         daily ones new days are read twice, and a prediction is read each day."""
-        monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 1024**4)
-        monkeypatch.setattr(run, "CHECKS", {})
-        monkeypatch.setattr(digest, "read_digested_days", lambda _: {"a day": None})
+        let_statements_read(monkeypatch, 1024**4)
         costs = examine(healthy).costs
         daily = replace(healthy.settings, prediction_days="daily")
         more = examine(healthy, settings=daily).costs
@@ -405,9 +410,7 @@ class TestCommand:
         self, healthy, monkeypatch, tmp_path
     ):
         """It reads the digest once more on each of its days."""
-        monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 1024**4)
-        monkeypatch.setattr(run, "CHECKS", {})
-        monkeypatch.setattr(digest, "read_digested_days", lambda _: {"a day": None})
+        let_statements_read(monkeypatch, 1024**4)
         folder = tmp_path / "own" / "ga4_purchase" / "audiences"
         folder.mkdir(parents=True)
         entries = 'destination = "bucket"\nwho = "away"\naway_days = 90\n'
@@ -422,8 +425,7 @@ class TestCommand:
         self, healthy, monkeypatch
     ):
         """A dry run of an empty digest would say that all of it is free."""
-        monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 0)
-        monkeypatch.setattr(run, "CHECKS", {})
+        let_statements_read(monkeypatch, 0)
         table = digest.ExportTable(
             name="t",
             day=date(2026, 3, 1),
@@ -548,16 +550,6 @@ def test_a_pointer_that_is_lost_is_set_again(deployment, is_there):
 
     assert deployment.command(*version.split()) == Exit.DONE
     assert found(deployment, "champions") == []
-
-
-def test_what_the_doctor_says_about_dead_letters_can_be_run(deployment):
-    """`replay --refused` needs days."""
-    refused_messages(deployment)
-    [finding] = checks.check_dead_letters(examination(deployment))
-    repair(deployment)
-    _, line, _ = finding.advice.split("`")
-
-    assert deployment.command(*line.split()[1:], "--dry-run") == Exit.DONE
 
 
 def test_the_doctor_shows_what_is_wrong_with_the_newest_dead_letters(deployment):
