@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 from collections.abc import (
     Callable,
     Collection,
@@ -74,8 +73,6 @@ SHOP_EVENTS = frozenset({"purchase", "refund"})
 # Days are kept so much longer than trainings reach back: weeks are evaluated late, and
 # runs of earlier dates repeated.
 SLACK = timedelta(weeks=26)
-# An event that a use case predicts, as its file names it.
-_EVENT = re.compile(r"""_event\s*=\s*["'](\w+)["']""")
 # Of a day that has to be read again, as the statement that digested it.
 NOT_WHOLE = ""
 
@@ -246,13 +243,10 @@ def state_of(
 ) -> State:
     rules = rules_of(warehouse.settings, view)
     digested = read_digested_days(warehouse)
-    wrong = usecases.wrong_files()
-    if wrong:
+    if usecases.wrong_names():
         # Otherwise the days would be read again once the folder is right.
-        names = set(rules.event_names)
-        names.update(_EVENT.findall(" ".join(wrong.values())))
-        names.update(*(day.rules.event_names for day in digested.values()))
-        rules = replace(rules, event_names=frozenset(names))
+        before = [day.rules.event_names for day in digested.values()]
+        rules = replace(rules, event_names=rules.event_names.union(*before))
     return State(
         rules=rules,
         source=with_refusals(view),
@@ -405,7 +399,7 @@ def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> No
             "digest --yes`, which removes them here too; else restore their tables",
         )
     superfluous = set(state.gone)
-    if not usecases.wrong_files():
+    if not usecases.wrong_names():
         # How far back a use case reads whose folder is wrong is not known.
         for day in state.outlived(reach(run.settings)):
             if not first <= day <= last:
@@ -583,7 +577,7 @@ def suppressed_in(
 
 def readers_of(settings: Settings) -> list[str]:
     """Return the names of the use cases that read the digest of an export, or may."""
-    names = list(usecases.wrong_files())
+    names = usecases.wrong_names()
     for use_case in usecases.of_export(settings):
         if use_case.reads_digest:
             names.append(use_case.name)

@@ -57,14 +57,10 @@ def load_all(
     return use_cases, wrong
 
 
-def wrong_files() -> dict[str, str]:
-    """Return the text of each ``usecase.toml`` that is wrong, by its use case."""
+def wrong_names() -> list[str]:
+    """Return the use cases whose folder is wrong."""
     right, _ = load_all()
-    texts = {}
-    for name in names():
-        if name not in right:
-            texts[name] = text_of(name)
-    return texts
+    return [name for name in names() if name not in right]
 
 
 def text_of(name: str) -> str:

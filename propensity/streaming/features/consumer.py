@@ -98,7 +98,7 @@ class Clients:
         left_out = wrong + wrong_types
         catalogue = Catalogue(takers)
         right = {taker.name for taker in takers}
-        names = set(usecases.wrong_files())
+        names = set(usecases.wrong_names())
         for use_case in use_cases.values():
             if use_case.stream.events and use_case.name not in right:
                 names.add(use_case.name)
