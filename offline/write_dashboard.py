@@ -13,7 +13,7 @@ from offline.doctor.checks import newest_runs
 from propensity import usecases, whole_files
 from propensity.clock import SYSTEM, Clock
 from propensity.dashboard import writing
-from propensity.dashboard.reading import Window, read
+from propensity.dashboard.reading import Window, readings_of
 from propensity.dashboard.writing import INDEX
 from propensity.errors import PropensityError, RequestError
 from propensity.gcp.artifacts import Artifacts
@@ -67,7 +67,7 @@ def run(
         window = Window(as_of=played, weeks=weeks, until=today)
         if as_of is not None:
             window = Window(as_of=as_of, weeks=weeks, until=as_of)
-        readings = {reading.name: reading for reading in read(warehouse, window)}
+        readings = readings_of(warehouse, window)
         use_cases, errors = usecases.load_all()
         pages = writing.pages_of(
             use_cases, readings, window, artifacts=artifacts, settings=settings
@@ -106,7 +106,7 @@ def _write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
     if address is None:
         folder = Path(out).expanduser()
         try:
-            for name in writing.in_order(pages):
+            for name in writing.first_page_last(pages):
                 whole_files.write_whole(folder / name, pages[name].encode())
         except OSError as error:
             raise RequestError(

@@ -29,8 +29,7 @@ from propensity.pages.words import (
     unbroken_day,
 )
 from propensity.registry.versions import Registry
-from propensity.runs.export import known_age
-from propensity.runs.late import EXPORT_STOPPED_DAYS, is_late
+from propensity.runs.late import is_late
 from propensity.settings import Settings
 from propensity.tables.models import PRESENCE, Category
 from propensity.weeks.judged import (
@@ -81,11 +80,10 @@ class Facts:
         outcome: What users or events of label 1 do, as in *users who buy*.
         unit: The currency of amounts, such as EUR; may be empty.
         export: The dataset of its GA4 export; empty where it reads none.
-        export_age_days: How many days ago the export ended, as its newest run knows.
         prediction_days: When it is predicted: ``daily``, or weekdays.
         champion: The live version; None if there is none.
         damage: The fault of its pointer or a report; empty without one.
-        apart: Why its audiences can't be judged together; empty where they can.
+        judged_apart: Why its audiences can't be judged together; empty where they can.
         shared: Audiences of other use cases by the control group that they share.
         reports: HTML of the report of a week, or day, by its first day.
         model_reports: HTML of the report of a version, by its number.
@@ -95,14 +93,13 @@ class Facts:
     outcome: str
     unit: str = ""
     export: str = ""
-    export_age_days: int = 0
     is_of_events: bool = False
     horizon_days: int = 7
     prediction_days: str = "MON"
     champion: int | None = None
     damage: str = ""
     is_pinned: bool = False
-    apart: str = ""
+    judged_apart: str = ""
     shared: Mapping[str, Sequence[str]] = field(default_factory=dict)
     reports: Mapping[date, str] = field(default_factory=dict)
     model_reports: Mapping[int, str] = field(default_factory=dict)
@@ -241,16 +238,15 @@ class Case:
         for together in self.together[:1]:
             names = together.audiences
             each = [row for row in self.uplifts if row["audience"] in names]
-            repeated = sum(row["result"].contacted for row in each)
-            repeated -= together.of_all.contacted
+            counted = sum(row["result"].contacted for row in each)
+            repeated = counted - together.of_all.contacted
             if len(names) < 2 or repeated <= 0:
                 return ""
             # Of three audiences a user may be in two or in all.
             who = plural(repeated, "user") if len(names) == 2 else "some"
-            verb = "is" if repeated == 1 and len(names) == 2 else "are"
             return (
                 "Each user once: not the sum of those below, because "
-                f"{who} {verb} in more than one."
+                f"{who} are in more than one."
             )
         return ""
 
@@ -383,12 +379,6 @@ class Case:
             yield Action("drift", f"{count}: {row['message']}.", "drift")
 
     def _late(self) -> Iterator[Action]:
-        if self.facts.export_age_days > EXPORT_STOPPED_DAYS:
-            days = plural(self.facts.export_age_days, "day")
-            text = f"The GA4 export stopped {days} ago."
-            yield Action("export_stopped", text, "publications")
-            # Predictions of it are as old as it.
-            return
         for week in self.weeks[:1]:
             newest = week["week_end"]
             if is_late("evaluate", newest, self.as_of, self.facts.prediction_days):
@@ -448,7 +438,6 @@ def find(
     artifacts: Artifacts,
     *,
     settings: Settings,
-    as_of: date,
 ) -> Facts:
     use_case = usecases.load(name).with_label_event(settings)
     rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
@@ -479,13 +468,12 @@ def find(
         outcome=cleaned(use_case.outcome),
         unit=use_case.currency,
         export=use_case.settings(settings).ga4_dataset if use_case.reads_export else "",
-        export_age_days=known_age(artifacts, name, as_of=as_of),
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
         prediction_days=use_case.chosen_prediction_days(settings),
         champion=champion,
         damage=damage,
-        apart=cleaned(apart(settings, use_case)),
+        judged_apart=cleaned(apart(settings, use_case)),
         shared=shared_groups(readings["plans"].rows, name),
         is_pinned=is_pinned,
         reports=reports,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -79,31 +79,36 @@ class Reading:
     missing: str = ""
 
 
-def read(warehouse: Warehouse, window: Window) -> Iterator[Reading]:
+def readings_of(warehouse: Warehouse, window: Window) -> dict[str, Reading]:
     """
-    Run the statements one after the other; those of a missing table have no rows.
+    Run the statements; those of a missing table have no rows.
+
+    Returns:
+        Readings by name.
 
     Raises:
         PropensityError: BigQuery did not answer, or refuses.
     """
+    readings = {}
     for name in TITLES:
         sql = statement(name, folder=SQL)
         parameters = window.parameters(name)
         rows: Sequence[Row] = ()
         missing = ""
         try:
-            rows = list(map(plain, warehouse.table(sql, parameters).to_pylist()))
+            rows = list(map(page_row, warehouse.table(sql, parameters).to_pylist()))
         except MissingTable as error:
             missing = error.message
-        yield Reading(
+        readings[name] = Reading(
             name=name,
-            text=filled(sql, parameters, warehouse),
+            text=runnable(sql, parameters, warehouse),
             rows=rows,
             missing=missing,
         )
+    return readings
 
 
-def plain(row: Row) -> Row:
+def page_row(row: Row) -> Row:
     """Return a row with texts that can stand in a page, and with amounts as floats."""
     return {
         name: float(value) if isinstance(value, Decimal) else cleaned(value)
@@ -111,7 +116,7 @@ def plain(row: Row) -> Row:
     }
 
 
-def filled(sql: str, parameters: Mapping[str, date], warehouse: Warehouse) -> str:
+def runnable(sql: str, parameters: Mapping[str, date], warehouse: Warehouse) -> str:
     """
     Return a statement with its parameters as values, for people to run: nothing here
     runs it.

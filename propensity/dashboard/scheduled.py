@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from propensity import usecases
-from propensity.dashboard.reading import Window, read
+from propensity.dashboard.reading import Window, readings_of
 from propensity.dashboard.writing import pages_of, write
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def publish(run: Run) -> dict[str, object]:
         PropensityError: BigQuery or the bucket did not answer, or refuses.
     """
     window = Window(as_of=run.as_of, weeks=WEEKS, until=run.as_of)
-    readings = {reading.name: reading for reading in read(run.warehouse, window)}
+    readings = readings_of(run.warehouse, window)
     names, wrong = usecases.load_all()
     for error in wrong:
         run.log("ERROR", error.message)

@@ -35,20 +35,18 @@ def pages_of(
     """
     facts = {}
     for name in names:
-        facts[name] = find(
-            name, readings, artifacts, settings=settings, as_of=window.as_of
-        )
-    place = f"{settings.project}.{settings.dataset}"
-    return site(readings, facts, window, place=place, first=settings.use_case)
+        facts[name] = find(name, readings, artifacts, settings=settings)
+    dataset = f"{settings.project}.{settings.dataset}"
+    return site(readings, facts, window, place=dataset, first=settings.use_case)
 
 
-def in_order(pages: Iterable[str]) -> list[str]:
+def first_page_last(pages: Iterable[str]) -> list[str]:
     """Return files, the first page last, so that it leads to pages that are there."""
     return sorted(pages, key=lambda name: (name == INDEX, name))
 
 
 def write(pages: Mapping[str, str], artifacts: Artifacts, folder: str) -> None:
     """Write pages under a folder of a bucket, which ends with a slash or is empty."""
-    for name in in_order(pages):
+    for name in first_page_last(pages):
         data = pages[name].encode()
         artifacts.overwrite(f"{folder}{name}", data, content_type=HTML)

@@ -79,8 +79,7 @@ def of_week(weeks_ago: int, **changed: Any) -> Row:
 @cache
 def read(deployment: Deployment, window: Window = WINDOW) -> dict[str, Reading]:
     """What all statements give, by their names."""
-    readings = reading.read(deployment.warehouse, window)
-    return {one.name: one for one in readings}
+    return reading.readings_of(deployment.warehouse, window)
 
 
 def given(deployment: Deployment, name: str, window: Window = WINDOW) -> list[Row]:
@@ -449,7 +448,7 @@ class TestStatements:
         """With its parameters as values. Where tables are is what the emulator is told
         beside it: it has no system variables."""
         for name in TITLES:
-            text = reading.filled(
+            text = reading.runnable(
                 statement(name, folder=SQL),
                 WINDOW.parameters(name),
                 deployment.warehouse,
@@ -458,14 +457,17 @@ class TestStatements:
 
             assert dataset == f"SET @@dataset_id = '{deployment.settings.dataset}';"
             rows = deployment.warehouse.table("\n".join(lines)).to_pylist()
-            assert [reading.plain(row) for row in rows] == given(deployment, name), name
+            written = [reading.page_row(row) for row in rows]
+            assert written == given(deployment, name), name
 
 
 @pytest.fixture
 def known(deployment, monkeypatch) -> None:
     """What is read is known: the test is about what is done with it."""
-    readings = [*read(deployment).values()]
-    monkeypatch.setattr("offline.write_dashboard.read", lambda *_, **__: readings)
+    readings = read(deployment)
+    monkeypatch.setattr(
+        "offline.write_dashboard.readings_of", lambda *_, **__: readings
+    )
 
 
 class TestCommand:
