@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from propensity.audience import declared
-from propensity.errors import PropensityError
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import digest
 from propensity.settings import Settings
@@ -126,11 +125,7 @@ def asked_again(use_case: UseCase) -> int:
     """Return how often a week audiences by days away ask for the features."""
     sends = 0
     for name in declared.audience_names(use_case):
-        # The doctor tells of a file that is wrong by another check.
-        try:
-            entries = declared.load_audience(use_case, name).declared
-        except PropensityError:
-            continue
+        entries = declared.load_audience(use_case, name).declared
         if entries.has_days:
             sends += len(entries.days)
     return sends

@@ -30,13 +30,8 @@ def undeclared_currency(warehouse: Warehouse, declared: str, *, since: date) -> 
     if row["day"] is None:
         return ""
     of_day = {"suffix": f"{row['day']:%Y%m%d}"}
-    named = [
-        row["currency"]
-        for row in warehouse.rows(statement("currencies_of_day"), of_day)
-    ]
-    if len(named) != 1 or named[0] in (None, "USD"):
-        return ""
-    return str(named[0])
+    [row] = warehouse.rows(statement("currency_of_day"), of_day)
+    return "" if row["currency"] in (None, "USD") else str(row["currency"])
 
 
 def line_to_write(currency: str) -> str:

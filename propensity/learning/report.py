@@ -105,18 +105,19 @@ def _histograms(card: Plain) -> list[tuple[str, Markup]]:
     """Draw the most important features, by the order in which the page lists them."""
     ranks = {entry["feature"]: n for n, entry in enumerate(card["importance"])}
     described = card.get("distributions") or []
-    ordered = sorted(described, key=lambda one: ranks.get(one["feature"], len(ranks)))
+    ordered = sorted(described, key=lambda each: ranks.get(each["feature"], len(ranks)))
     drawn = []
-    for one in ordered[:_DRAWN]:
-        svg = bins_svg(one["bins"], one["shares"], one["rates"], title=one["feature"])
-        drawn.append((one["feature"], svg))
+    for feature in ordered[:_DRAWN]:
+        name = feature["feature"]
+        svg = bins_svg(feature["bins"], feature["shares"], feature["rates"], title=name)
+        drawn.append((name, svg))
     return drawn
 
 
 def _correlations(card: Plain) -> list[tuple[str, float]]:
     """Return numbers with their correlations with the label, the strongest first."""
-    known = []
-    for one in card.get("distributions") or []:
-        if one["correlation"] is not None:
-            known.append((one["feature"], one["correlation"]))
-    return sorted(known, key=lambda one: -abs(one[1]))
+    correlations = []
+    for feature in card.get("distributions") or []:
+        if feature["correlation"] is not None:
+            correlations.append((feature["feature"], feature["correlation"]))
+    return sorted(correlations, key=lambda each: -abs(each[1]))

@@ -243,11 +243,13 @@ def forecast(
         for week in recent:
             expected = variance + week.standard_error**2 + _WEEK**2
             squares.append(week.log_odds**2 / expected)
-    amounts = [week.log_revenue for week in recent if week.log_revenue is not None]
-    value_scale = _scale([(amount / _REVENUE) ** 2 for amount in amounts])
+    value_squares = []
+    for week in recent:
+        if week.log_revenue is not None:
+            value_squares.append((week.log_revenue / _REVENUE) ** 2)
     return Forecast(
         spread=math.sqrt(_scale(squares) * (variance + _WEEK**2 + 1 / information)),
-        value_spread=_REVENUE * math.sqrt(value_scale),
+        value_spread=_REVENUE * math.sqrt(_scale(value_squares)),
         freedom=_PRIOR_WEEKS + len(recent),
     )
 

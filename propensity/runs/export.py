@@ -92,8 +92,8 @@ def digest_days(
     if until is None:
         until = run.as_of
     offset = run.settings.property_utc_offset_hours
-    found = check_days(shards, since, until, now=run.now(), utc_offset_hours=offset)
-    state = replace(found, age_days=_age_of(run, shards))
+    state = check_days(shards, since, until, now=run.now(), utc_offset_hours=offset)
+    state = replace(state, age_days=_age_of(run, shards))
     began = min(shards.days, default=until)
     if state.is_awaited and not run.overrides.lacks_days:
         _wait(run, state)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -63,7 +64,7 @@ class ScoredUsers:
         quantiles: The least probability, 99 percentiles and the greatest.
         log_odds_shift: The season's, which is in all scores; None without one.
         expected_value: The sum over all users; None without amounts.
-        range: Of outcomes and revenue in 19 weeks of 20; None where it isn't known.
+        range: Columns of ``Range``, of outcomes and revenue; null where it isn't known.
         signals: The watched features and scores, beside the training; alarms first.
     """
 
@@ -72,7 +73,7 @@ class ScoredUsers:
     quantiles: Sequence[float]
     log_odds_shift: float | None
     expected_value: Decimal | None
-    range: Range | None
+    range: Mapping[str, Any]
     signals: Sequence[Signal] = ()
 
     @property
@@ -82,8 +83,13 @@ class ScoredUsers:
 
     def answer(self) -> dict[str, object]:
         """Return what the answer of 01 says."""
-        value = self.expected_value
-        known = self.range.columns() if self.range else {}
+        expected_value = None
+        if self.expected_value is not None:
+            expected_value = {
+                "sum": self.expected_value,
+                "low": self.range["value_low"],
+                "high": self.range["value_high"],
+            }
         alarms = [
             {"cause": signal.cause, "name": signal.name, "message": signal.message}
             for signal in self.alarms
@@ -93,16 +99,10 @@ class ScoredUsers:
             "mean_probability": self.mean_probability,
             "expected_conversions": {
                 "sum": self.users * self.mean_probability,
-                "low": known.get("conversions_low"),
-                "high": known.get("conversions_high"),
+                "low": self.range["conversions_low"],
+                "high": self.range["conversions_high"],
             },
-            "expected_value": None
-            if value is None
-            else {
-                "sum": value,
-                "low": known.get("value_low"),
-                "high": known.get("value_high"),
-            },
+            "expected_value": expected_value,
             "log_odds_shift": self.log_odds_shift,
             "drift": {"alarms": alarms},
         }
@@ -251,21 +251,22 @@ def score(
     forecast = season.forecast(
         weeks, as_of=run.as_of, information=row["information"], **rules
     )
-    expected_range = None
+    limits: dict[str, Any] = dict.fromkeys(each.name for each in columns_of(Range))
     if forecast is not None:
-        expected_range = forecast.range(
+        expected = forecast.range(
             users=row["users"],
             expected=row["users"] * row["mean_probability"],
             information=row["information"],
             value=row["expected_value"],
         )
+        limits = expected.columns()
     scored = ScoredUsers(
         users=row["users"],
         mean_probability=row["mean_probability"],
         quantiles=row["quantiles"],
         log_odds_shift=shift,
         expected_value=row["expected_value"],
-        range=expected_range,
+        range=limits,
         signals=sorted(observed.signals(), key=_by_urgency),
     )
     for alarm in scored.alarms:
@@ -409,8 +410,7 @@ def publish_scores(run: Run, model: serving.Serving, scored: ScoredUsers) -> Non
             "quantiles": list(scored.quantiles),
             "log_odds_shift": scored.log_odds_shift,
             "value_promised": scored.expected_value,
-            **dict.fromkeys(column.name for column in columns_of(Range)),
-            **(scored.range.columns() if scored.range else {}),
+            **scored.range,
             "bytes_billed": run.warehouse.bytes_billed,
             "seconds": run.elapsed_s(),
         },
