@@ -5,6 +5,10 @@ needs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 
 from deploy import configuration, functions
@@ -73,67 +77,49 @@ def test_runs_are_called_in_the_order_of_what_they_read(zone):
     assert max(ends_s.values()) < 48 * 3600
 
 
-@pytest.mark.parametrize(
-    ("days", "crons"),
-    [("daily", ("*", "MON", "*")), ("SAT,WED", ("SAT,WED", "WED", "SAT,WED"))],
-)
-def test_predictions_come_on_the_days_of_the_settings(days, crons):
-    """And the overview; and the evaluation once a week, on one of them."""
-    d = configuration.of({**SETTINGS, "DEPLOY_PREDICTION_DAYS": days})
-    targets = ("predictions", "model_evaluation", "overview")
-    for target, expected in zip(targets, crons, strict=True):
-        assert d.cron(BY_TARGET[target]).endswith(f" * * {expected}")
+@contextmanager
+def quarter(folder: Path, entry: str) -> Iterator[None]:
+    """Have a use case whose outcomes last a quarter, with one more entry."""
+    file = folder / "quarter" / "usecase.toml"
+    file.parent.mkdir()
+    file.write_text(f'like = "ga4_value"\n{entry}\n')
+    with own_use_cases.in_folder(folder):
+        yield
 
 
 @pytest.mark.parametrize(
     ("days", "value", "crons"),
     [
         ("daily", "", ("*", "MON", "MON", "MON", "*")),
-        ("WED,SAT", "", ("WED,SAT", "WED", "WED", "WED", "WED,SAT")),
+        ("SAT,WED", "", ("SAT,WED", "WED", "WED", "WED", "SAT,WED")),
         # A use case says its own.
         ("MON", 'prediction_days = "daily"', ("MON", "MON", "*", "MON", "*")),
         ("MON", 'prediction_days = "THU,TUE"', ("MON",) * 2 + ("THU,TUE", "TUE", None)),
     ],
 )
 def test_each_use_case_has_days_of_its_own(tmp_path, days, value, crons):
-    """A quarter is predicted weekly, on the first of the days, unless it says so."""
-    file = tmp_path / "quarter" / "usecase.toml"
-    file.parent.mkdir()
-    file.write_text(f'like = "ga4_value"\n{value}\n')
+    """A quarter is predicted weekly, on the first of the days, unless it says so. The
+    overview comes on all of the days, and an evaluation once a week, on one of them."""
+    written = []
     names = ("ga4_purchase", "quarter")
-    found = []
-    with own_use_cases.in_folder(tmp_path):
-        d = configuration.of(
-            {
-                **SETTINGS,
-                "DEPLOY_PREDICTION_DAYS": days,
-                "DEPLOY_USE_CASES": " ".join(names),
-            }
-        )
+    chosen = {"DEPLOY_PREDICTION_DAYS": days, "DEPLOY_USE_CASES": " ".join(names)}
+    with quarter(tmp_path, value):
+        d = configuration.of(SETTINGS | chosen)
         for name in names:
             for target in ("predictions", "model_evaluation"):
-                found.append(d.cron(BY_TARGET[target], name))
-        found.append(d.cron(BY_TARGET["overview"]))
+                written.append(d.cron(BY_TARGET[target], name))
+        written.append(d.cron(BY_TARGET["overview"]))
 
-    for cron, expected in zip(found, crons, strict=True):
+    for cron, expected in zip(written, crons, strict=True):
         assert expected is None or cron.endswith(f" * * {expected}")
 
 
 def test_a_quarter_that_is_predicted_daily_has_its_price_in_the_plan(tmp_path):
     """It is allowed: a price is named, as an estimate."""
-    file = tmp_path / "quarter" / "usecase.toml"
-    file.parent.mkdir()
-    file.write_text('like = "ga4_value"\nprediction_days = "daily"\n')
-    with own_use_cases.in_folder(tmp_path):
-        names = "ga4_purchase ga4_value quarter"
-        d = configuration.of(
-            {
-                **SETTINGS,
-                "DEPLOY_PREDICTION_DAYS": "daily",
-                "DEPLOY_USE_CASES": names,
-            }
-        )
-        [line] = frequent_predictions(d)
+    names = "ga4_purchase ga4_value quarter"
+    chosen = {"DEPLOY_PREDICTION_DAYS": "daily", "DEPLOY_USE_CASES": names}
+    with quarter(tmp_path, 'prediction_days = "daily"'):
+        [line] = frequent_predictions(configuration.of(SETTINGS | chosen))
 
     assert "quarter is predicted daily, and its outcomes last 91 days" in line
     assert "1.2 TiB a month instead of 0.3 weekly, about 6 USD more (an est" in line
@@ -142,11 +128,8 @@ def test_a_quarter_that_is_predicted_daily_has_its_price_in_the_plan(tmp_path):
 @pytest.mark.parametrize("days", ["", "weekly", "MON,", "MON TUE"])
 def test_a_use_case_without_days_is_refused(tmp_path, days):
     """It would never be predicted."""
-    file = tmp_path / "quarter" / "usecase.toml"
-    file.parent.mkdir()
-    file.write_text(f'like = "ga4_value"\nprediction_days = "{days}"\n')
     with (
-        own_use_cases.in_folder(tmp_path),
+        quarter(tmp_path, f'prediction_days = "{days}"'),
         pytest.raises(UseCaseError, match=r'prediction_days .*use "daily", or days'),
     ):
         usecases.load("quarter")
