@@ -10,8 +10,10 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,19 +90,25 @@ def site(emulated_shop, tmp_path_factory) -> Deployment:
     return site
 
 
-@pytest.fixture(scope="module")
-def doors(site, tmp_path_factory) -> Iterator[dict[str, Instance]]:
-    """All functions, which start at the same time."""
-    home = tmp_path_factory.mktemp("doors")
-    doors = {
-        target: Instance(target, site.environment, home / target) for target in GOOD
-    }
+@contextmanager
+def started(
+    targets: Iterable[str], environment: dict[str, str], home: Path
+) -> Iterator[dict[str, Instance]]:
+    """Have functions, which start at the same time."""
+    doors = {target: Instance(target, environment, home / target) for target in targets}
     try:
         with ThreadPoolExecutor(len(doors)) as pool:
             list(pool.map(Instance.start, doors.values()))
         yield doors
     finally:
         stop([door.process for door in doors.values() if door.process])
+
+
+@pytest.fixture(scope="module")
+def doors(site, tmp_path_factory) -> Iterator[dict[str, Instance]]:
+    """All functions."""
+    with started(GOOD, site.environment, tmp_path_factory.mktemp("doors")) as doors:
+        yield doors
 
 
 def test_every_function_is_started():
@@ -174,20 +182,10 @@ def test_a_body_that_breaks_off_is_refused(doors, target):
 @pytest.fixture(scope="module")
 def astray(site, tmp_path_factory) -> Iterator[dict[str, Instance]]:
     """The functions that anybody may call, where there is no dataset and no bucket."""
-    home = tmp_path_factory.mktemp("astray")
     nowhere = {"PROPENSITY_DATASET": "a_dataset", "PROPENSITY_BUCKET": "a-bucket"}
-    doors = {}
-    for function in FUNCTIONS:
-        if function.target in PUBLIC:
-            environment = site.environment | nowhere
-            name = function.target
-            doors[name] = Instance(name, environment, home / name)
-    try:
-        with ThreadPoolExecutor(len(doors)) as pool:
-            list(pool.map(Instance.start, doors.values()))
+    home = tmp_path_factory.mktemp("astray")
+    with started(PUBLIC, site.environment | nowhere, home) as doors:
         yield doors
-    finally:
-        stop([door.process for door in doors.values() if door.process])
 
 
 def test_an_error_that_anybody_may_read_names_nothing_of_the_deployment(site, astray):

@@ -131,8 +131,7 @@ def test_refused_messages_come_back_as_they_were(deployment, stored, capsys):
 
 
 def test_the_doctors_advice_about_refused_messages_ends_its_finding(deployment, stored):
-    """Defect: what was sent again was found for a week, and sent twice by who did as
-    the doctor said. Before it, the advice lacked the days that the command needs."""
+    """Otherwise who does as it says is told the same for a week, and sends twice."""
     exam = Examination(
         settings=deployment.settings,
         warehouse=deployment.warehouse,
