@@ -111,7 +111,7 @@ class RecordedCard(msgspec.Struct, frozen=True, kw_only=True):
         files: By kind, such as ``value``.
         libraries: What wrote its files, as ``libraries`` returns them.
         trained_until: The newest date that it has learned from.
-        drift: What publications are compared with, a ``drift.Reference``.
+        drift: What publications are compared with, a ``measures.drift.Reference``.
     """
 
     features: Mapping[str, str] = {}

@@ -2,7 +2,7 @@
 Card fraud through 00-ModelTraining and 03-ModelEvaluation, without truths and with.
 
 Tests write the log that the stream would have written. Alerts, their costs and the gate
-are of ``propensity/fraud``.
+are of ``propensity/streaming/cards``.
 """
 
 from __future__ import annotations
