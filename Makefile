@@ -107,7 +107,7 @@ clean: ## stop everything, and remove all local state
 
 # -- set-up ---------------------------------------------------------------------------
 
-$(STAMP): requirements.txt local/requirements.txt local/venvs.py local/emulators/bigquery/local-bigquery.patch
+$(STAMP): requirements.txt local/venvs.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Propensity needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>/dev/null || echo missing)." >&2; \
 	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }

@@ -1,8 +1,8 @@
 """
 Set-up: environments that hold what local mode needs, from the package index, by uv.
 
-    python -m local.venvs    requirements.txt, the BigQuery emulator, the command and
-                             the project, into the environment of this Python
+    python -m local.venvs    requirements.txt, the command and the project, into the
+                             environment of this Python
     python -m local.venvs functions    the functions' environments
 
 ``make setup`` makes the environment for development, with uv in it, and calls the first
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
-EMULATOR = ROOT / "local" / "requirements.txt"
-# What is changed in it: its first lines say why.
-PATCH = ROOT / "local" / "emulators" / "bigquery" / "local-bigquery.patch"
 FOLDER = Path(sys.prefix) / "environments"
 LOCKS = ROOT / "deploy" / "locks"
 # Packages that a test compares the project's own trees with.
@@ -88,41 +85,11 @@ def main() -> int:
 
 
 def install_development() -> None:
-    """Install requirements.txt, the BigQuery emulator, command and project, here."""
-    python = ("--python", sys.executable)
+    """Install requirements.txt, command and project, here."""
     say("· the packages of requirements.txt …")
-    uv("pip", "sync", *python, str(REQUIREMENTS))
-    say("· the BigQuery emulator …")
-    # It requires a newer Python and a newer DuckDB than it needs. uv has no option to
-    # ignore the first, but it can install for another Python, and this package is pure
-    # Python.
-    other = ("--no-deps", "--python-version", "3.13")
-    packages = Path(sysconfig.get_path("purelib"))
-    # It was removed by the step before, but for files that a patch has added.
-    shutil.rmtree(packages / "local_bigquery", ignore_errors=True)
-    uv("pip", "install", *python, *other, "--requirement", str(EMULATOR))
-    apply_patch(PATCH, packages)
+    uv("pip", "sync", "--python", sys.executable, str(REQUIREMENTS))
     write_command(Path(sys.prefix), python=Path(sys.executable))
-    write_path(packages)
-
-
-def apply_patch(patch: Path, packages: Path) -> None:
-    """Change an installed package."""
-    # No repository around the packages counts: git would leave out what it ignores.
-    alone = {**os.environ, "GIT_CEILING_DIRECTORIES": str(packages.parent)}
-    done = subprocess.run(
-        ["git", "apply", str(patch)],
-        check=False,
-        text=True,
-        cwd=packages,
-        env=alone,
-        stderr=subprocess.PIPE,
-    )
-    if done.returncode:
-        raise LocalError(
-            f"{patch.name} does not fit the installed version: {done.stderr.strip()}",
-            hint=f"Install the version in {EMULATOR.relative_to(ROOT)}",
-        )
+    write_path(Path(sysconfig.get_path("purelib")))
 
 
 def write_path(folder: Path, *, root: Path = ROOT) -> None:

@@ -36,23 +36,23 @@ class Ground:
 
     def save(self, folder: Path) -> None:
         """Write the project's tables and all objects into a folder."""
-        known = self.bigquery.save(self.project, folder / TABLES)
+        self.bigquery.save(self.project, folder / TABLES)
         objects = {
             name: bucket.objects for name, bucket in self.storage.buckets.items()
         }
-        (folder / KNOWN).write_bytes(pickle.dumps((known, objects)))
+        (folder / KNOWN).write_bytes(pickle.dumps((self.project, objects)))
 
     @classmethod
     def copy_of(cls, folder: Path) -> Self:
         """Return a ground with what was saved in a folder."""
-        known, objects = pickle.loads((folder / KNOWN).read_bytes())
-        ground = cls(known["project"])
-        ground.bigquery.restore(folder / TABLES, known, lent=False)
+        project, objects = pickle.loads((folder / KNOWN).read_bytes())
+        ground = cls(project)
+        ground.bigquery.restore(project, folder / TABLES, lent=False)
         for name, content in objects.items():
             ground.storage.create_bucket(name).objects.update(content)
         return ground
 
     def borrow(self, folder: Path) -> None:
         """Add the project whose tables are in a folder; nobody may change them."""
-        known, _ = pickle.loads((folder / KNOWN).read_bytes())
-        self.bigquery.restore(folder / TABLES, known, lent=True)
+        project, _ = pickle.loads((folder / KNOWN).read_bytes())
+        self.bigquery.restore(project, folder / TABLES, lent=True)

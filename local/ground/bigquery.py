@@ -1,20 +1,20 @@
 """
-BigQuery in the process: what Google's client answers, from a database of DuckDB.
+BigQuery on this machine: what Google's client answers, from databases of DuckDB.
 
-A project is a database, a dataset a schema. A wildcard is a table with the rows of the
-tables of now, made again where one was changed: a plan of many tables takes longer.
+A project is a database, a dataset a schema; a statement has a connection of its own.
+Whoever changes tables does so in turn, and in one transaction with what is known of
+them. Appends wait for nobody.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.resources
 import itertools
+import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,39 +24,40 @@ import pyarrow.parquet as pq
 from google.api_core import exceptions as api
 from google.cloud import bigquery
 
+from local.ground.catalog import Catalog, Changes, now_ms
+from local.ground.database import CONFLICT, Database, translated_errors
+from local.ground.fields import answered, column_of, fields_of, type_of
 from local.ground.sql import (
     LISTS,
     TYPES,
+    Path3,
     Statement,
-    Untranslated,
-    define,
+    quoted,
     translated,
-    view_of,
 )
-from local.ground.storage import Storage
+from local.ground.wildcards import Wildcards
 
-Path3 = tuple[str, str, str]
-LIST_COLUMNS = (
-    "table_id VARCHAR, table_name VARCHAR, creation_time BIGINT, "
-    "last_modified_time BIGINT, row_count BIGINT, size_bytes BIGINT, type BIGINT, "
-    "table_type VARCHAR"
-)
-ABORT_SESSION = "CALL BQ.ABORT_SESSION()"
+ABORT_SESSION = re.compile(r"\s*CALL\s+BQ\.ABORT_SESSION\(\)\s*;?\s*", re.IGNORECASE)
+COUNTED = ("insert", "delete", "update", "merge")
+# Statements with conditions on the table that they change.
+FILTERED = ("delete", "update", "merge")
 # Nobody counts the bytes of a row here.
 ROW_BYTES = 100
 MIB = 1024**2
-# Names of types in BigQuery's schemas, by Arrow's.
-KINDS = {
-    pa.string(): "STRING",
-    pa.int64(): "INTEGER",
-    pa.float64(): "FLOAT",
-    pa.bool_(): "BOOLEAN",
-    pa.binary(): "BYTES",
-    pa.date32(): "DATE",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMP",
-    pa.timestamp("us"): "DATETIME",
-    pa.decimal128(38, 9): "NUMERIC",
-}
+# Attempts of an append beside a statement that replaces the table.
+ATTEMPTS = 10
+LISTING = pa.schema(
+    {
+        "table_id": pa.string(),
+        "table_name": pa.string(),
+        "creation_time": pa.int64(),
+        "last_modified_time": pa.int64(),
+        "row_count": pa.int64(),
+        "size_bytes": pa.int64(),
+        "type": pa.int64(),
+        "table_type": pa.string(),
+    }
+)
 
 
 class Rows:
@@ -69,7 +70,7 @@ class Rows:
 
     @property
     def schema(self) -> list[bigquery.SchemaField]:
-        return [field_of(field) for field in self.table.schema]
+        return fields_of(self.table.schema)
 
     def __iter__(self) -> Iterator[bigquery.Row]:
         names = self.table.column_names
@@ -103,82 +104,105 @@ class Job:
         return self.rows
 
 
+@dataclass
+class Call:
+    """
+    A call under way, which another thread may stop.
+
+    Attributes:
+        id: Of a job; what it changes is known by it, so that nothing is done twice.
+        reason: Why it is to stop.
+    """
+
+    id: str = ""
+    reason: str = ""
+    cursor: Any = None
+
+    def stop(self, reason: str) -> None:
+        self.reason = reason
+        if self.cursor is not None:
+            self.cursor.interrupt()
+
+    def check(self) -> None:
+        """Raise if it is to stop: between two statements no interrupt is noticed."""
+        if self.reason:
+            raise api.BadRequest(self.reason)
+
+
+@dataclass
+class Session:
+    """A connection with temporary tables of its own, for one statement at a time."""
+
+    cursor: duckdb.DuckDBPyConnection
+    lock: Any = field(default_factory=threading.Lock)
+
+
 class BigQuery:
     """
     Datasets of any project, by the methods of ``bigquery.Client`` that are used.
 
+    Args:
+        project: Of names without one.
+        storage: Where EXPORT DATA writes to: Google's client, or the ground's.
+        folder: Holds a file for each project, which one process uses at a time; by
+            default all is in memory.
+
     Attributes:
-        changed: How often the rows of a table were changed.
-        read: Results, by the statement, its parameters, and how often its tables were
-            changed by then.
+        changed: How often the rows of a table were changed, since this was opened.
     """
 
-    def __init__(self, project: str, storage: Storage, location: str = "US") -> None:
+    def __init__(
+        self,
+        project: str,
+        storage: Any,
+        *,
+        folder: Path | None = None,
+        location: str = "US",
+    ) -> None:
         self.project = project
         self.location = location
         self.storage = storage
-        self.lock = threading.RLock()
         self.changed = Counter[Path3]()
-        self.read: dict[tuple[object, ...], pa.Table] = {}
-        self._modified: dict[Path3, int] = {}
-        # Rows of tables, until one is changed.
-        self._counts: dict[Path3, int] = {}
-        self._locations: dict[tuple[str, str], str] = {}
-        # Queries of views, in the order in which they were made.
-        self._views: dict[Path3, str] = {}
-        # What was created with more than columns: partitions, descriptions, …
-        self._definitions: dict[Path3, dict[str, Any]] = {}
-        # The tables of a wildcard, and how often they had been changed.
-        self._wildcards: dict[Path3, dict[str, int]] = {}
-        # The tables and views of datasets, until one comes or goes.
-        self._listed: dict[tuple[str, str], dict[str, str]] = {}
-        self._current: tuple[str, str] | None = None
-        # Connections of sessions, each with temporary tables of its own, by their ids.
-        self._sessions: dict[str, duckdb.DuckDBPyConnection] = {}
+        self.catalog = Catalog()
+        self._turn = threading.RLock()
+        self._sessions: dict[str, Session] = {}
         self._numbers = itertools.count()
-        self.database = _database()
+        # Rows of tables, with how often these were changed by then.
+        self._counts: dict[Path3, tuple[int, int]] = {}
+        self._database = Database(folder)
+        self._wildcards = Wildcards(self._database)
+        with self._database.cursor() as cursor:
+            for known in self._database.projects:
+                self.catalog.read(cursor, known)
 
     def close(self) -> None:
         """Stay: another client of the same ground may be used."""
 
     # -- copies -----------------------------------------------------------------------
 
-    def save(self, project: str, file: Path) -> dict[str, Any]:
-        """Write a project into a file; return what else is known of it."""
-        with self.lock:
-            self._execute(f"ATTACH '{file}' AS saved")
-            self._execute(f"COPY FROM DATABASE {_quoted(project)} TO saved")
-            self._execute("DETACH saved")
-        return {
-            "project": project,
-            "known": [
-                {path: value for path, value in kept.items() if path[0] == project}
-                for kept in self._known()
-            ],
-        }
+    def save(self, project: str, file: Path) -> None:
+        """Write a project into a file."""
+        with self._turn, self._database.cursor() as cursor:
+            cursor.execute(f"ATTACH '{file}' AS saved")
+            cursor.execute(f"COPY FROM DATABASE {quoted(project)} TO saved")
+            cursor.execute("DETACH saved")
 
-    def _known(self) -> Any:
-        """Return what is known of tables beside their rows, each by their paths."""
-        return self._locations, self._modified, self._views, self._definitions
-
-    def restore(self, file: Path, saved: Mapping[str, Any], *, lent: bool) -> None:
+    def restore(self, project: str, file: Path, *, lent: bool) -> None:
         """
         Add a project that was saved.
 
         Args:
             lent: Read it from the file, which nobody may change; else it is copied.
         """
-        project = _quoted(saved["project"])
-        with self.lock:
-            name = project if lent else "saved"
-            self._execute(f"ATTACH '{file}' AS {name} (READ_ONLY)")
+        with self._turn, self._database.cursor() as cursor:
+            name = quoted(project) if lent else "saved"
+            cursor.execute(f"ATTACH '{file}' AS {name} (READ_ONLY)")
             if not lent:
-                self._execute(f"ATTACH ':memory:' AS {project}")
-                self._execute(f"COPY FROM DATABASE saved TO {project}")
-                self._execute("DETACH saved")
-            for kept, values in zip(self._known(), saved["known"], strict=True):
-                kept.update(values)
-            self.changed.update(saved["known"][1].keys())
+                self._database.attach(project)
+                cursor.execute(f"COPY FROM DATABASE saved TO {quoted(project)}")
+                cursor.execute("DETACH saved")
+            self.catalog.read(cursor, project)
+        self.changed.update(path for path in self.catalog.tables if path[0] == project)
 
     # -- datasets and tables ----------------------------------------------------------
 
@@ -186,30 +210,30 @@ class BigQuery:
         if isinstance(dataset, str):
             dataset = bigquery.Dataset(self._dataset_id(dataset))
         place = dataset.project, dataset.dataset_id
-        with self.lock:
-            if place in self._locations:
+        with self._turn, self._database.cursor() as cursor:
+            if place in self.catalog.datasets:
                 if not exists_ok:
                     raise api.Conflict(f"Already Exists: Dataset {':'.join(place)}")
                 return dataset
-            projects = {project for project, _ in self._locations}
-            if place[0] not in projects:
-                self.database.execute(f"ATTACH ':memory:' AS {_quoted(place[0])}")
-            self.database.execute(f"CREATE SCHEMA {_quoted(*place)}")
-            where = dataset.location
-            self._locations[place] = where if where else self.location
+            if place[0] not in self._database.projects:
+                self._database.attach(place[0])
+            with self._changing(cursor, place[0]) as changes:
+                self.catalog.create(cursor, place[0])
+                cursor.execute(f"CREATE SCHEMA {quoted(*place)}")
+                resource = dataset.to_api_repr()
+                resource["location"] = resource.get("location") or self.location
+                changes.datasets[place] = resource
         return dataset
 
-    def get_dataset(self, dataset: str, **_: Any) -> Any:
+    def get_dataset(self, dataset: Any, **_: Any) -> Any:
         of_text: Any = bigquery.DatasetReference.from_string
-        reference = of_text(self._dataset_id(dataset))
+        reference = of_text(self._dataset_id(str(dataset)))
         place = reference.project, reference.dataset_id
         self._exists(place)
-        found = bigquery.Dataset(reference)
-        found.location = self._locations[place]
-        return found
+        return bigquery.Dataset.from_api_repr(self.catalog.datasets[place])
 
     def list_datasets(self, project: str, **_: Any) -> list[Any]:
-        places = sorted(self._locations)
+        places = sorted(self.catalog.datasets)
         references = [bigquery.DatasetReference(*place) for place in places]
         return [one for one in references if one.project == project]
 
@@ -217,120 +241,149 @@ class BigQuery:
         return dataset if "." in dataset else f"{self.project}.{dataset}"
 
     def _exists(self, place: tuple[str, str]) -> None:
-        if place not in self._locations:
+        if place not in self.catalog.datasets:
             raise api.NotFound(f"Not found: Dataset {':'.join(place)}")
 
     def _table_exists(self, path: Path3) -> None:
+        if not path[1]:
+            raise api.BadRequest(f'Table "{path[2]}" must be qualified with a dataset')
         self._exists(path[:2])
-        if path[2] not in self._names(path[:2]):
+        if path not in self.catalog.tables:
             raise api.NotFound(f"Not found: Table {_label(path)}")
 
     def list_tables(self, dataset: Any, **_: Any) -> list[Any]:
-        place = self.get_dataset(str(dataset)).reference
-        names = self._names((place.project, place.dataset_id))
-        return [
-            bigquery.table.TableListItem(
-                {
-                    "tableReference": place.table(name).to_api_repr(),
-                    "type": kind,
-                }
-            )
-            for name, kind in names.items()
-        ]
-
-    def _names(self, place: tuple[str, str]) -> dict[str, str]:
-        """Return the tables and views of a dataset, and which they are."""
-        if place not in self._listed:
-            listing = (
-                "SELECT table_name, table_type FROM information_schema.tables "
-                "WHERE table_catalog = ? AND table_schema = ? ORDER BY 1"
-            )
-            with self.lock:
-                rows = self.database.execute(listing, list(place)).fetchall()
-            self._listed[place] = {
-                name: "VIEW" if kind == "VIEW" else "TABLE" for name, kind in rows
-            }
-        return self._listed[place]
+        place = self.get_dataset(dataset).reference
+        key = place.project, place.dataset_id
+        listed = []
+        for name in self.catalog.names(key):
+            reference = place.table(name).to_api_repr()
+            kind = self.catalog.kind((*key, name))
+            resource = {"tableReference": reference, "type": kind}
+            listed.append(bigquery.table.TableListItem(resource))
+        return listed
 
     def create_table(
         self, table: bigquery.Table, exists_ok: bool = False, **_: Any
     ) -> bigquery.Table:
         path = self._path(table)
-        with self.lock:
+        with self._turn, self._database.cursor() as cursor:
             self._exists(path[:2])
-            if path[2] in self._names(path[:2]):
+            if path in self.catalog.tables:
                 if not exists_ok:
                     raise api.Conflict(f"Already Exists: Table {_label(path)}")
-            elif table.view_query:
-                self._make_view(path, table.view_query)
-            else:
-                self._make_table(path, table.schema)
-                self._definitions[path] = table.to_api_repr()
+                return table
+            with self._changing(cursor, path[0]) as changes:
+                if table.view_query:
+                    self._make_view(cursor, changes, path, table.view_query)
+                else:
+                    resource = table.to_api_repr()
+                    self._make_table(cursor, changes, path, table.schema, resource)
         return table
 
-    def _make_table(self, path: Path3, schema: Sequence[bigquery.SchemaField]) -> None:
-        columns = ", ".join(map(_column, schema))
-        self.database.execute(f"CREATE OR REPLACE TABLE {_quoted(*path)} ({columns})")
-        self._note(path, is_new=True)
+    def _make_table(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        changes: Changes,
+        path: Path3,
+        schema: Sequence[bigquery.SchemaField],
+        resource: Mapping[str, Any],
+    ) -> None:
+        columns = ", ".join(map(column_of, schema))
+        with translated_errors():
+            cursor.execute(f"CREATE OR REPLACE TABLE {quoted(*path)} ({columns})")
+        fields = [one.to_api_repr() for one in schema]
+        made = {"creationTime": str(now_ms()), **resource, "schema": {"fields": fields}}
+        changes.tables[path] = made
+        changes.touched.add(path)
 
-    def _make_view(self, path: Path3, sql: str) -> None:
-        [statement] = translated(sql)
-        self._prepare(statement, path[:2])
-        self._execute(f"CREATE OR REPLACE VIEW {_quoted(*path)} AS {statement.text}")
-        self._views[path] = sql
-        self._note(path, is_new=True)
+    def _make_view(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        changes: Changes,
+        path: Path3,
+        sql: str,
+    ) -> None:
+        """Note the text of a view, whose columns stay those of now, as in BigQuery."""
+        [statement] = self._translated(sql, (), path[:2])
+        self._use(cursor, path[:2])
+        self._prepare(cursor, statement)
+        described = self._bound(cursor, statement, {})
+        fields = [one.to_api_repr() for one in fields_of(described.schema)]
+        changes.tables[path] = {
+            "creationTime": str(now_ms()),
+            "view": {"query": sql, "useLegacySql": False},
+            "schema": {"fields": fields},
+        }
+        changes.touched.add(path)
 
     def update_table(
         self, table: bigquery.Table, fields: Sequence[str], **_: Any
     ) -> bigquery.Table:
+        """Change the query of a view, add columns to a table, or describe it anew."""
         path = self._path(table)
-        if fields != ["view_query"]:
-            raise Untranslated(f"a change of {fields}")
-        with self.lock:
+        with self._turn, self._database.cursor() as cursor:
             self._table_exists(path)
-            self._make_view(path, table.view_query)
+            with self._changing(cursor, path[0]) as changes:
+                if "view_query" in fields:
+                    self._make_view(cursor, changes, path, table.view_query)
+                    return table
+                if "schema" in fields:
+                    self._add_columns(cursor, path, table.schema)
+                known = self.catalog.tables[path]
+                changes.tables[path] = {**known, **table.to_api_repr()}
+                changes.touched.add(path)
         return table
+
+    def _add_columns(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        path: Path3,
+        schema: Sequence[bigquery.SchemaField],
+    ) -> None:
+        there = {one.name: one for one in self._fields(path)}
+        if list(there.values()) != list(schema)[: len(there)]:
+            raise api.BadRequest(
+                f"Provided Schema does not match Table {_label(path)}: columns can "
+                "only be added, at the end"
+            )
+        table = quoted(*path)
+        for one in list(schema)[len(there) :]:
+            column = quoted(one.name)
+            cursor.execute(f"ALTER TABLE {table} ADD COLUMN {column} {type_of(one)}")
+            if one.mode == "REPEATED":
+                cursor.execute(f"UPDATE {table} SET {column} = []")
+                cursor.execute(f"ALTER TABLE {table} ALTER {column} SET DEFAULT []")
+
+    def _fields(self, path: Path3) -> list[bigquery.SchemaField]:
+        described = self.catalog.tables[path].get("schema", {}).get("fields", [])
+        return list(map(bigquery.SchemaField.from_api_repr, described))
 
     def get_table(self, table: Any, **_: Any) -> bigquery.Table:
         path = self._path(table)
         self._table_exists(path)
         reference = bigquery.TableReference.from_string(".".join(path))
-        found = bigquery.Table.from_api_repr(
+        count = 0 if self.catalog.view(path) else self._count(path)
+        return bigquery.Table.from_api_repr(
             {
-                **self._definitions.get(path, {}),
+                **self.catalog.tables[path],
                 "tableReference": reference.to_api_repr(),
-                "location": self._locations[path[:2]],
-                "numRows": "0",
-                "numBytes": "0",
-                "type": "VIEW" if path in self._views else "TABLE",
+                "location": self.catalog.datasets[path[:2]]["location"],
+                "numRows": str(count),
+                "numBytes": str(count * ROW_BYTES),
+                "type": self.catalog.kind(path),
             }
         )
-        if path in self._views:
-            found.view_query = self._views[path]
-            return found
-        rows = self._count(path)
-        with self.lock:
-            table = _quoted(*path)
-            described = self.database.execute(f"DESCRIBE {table}").fetchall()
-            arrow = self.database.execute(f"FROM {table} LIMIT 0").to_arrow_table()
-        required = {name for name, _, null, *_ in described if null == "NO"}
-        found.schema = [field_of(one, one.name in required) for one in arrow.schema]
-        properties = found.to_api_repr()
-        properties |= {"numRows": str(rows), "numBytes": str(rows * ROW_BYTES)}
-        properties["lastModifiedTime"] = str(self._modified.get(path, 0))
-        return bigquery.Table.from_api_repr(properties)
 
     def delete_table(self, table: Any, not_found_ok: bool = False, **_: Any) -> None:
         path = self._path(table)
-        with self.lock:
-            if not_found_ok and path[2] not in self._names(path[:2]):
+        with self._turn, self._database.cursor() as cursor:
+            if not_found_ok and path not in self.catalog.tables:
                 return
             self._table_exists(path)
-            kind = self._names(path[:2])[path[2]]
-            self.database.execute(f"DROP {kind} {_quoted(*path)}")
-            self._views.pop(path, None)
-            self._definitions.pop(path, None)
-            self._note(path, is_new=True)
+            with self._changing(cursor, path[0]) as changes:
+                if not self.catalog.view(path):
+                    cursor.execute(f"DROP TABLE {quoted(*path)}")
+                changes.tables[path] = None
 
     def _path(self, table: Any) -> Path3:
         if isinstance(table, str):
@@ -338,94 +391,157 @@ class BigQuery:
         return table.project, table.dataset_id, table.table_id
 
     def _count(self, path: Path3) -> int:
-        with self.lock:
-            if path not in self._counts:
-                counted = self.database.execute(
-                    f"SELECT COUNT(*) FROM {_quoted(*path)}"
-                )
-                [(self._counts[path],)] = counted.fetchall()
-            return self._counts[path]
+        changes = self.changed[path]
+        known, count = self._counts.get(path, (-1, 0))
+        if known != changes:
+            with self._database.cursor() as cursor:
+                cursor.execute(f"SELECT COUNT(*) FROM {quoted(*path)}")
+                [(count,)] = cursor.fetchall()
+            self._counts[path] = changes, count
+        return count
 
-    def _note(self, path: Path3, *, is_new: bool = False) -> None:
-        """Note that a table was changed: later than any other."""
-        if is_new:
-            self._listed.pop(path[:2], None)
-        self._counts.pop(path, None)
-        self.changed[path] += 1
-        now = time.time_ns() // 1_000_000
-        self._modified[path] = max(now, self._modified.get(path, 0) + 1)
+    # -- changes ----------------------------------------------------------------------
 
-    # -- rows -------------------------------------------------------------------------
-
-    def list_rows(
-        self, table: Any, selected_fields: Sequence[Any] = (), **_: Any
-    ) -> Rows:
-        path = self._path(table)
-        columns = ", ".join(_quoted(field.name) for field in selected_fields)
-        rows = f"SELECT {columns if columns else '*'} FROM {_quoted(*path)}"
-        with self.lock:
-            self._table_exists(path)
-            return Rows(_as_bigquery(self._execute(rows).to_arrow_table()))
+    @contextlib.contextmanager
+    def _changing(
+        self, cursor: duckdb.DuckDBPyConnection, project: str
+    ) -> Iterator[Changes]:
+        """Change tables, and what is known of them, in one transaction, in turn."""
+        changes = Changes(project)
+        with self._turn:
+            cursor.execute("BEGIN")
+            try:
+                yield changes
+                if changes.is_undone:
+                    cursor.execute("ROLLBACK")
+                    return
+                with translated_errors():
+                    self.catalog.write(cursor, changes)
+                    cursor.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(duckdb.Error):
+                    cursor.execute("ROLLBACK")
+                raise
+            self.catalog.keep(changes)
+            self.changed.update(changes.tables.keys())
 
     def empty(self, paths: Iterable[Path3]) -> None:
         """Remove all rows of tables that have any."""
-        with self.lock:
-            for path in paths:
-                if self._count(path):
-                    self._execute(f"TRUNCATE {_quoted(*path)}")
-                    self._note(path)
+        for path in paths:
+            if self._count(path):
+                with (
+                    self._database.cursor() as cursor,
+                    self._changing(cursor, path[0]) as changes,
+                ):
+                    cursor.execute(f"TRUNCATE {quoted(*path)}")
+                    changes.touched.add(path)
 
     def append(self, path: Path3, rows: pa.Table) -> None:
-        """Append rows, columns by their names."""
-        with self.lock:
-            self._table_exists(path)
-            if len(rows):
-                self._insert(path, rows)
-            self._note(path)
+        """Append rows, columns by their names; it waits for no other statement."""
+        self._table_exists(path)
+        for attempt in range(ATTEMPTS):
+            try:
+                with self._database.cursor() as cursor:
+                    _insert(cursor, path, rows)
+                break
+            except api.BadRequest as error:
+                # The table was replaced meanwhile.
+                if CONFLICT not in str(error) or attempt + 1 == ATTEMPTS:
+                    raise
+        self.changed[path] += 1
 
-    def _insert(self, path: Path3, rows: pa.Table) -> None:
-        # BigQuery has no null for a list.
-        columns = ", ".join(
-            f"COALESCE({name}, []) AS {name}" if pa.types.is_list(field.type) else name
-            for field in rows.schema
-            for name in [_quoted(field.name)]
-        )
-        self.database.register("given", rows)
-        try:
-            self._execute(
-                f"INSERT INTO {_quoted(*path)} BY NAME SELECT {columns} FROM given"
-            )
-        finally:
-            self.database.unregister("given")
+    def commit(
+        self, path: Path3, streams: Mapping[str, Sequence[pa.RecordBatch]]
+    ) -> None:
+        """Append the rows of streams by their names: all of them, or none."""
+        self._table_exists(path)
+        with (
+            self._database.cursor() as cursor,
+            self._changing(cursor, path[0]) as changes,
+        ):
+            for name, batches in streams.items():
+                if batches:
+                    _insert(cursor, path, pa.Table.from_batches(batches))
+                changes.calls[name] = {}
+            changes.touched.add(path)
+
+    def refused(self, path: Path3, rows: pa.Table) -> dict[int, str]:
+        """Return why a table does not take some rows, by their places."""
+        reasons = {}
+        with self._database.cursor() as cursor:
+            for place in range(len(rows)):
+                cursor.execute("BEGIN")
+                try:
+                    _insert(cursor, path, rows.slice(place, 1))
+                except api.BadRequest as error:
+                    reasons[place] = str(error.message)
+                finally:
+                    cursor.execute("ROLLBACK")
+        return reasons
+
+    def list_rows(
+        self,
+        table: Any,
+        selected_fields: Sequence[Any] = (),
+        start_index: int = 0,
+        max_results: int | None = None,
+        **_: Any,
+    ) -> Rows:
+        path = self._path(table)
+        self._table_exists(path)
+        columns = ", ".join(quoted(one.name) for one in selected_fields)
+        rows = f"SELECT {columns if columns else '*'} FROM {quoted(*path)}"
+        if max_results is not None:
+            rows += f" LIMIT {max_results} OFFSET {start_index}"
+        with self._database.cursor() as cursor, translated_errors(rows):
+            return Rows(self._database.table(cursor.execute(rows)))
 
     def load_table_from_file(
         self, file: IO[bytes], table: Any, *, job_config: Any, **_: Any
     ) -> Job:
         """Load a Parquet file."""
         file.seek(0)
-        return self._load(pq.read_table(file), self._path(table), job_config)
+        self.load(reader_of(file), self._path(table), job_config)
+        return Job(Rows(pa.table({})))
 
     def load_table_from_json(
         self, rows: Iterable[Mapping[str, Any]], table: Any, **more: Any
     ) -> Job:
         config = more.get("job_config", bigquery.LoadJobConfig())
-        return self._load(pa.Table.from_pylist(list(rows)), self._path(table), config)
-
-    def _load(self, rows: pa.Table, path: Path3, config: Any) -> Job:
-        with self.lock:
-            if config.create_disposition == "CREATE_NEVER":
-                self._table_exists(path)
-            self._exists(path[:2])
-            is_there = path[2] in self._names(path[:2])
-            schema = config.schema
-            if not schema:
-                schema = [field_of(field) for field in _as_bigquery(rows[:0]).schema]
-            if not is_there or config.write_disposition == "WRITE_TRUNCATE":
-                self._make_table(path, schema)
-            if len(rows):
-                self._insert(path, rows)
-            self._note(path)
+        reader = pa.Table.from_pylist(list(rows)).to_reader()
+        self.load(reader, self._path(table), config)
         return Job(Rows(pa.table({})))
+
+    def load(
+        self, rows: Any, path: Path3, config: Any, call: Call | None = None
+    ) -> int:
+        """
+        Load what a reader of Arrow has in one transaction; return how many rows.
+
+        Args:
+            call: Its id is kept with the rows.
+        """
+        self._exists(path[:2])
+        if config.create_disposition == "CREATE_NEVER":
+            self._table_exists(path)
+        with (
+            self._database.cursor() as cursor,
+            self._changing(cursor, path[0]) as changes,
+        ):
+            known = self.catalog.tables.get(path)
+            fields = config.schema
+            if not fields:
+                fields = fields_of(answered(rows.schema))
+            if known is None or config.write_disposition == "WRITE_TRUNCATE":
+                # Partitions and descriptions stay where a schema says nothing of them.
+                kept = {} if known is None else known
+                self._make_table(cursor, changes, path, fields, kept)
+            count = _insert(cursor, path, rows)
+            changes.touched.add(path)
+            if call is not None:
+                call.check()
+                changes.calls[call.id] = {"outputRows": str(count)}
+        return count
 
     # -- statements -------------------------------------------------------------------
 
@@ -435,47 +551,23 @@ class BigQuery:
     def query(self, sql: str, *, job_config: Any = None, **_: Any) -> Job:
         """Run a script to its end."""
         config = job_config if job_config else bigquery.QueryJobConfig()
-        session = self._session_of(config)
-        if sql == ABORT_SESSION:
-            self._sessions.pop(session).close()
+        return self.run(sql, config, Call())
+
+    def run(self, sql: str, config: Any, call: Call) -> Job:
+        """Run a script for a call, which may be stopped."""
+        name = self._session_of(config)
+        if ABORT_SESSION.fullmatch(sql):
+            self._sessions.pop(name).cursor.close()
             return Job(Rows(pa.table({})))
-        default = config.default_dataset
-        place = ("", "") if default is None else (default.project, default.dataset_id)
-        given = {one.name: _value(one) for one in config.query_parameters}
-        kinds = {one.name: _type(one) for one in config.query_parameters}
-        script = translated(sql, tuple(sorted(kinds.items())))
-        with self.lock, self._within(session):
-            for statement in script:
-                self._prepare(statement, place)
-            tables = set[Path3]()
-            for statement in script:
-                tables |= self._sources(statement, place)
-            processed = self._size(tables)
-            most = config.maximum_bytes_billed
-            if most is not None and processed > int(most):
-                raise api.BadRequest(
-                    f"Query exceeded limit for bytes billed: {most}. {processed} or "
-                    "higher required."
-                )
-            if config.dry_run:
-                with self._naming(tables):
-                    described = [self._bound(statement, given) for statement in script]
-                return Job(Rows(described[-1]), processed)
-            states = tuple((path, self.changed[path]) for path in sorted(tables))
-            key = (sql, repr(sorted(given.items())), place, states)
-            is_list = any(path[2] in LISTS for path in tables)
-            is_kept = script[-1].is_query and len(script) == 1 and not is_list
-            is_kept = is_kept and not session
-            if is_kept and key in self.read:
-                return Job(Rows(self.read[key]))
-            with self._naming(tables):
-                table, changed = self._run(script, given, place, session)
-            if is_kept:
-                self.read[key] = table
-        billed = max(10 * MIB, -(-processed // MIB) * MIB) if processed else 0
-        job = Job(Rows(table, processed), processed, billed, changed)
-        if session:
-            job.session_info = bigquery.SessionInfo({"sessionId": session})
+        if not name:
+            with self._database.cursor() as cursor:
+                call.cursor = cursor
+                return self._job(sql, config, call)
+        session = self._sessions[name]
+        with session.lock:
+            call.cursor = session.cursor
+            job = self._job(sql, config, call)
+        job.session_info = bigquery.SessionInfo({"sessionId": name})
         return job
 
     def _session_of(self, config: Any) -> str:
@@ -484,41 +576,68 @@ class BigQuery:
         for prop in config.connection_properties:
             session = str(prop.value)
         if config.create_session:
-            session = f"session-{next(self._numbers)}"
-            self._sessions[session] = _prepared(self.database.cursor())
+            session = f"session-{now_ms()}-{next(self._numbers)}"
+            self._sessions[session] = Session(self._database.cursor())
         if session and session not in self._sessions:
             raise api.BadRequest(f"Session {session} is not found")
         return session
 
-    @contextlib.contextmanager
-    def _within(self, session: str) -> Iterator[None]:
-        """Have statements run by the connection of a session, if there is one."""
-        if not session:
-            yield
-            return
-        shared = self.database
-        current = self._current
-        self.database = self._sessions[session]
-        self._current = None
-        try:
-            yield
-        finally:
-            self.database = shared
-            self._current = current
+    def _job(self, sql: str, config: Any, call: Call) -> Job:
+        default = config.default_dataset
+        place = ("", "") if default is None else (default.project, default.dataset_id)
+        given = {one.name: _value(one) for one in config.query_parameters}
+        kinds = {one.name: _type(one) for one in config.query_parameters}
+        types = tuple(sorted(kinds.items()))
+        script = self._translated(sql, types, place)
+        cursor = call.cursor
+        self._use(cursor, place)
+        tables = {path for statement in script for path in self._sources(statement)}
+        processed = self._size(tables)
+        most = config.maximum_bytes_billed
+        if most is not None and processed > int(most):
+            raise api.BadRequest(
+                f"Query exceeded limit for bytes billed: {most}. {processed} or "
+                "higher required."
+            )
+        with self._naming(cursor, tables):
+            if config.dry_run:
+                described = pa.table({})
+                for statement in script:
+                    self._prepare(cursor, statement)
+                    described = self._bound(cursor, statement, given)
+                return Job(Rows(described), processed)
+            table, changed = self._run(script, given, place, call)
+        billed = max(10 * MIB, -(-processed // MIB) * MIB) if processed else 0
+        return Job(Rows(table, processed), processed, billed, changed)
 
-    def _drop(self, names: Iterable[str]) -> None:
-        """Drop temporary tables."""
-        for name in names:
-            self.database.execute(f"DROP TABLE IF EXISTS temp.{_quoted(name)}")
+    def _translated(
+        self, sql: str, types: tuple[tuple[str, str], ...], place: tuple[str, str]
+    ) -> list[Statement]:
+        """Return the statements of a script with the views of now."""
+        project, dataset = place
+        place = (project if project else self.project), dataset
+        views: dict[Path3, str] = {}
+        while True:
+            script = translated(sql, types, place, tuple(sorted(views.items())))
+            more = {}
+            for path in {path for statement in script for path in statement.reads}:
+                view = self.catalog.view(path)
+                if view and path not in views:
+                    more[path] = view
+            if not more:
+                return script
+            views |= more
 
     @contextlib.contextmanager
-    def _naming(self, tables: Iterable[Path3]) -> Iterator[None]:
+    def _naming(
+        self, cursor: duckdb.DuckDBPyConnection, tables: Iterable[Path3]
+    ) -> Iterator[None]:
         """Name the table that is missing, where a statement finds none."""
         try:
             yield
         except api.NotFound:
             temporary = "SELECT table_name FROM duckdb_tables() WHERE temporary"
-            made = {name for (name,) in self.database.execute(temporary).fetchall()}
+            made = {name for (name,) in cursor.execute(temporary).fetchall()}
             for path in sorted(tables):
                 if path[2] not in made:
                     self._table_exists(path)
@@ -529,40 +648,89 @@ class BigQuery:
         script: Sequence[Statement],
         given: Mapping[str, Any],
         place: tuple[str, str],
-        session: str,
+        call: Call,
     ) -> tuple[pa.Table, int | None]:
         result = pa.table({})
-        changed = None
-        made = list[str]()
-        try:
-            for statement in script:
-                values = {name: given[name] for name in statement.parameters}
-                done = self._execute(statement.text, values)
-                if statement.kind == "export":
-                    self._export(done.to_arrow_table(), statement.target)
-                elif statement.is_query:
-                    result = _as_bigquery(done.to_arrow_table())
-                elif statement.kind in ("insert", "delete", "update", "merge"):
-                    [(count,)] = done.fetchall()
-                    changed = count if changed is None else changed + count
-                if statement.changes is None:
+        counts = list[int]()
+        changes: Changes | None = None
+        # What a script answers after its last change is lost with the process.
+        last = -1 if script[-1].is_query else _last_change(script)
+        with contextlib.ExitStack() as transaction:
+            for number, statement in enumerate(script):
+                call.check()
+                self._prepare(call.cursor, statement)
+                project = place[0] if place[0] else self.project
+                if statement.kind == "transaction":
+                    begun = self._changing(call.cursor, project)
+                    changes = transaction.enter_context(begun)
                     continue
-                if statement.temporary:
-                    made.append(statement.changes[2])
+                if statement.kind in ("commit", "rollback"):
+                    if changes is None:
+                        raise api.BadRequest("Transaction control: none is open")
+                    changes.is_undone = statement.kind == "rollback"
+                    _note(changes, call, counts, is_whole=number == last)
+                    transaction.close()
+                    changes = None
+                    continue
+                if statement.changes is None or statement.temporary or changes:
+                    done = self._step(statement, given, changes, call.cursor)
                 else:
-                    is_new = statement.kind in ("create", "drop")
-                    self._note(self._full(statement.changes, place), is_new=is_new)
-        except BaseException:
-            with contextlib.suppress(duckdb.TransactionException):
-                self.database.execute("ROLLBACK")
-            raise
-        finally:
-            # Those of a session stay until it ends.
-            if not session:
-                self._drop(made)
-        return result, changed
+                    project = statement.changes[0]
+                    with self._changing(call.cursor, project) as own:
+                        done = self._step(statement, given, own, call.cursor)
+                        counted = counts + [done] if isinstance(done, int) else counts
+                        _note(own, call, counted, is_whole=number == last)
+                if isinstance(done, int):
+                    counts.append(done)
+                elif done is not None:
+                    result = done
+            if changes is not None:
+                changes.is_undone = True
+        return result, sum(counts) if counts else None
 
-    def _export(self, rows: pa.Table, uri: str) -> None:
+    def _step(
+        self,
+        statement: Statement,
+        given: Mapping[str, Any],
+        changes: Changes | None,
+        cursor: duckdb.DuckDBPyConnection,
+    ) -> pa.Table | int | None:
+        """Run a statement; return its rows, how many it has changed, or nothing."""
+        values = {name: given[name] for name in statement.parameters}
+        path = statement.changes
+        if path is not None and changes is not None:
+            if statement.view:
+                self._make_view(cursor, changes, path, statement.view)
+                return None
+            if statement.kind == "drop" and self.catalog.view(path):
+                changes.tables[path] = None
+                return None
+        with translated_errors(statement.text):
+            done = cursor.execute(statement.text, values)
+            if statement.kind == "export":
+                self._export(done, statement.target)
+                return None
+            if statement.is_query:
+                return self._database.table(done)
+            counted: int | None = None
+            if statement.kind in COUNTED:
+                [(counted,)] = done.fetchall()
+        if path is None or changes is None or statement.temporary:
+            return counted
+        if statement.kind == "drop":
+            changes.tables[path] = None
+        elif statement.kind in ("create", "alter"):
+            empty = cursor.execute(f"FROM {quoted(*path)} LIMIT 0").to_arrow_table()
+            fields = [one.to_api_repr() for one in fields_of(answered(empty.schema))]
+            known = self.catalog.tables.get(path, {"creationTime": str(now_ms())})
+            changes.tables[path] = {**known, "schema": {"fields": fields}}
+        changes.touched.add(path)
+        return counted
+
+    def _export(self, done: duckdb.DuckDBPyConnection, uri: str) -> None:
+        if not uri.startswith("gs://"):
+            raise api.BadRequest(f"Invalid destination: {uri} is not in a bucket")
+        rows = self._database.table(done)
         file = pa.BufferOutputStream()
         pq.write_table(rows, file)
         bucket, _, name = uri.removeprefix("gs://").partition("/")
@@ -570,228 +738,159 @@ class BigQuery:
         data = file.getvalue().to_pybytes()
         self.storage.bucket(bucket).blob(name).upload_from_string(data)
 
-    def _execute(self, text: str, values: Mapping[str, Any] | None = None) -> Any:
-        """Run a statement of DuckDB; raise its errors as BigQuery's."""
-        try:
-            return self.database.execute(text, values)
-        except duckdb.Error as error:
-            raise _error_of(error, text) from error
-
-    def _bound(self, statement: Statement, given: Mapping[str, Any]) -> pa.Table:
+    def _bound(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        statement: Statement,
+        given: Mapping[str, Any],
+    ) -> pa.Table:
         """Have DuckDB bind a statement that is not run; return its columns."""
         if not statement.is_query:
             return pa.table({})
         values = {name: given[name] for name in statement.parameters}
-        bound = self._execute(f"SELECT * FROM ({statement.text}) LIMIT 0", values)
-        return _as_bigquery(bound.to_arrow_table())
+        text = f"SELECT * FROM ({statement.text}) LIMIT 0"
+        with translated_errors(text):
+            return self._database.table(cursor.execute(text, values))
 
-    def _full(self, path: Path3, place: tuple[str, str]) -> Path3:
-        project, dataset, name = path
-        if not dataset:
-            return place[0], place[1], name
-        return project if project else self.project, dataset, name
+    def _use(self, cursor: duckdb.DuckDBPyConnection, place: tuple[str, str]) -> None:
+        """Have names without a dataset be of this one."""
+        schema = place
+        if all(place):
+            self._exists(place)
+        elif self.project in self._database.projects:
+            # Of names without a dataset it has none.
+            schema = (self.project, "main")
+        else:
+            schema = ("memory", "main")
+        cursor.execute(f"USE {quoted(*schema)}")
 
-    def _prepare(self, statement: Statement, place: tuple[str, str]) -> None:
-        """Have names without a dataset be of this one, and lists be of now."""
-        if self._current != place:
-            schema = place
-            if all(place):
-                self._exists(place)
+    def _prepare(self, cursor: duckdb.DuckDBPyConnection, statement: Statement) -> None:
+        """Have lists and wildcards of a statement be of now."""
+        for path in sorted(statement.reads):
+            if path[2] in LISTS:
+                cursor.register(".".join(path), self._listing(path[:2]))
+            elif path[2].endswith("*"):
+                states = {name: self.changed[one] for name, one in self._of(path)}
+                self._wildcards.gather(path, states)
             else:
-                # A session finds no table of the dataset that was used last.
-                schema = (self.project, "main")
-            self.database.execute(f"USE {_quoted(*schema)}")
-            self._current = place
-        for named in self._named(statement, place):
-            if named[2] in LISTS:
-                self._list(named)
-        wildcards = {
-            named
-            for named in self._named(statement, place)
-            if named[2].endswith("*") and self._gather(named)
-        }
-        if wildcards:
-            self._renew_views(wildcards)
+                self._check_filter(statement, path)
 
-    def _sources(self, statement: Statement, place: tuple[str, str]) -> set[Path3]:
-        """Return what a statement reads, by views and wildcards, too."""
-        found = set[Path3]()
-        for path in self._named(statement, place):
-            full = self._full(path, place)
-            found.add(full)
-            if full[2].endswith("*"):
-                found.update(_sibling(full, name) for name in self._matches(full))
-        return found
+    def _check_filter(self, statement: Statement, path: Path3) -> None:
+        """Refuse to read a table without the condition that it asks for."""
+        resource = self.catalog.tables.get(path, {})
+        is_read = path != statement.changes or statement.kind in FILTERED
+        is_asked = resource.get("requirePartitionFilter") and is_read
+        column = resource.get("timePartitioning", {}).get("field", "_PARTITIONTIME")
+        if is_asked and column.casefold() not in statement.conditions:
+            raise api.BadRequest(
+                f"Cannot query over table '{'.'.join(path)}' without a filter over "
+                f"column(s) '{column}' that can be used for partition elimination"
+            )
 
-    def _named(self, statement: Statement, place: tuple[str, str]) -> set[Path3]:
-        """Return the names in a statement, and in the views that it reads."""
+    def _sources(self, statement: Statement) -> set[Path3]:
+        """Return what a statement reads or changes, by wildcards, too."""
         found = set(statement.reads)
         for path in statement.reads:
-            full = self._full(path, place)
-            view = self._views.get(full)
-            if view is not None:
-                [inner] = translated(view)
-                found |= self._named(inner, full[:2])
+            if path[2].endswith("*"):
+                found.update(one for _, one in self._of(path))
         return found
 
-    def _matches(self, path: Path3) -> list[str]:
-        prefix = path[2].rstrip("*")
-        names = self._names(path[:2])
-        return [name for name in names if name.startswith(prefix)]
-
-    def _gather(self, named: Path3) -> bool:
-        """Have a wildcard be the rows of its tables of now; return if it changed."""
-        path = self._full(named, ("", ""))
-        names = self._matches(path)
-        if not names:
-            raise api.BadRequest(f"{_label(path)} does not match any table.")
-        if any(_sibling(path, name) in self._views for name in names):
-            raise api.BadRequest("Views cannot be queried through prefix.")
-        states = {name: self.changed[_sibling(path, name)] for name in names}
-        if self._wildcards.get(named) == states:
-            return False
-        prefix = path[2].rstrip("*")
-        rows = " UNION ALL BY NAME ".join(
-            f"SELECT *, '{name.removeprefix(prefix)}' AS _TABLE_SUFFIX "
-            f"FROM {_quoted(*_sibling(path, name))}"
-            for name in names
-        )
-        self._execute(f"CREATE OR REPLACE TABLE {_quoted(*view_of(named))} AS {rows}")
-        self._wildcards[named] = states
-        return True
-
-    def _renew_views(self, wildcards: set[Path3]) -> None:
-        """
-        Make views anew that read wildcards which have changed.
-
-        A view knows the types of what it reads from when it was made.
-        """
-        for view, sql in self._views.items():
-            [inner] = translated(sql)
-            reads = self._named(inner, view[:2])
-            if not reads & wildcards:
-                continue
-            # One of which no table is left cannot be read, until it is replaced.
-            with contextlib.suppress(api.BadRequest):
-                for named in reads:
-                    if named[2].endswith("*"):
-                        self._gather(named)
-                text = f"CREATE OR REPLACE VIEW {_quoted(*view)} AS {inner.text}"
-                self._execute(text)
-
-    def _list(self, named: Path3) -> None:
-        """Have a list of tables be of now."""
-        path = self._full(named, ("", ""))
+    def _of(self, path: Path3) -> list[tuple[str, Path3]]:
+        """Return the tables of a wildcard, each with its name."""
         self._exists(path[:2])
-        listed = _quoted(*view_of(named))
-        self.database.execute(f"CREATE OR REPLACE TABLE {listed} ({LIST_COLUMNS})")
-        for name, kind in self._names(path[:2]).items():
-            is_view = kind == "VIEW"
-            count = 0 if is_view else self._count(_sibling(path, name))
-            modified = self._modified.get(_sibling(path, name), 0)
-            row = [name, name, modified, modified, count, count * ROW_BYTES]
-            row += [2, "VIEW"] if is_view else [1, "BASE TABLE"]
-            places = ", ".join("?" * len(row))
-            self.database.execute(f"INSERT INTO {listed} VALUES ({places})", row)
+        prefix = path[2].rstrip("*")
+        found = [
+            (name, (path[0], path[1], name))
+            for name in self.catalog.names(path[:2])
+            if name.startswith(prefix)
+        ]
+        if not found:
+            raise api.BadRequest(f"{_label(path)} does not match any table.")
+        if any(self.catalog.view(one) for _, one in found):
+            raise api.BadRequest("Views cannot be queried through prefix.")
+        return found
+
+    def _listing(self, place: tuple[str, str]) -> pa.Table:
+        """Return the list of a dataset's tables of now."""
+        self._exists(place)
+        rows = []
+        for name in self.catalog.names(place):
+            path = (*place, name)
+            is_view = bool(self.catalog.view(path))
+            count = 0 if is_view else self._count(path)
+            resource = self.catalog.tables[path]
+            rows.append(
+                {
+                    "table_id": name,
+                    "table_name": name,
+                    "creation_time": int(resource.get("creationTime", 0)),
+                    "last_modified_time": self.catalog.modified(path),
+                    "row_count": count,
+                    "size_bytes": count * ROW_BYTES,
+                    "type": 2 if is_view else 1,
+                    "table_type": "VIEW" if is_view else "BASE TABLE",
+                }
+            )
+        return pa.Table.from_pylist(rows, LISTING)
 
     def _size(self, tables: Iterable[Path3]) -> int:
         """Return the bytes of tables that are there."""
         total = 0
         for path in tables:
-            if path in self._modified and path not in self._views:
-                with contextlib.suppress(duckdb.CatalogException):
-                    total += self._count(path) * ROW_BYTES
+            if path in self.catalog.tables and not self.catalog.view(path):
+                total += self._count(path) * ROW_BYTES
         return total
 
 
-def _database() -> duckdb.DuckDBPyConnection:
-    database = duckdb.connect(
-        config={"threads": 1, "autoinstall_known_extensions": False}
+def _last_change(script: Sequence[Statement]) -> int:
+    """Return the place of the statement with which the last transaction ends."""
+    last = -1
+    is_open = False
+    for number, statement in enumerate(script):
+        if statement.kind == "transaction":
+            is_open = True
+        elif statement.kind in ("commit", "rollback"):
+            is_open = False
+            last = number
+        elif statement.changes and not statement.temporary and not is_open:
+            last = number
+    return last
+
+
+def _note(changes: Changes, call: Call, counts: list[int], *, is_whole: bool) -> None:
+    """Keep with a transaction what is answered to whoever repeats its call."""
+    if call.id:
+        affected = sum(counts) if counts else None
+        changes.calls[call.id] = {"affected": affected, "isWhole": is_whole}
+
+
+def reader_of(parquet: Any) -> pa.RecordBatchReader:
+    """Return the rows of a Parquet file, which are not all in memory at once."""
+    opened = pq.ParquetFile(parquet)
+    batches = opened.iter_batches()
+    return pa.RecordBatchReader.from_batches(opened.schema_arrow, batches)
+
+
+def _insert(cursor: duckdb.DuckDBPyConnection, path: Path3, rows: Any) -> int:
+    """Insert Arrow's rows by the names of their columns; return how many."""
+    # BigQuery has no null for a list.
+    columns = ", ".join(
+        f"COALESCE({name}, []) AS {name}" if pa.types.is_list(one.type) else name
+        for one in rows.schema
+        for name in [quoted(one.name)]
     )
-    package = Path(str(importlib.resources.files("duckdb_extension_icu")))
-    icu = package / f"extensions/v{duckdb.__version__}/icu.duckdb_extension"
-    database.execute(f"LOAD '{icu}'")
-    define(database)
-    return _prepared(database)
-
-
-def _prepared(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """Return a connection that has BigQuery's time zone."""
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_progress_bar = false")
-    return connection
-
-
-def _quoted(*names: str) -> str:
-    return ".".join(f'"{name}"' for name in names)
-
-
-def _sibling(path: Path3, name: str) -> Path3:
-    """Return a table of the same dataset."""
-    return path[0], path[1], name
+    cursor.register("given", rows)
+    try:
+        with translated_errors():
+            into = f"INSERT INTO {quoted(*path)} BY NAME SELECT {columns} FROM given"
+            [(count,)] = cursor.execute(into).fetchall()
+            return int(count)
+    finally:
+        cursor.unregister("given")
 
 
 def _label(path: Path3) -> str:
     return f"{path[0]}:{path[1]}.{path[2]}"
-
-
-def _type_of(field: bigquery.SchemaField) -> str:
-    if field.field_type in ("RECORD", "STRUCT"):
-        inside = ", ".join(
-            f"{_quoted(part.name)} {_type_of(part)}" for part in field.fields
-        )
-        kind = f"STRUCT({inside})"
-    else:
-        kind = TYPES[field.field_type]
-    return f"{kind}[]" if field.mode == "REPEATED" else kind
-
-
-def _column(field: bigquery.SchemaField) -> str:
-    column = f"{_quoted(field.name)} {_type_of(field)}"
-    if field.mode == "REPEATED":
-        column += " DEFAULT []"
-    return f"{column} NOT NULL" if field.mode == "REQUIRED" else column
-
-
-def field_of(field: pa.Field, is_required: bool = False) -> bigquery.SchemaField:
-    """Return a field of Arrow's as BigQuery describes it."""
-    kind = field.type
-    mode = "REQUIRED" if is_required else "NULLABLE"
-    if pa.types.is_list(kind):
-        mode = "REPEATED"
-        kind = kind.value_type
-    if pa.types.is_struct(kind):
-        inside = [field_of(part) for part in kind]
-        return bigquery.SchemaField(field.name, "RECORD", mode, fields=inside)
-    return bigquery.SchemaField(field.name, KINDS[_arrow_type(kind)], mode)
-
-
-def _arrow_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type of Arrow's in which BigQuery answers values of this one."""
-    types = pa.types
-    answered = kind
-    if types.is_list(kind) or types.is_large_list(kind):
-        answered = pa.list_(_arrow_type(kind.value_type))
-    elif types.is_struct(kind):
-        answered = pa.struct([(part.name, _arrow_type(part.type)) for part in kind])
-    elif types.is_decimal(kind) and kind.scale:
-        answered = pa.decimal128(38, 9)
-    elif types.is_integer(kind) or types.is_decimal(kind):
-        # DuckDB counts and adds whole numbers in 128 bits.
-        answered = pa.int64()
-    elif types.is_floating(kind):
-        answered = pa.float64()
-    elif types.is_large_string(kind) or types.is_null(kind):
-        answered = pa.string()
-    elif types.is_timestamp(kind):
-        answered = pa.timestamp("us", tz="UTC" if kind.tz else None)
-    return answered
-
-
-def _as_bigquery(rows: pa.Table) -> pa.Table:
-    fields = [(field.name, _arrow_type(field.type)) for field in rows.schema]
-    schema = pa.schema(fields)
-    return rows if rows.schema == schema else rows.cast(schema)
 
 
 def _type(parameter: Any) -> str:
@@ -804,25 +903,3 @@ def _value(parameter: Any) -> Any:
     if isinstance(parameter, bigquery.ArrayQueryParameter):
         return list(parameter.values)
     return parameter.value
-
-
-def _error_of(error: duckdb.Error, text: str) -> BaseException:
-    """Return an error as BigQuery says it, or that DuckDB lacks something."""
-    message = str(error)
-    match error:
-        case duckdb.CatalogException() if "Table with name" in message:
-            return api.NotFound(f"Not found: Table: {message}")
-        case duckdb.BinderException() if (
-            "not found in FROM clause" in message
-            or "does not have a column" in message
-            or "Could not find key" in message
-        ):
-            return api.BadRequest(f"Unrecognized name: {message}")
-        case duckdb.CatalogException() | duckdb.ParserException():
-            return Untranslated(f"{message}\n{text}")
-        case duckdb.BinderException() | duckdb.NotImplementedException():
-            return Untranslated(f"{message}\n{text}")
-        case duckdb.TransactionException():
-            return api.BadRequest(f"Could not serialize access: {message}")
-    # DuckDB says first which kind of error it is.
-    return api.BadRequest(message.partition("Error: ")[2])

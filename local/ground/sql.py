@@ -10,12 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import sqlglot
 from sqlglot import exp
 
+from local.ground import lists
+from local.ground.fingerprint import farm_fingerprint
+
+# Of a table: project, dataset and name.
+Path3 = tuple[str, str, str]
+# Texts whose translations are kept.
+KEPT = 2_000
 # sqlglot warns of each property that DuckDB has no use for.
 IGNORED = sqlglot.ErrorLevel.IGNORE
 
@@ -49,9 +56,6 @@ _BY_TYPE = """{name}
 _DIVIDED = "CASE WHEN b = 0 THEN error('division by zero') ELSE a / b END"
 # Functions that DuckDB lacks, or that answer otherwise there.
 MACROS = (
-    # Whom it draws is as good as whom BigQuery draws.
-    "farm_fingerprint(text) AS "
-    "CAST(CAST(hash(text) AS HUGEINT) - 9223372036854775808 AS BIGINT)",
     "as_text(a) AS CASE WHEN typeof(a) LIKE 'DECIMAL%' AND typeof(a) NOT LIKE '%,0)' "
     "THEN rtrim(rtrim(CAST(a AS VARCHAR), '0'), '.') "
     "WHEN typeof(a) = 'DOUBLE' THEN regexp_replace(CAST(a AS VARCHAR), '\\.0$', '') "
@@ -85,6 +89,9 @@ def define(database: Any) -> None:
     both = [NUMERIC, NUMERIC]
     database.create_function("numeric_multiplied", product, both, NUMERIC)
     database.create_function("numeric_divided", quotient, both, NUMERIC)
+    database.create_function(
+        "farm_fingerprint", farm_fingerprint, ["VARCHAR"], "BIGINT", type="arrow"
+    )
     for macro in MACROS:
         database.execute(f"CREATE MACRO {macro}")
 
@@ -97,6 +104,13 @@ CHANGING = (
     exp.Insert, exp.Delete, exp.Update, exp.Merge, exp.Create, exp.Drop, exp.Alter,
     exp.TruncateTable,
 )  # fmt: skip
+TRANSACTIONS = (exp.Transaction, exp.Commit, exp.Rollback)
+# Columns that have a name; BigQuery gives others one.
+NAMED = (exp.Alias, exp.Column, exp.Dot)
+
+
+def quoted(*names: str) -> str:
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
 class Untranslated(BaseException):
@@ -110,49 +124,73 @@ class Statement:
 
     Attributes:
         text: With a placeholder for each parameter.
-        reads: Tables that it reads or changes, as (project, dataset, name); without a
-            project or dataset where the statement names none.
+        reads: Tables that it reads or changes, and those of the views that it reads;
+            without a project or dataset where the statement names none.
         changes: The table that it changes or makes, if any.
         parameters: Names of its parameters.
         kind: Of the tree, in small letters: select, insert, create, …
+        conditions: Names of the columns in its conditions.
         temporary: Whether it makes a table that goes with the script.
         target: Where EXPORT DATA writes to.
+        view: The query of a view that it makes, as it was written.
     """
 
     text: str
-    reads: frozenset[tuple[str, str, str]]
-    changes: tuple[str, str, str] | None
+    reads: frozenset[Path3]
+    changes: Path3 | None
     parameters: frozenset[str]
     kind: str
+    conditions: frozenset[str]
     temporary: bool = False
     target: str = ""
+    view: str = ""
 
     @property
     def is_query(self) -> bool:
         return self.kind in ("select", "setoperation")
 
 
-@cache
-def translated(sql: str, types: tuple[tuple[str, str], ...] = ()) -> list[Statement]:
+@lru_cache(KEPT)
+def translated(
+    sql: str,
+    types: tuple[tuple[str, str], ...] = (),
+    place: tuple[str, str] = ("", ""),
+    views: tuple[tuple[Path3, str], ...] = (),
+) -> list[Statement]:
     """
     Return the statements of a script.
 
     Args:
         types: DuckDB's type of each parameter, by its name.
+        place: Project and dataset of names without a dataset.
+        views: Queries of views, which stand in the place of their names.
     """
+    known = dict(types)
+    named = dict(views)
+    return [_statement(tree, known, place, named) for tree in _parsed(sql)]
+
+
+def _parsed(sql: str) -> list[Any]:
     try:
         trees = sqlglot.parse(
             sql, read="bigquery", error_level=sqlglot.ErrorLevel.RAISE
         )
-    except sqlglot.ParseError as error:
+    except sqlglot.errors.ParseError as error:
+        [first, *_] = error.errors
+        place = f"[{first['line']}:{first['col']}]"
+        said = f"what it has before {first['highlight']} at {place}"
+        raise Untranslated(f"{said}\n{sql}") from error
+    except sqlglot.errors.SqlglotError as error:
         raise Untranslated(f"{error}\n{sql}") from error
-    known = dict(types)
-    return [_statement(tree, known) for tree in trees if tree is not None]
+    return [tree for tree in trees if tree is not None]
 
 
-def _statement(tree: Any, types: Mapping[str, str]) -> Statement:
-    if isinstance(tree, exp.Command):
-        raise Untranslated(tree.sql(dialect="bigquery"))
+def _statement(
+    tree: Any,
+    types: Mapping[str, str],
+    place: tuple[str, str],
+    views: Mapping[Path3, str],
+) -> Statement:
     target = ""
     if isinstance(tree, exp.Export):
         options = tree.args["options"].expressions
@@ -160,12 +198,22 @@ def _statement(tree: Any, types: Mapping[str, str]) -> Statement:
         if not any(one.name.upper() == "PARQUET" for one in options):
             raise Untranslated(tree.sql(dialect="bigquery"))
         tree = tree.this
+    if not isinstance(tree, (exp.Query, *CHANGING, *TRANSACTIONS)):
+        raise Untranslated(tree.sql(dialect="bigquery"))
     changed = None
+    view = ""
     if isinstance(tree, CHANGING):
         changed = tree.find(exp.Table)
+        if tree.args.get("kind") == "VIEW" and isinstance(tree, exp.Create):
+            view = tree.expression.sql(dialect="bigquery")
+        elif tree.args.get("kind") not in (None, "TABLE", "VIEW"):
+            raise Untranslated(tree.sql(dialect="bigquery"))
     is_temporary = tree.find(exp.TemporaryProperty) is not None
-    reads = frozenset(_path(table) for table in _tables(tree))
-    changes = None if changed is None else _path(changed)
+    changes = None if changed is None else _full(changed, place)
+    reads = _put_views(tree, place, views, target=changed)
+    conditions = _conditions(tree)
+    if isinstance(tree, exp.Query):
+        _name_columns(tree)
     _rewrite(tree, types)
     parameters = frozenset(node.name for node in tree.find_all(exp.Parameter))
     kind = "select" if isinstance(tree, exp.Query) else type(tree).__name__.lower()
@@ -177,33 +225,100 @@ def _statement(tree: Any, types: Mapping[str, str]) -> Statement:
         changes=changes,
         parameters=parameters,
         kind=kind,
+        conditions=conditions,
         temporary=is_temporary,
         target=target,
+        view=view,
     )
 
 
-def view_of(path: tuple[str, str, str]) -> tuple[str, str, str]:
-    """Return what stands for a wildcard or a list of tables, by its name."""
-    return "memory", "main", ".".join(path)
+def view_of(path: Path3) -> Path3:
+    """Return what stands for a wildcard, by its name."""
+    return "gathered", "main", ".".join(path)
 
 
-def _path(table: exp.Table) -> tuple[str, str, str]:
-    return table.catalog, table.db, table.name
+def _full(table: exp.Table, place: tuple[str, str]) -> Path3:
+    """Return the path of a table; project or dataset are "" where nothing says them."""
+    if table.db:
+        return table.catalog or place[0], table.db, table.name
+    return place[0], place[1], table.name
 
 
-def _tables(tree: exp.Expression) -> Iterator[exp.Table]:
+def _tables(tree: Any) -> Iterator[exp.Table]:
     """Yield the tables of a statement, but for the names of its own WITH."""
     own = {common.alias for common in tree.find_all(exp.CTE)}
     for table in tree.find_all(exp.Table):
+        if not isinstance(table.this, exp.Identifier):
+            # A function could read a file.
+            raise Untranslated(table.sql(dialect="bigquery"))
         if table.db or table.name not in own:
             yield table
 
 
-def _rewrite(tree: exp.Expression, types: Mapping[str, str]) -> None:
+def _put_views(
+    tree: Any,
+    place: tuple[str, str],
+    views: Mapping[Path3, str],
+    *,
+    target: exp.Table | None = None,
+) -> frozenset[Path3]:
+    """
+    Put queries of views in the place of their names; return what is read then.
+
+    A view is of the tables of now, and DuckDB's own keeps those that it was made of.
+    """
+    reads = set[Path3]()
+    for table in list(_tables(tree)):
+        path = _full(table, place)
+        reads.add(path)
+        if table.db:
+            # Projects have dashes in their names.
+            _name_in_full(table, path)
+        if path not in views or table is target:
+            continue
+        [body] = _parsed(views[path])
+        for inner in list(_tables(body)):
+            _name_in_full(inner, _full(inner, path[:2]))
+        reads |= _put_views(body, path[:2], views)
+        alias = table.args.get("alias")
+        if alias is None:
+            alias = exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
+        table.replace(exp.Subquery(this=body, alias=alias))
+    return frozenset(reads)
+
+
+def _name_in_full(table: exp.Table, path: Path3) -> None:
+    for part, name in zip(PARTS, path, strict=True):
+        table.set(part, exp.to_identifier(name, quoted=True))
+
+
+def _name_columns(query: Any) -> None:
+    """Name the columns that have no name: f0_, f1_, … as BigQuery does."""
+    while isinstance(query, exp.SetOperation | exp.Subquery):
+        query = query.this
+    number = 0
+    for column in list(query.expressions):
+        if not isinstance(column, NAMED) and not column.is_star:
+            column.replace(exp.alias_(column.copy(), f"f{number}_", quoted=True))
+            number += 1
+
+
+def _conditions(tree: Any) -> frozenset[str]:
+    conditions = list(tree.find_all(exp.Where))
+    if isinstance(tree, exp.Merge):
+        conditions.append(tree.args["on"])
+    return frozenset(
+        column.name.casefold()
+        for condition in conditions
+        for column in condition.find_all(exp.Column)
+    )
+
+
+def _rewrite(tree: Any, types: Mapping[str, str]) -> None:
     """Change what sqlglot would write wrongly, what is inside of others first."""
     for node in reversed(list(tree.walk())):
         _rewrite_name(node, types)
-        _rewrite_list(node)
+        lists.rewrite(node)
         _rewrite_number(node)
 
 
@@ -215,8 +330,12 @@ def _rewrite_name(node: Any, types: Mapping[str, str]) -> None:
             if not node.alias:
                 alias = exp.to_identifier(node.name, quoted=True)
                 node.set("alias", exp.TableAlias(this=alias))
-            for part, name in zip(PARTS, view_of(_path(node)), strict=True):
-                node.set(part, exp.to_identifier(name, quoted=True))
+            path = node.catalog, node.db, node.name
+            # A list is a view of the connection alone.
+            gathered = ("temp", "main", ".".join(path))
+            if path[2].endswith("*"):
+                gathered = view_of(path)
+            _name_in_full(node, gathered)
         case exp.Parameter() if node.name in types:
             typed = exp.DataType.build(types[node.name], dialect="duckdb")
             node.replace(exp.Cast(this=node.copy(), to=typed))
@@ -226,26 +345,13 @@ def _rewrite_name(node: Any, types: Mapping[str, str]) -> None:
             node.replace(exp.DataType.build(NUMERIC, dialect="duckdb"))
 
 
-def _rewrite_list(node: Any) -> None:
-    """Change lists, which DuckDB counts from one and makes whole, and what counts."""
+def _rewrite_number(node: Any) -> None:
+    """Change calculations, and texts of numbers."""
     match node:
-        case exp.Bracket():
-            _count_from_one(node)
-        case exp.Unnest() if node.args.get("offset"):
-            _count_from_zero(node)
-        case exp.ArrayAgg() if isinstance(node.this, exp.Limit):
-            _cut(node)
-        case exp.ApproxQuantiles():
-            _exact_quantiles(node)
         case exp.CountIf():
             # DuckDB's own is null where no condition is known.
             is_true = exp.If(this=node.this, true=exp.Literal.number(1))
             node.replace(exp.Count(this=exp.Case(ifs=[is_true])))
-
-
-def _rewrite_number(node: Any) -> None:
-    """Change calculations, and texts of numbers."""
-    match node:
         case exp.Extract() if node.name == "DATE":
             node.replace(exp.cast(node.expression, "DATE"))
         case exp.Literal() if _is_decimal(node):
@@ -263,8 +369,12 @@ def _rewrite_number(node: Any) -> None:
         case exp.SafeMultiply():
             product = _macro("multiplied", node.this, node.expression)
             node.replace(exp.Anonymous(this="try", expressions=[product]))
+        case exp.SafeFunc():
+            node.replace(exp.Anonymous(this="try", expressions=[node.this]))
         case exp.FarmFingerprint():
-            node.replace(_macro("farm_fingerprint", *node.expressions))
+            function = exp.Anonymous(this="farm_fingerprint")
+            function.set("expressions", node.expressions)
+            node.replace(function)
         case exp.Cast() if node.to.is_type("BINARY"):
             # DuckDB's own takes ASCII alone.
             node.replace(exp.Anonymous(this="encode", expressions=[node.this]))
@@ -283,7 +393,7 @@ def _is_of_text(node: exp.Cast) -> bool:
     return node.to.is_type("TEXT", "VARCHAR") and not isinstance(node, exp.TryCast)
 
 
-def _macro(name: str, *arguments: exp.Expression) -> exp.Expression:
+def _macro(name: str, *arguments: Any) -> Any:
     return exp.Anonymous(this=f"{MACROS_IN}{name}", expressions=list(arguments))
 
 
@@ -297,53 +407,6 @@ def _by_type(node: exp.Binary) -> None:
         node.replace(_macro(name, node.this, node.expression))
     elif not is_late:
         node.replace(_macro("multiplied", node.this, node.expression))
-
-
-def _count_from_one(node: exp.Bracket) -> None:
-    """Have an index that is no literal begin at one; sqlglot counts literals up."""
-    [index] = node.expressions[:1]
-    if node.args.get("offset") == 0 and not index.is_number:
-        one_more = exp.Add(
-            this=exp.paren(index.copy()), expression=exp.Literal.number(1)
-        )
-        node.set("expressions", [one_more])
-        node.set("offset", 1)
-
-
-def _count_from_zero(node: exp.Unnest) -> None:
-    """Have the offset of an element begin at zero, where an ordinality is one more."""
-    offset = node.args["offset"]
-    alias = node.args.get("alias")
-    element = alias.columns[0].name if alias and alias.columns else "element"
-    place = offset.name if isinstance(offset, exp.Identifier) else "offset"
-    both = f"SELECT element AS `{element}`, ordinal - 1 AS `{place}` FROM unnested"
-    inner: Any = sqlglot.parse_one(both, read="bigquery")
-    values = exp.Unnest(
-        expressions=node.expressions,
-        alias=exp.TableAlias(
-            this=exp.to_identifier("unnested"),
-            columns=[exp.to_identifier("element")],
-        ),
-        offset=exp.to_identifier("ordinal"),
-    )
-    inner.find(exp.Table).replace(values)
-    node.replace(inner.subquery(f"with_{place}"))
-
-
-def _cut(node: exp.ArrayAgg) -> None:
-    """Cut a list off that DuckDB can only make whole."""
-    limit = node.this
-    node.set("this", limit.this)
-    whole = node.parent if isinstance(node.parent, exp.IgnoreNulls) else node
-    cut = exp.Anonymous(this="list_slice", expressions=[])
-    whole.replace(cut)
-    cut.set("expressions", [whole, exp.Literal.number(1), limit.expression])
-
-
-def _exact_quantiles(node: exp.ApproxQuantiles) -> None:
-    count = int(node.expression.name)
-    bounds = [exp.Literal.number(number / count) for number in range(count + 1)]
-    node.replace(exp.func("quantile_disc", node.this, exp.Array(expressions=bounds)))
 
 
 def _hide_suffix(table: exp.Table) -> None:

@@ -21,7 +21,7 @@ import msgspec
 from google.api_core import exceptions as api
 
 from propensity.errors import AccessDenied, ArtifactError, Conflict
-from propensity.gcp.clients import STORAGE, translated
+from propensity.gcp.clients import STORAGE, stand_in, translated
 from propensity.settings import Settings
 
 if TYPE_CHECKING:
@@ -108,7 +108,9 @@ class Artifacts:
         # The client would look at the bucket itself for its traces, which there are
         # none of: a permission that no function has, and a refusal in each audit log.
         os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
-        client = Client(project=settings.project)
+        client = stand_in(Client, settings.storage_endpoint)
+        if client is None:
+            client = Client(project=settings.project)
         return cls(client.bucket(settings.required("bucket")), settings)
 
     def close(self) -> None:

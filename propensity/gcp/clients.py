@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import grpc
@@ -77,6 +77,17 @@ _AFTER_COLON = re.compile(r"^((?:[A-Z]+ https?://\S+: )?(?:Query error: )?[^:]*)
 _BILLED = "limit for bytes billed"
 
 
+# Tests have clients of their own here, by their addresses: what opens one in the place
+# of Google's class. Nothing of the product puts one here, and no variable does.
+STAND_INS: dict[str, Callable[[type], Any]] = {}
+
+
+def stand_in(client: type[Client], endpoint: str) -> Client | None:
+    """Return a test's client in the place of Google's; None where there is none."""
+    opened = STAND_INS.get(endpoint.removeprefix("http://"))
+    return None if opened is None else opened(client)
+
+
 def open_client(client: type[Client], endpoint: str) -> Client:
     """
     Open a client; nothing is sent yet.
@@ -86,6 +97,9 @@ def open_client(client: type[Client], endpoint: str) -> Client:
     """
     if not endpoint:
         return client()
+    standing_in = stand_in(client, endpoint)
+    if standing_in is not None:
+        return standing_in
     name = "grpc"
     channel_of = grpc.insecure_channel
     if client.__name__.endswith("AsyncClient"):

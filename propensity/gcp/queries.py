@@ -23,7 +23,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from propensity.errors import Conflict
-from propensity.gcp.clients import BIGQUERY, translated
+from propensity.gcp.clients import BIGQUERY, stand_in, translated
 from propensity.statements import parameters_of
 
 if TYPE_CHECKING:
@@ -78,13 +78,15 @@ class Queries:
     def open(cls, settings: Settings) -> Self:
         """Open the client; nothing is sent yet."""
         endpoint = settings.bigquery_endpoint
-        client = bigquery.Client(
-            project=settings.project,
-            location=settings.location,
-            # An emulator asks for none.
-            credentials=AnonymousCredentials() if endpoint else None,
-            client_options={"api_endpoint": endpoint} if endpoint else None,
-        )
+        client = stand_in(bigquery.Client, endpoint)
+        if client is None:
+            client = bigquery.Client(
+                project=settings.project,
+                location=settings.location,
+                # An emulator asks for none.
+                credentials=AnonymousCredentials() if endpoint else None,
+                client_options={"api_endpoint": endpoint} if endpoint else None,
+            )
         client.default_job_creation_mode = "JOB_CREATION_OPTIONAL"
         return cls(settings, client=client)
 

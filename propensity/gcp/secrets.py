@@ -10,7 +10,7 @@ from google.api_core import exceptions as api
 from google.auth.credentials import AnonymousCredentials
 
 from propensity.errors import SettingsError
-from propensity.gcp.clients import SECRETS, translated
+from propensity.gcp.clients import SECRETS, stand_in, translated
 from propensity.settings import Settings
 
 
@@ -58,6 +58,9 @@ def open_secrets(endpoint: str) -> Any:
     # Most functions send nothing to receivers, and need not load it.
     from google.cloud.secretmanager import SecretManagerServiceClient
 
+    standing_in = stand_in(SecretManagerServiceClient, endpoint)
+    if standing_in is not None:
+        return standing_in
     return SecretManagerServiceClient(
         transport="rest",
         credentials=AnonymousCredentials() if endpoint else None,

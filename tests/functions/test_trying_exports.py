@@ -79,15 +79,14 @@ def exported(
     shop.load_shards(deployment, tables)
     for name in tables:
         for column in lacking:
-            change = f'ALTER TABLE "{OWNER}".analytics_1.{name} DROP COLUMN {column}'
-            bigquery.database.execute(change)
+            bigquery.query(f"ALTER TABLE analytics_1.{name} DROP COLUMN {column}")
     return deployment
 
 
 def there(ground: Ground) -> dict[str, Any]:
     """All tables with their rows and when they were changed, and all objects."""
     bigquery = ground.bigquery
-    names = {place: dict(bigquery._names(place)) for place in bigquery._locations}
+    names = {path: bigquery.catalog.kind(path) for path in bigquery.catalog.tables}
     buckets = ground.storage.buckets.items()
     objects = {name: sorted(bucket.objects) for name, bucket in buckets}
     return {"tables": names, "changed": dict(bigquery.changed), "objects": objects}

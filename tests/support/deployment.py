@@ -48,7 +48,7 @@ from tests.propensity.learning.report_pages import parse
 from tests.propensity.registry.versions import store
 from tests.support.clocks import ManualClock
 from tests.support.described import check_described
-from tests.support.doors import address_of, open_doors
+from tests.support.doors import address_of, check_parameters
 from tests.support.rows import append_rows, of_all_days
 from tests.support.traces import traces
 
@@ -81,7 +81,7 @@ ENVIRONMENT = {
     "PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS": "36500",
 }
 
-open_doors()
+check_parameters()
 
 
 @cache

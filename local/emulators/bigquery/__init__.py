@@ -1,10 +1,13 @@
-"""BigQuery on this machine: ``local-bigquery``, with ``local-bigquery.patch`` applied.
+"""
+BigQuery on this machine for Google's unmodified clients: the ground behind the wire.
 
     python -m local.emulators.bigquery --port 8090 --grpc-port 8091 \\
         --project propensity-local --data-dir .local/states/demo/bigquery
 
-0.4.0 is the newest release (November 2026). ``make setup`` applies the patch, whose
-first lines say what it changes, and why; ``__main__.py`` starts what comes of it.
+rest.py     the REST API: statements, jobs, datasets, tables, loads
+streams.py  the Storage API: Arrow read by streams, and appended
+jobs.py     what runs, and what has ended within the hour
+values.py   rows of Arrow as the REST API writes them
 
-Times are UTC. Nothing is downloaded. Data survive SIGKILL.
+What a client was answered survives SIGKILL. Times are UTC. Nothing is downloaded.
 """

@@ -1,4 +1,4 @@
-"""Run the emulator: ``python -m`` this package."""
+"""Answer until SIGTERM or SIGINT: ``python -m`` this package."""
 
 from __future__ import annotations
 
@@ -7,78 +7,71 @@ import gc
 import logging
 import signal
 import sys
-import tempfile
-from concurrent import futures
 from pathlib import Path
 from typing import Any
 
+from local.emulators.bigquery import streams
+from local.emulators.bigquery.jobs import Jobs
+from local.emulators.bigquery.rest import Service
+from local.ground.bigquery import BigQuery
 from local.loopback import serve
-from local.processes import HOST, options_of_child
+from local.processes import options_of_child
 
-# A stream of appends has a thread for as long as it is open.
-GRPC_THREADS = 256
 # A translation makes so many objects that Python would look for garbage many times.
 GARBAGE = 100_000
 
 
-def serve_storage_api(port: int) -> Any:
-    """Start the gRPC server of the BigQuery Storage API; the port must be free."""
-    import grpc
-    from local_bigquery.grpc.server import SERVICES
+class Buckets:
+    """Cloud Storage at an address, whose client is opened for the first export."""
 
-    server = grpc.server(
-        futures.ThreadPoolExecutor(GRPC_THREADS, "grpc"),
-        options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)],
-    )
-    server.add_generic_rpc_handlers(
-        [
-            grpc.method_handlers_generic_handler(name, methods)
-            for name, methods in SERVICES.items()
-        ]
-    )
-    server.add_insecure_port(f"{HOST}:{port}")
-    server.start()
-    return server
+    def __init__(self, project: str, address: str) -> None:
+        self._project = project
+        self._address = address
+
+    def bucket(self, name: str) -> Any:
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud.storage import Client
+
+        client = Client(
+            project=self._project,
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": self._address},
+        )
+        return client.bucket(name)
 
 
 def main() -> None:
-    """Read the command line and answer until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser("python -m local.emulators.bigquery")
     parser.add_argument("--grpc-port", type=int, required=True, help="Storage API port")
-    parser.add_argument("--project", required=True, help="is made if it is missing")
+    parser.add_argument("--project", required=True, help="of names without one")
     # DuckDB locks its files: a folder has one process at a time.
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of data")
-    parser.add_argument("--storage", help="URL of Cloud Storage, for EXPORT DATA")
+    parser.add_argument("--storage", default="", help="URL of Cloud Storage")
     options = options_of_child(parser)
-    data_dir = options.data_dir.resolve()
-    # DuckDB may read and write there alone, also files under way.
-    staged = data_dir / "staged"
-    staged.mkdir(parents=True, exist_ok=True)
-    tempfile.tempdir = str(staged)
-    from local_bigquery.app import app
-    from local_bigquery.engine import database
-    from local_bigquery.settings import settings
-
-    settings.bigquery_host = HOST
-    settings.bigquery_port = options.port
-    settings.grpc_port = options.grpc_port
-    settings.data_dir = data_dir
-    settings.default_project_id = options.project
-    settings.storage_emulator_host = options.storage
     # It warns of every property that DuckDB has no use for.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    folder = options.data_dir.resolve()
+    if (folder / "emulator.duckdb").exists():
+        sys.exit(
+            "This state is of an earlier version, whose tables cannot be read. Start "
+            "anew: `make clean` removes all states"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    buckets = Buckets(options.project, options.storage)
+    ground = BigQuery(options.project, buckets, folder=folder)
+    jobs = Jobs(ground)
+    service = Service(ground, jobs, folder / "scratch")
+    storage_api = streams.serve(ground, jobs, options.grpc_port)
     gc.set_threshold(GARBAGE)
-    connection = database.connection()
-    storage_api = serve_storage_api(options.grpc_port)
+    gc.freeze()
     try:
-        gc.freeze()
-        serve(app, options.port)
+        serve(service.app(), options.port)
     except KeyboardInterrupt:
         pass
     finally:
         storage_api.stop(None)
-        connection.close()
 
 
-main()
+if __name__ == "__main__":
+    main()

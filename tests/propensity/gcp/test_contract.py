@@ -311,7 +311,13 @@ class TestTables:
         savings = {"review_cost": 5, "alerted": 1, "alerted_conversions": 1, "saved": 0}
         costs = {"cost": Decimal("40.05"), "cost_without": Decimal(2)}
         row = evaluation(
-            {"use_case": "u", "categories": [category], **savings, **costs}
+            {
+                "use_case": "u",
+                "lacked": [],
+                "categories": [category],
+                **savings,
+                **costs,
+            }
         )
         warehouse.create(EVALUATION)
         getattr(warehouse, write)(EVALUATION, [row])

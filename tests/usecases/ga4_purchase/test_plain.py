@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.generators.shop import Shop
-from local.ground.bigquery import field_of
+from local.ground.fields import fields_of
 from propensity import usecases
 from propensity.ga4.view import events_view, with_refusals
 from propensity.runs.digest import DAYS_AT_ONCE, ExportTable, Rules, replace_days
@@ -201,7 +201,7 @@ class Warehouse:
         self.schema = pa.schema([pa.field("table_suffix", pa.string())])
         for column in ARROW_SCHEMA:
             self.schema = self.schema.append(column)
-        described = [field_of(field) for field in self.schema]
+        described = fields_of(self.schema)
         self.ground.create_table(bigquery.Table(".".join(self.shards), described))
         self.require("false")
         for table in DIGEST:
