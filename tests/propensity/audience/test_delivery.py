@@ -147,7 +147,8 @@ def test_the_audiences_own_sql_runs_once_in_a_delivery(deployment, crm, readings
 
 def test_members_are_those_of_one_choice(deployment, crm):
     """Of a statement that gives other rows each time, too: who is a member was drawn
-    once, and who is sent is a member."""
+    once, and who is sent is a member. Of the control group no further column is stored.
+    """
     with Receiver() as receiver:
         folder = crm(receiver)
         sql = "SELECT user_id, RAND() AS r FROM publication ORDER BY RAND() LIMIT 50"
@@ -158,6 +159,8 @@ def test_members_are_those_of_one_choice(deployment, crm):
     treated = {row["user_id"] for row in members if not row["is_control"]}
     assert {user for _, user in receiver.users} == treated
     assert (len(members), sent["tallies"]["add"]["accepted"]) == (30, len(treated))
+    for row in members:
+        assert (row["attributes"] is None) == row["is_control"]
 
 
 ENDED = {
