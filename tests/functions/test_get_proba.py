@@ -129,6 +129,7 @@ REFUSED: list[tuple[str, str, bytes, int, str | None]] = [
     ("POST", "?use_case=ga4_purchase", b'{"user_ids": ["ana.1"]}', 400, None),
     ("POST", "", b"[" * 100_000, 400, "body"),
     ("POST", "", json.dumps({"user_ids": ["u"] * 1_001}).encode(), 400, "user_ids"),
+    ("POST", "", b'{"user_ids": ["ana.1"]}'.ljust(4 * 1024**2 + 1), 413, None),
     ("POST", "", b'{"user_ids": ["ana.1", 7]}', 400, "user_ids[1]"),
     ("POST", "", b'{"user_ids": ["a"], "user_ids": ["b"]}', 400, "user_ids"),
 ]
