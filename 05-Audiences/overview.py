@@ -25,6 +25,6 @@ from propensity.runs.run import Answer, Endpoint, Run
 def overview(current: Run) -> Answer:
     """Write the dashboard, then tell a chat once a week what it brought."""
     # The other function of this folder does without.
-    from propensity.dashboard.scheduled import publish
+    from propensity.dashboard.scheduled import publish_pages
 
-    return {**publish(current), **message.send_message(current)}
+    return {**publish_pages(current), **message.send_message(current)}

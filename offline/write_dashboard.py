@@ -116,5 +116,5 @@ def _write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
         return str(folder / INDEX)
     prefix = f"{address['prefix']}/" if address["prefix"] else ""
     with closing(Artifacts.open(replace(settings, bucket=address["bucket"]))) as bucket:
-        writing.write(pages, bucket, prefix)
+        writing.write_pages(pages, bucket, prefix)
         return bucket.uri(prefix + INDEX)

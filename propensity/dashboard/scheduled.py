@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from propensity import usecases
 from propensity.dashboard.reading import Window, readings_of
-from propensity.dashboard.writing import pages_of, write
+from propensity.dashboard.writing import pages_of, write_pages
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -20,7 +20,7 @@ FOLDER = "dashboard/"
 WEEKS = 26
 
 
-def publish(run: Run) -> dict[str, object]:
+def publish_pages(run: Run) -> dict[str, object]:
     """
     Write the pages.
 
@@ -39,5 +39,5 @@ def publish(run: Run) -> dict[str, object]:
         names, readings, window, artifacts=run.artifacts, settings=run.settings
     )
     run.check_lease()
-    write(pages, run.artifacts, FOLDER)
+    write_pages(pages, run.artifacts, FOLDER)
     return {"pages": len(pages)}

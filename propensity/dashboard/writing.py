@@ -45,7 +45,7 @@ def first_page_last(pages: Iterable[str]) -> list[str]:
     return sorted(pages, key=lambda name: (name == INDEX, name))
 
 
-def write(pages: Mapping[str, str], artifacts: Artifacts, folder: str) -> None:
+def write_pages(pages: Mapping[str, str], artifacts: Artifacts, folder: str) -> None:
     """Write pages under a folder of a bucket, which ends with a slash or is empty."""
     for name in first_page_last(pages):
         data = pages[name].encode()
