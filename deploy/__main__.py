@@ -40,8 +40,6 @@ from propensity.usecases import costs
 from propensity.usecases.declaration import WEEKLY_ABOVE_DAYS
 
 HELPERS = ("scheduler", "push", "build")
-# By which a plan names a price: of their visitors, one in fifty orders.
-A_MILLION = costs.Shop(users=1e6, events=1e7, orders=2e4)
 # Names of tables of another property's export begin with these.
 _BY_PROPERTY = tuple(f"{name}_" for name in BY_EXPORT)
 
@@ -205,7 +203,7 @@ def frequent_predictions(d: DeploymentSettings) -> Iterator[str]:
         days = use_case.chosen_prediction_days(d.settings)
         if use_case.horizon_days <= WEEKLY_ABOVE_DAYS or len(weekdays_of(days)) == 1:
             continue
-        sizes = costs.estimated(use_case, d.settings, A_MILLION)
+        sizes = costs.estimated(use_case, d.settings, costs.usual_shop(1e6))
         often = sizes.a_month(days)
         weekly = sizes.a_month("MON")
         usd = (often - weekly) * costs.price_of(d.settings.location)

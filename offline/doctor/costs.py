@@ -20,20 +20,17 @@ from propensity.timeframe import weekdays_of
 from propensity.usecases import UseCase
 from propensity.usecases.costs import (
     DAYS_A_MONTH,
+    EVENTS_A_USER,
     TIB,
-    Shop,
     Sizes,
     estimated,
     read_twice,
     usd_of,
+    usual_shop,
 )
 
 # Days of the export whose new events are priced.
 SAMPLE_DAYS = 28
-# Of an export without a digest: events of a user on a day, and the share of users who
-# order, as in many shops.
-EVENTS_A_USER = 10
-ORDERS_A_USER = 0.02
 
 
 def cost_of(
@@ -115,9 +112,7 @@ def _estimated(
     state = digest.read_state(warehouse, today=today)
     newest = list(state.tables.values())[-SAMPLE_DAYS:]
     events = sum(table.row_count for table in newest) / max(len(newest), 1)
-    users = events / EVENTS_A_USER
-    shop = Shop(users=users, events=events, orders=users * ORDERS_A_USER)
-    sizes = estimated(use_case, settings, shop)
+    sizes = estimated(use_case, settings, usual_shop(events / EVENTS_A_USER))
     return replace(sizes, audiences=sizes.prediction * asked_again(use_case))
 
 

@@ -42,6 +42,9 @@ _CHARACTERS = {
     "event_digest": 24,
 }
 _ELEMENTS = {"session_ids": 1.3, "item_ids": 2.5}
+# Events of a user on a day, and the share of users who order, as in many shops.
+EVENTS_A_USER = 10
+ORDERS_A_USER = 0.02
 # What the digest reads of an event of the export: about 56% of its row.
 EVENT_BYTES = 932
 # Google Analytics changes the table of a day for so long; what is read before is read
@@ -69,6 +72,11 @@ class Shop:
     users: float
     events: float
     orders: float
+
+
+def usual_shop(users: float) -> Shop:
+    """Return a shop with so many users a day, who do and order as in many shops."""
+    return Shop(users=users, events=users * EVENTS_A_USER, orders=users * ORDERS_A_USER)
 
 
 @dataclass(frozen=True, kw_only=True)
