@@ -171,7 +171,7 @@ ENDED = {
 
 @pytest.mark.parametrize("gone", ENDED)
 def test_a_choice_that_is_lost_stores_nothing(deployment, monkeypatch, gone):
-    """The next delivery chooses anew."""
+    """But the plan, which comes first. The next delivery chooses anew."""
     store = run.store
 
     def lost(session: Any, audience: Any) -> Any:
@@ -185,6 +185,7 @@ def test_a_choice_that_is_lost_stores_nothing(deployment, monkeypatch, gone):
     left = deployment.rows("SELECT * FROM ma_audience_members")
 
     assert left == ledger(deployment) == []
+    assert len(deployment.rows("SELECT * FROM ma_audience_plans")) == 1
     assert raised.value.retryable == (gone == "the session")
     assert send(deployment)["failure"] == ""
 
