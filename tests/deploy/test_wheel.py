@@ -24,7 +24,7 @@ from tests.support import shop
 from tests.support.programs import execute
 from tests.support.proxy import Asked, Proxy
 
-PAGE = "docs/try-in-a-notebook.md"
+PAGE = "docs/notebook.ipynb"
 CHURN = ("churn.csv", "--user", "customer", "--time", "month", "--label", "churned")
 RUNNER = """
 import json, sys

@@ -120,7 +120,7 @@ def test_a_list_opens_in_a_spreadsheet(folder, capsys):
 
 def test_the_page_for_notebooks_prints_what_it_says(folder, capsys):
     """The cell is run in a folder with the file that it reads."""
-    [cell] = blocks("docs/first-look.md", "py")
+    [cell] = blocks("docs/notebook.ipynb", "py")
     exec(cell, {})
 
     [expected] = blocks("docs/first-look.md", "text")
