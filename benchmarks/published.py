@@ -122,10 +122,10 @@ def coil(folder: Path) -> Iterator[Row]:
         asked.assign(V86=has_policy.astype(int)),
         label="V86",
         figure=found,
-        what=f"of {policies} policies, found among {CHOSEN} customers",
+        what=f"of {policies} policies, found among {CHOSEN}",
         split="the contest's",
     )
-    yield structs.replace(row, published="121, the best of 43 entries (CoIL 2000)")
+    yield structs.replace(row, published="121, the best entry")
     # Which rows choose the model is drawn by the customers' ids, which the set has not.
     counts = []
     for draw in range(DRAWS):
@@ -138,7 +138,7 @@ def coil(folder: Path) -> Iterator[Row]:
         counts.append(int(has_policy[listed["id"].astype(int)][:CHOSEN].sum()))
     yield structs.replace(
         row,
-        what=f"the same by {DRAWS} sets of made-up ids: median, least, most",
+        what=f"by {DRAWS} sets of made-up ids: median, least, most",
         ours=(float(np.median(counts)), min(counts), max(counts)),
         plain={},
     )
@@ -169,7 +169,7 @@ def bank(folder: Path) -> Iterator[Row]:
                 label="y",
                 time_column=time_column,
                 figure=area_of(rows["y"][is_asked].to_numpy() == 1),
-                what=f"ROC AUC of a deposit, {known_before} the call's duration",
+                what=f"ROC AUC {known_before} duration",
                 split=split,
             )
 
@@ -194,9 +194,9 @@ def hst(folder: Path) -> Iterator[Row]:
                 scores = trees.fit(past).score_and_learn(after)
                 is_papers = name == "http" and window == 250
                 yield Row(
-                    what=f"ROC AUC of {name}, windows of {window:,}",
+                    what=f"{name}, windows of {window:,}",
                     split=order,
-                    published="0.996 (Tan, Ting and Liu 2011)" if is_papers else "",
+                    published="0.996" if is_papers else "",
                     ours=area(scores),
                     plain=plain,
                     seconds=time.perf_counter() - began,
@@ -230,7 +230,7 @@ def email(folder: Path) -> Iterator[Row]:
         by_chance = asked.iloc[np.argsort(-chance, kind="stable")]
         drawn = asked.sample(frac=1, random_state=SEED)
         yield Row(
-            what=f"visits added per 100 customers, {arm} to the best {BEST_SHARE:.0%}",
+            what=f"visits added per 100, {arm}",
             split="a random half",
             ours=ours,
             plain={

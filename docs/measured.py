@@ -10,18 +10,18 @@ FILE = Path(__file__).with_suffix(".json")
 
 
 def measured() -> str:
-    """Return each set's licence and table."""
+    """Return each set's licence and table, and which runs measured them."""
     parts = []
+    runs = set()
     for name, source in SOURCES.items():
         lines = [
             f"### {source.title}",
             "",
             f"`{name}`, from {source.where}; {source.licence}.",
             "",
-            "| measured | rows asked | published | Propensity | plain models | s |",
-            "|---|---|---|---|---|--:|",
+            "| measured | rows asked | published | Propensity | plain models |",
+            "|---|---|---|---|---|",
         ]
-        runs = set()
         for row in kept(FILE):
             if row.data != name:
                 continue
@@ -34,9 +34,8 @@ def measured() -> str:
                 row.published if row.published else "–",
                 written(row.ours),
                 plain,
-                f"{row.seconds:.0f}",
             ]
             lines.append(f"| {' | '.join(cells)} |")
             runs.add(f"Measured on {row.date} at {row.commit}, {row.machine}.")
-        parts.append("\n".join(lines + [""] + sorted(runs)))
-    return "\n\n".join(parts) + "\n"
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts + sorted(runs)) + "\n"

@@ -141,8 +141,8 @@ def test_every_error_is_described_as_it_is(error):
     errors_ = text("docs/operate.md").partition("\n## Errors\n")[2]
     _, _, below = errors_.partition("\n## ")[0].partition(f"\n### `{error.code}`\n")
 
-    retry = "yes" if error.retryable else "no"
-    assert below.startswith(f"\nStatus {error.status}, retry {retry}.\n")
+    retry = ", retry" if error.retryable else ""
+    assert below.startswith(f"\nStatus {error.status}{retry}.\n")
     assert issubclass(error, errors.PropensityError)
     assert [other.code for other in CLASSES].count(error.code) == 1
 
