@@ -287,7 +287,11 @@ COLUMNS = {"email": "a@b.com", "email_sha256": "0" * 64, "klaviyo_id": "01GX"}
 CLOCK = ManualClock(AUDIENCE.chosen_at)
 
 
-FILES = sorted((DOCS / "destinations").glob("*.toml"))
+FILES = [
+    file
+    for file in sorted((DOCS / "destinations").glob("*.toml"))
+    if 'kind = "http"' in file.read_text()
+]
 
 
 def ask(name: str, monkeypatch, answer, status=200, *, clock=CLOCK) -> tuple[Sent, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,6 +58,15 @@ LIST = {
     "terms": "ACCEPTED",
 }
 ADDRESSES = {"email": "email", "phone": "phone"}
+EXAMPLES = Path(__file__).parents[4] / "docs" / "destinations"
+
+
+@pytest.mark.parametrize("name", ["ads", "analytics"])
+def test_an_example_of_the_page_has_all_that_google_needs(name):
+    template = tomllib.loads((EXAMPLES / f"{name}.toml").read_text("utf-8"))
+    file = msgspec.convert(GoogleFile.entries(template, {}, "winback"), GoogleFile)
+
+    assert (file.name, bool(file.consent or file.consent_by)) == (name, True)
 
 
 @pytest.fixture(autouse=True)
