@@ -111,13 +111,14 @@ def forget(
     from offline import forget as program
     from propensity.cli.progress import watched
     from propensity.settings import Settings
+    from propensity.table_files.ids import users_of
 
     if is_allowing + is_dry + no_suppression > 1:
         raise click.UsageError(
             "give at most one of --dry-run, --no-suppression and --allow-again"
         )
     settings = Settings.from_environment()
-    users = program.users_of(user_id, sys.stdin)
+    users = users_of(user_id, sys.stdin)
     if use_case is None:
         use_case = ""  # All of them.
     if is_allowing:

@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib import resources
-from typing import Any, TextIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from offline import receivers
+from offline.forget_report import Place, Report
 from offline.receivers import Taken
 from offline.user_rows import MODELS, index_has, named_cells, named_rows, without
 from propensity import statements, suppression, usecases
@@ -37,12 +37,10 @@ from propensity.errors import (
     ArtifactError,
     Conflict,
     MissingTable,
-    RequestError,
-    UseCaseError,
 )
 from propensity.gcp.artifacts import Artifacts, Generation
 from propensity.gcp.warehouse import Warehouse
-from propensity.ids import EVENT, USER, is_encodable
+from propensity.ids import EVENT, USER
 from propensity.registry import index
 from propensity.registry.deployment import connected
 from propensity.registry.index import INDEXES, pointer_name
@@ -66,10 +64,6 @@ from propensity.watching import Watched, unwatched
 SQL = resources.files(__package__)
 # Keys of one statement: BigQuery's limit for all parameters is 10 MB.
 AT_ONCE = 1_000
-# Lines of a list that a note names.
-_NAMED = 20
-# Lines that are the header of a list.
-_HEADERS = ("user_id", "user_pseudo_id", "customer_id", "id", "email")
 
 
 def run(
@@ -86,7 +80,7 @@ def run(
     Remove users; see the module.
 
     Args:
-        users: Their ids; or the line of each in a list, as ``users_of`` returns them.
+        users: Their ids; or the line of each in a list, as ``ids`` reads them.
         announce: Gets a line for each receiver, before the record of it is deleted.
         watched: Yields tables or objects, and shows how many are done.
 
@@ -104,79 +98,47 @@ def run(
     if is_suppressing:
         settings.required("suppression_key")
     loaded, wrong = usecases.load_all(_names(use_case))
+    report = Report(users, use_case=use_case, is_dry=is_dry, suppressed=is_suppressing)
     with connected(settings) as (artifacts, warehouse):
         forgotten_at = SYSTEM.now()
         browsers = browsers_of(warehouse, list(users), loaded)
         ids = list(users) + browsers
         work = Work(warehouse, artifacts, ids, use_case, loaded, watched=watched)
+        if is_suppressing:
+            work.suppress()
+        work.find_receivers()
+        report.receivers = receivers.entries(work.taken)
         if is_dry:
-            work.find_receivers()
-            before = work.search()
-            after = Counter[Place]()
+            report.add_places(work.search())
         else:
-            if is_suppressing:
-                work.suppress()
-            work.find_receivers()
-            for entry in receivers.entries(work.taken):
-                announce(
-                    f"{entry['destination']} took {entry['users']} of these users by "
-                    f"audience {entry['audience']} of {entry['use_case']}, last as of "
-                    f"{entry['newest']}: {entry['removal']}"
-                )
+            for entry in report.receivers:
+                announce(receivers.sentence(entry))
             with _alone(artifacts, work.digests()):
                 before = work.search()
                 work.remove()
-                after = work.search()
-        unknown = sorted(set(users) - work.found)
+                report.add_places(before, work.search())
         events = work.export_events()
-        statements_of_exports = []
-        for export, count in events.items():
-            if count:
-                statements_of_exports.append(_clearing(export, forgotten_at))
-        bytes_billed = warehouse.bytes_billed
-    follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
-    rerun_at = (SYSTEM.now() + follow).isoformat(timespec="seconds")
-    remaining = after.total() + len(work.unreadable) + len(work.kept(work.users))
-    places = []
-    for what, name in dict(before) | dict(after):
-        row = {"what": what, "where": name, "before": before[what, name]}
-        if not is_dry:
-            row["after"] = after[what, name]
-        places.append(row)
-    notes = _notes(work, bool(statements_of_exports), browsers, wrong)
-    if unknown:
-        notes.insert(0, _not_found(unknown, users))
-    return {
-        "users": len(users),
-        "found": len(users) - len(unknown),
-        "use_case": use_case,
-        "is_dry": is_dry,
-        "suppressed": is_suppressing,
-        "run_again_at": rerun_at if is_suppressing else "",
-        "ga4_events": sum(events.values()) if events else None,
-        "ga4_statement": "\n\n".join(statements_of_exports),
-        "receivers": receivers.entries(work.taken),
-        "notes": notes,
-        "bytes_billed": bytes_billed,
-        "unreadable": sorted(work.unreadable),
-        "left": 0 if is_dry else remaining,
-        "places": places,
-    }
-
-
-def _not_found(unknown: Sequence[str], users: Sequence[str] | Mapping[str, int]) -> str:
-    """Say whom no table has, by their lines and not by their ids."""
-    lines = {user: line for line, user in enumerate(users, 1)}
-    if isinstance(users, Mapping):
-        lines = dict(users)
-    numbers = sorted(lines[user] for user in unknown)
-    listed = ", ".join(map(str, numbers[:_NAMED]))
-    more = " …" if len(numbers) > _NAMED else ""
-    where = "line" if len(numbers) == 1 else "lines"
-    return (
-        f"{len(unknown):,} of {len(users):,} ids are in no table: {where} "
-        f"{listed}{more}. Compare them with the table letter by letter."
+        report.bytes_billed = warehouse.bytes_billed
+    cleared = [_clearing(one, forgotten_at) for one, count in events.items() if count]
+    report.ga4_statement = "\n\n".join(cleared)
+    if events:
+        report.ga4_events = sum(events.values())
+    if is_suppressing:
+        follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
+        report.run_again_at = (SYSTEM.now() + follow).isoformat(timespec="seconds")
+    kept = work.kept(work.users)
+    report.unreadable = sorted(work.unreadable)
+    if not is_dry:
+        report.left += len(report.unreadable) + len(kept)
+    report.add_unknown(work.found)
+    report.add_notes(
+        browsers=browsers,
+        use_cases=work.use_cases.values(),
+        wrong=wrong,
+        is_digest_searched=bool(work.digests()),
+        is_kept=bool(kept),
     )
+    return report.answer()
 
 
 @contextlib.contextmanager
@@ -243,50 +205,6 @@ def browsers_of(
     return sorted(browsers - set(users))
 
 
-def _notes(
-    work: Work,
-    is_in_export: bool,
-    browsers: Sequence[str],
-    wrong: Sequence[UseCaseError],
-) -> list[str]:
-    """Return what else was removed, and what others have to do."""
-    notes = []
-    if browsers:
-        notes.append(f"Of these persons {len(browsers)} browsers were included.")
-    own_tables = set[str]()
-    for use_case in work.use_cases.values():
-        own_tables.update(use_case.own_tables)
-    if own_tables:
-        listed = ", ".join(sorted(own_tables))
-        notes.append(f"Delete the users from tables of your own as well: {listed}.")
-    for error in wrong:
-        notes.append(
-            f"{error.message}. Correct it and run this again: its own tables and "
-            "audiences are not known."
-        )
-    is_digest_read = any(case.reads_digest for case in work.use_cases.values())
-    if work.use_case and is_digest_read and not work.digests():
-        notes.append(
-            "The digest of the export is not searched: other use cases read it, and "
-            "have these users still. Without --use-case the users are forgotten there, "
-            "too."
-        )
-    if work.kept(work.users):
-        notes.append(
-            "Their rows of these audiences stay, because the removal needs them. Run "
-            "this again after it, which deletes them too."
-        )
-    if work.unreadable:
-        notes.append("Delete or repair the unreadable files, and run this again.")
-    if is_in_export:
-        notes.append(
-            "The GA4 export is yours: delete the users in Google Analytics first (User "
-            "Deletion API), which writes its tables for days, then run the statement "
-            "with @user_ids."
-        )
-    return notes
-
-
 def allow_again(
     settings: Settings, users: Sequence[str], *, use_case: str = ""
 ) -> dict[str, Any]:
@@ -312,10 +230,6 @@ def allow_again(
             removed += warehouse.execute(statement("allow_again", folder=SQL), entries)
         suppressed_list.publish(warehouse, artifacts)
     return {"users": len(users), "entries_removed": removed, "notes": notes}
-
-
-# A place is rows or objects, and the name of the table or folder.
-Place = tuple[str, str]
 
 
 @dataclass
@@ -646,82 +560,28 @@ def about(table: Table, source: str, name: str) -> str:
     """Return a statement on a table's rows about users, by the column of ``source``."""
     if source == RECIPIENTS:
         return statement(f"{name}_within", folder=SQL, some_table=table.stored)
-    column = "message_id" if source == RAW else source
-    other = column
-    condition = "about_events" if source == EVENT else "about_ids"
-    if "audience" in table.types:
-        condition = "about_members"
+    columns = [source]
+    if source == RAW:
+        part = "about_messages"
+        columns = ["message_id"]
+    elif source == EVENT:
+        part = "about_events"
+    elif "audience" in table.types:
+        part = "about_members"
     elif "user_pseudo_id" in table.types:
-        condition = "about_browsers"
-        other = "user_pseudo_id"
+        part = "about_browsers"
+        columns = [source, "user_pseudo_id"]
+    else:
+        part = "about_users"
     return statement(
         name,
         folder=SQL,
         some_table=table.stored,
         some_partition=table.partition,
-        some_id=column,
-        some_other_id=other,
-        some_use_case="use_case" if "use_case" in table.types else "@use_case",
-        is_about=statements.lines_of(condition, folder=SQL, some_id=column),
+        some_id=columns[0],
+        some_other_id=columns[-1],
+        is_about=statements.lines_of(part, folder=SQL),
     )
-
-
-def users_of(arguments: Sequence[str], stdin: TextIO | None) -> dict[str, int]:
-    """
-    Return the users that a command names, each once, and the line or place of each.
-
-    Ids may be of any length.
-
-    Args:
-        arguments: Of the command; a single ``-`` reads ``stdin`` instead.
-        stdin: One user id a line, in UTF-8 whatever the locale is. None where it is
-            closed.
-
-    Raises:
-        RequestError: There is none, one is not written in UTF-8, or a line is no id.
-    """
-    ids = arguments
-    is_list = tuple(arguments) == ("-",)
-    if is_list:
-        content = b"" if stdin is None else stdin.buffer.read()
-        try:
-            ids = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig").read().split("\n")
-        except UnicodeDecodeError as error:
-            raise RequestError(
-                "the user ids on standard input are not UTF-8; convert them",
-                field="user_id",
-            ) from error
-    users = dict[str, int]()
-    for line, user in enumerate(ids, 1):
-        if is_list:
-            _check_line(user, line)
-        if user:
-            users.setdefault(user, line)
-    if not users:
-        raise RequestError(
-            "there is no user id", hint="Name one or more", field="user_id"
-        )
-    if not all(map(is_encodable, users)):
-        raise RequestError("a user id is not UTF-8; convert it", field="user_id")
-    return users
-
-
-def _check_line(user: str, line: int) -> None:
-    """Refuse what a spreadsheet adds to a list of ids; an argument may be any id."""
-    problem = ""
-    if line == 1 and user.strip().lower() in _HEADERS:
-        problem = "is the header of a column"
-    elif '"' in user:
-        problem = "has quotation marks"
-    elif "," in user or ";" in user or "\t" in user:
-        problem = "has several columns"
-    if problem:
-        raise RequestError(
-            f"line {line} of the list {problem}",
-            hint="Write one id a line and nothing else; name an id that has such a "
-            "sign on the command line",
-            field="user_id",
-        )
 
 
 def _pieces(values: Sequence[str]) -> Iterator[Sequence[str]]:

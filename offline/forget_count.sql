@@ -9,5 +9,4 @@ FROM `some_table`
 WHERE
   `some_partition` >= DATE '1970-01-01'
   -- include: is_about.sql
-  AND (@use_case = '' OR `some_use_case` = @use_case)
 GROUP BY 1, 2

@@ -139,3 +139,11 @@ def entries(users: Sequence[Taken]) -> list[dict[str, object]]:
         }
         for (destination, audience, use_case, removal), days in sorted(groups.items())
     ]
+
+
+def sentence(entry: Mapping[str, object]) -> str:
+    """Say what becomes of users on a receiver's list."""
+    return (
+        "{destination} took {users} of these users by audience {audience} of "
+        "{use_case}, last as of {newest}: {removal}"
+    ).format_map(entry)

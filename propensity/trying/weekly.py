@@ -31,7 +31,7 @@ from propensity.pages.page import fill_template
 from propensity.pages.words import about
 from propensity.runs.late import EXPORT_STOPPED_DAYS
 from propensity.spreadsheet import csv_of
-from propensity.table_files import files as table_files
+from propensity.table_files.ids import read_ids
 from propensity.tables.audiences import GroupSums
 from propensity.trying.export import (
     ExportTrial,
@@ -170,14 +170,6 @@ def forget(folder: Path, file: Path) -> dict[str, Any]:
                 f"{folder} has no lists", hint="Check the path", field="folder"
             )
         return {"removed": without_users(folder, state, users)}
-
-
-def read_ids(file: Path) -> list[str]:
-    """Return the ids that a file has in its column user_id."""
-    table = table_files.read_file(file, ["user_id"])
-    with table_files.named(file):
-        ids = table_files.identities(table["user_id"], "user_id")
-    return [str(user) for user in ids.drop_null().to_pylist()]
 
 
 def _bound(trial: ExportTrial, control: Control) -> Bound:

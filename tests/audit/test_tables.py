@@ -20,10 +20,10 @@ import pytest
 from hypothesis import settings
 
 from local.exports import sources
-from offline import forget
 from propensity import try_experiment, try_table
 from propensity.audience.destinations.addresses import address_of
 from propensity.errors import NotEnoughData, PropensityError
+from propensity.table_files.ids import users_of
 from propensity.trying import lists
 from propensity.trying.first_look.reading import read_table
 from propensity.trying.first_look.scores import RowsToScore
@@ -230,4 +230,4 @@ def test_people_who_are_named_are_the_same_however_they_are_written(seed):
     for form in (" {} ", "<{}>", "mailto:{}", "{};", '"{}"', "\u200b{}"):
         assert address_of(form.format(customer)) == customer
 
-    assert {*forget.users_of(["-"], stdin)} == {*ids}
+    assert {*users_of(["-"], stdin)} == {*ids}

@@ -33,6 +33,7 @@ from propensity.settings import Settings
 from propensity.spreadsheet import csv_of
 from propensity.streaming.features import compact
 from propensity.suppression import suppressed_list
+from propensity.table_files.ids import users_of
 from propensity.tables import every as tables
 from propensity.tables.export import CONVERSIONS, USER_DAYS, VIEW
 from propensity.tables.stream import (
@@ -314,7 +315,7 @@ def test_whatever_form_a_user_has_one_run_removes_it(site, monkeypatch):
     assert {"ma_predictions_table", "dead_letters", EXPORT} <= places
     assert any(name.startswith("indexes/") for name in places)
 
-    users = program.users_of([GONE, "7", *ODD], None)
+    users = users_of([GONE, "7", *ODD], None)
     report = forget(site, *users)
 
     assert report["left"] == 0
@@ -426,7 +427,7 @@ class TestCommand:
         it says so."""
         fill(site, "u1", "-NxYz", "Ana@X.de")
         ids = "u1\n\n'-NxYz\nana@x.de\nU1\nu2\n\u200bu1\nu1.0\n-NxYz\n"
-        users = program.users_of(["-"], stdin_of(ids))
+        users = users_of(["-"], stdin_of(ids))
         report = program.run(site.settings, users, is_dry=True)
 
         assert (report["users"], report["found"]) == (8, 2)
@@ -489,7 +490,7 @@ def stdin_of(written: str, encoding: str = "utf-8") -> Any:
 )
 def test_users_are_lines_of_standard_input(written):
     """In UTF-8, whatever the locale of the terminal is, each once."""
-    assert list(program.users_of(["-"], stdin_of(written))) == ["Jürgen", "anna"]
+    assert list(users_of(["-"], stdin_of(written))) == ["Jürgen", "anna"]
 
 
 @pytest.mark.parametrize(
@@ -505,16 +506,16 @@ def test_a_list_from_a_spreadsheet_is_refused_by_line(written, problem):
     """Such as its header, and ids in quotation marks. As an argument an id may be
     anything."""
     with pytest.raises(RequestError, match=problem):
-        program.users_of(["-"], stdin_of(written))
-    assert program.users_of(["a,b", '"'], None) == {"a,b": 1, '"': 2}
+        users_of(["-"], stdin_of(written))
+    assert users_of(["a,b", '"'], None) == {"a,b": 1, '"': 2}
 
 
 def test_nobody_and_users_in_another_encoding_than_utf_8_are_refused():
     """None of them would be found: Python passes other bytes as halves of pairs.
     Standard input may be closed, as in a job that nobody watches."""
     with pytest.raises(RequestError, match="UTF-8"):
-        program.users_of(["-"], stdin_of("Jürgen\n", "utf-16"))
+        users_of(["-"], stdin_of("Jürgen\n", "utf-16"))
     with pytest.raises(RequestError, match="UTF-8"):
-        program.users_of(["J\udcfcrgen"], None)
+        users_of(["J\udcfcrgen"], None)
     with pytest.raises(RequestError, match="there is no user id"):
-        program.users_of(["-"], None)
+        users_of(["-"], None)
