@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from local.exports import digest
 from local.exports import sources as tables
+from local.stack.state import ROOT
 from propensity import folders, usecases
 from propensity.timeframe import midnight
 from propensity.trying import new_use_case as new
@@ -94,7 +95,7 @@ def export_users(deployment: Deployment, day: date, scores: dict[str, float]) ->
 
 def create_view(deployment) -> str:
     """Create the view of the page; return its name."""
-    _, sql = blocks(PAGE, "sql")
+    sql = (ROOT / "docs" / "ga4_predictions.sql").read_text("utf-8")
     dataset = deployment.ga4_dataset
     deployment.warehouse.execute(
         sql.replace("`my-project.analytics_123456.", f"`{dataset}.")

@@ -193,7 +193,7 @@ def test_a_workbook_keeps_ids_and_formulas_as_texts(deployment, folder, capsysbi
 
 PAGE = "docs/audiences.md"
 [MAILING] = blocks(PAGE, "toml")
-[_, MAIL] = blocks(PAGE, "sql")
+[MAIL] = blocks(PAGE, "sql")
 
 
 @pytest.fixture
