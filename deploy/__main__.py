@@ -16,7 +16,7 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from deploy import (
     DeploymentError,
     configuration,
     deployed,
+    flags,
     functions,
     render,
     stage,
@@ -115,45 +116,8 @@ def shell(d: DeploymentSettings, options: argparse.Namespace) -> Iterator[str]:
         yield f"{name}={shlex.quote(value)}"
     for function in all_functions:
         if function.target == options.function:
-            yield from _of_function(d, function, values)
-
-
-def _of_function(
-    d: DeploymentSettings, function: Function, values: Mapping[str, str]
-) -> Iterator[str]:
-    """
-    Yield what ``gcloud`` is told of a function.
-
-    Lists are ``service``, the flags that deploy it; ``clock``, those that schedule it;
-    ``called``, what for: use cases, or once, for none; and ``crons``, when for each.
-    """
-    service = {"function": function.target, **function.flags}
-    if function.is_public:
-        service["ingress"] = values["ingress"]
-    service["service-account"] = values[f"account_{function.target}"]
-    service["set-env-vars"] = values["environment"]
-    if not function.is_asynchronous:
-        # As many threads as requests at once.
-        service["set-env-vars"] += f"{SEPARATOR}THREADS=1"
-    secret = values["secret"] if function.needs_key else "--clear-secrets"
-    yield f"service=({shlex.join(_words(service) + [secret])})"
-    if function.schedule:
-        clock = dict(function.schedule.flags)
-        del clock["schedule"]
-        called = [""]
-        if function.schedule.per_use_case:
-            called = d.called_for(function)
-        crons = [d.cron(function, use_case) for use_case in called]
-        yield f"clock=({shlex.join(_words(clock))})"
-        yield f"called=({shlex.join(called)})"
-        yield f"crons=({shlex.join(crons)})"
-
-
-def _words(flags: Mapping[str, str]) -> list[str]:
-    words = []
-    for name, value in flags.items():
-        words.append(f"--{name}={value}" if value else f"--{name}")
-    return words
+            for name, words in flags.of_function(d, function, values).items():
+                yield f"{name}=({shlex.join(words)})"
 
 
 def names_of(d: DeploymentSettings) -> dict[str, str]:
@@ -371,16 +335,16 @@ def _image(service: dict[str, Any], repository: str) -> dict[str, Any]:
         or "@sha256:" not in name
     ):
         return {}
-    flags = [f"--image={name}"]
+    words = [f"--image={name}"]
     # An image without an operating system has Google's put beneath.
     annotations = template["metadata"].get("annotations", {})
     bases = json.loads(annotations.get("run.googleapis.com/base-images", "{}"))
     for base in bases.values():
-        flags.append(f"--base-image={base}")
+        words.append(f"--base-image={base}")
     if not bases:
-        flags.append("--clear-base-image")
+        words.append("--clear-base-image")
     labels = service["metadata"].get("labels", {})
-    return {"sources": labels.get("sources", ""), "flags": flags}
+    return {"sources": labels.get("sources", ""), "flags": words}
 
 
 def _unfit(name: str, file: Path) -> DeploymentError:

@@ -50,7 +50,17 @@ python="$root/.venv/bin/python"
 # The last file that `make setup` writes, or `make setup-deploy`.
 [[ -x "$python" && (-e "$root/.venv/.set-up" || -e "$root/.venv/.set-up-to-deploy") ]] || { echo "deploy: $root/.venv is missing or incomplete. Run 'make setup' in $root first" >&2 && exit 1; }
 
-# project, region, prefix and all else that scripts call by name.
+# Assigns all names that no script sets, by deploy/__main__.py, for example
+#   project=my-project region=europe-west1 location=EU prefix=propensity bucket=my-bucket
+#   functions='model_training …' services='propensity-model-training …' schedules, jobs
+#   every='propensity-…'           services of all functions, of DEPLOY_FUNCTIONS or not
+#   trained=ga4_purchase           use cases of trainings; exports=my-project.analytics_1
+#   account_build=propensity-build@…    and account_FUNCTION, account_scheduler, …
+#   repository=europe-west1-docker.pkg.dev/my-project/propensity   state_bucket=…-state
+#   work=.local/deploy/my-project-propensity    staged=$work/staged
+#   environment='^|^NAME=value|…' secret=--set-secrets=…    of gcloud, for each function
+#   vpc_connector, vpc_egress, functions_kms_key and such: the setting DEPLOY_…, or ""
+# and of the function $target the lists of deploy/flags.py: service, clock, called, crons.
 names="$("$python" -m deploy shell --deployment "$deployment" --function="${target:-}")"
 eval "$names"
 

@@ -5,6 +5,11 @@
 #
 #   deploy/function.sh FUNCTION [--rebuild] [--dry-run] [--deployment FILE]
 set -euo pipefail
+# Lists of gcloud's words, by deploy/flags.py, for example of predictions:
+#   service   --function=predictions --memory=4Gi …    how it is deployed
+#   taken     --memory=4Gi …                           the same, by an image that is there
+#   common    --project=my-project --region=…          of all functions
+#   build     --base-image=python311 --image=…         how it is built
 target="${1:-}"
 [[ $# == 0 ]] || shift
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -18,26 +23,6 @@ code="$staged/$target" sources="SOURCES"
 words=("$python" -m deploy stage --deployment "$deployment" --function="$target" --folder "$code")
 # It prints what the content is known by.
 if [[ -n "$dry_run" ]]; then run "${words[@]}"; else sources="$("${words[@]}")"; fi
-
-# Print the flag that sets a value, or takes it away.
-flag() { if [[ -n "$2" ]]; then echo "--$1=$2"; else echo "--clear-$1"; fi; }
-# What all functions have in common. Calling one needs the invoker's role.
-common=(
-  --project="$project" --region="$region" --no-allow-unauthenticated
-  "$(flag vpc-connector "$vpc_connector")" "$(flag key "$functions_kms_key")"
-)
-[[ -z "$vpc_connector" ]] || common+=(--vpc-egress="$vpc_egress")
-# And how they are built.
-build=(
-  --base-image="python$(tr -d '.\n' <deploy/python-version)" --image="$repository"
-  --build-service-account="projects/$project/serviceAccounts/$account_build"
-  "$(flag build-worker-pool "$worker_pool")"
-)
-# Cloud Build's own disk has Google's key, which gcloud wants to be told.
-[[ -z "$functions_kms_key" ]] || build+=(--allow-unencrypted-build)
-index=--clear-build-env-vars
-[[ -z "$package_index" ]] || index="--set-build-env-vars=PIP_INDEX_URL=$package_index"
-build+=("$index")
 
 # Print the flags by which gcloud takes an image that is there: that of the kept plan, or the
 # one in which the function runs, if it was built of what was staged here.
@@ -67,10 +52,8 @@ if [[ -z "$image" ]]; then
   upload
   words=(--source="$code" "${service[@]}" "${build[@]}")
 else
-  for word in $image "${service[@]}"; do
-    # These two are about a build.
-    [[ "$word" == --function=* || "$word" == --no-automatic-updates ]] || words+=("$word")
-  done
+  # shellcheck disable=SC2206  # A word a flag.
+  words=($image "${taken[@]}")
 fi
 if [[ -n "$image" && -f "$plan/images.json" ]]; then
   # Its repository deletes old images, but for those with such a tag: a new one each

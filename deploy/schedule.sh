@@ -7,6 +7,8 @@
 #   deploy/schedule.sh FUNCTION [--dry-run] [--deployment FILE]
 #   deploy/schedule.sh model_training --function    let it call the function again
 set -euo pipefail
+# By deploy/flags.py: called=(ga4_purchase), what it is called for; crons=('0 8 1 * *'), when
+# for each; clock=(--time-zone=Etc/UTC …). By common.sh: verb, header and calls.
 target="${1:-}" takes="--function"
 [[ $# == 0 ]] || shift
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
