@@ -51,7 +51,7 @@ python="$root/.venv/bin/python"
 [[ -x "$python" && (-e "$root/.venv/.set-up" || -e "$root/.venv/.set-up-to-deploy") ]] || { echo "deploy: $root/.venv is missing or incomplete. Run 'make setup' in $root first" >&2 && exit 1; }
 
 # Assigns all names that no script sets, by deploy/__main__.py, for example
-#   project=my-project region=europe-west1 location=EU prefix=propensity bucket=my-bucket
+#   project=my-project region=europe-west1 location=EU bucket=my-bucket prefix=propensity
 #   functions='model_training …' services='propensity-model-training …' schedules, jobs
 #   every='propensity-…'           services of all functions, of DEPLOY_FUNCTIONS or not
 #   trained=ga4_purchase           use cases of trainings; exports=my-project.analytics_1

@@ -19,8 +19,8 @@ def measured() -> str:
             "",
             f"`{name}`, from {source.where}; {source.licence}.",
             "",
-            "| measured | rows asked | published | Propensity | plain models |",
-            "|---|---|---|---|---|",
+            "| measured | Propensity | plain models |",
+            "|---|---|---|",
         ]
         for row in kept(FILE):
             if row.data != name:
@@ -28,13 +28,10 @@ def measured() -> str:
             plain = "<br>".join(
                 f"{model}: {written(figure)}" for model, figure in row.plain.items()
             )
-            cells = [
-                row.what,
-                row.split,
-                row.published if row.published else "–",
-                written(row.ours),
-                plain,
-            ]
+            what = f"{row.what}, {row.split}"
+            if row.published:
+                what += f"<br>published: {row.published}"
+            cells = [what, written(row.ours), plain]
             lines.append(f"| {' | '.join(cells)} |")
             runs.add(f"Measured on {row.date} at {row.commit}, {row.machine}.")
         parts.append("\n".join(lines))
