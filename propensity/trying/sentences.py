@@ -87,8 +87,7 @@ def week_of_folder(answer: Mapping[str, Any]) -> str:
         lines.append(
             f"The profit is {_with_interval(together['profit'], 'after cost')}."
         )
-    if together["lists"]:
-        lines.append(verdict_text(together["verdict"], did="bought"))
+    lines.append(brought_text(together, answer["label_event"]))
     lines.append(f"{answer['page']} shows all lists.")
     return "\n".join(lines)
 
@@ -106,9 +105,11 @@ def did_of(event: str) -> str:
     return "bought" if event == "purchase" else f"had {event}"
 
 
-def verdict_text(verdict: str, *, did: str) -> str:
-    """Write what the verdict on all lists means."""
-    return VERDICTS[verdict].format(did=did)
+def brought_text(together: Mapping[str, Any], event: str) -> str:
+    """Write what the verdict on all lists of a folder means."""
+    if not together["lists"]:
+        return "What contacting brings is said once the outcomes of a list are final."
+    return VERDICTS[together["verdict"]].format(did=did_of(event))
 
 
 VERDICTS = {

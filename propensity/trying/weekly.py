@@ -63,7 +63,7 @@ from propensity.trying.lists import (
     group_sums,
     more,
 )
-from propensity.trying.sentences import verdict_text
+from propensity.trying.sentences import brought_text
 
 WEEK = timedelta(days=7)
 # Of all scored users, groups of so many have one probability in the folder.
@@ -350,6 +350,7 @@ def _answer(folder: Path, state: State) -> dict[str, Any]:
     return {
         "list": str(folder / newest.name),
         "as_of": newest.as_of,
+        "label_event": state.bound.label_event,
         "next": newest.as_of + WEEK,
         "contacted": newest.contacted,
         "held_out": newest.held_out,
@@ -365,7 +366,7 @@ def _page(state: State, together: Together, tried: TriedExport) -> str:
             "bound": state.bound,
             "weeks": state.weeks[::-1],
             "together": together,
-            "said": verdict_text(together.verdict, did=state.bound.label_event),
+            "said": brought_text(asdict(together), state.bound.label_event),
             "about": about,
             "currency": tried.trial.use_case.currency,
         },
