@@ -19,8 +19,8 @@ def measured() -> str:
             "",
             f"`{name}`, from {source.where}; {source.licence}.",
             "",
-            "| measured | Propensity | plain models |",
-            "|---|---|---|",
+            "| measured | Propensity | plain models | s |",
+            "|---|---|---|--:|",
         ]
         for row in kept(FILE):
             if row.data != name:
@@ -31,7 +31,7 @@ def measured() -> str:
             what = f"{row.what}, {row.split}"
             if row.published:
                 what += f"<br>published: {row.published}"
-            cells = [what, written(row.ours), plain]
+            cells = [what, written(row.ours), plain, f"{row.seconds:.0f}"]
             lines.append(f"| {' | '.join(cells)} |")
             runs.add(f"Measured on {row.date} at {row.commit}, {row.machine}.")
         parts.append("\n".join(lines))
