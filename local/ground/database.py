@@ -43,6 +43,9 @@ class Database:
         icu = package / f"extensions/v{duckdb.__version__}/icu.duckdb_extension"
         self.root.execute(f"LOAD '{icu}'")
         self.root.execute("SET GLOBAL TimeZone = 'UTC'")
+        # DuckDB 1.5.5 loses a column of an inlined table expression that two others
+        # read: "Failed to bind column reference".
+        self.root.execute("SET GLOBAL disabled_optimizers = 'cte_inlining'")
         threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
         self.root.execute(f"SET GLOBAL threads = {threads}")
         # No name of a table is that of a variable of Python's.

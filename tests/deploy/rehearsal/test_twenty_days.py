@@ -95,10 +95,12 @@ class Play:
             client = warehouse_of(stack).client
             for name, table in json.loads((root / TABLES).read_text()).items():
                 stored = client.get_table(f"{stack.options.dataset}.{name}")
-                if len(table["schema"]) > len(stored.schema):
-                    columns = map(SchemaField.from_api_repr, table["schema"])
-                    stored.schema = list(columns)
-                    client.update_table(stored, ["schema"])
+                # BigQuery takes new columns at the end alone.
+                known = {column.name for column in stored.schema}
+                for column in map(SchemaField.from_api_repr, table["schema"]):
+                    if column.name not in known:
+                        stored.schema = [*stored.schema, column]
+                        client.update_table(stored, ["schema"])
             yield stack
 
 
