@@ -88,7 +88,7 @@ class Week(Struct, frozen=True, kw_only=True):
         return sum(mean * users for mean, users in self.chances)
 
 
-class State(Struct, frozen=True):
+class Lists(Struct, frozen=True):
     bound: Bound
     weeks: Sequence[Week] = ()
 
@@ -109,7 +109,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def read_state(folder: Path) -> State | None:
+def read_lists(folder: Path) -> Lists | None:
     """
     Return what a folder has; None of a new one.
 
@@ -120,7 +120,7 @@ def read_state(folder: Path) -> State | None:
     if not file.exists():
         return None
     try:
-        state = msgspec.json.decode(file.read_bytes(), type=State)
+        state = msgspec.json.decode(file.read_bytes(), type=Lists)
     except msgspec.DecodeError as error:
         raise RequestError(
             f"{file} can't be read: {error}",
@@ -143,7 +143,7 @@ def read_state(folder: Path) -> State | None:
     return state
 
 
-def check_bound(state: State, bound: Bound, folder: Path) -> None:
+def check_bound(state: Lists, bound: Bound, folder: Path) -> None:
     """Refuse a run whose lists could not be added up with those of the folder."""
     before = structs.asdict(state.bound)
     for name, value in structs.asdict(bound).items():
@@ -158,7 +158,7 @@ def check_bound(state: State, bound: Bound, folder: Path) -> None:
             )
 
 
-def store(folder: Path, state: State, lists: Mapping[str, bytes]) -> None:
+def write_lists(folder: Path, state: Lists, lists: Mapping[str, bytes]) -> None:
     """Replace what a folder has, and write lists whose SHA-256 the state has."""
     for name, content in lists.items():
         whole_files.write_whole(_unfinished(folder / name), content)
@@ -168,13 +168,13 @@ def store(folder: Path, state: State, lists: Mapping[str, bytes]) -> None:
         _unfinished(folder / name).replace(folder / name)
 
 
-def with_list(state: State, week: Week, content: bytes) -> State:
+def with_list(state: Lists, week: Week, content: bytes) -> Lists:
     """Return a state that has another list."""
     weeks = [*state.weeks, _with_sha256(week, content)]
     return structs.replace(state, weeks=weeks)
 
 
-def without_users(folder: Path, state: State, users: Sequence[str]) -> int:
+def without_users(folder: Path, state: Lists, users: Sequence[str]) -> int:
     """Remove users from all lists of a folder; return how many rows that were."""
     weeks = []
     lists = {}
@@ -187,11 +187,11 @@ def without_users(folder: Path, state: State, users: Sequence[str]) -> int:
             kept = rows[~is_forgotten]
             lists[week.name] = csv_of(list(kept), kept.itertuples(index=False))
         weeks.append(_with_sha256(week, lists.get(week.name)))
-    store(folder, structs.replace(state, weeks=weeks), lists)
+    write_lists(folder, structs.replace(state, weeks=weeks), lists)
     return removed
 
 
-def new_members(folder: Path, state: State, week: Week) -> pd.DataFrame:
+def new_members(folder: Path, state: Lists, week: Week) -> pd.DataFrame:
     """Return the rows of a list whose users are on no earlier one."""
     earlier: set[str] = set()
     for other in state.weeks:

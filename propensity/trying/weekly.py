@@ -44,15 +44,15 @@ from propensity.trying.export import (
 from propensity.trying.folder import (
     Bound,
     Counted,
-    State,
+    Lists,
     Week,
     check_bound,
     locked,
     new_members,
-    read_state,
-    store,
+    read_lists,
     with_list,
     without_users,
+    write_lists,
 )
 from propensity.trying.lists import (
     BEST,
@@ -73,7 +73,7 @@ NEVER = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
-class Together:
+class Brought:
     """
     What all lists brought whose outcomes are final.
 
@@ -120,7 +120,7 @@ def write_week(
         The answer: ``is_new`` tells whether a list was written.
     """
     with locked(folder):
-        state = read_state(folder)
+        state = read_lists(folder)
         if state is None and share is None:
             raise RequestError(
                 f"{folder} has no list yet, so that the first one needs the share of "
@@ -137,7 +137,7 @@ def write_week(
         with open_trial(target, jobs_in=jobs_in, now=now, **event) as trial:
             bound = _bound(trial, control)
             if state is None:
-                state = State(bound)
+                state = Lists(bound)
             check_bound(state, bound, folder)
             _check_running(trial, now=now)
             if state.weeks and trial.as_of < state.weeks[-1].as_of + WEEK:
@@ -150,7 +150,7 @@ def write_week(
         content = csv_of(list(listed), listed.itertuples(index=False))
         state = with_list(state, _week(tried, listed, state), content)
         newest = state.weeks[-1]
-        store(folder, state, {newest.name: content})
+        write_lists(folder, state, {newest.name: content})
         whole_files.write_whole(folder / "report.html", tried.page().encode())
         together = _together(state, cost_per_contact, margin)
         whole_files.write_whole(
@@ -164,7 +164,7 @@ def forget(folder: Path, file: Path) -> dict[str, Any]:
     """Remove the users of a file from all lists of a folder."""
     users = read_ids(file)
     with locked(folder):
-        state = read_state(folder)
+        state = read_lists(folder)
         if state is None:
             raise RequestError(
                 f"{folder} has no lists", hint="Check the path", field="folder"
@@ -198,7 +198,7 @@ def _check_running(trial: ExportTrial, *, now: datetime) -> None:
         )
 
 
-def _open(trial: ExportTrial, state: State) -> list[Week]:
+def _open(trial: ExportTrial, state: Lists) -> list[Week]:
     """Return the lists that are not counted yet, and whose outcomes are final."""
     final = trial.timeframe.newest_matured(today=trial.as_of)
     return [
@@ -206,14 +206,14 @@ def _open(trial: ExportTrial, state: State) -> list[Week]:
     ]
 
 
-def _reaching_back(trial: ExportTrial, state: State) -> ExportTrial:
+def _reaching_back(trial: ExportTrial, state: Lists) -> ExportTrial:
     """Return a trial that also reads the days of outcomes of lists long ago."""
     first_days = [trial.days[0]]
     first_days += [week.as_of - timedelta(days=1) for week in _open(trial, state)]
     return replace(trial, first_day=min(first_days))
 
 
-def _counted(trial: ExportTrial, state: State, folder: Path) -> State:
+def _counted(trial: ExportTrial, state: Lists, folder: Path) -> Lists:
     """Read the outcomes of all lists that are final by now."""
     weeks = _open(trial, state)
     if not weeks:
@@ -243,7 +243,7 @@ def _counted(trial: ExportTrial, state: State, folder: Path) -> State:
     return structs.replace(state, weeks=known)
 
 
-def _week(tried: TriedExport, listed: pd.DataFrame, state: State) -> Week:
+def _week(tried: TriedExport, listed: pd.DataFrame, state: Lists) -> Week:
     """Return the week of a new list, with what is expected of all scored users."""
     chance = tried.people["probability"].to_numpy(np.float64)
     chances = []
@@ -300,8 +300,8 @@ def _evaluated(week: Week) -> Sequence[season.EvaluatedWeek]:
 
 
 def _together(
-    state: State, cost_per_contact: float | None, margin: float | None
-) -> Together:
+    state: Lists, cost_per_contact: float | None, margin: float | None
+) -> Brought:
     """Return what all lists brought together, each user once."""
     known = [week for week in state.weeks if week.counted is not None]
     sums: list[GroupSums] = []
@@ -326,7 +326,7 @@ def _together(
     profit = None
     if amount is not None and cost is not None and margin is not None:
         profit = amount.times(margin).plus(-cost)
-    return Together(
+    return Brought(
         lists=len(known),
         contacted=contacted,
         verdict=shown.verdict,
@@ -345,7 +345,7 @@ def _in_all(shown: Any, name: str, contacted: int) -> Difference | None:
     return None if each is None else each.times(contacted)
 
 
-def _answer(folder: Path, state: State) -> dict[str, Any]:
+def _answer(folder: Path, state: Lists) -> dict[str, Any]:
     newest = state.weeks[-1]
     return {
         "list": str(folder / newest.name),
@@ -358,7 +358,7 @@ def _answer(folder: Path, state: State) -> dict[str, Any]:
     }
 
 
-def _page(state: State, together: Together, tried: TriedExport) -> str:
+def _page(state: Lists, together: Brought, tried: TriedExport) -> str:
     return fill_template(
         "propensity.trying",
         "folder.html",
