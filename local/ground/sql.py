@@ -14,10 +14,10 @@ from functools import lru_cache
 from typing import Any
 
 import sqlglot
+from farmhash import Fingerprint64
 from sqlglot import exp
 
 from local.ground import lists
-from local.ground.fingerprint import farm_fingerprint
 
 # Of a table: project, dataset and name.
 Path3 = tuple[str, str, str]
@@ -84,14 +84,18 @@ def quotient(left: Decimal, right: Decimal) -> Decimal:
     return _EXACT.divide(left, right).quantize(_NINTH, ROUND_HALF_UP, _NUMERIC)
 
 
+def fingerprint(text: str) -> int:
+    """Return FarmHash's Fingerprint64, whose bits BigQuery takes for an INT64."""
+    unsigned: int = Fingerprint64(text)
+    return int.from_bytes(unsigned.to_bytes(8), signed=True)
+
+
 def define(database: Any) -> None:
     """Add to a database what DuckDB lacks."""
     both = [NUMERIC, NUMERIC]
     database.create_function("numeric_multiplied", product, both, NUMERIC)
     database.create_function("numeric_divided", quotient, both, NUMERIC)
-    database.create_function(
-        "farm_fingerprint", farm_fingerprint, ["VARCHAR"], "BIGINT", type="arrow"
-    )
+    database.create_function("farm_fingerprint", fingerprint, ["VARCHAR"], "BIGINT")
     for macro in MACROS:
         database.execute(f"CREATE MACRO {macro}")
 

@@ -115,9 +115,9 @@ ANSWERS: dict[str, list[Any]] = {
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         )
     ],
-    "SELECT FARM_FINGERPRINT('a') = FARM_FINGERPRINT('a'), "
-    "COUNTIF(FARM_FINGERPRINT(CAST(n AS STRING)) < 0) BETWEEN 400 AND 600 "
-    "FROM UNNEST(GENERATE_ARRAY(1, 1000)) AS n": [(True, True)],
+    # As on the page of BigQuery's hash functions.
+    "SELECT FARM_FINGERPRINT('1footrue'), FARM_FINGERPRINT('2applefalse'), "
+    "FARM_FINGERPRINT(NULL)": [(-1541654101129638711, 2794438866806483259, None)],
 }
 # Statements that are refused, and how.
 REFUSED: dict[str, tuple[type[PropensityError], str]] = {
