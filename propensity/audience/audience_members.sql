@@ -12,22 +12,7 @@ FROM scored
 CREATE TEMP TABLE chosen AS
 WITH
 -- include: members.sql
-SELECT
-  user_id,
-  probability,
-  percentile,
-  expected_value,
-  decile_value,
-  effect,
-  is_explored,
-  attributes,
-  is_control,
-  is_newly_held_out,
-  is_member,
-  is_left_out,
-  is_nameless,
-  times,
-  score
+SELECT *
 FROM looked_at
 ;
 -- include: members_sums.sql

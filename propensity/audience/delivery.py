@@ -179,7 +179,6 @@ class Delivery:
         """Send the requests that are left; return what became of their users."""
         waiting = self._log.settle()
         self._open()
-        self._taken = self._log.taken()
         requests = self._log.requests()
         if watched:
             requests = iter(watched(requests, self._done.pending))
@@ -207,6 +206,8 @@ class Delivery:
             self._log.open()
         for row in due:
             self._done.pending += row["users"]
+            if row["is_taken"]:
+                self._taken.add(row["action"])
             if row["barred"]:
                 self._done.count_users(row["users"], row["action"], row["barred"])
 

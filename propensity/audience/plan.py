@@ -22,16 +22,14 @@ from propensity.audience.stopping import listed
 from propensity.gcp.session import Session
 from propensity.measures.power import (
     RECENT_WEEKS,
-    deciles,
     explained_by,
     members_needed,
     power,
 )
 from propensity.measures.uplift import LOOKS, WEEK
-from propensity.models.encoding import floats_of
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
-from propensity.tables.audiences import Plan
+from propensity.tables.audiences import Decile, Plan
 
 # Who is new is known of so many weeks before.
 KNOWN_WEEKS = 13
@@ -51,23 +49,27 @@ def needed(audience: Audience, plan: Plan, declared: Declared) -> int | None:
     return None if count == inf else ceil(count)
 
 
-def planned(
-    deployment: Deployment,
-    session: Session,
-    named: DeclaredAudience,
-    audience: Audience,
-) -> Plan:
+def planned(session: Session, declared: Declared, audience: Audience) -> Plan:
     """Return the plan of an audience before it is sent, whose members a session has."""
-    declared = named.declared
     sums = audience.sums
     chances = sums.chances
-    sql = statement("audience_values")
-    scores = session.table(sql, {"order": audience.order})
-    scores = scores.sort_by([("score", "descending")])
-    new_a_week = None
-    if len(scores):
-        eligible = round(float(floats_of(scores["users"]).sum()))
-        new_a_week = _new_a_week(deployment, named, audience, eligible=eligible)
+    least = declared.threshold
+    asked = {
+        "use_case": audience.use_case,
+        "audience": audience.name,
+        "order": audience.order,
+        "who": declared.who,
+        "least": 0.0 if least is None else least,
+        "places": sums.members if least is None else None,
+        "tie_key": audience.control.tie_key,
+        "since": audience.as_of - KNOWN_WEEKS * WEEK,
+        "recent": audience.as_of - RECENT_WEEKS * WEEK,
+        "as_of": audience.as_of,
+        "cost": declared.cost_per_contact,
+        "margin": declared.margin,
+    }
+    [found] = session.rows(statement("audience_plan"), asked)
+    new_a_week = found["new_members_a_week"]
     planned_weeks = LOOKS
     if declared.until:
         planned_weeks = max((declared.until - audience.as_of) // WEEK, 0) + 1
@@ -79,7 +81,6 @@ def planned(
         planned_weeks=planned_weeks,
         explained=explained_by(chances),
     )
-    margin = declared.margin
     return Plan(
         use_case=audience.use_case,
         audience=audience.name,
@@ -91,7 +92,7 @@ def planned(
         control_key=audience.control.fingerprint,
         new_members_a_week=new_a_week,
         cost_per_contact=declared.cost,
-        margin=margin,
+        margin=declared.margin,
         until=declared.until,
         declared_order=declared.order,
         used_order=audience.order,
@@ -100,44 +101,8 @@ def planned(
         added_conversions=sums.added_conversions,
         added_value=sums.added_value,
         power=weeks,
-        deciles=deciles(scores, cost=declared.cost_per_contact, margin=margin),
+        deciles=[Decile(**decile) for decile in found["deciles"]],
     )
-
-
-def _new_a_week(
-    deployment: Deployment,
-    named: DeclaredAudience,
-    audience: Audience,
-    *,
-    eligible: int,
-) -> float | None:
-    """
-    Return how many users a week become members for the first time.
-
-    As if each publication since had as many members as today's, or, by a threshold,
-    those who reach it; None with one publication. So many are eligible today.
-    """
-    least = named.declared.threshold
-    places = audience.sums.members if least is None else eligible
-    rows = deployment.rows(
-        "audience_newcomers",
-        audience=named.name,
-        order=audience.order,
-        who=named.declared.who,
-        least=0.0 if least is None else least,
-        places=places,
-        eligible=eligible,
-        tie_key=audience.control.tie_key,
-        since=audience.as_of - KNOWN_WEEKS * WEEK,
-        recent=audience.as_of - RECENT_WEEKS * WEEK,
-        as_of=audience.as_of,
-    )
-    for row in rows:
-        if row["weeks"] and row["users_now"]:
-            new_a_week: float = row["newcomers"] / row["weeks"]
-            # The audience's own statement lets only a part of all users be members.
-            return new_a_week * eligible / float(row["users_now"])
-    return None
 
 
 # -- what a person should know before an audience is sent ----------------------------

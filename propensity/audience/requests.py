@@ -89,7 +89,8 @@ class RequestLog:
 
         Returns:
             Rows of how many ``users`` are due in how many ``requests``, by ``action``
-            and why they are ``barred``, if they are.
+            and why they are ``barred``, if they are; and whether the destination has
+            taken a request of the action (``is_taken``).
         """
         destination = self.destination
         reading = self.audience.reading
@@ -282,12 +283,6 @@ class RequestLog:
             self.flush(at_least=ROWS_AT_ONCE)
         self.flush()
         return waiting
-
-    def taken(self) -> set[str]:
-        """Return the actions of which the destination has taken a request."""
-        sql = statement("requests_taken")
-        rows = self.deployment.warehouse.rows(sql, self.key)
-        return {row["action"] for row in rows}
 
 
 def _member(row: dict[str, Any]) -> Member:

@@ -1,5 +1,6 @@
 -- Script: the temporary table due of a session, and a row per action and reason why users
--- may not be sent any more, with how many users and requests there are.
+-- may not be sent any more, with how many users and requests there are, and whether the
+-- destination has taken a request of the action already.
 -- Due are, one row per user and address: who is to be taken off a list, from before the
 -- date or suppressed since, by what a destination knows nobody who is treated by; who is
 -- to be added to it, being treated; unless a request of the date has them already; and who
@@ -212,6 +213,16 @@ SELECT
   action,
   barred,
   COUNT(*) AS users,
-  COUNT(DISTINCT request) AS requests
+  COUNT(DISTINCT request) AS requests,
+  action IN (
+    SELECT action
+    FROM ma_audience_ledger
+    WHERE
+      use_case = @use_case
+      AND audience = @audience
+      AND destination = @destination
+      AND as_of = @as_of
+      AND (status = 'accepted' OR receipt IS NOT NULL)
+  ) AS is_taken
 FROM due
 GROUP BY action, barred

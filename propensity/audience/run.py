@@ -83,7 +83,7 @@ def preview(
         validated = None
         if validate and requests:
             validated = _validated(log.destination, next(log.requests()))
-        plan = planned(deployment, session, named, log.audience)
+        plan = planned(session, named.declared, log.audience)
     audience = log.audience
     sums = audience.sums
     if log.destination.requests_of_a_file:
@@ -166,7 +166,7 @@ def send(
                     hint=advice,
                     field="audience",
                 )
-            plan = planned(deployment, session, named, audience)
+            plan = planned(session, named.declared, audience)
             check()
             # First what the control group is drawn by: no member is there without it.
             deployment.warehouse.write(AUDIENCE_PLANS, [plan])

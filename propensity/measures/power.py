@@ -1,5 +1,5 @@
 """
-What an audience can show before it is sent: members, weeks, and deciles of users.
+What an audience can show before it is sent: how many members, after how many weeks.
 
 The power is the textbook's, of two proportions, with the boundary of the verdict in the
 place of a single look's (``uplift``), and less what the probabilities explain, as the
@@ -16,14 +16,10 @@ from collections.abc import Mapping, Sequence
 from math import inf, sqrt
 from typing import Any
 
-import pyarrow as pa
-
 from propensity.measures.intervals import POWER
-from propensity.measures.metrics import ratio, tenths
 from propensity.measures.statistic import Statistic
 from propensity.measures.uplift import LAST, LOOKS, WEEK, errors_at, progress_at
-from propensity.models.encoding import floats_of
-from propensity.tables.audiences import Decile, Power
+from propensity.tables.audiences import Power
 
 # Weeks of new members that a plan looks ahead, if it is not over before.
 WEEKS = (1, 4, 13, LOOKS)
@@ -172,39 +168,3 @@ def weeks_left(rows: Sequence[Mapping[str, Any]]) -> int | None:
 
 def _users(row: Mapping[str, Any]) -> int:
     return int(row["treated_users"]) + int(row["control_users"])
-
-
-def deciles(
-    scores: pa.Table, *, cost: float | None, margin: float | None
-) -> list[Decile]:
-    """
-    Return ten equal parts of users; those of equal scores are divided.
-
-    Args:
-        scores: Rows of ``audience_values.sql``, the best first.
-    """
-    if not len(scores):
-        return []
-    of_users = floats_of(scores["users"])
-    users = tenths(of_users, of_users).tolist()
-    conversions = tenths(of_users, floats_of(scores["conversions"])).tolist()
-    value = None
-    if scores["value"].null_count < len(scores):
-        value = tenths(of_users, floats_of(scores["value"])).tolist()
-    rows = []
-    for index, count in enumerate(users):
-        expected = None if value is None else value[index]
-        costs = None if cost is None else cost * count
-        pays_from = None
-        if expected is not None and costs is not None and margin is not None:
-            pays_from = ratio(costs, margin * expected)
-        row = Decile(
-            decile=index + 1,
-            users=count,
-            conversions=conversions[index],
-            value=expected,
-            cost=costs,
-            pays_from=pays_from,
-        )
-        rows.append(row)
-    return rows

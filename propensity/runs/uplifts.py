@@ -10,9 +10,10 @@ and of those of a quarter.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from propensity.audience.result import earned_by
@@ -23,7 +24,6 @@ from propensity.tables.audiences import (
     ALL,
     AUDIENCE_LIFT,
     PROGRAMME_LIFT,
-    Figures,
     GroupSums,
     Programme,
     ProgrammeSums,
@@ -60,65 +60,46 @@ GROUP = "control_group"
 
 
 @dataclass(kw_only=True)
-class History:
+class Week:
     """
-    The weeks of an audience, or of a control group: an audience is a programme of one.
+    A week of an audience, or of a control group.
 
     Attributes:
-        open: The share of the control group by week whose row is written (again).
-        until: The last day of a week's plan; None for a year.
-        sums: Of the new members of each week.
-        final: Weeks without an outcome that is missing: in a run for an earlier date,
-            too.
-        audiences: Those with members.
+        until: The last day of what is planned; None for a year.
+        is_open: Whether its row is written (again).
+        is_final: Whether it has a final row: of a run for an earlier date, too.
+        sums: Of its new members.
     """
 
-    open: dict[date, float | None] = field(default_factory=dict)
-    until: dict[date, date | None] = field(default_factory=dict)
-    sums: dict[date, list[ProgrammeSums]] = field(default_factory=dict)
-    final: set[date] = field(default_factory=set)
+    until: date | None = None
+    is_open: bool = False
+    is_final: bool = False
+    sums: list[ProgrammeSums] = field(default_factory=list)
+
+
+@dataclass
+class History:
+    """The weeks of an audience, or of a control group with the audiences of it."""
+
+    share: float = 0.0
+    weeks: dict[date, Week] = field(default_factory=dict)
     audiences: set[str] = field(default_factory=set)
 
     @property
-    def share(self) -> float:
-        """The share of the control group."""
-        share = self.open[min(self.open)]
-        return 0.0 if share is None else share
+    def first_open(self) -> date:
+        return min(day for day, week in self.weeks.items() if week.is_open)
 
-    def write_again(self, row: Mapping[str, Any]) -> None:
-        """
-        Note a week of an audience whose row is written.
-
-        A week is planned until its audiences end: for a year where one has no end.
-        """
-        week = row["week"]
-        until = row["planned_until"]
-        longest = self.until.setdefault(week, until)
-        if longest is None or until is None:
-            self.until[week] = None
-        else:
-            self.until[week] = max(longest, until)
-        self.open[week] = row["control_share"]
-        self.audiences.add(row["audience"])
-        self.sums[week] = []
-
-    def remember(self, row: Uplift | Programme, until: date | None) -> None:
-        """Note a row that is stored; sums of a week that is open are read again."""
-        sums = [ProgrammeSums.of(each.columns()) for each in row.sums]
-        self.sums.setdefault(row.week, sums)
-        self.until.setdefault(row.week, until)
-        if row.status == "final":
-            self.final.add(row.week)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeekFigures:
-    """Figures of all weeks up to one, with their sums."""
-
-    week: date
-    status: str
-    so_far: Sequence[ProgrammeSums]
-    figures: Figures
+    def remember(self, row: Uplift | Programme) -> None:
+        """Note a stored row; the sums of a week that is open are read again."""
+        week = self.weeks.get(row.week)
+        if week is None:
+            sums = [ProgrammeSums.of(group.columns()) for group in row.sums]
+            week = self.weeks[row.week] = Week(sums=sums)
+            if isinstance(row, Uplift):
+                week.until = row.planned_until
+        week.is_final = row.status == "final"
+        if isinstance(row, Programme):
+            self.audiences.update(row.audiences)
 
 
 def publish_uplifts(run: Run) -> list[Uplift]:
@@ -134,125 +115,125 @@ def publish_uplifts(run: Run) -> list[Uplift]:
     """
     if run.use_case.scores_events:
         return []
-    newest = run.as_of - run.timeframe.horizon
-    window = {"since": newest - CATCH_UP, "until": newest}
-    histories = defaultdict[tuple[str, str], History](History)
-    for row in run.rows("result_weeks", **window):
-        histories[row["scope"], row["name"]].write_again(row)
+    histories = _open_weeks(run)
     if not histories:
         return []
-    for row in run.read(Uplift, "audience_lifts", **EVER):
-        if (AUDIENCE, row.audience) in histories:
-            histories[AUDIENCE, row.audience].remember(row, row.planned_until)
-    for row in run.read(Programme, "programme_lifts", **EVER):
-        if row.period == ALL and (GROUP, row.control_group) in histories:
-            history = histories[GROUP, row.control_group]
-            history.remember(row, None)
-            history.audiences.update(row.audiences)
-    _add_sums(run, histories)
+    for uplift in run.read(Uplift, "audience_lifts", **EVER):
+        if (AUDIENCE, uplift.audience) in histories:
+            histories[AUDIENCE, uplift.audience].remember(uplift)
+    for programme in run.read(Programme, "programme_lifts", **EVER):
+        key = GROUP, programme.control_group
+        if programme.period == ALL and key in histories:
+            histories[key].remember(programme)
     rows = list[Uplift | Programme]()
-    for scope, name in sorted(histories):
-        rows += _rows_of(run, scope, name, histories[scope, name])
+    for (scope, name), history in sorted(histories.items()):
+        rows += _rows_of(run, scope, name, history)
     audiences = [row for row in rows if isinstance(row, Uplift)]
     run.append(AUDIENCE_LIFT, audiences)
     run.append(PROGRAMME_LIFT, [row for row in rows if isinstance(row, Programme)])
     return audiences
 
 
-def _add_sums(run: Run, histories: Mapping[tuple[str, str], History]) -> None:
-    """Add the sums of open weeks; none where all were members before."""
-    as_ofs = set[date]().union(*(history.open for history in histories.values()))
+def _open_weeks(run: Run) -> dict[tuple[str, str], History]:
+    """Return the weeks to write, with sums of their new members, by scope and name."""
+    newest = run.as_of - run.timeframe.horizon
+    histories = defaultdict[tuple[str, str], History](History)
+    as_ofs = set[date]()
+    for row in run.rows("result_weeks", since=newest - CATCH_UP, until=newest):
+        as_ofs.add(row["week"])
+        history = histories[row["scope"], row["name"]]
+        history.share = row["control_share"]
+        history.audiences.update(row["audiences"])
+        history.weeks[row["week"]] = Week(until=row["planned_until"], is_open=True)
+    if not histories:
+        return {}
     window = run.use_case.window(run.settings, sorted(as_ofs), today=run.as_of)
     sql = run.use_case.statement("audience_outcomes")
     for row in run.warehouse.rows(sql, window):
-        history = histories.get((row["scope"], row["name"]))
-        if history is not None and row["week"] in history.open:
-            history.sums[row["week"]].append(ProgrammeSums.of(dict(row)))
+        key = row["scope"], row["name"]
+        # Another audience may have the date open.
+        if key in histories and row["week"] in histories[key].weeks:
+            sums = ProgrammeSums.of(dict(row))
+            histories[key].weeks[row["week"]].sums.append(sums)
+    return histories
 
 
 def _rows_of(
     run: Run, scope: str, name: str, history: History
 ) -> Iterator[Uplift | Programme]:
     """Yield rows from the first open week on: of a control group by quarter, too."""
-    weeks = sorted(history.sums)
-    periods = {ALL: _looks(run, history, weeks, first=weeks[0], until=history.until)}
-    by_quarter = defaultdict[Quarter, list[date]](list)
-    for week in weeks if scope == GROUP else ():
-        by_quarter[quarter_of(week)].append(week)
-    for quarter, of_quarter in by_quarter.items():
-        until = dict.fromkeys(of_quarter, quarter.last)
-        looks = _looks(run, history, of_quarter, first=quarter.first, until=until)
-        periods[quarter.name] = looks
-    for period, looks in periods.items():
-        for look in looks:
-            sums = history.sums[look.week]
-            shared: dict[str, Any] = {
-                "use_case": run.use_case.name,
-                "week": look.week,
-                "week_end": look.week + run.timeframe.horizon,
-                "status": look.status,
-                "run_id": run.run_id,
-                "evaluated_at": run.began_at,
-                "control_share": history.share,
-                "figures": look.figures,
-            }
-            if scope == AUDIENCE:
-                yield Uplift(
-                    audience=name,
-                    planned_until=history.until[look.week],
-                    sums=[GroupSums.of(group.columns()) for group in sums],
-                    **shared,
-                )
-            else:
-                yield Programme(
-                    control_group=name,
-                    period=period,
-                    audiences=sorted(history.audiences),
-                    sums=sums,
-                    earned=earned_by(look.figures, look.so_far),
-                    **shared,
-                )
+    weeks = sorted(history.weeks)
+    yield from _rows_of_period(run, scope, name, history, weeks)
+    if scope == GROUP:
+        for quarter, of_quarter in groupby(weeks, quarter_of):
+            yield from _rows_of_period(
+                run, scope, name, history, list(of_quarter), quarter=quarter
+            )
 
 
-def _looks(
+def _rows_of_period(
     run: Run,
+    scope: str,
+    name: str,
     history: History,
     weeks: Sequence[date],
     *,
-    first: date,
-    until: Mapping[date, date | None],
-) -> Iterator[WeekFigures]:
+    quarter: Quarter | None = None,
+) -> Iterator[Uplift | Programme]:
     """
-    Yield the figures of weeks from the first open one on, each of all weeks so far.
+    Yield rows of the weeks of a quarter, or of all, each of all users so far.
 
     They are final once those of all weeks are.
-
-    Args:
-        first, until: First and last day of what is planned; None for a year.
     """
     so_far = list[ProgrammeSums]()
     is_whole = True
-    for week in weeks:
-        so_far += history.sums[week]
-        if week < min(history.open):
+    for day in weeks:
+        week = history.weeks[day]
+        so_far += week.sums
+        if day < history.first_open:
             continue
-        is_known = week in history.final
-        is_whole = is_whole and (is_known or status(run, week) == "final")
+        is_whole = is_whole and (week.is_final or status(run, day) == "final")
+        # All were members before.
         if not so_far:
             continue
-        is_final = is_known or is_whole
-        progress = progress_at(week, first=first, until=until.get(week))
-        yield WeekFigures(
-            week=week,
-            status="final" if is_final else "provisional",
-            so_far=list(so_far),
-            figures=figures(
-                so_far,
-                control_share=history.share,
-                errors=errors_at(progress),
-                is_final=is_final,
-            ),
+        progress = progress_at(
+            day,
+            first=quarter.first if quarter else weeks[0],
+            until=quarter.last if quarter else week.until,
         )
+        is_final = week.is_final or is_whole
+        shown = figures(
+            so_far,
+            control_share=history.share,
+            errors=errors_at(progress),
+            is_final=is_final,
+        )
+        shared: dict[str, Any] = {
+            "use_case": run.use_case.name,
+            "week": day,
+            "week_end": day + run.timeframe.horizon,
+            "status": "final" if is_final else "provisional",
+            "run_id": run.run_id,
+            "evaluated_at": run.began_at,
+            "control_share": history.share,
+            "figures": shown,
+        }
+        if scope == AUDIENCE:
+            yield Uplift(
+                audience=name,
+                planned_until=week.until,
+                sums=[GroupSums.of(group.columns()) for group in week.sums],
+                **shared,
+            )
+        else:
+            yield Programme(
+                control_group=name,
+                period=quarter.name if quarter else ALL,
+                audiences=sorted(history.audiences),
+                sums=week.sums,
+                earned=earned_by(shown, so_far),
+                **shared,
+            )
 
 
 def shown_uplifts(rows: Sequence[Uplift]) -> dict[str, object]:

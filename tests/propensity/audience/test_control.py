@@ -336,6 +336,32 @@ class TestPlan:
         assert (first["users"], first["cost"], first["value"]) == (20, 38, 3_810)
         assert first["pays_from"] == pytest.approx(38 / (0.5 * 3_810))
 
+    def test_deciles_have_the_best_users_first(self, deployment):
+        """Users of one score are divided. Contacting pays from the uplift of its cost:
+        never in the last decile, of whom nothing is expected."""
+        chances = (0.4, 0.3, 0.2, 0.1)
+        worth = (40.0, 10.0, 30.0, 0.0)
+        users = {f"u{n:03}": chances[n // 5] for n in range(20)}
+        values = {f"u{n:03}": worth[n // 5] for n in range(20)}
+        publish(deployment.warehouse, MONDAY, users, values=values)
+        deciles = preview(deployment, cost_per_contact=0.5, margin=0.4)["deciles"]
+        third = deciles[2]
+
+        assert [decile["users"] for decile in deciles] == [2] * 10
+        assert third["conversions"] == pytest.approx(0.4 + 0.3)
+        assert third["value"] == pytest.approx(40 + 10)
+        assert third["pays_from"] == pytest.approx(0.5 * 2 / (0.4 * 50))
+        assert sum(decile["conversions"] for decile in deciles) == pytest.approx(5)
+        assert deciles[-1]["pays_from"] is None
+
+    def test_without_a_cost_or_amounts_no_uplift_pays(self, deployment, shop):
+        free = preview(shop, margin=0.4)["deciles"][0]
+        publish(deployment.warehouse, MONDAY, PROBABILITIES)
+        bare = preview(deployment, cost_per_contact=0.5, margin=0.4)["deciles"][0]
+
+        assert (free["cost"], free["pays_from"]) == (None, None)
+        assert (bare["cost"], bare["value"], bare["pays_from"]) == (10, None, None)
+
     def test_by_a_threshold_who_reaches_it_now_is_a_new_member(self, deployment):
         lower = {user: chance * 0.8 for user, chance in PROBABILITIES.items()}
         publish(deployment.warehouse, MONDAY - WEEK, lower)

@@ -6,7 +6,6 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from propensity.measures import power, uplift
@@ -189,21 +188,3 @@ def test_an_open_verdict_says_how_many_weeks_it_takes():
     assert power.weeks_left(lifts(*weeks, share=0)) is None
     assert power.weeks_left(lifts(*weeks, explained=0.2)) < left
     assert power.weeks_left(lifts(*weeks, until=thirty_weeks)) < left
-
-
-def test_deciles_have_the_best_users_first():
-    """Contacting pays from the uplift of its cost: never in the last one, of whom
-    nothing is expected, nor where a cost or an amount is not known."""
-    scores = {"users": [25] * 4, "conversions": [4.0, 3.0, 2.0, 1.0]}
-    valued = pa.table({**scores, "value": [40.0, 10.0, 30.0, 0.0]})
-    rows = power.deciles(valued, cost=0.5, margin=0.4)
-    columns = ("users", "conversions", "value", "cost")
-    sums = [sum(getattr(row, name) for row in rows) for name in columns]
-    bare = pa.table({**scores, "value": pa.nulls(4, pa.float64())})
-
-    assert sums == pytest.approx([100, 10, 80, 50])
-    assert (rows[0].conversions, rows[0].value) == (1.6, 16)
-    assert rows[0].pays_from == pytest.approx(0.5 * 10 / (0.4 * 16))
-    assert rows[-1].pays_from is None
-    assert power.deciles(valued, cost=None, margin=0.4)[0].pays_from is None
-    assert power.deciles(bare, cost=0.5, margin=0.4)[0].pays_from is None
