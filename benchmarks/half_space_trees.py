@@ -1,21 +1,18 @@
 """
 Half-Space Trees against river's: rows that a processor second scores and learns. Gates.
 
-    python -m benchmarks.half_space_trees
-
 Both have card fraud's trees and the same rows of 28 features, after a window that
 warms them up. River gets a mapping a row, as it takes no other form; we get arrays.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from functools import partial
 
 import numpy as np
 
-from benchmarks.measuring.report import Line, by_peer, finish, in_turns
+from benchmarks.measuring.report import Line, by_peer, in_turns
 from propensity import usecases
 from propensity.models.encoding import Floats
 from propensity.models.half_space_trees import HalfSpaceTrees
@@ -48,8 +45,7 @@ def ours(rows: Floats) -> float:
     return ROWS / (time.process_time() - start)
 
 
-def main() -> int:
-    """Measure, print Markdown, and return 1 where a target is missed."""
+def lines() -> list[Line]:
     random = np.random.default_rng(3)
     # River's trees halve [0, 1].
     rows = np.clip(0.5 + 0.12 * random.standard_normal((ROWS + WINDOW, 28)), 0, 1)
@@ -59,8 +55,4 @@ def main() -> int:
         ROUNDS, {"ours": partial(ours, rows), "river": river}
     )
     what = f"{OPTIONS['n_trees']} trees, 1,000 rows a call"
-    return finish([Line(what, "rows a processor second", rates, least=20)])
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return [Line(what, "rows a processor second", rates, least=20)]

@@ -1,8 +1,6 @@
 """
 Processor time of a push to stream_features, beside an empty handler's. Gates.
 
-    python -m benchmarks.ingest
-
 Both take turns with the same pushes of Pub/Sub, each a distinct event. As many rows
 must be appended as events were acknowledged.
 """
@@ -10,12 +8,11 @@ must be appended as events were acknowledged.
 from __future__ import annotations
 
 import contextlib
-import sys
 from itertools import islice
 
 from google.pubsub_v1.types import DeadLetterPolicy, PubsubMessage, Subscription
 
-from benchmarks.measuring.report import Line, finish
+from benchmarks.measuring.report import Line
 from benchmarks.measuring.serving import EMPTY_ASYNCHRONOUS, loads, place
 from local.emulators.pubsub.broker import Delivery
 from local.emulators.pubsub.push import head_of, request
@@ -51,8 +48,7 @@ def pushes(count: int) -> list[bytes]:
     return requests
 
 
-def main() -> int:
-    """Measure, print Markdown, and return 1 where a target is missed."""
+def lines() -> list[Line]:
     with place(FOLDER) as here:
         with contextlib.closing(Warehouse.open(here.settings)) as warehouse:
             warehouse.create(POSTCODE_INDEX)
@@ -66,11 +62,7 @@ def main() -> int:
     events = f"/{STREAM_EVENTS.name}/"
     appended = [rows for stream, rows in here.appended if events in stream]
     cpu_us = {name: [load.cpu_us for load in figures] for name, figures in sent.items()}
-    lines = [Line("processor time of a push", "µs", cpu_us, most=2.3)]
     lost = sum(load.requests for load in sent[OWN]) - sum(appended)
-    problems = [f"{lost} answers were in no append"] if lost > 0 else []
-    return finish(lines, problems=problems)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    if lost > 0:
+        raise RuntimeError(f"{lost} answers were in no append")
+    return [Line("processor time of a push", "µs", cpu_us, most=2.3)]

@@ -1,8 +1,6 @@
 """
 Speed of a lookup: 02-GetProba against handlers that do nothing. Gates.
 
-    python -m benchmarks.lookup
-
 Three servers are asked in turn for the same addresses: 02-GetProba with an index of a
 million users, an empty asynchronous handler, and an empty one under the default,
 threaded server. Their processor time is compared, since the rate of a server depends on
@@ -13,7 +11,6 @@ first answer, beside a handler that imports the framework and BigQuery's client.
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -25,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.measuring.report import Line, finish, in_turns
+from benchmarks.measuring.report import Line, in_turns
 from benchmarks.measuring.serving import (
     EMPTY_ASYNCHRONOUS,
     Source,
@@ -88,8 +85,7 @@ def cold_start(name: str, source: Source, environment: Mapping[str, str]) -> flo
         return time.perf_counter() - began
 
 
-def main() -> int:
-    """Measure, print Markdown, and return 1 where a target is missed."""
+def lines() -> list[Line]:
     warehouse: Any = SimpleNamespace(batches=predictions)
     with place(OWN) as here:
         with contextlib.closing(Artifacts.open(here.settings)) as artifacts:
@@ -123,20 +119,16 @@ def main() -> int:
         name: [1e6 / load.cpu_us for load in figures] for name, figures in sent.items()
     }
     what = "lookups in a second of processor time"
-    lines = [
+    measured = [
         Line(what, "", {OWN: per_cpu_s[OWN], peer: per_cpu_s[peer]}, least=target)
         for peer, target in LEAST.items()
     ]
     what = f"lookups at {CONNECTIONS} connections"
     for peer in LEAST:
-        lines.append(Line(what, "/s", {OWN: rates[OWN], peer: rates[peer]}))
+        measured.append(Line(what, "/s", {OWN: rates[OWN], peer: rates[peer]}))
     times = {}
     for peer, figures in alone.items():
         times[peer] = [load.p99_ms for load in figures]
-    lines.append(Line("p99 of a lookup at one connection", "ms", times))
-    lines.append(Line("cold start", "s", starts, most=MOST_OF_COLD_START))
-    return finish(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    measured.append(Line("p99 of a lookup at one connection", "ms", times))
+    measured.append(Line("cold start", "s", starts, most=MOST_OF_COLD_START))
+    return measured

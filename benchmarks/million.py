@@ -1,8 +1,6 @@
 """
 What a first look at a million rows of fifty columns takes. Gates.
 
-    python -m benchmarks.million
-
 `propensity try` on a generated Parquet file, to its report and its list, against one
 HistGradientBoostingClassifier of scikit-learn's defaults that reads the same file and
 fits all rows but those of the newest month. Each is a process of its own, of whose
@@ -16,13 +14,14 @@ import resource
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.measuring.report import Line, finish, in_turns
+from benchmarks.measuring.report import Line, in_turns
 from propensity.cli.progress import announced, watched
 
 ROWS = 1_000_000
@@ -108,7 +107,7 @@ def try_it(path: Path) -> None:
     print(look, file=sys.stderr)
 
 
-WAYS = {"plain": fit_plainly, "try": try_it}
+WAYS = {"try": try_it, "plain": fit_plainly}
 
 
 def usage_of(way: str, path: Path) -> Usage:
@@ -127,16 +126,13 @@ def usage_of(way: str, path: Path) -> Usage:
     return float(seconds), float(memory)
 
 
-def main() -> int:
+def lines() -> list[Line]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "customers.parquet"
         write_table(path, ROWS)
         measured = in_turns(
             ROUNDS,
-            {
-                "try": lambda: usage_of("try", path),
-                "plain": lambda: usage_of("plain", path),
-            },
+            {way: partial(usage_of, way, path) for way in WAYS},
         )
     seconds = {}
     gigabytes = {}
@@ -144,12 +140,10 @@ def main() -> int:
         seconds[name] = [usage[0] for usage in rounds]
         gigabytes[name] = [usage[1] / 1e9 for usage in rounds]
     what = f"a first look at {ROWS:,} rows of 50 columns"
-    return finish(
-        [
-            Line(f"{what}, processor time", "s", seconds, most=MOST_TIME),
-            Line(f"{what}, largest memory", "GB", gigabytes, most=MOST_MEMORY),
-        ]
-    )
+    return [
+        Line(f"{what}, processor time", "s", seconds, most=MOST_TIME),
+        Line(f"{what}, largest memory", "GB", gigabytes, most=MOST_MEMORY),
+    ]
 
 
 def measure(way: str, path: Path) -> None:
@@ -160,7 +154,4 @@ def measure(way: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        measure(sys.argv[1], Path(sys.argv[2]))
-    else:
-        sys.exit(main())
+    measure(sys.argv[1], Path(sys.argv[2]))

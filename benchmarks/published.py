@@ -38,6 +38,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
+from benchmarks.measuring.report import Line
 from propensity import try_experiment, try_table
 from propensity.measures import intervals, metrics
 from propensity.measures.statistic import Share, difference_of_means
@@ -363,14 +364,21 @@ def keep(rows: Sequence[Row], path: Path) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(together)) + b"\n")
 
 
-def main() -> int:
+def lines() -> Sequence[Line]:
+    """Measure every set for ``python -m benchmarks``, whose table has none of it."""
+    if main([]):
+        raise SystemExit(1)
+    return []
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure sets, print each figure, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.published")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SETS))
     folder = Path(os.environ.get("PROPENSITY_DATA", "."))
     parser.add_argument("--data", type=Path, default=folder, metavar="FOLDER")
     parser.add_argument("--keep", type=Path, metavar="FILE")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     unknown = set(options.names) - set(SETS)
     if unknown:
         parser.error(f"no set {', '.join(sorted(unknown))}: {', '.join(SETS)}")

@@ -1,8 +1,6 @@
 """
 What published probabilities are worth, forward in time. Gates.
 
-    python -m benchmarks.quality [--keep FOLDER] [--against FOLDER]
-
 Plays months of a shop with the functions, on emulators: a training each month on what
 was final then, and each week an evaluation and a publication. All weeks together are
 compared, on the same users and labels, and once more on the active users alone, with
@@ -15,12 +13,12 @@ two other ways:
 
 It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder.
 
-To see what a change is worth, keep what the code before it publishes, and compare with
-that: the same users, weeks and labels.
+To see what a change is worth, keep what the code before it publishes, by KEEP=FOLDER,
+and compare with that by AGAINST=FOLDER: the same users, weeks and labels.
 
-Exit code 1 if ROC AUC, PR AUC or log loss of what was published is worse than the plain
-model's or BG/NBD's of a shop, or than what was kept, by more than the noise of the
-comparison: a 95% interval, resampled by user.
+A target is missed if ROC AUC, PR AUC or log loss of what was published is worse than
+the plain model's or BG/NBD's of a shop, or than what was kept, by more than the noise
+of the comparison: a 95% interval, resampled by user.
 
 Source:
     Fader, Hardie and Lee, "Counting Your Customers the Easy Way", Marketing Science 24,
@@ -29,10 +27,8 @@ Source:
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +44,7 @@ from msgspec import structs
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from benchmarks.measuring.report import Line, by_peer, finish
+from benchmarks.measuring.report import Line, by_peer
 from local.demos.calls import FOLDER, call
 from local.demos.source import weeks_allowed
 from local.exports import digest, ga4_export
@@ -355,37 +351,19 @@ def beside_kept(rivals: Rivals, file: Path) -> Rivals:
     return replace(rivals, rows=rivals.rows.where(is_kept), scores=scores)
 
 
-def measured(folder: Path | None) -> Iterator[Rivals]:
-    """Yield the shops: a real one where its folder is known."""
-    shops: list[Path | None] = [None]
-    if folder:
-        shops.append(folder / REAL)
-    for shop in shops:
-        rivals = played(shop)
-        yield rivals
-        yield active(rivals)
-
-
-def main() -> int:
-    """Run the benchmark; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER")
-    parser.add_argument("--against", type=Path, metavar="FOLDER")
-    options = parser.parse_args()
+def lines() -> Iterator[Line]:
     warnings.simplefilter("ignore")
-    data = os.environ.get("PROPENSITY_DATA")
-    folder = Path(data) if data else None
-    lines = list[Line]()
+    shops: list[Path | None] = [None]
+    if "PROPENSITY_DATA" in os.environ:
+        shops.append(Path(os.environ["PROPENSITY_DATA"]) / REAL)
     with showing():
-        for rivals in measured(folder):
-            lines += compared(rivals)
-            file = f"{rivals.name}.parquet"
-            if options.against:
-                lines += compared(beside_kept(rivals, options.against / file))
-            if options.keep:
-                keep(rivals, options.keep / file)
-    return finish(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        for shop in shops:
+            everybody = played(shop)
+            for rivals in (everybody, active(everybody)):
+                yield from compared(rivals)
+                file = f"{rivals.name}.parquet"
+                if "AGAINST" in os.environ:
+                    kept = Path(os.environ["AGAINST"]) / file
+                    yield from compared(beside_kept(rivals, kept))
+                if "KEEP" in os.environ:
+                    keep(rivals, Path(os.environ["KEEP"]) / file)

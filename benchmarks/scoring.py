@@ -1,15 +1,12 @@
 """
 Batch scoring against a pandas pipeline: thousands of rows a second. Gates.
 
-    python -m benchmarks.scoring
-
 The same batches, as BigQuery sends them, by 01-Predictions' scorer and by
 ``Pipeline.predict_proba`` on frames of 25,000 rows, which suit it best.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from functools import partial
 
@@ -22,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from benchmarks.measuring.report import Line, finish, in_turns
+from benchmarks.measuring.report import Line, in_turns
 from benchmarks.training import USE_CASE, labelled_rows
 from propensity.models.encoding import to_frame
 from propensity.models.scoring import Scorer
@@ -61,8 +58,7 @@ def by_arrow(pipeline: Pipeline, rows: pa.Table) -> float:
     return count / (time.perf_counter() - began) / 1e3
 
 
-def main() -> int:
-    """Measure, print Markdown, and return 1 where a target is missed."""
+def lines() -> list[Line]:
     rows = labelled_rows(ROWS).select(["user_id"] + list(FEATURES))
     rows = pa.Table.from_batches(rows.to_batches(max_chunksize=10_000))
     codes = OrdinalEncoder(
@@ -76,16 +72,13 @@ def main() -> int:
         "boosted": (pipeline_of("passthrough", codes, boosted), 1.5),
         "linear": (pipeline_of(scaled, one_hot, linear), 3.0),
     }
-    lines = []
+    measured = []
     for name, (pipeline, target) in pipelines.items():
         ways = {
             "ours": partial(by_arrow, pipeline, rows),
             "pandas": partial(by_pandas, pipeline, rows),
         }
         rates = in_turns(ROUNDS, ways)
-        lines.append(Line(f"{name}, {ROWS:,} rows", "k rows/s", rates, least=target))
-    return finish(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        what = f"{name}, {ROWS:,} rows"
+        measured.append(Line(what, "k rows/s", rates, least=target))
+    return measured

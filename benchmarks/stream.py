@@ -1,8 +1,6 @@
 """
 Events that a processor second takes in, against storey's sums per user. Gates.
 
-    python -m benchmarks.stream
-
 We decode, check, enrich and encode raw payloads as rows and as JSON, in groups. storey
 adds up a frame that is ready by ``AggregateByKey``, in cents, since of fractions
 its sums make variances below zero. Both have one and the same core.
@@ -11,7 +9,6 @@ its sums make variances below zero. Both have one and the same core.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,7 +16,7 @@ from itertools import islice
 
 import pyarrow as pa
 
-from benchmarks.measuring.report import Line, by_peer, finish, in_turns
+from benchmarks.measuring.report import Line, by_peer, in_turns
 from local.generators.games import Games, postcodes
 from local.generators.streams import encode
 from propensity import usecases
@@ -100,8 +97,7 @@ def ours(payloads: list[bytes]) -> float:
     return rows / seconds / 1e3
 
 
-def main() -> int:
-    """Measure, print Markdown, and return 1 where a target is missed."""
+def lines() -> list[Line]:
     # Programs that are started here get the same core.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -113,8 +109,4 @@ def main() -> int:
         ROUNDS, {"ours": partial(ours, payloads), "storey": storey}
     )
     what = f"events a second of processor time, groups of {GROUP:,}"
-    return finish([Line(what, "k/s", rates, least=5)])
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return [Line(what, "k/s", rates, least=5)]

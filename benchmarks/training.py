@@ -1,15 +1,12 @@
 """
 What 00-ModelTraining adds to the fits of its candidates, in seconds. Gates.
 
-    python -m benchmarks.training
-
 A training, from rows in memory to the files of the version, with fits side by side;
 against the time within ``fit`` in a second one of the same rows, one after another.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from datetime import UTC, date, datetime, timedelta
@@ -21,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from sklearn.exceptions import ConvergenceWarning
 
-from benchmarks.measuring.report import Line, finish, in_turns
+from benchmarks.measuring.report import Line, in_turns
 from propensity import usecases
 from propensity.learning import candidates, gate
 from propensity.learning.card import Origin, user_card
@@ -92,14 +89,9 @@ def fits(rows: pa.Table) -> float:
     return sum(seconds)
 
 
-def main() -> int:
-    """Measure, print Markdown, and return 1 where the target is missed."""
+def lines() -> list[Line]:
     warnings.simplefilter("ignore", ConvergenceWarning)
     rows = labelled_rows(ROWS)
     ways = {"ours": partial(trained, rows, None), "its fits alone": partial(fits, rows)}
     took = in_turns(ROUNDS, ways)
-    return finish([Line(f"a training of {ROWS:,} rows", "s", took, most=1.3)])
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return [Line(f"a training of {ROWS:,} rows", "s", took, most=1.3)]

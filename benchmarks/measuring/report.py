@@ -1,12 +1,11 @@
-"""How benchmarks measure: ways that take turns, figures, targets, and one table."""
+"""How benchmarks measure: ways that take turns, figures and targets."""
 
 from __future__ import annotations
 
 import gc
 import pickle
 import subprocess
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, TypeVar
@@ -100,15 +99,3 @@ class Line:
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-HEAD = "| what | ours | peer | ratio | target |\n|:--|:--|:--|:--|:--|"
-
-
-def finish(lines: Iterable[Line], *, problems: Sequence[str] = ()) -> int:
-    """Print lines as a table; return 1 if a target is missed or there were problems."""
-    all_lines = list(lines)
-    print("", HEAD, *all_lines, sep="\n", flush=True)
-    for problem in problems:
-        print(f"failed: {problem}", file=sys.stderr)
-    return int(bool(problems) or any(line.is_missed for line in all_lines))

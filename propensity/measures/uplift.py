@@ -10,7 +10,7 @@ Intervals hold at each weekly look, because a team that looks each week stops at
 first good news. So one reaches further than a single look's, most of all at first, and
 the least at the end of the planned length: until the last day on which the audience is
 sent, or for a year. In 5% of cases at most, an audience without an effect ever seems to
-help or to harm in that time (``python -m benchmarks.verdicts``).
+help or to harm in that time (``make bench ONLY=verdicts``).
 
 Source:
     Wang and Tsiatis, "Approximately Optimal One-Parameter Boundaries for Group

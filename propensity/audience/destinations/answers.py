@@ -8,13 +8,14 @@ by byte would never end. A packed answer may be of any size, and is not unpacked
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import requests
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError, InvalidHeader
+
+from propensity.clock import SYSTEM
 
 # Nothing goes in the clear but to this machine. To some clients the host is what stands
 # before a backslash.
@@ -89,10 +90,10 @@ def _body(response: requests.Response) -> bytes | None:
     if response.is_redirect:
         # requests has read it.
         return response.content
-    until = time.monotonic() + TEXT_S
+    until = SYSTEM.monotonic() + TEXT_S
     body = bytearray()
     try:
-        while len(body) <= LARGEST_BYTES and time.monotonic() < until:
+        while len(body) <= LARGEST_BYTES and SYSTEM.monotonic() < until:
             # What has come by now, so that no slow byte is waited for beyond the time.
             part = response.raw.read1(LARGEST_BYTES)
             if not part:

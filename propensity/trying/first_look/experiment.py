@@ -41,7 +41,7 @@ _MOST_GROUPS = 6
 # What a page and a line compare.
 _SHARE = 0.3
 _SHARES = np.linspace(0, 1, 21)
-# What ``python -m benchmarks.experiments --tests 400`` counted.
+# What ``make bench ONLY=experiments TESTS=400`` counted.
 RATES = (
     "Of 400 experiments that were drawn without any effect (4,000 to 60,000 users, 10 "
     "to 50% held out, outcomes of 1 to 15%, one treatment or two), 10 were told to "
