@@ -84,16 +84,10 @@
   ),
   looked_at AS (
     SELECT
-      user_id,
-      probability,
-      percentile,
-      expected_value,
-      decile_value,
-      effect,
-      is_explored,
-      -- Nobody sends the control group.
-      IF(is_control OR attributes = '{}', NULL, attributes) AS attributes,
-      is_control,
+      * REPLACE (
+        -- Nobody sends the control group.
+        IF(is_control OR attributes = '{}', NULL, attributes) AS attributes
+      ),
       FALSE AS is_newly_held_out,
       NOT is_suppressed
       AND ROW_NUMBER() OVER best_first <= @most
@@ -102,9 +96,7 @@
       AND COUNTIF(NOT is_control) OVER best_first - IF(is_control, 0, 1)
         < @paid_for AS is_member,
       is_suppressed AS is_left_out,
-      NOT is_suppressed AND IFNULL(person, '') = '' AS is_nameless,
-      times,
-      score
+      NOT is_suppressed AND IFNULL(person, '') = '' AS is_nameless
     FROM drawn
     WINDOW best_first AS (
       PARTITION BY is_suppressed

@@ -35,7 +35,6 @@ from propensity.gcp.session import Session, session_of
 from propensity.measures.statistic import Statistic
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
-from propensity.usecases import UseCase
 
 # What is published of a user, and may be sent.
 PUBLISHED = ("user_id", "probability", "percentile", "expected_value", "decile_value")
@@ -217,19 +216,14 @@ def find_or_choose(
             field="as_of",
         )
     order, order_reason = _order(deployment, named, as_of)
-    stored = None
-    before = selections
-    if selections and selections[0]["as_of"] == as_of:
-        stored = selections[0]
-        before = selections[1:]
+    stored = [row for row in selections if row["as_of"] == as_of]
+    before = [row for row in selections if row["as_of"] < as_of]
     reading = Reading(deployment, session, named, as_of)
-    if stored is None:
-        sums = reading.choose(control, order=order, users=publication["users"])
-        columns = reading.columns
-    else:
+    if stored:
         sums = reading.read_stored(is_planned=is_planned)
-        columns = reading.columns_of(sums)
         order = order_of(sums, declared.order)
+    else:
+        sums = reading.choose(control, order=order, users=publication["users"])
     # Of some it says later what became.
     sent_to = [r["destination"] for r in sent if r["status"] in ("accepted", "waiting")]
     return Audience(
@@ -237,11 +231,11 @@ def find_or_choose(
         name=named.name,
         as_of=as_of,
         control=control,
-        selection=stored["selection"] if stored else declared.selection(order),
-        is_stored=stored is not None,
-        chosen_at=stored["selected_at"] if stored else now,
+        selection=stored[0]["selection"] if stored else declared.selection(order),
+        is_stored=bool(stored),
+        chosen_at=stored[0]["selected_at"] if stored else now,
         sums=sums,
-        columns=columns,
+        columns=reading.columns_of(sums),
         order=order,
         order_reason=order_reason,
         last_size=before[0]["users"] if before else None,
@@ -356,8 +350,6 @@ class Reading:
             **self._key,
             "control_by": draw.by,
         }
-        # Whom the group gets from now on is seen later.
-        self._group = self._read_group()
 
     def choose(self, control: Control, *, order: str, users: int) -> Sums:
         """Choose the members of the date, of so many users; return sums of them."""
@@ -406,59 +398,47 @@ class Reading:
         )
 
     def columns_of(self, sums: Sums) -> list[str]:
-        """Return the names of the further columns of stored members."""
+        """Return the names of the members' further columns."""
         if sums.example:
             return list(json.loads(sums.example))
         # None are stored of the control group, which all may be in.
         return [] if sums.treated else self.columns
 
     def newly_held_out(self) -> frozenset[str]:
-        """
-        Return who was to be treated, and has got into the control group since.
-
-        The audience's own statement runs only if the group has changed.
-        """
-        group = self._read_group()
-        if group == self._group:
-            return frozenset()
-        named = self._named
-        sql = named.statement(
-            "audience_newly_held_out",
-            self._use_case,
-            asks_features=named.sql_file.is_file(),
-            drawn_by=named.declared.control_by,
-            own_columns="''",
-        )
-        rows = self._deployment.warehouse.table(sql, self._parameters)
-        self._group = group
+        """Return who was to be treated, and has got into the control group since."""
+        sql = statement("audience_newly_held_out")
+        rows = self._session.table(sql, self._key)
         return frozenset(rows["user_id"].to_pylist())
-
-    def _read_group(self) -> dict[str, object]:
-        """Return of how many users the control group is by now, but for this date."""
-        sql = statement("audience_group")
-        [row] = self._deployment.warehouse.rows(sql, self._key)
-        return dict(row.items())
 
     def _read(
         self, part: str, parameters: Mapping[str, object], *, asks_features: bool = True
     ) -> Sums:
         """Have the session's tables by a part; the own statement runs this once."""
         named = self._named
-        with _told(named, self._use_case):
-            entries = "''"
-            if named.sql_file.is_file():
-                entries = self._entries()
+        try:
+            own_columns = self._entries() if named.sql_file.is_file() else "''"
             sql = named.statement(
                 "audience_members",
                 self._use_case,
                 asks_features=asks_features,
                 drawn_by=named.declared.control_by,
-                own_columns=entries,
+                own_columns=own_columns,
                 members=statements.lines_of(
                     part, folder=named.folder, consent=self._consent()
                 ),
             )
             [row] = self._session.rows(sql, {**self._parameters, **parameters})
+        except PropensityError as error:
+            if error.retryable or not named.sql_file.is_file():
+                raise
+            raise UseCaseError(
+                f"{self._use_case.name}/audiences/{named.sql_file.name}: "
+                f"{error.problem}",
+                hint="It needs a row for each user, with the column user_id and that "
+                "of control_by, may read what features.sql reads, and has no column "
+                "that is called as one of ours: "
+                "docs/audiences-reference.md#who-may-be-a-member",
+            ) from error
         return Sums(**dict(row.items()))
 
     def _consent(self) -> str:
@@ -574,22 +554,6 @@ def _entries_of(types: Mapping[str, str]) -> str:
         # Such as "\"city\":", IFNULL(TO_JSON_STRING(`city`), 'null').
         parts.append(f"{comma}{name}, IFNULL({value}, 'null')")
     return ", ".join(parts) if parts else "''"
-
-
-@contextlib.contextmanager
-def _told(named: DeclaredAudience, use_case: UseCase) -> Iterator[None]:
-    """Say of an error that the audience's own statement may be at fault."""
-    try:
-        yield
-    except PropensityError as error:
-        if error.retryable or not named.sql_file.is_file():
-            raise
-        raise UseCaseError(
-            f"{use_case.name}/audiences/{named.sql_file.name}: {error.problem}",
-            hint="It needs a row for each user, with the column user_id and that of "
-            "control_by, may read what features.sql reads, and has no column that is "
-            "called as one of ours: docs/audiences-reference.md#who-may-be-a-member",
-        ) from error
 
 
 def store(session: Session, audience: Audience) -> Audience:

@@ -40,15 +40,7 @@
   ),
   looked_at AS (
     SELECT
-      user_id,
-      probability,
-      percentile,
-      expected_value,
-      decile_value,
-      effect,
-      is_explored,
-      attributes,
-      is_control OR is_held_out_by_now AS is_control,
+      * REPLACE (is_control OR is_held_out_by_now AS is_control),
       is_held_out_by_now AS is_newly_held_out,
       is_left AS is_member,
       NOT is_left AS is_left_out,

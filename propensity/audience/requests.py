@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -70,7 +71,6 @@ class RequestLog:
         self.clock = clock
         self._session = session
         self._rows = list[Logged]()
-        self._users = 0
 
     @property
     def key(self) -> dict[str, object]:
@@ -158,61 +158,25 @@ class RequestLog:
 
     # -- rows
 
-    def record(self, request: Request, status: str, reason: str | None = None) -> None:
-        """Record all users of a request, with one status."""
-        self._add(request, request.members, status, reason=reason)
-
-    def record_sent(self, request: Request, sent: Sent, *, at: datetime) -> None:
-        """
-        Record what a receiver says of a request's users.
-
-        Args:
-            at: When the request was sent. A delivery that slept since, and was taken
-                over, so says nothing newer than the other one.
-        """
-        groups = dict[tuple[str | None, bool], list[Member]]()
-        for member in request.members:
-            kind = sent.rejected.get(member.key), member.key in sent.unsure
-            groups.setdefault(kind, []).append(member)
-        status = PENDING if sent.receipt else ACCEPTED
-        for (reason, is_unsure), members in groups.items():
-            self._add(
-                replace(
-                    request, may_have_arrived=request.may_have_arrived or is_unsure
-                ),
-                members,
-                status if reason is None else REJECTED,
-                reason=reason,
-                receipt=sent.receipt,
-                at=at,
-            )
-
-    def record_written(self, keys: Sequence[str]) -> None:
-        """Record that a file has all users of requests; their rows are in the log."""
-        parameters = {**self.key, "requests": list(keys), "at": self.clock.now()}
-        sql = statement("requests_written")
-        self.deployment.warehouse.execute(sql, parameters)
-
-    def _add(
+    def record(
         self,
         request: Request,
-        members: Sequence[Member],
         status: str,
-        *,
         reason: str | None = None,
+        *,
         receipt: str | None = None,
         at: datetime | None = None,
         as_of: date | None = None,
     ) -> None:
         """
-        Add rows of some users of a request.
+        Record all users of a request, with one status.
 
         Args:
             at: Now, unless it is given.
             as_of: Of the audience, unless it is given.
         """
         recipients = list[Recipient]()
-        for member in members:
+        for member in request.members:
             recipients.append(Recipient(user_id=member.user_id, address=member.address))
         for start in range(0, len(recipients), USERS_OF_A_ROW):
             row = Logged(
@@ -230,14 +194,45 @@ class RequestLog:
                 recipients=recipients[start : start + USERS_OF_A_ROW],
             )
             self._rows.append(row)
-        self._users += len(recipients)
+
+    def record_sent(self, request: Request, sent: Sent, *, at: datetime) -> None:
+        """
+        Record what a receiver says of a request's users.
+
+        Args:
+            at: When the request was sent. A delivery that slept since, and was taken
+                over, so says nothing newer than the other one.
+        """
+        groups = defaultdict[tuple[str | None, bool], list[Member]](list)
+        for member in request.members:
+            is_unsure = member.key in sent.unsure
+            groups[sent.rejected.get(member.key), is_unsure].append(member)
+        for (reason, is_unsure), members in groups.items():
+            status = PENDING if sent.receipt else ACCEPTED
+            said = replace(
+                request,
+                members=members,
+                may_have_arrived=request.may_have_arrived or is_unsure,
+            )
+            self.record(
+                said,
+                status if reason is None else REJECTED,
+                reason,
+                receipt=sent.receipt,
+                at=at,
+            )
+
+    def record_written(self, keys: Sequence[str]) -> None:
+        """Record that a file has all users of requests; their rows are in the log."""
+        parameters = {**self.key, "requests": list(keys), "at": self.clock.now()}
+        sql = statement("requests_written")
+        self.deployment.warehouse.execute(sql, parameters)
 
     def flush(self, *, at_least: int = 1) -> None:
         """Write what waits, all of it or nothing, once it has so many users."""
-        if self._users >= at_least:
+        if sum(len(row.recipients) for row in self._rows) >= at_least:
             self.deployment.warehouse.append(AUDIENCE_REQUESTS, self._rows)
             self._rows.clear()
-            self._users = 0
 
     # -- what the destination says
 
@@ -272,11 +267,10 @@ class RequestLog:
                 key=key,
                 may_have_arrived=may_have_arrived or is_partial_removal,
             )
-            self._add(
+            self.record(
                 request,
-                members,
                 ACCEPTED if is_accepted else REJECTED,
-                reason=outcome.reason,
+                outcome.reason,
                 receipt=receipt,
                 as_of=as_of,
             )

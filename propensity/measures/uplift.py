@@ -21,7 +21,6 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from math import erfc, sqrt
@@ -145,21 +144,18 @@ def amounts_of(groups: Iterable[GroupSums]) -> Amounts:
     """Return what users paid: nothing where no amount is known."""
     amounts = Amounts()
     for sums in groups:
-        paid = Amounts(
+        revenue = sums.revenue
+        squares = sums.revenue_squares
+        products = sums.probability_revenue
+        amounts += Amounts(
             users=sums.users,
             positives=sums.conversions,
+            total=0.0 if revenue is None else float(revenue),
+            squares=0.0 if squares is None else squares,
+            products=0.0 if products is None else products,
             covariates=sums.probability,
             covariate_squares=sums.probability_squares,
         )
-        products = sums.probability_revenue
-        if sums.revenue is not None and sums.revenue_squares is not None:
-            paid = replace(
-                paid,
-                total=float(sums.revenue),
-                squares=sums.revenue_squares,
-                products=0.0 if products is None else products,
-            )
-        amounts += paid
     return amounts
 
 

@@ -116,33 +116,35 @@ def readings(deployment, monkeypatch) -> list[str]:
 
 
 def test_the_audiences_own_sql_runs_once_in_a_delivery(deployment, crm, readings):
-    """It is read again if somebody gets into the control group meanwhile, who may have
-    the address of a member."""
+    """Also if somebody gets into the control group meanwhile, who has the address of
+    members: these are not sent any more."""
     other = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
-    other |= {"user_id": "u199", "probability": 0.5, "is_control": True}
-    heard = []
+    other |= {"user_id": "u1", "probability": 0.5, "is_control": True}
 
     class Growing(Receiver):
         def take(self, *request: Any) -> Any:
-            heard.append(request)
-            if len(heard) == 1:
+            if not self.users:
                 held_out = {**other, "control_group": "winback"}
                 deployment.append(AUDIENCE_MEMBERS, held_out)
                 deployment.clock.advance(3_600)
             return super().take(*request)
 
+    by_email = {"control": "0%", "control_by": "email"}
     with Receiver() as receiver, Growing() as growing:
-        folder = crm(receiver)
-        sql = f"SELECT user_id, 'a' AS email\n{MARK}\nFROM publication"
-        (folder / "winback.sql").write_text(sql)
-        send(deployment, folder, control="0%")
+        folder = crm(receiver, batch=1)
+        sql = "SELECT user_id, CONCAT(RIGHT(user_id, 1), '@x.example') AS email"
+        (folder / "winback.sql").write_text(f"{sql}\n{MARK}\nFROM publication")
+        send(deployment, folder, top=10, **by_email)
         once = len(readings)
-        send(deployment, folder, control="0%")
+        send(deployment, folder, top=10, **by_email)
         again = len(readings)
-        next_week(deployment, {f"u{n}": n / 400 for n in range(100, 200)})
-        send(deployment, crm(growing), control="0%")
+        next_week(deployment, {f"u{n}": n / 400 for n in range(1, 40)})
+        done = send(deployment, crm(growing, batch=1), top=20, **by_email)
 
-    assert (once, again - once, len(readings) - again) == (1, 1, 2)
+    held_out = {user for _, user in growing.users if user.endswith("1")}
+    assert (once, again - once, len(readings) - again) == (1, 1, 1)
+    assert (held_out, len(growing.users)) == (set(), 18)
+    assert list(done["tallies"]["add"]["rejected"].values()) == [2]
 
 
 def test_members_are_those_of_one_choice(deployment, crm):
