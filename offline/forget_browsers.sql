@@ -2,7 +2,7 @@
 -- was on more than 50 browsers in two months that follow each other is nobody's, as in
 -- persons.sql by two lookbacks: strangers would go with it. Nor does it hide the login
 -- before it. A browser of more than 50 ids is nobody's in the same way.
--- Parameters: @user_ids ARRAY<STRING>.
+-- Parameters: @keys ARRAY<STRING>.
 -- Source: the export, and purchases of its digest, which may be older than its tables.
 WITH
   events AS (
@@ -58,4 +58,4 @@ WHERE
     WHERE ids > 50
   )
 GROUP BY user_pseudo_id
-HAVING MAX_BY(user_id, event_timestamp) IN UNNEST(@user_ids)
+HAVING MAX_BY(user_id, event_timestamp) IN UNNEST(@keys)

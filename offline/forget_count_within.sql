@@ -1,6 +1,6 @@
 -- One row per user whom lists of a table have: how often; see forget_count.
--- Parameters: @keys ARRAY<STRING>; @use_case STRING, empty for all; @kept ARRAY<STRING>, the
---   users of audiences whose entries stay. The program puts in the table.
+-- Parameters: @keys ARRAY<STRING>; @use_case STRING, empty for all. The program puts in
+--   the table.
 SELECT
   r.user_id AS id,
   r.user_id AS other_id,
@@ -11,5 +11,4 @@ WHERE
   t.as_of >= DATE '1970-01-01'
   AND (@use_case = '' OR t.use_case = @use_case)
   AND r.user_id IN UNNEST(@keys)
-  AND CONCAT(t.use_case, '/', t.audience, '/', r.user_id) NOT IN UNNEST(@kept)
 GROUP BY 1, 2

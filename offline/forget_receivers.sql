@@ -3,11 +3,12 @@
 -- and whether it rejected to take each of the user's addresses off: then the row may be
 -- pending, with the reason. A removal that may have arrived is no rejected one: the next
 -- delivery asks again.
--- Parameters: @keys ARRAY<STRING>, the users; @use_case STRING.
+-- Parameters: @keys ARRAY<STRING>, the users; @use_case STRING, empty for all.
 -- Source: ma_audience_ledger, ma_audience_lists.
 WITH
   on_lists AS (
     SELECT
+      use_case,
       audience,
       destination,
       user_id,
@@ -15,12 +16,13 @@ WITH
       MAX(as_of) AS as_of
     FROM ma_audience_lists
     WHERE
-      use_case = @use_case
+      (@use_case = '' OR use_case = @use_case)
       AND user_id IN UNNEST(@keys)
-    GROUP BY 1, 2, 3, 4
+    GROUP BY 1, 2, 3, 4, 5
   ),
   refused AS (
     SELECT
+      use_case,
       audience,
       destination,
       user_id,
@@ -28,14 +30,15 @@ WITH
       MAX(as_of) AS as_of
     FROM ma_audience_ledger
     WHERE
-      use_case = @use_case
+      (@use_case = '' OR use_case = @use_case)
       AND action = 'remove'
       AND NOT IFNULL(may_have_arrived, FALSE)
       AND (status = 'rejected' OR reason IS NOT NULL AND receipt IS NULL)
-    GROUP BY 1, 2, 3, 4
+    GROUP BY 1, 2, 3, 4, 5
   ),
   left_over AS (
     SELECT
+      o.use_case,
       o.audience,
       o.destination,
       o.user_id,
@@ -43,14 +46,16 @@ WITH
     FROM on_lists AS o
     LEFT JOIN refused AS f
       ON
-        f.audience = o.audience
+        f.use_case = o.use_case
+        AND f.audience = o.audience
         AND f.destination = o.destination
         AND f.user_id = o.user_id
         AND f.address = o.address
         AND f.as_of >= o.as_of
-    GROUP BY 1, 2, 3
+    GROUP BY 1, 2, 3, 4
   )
 SELECT
+  l.use_case,
   l.audience,
   l.destination,
   l.user_id,
@@ -60,16 +65,17 @@ SELECT
 FROM ma_audience_ledger AS l
 LEFT JOIN left_over AS o
   ON
-    o.audience = l.audience
+    o.use_case = l.use_case
+    AND o.audience = l.audience
     AND o.destination = l.destination
     AND o.user_id = l.user_id
 WHERE
-  l.use_case = @use_case
+  (@use_case = '' OR l.use_case = @use_case)
   AND l.user_id IN UNNEST(@keys)
   AND (
     l.action = 'remove'
     OR l.status IN ('accepted', 'pending')
     OR o.user_id IS NOT NULL
   )
-GROUP BY 1, 2, 3
+GROUP BY 1, 2, 3, 4
 HAVING COUNTIF(l.action = 'add') > 0

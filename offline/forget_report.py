@@ -7,8 +7,8 @@ It is kept, so it names no user.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from propensity.errors import UseCaseError
@@ -23,17 +23,17 @@ _NAMED = 20
 @dataclass
 class Report:
     """
-    What is told of users who are forgotten.
+    What is told of users who are forgotten: the entries of the command's answer.
 
     Attributes:
-        users: Their ids; or the line of each in a list.
         run_again_at: When functions follow the list of suppressed users; "" if nobody
             was added to it.
         ga4_events: Events of theirs in the exports; None where there is no export.
         ga4_statement: What the exports' owner runs.
+        left: Rows and objects with users, unreadable files, and users whose rows wait.
     """
 
-    users: Sequence[str] | Mapping[str, int]
+    users: int
     use_case: str
     is_dry: bool
     suppressed: bool
@@ -41,16 +41,12 @@ class Report:
     run_again_at: str = ""
     ga4_events: int | None = None
     ga4_statement: str = ""
-    receivers: Sequence[Mapping[str, Any]] = ()
+    receivers: Sequence[Mapping[str, object]] = ()
     notes: list[str] = field(default_factory=list)
     bytes_billed: int = 0
     unreadable: Sequence[str] = ()
     left: int = 0
     places: list[dict[str, Any]] = field(default_factory=list)
-
-    def answer(self) -> dict[str, Any]:
-        """Return the entries of the command's answer."""
-        return {**asdict(self), "users": len(self.users)}
 
     def add_places(
         self, before: Counter[Place], after: Counter[Place] | None = None
@@ -65,50 +61,29 @@ class Report:
                 row["after"] = after[what, where]
             self.places.append(row)
 
-    def add_unknown(self, found: Iterable[str]) -> None:
-        """Note whom no table has, by their lines."""
-        lines = {user: line for line, user in enumerate(self.users, 1)}
-        if isinstance(self.users, Mapping):
-            lines = dict(self.users)
-        for user in found:
-            lines.pop(user, None)
-        self.found = len(self.users) - len(lines)
-        if not lines:
+    def add_unknown(self, lines: Mapping[str, int], found: set[str]) -> None:
+        """Note whom no table has, by the lines of the list."""
+        unknown = sorted(line for user, line in lines.items() if user not in found)
+        self.found = len(lines) - len(unknown)
+        if not unknown:
             return
-        numbers = sorted(lines.values())
-        listed = ", ".join(map(str, numbers[:_NAMED]))
-        more = " …" if len(numbers) > _NAMED else ""
-        where = "line" if len(numbers) == 1 else "lines"
+        listed = ", ".join(map(str, unknown[:_NAMED]))
+        more = " …" if len(unknown) > _NAMED else ""
+        where = "line" if len(unknown) == 1 else "lines"
         self.notes.append(
-            f"{len(numbers):,} of {len(self.users):,} ids are in no table: {where} "
+            f"{len(unknown):,} of {self.users:,} ids are in no table: {where} "
             f"{listed}{more}. Compare them with the table letter by letter."
         )
 
-    def add_notes(
+    def add_use_cases(
         self,
-        *,
-        browsers: Sequence[str],
-        use_cases: Iterable[UseCase],
+        use_cases: Collection[UseCase],
         wrong: Iterable[UseCaseError],
+        *,
         is_digest_searched: bool,
-        is_kept: bool,
     ) -> None:
-        """
-        Note what else was removed, and what others have to do.
-
-        Args:
-            wrong: Of use cases whose folders cannot be read.
-            is_kept: Whether rows stay that a receiver's removal needs.
-        """
-        if browsers:
-            self.notes.append(
-                f"Of these persons {len(browsers)} browsers were included."
-            )
-        own_tables = set[str]()
-        is_digest_read = False
-        for use_case in use_cases:
-            own_tables.update(use_case.own_tables)
-            is_digest_read = is_digest_read or use_case.reads_digest
+        """Note what is not searched of use cases, and of those that are wrong."""
+        own_tables = {name for use_case in use_cases for name in use_case.own_tables}
         if own_tables:
             listed = ", ".join(sorted(own_tables))
             self.notes.append(
@@ -119,16 +94,23 @@ class Report:
                 f"{error.message}. Correct it and run this again: its own tables and "
                 "audiences are not known."
             )
-        if self.use_case and is_digest_read and not is_digest_searched:
+        is_digest_read = any(use_case.reads_digest for use_case in use_cases)
+        if is_digest_read and not is_digest_searched:
             self.notes.append(
                 "The digest of the export is not searched: other use cases read it, "
                 "and have these users still. Without --use-case the users are "
                 "forgotten there, too."
             )
-        if is_kept:
+
+    def add_left(self, *, waiting: int, unreadable: Iterable[str]) -> None:
+        """Note what another run has to do, and the exports' owner."""
+        self.unreadable = sorted(unreadable)
+        if not self.is_dry:
+            self.left += len(self.unreadable) + waiting
+        if waiting:
             self.notes.append(
-                "Their rows of these audiences stay, because the removal needs them. "
-                "Run this again after it, which deletes them too."
+                f"Of {waiting} users the rows in tables of audiences stay, because a "
+                "removal needs them. Run this again after it, which deletes them too."
             )
         if self.unreadable:
             self.notes.append(

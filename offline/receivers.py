@@ -2,18 +2,17 @@
 Receivers of audiences that took users who are to be forgotten.
 
 The delivery log is the only record of who has somebody's data, and the members' columns
-of the address that a receiver knows the user by. So a user's rows of an audience stay
-while a delivery, or the end of the audience, will take the user off a list; all else is
-for a person to do.
+of the address that a receiver knows the user by. So a user's rows in tables of
+audiences stay while a delivery, or the end of an audience, will take the user off a
+list; all else is for a person to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
-
-from msgspec import Struct
 
 from propensity import usecases
 from propensity.audience import declared
@@ -32,67 +31,73 @@ STOPPED = "waits, because sending is stopped"
 COPIES = "removed from the files; tell those who read them"
 
 
-class Taken(Struct, frozen=True):
+@dataclass
+class Receiver:
     """
-    A user whom a destination of an audience took, or may have taken.
+    A destination of an audience that took users, or may have taken them.
 
     Attributes:
-        as_of: Of the newest delivery that had the user.
         removal: REMOVED, WAITS, STOPPED, ENDS, BY_HAND or COPIES.
+        newest: The newest date that one of the users was sent as of.
     """
 
-    use_case: str
-    audience: str
     destination: str
-    user_id: str
-    as_of: date
+    audience: str
+    use_case: str
     removal: str
+    users: set[str] = field(default_factory=set)
+    newest: date = date.min
 
     @property
-    def is_kept(self) -> bool:
-        """Whether the removal still needs rows about the user."""
+    def needs_rows(self) -> bool:
+        """Whether the removal needs rows about the users."""
         return self.removal in (WAITS, STOPPED, ENDS)
 
-    @property
-    def key(self) -> str:
-        """What forget.py knows these rows by."""
-        return f"{self.use_case}/{self.audience}/{self.user_id}"
+    def entry(self) -> dict[str, object]:
+        """Return its entry of the report, which names no user."""
+        entry = {"users": len(self.users), "newest": str(self.newest)}
+        return vars(self) | entry
+
+    def sentence(self) -> str:
+        return (
+            f"{self.destination} took {len(self.users)} of these users by audience "
+            f"{self.audience} of {self.use_case}, last as of {self.newest}: "
+            f"{self.removal}"
+        )
 
 
-def taken(
+def receivers_of(
     rows: Iterable[Mapping[str, Any]],
-    name: str,
-    use_case: UseCase | None,
-    *,
+    use_cases: Mapping[str, UseCase],
     stopped: StopFile,
-) -> list[Taken]:
+) -> list[Receiver]:
     """
     Return who took users, and what becomes of them.
 
     Args:
         rows: Of the statement ``forget_receivers``.
-        name: Of the use case.
-        use_case: None if its folder is wrong, or there is none any more.
+        use_cases: By name, as far as their folders can be read.
         stopped: Audiences of which nothing is sent.
     """
-    is_deployed = name in usecases.names()
-    result = []
+    receivers = dict[tuple[str, str, str, str], Receiver]()
     for row in rows:
-        audience = row["audience"]
         destination = row["destination"]
+        audience = row["audience"]
+        name = row["use_case"]
         removal = REMOVED
         if destination in FILES:
             removal = COPIES
         elif row["is_listed"]:
             removal = BY_HAND
-            if is_deployed and not row["is_rejected"]:
-                removal = removal_of(use_case, audience, destination)
+            if name in usecases.names() and not row["is_rejected"]:
+                removal = removal_of(use_cases.get(name), audience, destination)
             if removal == WAITS and stopped.covers(name, audience):
                 removal = STOPPED
-        user = row["user_id"]
-        as_of = row["as_of"]
-        result.append(Taken(name, audience, destination, user, as_of, removal))
-    return result
+        key = (destination, audience, name, removal)
+        receiver = receivers.setdefault(key, Receiver(*key))
+        receiver.users.add(row["user_id"])
+        receiver.newest = max(receiver.newest, row["as_of"])
+    return [receivers[key] for key in sorted(receivers)]
 
 
 def removal_of(use_case: UseCase | None, audience: str, destination: str) -> str:
@@ -120,30 +125,3 @@ def removal_of(use_case: UseCase | None, audience: str, destination: str) -> str
     except UseCaseError:
         return WAITS
     return WAITS if named.declared.destination in able else ENDS
-
-
-def entries(users: Sequence[Taken]) -> list[dict[str, object]]:
-    """Return an entry for each receiver, for the report; it names no user."""
-    groups: dict[tuple[str, str, str, str], list[date]] = {}
-    for user in users:
-        key = (user.destination, user.audience, user.use_case, user.removal)
-        groups.setdefault(key, []).append(user.as_of)
-    return [
-        {
-            "destination": destination,
-            "audience": audience,
-            "use_case": use_case,
-            "users": len(days),
-            "newest": str(max(days)),
-            "removal": removal,
-        }
-        for (destination, audience, use_case, removal), days in sorted(groups.items())
-    ]
-
-
-def sentence(entry: Mapping[str, object]) -> str:
-    """Say what becomes of users on a receiver's list."""
-    return (
-        "{destination} took {users} of these users by audience {audience} of "
-        "{use_case}, last as of {newest}: {removal}"
-    ).format_map(entry)

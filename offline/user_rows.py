@@ -6,9 +6,9 @@ Ids are in columns of the name ``user_id``, of any type and however deep.
 
 from __future__ import annotations
 
-import operator
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -19,52 +19,68 @@ import pyarrow.parquet as pq
 from propensity.errors import ArtifactError
 from propensity.ids import USER
 from propensity.registry.index import Index
+from propensity.registry.versions import parquet_of
+from propensity.spreadsheet import csv_of, rows_of_csv
 
-# The files of versions, whose rows have numbers in the place of ids.
-MODELS = "models/"
 
-
-def named_rows(
-    name: str, file: pq.ParquetFile, users: Sequence[str], use_case: str
-) -> list[bool]:
+def parquet_without(
+    file: pq.ParquetFile, users: Collection[str], use_case: str
+) -> bytes | None:
     """
-    Tell of each row of a file whether it is about users; empty where no row can be.
+    Return a file without users, empty if only they are in it; None without them.
+
+    Only ids are read of a file without them.
 
     Args:
-        name: Of the object.
-        use_case: The only one that is meant; empty for all.
+        use_case: The only one that is meant, where a column says of whose a row is;
+            empty for all.
     """
     schema = file.schema
     paths = [schema.column(index).path for index in range(len(schema))]
     ids = [path for path in paths if USER in path.split(".")]
-    if not ids or (name.startswith(MODELS) and _is_numbered(file.schema_arrow)):
-        return []
-    columns = [_has_any(column, users) for column in file.read(ids).columns]
-    is_named = [any(row) for row in zip(*columns, strict=True)]
+    if not ids:
+        return None
+    is_gone = reduce(
+        pc.or_, [_has_any(column, users) for column in file.read(ids).columns]
+    )
     if use_case and "use_case" in paths:
-        cases = _has_any(file.read(["use_case"])["use_case"], [use_case])
-        is_named = list(map(operator.and_, is_named, cases))
-    return is_named
+        cases = file.read(["use_case"])["use_case"]
+        is_gone = pc.and_(is_gone, _has_any(cases, [use_case]))
+    if not pc.any(is_gone).as_py():
+        return None
+    kept = file.read().filter(pc.invert(is_gone))
+    return parquet_of(kept) if len(kept) else b""
 
 
-def named_cells(rows: Sequence[Sequence[str]], users: Sequence[str]) -> list[bool]:
-    """Tell of each row of a CSV file whether it is about users; its header is not."""
-    indices = [index for index, name in enumerate(rows[0]) if name == USER]
-    return [any(row[index] in users for index in indices) for row in rows]
+def csv_without(content: bytes, users: Collection[str]) -> bytes | None:
+    """As ``parquet_without``, of an audience's list for people."""
+    header, *rows = rows_of_csv(content)
+    column = header.index(USER)
+    kept = [row for row in rows if row[column] not in users]
+    if len(kept) == len(rows):
+        return None
+    return csv_of(header, kept) if kept else b""
 
 
-def _is_numbered(schema: pa.Schema) -> bool:
-    """Return whether rows have numbers in the place of ids."""
-    return USER in schema.names and pa.types.is_integer(schema.field(USER).type)
+def index_has(data: bytes, users: Collection[str]) -> bool:
+    """Return whether a prediction index has users; of a damaged one nobody knows."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "index")
+        path.write_bytes(data)
+        try:
+            index = Index(path)
+            return any(index.find(user) for user in users)
+        except ArtifactError:
+            return True
 
 
-def _has_any(column: pa.ChunkedArray, texts: Sequence[str]) -> list[bool]:
+def _has_any(column: pa.ChunkedArray, texts: Collection[str]) -> Any:
     """Return for each value whether it is one of the texts, or contains one."""
     if column.type in (pa.string(), pa.large_string()):
-        is_in = pc.is_in(column, value_set=pa.array(texts, column.type))
-        return list(is_in.to_pylist())
+        return pc.is_in(column, value_set=pa.array(texts, column.type))
     wanted = frozenset(texts)
-    return [not wanted.isdisjoint(_texts(value)) for value in column.to_pylist()]
+    values = column.to_pylist()
+    return pa.array([not wanted.isdisjoint(_texts(value)) for value in values])
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -79,28 +95,3 @@ def _texts(value: Any) -> Iterator[str]:
     else:
         # Data frames make 7.0 of the id 7 where another one is missing.
         yield f"{value:.17g}" if isinstance(value, float) else str(value)
-
-
-def without(rows: pa.Table, is_named: Sequence[bool]) -> pa.Table:
-    """Return the other rows, by slices: Arrow cannot filter rows of every type."""
-    kept = []
-    start = 0
-    for row, is_removed in enumerate(is_named):
-        if is_removed:
-            kept.append(rows.slice(start, row - start))
-            start = row + 1
-    kept.append(rows.slice(start))
-    return pa.concat_tables(kept).combine_chunks()
-
-
-def index_has(data: bytes, users: Sequence[str]) -> bool:
-    """Return whether a prediction index has users."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "index")
-        path.write_bytes(data)
-        try:
-            opened = Index(path)
-        except ArtifactError:
-            # Whom it contains cannot be known, so it is deleted as well.
-            return True
-        return any(opened.find(user) for user in users)

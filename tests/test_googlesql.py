@@ -83,11 +83,10 @@ PUT_TOGETHER = {
     "export_string",
     "readable",
     "without_members",
-    "about_browsers",
-    "about_users",
-    "about_messages",
-    "about_events",
-    "about_members",
+    "about_user_pseudo_id",
+    "about_user_id",
+    "about_message_id",
+    "about_event_id",
     "forget_count",
     "forget_rows",
     "forget_count_within",
@@ -269,8 +268,6 @@ def test_a_choice_of_customers_who_were_away_is_taken_by_googles_own_analyzer(
 def test_what_forgets_a_user_is_taken_by_googles_own_analyzer(relations, table, name):
     """It is put together for each table with rows about users."""
     given = {"keys": "ARRAY<STRING>", "use_case": "STRING"}
-    if "audience" in table[0].types:
-        given["kept"] = "ARRAY<STRING>"
 
     columns(about(*table, name), relations, given)
 

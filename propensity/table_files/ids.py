@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -13,6 +13,7 @@ from propensity.table_files import files
 
 # Lines that are the header of a list.
 _HEADERS = ("user_id", "user_pseudo_id", "customer_id", "id", "email")
+_NEWLINE = re.compile(r"\r\n?|\n")
 
 
 def read_ids(file: Path) -> list[str]:
@@ -37,29 +38,23 @@ def users_of(arguments: Sequence[str], stdin: TextIO | None) -> dict[str, int]:
     Raises:
         RequestError: There is none, one is not written in UTF-8, or a line is no id.
     """
-    ids = arguments
-    is_list = tuple(arguments) == ("-",)
+    ids = list(arguments)
+    is_list = ids == ["-"]
     if is_list:
         content = b"" if stdin is None else stdin.buffer.read()
-        try:
-            ids = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig").read().split("\n")
-        except UnicodeDecodeError as error:
-            raise RequestError(
-                "the user ids on standard input are not UTF-8; convert them",
-                field="user_id",
-            ) from error
+        # As Python reads the words of a command line.
+        text = content.decode("utf-8-sig", "surrogateescape")
+        ids = _NEWLINE.split(text)
     users = dict[str, int]()
     for line, user in enumerate(ids, 1):
+        if not is_encodable(user):
+            raise _refusal("a user id is not UTF-8", hint="Convert the list to UTF-8")
         if is_list:
             _check_line(user, line)
         if user:
             users.setdefault(user, line)
     if not users:
-        raise RequestError(
-            "there is no user id", hint="Name one or more", field="user_id"
-        )
-    if not all(map(is_encodable, users)):
-        raise RequestError("a user id is not UTF-8; convert it", field="user_id")
+        raise _refusal("there is no user id", hint="Name one or more")
     return users
 
 
@@ -73,9 +68,12 @@ def _check_line(user: str, line: int) -> None:
     elif "," in user or ";" in user or "\t" in user:
         problem = "has several columns"
     if problem:
-        raise RequestError(
+        raise _refusal(
             f"line {line} of the list {problem}",
             hint="Write one id a line and nothing else; name an id that has such a "
             "sign on the command line",
-            field="user_id",
         )
+
+
+def _refusal(problem: str, *, hint: str) -> RequestError:
+    return RequestError(problem, hint=hint, field=USER)

@@ -27,8 +27,8 @@ TABLES = tuple(
     if isinstance(table, Table)
 )
 
-# Bytes that may hold any user's data.
-RAW = "raw"
+# A message whose bytes may name any user.
+MESSAGE = "message_id"
 # A list of users.
 RECIPIENTS = "recipients"
 
@@ -123,7 +123,7 @@ def holding_users() -> dict[Table, str]:
     """Return the tables with rows about users, and the column with the user in each."""
     holders = dict[Table, str]()
     for table in TABLES:
-        for column in (USER, RECIPIENTS, EVENT, RAW):
+        for column in (USER, RECIPIENTS, EVENT, MESSAGE):
             if column in table.types:
                 holders.setdefault(table, column)
     return holders

@@ -68,7 +68,7 @@ def fill(site: Deployment, *users: str, times: int = 2) -> None:
         rows = []
         for user in users or (GONE, KEPT):
             values = {}
-            if source == "raw":
+            if source == "message_id":
                 raw = json.dumps({"user_id": user, "event_type": "unheard"})
                 values = {"raw": raw.encode(), "attributes": json.dumps({"from": user})}
             elif source == "recipients":
@@ -424,14 +424,16 @@ class TestCommand:
 
     def test_the_report_says_whom_it_found_by_line(self, site):
         """Not by id: a report is kept. Ids that are written otherwise find nobody, and
-        it says so."""
+        it says so; a dead letter that names somebody finds them."""
         fill(site, "u1", "-NxYz", "Ana@X.de")
-        ids = "u1\n\n'-NxYz\nana@x.de\nU1\nu2\n\u200bu1\nu1.0\n-NxYz\n"
+        letter = row_of(DEAD_LETTERS, "u9", raw=b'{"who": "u9"}', attributes="{}")
+        site.append(DEAD_LETTERS, letter)
+        ids = "u1\n\n'-NxYz\nana@x.de\nU1\nu2\n\u200bu1\nu1.0\n-NxYz\nu9\n"
         users = users_of(["-"], stdin_of(ids))
         report = program.run(site.settings, users, is_dry=True)
 
-        assert (report["users"], report["found"]) == (8, 2)
-        said = "6 of 8 ids are in no table: lines 3, 4, 5, 6, 7, 8. Compare"
+        assert (report["users"], report["found"]) == (9, 3)
+        said = "6 of 9 ids are in no table: lines 3, 4, 5, 6, 7, 8. Compare"
         assert report["notes"][0].startswith(said)
 
 
