@@ -253,7 +253,7 @@ def nobody(
     chosen_at: datetime,
 ) -> Audience:
     """Return an audience that has ended, whose file may be gone."""
-    session.execute(statement("nobody"))
+    session.execute(statement("nobody"), {"as_of": as_of})
     return Audience(
         use_case=deployment.use_case.name,
         name=name,
@@ -444,10 +444,7 @@ class Reading:
     def _consent(self) -> str:
         """Return the consent that a destination is told of, in SQL; "" without one."""
         column = self._named.destination_entries.get("consent_by")
-        if not column:
-            return "''"
-        path = json.dumps(column, ensure_ascii=False)
-        return f"IFNULL(JSON_VALUE(attributes, '$.{path}'), '')"
+        return text_of(str(column)) if column else "''"
 
     def _entries(self) -> str:
         """Return the further columns as the entries of a JSON object, in SQL."""
@@ -531,6 +528,12 @@ def _order(
     if look["is_open"]:
         reason += ", from the next predictions on"
     return PROBABILITY, reason
+
+
+def text_of(column: str) -> str:
+    """Return a member's further column as a text, "" for null, in SQL."""
+    path = json.dumps(column, ensure_ascii=False)
+    return f"IFNULL(JSON_VALUE(attributes, '$.{path}'), '')"
 
 
 def _entries_of(types: Mapping[str, str]) -> str:

@@ -21,13 +21,13 @@
     SELECT
       m.*,
       NOT m.is_control
-      AND (c.user_id IS NOT NULL OR IFNULL(s.is_held_out, FALSE)) AS is_held_out_by_now,
+      AND (c.user_id IS NOT NULL OR IFNULL(s.is_held_out, FALSE)) AS is_newly_held_out,
       m.user_id NOT IN UNNEST(@suppressed)
       AND (
         m.is_control
         OR NOT @asks_again
         OR IFNULL(s.is_published AND s.consent = m.consent, FALSE)
-      ) AS is_left
+      ) AS is_member
     FROM (SELECT *, `consent` AS consent FROM ma_audience_members) AS m
     LEFT JOIN of_users AS s
       ON s.user_id = m.user_id
@@ -40,10 +40,9 @@
   ),
   looked_at AS (
     SELECT
-      * REPLACE (is_control OR is_held_out_by_now AS is_control),
-      is_held_out_by_now AS is_newly_held_out,
-      is_left AS is_member,
-      NOT is_left AS is_left_out,
+      * EXCEPT (control_share, selection, selected_at)
+        REPLACE (is_control OR is_newly_held_out AS is_control),
+      NOT is_member AS is_left_out,
       FALSE AS is_nameless,
       1 AS times,
       CAST(NULL AS FLOAT64) AS score

@@ -8,9 +8,11 @@ comparison: whom one holds out, another one contacts.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from propensity.audience.control import audiences_of_users
@@ -61,21 +63,16 @@ def programmes(
     Args:
         shared: As of ``shared_groups``.
     """
-    by_group: dict[str, dict[str, list[StoredRow]]] = {}
-    for row in rows:
-        periods = by_group.setdefault(row["control_group"], {})
-        periods.setdefault(row["period"], []).append(row)
+    by_group = defaultdict[str, dict[str, list[StoredRow]]](dict)
+    for row in sorted(rows, key=itemgetter("week")):
+        by_group[row["control_group"]].setdefault(row["period"], []).append(row)
     together = []
     for group, periods in by_group.items():
-        weeks = sorted(periods.pop(ALL, []), key=lambda row: row["week"])
-        last = newest(weeks)
-        if last is None:
+        weeks = periods.pop(ALL, [])
+        if not weeks:
             continue
-        quarters = {}
-        for period in sorted(periods):
-            shown = newest(periods[period])
-            if shown is not None:
-                quarters[period] = result(shown)
+        last = newest(weeks)
+        quarters = {name: result(newest(periods[name])) for name in sorted(periods)}
         together.append(
             Together(
                 control_group=group,

@@ -32,7 +32,7 @@ from propensity.audience.destinations.destination import (
     Request,
     Sent,
 )
-from propensity.audience.members import Audience, Member, pages_of_batches
+from propensity.audience.members import Audience, Member, pages_of_batches, text_of
 from propensity.clock import Clock
 from propensity.gcp.session import Session
 from propensity.registry.deployment import Deployment
@@ -288,9 +288,5 @@ def _written(known_by: Sequence[str]) -> str:
     """Return what a destination knows a user by, as an expression of SQL."""
     if not known_by:
         return "user_id"
-    texts = []
-    for column in known_by:
-        path = json.dumps(column, ensure_ascii=False)
-        texts.append(f"LOWER(TRIM(IFNULL(JSON_VALUE(attributes, '$.{path}'), '')))")
-    together = ", ' ', ".join(texts)
+    together = ", ' ', ".join(f"LOWER(TRIM({text_of(name)}))" for name in known_by)
     return f"IF(attributes IS NULL, NULL, CONCAT({together}))"

@@ -11,10 +11,12 @@ holds at every weekly look of a year, too.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from propensity.measures.intervals import Difference, in_columns
@@ -76,15 +78,13 @@ class Result:
         return self.brought_low <= 0 <= self.brought_high
 
 
-def newest(rows: Sequence[StoredRow]) -> StoredRow | None:
+def newest(rows: Sequence[StoredRow]) -> StoredRow:
     """
-    Return the newest row of an audience's; None without any.
+    Return the newest row of an audience's.
 
     While its outcomes may still arrive, its verdict is that of the final row before.
     """
-    in_order = sorted(rows, key=lambda row: row["week"])
-    if not in_order:
-        return None
+    in_order = sorted(rows, key=itemgetter("week"))
     shown = in_order[-1]
     final = [row for row in in_order if row["status"] == "final"]
     if final and shown["verdict"] == "open":
@@ -233,16 +233,14 @@ def interval_text(low: float | None, high: float | None) -> str:
 
 
 def results(deployment: Deployment, *, until: date) -> dict[str, Result]:
-    by_audience: dict[str, list[StoredRow]] = {}
+    by_audience = defaultdict[str, list[StoredRow]](list)
     since = date(1970, 1, 1)
     for row in deployment.rows("audience_lifts", since=since, until=until):
-        by_audience.setdefault(row["audience"], []).append(row)
+        by_audience[row["audience"]].append(row)
     plans = {
         row["audience"]: row for row in deployment.rows("audience_costs", until=until)
     }
-    shown = {}
-    for audience in sorted(by_audience):
-        row = newest(by_audience[audience])
-        if row is not None:
-            shown[audience] = result(row, plans.get(audience))
-    return shown
+    return {
+        audience: result(newest(by_audience[audience]), plans.get(audience))
+        for audience in sorted(by_audience)
+    }

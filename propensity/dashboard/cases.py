@@ -217,7 +217,6 @@ class Case:
         uplifts: list[Row] = []
         for of_weeks in by_audience.values():
             shown = newest(of_weeks)
-            assert shown is not None
             before = [row for row in of_weeks[1:] if row["week"] < shown["week"]]
             left = weeks_left(before[::-1] + [shown])
             brought = self._result(shown)

@@ -75,7 +75,6 @@ def test_the_newest_sum_is_shown_with_the_verdict_of_final_outcomes():
     assert (shown["week"], shown["verdict"]) == (date(2026, 6, 10), "helps")
     assert "; provisional)" in sentence(result(shown), "USD")
     assert newest([later])["verdict"] == "open"
-    assert newest([]) is None
 
 
 def programme_row(week, *, period="all", brought=900.0):
