@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from propensity import usecases
 from propensity.audience.programme import Together, apart, programmes, shared_groups
 from propensity.audience.result import LOST, Result, claim, newest, result, sentence
-from propensity.dashboard.reading import Reading, Row
+from propensity.dashboard.reading import QueryResult, Row
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
 from propensity.measures.power import weeks_left
@@ -433,7 +433,7 @@ def _derived(row: Row) -> dict[str, Any]:
 
 def find(
     name: str,
-    readings: Mapping[str, Reading],
+    readings: Mapping[str, QueryResult],
     artifacts: Artifacts,
     *,
     settings: Settings,

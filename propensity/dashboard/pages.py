@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from propensity.audience.programme import Together, programme_lines
 from propensity.dashboard.cases import Case, Facts
-from propensity.dashboard.reading import NEWEST_DAYS, TITLES, Reading, Row, Window
+from propensity.dashboard.reading import NEWEST_DAYS, TITLES, QueryResult, Row, Window
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words
 from propensity.pages.findings import PAGE, meanings
@@ -28,7 +28,7 @@ PAGES = (
     ("Audiences", "audiences.html"),
     ("SQL", "sql.html"),
 )
-Readings = Mapping[str, Reading]
+Readings = Mapping[str, QueryResult]
 
 
 def lines(

@@ -64,7 +64,7 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class QueryResult:
     """
     The result of a statement.
 
@@ -79,7 +79,7 @@ class Reading:
     missing: str = ""
 
 
-def readings_of(warehouse: Warehouse, window: Window) -> dict[str, Reading]:
+def readings_of(warehouse: Warehouse, window: Window) -> dict[str, QueryResult]:
     """
     Run the statements; those of a missing table have no rows.
 
@@ -99,7 +99,7 @@ def readings_of(warehouse: Warehouse, window: Window) -> dict[str, Reading]:
             rows = list(map(page_row, warehouse.table(sql, parameters).to_pylist()))
         except MissingTable as error:
             missing = error.message
-        readings[name] = Reading(
+        readings[name] = QueryResult(
             name=name,
             text=runnable(sql, parameters, warehouse),
             rows=rows,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from propensity.dashboard.cases import find
 from propensity.dashboard.pages import site
-from propensity.dashboard.reading import Reading, Window
+from propensity.dashboard.reading import QueryResult, Window
 from propensity.registry.versions import HTML
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ INDEX = "index.html"
 
 def pages_of(
     names: Iterable[str],
-    readings: Mapping[str, Reading],
+    readings: Mapping[str, QueryResult],
     window: Window,
     *,
     artifacts: Artifacts,

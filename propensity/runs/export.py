@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from propensity.ga4.shards import Freshness
     from propensity.gcp.artifacts import Artifacts
     from propensity.gcp.warehouse import Warehouse
-    from propensity.runs.reading import Reading
+    from propensity.runs.reading import RowSource
     from propensity.runs.run import Run
     from propensity.usecases import UseCase
 
@@ -151,7 +151,7 @@ def check_own_events(warehouse: Warehouse, use_case: UseCase) -> None:
             raise SchemaError("; ".join(problems))
 
 
-def days_with_data(run: Reading, *, since: date) -> set[date]:
+def days_with_data(run: RowSource, *, since: date) -> set[date]:
     """Return the days on which the use case's source has data, from a day on."""
     parameters = {"use_case": run.use_case.name, "earliest": since}
     rows = run.warehouse.rows(run.use_case.statement("days"), parameters)
@@ -256,7 +256,7 @@ def status(run: Run, as_of: date) -> str:
 
 
 def missing_label_days(
-    run: Reading, as_of: date, missing: Collection[date]
+    run: RowSource, as_of: date, missing: Collection[date]
 ) -> list[date]:
     """
     Return the days of a date's horizon that the source lacks.

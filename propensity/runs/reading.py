@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from propensity.usecases import UseCase
 
 
-class Reading(Protocol):
+class RowSource(Protocol):
     """A use case, where its rows are, and the date before which they are read."""
 
     @property

@@ -21,11 +21,11 @@ from propensity.runs.reading import check_no_user_twice
 from propensity.timeframe import FEWEST_SNAPSHOTS
 
 if TYPE_CHECKING:
-    from propensity.runs.reading import Reading
+    from propensity.runs.reading import RowSource
     from propensity.suppression import Suppressed
 
 
-def user_rows(run: Reading, suppressed: Suppressed) -> pa.Table:
+def user_rows(run: RowSource, suppressed: Suppressed) -> pa.Table:
     """Read labelled snapshots: one row per user and as-of date, without some users."""
     use_case = run.use_case
     window = use_case.window(run.settings, training_dates(run), today=run.as_of)
@@ -49,7 +49,7 @@ def user_rows(run: Reading, suppressed: Suppressed) -> pa.Table:
     return value.with_known_amounts(rows)
 
 
-def training_dates(run: Reading) -> Sequence[date]:
+def training_dates(run: RowSource) -> Sequence[date]:
     """
     Return the as-of dates before which the source has data, newest last.
 
@@ -96,7 +96,7 @@ def training_dates(run: Reading) -> Sequence[date]:
     return complete
 
 
-def source_days(run: Reading) -> set[date]:
+def source_days(run: RowSource) -> set[date]:
     """Return the days on which the source has data, of those that a training reads."""
     at_most = run.settings.training_snapshots
     earliest = run.timeframe.first_read(today=run.as_of, at_most=at_most)

@@ -53,7 +53,7 @@ _DATE = ("a date", "2026-03-01")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
+class Feature:
     """
     A column as a model reads it.
 
@@ -87,7 +87,7 @@ class Column:
         has_commas: bool = False,
         is_category: bool = False,
         is_plan: bool = False,
-    ) -> Column:
+    ) -> Feature:
         """
         Decide what a column is, and read it.
 
@@ -245,17 +245,17 @@ def _floats(column: pd.Series) -> pd.Series:
     return column.astype("Float64").astype("float64")
 
 
-def _category(column: pd.Series) -> Column:
+def _category(column: pd.Series) -> Feature:
     read = names_of(column)
     count = read.nunique(dropna=False)
     if count < 2:
-        return Column(why=_CONSTANT)
+        return Feature(why=_CONSTANT)
     if count > _MOST_VALUES and 2 * count > len(read):
-        return Column(why=f"{TEXT} with {count:,} values")
-    return Column(kind="category", values=read)
+        return Feature(why=f"{TEXT} with {count:,} values")
+    return Feature(kind="category", values=read)
 
 
-def _number_or_category(words: Words, *, has_commas: bool) -> Column:
+def _number_or_category(words: Words, *, has_commas: bool) -> Feature:
     """Decide what a column of texts is, by those that are no gaps."""
     column = words.column
     numbers = numbers_of(words)
@@ -322,18 +322,18 @@ def _check_finite(column: pd.Series, values: pd.Series) -> None:
         refuse(column, is_infinite, "is infinite or too large a number", hint=hint)
 
 
-def _number(column: pd.Series, values: pd.Series) -> Column:
+def _number(column: pd.Series, values: pd.Series) -> Feature:
     _check_finite(column, values)
     low = values.min()
     high = values.max()
     if not low < high and values.count() in {0, len(values)}:
-        return Column(why=_CONSTANT)
+        return Feature(why=_CONSTANT)
     if (values % 1 == 0).all():
         # Numbers that are counted up: rows may have been sorted or left out since.
         is_counted = high - low < 3 * len(values) and values.is_unique
         if is_counted or column.name in _ROW_NUMBERS:
-            return Column(why="the number of the row")
-    return Column(kind="number", values=values)
+            return Feature(why="the number of the row")
+    return Feature(kind="number", values=values)
 
 
 def _days(
@@ -342,7 +342,7 @@ def _days(
     times: pd.Series | None,
     *,
     is_plan: bool,
-) -> Column:
+) -> Feature:
     """
     Return the days from dates to the rows' times, or to the last of the dates.
 
@@ -354,7 +354,7 @@ def _days(
         until = _without_never(moments).max()
         times = pd.Series(until, moments.index, dtype=moments.dtype)
     if not is_moments(times):
-        return Column(why="dates, but the rows' times are not dates")
+        return Feature(why="dates, but the rows' times are not dates")
     days = _days_to(times, moments)
     is_late = _is_late(days, times)
     if is_plan:
@@ -365,10 +365,10 @@ def _days(
             f"holds days after the row's time, first in row {row}: if they are known "
             f"in advance, add --plans {column.name}"
         )
-        return Column(why="it knows the future", leak=leak)
+        return Feature(why="it knows the future", leak=leak)
     if days.nunique(dropna=False) < 2:
-        return Column(why=_CONSTANT)
-    return Column(kind="date", values=days, until=until, is_plan=is_plan)
+        return Feature(why=_CONSTANT)
+    return Feature(kind="date", values=days, until=until, is_plan=is_plan)
 
 
 def _check_calendar(column: pd.Series, moments: pd.Series) -> None:

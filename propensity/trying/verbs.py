@@ -273,24 +273,33 @@ def _told(
     return Spoken({**answer, **files, "listed": listed})
 
 
-def _export(
-    target: str, *, control: str | None, is_agreed: bool, **options: Any
-) -> Spoken:
-    from propensity.cli.progress import announced, watched
-    from propensity.clock import SYSTEM
+def _export(target: str, **options: Any) -> Spoken:
     from propensity.trying import lists
 
-    answer = lists.try_and_list(
-        target,
-        share=_share(control),
-        agrees=_agrees(is_agreed),
-        now=SYSTEM.now(),
-        say=say,
-        step=announced,
-        watched=watched,
-        **options,
-    )
+    answer = lists.try_and_list(target, **_of_export(**options))
     return spoken(answer, texts.tried_export)
+
+
+def _folder(
+    target: str, *, folder: Path, control_key: str | None, **options: Any
+) -> Spoken:
+    from propensity.trying import weekly
+
+    options = _of_export(**options)
+    answer = weekly.write_week(target, folder, key=control_key, **options)
+    return spoken(answer, texts.week_of_folder)
+
+
+def _of_export(
+    *, control: str | None, is_agreed: bool, **options: Any
+) -> dict[str, Any]:
+    """Return the options of what reads an export, and how it tells and asks."""
+    from propensity.cli.progress import announced, watched
+    from propensity.clock import SYSTEM
+
+    told = {"say": say, "step": announced, "watched": watched}
+    asked = {"share": _share(control), "agrees": _agrees(is_agreed)}
+    return {**options, **told, **asked, "now": SYSTEM.now()}
 
 
 def _share(control: str | None) -> float | None:
@@ -311,34 +320,6 @@ def _agrees(is_agreed: bool) -> Callable[[str], bool]:
         return click.confirm(f"{question}. Read it?", err=True)
 
     return agrees
-
-
-def _folder(
-    target: str,
-    *,
-    folder: Path,
-    control: str | None,
-    control_key: str | None,
-    is_agreed: bool,
-    **options: Any,
-) -> Spoken:
-    from propensity.cli.progress import announced, watched
-    from propensity.clock import SYSTEM
-    from propensity.trying import weekly
-
-    answer = weekly.write_week(
-        target,
-        folder,
-        share=_share(control),
-        key=control_key,
-        agrees=_agrees(is_agreed),
-        now=SYSTEM.now(),
-        say=say,
-        step=announced,
-        watched=watched,
-        **options,
-    )
-    return spoken(answer, texts.week_of_folder)
 
 
 def _forgotten(target: str, *, folder: Path, forget: Path) -> Spoken:
@@ -390,6 +371,7 @@ _COLUMNS = (
 )  # fmt: skip
 _TIMES = ("time", "horizon_days", "test_times", "plans")
 _PROFIT = ("cost_per_contact", "margin")
+_EXPORT = ("control", "jobs_in", "label_event", "is_agreed")
 
 TABLE = Kind(
     noun="a table, unless --treatment names the column of an experiment",
@@ -411,14 +393,13 @@ EXPERIMENT = Kind(
 )
 EXPORTED = Kind(
     noun="an export, project.dataset",
-    takes=("report", "scores", "control", "jobs_in", "label_event", "is_agreed"),
+    takes=("report", "scores") + _EXPORT,
     needs={"control": "scores"},
     run=_export,
 )
 FOLDER = Kind(
     noun="a folder of weekly lists",
-    takes=("folder", "control", "control_key", "never", "jobs_in", "label_event")
-    + ("is_agreed", *_PROFIT),
+    takes=("folder", "control_key", "never") + _EXPORT + _PROFIT,
     run=_folder,
 )
 FORGOTTEN = Kind(

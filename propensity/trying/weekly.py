@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -236,11 +237,11 @@ def _counted(trial: ExportTrial, state: Lists, folder: Path) -> Lists:
     for week in weeks:
         sums = group_sums(new_members(folder, state, week), paid[week.as_of])
         counted[week.as_of] = Counted(buyers=buyers.get(week.as_of, 0), sums=sums)
-    known = []
+    now = []
     for week in state.weeks:
         of_week = counted.get(week.as_of, week.counted)
-        known.append(structs.replace(week, counted=of_week))
-    return structs.replace(state, weeks=known)
+        now.append(structs.replace(week, counted=of_week))
+    return structs.replace(state, weeks=now)
 
 
 def _week(tried: TriedExport, listed: pd.DataFrame, state: Lists) -> Week:
@@ -252,7 +253,7 @@ def _week(tried: TriedExport, listed: pd.DataFrame, state: Lists) -> Week:
     held_out = int((listed[GROUP] == CONTROL).sum())
     information = float((chance * (1 - chance)).sum())
     forecast = season.forecast(
-        [known for week in state.weeks for known in _evaluated(week)],
+        list(chain.from_iterable(map(_evaluated, state.weeks))),
         as_of=tried.trial.as_of,
         horizon_days=tried.trial.use_case.horizon_days,
         minimum_conversions=NEVER,
@@ -280,8 +281,8 @@ def _evaluated(week: Week) -> Sequence[season.EvaluatedWeek]:
         return ()
     means = np.array([mean for mean, _ in week.chances])
     users = np.array([users for _, users in week.chances], dtype=np.float64)
-    distinct, place = np.unique(means, return_inverse=True)
-    together = np.bincount(place, weights=users).astype(np.float64)
+    distinct, index = np.unique(means, return_inverse=True)
+    together = np.bincount(index, weights=users).astype(np.float64)
     buyers = week.counted.buyers
     # Only the sum of buyers is asked, so that any group may have them.
     conversions = together * (buyers / together.sum())
@@ -303,14 +304,15 @@ def _together(
     state: Lists, cost_per_contact: float | None, margin: float | None
 ) -> Brought:
     """Return what all lists brought together, each user once."""
-    known = [week for week in state.weeks if week.counted is not None]
+    as_ofs = []
     sums: list[GroupSums] = []
-    for week in known:
-        assert week.counted is not None
-        sums += [group for group in week.counted.sums if group.users]
+    for week in state.weeks:
+        if week.counted is not None:
+            as_ofs.append(week.as_of)
+            sums += [group for group in week.counted.sums if group.users]
     progress = 1.0
-    if known:
-        progress = progress_at(known[-1].as_of, first=known[0].as_of, until=None)
+    if as_ofs:
+        progress = progress_at(as_ofs[-1], first=as_ofs[0], until=None)
     shown = figures(
         sums,
         control_share=state.bound.control_share,
@@ -320,14 +322,14 @@ def _together(
     contacted = shown.treated_users
     buyers = _in_all(shown, "conversion_difference", contacted)
     amount = None
-    if any(one.revenue for one in sums):
+    if any(group.revenue for group in sums):
         amount = _in_all(shown.revenue, "revenue_difference", contacted)
     cost = None if cost_per_contact is None else cost_per_contact * contacted
     profit = None
     if amount is not None and cost is not None and margin is not None:
         profit = amount.times(margin).plus(-cost)
     return Brought(
-        lists=len(known),
+        lists=len(as_ofs),
         contacted=contacted,
         verdict=shown.verdict,
         buyers=buyers,

@@ -255,15 +255,15 @@ class Http(Destination):
         values["chosen_micros"] = int(chosen_s * 1_000_000)
         values["chosen_s"] = int(chosen_s)
         nameless = {}
-        known = []
+        reachable = []
         for member in request.members:
             if not self._names or any(map(member.known_by, self._names)):
-                known.append(member)
+                reachable.append(member)
             else:
                 nameless[member.key] = f"no {' and no '.join(self._names)}"
-        if not known:
+        if not reachable:
             return Sent(nameless)
-        entries = self._entries(known, request.action, values)
+        entries = self._entries(reachable, request.action, values)
         parts = self._parts(request.action, [members[0] for members in entries], values)
         about = {
             "Content-Type": "application/json",

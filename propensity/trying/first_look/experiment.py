@@ -28,7 +28,7 @@ from propensity.measures.intervals import FEW, NORMAL, Difference, in_columns
 from propensity.models.encoding import Flags, Floats, to_frame
 from propensity.pages.page import ChartLine, fill_template, in_notebook, lines_svg
 from propensity.pages.words import about, decimals, plural
-from propensity.table_files.column import Column, have_decimal_commas, one_form
+from propensity.table_files.column import Feature, have_decimal_commas, one_form
 from propensity.table_files.texts import GAPS, texts
 from propensity.trying.first_look import alone, columns
 from propensity.trying.first_look.reading import check_names, features_of, listed_names
@@ -303,7 +303,7 @@ class ExperimentLook:
     control: str
     arms: Sequence[Arm]
     user: str | None
-    features: Mapping[str, Column]
+    features: Mapping[str, Feature]
     notes: Sequence[str]
     missing: Sequence[str]
 
@@ -517,7 +517,7 @@ def try_experiment(
     read = to_frame(pa.table(arrays), kinds)
     for column, why in _leaks(used, outcomes).items():
         kinds.pop(column)
-        features[column] = Column(why="it may know the outcome", leak=why)
+        features[column] = Feature(why="it may know the outcome", leak=why)
         notes.append(
             f"{column} is left out: it {why}. If it is another outcome, name it by "
             "--outcomes as well"
@@ -672,7 +672,7 @@ def _outcomes(
         if isinstance(column.dtype, pd.StringDtype):
             written = column.astype("object")
         try:
-            amounts = Column.decide(written, None, has_commas=has_commas)
+            amounts = Feature.decide(written, None, has_commas=has_commas)
         except SchemaError as error:
             hint = "Write sums like 1234.5; leave them empty where they are not known"
             raise SchemaError(error.problem, hint=hint) from error
@@ -690,7 +690,7 @@ def _outcomes(
 
 
 def _leaks(
-    used: Mapping[str, Column], outcomes: Mapping[str, pd.Series]
+    used: Mapping[str, Feature], outcomes: Mapping[str, pd.Series]
 ) -> dict[str, str]:
     """Return why a feature may know an outcome."""
     leaks = {}

@@ -20,7 +20,7 @@ from propensity.learning.rows import in_order
 from propensity.learning.task import MEAN, RESERVED, Baseline, Candidate, Task
 from propensity.pages.words import percent, plural
 from propensity.suggestions import instead
-from propensity.table_files.column import Column, have_decimal_commas, one_form
+from propensity.table_files.column import Feature, have_decimal_commas, one_form
 from propensity.table_files.texts import refuse, texts
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.trying.first_look import columns
@@ -62,7 +62,7 @@ class ReadTable:
     times: pd.Series | None
     open_times: pd.Series | None
     user: str | None
-    features: Mapping[str, Column]
+    features: Mapping[str, Feature]
     horizon_days: int | None
     test_times: int | None
     missing: Sequence[str]
@@ -74,7 +74,7 @@ class ReadTable:
         return names_in_training(self.features)
 
     @property
-    def used(self) -> Mapping[str, Column]:
+    def used(self) -> Mapping[str, Feature]:
         """Features by their names in a training."""
         return {name: self.features[column] for name, column in self.columns.items()}
 
@@ -104,14 +104,14 @@ class ReadTable:
         features = dict(self.features)
         for name, why in leaks.items():
             if features[name].kind:
-                features[name] = Column(why="it may know the outcome", leak=why)
+                features[name] = Feature(why="it may know the outcome", leak=why)
         left = names_in_training(features)
         dropped = [name for name in self.columns if name not in left]
         rows = self.rows.drop_columns(dropped)
         return replace(self, features=features, rows=rows)
 
 
-def names_in_training(features: Mapping[str, Column]) -> Mapping[str, str]:
+def names_in_training(features: Mapping[str, Feature]) -> Mapping[str, str]:
     """Return columns by their names in a training, which uses some names itself."""
     names = {}
     for column, feature in features.items():
@@ -278,12 +278,12 @@ def features_of(
     times: pd.Series | None,
     categories: Sequence[str],
     plans: Sequence[str] = (),
-) -> dict[str, Column]:
+) -> dict[str, Feature]:
     has_commas = have_decimal_commas(frame)
     features = {}
     for name, column in frame.items():
         is_plan = name in plans
-        feature = Column.decide(
+        feature = Feature.decide(
             column,
             times,
             has_commas=has_commas,

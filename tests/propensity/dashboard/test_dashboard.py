@@ -25,7 +25,7 @@ from propensity.dashboard import reading
 from propensity.dashboard.cases import FIRST, Facts
 from propensity.dashboard.pages import PAGES, cases
 from propensity.dashboard.pages import site as rendered
-from propensity.dashboard.reading import SQL, TITLES, Reading, Window
+from propensity.dashboard.reading import SQL, TITLES, QueryResult, Window
 from propensity.registry.versions import Registry
 from propensity.statements import statement
 from propensity.tables.audiences import (
@@ -77,7 +77,7 @@ def of_week(weeks_ago: int, **changed: Any) -> Row:
 
 
 @cache
-def read(deployment: Deployment, window: Window = WINDOW) -> dict[str, Reading]:
+def read(deployment: Deployment, window: Window = WINDOW) -> dict[str, QueryResult]:
     """What all statements give, by their names."""
     return reading.readings_of(deployment.warehouse, window)
 
@@ -207,10 +207,12 @@ def fill_audiences(deployment: Deployment) -> None:
     deployment.append(PROGRAMME_LIFT, of_week(2, **programme))
 
 
-def readings(rows: Mapping[str, Sequence[Row]], **missing: str) -> dict[str, Reading]:
+def readings(
+    rows: Mapping[str, Sequence[Row]], **missing: str
+) -> dict[str, QueryResult]:
     """What the statements gave, all of them: no rows where a test names none."""
     return {
-        name: Reading(
+        name: QueryResult(
             name=name,
             text=statement(name, folder=SQL),
             rows=rows.get(name, ()),

@@ -13,19 +13,19 @@ import pandas as pd
 import pytest
 
 from propensity.errors import SchemaError
-from propensity.table_files.column import Column, have_decimal_commas, names_of
+from propensity.table_files.column import Feature, have_decimal_commas, names_of
 from propensity.table_files.texts import Words, as_declared, moments_of
 
 MARCH = datetime(2024, 3, 1, tzinfo=UTC)
 QUARTER_PAST = MARCH.replace(hour=10, minute=15, second=30)
 
 
-def feature(values, *, named: str = "x") -> Column:
+def feature(values, *, named: str = "x") -> Feature:
     """Return what ``try`` makes of a column of a table of 2025."""
     column = pd.Series(values, dtype="object", name=named)
     times = pd.Series(pd.to_datetime(["2025-01-01"] * len(column), utc=True))
     has_commas = have_decimal_commas(column.to_frame())
-    return Column.decide(column, times, has_commas=has_commas)
+    return Feature.decide(column, times, has_commas=has_commas)
 
 
 def declared(values, kind: str) -> list[object]:
