@@ -9,6 +9,7 @@ forget`` removes users from it.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
@@ -22,7 +23,7 @@ from propensity.audience.members import EFFECT, Member, Sums, order_of
 from propensity.errors import Conflict
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import parquet_of
-from propensity.spreadsheet import CSV_TYPE, csv_parts, workbook_of
+from propensity.spreadsheet import CSV_TYPE, csv_parts
 
 # Columns that people read in percent.
 PERCENT = ("probability", EFFECT)
@@ -105,10 +106,32 @@ def csv_of_members(
 def workbook_of_members(
     members: Sequence[Member], sums: Sums, columns: Sequence[str], order: str
 ) -> bytes:
-    """Return ``csv_of_members`` as a workbook of Excel."""
+    """
+    Return ``csv_of_members`` as a workbook, in which cells have types.
+
+    Excel reads a CSV by the country's separator and decimal mark, and takes an id of
+    digits for a number, of which it keeps fifteen.
+    """
+    # The command alone writes workbooks.
+    import xlsxwriter
+
     names = _names(sums, columns, order)
     [rows] = _rows(names, [members], is_text=False)
-    return workbook_of(names, rows, percent=PERCENT)
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file, {"constant_memory": True}) as book:
+        percent = book.add_format({"num_format": "0.00%"})
+        sheet = book.add_worksheet("list")
+        sheet.write_row(0, 0, names)
+        for line, row in enumerate(rows, 1):
+            for place, value in enumerate(row):
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    style = percent if names[place] in PERCENT else None
+                    sheet.write_number(line, place, value, style)
+                elif value is not None:
+                    is_text = isinstance(value, str)
+                    text = value if is_text else json.dumps(value, default=str)
+                    sheet.write_string(line, place, text)
+    return file.getvalue()
 
 
 def _names(sums: Sums, columns: Sequence[str], order: str) -> list[str]:
