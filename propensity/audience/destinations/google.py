@@ -3,9 +3,7 @@ Google's Data Manager: events of Analytics, or members of a customer list of Goo
 
 Source:
     Docstrings of google-ads-datamanager 0.9.4; limits of names and values of Analytics:
-    https://support.google.com/analytics/answer/9267744; codes of countries: ITU-T
-    E.164; those whose numbers may begin with 0: the metadata of libphonenumber 9.0.43
-    (``italian_leading_zero``).
+    https://support.google.com/analytics/answer/9267744.
 """
 
 from __future__ import annotations
@@ -55,18 +53,6 @@ _OWN = "_|firebase_|ga_|google_|first_open|first_visit|user_id$"
 _PROPERTY = rf"^(?!{_OWN})[A-Za-z][A-Za-z0-9_]{{0,23}}\Z"
 _TARGETS = {ANALYTICS: r"G-[A-Z0-9]+", ADS: r"\d+"}
 _BACKDATED = timedelta(hours=72)
-_COUNTRY = r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[2-9]\d\d"
-# Elsewhere a 0 behind the code is for calls within the country.
-_ZERO_STAYS = frozenset({"39", "225", "226", "229", "241", "242", "247", "378", "992"})
-# Numbers in countries where another digit than 0 is for calls within the country: 1 in
-# North America and Mexico, 8 in Russia, Kazakhstan, Lithuania and Belarus.
-_WHOLE = {
-    "1": r"[2-9]\d{9}",
-    "7": r"\d{10}",
-    "52": r"\d{10}",
-    "370": r"\d{8}",
-    "375": r"\d{9}",
-}
 # The account's token goes to no other host; this machine gets none.
 _URL = (
     r"^(https://datamanager(\.[\w-]+)*\.googleapis\.com|http://127\.0\.0\.1)"
@@ -374,18 +360,14 @@ def hashed_phone(text: str) -> str:
     number = text.strip().lower()
     if re.fullmatch(r"[0-9a-f]{64}", number):
         return number
-    # U+2010 to U+2015 are dashes.
-    compact = re.sub(r"[\s.\u2010-\u2015-]", "", number)
-    parts = re.fullmatch(rf"\+\(?({_COUNTRY})\)?(\(0\))?([0-9()]+)", compact)
-    if parts is None:
-        raise ValueError("no phone number with + and the country code")
-    country, zero, rest = parts.groups()
-    digits = re.sub(r"[()]", "", rest)
-    if zero and country in _ZERO_STAYS:
-        digits = f"0{digits}"
-    if digits.startswith("0") and country not in _ZERO_STAYS:
-        raise ValueError("a phone number with a 0 behind the country code")
-    pattern = _WHOLE.get(country, r"\d+")
-    if not re.fullmatch(pattern, digits) or not 7 <= len(country + digits) <= 15:
+    # Its rules of all countries take a moment to import.
+    import phonenumbers
+
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        raise ValueError("no phone number with + and the country code") from None
+    if not phonenumbers.is_possible_number(parsed):
         raise ValueError("a phone number with too few or too many digits")
-    return sha256(f"+{country}{digits}".encode())
+    international = phonenumbers.PhoneNumberFormat.E164
+    return sha256(phonenumbers.format_number(parsed, international).encode())

@@ -28,7 +28,7 @@ from propensity.learning.model import Model
 from propensity.learning.task import NUMBER
 from propensity.models.encoding import Floats, floats_of
 from propensity.pages.words import abbreviate
-from propensity.table_files.column import Column
+from propensity.table_files.column import Feature
 
 # Rows and values that a direction is drawn from, and features that have one.
 _ROWS = 200
@@ -87,7 +87,7 @@ class Reasons:
     total: Floats
     is_exact: bool
 
-    def shown(self, rows: pa.Table, features: Mapping[str, Column]) -> list[str]:
+    def shown(self, rows: pa.Table, features: Mapping[str, Feature]) -> list[str]:
         """Return the three features that moved each row most, with its values."""
         moved = self.moved.to_numpy()
         strongest = np.argsort(-np.abs(moved), axis=1, kind="stable")[:, :_REASONS]

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from propensity.errors import SchemaError
 from propensity.models.encoding import Floats
-from propensity.table_files.column import Column, is_moments
+from propensity.table_files.column import Feature, is_moments
 from propensity.table_files.texts import refuse, texts
 from propensity.trying.first_look import columns
 from propensity.trying.first_look.reading import ReadTable
@@ -74,7 +74,7 @@ class RowsToScore:
         times: pd.Series | None,
         *,
         user: str | None,
-        features: Mapping[str, Column],
+        features: Mapping[str, Feature],
         columns_of: Mapping[str, str],
     ) -> RowsToScore:
         """

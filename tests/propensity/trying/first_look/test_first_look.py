@@ -12,7 +12,7 @@ import pytest
 
 from propensity import try_table
 from propensity.errors import PropensityError
-from propensity.table_files.column import Column
+from propensity.table_files.column import Feature
 from propensity.trying.first_look import columns
 from propensity.trying.first_look.reading import read_table
 from propensity.trying.first_look.scores import RowsToScore
@@ -53,11 +53,11 @@ def test_the_newest_month_tests_a_model_of_older_ones(look):
     assert "ranks the test set better than visits alone" in look.lines[3]
 
 
-def feature(values, **options) -> Column:
+def feature(values, **options) -> Feature:
     """Return what a column of a table of 2025 is."""
     column = pd.Series(values) if isinstance(values, list) else values
     times = pd.Series(pd.to_datetime(["2025-01-01"] * len(column), utc=True))
-    return Column.decide(column.rename("x"), times, **options)
+    return Feature.decide(column.rename("x"), times, **options)
 
 
 def test_what_a_person_has_typed_is_believed():
@@ -78,7 +78,7 @@ def test_a_date_that_stands_for_never_is_a_gap():
     written = pd.Series(pd.to_datetime(["2025-01-01"] * 3)).dt.as_unit("ns")
     times = columns.times_of(written)
     never = pd.Series(["9999-12-31", "2024-12-31", "0000-00-00"])
-    read = Column.decide(never, times)
+    read = Feature.decide(never, times)
 
     assert read.values.fillna(-1).tolist() == [-1, 1, -1]
 
