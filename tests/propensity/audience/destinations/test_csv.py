@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pyarrow as pa
 import pytest
 
 from commands.cli import main
+from local.exports.sources import replace_table
 from offline import forget
 from propensity.audience import declared, run
 from propensity.audience.destinations import files
@@ -221,7 +223,7 @@ def addresses(deployment: Deployment) -> Iterator[dict[str, str]]:
         user = f"u{number:03}"
         customer = {"customer_id": user, "email": f"{user}@example.com"}
         rows.append({**customer, "agreed_to_mail": number % 10 > 0})
-    client.load_table_from_json(rows, "crm.customers").result()
+    replace_table(client, "crm.customers", pa.Table.from_pylist(rows))
     yield {row["customer_id"]: row["email"] for row in rows if row["agreed_to_mail"]}
     client.delete_table("crm.customers")
 
