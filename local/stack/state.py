@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
@@ -11,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from deploy import functions
 from local import venvs
@@ -167,21 +168,16 @@ class State:
         if not self.record_file.exists():
             return Record()
         try:
-            fields = json.loads(self.record_file.read_text())
-            fields["options"] = Options(**fields["options"])
-            fields["processes"] = [
-                Process(**process) for process in fields["processes"]
-            ]
-            return Record(**fields)
-        except (ValueError, TypeError, KeyError) as error:
+            return msgspec.json.decode(self.record_file.read_bytes(), type=Record)
+        except msgspec.DecodeError as error:
             hint = (
                 f"Stop what still runs of this state by hand, and remove {self.folder}"
             )
             raise LocalError(f"{self.record_file} cannot be read", hint=hint) from error
 
     def write(self, record: Record) -> None:
-        text = json.dumps(dataclasses.asdict(record), indent=2)
-        whole_files.write_whole(self.record_file, text.encode())
+        text = msgspec.json.format(msgspec.json.encode(record))
+        whole_files.write_whole(self.record_file, text)
 
 
 def named(name: str | None) -> State:
