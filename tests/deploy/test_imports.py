@@ -44,7 +44,10 @@ NEVER = {
     "propensity.gcp.queries.Queries._streamed": {"get_proba"},
     "propensity.suppression.Suppressed.without": {"get_proba"},
     # The operators' command alone prints a list.
-    "propensity.audience.destinations.files.workbook_of_members": EVALUATES,
+    "propensity.audience.destinations.files.workbook_of_members": {
+        "audiences",
+        "overview",
+    },
     # operate.py refuses these commands and --local, and no emulator is named there.
     "commands.machine": {"operate"},
     "commands.options.state": {"operate"},
