@@ -197,8 +197,10 @@ class State:
 
 
 class Site:
-    def __init__(self, deployment: Deployment, clock: ManualClock) -> None:
-        self.deployment, self.clock = deployment, clock
+    def __init__(
+        self, deployment: Deployment, clock: ManualClock, folder: Path
+    ) -> None:
+        self.deployment, self.clock, self.folder = deployment, clock, folder
 
     def begin(self) -> None:
         """Begin anew, with the export alone."""
@@ -248,7 +250,7 @@ class Site:
     def looked_up(self, users: list[str]) -> dict[str, Any]:
         """Return users' predictions, as the published index has them."""
         pointer = self._object(f"indexes/{NAME}/current.json")
-        path = Path(self.deployment.stack.state.folder) / "looked-up.sqlite"
+        path = self.folder / "looked-up.sqlite"
         path.write_bytes(self.deployment.read(pointer["name"]))
         index = Index(path)
         return {user: index.find(user) for user in users}

@@ -16,12 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from commands.cli import main
 from local.exports.ga4_schema import ARROW_SCHEMA
-from propensity import usecases
 from propensity.runs import digest, setup
-from propensity.runs.run import Overrides, Run
 from propensity.tables.export import VIEW
+from tests.propensity.runs.test_digest import run_of
 from tests.support import shop
-from tests.support.clocks import ManualClock
 from tests.support.deployment import KEY
 from tests.support.in_process import InProcess
 from tests.support.shop import microseconds
@@ -65,21 +63,8 @@ class Digests(RuleBasedStateMachine):
     @rule(last=st.sampled_from(DAYS))
     def run(self, last: date) -> None:
         """Let a run bring the digest up to date."""
-        deployment = self.deployment
-        warehouse = deployment.warehouse.for_run(deployment.settings)
-        clock = ManualClock()
-        run = Run(
-            function="predictions",
-            run_id="run",
-            settings=deployment.settings,
-            use_case=usecases.load("ga4_purchase"),
-            as_of=last,
-            overrides=Overrides(),
-            began_at=clock.now(),
-            warehouse=warehouse,
-            artifacts=deployment.artifacts,
-            clock=clock,
-        )
+        run = run_of(self.deployment, last)
+        warehouse = run.warehouse
         view = warehouse.view_text(VIEW)
         tables = digest.read_export_tables(warehouse, view)
         digest.bring_up_to_date(run, view, tables, oldest=FIRST, last=last)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -14,29 +13,28 @@ from tests.audit.run_machine import Weeks
 from tests.audit.runs import FILES, FIRST, NAME, NOW, WEEKS, Site
 from tests.support import own_use_cases, shop
 from tests.support.clocks import ManualClock
-from tests.support.emulated import Emulated
+from tests.support.deployment import Deployment
 
 
 @pytest.fixture(scope="module")
-def site(emulators, tmp_path_factory) -> Iterator[Site]:
+def site(tmp_path_factory) -> Iterator[Site]:
     """A shop's export, a small use case, and a clock."""
     own = tmp_path_factory.mktemp("own")
     with (
         own_use_cases.in_folder(own) as folder,
         pytest.MonkeyPatch.context() as patch,
-        contextlib.closing(Emulated(emulators)) as deployment,
     ):
         (folder / NAME).mkdir()
         for file, text in FILES.items():
             (folder / NAME / file).write_text(text)
         clock = ManualClock(NOW)
         clock.install(patch)
-        place = deployment.with_settings(PROPENSITY_USE_CASE=NAME)
+        place = Deployment(PROPENSITY_USE_CASE=NAME)
         place.prepare()
         place.create_topic(place.topic("model-updates"))
         shop.load(place, shop.weekly(FIRST, WEEKS))
         setup.prepare_export(place.warehouse, place.settings)
-        yield Site(place, clock)
+        yield Site(place, clock, own)
 
 
 @pytest.mark.hypothesis

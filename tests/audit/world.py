@@ -196,7 +196,7 @@ class World:
     under_way: list[Call] = field(default_factory=list)
     keys: int = 0
     first_key: bytes = b""
-    read: dict[str, tuple[Any, list[dict[str, Any]]]] = field(default_factory=dict)
+    read: dict[str, tuple[int, list[dict[str, Any]]]] = field(default_factory=dict)
 
     def token(self, size: int = 32) -> str:
         """Return what is drawn at random: the same in each play of a sequence."""
@@ -514,11 +514,12 @@ class World:
         }
 
     def _rows(self, sql: str) -> list[dict[str, Any]]:
-        table = self.warehouse.table(sql)
-        before, rows = self.read.get(sql, (None, []))
-        if table is not before:
-            rows = table.to_pylist()
-            self.read[sql] = table, rows
+        """Return rows, which are read again only once some table has changed."""
+        changes = self.deployment.ground.bigquery.changed.total()
+        before, rows = self.read.get(sql, (-1, []))
+        if changes != before:
+            rows = self.warehouse.table(sql).to_pylist()
+            self.read[sql] = changes, rows
         return rows
 
 
