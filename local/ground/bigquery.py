@@ -33,6 +33,7 @@ from local.ground.sql import (
     Path3,
     Statement,
     quoted,
+    reads_of,
     translated,
 )
 from local.ground.wildcards import Wildcards
@@ -609,16 +610,14 @@ class BigQuery:
         project, dataset = place
         place = (project if project else self.project), dataset
         views: dict[Path3, str] = {}
-        while True:
-            script = translated(sql, types, place, tuple(sorted(views.items())))
-            more = {}
-            for path in {path for statement in script for path in statement.reads}:
-                view = self.catalog.view(path)
-                if view and path not in views:
-                    more[path] = view
-            if not more:
-                return script
-            views |= more
+        named = list(reads_of(sql, place))
+        while named:
+            path = named.pop()
+            view = self.catalog.view(path)
+            if view and path not in views:
+                views[path] = view
+                named.extend(reads_of(view, path[:2]))
+        return translated(sql, types, place, tuple(sorted(views.items())))
 
     @contextlib.contextmanager
     def _naming(

@@ -21,8 +21,9 @@ from local.ground import lists
 
 # Of a table: project, dataset and name.
 Path3 = tuple[str, str, str]
-# Texts whose translations are kept.
+# Texts whose translations are kept, and those whose trees are: these are large.
 KEPT = 2_000
+KEPT_TREES = 100
 # sqlglot warns of each property that DuckDB has no use for.
 IGNORED = sqlglot.ErrorLevel.IGNORE
 
@@ -171,10 +172,20 @@ def translated(
     """
     known = dict(types)
     named = dict(views)
-    return [_statement(tree, known, place, named) for tree in _parsed(sql)]
+    trees = [tree.copy() for tree in _parsed(sql)]
+    return [_statement(tree, known, place, named) for tree in trees]
 
 
+@lru_cache(KEPT)
+def reads_of(sql: str, place: tuple[str, str]) -> frozenset[Path3]:
+    """Return the tables and views that a script names, as those of a ``Statement``."""
+    trees = _parsed(sql)
+    return frozenset(_full(table, place) for tree in trees for table in _tables(tree))
+
+
+@lru_cache(KEPT_TREES)
 def _parsed(sql: str) -> list[Any]:
+    """Return the trees of a script; whoever changes one changes a copy."""
     try:
         trees = sqlglot.parse(
             sql, read="bigquery", error_level=sqlglot.ErrorLevel.RAISE
@@ -224,7 +235,7 @@ def _statement(
     if target:
         kind = "export"
     return Statement(
-        text=tree.sql(dialect="duckdb", unsupported_level=IGNORED),
+        text=tree.sql(dialect="duckdb", copy=False, unsupported_level=IGNORED),
         reads=reads,
         changes=changes,
         parameters=parameters,
@@ -280,7 +291,8 @@ def _put_views(
             _name_in_full(table, path)
         if path not in views or table is target:
             continue
-        [body] = _parsed(views[path])
+        [parsed] = _parsed(views[path])
+        body = parsed.copy()
         for inner in list(_tables(body)):
             _name_in_full(inner, _full(inner, path[:2]))
         reads |= _put_views(body, path[:2], views)
@@ -362,9 +374,9 @@ def _rewrite_number(node: Any) -> None:
             # BigQuery takes it for FLOAT64.
             node.set("this", f"{node.this}e0")
         case exp.DateAdd() | exp.DateSub():
-            node.replace(exp.cast(node.copy(), "DATE"))
+            node.replace(exp.cast(node, "DATE"))
         case exp.UnixToTime():
-            node.replace(exp.cast(node.copy(), TYPES["TIMESTAMP"]))
+            node.replace(exp.cast(node, TYPES["TIMESTAMP"]))
         case exp.IntDiv():
             for name in ("this", "expression"):
                 node.set(name, exp.paren(node.args[name], copy=False))
