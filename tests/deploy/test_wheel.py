@@ -25,7 +25,7 @@ from tests.support.programs import execute
 from tests.support.proxy import Asked, Proxy
 
 PAGE = "docs/notebook.ipynb"
-CHURN = ("churn.csv", "--user", "customer", "--time", "month", "--label", "churned")
+TYPED = re.compile(r"^(?:!|(?:\$ )?\.venv/bin/)propensity (.*)$", re.MULTILINE)
 RUNNER = """
 import json, sys
 names = {}
@@ -82,10 +82,10 @@ def test_uvx_runs_it_without_an_installation(wheel, tmp_path, monkeypatch):
 
 
 def test_a_table_is_tried_in_an_empty_home(propensity, installed, tmp_path):
-    """In a terminal, and by the cells for Colab and Kaggle as they stand. What a wheel
-    lacks is said with where it is."""
+    """By the page's first command, and by the cells for Colab and Kaggle as they stand.
+    What a wheel lacks is said with where it is."""
     customers().to_csv(tmp_path / "churn.csv", index=False)
-    printed = propensity("try", *CHURN).stdout
+    printed = propensity(*TYPED.findall(text("docs/first-look.md"))[0].split()).stdout
     cells = [*blocks(PAGE, "python"), "print(look)"]
     run = [installed / "python", "-c", RUNNER, json.dumps(cells)]
     looked = execute(run, cwd=tmp_path).stdout
@@ -111,15 +111,13 @@ def test_the_cells_of_the_notebooks_page_run_in_an_empty_environment(wheel, tmp_
     assert looked.startswith("Table    1,080 rows")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/first-look.md"])
-def test_the_first_command_of_a_page_runs_as_it_is_written(installed, tmp_path, page):
+def test_the_first_command_of_the_readme_runs_as_it_is_written(installed, tmp_path):
     """In a folder whose .venv has the wheel alone."""
     table = customers()
     table.loc[table.index[-30:], "churned"] = None
     table.to_csv(tmp_path / "churn.csv", index=False)
     (tmp_path / ".venv").symlink_to(installed.parent)
-    typed = [line.removeprefix("$ ") for line in text(page).splitlines()]
-    first = next(line for line in typed if line.startswith(".venv/bin/propensity "))
+    first = ".venv/bin/propensity " + TYPED.findall(text("README.md"))[0]
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     done = execute(["bash", "-c", first], cwd=tmp_path, env=environment)
 
@@ -127,13 +125,11 @@ def test_the_first_command_of_a_page_runs_as_it_is_written(installed, tmp_path, 
     assert (tmp_path / "try-churn.csv.html").exists()
 
 
-@pytest.mark.parametrize("page", [PAGE, "docs/try-your-export.md"])
-def test_an_export_is_tried_with_read_rights(propensity, emulated, tmp_path, page):
-    """By the page's first command. A shop with the columns and days of Google's sample
-    stands for it. Whatever is not a reading or a job is refused, and nothing is; each
-    column of the export is read by one job."""
-    typed = re.compile(r"^(?:!|\$ \.venv/bin/)propensity (.*)$", re.MULTILINE)
-    words = typed.findall(text(page))[0].split()
+def test_an_export_is_tried_with_read_rights(propensity, emulated, tmp_path):
+    """By the notebook's first command. A shop with the columns and days of Google's
+    sample stands for it. Whatever is not a reading or a job is refused, and nothing is;
+    each column of the export is read by one job."""
+    words = TYPED.findall(text(PAGE))[0].split()
     target = words[1]
     rows = shop.shards(shop.weekly(LONG_AGO, 13))
     tables = {name: of.drop_columns([*LATER_COLUMNS]) for name, of in rows.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.functions.test_trying_exports import (
     tried,
 )
 from tests.support import shop
+from tests.support.deployment import Deployment
 
 ROWS = shop.weekly(LONG_AGO, 17)
 # The first date of a list: the day after the thirteenth week's only day.
@@ -35,9 +37,11 @@ def at(as_of: date) -> datetime:
     return datetime.combine(as_of, time(9), UTC)
 
 
-def before(as_of: date) -> list[shop.Row]:
+@cache
+def export_before(as_of: date) -> Deployment:
+    """Return the export that ends before a date, which is only read."""
     cut = shop.microseconds(as_of)
-    return [row for row in ROWS if row["event_timestamp"] < cut]
+    return exported([row for row in ROWS if row["event_timestamp"] < cut])
 
 
 def monday(folder: Path, as_of: date, **options: Any) -> dict[str, Any]:
@@ -57,7 +61,7 @@ def monday(folder: Path, as_of: date, **options: Any) -> dict[str, Any]:
         "watched": unwatched,
         **options,
     }
-    with in_place(exported(before(as_of))):
+    with in_place(export_before(as_of)):
         return weekly.write_week(TARGET, folder, **given)
 
 
@@ -90,7 +94,7 @@ def test_probabilities_are_those_of_a_trial_of_that_day(mondays):
     """Which are those of a deployment, as test_trying_exports.py says."""
     folder, _ = mondays
     as_of = FIRST + 2 * weekly.WEEK
-    trial = tried(exported(before(as_of)), TARGET, now=at(as_of)).people
+    trial = tried(export_before(as_of), TARGET, now=at(as_of)).people
     expected = dict(zip(trial["user_id"], trial["probability"], strict=True))
     of_list = listed(folder, 2)
 

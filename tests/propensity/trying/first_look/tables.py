@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+
+from propensity.usecases import Candidate
 
 MONTHS = [f"2025-{month:02}" for month in range(1, 9)]
 NEWEST = MONTHS[-1]
 NAMES = {"user": "customer", "time": "month", "label": "churned"}
+# A model that is fitted at once, for tests that ask nothing of it.
+QUICK: dict[str, Any] = {**NAMES, "candidates": [Candidate("lr", "LogisticRegression")]}
 
 
 def customers(rows: int = 150) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from propensity.trying.first_look import columns
 from propensity.trying.first_look.reading import read_table
 from propensity.trying.first_look.scores import RowsToScore
 from propensity.usecases import Candidate
-from tests.propensity.trying.first_look.tables import NAMES, customers, leaky
+from tests.propensity.trying.first_look.tables import NAMES, QUICK, customers, leaky
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_a_table_without_times_is_tried_on_users_drawn_at_random():
     """All rows of a user are on one side. The first line says what that cannot see."""
     frame = customers().drop(columns="month")
     frame.loc[5, "churned"] = "NA"
-    look = try_table(frame, user="customer", label="churned")
+    look = try_table(frame, **{**QUICK, "time": None})
     parts = look.trained.parts
     tested = set(parts.holdout.rows["user_id"].to_pylist())
 
@@ -183,7 +183,7 @@ def test_a_column_far_above_all_others_is_named():
     random = np.random.default_rng(3)
     is_churn = frame["churned"] == "yes"
     later = np.where(is_churn, 0.0, 2.2) + random.normal(0, 0.8, len(frame))
-    look = try_table(frame.assign(later=later), **NAMES)
+    look = try_table(frame.assign(later=later), **QUICK)
 
     assert not look.leaks
     assert "none found; but later alone ranks at 0.9" in look.lines[2]
@@ -195,7 +195,7 @@ def test_texts_that_are_not_read_are_named_where_nothing_is_told():
     random = np.random.default_rng(1)
     churned = np.where(random.random(len(frame)) < 0.2, "yes", "no")
     more = {f"n{n}": random.random(len(frame)) for n in range(20)}
-    look = try_table(frame.assign(churned=churned, **more), **NAMES)
+    look = try_table(frame.assign(churned=churned, **more), **QUICK)
 
     assert "by the columns that were read: note is a text" in look.lines[4]
     assert "number: visits, n0, n1, n2, n3, n4, … (21 in all)" in look.lines[1]
@@ -265,8 +265,8 @@ def ending() -> pd.DataFrame:
 
 def test_dates_that_are_known_in_advance_are_features():
     """They are left out unless somebody says so, and the line says how."""
-    left_out = try_table(ending(), **NAMES)
-    look = try_table(ending(), **NAMES, plans=["contract_end"])
+    left_out = try_table(ending(), **QUICK)
+    look = try_table(ending(), **QUICK, plans=["contract_end"])
     first = look.table.rows["contract_end"].to_pylist()
 
     assert "add --plans contract_end" in left_out.lines[2]
@@ -277,7 +277,7 @@ def test_dates_that_are_known_in_advance_are_features():
 
 
 def test_several_times_can_be_the_test_set():
-    look = try_table(customers(), **NAMES, test_times=3)
+    look = try_table(customers(), **QUICK, test_times=3)
     tested = look.trained.parts.holdout.rows["as_of"].to_pylist()
 
     assert len({*tested}) == 3
@@ -308,7 +308,7 @@ def test_a_table_with_nothing_in_it_is_told_so():
     """It is not said that the best 10% have 1.3 times the average."""
     frame = customers(75)
     is_churn = np.random.default_rng(1).random(len(frame)) < 0.2
-    look = try_table(frame.assign(churned=np.where(is_churn, "yes", "no")), **NAMES)
+    look = try_table(frame.assign(churned=np.where(is_churn, "yes", "no")), **QUICK)
 
     assert look.tells_nothing
     assert look.lines[3].startswith("Model    neither the model nor ")

@@ -16,6 +16,7 @@ from propensity.usecases import Candidate
 from tests.propensity.trying.first_look.tables import (
     NAMES,
     NEWEST,
+    QUICK,
     as_people_write,
     customers,
     leaky,
@@ -75,7 +76,7 @@ def test_leaks_are_named_and_left_out_of_the_list():
     frame["call"] = pd.Series(random.choice(["short", "long"], len(frame)))
     for column in ("call", "reason", "status"):
         frame[column] = frame[column].where(is_known)
-    look = try_table(frame, **NAMES)
+    look = try_table(frame, **QUICK)
     clean = look.without_leaks
 
     assert {*look.leaks} == {"cancelled", "reason", "status", "call"}
@@ -91,7 +92,7 @@ def test_a_typed_date_that_open_rows_lack_is_a_leak():
     is_known = frame["churned"].notna()
     frame["closed_at"] = pd.to_datetime(frame["since"]).where(is_known)
     frame["new"] = frame["visits"].where(frame["month"] == "2025-07")
-    look = try_table(frame, **NAMES)
+    look = try_table(frame, **QUICK)
 
     assert "written later" in look.leaks["closed_at"]
     assert "new" in look.kinds
@@ -105,7 +106,7 @@ def test_a_value_that_open_rows_have_as_well_is_no_leak():
     known = np.where(is_sure, "gold", "none")
     frame = still_open(frame).assign(tier=known, note=known)
     frame["note"] = frame["note"].where(frame["churned"].notna(), "none")
-    look = try_table(frame, **NAMES)
+    look = try_table(frame, **QUICK)
 
     assert set(look.leaks) == {"note"}
     assert 'note is "gold" in ' in look.lines[2]
