@@ -83,8 +83,6 @@ class Control(Draw):
             "outer_pad": bytes(byte ^ 0x5C for byte in key),
             "share": f"{math.ceil(self.share * 2**64):016x}",
             "tie_key": self.tie_key,
-            "control_group": self.group,
-            "control_by": self.by,
         }
 
 

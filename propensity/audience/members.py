@@ -26,7 +26,7 @@ from typing import Any
 import pyarrow as pa
 
 from propensity import statements, suppression
-from propensity.audience.control import USER, Control, control_of, draw_of
+from propensity.audience.control import USER, Control, control_of
 from propensity.audience.declared import MOST_USERS, DeclaredAudience
 from propensity.audience.destinations.values import of_json, plain
 from propensity.errors import Conflict, PropensityError, RequestError, UseCaseError
@@ -338,17 +338,16 @@ class Reading:
         self._session = session
         self._named = named
         self._use_case = deployment.use_case
-        draw = draw_of(named)
         self._key = {
             "use_case": self._use_case.name,
             "audience": named.name,
             "as_of": as_of,
-            "control_group": draw.group,
+            "control_group": named.group,
         }
         self._parameters: dict[str, object] = {
             **named.parameters(self._use_case, deployment.settings, as_of),
             **self._key,
-            "control_by": draw.by,
+            "control_by": named.declared.control_by,
         }
 
     def choose(self, control: Control, *, order: str, users: int) -> Sums:
