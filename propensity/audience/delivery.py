@@ -25,7 +25,6 @@ from propensity.audience.destinations.destination import (
     REMOVE,
     Refused,
     Request,
-    Sent,
     Stopped,
     Unanswered,
 )
@@ -112,12 +111,7 @@ class DeliveryResult:
     def rejected(self) -> int:
         return self.sent - self.accepted
 
-    def count(self, request: Request, sent: Sent) -> None:
-        keys = sent.rejected if sent.receipt else request.keys
-        for key in keys:
-            self.count_users(1, request.action, sent.rejected.get(key, ""))
-
-    def count_users(self, users: int, action: str, reason: str) -> None:
+    def count(self, users: int, action: str, reason: str) -> None:
         self.reasons[action][reason] += users
         self.pending -= users
 
@@ -209,7 +203,7 @@ class Delivery:
             if row["is_taken"]:
                 self._taken.add(row["action"])
             if row["barred"]:
-                self._done.count_users(row["users"], row["action"], row["barred"])
+                self._done.count(row["users"], row["action"], row["barred"])
 
     def _write(self, requests: Iterator[Request]) -> None:
         """Write files, each with the users of so many requests, and record them."""
@@ -225,7 +219,7 @@ class Delivery:
             self._check()
             if written:
                 self._log.record_written(list(written))
-                self._done.count_users(written.total(), ADD, "")
+                self._done.count(written.total(), ADD, "")
 
     def _pages(
         self, requests: Iterable[Request], written: Counter[str]
@@ -273,7 +267,8 @@ class Delivery:
             self._taken.add(request.action)
         self._log.record_sent(request, sent, at=began_at)
         self._log.flush()
-        self._done.count(request, sent)
+        for key in sent.rejected if sent.receipt else request.keys:
+            self._done.count(1, request.action, sent.rejected.get(key, ""))
         self._settle()
         return []
 
@@ -361,7 +356,7 @@ class Delivery:
             self._log.record(request, REJECTED, reason)
         self._log.flush()
         for request, reason in settled:
-            self._done.count_users(1, request.action, reason)
+            self._done.count(1, request.action, reason)
 
     def _reject(self, request: Request, reason: str) -> None:
         self._check()
@@ -369,7 +364,7 @@ class Delivery:
             reason = MAYBE_ARRIVED
         self._log.record(request, REJECTED, reason)
         self._log.flush()
-        self._done.count_users(len(request.members), request.action, reason)
+        self._done.count(len(request.members), request.action, reason)
 
     def _stop(self, action: str) -> None:
         """Raise RequestError; the users stay pending, as the file may be at fault."""

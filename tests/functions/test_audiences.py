@@ -302,6 +302,8 @@ def members_of(site: Deployment, day: date) -> dict[str, dict]:
 
 def test_the_best_by_effect_are_chosen_and_the_plan_has_their_sum(learned):
     """Who buys less, or brings less than a contact costs, is no member."""
+    declare(learned, "winback", BY_EFFECT)
+    free = preview(learned, DUE)
     declare(learned, "winback", BY_EFFECT + "cost_per_contact = 0.5\nmargin = 0.5\n")
     plan = preview(learned, DUE)
     members = members_of(learned, DUE)
@@ -309,6 +311,7 @@ def test_the_best_by_effect_are_chosen_and_the_plan_has_their_sum(learned):
     contacted = [user for user, row in members.items() if not row["is_control"]]
     added = sum(ADDED[user] for user in contacted)
     assert set(members) == {u for u in USERS if ADDED[u] >= 0.5 / (0.5 * AMOUNT)}
+    assert free["members"] == sum(effect >= 0 for effect in ADDED.values())
     assert plan["added_conversions"] == pytest.approx(added)
     assert plan["added_value"] == pytest.approx(AMOUNT * added)
 

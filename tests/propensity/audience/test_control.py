@@ -202,8 +202,18 @@ def test_who_is_held_out_between_two_tries_is_not_in_the_second(deployment, crm)
 KEY_OF_ZEROS = bytes(32)
 
 
+@pytest.fixture
+def drawn(deployment):
+    """The deployment, which draws by a known key."""
+    deployment.artifacts.delete(KEY)
+    text = json.dumps({"key": KEY_OF_ZEROS.hex()}).encode()
+    deployment.artifacts.create(KEY, text)
+    yield deployment
+    deployment.artifacts.delete(KEY)
+
+
 class TestControl:
-    def test_the_draw_of_any_id_stays_as_it_was(self, deployment):
+    def test_the_draw_of_any_id_stays_as_it_was(self, drawn):
         """Otherwise users would be contacted who were held out."""
         people = [f"u{number}" for number in range(1_000)]
         people += ["a\\x41b", "'quoted\"", "two words", "ÀÉ", "日本", "😀"]
@@ -213,15 +223,11 @@ class TestControl:
             digest = hmac.digest(key, person.encode(), "sha256")
             if int.from_bytes(digest[:8], "big") < 0.1 * 2**64:
                 expected.add(person)
-        publish(deployment.warehouse, MONDAY, dict.fromkeys(people, 0.5))
-        deployment.artifacts.delete(KEY)
-        text = json.dumps({"key": KEY_OF_ZEROS.hex()}).encode()
-        deployment.artifacts.create(KEY, text)
-        send(deployment, top=len(people), control_group="all")
-        deployment.artifacts.delete(KEY)
+        publish(drawn.warehouse, MONDAY, dict.fromkeys(people, 0.5))
+        send(drawn, top=len(people), control_group="all")
 
-        assert members_of(deployment, is_control=True) == expected
-        assert members_of(deployment, is_control=False) == {*people} - expected
+        assert members_of(drawn, is_control=True) == expected
+        assert members_of(drawn, is_control=False) == {*people} - expected
 
     def test_no_parameter_of_a_job_reveals_the_draw_of_another_group(self):
         """BigQuery keeps parameters."""
@@ -249,6 +255,15 @@ class TestMembers:
 
         assert len(members) == 100
         assert {row["user_id"][0] for row in members} == {"u"}
+
+    def test_a_budget_pays_for_users_at_random_first(self, drawn):
+        """They are about so large a share of its members, however low they rank."""
+        paid = {"budget": 100, "cost_per_contact": 1, "control": "0%"}
+        send(drawn, **paid, explore="90%")
+        rows = drawn.rows("SELECT is_explored FROM ma_audience_members")
+
+        assert len(rows) == 100
+        assert 75 < sum(row["is_explored"] for row in rows) < 100
 
     def test_members_of_a_budget_are_a_thousand_million_at_most(self):
         """Of a larger one nobody could be read."""
