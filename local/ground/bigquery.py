@@ -505,6 +505,14 @@ class BigQuery:
         self.load(reader_of(file), self._path(table), job_config)
         return Job(Rows(pa.table({})))
 
+    def load_table_from_json(
+        self, rows: Iterable[Mapping[str, Any]], table: Any, **more: Any
+    ) -> Job:
+        config = more.get("job_config", bigquery.LoadJobConfig())
+        reader = pa.Table.from_pylist(list(rows)).to_reader()
+        self.load(reader, self._path(table), config)
+        return Job(Rows(pa.table({})))
+
     def load(
         self, rows: Any, path: Path3, config: Any, call: Call | None = None
     ) -> int:

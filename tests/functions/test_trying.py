@@ -6,11 +6,9 @@ import codecs
 import json
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from commands.cli import main
-from local.exports.sources import replace_table
 from propensity.trying import tables
 from tests.docs.pages import blocks, worded
 from tests.propensity.trying.first_look.tables import NAMES, customers
@@ -58,7 +56,8 @@ def test_a_table_is_tried_within_bounds(folder, deployment, monkeypatch, capsys)
     bigquery.location = "EU"
     bigquery.create_dataset("abroad")
     name = f"{deployment.project}.abroad.customers"
-    replace_table(bigquery, name, pa.Table.from_pandas(customers()))
+    loaded = json.loads(customers().to_json(orient="records", date_format="iso"))
+    bigquery.load_table_from_json(loaded, name).result()
     with entered(deployment.environment):
         assert main(["try", name, *OPTIONS]) == 0
         monkeypatch.setattr(tables, "MAXIMUM_ROWS", 100)

@@ -289,6 +289,7 @@ def test_a_load_that_fails_leaves_the_rows_of_before(server, client):
 
 
 def test_a_large_load_comes_in_pieces(server, client):
+    """Of Parquet and of JSON, a row a line."""
     rows = pa.table({"n": range(400_000), "text": [uuid.uuid4().hex] * 400_000})
     file = io.BytesIO()
     pq.write_table(rows, file, compression="none", use_dictionary=False)
@@ -296,10 +297,22 @@ def test_a_large_load_comes_in_pieces(server, client):
     config = bigquery.LoadJobConfig(source_format="PARQUET")
     name = f"{DATASET}.large"
     client.load_table_from_file(file, name, rewind=True, job_config=config).result()
+    found = [{"n": 1, "m": "0.1", "at": "2026-03-02T00:00:00Z", "l": ["x"]}]
+    fields = [
+        bigquery.SchemaField("n", "INTEGER"),
+        bigquery.SchemaField("m", "NUMERIC"),
+        bigquery.SchemaField("at", "TIMESTAMP"),
+        bigquery.SchemaField("l", "STRING", mode="REPEATED"),
+    ]
+    config = bigquery.LoadJobConfig(schema=fields)
+    client.load_table_from_json(found, f"{DATASET}.lines", job_config=config).result()
 
     assert server.rows("SELECT COUNT(*), SUM(n) FROM large") == [
         (400_000, sum(range(400_000)))
     ]
+    assert server.rows(
+        "SELECT CAST(m AS STRING), EXTRACT(YEAR FROM at), l FROM lines"
+    ) == [("0.1", 2026, ["x"])]
 
 
 def test_a_wildcard_follows_its_tables(server, client):

@@ -338,13 +338,23 @@ class Service:
         )
         path = target.project, target.dataset_id, target.table_id
         try:
-            if config.source_format != "PARQUET":
-                raise ValueError(f"{config.source_format} is not read on this machine")
-            count = self.ground.load(reader_of(file), path, config, job.call)
+            rows = _file_rows(file, config)
+            count = self.ground.load(rows, path, config, job.call)
         except (pa.ArrowException, ValueError) as error:
             said = f"Error while reading data, error message: {error}"
             raise api.BadRequest(said) from error
         return ground_bigquery.Job(Rows(pa.table({})), num_dml_affected_rows=count)
+
+
+def _file_rows(file: Path, config: Any) -> Any:
+    """Return the rows of a load's file."""
+    if config.source_format == "PARQUET":
+        return reader_of(file)
+    if config.source_format != "NEWLINE_DELIMITED_JSON":
+        raise ValueError(f"{config.source_format} is not read on this machine")
+    with file.open("rb") as lines:
+        rows = [orjson.loads(line) for line in lines]
+    return pa.Table.from_pylist(rows).to_reader()
 
 
 async def _body(request: Request) -> Resource:

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import pyarrow as pa
 import pytest
 
 from commands.cli import main
-from local.exports.sources import replace_table
 from offline import forget
 from propensity.audience import declared, run
 from propensity.audience.destinations import files
@@ -223,7 +221,7 @@ def addresses(deployment: Deployment) -> Iterator[dict[str, str]]:
         user = f"u{number:03}"
         customer = {"customer_id": user, "email": f"{user}@example.com"}
         rows.append({**customer, "agreed_to_mail": number % 10 > 0})
-    replace_table(client, "crm.customers", pa.Table.from_pylist(rows))
+    client.load_table_from_json(rows, "crm.customers").result()
     yield {row["customer_id"]: row["email"] for row in rows if row["agreed_to_mail"]}
     client.delete_table("crm.customers")
 
