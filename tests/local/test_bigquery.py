@@ -223,14 +223,21 @@ def test_a_query_whose_time_is_over_ends(client):
     assert client.get_job(job.job_id).state == "DONE"
 
 
+def test_a_query_that_is_cancelled_ends(client):
+    job = client.query(ENDLESS, job_retry=None)
+    client.cancel_job(job.job_id)
+    with pytest.raises(GoogleAPICallError, match="cancelled"):
+        job.result(job_retry=None)
+
+
 def test_an_append_waits_for_no_query(server, client):
     """Nor does a lookup, nor a script."""
-    ends = of_dataset(job_timeout_ms=20_000)
-    job = client.query(ENDLESS, job_config=ends, job_retry=None)
+    job = client.query(ENDLESS, job_retry=None)
     appended(server, DEFAULT, batch(1))
     server.rows("BEGIN TRANSACTION; INSERT INTO t (n) SELECT 2; COMMIT TRANSACTION;")
     found = server.rows("SELECT n FROM t ORDER BY n")
     state = client.get_job(job.job_id).state
+    client.cancel_job(job.job_id)
 
     assert (found, state) == ([(1,), (2,)], "RUNNING")
 

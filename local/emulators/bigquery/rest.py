@@ -74,6 +74,7 @@ class Service:
             ("GET", f"{API}/jobs", self.list_jobs),
             ("POST", f"{API}/jobs", self.insert_job),
             ("GET", f"{API}/jobs/{{job}}", self.job),
+            ("POST", f"{API}/jobs/{{job}}/cancel", self.cancel),
             ("POST", f"{API}/queries", self.query),
             ("GET", f"{API}/queries/{{job}}", self.results),
             ("GET", datasets, self.list_datasets),
@@ -151,6 +152,12 @@ class Service:
     def _job(self, request: Request) -> Job:
         given = request.path_params
         return self.jobs.find(given["project"], given["job"])
+
+    async def cancel(self, request: Request) -> Response:
+        job = self._job(request)
+        job.call.stop("Job execution was cancelled: User requested cancellation")
+        await self._ended(job, PATIENCE_MS / 1000)
+        return _json({"job": job.resource})
 
     async def query(self, request: Request) -> Response:
         """Run a statement, and answer its first rows with it."""
