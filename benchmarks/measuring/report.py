@@ -98,4 +98,4 @@ class Line:
 
 
 def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
