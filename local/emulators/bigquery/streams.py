@@ -39,7 +39,9 @@ CODES = {
     409: grpc.StatusCode.ALREADY_EXISTS,
     501: grpc.StatusCode.UNIMPLEMENTED,
 }
+OUT_OF_RANGE = grpc.StatusCode.OUT_OF_RANGE.value[0]
 INVALID = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+EXISTS = grpc.StatusCode.ALREADY_EXISTS.value[0]
 
 # The messages themselves: wrapped ones take a third of an append's time.
 _Codes = types.StorageError.StorageErrorCode
@@ -148,18 +150,17 @@ class Writes:
             given = request.arrow_rows
             if not request.HasField("arrow_rows"):
                 raise api.BadRequest("Only rows of Arrow are appended on this machine")
-            if request.HasField("offset"):
-                raise api.BadRequest("Appends on this machine have no offsets")
             if given.writer_schema.serialized_schema:
                 text = pa.py_buffer(given.writer_schema.serialized_schema)
                 schema = pa.ipc.read_schema(text)
             rows = pa.py_buffer(given.rows.serialized_record_batch)
             batch = pa.ipc.read_record_batch(rows, schema)
+            offset = request.offset.value if request.HasField("offset") else None
             answer = types.AppendRowsResponse.pb()(write_stream=name)
             if name.endswith(DEFAULT):
                 self._append(path_of(name), batch, answer)
             else:
-                self._stage(self._stream(name), batch, answer)
+                self._stage(self._stream(name), batch, offset, answer)
             yield answer
 
     def _append(self, path: Path3, batch: pa.RecordBatch, answer: Any) -> None:
@@ -177,11 +178,16 @@ class Writes:
                     index=place, code=_RowCodes.FIELDS_ERROR, message=reason
                 )
 
-    def _stage(self, stream: Stream, batch: pa.RecordBatch, answer: Any) -> None:
+    def _stage(
+        self, stream: Stream, batch: pa.RecordBatch, offset: int | None, answer: Any
+    ) -> None:
         """Keep the rows of a request until their stream is committed."""
         if stream.is_finalized:
             answer.error.code = INVALID
             answer.error.message = "The stream is finalized"
+        elif offset is not None and offset != stream.count:
+            answer.error.code = EXISTS if offset < stream.count else OUT_OF_RANGE
+            answer.error.message = f"The next offset is {stream.count}, not {offset}"
         else:
             answer.append_result.offset.value = stream.count
             stream.batches.append(batch)
