@@ -60,7 +60,7 @@ class Counted(Struct, frozen=True, kw_only=True):
     sums: Sequence[GroupSums]
 
 
-class Week(Struct, frozen=True, kw_only=True):
+class WeeklyList(Struct, frozen=True, kw_only=True):
     """
     A list, and what was expected when it was written.
 
@@ -90,7 +90,7 @@ class Week(Struct, frozen=True, kw_only=True):
 
 class Lists(Struct, frozen=True):
     bound: Bound
-    weeks: Sequence[Week] = ()
+    weeks: Sequence[WeeklyList] = ()
 
 
 @contextlib.contextmanager
@@ -168,7 +168,7 @@ def write_lists(folder: Path, state: Lists, lists: Mapping[str, bytes]) -> None:
         _unfinished(folder / name).replace(folder / name)
 
 
-def with_list(state: Lists, week: Week, content: bytes) -> Lists:
+def with_list(state: Lists, week: WeeklyList, content: bytes) -> Lists:
     """Return a state that has another list."""
     weeks = [*state.weeks, _with_sha256(week, content)]
     return structs.replace(state, weeks=weeks)
@@ -191,7 +191,7 @@ def without_users(folder: Path, state: Lists, users: Sequence[str]) -> int:
     return removed
 
 
-def new_members(folder: Path, state: Lists, week: Week) -> pd.DataFrame:
+def new_members(folder: Path, state: Lists, week: WeeklyList) -> pd.DataFrame:
     """Return the rows of a list whose users are on no earlier one."""
     earlier: set[str] = set()
     for other in state.weeks:
@@ -201,7 +201,7 @@ def new_members(folder: Path, state: Lists, week: Week) -> pd.DataFrame:
     return rows[~rows["user_id"].isin(earlier)]
 
 
-def _with_sha256(week: Week, content: bytes | None) -> Week:
+def _with_sha256(week: WeeklyList, content: bytes | None) -> WeeklyList:
     if content is None:
         return week
     return structs.replace(week, sha256=hashlib.sha256(content).hexdigest())

@@ -46,7 +46,7 @@ from propensity.trying.folder import (
     Bound,
     Counted,
     Lists,
-    Week,
+    WeeklyList,
     check_bound,
     locked,
     new_members,
@@ -199,7 +199,7 @@ def _check_running(trial: ExportTrial, *, now: datetime) -> None:
         )
 
 
-def _open(trial: ExportTrial, state: Lists) -> list[Week]:
+def _open(trial: ExportTrial, state: Lists) -> list[WeeklyList]:
     """Return the lists that are not counted yet, and whose outcomes are final."""
     final = trial.timeframe.newest_matured(today=trial.as_of)
     return [
@@ -244,7 +244,7 @@ def _counted(trial: ExportTrial, state: Lists, folder: Path) -> Lists:
     return structs.replace(state, weeks=now)
 
 
-def _week(tried: TriedExport, listed: pd.DataFrame, state: Lists) -> Week:
+def _week(tried: TriedExport, listed: pd.DataFrame, state: Lists) -> WeeklyList:
     """Return the week of a new list, with what is expected of all scored users."""
     chance = tried.people["probability"].to_numpy(np.float64)
     chances = []
@@ -264,7 +264,7 @@ def _week(tried: TriedExport, listed: pd.DataFrame, state: Lists) -> Week:
         expected = forecast.range(
             users=len(chance), expected=float(chance.sum()), information=information
         )
-    return Week(
+    return WeeklyList(
         as_of=tried.trial.as_of,
         sha256="",
         contacted=len(listed) - held_out,
@@ -275,7 +275,7 @@ def _week(tried: TriedExport, listed: pd.DataFrame, state: Lists) -> Week:
     )
 
 
-def _evaluated(week: Week) -> Sequence[season.EvaluatedWeek]:
+def _evaluated(week: WeeklyList) -> Sequence[season.EvaluatedWeek]:
     """Return what a week tells of how much weeks differ; nothing while it is open."""
     if week.counted is None:
         return ()

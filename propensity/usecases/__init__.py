@@ -63,7 +63,7 @@ def wrong_names() -> list[str]:
     return [name for name in names() if name not in right]
 
 
-def text_of(name: str) -> str:
+def declaration_text(name: str) -> str:
     """Return the text of a ``usecase.toml``; empty where it cannot be read."""
     with suppress(OSError, UseCaseError):
         return statements.read_text(folders.place(name), declaration.FILE)

@@ -123,14 +123,14 @@ def workbook_of_members(
         sheet = book.add_worksheet("list")
         sheet.write_row(0, 0, names)
         for line, row in enumerate(rows, 1):
-            for place, value in enumerate(row):
+            for index, value in enumerate(row):
                 if isinstance(value, int | float) and not isinstance(value, bool):
-                    style = percent if names[place] in PERCENT else None
-                    sheet.write_number(line, place, value, style)
+                    style = percent if names[index] in PERCENT else None
+                    sheet.write_number(line, index, value, style)
                 elif value is not None:
                     is_text = isinstance(value, str)
                     text = value if is_text else json.dumps(value, default=str)
-                    sheet.write_string(line, place, text)
+                    sheet.write_string(line, index, text)
     return file.getvalue()
 
 

@@ -112,7 +112,9 @@ class Clients:
             catalogue=catalogue,
             clock=clock,
             wrong=left_out,
-            awaited=catalogue.types_in(usecases.text_of(name) for name in names),
+            awaited=catalogue.types_in(
+                usecases.declaration_text(name) for name in names
+            ),
         )
 
 
