@@ -119,18 +119,17 @@ class TestPersons:
         self, deployment, tmp_path
     ):
         """However an address is written: the receiver reaches one person by it."""
-        address = (
-            "CONCAT('u', MOD(CAST(SUBSTR(user_id, 2) AS INT64), 50), '@x.example')"
-        )
+        number = "MOD(CAST(SUBSTR(user_id, 2) AS INT64), 50)"
+        address = f"CONCAT('u', {number}, '@gmail.com')"
         (tmp_path / "winback.sql").write_text(
             f"""
             SELECT
               user_id,
               CASE
-                WHEN user_id < 'u050' THEN {address}
-                WHEN user_id < 'u100' THEN UPPER({address})
+                WHEN user_id < 'u050' THEN UPPER({address})
+                WHEN user_id < 'u100' THEN CONCAT('u.', {number}, '+shop@gmail.com')
                 WHEN user_id < 'u150' THEN CONCAT(' ', {address})
-                ELSE CONCAT('<', {address}, '>')
+                ELSE CONCAT('<mailto:', {address}, '>;')
               END AS email
             FROM publication
             """

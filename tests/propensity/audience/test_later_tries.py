@@ -62,6 +62,23 @@ def test_who_left_the_sql_is_sent_as_little_as_the_list_has_them(
     assert "u199" not in printed
 
 
+def test_the_control_group_is_that_of_the_choice_whoever_leaves_the_sql(
+    deployment, crm
+):
+    """As the measured uplift has it: it is compared with all who were treated."""
+    half = {"control": "50%", "top": 100}
+    with Playing(always=CLOSED) as receiver:
+        folder = crm(receiver)
+        sql = folder / "winback.sql"
+        sql.write_text("SELECT user_id FROM publication")
+        first = send(deployment, folder, **half)
+        sql.write_text("SELECT user_id FROM publication WHERE user_id < 'u150'")
+        again = send(deployment, folder, **half)
+
+    assert again["members"] < first["members"]
+    assert again["held_out"] == first["held_out"]
+
+
 def test_who_is_forgotten_is_taken_off_by_the_next_delivery(deployment, crm):
     """Also by one of the same date."""
     with Receiver() as receiver:
