@@ -31,6 +31,7 @@ from tests.propensity.audience.conftest import (
 )
 from tests.support import own_use_cases
 from tests.support.deployment import Deployment
+from tests.support.receivers import Playing
 from tests.support.rows import publish
 
 HALF = {"control": "50%", "control_group": "all"}
@@ -198,6 +199,25 @@ def test_who_is_held_out_between_two_tries_is_not_in_the_second(deployment, crm)
     assert sum(done["tallies"]["add"]["rejected"].values()) == 1
 
 
+def test_who_is_held_out_since_is_not_sent_though_nothing_is_published_of_them(
+    deployment, crm
+):
+    """The date was predicted again, without them; members are those of before."""
+    held_out = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
+    held_out |= {"user_id": "u199", "probability": 0.5, "is_control": True}
+    best = {"top": 10, "control": "0%", "control_group": "all"}
+    with Playing(always=(403, {}, {})) as receiver:
+        folder = crm(receiver)
+        send(deployment, folder, **best)
+        publish(deployment.warehouse, MONDAY, {"u001": 0.5})
+        deployment.append(AUDIENCE_MEMBERS, {**held_out, "control_group": "all"})
+        receiver.always = None
+        done = send(deployment, folder, **best)
+
+    assert done["tallies"]["add"]["accepted"] == 9
+    assert ("add", "u199") not in receiver.users
+
+
 KEY_OF_ZEROS = bytes(32)
 
 
@@ -276,10 +296,12 @@ class TestMembers:
     ):
         """Who is held out costs nothing; more of them after that would be too many."""
         budget = {"budget": pays_for + 0.9, "cost_per_contact": 1.0}
-        send(deployment, control="90%", **budget)
+        sent = send(deployment, control="90%", **budget)
         treated = members_of(deployment, is_control=False)
-        members = treated | members_of(deployment, is_control=True)
+        held_out = members_of(deployment, is_control=True)
+        members = treated | held_out
 
+        assert sent["held_out"] == len(held_out)
         assert len(treated) == pays_for
         assert min(members) in treated
         assert members == {f"u{n:03}" for n in range(200 - len(members), 200)}
