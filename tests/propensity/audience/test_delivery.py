@@ -20,7 +20,12 @@ from propensity.audience.destinations import kinds
 from propensity.audience.requests import HELD_OUT
 from propensity.audience.stopping import listed
 from propensity.cli.answers import Exit
-from propensity.errors import Conflict, PropensityError, RequestError
+from propensity.errors import (
+    AudienceStopped,
+    Conflict,
+    PropensityError,
+    RequestError,
+)
 from propensity.registry.deployment import open_deployment
 from propensity.settings import Settings
 from propensity.tables.audiences import AUDIENCE_MEMBERS, AUDIENCE_REQUESTS
@@ -413,6 +418,19 @@ def test_a_receipt_is_asked_for_60_days(deployment, crm):
         delivery = send(deployment, crm(receiver), **BEST)
 
     assert (delivery["pending"], receiver.users["add", "u199"]) == (1, 1)
+
+
+@pytest.mark.parametrize("row", [{"status": "accepted"}, {"receipt": "r"}])
+def test_the_clock_sends_to_a_destination_that_has_users(deployment, crm, row):
+    """Also to one that has yet to say what became of them."""
+    with Receiver() as receiver:
+        named = winback(crm(receiver), **BEST)
+        with pytest.raises(AudienceStopped, match="was never sent to crm"):
+            act(deployment, run.send, named, scheduled_on=MONDAY)
+        log(deployment, as_of=MONDAY - timedelta(days=7), **row)
+        done = act(deployment, run.send, named, scheduled_on=MONDAY)
+
+    assert done.accepted == 10
 
 
 @pytest.mark.parametrize("row", [{"status": "accepted"}, {"receipt": "r"}])
