@@ -380,7 +380,7 @@ class Work:
         own = [self.warehouse.settings]
         return [
             (table, source, export)
-            for table, source in in_order()
+            for table, source in tables.holding_users().items()
             for export in (self.digests if table in DIGEST else own)
         ]
 
@@ -466,6 +466,8 @@ class Work:
         """Replace an object; the second search finds what others write meanwhile."""
         name = stored.name
         kept = self._without(stored)
+        if kept is None:
+            return  # It was deleted, or cannot be read any more.
         if stored.is_live and name.endswith(INDEX):
             use_case = name.split("/")[1]
             # This deploy may have the use case no more, or its folder be wrong.
@@ -477,16 +479,6 @@ class Work:
             with contextlib.suppress(Conflict):
                 self.artifacts.replace(name, kept, stored, content_type=kind)
         self.artifacts.delete(name, generation=stored.generation)
-
-
-def in_order() -> list[tuple[Table, str]]:
-    """
-    Return the tables with rows about users, in the order of removal.
-
-    Truths come last: events that are gone cannot tell whose a later one is.
-    """
-    holders = tables.holding_users().items()
-    return sorted(holders, key=lambda holder: holder[1] == EVENT)
 
 
 def about(table: Table, source: str, name: str) -> str:

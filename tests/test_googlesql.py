@@ -13,7 +13,7 @@ import sqlglot
 from sqlglot import exp
 
 from local.exports import ga4_schema
-from offline.forget import about, in_order
+from offline.forget import about
 from offline.usecases import googlesql
 from offline.usecases.googlesql import Columns, Refused, tables_of
 from propensity import folders, usecases
@@ -264,7 +264,9 @@ def test_a_choice_of_customers_who_were_away_is_taken_by_googles_own_analyzer(
 
 
 @pytest.mark.parametrize("name", ["forget_count", "forget_rows"])
-@pytest.mark.parametrize("table", in_order(), ids=lambda holder: holder[0].name)
+@pytest.mark.parametrize(
+    "table", every.holding_users().items(), ids=lambda holder: holder[0].name
+)
 def test_what_forgets_a_user_is_taken_by_googles_own_analyzer(relations, table, name):
     """It is put together for each table with rows about users."""
     given = {"keys": "ARRAY<STRING>", "use_case": "STRING"}

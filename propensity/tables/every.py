@@ -120,10 +120,14 @@ def retained(text: str) -> tuple[Table, ...]:
 
 
 def holding_users() -> dict[Table, str]:
-    """Return the tables with rows about users, and the column with the user in each."""
+    """
+    Return the tables with rows about users, and the column with the user in each.
+
+    Truths come after events, which say whose a truth is.
+    """
     holders = dict[Table, str]()
-    for table in TABLES:
-        for column in (USER, RECIPIENTS, EVENT, MESSAGE):
+    for column in (USER, RECIPIENTS, EVENT, MESSAGE):
+        for table in TABLES:
             if column in table.types:
                 holders.setdefault(table, column)
     return holders

@@ -252,6 +252,23 @@ def test_a_damaged_file_ends_no_search(site, capsys):
     assert (report["left"], report["unreadable"]) == (1, [broken])
 
 
+def test_a_file_that_cannot_be_read_any_more_is_kept(site, monkeypatch):
+    """The search has read it, and others are in it."""
+    site.artifacts.create(EXPORT, parquet(GONE, KEPT))
+    reads = [program.parquet_without]
+
+    def once(*given: Any) -> Any:
+        if not reads:
+            raise OSError
+        return reads.pop()(*given)
+
+    monkeypatch.setattr(program, "parquet_without", once)
+    report = forget(site)
+
+    assert users_in(site.read(EXPORT)) == [GONE, KEPT]
+    assert (report["left"], report["unreadable"]) == (1, [EXPORT])
+
+
 # The export has such ids: longer than a lookup takes, with control characters.
 ODD = ["a" * 5000, "nul\0", "'; --", 'a "b" \\u00e9']
 SNAPSHOT = "models/x/0/dataset/rows.parquet"
